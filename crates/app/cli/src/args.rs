@@ -1,0 +1,286 @@
+//! The arguments: what can be said, with its help. Validates only; touches nothing.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+const LOCATORS: &str = "\
+Locators:
+  PATH                     whatever the bytes are
+  aci:PATH                 an ACI (`-`: standard input or output)
+  oci:PATH[:REF]           an OCI layout, a directory
+  oci-archive:PATH[:REF]   an OCI layout in a tar, plain or compressed (`-` as above)
+  REF is a full reference, a tag that is unique there, `@sha256:…`, or `#N` (from 0).
+
+Exit codes:
+  0 done   1 failed   2 wrong usage   3 refused by --strict
+  4 what was read does not match its digest, size or signature (diff: 1 if the images differ)";
+
+const EXAMPLES: &str = "\
+Examples:
+  imgconv aci-to-oci app.aci out/             an ACI to an OCI layout
+  imgconv oci-to-aci out/ acis/               every image of a layout to an ACI
+  imgconv convert oci:a:app:1.0 oci-archive:app.tar --compression zstd
+  imgconv diff app.aci oci:out
+  imgconv unpack app.aci rootfs/";
+
+/// Convert container images between ACI and OCI, offline and verified
+#[derive(Debug, Parser)]
+#[command(name = "imgconv", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{LOCATORS}"))]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Shared {
+    /// Print results as one JSON document
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) json: bool,
+    /// Print no warnings and no progress
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Print more: every warning and loss in full
+    #[arg(short, long, global = true, help_heading = "Output", action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// How to show progress on standard error
+    #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW", help_heading = "Output")]
+    pub(crate) progress: ProgressStyle,
+    /// How many threads work [default: one per processor]
+    #[arg(long, global = true, value_name = "N", help_heading = "Limits")]
+    pub(crate) jobs: Option<usize>,
+    /// Where temporary files go
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "TMPDIR",
+        help_heading = "Limits"
+    )]
+    pub(crate) tmpdir: Option<PathBuf>,
+    /// Set a limit on input, such as `layer_bytes=1000000` (repeatable)
+    #[arg(long, global = true, value_name = "NAME=N", help_heading = "Limits")]
+    pub(crate) limit: Vec<String>,
+    /// Follow symbolic links to blobs of a layout
+    #[arg(long, global = true, help_heading = "Limits")]
+    pub(crate) allow_symlinked_blobs: bool,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressStyle {
+    /// Bars on a terminal, plain lines elsewhere
+    Auto,
+    /// Bars
+    Bar,
+    /// Lines now and then for what takes long
+    Plain,
+    /// One JSON event a line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// The compression of what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compression {
+    /// As it is; gzip for what is made anew
+    Keep,
+    /// gzip
+    Gzip,
+    /// Zstandard (OCI only)
+    Zstd,
+    /// Not compressed
+    None,
+}
+
+/// What the name annotation of a layout holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RefName {
+    /// The full reference
+    Full,
+    /// The tag alone
+    Tag,
+}
+
+/// What to do with children of an index that are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Missing {
+    /// Write the index without them, with a warning
+    Drop,
+    /// Fail
+    Fail,
+}
+
+/// Options of every command that converts.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Conversion {
+    /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable); the platform of an ACI that names none
+    #[arg(
+        long,
+        value_name = "PLATFORM",
+        value_delimiter = ',',
+        help_heading = "Input"
+    )]
+    pub(crate) platform: Vec<String>,
+    /// Where the dependencies of ACIs are: an ACI, or a directory of them (repeatable)
+    #[arg(long, value_name = "LOCATOR", help_heading = "Input")]
+    pub(crate) deps: Vec<String>,
+    /// What to do with children of an index that are not there
+    #[arg(long, value_enum, default_value_t = Missing::Drop, help_heading = "Input")]
+    pub(crate) missing: Missing,
+    /// The compression of layers (of the file, for an ACI)
+    #[arg(long, value_enum, default_value_t = Compression::Keep, value_name = "HOW", help_heading = "Layers")]
+    pub(crate) compression: Compression,
+    /// The compression level: a number, or `fast`
+    #[arg(long, value_name = "N", help_heading = "Layers")]
+    pub(crate) level: Option<String>,
+    /// Compress again even where the compression is right
+    #[arg(long, help_heading = "Layers")]
+    pub(crate) force: bool,
+    /// Merge all layers to one
+    #[arg(long, conflicts_with = "no_squash", help_heading = "Layers")]
+    pub(crate) squash: bool,
+    /// To ACI: one ACI for each layer, linked by dependencies
+    #[arg(long, help_heading = "Layers")]
+    pub(crate) no_squash: bool,
+    /// The name of the result, `HOST/REPOSITORY:TAG`, instead of the source's
+    #[arg(long, value_name = "REFERENCE", help_heading = "Names")]
+    pub(crate) name: Option<String>,
+    /// What `org.opencontainers.image.ref.name` holds
+    #[arg(long, value_enum, default_value_t = RefName::Full, value_name = "WHAT", help_heading = "Names")]
+    pub(crate) ref_name: RefName,
+    /// Refuse if anything would be lost or is irregular
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) strict: bool,
+    /// Say what would happen; write nothing
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) dry_run: bool,
+    /// Write the result, with every loss and warning, to a file as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Convert images between any two places
+    #[command(after_long_help = LOCATORS)]
+    Convert {
+        /// What to read
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// Where to write; a bare path is an ACI if it ends in `.aci`, else a layout
+        #[arg(value_name = "DST")]
+        destination: String,
+        #[command(flatten)]
+        conversion: Conversion,
+    },
+    /// Convert ACIs to one OCI layout
+    ///
+    /// ACIs of one name and several platforms become one index. An ACI's dependencies become the
+    /// layers below its own; they are looked for among the given ACIs and in `--deps`.
+    #[command(after_long_help = LOCATORS)]
+    AciToOci {
+        /// The ACIs
+        #[arg(value_name = "ACI", required = true)]
+        sources: Vec<String>,
+        /// The layout: made if it is missing, added to if it is there
+        #[arg(value_name = "OUT")]
+        destination: String,
+        #[command(flatten)]
+        conversion: Conversion,
+    },
+    /// Convert OCI images to ACIs
+    ///
+    /// Every image is squashed to one ACI, or with `--no-squash` becomes one ACI for each layer.
+    #[command(after_long_help = LOCATORS)]
+    OciToAci {
+        /// A layout, or an archive of one
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// A directory, where files are `NAME-VERSION-OS-ARCH.aci`, or one `.aci` file
+        #[arg(value_name = "OUT")]
+        destination: String,
+        #[command(flatten)]
+        conversion: Conversion,
+    },
+    /// Tell what an image is: format, platform, config, layers, names
+    #[command(after_long_help = LOCATORS)]
+    Inspect {
+        /// What to read
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// Print the stored document, byte for byte
+        #[arg(long)]
+        raw: bool,
+        /// Only these platforms
+        #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+        platform: Vec<String>,
+    },
+    /// List every image of a place, a line each: name, platform, format, digest, size
+    #[command(after_long_help = LOCATORS)]
+    Ls {
+        /// What to list
+        #[arg(value_name = "LOCATOR")]
+        source: String,
+    },
+    /// Read everything and name everything that is wrong
+    #[command(after_long_help = LOCATORS)]
+    Verify {
+        /// What to read
+        #[arg(value_name = "LOCATOR")]
+        source: String,
+    },
+    /// Tell how two images differ, whatever their formats: config and files
+    #[command(after_long_help = LOCATORS)]
+    Diff {
+        /// One image
+        a: String,
+        /// The other
+        b: String,
+        /// The platform, where there are several
+        #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+        platform: Vec<String>,
+    },
+    /// Write the root file system of an image to a new directory, safely
+    ///
+    /// Without root, owners are recorded as far as the system lets them be.
+    #[command(after_long_help = LOCATORS)]
+    Unpack {
+        /// The image
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// The directory: new or empty
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// The platform, where there are several
+        #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+        platform: Vec<String>,
+        /// Where the dependencies of ACIs are
+        #[arg(long, value_name = "LOCATOR")]
+        deps: Vec<String>,
+        /// Keep set-user-ID and set-group-ID bits and capabilities
+        #[arg(long)]
+        preserve_privileges: bool,
+        /// Make device nodes (root only)
+        #[arg(long)]
+        allow_devices: bool,
+    },
+    /// List the formats and transports
+    Formats,
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages to a directory
+    Man {
+        /// The directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}

@@ -1,0 +1,284 @@
+//! The commands: from arguments to a call of the library, and its result to the screen.
+
+use std::{path::Path, process::ExitCode};
+
+use clap::CommandFactory;
+use imgconv::{LayerOptions, Level, Locator, Options};
+use imgconv_model::{Code, Env, Error, Platform, Result};
+
+use crate::{
+    args::{Args, Command, Compression, Conversion, Missing, RefName, Shared},
+    env,
+    failure::Status,
+    render,
+};
+
+/// Runs a command.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let shared = args.shared;
+    let env = env::make(&shared)?;
+    match args.command {
+        Command::Convert {
+            source,
+            destination,
+            conversion,
+        } => {
+            let destination = Locator::destination(&destination)?;
+            convert(&[source], &destination, &conversion, &shared, &env)
+        }
+        Command::AciToOci {
+            sources,
+            destination,
+            conversion,
+        } => {
+            let destination = Locator::destination_of(&destination, &["oci", "oci-archive"])?;
+            convert(&sources, &destination, &conversion, &shared, &env)
+        }
+        Command::OciToAci {
+            source,
+            destination,
+            conversion,
+        } => {
+            let mut destination = Locator::destination_of(&destination, &["aci"])?;
+            // Everything but a `.aci` file is a directory, made if it is missing.
+            let file = destination.location.ends_with(".aci") || destination.location == "-";
+            if !file && !destination.location.ends_with('/') {
+                destination.location.push('/');
+            }
+            convert(&[source], &destination, &conversion, &shared, &env)
+        }
+        Command::Inspect {
+            source,
+            raw,
+            platform,
+        } => {
+            let locator = Locator::source(&source)?;
+            if raw {
+                render::print_bytes(&imgconv::raw(&locator, &env)?);
+            } else {
+                let found = imgconv::inspect(&locator, &platforms(&platform)?, &env)?;
+                render::inspections(&found, &shared);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Ls { source } => {
+            let lines = imgconv::list(&Locator::source(&source)?, &env)?;
+            render::list(&lines, &shared);
+            let unreadable = lines.iter().any(|line| line.error.is_some());
+            Ok(if unreadable {
+                Status::Failed.into()
+            } else {
+                ExitCode::SUCCESS
+            })
+        }
+        Command::Verify { source } => {
+            let verdict = imgconv::verify(&Locator::source(&source)?, &env)?;
+            render::verdict(&verdict, &shared);
+            let wrong = !verdict.problems.is_empty();
+            Ok(if wrong {
+                Status::Integrity.into()
+            } else {
+                ExitCode::SUCCESS
+            })
+        }
+        Command::Diff { a, b, platform } => {
+            let (a, b) = (Locator::source(&a)?, Locator::source(&b)?);
+            let found = imgconv::diff(&a, &b, &platforms(&platform)?, &env)?;
+            if shared.json {
+                render::json(&serde_json::json!({ "differences": found }));
+            } else {
+                let line = |sign: char, what: &str, value: &Option<String>| match value {
+                    Some(value) => {
+                        format!("{sign} {}: {}\n", render::clean(what), render::clean(value))
+                    }
+                    None => String::new(),
+                };
+                let text: String = found
+                    .iter()
+                    .map(|d| line('-', &d.what, &d.a) + &line('+', &d.what, &d.b))
+                    .collect();
+                render::print(&text);
+            }
+            Ok(if found.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                Status::Failed.into()
+            })
+        }
+        Command::Unpack {
+            source,
+            directory,
+            platform,
+            deps,
+            preserve_privileges,
+            allow_devices,
+        } => {
+            let options = imgconv::UnpackOptions {
+                preserve_privileges,
+                allow_devices,
+            };
+            let locator = Locator::source(&source)?;
+            let platforms = platforms(&platform)?;
+            let (outcome, report) =
+                imgconv::unpack(&locator, &directory, &platforms, &deps, &options, &env)?;
+            if !shared.quiet {
+                for w in &report.warnings {
+                    let (at, message) = (render::clean(&w.at), render::clean(&w.message));
+                    eprintln!("warning[{}]: {at}: {message}", w.code);
+                }
+            }
+            if shared.json {
+                render::json(&serde_json::json!({
+                    "directory": directory,
+                    "entries": outcome.entries,
+                    "bytes": outcome.bytes,
+                }));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Formats => {
+            formats(&shared);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "imgconv", &mut text);
+            render::print_bytes(&text);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { directory } => {
+            let place = directory.display().to_string();
+            std::fs::create_dir_all(&directory)
+                .and_then(|()| clap_mangen::generate_to(Args::command(), &directory))
+                .map_err(|error| Error::io(error, place))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn convert(
+    sources: &[String],
+    destination: &Locator,
+    conversion: &Conversion,
+    shared: &Shared,
+    env: &Env,
+) -> Result<ExitCode> {
+    let sources = locators(sources)?;
+    let options = options(conversion)?;
+    let outcome = imgconv::convert(&sources, destination, &options, env)?;
+    if let Some(path) = &conversion.report {
+        write_report(path, &outcome)?;
+    }
+    // The file itself went to standard output, so the lines can't.
+    if destination.location == "-" && !conversion.dry_run {
+        let quiet = imgconv::Outcome { images: Vec::new() };
+        if !shared.quiet {
+            for image in &outcome.images {
+                let name = render::clean(image.name.as_deref().unwrap_or("-"));
+                eprintln!("{name} {}", image.digest.as_deref().unwrap_or("-"));
+            }
+        }
+        render::outcome(
+            &quiet,
+            &Shared {
+                json: false,
+                ..shared.clone()
+            },
+        );
+    } else {
+        render::outcome(&outcome, shared);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_report(path: &Path, outcome: &imgconv::Outcome) -> Result<()> {
+    let mut text =
+        serde_json::to_string_pretty(outcome).expect("an outcome is text, numbers and lists");
+    text.push('\n');
+    std::fs::write(path, text).map_err(|error| Error::io(error, path.display().to_string()))
+}
+
+fn options(conversion: &Conversion) -> Result<Options> {
+    use imgconv_model::Compression as Model;
+    let level = match conversion.level.as_deref() {
+        None => Level::Default,
+        Some("fast") => Level::Fast,
+        Some(number) => Level::Number(number.parse().map_err(|_| {
+            Error::new(
+                Code::Usage,
+                format!("`--level {number}` is neither a number nor `fast`"),
+            )
+        })?),
+    };
+    Ok(Options {
+        platforms: platforms(&conversion.platform)?,
+        layers: LayerOptions {
+            compression: match conversion.compression {
+                Compression::Keep => None,
+                Compression::Gzip => Some(Model::Gzip),
+                Compression::Zstd => Some(Model::Zstd),
+                Compression::None => Some(Model::None),
+            },
+            level,
+            force: conversion.force,
+            squash: conversion.squash,
+        },
+        no_squash: conversion.no_squash,
+        name: conversion.name.clone(),
+        ref_name: match conversion.ref_name {
+            RefName::Full => imgconv::RefName::Full,
+            RefName::Tag => imgconv::RefName::Tag,
+        },
+        deps: conversion.deps.clone(),
+        strict: conversion.strict,
+        dry_run: conversion.dry_run,
+        missing: match conversion.missing {
+            Missing::Drop => imgconv::Missing::Drop,
+            Missing::Fail => imgconv::Missing::Fail,
+        },
+    })
+}
+
+fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
+    texts.iter().map(|text| Platform::parse(text)).collect()
+}
+
+fn locators(texts: &[String]) -> Result<Vec<Locator>> {
+    texts.iter().map(|text| Locator::source(text)).collect()
+}
+
+fn formats(shared: &Shared) {
+    use imgconv::catalog::{FORMATS, TRANSPORTS};
+    if shared.json {
+        let formats: Vec<_> = FORMATS
+            .iter()
+            .map(|format| serde_json::json!({ "id": format.id().0, "about": format.about() }))
+            .collect();
+        let transports: Vec<_> = TRANSPORTS
+            .iter()
+            .map(|transport| {
+                serde_json::json!({
+                    "scheme": transport.scheme(),
+                    "syntax": transport.syntax(),
+                    "about": transport.about(),
+                    "writes": imgconv::catalog::written_by(*transport).id().0,
+                })
+            })
+            .collect();
+        render::json(&serde_json::json!({ "formats": formats, "transports": transports }));
+        return;
+    }
+    let mut text = String::from("formats:\n");
+    for format in FORMATS {
+        text.push_str(&format!("  {:24} {}\n", format.id(), format.about()));
+    }
+    text.push_str("transports:\n");
+    for transport in TRANSPORTS {
+        text.push_str(&format!(
+            "  {:24} {}\n",
+            transport.syntax(),
+            transport.about()
+        ));
+    }
+    render::print(&text);
+}

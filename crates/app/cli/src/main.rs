@@ -1,0 +1,26 @@
+//! The command `imgconv`: parses, calls the library, prints, exits. Nothing else.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "the command line is the only place that prints"
+)]
+
+mod args;
+mod commands;
+mod env;
+mod failure;
+mod progress;
+mod render;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let shared = args.shared.clone();
+    match commands::run(args) {
+        Ok(status) => status,
+        Err(error) => failure::report(&error, &shared),
+    }
+}

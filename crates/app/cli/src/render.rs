@@ -1,0 +1,206 @@
+//! How results are printed. Names from images are made safe for a terminal.
+
+use std::io::{self, Write};
+
+use imgconv::{Inspection, Listed, Outcome, Verdict};
+use serde::Serialize;
+
+use crate::args::Shared;
+
+/// Escapes what could move the cursor or change the direction of text.
+pub(crate) fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if c.is_control() || hidden {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Prints text; a closed pipe is the reader's choice and no failure.
+pub(crate) fn print(text: &str) {
+    print_bytes(text.as_bytes());
+}
+
+/// Prints bytes as they are.
+pub(crate) fn print_bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// Prints a value as one JSON document.
+pub(crate) fn json(value: &impl Serialize) {
+    let mut text = serde_json::to_string_pretty(value)
+        .expect("results are maps with text keys, numbers and text");
+    text.push('\n');
+    print(&text);
+}
+
+/// Prints a line for each image, and what was lost to standard error.
+pub(crate) fn outcome(outcome: &Outcome, shared: &Shared) {
+    if !shared.quiet {
+        for image in &outcome.images {
+            let name = clean(image.name.as_deref().unwrap_or(&image.source));
+            let most = if shared.verbose > 0 { usize::MAX } else { 20 };
+            for loss in image.losses.iter().take(most) {
+                eprintln!(
+                    "loss: {name}: {} {}: {}",
+                    clean(&loss.field),
+                    loss.outcome,
+                    clean(&loss.why)
+                );
+            }
+            for w in image.warnings.iter().take(most) {
+                eprintln!(
+                    "warning[{}]: {name}: {}: {}",
+                    w.code,
+                    clean(&w.at),
+                    clean(&w.message)
+                );
+            }
+            let hidden =
+                image.losses.len().saturating_sub(most) + image.warnings.len().saturating_sub(most);
+            if hidden > 0 {
+                eprintln!("{name}: {hidden} more losses and warnings: `-v` or `--report FILE`");
+            }
+        }
+    }
+    if shared.json {
+        json(outcome);
+        return;
+    }
+    let mut text = String::new();
+    for image in &outcome.images {
+        let name = clean(image.name.as_deref().unwrap_or("-"));
+        match (&image.digest, &image.plan) {
+            (Some(digest), _) => text.push_str(&format!("{name} {digest}\n")),
+            (None, Some(plan)) => text.push_str(&format!("{name} would be written: {plan}\n")),
+            (None, None) => text.push_str(&format!("{name} -\n")),
+        }
+    }
+    print(&text);
+}
+
+/// Prints a table of images.
+pub(crate) fn list(lines: &[Listed], shared: &Shared) {
+    if shared.json {
+        json(&serde_json::json!({ "images": lines }));
+        return;
+    }
+    let rows: Vec<[String; 5]> = lines
+        .iter()
+        .map(|line| {
+            [
+                clean(line.name.as_deref().unwrap_or("-")),
+                clean(line.platform.as_deref().unwrap_or("-")),
+                clean(&line.format),
+                line.digest.clone().unwrap_or_else(|| "-".to_owned()),
+                line.size.to_string(),
+            ]
+        })
+        .collect();
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    print(&text);
+    for line in lines {
+        if let Some(error) = &line.error {
+            eprintln!("error: {}", clean(error));
+        }
+    }
+}
+
+/// Prints what images are, field by field.
+pub(crate) fn inspections(inspections: &[Inspection], shared: &Shared) {
+    if shared.json {
+        json(&serde_json::json!({ "images": inspections }));
+        return;
+    }
+    let mut text = String::new();
+    for (i, inspection) in inspections.iter().enumerate() {
+        if i > 0 {
+            text.push('\n');
+        }
+        let value = serde_json::to_value(inspection).expect("an inspection is plain data");
+        fields("", &value, &mut text);
+    }
+    print(&text);
+}
+
+/// Writes every field with a value as `path: value`. The depth is that of our own structs.
+fn fields(path: &str, value: &serde_json::Value, text: &mut String) {
+    use serde_json::Value;
+    match value {
+        Value::Null => {}
+        Value::Object(map) => {
+            for (key, value) in map {
+                let dot = if path.is_empty() { "" } else { "." };
+                fields(&format!("{path}{dot}{key}"), value, text);
+            }
+        }
+        Value::Array(values) => {
+            for (i, value) in values.iter().enumerate() {
+                fields(&format!("{path}[{i}]"), value, text);
+            }
+        }
+        Value::String(value) => text.push_str(&format!("{}: {}\n", clean(path), clean(value))),
+        other => text.push_str(&format!("{}: {other}\n", clean(path))),
+    }
+}
+
+/// Prints what a check found.
+pub(crate) fn verdict(verdict: &Verdict, shared: &Shared) {
+    if shared.json {
+        json(verdict);
+        return;
+    }
+    if !shared.quiet {
+        for w in &verdict.warnings {
+            eprintln!(
+                "warning[{}]: {}: {}",
+                w.code,
+                clean(&w.at),
+                clean(&w.message)
+            );
+        }
+    }
+    let mut text = String::new();
+    for problem in &verdict.problems {
+        let at = if problem.at.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", problem.at)
+        };
+        text.push_str(&format!(
+            "{}: {}{}\n",
+            problem.code,
+            clean(&at),
+            clean(&problem.message)
+        ));
+    }
+    let wrong = verdict.problems.len();
+    let summary = if wrong == 0 {
+        "nothing wrong".to_owned()
+    } else {
+        format!("{wrong} wrong")
+    };
+    text.push_str(&format!("{} checked, {summary}\n", verdict.checked));
+    print(&text);
+}

@@ -1,0 +1,228 @@
+//! Converting: open and decode every source, let a [`Run`] say what would happen, then let another
+//! do it, and publish. Everything that a pair command does.
+
+use imgconv_model::{BundleSink, Code, Env, Error, Result, quote};
+use imgconv_pipeline::Sealer;
+use imgconv_stream::Pool;
+
+use crate::{
+    catalog, dependencies,
+    locator::{Locator, Reference},
+    options::Options,
+    outcome::Outcome,
+    run::{Item, Run, SourceRoot},
+    source::Source,
+};
+
+/// Converts every image that the sources mean to one destination.
+///
+/// Nothing is visible at the destination before everything has been written and verified.
+///
+/// # Errors
+/// The first thing that went wrong, with its place; [`Code::Strict`] if something would be lost and
+/// that was forbidden.
+pub fn convert(
+    sources: &[Locator],
+    destination: &Locator,
+    options: &Options,
+    env: &Env,
+) -> Result<Outcome> {
+    refuse_same_place(sources, destination)?;
+    let target = catalog::written_by(destination.transport);
+    let mut opened = Vec::new();
+    for locator in sources {
+        opened.push((locator, Source::open(locator, env)?));
+    }
+    let mut roots = Vec::new();
+    for (locator, source) in &opened {
+        for (entry, node) in source.decode(env)? {
+            let text = source.entry_text(&entry);
+            let place = locator.location.clone();
+            roots.push(SourceRoot {
+                text,
+                place,
+                bundle: &*source.bundle,
+                entry,
+                node,
+            });
+        }
+    }
+    if !target.capabilities().stream {
+        dependencies::render(&mut roots, options, env)?;
+    }
+    check_naming(&roots, destination, options)?;
+    let pool = Pool::new(env.jobs)?;
+    // Everything that can be known before a byte is written.
+    let predicted = Run::predict(target, options, env, &pool).all(&roots)?;
+    if predicted.is_empty() {
+        return Err(nothing_left(&roots, options));
+    }
+    refuse_one_file(&predicted, target.capabilities().stream, destination)?;
+    if options.strict {
+        refuse_losses(&predicted)?;
+    }
+    if options.dry_run {
+        return Ok(outcome(predicted, destination, &[]));
+    }
+    let sink = create(destination, options, env)?;
+    let sealer = Sealer::new(&*sink, &pool);
+    let items = Run::write(target, options, env, &pool, &*sink, &sealer).all(&roots)?;
+    if options.strict {
+        refuse_losses(&items)?;
+    }
+    env.check_cancelled()?;
+    let reference = match &destination.reference {
+        Some(Reference::Name(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let publications: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let mut publication = item.publication.clone();
+            publication.reference.clone_from(&reference);
+            publication
+        })
+        .collect();
+    let places = sink.commit(&publications)?;
+    Ok(outcome(items, destination, &places))
+}
+
+fn outcome(items: Vec<Item>, destination: &Locator, places: &[String]) -> Outcome {
+    let mut images = Vec::new();
+    for (i, item) in items.into_iter().enumerate() {
+        for mut image in item.images {
+            image.destination = places
+                .get(i)
+                .cloned()
+                .unwrap_or_else(|| destination.to_string());
+            images.push(image);
+        }
+    }
+    Outcome { images }
+}
+
+/// Opens the destination for writing.
+fn create(destination: &Locator, options: &Options, env: &Env) -> Result<Box<dyn BundleSink>> {
+    use imgconv_transport_oci_layout::{create_archive_with, create_with};
+    match destination.transport.scheme() {
+        "oci" => create_with(&destination.location, env, options.ref_name),
+        "oci-archive" => create_archive_with(&destination.location, env, options.ref_name),
+        _ => destination.transport.create(&destination.location, env),
+    }
+}
+
+/// Refuses to write onto what is read, which a rename at the end would replace.
+fn refuse_same_place(sources: &[Locator], destination: &Locator) -> Result<()> {
+    let canonical = |path: &str| std::fs::canonicalize(path).ok();
+    let Some(to) = canonical(&destination.location) else {
+        return Ok(());
+    };
+    for source in sources {
+        if canonical(&source.location).as_ref() == Some(&to) {
+            let message = "source and destination are the same place";
+            return Err(Error::new(Code::Denied, message)
+                .at(quote(&destination.location))
+                .hint("write to another place"));
+        }
+    }
+    Ok(())
+}
+
+/// One name for several images would make them one.
+fn check_naming(roots: &[SourceRoot<'_>], destination: &Locator, options: &Options) -> Result<()> {
+    let several = roots.len() > 1 && !is_one_name(roots);
+    match &destination.reference {
+        Some(Reference::Name(text)) if several => {
+            let message = format!(
+                "{} names one image and the source has {}",
+                quote(text),
+                roots.len()
+            );
+            return Err(
+                Error::new(Code::Usage, message).hint("leave the REF out to keep the names")
+            );
+        }
+        Some(Reference::Name(_)) | None => {}
+        Some(reference) => {
+            let message = format!("a destination can't be `{reference}`");
+            return Err(Error::new(Code::Usage, message).hint("give a name, or none"));
+        }
+    }
+    if options.name.is_some() && several {
+        let message = format!(
+            "`--name` names one image and the source has {}",
+            roots.len()
+        );
+        return Err(Error::new(Code::Usage, message).hint("add a REF to the source"));
+    }
+    Ok(())
+}
+
+/// One file can't hold several streams.
+fn refuse_one_file(items: &[Item], stream: bool, destination: &Locator) -> Result<()> {
+    let location = &destination.location;
+    let directory = location.ends_with('/') || std::path::Path::new(location).is_dir();
+    if !stream || items.len() == 1 || directory {
+        return Ok(());
+    }
+    let list: Vec<String> = items
+        .iter()
+        .take(20)
+        .flat_map(|item| &item.images)
+        .map(|image| {
+            let name = image.name.as_deref().unwrap_or("-");
+            format!("{name} ({})", image.platform.as_deref().unwrap_or("-"))
+        })
+        .collect();
+    let message = format!("there are {} images and one ACI can hold one", items.len());
+    Err(Error::new(Code::Ambiguous, message)
+        .at(destination.to_string())
+        .hint(format!(
+            "choose one with a REF or `--platform`, or write to a directory (`{location}/`): {}",
+            list.join(", ")
+        )))
+}
+
+/// Says whether the roots are single images of one name: they will be one index.
+fn is_one_name(roots: &[SourceRoot<'_>]) -> bool {
+    roots
+        .iter()
+        .all(|root| root.entry.child.is_none() && root.name() == roots[0].name())
+}
+
+fn nothing_left(roots: &[SourceRoot<'_>], options: &Options) -> Error {
+    let mut there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
+    there.sort();
+    there.dedup();
+    let wanted: Vec<String> = options.platforms.iter().map(ToString::to_string).collect();
+    Error::new(Code::Missing, format!("no image for {}", wanted.join(", ")))
+        .hint(format!("there is: {}", there.join(", ")))
+}
+
+fn refuse_losses(items: &[Item]) -> Result<()> {
+    let mut found = Vec::new();
+    for image in items.iter().flat_map(|item| &item.images) {
+        found.extend(
+            image
+                .losses
+                .iter()
+                .map(|loss| format!("{} {}: {}", loss.field, loss.outcome, loss.why)),
+        );
+        found.extend(
+            image
+                .warnings
+                .iter()
+                .map(|w| format!("{} at {}: {}", w.code, w.at, w.message)),
+        );
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let more = found.len().saturating_sub(10);
+    found.truncate(10);
+    let mut message = format!("`--strict` refuses: {}", found.join("; "));
+    if more > 0 {
+        message.push_str(&format!("; and {more} more"));
+    }
+    Err(Error::new(Code::Strict, message).hint("without `--strict` these become warnings"))
+}

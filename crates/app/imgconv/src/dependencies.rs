@@ -1,0 +1,423 @@
+//! The dependencies of ACIs: finding them, and laying their file systems below the image's own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use imgconv_format_aci::{
+    Aci, ExpectedImage, Manifest, decode_stream,
+    dependency::{Candidate, Rendered, choose, describe, matches, order},
+    manifest::Dependency,
+    resolve_user,
+};
+use imgconv_layer::{Discard, Semantics, clean};
+use imgconv_model::{
+    Blob, Code, Env, Error, Facts, Format, FormatId, Layer, Open, Outcome, Reader, Result, Root,
+    Transport, quote,
+};
+use imgconv_pipeline::{Merged, merge};
+use imgconv_stream::HashingReader;
+use imgconv_tar::EntryKind;
+use imgconv_transport_file::FILE;
+use walkdir::WalkDir;
+
+use crate::{
+    options::Options,
+    run::SourceRoot,
+    source::{AciPart, ImageNode, Node, decode_aci},
+};
+
+/// How deep a directory of ACIs is searched.
+const SEARCH_DEPTH: usize = 16;
+
+/// Gives every ACI that has dependencies or a path whitelist its rendered layers.
+///
+/// # Errors
+/// If a dependency is missing, ambiguous, or not what its manifest says of it.
+pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Result<()> {
+    let needed = roots.iter().any(|root| needs_rendering(&root.node));
+    if !needed {
+        return Ok(());
+    }
+    let mut candidates = Candidates::default();
+    for root in roots.iter() {
+        if let Some(aci) = aci_of(&root.node) {
+            candidates.add(root.text.clone(), &root.place, aci.clone());
+        }
+    }
+    for place in &options.deps {
+        candidates.search(place, env)?;
+    }
+    for root in roots {
+        if !needs_rendering(&root.node) {
+            continue;
+        }
+        let node = Arc::get_mut(&mut root.node).expect("a file's node is not shared");
+        let Node::Image(node) = node else { continue };
+        render_one(node, &candidates, env).map_err(|error| error.at(&*root.text))?;
+    }
+    Ok(())
+}
+
+fn aci_of(node: &Node) -> Option<&AciPart> {
+    match node {
+        Node::Image(image) => image.aci.as_ref(),
+        Node::Index { .. } | Node::Opaque { .. } => None,
+    }
+}
+
+fn needs_rendering(node: &Node) -> bool {
+    aci_of(node).is_some_and(|aci| {
+        !aci.manifest.dependencies.is_empty() || !aci.manifest.path_whitelist.is_empty()
+    })
+}
+
+/// Every ACI that a dependency may mean.
+#[derive(Default)]
+struct Candidates {
+    all: Vec<Known>,
+    /// Files below the searched directories that look like ACIs and can't be read.
+    damaged: Vec<String>,
+}
+
+struct Known {
+    text: String,
+    path: Option<PathBuf>,
+    aci: AciPart,
+}
+
+impl Candidates {
+    fn add(&mut self, text: String, path: &str, aci: AciPart) -> usize {
+        let path = std::fs::canonicalize(path).ok();
+        let same = |known: &Known| known.path.is_some() && known.path == path;
+        if let Some(position) = self.all.iter().position(same) {
+            return position;
+        }
+        self.all.push(Known { text, path, aci });
+        self.all.len() - 1
+    }
+
+    /// Adds an ACI, or every ACI below a directory; other files there are not looked at twice.
+    fn search(&mut self, place: &str, env: &Env) -> Result<()> {
+        let path = ["aci-tree:", "aci:", "file://", "file:"]
+            .iter()
+            .find_map(|scheme| place.strip_prefix(scheme))
+            .unwrap_or(place);
+        let failed = |error: walkdir::Error| {
+            let place = error
+                .path()
+                .map_or_else(|| path.to_owned(), |p| p.display().to_string());
+            Error::io(error.into(), format!("--deps {place}"))
+        };
+        let walk = WalkDir::new(path)
+            .sort_by_file_name()
+            .follow_root_links(true);
+        for entry in walk.max_depth(SEARCH_DEPTH) {
+            env.check_cancelled()?;
+            let entry = entry.map_err(failed)?;
+            let given = entry.depth() == 0 && Path::new(path).is_file();
+            if !given && !entry.file_type().is_file() {
+                continue;
+            }
+            let Some(file) = entry.path().to_str() else {
+                continue;
+            };
+            match open_aci(file, env) {
+                Ok(Some(aci)) => {
+                    self.add(file.to_owned(), file, aci);
+                }
+                Ok(None) if entry.depth() == 0 => {
+                    let message = "this is neither an ACI nor a directory of ACIs";
+                    return Err(Error::new(Code::Unsupported, message).at(format!("--deps {file}")));
+                }
+                Ok(None) => {}
+                // A damaged file is somebody else's business, unless nothing else fits.
+                Err(error) if entry.depth() > 0 => {
+                    self.damaged.push(format!("{}: {error}", quote(file)));
+                }
+                Err(error) => return Err(error.at(format!("--deps {file}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses what a dependency means. Image IDs are computed only where the name and the labels
+    /// fit several ACIs.
+    fn resolve(&self, dependency: &Dependency, env: &Env) -> Result<usize> {
+        let fitting: Vec<usize> = (0..self.all.len())
+            .filter(|i| matches(dependency, &self.all[*i].aci.manifest))
+            .collect();
+        if fitting.len() > 1 {
+            for key in &fitting {
+                self.all[*key].compute_image_id(env)?;
+            }
+        }
+        let candidate = |key: &usize| {
+            let aci = &self.all[*key].aci;
+            let image_id = aci.image_id.get().copied();
+            Candidate {
+                key: *key,
+                manifest: &aci.manifest,
+                image_id,
+            }
+        };
+        let candidates: Vec<Candidate<'_, usize>> = fitting.iter().map(candidate).collect();
+        choose(dependency, &candidates).map_err(|error| match &self.damaged[..] {
+            [] => error,
+            damaged => error.hint(format!("these could not be read: {}", damaged.join("; "))),
+        })
+    }
+}
+
+impl Known {
+    /// Reads the ACI to its end.
+    fn compute_image_id(&self, env: &Env) -> Result<()> {
+        if self.aci.image_id.get().is_some() {
+            return Ok(());
+        }
+        let expected = ExpectedImage::default();
+        let decoded = decode_stream(&self.aci.blob, &self.text, &expected, env)?;
+        for layer in &decoded.image.layers {
+            HashingReader::new(layer.blob.open()?, &[])
+                .finish()
+                .map_err(Error::from_io)?;
+        }
+        if let Some(id) = decoded.image_id.get() {
+            // Another thread can only have set the same value.
+            let _ = self.aci.image_id.set(*id);
+        }
+        Ok(())
+    }
+}
+
+fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
+    let bundle = FILE.open(path, env)?;
+    let roots = bundle.roots()?;
+    let Some(entry) = roots.first() else {
+        return Ok(None);
+    };
+    let root = bundle.root(entry)?;
+    let Root::Stream(blob) = &root else {
+        return Ok(None);
+    };
+    if !Aci.recognise(&root) {
+        return Ok(None);
+    }
+    Ok(decode_aci(blob, &bundle.locator(), &Aci, env)?.aci)
+}
+
+/// Replaces the layer of an ACI by those of all that it depends on and its own, each filtered by
+/// the whitelists of all images above it.
+fn render_one(node: &mut ImageNode, candidates: &Candidates, env: &Env) -> Result<()> {
+    let aci = node.aci.clone().expect("only an ACI is rendered");
+    let root = candidates
+        .all
+        .iter()
+        .position(|known| Arc::ptr_eq(&known.aci.manifest, &aci.manifest))
+        // The same file was given twice: the first one stands for both.
+        .or_else(|| {
+            candidates
+                .all
+                .iter()
+                .position(|known| known.aci.manifest.raw == aci.manifest.raw)
+        })
+        .expect("every root was added to the candidates");
+    let mut manifest = |key: &usize| Ok(Arc::clone(&candidates.all[*key].aci.manifest));
+    let mut resolve = |dependency: &Dependency| candidates.resolve(dependency, env);
+    let rendered = order(root, &mut manifest, &mut resolve, &env.limits)?;
+    let expected = expectations(&rendered, candidates, env)?;
+    let env = &Env {
+        notes: node.notes.clone(),
+        ..env.clone()
+    };
+    let mut layers = Vec::with_capacity(rendered.len());
+    for level in &rendered {
+        let known = &candidates.all[level.key];
+        let layer = if level.key == root {
+            node.image.layers[0].clone()
+        } else {
+            let expected = expected.get(&level.key).cloned().unwrap_or_default();
+            let decoded = decode_stream(&known.aci.blob, &known.text, &expected, env)?;
+            decoded.image.layers[0].clone()
+        };
+        layers.push(match level.paths() {
+            None => layer,
+            Some(paths) => filtered(layer, paths, env),
+        });
+    }
+    if layers.len() > 1 {
+        check_stackable(&layers, env)?;
+    }
+    if node.image.config.user.is_none() {
+        let mut tree = None;
+        let mut owner = |path: &str| {
+            if tree.is_none() {
+                tree = Some(merge(&layers, Semantics::Aci, &mut Discard, env)?);
+            }
+            let path = clean(path.as_bytes(), &env.limits)?;
+            let found = tree.as_ref().and_then(|tree| tree.get(&path));
+            Ok(found.map(|file| (file.uid, file.gid)))
+        };
+        resolve_user(&mut node.image, &aci.manifest, &mut owner)?;
+    }
+    let id = FormatId("aci");
+    if node
+        .image
+        .extensions
+        .remove(&(id, "dependencies".to_owned()))
+        .is_some()
+    {
+        let names: Vec<String> = aci.manifest.dependencies.iter().map(describe).collect();
+        let why = format!(
+            "{} became {} layers below",
+            names.join(", "),
+            layers.len() - 1
+        );
+        node.report.lose("dependencies", Outcome::Approximated, why);
+    }
+    if node
+        .image
+        .extensions
+        .remove(&(id, "pathWhitelist".to_owned()))
+        .is_some()
+    {
+        let why = "applied: what it does not list is not in the layers";
+        node.report
+            .lose("pathWhitelist", Outcome::Approximated, why);
+    }
+    node.image.layers = layers;
+    Ok(())
+}
+
+/// What the manifests claim of the images that they depend on.
+fn expectations(
+    rendered: &[Rendered<usize>],
+    candidates: &Candidates,
+    env: &Env,
+) -> Result<BTreeMap<usize, ExpectedImage>> {
+    let mut expected: BTreeMap<usize, ExpectedImage> = BTreeMap::new();
+    for level in rendered {
+        let manifest: &Manifest = &candidates.all[level.key].aci.manifest;
+        for dependency in &manifest.dependencies {
+            let key = candidates.resolve(dependency, env)?;
+            let known = expected.entry(key).or_default();
+            let what = format!(
+                "{} of {}",
+                quote(&dependency.image_name),
+                quote(&manifest.name)
+            );
+            if let Some(id) = dependency.image_id {
+                if let Some(other) = known.id.filter(|other| *other != id) {
+                    let what = format!("the image ID of the dependency {what}");
+                    return Err(Error::mismatch(what, id.image_id(), other.image_id()));
+                }
+                known.id = Some(id);
+            }
+            if let Some(size) = dependency.size {
+                if let Some(other) = known.size.filter(|other| *other != size) {
+                    let what = format!("the size of the dependency {what}");
+                    return Err(Error::mismatch(what, size, other));
+                }
+                known.size = Some(size);
+            }
+        }
+    }
+    Ok(expected)
+}
+
+/// Refuses what layers can't say: a layer's entry below a path where a lower layer has a symbolic
+/// link. appc replaces the link by a directory, layers follow it (robustness F, symlink_parent).
+fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
+    let mut links: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for (i, layer) in layers.iter().enumerate() {
+        let what = format!("layer {i}");
+        let place = |error: Error| error.at(what.clone());
+        let source = layer.blob.open().map_err(place)?;
+        let mut reader = imgconv_tar::Reader::new(source, &env.limits, &env.notes, &what);
+        let mut directories = BTreeSet::new();
+        let mut own = BTreeSet::new();
+        while let Some(entry) = reader.next_entry().map_err(place)? {
+            let path = clean(&entry.path, &env.limits).map_err(place)?;
+            let mut parent = &path[..];
+            while let Some(end) = parent.iter().rposition(|byte| *byte == b'/') {
+                parent = &path[..end];
+                if links.contains(parent) && !directories.contains(parent) {
+                    let message = format!(
+                        "{} is below {}, a symbolic link of a dependency that appc would replace",
+                        quote(&path),
+                        quote(parent)
+                    );
+                    return Err(Error::new(Code::Unsupported, message)
+                        .at(what)
+                        .hint("`--squash` makes one layer, in which it can be said"));
+                }
+            }
+            match entry.kind {
+                EntryKind::Symlink => {
+                    own.insert(path);
+                }
+                EntryKind::Directory => {
+                    directories.insert(path);
+                }
+                EntryKind::Regular
+                | EntryKind::HardLink
+                | EntryKind::CharDevice
+                | EntryKind::BlockDevice
+                | EntryKind::Fifo => {}
+            }
+        }
+        links.retain(|link| !directories.contains(link));
+        links.append(&mut own);
+    }
+    Ok(())
+}
+
+/// A layer of which only listed paths exist. Read when it is first opened.
+fn filtered(layer: Layer, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
+    let filtered = Filtered {
+        layer: layer.clone(),
+        paths,
+        env: env.clone(),
+        merged: Mutex::default(),
+    };
+    Layer {
+        blob: Blob {
+            facts: Facts::default(),
+            bytes: Arc::new(filtered),
+        },
+        ..layer
+    }
+}
+
+struct Filtered {
+    layer: Layer,
+    paths: BTreeSet<Vec<u8>>,
+    env: Env,
+    merged: Mutex<Option<Merged>>,
+}
+
+impl fmt::Debug for Filtered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filtered")
+            .field("paths", &self.paths.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Open for Filtered {
+    fn open(&self) -> Result<Reader> {
+        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        if merged.is_none() {
+            let layers = std::slice::from_ref(&self.layer);
+            *merged = Some(imgconv_pipeline::squash_listed(
+                layers,
+                &self.paths,
+                &self.env,
+            )?);
+        }
+        merged.as_ref().expect("it was made above").open()
+    }
+}

@@ -1,0 +1,236 @@
+//! How two images differ, whatever their formats: what runs, and every file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgconv_layer::{Fingerprints, Node as File, Tree};
+use imgconv_model::{Env, Exec, Image, Platform, Result, quote};
+use imgconv_pipeline::merge;
+use imgconv_tar::EntryKind;
+use serde::Serialize;
+
+use crate::{
+    locator::Locator,
+    pick::{Picked, pick},
+    stream::semantics,
+};
+
+/// One thing that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// A config field, such as `config.env`, or a path with a slash before it.
+    pub what: String,
+    /// How it is in the first image; absent if it is not there.
+    pub a: Option<String>,
+    /// How it is in the second image.
+    pub b: Option<String>,
+}
+
+/// Compares two images.
+///
+/// # Errors
+/// If one can't be read, or a locator means several images.
+pub fn diff(
+    a: &Locator,
+    b: &Locator,
+    platforms: &[Platform],
+    env: &Env,
+) -> Result<Vec<Difference>> {
+    let (a, b) = (
+        pick(a, platforms, &[], false, env)?,
+        pick(b, platforms, &[], false, env)?,
+    );
+    let mut found = Vec::new();
+    compare_maps(fields(&a.node.image), fields(&b.node.image), &mut found);
+    let (a_files, b_files) = (files(&a, env)?, files(&b, env)?);
+    compare_files(&a_files, &b_files, &mut found);
+    Ok(found)
+}
+
+/// The fields that mean the same in every format, as text.
+fn fields(image: &Image) -> BTreeMap<String, String> {
+    let config = &image.config;
+    let list = |values: &[String]| values.iter().map(quote).collect::<Vec<_>>().join(" ");
+    let mut out = BTreeMap::new();
+    let mut put = |field: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            out.insert(field.to_owned(), value);
+        }
+    };
+    put(
+        "platform",
+        (!image.platform.os.is_empty()).then(|| image.platform.to_string()),
+    );
+    put("created", image.created.clone());
+    put("author", image.author.clone());
+    let joined = |exec: &Exec| list(&[&exec.entrypoint[..], &exec.cmd[..]].concat());
+    put("config.exec", config.exec.as_ref().map(joined));
+    // No user is the superuser: docker writes nothing, appc writes `0`.
+    let user = config
+        .user
+        .as_deref()
+        .filter(|user| !matches!(*user, "0" | "0:0" | "root"));
+    put("config.user", user.map(str::to_owned));
+    put("config.env", Some(list(&config.env)));
+    put(
+        "config.working_dir",
+        config.working_dir.clone().filter(|dir| dir != "/"),
+    );
+    let mut ports: Vec<String> = config
+        .ports
+        .iter()
+        .flat_map(|port| {
+            let last = port.number.saturating_add(port.count.saturating_sub(1));
+            (port.number..=last).map(|number| format!("{number}/{}", port.protocol))
+        })
+        .collect();
+    ports.sort();
+    put("config.ports", Some(ports.join(" ")));
+    let mut volumes = config.volumes.clone();
+    volumes.sort();
+    put("config.volumes", Some(list(&volumes)));
+    put("config.stop_signal", config.stop_signal.clone());
+    for (key, value) in &config.labels {
+        put(&format!("config.labels.{key}"), Some(quote(value)));
+    }
+    for (key, value) in &image.annotations {
+        put(&format!("annotations.{key}"), Some(quote(value)));
+    }
+    out
+}
+
+fn compare_maps(
+    mut a: BTreeMap<String, String>,
+    mut b: BTreeMap<String, String>,
+    found: &mut Vec<Difference>,
+) {
+    let keys: BTreeSet<String> = a.keys().chain(b.keys()).cloned().collect();
+    for what in keys {
+        let (a, b) = (a.remove(&what), b.remove(&what));
+        if a != b {
+            found.push(Difference { what, a, b });
+        }
+    }
+}
+
+/// The files of an image with the digests of their contents.
+struct Files {
+    tree: Tree,
+    contents: Fingerprints,
+    /// The bytewise first path of each group of hard links.
+    first: BTreeMap<u64, Vec<u8>>,
+}
+
+fn files(picked: &Picked, env: &Env) -> Result<Files> {
+    let env = &Env {
+        notes: picked.node.notes.clone(),
+        ..env.clone()
+    };
+    let mut contents = Fingerprints::default();
+    let layers = &picked.node.image.layers;
+    let tree = merge(layers, semantics(&picked.node), &mut contents, env)
+        .map_err(|error| error.at(&*picked.text))?;
+    let mut first = BTreeMap::new();
+    for (path, node) in tree.iter() {
+        if node.links > 1 && node.kind != EntryKind::Directory {
+            first.entry(node.inode).or_insert(path);
+        }
+    }
+    Ok(Files {
+        tree,
+        contents,
+        first,
+    })
+}
+
+fn compare_files(a: &Files, b: &Files, found: &mut Vec<Difference>) {
+    let mut left = a.tree.iter().peekable();
+    let mut right = b.tree.iter().peekable();
+    loop {
+        // Both iterate in the same order of paths; the order itself does not matter here.
+        let order = match (left.peek(), right.peek()) {
+            (None, None) => break,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some((l, _)), Some((r, _))) if l == r => std::cmp::Ordering::Equal,
+            (Some((l, _)), Some(_)) if b.tree.get(l).is_none() => std::cmp::Ordering::Less,
+            (Some(_), Some(_)) => std::cmp::Ordering::Greater,
+        };
+        let l = if order.is_le() { left.next() } else { None };
+        let r = if order.is_ge() { right.next() } else { None };
+        let path = l
+            .as_ref()
+            .or(r.as_ref())
+            .map(|(path, _)| path.clone())
+            .unwrap_or_default();
+        let l = l.map(|(_, node)| describe(&node, a));
+        let r = r.map(|(_, node)| describe(&node, b));
+        // A root that no layer names is the one that every reader makes.
+        let implied = |side: Option<String>| match side {
+            None if path.is_empty() => Some("dir 0755 0:0 @0".to_owned()),
+            side => side,
+        };
+        let (l, r) = (implied(l), implied(r));
+        if l != r {
+            let shown = quote(&path);
+            found.push(Difference {
+                what: format!("/{}", shown.trim_matches('"')),
+                a: l,
+                b: r,
+            });
+        }
+    }
+}
+
+/// Every attribute of a file, as one line.
+fn describe(node: &File<'_>, files: &Files) -> String {
+    let kind = match node.kind {
+        EntryKind::Regular | EntryKind::HardLink => "file",
+        EntryKind::Symlink => "symlink",
+        EntryKind::CharDevice => "char",
+        EntryKind::BlockDevice => "block",
+        EntryKind::Directory => "dir",
+        EntryKind::Fifo => "fifo",
+    };
+    let mut out = kind.to_owned();
+    if node.kind != EntryKind::Symlink {
+        out.push_str(&format!(" {:04o}", node.mode));
+    }
+    out.push_str(&format!(
+        " {}:{} @{}",
+        node.uid, node.gid, node.mtime.seconds
+    ));
+    if node.mtime.nanos > 0 {
+        out.push_str(&format!(".{:09}", node.mtime.nanos));
+    }
+    match node.kind {
+        EntryKind::Regular | EntryKind::HardLink => {
+            let hex = if node.size == 0 {
+                String::new()
+            } else {
+                usize::try_from(node.content)
+                    .ok()
+                    .and_then(|index| files.contents.digests.get(index))
+                    .map(|hash| hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+                    .unwrap_or_default()
+            };
+            out.push_str(&format!(" {} bytes {hex}", node.size));
+        }
+        EntryKind::Symlink => out.push_str(&format!(" -> {}", quote(node.link))),
+        EntryKind::CharDevice | EntryKind::BlockDevice => {
+            out.push_str(&format!(" {},{}", node.device.0, node.device.1));
+        }
+        EntryKind::Directory | EntryKind::Fifo => {}
+    }
+    if let Some(first) = files.first.get(&node.inode) {
+        out.push_str(&format!(" linked with {}", quote(first)));
+    }
+    let mut records: Vec<String> = node
+        .pax
+        .iter()
+        .filter(|(key, _)| key.starts_with(b"SCHILY.") || key.starts_with(b"LIBARCHIVE."))
+        .map(|(key, value)| format!(" {}={}", quote(key).trim_matches('"'), quote(value)))
+        .collect();
+    records.sort();
+    out.extend(records);
+    out
+}

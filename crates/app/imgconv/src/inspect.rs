@@ -1,0 +1,234 @@
+//! What an image is, as data: for people, and for `--json`.
+
+use std::collections::BTreeMap;
+
+use imgconv_model::{Env, Error, Platform, Result, Root};
+use imgconv_stream::HashingReader;
+use serde::Serialize;
+
+use crate::{
+    locator::Locator,
+    run::{images, platform_of},
+    source::{ImageNode, Node, Source},
+};
+
+/// What one image is.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    /// Where it is.
+    pub source: String,
+    /// Its format.
+    pub format: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its platform.
+    pub platform: Option<String>,
+    /// The digest of its root document.
+    pub digest: Option<String>,
+    /// The image ID of an ACI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// When it was made.
+    pub created: Option<String>,
+    /// Who made it.
+    pub author: Option<String>,
+    /// How it is run.
+    pub config: Option<Config>,
+    /// Its layers, base first.
+    pub layers: Vec<LayerInspection>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What only its own format says, by field.
+    pub extensions: BTreeMap<String, String>,
+}
+
+/// How an image is run.
+#[derive(Debug, Serialize)]
+pub struct Config {
+    /// The part of the command line that stays.
+    pub entrypoint: Vec<String>,
+    /// The part that arguments replace.
+    pub cmd: Vec<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The environment.
+    pub env: Vec<String>,
+    /// The working directory.
+    pub working_dir: Option<String>,
+    /// The ports, `8080/tcp` or `8080-8090/tcp`.
+    pub ports: Vec<String>,
+    /// The volumes.
+    pub volumes: Vec<String>,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The signal that ends the program.
+    pub stop_signal: Option<String>,
+}
+
+/// One layer.
+#[derive(Debug, Serialize)]
+pub struct LayerInspection {
+    /// The digest of the stored bytes.
+    pub digest: Option<String>,
+    /// Their number.
+    pub size: Option<u64>,
+    /// The claimed digest of the tar inside.
+    pub diff_id: Option<String>,
+    /// The media type.
+    pub media_type: Option<String>,
+}
+
+/// Tells what every image of a locator is.
+///
+/// # Errors
+/// If one can't be read.
+pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<Vec<Inspection>> {
+    let source = Source::open(locator, env)?;
+    let mut found = Vec::new();
+    for (entry, node) in source.decode(env)? {
+        let text = source.entry_text(&entry);
+        let name = entry.name.as_ref().map(ToString::to_string);
+        let before = found.len();
+        let mut result = Ok(());
+        images(&node, None, &mut |image, listed| {
+            let platform = platform_of(image, listed);
+            if !platforms.is_empty() && !platforms.iter().any(|wanted| platform.fits(wanted)) {
+                return;
+            }
+            match image_inspection(&text, image, &platform) {
+                Ok(inspection) => found.push(inspection),
+                Err(error) => result = Err(error.at(&*text)),
+            }
+        });
+        result?;
+        opaque(&node, &text, &mut found);
+        for inspection in &mut found[before..] {
+            inspection.name = name.clone().or(inspection.name.take());
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the stored root document of the one entry that is meant: an ACI's manifest, an OCI
+/// manifest or index.
+///
+/// # Errors
+/// If it can't be read, or the locator means several.
+pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
+    let source = Source::open(locator, env)?;
+    let nodes = source.decode(env)?;
+    let [(entry, node)] = &nodes[..] else {
+        let message = format!("there are {} images and one is needed", nodes.len());
+        return Err(Error::new(imgconv_model::Code::Ambiguous, message)
+            .at(locator.to_string())
+            .hint("add a REF: `imgconv ls` lists them"));
+    };
+    match (source.bundle.root(entry)?, &**node) {
+        (Root::Document(document), _) => Ok(document.bytes.to_vec()),
+        (Root::Stream(_), Node::Image(image)) => image
+            .image
+            .originals
+            .iter()
+            .find(|original| original.format == image.format.id() && original.role == "manifest")
+            .map(|original| original.document.bytes.to_vec())
+            .ok_or_else(|| Error::new(imgconv_model::Code::Missing, "no stored document")),
+        (Root::Stream(_), _) => Err(Error::new(
+            imgconv_model::Code::Missing,
+            "no stored document",
+        )),
+    }
+}
+
+fn image_inspection(text: &str, node: &ImageNode, platform: &Platform) -> Result<Inspection> {
+    let image = &node.image;
+    // An ACI's image ID is known when its stream has been read to the end.
+    if node.aci.is_some() && node.image_id().is_none() {
+        for layer in &image.layers {
+            let reader = HashingReader::new(layer.blob.open()?, &[]);
+            reader.finish().map_err(Error::from_io)?;
+        }
+    }
+    let config = &image.config;
+    let exec = config.exec.clone().unwrap_or_default();
+    let ports = config.ports.iter().map(|port| match port.count {
+        1 => format!("{}/{}", port.number, port.protocol),
+        count => format!(
+            "{}-{}/{}",
+            port.number,
+            port.number + (count - 1),
+            port.protocol
+        ),
+    });
+    Ok(Inspection {
+        source: text.to_owned(),
+        format: node.format.id().to_string(),
+        name: image.name.as_ref().map(ToString::to_string),
+        platform: Some(platform.to_string()),
+        digest: node.child.as_ref().map(|child| child.digest.to_string()),
+        image_id: node.image_id().map(|id| id.image_id()),
+        created: image.created.clone(),
+        author: image.author.clone(),
+        config: Some(Config {
+            entrypoint: exec.entrypoint,
+            cmd: exec.cmd,
+            user: config.user.clone(),
+            env: config.env.clone(),
+            working_dir: config.working_dir.clone(),
+            ports: ports.collect(),
+            volumes: config.volumes.clone(),
+            labels: config.labels.clone(),
+            stop_signal: config.stop_signal.clone(),
+        }),
+        layers: image
+            .layers
+            .iter()
+            .map(|layer| LayerInspection {
+                digest: layer.blob.facts.digest.map(|digest| digest.to_string()),
+                size: layer.blob.facts.size,
+                diff_id: layer.diff_id.map(|digest| digest.to_string()),
+                media_type: layer.kind.clone(),
+            })
+            .collect(),
+        annotations: image.annotations.clone(),
+        extensions: image
+            .extensions
+            .iter()
+            .map(|((_, field), text)| (field.clone(), text.clone()))
+            .collect(),
+    })
+}
+
+fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
+    match node {
+        Node::Image(_) => {}
+        Node::Index { children, .. } => {
+            children
+                .iter()
+                .flatten()
+                .for_each(|child| opaque(child, text, found));
+        }
+        Node::Opaque { opaque, child } => found.push(Inspection {
+            source: text.to_owned(),
+            format: opaque.what.clone(),
+            name: None,
+            platform: None,
+            digest: Some(child.digest.to_string()),
+            image_id: None,
+            created: None,
+            author: None,
+            config: None,
+            layers: opaque
+                .blobs
+                .iter()
+                .map(|blob| LayerInspection {
+                    digest: Some(blob.digest.to_string()),
+                    size: Some(blob.size),
+                    diff_id: None,
+                    media_type: Some(blob.kind.clone()),
+                })
+                .collect(),
+            annotations: child.annotations.clone(),
+            extensions: BTreeMap::new(),
+        }),
+    }
+}

@@ -1,0 +1,132 @@
+//! Every image of a place, a line each.
+
+use imgconv_model::{Child, Env, Result};
+use serde::Serialize;
+
+use crate::{
+    locator::Locator,
+    run::{images, platform_of, reference_text},
+    source::{ImageNode, Node, Source},
+};
+
+/// One image, index child or artifact.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    /// Its name there.
+    pub name: Option<String>,
+    /// Its platform; absent for what is no image.
+    pub platform: Option<String>,
+    /// Its format, or what it is.
+    pub format: String,
+    /// The digest of its root document; absent for a plain file.
+    pub digest: Option<String>,
+    /// The stored bytes: of the root document, the config and the layers; of the file.
+    pub size: u64,
+    /// Why it can't be read, if it can't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Lists what a locator means.
+///
+/// # Errors
+/// If the place itself can't be read; an image that can't be read has its error in its line.
+pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
+    let source = match Source::open(locator, env) {
+        Ok(source) => source,
+        // An empty place has an empty list.
+        Err(error)
+            if error.code() == imgconv_model::Code::Missing && locator.reference.is_none() =>
+        {
+            let bundle = locator.transport.open(&locator.location, env)?;
+            return if bundle.roots()?.is_empty() {
+                Ok(Vec::new())
+            } else {
+                Err(error)
+            };
+        }
+        Err(error) => return Err(error),
+    };
+    let mut lines = Vec::new();
+    for (entry, node) in source.decode_each(env) {
+        let name = entry.name.as_ref();
+        match node {
+            Ok(node) => {
+                let before = lines.len();
+                images(&node, None, &mut |image, listed| {
+                    lines.push(image_line(&source, image, listed));
+                });
+                opaque_lines(&node, &mut lines);
+                for line in &mut lines[before..] {
+                    if line.name.is_none() {
+                        line.name = name.map(ToString::to_string);
+                    }
+                }
+            }
+            Err(error) => lines.push(Listed {
+                name: name.map(ToString::to_string),
+                platform: None,
+                format: "unreadable".to_owned(),
+                digest: entry.child.as_ref().map(|child| child.digest.to_string()),
+                size: entry.child.as_ref().map_or(0, |child| child.size),
+                error: Some(error.to_string()),
+            }),
+        }
+    }
+    Ok(lines)
+}
+
+fn image_line(source: &Source, node: &ImageNode, listed: Option<&Child>) -> Listed {
+    let layers: u64 = node
+        .image
+        .layers
+        .iter()
+        .filter_map(|l| l.blob.facts.size)
+        .sum();
+    let documents: u64 = match &node.child {
+        Some(child) => {
+            let config = node
+                .image
+                .originals
+                .iter()
+                .find(|o| o.format == node.format.id() && o.role == "config")
+                .map_or(0, |original| original.document.bytes.len() as u64);
+            child.size + config
+        }
+        None => source.file_size(),
+    };
+    let platform = platform_of(node, listed);
+    Listed {
+        name: node
+            .image
+            .name
+            .as_ref()
+            .filter(|_| node.child.is_none())
+            .map(reference_text),
+        platform: Some(platform.to_string()),
+        format: node.format.id().to_string(),
+        digest: node.child.as_ref().map(|child| child.digest.to_string()),
+        size: layers + documents,
+        error: None,
+    }
+}
+
+fn opaque_lines(node: &Node, lines: &mut Vec<Listed>) {
+    match node {
+        Node::Image(_) => {}
+        Node::Index { children, .. } => {
+            children
+                .iter()
+                .flatten()
+                .for_each(|child| opaque_lines(child, lines));
+        }
+        Node::Opaque { opaque, child } => lines.push(Listed {
+            name: None,
+            platform: None,
+            format: opaque.what.clone(),
+            digest: Some(child.digest.to_string()),
+            size: child.size + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
+            error: None,
+        }),
+    }
+}

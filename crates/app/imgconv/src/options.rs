@@ -1,0 +1,38 @@
+//! What the user asked of a conversion.
+
+use imgconv_model::Platform;
+use imgconv_pipeline::Options as LayerOptions;
+pub use imgconv_transport_oci_layout::RefName;
+
+/// What to do with children of an index that are not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// Leave them out of the index, and warn (robustness D11b).
+    #[default]
+    Drop,
+    /// Fail.
+    Fail,
+}
+
+/// What the user asked of a conversion. Everything can be defaulted.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The platforms that are wanted; empty means all.
+    pub platforms: Vec<Platform>,
+    /// What happens to layers.
+    pub layers: LayerOptions,
+    /// One ACI for each layer, linked by dependencies, instead of one squashed ACI.
+    pub no_squash: bool,
+    /// The name of the result, instead of the source's.
+    pub name: Option<String>,
+    /// What `org.opencontainers.image.ref.name` holds.
+    pub ref_name: RefName,
+    /// Where the dependencies of ACIs are: ACIs, and directories of them.
+    pub deps: Vec<String>,
+    /// Refuse if anything would be lost or was irregular.
+    pub strict: bool,
+    /// Say what would happen, and write nothing.
+    pub dry_run: bool,
+    /// What to do with missing children of an index.
+    pub missing: Missing,
+}

@@ -1,0 +1,122 @@
+//! What a conversion did, as data: the shape of `--json` and `--report`.
+
+use imgconv_model::{Report, SealedLayer};
+use serde::Serialize;
+
+/// What a run did: one entry for each image.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Outcome {
+    /// The images, in the order of the source.
+    pub images: Vec<ImageOutcome>,
+}
+
+/// What became of one image.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ImageOutcome {
+    /// Where it came from.
+    pub source: String,
+    /// Where it is now; where it would be, in a dry run.
+    pub destination: String,
+    /// Its name there.
+    pub name: Option<String>,
+    /// The format that it is written in.
+    pub format: String,
+    /// Its platform; absent for artifacts that are no images.
+    pub platform: Option<String>,
+    /// The digest of its root document, or of the file.
+    pub digest: Option<String>,
+    /// The digest of the root document that it was made of.
+    pub source_digest: Option<String>,
+    /// The digest of its config.
+    pub config: Option<String>,
+    /// The image ID of an ACI: the one read, or the one written.
+    pub image_id: Option<String>,
+    /// Its layers, base first.
+    pub layers: Vec<LayerOutcome>,
+    /// What was lost.
+    pub losses: Vec<LossOutcome>,
+    /// What was irregular.
+    pub warnings: Vec<WarningOutcome>,
+    /// In a dry run, what would happen to the layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+}
+
+/// One layer that was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerOutcome {
+    /// The digest of the uncompressed tar.
+    pub diff_id: String,
+    /// The digest of the stored bytes.
+    pub digest: String,
+    /// Their number.
+    pub size: u64,
+    /// Their compression.
+    pub compression: String,
+    /// What was done: `keep`, `recompress` or `squash`.
+    pub step: String,
+}
+
+/// One loss.
+#[derive(Clone, Debug, Serialize)]
+pub struct LossOutcome {
+    /// The field.
+    pub field: String,
+    /// `dropped`, `approximated` or `synthesised`.
+    pub outcome: String,
+    /// Why.
+    pub why: String,
+}
+
+/// One warning.
+#[derive(Clone, Debug, Serialize)]
+pub struct WarningOutcome {
+    /// The stable code.
+    pub code: String,
+    /// Where.
+    pub at: String,
+    /// What.
+    pub message: String,
+}
+
+impl From<&SealedLayer> for LayerOutcome {
+    fn from(layer: &SealedLayer) -> Self {
+        Self {
+            diff_id: layer.diff_id.to_string(),
+            digest: layer.digest.to_string(),
+            size: layer.size,
+            compression: layer.compression.to_string(),
+            step: layer.step.to_string(),
+        }
+    }
+}
+
+impl ImageOutcome {
+    /// Takes over the entries of a report, in their one order.
+    pub fn take_report(&mut self, mut report: Report) {
+        report.sort();
+        self.losses = report
+            .losses
+            .into_iter()
+            .map(|loss| LossOutcome {
+                field: loss.field,
+                outcome: loss.outcome.to_string(),
+                why: loss.why,
+            })
+            .collect();
+        self.warnings = report
+            .warnings
+            .into_iter()
+            .map(|warning| WarningOutcome {
+                code: warning.code.to_owned(),
+                at: warning.at,
+                message: warning.message,
+            })
+            .collect();
+    }
+
+    /// Says whether nothing was lost and nothing was irregular.
+    pub fn is_clean(&self) -> bool {
+        self.losses.is_empty() && self.warnings.is_empty()
+    }
+}

@@ -1,0 +1,111 @@
+//! One image out of a locator: for commands that take one.
+
+use imgconv_model::{Code, Env, Error, Platform, Result};
+use imgconv_stream::Pool;
+
+use crate::{
+    catalog, dependencies,
+    locator::Locator,
+    options::Options,
+    run::{Run, SourceRoot, images, platform_of},
+    source::{ImageNode, Source},
+};
+
+/// One image.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    /// The image for messages.
+    pub(crate) text: String,
+    /// The image.
+    pub(crate) node: ImageNode,
+}
+
+/// Opens a locator that must mean one image, perhaps of one of the platforms.
+///
+/// With `render`, the dependencies of an ACI become its lower layers.
+pub(crate) fn pick(
+    locator: &Locator,
+    platforms: &[Platform],
+    deps: &[String],
+    render: bool,
+    env: &Env,
+) -> Result<Picked> {
+    let source = Source::open(locator, env)?;
+    let options = Options {
+        platforms: platforms.to_vec(),
+        deps: deps.to_vec(),
+        ..Options::default()
+    };
+    let mut roots: Vec<SourceRoot<'_>> = Vec::new();
+    for (entry, node) in source.decode(env)? {
+        let text = source.entry_text(&entry);
+        let place = locator.location.clone();
+        let bundle = &*source.bundle;
+        // Two names of one image are one image.
+        if !roots
+            .iter()
+            .any(|root| std::sync::Arc::ptr_eq(&root.node, &node))
+        {
+            roots.push(SourceRoot {
+                text,
+                place,
+                bundle,
+                entry,
+                node,
+            });
+        }
+    }
+    if render {
+        dependencies::render(&mut roots, &options, env)?;
+    }
+    let pool = Pool::new(1)?;
+    let run = Run::predict(catalog::FORMATS[0], &options, env, &pool);
+    let mut found: Vec<(String, &ImageNode, Platform)> = Vec::new();
+    for root in &roots {
+        images(&root.node, None, &mut |node, listed| {
+            let platform = platform_of(node, listed);
+            let new = !found.iter().any(|(_, other, _)| std::ptr::eq(*other, node));
+            if new && run.wanted(&platform) {
+                found.push((root.text.clone(), node, platform));
+            }
+        });
+    }
+    match &found[..] {
+        [] => {
+            let there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
+            Err(Error::new(Code::Missing, "no image of that kind")
+                .at(locator.to_string())
+                .hint(format!("there is: {}", there.join(", "))))
+        }
+        [(text, node, platform)] => {
+            let mut image = node.image.clone();
+            image.platform = platform.clone();
+            let node = ImageNode {
+                image,
+                format: node.format,
+                child: node.child.clone(),
+                aci: node.aci.clone(),
+                report: node.report.clone(),
+                notes: node.notes.clone(),
+            };
+            Ok(Picked {
+                text: text.clone(),
+                node,
+            })
+        }
+        several => {
+            let list: Vec<String> = several
+                .iter()
+                .take(20)
+                .map(|(text, _, platform)| format!("{text} ({platform})"))
+                .collect();
+            let message = format!("there are {} images and one is needed", several.len());
+            Err(Error::new(Code::Ambiguous, message)
+                .at(locator.to_string())
+                .hint(format!(
+                    "add a REF or `--platform OS/ARCH`: {}",
+                    list.join(", ")
+                )))
+        }
+    }
+}

@@ -1,0 +1,602 @@
+//! One run over decoded sources. It is done twice: first without a destination, to predict names,
+//! plans and losses; then for real.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use imgconv_model::{
+    Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Digest, Document, Encoded, Env,
+    Error, Facts, Format, History, Image, Layer, Name, Outcome as LossKind, Platform, Publication,
+    Report, Result, RootEntry, SealedLayer, Step,
+};
+use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
+use imgconv_stream::Pool;
+
+use crate::{
+    options::{Missing, Options},
+    outcome::{ImageOutcome, LayerOutcome},
+    source::{ImageNode, Node},
+    stream::semantics,
+};
+
+/// An entry of a source, decoded.
+#[derive(Debug)]
+pub(crate) struct SourceRoot<'a> {
+    /// The entry for messages.
+    pub(crate) text: String,
+    /// The path of the place.
+    pub(crate) place: String,
+    /// Where its blobs are.
+    pub(crate) bundle: &'a dyn Bundle,
+    /// The entry.
+    pub(crate) entry: RootEntry,
+    /// What it is.
+    pub(crate) node: Arc<Node>,
+}
+
+impl SourceRoot<'_> {
+    /// The name that the place or the image itself gives.
+    pub(crate) fn name(&self) -> Option<Name> {
+        self.entry.name.clone().or_else(|| match &*self.node {
+            Node::Image(node) => node.image.name.clone(),
+            Node::Index { .. } | Node::Opaque { .. } => None,
+        })
+    }
+
+    /// The platforms of all images below.
+    pub(crate) fn platforms(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        images(&self.node, None, &mut |node, listed| {
+            found.push(platform_of(node, listed).to_string());
+        });
+        found
+    }
+}
+
+/// Something that becomes visible, with a line for each image in it.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) publication: Publication,
+    pub(crate) images: Vec<ImageOutcome>,
+}
+
+/// One run.
+pub(crate) struct Run<'a> {
+    pub(crate) target: &'static dyn Format,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) options: &'a Options,
+    pub(crate) env: &'a Env,
+    pub(crate) pool: &'a Pool,
+    /// `None` while predicting.
+    pub(crate) destination: Option<(&'a dyn BundleSink, &'a Sealer<'a>)>,
+    /// What became of each source document: `None` if it was filtered out.
+    memo: BTreeMap<Digest, (Option<Child>, Vec<ImageOutcome>)>,
+}
+
+impl std::fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Makes a run that writes nothing.
+    pub(crate) fn predict(
+        target: &'static dyn Format,
+        options: &'a Options,
+        env: &'a Env,
+        pool: &'a Pool,
+    ) -> Self {
+        let (capabilities, memo) = (target.capabilities(), BTreeMap::new());
+        Self {
+            target,
+            capabilities,
+            options,
+            env,
+            pool,
+            destination: None,
+            memo,
+        }
+    }
+
+    /// Makes a run that writes to a destination.
+    pub(crate) fn write(
+        target: &'static dyn Format,
+        options: &'a Options,
+        env: &'a Env,
+        pool: &'a Pool,
+        sink: &'a dyn BundleSink,
+        sealer: &'a Sealer<'a>,
+    ) -> Self {
+        let destination = Some((sink, sealer));
+        Self {
+            destination,
+            ..Self::predict(target, options, env, pool)
+        }
+    }
+
+    /// Converts every root.
+    pub(crate) fn all(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
+        if self.capabilities.stream {
+            self.streams(roots)
+        } else {
+            self.documents(roots)
+        }
+    }
+
+    /// Converts roots to documents; images of one name that came as single files become an index.
+    fn documents(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
+        let mut slots: Vec<Option<Item>> = roots.iter().map(|_| None).collect();
+        // What refers to something comes after what it may refer to.
+        let referrer = |root: &SourceRoot<'_>| matches!(&*root.node, Node::Opaque { .. });
+        for late in [false, true] {
+            for (slot, root) in slots.iter_mut().zip(roots) {
+                if referrer(root) != late {
+                    continue;
+                }
+                let converted = self.document(&root.node, None, root);
+                let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
+                let Some(child) = child else { continue };
+                let name = self.given_name()?.or_else(|| root.name());
+                for image in &mut images {
+                    image.name = name.as_ref().map(reference_text);
+                    image.source.clone_from(&root.text);
+                }
+                let publication = Publication {
+                    root: child,
+                    name,
+                    reference: None,
+                    file_name: None,
+                };
+                *slot = Some(Item {
+                    publication,
+                    images,
+                });
+            }
+        }
+        let single: Vec<bool> = roots
+            .iter()
+            .map(|root| root.entry.child.is_none())
+            .collect();
+        let items = slots
+            .into_iter()
+            .zip(single)
+            .filter_map(|(item, s)| item.map(|item| (item, s)));
+        self.join_platforms(items.collect())
+    }
+
+    /// Makes one index of single images that have one name and several platforms.
+    fn join_platforms(&self, items: Vec<(Item, bool)>) -> Result<Vec<Item>> {
+        let mut joined: Vec<(Vec<Item>, bool)> = Vec::new();
+        for (item, single) in items {
+            let same = joined.iter_mut().find(|(group, other)| {
+                single
+                    && *other
+                    && item.publication.name.is_some()
+                    && group[0].publication.name == item.publication.name
+            });
+            match same {
+                Some((group, _)) => group.push(item),
+                None => joined.push((vec![item], single)),
+            }
+        }
+        let mut items = Vec::new();
+        for (mut group, _) in joined {
+            // The same image given twice is one image.
+            let mut seen = Vec::new();
+            group.retain(|item| {
+                let new = !seen.contains(&item.publication.root.digest);
+                seen.push(item.publication.root.digest);
+                new
+            });
+            if group.len() == 1 {
+                items.append(&mut group);
+                continue;
+            }
+            group.sort_by(|a, b| {
+                a.publication
+                    .root
+                    .platform
+                    .cmp(&b.publication.root.platform)
+            });
+            for pair in group.windows(2) {
+                let [a, b] = [&pair[0], &pair[1]];
+                if a.publication.root.platform == b.publication.root.platform {
+                    let sources = [a, b]
+                        .map(|item| item.images[0].source.clone())
+                        .join(" and ");
+                    let message = format!(
+                        "{sources} are different images of one name and platform, {}",
+                        a.images[0].name.as_deref().unwrap_or("?")
+                    );
+                    return Err(Error::new(Code::Ambiguous, message)
+                        .hint("convert them one at a time, with `--name`"));
+                }
+            }
+            let children: Vec<Child> = group
+                .iter()
+                .map(|item| item.publication.root.clone())
+                .collect();
+            let document = self.target.encode_index(&children, None)?;
+            let mut publication = group[0].publication.clone();
+            publication.root = self.store(&document)?;
+            let images = group.into_iter().flat_map(|item| item.images).collect();
+            items.push(Item {
+                publication,
+                images,
+            });
+        }
+        Ok(items)
+    }
+
+    /// Converts one node and all below it; the depth was bounded when it was decoded.
+    fn document(
+        &mut self,
+        node: &Arc<Node>,
+        listed: Option<&Child>,
+        root: &SourceRoot<'_>,
+    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
+        let digest = match &**node {
+            Node::Image(image) => image.child.as_ref().map(|child| child.digest),
+            Node::Index { child, .. } | Node::Opaque { child, .. } => Some(child.digest),
+        };
+        if let Some(done) = digest.and_then(|digest| self.memo.get(&digest)) {
+            return Ok(done.clone());
+        }
+        let done = match &**node {
+            Node::Image(image) if self.wanted(&platform_of(image, listed)) => {
+                let (child, outcome) = self.image(image)?;
+                (Some(child), vec![outcome])
+            }
+            Node::Image(_) => (None, Vec::new()),
+            Node::Index {
+                index,
+                child,
+                children,
+            } => self.index(index, child, children, root)?,
+            Node::Opaque { opaque, child } => self.opaque(opaque, child, root)?,
+        };
+        if let Some(digest) = digest {
+            self.memo.insert(digest, done.clone());
+        }
+        Ok(done)
+    }
+
+    fn index(
+        &mut self,
+        index: &imgconv_model::Index,
+        child: &Child,
+        children: &[Option<Arc<Node>>],
+        root: &SourceRoot<'_>,
+    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
+        let mut report = Report::default();
+        let place = format!("index {}", child.digest);
+        let mut kept: Vec<Option<Child>> = vec![None; children.len()];
+        let mut images = Vec::new();
+        if !children.is_empty() && children.iter().all(Option::is_none) {
+            let message = "every image that the index lists is missing";
+            return Err(Error::new(Code::Missing, message).at(place));
+        }
+        for late in [false, true] {
+            for ((slot, listed), node) in kept.iter_mut().zip(&index.children).zip(children) {
+                let subject = listed.annotations.get("vnd.docker.reference.digest");
+                if subject.is_some() != late {
+                    continue;
+                }
+                let Some(node) = node else {
+                    self.missing(listed, &place, &mut report)?;
+                    continue;
+                };
+                if let Some(subject) = subject
+                    && !self.survives(subject, listed, &mut report)
+                {
+                    continue;
+                }
+                let skipped = subject.is_none()
+                    && listed
+                        .platform
+                        .as_ref()
+                        .is_some_and(|p| !p.os.is_empty() && !self.wanted(p));
+                if skipped {
+                    continue;
+                }
+                let (new, mut outcomes) = self.document(node, Some(listed), root)?;
+                images.append(&mut outcomes);
+                *slot = new.map(|new| Child {
+                    platform: listed.platform.clone().or(new.platform),
+                    annotations: listed.annotations.clone(),
+                    raw: listed.raw.clone(),
+                    ..new
+                });
+            }
+        }
+        let kept: Vec<Child> = kept.into_iter().flatten().collect();
+        if kept.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        if let Some(first) = images.first_mut() {
+            let mut all = Report::default();
+            all.merge(report);
+            let mut extra = ImageOutcome::default();
+            extra.take_report(all);
+            first.losses.append(&mut extra.losses);
+            first.warnings.append(&mut extra.warnings);
+        }
+        let document = self.target.encode_index(&kept, Some(index))?;
+        let stored = self.store(&document)?;
+        Ok((Some(stored), images))
+    }
+
+    /// Deals with a child of an index that is not there.
+    fn missing(&self, listed: &Child, place: &str, report: &mut Report) -> Result<()> {
+        let what = format!("{} is listed and not there", listed.digest);
+        match self.options.missing {
+            Missing::Drop => {
+                report.warn(
+                    "missing-child",
+                    place,
+                    format!("{what}; the index is written without it"),
+                );
+                Ok(())
+            }
+            Missing::Fail => Err(Error::new(Code::Missing, what)
+                .at(place)
+                .hint("`--missing drop` leaves it out of the index")),
+        }
+    }
+
+    /// Says whether what is about `subject` (an attestation) still is about something.
+    fn survives(&self, subject: &str, listed: &Child, report: &mut Report) -> bool {
+        let Ok(subject) = Digest::parse(subject) else {
+            return true;
+        };
+        match self.memo.get(&subject) {
+            Some((Some(child), _)) if child.digest == subject => true,
+            Some((Some(child), _)) => {
+                let why = format!("it is about {subject}, which became {}", child.digest);
+                report.lose(
+                    format!("attestation {}", listed.digest),
+                    LossKind::Dropped,
+                    why,
+                );
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn opaque(
+        &mut self,
+        opaque: &imgconv_model::Opaque,
+        child: &Child,
+        root: &SourceRoot<'_>,
+    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
+        let layers = &self.options.layers;
+        if opaque.image && (layers.squash || layers.compression.is_some()) {
+            let message = format!("{} can be copied and not changed", opaque.what);
+            return Err(Error::new(Code::Unsupported, message)
+                .at(child.digest.to_string())
+                .hint("leave out `--squash` and `--compression`"));
+        }
+        let mut outcome = ImageOutcome {
+            format: self.target.id().to_string(),
+            digest: Some(child.digest.to_string()),
+            source_digest: Some(child.digest.to_string()),
+            ..ImageOutcome::default()
+        };
+        if let Some(subject) = opaque.subject
+            && let Some((new, _)) = self.memo.get(&subject)
+            && new.as_ref().is_none_or(|new| new.digest != subject)
+        {
+            let mut report = Report::default();
+            let why = match new {
+                Some(new) => format!("it is about {subject}, which became {}", new.digest),
+                None => format!("it is about {subject}, which was not wanted"),
+            };
+            report.lose(opaque.what.clone(), LossKind::Dropped, why);
+            outcome.take_report(report);
+            return Ok((None, vec![outcome]));
+        }
+        if let Some((sink, sealer)) = self.destination {
+            for blob in &opaque.blobs {
+                sealer.copy(&root.bundle.blob(&blob.facts())?, self.env)?;
+            }
+            write_document(sink, &opaque.document)?;
+        }
+        Ok((Some(child.clone()), vec![outcome]))
+    }
+
+    /// Converts one image to documents.
+    fn image(&self, node: &ImageNode) -> Result<(Child, ImageOutcome)> {
+        let env = &Env {
+            notes: node.notes.clone(),
+            ..self.env.clone()
+        };
+        let mut report = node.report.clone();
+        let mut image = node.image.clone();
+        self.assume_platform(&mut image);
+        let plan = Sealer::plan(&image.layers, &self.capabilities, &self.options.layers)?;
+        let sealed = match self.destination {
+            Some((_, sealer)) => sealer.run(&image.layers, &plan, semantics(node), env)?,
+            None => pretend(&image, &plan),
+        };
+        if plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, LayerStep::Squash(_)))
+        {
+            squash_history(&mut image);
+        }
+        let encoded = self.target.encode(&image, &sealed, env, &mut report)?;
+        let Encoded::Documents { documents, root } = encoded else {
+            return Err(Error::new(Code::Unsupported, "the format writes streams"));
+        };
+        let mut config = None;
+        for document in &documents {
+            let stored = self.store(document)?;
+            config.get_or_insert(stored.digest);
+        }
+        let mut child = self.store(&root)?;
+        child.platform = Some(image.platform.clone()).filter(|platform| !platform.os.is_empty());
+        if child.platform.is_none() {
+            child.platform = Some(self.env.host.clone());
+        }
+        let mut outcome = ImageOutcome {
+            format: self.target.id().to_string(),
+            platform: child.platform.as_ref().map(ToString::to_string),
+            digest: Some(child.digest.to_string()),
+            source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
+            config: config.map(|digest| digest.to_string()),
+            image_id: node.image_id().map(|id| id.image_id()),
+            layers: sealed.iter().map(LayerOutcome::from).collect(),
+            ..ImageOutcome::default()
+        };
+        if self.destination.is_none() {
+            outcome.plan = Some(plan.to_string());
+            (outcome.digest, outcome.config, outcome.layers) = (None, None, Vec::new());
+        }
+        report.merge(env.notes.snapshot());
+        outcome.take_report(report);
+        Ok((child, outcome))
+    }
+
+    /// An image that names no platform is for the one that the user names, if that is one.
+    pub(crate) fn assume_platform(&self, image: &mut Image) {
+        if image.platform.os.is_empty()
+            && image.platform.architecture.is_empty()
+            && let [wanted] = &self.options.platforms[..]
+        {
+            image.platform = wanted.clone();
+        }
+    }
+
+    /// Says whether a platform is asked for. One that is not known fits all.
+    pub(crate) fn wanted(&self, platform: &Platform) -> bool {
+        self.options.platforms.is_empty()
+            || platform.os.is_empty() && platform.architecture.is_empty()
+            || self
+                .options
+                .platforms
+                .iter()
+                .any(|wanted| platform.fits(wanted))
+    }
+
+    /// The name that the user gave.
+    pub(crate) fn given_name(&self) -> Result<Option<Name>> {
+        self.options
+            .name
+            .as_deref()
+            .map(Name::parse_reference)
+            .transpose()
+    }
+
+    /// Stores a document, or says where it would be.
+    fn store(&self, document: &Document) -> Result<Child> {
+        match self.destination {
+            Some((sink, _)) => write_document(sink, document),
+            None => Ok(Child {
+                kind: document.kind.clone(),
+                digest: imgconv_stream::digest(Algorithm::Sha256, &document.bytes),
+                size: document.bytes.len() as u64,
+                platform: None,
+                annotations: BTreeMap::new(),
+                raw: String::new(),
+            }),
+        }
+    }
+}
+
+/// Calls `each` with every image below a node, and the descriptor that lists it.
+pub(crate) fn images<'n>(
+    node: &'n Node,
+    listed: Option<&'n Child>,
+    each: &mut dyn FnMut(&'n ImageNode, Option<&'n Child>),
+) {
+    match node {
+        Node::Image(image) => each(image, listed),
+        Node::Index {
+            index, children, ..
+        } => {
+            for (listed, child) in index.children.iter().zip(children) {
+                if let Some(child) = child {
+                    images(child, Some(listed), each);
+                }
+            }
+        }
+        Node::Opaque { .. } => {}
+    }
+}
+
+/// The platform of an image; the index's word counts where the image itself has none.
+pub(crate) fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform {
+    let own = &node.image.platform;
+    match listed.and_then(|listed| listed.platform.as_ref()) {
+        Some(platform) if own.os.is_empty() => platform.clone(),
+        _ => own.clone(),
+    }
+}
+
+/// How a name is printed: as a reference where it can be one.
+pub(crate) fn reference_text(name: &Name) -> String {
+    name.to_reference(&mut Report::default())
+        .unwrap_or_else(|| name.to_string())
+}
+
+/// Sealed layers as they might become: for predicting what an encoder will report.
+fn pretend(image: &Image, plan: &Plan) -> Vec<SealedLayer> {
+    let nothing = Digest::new(Algorithm::Sha256, &[0; 32]);
+    plan.steps
+        .iter()
+        .map(|step| {
+            let (layer, step, compression) = match step {
+                LayerStep::Keep(i) => (Some(&image.layers[*i]), Step::Keep, None),
+                LayerStep::Recompress(i, to) => (
+                    Some(&image.layers[*i]),
+                    Step::Recompress,
+                    Some(to.compression),
+                ),
+                LayerStep::Squash(to) => (None, Step::Squash, Some(to.compression)),
+            };
+            SealedLayer {
+                digest: layer
+                    .and_then(|layer| layer.blob.facts.digest)
+                    .unwrap_or(nothing),
+                size: layer.and_then(|layer| layer.blob.facts.size).unwrap_or(0),
+                compression: compression.unwrap_or(imgconv_model::Compression::Gzip),
+                diff_id: layer.and_then(|layer| layer.diff_id).unwrap_or(nothing),
+                step,
+            }
+        })
+        .collect()
+}
+
+/// A layer without bytes, in the place of one that does not exist yet.
+pub(crate) fn nothing() -> Layer {
+    let bytes: Arc<[u8]> = Arc::from(&[][..]);
+    Layer {
+        blob: Blob {
+            facts: Facts::default(),
+            bytes: Arc::new(bytes),
+        },
+        diff_id: None,
+        kind: None,
+        urls: Vec::new(),
+        annotations: BTreeMap::new(),
+    }
+}
+
+/// The steps that made the layers stay as a record; one more made the layer that is left.
+pub(crate) fn squash_history(image: &mut Image) {
+    if !image.history.is_empty() {
+        for step in &mut image.history {
+            step.empty_layer = true;
+        }
+        image.history.push(History {
+            created: image.created.clone(),
+            created_by: Some("imgconv squash".into()),
+            ..History::default()
+        });
+    }
+    image.layers = vec![nothing()];
+}

@@ -1,0 +1,92 @@
+//! `--no-squash`: an image of several layers as ACIs that depend on each other.
+
+use std::{io::Read, sync::Arc};
+
+use imgconv_format_aci::stack::{Snapshot, link, set_whitelist, split};
+use imgconv_layer::{ContentStore, Discard, Spool, Tree};
+use imgconv_model::{Digest, Env, Image, Report, Result};
+use imgconv_pipeline::{Merged, apply};
+
+use crate::{
+    run::{Item, Run},
+    source::ImageNode,
+    stream::semantics,
+};
+
+/// Writes an image as one ACI for each layer, base first. The losses are told with the top one.
+///
+/// The layers are read twice: once to keep the contents of all files, and once to see, layer by
+/// layer, what each of them changes.
+pub(crate) fn unsquashed(
+    run: &Run<'_>,
+    node: &ImageNode,
+    image: &Image,
+    report: Report,
+) -> Result<Vec<Item>> {
+    let env = &Env {
+        notes: node.notes.clone(),
+        ..run.env.clone()
+    };
+    let mut levels = split(image, &env.limits)?;
+    let top = levels.len() - 1;
+    let mut items = Vec::with_capacity(levels.len());
+    if run.destination.is_none() {
+        for (i, level) in levels.iter().enumerate() {
+            let report = if i == top {
+                report.clone()
+            } else {
+                Report::default()
+            };
+            items.push(run.one(node, level, report)?);
+        }
+        return Ok(items);
+    }
+    let mut spool = Spool::new(env)?;
+    imgconv_pipeline::merge(&image.layers, semantics(node), &mut spool, env)?;
+    let contents = spool.freeze()?;
+    let mut tree = Tree::new(env);
+    let mut keys = Keys::default();
+    let mut below: Option<(Image, Digest)> = None;
+    for (i, level) in levels.iter_mut().enumerate() {
+        let before = Snapshot::of(&tree);
+        apply(&mut tree, &image.layers, i, semantics(node), &mut keys, env)?;
+        let changes = before.changes(&tree);
+        if changes.deletes {
+            set_whitelist(level, &tree)?;
+        }
+        if let Some((lower, image_id)) = &below {
+            link(level, lower, image_id)?;
+        }
+        let mut own = tree.clone();
+        own.retain(&changes.paths);
+        let merged = Merged {
+            tree: Arc::new(own),
+            contents: Arc::clone(&contents),
+        };
+        level.layers = vec![merged.into_layer()];
+        let report = if i == top {
+            report.clone()
+        } else {
+            Report::default()
+        };
+        let (item, image_id) = run.one_with_id(node, level, report)?;
+        items.push(item);
+        below = image_id.map(|id| (level.clone(), id));
+    }
+    Ok(items)
+}
+
+/// Gives every body the key that a spool gave it, in the same order.
+#[derive(Debug, Default)]
+struct Keys {
+    next: u64,
+}
+
+impl ContentStore for Keys {
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
+        Discard.put(body, size)?;
+        let key = self.next;
+        self.next += size;
+        Ok(key)
+    }
+}

@@ -1,0 +1,362 @@
+//! The part of a [`Run`](crate::run::Run) that writes images as single streams: ACIs.
+
+use std::sync::atomic::Ordering;
+
+use imgconv_format_aci::{FORMAT, identifier, manifest, platform};
+use imgconv_layer::Semantics;
+use imgconv_model::{
+    Algorithm, BundleSink, Child, Code, Compression, Digest, Encoded, Env, Error, Event, Image,
+    Name, Notes, Open, Outcome as LossKind, Publication, Report, Result, quote,
+};
+use imgconv_pipeline::squash;
+use imgconv_stream::{Encoding, encode};
+
+use crate::{
+    outcome::ImageOutcome,
+    run::{Item, Run, SourceRoot, images, platform_of, squash_history},
+    source::{ImageNode, Node},
+    stack,
+};
+
+impl Run<'_> {
+    /// Converts every image below the roots to a stream of its own.
+    pub(crate) fn streams(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
+        self.check_compression()?;
+        let mut items = Vec::new();
+        let mut left_behind = Report::default();
+        for root in roots {
+            let before = items.len();
+            self.root(root, &mut items, &mut left_behind)
+                .map_err(|error| error.at(&*root.text))?;
+            for image in items[before..].iter_mut().flat_map(|item| &mut item.images) {
+                image.source.clone_from(&root.text);
+            }
+        }
+        if let Some(first) = items.first_mut().and_then(|item| item.images.first_mut()) {
+            let mut extra = ImageOutcome::default();
+            extra.take_report(left_behind);
+            first.losses.append(&mut extra.losses);
+        }
+        Ok(items)
+    }
+
+    fn root(
+        &self,
+        root: &SourceRoot<'_>,
+        items: &mut Vec<Item>,
+        left_behind: &mut Report,
+    ) -> Result<()> {
+        leave_behind(&root.node, left_behind)?;
+        let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
+        images(&root.node, None, &mut |node, listed| {
+            let known = |(other, _): &(&ImageNode, _)| std::ptr::eq(*other, node);
+            if !found.iter().any(known) && self.wanted(&platform_of(node, listed)) {
+                found.push((node, listed));
+            }
+        });
+        for (node, listed) in found {
+            let mut report = node.report.clone();
+            let mut image = node.image.clone();
+            image.platform = platform_of(node, listed);
+            self.assume_platform(&mut image);
+            let name = self.name(root, &image, &mut report)?;
+            image.name = Some(name);
+            if self.options.no_squash && image.layers.len() > 1 {
+                items.extend(stack::unsquashed(self, node, &image, report)?);
+            } else {
+                items.push(self.squashed(node, image, report)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one image with all its layers merged.
+    fn squashed(&self, node: &ImageNode, mut image: Image, report: Report) -> Result<Item> {
+        let env = &Env {
+            notes: node.notes.clone(),
+            ..self.env.clone()
+        };
+        if self.destination.is_some() {
+            let merged = squash(&image.layers, semantics(node), env)?;
+            squash_history(&mut image);
+            image.layers = vec![merged.into_layer()];
+        } else {
+            squash_history(&mut image);
+        }
+        self.one(node, &image, report)
+    }
+
+    /// Writes one image of one layer.
+    pub(crate) fn one(&self, node: &ImageNode, image: &Image, report: Report) -> Result<Item> {
+        self.one_with_id(node, image, report).map(|(item, _)| item)
+    }
+
+    /// Writes one image of one layer; returns its image ID too, unless this is a prediction.
+    pub(crate) fn one_with_id(
+        &self,
+        node: &ImageNode,
+        image: &Image,
+        mut report: Report,
+    ) -> Result<(Item, Option<Digest>)> {
+        let env = &Env {
+            notes: node.notes.clone(),
+            ..self.env.clone()
+        };
+        let name = image.name.clone().unwrap_or_default();
+        let encoded = self.target.encode(image, &[], env, &mut report)?;
+        let Encoded::Stream(open) = encoded else {
+            return Err(Error::new(Code::Unsupported, "the format writes documents"));
+        };
+        let mut outcome = ImageOutcome {
+            name: Some(name.to_string()),
+            format: self.target.id().to_string(),
+            platform: Some(image.platform.to_string()),
+            source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
+            ..ImageOutcome::default()
+        };
+        let mut root = Child {
+            kind: String::new(),
+            digest: Digest::new(Algorithm::Sha256, &[0; 32]),
+            size: 0,
+            platform: Some(image.platform.clone()),
+            annotations: std::collections::BTreeMap::new(),
+            raw: String::new(),
+        };
+        let mut id = None;
+        if let Some((sink, _)) = self.destination {
+            let (digest, size, image_id) = self.compress(&*open, sink, &name, env)?;
+            (root.digest, root.size) = (digest, size);
+            outcome.digest = Some(digest.to_string());
+            outcome.image_id = Some(image_id.image_id());
+            id = Some(image_id);
+        } else {
+            outcome.plan = Some(format!("squash {} layers to one", node.image.layers.len()));
+        }
+        report.merge(env.notes.snapshot());
+        outcome.take_report(report);
+        let file_name = Some(file_name(image));
+        let publication = Publication {
+            root,
+            name: Some(name),
+            reference: None,
+            file_name,
+        };
+        Ok((
+            Item {
+                publication,
+                images: vec![outcome],
+            },
+            id,
+        ))
+    }
+
+    /// Writes a stream; returns the digest and size of the file and the image ID.
+    fn compress(
+        &self,
+        open: &dyn Open,
+        sink: &dyn BundleSink,
+        name: &Name,
+        env: &Env,
+    ) -> Result<(Digest, u64, Digest)> {
+        let compression = self.options.layers.compression.unwrap_or(Compression::Gzip);
+        let encoding = Encoding {
+            compression,
+            level: self.options.layers.level,
+        };
+        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
+        let what = name.to_string();
+        env.progress.event(Event::Begin {
+            id,
+            what: &what,
+            bytes: None,
+        });
+        let mut source = open.open()?;
+        let mut writer = sink.writer()?;
+        let hash = [Algorithm::Sha512];
+        let encoded = encode(
+            &mut *source,
+            &mut writer,
+            &encoding,
+            &hash,
+            self.pool,
+            env,
+            id,
+        );
+        env.progress.event(Event::End { id });
+        let encoded = encoded?;
+        writer.finish(&encoded.digest, encoded.size)?;
+        Ok((encoded.digest, encoded.size, encoded.content[0]))
+    }
+
+    fn check_compression(&self) -> Result<()> {
+        let possible = self.capabilities.compressions;
+        match self.options.layers.compression {
+            Some(wanted) if !possible.contains(&wanted) => {
+                let names: Vec<String> = possible.iter().map(ToString::to_string).collect();
+                let message = format!("an ACI can't be compressed with {wanted}");
+                Err(Error::new(Code::Unsupported, message)
+                    .hint(format!("it can be: {}", names.join(", "))))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of an ACI: what the user gave, what the place or the image says, else the file
+    /// name of the place, which is reported.
+    fn name(&self, root: &SourceRoot<'_>, image: &Image, report: &mut Report) -> Result<Name> {
+        if let Some(name) = self.given_name()? {
+            return Ok(name);
+        }
+        let own = kept_name(image, self.env).or_else(|| image.name.clone());
+        let listed = root.entry.name.clone();
+        match (own, listed) {
+            (Some(own), None) => Ok(own),
+            // The ACI's own spelling, if the reference is still what became of it.
+            (Some(own), Some(listed)) if same_name(&own, &listed) => Ok(own),
+            (_, Some(listed)) if listed.repository.is_some() => Ok(listed),
+            (_, listed) => {
+                let place = std::path::Path::new(&root.place);
+                let base = place
+                    .file_stem()
+                    .and_then(|stem| stem.to_str())
+                    .unwrap_or("image");
+                let repository = identifier::sanitise(base).unwrap_or_else(|| "image".to_owned());
+                let why = format!(
+                    "the source names no repository; it is {}",
+                    quote(&repository)
+                );
+                report.lose("name", LossKind::Synthesised, why);
+                Ok(Name {
+                    repository: Some(repository),
+                    tag: listed.and_then(|name| name.tag),
+                })
+            }
+        }
+    }
+}
+
+/// The name in the ACI manifest that was kept when an ACI became this image.
+fn kept_name(image: &Image, env: &Env) -> Option<Name> {
+    let kept = image
+        .originals
+        .iter()
+        .find(|kept| kept.format == FORMAT && kept.role == "manifest")?;
+    let manifest = manifest::parse(&kept.document.bytes, &env.limits, &Notes::default()).ok()?;
+    let tag = manifest.label("version").map(str::to_owned);
+    Some(Name {
+        repository: Some(manifest.name),
+        tag,
+    })
+}
+
+/// Says whether a reference is what an ACI's name and version become.
+fn same_name(own: &Name, listed: &Name) -> bool {
+    let mut ignored = Report::default();
+    let tag = || own.to_tag(&mut Report::default());
+    match &listed.repository {
+        Some(_) => own.to_reference(&mut ignored) == listed.to_reference(&mut Report::default()),
+        None => listed.tag.as_deref() == Some(&*tag()),
+    }
+}
+
+/// How the layers of an image are stacked.
+pub(crate) fn semantics(node: &ImageNode) -> Semantics {
+    if node.child.is_none() {
+        Semantics::Aci
+    } else {
+        Semantics::Layer
+    }
+}
+
+/// Reports what is no image; an image with layers that are no tars is an error.
+fn leave_behind(node: &Node, report: &mut Report) -> Result<()> {
+    match node {
+        Node::Image(_) => Ok(()),
+        Node::Index { children, .. } => children
+            .iter()
+            .flatten()
+            .try_for_each(|child| leave_behind(child, report)),
+        Node::Opaque { opaque, child } if opaque.image => {
+            let message = format!("{} can be copied and not converted", opaque.what);
+            Err(Error::new(Code::Unsupported, message).at(child.digest.to_string()))
+        }
+        Node::Opaque { opaque, child } => {
+            let field = format!("{} {}", opaque.what, child.digest);
+            report.lose(
+                field,
+                LossKind::Dropped,
+                "an ACI can't hold what is no image",
+            );
+            Ok(())
+        }
+    }
+}
+
+/// `NAME-VERSION-OS-ARCH.aci`, `/` as `-`, in the words of the ACI's labels.
+pub(crate) fn file_name(image: &Image) -> String {
+    let name = image.name.clone().unwrap_or_default();
+    let (os, arch) = platform::to_labels(&image.platform).unwrap_or_default();
+    let parts = [name.repository, name.tag, os, arch].map(Option::unwrap_or_default);
+    let clean = |part: &String| -> String {
+        let valid = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        part.chars()
+            .map(|c| if valid(c) { c } else { '-' })
+            .collect()
+    };
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(clean)
+        .collect();
+    let mut stem = parts.join("-");
+    if stem.starts_with('.') {
+        stem.replace_range(..1, "-");
+    }
+    format!("{stem}.aci")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imgconv_model::Platform;
+
+    #[test]
+    fn a_file_is_named_by_name_version_and_labels() {
+        let mut image = Image {
+            name: Some(Name {
+                repository: Some("example.com/a/app".into()),
+                tag: Some("1.0+x".into()),
+            }),
+            platform: Platform::new("linux", "arm64"),
+            ..Image::default()
+        };
+        assert_eq!(
+            file_name(&image),
+            "example.com-a-app-1.0-x-linux-aarch64.aci"
+        );
+        image.name = Some(Name {
+            repository: Some("app".into()),
+            tag: None,
+        });
+        image.platform = Platform::new("linux", "amd64");
+        assert_eq!(file_name(&image), "app-linux-amd64.aci");
+    }
+
+    #[test]
+    fn a_reference_finds_back_to_the_name_it_came_from() {
+        let name = |repository: Option<&str>, tag: Option<&str>| Name {
+            repository: repository.map(str::to_owned),
+            tag: tag.map(str::to_owned),
+        };
+        let own = name(Some("busybox"), None);
+        assert!(same_name(
+            &own,
+            &name(Some("docker.io/library/busybox"), Some("latest"))
+        ));
+        assert!(same_name(&own, &name(None, Some("latest"))));
+        assert!(!same_name(
+            &own,
+            &name(Some("example.com/busybox"), Some("latest"))
+        ));
+    }
+}

@@ -1,0 +1,238 @@
+//! Reads everything, and names everything that is wrong.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use imgconv_layer::{Discard, Tree};
+use imgconv_model::{Algorithm, Child, Digest, Env, Error, Result};
+use imgconv_stream::{Decoder, HashingReader, digest};
+use serde::Serialize;
+
+use crate::{
+    locator::Locator,
+    source::{ImageNode, Node, Source},
+    stream::semantics,
+};
+
+/// What was found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Verdict {
+    /// How many images and artifacts were read to their last byte.
+    pub checked: u64,
+    /// What is wrong.
+    pub problems: Vec<Finding>,
+    /// What is irregular and not wrong.
+    pub warnings: Vec<Finding>,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// The stable code.
+    pub code: String,
+    /// Where, from outside in.
+    pub at: String,
+    /// What.
+    pub message: String,
+}
+
+impl Finding {
+    fn of(error: &Error) -> Self {
+        Self {
+            code: error.code().to_string(),
+            at: error.places().join(" › "),
+            message: error.message().to_owned(),
+        }
+    }
+}
+
+/// Reads everything that a locator means.
+///
+/// # Errors
+/// Only if the run was interrupted: all that is wrong with the place is in the verdict.
+pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
+    let mut verdict = Verdict::default();
+    let source = match Source::open(locator, env) {
+        Ok(source) => source,
+        Err(error) => {
+            verdict
+                .problems
+                .push(Finding::of(&error.at(locator.to_string())));
+            return Ok(verdict);
+        }
+    };
+    let mut seen = Seen::default();
+    let mut complete = true;
+    for (entry, node) in source.decode_each(env) {
+        env.check_cancelled()?;
+        let text = source.entry_text(entry);
+        match node {
+            Ok(node) => {
+                check_node(&source, &node, &text, env, &mut seen, &mut verdict)?;
+            }
+            Err(error) => {
+                complete = false;
+                verdict.problems.push(Finding::of(&error));
+            }
+        }
+    }
+    // What an unreadable manifest refers to can't be known.
+    if complete && locator.reference.is_none() {
+        unreferenced(&source, &seen, &mut verdict);
+    }
+    verdict.problems.sort();
+    verdict.problems.dedup();
+    verdict.warnings.sort();
+    verdict.warnings.dedup();
+    Ok(verdict)
+}
+
+#[derive(Default)]
+struct Seen {
+    nodes: Vec<*const Node>,
+    digests: BTreeSet<Digest>,
+    /// Layers and blobs that were read already, with their claimed tar.
+    read: BTreeSet<(Digest, Option<Digest>)>,
+}
+
+fn check_node(
+    source: &Source,
+    node: &Arc<Node>,
+    text: &str,
+    env: &Env,
+    seen: &mut Seen,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let identity = Arc::as_ptr(node);
+    if seen.nodes.contains(&identity) {
+        return Ok(());
+    }
+    seen.nodes.push(identity);
+    match &**node {
+        Node::Image(image) => {
+            seen.digests
+                .extend(image.child.iter().map(|child| child.digest));
+            check_image(image, text, env, seen, verdict)?;
+            verdict.checked += 1;
+        }
+        Node::Index {
+            index,
+            child,
+            children,
+        } => {
+            seen.digests.insert(child.digest);
+            for (listed, child) in index.children.iter().zip(children) {
+                let place = format!("{text} › index › {}", listed.digest);
+                match child {
+                    Some(child) => check_node(source, child, &place, env, seen, verdict)?,
+                    None => verdict.problems.push(Finding {
+                        code: "missing".to_owned(),
+                        at: place,
+                        message: "listed in the index and not there".to_owned(),
+                    }),
+                }
+            }
+        }
+        Node::Opaque { opaque, child } => {
+            seen.digests.insert(child.digest);
+            for blob in &opaque.blobs {
+                check_blob(source, blob, text, seen, verdict);
+            }
+            verdict.checked += 1;
+        }
+    }
+    Ok(())
+}
+
+fn check_image(
+    node: &ImageNode,
+    text: &str,
+    env: &Env,
+    seen: &mut Seen,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let env = &Env {
+        notes: node.notes.clone(),
+        ..env.clone()
+    };
+    for original in &node.image.originals {
+        if original.format == node.format.id() {
+            seen.digests
+                .insert(digest(Algorithm::Sha256, &original.document.bytes));
+        }
+    }
+    let mut tree = Tree::new(env);
+    for (i, layer) in node.image.layers.iter().enumerate() {
+        env.check_cancelled()?;
+        let place = match layer.blob.facts.digest {
+            Some(digest) => format!("{text} › layer {i} ({digest})"),
+            None => text.to_owned(),
+        };
+        seen.digests.extend(layer.blob.facts.digest);
+        let mut work = || -> Result<()> {
+            let what = format!("layer {i}");
+            let source = Decoder::new(layer.blob.open()?, &env.limits, &env.notes, &what)?;
+            let algorithm = layer.diff_id.map_or(Algorithm::Sha256, |id| id.algorithm());
+            let mut source = HashingReader::new(source, &[algorithm]);
+            tree.apply(&mut source, semantics(node), &mut Discard, &what)
+                .map_err(|error| imgconv_pipeline::blame(error, &mut source))?;
+            let (found, _) = source.finish().map_err(Error::from_io)?;
+            match layer.diff_id {
+                Some(claimed) if claimed != found[0] => {
+                    Err(Error::mismatch("the diff ID", claimed, found[0]))
+                }
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = work() {
+            verdict.problems.push(Finding::of(&error.at(place)));
+        }
+    }
+    let mut report = node.report.clone();
+    report.merge(env.notes.snapshot());
+    verdict
+        .warnings
+        .extend(report.warnings.into_iter().map(|warning| Finding {
+            code: warning.code.to_owned(),
+            at: format!("{text} › {}", warning.at),
+            message: warning.message,
+        }));
+    Ok(())
+}
+
+/// Reads one blob that is carried as it is.
+fn check_blob(source: &Source, blob: &Child, text: &str, seen: &mut Seen, verdict: &mut Verdict) {
+    seen.digests.insert(blob.digest);
+    if !seen.read.insert((blob.digest, None)) {
+        return;
+    }
+    let work = || -> Result<()> {
+        let reader = source.bundle.blob(&blob.facts())?.open()?;
+        HashingReader::new(reader, &[])
+            .finish()
+            .map_err(Error::from_io)?;
+        Ok(())
+    };
+    if let Err(error) = work() {
+        let place = format!("{text} › blob {}", blob.digest);
+        verdict.problems.push(Finding::of(&error.at(place)));
+    }
+}
+
+fn unreferenced(source: &Source, seen: &Seen, verdict: &mut Verdict) {
+    match source.bundle.stored() {
+        Ok(Some(stored)) => {
+            for digest in stored
+                .iter()
+                .filter(|digest| !seen.digests.contains(digest))
+            {
+                verdict.warnings.push(Finding {
+                    code: "unreferenced-blob".to_owned(),
+                    at: source.text.clone(),
+                    message: format!("{digest} is stored and nothing refers to it"),
+                });
+            }
+        }
+        Ok(None) => {}
+        Err(error) => verdict.problems.push(Finding::of(&error.at(&*source.text))),
+    }
+}

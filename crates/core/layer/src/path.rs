@@ -1,0 +1,115 @@
+//! Entry names as keys: one spelling for each path.
+//!
+//! Works on the text of a name only. Symbolic links are the tree's business.
+
+use imgconv_model::{Code, Error, Limits, Result, quote};
+
+/// Cleans an entry name to the one key of its path: no leading or trailing slash, no empty
+/// component, no `.`, no `..`; the root is the empty key. `..` removes the component before it.
+///
+/// # Errors
+/// [`Code::BadTar`] if the name is empty or holds a NUL, [`Code::Limit`] if it is longer than
+/// `path`, [`Code::Escape`] if it climbs out of the root.
+pub fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+    if path.is_empty() {
+        return Err(Error::new(Code::BadTar, "the name is empty"));
+    }
+    if path.len() as u64 > limits.path {
+        let what = format!("path {} of {} bytes", quote(path), path.len());
+        return Err(Limits::exceeded("path", limits.path, what));
+    }
+    if path.contains(&0) {
+        let message = format!("path {} holds a NUL", quote(path));
+        return Err(Error::new(Code::BadTar, message));
+    }
+    let mut key = Vec::with_capacity(path.len());
+    for component in path.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." if key.is_empty() => {
+                let message = format!("path {} leaves the root", quote(path));
+                return Err(Error::new(Code::Escape, message));
+            }
+            b".." => key.truncate(split(&key).0.len()),
+            _ => {
+                if !key.is_empty() {
+                    key.push(b'/');
+                }
+                key.extend_from_slice(component);
+            }
+        }
+    }
+    Ok(key)
+}
+
+/// Splits a cleaned path in its parent's path and its last component.
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[], path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // robustness E5a
+    #[test]
+    fn e5a_one_key_for_every_spelling() {
+        let limits = Limits::default();
+        for name in [
+            "a", "./a", "/a", ".//a", "a/.", "b/../a", "//a", "a/", "./a/",
+        ] {
+            assert_eq!(clean(name.as_bytes(), &limits).unwrap(), b"a", "{name}");
+        }
+        for name in [".", "./", "/", "//", "a/..", "./."] {
+            assert_eq!(clean(name.as_bytes(), &limits).unwrap(), b"", "{name}");
+        }
+        assert_eq!(clean(b"a/b/../c//d/", &limits).unwrap(), b"a/c/d");
+        assert_eq!(clean(b"..a/...", &limits).unwrap(), b"..a/...");
+    }
+
+    // robustness E4
+    #[test]
+    fn e4_bytes_are_kept() {
+        let limits = Limits::default();
+        for name in [
+            &b"\xff\xfe"[..],
+            b"C:foo",
+            b"a\\b",
+            b"\r\t\x1b ",
+            "\u{202e}x".as_bytes(),
+        ] {
+            assert_eq!(clean(name, &limits).unwrap(), name);
+        }
+        let deep = vec![&b"a"[..]; 10_000].join(&b'/');
+        assert_eq!(clean(&deep, &limits).unwrap(), deep);
+    }
+
+    // robustness E5b, E11 (path), bad_name
+    #[test]
+    fn e5b_e11_refused_names() {
+        let limits = Limits::default();
+        let rows: [(&[u8], Code, &str); 8] = [
+            (b"../x", Code::Escape, r#"path "../x" leaves the root"#),
+            (b"a/../../x", Code::Escape, r#""a/../../x""#),
+            (b"../../escape", Code::Escape, r#""../../escape""#),
+            (b"..", Code::Escape, r#""..""#),
+            (b"/..", Code::Escape, r#""/..""#),
+            (b"", Code::BadTar, "the name is empty"),
+            (b"a\0b", Code::BadTar, "holds a NUL"),
+            (
+                &[b'a'; 65_536],
+                Code::Limit,
+                "of 65536 bytes exceeds the limit `path` of 65535",
+            ),
+        ];
+        for (name, code, says) in rows {
+            let error = clean(name, &limits).unwrap_err();
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        assert!(clean(&[b'a'; 65_535], &limits).is_ok());
+    }
+}

@@ -1,0 +1,216 @@
+//! Where the bodies of regular files go while a layer is scanned: to a temporary file, to
+//! fingerprints, or nowhere.
+//!
+//! Knows nothing of paths.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use imgconv_model::{Algorithm, Code, Env, Error, Reader, Result, quote};
+use imgconv_stream::Hasher;
+
+/// Bytes that are written to the temporary file at once.
+const BUFFER: usize = 1 << 20;
+
+/// Bytes of a body that are looked at at once where none are kept.
+const PIECE: usize = 256 << 10;
+
+/// Where the bodies of regular files go while a layer is scanned.
+pub trait ContentStore: Send {
+    /// Takes one body of exactly `size` bytes and returns its key.
+    ///
+    /// # Errors
+    /// If the body can't be read or is shorter, or if it can't be kept.
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64>;
+}
+
+/// Bodies in one unlinked temporary file; the key is the offset.
+#[derive(Debug)]
+pub struct Spool {
+    file: File,
+    tmpdir: PathBuf,
+    /// What is not written yet; always [`BUFFER`] long.
+    buffer: Box<[u8]>,
+    filled: usize,
+    /// Bytes in the file, without the buffer's.
+    written: u64,
+}
+
+impl Spool {
+    /// Makes an empty one in `env.tmpdir`.
+    ///
+    /// # Errors
+    /// [`Code::Io`], names the directory.
+    pub fn new(env: &Env) -> Result<Self> {
+        let tmpdir = env.tmpdir.clone();
+        let file = tempfile::tempfile_in(&tmpdir).map_err(|error| failed(error, &tmpdir))?;
+        Ok(Self {
+            file,
+            tmpdir,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            filled: 0,
+            written: 0,
+        })
+    }
+
+    /// Ends writing: from now on it is read, from several threads.
+    ///
+    /// # Errors
+    /// [`Code::Io`] if the rest can't be written.
+    pub fn freeze(mut self) -> Result<Arc<FrozenSpool>> {
+        self.flush()?;
+        Ok(Arc::new(FrozenSpool {
+            file: self.file,
+            tmpdir: self.tmpdir,
+        }))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.file
+            .write_all(&self.buffer[..self.filled])
+            .map_err(|error| failed(error, &self.tmpdir))?;
+        self.written += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+impl ContentStore for Spool {
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
+        let key = self.written + self.filled as u64;
+        let mut left = size;
+        while left > 0 {
+            if self.filled == BUFFER {
+                self.flush()?;
+            }
+            let most = piece(left, BUFFER - self.filled);
+            let n = some(
+                body,
+                &mut self.buffer[self.filled..self.filled + most],
+                left,
+            )?;
+            self.filled += n;
+            left -= n as u64;
+        }
+        Ok(key)
+    }
+}
+
+/// A [`Spool`] that is complete.
+#[derive(Debug)]
+pub struct FrozenSpool {
+    file: File,
+    tmpdir: PathBuf,
+}
+
+impl FrozenSpool {
+    /// Fills `buf` from an offset: the key of a body, plus an offset in it.
+    ///
+    /// # Errors
+    /// If the temporary file can't be read or is too short; it names the directory.
+    pub fn read_exact_at(&self, buf: &mut [u8], key_plus_offset: u64) -> io::Result<()> {
+        self.file
+            .read_exact_at(buf, key_plus_offset)
+            .map_err(|error| failed(error, &self.tmpdir).into())
+    }
+
+    /// Opens one body.
+    pub fn open(self: &Arc<Self>, key: u64, size: u64) -> Reader {
+        Box::new(Body {
+            spool: Arc::clone(self),
+            at: key,
+            left: size,
+        })
+    }
+}
+
+struct Body {
+    spool: Arc<FrozenSpool>,
+    at: u64,
+    left: u64,
+}
+
+impl Read for Body {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = piece(self.left, buf.len());
+        self.spool.read_exact_at(&mut buf[..n], self.at)?;
+        self.at += n as u64;
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
+/// SHA-256 of bodies, for comparing; the key is an index into `digests`.
+#[derive(Debug, Default)]
+pub struct Fingerprints {
+    /// The digest of each body, in the order of their arrival.
+    pub digests: Vec<[u8; 32]>,
+}
+
+impl ContentStore for Fingerprints {
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        each_piece(body, size, |bytes| hasher.update(bytes))?;
+        let key = self.digests.len() as u64;
+        let mut digest = [0; 32];
+        digest.copy_from_slice(hasher.finish().hash());
+        self.digests.push(digest);
+        Ok(key)
+    }
+}
+
+/// Reads bodies to their end and keeps nothing; the key is always 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl ContentStore for Discard {
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
+        each_piece(body, size, |_| {})?;
+        Ok(0)
+    }
+}
+
+/// Reads a body piece by piece.
+fn each_piece(body: &mut dyn Read, size: u64, mut take: impl FnMut(&[u8])) -> Result<()> {
+    let mut buffer = vec![0; piece(size, PIECE)];
+    let mut left = size;
+    while left > 0 {
+        let most = piece(left, buffer.len());
+        let n = some(body, &mut buffer[..most], left)?;
+        take(&buffer[..n]);
+        left -= n as u64;
+    }
+    Ok(())
+}
+
+/// Reads at least one byte of a body of which `left` are missing.
+fn some(body: &mut dyn Read, buf: &mut [u8], left: u64) -> Result<usize> {
+    loop {
+        match body.read(buf) {
+            Ok(0) => {
+                let message = format!("the content ends {left} bytes early");
+                return Err(Error::new(Code::BadTar, message));
+            }
+            Ok(n) => return Ok(n),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::from_io(error)),
+        }
+    }
+}
+
+fn piece(left: u64, most: usize) -> usize {
+    usize::try_from(left).map_or(most, |left| left.min(most))
+}
+
+fn failed(error: io::Error, tmpdir: &std::path::Path) -> Error {
+    let place = format!(
+        "temporary file in {}",
+        quote(tmpdir.as_os_str().as_encoded_bytes())
+    );
+    Error::io(error, place).hint("`--tmpdir DIR` puts temporary files elsewhere")
+}

@@ -1,0 +1,417 @@
+//! Applying one layer: its markers to the layers below, then its entries in their order.
+//!
+//! A marker hides only what lower layers made, wherever it stands in its layer (image-spec,
+//! layer.md, "Whiteouts"). So a layer over others is read as a whole before the tree changes, with
+//! its bodies going to the store on the way. Over an empty tree there is nothing to hide, and
+//! entries are applied as they are read.
+
+use std::{
+    cell::OnceCell,
+    collections::{HashMap, HashSet},
+    io::Read,
+};
+
+use imgconv_model::{Code, Error, Limits, Result, quote};
+use imgconv_tar::{Entry, EntryKind, Reader};
+
+use super::{
+    Semantics, Tree,
+    arena::{Id, Inode, NONE, ROOT},
+    resolve::{Intent, directory},
+};
+use crate::{
+    ContentStore,
+    marker::{Marker, marker},
+    path::{clean, split},
+};
+
+/// Entries that wait together; a batch is freed as soon as it is applied.
+const BATCH: usize = 4096;
+
+/// An entry that was read.
+struct Pending {
+    /// The cleaned path; for a hard link then a NUL and its target's cleaned path.
+    text: Box<[u8]>,
+    /// [`NONE`] for a hard link.
+    inode: Id,
+    /// It is metadata of AUFS, there only for hard links that lead to it.
+    aufs: bool,
+}
+
+impl Pending {
+    fn path(&self) -> &[u8] {
+        match self.inode {
+            NONE => self.text.split(|byte| *byte == 0).next().unwrap_or(&[]),
+            _ => &self.text,
+        }
+    }
+
+    /// The target of a hard link.
+    fn target(&self) -> &[u8] {
+        &self.text[self.path().len() + 1..]
+    }
+}
+
+/// What is known of the layer that is being applied.
+struct Layer<'a> {
+    what: &'a str,
+    semantics: Semantics,
+    /// No marker can hide anything: entries are applied at once.
+    direct: bool,
+    markers: Vec<Marker>,
+    batches: Vec<Vec<Pending>>,
+    /// Members of AUFS that hard links may lead to.
+    aufs: HashMap<Box<[u8]>, Id>,
+    /// Their inodes, held until the layer ends.
+    held: Vec<Id>,
+    /// How many entries were metadata of AUFS, and the path of the first.
+    aufs_found: Option<(u64, Vec<u8>)>,
+}
+
+impl Tree {
+    /// Applies the next layer up: `source` is the **uncompressed** tar; it is read to its last
+    /// byte. `what` names it in warnings; errors name the entry, and the caller adds the layer.
+    ///
+    /// Bodies of all regular files go to `store`, those that a later entry replaces too. Entries
+    /// are applied in their order. Parents that are missing are made (0755, 0:0, time 0). A hard
+    /// link shares the inode that its target has at that moment; replacing a path changes no other
+    /// path of the old inode. Paths of entries, of whiteouts and of hard links' targets lead over
+    /// symbolic links in their parents, inside the root; but a whiteout does not go through a link
+    /// that its own layer covers with a directory or removes.
+    ///
+    /// Warnings: `duplicate-entry` (the last one wins), `aufs-metadata` (dropped) and
+    /// `overlay-marker` (kept as data).
+    ///
+    /// # Errors
+    /// If the tar is malformed, or [`Code::BadTar`] (a hard link to nothing, to a directory or to
+    /// itself; a root that is no directory; an odd whiteout), [`Code::Escape`], [`Code::Cycle`],
+    /// [`Code::Limit`]. The tree is then of no use any more.
+    pub fn apply(
+        &mut self,
+        source: &mut dyn Read,
+        semantics: Semantics,
+        store: &mut dyn ContentStore,
+        what: &str,
+    ) -> Result<()> {
+        self.layer += 1;
+        let mut layer = Layer {
+            what,
+            semantics,
+            direct: semantics == Semantics::Aci || self.arena.len() == 0,
+            markers: Vec::new(),
+            batches: Vec::new(),
+            aufs: HashMap::new(),
+            held: Vec::new(),
+            aufs_found: None,
+        };
+        let mut tar = Reader::new(source, &self.env.limits, &self.env.notes, what);
+        while let Some(mut entry) = tar.next_entry()? {
+            self.env.check_cancelled()?;
+            self.entries += 1;
+            if self.entries > self.env.limits.entries {
+                let what = "the number of tar entries";
+                return Err(Limits::exceeded("entries", self.env.limits.entries, what));
+            }
+            self.read(&mut layer, &mut entry, &mut tar, store)
+                .map_err(|error| error.at(format!("entry {}", quote(&entry.path))))?;
+        }
+        self.hide(&layer)?;
+        for batch in std::mem::take(&mut layer.batches) {
+            self.env.check_cancelled()?;
+            for pending in batch {
+                self.place(&mut layer, &pending)
+                    .map_err(|error| error.at(format!("entry {}", quote(pending.path()))))?;
+            }
+        }
+        for inode in layer.held {
+            self.arena.release(inode);
+        }
+        if let Some((count, first)) = layer.aufs_found {
+            let message = format!("AUFS metadata was dropped: {count} entries, this is the first");
+            let at = format!("{what} › entry {}", quote(first));
+            self.env.notes.warn("aufs-metadata", at, message);
+        }
+        Ok(())
+    }
+
+    /// Takes one entry in: its body to the store, itself to what waits, or to the tree.
+    fn read(
+        &mut self,
+        layer: &mut Layer<'_>,
+        entry: &mut Entry,
+        tar: &mut dyn Read,
+        store: &mut dyn ContentStore,
+    ) -> Result<()> {
+        let path = clean(&entry.path, &self.env.limits)?;
+        let mut aufs = false;
+        if layer.semantics == Semantics::Layer {
+            match marker(&path)? {
+                Marker::None => {}
+                Marker::Aufs => {
+                    aufs = true;
+                    let found = layer.aufs_found.get_or_insert_with(|| (0, path.clone()));
+                    found.0 += 1;
+                    if entry.kind == EntryKind::Directory {
+                        return Ok(());
+                    }
+                }
+                found => {
+                    if !layer.direct {
+                        layer.markers.push(found);
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        if path.is_empty() && entry.kind != EntryKind::Directory {
+            let message = format!(
+                "the type of root is {}, it can only be a directory",
+                kind(entry.kind)
+            );
+            return Err(Error::new(Code::BadTar, message));
+        }
+        let pending = if entry.kind == EntryKind::HardLink {
+            let target = clean(&entry.link, &self.env.limits)
+                .map_err(|error| error.at(format!("hard link to {}", quote(&entry.link))))?;
+            Pending {
+                text: [&path[..], b"\0", &target].concat().into(),
+                inode: NONE,
+                aufs,
+            }
+        } else {
+            self.warn_of_overlay(layer, entry);
+            let inode = self.inode(entry, tar, store)?;
+            Pending {
+                text: path.into(),
+                inode: self.arena.add_inode(inode),
+                aufs,
+            }
+        };
+        if layer.direct {
+            return self.place(layer, &pending);
+        }
+        match layer.batches.last_mut() {
+            Some(batch) if batch.len() < BATCH => batch.push(pending),
+            _ => layer.batches.push(vec![pending]),
+        }
+        Ok(())
+    }
+
+    /// Makes the inode of an entry that is no hard link.
+    fn inode(
+        &mut self,
+        entry: &mut Entry,
+        tar: &mut dyn Read,
+        store: &mut dyn ContentStore,
+    ) -> Result<Inode> {
+        let permissions = u16::try_from(entry.mode & 0o7777).expect("it is masked");
+        let mut inode = Inode::new(entry.kind, permissions);
+        match entry.kind {
+            EntryKind::Regular => {
+                inode.size = entry.size;
+                if entry.size > 0 {
+                    inode.data = store.put(tar, entry.size)?;
+                }
+            }
+            EntryKind::Symlink => {
+                inode.mode = 0o777;
+                inode.data = u64::from(self.arena.bytes.add(&entry.link));
+            }
+            EntryKind::CharDevice | EntryKind::BlockDevice => {
+                let (major, minor) = entry.device;
+                inode.data = u64::from(major) << 32 | u64::from(minor);
+            }
+            EntryKind::Directory | EntryKind::Fifo | EntryKind::HardLink => {}
+        }
+        (inode.uid, inode.gid) = (entry.uid, entry.gid);
+        (inode.seconds, inode.nanos) = (entry.mtime.seconds, entry.mtime.nanos);
+        inode.uname = self.arena.bytes.add(&entry.uname);
+        inode.gname = self.arena.bytes.add(&entry.gname);
+        inode.pax = self.arena.pax.add(&entry.pax);
+        Ok(inode)
+    }
+
+    /// Tells of what overlayfs would read as a deletion. Nothing else does, so it is data.
+    fn warn_of_overlay(&self, layer: &Layer<'_>, entry: &Entry) {
+        let device = entry.kind == EntryKind::CharDevice && entry.device == (0, 0);
+        let xattr = entry.pax.iter().map(|(key, _)| key).find(|key| {
+            let name = key
+                .strip_prefix(b"SCHILY.xattr.")
+                .or_else(|| key.strip_prefix(b"LIBARCHIVE.xattr."));
+            name.is_some_and(|name| {
+                name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+            })
+        });
+        let what = match xattr {
+            Some(key) => format!("the record {} is of overlayfs", quote(key)),
+            None if device => "the character device 0:0 is a whiteout of overlayfs".to_owned(),
+            None => return,
+        };
+        let at = format!("{} › entry {}", layer.what, quote(&entry.path));
+        let message = format!("{what}; it is kept as data and deletes nothing");
+        self.env.notes.warn("overlay-marker", at, message);
+    }
+
+    /// Removes what the markers of a layer hide. What they hide is found before anything is
+    /// removed, so their order does not matter.
+    fn hide(&mut self, layer: &Layer<'_>) -> Result<()> {
+        if layer.markers.is_empty() {
+            return Ok(());
+        }
+        self.targets.clear();
+        let covered = OnceCell::new();
+        let (mut whiteouts, mut opaque) = (Vec::new(), Vec::new());
+        for marker in &layer.markers {
+            match marker {
+                Marker::Whiteout(path) => {
+                    let (parent, name) = split(path);
+                    let id = self
+                        .lower(layer, &covered, parent)
+                        .map_err(|error| error.at(format!("whiteout of {}", quote(path))))?
+                        .and_then(|parent| self.arena.child(parent, name));
+                    whiteouts.extend(id);
+                }
+                Marker::Opaque(path) => {
+                    let id = self
+                        .lower(layer, &covered, path)
+                        .map_err(|error| error.at(format!("opaque whiteout in {}", quote(path))))?;
+                    opaque.extend(id);
+                }
+                Marker::None | Marker::Aufs => {}
+            }
+        }
+        self.targets.clear();
+        for id in opaque {
+            if self.arena.alive(id) {
+                self.arena.clear(id);
+            }
+        }
+        for id in whiteouts {
+            if self.arena.alive(id) {
+                self.arena.remove(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds a directory of the lower layers for a marker.
+    fn lower<'a>(
+        &mut self,
+        layer: &'a Layer<'_>,
+        covered: &OnceCell<HashSet<&'a [u8]>>,
+        path: &[u8],
+    ) -> Result<Option<Id>> {
+        let covered = covered.get_or_init(|| {
+            let pending = layer.batches.iter().flatten();
+            let directories = pending.filter(|pending| {
+                pending.inode != NONE
+                    && self.arena.inode_at(pending.inode).kind == EntryKind::Directory
+            });
+            let whiteouts = layer.markers.iter().filter_map(|marker| match marker {
+                Marker::Whiteout(path) => Some(&path[..]),
+                _ => None,
+            });
+            directories.map(Pending::path).chain(whiteouts).collect()
+        });
+        let intent = Intent::FindBelow(covered);
+        directory(
+            &mut self.arena,
+            &mut self.targets,
+            path,
+            intent,
+            &self.env.limits,
+        )
+    }
+
+    /// Puts one entry in the tree.
+    fn place(&mut self, layer: &mut Layer<'_>, pending: &Pending) -> Result<()> {
+        let path = pending.path();
+        let (inode, target) = match pending.inode {
+            NONE => self.link(layer, pending.target())?,
+            inode => (inode, None),
+        };
+        // Held, since making the parents may remove the target's own path.
+        self.arena.hold(inode);
+        if pending.aufs {
+            layer.aufs.insert(path.into(), inode);
+            layer.held.push(inode);
+            return Ok(());
+        }
+        let existing = if path.is_empty() {
+            Ok(ROOT)
+        } else {
+            let (parent, name) = split(path);
+            let intent = Intent::Make {
+                follow: layer.semantics == Semantics::Layer,
+            };
+            let limits = &self.env.limits;
+            let parent = directory(&mut self.arena, &mut self.parents, parent, intent, limits)?
+                .expect("a directory that is to be made is there");
+            self.arena.child(parent, name).ok_or((parent, name))
+        };
+        match existing {
+            Err((parent, name)) => {
+                self.arena.insert(parent, name, inode, self.layer)?;
+            }
+            Ok(id) if Some(id) == target => {
+                let message = "the hard link leads to itself";
+                let place = format!("hard link to {}", quote(pending.target()));
+                return Err(Error::new(Code::BadTar, message).at(place));
+            }
+            Ok(id) => {
+                if self.arena.layer(id) == self.layer {
+                    let at = format!("{} › entry {}", layer.what, quote(path));
+                    let message = "the layer has the path more than once; the last one counts";
+                    self.env.notes.warn("duplicate-entry", at, message);
+                }
+                self.arena.replace(id, inode);
+                self.arena.set_layer(id, self.layer);
+            }
+        }
+        self.arena.release(inode);
+        Ok(())
+    }
+
+    /// Finds the inode that a hard link leads to, and the path in the tree that has it.
+    fn link(&mut self, layer: &Layer<'_>, target: &[u8]) -> Result<(Id, Option<Id>)> {
+        if let Some(inode) = layer.aufs.get(target) {
+            return Ok((*inode, None));
+        }
+        let place = || format!("hard link to {}", quote(target));
+        let (parent, name) = split(target);
+        let limits = &self.env.limits;
+        let found = directory(
+            &mut self.arena,
+            &mut self.targets,
+            parent,
+            Intent::Find,
+            limits,
+        )
+        .map_err(|error| error.at(place()))?
+        .and_then(|parent| match name {
+            b"" => Some(parent),
+            _ => self.arena.child(parent, name),
+        });
+        let Some(id) = found else {
+            let message = "there is no such path, neither before it in the layer nor below";
+            return Err(Error::new(Code::BadTar, message).at(place()));
+        };
+        if self.arena.is_directory(id) {
+            let message = "a directory can't be the target of a hard link";
+            return Err(Error::new(Code::BadTar, message).at(place()));
+        }
+        Ok((self.arena.inode_id(id), Some(id)))
+    }
+}
+
+fn kind(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Regular => "a regular file",
+        EntryKind::HardLink => "a hard link",
+        EntryKind::Symlink => "a symbolic link",
+        EntryKind::CharDevice => "a character device",
+        EntryKind::BlockDevice => "a block device",
+        EntryKind::Directory => "a directory",
+        EntryKind::Fifo => "a FIFO",
+    }
+}

@@ -1,0 +1,228 @@
+//! The merged file system of some layers, as a virtual tree.
+//!
+//! Nothing here touches the host's file system: symbolic links are resolved inside the tree.
+//! `apply` has the rules of layers, `resolve` the walk over parents, `arena` the memory, `walk` the
+//! order. Contents are elsewhere, see [`crate::ContentStore`].
+
+mod apply;
+mod arena;
+mod resolve;
+mod walk;
+
+use std::{collections::BTreeSet, fmt};
+
+use imgconv_model::Env;
+use imgconv_tar::{EntryKind, Time};
+
+use self::{
+    arena::{Arena, NONE, number_of},
+    resolve::Cache,
+};
+pub(crate) use self::{
+    arena::{Id, ROOT},
+    walk::Walk,
+};
+
+/// How the entries of one layer are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Semantics {
+    /// OCI and Docker: whiteouts, opaque directories, AUFS leftovers (image-spec, layer.md);
+    /// symbolic links in parent paths are followed inside the root.
+    Layer,
+    /// appc: no whiteouts (a name `.wh.*` is an ordinary name); a later path replaces an earlier
+    /// one; a symbolic link where a directory is needed is replaced, not followed.
+    Aci,
+}
+
+/// The merged file system of one or more layers.
+///
+/// Memory is 92 bytes, 5 to 10 more in a hash table and the length of its name for each path with an
+/// inode of its own: measured 112 bytes for each of a million files, and 149 to 172 at the peak of
+/// applying them over another layer, since each entry of such a layer then needs its path and 24
+/// bytes until its turn comes. Owner names, targets of symbolic links and lists of PAX records are
+/// held once for all inodes that have equal ones, and come on top.
+#[derive(Clone)]
+pub struct Tree {
+    arena: Arena,
+    env: Env,
+    /// How many layers were applied.
+    layer: u32,
+    /// How many tar entries they had.
+    entries: u64,
+    /// For parents of entries.
+    parents: Cache,
+    /// For parents of hard links' targets and of whiteouts.
+    targets: Cache,
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree")
+            .field("paths", &self.len())
+            .field("layers", &self.layer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tree {
+    /// Makes an empty tree. Of `env` it uses the limits, the notes and the cancel flag.
+    pub fn new(env: &Env) -> Self {
+        Self {
+            arena: Arena::new(env.limits.entries),
+            env: env.clone(),
+            layer: 0,
+            entries: 0,
+            parents: Cache::default(),
+            targets: Cache::default(),
+        }
+    }
+
+    /// Keeps only listed paths (cleaned), their parent directories, and the root (appc
+    /// `pathWhitelist`; ace.md). A listed directory does not bring what is below it; a hard link
+    /// keeps its content whatever becomes of the others. Paths are taken as they are, over no
+    /// symbolic link; those that are not there do nothing.
+    pub fn retain(&mut self, paths: &BTreeSet<Vec<u8>>) {
+        let ids = self.arena.ids();
+        let mut kept = vec![false; ids as usize];
+        kept[ROOT as usize] = true;
+        for path in paths {
+            let Some(mut id) = self.arena.find(path) else {
+                continue;
+            };
+            while !std::mem::replace(&mut kept[id as usize], true) {
+                id = self.arena.parent(id);
+            }
+        }
+        for id in 0..ids {
+            // The topmost of what goes takes all below it along.
+            if !kept[id as usize] && self.arena.alive(id) && kept[self.arena.parent(id) as usize] {
+                self.arena.remove(id);
+            }
+        }
+    }
+
+    /// How many paths [`iter`](Self::iter) yields.
+    pub fn len(&self) -> usize {
+        self.arena.len() + usize::from(self.arena.inode(ROOT).named)
+    }
+
+    /// Says whether there is no path at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every path with its inode, in byte order of the whole paths, so parents come before their
+    /// children: `a`, `a-b`, `a/b`. The root, the empty path, is the first if any layer named it.
+    ///
+    /// Memory is the siblings of the current path and of its parents.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = (Vec<u8>, Node<'_>)> + '_> {
+        let root = self
+            .arena
+            .inode(ROOT)
+            .named
+            .then(|| (Vec::new(), self.node(ROOT)));
+        let mut walk = Walk::new(&self.arena);
+        Box::new(root.into_iter().chain(std::iter::from_fn(move || {
+            let id = walk.next(&self.arena)?;
+            Some((walk.path().to_vec(), self.node(id)))
+        })))
+    }
+
+    /// Returns what is at a path (cleaned), over no symbolic link; the root only if any layer named
+    /// it.
+    pub fn get(&self, path: &[u8]) -> Option<Node<'_>> {
+        let id = self.arena.find(path)?;
+        (id != ROOT || self.arena.inode(ROOT).named).then(|| self.node(id))
+    }
+
+    /// Starts to walk over all paths but the root, for one that keeps the tree alive itself.
+    pub(crate) fn walk(&self) -> Walk {
+        Walk::new(&self.arena)
+    }
+
+    /// Goes on in a walk over this tree.
+    pub(crate) fn step(&self, walk: &mut Walk) -> Option<Id> {
+        walk.next(&self.arena)
+    }
+
+    /// The whole path of an id.
+    pub(crate) fn path(&self, id: Id) -> Vec<u8> {
+        self.arena.path(id)
+    }
+
+    /// The last component of a path.
+    pub(crate) fn name(&self, id: Id) -> &[u8] {
+        self.arena.name(id)
+    }
+
+    /// What is at an id.
+    pub(crate) fn node(&self, id: Id) -> Node<'_> {
+        let inode = self.arena.inode(id);
+        let device = matches!(inode.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
+        Node {
+            kind: inode.kind,
+            inode: u64::from(self.arena.inode_id(id)),
+            links: inode.links(),
+            mode: u32::from(inode.mode),
+            uid: inode.uid,
+            gid: inode.gid,
+            mtime: inode.time(),
+            uname: self.arena.bytes.get(inode.uname),
+            gname: self.arena.bytes.get(inode.gname),
+            size: inode.size,
+            link: match inode.kind {
+                EntryKind::Symlink => self.arena.target(id),
+                _ => &[],
+            },
+            device: match device {
+                true => (
+                    number_of(inode.data >> 32),
+                    number_of(inode.data & u64::from(NONE)),
+                ),
+                false => (0, 0),
+            },
+            pax: self.arena.pax.get(inode.pax),
+            content: match inode.kind {
+                EntryKind::Regular => inode.data,
+                _ => 0,
+            },
+            named: inode.named,
+        }
+    }
+}
+
+/// One path of a tree. Paths with the same `inode` are hard links of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node<'a> {
+    /// What it is; never a hard link.
+    pub kind: EntryKind,
+    /// The number of what the path leads to, unique in the tree at one moment. Means nothing
+    /// outside and is not the same in a tree that was made otherwise.
+    pub inode: u64,
+    /// How many paths share the inode.
+    pub links: u32,
+    /// Permission bits, 0o7777. A symbolic link has 0o777, whatever its entry said.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// The time of the last change.
+    pub mtime: Time,
+    /// The owner's name, empty if the entry had none.
+    pub uname: &'a [u8],
+    /// The group's name, empty if the entry had none.
+    pub gname: &'a [u8],
+    /// Bytes of a regular file, else 0.
+    pub size: u64,
+    /// The target of a symbolic link, else empty.
+    pub link: &'a [u8],
+    /// Major and minor number of a device, else 0, 0.
+    pub device: (u32, u32),
+    /// PAX records: xattrs and the like, in their order, values verbatim.
+    pub pax: &'a [(Vec<u8>, Vec<u8>)],
+    /// The key that the content store gave for the body of a regular file; 0 if its size is 0.
+    pub content: u64,
+    /// False for a directory that no layer named (made for its children: 0755, 0:0, time 0).
+    pub named: bool,
+}

@@ -1,0 +1,135 @@
+//! A tree as one canonical tar, made while it is read.
+//!
+//! Members come in byte order of their paths; which bytes a header has is the business of
+//! `imgconv_tar::head`.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read},
+    sync::Arc,
+};
+
+use imgconv_model::{Reader, Result};
+use imgconv_tar::{Entry, EntryKind, head};
+
+use crate::{
+    FrozenSpool, Tree,
+    emit::{Emit, Members},
+    tree::{Id, ROOT, Walk},
+};
+
+impl Tree {
+    /// One canonical tar of the whole tree, read lazily; `prefix` (`b"rootfs/"` or empty) goes
+    /// before every name and every hard link's target. Memory is one header, the siblings of the
+    /// current path and of its parents, and 8 bytes for each inode that has several paths.
+    ///
+    /// Members are in the order of [`iter`](Self::iter). The first path of an inode has the
+    /// content, the others are hard links to it; these repeat its metadata and PAX records, because
+    /// readers that set the owner again through a link thereby clear file capabilities. Directories
+    /// that no layer named are written too, except those whose name begins with `.wh.`, which would
+    /// be read as whiteouts.
+    ///
+    /// With a prefix, the entry of the root is the prefix itself (made, 0755 0:0 time 0, if no layer
+    /// named it); without one it is `./`, and there only if a layer named it.
+    pub fn into_tar(self: Arc<Self>, prefix: &[u8], contents: Arc<FrozenSpool>) -> Reader {
+        let walk = self.walk();
+        Box::new(Emit::new(Paths {
+            tree: self,
+            contents,
+            prefix: prefix.to_vec(),
+            walk,
+            begun: false,
+            first: HashMap::new(),
+            body: Box::new(io::empty()),
+        }))
+    }
+}
+
+struct Paths {
+    tree: Arc<Tree>,
+    contents: Arc<FrozenSpool>,
+    prefix: Vec<u8>,
+    walk: Walk,
+    /// The root had its turn.
+    begun: bool,
+    /// The path that has the content of an inode with several paths.
+    first: HashMap<u64, Id>,
+    body: Reader,
+}
+
+impl Paths {
+    /// Goes on to the next path that is written: its id, and its name without the prefix.
+    fn advance(&mut self) -> Option<(Id, &[u8])> {
+        if !self.begun {
+            self.begun = true;
+            if !self.prefix.is_empty() {
+                return Some((ROOT, b""));
+            }
+            if self.tree.node(ROOT).named {
+                return Some((ROOT, b"./"));
+            }
+        }
+        loop {
+            let id = self.tree.step(&mut self.walk)?;
+            if self.tree.node(id).named || !self.tree.name(id).starts_with(b".wh.") {
+                return Some((id, self.walk.path()));
+            }
+        }
+    }
+
+    fn name(&self, path: &[u8]) -> Vec<u8> {
+        [&self.prefix[..], path].concat()
+    }
+}
+
+impl Members for Paths {
+    fn next(&mut self) -> Result<Option<(Vec<u8>, u64)>> {
+        let Some((id, path)) = self.advance() else {
+            return Ok(None);
+        };
+        let path = path.to_vec();
+        let tree = Arc::clone(&self.tree);
+        let node = tree.node(id);
+        let mut entry = Entry {
+            path: self.name(&path),
+            kind: node.kind,
+            mode: node.mode,
+            uid: node.uid,
+            gid: node.gid,
+            uname: node.uname.to_vec(),
+            gname: node.gname.to_vec(),
+            mtime: node.mtime,
+            size: node.size,
+            link: node.link.to_vec(),
+            device: node.device,
+            pax: node.pax.to_vec(),
+            offset: 0,
+        };
+        if node.kind == EntryKind::Directory {
+            if !entry.path.ends_with(b"/") {
+                entry.path.push(b'/');
+            }
+        } else if node.links > 1 {
+            match self.first.get(&node.inode) {
+                Some(first) => {
+                    entry.kind = EntryKind::HardLink;
+                    entry.link = self.name(&tree.path(*first));
+                    entry.size = 0;
+                    entry.device = (0, 0);
+                }
+                None => {
+                    self.first.insert(node.inode, id);
+                }
+            }
+        }
+        if entry.size > 0 {
+            self.body = self.contents.open(node.content, node.size);
+        }
+        let size = entry.size;
+        Ok(Some((head(&entry)?, size)))
+    }
+
+    fn body(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buf)
+    }
+}

@@ -1,0 +1,469 @@
+//! Random layers: the tree equals a model that does the plainest thing, and what is written reads
+//! back as the same tree.
+//!
+//! The model keeps whole paths in an ordered map, resolves links by rewriting text, and looks at
+//! every path to find children. It shares no code with the tree.
+
+// A panic is the failure report, in helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    sync::Arc,
+};
+
+use imgconv_layer::Semantics;
+use proptest::prelude::*;
+use support::{Applied, Item, apply_tars, env, tar_of};
+
+/// What a path leads to: type flag, mode, owner, content or target.
+type Inode = (u8, u32, u64, Vec<u8>);
+
+#[derive(Clone, Default)]
+struct Model(BTreeMap<Vec<u8>, Rc<RefCell<Inode>>>);
+
+enum Name {
+    Entry,
+    Aufs,
+    Whiteout(Vec<u8>),
+    Opaque(Vec<u8>),
+}
+
+fn components(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+        .collect()
+}
+
+fn clean(path: &[u8]) -> Option<Vec<u8>> {
+    let mut key: Vec<&[u8]> = Vec::new();
+    for part in components(path) {
+        match part {
+            b".." => drop(key.pop()?),
+            _ => key.push(part),
+        }
+    }
+    Some(key.join(&b'/'))
+}
+
+fn parent_and_name(path: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let name = parts.pop().unwrap().to_vec();
+    (parts.join(&b'/'), name)
+}
+
+fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() {
+        name.to_vec()
+    } else {
+        [parent, b"/", name].concat()
+    }
+}
+
+fn name(path: &[u8], semantics: Semantics) -> Option<Name> {
+    if semantics == Semantics::Aci {
+        return Some(Name::Entry);
+    }
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let (parent, last) = parent_and_name(path);
+    let aufs = |part: &&[u8]| part.starts_with(b".wh..wh.");
+    if last == b".wh..wh..opq" && !parts[..parts.len() - 1].iter().any(aufs) {
+        return Some(Name::Opaque(parent));
+    }
+    if parts.iter().any(aufs) {
+        return Some(Name::Aufs);
+    }
+    match last.strip_prefix(b".wh.") {
+        None => Some(Name::Entry),
+        Some(b"" | b"." | b"..") => None,
+        Some(target) => Some(Name::Whiteout(join(&parent, target))),
+    }
+}
+
+impl Model {
+    fn flag(&self, path: &[u8]) -> Option<u8> {
+        self.0.get(path).map(|inode| inode.borrow().0)
+    }
+
+    fn remove_below(&mut self, path: &[u8]) {
+        let prefix = join(path, b"");
+        self.0
+            .retain(|other, _| !(other.starts_with(&prefix) && other != path && !other.is_empty()));
+    }
+
+    fn remove(&mut self, path: &[u8]) {
+        self.remove_below(path);
+        self.0.remove(path);
+    }
+
+    /// Where a path leads; `Err` for too many links, `None` for a link in `covered`.
+    fn resolve(
+        &self,
+        path: &[u8],
+        follow: bool,
+        covered: &BTreeSet<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, ()> {
+        let owned = |path: &[u8]| -> Vec<Vec<u8>> {
+            components(path)
+                .into_iter()
+                .rev()
+                .map(<[u8]>::to_vec)
+                .collect()
+        };
+        let mut rest = owned(path);
+        let mut here: Vec<u8> = Vec::new();
+        let mut hops = 0;
+        while let Some(part) = rest.pop() {
+            if part == b".." {
+                here = parent_and_name(&here).0;
+                continue;
+            }
+            let there = join(&here, &part);
+            if follow && self.flag(&there) == Some(b'2') {
+                if covered.contains(&there) {
+                    return Ok(None);
+                }
+                hops += 1;
+                if hops > 40 {
+                    return Err(());
+                }
+                let target = self.0[&there].borrow().3.clone();
+                if target.starts_with(b"/") {
+                    here.clear();
+                }
+                rest.extend(owned(&target));
+            } else {
+                here = there;
+            }
+        }
+        Ok(Some(here))
+    }
+
+    /// Applies a layer; `Err` is the position of the item that can't be.
+    fn apply(&mut self, items: &[Item], semantics: Semantics) -> Result<(), usize> {
+        let mut names = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            let path = clean(&item.name).ok_or(i)?;
+            let name = name(&path, semantics).ok_or(i)?;
+            let marks = !matches!(name, Name::Entry | Name::Aufs);
+            if !marks && path.is_empty() && item.typeflag != b'5' {
+                return Err(i);
+            }
+            let dropped = matches!(name, Name::Aufs) && item.typeflag == b'5';
+            if !marks && !dropped && item.typeflag == b'1' && clean(&item.link).is_none() {
+                return Err(i);
+            }
+            names.push((path, name));
+        }
+        let mut covered = BTreeSet::new();
+        for ((path, name), item) in names.iter().zip(items) {
+            match name {
+                Name::Entry if item.typeflag == b'5' => drop(covered.insert(path.clone())),
+                Name::Whiteout(target) => drop(covered.insert(target.clone())),
+                _ => {}
+            }
+        }
+        let lower = self.clone();
+        for (i, (_, name)) in names.iter().enumerate() {
+            let (directory, gone) = match name {
+                Name::Whiteout(path) => {
+                    let (parent, name) = parent_and_name(path);
+                    (parent, Some(name))
+                }
+                Name::Opaque(path) => (path.clone(), None),
+                _ => continue,
+            };
+            // On a tree without any path nothing can be hidden, and nothing is looked at.
+            if lower.0.keys().all(Vec::is_empty) {
+                continue;
+            }
+            let Some(at) = lower.resolve(&directory, true, &covered).map_err(|()| i)? else {
+                continue;
+            };
+            match gone {
+                Some(name) => self.remove(&join(&at, &name)),
+                None if at.is_empty() || lower.flag(&at) == Some(b'5') => self.remove_below(&at),
+                None => {}
+            }
+        }
+        let mut aufs: BTreeMap<Vec<u8>, Rc<RefCell<Inode>>> = BTreeMap::new();
+        for (i, ((path, name), item)) in names.iter().zip(items).enumerate() {
+            let special = match name {
+                Name::Entry => false,
+                Name::Aufs if item.typeflag != b'5' => true,
+                _ => continue,
+            };
+            let mut linked = None;
+            let inode = if item.typeflag == b'1' {
+                let target = clean(&item.link).ok_or(i)?;
+                if let Some(inode) = aufs.get(&target) {
+                    Rc::clone(inode)
+                } else {
+                    let (parent, name) = parent_and_name(&target);
+                    let at = self
+                        .resolve(&parent, true, &BTreeSet::new())
+                        .map_err(|()| i)?;
+                    let at = join(&at.unwrap(), &name);
+                    if self.flag(&at).is_none_or(|flag| flag == b'5') {
+                        return Err(i);
+                    }
+                    let inode = Rc::clone(&self.0[&at]);
+                    linked = Some(at);
+                    inode
+                }
+            } else {
+                let data = match item.typeflag {
+                    b'2' => &item.link,
+                    _ => &item.content,
+                };
+                let mode = if item.typeflag == b'2' {
+                    0o777
+                } else {
+                    item.mode
+                };
+                Rc::new(RefCell::new((item.typeflag, mode, item.uid, data.clone())))
+            };
+            if special {
+                aufs.insert(path.clone(), inode);
+                continue;
+            }
+            if path.is_empty() {
+                self.0.insert(Vec::new(), inode);
+                continue;
+            }
+            let (parent, name) = parent_and_name(path);
+            let follow = semantics == Semantics::Layer;
+            let at = self
+                .resolve(&parent, follow, &BTreeSet::new())
+                .map_err(|()| i)?
+                .unwrap();
+            let mut made: Vec<u8> = Vec::new();
+            for part in components(&at) {
+                made = join(&made, part);
+                if self.flag(&made) != Some(b'5') {
+                    self.remove(&made);
+                    let directory = (b'5', 0o755, 0, Vec::new());
+                    self.0
+                        .insert(made.clone(), Rc::new(RefCell::new(directory)));
+                }
+            }
+            let at = join(&at, &name);
+            if linked.as_ref() == Some(&at) {
+                return Err(i);
+            }
+            if inode.borrow().0 != b'5' || self.flag(&at) != Some(b'5') {
+                self.remove(&at);
+            }
+            self.0.insert(at, inode);
+        }
+        Ok(())
+    }
+
+    /// All paths: what they lead to and the first path that leads there too.
+    fn listing(&self) -> Vec<(Vec<u8>, Inode, Vec<u8>)> {
+        let first = |inode: &Rc<RefCell<Inode>>| {
+            let mut paths = self.0.iter().filter(|(_, other)| Rc::ptr_eq(inode, other));
+            paths.next().unwrap().0.clone()
+        };
+        let row = |(path, inode): (&Vec<u8>, &Rc<RefCell<Inode>>)| {
+            (path.clone(), inode.borrow().clone(), first(inode))
+        };
+        self.0.iter().map(row).collect()
+    }
+}
+
+fn listing(applied: &Applied) -> Vec<(Vec<u8>, Inode, Vec<u8>)> {
+    let mut firsts: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for (path, node) in applied.tree.iter() {
+        let first = firsts
+            .entry(node.inode)
+            .or_insert_with(|| path.clone())
+            .clone();
+        use imgconv_tar::EntryKind::*;
+        let (flag, data) = match node.kind {
+            Regular => (b'0', applied.bytes(&path)),
+            Symlink => (b'2', node.link.to_vec()),
+            Directory => (b'5', Vec::new()),
+            Fifo => (b'6', Vec::new()),
+            kind => panic!("{kind:?}"),
+        };
+        let links = applied
+            .tree
+            .iter()
+            .filter(|(_, other)| other.inode == node.inode)
+            .count();
+        assert_eq!(node.links as usize, links);
+        rows.push((path, (flag, node.mode, u64::from(node.uid), data), first));
+    }
+    assert_eq!(rows.len(), applied.tree.len());
+    rows
+}
+
+/// Directories `.wh.*` are not written, and come back only for their children, with plain metadata.
+fn without_marked_directories(
+    rows: Vec<(Vec<u8>, Inode, Vec<u8>)>,
+) -> Vec<(Vec<u8>, Inode, Vec<u8>)> {
+    let marked = |path: &[u8]| parent_and_name(path).1.starts_with(b".wh.");
+    rows.into_iter()
+        .filter(|(path, inode, _)| inode.0 != b'5' || !marked(path))
+        .collect()
+}
+
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        9 => prop::sample::select(vec!["a", "b", "l"]).prop_map(|name| name.into()),
+        1 => prop::sample::select(vec!["c", "a-b", "a.b", "a0", ".wh.a"]).prop_map(|name| name.into()),
+        1 => Just(b"a\xff\n".to_vec()),
+        1 => Just(vec![b'n'; 130]),
+    ]
+}
+
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    let spelling = prop_oneof![
+        8 => Just(""), 1 => Just("./"), 1 => Just("/"), 1 => Just("x/..//"),
+    ];
+    (
+        spelling,
+        prop_oneof![
+            prop::collection::vec(part(), 1..3),
+            prop::collection::vec(part(), 1..5),
+        ],
+    )
+        .prop_map(|(spelling, parts)| [spelling.as_bytes(), &parts.join(&b'/')].concat())
+}
+
+fn target() -> impl Strategy<Value = Vec<u8>> {
+    let before = prop_oneof![4 => Just(""), 1 => Just("/"), 2 => Just("../"), 1 => Just("b/../"),
+        1 => Just("../../")];
+    let after = prop_oneof![8 => Just(""), 1 => Just("/.."), 1 => Just("/.")];
+    (before, path(), after)
+        .prop_map(|(before, path, after)| [before.as_bytes(), &path, after.as_bytes()].concat())
+}
+
+fn entry() -> impl Strategy<Value = Item> {
+    let mark = |before: &[u8], path: &[u8]| {
+        let (parent, name) = parent_and_name(path);
+        join(&parent, &[before, &name].concat())
+    };
+    let plain = |typeflag: u8| {
+        move |name: Vec<u8>| Item {
+            name,
+            typeflag,
+            ..Item::default()
+        }
+    };
+    let kinds = prop_oneof![
+        5 => (path(), 0..5u8).prop_map(|(name, n)| Item {
+            name,
+            typeflag: b'0',
+            content: vec![b'0' + n; usize::from(n) * 300],
+            ..Item::default()
+        }),
+        4 => path().prop_map(|name| [&name[..], b"/"].concat()).prop_map(plain(b'5')),
+        3 => (path(), path()).prop_map(|(name, link)| Item {
+            name, link, typeflag: b'1', ..Item::default()
+        }),
+        3 => (path(), target()).prop_map(|(name, link)| Item {
+            name, link, typeflag: b'2', ..Item::default()
+        }),
+        1 => path().prop_map(plain(b'6')),
+        3 => path().prop_map(move |path| mark(b".wh.", &path)).prop_map(plain(b'0')),
+        1 => path().prop_map(|path| join(&path, b".wh..wh..opq")).prop_map(plain(b'0')),
+        1 => Just(b".wh..wh.plnk/1".to_vec()).prop_map(plain(b'0')),
+        1 => path().prop_map(|name| Item {
+            name, link: b".wh..wh.plnk/1".to_vec(), typeflag: b'1', ..Item::default()
+        }),
+        1 => Just(b"./".to_vec()).prop_map(plain(b'5')),
+    ];
+    let mode = prop::sample::select(vec![0o755, 0o644, 0o4711, 0o1777, 0]);
+    (kinds, mode, 0..4u64).prop_map(|(item, mode, uid)| Item { mode, uid, ..item })
+}
+
+fn layers() -> impl Strategy<Value = Vec<Vec<Item>>> {
+    prop::collection::vec(prop::collection::vec(entry(), 0..20), 1..4)
+}
+
+fn check(mut layers: Vec<Vec<Item>>, semantics: Semantics) -> Result<(), TestCaseError> {
+    let mut model = Model::default();
+    for i in 0..layers.len() {
+        // What the model refuses the tree refuses; then the layer goes on without it.
+        loop {
+            let mut next = model.clone();
+            let Err(bad) = next.apply(&layers[i], semantics) else {
+                model = next;
+                break;
+            };
+            let tars: Vec<Vec<u8>> = layers[..=i].iter().map(|items| tar_of(items)).collect();
+            prop_assert!(
+                apply_tars(&tars, semantics, &env()).is_err(),
+                "{:?}",
+                layers[i][bad]
+            );
+            layers[i].remove(bad);
+        }
+    }
+    let tars: Vec<Vec<u8>> = layers.iter().map(|items| tar_of(items)).collect();
+    let applied = apply_tars(&tars, semantics, &env())
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let rows = listing(&applied);
+    prop_assert_eq!(&rows, &model.listing());
+    prop_assert!(rows.is_sorted_by_key(|row| &row.0));
+
+    for (prefix, semantics) in [(&b""[..], semantics), (b"rootfs/", Semantics::Aci)] {
+        let tar = applied.tar(prefix);
+        let back = apply_tars(&[tar], semantics, &env()).unwrap();
+        let strip = |path: &Vec<u8>| {
+            let path = path.strip_prefix(b"rootfs").unwrap_or(path);
+            path.strip_prefix(b"/").unwrap_or(path).to_vec()
+        };
+        let mut found: Vec<_> = listing(&back)
+            .into_iter()
+            .map(|(path, inode, first)| (strip(&path), inode, strip(&first)))
+            .collect();
+        if !prefix.is_empty() && applied.tree.get(b"").is_none() {
+            found.remove(0);
+        }
+        prop_assert_eq!(
+            without_marked_directories(found),
+            without_marked_directories(rows.clone())
+        );
+    }
+
+    // Of what is kept nothing changes, and parents stay.
+    let kept: BTreeSet<Vec<u8>> = rows.iter().step_by(2).map(|row| row.0.clone()).collect();
+    let mut tree = Arc::into_inner(applied.tree).unwrap();
+    tree.retain(&kept);
+    let with_parents = |path: &Vec<u8>| {
+        path.is_empty()
+            || kept
+                .iter()
+                .any(|other| other == path || other.starts_with(&join(path, b"")))
+    };
+    let left: Vec<Vec<u8>> = tree.iter().map(|(path, _)| path).collect();
+    let expected: Vec<Vec<u8>> = rows
+        .iter()
+        .map(|row| row.0.clone())
+        .filter(with_parents)
+        .collect();
+    prop_assert_eq!(left, expected);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_layers_give_the_models_tree(layers in layers()) {
+        check(layers, Semantics::Layer)?;
+    }
+
+    #[test]
+    fn random_acis_give_the_models_tree(layers in layers()) {
+        check(layers, Semantics::Aci)?;
+    }
+}

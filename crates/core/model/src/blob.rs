@@ -1,0 +1,84 @@
+//! Bytes that can be read again: what is known of them, and how they are opened.
+
+use std::{fmt, io::Read, sync::Arc};
+
+use crate::{Digest, Result};
+
+/// A stream of bytes, as [`Open::open`] returns it.
+pub type Reader = Box<dyn Read + Send>;
+
+/// The compression of a stream, as its first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Compression {
+    /// Not compressed.
+    None,
+    /// gzip, one or many members.
+    Gzip,
+    /// Zstandard, one or many frames.
+    Zstd,
+    /// bzip2, one or many streams; read only.
+    Bzip2,
+    /// xz, one or many streams; read only.
+    Xz,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+        })
+    }
+}
+
+/// What is known of a blob. Never what is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The digest that somebody claimed.
+    pub digest: Option<Digest>,
+    /// The size in bytes that somebody claimed.
+    pub size: Option<u64>,
+}
+
+/// A source of bytes that can be opened as often as needed.
+///
+/// A stream whose digest or size was claimed verifies them: it fails with
+/// [`Mismatch`](crate::Code::Mismatch) instead of reporting its end when they are wrong, and never
+/// reads more than one byte beyond the claimed size.
+pub trait Open: fmt::Debug + Send + Sync {
+    /// Opens the bytes from the start.
+    ///
+    /// # Errors
+    /// If they can't be opened; errors met later come out of the reader and hold a
+    /// [`crate::Error`].
+    fn open(&self) -> Result<Reader>;
+}
+
+/// Bytes with what is known of them.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// What was claimed of exactly these bytes.
+    pub facts: Facts,
+    /// The bytes.
+    pub bytes: Arc<dyn Open>,
+}
+
+impl Blob {
+    /// Opens the bytes from the start.
+    ///
+    /// # Errors
+    /// See [`Open::open`].
+    pub fn open(&self) -> Result<Reader> {
+        self.bytes.open()
+    }
+}
+
+/// Bytes in memory.
+impl Open for Arc<[u8]> {
+    fn open(&self) -> Result<Reader> {
+        Ok(Box::new(std::io::Cursor::new(Arc::clone(self))))
+    }
+}

@@ -1,0 +1,304 @@
+//! The one error type of the workspace: a stable code, a place, and what was expected.
+//!
+//! One type instead of an enum per crate: callers act on the [`Code`] (exit status, JSON output,
+//! tests), people read the place and the sentence, and nothing else was ever matched on.
+
+use std::{error, fmt, io};
+
+/// The result type of every fallible operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The stable code of an error, as users and scripts see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// A name, tag, path token or reference is not well formed.
+    BadName,
+    /// A digest is not well formed.
+    BadDigest,
+    /// A digest, size or diff ID differs from the bytes.
+    Mismatch,
+    /// A document is not the strict JSON that is accepted.
+    BadJson,
+    /// A document has the wrong shape or an impossible meaning.
+    BadManifest,
+    /// A tar stream is malformed.
+    BadTar,
+    /// A compressed stream is malformed.
+    BadCompression,
+    /// A signature is malformed or wrong.
+    BadSignature,
+    /// Two conforming readers would see different images, or a name fits several things.
+    Ambiguous,
+    /// A limit was exceeded.
+    Limit,
+    /// Something that is referred to is not there.
+    Missing,
+    /// A chain of references comes back to itself.
+    Cycle,
+    /// A path leaves its tree.
+    Escape,
+    /// Recognised, but not supported.
+    Unsupported,
+    /// Refused by policy.
+    Denied,
+    /// The network failed.
+    Net,
+    /// The file system failed.
+    Io,
+    /// The call was wrong.
+    Usage,
+    /// `--strict` was given and something would be lost.
+    Strict,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+impl Code {
+    /// Returns the code as it is printed, such as `bad-tar`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadName => "bad-name",
+            Self::BadDigest => "bad-digest",
+            Self::Mismatch => "mismatch",
+            Self::BadJson => "bad-json",
+            Self::BadManifest => "bad-manifest",
+            Self::BadTar => "bad-tar",
+            Self::BadCompression => "bad-compression",
+            Self::BadSignature => "bad-signature",
+            Self::Ambiguous => "ambiguous",
+            Self::Limit => "limit",
+            Self::Missing => "missing",
+            Self::Cycle => "cycle",
+            Self::Escape => "escape",
+            Self::Unsupported => "unsupported",
+            Self::Denied => "denied",
+            Self::Net => "net",
+            Self::Io => "io",
+            Self::Usage => "usage",
+            Self::Strict => "strict",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What went wrong, where, and what to do about it.
+///
+/// `Display` prints the place from outside in and then the sentence, for example
+/// `layer 3 › entry "usr/bin/x" › offset 10240: header checksum is 1, computed 2`.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    code: Code,
+    places: Vec<String>,
+    message: String,
+    hint: Option<String>,
+    source: Option<io::Error>,
+}
+
+impl Error {
+    /// Makes an error. The message is lower case, without a full stop, values in backticks.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        let (places, hint, source) = (Vec::new(), None, None);
+        Self(Box::new(Inner {
+            code,
+            places,
+            message: message.into(),
+            hint,
+            source,
+        }))
+    }
+
+    /// Makes a [`Code::Mismatch`] error that shows both values.
+    pub fn mismatch(
+        what: impl fmt::Display,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+    ) -> Self {
+        let message = format!("{what} does not match: expected {expected}, found {found}");
+        Self::new(Code::Mismatch, message)
+    }
+
+    /// Adds a place around the ones that are there: the outermost is added last.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.0.places.insert(0, place.into());
+        self
+    }
+
+    /// Adds advice: what to do next, such as an option that helps.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Wraps an I/O error met while doing `what` (a path, or an action on one).
+    ///
+    /// An [`Error`] that travelled inside the `io::Error` comes back as it was, with `what` as an
+    /// outer place.
+    pub fn io(error: io::Error, what: impl Into<String>) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
+            let inner = error.into_inner().expect("checked by get_ref above");
+            let inner = inner
+                .downcast::<Self>()
+                .expect("checked by is::<Self> above");
+            return inner.at(what);
+        }
+        let places = vec![what.into()];
+        let message = error.to_string();
+        let (code, hint) = (Code::Io, None);
+        Self(Box::new(Inner {
+            code,
+            places,
+            message,
+            hint,
+            source: Some(error),
+        }))
+    }
+
+    /// Takes an [`Error`] back out of an `io::Error` without adding a place.
+    pub fn from_io(error: io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
+            let inner = error.into_inner().expect("checked by get_ref above");
+            return *inner
+                .downcast::<Self>()
+                .expect("checked by is::<Self> above");
+        }
+        let message = error.to_string();
+        let (code, places, hint) = (Code::Io, Vec::new(), None);
+        Self(Box::new(Inner {
+            code,
+            places,
+            message,
+            hint,
+            source: Some(error),
+        }))
+    }
+
+    /// Returns the code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// Returns the advice, if there is any.
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Returns the places, from outside in.
+    pub fn places(&self) -> &[String] {
+        &self.0.places
+    }
+
+    /// Returns the sentence without its place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, place) in self.0.places.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" › ")?;
+            }
+            f.write_str(place)?;
+        }
+        if !self.0.places.is_empty() {
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// An [`Error`] can travel through `Read` and `Write`; [`Error::io`] and [`Error::from_io`] take it
+/// out again.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
+/// Quotes a value from an input for a message: in double quotes, control characters, bidirectional
+/// overrides and bytes that are not UTF-8 escaped, cut after 200 characters.
+pub fn quote(value: impl AsRef<[u8]>) -> String {
+    use fmt::Write as _;
+    let mut out = String::from("\"");
+    let mut chars = 0usize;
+    for chunk in value.as_ref().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            chars += 1;
+            if chars > 200 {
+                break;
+            }
+            let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+            if c == '"' || c == '\\' {
+                out.push('\\');
+                out.push(c);
+            } else if c.is_control() || hidden {
+                out.extend(c.escape_default());
+            } else {
+                out.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            chars += 1;
+            if chars <= 200 {
+                write!(out, "\\x{byte:02x}").expect("writing to a string does not fail");
+            }
+        }
+        if chars > 200 {
+            out.push('…');
+            break;
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_printed_from_outside_in() {
+        let error = Error::new(Code::BadTar, "header checksum is `1`, computed `2`")
+            .at("offset 512")
+            .at("layer 3");
+        assert_eq!(
+            error.to_string(),
+            "layer 3 › offset 512: header checksum is `1`, computed `2`"
+        );
+        assert_eq!(error.code().as_str(), "bad-tar");
+    }
+
+    #[test]
+    fn an_error_survives_the_way_through_io() {
+        let io: io::Error = Error::new(Code::Limit, "too long").into();
+        let back = Error::io(io, "layer 1");
+        assert_eq!(back.code(), Code::Limit);
+        assert_eq!(back.to_string(), "layer 1: too long");
+    }
+
+    #[test]
+    fn quote_hides_nothing_and_executes_nothing() {
+        assert_eq!(quote("a\"b"), r#""a\"b""#);
+        assert_eq!(quote(b"x\x1b[2J\xff"), r#""x\u{1b}[2J\xff""#);
+        assert_eq!(quote("\u{202e}x"), r#""\u{202e}x""#);
+        assert_eq!(quote("a".repeat(300)).chars().count(), 203);
+    }
+}

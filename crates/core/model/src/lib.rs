@@ -1,0 +1,42 @@
+//! The neutral image model: what every format decodes to and encodes from, and the traits by
+//! which formats and transports plug in.
+//!
+//! Start here. A transport opens a [`Bundle`] (bytes and names); a format decodes one of its
+//! [`Root`]s to an [`Artifact`]; the pipeline turns its [`Layer`]s into [`SealedLayer`]s; a format
+//! encodes those to [`Encoded`] documents or one stream; a [`BundleSink`] stores and publishes
+//! them. What could not be carried over is in the [`Report`], which is part of the result.
+//!
+//! This crate knows no JSON, no media type, no clock and no file system, and depends on nothing.
+
+#![deny(missing_docs)]
+
+mod artifact;
+mod blob;
+mod check;
+mod digest;
+mod error;
+mod image;
+mod limits;
+mod name;
+mod platform;
+mod port;
+mod progress;
+mod report;
+
+pub use artifact::{Artifact, Child, Document, Index, Opaque};
+pub use blob::{Blob, Compression, Facts, Open, Reader};
+pub use check::{Violation, check};
+pub use digest::{Algorithm, Digest};
+pub use error::{Code, Error, Result, quote};
+pub use image::{
+    Exec, Extensions, History, Image, Layer, Original, Port, RunConfig, SealedLayer, Step,
+};
+pub use limits::Limits;
+pub use name::Name;
+pub use platform::Platform;
+pub use port::{
+    BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Format, FormatId, Publication,
+    Root, RootEntry, Transport,
+};
+pub use progress::{Event, Progress, Silent};
+pub use report::{Loss, Notes, Outcome, Report, Warning};

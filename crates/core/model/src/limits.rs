@@ -1,0 +1,182 @@
+//! The limits that every reader applies to input, with the project's defaults.
+
+use crate::{Code, Error, Result};
+
+/// Bounds on what an input may make this program hold or write.
+///
+/// A limit that is exceeded is a [`Code::Limit`] error; a reader stops after limit + 1 bytes and
+/// never allocates a declared size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of an OCI manifest or nested index.
+    pub manifest: u64,
+    /// Bytes of a layout's `index.json`.
+    pub root_index: u64,
+    /// Bytes of an image configuration.
+    pub config: u64,
+    /// Bytes of an `oci-layout` file.
+    pub layout_file: u64,
+    /// Bytes of an ACI's `manifest`.
+    pub aci_manifest: u64,
+    /// Levels of nesting in any JSON document.
+    pub json_depth: u64,
+    /// Layers of one image.
+    pub layers: u64,
+    /// Nested indexes below a layout's own.
+    pub index_depth: u64,
+    /// Distinct documents and blobs that one image may reach.
+    pub graph_nodes: u64,
+    /// Symbolic links followed while one path is resolved.
+    pub link_hops: u64,
+    /// Bytes of one PAX header, and of all global ones together.
+    pub pax_header: u64,
+    /// Bytes of one GNU long name.
+    pub gnu_long: u64,
+    /// Extension headers before one tar member.
+    pub ext_headers: u64,
+    /// Bytes of one path or link target.
+    pub path: u64,
+    /// Tar entries of one image, all layers together.
+    pub entries: u64,
+    /// Pieces of one sparse file's map.
+    pub sparse_map: u64,
+    /// Hole bytes that one layer may expand to.
+    pub sparse_holes: u64,
+    /// Uncompressed bytes of one layer.
+    pub layer_bytes: u64,
+    /// Uncompressed bytes of one image.
+    pub image_bytes: u64,
+    /// Uncompressed to compressed, above which there is a warning after the first GiB.
+    pub ratio_warn: u64,
+    /// Bytes of a zstd window.
+    pub zstd_window: u64,
+    /// Bytes of memory of an xz decoder.
+    pub xz_memory: u64,
+    /// Bytes of one gzip header field.
+    pub gzip_field: u64,
+    /// Depth of an ACI dependency tree.
+    pub aci_deps_depth: u64,
+    /// Images in an ACI dependency tree.
+    pub aci_deps_nodes: u64,
+    /// Bytes of one component of an output file name.
+    pub file_token: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const KIB: u64 = 1 << 10;
+        const MIB: u64 = 1 << 20;
+        const GIB: u64 = 1 << 30;
+        Self {
+            manifest: 4 * MIB,
+            root_index: 64 * MIB,
+            config: 4 * MIB,
+            layout_file: 64 * KIB,
+            aci_manifest: 64 * MIB,
+            json_depth: 64,
+            layers: 1024,
+            index_depth: 8,
+            graph_nodes: 100_000,
+            link_hops: 40,
+            pax_header: MIB,
+            gnu_long: 128 * KIB,
+            ext_headers: 16,
+            path: 65_535,
+            entries: 4_000_000,
+            sparse_map: 10_000,
+            sparse_holes: GIB,
+            layer_bytes: 64 * GIB,
+            image_bytes: 256 * GIB,
+            ratio_warn: 2000,
+            zstd_window: 128 * MIB,
+            xz_memory: 256 * MIB,
+            gzip_field: 64 * KIB,
+            aci_deps_depth: 64,
+            aci_deps_nodes: 1024,
+            file_token: 200,
+        }
+    }
+}
+
+macro_rules! by_name {
+    ($($name:ident),* $(,)?) => {
+        impl Limits {
+            /// The names that [`Limits::set`] takes.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Sets the limit of that name.
+            ///
+            /// # Errors
+            /// [`Code::Usage`] if there is no limit of that name.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<()> {
+                match name {
+                    $(stringify!($name) => self.$name = value,)*
+                    _ => return Err(Error::new(
+                        Code::Usage,
+                        format!("there is no limit `{name}`: {}", Self::NAMES.join(", ")),
+                    )),
+                }
+                Ok(())
+            }
+
+            /// Returns every limit with its name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),*]
+            }
+        }
+    };
+}
+
+by_name!(
+    manifest,
+    root_index,
+    config,
+    layout_file,
+    aci_manifest,
+    json_depth,
+    layers,
+    index_depth,
+    graph_nodes,
+    link_hops,
+    pax_header,
+    gnu_long,
+    ext_headers,
+    path,
+    entries,
+    sparse_map,
+    sparse_holes,
+    layer_bytes,
+    image_bytes,
+    ratio_warn,
+    zstd_window,
+    xz_memory,
+    gzip_field,
+    aci_deps_depth,
+    aci_deps_nodes,
+    file_token,
+);
+
+impl Limits {
+    /// Makes the error of an exceeded limit: what exceeded it, the limit, and the option for it.
+    pub fn exceeded(name: &'static str, limit: u64, what: impl Into<String>) -> Error {
+        let message = format!("{} exceeds the limit `{name}` of {limit}", what.into());
+        Error::new(Code::Limit, message).hint(format!("`--limit {name}=N` raises it"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_has_a_name() {
+        let mut limits = Limits::default();
+        for (i, name) in Limits::NAMES.iter().enumerate() {
+            limits.set(name, i as u64).unwrap();
+        }
+        for (i, (name, value)) in limits.all().into_iter().enumerate() {
+            assert_eq!((name, value), (Limits::NAMES[i], i as u64));
+        }
+        assert_eq!(limits.set("nope", 1).unwrap_err().code(), Code::Usage);
+    }
+}

@@ -1,0 +1,302 @@
+//! The traits by which formats and transports plug in.
+//!
+//! Transports find bytes and own names; formats own meaning and do no I/O of their own.
+
+use std::{
+    fmt,
+    io::Write,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    Artifact, Blob, Child, Code, Compression, Digest, Document, Error, Facts, Image, Limits, Name,
+    Notes, Open, Platform, Progress, Report, Result, SealedLayer, Silent,
+};
+
+/// The identity of a format, such as `oci`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FormatId(pub &'static str);
+
+impl fmt::Display for FormatId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Everything that comes from outside an operation and is the same for all its parts.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// How many threads work.
+    pub jobs: usize,
+    /// Where temporary files go.
+    pub tmpdir: PathBuf,
+    /// The bounds on input.
+    pub limits: Limits,
+    /// `SOURCE_DATE_EPOCH`: generated times are this, seconds since 1970.
+    pub epoch: Option<i64>,
+    /// The platform that is assumed where the source names none.
+    pub host: Platform,
+    /// Follow symbolic links of a layout's blobs (robustness D1b).
+    pub follow_blob_links: bool,
+    /// Set to end the work early.
+    pub cancel: Arc<AtomicBool>,
+    /// Takes events.
+    pub progress: Arc<dyn Progress>,
+    /// The next number of a piece of work.
+    pub next_id: Arc<AtomicU64>,
+    /// Takes what is found while bytes stream by; every image has its own.
+    pub notes: Notes,
+}
+
+impl Env {
+    /// Makes an environment with the default limits, one thread, and no progress.
+    pub fn new(tmpdir: impl Into<PathBuf>, host: Platform) -> Self {
+        Self {
+            jobs: 1,
+            tmpdir: tmpdir.into(),
+            limits: Limits::default(),
+            epoch: None,
+            host,
+            follow_blob_links: false,
+            cancel: Arc::default(),
+            progress: Arc::new(Silent),
+            next_id: Arc::default(),
+            notes: Notes::default(),
+        }
+    }
+
+    /// Fails if the work was cancelled.
+    ///
+    /// # Errors
+    /// [`Code::Cancelled`].
+    pub fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::new(Code::Cancelled, "interrupted"));
+        }
+        Ok(())
+    }
+}
+
+/// A format: what bytes mean.
+pub trait Format: fmt::Debug + Send + Sync {
+    /// Returns the format's identity.
+    fn id(&self) -> FormatId;
+
+    /// Says in one line what it is.
+    fn about(&self) -> &'static str;
+
+    /// Returns what the format can hold.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Says whether a root is of this format. Looks at a bounded prefix only. Of all formats at
+    /// most one says yes.
+    fn recognise(&self, root: &Root) -> bool;
+
+    /// Reads a root. Blobs are not opened, except the one that is the root itself.
+    ///
+    /// # Errors
+    /// If the root is malformed or refers to documents that are missing.
+    fn decode(
+        &self,
+        root: &Root,
+        bundle: &dyn Bundle,
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Artifact>;
+
+    /// Writes an image: documents if the format names its layers by digest (`layers` then has one
+    /// sealed layer for each of the image's), one stream that holds the layers otherwise (`layers`
+    /// is then empty and the layers of `image` are read as the stream is). Does no I/O itself.
+    ///
+    /// # Errors
+    /// If the image cannot be expressed at all.
+    fn encode(
+        &self,
+        image: &Image,
+        layers: &[SealedLayer],
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Encoded>;
+
+    /// Writes an index over documents that were published. `original` is the source's index.
+    ///
+    /// # Errors
+    /// [`Code::Unsupported`] if the format has none.
+    fn encode_index(&self, children: &[Child], original: Option<&crate::Index>)
+    -> Result<Document>;
+}
+
+/// What a format can hold.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// True if an image is one stream that holds its layers, as an ACI.
+    pub stream: bool,
+    /// How many layers an image can have.
+    pub max_layers: Option<usize>,
+    /// The compressions of a layer (of the stream, if it is one), the default first.
+    pub compressions: &'static [Compression],
+    /// True if several platforms can stand under one name.
+    pub index: bool,
+    /// True if foreign documents can be carried byte for byte.
+    pub opaque: bool,
+    /// True if the root's kind may be copied to a sink that takes this format's roots.
+    pub root_kinds: &'static [&'static str],
+}
+
+/// A root of a bundle: a document that refers to others, or a stream that is the whole image.
+#[derive(Clone, Debug)]
+pub enum Root {
+    /// A document.
+    Document(Document),
+    /// A stream, perhaps compressed; and a short name for messages.
+    Stream(Blob),
+}
+
+/// What [`Format::encode`] makes.
+#[derive(Debug)]
+pub enum Encoded {
+    /// Documents to be stored, the root last.
+    Documents {
+        /// The documents that the root refers to, such as the config.
+        documents: Vec<Document>,
+        /// The root document.
+        root: Document,
+    },
+    /// One uncompressed stream; the sink's side compresses it.
+    Stream(Arc<dyn Open>),
+}
+
+/// A way to find bytes: a kind of place that has names.
+pub trait Transport: fmt::Debug + Send + Sync {
+    /// Returns the scheme, such as `oci`.
+    fn scheme(&self) -> &'static str;
+
+    /// Returns the locator's syntax, such as `oci:PATH[:REF]`.
+    fn syntax(&self) -> &'static str;
+
+    /// Says in one line what it is.
+    fn about(&self) -> &'static str;
+
+    /// Says whether a local path is such a place, by its bytes.
+    fn recognise(&self, path: &std::path::Path) -> bool;
+
+    /// Opens a place for reading. `rest` is the locator after the scheme, without a `REF`.
+    ///
+    /// # Errors
+    /// If it is not there or not such a place.
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>>;
+
+    /// Opens a place for writing; nothing is visible there before [`BundleSink::commit`].
+    ///
+    /// # Errors
+    /// If it can't be written, or [`Code::Unsupported`] if it is read-only by nature.
+    fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>>;
+}
+
+/// One entry point of a bundle.
+#[derive(Clone, Debug)]
+pub struct RootEntry {
+    /// Its position, from 0.
+    pub position: usize,
+    /// Its name in the neutral form, if it has one.
+    pub name: Option<Name>,
+    /// Every text by which it may be addressed exactly.
+    pub texts: Vec<String>,
+    /// Its descriptor, where the place is content-addressed.
+    pub child: Option<Child>,
+}
+
+/// A place that is read.
+pub trait Bundle: fmt::Debug + Send + Sync {
+    /// Returns the locator for messages, without secrets.
+    fn locator(&self) -> String;
+
+    /// Lists the entry points, in a fixed order.
+    ///
+    /// # Errors
+    /// If the list itself can't be read.
+    fn roots(&self) -> Result<Vec<RootEntry>>;
+
+    /// Reads an entry point's root.
+    ///
+    /// # Errors
+    /// If it is missing, too large, or not what its descriptor says.
+    fn root(&self, entry: &RootEntry) -> Result<Root>;
+
+    /// Reads a whole document of at most `limit` bytes and verifies it.
+    ///
+    /// # Errors
+    /// [`Code::Missing`], [`Code::Mismatch`], [`Code::Limit`] or an I/O error.
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document>;
+
+    /// Returns a blob that verifies what `facts` claim whenever it is read. `facts.digest` is
+    /// there.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] or an I/O error.
+    fn blob(&self, facts: &Facts) -> Result<Blob>;
+
+    /// Lists every digest that is stored here, in order, and names files that should not be;
+    /// `None` where that makes no sense. For `verify`.
+    ///
+    /// # Errors
+    /// If the place can't be listed.
+    fn stored(&self) -> Result<Option<Vec<Digest>>> {
+        Ok(None)
+    }
+}
+
+/// One image (or index, or artifact) that becomes visible at the destination.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The root: its descriptor, or the digest and size of the stream.
+    pub root: Child,
+    /// Its name.
+    pub name: Option<Name>,
+    /// The reference as it shall be written, if the user gave one.
+    pub reference: Option<String>,
+    /// The name of the file, for places that hold one file for each image.
+    pub file_name: Option<String>,
+}
+
+/// A place that is written. All methods may be called from several threads.
+pub trait BundleSink: fmt::Debug + Send + Sync {
+    /// Returns the locator for messages, without secrets.
+    fn locator(&self) -> String;
+
+    /// Returns the format identities whose roots it takes, the preferred first.
+    fn accepts(&self) -> &'static [FormatId];
+
+    /// Says whether verified bytes of that digest and size are there already.
+    ///
+    /// # Errors
+    /// If that can't be found out.
+    fn has(&self, digest: &Digest, size: u64) -> Result<bool>;
+
+    /// Starts a new blob.
+    ///
+    /// # Errors
+    /// If nothing can be written.
+    fn writer(&self) -> Result<Box<dyn BlobWriter>>;
+
+    /// Makes everything visible at once, and durable. Dropping the sink instead leaves no trace,
+    /// except blobs without a name in a place that existed before.
+    ///
+    /// # Errors
+    /// If it can't; then nothing has become visible. Returns the final location of each
+    /// publication.
+    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>>;
+}
+
+/// A blob that is being written. Dropping it leaves no trace.
+pub trait BlobWriter: Write + Send {
+    /// Ends the blob, whose bytes the caller has hashed while writing them.
+    ///
+    /// # Errors
+    /// If it can't be completed.
+    fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()>;
+}

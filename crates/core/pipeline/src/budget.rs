@@ -1,0 +1,54 @@
+//! The budget of uncompressed bytes: bombs end here, whatever their declared sizes.
+
+use std::{
+    io::{self, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use imgconv_model::{Env, Layer, Limits, Result};
+use imgconv_stream::Decoder;
+
+/// Counts the uncompressed bytes of one image over all its layers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Budget(Arc<AtomicU64>);
+
+/// A layer's tar: decompressed, and within the limits `layer_bytes` and `image_bytes`.
+pub(crate) struct Tar {
+    inner: Decoder,
+    layer: u64,
+    budget: Budget,
+    limits: Limits,
+}
+
+impl Tar {
+    /// Opens a layer.
+    pub(crate) fn open(layer: &Layer, budget: &Budget, env: &Env, what: &str) -> Result<Self> {
+        let inner = Decoder::new(layer.blob.open()?, &env.limits, &env.notes, what)?;
+        Ok(Self {
+            inner,
+            layer: 0,
+            budget: budget.clone(),
+            limits: env.limits,
+        })
+    }
+}
+
+impl Read for Tar {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.layer += n as u64;
+        let image = self.budget.0.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
+        if self.layer > self.limits.layer_bytes {
+            let limit = self.limits.layer_bytes;
+            return Err(Limits::exceeded("layer_bytes", limit, "the uncompressed layer").into());
+        }
+        if image > self.limits.image_bytes {
+            let limit = self.limits.image_bytes;
+            return Err(Limits::exceeded("image_bytes", limit, "the uncompressed image").into());
+        }
+        Ok(n)
+    }
+}

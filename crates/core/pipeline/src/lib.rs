@@ -1,0 +1,17 @@
+//! What happens to layers between two formats: a plan, made by a pure function, and the run that
+//! keeps, recompresses or squashes them in parallel.
+//!
+//! This crate alone makes a [`SealedLayer`](imgconv_model::SealedLayer). It knows no format and no
+//! place; it reads [`Layer`](imgconv_model::Layer)s and writes blobs to a
+//! [`BundleSink`](imgconv_model::BundleSink).
+
+#![deny(missing_docs)]
+
+mod budget;
+mod plan;
+mod seal;
+mod squash;
+
+pub use plan::{Known, LayerStep, Options, Plan, plan};
+pub use seal::{Sealer, write_document};
+pub use squash::{Merged, apply, blame, merge, squash, squash_listed};

@@ -1,0 +1,308 @@
+//! Compressing one block: everything that decides about output bytes is in this file.
+//!
+//! Each block becomes a gzip member or a zstd frame of its own, a function of the block's bytes
+//! and the method alone.
+
+use std::sync::{Mutex, PoisonError};
+
+use imgconv_model::{Code, Compression, Error, Result};
+use libdeflater::{CompressionLvl, Compressor as Deflate};
+use zstd::{bulk::Compressor as Zstandard, zstd_safe::CParameter};
+
+use crate::{Encoding, Level};
+
+/// Raised with every change of constants or encoders that changes output bytes.
+pub const ENCODER_REVISION: u32 = 1;
+
+// Changing any of these changes every digest: bump ENCODER_REVISION.
+
+/// Bytes of content in one gzip member. Smaller ones compress worse, larger ones hardly better.
+const GZIP_BLOCK: usize = 1 << 20;
+/// The cheapest level whose output is no larger than that of the usual tools.
+const GZIP_DEFAULT: i32 = 2;
+const GZIP_FAST: i32 = 1;
+const GZIP_LEVELS: std::ops::RangeInclusive<i32> = 1..=12;
+/// ID1, ID2, CM = deflate, FLG = 0, MTIME = 0, XFL = 0, OS = 255 (unknown), RFC 1952 section 2.3.
+const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// Bytes of content in one zstd frame.
+const ZSTD_BLOCK: usize = 4 << 20;
+const ZSTD_DEFAULT: i32 = 3;
+const ZSTD_FAST: i32 = 1;
+const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=22;
+
+/// The store test looks at so many samples of so many bytes.
+const SAMPLES: usize = 16;
+const SAMPLE_SIZE: usize = 1 << 10;
+/// Random bytes give about 5120; text, code and most tables far more.
+const SAMPLE_STORE: u32 = 6200;
+/// The longest stored block of deflate, RFC 1951 section 3.2.4.
+const STORED_SIZE: usize = 0xffff;
+
+// End of what changes every digest.
+
+/// Bytes of a block that is only copied.
+const COPY_BLOCK: usize = 1 << 20;
+
+/// How blocks are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Copy,
+    Gzip(i32),
+    Zstd(i32),
+}
+
+impl Method {
+    /// Finds the method, or says why there is none.
+    pub(crate) fn of(encoding: &Encoding) -> Result<Self> {
+        let level = |default, fast, levels: std::ops::RangeInclusive<i32>| match encoding.level {
+            Level::Default => Ok(default),
+            Level::Fast => Ok(fast),
+            Level::Number(number) if levels.contains(&number) => Ok(number),
+            Level::Number(number) => {
+                let message = format!(
+                    "{} has no compression level {number}: levels are {} to {}",
+                    encoding.compression,
+                    levels.start(),
+                    levels.end()
+                );
+                Err(Error::new(Code::Usage, message))
+            }
+        };
+        match encoding.compression {
+            Compression::None => Ok(Self::Copy),
+            Compression::Gzip => level(GZIP_DEFAULT, GZIP_FAST, GZIP_LEVELS).map(Self::Gzip),
+            Compression::Zstd => level(ZSTD_DEFAULT, ZSTD_FAST, ZSTD_LEVELS).map(Self::Zstd),
+            Compression::Bzip2 | Compression::Xz => {
+                let message = format!("{} is only read, not written", encoding.compression);
+                Err(Error::new(Code::Unsupported, message).hint("gzip, zstd and none are written"))
+            }
+        }
+    }
+
+    /// Returns how many bytes of content a block has, all but the last.
+    pub(crate) fn block_size(self) -> usize {
+        match self {
+            Self::Copy => COPY_BLOCK,
+            Self::Gzip(_) => GZIP_BLOCK,
+            Self::Zstd(_) => ZSTD_BLOCK,
+        }
+    }
+}
+
+/// Compressors that wait for their next block: as many as blocks are compressed at once, at most.
+///
+/// Reusing one does not change its output; the tests compare with fresh ones.
+pub(crate) struct Compressors {
+    method: Method,
+    idle: Mutex<Vec<Compressor>>,
+}
+
+impl Compressors {
+    pub(crate) fn new(method: Method) -> Self {
+        let idle = Mutex::default();
+        Self { method, idle }
+    }
+
+    /// Compresses a block to a whole member or frame.
+    pub(crate) fn compress(&self, content: &[u8], packed: &mut Vec<u8>) -> Result<()> {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = idle().pop();
+        let mut compressor = match waiting {
+            Some(compressor) => compressor,
+            None => Compressor::new(self.method)?,
+        };
+        compressor.compress(content, packed)?;
+        idle().push(compressor);
+        Ok(())
+    }
+}
+
+struct Compressor {
+    library: Library,
+    /// Room for the worst case, so that blocks keep no more than what they became.
+    scratch: Vec<u8>,
+}
+
+enum Library {
+    Copy,
+    Gzip(Deflate),
+    Zstd(Zstandard<'static>),
+}
+
+impl Compressor {
+    fn new(method: Method) -> Result<Self> {
+        let library = match method {
+            Method::Copy => Library::Copy,
+            Method::Gzip(level) => {
+                let level = CompressionLvl::new(level)
+                    .map_err(|_| Error::new(Code::Usage, format!("no gzip level {level}")))?;
+                Library::Gzip(Deflate::new(level))
+            }
+            Method::Zstd(level) => {
+                let mut library = Zstandard::new(level).map_err(Error::from_io)?;
+                for parameter in [
+                    CParameter::ChecksumFlag(true),
+                    CParameter::ContentSizeFlag(true),
+                ] {
+                    library.set_parameter(parameter).map_err(Error::from_io)?;
+                }
+                Library::Zstd(library)
+            }
+        };
+        let scratch = Vec::new();
+        Ok(Self { library, scratch })
+    }
+
+    fn compress(&mut self, content: &[u8], packed: &mut Vec<u8>) -> Result<()> {
+        packed.clear();
+        match &mut self.library {
+            Library::Copy => packed.extend_from_slice(content),
+            Library::Gzip(deflate) => {
+                packed.extend_from_slice(&GZIP_HEADER);
+                if is_incompressible(content) {
+                    store(content, packed);
+                } else {
+                    let room = room(
+                        &mut self.scratch,
+                        deflate.deflate_compress_bound(content.len()),
+                    );
+                    let size = deflate.deflate_compress(content, room).map_err(|error| {
+                        Error::new(Code::Io, format!("deflate failed: {error}"))
+                    })?;
+                    packed.extend_from_slice(&room[..size]);
+                }
+                packed.extend_from_slice(&libdeflater::crc32(content).to_le_bytes());
+                // ISIZE; a block is far below 4 GiB.
+                packed.extend_from_slice(&(content.len() as u32).to_le_bytes());
+            }
+            Library::Zstd(library) => {
+                let room = room(&mut self.scratch, zstd::compress_bound(content.len()));
+                let size = library.compress_to_buffer(content, room).map_err(|error| {
+                    Error::new(Code::Io, format!("zstd compression failed: {error}"))
+                })?;
+                packed.extend_from_slice(&room[..size]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns room for at least `bound` bytes. Its size can't reach the output: the libraries only
+/// need it to be enough.
+fn room(scratch: &mut Vec<u8>, bound: usize) -> &mut [u8] {
+    if scratch.len() < bound {
+        scratch.resize(bound, 0);
+    }
+    &mut scratch[..bound]
+}
+
+/// Whether every sample of a block looks random, so that deflate would only waste time on it.
+fn is_incompressible(content: &[u8]) -> bool {
+    let Some(span) = content.len().checked_sub(SAMPLE_SIZE) else {
+        return false;
+    };
+    if content.len() < SAMPLES * SAMPLE_SIZE {
+        return false;
+    }
+    (0..SAMPLES).all(|sample| {
+        let start = span * sample / (SAMPLES - 1);
+        let mut counts = [0u32; 256];
+        for byte in &content[start..start + SAMPLE_SIZE] {
+            counts[usize::from(*byte)] += 1;
+        }
+        counts.iter().map(|count| count * count).sum::<u32>() <= SAMPLE_STORE
+    })
+}
+
+/// Writes deflate data that stores the bytes as they are, RFC 1951 section 3.2.4.
+fn store(content: &[u8], packed: &mut Vec<u8>) {
+    let last = content.len().div_ceil(STORED_SIZE);
+    for (piece, bytes) in (1..).zip(content.chunks(STORED_SIZE)) {
+        // BFINAL and BTYPE = 00; LEN and its complement.
+        let length = bytes.len() as u16;
+        packed.push(u8::from(piece == last));
+        packed.extend_from_slice(&length.to_le_bytes());
+        packed.extend_from_slice(&(!length).to_le_bytes());
+        packed.extend_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(size: usize) -> Vec<u8> {
+        let mut state = 7u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 40) as u8
+        };
+        (0..size).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn the_store_test_takes_noise_only() {
+        let random = noise(1 << 20);
+        assert!(is_incompressible(&random));
+        assert!(!is_incompressible(&random[..16 * 1024 - 1]));
+        assert!(is_incompressible(&random[..16 * 1024]));
+        let mut mixed = random.clone();
+        mixed[1 << 19..(1 << 19) + (1 << 17)].fill(b'x');
+        assert!(!is_incompressible(&mixed));
+        assert!(!is_incompressible(&vec![0; 1 << 20]));
+        assert!(!is_incompressible(b""));
+    }
+
+    #[test]
+    fn a_reused_compressor_gives_the_bytes_of_a_fresh_one() {
+        let mut blocks = vec![noise(100_000), vec![b'a'; 300_000], Vec::new()];
+        blocks.push(
+            noise(400_000)
+                .iter()
+                .map(|byte| b"the quick brown"[usize::from(byte % 15)])
+                .collect(),
+        );
+        blocks.push(blocks[3][1000..350_000].to_vec());
+        let methods = (1..=9).map(Method::Gzip).chain((1..=15).map(Method::Zstd));
+        for method in methods {
+            let reused = Compressors::new(method);
+            for block in blocks.iter().chain(blocks.iter().rev()) {
+                let (mut warm, mut fresh) = (Vec::new(), Vec::new());
+                reused.compress(block, &mut warm).unwrap();
+                Compressors::new(method)
+                    .compress(block, &mut fresh)
+                    .unwrap();
+                assert!(warm == fresh, "{method:?}, block of {}", block.len());
+            }
+            assert_eq!(reused.idle.lock().unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn levels_out_of_range_and_formats_that_are_only_read_are_refused() {
+        let method = |compression, level| Method::of(&Encoding { compression, level });
+        let code = |compression, level| method(compression, level).unwrap_err().code();
+        use Compression::{Bzip2, Gzip, None, Xz, Zstd};
+        for number in [-1, 0, 13, i32::MAX, i32::MIN] {
+            assert_eq!(code(Gzip, Level::Number(number)), Code::Usage);
+        }
+        for number in [-1, 0, 23] {
+            assert_eq!(code(Zstd, Level::Number(number)), Code::Usage);
+        }
+        let error = method(Gzip, Level::Number(13)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "gzip has no compression level 13: levels are 1 to 12"
+        );
+        assert_eq!(code(Bzip2, Level::Default), Code::Unsupported);
+        assert_eq!(code(Xz, Level::Fast), Code::Unsupported);
+        assert_eq!(method(Gzip, Level::Default).unwrap(), Method::Gzip(2));
+        assert_eq!(method(Gzip, Level::Fast).unwrap(), Method::Gzip(1));
+        assert_eq!(method(Zstd, Level::Default).unwrap(), Method::Zstd(3));
+        assert_eq!(method(Zstd, Level::Fast).unwrap(), Method::Zstd(1));
+        assert_eq!(method(None, Level::Number(99)).unwrap(), Method::Copy);
+    }
+}

@@ -1,0 +1,296 @@
+//! Compression in parallel blocks, with the digests of both sides computed on the way.
+//!
+//! Output depends on the content and the [`Encoding`] alone: not on the number of threads, not on
+//! how the source cuts its reads. What a block becomes is decided in `block.rs`; this file cuts
+//! blocks, keeps their order and bounds the memory.
+//!
+//! Two batches of blocks take turns: while the blocks of one are compressed, the other's output is
+//! hashed and written and its blocks are filled again. So at most two batches of content and two
+//! of output are held, plus one compressor for each thread: with gzip, 8 MiB of content for each
+//! job and at most as much output, with zstd 16 MiB. Nothing waits but by rayon's `join`.
+
+use std::io::{ErrorKind, Read, Write};
+
+use imgconv_model::{Algorithm, Compression, Digest, Env, Error, Event, Result};
+use rayon::prelude::*;
+
+use crate::{
+    Hasher, Pool,
+    block::{Compressors, Method},
+};
+
+/// How to compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// What to write: gzip, zstd, or none.
+    pub compression: Compression,
+    /// How much work to put into it; without meaning where nothing is compressed.
+    pub level: Level,
+}
+
+/// The compression level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Level {
+    /// The project's choice: gzip 2, zstd 3.
+    #[default]
+    Default,
+    /// The fastest that is still worth it: gzip 1, zstd 1.
+    Fast,
+    /// A level of the library: gzip 1 to 12, zstd 1 to 22.
+    Number(i32),
+}
+
+/// What came out of [`encode`].
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The digests of the uncompressed bytes, in the order asked for.
+    pub content: Vec<Digest>,
+    /// The uncompressed size in bytes.
+    pub content_size: u64,
+    /// The SHA-256 of the written bytes; equal to the content's if they are not compressed.
+    pub digest: Digest,
+    /// The written size in bytes.
+    pub size: u64,
+}
+
+/// Reads `source` to its end, hashes it, compresses it in parallel blocks, hashes that, writes it.
+///
+/// gzip is written as members of 1 MiB of content each (no name, no time), zstd as frames of 4 MiB
+/// with checksum and content size; no content gives one empty member or frame. Reports the bytes
+/// read as [`Event::Advance`] of `id`.
+///
+/// # Errors
+/// [`Code::Usage`](imgconv_model::Code::Usage) for a level that does not exist,
+/// [`Code::Unsupported`](imgconv_model::Code::Unsupported) for bzip2 and xz,
+/// [`Code::Cancelled`](imgconv_model::Code::Cancelled) once `env.cancel` is set, which is looked at for every block. Errors of the
+/// source and the sink come out unchanged. After an error the sink holds a part of the output.
+pub fn encode(
+    source: &mut (dyn Read + Send),
+    sink: &mut (dyn Write + Send),
+    encoding: &Encoding,
+    hash: &[Algorithm],
+    pool: &Pool,
+    env: &Env,
+    id: u64,
+) -> Result<Encoded> {
+    let method = Method::of(encoding)?;
+    let compressors = Compressors::new(method);
+    let compress = |content: &[u8], packed: &mut Vec<u8>| compressors.compress(content, packed);
+    let shape = Shape {
+        block_size: method.block_size(),
+        blocks: match method {
+            // Small blocks: more of them, so that threads rarely wait for the last one of a batch.
+            Method::Gzip(_) => 4 * pool.jobs(),
+            Method::Copy | Method::Zstd(_) => 2 * pool.jobs(),
+        },
+        copies: method == Method::Copy,
+    };
+    let reading = Reading::new(source, env, id, shape.block_size);
+    pool.install(|| run(reading, sink, hash, &shape, &compress))
+}
+
+/// How the work is cut.
+struct Shape {
+    block_size: usize,
+    /// Blocks of a batch.
+    blocks: usize,
+    /// Content is written as it is; then hashing is the work that overlaps with input and output.
+    copies: bool,
+}
+
+/// Makes a block's output out of its content.
+type Compress<'a> = dyn Fn(&[u8], &mut Vec<u8>) -> Result<()> + Sync + 'a;
+
+/// A piece of the content and what became of it. Buffers are reused.
+#[derive(Default)]
+struct Block {
+    content: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+/// Blocks that are worked on together; the first `filled` hold something.
+struct Batch {
+    blocks: Vec<Block>,
+    filled: usize,
+}
+
+impl Batch {
+    fn new(blocks: usize) -> Self {
+        let mut batch = Self {
+            blocks: Vec::new(),
+            filled: 0,
+        };
+        batch.blocks.resize_with(blocks, Block::default);
+        batch
+    }
+
+    fn blocks(&self) -> &[Block] {
+        &self.blocks[..self.filled]
+    }
+}
+
+fn run(
+    mut reading: Reading<'_>,
+    sink: &mut (dyn Write + Send),
+    hash: &[Algorithm],
+    shape: &Shape,
+    compress: &Compress<'_>,
+) -> Result<Encoded> {
+    let env = reading.env;
+    let mut hashers: Vec<Hasher> = hash.iter().copied().map(Hasher::new).collect();
+    // What is written: with content that is copied, one of the content's hashers can serve both.
+    let digest_at = match hash.iter().position(|one| *one == Algorithm::Sha256) {
+        Some(position) if shape.copies => position,
+        _ => {
+            hashers.push(Hasher::new(Algorithm::Sha256));
+            hash.len()
+        }
+    };
+    let mut output = (!shape.copies).then(|| hashers.pop()).flatten();
+    let mut size = 0u64;
+
+    // Content is hashed where it is read, unless hashing is all the work there is.
+    let read_with = if shape.copies { 0 } else { hashers.len() };
+    let (beside, alone) = hashers.split_at_mut(read_with);
+    let mut current = Batch::new(shape.blocks);
+    let mut other = Batch::new(shape.blocks);
+    reading.fill(&mut current, beside)?;
+    while current.filled + other.filled > 0 {
+        let ((written, filled), worked) = rayon::join(
+            || {
+                let written = write(&other, sink, output.as_mut());
+                let filled = match written {
+                    Ok(_) => reading.fill(&mut other, beside),
+                    Err(_) => Ok(()),
+                };
+                (written, filled)
+            },
+            || {
+                if shape.copies {
+                    alone.par_iter_mut().for_each(|hasher| {
+                        for block in current.blocks() {
+                            hasher.update(&block.content);
+                        }
+                    });
+                    Ok(())
+                } else {
+                    compress_all(&mut current, compress, env)
+                }
+            },
+        );
+        // In the order of the stream: what is written comes before what is worked on, and that
+        // before what is read.
+        size += written?;
+        worked?;
+        filled?;
+        std::mem::swap(&mut current, &mut other);
+    }
+    sink.flush().map_err(Error::from_io)?;
+
+    let mut digests: Vec<Digest> = hashers.into_iter().map(Hasher::finish).collect();
+    let digest = match output {
+        Some(output) => output.finish(),
+        None => digests[digest_at],
+    };
+    digests.truncate(hash.len());
+    Ok(Encoded {
+        content: digests,
+        content_size: reading.size,
+        digest,
+        size,
+    })
+}
+
+/// Compresses every block of a batch; the error is that of the first bad one, at any timing.
+fn compress_all(batch: &mut Batch, compress: &Compress<'_>, env: &Env) -> Result<()> {
+    let results: Vec<Result<()>> = batch.blocks[..batch.filled]
+        .par_iter_mut()
+        .with_max_len(1)
+        .map(|block| {
+            env.check_cancelled()?;
+            compress(&block.content, &mut block.packed)
+        })
+        .collect();
+    results.into_iter().collect()
+}
+
+/// Writes the output of a batch and returns its size. Without a hasher the content is the output.
+fn write(batch: &Batch, sink: &mut dyn Write, mut hasher: Option<&mut Hasher>) -> Result<u64> {
+    let mut size = 0;
+    for block in batch.blocks() {
+        let bytes = match &mut hasher {
+            Some(hasher) => {
+                hasher.update(&block.packed);
+                &block.packed
+            }
+            None => &block.content,
+        };
+        sink.write_all(bytes).map_err(Error::from_io)?;
+        size += bytes.len() as u64;
+    }
+    Ok(size)
+}
+
+/// The source, and how far it was read.
+struct Reading<'a> {
+    source: &'a mut (dyn Read + Send),
+    env: &'a Env,
+    id: u64,
+    block_size: usize,
+    size: u64,
+    ended: bool,
+}
+
+impl<'a> Reading<'a> {
+    fn new(source: &'a mut (dyn Read + Send), env: &'a Env, id: u64, block_size: usize) -> Self {
+        Self {
+            source,
+            env,
+            id,
+            block_size,
+            size: 0,
+            ended: false,
+        }
+    }
+
+    /// Fills a batch as far as the source goes, and hashes it. Only the very first block may be
+    /// empty.
+    fn fill(&mut self, batch: &mut Batch, hashers: &mut [Hasher]) -> Result<()> {
+        batch.filled = 0;
+        while !self.ended && batch.filled < batch.blocks.len() {
+            self.env.check_cancelled()?;
+            let content = &mut batch.blocks[batch.filled].content;
+            content.resize(self.block_size, 0);
+            let n = self.read_block(content)?;
+            content.truncate(n);
+            if n == 0 && self.size > 0 {
+                break;
+            }
+            for hasher in &mut *hashers {
+                hasher.update(content);
+            }
+            batch.filled += 1;
+            self.size += n as u64;
+            let (id, bytes) = (self.id, n as u64);
+            self.env.progress.event(Event::Advance { id, bytes });
+        }
+        Ok(())
+    }
+
+    /// Reads a whole block unless the source ends before, however it cuts its reads.
+    fn read_block(&mut self, block: &mut [u8]) -> Result<usize> {
+        let mut n = 0;
+        while n < block.len() && !self.ended {
+            match self.source.read(&mut block[n..]) {
+                Ok(0) => self.ended = true,
+                Ok(more) => n += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::from_io(error)),
+            }
+        }
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! What happens when a worker fails: reported without a hang, and the first failure in order.
+
+use std::{
+    io::{self, Read},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use imgconv_model::{Code, Env, Error, Platform, Result};
+
+use super::{Reading, Shape, run};
+use crate::Pool;
+
+/// Runs over 100 blocks of 1 KiB, each filled with its number.
+fn run_with(
+    jobs: usize,
+    compress: impl Fn(u8, &mut Vec<u8>) -> Result<()> + Sync,
+) -> (Result<u64>, Vec<u8>) {
+    let content: Vec<u8> = (0..100).flat_map(|number| [number; 1024]).collect();
+    let env = Env::new("/nonexistent", Platform::default());
+    let shape = Shape {
+        block_size: 1024,
+        blocks: 2 * jobs,
+        copies: false,
+    };
+    let mut source = &content[..];
+    let mut sink = Vec::new();
+    let reading = Reading::new(&mut source, &env, 1, 1024);
+    let compress = |content: &[u8], packed: &mut Vec<u8>| compress(content[0], packed);
+    let pool = Pool::new(jobs).unwrap();
+    let result = pool.install(|| run(reading, &mut sink, &[], &shape, &compress));
+    (result.map(|encoded| encoded.size), sink)
+}
+
+#[test]
+fn g7_output_keeps_its_order_when_blocks_do_not() {
+    for jobs in [1, 2, 3, 8, 64] {
+        let (result, sink) = run_with(jobs, |number, packed| {
+            // The lower the number, the longer it takes.
+            let turns = 3000 / (usize::from(number) % 8 + 1);
+            let spun: usize = (0..turns).map(std::hint::black_box).sum();
+            packed.clear();
+            packed.push(if spun == usize::MAX { 0 } else { number });
+            Ok(())
+        });
+        assert_eq!(result.unwrap(), 100);
+        assert!(sink.iter().copied().eq(0..100), "{jobs}");
+    }
+}
+
+#[test]
+fn g7_a_worker_fails() {
+    for jobs in [1, 2, 8, 64] {
+        let calls = AtomicUsize::new(0);
+        let (result, sink) = run_with(jobs, |number, packed| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            packed.clear();
+            packed.push(number);
+            match number {
+                37.. => Err(Error::new(Code::Limit, format!("block {number}"))),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(result.unwrap_err().to_string(), "block 37", "{jobs} jobs");
+        assert!(sink.len() <= 37 && sink.iter().copied().eq(0..sink.len() as u8));
+        assert!(
+            calls.into_inner() <= 37 + 2 * jobs,
+            "{jobs}: no batch after the bad one"
+        );
+    }
+}
+
+#[test]
+fn g7_the_queue_is_bounded() {
+    // The source looks at how far it is ahead of the sink.
+    struct Ahead<'a> {
+        read: usize,
+        written: &'a AtomicUsize,
+        most: usize,
+    }
+    impl Read for Ahead<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let n = buf.len().min(100 * 1024 - self.read);
+            self.read += n;
+            let written = self.written.load(Ordering::SeqCst) * 1024;
+            self.most = self.most.max(self.read - written);
+            Ok(n)
+        }
+    }
+    struct Counter<'a>(&'a AtomicUsize);
+    impl io::Write for Counter<'_> {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.fetch_add(buf.len(), Ordering::SeqCst);
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = AtomicUsize::new(0);
+    let mut source = Ahead {
+        read: 0,
+        written: &written,
+        most: 0,
+    };
+    let env = Env::new("/nonexistent", Platform::default());
+    let shape = Shape {
+        block_size: 1024,
+        blocks: 4,
+        copies: false,
+    };
+    let compress = |_: &[u8], packed: &mut Vec<u8>| {
+        packed.clear();
+        packed.push(0);
+        Ok(())
+    };
+    let reading = Reading::new(&mut source, &env, 1, 1024);
+    let mut sink = Counter(&written);
+    let pool = Pool::new(2).unwrap();
+    pool.install(|| run(reading, &mut sink, &[], &shape, &compress))
+        .unwrap();
+    assert_eq!(written.load(Ordering::SeqCst), 100);
+    assert!(
+        source.most <= 8 * 1024,
+        "two batches of four blocks, not {}",
+        source.most
+    );
+}

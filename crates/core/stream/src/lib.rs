@@ -1,0 +1,30 @@
+//! Bytes in motion: hash, verify, limit, decompress, compress.
+//!
+//! Everything that enters the program is read through a [`Verified`] reader, or counted and hashed
+//! by a [`HashingReader`]; whole documents come into memory by [`read_to_limit`] only. [`Decoder`]
+//! undoes one level of compression by magic bytes, [`encode`] is the only place that compresses,
+//! in parallel and with the same bytes at any number of threads.
+//!
+//! This crate knows no tar, no JSON and no file system, and starts no process.
+
+mod block;
+mod decoder;
+mod encoder;
+mod failure;
+mod hash;
+mod limit;
+mod pool;
+mod sniff;
+mod verified;
+
+pub use block::ENCODER_REVISION;
+pub use decoder::Decoder;
+pub use encoder::{Encoded, Encoding, Level, encode};
+pub use hash::{Hasher, HashingReader, digest};
+pub use limit::read_to_limit;
+pub use pool::Pool;
+pub use sniff::sniff;
+pub use verified::Verified;
+
+/// Bytes of the buffers between a source and a decoder.
+const BUFFER_SIZE: usize = 256 << 10;

@@ -1,0 +1,31 @@
+//! Reading a whole stream into memory, up to a limit.
+//!
+//! Only for documents: layers never come into memory as a whole.
+
+use std::io::Read;
+
+use imgconv_model::{Error, Limits, Result};
+
+/// Reads to the end, at most `limit.1` bytes; `limit.0` is the limit's name and `what` the stream's.
+///
+/// Reads at most one byte more than the limit, and allocates as bytes arrive.
+///
+/// # Errors
+/// [`Code::Limit`](imgconv_model::Code::Limit) if there is more. An [`Error`] of the reader comes
+/// out unchanged, an I/O error gets `what` as its place.
+pub fn read_to_limit(reader: impl Read, limit: (&'static str, u64), what: &str) -> Result<Vec<u8>> {
+    let (name, most) = limit;
+    let mut bytes = Vec::new();
+    if let Err(error) = reader.take(most.saturating_add(1)).read_to_end(&mut bytes) {
+        let ours = error.get_ref().is_some_and(|inner| inner.is::<Error>());
+        return Err(if ours {
+            Error::from_io(error)
+        } else {
+            Error::io(error, what)
+        });
+    }
+    if bytes.len() as u64 > most {
+        return Err(Limits::exceeded(name, most, what));
+    }
+    Ok(bytes)
+}

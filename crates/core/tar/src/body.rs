@@ -1,0 +1,130 @@
+//! The body of the current member: stored bytes, with the holes of a sparse file put back.
+
+use crate::{
+    gnu::Piece,
+    source::{Source, truncated},
+};
+use imgconv_model::{Error, Result, quote};
+use std::{
+    io::{self, Read},
+    vec,
+};
+
+/// How far the body of the current member has been read.
+///
+/// A plain file is one piece that covers it all; between and after the pieces of a sparse file are
+/// holes.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    /// The name of the member, for errors.
+    name: Vec<u8>,
+    /// Logical bytes in all, and how many of them have been given out.
+    size: u64,
+    position: u64,
+    /// Bytes that are still in the stream: of the content, and the padding after them.
+    stored: u64,
+    padding: u64,
+    piece: Piece,
+    pieces: vec::IntoIter<Piece>,
+}
+
+impl Body {
+    /// Starts the body of a plain file; a member without a body has size 0.
+    pub(crate) fn start_plain(&mut self, name: &[u8], size: u64) {
+        let padding = crate::padding(size) as u64;
+        self.start(name, size, size, padding);
+        self.piece.length = size;
+    }
+
+    /// Starts the body of a sparse file. The pieces are ordered, do not overlap, lie within `size`
+    /// and add up to what is stored; `padding` follows them.
+    pub(crate) fn start_sparse(
+        &mut self,
+        name: &[u8],
+        size: u64,
+        pieces: Vec<Piece>,
+        padding: u64,
+    ) {
+        let stored = pieces.iter().map(|piece| piece.length).sum();
+        self.start(name, size, stored, padding);
+        self.pieces = pieces.into_iter();
+    }
+
+    fn start(&mut self, name: &[u8], size: u64, stored: u64, padding: u64) {
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        (self.size, self.position) = (size, 0);
+        (self.stored, self.padding) = (stored, padding);
+        self.piece = Piece::default();
+        self.pieces = Vec::new().into_iter();
+    }
+
+    /// Reads logical bytes; 0 is the end of the body.
+    pub(crate) fn read<R: Read>(
+        &mut self,
+        source: &mut Source<R>,
+        buf: &mut [u8],
+    ) -> io::Result<usize> {
+        if buf.is_empty() || self.position == self.size {
+            return Ok(0);
+        }
+        while self.position >= self.piece.end() {
+            let end = Piece {
+                offset: self.size,
+                length: 0,
+            };
+            self.piece = self.pieces.next().unwrap_or(end);
+            if self.piece.offset == self.size {
+                break;
+            }
+        }
+        let is_hole = self.position < self.piece.offset;
+        let until = if is_hole {
+            self.piece.offset
+        } else {
+            self.piece.end()
+        };
+        let run = usize::try_from(until - self.position).unwrap_or(usize::MAX);
+        let wanted = run.min(buf.len());
+        let count = if is_hole {
+            buf[..wanted].fill(0);
+            wanted
+        } else {
+            let count = source.read(&mut buf[..wanted])?;
+            if count == 0 {
+                return Err(self.truncated("the body", self.stored, 0, source).into());
+            }
+            self.stored -= count as u64;
+            count
+        };
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    /// Skips what is left of the body and its padding; nothing can be read any more.
+    pub(crate) fn finish<R: Read>(&mut self, source: &mut Source<R>) -> Result<()> {
+        self.position = self.size;
+        for (what, left) in [
+            ("the body", self.stored),
+            ("the padding of the body", self.padding),
+        ] {
+            let found = source.skip(left)?;
+            if found < left {
+                return Err(self.truncated(what, left, found, source));
+            }
+        }
+        (self.stored, self.padding) = (0, 0);
+        Ok(())
+    }
+
+    fn truncated<R: Read>(
+        &self,
+        what: &str,
+        expected: u64,
+        found: u64,
+        source: &Source<R>,
+    ) -> Error {
+        let error = truncated(what, expected, found).at(source.place());
+        error.at(format!("entry {}", quote(&self.name)))
+    }
+}

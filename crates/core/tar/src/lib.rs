@@ -1,0 +1,103 @@
+//! Tar: a strict reader of members and the canonical writer of their headers.
+//!
+//! The reference reading is the one of Go's `archive/tar`, which the common engines use: for which
+//! members exist and how long they are, [`Reader`] agrees with it or refuses. It never gives a third
+//! reading. Where other common readers would see something else, it refuses with
+//! [`Code::Ambiguous`](imgconv_model::Code::Ambiguous).
+//!
+//! What is read: v7, ustar, PAX, GNU and xstar headers; PAX and GNU long names; sparse files of the
+//! old GNU form and of PAX forms 0.0, 0.1 and 1.0, which come out as plain files. What is written is
+//! one form only: ustar, with a PAX header before it where ustar has no room.
+//!
+//! This crate deliberately does not clean names, resolve links, know whiteouts or touch a file
+//! system: names are bytes as the archive spells them.
+
+mod body;
+mod frame;
+mod gnu;
+mod header;
+mod member;
+mod number;
+mod pax;
+mod source;
+mod write;
+
+pub use frame::Reader;
+pub use write::head;
+
+/// Bytes of a block, the unit of every tar archive.
+const BLOCK: usize = 512;
+
+/// The end of an archive: two blocks of NUL bytes.
+pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+
+/// Returns how many NUL bytes follow a body of `size` bytes, to fill its last block.
+pub fn padding(size: u64) -> usize {
+    let used = (size % BLOCK as u64) as usize;
+    (BLOCK - used) % BLOCK
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryKind {
+    /// A file with a body.
+    Regular,
+    /// Another name of a file that came before it.
+    HardLink,
+    /// A symbolic link.
+    Symlink,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+    /// A directory.
+    Directory,
+    /// A named pipe.
+    Fifo,
+}
+
+/// Seconds and nanoseconds since 1970; nanoseconds count upward also before it.
+///
+/// One and a half seconds before 1970 is `seconds: -2, nanos: 500_000_000`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time {
+    /// Whole seconds, rounded down.
+    pub seconds: i64,
+    /// Nanoseconds after `seconds`, below 1 000 000 000.
+    pub nanos: u32,
+}
+
+/// One member, decoded; every dialect gives the same value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name as bytes, as the archive spells it (prefix, PAX path, long name applied); a
+    /// directory's final slashes are kept. Never empty, without NUL.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits, within 0o7777.
+    pub mode: u32,
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Owner by name, or empty.
+    pub uname: Vec<u8>,
+    /// Group by name, or empty.
+    pub gname: Vec<u8>,
+    /// Time of the last change of the content. Digits of a PAX time below a nanosecond are cut,
+    /// toward minus infinity.
+    pub mtime: Time,
+    /// Logical size of a regular file in bytes (holes included), else 0.
+    pub size: u64,
+    /// Target of a hard link or symbolic link, else empty.
+    pub link: Vec<u8>,
+    /// Major and minor number of a device, else 0, 0.
+    pub device: (u32, u32),
+    /// All other PAX records (xattrs, ACLs, atime, ctime, comment, vendor), in archive order, values
+    /// verbatim, no key twice. The atime and ctime of a GNU or xstar header stand here as PAX records
+    /// too, unless they are zero.
+    pub pax: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Offset of the member's first header (extension headers included) in the stream.
+    pub offset: u64,
+}

@@ -1,0 +1,258 @@
+//! PAX extension headers: cutting a payload into records, and what the records say.
+//!
+//! Records are cut by their length alone; values are bytes and are never decoded. Sparse maps in
+//! records are gathered here and understood in `gnu`.
+
+use crate::{Time, gnu::SparseRecords, number};
+use imgconv_model::{Code, Error, Result, quote};
+
+/// A key and its value.
+pub(crate) type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// What one `x` header says about the member after it.
+#[derive(Debug, Default)]
+pub(crate) struct Extended {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) link: Option<Vec<u8>>,
+    pub(crate) size: Option<u64>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) uname: Option<Vec<u8>>,
+    pub(crate) gname: Option<Vec<u8>>,
+    pub(crate) mtime: Option<Time>,
+    pub(crate) sparse: SparseRecords,
+    /// Everything else, in archive order.
+    pub(crate) others: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Extended {
+    /// Reads the payload of an `x` header.
+    ///
+    /// # Errors
+    /// [`Code::BadTar`] if a record is malformed or a value is not what its key needs;
+    /// [`Code::Ambiguous`] if a key stands twice.
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self> {
+        let records = records(payload)?;
+        refuse_duplicates(&records)?;
+        let mut extended = Self::default();
+        for (key, value) in records {
+            extended.add(key, value)?;
+        }
+        Ok(extended)
+    }
+
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        match key {
+            b"path" => self.path = Some(name(key, value)?),
+            b"linkpath" => self.link = Some(name(key, value)?),
+            b"size" => self.size = Some(decimal(key, value)?),
+            b"uid" => self.uid = Some(id(key, value)?),
+            b"gid" => self.gid = Some(id(key, value)?),
+            b"uname" => self.uname = Some(without_nul(key, value)?),
+            b"gname" => self.gname = Some(without_nul(key, value)?),
+            b"mtime" => self.mtime = Some(time(key, value)?),
+            b"hdrcharset" => check_charset(value)?,
+            _ if key.starts_with(b"GNU.sparse.") => self.sparse.add(key, value)?,
+            _ => {
+                check_other(key, value)?;
+                self.others.push((key.to_vec(), value.to_vec()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says whether the key belongs to a field of an entry, and so never stands in `Entry::pax`.
+pub(crate) fn is_field(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"path"
+            | b"linkpath"
+            | b"size"
+            | b"uid"
+            | b"gid"
+            | b"uname"
+            | b"gname"
+            | b"mtime"
+            | b"hdrcharset"
+    ) || key.starts_with(b"GNU.sparse.")
+}
+
+/// Checks a record that is kept verbatim: readers parse these times too, and refuse what is none.
+pub(crate) fn check_other(key: &[u8], value: &[u8]) -> Result<()> {
+    if matches!(key, b"atime" | b"ctime") && !value.is_empty() {
+        time(key, value)?;
+    }
+    Ok(())
+}
+
+/// Says what is wrong with a key: empty, an equals sign, a NUL, or a blank in front, which GNU tar
+/// takes as part of the gap after the length.
+pub(crate) fn bad_key(key: &[u8]) -> Option<&'static str> {
+    match key.first() {
+        None => Some("has an empty key"),
+        Some(b' ' | b'\t') => Some("has a key that starts with a blank"),
+        Some(_) if key.contains(&0) => Some("has a NUL in its key"),
+        Some(_) if key.contains(&b'=') => Some("has an equals sign in its key"),
+        Some(_) => None,
+    }
+}
+
+/// Cuts a payload into its records.
+pub(crate) fn records(payload: &[u8]) -> Result<Vec<Record<'_>>> {
+    let mut records = Vec::new();
+    let mut rest = payload;
+    while !rest.is_empty() {
+        let (record, after) = cut(rest).map_err(|problem| {
+            let message = format!(
+                "the record {} {problem}",
+                quote(&rest[..rest.len().min(60)])
+            );
+            let at = payload.len() - rest.len();
+            Error::new(Code::BadTar, message).at(format!("byte {at} of the PAX header"))
+        })?;
+        records.push(record);
+        rest = after;
+    }
+    Ok(records)
+}
+
+/// Cuts the first record: its length in decimal (which counts itself), a space, key, `=`, value, and
+/// a newline.
+fn cut(payload: &[u8]) -> std::result::Result<(Record<'_>, &[u8]), &'static str> {
+    let digits = payload
+        .iter()
+        .position(|b| !b.is_ascii_digit())
+        .ok_or("has no space after its length")?;
+    if digits == 0 || payload[digits] != b' ' {
+        return Err("does not start with its length and a space");
+    }
+    let length = number::decimal(&payload[..digits]).ok_or("has a length that is not a number")?;
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= payload.len())
+        .ok_or("is longer than what is left of the header")?;
+    let (record, after) = payload.split_at(length);
+    let body = record.get(digits + 1..).unwrap_or_default();
+    let (last, body) = body
+        .split_last()
+        .ok_or("is shorter than its own length field")?;
+    if *last != b'\n' {
+        return Err("does not end with a newline where its length says");
+    }
+    let equals = body
+        .iter()
+        .position(|b| *b == b'=')
+        .ok_or("has no equals sign")?;
+    let (key, value) = (&body[..equals], &body[equals + 1..]);
+    match bad_key(key) {
+        None => Ok(((key, value), after)),
+        Some(problem) => Err(problem),
+    }
+}
+
+/// Refuses a key that stands twice, except for the two of sparse form 0.0, which come in turns.
+fn refuse_duplicates(records: &[Record<'_>]) -> Result<()> {
+    let repeats = |key: &[u8]| matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes");
+    let mut keys: Vec<&[u8]> = records.iter().map(|(key, _)| *key).collect();
+    keys.sort_unstable();
+    match keys
+        .windows(2)
+        .find(|pair| pair[0] == pair[1] && !repeats(pair[0]))
+    {
+        None => Ok(()),
+        Some(pair) => {
+            let message = format!("the PAX key {} stands twice in one header", quote(pair[0]));
+            Err(Error::new(Code::Ambiguous, message))
+        }
+    }
+}
+
+/// Checks the payload of a global header: it may only hold what changes no member. Returns the keys
+/// that are neither comments nor volume labels, and so are worth a warning.
+///
+/// # Errors
+/// [`Code::Ambiguous`] for a key that readers apply to every member, or ignore.
+pub(crate) fn check_global(payload: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut ignored = Vec::new();
+    for (key, _) in records(payload)? {
+        let changes_members = is_field(key)
+            || matches!(key, b"atime" | b"ctime")
+            || key.starts_with(b"SCHILY.")
+            || key.starts_with(b"LIBARCHIVE.");
+        if changes_members {
+            let message = format!(
+                "a global PAX header sets {}, which only some readers apply to the members after it",
+                quote(key)
+            );
+            return Err(Error::new(Code::Ambiguous, message));
+        }
+        if key != b"comment" && !key.starts_with(b"GNU.volume.") {
+            ignored.push(key.to_vec());
+        }
+    }
+    Ok(ignored)
+}
+
+/// Appends a record.
+pub(crate) fn put(payload: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    let body = key.len() + value.len() + 3;
+    let mut length = body;
+    while body + length.to_string().len() != length {
+        length = body + length.to_string().len();
+    }
+    payload.extend_from_slice(length.to_string().as_bytes());
+    payload.push(b' ');
+    payload.extend_from_slice(key);
+    payload.push(b'=');
+    payload.extend_from_slice(value);
+    payload.push(b'\n');
+}
+
+/// Makes the error of a value that its key does not take.
+pub(crate) fn bad_value(key: &[u8], value: &[u8], expected: &str) -> Error {
+    let key = String::from_utf8_lossy(key);
+    let message = format!(
+        "the PAX value of `{key}` is {}, expected {expected}",
+        quote(value)
+    );
+    Error::new(Code::BadTar, message)
+}
+
+/// Reads a value that is a number of digits only.
+pub(crate) fn decimal(key: &[u8], value: &[u8]) -> Result<u64> {
+    number::decimal(value).ok_or_else(|| bad_value(key, value, "digits, at most 2^63 - 1"))
+}
+
+/// Reads a value that names something: without NUL, and not empty.
+pub(crate) fn name(key: &[u8], value: &[u8]) -> Result<Vec<u8>> {
+    if value.is_empty() {
+        return Err(bad_value(key, value, "a name"));
+    }
+    without_nul(key, value)
+}
+
+fn without_nul(key: &[u8], value: &[u8]) -> Result<Vec<u8>> {
+    if value.contains(&0) {
+        return Err(bad_value(key, value, "no NUL"));
+    }
+    Ok(value.to_vec())
+}
+
+fn id(key: &[u8], value: &[u8]) -> Result<u32> {
+    let id = number::decimal(value).and_then(|id| u32::try_from(id).ok());
+    id.ok_or_else(|| bad_value(key, value, "digits, at most 2^32 - 1"))
+}
+
+fn time(key: &[u8], value: &[u8]) -> Result<Time> {
+    number::time(value).ok_or_else(|| bad_value(key, value, "a decimal number of seconds"))
+}
+
+/// Takes the two character sets that POSIX names; names are bytes in either.
+fn check_charset(value: &[u8]) -> Result<()> {
+    if matches!(value, b"BINARY" | b"ISO-IR 10646 2000 UTF-8") {
+        return Ok(());
+    }
+    let message = format!("the PAX character set {} is not supported", quote(value));
+    Err(Error::new(Code::Unsupported, message))
+}

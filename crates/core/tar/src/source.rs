@@ -1,0 +1,153 @@
+//! The byte stream under the framing: whole blocks, skips, and the offset of the next byte.
+//!
+//! It reads ahead into one buffer, so that headers are cheap and skipped bodies are never copied.
+//! It knows nothing about tar but the size of a block.
+
+use crate::BLOCK;
+use imgconv_model::{Code, Error, Result};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+
+/// Bytes of the buffer; bodies that are read in larger pieces go around it.
+const BUFFER: usize = 64 << 10;
+
+/// A buffered source that knows its offset and repeats interrupted reads.
+pub(crate) struct Source<R> {
+    inner: BufReader<R>,
+    offset: u64,
+}
+
+impl<R: Read> Source<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        let inner = BufReader::with_capacity(BUFFER, inner);
+        Self { inner, offset: 0 }
+    }
+
+    pub(crate) fn into_inner(self) -> R {
+        self.inner.into_inner()
+    }
+
+    /// Returns the offset of the next byte in the stream.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads some bytes; 0 is the end.
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.inner.read(buf) {
+                Ok(n) => {
+                    self.offset += n as u64;
+                    return Ok(n);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Fills one block and returns how many bytes there were: fewer only at the end.
+    pub(crate) fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < BLOCK {
+            match self.read(&mut block[filled..]).map_err(Error::from_io)? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Reads a block that has to be there; `what` names what it is.
+    pub(crate) fn need_block(&mut self, block: &mut [u8; BLOCK], what: &str) -> Result<()> {
+        match self.read_block(block)? {
+            BLOCK => Ok(()),
+            found => Err(truncated(what, BLOCK as u64, found as u64).at(self.place())),
+        }
+    }
+
+    /// Reads exactly `size` bytes of an extension header, and the padding after them, which has to be
+    /// NUL: some readers take what stands there as part of the payload. The buffer grows with what is
+    /// really there; `size` is never allocated ahead.
+    pub(crate) fn read_payload(&mut self, size: u64) -> Result<Vec<u8>> {
+        let padding = crate::padding(size);
+        let padded = size + padding as u64;
+        // Most headers fit into a page, and a page is no danger.
+        let mut payload = Vec::with_capacity(padded.min(4096) as usize);
+        let found = (&mut self.inner)
+            .take(padded)
+            .read_to_end(&mut payload)
+            .map_err(Error::from_io)? as u64;
+        self.offset += found;
+        if found < padded {
+            return Err(truncated("an extension header", padded, found).at(self.place()));
+        }
+        let end = payload.len() - padding;
+        if payload[end..].iter().any(|b| *b != 0) {
+            let message = "the padding of an extension header is not NUL";
+            return Err(Error::new(Code::Ambiguous, message));
+        }
+        payload.truncate(end);
+        Ok(payload)
+    }
+
+    /// Skips `count` bytes and returns how many there were: fewer only at the end.
+    pub(crate) fn skip(&mut self, count: u64) -> Result<u64> {
+        let mut left = count;
+        while left > 0 {
+            let there = self.fill()?.len();
+            if there == 0 {
+                break;
+            }
+            let n = usize::try_from(left).map_or(there, |left| left.min(there));
+            self.consume(n);
+            left -= n as u64;
+        }
+        Ok(count - left)
+    }
+
+    /// Reads to the end of the stream. Returns the offset of the first byte that is not NUL, if
+    /// there is one.
+    pub(crate) fn drain(&mut self) -> Result<Option<u64>> {
+        let mut first = None;
+        loop {
+            let bytes = self.fill()?;
+            let (there, found) = (bytes.len(), bytes.iter().position(|b| *b != 0));
+            if there == 0 {
+                return Ok(first);
+            }
+            if let (None, Some(found)) = (first, found) {
+                first = Some(self.offset + found as u64);
+            }
+            self.consume(there);
+        }
+    }
+
+    /// Returns the place of the next byte, for errors.
+    pub(crate) fn place(&self) -> String {
+        format!("offset {}", self.offset)
+    }
+
+    fn fill(&mut self) -> Result<&[u8]> {
+        // `fill_buf` gives back its borrow only outside of the loop.
+        while self.inner.buffer().is_empty() {
+            match self.inner.fill_buf() {
+                Ok(_) => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::from_io(error)),
+            }
+        }
+        Ok(self.inner.buffer())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.inner.consume(count);
+        self.offset += count as u64;
+    }
+}
+
+/// Makes the error of a stream that ends too early.
+pub(crate) fn truncated(what: &str, expected: u64, found: u64) -> Error {
+    let message =
+        format!("the archive ends inside {what}: expected {expected} bytes, found {found}");
+    Error::new(Code::BadTar, message)
+}

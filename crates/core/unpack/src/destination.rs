@@ -1,0 +1,191 @@
+//! The target directory: all of it or nothing.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use imgconv_model::{Code, Error, Result, quote};
+use rustix::{
+    fs::{
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, statat,
+        unlinkat,
+    },
+    io::Errno,
+    process::geteuid,
+};
+
+use crate::{descriptor::open_directory, remove::remove_contents};
+
+/// How many bytes of the target's name the partial directory's name begins with: a name may have
+/// 255, and the suffix needs room.
+const NAME_BYTES: usize = 200;
+
+/// A partial directory beside the target. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    /// The directory that holds both.
+    parent: OwnedFd,
+    name: Vec<u8>,
+    partial: Vec<u8>,
+    top: OwnedFd,
+    /// The target's path for messages.
+    shown: String,
+    published: bool,
+}
+
+impl Destination {
+    /// Checks that the target can be written and makes the partial directory, which only its owner
+    /// can enter.
+    pub(crate) fn create(target: &Path) -> Result<Self> {
+        let shown = quote(target.as_os_str().as_bytes());
+        let Some(name) = target.file_name() else {
+            let message = format!("{shown} can't be replaced by a complete directory");
+            return Err(Error::new(Code::Denied, message)
+                .hint("name a directory that does not exist, or an empty one by its own name"));
+        };
+        let name = name.as_bytes().to_vec();
+        let beside = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = openat(CWD, beside, flags, Mode::empty())
+            .map_err(|error| Error::io(error.into(), quote(beside.as_os_str().as_bytes())))?;
+        refuse_unless_empty(parent.as_fd(), &name, &shown)?;
+
+        let (partial, top) =
+            make_partial(parent.as_fd(), &name).map_err(|error| Error::io(error, shown.clone()))?;
+        Ok(Self {
+            parent,
+            name,
+            partial,
+            top,
+            shown,
+            published: false,
+        })
+    }
+
+    /// Returns the directory to write to.
+    pub(crate) fn top(&self) -> BorrowedFd<'_> {
+        self.top.as_fd()
+    }
+
+    /// Returns the target's path, quoted.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Gives the partial directory the target's name.
+    pub(crate) fn publish(mut self) -> Result<()> {
+        let renamed = flush(self.top.as_fd()).and_then(|()| {
+            // A directory only ever replaces an empty directory, so what appeared there meanwhile
+            // is safe.
+            let (parent, partial) = (&self.parent, self.partial.as_slice());
+            Ok(renameat(parent, partial, parent, self.name.as_slice())?)
+        });
+        if let Err(error) = renamed {
+            let error = match Errno::from_io_error(&error) {
+                Some(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => occupied(&self.shown),
+                Some(Errno::BUSY) => Error::io(error, self.shown.clone())
+                    .hint("a mount point can't be replaced; name a directory below it"),
+                _ => Error::io(error, self.shown.clone()),
+            };
+            return Err(self.abandon(error));
+        }
+        self.published = true;
+        // The tree is complete and visible; that it can't be made durable any sooner is no failure.
+        let _ = flush(self.parent.as_fd());
+        Ok(())
+    }
+
+    /// Removes the partial directory after an error; the error says so if that does not work.
+    pub(crate) fn abandon(mut self, error: Error) -> Error {
+        self.published = true; // Nothing is left to do when it is dropped.
+        match self.remove() {
+            Ok(()) => error,
+            Err(problem) => error.hint(format!(
+                "the partial directory {} beside {} could not be removed: {problem}",
+                quote(&self.partial),
+                self.shown
+            )),
+        }
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        remove_contents(self.top.as_fd())?;
+        let (parent, partial) = (&self.parent, self.partial.as_slice());
+        Ok(unlinkat(parent, partial, AtFlags::REMOVEDIR)?)
+    }
+}
+
+impl Drop for Destination {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = self.remove();
+        }
+    }
+}
+
+/// Flushes a directory, where the file system can.
+fn flush(directory: BorrowedFd<'_>) -> io::Result<()> {
+    match fsync(directory) {
+        Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn occupied(shown: &str) -> Error {
+    Error::new(Code::Denied, format!("{shown} is not an empty directory"))
+        .hint("name a directory that does not exist or is empty")
+}
+
+fn refuse_unless_empty(parent: BorrowedFd<'_>, name: &[u8], shown: &str) -> Result<()> {
+    let place = |error: io::Error| Error::io(error, shown);
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(place(error.into())),
+        Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Directory => {
+            return Err(occupied(shown));
+        }
+        Ok(_) => {}
+    }
+    let directory = open_directory(parent, name).map_err(place)?;
+    let mut listing = Dir::new(directory).map_err(|error| place(error.into()))?;
+    while let Some(entry) = listing.read() {
+        let entry = entry.map_err(|error| place(error.into()))?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            return Err(occupied(shown));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory of a random name that begins with `name`, and opens it.
+fn make_partial(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<(Vec<u8>, OwnedFd)> {
+    let mut prefix = name[..name.len().min(NAME_BYTES)].to_vec();
+    prefix.extend_from_slice(b".partial-");
+    let mut partial = Vec::new();
+    // Only the random name is wanted of `tempfile`, and that it tries again when one is taken. The
+    // place that it is told is never touched: the directory is made by descriptor.
+    tempfile::Builder::new()
+        .prefix(std::ffi::OsStr::from_bytes(&prefix))
+        .rand_bytes(8)
+        .disable_cleanup(true)
+        .make_in(PathBuf::from("/"), |path| {
+            let file_name = path.file_name().expect("it ends with the random name");
+            mkdirat(parent, file_name, Mode::RWXU)?;
+            partial = file_name.as_bytes().to_vec();
+            Ok(())
+        })?;
+    let top = open_directory(parent, &partial)?;
+    // In a directory that others may write to, somebody could have put another one in its place.
+    if fstat(&top)?.st_uid != geteuid().as_raw() {
+        return Err(Errno::PERM.into());
+    }
+    Ok((partial, top))
+}

@@ -1,0 +1,137 @@
+//! Collects what could not be written as the tree says, and reports each kind once.
+
+use imgconv_model::{Notes, quote};
+
+/// How many names one warning shows.
+const SHOWN: usize = 5;
+
+/// How often something happened, and where first.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    count: u64,
+    names: Vec<String>,
+}
+
+impl Tally {
+    /// Counts one entry.
+    pub(crate) fn add(&mut self, path: &[u8]) {
+        self.add_with(|| quote(if path.is_empty() { b"/" } else { path }));
+    }
+
+    /// Counts one attribute of an entry.
+    pub(crate) fn add_attribute(&mut self, path: &[u8], attribute: &[u8]) {
+        self.add_with(|| {
+            let path = quote(if path.is_empty() { b"/" } else { path });
+            format!("{} of {path}", quote(attribute))
+        });
+    }
+
+    fn add_with(&mut self, name: impl FnOnce() -> String) {
+        if self.names.len() < SHOWN {
+            self.names.push(name());
+        }
+        self.count += 1;
+    }
+
+    /// Counts one entry without naming it.
+    pub(crate) fn count(&mut self) {
+        self.count += 1;
+    }
+
+    fn list(&self) -> String {
+        let mut list = self.names.join(", ");
+        let more = self.count - self.names.len() as u64;
+        if more > 0 {
+            list.push_str(&format!(" and {more} more"));
+        }
+        list
+    }
+}
+
+/// Everything that is reported at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    /// Devices that were not asked for.
+    pub(crate) device_unwanted: Tally,
+    /// Devices and FIFOs that can't be created here.
+    pub(crate) device_impossible: Tally,
+    /// Entries that lost setuid, setgid or capabilities.
+    pub(crate) privileges: Tally,
+    /// Entries that lost them although they were asked for.
+    pub(crate) privileges_impossible: Tally,
+    /// Attributes that are never set, or not by this user.
+    pub(crate) attribute_unwanted: Tally,
+    /// Attributes that the file system refused.
+    pub(crate) attribute_refused: Tally,
+    /// Entries of 0:0 that belong to another user now.
+    pub(crate) owner_default: Tally,
+    /// Entries whose owner is in an attribute.
+    pub(crate) owner_recorded: Tally,
+    /// Entries whose owner is nowhere.
+    pub(crate) owner_lost: Tally,
+    /// Special files whose mode could not be set.
+    pub(crate) mode_lost: Tally,
+}
+
+impl Notices {
+    /// Adds one warning for each kind that happened.
+    pub(crate) fn report(&self, notes: &Notes, target: &str) {
+        let warn = |code: &'static str, tally: &Tally, what: &str| {
+            if tally.count > 0 {
+                let text = format!("{what} ({}): {}", tally.count, tally.list());
+                notes.warn(code, target, text);
+            }
+        };
+        warn(
+            "device-skipped",
+            &self.device_unwanted,
+            "devices were not created, `--allow-devices` as root creates them",
+        );
+        warn(
+            "device-skipped",
+            &self.device_impossible,
+            "special files were not created, this user or file system can't",
+        );
+        warn(
+            "privileges-cleared",
+            &self.privileges,
+            "setuid and setgid bits and capabilities were cleared, `--preserve-privileges` keeps them",
+        );
+        warn(
+            "privileges-cleared",
+            &self.privileges_impossible,
+            "setuid and setgid bits and capabilities were cleared, the owner or group they belong \
+             to could not be set",
+        );
+        warn(
+            "xattr-skipped",
+            &self.attribute_unwanted,
+            "extended attributes were not set, only `user.*` (and as root with \
+             `--preserve-privileges` `security.capability`) are",
+        );
+        warn(
+            "xattr-skipped",
+            &self.attribute_refused,
+            "extended attributes were not set, the file system refused them",
+        );
+        if self.owner_default.count + self.owner_recorded.count > 0 {
+            let text = format!(
+                "owners can't be set by this user on this file system, everything belongs to the \
+                 user; noted in the attribute `user.rootlesscontainers`: {}; of 0:0, without a \
+                 note: {}",
+                self.owner_recorded.count, self.owner_default.count,
+            );
+            notes.warn("ownership-recorded", target, text);
+        }
+        warn(
+            "ownership-skipped",
+            &self.owner_lost,
+            "owners could be neither set nor noted",
+        );
+        warn(
+            "mode-skipped",
+            &self.mode_lost,
+            "permissions of special files could not be set, `/proc` is needed for that",
+        );
+    }
+}

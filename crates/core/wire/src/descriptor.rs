@@ -1,0 +1,129 @@
+//! Content descriptors (image-spec, descriptor.md), which OCI and Docker documents share.
+//!
+//! It reads their shape. Whether the bytes are what a descriptor says is for others to check.
+
+use imgconv_model::{Child, Code, Error, Limits, Platform, Result};
+use serde_json::Value;
+
+use crate::{Object, canonical, fields::within};
+
+/// The properties of a descriptor, in the order of the specification.
+pub const DESCRIPTOR_FIELDS: &[&str] = &[
+    "mediaType",
+    "digest",
+    "size",
+    "urls",
+    "annotations",
+    "data",
+    "platform",
+    "artifactType",
+];
+
+const PLATFORM_FIELDS: &[&str] = &["architecture", "os", "os.version", "os.features", "variant"];
+
+/// A descriptor with all its properties.
+#[derive(Clone, Debug)]
+pub struct Descriptor {
+    /// What every place needs of it. `kind` is empty if there is no media type.
+    pub child: Child,
+    /// Where else the bytes can be had from.
+    pub urls: Vec<String>,
+    /// The embedded bytes, not yet compared with the digest.
+    pub data: Option<Vec<u8>>,
+}
+
+/// Reads a descriptor.
+///
+/// # Errors
+/// [`Code::BadManifest`] if its shape is wrong, [`Code::BadDigest`] or [`Code::Unsupported`] for
+/// its digest, [`Code::BadJson`] for a misspelt property or `data` that is not base64, and
+/// [`Code::Limit`] if the claimed size exceeds the limit `image_bytes`.
+pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Result<Descriptor> {
+    let object = Object::new(value, path)?;
+    object.check_names(DESCRIPTOR_FIELDS)?;
+    let digest = object.digest("digest")?;
+    let size = object.size("size")?;
+    within(
+        size,
+        ("image_bytes", limits.image_bytes),
+        &object.path("size"),
+    )?;
+    let data = object
+        .opt_string("data")?
+        .map(|text| {
+            base64(text).ok_or_else(|| {
+                let message = "expected base64 of the standard alphabet with padding";
+                Error::new(Code::BadJson, message).at(format!("field {}", object.path("data")))
+            })
+        })
+        .transpose()?;
+    let child = Child {
+        kind: object.opt_string("mediaType")?.unwrap_or_default().into(),
+        digest,
+        size,
+        platform: object
+            .opt_object("platform")?
+            .map(|platform| read_platform(&platform))
+            .transpose()?,
+        annotations: object.string_map("annotations")?,
+        raw: String::from_utf8_lossy(&canonical(value)).into_owned(),
+    };
+    Ok(Descriptor {
+        child,
+        urls: object.string_list("urls")?,
+        data,
+    })
+}
+
+fn read_platform(object: &Object<'_>) -> Result<Platform> {
+    object.check_names(PLATFORM_FIELDS)?;
+    Ok(Platform {
+        os: object.opt_string("os")?.unwrap_or_default().into(),
+        architecture: object
+            .opt_string("architecture")?
+            .unwrap_or_default()
+            .into(),
+        variant: object
+            .opt_string("variant")?
+            .filter(|variant| !variant.is_empty())
+            .map(str::to_owned),
+    })
+}
+
+/// Decodes base64 of RFC 4648 section 4: standard alphabet, padded, nothing else between.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
+    let bytes = text.as_bytes();
+    if !bytes.len().is_multiple_of(4) {
+        return None;
+    }
+    let padding = bytes.iter().rev().take_while(|&&byte| byte == b'=').count();
+    if padding > 2 {
+        return None;
+    }
+    let digits = &bytes[..bytes.len() - padding];
+    let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    for group in digits.chunks(4) {
+        let mut bits = 0u32;
+        for &digit in group {
+            let value = match digit {
+                b'A'..=b'Z' => digit - b'A',
+                b'a'..=b'z' => digit - b'a' + 26,
+                b'0'..=b'9' => digit - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(value);
+        }
+        let missing = 4 - group.len();
+        bits <<= 6 * missing;
+        let [_, a, b, c] = bits.to_be_bytes();
+        match missing {
+            0 => out.extend([a, b, c]),
+            1 if c == 0 => out.extend([a, b]),
+            2 if b == 0 && c == 0 => out.push(a),
+            _ => return None,
+        }
+    }
+    Some(out)
+}

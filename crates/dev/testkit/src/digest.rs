@@ -1,0 +1,39 @@
+//! SHA-256 as hex digits, straight from the package: the tests' own reckoning.
+
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+
+/// Returns the SHA-256 of `bytes` as 64 lower-case hex digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Reads to the end and returns how many bytes there were and their SHA-256.
+pub fn sha256_of(reader: &mut dyn Read) -> io::Result<(u64, String)> {
+    let (mut hash, mut count) = (Sha256::new(), 0u64);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok((count, hex(&hash.finalize()))),
+            n => {
+                hash.update(&buffer[..n]);
+                count += n as u64;
+            }
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_empty_input_has_its_known_digest() {
+        let known = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(super::sha256_hex(b""), known);
+        assert_eq!(super::sha256_of(&mut &b""[..]).unwrap(), (0, known.into()));
+    }
+}

@@ -1,0 +1,323 @@
+//! The archive: which members an ACI may have, and the scan that finds its manifest.
+//!
+//! The members are checked by one [`Checker`], in the scan and again when the layer is read: the
+//! scan stops as soon as the manifest is known, and what comes later is seen only then.
+
+use std::{collections::HashMap, io::Read as _, sync::Arc};
+
+use imgconv_layer::clean;
+use imgconv_model::{Algorithm, Blob, Code, Env, Error, Limits, Notes, Result, quote};
+use imgconv_stream::{Decoder, digest, read_to_limit};
+use imgconv_tar::{Entry, EntryKind, Reader};
+
+use crate::{
+    manifest::{self, Manifest},
+    recognise,
+};
+
+/// What a member of an ACI is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// The root of the archive itself, which says nothing.
+    Top,
+    /// The manifest.
+    Manifest,
+    /// The root of the image's file system.
+    Rootfs,
+    /// A path below it, cleaned, without `rootfs/`.
+    Inside(Vec<u8>),
+}
+
+/// The paths that were met, as hashes: 17 bytes each, however long they are.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(HashMap<[u8; 16], bool>);
+
+impl Seen {
+    /// Notes a path and whether it is a directory. Returns what it was the last time.
+    pub(crate) fn insert(&mut self, path: &[u8], directory: bool) -> Option<bool> {
+        let digest = digest(Algorithm::Sha256, path);
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest.hash()[..16]);
+        self.0.insert(key, directory)
+    }
+}
+
+/// Checks the members of an ACI one by one (aci.md, "Image Archives").
+#[derive(Debug)]
+pub(crate) struct Checker {
+    seen: Seen,
+    manifest: bool,
+    rootfs: bool,
+    implied: bool,
+    limits: Limits,
+    notes: Notes,
+    what: String,
+}
+
+impl Checker {
+    pub(crate) fn new(limits: &Limits, notes: &Notes, what: &str) -> Self {
+        Self {
+            seen: Seen::default(),
+            manifest: false,
+            rootfs: false,
+            implied: false,
+            limits: *limits,
+            notes: notes.clone(),
+            what: what.to_owned(),
+        }
+    }
+
+    /// Says what a member is.
+    ///
+    /// # Errors
+    /// [`Code::BadTar`] for a member that an ACI can't have or of a wrong type, [`Code::Ambiguous`]
+    /// for a path that comes twice, [`Code::Escape`] for one that leaves the archive.
+    pub(crate) fn member(&mut self, entry: &Entry) -> Result<Member> {
+        self.check(entry).map_err(|error| error.at(place(entry)))
+    }
+
+    fn check(&mut self, entry: &Entry) -> Result<Member> {
+        let path = clean(&entry.path, &self.limits)?;
+        let directory = entry.kind == EntryKind::Directory;
+        let wrong = |what: &str, found: EntryKind| {
+            let message = format!("{what}, found {}", kind(found));
+            Error::new(Code::BadTar, message)
+        };
+        let member = if path.is_empty() {
+            if !directory {
+                return Err(wrong(
+                    "expected a directory as the root of the archive",
+                    entry.kind,
+                ));
+            }
+            return Ok(Member::Top);
+        } else if path == b"manifest" {
+            if entry.kind != EntryKind::Regular {
+                return Err(wrong("expected `manifest` as a regular file", entry.kind));
+            }
+            self.manifest = true;
+            Member::Manifest
+        } else if path == b"rootfs" {
+            if !directory {
+                return Err(wrong("expected `rootfs` as a directory", entry.kind));
+            }
+            self.rootfs = true;
+            Member::Rootfs
+        } else if let Some(inside) = path.strip_prefix(b"rootfs/") {
+            self.implied = true;
+            Member::Inside(inside.to_vec())
+        } else {
+            let message = "an ACI holds only `manifest` and `rootfs` at its top";
+            return Err(Error::new(Code::BadTar, message));
+        };
+        match self.seen.insert(&path, directory) {
+            None => {}
+            Some(true) if directory => {
+                let message = format!(
+                    "the directory {} comes twice; the last counts",
+                    quote(&path)
+                );
+                self.notes
+                    .warn("duplicate-entry", self.what.clone(), message);
+            }
+            Some(_) => {
+                let message = format!("{} comes twice, an ACI has no duplicates", quote(&path));
+                return Err(Error::new(Code::Ambiguous, message));
+            }
+        }
+        Ok(member)
+    }
+
+    /// Checks at the end that nothing is missing.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if there was no `manifest`, or nothing of `rootfs`.
+    pub(crate) fn finish(&self) -> Result<()> {
+        for (found, name) in [
+            (self.manifest, "manifest"),
+            (self.rootfs || self.implied, "rootfs"),
+        ] {
+            if !found {
+                return Err(Error::new(
+                    Code::Missing,
+                    format!("the archive has no `{name}`"),
+                ));
+            }
+        }
+        if !self.rootfs {
+            let message = "the directory `rootfs` itself is not listed; read as mode 0755, root's";
+            self.notes
+                .warn("implied-rootfs", self.what.clone(), message);
+        }
+        Ok(())
+    }
+}
+
+/// The path in the root file system of a hard link's target.
+///
+/// The target is a name of the archive, so it begins with `rootfs/`: GNU tar and `actool build`
+/// write it like that. One that does not is read from the root file system, with a warning: some
+/// builders left the prefix out. `manifest` and `rootfs` themselves can't be meant.
+///
+/// # Errors
+/// [`Code::Escape`] if it leaves the root file system.
+pub(crate) fn link_target(
+    entry: &Entry,
+    limits: &Limits,
+    notes: &Notes,
+    what: &str,
+) -> Result<Vec<u8>> {
+    let target = clean(&entry.link, limits)?;
+    if let Some(inside) = target.strip_prefix(b"rootfs/") {
+        return Ok(inside.to_vec());
+    }
+    let climbs = entry
+        .link
+        .split(|byte| *byte == b'/')
+        .any(|part| part == b"..");
+    if climbs || target.is_empty() || target == b"manifest" || target == b"rootfs" {
+        let message = format!("hard link target {} leaves `rootfs`", quote(&entry.link));
+        return Err(Error::new(Code::Escape, message));
+    }
+    let message = format!(
+        "hard link targets, {} among them, are not below `rootfs`; read from there",
+        quote(&entry.link)
+    );
+    notes.warn("link-without-prefix", what.to_owned(), message);
+    Ok(target)
+}
+
+/// The first of two passes: what the manifest says.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) manifest: Manifest,
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+/// Reads an ACI up to its manifest.
+///
+/// # Errors
+/// As [`Checker`], [`manifest::parse`], and those of the stream; [`Code::Unsupported`] for a file
+/// that is wrapped in a PGP message.
+pub(crate) fn scan(blob: &Blob, env: &Env, what: &str) -> Result<Scanned> {
+    let mut found = None;
+    let mut checker = Checker::new(&env.limits, &env.notes, what);
+    walk(blob, env, what, |entry, body| {
+        env.check_cancelled()?;
+        if checker.member(entry)? != Member::Manifest {
+            return Ok(true);
+        }
+        let limit = ("aci_manifest", env.limits.aci_manifest);
+        imgconv_wire::within(entry.size, limit, "`manifest`")?;
+        found = Some(read_to_limit(body, limit, "`manifest`")?);
+        Ok(false)
+    })?;
+    let Some(bytes) = found else {
+        checker.finish()?;
+        return Err(Error::new(Code::Missing, "the archive has no `manifest`"));
+    };
+    let manifest = manifest::parse(&bytes, &env.limits, &env.notes)?;
+    Ok(Scanned {
+        manifest,
+        bytes: bytes.into(),
+    })
+}
+
+/// Finds the owner and group of a path of the root file system; links are followed. `None` if the
+/// image itself has no such path.
+///
+/// # Errors
+/// Those of the stream, and [`Code::Limit`] for a chain of links that does not end.
+pub(crate) fn owner(blob: &Blob, path: &str, env: &Env, what: &str) -> Result<Option<(u32, u32)>> {
+    let mut wanted = clean(path.as_bytes(), &env.limits)?;
+    for _ in 0..=env.limits.link_hops {
+        let mut owner = None;
+        let mut next = None;
+        walk(blob, env, what, |entry, _| {
+            let path = clean(&entry.path, &env.limits)?;
+            let Some(path) = path.strip_prefix(b"rootfs/") else {
+                return Ok(true);
+            };
+            let Some(rest) = wanted.strip_prefix(path) else {
+                return Ok(true);
+            };
+            match entry.kind {
+                EntryKind::Symlink if rest.is_empty() || rest.starts_with(b"/") => {
+                    next = Some(follow(path, &entry.link, rest));
+                }
+                EntryKind::HardLink if rest.is_empty() => {
+                    next = Some(link_target(entry, &env.limits, &env.notes, what)?);
+                }
+                _ if rest.is_empty() => owner = Some((entry.uid, entry.gid)),
+                _ => return Ok(true),
+            }
+            Ok(false)
+        })?;
+        match next {
+            Some(next) => wanted = next,
+            None => return Ok(owner),
+        }
+    }
+    let what = format!("the links on the way to {}", quote(path));
+    Err(Limits::exceeded("link_hops", env.limits.link_hops, what))
+}
+
+/// The path that a symbolic link at `path` leads to, below the root; `rest` goes behind it.
+fn follow(path: &[u8], link: &[u8], rest: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    if !link.starts_with(b"/") {
+        parts.extend(path.split(|byte| *byte == b'/'));
+        parts.pop();
+    }
+    for part in link
+        .split(|byte| *byte == b'/')
+        .chain(rest.split(|byte| *byte == b'/'))
+    {
+        match part {
+            b"" | b"." => {}
+            // Above the root is the root, as the kernel has it.
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}
+
+/// Walks over the members until `visit` says that it has seen enough.
+fn walk(
+    blob: &Blob,
+    env: &Env,
+    what: &str,
+    mut visit: impl FnMut(&Entry, &mut dyn std::io::Read) -> Result<bool>,
+) -> Result<()> {
+    let (begin, stream) = recognise::peek(blob)?;
+    if let Some(pgp) = recognise::pgp(&begin) {
+        return Err(pgp.refuse());
+    }
+    let decoder = Decoder::new(stream, &env.limits, &env.notes, what)?;
+    let mut members = Reader::new(decoder, &env.limits, &env.notes, what);
+    while let Some(entry) = members.next_entry()? {
+        if !visit(&entry, &mut members.by_ref())? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Names a member for messages.
+pub(crate) fn place(entry: &Entry) -> String {
+    format!("entry {}", quote(&entry.path))
+}
+
+/// Names a type of member for messages.
+fn kind(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Regular => "a regular file",
+        EntryKind::HardLink => "a hard link",
+        EntryKind::Symlink => "a symbolic link",
+        EntryKind::CharDevice => "a character device",
+        EntryKind::BlockDevice => "a block device",
+        EntryKind::Directory => "a directory",
+        EntryKind::Fifo => "a FIFO",
+    }
+}

@@ -1,0 +1,369 @@
+//! What a manifest says, in the words of the neutral model. Pure: the archive is read elsewhere.
+//!
+//! Everything that the model has no field for goes to [`Image::extensions`], under the manifest's
+//! own names, so that every target can say what it is about to lose.
+
+use std::collections::BTreeMap;
+
+use imgconv_model::{Algorithm, Document, Exec, FormatId, Image, Name, Original, Port, RunConfig};
+use imgconv_stream::digest;
+use imgconv_wire::{Value, canonical, join};
+
+use crate::{
+    manifest::{App, Manifest, Pair, find},
+    platform, run,
+};
+
+/// The identity of this format.
+pub const FORMAT: FormatId = FormatId("aci");
+/// The identity of the format whose documents an ACI may carry along.
+pub(crate) const OCI: FormatId = FormatId("oci");
+/// The content type of an image manifest.
+pub const MANIFEST_KIND: &str = "application/vnd.appc.image.manifest+json";
+
+/// Annotation: an OCI manifest, verbatim, for the way back.
+pub(crate) const OCI_MANIFEST: &str = "imgconv.oci.manifest";
+/// Annotation: an OCI image configuration, verbatim, for the way back.
+pub(crate) const OCI_CONFIG: &str = "imgconv.oci.config";
+/// docker2aci's annotations begin so.
+pub(crate) const DOCKER: &str = "appc.io/docker/";
+/// Annotation: the entry point, a JSON list.
+pub(crate) const ENTRYPOINT: &str = "appc.io/docker/entrypoint";
+/// Annotation: the default arguments, a JSON list.
+pub(crate) const CMD: &str = "appc.io/docker/cmd";
+/// Annotation: the user as Docker writes it, where `user` and `group` do not imply it.
+pub(crate) const USER: &str = "appc.io/docker/user";
+/// A label that is no field of the model is the annotation of this prefix and its name.
+pub const LABEL: &str = "appc.io/label/";
+
+const VERSION: &str = "org.opencontainers.image.version";
+const CREATED: &str = "org.opencontainers.image.created";
+const AUTHORS: &str = "org.opencontainers.image.authors";
+/// Annotations that have one name in an ACI and another in OCI.
+pub(crate) const RENAMED: [(&str, &str); 2] = [
+    ("homepage", "org.opencontainers.image.url"),
+    ("documentation", "org.opencontainers.image.documentation"),
+];
+
+/// Where an annotation of the model comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The annotation of that name.
+    Annotation(String),
+    /// The user annotation of that key.
+    User(String),
+    /// The label of that name.
+    Label(String),
+    /// Another field of the manifest, repeated for readers that look only at annotations.
+    Implied,
+}
+
+/// A manifest in neutral words.
+#[derive(Clone, Debug)]
+pub(crate) struct Decoded {
+    /// The image, without layers.
+    pub(crate) image: Image,
+    /// Where each annotation comes from.
+    pub(crate) sources: BTreeMap<String, Source>,
+}
+
+/// Decodes a manifest. `user` stands in for `app.user` and `app.group` where these are paths.
+pub(crate) fn decode(manifest: &Manifest, user: Option<(&str, &str)>) -> Decoded {
+    let mut image = Image {
+        name: Some(Name {
+            repository: Some(manifest.name.clone()),
+            tag: manifest.label("version").map(str::to_owned),
+        }),
+        platform: platform::from_labels(manifest.label("os"), manifest.label("arch")),
+        created: manifest.annotation("created").map(str::to_owned),
+        author: manifest.annotation("authors").map(str::to_owned),
+        ..Image::default()
+    };
+    image.originals = originals(manifest);
+    if let Some(app) = &manifest.app {
+        image.config = config(manifest, app, user);
+        extend_app(&mut image, manifest, app);
+    }
+    for key in ["dependencies", "pathWhitelist"] {
+        extend_raw(&mut image, &manifest.raw, key, key);
+    }
+    for (path, value) in &manifest.unknown {
+        extend(&mut image, path, value);
+    }
+    let sources = annotations(&mut image, manifest);
+    Decoded { image, sources }
+}
+
+/// Keeps a value that no field of the model holds.
+fn extend(image: &mut Image, path: &str, value: &Value) {
+    // Canonical text is UTF-8: it is made of strings.
+    let text = String::from_utf8_lossy(&canonical(value)).into_owned();
+    image.extensions.insert((FORMAT, path.to_owned()), text);
+}
+
+fn extend_raw(image: &mut Image, object: &Value, key: &str, path: &str) {
+    match object.get(key) {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(list)) if list.is_empty() => {}
+        Some(value) => extend(image, path, value),
+    }
+}
+
+/// The annotations that are consumed: what they say stands in another field of the model.
+fn is_consumed(manifest: &Manifest, pair: &Pair, implied: &[Pair]) -> bool {
+    let exec = manifest.app.as_ref().map(|app| &*app.exec);
+    match &*pair.name {
+        "created" | "authors" => true,
+        OCI_MANIFEST | OCI_CONFIG => true,
+        ENTRYPOINT | CMD => exec.is_some_and(|exec| split_exec(manifest, exec).is_some()),
+        USER => manifest.app.as_ref().is_some_and(|app| {
+            run::user_text(&app.user, &app.group, Some(&pair.value)).as_ref() == Some(&pair.value)
+        }),
+        name => find(implied, name) == Some(&pair.value),
+    }
+}
+
+/// docker2aci's annotations that say where an image comes from, as far as they follow from its
+/// name and from the documents that are carried along.
+pub(crate) fn provenance(name: &str, tag: Option<&str>, originals: &[Original]) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    let mut add = |key: &str, value: String| {
+        pairs.push(Pair {
+            name: format!("{DOCKER}{key}"),
+            value,
+        });
+    };
+    let original = match tag {
+        Some(tag) => format!("{name}:{tag}"),
+        None => name.to_owned(),
+    };
+    add("originalname", original);
+    match name.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
+            add("registryurl", host.to_owned());
+            add("repository", path.to_owned());
+        }
+        _ => add("repository", name.to_owned()),
+    }
+    if let Some(tag) = tag {
+        add("tag", tag.to_owned());
+    }
+    for original in originals.iter().filter(|original| original.format == OCI) {
+        let digest = || digest(Algorithm::Sha256, &original.document.bytes).to_string();
+        match original.role {
+            "config" => add("imageid", digest()),
+            "manifest" => add("manifesthash", digest()),
+            _ => {}
+        }
+    }
+    pairs
+}
+
+fn originals(manifest: &Manifest) -> Vec<Original> {
+    let text = |name| manifest.annotation(name);
+    let mut config_kind = "application/vnd.oci.image.config.v1+json".to_owned();
+    let mut originals = Vec::new();
+    if let Some(document) = text(OCI_MANIFEST) {
+        let mut kind = "application/vnd.oci.image.manifest.v1+json".to_owned();
+        let limits = imgconv_model::Limits::default();
+        if let Ok(value) = imgconv_wire::parse(document.as_bytes(), &limits, OCI_MANIFEST) {
+            let media_type = |value: &Value| value.get("mediaType")?.as_str().map(str::to_owned);
+            kind = media_type(&value).unwrap_or(kind);
+            let config = value.get("config").and_then(media_type);
+            config_kind = config.unwrap_or(config_kind);
+        }
+        originals.push(original(OCI, "manifest", kind, document));
+    }
+    if let Some(document) = text(OCI_CONFIG) {
+        originals.push(original(OCI, "config", config_kind, document));
+    }
+    originals
+}
+
+fn original(format: FormatId, role: &'static str, kind: String, text: &str) -> Original {
+    let bytes = text.as_bytes().into();
+    Original {
+        format,
+        role,
+        document: Document { kind, bytes },
+    }
+}
+
+/// The two parts of `exec`, if the annotations for them say so and still join to it.
+fn split_exec(manifest: &Manifest, exec: &[String]) -> Option<Exec> {
+    let part = |name: &str| -> Option<Vec<String>> {
+        let Some(text) = manifest.annotation(name) else {
+            return Some(Vec::new());
+        };
+        serde_json::from_str(text).ok()
+    };
+    if manifest.annotation(ENTRYPOINT).is_none() && manifest.annotation(CMD).is_none() {
+        return None;
+    }
+    let (entrypoint, cmd) = (part(ENTRYPOINT)?, part(CMD)?);
+    let joined = entrypoint.iter().chain(&cmd).eq(exec);
+    (joined && !exec.is_empty()).then_some(Exec { entrypoint, cmd })
+}
+
+fn config(manifest: &Manifest, app: &App, user: Option<(&str, &str)>) -> RunConfig {
+    let whole = || Exec {
+        entrypoint: app.exec.clone(),
+        cmd: Vec::new(),
+    };
+    let exec = split_exec(manifest, &app.exec).unwrap_or_else(whole);
+    let (user, group) = user.unwrap_or((&app.user, &app.group));
+    let mut volumes = Vec::new();
+    for point in &app.mount_points {
+        let path = match point.path.strip_prefix('/') {
+            Some(_) => point.path.clone(),
+            None => format!("/{}", point.path),
+        };
+        if !volumes.contains(&path) {
+            volumes.push(path);
+        }
+    }
+    RunConfig {
+        exec: (!app.exec.is_empty()).then_some(exec),
+        user: run::user_text(user, group, manifest.annotation(USER)),
+        env: app
+            .environment
+            .iter()
+            .map(|Pair { name, value }| format!("{name}={value}"))
+            .collect(),
+        working_dir: app.working_directory.clone(),
+        ports: app.ports.iter().map(port).collect(),
+        volumes,
+        labels: app.user_labels.clone(),
+        stop_signal: None,
+    }
+}
+
+/// A port in neutral words.
+pub(crate) fn port(port: &crate::manifest::AppPort) -> Port {
+    Port {
+        number: port.port,
+        count: port.count,
+        protocol: port.protocol.to_lowercase(),
+    }
+}
+
+/// Keeps what the model has no field for: names that nothing implies, and what only ACIs have.
+fn extend_app(image: &mut Image, manifest: &Manifest, app: &App) {
+    let Some(raw) = manifest.raw.get("app") else {
+        return;
+    };
+    for (key, value) in [("user", &app.user), ("group", &app.group)] {
+        if value.starts_with('/') {
+            extend(image, &format!("app.{key}"), &Value::from(&**value));
+        }
+    }
+    for key in ["isolators", "eventHandlers", "supplementaryGIDs"] {
+        extend_raw(image, raw, key, &format!("app.{key}"));
+    }
+    extend_raw(image, raw, "supplementaryGids", "app.supplementaryGIDs");
+    let entry = |list: &str, i: usize| raw.get(list).and_then(|list| list.get(i));
+    for (i, found) in app.ports.iter().enumerate() {
+        let Some(entry) = entry("ports", i) else {
+            continue;
+        };
+        let implied = run::port_name(&port(found));
+        let odd = [
+            ("name", found.name != implied),
+            ("socketActivated", found.socket_activated),
+            ("protocol", found.protocol != found.protocol.to_lowercase()),
+        ];
+        for (field, _) in odd.into_iter().filter(|(_, odd)| *odd) {
+            extend(image, &format!("app.ports[{}].{field}", found.name), entry);
+        }
+    }
+    let implied = run::mount_points(&image.config.volumes).unwrap_or_default();
+    for (i, found) in app.mount_points.iter().enumerate() {
+        let Some(entry) = entry("mountPoints", i) else {
+            continue;
+        };
+        let named = implied
+            .iter()
+            .any(|(name, path)| *name == found.name && *path == found.path);
+        let odd = [("name", !named), ("readOnly", found.read_only)];
+        for (field, _) in odd.into_iter().filter(|(_, odd)| *odd) {
+            extend(
+                image,
+                &format!("app.mountPoints[{}].{field}", found.name),
+                entry,
+            );
+        }
+    }
+}
+
+/// Fills in the annotations: those of the manifest first, then the user's, then other labels, then
+/// what other fields imply. Of two that meet under one name the first counts, the other is kept as
+/// an extension.
+fn annotations(image: &mut Image, manifest: &Manifest) -> BTreeMap<String, Source> {
+    let mut sources = BTreeMap::new();
+    let mut lost = Vec::new();
+    let originals = std::mem::take(&mut image.originals);
+    let mut add = |key: &str, value: &str, source: Source, path: String| {
+        let vacant = !sources.contains_key(key);
+        if vacant {
+            image.annotations.insert(key.to_owned(), value.to_owned());
+            sources.insert(key.to_owned(), source);
+        } else if source != Source::Implied {
+            lost.push((path, value.to_owned()));
+        }
+    };
+    let renamed = |name: &str| RENAMED.iter().find(|(own, _)| *own == name);
+    let implied = provenance(&manifest.name, manifest.label("version"), &originals);
+    let kept = |pair: &&Pair| !is_consumed(manifest, pair, &implied);
+    let (plain, other): (Vec<&Pair>, Vec<&Pair>) = manifest
+        .annotations
+        .iter()
+        .filter(kept)
+        .partition(|pair| renamed(&pair.name).is_none());
+    for pair in plain.into_iter().chain(other) {
+        let key = renamed(&pair.name).map_or(&*pair.name, |(_, key)| key);
+        let source = Source::Annotation(pair.name.clone());
+        add(
+            key,
+            &pair.value,
+            source,
+            format!("annotations[{}]", pair.name),
+        );
+    }
+    if let Some(app) = &manifest.app {
+        for (key, value) in &app.user_annotations {
+            let path = join("app.userAnnotations", key);
+            add(key, value, Source::User(key.clone()), path);
+        }
+    }
+    for label in &manifest.labels {
+        if !["version", "os", "arch"].contains(&&*label.name) {
+            let key = format!("{LABEL}{}", label.name);
+            let source = Source::Label(label.name.clone());
+            add(
+                &key,
+                &label.value,
+                source,
+                format!("labels[{}]", label.name),
+            );
+        }
+    }
+    // An image that came from Docker or OCI had those annotations that it wanted.
+    let native = !manifest
+        .annotations
+        .iter()
+        .any(|pair| pair.name.starts_with(DOCKER));
+    for (key, value) in [
+        (VERSION, manifest.label("version")),
+        (CREATED, manifest.annotation("created")),
+        (AUTHORS, manifest.annotation("authors")),
+    ] {
+        if let Some(value) = value.filter(|_| native) {
+            add(key, value, Source::Implied, String::new());
+        }
+    }
+    image.originals = originals;
+    for (path, value) in lost {
+        extend(image, &path, &Value::from(value));
+    }
+    sources
+}

@@ -1,0 +1,225 @@
+//! App Container Images (appc specification 0.8.11): reading, checking and writing.
+//!
+//! [`Aci`] is the format. An ACI is one tar, perhaps compressed: `manifest` and `rootfs`. Reading
+//! has two passes: one up to the manifest, one that streams the rootfs as a layer and hashes the
+//! whole to the image ID. The reasons behind the mapping are in `design.rs`.
+//!
+//! Signatures, discovery and fetching are not here, and neither is the merging of dependencies:
+//! [`dependency`] only says in which order it is done.
+
+#![deny(missing_docs)]
+
+mod archive;
+mod decode;
+pub mod dependency;
+mod design;
+mod encode;
+pub mod identifier;
+mod loss;
+pub mod manifest;
+pub mod platform;
+mod recognise;
+mod rootfs;
+mod run;
+pub mod stack;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use imgconv_model::{
+    Artifact, Blob, Bundle, Capabilities, Child, Code, Compression, Digest, Document, Encoded, Env,
+    Error, Facts, Format, FormatId, Image, Index, Layer, Original, Report, Result, Root,
+    SealedLayer, quote,
+};
+
+pub use decode::{FORMAT, LABEL, MANIFEST_KIND};
+pub use manifest::Manifest;
+pub use recognise::recognise_bytes;
+pub use rootfs::ExpectedImage;
+
+/// The format.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Aci;
+
+/// An ACI that was read up to its manifest.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The image. It has one layer, whose stream verifies what is known of the ACI.
+    pub image: Image,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The image ID: there once the layer was read to its end.
+    pub image_id: Arc<OnceLock<Digest>>,
+}
+
+/// Reads an ACI. `what` names it in messages; `expected` is checked when its layer is read.
+///
+/// A `user` or `group` that is a path is resolved to the owner of that file. In an image with
+/// dependencies the file may be in one of them: if the image itself does not have it, the user stays
+/// open until [`resolve_user`] is called.
+///
+/// # Errors
+/// If the archive or its manifest is not in order, as far as they are read: what comes after the
+/// manifest is checked when the layer is read. [`Code::Unsupported`] if the file is wrapped in a PGP
+/// message, [`Code::Missing`] if the file that names the user is not there.
+pub fn decode_stream(
+    blob: &Blob,
+    what: &str,
+    expected: &ExpectedImage,
+    env: &Env,
+) -> Result<Decoded> {
+    read(blob, what, expected, env).map_err(|error| rootfs::located(error, what))
+}
+
+fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<Decoded> {
+    let scanned = archive::scan(blob, env, what)?;
+    let manifest = scanned.manifest;
+    let mut image = decode::decode(&manifest, None).image;
+    let mut owner = |path: &str| archive::owner(blob, path, env, what);
+    if manifest.dependencies.is_empty() {
+        resolve_user(&mut image, &manifest, &mut owner)?;
+    } else if let Err(error) = resolve_user(&mut image, &manifest, &mut owner) {
+        if error.code() != Code::Missing {
+            return Err(error);
+        }
+        image.config.user = None;
+    }
+    let image_id = Arc::new(OnceLock::new());
+    let rootfs = rootfs::Rootfs {
+        blob: blob.clone(),
+        limits: env.limits,
+        notes: env.notes.clone(),
+        what: what.to_owned(),
+        expected: expected.clone(),
+        id: Arc::clone(&image_id),
+    };
+    image.layers.push(Layer {
+        blob: Blob {
+            facts: Facts::default(),
+            bytes: Arc::new(rootfs),
+        },
+        diff_id: None,
+        kind: None,
+        urls: Vec::new(),
+        annotations: BTreeMap::new(),
+    });
+    let document = Document {
+        kind: MANIFEST_KIND.to_owned(),
+        bytes: scanned.bytes,
+    };
+    image.originals.push(Original {
+        format: FORMAT,
+        role: "manifest",
+        document,
+    });
+    Ok(Decoded {
+        image,
+        manifest,
+        image_id,
+    })
+}
+
+/// The user and group that a file belongs to.
+pub type Owner = (u32, u32);
+
+/// Resolves a `user` or `group` that is a path (aci.md) to the owner or group of that file. `owner`
+/// returns both for an absolute path. Nothing happens if neither is a path.
+///
+/// # Errors
+/// [`Code::Missing`] if there is no such file, and those of `owner`.
+pub fn resolve_user(
+    image: &mut Image,
+    manifest: &Manifest,
+    owner: &mut dyn FnMut(&str) -> Result<Option<Owner>>,
+) -> Result<()> {
+    let Some(app) = &manifest.app else {
+        return Ok(());
+    };
+    if !app.user.starts_with('/') && !app.group.starts_with('/') {
+        return Ok(());
+    }
+    let mut resolve = |key: &str, value: &str, of: fn(Owner) -> u32| {
+        if !value.starts_with('/') {
+            return Ok(value.to_owned());
+        }
+        let found = owner(value)?.ok_or_else(|| {
+            let message = format!("the file {} is not in the root file system", quote(value));
+            Error::new(Code::Missing, message).at(format!("manifest › field app.{key}"))
+        })?;
+        Ok(of(found).to_string())
+    };
+    let user = resolve("user", &app.user, |ids| ids.0)?;
+    let group = resolve("group", &app.group, |ids| ids.1)?;
+    image.config.user = run::user_text(&user, &group, None);
+    Ok(())
+}
+
+impl Format for Aci {
+    fn id(&self) -> FormatId {
+        FORMAT
+    }
+
+    fn about(&self) -> &'static str {
+        "App Container Image (appc 0.8.11), as rkt and acbuild use it"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stream: true,
+            max_layers: Some(1),
+            compressions: &[Compression::Gzip, Compression::None],
+            index: false,
+            opaque: false,
+            root_kinds: &[],
+        }
+    }
+
+    fn recognise(&self, root: &Root) -> bool {
+        match root {
+            Root::Document(_) => false,
+            Root::Stream(blob) => recognise::recognise(blob),
+        }
+    }
+
+    fn decode(
+        &self,
+        root: &Root,
+        bundle: &dyn Bundle,
+        env: &Env,
+        _report: &mut Report,
+    ) -> Result<Artifact> {
+        let Root::Stream(blob) = root else {
+            let message = "an ACI is an archive, not a document";
+            return Err(Error::new(Code::BadManifest, message));
+        };
+        let decoded = decode_stream(blob, &bundle.locator(), &ExpectedImage::default(), env)?;
+        Ok(Artifact::Image(Box::new(decoded.image)))
+    }
+
+    fn encode(
+        &self,
+        image: &Image,
+        _layers: &[SealedLayer],
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Encoded> {
+        if image.layers.len() > 1 {
+            let message = format!("an ACI has one layer, the image has {}", image.layers.len());
+            return Err(Error::new(Code::Unsupported, message).hint("squash the image"));
+        }
+        let manifest = encode::encode(image, &env.limits, report)?;
+        Ok(Encoded::Stream(Arc::new(rootfs::Archive {
+            manifest: manifest.into(),
+            layer: image.layers.first().cloned(),
+            limits: env.limits,
+            notes: env.notes.clone(),
+        })))
+    }
+
+    fn encode_index(&self, children: &[Child], _original: Option<&Index>) -> Result<Document> {
+        let message = format!("an ACI is for one platform, there are {}", children.len());
+        Err(Error::new(Code::Unsupported, message).hint("choose one with `--platform OS/ARCH`"))
+    }
+}

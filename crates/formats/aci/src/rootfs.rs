@@ -1,0 +1,350 @@
+//! The root file system as a layer, both ways, each in one streaming pass.
+//!
+//! Out of an ACI: the uncompressed bytes are hashed to the image ID while `rootfs/` is taken off
+//! the names. Into one: the manifest goes before, and `rootfs/` before the names.
+
+use std::{
+    io::{self, Cursor, Read},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use imgconv_layer::{Rewrite, clean};
+use imgconv_model::{
+    Algorithm, Blob, Code, Digest, Error, Facts, Layer, Limits, Notes, Open, Reader, Result, quote,
+};
+use imgconv_stream::{Decoder, Hasher, Verified};
+use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
+
+use crate::archive::{Checker, Member, Seen, link_target, place};
+
+/// What a dependency's manifest claims of the image that it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedImage {
+    /// The image ID: the SHA-512 of the uncompressed tar.
+    pub id: Option<Digest>,
+    /// The size in bytes. The specification does not say of which form; the purpose that it gives
+    /// (not to be sent endless data) fits the file as it is fetched, so that is what it means here;
+    /// builders also wrote the size of the uncompressed tar, so that is taken too.
+    pub size: Option<u64>,
+}
+
+/// The bytes of the one layer of an ACI.
+#[derive(Debug)]
+pub(crate) struct Rootfs {
+    pub(crate) blob: Blob,
+    pub(crate) limits: Limits,
+    pub(crate) notes: Notes,
+    pub(crate) what: String,
+    pub(crate) expected: ExpectedImage,
+    /// The image ID, once a pass has come to the end.
+    pub(crate) id: Arc<OnceLock<Digest>>,
+}
+
+impl Open for Rootfs {
+    fn open(&self) -> Result<Reader> {
+        let fetched = Arc::new(AtomicU64::new(0));
+        let source = Counted {
+            inner: self.blob.open()?,
+            count: Arc::clone(&fetched),
+        };
+        let tap = Tap {
+            inner: Decoder::new(Box::new(source), &self.limits, &self.notes, &self.what)?,
+            hasher: Some(Hasher::new(Algorithm::Sha512)),
+            unpacked: 0,
+            fetched,
+            expected: self.expected.clone(),
+            id: Arc::clone(&self.id),
+        };
+        let checker = Checker::new(&self.limits, &self.notes, &self.what);
+        let checker = Arc::new(Mutex::new(checker));
+        let (limits, notes, what) = (self.limits, self.notes.clone(), self.what.clone());
+        let shared = Arc::clone(&checker);
+        let strip = move |mut entry: Entry| {
+            let mut checker = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            match checker.member(&entry)? {
+                Member::Top | Member::Manifest => return Ok(None),
+                // The root of the layer, so that its mode and owner are kept.
+                Member::Rootfs => entry.path = b"./".to_vec(),
+                Member::Inside(path) => {
+                    let outer = place(&entry);
+                    if path
+                        .split(|b| *b == b'/')
+                        .any(|name| name.starts_with(b".wh."))
+                    {
+                        let message = "a layer can't hold this name: it would delete a file";
+                        return Err(Error::new(Code::Unsupported, message).at(outer));
+                    }
+                    if entry.kind == EntryKind::HardLink {
+                        entry.link = link_target(&entry, &limits, &notes, &what)
+                            .map_err(|error| error.at(outer))?;
+                    }
+                    entry.path = path;
+                    end_directory(&mut entry);
+                }
+            }
+            Ok(Some(entry))
+        };
+        let inner = Rewrite::new(tap, &self.limits, &self.notes, &self.what, strip);
+        let what = self.what.clone();
+        Ok(Box::new(Finished {
+            inner,
+            checker,
+            what,
+        }))
+    }
+}
+
+/// Names the ACI as the outermost place, unless the error does so already.
+pub(crate) fn located(error: Error, what: &str) -> Error {
+    if error.places().first().is_some_and(|place| place == what) {
+        return error;
+    }
+    error.at(what)
+}
+
+/// A directory's name ends with a slash, as all writers have it.
+fn end_directory(entry: &mut Entry) {
+    if entry.kind == EntryKind::Directory {
+        entry.path.push(b'/');
+    }
+}
+
+/// A layer whose end is reported only if the whole archive was in order.
+struct Finished<R> {
+    inner: R,
+    checker: Arc<Mutex<Checker>>,
+    what: String,
+}
+
+impl<R: Read> Read for Finished<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buf).map_err(|error| {
+            let ours = error.get_ref().is_some_and(|inner| inner.is::<Error>());
+            if ours {
+                located(Error::from_io(error), &self.what).into()
+            } else {
+                error
+            }
+        })?;
+        if count == 0 && !buf.is_empty() {
+            let checker = self.checker.lock().unwrap_or_else(PoisonError::into_inner);
+            checker
+                .finish()
+                .map_err(|error| located(error, &self.what))?;
+        }
+        Ok(count)
+    }
+}
+
+/// Counts the bytes of the file as it is stored.
+struct Counted {
+    inner: Reader,
+    count: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buf)?;
+        self.count.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Hashes the uncompressed tar, and at its end compares what was expected of it.
+struct Tap<R> {
+    inner: R,
+    hasher: Option<Hasher>,
+    unpacked: u64,
+    fetched: Arc<AtomicU64>,
+    expected: ExpectedImage,
+    id: Arc<OnceLock<Digest>>,
+}
+
+impl<R: Read> Read for Tap<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buf)?;
+        self.unpacked += count as u64;
+        if let Some(size) = self.expected.size
+            && self.unpacked.min(self.fetched.load(Ordering::Relaxed)) > size
+        {
+            return Err(self.wrong_size(size).into());
+        }
+        if count > 0 {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&buf[..count]);
+            }
+        } else if !buf.is_empty()
+            && let Some(hasher) = self.hasher.take()
+        {
+            self.finish(&hasher.finish())?;
+        }
+        Ok(count)
+    }
+}
+
+impl<R> Tap<R> {
+    fn finish(&self, found: &Digest) -> Result<()> {
+        if let Some(expected) = self.expected.id.filter(|expected| expected != found) {
+            return Err(Error::mismatch(
+                "image ID",
+                expected.image_id(),
+                found.image_id(),
+            ));
+        }
+        let fetched = self.fetched.load(Ordering::Relaxed);
+        if let Some(size) = self.expected.size
+            && ![fetched, self.unpacked].contains(&size)
+        {
+            return Err(self.wrong_size(size));
+        }
+        // Another pass over the same bytes has found the same.
+        let _ = self.id.set(*found);
+        Ok(())
+    }
+
+    fn wrong_size(&self, size: u64) -> Error {
+        let fetched = self.fetched.load(Ordering::Relaxed);
+        let found = format!("{fetched} bytes ({} uncompressed)", self.unpacked);
+        Error::mismatch("image size", format!("{size} bytes"), found)
+    }
+}
+
+/// The bytes of an ACI that is written: its manifest, and the layer that becomes its rootfs.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    pub(crate) manifest: Arc<[u8]>,
+    pub(crate) layer: Option<Layer>,
+    pub(crate) limits: Limits,
+    pub(crate) notes: Notes,
+}
+
+impl Open for Archive {
+    fn open(&self) -> Result<Reader> {
+        let mut begin = head(&member(
+            b"manifest",
+            EntryKind::Regular,
+            self.manifest.len() as u64,
+        ))?;
+        begin.extend_from_slice(&self.manifest);
+        begin.resize(begin.len() + padding(self.manifest.len() as u64), 0);
+        let directory = head(&member(b"rootfs/", EntryKind::Directory, 0))?;
+        let Some(layer) = &self.layer else {
+            begin.extend_from_slice(&directory);
+            begin.extend_from_slice(&END);
+            return Ok(Box::new(Cursor::new(begin)));
+        };
+        let rooted = self.begins_with_root(layer)?;
+        if !rooted {
+            begin.extend_from_slice(&directory);
+        }
+        let (limits, notes) = (self.limits, self.notes.clone());
+        let mut seen = Seen::default();
+        let mut first = rooted;
+        let prefix = move |mut entry: Entry| {
+            let outer = place(&entry);
+            let root = std::mem::take(&mut first);
+            let prefixed = prefix(&mut entry, root, &mut seen, &limits, &notes);
+            let kept = prefixed.map_err(|error| error.at(outer))?;
+            Ok(kept.then_some(entry))
+        };
+        let tar = self.tar(layer)?;
+        let rest = Rewrite::new(tar, &self.limits, &self.notes, "layer", prefix);
+        Ok(Box::new(Cursor::new(begin).chain(rest)))
+    }
+}
+
+impl Archive {
+    fn tar(&self, layer: &Layer) -> Result<impl Read + Send + use<>> {
+        let decoder = Decoder::new(layer.blob.open()?, &self.limits, &self.notes, "layer")?;
+        let facts = Facts {
+            digest: layer.diff_id,
+            size: None,
+        };
+        Ok(Verified::new(decoder, &facts, "layer, uncompressed"))
+    }
+
+    /// Looks whether the layer's first member is the root directory: it becomes `rootfs`.
+    fn begins_with_root(&self, layer: &Layer) -> Result<bool> {
+        let mut members =
+            imgconv_tar::Reader::new(self.tar(layer)?, &self.limits, &self.notes, "layer");
+        let Some(entry) = members.next_entry()? else {
+            return Ok(false);
+        };
+        let path = clean(&entry.path, &self.limits).map_err(|error| error.at(place(&entry)))?;
+        Ok(path.is_empty())
+    }
+}
+
+/// Puts `rootfs/` before a member's names. Returns false if it is left out.
+fn prefix(
+    entry: &mut Entry,
+    root: bool,
+    seen: &mut Seen,
+    limits: &Limits,
+    notes: &Notes,
+) -> Result<bool> {
+    let below = |path: Vec<u8>| [b"rootfs/", &*path].concat();
+    let path = clean(&entry.path, limits)?;
+    if path.is_empty() {
+        if entry.kind != EntryKind::Directory {
+            return Err(Error::new(
+                Code::BadTar,
+                "expected a directory as type of root",
+            ));
+        }
+        if !root {
+            let message = "the root directory is not the first entry; mode 0755, root's, stays";
+            notes.warn("late-root", "layer", message);
+            return Ok(false);
+        }
+        entry.path = b"rootfs/".to_vec();
+        return Ok(true);
+    }
+    if path
+        .rsplit(|b| *b == b'/')
+        .next()
+        .is_some_and(|name| name.starts_with(b".wh."))
+    {
+        let message = "a whiteout means nothing in an ACI; the layers must be squashed first";
+        return Err(Error::new(Code::Unsupported, message));
+    }
+    if seen
+        .insert(&path, entry.kind == EntryKind::Directory)
+        .is_some()
+    {
+        let message = format!("{} comes twice, an ACI has no duplicates", quote(&path));
+        return Err(Error::new(Code::Ambiguous, message).hint("squash the layer"));
+    }
+    if entry.kind == EntryKind::HardLink {
+        entry.link = below(clean(&entry.link, limits)?);
+    }
+    entry.path = below(path);
+    end_directory(entry);
+    Ok(true)
+}
+
+/// A member that no source says anything of: root's, of 1970.
+fn member(path: &[u8], kind: EntryKind, size: u64) -> Entry {
+    Entry {
+        path: path.to_vec(),
+        kind,
+        mode: if kind == EntryKind::Directory {
+            0o755
+        } else {
+            0o644
+        },
+        uid: 0,
+        gid: 0,
+        uname: Vec::new(),
+        gname: Vec::new(),
+        mtime: Time::default(),
+        size,
+        link: Vec::new(),
+        device: (0, 0),
+        pax: Vec::new(),
+        offset: 0,
+    }
+}

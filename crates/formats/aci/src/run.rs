@@ -1,0 +1,245 @@
+//! Users, ports and volumes in the words of both sides: what one implies of the other.
+//!
+//! The names that an ACI needs for ports and mount points are those that docker2aci makes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgconv_model::{Code, Error, Port, Result, quote};
+
+use crate::identifier::{clean_path, sanitise_name};
+
+/// Bytes of a user's or group's name beyond which it is none.
+const LONGEST_USER: usize = 256;
+
+/// The `user` and `group` of a user as Docker and OCI write it: an empty part counts as absent, an
+/// absent user is root, an absent group is what the user is, as docker2aci has it.
+///
+/// # Errors
+/// [`Code::BadManifest`] for what an ACI would read as something else: more than two parts, a
+/// number out of range, a path, a NUL (robustness C12b, C12g).
+pub(crate) fn user_pair(text: &str) -> Result<(String, String)> {
+    let bad = |why: &str| {
+        Error::new(Code::BadManifest, format!("user {} {why}", quote(text))).at("config.User")
+    };
+    let parts: Vec<&str> = text.splitn(3, ':').collect();
+    if parts.len() > 2 {
+        return Err(bad("has more than two parts"));
+    }
+    for part in &parts {
+        if part.contains('\0') {
+            return Err(bad("holds a NUL"));
+        }
+        if part.len() > LONGEST_USER {
+            return Err(bad("is too long"));
+        }
+        if part.starts_with('/') {
+            return Err(bad("would be the path of a file in an ACI"));
+        }
+        let digits = part.strip_prefix(['+', '-']).unwrap_or(part);
+        let number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        if number && (digits != *part || part.parse::<u32>().is_err()) {
+            return Err(bad("has a number that is not from 0 to 4294967295"));
+        }
+    }
+    let part = |i: usize| parts.get(i).copied().filter(|part| !part.is_empty());
+    let user = part(0).unwrap_or("0");
+    let group = part(1).unwrap_or(user);
+    Ok((user.to_owned(), group.to_owned()))
+}
+
+/// The user as Docker and OCI write it, none for root. `verbatim` is what it was before it was
+/// taken apart; it counts if it still means the same.
+pub(crate) fn user_text(user: &str, group: &str, verbatim: Option<&str>) -> Option<String> {
+    let same =
+        |text: &&str| user_pair(text).is_ok_and(|pair| (&*pair.0, &*pair.1) == (user, group));
+    match verbatim.filter(same) {
+        Some(text) => Some(text.to_owned()).filter(|text| !text.is_empty()),
+        None if (user, group) == ("0", "0") => None,
+        None => Some(format!("{user}:{group}")),
+    }
+}
+
+/// The name that a port has in an ACI that Docker's or OCI's form was converted to.
+pub(crate) fn port_name(port: &Port) -> String {
+    let last = u32::from(port.number) + u32::from(port.count.max(1)) - 1;
+    let numbers = if port.count > 1 {
+        format!("{}-{last}", port.number)
+    } else {
+        port.number.to_string()
+    };
+    let text = format!("{numbers}-{}", port.protocol);
+    sanitise_name(&text).expect("a number is a word of an AC Name")
+}
+
+/// The ports as ranges that neither overlap nor touch, in order: the same ports have the same.
+pub(crate) fn ranges(ports: &[Port]) -> BTreeMap<String, Vec<(u32, u32)>> {
+    let mut sorted: Vec<(&str, u32, u32)> = ports
+        .iter()
+        .map(|port| {
+            let first = u32::from(port.number);
+            (&*port.protocol, first, first + u32::from(port.count))
+        })
+        .collect();
+    sorted.sort_unstable();
+    let mut ranges = BTreeMap::<String, Vec<(u32, u32)>>::new();
+    for (protocol, first, end) in sorted {
+        let list = ranges.entry(protocol.to_owned()).or_default();
+        match list.last_mut() {
+            Some(last) if first <= last.1 => last.1 = last.1.max(end),
+            _ => list.push((first, end)),
+        }
+    }
+    ranges
+}
+
+/// Says whether all of a port's numbers are in the ranges.
+pub(crate) fn covers(ranges: &BTreeMap<String, Vec<(u32, u32)>>, port: &Port) -> bool {
+    let (first, end) = (
+        u32::from(port.number),
+        u32::from(port.number) + u32::from(port.count),
+    );
+    ranges
+        .get(&port.protocol)
+        .is_some_and(|list| list.iter().any(|(from, to)| *from <= first && end <= *to))
+}
+
+/// The paths of volumes, cleaned: the same volumes have the same.
+pub(crate) fn volume_paths(volumes: &[String]) -> BTreeSet<String> {
+    let cleaned = |path: &String| clean_path(path).unwrap_or_else(|| path.clone());
+    volumes.iter().map(cleaned).collect()
+}
+
+/// The names that volumes have in an ACI: (name, path), in path order. Of paths that are the same
+/// one stays, without slashes at its end; a name that is taken gets a number.
+///
+/// # Errors
+/// [`Code::BadName`] for a path that is empty, relative, or leaves the root (robustness C12c).
+pub(crate) fn mount_points(volumes: &[String]) -> Result<Vec<(String, String)>> {
+    let mut paths = BTreeMap::<String, Vec<&str>>::new();
+    for volume in volumes {
+        let cleaned = clean_path(volume).filter(|_| volume.starts_with('/'));
+        let cleaned = cleaned.ok_or_else(|| {
+            let message = format!(
+                "volume {} is no absolute path below the root",
+                quote(volume)
+            );
+            Error::new(Code::BadName, message).at("config.Volumes")
+        })?;
+        paths.entry(cleaned).or_default().push(volume);
+    }
+    let mut taken = BTreeSet::new();
+    let mut points = Vec::new();
+    for (cleaned, spellings) in paths {
+        let base = sanitise_name(&format!("volume/{cleaned}")).expect("`volume` is an AC Name");
+        let mut name = base.clone();
+        let mut number = 0;
+        while !taken.insert(name.clone()) {
+            number += 1;
+            name = format!("{base}-{number}");
+        }
+        let path = match spellings[..] {
+            [only] => only.to_owned(),
+            _ => format!("/{cleaned}"),
+        };
+        points.push((name, path));
+    }
+    Ok(points)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(text: &str) -> Option<(String, String)> {
+        user_pair(text).ok()
+    }
+
+    #[test]
+    fn c12b_users() {
+        let good = [
+            ("", "0", "0"),
+            (":", "0", "0"),
+            ("1000", "1000", "1000"),
+            ("1000:", "1000", "1000"),
+            (":5", "0", "5"),
+            ("www-data:users", "www-data", "users"),
+            ("2147483648", "2147483648", "2147483648"),
+        ];
+        for (text, user, group) in good {
+            assert_eq!(pair(text), Some((user.into(), group.into())), "{text}");
+        }
+        let long = "u".repeat(1 << 20);
+        for text in [
+            "4294967296",
+            "-1",
+            "0:99999999999",
+            "a:b:c",
+            "a\0",
+            "/x",
+            "+1",
+            &long,
+        ] {
+            let error = user_pair(text).unwrap_err();
+            assert_eq!(error.code(), Code::BadManifest, "{text:.20}");
+            assert!(
+                error.to_string().starts_with("config.User: user \""),
+                "{error:.80}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_user_comes_back_as_it_was() {
+        assert_eq!(user_text("0", "0", None), None);
+        assert_eq!(user_text("100", "300", None).as_deref(), Some("100:300"));
+        assert_eq!(user_text("100", "100", Some("100")).as_deref(), Some("100"));
+        assert_eq!(user_text("0", "0", Some("root")), None);
+        assert_eq!(user_text("0", "0", Some("0:0")).as_deref(), Some("0:0"));
+        // Edited since: the verbatim text no longer counts.
+        assert_eq!(user_text("5", "5", Some("100")).as_deref(), Some("5:5"));
+    }
+
+    #[test]
+    fn c12c_c12d_volumes() {
+        let points = |volumes: &[&str]| {
+            let volumes: Vec<String> = volumes.iter().map(|path| (*path).to_owned()).collect();
+            mount_points(&volumes)
+        };
+        for bad in ["/../../etc", "", "rel", "/a\0"] {
+            let error = points(&[bad]).unwrap_err();
+            assert_eq!(error.code(), Code::BadName, "{bad}");
+            assert!(error.to_string().contains("config.Volumes"), "{error}");
+        }
+        let pairs = |found: Vec<(String, String)>| -> Vec<String> {
+            found
+                .iter()
+                .map(|(name, path)| format!("{name}={path}"))
+                .collect()
+        };
+        assert_eq!(pairs(points(&["/a/", "/a"]).unwrap()), ["volume-a=/a"]);
+        assert_eq!(pairs(points(&["/a/"]).unwrap()), ["volume-a=/a/"]);
+        assert_eq!(
+            pairs(points(&["/a/b", "/a-b", "/a-b-1"]).unwrap()),
+            [
+                "volume-a-b=/a-b",
+                "volume-a-b-1=/a-b-1",
+                "volume-a-b-2=/a/b"
+            ]
+        );
+        assert_eq!(pairs(points(&["/"]).unwrap()), ["volume=/"]);
+    }
+
+    #[test]
+    fn c12e_ports() {
+        let port = |number, count| Port {
+            number,
+            count,
+            protocol: "tcp".into(),
+        };
+        assert_eq!(port_name(&port(8080, 1)), "8080-tcp");
+        assert_eq!(port_name(&port(80, 11)), "80-90-tcp");
+        let split = ranges(&[port(80, 1), port(82, 1), port(81, 1)]);
+        assert_eq!(split, ranges(&[port(80, 3)]));
+        assert!(covers(&split, &port(81, 2)) && !covers(&split, &port(82, 2)));
+    }
+}

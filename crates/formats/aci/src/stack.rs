@@ -1,0 +1,275 @@
+//! One ACI for each layer, linked by dependencies: the pure parts of `--no-squash`.
+//!
+//! Each level depends on the one below it; only the top has the app. A level's rootfs holds what
+//! its layer changed, whole: hard links are written with all their names, so none points to a file
+//! of a lower level. A level that deletes something lists in `pathWhitelist` everything that is
+//! left. The caller merges the layers one after the other, takes a [`Snapshot`] before each, and
+//! writes the levels base first, because each names the image ID of the one below.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgconv_layer::{Node, Tree};
+use imgconv_model::{
+    Algorithm, Code, Digest, Document, Error, Image, Limits, Name, Original, Result, RunConfig,
+    quote,
+};
+use imgconv_stream::Hasher;
+use imgconv_tar::EntryKind;
+use imgconv_wire::{Map, Value, canonical};
+
+use crate::{
+    decode::{FORMAT, MANIFEST_KIND},
+    identifier::sanitise,
+    manifest::VERSION,
+    platform,
+};
+
+/// The name of a level below the top: the image's, `-layer-` and the level's number, the base's
+/// being 1. The label `version` and the image ID in the dependency tell those of different images
+/// apart.
+///
+/// # Errors
+/// [`Code::BadName`] if no AC Identifier can be made of the name.
+pub fn level_name(name: &str, number: usize) -> Result<String> {
+    let level = sanitise(name).map(|name| format!("{name}-layer-{number}"));
+    level.ok_or_else(|| {
+        let message = format!(
+            "{} holds nothing that the name of an ACI can hold",
+            quote(name)
+        );
+        Error::new(Code::BadName, message)
+    })
+}
+
+/// Takes an image apart to one image for each layer, base first. Lower ones have a name, a platform
+/// and a layer; the top one has all the rest.
+///
+/// # Errors
+/// [`Code::Usage`] if the image has no name, [`Code::Limit`] if there are more layers than
+/// dependencies may be deep, [`Code::Unsupported`] for a platform that appc can't name.
+pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
+    let most = limits.aci_deps_depth;
+    if image.layers.len() as u64 > most.saturating_add(1) {
+        let what = format!("a chain of {} ACIs", image.layers.len());
+        return Err(Limits::exceeded("aci_deps_depth", most, what).hint("squash the image"));
+    }
+    let name = image.name.clone().unwrap_or_default();
+    let Name { repository, tag } = &name;
+    let repository = repository.as_deref().ok_or_else(|| {
+        Error::new(Code::Usage, "an ACI needs a name, and the image has none")
+            .hint("`--name REFERENCE` gives it one")
+    })?;
+    let (os, arch) = platform::to_labels(&image.platform)?;
+    let labels = [("arch", arch), ("os", os), ("version", tag.clone())];
+    let labels = pairs(
+        labels
+            .iter()
+            .filter_map(|(key, value)| Some((*key, value.as_deref()?))),
+    );
+    let mut levels = Vec::new();
+    let (top, lower) = match image.layers.split_last() {
+        Some((top, lower)) => (vec![top.clone()], lower),
+        None => (Vec::new(), &[][..]),
+    };
+    for (i, layer) in lower.iter().enumerate() {
+        let name = level_name(repository, i + 1)?;
+        // An original, so that no field is added that only a whole image has.
+        let mut manifest: Map<String, Value> = Map::new();
+        for (key, value) in [
+            ("acKind", "ImageManifest"),
+            ("acVersion", VERSION),
+            ("name", &name),
+        ] {
+            manifest.insert(key.into(), value.into());
+        }
+        if labels.as_array().is_some_and(|labels| !labels.is_empty()) {
+            manifest.insert("labels".into(), labels.clone());
+        }
+        levels.push(Image {
+            name: Some(Name {
+                repository: Some(name),
+                tag: tag.clone(),
+            }),
+            platform: image.platform.clone(),
+            config: RunConfig::default(),
+            layers: vec![layer.clone()],
+            annotations: tag
+                .iter()
+                .map(|tag| ("org.opencontainers.image.version".to_owned(), tag.clone()))
+                .collect(),
+            originals: vec![Original {
+                format: FORMAT,
+                role: "manifest",
+                document: Document {
+                    kind: MANIFEST_KIND.to_owned(),
+                    bytes: canonical(&manifest.into()).into(),
+                },
+            }],
+            ..Image::default()
+        });
+    }
+    levels.push(Image {
+        layers: top,
+        ..image.clone()
+    });
+    Ok(levels)
+}
+
+/// Makes a level depend on the one below, whose image ID is known once it is written.
+///
+/// # Errors
+/// [`Code::Unsupported`] for a platform that appc can't name.
+pub fn link(upper: &mut Image, lower: &Image, image_id: &Digest) -> Result<()> {
+    let (os, arch) = platform::to_labels(&lower.platform)?;
+    let name = lower.name.clone().unwrap_or_default();
+    let labels = [("arch", arch), ("os", os), ("version", name.tag)];
+    let labels = pairs(
+        labels
+            .iter()
+            .filter_map(|(key, value)| Some((*key, value.as_deref()?))),
+    );
+    let mut dependency = Map::new();
+    let image_name = name.repository.unwrap_or_default();
+    dependency.insert("imageName".into(), image_name.into());
+    dependency.insert("imageID".into(), image_id.image_id().into());
+    if labels.as_array().is_some_and(|labels| !labels.is_empty()) {
+        dependency.insert("labels".into(), labels);
+    }
+    set(upper, "dependencies", vec![Value::from(dependency)].into());
+    Ok(())
+}
+
+/// Lets only the paths of the merged tree of a level exist.
+///
+/// # Errors
+/// [`Code::Unsupported`] for a path that is not UTF-8: a manifest can't list it.
+pub fn set_whitelist(level: &mut Image, tree: &Tree) -> Result<()> {
+    let mut paths = Vec::with_capacity(tree.len());
+    for (path, _) in tree.iter() {
+        if path.is_empty() {
+            continue;
+        }
+        let text = str::from_utf8(&path).map_err(|_| {
+            let message = format!(
+                "the path {} is not UTF-8, `pathWhitelist` can't hold it",
+                quote(&path)
+            );
+            Error::new(Code::Unsupported, message).hint("squash the image")
+        })?;
+        paths.push(Value::from(format!("/{text}")));
+    }
+    if paths.is_empty() {
+        // An empty list would let everything exist.
+        paths.push("/".into());
+    }
+    set(level, "pathWhitelist", paths.into());
+    Ok(())
+}
+
+fn set(image: &mut Image, key: &str, value: Value) {
+    // Canonical text is UTF-8: it is made of strings.
+    let text = String::from_utf8_lossy(&canonical(&value)).into_owned();
+    image.extensions.insert((FORMAT, key.to_owned()), text);
+}
+
+fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
+    let pair = |(name, value): (&str, &str)| {
+        let fields = [("name", name), ("value", value)];
+        let fields = fields.map(|(key, value)| (key.to_owned(), Value::from(value)));
+        Value::from(fields.into_iter().collect::<Map<_, _>>())
+    };
+    pairs.map(pair).collect::<Vec<_>>().into()
+}
+
+/// What a merged tree held before a layer was applied to it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot(BTreeMap<Vec<u8>, Digest>);
+
+/// What a layer did to a merged tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Every path that is new or differs, and every other name of a file that does. With their
+    /// parents, these are the level's own rootfs.
+    pub paths: BTreeSet<Vec<u8>>,
+    /// True if something is gone that what is new does not replace by itself.
+    pub deletes: bool,
+}
+
+impl Snapshot {
+    /// Remembers a tree: a digest for each path. The contents are told apart by their keys, so the
+    /// tree must go on with the same content store.
+    pub fn of(tree: &Tree) -> Self {
+        Self(
+            tree.iter()
+                .map(|(path, node)| (path, print(&node)))
+                .collect(),
+        )
+    }
+
+    /// Compares the tree with what it was.
+    pub fn changes(&self, tree: &Tree) -> Changes {
+        let mut changes = Changes::default();
+        let mut inodes = BTreeSet::new();
+        for (path, node) in tree.iter() {
+            if self.0.get(&path) != Some(&print(&node)) {
+                if node.links > 1 {
+                    inodes.insert(node.inode);
+                }
+                changes.paths.insert(path);
+            }
+        }
+        if !inodes.is_empty() {
+            let linked = tree.iter().filter(|(_, node)| inodes.contains(&node.inode));
+            changes.paths.extend(linked.map(|(path, _)| path));
+        }
+        changes.deletes = self.0.keys().any(|path| {
+            if path.is_empty() || tree.get(path).is_some() {
+                return false;
+            }
+            // Below what is no longer a directory nothing is left anyway.
+            let mut parent = &path[..];
+            loop {
+                let end = parent.iter().rposition(|byte| *byte == b'/');
+                let Some(end) = end else { return true };
+                parent = &path[..end];
+                if let Some(node) = tree.get(parent) {
+                    return node.kind == EntryKind::Directory;
+                }
+            }
+        });
+        changes
+    }
+}
+
+/// A digest of all that is known of a node but its name.
+fn print(node: &Node<'_>) -> Digest {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    let numbers = [
+        node.kind as u64,
+        u64::from(node.mode),
+        u64::from(node.uid),
+        u64::from(node.gid),
+        node.mtime.seconds.cast_unsigned(),
+        u64::from(node.mtime.nanos),
+        node.size,
+        node.content,
+        u64::from(node.links),
+        u64::from(node.device.0),
+        u64::from(node.device.1),
+    ];
+    for number in numbers {
+        add(&number.to_le_bytes());
+    }
+    for text in [node.uname, node.gname, node.link] {
+        add(text);
+    }
+    for (key, value) in node.pax {
+        add(key);
+        add(value);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,13 @@
+//! The format as its users see it: bytes in, images out, and back.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a test's failure report")]
+
+mod archive;
+mod build;
+mod dependency;
+mod format;
+mod manifest;
+mod mapping;
+mod stack;
+mod values;
+mod way_back;

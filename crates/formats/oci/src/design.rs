@@ -1,0 +1,35 @@
+//! Decisions where the specification leaves room, numbered so that code and tests can name them.
+//!
+//! 1. **A subject does not make an image an artifact.** A manifest with an image config and layers
+//!    that are tars is an image, whether or not it has a `subject` or an `artifactType`; both are
+//!    kept as extensions (`manifest.subject`, `manifest.artifactType`).
+//! 2. **The config decides, then the layers.** Any config type but that of an image makes the
+//!    manifest an artifact. With an image config, one layer of an unknown type makes the whole
+//!    opaque: an image that can't be converted if some layer could be a tar (an encrypted one, an
+//!    octet stream), an artifact if none could (an attestation, a signature).
+//! 3. **An unchanged image keeps its bytes.** Encoding starts from the original documents, changes
+//!    only the fields whose meaning changed, and returns the original bytes if there are none. The
+//!    original's unknown fields stay; taking one away means to take the original away.
+//! 4. **A manifest that changes tells the truth.** As long as nothing changes, a wrong media type
+//!    of a layer stays. Once the manifest is written anew, every layer gets the type of its true
+//!    compression, and Docker's types become OCI's. A non-distributable type stays only where the
+//!    blob is the same and `urls` say where to have it; it is never given anew.
+//! 5. **Annotations of a table of contents** (eStargz, zstd:chunked) describe compressed bytes.
+//!    They go when the bytes do, and that is no loss: their subject is gone (robustness C15).
+//! 6. **No invented history.** A new config has a history if the image has one that fits its
+//!    layers. Engines and `umoci` accept none, and refuse one that does not fit.
+//! 7. **No invented date.** `created` is written if the image has one, or if the caller gave an
+//!    epoch; an absent date is valid, today's date is not reproducible.
+//! 8. **An assumed platform is said.** `os` and `architecture` are required, so a new or changed
+//!    config names the host's where the image names none: a loss and a warning. A copy that changes
+//!    nothing is left alone.
+//! 9. **An image without layers is written as it is**, with an empty list: the specification says
+//!    SHOULD have one, and inventing a layer would change the image. Whoever squashes makes one
+//!    layer of nothing, so an image from another format has one.
+//! 10. **A carried ACI manifest is an annotation**, `imgconv.aci.manifest`, up to 1 MiB as it
+//!     stands in JSON; a manifest may hold 4 MiB in all. It is not among the image's annotations.
+//! 11. **Embedded `data` stands in for a blob that is absent** and is compared with its digest
+//!     whether or not it is needed.
+//! 12. **A misspelt or alien field is an error** even in a document that is only carried: two
+//!     readers would see different images (CVE-2021-41190).
+//! 13. **Ports and volumes are sets**: another order is no change.

@@ -1,0 +1,11 @@
+//! The tests of the crate, one file for each part of it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod bundle;
+mod decode;
+mod encode;
+mod fixtures;
+mod honesty;
+mod index;
+mod strict;

@@ -1,0 +1,58 @@
+//! One local file that is a whole image, such as an ACI; `-` is standard input or output.
+//!
+//! It knows nothing of what the bytes mean, and nothing of compression: both are a format's. It
+//! opens regular files only, notices when one changes under it, and makes files appear all at
+//! once or not at all.
+
+mod naming;
+mod read;
+mod write;
+
+use std::path::Path;
+
+use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+
+pub use naming::file_names;
+pub use read::{FileBundle, from_reader};
+pub use write::overlaps;
+
+/// The transport, as the catalog lists it.
+pub static FILE: File = File;
+
+/// One local file, or `-`.
+#[derive(Clone, Copy, Debug)]
+pub struct File;
+
+impl Transport for File {
+    fn scheme(&self) -> &'static str {
+        "aci"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "aci:PATH"
+    }
+
+    fn about(&self) -> &'static str {
+        "one ACI file, a directory to write ACIs to, or `-` for standard input or output"
+    }
+
+    /// Says whether the path is a regular file; whether its bytes are an image is for a format.
+    fn recognise(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        if rest == "-" {
+            return Ok(Box::new(from_reader(std::io::stdin().lock(), env)?));
+        }
+        Ok(Box::new(FileBundle::open(rest)?))
+    }
+
+    /// Opens a destination. A directory (one that exists, or a path that ends with `/`) takes one
+    /// file for each publication, under its `file_name`; so does a path that does not exist yet
+    /// if there are several publications. Any other path is the file itself, and an existing one
+    /// is replaced, as `cp` does. `-` is standard output, written at the commit only.
+    fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
+        write::create(rest, env)
+    }
+}

@@ -1,0 +1,298 @@
+//! Reading one file as often as needed, and noticing that it is no longer the same one.
+//!
+//! Nothing is verified by content here, because nobody claimed a digest: what is checked is that
+//! every pass reads the same file at the same size and modification time.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use imgconv_model::{
+    Blob, Bundle, Code, Document, Env, Error, Facts, Open, Reader, Result, Root, RootEntry, quote,
+};
+use rustix::fs::OFlags;
+
+/// How much is read or written at a time.
+pub(crate) const BLOCK: usize = 1 << 20;
+
+/// One file that is a whole image.
+#[derive(Debug)]
+pub struct FileBundle {
+    locator: String,
+    size: u64,
+    bytes: Arc<dyn Open>,
+}
+
+impl FileBundle {
+    /// Opens a regular file; a symbolic link that the user names is followed.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if there is none, [`Code::Io`] if it is anything but a regular file.
+    pub fn open(path: &str) -> Result<Self> {
+        let (_, identity) = open_regular(Path::new(path))?;
+        Ok(Self {
+            locator: path.to_owned(),
+            size: identity.size,
+            bytes: Arc::new(OnDisk {
+                path: path.into(),
+                identity,
+            }),
+        })
+    }
+}
+
+/// Copies a stream (standard input) to an unnamed temporary file in `env.tmpdir`, because an image
+/// is read more than once. There is no limit on its size.
+///
+/// # Errors
+/// If the stream fails, or [`Code::Io`] that names the temporary directory if that is full.
+pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
+    let place = || {
+        format!(
+            "temporary directory {}",
+            quote(env.tmpdir.as_os_str().as_encoded_bytes())
+        )
+    };
+    let mut file = tempfile::tempfile_in(&env.tmpdir).map_err(|e| Error::io(e, place()))?;
+    let mut buffer = vec![0; BLOCK];
+    let mut size = 0u64;
+    loop {
+        env.check_cancelled()?;
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::io(error, "standard input")),
+        };
+        file.write_all(&buffer[..count])
+            .map_err(|e| Error::io(e, place()))?;
+        size += count as u64;
+    }
+    Ok(FileBundle {
+        locator: "-".to_owned(),
+        size,
+        bytes: Arc::new(Spooled {
+            file: Arc::new(file),
+        }),
+    })
+}
+
+impl Bundle for FileBundle {
+    fn locator(&self) -> String {
+        self.locator.clone()
+    }
+
+    /// There is exactly one, and it has no name.
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        Ok(vec![RootEntry {
+            position: 0,
+            name: None,
+            texts: Vec::new(),
+            child: None,
+        }])
+    }
+
+    fn root(&self, _: &RootEntry) -> Result<Root> {
+        Ok(Root::Stream(Blob {
+            facts: Facts {
+                digest: None,
+                size: Some(self.size),
+            },
+            bytes: Arc::clone(&self.bytes),
+        }))
+    }
+
+    fn document(&self, kind: &str, facts: &Facts, _: (&'static str, u64)) -> Result<Document> {
+        let message = format!("a file holds no document of type {}", quote(kind));
+        Err(self.not_here(facts, message))
+    }
+
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        Err(self.not_here(facts, "a file holds no blob".to_owned()))
+    }
+}
+
+impl FileBundle {
+    fn not_here(&self, facts: &Facts, mut message: String) -> Error {
+        if let Some(digest) = facts.digest {
+            message = format!("{message} with the digest {digest}");
+        }
+        Error::new(Code::Missing, message).at(self.locator.clone())
+    }
+}
+
+/// What tells one state of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+
+    /// Fails if the file is not in the state that it was in at first (robustness D4).
+    fn expect(&self, first: &Self) -> Result<()> {
+        let changed = |what: &str| {
+            let message = format!("the file was {what} while it was read");
+            Err(Error::new(Code::Mismatch, message).hint("run it again when nothing writes to it"))
+        };
+        if (self.device, self.inode) != (first.device, first.inode) {
+            return changed("replaced by another");
+        }
+        if self.size != first.size {
+            let sizes = format!("changed from {} to {} bytes", first.size, self.size);
+            return changed(&sizes);
+        }
+        if self.modified != first.modified {
+            return changed("written to");
+        }
+        Ok(())
+    }
+}
+
+/// Opens without waiting for the other end of a FIFO, and checks the opened descriptor, so that
+/// nothing can be swapped in between (robustness D2, D3).
+fn open_regular(path: &Path) -> Result<(File, Identity)> {
+    let place = || quote(path.as_os_str().as_encoded_bytes());
+    let irregular = || Error::new(Code::Io, "not a regular file").at(place());
+    let missing = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return Error::new(Code::Missing, "no such file").at(place());
+        }
+        Error::io(error, place())
+    };
+    // Opening a device can have effects, so look first; what counts is the look afterwards.
+    if !std::fs::metadata(path).map_err(missing)?.is_file() {
+        return Err(irregular());
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(missing)?;
+    let metadata = file.metadata().map_err(|e| Error::io(e, place()))?;
+    if !metadata.is_file() {
+        return Err(irregular());
+    }
+    let identity = Identity::of(&file).map_err(|e| Error::io(e, place()))?;
+    Ok((file, identity))
+}
+
+/// A file that is opened anew for each pass.
+#[derive(Debug)]
+struct OnDisk {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl Open for OnDisk {
+    fn open(&self) -> Result<Reader> {
+        let place = quote(self.path.as_os_str().as_encoded_bytes());
+        let (file, identity) = open_regular(&self.path)?;
+        identity
+            .expect(&self.identity)
+            .map_err(|e| e.at(place.clone()))?;
+        Ok(Box::new(Pass {
+            file,
+            place,
+            identity,
+            count: 0,
+        }))
+    }
+}
+
+/// One pass over a file. Ends only if the file is still what it was at the start, and reads at
+/// most one byte more than it was long.
+#[derive(Debug)]
+struct Pass {
+    file: File,
+    place: String,
+    identity: Identity,
+    count: u64,
+}
+
+impl Pass {
+    fn check(&self) -> Result<()> {
+        Identity::of(&self.file)
+            .map_err(Error::from_io)?
+            .expect(&self.identity)?;
+        if self.count != self.identity.size {
+            return Err(Error::mismatch(
+                "the size of the file",
+                self.identity.size,
+                self.count,
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Read for Pass {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let left = (self.identity.size - self.count).saturating_add(1);
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = match self.file.read(&mut buffer[..most]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => return Err(Error::io(error, self.place.clone()).into()),
+        };
+        let total = self.count + count as u64;
+        if count == 0 || total > self.identity.size {
+            self.check().map_err(|e| e.at(self.place.clone()))?;
+            if total > self.identity.size {
+                let error = Error::mismatch("the size of the file", self.identity.size, total);
+                return Err(error.at(self.place.clone()).into());
+            }
+        }
+        self.count = total;
+        Ok(count)
+    }
+}
+
+/// A stream that was copied to an unnamed file, which nobody else can change.
+#[derive(Debug)]
+struct Spooled {
+    file: Arc<File>,
+}
+
+impl Open for Spooled {
+    fn open(&self) -> Result<Reader> {
+        Ok(Box::new(SpooledPass {
+            file: Arc::clone(&self.file),
+            offset: 0,
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct SpooledPass {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for SpooledPass {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}

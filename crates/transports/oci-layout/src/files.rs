@@ -1,0 +1,62 @@
+//! What a layout is made of, whatever holds it: a few files found by name.
+//!
+//! The directory and the archive implement this and nothing more, so that both are read by the
+//! same code and behave the same.
+
+use std::fmt::Debug;
+
+use imgconv_model::{Algorithm, Digest, Error, Limits, Reader, Result};
+use imgconv_stream::read_to_limit;
+
+/// The name of the file that marks a layout (image-spec, image-layout.md).
+pub(crate) const LAYOUT_FILE: &str = "oci-layout";
+/// The name of the file that lists the entry points.
+pub(crate) const INDEX_FILE: &str = "index.json";
+/// The directory of all blobs.
+pub(crate) const BLOBS: &str = "blobs";
+/// Every algorithm whose directory may hold blobs, in order.
+pub(crate) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+
+/// A place that holds the files of a layout.
+pub(crate) trait Files: Debug + Send + Sync {
+    /// Opens a file by the components of its name; also returns its size. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Code::Escape`](imgconv_model::Code::Escape) for a symbolic link,
+    /// [`Code::Io`](imgconv_model::Code::Io) for anything else that is not a regular file.
+    fn open(&self, name: &[&str]) -> Result<Option<(Reader, u64)>>;
+
+    /// Lists every blob whose name is a digest, in order. Other files are not looked at.
+    ///
+    /// # Errors
+    /// If the place can't be listed.
+    fn blobs(&self) -> Result<Vec<Digest>>;
+
+    /// Opens a blob.
+    ///
+    /// # Errors
+    /// See [`Files::open`].
+    fn blob(&self, digest: &Digest) -> Result<Option<(Reader, u64)>> {
+        self.open(&[BLOBS, digest.algorithm().as_str(), &digest.hex()])
+    }
+
+    /// Reads a whole file of at most `limit` bytes. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Code::Limit`](imgconv_model::Code::Limit), and see [`Files::open`].
+    fn read(&self, name: &str, limit: (&'static str, u64)) -> Result<Option<Vec<u8>>> {
+        let Some((reader, size)) = self.open(&[name])? else {
+            return Ok(None);
+        };
+        if size > limit.1 {
+            let what = format!("file {name} of {size} bytes");
+            return Err(Limits::exceeded(limit.0, limit.1, what));
+        }
+        let bytes = read_to_limit(reader, limit, &format!("file {name}"))?;
+        if bytes.len() as u64 != size {
+            let what = format!("size of file {name}");
+            return Err(Error::mismatch(what, size, bytes.len()));
+        }
+        Ok(Some(bytes))
+    }
+}

@@ -1,0 +1,415 @@
+//! `oci-layout` and `index.json`: the marker and the list of entry points.
+//!
+//! Descriptors and properties that are not changed keep their text, byte for byte, because other
+//! programs keep things there that nobody here knows (robustness INV-3).
+
+use std::{collections::BTreeMap, fmt};
+
+use imgconv_model::{Child, Code, Digest, Error, Limits, Publication, Result, RootEntry, quote};
+use imgconv_wire::{Map, Object, Value, canonical, folds_to};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::{
+    files::{Files, INDEX_FILE, LAYOUT_FILE},
+    naming::{CONTAINERD_NAME, Names, REF_NAME},
+};
+
+/// The one version of the layout that there is.
+const VERSION: &str = "1.0.0";
+/// The content of a new `oci-layout` file.
+pub(crate) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+const LIST_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const FIELDS: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "manifests",
+    "subject",
+    "annotations",
+];
+/// Properties of image manifests: a reader that looks for one of these sees another document.
+const FOREIGN: &[&str] = &["config", "fsLayers", "history", "layers"];
+
+/// Checks the `oci-layout` file (robustness D10).
+///
+/// # Errors
+/// [`Code::Missing`], [`Code::BadJson`], [`Code::Unsupported`] or [`Code::Limit`].
+pub(crate) fn check_layout(files: &dyn Files, limits: &Limits) -> Result<()> {
+    let limit = ("layout_file", limits.layout_file);
+    let place = || format!("file {LAYOUT_FILE}");
+    let Some(bytes) = files.read(LAYOUT_FILE, limit)? else {
+        let message = format!("there is no file `{LAYOUT_FILE}`, so this is no OCI layout");
+        return Err(Error::new(Code::Missing, message));
+    };
+    let value = imgconv_wire::parse(&bytes, limits, &place())?;
+    let bad = |message: String| Err(Error::new(Code::BadJson, message).at(place()));
+    let Value::Object(object) = &value else {
+        return bad("expected an object".to_owned());
+    };
+    imgconv_wire::check_field_names(object, &["imageLayoutVersion"]).map_err(|e| e.at(place()))?;
+    match object.get("imageLayoutVersion") {
+        Some(Value::String(version)) if version == VERSION => Ok(()),
+        Some(Value::String(version)) => {
+            let message = format!(
+                "image layout version {} is not supported, only {VERSION}",
+                quote(version)
+            );
+            Err(Error::new(Code::Unsupported, message).at(place()))
+        }
+        Some(_) => bad("`imageLayoutVersion` is not a string".to_owned()),
+        None => bad("`imageLayoutVersion` is required, but absent".to_owned()),
+    }
+}
+
+/// One descriptor of `index.json`.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    /// The descriptor as it was written.
+    pub(crate) child: Child,
+    /// Its names.
+    pub(crate) names: Names,
+}
+
+/// The whole `index.json`.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// Every property, in its order, with its text.
+    properties: Vec<(String, String)>,
+    /// The descriptors.
+    pub(crate) listed: Vec<Listed>,
+}
+
+impl Index {
+    /// Makes the index of a new layout.
+    pub(crate) fn new() -> Self {
+        let property = |key: &str, text: String| (key.to_owned(), text);
+        Self {
+            properties: vec![
+                property("schemaVersion", "2".to_owned()),
+                property("mediaType", format!("\"{INDEX_TYPE}\"")),
+                property("manifests", String::new()),
+            ],
+            listed: Vec::new(),
+        }
+    }
+
+    /// Reads the `index.json` of a layout.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if there is none, and those of [`Index::parse`].
+    pub(crate) fn read(files: &dyn Files, limits: &Limits) -> Result<Self> {
+        let limit = ("root_index", limits.root_index);
+        let Some(bytes) = files.read(INDEX_FILE, limit)? else {
+            let message = format!("there is no file `{INDEX_FILE}` in the layout");
+            return Err(Error::new(Code::Missing, message));
+        };
+        Self::parse(&bytes, limits)
+    }
+
+    /// Reads an index strictly (image-spec, image-index.md). `null` for `manifests` is an empty
+    /// list, as Go programs write one.
+    ///
+    /// # Errors
+    /// [`Code::Ambiguous`] if another reader could take it for a manifest, otherwise those of
+    /// [`imgconv_wire::parse`] and [`imgconv_wire::descriptor`], and [`Code::BadName`].
+    pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
+        let place = || format!("file {INDEX_FILE}");
+        let value = imgconv_wire::parse(bytes, limits, &place())?;
+        Self::check(&value, bytes, limits).map_err(|error| error.at(place()))
+    }
+
+    fn check(value: &Value, bytes: &[u8], limits: &Limits) -> Result<Self> {
+        let object = Object::new(value, "")?;
+        // A second pass over what is known to be well formed, for the texts.
+        let properties: Properties = serde_json::from_slice(bytes)
+            .map_err(|error| Error::new(Code::BadJson, error.to_string()))?;
+        for key in object.map().keys() {
+            if let Some(foreign) = FOREIGN.iter().find(|foreign| folds_to(key, foreign)) {
+                let message = format!(
+                    "the index has the property {} of an image manifest (`{foreign}`)",
+                    quote(key)
+                );
+                return Err(Error::new(Code::Ambiguous, message));
+            }
+        }
+        object.check_names(FIELDS)?;
+        let version = object.need("schemaVersion")?;
+        if version.as_u64() != Some(2) {
+            let message = format!("expected 2, found {}", quote(version.to_string()));
+            return Err(object.bad("schemaVersion", message));
+        }
+        if let Some(kind) = object.opt_string("mediaType")?
+            && kind != INDEX_TYPE
+            && kind != LIST_TYPE
+        {
+            let message = format!("the index says that it is of type {}", quote(kind));
+            return Err(Error::new(Code::Ambiguous, message));
+        }
+        if !object.map().contains_key("manifests") {
+            return Err(object.bad("manifests", "is required, but absent"));
+        }
+        let values = object.list("manifests")?;
+        let texts = properties
+            .0
+            .iter()
+            .find(|(key, _)| key == "manifests")
+            .map(|(_, text)| serde_json::from_str::<Option<Vec<&RawValue>>>(text))
+            .transpose()
+            .map_err(|error| Error::new(Code::BadManifest, error.to_string()))?
+            .flatten()
+            .unwrap_or_default();
+        let mut listed = Vec::new();
+        for (i, (value, text)) in values.iter().zip(texts).enumerate() {
+            let path = format!("manifests[{i}]");
+            let mut child = imgconv_wire::descriptor(value, path.clone(), limits)?.child;
+            if child.kind.is_empty() {
+                let error = Error::new(Code::BadManifest, "is required, but absent");
+                return Err(error.at(format!("field {path}.mediaType")));
+            }
+            check_platform(&child).map_err(|error| error.at(format!("field {path}.platform")))?;
+            let names = Names::read(&child.annotations)
+                .map_err(|error| error.at(format!("field {path}")))?;
+            child.raw = text.get().to_owned();
+            listed.push(Listed { child, names });
+        }
+        Ok(Self {
+            properties: properties.0,
+            listed,
+        })
+    }
+
+    /// Lists the entry points at their positions in the index. The same image under the same name
+    /// is listed once (robustness C8c).
+    ///
+    /// # Errors
+    /// [`Code::Ambiguous`] if two different images have exactly the same name texts, and nothing
+    /// else (such as two different platforms) tells them apart (robustness C8a).
+    pub(crate) fn roots(&self) -> Result<Vec<RootEntry>> {
+        let mut seen: BTreeMap<(Option<&str>, Option<&str>), Vec<usize>> = BTreeMap::new();
+        let mut roots = Vec::with_capacity(self.listed.len());
+        for (position, Listed { child, names }) in self.listed.iter().enumerate() {
+            let key = (names.reference.as_deref(), names.containerd.as_deref());
+            let same = seen.entry(key).or_default();
+            let mut repeated = false;
+            for &other in same.iter() {
+                let found = &self.listed[other].child;
+                if found.digest == child.digest {
+                    repeated = true;
+                } else if key != (None, None)
+                    && (found.platform.is_none()
+                        || child.platform.is_none()
+                        || found.platform == child.platform)
+                {
+                    let message = format!(
+                        "two images have the name {}: #{other} {} and #{position} {}",
+                        names.show(),
+                        found.digest,
+                        child.digest
+                    );
+                    let error = Error::new(Code::Ambiguous, message);
+                    return Err(error.at(format!("file {INDEX_FILE}")));
+                }
+            }
+            if repeated {
+                continue;
+            }
+            same.push(position);
+            roots.push(RootEntry {
+                position,
+                name: names.name.clone(),
+                texts: names.texts(),
+                child: Some(child.clone()),
+            });
+        }
+        Ok(roots)
+    }
+
+    /// Puts descriptors in: one whose name is there takes that place, others go to the end.
+    /// Everything else stays as it is. Returns whether anything changed.
+    pub(crate) fn merge(&mut self, published: &[Listed]) -> bool {
+        let mut changed = false;
+        for new in published {
+            let named = new.names.reference.is_some() || new.names.containerd.is_some();
+            let is_same = |old: &Listed| {
+                if named {
+                    old.names.same(&new.names)
+                } else {
+                    let unnamed = old.names.reference.is_none() && old.names.containerd.is_none();
+                    unnamed && old.child.digest == new.child.digest
+                }
+            };
+            let Some(first) = self.listed.iter().position(is_same) else {
+                self.listed.push(new.clone());
+                changed = true;
+                continue;
+            };
+            let old = &mut self.listed[first];
+            let texts = |names: &Names| (names.reference.clone(), names.containerd.clone());
+            if old.child.digest != new.child.digest || texts(&old.names) != texts(&new.names) {
+                *old = new.clone();
+                changed = true;
+            }
+            let mut position = 0;
+            let before = self.listed.len();
+            self.listed.retain(|old| {
+                position += 1;
+                position - 1 <= first || !is_same(old)
+            });
+            changed |= self.listed.len() != before;
+        }
+        changed
+    }
+
+    /// Returns the bytes of `index.json`.
+    pub(crate) fn render(&self) -> Vec<u8> {
+        let mut out = b"{".to_vec();
+        for (i, (key, text)) in self.properties.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.extend(canonical(&Value::from(key.as_str())));
+            out.push(b':');
+            if key != "manifests" {
+                out.extend(text.as_bytes());
+                continue;
+            }
+            let texts: Vec<&str> = self.listed.iter().map(|one| &*one.child.raw).collect();
+            out.push(b'[');
+            out.extend(texts.join(",").as_bytes());
+            out.push(b']');
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+/// Makes the descriptor of a publication: the root's own, with the names in its annotations.
+/// Properties of the source's descriptor that are not known here survive.
+///
+/// # Errors
+/// [`Code::BadJson`] if the root's own text is malformed.
+pub(crate) fn describe(
+    publication: &Publication,
+    names: &Names,
+    limits: &Limits,
+) -> Result<Listed> {
+    let root = &publication.root;
+    let mut object = Map::new();
+    if !root.raw.is_empty() {
+        let what = format!("descriptor of {}", root.digest);
+        if let Value::Object(own) = imgconv_wire::parse(root.raw.as_bytes(), limits, &what)?
+            && own.get("digest").and_then(Value::as_str) == Some(&*root.digest.to_string())
+        {
+            object = own;
+        }
+    }
+    object.insert("mediaType".into(), Value::from(&*root.kind));
+    object.insert("digest".into(), Value::from(root.digest.to_string()));
+    object.insert("size".into(), Value::from(root.size));
+    let mut annotations = root.annotations.clone();
+    for (key, text) in [
+        (REF_NAME, &names.reference),
+        (CONTAINERD_NAME, &names.containerd),
+    ] {
+        match text {
+            Some(text) => annotations.insert(key.to_owned(), text.clone()),
+            None => annotations.remove(key),
+        };
+    }
+    if annotations.is_empty() {
+        object.shift_remove("annotations");
+    } else {
+        let map: Map<String, Value> = annotations
+            .iter()
+            .map(|(key, text)| (key.clone(), Value::from(&**text)))
+            .collect();
+        object.insert("annotations".into(), Value::Object(map));
+    }
+    match &root.platform {
+        Some(platform) if !platform.os.is_empty() && !platform.architecture.is_empty() => {
+            // Cloned, because taking it out would move it to another place.
+            let mut map = match object.get("platform") {
+                Some(Value::Object(own)) => own.clone(),
+                _ => Map::new(),
+            };
+            map.insert("architecture".into(), Value::from(&*platform.architecture));
+            map.insert("os".into(), Value::from(&*platform.os));
+            match &platform.variant {
+                Some(variant) => map.insert("variant".into(), Value::from(&**variant)),
+                None => map.shift_remove("variant"),
+            };
+            object.insert("platform".into(), Value::Object(map));
+        }
+        _ => {
+            object.shift_remove("platform");
+        }
+    }
+    let raw = String::from_utf8_lossy(&canonical(&Value::Object(object))).into_owned();
+    Ok(Listed {
+        child: Child {
+            annotations,
+            raw,
+            ..root.clone()
+        },
+        names: names.clone(),
+    })
+}
+
+/// Refuses parts of a platform that would be taken for a path (robustness A3).
+fn check_platform(child: &Child) -> Result<()> {
+    let Some(platform) = &child.platform else {
+        return Ok(());
+    };
+    let token = |part: &str| {
+        part.len() <= 200
+            && !part.starts_with('.')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    let variant = platform.variant.as_deref().unwrap_or_default();
+    for part in [&*platform.os, &*platform.architecture, variant] {
+        if !token(part) {
+            let message = format!(
+                "{} is not a word of letters, digits, `.`, `_`, `-`",
+                quote(part)
+            );
+            return Err(Error::new(Code::BadName, message));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the text by which a publication is found again: its name, or its digest.
+pub(crate) fn address(names: &Names, digest: &Digest) -> String {
+    match names.reference.as_ref().or(names.containerd.as_ref()) {
+        Some(text) => text.clone(),
+        None => format!("@{digest}"),
+    }
+}
+
+/// The properties of an object with their texts, in their order.
+struct Properties(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Properties;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+                let mut found = Vec::new();
+                while let Some((key, text)) = map.next_entry::<String, &'de RawValue>()? {
+                    found.push((key, text.get().to_owned()));
+                }
+                Ok(Properties(found))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}

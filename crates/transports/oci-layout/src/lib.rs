@@ -1,0 +1,139 @@
+//! OCI image layouts (image-spec, image-layout.md): a directory, or a tar of one.
+//!
+//! The transport owns `oci-layout`, `index.json` and the names in it, and finds blobs by their
+//! digests. The documents behind the names belong to formats. Both forms are read by the same
+//! code, so a directory and its tar never differ.
+
+mod archive;
+mod directory;
+mod files;
+mod index;
+mod naming;
+mod pack;
+mod read;
+mod stage;
+mod write;
+
+use std::{path::Path, sync::Arc};
+
+use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+
+use crate::{
+    archive::Archive,
+    directory::Directory,
+    files::{BLOBS, INDEX_FILE, LAYOUT_FILE},
+    read::LayoutBundle,
+};
+pub use crate::{naming::RefName, pack::ArchiveSink, write::LayoutSink};
+
+/// The transport of layout directories, as the catalog lists it.
+pub static OCI_LAYOUT: OciLayout = OciLayout;
+
+/// The transport of layout archives, as the catalog lists it.
+pub static OCI_ARCHIVE: OciArchive = OciArchive;
+
+/// A layout in a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct OciLayout;
+
+impl Transport for OciLayout {
+    fn scheme(&self) -> &'static str {
+        "oci"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "oci:PATH[:REF]"
+    }
+
+    fn about(&self) -> &'static str {
+        "a directory that is an OCI image layout"
+    }
+
+    /// Says whether a directory has the marker file, or looks as if it had lost it.
+    fn recognise(&self, path: &Path) -> bool {
+        let is_there = |name: &str| path.join(name).symlink_metadata().is_ok();
+        path.is_dir() && (is_there(LAYOUT_FILE) || (is_there(INDEX_FILE) && is_there(BLOBS)))
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        let directory = Directory::open(Path::new(rest), env.follow_blob_links)?;
+        let locator = format!("oci:{rest}");
+        Ok(Box::new(LayoutBundle::new(
+            locator,
+            Arc::new(directory),
+            env,
+        )?))
+    }
+
+    /// Opens a destination: a path where nothing is, an empty directory, or a layout, which keeps
+    /// what it holds.
+    fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
+        create_with(rest, env, RefName::default())
+    }
+}
+
+/// A layout in a tar, which may be compressed.
+#[derive(Clone, Copy, Debug)]
+pub struct OciArchive;
+
+impl Transport for OciArchive {
+    fn scheme(&self) -> &'static str {
+        "oci-archive"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "oci-archive:PATH[:REF]"
+    }
+
+    fn about(&self) -> &'static str {
+        "a tar of an OCI image layout, plain or compressed; `-` is standard input or output"
+    }
+
+    /// Says whether the first members of a tar, which may be compressed, belong to a layout.
+    fn recognise(&self, path: &Path) -> bool {
+        archive::recognise(path)
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        let locator = format!("oci-archive:{rest}");
+        let archive = match rest {
+            "-" => Archive::from_reader(Box::new(std::io::stdin()), env),
+            path => Archive::open(Path::new(path), env),
+        };
+        let archive = archive.map_err(|error| error.at(locator.clone()))?;
+        Ok(Box::new(LayoutBundle::new(
+            locator,
+            Arc::new(archive),
+            env,
+        )?))
+    }
+
+    /// Opens a destination: a file, replaced if it exists, or `-` for standard output.
+    fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
+        create_archive_with(rest, env, RefName::default())
+    }
+}
+
+/// Opens a layout directory for writing, with a choice of what `ref.name` holds.
+///
+/// # Errors
+/// See [`LayoutSink::create`].
+pub fn create_with(rest: &str, env: &Env, ref_name: RefName) -> Result<Box<dyn BundleSink>> {
+    Ok(Box::new(
+        LayoutSink::create(rest, env)?.with_ref_name(ref_name),
+    ))
+}
+
+/// Opens a layout archive for writing, with a choice of what `ref.name` holds.
+///
+/// # Errors
+/// See [`ArchiveSink::create`].
+pub fn create_archive_with(
+    rest: &str,
+    env: &Env,
+    ref_name: RefName,
+) -> Result<Box<dyn BundleSink>> {
+    Ok(Box::new(
+        ArchiveSink::create(rest, env)?.with_ref_name(ref_name),
+    ))
+}

@@ -1,0 +1,140 @@
+//! Reading a layout, whatever holds its files.
+//!
+//! It finds bytes by digest and verifies them; what the documents mean is for formats.
+
+use std::sync::Arc;
+
+use imgconv_model::{
+    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root,
+    RootEntry,
+};
+use imgconv_stream::{Verified, read_to_limit};
+
+use crate::{
+    files::Files,
+    index::{Index, check_layout},
+};
+
+/// A layout that is read.
+#[derive(Debug)]
+pub(crate) struct LayoutBundle {
+    locator: String,
+    files: Arc<dyn Files>,
+    index: Index,
+    limits: Limits,
+}
+
+impl LayoutBundle {
+    /// Reads the marker and the index; blobs are not looked at.
+    pub(crate) fn new(locator: String, files: Arc<dyn Files>, env: &Env) -> Result<Self> {
+        let index = check_layout(&*files, &env.limits)
+            .and_then(|()| Index::read(&*files, &env.limits))
+            .map_err(|error| error.at(locator.clone()))?;
+        Ok(Self {
+            locator,
+            files,
+            index,
+            limits: env.limits,
+        })
+    }
+
+    fn open(&self, facts: &Facts) -> Result<Stored> {
+        let Some(digest) = facts.digest else {
+            let message = "a blob of a layout is found by its digest, and none is known";
+            return Err(Error::new(Code::Missing, message).at(self.locator.clone()));
+        };
+        let stored = Stored {
+            locator: self.locator.clone(),
+            files: Arc::clone(&self.files),
+            digest,
+            facts: facts.clone(),
+        };
+        // That it is there is known now; what it holds is known when it was read.
+        stored.raw()?;
+        Ok(stored)
+    }
+}
+
+impl Bundle for LayoutBundle {
+    fn locator(&self) -> String {
+        self.locator.clone()
+    }
+
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        self.index
+            .roots()
+            .map_err(|error| error.at(self.locator.clone()))
+    }
+
+    fn root(&self, entry: &RootEntry) -> Result<Root> {
+        let Some(child) = &entry.child else {
+            let message = format!("entry #{} has no descriptor", entry.position);
+            return Err(Error::new(Code::Missing, message).at(self.locator.clone()));
+        };
+        let limit = ("manifest", self.limits.manifest);
+        self.document(&child.kind, &child.facts(), limit)
+            .map(Root::Document)
+    }
+
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
+        if let (Some(size), Some(digest)) = (facts.size, facts.digest)
+            && size > limit.1
+        {
+            let what = format!("document {digest} of {size} bytes");
+            return Err(Limits::exceeded(limit.0, limit.1, what).at(self.locator.clone()));
+        }
+        let stored = self.open(facts)?;
+        let what = format!("document {}", stored.digest);
+        let bytes = read_to_limit(stored.open()?, limit, &what)
+            .map_err(|error| error.at(self.locator.clone()))?;
+        Ok(Document {
+            kind: kind.to_owned(),
+            bytes: bytes.into(),
+        })
+    }
+
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        let stored = self.open(facts)?;
+        Ok(Blob {
+            facts: facts.clone(),
+            bytes: Arc::new(stored),
+        })
+    }
+
+    /// Files whose names are no digests are not listed: a layout may hold anything else.
+    fn stored(&self) -> Result<Option<Vec<Digest>>> {
+        let listed = self.files.blobs();
+        listed
+            .map(Some)
+            .map_err(|error| error.at(self.locator.clone()))
+    }
+}
+
+/// A blob where it is stored.
+#[derive(Debug)]
+struct Stored {
+    locator: String,
+    files: Arc<dyn Files>,
+    digest: Digest,
+    facts: Facts,
+}
+
+impl Stored {
+    fn raw(&self) -> Result<Reader> {
+        match self.files.blob(&self.digest) {
+            Ok(Some((reader, _))) => Ok(reader),
+            Ok(None) => {
+                let message = format!("blob {} is not in the layout", self.digest);
+                Err(Error::new(Code::Missing, message).at(self.locator.clone()))
+            }
+            Err(error) => Err(error.at(self.locator.clone())),
+        }
+    }
+}
+
+impl Open for Stored {
+    fn open(&self) -> Result<Reader> {
+        let what = format!("blob {} of {}", self.digest, self.locator);
+        Ok(Box::new(Verified::new(self.raw()?, &self.facts, what)))
+    }
+}

@@ -1,0 +1,259 @@
+//! Blobs that are written but not yet visible: a private directory beside their destination.
+//!
+//! The directory has mode 0700 and a random name, and is removed with everything in it when it is
+//! dropped. Files in it are made with mode 0644 less the umask, which they keep when they move.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use imgconv_model::{BlobWriter, Code, Digest, Error, Result, quote};
+use rustix::{
+    fs::{AtFlags, Mode, OFlags},
+    io::Errno,
+};
+use tempfile::TempDir;
+
+use crate::directory::step;
+
+/// The prefix of everything temporary inside a layout.
+pub(crate) const PREFIX: &str = ".imgconv-";
+const BUFFER: usize = 1 << 20;
+
+/// A private directory with complete blobs.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    directory: TempDir,
+    descriptor: OwnedFd,
+    /// Whether a blob is flushed to the disk as soon as it is complete.
+    durable: bool,
+    next: AtomicU64,
+    blobs: Mutex<BTreeMap<Digest, Staged>>,
+}
+
+/// A complete blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Staged {
+    /// Its path below the stage.
+    pub(crate) path: String,
+    /// Its bytes.
+    pub(crate) size: u64,
+}
+
+impl Stage {
+    /// Makes a private directory in another one.
+    pub(crate) fn new(parent: &Path, prefix: &str, durable: bool) -> Result<Arc<Self>> {
+        let shown = quote(parent.as_os_str().as_encoded_bytes());
+        let failed = |error| Error::io(error, format!("temporary directory in {shown}"));
+        let directory = tempfile::Builder::new()
+            .prefix(prefix)
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir_in(parent)
+            .map_err(failed)?;
+        // The umask may have taken away even the owner's rights.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let descriptor = rustix::fs::open(directory.path(), flags, Mode::empty())
+            .map_err(|error| failed(error.into()))?;
+        Ok(Arc::new(Self {
+            directory,
+            descriptor,
+            durable,
+            next: AtomicU64::new(0),
+            blobs: Mutex::default(),
+        }))
+    }
+
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
+        &self.descriptor
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Says whether a blob is complete here.
+    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
+        self.blobs()
+            .get(digest)
+            .is_some_and(|staged| staged.size == size)
+    }
+
+    /// Returns every complete blob, in order.
+    pub(crate) fn list(&self) -> Vec<(Digest, Staged)> {
+        let blobs = self.blobs();
+        blobs.iter().map(|(d, s)| (*d, s.clone())).collect()
+    }
+
+    /// Notes that a blob was moved, to a path below the stage.
+    pub(crate) fn moved(&self, digest: &Digest, path: String) {
+        if let Some(staged) = self.blobs().get_mut(digest) {
+            staged.path = path;
+        }
+    }
+
+    fn blobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Staged>> {
+        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes an empty file; also returns its path below the stage.
+    pub(crate) fn file(&self) -> Result<(File, String)> {
+        let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = || self.show(&name);
+        let mode = Mode::from_raw_mode(0o644);
+        let descriptor = rustix::fs::openat(&self.descriptor, &*name, flags, mode)
+            .map_err(|error| Error::io(error.into(), place()))?;
+        let file = File::from(descriptor);
+        let mode = file.metadata().map_err(|e| Error::io(e, place()))?.mode() & 0o777;
+        if mode & 0o600 != 0o600 {
+            // A umask may take away even the owner's right to read it back.
+            file.set_permissions(fs::Permissions::from_mode(mode | 0o600))
+                .map_err(|e| Error::io(e, place()))?;
+        }
+        Ok((file, name))
+    }
+
+    /// Writes a whole small file durably; returns its path below the stage.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<String> {
+        let (mut file, name) = self.file()?;
+        file.write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| Error::io(error, self.show(&name)))?;
+        Ok(name)
+    }
+
+    /// Opens a file for reading.
+    pub(crate) fn open(&self, path: &str) -> Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.descriptor, path, flags, Mode::empty());
+        opened
+            .map(File::from)
+            .map_err(|error| Error::io(error.into(), self.show(path)))
+    }
+
+    /// Removes a file; that it can't be removed shows when the stage is.
+    pub(crate) fn remove(&self, path: &str) {
+        let _ = rustix::fs::unlinkat(&self.descriptor, path, AtFlags::empty());
+    }
+
+    fn show(&self, name: &str) -> String {
+        quote(self.path().join(name).as_os_str().as_encoded_bytes())
+    }
+
+    /// Starts a blob.
+    pub(crate) fn writer(self: &Arc<Self>) -> Result<Box<dyn BlobWriter>> {
+        let (file, name) = self.file()?;
+        Ok(Box::new(StageWriter {
+            stage: Arc::clone(self),
+            file: BufWriter::with_capacity(BUFFER, file),
+            name,
+            count: 0,
+            complete: false,
+        }))
+    }
+}
+
+/// Makes a directory if there is none, and opens it without following links.
+///
+/// Its mode is 0755 less the umask, but its owner can always use it.
+pub(crate) fn make_directory(parent: impl AsFd, name: &str, shown: &str) -> Result<OwnedFd> {
+    let failed = |error: Errno| Error::io(error.into(), format!("directory {shown}"));
+    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => {
+            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+            let mode = Mode::from_raw_mode(stat.map_err(failed)?.st_mode);
+            if !mode.contains(Mode::RWXU) {
+                rustix::fs::chmodat(&parent, name, mode | Mode::RWXU, AtFlags::empty())
+                    .map_err(failed)?;
+            }
+        }
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    step(&parent, name, true, false, shown)?.ok_or_else(|| failed(Errno::NOENT))
+}
+
+/// A blob that is being written.
+#[derive(Debug)]
+struct StageWriter {
+    stage: Arc<Stage>,
+    file: BufWriter<File>,
+    name: String,
+    count: u64,
+    complete: bool,
+}
+
+impl StageWriter {
+    /// Names the file in an error; an interrupted call stays one that is tried again.
+    fn place(&self, error: io::Error) -> io::Error {
+        if error.kind() == io::ErrorKind::Interrupted {
+            return error;
+        }
+        Error::io(error, self.stage.show(&self.name)).into()
+    }
+}
+
+impl Write for StageWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes).map_err(|e| self.place(e))?;
+        self.count += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush().map_err(|e| self.place(e))
+    }
+}
+
+impl BlobWriter for StageWriter {
+    fn finish(mut self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
+        self.flush().map_err(Error::from_io)?;
+        if self.count != size {
+            let what = format!("size of blob {digest} as it was written");
+            return Err(Error::mismatch(what, size, self.count));
+        }
+        if self.stage.durable {
+            // Before it gets its name, and while other blobs are still being made. An error that
+            // the kernel held back until now shows here.
+            let synced = self.file.get_ref().sync_all();
+            synced.map_err(|e| Error::from_io(self.place(e)))?;
+        }
+        let mut blobs = self.stage.blobs();
+        if let std::collections::btree_map::Entry::Vacant(entry) = blobs.entry(*digest) {
+            entry.insert(Staged {
+                path: self.name.clone(),
+                size,
+            });
+            drop(blobs);
+            self.complete = true;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StageWriter {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.stage.remove(&self.name);
+        }
+    }
+}
+
+/// Makes the error of a blob that nobody wrote.
+pub(crate) fn never_written(digest: &Digest) -> Error {
+    let message = format!("blob {digest} was never written, so nothing may refer to it");
+    Error::new(Code::Missing, message)
+}

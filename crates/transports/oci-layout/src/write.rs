@@ -1,0 +1,409 @@
+//! Writing a layout directory: a new one that appears at once, or one more image in an old one.
+//!
+//! A new layout is built in a private directory beside its place and renamed. In a layout that
+//! exists, blobs get their names first and `index.json` is replaced last, under a lock on the
+//! layout's directory, from what it says at that moment: several programs of this kind can add
+//! to one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    io::{self, Read},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use imgconv_model::{
+    BlobWriter, BundleSink, Code, Digest, Env, Error, Facts, FormatId, Publication, Report, Result,
+    quote,
+};
+use imgconv_stream::Verified;
+use rustix::{
+    fs::{Dir, Mode, OFlags, RenameFlags},
+    io::Errno,
+};
+
+use crate::{
+    directory::Directory,
+    files::{BLOBS, Files, INDEX_FILE, LAYOUT_FILE},
+    index::{Index, LAYOUT, Listed, address, check_layout, describe},
+    naming::{Names, RefName},
+    stage::{PREFIX, Stage, make_directory, never_written},
+};
+
+/// A layout directory that is written.
+#[derive(Debug)]
+pub struct LayoutSink {
+    path: PathBuf,
+    locator: String,
+    /// The directory, if it exists.
+    existing: Option<Directory>,
+    stage: Arc<Stage>,
+    ref_name: RefName,
+    env: Env,
+    /// Whether a blob that was there before is what its name says.
+    verdicts: Mutex<BTreeMap<(Digest, u64), bool>>,
+}
+
+impl LayoutSink {
+    /// Opens a destination: a path where nothing is, an empty directory, or a layout.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] if something else is there, [`Code::Io`] if it can't be written, and the
+    /// errors of reading a layout if that is damaged.
+    pub fn create(path: &str, env: &Env) -> Result<Self> {
+        if path.is_empty() || path == "-" {
+            let message = "an OCI layout is a directory, and needs a path";
+            return Err(Error::new(Code::Usage, message).hint("`oci-archive:-` writes to a pipe"));
+        }
+        let locator = format!("oci:{path}");
+        let shown = quote(path);
+        let destination = PathBuf::from(path);
+        let (existing, stage) = match fs::metadata(&destination) {
+            Ok(metadata) if metadata.is_dir() => {
+                let directory = Directory::open(&destination, false)?;
+                load(&directory, env).map_err(|error| error.at(locator.clone()))?;
+                let stage = Stage::new(&destination, PREFIX, true)?;
+                (Some(directory), stage)
+            }
+            Ok(_) => {
+                let message = "an OCI layout is a directory, and something else is there";
+                return Err(Error::new(Code::Denied, message)
+                    .hint("`oci-archive:` writes one file")
+                    .at(shown));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::symlink_metadata(&destination).is_ok() {
+                    let message = "a symbolic link that leads nowhere is there";
+                    return Err(Error::new(Code::Denied, message).at(shown));
+                }
+                let name = destination.file_name().unwrap_or_default();
+                let prefix = format!(".{}.partial-", name.to_string_lossy());
+                // The name may be as long as a name can be.
+                let prefix = if prefix.len() > 200 { PREFIX } else { &prefix };
+                (None, Stage::new(&parent(&destination), prefix, true)?)
+            }
+            Err(error) => return Err(Error::io(error, shown)),
+        };
+        Ok(Self {
+            path: destination,
+            locator,
+            existing,
+            stage,
+            ref_name: RefName::default(),
+            env: env.clone(),
+            verdicts: Mutex::default(),
+        })
+    }
+
+    /// Sets what `org.opencontainers.image.ref.name` holds where the user gave no reference.
+    #[must_use]
+    pub fn with_ref_name(mut self, ref_name: RefName) -> Self {
+        self.ref_name = ref_name;
+        self
+    }
+
+    /// Moves the whole new layout to its place; false if something is there by now.
+    fn rename_new(&self) -> Result<bool> {
+        let name = self
+            .path
+            .file_name()
+            .ok_or_else(|| Error::new(Code::Usage, "the path of the layout has no last part"))?;
+        let shown = || quote(self.path.as_os_str().as_encoded_bytes());
+        let above = open_directory(&parent(&self.path))?;
+        let from = self.stage.descriptor();
+        let mut renamed =
+            rustix::fs::renameat_with(from, NEW, &above, name, RenameFlags::NOREPLACE);
+        if matches!(renamed, Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)) {
+            // This file system can't be asked not to replace; it replaces empty directories only.
+            renamed = rustix::fs::renameat(from, NEW, &above, name);
+        }
+        match renamed {
+            Ok(()) => {
+                rustix::fs::fsync(&above).map_err(|error| Error::io(error.into(), shown()))?;
+                Ok(true)
+            }
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
+            Err(error) => Err(Error::io(error.into(), shown())),
+        }
+    }
+}
+
+/// The name of a new layout while it is in the stage.
+const NEW: &str = "layout";
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| Error::io(error.into(), quote(path.as_os_str().as_encoded_bytes())))
+}
+
+/// Reads the index of a layout; `None` if the directory is empty, or what a run left behind that
+/// was killed while it made a layout there.
+fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
+    let has = |name: &str| directory.open(&[name]).map(|found| found.is_some());
+    if !has(LAYOUT_FILE)? && !has(INDEX_FILE)? {
+        let failed = |error: Errno| Error::io(error.into(), "directory");
+        for entry in Dir::read_from(directory.descriptor()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            // `blobs` is what a run that was killed leaves behind first.
+            let ours = name.starts_with(PREFIX.as_bytes()) || name == BLOBS.as_bytes();
+            if name != b"." && name != b".." && !ours {
+                let message = format!(
+                    "the directory is no OCI layout and not empty: it holds {}",
+                    quote(name)
+                );
+                return Err(Error::new(Code::Denied, message)
+                    .hint("name a directory that is empty or does not exist"));
+            }
+        }
+        return Ok(None);
+    }
+    check_layout(directory, &env.limits)?;
+    if !has(INDEX_FILE)? {
+        return Ok(None);
+    }
+    let index = Index::read(directory, &env.limits)?;
+    // Links in place of directories are found before anything is written.
+    directory.blobs()?;
+    Ok(Some(index))
+}
+
+/// Reads a blob of a layout and says whether it is what its name says.
+fn is_intact(directory: &Directory, digest: &Digest, size: u64) -> Result<bool> {
+    let reader = match directory.blob(digest) {
+        Ok(Some((reader, found))) if found == size => reader,
+        Ok(_) => return Ok(false),
+        // A link, or no file: it will be replaced.
+        Err(error) if error.code() == Code::Escape => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let facts = Facts {
+        digest: Some(*digest),
+        size: Some(size),
+    };
+    let mut reader = Verified::new(reader, &facts, format!("blob {digest}"));
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let error = Error::from_io(error);
+                return match error.code() {
+                    Code::Mismatch => Ok(false),
+                    _ => Err(error),
+                };
+            }
+        }
+    }
+}
+
+/// The commit, on whichever directory it happens.
+struct Commit<'a> {
+    stage: &'a Stage,
+    env: &'a Env,
+    listed: &'a [Listed],
+    /// Checks a blob that was not written in this run.
+    present: &'a dyn Fn(&Directory, &Digest, u64) -> Result<bool>,
+}
+
+impl Commit<'_> {
+    /// Puts blobs and descriptors into a layout, or makes one of an empty directory. `moved` is
+    /// the path of that directory below the stage, if it is there.
+    fn apply(&self, directory: &Directory, moved: Option<&str>) -> Result<()> {
+        let found = load(directory, self.env)?;
+        for one in self.listed {
+            let (digest, size) = (&one.child.digest, one.child.size);
+            if !self.stage.has(digest, size) && !(self.present)(directory, digest, size)? {
+                return Err(never_written(digest));
+            }
+        }
+        let is_new = found.is_none();
+        let mut index = found.unwrap_or_else(Index::new);
+        let changed = index.merge(self.listed);
+        let bytes = index.render();
+        let limit = self.env.limits.root_index;
+        if bytes.len() as u64 > limit {
+            let what = format!("file {INDEX_FILE} of {} bytes", bytes.len());
+            return Err(imgconv_model::Limits::exceeded("root_index", limit, what));
+        }
+        self.env.check_cancelled()?;
+        self.place_blobs(directory, moved)?;
+        let target = directory.descriptor();
+        let replace = |name: &str, bytes: &[u8]| -> Result<()> {
+            let staged = self.stage.write(bytes)?;
+            rustix::fs::renameat(self.stage.descriptor(), &*staged, target, name)
+                .map_err(|error| Error::io(error.into(), format!("file {name}")))
+        };
+        if is_new {
+            replace(LAYOUT_FILE, LAYOUT.as_bytes())?;
+        }
+        if is_new || changed {
+            replace(INDEX_FILE, &bytes)?;
+        }
+        sync(target, "layout directory")
+    }
+
+    fn place_blobs(&self, directory: &Directory, moved: Option<&str>) -> Result<()> {
+        let blobs = make_directory(directory.descriptor(), BLOBS, BLOBS)?;
+        let mut algorithms: BTreeMap<&str, OwnedFd> = BTreeMap::new();
+        // Readers expect this one even if it is empty.
+        let usual = imgconv_model::Algorithm::Sha256.as_str();
+        let shown = |algorithm: &str| format!("{BLOBS}/{algorithm}");
+        algorithms.insert(usual, make_directory(&blobs, usual, &shown(usual))?);
+        for (digest, staged) in self.stage.list() {
+            let algorithm = digest.algorithm().as_str();
+            let target = match algorithms.entry(algorithm) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    entry.insert(make_directory(&blobs, algorithm, &shown(algorithm))?)
+                }
+            };
+            let hex = digest.hex();
+            rustix::fs::renameat(self.stage.descriptor(), &*staged.path, &*target, &*hex)
+                .map_err(|error| Error::io(error.into(), format!("blob {digest}")))?;
+            if let Some(below) = moved {
+                let path = format!("{below}/{BLOBS}/{algorithm}/{hex}");
+                self.stage.moved(&digest, path);
+            }
+        }
+        for (algorithm, target) in &algorithms {
+            sync(target, &shown(algorithm))?;
+        }
+        sync(&blobs, BLOBS)
+    }
+}
+
+fn sync(directory: &OwnedFd, shown: &str) -> Result<()> {
+    rustix::fs::fsync(directory).map_err(|error| Error::io(error.into(), shown))
+}
+
+/// Waits for the lock on a layout, which ends when the file is dropped.
+fn lock(directory: &Directory, env: &Env) -> Result<File> {
+    let failed = |error| Error::io(error, "lock of the layout");
+    // Opened anew: a lock belongs to what was opened, and a duplicate would keep it.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(directory.descriptor(), ".", flags, Mode::empty());
+    let file = File::from(opened.map_err(|error| failed(error.into()))?);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                env.check_cancelled()?;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+}
+
+/// Returns the descriptors that publications get, and where each will be found.
+pub(crate) fn list(
+    publications: &[Publication],
+    ref_name: RefName,
+    env: &Env,
+    locator: &str,
+) -> Result<(Vec<Listed>, Vec<String>)> {
+    let mut listed: Vec<Listed> = Vec::with_capacity(publications.len());
+    let mut places = Vec::with_capacity(publications.len());
+    for publication in publications {
+        let mut report = Report::default();
+        let names = Names::write(publication, ref_name, &mut report)?;
+        for loss in report.losses {
+            env.notes.lose(loss.field, loss.outcome, loss.why);
+        }
+        let digest = publication.root.digest;
+        let same = listed.iter().find(|other| other.names.same(&names));
+        if let Some(other) = same.filter(|other| other.child.digest != digest) {
+            let message = format!(
+                "two images would get the name {}: {} and {digest}",
+                names.show(),
+                other.child.digest
+            );
+            return Err(Error::new(Code::Ambiguous, message)
+                .hint("convert them one by one, each with `--name` or a reference"));
+        }
+        places.push(format!("{locator}:{}", address(&names, &digest)));
+        listed.push(describe(publication, &names, &env.limits)?);
+    }
+    Ok((listed, places))
+}
+
+impl BundleSink for LayoutSink {
+    fn locator(&self) -> String {
+        self.locator.clone()
+    }
+
+    fn accepts(&self) -> &'static [FormatId] {
+        &[FormatId("oci")]
+    }
+
+    /// A blob that was there before is read once and compared with its name; a damaged one counts
+    /// as absent, and is replaced when it is written (robustness D5).
+    fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
+        if self.stage.has(digest, size) {
+            return Ok(true);
+        }
+        let Some(directory) = &self.existing else {
+            return Ok(false);
+        };
+        let verdicts = || self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(verdict) = verdicts().get(&(*digest, size)) {
+            return Ok(*verdict);
+        }
+        let verdict =
+            is_intact(directory, digest, size).map_err(|error| error.at(self.locator.clone()))?;
+        verdicts().insert((*digest, size), verdict);
+        Ok(verdict)
+    }
+
+    fn writer(&self) -> Result<Box<dyn BlobWriter>> {
+        self.stage.writer()
+    }
+
+    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+        let at = |error: Error| error.at(self.locator.clone());
+        let (listed, places) =
+            list(publications, self.ref_name, &self.env, &self.locator).map_err(at)?;
+        let present = |directory: &Directory, digest: &Digest, size| {
+            let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+            match verdicts.get(&(*digest, size)) {
+                Some(verdict) => Ok(*verdict),
+                None => is_intact(directory, digest, size),
+            }
+        };
+        let commit = Commit {
+            stage: &self.stage,
+            env: &self.env,
+            listed: &listed,
+            present: &present,
+        };
+        if let Some(directory) = &self.existing {
+            let _lock = lock(directory, &self.env).map_err(at)?;
+            commit.apply(directory, None).map_err(at)?;
+            return Ok(places);
+        }
+        let new = make_directory(self.stage.descriptor(), NEW, NEW).map_err(at)?;
+        let new = Directory::new(new, false);
+        commit.apply(&new, Some(NEW)).map_err(at)?;
+        if !self.rename_new().map_err(at)? {
+            // Another program made a layout here meanwhile: add to that one.
+            let directory = Directory::open(&self.path, false)?;
+            let _lock = lock(&directory, &self.env).map_err(at)?;
+            commit.apply(&directory, None).map_err(at)?;
+        }
+        Ok(places)
+    }
+}

@@ -1,0 +1,12 @@
+//! The transport over its public face, one test for each case of robustness.md that it owns.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic in a test is its failure report"
+)]
+
+mod archive;
+mod fixture;
+mod index;
+mod read;
+mod write;

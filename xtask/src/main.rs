@@ -1,0 +1,61 @@
+//! The project's own tasks: `cargo xtask TASK`.
+//!
+//! One file per task, and a `match`. Nothing here is part of the program that users get.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a task talks to the terminal"
+)]
+
+mod bench;
+mod ci;
+mod corpus;
+mod docs;
+mod oracle;
+mod process;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask TASK
+
+  ci                         all checks that need no other program: fmt, clippy, tidy, docs, tests
+  tidy                       the rules that the compiler does not know
+  corpus run [CASE]          run the cases of testdata/corpus
+  corpus build NAME DIR      write a recipe of testdata/images as NAME.aci and as a layout
+  corpus bless [CASE] [--yes]
+                             show (--yes: write) what the golden files would become
+  docs [--check]             write (--check: compare) the generated documents
+  oracle [GROUP] [--require-all] [--keep]
+                             let tools that no one here wrote judge our output
+  bench [aci-to-oci] [--json] [--size MB] [--rounds N]
+                             time, memory and bytes beside the same work by hand
+
+corpus, oracle and bench take `--program PATH` instead of building the program.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["ci"] => ci::run(),
+        ["tidy"] => tidy::run(),
+        ["corpus", rest @ ..] => corpus::run(rest),
+        ["docs", rest @ ..] => docs::run(rest),
+        ["oracle", rest @ ..] => oracle::run(rest),
+        ["bench", rest @ ..] => bench::run(rest),
+        ["measure", rest @ ..] => bench::measure(rest),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A Docker engine of our own: started in the work folder, without network, ended by its id.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Oracle;
+use crate::process::Result;
+
+/// A running engine.
+#[derive(Debug)]
+pub(super) struct Engine {
+    child: Child,
+    socket: PathBuf,
+    data: PathBuf,
+    /// The socket of the containerd that the engine started.
+    pub(super) containerd: PathBuf,
+}
+
+impl Engine {
+    /// Starts the engine if it and root are there.
+    pub(super) fn start(oracle: &mut Oracle) -> Option<Self> {
+        let used = super::from_aci::GROUPS
+            .iter()
+            .any(|group| oracle.wants(group));
+        let mut engine = None;
+        if used {
+            oracle.check(
+                "docker: the engine starts",
+                &["dockerd", "docker", "root"],
+                |oracle| {
+                    engine = Some(Self::spawn(oracle)?);
+                    Ok(())
+                },
+            );
+        }
+        engine
+    }
+
+    fn spawn(oracle: &Oracle) -> Result<Self> {
+        let at = |name: &str| oracle.path(&format!("engine/{name}"));
+        let socket = at("docker.sock");
+        let log = File::create(at("log")).map_err(|e| e.to_string())?;
+        let mut command = Command::new("dockerd");
+        command
+            .args([
+                "--storage-driver",
+                "vfs",
+                "--bridge=none",
+                "--iptables=false",
+            ])
+            .args(["--ip-forward=false", "--ip-masq=false"])
+            .arg("--data-root")
+            .arg(at("data"))
+            .arg("--exec-root")
+            .arg(at("exec"))
+            .arg("--pidfile")
+            .arg(at("pid"))
+            .arg("-H")
+            .arg(format!("unix://{}", socket.display()))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(|e| e.to_string())?)
+            .stderr(log);
+        let child = command.spawn().map_err(|e| format!("dockerd: {e}"))?;
+        let mut engine = Self {
+            child,
+            socket,
+            data: at("data"),
+            containerd: at("exec/containerd/containerd.sock"),
+        };
+        for _ in 0..120 {
+            if engine.docker(oracle, &["version"]).is_ok() {
+                return Ok(engine);
+            }
+            let ended = engine.child.try_wait().map_err(|e| e.to_string())?;
+            if ended.is_some() {
+                break;
+            }
+            sleep(Duration::from_millis(500));
+        }
+        let log = std::fs::read_to_string(at("log")).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(20).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().collect();
+        Err(format!(
+            "dockerd does not answer; its log ends with:\n{}",
+            tail.join("\n")
+        ))
+    }
+
+    /// Runs the client against this engine.
+    pub(super) fn docker(&self, oracle: &Oracle, arguments: &[&str]) -> Result<String> {
+        let host = format!("unix://{}", self.socket.display());
+        oracle.peer("docker", &[&["-H", &host], arguments].concat())
+    }
+}
+
+impl Drop for Engine {
+    /// Asks the engine to end (it ends its containerd), and kills it if it has not after 20 seconds.
+    fn drop(&mut self) {
+        self.end();
+        // The engine mounts its data folder on itself where mounts are shared, and in a chroot
+        // leaves it so. Where it does not, this fails and that is fine.
+        let _ = Command::new("umount")
+            .arg(&self.data)
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+impl Engine {
+    fn end(&mut self) {
+        let id = i32::try_from(self.child.id()).map(Pid::from_raw);
+        if id.is_ok_and(|id| kill(id, Signal::SIGTERM).is_ok()) {
+            for _ in 0..100 {
+                if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    return;
+                }
+                sleep(Duration::from_millis(200));
+            }
+        }
+        // Nothing more can be done if these fail: the process is gone, or not ours.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_engine_has_ended() {
+        let child = Command::new("sleep").arg("100").spawn().unwrap();
+        let id = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let [socket, data, containerd] = ["/none/a", "/none/b", "/none/c"].map(PathBuf::from);
+        drop(Engine {
+            child,
+            socket,
+            data,
+            containerd,
+        });
+        assert!(kill(id, None).is_err(), "the process is still there");
+    }
+}

@@ -1,0 +1,179 @@
+//! Running other programs, and the places of this repository.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The result of a task: what is printed before it ends with failure.
+pub(crate) type Result<T = ()> = std::result::Result<T, String>;
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent()
+        .expect("xtask stands in the repository")
+        .to_path_buf()
+}
+
+/// Runs cargo in the repository, its output shown, and demands success.
+pub(crate) fn cargo(arguments: &[&str]) -> Result {
+    eprintln!("$ cargo {}", arguments.join(" "));
+    let status = cargo_command().args(arguments).current_dir(root()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo {}: {status}", arguments.join(" "))),
+        Err(error) => Err(format!("cargo: {error}")),
+    }
+}
+
+fn cargo_command() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs `cargo metadata` and returns its JSON.
+pub(crate) fn metadata() -> Result<serde_json::Value> {
+    let arguments = ["metadata", "--format-version", "1", "--locked"];
+    let mut command = cargo_command();
+    command
+        .args(arguments)
+        .current_dir(root())
+        .stderr(Stdio::inherit());
+    let output = command.output().map_err(|e| format!("cargo: {e}"))?;
+    serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))
+}
+
+/// Builds the program and returns its path.
+pub(crate) fn build_program(profile: Profile) -> Result<PathBuf> {
+    let (flags, folder): (&[&str], _) = match profile {
+        Profile::Dev => (&[], "debug"),
+        Profile::Release => (&["--release"], "release"),
+    };
+    cargo(
+        &[
+            &["build", "--quiet", "--locked", "-p", "imgconv-cli"],
+            flags,
+        ]
+        .concat(),
+    )?;
+    let metadata = metadata()?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .ok_or("cargo metadata names no target")?;
+    Ok(Path::new(target).join(folder).join("imgconv"))
+}
+
+/// The program that `--program PATH` names, or else a fresh build.
+pub(crate) fn program(arguments: &[&str], profile: Profile) -> Result<PathBuf> {
+    match value(arguments, "--program")? {
+        Some(path) => std::path::absolute(path).map_err(|e| e.to_string()),
+        None => build_program(profile),
+    }
+}
+
+/// The word after an option.
+pub(crate) fn value<'a>(arguments: &[&'a str], name: &str) -> Result<Option<&'a str>> {
+    match arguments.iter().position(|word| *word == name) {
+        None => Ok(None),
+        Some(at) => arguments
+            .get(at + 1)
+            .copied()
+            .map(Some)
+            .ok_or(format!("{name} needs a value")),
+    }
+}
+
+/// The words that are neither options nor, for the options in `with_value`, what follows them.
+pub(crate) fn operands<'a>(arguments: &[&'a str], with_value: &[&str]) -> Vec<&'a str> {
+    let mut out = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if with_value.contains(word) {
+            words.next();
+        } else if !word.starts_with("--") {
+            out.push(*word);
+        }
+    }
+    out
+}
+
+/// Which build of the program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Profile {
+    /// Quick to build.
+    Dev,
+    /// What users run.
+    Release,
+}
+
+/// Says whether a program is installed.
+pub(crate) fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Runs a command with its output caught, and demands success; the failure shows all of it.
+pub(crate) fn call(command: &mut Command) -> Result<String> {
+    let output = raw(command)?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(stdout);
+    }
+    Err(shown(command, &output))
+}
+
+/// Runs a command with its output caught.
+pub(crate) fn raw(command: &mut Command) -> Result<Output> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("{program}: {e}"))
+}
+
+/// A command, how it ended, and what it printed.
+pub(crate) fn shown(command: &Command, output: &Output) -> String {
+    let mut text = format!("$ {}", command.get_program().to_string_lossy());
+    for argument in command.get_args() {
+        text += &format!(" {}", argument.to_string_lossy());
+    }
+    text += &format!("\n{}", output.status);
+    for bytes in [&output.stdout, &output.stderr] {
+        let part = String::from_utf8_lossy(bytes);
+        let lines: Vec<&str> = part.trim().lines().collect();
+        for line in lines.iter().take(40) {
+            text += &format!("\n{line}");
+        }
+        if lines.len() > 40 {
+            text += &format!("\n… and {} lines more", lines.len() - 40);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_command_shows_itself_and_its_output() {
+        let error = call(Command::new("sh").args(["-c", "echo out; echo err >&2; exit 3"]));
+        let error = error.unwrap_err();
+        for part in ["$ sh -c", "exit status: 3", "out", "err"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn options_and_operands_are_told_apart() {
+        let words = ["--size", "5", "x", "--json", "--program", "p"];
+        assert_eq!(operands(&words, &["--size", "--program"]), ["x"]);
+        assert_eq!(value(&words, "--program").unwrap(), Some("p"));
+        assert_eq!(value(&words, "--rounds").unwrap(), None);
+        assert!(value(&["--size"], "--size").is_err());
+    }
+
+    #[test]
+    fn programs_are_looked_for_in_the_path() {
+        assert!(installed("sh"));
+        assert!(!installed("a-program-that-nobody-has"));
+    }
+}

@@ -1,0 +1,206 @@
+//! Which crate may depend on which: the architecture as a table, compared with `cargo metadata`.
+
+use serde_json::Value;
+
+/// Crate (a folder under `crates/`, or `xtask`; `*` for all in it) -> what it may depend on.
+const EDGES: &[(&str, &[&str])] = &[
+    ("core/model", &[]),
+    ("core/stream", &["core/model"]),
+    ("core/wire", &["core/model"]),
+    ("core/tar", &["core/model", "core/stream"]),
+    ("core/layer", &["core/model", "core/stream", "core/tar"]),
+    (
+        "core/unpack",
+        &["core/model", "core/stream", "core/tar", "core/layer"],
+    ),
+    (
+        "core/pipeline",
+        &["core/model", "core/stream", "core/tar", "core/layer"],
+    ),
+    (
+        "formats/*",
+        &[
+            "core/model",
+            "core/stream",
+            "core/tar",
+            "core/layer",
+            "core/wire",
+        ],
+    ),
+    (
+        "transports/*",
+        &["core/model", "core/stream", "core/tar", "core/wire"],
+    ),
+    ("app/imgconv", &["core/*", "formats/*", "transports/*"]),
+    ("app/cli", &["app/imgconv", "core/model"]),
+    (
+        "dev/testkit",
+        &["core/model", "core/stream", "core/tar", "core/layer"],
+    ),
+    ("xtask", &["app/imgconv", "core/model", "dev/testkit"]),
+];
+
+/// External packages that only one crate may use, with that crate.
+const ONLY: &[(&str, &str)] = &[
+    ("tar", "core/tar"),
+    ("clap", "app/cli"),
+    ("indicatif", "app/cli"),
+    ("nix", "xtask"),
+];
+
+/// Compares every dependency inside the workspace with the table.
+pub(super) fn check(metadata: &Value) -> Vec<String> {
+    let root = metadata["workspace_root"].as_str().unwrap_or_default();
+    let place = |path: &str| {
+        let path = path.strip_prefix(root).unwrap_or(path).trim_matches('/');
+        let path = path.strip_suffix("/Cargo.toml").unwrap_or(path);
+        path.strip_prefix("crates/").unwrap_or(path).to_owned()
+    };
+    let mut findings = Vec::new();
+    for package in list(&metadata["packages"]) {
+        if !package["source"].is_null() {
+            continue;
+        }
+        let from = place(package["manifest_path"].as_str().unwrap_or_default());
+        let Some((_, allowed)) = EDGES.iter().find(|(name, _)| fits(name, &from)) else {
+            findings.push(format!(
+                "{from}: the table of dependencies does not know this crate"
+            ));
+            continue;
+        };
+        for dependency in list(&package["dependencies"]) {
+            let dev = dependency["kind"].as_str() == Some("dev");
+            let name = dependency["name"].as_str().unwrap_or_default();
+            if let Some(path) = dependency["path"].as_str() {
+                let to = place(path);
+                let in_tests = dev && (to == "dev/testkit" || to.starts_with("core/"));
+                if !in_tests && !allowed.iter().any(|name| fits(name, &to)) {
+                    findings.push(format!("{from} must not depend on {to}"));
+                }
+            } else if !dev
+                && let Some((_, only)) = ONLY.iter().find(|(package, _)| *package == name)
+                && *only != from
+            {
+                findings.push(format!("{from}: only {only} may use the package `{name}`"));
+            }
+        }
+    }
+    findings
+}
+
+/// Compares the table in `crates/README.md` with the constant.
+pub(super) fn check_table(text: &str) -> Vec<String> {
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let wanted: Vec<String> = EDGES
+        .iter()
+        .map(|(name, allowed)| {
+            let allowed: Vec<String> = allowed.iter().map(|name| format!("`{name}`")).collect();
+            let allowed = match allowed.as_slice() {
+                [] => "nothing".to_owned(),
+                some => some.join(", "),
+            };
+            format!("| `{name}` | {allowed} |")
+        })
+        .collect();
+    let mut findings = Vec::new();
+    for row in &wanted {
+        if !rows.contains(&row.as_str()) {
+            findings.push(format!("crates/README.md: this row is missing: {row}"));
+        }
+    }
+    for row in rows {
+        if !wanted.iter().any(|wanted| wanted == row) {
+            findings.push(format!(
+                "crates/README.md: the table in tidy has no such row: {row}"
+            ));
+        }
+    }
+    findings
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(folder) => name.starts_with(folder),
+        None => pattern == name,
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn metadata(folder: &str, dependency: Value) -> Value {
+        json!({ "workspace_root": "/r", "packages": [ {
+            "source": null, "manifest_path": format!("/r/{folder}/Cargo.toml"),
+            "dependencies": [ dependency ],
+        } ] })
+    }
+
+    #[test]
+    fn an_edge_against_the_table_is_found() {
+        for (from, to) in [
+            ("crates/formats/oci", "crates/formats/aci"),
+            ("crates/formats/oci", "crates/transports/file"),
+            ("crates/transports/file", "crates/core/layer"),
+            ("crates/core/model", "crates/core/stream"),
+            ("crates/app/cli", "crates/formats/aci"),
+            ("crates/core/tar", "crates/dev/testkit"),
+        ] {
+            let dependency = json!({ "name": "x", "kind": null, "path": format!("/r/{to}") });
+            assert_eq!(
+                check(&metadata(from, dependency)).len(),
+                1,
+                "{from} -> {to}"
+            );
+        }
+        let dev = json!({ "name": "x", "kind": "dev", "path": "/r/crates/formats/aci" });
+        assert_eq!(check(&metadata("crates/formats/oci", dev)).len(), 1);
+    }
+
+    #[test]
+    fn edges_of_the_table_and_test_helpers_are_not() {
+        for (from, to, kind) in [
+            ("crates/formats/oci", "crates/core/wire", json!(null)),
+            ("crates/app/imgconv", "crates/transports/file", json!(null)),
+            ("crates/core/tar", "crates/dev/testkit", json!("dev")),
+        ] {
+            let dependency = json!({ "name": "x", "kind": kind, "path": format!("/r/{to}") });
+            assert_eq!(
+                check(&metadata(from, dependency)),
+                [""; 0],
+                "{from} -> {to}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_crates_and_reserved_packages_are_found() {
+        let tar = json!({ "name": "tar", "kind": null });
+        assert_eq!(check(&metadata("crates/core/tar", tar.clone())), [""; 0]);
+        let found = check(&metadata("crates/core/layer", tar));
+        assert_eq!(
+            found,
+            ["core/layer: only core/tar may use the package `tar`"]
+        );
+        assert_eq!(check(&metadata("crates/core/common", json!({}))).len(), 1);
+    }
+
+    #[test]
+    fn a_table_that_differs_is_found() {
+        let found = check_table("| `core/model` | `core/stream` |\n| `x` | nothing |");
+        assert!(found.iter().any(|f| f.contains("no such row: | `x` |")));
+        assert!(
+            found
+                .iter()
+                .any(|f| f.contains("missing: | `core/model` | nothing |"))
+        );
+    }
+}
