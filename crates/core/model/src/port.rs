@@ -240,6 +240,17 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// [`Code::Missing`] or an I/O error.
     fn blob(&self, facts: &Facts) -> Result<Blob>;
 
+    /// Returns a blob by its name, for places that name their blobs instead of addressing them by
+    /// content (a docker archive). It verifies what `facts` claim whenever it is read.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if there is no such member, [`Code::Unsupported`] if the place is
+    /// content-addressed.
+    fn member(&self, name: &str, _facts: &Facts) -> Result<Blob> {
+        let message = format!("{} has no members by name", self.locator());
+        Err(Error::new(Code::Unsupported, message).at(crate::quote(name)))
+    }
+
     /// Lists every digest that is stored here, in order, and names files that should not be;
     /// `None` where that makes no sense. For `verify`.
     ///
