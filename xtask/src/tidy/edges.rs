@@ -6,7 +6,7 @@ use serde_json::Value;
 const EDGES: &[(&str, &[&str])] = &[
     ("core/model", &[]),
     ("core/stream", &["core/model"]),
-    ("core/wire", &["core/model"]),
+    ("core/wire", &["core/model", "core/stream"]),
     ("core/tar", &["core/model", "core/stream"]),
     ("core/layer", &["core/model", "core/stream", "core/tar"]),
     (

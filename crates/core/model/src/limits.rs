@@ -14,7 +14,9 @@ pub struct Limits {
     pub root_index: u64,
     /// Bytes of an image configuration.
     pub config: u64,
-    /// Bytes of an `oci-layout` file.
+    /// Bytes of a docker archive's `manifest.json` or `repositories`.
+    pub archive_json: u64,
+    /// Bytes of an `oci-layout` or `VERSION` file.
     pub layout_file: u64,
     /// Bytes of an ACI's `manifest`.
     pub aci_manifest: u64,
@@ -28,6 +30,8 @@ pub struct Limits {
     pub graph_nodes: u64,
     /// Symbolic links followed while one path is resolved.
     pub link_hops: u64,
+    /// Links followed from one member of an archive to another.
+    pub member_link_hops: u64,
     /// Bytes of one PAX header, and of all global ones together.
     pub pax_header: u64,
     /// Bytes of one GNU long name.
@@ -71,6 +75,7 @@ impl Default for Limits {
             manifest: 4 * MIB,
             root_index: 64 * MIB,
             config: 4 * MIB,
+            archive_json: 20 * MIB,
             layout_file: 64 * KIB,
             aci_manifest: 64 * MIB,
             json_depth: 64,
@@ -78,6 +83,7 @@ impl Default for Limits {
             index_depth: 8,
             graph_nodes: 100_000,
             link_hops: 40,
+            member_link_hops: 8,
             pax_header: MIB,
             gnu_long: 128 * KIB,
             ext_headers: 16,
@@ -131,6 +137,7 @@ by_name!(
     manifest,
     root_index,
     config,
+    archive_json,
     layout_file,
     aci_manifest,
     json_depth,
@@ -138,6 +145,7 @@ by_name!(
     index_depth,
     graph_nodes,
     link_hops,
+    member_link_hops,
     pax_header,
     gnu_long,
     ext_headers,

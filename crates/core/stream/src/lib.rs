@@ -3,9 +3,10 @@
 //! Everything that enters the program is read through a [`Verified`] reader, or counted and hashed
 //! by a [`HashingReader`]; whole documents come into memory by [`read_to_limit`] only. [`Decoder`]
 //! undoes one level of compression by magic bytes, [`encode`] is the only place that compresses,
-//! in parallel and with the same bytes at any number of threads.
+//! in parallel and with the same bytes at any number of threads. [`Stage`] holds blobs that are
+//! written and not yet visible.
 //!
-//! This crate knows no tar, no JSON and no file system, and starts no process.
+//! This crate knows no tar and no JSON, and starts no process. Only [`Stage`] touches a file system.
 
 mod block;
 mod decoder;
@@ -15,6 +16,7 @@ mod hash;
 mod limit;
 mod pool;
 mod sniff;
+mod stage;
 mod verified;
 
 pub use block::ENCODER_REVISION;
@@ -24,6 +26,7 @@ pub use hash::{Hasher, HashingReader, digest};
 pub use limit::read_to_limit;
 pub use pool::Pool;
 pub use sniff::sniff;
+pub use stage::{Stage, Staged};
 pub use verified::Verified;
 
 /// Bytes of the buffers between a source and a decoder.

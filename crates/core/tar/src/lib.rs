@@ -9,20 +9,27 @@
 //! old GNU form and of PAX forms 0.0, 0.1 and 1.0, which come out as plain files. What is written is
 //! one form only: ustar, with a PAX header before it where ustar has no room.
 //!
-//! This crate deliberately does not clean names, resolve links, know whiteouts or touch a file
-//! system: names are bytes as the archive spells them.
+//! [`Archive`] finds the members of a tar file by name, and [`Output`] makes such a file appear at
+//! once. Apart from these two this crate touches no file system.
+//!
+//! It deliberately does not resolve links or know whiteouts, and names are bytes as the archive
+//! spells them, except in an [`Archive`].
 
+mod archive;
 mod body;
 mod frame;
 mod gnu;
 mod header;
 mod member;
 mod number;
+mod output;
 mod pax;
 mod source;
 mod write;
 
+pub use archive::{Archive, Member, Wanted, look};
 pub use frame::Reader;
+pub use output::{Output, Pack};
 pub use write::head;
 
 /// Bytes of a block, the unit of every tar archive.

@@ -1,7 +1,7 @@
 //! Strict JSON in, canonical JSON out, and the JSON shapes that several formats share.
 //!
-//! It holds no format's documents, only what at least two of them have in common: descriptors and
-//! the image configuration that Docker invented and OCI took over.
+//! It holds no format's documents, only what at least two of them have in common: descriptors,
+//! and the manifests, indexes and image configuration that Docker invented and OCI took over.
 
 #![deny(missing_docs)]
 
@@ -9,6 +9,8 @@ mod canonical;
 mod descriptor;
 pub mod docker_config;
 mod fields;
+pub mod layout;
+pub mod manifest;
 mod parse;
 mod time;
 

@@ -1,1 +1,141 @@
-//! Not yet.
+//! Docker's older images: manifests of version 2, schema 1, signed and unsigned, read and written;
+//! and docker v1 images, read.
+//!
+//! Registries and engines have dropped both, so this is a way out for what is stored. It reads and
+//! writes documents only: names, archives and registries belong to transports, the bytes of layers
+//! to the pipeline. The decisions behind it are in `design.rs`.
+
+#![deny(missing_docs)]
+
+mod compatibility;
+mod decode;
+mod design;
+mod encode;
+mod id;
+mod jws;
+mod key;
+mod v1;
+mod wire;
+
+use imgconv_model::{
+    Artifact, Bundle, Capabilities, Child, Code, Compression, Document, Encoded, Env, Error,
+    Format, FormatId, Image, Index, Report, Result, Root, SealedLayer,
+};
+
+pub use jws::{SignatureState, manifest_digest, sign, verify_document};
+pub use key::{KeyId, SigningKey};
+
+const DOCKER_V2S1_ID: FormatId = FormatId("docker-v2s1");
+const DOCKER_V1_ID: FormatId = FormatId("docker-v1");
+
+/// Docker manifests of version 2, schema 1.
+pub static DOCKER_V2S1: DockerV2s1 = DockerV2s1;
+
+/// Docker v1 images, in the form that the docker-archive transport gives them.
+pub static DOCKER_V1: DockerV1 = DockerV1;
+
+/// See [`DOCKER_V2S1`].
+#[derive(Clone, Copy, Debug)]
+pub struct DockerV2s1;
+
+/// See [`DOCKER_V1`].
+#[derive(Clone, Copy, Debug)]
+pub struct DockerV1;
+
+impl Format for DockerV2s1 {
+    fn id(&self) -> FormatId {
+        DOCKER_V2S1_ID
+    }
+
+    fn about(&self) -> &'static str {
+        "Docker image manifests, version 2, schema 1, signed or not"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stream: false,
+            max_layers: None,
+            compressions: &[Compression::Gzip],
+            index: false,
+            opaque: false,
+            root_kinds: &[wire::SIGNED, wire::UNSIGNED],
+        }
+    }
+
+    fn recognise(&self, root: &Root) -> bool {
+        decode::recognise(root)
+    }
+
+    fn decode(
+        &self,
+        root: &Root,
+        bundle: &dyn Bundle,
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Artifact> {
+        decode::decode(root, bundle, env, report)
+    }
+
+    fn encode(
+        &self,
+        image: &Image,
+        layers: &[SealedLayer],
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Encoded> {
+        encode::encode(image, layers, env, report)
+    }
+
+    fn encode_index(&self, _: &[Child], _: Option<&Index>) -> Result<Document> {
+        Err(no_index("schema 1"))
+    }
+}
+
+impl Format for DockerV1 {
+    fn id(&self) -> FormatId {
+        DOCKER_V1_ID
+    }
+
+    fn about(&self) -> &'static str {
+        "docker v1 images, as docker saved them before 1.10 (read only)"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stream: false,
+            max_layers: None,
+            compressions: &[Compression::None],
+            index: false,
+            opaque: false,
+            root_kinds: &[v1::KIND],
+        }
+    }
+
+    fn recognise(&self, root: &Root) -> bool {
+        v1::recognise(root)
+    }
+
+    fn decode(
+        &self,
+        root: &Root,
+        bundle: &dyn Bundle,
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Artifact> {
+        v1::decode(root, bundle, env, report)
+    }
+
+    fn encode(&self, _: &Image, _: &[SealedLayer], _: &Env, _: &mut Report) -> Result<Encoded> {
+        let message = "writing docker v1 images is not supported: use docker-archive";
+        Err(Error::new(Code::Unsupported, message))
+    }
+
+    fn encode_index(&self, _: &[Child], _: Option<&Index>) -> Result<Document> {
+        Err(no_index("a docker v1 image"))
+    }
+}
+
+fn no_index(what: &str) -> Error {
+    let message = format!("{what} has no index: one name is one image");
+    Error::new(Code::Unsupported, message).hint("choose one platform with `--platform`")
+}

@@ -1,1 +1,177 @@
-//! Not yet.
+//! Docker images since 1.10: manifests and manifest lists of v2 schema 2, as registries hold them,
+//! and the images of an archive of `docker save`. Both have the same config.
+//!
+//! It reads and writes documents only. Schema 1, v1 images and what else an archive holds belong
+//! elsewhere. The code that OCI shares is in [`imgconv_wire::manifest`].
+
+#![deny(missing_docs)]
+
+mod archive;
+mod empty_layer;
+
+use imgconv_model::{
+    Artifact, Bundle, Capabilities, Child, Code, Compression, Document, Encoded, Env, Error,
+    Format, FormatId, Image, Index, Report, Result, Root, SealedLayer,
+};
+use imgconv_wire::manifest::{self, Family};
+
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// The kind of the root document of [`DOCKER_ARCHIVE`]: one entry of an archive's `manifest.json`,
+/// verbatim. It is ours; docker names none.
+pub const ARCHIVE_IMAGE: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
+
+/// Docker's engines mount at most this many layers over each other.
+const USUAL_LAYERS: usize = 127;
+
+const FAMILY: Family = Family {
+    id: FormatId("docker-v2s2"),
+    name: "Docker",
+    manifest: MANIFEST,
+    index: LIST,
+    artifact: None,
+    config: "application/vnd.docker.container.image.v1+json",
+    // What old engines and registries wrote there; docker reads them as configs too.
+    config_aliases: &["application/octet-stream", "application/json", "text/html"],
+    // zstd has a type that some tools write and most engines refuse: read, never written.
+    layers: &[
+        (
+            Compression::None,
+            "application/vnd.docker.image.rootfs.diff.tar",
+        ),
+        (
+            Compression::Gzip,
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        ),
+    ],
+    foreign_layers: &[
+        (
+            Compression::None,
+            "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        ),
+        (
+            Compression::Gzip,
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        ),
+    ],
+    annotations: false,
+    untyped: false,
+    usual_layers: Some(USUAL_LAYERS),
+};
+
+/// Image manifest v2 schema 2, as the catalog lists it.
+pub static DOCKER_V2S2: DockerV2s2 = DockerV2s2;
+
+/// See [`DOCKER_V2S2`].
+#[derive(Clone, Copy, Debug)]
+pub struct DockerV2s2;
+
+impl Format for DockerV2s2 {
+    fn id(&self) -> FormatId {
+        FAMILY.id
+    }
+
+    fn about(&self) -> &'static str {
+        "Docker image manifests and manifest lists (v2 schema 2)"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stream: false,
+            max_layers: None,
+            compressions: &[Compression::Gzip, Compression::None],
+            index: true,
+            opaque: true,
+            root_kinds: &[MANIFEST, LIST],
+        }
+    }
+
+    fn recognise(&self, root: &Root) -> bool {
+        manifest::recognise(&FAMILY, root)
+    }
+
+    fn decode(
+        &self,
+        root: &Root,
+        bundle: &dyn Bundle,
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Artifact> {
+        manifest::decode(&FAMILY, root, bundle, env, report)
+    }
+
+    fn encode(
+        &self,
+        image: &Image,
+        layers: &[SealedLayer],
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Encoded> {
+        manifest::encode(&FAMILY, image, layers, env, report)
+    }
+
+    fn encode_index(&self, children: &[Child], original: Option<&Index>) -> Result<Document> {
+        manifest::encode_index(&FAMILY, children, original)
+    }
+}
+
+/// One image of a `docker save` archive of 1.10 and later, as the catalog lists it.
+pub static DOCKER_ARCHIVE: DockerArchive = DockerArchive;
+
+/// See [`DOCKER_ARCHIVE`].
+///
+/// Its root is an [`ARCHIVE_IMAGE`]. Blobs have names instead of digests: a transport finds them by
+/// [`Bundle::member`], and fills in `RepoTags` when it publishes an image.
+#[derive(Clone, Copy, Debug)]
+pub struct DockerArchive;
+
+impl Format for DockerArchive {
+    fn id(&self) -> FormatId {
+        archive::FAMILY.id
+    }
+
+    fn about(&self) -> &'static str {
+        "one image of an archive of `docker save` (1.10 and later)"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stream: false,
+            max_layers: None,
+            compressions: &[Compression::None],
+            index: false,
+            opaque: false,
+            root_kinds: &[ARCHIVE_IMAGE],
+        }
+    }
+
+    fn recognise(&self, root: &Root) -> bool {
+        matches!(root, Root::Document(document) if document.kind == ARCHIVE_IMAGE)
+    }
+
+    fn decode(
+        &self,
+        root: &Root,
+        bundle: &dyn Bundle,
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Artifact> {
+        archive::decode(root, bundle, env, report).map(|image| Artifact::Image(Box::new(image)))
+    }
+
+    fn encode(
+        &self,
+        image: &Image,
+        layers: &[SealedLayer],
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Encoded> {
+        archive::encode(image, layers, env, report)
+    }
+
+    fn encode_index(&self, _: &[Child], _: Option<&Index>) -> Result<Document> {
+        let message = "a docker archive can't hold several platforms under one name";
+        Err(Error::new(Code::Unsupported, message).hint("`--platform OS/ARCH` chooses one"))
+    }
+}

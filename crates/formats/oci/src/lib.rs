@@ -1,23 +1,58 @@
 //! OCI images (image-spec 1.1): manifests, indexes and configurations, both ways.
 //!
-//! It reads and writes documents only. Names, layouts and registries belong to transports; the
-//! bytes of layers belong to the pipeline. The decisions behind it are in `design.rs`.
+//! The documents have the shape that they share with Docker's, so the code is in
+//! [`imgconv_wire::manifest`]; here stands what OCI calls them.
 
 #![deny(missing_docs)]
-
-mod decode;
-mod design;
-mod encode;
-mod index;
-mod manifest;
-mod media_type;
 
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Compression, Document, Encoded, Env, Format, FormatId,
     Image, Index, Report, Result, Root, SealedLayer,
 };
+use imgconv_wire::manifest::{self, Family};
 
-const ID: FormatId = FormatId("oci");
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Withdrawn before image-spec 1.1, but written by tools while it was a draft.
+const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+
+const FAMILY: Family = Family {
+    id: FormatId("oci"),
+    name: "OCI",
+    manifest: MANIFEST,
+    index: INDEX,
+    artifact: Some(ARTIFACT),
+    config: "application/vnd.oci.image.config.v1+json",
+    config_aliases: &[],
+    layers: &[
+        (Compression::None, "application/vnd.oci.image.layer.v1.tar"),
+        (
+            Compression::Gzip,
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+        ),
+        (
+            Compression::Zstd,
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+        ),
+    ],
+    foreign_layers: &[
+        (
+            Compression::None,
+            "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        ),
+        (
+            Compression::Gzip,
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        ),
+        (
+            Compression::Zstd,
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        ),
+    ],
+    annotations: true,
+    untyped: true,
+    usual_layers: None,
+};
 
 /// The OCI image format.
 pub static OCI: Oci = Oci;
@@ -28,7 +63,7 @@ pub struct Oci;
 
 impl Format for Oci {
     fn id(&self) -> FormatId {
-        ID
+        FAMILY.id
     }
 
     fn about(&self) -> &'static str {
@@ -42,16 +77,12 @@ impl Format for Oci {
             compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
             index: true,
             opaque: true,
-            root_kinds: &[
-                media_type::MANIFEST,
-                media_type::INDEX,
-                media_type::ARTIFACT,
-            ],
+            root_kinds: &[MANIFEST, INDEX, ARTIFACT],
         }
     }
 
     fn recognise(&self, root: &Root) -> bool {
-        decode::recognise(root)
+        manifest::recognise(&FAMILY, root)
     }
 
     fn decode(
@@ -61,7 +92,7 @@ impl Format for Oci {
         env: &Env,
         report: &mut Report,
     ) -> Result<Artifact> {
-        decode::decode(root, bundle, env, report)
+        manifest::decode(&FAMILY, root, bundle, env, report)
     }
 
     fn encode(
@@ -71,10 +102,10 @@ impl Format for Oci {
         env: &Env,
         report: &mut Report,
     ) -> Result<Encoded> {
-        encode::encode(image, layers, env, report)
+        manifest::encode(&FAMILY, image, layers, env, report)
     }
 
     fn encode_index(&self, children: &[Child], original: Option<&Index>) -> Result<Document> {
-        index::encode(children, original)
+        manifest::encode_index(&FAMILY, children, original)
     }
 }

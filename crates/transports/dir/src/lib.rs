@@ -1,1 +1,71 @@
-//! Not yet.
+//! One image, or one list of images, in a directory of plain files: the `dir:` of skopeo.
+//!
+//! The manifest is `manifest.json`, every blob is a file named by the hex digits of its digest, a
+//! manifest that a list names is `HEX.manifest.json`, and `version` marks the whole. There are no
+//! names. Signatures (`signature-N`) are left behind with a warning. What the documents mean is
+//! for formats.
+
+#![deny(missing_docs)]
+
+mod directory;
+mod kind;
+mod read;
+mod write;
+
+use std::path::Path;
+
+use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+
+use crate::{directory::Directory, read::DirBundle, write::DirSink};
+
+const MANIFEST_FILE: &str = "manifest.json";
+const VERSION_FILE: &str = "version";
+/// What the marker file starts with, whichever version it is of.
+const VERSION_START: &str = "Directory Transport Version: ";
+/// The marker file that is written.
+const VERSION: &str = "Directory Transport Version: 1.1\n";
+
+/// The transport, as the catalog lists it.
+pub static DIR: Dir = Dir;
+
+/// See [`DIR`].
+#[derive(Clone, Copy, Debug)]
+pub struct Dir;
+
+impl Transport for Dir {
+    fn scheme(&self) -> &'static str {
+        "dir"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "dir:PATH"
+    }
+
+    fn about(&self) -> &'static str {
+        "a directory with one image in plain files, as skopeo writes it"
+    }
+
+    /// Says whether a directory has the marker file and a manifest.
+    fn recognise(&self, path: &Path) -> bool {
+        let limits = imgconv_model::Limits::default();
+        path.is_dir()
+            && Directory::open(path).is_ok_and(|directory| {
+                let limit = ("layout_file", limits.layout_file);
+                let marker = directory.read(VERSION_FILE, limit).ok().flatten();
+                marker.is_some_and(|bytes| bytes.starts_with(VERSION_START.as_bytes()))
+                    && directory
+                        .file(MANIFEST_FILE)
+                        .is_ok_and(|file| file.is_some())
+            })
+    }
+
+    /// Opens a directory; the marker file may be missing, as it is from old tools.
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        Ok(Box::new(DirBundle::open(rest, env)?))
+    }
+
+    /// Opens a destination: a path where nothing is, or an empty directory.
+    fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
+        Ok(Box::new(DirSink::create(rest, env)?))
+    }
+}

@@ -1,1 +1,136 @@
-//! Not yet.
+//! `docker save` files of every generation: read all, write the one that every engine loads.
+//!
+//! - before Docker 1.10: `repositories` and `ID/{VERSION,json,layer.tar}`;
+//! - from 1.10 on, and podman's and skopeo's variants: `manifest.json`;
+//! - from 25 on: an OCI layout and `manifest.json` in one tar. The layout is used, after both were
+//!   compared.
+//!
+//! The transport owns the lists of images, their names and the members of the tar. What an image
+//! means is for formats: they get a root document and ask for the members that it names.
+
+mod layout;
+mod legacy;
+mod manifest;
+mod members;
+mod naming;
+mod read;
+mod write;
+
+use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt, path::Path};
+
+use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+
+pub use crate::{legacy::V1_IMAGE, manifest::ARCHIVE_IMAGE, write::ArchiveSink};
+use crate::{legacy::is_id, read::ArchiveBundle};
+
+/// The file that lists the images, since Docker 1.10.
+const MANIFEST_FILE: &str = "manifest.json";
+/// The file that lists the names, before Docker 1.10.
+const REPOSITORIES_FILE: &str = "repositories";
+/// Decompressed bytes of an archive that are looked at to recognise it.
+const PREFIX: u64 = 1 << 20;
+/// Headers of an uncompressed archive that are looked at to find a `manifest.json` behind its layers.
+const HEADERS: usize = 4096;
+/// What may follow an id in the name of a member: the files of a v1 image, and the layers and configs
+/// of those who name them by digest.
+const MARKERS: [&str; 6] = [
+    "/VERSION",
+    "/json",
+    "/layer.tar",
+    ".json",
+    ".tar",
+    ".tar.gz",
+];
+
+/// The transport of docker archives, as the catalog lists it.
+pub static DOCKER_ARCHIVE: DockerArchive = DockerArchive;
+
+/// A `docker save` file.
+#[derive(Clone, Copy, Debug)]
+pub struct DockerArchive;
+
+impl Transport for DockerArchive {
+    fn scheme(&self) -> &'static str {
+        "docker-archive"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "docker-archive:PATH[:REF]"
+    }
+
+    fn about(&self) -> &'static str {
+        "a `docker save` file of any generation, plain or compressed; `-` is standard input or output"
+    }
+
+    /// Says whether a tar, which may be compressed, holds one of docker's own lists of images, a
+    /// directory of a v1 image, or layers and configs that are named as podman and skopeo do. An OCI
+    /// layout is none, unless `manifest.json` stands in it too: this transport has to be asked before
+    /// the one of layout archives is. Of a compressed archive only the start is looked at.
+    fn recognise(&self, path: &Path) -> bool {
+        let mut each = |name: &str| {
+            if is_marker(name) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        imgconv_tar::look(path, PREFIX, &mut each).is_some() || has_manifest(path)
+    }
+
+    /// Opens an archive. It is read to its end once, and copied to the temporary directory if it is
+    /// compressed or comes from standard input.
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        Ok(Box::new(ArchiveBundle::open(rest, env)?))
+    }
+
+    /// Opens a destination: a file, replaced if it exists, or `-` for standard output.
+    fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
+        Ok(Box::new(ArchiveSink::create(rest, env)?))
+    }
+}
+
+fn is_marker(name: &str) -> bool {
+    if name == MANIFEST_FILE || name == REPOSITORIES_FILE {
+        return true;
+    }
+    let rest = name.get(..64).filter(|id| is_id(id)).map(|_| &name[64..]);
+    rest.is_some_and(|rest| MARKERS.contains(&rest))
+}
+
+/// Says whether an uncompressed tar has a `manifest.json`, by jumping from header to header: most
+/// writers put it behind the layers. Whether the tar is sound shows when it is opened.
+fn has_manifest(path: &Path) -> bool {
+    // Opening a device can have effects.
+    if !path.is_file() {
+        return false;
+    }
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    let mut offset = 0u64;
+    for _ in 0..HEADERS {
+        let mut header = [0; 512];
+        if file.read_exact_at(&mut header, offset).is_err() {
+            return false;
+        }
+        let end = header[..100]
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(100);
+        let name = &header[..end];
+        if name.strip_prefix(b"./").unwrap_or(name) == MANIFEST_FILE.as_bytes() {
+            return true;
+        }
+        let size = std::str::from_utf8(&header[124..136]).ok();
+        let size =
+            size.and_then(|text| u64::from_str_radix(text.trim_matches([' ', '\0']), 8).ok());
+        let next = size
+            .and_then(|size| size.checked_next_multiple_of(512))
+            .and_then(|size| offset.checked_add(size + 512));
+        match next {
+            Some(next) if end > 0 => offset = next,
+            _ => return false,
+        }
+    }
+    false
+}

@@ -148,6 +148,26 @@ pub(crate) fn step(
     Ok(Some(descriptor))
 }
 
+/// Makes a directory if there is none, and opens it without following links.
+///
+/// Its mode is 0755 less the umask, but its owner can always use it.
+pub(crate) fn make_directory(parent: impl AsFd, name: &str, shown: &str) -> Result<OwnedFd> {
+    let failed = |error: Errno| Error::io(error.into(), format!("directory {shown}"));
+    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => {
+            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+            let mode = Mode::from_raw_mode(stat.map_err(failed)?.st_mode);
+            if !mode.contains(Mode::RWXU) {
+                rustix::fs::chmodat(&parent, name, mode | Mode::RWXU, AtFlags::empty())
+                    .map_err(failed)?;
+            }
+        }
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    step(&parent, name, true, false, shown)?.ok_or_else(|| failed(Errno::NOENT))
+}
+
 fn check(mode: u32, directory: bool) -> Result<()> {
     match (FileType::from_raw_mode(mode), directory) {
         (FileType::Directory, true) | (FileType::RegularFile, false) => Ok(()),

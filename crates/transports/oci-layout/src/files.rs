@@ -5,13 +5,11 @@
 
 use std::fmt::Debug;
 
-use imgconv_model::{Algorithm, Digest, Error, Limits, Reader, Result};
+use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Reader, Result};
 use imgconv_stream::read_to_limit;
+pub(crate) use imgconv_wire::layout::{INDEX_FILE, MARKER_FILE as LAYOUT_FILE};
+use imgconv_wire::layout::{Index, check_marker};
 
-/// The name of the file that marks a layout (image-spec, image-layout.md).
-pub(crate) const LAYOUT_FILE: &str = "oci-layout";
-/// The name of the file that lists the entry points.
-pub(crate) const INDEX_FILE: &str = "index.json";
 /// The directory of all blobs.
 pub(crate) const BLOBS: &str = "blobs";
 /// Every algorithm whose directory may hold blobs, in order.
@@ -59,4 +57,30 @@ pub(crate) trait Files: Debug + Send + Sync {
         }
         Ok(Some(bytes))
     }
+}
+
+/// Checks the `oci-layout` file (robustness D10).
+///
+/// # Errors
+/// [`Code::Missing`], [`Code::BadJson`], [`Code::Unsupported`] or [`Code::Limit`].
+pub(crate) fn check_layout(files: &dyn Files, limits: &Limits) -> Result<()> {
+    let limit = ("layout_file", limits.layout_file);
+    let Some(bytes) = files.read(LAYOUT_FILE, limit)? else {
+        let message = format!("there is no file `{LAYOUT_FILE}`, so this is no OCI layout");
+        return Err(Error::new(Code::Missing, message));
+    };
+    check_marker(&bytes, limits)
+}
+
+/// Reads the `index.json` of a layout.
+///
+/// # Errors
+/// [`Code::Missing`] if there is none, and those of [`Index::parse`].
+pub(crate) fn read_index(files: &dyn Files, limits: &Limits) -> Result<Index> {
+    let limit = ("root_index", limits.root_index);
+    let Some(bytes) = files.read(INDEX_FILE, limit)? else {
+        let message = format!("there is no file `{INDEX_FILE}` in the layout");
+        return Err(Error::new(Code::Missing, message));
+    };
+    Index::parse(&bytes, limits)
 }

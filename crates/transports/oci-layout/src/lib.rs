@@ -7,11 +7,8 @@
 mod archive;
 mod directory;
 mod files;
-mod index;
-mod naming;
 mod pack;
 mod read;
-mod stage;
 mod write;
 
 use std::{path::Path, sync::Arc};
@@ -24,7 +21,8 @@ use crate::{
     files::{BLOBS, INDEX_FILE, LAYOUT_FILE},
     read::LayoutBundle,
 };
-pub use crate::{naming::RefName, pack::ArchiveSink, write::LayoutSink};
+pub use crate::{pack::ArchiveSink, write::LayoutSink};
+pub use imgconv_wire::layout::RefName;
 
 /// The transport of layout directories, as the catalog lists it.
 pub static OCI_LAYOUT: OciLayout = OciLayout;

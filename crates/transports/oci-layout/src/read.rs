@@ -10,10 +10,9 @@ use imgconv_model::{
 };
 use imgconv_stream::{Verified, read_to_limit};
 
-use crate::{
-    files::Files,
-    index::{Index, check_layout},
-};
+use imgconv_wire::layout::Index;
+
+use crate::files::{Files, check_layout, read_index};
 
 /// A layout that is read.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl LayoutBundle {
     /// Reads the marker and the index; blobs are not looked at.
     pub(crate) fn new(locator: String, files: Arc<dyn Files>, env: &Env) -> Result<Self> {
         let index = check_layout(&*files, &env.limits)
-            .and_then(|()| Index::read(&*files, &env.limits))
+            .and_then(|()| read_index(&*files, &env.limits))
             .map_err(|error| error.at(locator.clone()))?;
         Ok(Self {
             locator,

@@ -19,18 +19,16 @@ use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, Facts, FormatId, Publication, Report, Result,
     quote,
 };
-use imgconv_stream::Verified;
+use imgconv_stream::{Stage, Verified};
+use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, address, describe};
 use rustix::{
     fs::{Dir, Mode, OFlags, RenameFlags},
     io::Errno,
 };
 
 use crate::{
-    directory::Directory,
-    files::{BLOBS, Files, INDEX_FILE, LAYOUT_FILE},
-    index::{Index, LAYOUT, Listed, address, check_layout, describe},
-    naming::{Names, RefName},
-    stage::{PREFIX, Stage, make_directory, never_written},
+    directory::{Directory, make_directory},
+    files::{BLOBS, Files, INDEX_FILE, LAYOUT_FILE, check_layout, read_index},
 };
 
 /// A layout directory that is written.
@@ -65,7 +63,7 @@ impl LayoutSink {
             Ok(metadata) if metadata.is_dir() => {
                 let directory = Directory::open(&destination, false)?;
                 load(&directory, env).map_err(|error| error.at(locator.clone()))?;
-                let stage = Stage::new(&destination, PREFIX, true)?;
+                let stage = Stage::new(&destination, Stage::PREFIX, true)?;
                 (Some(directory), stage)
             }
             Ok(_) => {
@@ -82,7 +80,11 @@ impl LayoutSink {
                 let name = destination.file_name().unwrap_or_default();
                 let prefix = format!(".{}.partial-", name.to_string_lossy());
                 // The name may be as long as a name can be.
-                let prefix = if prefix.len() > 200 { PREFIX } else { &prefix };
+                let prefix = if prefix.len() > 200 {
+                    Stage::PREFIX
+                } else {
+                    &prefix
+                };
                 (None, Stage::new(&parent(&destination), prefix, true)?)
             }
             Err(error) => return Err(Error::io(error, shown)),
@@ -157,7 +159,7 @@ fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
             // `blobs` is what a run that was killed leaves behind first.
-            let ours = name.starts_with(PREFIX.as_bytes()) || name == BLOBS.as_bytes();
+            let ours = name.starts_with(Stage::PREFIX.as_bytes()) || name == BLOBS.as_bytes();
             if name != b"." && name != b".." && !ours {
                 let message = format!(
                     "the directory is no OCI layout and not empty: it holds {}",
@@ -173,7 +175,7 @@ fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
     if !has(INDEX_FILE)? {
         return Ok(None);
     }
-    let index = Index::read(directory, &env.limits)?;
+    let index = read_index(directory, &env.limits)?;
     // Links in place of directories are found before anything is written.
     directory.blobs()?;
     Ok(Some(index))
@@ -227,11 +229,11 @@ impl Commit<'_> {
         for one in self.listed {
             let (digest, size) = (&one.child.digest, one.child.size);
             if !self.stage.has(digest, size) && !(self.present)(directory, digest, size)? {
-                return Err(never_written(digest));
+                return Err(Stage::never_written(digest));
             }
         }
         let is_new = found.is_none();
-        let mut index = found.unwrap_or_else(Index::new);
+        let mut index = found.unwrap_or_else(Index::empty);
         let changed = index.merge(self.listed);
         let bytes = index.render();
         let limit = self.env.limits.root_index;
@@ -248,7 +250,7 @@ impl Commit<'_> {
                 .map_err(|error| Error::io(error.into(), format!("file {name}")))
         };
         if is_new {
-            replace(LAYOUT_FILE, LAYOUT.as_bytes())?;
+            replace(LAYOUT_FILE, MARKER.as_bytes())?;
         }
         if is_new || changed {
             replace(INDEX_FILE, &bytes)?;

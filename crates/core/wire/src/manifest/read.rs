@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use imgconv_model::{Code, Digest, Error, Limits, Result, quote};
 use imgconv_stream::digest;
-use imgconv_wire::{
+
+use super::{Family, media_type};
+use crate::{
     DESCRIPTOR_FIELDS, Descriptor, Map, Object, Value, canonical, descriptor, folds_to, join,
 };
 
-use crate::media_type;
-
 /// The properties of a manifest, in the order they are written in.
-pub(crate) const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "schemaVersion",
     "mediaType",
     "artifactType",
@@ -26,7 +26,7 @@ pub(crate) const FIELDS: &[&str] = &[
 ];
 
 /// Those that are fields of the model or follow from it.
-pub(crate) const MODEL_FIELDS: &[&str] = &[
+pub(super) const MODEL_FIELDS: &[&str] = &[
     "schemaVersion",
     "mediaType",
     "config",
@@ -39,28 +39,32 @@ pub(crate) const MODEL_FIELDS: &[&str] = &[
 const KIND_FIELDS: &[&str] = &["config", "fsLayers", "history", "layers", "manifests"];
 
 /// The annotation that holds a verbatim ACI manifest, see the design notes.
-pub(crate) const ACI_MANIFEST: &str = "imgconv.aci.manifest";
+pub(super) const ACI_MANIFEST: &str = "imgconv.aci.manifest";
 
 /// A manifest as it is written.
 #[derive(Clone, Debug)]
-pub(crate) struct Manifest {
+pub(super) struct Manifest {
     /// The config; only the withdrawn artifact manifest has none.
-    pub(crate) config: Option<Descriptor>,
-    pub(crate) layers: Vec<Descriptor>,
+    pub(super) config: Option<Descriptor>,
+    pub(super) layers: Vec<Descriptor>,
     /// The document that this one is about, if its digest is of an algorithm that is computed.
-    pub(crate) subject: Option<Digest>,
-    pub(crate) artifact_type: Option<String>,
+    pub(super) subject: Option<Digest>,
+    pub(super) artifact_type: Option<String>,
     /// All annotations, the private one included.
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
     /// What the model has no field for: path from `manifest.` on to JSON text.
-    pub(crate) extensions: BTreeMap<String, String>,
+    pub(super) extensions: BTreeMap<String, String>,
 }
 
-/// Reads a manifest. `kind` is its bare media type: [`media_type::MANIFEST`] or
-/// [`media_type::ARTIFACT`].
-pub(crate) fn read(value: &Value, kind: &str, limits: &Limits) -> Result<Manifest> {
+/// Reads a manifest. `kind` is its bare media type: [`Family::manifest`] or [`Family::artifact`].
+pub(super) fn read(
+    family: &Family,
+    value: &Value,
+    kind: &str,
+    limits: &Limits,
+) -> Result<Manifest> {
     let top = Object::new(value, "")?;
-    let artifact = kind == media_type::ARTIFACT;
+    let artifact = family.artifact == Some(kind);
     // `blobs` alone distinguishes the withdrawn artifact manifest, which has neither field.
     let own: &[&str] = if artifact { &[] } else { &["config", "layers"] };
     head(&top, own, FIELDS, kind, !artifact)?;
@@ -93,7 +97,7 @@ pub(crate) fn read(value: &Value, kind: &str, limits: &Limits) -> Result<Manifes
 }
 
 /// Checks what manifests and indexes have in common: field names, version, media type.
-pub(crate) fn head(
+pub(super) fn head(
     top: &Object<'_>,
     own: &[&str],
     known: &[&str],
@@ -134,7 +138,7 @@ pub(crate) fn head(
 
 /// Reads the digest of the subject. Its grammar must hold; an algorithm that is not computed here
 /// does no harm, since a subject is not followed.
-pub(crate) fn subject(top: &Object<'_>) -> Result<Option<Digest>> {
+pub(super) fn subject(top: &Object<'_>) -> Result<Option<Digest>> {
     let Some(subject) = top.opt_object("subject")? else {
         return Ok(None);
     };
@@ -148,7 +152,7 @@ pub(crate) fn subject(top: &Object<'_>) -> Result<Option<Digest>> {
 }
 
 /// Reads a descriptor and compares embedded bytes, and those that everybody knows, with it.
-pub(crate) fn checked(value: &Value, path: String, limits: &Limits) -> Result<Descriptor> {
+pub(super) fn checked(value: &Value, path: String, limits: &Limits) -> Result<Descriptor> {
     let read = descriptor(value, &*path, limits)?;
     let child = &read.child;
     if child.kind.is_empty() {
@@ -204,8 +208,8 @@ fn list_extensions(top: &Object<'_>, extensions: &mut BTreeMap<String, String>) 
 
 /// Properties of the config's descriptor that need no extension. Embedded data only repeats the
 /// blob.
-pub(crate) const CONFIG_MODEL_FIELDS: &[&str] = &["mediaType", "digest", "size", "data"];
+pub(super) const CONFIG_MODEL_FIELDS: &[&str] = &["mediaType", "digest", "size", "data"];
 
 /// Properties of a layer's descriptor that need no extension.
-pub(crate) const LAYER_MODEL_FIELDS: &[&str] =
+pub(super) const LAYER_MODEL_FIELDS: &[&str] =
     &["mediaType", "digest", "size", "data", "urls", "annotations"];

@@ -33,3 +33,18 @@
 //! 12. **A misspelt or alien field is an error** even in a document that is only carried: two
 //!     readers would see different images (CVE-2021-41190).
 //! 13. **Ports and volumes are sets**: another order is no change.
+//!
+//! For both families:
+//!
+//! 14. **A config is a config.** OCI's and Docker's are the same JSON, so the original of one is the
+//!     base for the other, an unchanged image keeps its config's bytes, and with them its ID; what
+//!     the model has no field for (`config.Healthcheck`) is no loss between them.
+//! 15. **A manifest is not.** Between families it is written anew, and what only its own family has a
+//!     field for (`manifest.subject`) is a loss.
+//! 16. **Docker's manifests have no annotations.** Those that an original has all the same are read
+//!     like OCI's and stay with it; none is added. There is no other place that readers would look
+//!     into, so they are reported, as is what only the manifest of an ACI says.
+//! 17. **An index keeps what it is not asked to change**, whichever family it is of: engines read
+//!     Docker's lists and OCI's indexes by one structure.
+//! 18. **A foreign layer of one family is one of the other**, as long as its blob is the same and
+//!     `urls` say where to have it. Within a family decision 4 holds.

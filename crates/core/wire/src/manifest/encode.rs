@@ -1,24 +1,25 @@
-//! From the model to OCI documents. Does no I/O: layers are known by their sealed facts.
+//! From the model to the documents of a family. Does no I/O: layers are known by their sealed facts.
 //!
 //! It changes as little as possible of the documents the image was decoded from; see decisions 3
-//! to 10 in the design notes.
+//! to 10 and 14 to 18 in the design notes.
 
 use std::collections::BTreeMap;
 
 use imgconv_model::{
-    Algorithm, Code, Document, Encoded, Env, Error, Extensions, FormatId, Image, Layer, Limits,
-    Original, Outcome, Report, Result, RunConfig, SealedLayer, quote,
+    Algorithm, Code, Compression, Document, Encoded, Env, Error, FormatId, Image, Layer, Limits,
+    Original, Outcome, Report, Result, SealedLayer, quote,
 };
 use imgconv_stream::digest;
-use imgconv_wire::{Map, Value, canonical, docker_config, folds_to, parse, rfc3339, split, within};
 
-use crate::{
-    ID,
-    manifest::{
+use super::{
+    Family,
+    config::{Paths, encode_config, find, usable},
+    media_type,
+    read::{
         self, ACI_MANIFEST, CONFIG_MODEL_FIELDS, FIELDS, LAYER_MODEL_FIELDS, MODEL_FIELDS, Manifest,
     },
-    media_type,
 };
+use crate::{Map, Value, canonical, folds_to, parse, split, within};
 
 /// Bytes that the carried ACI manifest may take in the JSON of the manifest.
 const ACI_MANIFEST_LIMIT: usize = 1 << 20;
@@ -30,86 +31,55 @@ const TABLE_OF_CONTENTS: &[&str] = &[
     "io.containers.estargz.",
 ];
 
+/// Says whether a layer's annotation describes its compressed bytes, so that it goes when they do
+/// and nothing is lost (decision 5).
+pub fn describes_compression(key: &str) -> bool {
+    TABLE_OF_CONTENTS
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+}
+
 /// Writes an image, see [`imgconv_model::Format::encode`].
-pub(crate) fn encode(
+///
+/// # Errors
+/// If the family has no layers of some layer's compression, or a document exceeds its limit.
+pub fn encode(
+    family: &Family,
     image: &Image,
     sealed: &[SealedLayer],
     env: &Env,
     report: &mut Report,
 ) -> Result<Encoded> {
-    let Image {
-        name: _, // the transport's
-        platform,
-        created,
-        author,
-        config,
-        layers,
-        history,
-        annotations,
-        extensions,
-        originals,
-    } = image;
-    let RunConfig {
-        exec,
-        user,
-        env: variables,
-        working_dir,
-        ports,
-        volumes,
-        labels,
-        stop_signal,
-    } = config;
-    if layers.len() != sealed.len() {
-        let message = format!(
-            "the image has {} layers and {} were written",
-            layers.len(),
-            sealed.len()
-        );
-        return Err(Error::new(Code::Usage, message));
-    }
     let limits = &env.limits;
-    let original = read_original(originals, limits, report);
-    let aci = carried_aci(originals, original.as_ref(), report);
-    let (config_extensions, manifest_extensions) = divide(extensions, aci.is_some(), report);
-    let wanted = docker_config::ImageConfig {
-        platform: platform.clone(),
-        created: created.clone(),
-        author: author.clone(),
-        config: RunConfig {
-            exec: exec.clone(),
-            user: user.clone(),
-            env: variables.clone(),
-            working_dir: working_dir.clone(),
-            ports: ports.clone(),
-            volumes: volumes.clone(),
-            labels: labels.clone(),
-            stop_signal: stop_signal.clone(),
-        },
-        diff_ids: sealed.iter().map(|layer| layer.diff_id).collect(),
-        history: history.clone(),
-        extensions: config_extensions,
-    };
-    let config = write_config(&wanted, originals, env, report)?;
-    within(
-        config.bytes.len() as u64,
-        ("config", limits.config),
-        "the new config",
-    )?;
-    let mut all = annotations.clone();
-    if all.remove(ACI_MANIFEST).is_some() {
+    let original = read_original(family, &image.originals, limits, report);
+    let aci = carried_aci(family, &image.originals, original.as_ref(), report);
+    let (config, extensions) = encode_config(family, image, sealed, aci.is_some(), env, report)?;
+    let mut all = image.annotations.clone();
+    if family.annotations && all.remove(ACI_MANIFEST).is_some() {
         let why = "the name is reserved for the manifest of the ACI that the image comes from";
         let field = format!("annotations.{ACI_MANIFEST}");
         report.lose(field, Outcome::Dropped, why);
+    }
+    if !family.annotations {
+        let there = original.as_ref().map(|original| &original.read.annotations);
+        all.retain(|key, value| {
+            let stays = there.and_then(|there| there.get(key)) == Some(value);
+            if !stays {
+                lose_annotation(family, "", key, report);
+            }
+            stays
+        });
     }
     if let Some(text) = aci {
         all.insert(ACI_MANIFEST.to_owned(), text.to_owned());
     }
     let parts = Parts {
+        family,
         config: &config,
-        layers,
+        layers: &image.layers,
         sealed,
         annotations: &all,
-        extensions: &manifest_extensions,
+        extensions: &extensions,
         limits,
     };
     let root = write_manifest(&parts, original.as_ref(), report)?;
@@ -124,11 +94,11 @@ pub(crate) fn encode(
     })
 }
 
-fn find<'a>(originals: &'a [Original], format: FormatId, role: &str) -> Option<&'a Document> {
-    originals
-        .iter()
-        .find(|original| original.format == format && original.role == role)
-        .map(|original| &original.document)
+/// Reports an annotation that a family without annotations can't hold.
+pub(super) fn lose_annotation(family: &Family, parent: &str, key: &str, report: &mut Report) {
+    let field = format!("{parent}annotations.{key}");
+    let why = format!("{} manifests have no annotations", family.name);
+    report.lose(field, Outcome::Dropped, why);
 }
 
 /// The manifest that the image was decoded from.
@@ -139,13 +109,14 @@ struct OriginalManifest<'a> {
 }
 
 fn read_original<'a>(
+    family: &Family,
     originals: &'a [Original],
     limits: &Limits,
     report: &mut Report,
 ) -> Option<OriginalManifest<'a>> {
-    let document = find(originals, ID, "manifest")?;
+    let document = find(originals, family.id, "manifest")?;
     let read = parse(&document.bytes, limits, "manifest").and_then(|value| {
-        let read = manifest::read(&value, media_type::MANIFEST, limits)?;
+        let read = read::read(family, &value, family.manifest, limits)?;
         let map = value.as_object().cloned().unwrap_or_default();
         Ok(OriginalManifest {
             document,
@@ -158,16 +129,24 @@ fn read_original<'a>(
 
 /// Returns the ACI manifest that is kept for the way back.
 fn carried_aci<'a>(
+    family: &Family,
     originals: &'a [Original],
     original: Option<&OriginalManifest<'_>>,
     report: &mut Report,
 ) -> Option<&'a str> {
     let document = find(originals, FormatId("aci"), "manifest")?;
     let Ok(text) = std::str::from_utf8(&document.bytes) else {
+        if !family.annotations {
+            return None;
+        }
         report.lose("manifest", Outcome::Dropped, "it is not UTF-8");
         return None;
     };
     let there = original.and_then(|original| original.read.annotations.get(ACI_MANIFEST));
+    if !family.annotations {
+        // No place to keep it: what it alone says is reported field by field.
+        return there.is_some_and(|there| there == text).then_some(text);
+    }
     let fits = text.len() <= ACI_MANIFEST_LIMIT
         && canonical(&Value::from(text)).len() <= ACI_MANIFEST_LIMIT;
     if !fits && there.is_none_or(|there| there != text) {
@@ -181,77 +160,9 @@ fn carried_aci<'a>(
     Some(text)
 }
 
-type Paths = BTreeMap<String, String>;
-
-/// Divides the extensions: those of the config, those of the manifest; foreign ones are reported.
-fn divide(extensions: &Extensions, kept: bool, report: &mut Report) -> (Paths, Paths) {
-    let (mut config, mut manifest) = (Paths::new(), Paths::new());
-    for ((format, path), raw) in extensions {
-        if *format == ID {
-            let of_manifest = path.starts_with("manifest.");
-            let part = if of_manifest {
-                &mut manifest
-            } else {
-                &mut config
-            };
-            part.insert(path.clone(), raw.clone());
-        } else {
-            let why = if kept && *format == FormatId("aci") {
-                "OCI has no field for it; kept verbatim in the annotation imgconv.aci.manifest for \
-                 the way back"
-            } else {
-                "OCI has no field for it"
-            };
-            report.lose(path, Outcome::Dropped, why);
-        }
-    }
-    (config, manifest)
-}
-
-/// Writes the config, or returns the original if it says the same.
-fn write_config(
-    wanted: &docker_config::ImageConfig,
-    originals: &[Original],
-    env: &Env,
-    report: &mut Report,
-) -> Result<Document> {
-    let defaults = docker_config::Defaults {
-        platform: &env.host,
-        created: env.epoch.and_then(rfc3339),
-        limits: &env.limits,
-    };
-    let original = find(originals, ID, "config").and_then(|document| {
-        let read = parse(&document.bytes, &env.limits, "config").and_then(|value| {
-            // Only an original that decodes is one; another format may have carried it.
-            docker_config::decode(&value, &mut Report::default())?;
-            Ok(value)
-        });
-        usable(read, "config", report).map(|value| (document, value))
-    });
-    let value = original.as_ref().map(|(_, value)| value);
-    let (written, changed) = docker_config::encode(value, wanted, &defaults, report)?;
-    match original {
-        Some((document, _)) if !changed => Ok(document.clone()),
-        _ => Ok(Document {
-            kind: media_type::CONFIG.to_owned(),
-            bytes: canonical(&written).into(),
-        }),
-    }
-}
-
-fn usable<T>(read: Result<T>, what: &str, report: &mut Report) -> Option<T> {
-    match read {
-        Ok(read) => Some(read),
-        Err(error) => {
-            let message = format!("the carried original can't be used: {error}");
-            report.warn("bad-original", what, message);
-            None
-        }
-    }
-}
-
 /// What a manifest is made of.
 struct Parts<'a> {
+    family: &'a Family,
     config: &'a Document,
     layers: &'a [Layer],
     sealed: &'a [SealedLayer],
@@ -271,7 +182,11 @@ fn write_manifest(
         .unwrap_or_default();
     let mut top = before.clone();
     put(&mut top, "config", config_descriptor(parts, &before));
-    put(&mut top, "layers", layer_descriptors(parts, &before)?);
+    put(
+        &mut top,
+        "layers",
+        layer_descriptors(parts, &before, report)?,
+    );
     let same = original.is_some_and(|original| original.read.annotations == *parts.annotations);
     if !same {
         put_annotations(&mut top, parts.annotations);
@@ -288,7 +203,7 @@ fn write_manifest(
     {
         return Ok(Document {
             kind: if document.kind.is_empty() {
-                media_type::MANIFEST.to_owned()
+                parts.family.manifest.to_owned()
             } else {
                 document.kind.clone()
             },
@@ -298,9 +213,9 @@ fn write_manifest(
     // It is written anew, so everything in it must be true.
     correct_types(&mut top, parts)?;
     put(&mut top, "schemaVersion", Value::from(2));
-    put(&mut top, "mediaType", Value::from(media_type::MANIFEST));
+    put(&mut top, "mediaType", Value::from(parts.family.manifest));
     Ok(Document {
-        kind: media_type::MANIFEST.to_owned(),
+        kind: parts.family.manifest.to_owned(),
         bytes: canonical(&Value::Object(top)).into(),
     })
 }
@@ -352,7 +267,7 @@ fn config_descriptor(parts: &Parts<'_>, before: &Map<String, Value>) -> Value {
         }
     }
     let found = digest(Algorithm::Sha256, bytes);
-    Value::Object(describe(old, media_type::CONFIG, &found.to_string(), size))
+    Value::Object(describe(old, parts.family.config, &found.to_string(), size))
 }
 
 /// Makes a descriptor, keeping what else stands in the one that it replaces.
@@ -376,7 +291,11 @@ fn describe(
 }
 
 /// Writes the descriptors of the layers. A blob that stays keeps its descriptor.
-fn layer_descriptors(parts: &Parts<'_>, before: &Map<String, Value>) -> Result<Value> {
+fn layer_descriptors(
+    parts: &Parts<'_>,
+    before: &Map<String, Value>,
+    report: &mut Report,
+) -> Result<Value> {
     let old = before
         .get("layers")
         .and_then(Value::as_array)
@@ -401,18 +320,38 @@ fn layer_descriptors(parts: &Parts<'_>, before: &Map<String, Value>) -> Result<V
             Some(map) => map.clone(),
             None => {
                 let replaced = at_place.and_then(Value::as_object);
-                describe(replaced, layer_type(sealed, i)?, &found, sealed.size)
+                describe(replaced, layer_type(parts, i)?, &found, sealed.size)
             }
         };
-        put_layer_fields(&mut map, layer, kept);
+        put_layer_fields(&mut map, parts, i, kept, report);
         descriptors.push(Value::Object(map));
     }
     Ok(Value::Array(descriptors))
 }
 
-fn layer_type(sealed: &SealedLayer, i: usize) -> Result<&'static str> {
-    media_type::of_compression(sealed.compression).ok_or_else(|| {
-        let message = format!("OCI has no layers compressed with {}", sealed.compression);
+/// Returns the type that a layer gets anew. A layer that another family calls foreign stays one as
+/// long as its blob is the one that its URLs lead to.
+fn layer_type(parts: &Parts<'_>, i: usize) -> Result<&'static str> {
+    let (family, layer, sealed) = (parts.family, &parts.layers[i], &parts.sealed[i]);
+    let of = |table: &[(Compression, &'static str)]| {
+        let found = table.iter().find(|(one, _)| *one == sealed.compression);
+        found.map(|(_, kind)| *kind)
+    };
+    let kept = layer.blob.facts.digest == Some(sealed.digest);
+    let foreign = layer.kind.as_deref().is_some_and(|kind| {
+        let own = family.foreign_layers.iter().any(|(_, own)| *own == kind);
+        !own && media_type::layer(kind).is_some_and(|kind| kind.foreign)
+    });
+    let table = if foreign && kept && !layer.urls.is_empty() {
+        family.foreign_layers
+    } else {
+        family.layers
+    };
+    of(table).ok_or_else(|| {
+        let message = format!(
+            "{} has no layers compressed with {}",
+            family.name, sealed.compression
+        );
         Error::new(Code::Unsupported, message).at(format!("layer {i}"))
     })
 }
@@ -425,34 +364,40 @@ fn correct_types(top: &mut Map<String, Value>, parts: &Parts<'_>) -> Result<()> 
     let layers = parts.layers.iter().zip(parts.sealed);
     for (i, (descriptor, (layer, sealed))) in descriptors.iter_mut().zip(layers).enumerate() {
         let kind = descriptor.get("mediaType").and_then(Value::as_str);
-        if !kind.is_some_and(|kind| is_true(kind, layer, sealed)) {
-            descriptor["mediaType"] = Value::from(layer_type(sealed, i)?);
+        if !kind.is_some_and(|kind| is_true(parts.family, kind, layer, sealed)) {
+            descriptor["mediaType"] = Value::from(layer_type(parts, i)?);
         }
     }
     Ok(())
 }
 
 /// Says whether the type of a kept layer may stay in a manifest that is written anew.
-fn is_true(kind: &str, layer: &Layer, sealed: &SealedLayer) -> bool {
-    media_type::layer(kind).is_some_and(|kind| {
-        let wanted = if kind.foreign {
+fn is_true(family: &Family, kind: &str, layer: &Layer, sealed: &SealedLayer) -> bool {
+    media_type::layer(kind).is_some_and(|read| {
+        let wanted = if read.foreign {
             !layer.urls.is_empty()
         } else {
-            !kind.docker
+            family.layers.iter().any(|(_, own)| *own == kind)
         };
-        wanted && kind.compression == sealed.compression
+        wanted && read.compression == sealed.compression
     })
 }
 
 /// Sets the URLs and annotations of a layer's descriptor where they differ from the model's.
-fn put_layer_fields(map: &mut Map<String, Value>, layer: &Layer, kept: bool) {
+fn put_layer_fields(
+    map: &mut Map<String, Value>,
+    parts: &Parts<'_>,
+    i: usize,
+    kept: bool,
+    report: &mut Report,
+) {
     let Layer {
         blob: _,    // the sealed layer says what was written
         diff_id: _, // in the config
         kind: _,    // the true one is written
         urls,
         annotations,
-    } = layer;
+    } = &parts.layers[i];
     // A new blob is not at the old URLs.
     let urls: &[String] = if kept { urls } else { &[] };
     let written = map.get("urls").and_then(Value::as_array);
@@ -469,7 +414,7 @@ fn put_layer_fields(map: &mut Map<String, Value>, layer: &Layer, kept: bool) {
     }
     let mut annotations = annotations.clone();
     if !kept {
-        annotations.retain(|key, _| !TABLE_OF_CONTENTS.iter().any(|p| key.starts_with(p)));
+        annotations.retain(|key, _| !describes_compression(key));
     }
     let written: BTreeMap<String, String> = map
         .get("annotations")
@@ -478,6 +423,16 @@ fn put_layer_fields(map: &mut Map<String, Value>, layer: &Layer, kept: bool) {
         .flatten()
         .map(|(key, value)| (key.clone(), value.as_str().unwrap_or("").to_owned()))
         .collect();
+    if !parts.family.annotations {
+        let parent = format!("layers.{i}.");
+        annotations.retain(|key, value| {
+            let stays = written.get(key) == Some(value);
+            if !stays {
+                lose_annotation(parts.family, &parent, key, report);
+            }
+            stays
+        });
+    }
     if written != annotations {
         put_annotations(map, &annotations);
     }
@@ -515,7 +470,7 @@ fn put_extension(
                 _ => return None,
             }
             // It must not make the manifest one that is refused.
-            read_again(&changed, parts.limits).ok()?;
+            read_again(&changed, parts).ok()?;
             Some(changed)
         });
     match written {
@@ -541,7 +496,7 @@ fn report_lost_extensions(
     parts: &Parts<'_>,
     report: &mut Report,
 ) -> Result<()> {
-    let there = read_again(top, parts.limits)
+    let there = read_again(top, parts)
         .map_err(|error| error.at("new manifest"))?
         .extensions;
     for (path, raw) in parts.extensions {
@@ -555,8 +510,9 @@ fn report_lost_extensions(
 }
 
 /// Reads a manifest that is being made; the fields that every manifest has may still be missing.
-fn read_again(top: &Map<String, Value>, limits: &Limits) -> Result<Manifest> {
+fn read_again(top: &Map<String, Value>, parts: &Parts<'_>) -> Result<Manifest> {
     let mut whole = top.clone();
     whole.insert("schemaVersion".into(), Value::from(2));
-    manifest::read(&Value::Object(whole), media_type::MANIFEST, limits)
+    let family = parts.family;
+    read::read(family, &Value::Object(whole), family.manifest, parts.limits)
 }

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::OwnedFd,
         unix::fs::{MetadataExt, PermissionsExt},
     },
     path::Path,
@@ -19,21 +19,14 @@ use std::{
 };
 
 use imgconv_model::{BlobWriter, Code, Digest, Error, Result, quote};
-use rustix::{
-    fs::{AtFlags, Mode, OFlags},
-    io::Errno,
-};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use tempfile::TempDir;
 
-use crate::directory::step;
-
-/// The prefix of everything temporary inside a layout.
-pub(crate) const PREFIX: &str = ".imgconv-";
 const BUFFER: usize = 1 << 20;
 
 /// A private directory with complete blobs.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub struct Stage {
     directory: TempDir,
     descriptor: OwnedFd,
     /// Whether a blob is flushed to the disk as soon as it is complete.
@@ -44,16 +37,22 @@ pub(crate) struct Stage {
 
 /// A complete blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Staged {
+pub struct Staged {
     /// Its path below the stage.
-    pub(crate) path: String,
+    pub path: String,
     /// Its bytes.
-    pub(crate) size: u64,
+    pub size: u64,
 }
 
 impl Stage {
+    /// The usual prefix of the directory's name.
+    pub const PREFIX: &str = ".imgconv-";
+
     /// Makes a private directory in another one.
-    pub(crate) fn new(parent: &Path, prefix: &str, durable: bool) -> Result<Arc<Self>> {
+    ///
+    /// # Errors
+    /// [`Code::Io`] that names `parent`.
+    pub fn new(parent: &Path, prefix: &str, durable: bool) -> Result<Arc<Self>> {
         let shown = quote(parent.as_os_str().as_encoded_bytes());
         let failed = |error| Error::io(error, format!("temporary directory in {shown}"));
         let directory = tempfile::Builder::new()
@@ -75,29 +74,31 @@ impl Stage {
         }))
     }
 
-    pub(crate) fn descriptor(&self) -> &OwnedFd {
+    /// Returns the open directory, for moving what is in it.
+    pub fn descriptor(&self) -> &OwnedFd {
         &self.descriptor
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Returns the path of the directory.
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// Says whether a blob is complete here.
-    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
+    pub fn has(&self, digest: &Digest, size: u64) -> bool {
         self.blobs()
             .get(digest)
             .is_some_and(|staged| staged.size == size)
     }
 
     /// Returns every complete blob, in order.
-    pub(crate) fn list(&self) -> Vec<(Digest, Staged)> {
+    pub fn list(&self) -> Vec<(Digest, Staged)> {
         let blobs = self.blobs();
         blobs.iter().map(|(d, s)| (*d, s.clone())).collect()
     }
 
     /// Notes that a blob was moved, to a path below the stage.
-    pub(crate) fn moved(&self, digest: &Digest, path: String) {
+    pub fn moved(&self, digest: &Digest, path: String) {
         if let Some(staged) = self.blobs().get_mut(digest) {
             staged.path = path;
         }
@@ -108,7 +109,10 @@ impl Stage {
     }
 
     /// Makes an empty file; also returns its path below the stage.
-    pub(crate) fn file(&self) -> Result<(File, String)> {
+    ///
+    /// # Errors
+    /// [`Code::Io`] that names the file.
+    pub fn file(&self) -> Result<(File, String)> {
         let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -127,7 +131,10 @@ impl Stage {
     }
 
     /// Writes a whole small file durably; returns its path below the stage.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<String> {
+    ///
+    /// # Errors
+    /// [`Code::Io`] that names the file.
+    pub fn write(&self, bytes: &[u8]) -> Result<String> {
         let (mut file, name) = self.file()?;
         file.write_all(bytes)
             .and_then(|()| file.sync_all())
@@ -136,7 +143,10 @@ impl Stage {
     }
 
     /// Opens a file for reading.
-    pub(crate) fn open(&self, path: &str) -> Result<File> {
+    ///
+    /// # Errors
+    /// [`Code::Io`] that names the file.
+    pub fn open(&self, path: &str) -> Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(&self.descriptor, path, flags, Mode::empty());
         opened
@@ -145,8 +155,14 @@ impl Stage {
     }
 
     /// Removes a file; that it can't be removed shows when the stage is.
-    pub(crate) fn remove(&self, path: &str) {
+    pub fn remove(&self, path: &str) {
         let _ = rustix::fs::unlinkat(&self.descriptor, path, AtFlags::empty());
+    }
+
+    /// Makes the error of a blob that nobody wrote.
+    pub fn never_written(digest: &Digest) -> Error {
+        let message = format!("blob {digest} was never written, so nothing may refer to it");
+        Error::new(Code::Missing, message)
     }
 
     fn show(&self, name: &str) -> String {
@@ -154,7 +170,10 @@ impl Stage {
     }
 
     /// Starts a blob.
-    pub(crate) fn writer(self: &Arc<Self>) -> Result<Box<dyn BlobWriter>> {
+    ///
+    /// # Errors
+    /// [`Code::Io`] that names its file.
+    pub fn writer(self: &Arc<Self>) -> Result<Box<dyn BlobWriter>> {
         let (file, name) = self.file()?;
         Ok(Box::new(StageWriter {
             stage: Arc::clone(self),
@@ -164,26 +183,6 @@ impl Stage {
             complete: false,
         }))
     }
-}
-
-/// Makes a directory if there is none, and opens it without following links.
-///
-/// Its mode is 0755 less the umask, but its owner can always use it.
-pub(crate) fn make_directory(parent: impl AsFd, name: &str, shown: &str) -> Result<OwnedFd> {
-    let failed = |error: Errno| Error::io(error.into(), format!("directory {shown}"));
-    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) => {
-            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
-            let mode = Mode::from_raw_mode(stat.map_err(failed)?.st_mode);
-            if !mode.contains(Mode::RWXU) {
-                rustix::fs::chmodat(&parent, name, mode | Mode::RWXU, AtFlags::empty())
-                    .map_err(failed)?;
-            }
-        }
-        Err(Errno::EXIST) => {}
-        Err(error) => return Err(failed(error)),
-    }
-    step(&parent, name, true, false, shown)?.ok_or_else(|| failed(Errno::NOENT))
 }
 
 /// A blob that is being written.
@@ -250,10 +249,4 @@ impl Drop for StageWriter {
             self.stage.remove(&self.name);
         }
     }
-}
-
-/// Makes the error of a blob that nobody wrote.
-pub(crate) fn never_written(digest: &Digest) -> Error {
-    let message = format!("blob {digest} was never written, so nothing may refer to it");
-    Error::new(Code::Missing, message)
 }

@@ -1,4 +1,4 @@
-//! From OCI documents to the model.
+//! From the documents of a family to the model.
 //!
 //! It follows a manifest to its config and names its layers, and follows an index nowhere. It
 //! opens no blob.
@@ -9,16 +9,15 @@ use imgconv_model::{
     Artifact, Blob, Bundle, Child, Code, Document, Env, Error, Extensions, FormatId, Image, Index,
     Layer, Limits, Opaque, Open, Original, Reader, Report, Result, Root, quote,
 };
-use imgconv_wire::{Descriptor, Object, Value, docker_config, folds_to, parse, within};
 
-use crate::{
-    ID,
-    manifest::{self, ACI_MANIFEST, Manifest},
-    media_type,
+use super::{
+    Family, media_type,
+    read::{self, ACI_MANIFEST, Manifest},
 };
+use crate::{Descriptor, Object, Value, docker_config, folds_to, parse, within};
 
 /// The kind of a carried ACI manifest: ours, since appc names none for it.
-pub(crate) const ACI_MANIFEST_KIND: &str = "application/vnd.imgconv.aci.manifest.v1+json";
+const ACI_MANIFEST_KIND: &str = "application/vnd.imgconv.aci.manifest.v1+json";
 
 const INDEX_FIELDS: &[&str] = &[
     "schemaVersion",
@@ -29,55 +28,58 @@ const INDEX_FIELDS: &[&str] = &[
     "annotations",
 ];
 
-/// Says whether a root is an OCI document, see [`imgconv_model::Format::recognise`].
-pub(crate) fn recognise(root: &Root) -> bool {
+/// Says whether a root is a document of the family, see [`imgconv_model::Format::recognise`].
+pub fn recognise(family: &Family, root: &Root) -> bool {
     let Root::Document(document) = root else {
         return false;
     };
     let kind = media_type::normalise(&document.kind);
     if !kind.is_empty() {
-        return is_root(&kind);
+        return is_root(family, &kind);
     }
     // Nobody says what it is: the document itself must. Documents are bounded by their limits.
     let Ok(Value::Object(map)) = parse(&document.bytes, &Limits::default(), "document") else {
         return false;
     };
     match map.get("mediaType") {
-        Some(Value::String(kind)) => is_root(&media_type::normalise(kind)),
-        Some(Value::Null) | None => {
+        Some(Value::String(kind)) => is_root(family, &media_type::normalise(kind)),
+        Some(Value::Null) | None if family.untyped => {
             let version = map.get("schemaVersion").and_then(Value::as_u64) == Some(2);
             let has = |name| map.keys().any(|key| folds_to(key, name));
             version && (has("manifests") || has("layers") || has("config"))
         }
-        Some(_) => false,
+        Some(_) | None => false,
     }
 }
 
-fn is_root(kind: &str) -> bool {
-    [
-        media_type::MANIFEST,
-        media_type::INDEX,
-        media_type::ARTIFACT,
-    ]
-    .contains(&kind)
+fn is_root(family: &Family, kind: &str) -> bool {
+    kind == family.manifest || kind == family.index || family.artifact == Some(kind)
 }
 
 /// Reads a root, see [`imgconv_model::Format::decode`].
-pub(crate) fn decode(
+///
+/// # Errors
+/// Those of strict JSON and of the document's shape, and
+/// [`Missing`](imgconv_model::Code::Missing) if it refers to what is not there.
+pub fn decode(
+    family: &Family,
     root: &Root,
     bundle: &dyn Bundle,
     env: &Env,
     report: &mut Report,
 ) -> Result<Artifact> {
     let Root::Document(document) = root else {
-        let message = "an OCI image is a manifest or an index, and this is a stream";
+        let message = format!(
+            "an image of the format {} is a manifest or an index, and this is a stream",
+            family.id
+        );
         return Err(Error::new(Code::Unsupported, message));
     };
     let limits = &env.limits;
     let size = document.bytes.len() as u64;
     within(size, ("manifest", limits.manifest), "the document")?;
     let value = parse(&document.bytes, limits, "document")?;
-    let kind = kind(document, &value)?;
+    let kind = kind(family, document, &value)?;
     let document = Document {
         kind: if document.kind.is_empty() {
             kind.clone()
@@ -86,31 +88,32 @@ pub(crate) fn decode(
         },
         bytes: Arc::clone(&document.bytes),
     };
-    if kind == media_type::INDEX {
-        return decode_index(document, &value, limits)
+    if kind == family.index {
+        return decode_index(family, document, &value, limits)
             .map(Artifact::Index)
             .map_err(|error| error.at("index"));
     }
-    let manifest = manifest::read(&value, &kind, limits).map_err(|error| error.at("manifest"))?;
+    let manifest =
+        read::read(family, &value, &kind, limits).map_err(|error| error.at("manifest"))?;
     let unknown_layer = manifest
         .layers
         .iter()
         .map(|layer| layer.child.kind.as_str())
         .find(|kind| media_type::layer(kind).is_none());
     let config = match &manifest.config {
-        Some(config) if media_type::is_image_config(&config.child.kind) => config,
+        Some(config) if is_image_config(family, &config.child.kind) => config,
         _ => return Ok(Artifact::Opaque(opaque(document, &manifest, None))),
     };
     if let Some(layer) = unknown_layer {
         return Ok(Artifact::Opaque(opaque(document, &manifest, Some(layer))));
     }
-    decode_image(&document, &manifest, config, bundle, env, report)
+    decode_image(family, &document, &manifest, config, bundle, env, report)
         .map(|image| Artifact::Image(Box::new(image)))
 }
 
 /// Decides what a document is: by the kind it is referred to, else by what it calls itself, else by
 /// its fields.
-fn kind(document: &Document, value: &Value) -> Result<String> {
+fn kind(family: &Family, document: &Document, value: &Value) -> Result<String> {
     let kind = media_type::normalise(&document.kind);
     if !kind.is_empty() {
         return Ok(kind);
@@ -121,30 +124,39 @@ fn kind(document: &Document, value: &Value) -> Result<String> {
     }
     let has = |name| top.map().keys().any(|key| folds_to(key, name));
     let kind = if has("manifests") {
-        media_type::INDEX
+        family.index
     } else {
-        media_type::MANIFEST
+        family.manifest
     };
     Ok(kind.to_owned())
 }
 
-fn decode_index(document: Document, value: &Value, limits: &Limits) -> Result<Index> {
+fn decode_index(
+    family: &Family,
+    document: Document,
+    value: &Value,
+    limits: &Limits,
+) -> Result<Index> {
     let top = Object::new(value, "")?;
-    manifest::head(&top, &["manifests"], INDEX_FIELDS, media_type::INDEX, true)?;
-    manifest::subject(&top)?;
+    read::head(&top, &["manifests"], INDEX_FIELDS, family.index, true)?;
+    read::subject(&top)?;
     top.string_map("annotations")?;
     let items = top.list("manifests")?;
     if items.len() as u64 > limits.graph_nodes {
         let what = format!("the list of {} manifests", items.len());
         return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
     }
-    let child = |(i, item)| {
-        manifest::checked(item, format!("manifests[{i}]"), limits).map(|read| read.child)
-    };
+    let child =
+        |(i, item)| read::checked(item, format!("manifests[{i}]"), limits).map(|read| read.child);
     Ok(Index {
         children: items.iter().enumerate().map(child).collect::<Result<_>>()?,
         document,
     })
+}
+
+/// Says whether a config descriptor's type is that of an image.
+fn is_image_config(family: &Family, kind: &str) -> bool {
+    media_type::is_image_config(kind) || family.config_aliases.contains(&kind)
 }
 
 /// Makes something that is carried as it is. `layer` is the type that keeps it from being an image.
@@ -174,6 +186,7 @@ fn opaque(document: Document, manifest: &Manifest, layer: Option<&str>) -> Opaqu
 }
 
 fn decode_image(
+    family: &Family,
     document: &Document,
     manifest: &Manifest,
     config: &Descriptor,
@@ -217,8 +230,8 @@ fn decode_image(
     let mut annotations = manifest.annotations.clone();
     let aci = annotations.remove(ACI_MANIFEST);
     let mut originals = vec![
-        original(ID, "manifest", document.clone()),
-        original(ID, "config", config_document),
+        original(family.id, "manifest", document.clone()),
+        original(family.id, "config", config_document),
     ];
     if let Some(text) = aci {
         let document = Document {
@@ -230,7 +243,7 @@ fn decode_image(
     let extensions = config_extensions
         .into_iter()
         .chain(manifest.extensions.clone())
-        .map(|(path, raw)| ((ID, path), raw));
+        .map(|(path, raw)| ((family.id, path), raw));
     Ok(Image {
         name: None,
         platform,

@@ -1,36 +1,51 @@
 //! Writing indexes over documents that were published.
 
 use imgconv_model::{Child, Document, Index, Limits, Platform, Result};
-use imgconv_wire::{Map, Value, canonical, parse};
 
-use crate::media_type;
+use super::{Family, media_type};
+use crate::{Map, Value, canonical, parse};
 
-/// Writes an index, see [`imgconv_model::Format::encode_index`]. The original comes back byte for
-/// byte if it lists the same children; otherwise its other fields stay.
-pub(crate) fn encode(children: &[Child], original: Option<&Index>) -> Result<Document> {
+/// Writes an index, see [`imgconv_model::Format::encode_index`]. An original of the same family
+/// comes back byte for byte if it lists the same children; otherwise the other fields of the
+/// original stay, whichever family it is of: readers of both families take them.
+///
+/// # Errors
+/// If the original is no JSON.
+pub fn encode_index(
+    family: &Family,
+    children: &[Child],
+    original: Option<&Index>,
+) -> Result<Document> {
     if let Some(original) = original
         && original.children == children
+        && of_family(family, &original.document)
     {
         return Ok(original.document.clone());
     }
     let limits = Limits::default();
     let mut top = Map::new();
     top.insert("schemaVersion".into(), Value::from(2));
-    top.insert("mediaType".into(), Value::from(media_type::INDEX));
+    top.insert("mediaType".into(), Value::from(family.index));
     // Replaced below; it stands here for the order of the fields.
     top.insert("manifests".into(), Value::Null);
     if let Some(original) = original
         && let Value::Object(old) = parse(&original.document.bytes, &limits, "index")?
     {
         top.extend(old);
-        top.insert("mediaType".into(), Value::from(media_type::INDEX));
+        top.insert("mediaType".into(), Value::from(family.index));
     }
     let descriptors = children.iter().map(descriptor).collect();
     top.insert("manifests".into(), Value::Array(descriptors));
     Ok(Document {
-        kind: media_type::INDEX.to_owned(),
+        kind: family.index.to_owned(),
         bytes: canonical(&Value::Object(top)).into(),
     })
+}
+
+/// Says whether an index is of the family, which nothing may contradict.
+fn of_family(family: &Family, document: &Document) -> bool {
+    let kind = media_type::normalise(&document.kind);
+    kind.is_empty() || kind == family.index
 }
 
 /// Writes a child's descriptor: what it was, with what is said of it now.

@@ -6,19 +6,21 @@
 use std::{collections::BTreeMap, fmt};
 
 use imgconv_model::{Child, Code, Digest, Error, Limits, Publication, Result, RootEntry, quote};
-use imgconv_wire::{Map, Object, Value, canonical, folds_to};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::{
-    files::{Files, INDEX_FILE, LAYOUT_FILE},
-    naming::{CONTAINERD_NAME, Names, REF_NAME},
-};
+use super::naming::{CONTAINERD_NAME, Names, REF_NAME};
+use crate::{Map, Object, Value, canonical, folds_to};
+
+/// The name of the file that marks a layout (image-spec, image-layout.md).
+pub const MARKER_FILE: &str = "oci-layout";
+/// The name of the file that lists the entry points.
+pub const INDEX_FILE: &str = "index.json";
 
 /// The one version of the layout that there is.
 const VERSION: &str = "1.0.0";
 /// The content of a new `oci-layout` file.
-pub(crate) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const LIST_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -33,23 +35,18 @@ const FIELDS: &[&str] = &[
 /// Properties of image manifests: a reader that looks for one of these sees another document.
 const FOREIGN: &[&str] = &["config", "fsLayers", "history", "layers"];
 
-/// Checks the `oci-layout` file (robustness D10).
+/// Checks the content of an `oci-layout` file (robustness D10).
 ///
 /// # Errors
-/// [`Code::Missing`], [`Code::BadJson`], [`Code::Unsupported`] or [`Code::Limit`].
-pub(crate) fn check_layout(files: &dyn Files, limits: &Limits) -> Result<()> {
-    let limit = ("layout_file", limits.layout_file);
-    let place = || format!("file {LAYOUT_FILE}");
-    let Some(bytes) = files.read(LAYOUT_FILE, limit)? else {
-        let message = format!("there is no file `{LAYOUT_FILE}`, so this is no OCI layout");
-        return Err(Error::new(Code::Missing, message));
-    };
-    let value = imgconv_wire::parse(&bytes, limits, &place())?;
+/// [`Code::BadJson`] or [`Code::Unsupported`].
+pub fn check_marker(bytes: &[u8], limits: &Limits) -> Result<()> {
+    let place = || format!("file {MARKER_FILE}");
+    let value = crate::parse(bytes, limits, &place())?;
     let bad = |message: String| Err(Error::new(Code::BadJson, message).at(place()));
     let Value::Object(object) = &value else {
         return bad("expected an object".to_owned());
     };
-    imgconv_wire::check_field_names(object, &["imageLayoutVersion"]).map_err(|e| e.at(place()))?;
+    crate::check_field_names(object, &["imageLayoutVersion"]).map_err(|e| e.at(place()))?;
     match object.get("imageLayoutVersion") {
         Some(Value::String(version)) if version == VERSION => Ok(()),
         Some(Value::String(version)) => {
@@ -66,25 +63,25 @@ pub(crate) fn check_layout(files: &dyn Files, limits: &Limits) -> Result<()> {
 
 /// One descriptor of `index.json`.
 #[derive(Clone, Debug)]
-pub(crate) struct Listed {
+pub struct Listed {
     /// The descriptor as it was written.
-    pub(crate) child: Child,
+    pub child: Child,
     /// Its names.
-    pub(crate) names: Names,
+    pub names: Names,
 }
 
 /// The whole `index.json`.
 #[derive(Debug)]
-pub(crate) struct Index {
+pub struct Index {
     /// Every property, in its order, with its text.
     properties: Vec<(String, String)>,
     /// The descriptors.
-    pub(crate) listed: Vec<Listed>,
+    pub listed: Vec<Listed>,
 }
 
 impl Index {
     /// Makes the index of a new layout.
-    pub(crate) fn new() -> Self {
+    pub fn empty() -> Self {
         let property = |key: &str, text: String| (key.to_owned(), text);
         Self {
             properties: vec![
@@ -96,28 +93,15 @@ impl Index {
         }
     }
 
-    /// Reads the `index.json` of a layout.
-    ///
-    /// # Errors
-    /// [`Code::Missing`] if there is none, and those of [`Index::parse`].
-    pub(crate) fn read(files: &dyn Files, limits: &Limits) -> Result<Self> {
-        let limit = ("root_index", limits.root_index);
-        let Some(bytes) = files.read(INDEX_FILE, limit)? else {
-            let message = format!("there is no file `{INDEX_FILE}` in the layout");
-            return Err(Error::new(Code::Missing, message));
-        };
-        Self::parse(&bytes, limits)
-    }
-
     /// Reads an index strictly (image-spec, image-index.md). `null` for `manifests` is an empty
     /// list, as Go programs write one.
     ///
     /// # Errors
     /// [`Code::Ambiguous`] if another reader could take it for a manifest, otherwise those of
-    /// [`imgconv_wire::parse`] and [`imgconv_wire::descriptor`], and [`Code::BadName`].
-    pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
+    /// [`parse`](crate::parse) and [`descriptor`](crate::descriptor), and [`Code::BadName`].
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let place = || format!("file {INDEX_FILE}");
-        let value = imgconv_wire::parse(bytes, limits, &place())?;
+        let value = crate::parse(bytes, limits, &place())?;
         Self::check(&value, bytes, limits).map_err(|error| error.at(place()))
     }
 
@@ -164,7 +148,7 @@ impl Index {
         let mut listed = Vec::new();
         for (i, (value, text)) in values.iter().zip(texts).enumerate() {
             let path = format!("manifests[{i}]");
-            let mut child = imgconv_wire::descriptor(value, path.clone(), limits)?.child;
+            let mut child = crate::descriptor(value, path.clone(), limits)?.child;
             if child.kind.is_empty() {
                 let error = Error::new(Code::BadManifest, "is required, but absent");
                 return Err(error.at(format!("field {path}.mediaType")));
@@ -187,7 +171,7 @@ impl Index {
     /// # Errors
     /// [`Code::Ambiguous`] if two different images have exactly the same name texts, and nothing
     /// else (such as two different platforms) tells them apart (robustness C8a).
-    pub(crate) fn roots(&self) -> Result<Vec<RootEntry>> {
+    pub fn roots(&self) -> Result<Vec<RootEntry>> {
         let mut seen: BTreeMap<(Option<&str>, Option<&str>), Vec<usize>> = BTreeMap::new();
         let mut roots = Vec::with_capacity(self.listed.len());
         for (position, Listed { child, names }) in self.listed.iter().enumerate() {
@@ -229,7 +213,7 @@ impl Index {
 
     /// Puts descriptors in: one whose name is there takes that place, others go to the end.
     /// Everything else stays as it is. Returns whether anything changed.
-    pub(crate) fn merge(&mut self, published: &[Listed]) -> bool {
+    pub fn merge(&mut self, published: &[Listed]) -> bool {
         let mut changed = false;
         for new in published {
             let named = new.names.reference.is_some() || new.names.containerd.is_some();
@@ -264,7 +248,7 @@ impl Index {
     }
 
     /// Returns the bytes of `index.json`.
-    pub(crate) fn render(&self) -> Vec<u8> {
+    pub fn render(&self) -> Vec<u8> {
         let mut out = b"{".to_vec();
         for (i, (key, text)) in self.properties.iter().enumerate() {
             if i > 0 {
@@ -291,16 +275,12 @@ impl Index {
 ///
 /// # Errors
 /// [`Code::BadJson`] if the root's own text is malformed.
-pub(crate) fn describe(
-    publication: &Publication,
-    names: &Names,
-    limits: &Limits,
-) -> Result<Listed> {
+pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Result<Listed> {
     let root = &publication.root;
     let mut object = Map::new();
     if !root.raw.is_empty() {
         let what = format!("descriptor of {}", root.digest);
-        if let Value::Object(own) = imgconv_wire::parse(root.raw.as_bytes(), limits, &what)?
+        if let Value::Object(own) = crate::parse(root.raw.as_bytes(), limits, &what)?
             && own.get("digest").and_then(Value::as_str) == Some(&*root.digest.to_string())
         {
             object = own;
@@ -384,7 +364,7 @@ fn check_platform(child: &Child) -> Result<()> {
 }
 
 /// Returns the text by which a publication is found again: its name, or its digest.
-pub(crate) fn address(names: &Names, digest: &Digest) -> String {
+pub fn address(names: &Names, digest: &Digest) -> String {
     match names.reference.as_ref().or(names.containerd.as_ref()) {
         Some(text) => text.clone(),
         None => format!("@{digest}"),

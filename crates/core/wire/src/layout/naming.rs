@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use imgconv_model::{Code, Error, Name, Publication, Report, Result, quote};
 
 /// The annotation of a reference (image-spec, annotations.md).
-pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// containerd's annotation of the full name.
-pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// What `org.opencontainers.image.ref.name` holds if the user gave no reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,13 +25,13 @@ pub enum RefName {
 
 /// The names of one descriptor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Names {
+pub struct Names {
     /// The text of `org.opencontainers.image.ref.name`.
-    pub(crate) reference: Option<String>,
+    pub reference: Option<String>,
     /// The text of `io.containerd.image.name`.
-    pub(crate) containerd: Option<String>,
+    pub containerd: Option<String>,
     /// What they mean together.
-    pub(crate) name: Option<Name>,
+    pub name: Option<Name>,
 }
 
 impl Names {
@@ -42,7 +42,7 @@ impl Names {
     /// # Errors
     /// [`Code::BadName`] if a text is more than the specification's grammar of references allows
     /// (robustness C8e).
-    pub(crate) fn read(annotations: &BTreeMap<String, String>) -> Result<Self> {
+    pub fn read(annotations: &BTreeMap<String, String>) -> Result<Self> {
         let text = |key: &str| -> Result<Option<String>> {
             match annotations.get(key).filter(|text| !text.is_empty()) {
                 None => Ok(None),
@@ -72,11 +72,7 @@ impl Names {
     ///
     /// # Errors
     /// [`Code::BadName`] if the reference could not be read back.
-    pub(crate) fn write(
-        publication: &Publication,
-        policy: RefName,
-        report: &mut Report,
-    ) -> Result<Self> {
+    pub fn write(publication: &Publication, policy: RefName, report: &mut Report) -> Result<Self> {
         let given = publication.reference.as_deref();
         if let Some(text) = given {
             check(text)?;
@@ -109,7 +105,7 @@ impl Names {
 
     /// Says whether two descriptors have one name: the same full reference if both have one, the
     /// same text otherwise. Descriptors without a name have none in common.
-    pub(crate) fn same(&self, other: &Self) -> bool {
+    pub fn same(&self, other: &Self) -> bool {
         match (self.full(), other.full()) {
             (Some(one), Some(other)) => one == other,
             _ => self.reference.is_some() && self.reference == other.reference,
@@ -124,7 +120,7 @@ impl Names {
     }
 
     /// Returns how the image can be asked for, most exact last.
-    pub(crate) fn texts(&self) -> Vec<String> {
+    pub fn texts(&self) -> Vec<String> {
         let mut texts: Vec<String> = self.reference.iter().cloned().collect();
         texts.extend(self.containerd.iter().cloned());
         texts.dedup();
@@ -132,7 +128,7 @@ impl Names {
     }
 
     /// Returns the names for a message.
-    pub(crate) fn show(&self) -> String {
+    pub fn show(&self) -> String {
         let texts: Vec<String> = self.texts().iter().map(quote).collect();
         texts.join(" = ")
     }

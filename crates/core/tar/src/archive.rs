@@ -1,0 +1,428 @@
+//! The files of a tar, found by name in one pass and then read in place.
+//!
+//! A plain archive on disk is read where it is. A compressed one, or one from a pipe, is copied
+//! decompressed to an unnamed temporary file first, because its members are needed in another
+//! order and more than once. Only members are ever looked at. Symbolic links are told, not followed:
+//! what they may mean is for the caller.
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    ops::ControlFlow,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use imgconv_model::{Code, Compression, Env, Error, Limits, Notes, Reader as Bytes, Result, quote};
+use imgconv_stream::{Decoder, sniff};
+use rustix::fs::OFlags;
+
+use crate::{BLOCK, Entry, EntryKind, Reader, padding};
+
+/// A tar whose members can be read in any order.
+#[derive(Debug)]
+pub struct Archive {
+    file: Arc<File>,
+    members: BTreeMap<String, Member>,
+}
+
+/// A member of an [`Archive`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// A file, or another name of a file that came before it.
+    File {
+        /// Where its bytes start in the uncompressed tar.
+        offset: u64,
+        /// The number of its bytes.
+        size: u64,
+    },
+    /// A symbolic link to this text.
+    Symlink(Vec<u8>),
+    /// Another name, with this text, of something that is no file that came before it.
+    HardLink(Vec<u8>),
+    /// Anything else.
+    Other(EntryKind),
+}
+
+impl Archive {
+    /// Opens an archive on disk, which may be compressed; a symbolic link that the user names is
+    /// followed. Members that `wanted` is false for are passed over; it gets their names without
+    /// `./`, doubled and final slashes, and is asked before their bodies are read.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] or [`Code::Io`] if it can't be opened, [`Code::Ambiguous`] for two different
+    /// members of one name, [`Code::Escape`] for a name that leads out of the archive,
+    /// [`Code::Unsupported`] for a wanted sparse file, those of `wanted`, of [`Decoder`] and of
+    /// [`Reader`](crate::Reader).
+    pub fn open(path: &Path, env: &Env, wanted: Wanted<'_>) -> Result<Self> {
+        let mut file = open_regular(path)?;
+        let mut prefix = Vec::new();
+        let read = (&mut file).take(6).read_to_end(&mut prefix);
+        read.map_err(Error::from_io)?;
+        if sniff(&prefix) != Compression::None {
+            let reader = Pread::new(Arc::new(file), 0, u64::MAX);
+            return Self::from_reader(Box::new(reader), env, wanted);
+        }
+        let file = Arc::new(file);
+        let source = Pread::new(Arc::clone(&file), 0, u64::MAX);
+        let (entries, _) = list(Polled { inner: source, env }, env, wanted)?;
+        Self::index(file, entries, &env.limits, &env.notes)
+    }
+
+    /// Copies an archive, decompressed, to `env.tmpdir`.
+    ///
+    /// # Errors
+    /// Those of [`Archive::open`], and [`Code::Limit`] if it is larger than `image_bytes`.
+    pub fn from_reader(reader: Bytes, env: &Env, wanted: Wanted<'_>) -> Result<Self> {
+        let decoder = Decoder::new(reader, &env.limits, &env.notes, "archive")?;
+        let tmpdir = format!(
+            "temporary directory {}",
+            quote(env.tmpdir.as_os_str().as_encoded_bytes())
+        );
+        let file = tempfile::tempfile_in(&env.tmpdir).map_err(|e| Error::io(e, tmpdir.clone()))?;
+        let spool = Spool {
+            inner: decoder,
+            file,
+            count: 0,
+            limit: env.limits.image_bytes,
+            place: tmpdir,
+        };
+        let (entries, spool) = list(Polled { inner: spool, env }, env, wanted)?;
+        Self::index(Arc::new(spool.inner.file), entries, &env.limits, &env.notes)
+    }
+
+    /// Finds the body of each member; of members of one name all must have the same bytes
+    /// (robustness A5).
+    fn index(file: Arc<File>, entries: Vec<Named>, limits: &Limits, notes: &Notes) -> Result<Self> {
+        let mut members: BTreeMap<String, Member> = BTreeMap::new();
+        for named in entries {
+            let member = match named.kind {
+                EntryKind::Regular => {
+                    let offset = body(&file, &named, limits).map_err(|e| e.at(named.place()))?;
+                    let size = named.size;
+                    Member::File { offset, size }
+                }
+                EntryKind::HardLink => {
+                    let target = normalise(&named.link).ok().flatten();
+                    let earlier = target.and_then(|target| members.get(&target));
+                    match earlier {
+                        Some(file @ Member::File { .. }) => file.clone(),
+                        _ => Member::HardLink(named.link.clone()),
+                    }
+                }
+                EntryKind::Symlink => Member::Symlink(named.link.clone()),
+                kind @ (EntryKind::CharDevice
+                | EntryKind::BlockDevice
+                | EntryKind::Directory
+                | EntryKind::Fifo) => Member::Other(kind),
+            };
+            let place = named.place();
+            let earlier = match members.entry(named.name) {
+                btree_map::Entry::Vacant(entry) => {
+                    entry.insert(member);
+                    continue;
+                }
+                btree_map::Entry::Occupied(entry) => entry.get().clone(),
+            };
+            if !same(&file, &earlier, &member)? {
+                let message = "duplicate archive member: the two are not the same";
+                return Err(Error::new(Code::Ambiguous, message).at(place));
+            }
+            let message = "the archive has this member twice, and both are the same";
+            notes.warn("duplicate-member", place, message);
+        }
+        Ok(Self { file, members })
+    }
+
+    /// Returns the member of that name.
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.get(name)
+    }
+
+    /// Lists the names of all members, in byte order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
+    }
+
+    /// Opens the bytes of a [`Member::File`].
+    pub fn bytes(&self, offset: u64, size: u64) -> Bytes {
+        Box::new(Pread::new(Arc::clone(&self.file), offset, size))
+    }
+}
+
+/// Says of a member's name, kind and size whether it is wanted; an error ends the reading.
+pub type Wanted<'a> = &'a dyn Fn(&str, EntryKind, u64) -> Result<bool>;
+
+/// Calls `each` with the names of the members within the first `prefix` bytes of a tar, which may
+/// be compressed, until it breaks; returns what it broke with. For recognising a file: whatever
+/// is wrong with it ends the search, and nothing is reported.
+pub fn look<T>(
+    path: &Path,
+    prefix: u64,
+    each: &mut dyn FnMut(&str) -> ControlFlow<T>,
+) -> Option<T> {
+    let (limits, notes) = (Limits::default(), Notes::default());
+    let file = open_regular(path).ok()?;
+    let decoder = Decoder::new(Box::new(file), &limits, &notes, "archive").ok()?;
+    let mut tar = Reader::new(decoder.take(prefix), &limits, &notes, "archive");
+    // The end of the prefix looks like a truncated archive, which ends the search as well.
+    while let Ok(Some(entry)) = tar.next_entry() {
+        if let Some(name) = normalise(&entry.path).ok()?
+            && let ControlFlow::Break(found) = each(&name)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+fn open_regular(path: &Path) -> Result<File> {
+    let missing = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return Error::new(Code::Missing, "no such file");
+        }
+        Error::from_io(error)
+    };
+    let irregular = || Error::new(Code::Io, "not a regular file");
+    // Opening a device can have effects, so look first; what counts is the look afterwards.
+    if !std::fs::metadata(path).map_err(missing)?.is_file() {
+        return Err(irregular());
+    }
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(missing)?;
+    if !file.metadata().map_err(Error::from_io)?.is_file() {
+        return Err(irregular());
+    }
+    Ok(file)
+}
+
+/// A member that is wanted.
+#[derive(Debug)]
+struct Named {
+    name: String,
+    kind: EntryKind,
+    size: u64,
+    /// The target of a link.
+    link: Vec<u8>,
+    /// Where its first header starts.
+    offset: u64,
+    /// Where the next member's first header starts; `None` for the last.
+    next: Option<u64>,
+}
+
+impl Named {
+    fn place(&self) -> String {
+        format!("entry {}", quote(&self.name))
+    }
+}
+
+/// Reads the tar to its end, and lists the members that are wanted; also gives the reader back.
+fn list<R: Read>(source: R, env: &Env, wanted: Wanted<'_>) -> Result<(Vec<Named>, R)> {
+    let mut tar = Reader::new(source, &env.limits, &env.notes, "archive");
+    let mut found: Vec<Named> = Vec::new();
+    let mut open = false;
+    while let Some(entry) = tar.next_entry()? {
+        if open && let Some(last) = found.last_mut() {
+            last.next = Some(entry.offset);
+        }
+        open = false;
+        let place = || format!("entry {}", quote(&entry.path));
+        let Some(name) = normalise(&entry.path).map_err(|e| e.at(place()))? else {
+            continue;
+        };
+        if !wanted(&name, entry.kind, entry.size).map_err(|e| e.at(place()))? {
+            continue;
+        }
+        let Entry {
+            kind,
+            size,
+            link,
+            offset,
+            ..
+        } = entry;
+        found.push(Named {
+            name,
+            kind,
+            size,
+            link,
+            offset,
+            next: None,
+        });
+        open = true;
+    }
+    Ok((found, tar.into_inner()))
+}
+
+/// Returns a member's name without `./`, doubled and final slashes. `None` if it is no text or
+/// empty, so no name that anyone asks for.
+fn normalise(path: &[u8]) -> Result<Option<String>> {
+    let Ok(path) = std::str::from_utf8(path) else {
+        return Ok(None);
+    };
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .collect();
+    if parts.contains(&"..") {
+        return Err(Error::new(
+            Code::Escape,
+            "the name leads out of the archive",
+        ));
+    }
+    Ok((!parts.is_empty()).then(|| parts.join("/")))
+}
+
+/// Finds the start of a member's body: after its header and the extension headers before that.
+/// The framing was checked when the archive was listed; this only finds the way again.
+fn body(file: &File, named: &Named, limits: &Limits) -> Result<u64> {
+    let bad = |message: &str| Error::new(Code::BadTar, message);
+    // The stored bytes are not the file's bytes.
+    let sparse = || {
+        Error::new(Code::Unsupported, "the member is stored as a sparse file")
+            .hint("make the archive again without `--sparse`")
+    };
+    let mut offset = named.offset;
+    let mut headers = limits.ext_headers.saturating_add(1);
+    loop {
+        let mut header = [0; BLOCK];
+        file.read_exact_at(&mut header, offset)
+            .map_err(Error::from_io)?;
+        offset = offset.saturating_add(BLOCK as u64);
+        if header[156] == b'S' {
+            return Err(sparse());
+        }
+        if !matches!(header[156], b'x' | b'g' | b'L' | b'K' | b'X') {
+            break;
+        }
+        headers = headers
+            .checked_sub(1)
+            .ok_or_else(|| bad("there are too many extension headers"))?;
+        let malformed = || bad("the size of an extension header is malformed");
+        let size = size_field(&header[124..136]).ok_or_else(malformed)?;
+        if header[156] == b'x' {
+            let mut payload = vec![0; usize::try_from(size.min(limits.pax_header)).unwrap_or(0)];
+            file.read_exact_at(&mut payload, offset)
+                .map_err(Error::from_io)?;
+            let mark = b"GNU.sparse.";
+            if payload.windows(mark.len()).any(|window| window == mark) {
+                return Err(sparse());
+            }
+        }
+        offset = offset
+            .checked_add(size)
+            .and_then(|end| end.checked_add(padding(size) as u64))
+            .ok_or_else(malformed)?;
+    }
+    let end = offset
+        .checked_add(named.size)
+        .and_then(|end| end.checked_add(padding(named.size) as u64));
+    if named.next.is_some() && named.next != end {
+        return Err(sparse());
+    }
+    Ok(offset)
+}
+
+/// Reads the size of an extension header: octal, as every writer writes one of that size.
+fn size_field(field: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(field).ok()?;
+    u64::from_str_radix(text.trim_matches([' ', '\0']), 8).ok()
+}
+
+fn same(file: &Arc<File>, one: &Member, other: &Member) -> Result<bool> {
+    let (
+        &Member::File {
+            offset: first,
+            size,
+        },
+        &Member::File {
+            offset: second,
+            size: other_size,
+        },
+    ) = (one, other)
+    else {
+        return Ok(one == other);
+    };
+    if size != other_size {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut done = 0;
+    while done < size {
+        let count = usize::try_from(size - done).map_or(left.len(), |rest| rest.min(left.len()));
+        file.read_exact_at(&mut left[..count], first + done)
+            .and_then(|()| file.read_exact_at(&mut right[..count], second + done))
+            .map_err(Error::from_io)?;
+        if left[..count] != right[..count] {
+            return Ok(false);
+        }
+        done += count as u64;
+    }
+    Ok(true)
+}
+
+/// A piece of a shared file, read by position.
+#[derive(Debug)]
+struct Pread {
+    file: Arc<File>,
+    offset: u64,
+    left: u64,
+}
+
+impl Pread {
+    fn new(file: Arc<File>, offset: u64, size: u64) -> Self {
+        let left = size;
+        Self { file, offset, left }
+    }
+}
+
+impl Read for Pread {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = self.file.read_at(&mut buffer[..most], self.offset)?;
+        self.offset += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+/// Ends a long pass when the work is cancelled.
+struct Polled<'a, R> {
+    inner: R,
+    env: &'a Env,
+}
+
+impl<R: Read> Read for Polled<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.env.check_cancelled()?;
+        self.inner.read(buffer)
+    }
+}
+
+/// Copies everything that is read through it to a file.
+struct Spool {
+    inner: Decoder,
+    file: File,
+    count: u64,
+    limit: u64,
+    place: String,
+}
+
+impl Read for Spool {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count += count as u64;
+        if self.count > self.limit {
+            let what = "the uncompressed archive";
+            return Err(Limits::exceeded("image_bytes", self.limit, what).into());
+        }
+        let copied = self.file.write_all(&buffer[..count]);
+        copied.map_err(|error| Error::io(error, self.place.clone()))?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,241 @@
+//! Writing a tar that appears at once: the same bytes for the same content, whoever writes it.
+//!
+//! The file is written in a private directory beside its place and renamed; one that exists is
+//! replaced. Every attribute of a member is fixed: owner 0, mode 0644 or 0755, time 0.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use imgconv_model::{Code, Env, Error, Result, quote};
+use imgconv_stream::Stage;
+use rustix::fs::{Mode, OFlags};
+
+use crate::{END, Entry, EntryKind, Time, head, padding};
+
+/// A tar that will be written: a file, or standard output.
+#[derive(Debug)]
+pub struct Output {
+    /// The file; `None` is standard output.
+    path: Option<PathBuf>,
+    locator: String,
+    stage: Arc<Stage>,
+    env: Env,
+}
+
+impl Output {
+    /// Opens a destination: a file, which is replaced if it exists, or `-` for standard output.
+    /// `scheme` is how its locator starts.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] if something other than a file is there, [`Code::Io`] if the directory
+    /// can't be written, [`Code::Usage`] for an empty path.
+    pub fn create(scheme: &str, path: &str, env: &Env) -> Result<Self> {
+        let locator = format!("{scheme}:{path}");
+        let (path, stage) = match path {
+            "" => return Err(Error::new(Code::Usage, "the path of the archive is empty")),
+            "-" => (None, Stage::new(&env.tmpdir, Stage::PREFIX, false)?),
+            path => {
+                let destination = PathBuf::from(path);
+                refuse_odd(&destination, scheme)?;
+                let stage = Stage::new(&parent(&destination), Stage::PREFIX, false)?;
+                (Some(destination), stage)
+            }
+        };
+        let env = env.clone();
+        Ok(Self {
+            path,
+            locator,
+            stage,
+            env,
+        })
+    }
+
+    /// Returns the locator, `SCHEME:PATH`.
+    pub fn locator(&self) -> &str {
+        &self.locator
+    }
+
+    /// Returns the private directory in which the content waits.
+    pub fn stage(&self) -> &Arc<Stage> {
+        &self.stage
+    }
+
+    /// Writes the whole archive by `compose`, ends it, and makes it visible.
+    ///
+    /// # Errors
+    /// Those of `compose`, [`Code::Io`], [`Code::Cancelled`], and [`Code::Denied`] if something other
+    /// than a file is at the destination by now; then nothing has become visible there.
+    pub fn write(&self, compose: impl FnOnce(&mut Pack<'_>) -> Result<()>) -> Result<()> {
+        match &self.path {
+            None => self.to_stdout(compose),
+            Some(path) => self.to_file(path, compose),
+        }
+    }
+
+    fn pack(
+        &self,
+        output: &mut dyn Write,
+        compose: impl FnOnce(&mut Pack<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut pack = Pack {
+            output,
+            env: &self.env,
+            place: &self.locator,
+        };
+        compose(&mut pack)?;
+        pack.write(&END)
+    }
+
+    fn to_stdout(&self, compose: impl FnOnce(&mut Pack<'_>) -> Result<()>) -> Result<()> {
+        // Past the line buffer of `Stdout`, which looks for line ends in what is no text.
+        let descriptor = io::stdout()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|e| Error::io(e, "standard output"))?;
+        let mut output = io::BufWriter::with_capacity(1 << 18, File::from(descriptor));
+        self.pack(&mut output, compose)?;
+        output.flush().map_err(|e| Error::io(e, "standard output"))
+    }
+
+    fn to_file(
+        &self,
+        path: &Path,
+        compose: impl FnOnce(&mut Pack<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let place = quote(path.as_os_str().as_encoded_bytes());
+        let (file, name) = self.stage.file()?;
+        let mut output = io::BufWriter::with_capacity(1 << 18, file);
+        self.pack(&mut output, compose)?;
+        let failed = |error| Error::io(error, place.clone());
+        let file = output
+            .into_inner()
+            .map_err(|error| failed(error.into_error()))?;
+        file.sync_all().map_err(failed)?;
+        self.env.check_cancelled()?;
+        let above: OwnedFd = rustix::fs::open(
+            parent(path),
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|error| failed(error.into()))?;
+        refuse_odd(path, self.scheme())?;
+        let last = path.file_name().unwrap_or_default();
+        rustix::fs::renameat(self.stage.descriptor(), &*name, &above, last)
+            .and_then(|()| rustix::fs::fsync(&above))
+            .map_err(|error| failed(error.into()))
+    }
+
+    fn scheme(&self) -> &str {
+        self.locator.split(':').next().unwrap_or_default()
+    }
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Refuses to replace anything but a file or a symbolic link to one.
+fn refuse_odd(path: &Path, scheme: &str) -> Result<()> {
+    let place = || quote(path.as_os_str().as_encoded_bytes());
+    let odd = match fs::metadata(path) {
+        Ok(metadata) => !metadata.is_file(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.file_name().is_none(),
+        Err(error) => return Err(Error::io(error, place())),
+    };
+    if odd {
+        let message = "an archive is a file, and something else is there";
+        return Err(Error::new(Code::Denied, message)
+            .hint(format!("`{scheme}:-` writes to standard output"))
+            .at(place()));
+    }
+    Ok(())
+}
+
+/// A tar that is being written.
+pub struct Pack<'a> {
+    output: &'a mut dyn Write,
+    env: &'a Env,
+    place: &'a str,
+}
+
+impl std::fmt::Debug for Pack<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pack")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pack<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.output
+            .write_all(bytes)
+            .map_err(|error| Error::io(error, self.place))
+    }
+
+    fn head(&mut self, name: &str, kind: EntryKind, mode: u32, size: u64) -> Result<()> {
+        let entry = Entry {
+            path: name.as_bytes().to_vec(),
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            uname: Vec::new(),
+            gname: Vec::new(),
+            mtime: Time::default(),
+            size,
+            link: Vec::new(),
+            device: (0, 0),
+            pax: Vec::new(),
+            offset: 0,
+        };
+        let bytes = head(&entry)?;
+        self.write(&bytes)
+    }
+
+    /// Writes a directory.
+    ///
+    /// # Errors
+    /// [`Code::Io`], and those of [`head`].
+    pub fn directory(&mut self, name: &str) -> Result<()> {
+        self.head(name, EntryKind::Directory, 0o755, 0)
+    }
+
+    /// Writes a file of exactly `size` bytes.
+    ///
+    /// # Errors
+    /// [`Code::Io`], [`Code::Cancelled`], [`Code::Mismatch`] if the source has another size, and
+    /// those of [`head`].
+    pub fn file(&mut self, name: &str, mut source: impl Read, size: u64) -> Result<()> {
+        self.head(name, EntryKind::Regular, 0o644, size)?;
+        let mut buffer = vec![0; 1 << 18];
+        let mut count = 0u64;
+        loop {
+            self.env.check_cancelled()?;
+            let read = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io(error, format!("temporary file of {name}"))),
+            };
+            count += read as u64;
+            self.write(&buffer[..read])?;
+        }
+        if count != size {
+            return Err(Error::mismatch(
+                format!("size of the temporary file of {name}"),
+                size,
+                count,
+            ));
+        }
+        self.write(&END[..padding(size)])
+    }
+}

@@ -1,0 +1,204 @@
+//! From a schema 1 manifest to the model. Of blobs only the empty layer is looked at.
+
+use imgconv_model::{
+    Artifact, Bundle, Code, Digest, Document, Env, Error, Extensions, Facts, Image, Layer, Limits,
+    Name, Original, Report, Result, Root,
+};
+use imgconv_wire::{Value, folds_to, parse, within};
+
+use crate::{
+    DOCKER_V2S1_ID,
+    compatibility::{self, Assembled, Step},
+    jws::{Envelope, SignatureState, members},
+    wire::{self, EMPTY_LAYER, LAYER, SIGNED, UNSIGNED, empty_layer},
+};
+
+/// Says whether a root is a manifest of schema 1, see [`imgconv_model::Format::recognise`].
+pub(crate) fn recognise(root: &Root) -> bool {
+    let Root::Document(document) = root else {
+        return false;
+    };
+    match &*normalise(&document.kind) {
+        SIGNED | UNSIGNED => true,
+        "" => recognise_content(&document.bytes),
+        _ => false,
+    }
+}
+
+/// Nobody says what it is: the fields must. Ambiguous documents are recognised too, so that they
+/// are refused for what they are.
+fn recognise_content(bytes: &[u8]) -> bool {
+    let Some(members) = members(bytes) else {
+        return false;
+    };
+    let values = |name: &str| -> Vec<Value> {
+        members
+            .iter()
+            .filter(|member| folds_to(&member.key, name))
+            .filter_map(|member| parse(&bytes[member.value.clone()], &Limits::default(), name).ok())
+            .collect()
+    };
+    let kinds = values("mediaType");
+    let own_kind = kinds.iter().all(|kind| match kind {
+        Value::String(kind) => [SIGNED, UNSIGNED].contains(&&**kind),
+        other => other.is_null(),
+    });
+    let schema2 = values("schemaVersion")
+        .iter()
+        .any(|version| version.as_u64() == Some(2));
+    let layers = members
+        .iter()
+        .any(|member| folds_to(&member.key, "fsLayers"));
+    own_kind && !schema2 && layers
+}
+
+/// Brings a kind to its bare form, empty if it is one of the types that say nothing (B11c, C2b).
+fn normalise(kind: &str) -> String {
+    let bare = kind.split(';').next().unwrap_or("").trim();
+    let bare = bare.to_ascii_lowercase();
+    match &*bare {
+        "application/json" | "text/plain" | "application/octet-stream" => String::new(),
+        _ => bare,
+    }
+}
+
+/// What a document says, but for the bytes of its layers.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) name: Option<Name>,
+    pub(crate) image: Assembled,
+    /// The blobs of the layers, base first.
+    pub(crate) blobs: Vec<Digest>,
+    /// True if some step has the known empty layer.
+    pub(crate) has_empty: bool,
+}
+
+/// Reads the payload of a document.
+pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Result<Read> {
+    let manifest = wire::read(payload, limits, report)?;
+    let (steps, digests): (Vec<Step>, Vec<Digest>) = manifest.steps.into_iter().unzip();
+    let architecture = manifest.architecture.as_deref();
+    let image = compatibility::assemble(&steps, architecture, limits, report)?;
+    let with_layer = steps.iter().zip(digests).filter(|(step, _)| !step.empty);
+    Ok(Read {
+        name: manifest.name,
+        image,
+        blobs: with_layer.map(|(_, digest)| digest).collect(),
+        has_empty: steps.iter().any(|step| step.empty),
+    })
+}
+
+/// Reads a root, see [`imgconv_model::Format::decode`].
+pub(crate) fn decode(
+    root: &Root,
+    bundle: &dyn Bundle,
+    env: &Env,
+    report: &mut Report,
+) -> Result<Artifact> {
+    let Root::Document(document) = root else {
+        let message = "a schema 1 image is a manifest, and this is a stream";
+        return Err(Error::new(Code::Unsupported, message));
+    };
+    let limits = &env.limits;
+    let size = document.bytes.len() as u64;
+    within(size, ("manifest", limits.manifest), "the document")?;
+    let manifest = |error: Error| error.at("manifest");
+    let envelope = Envelope::open(&document.bytes, limits).map_err(manifest)?;
+    let state = envelope.verify().map_err(manifest)?;
+    let Read {
+        name,
+        image,
+        blobs,
+        has_empty,
+    } = read(&envelope.payload, limits, report).map_err(manifest)?;
+    if has_empty {
+        check_empty_layer(bundle)?;
+    }
+    let layer = |(i, digest)| layer(bundle, i, digest);
+    let layers = blobs.into_iter().enumerate().map(layer);
+    let layers = layers.collect::<Result<Vec<_>>>()?;
+    let kind = match state {
+        _ if !normalise(&document.kind).is_empty() => document.kind.clone(),
+        SignatureState::Unsigned => UNSIGNED.to_owned(),
+        SignatureState::Valid(_) => SIGNED.to_owned(),
+    };
+    let original = Original {
+        format: DOCKER_V2S1_ID,
+        role: "manifest",
+        document: Document {
+            kind,
+            bytes: document.bytes.clone(),
+        },
+    };
+    Ok(Artifact::Image(Box::new(build(
+        name, image, layers, original,
+    ))))
+}
+
+/// Makes an image of its parts.
+pub(crate) fn build(
+    name: Option<Name>,
+    image: Assembled,
+    layers: Vec<Layer>,
+    original: Original,
+) -> Image {
+    let Assembled {
+        platform,
+        created,
+        author,
+        config,
+        history,
+        extensions,
+    } = image;
+    let extensions = extensions
+        .into_iter()
+        .map(|(path, raw)| ((original.format, path), raw));
+    Image {
+        name,
+        platform,
+        created,
+        author,
+        config,
+        layers,
+        history,
+        annotations: Default::default(),
+        extensions: extensions.collect::<Extensions>(),
+        originals: vec![original],
+    }
+}
+
+/// The bytes of the empty layer are known, so it need not be there; but what is there under its
+/// digest must be it.
+fn check_empty_layer(bundle: &dyn Bundle) -> Result<()> {
+    let size = EMPTY_LAYER.len() as u64;
+    let facts = Facts {
+        digest: Some(empty_layer()),
+        size: Some(size),
+    };
+    match bundle.document(LAYER, &facts, ("manifest", size)) {
+        Err(error) if error.code() != Code::Missing => Err(error.at("the empty layer")),
+        Ok(document) if *document.bytes != EMPTY_LAYER[..] => Err(Error::mismatch(
+            "the empty layer",
+            empty_layer(),
+            imgconv_stream::digest(imgconv_model::Algorithm::Sha256, &document.bytes),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn layer(bundle: &dyn Bundle, i: usize, digest: Digest) -> Result<Layer> {
+    let facts = Facts {
+        digest: Some(digest),
+        size: None,
+    };
+    let blob = bundle
+        .blob(&facts)
+        .map_err(|error| error.at(format!("layer {i} ({digest})")))?;
+    Ok(Layer {
+        blob,
+        diff_id: None,
+        kind: None,
+        urls: Vec::new(),
+        annotations: Default::default(),
+    })
+}

@@ -1,0 +1,127 @@
+//! Docker v1 images, as `docker save` wrote them before 1.10: a chain of JSON files, each with a
+//! layer. Read only.
+//!
+//! A docker archive has no document that is such an image; the transport that finds the chain in
+//! it writes one, of the kind [`KIND`]: `{"id": ID, "layers": [{"id": ID, "json": TEXT, "layer":
+//! MEMBER}, …]}`, base first. The chain is checked here once more, since it is what an image means.
+
+use std::collections::BTreeSet;
+
+use imgconv_model::{
+    Artifact, Bundle, Code, Env, Error, Facts, Layer, Limits, Original, Report, Result, Root, quote,
+};
+use imgconv_wire::{Object, parse};
+
+use crate::{
+    DOCKER_V1_ID,
+    compatibility::{self, Step, is_id},
+    decode::build,
+};
+
+/// The kind of the root document: ours, since docker names none.
+pub(crate) const KIND: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
+
+/// Says whether a root is a v1 image.
+pub(crate) fn recognise(root: &Root) -> bool {
+    matches!(root, Root::Document(document) if document.kind == KIND)
+}
+
+/// Reads a root.
+pub(crate) fn decode(
+    root: &Root,
+    bundle: &dyn Bundle,
+    env: &Env,
+    report: &mut Report,
+) -> Result<Artifact> {
+    let Root::Document(document) = root else {
+        let message = "a docker v1 image is a chain of documents, and this is a stream";
+        return Err(Error::new(Code::Unsupported, message));
+    };
+    let limits = &env.limits;
+    let value = parse(&document.bytes, limits, "image")?;
+    let top = Object::new(&value, "")?;
+    top.check_names(&["id", "layers"])?;
+    let items = top.objects("layers")?;
+    if items.len() as u64 > limits.layers {
+        let what = format!("the chain of {} images", items.len());
+        return Err(Limits::exceeded("layers", limits.layers, what));
+    }
+    let (mut steps, mut layers): (Vec<Step>, Vec<Layer>) = Default::default();
+    let mut seen = BTreeSet::new();
+    for (i, item) in items.iter().enumerate() {
+        item.check_names(&["id", "json", "layer"])?;
+        let id = checked_id(item, "id")?;
+        if !seen.insert(id) {
+            let message = format!("the chain of parents comes back to {id}");
+            return Err(Error::new(Code::Cycle, message));
+        }
+        let step = read_step(item, id, limits)?;
+        let below = steps.last().map(|below| below.v1.id.as_str());
+        let parent = step.v1.parent.as_deref();
+        if parent == Some(id) {
+            let message = format!("the image {id} is its own parent");
+            return Err(Error::new(Code::Cycle, message).at(step.place));
+        }
+        if parent != below {
+            let text = |id: Option<&str>| id.map_or("none".to_owned(), quote);
+            let message = format!("the parent is {}, expected {}", text(parent), text(below));
+            let code = if below.is_none() {
+                Code::Missing
+            } else {
+                Code::BadManifest
+            };
+            return Err(Error::new(code, message).at(step.place));
+        }
+        let member = item.string("layer")?;
+        let blob = bundle
+            .member(member, &Facts::default())
+            .map_err(|error| error.at(format!("layer {i} ({})", quote(member))))?;
+        layers.push(Layer {
+            blob,
+            diff_id: None,
+            kind: None,
+            urls: Vec::new(),
+            annotations: Default::default(),
+        });
+        steps.push(step);
+    }
+    let id = checked_id(&top, "id")?;
+    if steps.last().map(|step| step.v1.id.as_str()) != Some(id) {
+        let message = format!("the chain does not end with the image {id}");
+        return Err(top.bad("layers", message));
+    }
+    let image = compatibility::assemble(&steps, None, limits, report)?;
+    let original = Original {
+        format: DOCKER_V1_ID,
+        role: "manifest",
+        document: document.clone(),
+    };
+    let image = build(None, image, layers, original);
+    Ok(Artifact::Image(Box::new(image)))
+}
+
+fn checked_id<'a>(object: &Object<'a>, key: &str) -> Result<&'a str> {
+    let id = object.string(key)?;
+    if is_id(id) {
+        return Ok(id);
+    }
+    let message = format!("the id {} is not 64 lower-case hex digits", quote(id));
+    Err(Error::new(Code::BadName, message).at(format!("field {}", object.path(key))))
+}
+
+fn read_step(item: &Object<'_>, id: &str, limits: &Limits) -> Result<Step> {
+    let place = format!("{id}/json");
+    let v1 = compatibility::read(item.string("json")?, limits, &place)?;
+    if v1.id != id {
+        let message = format!(
+            "it is the JSON of the image {}, expected {id}",
+            quote(&v1.id)
+        );
+        return Err(Error::new(Code::BadManifest, message).at(place));
+    }
+    Ok(Step {
+        v1,
+        place,
+        empty: false,
+    })
+}

@@ -1,0 +1,293 @@
+//! One image of a docker archive: an entry of `manifest.json`, the config and layers it names.
+//!
+//! It sees neither the archive nor the other entries, and leaves `RepoTags` to the transport. It
+//! opens no layer.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use imgconv_model::{
+    Algorithm, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error, Facts,
+    FormatId, Image, Layer, Limits, Original, Outcome, Report, Result, Root, SealedLayer, quote,
+};
+use imgconv_stream::{digest, read_to_limit};
+use imgconv_wire::{
+    Map, Object, Value, canonical, docker_config, folds_to, join,
+    manifest::{self, Family},
+    parse, split,
+};
+
+use crate::{
+    ARCHIVE_IMAGE,
+    empty_layer::{NeverEmpty, replacement},
+};
+
+/// What the config needs to know of this format; there is no manifest of a registry in it.
+pub(crate) const FAMILY: Family = Family {
+    id: FormatId("docker-archive"),
+    name: "a docker archive",
+    manifest: ARCHIVE_IMAGE,
+    ..crate::FAMILY
+};
+
+/// The fields of an entry that are not extensions, in the order they are written in.
+/// `LayerSources` tells where blobs are that the archive holds itself.
+const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "LayerSources"];
+
+/// The image that this one was built on, by its ID; kept as an extension.
+const PARENT: &str = "Parent";
+
+/// Reads an entry and its config, see [`imgconv_model::Format::decode`].
+pub(crate) fn decode(
+    root: &Root,
+    bundle: &dyn Bundle,
+    env: &Env,
+    report: &mut Report,
+) -> Result<Image> {
+    let Root::Document(document) = root else {
+        let message = "an image of a docker archive is an entry of its manifest.json";
+        return Err(Error::new(Code::Unsupported, message));
+    };
+    let limits = &env.limits;
+    let value = parse(&document.bytes, limits, "entry")?;
+    let entry = read_entry(&value, limits).map_err(|error| error.at("entry"))?;
+    let config_document =
+        read_config(&entry.config, bundle, limits).map_err(|error| error.at("config"))?;
+    let value = parse(&config_document.bytes, limits, "config")?;
+    let read = docker_config::decode(&value, report).map_err(|error| error.at("config"))?;
+    let docker_config::ImageConfig {
+        platform,
+        created,
+        author,
+        config,
+        diff_ids,
+        history,
+        extensions,
+    } = read;
+    if diff_ids.len() != entry.layers.len() {
+        let message = format!(
+            "the config has {} diff IDs and the entry {} layers",
+            diff_ids.len(),
+            entry.layers.len()
+        );
+        return Err(Error::new(Code::BadManifest, message).at("config › field rootfs.diff_ids"));
+    }
+    one_content_each(&entry.layers, &diff_ids)?;
+    let mut layers = Vec::with_capacity(diff_ids.len());
+    for (i, (name, diff_id)) in entry.layers.iter().zip(diff_ids).enumerate() {
+        let place = || format!("layer {i} ({})", quote(name));
+        let blob = bundle
+            .member(name, &named_facts(name))
+            .map_err(|error| error.at(place()))?;
+        let diff_id = match replacement(&diff_id) {
+            Some(instead) => {
+                let message = format!(
+                    "the layer has no bytes at all; it is read as an empty tar, whose diff ID is \
+                     {instead}"
+                );
+                report.warn("empty-layer", place(), message);
+                instead
+            }
+            None => diff_id,
+        };
+        layers.push(Layer {
+            // Nobody claimed a digest of the stored bytes, so they are stored anew elsewhere.
+            blob: Blob {
+                facts: Facts::default(),
+                bytes: Arc::new(NeverEmpty(blob.bytes)),
+            },
+            diff_id: Some(diff_id),
+            kind: None,
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+        });
+    }
+    let original = |role, document| Original {
+        format: FAMILY.id,
+        role,
+        document,
+    };
+    let extensions = extensions
+        .into_iter()
+        .chain(entry.extensions)
+        .map(|(path, raw)| ((FAMILY.id, path), raw));
+    Ok(Image {
+        name: None, // the transport's
+        platform,
+        created,
+        author,
+        config,
+        layers,
+        history,
+        annotations: BTreeMap::new(),
+        extensions: extensions.collect(),
+        originals: vec![
+            original("manifest", document.clone()),
+            original("config", config_document),
+        ],
+    })
+}
+
+struct Entry {
+    config: String,
+    layers: Vec<String>,
+    extensions: BTreeMap<String, String>,
+}
+
+fn read_entry(value: &Value, limits: &Limits) -> Result<Entry> {
+    let top = Object::new(value, "")?;
+    top.check_names(&[FIELDS, &[PARENT]].concat())?;
+    top.string_list("RepoTags")?;
+    let config = top.string("Config")?;
+    if config.is_empty() {
+        return Err(top.bad("Config", "is empty, and should name the config"));
+    }
+    let layers = top.string_list("Layers")?;
+    if layers.len() as u64 > limits.layers {
+        let what = format!("the list of {} layers", layers.len());
+        return Err(Limits::exceeded("layers", limits.layers, what));
+    }
+    if let Some(i) = layers.iter().position(String::is_empty) {
+        let message = "is empty, and should name a layer";
+        return Err(top.bad(&format!("Layers[{i}]"), message));
+    }
+    let others = top
+        .map()
+        .iter()
+        .filter(|(key, value)| !FIELDS.contains(&key.as_str()) && !value.is_null());
+    let extensions = others.map(|(key, value)| {
+        let raw = String::from_utf8_lossy(&canonical(value)).into_owned();
+        (join("manifest", key), raw)
+    });
+    Ok(Entry {
+        config: config.to_owned(),
+        extensions: extensions.collect(),
+        layers,
+    })
+}
+
+/// Reads what the name of a member claims of its bytes: in the newer archives it is a digest
+/// (robustness A14). Older ones name a config by its digest too, but never promised it.
+fn named_facts(name: &str) -> Facts {
+    let found = [Algorithm::Sha256, Algorithm::Sha512]
+        .into_iter()
+        .find_map(|algorithm| {
+            let hex = name
+                .strip_prefix("blobs/")?
+                .strip_prefix(algorithm.as_str())?
+                .strip_prefix('/')?;
+            Digest::from_hex(algorithm, hex)
+        });
+    Facts {
+        digest: found,
+        size: None,
+    }
+}
+
+fn read_config(name: &str, bundle: &dyn Bundle, limits: &Limits) -> Result<Document> {
+    let blob = bundle.member(name, &named_facts(name))?;
+    let limit = ("config", limits.config);
+    let bytes = read_to_limit(blob.open()?, limit, &quote(name))?;
+    Ok(Document {
+        kind: FAMILY.config.to_owned(),
+        bytes: bytes.into(),
+    })
+}
+
+/// Refuses one member that is said to be two layers (robustness A8).
+fn one_content_each(names: &[String], diff_ids: &[Digest]) -> Result<()> {
+    let mut known: BTreeMap<(&str, Algorithm), Digest> = BTreeMap::new();
+    for (i, (name, diff_id)) in names.iter().zip(diff_ids).enumerate() {
+        let first = *known.entry((name, diff_id.algorithm())).or_insert(*diff_id);
+        if first != *diff_id {
+            let place = format!("layer {i} ({})", quote(name));
+            let what = "the diff ID of a member that is two layers";
+            return Err(Error::mismatch(what, first, diff_id).at(place));
+        }
+    }
+    Ok(())
+}
+
+/// Writes a config and an entry, see [`imgconv_model::Format::encode`]. Members are named by the
+/// digests of their bytes, as docker does since 25 and every older one reads.
+pub(crate) fn encode(
+    image: &Image,
+    sealed: &[SealedLayer],
+    env: &Env,
+    report: &mut Report,
+) -> Result<Encoded> {
+    let (config, extensions) = manifest::encode_config(&FAMILY, image, sealed, false, env, report)?;
+    for (i, layer) in sealed.iter().enumerate() {
+        if layer.compression != Compression::None {
+            let message = format!(
+                "a docker archive holds plain layers, and this one is compressed with {}",
+                layer.compression
+            );
+            return Err(Error::new(Code::Unsupported, message).at(format!("layer {i}")));
+        }
+    }
+    report_lost(image, report);
+    let member = |digest: &Digest| {
+        let algorithm = digest.algorithm().as_str();
+        Value::from(format!("blobs/{algorithm}/{}", digest.hex()))
+    };
+    let mut entry = Map::new();
+    let config_digest = digest(Algorithm::Sha256, &config.bytes);
+    entry.insert("Config".into(), member(&config_digest));
+    entry.insert("RepoTags".into(), Value::Null);
+    let layers = sealed.iter().map(|layer| member(&layer.digest)).collect();
+    entry.insert("Layers".into(), Value::Array(layers));
+    for (path, raw) in &extensions {
+        match (split(path).as_deref(), written_as(path, raw, env)) {
+            (Some([_, key]), Some(value)) if is_free(key) => {
+                entry.insert(key.clone(), value);
+            }
+            _ => {
+                let why = "it is no field that an entry of a docker archive can hold";
+                report.lose(path, Outcome::Dropped, why);
+            }
+        }
+    }
+    let root = Document {
+        kind: ARCHIVE_IMAGE.to_owned(),
+        bytes: canonical(&Value::Object(entry)).into(),
+    };
+    Ok(Encoded::Documents {
+        documents: vec![config],
+        root,
+    })
+}
+
+/// Reads the text of an extension; `None` if it would be read back as something else.
+fn written_as(path: &str, raw: &str, env: &Env) -> Option<Value> {
+    let value = parse(raw.as_bytes(), &env.limits, path).ok()?;
+    (!value.is_null() && canonical(&value) == raw.as_bytes()).then_some(value)
+}
+
+/// Says whether a field is none of those that an entry has, in any spelling.
+fn is_free(key: &str) -> bool {
+    key == PARENT
+        || ![FIELDS, &[PARENT]]
+            .concat()
+            .iter()
+            .any(|name| folds_to(key, name))
+}
+
+/// Reports what only the manifest of a registry says.
+fn report_lost(image: &Image, report: &mut Report) {
+    let mut lose = |field: String| {
+        let why = "a docker archive has no field for it";
+        report.lose(field, Outcome::Dropped, why);
+    };
+    for key in image.annotations.keys() {
+        lose(format!("annotations.{key}"));
+    }
+    for (i, layer) in image.layers.iter().enumerate() {
+        let annotations = layer.annotations.keys();
+        for key in annotations.filter(|key| !manifest::describes_compression(key)) {
+            lose(format!("layers.{i}.annotations.{key}"));
+        }
+        if !layer.urls.is_empty() {
+            lose(format!("layers.{i}.urls"));
+        }
+    }
+}

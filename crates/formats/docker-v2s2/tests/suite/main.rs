@@ -1,0 +1,10 @@
+//! The tests of the crate, one file for each part of it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod archive;
+mod bundle;
+mod copy;
+mod honesty;
+mod siblings;
+mod strict;

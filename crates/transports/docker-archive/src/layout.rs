@@ -1,0 +1,301 @@
+//! Archives of Docker 25 and later: an OCI layout with a `manifest.json` beside it.
+//!
+//! The two describe the same images twice, and readers differ in which one they believe. The layout
+//! is used if they agree on the config of each image; the config's digest then pins everything else.
+//! If they do not, no choice is made (there is no option for one).
+
+use std::collections::BTreeMap;
+
+use imgconv_model::{
+    Algorithm, Child, Code, Digest, Env, Error, Facts, Limits, Name, Result, RootEntry, quote,
+};
+use imgconv_stream::{Verified, digest, read_to_limit};
+use imgconv_wire::{
+    Object,
+    layout::{INDEX_FILE, Index, MARKER_FILE, check_marker},
+};
+
+use crate::{
+    MANIFEST_FILE,
+    manifest::Item,
+    members::{Members, blob_digest, blob_name, limit},
+};
+
+/// An image of the layout, as far as it is compared.
+struct Described {
+    config: (Digest, u64),
+    layers: Vec<(Digest, u64)>,
+}
+
+/// Says whether the archive is a layout too. Without its marker an `index.json` says nothing.
+pub(crate) fn is_layout(members: &Members) -> bool {
+    members.has(MARKER_FILE) && members.has(INDEX_FILE)
+}
+
+/// Lists the entry points: the descriptors of the layout, each with the place in `items` that is
+/// used instead if the layout is wrong about it.
+pub(crate) fn roots(
+    members: &Members,
+    items: &[Item],
+    env: &Env,
+) -> Result<Vec<(RootEntry, Option<usize>)>> {
+    let limits = &env.limits;
+    let read = |name: &str| {
+        let most = limit(name, limits).unwrap_or(("manifest", limits.manifest));
+        members.read_name(name, most)
+    };
+    check_marker(&read(MARKER_FILE)?, limits)?;
+    let listed = Index::parse(&read(INDEX_FILE)?, limits)?.roots()?;
+    if listed.is_empty() {
+        if !items.is_empty() {
+            let message = format!("it lists no image; {MANIFEST_FILE} is used");
+            let place = format!("file {INDEX_FILE}");
+            env.notes.warn("docker-archive-fallback", place, message);
+        }
+        let every = crate::read::entries(items);
+        return Ok(every
+            .into_iter()
+            .map(|(entry, i)| (entry, Some(i)))
+            .collect());
+    }
+    let mut checker = Checker {
+        members,
+        limits,
+        listed: Vec::with_capacity(listed.len()),
+        seen: BTreeMap::new(),
+        by_name: BTreeMap::new(),
+        by_config: BTreeMap::new(),
+    };
+    for entry in listed {
+        checker.list(entry);
+    }
+    for (i, item) in items.iter().enumerate() {
+        checker
+            .compare(i, item, env)
+            .map_err(|error| error.at(format!("file {MANIFEST_FILE} › [{i}]")))?;
+    }
+    Ok(checker.listed)
+}
+
+struct Checker<'a> {
+    members: &'a Members,
+    limits: &'a Limits,
+    /// The entries of the layout, and what is used instead.
+    listed: Vec<(RootEntry, Option<usize>)>,
+    /// What the layout says of each root; empty if it can't be read, which the format will say.
+    seen: BTreeMap<Digest, Vec<Described>>,
+    /// The places of every name; several if they are for different platforms.
+    by_name: BTreeMap<Name, Vec<usize>>,
+    /// The first place that leads to a config.
+    by_config: BTreeMap<Digest, usize>,
+}
+
+impl Checker<'_> {
+    fn list(&mut self, entry: RootEntry) {
+        let place = self.listed.len();
+        if let Some(child) = &entry.child
+            && !self.seen.contains_key(&child.digest)
+        {
+            let found = self.describe(child);
+            for one in &found {
+                self.by_config.entry(one.config.0).or_insert(place);
+            }
+            self.seen.insert(child.digest, found);
+        }
+        if let Some(name) = &entry.name {
+            self.by_name.entry(full(name)).or_default().push(place);
+        }
+        self.listed.push((entry, None));
+    }
+
+    fn of(&self, entry: &RootEntry) -> &[Described] {
+        let child = entry.child.as_ref();
+        child
+            .and_then(|child| self.seen.get(&child.digest))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Compares one entry of `manifest.json` with the layout (robustness A13).
+    fn compare(&mut self, i: usize, item: &Item, env: &Env) -> Result<()> {
+        let config = self.config(item)?;
+        let mut matched: Vec<usize> = Vec::new();
+        let mut unlisted: Vec<&(String, Name)> = Vec::new();
+        for known in &item.names {
+            let Some(places) = self.by_name.get(&full(&known.1)) else {
+                unlisted.push(known);
+                continue;
+            };
+            let has = |place: &&usize| {
+                let described = self.of(&self.listed[**place].0);
+                described.iter().any(|one| one.config.0 == config)
+            };
+            let before = matched.len();
+            matched.extend(places.iter().filter(has));
+            let described = places.iter().flat_map(|i| self.of(&self.listed[*i].0));
+            let others: Vec<Digest> = described.take(8).map(|one| one.config.0).collect();
+            if matched.len() == before && !others.is_empty() {
+                return Err(disagree(&known.0, &config, &others));
+            }
+        }
+        if item.names.is_empty() || !unlisted.is_empty() {
+            let Some(&place) = self.by_config.get(&config) else {
+                let unreadable = |(entry, _): &(RootEntry, _)| self.of(entry).is_empty();
+                if unlisted.is_empty() && self.listed.iter().any(unreadable) {
+                    return Ok(());
+                }
+                let what = unlisted.first().map_or("an image", |(text, _)| text);
+                let message = format!(
+                    "{} with the config {config} is not in {INDEX_FILE}, which lists other images",
+                    quote(what)
+                );
+                return Err(Error::new(Code::Ambiguous, message));
+            };
+            matched.push(place);
+            // A name that only one of the two lists is a name of that image.
+            for (text, name) in unlisted {
+                matched.push(self.listed.len());
+                self.list(RootEntry {
+                    name: Some(name.clone()),
+                    texts: vec![text.clone()],
+                    ..self.listed[place].0.clone()
+                });
+            }
+        }
+        for place in matched {
+            let Some(why) = self.wrong(&self.listed[place].0, item, &config) else {
+                continue;
+            };
+            let (entry, instead) = &mut self.listed[place];
+            let digest = entry.child.as_ref().map(|child| child.digest);
+            let message = format!("{why}; {MANIFEST_FILE} is used, which has the same config");
+            let place = digest.map_or(String::new(), |digest| format!("manifest {digest}"));
+            env.notes.warn("docker-archive-fallback", place, message);
+            *instead = Some(i);
+            entry.child = Some(item.child());
+        }
+        Ok(())
+    }
+
+    /// Says what is wrong with the layers of the one image that a root of the layout describes, if
+    /// the entry of `manifest.json` can be right (robustness A13c).
+    fn wrong(&self, entry: &RootEntry, item: &Item, config: &Digest) -> Option<String> {
+        let [one] = self.of(entry) else {
+            return None;
+        };
+        let wrong = self.difference(one, item)?;
+        let bytes = self
+            .members
+            .read_name(&item.config, ("config", self.limits.config));
+        let value = imgconv_wire::parse(&bytes.ok()?, self.limits, "config").ok()?;
+        let rootfs = Object::new(&value, "").ok()?.opt_object("rootfs").ok()??;
+        let fits =
+            one.config.0 == *config && rootfs.list("diff_ids").ok()?.len() == item.layers.len();
+        fits.then_some(wrong)
+    }
+
+    fn difference(&self, one: &Described, item: &Item) -> Option<String> {
+        let (found, expected) = (one.layers.len(), item.layers.len());
+        if found != expected {
+            let message =
+                format!("the image manifest lists {found} layers and {MANIFEST_FILE} {expected}");
+            return Some(message);
+        }
+        let other = |((digest, _), name): &(&(Digest, u64), &String)| {
+            blob_digest(name).is_some_and(|named| named != *digest)
+        };
+        if one.layers.iter().zip(&item.layers).any(|pair| other(&pair)) {
+            let message = format!("the image manifest lists other layers than {MANIFEST_FILE}");
+            return Some(message);
+        }
+        let blobs = one.layers.iter().chain([&one.config]);
+        for (digest, size) in blobs {
+            let found = self.members.resolve(&blob_name(digest), false);
+            if let Ok(found) = found
+                && found.size != *size
+            {
+                return Some(format!(
+                    "the image manifest says that {digest} has {size} bytes, and it has {}",
+                    found.size
+                ));
+            }
+        }
+        None
+    }
+
+    /// Returns the digest of the config that `manifest.json` names.
+    fn config(&self, item: &Item) -> Result<Digest> {
+        let limit = ("config", self.limits.config);
+        let found = self.members.resolve(&item.config, false)?;
+        match blob_digest(&item.config) {
+            // What it says is verified when it is read.
+            Some(named) => Ok(named),
+            None => Ok(digest(
+                Algorithm::Sha256,
+                &self.members.read(&found, limit)?,
+            )),
+        }
+    }
+
+    /// Reads what a descriptor leads to; children of an index that are not there are passed over,
+    /// as docker leaves them out (robustness D11b).
+    fn describe(&self, child: &Child) -> Vec<Described> {
+        let Some(value) = self.document(&child.digest, child.size) else {
+            return Vec::new();
+        };
+        let Ok(object) = Object::new(&value, "") else {
+            return Vec::new();
+        };
+        let manifests = object.objects("manifests").unwrap_or_default();
+        if manifests.is_empty() {
+            return image(&object).into_iter().collect();
+        }
+        let below = |listed: &Object<'_>| {
+            let (digest, size) = reference(listed)?;
+            let value = self.document(&digest, size)?;
+            image(&Object::new(&value, "").ok()?)
+        };
+        manifests.iter().filter_map(below).collect()
+    }
+
+    fn document(&self, digest: &Digest, size: u64) -> Option<imgconv_wire::Value> {
+        let found = self.members.resolve(&blob_name(digest), false).ok()?;
+        let facts = Facts {
+            digest: Some(*digest),
+            size: Some(size),
+        };
+        let limit = ("manifest", self.limits.manifest);
+        let reader = Verified::new(self.members.bytes(&found), &facts, "manifest");
+        let bytes = read_to_limit(reader, limit, "manifest").ok()?;
+        imgconv_wire::parse(&bytes, self.limits, "manifest").ok()
+    }
+}
+
+fn image(object: &Object<'_>) -> Option<Described> {
+    let config = object.opt_object("config").ok()??;
+    let layers = object.objects("layers").ok()?;
+    Some(Described {
+        config: reference(&config)?,
+        layers: layers.iter().map(reference).collect::<Option<_>>()?,
+    })
+}
+
+fn reference(object: &Object<'_>) -> Option<(Digest, u64)> {
+    Some((object.digest("digest").ok()?, object.size("size").ok()?))
+}
+
+/// Returns a name with the tag that docker assumes.
+fn full(name: &Name) -> Name {
+    let mut full = name.clone();
+    full.tag.get_or_insert_with(|| "latest".to_owned());
+    full
+}
+
+fn disagree(name: &str, config: &Digest, others: &[Digest]) -> Error {
+    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "{} is two images: {MANIFEST_FILE} has the config {config}, {INDEX_FILE} leads to {}",
+        quote(name),
+        others.join(", ")
+    );
+    Error::new(Code::Ambiguous, message)
+}

@@ -1,0 +1,268 @@
+//! Archives from before Docker 1.10: `repositories`, and a directory for each layer, whose `json`
+//! names its parent.
+//!
+//! The chain of parents is walked here and becomes one root document; what each `json` says of the
+//! image is for the format. There are no digests: nothing but the tar itself says what the bytes
+//! should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgconv_model::{
+    Algorithm, Child, Code, Document, Error, Limits, Name, Result, RootEntry, quote,
+};
+use imgconv_stream::digest;
+use imgconv_wire::{Map, Object, Value, canonical};
+
+use crate::{
+    REPOSITORIES_FILE,
+    manifest::child,
+    members::{Members, limit},
+    naming,
+};
+
+/// The kind of a root document that is a chain of v1 images:
+/// `{"id":ID,"layers":[{"id":ID,"json":TEXT,"layer":MEMBER},…]}`, the base first, `TEXT` verbatim.
+pub const V1_IMAGE: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
+
+/// The only version of the directory of a layer.
+const VERSION: &str = "1.0";
+
+/// Says whether a text is the id of a v1 image (robustness A1a).
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// An entry point, and the id that it names.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) entry: RootEntry,
+    pub(crate) id: String,
+}
+
+/// Lists the entry points: every name in `repositories`, then every image that is nobody's parent
+/// and has no name.
+pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
+    let named = repositories(members, limits)?;
+    let ids: Vec<&str> = members
+        .names()
+        .filter_map(|name| name.strip_suffix("/json").filter(|id| is_id(id)))
+        .collect();
+    let mut not_heads: BTreeSet<String> = named.iter().map(|(_, _, id)| id.clone()).collect();
+    for id in &ids {
+        not_heads.extend(read_json(members, id, limits)?.parent);
+    }
+    let unnamed = ids.iter().filter(|id| !not_heads.contains(**id));
+    let mut heads: Vec<(Option<(String, Name)>, String)> = named
+        .into_iter()
+        .map(|(text, name, id)| (Some((text, name)), id))
+        .collect();
+    heads.extend(unnamed.map(|id| (None, (*id).to_owned())));
+    if let (true, Some(id)) = (heads.is_empty(), ids.first()) {
+        let message = format!("every image is the parent of another, {} too", quote(id));
+        return Err(Error::new(Code::Cycle, message));
+    }
+    let mut made: BTreeMap<String, Child> = BTreeMap::new();
+    let mut walked = 0u64;
+    let mut roots = Vec::with_capacity(heads.len());
+    for (position, (name, id)) in heads.into_iter().enumerate() {
+        let child = match made.get(&id) {
+            Some(child) => child.clone(),
+            None => {
+                let (child, layers) = describe(members, &id, limits)?;
+                walked = walked.saturating_add(layers);
+                if walked > limits.graph_nodes {
+                    let what = "the number of layers of all images";
+                    return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
+                }
+                made.insert(id.clone(), child.clone());
+                child
+            }
+        };
+        let (text, name) = name.unzip();
+        roots.push(Head {
+            entry: RootEntry {
+                position,
+                name,
+                texts: text.into_iter().chain([id.clone()]).collect(),
+                child: Some(child),
+            },
+            id,
+        });
+    }
+    Ok(roots)
+}
+
+/// Makes the root document of an image.
+pub(crate) fn document(members: &Members, id: &str, limits: &Limits) -> Result<Document> {
+    let (value, _) = chain(members, id, limits)?;
+    Ok(Document {
+        kind: V1_IMAGE.to_owned(),
+        bytes: canonical(&value).into(),
+    })
+}
+
+fn describe(members: &Members, id: &str, limits: &Limits) -> Result<(Child, u64)> {
+    let (value, layers) = chain(members, id, limits)?;
+    let bytes = canonical(&value);
+    let digest = digest(Algorithm::Sha256, &bytes);
+    Ok((child(V1_IMAGE, digest, bytes.len() as u64), layers))
+}
+
+/// Reads `repositories`: texts, names and ids, in the order of the file.
+fn repositories(members: &Members, limits: &Limits) -> Result<Vec<(String, Name, String)>> {
+    if !members.has(REPOSITORIES_FILE) {
+        return Ok(Vec::new());
+    }
+    let most = limit(REPOSITORIES_FILE, limits).unwrap_or(("archive_json", limits.archive_json));
+    let bytes = members.read_name(REPOSITORIES_FILE, most)?;
+    let place = format!("file {REPOSITORIES_FILE}");
+    let value = imgconv_wire::parse(&bytes, limits, &place)?;
+    let read = || -> Result<_> {
+        let object = Object::new(&value, "")?;
+        let mut named: Vec<(String, Name, String)> = Vec::new();
+        let mut known: BTreeMap<Name, String> = BTreeMap::new();
+        for repository in object.map().keys() {
+            for (tag, id) in object.string_map(repository)? {
+                let text = format!("{repository}:{tag}");
+                if !Name::is_tag(&tag) {
+                    let message = format!("{} is not a tag, in {}", quote(&tag), quote(&text));
+                    return Err(Error::new(Code::BadName, message));
+                }
+                let name = naming::read(&text)?;
+                check_id(&id).map_err(|error| error.at(format!("name {}", quote(&text))))?;
+                match known.insert(name.clone(), id.clone()) {
+                    None => named.push((text, name, id)),
+                    Some(other) if other == id => {}
+                    Some(other) => {
+                        let message = format!(
+                            "two images have the name {}: {other} and {id}",
+                            quote(&text)
+                        );
+                        return Err(Error::new(Code::Ambiguous, message));
+                    }
+                }
+            }
+        }
+        Ok(named)
+    };
+    read().map_err(|error| error.at(place))
+}
+
+/// Refuses what is no id before it becomes part of any name (robustness A1a).
+fn check_id(id: &str) -> Result<()> {
+    if is_id(id) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is not an image id of 64 lower-case hex digits",
+        quote(id)
+    );
+    Err(Error::new(Code::BadName, message))
+}
+
+/// What the chain needs of a layer's `json`.
+struct Json {
+    text: String,
+    parent: Option<String>,
+}
+
+fn read_json(members: &Members, id: &str, limits: &Limits) -> Result<Json> {
+    let name = format!("{id}/json");
+    let bytes = members.read_name(&name, ("config", limits.config))?;
+    let place = format!("entry {}", quote(&name));
+    let value = imgconv_wire::parse(&bytes, limits, &place)?;
+    let parent = parent(&value, id).map_err(|error| error.at(place))?;
+    // The parser takes nothing but UTF-8.
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Json { text, parent })
+}
+
+fn parent(value: &Value, id: &str) -> Result<Option<String>> {
+    let object = Object::new(value, "")?;
+    object.check_names(&["id", "parent", "os", "architecture", "variant"])?;
+    if let Some(own) = object.opt_string("id")?.filter(|own| *own != id) {
+        let message = format!("expected the id of its directory, found {}", quote(own));
+        return Err(object.bad("id", message));
+    }
+    // They become parts of file names (robustness A3).
+    for key in ["os", "architecture", "variant"] {
+        let text = object.opt_string(key)?.unwrap_or_default();
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if text.len() > 200 || text.starts_with('.') || !text.bytes().all(allowed) {
+            let message = format!(
+                "{} is not a word of letters, digits, `.`, `_`, `-`",
+                quote(text)
+            );
+            return Err(Error::new(Code::BadName, message).at(format!("field {key}")));
+        }
+    }
+    let parent = object.opt_string("parent")?.filter(|id| !id.is_empty());
+    parent
+        .map(|parent| {
+            check_id(parent).map_err(|error| error.at("field parent"))?;
+            Ok(parent.to_owned())
+        })
+        .transpose()
+}
+
+/// Walks from an image to its base (robustness A2a, A2b); also says how many layers there are.
+fn chain(members: &Members, id: &str, limits: &Limits) -> Result<(Value, u64)> {
+    let mut layers: Vec<Value> = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut bytes = 0u64;
+    let mut next = Some(id.to_owned());
+    while let Some(current) = next {
+        let place = || format!("image {id}");
+        if seen.len() as u64 >= limits.layers {
+            let what = format!("the chain of parents of {id}");
+            return Err(Limits::exceeded("layers", limits.layers, what));
+        }
+        if !members.has(&format!("{current}/json")) {
+            let message = format!("the archive has no image {current}");
+            let error = Error::new(Code::Missing, message);
+            return Err(match layers.len() {
+                0 => error.at(format!("file {REPOSITORIES_FILE}")),
+                _ => error.at(place()),
+            });
+        }
+        check_version(members, &current, limits).map_err(|error| error.at(place()))?;
+        let json = read_json(members, &current, limits).map_err(|error| error.at(place()))?;
+        bytes = bytes.saturating_add(json.text.len() as u64);
+        if bytes > limits.archive_json {
+            let what = format!("the documents of all layers of {id}");
+            return Err(Limits::exceeded("archive_json", limits.archive_json, what));
+        }
+        let mut layer = Map::new();
+        layer.insert("id".into(), Value::from(&*current));
+        layer.insert("json".into(), Value::from(json.text));
+        layer.insert("layer".into(), Value::from(format!("{current}/layer.tar")));
+        layers.push(Value::Object(layer));
+        if let Some(parent) = &json.parent
+            && (*parent == current || seen.contains(parent))
+        {
+            let message = format!("the chain of parents comes back to {parent}");
+            return Err(Error::new(Code::Cycle, message).at(place()));
+        }
+        seen.insert(current);
+        next = json.parent;
+    }
+    let count = layers.len() as u64;
+    layers.reverse();
+    let mut object = Map::new();
+    object.insert("id".into(), Value::from(id));
+    object.insert("layers".into(), Value::Array(layers));
+    Ok((Value::Object(object), count))
+}
+
+fn check_version(members: &Members, id: &str, limits: &Limits) -> Result<()> {
+    let name = format!("{id}/VERSION");
+    if !members.has(&name) {
+        return Ok(());
+    }
+    let bytes = members.read_name(&name, ("layout_file", limits.layout_file))?;
+    if bytes.trim_ascii() == VERSION.as_bytes() {
+        return Ok(());
+    }
+    let message = format!("version {} is not supported, only {VERSION}", quote(&bytes));
+    Err(Error::new(Code::Unsupported, message).at(format!("entry {}", quote(&name))))
+}

@@ -1,0 +1,136 @@
+//! `manifest.json`, the list of images since Docker 1.10.
+//!
+//! One entry of it is the root document of an image. What its config means is for the format; here
+//! are only the shape that the list itself needs, and the names.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use imgconv_model::{Algorithm, Child, Code, Digest, Document, Error, Limits, Name, Result, quote};
+use imgconv_stream::digest;
+use imgconv_wire::{Object, Value, canonical};
+
+use crate::{MANIFEST_FILE, naming};
+
+/// The kind of a root document that is one entry of `manifest.json`.
+pub const ARCHIVE_IMAGE: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
+
+const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "Parent", "LayerSources"];
+
+/// One entry of `manifest.json`.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// The names as they stand there, and what they mean.
+    pub(crate) names: Vec<(String, Name)>,
+    /// The member that is the config.
+    pub(crate) config: String,
+    /// The members that are the layers, base first.
+    pub(crate) layers: Vec<String>,
+    /// The entry, compact, and its digest.
+    document: Arc<[u8]>,
+    digest: Digest,
+}
+
+impl Item {
+    pub(crate) fn child(&self) -> Child {
+        child(ARCHIVE_IMAGE, self.digest, self.document.len() as u64)
+    }
+
+    pub(crate) fn document(&self) -> Document {
+        Document {
+            kind: ARCHIVE_IMAGE.to_owned(),
+            bytes: Arc::clone(&self.document),
+        }
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        (&self.config, &self.layers) == (&other.config, &other.layers)
+    }
+}
+
+/// Makes the descriptor of a root document that is made here.
+pub(crate) fn child(kind: &str, digest: Digest, size: u64) -> Child {
+    Child {
+        kind: kind.to_owned(),
+        digest,
+        size,
+        platform: None,
+        annotations: BTreeMap::new(),
+        raw: String::new(),
+    }
+}
+
+/// Reads `manifest.json` (robustness A7a, A12).
+///
+/// # Errors
+/// [`Code::BadManifest`], [`Code::BadJson`], [`Code::BadName`], [`Code::Limit`], and
+/// [`Code::Ambiguous`] if one name stands at two different images.
+pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<Item>> {
+    let place = || format!("file {MANIFEST_FILE}");
+    let value = imgconv_wire::parse(bytes, limits, &place())?;
+    check(&value, limits).map_err(|error| error.at(place()))
+}
+
+fn check(value: &Value, limits: &Limits) -> Result<Vec<Item>> {
+    let Value::Array(values) = value else {
+        let message = "expected a list of images";
+        return Err(Error::new(Code::BadManifest, message));
+    };
+    let mut items: Vec<Item> = Vec::new();
+    let mut known: BTreeMap<Name, usize> = BTreeMap::new();
+    for (i, value) in values.iter().enumerate() {
+        let item = item(value, &format!("[{i}]"), limits)?;
+        for (text, name) in &item.names {
+            let mut full = name.clone();
+            full.tag.get_or_insert_with(|| "latest".to_owned());
+            let first = *known.entry(full).or_insert(i);
+            if first != i && !items[first].same(&item) {
+                let message = format!(
+                    "two images have the name {}: #{first} with the config {} and #{i} with {}",
+                    quote(text),
+                    quote(&items[first].config),
+                    quote(&item.config)
+                );
+                return Err(Error::new(Code::Ambiguous, message));
+            }
+        }
+        items.push(item);
+    }
+    Ok(items)
+}
+
+fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {
+    let object = Object::new(value, path)?;
+    object.check_names(FIELDS)?;
+    let config = object.string("Config")?;
+    if config.is_empty() {
+        return Err(object.bad("Config", "is empty"));
+    }
+    let layers = object.string_list("Layers")?;
+    if layers.iter().any(String::is_empty) {
+        return Err(object.bad("Layers", "the name of a layer is empty"));
+    }
+    if layers.len() as u64 > limits.layers {
+        let what = format!("an image of {} layers", layers.len());
+        return Err(Limits::exceeded("layers", limits.layers, what));
+    }
+    let mut names: Vec<(String, Name)> = Vec::new();
+    let mut known: BTreeSet<Name> = BTreeSet::new();
+    for text in object.string_list("RepoTags")? {
+        let name = naming::read(&text)
+            .map_err(|error| error.at(format!("field {}", object.path("RepoTags"))))?;
+        if known.insert(name.clone()) {
+            names.push((text, name));
+        }
+    }
+    let document = canonical(value);
+    Ok(Item {
+        names,
+        config: config.to_owned(),
+        layers,
+        digest: digest(Algorithm::Sha256, &document),
+        document: document.into(),
+    })
+}

@@ -1,0 +1,49 @@
+//! The names in an archive: docker's short references.
+
+use imgconv_model::{Code, Error, Name, Result, quote};
+
+/// Reads a name of the form `REPOSITORY:TAG` (robustness A12).
+///
+/// # Errors
+/// [`Code::BadName`] for anything else, a digest included.
+pub(crate) fn read(text: &str) -> Result<Name> {
+    if text.contains('@') {
+        let message = format!("{} is a digest and not a name", quote(text));
+        return Err(Error::new(Code::BadName, message));
+    }
+    Name::parse_reference(text)
+}
+
+/// Returns a full reference in the short form that docker writes: `busybox:latest` for
+/// `docker.io/library/busybox:latest`.
+pub(crate) fn familiar(reference: &str) -> String {
+    let Some(path) = reference.strip_prefix("docker.io/") else {
+        return reference.to_owned();
+    };
+    let short = match path.strip_prefix("library/") {
+        Some(rest) if !rest.contains('/') => rest,
+        _ => path,
+    };
+    // A first component that looks like a host has to keep its own.
+    let same = Name::parse_reference(short).is_ok_and(|name| name.to_string() == reference);
+    if same { short } else { reference }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_docker_does() {
+        for (full, short) in [
+            ("docker.io/library/busybox:latest", "busybox:latest"),
+            ("docker.io/user/x:1", "user/x:1"),
+            ("docker.io/library/a/b:1", "library/a/b:1"),
+            ("docker.io/user.name/x:1", "docker.io/user.name/x:1"),
+            ("localhost:5000/x:1", "localhost:5000/x:1"),
+            ("quay.io/library/x:1", "quay.io/library/x:1"),
+        ] {
+            assert_eq!(familiar(full), short);
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Writing an archive that Docker 1.10 and everything after it loads.
+//!
+//! It has the form of `manifest.json` alone: `<hex>.json` for a config, `<hex>.tar` for a layer,
+//! each once. There is no `repositories` and no directory of a v1 image in it, which only Docker
+//! before 1.10 needs, and no OCI layout beside it. Members are sorted by name, so that the same
+//! images make the same bytes.
+
+use std::collections::BTreeMap;
+
+use imgconv_model::{
+    Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Name, Publication,
+    Report, Result, quote,
+};
+use imgconv_stream::{Stage, Staged, digest, read_to_limit};
+use imgconv_tar::{Output, Pack};
+use imgconv_wire::{Map, Object, Value, canonical};
+
+use crate::{
+    MANIFEST_FILE,
+    manifest::ARCHIVE_IMAGE,
+    members::{blob_digest, entry},
+    naming::familiar,
+};
+
+/// An archive that is written.
+#[derive(Debug)]
+pub struct ArchiveSink {
+    output: Output,
+    env: Env,
+}
+
+impl ArchiveSink {
+    /// Opens a destination: a file, which is replaced if it exists, or `-` for standard output.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] if something other than a file is there, [`Code::Io`] if the directory
+    /// can't be written.
+    pub fn create(path: &str, env: &Env) -> Result<Self> {
+        Ok(Self {
+            output: Output::create("docker-archive", path, env)?,
+            env: env.clone(),
+        })
+    }
+
+    fn stage(&self) -> &Stage {
+        self.output.stage()
+    }
+
+    fn staged(&self) -> BTreeMap<Digest, Staged> {
+        self.stage().list().into_iter().collect()
+    }
+
+    /// Reads the root document of a publication.
+    fn image(&self, publication: &Publication, staged: &Blobs) -> Result<Image> {
+        let root = &publication.root;
+        if root.kind != ARCHIVE_IMAGE {
+            let message = format!(
+                "a docker archive holds single images, and this is of type {}",
+                quote(&root.kind)
+            );
+            return Err(Error::new(Code::Unsupported, message).hint("choose one with `--platform`"));
+        }
+        let what = format!("document {}", root.digest);
+        let limit = ("archive_json", self.env.limits.archive_json);
+        let blob = staged
+            .get(&root.digest)
+            .ok_or_else(|| Stage::never_written(&root.digest))?;
+        let bytes = read_to_limit(self.stage().open(&blob.path)?, limit, &what)?;
+        let value = imgconv_wire::parse(&bytes, &self.env.limits, &what)?;
+        let object = Object::new(&value, "").map_err(|error| error.at(&*what))?;
+        let blob = |key: &str, name: &str| {
+            blob_digest(name).ok_or_else(|| {
+                let message = format!("{} is no name of a blob", quote(name));
+                object.bad(key, message)
+            })
+        };
+        let mut more = object.map().clone();
+        for key in ["Config", "RepoTags", "Layers"] {
+            more.shift_remove(key);
+        }
+        Ok(Image {
+            config: blob("Config", object.string("Config")?)?,
+            layers: object
+                .string_list("Layers")?
+                .iter()
+                .map(|name| blob("Layers", name))
+                .collect::<Result<_>>()?,
+            more,
+            tags: Vec::new(),
+        })
+    }
+
+    /// Returns the name that a publication gets, as docker writes it.
+    fn tag(&self, publication: &Publication) -> Result<Option<String>> {
+        let given = publication.reference.as_deref();
+        let name = match given {
+            Some(text) => Some(Name::parse_reference(text)?),
+            None => publication.name.clone(),
+        };
+        let mut report = Report::default();
+        let full = name.and_then(|name| name.to_reference(&mut report));
+        for loss in report.losses {
+            self.env.notes.lose(loss.field, loss.outcome, loss.why);
+        }
+        Ok(full.as_deref().map(familiar))
+    }
+
+    /// Puts the publications together: each image once, with all its names.
+    fn images(
+        &self,
+        publications: &[Publication],
+        staged: &Blobs,
+    ) -> Result<(Vec<Image>, Vec<Placed>)> {
+        let mut images: Vec<Image> = Vec::new();
+        let mut placed: Vec<Placed> = Vec::with_capacity(publications.len());
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        for publication in publications {
+            let image = self.image(publication, staged)?;
+            let same =
+                |other: &Image| (&other.config, &other.layers) == (&image.config, &image.layers);
+            let at = match images.iter().position(same) {
+                Some(at) => at,
+                None => {
+                    images.push(image);
+                    images.len() - 1
+                }
+            };
+            let tag = self.tag(publication)?;
+            if let Some(tag) = &tag {
+                let first = *names.entry(tag.clone()).or_insert(at);
+                if first != at {
+                    let message = format!(
+                        "two images would get the name {}: their configs are {} and {}",
+                        quote(tag),
+                        images[first].config,
+                        images[at].config
+                    );
+                    return Err(Error::new(Code::Ambiguous, message)
+                        .hint("convert them one by one, each with `--name` or a reference"));
+                }
+                if !images[at].tags.contains(tag) {
+                    images[at].tags.push(tag.clone());
+                }
+            }
+            placed.push((at, tag));
+        }
+        Ok((images, placed))
+    }
+
+    /// Writes every member, sorted by name.
+    fn compose(
+        &self,
+        pack: &mut Pack<'_>,
+        images: &[Image],
+        staged: &Blobs,
+        list: &[u8],
+    ) -> Result<()> {
+        let mut members: BTreeMap<String, Option<Digest>> = BTreeMap::new();
+        members.insert(MANIFEST_FILE.to_owned(), None);
+        for image in images {
+            members.insert(config_name(&image.config), Some(image.config));
+            for layer in &image.layers {
+                members.insert(layer_name(layer), Some(*layer));
+            }
+        }
+        for (name, digest) in &members {
+            let Some(digest) = digest else {
+                pack.file(name, list, list.len() as u64)?;
+                continue;
+            };
+            let blob = staged
+                .get(digest)
+                .ok_or_else(|| Stage::never_written(digest))?;
+            pack.file(name, self.stage().open(&blob.path)?, blob.size)?;
+            // A layer is of no use any more, and may be large. The config of the same digest, if
+            // there should be one, came before it.
+            if name.ends_with(".tar") {
+                self.stage().remove(&blob.path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that was written.
+type Blobs = BTreeMap<Digest, Staged>;
+
+/// The image of a publication, by its place in the list, and its name.
+type Placed = (usize, Option<String>);
+
+/// One entry of `manifest.json`.
+#[derive(Clone, Debug)]
+struct Image {
+    config: Digest,
+    layers: Vec<Digest>,
+    tags: Vec<String>,
+    /// Whatever else the entry says.
+    more: Map<String, Value>,
+}
+
+impl Image {
+    fn value(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("Config".into(), Value::from(config_name(&self.config)));
+        let tags = match &self.tags[..] {
+            [] => Value::Null,
+            tags => Value::from(tags.to_vec()),
+        };
+        object.insert("RepoTags".into(), tags);
+        let layers: Vec<String> = self.layers.iter().map(layer_name).collect();
+        object.insert("Layers".into(), Value::from(layers));
+        object.extend(self.more.clone());
+        Value::Object(object)
+    }
+}
+
+fn config_name(digest: &Digest) -> String {
+    format!("{}.json", digest.hex())
+}
+
+fn layer_name(digest: &Digest) -> String {
+    format!("{}.tar", digest.hex())
+}
+
+impl BundleSink for ArchiveSink {
+    fn locator(&self) -> String {
+        self.output.locator().to_owned()
+    }
+
+    fn accepts(&self) -> &'static [FormatId] {
+        &[FormatId("docker-archive")]
+    }
+
+    /// Only what was written in this run counts: an archive that exists is replaced.
+    fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
+        Ok(self.stage().has(digest, size))
+    }
+
+    fn writer(&self) -> Result<Box<dyn BlobWriter>> {
+        self.output.stage().writer()
+    }
+
+    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+        let locator = self.locator();
+        let at = |error: Error| error.at(locator.clone());
+        self.env.check_cancelled()?;
+        let staged = self.staged();
+        let (images, placed) = self.images(publications, &staged).map_err(at)?;
+        for digest in images
+            .iter()
+            .flat_map(|one| one.layers.iter().chain([&one.config]))
+        {
+            if !staged.contains_key(digest) {
+                return Err(at(Stage::never_written(digest)));
+            }
+        }
+        let values: Vec<Value> = images.iter().map(Image::value).collect();
+        let places = placed
+            .into_iter()
+            .map(|(place, tag)| match tag {
+                Some(tag) => format!("{locator}:{tag}"),
+                None => {
+                    let digest = digest(Algorithm::Sha256, &canonical(&values[place]));
+                    format!("{locator}:@{digest}")
+                }
+            })
+            .collect();
+        let list = canonical(&Value::Array(values));
+        let limit = self.env.limits.archive_json;
+        if list.len() as u64 > limit {
+            let what = format!("{} of {} bytes", entry(MANIFEST_FILE), list.len());
+            return Err(at(imgconv_model::Limits::exceeded(
+                "archive_json",
+                limit,
+                what,
+            )));
+        }
+        self.output
+            .write(|pack| self.compose(pack, &images, &staged, &list))?;
+        Ok(places)
+    }
+}

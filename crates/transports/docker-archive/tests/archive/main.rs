@@ -1,0 +1,10 @@
+//! The transport of docker archives: robustness section A, the forms of every generation, and what
+//! is written.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
+mod fixture;
+mod layout;
+mod legacy;
+mod manifest;
+mod write;
