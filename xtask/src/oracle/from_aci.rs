@@ -285,15 +285,13 @@ fn back(oracle: &mut Oracle, input: &Input, aci: &str, out: &str) {
     );
 }
 
-/// Extracts an ACI by GNU tar and returns its rootfs. Without the first option tar sets the time of a
-/// directory as soon as a member outside of it comes, and byte order puts `a.b` between `a` and
-/// `a/x`.
+/// Extracts an ACI by GNU tar and returns its rootfs.
 pub(super) fn extracted(oracle: &Oracle, aci: &Path, to: &str) -> Result<std::path::PathBuf> {
     let folder = oracle.path(to);
     let folder = folder.to_string_lossy();
     oracle.shell(&format!(
         "mkdir -p '{folder}'\n\
-         tar --delay-directory-restore --xattrs --xattrs-include='*' --numeric-owner --same-owner -xpf '{}' -C '{folder}'",
+         tar --xattrs --xattrs-include='*' --numeric-owner --same-owner -xpf '{}' -C '{folder}'",
         aci.display()
     ))?;
     Ok(oracle.path(to).join("rootfs"))
