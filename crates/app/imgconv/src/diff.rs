@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_layer::{Fingerprints, Node as File, Tree};
-use imgconv_model::{Env, Exec, Image, Platform, Result, escape, quote};
+use imgconv_model::{Env, Exec, Image, Platform, Result, escape};
 use imgconv_pipeline::merge;
 use imgconv_tar::{EntryKind, Time};
 use serde::Serialize;
@@ -25,7 +25,7 @@ pub struct Difference {
     pub b: Option<String>,
 }
 
-/// Compares two images.
+/// Compares two images. `deps` is where the dependencies of ACIs are.
 ///
 /// # Errors
 /// If one can't be read, or a locator means several images.
@@ -33,11 +33,12 @@ pub fn diff(
     a: &Locator,
     b: &Locator,
     platforms: &[Platform],
+    deps: &[String],
     env: &Env,
 ) -> Result<Vec<Difference>> {
     let (a, b) = (
-        pick(a, platforms, &[], false, env)?,
-        pick(b, platforms, &[], false, env)?,
+        pick(a, platforms, deps, env)?,
+        pick(b, platforms, deps, env)?,
     );
     let mut found = Vec::new();
     compare_maps(fields(&a.node.image), fields(&b.node.image), &mut found);
@@ -49,7 +50,11 @@ pub fn diff(
 /// The fields that mean the same in every format, as text.
 fn fields(image: &Image) -> BTreeMap<String, String> {
     let config = &image.config;
-    let list = |values: &[String]| values.iter().map(quote).collect::<Vec<_>>().join(" ");
+    // Whole: what differs must not look equal because it is long.
+    let list = |values: &[String]| {
+        let words = values.iter().map(|value| format!("\"{}\"", escape(value)));
+        words.collect::<Vec<_>>().join(" ")
+    };
     let mut out = BTreeMap::new();
     let mut put = |field: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -213,14 +218,14 @@ fn describe(node: &File<'_>, files: &Files) -> String {
             };
             out.push_str(&format!(" {} bytes {hex}", node.size));
         }
-        EntryKind::Symlink => out.push_str(&format!(" -> {}", quote(node.link))),
+        EntryKind::Symlink => out.push_str(&format!(" -> \"{}\"", escape(node.link))),
         EntryKind::CharDevice | EntryKind::BlockDevice => {
             out.push_str(&format!(" {},{}", node.device.0, node.device.1));
         }
         EntryKind::Directory | EntryKind::Fifo => {}
     }
     if let Some(first) = files.first.get(&node.inode) {
-        out.push_str(&format!(" linked with {}", quote(first)));
+        out.push_str(&format!(" linked with \"{}\"", escape(first)));
     }
     let mut records: Vec<String> = node
         .pax
