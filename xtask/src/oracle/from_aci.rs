@@ -291,7 +291,7 @@ pub(super) fn extracted(oracle: &Oracle, aci: &Path, to: &str) -> Result<std::pa
     let folder = folder.to_string_lossy();
     oracle.shell(&format!(
         "mkdir -p '{folder}'\n\
-         tar --delay-directory-restore --xattrs --xattrs-include='*' --numeric-owner --same-owner -xpf '{}' -C '{folder}'",
+         tar --xattrs --xattrs-include='*' --numeric-owner --same-owner -xpf '{}' -C '{folder}'",
         aci.display()
     ))?;
     Ok(oracle.path(to).join("rootfs"))

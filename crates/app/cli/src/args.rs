@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     #[arg(short, long, global = true, help_heading = "Output", action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// How to show progress on standard error
-    #[arg(long, global = true, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW", help_heading = "Output")]
+    #[arg(long, global = true, value_enum, hide_short_help = true, default_value_t = ProgressStyle::Auto, value_name = "HOW", help_heading = "Output")]
     pub(crate) progress: ProgressStyle,
     /// How many threads work [default: one per processor]
     #[arg(long, global = true, value_name = "N", help_heading = "Limits")]
@@ -56,16 +56,24 @@ pub(crate) struct Shared {
     #[arg(
         long,
         global = true,
+        hide_short_help = true,
         value_name = "DIR",
         env = "TMPDIR",
+        hide_env_values = true,
         help_heading = "Limits"
     )]
     pub(crate) tmpdir: Option<PathBuf>,
     /// Set a limit on input, such as `layer_bytes=1000000` (repeatable)
-    #[arg(long, global = true, value_name = "NAME=N", help_heading = "Limits")]
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "NAME=N",
+        help_heading = "Limits"
+    )]
     pub(crate) limit: Vec<String>,
     /// Follow symbolic links to blobs of a layout
-    #[arg(long, global = true, help_heading = "Limits")]
+    #[arg(long, global = true, hide_short_help = true, help_heading = "Limits")]
     pub(crate) allow_symlinked_blobs: bool,
 }
 
@@ -118,7 +126,9 @@ pub(crate) enum Missing {
 /// Options of every command that converts.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Conversion {
-    /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable); the platform of an ACI that names none
+    /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable)
+    ///
+    /// One alone is also what an ACI that names no platform is taken to be for.
     #[arg(
         long,
         value_name = "PLATFORM",
@@ -126,16 +136,16 @@ pub(crate) struct Conversion {
         help_heading = "Input"
     )]
     pub(crate) platform: Vec<String>,
-    /// Where the dependencies of ACIs are: an ACI, or a directory of them (repeatable)
+    /// An ACI or a directory of ACIs where dependencies are (repeatable)
     #[arg(long, value_name = "LOCATOR", help_heading = "Input")]
     pub(crate) deps: Vec<String>,
     /// What to do with children of an index that are not there
-    #[arg(long, value_enum, default_value_t = Missing::Drop, help_heading = "Input")]
+    #[arg(long, value_enum, default_value_t = Missing::Drop, value_name = "HOW", hide_short_help = true, help_heading = "Input")]
     pub(crate) missing: Missing,
     /// The compression of layers (of the file, for an ACI)
     #[arg(long, value_enum, default_value_t = Compression::Keep, value_name = "HOW", help_heading = "Layers")]
     pub(crate) compression: Compression,
-    /// The compression level: a number, or `fast`
+    /// The compression level: a number, or `fast` (gzip: 1 to 12, zstd: 1 to 22)
     #[arg(long, value_name = "N", help_heading = "Layers")]
     pub(crate) level: Option<String>,
     /// Compress again even where the compression is right
@@ -173,7 +183,7 @@ pub(crate) enum Command {
         /// What to read
         #[arg(value_name = "SRC")]
         source: String,
-        /// Where to write; a bare path is an ACI if it ends in `.aci`, else a layout
+        /// Where to write; a bare path is an ACI if it ends in `.aci`, else a layout, `PATH[:REF]`
         #[arg(value_name = "DST")]
         destination: String,
         #[command(flatten)]
@@ -188,7 +198,7 @@ pub(crate) enum Command {
         /// The ACIs
         #[arg(value_name = "ACI", required = true)]
         sources: Vec<String>,
-        /// The layout: made if it is missing, added to if it is there
+        /// The layout: made if missing, added to if it is there; or a `.tar`, an archive of one
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
@@ -245,6 +255,9 @@ pub(crate) enum Command {
         /// The platform, where there are several
         #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
         platform: Vec<String>,
+        /// Where the dependencies of ACIs are (repeatable)
+        #[arg(long, value_name = "LOCATOR")]
+        deps: Vec<String>,
     },
     /// Write the root file system of an image to a new directory, safely
     ///
@@ -260,7 +273,7 @@ pub(crate) enum Command {
         /// The platform, where there are several
         #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
         platform: Vec<String>,
-        /// Where the dependencies of ACIs are
+        /// Where the dependencies of ACIs are (repeatable)
         #[arg(long, value_name = "LOCATOR")]
         deps: Vec<String>,
         /// Keep set-user-ID and set-group-ID bits and capabilities

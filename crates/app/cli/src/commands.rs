@@ -81,9 +81,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 ExitCode::SUCCESS
             })
         }
-        Command::Diff { a, b, platform } => {
+        Command::Diff {
+            a,
+            b,
+            platform,
+            deps,
+        } => {
             let (a, b) = (Locator::source(&a)?, Locator::source(&b)?);
-            let found = imgconv::diff(&a, &b, &platforms(&platform)?, &env)?;
+            let found = imgconv::diff(&a, &b, &platforms(&platform)?, &deps, &env)?;
             if shared.json {
                 render::json(&serde_json::json!({ "differences": found }));
             } else {
@@ -129,9 +134,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             }
             if shared.json {
                 render::json(&serde_json::json!({
-                    "directory": directory,
+                    "directory": directory.display().to_string(),
                     "entries": outcome.entries,
                     "bytes": outcome.bytes,
+                    "warnings": report.warnings.iter().map(|w| serde_json::json!({
+                        "code": w.code, "at": w.at, "message": w.message,
+                    })).collect::<Vec<_>>(),
                 }));
             }
             Ok(ExitCode::SUCCESS)
@@ -165,29 +173,17 @@ fn convert(
 ) -> Result<ExitCode> {
     let sources = locators(sources)?;
     let options = options(conversion)?;
+    if shared.json && destination.location == "-" && !conversion.dry_run {
+        let message = "`--json` and the image can't both go to standard output";
+        return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
+    }
     let outcome = imgconv::convert(&sources, destination, &options, env)?;
     if let Some(path) = &conversion.report {
         write_report(path, &outcome)?;
     }
     // The file itself went to standard output, so the lines can't.
-    if destination.location == "-" && !conversion.dry_run {
-        let quiet = imgconv::Outcome { images: Vec::new() };
-        if !shared.quiet {
-            for image in &outcome.images {
-                let name = render::clean(image.name.as_deref().unwrap_or("-"));
-                eprintln!("{name} {}", image.digest.as_deref().unwrap_or("-"));
-            }
-        }
-        render::outcome(
-            &quiet,
-            &Shared {
-                json: false,
-                ..shared.clone()
-            },
-        );
-    } else {
-        render::outcome(&outcome, shared);
-    }
+    let piped = destination.location == "-" && !conversion.dry_run;
+    render::outcome(&outcome, piped, shared);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::IsTerminal,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -14,7 +15,12 @@ use crate::{
 
 /// Makes the environment of a run.
 pub(crate) fn make(shared: &Shared) -> Result<Env> {
-    let tmpdir = shared.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
+    // An empty `TMPDIR` is none, as for every other program.
+    let tmpdir = shared
+        .tmpdir
+        .clone()
+        .filter(|path| !path.as_os_str().is_empty());
+    let tmpdir = tmpdir.unwrap_or_else(|| PathBuf::from("/tmp"));
     let mut env = Env::new(tmpdir, host());
     env.jobs = match shared.jobs {
         Some(0) => return Err(Error::new(Code::Usage, "`--jobs` needs at least 1")),
@@ -65,7 +71,9 @@ fn host() -> Platform {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         "x86" => "386",
-        "powerpc64" => "ppc64le",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        "loongarch64" => "loong64",
         other => other,
     };
     // Images run on Linux, wherever they are converted.

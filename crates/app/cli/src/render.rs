@@ -11,7 +11,7 @@ use crate::args::Shared;
 pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        let hidden = matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
         if c.is_control() || hidden {
             out.extend(c.escape_default());
         } else {
@@ -40,8 +40,9 @@ pub(crate) fn json(value: &impl Serialize) {
     print(&text);
 }
 
-/// Prints a line for each image, and what was lost to standard error.
-pub(crate) fn outcome(outcome: &Outcome, shared: &Shared) {
+/// Prints a line for each image, and what was lost to standard error. If the image itself was
+/// `piped` to standard output, the lines go to standard error too.
+pub(crate) fn outcome(outcome: &Outcome, piped: bool, shared: &Shared) {
     if !shared.quiet {
         for image in &outcome.images {
             let name = clean(image.name.as_deref().unwrap_or(&image.source));
@@ -82,7 +83,11 @@ pub(crate) fn outcome(outcome: &Outcome, shared: &Shared) {
             (None, None) => text.push_str(&format!("{name} -\n")),
         }
     }
-    print(&text);
+    if !piped {
+        print(&text);
+    } else if !shared.quiet {
+        eprint!("{text}");
+    }
 }
 
 /// Prints a table of images.

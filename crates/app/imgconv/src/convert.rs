@@ -1,7 +1,7 @@
 //! Converting: open and decode every source, let a [`Run`] say what would happen, then let another
 //! do it, and publish. Everything that a pair command does.
 
-use imgconv_model::{BundleSink, Code, Env, Error, Result, quote};
+use imgconv_model::{BundleSink, Code, Env, Error, Platform, Result, quote};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
 
@@ -95,6 +95,10 @@ fn outcome(items: Vec<Item>, destination: &Locator, places: &[String]) -> Outcom
                 .get(i)
                 .cloned()
                 .unwrap_or_else(|| destination.to_string());
+            // A REF is written as it stands, and is then what the image is called there.
+            if let Some(Reference::Name(text)) = &destination.reference {
+                image.name = Some(text.clone());
+            }
             images.push(image);
         }
     }
@@ -191,10 +195,18 @@ fn is_one_name(roots: &[SourceRoot<'_>]) -> bool {
 }
 
 fn nothing_left(roots: &[SourceRoot<'_>], options: &Options) -> Error {
-    let mut there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
+    let there = roots.iter().flat_map(SourceRoot::platforms).collect();
+    no_image(&options.platforms, there)
+}
+
+/// The error for platforms of which there is no image, or for a source without any.
+pub(crate) fn no_image(platforms: &[Platform], mut there: Vec<String>) -> Error {
     there.sort();
     there.dedup();
-    let wanted: Vec<String> = options.platforms.iter().map(ToString::to_string).collect();
+    if there.is_empty() {
+        return Error::new(Code::Missing, "there are no images here");
+    }
+    let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     Error::new(Code::Missing, format!("no image for {}", wanted.join(", ")))
         .hint(format!("there is: {}", there.join(", ")))
 }

@@ -57,7 +57,8 @@ pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env)
         }
         let node = Arc::get_mut(&mut root.node).expect("a file's node is not shared");
         let Node::Image(node) = node else { continue };
-        render_one(node, &candidates, env).map_err(|error| error.at(&*root.text))?;
+        let stacked = !options.layers.squash;
+        render_one(node, &candidates, stacked, env).map_err(|error| error.at(&*root.text))?;
     }
     Ok(())
 }
@@ -210,8 +211,13 @@ fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
 }
 
 /// Replaces the layer of an ACI by those of all that it depends on and its own, each filtered by
-/// the whitelists of all images above it.
-fn render_one(node: &mut ImageNode, candidates: &Candidates, env: &Env) -> Result<()> {
+/// the whitelists of all images above it. `stacked` says that they stay several layers.
+fn render_one(
+    node: &mut ImageNode,
+    candidates: &Candidates,
+    stacked: bool,
+    env: &Env,
+) -> Result<()> {
     let aci = node.aci.clone().expect("only an ACI is rendered");
     let root = candidates
         .all
@@ -248,11 +254,13 @@ fn render_one(node: &mut ImageNode, candidates: &Candidates, env: &Env) -> Resul
             Some(paths) => filtered(layer, paths, env),
         });
     }
-    if layers.len() > 1 {
+    let mut tree = None;
+    if stacked && layers.len() > 1 {
         check_stackable(&layers, env)?;
+        // What no level shows on its own: hard links that lead nowhere, limits of the whole image.
+        tree = Some(merge(&layers, Semantics::Aci, &mut Discard, env)?);
     }
     if node.image.config.user.is_none() {
-        let mut tree = None;
         let mut owner = |path: &str| {
             if tree.is_none() {
                 tree = Some(merge(&layers, Semantics::Aci, &mut Discard, env)?);

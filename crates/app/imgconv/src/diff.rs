@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_layer::{Fingerprints, Node as File, Tree};
-use imgconv_model::{Env, Exec, Image, Platform, Result, quote};
+use imgconv_model::{Env, Exec, Image, Platform, Result, escape};
 use imgconv_pipeline::merge;
-use imgconv_tar::EntryKind;
+use imgconv_tar::{EntryKind, Time};
 use serde::Serialize;
 
 use crate::{
@@ -25,7 +25,7 @@ pub struct Difference {
     pub b: Option<String>,
 }
 
-/// Compares two images.
+/// Compares two images. `deps` is where the dependencies of ACIs are.
 ///
 /// # Errors
 /// If one can't be read, or a locator means several images.
@@ -33,11 +33,12 @@ pub fn diff(
     a: &Locator,
     b: &Locator,
     platforms: &[Platform],
+    deps: &[String],
     env: &Env,
 ) -> Result<Vec<Difference>> {
     let (a, b) = (
-        pick(a, platforms, &[], false, env)?,
-        pick(b, platforms, &[], false, env)?,
+        pick(a, platforms, deps, env)?,
+        pick(b, platforms, deps, env)?,
     );
     let mut found = Vec::new();
     compare_maps(fields(&a.node.image), fields(&b.node.image), &mut found);
@@ -49,7 +50,11 @@ pub fn diff(
 /// The fields that mean the same in every format, as text.
 fn fields(image: &Image) -> BTreeMap<String, String> {
     let config = &image.config;
-    let list = |values: &[String]| values.iter().map(quote).collect::<Vec<_>>().join(" ");
+    // Whole: what differs must not look equal because it is long.
+    let list = |values: &[String]| {
+        let words = values.iter().map(|value| format!("\"{}\"", escape(value)));
+        words.collect::<Vec<_>>().join(" ")
+    };
     let mut out = BTreeMap::new();
     let mut put = |field: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -90,10 +95,10 @@ fn fields(image: &Image) -> BTreeMap<String, String> {
     put("config.volumes", Some(list(&volumes)));
     put("config.stop_signal", config.stop_signal.clone());
     for (key, value) in &config.labels {
-        put(&format!("config.labels.{key}"), Some(quote(value)));
+        put(&format!("config.labels.{key}"), Some(escape(value)));
     }
     for (key, value) in &image.annotations {
-        put(&format!("annotations.{key}"), Some(quote(value)));
+        put(&format!("annotations.{key}"), Some(escape(value)));
     }
     out
 }
@@ -143,42 +148,41 @@ fn files(picked: &Picked, env: &Env) -> Result<Files> {
 }
 
 fn compare_files(a: &Files, b: &Files, found: &mut Vec<Difference>) {
-    let mut left = a.tree.iter().peekable();
-    let mut right = b.tree.iter().peekable();
-    loop {
-        // Both iterate in the same order of paths; the order itself does not matter here.
-        let order = match (left.peek(), right.peek()) {
-            (None, None) => break,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some((l, _)), Some((r, _))) if l == r => std::cmp::Ordering::Equal,
-            (Some((l, _)), Some(_)) if b.tree.get(l).is_none() => std::cmp::Ordering::Less,
-            (Some(_), Some(_)) => std::cmp::Ordering::Greater,
-        };
-        let l = if order.is_le() { left.next() } else { None };
-        let r = if order.is_ge() { right.next() } else { None };
-        let path = l
-            .as_ref()
-            .or(r.as_ref())
-            .map(|(path, _)| path.clone())
-            .unwrap_or_default();
-        let l = l.map(|(_, node)| describe(&node, a));
-        let r = r.map(|(_, node)| describe(&node, b));
-        // A root that no layer names is the one that every reader makes.
-        let implied = |side: Option<String>| match side {
+    let before = found.len();
+    let mut compare = |path: &[u8]| {
+        let side = |files: &Files| match files.tree.get(path) {
+            Some(node) => Some(describe(&node, files)),
+            // A root that no layer names is the one that every reader makes.
             None if path.is_empty() => Some("dir 0755 0:0 @0".to_owned()),
-            side => side,
+            None => None,
         };
-        let (l, r) = (implied(l), implied(r));
-        if l != r {
-            let shown = quote(&path);
-            found.push(Difference {
-                what: format!("/{}", shown.trim_matches('"')),
-                a: l,
-                b: r,
-            });
+        let (a, b) = (side(a), side(b));
+        if a != b {
+            let what = format!("/{}", escape(path));
+            found.push(Difference { what, a, b });
+        }
+    };
+    compare(b"");
+    for (path, _) in a.tree.iter().filter(|(path, _)| !path.is_empty()) {
+        compare(&path);
+    }
+    for (path, _) in b.tree.iter() {
+        if !path.is_empty() && a.tree.get(&path).is_none() {
+            compare(&path);
         }
     }
+    found[before..].sort_by(|x, y| x.what.cmp(&y.what));
+}
+
+/// A time as a decimal number of seconds; the nanoseconds of a time before 1970 count upward.
+fn seconds(time: Time) -> String {
+    if time.nanos == 0 {
+        return time.seconds.to_string();
+    }
+    let nanos = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+    let sign = if nanos < 0 { "-" } else { "" };
+    let (whole, rest) = (nanos.abs() / 1_000_000_000, nanos.abs() % 1_000_000_000);
+    format!("{sign}{whole}.{rest:09}")
 }
 
 /// Every attribute of a file, as one line.
@@ -197,11 +201,10 @@ fn describe(node: &File<'_>, files: &Files) -> String {
     }
     out.push_str(&format!(
         " {}:{} @{}",
-        node.uid, node.gid, node.mtime.seconds
+        node.uid,
+        node.gid,
+        seconds(node.mtime)
     ));
-    if node.mtime.nanos > 0 {
-        out.push_str(&format!(".{:09}", node.mtime.nanos));
-    }
     match node.kind {
         EntryKind::Regular | EntryKind::HardLink => {
             let hex = if node.size == 0 {
@@ -215,22 +218,36 @@ fn describe(node: &File<'_>, files: &Files) -> String {
             };
             out.push_str(&format!(" {} bytes {hex}", node.size));
         }
-        EntryKind::Symlink => out.push_str(&format!(" -> {}", quote(node.link))),
+        EntryKind::Symlink => out.push_str(&format!(" -> \"{}\"", escape(node.link))),
         EntryKind::CharDevice | EntryKind::BlockDevice => {
             out.push_str(&format!(" {},{}", node.device.0, node.device.1));
         }
         EntryKind::Directory | EntryKind::Fifo => {}
     }
     if let Some(first) = files.first.get(&node.inode) {
-        out.push_str(&format!(" linked with {}", quote(first)));
+        out.push_str(&format!(" linked with \"{}\"", escape(first)));
     }
     let mut records: Vec<String> = node
         .pax
         .iter()
         .filter(|(key, _)| key.starts_with(b"SCHILY.") || key.starts_with(b"LIBARCHIVE."))
-        .map(|(key, value)| format!(" {}={}", quote(key).trim_matches('"'), quote(value)))
+        .map(|(key, value)| format!(" {}={}", escape(key), escape(value)))
         .collect();
     records.sort();
     out.extend(records);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_are_printed_as_they_are() {
+        let time = |seconds, nanos| self::seconds(Time { seconds, nanos });
+        assert_eq!(time(5, 0), "5");
+        assert_eq!(time(-2, 500_000_000), "-1.500000000");
+        assert_eq!(time(-1, 999_999_999), "-0.000000001");
+        assert_eq!(time(1, 1), "1.000000001");
+    }
 }

@@ -1,12 +1,13 @@
 //! What an image is, as data: for people, and for `--json`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Read as _};
 
-use imgconv_model::{Env, Error, Platform, Result, Root};
-use imgconv_stream::HashingReader;
+use imgconv_model::{Env, Error, Layer, Platform, Result, Root};
+use imgconv_stream::{HashingReader, sniff};
 use serde::Serialize;
 
 use crate::{
+    convert::no_image,
     locator::Locator,
     run::{images, platform_of},
     source::{ImageNode, Node, Source},
@@ -74,17 +75,19 @@ pub struct LayerInspection {
     pub size: Option<u64>,
     /// The claimed digest of the tar inside.
     pub diff_id: Option<String>,
-    /// The media type.
+    /// The media type: what the source says.
     pub media_type: Option<String>,
+    /// The compression that the first bytes show; absent for what is no layer, or not stored here.
+    pub compression: Option<String>,
 }
 
 /// Tells what every image of a locator is.
 ///
 /// # Errors
-/// If one can't be read.
+/// If one can't be read, or there is none for the platforms.
 pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<Vec<Inspection>> {
     let source = Source::open(locator, env)?;
-    let mut found = Vec::new();
+    let (mut found, mut there) = (Vec::new(), Vec::new());
     for (entry, node) in source.decode(env)? {
         let text = source.entry_text(&entry);
         let name = entry.name.as_ref().map(ToString::to_string);
@@ -92,6 +95,7 @@ pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<V
         let mut result = Ok(());
         images(&node, None, &mut |image, listed| {
             let platform = platform_of(image, listed);
+            there.push(platform.to_string());
             if !platforms.is_empty() && !platforms.iter().any(|wanted| platform.fits(wanted)) {
                 return;
             }
@@ -101,10 +105,15 @@ pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<V
             }
         });
         result?;
-        opaque(&node, &text, &mut found);
+        if platforms.is_empty() {
+            opaque(&node, &text, &mut found);
+        }
         for inspection in &mut found[before..] {
             inspection.name = name.clone().or(inspection.name.take());
         }
+    }
+    if found.is_empty() && !platforms.is_empty() {
+        return Err(no_image(platforms, there).at(locator.to_string()));
     }
     Ok(found)
 }
@@ -187,6 +196,7 @@ fn image_inspection(text: &str, node: &ImageNode, platform: &Platform) -> Result
                 size: layer.blob.facts.size,
                 diff_id: layer.diff_id.map(|digest| digest.to_string()),
                 media_type: layer.kind.clone(),
+                compression: compression(layer),
             })
             .collect(),
         annotations: image.annotations.clone(),
@@ -196,6 +206,16 @@ fn image_inspection(text: &str, node: &ImageNode, platform: &Platform) -> Result
             .map(|((_, field), text)| (field.clone(), text.clone()))
             .collect(),
     })
+}
+
+/// Looks at the first bytes; what is wrong with a blob is for `verify` to say.
+fn compression(layer: &Layer) -> Option<String> {
+    // An ACI's layer is made while its file is read.
+    layer.blob.facts.digest?;
+    let mut first = Vec::new();
+    let reader = layer.blob.open().ok()?;
+    reader.take(6).read_to_end(&mut first).ok()?;
+    Some(sniff(&first).to_string())
 }
 
 fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
@@ -225,6 +245,7 @@ fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
                     size: Some(blob.size),
                     diff_id: None,
                     media_type: Some(blob.kind.clone()),
+                    compression: None,
                 })
                 .collect(),
             annotations: child.annotations.clone(),

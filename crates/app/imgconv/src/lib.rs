@@ -10,6 +10,7 @@ pub mod catalog;
 mod convert;
 mod dependencies;
 mod diff;
+mod graph;
 mod inspect;
 mod list;
 mod locator;

@@ -16,7 +16,7 @@ pub struct Listed {
     pub name: Option<String>,
     /// Its platform; absent for what is no image.
     pub platform: Option<String>,
-    /// Its format, or what it is.
+    /// Its format, or what it is; `missing` for what an index lists and is not there.
     pub format: String,
     /// The digest of its root document; absent for a plain file.
     pub digest: Option<String>,
@@ -56,7 +56,7 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
                 images(&node, None, &mut |image, listed| {
                     lines.push(image_line(&source, image, listed));
                 });
-                opaque_lines(&node, &mut lines);
+                other_lines(&node, &mut lines);
                 for line in &mut lines[before..] {
                     if line.name.is_none() {
                         line.name = name.map(ToString::to_string);
@@ -111,14 +111,26 @@ fn image_line(source: &Source, node: &ImageNode, listed: Option<&Child>) -> List
     }
 }
 
-fn opaque_lines(node: &Node, lines: &mut Vec<Listed>) {
+/// What is no image, and what an index lists and is not there.
+fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
     match node {
         Node::Image(_) => {}
-        Node::Index { children, .. } => {
-            children
-                .iter()
-                .flatten()
-                .for_each(|child| opaque_lines(child, lines));
+        Node::Index {
+            index, children, ..
+        } => {
+            for (listed, child) in index.children.iter().zip(children) {
+                match child {
+                    Some(child) => other_lines(child, lines),
+                    None => lines.push(Listed {
+                        name: None,
+                        platform: listed.platform.as_ref().map(ToString::to_string),
+                        format: "missing".to_owned(),
+                        digest: Some(listed.digest.to_string()),
+                        size: listed.size,
+                        error: None,
+                    }),
+                }
+            }
         }
         Node::Opaque { opaque, child } => lines.push(Listed {
             name: None,

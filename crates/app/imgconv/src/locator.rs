@@ -93,18 +93,27 @@ impl Locator {
     }
 
     /// Reads a locator that something is written to. A bare path ending in `.aci` is an ACI, any
-    /// other an OCI layout.
+    /// other an OCI layout, perhaps with a REF.
     ///
     /// # Errors
-    /// [`Code::Usage`] if the scheme is unknown.
+    /// [`Code::Usage`] if the scheme is unknown, or the path is that of a tar, which several formats
+    /// could be meant by.
     pub fn destination(text: &str) -> Result<Self> {
         let (scheme, rest) = split_scheme(text)?;
         match scheme {
             Some("file") => Self::destination(rest.strip_prefix("//").unwrap_or(rest)),
             Some(scheme) => Self::with_scheme(scheme, rest),
             None => {
-                let scheme = if text.ends_with(".aci") { "aci" } else { "oci" };
-                Ok(Self::of_scheme(scheme, text, None))
+                if text.ends_with(".aci") {
+                    return Ok(Self::of_scheme("aci", text, None));
+                }
+                if is_tar(text) {
+                    let message = format!("{} says `tar`, not what kind of", quote(text));
+                    return Err(Error::new(Code::Usage, message).hint(format!(
+                        "`oci-archive:{text}` writes an OCI layout in a tar"
+                    )));
+                }
+                Self::bare_destination("oci", text)
             }
         }
     }
@@ -119,7 +128,10 @@ impl Locator {
             None | Some("file") => {
                 let path = text.strip_prefix("file:").unwrap_or(text);
                 let path = path.strip_prefix("//").unwrap_or(path);
-                Ok(Self::of_scheme(allowed[0], path, None))
+                if allowed.contains(&"oci-archive") && is_tar(path) {
+                    return Ok(Self::of_scheme("oci-archive", path, None));
+                }
+                Self::bare_destination(allowed[0], path)
             }
             Some(scheme) if allowed.contains(&scheme) => Self::destination(text),
             Some(scheme) => Err(Error::new(
@@ -128,6 +140,14 @@ impl Locator {
             )
             .hint(format!("it writes to: {}", allowed.join(", ")))),
         }
+    }
+
+    /// A path, with a REF where that kind of place takes one.
+    fn bare_destination(scheme: &str, text: &str) -> Result<Self> {
+        if Path::new(text).exists() {
+            return Ok(Self::of_scheme(scheme, text, None));
+        }
+        Self::with_scheme(scheme, text)
     }
 
     fn of_scheme(scheme: &str, location: &str, reference: Option<Reference>) -> Self {
@@ -191,6 +211,12 @@ impl Locator {
         }
         Err(Error::new(Code::Missing, "no such file or directory").at(quote(text)))
     }
+}
+
+/// Says whether a path that is to be written is meant to be a tar. A directory that is there is not.
+fn is_tar(path: &str) -> bool {
+    let tar = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+    tar.iter().any(|suffix| path.ends_with(suffix)) && !Path::new(path).is_dir()
 }
 
 /// Splits `SCHEME:` off, if there is one.

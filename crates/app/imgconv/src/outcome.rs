@@ -31,7 +31,7 @@ pub struct ImageOutcome {
     pub config: Option<String>,
     /// The image ID of an ACI: the one read, or the one written.
     pub image_id: Option<String>,
-    /// Its layers, base first.
+    /// Its layers, base first; none for an ACI, whose one layer has no digest of its own.
     pub layers: Vec<LayerOutcome>,
     /// What was lost.
     pub losses: Vec<LossOutcome>,
@@ -58,7 +58,7 @@ pub struct LayerOutcome {
 }
 
 /// One loss.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LossOutcome {
     /// The field.
     pub field: String,
@@ -69,7 +69,7 @@ pub struct LossOutcome {
 }
 
 /// One warning.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct WarningOutcome {
     /// The stable code.
     pub code: String,
@@ -92,27 +92,24 @@ impl From<&SealedLayer> for LayerOutcome {
 }
 
 impl ImageOutcome {
-    /// Takes over the entries of a report, in their one order.
-    pub fn take_report(&mut self, mut report: Report) {
-        report.sort();
-        self.losses = report
-            .losses
-            .into_iter()
-            .map(|loss| LossOutcome {
-                field: loss.field,
-                outcome: loss.outcome.to_string(),
-                why: loss.why,
-            })
-            .collect();
-        self.warnings = report
-            .warnings
-            .into_iter()
-            .map(|warning| WarningOutcome {
-                code: warning.code.to_owned(),
-                at: warning.at,
-                message: warning.message,
-            })
-            .collect();
+    /// Adds the entries of a report, each once, and puts all in their one order.
+    pub fn add_report(&mut self, report: Report) {
+        let losses = report.losses.into_iter().map(|loss| LossOutcome {
+            field: loss.field,
+            outcome: loss.outcome.to_string(),
+            why: loss.why,
+        });
+        self.losses.extend(losses);
+        self.losses.sort();
+        self.losses.dedup();
+        let warnings = report.warnings.into_iter().map(|warning| WarningOutcome {
+            code: warning.code.to_owned(),
+            at: warning.at,
+            message: warning.message,
+        });
+        self.warnings.extend(warnings);
+        self.warnings.sort();
+        self.warnings.dedup();
     }
 
     /// Says whether nothing was lost and nothing was irregular.

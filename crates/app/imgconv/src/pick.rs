@@ -1,10 +1,13 @@
 //! One image out of a locator: for commands that take one.
 
 use imgconv_model::{Code, Env, Error, Platform, Result};
+use imgconv_pipeline::Options as LayerOptions;
 use imgconv_stream::Pool;
 
 use crate::{
-    catalog, dependencies,
+    catalog,
+    convert::no_image,
+    dependencies,
     locator::Locator,
     options::Options,
     run::{Run, SourceRoot, images, platform_of},
@@ -22,18 +25,22 @@ pub(crate) struct Picked {
 
 /// Opens a locator that must mean one image, perhaps of one of the platforms.
 ///
-/// With `render`, the dependencies of an ACI become its lower layers.
+/// The dependencies of an ACI become its lower layers; `deps` is where they are.
 pub(crate) fn pick(
     locator: &Locator,
     platforms: &[Platform],
     deps: &[String],
-    render: bool,
     env: &Env,
 ) -> Result<Picked> {
     let source = Source::open(locator, env)?;
     let options = Options {
         platforms: platforms.to_vec(),
         deps: deps.to_vec(),
+        // What is picked is looked at as one tree, never as layers.
+        layers: LayerOptions {
+            squash: true,
+            ..LayerOptions::default()
+        },
         ..Options::default()
     };
     let mut roots: Vec<SourceRoot<'_>> = Vec::new();
@@ -55,9 +62,7 @@ pub(crate) fn pick(
             });
         }
     }
-    if render {
-        dependencies::render(&mut roots, &options, env)?;
-    }
+    dependencies::render(&mut roots, &options, env)?;
     let pool = Pool::new(1)?;
     let run = Run::predict(catalog::FORMATS[0], &options, env, &pool);
     let mut found: Vec<(String, &ImageNode, Platform)> = Vec::new();
@@ -73,9 +78,7 @@ pub(crate) fn pick(
     match &found[..] {
         [] => {
             let there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
-            Err(Error::new(Code::Missing, "no image of that kind")
-                .at(locator.to_string())
-                .hint(format!("there is: {}", there.join(", "))))
+            Err(no_image(platforms, there).at(locator.to_string()))
         }
         [(text, node, platform)] => {
             let mut image = node.image.clone();

@@ -4,15 +4,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_model::{
-    Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Digest, Document, Encoded, Env,
-    Error, Facts, Format, History, Image, Layer, Name, Outcome as LossKind, Platform, Publication,
-    Report, Result, RootEntry, SealedLayer, Step,
+    Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
+    Encoded, Env, Error, Facts, Format, History, Image, Layer, Name, Platform, Publication, Report,
+    Result, RootEntry, SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::Pool;
 
 use crate::{
-    options::{Missing, Options},
+    options::Options,
     outcome::{ImageOutcome, LayerOutcome},
     source::{ImageNode, Node},
     stream::semantics,
@@ -69,7 +69,9 @@ pub(crate) struct Run<'a> {
     /// `None` while predicting.
     pub(crate) destination: Option<(&'a dyn BundleSink, &'a Sealer<'a>)>,
     /// What became of each source document: `None` if it was filtered out.
-    memo: BTreeMap<Digest, (Option<Child>, Vec<ImageOutcome>)>,
+    pub(crate) memo: BTreeMap<Digest, (Option<Child>, Vec<ImageOutcome>)>,
+    /// What is lost with things that are not written at all.
+    pub(crate) left_behind: Report,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -88,15 +90,15 @@ impl<'a> Run<'a> {
         env: &'a Env,
         pool: &'a Pool,
     ) -> Self {
-        let (capabilities, memo) = (target.capabilities(), BTreeMap::new());
         Self {
             target,
-            capabilities,
+            capabilities: target.capabilities(),
             options,
             env,
             pool,
             destination: None,
-            memo,
+            memo: BTreeMap::new(),
+            left_behind: Report::default(),
         }
     }
 
@@ -118,11 +120,16 @@ impl<'a> Run<'a> {
 
     /// Converts every root.
     pub(crate) fn all(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
-        if self.capabilities.stream {
-            self.streams(roots)
+        let mut items = if self.capabilities.stream {
+            self.streams(roots)?
         } else {
-            self.documents(roots)
+            self.documents(roots)?
+        };
+        // What is not written has no line of its own; the first one tells it.
+        if let Some(first) = items.first_mut().and_then(|item| item.images.first_mut()) {
+            first.add_report(std::mem::take(&mut self.left_behind));
         }
+        Ok(items)
     }
 
     /// Converts roots to documents; images of one name that came as single files become an index.
@@ -139,9 +146,15 @@ impl<'a> Run<'a> {
                 let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
                 let Some(child) = child else { continue };
                 let name = self.given_name()?.or_else(|| root.name());
+                let mut report = Report::default();
+                let shown = name.as_ref().map(|name| {
+                    name.to_reference(&mut report)
+                        .unwrap_or_else(|| name.to_string())
+                });
                 for image in &mut images {
-                    image.name = name.as_ref().map(reference_text);
+                    image.name.clone_from(&shown);
                     image.source.clone_from(&root.text);
+                    image.add_report(report.clone());
                 }
                 let publication = Publication {
                     root: child,
@@ -166,72 +179,8 @@ impl<'a> Run<'a> {
         self.join_platforms(items.collect())
     }
 
-    /// Makes one index of single images that have one name and several platforms.
-    fn join_platforms(&self, items: Vec<(Item, bool)>) -> Result<Vec<Item>> {
-        let mut joined: Vec<(Vec<Item>, bool)> = Vec::new();
-        for (item, single) in items {
-            let same = joined.iter_mut().find(|(group, other)| {
-                single
-                    && *other
-                    && item.publication.name.is_some()
-                    && group[0].publication.name == item.publication.name
-            });
-            match same {
-                Some((group, _)) => group.push(item),
-                None => joined.push((vec![item], single)),
-            }
-        }
-        let mut items = Vec::new();
-        for (mut group, _) in joined {
-            // The same image given twice is one image.
-            let mut seen = Vec::new();
-            group.retain(|item| {
-                let new = !seen.contains(&item.publication.root.digest);
-                seen.push(item.publication.root.digest);
-                new
-            });
-            if group.len() == 1 {
-                items.append(&mut group);
-                continue;
-            }
-            group.sort_by(|a, b| {
-                a.publication
-                    .root
-                    .platform
-                    .cmp(&b.publication.root.platform)
-            });
-            for pair in group.windows(2) {
-                let [a, b] = [&pair[0], &pair[1]];
-                if a.publication.root.platform == b.publication.root.platform {
-                    let sources = [a, b]
-                        .map(|item| item.images[0].source.clone())
-                        .join(" and ");
-                    let message = format!(
-                        "{sources} are different images of one name and platform, {}",
-                        a.images[0].name.as_deref().unwrap_or("?")
-                    );
-                    return Err(Error::new(Code::Ambiguous, message)
-                        .hint("convert them one at a time, with `--name`"));
-                }
-            }
-            let children: Vec<Child> = group
-                .iter()
-                .map(|item| item.publication.root.clone())
-                .collect();
-            let document = self.target.encode_index(&children, None)?;
-            let mut publication = group[0].publication.clone();
-            publication.root = self.store(&document)?;
-            let images = group.into_iter().flat_map(|item| item.images).collect();
-            items.push(Item {
-                publication,
-                images,
-            });
-        }
-        Ok(items)
-    }
-
     /// Converts one node and all below it; the depth was bounded when it was decoded.
-    fn document(
+    pub(crate) fn document(
         &mut self,
         node: &Arc<Node>,
         listed: Option<&Child>,
@@ -246,7 +195,7 @@ impl<'a> Run<'a> {
         }
         let done = match &**node {
             Node::Image(image) if self.wanted(&platform_of(image, listed)) => {
-                let (child, outcome) = self.image(image)?;
+                let (child, outcome) = self.image(image, listed)?;
                 (Some(child), vec![outcome])
             }
             Node::Image(_) => (None, Vec::new()),
@@ -263,160 +212,24 @@ impl<'a> Run<'a> {
         Ok(done)
     }
 
-    fn index(
-        &mut self,
-        index: &imgconv_model::Index,
-        child: &Child,
-        children: &[Option<Arc<Node>>],
-        root: &SourceRoot<'_>,
-    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
-        let mut report = Report::default();
-        let place = format!("index {}", child.digest);
-        let mut kept: Vec<Option<Child>> = vec![None; children.len()];
-        let mut images = Vec::new();
-        if !children.is_empty() && children.iter().all(Option::is_none) {
-            let message = "every image that the index lists is missing";
-            return Err(Error::new(Code::Missing, message).at(place));
-        }
-        for late in [false, true] {
-            for ((slot, listed), node) in kept.iter_mut().zip(&index.children).zip(children) {
-                let subject = listed.annotations.get("vnd.docker.reference.digest");
-                if subject.is_some() != late {
-                    continue;
-                }
-                let Some(node) = node else {
-                    self.missing(listed, &place, &mut report)?;
-                    continue;
-                };
-                if let Some(subject) = subject
-                    && !self.survives(subject, listed, &mut report)
-                {
-                    continue;
-                }
-                let skipped = subject.is_none()
-                    && listed
-                        .platform
-                        .as_ref()
-                        .is_some_and(|p| !p.os.is_empty() && !self.wanted(p));
-                if skipped {
-                    continue;
-                }
-                let (new, mut outcomes) = self.document(node, Some(listed), root)?;
-                images.append(&mut outcomes);
-                *slot = new.map(|new| Child {
-                    platform: listed.platform.clone().or(new.platform),
-                    annotations: listed.annotations.clone(),
-                    raw: listed.raw.clone(),
-                    ..new
-                });
-            }
-        }
-        let kept: Vec<Child> = kept.into_iter().flatten().collect();
-        if kept.is_empty() {
-            return Ok((None, Vec::new()));
-        }
-        if let Some(first) = images.first_mut() {
-            let mut all = Report::default();
-            all.merge(report);
-            let mut extra = ImageOutcome::default();
-            extra.take_report(all);
-            first.losses.append(&mut extra.losses);
-            first.warnings.append(&mut extra.warnings);
-        }
-        let document = self.target.encode_index(&kept, Some(index))?;
-        let stored = self.store(&document)?;
-        Ok((Some(stored), images))
-    }
-
-    /// Deals with a child of an index that is not there.
-    fn missing(&self, listed: &Child, place: &str, report: &mut Report) -> Result<()> {
-        let what = format!("{} is listed and not there", listed.digest);
-        match self.options.missing {
-            Missing::Drop => {
-                report.warn(
-                    "missing-child",
-                    place,
-                    format!("{what}; the index is written without it"),
-                );
-                Ok(())
-            }
-            Missing::Fail => Err(Error::new(Code::Missing, what)
-                .at(place)
-                .hint("`--missing drop` leaves it out of the index")),
-        }
-    }
-
-    /// Says whether what is about `subject` (an attestation) still is about something.
-    fn survives(&self, subject: &str, listed: &Child, report: &mut Report) -> bool {
-        let Ok(subject) = Digest::parse(subject) else {
-            return true;
-        };
-        match self.memo.get(&subject) {
-            Some((Some(child), _)) if child.digest == subject => true,
-            Some((Some(child), _)) => {
-                let why = format!("it is about {subject}, which became {}", child.digest);
-                report.lose(
-                    format!("attestation {}", listed.digest),
-                    LossKind::Dropped,
-                    why,
-                );
-                false
-            }
-            _ => false,
-        }
-    }
-
-    fn opaque(
-        &mut self,
-        opaque: &imgconv_model::Opaque,
-        child: &Child,
-        root: &SourceRoot<'_>,
-    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
-        let layers = &self.options.layers;
-        if opaque.image && (layers.squash || layers.compression.is_some()) {
-            let message = format!("{} can be copied and not changed", opaque.what);
-            return Err(Error::new(Code::Unsupported, message)
-                .at(child.digest.to_string())
-                .hint("leave out `--squash` and `--compression`"));
-        }
-        let mut outcome = ImageOutcome {
-            format: self.target.id().to_string(),
-            digest: Some(child.digest.to_string()),
-            source_digest: Some(child.digest.to_string()),
-            ..ImageOutcome::default()
-        };
-        if let Some(subject) = opaque.subject
-            && let Some((new, _)) = self.memo.get(&subject)
-            && new.as_ref().is_none_or(|new| new.digest != subject)
-        {
-            let mut report = Report::default();
-            let why = match new {
-                Some(new) => format!("it is about {subject}, which became {}", new.digest),
-                None => format!("it is about {subject}, which was not wanted"),
-            };
-            report.lose(opaque.what.clone(), LossKind::Dropped, why);
-            outcome.take_report(report);
-            return Ok((None, vec![outcome]));
-        }
-        if let Some((sink, sealer)) = self.destination {
-            for blob in &opaque.blobs {
-                sealer.copy(&root.bundle.blob(&blob.facts())?, self.env)?;
-            }
-            write_document(sink, &opaque.document)?;
-        }
-        Ok((Some(child.clone()), vec![outcome]))
-    }
-
     /// Converts one image to documents.
-    fn image(&self, node: &ImageNode) -> Result<(Child, ImageOutcome)> {
-        let env = &Env {
-            notes: node.notes.clone(),
-            ..self.env.clone()
-        };
+    fn image(&self, node: &ImageNode, listed: Option<&Child>) -> Result<(Child, ImageOutcome)> {
         let mut report = node.report.clone();
         let mut image = node.image.clone();
         self.assume_platform(&mut image);
-        let plan = Sealer::plan(&image.layers, &self.capabilities, &self.options.layers)?;
+        // What must be assumed if the image is written anew; a copy stays as silent as it was.
+        let assumed = match platform_of(node, listed) {
+            platform if platform.os.is_empty() || platform.architecture.is_empty() => {
+                self.env.host.clone()
+            }
+            platform => platform,
+        };
+        let env = &Env {
+            notes: node.notes.clone(),
+            host: assumed,
+            ..self.env.clone()
+        };
+        let plan = Sealer::plan(&image.layers, &self.capabilities, &self.options.layers, env)?;
         let sealed = match self.destination {
             Some((_, sealer)) => sealer.run(&image.layers, &plan, semantics(node), env)?,
             None => pretend(&image, &plan),
@@ -438,13 +251,22 @@ impl<'a> Run<'a> {
             config.get_or_insert(stored.digest);
         }
         let mut child = self.store(&root)?;
-        child.platform = Some(image.platform.clone()).filter(|platform| !platform.os.is_empty());
-        if child.platform.is_none() {
-            child.platform = Some(self.env.host.clone());
-        }
+        // What the config says: what it was told, what had to be assumed, or still nothing.
+        let assumed = report.losses.iter().any(|loss| loss.field == "platform");
+        child.platform = match &image.platform {
+            platform if !platform.os.is_empty() => Some(platform.clone()),
+            _ if assumed => Some(env.host.clone()),
+            _ => None,
+        };
         let mut outcome = ImageOutcome {
             format: self.target.id().to_string(),
-            platform: child.platform.as_ref().map(ToString::to_string),
+            platform: Some(
+                child
+                    .platform
+                    .as_ref()
+                    .unwrap_or(&image.platform)
+                    .to_string(),
+            ),
             digest: Some(child.digest.to_string()),
             source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
             config: config.map(|digest| digest.to_string()),
@@ -457,7 +279,7 @@ impl<'a> Run<'a> {
             (outcome.digest, outcome.config, outcome.layers) = (None, None, Vec::new());
         }
         report.merge(env.notes.snapshot());
-        outcome.take_report(report);
+        outcome.add_report(report);
         Ok((child, outcome))
     }
 
@@ -492,7 +314,7 @@ impl<'a> Run<'a> {
     }
 
     /// Stores a document, or says where it would be.
-    fn store(&self, document: &Document) -> Result<Child> {
+    pub(crate) fn store(&self, document: &Document) -> Result<Child> {
         match self.destination {
             Some((sink, _)) => write_document(sink, document),
             None => Ok(Child {
@@ -550,20 +372,20 @@ fn pretend(image: &Image, plan: &Plan) -> Vec<SealedLayer> {
         .iter()
         .map(|step| {
             let (layer, step, compression) = match step {
-                LayerStep::Keep(i) => (Some(&image.layers[*i]), Step::Keep, None),
-                LayerStep::Recompress(i, to) => (
-                    Some(&image.layers[*i]),
-                    Step::Recompress,
-                    Some(to.compression),
-                ),
-                LayerStep::Squash(to) => (None, Step::Squash, Some(to.compression)),
+                LayerStep::Keep(i) => (Some(&image.layers[*i]), Step::Keep, Compression::Gzip),
+                LayerStep::Recompress(i, to) => {
+                    (Some(&image.layers[*i]), Step::Recompress, to.compression)
+                }
+                LayerStep::Squash(to) => (None, Step::Squash, to.compression),
             };
+            // New bytes have a new digest: what is said of the old ones is about to be lost.
+            let kept = layer.filter(|_| step == Step::Keep);
+            let facts = kept.map(|layer| layer.blob.facts.clone());
+            let facts = facts.unwrap_or_default();
             SealedLayer {
-                digest: layer
-                    .and_then(|layer| layer.blob.facts.digest)
-                    .unwrap_or(nothing),
-                size: layer.and_then(|layer| layer.blob.facts.size).unwrap_or(0),
-                compression: compression.unwrap_or(imgconv_model::Compression::Gzip),
+                digest: facts.digest.unwrap_or(nothing),
+                size: facts.size.unwrap_or(0),
+                compression,
                 diff_id: layer.and_then(|layer| layer.diff_id).unwrap_or(nothing),
                 step,
             }

@@ -37,7 +37,11 @@ pub(crate) fn unsquashed(
             } else {
                 Report::default()
             };
-            items.push(run.one(node, level, report)?);
+            let mut item = run.one(node, level, report)?;
+            for image in &mut item.images {
+                image.plan = Some(format!("an ACI of layer {i}"));
+            }
+            items.push(item);
         }
         return Ok(items);
     }

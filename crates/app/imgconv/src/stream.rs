@@ -23,30 +23,19 @@ impl Run<'_> {
     pub(crate) fn streams(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
         self.check_compression()?;
         let mut items = Vec::new();
-        let mut left_behind = Report::default();
         for root in roots {
             let before = items.len();
-            self.root(root, &mut items, &mut left_behind)
+            self.root(root, &mut items)
                 .map_err(|error| error.at(&*root.text))?;
             for image in items[before..].iter_mut().flat_map(|item| &mut item.images) {
                 image.source.clone_from(&root.text);
             }
         }
-        if let Some(first) = items.first_mut().and_then(|item| item.images.first_mut()) {
-            let mut extra = ImageOutcome::default();
-            extra.take_report(left_behind);
-            first.losses.append(&mut extra.losses);
-        }
         Ok(items)
     }
 
-    fn root(
-        &self,
-        root: &SourceRoot<'_>,
-        items: &mut Vec<Item>,
-        left_behind: &mut Report,
-    ) -> Result<()> {
-        leave_behind(&root.node, left_behind)?;
+    fn root(&mut self, root: &SourceRoot<'_>, items: &mut Vec<Item>) -> Result<()> {
+        self.leave_behind(&root.node)?;
         let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
         images(&root.node, None, &mut |node, listed| {
             let known = |(other, _): &(&ImageNode, _)| std::ptr::eq(*other, node);
@@ -58,8 +47,9 @@ impl Run<'_> {
             let mut report = node.report.clone();
             let mut image = node.image.clone();
             image.platform = platform_of(node, listed);
+            let digest = node.child.as_ref().map(|child| child.digest);
             self.assume_platform(&mut image);
-            let name = self.name(root, &image, &mut report)?;
+            let name = self.name(root, &image, digest, &mut report)?;
             image.name = Some(name);
             if self.options.no_squash && image.layers.len() > 1 {
                 items.extend(stack::unsquashed(self, node, &image, report)?);
@@ -68,6 +58,40 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reports what is no image, and what is missing; an image with layers that are no tars is an
+    /// error.
+    fn leave_behind(&mut self, node: &Node) -> Result<()> {
+        match node {
+            Node::Image(_) => Ok(()),
+            Node::Index {
+                index,
+                child,
+                children,
+            } => {
+                let place = format!("index {}", child.digest);
+                let mut report = Report::default();
+                for (listed, child) in index.children.iter().zip(children) {
+                    match child {
+                        Some(child) => self.leave_behind(child)?,
+                        None => self.missing(listed, &place, &mut report)?,
+                    }
+                }
+                self.left_behind.merge(report);
+                Ok(())
+            }
+            Node::Opaque { opaque, child } if opaque.image => {
+                let message = format!("{} can be copied and not converted", opaque.what);
+                Err(Error::new(Code::Unsupported, message).at(child.digest.to_string()))
+            }
+            Node::Opaque { opaque, child } => {
+                let field = format!("{} {}", opaque.what, child.digest);
+                let why = "an ACI can't hold what is no image";
+                self.left_behind.lose(field, LossKind::Dropped, why);
+                Ok(())
+            }
+        }
     }
 
     /// Writes one image with all its layers merged.
@@ -133,7 +157,7 @@ impl Run<'_> {
             outcome.plan = Some(format!("squash {} layers to one", node.image.layers.len()));
         }
         report.merge(env.notes.snapshot());
-        outcome.take_report(report);
+        outcome.add_report(report);
         let file_name = Some(file_name(image));
         let publication = Publication {
             root,
@@ -203,7 +227,13 @@ impl Run<'_> {
 
     /// The name of an ACI: what the user gave, what the place or the image says, else the file
     /// name of the place, which is reported.
-    fn name(&self, root: &SourceRoot<'_>, image: &Image, report: &mut Report) -> Result<Name> {
+    fn name(
+        &self,
+        root: &SourceRoot<'_>,
+        image: &Image,
+        digest: Option<Digest>,
+        report: &mut Report,
+    ) -> Result<Name> {
         if let Some(name) = self.given_name()? {
             return Ok(name);
         }
@@ -214,25 +244,51 @@ impl Run<'_> {
             // The ACI's own spelling, if the reference is still what became of it.
             (Some(own), Some(listed)) if same_name(&own, &listed) => Ok(own),
             (_, Some(listed)) if listed.repository.is_some() => Ok(listed),
+            // Tagged anew: the repository is still what it was.
+            (
+                Some(Name {
+                    repository: Some(repository),
+                    ..
+                }),
+                Some(listed),
+            ) => Ok(Name {
+                repository: Some(repository),
+                tag: listed.tag,
+            }),
             (_, listed) => {
-                let place = std::path::Path::new(&root.place);
-                let base = place
-                    .file_stem()
-                    .and_then(|stem| stem.to_str())
-                    .unwrap_or("image");
-                let repository = identifier::sanitise(base).unwrap_or_else(|| "image".to_owned());
+                let repository = sanitised_file_name(&root.place);
                 let why = format!(
                     "the source names no repository; it is {}",
                     quote(&repository)
                 );
                 report.lose("name", LossKind::Synthesised, why);
+                let tag = listed.and_then(|name| name.tag).or_else(|| {
+                    // Images without any name must not all get the same (robustness C8d).
+                    let tag = digest?.hex()[..12].to_owned();
+                    let why = format!("the source names no tag; it is {}", quote(&tag));
+                    report.lose("tag", LossKind::Synthesised, why);
+                    Some(tag)
+                });
                 Ok(Name {
                     repository: Some(repository),
-                    tag: listed.and_then(|name| name.tag),
+                    tag,
                 })
             }
         }
     }
+}
+
+/// The last part of a path without what says that it is an archive, as the name of an ACI.
+fn sanitised_file_name(place: &str) -> String {
+    let base = std::path::Path::new(place)
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let suffixes = [".gz", ".zst", ".xz", ".bz2", ".tgz", ".tar", ".aci", ".oci"];
+    let stem = suffixes.iter().fold(base, |base, suffix| {
+        base.strip_suffix(suffix).unwrap_or(base)
+    });
+    identifier::sanitise(stem).unwrap_or_else(|| "image".to_owned())
 }
 
 /// The name in the ACI manifest that was kept when an ACI became this image.
@@ -268,37 +324,14 @@ pub(crate) fn semantics(node: &ImageNode) -> Semantics {
     }
 }
 
-/// Reports what is no image; an image with layers that are no tars is an error.
-fn leave_behind(node: &Node, report: &mut Report) -> Result<()> {
-    match node {
-        Node::Image(_) => Ok(()),
-        Node::Index { children, .. } => children
-            .iter()
-            .flatten()
-            .try_for_each(|child| leave_behind(child, report)),
-        Node::Opaque { opaque, child } if opaque.image => {
-            let message = format!("{} can be copied and not converted", opaque.what);
-            Err(Error::new(Code::Unsupported, message).at(child.digest.to_string()))
-        }
-        Node::Opaque { opaque, child } => {
-            let field = format!("{} {}", opaque.what, child.digest);
-            report.lose(
-                field,
-                LossKind::Dropped,
-                "an ACI can't hold what is no image",
-            );
-            Ok(())
-        }
-    }
-}
-
-/// `NAME-VERSION-OS-ARCH.aci`, `/` as `-`, in the words of the ACI's labels.
+/// `NAME-VERSION-OS-ARCH.aci`, in the words of the ACI's labels; `/`, and what a shell or another
+/// system could misread, as `-`.
 pub(crate) fn file_name(image: &Image) -> String {
     let name = image.name.clone().unwrap_or_default();
     let (os, arch) = platform::to_labels(&image.platform).unwrap_or_default();
     let parts = [name.repository, name.tag, os, arch].map(Option::unwrap_or_default);
     let clean = |part: &String| -> String {
-        let valid = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let valid = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
         part.chars()
             .map(|c| if valid(c) { c } else { '-' })
             .collect()
@@ -332,7 +365,7 @@ mod tests {
         };
         assert_eq!(
             file_name(&image),
-            "example.com-a-app-1.0-x-linux-aarch64.aci"
+            "example.com-a-app-1.0+x-linux-aarch64.aci"
         );
         image.name = Some(Name {
             repository: Some("app".into()),

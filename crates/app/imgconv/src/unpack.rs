@@ -20,7 +20,7 @@ pub fn unpack(
     options: &Options,
     env: &Env,
 ) -> Result<(Outcome, Report)> {
-    let picked = pick(locator, platforms, deps, true, env)?;
+    let picked = pick(locator, platforms, deps, env)?;
     let env = &Env {
         notes: picked.node.notes.clone(),
         ..env.clone()

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_layer::{Discard, Tree};
-use imgconv_model::{Algorithm, Child, Digest, Env, Error, Result};
-use imgconv_stream::{Decoder, HashingReader, digest};
+use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Result};
+use imgconv_pipeline::{Budget, Tar};
+use imgconv_stream::{HashingReader, digest};
 use serde::Serialize;
 
 use crate::{
@@ -90,8 +91,8 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
 struct Seen {
     nodes: Vec<*const Node>,
     digests: BTreeSet<Digest>,
-    /// Layers and blobs that were read already, with their claimed tar.
-    read: BTreeSet<(Digest, Option<Digest>)>,
+    /// Blobs that are carried as they are and were read already.
+    read: BTreeSet<Digest>,
 }
 
 fn check_node(
@@ -161,6 +162,7 @@ fn check_image(
         }
     }
     let mut tree = Tree::new(env);
+    let budget = Budget::default();
     for (i, layer) in node.image.layers.iter().enumerate() {
         env.check_cancelled()?;
         let place = match layer.blob.facts.digest {
@@ -170,7 +172,7 @@ fn check_image(
         seen.digests.extend(layer.blob.facts.digest);
         let mut work = || -> Result<()> {
             let what = format!("layer {i}");
-            let source = Decoder::new(layer.blob.open()?, &env.limits, &env.notes, &what)?;
+            let source = Tar::open(layer, &budget, env, &what)?;
             let algorithm = layer.diff_id.map_or(Algorithm::Sha256, |id| id.algorithm());
             let mut source = HashingReader::new(source, &[algorithm]);
             tree.apply(&mut source, semantics(node), &mut Discard, &what)
@@ -183,8 +185,17 @@ fn check_image(
                 _ => Ok(()),
             }
         };
-        if let Err(error) = work() {
-            verdict.problems.push(Finding::of(&error.at(place)));
+        match work() {
+            Ok(()) => {}
+            // It need not be stored with its image (robustness C6a).
+            Err(error) if error.code() == Code::Missing && !layer.urls.is_empty() => {
+                verdict.warnings.push(Finding {
+                    code: "foreign-layer".to_owned(),
+                    at: place,
+                    message: error.message().to_owned(),
+                });
+            }
+            Err(error) => verdict.problems.push(Finding::of(&error.at(place))),
         }
     }
     let mut report = node.report.clone();
@@ -202,7 +213,7 @@ fn check_image(
 /// Reads one blob that is carried as it is.
 fn check_blob(source: &Source, blob: &Child, text: &str, seen: &mut Seen, verdict: &mut Verdict) {
     seen.digests.insert(blob.digest);
-    if !seen.read.insert((blob.digest, None)) {
+    if !seen.read.insert(blob.digest) {
         return;
     }
     let work = || -> Result<()> {

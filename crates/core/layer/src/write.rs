@@ -1,6 +1,6 @@
 //! A tree as one canonical tar, made while it is read.
 //!
-//! Members come in byte order of their paths; which bytes a header has is the business of
+//! Members come in byte order of their names, a directory's with its slash; which bytes a header has is the business of
 //! `imgconv_tar::head`.
 
 use std::{

@@ -272,8 +272,20 @@ impl Model {
         let row = |(path, inode): (&Vec<u8>, &Rc<RefCell<Inode>>)| {
             (path.clone(), inode.borrow().clone(), first(inode))
         };
-        self.0.iter().map(row).collect()
+        let mut rows: Vec<_> = self.0.iter().map(row).collect();
+        rows.sort_by_key(|(path, inode, _)| spelled(path, inode));
+        rows
     }
+}
+
+/// The name as a tar spells it: a directory's has a final slash, the root's none.
+fn spelled(path: &[u8], inode: &Inode) -> Vec<u8> {
+    let slash: &[u8] = if inode.0 == b'5' && !path.is_empty() {
+        b"/"
+    } else {
+        b""
+    };
+    [path, slash].concat()
 }
 
 fn listing(applied: &Applied) -> Vec<(Vec<u8>, Inode, Vec<u8>)> {
@@ -412,7 +424,7 @@ fn check(mut layers: Vec<Vec<Item>>, semantics: Semantics) -> Result<(), TestCas
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
     let rows = listing(&applied);
     prop_assert_eq!(&rows, &model.listing());
-    prop_assert!(rows.is_sorted_by_key(|row| &row.0));
+    prop_assert!(rows.is_sorted_by_key(|row| spelled(&row.0, &row.1)));
 
     for (prefix, semantics) in [(&b""[..], semantics), (b"rootfs/", Semantics::Aci)] {
         let tar = applied.tar(prefix);

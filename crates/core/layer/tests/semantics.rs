@@ -368,7 +368,7 @@ const ROWS: &[Row] = &[
     (
         "order",
         &[&["a/b=1", "a0=1", "a.d/x=1", "b=1", "a-b/x=1"]],
-        "a/ a-b/ a-b/x=1 a.d/ a.d/x=1 a/b=1 a0=1 b=1",
+        "a-b/ a-b/x=1 a.d/ a.d/x=1 a/ a/b=1 a0=1 b=1",
     ),
 ];
 

@@ -233,16 +233,26 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Quotes a value from an input for a message: in double quotes, control characters, bidirectional
-/// overrides and bytes that are not UTF-8 escaped, cut after 200 characters.
+/// Quotes a value from an input for a message: in double quotes, escaped as by [`escape`], cut
+/// after 200 characters.
 pub fn quote(value: impl AsRef<[u8]>) -> String {
+    format!("\"{}\"", escaped(value.as_ref(), 200))
+}
+
+/// Makes a value from an input safe to print, whole: control characters, bidirectional overrides,
+/// quotes, backslashes and bytes that are not UTF-8 are escaped. Different values stay different.
+pub fn escape(value: impl AsRef<[u8]>) -> String {
+    escaped(value.as_ref(), usize::MAX)
+}
+
+fn escaped(value: &[u8], most: usize) -> String {
     use fmt::Write as _;
-    let mut out = String::from("\"");
+    let mut out = String::new();
     let mut chars = 0usize;
-    for chunk in value.as_ref().utf8_chunks() {
+    for chunk in value.utf8_chunks() {
         for c in chunk.valid().chars() {
             chars += 1;
-            if chars > 200 {
+            if chars > most {
                 break;
             }
             let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
@@ -257,16 +267,15 @@ pub fn quote(value: impl AsRef<[u8]>) -> String {
         }
         for byte in chunk.invalid() {
             chars += 1;
-            if chars <= 200 {
+            if chars <= most {
                 write!(out, "\\x{byte:02x}").expect("writing to a string does not fail");
             }
         }
-        if chars > 200 {
+        if chars > most {
             out.push('…');
             break;
         }
     }
-    out.push('"');
     out
 }
 

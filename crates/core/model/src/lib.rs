@@ -27,7 +27,7 @@ pub use artifact::{Artifact, Child, Document, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, Reader};
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
-pub use error::{Code, Error, Result, quote};
+pub use error::{Code, Error, Result, escape, quote};
 pub use image::{
     Exec, Extensions, History, Image, Layer, Original, Port, RunConfig, SealedLayer, Step,
 };

@@ -11,12 +11,15 @@ use std::{
 use imgconv_model::{Env, Layer, Limits, Result};
 use imgconv_stream::Decoder;
 
+use crate::seal::{look, note_label};
+
 /// Counts the uncompressed bytes of one image over all its layers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Budget(Arc<AtomicU64>);
+pub struct Budget(Arc<AtomicU64>);
 
 /// A layer's tar: decompressed, and within the limits `layer_bytes` and `image_bytes`.
-pub(crate) struct Tar {
+#[derive(Debug)]
+pub struct Tar {
     inner: Decoder,
     layer: u64,
     budget: Budget,
@@ -24,8 +27,14 @@ pub(crate) struct Tar {
 }
 
 impl Tar {
-    /// Opens a layer.
-    pub(crate) fn open(layer: &Layer, budget: &Budget, env: &Env, what: &str) -> Result<Self> {
+    /// Opens a layer; `what` names it in messages.
+    ///
+    /// # Errors
+    /// If it can't be opened, or is compressed with what is not supported.
+    pub fn open(layer: &Layer, budget: &Budget, env: &Env, what: &str) -> Result<Self> {
+        if layer.kind.is_some() {
+            note_label(layer, look(layer)?, what, env);
+        }
         let inner = Decoder::new(layer.blob.open()?, &env.limits, &env.notes, what)?;
         Ok(Self {
             inner,

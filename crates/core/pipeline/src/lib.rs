@@ -12,6 +12,7 @@ mod plan;
 mod seal;
 mod squash;
 
+pub use budget::{Budget, Tar};
 pub use plan::{Known, LayerStep, Options, Plan, plan};
 pub use seal::{Sealer, write_document};
 pub use squash::{Merged, apply, blame, merge, squash, squash_listed};

@@ -26,6 +26,8 @@ pub struct Known {
     pub compression: Compression,
     /// True if the bytes are stored under a digest; false if they are made while they are read.
     pub stored: bool,
+    /// True if it is a foreign layer whose blob is not here: it can only stay as it is.
+    pub absent: bool,
 }
 
 /// The step of one resulting layer.
@@ -97,6 +99,9 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
         });
     }
     let steps = layers.iter().enumerate().map(|(i, known)| {
+        if known.absent {
+            return LayerStep::Keep(i);
+        }
         let holdable = target.compressions.contains(&known.compression);
         let wanted = match options.compression {
             Some(wanted) => wanted,
@@ -133,6 +138,7 @@ mod tests {
             .map(|&(compression, stored)| Known {
                 compression,
                 stored,
+                absent: false,
             })
             .collect();
         plan(&known, &OCI, &options).map_or_else(|error| error.to_string(), |plan| plan.to_string())
@@ -171,6 +177,22 @@ mod tests {
             ..options
         };
         assert_eq!(steps(&[(Zstd, true)], forced), "recompress layer 0 as zstd");
+    }
+
+    #[test]
+    fn c6a_a_layer_that_is_not_here_stays_as_it_is() {
+        let absent = Known {
+            compression: Compression::Gzip,
+            stored: true,
+            absent: true,
+        };
+        let options = Options {
+            compression: Some(Compression::Zstd),
+            force: true,
+            ..Options::default()
+        };
+        let plan = plan(&[absent], &OCI, &options).unwrap();
+        assert_eq!(plan.to_string(), "keep layer 0");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::Write,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -12,10 +12,10 @@ use std::{
 
 use imgconv_layer::Semantics;
 use imgconv_model::{
-    Algorithm, Blob, BundleSink, Child, Compression, Digest, Document, Env, Error, Event, Layer,
-    Reader, Result, SealedLayer, Step,
+    Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error, Event,
+    Layer, Reader, Result, SealedLayer, Step,
 };
-use imgconv_stream::{Decoder, Encoding, Level, Pool, digest, encode, sniff};
+use imgconv_stream::{Encoding, HashingReader, Level, Pool, digest, encode, sniff};
 
 use crate::{
     budget::{Budget, Tar},
@@ -27,11 +27,15 @@ use crate::{
 pub struct Sealer<'a> {
     sink: &'a dyn BundleSink,
     pool: &'a Pool,
-    done: Mutex<BTreeMap<Key, SealedLayer>>,
+    done: Mutex<BTreeMap<Key, Slot>>,
 }
 
-/// A stored layer and what becomes of it.
-type Key = (Digest, Option<(Compression, String)>);
+/// A stored layer, the tar that it is claimed to hold, and what becomes of it. The claim belongs
+/// here: two images may claim different tars of one blob, and each claim is checked.
+type Key = (Digest, Option<Digest>, Option<(Compression, String)>);
+
+/// What became of it. Whoever does the work holds the lock, so that others wait for it.
+type Slot = Arc<Mutex<Option<SealedLayer>>>;
 
 impl std::fmt::Debug for Sealer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,25 +57,42 @@ impl<'a> Sealer<'a> {
 
     /// Looks at the first bytes of every layer and plans its step.
     ///
+    /// A foreign layer that is not stored with its image stays as it is, with the warning
+    /// `foreign-layer` (robustness C6a).
+    ///
     /// # Errors
     /// If a layer can't be opened, or as [`plan()`].
     pub fn plan(
         layers: &[Layer],
         target: &imgconv_model::Capabilities,
         options: &Options,
+        env: &Env,
     ) -> Result<Plan> {
         let mut known = Vec::with_capacity(layers.len());
         for (i, layer) in layers.iter().enumerate() {
-            let compression = peek(layer).map_err(|error| error.at(place(layers, i)))?;
+            let found = look(layer).map_err(|error| error.at(place(layers, i)))?;
+            note_label(layer, found, &place(layers, i), env);
             known.push(Known {
-                compression,
+                compression: found.unwrap_or_else(|| labelled(layer)),
                 stored: layer.blob.facts.digest.is_some(),
+                absent: found.is_none(),
             });
         }
-        plan(&known, target, options)
+        let plan = plan(&known, target, options)?;
+        for step in &plan.steps {
+            if let LayerStep::Keep(i) = *step
+                && known[i].absent
+            {
+                let message = "it is not stored with its image; listed as it is, with the URLs \
+                               where it is said to be";
+                env.notes.warn("foreign-layer", place(layers, i), message);
+            }
+        }
+        Ok(plan)
     }
 
-    /// Runs a plan, with the given rules for layers that are squashed: every resulting layer stands at the destination afterwards, verified.
+    /// Runs a plan, with the given rules for layers that are squashed: every resulting layer stands
+    /// at the destination afterwards, verified; only a foreign layer without a blob does not.
     ///
     /// Layers are lanes: at most as many are in flight as the environment has jobs, and the blocks
     /// of each share the pool, so memory is bounded by lanes × the encoder's batches.
@@ -89,15 +110,19 @@ impl<'a> Sealer<'a> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<SealedLayer>>>> =
             plan.steps.iter().map(|_| Mutex::new(None)).collect();
-        let failed = std::sync::atomic::AtomicBool::new(false);
+        // The lowest layer that failed. Those below it are still done: the first of them that fails
+        // is the one to be named, and which lane was faster must not matter.
+        let failed = AtomicUsize::new(usize::MAX);
         let lane = || loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(step) = plan.steps.get(i) else { break };
-            if failed.load(Ordering::Relaxed) {
+            if failed.load(Ordering::Relaxed) < i {
                 break;
             }
             let result = self.step(layers, *step, semantics, &budget, env);
-            failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            if result.is_err() {
+                failed.fetch_min(i, Ordering::Relaxed);
+            }
             *results[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         };
         let lanes = env.jobs.max(1).min(plan.steps.len());
@@ -159,45 +184,54 @@ impl<'a> Sealer<'a> {
         env: &Env,
     ) -> Result<SealedLayer> {
         match step {
-            LayerStep::Keep(i) => self.once(layers[i].blob.facts.digest, None, || {
-                self.keep(layers, i, env)
-            }),
+            LayerStep::Keep(i) => self.once(&layers[i], None, || self.keep(layers, i, budget, env)),
             LayerStep::Recompress(i, encoding) => {
                 let key = Some((encoding.compression, format!("{:?}", encoding.level)));
-                self.once(layers[i].blob.facts.digest, key, || {
-                    self.recompress(layers, i, &encoding, budget, env)
+                self.once(&layers[i], key, || {
+                    let what = place(layers, i);
+                    self.recompress(&layers[i], &what, &encoding, budget, env)
                 })
             }
             LayerStep::Squash(encoding) => {
-                let merged = [squash(layers, semantics, env)?.into_layer()];
-                let mut sealed = self.recompress(&merged, 0, &encoding, &Budget::default(), env)?;
+                let merged = squash(layers, semantics, env)?.into_layer();
+                // Its bytes were counted while the layers were merged; together they may be more
+                // than one layer of the input may hold.
+                let mut env = env.clone();
+                (env.limits.layer_bytes, env.limits.image_bytes) = (u64::MAX, u64::MAX);
+                let (what, own) = ("the squashed layer", Budget::default());
+                let mut sealed = self.recompress(&merged, what, &encoding, &own, &env)?;
                 sealed.step = Step::Squash;
                 Ok(sealed)
             }
         }
     }
 
-    /// Does a step unless the same was done before.
+    /// Does a step unless the same was done before; waits if it is being done.
     fn once(
         &self,
-        source: Option<Digest>,
+        layer: &Layer,
         to: Option<(Compression, String)>,
         work: impl FnOnce() -> Result<SealedLayer>,
     ) -> Result<SealedLayer> {
-        let Some(source) = source else { return work() };
-        let key = (source, to);
-        let done = || self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sealed) = done().get(&key) {
+        let Some(source) = layer.blob.facts.digest else {
+            return work();
+        };
+        let slot = {
+            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(done.entry((source, layer.diff_id, to)).or_default())
+        };
+        let mut sealed = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sealed) = &*sealed {
             return Ok(sealed.clone());
         }
-        let sealed = work()?;
-        done().insert(key, sealed.clone());
-        Ok(sealed)
+        let new = work()?;
+        *sealed = Some(new.clone());
+        Ok(new)
     }
 
     /// Copies the stored bytes. They are verified as they are read; the tar inside is read only if
-    /// nobody claimed its digest.
-    fn keep(&self, layers: &[Layer], i: usize, env: &Env) -> Result<SealedLayer> {
+    /// nobody claimed its digest. A foreign layer without a blob is listed as its image lists it.
+    fn keep(&self, layers: &[Layer], i: usize, budget: &Budget, env: &Env) -> Result<SealedLayer> {
         let what = place(layers, i);
         let layer = &layers[i];
         let claimed = layer
@@ -206,16 +240,19 @@ impl<'a> Sealer<'a> {
             .digest
             .expect("a kept layer is stored under its digest");
         let work = || -> Result<SealedLayer> {
-            let compression = peek(layer)?;
-            let diff_id = match layer.diff_id {
-                Some(diff_id) => diff_id,
-                None => content_digest(layer, env, &what)?,
+            let found = look(layer)?;
+            let (size, diff_id) = match (found, layer.blob.facts.size, layer.diff_id) {
+                (None, Some(size), Some(diff_id)) => (size, diff_id),
+                (_, _, Some(diff_id)) => (self.copy(&layer.blob, env)?, diff_id),
+                (_, _, None) => {
+                    let diff_id = content_digest(layer, budget, env, &what)?;
+                    (self.copy(&layer.blob, env)?, diff_id)
+                }
             };
-            let size = self.copy(&layer.blob, env)?;
             Ok(SealedLayer {
                 digest: claimed,
                 size,
-                compression,
+                compression: found.unwrap_or_else(|| labelled(layer)),
                 diff_id,
                 step: Step::Keep,
             })
@@ -226,22 +263,20 @@ impl<'a> Sealer<'a> {
     /// Compresses the tar of a layer; its claimed digest is verified on the same pass.
     fn recompress(
         &self,
-        layers: &[Layer],
-        i: usize,
+        layer: &Layer,
+        what: &str,
         encoding: &Encoding,
         budget: &Budget,
         env: &Env,
     ) -> Result<SealedLayer> {
-        let what = place(layers, i);
-        let layer = &layers[i];
         let work = || -> Result<SealedLayer> {
             let algorithm = layer
                 .diff_id
                 .map_or(Algorithm::Sha256, |claimed| claimed.algorithm());
-            let mut source: Reader = Box::new(Tar::open(layer, budget, env, &what)?);
+            let mut source: Reader = Box::new(Tar::open(layer, budget, env, what)?);
             let mut writer = self.sink.writer()?;
             let encoded = self.encode(
-                &what,
+                what,
                 &layer.blob,
                 &mut source,
                 &mut writer,
@@ -264,7 +299,7 @@ impl<'a> Sealer<'a> {
                 step: Step::Recompress,
             })
         };
-        work().map_err(|error| error.at(what.clone()))
+        work().map_err(|error| error.at(what))
     }
 
     #[expect(
@@ -317,7 +352,20 @@ pub fn write_document(sink: &dyn BundleSink, document: &Document) -> Result<Chil
     })
 }
 
-/// Reads the first bytes of a layer.
+/// Reads the first bytes of a layer. `None` for one that has URLs and no blob here, and of which
+/// everything is known that a list of layers says.
+///
+/// # Errors
+/// If the layer can't be read.
+pub(crate) fn look(layer: &Layer) -> Result<Option<Compression>> {
+    let known = layer.diff_id.is_some() && layer.blob.facts.size.is_some();
+    match peek(layer) {
+        Err(error) if error.code() == Code::Missing && known && !layer.urls.is_empty() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Reads the first bytes of a layer that is there.
 fn peek(layer: &Layer) -> Result<Compression> {
     let mut source = layer.blob.open()?;
     let mut prefix = [0; 6];
@@ -333,10 +381,32 @@ fn peek(layer: &Layer) -> Result<Compression> {
     Ok(sniff(&prefix[..filled]))
 }
 
+/// What the media type of a layer without a blob says of its compression. Nothing else does; every
+/// layer that can be read is looked at instead.
+fn labelled(layer: &Layer) -> Compression {
+    match layer.kind.as_deref() {
+        Some(kind) if kind.ends_with("gzip") => Compression::Gzip,
+        Some(kind) if kind.ends_with("zstd") => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
+/// Warns if a layer is compressed with something else than its media type says: the bytes count
+/// (robustness C14a).
+pub(crate) fn note_label(layer: &Layer, found: Option<Compression>, place: &str, env: &Env) {
+    if let (Some(kind), Some(found)) = (&layer.kind, found)
+        && labelled(layer) != found
+    {
+        let kind = imgconv_model::quote(kind);
+        let message = format!("its media type is {kind}; its bytes are read as they are: {found}");
+        env.notes.warn("mislabelled-layer", place, message);
+    }
+}
+
 /// Reads a layer's tar and hashes it.
-fn content_digest(layer: &Layer, env: &Env, what: &str) -> Result<Digest> {
-    let source = Decoder::new(layer.blob.open()?, &env.limits, &env.notes, what)?;
-    let hashing = imgconv_stream::HashingReader::new(source, &[Algorithm::Sha256]);
+fn content_digest(layer: &Layer, budget: &Budget, env: &Env, what: &str) -> Result<Digest> {
+    let source = Tar::open(layer, budget, env, what)?;
+    let hashing = HashingReader::new(source, &[Algorithm::Sha256]);
     let (digests, _) = hashing.finish().map_err(Error::from_io)?;
     Ok(digests[0])
 }

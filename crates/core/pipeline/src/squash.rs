@@ -8,7 +8,8 @@ use std::{
 };
 
 use imgconv_layer::{ContentStore, FrozenSpool, Semantics, Spool, Tree};
-use imgconv_model::{Blob, Code, Env, Error, Facts, Layer, Open, Reader, Result};
+use imgconv_model::{Blob, Code, Digest, Env, Error, Facts, Layer, Open, Reader, Result};
+use imgconv_stream::HashingReader;
 
 use crate::budget::{Budget, Tar};
 
@@ -52,7 +53,7 @@ impl Open for Merged {
 }
 
 /// Applies layers, base first, to a new tree; file contents go to `store`. Every layer is read to
-/// its last byte, so what is claimed of it has been verified.
+/// its last byte, so what is claimed of its bytes, and of the tar inside, has been verified.
 ///
 /// # Errors
 /// The first error of the first bad layer, which it names.
@@ -96,10 +97,20 @@ fn apply_one(
 ) -> Result<()> {
     env.check_cancelled()?;
     let what = place(layers, i);
+    let claimed = layers[i].diff_id;
+    let algorithms: Vec<_> = claimed.iter().map(Digest::algorithm).collect();
     let mut work = || {
-        let mut source = Tar::open(&layers[i], budget, env, &what)?;
+        let source = Tar::open(&layers[i], budget, env, &what)?;
+        let mut source = HashingReader::new(source, &algorithms);
         tree.apply(&mut source, semantics, store, &what)
-            .map_err(|error| blame(error, &mut source))
+            .map_err(|error| blame(error, &mut source))?;
+        let (found, _) = source.finish().map_err(Error::from_io)?;
+        match (claimed, found.first()) {
+            (Some(claimed), Some(found)) if claimed != *found => {
+                Err(Error::mismatch("the diff ID", claimed, found))
+            }
+            _ => Ok(()),
+        }
     };
     work().map_err(|error| error.at(what.clone()))
 }

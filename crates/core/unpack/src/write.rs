@@ -261,9 +261,8 @@ impl<'a> Writer<'a> {
 
     /// Gives directories their metadata.
     ///
-    /// The tree's order is that of whole paths, so `a-b` stands between `a` and `a/b`. But all paths
-    /// that begin with the bytes of `a` stand together, and everything in `a` is among them: `a` is
-    /// complete at the first path that does not begin with these bytes.
+    /// All that is below a directory follows it without a gap, so `a` is complete at the latest at
+    /// the first path that does not begin with these bytes.
     fn finish_directories(&mut self, here: &mut Walker<'_>) -> Result<()> {
         // Each pending path is the beginning of the next one, and all are of `last`.
         let mut pending: Vec<(usize, Node<'_>)> = Vec::new();

@@ -28,17 +28,120 @@ pub(crate) enum Member {
     Inside(Vec<u8>),
 }
 
-/// The paths that were met, as hashes: 17 bytes each, however long they are.
+/// What a path of the archive is, as far as its names go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// A directory that only the paths below it speak of.
+    Implied,
+    /// A directory.
+    Directory,
+    /// Anything else.
+    Other,
+}
+
+type Key = [u8; 16];
+
+/// The paths that were met and the directories above them, as hashes: 17 bytes each, however long
+/// they are.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<[u8; 16], bool>);
+pub(crate) struct Seen {
+    met: HashMap<Key, Met>,
+    /// The directory of the last path, with its key: most paths lie beside the one before.
+    last: (Vec<u8>, Key),
+}
 
 impl Seen {
-    /// Notes a path and whether it is a directory. Returns what it was the last time.
-    pub(crate) fn insert(&mut self, path: &[u8], directory: bool) -> Option<bool> {
-        let digest = digest(Algorithm::Sha256, path);
-        let mut key = [0; 16];
-        key.copy_from_slice(&digest.hash()[..16]);
-        self.0.insert(key, directory)
+    /// Notes a clean path and whether it is a directory. Returns what it was the last time.
+    ///
+    /// # Errors
+    /// [`Code::Ambiguous`] for a path below something that is no directory, or for one that is
+    /// none and has paths below it: some readers follow or keep it, others replace it
+    /// (robustness INV-6). [`Code::Limit`] for more paths than `entries`.
+    pub(crate) fn insert(
+        &mut self,
+        path: &[u8],
+        directory: bool,
+        limits: &Limits,
+    ) -> Result<Option<Met>> {
+        let (parent, name) = split(path);
+        let above = self.above(parent, path, limits)?;
+        let now = if directory {
+            Met::Directory
+        } else {
+            Met::Other
+        };
+        let before = self.met.insert(below(above, name), now);
+        self.check_count(limits)?;
+        if before == Some(Met::Implied) && !directory {
+            let message = format!("{} is no directory and has entries below it", quote(path));
+            return Err(Error::new(Code::Ambiguous, message));
+        }
+        Ok(before)
+    }
+
+    /// Returns what a clean path is; nothing changes.
+    ///
+    /// # Errors
+    /// The part of it that is no directory, if there is one above it.
+    fn find<'p>(&self, path: &'p [u8]) -> std::result::Result<Option<Met>, &'p [u8]> {
+        let mut key = Key::default();
+        let mut end = 0;
+        for part in path.split(|byte| *byte == b'/') {
+            if end > 0 && self.met.get(&key) == Some(&Met::Other) {
+                return Err(&path[..end - 1]);
+            }
+            key = below(key, part);
+            end += part.len() + 1;
+        }
+        Ok(self.met.get(&key).copied())
+    }
+
+    /// Notes the directories above a path; returns the key of the lowest.
+    fn above(&mut self, parent: &[u8], path: &[u8], limits: &Limits) -> Result<Key> {
+        if parent == self.last.0 {
+            return Ok(self.last.1);
+        }
+        if parent.is_empty() {
+            return Ok(Key::default());
+        }
+        let mut key = Key::default();
+        let mut end = 0;
+        for part in parent.split(|byte| *byte == b'/') {
+            end += part.len() + 1;
+            key = below(key, part);
+            if *self.met.entry(key).or_insert(Met::Implied) == Met::Other {
+                let outer = quote(&parent[..end - 1]);
+                let message = format!("{} lies below {outer}, which is no directory", quote(path));
+                return Err(Error::new(Code::Ambiguous, message));
+            }
+            self.check_count(limits)?;
+        }
+        self.last = (parent.to_vec(), key);
+        Ok(key)
+    }
+
+    fn check_count(&self, limits: &Limits) -> Result<()> {
+        if self.met.len() as u64 > limits.entries {
+            let what = "the number of paths";
+            return Err(Limits::exceeded("entries", limits.entries, what));
+        }
+        Ok(())
+    }
+}
+
+/// The key of a name in a directory: a path of any depth is hashed once.
+fn below(directory: Key, name: &[u8]) -> Key {
+    let digest = digest(Algorithm::Sha256, &[&directory[..], name].concat());
+    let mut key = Key::default();
+    key.copy_from_slice(&digest.hash()[..16]);
+    key
+}
+
+/// The directory of a path, empty at the top, and its last name.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(end) => (&path[..end], &path[end + 1..]),
+        None => (b"", path),
     }
 }
 
@@ -110,9 +213,9 @@ impl Checker {
             let message = "an ACI holds only `manifest` and `rootfs` at its top";
             return Err(Error::new(Code::BadTar, message));
         };
-        match self.seen.insert(&path, directory) {
-            None => {}
-            Some(true) if directory => {
+        match self.seen.insert(&path, directory, &self.limits)? {
+            None | Some(Met::Implied) => {}
+            Some(Met::Directory) if directory => {
                 let message = format!(
                     "the directory {} comes twice; the last counts",
                     quote(&path)
@@ -126,6 +229,35 @@ impl Checker {
             }
         }
         Ok(member)
+    }
+
+    /// Checks that the target of a hard link, a path in the root file system, came before it
+    /// (robustness F, hl_bad). One that did not may be in a dependency, if there are any: that is
+    /// seen when the images are stacked.
+    ///
+    /// # Errors
+    /// [`Code::BadTar`] if it did not or is a directory, [`Code::Ambiguous`] if it leads through
+    /// something that is no directory.
+    pub(crate) fn link(&self, path: &[u8], target: &[u8], stacked: bool) -> Result<()> {
+        let full = [b"rootfs/", target].concat();
+        let (code, message) = match self.seen.find(&full) {
+            _ if path == target => (Code::BadTar, "the hard link leads to itself".to_owned()),
+            Ok(Some(Met::Other)) => return Ok(()),
+            Ok(Some(Met::Directory | Met::Implied)) => {
+                let message = "a directory can't be the target of a hard link";
+                (Code::BadTar, message.to_owned())
+            }
+            Ok(None) if stacked => return Ok(()),
+            Ok(None) => {
+                let message = "there is no such path before it in the archive";
+                (Code::BadTar, message.to_owned())
+            }
+            Err(outer) => {
+                let message = format!("it leads through {}, which is no directory", quote(outer));
+                (Code::Ambiguous, message)
+            }
+        };
+        Err(Error::new(code, message).at(format!("hard link to {}", quote(&full))))
     }
 
     /// Checks at the end that nothing is missing.

@@ -93,6 +93,7 @@ fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<
         notes: env.notes.clone(),
         what: what.to_owned(),
         expected: expected.clone(),
+        stacked: !manifest.dependencies.is_empty(),
         id: Arc::clone(&image_id),
     };
     image.layers.push(Layer {

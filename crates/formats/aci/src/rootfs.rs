@@ -18,7 +18,7 @@ use imgconv_model::{
 use imgconv_stream::{Decoder, Hasher, Verified};
 use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
 
-use crate::archive::{Checker, Member, Seen, link_target, place};
+use crate::archive::{Checker, Member, Met, Seen, link_target, place};
 
 /// What a dependency's manifest claims of the image that it names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(crate) struct Rootfs {
     pub(crate) notes: Notes,
     pub(crate) what: String,
     pub(crate) expected: ExpectedImage,
+    /// Whether the image has dependencies, which hard links may lead to.
+    pub(crate) stacked: bool,
     /// The image ID, once a pass has come to the end.
     pub(crate) id: Arc<OnceLock<Digest>>,
 }
@@ -62,6 +64,7 @@ impl Open for Rootfs {
         let checker = Arc::new(Mutex::new(checker));
         let (limits, notes, what) = (self.limits, self.notes.clone(), self.what.clone());
         let shared = Arc::clone(&checker);
+        let stacked = self.stacked;
         let strip = move |mut entry: Entry| {
             let mut checker = shared.lock().unwrap_or_else(PoisonError::into_inner);
             match checker.member(&entry)? {
@@ -79,6 +82,10 @@ impl Open for Rootfs {
                     }
                     if entry.kind == EntryKind::HardLink {
                         entry.link = link_target(&entry, &limits, &notes, &what)
+                            .and_then(|target| {
+                                checker.link(&path, &target, stacked)?;
+                                Ok(target)
+                            })
                             .map_err(|error| error.at(outer))?;
                     }
                     entry.path = path;
@@ -311,10 +318,9 @@ fn prefix(
         let message = "a whiteout means nothing in an ACI; the layers must be squashed first";
         return Err(Error::new(Code::Unsupported, message));
     }
-    if seen
-        .insert(&path, entry.kind == EntryKind::Directory)
-        .is_some()
-    {
+    let directory = entry.kind == EntryKind::Directory;
+    let before = seen.insert(&path, directory, limits)?;
+    if before.is_some_and(|before| before != Met::Implied) {
         let message = format!("{} comes twice, an ACI has no duplicates", quote(&path));
         return Err(Error::new(Code::Ambiguous, message).hint("squash the layer"));
     }

@@ -111,8 +111,10 @@ impl Tree {
         self.len() == 0
     }
 
-    /// Every path with its inode, in byte order of the whole paths, so parents come before their
-    /// children: `a`, `a-b`, `a/b`. The root, the empty path, is the first if any layer named it.
+    /// Every path with its inode, in byte order of the names as a tar spells them, a directory's
+    /// with a final slash: `a-b`, `a/`, `a/b`. So parents come before their children, and all that
+    /// is below a directory follows it without a gap. The root, the empty path, is the first if any
+    /// layer named it.
     ///
     /// Memory is the siblings of the current path and of its parents.
     pub fn iter(&self) -> Box<dyn Iterator<Item = (Vec<u8>, Node<'_>)> + '_> {

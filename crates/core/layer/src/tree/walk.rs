@@ -1,9 +1,8 @@
-//! The one order of a tree: byte order of whole paths.
+//! The one order of a tree: byte order of the names as a tar spells them, a directory's with its
+//! final slash: `a-b`, `a/`, `a/b`.
 //!
-//! Byte order is not what a plain walk gives, because `/` sorts after bytes that names may hold:
-//! `a`, `a-b`, `a/b`. So a directory stands twice among its siblings, once as its name, for itself,
-//! and once as its name and `/`, for what is below it. Whole paths are then in byte order, and only
-//! one list of siblings for each level is in memory.
+//! So parents come before children, and all that is below a directory follows it without a gap:
+//! readers that set a directory's times when they leave it (GNU tar) get them right.
 
 use std::{cmp::Ordering, vec};
 
@@ -14,20 +13,15 @@ use super::arena::{Arena, Id, ROOT};
 pub(crate) struct Walk {
     levels: Vec<Level>,
     path: Vec<u8>,
+    /// The directory that [`next`](Walk::next) came to: what is below it comes next.
+    entered: Option<Id>,
 }
 
 #[derive(Debug)]
 struct Level {
     /// Bytes of the directory's path.
     path: usize,
-    items: vec::IntoIter<Item>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    id: Id,
-    /// Stands for what is below the path, not for the path.
-    below: bool,
+    items: vec::IntoIter<Id>,
 }
 
 impl Walk {
@@ -39,30 +33,33 @@ impl Walk {
                 items: sorted(arena, ROOT),
             }],
             path: Vec::new(),
+            entered: None,
         }
     }
 
-    /// Goes on to the next path of the same tree; the first that is equal to or greater than the
-    /// path before it.
+    /// Goes on to the next path of the same tree.
     pub(super) fn next(&mut self, arena: &Arena) -> Option<Id> {
+        if let Some(directory) = self.entered.take() {
+            self.levels.push(Level {
+                path: self.path.len(),
+                items: sorted(arena, directory),
+            });
+        }
         loop {
             let level = self.levels.last_mut()?;
             self.path.truncate(level.path);
-            let Some(item) = level.items.next() else {
+            let Some(id) = level.items.next() else {
                 self.levels.pop();
                 continue;
             };
             if !self.path.is_empty() {
                 self.path.push(b'/');
             }
-            self.path.extend_from_slice(arena.name(item.id));
-            if !item.below {
-                return Some(item.id);
+            self.path.extend_from_slice(arena.name(id));
+            if arena.is_directory(id) {
+                self.entered = Some(id);
             }
-            self.levels.push(Level {
-                path: self.path.len(),
-                items: sorted(arena, item.id),
-            });
+            return Some(id);
         }
     }
 
@@ -72,26 +69,20 @@ impl Walk {
     }
 }
 
-fn sorted(arena: &Arena, directory: Id) -> vec::IntoIter<Item> {
-    let mut items = Vec::new();
-    for id in arena.children(directory) {
-        items.push(Item { id, below: false });
-        if arena.children(id).next().is_some() {
-            items.push(Item { id, below: true });
-        }
-    }
+fn sorted(arena: &Arena, directory: Id) -> vec::IntoIter<Id> {
+    let mut items: Vec<Id> = arena.children(directory).collect();
     items.sort_unstable_by(|a, b| order(arena, *a, *b));
     items.into_iter()
 }
 
-fn order(arena: &Arena, a: Item, b: Item) -> Ordering {
-    let (x, y) = (arena.name(a.id), arena.name(b.id));
+fn order(arena: &Arena, a: Id, b: Id) -> Ordering {
+    let (x, y) = (arena.name(a), arena.name(b));
     let both = x.len().min(y.len());
-    let after = |name: &[u8], below: bool| {
-        let slash = below.then_some(b'/');
+    let after = |id: Id, name: &[u8]| {
+        let slash = arena.is_directory(id).then_some(b'/');
         name.get(both).copied().or(slash)
     };
     x[..both]
         .cmp(&y[..both])
-        .then_with(|| after(x, a.below).cmp(&after(y, b.below)))
+        .then_with(|| after(a, x).cmp(&after(b, y)))
 }

@@ -74,6 +74,92 @@ fn h1a_duplicates_are_ambiguous() {
 }
 
 #[test]
+fn inv6_no_path_lies_below_what_is_no_directory() {
+    // A reader that follows the link makes `etc/x`, one that replaces it `l/x`.
+    for (members, named) in [
+        (
+            &["rootfs/l->/etc", "rootfs/l/x=1"][..],
+            "\"rootfs/l/x\" lies below \"rootfs/l\"",
+        ),
+        (
+            &["rootfs/l->/etc", "rootfs/l/a/b/x=1"],
+            "\"rootfs/l/a/b/x\" lies below \"rootfs/l\"",
+        ),
+        (
+            &["rootfs/f=1", "rootfs/f/x=1"],
+            "\"rootfs/f/x\" lies below \"rootfs/f\"",
+        ),
+        (
+            &["rootfs/d/x=1", "rootfs/d=2"],
+            "\"rootfs/d\" is no directory and has entries below it",
+        ),
+        (
+            &["rootfs/a/b/c/x=1", "rootfs/a->z"],
+            "\"rootfs/a\" is no directory and has entries below it",
+        ),
+    ] {
+        refused(&aci(SMALL, members), Code::Ambiguous, named);
+    }
+    // A directory may come after what lies in it.
+    let late = aci(SMALL, &["rootfs/d/e/x=1", "rootfs/d/", "rootfs/d/e/"]);
+    assert_eq!(both(&late).unwrap(), ["./", "d/e/x", "d/", "d/e/"]);
+}
+
+#[test]
+fn hl_bad_in_the_stream() {
+    for (members, named) in [
+        (
+            &["rootfs/h=>rootfs/nope"][..],
+            "entry \"rootfs/h\" › hard link to \"rootfs/nope\": there is no such path",
+        ),
+        (
+            &["rootfs/h=>rootfs/z", "rootfs/z=1"],
+            "hard link to \"rootfs/z\": there is no such path before it",
+        ),
+        (
+            &["rootfs/h=>rootfs/h"],
+            "hard link to \"rootfs/h\": the hard link leads to itself",
+        ),
+        (
+            &["rootfs/d/", "rootfs/h=>rootfs/d"],
+            "a directory can't be the target",
+        ),
+        (
+            &["rootfs/d/x=1", "rootfs/h=>rootfs/d"],
+            "a directory can't be the target",
+        ),
+    ] {
+        refused(&aci(SMALL, members), Code::BadTar, named);
+    }
+    let through = aci(
+        SMALL,
+        &["rootfs/d/f=1", "rootfs/l->d", "rootfs/h=>rootfs/l/f"],
+    );
+    refused(
+        &through,
+        Code::Ambiguous,
+        "it leads through \"rootfs/l\", which is no directory",
+    );
+    let based = SMALL.replacen(
+        '{',
+        r#"{"dependencies":[{"imageName":"example.com/base"}],"#,
+        1,
+    );
+    let stacked = aci(&based, &["rootfs/h=>rootfs/in-base"]);
+    assert_eq!(both(&stacked).unwrap(), ["./", "h=>in-base"]);
+}
+
+#[test]
+fn inv5_paths_are_bounded_with_the_directories_they_imply() {
+    let mut env = env();
+    env.limits.entries = 10;
+    let deep = aci(SMALL, &["rootfs/1/2/3/4/5/6/7/8/9/10/x=1"]);
+    let error = layer(&decode_with(&deep, &env).unwrap()).unwrap_err();
+    assert_eq!(error.code(), Code::Limit);
+    assert!(error.to_string().contains("the number of paths"), "{error}");
+}
+
+#[test]
 fn h1b_only_a_manifest_and_a_rootfs() {
     for (bad, what) in [
         ("manifest->x", "a symbolic link"),

@@ -1,0 +1,225 @@
+//! The part of a [`Run`](crate::run::Run) that writes what holds other documents, or is no image:
+//! indexes, several platforms of one name, artifacts.
+
+use std::sync::Arc;
+
+use imgconv_model::{
+    Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, Report, Result,
+};
+use imgconv_pipeline::write_document;
+
+use crate::{
+    options::Missing,
+    outcome::ImageOutcome,
+    run::{Item, Run, SourceRoot},
+    source::Node,
+};
+
+impl Run<'_> {
+    /// Makes one index of single images that have one name and several platforms.
+    pub(crate) fn join_platforms(&self, items: Vec<(Item, bool)>) -> Result<Vec<Item>> {
+        let mut joined: Vec<(Vec<Item>, bool)> = Vec::new();
+        for (item, single) in items {
+            let same = joined.iter_mut().find(|(group, other)| {
+                single
+                    && *other
+                    && item.publication.name.is_some()
+                    && group[0].publication.name == item.publication.name
+            });
+            match same {
+                Some((group, _)) => group.push(item),
+                None => joined.push((vec![item], single)),
+            }
+        }
+        let mut items = Vec::new();
+        for (mut group, _) in joined {
+            // The same image given twice is one image.
+            let mut seen = Vec::new();
+            group.retain(|item| {
+                let new = !seen.contains(&item.publication.root.digest);
+                seen.push(item.publication.root.digest);
+                new
+            });
+            if group.len() == 1 {
+                items.append(&mut group);
+                continue;
+            }
+            group.sort_by(|a, b| {
+                a.publication
+                    .root
+                    .platform
+                    .cmp(&b.publication.root.platform)
+            });
+            for pair in group.windows(2) {
+                let [a, b] = [&pair[0], &pair[1]];
+                if a.publication.root.platform == b.publication.root.platform {
+                    let sources = [a, b]
+                        .map(|item| item.images[0].source.clone())
+                        .join(" and ");
+                    let message = format!(
+                        "{sources} are different images of one name and platform, {}",
+                        a.images[0].name.as_deref().unwrap_or("?")
+                    );
+                    return Err(Error::new(Code::Ambiguous, message)
+                        .hint("convert them one at a time, with `--name`"));
+                }
+            }
+            let children: Vec<Child> = group
+                .iter()
+                .map(|item| item.publication.root.clone())
+                .collect();
+            let document = self.target.encode_index(&children, None)?;
+            let mut publication = group[0].publication.clone();
+            publication.root = self.store(&document)?;
+            let images = group.into_iter().flat_map(|item| item.images).collect();
+            items.push(Item {
+                publication,
+                images,
+            });
+        }
+        Ok(items)
+    }
+
+    /// Converts what an index lists, and writes the index over it.
+    pub(crate) fn index(
+        &mut self,
+        index: &Index,
+        child: &Child,
+        children: &[Option<Arc<Node>>],
+        root: &SourceRoot<'_>,
+    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
+        let mut report = Report::default();
+        let place = format!("index {}", child.digest);
+        let mut kept: Vec<Option<Child>> = vec![None; children.len()];
+        let mut images = Vec::new();
+        if !children.is_empty() && children.iter().all(Option::is_none) {
+            let message = "every image that the index lists is missing";
+            return Err(Error::new(Code::Missing, message).at(place));
+        }
+        for late in [false, true] {
+            for ((slot, listed), node) in kept.iter_mut().zip(&index.children).zip(children) {
+                let subject = listed.annotations.get("vnd.docker.reference.digest");
+                if subject.is_some() != late {
+                    continue;
+                }
+                let Some(node) = node else {
+                    self.missing(listed, &place, &mut report)?;
+                    continue;
+                };
+                if let Some(subject) = subject
+                    && !self.survives(subject, index, listed, &mut report)
+                {
+                    continue;
+                }
+                let skipped = subject.is_none()
+                    && listed
+                        .platform
+                        .as_ref()
+                        .is_some_and(|p| !p.os.is_empty() && !self.wanted(p));
+                if skipped {
+                    continue;
+                }
+                let (new, mut outcomes) = self.document(node, Some(listed), root)?;
+                images.append(&mut outcomes);
+                *slot = new.map(|new| Child {
+                    platform: listed.platform.clone().or(new.platform),
+                    annotations: listed.annotations.clone(),
+                    raw: listed.raw.clone(),
+                    ..new
+                });
+            }
+        }
+        let kept: Vec<Child> = kept.into_iter().flatten().collect();
+        if kept.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        match images.first_mut() {
+            Some(first) => first.add_report(report),
+            None => self.left_behind.merge(report),
+        }
+        let document = self.target.encode_index(&kept, Some(index))?;
+        let stored = self.store(&document)?;
+        Ok((Some(stored), images))
+    }
+
+    /// Deals with a child of an index that is not there.
+    pub(crate) fn missing(&self, listed: &Child, place: &str, report: &mut Report) -> Result<()> {
+        let what = format!("{} is listed and not there", listed.digest);
+        match self.options.missing {
+            Missing::Drop => {
+                report.warn(
+                    "missing-child",
+                    place,
+                    format!("{what}; the index is written without it"),
+                );
+                Ok(())
+            }
+            Missing::Fail => Err(Error::new(Code::Missing, what)
+                .at(place)
+                .hint("`--missing drop` leaves it out of the index")),
+        }
+    }
+
+    /// Says whether what is about `subject` (an attestation) still is about something. What is about
+    /// an image that the index never listed stays, as it was.
+    fn survives(&self, subject: &str, index: &Index, listed: &Child, report: &mut Report) -> bool {
+        let Ok(subject) = Digest::parse(subject) else {
+            return true;
+        };
+        match self.memo.get(&subject) {
+            Some((Some(child), _)) if child.digest == subject => true,
+            Some((Some(_), _)) => {
+                let why = format!("it is about {subject}, which was written anew");
+                report.lose(
+                    format!("attestation {}", listed.digest),
+                    LossKind::Dropped,
+                    why,
+                );
+                false
+            }
+            // Not wanted, or missing: whoever left the image out left this out with it.
+            Some((None, _)) => false,
+            None => index.children.iter().all(|child| child.digest != subject),
+        }
+    }
+
+    pub(crate) fn opaque(
+        &mut self,
+        opaque: &Opaque,
+        child: &Child,
+        root: &SourceRoot<'_>,
+    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
+        let layers = &self.options.layers;
+        if opaque.image && (layers.squash || layers.compression.is_some()) {
+            let message = format!("{} can be copied and not changed", opaque.what);
+            return Err(Error::new(Code::Unsupported, message)
+                .at(child.digest.to_string())
+                .hint("leave out `--squash` and `--compression`"));
+        }
+        let outcome = ImageOutcome {
+            format: self.target.id().to_string(),
+            digest: Some(child.digest.to_string()),
+            source_digest: Some(child.digest.to_string()),
+            ..ImageOutcome::default()
+        };
+        if let Some(subject) = opaque.subject
+            && let Some((new, _)) = self.memo.get(&subject)
+            && new.as_ref().is_none_or(|new| new.digest != subject)
+        {
+            let why = match new {
+                Some(_) => format!("it is about {subject}, which was written anew"),
+                None => format!("it is about {subject}, which was not wanted"),
+            };
+            let field = format!("{} {}", opaque.what, child.digest);
+            self.left_behind.lose(field, LossKind::Dropped, why);
+            return Ok((None, Vec::new()));
+        }
+        if let Some((sink, sealer)) = self.destination {
+            for blob in &opaque.blobs {
+                sealer.copy(&root.bundle.blob(&blob.facts())?, self.env)?;
+            }
+            write_document(sink, &opaque.document)?;
+        }
+        Ok((Some(child.clone()), vec![outcome]))
+    }
+}
