@@ -218,6 +218,54 @@ pub(crate) enum Command {
         #[command(flatten)]
         conversion: Conversion,
     },
+    /// Convert Docker images to one OCI layout
+    #[command(after_long_help = LOCATORS)]
+    DockerToOci {
+        /// A `docker save` file of any generation, or a `dir:`
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// The layout: made if it is missing, added to if it is there
+        #[arg(value_name = "OUT")]
+        destination: String,
+        #[command(flatten)]
+        conversion: Conversion,
+    },
+    /// Convert Docker images to ACIs
+    #[command(after_long_help = LOCATORS)]
+    DockerToAci {
+        /// A `docker save` file of any generation, or a `dir:`
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// A directory, where files are `NAME-VERSION-OS-ARCH.aci`, or one `.aci` file
+        #[arg(value_name = "OUT")]
+        destination: String,
+        #[command(flatten)]
+        conversion: Conversion,
+    },
+    /// Convert OCI images to one archive for `docker load`
+    #[command(after_long_help = LOCATORS)]
+    OciToDocker {
+        /// A layout, or an archive of one
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// The archive, or a `dir:`
+        #[arg(value_name = "OUT")]
+        destination: String,
+        #[command(flatten)]
+        conversion: Conversion,
+    },
+    /// Convert ACIs to one archive for `docker load`
+    #[command(after_long_help = LOCATORS)]
+    AciToDocker {
+        /// The ACIs
+        #[arg(value_name = "ACI", required = true)]
+        sources: Vec<String>,
+        /// The archive, or a `dir:`
+        #[arg(value_name = "OUT")]
+        destination: String,
+        #[command(flatten)]
+        conversion: Conversion,
+    },
     /// Tell what an image is: format, platform, config, layers, names
     #[command(after_long_help = LOCATORS)]
     Inspect {

@@ -34,7 +34,36 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             let destination = Locator::destination_of(&destination, &["oci", "oci-archive"])?;
             convert(&sources, &destination, &conversion, &shared, &env)
         }
-        Command::OciToAci {
+        Command::DockerToOci {
+            source,
+            destination,
+            conversion,
+        } => {
+            let destination = Locator::destination_of(&destination, &["oci", "oci-archive"])?;
+            convert(&[source], &destination, &conversion, &shared, &env)
+        }
+        Command::OciToDocker {
+            source,
+            destination,
+            conversion,
+        } => {
+            let destination = Locator::destination_of(&destination, &["docker-archive", "dir"])?;
+            convert(&[source], &destination, &conversion, &shared, &env)
+        }
+        Command::AciToDocker {
+            sources,
+            destination,
+            conversion,
+        } => {
+            let destination = Locator::destination_of(&destination, &["docker-archive", "dir"])?;
+            convert(&sources, &destination, &conversion, &shared, &env)
+        }
+        Command::DockerToAci {
+            source,
+            destination,
+            conversion,
+        }
+        | Command::OciToAci {
             source,
             destination,
             conversion,
@@ -257,7 +286,7 @@ fn formats(shared: &Shared) {
                     "scheme": transport.scheme(),
                     "syntax": transport.syntax(),
                     "about": transport.about(),
-                    "writes": imgconv::catalog::written_by(*transport).id().0,
+                    "writes": imgconv::catalog::written_by(*transport).iter().map(|id| id.0).collect::<Vec<_>>(),
                 })
             })
             .collect();

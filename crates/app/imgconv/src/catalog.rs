@@ -3,19 +3,28 @@
 use imgconv_model::{Format, FormatId, Root, Transport};
 
 /// Every format.
-pub static FORMATS: &[&dyn Format] = &[&imgconv_format_aci::Aci, &imgconv_format_oci::OCI];
+pub static FORMATS: &[&dyn Format] = &[
+    &imgconv_format_aci::Aci,
+    &imgconv_format_oci::OCI,
+    &imgconv_format_docker_v2s2::DOCKER_V2S2,
+    &imgconv_format_docker_v2s2::DOCKER_ARCHIVE,
+    &imgconv_format_docker_v2s1::DOCKER_V2S1,
+    &imgconv_format_docker_v2s1::DOCKER_V1,
+];
 
 /// Every transport. A bare path belongs to the first that recognises it, so the ones that look
 /// closest come first and the plain file comes last.
 pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_oci_layout::OCI_LAYOUT,
+    &imgconv_transport_dir::DIR,
+    &imgconv_transport_docker_archive::DOCKER_ARCHIVE,
     &imgconv_transport_oci_layout::OCI_ARCHIVE,
     &imgconv_transport_file::FILE,
 ];
 
 /// Returns the format of that identity.
-pub fn format(id: FormatId) -> Option<&'static dyn Format> {
-    FORMATS.iter().copied().find(|format| format.id() == id)
+pub fn format(id: &str) -> Option<&'static dyn Format> {
+    FORMATS.iter().copied().find(|format| format.id().0 == id)
 }
 
 /// Returns the one format that recognises a root.
@@ -34,10 +43,16 @@ pub fn transport(scheme: &str) -> Option<&'static dyn Transport> {
         .find(|transport| transport.scheme() == scheme)
 }
 
-/// Returns the format that a transport's destinations are written in.
-pub fn written_by(transport: &dyn Transport) -> &'static dyn Format {
+/// Returns the formats that a transport's destinations can be written in, the default first.
+pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {
     match transport.scheme() {
-        "aci" => &imgconv_format_aci::Aci,
-        _ => &imgconv_format_oci::OCI,
+        "aci" => &[FormatId("aci")],
+        "docker-archive" => &[FormatId("docker-archive")],
+        "dir" => &[
+            FormatId("oci"),
+            FormatId("docker-v2s2"),
+            FormatId("docker-v2s1"),
+        ],
+        _ => &[FormatId("oci")],
     }
 }

@@ -1,7 +1,7 @@
 //! Converting: open and decode every source, let a [`Run`] say what would happen, then let another
 //! do it, and publish. Everything that a pair command does.
 
-use imgconv_model::{BundleSink, Code, Env, Error, Platform, Result, quote};
+use imgconv_model::{BundleSink, Code, Env, Error, Format, FormatId, Platform, Result, quote};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
 
@@ -28,7 +28,6 @@ pub fn convert(
     env: &Env,
 ) -> Result<Outcome> {
     refuse_same_place(sources, destination)?;
-    let target = catalog::written_by(destination.transport);
     let mut opened = Vec::new();
     for locator in sources {
         opened.push((locator, Source::open(locator, env)?));
@@ -47,6 +46,7 @@ pub fn convert(
             });
         }
     }
+    let target = target(destination, &roots)?;
     if !target.capabilities().stream {
         dependencies::render(&mut roots, options, env)?;
     }
@@ -103,6 +103,36 @@ fn outcome(items: Vec<Item>, destination: &Locator, places: &[String]) -> Outcom
         }
     }
     Outcome { images }
+}
+
+/// The format that the destination is written in: the one that was asked for; else the sources'
+/// own, if the place takes it; else the one of the same family; else the place's default.
+fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<&'static dyn Format> {
+    let possible = catalog::written_by(destination.transport);
+    let known = |id: FormatId| catalog::format(id.0).expect("the catalog names its own formats");
+    if let Some(asked) = destination.format {
+        if possible.contains(&asked) {
+            return Ok(known(asked));
+        }
+        let names: Vec<&str> = possible.iter().map(|id| id.0).collect();
+        let scheme = destination.transport.scheme();
+        let message = format!("`{scheme}:` can't hold {asked}");
+        return Err(
+            Error::new(Code::Usage, message).hint(format!("it can hold: {}", names.join(", ")))
+        );
+    }
+    let own = roots.first().and_then(|root| root.node.format());
+    let same = own.filter(|own| roots.iter().all(|root| root.node.format() == Some(*own)));
+    let docker = same.is_some_and(|id| id.0.starts_with("docker"));
+    let family = possible
+        .iter()
+        .copied()
+        .find(|id| docker && id.0 == "docker-v2s2");
+    let chosen = same
+        .filter(|own| possible.contains(own))
+        .or(family)
+        .unwrap_or(possible[0]);
+    Ok(known(chosen))
 }
 
 /// Opens the destination for writing.

@@ -64,6 +64,10 @@ impl Run<'_> {
                         .hint("convert them one at a time, with `--name`"));
                 }
             }
+            if !self.capabilities.index {
+                let images: Vec<_> = group.into_iter().flat_map(|item| item.images).collect();
+                return Err(self.one_platform(&images));
+            }
             let children: Vec<Child> = group
                 .iter()
                 .map(|item| item.publication.root.clone())
@@ -137,9 +141,32 @@ impl Run<'_> {
             Some(first) => first.add_report(report),
             None => self.left_behind.merge(report),
         }
+        if !self.capabilities.index {
+            let [one] = &kept[..] else {
+                return Err(self.one_platform(&images));
+            };
+            return Ok((Some(one.clone()), images));
+        }
         let document = self.target.encode_index(&kept, Some(index))?;
         let stored = self.store(&document)?;
         Ok((Some(stored), images))
+    }
+
+    /// The error for several platforms where the target can hold one.
+    fn one_platform(&self, images: &[ImageOutcome]) -> Error {
+        let there: Vec<&str> = images
+            .iter()
+            .filter_map(|i| i.platform.as_deref())
+            .collect();
+        let target = self.target.id();
+        let message = format!(
+            "there are {} platforms and {target} can hold one",
+            there.len().max(2)
+        );
+        Error::new(Code::Ambiguous, message).hint(format!(
+            "choose one with `--platform`: {}",
+            there.join(", ")
+        ))
     }
 
     /// Deals with a child of an index that is not there.
@@ -190,7 +217,14 @@ impl Run<'_> {
         root: &SourceRoot<'_>,
     ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
         let layers = &self.options.layers;
-        if opaque.image && (layers.squash || layers.compression.is_some()) {
+        if !self.capabilities.opaque && !opaque.image {
+            let field = format!("{} {}", opaque.what, child.digest);
+            let why = format!("{} can't hold what is no image", self.target.id());
+            self.left_behind.lose(field, LossKind::Dropped, why);
+            return Ok((None, Vec::new()));
+        }
+        let changes = layers.squash || layers.compression.is_some();
+        if opaque.image && (changes || !self.capabilities.opaque) {
             let message = format!("{} can be copied and not changed", opaque.what);
             return Err(Error::new(Code::Unsupported, message)
                 .at(child.digest.to_string())

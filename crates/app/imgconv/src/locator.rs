@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path};
 
-use imgconv_model::{Code, Digest, Error, Result, Transport, quote};
+use imgconv_model::{Code, Digest, Error, FormatId, Result, Transport, quote};
 
 use crate::catalog;
 
@@ -15,6 +15,8 @@ pub struct Locator {
     pub location: String,
     /// Which image there; `None` means all.
     pub reference: Option<Reference>,
+    /// The format to write, where it was said outright (`FORMAT+SCHEME:`).
+    pub format: Option<FormatId>,
 }
 
 /// Which image of a place is meant.
@@ -65,8 +67,6 @@ impl fmt::Display for Locator {
 
 /// Schemes that the grammar knows and no transport serves yet, so that they are not taken for paths.
 const PLANNED: &[&str] = &[
-    "docker-archive",
-    "dir",
     "docker",
     "http",
     "https",
@@ -99,6 +99,15 @@ impl Locator {
     /// [`Code::Usage`] if the scheme is unknown, or the path is that of a tar, which several formats
     /// could be meant by.
     pub fn destination(text: &str) -> Result<Self> {
+        if let Some((format, rest)) = text.split_once('+')
+            && let Some(format) = catalog::format(format)
+        {
+            let format = Some(format.id());
+            return Ok(Self {
+                format,
+                ..Self::destination(rest)?
+            });
+        }
         let (scheme, rest) = split_scheme(text)?;
         match scheme {
             Some("file") => Self::destination(rest.strip_prefix("//").unwrap_or(rest)),
@@ -110,7 +119,8 @@ impl Locator {
                 if is_tar(text) {
                     let message = format!("{} says `tar`, not what kind of", quote(text));
                     return Err(Error::new(Code::Usage, message).hint(format!(
-                        "`oci-archive:{text}` writes an OCI layout in a tar"
+                        "`oci-archive:{text}` writes an OCI layout in a tar, \
+                         `docker-archive:{text}` what `docker load` reads"
                     )));
                 }
                 Self::bare_destination("oci", text)
@@ -156,6 +166,7 @@ impl Locator {
             transport,
             location: location.to_owned(),
             reference,
+            format: None,
         }
     }
 
@@ -179,6 +190,7 @@ impl Locator {
             transport,
             location: location.to_owned(),
             reference,
+            format: None,
         })
     }
 
@@ -195,6 +207,7 @@ impl Locator {
                 transport,
                 location: path.to_owned(),
                 reference,
+                format: None,
             })
         };
         if std::fs::symlink_metadata(text).is_ok() {

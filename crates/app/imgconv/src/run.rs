@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         }
         let done = match &**node {
             Node::Image(image) if self.wanted(&platform_of(image, listed)) => {
-                let (child, outcome) = self.image(image, listed)?;
+                let (child, outcome) = self.image(image, listed, root)?;
                 (Some(child), vec![outcome])
             }
             Node::Image(_) => (None, Vec::new()),
@@ -213,10 +213,16 @@ impl<'a> Run<'a> {
     }
 
     /// Converts one image to documents.
-    fn image(&self, node: &ImageNode, listed: Option<&Child>) -> Result<(Child, ImageOutcome)> {
+    fn image(
+        &self,
+        node: &ImageNode,
+        listed: Option<&Child>,
+        root: &SourceRoot<'_>,
+    ) -> Result<(Child, ImageOutcome)> {
         let mut report = node.report.clone();
         let mut image = node.image.clone();
         self.assume_platform(&mut image);
+        image.name = self.given_name()?.or_else(|| root.name());
         // What must be assumed if the image is written anew; a copy stays as silent as it was.
         let assumed = match platform_of(node, listed) {
             platform if platform.os.is_empty() || platform.architecture.is_empty() => {
@@ -245,10 +251,14 @@ impl<'a> Run<'a> {
         let Encoded::Documents { documents, root } = encoded else {
             return Err(Error::new(Code::Unsupported, "the format writes streams"));
         };
+        // Schema 1 has no config: what stands beside it is a layer.
+        let has_config = self.target.id().0 != "docker-v2s1";
         let mut config = None;
         for document in &documents {
             let stored = self.store(document)?;
-            config.get_or_insert(stored.digest);
+            if has_config {
+                config.get_or_insert(stored.digest);
+            }
         }
         let mut child = self.store(&root)?;
         // What the config says: what it was told, what had to be assumed, or still nothing.

@@ -7,8 +7,8 @@ use std::{
 
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
 use imgconv_model::{
-    Artifact, Blob, Bundle, Child, Code, Digest, Env, Error, Format, Image, Index, Limits, Name,
-    Notes, Opaque, Report, Result, Root, RootEntry, quote,
+    Artifact, Blob, Bundle, Child, Code, Digest, Env, Error, Format, FormatId, Image, Index,
+    Limits, Name, Notes, Opaque, Report, Result, Root, RootEntry, quote,
 };
 
 use crate::{
@@ -107,6 +107,19 @@ impl ImageNode {
     /// The image ID of an ACI, once it is known.
     pub(crate) fn image_id(&self) -> Option<Digest> {
         self.aci.as_ref()?.image_id.get().copied()
+    }
+}
+
+impl Node {
+    /// The format of the image, or of the first image that an index lists.
+    pub(crate) fn format(&self) -> Option<FormatId> {
+        match self {
+            Self::Image(image) => Some(image.format.id()),
+            Self::Index { children, .. } => {
+                children.iter().flatten().find_map(|child| child.format())
+            }
+            Self::Opaque { .. } => None,
+        }
     }
 }
 
