@@ -1,8 +1,9 @@
 //! `cargo xtask docs`: the parts of documents that the program itself knows, written or compared.
 //!
-//! The README's table of conversions comes from `imgconv formats --json`; `docs/cli.md` is every
-//! help text. `--check` writes nothing and fails if they are stale.
+//! The README's table of conversions comes from `imgconv formats --json` and from what the matrix
+//! test saw; `docs/cli.md` is every help text. `--check` writes nothing and fails if they are stale.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +14,8 @@ use crate::process::{Profile, Result, build_program, call, root};
 
 const BEGIN: &str = "<!-- formats:begin -->";
 const END: &str = "<!-- formats:end -->";
+/// What `crates/app/cli/tests/matrix.rs` demands to see.
+const MATRIX: &str = "testdata/matrix.txt";
 
 /// Writes or compares the generated documents.
 pub(crate) fn run(arguments: &[&str]) -> Result {
@@ -27,8 +30,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     let formats = serde_json::from_str(&formats).map_err(|e| format!("formats --json: {e}"))?;
     let readme = root.join("README.md");
     let text = fs::read_to_string(&readme).map_err(|e| format!("README.md: {e}"))?;
+    let matrix = fs::read_to_string(root.join(MATRIX)).map_err(|e| format!("{MATRIX}: {e}"))?;
     let documents = [
-        (readme, replaced(&text, &table(&formats)?)?),
+        (readme, replaced(&text, &table(&formats, &matrix)?)?),
         (root.join("docs/cli.md"), manual(&program)?),
     ];
     let mut stale = Vec::new();
@@ -60,43 +64,81 @@ fn replaced(text: &str, table: &str) -> Result<String> {
     Ok(format!("{head}{BEGIN}\n\n{table}\n{END}{tail}"))
 }
 
-/// What converts to what: every format to every other, by way of the model; then where images are.
-fn table(formats: &Value) -> Result<String> {
+/// What converts to what, as the matrix test saw it; then where images are.
+fn table(formats: &Value, matrix: &str) -> Result<String> {
     let list = |key: &str| {
         let list = formats[key].as_array().filter(|list| !list.is_empty());
         list.ok_or_else(|| format!("`imgconv formats --json` lists no {key}"))
     };
     let text = |value: &Value, key: &str| {
         let text = value[key].as_str().map(|text| text.replace('|', "\\|"));
-        text.ok_or_else(|| {
-            format!("`imgconv formats --json` has an entry without `{key}`: {value}")
-        })
+        text.ok_or_else(|| lacks(key, value))
     };
-    let formats = list("formats")?;
-    let mut out = String::from("| from \\ to |");
-    for target in formats {
-        out += &format!(" {} |", text(target, "id")?);
+    let outcomes = outcomes(matrix)?;
+    let mut ids = Vec::new();
+    for format in list("formats")? {
+        ids.push((text(format, "id")?, text(format, "about")?));
     }
-    out += &format!("\n| --- |{}\n", " --- |".repeat(formats.len()));
-    for source in formats {
-        out += &format!(
-            "| **{}**: {} |",
-            text(source, "id")?,
-            text(source, "about")?
-        );
-        out += &" yes |".repeat(formats.len());
+    let mut out = String::from("| from \\ to |");
+    for (target, _) in &ids {
+        out += &format!(" {target} |");
+    }
+    out += &format!("\n| --- |{}\n", " --- |".repeat(ids.len()));
+    for (source, about) in &ids {
+        out += &format!("| **{source}**: {about} |");
+        for (target, _) in &ids {
+            let outcome = outcomes.get(&(source.as_str(), target.as_str()));
+            let outcome = outcome.ok_or_else(|| format!("{MATRIX}: no {source} {target}"))?;
+            out += &format!(" {} |", verdict(outcome));
+        }
         out.push('\n');
     }
+    out += &format!(
+        "\nOne image with a value for every field goes through every cell in a test. In part: the \
+         target can't hold\nall of them, and the report names those that [{MATRIX}]({MATRIX}) lists.\n"
+    );
     out += "\n| place | spelled | what is written there |\n| --- | --- | --- |\n";
     for transport in list("transports")? {
+        let writes = transport["writes"].as_array();
+        let writes = writes.ok_or_else(|| lacks("writes", transport))?;
+        let writes: Vec<&str> = writes.iter().filter_map(Value::as_str).collect();
         out += &format!(
             "| {} | `{}` | {} |\n",
             text(transport, "about")?,
             text(transport, "syntax")?,
-            text(transport, "writes")?,
+            writes.join(", "),
         );
     }
     Ok(out)
+}
+
+fn lacks(key: &str, value: &Value) -> String {
+    format!("`imgconv formats --json` has an entry without `{key}`: {value}")
+}
+
+/// The lines `FROM TO OUTCOME` of the matrix.
+fn outcomes(matrix: &str) -> Result<BTreeMap<(&str, &str), &str>> {
+    let lines = matrix.lines().filter(|line| !line.starts_with('#'));
+    let cell = |line| {
+        let mut words = str::splitn(line, 3, ' ');
+        match (words.next(), words.next(), words.next()) {
+            (Some(from), Some(to), Some(outcome)) => Ok(((from, to), outcome)),
+            _ => Err(format!("{MATRIX}: `{line}` is not `FROM TO OUTCOME`")),
+        }
+    };
+    lines.map(cell).collect()
+}
+
+/// What an outcome is in a word. What was synthesised was never there to be lost.
+fn verdict(outcome: &str) -> &'static str {
+    let lost = |part: &str| part.starts_with("dropped ") || part.starts_with("approximated ");
+    if outcome.starts_with("refused ") {
+        "no"
+    } else if outcome.split(", ").any(lost) {
+        "in part"
+    } else {
+        "yes"
+    }
 }
 
 /// Every help text, in the order in which the program lists its commands.
@@ -157,25 +199,35 @@ mod tests {
         assert!(replaced("no markers", "new").is_err());
     }
 
+    const CELLS: &str = "# about\naci aci whole\naci oci synthesised history, dropped app\n\
+                         oci aci refused usage\noci oci synthesised name\n";
+
     #[test]
-    fn every_format_converts_to_every_format() {
+    fn the_table_has_what_the_matrix_saw() {
         let formats = json!({
             "formats": [ { "id": "aci", "about": "A" }, { "id": "oci", "about": "O" } ],
-            "transports": [ { "syntax": "oci:PATH[:REF]", "about": "a layout", "writes": "oci" } ],
+            "transports": [
+                { "syntax": "oci:PATH[:REF]", "about": "a layout", "writes": ["oci", "x"] },
+            ],
         });
-        let text = table(&formats).unwrap();
-        let wanted =
-            "| from \\ to | aci | oci |\n| --- | --- | --- |\n| **aci**: A | yes | yes |\n";
+        let text = table(&formats, CELLS).unwrap();
+        let wanted = "| from \\ to | aci | oci |\n| --- | --- | --- |\n\
+                      | **aci**: A | yes | in part |\n| **oci**: O | no | yes |\n";
         assert!(text.starts_with(wanted), "{text}");
         assert!(
-            text.contains("| a layout | `oci:PATH[:REF]` | oci |"),
+            text.contains("| a layout | `oci:PATH[:REF]` | oci, x |"),
             "{text}"
         );
         for bad in [
             json!({ "formats": [], "transports": [] }),
             json!({ "formats": [ { "id": "aci" } ], "transports": [] }),
+            json!({ "formats": formats["formats"], "transports": [ { "syntax": "x", "about": "x", "writes": "oci" } ] }),
         ] {
-            assert!(table(&bad).is_err(), "{bad}");
+            assert!(table(&bad, CELLS).is_err(), "{bad}");
+        }
+        for (bad, part) in [("aci aci whole", "no aci oci"), ("aci aci", "`aci aci`")] {
+            let error = table(&formats, bad).unwrap_err();
+            assert!(error.contains(part), "{error}");
         }
     }
 

@@ -25,9 +25,12 @@ pub(super) struct Engine {
 impl Engine {
     /// Starts the engine if it and root are there.
     pub(super) fn start(oracle: &mut Oracle) -> Option<Self> {
-        let used = super::from_aci::GROUPS
-            .iter()
-            .any(|group| oracle.wants(group));
+        let groups = [
+            &super::from_aci::GROUPS[..],
+            &super::docker::GROUPS,
+            &super::schema1::GROUPS,
+        ];
+        let used = groups.concat().iter().any(|group| oracle.wants(group));
         let mut engine = None;
         if used {
             oracle.check(

@@ -119,8 +119,21 @@ pub(crate) enum RefName {
 pub(crate) enum Missing {
     /// Write the index without them, with a warning
     Drop,
+    /// List them all the same, with a warning: a sparse index
+    Keep,
     /// Fail
     Fail,
+}
+
+/// What to do with layers that say where else they can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Foreign {
+    /// List them as they are, with a warning if they are not stored here
+    Keep,
+    /// Fail
+    Fail,
+    /// Leave them out, with their step of the history
+    Drop,
 }
 
 /// Options of every command that converts.
@@ -142,6 +155,9 @@ pub(crate) struct Conversion {
     /// What to do with children of an index that are not there
     #[arg(long, value_enum, default_value_t = Missing::Drop, value_name = "HOW", hide_short_help = true, help_heading = "Input")]
     pub(crate) missing: Missing,
+    /// What to do with layers that have `urls` (foreign, or non-distributable); nothing is fetched
+    #[arg(long, value_enum, default_value_t = Foreign::Keep, value_name = "HOW", hide_short_help = true, help_heading = "Layers")]
+    pub(crate) foreign: Foreign,
     /// The compression of layers (of the file, for an ACI)
     #[arg(long, value_enum, default_value_t = Compression::Keep, value_name = "HOW", help_heading = "Layers")]
     pub(crate) compression: Compression,
@@ -166,6 +182,20 @@ pub(crate) struct Conversion {
     /// Refuse if anything would be lost or is irregular
     #[arg(long, help_heading = "Safety")]
     pub(crate) strict: bool,
+    /// Refuse to write an image or index under another digest than it was read
+    ///
+    /// The error names what would change. In a Docker archive, whose entries have no digest, the
+    /// config and the layers must stay.
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) preserve_digests: bool,
+    /// To docker-v2s1: sign the manifest with a private key, a JWK such as docker's `key.json`
+    #[arg(
+        long,
+        value_name = "FILE",
+        hide_short_help = true,
+        help_heading = "Safety"
+    )]
+    pub(crate) sign_key: Option<PathBuf>,
     /// Say what would happen; write nothing
     #[arg(long, help_heading = "Safety")]
     pub(crate) dry_run: bool,

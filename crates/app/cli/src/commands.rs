@@ -7,7 +7,7 @@ use imgconv::{LayerOptions, Level, Locator, Options};
 use imgconv_model::{Code, Env, Error, Platform, Result};
 
 use crate::{
-    args::{Args, Command, Compression, Conversion, Missing, RefName, Shared},
+    args::{Args, Command, Compression, Conversion, Foreign, Missing, RefName, Shared},
     env,
     failure::Status,
     render,
@@ -259,8 +259,16 @@ fn options(conversion: &Conversion) -> Result<Options> {
         dry_run: conversion.dry_run,
         missing: match conversion.missing {
             Missing::Drop => imgconv::Missing::Drop,
+            Missing::Keep => imgconv::Missing::Keep,
             Missing::Fail => imgconv::Missing::Fail,
         },
+        foreign: match conversion.foreign {
+            Foreign::Keep => imgconv::Foreign::Keep,
+            Foreign::Fail => imgconv::Foreign::Fail,
+            Foreign::Drop => imgconv::Foreign::Drop,
+        },
+        preserve_digests: conversion.preserve_digests,
+        sign_key: conversion.sign_key.clone(),
     })
 }
 

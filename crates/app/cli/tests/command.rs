@@ -6,119 +6,16 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod sandbox;
+
 use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::Stdio,
 };
 
-use imgconv_testkit::{Head, ImageRecipe, build, recipe, snapshot};
-
-/// An empty folder in which the command runs.
-struct Sandbox {
-    folder: tempfile::TempDir,
-}
-
-impl Sandbox {
-    fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_imgconv"));
-        command
-            .args(args)
-            .current_dir(self.folder.path())
-            .env_remove("SOURCE_DATE_EPOCH");
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Runs and demands success; returns what was printed.
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{args:?} failed: {stdout}{stderr}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs and demands an exit code and texts on standard error; nothing else may have changed.
-    fn fails(&self, args: &[&str], exit: i32, texts: &[&str]) {
-        let before = state(self.folder.path());
-        let output = self.run(args);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(exit), "{args:?}: {stderr}");
-        for text in texts {
-            assert!(
-                stderr.contains(text),
-                "{args:?}: {text:?} is not in: {stderr}"
-            );
-        }
-        assert!(!stderr.contains("panicked at"), "{args:?}: {stderr}");
-        assert_eq!(state(self.folder.path()), before, "{args:?} left something");
-    }
-
-    /// Writes an ACI with the manifest of `fields` (JSON members after the name) and a rootfs.
-    fn aci(&self, file: &str, name: &str, fields: &str, rootfs: &str) {
-        let manifest =
-            format!(r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"{name}"{fields}}}"#);
-        let image = ImageRecipe {
-            manifest: Some(manifest),
-            layers: vec![recipe::parse(rootfs, file).unwrap()],
-            ..ImageRecipe::default()
-        };
-        fs::write(self.path(file), build::aci_bytes(&image).unwrap()).unwrap();
-    }
-
-    /// Writes a layout with one image of several layers.
-    fn layout(&self, folder: &str, name: &str, layers: &[&str]) {
-        let head = Head {
-            name: name.into(),
-            version: "1.0".into(),
-            os: "linux".into(),
-            arch: "amd64".into(),
-            ..Head::default()
-        };
-        let layers = layers
-            .iter()
-            .map(|text| recipe::parse(text, folder).unwrap())
-            .collect();
-        let image = ImageRecipe {
-            head,
-            layers,
-            manifest: None,
-        };
-        build::layout(&[image], &self.path(folder)).unwrap();
-    }
-}
-
-/// Every file below a folder with its contents; times are not compared.
-fn state(folder: &Path) -> Vec<String> {
-    let untimed = |line: String| -> String {
-        line.split(' ')
-            .filter(|word| !word.starts_with('@'))
-            .collect::<Vec<_>>()
-            .join(" ")
-    };
-    snapshot(folder).unwrap().into_iter().map(untimed).collect()
-}
-
-const LABELS: &str = r#","labels":[{"name":"version","value":"1.0"},{"name":"os","value":"linux"},{"name":"arch","value":"amd64"}]"#;
-
-fn labels(version: &str, arch: &str) -> String {
-    LABELS.replace("1.0", version).replace("amd64", arch)
-}
+use sandbox::{LABELS, Sandbox, labels, state};
 
 fn blobs(layout: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(layout.join("blobs/sha256"))

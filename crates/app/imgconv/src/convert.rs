@@ -8,8 +8,9 @@ use imgconv_stream::Pool;
 use crate::{
     catalog, dependencies,
     locator::{Locator, Reference},
-    options::Options,
+    options::{Missing, Options},
     outcome::Outcome,
+    policy::signing_key,
     run::{Item, Run, SourceRoot},
     source::Source,
 };
@@ -47,13 +48,23 @@ pub fn convert(
         }
     }
     let target = target(destination, &roots)?;
+    let key = signing_key(options, target.id())?;
+    if options.missing == Missing::Keep && !target.capabilities().index {
+        let message = format!(
+            "`--missing keep` needs an index, and {} has none",
+            target.id()
+        );
+        return Err(Error::new(Code::Usage, message));
+    }
     if !target.capabilities().stream {
         dependencies::render(&mut roots, options, env)?;
     }
     check_naming(&roots, destination, options)?;
     let pool = Pool::new(env.jobs)?;
     // Everything that can be known before a byte is written.
-    let predicted = Run::predict(target, options, env, &pool).all(&roots)?;
+    let predicted = Run::predict(target, options, env, &pool)
+        .signing(key.as_ref())
+        .all(&roots)?;
     if predicted.is_empty() {
         return Err(nothing_left(&roots, options));
     }
@@ -66,7 +77,9 @@ pub fn convert(
     }
     let sink = create(destination, options, env)?;
     let sealer = Sealer::new(&*sink, &pool);
-    let items = Run::write(target, options, env, &pool, &*sink, &sealer).all(&roots)?;
+    let items = Run::write(target, options, env, &pool, &*sink, &sealer)
+        .signing(key.as_ref())
+        .all(&roots)?;
     if options.strict {
         refuse_losses(&items)?;
     }

@@ -106,8 +106,28 @@ impl Run<'_> {
                 if subject.is_some() != late {
                     continue;
                 }
+                // What is about an image goes with that image.
+                let unwanted = subject.is_none()
+                    && listed
+                        .platform
+                        .as_ref()
+                        .is_some_and(|p| !p.os.is_empty() && !self.wanted(p));
                 let Some(node) = node else {
+                    let keep = self.options.missing == Missing::Keep;
+                    let gone = keep
+                        && (unwanted
+                            || subject.is_some_and(|subject| {
+                                !self.survives(subject, index, listed, &mut report)
+                            }));
+                    if gone {
+                        continue;
+                    }
                     self.missing(listed, &place, &mut report)?;
+                    if keep {
+                        let same = (Some(listed.clone()), Vec::new());
+                        self.memo.insert(listed.digest, same);
+                        *slot = Some(listed.clone());
+                    }
                     continue;
                 };
                 if let Some(subject) = subject
@@ -115,12 +135,7 @@ impl Run<'_> {
                 {
                     continue;
                 }
-                let skipped = subject.is_none()
-                    && listed
-                        .platform
-                        .as_ref()
-                        .is_some_and(|p| !p.os.is_empty() && !self.wanted(p));
-                if skipped {
+                if unwanted {
                     continue;
                 }
                 let (new, mut outcomes) = self.document(node, Some(listed), root)?;
@@ -145,10 +160,12 @@ impl Run<'_> {
             let [one] = &kept[..] else {
                 return Err(self.one_platform(&images));
             };
+            self.preserve_index(child, None)?;
             return Ok((Some(one.clone()), images));
         }
         let document = self.target.encode_index(&kept, Some(index))?;
         let stored = self.store(&document)?;
+        self.preserve_index(child, Some(&stored))?;
         Ok((Some(stored), images))
     }
 
@@ -173,6 +190,24 @@ impl Run<'_> {
     pub(crate) fn missing(&self, listed: &Child, place: &str, report: &mut Report) -> Result<()> {
         let what = format!("{} is listed and not there", listed.digest);
         match self.options.missing {
+            Missing::Drop if self.options.preserve_digests => {
+                Err(Error::new(Code::Missing, what).at(place).hint(
+                    "`--missing keep` leaves the index as it is; without \
+                     `--preserve-digests` it is written without it",
+                ))
+            }
+            Missing::Keep => {
+                if !self.capabilities.root_kinds.contains(&&*listed.kind) {
+                    let target = self.target.id();
+                    let message = format!("{what}, and can't be converted to {target}");
+                    return Err(Error::new(Code::Missing, message)
+                        .at(place)
+                        .hint("`--missing drop` leaves it out of the index"));
+                }
+                let message = format!("{what}; the index lists it all the same");
+                report.warn("missing-child", place, message);
+                Ok(())
+            }
             Missing::Drop => {
                 report.warn(
                     "missing-child",

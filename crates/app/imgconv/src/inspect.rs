@@ -1,15 +1,15 @@
 //! What an image is, as data: for people, and for `--json`.
 
-use std::{collections::BTreeMap, io::Read as _};
+use std::collections::BTreeMap;
 
 use imgconv_model::{Env, Error, Layer, Platform, Result, Root};
-use imgconv_stream::{HashingReader, sniff};
+use imgconv_stream::HashingReader;
 use serde::Serialize;
 
 use crate::{
     convert::no_image,
     locator::Locator,
-    run::{images, platform_of},
+    run::{images, platform_of, shown_compression},
     source::{ImageNode, Node, Source},
 };
 
@@ -29,6 +29,10 @@ pub struct Inspection {
     /// The image ID of an ACI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// What the signatures in a schema 1 manifest say: `unsigned`, or `valid` and the identities of
+    /// the keys. Whose keys they are is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// When it was made.
     pub created: Option<String>,
     /// Who made it.
@@ -135,11 +139,8 @@ pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
     match (source.bundle.root(entry)?, &**node) {
         (Root::Document(document), _) => Ok(document.bytes.to_vec()),
         (Root::Stream(_), Node::Image(image)) => image
-            .image
-            .originals
-            .iter()
-            .find(|original| original.format == image.format.id() && original.role == "manifest")
-            .map(|original| original.document.bytes.to_vec())
+            .original("manifest")
+            .map(|document| document.bytes.to_vec())
             .ok_or_else(|| Error::new(imgconv_model::Code::Missing, "no stored document")),
         (Root::Stream(_), _) => Err(Error::new(
             imgconv_model::Code::Missing,
@@ -175,6 +176,7 @@ fn image_inspection(text: &str, node: &ImageNode, platform: &Platform) -> Result
         platform: Some(platform.to_string()),
         digest: node.child.as_ref().map(|child| child.digest.to_string()),
         image_id: node.image_id().map(|id| id.image_id()),
+        signature: signature(node)?,
         created: image.created.clone(),
         author: image.author.clone(),
         config: Some(Config {
@@ -208,14 +210,29 @@ fn image_inspection(text: &str, node: &ImageNode, platform: &Platform) -> Result
     })
 }
 
+/// What the signatures of a schema 1 manifest say.
+fn signature(node: &ImageNode) -> Result<Option<String>> {
+    use imgconv_format_docker_v2s1::{SignatureState, verify_document};
+    if node.format.id().0 != "docker-v2s1" {
+        return Ok(None);
+    }
+    let Some(manifest) = node.original("manifest") else {
+        return Ok(None);
+    };
+    Ok(Some(match verify_document(&manifest.bytes)? {
+        SignatureState::Unsigned => "unsigned".to_owned(),
+        SignatureState::Valid(keys) => {
+            let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+            format!("valid {}", keys.join(" "))
+        }
+    }))
+}
+
 /// Looks at the first bytes; what is wrong with a blob is for `verify` to say.
 fn compression(layer: &Layer) -> Option<String> {
     // An ACI's layer is made while its file is read.
     layer.blob.facts.digest?;
-    let mut first = Vec::new();
-    let reader = layer.blob.open().ok()?;
-    reader.take(6).read_to_end(&mut first).ok()?;
-    Some(sniff(&first).to_string())
+    Some(shown_compression(layer)?.to_string())
 }
 
 fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
@@ -234,6 +251,7 @@ fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
             platform: None,
             digest: Some(child.digest.to_string()),
             image_id: None,
+            signature: None,
             created: None,
             author: None,
             config: None,

@@ -1,5 +1,7 @@
 //! What the user asked of a conversion.
 
+use std::path::PathBuf;
+
 use imgconv_model::Platform;
 use imgconv_pipeline::Options as LayerOptions;
 pub use imgconv_transport_oci_layout::RefName;
@@ -10,8 +12,22 @@ pub enum Missing {
     /// Leave them out of the index, and warn (robustness D11b).
     #[default]
     Drop,
+    /// List them as they are, and warn: a sparse index.
+    Keep,
     /// Fail.
     Fail,
+}
+
+/// What to do with layers that say where else they can be had (`urls`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Foreign {
+    /// List them as they are; no connection is opened (robustness C6a).
+    #[default]
+    Keep,
+    /// Fail.
+    Fail,
+    /// Leave them out, with their step of the history, and report the loss.
+    Drop,
 }
 
 /// What the user asked of a conversion. Everything can be defaulted.
@@ -35,4 +51,10 @@ pub struct Options {
     pub dry_run: bool,
     /// What to do with missing children of an index.
     pub missing: Missing,
+    /// What to do with foreign layers.
+    pub foreign: Foreign,
+    /// Refuse to write an image or index under another digest than it was read.
+    pub preserve_digests: bool,
+    /// The private key (a JSON Web Key) that schema 1 manifests are signed with.
+    pub sign_key: Option<PathBuf>,
 }

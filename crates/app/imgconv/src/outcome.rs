@@ -1,6 +1,6 @@
 //! What a conversion did, as data: the shape of `--json` and `--report`.
 
-use imgconv_model::{Report, SealedLayer};
+use imgconv_model::{Digest, Report, SealedLayer};
 use serde::Serialize;
 
 /// What a run did: one entry for each image.
@@ -27,6 +27,8 @@ pub struct ImageOutcome {
     pub digest: Option<String>,
     /// The digest of the root document that it was made of.
     pub source_digest: Option<String>,
+    /// The digest of the config that it was made of; absent if the source has none.
+    pub source_config: Option<String>,
     /// The digest of its config.
     pub config: Option<String>,
     /// The image ID of an ACI: the one read, or the one written.
@@ -55,6 +57,9 @@ pub struct LayerOutcome {
     pub compression: String,
     /// What was done: `keep`, `recompress` or `squash`.
     pub step: String,
+    /// The digest of the source's blob that it was made of, the same if it was kept; absent if it
+    /// was made of several, or of what is stored without a digest.
+    pub source: Option<String>,
 }
 
 /// One loss.
@@ -79,14 +84,16 @@ pub struct WarningOutcome {
     pub message: String,
 }
 
-impl From<&SealedLayer> for LayerOutcome {
-    fn from(layer: &SealedLayer) -> Self {
+impl LayerOutcome {
+    /// Tells what became of a source's blob.
+    pub(crate) fn new(layer: &SealedLayer, source: Option<Digest>) -> Self {
         Self {
             diff_id: layer.diff_id.to_string(),
             digest: layer.digest.to_string(),
             size: layer.size,
             compression: layer.compression.to_string(),
             step: layer.step.to_string(),
+            source: source.map(|digest| digest.to_string()),
         }
     }
 }

@@ -1,15 +1,16 @@
 //! One run over decoded sources. It is done twice: first without a destination, to predict names,
 //! plans and losses; then for real.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io::Read as _, sync::Arc};
 
+use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
     Encoded, Env, Error, Facts, Format, History, Image, Layer, Name, Platform, Publication, Report,
     Result, RootEntry, SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
-use imgconv_stream::Pool;
+use imgconv_stream::{Pool, sniff};
 
 use crate::{
     options::Options,
@@ -72,6 +73,8 @@ pub(crate) struct Run<'a> {
     pub(crate) memo: BTreeMap<Digest, (Option<Child>, Vec<ImageOutcome>)>,
     /// What is lost with things that are not written at all.
     pub(crate) left_behind: Report,
+    /// What manifests are signed with.
+    pub(crate) key: Option<&'a SigningKey>,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -99,6 +102,7 @@ impl<'a> Run<'a> {
             destination: None,
             memo: BTreeMap::new(),
             left_behind: Report::default(),
+            key: None,
         }
     }
 
@@ -116,6 +120,11 @@ impl<'a> Run<'a> {
             destination,
             ..Self::predict(target, options, env, pool)
         }
+    }
+
+    /// Signs what has signatures with a key.
+    pub(crate) fn signing(self, key: Option<&'a SigningKey>) -> Self {
+        Self { key, ..self }
     }
 
     /// Converts every root.
@@ -221,6 +230,7 @@ impl<'a> Run<'a> {
     ) -> Result<(Child, ImageOutcome)> {
         let mut report = node.report.clone();
         let mut image = node.image.clone();
+        self.foreign(&mut image, &mut report)?;
         self.assume_platform(&mut image);
         image.name = self.given_name()?.or_else(|| root.name());
         // What must be assumed if the image is written anew; a copy stays as silent as it was.
@@ -240,6 +250,18 @@ impl<'a> Run<'a> {
             Some((_, sealer)) => sealer.run(&image.layers, &plan, semantics(node), env)?,
             None => pretend(&image, &plan),
         };
+        // Before a squash leaves nothing of them.
+        let blobs: Vec<Option<Digest>> = plan
+            .steps
+            .iter()
+            .map(|step| match step {
+                LayerStep::Keep(i) | LayerStep::Recompress(i, _) => {
+                    image.layers[*i].blob.facts.digest
+                }
+                LayerStep::Squash(_) => None,
+            })
+            .collect();
+        let source_image = self.options.preserve_digests.then(|| image.clone());
         if plan
             .steps
             .iter()
@@ -260,7 +282,11 @@ impl<'a> Run<'a> {
                 config.get_or_insert(stored.digest);
             }
         }
-        let mut child = self.store(&root)?;
+        let mut child = self.store(&self.signed(root)?)?;
+        if let Some(image) = &source_image {
+            let config = config.map(|digest: Digest| digest.to_string());
+            self.preserve(node, image, &plan, (&child, config))?;
+        }
         // What the config says: what it was told, what had to be assumed, or still nothing.
         let assumed = report.losses.iter().any(|loss| loss.field == "platform");
         child.platform = match &image.platform {
@@ -279,9 +305,14 @@ impl<'a> Run<'a> {
             ),
             digest: Some(child.digest.to_string()),
             source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
+            source_config: node.config_digest(),
             config: config.map(|digest| digest.to_string()),
             image_id: node.image_id().map(|id| id.image_id()),
-            layers: sealed.iter().map(LayerOutcome::from).collect(),
+            layers: sealed
+                .iter()
+                .zip(blobs)
+                .map(|(layer, blob)| LayerOutcome::new(layer, blob))
+                .collect(),
             ..ImageOutcome::default()
         };
         if self.destination.is_none() {
@@ -382,7 +413,10 @@ fn pretend(image: &Image, plan: &Plan) -> Vec<SealedLayer> {
         .iter()
         .map(|step| {
             let (layer, step, compression) = match step {
-                LayerStep::Keep(i) => (Some(&image.layers[*i]), Step::Keep, Compression::Gzip),
+                LayerStep::Keep(i) => {
+                    let layer = &image.layers[*i];
+                    (Some(layer), Step::Keep, kept_compression(layer))
+                }
                 LayerStep::Recompress(i, to) => {
                     (Some(&image.layers[*i]), Step::Recompress, to.compression)
                 }
@@ -401,6 +435,24 @@ fn pretend(image: &Image, plan: &Plan) -> Vec<SealedLayer> {
             }
         })
         .collect()
+}
+
+/// The compression of a layer that is kept: what its bytes show; its type, if they are not here.
+fn kept_compression(layer: &Layer) -> Compression {
+    let labelled = || match layer.kind.as_deref() {
+        Some(kind) if kind.ends_with("gzip") => Compression::Gzip,
+        Some(kind) if kind.ends_with("zstd") => Compression::Zstd,
+        _ => Compression::None,
+    };
+    shown_compression(layer).unwrap_or_else(labelled)
+}
+
+/// The compression that the first bytes of a stored layer show; `None` if they can't be read.
+pub(crate) fn shown_compression(layer: &Layer) -> Option<Compression> {
+    let mut first = Vec::new();
+    let reader = layer.blob.open().ok()?;
+    reader.take(6).read_to_end(&mut first).ok()?;
+    Some(sniff(&first))
 }
 
 /// A layer without bytes, in the place of one that does not exist yet.

@@ -7,8 +7,8 @@ use std::{
 
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
 use imgconv_model::{
-    Artifact, Blob, Bundle, Child, Code, Digest, Env, Error, Format, FormatId, Image, Index,
-    Limits, Name, Notes, Opaque, Report, Result, Root, RootEntry, quote,
+    Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId,
+    Image, Index, Limits, Name, Notes, Opaque, Original, Report, Result, Root, RootEntry, quote,
 };
 
 use crate::{
@@ -107,6 +107,21 @@ impl ImageNode {
     /// The image ID of an ACI, once it is known.
     pub(crate) fn image_id(&self) -> Option<Digest> {
         self.aci.as_ref()?.image_id.get().copied()
+    }
+
+    /// The stored document of that role, if the format has one.
+    pub(crate) fn original(&self, role: &str) -> Option<&Document> {
+        let own =
+            |original: &&Original| original.format == self.format.id() && original.role == role;
+        let original = self.image.originals.iter().find(own)?;
+        Some(&original.document)
+    }
+
+    /// The digest of the config, if the format has one.
+    pub(crate) fn config_digest(&self) -> Option<String> {
+        // An ACI that was once an OCI image carries that one's, which is not its own.
+        let config = self.original("config")?;
+        Some(imgconv_stream::digest(Algorithm::Sha256, &config.bytes).to_string())
     }
 }
 

@@ -13,6 +13,7 @@ use imgconv_stream::{Encoding, encode};
 
 use crate::{
     outcome::ImageOutcome,
+    policy::digests_change,
     run::{Item, Run, SourceRoot, images, platform_of, squash_history},
     source::{ImageNode, Node},
     stack,
@@ -22,6 +23,10 @@ impl Run<'_> {
     /// Converts every image below the roots to a stream of its own.
     pub(crate) fn streams(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
         self.check_compression()?;
+        if self.options.preserve_digests {
+            let what = "the manifest, the config and the layers (an ACI has its own)";
+            return Err(digests_change(what));
+        }
         let mut items = Vec::new();
         for root in roots {
             let before = items.len();
@@ -48,6 +53,7 @@ impl Run<'_> {
             let mut image = node.image.clone();
             image.platform = platform_of(node, listed);
             let digest = node.child.as_ref().map(|child| child.digest);
+            self.foreign(&mut image, &mut report)?;
             self.assume_platform(&mut image);
             let name = self.name(root, &image, digest, &mut report)?;
             image.name = Some(name);
@@ -136,6 +142,7 @@ impl Run<'_> {
             format: self.target.id().to_string(),
             platform: Some(image.platform.to_string()),
             source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
+            source_config: node.config_digest(),
             ..ImageOutcome::default()
         };
         let mut root = Child {

@@ -158,12 +158,7 @@ fn manifest(image: &ImageRecipe, folder: &Path) -> Result<Value> {
         };
         layers.push(put(folder, &kind, &compress(tar, head.compression))?);
     }
-    let mut config = json!({ "architecture": head.arch, "os": head.os });
-    set(&mut config, "variant", json!(head.variant));
-    set(&mut config, "created", json!(head.created));
-    set(&mut config, "author", json!(head.author));
-    set(&mut config, "config", run_config(image));
-    config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
+    let config = config(image, &diff_ids);
     let config = put(folder, CONFIG, config.to_string().as_bytes())?;
     let mut manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers,
@@ -176,7 +171,20 @@ fn manifest(image: &ImageRecipe, folder: &Path) -> Result<Value> {
     Ok(entry)
 }
 
-fn run_config(image: &ImageRecipe) -> Value {
+/// The config document of an image, which OCI and Docker have in common.
+pub(crate) fn config(image: &ImageRecipe, diff_ids: &[String]) -> Value {
+    let head = &image.head;
+    let mut config = json!({ "architecture": head.arch, "os": head.os });
+    set(&mut config, "variant", json!(head.variant));
+    set(&mut config, "created", json!(head.created));
+    set(&mut config, "author", json!(head.author));
+    set(&mut config, "config", run_config(image));
+    config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
+    config
+}
+
+/// How an image is run, as OCI and Docker spell it.
+pub(crate) fn run_config(image: &ImageRecipe) -> Value {
     let run = &image.head.config;
     let keys = |list: &[String]| {
         let pairs = list.iter().map(|key| (key.clone(), json!({})));
@@ -196,7 +204,7 @@ fn run_config(image: &ImageRecipe) -> Value {
 }
 
 /// Sets a key unless the value is empty.
-fn set(object: &mut Value, key: &str, value: Value) {
+pub(crate) fn set(object: &mut Value, key: &str, value: Value) {
     let empty = match &value {
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),

@@ -1,6 +1,7 @@
 //! Images as text, and the runner of the corpus.
 //!
-//! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts of it; [`dump`] is
+//! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts of it, [`docker`] files
+//! of `docker save`; [`dump`] is
 //! the way back from bytes to the same text; [`snapshot()`] says of a directory what [`dump`] says
 //! of a tar; [`corpus`] runs the cases of `testdata/corpus` against the built program.
 //!
@@ -12,6 +13,7 @@ pub mod build;
 pub mod case;
 pub mod corpus;
 mod digest;
+pub mod docker;
 pub mod dump;
 mod image;
 pub mod recipe;
