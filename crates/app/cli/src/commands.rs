@@ -83,16 +83,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         } => {
             let locator = Locator::source(&source)?;
             if raw {
-                render::print_bytes(&imgconv::raw(&locator, &env)?);
+                render::print_bytes(&imgconv::raw(&locator, &env)?)?;
             } else {
                 let found = imgconv::inspect(&locator, &platforms(&platform)?, &env)?;
-                render::inspections(&found, &shared);
+                render::inspections(&found, &shared)?;
             }
             Ok(ExitCode::SUCCESS)
         }
         Command::Ls { source } => {
             let lines = imgconv::list(&Locator::source(&source)?, &env)?;
-            render::list(&lines, &shared);
+            render::list(&lines, &shared)?;
             let unreadable = lines.iter().any(|line| line.error.is_some());
             Ok(if unreadable {
                 Status::Failed.into()
@@ -102,7 +102,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
         Command::Verify { source } => {
             let verdict = imgconv::verify(&Locator::source(&source)?, &env)?;
-            render::verdict(&verdict, &shared);
+            render::verdict(&verdict, &shared)?;
             let wrong = !verdict.problems.is_empty();
             Ok(if wrong {
                 Status::Integrity.into()
@@ -119,7 +119,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             let (a, b) = (Locator::source(&a)?, Locator::source(&b)?);
             let found = imgconv::diff(&a, &b, &platforms(&platform)?, &deps, &env)?;
             if shared.json {
-                render::json(&serde_json::json!({ "differences": found }));
+                render::json(&serde_json::json!({ "differences": found }))?;
             } else {
                 let line = |sign: char, what: &str, value: &Option<String>| match value {
                     Some(value) => {
@@ -131,7 +131,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                     .iter()
                     .map(|d| line('-', &d.what, &d.a) + &line('+', &d.what, &d.b))
                     .collect();
-                render::print(&text);
+                render::print(&text)?;
             }
             Ok(if found.is_empty() {
                 ExitCode::SUCCESS
@@ -158,7 +158,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             if !shared.quiet {
                 for w in &report.warnings {
                     let (at, message) = (render::clean(&w.at), render::clean(&w.message));
-                    eprintln!("warning[{}]: {at}: {message}", w.code);
+                    render::say(&format!("warning[{}]: {at}: {message}", w.code));
                 }
             }
             if shared.json {
@@ -169,18 +169,18 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                     "warnings": report.warnings.iter().map(|w| serde_json::json!({
                         "code": w.code, "at": w.at, "message": w.message,
                     })).collect::<Vec<_>>(),
-                }));
+                }))?;
             }
             Ok(ExitCode::SUCCESS)
         }
         Command::Formats => {
-            formats(&shared);
+            formats(&shared)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "imgconv", &mut text);
-            render::print_bytes(&text);
+            render::print_bytes(&text)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { directory } => {
@@ -206,14 +206,29 @@ fn convert(
         let message = "`--json` and the image can't both go to standard output";
         return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
     }
+    if let Some(path) = &conversion.report {
+        check_report(path)?;
+    }
     let outcome = imgconv::convert(&sources, destination, &options, env)?;
     if let Some(path) = &conversion.report {
         write_report(path, &outcome)?;
     }
     // The file itself went to standard output, so the lines can't.
     let piped = destination.location == "-" && !conversion.dry_run;
-    render::outcome(&outcome, piped, shared);
+    render::outcome(&outcome, piped, shared)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Finds out early what would make writing the report fail after everything else is done.
+fn check_report(path: &Path) -> Result<()> {
+    let place = || path.display().to_string();
+    if path.is_dir() {
+        return Err(Error::new(Code::Io, "the report can't be a directory").at(place()));
+    }
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    std::fs::read_dir(parent.unwrap_or(Path::new(".")))
+        .map(drop)
+        .map_err(|error| Error::io(error, place()))
 }
 
 fn write_report(path: &Path, outcome: &imgconv::Outcome) -> Result<()> {
@@ -280,7 +295,7 @@ fn locators(texts: &[String]) -> Result<Vec<Locator>> {
     texts.iter().map(|text| Locator::source(text)).collect()
 }
 
-fn formats(shared: &Shared) {
+fn formats(shared: &Shared) -> Result<()> {
     use imgconv::catalog::{FORMATS, TRANSPORTS};
     if shared.json {
         let formats: Vec<_> = FORMATS
@@ -298,8 +313,7 @@ fn formats(shared: &Shared) {
                 })
             })
             .collect();
-        render::json(&serde_json::json!({ "formats": formats, "transports": transports }));
-        return;
+        return render::json(&serde_json::json!({ "formats": formats, "transports": transports }));
     }
     let mut text = String::from("formats:\n");
     for format in FORMATS {
@@ -313,5 +327,5 @@ fn formats(shared: &Shared) {
             transport.about()
         ));
     }
-    render::print(&text);
+    render::print(&text)
 }

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use imgconv_model::{Code, Error};
 
-use crate::{args::Shared, render::clean};
+use crate::{
+    args::Shared,
+    render::{clean, say},
+};
 
 /// The exit codes, as `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +62,15 @@ pub(crate) fn report(error: &Error, shared: &Shared) -> ExitCode {
             "message": error.message(),
             "hint": error.advice(),
         }});
-        eprintln!("{document}");
+        say(&document.to_string());
     } else {
-        eprintln!("error[{}]: {}", error.code(), clean(&error.to_string()));
+        say(&format!(
+            "error[{}]: {}",
+            error.code(),
+            clean(&error.to_string())
+        ));
         if let Some(advice) = error.advice() {
-            eprintln!("  hint: {}", clean(advice));
+            say(&format!("  hint: {}", clean(advice)));
         }
     }
     status(error.code()).into()

@@ -1,10 +1,5 @@
 //! The command `imgconv`: parses, calls the library, prints, exits. Nothing else.
 
-#![expect(
-    clippy::print_stderr,
-    reason = "the command line is the only place that prints"
-)]
-
 mod args;
 mod commands;
 mod env;

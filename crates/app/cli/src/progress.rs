@@ -10,7 +10,10 @@ use std::{
 use imgconv_model::{Event, Progress, Silent};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle as Style};
 
-use crate::{args::ProgressStyle, render::clean};
+use crate::{
+    args::ProgressStyle,
+    render::{clean, say},
+};
 
 /// How often a plain line says how far a long piece of work is.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -108,7 +111,11 @@ impl Progress for Plain {
                     work.done += bytes;
                     if work.said.elapsed() > PLAIN_INTERVAL {
                         work.said = Instant::now();
-                        eprintln!("{}: {} MB so far", work.what, work.done / 1_000_000);
+                        say(&format!(
+                            "{}: {} MB so far",
+                            work.what,
+                            work.done / 1_000_000
+                        ));
                     }
                 }
             }
@@ -116,7 +123,7 @@ impl Progress for Plain {
                 if let Some(work) = all.remove(&id)
                     && work.began.elapsed() > PLAIN_MINIMUM
                 {
-                    eprintln!("{}: {} bytes", work.what, work.done);
+                    say(&format!("{}: {} bytes", work.what, work.done));
                 }
             }
         }
@@ -147,6 +154,6 @@ impl Progress for Json {
                 serde_json::json!({ "event": "end", "id": id, "done": total })
             }
         };
-        eprintln!("{line}");
+        say(&line.to_string());
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use imgconv::{Inspection, Listed, Outcome, Verdict};
+use imgconv_model::{Error, Result};
 use serde::Serialize;
 
 use crate::args::Shared;
@@ -21,58 +22,82 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
-/// Prints text; a closed pipe is the reader's choice and no failure.
-pub(crate) fn print(text: &str) {
-    print_bytes(text.as_bytes());
+/// Prints text to standard output.
+///
+/// # Errors
+/// [`Code::Io`](imgconv_model::Code::Io) if a result could not be written; a closed pipe is the
+/// reader's choice and no failure.
+pub(crate) fn print(text: &str) -> Result<()> {
+    print_bytes(text.as_bytes())
 }
 
 /// Prints bytes as they are.
-pub(crate) fn print_bytes(bytes: &[u8]) {
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io(error, "standard output"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error. There is nowhere to say that this did not work, so it is tried
+/// and no more (`eprintln!` would panic).
+pub(crate) fn say(line: &str) {
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("{line}\n").as_bytes());
 }
 
 /// Prints a value as one JSON document.
-pub(crate) fn json(value: &impl Serialize) {
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value)
         .expect("results are maps with text keys, numbers and text");
     text.push('\n');
-    print(&text);
+    print(&text)
 }
 
 /// Prints a line for each image, and what was lost to standard error. If the image itself was
 /// `piped` to standard output, the lines go to standard error too.
-pub(crate) fn outcome(outcome: &Outcome, piped: bool, shared: &Shared) {
+pub(crate) fn outcome(outcome: &Outcome, piped: bool, shared: &Shared) -> Result<()> {
     if !shared.quiet {
         for image in &outcome.images {
             let name = clean(image.name.as_deref().unwrap_or(&image.source));
             let most = if shared.verbose > 0 { usize::MAX } else { 20 };
             for loss in image.losses.iter().take(most) {
-                eprintln!(
+                say(&format!(
                     "loss: {name}: {} {}: {}",
                     clean(&loss.field),
                     loss.outcome,
                     clean(&loss.why)
-                );
+                ));
             }
             for w in image.warnings.iter().take(most) {
-                eprintln!(
+                say(&format!(
                     "warning[{}]: {name}: {}: {}",
                     w.code,
                     clean(&w.at),
                     clean(&w.message)
-                );
+                ));
             }
             let hidden =
                 image.losses.len().saturating_sub(most) + image.warnings.len().saturating_sub(most);
             if hidden > 0 {
-                eprintln!("{name}: {hidden} more losses and warnings: `-v` or `--report FILE`");
+                say(&format!(
+                    "{name}: {hidden} more losses and warnings: `-v` or `--report FILE`"
+                ));
             }
         }
     }
     if shared.json {
-        json(outcome);
-        return;
+        return json(outcome);
     }
     let mut text = String::new();
     for image in &outcome.images {
@@ -84,17 +109,18 @@ pub(crate) fn outcome(outcome: &Outcome, piped: bool, shared: &Shared) {
         }
     }
     if !piped {
-        print(&text);
-    } else if !shared.quiet {
-        eprint!("{text}");
+        return print(&text);
     }
+    if !shared.quiet {
+        say(text.trim_end());
+    }
+    Ok(())
 }
 
 /// Prints a table of images.
-pub(crate) fn list(lines: &[Listed], shared: &Shared) {
+pub(crate) fn list(lines: &[Listed], shared: &Shared) -> Result<()> {
     if shared.json {
-        json(&serde_json::json!({ "images": lines }));
-        return;
+        return json(&serde_json::json!({ "images": lines }));
     }
     let rows: Vec<[String; 5]> = lines
         .iter()
@@ -124,19 +150,19 @@ pub(crate) fn list(lines: &[Listed], shared: &Shared) {
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
-    print(&text);
+    let printed = print(&text);
     for line in lines {
         if let Some(error) = &line.error {
-            eprintln!("error: {}", clean(error));
+            say(&format!("error: {}", clean(error)));
         }
     }
+    printed
 }
 
 /// Prints what images are, field by field.
-pub(crate) fn inspections(inspections: &[Inspection], shared: &Shared) {
+pub(crate) fn inspections(inspections: &[Inspection], shared: &Shared) -> Result<()> {
     if shared.json {
-        json(&serde_json::json!({ "images": inspections }));
-        return;
+        return json(&serde_json::json!({ "images": inspections }));
     }
     let mut text = String::new();
     for (i, inspection) in inspections.iter().enumerate() {
@@ -146,7 +172,7 @@ pub(crate) fn inspections(inspections: &[Inspection], shared: &Shared) {
         let value = serde_json::to_value(inspection).expect("an inspection is plain data");
         fields("", &value, &mut text);
     }
-    print(&text);
+    print(&text)
 }
 
 /// Writes every field with a value as `path: value`. The depth is that of our own structs.
@@ -171,19 +197,18 @@ fn fields(path: &str, value: &serde_json::Value, text: &mut String) {
 }
 
 /// Prints what a check found.
-pub(crate) fn verdict(verdict: &Verdict, shared: &Shared) {
+pub(crate) fn verdict(verdict: &Verdict, shared: &Shared) -> Result<()> {
     if shared.json {
-        json(verdict);
-        return;
+        return json(verdict);
     }
     if !shared.quiet {
         for w in &verdict.warnings {
-            eprintln!(
+            say(&format!(
                 "warning[{}]: {}: {}",
                 w.code,
                 clean(&w.at),
                 clean(&w.message)
-            );
+            ));
         }
     }
     let mut text = String::new();
@@ -207,5 +232,5 @@ pub(crate) fn verdict(verdict: &Verdict, shared: &Shared) {
         format!("{wrong} wrong")
     };
     text.push_str(&format!("{} checked, {summary}\n", verdict.checked));
-    print(&text);
+    print(&text)
 }

@@ -216,10 +216,10 @@ fn cell(folder: &Path, from: &str, to: &str) -> String {
     );
     for what in differences(folder, &source, &target) {
         assert!(!what.starts_with('/'), "{args:?}: the file {what} differs");
-        let told = told(&lost, &what);
-        if !told {
-            eprintln!("XX {from} {to}: {what} differs and is not reported in {lost:?}");
-        }
+        assert!(
+            told(&lost, &what),
+            "{args:?}: {what} differs and is not reported in {lost:?}"
+        );
     }
     // A `dir:` has no names.
     if !place.ends_with("dir:") && !from.starts_with("docker-v2") {

@@ -1,9 +1,12 @@
 //! Converting: open and decode every source, let a [`Run`] say what would happen, then let another
 //! do it, and publish. Everything that a pair command does.
 
+use std::path::Path;
+
 use imgconv_model::{BundleSink, Code, Env, Error, Format, FormatId, Platform, Result, quote};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
+use imgconv_transport_file::overlaps;
 
 use crate::{
     catalog, dependencies,
@@ -28,7 +31,9 @@ pub fn convert(
     options: &Options,
     env: &Env,
 ) -> Result<Outcome> {
-    refuse_same_place(sources, destination)?;
+    if destination.location != "-" {
+        refuse_same_place(sources, Path::new(&destination.location))?;
+    }
     let mut opened = Vec::new();
     for locator in sources {
         opened.push((locator, Source::open(locator, env)?));
@@ -69,6 +74,9 @@ pub fn convert(
         return Err(nothing_left(&roots, options));
     }
     refuse_one_file(&predicted, target.capabilities().stream, destination)?;
+    if target.capabilities().stream {
+        refuse_same_file(&predicted, sources, destination)?;
+    }
     if options.strict {
         refuse_losses(&predicted)?;
     }
@@ -158,18 +166,29 @@ fn create(destination: &Locator, options: &Options, env: &Env) -> Result<Box<dyn
     }
 }
 
-/// Refuses to write onto what is read, which a rename at the end would replace.
-fn refuse_same_place(sources: &[Locator], destination: &Locator) -> Result<()> {
-    let canonical = |path: &str| std::fs::canonicalize(path).ok();
-    let Some(to) = canonical(&destination.location) else {
-        return Ok(());
-    };
-    for source in sources {
-        if canonical(&source.location).as_ref() == Some(&to) {
-            let message = "source and destination are the same place";
+/// Refuses to write onto what is read, which a rename at the end would replace, or into it
+/// (robustness D13b).
+pub(crate) fn refuse_same_place(sources: &[Locator], output: &Path) -> Result<()> {
+    for source in sources.iter().filter(|source| source.location != "-") {
+        if overlaps(Path::new(&source.location), output) {
+            let message = format!("the output is the source {source}, or lies in it");
             return Err(Error::new(Code::Denied, message)
-                .at(quote(&destination.location))
+                .at(quote(output.as_os_str().as_encoded_bytes()))
                 .hint("write to another place"));
+        }
+    }
+    Ok(())
+}
+
+/// The same for the files that get their names from their images.
+fn refuse_same_file(items: &[Item], sources: &[Locator], destination: &Locator) -> Result<()> {
+    let directory = Path::new(&destination.location);
+    for item in items {
+        if let Some(name) = &item.publication.file_name {
+            let file = directory.join(name);
+            if file.symlink_metadata().is_ok() {
+                refuse_same_place(sources, &file)?;
+            }
         }
     }
     Ok(())

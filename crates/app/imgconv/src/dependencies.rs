@@ -18,7 +18,7 @@ use imgconv_model::{
     Blob, Code, Env, Error, Facts, Format, FormatId, Layer, Open, Outcome, Reader, Result, Root,
     Transport, quote,
 };
-use imgconv_pipeline::{Merged, merge};
+use imgconv_pipeline::{Budget, Merged, Tar, merge};
 use imgconv_stream::HashingReader;
 use imgconv_tar::EntryKind;
 use imgconv_transport_file::FILE;
@@ -182,7 +182,8 @@ impl Known {
         let expected = ExpectedImage::default();
         let decoded = decode_stream(&self.aci.blob, &self.text, &expected, env)?;
         for layer in &decoded.image.layers {
-            HashingReader::new(layer.blob.open()?, &[])
+            let tar = Tar::open(layer, &Budget::default(), env, &self.text)?;
+            HashingReader::new(tar, &[])
                 .finish()
                 .map_err(Error::from_io)?;
         }
@@ -340,10 +341,11 @@ fn expectations(
 /// link. appc replaces the link by a directory, layers follow it (robustness F, symlink_parent).
 fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
     let mut links: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let budget = Budget::default();
     for (i, layer) in layers.iter().enumerate() {
         let what = format!("layer {i}");
         let place = |error: Error| error.at(what.clone());
-        let source = layer.blob.open().map_err(place)?;
+        let source = Tar::open(layer, &budget, env, &what).map_err(place)?;
         let mut reader = imgconv_tar::Reader::new(source, &env.limits, &env.notes, &what);
         let mut directories = BTreeSet::new();
         let mut own = BTreeSet::new();

@@ -1,6 +1,9 @@
 //! How two images differ, whatever their formats: what runs, and every file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use imgconv_layer::{Fingerprints, Node as File, Tree};
 use imgconv_model::{Env, Exec, Image, Platform, Result, escape};
@@ -147,28 +150,64 @@ fn files(picked: &Picked, env: &Env) -> Result<Files> {
     })
 }
 
-fn compare_files(a: &Files, b: &Files, found: &mut Vec<Difference>) {
+/// The order of a walk: by the bytes of a path, a directory's with a slash at its end.
+fn order((x, a): &(Vec<u8>, File<'_>), (y, b): &(Vec<u8>, File<'_>)) -> Ordering {
+    let both = x.len().min(y.len());
+    let after = |path: &[u8], node: &File<'_>| {
+        let slash = (node.kind == EntryKind::Directory).then_some(b'/');
+        path.get(both).copied().or(slash)
+    };
+    x[..both]
+        .cmp(&y[..both])
+        .then_with(|| after(x, a).cmp(&after(y, b)))
+        .then_with(|| x.len().cmp(&y.len()))
+}
+
+fn compare_files<'f>(a: &'f Files, b: &'f Files, found: &mut Vec<Difference>) {
     let before = found.len();
-    let mut compare = |path: &[u8]| {
-        let side = |files: &Files| match files.tree.get(path) {
+    let mut compare = |path: &[u8], x: Option<File<'_>>, y: Option<File<'_>>| {
+        let side = |files: &Files, node: Option<File<'_>>| match node {
             Some(node) => Some(describe(&node, files)),
             // A root that no layer names is the one that every reader makes.
             None if path.is_empty() => Some("dir 0755 0:0 @0".to_owned()),
             None => None,
         };
-        let (a, b) = (side(a), side(b));
+        let (a, b) = (side(a, x), side(b, y));
         if a != b {
             let what = format!("/{}", escape(path));
             found.push(Difference { what, a, b });
         }
     };
-    compare(b"");
-    for (path, _) in a.tree.iter().filter(|(path, _)| !path.is_empty()) {
-        compare(&path);
-    }
-    for (path, _) in b.tree.iter() {
-        if !path.is_empty() && a.tree.get(&path).is_none() {
-            compare(&path);
+    compare(b"", a.tree.get(b""), b.tree.get(b""));
+    // Both walks have one order, so each path is found without looking it up from the root.
+    let below = |files: &'f Files| files.tree.iter().filter(|(path, _)| !path.is_empty());
+    let (mut left, mut right) = (below(a).peekable(), below(b).peekable());
+    loop {
+        let which = match (left.peek(), right.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(x), Some(y)) => order(x, y),
+        };
+        match which {
+            Ordering::Equal => {
+                if let (Some((path, x)), Some((_, y))) = (left.next(), right.next()) {
+                    compare(&path, Some(x), Some(y));
+                }
+            }
+            // Either it is not there, or it is of another kind and has another place.
+            Ordering::Less => {
+                if let Some((path, x)) = left.next() {
+                    compare(&path, Some(x), b.tree.get(&path));
+                }
+            }
+            Ordering::Greater => {
+                if let Some((path, y)) = right.next()
+                    && a.tree.get(&path).is_none()
+                {
+                    compare(&path, None, Some(y));
+                }
+            }
         }
     }
     found[before..].sort_by(|x, y| x.what.cmp(&y.what));

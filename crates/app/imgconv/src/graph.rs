@@ -1,7 +1,10 @@
 //! The part of a [`Run`](crate::run::Run) that writes what holds other documents, or is no image:
 //! indexes, several platforms of one name, artifacts.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_model::{
     Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, Report, Result,
@@ -95,7 +98,10 @@ impl Run<'_> {
         let mut report = Report::default();
         let place = format!("index {}", child.digest);
         let mut kept: Vec<Option<Child>> = vec![None; children.len()];
-        let mut images = Vec::new();
+        let mut images: Vec<ImageOutcome> = Vec::new();
+        // What is listed again, here or below, is one image and is told once (robustness C7b).
+        let mut converted: BTreeMap<Digest, Option<Child>> = BTreeMap::new();
+        let mut told = BTreeSet::new();
         if !children.is_empty() && children.iter().all(Option::is_none) {
             let message = "every image that the index lists is missing";
             return Err(Error::new(Code::Missing, message).at(place));
@@ -138,8 +144,18 @@ impl Run<'_> {
                 if unwanted {
                     continue;
                 }
-                let (new, mut outcomes) = self.document(node, Some(listed), root)?;
-                images.append(&mut outcomes);
+                let new = match converted.get(&listed.digest) {
+                    Some(new) => new.clone(),
+                    None => {
+                        let (new, outcomes) = self.document(node, Some(listed), root)?;
+                        images.extend(outcomes.into_iter().filter(|outcome| {
+                            let source = outcome.source_digest.clone();
+                            source.is_none_or(|source| told.insert(source))
+                        }));
+                        converted.insert(listed.digest, new.clone());
+                        new
+                    }
+                };
                 *slot = new.map(|new| Child {
                     platform: listed.platform.clone().or(new.platform),
                     annotations: listed.annotations.clone(),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use imgconv_model::{Env, Error, Layer, Platform, Result, Root};
+use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::HashingReader;
 use serde::Serialize;
 
 use crate::{
     convert::no_image,
     locator::Locator,
-    run::{images, platform_of, shown_compression},
+    run::{images, platform_of, shown_compression, walk},
     source::{ImageNode, Node, Source},
 };
 
@@ -103,7 +104,7 @@ pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<V
             if !platforms.is_empty() && !platforms.iter().any(|wanted| platform.fits(wanted)) {
                 return;
             }
-            match image_inspection(&text, image, &platform) {
+            match image_inspection(&text, image, &platform, env) {
                 Ok(inspection) => found.push(inspection),
                 Err(error) => result = Err(error.at(&*text)),
             }
@@ -149,13 +150,20 @@ pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
     }
 }
 
-fn image_inspection(text: &str, node: &ImageNode, platform: &Platform) -> Result<Inspection> {
+fn image_inspection(
+    text: &str,
+    node: &ImageNode,
+    platform: &Platform,
+    env: &Env,
+) -> Result<Inspection> {
     let image = &node.image;
     // An ACI's image ID is known when its stream has been read to the end.
     if node.aci.is_some() && node.image_id().is_none() {
         for layer in &image.layers {
-            let reader = HashingReader::new(layer.blob.open()?, &[]);
-            reader.finish().map_err(Error::from_io)?;
+            let tar = Tar::open(layer, &Budget::default(), env, text)?;
+            HashingReader::new(tar, &[])
+                .finish()
+                .map_err(Error::from_io)?;
         }
     }
     let config = &image.config;
@@ -236,14 +244,8 @@ fn compression(layer: &Layer) -> Option<String> {
 }
 
 fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
-    match node {
-        Node::Image(_) => {}
-        Node::Index { children, .. } => {
-            children
-                .iter()
-                .flatten()
-                .for_each(|child| opaque(child, text, found));
-        }
+    walk(node, None, &mut |node, _| match node {
+        Node::Image(_) | Node::Index { .. } => {}
         Node::Opaque { opaque, child } => found.push(Inspection {
             source: text.to_owned(),
             format: opaque.what.clone(),
@@ -269,5 +271,5 @@ fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
             annotations: child.annotations.clone(),
             extensions: BTreeMap::new(),
         }),
-    }
+    });
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     locator::Locator,
-    run::{images, platform_of, reference_text},
+    run::{images, platform_of, reference_text, walk},
     source::{ImageNode, Node, Source},
 };
 
@@ -113,22 +113,21 @@ fn image_line(source: &Source, node: &ImageNode, listed: Option<&Child>) -> List
 
 /// What is no image, and what an index lists and is not there.
 fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
-    match node {
+    walk(node, None, &mut |node, _| match node {
         Node::Image(_) => {}
         Node::Index {
             index, children, ..
         } => {
             for (listed, child) in index.children.iter().zip(children) {
-                match child {
-                    Some(child) => other_lines(child, lines),
-                    None => lines.push(Listed {
+                if child.is_none() {
+                    lines.push(Listed {
                         name: None,
                         platform: listed.platform.as_ref().map(ToString::to_string),
                         format: "missing".to_owned(),
                         digest: Some(listed.digest.to_string()),
                         size: listed.size,
                         error: None,
-                    }),
+                    });
                 }
             }
         }
@@ -140,5 +139,5 @@ fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
             size: child.size + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
             error: None,
         }),
-    }
+    });
 }

@@ -19,9 +19,6 @@ use crate::{
 /// The one format that has signatures inside.
 const SCHEMA1: FormatId = FormatId("docker-v2s1");
 
-/// The type of a schema 1 manifest with signatures.
-const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-
 /// An archive's entry has no digest: its config identifies the image.
 const ARCHIVE: FormatId = FormatId("docker-archive");
 
@@ -72,7 +69,7 @@ impl Run<'_> {
             _ => error,
         })?;
         Ok(Document {
-            kind: SIGNED.to_owned(),
+            kind: imgconv_format_docker_v2s1::SIGNED.to_owned(),
             bytes: bytes.into(),
         })
     }

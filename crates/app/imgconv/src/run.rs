@@ -1,7 +1,11 @@
 //! One run over decoded sources. It is done twice: first without a destination, to predict names,
 //! plans and losses; then for real.
 
-use std::{collections::BTreeMap, io::Read as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+    sync::Arc,
+};
 
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
@@ -376,18 +380,37 @@ pub(crate) fn images<'n>(
     listed: Option<&'n Child>,
     each: &mut dyn FnMut(&'n ImageNode, Option<&'n Child>),
 ) {
-    match node {
-        Node::Image(image) => each(image, listed),
-        Node::Index {
-            index, children, ..
-        } => {
-            for (listed, child) in index.children.iter().zip(children) {
-                if let Some(child) = child {
-                    images(child, Some(listed), each);
-                }
-            }
+    walk(node, listed, &mut |node, listed| {
+        if let Node::Image(image) = node {
+            each(image, listed);
         }
-        Node::Opaque { .. } => {}
+    });
+}
+
+/// Calls `each` with a node and all below it, and the descriptor that lists it. An index is entered
+/// once, however often and deeply it is listed: the time is that of what is written down, not of
+/// the paths that lead there (robustness C7b).
+pub(crate) fn walk<'n>(
+    node: &'n Node,
+    listed: Option<&'n Child>,
+    each: &mut dyn FnMut(&'n Node, Option<&'n Child>),
+) {
+    let mut entered = BTreeSet::new();
+    let mut open = vec![(node, listed)];
+    while let Some((node, listed)) = open.pop() {
+        if matches!(node, Node::Index { .. }) && !entered.insert(std::ptr::from_ref(node)) {
+            continue;
+        }
+        each(node, listed);
+        if let Node::Index {
+            index, children, ..
+        } = node
+        {
+            let both = index.children.iter().zip(children).rev();
+            open.extend(
+                both.filter_map(|(listed, child)| Some((&**child.as_ref()?, Some(listed)))),
+            );
+        }
     }
 }
 

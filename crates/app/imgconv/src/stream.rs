@@ -14,7 +14,7 @@ use imgconv_stream::{Encoding, encode};
 use crate::{
     outcome::ImageOutcome,
     policy::digests_change,
-    run::{Item, Run, SourceRoot, images, platform_of, squash_history},
+    run::{Item, Run, SourceRoot, images, platform_of, squash_history, walk},
     source::{ImageNode, Node},
     stack,
 };
@@ -69,6 +69,13 @@ impl Run<'_> {
     /// Reports what is no image, and what is missing; an image with layers that are no tars is an
     /// error.
     fn leave_behind(&mut self, node: &Node) -> Result<()> {
+        let mut all = Vec::new();
+        walk(node, None, &mut |node, _| all.push(node));
+        all.into_iter()
+            .try_for_each(|node| self.leave_one_behind(node))
+    }
+
+    fn leave_one_behind(&mut self, node: &Node) -> Result<()> {
         match node {
             Node::Image(_) => Ok(()),
             Node::Index {
@@ -79,9 +86,8 @@ impl Run<'_> {
                 let place = format!("index {}", child.digest);
                 let mut report = Report::default();
                 for (listed, child) in index.children.iter().zip(children) {
-                    match child {
-                        Some(child) => self.leave_behind(child)?,
-                        None => self.missing(listed, &place, &mut report)?,
+                    if child.is_none() {
+                        self.missing(listed, &place, &mut report)?;
                     }
                 }
                 self.left_behind.merge(report);

@@ -6,7 +6,7 @@ use imgconv_model::{Env, Platform, Report, Result};
 use imgconv_pipeline::squash;
 pub use imgconv_unpack::{Options, Outcome};
 
-use crate::{locator::Locator, pick::pick, stream::semantics};
+use crate::{convert::refuse_same_place, locator::Locator, pick::pick, stream::semantics};
 
 /// Writes the root file system of one image to a directory that is new or empty.
 ///
@@ -20,6 +20,7 @@ pub fn unpack(
     options: &Options,
     env: &Env,
 ) -> Result<(Outcome, Report)> {
+    refuse_same_place(std::slice::from_ref(locator), target)?;
     let picked = pick(locator, platforms, deps, env)?;
     let env = &Env {
         notes: picked.node.notes.clone(),

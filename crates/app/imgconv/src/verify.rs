@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use imgconv_layer::{Discard, Tree};
 use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Result};
 use imgconv_pipeline::{Budget, Tar};
-use imgconv_stream::{HashingReader, digest};
+use imgconv_stream::{Cancellable, HashingReader, digest};
 use serde::Serialize;
 
 use crate::{
@@ -55,6 +55,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     let source = match Source::open(locator, env) {
         Ok(source) => source,
         Err(error) => {
+            env.check_cancelled()?;
             verdict
                 .problems
                 .push(Finding::of(&error.at(locator.to_string())));
@@ -76,6 +77,8 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
             }
         }
     }
+    // What was met after that would not be a finding, but what the interruption left.
+    env.check_cancelled()?;
     // What an unreadable manifest refers to can't be known.
     if complete && locator.reference.is_none() {
         unreferenced(&source, &seen, &mut verdict);
@@ -89,7 +92,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
 
 #[derive(Default)]
 struct Seen {
-    nodes: Vec<*const Node>,
+    nodes: BTreeSet<*const Node>,
     digests: BTreeSet<Digest>,
     /// Blobs that are carried as they are and were read already.
     read: BTreeSet<Digest>,
@@ -104,10 +107,9 @@ fn check_node(
     verdict: &mut Verdict,
 ) -> Result<()> {
     let identity = Arc::as_ptr(node);
-    if seen.nodes.contains(&identity) {
+    if !seen.nodes.insert(identity) {
         return Ok(());
     }
-    seen.nodes.push(identity);
     match &**node {
         Node::Image(image) => {
             seen.digests
@@ -136,7 +138,7 @@ fn check_node(
         Node::Opaque { opaque, child } => {
             seen.digests.insert(child.digest);
             for blob in &opaque.blobs {
-                check_blob(source, blob, text, seen, verdict);
+                check_blob(source, blob, text, env, seen, verdict);
             }
             verdict.checked += 1;
         }
@@ -211,14 +213,21 @@ fn check_image(
 }
 
 /// Reads one blob that is carried as it is.
-fn check_blob(source: &Source, blob: &Child, text: &str, seen: &mut Seen, verdict: &mut Verdict) {
+fn check_blob(
+    source: &Source,
+    blob: &Child,
+    text: &str,
+    env: &Env,
+    seen: &mut Seen,
+    verdict: &mut Verdict,
+) {
     seen.digests.insert(blob.digest);
     if !seen.read.insert(blob.digest) {
         return;
     }
     let work = || -> Result<()> {
         let reader = source.bundle.blob(&blob.facts())?.open()?;
-        HashingReader::new(reader, &[])
+        HashingReader::new(Cancellable::new(reader, env), &[])
             .finish()
             .map_err(Error::from_io)?;
         Ok(())

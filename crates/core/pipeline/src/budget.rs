@@ -17,13 +17,14 @@ use crate::seal::{look, note_label};
 #[derive(Clone, Debug, Default)]
 pub struct Budget(Arc<AtomicU64>);
 
-/// A layer's tar: decompressed, and within the limits `layer_bytes` and `image_bytes`.
+/// A layer's tar: decompressed, within the limits `layer_bytes` and `image_bytes`, and at its end
+/// when the run is cancelled.
 #[derive(Debug)]
 pub struct Tar {
     inner: Decoder,
     layer: u64,
     budget: Budget,
-    limits: Limits,
+    env: Env,
 }
 
 impl Tar {
@@ -40,22 +41,24 @@ impl Tar {
             inner,
             layer: 0,
             budget: budget.clone(),
-            limits: env.limits,
+            env: env.clone(),
         })
     }
 }
 
 impl Read for Tar {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.env.check_cancelled()?;
         let n = self.inner.read(buf)?;
+        let limits = &self.env.limits;
         self.layer += n as u64;
         let image = self.budget.0.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
-        if self.layer > self.limits.layer_bytes {
-            let limit = self.limits.layer_bytes;
+        if self.layer > limits.layer_bytes {
+            let limit = limits.layer_bytes;
             return Err(Limits::exceeded("layer_bytes", limit, "the uncompressed layer").into());
         }
-        if image > self.limits.image_bytes {
-            let limit = self.limits.image_bytes;
+        if image > limits.image_bytes {
+            let limit = limits.image_bytes;
             return Err(Limits::exceeded("image_bytes", limit, "the uncompressed image").into());
         }
         Ok(n)

@@ -7,7 +7,7 @@ use std::{collections::HashMap, io::Read as _, sync::Arc};
 
 use imgconv_layer::clean;
 use imgconv_model::{Algorithm, Blob, Code, Env, Error, Limits, Notes, Result, quote};
-use imgconv_stream::{Decoder, digest, read_to_limit};
+use imgconv_stream::{Cancellable, Decoder, digest, read_to_limit};
 use imgconv_tar::{Entry, EntryKind, Reader};
 
 use crate::{
@@ -46,8 +46,10 @@ type Key = [u8; 16];
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     met: HashMap<Key, Met>,
-    /// The directory of the last path, with its key: most paths lie beside the one before.
-    last: (Vec<u8>, Key),
+    /// The directory of the last path: most paths lie beside the one before.
+    last: Vec<u8>,
+    /// Where the parts of `last` end, and their keys.
+    parts: Vec<(usize, Key)>,
 }
 
 impl Seen {
@@ -98,25 +100,30 @@ impl Seen {
 
     /// Notes the directories above a path; returns the key of the lowest.
     fn above(&mut self, parent: &[u8], path: &[u8], limits: &Limits) -> Result<Key> {
-        if parent == self.last.0 {
-            return Ok(self.last.1);
+        let equal = self.last.iter().zip(parent).take_while(|(a, b)| a == b);
+        let equal = equal.count();
+        let whole = |end: usize| end <= equal && parent.get(end).is_none_or(|byte| *byte == b'/');
+        while self.parts.last().is_some_and(|(end, _)| !whole(*end)) {
+            self.parts.pop();
         }
-        if parent.is_empty() {
-            return Ok(Key::default());
-        }
-        let mut key = Key::default();
-        let mut end = 0;
-        for part in parent.split(|byte| *byte == b'/') {
-            end += part.len() + 1;
+        let (mut end, mut key) = self.parts.last().copied().unwrap_or_default();
+        self.last.truncate(end);
+        while end < parent.len() {
+            let begin = end + usize::from(end > 0);
+            let rest = &parent[begin..];
+            let length = rest.iter().position(|byte| *byte == b'/');
+            let part = &rest[..length.unwrap_or(rest.len())];
+            end = begin + part.len();
             key = below(key, part);
             if *self.met.entry(key).or_insert(Met::Implied) == Met::Other {
-                let outer = quote(&parent[..end - 1]);
+                let outer = quote(&parent[..end]);
                 let message = format!("{} lies below {outer}, which is no directory", quote(path));
                 return Err(Error::new(Code::Ambiguous, message));
             }
             self.check_count(limits)?;
+            self.parts.push((end, key));
         }
-        self.last = (parent.to_vec(), key);
+        self.last.extend_from_slice(&parent[self.last.len()..]);
         Ok(key)
     }
 
@@ -427,6 +434,7 @@ fn walk(
         return Err(pgp.refuse());
     }
     let decoder = Decoder::new(stream, &env.limits, &env.notes, what)?;
+    let decoder = Cancellable::new(decoder, env);
     let mut members = Reader::new(decoder, &env.limits, &env.notes, what);
     while let Some(entry) = members.next_entry()? {
         if !visit(&entry, &mut members.by_ref())? {

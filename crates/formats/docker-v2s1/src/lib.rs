@@ -24,6 +24,7 @@ use imgconv_model::{
 
 pub use jws::{SignatureState, manifest_digest, sign, verify_document};
 pub use key::{KeyId, SigningKey};
+pub use wire::SIGNED;
 
 const DOCKER_V2S1_ID: FormatId = FormatId("docker-v2s1");
 const DOCKER_V1_ID: FormatId = FormatId("docker-v1");

@@ -9,7 +9,7 @@ use imgconv_wire::{Object, canonical, folds_to, parse};
 use crate::compatibility::{self, Step, is_id};
 
 /// The kind of a manifest with signatures.
-pub(crate) const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+pub const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 /// The kind of a manifest without.
 pub(crate) const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
 /// The kind of a layer; schema 1 itself writes none.

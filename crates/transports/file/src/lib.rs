@@ -11,6 +11,7 @@ mod write;
 use std::path::Path;
 
 use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+use imgconv_stream::Interruptible;
 
 pub use naming::file_names;
 pub use read::{FileBundle, from_reader};
@@ -43,7 +44,10 @@ impl Transport for File {
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
         if rest == "-" {
-            return Ok(Box::new(from_reader(std::io::stdin().lock(), env)?));
+            return Ok(Box::new(from_reader(
+                Interruptible::standard_input(env)?,
+                env,
+            )?));
         }
         Ok(Box::new(FileBundle::open(rest)?))
     }

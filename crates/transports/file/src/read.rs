@@ -12,7 +12,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Facts, Open, Reader, Result, Root, RootEntry, quote,
+    Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root, RootEntry,
+    quote,
 };
 use rustix::fs::OFlags;
 
@@ -46,10 +47,10 @@ impl FileBundle {
 }
 
 /// Copies a stream (standard input) to an unnamed temporary file in `env.tmpdir`, because an image
-/// is read more than once. There is no limit on its size.
+/// is read more than once; at most as many bytes as an image may have.
 ///
 /// # Errors
-/// If the stream fails, or [`Code::Io`] that names the temporary directory if that is full.
+/// If the stream fails, [`Code::Limit`] if it does not end, or [`Code::Io`] that names the temporary directory if that is full.
 pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
     let place = || {
         format!(
@@ -71,6 +72,10 @@ pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
         file.write_all(&buffer[..count])
             .map_err(|e| Error::io(e, place()))?;
         size += count as u64;
+        let limit = env.limits.image_bytes;
+        if size > limit {
+            return Err(Limits::exceeded("image_bytes", limit, "standard input"));
+        }
     }
     Ok(FileBundle {
         locator: "-".to_owned(),

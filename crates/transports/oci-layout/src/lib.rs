@@ -14,6 +14,7 @@ mod write;
 use std::{path::Path, sync::Arc};
 
 use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+use imgconv_stream::Interruptible;
 
 use crate::{
     archive::Archive,
@@ -95,7 +96,10 @@ impl Transport for OciArchive {
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
         let locator = format!("oci-archive:{rest}");
         let archive = match rest {
-            "-" => Archive::from_reader(Box::new(std::io::stdin()), env),
+            "-" => {
+                let input = Interruptible::standard_input(env)?;
+                Archive::from_reader(Box::new(input), env)
+            }
             path => Archive::open(Path::new(path), env),
         };
         let archive = archive.map_err(|error| error.at(locator.clone()))?;
