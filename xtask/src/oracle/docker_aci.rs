@@ -115,6 +115,28 @@ pub(super) fn run(oracle: &mut Oracle, engine: &Engine) {
             all_reported(oracle, &pairs)
         },
     );
+    oracle.check(
+        &title("what only docker knows comes back"),
+        &["jq"],
+        |oracle| {
+            for field in ["Healthcheck", "OnBuild"] {
+                let read = |file: &str| oracle.shell(&format!("jq -c .config.{field} {file}.json"));
+                let (before, after) = (read("committed")?, read("committed-back")?);
+                equal(field, after.as_str(), before.as_str())?;
+                if before.trim() == "null" {
+                    return Err(format!("docker wrote no {field}: nothing was compared"));
+                }
+            }
+            let steps = |file: &str| oracle.shell(&format!("jq '.history | length' {file}.json"));
+            let count = |text: String| text.trim().parse::<u32>().map_err(|e| e.to_string());
+            // One more made the one layer that is left.
+            equal(
+                "the number of steps",
+                &count(steps("committed-back")?)?,
+                &(count(steps("committed")?)? + 1),
+            )
+        },
+    );
     oracle.check(&title("docker runs the way back"), &[], |oracle| {
         engine.docker(oracle, &["rmi", image])?;
         engine.docker(oracle, &["load", "-i", "committed-back.tar"])?;

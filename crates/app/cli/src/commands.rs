@@ -87,6 +87,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             } else {
                 let found = imgconv::inspect(&locator, &platforms(&platform)?, &env)?;
                 render::inspections(&found, &shared)?;
+                if found.iter().any(|image| image.error.is_some()) {
+                    return Ok(Status::Failed.into());
+                }
             }
             Ok(ExitCode::SUCCESS)
         }

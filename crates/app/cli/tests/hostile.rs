@@ -25,9 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imgconv_testkit::sha256_hex;
 use sandbox::{Sandbox, state};
-use serde_json::{Value, json};
 
 const MANIFEST: &str = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/x","labels":[{"name":"version","value":"1"},{"name":"os","value":"linux"},{"name":"arch","value":"amd64"}]}"#;
 
@@ -200,43 +198,6 @@ fn hl_bad_and_symlink_parent_hold_over_dependencies() {
     sandbox.ok(&["unpack", "oci:out", "same"]);
     let (root, same) = (state(&sandbox.path("root")), state(&sandbox.path("same")));
     assert_eq!(root, same);
-}
-
-#[test]
-fn c7b_shared_indexes_are_visited_once() {
-    let sandbox = Sandbox::new();
-    sandbox.layout("out", "example.com/x", &["file a \"1\""]);
-    let index = sandbox.path("out/index.json");
-    let mut document: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
-    let mut child = document["manifests"][0].take();
-    let annotations = child.as_object_mut().unwrap().remove("annotations");
-    // 40^7 paths lead to the image.
-    for _ in 0..7 {
-        let kind = "application/vnd.oci.image.index.v1+json";
-        let text = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": vec![child; 40] });
-        let text = text.to_string();
-        let hex = sha256_hex(text.as_bytes());
-        fs::write(sandbox.path(&format!("out/blobs/sha256/{hex}")), &text).unwrap();
-        child = json!({ "mediaType": kind, "digest": format!("sha256:{hex}"), "size": text.len() });
-    }
-    child["annotations"] = annotations.unwrap();
-    document["manifests"] = json!([child]);
-    fs::write(&index, document.to_string()).unwrap();
-    let begin = Instant::now();
-    for args in [
-        &["ls", "out"][..],
-        &["inspect", "out"],
-        &["verify", "out"],
-        &["unpack", "oci:out", "root"],
-        &["diff", "oci:out", "oci:out"],
-        &["oci-to-aci", "out", "x.aci"],
-    ] {
-        sandbox.ok(args);
-    }
-    let report = sandbox.ok(&["convert", "--json", "oci:out", "oci:copy"]);
-    let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(report["images"].as_array().unwrap().len(), 1);
-    assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -117,7 +117,12 @@ fn losses(image: &Value) -> Vec<String> {
 /// Says whether a difference was told. A report calls a field by its name in the source's documents.
 fn told(losses: &[String], what: &str) -> bool {
     let what = match what {
+        "config.healthcheck" => "config.Healthcheck",
+        "config.on_build" => "config.OnBuild",
+        "config.shell" => "config.Shell",
         "config.stop_signal" => "config.StopSignal",
+        "config.stop_timeout" => "config.StopTimeout",
+        step if step.starts_with("history[") => "history",
         other => other,
     };
     losses.iter().any(|loss| {
@@ -206,7 +211,7 @@ fn cell(folder: &Path, from: &str, to: &str) -> String {
     let found = json(&output);
     let found = found["images"].as_array().unwrap();
     assert_eq!(found.len(), 1, "{args:?}");
-    let lost = losses(&found[0]);
+    let mut lost = losses(&found[0]);
     let output = imgconv(folder, &["verify", &target]);
     assert!(
         text(&output.stdout).ends_with(" checked, nothing wrong\n"),
@@ -220,7 +225,12 @@ fn cell(folder: &Path, from: &str, to: &str) -> String {
             "{args:?}: {what} differs and is not reported in {lost:?}"
         );
     }
-    // A `dir:` has no names.
+    // A `dir:` has no names, which says nothing of the format; schema 1 has them inside.
+    let nameless = place.ends_with("dir:") && to != "docker-v2s1";
+    let named = name(folder, &source) != Value::Null;
+    let told = lost.iter().any(|loss| loss == "dropped name");
+    assert_eq!(told, nameless && named, "{args:?}");
+    lost.retain(|loss| loss != "dropped name");
     if !place.ends_with("dir:") && !from.starts_with("docker-v2") {
         assert_eq!(name(folder, &source), name(folder, &target), "{args:?}");
     }
@@ -232,11 +242,7 @@ fn cell(folder: &Path, from: &str, to: &str) -> String {
 
 #[test]
 fn every_cell_is_as_the_table_says() {
-    let sandbox = tempfile::Builder::new()
-        .disable_cleanup(true)
-        .prefix("mxprobe")
-        .tempdir()
-        .unwrap();
+    let sandbox = tempfile::tempdir().unwrap();
     make_sources(sandbox.path());
     let mut seen = String::new();
     for (from, ..) in FORMATS {

@@ -43,6 +43,11 @@ pub fn transport(scheme: &str) -> Option<&'static dyn Transport> {
         .find(|transport| transport.scheme() == scheme)
 }
 
+/// Says whether a transport's destinations have a place for the names of images.
+pub(crate) fn has_names(transport: &dyn Transport) -> bool {
+    transport.scheme() != "dir"
+}
+
 /// Returns the formats that a transport's destinations can be written in, the default first.
 pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {
     match transport.scheme() {

@@ -67,8 +67,10 @@ pub fn convert(
     check_naming(&roots, destination, options)?;
     let pool = Pool::new(env.jobs)?;
     // Everything that can be known before a byte is written.
+    let names = catalog::has_names(destination.transport);
     let predicted = Run::predict(target, options, env, &pool)
         .signing(key.as_ref())
+        .naming(names)
         .all(&roots)?;
     if predicted.is_empty() {
         return Err(nothing_left(&roots, options));
@@ -87,6 +89,7 @@ pub fn convert(
     let sealer = Sealer::new(&*sink, &pool);
     let items = Run::write(target, options, env, &pool, &*sink, &sealer)
         .signing(key.as_ref())
+        .naming(names)
         .all(&roots)?;
     if options.strict {
         refuse_losses(&items)?;
@@ -253,7 +256,7 @@ fn refuse_one_file(items: &[Item], stream: bool, destination: &Locator) -> Resul
 fn is_one_name(roots: &[SourceRoot<'_>]) -> bool {
     roots
         .iter()
-        .all(|root| root.entry.child.is_none() && root.name() == roots[0].name())
+        .all(|root| root.entry.child.is_none() && root.name().ok() == roots[0].name().ok())
 }
 
 fn nothing_left(roots: &[SourceRoot<'_>], options: &Options) -> Error {

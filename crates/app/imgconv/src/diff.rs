@@ -6,9 +6,10 @@ use std::{
 };
 
 use imgconv_layer::{Fingerprints, Node as File, Tree};
-use imgconv_model::{Env, Exec, Image, Platform, Result, escape};
+use imgconv_model::{Env, Exec, History, Image, Platform, Result, escape};
 use imgconv_pipeline::merge;
 use imgconv_tar::{EntryKind, Time};
+use imgconv_wire::Value;
 use serde::Serialize;
 
 use crate::{
@@ -44,14 +45,26 @@ pub fn diff(
         pick(b, platforms, deps, env)?,
     );
     let mut found = Vec::new();
-    compare_maps(fields(&a.node.image), fields(&b.node.image), &mut found);
+    compare_maps(
+        fields(&a.node.image, env),
+        fields(&b.node.image, env),
+        &mut found,
+    );
     let (a_files, b_files) = (files(&a, env)?, files(&b, env)?);
     compare_files(&a_files, &b_files, &mut found);
     Ok(found)
 }
 
+/// Docker's own fields of a config, which OCI images have too, and what they are called here.
+const DOCKER: [(&str, &str); 4] = [
+    ("config.Healthcheck", "config.healthcheck"),
+    ("config.OnBuild", "config.on_build"),
+    ("config.Shell", "config.shell"),
+    ("config.StopTimeout", "config.stop_timeout"),
+];
+
 /// The fields that mean the same in every format, as text.
-fn fields(image: &Image) -> BTreeMap<String, String> {
+fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
     let config = &image.config;
     // Whole: what differs must not look equal because it is long.
     let list = |values: &[String]| {
@@ -97,6 +110,17 @@ fn fields(image: &Image) -> BTreeMap<String, String> {
     volumes.sort();
     put("config.volumes", Some(list(&volumes)));
     put("config.stop_signal", config.stop_signal.clone());
+    for ((_, path), text) in &image.extensions {
+        if let Some((_, field)) = DOCKER.iter().find(|(own, _)| own == path) {
+            put(field, Some(sorted(text, env)));
+        }
+    }
+    // What made the layers, whether they are there or were merged since.
+    let merged = |step: &&History| step.created_by.as_deref() == Some(History::SQUASH);
+    let steps = image.history.iter().filter(|step| !merged(step));
+    for (i, step) in steps.enumerate() {
+        put(&format!("history[{i}]"), Some(describe_step(step)));
+    }
     for (key, value) in &config.labels {
         put(&format!("config.labels.{key}"), Some(escape(value)));
     }
@@ -104,6 +128,56 @@ fn fields(image: &Image) -> BTreeMap<String, String> {
         put(&format!("annotations.{key}"), Some(escape(value)));
     }
     out
+}
+
+/// JSON text with the keys of every object in order: which of them comes first says nothing.
+fn sorted(text: &str, env: &Env) -> String {
+    // The parser bounds the depth.
+    fn sort(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.sort_keys();
+                map.values_mut().for_each(sort);
+            }
+            Value::Array(values) => values.iter_mut().for_each(sort),
+            _ => {}
+        }
+    }
+    match imgconv_wire::parse(text.as_bytes(), &env.limits, "field") {
+        Ok(mut value) => {
+            sort(&mut value);
+            value.to_string()
+        }
+        Err(_) => escape(text),
+    }
+}
+
+/// Everything that a step of a history says, but for whether it made a layer.
+fn describe_step(step: &History) -> String {
+    let History {
+        created,
+        created_by,
+        author,
+        comment,
+        empty_layer: _, // a step that is merged makes none any more
+    } = step;
+    let parts = [
+        ("", created_by),
+        ("at ", created),
+        ("by ", author),
+        ("# ", comment),
+    ];
+    let said = parts.into_iter().filter_map(|(word, part)| {
+        let part = part.as_deref().filter(|part| !part.is_empty())?;
+        Some(format!("{word}{}", escape(part)))
+    });
+    // A step that says nothing is a step all the same.
+    let said: Vec<String> = said.collect();
+    if said.is_empty() {
+        "-".to_owned()
+    } else {
+        said.join(", ")
+    }
 }
 
 fn compare_maps(

@@ -10,6 +10,7 @@ use imgconv_model::{
     Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, Report, Result,
 };
 use imgconv_pipeline::write_document;
+use imgconv_wire::{Object, join};
 
 use crate::{
     options::Missing,
@@ -177,6 +178,17 @@ impl Run<'_> {
                 return Err(self.one_platform(&images));
             };
             self.preserve_index(child, None)?;
+            let mut report = Report::default();
+            self.lose_index(index, &mut report)?;
+            for key in one.annotations.keys() {
+                let why = self.no_index();
+                let field = format!("index.manifests.annotations.{key}");
+                report.lose(field, LossKind::Dropped, why);
+            }
+            match images.first_mut() {
+                Some(first) => first.add_report(report),
+                None => self.left_behind.merge(report),
+            }
             return Ok((Some(one.clone()), images));
         }
         let document = self.target.encode_index(&kept, Some(index))?;
@@ -200,6 +212,33 @@ impl Run<'_> {
             "choose one with `--platform`: {}",
             there.join(", ")
         ))
+    }
+
+    /// Reports what only an index itself says, where none is written.
+    pub(crate) fn lose_index(&self, index: &Index, report: &mut Report) -> Result<()> {
+        let value = imgconv_wire::parse(&index.document.bytes, &self.env.limits, "index")?;
+        let top = Object::new(&value, "index")?;
+        let mut fields: Vec<String> = Vec::new();
+        for (key, value) in top.map() {
+            match &**key {
+                "schemaVersion" | "mediaType" | "manifests" => {}
+                _ if value.is_null() => {}
+                "annotations" => {
+                    let annotations = top.string_map(key)?;
+                    let path = |key: &String| format!("index.annotations.{key}");
+                    fields.extend(annotations.keys().map(path));
+                }
+                key => fields.push(join("index", key)),
+            }
+        }
+        for field in fields {
+            report.lose(field, LossKind::Dropped, self.no_index());
+        }
+        Ok(())
+    }
+
+    fn no_index(&self) -> String {
+        format!("{} has no index", self.target.id())
     }
 
     /// Deals with a child of an index that is not there.

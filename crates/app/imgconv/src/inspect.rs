@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What one image is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Inspection {
     /// Where it is.
     pub source: String,
@@ -46,6 +46,9 @@ pub struct Inspection {
     pub annotations: BTreeMap<String, String>,
     /// What only its own format says, by field.
     pub extensions: BTreeMap<String, String>,
+    /// Why it can't be read, if it can't, or why its name is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// How an image is run.
@@ -89,13 +92,23 @@ pub struct LayerInspection {
 /// Tells what every image of a locator is.
 ///
 /// # Errors
-/// If one can't be read, or there is none for the platforms.
+/// If none can be read, or there is none for the platforms; one of several that can't be read has
+/// its error in its place.
 pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<Vec<Inspection>> {
     let source = Source::open(locator, env)?;
     let (mut found, mut there) = (Vec::new(), Vec::new());
-    for (entry, node) in source.decode(env)? {
-        let text = source.entry_text(&entry);
+    for (entry, node) in source.decode_each(env) {
+        let text = source.entry_text(entry);
         let name = entry.name.as_ref().map(ToString::to_string);
+        let node = match node {
+            Ok(node) => node,
+            Err(error) if source.entries.len() == 1 => return Err(error),
+            Err(error) => {
+                env.check_cancelled()?;
+                found.push(unreadable(text, name, &error));
+                continue;
+            }
+        };
         let before = found.len();
         let mut result = Ok(());
         images(&node, None, &mut |image, listed| {
@@ -113,14 +126,27 @@ pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<V
         if platforms.is_empty() {
             opaque(&node, &text, &mut found);
         }
+        let bad_name = source.bundle.bad_name(entry);
         for inspection in &mut found[before..] {
             inspection.name = name.clone().or(inspection.name.take());
+            inspection.error = bad_name.as_ref().map(ToString::to_string);
         }
     }
     if found.is_empty() && !platforms.is_empty() {
         return Err(no_image(platforms, there).at(locator.to_string()));
     }
     Ok(found)
+}
+
+/// The place of an image that can't be read.
+fn unreadable(source: String, name: Option<String>, error: &Error) -> Inspection {
+    Inspection {
+        source,
+        format: "unreadable".to_owned(),
+        name,
+        error: Some(error.to_string()),
+        ..Inspection::default()
+    }
 }
 
 /// Returns the stored root document of the one entry that is meant: an ACI's manifest, an OCI
@@ -215,6 +241,7 @@ fn image_inspection(
             .iter()
             .map(|((_, field), text)| (field.clone(), text.clone()))
             .collect(),
+        error: None,
     })
 }
 
@@ -249,14 +276,7 @@ fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
         Node::Opaque { opaque, child } => found.push(Inspection {
             source: text.to_owned(),
             format: opaque.what.clone(),
-            name: None,
-            platform: None,
             digest: Some(child.digest.to_string()),
-            image_id: None,
-            signature: None,
-            created: None,
-            author: None,
-            config: None,
             layers: opaque
                 .blobs
                 .iter()
@@ -269,7 +289,7 @@ fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
                 })
                 .collect(),
             annotations: child.annotations.clone(),
-            extensions: BTreeMap::new(),
+            ..Inspection::default()
         }),
     });
 }

@@ -6,6 +6,7 @@
 
 #![deny(missing_docs)]
 
+mod carried;
 pub mod catalog;
 mod convert;
 mod dependencies;

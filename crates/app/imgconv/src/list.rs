@@ -22,7 +22,7 @@ pub struct Listed {
     pub digest: Option<String>,
     /// The stored bytes: of the root document, the config and the layers; of the file.
     pub size: u64,
-    /// Why it can't be read, if it can't.
+    /// Why it can't be read, if it can't, or why its name is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -57,10 +57,12 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
                     lines.push(image_line(&source, image, listed));
                 });
                 other_lines(&node, &mut lines);
+                let bad_name = source.bundle.bad_name(entry);
                 for line in &mut lines[before..] {
                     if line.name.is_none() {
                         line.name = name.map(ToString::to_string);
                     }
+                    line.error = bad_name.as_ref().map(ToString::to_string);
                 }
             }
             Err(error) => lines.push(Listed {

@@ -5,7 +5,7 @@ use imgconv_pipeline::Options as LayerOptions;
 use imgconv_stream::Pool;
 
 use crate::{
-    catalog,
+    carried, catalog,
     convert::no_image,
     dependencies,
     locator::Locator,
@@ -82,13 +82,17 @@ pub(crate) fn pick(
         }
         [(text, node, platform)] => {
             let mut image = node.image.clone();
+            let mut report = node.report.clone();
             image.platform = platform.clone();
+            if node.aci.is_some() {
+                carried::restore(&mut image, env, &mut report);
+            }
             let node = ImageNode {
                 image,
                 format: node.format,
                 child: node.child.clone(),
                 aci: node.aci.clone(),
-                report: node.report.clone(),
+                report,
                 notes: node.notes.clone(),
             };
             Ok(Picked {

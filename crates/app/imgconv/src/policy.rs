@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The one format that has signatures inside.
-const SCHEMA1: FormatId = FormatId("docker-v2s1");
+pub(crate) const SCHEMA1: FormatId = FormatId("docker-v2s1");
 
 /// An archive's entry has no digest: its config identifies the image.
 const ARCHIVE: FormatId = FormatId("docker-archive");

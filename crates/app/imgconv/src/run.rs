@@ -10,15 +10,17 @@ use std::{
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
-    Encoded, Env, Error, Facts, Format, History, Image, Layer, Name, Platform, Publication, Report,
-    Result, RootEntry, SealedLayer, Step,
+    Encoded, Env, Error, Facts, Format, History, Image, Layer, Name, Outcome as LossKind, Platform,
+    Publication, Report, Result, RootEntry, SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
 
 use crate::{
+    carried,
     options::Options,
     outcome::{ImageOutcome, LayerOutcome},
+    policy::SCHEMA1,
     source::{ImageNode, Node},
     stream::semantics,
 };
@@ -39,12 +41,16 @@ pub(crate) struct SourceRoot<'a> {
 }
 
 impl SourceRoot<'_> {
-    /// The name that the place or the image itself gives.
-    pub(crate) fn name(&self) -> Option<Name> {
-        self.entry.name.clone().or_else(|| match &*self.node {
+    /// The name that the place or the image itself gives; an error if what the place says is none.
+    pub(crate) fn name(&self) -> Result<Option<Name>> {
+        if let Some(error) = self.bundle.bad_name(&self.entry) {
+            return Err(error.hint("`--name REFERENCE` gives the image another one"));
+        }
+        let own = || match &*self.node {
             Node::Image(node) => node.image.name.clone(),
             Node::Index { .. } | Node::Opaque { .. } => None,
-        })
+        };
+        Ok(self.entry.name.clone().or_else(own))
     }
 
     /// The platforms of all images below.
@@ -79,6 +85,8 @@ pub(crate) struct Run<'a> {
     pub(crate) left_behind: Report,
     /// What manifests are signed with.
     pub(crate) key: Option<&'a SigningKey>,
+    /// Whether the destination has a place for names.
+    pub(crate) names: bool,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -107,6 +115,7 @@ impl<'a> Run<'a> {
             memo: BTreeMap::new(),
             left_behind: Report::default(),
             key: None,
+            names: true,
         }
     }
 
@@ -129,6 +138,11 @@ impl<'a> Run<'a> {
     /// Signs what has signatures with a key.
     pub(crate) fn signing(self, key: Option<&'a SigningKey>) -> Self {
         Self { key, ..self }
+    }
+
+    /// Writes to a place that may have no names.
+    pub(crate) fn naming(self, names: bool) -> Self {
+        Self { names, ..self }
     }
 
     /// Converts every root.
@@ -158,12 +172,20 @@ impl<'a> Run<'a> {
                 let converted = self.document(&root.node, None, root);
                 let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
                 let Some(child) = child else { continue };
-                let name = self.given_name()?.or_else(|| root.name());
+                let name = self.name_of(root).map_err(|error| error.at(&*root.text))?;
                 let mut report = Report::default();
-                let shown = name.as_ref().map(|name| {
+                let mut shown = name.as_ref().map(|name| {
                     name.to_reference(&mut report)
                         .unwrap_or_else(|| name.to_string())
                 });
+                // Schema 1 has the name inside.
+                if !self.names && self.target.id() != SCHEMA1 {
+                    report = Report::default();
+                    if let Some(name) = shown.take() {
+                        let why = format!("the destination has no names, and this is {name}");
+                        report.lose("name", LossKind::Dropped, why);
+                    }
+                }
                 for image in &mut images {
                     image.name.clone_from(&shown);
                     image.source.clone_from(&root.text);
@@ -234,9 +256,12 @@ impl<'a> Run<'a> {
     ) -> Result<(Child, ImageOutcome)> {
         let mut report = node.report.clone();
         let mut image = node.image.clone();
+        if node.aci.is_some() {
+            carried::restore(&mut image, self.env, &mut report);
+        }
         self.foreign(&mut image, &mut report)?;
         self.assume_platform(&mut image);
-        image.name = self.given_name()?.or_else(|| root.name());
+        image.name = self.name_of(root)?;
         // What must be assumed if the image is written anew; a copy stays as silent as it was.
         let assumed = match platform_of(node, listed) {
             platform if platform.os.is_empty() || platform.architecture.is_empty() => {
@@ -278,7 +303,7 @@ impl<'a> Run<'a> {
             return Err(Error::new(Code::Unsupported, "the format writes streams"));
         };
         // Schema 1 has no config: what stands beside it is a layer.
-        let has_config = self.target.id().0 != "docker-v2s1";
+        let has_config = self.target.id() != SCHEMA1;
         let mut config = None;
         for document in &documents {
             let stored = self.store(document)?;
@@ -347,6 +372,14 @@ impl<'a> Run<'a> {
                 .platforms
                 .iter()
                 .any(|wanted| platform.fits(wanted))
+    }
+
+    /// The name that the image gets: what the user gave, else its own.
+    fn name_of(&self, root: &SourceRoot<'_>) -> Result<Option<Name>> {
+        match self.given_name()? {
+            None => root.name(),
+            given => Ok(given),
+        }
     }
 
     /// The name that the user gave.
@@ -493,17 +526,9 @@ pub(crate) fn nothing() -> Layer {
     }
 }
 
-/// The steps that made the layers stay as a record; one more made the layer that is left.
+/// One layer is left, which does not exist yet.
 pub(crate) fn squash_history(image: &mut Image) {
-    if !image.history.is_empty() {
-        for step in &mut image.history {
-            step.empty_layer = true;
-        }
-        image.history.push(History {
-            created: image.created.clone(),
-            created_by: Some("imgconv squash".into()),
-            ..History::default()
-        });
-    }
+    let steps = std::mem::take(&mut image.history);
+    image.history = History::merged(steps, image.created.clone());
     image.layers = vec![nothing()];
 }

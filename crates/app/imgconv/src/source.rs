@@ -25,6 +25,10 @@ pub(crate) struct Source {
     pub(crate) bundle: Box<dyn Bundle>,
     /// The entries that are meant, in the order of the place.
     pub(crate) entries: Vec<RootEntry>,
+    /// What was irregular when the place was opened: told of each of its images.
+    opened: Report,
+    /// Takes what the place finds later.
+    notes: Notes,
 }
 
 /// What a root turned out to be, with everything below it.
@@ -144,6 +148,11 @@ impl Source {
     /// # Errors
     /// If the place can't be read, or the reference fits nothing or several images.
     pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Self> {
+        let notes = Notes::default();
+        let env = &Env {
+            notes: notes.clone(),
+            ..env.clone()
+        };
         let bundle = locator.transport.open(&locator.location, env)?;
         let place = || bundle.locator();
         let entries = bundle.roots().map_err(|error| error.at(place()))?;
@@ -152,6 +161,8 @@ impl Source {
             text: bundle.locator(),
             bundle,
             entries,
+            opened: notes.take(),
+            notes,
         })
     }
 
@@ -225,17 +236,16 @@ impl Source {
             notes: notes.clone(),
             ..env.clone()
         };
-        let mut report = Report::default();
+        let mut report = self.opened.clone();
         let node = if let Root::Stream(blob) = root {
-            Node::Image(Box::new(decode_aci(
-                blob,
-                &self.bundle.locator(),
-                format,
-                &env,
-            )?))
+            let mut image = decode_aci(blob, &self.bundle.locator(), format, &env)?;
+            image.report.merge(report);
+            Node::Image(Box::new(image))
         } else {
             let child = child.expect("a document has a descriptor").clone();
-            match format.decode(root, &*self.bundle, &env, &mut report)? {
+            let artifact = format.decode(root, &*self.bundle, &env, &mut report)?;
+            report.merge(self.notes.take());
+            match artifact {
                 Artifact::Image(image) => Node::Image(Box::new(ImageNode {
                     image: *image,
                     format,

@@ -10,6 +10,7 @@ use imgconv_model::{
 };
 use imgconv_pipeline::squash;
 use imgconv_stream::{Encoding, encode};
+use imgconv_wire::{layout::is_name, manifest::describes_compression};
 
 use crate::{
     outcome::ImageOutcome,
@@ -54,6 +55,8 @@ impl Run<'_> {
             image.platform = platform_of(node, listed);
             let digest = node.child.as_ref().map(|child| child.digest);
             self.foreign(&mut image, &mut report)?;
+            let descriptors = [root.entry.child.as_ref(), listed];
+            lose_descriptors(&image, descriptors, &mut report);
             self.assume_platform(&mut image);
             let name = self.name(root, &image, digest, &mut report)?;
             image.name = Some(name);
@@ -85,6 +88,7 @@ impl Run<'_> {
             } => {
                 let place = format!("index {}", child.digest);
                 let mut report = Report::default();
+                self.lose_index(index, &mut report)?;
                 for (listed, child) in index.children.iter().zip(children) {
                     if child.is_none() {
                         self.missing(listed, &place, &mut report)?;
@@ -250,6 +254,8 @@ impl Run<'_> {
         if let Some(name) = self.given_name()? {
             return Ok(name);
         }
+        // Fails if what the place says is no name.
+        root.name()?;
         let own = kept_name(image, self.env).or_else(|| image.name.clone());
         let listed = root.entry.name.clone();
         match (own, listed) {
@@ -288,6 +294,29 @@ impl Run<'_> {
                 })
             }
         }
+    }
+}
+
+/// Reports what only descriptors say: those of the layers, and `listed`, those that lead to the image.
+fn lose_descriptors(image: &Image, listed: [Option<&Child>; 2], report: &mut Report) {
+    let mut lose = |field: String| {
+        report.lose(field, LossKind::Dropped, "an ACI has no descriptors");
+    };
+    for (i, layer) in image.layers.iter().enumerate() {
+        let keys = layer.annotations.keys();
+        for key in keys.filter(|key| !describes_compression(key)) {
+            lose(format!("layers.{i}.annotations.{key}"));
+        }
+        if !layer.urls.is_empty() {
+            lose(format!("layers.{i}.urls"));
+        }
+    }
+    let annotations = listed
+        .into_iter()
+        .flatten()
+        .flat_map(|one| &one.annotations);
+    for (key, _) in annotations.filter(|(key, _)| !is_name(key)) {
+        lose(format!("index.manifests.annotations.{key}"));
     }
 }
 

@@ -69,6 +69,9 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
         let text = source.entry_text(entry);
         match node {
             Ok(node) => {
+                if let Some(error) = source.bundle.bad_name(entry) {
+                    verdict.problems.push(Finding::of(&error.at(&*text)));
+                }
                 check_node(&source, &node, &text, env, &mut seen, &mut verdict)?;
             }
             Err(error) => {

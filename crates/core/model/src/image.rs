@@ -90,6 +90,27 @@ pub struct History {
     pub empty_layer: bool,
 }
 
+impl History {
+    /// The history of an image whose layers were merged to one: the steps stay as a record, and one
+    /// more made the layer that is left. No history stays none.
+    pub fn merged(mut steps: Vec<Self>, created: Option<String>) -> Vec<Self> {
+        if !steps.is_empty() {
+            for step in &mut steps {
+                step.empty_layer = true;
+            }
+            steps.push(Self {
+                created,
+                created_by: Some(Self::SQUASH.to_owned()),
+                ..Self::default()
+            });
+        }
+        steps
+    }
+
+    /// What made the layer of an image whose layers were merged.
+    pub const SQUASH: &str = "imgconv squash";
+}
+
 /// (format, path of the field) -> raw text: what only that format says.
 ///
 /// A format other than that one reports every entry as dropped.

@@ -251,6 +251,12 @@ pub trait Bundle: fmt::Debug + Send + Sync {
         Err(Error::new(Code::Unsupported, message).at(crate::quote(name)))
     }
 
+    /// Says why the name that an entry has here is none, if so: its image can be read, and needs
+    /// another name to be written (robustness A12).
+    fn bad_name(&self, _entry: &RootEntry) -> Option<Error> {
+        None
+    }
+
     /// Lists every digest that is stored here, in order, and names files that should not be;
     /// `None` where that makes no sense. For `verify`.
     ///

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
+    io::{Cursor, Read as _, Write},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -273,7 +273,7 @@ impl<'a> Sealer<'a> {
             let algorithm = layer
                 .diff_id
                 .map_or(Algorithm::Sha256, |claimed| claimed.algorithm());
-            let mut source: Reader = Box::new(Tar::open(layer, budget, env, what)?);
+            let mut source = tar(layer, budget, env, what)?;
             let mut writer = self.sink.writer()?;
             let encoded = self.encode(
                 what,
@@ -403,9 +403,28 @@ pub(crate) fn note_label(layer: &Layer, found: Option<Compression>, place: &str,
     }
 }
 
+/// Opens a layer whose tar is not going to be looked into: it must start like one, or a layer of
+/// anything would be carried on (robustness A11b).
+fn tar(layer: &Layer, budget: &Budget, env: &Env, what: &str) -> Result<Reader> {
+    let mut source = Tar::open(layer, budget, env, what)?;
+    let mut start = Vec::new();
+    source
+        .by_ref()
+        .take(512)
+        .read_to_end(&mut start)
+        .map_err(Error::from_io)?;
+    if let Ok(block) = <&[u8; 512]>::try_from(&*start) {
+        imgconv_tar::check_start(block)?;
+    } else if !start.is_empty() {
+        let message = format!("the tar has {} bytes, less than one block", start.len());
+        return Err(Error::new(Code::BadTar, message));
+    }
+    Ok(Box::new(Cursor::new(start).chain(source)))
+}
+
 /// Reads a layer's tar and hashes it.
 fn content_digest(layer: &Layer, budget: &Budget, env: &Env, what: &str) -> Result<Digest> {
-    let source = Tar::open(layer, budget, env, what)?;
+    let source = tar(layer, budget, env, what)?;
     let hashing = HashingReader::new(source, &[Algorithm::Sha256]);
     let (digests, _) = hashing.finish().map_err(Error::from_io)?;
     Ok(digests[0])

@@ -95,6 +95,18 @@ pub(crate) fn decode(block: &mut Header) -> Result<Fields> {
     Ok(fields)
 }
 
+/// Checks that a tar can start with a block: with a header, or the first of the two blocks of NULs
+/// that end one without entries.
+///
+/// # Errors
+/// [`Code::BadTar`] otherwise.
+pub fn check_start(block: &[u8; 512]) -> Result<()> {
+    if block.iter().all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    check_sum(Header::from_byte_slice(block)).map_err(|error| error.at("offset 0"))
+}
+
 /// Compares the checksum with the sum over unsigned and over signed bytes; old writers used either.
 fn check_sum(block: &Header) -> Result<()> {
     let bytes = block.as_bytes();

@@ -29,6 +29,7 @@ mod write;
 
 pub use archive::{Archive, Member, Wanted, look};
 pub use frame::Reader;
+pub use header::check_start;
 pub use output::{Output, Pack};
 pub use write::head;
 

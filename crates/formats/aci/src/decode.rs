@@ -16,15 +16,9 @@ use crate::{
 
 /// The identity of this format.
 pub const FORMAT: FormatId = FormatId("aci");
-/// The identity of the format whose documents an ACI may carry along.
-pub(crate) const OCI: FormatId = FormatId("oci");
 /// The content type of an image manifest.
 pub const MANIFEST_KIND: &str = "application/vnd.appc.image.manifest+json";
 
-/// Annotation: an OCI manifest, verbatim, for the way back.
-pub(crate) const OCI_MANIFEST: &str = "imgconv.oci.manifest";
-/// Annotation: an OCI image configuration, verbatim, for the way back.
-pub(crate) const OCI_CONFIG: &str = "imgconv.oci.config";
 /// docker2aci's annotations begin so.
 pub(crate) const DOCKER: &str = "appc.io/docker/";
 /// Annotation: the entry point, a JSON list.
@@ -44,6 +38,94 @@ pub(crate) const RENAMED: [(&str, &str); 2] = [
     ("homepage", "org.opencontainers.image.url"),
     ("documentation", "org.opencontainers.image.documentation"),
 ];
+
+/// A document of another format that an ACI carries along, verbatim, for the way back.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// The format that it belongs to.
+    pub(crate) format: FormatId,
+    /// Which of the format's documents it is.
+    pub(crate) role: &'static str,
+    /// The annotation that holds it.
+    pub(crate) annotation: &'static str,
+    /// Its content type where nothing says another.
+    kind: &'static str,
+}
+
+const fn carried(
+    format: &'static str,
+    role: &'static str,
+    annotation: &'static str,
+    kind: &'static str,
+) -> Carried {
+    Carried {
+        format: FormatId(format),
+        role,
+        annotation,
+        kind,
+    }
+}
+
+/// Everything that an ACI may carry; of one format the manifest comes before the config, whose
+/// type it knows.
+pub(crate) const CARRIED: [Carried; 8] = [
+    carried(
+        "oci",
+        "manifest",
+        "imgconv.oci.manifest",
+        "application/vnd.oci.image.manifest.v1+json",
+    ),
+    carried(
+        "oci",
+        "config",
+        "imgconv.oci.config",
+        "application/vnd.oci.image.config.v1+json",
+    ),
+    carried(
+        "docker-v2s2",
+        "manifest",
+        "imgconv.docker-v2s2.manifest",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    ),
+    carried(
+        "docker-v2s2",
+        "config",
+        "imgconv.docker-v2s2.config",
+        DOCKER_CONFIG,
+    ),
+    carried(
+        "docker-archive",
+        "manifest",
+        "imgconv.docker-archive.manifest",
+        "application/vnd.imgconv.docker-archive.image.v1+json",
+    ),
+    carried(
+        "docker-archive",
+        "config",
+        "imgconv.docker-archive.config",
+        DOCKER_CONFIG,
+    ),
+    // With or without signatures: the document itself tells.
+    carried(
+        "docker-v2s1",
+        "manifest",
+        "imgconv.docker-v2s1.manifest",
+        "",
+    ),
+    carried(
+        "docker-v1",
+        "manifest",
+        "imgconv.docker-v1.manifest",
+        "application/vnd.imgconv.docker-v1.image.v1+json",
+    ),
+];
+
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+/// Says whether an annotation holds what is carried along.
+pub(crate) fn is_carried(name: &str) -> bool {
+    CARRIED.iter().any(|carried| carried.annotation == name)
+}
 
 /// Where an annotation of the model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +196,7 @@ fn is_consumed(manifest: &Manifest, pair: &Pair, implied: &[Pair]) -> bool {
     let exec = manifest.app.as_ref().map(|app| &*app.exec);
     match &*pair.name {
         "created" | "authors" => true,
-        OCI_MANIFEST | OCI_CONFIG => true,
+        name if is_carried(name) => true,
         ENTRYPOINT | CMD => exec.is_some_and(|exec| split_exec(manifest, exec).is_some()),
         USER => manifest.app.as_ref().is_some_and(|app| {
             run::user_text(&app.user, &app.group, Some(&pair.value)).as_ref() == Some(&pair.value)
@@ -148,45 +230,109 @@ pub(crate) fn provenance(name: &str, tag: Option<&str>, originals: &[Original]) 
     if let Some(tag) = tag {
         add("tag", tag.to_owned());
     }
-    for original in originals.iter().filter(|original| original.format == OCI) {
-        let digest = || digest(Algorithm::Sha256, &original.document.bytes).to_string();
-        match original.role {
-            "config" => add("imageid", digest()),
-            "manifest" => add("manifesthash", digest()),
-            _ => {}
-        }
+    for (key, value) in identity(originals) {
+        add(key, value);
     }
     pairs
 }
 
+/// What docker called an image, by its documents. An image that docker kept by its config has the
+/// config's digest as its ID; the chains before that have made-up ones. docker2aci writes the ID of
+/// an image of an archive as the hash of its manifest, too, since there is no other.
+fn identity(originals: &[Original]) -> Vec<(&'static str, String)> {
+    let find = |role: &str| {
+        let carried = |original: &&Original| {
+            CARRIED.iter().any(|carried| {
+                carried.role == role && (carried.format, role) == (original.format, original.role)
+            })
+        };
+        originals.iter().find(carried)
+    };
+    let hash =
+        |original: &Original| digest(Algorithm::Sha256, &original.document.bytes).to_string();
+    let mut found = Vec::new();
+    let mut add = |key, value: Option<String>| found.extend(value.map(|value| (key, value)));
+    let config = find("config").map(hash);
+    let Some(manifest) = find("manifest") else {
+        add("imageid", config);
+        return found;
+    };
+    let limits = imgconv_model::Limits::default();
+    let value = imgconv_wire::parse(&manifest.document.bytes, &limits, "manifest");
+    let value = value.unwrap_or_default();
+    match manifest.format.0 {
+        "docker-archive" => {
+            let parent = value.get("Parent").and_then(Value::as_str);
+            let parent = parent.filter(|parent| !parent.is_empty());
+            add("imageid", config.clone());
+            add("parentimageid", parent.map(str::to_owned));
+            add("manifesthash", config);
+        }
+        "docker-v2s1" => {
+            let top = value.get("history").and_then(|history| history.get(0));
+            let text = top.and_then(|top| top.get("v1Compatibility")?.as_str());
+            let (id, parent) = text.map(|text| v1_ids(text, &limits)).unwrap_or_default();
+            add("imageid", id);
+            add("parentimageid", parent);
+            add("manifesthash", Some(hash(manifest)));
+        }
+        "docker-v1" => {
+            let layers = value.get("layers").and_then(Value::as_array);
+            let text = layers.and_then(|layers| layers.last()?.get("json")?.as_str());
+            let (id, parent) = text.map(|text| v1_ids(text, &limits)).unwrap_or_default();
+            add("imageid", id.clone());
+            add("parentimageid", parent);
+            add("manifesthash", id);
+        }
+        _ => {
+            add("imageid", config);
+            add("manifesthash", Some(hash(manifest)));
+        }
+    }
+    found
+}
+
+/// The ids in the JSON of a v1 image: its own and its parent's.
+fn v1_ids(text: &str, limits: &imgconv_model::Limits) -> (Option<String>, Option<String>) {
+    let value = imgconv_wire::parse(text.as_bytes(), limits, "v1 image").unwrap_or_default();
+    let id = |key: &str| {
+        let id = value.get(key).and_then(Value::as_str);
+        id.filter(|id| !id.is_empty()).map(str::to_owned)
+    };
+    (id("id"), id("parent"))
+}
+
+/// The documents that a manifest carries along.
 fn originals(manifest: &Manifest) -> Vec<Original> {
-    let text = |name| manifest.annotation(name);
-    let mut config_kind = "application/vnd.oci.image.config.v1+json".to_owned();
+    let limits = imgconv_model::Limits::default();
+    let mut config_kind: Option<(FormatId, String)> = None;
     let mut originals = Vec::new();
-    if let Some(document) = text(OCI_MANIFEST) {
-        let mut kind = "application/vnd.oci.image.manifest.v1+json".to_owned();
-        let limits = imgconv_model::Limits::default();
-        if let Ok(value) = imgconv_wire::parse(document.as_bytes(), &limits, OCI_MANIFEST) {
+    for carried in &CARRIED {
+        let Some(text) = manifest.annotation(carried.annotation) else {
+            continue;
+        };
+        let mut kind = carried.kind.to_owned();
+        if carried.role == "config" {
+            let known = config_kind.take();
+            let known = known.filter(|(format, _)| *format == carried.format);
+            kind = known.map_or(kind, |(_, kind)| kind);
+        } else if let Ok(value) = imgconv_wire::parse(text.as_bytes(), &limits, carried.annotation)
+        {
             let media_type = |value: &Value| value.get("mediaType")?.as_str().map(str::to_owned);
             kind = media_type(&value).unwrap_or(kind);
             let config = value.get("config").and_then(media_type);
-            config_kind = config.unwrap_or(config_kind);
+            config_kind = config.map(|kind| (carried.format, kind));
         }
-        originals.push(original(OCI, "manifest", kind, document));
-    }
-    if let Some(document) = text(OCI_CONFIG) {
-        originals.push(original(OCI, "config", config_kind, document));
+        originals.push(Original {
+            format: carried.format,
+            role: carried.role,
+            document: Document {
+                kind,
+                bytes: text.as_bytes().into(),
+            },
+        });
     }
     originals
-}
-
-fn original(format: FormatId, role: &'static str, kind: String, text: &str) -> Original {
-    let bytes = text.as_bytes().into();
-    Original {
-        format,
-        role,
-        document: Document { kind, bytes },
-    }
 }
 
 /// The two parts of `exec`, if the annotations for them say so and still join to it.

@@ -27,8 +27,9 @@
 //! **The way back.** An ACI's manifest is kept verbatim, and only what the image no longer agrees
 //! with is changed in it; if nothing is, its bytes are written. `dependencies` and `pathWhitelist`
 //! belong to the rootfs that they were written for, so they come back only if the image still has
-//! them as extensions. The documents of an OCI image are kept in the annotations
-//! `imgconv.oci.manifest` and `imgconv.oci.config` of an ACI that has no original manifest.
+//! them as extensions. The documents of an OCI or Docker image are kept in the annotations
+//! `imgconv.FORMAT.manifest` and `imgconv.FORMAT.config` of an ACI that has no original manifest;
+//! `appc.io/docker/imageid` and its like follow from them.
 //!
 //! **Losses** are found by decoding what was written and comparing, never by prediction.
 //!

@@ -16,8 +16,8 @@ use imgconv_wire::{Value, canonical, is_rfc3339};
 use self::draft::Draft;
 use crate::{
     decode::{
-        self, CMD, DOCKER, Decoded, ENTRYPOINT, FORMAT, LABEL, OCI, OCI_CONFIG, OCI_MANIFEST,
-        RENAMED, Source, USER, provenance,
+        self, CARRIED, CMD, DOCKER, Decoded, ENTRYPOINT, FORMAT, LABEL, RENAMED, Source, USER,
+        is_carried, provenance,
     },
     identifier::{is_identifier, is_url, is_variable, sanitise},
     loss,
@@ -406,16 +406,19 @@ fn restore_extensions(draft: &mut Draft, image: &Image) {
     }
 }
 
-/// Writes docker2aci's annotations of origin, and keeps OCI's documents for the way back.
+/// Writes docker2aci's annotations of origin, and keeps the documents of OCI and Docker for the way
+/// back.
 fn write_provenance(draft: &mut Draft, originals: &[Original], report: &mut Report) {
-    for original in originals.iter().filter(|original| original.format == OCI) {
-        let name = match original.role {
-            "manifest" => OCI_MANIFEST,
-            "config" => OCI_CONFIG,
-            _ => continue,
+    for original in originals {
+        let own = (original.format, original.role);
+        let Some(carried) = CARRIED
+            .iter()
+            .find(|carried| (carried.format, carried.role) == own)
+        else {
+            continue;
         };
         match str::from_utf8(&original.document.bytes) {
-            Ok(text) => draft.set_pair("annotations", name, Some(text)),
+            Ok(text) => draft.set_pair("annotations", carried.annotation, Some(text)),
             Err(_) => {
                 let message = "it is not UTF-8 and can't be kept for the way back";
                 report.warn("original-not-kept", original.role, message);
@@ -431,7 +434,8 @@ fn write_provenance(draft: &mut Draft, originals: &[Original], report: &mut Repo
 
 /// Says whether an annotation of that name means something of its own in an ACI.
 fn is_reserved(name: &str) -> bool {
-    ["created", "authors", OCI_MANIFEST, OCI_CONFIG].contains(&name)
+    ["created", "authors"].contains(&name)
+        || is_carried(name)
         || RENAMED.iter().any(|(own, _)| *own == name)
         || name.starts_with(DOCKER)
         || name.starts_with(LABEL)

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Image, Name, Outcome, Report, RunConfig, quote};
+use imgconv_model::{FormatId, Image, Name, Original, Outcome, Report, RunConfig, quote};
 
 use crate::{
-    decode::{FORMAT, OCI, OCI_CONFIG},
+    decode::{CARRIED, Carried, FORMAT},
     encode::{one_spelling, same_repository, same_tag},
     manifest::Manifest,
     run,
@@ -55,12 +55,18 @@ pub(crate) fn report(
         "",
         report,
     );
-    compare_config(config, &written.config, report);
+    // A manifest that was restored carries what it carried before, if anything.
+    let carried = if original.is_none() {
+        &originals[..]
+    } else {
+        &[]
+    };
+    compare_config(config, &written.config, carried, report);
     if !history.is_empty() {
-        report.lose("history", Outcome::Dropped, "an ACI has no history");
+        let why = no_field(carried, None, "history");
+        report.lose("history", Outcome::Dropped, why);
     }
     compare_maps("annotations", annotations, &written.annotations, report);
-    let carried = originals.iter().any(|original| original.format == OCI) && original.is_none();
     for ((format, path), value) in &image.extensions {
         let why = if *format == FORMAT {
             let same = written.extensions.get(&(FORMAT, path.clone())) == Some(value);
@@ -68,14 +74,36 @@ pub(crate) fn report(
                 continue;
             }
             "what it belongs to is no longer there".to_owned()
-        } else if carried {
-            format!(
-                "an ACI has no field for it; kept in the annotation `{OCI_CONFIG}` for the way back"
-            )
         } else {
-            "an ACI has no field for it".to_owned()
+            no_field(carried, Some(*format), path)
         };
         report.lose(path.clone(), Outcome::Dropped, why);
+    }
+}
+
+/// Says why a field is dropped, and which annotation holds the document that it stands in.
+fn no_field(originals: &[Original], format: Option<FormatId>, path: &str) -> String {
+    let is_there = |carried: &&Carried| {
+        originals
+            .iter()
+            .any(|original| (original.format, original.role) == (carried.format, carried.role))
+    };
+    let of_format = |carried: &&Carried| format.is_none_or(|format| carried.format == format);
+    let there = || CARRIED.iter().filter(is_there).filter(of_format);
+    // Only some formats have a config beside the manifest.
+    let role = if path.starts_with("manifest.") {
+        "manifest"
+    } else {
+        "config"
+    };
+    match there()
+        .find(|carried| carried.role == role)
+        .or(there().next())
+    {
+        Some(Carried { annotation, .. }) => format!(
+            "an ACI has no field for it; kept in the annotation `{annotation}` for the way back"
+        ),
+        None => "an ACI has no field for it".to_owned(),
     }
 }
 
@@ -102,7 +130,12 @@ fn compare_name(name: &Name, found: &Name, original: Option<&Manifest>, report: 
     }
 }
 
-fn compare_config(config: &RunConfig, written: &RunConfig, report: &mut Report) {
+fn compare_config(
+    config: &RunConfig,
+    written: &RunConfig,
+    carried: &[Original],
+    report: &mut Report,
+) {
     let RunConfig {
         exec,
         user,
@@ -142,12 +175,11 @@ fn compare_config(config: &RunConfig, written: &RunConfig, report: &mut Report) 
         report.lose("config.Volumes", Outcome::Approximated, why);
     }
     compare_maps("config.Labels", labels, &written.labels, report);
-    let why = "an ACI has no field for it";
     differ(
         "config.StopSignal",
         stop_signal.as_ref(),
         written.stop_signal.as_ref(),
-        why,
+        &no_field(carried, None, "config.StopSignal"),
         report,
     );
 }

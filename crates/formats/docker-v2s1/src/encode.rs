@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use imgconv_model::{
     Code, Compression, Digest, Document, Encoded, Env, Error, Extensions, FormatId, History, Image,
-    Layer, Name, Outcome, Report, Result, RunConfig, SealedLayer,
+    Layer, Name, Outcome, Report, Result, RunConfig, SealedLayer, quote,
 };
 use imgconv_wire::{
-    Map, Value, canonical, check_field_names, docker_config, is_rfc3339, known_time, parse,
-    rfc3339, split, within,
+    Map, Value, canonical, check_field_names, docker_config, is_rfc3339, known_time,
+    manifest::CONFIG_FORMATS, parse, rfc3339, split, within,
 };
 
 use crate::{
@@ -27,19 +27,14 @@ use crate::{
 /// More layers than this and docker's storage refuses to run the image.
 const DOCKER_LAYERS: usize = 127;
 
-/// Formats whose extensions of the configuration mean the same here: they share it.
-const SHARED: &[FormatId] = &[
-    FormatId("oci"),
-    FormatId("docker-v2s2"),
-    DOCKER_V1_ID,
-    DOCKER_V2S1_ID,
-];
-
 /// What a v1 image says of its place in a chain, which is made anew.
 const PLACE: &[&str] = &["id", "parent", "parent_id", "layer_id", "throwaway"];
 
 /// Go's zero time, which docker writes where there is no date.
 const NO_DATE: &str = "0001-01-01T00:00:00Z";
+
+/// The host of a name that has none.
+const DOCKER_HOST: &str = "docker.io";
 
 type Paths = BTreeMap<String, String>;
 
@@ -251,7 +246,7 @@ fn lose_field(path: &str, report: &mut Report) {
 fn divide(extensions: &Extensions, report: &mut Report) -> (Paths, Option<String>) {
     let (mut own, mut lower) = (Paths::new(), None);
     for ((format, path), raw) in extensions {
-        if !SHARED.contains(format) || path.starts_with("manifest.") {
+        if !shares_config(*format) || path.starts_with("manifest.") {
             lose_field(path, report);
         } else if PLACE.contains(&&**path) {
             let why = "the ids of a chain are made anew from its layers";
@@ -265,6 +260,11 @@ fn divide(extensions: &Extensions, report: &mut Report) -> (Paths, Option<String
         }
     }
     (own, lower)
+}
+
+/// Says whether a format's extensions of the configuration mean the same here.
+fn shares_config(format: FormatId) -> bool {
+    CONFIG_FORMATS.contains(&format) || format == DOCKER_V1_ID
 }
 
 /// Says whether a field can stand in a v1 image and is read as what it is.
@@ -451,13 +451,33 @@ fn container_config(container: Option<Value>, created_by: Option<&str>) -> Optio
     Some(Value::Object(map))
 }
 
-/// Returns the repository as docker's registries name it, without its host, and the tag.
+/// Returns the repository as docker's registries name it, without its host, and the tag. A host
+/// that is not docker's own is a loss: a reader takes it for that one (design 7).
 fn short_name(name: Option<&Name>, report: &mut Report) -> (String, String) {
     let reference = name.and_then(|name| name.to_reference(report));
-    let (path, tag) = reference
+    let (host, path, tag) = reference
         .as_deref()
-        .and_then(|text| text.split_once('/')?.1.rsplit_once(':'))
+        .and_then(|text| {
+            let (host, rest) = text.split_once('/')?;
+            let (path, tag) = rest.rsplit_once(':')?;
+            Some((host, path, tag))
+        })
         .unwrap_or_default();
+    let own = name.and_then(|name| name.repository.as_deref());
+    match own {
+        Some(own) if path.is_empty() => {
+            let why = format!("{} can't be written as a repository", quote(own));
+            report.lose("name", Outcome::Dropped, why);
+        }
+        Some(_) if host != DOCKER_HOST => {
+            let why = format!(
+                "schema 1 names no host, and this is on {}; it is `{path}`",
+                quote(host)
+            );
+            report.lose("name", Outcome::Approximated, why);
+        }
+        _ => {}
+    }
     let alone = name.and_then(|name| name.tag.as_deref());
     let tag = match alone.filter(|alone| tag.is_empty() && Name::is_tag(alone)) {
         Some(alone) => alone,

@@ -5,10 +5,11 @@
 //! it writes one, of the kind [`KIND`]: `{"id": ID, "layers": [{"id": ID, "json": TEXT, "layer":
 //! MEMBER}, …]}`, base first. The chain is checked here once more, since it is what an image means.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_model::{
-    Artifact, Bundle, Code, Env, Error, Facts, Layer, Limits, Original, Report, Result, Root, quote,
+    Artifact, Blob, Bundle, Code, Env, Error, Facts, Layer, Limits, Original, Report, Result, Root,
+    quote,
 };
 use imgconv_wire::{Object, parse};
 
@@ -73,9 +74,20 @@ pub(crate) fn decode(
             return Err(Error::new(code, message).at(step.place));
         }
         let member = item.string("layer")?;
-        let blob = bundle
+        let place = || format!("layer {i} ({})", quote(member));
+        let mut blob = bundle
             .member(member, &Facts::default())
-            .map_err(|error| error.at(format!("layer {i} ({})", quote(member))))?;
+            .map_err(|error| error.at(place()))?;
+        // Old engines saved steps that changed nothing so (robustness A11a).
+        if blob.facts.size == Some(0) {
+            let message = "the layer has no bytes at all; it is read as an empty tar";
+            report.warn("empty-layer", place(), message);
+            let empty: Arc<[u8]> = Arc::from([0; 1024]);
+            blob = Blob {
+                facts: Facts::default(),
+                bytes: Arc::new(empty),
+            };
+        }
         layers.push(Layer {
             blob,
             diff_id: None,

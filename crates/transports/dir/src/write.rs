@@ -10,7 +10,7 @@ use std::{
 };
 
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Outcome, Publication, Result, quote,
+    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
 };
 use imgconv_stream::{Stage, read_to_limit};
 use imgconv_wire::{Value, parse};
@@ -101,10 +101,6 @@ impl DirSink {
             if let Some(reference) = &publication.reference {
                 let message = format!("{} can't be kept: `dir:` has no names", quote(reference));
                 return Err(Error::new(Code::Usage, message).hint("leave out the REF"));
-            }
-            if let Some(name) = &publication.name {
-                let why = format!("`dir:` has no names, and the image is called {name}");
-                self.env.notes.lose("name", Outcome::Dropped, why);
             }
         }
         Ok(digest)

@@ -32,15 +32,19 @@ pub(crate) fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// An entry point, and the id that it names.
+/// An entry point, and the id that it names. One without a descriptor has a chain that can't be
+/// read: [`document`] says why.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) entry: RootEntry,
     pub(crate) id: String,
 }
 
+/// An entry of `repositories`: the text, the name if it is one, the id.
+type Named = (String, Option<Name>, String);
+
 /// Lists the entry points: every name in `repositories`, then every image that is nobody's parent
-/// and has no name.
+/// and has no name. What is wrong with one image is no harm to the others.
 pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
     let named = repositories(members, limits)?;
     let ids: Vec<&str> = members
@@ -49,26 +53,35 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
         .collect();
     let mut not_heads: BTreeSet<String> = named.iter().map(|(_, _, id)| id.clone()).collect();
     for id in &ids {
-        not_heads.extend(read_json(members, id, limits)?.parent);
+        // Whoever follows a chain through it meets the error.
+        let parent = read_json(members, id, limits)
+            .ok()
+            .and_then(|json| json.parent);
+        not_heads.extend(parent);
     }
     let unnamed = ids.iter().filter(|id| !not_heads.contains(**id));
-    let mut heads: Vec<(Option<(String, Name)>, String)> = named
+    let mut heads: Vec<(Option<String>, Option<Name>, String)> = named
         .into_iter()
-        .map(|(text, name, id)| (Some((text, name)), id))
+        .map(|(text, name, id)| (Some(text), name, id))
         .collect();
-    heads.extend(unnamed.map(|id| (None, (*id).to_owned())));
+    heads.extend(unnamed.map(|id| (None, None, (*id).to_owned())));
     if let (true, Some(id)) = (heads.is_empty(), ids.first()) {
         let message = format!("every image is the parent of another, {} too", quote(id));
         return Err(Error::new(Code::Cycle, message));
     }
-    let mut made: BTreeMap<String, Child> = BTreeMap::new();
+    let mut made: BTreeMap<String, Option<Child>> = BTreeMap::new();
     let mut walked = 0u64;
     let mut roots = Vec::with_capacity(heads.len());
-    for (position, (name, id)) in heads.into_iter().enumerate() {
+    for (position, (text, name, id)) in heads.into_iter().enumerate() {
         let child = match made.get(&id) {
             Some(child) => child.clone(),
             None => {
-                let (child, layers) = describe(members, &id, limits)?;
+                let described = describe(members, &id, limits).ok();
+                let (child, layers) = match described {
+                    Some((child, layers)) => (Some(child), layers),
+                    // As long as a chain is followed.
+                    None => (None, limits.layers),
+                };
                 walked = walked.saturating_add(layers);
                 if walked > limits.graph_nodes {
                     let what = "the number of layers of all images";
@@ -78,13 +91,12 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
                 child
             }
         };
-        let (text, name) = name.unzip();
         roots.push(Head {
             entry: RootEntry {
                 position,
                 name,
                 texts: text.into_iter().chain([id.clone()]).collect(),
-                child: Some(child),
+                child,
             },
             id,
         });
@@ -109,7 +121,7 @@ fn describe(members: &Members, id: &str, limits: &Limits) -> Result<(Child, u64)
 }
 
 /// Reads `repositories`: texts, names and ids, in the order of the file.
-fn repositories(members: &Members, limits: &Limits) -> Result<Vec<(String, Name, String)>> {
+fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Named>> {
     if !members.has(REPOSITORIES_FILE) {
         return Ok(Vec::new());
     }
@@ -119,19 +131,18 @@ fn repositories(members: &Members, limits: &Limits) -> Result<Vec<(String, Name,
     let value = imgconv_wire::parse(&bytes, limits, &place)?;
     let read = || -> Result<_> {
         let object = Object::new(&value, "")?;
-        let mut named: Vec<(String, Name, String)> = Vec::new();
+        let mut named: Vec<Named> = Vec::new();
         let mut known: BTreeMap<Name, String> = BTreeMap::new();
         for repository in object.map().keys() {
             for (tag, id) in object.string_map(repository)? {
                 let text = format!("{repository}:{tag}");
-                if !Name::is_tag(&tag) {
-                    let message = format!("{} is not a tag, in {}", quote(&tag), quote(&text));
-                    return Err(Error::new(Code::BadName, message));
-                }
-                let name = naming::read(&text)?;
-                check_id(&id).map_err(|error| error.at(format!("name {}", quote(&text))))?;
+                let name = naming::read(&text).ok().filter(|_| Name::is_tag(&tag));
+                let Some(name) = name else {
+                    named.push((text, None, id));
+                    continue;
+                };
                 match known.insert(name.clone(), id.clone()) {
-                    None => named.push((text, name, id)),
+                    None => named.push((text, Some(name), id)),
                     Some(other) if other == id => {}
                     Some(other) => {
                         let message = format!(
@@ -210,6 +221,7 @@ fn chain(members: &Members, id: &str, limits: &Limits) -> Result<(Value, u64)> {
     let mut layers: Vec<Value> = Vec::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut bytes = 0u64;
+    check_id(id).map_err(|error| error.at(format!("file {REPOSITORIES_FILE}")))?;
     let mut next = Some(id.to_owned());
     while let Some(current) = next {
         let place = || format!("image {id}");

@@ -24,6 +24,8 @@ const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "Parent", "LayerSource
 pub(crate) struct Item {
     /// The names as they stand there, and what they mean.
     pub(crate) names: Vec<(String, Name)>,
+    /// What stands there as a name and is none.
+    pub(crate) bad_names: BTreeSet<String>,
     /// The member that is the config.
     pub(crate) config: String,
     /// The members that are the layers, base first.
@@ -62,10 +64,10 @@ pub(crate) fn child(kind: &str, digest: Digest, size: u64) -> Child {
     }
 }
 
-/// Reads `manifest.json` (robustness A7a, A12).
+/// Reads `manifest.json` (robustness A7a). What is no name concerns its image alone (A12).
 ///
 /// # Errors
-/// [`Code::BadManifest`], [`Code::BadJson`], [`Code::BadName`], [`Code::Limit`], and
+/// [`Code::BadManifest`], [`Code::BadJson`], [`Code::Limit`], and
 /// [`Code::Ambiguous`] if one name stands at two different images.
 pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<Item>> {
     let place = || format!("file {MANIFEST_FILE}");
@@ -117,17 +119,19 @@ fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {
         return Err(Limits::exceeded("layers", limits.layers, what));
     }
     let mut names: Vec<(String, Name)> = Vec::new();
+    let mut bad_names: BTreeSet<String> = BTreeSet::new();
     let mut known: BTreeSet<Name> = BTreeSet::new();
     for text in object.string_list("RepoTags")? {
-        let name = naming::read(&text)
-            .map_err(|error| error.at(format!("field {}", object.path("RepoTags"))))?;
-        if known.insert(name.clone()) {
-            names.push((text, name));
+        match naming::read(&text) {
+            Ok(name) if known.insert(name.clone()) => names.push((text, name)),
+            Ok(_) => {}
+            Err(_) => drop(bad_names.insert(text)),
         }
     }
     let document = canonical(value);
     Ok(Item {
         names,
+        bad_names,
         config: config.to_owned(),
         layers,
         digest: digest(Algorithm::Sha256, &document),

@@ -14,6 +14,14 @@ pub(crate) fn read(text: &str) -> Result<Name> {
     Name::parse_reference(text)
 }
 
+/// The error for what stands where a name belongs and is none.
+pub(crate) fn bad(text: &str) -> Error {
+    read(text).err().unwrap_or_else(|| {
+        let message = format!("{} is not `REPOSITORY:TAG`", quote(text));
+        Error::new(Code::BadName, message)
+    })
+}
+
 /// Returns a full reference in the short form that docker writes: `busybox:latest` for
 /// `docker.io/library/busybox:latest`.
 pub(crate) fn familiar(reference: &str) -> String {

@@ -14,6 +14,7 @@ use crate::{
     MANIFEST_FILE, REPOSITORIES_FILE, layout, legacy,
     manifest::{self, Item},
     members::{Members, blob_name, limit},
+    naming,
 };
 
 /// An archive that is read.
@@ -25,6 +26,8 @@ pub(crate) struct ArchiveBundle {
     /// The root documents that are no blobs, by their digests.
     sources: BTreeMap<Digest, Source>,
     items: Vec<Item>,
+    /// The images that no root document can be made of: their places, and their ids.
+    broken: BTreeMap<usize, String>,
     /// Whether there is a layout, so that blobs are found by their digests.
     layout: bool,
     limits: Limits,
@@ -55,6 +58,7 @@ impl ArchiveBundle {
             roots: Vec::new(),
             sources: BTreeMap::new(),
             items: Vec::new(),
+            broken: BTreeMap::new(),
             layout: false,
             limits: *limits,
         };
@@ -65,6 +69,10 @@ impl ArchiveBundle {
             bundle.items = manifest::parse(&members.read_name(MANIFEST_FILE, most)?, limits)?;
             bundle.layout = layout::is_layout(members);
             let roots = if bundle.layout {
+                let bad = bundle.items.iter().find_map(|item| item.bad_names.first());
+                if let Some(bad) = bad {
+                    return Err(naming::bad(bad).at(format!("file {MANIFEST_FILE}")));
+                }
                 layout::roots(members, &bundle.items, env)?
             } else {
                 let every = entries(&bundle.items);
@@ -90,6 +98,9 @@ impl ArchiveBundle {
             });
         }
         for head in legacy::heads(members, limits)? {
+            if head.entry.child.is_none() {
+                bundle.broken.insert(head.entry.position, head.id.clone());
+            }
             bundle.list(head.entry, Some(Source::Chain(head.id)));
         }
         Ok(bundle)
@@ -130,13 +141,16 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
             };
             roots.push((entry, position));
         };
-        if item.names.is_empty() {
+        if item.names.is_empty() && item.bad_names.is_empty() {
             push(None, Vec::new());
         }
         for (text, name) in &item.names {
             if seen.insert(name) {
                 push(Some(name), vec![text.clone()]);
             }
+        }
+        for text in &item.bad_names {
+            push(None, vec![text.clone()]);
         }
     }
     roots
@@ -154,8 +168,15 @@ impl Bundle for ArchiveBundle {
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {
         let Some(child) = &entry.child else {
-            let message = format!("entry #{} has no descriptor", entry.position);
-            return Err(self.at(Error::new(Code::Missing, message)));
+            // What is wrong with it is found again.
+            let document = match self.broken.get(&entry.position) {
+                Some(id) => legacy::document(&self.members, id, &self.limits),
+                None => {
+                    let message = format!("entry #{} has no descriptor", entry.position);
+                    Err(Error::new(Code::Missing, message))
+                }
+            };
+            return document.map(Root::Document).map_err(|error| self.at(error));
         };
         let limit = ("manifest", self.limits.manifest);
         self.document(&child.kind, &child.facts(), limit)
@@ -206,6 +227,18 @@ impl Bundle for ArchiveBundle {
         let lenient = !self.items.is_empty();
         let blob = self.members.blob(name, lenient, facts);
         blob.map_err(|error| self.at(error))
+    }
+
+    /// An image without a name may have a text where the name belongs; the id of a v1 image is its
+    /// address.
+    fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
+        let text = entry.texts.first().filter(|_| entry.name.is_none())?;
+        let file = if self.items.is_empty() {
+            REPOSITORIES_FILE
+        } else {
+            MANIFEST_FILE
+        };
+        (!legacy::is_id(text)).then(|| self.at(naming::bad(text).at(format!("file {file}"))))
     }
 
     /// Only a layout names its blobs by their digests.

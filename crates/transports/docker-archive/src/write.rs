@@ -97,11 +97,8 @@ impl ArchiveSink {
             Some(text) => Some(Name::parse_reference(text)?),
             None => publication.name.clone(),
         };
-        let mut report = Report::default();
-        let full = name.and_then(|name| name.to_reference(&mut report));
-        for loss in report.losses {
-            self.env.notes.lose(loss.field, loss.outcome, loss.why);
-        }
+        // Whoever publishes knows what a reference can't hold.
+        let full = name.and_then(|name| name.to_reference(&mut Report::default()));
         Ok(full.as_deref().map(familiar))
     }
 

@@ -7,4 +7,4 @@ mod index;
 mod naming;
 
 pub use index::{INDEX_FILE, Index, Listed, MARKER, MARKER_FILE, address, check_marker, describe};
-pub use naming::{Names, RefName};
+pub use naming::{Names, RefName, is_name};

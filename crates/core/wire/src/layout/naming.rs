@@ -13,6 +13,11 @@ pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// containerd's annotation of the full name.
 pub(super) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
+/// Says whether an annotation of a descriptor is a name of what it describes.
+pub fn is_name(key: &str) -> bool {
+    [REF_NAME, CONTAINERD_NAME].contains(&key)
+}
+
 /// What `org.opencontainers.image.ref.name` holds if the user gave no reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RefName {

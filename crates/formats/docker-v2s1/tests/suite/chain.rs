@@ -156,7 +156,7 @@ fn b7_a_repeated_entry_is_dropped() {
 }
 
 #[test]
-fn b8_empty_layers() {
+fn b8a_b8c_empty_layers() {
     for (b8, more) in [
         ("b8a", r#","throwaway":true"#),
         ("b8c Size", r#","Size":0"#),

@@ -88,12 +88,19 @@ impl Tar {
         self.save().open().unwrap()
     }
 
-    /// The error of opening the archive.
+    /// The error of opening the archive, or else of its first image or the name of that.
     pub(crate) fn fails(&self) -> Error {
-        self.save().open().unwrap_err()
+        let bundle = match self.save().open() {
+            Ok(bundle) => bundle,
+            Err(error) => return error,
+        };
+        let entry = &bundle.roots().unwrap()[0];
+        bundle
+            .bad_name(entry)
+            .unwrap_or_else(|| bundle.root(entry).unwrap_err())
     }
 
-    /// Checks the code of the error of opening it, and that it names all of `parts`.
+    /// Checks the code of the error of its first image, and that it names all of `parts`.
     #[track_caller]
     pub(crate) fn refused(&self, code: Code, parts: &[&str]) {
         names(&self.fails(), code, parts);

@@ -94,10 +94,7 @@ fn a1a_what_is_no_id_is_refused_before_it_is_part_of_a_name() {
     for text in ids {
         let tar = repositories("x/y", "latest", &text);
         let tar = tar.file(&format!("./{}/json", id('a')), json(&id('a'), "", ""));
-        tar.refused(
-            Code::BadName,
-            &["repositories", "x/y:latest", "64 lower-case hex digits"],
-        );
+        tar.refused(Code::BadName, &["repositories", "64 lower-case hex digits"]);
     }
     let parent = layer(repositories("x", "1", &id('a')), &id('a'), "../../etc", "");
     parent.refused(Code::BadName, &["../../etc", "parent"]);
@@ -119,7 +116,7 @@ fn a2a_a_circle_of_parents_is_refused_at_once() {
 }
 
 #[test]
-fn a2b_a_chain_that_does_not_end_is_refused() {
+fn a2b_a_chain_that_does_not_end_is_refused_and_a_long_one_in_one_pass() {
     let (a, b) = (id('a'), id('b'));
     let tar = layer(repositories("x", "1", &a), &a, &b, "");
     tar.refused(Code::Missing, &[&a, &b]);
@@ -127,13 +124,50 @@ fn a2b_a_chain_that_does_not_end_is_refused() {
 
     let name = |i: usize| format!("{i:064x}");
     let mut long = repositories("x", "1", &name(0));
-    for i in 0..5_000 {
+    for i in 0..100_000 {
         let text = json(&name(i), &name(i + 1), "");
         long = long.file(&format!("{}/json", name(i)), text);
     }
-    let last = json(&name(5_000), "", "");
-    let long = long.file(&format!("{}/json", name(5_000)), last);
+    let last = json(&name(100_000), "", "");
+    let long = long.file(&format!("{}/json", name(100_000)), last);
     long.refused(Code::Limit, &["layers", "1024"]);
+}
+
+/// What is wrong with one image is told of that one.
+#[test]
+fn a2b_a12_a_broken_image_does_not_keep_the_others() {
+    let (a, b, c, lost) = (id('a'), id('b'), id('c'), id('f'));
+    let text = format!(
+        r#"{{"good":{{"1":"{a}"}},"broken":{{"1":"{b}"}},"Bad":{{"1":"{c}"}},"no":{{"1":"../x"}}}}"#
+    );
+    let tar = Tar::default().file("repositories", text);
+    let tar = layer(layer(tar, &a, "", ""), &b, &lost, "");
+    let saved = layer(tar, &c, "", "").save();
+    let bundle = saved.open().unwrap();
+    let found: Vec<_> = bundle
+        .roots()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            let name = entry.name.as_ref().map(ToString::to_string);
+            let bad = bundle.bad_name(entry).map(|error| error.code());
+            (
+                name,
+                bad,
+                bundle.root(entry).err().map(|error| error.code()),
+            )
+        })
+        .collect();
+    let name = |name: &str| Some(format!("docker.io/library/{name}:1"));
+    assert_eq!(
+        found,
+        [
+            (name("good"), None, None),
+            (name("broken"), None, Some(Code::Missing)),
+            (None, Some(Code::BadName), None),
+            (name("no"), None, Some(Code::BadName)),
+        ]
+    );
 }
 
 #[test]

@@ -308,8 +308,39 @@ fn a12_what_is_no_name_is_refused_and_quoted() {
     ];
     for (text, part) in rows {
         let tar = list(&entry(&format!("[\"{text}\"]"), "[]"));
-        tar.refused(Code::BadName, &["RepoTags", part]);
+        tar.refused(Code::BadName, &["manifest.json", part]);
     }
+}
+
+#[test]
+fn a12_one_bad_name_is_not_that_of_the_others() {
+    let tar = list(&format!(
+        "{},{}",
+        entry(r#"["X/Y:z","x:1"]"#, "[]"),
+        entry(r#"["y:1"]"#, "[]")
+    ));
+    let bundle = tar.open();
+    let found: Vec<_> = bundle
+        .roots()
+        .unwrap()
+        .iter()
+        .map(|entry| {
+            (
+                entry.position,
+                entry.texts.clone(),
+                bundle.bad_name(entry).is_some(),
+            )
+        })
+        .collect();
+    let text = |text: &str| vec![text.to_owned()];
+    assert_eq!(
+        found,
+        [
+            (0, text("x:1"), false),
+            (0, text("X/Y:z"), true),
+            (1, text("y:1"), false),
+        ]
+    );
 }
 
 #[test]
