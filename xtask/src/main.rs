@@ -29,8 +29,9 @@ Usage: cargo xtask TASK
   docs [--check]             write (--check: compare) the generated documents
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
-  bench [aci-to-oci] [--json] [--size MB] [--rounds N]
-                             time, memory and bytes beside the same work by hand
+  bench [goals] [--only JOB] [--size MB], bench scaling, bench memory [--only INPUT]
+        [--json] [--rounds N] [--folder DIR]
+                             time, memory and bytes, beside other programs that do the same
 
 corpus, oracle and bench take `--program PATH` instead of building the program.";
 
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
         ["docs", rest @ ..] => docs::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
-        ["measure", rest @ ..] => bench::measure(rest),
+        ["measure", rest @ ..] => bench::run_script(rest),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

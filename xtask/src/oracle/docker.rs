@@ -389,6 +389,15 @@ fn write(oracle: &mut Oracle, engine: &Engine) {
             }),
         ),
         (
+            of("squashed", "write-squashed.tar", vec![image(0), image(1)]),
+            Box::new(|oracle| {
+                let to = "docker-archive:write-squashed.tar";
+                oracle
+                    .imgconv(&["convert", "--squash", "docker-base", to])
+                    .map(drop)
+            }),
+        ),
+        (
             of("from schema 1", "write-v2s1.tar", vec![image(1)]),
             Box::new(move |oracle| {
                 let from = format!("oci:docker-base:{second}");

@@ -5,12 +5,14 @@
 //! hand in it and ended by their process id. Needs root: owners, devices and capabilities are what
 //! is compared.
 
+mod codecs;
 mod docker;
 mod docker_aci;
 mod engine;
 mod from_aci;
 mod from_oci;
 mod inputs;
+mod layers;
 mod schema1;
 
 use std::ffi::OsStr;
@@ -55,6 +57,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     let engine = engine::Engine::start(&mut oracle);
     from_aci::run(&mut oracle, engine.as_ref());
     from_oci::run(&mut oracle);
+    layers::run(&mut oracle);
+    codecs::run(&mut oracle);
     docker::run(&mut oracle, engine.as_ref());
     schema1::run(&mut oracle, engine.as_ref());
     drop(engine);

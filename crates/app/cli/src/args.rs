@@ -1,8 +1,9 @@
 //! The arguments: what can be said, with its help. Validates only; touches nothing.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use imgconv::Level;
 
 const LOCATORS: &str = "\
 Locators:
@@ -23,6 +24,18 @@ Examples:
   imgconv convert oci:a:app:1.0 oci-archive:app.tar --compression zstd
   imgconv diff app.aci oci:out
   imgconv unpack app.aci rootfs/";
+
+const SQUASH_EXAMPLES: &str = "\
+Examples:
+  imgconv squash oci:in oci:out                       one layer
+  imgconv squash oci:in oci:out --keep-base 1         the base stays one that others share
+  imgconv squash saved.tar docker-archive:new.tar --last 3
+  imgconv squash oci:in oci:out --max-layers 20       no more than 20 layers";
+
+const RECOMPRESS_EXAMPLES: &str = "\
+Examples:
+  imgconv recompress oci:in oci:out --compression zstd
+  imgconv recompress oci:in oci:out --compression gzip --level 9 --force";
 
 /// Convert container images between ACI and OCI, offline and verified
 #[derive(Debug, Parser)]
@@ -136,9 +149,39 @@ pub(crate) enum Foreign {
     Drop,
 }
 
+/// Which layers become one; at most one of them.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+#[group(multiple = false)]
+pub(crate) struct Merge {
+    /// Merge the last N layers to one
+    #[arg(long, value_name = "N", help_heading = "Layers")]
+    pub(crate) last: Option<NonZeroUsize>,
+    /// Merge all layers but the first N to one
+    #[arg(long, value_name = "N", help_heading = "Layers")]
+    pub(crate) keep_base: Option<usize>,
+    /// Merge as few of the last layers as leave at most N
+    #[arg(long, value_name = "N", help_heading = "Layers")]
+    pub(crate) max_layers: Option<NonZeroUsize>,
+}
+
 /// Options of every command that converts.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Conversion {
+    #[command(flatten)]
+    pub(crate) writing: Writing,
+    /// Merge all layers to one, or those that the next three options name
+    #[arg(long, conflicts_with = "no_squash", help_heading = "Layers")]
+    pub(crate) squash: bool,
+    #[command(flatten)]
+    pub(crate) merge: Merge,
+    /// To ACI: one ACI for each layer, linked by dependencies
+    #[arg(long, help_heading = "Layers")]
+    pub(crate) no_squash: bool,
+}
+
+/// Options of every command that writes images.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Writing {
     /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable)
     ///
     /// One alone is also what an ACI that names no platform is taken to be for.
@@ -161,18 +204,21 @@ pub(crate) struct Conversion {
     /// The compression of layers (of the file, for an ACI)
     #[arg(long, value_enum, default_value_t = Compression::Keep, value_name = "HOW", help_heading = "Layers")]
     pub(crate) compression: Compression,
-    /// The compression level: a number, or `fast` (gzip: 1 to 12, zstd: 1 to 22)
-    #[arg(long, value_name = "N", help_heading = "Layers")]
-    pub(crate) level: Option<String>,
+    /// The compression level: a number, or `fast` (gzip: 0 to 12, zstd: 1 to 22)
+    #[arg(long, value_name = "N", value_parser = level, allow_negative_numbers = true, help_heading = "Layers")]
+    pub(crate) level: Option<Level>,
     /// Compress again even where the compression is right
     #[arg(long, help_heading = "Layers")]
     pub(crate) force: bool,
-    /// Merge all layers to one
-    #[arg(long, conflicts_with = "no_squash", help_heading = "Layers")]
-    pub(crate) squash: bool,
-    /// To ACI: one ACI for each layer, linked by dependencies
-    #[arg(long, help_heading = "Layers")]
-    pub(crate) no_squash: bool,
+    /// Set later times of entries to EPOCH, seconds since 1970; every layer is made anew
+    #[arg(
+        long,
+        value_name = "EPOCH",
+        allow_negative_numbers = true,
+        hide_short_help = true,
+        help_heading = "Layers"
+    )]
+    pub(crate) clamp_mtime: Option<i64>,
     /// The name of the result, `HOST/REPOSITORY:TAG`, instead of the source's
     #[arg(long, value_name = "REFERENCE", help_heading = "Names")]
     pub(crate) name: Option<String>,
@@ -202,6 +248,17 @@ pub(crate) struct Conversion {
     /// Write the result, with every loss and warning, to a file as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
+}
+
+/// Reads a level; which of them exist depends on the compression too.
+fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "fast" => Ok(Level::Fast),
+        number => match number.parse() {
+            Ok(number @ 0..=22) => Ok(Level::Number(number)),
+            _ => Err("it is neither `fast` nor a number from 0 to 22".to_owned()),
+        },
+    }
 }
 
 /// The commands.
@@ -295,6 +352,46 @@ pub(crate) enum Command {
         destination: String,
         #[command(flatten)]
         conversion: Conversion,
+    },
+    /// Merge layers: all of them, or the last ones
+    ///
+    /// The merged layer gives, over those that stay, the same files in every attribute: whiteouts
+    /// are kept only for what a layer below has, and a hard link to a file below brings the file
+    /// along. The layers below are read too, and stay as they are. Without an option all layers are
+    /// merged; an ACI always holds one.
+    ///
+    /// Signatures and attestations of what has another digest afterwards are left behind, which the
+    /// report says.
+    #[command(after_help = SQUASH_EXAMPLES, after_long_help = format!("{SQUASH_EXAMPLES}\n\n{LOCATORS}"))]
+    Squash {
+        /// What to read
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// Where to write, as for `convert`
+        #[arg(value_name = "DST")]
+        destination: String,
+        /// Merge all layers to one; the default
+        #[arg(long, conflicts_with = "Merge", help_heading = "Layers")]
+        all: bool,
+        #[command(flatten)]
+        merge: Merge,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Compress layers anew, and change nothing in them
+    ///
+    /// Layers that are compressed as asked stay as they are, unless `--force` is given. Their first
+    /// bytes tell, not their media types; those that are written are true.
+    #[command(after_help = RECOMPRESS_EXAMPLES, after_long_help = format!("{RECOMPRESS_EXAMPLES}\n\n{LOCATORS}"))]
+    Recompress {
+        /// What to read
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// Where to write, as for `convert`
+        #[arg(value_name = "DST")]
+        destination: String,
+        #[command(flatten)]
+        writing: Writing,
     },
     /// Tell what an image is: format, platform, config, layers, names
     #[command(after_long_help = LOCATORS)]

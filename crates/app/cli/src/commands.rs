@@ -3,11 +3,13 @@
 use std::{path::Path, process::ExitCode};
 
 use clap::CommandFactory;
-use imgconv::{LayerOptions, Level, Locator, Options};
+use imgconv::{LayerOptions, Locator, Options, Squash};
 use imgconv_model::{Code, Env, Error, Platform, Result};
 
 use crate::{
-    args::{Args, Command, Compression, Conversion, Foreign, Missing, RefName, Shared},
+    args::{
+        Args, Command, Compression, Conversion, Foreign, Merge, Missing, RefName, Shared, Writing,
+    },
     env,
     failure::Status,
     render,
@@ -75,6 +77,27 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 destination.location.push('/');
             }
             convert(&[source], &destination, &conversion, &shared, &env)
+        }
+        Command::Squash {
+            source,
+            destination,
+            all: _, // what no other option says
+            merge,
+            writing,
+        } => {
+            let mut options = options(&writing)?;
+            options.layers.squash = Some(merged(merge).unwrap_or(Squash::All));
+            let destination = Locator::destination(&destination)?;
+            write(&[source], &destination, &options, &writing, &shared, &env)
+        }
+        Command::Recompress {
+            source,
+            destination,
+            writing,
+        } => {
+            let options = options(&writing)?;
+            let destination = Locator::destination(&destination)?;
+            write(&[source], &destination, &options, &writing, &shared, &env)
         }
         Command::Inspect {
             source,
@@ -203,21 +226,37 @@ fn convert(
     shared: &Shared,
     env: &Env,
 ) -> Result<ExitCode> {
+    let mut options = options(&conversion.writing)?;
+    let all = conversion.squash.then_some(Squash::All);
+    options.layers.squash = merged(conversion.merge).or(all);
+    options.no_squash = conversion.no_squash;
+    let writing = &conversion.writing;
+    write(sources, destination, &options, writing, shared, env)
+}
+
+/// Writes images, and says what became of them.
+fn write(
+    sources: &[String],
+    destination: &Locator,
+    options: &Options,
+    writing: &Writing,
+    shared: &Shared,
+    env: &Env,
+) -> Result<ExitCode> {
     let sources = locators(sources)?;
-    let options = options(conversion)?;
-    if shared.json && destination.location == "-" && !conversion.dry_run {
+    if shared.json && destination.location == "-" && !options.dry_run {
         let message = "`--json` and the image can't both go to standard output";
         return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
     }
-    if let Some(path) = &conversion.report {
+    if let Some(path) = &writing.report {
         check_report(path)?;
     }
-    let outcome = imgconv::convert(&sources, destination, &options, env)?;
-    if let Some(path) = &conversion.report {
+    let outcome = imgconv::convert(&sources, destination, options, env)?;
+    if let Some(path) = &writing.report {
         write_report(path, &outcome)?;
     }
     // The file itself went to standard output, so the lines can't.
-    let piped = destination.location == "-" && !conversion.dry_run;
+    let piped = destination.location == "-" && !options.dry_run;
     render::outcome(&outcome, piped, shared)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -241,52 +280,50 @@ fn write_report(path: &Path, outcome: &imgconv::Outcome) -> Result<()> {
     std::fs::write(path, text).map_err(|error| Error::io(error, path.display().to_string()))
 }
 
-fn options(conversion: &Conversion) -> Result<Options> {
+/// Which layers the options name, if one of them is given.
+fn merged(merge: Merge) -> Option<Squash> {
+    let last = merge.last.map(Squash::Last);
+    let base = merge.keep_base.map(Squash::KeepBase);
+    last.or(base).or(merge.max_layers.map(Squash::AtMost))
+}
+
+fn options(writing: &Writing) -> Result<Options> {
     use imgconv_model::Compression as Model;
-    let level = match conversion.level.as_deref() {
-        None => Level::Default,
-        Some("fast") => Level::Fast,
-        Some(number) => Level::Number(number.parse().map_err(|_| {
-            Error::new(
-                Code::Usage,
-                format!("`--level {number}` is neither a number nor `fast`"),
-            )
-        })?),
-    };
     Ok(Options {
-        platforms: platforms(&conversion.platform)?,
+        platforms: platforms(&writing.platform)?,
         layers: LayerOptions {
-            compression: match conversion.compression {
+            compression: match writing.compression {
                 Compression::Keep => None,
                 Compression::Gzip => Some(Model::Gzip),
                 Compression::Zstd => Some(Model::Zstd),
                 Compression::None => Some(Model::None),
             },
-            level,
-            force: conversion.force,
-            squash: conversion.squash,
+            level: writing.level.unwrap_or_default(),
+            force: writing.force,
+            clamp_mtime: writing.clamp_mtime,
+            squash: None,
         },
-        no_squash: conversion.no_squash,
-        name: conversion.name.clone(),
-        ref_name: match conversion.ref_name {
+        no_squash: false,
+        name: writing.name.clone(),
+        ref_name: match writing.ref_name {
             RefName::Full => imgconv::RefName::Full,
             RefName::Tag => imgconv::RefName::Tag,
         },
-        deps: conversion.deps.clone(),
-        strict: conversion.strict,
-        dry_run: conversion.dry_run,
-        missing: match conversion.missing {
+        deps: writing.deps.clone(),
+        strict: writing.strict,
+        dry_run: writing.dry_run,
+        missing: match writing.missing {
             Missing::Drop => imgconv::Missing::Drop,
             Missing::Keep => imgconv::Missing::Keep,
             Missing::Fail => imgconv::Missing::Fail,
         },
-        foreign: match conversion.foreign {
+        foreign: match writing.foreign {
             Foreign::Keep => imgconv::Foreign::Keep,
             Foreign::Fail => imgconv::Foreign::Fail,
             Foreign::Drop => imgconv::Foreign::Drop,
         },
-        preserve_digests: conversion.preserve_digests,
-        sign_key: conversion.sign_key.clone(),
+        preserve_digests: writing.preserve_digests,
+        sign_key: writing.sign_key.clone(),
     })
 }
 

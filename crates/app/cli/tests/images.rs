@@ -404,6 +404,9 @@ fn a_dry_run_tells_the_losses_of_the_real_run() {
                 &["--compression", "none"],
                 &["--squash"],
                 &["--no-squash"],
+                &["--no-squash", "--max-layers", "2"],
+                &["--keep-base", "1"],
+                &["--clamp-mtime", "0"],
             ]
             .iter()
             .enumerate()

@@ -64,7 +64,7 @@ fn fitting(history: Vec<History>, image: &Image) -> Vec<History> {
     let named = history.iter().filter(|step| !step.empty_layer).count();
     match image.layers.len() {
         layers if layers == named => history,
-        1 => History::merged(history, image.created.clone()),
+        1 if !history.is_empty() => History::merged(history, named, image.created.clone()),
         _ => Vec::new(),
     }
 }

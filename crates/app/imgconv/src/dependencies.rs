@@ -18,7 +18,7 @@ use imgconv_model::{
     Blob, Code, Env, Error, Facts, Format, FormatId, Layer, Open, Outcome, Reader, Result, Root,
     Transport, quote,
 };
-use imgconv_pipeline::{Budget, Merged, Tar, merge};
+use imgconv_pipeline::{Budget, Merged, Squash, Tar, merge};
 use imgconv_stream::HashingReader;
 use imgconv_tar::EntryKind;
 use imgconv_transport_file::FILE;
@@ -57,7 +57,8 @@ pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env)
         }
         let node = Arc::get_mut(&mut root.node).expect("a file's node is not shared");
         let Node::Image(node) = node else { continue };
-        let stacked = !options.layers.squash;
+        // What stays of the lower layers is read by the rules of layers.
+        let stacked = options.layers.squash != Some(Squash::All);
         render_one(node, &candidates, stacked, env).map_err(|error| error.at(&*root.text))?;
     }
     Ok(())

@@ -19,6 +19,17 @@ use crate::{
     source::Node,
 };
 
+/// Reads what a tag is about: `sha256-HEX.sig`, `.att` or `.sbom` as cosign names what it signs, or
+/// `sha256-HEX` alone (distribution-spec, "Referrers Tag Schema").
+pub(crate) fn subject_of_tag(tag: &str) -> Option<Digest> {
+    let stem = [".sig", ".att", ".sbom"]
+        .iter()
+        .find_map(|suffix| tag.strip_suffix(suffix))
+        .unwrap_or(tag);
+    let (algorithm, hex) = stem.split_once('-')?;
+    Digest::parse(&format!("{algorithm}:{hex}")).ok()
+}
+
 impl Run<'_> {
     /// Makes one index of single images that have one name and several platforms.
     pub(crate) fn join_platforms(&self, items: Vec<(Item, bool)>) -> Result<Vec<Item>> {
@@ -300,6 +311,40 @@ impl Run<'_> {
         }
     }
 
+    /// Says why what is about `subject` is about nothing any more; `None` if it still is, or always
+    /// was.
+    fn outdated(&self, subject: Digest) -> Option<String> {
+        match self.memo.get(&subject)? {
+            (Some(new), _) if new.digest == subject => None,
+            (Some(_), _) => Some(format!("it is about {subject}, which was written anew")),
+            (None, _) => Some(format!("it is about {subject}, which was not wanted")),
+        }
+    }
+
+    /// Converts what is about `subject` by its tag. It is no image, whatever its documents look
+    /// like: it is copied, or left behind with what it is about.
+    pub(crate) fn tagged(
+        &mut self,
+        subject: Digest,
+        root: &SourceRoot<'_>,
+    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
+        if let Some(why) = self.outdated(subject) {
+            self.left_behind
+                .lose(root.tagged_field(), LossKind::Dropped, why);
+            return Ok((None, Vec::new()));
+        }
+        match &*root.node {
+            Node::Opaque { opaque, child } => {
+                let opaque = Opaque {
+                    image: false,
+                    ..opaque.clone()
+                };
+                self.opaque(&opaque, child, root)
+            }
+            Node::Image(_) | Node::Index { .. } => self.document(&root.node, None, root),
+        }
+    }
+
     pub(crate) fn opaque(
         &mut self,
         opaque: &Opaque,
@@ -313,12 +358,15 @@ impl Run<'_> {
             self.left_behind.lose(field, LossKind::Dropped, why);
             return Ok((None, Vec::new()));
         }
-        let changes = layers.squash || layers.compression.is_some();
+        let changes = layers.squash.is_some()
+            || layers.compression.is_some()
+            || layers.force
+            || layers.clamp_mtime.is_some();
         if opaque.image && (changes || !self.capabilities.opaque) {
             let message = format!("{} can be copied and not changed", opaque.what);
             return Err(Error::new(Code::Unsupported, message)
                 .at(child.digest.to_string())
-                .hint("leave out `--squash` and `--compression`"));
+                .hint("`convert` without options for layers copies it"));
         }
         let outcome = ImageOutcome {
             format: self.target.id().to_string(),
@@ -326,14 +374,7 @@ impl Run<'_> {
             source_digest: Some(child.digest.to_string()),
             ..ImageOutcome::default()
         };
-        if let Some(subject) = opaque.subject
-            && let Some((new, _)) = self.memo.get(&subject)
-            && new.as_ref().is_none_or(|new| new.digest != subject)
-        {
-            let why = match new {
-                Some(_) => format!("it is about {subject}, which was written anew"),
-                None => format!("it is about {subject}, which was not wanted"),
-            };
+        if let Some(why) = opaque.subject.and_then(|subject| self.outdated(subject)) {
             let field = format!("{} {}", opaque.what, child.digest);
             self.left_behind.lose(field, LossKind::Dropped, why);
             return Ok((None, Vec::new()));
@@ -345,5 +386,23 @@ impl Run<'_> {
             write_document(sink, &opaque.document)?;
         }
         Ok((Some(child.clone()), vec![outcome]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_may_say_what_it_is_about() {
+        let hex = "ab".repeat(32);
+        let about = |tag: &str| subject_of_tag(tag).map(|digest| digest.to_string());
+        for suffix in [".sig", ".att", ".sbom", ""] {
+            let tag = format!("sha256-{hex}{suffix}");
+            assert_eq!(about(&tag), Some(format!("sha256:{hex}")), "{tag}");
+        }
+        for tag in ["latest", "sha256-ab.sig", "3.11-alpine", "sha256-.sig"] {
+            assert_eq!(about(tag), None, "{tag}");
+        }
     }
 }

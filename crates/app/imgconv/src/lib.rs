@@ -28,7 +28,7 @@ mod verify;
 
 pub use convert::convert;
 pub use diff::{Difference, diff};
-pub use imgconv_pipeline::Options as LayerOptions;
+pub use imgconv_pipeline::{Options as LayerOptions, Squash};
 pub use imgconv_stream::Level;
 pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
 pub use list::{Listed, list};

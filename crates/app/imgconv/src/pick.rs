@@ -1,7 +1,7 @@
 //! One image out of a locator: for commands that take one.
 
 use imgconv_model::{Code, Env, Error, Platform, Result};
-use imgconv_pipeline::Options as LayerOptions;
+use imgconv_pipeline::{Options as LayerOptions, Squash};
 use imgconv_stream::Pool;
 
 use crate::{
@@ -38,7 +38,7 @@ pub(crate) fn pick(
         deps: deps.to_vec(),
         // What is picked is looked at as one tree, never as layers.
         layers: LayerOptions {
-            squash: true,
+            squash: Some(Squash::All),
             ..LayerOptions::default()
         },
         ..Options::default()

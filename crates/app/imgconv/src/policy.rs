@@ -119,7 +119,10 @@ impl Run<'_> {
                         ));
                     }
                 }
-                LayerStep::Squash(_) => changes.push("the layers (merged to one)".to_owned()),
+                LayerStep::Squash(0, _) => changes.push("the layers (merged to one)".to_owned()),
+                LayerStep::Squash(from, _) => {
+                    changes.push(format!("layers {from} and above (merged to one)"));
+                }
             }
         }
         // If nothing is known to change, what is written is known to the byte.

@@ -18,6 +18,7 @@ use imgconv_stream::{Pool, sniff};
 
 use crate::{
     carried,
+    graph::subject_of_tag,
     options::Options,
     outcome::{ImageOutcome, LayerOutcome},
     policy::SCHEMA1,
@@ -51,6 +52,17 @@ impl SourceRoot<'_> {
             Node::Index { .. } | Node::Opaque { .. } => None,
         };
         Ok(self.entry.name.clone().or_else(own))
+    }
+
+    /// What this is about, if its tag alone says so.
+    pub(crate) fn tagged_subject(&self) -> Option<Digest> {
+        subject_of_tag(self.entry.name.as_ref()?.tag.as_deref()?)
+    }
+
+    /// How a report calls what is about something else by its tag.
+    pub(crate) fn tagged_field(&self) -> String {
+        let name = self.entry.name.as_ref();
+        format!("tag {}", name.map_or_else(String::new, reference_text))
     }
 
     /// The platforms of all images below.
@@ -163,13 +175,18 @@ impl<'a> Run<'a> {
     fn documents(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
         let mut slots: Vec<Option<Item>> = roots.iter().map(|_| None).collect();
         // What refers to something comes after what it may refer to.
-        let referrer = |root: &SourceRoot<'_>| matches!(&*root.node, Node::Opaque { .. });
+        let referrer = |root: &SourceRoot<'_>| {
+            root.tagged_subject().is_some() || matches!(&*root.node, Node::Opaque { .. })
+        };
         for late in [false, true] {
             for (slot, root) in slots.iter_mut().zip(roots) {
                 if referrer(root) != late {
                     continue;
                 }
-                let converted = self.document(&root.node, None, root);
+                let converted = match root.tagged_subject() {
+                    Some(subject) => self.tagged(subject, root),
+                    None => self.document(&root.node, None, root),
+                };
                 let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
                 let Some(child) = child else { continue };
                 let name = self.name_of(root).map_err(|error| error.at(&*root.text))?;
@@ -276,7 +293,10 @@ impl<'a> Run<'a> {
         };
         let plan = Sealer::plan(&image.layers, &self.capabilities, &self.options.layers, env)?;
         let sealed = match self.destination {
-            Some((_, sealer)) => sealer.run(&image.layers, &plan, semantics(node), env)?,
+            Some((_, sealer)) => {
+                let layers = self.clamped(&image.layers, env)?;
+                sealer.run(&layers, &plan, semantics(node), env)?
+            }
             None => pretend(&image, &plan),
         };
         // Before a squash leaves nothing of them.
@@ -287,16 +307,12 @@ impl<'a> Run<'a> {
                 LayerStep::Keep(i) | LayerStep::Recompress(i, _) => {
                     image.layers[*i].blob.facts.digest
                 }
-                LayerStep::Squash(_) => None,
+                LayerStep::Squash(..) => None,
             })
             .collect();
         let source_image = self.options.preserve_digests.then(|| image.clone());
-        if plan
-            .steps
-            .iter()
-            .any(|step| matches!(step, LayerStep::Squash(_)))
-        {
-            squash_history(&mut image);
+        if let Some(LayerStep::Squash(from, _)) = plan.steps.last() {
+            squash_layers(&mut image, *from, nothing());
         }
         let encoded = self.target.encode(&image, &sealed, env, &mut report)?;
         let Encoded::Documents { documents, root } = encoded else {
@@ -351,6 +367,14 @@ impl<'a> Run<'a> {
         report.merge(env.notes.snapshot());
         outcome.add_report(report);
         Ok((child, outcome))
+    }
+
+    /// The layers with the times that the user asked for; as they are while predicting.
+    pub(crate) fn clamped(&self, layers: &[Layer], env: &Env) -> Result<Vec<Layer>> {
+        match (self.options.layers.clamp_mtime, self.destination) {
+            (Some(epoch), Some(_)) => imgconv_pipeline::clamp(layers, epoch, env),
+            _ => Ok(layers.to_vec()),
+        }
     }
 
     /// An image that names no platform is for the one that the user names, if that is one.
@@ -476,7 +500,7 @@ fn pretend(image: &Image, plan: &Plan) -> Vec<SealedLayer> {
                 LayerStep::Recompress(i, to) => {
                     (Some(&image.layers[*i]), Step::Recompress, to.compression)
                 }
-                LayerStep::Squash(to) => (None, Step::Squash, to.compression),
+                LayerStep::Squash(_, to) => (None, Step::Squash, to.compression),
             };
             // New bytes have a new digest: what is said of the old ones is about to be lost.
             let kept = layer.filter(|_| step == Step::Keep);
@@ -526,9 +550,17 @@ pub(crate) fn nothing() -> Layer {
     }
 }
 
-/// One layer is left, which does not exist yet.
-pub(crate) fn squash_history(image: &mut Image) {
-    let steps = std::mem::take(&mut image.history);
-    image.history = History::merged(steps, image.created.clone());
-    image.layers = vec![nothing()];
+/// Puts one layer in the place of layer `from` and all above it. Of the steps that made them one is
+/// left that has a layer; the others stay before it as a record.
+pub(crate) fn squash_layers(image: &mut Image, from: usize, merged: Layer) {
+    let count = image.layers.len() - from;
+    image.layers.truncate(from);
+    image.layers.push(merged);
+    let mut named = (0..image.history.len()).filter(|i| !image.history[*i].empty_layer);
+    let start = named.nth(from).unwrap_or(image.history.len());
+    if !image.history.is_empty() {
+        let above = image.history.split_off(start);
+        let created = image.created.clone();
+        image.history.extend(History::merged(above, count, created));
+    }
 }

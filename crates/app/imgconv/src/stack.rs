@@ -5,10 +5,10 @@ use std::{io::Read, sync::Arc};
 use imgconv_format_aci::stack::{Snapshot, link, set_whitelist, split};
 use imgconv_layer::{ContentStore, Discard, Spool, Tree};
 use imgconv_model::{Digest, Env, Image, Report, Result};
-use imgconv_pipeline::{Merged, apply};
+use imgconv_pipeline::{Merged, apply, squash_above};
 
 use crate::{
-    run::{Item, Run},
+    run::{Item, Run, nothing, squash_layers},
     source::ImageNode,
     stream::semantics,
 };
@@ -27,6 +27,17 @@ pub(crate) fn unsquashed(
         notes: node.notes.clone(),
         ..run.env.clone()
     };
+    let mut image = image.clone();
+    image.layers = run.clamped(&image.layers, env)?;
+    let squash = run.options.layers.squash;
+    if let Some(from) = squash.and_then(|squash| squash.from(image.layers.len())) {
+        let merged = match run.destination {
+            Some(_) => squash_above(&image.layers, from, semantics(node), env)?.into_layer(),
+            None => nothing(),
+        };
+        squash_layers(&mut image, from, merged);
+    }
+    let image = &image;
     let mut levels = split(image, &env.limits)?;
     let top = levels.len() - 1;
     let mut items = Vec::with_capacity(levels.len());
@@ -46,7 +57,8 @@ pub(crate) fn unsquashed(
         return Ok(items);
     }
     let mut spool = Spool::new(env)?;
-    imgconv_pipeline::merge(&image.layers, semantics(node), &mut spool, env)?;
+    let mut copied = Copied(&mut spool);
+    imgconv_pipeline::merge(&image.layers, semantics(node), &mut copied, env)?;
     let contents = spool.freeze()?;
     let mut tree = Tree::new(env);
     let mut keys = Keys::default();
@@ -78,6 +90,16 @@ pub(crate) fn unsquashed(
         below = image_id.map(|id| (level.clone(), id));
     }
     Ok(items)
+}
+
+/// Copies every body, those too that a spool would leave where they are: keys are then offsets in
+/// the copy, which [`Keys`] can count.
+struct Copied<'a>(&'a mut Spool);
+
+impl ContentStore for Copied<'_> {
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
+        self.0.put(body, size)
+    }
 }
 
 /// Gives every body the key that a spool gave it, in the same order.

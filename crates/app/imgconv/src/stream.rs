@@ -15,7 +15,7 @@ use imgconv_wire::{layout::is_name, manifest::describes_compression};
 use crate::{
     outcome::ImageOutcome,
     policy::digests_change,
-    run::{Item, Run, SourceRoot, images, platform_of, squash_history, walk},
+    run::{Item, Run, SourceRoot, images, nothing, platform_of, squash_layers, walk},
     source::{ImageNode, Node},
     stack,
 };
@@ -41,6 +41,12 @@ impl Run<'_> {
     }
 
     fn root(&mut self, root: &SourceRoot<'_>, items: &mut Vec<Item>) -> Result<()> {
+        if root.tagged_subject().is_some() && !matches!(&*root.node, Node::Image(_)) {
+            let why = "an ACI can't hold what is no image";
+            self.left_behind
+                .lose(root.tagged_field(), LossKind::Dropped, why);
+            return Ok(());
+        }
         self.leave_behind(&root.node)?;
         let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
         images(&root.node, None, &mut |node, listed| {
@@ -116,13 +122,14 @@ impl Run<'_> {
             notes: node.notes.clone(),
             ..self.env.clone()
         };
-        if self.destination.is_some() {
-            let merged = squash(&image.layers, semantics(node), env)?;
-            squash_history(&mut image);
-            image.layers = vec![merged.into_layer()];
-        } else {
-            squash_history(&mut image);
-        }
+        let merged = match self.destination {
+            Some(_) => {
+                let layers = self.clamped(&image.layers, env)?;
+                squash(&layers, semantics(node), env)?.into_layer()
+            }
+            None => nothing(),
+        };
+        squash_layers(&mut image, 0, merged);
         self.one(node, &image, report)
     }
 
@@ -199,11 +206,6 @@ impl Run<'_> {
         name: &Name,
         env: &Env,
     ) -> Result<(Digest, u64, Digest)> {
-        let compression = self.options.layers.compression.unwrap_or(Compression::Gzip);
-        let encoding = Encoding {
-            compression,
-            level: self.options.layers.level,
-        };
         let id = env.next_id.fetch_add(1, Ordering::Relaxed);
         let what = name.to_string();
         env.progress.event(Event::Begin {
@@ -217,7 +219,7 @@ impl Run<'_> {
         let encoded = encode(
             &mut *source,
             &mut writer,
-            &encoding,
+            &self.encoding(),
             &hash,
             self.pool,
             env,
@@ -238,7 +240,16 @@ impl Run<'_> {
                 Err(Error::new(Code::Unsupported, message)
                     .hint(format!("it can be: {}", names.join(", "))))
             }
-            _ => Ok(()),
+            _ => self.encoding().check(),
+        }
+    }
+
+    /// How the one stream is compressed.
+    fn encoding(&self) -> Encoding {
+        let layers = &self.options.layers;
+        Encoding {
+            compression: layers.compression.unwrap_or(Compression::Gzip),
+            level: layers.level,
         }
     }
 

@@ -1,5 +1,5 @@
 //! Where the bodies of regular files go while a layer is scanned: to a temporary file, to
-//! fingerprints, or nowhere.
+//! fingerprints, or nowhere; or they stay where they are.
 //!
 //! Knows nothing of paths.
 
@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_model::{Algorithm, Code, Env, Error, Reader, Result, quote};
+use imgconv_model::{Algorithm, Code, Env, Error, ReadAt, Reader, Result, quote};
 use imgconv_stream::Hasher;
 
 /// Bytes that are written to the temporary file at once.
@@ -27,11 +27,27 @@ pub trait ContentStore: Send {
     /// # Errors
     /// If the body can't be read or is shorter, or if it can't be kept.
     fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64>;
+
+    /// Starts a layer; `tar` is the same tar for reading by position, if it can be.
+    fn begin(&mut self, _tar: Option<Arc<dyn ReadAt>>) {}
+
+    /// Takes one body like [`put`](Self::put), which stands whole at an offset of the layer's tar.
+    /// It need not read it.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    fn put_at(&mut self, _offset: u64, body: &mut dyn Read, size: u64) -> Result<u64> {
+        self.put(body, size)
+    }
 }
 
-/// Bodies in one unlinked temporary file; the key is the offset.
+/// Bodies in one unlinked temporary file, but for those of a layer that can be read by position:
+/// these stay where they are. A key is the number of the place, 0 for the file, and the offset there.
 #[derive(Debug)]
 pub struct Spool {
+    /// The tars that hold bodies; the last is that of the current layer if `in_place`.
+    tars: Vec<Arc<dyn ReadAt>>,
+    in_place: bool,
     file: File,
     tmpdir: PathBuf,
     /// What is not written yet; always [`BUFFER`] long.
@@ -50,6 +66,8 @@ impl Spool {
         let tmpdir = env.tmpdir.clone();
         let file = tempfile::tempfile_in(&tmpdir).map_err(|error| failed(error, &tmpdir))?;
         Ok(Self {
+            tars: Vec::new(),
+            in_place: false,
             file,
             tmpdir,
             buffer: vec![0; BUFFER].into_boxed_slice(),
@@ -65,6 +83,7 @@ impl Spool {
     pub fn freeze(mut self) -> Result<Arc<FrozenSpool>> {
         self.flush()?;
         Ok(Arc::new(FrozenSpool {
+            tars: self.tars,
             file: self.file,
             tmpdir: self.tmpdir,
         }))
@@ -80,7 +99,24 @@ impl Spool {
     }
 }
 
+/// The bits of a key that are the offset; those above, but for the highest, are the place.
+const OFFSET: u64 = (1 << 48) - 1;
+const PLACES: usize = 1 << 15;
+
 impl ContentStore for Spool {
+    fn begin(&mut self, tar: Option<Arc<dyn ReadAt>>) {
+        self.in_place = tar.is_some() && self.tars.len() + 1 < PLACES;
+        self.tars.extend(tar.filter(|_| self.in_place));
+    }
+
+    fn put_at(&mut self, offset: u64, body: &mut dyn Read, size: u64) -> Result<u64> {
+        let end = offset.checked_add(size);
+        if !self.in_place || end.is_none_or(|end| end > OFFSET) {
+            return self.put(body, size);
+        }
+        Ok((self.tars.len() as u64) << OFFSET.count_ones() | offset)
+    }
+
     fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
         let key = self.written + self.filled as u64;
         let mut left = size;
@@ -104,6 +140,7 @@ impl ContentStore for Spool {
 /// A [`Spool`] that is complete.
 #[derive(Debug)]
 pub struct FrozenSpool {
+    tars: Vec<Arc<dyn ReadAt>>,
     file: File,
     tmpdir: PathBuf,
 }
@@ -112,8 +149,13 @@ impl FrozenSpool {
     /// Fills `buf` from an offset: the key of a body, plus an offset in it.
     ///
     /// # Errors
-    /// If the temporary file can't be read or is too short; it names the directory.
+    /// If the temporary file can't be read or is too short; it names the directory. If a layer's tar
+    /// can't be read or has changed.
     pub fn read_exact_at(&self, buf: &mut [u8], key_plus_offset: u64) -> io::Result<()> {
+        let place = key_plus_offset >> OFFSET.count_ones();
+        if let Some(tar) = place.checked_sub(1).and_then(|i| self.tars.get(i as usize)) {
+            return tar.read_exact_at(buf, key_plus_offset & OFFSET);
+        }
         self.file
             .read_exact_at(buf, key_plus_offset)
             .map_err(|error| failed(error, &self.tmpdir).into())

@@ -10,7 +10,7 @@ use std::{
 };
 
 use imgconv_model::{Reader, Result};
-use imgconv_tar::{Entry, EntryKind, head};
+use imgconv_tar::{Entry, EntryKind, Time, head};
 
 use crate::{
     FrozenSpool, Tree,
@@ -29,6 +29,9 @@ impl Tree {
     /// that no layer named are written too, except those whose name begins with `.wh.`, which would
     /// be read as whiteouts.
     ///
+    /// After [`only_changes`](Self::only_changes) there is only what that says: in each directory
+    /// the whiteouts come first. They are empty files, 0644 0:0 time 0.
+    ///
     /// With a prefix, the entry of the root is the prefix itself (made, 0755 0:0 time 0, if no layer
     /// named it); without one it is `./`, and there only if a layer named it.
     pub fn into_tar(self: Arc<Self>, prefix: &[u8], contents: Arc<FrozenSpool>) -> Reader {
@@ -39,6 +42,7 @@ impl Tree {
             prefix: prefix.to_vec(),
             walk,
             begun: false,
+            directory: None,
             first: HashMap::new(),
             body: Box::new(io::empty()),
         }))
@@ -52,27 +56,48 @@ struct Paths {
     walk: Walk,
     /// The root had its turn.
     begun: bool,
+    /// The directory that was come to last, and how many of its whiteouts were written.
+    directory: Option<(Id, usize)>,
     /// The path that has the content of an inode with several paths.
     first: HashMap<u64, Id>,
     body: Reader,
 }
 
+/// What comes next in the tar; names are without the prefix.
+enum Next {
+    Path(Id, Vec<u8>),
+    Whiteout(Vec<u8>),
+}
+
 impl Paths {
-    /// Goes on to the next path that is written: its id, and its name without the prefix.
-    fn advance(&mut self) -> Option<(Id, &[u8])> {
+    /// Goes on to what is written next.
+    fn advance(&mut self) -> Option<Next> {
         if !self.begun {
             self.begun = true;
+            self.directory = Some((ROOT, 0));
             if !self.prefix.is_empty() {
-                return Some((ROOT, b""));
+                return Some(Next::Path(ROOT, Vec::new()));
             }
-            if self.tree.node(ROOT).named {
-                return Some((ROOT, b"./"));
+            if self.tree.node(ROOT).named && self.tree.writes(ROOT) {
+                return Some(Next::Path(ROOT, b"./".to_vec()));
             }
         }
         loop {
+            if let Some((id, done)) = &mut self.directory {
+                if let Some(name) = self.tree.markers(*id).get(*done) {
+                    *done += 1;
+                    let parent = self.walk.path();
+                    let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
+                    return Some(Next::Whiteout([parent, slash, &name[..]].concat()));
+                }
+                self.directory = None;
+            }
             let id = self.tree.step(&mut self.walk)?;
-            if self.tree.node(id).named || !self.tree.name(id).starts_with(b".wh.") {
-                return Some((id, self.walk.path()));
+            if self.tree.node(id).kind == EntryKind::Directory {
+                self.directory = Some((id, 0));
+            }
+            if self.tree.writes(id) {
+                return Some(Next::Path(id, self.walk.path().to_vec()));
             }
         }
     }
@@ -84,10 +109,13 @@ impl Paths {
 
 impl Members for Paths {
     fn next(&mut self) -> Result<Option<(Vec<u8>, u64)>> {
-        let Some((id, path)) = self.advance() else {
-            return Ok(None);
+        let (id, path) = match self.advance() {
+            None => return Ok(None),
+            Some(Next::Path(id, path)) => (id, path),
+            Some(Next::Whiteout(path)) => {
+                return Ok(Some((head(&whiteout(self.name(&path)))?, 0)));
+            }
         };
-        let path = path.to_vec();
         let tree = Arc::clone(&self.tree);
         let node = tree.node(id);
         let mut entry = Entry {
@@ -131,5 +159,24 @@ impl Members for Paths {
 
     fn body(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.body.read(buf)
+    }
+}
+
+/// The entry of a whiteout: only its name says something.
+fn whiteout(path: Vec<u8>) -> Entry {
+    Entry {
+        path,
+        kind: EntryKind::Regular,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        uname: Vec::new(),
+        gname: Vec::new(),
+        mtime: Time::default(),
+        size: 0,
+        link: Vec::new(),
+        device: (0, 0),
+        pax: Vec::new(),
+        offset: 0,
     }
 }

@@ -17,11 +17,47 @@ use std::{
 };
 
 use imgconv_layer::Semantics;
+use imgconv_testkit::dialect::Dialect;
 use proptest::prelude::*;
-use support::{Applied, Item, apply_tars, env, tar_of};
+use support::{Applied, Item, apply_each, apply_tars, changes, env, tar_of};
 
-/// What a path leads to: type flag, mode, owner, content or target.
-type Inode = (u8, u32, u64, Vec<u8>);
+/// What a path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inode {
+    flag: u8,
+    mode: u32,
+    /// The group is the same.
+    uid: u64,
+    mtime: u64,
+    device: (u32, u32),
+    pax: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The content of a file, the target of a symbolic link.
+    data: Vec<u8>,
+}
+
+impl Inode {
+    fn new(item: &Item) -> Self {
+        let is_link = item.typeflag == b'2';
+        Self {
+            flag: item.typeflag,
+            mode: if is_link { 0o777 } else { item.mode },
+            uid: item.uid,
+            mtime: item.mtime,
+            device: item.device,
+            pax: item.pax.clone(),
+            data: if is_link { &item.link } else { &item.content }.clone(),
+        }
+    }
+
+    /// A directory that nobody named.
+    fn unnamed() -> Self {
+        Self::new(&Item {
+            typeflag: b'5',
+            mode: 0o755,
+            ..Item::default()
+        })
+    }
+}
 
 #[derive(Clone, Default)]
 struct Model(BTreeMap<Vec<u8>, Rc<RefCell<Inode>>>);
@@ -86,7 +122,7 @@ fn name(path: &[u8], semantics: Semantics) -> Option<Name> {
 
 impl Model {
     fn flag(&self, path: &[u8]) -> Option<u8> {
-        self.0.get(path).map(|inode| inode.borrow().0)
+        self.0.get(path).map(|inode| inode.borrow().flag)
     }
 
     fn remove_below(&mut self, path: &[u8]) {
@@ -131,7 +167,7 @@ impl Model {
                 if hops > 40 {
                     return Err(());
                 }
-                let target = self.0[&there].borrow().3.clone();
+                let target = self.0[&there].borrow().data.clone();
                 if target.starts_with(b"/") {
                     here.clear();
                 }
@@ -216,16 +252,7 @@ impl Model {
                     inode
                 }
             } else {
-                let data = match item.typeflag {
-                    b'2' => &item.link,
-                    _ => &item.content,
-                };
-                let mode = if item.typeflag == b'2' {
-                    0o777
-                } else {
-                    item.mode
-                };
-                Rc::new(RefCell::new((item.typeflag, mode, item.uid, data.clone())))
+                Rc::new(RefCell::new(Inode::new(item)))
             };
             if special {
                 aufs.insert(path.clone(), inode);
@@ -246,16 +273,15 @@ impl Model {
                 made = join(&made, part);
                 if self.flag(&made) != Some(b'5') {
                     self.remove(&made);
-                    let directory = (b'5', 0o755, 0, Vec::new());
-                    self.0
-                        .insert(made.clone(), Rc::new(RefCell::new(directory)));
+                    let directory = Rc::new(RefCell::new(Inode::unnamed()));
+                    self.0.insert(made.clone(), directory);
                 }
             }
             let at = join(&at, &name);
             if linked.as_ref() == Some(&at) {
                 return Err(i);
             }
-            if inode.borrow().0 != b'5' || self.flag(&at) != Some(b'5') {
+            if inode.borrow().flag != b'5' || self.flag(&at) != Some(b'5') {
                 self.remove(&at);
             }
             self.0.insert(at, inode);
@@ -280,7 +306,7 @@ impl Model {
 
 /// The name as a tar spells it: a directory's has a final slash, the root's none.
 fn spelled(path: &[u8], inode: &Inode) -> Vec<u8> {
-    let slash: &[u8] = if inode.0 == b'5' && !path.is_empty() {
+    let slash: &[u8] = if inode.flag == b'5' && !path.is_empty() {
         b"/"
     } else {
         b""
@@ -301,8 +327,10 @@ fn listing(applied: &Applied) -> Vec<(Vec<u8>, Inode, Vec<u8>)> {
             Regular => (b'0', applied.bytes(&path)),
             Symlink => (b'2', node.link.to_vec()),
             Directory => (b'5', Vec::new()),
+            CharDevice => (b'3', Vec::new()),
+            BlockDevice => (b'4', Vec::new()),
             Fifo => (b'6', Vec::new()),
-            kind => panic!("{kind:?}"),
+            HardLink => unreachable!(),
         };
         let links = applied
             .tree
@@ -310,7 +338,17 @@ fn listing(applied: &Applied) -> Vec<(Vec<u8>, Inode, Vec<u8>)> {
             .filter(|(_, other)| other.inode == node.inode)
             .count();
         assert_eq!(node.links as usize, links);
-        rows.push((path, (flag, node.mode, u64::from(node.uid), data), first));
+        assert_eq!((node.gid, node.mtime.nanos), (node.uid, 0));
+        let inode = Inode {
+            flag,
+            mode: node.mode,
+            uid: u64::from(node.uid),
+            mtime: u64::try_from(node.mtime.seconds).unwrap(),
+            device: node.device,
+            pax: node.pax.to_vec(),
+            data,
+        };
+        rows.push((path, inode, first));
     }
     assert_eq!(rows.len(), applied.tree.len());
     rows
@@ -322,7 +360,19 @@ fn without_marked_directories(
 ) -> Vec<(Vec<u8>, Inode, Vec<u8>)> {
     let marked = |path: &[u8]| parent_and_name(path).1.starts_with(b".wh.");
     rows.into_iter()
-        .filter(|(path, inode, _)| inode.0 != b'5' || !marked(path))
+        .filter(|(path, inode, _)| inode.flag != b'5' || !marked(path))
+        .collect()
+}
+
+/// All attributes, without directories that can't be written.
+fn plain(applied: &Applied) -> Vec<String> {
+    let marked = |path: &[u8]| parent_and_name(path).1.starts_with(b".wh.");
+    let directory =
+        |path: &[u8]| applied.tree.get(path).unwrap().kind == imgconv_tar::EntryKind::Directory;
+    let paths = applied.tree.iter().map(|(path, _)| path);
+    let rows = paths.zip(applied.attributes());
+    rows.filter(|(path, _)| !marked(path) || !directory(path))
+        .map(|(_, row)| row)
         .collect()
 }
 
@@ -384,6 +434,10 @@ fn entry() -> impl Strategy<Value = Item> {
             name, link, typeflag: b'2', ..Item::default()
         }),
         1 => path().prop_map(plain(b'6')),
+        1 => (path(), prop::sample::select(vec![b'3', b'4']), 0..3u32)
+            .prop_map(|(name, typeflag, n)| Item {
+                name, typeflag, device: (n, 70_000 * n), ..Item::default()
+            }),
         3 => path().prop_map(move |path| mark(b".wh.", &path)).prop_map(plain(b'0')),
         1 => path().prop_map(|path| join(&path, b".wh..wh..opq")).prop_map(plain(b'0')),
         1 => Just(b".wh..wh.plnk/1".to_vec()).prop_map(plain(b'0')),
@@ -393,7 +447,22 @@ fn entry() -> impl Strategy<Value = Item> {
         1 => Just(b"./".to_vec()).prop_map(plain(b'5')),
     ];
     let mode = prop::sample::select(vec![0o755, 0o644, 0o4711, 0o1777, 0]);
-    (kinds, mode, 0..4u64).prop_map(|(item, mode, uid)| Item { mode, uid, ..item })
+    let pax = prop::sample::select(vec![None, Some("1"), Some("2")]);
+    let uid = prop::sample::select(vec![0, 1, 2, 3_000_000]);
+    let mtime = prop::sample::select(vec![0, 1, 1 << 33]);
+    let dialect = prop::option::of(prop::sample::select(Dialect::ALL.to_vec()));
+    let more = (mode, uid, mtime, pax, dialect);
+    (kinds, more).prop_map(|(item, (mode, uid, mtime, pax, dialect))| Item {
+        mode,
+        uid,
+        mtime,
+        dialect,
+        pax: pax
+            .map(|value| (b"SCHILY.xattr.user.a".to_vec(), value.into()))
+            .into_iter()
+            .collect(),
+        ..item
+    })
 }
 
 fn layers() -> impl Strategy<Value = Vec<Vec<Item>>> {
@@ -444,6 +513,17 @@ fn check(mut layers: Vec<Vec<Item>>, semantics: Semantics) -> Result<(), TestCas
             without_marked_directories(found),
             without_marked_directories(rows.clone())
         );
+    }
+
+    // F5: what the upper layers change, over the lower ones, is the same as all of them. It is a
+    // layer, in which a file of an ACI that is called like a whiteout is one.
+    let marked = |item: &Item| item.name.windows(4).any(|part| part == b".wh.");
+    let sayable = semantics == Semantics::Layer || !layers.iter().flatten().any(marked);
+    for from in (1..tars.len()).filter(|_| sayable) {
+        let upper = changes(&tars, from, semantics, &env());
+        let lower = tars[..from].iter().map(|tar| (tar, semantics));
+        let partial = apply_each(lower.chain([(&upper, Semantics::Layer)]), &env()).unwrap();
+        prop_assert_eq!(plain(&partial), plain(&applied), "from {}", from);
     }
 
     // Of what is kept nothing changes, and parents stay.

@@ -8,7 +8,7 @@ mod support;
 
 use imgconv_layer::Semantics;
 use imgconv_model::{Code, Env};
-use support::{Applied, apply, apply_tars, env, item, layer, tar_of};
+use support::{Applied, apply, apply_tars, changes, env, item, layer, tar_of};
 
 /// A row that works: its name, the layers, the tree.
 type Row = (
@@ -395,6 +395,25 @@ fn f_every_row_gives_its_tree() {
         });
         assert_eq!(applied.text(), *expected, "{name}");
         again(name, &applied);
+        partly(name, layers, &applied);
+    }
+}
+
+/// The same row as a partial squash, wherever the kept layers end: over them the upper layer gives
+/// the same tree, and its bytes are the same every time (F9, F10).
+fn partly(name: &str, layers: &[&[&str]], applied: &Applied) {
+    let tars: Vec<Vec<u8>> = layers.iter().map(|entries| layer(entries)).collect();
+    for from in 1..tars.len() {
+        let upper = changes(&tars, from, Semantics::Layer, &env());
+        assert_eq!(
+            upper,
+            changes(&tars, from, Semantics::Layer, &env()),
+            "{name} from {from}"
+        );
+        let both = [&tars[..from], &[upper]].concat();
+        let partial = apply_tars(&both, Semantics::Layer, &env()).unwrap();
+        assert_eq!(partial.text(), applied.text(), "{name} from {from}");
+        assert_eq!(partial.attributes(), applied.attributes(), "{name}");
     }
 }
 

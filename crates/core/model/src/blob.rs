@@ -1,6 +1,10 @@
 //! Bytes that can be read again: what is known of them, and how they are opened.
 
-use std::{fmt, io::Read, sync::Arc};
+use std::{
+    fmt,
+    io::{self, Read},
+    sync::Arc,
+};
 
 use crate::{Digest, Result};
 
@@ -55,6 +59,25 @@ pub trait Open: fmt::Debug + Send + Sync {
     /// If they can't be opened; errors met later come out of the reader and hold a
     /// [`crate::Error`].
     fn open(&self) -> Result<Reader>;
+
+    /// Returns the same bytes for reading by position, if that needs no copy of them. What was
+    /// claimed of them is not verified by such reads: whoever asks before a verified pass gets the
+    /// verified bytes afterwards, or an error.
+    ///
+    /// # Errors
+    /// If they can't be opened.
+    fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
+        Ok(None)
+    }
+}
+
+/// Bytes that are read by position, from several threads.
+pub trait ReadAt: fmt::Debug + Send + Sync {
+    /// Fills `buf` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// If they can't be read, end before, or changed since this was made.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
 /// Bytes with what is known of them.

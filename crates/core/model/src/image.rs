@@ -91,20 +91,24 @@ pub struct History {
 }
 
 impl History {
-    /// The history of an image whose layers were merged to one: the steps stay as a record, and one
-    /// more made the layer that is left. No history stays none.
-    pub fn merged(mut steps: Vec<Self>, created: Option<String>) -> Vec<Self> {
-        if !steps.is_empty() {
-            for step in &mut steps {
-                step.empty_layer = true;
-            }
-            steps.push(Self {
-                created,
-                created_by: Some(Self::SQUASH.to_owned()),
-                ..Self::default()
-            });
-        }
-        steps
+    /// The history of `count` layers that were merged to one: the steps that made them stay as a
+    /// record, without the mark of an earlier merge, and one more made the layer that is left.
+    pub fn merged(steps: Vec<Self>, count: usize, created: Option<String>) -> Vec<Self> {
+        let mark =
+            |step: &Self| !step.empty_layer && step.created_by.as_deref() == Some(Self::SQUASH);
+        let record = |step| Self {
+            empty_layer: true,
+            ..step
+        };
+        let kept = steps.into_iter().filter(|step| !mark(step)).map(record);
+        let layers = if count == 1 { "layer" } else { "layers" };
+        let merge = Self {
+            created,
+            created_by: Some(Self::SQUASH.to_owned()),
+            comment: Some(format!("merged {count} {layers} to one")),
+            ..Self::default()
+        };
+        kept.chain([merge]).collect()
     }
 
     /// What made the layer of an image whose layers were merged.

@@ -24,7 +24,7 @@ mod progress;
 mod report;
 
 pub use artifact::{Artifact, Child, Document, Index, Opaque};
-pub use blob::{Blob, Compression, Facts, Open, Reader};
+pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
 pub use error::{Code, Error, Result, escape, quote};

@@ -8,11 +8,13 @@
 #![deny(missing_docs)]
 
 mod budget;
+mod clamp;
 mod plan;
 mod seal;
 mod squash;
 
 pub use budget::{Budget, Tar};
-pub use plan::{Known, LayerStep, Options, Plan, plan};
+pub use clamp::clamp;
+pub use plan::{Known, LayerStep, Options, Plan, Squash, plan};
 pub use seal::{Sealer, write_document};
-pub use squash::{Merged, apply, blame, merge, squash, squash_listed};
+pub use squash::{Merged, apply, blame, merge, squash, squash_above, squash_listed};

@@ -1,7 +1,7 @@
 //! The plan: which step each layer takes. A pure function of what is known of the layers, what the
 //! target holds, and what the user asked for.
 
-use std::fmt;
+use std::{fmt, num::NonZeroUsize};
 
 use imgconv_model::{Capabilities, Code, Compression, Error, Result};
 use imgconv_stream::{Encoding, Level};
@@ -15,8 +15,38 @@ pub struct Options {
     pub level: Level,
     /// Compress again even where the compression is right already.
     pub force: bool,
-    /// Make one layer of all.
-    pub squash: bool,
+    /// The latest time that an entry may have, seconds since 1970; see [`clamp()`](crate::clamp()).
+    /// Every layer that is here is then made anew.
+    pub clamp_mtime: Option<i64>,
+    /// Which layers become one; `None` lets each stay a layer, if the target can hold so many.
+    pub squash: Option<Squash>,
+}
+
+/// Which layers become one. They are always the topmost: what lies below stays as other images
+/// share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Squash {
+    /// All.
+    All,
+    /// The last N; all if there are fewer.
+    Last(NonZeroUsize),
+    /// All but the first N; none if there are no more.
+    KeepBase(usize),
+    /// As few of the last as leave at most N layers; none if there are no more.
+    AtMost(NonZeroUsize),
+}
+
+impl Squash {
+    /// Returns the lowest of `layers` layers that is merged with all above it; `None` if no layer
+    /// is to be merged.
+    pub fn from(self, layers: usize) -> Option<usize> {
+        match self {
+            Self::All => Some(0),
+            Self::Last(n) => Some(layers.saturating_sub(n.get())),
+            Self::KeepBase(n) => (layers > n).then_some(n),
+            Self::AtMost(n) => (layers > n.get()).then_some(n.get() - 1),
+        }
+    }
 }
 
 /// What is known of a layer before it is read.
@@ -37,8 +67,8 @@ pub enum LayerStep {
     Keep(usize),
     /// Compress the tar of that layer.
     Recompress(usize, Encoding),
-    /// Merge all layers to one.
-    Squash(Encoding),
+    /// Merge that layer and all above it to one.
+    Squash(usize, Encoding),
 }
 
 /// The steps, base first.
@@ -59,8 +89,12 @@ impl fmt::Display for Plan {
                 LayerStep::Recompress(layer, encoding) => {
                     write!(f, "recompress layer {layer} as {}", encoding.compression)?;
                 }
-                LayerStep::Squash(encoding) => {
+                LayerStep::Squash(0, encoding) => {
                     write!(f, "squash all layers to one as {}", encoding.compression)?;
+                }
+                LayerStep::Squash(from, encoding) => {
+                    let to = encoding.compression;
+                    write!(f, "squash layers {from} and above to one as {to}")?;
                 }
             }
         }
@@ -71,7 +105,8 @@ impl fmt::Display for Plan {
 /// Plans the steps.
 ///
 /// # Errors
-/// [`Code::Unsupported`] if the target can't hold the compression that was asked for.
+/// [`Code::Unsupported`] if the target can't hold the compression that was asked for,
+/// [`Code::Usage`] if a level does not exist in what is compressed anew.
 pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Result<Plan> {
     if let Some(wanted) = options.compression
         && !target.compressions.contains(&wanted)
@@ -90,15 +125,13 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
         compression,
         level: options.level,
     };
-    let too_many = target.max_layers.is_some_and(|most| layers.len() > most);
     // One layer is squashed too: what it hides must not come along as markers.
-    if options.squash || too_many {
-        let wanted = options.compression.unwrap_or(default);
-        return Ok(Plan {
-            steps: vec![LayerStep::Squash(encoding(wanted))],
-        });
-    }
-    let steps = layers.iter().enumerate().map(|(i, known)| {
+    let asked = options.squash.and_then(|squash| squash.from(layers.len()));
+    let most = target.max_layers.and_then(NonZeroUsize::new);
+    let needed = most.and_then(|most| Squash::AtMost(most).from(layers.len()));
+    let from = asked.into_iter().chain(needed).min();
+    let kept = &layers[..from.unwrap_or(layers.len())];
+    let steps = kept.iter().enumerate().map(|(i, known)| {
         if known.absent {
             return LayerStep::Keep(i);
         }
@@ -108,15 +141,27 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
             None if known.stored && holdable => known.compression,
             None => default,
         };
-        if known.stored && known.compression == wanted && !options.force {
+        let same = known.stored && known.compression == wanted;
+        if same && !options.force && options.clamp_mtime.is_none() {
             LayerStep::Keep(i)
         } else {
             LayerStep::Recompress(i, encoding(wanted))
         }
     });
-    Ok(Plan {
-        steps: steps.collect(),
-    })
+    let squashed = from.map(|from| {
+        let wanted = options.compression.unwrap_or(default);
+        LayerStep::Squash(from, encoding(wanted))
+    });
+    let steps: Vec<LayerStep> = steps.chain(squashed).collect();
+    for step in &steps {
+        match step {
+            LayerStep::Keep(_) => {}
+            LayerStep::Recompress(_, encoding) | LayerStep::Squash(_, encoding) => {
+                encoding.check()?;
+            }
+        }
+    }
+    Ok(Plan { steps })
 }
 
 #[cfg(test)]
@@ -177,6 +222,14 @@ mod tests {
             ..options
         };
         assert_eq!(steps(&[(Zstd, true)], forced), "recompress layer 0 as zstd");
+        let clamped = Options {
+            clamp_mtime: Some(0),
+            ..Options::default()
+        };
+        assert_eq!(
+            steps(&[(Zstd, true)], clamped),
+            "recompress layer 0 as zstd"
+        );
     }
 
     #[test]
@@ -198,7 +251,7 @@ mod tests {
     #[test]
     fn squash_takes_no_shortcut_for_one_layer() {
         let options = Options {
-            squash: true,
+            squash: Some(Squash::All),
             ..Options::default()
         };
         for layers in [
@@ -207,6 +260,86 @@ mod tests {
         ] {
             assert_eq!(steps(layers, options), "squash all layers to one as gzip");
         }
+    }
+
+    #[test]
+    fn the_topmost_layers_are_squashed_and_the_base_stays() {
+        use Compression::{Gzip, None, Zstd};
+        let layers = [(Gzip, true), (Zstd, true), (None, true)];
+        let n = |n| NonZeroUsize::new(n).unwrap();
+        let all = "squash all layers to one as gzip";
+        let two = "keep layer 0, squash layers 1 and above to one as gzip";
+        let one = "keep layer 0, keep layer 1, squash layers 2 and above to one as gzip";
+        let none = "keep layer 0, keep layer 1, keep layer 2";
+        let rows = [
+            (Squash::All, all),
+            (Squash::Last(n(1)), one),
+            (Squash::Last(n(2)), two),
+            (Squash::Last(n(3)), all),
+            (Squash::Last(n(9)), all),
+            (Squash::KeepBase(0), all),
+            (Squash::KeepBase(1), two),
+            (Squash::KeepBase(2), one),
+            (Squash::KeepBase(3), none),
+            (Squash::KeepBase(9), none),
+            (Squash::AtMost(n(1)), all),
+            (Squash::AtMost(n(2)), two),
+            (Squash::AtMost(n(3)), none),
+        ];
+        for (squash, expected) in rows {
+            let options = Options {
+                squash: Some(squash),
+                ..Options::default()
+            };
+            assert_eq!(steps(&layers, options), expected, "{squash:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_with_a_bound_gets_no_more_layers_than_it_holds() {
+        let known = Known {
+            compression: Compression::Gzip,
+            stored: true,
+            absent: false,
+        };
+        let target = Capabilities {
+            max_layers: Some(2),
+            ..OCI
+        };
+        let steps = |n: usize, options| plan(&vec![known; n], &target, &options).unwrap();
+        assert_eq!(
+            steps(4, Options::default()).to_string(),
+            "keep layer 0, squash layers 1 and above to one as gzip"
+        );
+        assert_eq!(
+            steps(2, Options::default()).to_string(),
+            "keep layer 0, keep layer 1"
+        );
+        let most = Options {
+            squash: Some(Squash::KeepBase(3)),
+            ..Options::default()
+        };
+        assert_eq!(steps(4, most), steps(4, Options::default()));
+    }
+
+    #[test]
+    fn a_level_is_checked_where_something_is_compressed() {
+        let level = |number, force| Options {
+            level: Level::Number(number),
+            force,
+            ..Options::default()
+        };
+        let layers = [(Compression::Gzip, true)];
+        assert_eq!(steps(&layers, level(13, false)), "keep layer 0");
+        assert_eq!(
+            steps(&layers, level(13, true)),
+            "gzip has no compression level 13: levels are 0 to 12"
+        );
+        assert_eq!(
+            steps(&[(Compression::Zstd, true)], level(0, true)),
+            "zstd has no compression level 0: levels are 1 to 22"
+        );
+        assert_eq!(steps(&layers, level(0, true)), "recompress layer 0 as gzip");
     }
 
     #[test]

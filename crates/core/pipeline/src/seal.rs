@@ -20,7 +20,7 @@ use imgconv_stream::{Encoding, HashingReader, Level, Pool, digest, encode, sniff
 use crate::{
     budget::{Budget, Tar},
     plan::{Known, LayerStep, Options, Plan, plan},
-    squash::{place, squash},
+    squash::{place, squash_above},
 };
 
 /// Writes layers to one destination. A source layer that several images share is handled once.
@@ -192,8 +192,8 @@ impl<'a> Sealer<'a> {
                     self.recompress(&layers[i], &what, &encoding, budget, env)
                 })
             }
-            LayerStep::Squash(encoding) => {
-                let merged = squash(layers, semantics, env)?.into_layer();
+            LayerStep::Squash(from, encoding) => {
+                let merged = squash_above(layers, from, semantics, env)?.into_layer();
                 // Its bytes were counted while the layers were merged; together they may be more
                 // than one layer of the input may hold.
                 let mut env = env.clone();

@@ -1,17 +1,22 @@
 //! Merging layers: read each once into a tree and a spool, and write the tree as one tar.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::{self, Read},
     sync::Arc,
 };
 
-use imgconv_layer::{ContentStore, FrozenSpool, Semantics, Spool, Tree};
-use imgconv_model::{Blob, Code, Digest, Env, Error, Facts, Layer, Open, Reader, Result};
-use imgconv_stream::HashingReader;
+use imgconv_layer::{ContentStore, Discard, FrozenSpool, Semantics, Spool, Tree};
+use imgconv_model::{
+    Blob, Code, Compression, Digest, Env, Error, Facts, Layer, Open, ReadAt, Reader, Result,
+};
+use imgconv_stream::{HashingReader, ahead};
 
-use crate::budget::{Budget, Tar};
+use crate::{
+    budget::{Budget, Tar},
+    seal::look,
+};
 
 /// A merged file system with its contents.
 #[derive(Clone)]
@@ -41,7 +46,7 @@ impl Merged {
             diff_id: None,
             kind: None,
             urls: Vec::new(),
-            annotations: std::collections::BTreeMap::new(),
+            annotations: BTreeMap::new(),
         }
     }
 }
@@ -100,10 +105,23 @@ fn apply_one(
     let claimed = layers[i].diff_id;
     let algorithms: Vec<_> = claimed.iter().map(Digest::algorithm).collect();
     let mut work = || {
+        // Asked for before the pass that verifies them, so that a change after it shows.
+        let in_place = match look(&layers[i])? {
+            Some(Compression::None) => layers[i].blob.bytes.positioned()?,
+            _ => None,
+        };
+        store.begin(in_place);
         let source = Tar::open(&layers[i], budget, env, &what)?;
         let mut source = HashingReader::new(source, &algorithms);
-        tree.apply(&mut source, semantics, store, &what)
-            .map_err(|error| blame(error, &mut source))?;
+        let mut apply = |source: &mut dyn Read| {
+            let applied = tree.apply(source, semantics, store, &what);
+            applied.map_err(|error| blame(error, source))
+        };
+        if env.jobs > 1 {
+            ahead(&mut source, apply)?;
+        } else {
+            apply(&mut source)?;
+        }
         let (found, _) = source.finish().map_err(Error::from_io)?;
         match (claimed, found.first()) {
             (Some(claimed), Some(found)) if claimed != *found => {
@@ -153,6 +171,114 @@ pub fn squash(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merge
         tree: Arc::new(tree),
         contents: spool.freeze()?,
     })
+}
+
+/// Merges a layer and all above it, `from` counted from 0, to one over those below, which are read
+/// too: only their trees tell what has to be said over them.
+///
+/// Memory is two trees (see [`Tree`]): the whole one, and a second of the layers below. Contents of
+/// the layers below are not kept. Those that the new layer needs, because a hard link of an upper
+/// layer leads to their file, are fetched by reading the layers below once more.
+///
+/// # Errors
+/// As [`squash`].
+pub fn squash_above(
+    layers: &[Layer],
+    from: usize,
+    semantics: Semantics,
+    env: &Env,
+) -> Result<Merged> {
+    if from == 0 {
+        return squash(layers, semantics, env);
+    }
+    let budget = Budget::default();
+    let mut tree = Tree::new(env);
+    let mut below = Below::default();
+    for i in 0..from {
+        apply_one(&mut tree, layers, i, semantics, &mut below, &budget, env)?;
+    }
+    let base = tree.base();
+    let mut spool = Spool::new(env)?;
+    for i in from..layers.len() {
+        apply_one(&mut tree, layers, i, semantics, &mut spool, &budget, env)?;
+    }
+    tree.only_changes(base);
+    let wanted: BTreeSet<u64> = tree.contents().filter(|key| key & BELOW != 0).collect();
+    if !wanted.is_empty() {
+        let mut fetch = Fetch {
+            below: Below::default(),
+            wanted,
+            spool: &mut spool,
+            moved: BTreeMap::new(),
+        };
+        merge(&layers[..from], semantics, &mut fetch, env)?;
+        tree.move_contents(&fetch.moved);
+    }
+    Ok(Merged {
+        tree: Arc::new(tree),
+        contents: spool.freeze()?,
+    })
+}
+
+/// Marks the keys of contents of the layers below: a spool leaves the highest bit free.
+const BELOW: u64 = 1 << 63;
+
+/// Numbers contents and keeps none.
+#[derive(Debug, Default)]
+struct Below {
+    next: u64,
+}
+
+impl Below {
+    fn key(&mut self) -> u64 {
+        self.next += 1;
+        BELOW | self.next
+    }
+}
+
+impl ContentStore for Below {
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
+        Discard.put(body, size)?;
+        Ok(self.key())
+    }
+
+    fn put_at(&mut self, _offset: u64, _body: &mut dyn Read, _size: u64) -> Result<u64> {
+        Ok(self.key())
+    }
+}
+
+/// Keeps the wanted ones of the contents that [`Below`] numbered, in the same order.
+struct Fetch<'a> {
+    below: Below,
+    wanted: BTreeSet<u64>,
+    spool: &'a mut Spool,
+    /// The keys that the spool gave them.
+    moved: BTreeMap<u64, u64>,
+}
+
+impl ContentStore for Fetch<'_> {
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
+        let key = self.below.key();
+        if self.wanted.contains(&key) {
+            self.moved.insert(key, self.spool.put(body, size)?);
+        } else {
+            Discard.put(body, size)?;
+        }
+        Ok(key)
+    }
+
+    fn begin(&mut self, tar: Option<Arc<dyn ReadAt>>) {
+        self.spool.begin(tar);
+    }
+
+    fn put_at(&mut self, offset: u64, body: &mut dyn Read, size: u64) -> Result<u64> {
+        let key = self.below.key();
+        if self.wanted.contains(&key) {
+            let moved = self.spool.put_at(offset, body, size)?;
+            self.moved.insert(key, moved);
+        }
+        Ok(key)
+    }
 }
 
 /// Merges layers by the rules of appc, and keeps only listed paths and their parents.

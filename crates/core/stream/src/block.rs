@@ -12,7 +12,7 @@ use zstd::{bulk::Compressor as Zstandard, zstd_safe::CParameter};
 use crate::{Encoding, Level};
 
 /// Raised with every change of constants or encoders that changes output bytes.
-pub const ENCODER_REVISION: u32 = 1;
+pub const ENCODER_REVISION: u32 = 2;
 
 // Changing any of these changes every digest: bump ENCODER_REVISION.
 
@@ -21,13 +21,16 @@ const GZIP_BLOCK: usize = 1 << 20;
 /// The cheapest level whose output is no larger than that of the usual tools.
 const GZIP_DEFAULT: i32 = 2;
 const GZIP_FAST: i32 = 1;
-const GZIP_LEVELS: std::ops::RangeInclusive<i32> = 1..=12;
+const GZIP_LEVELS: std::ops::RangeInclusive<i32> = 0..=12;
 /// ID1, ID2, CM = deflate, FLG = 0, MTIME = 0, XFL = 0, OS = 255 (unknown), RFC 1952 section 2.3.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// Bytes of content in one zstd frame.
-const ZSTD_BLOCK: usize = 4 << 20;
-const ZSTD_DEFAULT: i32 = 3;
+/// Bytes of content in one zstd frame, and the most that a match may reach back in it: what every
+/// decoder has to support, RFC 8878 section 3.1.1.1.2.
+const ZSTD_BLOCK: usize = 1 << ZSTD_WINDOW_LOG;
+const ZSTD_WINDOW_LOG: u32 = 23;
+/// The cheapest level whose output is no larger than that of the usual tools at their default.
+const ZSTD_DEFAULT: i32 = 4;
 const ZSTD_FAST: i32 = 1;
 const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=22;
 
@@ -80,6 +83,16 @@ impl Method {
         }
     }
 
+    /// Returns how many bytes of content may be in flight for each thread of the pool, in all
+    /// streams together. Enough that threads rarely wait for the last block of a batch.
+    pub(crate) fn in_flight(self) -> usize {
+        match self {
+            Self::Copy => 4 << 20,
+            Self::Gzip(_) => 12 << 20,
+            Self::Zstd(_) => 24 << 20,
+        }
+    }
+
     /// Returns how many bytes of content a block has, all but the last.
     pub(crate) fn block_size(self) -> usize {
         match self {
@@ -120,7 +133,7 @@ impl Compressors {
 
 struct Compressor {
     library: Library,
-    /// Room for the worst case, so that blocks keep no more than what they became.
+    /// Room for the worst case of deflate, so that blocks keep no more than what they became.
     scratch: Vec<u8>,
 }
 
@@ -144,6 +157,7 @@ impl Compressor {
                 for parameter in [
                     CParameter::ChecksumFlag(true),
                     CParameter::ContentSizeFlag(true),
+                    CParameter::WindowLog(ZSTD_WINDOW_LOG),
                 ] {
                     library.set_parameter(parameter).map_err(Error::from_io)?;
                 }
@@ -177,19 +191,21 @@ impl Compressor {
                 packed.extend_from_slice(&(content.len() as u32).to_le_bytes());
             }
             Library::Zstd(library) => {
-                let room = room(&mut self.scratch, zstd::compress_bound(content.len()));
-                let size = library.compress_to_buffer(content, room).map_err(|error| {
-                    Error::new(Code::Io, format!("zstd compression failed: {error}"))
-                })?;
-                packed.extend_from_slice(&room[..size]);
+                // Memory that is not written to is not used: no scratch is needed.
+                packed.reserve(zstd::compress_bound(content.len()));
+                library
+                    .compress_to_buffer(content, packed)
+                    .map_err(|error| {
+                        Error::new(Code::Io, format!("zstd compression failed: {error}"))
+                    })?;
             }
         }
         Ok(())
     }
 }
 
-/// Returns room for at least `bound` bytes. Its size can't reach the output: the libraries only
-/// need it to be enough.
+/// Returns room for at least `bound` bytes. Its size can't reach the output: the library only
+/// needs it to be enough.
 fn room(scratch: &mut Vec<u8>, bound: usize) -> &mut [u8] {
     if scratch.len() < bound {
         scratch.resize(bound, 0);
@@ -266,7 +282,7 @@ mod tests {
                 .collect(),
         );
         blocks.push(blocks[3][1000..350_000].to_vec());
-        let methods = (1..=9).map(Method::Gzip).chain((1..=15).map(Method::Zstd));
+        let methods = (0..=9).map(Method::Gzip).chain((1..=15).map(Method::Zstd));
         for method in methods {
             let reused = Compressors::new(method);
             for block in blocks.iter().chain(blocks.iter().rev()) {
@@ -286,7 +302,7 @@ mod tests {
         let method = |compression, level| Method::of(&Encoding { compression, level });
         let code = |compression, level| method(compression, level).unwrap_err().code();
         use Compression::{Bzip2, Gzip, None, Xz, Zstd};
-        for number in [-1, 0, 13, i32::MAX, i32::MIN] {
+        for number in [-1, 13, i32::MAX, i32::MIN] {
             assert_eq!(code(Gzip, Level::Number(number)), Code::Usage);
         }
         for number in [-1, 0, 23] {
@@ -295,13 +311,13 @@ mod tests {
         let error = method(Gzip, Level::Number(13)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "gzip has no compression level 13: levels are 1 to 12"
+            "gzip has no compression level 13: levels are 0 to 12"
         );
         assert_eq!(code(Bzip2, Level::Default), Code::Unsupported);
         assert_eq!(code(Xz, Level::Fast), Code::Unsupported);
         assert_eq!(method(Gzip, Level::Default).unwrap(), Method::Gzip(2));
         assert_eq!(method(Gzip, Level::Fast).unwrap(), Method::Gzip(1));
-        assert_eq!(method(Zstd, Level::Default).unwrap(), Method::Zstd(3));
+        assert_eq!(method(Zstd, Level::Default).unwrap(), Method::Zstd(4));
         assert_eq!(method(Zstd, Level::Fast).unwrap(), Method::Zstd(1));
         assert_eq!(method(None, Level::Number(99)).unwrap(), Method::Copy);
     }

@@ -5,9 +5,10 @@
 //! blocks, keeps their order and bounds the memory.
 //!
 //! Two batches of blocks take turns: while the blocks of one are compressed, the other's output is
-//! hashed and written and its blocks are filled again. So at most two batches of content and two
-//! of output are held, plus one compressor for each thread: with gzip, 8 MiB of content for each
-//! job and at most as much output, with zstd 16 MiB. Nothing waits but by rayon's `join`.
+//! hashed and written and its blocks are filled again. Streams that are encoded at the same time
+//! share one bound on the content in flight: 12 MiB for each thread with gzip, 24 MiB with zstd, and
+//! at most as much output; only the first block of a batch is always granted. Nothing waits but by
+//! rayon's `join`.
 
 use std::io::{ErrorKind, Read, Write};
 
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 use crate::{
     Hasher, Pool,
     block::{Compressors, Method},
+    pool::InFlight,
 };
 
 /// How to compress.
@@ -28,15 +30,26 @@ pub struct Encoding {
     pub level: Level,
 }
 
+impl Encoding {
+    /// Says whether it can be written.
+    ///
+    /// # Errors
+    /// [`Code::Usage`](imgconv_model::Code::Usage) for a level that does not exist,
+    /// [`Code::Unsupported`](imgconv_model::Code::Unsupported) for bzip2 and xz.
+    pub fn check(&self) -> Result<()> {
+        Method::of(self).map(drop)
+    }
+}
+
 /// The compression level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Level {
-    /// The project's choice: gzip 2, zstd 3.
+    /// The project's choice: gzip 2, zstd 4.
     #[default]
     Default,
     /// The fastest that is still worth it: gzip 1, zstd 1.
     Fast,
-    /// A level of the library: gzip 1 to 12, zstd 1 to 22.
+    /// A level of the library: gzip 0 (stored) to 12, zstd 1 to 22.
     Number(i32),
 }
 
@@ -55,7 +68,7 @@ pub struct Encoded {
 
 /// Reads `source` to its end, hashes it, compresses it in parallel blocks, hashes that, writes it.
 ///
-/// gzip is written as members of 1 MiB of content each (no name, no time), zstd as frames of 4 MiB
+/// gzip is written as members of 1 MiB of content each (no name, no time), zstd as frames of 8 MiB
 /// with checksum and content size; no content gives one empty member or frame. Reports the bytes
 /// read as [`Event::Advance`] of `id`.
 ///
@@ -78,22 +91,19 @@ pub fn encode(
     let compress = |content: &[u8], packed: &mut Vec<u8>| compressors.compress(content, packed);
     let shape = Shape {
         block_size: method.block_size(),
-        blocks: match method {
-            // Small blocks: more of them, so that threads rarely wait for the last one of a batch.
-            Method::Gzip(_) => 4 * pool.jobs(),
-            Method::Copy | Method::Zstd(_) => 2 * pool.jobs(),
-        },
+        most: method.in_flight() * pool.jobs(),
         copies: method == Method::Copy,
     };
-    let reading = Reading::new(source, env, id, shape.block_size);
+    let reading = Reading::new(source, env, id, &shape, pool.in_flight());
     pool.install(|| run(reading, sink, hash, &shape, &compress))
 }
 
 /// How the work is cut.
+#[derive(Clone, Copy)]
 struct Shape {
     block_size: usize,
-    /// Blocks of a batch.
-    blocks: usize,
+    /// Bytes of content that may be in flight, in all streams; a batch has half of it at most.
+    most: usize,
     /// Content is written as it is; then hashing is the work that overlaps with input and output.
     copies: bool,
 }
@@ -108,24 +118,31 @@ struct Block {
     packed: Vec<u8>,
 }
 
-/// Blocks that are worked on together; the first `filled` hold something.
-struct Batch {
+/// Blocks that are worked on together, and what was counted for them.
+struct Batch<'a> {
     blocks: Vec<Block>,
-    filled: usize,
+    in_flight: &'a InFlight,
+    counted: usize,
 }
 
-impl Batch {
-    fn new(blocks: usize) -> Self {
-        let mut batch = Self {
+impl<'a> Batch<'a> {
+    fn new(in_flight: &'a InFlight) -> Self {
+        Self {
             blocks: Vec::new(),
-            filled: 0,
-        };
-        batch.blocks.resize_with(blocks, Block::default);
-        batch
+            in_flight,
+            counted: 0,
+        }
     }
 
-    fn blocks(&self) -> &[Block] {
-        &self.blocks[..self.filled]
+    fn release(&mut self) {
+        self.in_flight.remove(self.counted);
+        self.counted = 0;
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -152,10 +169,10 @@ fn run(
     // Content is hashed where it is read, unless hashing is all the work there is.
     let read_with = if shape.copies { 0 } else { hashers.len() };
     let (beside, alone) = hashers.split_at_mut(read_with);
-    let mut current = Batch::new(shape.blocks);
-    let mut other = Batch::new(shape.blocks);
+    let mut current = Batch::new(reading.in_flight);
+    let mut other = Batch::new(reading.in_flight);
     reading.fill(&mut current, beside)?;
-    while current.filled + other.filled > 0 {
+    while !(current.blocks.is_empty() && other.blocks.is_empty()) {
         let ((written, filled), worked) = rayon::join(
             || {
                 let written = write(&other, sink, output.as_mut());
@@ -168,7 +185,7 @@ fn run(
             || {
                 if shape.copies {
                     alone.par_iter_mut().for_each(|hasher| {
-                        for block in current.blocks() {
+                        for block in &current.blocks {
                             hasher.update(&block.content);
                         }
                     });
@@ -202,8 +219,9 @@ fn run(
 }
 
 /// Compresses every block of a batch; the error is that of the first bad one, at any timing.
-fn compress_all(batch: &mut Batch, compress: &Compress<'_>, env: &Env) -> Result<()> {
-    let results: Vec<Result<()>> = batch.blocks[..batch.filled]
+fn compress_all(batch: &mut Batch<'_>, compress: &Compress<'_>, env: &Env) -> Result<()> {
+    let results: Vec<Result<()>> = batch
+        .blocks
         .par_iter_mut()
         .with_max_len(1)
         .map(|block| {
@@ -215,9 +233,9 @@ fn compress_all(batch: &mut Batch, compress: &Compress<'_>, env: &Env) -> Result
 }
 
 /// Writes the output of a batch and returns its size. Without a hasher the content is the output.
-fn write(batch: &Batch, sink: &mut dyn Write, mut hasher: Option<&mut Hasher>) -> Result<u64> {
+fn write(batch: &Batch<'_>, sink: &mut dyn Write, mut hasher: Option<&mut Hasher>) -> Result<u64> {
     let mut size = 0;
-    for block in batch.blocks() {
+    for block in &batch.blocks {
         let bytes = match &mut hasher {
             Some(hasher) => {
                 hasher.update(&block.packed);
@@ -236,31 +254,54 @@ struct Reading<'a> {
     source: &'a mut (dyn Read + Send),
     env: &'a Env,
     id: u64,
-    block_size: usize,
+    shape: Shape,
+    in_flight: &'a InFlight,
     size: u64,
     ended: bool,
 }
 
 impl<'a> Reading<'a> {
-    fn new(source: &'a mut (dyn Read + Send), env: &'a Env, id: u64, block_size: usize) -> Self {
+    fn new(
+        source: &'a mut (dyn Read + Send),
+        env: &'a Env,
+        id: u64,
+        shape: &Shape,
+        in_flight: &'a InFlight,
+    ) -> Self {
         Self {
             source,
             env,
             id,
-            block_size,
+            shape: *shape,
+            in_flight,
             size: 0,
             ended: false,
         }
     }
 
-    /// Fills a batch as far as the source goes, and hashes it. Only the very first block may be
-    /// empty.
-    fn fill(&mut self, batch: &mut Batch, hashers: &mut [Hasher]) -> Result<()> {
-        batch.filled = 0;
-        while !self.ended && batch.filled < batch.blocks.len() {
+    /// Fills a batch as far as the source and the bound go, and hashes it. Only the very first block
+    /// may be empty.
+    fn fill(&mut self, batch: &mut Batch<'_>, hashers: &mut [Hasher]) -> Result<()> {
+        batch.release();
+        let Shape {
+            block_size, most, ..
+        } = self.shape;
+        let mut filled = 0;
+        while !self.ended {
             self.env.check_cancelled()?;
-            let content = &mut batch.blocks[batch.filled].content;
-            content.resize(self.block_size, 0);
+            if filled == 0 {
+                self.in_flight.add(block_size);
+            } else if 2 * (filled + 1) * block_size > most
+                || !self.in_flight.try_add(block_size, most)
+            {
+                break;
+            }
+            batch.counted += block_size;
+            if filled == batch.blocks.len() {
+                batch.blocks.push(Block::default());
+            }
+            let content = &mut batch.blocks[filled].content;
+            content.resize(block_size, 0);
             let n = self.read_block(content)?;
             content.truncate(n);
             if n == 0 && self.size > 0 {
@@ -269,11 +310,13 @@ impl<'a> Reading<'a> {
             for hasher in &mut *hashers {
                 hasher.update(content);
             }
-            batch.filled += 1;
+            filled += 1;
             self.size += n as u64;
             let (id, bytes) = (self.id, n as u64);
             self.env.progress.event(Event::Advance { id, bytes });
         }
+        // Others may need what this batch did not get again.
+        batch.blocks.truncate(filled);
         Ok(())
     }
 

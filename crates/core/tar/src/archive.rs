@@ -10,12 +10,14 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     ops::ControlFlow,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
 
-use imgconv_model::{Code, Compression, Env, Error, Limits, Notes, Reader as Bytes, Result, quote};
+use imgconv_model::{
+    Code, Compression, Env, Error, Limits, Notes, ReadAt, Reader as Bytes, Result, quote,
+};
 use imgconv_stream::{Decoder, sniff};
 use rustix::fs::OFlags;
 
@@ -65,9 +67,16 @@ impl Archive {
             let reader = Pread::new(Arc::new(file), 0, u64::MAX);
             return Self::from_reader(Box::new(reader), env, wanted);
         }
+        let size = file.metadata().map_err(Error::from_io)?.len();
         let file = Arc::new(file);
-        let source = Pread::new(Arc::clone(&file), 0, u64::MAX);
-        let (entries, _) = list(Polled { inner: source, env }, env, wanted)?;
+        let source = Polled {
+            inner: Pread::new(Arc::clone(&file), 0, size),
+            env,
+        };
+        let skip = |source: &mut Polled<'_, Pread>, count| source.inner.skip(count);
+        let (limits, notes) = (&env.limits, &env.notes);
+        let mut tar = Reader::skipping(source, skip, limits, notes, "archive");
+        let entries = list(&mut tar, wanted)?;
         Self::index(file, entries, &env.limits, &env.notes)
     }
 
@@ -89,8 +98,11 @@ impl Archive {
             limit: env.limits.image_bytes,
             place: tmpdir,
         };
-        let (entries, spool) = list(Polled { inner: spool, env }, env, wanted)?;
-        Self::index(Arc::new(spool.inner.file), entries, &env.limits, &env.notes)
+        let source = Polled { inner: spool, env };
+        let mut tar = Reader::new(source, &env.limits, &env.notes, "archive");
+        let entries = list(&mut tar, wanted)?;
+        let spool = tar.into_inner().inner;
+        Self::index(Arc::new(spool.file), entries, &env.limits, &env.notes)
     }
 
     /// Finds the body of each member; of members of one name all must have the same bytes
@@ -149,6 +161,54 @@ impl Archive {
     /// Opens the bytes of a [`Member::File`].
     pub fn bytes(&self, offset: u64, size: u64) -> Bytes {
         Box::new(Pread::new(Arc::clone(&self.file), offset, size))
+    }
+
+    /// Returns the bytes of a [`Member::File`] for reading by position.
+    ///
+    /// # Errors
+    /// [`Code::Io`].
+    pub fn positioned(&self, offset: u64, size: u64) -> Result<Arc<dyn ReadAt>> {
+        let file = Arc::clone(&self.file);
+        let stamp = stamp(&file).map_err(Error::from_io)?;
+        Ok(Arc::new(Range {
+            file,
+            offset,
+            size,
+            stamp,
+        }))
+    }
+}
+
+/// A piece of a shared file that must not change.
+#[derive(Debug)]
+struct Range {
+    file: Arc<File>,
+    offset: u64,
+    size: u64,
+    stamp: Stamp,
+}
+
+/// What changes when a file is written to: its size, and the time of its last change.
+type Stamp = (u64, i64, i64);
+
+fn stamp(file: &File) -> io::Result<Stamp> {
+    let metadata = file.metadata()?;
+    Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+impl ReadAt for Range {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.file.read_exact_at(buf, self.offset + offset)?;
+        // Looked at after the bytes were read: what came before the change is what was verified.
+        if stamp(&self.file)? != self.stamp {
+            let message = "the archive was changed while it was read";
+            return Err(Error::new(Code::Mismatch, message).into());
+        }
+        Ok(())
     }
 }
 
@@ -222,9 +282,8 @@ impl Named {
     }
 }
 
-/// Reads the tar to its end, and lists the members that are wanted; also gives the reader back.
-fn list<R: Read>(source: R, env: &Env, wanted: Wanted<'_>) -> Result<(Vec<Named>, R)> {
-    let mut tar = Reader::new(source, &env.limits, &env.notes, "archive");
+/// Reads the tar to its end, and lists the members that are wanted.
+fn list<R: Read>(tar: &mut Reader<R>, wanted: Wanted<'_>) -> Result<Vec<Named>> {
     let mut found: Vec<Named> = Vec::new();
     let mut open = false;
     while let Some(entry) = tar.next_entry()? {
@@ -256,7 +315,7 @@ fn list<R: Read>(source: R, env: &Env, wanted: Wanted<'_>) -> Result<(Vec<Named>
         });
         open = true;
     }
-    Ok((found, tar.into_inner()))
+    Ok(found)
 }
 
 /// Returns a member's name without `./`, doubled and final slashes. `None` if it is no text or
@@ -378,6 +437,14 @@ impl Pread {
     fn new(file: Arc<File>, offset: u64, size: u64) -> Self {
         let left = size;
         Self { file, offset, left }
+    }
+
+    /// Passes over bytes; returns how many there were.
+    fn skip(&mut self, count: u64) -> u64 {
+        let count = count.min(self.left);
+        self.offset += count;
+        self.left -= count;
+        count
     }
 }
 

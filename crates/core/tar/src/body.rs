@@ -59,6 +59,11 @@ impl Body {
         self.pieces = Vec::new().into_iter();
     }
 
+    /// Says whether the body is one piece of which nothing was read yet.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.position == 0 && self.piece.offset == 0 && self.piece.length == self.size
+    }
+
     /// Reads logical bytes; 0 is the end of the body.
     pub(crate) fn read<R: Read>(
         &mut self,

@@ -8,7 +8,7 @@ use crate::{
     header::{self, Dialect, Fields},
     member::{check_shadows, describe, device, kind, one_of, owner},
     pax::{self, Extended},
-    source::{Source, truncated},
+    source::{Skip, Source, truncated},
 };
 use imgconv_model::{Code, Error, Limits, Notes, Result, quote};
 use std::{
@@ -71,8 +71,23 @@ impl<R: Read> Reader<R> {
     /// Makes a reader of an uncompressed stream. `what` names the stream in warnings; errors do not
     /// name it, their caller does.
     pub fn new(inner: R, limits: &Limits, notes: &Notes, what: &str) -> Self {
+        Self::with(Source::new(inner, None), limits, notes, what)
+    }
+
+    /// Makes a reader of a source that can be positioned: bodies that are passed over are not read.
+    pub(crate) fn skipping(
+        inner: R,
+        skip: Skip<R>,
+        limits: &Limits,
+        notes: &Notes,
+        what: &str,
+    ) -> Self {
+        Self::with(Source::new(inner, Some(skip)), limits, notes, what)
+    }
+
+    fn with(source: Source<R>, limits: &Limits, notes: &Notes, what: &str) -> Self {
         Self {
-            source: Source::new(inner),
+            source,
             limits: *limits,
             notes: notes.clone(),
             what: what.to_owned(),
@@ -114,6 +129,12 @@ impl<R: Read> Reader<R> {
             }
         }
         result
+    }
+
+    /// Returns the offset in the stream of the current member's body, if nothing of it was read yet
+    /// and all of it stands there as it is: not of a sparse file.
+    pub fn body_offset(&self) -> Option<u64> {
+        self.body.is_whole().then(|| self.source.offset())
     }
 
     /// Gives back the source. Only after the end has been seen has nothing been read ahead of it.

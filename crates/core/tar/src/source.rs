@@ -1,6 +1,7 @@
 //! The byte stream under the framing: whole blocks, skips, and the offset of the next byte.
 //!
-//! It reads ahead into one buffer, so that headers are cheap and skipped bodies are never copied.
+//! It reads ahead into one buffer, so that headers are cheap and skipped bodies are never copied; of a
+//! source that can be positioned they are not even read.
 //! It knows nothing about tar but the size of a block.
 
 use crate::BLOCK;
@@ -10,16 +11,23 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 /// Bytes of the buffer; bodies that are read in larger pieces go around it.
 const BUFFER: usize = 64 << 10;
 
+/// Passes over bytes without reading them, and returns how many there were.
+pub(crate) type Skip<R> = fn(&mut R, u64) -> u64;
+
 /// A buffered source that knows its offset and repeats interrupted reads.
 pub(crate) struct Source<R> {
     inner: BufReader<R>,
     offset: u64,
+    skip: Option<Skip<R>>,
 }
 
 impl<R: Read> Source<R> {
-    pub(crate) fn new(inner: R) -> Self {
-        let inner = BufReader::with_capacity(BUFFER, inner);
-        Self { inner, offset: 0 }
+    pub(crate) fn new(inner: R, skip: Option<Skip<R>>) -> Self {
+        Self {
+            inner: BufReader::with_capacity(BUFFER, inner),
+            offset: 0,
+            skip,
+        }
     }
 
     pub(crate) fn into_inner(self) -> R {
@@ -94,6 +102,13 @@ impl<R: Read> Source<R> {
     pub(crate) fn skip(&mut self, count: u64) -> Result<u64> {
         let mut left = count;
         while left > 0 {
+            if let Some(skip) = self.skip
+                && self.inner.buffer().is_empty()
+            {
+                let n = skip(self.inner.get_mut(), left);
+                self.offset += n;
+                return Ok(count - left + n);
+            }
             let there = self.fill()?.len();
             if there == 0 {
                 break;

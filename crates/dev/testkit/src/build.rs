@@ -101,9 +101,20 @@ fn aci_manifest(image: &ImageRecipe) -> Value {
 ///
 /// Each image is named `NAME:VERSION`; images of the same name and version become one index.
 pub fn layout(images: &[ImageRecipe], folder: &Path) -> Result<()> {
+    let mut tars = Vec::new();
+    for image in images {
+        let of_image: Result<_> = image.layers.iter().map(|items| tar_bytes(items)).collect();
+        tars.push((image.clone(), of_image?));
+    }
+    layout_of_tars(&tars, folder)
+}
+
+/// Writes an OCI layout as [`layout`] does, of images whose layers are tars already; those of the
+/// recipes are not looked at.
+pub fn layout_of_tars(images: &[(ImageRecipe, Vec<Vec<u8>>)], folder: &Path) -> Result<()> {
     let mut names: Vec<String> = Vec::new();
     let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for image in images {
+    for (image, tars) in images {
         let head = &image.head;
         let name = match head.version.as_str() {
             "" => head.name.clone(),
@@ -115,7 +126,7 @@ pub fn layout(images: &[ImageRecipe], folder: &Path) -> Result<()> {
         groups
             .entry(name)
             .or_default()
-            .push(manifest(image, folder)?);
+            .push(manifest(image, tars, folder)?);
     }
     let mut entries = Vec::new();
     for name in names {
@@ -146,17 +157,20 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Writes one image's blobs and returns the descriptor of its manifest.
-fn manifest(image: &ImageRecipe, folder: &Path) -> Result<Value> {
+fn manifest(image: &ImageRecipe, tars: &[Vec<u8>], folder: &Path) -> Result<Value> {
     let head = &image.head;
     let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
-    for items in &image.layers {
-        let tar = tar_bytes(items)?;
-        diff_ids.push(format!("sha256:{}", sha256_hex(&tar)));
+    for tar in tars {
+        diff_ids.push(format!("sha256:{}", sha256_hex(tar)));
         let kind = match head.compression {
             Compression::None => LAYER.to_owned(),
             Compression::Gzip => format!("{LAYER}+gzip"),
         };
-        layers.push(put(folder, &kind, &compress(tar, head.compression))?);
+        layers.push(put(
+            folder,
+            &kind,
+            &compress(tar.clone(), head.compression),
+        )?);
     }
     let config = config(image, &diff_ids);
     let config = put(folder, CONFIG, config.to_string().as_bytes())?;

@@ -1,9 +1,9 @@
 //! Images as text, and the runner of the corpus.
 //!
-//! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts of it, [`docker`] files
-//! of `docker save`; [`dump`] is
-//! the way back from bytes to the same text; [`snapshot()`] says of a directory what [`dump`] says
-//! of a tar; [`corpus`] runs the cases of `testdata/corpus` against the built program.
+//! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts of it, [`docker`]
+//! files of `docker save`; [`dump`] is the way back from bytes to the same text; [`snapshot()`] says
+//! of a directory what [`dump`] says of a tar; [`random`] makes images of every oddity, spelled in
+//! every [`dialect`]; [`corpus`] runs the cases of `testdata/corpus` against the built program.
 //!
 //! For tests only. What can be reckoned without the crates under test (digests, JSON, gunzip) is,
 //! so that a fault of theirs is not repeated here; tar bytes alone come from `imgconv-tar`, whose
@@ -12,10 +12,12 @@
 pub mod build;
 pub mod case;
 pub mod corpus;
+pub mod dialect;
 mod digest;
 pub mod docker;
 pub mod dump;
 mod image;
+pub mod random;
 pub mod recipe;
 mod snapshot;
 mod text;

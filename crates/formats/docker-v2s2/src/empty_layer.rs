@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_model::{Digest, Error, Open, Reader, Result};
+use imgconv_model::{Digest, Error, Open, ReadAt, Reader, Result};
 use imgconv_stream::digest;
 
 /// The shortest tar: its two final blocks.
@@ -34,5 +34,10 @@ impl Open for NeverEmpty {
                 Err(error) => Err(Error::from_io(error)),
             };
         }
+    }
+
+    /// The empty tar, which stands nowhere, has no content that anybody could ask for.
+    fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
+        self.0.positioned()
     }
 }

@@ -5,7 +5,8 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use imgconv_model::{
-    Algorithm, Blob, Code, Digest, Env, Error, Facts, Limits, Notes, Open, Reader, Result, quote,
+    Algorithm, Blob, Code, Digest, Env, Error, Facts, Limits, Notes, Open, ReadAt, Reader, Result,
+    quote,
 };
 use imgconv_stream::{Verified, read_to_limit};
 use imgconv_tar::{Archive, EntryKind, Member};
@@ -219,6 +220,11 @@ impl Open for Bytes {
     fn open(&self) -> Result<Reader> {
         let reader = self.members.bytes(&self.found);
         Ok(Box::new(Verified::new(reader, &self.facts, &*self.what)))
+    }
+
+    fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
+        let Found { offset, size, .. } = self.found;
+        self.members.archive.positioned(offset, size).map(Some)
     }
 }
 

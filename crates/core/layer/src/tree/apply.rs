@@ -52,6 +52,12 @@ impl Pending {
     }
 }
 
+/// The body of the current entry, and its offset in the tar if it stands there whole.
+struct Body<'a> {
+    offset: Option<u64>,
+    bytes: &'a mut dyn Read,
+}
+
 /// What is known of the layer that is being applied.
 struct Layer<'a> {
     what: &'a str,
@@ -112,7 +118,11 @@ impl Tree {
                 let what = "the number of tar entries";
                 return Err(Limits::exceeded("entries", self.env.limits.entries, what));
             }
-            self.read(&mut layer, &mut entry, &mut tar, store)
+            let mut body = Body {
+                offset: tar.body_offset(),
+                bytes: &mut tar,
+            };
+            self.read(&mut layer, &mut entry, &mut body, store)
                 .map_err(|error| error.at(format!("entry {}", quote(&entry.path))))?;
         }
         self.hide(&layer)?;
@@ -139,7 +149,7 @@ impl Tree {
         &mut self,
         layer: &mut Layer<'_>,
         entry: &mut Entry,
-        tar: &mut dyn Read,
+        body: &mut Body<'_>,
         store: &mut dyn ContentStore,
     ) -> Result<()> {
         let path = clean(&entry.path, &self.env.limits)?;
@@ -180,7 +190,7 @@ impl Tree {
             }
         } else {
             self.warn_of_overlay(layer, entry);
-            let inode = self.inode(entry, tar, store)?;
+            let inode = self.inode(entry, body, store)?;
             Pending {
                 text: path.into(),
                 inode: self.arena.add_inode(inode),
@@ -201,7 +211,7 @@ impl Tree {
     fn inode(
         &mut self,
         entry: &mut Entry,
-        tar: &mut dyn Read,
+        body: &mut Body<'_>,
         store: &mut dyn ContentStore,
     ) -> Result<Inode> {
         let permissions = u16::try_from(entry.mode & 0o7777).expect("it is masked");
@@ -210,7 +220,10 @@ impl Tree {
             EntryKind::Regular => {
                 inode.size = entry.size;
                 if entry.size > 0 {
-                    inode.data = store.put(tar, entry.size)?;
+                    inode.data = match body.offset {
+                        Some(offset) => store.put_at(offset, body.bytes, entry.size)?,
+                        None => store.put(body.bytes, entry.size)?,
+                    };
                 }
             }
             EntryKind::Symlink => {

@@ -172,6 +172,11 @@ impl Arena {
         number(self.dentries.len())
     }
 
+    /// One more than the highest id of an inode.
+    pub(super) fn inode_ids(&self) -> Id {
+        number(self.inodes.len())
+    }
+
     pub(super) fn alive(&self, id: Id) -> bool {
         self.dentries[id as usize].inode != NONE
     }
@@ -200,6 +205,11 @@ impl Arena {
     /// The inode that a path leads to.
     pub(super) fn inode(&self, id: Id) -> &Inode {
         &self.inodes[self.inode_id(id) as usize]
+    }
+
+    /// All inodes, those too that no path leads to any more.
+    pub(super) fn inodes_mut(&mut self) -> &mut [Inode] {
+        &mut self.inodes
     }
 
     /// An inode by its own id.
@@ -237,12 +247,14 @@ impl Arena {
     pub(super) fn children(&self, id: Id) -> impl Iterator<Item = Id> {
         let first = self.dentries[id as usize].child;
         std::iter::successors((first != NONE).then_some(first), |id| {
+            count();
             let next = self.dentries[*id as usize].next;
             (next != NONE).then_some(next)
         })
     }
 
     pub(super) fn child(&self, parent: Id, name: &[u8]) -> Option<Id> {
+        count();
         let hash = hash(&self.state, parent, name);
         let same = |id: &Id| self.parent(*id) == parent && self.name(*id) == name;
         self.table.find(hash, same).copied()
@@ -347,6 +359,7 @@ impl Arena {
     fn remove_siblings(&mut self, first: Id) {
         let mut lists = vec![first];
         while let Some(id) = lists.pop() {
+            count();
             if id == NONE {
                 continue;
             }
@@ -386,6 +399,24 @@ impl Arena {
     /// Keeps an inode although no path may lead to it.
     pub(super) fn hold(&mut self, inode: Id) {
         self.inodes[inode as usize].links += 1;
+    }
+
+    /// Holds every inode that a path leads to, once for each path.
+    pub(super) fn hold_all(&mut self) {
+        for id in 0..self.ids() {
+            if self.alive(id) {
+                self.hold(self.inode_id(id));
+            }
+        }
+    }
+
+    /// Ends a [`hold_all`](Self::hold_all) after which `then` was cloned from this arena.
+    pub(super) fn release_all(&mut self, then: &Self) {
+        for id in 0..then.ids() {
+            if then.alive(id) {
+                self.release(then.inode_id(id));
+            }
+        }
     }
 
     /// Ends a [`hold`](Self::hold), or what a path did.
@@ -509,6 +540,18 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
     pub(super) fn get(&self, number: u32) -> &Arc<T> {
         &self.items[number as usize]
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often paths were looked up, listed or removed by this thread.
+    pub(super) static COUNT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts one operation, in this crate's own tests.
+fn count() {
+    #[cfg(test)]
+    COUNT.with(|count| count.set(count.get() + 1));
 }
 
 #[cfg(test)]

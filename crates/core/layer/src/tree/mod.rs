@@ -2,10 +2,11 @@
 //!
 //! Nothing here touches the host's file system: symbolic links are resolved inside the tree.
 //! `apply` has the rules of layers, `resolve` the walk over parents, `arena` the memory, `walk` the
-//! order. Contents are elsewhere, see [`crate::ContentStore`].
+//! order, `changes` what is different from the tree of the lower layers. Contents are elsewhere, see [`crate::ContentStore`].
 
 mod apply;
 mod arena;
+mod changes;
 mod resolve;
 mod walk;
 
@@ -14,8 +15,10 @@ use std::{collections::BTreeSet, fmt};
 use imgconv_model::Env;
 use imgconv_tar::{EntryKind, Time};
 
+pub use self::changes::Base;
 use self::{
     arena::{Arena, NONE, number_of},
+    changes::Changes,
     resolve::Cache,
 };
 pub(crate) use self::{
@@ -53,6 +56,8 @@ pub struct Tree {
     parents: Cache,
     /// For parents of hard links' targets and of whiteouts.
     targets: Cache,
+    /// What alone is written, if not all is.
+    changes: Option<Changes>,
 }
 
 impl fmt::Debug for Tree {
@@ -74,6 +79,7 @@ impl Tree {
             entries: 0,
             parents: Cache::default(),
             targets: Cache::default(),
+            changes: None,
         }
     }
 
@@ -150,11 +156,6 @@ impl Tree {
     /// The whole path of an id.
     pub(crate) fn path(&self, id: Id) -> Vec<u8> {
         self.arena.path(id)
-    }
-
-    /// The last component of a path.
-    pub(crate) fn name(&self, id: Id) -> &[u8] {
-        self.arena.name(id)
     }
 
     /// What is at an id.

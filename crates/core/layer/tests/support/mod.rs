@@ -5,7 +5,8 @@
 //! not 755 for directories and 644 for the rest follows after `!`. A tree is printed in the same
 //! way, in the order of `iter`; the first path of a group of hard links has the content.
 //!
-//! Headers are built here by the `tar` package, not by the writer under test.
+//! Headers are built here by the `tar` package or in a dialect of the test kit, not by the writer
+//! under test.
 
 #![allow(dead_code)]
 
@@ -14,6 +15,7 @@ use std::{fmt, io::Read, sync::Arc};
 use imgconv_layer::{FrozenSpool, Semantics, Spool, Tree};
 use imgconv_model::{Env, Platform, Result};
 use imgconv_tar::EntryKind;
+use imgconv_testkit::{dialect::Dialect, recipe};
 
 /// One entry to be written.
 #[derive(Clone, Default)]
@@ -27,6 +29,41 @@ pub(crate) struct Item {
     pub(crate) mtime: u64,
     pub(crate) device: (u32, u32),
     pub(crate) pax: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How the header is spelled, if the dialect can say it; else by the `tar` package.
+    pub(crate) dialect: Option<Dialect>,
+}
+
+impl Item {
+    fn member(&self) -> Option<Vec<u8>> {
+        let entry = imgconv_tar::Entry {
+            path: self.name.clone(),
+            kind: match self.typeflag {
+                b'0' => EntryKind::Regular,
+                b'1' => EntryKind::HardLink,
+                b'2' => EntryKind::Symlink,
+                b'3' => EntryKind::CharDevice,
+                b'4' => EntryKind::BlockDevice,
+                b'5' => EntryKind::Directory,
+                _ => EntryKind::Fifo,
+            },
+            mode: self.mode,
+            uid: u32::try_from(self.uid).unwrap(),
+            gid: u32::try_from(self.uid).unwrap(),
+            uname: Vec::new(),
+            gname: Vec::new(),
+            mtime: imgconv_tar::Time {
+                seconds: i64::try_from(self.mtime).unwrap(),
+                nanos: 0,
+            },
+            size: self.content.len() as u64,
+            link: self.link.clone(),
+            device: self.device,
+            pax: self.pax.clone(),
+            offset: 0,
+        };
+        let body = self.content.clone();
+        self.dialect?.member(&recipe::Item { entry, body })
+    }
 }
 
 impl fmt::Debug for Item {
@@ -94,6 +131,10 @@ pub(crate) fn item(text: &[u8]) -> Item {
 pub(crate) fn tar_of(items: &[Item]) -> Vec<u8> {
     let mut out = Vec::new();
     for item in items {
+        if let Some(member) = item.member() {
+            out.extend(member);
+            continue;
+        }
         if !item.pax.is_empty() {
             let mut records = Vec::new();
             for (key, value) in &item.pax {
@@ -171,15 +212,43 @@ pub(crate) struct Applied {
 
 /// Applies tars, the lowest first.
 pub(crate) fn apply_tars(tars: &[Vec<u8>], semantics: Semantics, env: &Env) -> Result<Applied> {
+    apply_each(tars.iter().map(|tar| (tar, semantics)), env)
+}
+
+/// Applies tars, each with its own rules, the lowest first.
+pub(crate) fn apply_each<'a>(
+    tars: impl IntoIterator<Item = (&'a Vec<u8>, Semantics)>,
+    env: &Env,
+) -> Result<Applied> {
     let mut spool = Spool::new(env)?;
     let mut tree = Tree::new(env);
-    for (i, tar) in tars.iter().enumerate() {
+    for (i, (tar, semantics)) in tars.into_iter().enumerate() {
         tree.apply(&mut &tar[..], semantics, &mut spool, &format!("layer {i}"))?;
     }
     Ok(Applied {
         tree: Arc::new(tree),
         contents: spool.freeze()?,
     })
+}
+
+/// Applies tars and returns what those from `from` on change in the ones below, as one tar.
+pub(crate) fn changes(tars: &[Vec<u8>], from: usize, semantics: Semantics, env: &Env) -> Vec<u8> {
+    let mut spool = Spool::new(env).unwrap();
+    let mut tree = Tree::new(env);
+    let mut base = None;
+    for (i, tar) in tars.iter().enumerate() {
+        if i == from {
+            base = Some(tree.base());
+        }
+        tree.apply(&mut &tar[..], semantics, &mut spool, &format!("layer {i}"))
+            .unwrap();
+    }
+    tree.only_changes(base.unwrap());
+    Applied {
+        tree: Arc::new(tree),
+        contents: spool.freeze().unwrap(),
+    }
+    .tar(b"")
 }
 
 /// Applies layers in the notation, the lowest first.
@@ -219,6 +288,38 @@ impl Applied {
             out.push(text);
         }
         out.join(" ")
+    }
+
+    /// Every attribute of every path, with the first path of its group of hard links.
+    pub(crate) fn attributes(&self) -> Vec<String> {
+        let mut firsts: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut out = Vec::new();
+        for (path, node) in self.tree.iter() {
+            let known = firsts.iter().find(|(inode, _)| *inode == node.inode);
+            let first = known.map_or(path.clone(), |(_, first)| first.clone());
+            if node.links > 1 && known.is_none() {
+                firsts.push((node.inode, path.clone()));
+            }
+            let content = match node.kind {
+                EntryKind::Regular => self.bytes(&path),
+                _ => Vec::new(),
+            };
+            let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+            let (kind, mode, time, device) = (node.kind, node.mode, node.mtime, node.device);
+            out.push(format!(
+                "{} {kind:?} {mode:o} {}:{} {}:{} {time:?} {} -> {} {device:?} {:?} as {}",
+                text(&path),
+                node.uid,
+                node.gid,
+                text(node.uname),
+                text(node.gname),
+                text(&content),
+                text(node.link),
+                node.pax,
+                text(&first),
+            ));
+        }
+        out
     }
 
     /// The content of a regular file, through what is not UTF-8.

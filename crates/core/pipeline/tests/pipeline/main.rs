@@ -6,5 +6,7 @@
 )]
 
 mod memory;
+mod random;
+mod rows;
 mod seal;
 mod squash;

@@ -7,7 +7,7 @@ use imgconv_model::{
     Blob, Capabilities, Code, Compression, Env, Error, Facts, Layer, Open, Reader, Result,
     SealedLayer, Step,
 };
-use imgconv_pipeline::{Options, Plan, Sealer, write_document};
+use imgconv_pipeline::{Options, Plan, Sealer, Squash, write_document};
 use imgconv_stream::{Decoder, Pool};
 
 use crate::memory::{Memory, absent, compressed, env, layer, sha, tar, with_bytes};
@@ -220,7 +220,7 @@ fn the_budget_counts_over_all_layers() {
     for options in [
         to(Compression::Zstd),
         Options {
-            squash: true,
+            squash: Some(Squash::All),
             ..Options::default()
         },
     ] {
@@ -256,7 +256,7 @@ fn c6a_a_foreign_layer_without_a_blob_is_listed_and_noted() {
         assert!(warnings[0].at.starts_with("layer 0 (sha256:"));
     }
     let squash = Options {
-        squash: true,
+        squash: Some(Squash::All),
         ..Options::default()
     };
     let error = run(&layers, squash, &Memory::default(), &env()).unwrap_err();

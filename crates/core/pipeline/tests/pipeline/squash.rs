@@ -1,19 +1,22 @@
-//! Layers that are merged to one.
+//! Layers that are merged to one, and layers with other times.
+
+use std::io;
 
 use imgconv_layer::{Discard, Semantics};
 use imgconv_model::{Code, Compression, Facts, Step};
-use imgconv_pipeline::{Options, merge, squash};
+use imgconv_pipeline::{Options, Sealer, Squash, clamp, merge, squash};
 
 use crate::{
     memory::{Memory, env, layer, sha, tar, with_bytes},
-    seal::run,
+    seal::{TARGET, run},
 };
 
 const SQUASH: Options = Options {
     compression: Some(Compression::None),
     level: imgconv_stream::Level::Default,
     force: false,
-    squash: true,
+    clamp_mtime: None,
+    squash: Some(Squash::All),
 };
 
 #[test]
@@ -100,4 +103,162 @@ fn damage_is_blamed_on_the_bytes_and_not_on_the_tar() {
     let honest = [with_bytes(Facts::default(), &bytes, None)];
     let error = squash(&honest, Semantics::Layer, &env()).unwrap_err();
     assert_eq!(error.code(), Code::BadTar, "{error}");
+}
+
+fn partly(keep: usize) -> Options {
+    Options {
+        squash: Some(Squash::KeepBase(keep)),
+        ..SQUASH
+    }
+}
+
+#[test]
+fn f5_the_base_stays_and_the_layers_above_become_one() {
+    let layers = [
+        layer(&tar(&[("a", "1"), ("b", "1")]), Compression::Gzip),
+        layer(&tar(&[("c", "2")]), Compression::Gzip),
+        layer(&tar(&[(".wh.a", ""), (".wh.c", "")]), Compression::Zstd),
+    ];
+    let sink = Memory::default();
+    let options = Options {
+        compression: None,
+        ..partly(1)
+    };
+    let sealed = run(&layers, options, &sink, &env()).unwrap();
+    let steps: Vec<Step> = sealed.iter().map(|layer| layer.step).collect();
+    assert_eq!(steps, [Step::Keep, Step::Squash]);
+    assert_eq!(sealed[0].digest, layers[0].blob.facts.digest.unwrap());
+    assert_eq!(sealed[1].compression, Compression::Gzip);
+    let sealed = run(&layers, partly(1), &sink, &env()).unwrap();
+    assert_eq!(sink.get(&sealed[1].digest), tar(&[(".wh.a", "")]));
+}
+
+#[test]
+fn f5c_the_content_of_a_kept_layer_is_fetched_for_a_link() {
+    let many: Vec<(String, String)> = (0..50)
+        .map(|i| (format!("f{i:02}"), format!("content of {i}")))
+        .collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(a, b)| (&**a, &**b)).collect();
+    let mut link = Vec::new();
+    for (name, target) in [("x", "f33"), ("y", "f07")] {
+        let entry = imgconv_tar::Entry {
+            path: name.into(),
+            kind: imgconv_tar::EntryKind::HardLink,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            uname: Vec::new(),
+            gname: Vec::new(),
+            mtime: imgconv_tar::Time::default(),
+            size: 0,
+            link: target.into(),
+            device: (0, 0),
+            pax: Vec::new(),
+            offset: 0,
+        };
+        link.extend(imgconv_tar::head(&entry).unwrap());
+    }
+    link.extend(imgconv_tar::END);
+    let layers = [
+        layer(&tar(&many[..20]), Compression::Gzip),
+        layer(&tar(&many[20..]), Compression::Gzip),
+        layer(&tar(&[("own", "of the upper layer")]), Compression::Gzip),
+        layer(&link, Compression::Gzip),
+    ];
+    let sink = Memory::default();
+    let sealed = run(&layers, partly(2), &sink, &env()).unwrap();
+    let stored = sink.get(&sealed[2].digest);
+    let text = String::from_utf8_lossy(&stored);
+    for content in ["content of 33", "content of 7\0", "of the upper layer"] {
+        assert!(text.contains(content), "{content}");
+    }
+    assert_eq!(text.matches("content of").count(), 2);
+}
+
+#[test]
+fn a_wrong_diff_id_of_a_kept_layer_is_found_too() {
+    let mut layers = [
+        layer(&tar(&[("a", "1")]), Compression::Gzip),
+        layer(&tar(&[("b", "2")]), Compression::Gzip),
+    ];
+    layers[0].diff_id = Some(sha(b"another"));
+    let error = run(&layers, partly(1), &Memory::default(), &env()).unwrap_err();
+    assert_eq!(error.code(), Code::Mismatch);
+    assert!(error.to_string().starts_with("layer 0 ("), "{error}");
+}
+
+#[test]
+fn times_are_clamped_and_the_claims_of_the_source_are_verified() {
+    let mut entry = Vec::new();
+    for (name, seconds) in [("early", 5), ("late", 50)] {
+        let entry_of = imgconv_tar::Entry {
+            path: name.into(),
+            kind: imgconv_tar::EntryKind::Fifo,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            uname: Vec::new(),
+            gname: Vec::new(),
+            mtime: imgconv_tar::Time { seconds, nanos: 7 },
+            size: 0,
+            link: Vec::new(),
+            device: (0, 0),
+            pax: vec![
+                (b"atime".to_vec(), b"49.5".to_vec()),
+                (b"comment".to_vec(), b"99".to_vec()),
+                (b"ctime".to_vec(), b"3".to_vec()),
+            ],
+            offset: 0,
+        };
+        entry.extend(imgconv_tar::head(&entry_of).unwrap());
+    }
+    entry.extend(imgconv_tar::END);
+    let layers = [layer(&entry, Compression::Gzip)];
+    let options = Options {
+        clamp_mtime: Some(40),
+        ..Options::default()
+    };
+    let sink = Memory::default();
+    let clamped = clamp(&layers, 40, &env()).unwrap();
+    let pool = imgconv_stream::Pool::new(2).unwrap();
+    let plan = Sealer::plan(&layers, &TARGET, &options, &env()).unwrap();
+    let sealer = Sealer::new(&sink, &pool);
+    let sealed = sealer
+        .run(&clamped, &plan, Semantics::Layer, &env())
+        .unwrap();
+    assert_ne!(sealed[0].diff_id, layers[0].diff_id.unwrap());
+    let stored = sink.get(&sealed[0].digest);
+    let read = imgconv_stream::Decoder::new(
+        Box::new(io::Cursor::new(stored)),
+        &env().limits,
+        &env().notes,
+        "layer",
+    );
+    let (limits, notes) = (env().limits, env().notes);
+    let mut tar = imgconv_tar::Reader::new(read.unwrap(), &limits, &notes, "layer");
+    let mut seen = Vec::new();
+    while let Some(entry) = tar.next_entry().unwrap() {
+        let value = |i: usize| String::from_utf8(entry.pax[i].1.clone()).unwrap();
+        seen.push((
+            entry.mtime.seconds,
+            entry.mtime.nanos,
+            value(0),
+            value(1),
+            value(2),
+        ));
+    }
+    let row = |seconds, nanos| (seconds, nanos, "40".into(), "99".into(), "3".into());
+    assert_eq!(seen, [row(5, 7), row(40, 0)]);
+
+    let mut wrong = layers.clone();
+    wrong[0].diff_id = Some(sha(b"another"));
+    let wrong = clamp(&wrong, 40, &env()).unwrap();
+    let error = sealer
+        .run(&wrong, &plan, Semantics::Layer, &env())
+        .unwrap_err();
+    assert_eq!(error.code(), Code::Mismatch);
+    assert!(
+        error.to_string().contains("the tar of layer 0 ("),
+        "{error}"
+    );
 }

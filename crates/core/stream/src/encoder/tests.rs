@@ -8,7 +8,7 @@ use std::{
 use imgconv_model::{Code, Env, Error, Platform, Result};
 
 use super::{Reading, Shape, run};
-use crate::Pool;
+use crate::{Pool, pool::InFlight};
 
 /// Runs over 100 blocks of 1 KiB, each filled with its number.
 fn run_with(
@@ -19,12 +19,13 @@ fn run_with(
     let env = Env::new("/nonexistent", Platform::default());
     let shape = Shape {
         block_size: 1024,
-        blocks: 2 * jobs,
+        most: 4 * jobs * 1024,
         copies: false,
     };
     let mut source = &content[..];
     let mut sink = Vec::new();
-    let reading = Reading::new(&mut source, &env, 1, 1024);
+    let in_flight = InFlight::default();
+    let reading = Reading::new(&mut source, &env, 1, &shape, &in_flight);
     let compress = |content: &[u8], packed: &mut Vec<u8>| compress(content[0], packed);
     let pool = Pool::new(jobs).unwrap();
     let result = pool.install(|| run(reading, &mut sink, &[], &shape, &compress));
@@ -105,7 +106,7 @@ fn g7_the_queue_is_bounded() {
     let env = Env::new("/nonexistent", Platform::default());
     let shape = Shape {
         block_size: 1024,
-        blocks: 4,
+        most: 8 * 1024,
         copies: false,
     };
     let compress = |_: &[u8], packed: &mut Vec<u8>| {
@@ -113,7 +114,8 @@ fn g7_the_queue_is_bounded() {
         packed.push(0);
         Ok(())
     };
-    let reading = Reading::new(&mut source, &env, 1, 1024);
+    let in_flight = InFlight::default();
+    let reading = Reading::new(&mut source, &env, 1, &shape, &in_flight);
     let mut sink = Counter(&written);
     let pool = Pool::new(2).unwrap();
     pool.install(|| run(reading, &mut sink, &[], &shape, &compress))
@@ -124,4 +126,32 @@ fn g7_the_queue_is_bounded() {
         "two batches of four blocks, not {}",
         source.most
     );
+}
+
+#[test]
+fn g7_streams_share_one_bound_and_each_gets_on() {
+    let in_flight = InFlight::default();
+    let shape = Shape {
+        block_size: 1024,
+        most: 8 * 1024,
+        copies: false,
+    };
+    // All but one block of the bound is held by others; nothing is left but the first of a batch.
+    in_flight.add(7 * 1024);
+    let env = Env::new("/nonexistent", Platform::default());
+    let content = vec![7; 100 * 1024];
+    let (mut source, mut sink) = (&content[..], Vec::new());
+    let reading = Reading::new(&mut source, &env, 1, &shape, &in_flight);
+    let compress = |content: &[u8], packed: &mut Vec<u8>| {
+        packed.clear();
+        packed.extend_from_slice(content);
+        Ok(())
+    };
+    let pool = Pool::new(2).unwrap();
+    pool.install(|| run(reading, &mut sink, &[], &shape, &compress))
+        .unwrap();
+    assert!(sink == content);
+    // What was counted for it was taken back.
+    assert!(in_flight.try_add(1024, 8 * 1024));
+    assert!(!in_flight.try_add(1, 8 * 1024));
 }

@@ -350,3 +350,24 @@ fn g6a_a_bomb_is_read_in_constant_memory_with_a_warning() {
         "65542 compressed bytes expand to 2147483648, 32765 times as many"
     );
 }
+
+#[test]
+fn g6a_bombs_of_every_format_come_out_whole() {
+    // 1152 MiB of zeros in 18 members or streams. Gzip can't shrink them enough for the warning.
+    for (compression, warns) in [
+        (Compression::Gzip, false),
+        (Compression::Bzip2, true),
+        (Compression::Xz, true),
+    ] {
+        let bomb = pack(compression, &vec![0; 64 << 20]).repeat(18);
+        let notes = Notes::default();
+        let source = Box::new(io::Cursor::new(bomb));
+        let mut decoder = Decoder::new(source, &Limits::default(), &notes, "layer 1").unwrap();
+        assert_eq!(drain(&mut decoder).unwrap(), 1152 << 20, "{compression}");
+        drop(decoder);
+        let warnings = notes.take().warnings;
+        let codes: Vec<_> = warnings.iter().map(|warning| warning.code).collect();
+        let expected: &[&str] = if warns { &["ratio"] } else { &[] };
+        assert_eq!(codes, expected, "{compression}");
+    }
+}

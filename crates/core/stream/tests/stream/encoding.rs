@@ -108,7 +108,7 @@ fn inv8_zstd_default_is_pinned() {
         &content(9_000_000),
         Compression::Zstd,
         Level::Default,
-        "87067d9d7a8a8056a7f2247c3e01130690bbca2876d127022e943b268623bbf8",
+        "e675a6de40fd4c792e2fb93b3b52ab382e07fdfa097786d1719f86449092f8d6",
     );
 }
 
@@ -118,7 +118,7 @@ fn inv8_zstd_fast_is_pinned() {
         &content(9_000_000),
         Compression::Zstd,
         Level::Fast,
-        "84b523a97976813d0bb600da372dadb3c2f0d9f0e3c4f5a77fe6f5025ea192f5",
+        "6924e49c6fbb6aca9cdf38d2a428e2fcc64a22f4d28a314b9ff732e26370ba88",
     );
 }
 
@@ -133,6 +133,56 @@ fn inv8_zstd_19_is_pinned() {
 }
 
 #[test]
+fn inv8_gzip_1_is_pinned() {
+    pinned(
+        &content(5_000_000),
+        Compression::Gzip,
+        Level::Number(1),
+        "6ddc7be99c97d99404450afa3c0c3e571f49f4bd174eb88437f58376134604c5",
+    );
+}
+
+#[test]
+fn inv8_gzip_12_is_pinned() {
+    pinned(
+        &content(5_000_000),
+        Compression::Gzip,
+        Level::Number(12),
+        "f0312c346e18ebcae633bbd36bdc515b0d51d190d0581d205dac762414dc8834",
+    );
+}
+
+#[test]
+fn inv8_zstd_1_is_pinned() {
+    pinned(
+        &content(9_000_000),
+        Compression::Zstd,
+        Level::Number(1),
+        "6924e49c6fbb6aca9cdf38d2a428e2fcc64a22f4d28a314b9ff732e26370ba88",
+    );
+}
+
+#[test]
+fn inv8_zstd_3_is_pinned() {
+    pinned(
+        &content(9_000_000),
+        Compression::Zstd,
+        Level::Number(3),
+        "15122a8b0e5177a1e2a022626c93a27c89d4af4780b589ab8dd1ba1887e6a42b",
+    );
+}
+
+#[test]
+fn inv8_zstd_9_is_pinned() {
+    pinned(
+        &content(5_000_000),
+        Compression::Zstd,
+        Level::Number(9),
+        "b381aff75f21a13dd4c7b142c869b726dc22c3d20e36657c878f9c91c170d985",
+    );
+}
+
+#[test]
 fn inv8_no_compression_is_the_content() {
     let bytes = content(3_500_000);
     let digest = digest(Algorithm::Sha256, &bytes).hex();
@@ -141,7 +191,7 @@ fn inv8_no_compression_is_the_content() {
 
 #[test]
 fn the_revision_says_which_digests_are_meant() {
-    assert_eq!(imgconv_stream::ENCODER_REVISION, 1);
+    assert_eq!(imgconv_stream::ENCODER_REVISION, 2);
 }
 
 #[test]
@@ -231,7 +281,7 @@ fn no_content_is_one_empty_member_or_frame() {
 fn blocks_end_where_content_ends() {
     for (compression, block, units) in [
         (Compression::Gzip, 1 << 20, 3),
-        (Compression::Zstd, 4 << 20, 3),
+        (Compression::Zstd, 8 << 20, 3),
     ] {
         for (size, expected) in [
             (block * units, units),
@@ -258,7 +308,7 @@ fn blocks_end_where_content_ends() {
 fn levels_and_targets_that_do_not_exist() {
     let pool = Pool::new(1).unwrap();
     for (compression, level, code) in [
-        (Compression::Gzip, Level::Number(0), Code::Usage),
+        (Compression::Gzip, Level::Number(-1), Code::Usage),
         (Compression::Gzip, Level::Number(13), Code::Usage),
         (Compression::Zstd, Level::Number(0), Code::Usage),
         (Compression::Zstd, Level::Number(23), Code::Usage),

@@ -266,9 +266,10 @@ fn read_body(reader: &mut impl Read, buffer: usize, body: &mut Vec<u8>) -> io::R
     }
 }
 
-/// A source of one byte at a time, interrupted before every byte.
+/// A source of a few bytes at a time, interrupted before each read.
 struct Slow<'a> {
     bytes: &'a [u8],
+    most: usize,
     interrupt: bool,
 }
 
@@ -278,20 +279,27 @@ impl Read for Slow<'_> {
         if self.interrupt {
             return Err(ErrorKind::Interrupted.into());
         }
-        let n = buf.len().min(1);
+        let n = buf.len().min(self.most);
         self.bytes.read(&mut buf[..n])
     }
+}
+
+/// Reads a stream in pieces of at most `most` bytes, with interruptions.
+pub(crate) fn read_slowly(bytes: &[u8], most: usize, limits: &Limits) -> Outcome {
+    let interrupt = false;
+    let slow = Slow {
+        bytes,
+        most,
+        interrupt,
+    };
+    read_with(slow, limits, 7000)
 }
 
 /// Reads a stream in one piece, byte by byte with interruptions, and without its bodies: each time
 /// the result has to be the same (case E12). A member `evil` is never seen.
 pub(crate) fn read_limited(bytes: &[u8], limits: &Limits) -> Outcome {
     let whole = read_with(bytes, limits, 1 << 16);
-    let slow = Slow {
-        bytes,
-        interrupt: false,
-    };
-    let slow = read_with(slow, limits, 7000);
+    let slow = read_slowly(bytes, 1, limits);
     assert_eq!(whole.members.len(), slow.members.len());
     assert!(whole == slow, "reads of one byte give another result");
     let skipped = read_with(bytes, limits, 0);

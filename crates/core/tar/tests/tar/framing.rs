@@ -1,7 +1,7 @@
 //! Blocks: numbers, checksums, sizes, type flags, where the archive ends and where it is cut.
 
 use crate::build::*;
-use imgconv_model::Code;
+use imgconv_model::{Code, Limits};
 use imgconv_tar::{EntryKind, padding};
 
 #[test]
@@ -445,4 +445,23 @@ fn members_know_where_they_start() {
     let outcome = works(&bytes, &[("a", 1), ("raw", 1)]);
     let offsets: Vec<_> = outcome.members.iter().map(|m| m.0.offset).collect();
     assert_eq!(offsets, [0, 1024]);
+}
+
+/// That every other case reads the same byte by byte is asserted by `read_limited`.
+#[test]
+fn e12_pieces_of_any_size_give_the_same() {
+    let records = [rec("SCHILY.xattr.user.a", b"x\ny"), rec("size", "1024")];
+    let bytes = [
+        pax(&records),
+        hdr(b"blob", 0).bytes(),
+        inner(),
+        gnul(b"longname\0", b'L'),
+        raw_gnu(),
+    ]
+    .concat();
+    let whole = works(&bytes, &[("blob", 1024), ("longname", 1)]);
+    for most in [1, 2, 3, 100, 511, 512, 513, 1000, 100_000] {
+        let pieces = read_slowly(&bytes, most, &Limits::default());
+        assert!(pieces == whole, "reads of {most} bytes");
+    }
 }

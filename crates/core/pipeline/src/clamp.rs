@@ -1,0 +1,72 @@
+//! Layers whose entries have no time after a bound: tars that are rewritten while they are read.
+
+use std::{io, sync::Arc};
+
+use imgconv_layer::Rewrite;
+use imgconv_model::{Blob, Env, Facts, Layer, Open, Reader, Result};
+use imgconv_stream::Verified;
+
+use crate::{
+    budget::{Budget, Tar},
+    seal::look,
+    squash::place,
+};
+
+/// Returns layers in which no entry has a time after `epoch`, seconds since 1970: neither its mtime
+/// nor the access, change and creation times of PAX records.
+///
+/// Their tars are made while they are read and have new diff IDs; the sources' claims are verified
+/// on the way. A foreign layer that is not stored here stays as it is.
+///
+/// # Errors
+/// If a layer can't be opened.
+pub fn clamp(layers: &[Layer], epoch: i64, env: &Env) -> Result<Vec<Layer>> {
+    let clamped = layers.iter().enumerate().map(|(i, layer)| {
+        let what = place(layers, i);
+        if look(layer).map_err(|error| error.at(&what))?.is_none() {
+            return Ok(layer.clone());
+        }
+        let bytes = Arc::new(Clamped {
+            layer: layer.clone(),
+            what,
+            epoch,
+            env: env.clone(),
+        });
+        Ok(Layer {
+            blob: Blob {
+                facts: Facts::default(),
+                bytes,
+            },
+            diff_id: None,
+            kind: None,
+            urls: Vec::new(),
+            annotations: layer.annotations.clone(),
+        })
+    });
+    clamped.collect()
+}
+
+/// The rewritten tar of a layer.
+#[derive(Debug)]
+struct Clamped {
+    layer: Layer,
+    what: String,
+    epoch: i64,
+    env: Env,
+}
+
+impl Open for Clamped {
+    fn open(&self) -> Result<Reader> {
+        let (what, env, epoch) = (&self.what, &self.env, self.epoch);
+        let tar = Tar::open(&self.layer, &Budget::default(), env, what)?;
+        let claimed = Facts {
+            digest: self.layer.diff_id,
+            size: None,
+        };
+        let tar = Verified::new(tar, &claimed, format!("the tar of {what}"));
+        let tar = io::BufReader::with_capacity(1 << 16, tar);
+        let map = move |entry| Ok(Some(imgconv_layer::clamp(entry, epoch)));
+        let rewritten = Rewrite::new(tar, &env.limits, &env.notes, what, map);
+        Ok(Box::new(rewritten))
+    }
+}

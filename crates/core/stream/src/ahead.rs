@@ -1,0 +1,166 @@
+//! Reading ahead in a thread of its own, so that decoding and what is done with the bytes overlap.
+//!
+//! Only for work outside of the pool: who reads waits on a channel.
+
+use std::{
+    io::{self, Read},
+    sync::mpsc::{Receiver, Sender, channel, sync_channel},
+    thread,
+};
+
+use crate::{BUFFER_SIZE, failure::Failure};
+
+/// Buffers that may wait to be read.
+const WAITING: usize = 4;
+
+/// Runs `work` over what `source` gives, which is read by another thread meanwhile, up to 1 MiB
+/// ahead. The source is left wherever that was; it has been read to its end if `work` saw the end.
+pub fn ahead<R: Read + Send, T>(source: &mut R, work: impl FnOnce(&mut dyn Read) -> T) -> T {
+    let (full, filled) = sync_channel::<io::Result<Vec<u8>>>(WAITING);
+    let (empty, emptied) = channel::<Vec<u8>>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            loop {
+                let mut buffer = emptied.try_recv().unwrap_or_default();
+                buffer.resize(BUFFER_SIZE, 0);
+                let piece = match source.read(&mut buffer) {
+                    Ok(0) => return,
+                    Ok(n) => {
+                        buffer.truncate(n);
+                        Ok(buffer)
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => Err(error),
+                };
+                let failed = piece.is_err();
+                // The other side is gone when it has enough.
+                if full.send(piece).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        let mut ahead = Ahead {
+            filled,
+            empty,
+            buffer: Vec::new(),
+            done: 0,
+            failure: None,
+        };
+        work(&mut ahead)
+    })
+}
+
+/// The side that is read.
+struct Ahead {
+    filled: Receiver<io::Result<Vec<u8>>>,
+    empty: Sender<Vec<u8>>,
+    buffer: Vec<u8>,
+    done: usize,
+    failure: Option<Failure>,
+}
+
+impl Read for Ahead {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.again());
+        }
+        if self.done == self.buffer.len() {
+            match self.filled.recv() {
+                Ok(Ok(buffer)) => {
+                    let old = std::mem::replace(&mut self.buffer, buffer);
+                    self.done = 0;
+                    // Nobody may want it any more.
+                    let _ = self.empty.send(old);
+                }
+                Ok(Err(error)) => {
+                    self.failure = Some(Failure::of(&error));
+                    return Err(error);
+                }
+                // The source has ended.
+                Err(_) => return Ok(0),
+            }
+        }
+        let n = buf.len().min(self.buffer.len() - self.done);
+        buf[..n].copy_from_slice(&self.buffer[self.done..self.done + n]);
+        self.done += n;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives numbered bytes, a few at a time, then fails or ends.
+    struct Numbers {
+        left: usize,
+        fails: bool,
+    }
+
+    impl Read for Numbers {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            if self.left == 0 && self.fails {
+                return Err(io::Error::other("broken"));
+            }
+            let n = self.left.min(buf.len()).min(1000);
+            for byte in &mut buf[..n] {
+                *byte = (self.left % 251) as u8;
+                self.left -= 1;
+            }
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn the_bytes_and_the_end_are_those_of_the_source() {
+        let read = |mut source: Numbers| {
+            let mut bytes = Vec::new();
+            ahead(&mut source, |reader| reader.read_to_end(&mut bytes)).unwrap();
+            (bytes, source.left)
+        };
+        let mut expected = Vec::new();
+        let mut plain = Numbers {
+            left: 3_000_001,
+            fails: false,
+        };
+        plain.read_to_end(&mut expected).unwrap();
+        let ahead = Numbers {
+            left: 3_000_001,
+            fails: false,
+        };
+        assert!(read(ahead) == (expected, 0));
+    }
+
+    #[test]
+    fn an_error_comes_after_the_bytes_before_it_and_stays() {
+        let mut source = Numbers {
+            left: 5000,
+            fails: true,
+        };
+        let (count, first, second) = ahead(&mut source, |reader| {
+            let mut bytes = Vec::new();
+            let first = reader.read_to_end(&mut bytes).unwrap_err();
+            let second = reader.read(&mut [0; 8]).unwrap_err();
+            (bytes.len(), first.to_string(), second.to_string())
+        });
+        assert_eq!((count, &*first, &*second), (5000, "broken", "broken"));
+    }
+
+    #[test]
+    fn who_has_enough_leaves_the_rest() {
+        let mut source = Numbers {
+            left: 1 << 30,
+            fails: false,
+        };
+        let first = ahead(&mut source, |reader| {
+            let mut byte = [0];
+            reader.read_exact(&mut byte).unwrap();
+            byte[0]
+        });
+        assert_eq!(first, ((1u32 << 30) % 251) as u8);
+        assert!(
+            source.left > 1 << 29,
+            "no more than a few buffers were read"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! Archives on disk: bodies are passed over, not read, and what is read by position must not change.
+
+use std::{fs, path::Path};
+
+use imgconv_model::{Code, Env, Error, Platform};
+use imgconv_tar::{Archive, Member};
+
+use crate::build::ent;
+
+fn open(path: &Path) -> Result<Archive, Error> {
+    let env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
+    Archive::open(path, &env, &|_, _, _| Ok(true))
+}
+
+/// Two members, the first longer than what is read ahead.
+fn tar() -> Vec<u8> {
+    let mut bytes = ent(b"long", &[b'x'; 200_000]).bytes();
+    bytes.extend(ent(b"short", b"abc").bytes());
+    bytes.extend([0; 1024]);
+    bytes
+}
+
+#[test]
+fn members_behind_long_bodies_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tar");
+    fs::write(&path, tar()).unwrap();
+    let archive = open(&path).unwrap();
+    let Some(&Member::File { offset, size }) = archive.member("short") else {
+        panic!("{archive:?}");
+    };
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut archive.bytes(offset, size), &mut text).unwrap();
+    assert_eq!(text, "abc");
+}
+
+#[test]
+fn a_body_that_is_passed_over_must_be_there_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tar");
+    for length in [513, 100_000, 200_511] {
+        fs::write(&path, &tar()[..length]).unwrap();
+        let error = open(&path).unwrap_err();
+        assert_eq!(error.code(), Code::BadTar, "{length}: {error}");
+        assert!(error.to_string().contains("long"), "{length}: {error}");
+    }
+}
+
+#[test]
+fn what_is_read_by_position_must_not_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tar");
+    let bytes = tar();
+    fs::write(&path, &bytes).unwrap();
+    let archive = open(&path).unwrap();
+    let Some(&Member::File { offset, size }) = archive.member("short") else {
+        panic!("{archive:?}");
+    };
+    let place = archive.positioned(offset, size).unwrap();
+    let mut found = [0; 2];
+    place.read_exact_at(&mut found, 1).unwrap();
+    assert_eq!(&found, b"bc");
+    // Not even the padding after it can be reached.
+    assert!(place.read_exact_at(&mut found, 2).is_err());
+    let file = fs::File::options().append(true).open(&path).unwrap();
+    file.set_len(bytes.len() as u64 + 512).unwrap();
+    let error = Error::from_io(place.read_exact_at(&mut found, 1).unwrap_err());
+    assert_eq!(error.code(), Code::Mismatch);
+}

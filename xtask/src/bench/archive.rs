@@ -1,0 +1,110 @@
+//! Writing tars by hand, apart from the code under test: a file of `docker save` around layers.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::Path;
+
+use imgconv_testkit::{sha256_hex, sha256_of};
+use serde_json::json;
+
+use crate::process::Result;
+
+/// Bytes of a block of a tar.
+const BLOCK: u64 = 512;
+
+/// Returns the header of a member: a file, or a directory if the name ends with a slash.
+pub(super) fn header(name: &str, size: u64) -> [u8; BLOCK as usize] {
+    let mut block = [0; BLOCK as usize];
+    block[..name.len()].copy_from_slice(name.as_bytes());
+    let is_directory = name.ends_with('/');
+    let mut octal = |at: usize, width: usize, value: u64| {
+        let text = format!("{value:0width$o}", width = width - 1);
+        block[at..at + text.len()].copy_from_slice(text.as_bytes());
+    };
+    octal(100, 8, if is_directory { 0o755 } else { 0o644 });
+    octal(108, 8, 0);
+    octal(116, 8, 0);
+    octal(136, 12, 1_700_000_000);
+    if size < 8 << 30 {
+        octal(124, 12, size);
+    } else {
+        // More than eleven digits hold: a binary number, as GNU tar writes it.
+        block[124] = 0x80;
+        block[128..136].copy_from_slice(&size.to_be_bytes());
+    }
+    block[148..156].fill(b' ');
+    block[156] = if is_directory { b'5' } else { b'0' };
+    block[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
+    let text = format!("{sum:06o}\0 ");
+    block[148..156].copy_from_slice(text.as_bytes());
+    block
+}
+
+/// Returns how many bytes fill the last block of a body.
+pub(super) fn padding(size: u64) -> usize {
+    ((BLOCK - size % BLOCK) % BLOCK) as usize
+}
+
+/// A layer: the bytes of its tar, and how many they are.
+pub(super) struct Layer {
+    pub(super) size: u64,
+    pub(super) bytes: Box<dyn Read>,
+}
+
+/// Writes a file of `docker save` with one image, `bench:1`, layers base first and uncompressed.
+pub(super) fn write(path: &Path, layers: Vec<Layer>) -> Result {
+    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let file = File::create(path).map_err(failed)?;
+    let mut tar = BufWriter::with_capacity(1 << 20, file);
+    let (mut names, mut diff_ids) = (Vec::new(), Vec::new());
+    for (i, layer) in layers.into_iter().enumerate() {
+        let name = format!("{i}/layer.tar");
+        tar.write_all(&header(&name, layer.size)).map_err(failed)?;
+        let mut copied = Copied {
+            from: layer.bytes,
+            to: &mut tar,
+        };
+        let (size, digest) = sha256_of(&mut copied).map_err(failed)?;
+        if size != layer.size {
+            return Err(format!("layer {i} has {size} bytes, not {}", layer.size));
+        }
+        tar.write_all(&[0; BLOCK as usize][..padding(size)])
+            .map_err(failed)?;
+        names.push(name);
+        diff_ids.push(format!("sha256:{digest}"));
+    }
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": { "Cmd": ["/bin/true"] },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    });
+    let config = config.to_string();
+    let config_name = format!("{}.json", sha256_hex(config.as_bytes()));
+    let list = json!([{
+        "Config": config_name, "RepoTags": ["example.com/bench:1"], "Layers": names,
+    }]);
+    for (name, text) in [(&*config_name, config), ("manifest.json", list.to_string())] {
+        let size = text.len() as u64;
+        tar.write_all(&header(name, size))
+            .and_then(|()| tar.write_all(text.as_bytes()))
+            .and_then(|()| tar.write_all(&[0; BLOCK as usize][..padding(size)]))
+            .map_err(failed)?;
+    }
+    tar.write_all(&[0; 2 * BLOCK as usize])
+        .and_then(|()| tar.flush())
+        .map_err(failed)
+}
+
+/// Writes everything that is read through it.
+struct Copied<'a> {
+    from: Box<dyn Read>,
+    to: &'a mut dyn Write,
+}
+
+impl Read for Copied<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buf)?;
+        self.to.write_all(&buf[..count])?;
+        Ok(count)
+    }
+}

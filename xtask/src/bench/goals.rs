@@ -1,0 +1,374 @@
+//! The jobs that have a goal, beside the programs that do the same.
+
+use serde_json::{Value, json};
+
+use super::measure::Sample;
+use super::packages::{self, Made};
+use super::table::{Row, markdown};
+use super::{Bench, JOBS};
+use crate::process::{Result, installed};
+
+/// A job, how we do it, and how others do.
+#[derive(Debug)]
+struct Task {
+    name: &'static str,
+    script: &'static str,
+    /// The file whose size counts, or a folder whose files do; the same for peers.
+    output: &'static str,
+    peers: &'static [Peer],
+}
+
+/// Another way to do the job.
+#[derive(Debug)]
+struct Peer {
+    name: &'static str,
+    /// Programs it needs.
+    needs: &'static [&'static str],
+    script: &'static str,
+    goal: Goal,
+}
+
+/// The most that ours / theirs may be; `None` where nothing is promised.
+#[derive(Clone, Copy, Debug)]
+struct Goal {
+    wall: Option<f64>,
+    cpu: Option<f64>,
+    bytes: Option<f64>,
+}
+
+impl Goal {
+    const NONE: Self = Self {
+        wall: None,
+        cpu: None,
+        bytes: None,
+    };
+
+    const fn wall(most: f64) -> Self {
+        Self {
+            wall: Some(most),
+            ..Self::NONE
+        }
+    }
+
+    const fn bytes(self, most: f64) -> Self {
+        Self {
+            bytes: Some(most),
+            ..self
+        }
+    }
+
+    const fn cpu(self, most: f64) -> Self {
+        Self {
+            cpu: Some(most),
+            ..self
+        }
+    }
+}
+
+/// Scripts run in an empty folder. `$ARCHIVE` is a file of `docker save` with uncompressed layers,
+/// `$LAYOUT` the same image as a layout with gzip layers, `$ACI` the same squashed and not compressed.
+const TASKS: &[Task] = &[
+    Task {
+        name: "docker-archive to OCI, gzip",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE oci:out --compression gzip"#,
+        output: "out",
+        peers: &[Peer {
+            name: "skopeo",
+            needs: &["skopeo"],
+            script: "exec skopeo --insecure-policy copy -q docker-archive:$ARCHIVE oci:out:1",
+            goal: Goal::wall(0.65).cpu(0.70).bytes(1.0),
+        }],
+    },
+    Task {
+        name: "docker-archive to OCI, fast profile (zstd)",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE oci:out --compression zstd --level fast"#,
+        output: "out",
+        peers: &[Peer {
+            name: "skopeo, gzip",
+            needs: &["skopeo"],
+            script: "exec skopeo --insecure-policy copy -q docker-archive:$ARCHIVE oci:out:1",
+            goal: Goal::wall(0.33).bytes(1.0),
+        }],
+    },
+    Task {
+        name: "docker-archive to OCI, zstd",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE oci:out --compression zstd"#,
+        output: "out",
+        peers: &[Peer {
+            name: "skopeo",
+            needs: &["skopeo"],
+            script: "exec skopeo --insecure-policy copy -q --dest-compress-format zstd docker-archive:$ARCHIVE oci:out:1",
+            goal: Goal::wall(0.69).bytes(1.0),
+        }],
+    },
+    Task {
+        name: "OCI gzip to docker-archive",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT docker-archive:out.tar"#,
+        output: "out.tar",
+        peers: &[Peer {
+            name: "skopeo",
+            needs: &["skopeo"],
+            script: "exec skopeo --insecure-policy copy -q oci:$LAYOUT:1 docker-archive:out.tar:bench:1",
+            goal: Goal::wall(0.26),
+        }],
+    },
+    Task {
+        name: "OCI gzip to OCI zstd",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT oci:out --compression zstd"#,
+        output: "out",
+        peers: &[Peer {
+            name: "skopeo",
+            needs: &["skopeo"],
+            script: "exec skopeo --insecure-policy copy -q --dest-compress-format zstd oci:$LAYOUT:1 oci:out:1",
+            goal: Goal::wall(0.60).bytes(1.01),
+        }],
+    },
+    Task {
+        name: "nothing changes, OCI to OCI",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT oci:out"#,
+        output: "out",
+        peers: &[
+            Peer {
+                name: "skopeo",
+                needs: &["skopeo"],
+                script: "exec skopeo --insecure-policy copy -q oci:$LAYOUT:1 oci:out:1",
+                goal: Goal::wall(0.5),
+            },
+            Peer {
+                name: "`cp -r` and `sync`",
+                needs: &["cp", "sync"],
+                script: "cp -r $LAYOUT out && find out -exec sync {} +",
+                goal: Goal::wall(1.5),
+            },
+        ],
+    },
+    Task {
+        name: "nothing changes, OCI to dir",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT dir:out"#,
+        output: "out",
+        peers: &[Peer {
+            name: "skopeo",
+            needs: &["skopeo"],
+            script: "exec skopeo --insecure-policy copy -q oci:$LAYOUT:1 dir:out",
+            goal: Goal::wall(0.5),
+        }],
+    },
+    Task {
+        name: "docker-archive to one ACI, squashed",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE aci:out.aci"#,
+        output: "out.aci",
+        peers: &[
+            Peer {
+                name: "docker2aci",
+                needs: &["docker2aci"],
+                script: "docker2aci $ARCHIVE && mv ./*.aci out.aci",
+                goal: Goal::wall(0.19).bytes(1.0),
+            },
+            Peer {
+                name: "skopeo, umoci, tar, pigz",
+                needs: &["skopeo", "umoci", "tar", "pigz"],
+                script: r#"
+                    skopeo --insecure-policy copy -q --dest-decompress docker-archive:$ARCHIVE oci:layout:1
+                    umoci unpack --image layout:1 bundle
+                    tar -C bundle --numeric-owner -cf - rootfs | tee >(sha512sum > image-id) | pigz -p $JOBS > out.aci"#,
+                goal: Goal::NONE,
+            },
+        ],
+    },
+    Task {
+        name: "docker-archive to one ACI, squashed, fast profile",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE aci:out.aci --level fast"#,
+        output: "out.aci",
+        peers: &[Peer {
+            name: "docker2aci",
+            needs: &["docker2aci"],
+            script: "docker2aci $ARCHIVE && mv ./*.aci out.aci",
+            goal: Goal::wall(0.10),
+        }],
+    },
+    // By hand: take the manifest and `rootfs/` off, compress, and reckon the layer's digest, its
+    // diff ID and the image ID, as ours does.
+    Task {
+        name: "ACI to OCI, gzip",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS aci-to-oci $ACI out"#,
+        output: "out",
+        peers: &[
+            Peer {
+                name: "`tar` and `pigz`, through files",
+                needs: &["tar", "pigz"],
+                script: r#"
+                    mkdir tree out
+                    tar -xf $ACI -C tree
+                    tar -C tree/rootfs --numeric-owner -cf - . | tee >(sha256sum > diff-id) | pigz -p $JOBS | tee out/layer.gz | sha256sum > digest
+                    sha512sum $ACI > image-id"#,
+                goal: Goal::wall(0.5),
+            },
+            Peer {
+                name: "`bsdtar` and `pigz`, streaming",
+                needs: &["bsdtar", "pigz"],
+                script: r#"
+                    mkdir out
+                    bsdtar -cf - -s '|^rootfs/||' --exclude manifest @$ACI | tee >(sha256sum > diff-id) | pigz -p $JOBS | tee out/layer.gz | sha256sum > digest
+                    sha512sum $ACI > image-id"#,
+                goal: Goal::wall(0.5),
+            },
+        ],
+    },
+];
+
+/// Makes `$LAYOUT`, by the usual tool if it is there, and `$ACI`.
+const PREPARE: &str = r#"
+    if command -v skopeo > /dev/null
+    then skopeo --insecure-policy copy -q docker-archive:$ARCHIVE oci:$LAYOUT:1
+    else "$IMGCONV" -q convert docker-archive:$ARCHIVE oci:$LAYOUT:1 --compression gzip
+    fi
+    "$IMGCONV" -q convert docker-archive:$ARCHIVE aci:$ACI --compression none"#;
+
+/// One job beside one peer, or alone.
+struct Compared {
+    task: &'static str,
+    ours: Row,
+    peer: Option<(Row, Goal)>,
+}
+
+/// Runs the jobs whose names contain `only`.
+pub(super) fn run(bench: &Bench, size: u64, only: &str) -> Result<(String, Value)> {
+    let archive = bench.path("image.tar");
+    eprintln!("making an image of {size} MB");
+    let made = packages::make(bench, &archive, size)?;
+    let inputs = [
+        bench.input("ARCHIVE", &archive),
+        bench.input("LAYOUT", &bench.path("layout")),
+        bench.input("ACI", &bench.path("image.aci")),
+    ];
+    bench.prepare(PREPARE, &inputs)?;
+    let mut all = Vec::new();
+    for task in TASKS.iter().filter(|task| task.name.contains(only)) {
+        all.extend(compare(bench, task, &inputs)?);
+    }
+    Ok((
+        text(&made, bench.rounds, &all),
+        as_json(&made, bench.rounds, &all),
+    ))
+}
+
+fn compare(bench: &Bench, task: &Task, inputs: &[(&str, String)]) -> Result<Vec<Compared>> {
+    let peers: Vec<&Peer> = task
+        .peers
+        .iter()
+        .filter(|peer| peer.needs.iter().all(|need| installed(need)))
+        .collect();
+    let mut ours: Vec<Sample> = Vec::new();
+    let mut theirs: Vec<Vec<Sample>> = vec![Vec::new(); peers.len()];
+    for round in 0..bench.rounds {
+        eprintln!("{}: round {}", task.name, round + 1);
+        ours.push(bench.sample(task.script, inputs, JOBS, task.output)?);
+        for (peer, samples) in peers.iter().zip(&mut theirs) {
+            samples.push(bench.sample(peer.script, inputs, JOBS, task.output)?);
+        }
+    }
+    let row = |peer| Compared {
+        task: task.name,
+        ours: Row::new("imgconv", &ours, &ours),
+        peer,
+    };
+    if peers.is_empty() {
+        return Ok(vec![row(None)]);
+    }
+    let rows = peers.iter().zip(&theirs);
+    Ok(rows
+        .map(|(peer, samples)| row(Some((Row::new(peer.name, samples, &ours), peer.goal))))
+        .collect())
+}
+
+/// A ratio, beside its goal if it has one.
+fn judged(ratio: f64, goal: Option<f64>) -> String {
+    match goal {
+        None => format!("{ratio:.2}"),
+        Some(goal) if meets(ratio, goal) => format!("{ratio:.2} (goal {goal:.2}: met)"),
+        Some(goal) => format!("{ratio:.2} (goal {goal:.2}: missed)"),
+    }
+}
+
+/// Says whether a ratio is within a goal, to the two digits that are shown.
+fn meets(ratio: f64, goal: f64) -> bool {
+    (ratio * 100.0).round() <= (goal * 100.0).round()
+}
+
+fn text(made: &Made, rounds: u64, all: &[Compared]) -> String {
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|one| {
+            let ours = &one.ours.median;
+            let mut cells = vec![
+                one.task.to_owned(),
+                format!("{:.2}", ours.wall),
+                format!("{:.0}", ours.memory),
+                format!("{:.1}", ours.output),
+            ];
+            cells.extend(match &one.peer {
+                None => vec!["none here".to_owned(); 5],
+                Some((row, goal)) => vec![
+                    row.name.clone(),
+                    judged(row.wall_ratio, goal.wall),
+                    judged(row.cpu_ratio, goal.cpu),
+                    judged(row.output_ratio, goal.bytes),
+                    format!("{:.0}", row.median.memory),
+                ],
+            });
+            cells
+        })
+        .collect();
+    let head = format!(
+        "{:.1} MB in four layers, {} entries, {JOBS} threads, medians of {rounds} rounds (memory: maximum)\n\n",
+        made.bytes as f64 / 1e6,
+        made.entries
+    );
+    let names = [
+        "job",
+        "wall s",
+        "peak MiB",
+        "MB",
+        "beside",
+        "wall, ours / theirs",
+        "CPU, ours / theirs",
+        "bytes, ours / theirs",
+        "their peak MiB",
+    ];
+    head + &markdown(&names, &rows)
+}
+
+fn as_json(made: &Made, rounds: u64, all: &[Compared]) -> Value {
+    let rows: Vec<Value> = all
+        .iter()
+        .map(|one| {
+            let peer = one.peer.as_ref().map(|(row, goal)| {
+                let mut value = row.json();
+                value["goal"] = json!({ "wall": goal.wall, "cpu": goal.cpu, "bytes": goal.bytes });
+                value["met"] = json!([
+                    goal.wall.map(|most| meets(row.wall_ratio, most)),
+                    goal.cpu.map(|most| meets(row.cpu_ratio, most)),
+                    goal.bytes.map(|most| meets(row.output_ratio, most)),
+                ]);
+                value
+            });
+            json!({ "job": one.task, "ours": one.ours.json(), "peer": peer })
+        })
+        .collect();
+    json!({
+        "benchmark": "goals", "input_bytes": made.bytes, "entries": made.entries,
+        "jobs": JOBS, "rounds": rounds, "rows": rows,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_met_to_two_digits() {
+        assert_eq!(judged(0.654, Some(0.65)), "0.65 (goal 0.65: met)");
+        assert_eq!(judged(0.656, Some(0.65)), "0.66 (goal 0.65: missed)");
+        assert_eq!(judged(0.3, None), "0.30");
+    }
+}

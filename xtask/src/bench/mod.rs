@@ -1,0 +1,86 @@
+//! `cargo xtask bench`: time, memory and bytes of the main jobs, beside the same work by others.
+//!
+//! Ours and the peers run in turn, round by round, so that a busy machine hurts all of them; ratios
+//! are taken inside a round and their median is shown. Figures of two machines cannot be compared;
+//! ratios can, roughly.
+
+mod archive;
+mod generated;
+mod goals;
+mod measure;
+mod memory;
+mod packages;
+mod scaling;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub(crate) use self::measure::run_script;
+use crate::process::{Profile, Result, operands, program, value};
+
+/// How many threads everyone gets: the goals are stated for two.
+const JOBS: usize = 2;
+
+/// What all benchmarks share.
+#[derive(Debug)]
+struct Bench {
+    /// The program under test.
+    program: PathBuf,
+    /// A folder for inputs and outputs, removed at the end.
+    work: tempfile::TempDir,
+    rounds: u64,
+}
+
+impl Bench {
+    fn path(&self, name: &str) -> PathBuf {
+        self.work.path().join(name)
+    }
+
+    fn input(&self, name: &'static str, path: &Path) -> (&'static str, String) {
+        (name, path.to_string_lossy().into_owned())
+    }
+}
+
+/// Runs the benchmark that is named, or the one of the goals.
+pub(crate) fn run(arguments: &[&str]) -> Result {
+    let number = |name: &str, default: u64| match value(arguments, name)? {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("{name} needs a number, not `{text}`")),
+    };
+    let with_value = ["--size", "--rounds", "--program", "--only", "--folder"];
+    let subject = match operands(arguments, &with_value).as_slice() {
+        [] => "goals".to_owned(),
+        [one] => (*one).to_owned(),
+        more => return Err(format!("one benchmark at a time, not {more:?}")),
+    };
+    let folder = value(arguments, "--folder")?.map_or_else(std::env::temp_dir, PathBuf::from);
+    let bench = Bench {
+        program: program(arguments, Profile::Release)?,
+        work: tempfile::Builder::new()
+            .prefix("imgconv-bench-")
+            .tempdir_in(folder)
+            .map_err(|e| e.to_string())?,
+        rounds: number("--rounds", 5)?.max(1),
+    };
+    let only = value(arguments, "--only")?.unwrap_or_default();
+    let (text, json): (String, Value) = match &*subject {
+        "goals" => goals::run(&bench, number("--size", 600)?, only)?,
+        "scaling" => scaling::run(&bench)?,
+        "memory" => memory::run(&bench, only)?,
+        other => {
+            return Err(format!(
+                "there is no benchmark `{other}`; there are: goals, scaling, memory"
+            ));
+        }
+    };
+    if arguments.contains(&"--json") {
+        println!("{json}");
+    } else {
+        print!("{text}");
+    }
+    Ok(())
+}
