@@ -11,7 +11,9 @@ mod engine;
 mod from_aci;
 mod from_oci;
 mod inputs;
+mod registry;
 mod schema1;
+mod stores;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -58,6 +60,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     docker::run(&mut oracle, engine.as_ref());
     schema1::run(&mut oracle, engine.as_ref());
     drop(engine);
+    stores::run(&mut oracle);
     if keep {
         println!("kept: {}", work.keep().display());
     } else if let Err(error) = work.close() {

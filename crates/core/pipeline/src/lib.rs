@@ -15,4 +15,4 @@ mod squash;
 pub use budget::{Budget, Tar};
 pub use plan::{Known, LayerStep, Options, Plan, plan};
 pub use seal::{Sealer, write_document};
-pub use squash::{Merged, apply, blame, merge, squash, squash_listed};
+pub use squash::{Merged, apply, merge, squash, squash_listed};

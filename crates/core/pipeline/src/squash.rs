@@ -1,15 +1,10 @@
 //! Merging layers: read each once into a tree and a spool, and write the tree as one tar.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    io::{self, Read},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use imgconv_layer::{ContentStore, FrozenSpool, Semantics, Spool, Tree};
-use imgconv_model::{Blob, Code, Digest, Env, Error, Facts, Layer, Open, Reader, Result};
-use imgconv_stream::HashingReader;
+use imgconv_model::{Blob, Digest, Env, Error, Facts, Layer, Open, Reader, Result};
+use imgconv_stream::{HashingReader, blame};
 
 use crate::budget::{Budget, Tar};
 
@@ -113,33 +108,6 @@ fn apply_one(
         }
     };
     work().map_err(|error| error.at(what.clone()))
-}
-
-/// Blames damage where it is: bytes that do not match their digest explain every error that was met
-/// while reading them, so the rest is read to find that out (robustness M9).
-pub fn blame(error: Error, source: &mut dyn Read) -> Error {
-    if !matches!(
-        error.code(),
-        Code::BadTar | Code::Ambiguous | Code::Escape | Code::Unsupported
-    ) {
-        return error;
-    }
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return error,
-            Ok(_) => {}
-            Err(other) if other.kind() == io::ErrorKind::Interrupted => {}
-            Err(other) => {
-                let other = Error::from_io(other);
-                return if other.code() == Code::Mismatch {
-                    other
-                } else {
-                    error
-                };
-            }
-        }
-    }
 }
 
 /// Merges layers with their contents.

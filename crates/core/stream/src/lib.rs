@@ -8,6 +8,7 @@
 //!
 //! This crate knows no tar and no JSON, and starts no process. Only [`Stage`] touches a file system.
 
+mod blame;
 mod block;
 mod decoder;
 mod encoder;
@@ -20,6 +21,7 @@ mod sniff;
 mod stage;
 mod verified;
 
+pub use blame::blame;
 pub use block::ENCODER_REVISION;
 pub use decoder::Decoder;
 pub use encoder::{Encoded, Encoding, Level, encode};

@@ -1,7 +1,7 @@
 //! Images as text, and the runner of the corpus.
 //!
 //! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts of it, [`docker`] files
-//! of `docker save`; [`dump`] is
+//! of `docker save`, [`stores`] the stores of engines and registries; [`dump`] is
 //! the way back from bytes to the same text; [`snapshot()`] says of a directory what [`dump`] says
 //! of a tar; [`corpus`] runs the cases of `testdata/corpus` against the built program.
 //!
@@ -18,12 +18,13 @@ pub mod dump;
 mod image;
 pub mod recipe;
 mod snapshot;
+pub mod stores;
 mod text;
 
 use std::path::Path;
 use std::{fmt, fs, io};
 
-pub use digest::{sha256_hex, sha256_of};
+pub use digest::{sha256_hex, sha256_of, sha512_hex};
 pub use image::{Compression, Config, Head, ImageRecipe};
 pub use recipe::{Item, RecipeError};
 pub use snapshot::snapshot;
