@@ -13,7 +13,9 @@ mod from_aci;
 mod from_oci;
 mod inputs;
 mod layers;
+mod registry;
 mod schema1;
+mod stores;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -62,6 +64,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     docker::run(&mut oracle, engine.as_ref());
     schema1::run(&mut oracle, engine.as_ref());
     drop(engine);
+    stores::run(&mut oracle);
     if keep {
         println!("kept: {}", work.keep().display());
     } else if let Err(error) = work.close() {

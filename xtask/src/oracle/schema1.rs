@@ -1,18 +1,11 @@
 //! Docker's schema 1, and a registry that still takes it.
 
-use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use std::fs;
 
 use super::docker::{LAYERS_PRINT, equal, layers, unpacked};
 use super::engine::Engine;
+use super::registry::Registry;
 use super::{Oracle, contains, same_tree};
-use crate::process::Result;
 
 /// The groups of this file; all use the engine.
 pub(super) const GROUPS: [&str; 1] = ["schema1"];
@@ -21,77 +14,6 @@ pub(super) const GROUPS: [&str; 1] = ["schema1"];
 /// write schema 1.
 const IMAGE: &str = "example.com/layers/second:1";
 const TREE: &str = "docker-base-second/rootfs";
-
-/// A registry on the loopback device, its data in the work folder.
-#[derive(Debug)]
-struct Registry {
-    child: Child,
-    port: u16,
-}
-
-impl Registry {
-    fn start(oracle: &Oracle) -> Result<Self> {
-        // Free now; nothing else here asks for ports.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map_err(|e| e.to_string())?
-            .port();
-        let config = oracle.path("registry/config.yml");
-        let data = oracle.path("registry/data");
-        let text = format!(
-            "version: 0.1\nlog:\n  level: warn\n\
-             storage:\n  filesystem:\n    rootdirectory: '{}'\n\
-             http:\n  addr: 127.0.0.1:{port}\n\
-             compatibility:\n  schema1:\n    enabled: true\n",
-            data.display()
-        );
-        fs::write(&config, text).map_err(|e| e.to_string())?;
-        let log = File::create(oracle.path("registry/log")).map_err(|e| e.to_string())?;
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(|e| e.to_string())?)
-            .stderr(log)
-            .spawn()
-            .map_err(|e| format!("docker-registry: {e}"))?;
-        let mut registry = Self { child, port };
-        for _ in 0..100 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(registry);
-            }
-            let ended = registry.child.try_wait().map_err(|e| e.to_string())?;
-            if ended.is_some() {
-                break;
-            }
-            sleep(Duration::from_millis(100));
-        }
-        let log = fs::read_to_string(oracle.path("registry/log")).unwrap_or_default();
-        Err(format!("docker-registry does not answer; its log:\n{log}"))
-    }
-
-    /// The name of an image here.
-    fn image(&self, name: &str) -> String {
-        format!("127.0.0.1:{}/{name}:t", self.port)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let id = i32::try_from(self.child.id()).map(Pid::from_raw);
-        if id.is_ok_and(|id| kill(id, Signal::SIGTERM).is_ok()) {
-            for _ in 0..50 {
-                if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
-                    return;
-                }
-                sleep(Duration::from_millis(100));
-            }
-        }
-        // Nothing more can be done if these fail: the process is gone, or not ours.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Runs every check of schema 1.
 pub(super) fn run(oracle: &mut Oracle, engine: Option<&Engine>) {
@@ -110,7 +32,7 @@ pub(super) fn run(oracle: &mut Oracle, engine: Option<&Engine>) {
     ];
     oracle.check("schema1: the registry starts", &needs, |oracle| {
         layers(oracle)?;
-        registry = Some(Registry::start(oracle)?);
+        registry = Some(Registry::start(oracle, "registry")?);
         Ok(())
     });
     if let Some(registry) = registry {

@@ -7,6 +7,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/model", &[]),
     ("core/stream", &["core/model"]),
     ("core/wire", &["core/model", "core/stream"]),
+    ("core/directory", &["core/model", "core/stream"]),
     ("core/tar", &["core/model", "core/stream"]),
     ("core/layer", &["core/model", "core/stream", "core/tar"]),
     (
@@ -29,7 +30,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "transports/*",
-        &["core/model", "core/stream", "core/tar", "core/wire"],
+        &[
+            "core/model",
+            "core/stream",
+            "core/tar",
+            "core/wire",
+            "core/directory",
+        ],
     ),
     ("app/imgconv", &["core/*", "formats/*", "transports/*"]),
     ("app/cli", &["app/imgconv", "core/model"]),

@@ -11,6 +11,8 @@ Locators:
   aci:PATH                 an ACI (`-`: standard input or output)
   oci:PATH[:REF]           an OCI layout, a directory
   oci-archive:PATH[:REF]   an OCI layout in a tar, plain or compressed (`-` as above)
+  rkt:PATH[:REF], registry-storage:PATH[:REF], tree:PATH[:REF], aci-tree:PATH[:REF]
+                           stores and folders of images, which are only read
   REF is a full reference, a tag that is unique there, `@sha256:…`, or `#N` (from 0).
 
 Exit codes:
@@ -88,6 +90,15 @@ pub(crate) struct Shared {
     /// Follow symbolic links to blobs of a layout
     #[arg(long, global = true, hide_short_help = true, help_heading = "Limits")]
     pub(crate) allow_symlinked_blobs: bool,
+    /// The registry whose storage is read: what the names of its images begin with
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "HOST[:PORT]",
+        help_heading = "Input"
+    )]
+    pub(crate) registry_host: Option<String>,
 }
 
 /// How progress is shown.

@@ -13,13 +13,17 @@ pub static FORMATS: &[&dyn Format] = &[
 ];
 
 /// Every transport. A bare path belongs to the first that recognises it, so the ones that look
-/// closest come first and the plain file comes last.
+/// closest come first, then the plain file, and folders in which images have to be looked for last.
 pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_oci_layout::OCI_LAYOUT,
     &imgconv_transport_dir::DIR,
+    &imgconv_transport_rkt::RKT,
+    &imgconv_transport_registry_storage::REGISTRY_STORAGE,
     &imgconv_transport_docker_archive::DOCKER_ARCHIVE,
     &imgconv_transport_oci_layout::OCI_ARCHIVE,
     &imgconv_transport_file::FILE,
+    &crate::tree::TREE,
+    &crate::tree::ACI_TREE,
 ];
 
 /// Returns the format of that identity.
@@ -48,7 +52,8 @@ pub(crate) fn has_names(transport: &dyn Transport) -> bool {
     transport.scheme() != "dir"
 }
 
-/// Returns the formats that a transport's destinations can be written in, the default first.
+/// Returns the formats that a transport's destinations can be written in, the default first; none
+/// for what is only read.
 pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {
     match transport.scheme() {
         "aci" => &[FormatId("aci")],
@@ -58,6 +63,7 @@ pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {
             FormatId("docker-v2s2"),
             FormatId("docker-v2s1"),
         ],
+        "rkt" | "registry-storage" | "tree" | "aci-tree" => &[],
         _ => &[FormatId("oci")],
     }
 }

@@ -34,6 +34,10 @@ pub fn convert(
     if destination.location != "-" {
         refuse_same_place(sources, Path::new(&destination.location))?;
     }
+    if catalog::written_by(destination.transport).is_empty() {
+        // What is only read says so itself.
+        destination.transport.create(&destination.location, env)?;
+    }
     let mut opened = Vec::new();
     for locator in sources {
         opened.push((locator, Source::open(locator, env)?));

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,23 +15,20 @@ use imgconv_format_aci::{
 };
 use imgconv_layer::{Discard, Semantics, clean};
 use imgconv_model::{
-    Blob, Code, Env, Error, Facts, Format, FormatId, Layer, Open, Outcome, Reader, Result, Root,
-    Transport, quote,
+    Blob, Bundle, Code, Env, Error, Facts, Format, FormatId, Layer, Open, Outcome, Reader, Result,
+    Root, RootEntry, Transport, quote,
 };
 use imgconv_pipeline::{Budget, Merged, Squash, Tar, merge};
 use imgconv_stream::HashingReader;
 use imgconv_tar::EntryKind;
 use imgconv_transport_file::FILE;
-use walkdir::WalkDir;
 
 use crate::{
+    locator::Locator,
     options::Options,
     run::SourceRoot,
     source::{AciPart, ImageNode, Node, decode_aci},
 };
-
-/// How deep a directory of ACIs is searched.
-const SEARCH_DEPTH: usize = 16;
 
 /// Gives every ACI that has dependencies or a path whitelist its rendered layers.
 ///
@@ -46,6 +43,23 @@ pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env)
     for root in roots.iter() {
         if let Some(aci) = aci_of(&root.node) {
             candidates.add(root.text.clone(), &root.place, aci.clone());
+        }
+    }
+    // What else stands where an image was found: a store has the dependencies of its images.
+    let mut places: Vec<&dyn Bundle> = Vec::new();
+    for root in roots.iter() {
+        let known = places
+            .iter()
+            .any(|place| std::ptr::addr_eq(*place, root.bundle));
+        if !known {
+            places.push(root.bundle);
+            let given = |entry: &RootEntry| {
+                roots.iter().any(|other| {
+                    std::ptr::addr_eq(other.bundle, root.bundle)
+                        && other.entry.position == entry.position
+                })
+            };
+            candidates.take_from(root.bundle, &given, env)?;
         }
     }
     for place in &options.deps {
@@ -81,7 +95,7 @@ fn needs_rendering(node: &Node) -> bool {
 #[derive(Default)]
 struct Candidates {
     all: Vec<Known>,
-    /// Files below the searched directories that look like ACIs and can't be read.
+    /// What looks like an ACI and can't be read.
     damaged: Vec<String>,
 }
 
@@ -93,7 +107,9 @@ struct Known {
 
 impl Candidates {
     fn add(&mut self, text: String, path: &str, aci: AciPart) -> usize {
-        let path = std::fs::canonicalize(path).ok();
+        let path = std::fs::canonicalize(path)
+            .ok()
+            .filter(|path| path.is_file());
         let same = |known: &Known| known.path.is_some() && known.path == path;
         if let Some(position) = self.all.iter().position(same) {
             return position;
@@ -102,45 +118,52 @@ impl Candidates {
         self.all.len() - 1
     }
 
-    /// Adds an ACI, or every ACI below a directory; other files there are not looked at twice.
+    /// Adds the ACIs of a place: a file, a folder or a store.
     fn search(&mut self, place: &str, env: &Env) -> Result<()> {
-        let path = ["aci-tree:", "aci:", "file://", "file:"]
+        let at = |error: Error| error.at(format!("--deps {place}"));
+        let path = ["aci:", "file://", "file:"]
             .iter()
             .find_map(|scheme| place.strip_prefix(scheme))
             .unwrap_or(place);
-        let failed = |error: walkdir::Error| {
-            let place = error
-                .path()
-                .map_or_else(|| path.to_owned(), |p| p.display().to_string());
-            Error::io(error.into(), format!("--deps {place}"))
-        };
-        let walk = WalkDir::new(path)
-            .sort_by_file_name()
-            .follow_root_links(true);
-        for entry in walk.max_depth(SEARCH_DEPTH) {
+        let locator = Locator::dependencies(path).map_err(at)?;
+        let (transport, location) = (locator.transport, &locator.location);
+        let bundle = transport.open(location, env).map_err(at)?;
+        if transport.scheme() == FILE.scheme() {
+            let found = aci_in(&*bundle, &bundle.roots().map_err(at)?[0], env).map_err(at)?;
+            let Some(aci) = found else {
+                let message = "this is neither an ACI nor a place that has ACIs";
+                return Err(at(Error::new(Code::Unsupported, message)));
+            };
+            self.add(location.clone(), location, aci);
+            return Ok(());
+        }
+        self.take_from(&*bundle, &|_| false, env)
+    }
+
+    /// Adds the ACIs of a place, but for those that were given.
+    fn take_from(
+        &mut self,
+        bundle: &dyn Bundle,
+        given: &dyn Fn(&RootEntry) -> bool,
+        env: &Env,
+    ) -> Result<()> {
+        for entry in bundle.roots()? {
             env.check_cancelled()?;
-            let entry = entry.map_err(failed)?;
-            let given = entry.depth() == 0 && Path::new(path).is_file();
-            if !given && !entry.file_type().is_file() {
+            if entry.child.is_some() || given(&entry) {
                 continue;
             }
-            let Some(file) = entry.path().to_str() else {
-                continue;
+            let text = match (bundle.part(&entry), entry.texts.first()) {
+                (Ok(Some((part, _))), _) => part.locator(),
+                (_, Some(text)) => format!("{}:{text}", bundle.locator()),
+                (_, None) => bundle.locator(),
             };
-            match open_aci(file, env) {
+            match aci_in(bundle, &entry, env) {
                 Ok(Some(aci)) => {
-                    self.add(file.to_owned(), file, aci);
-                }
-                Ok(None) if entry.depth() == 0 => {
-                    let message = "this is neither an ACI nor a directory of ACIs";
-                    return Err(Error::new(Code::Unsupported, message).at(format!("--deps {file}")));
+                    self.add(text.clone(), &text, aci);
                 }
                 Ok(None) => {}
-                // A damaged file is somebody else's business, unless nothing else fits.
-                Err(error) if entry.depth() > 0 => {
-                    self.damaged.push(format!("{}: {error}", quote(file)));
-                }
-                Err(error) => return Err(error.at(format!("--deps {file}"))),
+                // A damaged image is somebody else's business, unless nothing else fits.
+                Err(error) => self.damaged.push(format!("{}: {error}", quote(text))),
             }
         }
         Ok(())
@@ -196,20 +219,18 @@ impl Known {
     }
 }
 
-fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
-    let bundle = FILE.open(path, env)?;
-    let roots = bundle.roots()?;
-    let Some(entry) = roots.first() else {
-        return Ok(None);
-    };
-    let root = bundle.root(entry)?;
-    let Root::Stream(blob) = &root else {
-        return Ok(None);
-    };
-    if !Aci.recognise(&root) {
-        return Ok(None);
+/// Reads an entry up to its manifest, if it is an ACI.
+fn aci_in(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Option<AciPart>> {
+    if let Some((part, inner)) = bundle.part(entry)? {
+        return aci_in(&*part, &inner, env);
     }
-    Ok(decode_aci(blob, &bundle.locator(), &Aci, env)?.aci)
+    let root = bundle.root(entry)?;
+    match &root {
+        Root::Stream(blob) if Aci.recognise(&root) => {
+            Ok(decode_aci(blob, &bundle.locator(), &Aci, env)?.aci)
+        }
+        Root::Stream(_) | Root::Document(_) => Ok(None),
+    }
 }
 
 /// Replaces the layer of an ACI by those of all that it depends on and its own, each filtered by

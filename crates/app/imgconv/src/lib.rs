@@ -20,9 +20,11 @@ mod outcome;
 mod pick;
 mod policy;
 mod run;
+mod select;
 mod source;
 mod stack;
 mod stream;
+mod tree;
 mod unpack;
 mod verify;
 

@@ -54,7 +54,7 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
             Ok(node) => {
                 let before = lines.len();
                 images(&node, None, &mut |image, listed| {
-                    lines.push(image_line(&source, image, listed));
+                    lines.push(image_line(image, listed));
                 });
                 other_lines(&node, &mut lines);
                 let bad_name = source.bundle.bad_name(entry);
@@ -78,7 +78,7 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
     Ok(lines)
 }
 
-fn image_line(source: &Source, node: &ImageNode, listed: Option<&Child>) -> Listed {
+fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {
     let layers: u64 = node
         .image
         .layers
@@ -95,7 +95,10 @@ fn image_line(source: &Source, node: &ImageNode, listed: Option<&Child>) -> List
                 .map_or(0, |original| original.document.bytes.len() as u64);
             child.size + config
         }
-        None => source.file_size(),
+        None => node
+            .aci
+            .as_ref()
+            .map_or(0, |aci| aci.blob.facts.size.unwrap_or(0)),
     };
     let platform = platform_of(node, listed);
     Listed {

@@ -66,16 +66,7 @@ impl fmt::Display for Locator {
 }
 
 /// Schemes that the grammar knows and no transport serves yet, so that they are not taken for paths.
-const PLANNED: &[&str] = &[
-    "docker",
-    "http",
-    "https",
-    "appc",
-    "rkt",
-    "registry-storage",
-    "aci-tree",
-    "cimd",
-];
+const PLANNED: &[&str] = &["docker", "http", "https", "appc", "cimd"];
 
 impl Locator {
     /// Reads a locator that something is read from. A bare path is looked at: its bytes decide.
@@ -89,6 +80,17 @@ impl Locator {
             Some("file") => Self::bare(rest.strip_prefix("//").unwrap_or(rest)),
             Some(scheme) => Self::with_scheme(scheme, rest),
             None => Self::bare(text),
+        }
+    }
+
+    /// Reads a locator of ACIs that others depend on: a bare path is one, or a folder with some, or a
+    /// store.
+    pub(crate) fn dependencies(text: &str) -> Result<Self> {
+        match (Self::source(text), split_scheme(text)?.0) {
+            (Ok(found), None) if matches!(found.transport.scheme(), "aci" | "rkt") => Ok(found),
+            (_, None) if Path::new(text).is_dir() => Ok(Self::of_scheme("aci-tree", text, None)),
+            (_, None) => Ok(Self::of_scheme("aci", text, None)),
+            (found, Some(_)) => found,
         }
     }
 

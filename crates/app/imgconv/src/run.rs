@@ -93,6 +93,9 @@ pub(crate) struct Run<'a> {
     pub(crate) destination: Option<(&'a dyn BundleSink, &'a Sealer<'a>)>,
     /// What became of each source document: `None` if it was filtered out.
     pub(crate) memo: BTreeMap<Digest, (Option<Child>, Vec<ImageOutcome>)>,
+    /// What was converted under those digests: lists of archives can be alike and mean different
+    /// images.
+    converted: BTreeMap<Digest, Arc<Node>>,
     /// What is lost with things that are not written at all.
     pub(crate) left_behind: Report,
     /// What manifests are signed with.
@@ -125,6 +128,7 @@ impl<'a> Run<'a> {
             pool,
             destination: None,
             memo: BTreeMap::new(),
+            converted: BTreeMap::new(),
             left_behind: Report::default(),
             key: None,
             names: true,
@@ -242,7 +246,13 @@ impl<'a> Run<'a> {
             Node::Image(image) => image.child.as_ref().map(|child| child.digest),
             Node::Index { child, .. } | Node::Opaque { child, .. } => Some(child.digest),
         };
-        if let Some(done) = digest.and_then(|digest| self.memo.get(&digest)) {
+        if let Some(digest) = digest
+            && let Some(done) = self.memo.get(&digest)
+            && self
+                .converted
+                .get(&digest)
+                .is_some_and(|known| Arc::ptr_eq(known, node))
+        {
             return Ok(done.clone());
         }
         let done = match &**node {
@@ -260,6 +270,7 @@ impl<'a> Run<'a> {
         };
         if let Some(digest) = digest {
             self.memo.insert(digest, done.clone());
+            self.converted.insert(digest, Arc::clone(node));
         }
         Ok(done)
     }

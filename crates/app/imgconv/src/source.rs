@@ -2,18 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
 use imgconv_model::{
     Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Limits, Name, Notes, Opaque, Original, Report, Result, Root, RootEntry, quote,
+    Image, Index, Limits, Notes, Opaque, Original, Report, Result, Root, RootEntry, quote,
 };
+use imgconv_stream::Cancellable;
 
 use crate::{
     catalog,
     locator::{Locator, Reference},
+    select::select,
 };
 
 /// An open place and the images there that are meant.
@@ -154,16 +157,39 @@ impl Source {
             ..env.clone()
         };
         let bundle = locator.transport.open(&locator.location, env)?;
-        let place = || bundle.locator();
-        let entries = bundle.roots().map_err(|error| error.at(place()))?;
-        let entries = select(entries, locator.reference.as_ref()).map_err(|e| e.at(place()))?;
-        Ok(Self {
-            text: bundle.locator(),
+        let text = bundle.locator();
+        let entries = bundle.roots().map_err(|error| error.at(text.clone()))?;
+        let mut source = Self {
+            text,
             bundle,
             entries,
             opened: notes.take(),
             notes,
-        })
+        };
+        if matches!(locator.reference, Some(Reference::Name(_))) {
+            source.name_streams(env)?;
+        }
+        let entries = std::mem::take(&mut source.entries);
+        source.entries = select(entries, locator.reference.as_ref())
+            .map_err(|error| error.at(source.text.clone()))?;
+        Ok(source)
+    }
+
+    /// Gives the entries that the place does not name the names that they have themselves, so that
+    /// one can be chosen. What can't be read stays without.
+    fn name_streams(&mut self, env: &Env) -> Result<()> {
+        for i in 0..self.entries.len() {
+            let entry = &self.entries[i];
+            if entry.child.is_some() || entry.name.is_some() {
+                continue;
+            }
+            env.check_cancelled()?;
+            let node = self.decode_entry(entry, env, &mut Memo::of(self));
+            if let Ok(Node::Image(node)) = node.as_deref() {
+                self.entries[i].name.clone_from(&node.image.name);
+            }
+        }
+        Ok(())
     }
 
     /// Names an entry for messages and reports.
@@ -171,19 +197,10 @@ impl Source {
         match (&entry.name, &entry.child) {
             (Some(name), _) => format!("{}:{name}", self.text),
             (None, Some(child)) => format!("{}:@{}", self.text, child.digest),
-            (None, None) => self.text.clone(),
-        }
-    }
-
-    /// Returns the size of a place that is one file, 0 if it is none.
-    pub(crate) fn file_size(&self) -> u64 {
-        let root = self
-            .entries
-            .first()
-            .and_then(|entry| self.bundle.root(entry).ok());
-        match root {
-            Some(Root::Stream(blob)) => blob.facts.size.unwrap_or(0),
-            _ => 0,
+            (None, None) => match entry.texts.first() {
+                Some(text) => format!("{}:{text}", self.text),
+                None => self.text.clone(),
+            },
         }
     }
 
@@ -202,7 +219,7 @@ impl Source {
         &'s self,
         env: &'s Env,
     ) -> impl Iterator<Item = (&'s RootEntry, Result<Arc<Node>>)> + 's {
-        let mut memo = BTreeMap::new();
+        let mut memo = Memo::of(self);
         self.entries.iter().map(move |entry| {
             let node = env
                 .check_cancelled()
@@ -213,114 +230,197 @@ impl Source {
     }
 
     fn decode_entry(&self, entry: &RootEntry, env: &Env, memo: &mut Memo) -> Result<Arc<Node>> {
-        if let Some(child) = &entry.child
-            && let Some(node) = memo.get(&child.digest)
-        {
-            return Ok(Arc::clone(node));
-        }
-        let root = self.bundle.root(entry)?;
-        self.decode_root(&root, entry.child.as_ref(), 0, env, memo)
-    }
-
-    fn decode_root(
-        &self,
-        root: &Root,
-        child: Option<&Child>,
-        depth: u64,
-        env: &Env,
-        memo: &mut Memo,
-    ) -> Result<Arc<Node>> {
-        let format = catalog::recognise(root).ok_or_else(|| unknown(root))?;
-        let notes = Notes::default();
-        let env = Env {
-            notes: notes.clone(),
-            ..env.clone()
+        let Some((part, inner)) = self.bundle.part(entry)? else {
+            return decode_in(&*self.bundle, entry, env, memo);
         };
-        let mut report = self.opened.clone();
-        let node = if let Root::Stream(blob) = root {
-            let mut image = decode_aci(blob, &self.bundle.locator(), format, &env)?;
-            image.report.merge(report);
-            Node::Image(Box::new(image))
-        } else {
-            let child = child.expect("a document has a descriptor").clone();
-            let artifact = format.decode(root, &*self.bundle, &env, &mut report)?;
-            report.merge(self.notes.take());
-            match artifact {
-                Artifact::Image(image) => Node::Image(Box::new(ImageNode {
-                    image: *image,
-                    format,
-                    child: Some(child),
-                    aci: None,
-                    report,
-                    notes,
-                })),
-                Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
-                Artifact::Index(index) => {
-                    let children = self.decode_children(&index, depth, &env, memo)?;
-                    Node::Index {
-                        index,
-                        child,
-                        children,
-                    }
-                }
-            }
-        };
-        let node = Arc::new(node);
-        if let Some(child) = child {
-            memo.insert(child.digest, Arc::clone(&node));
-            if memo.len() as u64 > env.limits.graph_nodes {
-                let limit = env.limits.graph_nodes;
-                return Err(Limits::exceeded(
-                    "graph_nodes",
-                    limit,
-                    "the number of documents",
-                ));
-            }
-        }
-        Ok(node)
-    }
-
-    /// Decodes what an index lists. The depth of this recursion is bounded by `index_depth`.
-    fn decode_children(
-        &self,
-        index: &Index,
-        depth: u64,
-        env: &Env,
-        memo: &mut Memo,
-    ) -> Result<Vec<Option<Arc<Node>>>> {
-        if depth >= env.limits.index_depth {
-            let limit = env.limits.index_depth;
-            return Err(Limits::exceeded(
-                "index_depth",
-                limit,
-                "the nesting of indexes",
-            ));
-        }
-        let mut children = Vec::with_capacity(index.children.len());
-        for child in &index.children {
-            if let Some(node) = memo.get(&child.digest) {
-                children.push(Some(Arc::clone(node)));
-                continue;
-            }
-            let limit = ("manifest", env.limits.manifest);
-            let document = match self.bundle.document(&child.kind, &child.facts(), limit) {
-                Ok(document) => document,
-                Err(error) if error.code() == Code::Missing => {
-                    children.push(None);
-                    continue;
-                }
-                Err(error) => return Err(error.at(format!("index › {}", child.digest))),
-            };
-            let node = self
-                .decode_root(&Root::Document(document), Some(child), depth + 1, env, memo)
-                .map_err(|error| error.at(format!("index › {}", child.digest)))?;
-            children.push(Some(node));
-        }
-        Ok(children)
+        memo.enter(&part, self);
+        decode_in(&*part, &inner, env, memo)
     }
 }
 
-type Memo = BTreeMap<Digest, Arc<Node>>;
+/// Decodes an entry of the place that holds it.
+fn decode_in(
+    bundle: &dyn Bundle,
+    entry: &RootEntry,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Arc<Node>> {
+    if let Some(child) = &entry.child
+        && let Some(node) = memo.nodes.get(&child.digest)
+    {
+        return Ok(Arc::clone(node));
+    }
+    let root = bundle.root(entry)?;
+    let node = decode_root(bundle, &root, entry.child.as_ref(), 0, env, memo)?;
+    if let (Some(listed), Node::Image(image)) = (&entry.name, &*node)
+        && let Some(own) = image.image.name.as_ref().filter(|_| image.aci.is_some())
+        && own != listed
+    {
+        let what = "the name in the index of the store";
+        return Err(Error::mismatch(what, own, listed));
+    }
+    Ok(node)
+}
+
+fn decode_root(
+    bundle: &dyn Bundle,
+    root: &Root,
+    child: Option<&Child>,
+    depth: u64,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Arc<Node>> {
+    let format = catalog::recognise(root).ok_or_else(|| match root {
+        Root::Stream(blob) => damage(unknown(root), blob, env),
+        Root::Document(_) => unknown(root),
+    })?;
+    let notes = Notes::default();
+    let env = Env {
+        notes: notes.clone(),
+        ..env.clone()
+    };
+    let mut report = memo.opened.clone();
+    let node = if let Root::Stream(blob) = root {
+        let place = bundle.locator();
+        let mut node =
+            decode_aci(blob, &place, format, &env).map_err(|error| damage(error, blob, &env))?;
+        node.report.merge(report);
+        let signature = format!("{place}.asc");
+        if memo.part.is_some() && Path::new(&signature).is_file() {
+            let message = "a signature stands beside the image, and is not checked";
+            node.report
+                .warn("signature-not-checked", signature, message);
+        }
+        Node::Image(Box::new(node))
+    } else {
+        let child = child.expect("a document has a descriptor").clone();
+        let artifact = format.decode(root, bundle, &env, &mut report)?;
+        report.merge(memo.notes.take());
+        match artifact {
+            Artifact::Image(image) => Node::Image(Box::new(ImageNode {
+                image: *image,
+                format,
+                child: Some(child),
+                aci: None,
+                report,
+                notes,
+            })),
+            Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
+            Artifact::Index(index) => {
+                let children = decode_children(bundle, &index, depth, &env, memo)?;
+                Node::Index {
+                    index,
+                    child,
+                    children,
+                }
+            }
+        }
+    };
+    let node = Arc::new(node);
+    if let Some(child) = child {
+        memo.nodes.insert(child.digest, Arc::clone(&node));
+        if memo.nodes.len() as u64 > env.limits.graph_nodes {
+            let limit = env.limits.graph_nodes;
+            return Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            ));
+        }
+    }
+    Ok(node)
+}
+
+/// Decodes what an index lists. The depth of this recursion is bounded by `index_depth`.
+fn decode_children(
+    bundle: &dyn Bundle,
+    index: &Index,
+    depth: u64,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Vec<Option<Arc<Node>>>> {
+    if depth >= env.limits.index_depth {
+        let limit = env.limits.index_depth;
+        return Err(Limits::exceeded(
+            "index_depth",
+            limit,
+            "the nesting of indexes",
+        ));
+    }
+    let mut children = Vec::with_capacity(index.children.len());
+    for child in &index.children {
+        if let Some(node) = memo.nodes.get(&child.digest) {
+            children.push(Some(Arc::clone(node)));
+            continue;
+        }
+        let limit = ("manifest", env.limits.manifest);
+        let document = match bundle.document(&child.kind, &child.facts(), limit) {
+            Ok(document) => document,
+            Err(error) if error.code() == Code::Missing => {
+                children.push(None);
+                continue;
+            }
+            Err(error) => return Err(error.at(format!("index › {}", child.digest))),
+        };
+        let node = decode_root(
+            bundle,
+            &Root::Document(document),
+            Some(child),
+            depth + 1,
+            env,
+            memo,
+        )
+        .map_err(|error| error.at(format!("index › {}", child.digest)))?;
+        children.push(Some(node));
+    }
+    Ok(children)
+}
+
+/// What is wrong with the bytes explains what is wrong with the image, where the place knows what
+/// the bytes should be.
+fn damage(error: Error, blob: &Blob, env: &Env) -> Error {
+    match blob.open() {
+        Ok(reader) => imgconv_stream::blame(error, &mut Cancellable::new(reader, env)),
+        Err(_) => error,
+    }
+}
+
+/// What was decoded of one place, by the digests of the documents.
+struct Memo {
+    /// The place, if it is a part of another.
+    part: Option<Arc<dyn Bundle>>,
+    nodes: BTreeMap<Digest, Arc<Node>>,
+    /// What was irregular when the place was opened.
+    opened: Report,
+    /// Takes what the place finds later.
+    notes: Notes,
+}
+
+impl Memo {
+    fn of(source: &Source) -> Self {
+        Self {
+            part: None,
+            nodes: BTreeMap::new(),
+            opened: source.opened.clone(),
+            notes: source.notes.clone(),
+        }
+    }
+
+    /// Forgets what is of another place: a document may name its blobs by what they are called
+    /// there, and then the same bytes mean something else here.
+    fn enter(&mut self, part: &Arc<dyn Bundle>, source: &Source) {
+        if !self
+            .part
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, part))
+        {
+            self.nodes.clear();
+            self.part = Some(Arc::clone(part));
+            self.opened = source.opened.clone();
+            self.opened.merge(self.notes.take());
+        }
+    }
+}
 
 fn unknown(root: &Root) -> Error {
     let known: Vec<String> = catalog::FORMATS
@@ -338,178 +438,4 @@ fn unknown(root: &Root) -> Error {
         Root::Stream(_) => "the file is of no supported format".to_owned(),
     };
     Error::new(Code::Unsupported, message).hint(format!("supported: {}", known.join(", ")))
-}
-
-/// Picks the entries that a reference means. Never the first of several.
-fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<Vec<RootEntry>> {
-    let Some(reference) = reference else {
-        if entries.is_empty() {
-            return Err(Error::new(Code::Missing, "there are no images here"));
-        }
-        return Ok(entries);
-    };
-    let matches: Vec<&RootEntry> = match reference {
-        Reference::Position(n) => entries
-            .iter()
-            .filter(|entry| entry.position == *n)
-            .collect(),
-        Reference::Digest(digest) => {
-            let same = |entry: &&RootEntry| {
-                entry
-                    .child
-                    .as_ref()
-                    .is_some_and(|child| child.digest == *digest)
-            };
-            entries.iter().filter(same).take(1).collect()
-        }
-        Reference::Name(text) => by_name(&entries, text),
-    };
-    let distinct = matches.iter().any(|entry| {
-        entry.child.as_ref().map(|c| c.digest) != matches[0].child.as_ref().map(|c| c.digest)
-    });
-    match matches[..] {
-        [] => Err(Error::new(
-            Code::Missing,
-            format!("no image {} here", quote(reference.to_string())),
-        )
-        .hint(format!(
-            "there is: {}",
-            list(&entries.iter().collect::<Vec<_>>())
-        ))),
-        _ if distinct => {
-            let message = format!("{} fits several images", quote(reference.to_string()));
-            Err(Error::new(Code::Ambiguous, message)
-                .hint(format!("name one of: {}", list(&matches))))
-        }
-        _ => Ok(vec![matches[0].clone()]),
-    }
-}
-
-/// Exactly as it stands there; else as a full reference; else as a tag.
-fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
-    let exact: Vec<&RootEntry> = entries
-        .iter()
-        .filter(|entry| entry.texts.iter().any(|known| known == text))
-        .collect();
-    if !exact.is_empty() {
-        return exact;
-    }
-    if let Ok(mut wanted) = Name::parse_reference(text) {
-        wanted.tag.get_or_insert_with(|| "latest".to_owned());
-        let full: Vec<&RootEntry> = entries
-            .iter()
-            .filter(|entry| {
-                entry.name.as_ref().is_some_and(|name| {
-                    name.repository == wanted.repository
-                        && name.tag.as_deref().unwrap_or("latest")
-                            == wanted.tag.as_deref().unwrap_or("latest")
-                })
-            })
-            .collect();
-        if !full.is_empty() {
-            return full;
-        }
-    }
-    let tag = |entry: &&RootEntry| {
-        entry
-            .name
-            .as_ref()
-            .is_some_and(|name| name.tag.as_deref() == Some(text))
-    };
-    entries.iter().filter(tag).collect()
-}
-
-/// Lists entries for a message: at most twenty.
-fn list(entries: &[&RootEntry]) -> String {
-    let mut names: Vec<String> = entries
-        .iter()
-        .take(20)
-        .map(|entry| {
-            let digest = entry
-                .child
-                .as_ref()
-                .map_or(String::new(), |c| format!(" (@{})", c.digest));
-            match &entry.name {
-                Some(name) => format!("{}{digest}", quote(name.to_string())),
-                None => format!("#{}{digest}", entry.position),
-            }
-        })
-        .collect();
-    if entries.len() > 20 {
-        names.push(format!("and {} more", entries.len() - 20));
-    }
-    names.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(position: usize, text: &str, hash: u8) -> RootEntry {
-        let name = Name::parse_reference(text)
-            .ok()
-            .filter(|_| text.contains('/'))
-            .unwrap_or(Name {
-                repository: None,
-                tag: Some(text.into()),
-            });
-        RootEntry {
-            position,
-            name: Some(name),
-            texts: vec![text.into()],
-            child: Some(Child {
-                kind: String::new(),
-                digest: Digest::new(imgconv_model::Algorithm::Sha256, &[hash; 32]),
-                size: 1,
-                platform: None,
-                annotations: BTreeMap::new(),
-                raw: String::new(),
-            }),
-        }
-    }
-
-    fn positions(reference: &str, entries: &[RootEntry]) -> Result<Vec<usize>> {
-        let reference = Reference::Name(reference.into());
-        Ok(select(entries.to_vec(), Some(&reference))?
-            .iter()
-            .map(|e| e.position)
-            .collect())
-    }
-
-    #[test]
-    fn a_name_is_matched_exactly_then_in_full_then_by_tag() {
-        let entries = [
-            entry(0, "example.com/app:1.0", 1),
-            entry(1, "docker.io/library/busybox:latest", 2),
-            entry(2, "3.11", 3),
-        ];
-        assert_eq!(positions("example.com/app:1.0", &entries).unwrap(), [0]);
-        assert_eq!(positions("busybox", &entries).unwrap(), [1]);
-        assert_eq!(positions("1.0", &entries).unwrap(), [0]);
-        assert_eq!(positions("3.11", &entries).unwrap(), [2]);
-        let missing = positions("nope", &entries).unwrap_err();
-        assert_eq!(missing.code(), Code::Missing);
-        assert!(missing.advice().unwrap().contains("example.com/app:1.0"));
-    }
-
-    #[test]
-    fn a_tag_that_fits_two_images_is_ambiguous_and_lists_both() {
-        let two = [
-            entry(0, "example.com/a:latest", 1),
-            entry(1, "example.com/b:latest", 2),
-        ];
-        let error = positions("latest", &two).unwrap_err();
-        assert_eq!(error.code(), Code::Ambiguous);
-        let advice = error.advice().unwrap();
-        assert!(advice.contains("example.com/a:latest") && advice.contains("example.com/b:latest"));
-        let same = [
-            entry(0, "example.com/a:latest", 1),
-            entry(1, "example.com/b:latest", 1),
-        ];
-        assert_eq!(
-            positions("latest", &same).unwrap(),
-            [0],
-            "two names of one image"
-        );
-    }
 }

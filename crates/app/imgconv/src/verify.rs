@@ -1,6 +1,9 @@
 //! Reads everything, and names everything that is wrong.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_layer::{Discard, Tree};
 use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Result};
@@ -95,7 +98,8 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
 
 #[derive(Default)]
 struct Seen {
-    nodes: BTreeSet<*const Node>,
+    /// What several entries or indexes lead to; kept, so that no other takes the place in memory.
+    nodes: BTreeMap<*const Node, Arc<Node>>,
     digests: BTreeSet<Digest>,
     /// Blobs that are carried as they are and were read already.
     read: BTreeSet<Digest>,
@@ -109,9 +113,13 @@ fn check_node(
     seen: &mut Seen,
     verdict: &mut Verdict,
 ) -> Result<()> {
-    let identity = Arc::as_ptr(node);
-    if !seen.nodes.insert(identity) {
-        return Ok(());
+    // A file has one entry.
+    let is_file = matches!(&**node, Node::Image(image) if image.child.is_none());
+    if !is_file {
+        let known = seen.nodes.insert(Arc::as_ptr(node), Arc::clone(node));
+        if known.is_some() {
+            return Ok(());
+        }
     }
     match &**node {
         Node::Image(image) => {
@@ -181,7 +189,7 @@ fn check_image(
             let algorithm = layer.diff_id.map_or(Algorithm::Sha256, |id| id.algorithm());
             let mut source = HashingReader::new(source, &[algorithm]);
             tree.apply(&mut source, semantics(node), &mut Discard, &what)
-                .map_err(|error| imgconv_pipeline::blame(error, &mut source))?;
+                .map_err(|error| imgconv_stream::blame(error, &mut source))?;
             let (found, _) = source.finish().map_err(Error::from_io)?;
             match layer.diff_id {
                 Some(claimed) if claimed != found[0] => {

@@ -52,6 +52,18 @@ pub struct Child {
 }
 
 impl Child {
+    /// Makes the descriptor of a document that is found where nobody wrote one.
+    pub fn new(kind: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Self {
+            kind: kind.into(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+            raw: String::new(),
+        }
+    }
+
     /// Returns what is claimed of the bytes.
     pub fn facts(&self) -> Facts {
         Facts {

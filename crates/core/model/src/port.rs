@@ -42,6 +42,9 @@ pub struct Env {
     pub host: Platform,
     /// Follow symbolic links of a layout's blobs (robustness D1b).
     pub follow_blob_links: bool,
+    /// The registry that a registry's storage belonged to, `HOST[:PORT]`: the storage itself does
+    /// not say.
+    pub registry_host: Option<String>,
     /// Set to end the work early.
     pub cancel: Arc<AtomicBool>,
     /// Takes events.
@@ -62,6 +65,7 @@ impl Env {
             epoch: None,
             host,
             follow_blob_links: false,
+            registry_host: None,
             cancel: Arc::default(),
             progress: Arc::new(Silent),
             next_id: Arc::default(),
@@ -190,11 +194,17 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// If it is not there or not such a place.
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>>;
 
-    /// Opens a place for writing; nothing is visible there before [`BundleSink::commit`].
+    /// Opens a place for writing; nothing is visible there before [`BundleSink::commit`]. A place
+    /// that is only ever read, such as the store of an engine, need not have this.
     ///
     /// # Errors
     /// If it can't be written, or [`Code::Unsupported`] if it is read-only by nature.
-    fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>>;
+    fn create(&self, rest: &str, _env: &Env) -> Result<Box<dyn BundleSink>> {
+        let message = format!("`{}:` is read, and never written", self.scheme());
+        Err(Error::new(Code::Unsupported, message)
+            .at(crate::quote(rest))
+            .hint("write to a layout, an archive or ACIs: `oci:`, `docker-archive:`, `aci:`"))
+    }
 }
 
 /// One entry point of a bundle.
@@ -255,6 +265,16 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// another name to be written (robustness A12).
     fn bad_name(&self, _entry: &RootEntry) -> Option<Error> {
         None
+    }
+
+    /// Returns the place that holds an entry and the entry there, if this place is made of several,
+    /// such as a folder of archives; `None` if it holds its entries itself. The same place is the
+    /// same [`Arc`] as long as its entries are asked for one after another.
+    ///
+    /// # Errors
+    /// If that place can't be opened.
+    fn part(&self, _entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
+        Ok(None)
     }
 
     /// Lists every digest that is stored here, in order, and names files that should not be;

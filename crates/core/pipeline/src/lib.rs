@@ -17,4 +17,4 @@ pub use budget::{Budget, Tar};
 pub use clamp::clamp;
 pub use plan::{Known, LayerStep, Options, Plan, Squash, plan};
 pub use seal::{Sealer, write_document};
-pub use squash::{Merged, apply, blame, merge, squash, squash_above, squash_listed};
+pub use squash::{Merged, apply, merge, squash, squash_above, squash_listed};

@@ -3,15 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    io::{self, Read},
+    io::Read,
     sync::Arc,
 };
 
 use imgconv_layer::{ContentStore, Discard, FrozenSpool, Semantics, Spool, Tree};
 use imgconv_model::{
-    Blob, Code, Compression, Digest, Env, Error, Facts, Layer, Open, ReadAt, Reader, Result,
+    Blob, Compression, Digest, Env, Error, Facts, Layer, Open, ReadAt, Reader, Result,
 };
-use imgconv_stream::{HashingReader, ahead};
+use imgconv_stream::{HashingReader, ahead, blame};
 
 use crate::{
     budget::{Budget, Tar},
@@ -131,33 +131,6 @@ fn apply_one(
         }
     };
     work().map_err(|error| error.at(what.clone()))
-}
-
-/// Blames damage where it is: bytes that do not match their digest explain every error that was met
-/// while reading them, so the rest is read to find that out (robustness M9).
-pub fn blame(error: Error, source: &mut dyn Read) -> Error {
-    if !matches!(
-        error.code(),
-        Code::BadTar | Code::Ambiguous | Code::Escape | Code::Unsupported
-    ) {
-        return error;
-    }
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return error,
-            Ok(_) => {}
-            Err(other) if other.kind() == io::ErrorKind::Interrupted => {}
-            Err(other) => {
-                let other = Error::from_io(other);
-                return if other.code() == Code::Mismatch {
-                    other
-                } else {
-                    error
-                };
-            }
-        }
-    }
 }
 
 /// Merges layers with their contents.

@@ -9,6 +9,7 @@
 //! This crate knows no tar and no JSON, and starts no process. Only [`Stage`] touches a file system.
 
 mod ahead;
+mod blame;
 mod block;
 mod decoder;
 mod encoder;
@@ -22,6 +23,7 @@ mod stage;
 mod verified;
 
 pub use ahead::ahead;
+pub use blame::blame;
 pub use block::ENCODER_REVISION;
 pub use decoder::Decoder;
 pub use encoder::{Encoded, Encoding, Level, encode};

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod manifest;
 mod parse;
 mod time;
+pub mod v1_image;
 
 pub use canonical::canonical;
 pub use descriptor::{DESCRIPTOR_FIELDS, Descriptor, base64, descriptor};

@@ -9,6 +9,7 @@ mod decode;
 mod design;
 mod encode;
 mod index;
+mod kind;
 mod media_type;
 mod read;
 
@@ -18,6 +19,7 @@ pub use config::encode_config;
 pub use decode::{decode, recognise};
 pub use encode::{describes_compression, encode};
 pub use index::encode_index;
+pub use kind::kind_of;
 
 /// The formats whose images are described by the config of [`docker_config`](crate::docker_config):
 /// an original `config` of one serves all of them, and so does an extension that is not of the

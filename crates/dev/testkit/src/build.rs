@@ -34,10 +34,7 @@ pub fn aci_bytes(image: &ImageRecipe) -> Result<Vec<u8>> {
             image.layers.len()
         )));
     }
-    let manifest = match &image.manifest {
-        Some(text) => text.clone(),
-        None => aci_manifest(image).to_string(),
-    };
+    let manifest = manifest_text(image);
     let mut items = recipe::parse("file manifest\ndir rootfs", "aci")?;
     items[0].entry.size = manifest.len() as u64;
     items[0].body = manifest.into_bytes();
@@ -55,6 +52,14 @@ pub fn aci_bytes(image: &ImageRecipe) -> Result<Vec<u8>> {
         }
     }
     Ok(compress(tar_bytes(&items)?, image.head.compression))
+}
+
+/// The manifest of an ACI, given or made.
+pub(crate) fn manifest_text(image: &ImageRecipe) -> String {
+    match &image.manifest {
+        Some(text) => text.clone(),
+        None => aci_manifest(image).to_string(),
+    }
 }
 
 fn under_rootfs(path: &[u8]) -> Vec<u8> {
@@ -236,7 +241,7 @@ fn put(folder: &Path, kind: &str, bytes: &[u8]) -> Result<Value> {
     Ok(json!({ "mediaType": kind, "digest": format!("sha256:{hex}"), "size": bytes.len() }))
 }
 
-fn compress(bytes: Vec<u8>, compression: Compression) -> Vec<u8> {
+pub(crate) fn compress(bytes: Vec<u8>, compression: Compression) -> Vec<u8> {
     match compression {
         Compression::None => bytes,
         Compression::Gzip => gzip_stored(&bytes),

@@ -1,12 +1,17 @@
-//! SHA-256 as hex digits, straight from the package: the tests' own reckoning.
+//! SHA-256 and SHA-512 as hex digits, straight from the package: the tests' own reckoning.
 
 use std::io::{self, Read};
 
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 
 /// Returns the SHA-256 of `bytes` as 64 lower-case hex digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// Returns the SHA-512 of `bytes` as 128 lower-case hex digits.
+pub fn sha512_hex(bytes: &[u8]) -> String {
+    hex(&Sha512::digest(bytes))
 }
 
 /// Reads to the end and returns how many bytes there were and their SHA-256.
@@ -35,5 +40,6 @@ mod tests {
         let known = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(super::sha256_hex(b""), known);
         assert_eq!(super::sha256_of(&mut &b""[..]).unwrap(), (0, known.into()));
+        assert!(super::sha512_hex(b"").starts_with("cf83e1357eefb8bdf1542850d66d8007"));
     }
 }

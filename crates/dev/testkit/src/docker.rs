@@ -58,31 +58,15 @@ pub fn archive_v1(images: &[ImageRecipe]) -> Result<Vec<u8>> {
     let mut members = Members::default();
     let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for image in images {
-        let head = &image.head;
-        let mut parent = String::new();
-        for (i, items) in image.layers.iter().enumerate() {
-            let tar = tar_bytes(items)?;
-            let top = i + 1 == image.layers.len();
-            let run = if top { run_config(image) } else { json!({}) };
-            // Ids were random; here they depend on what they stand for.
-            let seed = format!("{parent} {} {run} {}", sha256_hex(&tar), head.created);
-            let id = sha256_hex(seed.as_bytes());
-            let mut json = json!({
-                "id": id, "created": head.created, "container_config": {}, "docker_version": "1.9.1",
-                "architecture": head.arch, "os": head.os, "config": run, "Size": tar.len(),
-            });
-            set(&mut json, "parent", json!(parent));
-            set(&mut json, "author", json!(head.author));
-            members.put(format!("{id}/VERSION"), b"1.0".into());
-            members.put(format!("{id}/json"), json.to_string().into());
-            members.put(format!("{id}/layer.tar"), tar);
-            parent = id;
+        let steps = v1_steps(image)?;
+        let top = steps.last().map(|step| step.id.clone()).unwrap_or_default();
+        for step in steps {
+            members.put(format!("{}/VERSION", step.id), b"1.0".into());
+            members.put(format!("{}/json", step.id), step.json.into());
+            members.put(format!("{}/layer.tar", step.id), step.tar);
         }
         if let Some((repository, tag)) = name(image) {
-            repositories
-                .entry(repository)
-                .or_default()
-                .insert(tag, parent);
+            repositories.entry(repository).or_default().insert(tag, top);
         }
     }
     if !repositories.is_empty() {
@@ -92,8 +76,39 @@ pub fn archive_v1(images: &[ImageRecipe]) -> Result<Vec<u8>> {
     members.tar()
 }
 
+/// One image of a chain of v1 images.
+pub(crate) struct V1Step {
+    pub(crate) id: String,
+    pub(crate) json: String,
+    pub(crate) tar: Vec<u8>,
+}
+
+/// Makes the chain of v1 images of a recipe, base first.
+pub(crate) fn v1_steps(image: &ImageRecipe) -> Result<Vec<V1Step>> {
+    let head = &image.head;
+    let mut steps: Vec<V1Step> = Vec::new();
+    for (i, items) in image.layers.iter().enumerate() {
+        let tar = tar_bytes(items)?;
+        let top = i + 1 == image.layers.len();
+        let run = if top { run_config(image) } else { json!({}) };
+        let parent = steps.last().map_or("", |below| &below.id);
+        // Ids were random; here they depend on what they stand for.
+        let seed = format!("{parent} {} {run} {}", sha256_hex(&tar), head.created);
+        let id = sha256_hex(seed.as_bytes());
+        let mut json = json!({
+            "id": id, "created": head.created, "container_config": {}, "docker_version": "1.9.1",
+            "architecture": head.arch, "os": head.os, "config": run, "Size": tar.len(),
+        });
+        set(&mut json, "parent", json!(parent));
+        set(&mut json, "author", json!(head.author));
+        let json = json.to_string();
+        steps.push(V1Step { id, json, tar });
+    }
+    Ok(steps)
+}
+
 /// The repository and the tag, if the image has a name.
-fn name(image: &ImageRecipe) -> Option<(String, String)> {
+pub(crate) fn name(image: &ImageRecipe) -> Option<(String, String)> {
     let head = &image.head;
     let tag = match head.version.as_str() {
         "" => "latest",

@@ -1,9 +1,10 @@
 //! Images as text, and the runner of the corpus.
 //!
 //! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts of it, [`docker`]
-//! files of `docker save`; [`dump`] is the way back from bytes to the same text; [`snapshot()`] says
-//! of a directory what [`dump`] says of a tar; [`random`] makes images of every oddity, spelled in
-//! every [`dialect`]; [`corpus`] runs the cases of `testdata/corpus` against the built program.
+//! files of `docker save`, [`stores`] the stores of engines and registries; [`dump`] is the way back
+//! from bytes to the same text; [`snapshot()`] says of a directory what [`dump`] says of a tar;
+//! [`random`] makes images of every oddity, spelled in every [`dialect`]; [`corpus`] runs the cases
+//! of `testdata/corpus` against the built program.
 //!
 //! For tests only. What can be reckoned without the crates under test (digests, JSON, gunzip) is,
 //! so that a fault of theirs is not repeated here; tar bytes alone come from `imgconv-tar`, whose
@@ -20,12 +21,13 @@ mod image;
 pub mod random;
 pub mod recipe;
 mod snapshot;
+pub mod stores;
 mod text;
 
 use std::path::Path;
 use std::{fmt, fs, io};
 
-pub use digest::{sha256_hex, sha256_of};
+pub use digest::{sha256_hex, sha256_of, sha512_hex};
 pub use image::{Compression, Config, Head, ImageRecipe};
 pub use recipe::{Item, RecipeError};
 pub use snapshot::snapshot;

@@ -15,7 +15,7 @@ use imgconv_layer::{Rewrite, clean};
 use imgconv_model::{
     Algorithm, Blob, Code, Digest, Error, Facts, Layer, Limits, Notes, Open, Reader, Result, quote,
 };
-use imgconv_stream::{Decoder, Hasher, Verified};
+use imgconv_stream::{Decoder, Hasher, Verified, blame};
 use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
 
 use crate::archive::{Checker, Member, Met, Seen, link_target, place};
@@ -99,6 +99,7 @@ impl Open for Rootfs {
         Ok(Box::new(Finished {
             inner,
             checker,
+            blob: self.blob.clone(),
             what,
         }))
     }
@@ -123,6 +124,8 @@ fn end_directory(entry: &mut Entry) {
 struct Finished<R> {
     inner: R,
     checker: Arc<Mutex<Checker>>,
+    /// The stored bytes, which may know that they are damaged.
+    blob: Blob,
     what: String,
 }
 
@@ -131,7 +134,12 @@ impl<R: Read> Read for Finished<R> {
         let count = self.inner.read(buf).map_err(|error| {
             let ours = error.get_ref().is_some_and(|inner| inner.is::<Error>());
             if ours {
-                located(Error::from_io(error), &self.what).into()
+                let error = Error::from_io(error);
+                let error = match self.blob.open() {
+                    Ok(mut stored) => blame(error, &mut stored),
+                    Err(_) => error,
+                };
+                located(error, &self.what).into()
             } else {
                 error
             }

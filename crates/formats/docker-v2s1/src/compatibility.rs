@@ -93,14 +93,6 @@ pub(crate) fn read(text: &str, limits: &Limits, place: &str) -> Result<V1> {
     read().map_err(|error| error.at(place))
 }
 
-/// Says whether a text is an id: 64 lower-case hex digits.
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 64
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 /// Makes an image of a chain, base first. `architecture` counts where the top one names none.
 pub(crate) fn assemble(
     steps: &[Step],

@@ -32,7 +32,7 @@ const DOCKER_V1_ID: FormatId = FormatId("docker-v1");
 /// Docker manifests of version 2, schema 1.
 pub static DOCKER_V2S1: DockerV2s1 = DockerV2s1;
 
-/// Docker v1 images, in the form that the docker-archive transport gives them.
+/// Docker v1 images, in the form that transports give them.
 pub static DOCKER_V1: DockerV1 = DockerV1;
 
 /// See [`DOCKER_V2S1`].
@@ -98,7 +98,7 @@ impl Format for DockerV1 {
     }
 
     fn about(&self) -> &'static str {
-        "docker v1 images, as docker saved them before 1.10 (read only)"
+        "docker v1 images, as docker saved and registries stored them before 1.10 (read only)"
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -108,7 +108,7 @@ impl Format for DockerV1 {
             compressions: &[Compression::None],
             index: false,
             opaque: false,
-            root_kinds: &[v1::KIND],
+            root_kinds: &[imgconv_wire::v1_image::KIND],
         }
     }
 

@@ -1,9 +1,8 @@
 //! Docker v1 images, as `docker save` wrote them before 1.10: a chain of JSON files, each with a
 //! layer. Read only.
 //!
-//! A docker archive has no document that is such an image; the transport that finds the chain in
-//! it writes one, of the kind [`KIND`]: `{"id": ID, "layers": [{"id": ID, "json": TEXT, "layer":
-//! MEMBER}, …]}`, base first. The chain is checked here once more, since it is what an image means.
+//! No place has a document that is such an image; the transport that finds the chain writes one, of
+//! the kind [`KIND`]. The chain is checked here once more, since it is what an image means.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,16 +10,16 @@ use imgconv_model::{
     Artifact, Blob, Bundle, Code, Env, Error, Facts, Layer, Limits, Original, Report, Result, Root,
     quote,
 };
-use imgconv_wire::{Object, parse};
+use imgconv_wire::{
+    Object, parse,
+    v1_image::{KIND, is_id},
+};
 
 use crate::{
     DOCKER_V1_ID,
-    compatibility::{self, Step, is_id},
+    compatibility::{self, Step},
     decode::build,
 };
-
-/// The kind of the root document: ours, since docker names none.
-pub(crate) const KIND: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
 
 /// Says whether a root is a v1 image.
 pub(crate) fn recognise(root: &Root) -> bool {

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Name, Report, Result, quote};
-use imgconv_wire::{Object, canonical, folds_to, parse};
+use imgconv_wire::{Object, canonical, folds_to, parse, v1_image::is_id};
 
-use crate::compatibility::{self, Step, is_id};
+use crate::compatibility::{self, Step};
 
 /// The kind of a manifest with signatures.
 pub const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";

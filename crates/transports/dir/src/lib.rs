@@ -7,16 +7,15 @@
 
 #![deny(missing_docs)]
 
-mod directory;
-mod kind;
 mod read;
 mod write;
 
 use std::path::Path;
 
+use imgconv_directory::Directory;
 use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
 
-use crate::{directory::Directory, read::DirBundle, write::DirSink};
+use crate::{read::DirBundle, write::DirSink};
 
 const MANIFEST_FILE: &str = "manifest.json";
 const VERSION_FILE: &str = "version";

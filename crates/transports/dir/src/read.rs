@@ -2,13 +2,15 @@
 
 use std::{path::Path, sync::Arc};
 
+use imgconv_directory::Directory;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Open,
     Reader, Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
+use imgconv_wire::manifest;
 
-use crate::{MANIFEST_FILE, VERSION_FILE, VERSION_START, directory::Directory, kind};
+use crate::{MANIFEST_FILE, VERSION_FILE, VERSION_START};
 
 /// What follows the hex digits in the name of a manifest that a list names.
 pub(crate) const MANIFEST_END: &str = ".manifest.json";
@@ -41,9 +43,9 @@ impl DirBundle {
             let message = format!("file {MANIFEST_FILE} is missing, so there is no image");
             return Err(Error::new(Code::Missing, message));
         };
-        let kind = kind::of(&bytes, limits)?;
+        let kind = manifest::kind_of(&bytes, limits)?;
         let signatures = directory
-            .names()?
+            .names("")?
             .iter()
             .filter(|name| is_signature(name))
             .count();
@@ -183,7 +185,7 @@ impl Bundle for DirBundle {
 
     /// Files whose names are no digests are not listed.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
-        let names = self.directory.names();
+        let names = self.directory.names("");
         let names = names.map_err(|error| error.at(self.locator.clone()))?;
         let read = |name: &String| {
             let hex = name.strip_suffix(MANIFEST_END).unwrap_or(name);

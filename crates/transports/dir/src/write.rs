@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_directory::Directory;
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
 };
@@ -19,7 +20,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{MANIFEST_FILE, VERSION, VERSION_FILE, directory::Directory, read::MANIFEST_END};
+use crate::{MANIFEST_FILE, VERSION, VERSION_FILE, read::MANIFEST_END};
 
 /// The name of the new directory while it is in the stage.
 const NEW: &str = "new";

@@ -7,30 +7,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_model::{
-    Algorithm, Child, Code, Document, Error, Limits, Name, Result, RootEntry, quote,
+use imgconv_model::{Child, Code, Document, Error, Limits, Name, Result, RootEntry, quote};
+use imgconv_wire::{
+    Object,
+    v1_image::{self, Chain, Images, check_id, is_id},
 };
-use imgconv_stream::digest;
-use imgconv_wire::{Map, Object, Value, canonical};
 
 use crate::{
     REPOSITORIES_FILE,
-    manifest::child,
     members::{Members, limit},
     naming,
 };
 
-/// The kind of a root document that is a chain of v1 images:
-/// `{"id":ID,"layers":[{"id":ID,"json":TEXT,"layer":MEMBER},…]}`, the base first, `TEXT` verbatim.
-pub const V1_IMAGE: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
-
 /// The only version of the directory of a layer.
 const VERSION: &str = "1.0";
-
-/// Says whether a text is the id of a v1 image (robustness A1a).
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
 
 /// An entry point, and the id that it names. One without a descriptor has a chain that can't be
 /// read: [`document`] says why.
@@ -54,10 +44,8 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
     let mut not_heads: BTreeSet<String> = named.iter().map(|(_, _, id)| id.clone()).collect();
     for id in &ids {
         // Whoever follows a chain through it meets the error.
-        let parent = read_json(members, id, limits)
-            .ok()
-            .and_then(|json| json.parent);
-        not_heads.extend(parent);
+        let parent = v1_image::parent(members, id, limits);
+        not_heads.extend(parent.ok().flatten());
     }
     let unnamed = ids.iter().filter(|id| !not_heads.contains(**id));
     let mut heads: Vec<(Option<String>, Option<Name>, String)> = named
@@ -76,12 +64,12 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
         let child = match made.get(&id) {
             Some(child) => child.clone(),
             None => {
-                let described = describe(members, &id, limits).ok();
-                let (child, layers) = match described {
-                    Some((child, layers)) => (Some(child), layers),
-                    // As long as a chain is followed.
-                    None => (None, limits.layers),
-                };
+                let chain = chain(members, &id, limits).ok();
+                // One that can't be read: as long as a chain is followed.
+                let layers = chain
+                    .as_ref()
+                    .map_or(limits.layers, |chain| chain.ids.len() as u64);
+                let child = chain.map(|chain| chain.child());
                 walked = walked.saturating_add(layers);
                 if walked > limits.graph_nodes {
                     let what = "the number of layers of all images";
@@ -106,18 +94,36 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
 
 /// Makes the root document of an image.
 pub(crate) fn document(members: &Members, id: &str, limits: &Limits) -> Result<Document> {
-    let (value, _) = chain(members, id, limits)?;
-    Ok(Document {
-        kind: V1_IMAGE.to_owned(),
-        bytes: canonical(&value).into(),
+    chain(members, id, limits).map(|chain| chain.document)
+}
+
+/// Walks the chain of an image that is listed.
+fn chain(members: &Members, id: &str, limits: &Limits) -> Result<Chain> {
+    let listed = |error: Error| error.at(format!("file {REPOSITORIES_FILE}"));
+    check_id(id).map_err(listed)?;
+    v1_image::chain(members, id, limits).map_err(|error| match members.has(&format!("{id}/json")) {
+        true => error,
+        false => listed(error),
     })
 }
 
-fn describe(members: &Members, id: &str, limits: &Limits) -> Result<(Child, u64)> {
-    let (value, layers) = chain(members, id, limits)?;
-    let bytes = canonical(&value);
-    let digest = digest(Algorithm::Sha256, &bytes);
-    Ok((child(V1_IMAGE, digest, bytes.len() as u64), layers))
+impl Images for Members {
+    fn json(&self, id: &str, limits: &Limits) -> Result<Option<Vec<u8>>> {
+        let name = format!("{id}/json");
+        if !self.has(&name) {
+            return Ok(None);
+        }
+        check_version(self, id, limits)?;
+        self.read_name(&name, ("config", limits.config)).map(Some)
+    }
+
+    fn json_name(&self, id: &str) -> String {
+        format!("entry {}", quote(format!("{id}/json")))
+    }
+
+    fn layer_name(&self, id: &str) -> String {
+        format!("{id}/layer.tar")
+    }
 }
 
 /// Reads `repositories`: texts, names and ids, in the order of the file.
@@ -157,113 +163,6 @@ fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Named>> {
         Ok(named)
     };
     read().map_err(|error| error.at(place))
-}
-
-/// Refuses what is no id before it becomes part of any name (robustness A1a).
-fn check_id(id: &str) -> Result<()> {
-    if is_id(id) {
-        return Ok(());
-    }
-    let message = format!(
-        "{} is not an image id of 64 lower-case hex digits",
-        quote(id)
-    );
-    Err(Error::new(Code::BadName, message))
-}
-
-/// What the chain needs of a layer's `json`.
-struct Json {
-    text: String,
-    parent: Option<String>,
-}
-
-fn read_json(members: &Members, id: &str, limits: &Limits) -> Result<Json> {
-    let name = format!("{id}/json");
-    let bytes = members.read_name(&name, ("config", limits.config))?;
-    let place = format!("entry {}", quote(&name));
-    let value = imgconv_wire::parse(&bytes, limits, &place)?;
-    let parent = parent(&value, id).map_err(|error| error.at(place))?;
-    // The parser takes nothing but UTF-8.
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Json { text, parent })
-}
-
-fn parent(value: &Value, id: &str) -> Result<Option<String>> {
-    let object = Object::new(value, "")?;
-    object.check_names(&["id", "parent", "os", "architecture", "variant"])?;
-    if let Some(own) = object.opt_string("id")?.filter(|own| *own != id) {
-        let message = format!("expected the id of its directory, found {}", quote(own));
-        return Err(object.bad("id", message));
-    }
-    // They become parts of file names (robustness A3).
-    for key in ["os", "architecture", "variant"] {
-        let text = object.opt_string(key)?.unwrap_or_default();
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if text.len() > 200 || text.starts_with('.') || !text.bytes().all(allowed) {
-            let message = format!(
-                "{} is not a word of letters, digits, `.`, `_`, `-`",
-                quote(text)
-            );
-            return Err(Error::new(Code::BadName, message).at(format!("field {key}")));
-        }
-    }
-    let parent = object.opt_string("parent")?.filter(|id| !id.is_empty());
-    parent
-        .map(|parent| {
-            check_id(parent).map_err(|error| error.at("field parent"))?;
-            Ok(parent.to_owned())
-        })
-        .transpose()
-}
-
-/// Walks from an image to its base (robustness A2a, A2b); also says how many layers there are.
-fn chain(members: &Members, id: &str, limits: &Limits) -> Result<(Value, u64)> {
-    let mut layers: Vec<Value> = Vec::new();
-    let mut seen: BTreeSet<String> = BTreeSet::new();
-    let mut bytes = 0u64;
-    check_id(id).map_err(|error| error.at(format!("file {REPOSITORIES_FILE}")))?;
-    let mut next = Some(id.to_owned());
-    while let Some(current) = next {
-        let place = || format!("image {id}");
-        if seen.len() as u64 >= limits.layers {
-            let what = format!("the chain of parents of {id}");
-            return Err(Limits::exceeded("layers", limits.layers, what));
-        }
-        if !members.has(&format!("{current}/json")) {
-            let message = format!("the archive has no image {current}");
-            let error = Error::new(Code::Missing, message);
-            return Err(match layers.len() {
-                0 => error.at(format!("file {REPOSITORIES_FILE}")),
-                _ => error.at(place()),
-            });
-        }
-        check_version(members, &current, limits).map_err(|error| error.at(place()))?;
-        let json = read_json(members, &current, limits).map_err(|error| error.at(place()))?;
-        bytes = bytes.saturating_add(json.text.len() as u64);
-        if bytes > limits.archive_json {
-            let what = format!("the documents of all layers of {id}");
-            return Err(Limits::exceeded("archive_json", limits.archive_json, what));
-        }
-        let mut layer = Map::new();
-        layer.insert("id".into(), Value::from(&*current));
-        layer.insert("json".into(), Value::from(json.text));
-        layer.insert("layer".into(), Value::from(format!("{current}/layer.tar")));
-        layers.push(Value::Object(layer));
-        if let Some(parent) = &json.parent
-            && (*parent == current || seen.contains(parent))
-        {
-            let message = format!("the chain of parents comes back to {parent}");
-            return Err(Error::new(Code::Cycle, message).at(place()));
-        }
-        seen.insert(current);
-        next = json.parent;
-    }
-    let count = layers.len() as u64;
-    layers.reverse();
-    let mut object = Map::new();
-    object.insert("id".into(), Value::from(id));
-    object.insert("layers".into(), Value::Array(layers));
-    Ok((Value::Object(object), count))
 }
 
 fn check_version(members: &Members, id: &str, limits: &Limits) -> Result<()> {

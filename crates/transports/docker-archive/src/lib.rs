@@ -20,8 +20,10 @@ use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt, path::Path};
 
 use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
 
-pub use crate::{legacy::V1_IMAGE, manifest::ARCHIVE_IMAGE, write::ArchiveSink};
-use crate::{legacy::is_id, read::ArchiveBundle};
+use imgconv_wire::v1_image::is_id;
+
+use crate::read::ArchiveBundle;
+pub use crate::{manifest::ARCHIVE_IMAGE, write::ArchiveSink};
 
 /// The file that lists the images, since Docker 1.10.
 const MANIFEST_FILE: &str = "manifest.json";

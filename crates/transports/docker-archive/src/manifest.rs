@@ -37,7 +37,7 @@ pub(crate) struct Item {
 
 impl Item {
     pub(crate) fn child(&self) -> Child {
-        child(ARCHIVE_IMAGE, self.digest, self.document.len() as u64)
+        Child::new(ARCHIVE_IMAGE, self.digest, self.document.len() as u64)
     }
 
     pub(crate) fn document(&self) -> Document {
@@ -49,18 +49,6 @@ impl Item {
 
     fn same(&self, other: &Self) -> bool {
         (&self.config, &self.layers) == (&other.config, &other.layers)
-    }
-}
-
-/// Makes the descriptor of a root document that is made here.
-pub(crate) fn child(kind: &str, digest: Digest, size: u64) -> Child {
-    Child {
-        kind: kind.to_owned(),
-        digest,
-        size,
-        platform: None,
-        annotations: BTreeMap::new(),
-        raw: String::new(),
     }
 }
 

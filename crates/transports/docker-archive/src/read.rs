@@ -9,6 +9,7 @@ use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry,
 };
 use imgconv_stream::{Verified, read_to_limit};
+use imgconv_wire::v1_image::is_id;
 
 use crate::{
     MANIFEST_FILE, REPOSITORIES_FILE, layout, legacy,
@@ -86,7 +87,7 @@ impl ArchiveBundle {
             }
             return Ok(bundle);
         }
-        let of_v1 = |name: &str| name.strip_suffix("/json").is_some_and(legacy::is_id);
+        let of_v1 = |name: &str| name.strip_suffix("/json").is_some_and(is_id);
         if !members.has(REPOSITORIES_FILE) && !members.names().any(of_v1) {
             let message = format!(
                 "there is no `{MANIFEST_FILE}` and no `{REPOSITORIES_FILE}`, so this is no docker archive"
@@ -238,7 +239,8 @@ impl Bundle for ArchiveBundle {
         } else {
             MANIFEST_FILE
         };
-        (!legacy::is_id(text)).then(|| self.at(naming::bad(text).at(format!("file {file}"))))
+        (!imgconv_wire::v1_image::is_id(text))
+            .then(|| self.at(naming::bad(text).at(format!("file {file}"))))
     }
 
     /// Only a layout names its blobs by their digests.

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use imgconv_model::Code;
-use imgconv_transport_docker_archive::V1_IMAGE;
 
 use crate::fixture::{Tar, id, member, roots};
 
@@ -57,8 +56,10 @@ fn a_chain_is_one_document_base_first() {
     assert_eq!(roots(&*bundle), expected);
     let entries = bundle.roots().unwrap();
     assert_eq!(entries[0].texts, ["busybox:1", &*b]);
-    assert_eq!(entries[0].child.as_ref().unwrap().kind, V1_IMAGE);
-    assert_eq!(V1_IMAGE, "application/vnd.imgconv.docker-v1.image.v1+json");
+    assert_eq!(
+        entries[0].child.as_ref().unwrap().kind,
+        "application/vnd.imgconv.docker-v1.image.v1+json"
+    );
     assert_eq!(
         member(&*bundle, &format!("{b}/layer.tar")).unwrap(),
         b"layer of b"

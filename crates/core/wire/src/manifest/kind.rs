@@ -1,8 +1,9 @@
-//! The content type of a manifest that stands in a file, where nothing gives it one: its own word,
-//! else its shape, as skopeo guesses it. Whether the shape is right is for formats.
+//! The type of a manifest that stands where nothing gives it one: its own word, else its shape, as
+//! skopeo guesses it. Whether the shape is right is for formats.
 
 use imgconv_model::{Limits, Result};
-use imgconv_wire::{Value, parse};
+
+use crate::{Value, parse};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -13,8 +14,12 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// Returns the type of a manifest, empty if it does not show one.
-pub(crate) fn of(bytes: &[u8], limits: &Limits) -> Result<String> {
+/// Returns the media type of a manifest that no descriptor and no header gives one, empty if it
+/// does not show one: its `mediaType`, else what its shape says.
+///
+/// # Errors
+/// [`Code::BadJson`](imgconv_model::Code::BadJson) if it is no JSON.
+pub fn kind_of(bytes: &[u8], limits: &Limits) -> Result<String> {
     let value = parse(bytes, limits, "manifest.json")?;
     Ok(guess(&value).to_owned())
 }
@@ -93,7 +98,7 @@ mod tests {
             ("[]", ""),
         ] {
             assert_eq!(
-                of(text.as_bytes(), &Limits::default()).unwrap(),
+                kind_of(text.as_bytes(), &Limits::default()).unwrap(),
                 kind,
                 "{text}"
             );

@@ -1,0 +1,51 @@
+//! The storage of a Docker registry on a disk: of version 2 (the distribution project), of version 1
+//! (the older docker-registry), or both in one directory. Read only; no registry has to run.
+//!
+//! The storage knows repositories and tags, and not the host that the registry had: names are what
+//! docker makes of `REPOSITORY:TAG`, or begin with [`Env::registry_host`](imgconv_model::Env). What
+//! the documents mean is for formats.
+
+#![deny(missing_docs)]
+
+mod read;
+mod v1;
+mod v2;
+
+use std::path::Path;
+
+use imgconv_directory::Directory;
+use imgconv_model::{Bundle, Env, Result, Transport};
+
+use crate::read::Storage;
+
+/// The transport, as the catalog lists it.
+pub static REGISTRY_STORAGE: RegistryStorage = RegistryStorage;
+
+/// See [`REGISTRY_STORAGE`].
+#[derive(Clone, Copy, Debug)]
+pub struct RegistryStorage;
+
+impl Transport for RegistryStorage {
+    fn scheme(&self) -> &'static str {
+        "registry-storage"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "registry-storage:PATH[:REF]"
+    }
+
+    fn about(&self) -> &'static str {
+        "the storage of a Docker registry, version 2 or 1: its root directory (read only)"
+    }
+
+    /// Says whether a directory holds repositories of version 2, or images of version 1.
+    fn recognise(&self, path: &Path) -> bool {
+        path.is_dir()
+            && Directory::open(path)
+                .is_ok_and(|directory| v2::is_there(&directory) || v1::is_there(&directory))
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        Ok(Box::new(Storage::open(rest, env)?))
+    }
+}

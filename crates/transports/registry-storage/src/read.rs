@@ -1,0 +1,275 @@
+//! The images of a storage of either version, and the bytes behind them.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use imgconv_directory::Directory;
+use imgconv_model::{
+    Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open, Reader,
+    Result, Root, RootEntry, quote,
+};
+use imgconv_stream::{Verified, read_to_limit};
+use imgconv_wire::manifest::kind_of;
+
+use crate::{
+    v1::{self, Layer},
+    v2,
+};
+
+/// A storage that is read.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    locator: String,
+    directory: Arc<Directory>,
+    limits: Limits,
+    roots: Vec<RootEntry>,
+    /// What each root is, by its position.
+    sources: Vec<Source>,
+    /// Blobs that only the registry itself refers to.
+    own: BTreeSet<Digest>,
+}
+
+/// What an entry point is.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A manifest of version 2.
+    Manifest(Digest),
+    /// A file of version 2 that should name a manifest, and does not.
+    Link(String),
+    /// An image of version 1.
+    Image(String),
+    /// A file of version 1 that should name an image, and does not.
+    Tag(String),
+    /// A directory that can't be listed.
+    Folder(String),
+}
+
+/// An entry point that was found.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Its name.
+    pub(crate) name: Option<Name>,
+    /// Every text by which it may be addressed.
+    pub(crate) texts: Vec<String>,
+    /// Its descriptor, as far as it can be known.
+    pub(crate) child: Option<Child>,
+    /// What it is.
+    pub(crate) source: Source,
+}
+
+impl Storage {
+    /// Lists the tags, and what has none. What is wrong with one image is said when that one is read.
+    pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
+        let locator = format!("registry-storage:{rest}");
+        let directory = Directory::open(Path::new(rest))?;
+        Self::list(directory, &locator, env).map_err(|error| error.at(locator.clone()))
+    }
+
+    fn list(directory: Directory, locator: &str, env: &Env) -> Result<Self> {
+        let (is_v2, is_v1) = (v2::is_there(&directory), v1::is_there(&directory));
+        if !is_v2 && !is_v1 {
+            let message = "there is neither `docker/registry/v2` nor `images` and `repositories`";
+            return Err(Error::new(Code::Missing, message)
+                .hint("name the storage's root directory, such as /var/lib/registry"));
+        }
+        let mut storage = Self {
+            locator: locator.to_owned(),
+            directory: Arc::new(directory),
+            limits: env.limits,
+            roots: Vec::new(),
+            sources: Vec::new(),
+            own: BTreeSet::new(),
+        };
+        let host = checked_host(env)?;
+        let mut heads = Vec::new();
+        if is_v2 {
+            let listed = v2::heads(&storage.directory, host, env)?;
+            heads.extend(listed.heads);
+            storage.own = listed.signatures;
+        }
+        if is_v1 {
+            heads.extend(v1::heads(&storage.directory, host, env)?);
+        }
+        for (position, head) in heads.into_iter().enumerate() {
+            storage.roots.push(RootEntry {
+                position,
+                name: head.name,
+                texts: head.texts,
+                child: head.child,
+            });
+            storage.sources.push(head.source);
+        }
+        Ok(storage)
+    }
+
+    fn manifest(&self, digest: &Digest) -> Result<Document> {
+        let facts = Facts {
+            digest: Some(*digest),
+            size: None,
+        };
+        let document = self.document("", &facts, ("manifest", self.limits.manifest))?;
+        let kind =
+            kind_of(&document.bytes, &self.limits).map_err(|error| error.at(digest.to_string()))?;
+        Ok(Document { kind, ..document })
+    }
+
+    fn read_root(&self, source: &Source) -> Result<Document> {
+        match source {
+            Source::Manifest(digest) => self.manifest(digest),
+            Source::Link(path) => {
+                let digest = v2::read_link(&self.directory, path, &self.limits)?;
+                self.manifest(&digest)
+            }
+            Source::Image(id) => v1::chain(&self.directory, id, &self.limits).map(|c| c.document),
+            Source::Tag(path) => {
+                let id = v1::read_tag(&self.directory, path, &self.limits)?;
+                v1::chain(&self.directory, &id, &self.limits).map(|chain| chain.document)
+            }
+            Source::Folder(path) => {
+                self.directory.directories(path)?;
+                let message = "the directory could not be listed before, and now it can";
+                Err(Error::new(Code::Io, message)
+                    .at(quote(path))
+                    .hint("run it again"))
+            }
+        }
+    }
+
+    /// Names the storage as the outermost place, once.
+    fn at(&self, error: Error) -> Error {
+        match error.places().first() {
+            Some(place) if *place == self.locator => error,
+            _ => error.at(self.locator.clone()),
+        }
+    }
+}
+
+/// Returns the host that names begin with.
+fn checked_host(env: &Env) -> Result<Option<&str>> {
+    let Some(host) = env.registry_host.as_deref() else {
+        return Ok(None);
+    };
+    let whole = format!("{host}/x");
+    match Name::parse_reference(&whole) {
+        Ok(name) if name.repository.as_deref() == Some(&*whole) => Ok(Some(host)),
+        _ => {
+            let message = format!("{} is not the host of a registry", quote(host));
+            Err(Error::new(Code::Usage, message).hint("write it as `HOST` or `HOST:PORT`"))
+        }
+    }
+}
+
+/// Returns the name of an image; one that no reference can be stays as it is.
+pub(crate) fn name(host: Option<&str>, repository: &str, tag: &str) -> Name {
+    let repository = match host {
+        Some(host) => format!("{host}/{repository}"),
+        None => repository.to_owned(),
+    };
+    Name::parse_reference(&format!("{repository}:{tag}")).unwrap_or(Name {
+        repository: Some(repository),
+        tag: Some(tag.to_owned()),
+    })
+}
+
+impl Bundle for Storage {
+    fn locator(&self) -> String {
+        self.locator.clone()
+    }
+
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        Ok(self.roots.clone())
+    }
+
+    fn root(&self, entry: &RootEntry) -> Result<Root> {
+        let source = self.sources.get(entry.position).ok_or_else(|| {
+            let message = format!("there is no entry #{}", entry.position);
+            self.at(Error::new(Code::Missing, message))
+        })?;
+        let document = self.read_root(source);
+        document.map(Root::Document).map_err(|error| self.at(error))
+    }
+
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
+        let blob = self.blob(facts)?;
+        let what = match &facts.digest {
+            Some(digest) => format!("document {digest}"),
+            None => "document".to_owned(),
+        };
+        if let Some(size) = facts.size.filter(|size| *size > limit.1) {
+            let what = format!("{what} of {size} bytes");
+            return Err(self.at(Limits::exceeded(limit.0, limit.1, what)));
+        }
+        let bytes = read_to_limit(blob.open()?, limit, &what).map_err(|error| self.at(error))?;
+        Ok(Document {
+            kind: kind.to_owned(),
+            bytes: bytes.into(),
+        })
+    }
+
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        let Some(digest) = facts.digest else {
+            let message = "a blob of a registry is found by its digest, and none is known";
+            return Err(self.at(Error::new(Code::Missing, message)));
+        };
+        let stored = Stored {
+            locator: self.locator.clone(),
+            directory: Arc::clone(&self.directory),
+            digest,
+            facts: facts.clone(),
+        };
+        // That it is there is known now; what it holds is known when it was read.
+        stored.file()?;
+        Ok(Blob {
+            facts: facts.clone(),
+            bytes: Arc::new(stored),
+        })
+    }
+
+    /// Returns the layer of an image of version 1.
+    fn member(&self, name: &str, _: &Facts) -> Result<Blob> {
+        let layer = Layer::find(Arc::clone(&self.directory), name, &self.limits);
+        let (layer, size) = layer.map_err(|error| self.at(error))?;
+        Ok(Blob {
+            facts: Facts {
+                digest: None,
+                size: Some(size),
+            },
+            bytes: Arc::new(layer),
+        })
+    }
+
+    /// Lists the blobs of version 2, without the signatures that an old registry put aside.
+    fn stored(&self) -> Result<Option<Vec<Digest>>> {
+        let mut found = v2::blobs(&self.directory).map_err(|error| self.at(error))?;
+        found.retain(|digest| !self.own.contains(digest));
+        Ok(v2::is_there(&self.directory).then_some(found))
+    }
+}
+
+/// A blob of version 2 where it is stored.
+#[derive(Debug)]
+struct Stored {
+    locator: String,
+    directory: Arc<Directory>,
+    digest: Digest,
+    facts: Facts,
+}
+
+impl Stored {
+    fn file(&self) -> Result<std::fs::File> {
+        let found = self.directory.file(&v2::blob_path(&self.digest));
+        match found.map_err(|error| error.at(self.locator.clone()))? {
+            Some((file, _)) => Ok(file),
+            None => {
+                let message = format!("blob {} is not in the storage", self.digest);
+                Err(Error::new(Code::Missing, message).at(self.locator.clone()))
+            }
+        }
+    }
+}
+
+impl Open for Stored {
+    fn open(&self) -> Result<Reader> {
+        let what = format!("blob {} of {}", self.digest, self.locator);
+        Ok(Box::new(Verified::new(self.file()?, &self.facts, what)))
+    }
+}

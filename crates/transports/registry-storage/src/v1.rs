@@ -1,0 +1,276 @@
+//! Version 1, docker-registry's `docker_registry/core/driver.py`: `images/ID/{json,layer,ancestry,
+//! _checksum}` for each layer, and `repositories/NAMESPACE/NAME/tag_TAG`, a file with an id.
+//!
+//! An id is no digest. What is known of the bytes is `_checksum`: the SHA-256 of the `json`, a newline
+//! and the layer, as the registry computed it when it took the layer; older ones also or only have
+//! a sum over the members of the tar, which is not checked. `_inprogress` marks what never became
+//! whole.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Cursor, Read},
+    sync::Arc,
+};
+
+use imgconv_directory::Directory;
+use imgconv_model::{
+    Algorithm, Code, Digest, Env, Error, Facts, Limits, Open, Reader, Result, quote,
+};
+use imgconv_stream::Verified;
+use imgconv_wire::{
+    Value, parse,
+    v1_image::{self, Chain, Images, check_id, is_id},
+};
+
+use crate::read::{Head, Source, name};
+
+const IMAGES: &str = "images";
+const REPOSITORIES: &str = "repositories";
+
+/// Says whether there is such a storage: a directory of repositories, and an image.
+pub(crate) fn is_there(directory: &Directory) -> bool {
+    let image = |id: &String| is_id(id) && matches!(directory.file(&file(id, "json")), Ok(Some(_)));
+    directory.is_directory(REPOSITORIES)
+        && directory
+            .directories(IMAGES)
+            .is_ok_and(|ids| ids.iter().any(image))
+}
+
+fn file(id: &str, name: &str) -> String {
+    format!("{IMAGES}/{id}/{name}")
+}
+
+/// Lists the entry points: every tag, then every image that nothing else leads to.
+pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Result<Vec<Head>> {
+    let limits = &env.limits;
+    let mut heads = tags(directory, host, limits)?;
+    let mut reached: BTreeSet<String> = BTreeSet::new();
+    for head in &mut heads {
+        env.check_cancelled()?;
+        if let Source::Image(id) = &head.source {
+            let id = id.clone();
+            describe(directory, &id, head, &mut reached, limits);
+        }
+    }
+    let ids: Vec<String> = directory
+        .directories(IMAGES)?
+        .into_iter()
+        .filter(|id| is_id(id) && !reached.contains(id))
+        .collect();
+    let mut parents = BTreeSet::new();
+    for id in &ids {
+        env.check_cancelled()?;
+        let parent = v1_image::parent(&Stored(directory), id, limits);
+        parents.extend(parent.ok().flatten());
+    }
+    // Tops first; what is left then is below none of them, such as images that are each other's
+    // parents.
+    let (below, tops): (Vec<String>, Vec<String>) =
+        ids.into_iter().partition(|id| parents.contains(id));
+    for id in tops.into_iter().chain(below) {
+        if reached.contains(&id) {
+            continue;
+        }
+        let mut head = Head {
+            name: None,
+            texts: vec![id.clone()],
+            child: None,
+            source: Source::Image(id.clone()),
+        };
+        describe(directory, &id, &mut head, &mut reached, limits);
+        heads.push(head);
+    }
+    Ok(heads)
+}
+
+/// Makes the descriptor of an image, and notes what it is made of. What is wrong with it is said
+/// when it is read.
+fn describe(
+    directory: &Directory,
+    id: &str,
+    head: &mut Head,
+    reached: &mut BTreeSet<String>,
+    limits: &Limits,
+) {
+    reached.insert(id.to_owned());
+    if let Ok(chain) = chain(directory, id, limits) {
+        head.child = Some(chain.child());
+        reached.extend(chain.ids);
+    }
+}
+
+fn tags(directory: &Directory, host: Option<&str>, limits: &Limits) -> Result<Vec<Head>> {
+    let mut heads = Vec::new();
+    for namespace in directory.directories(REPOSITORIES)? {
+        let outer = format!("{REPOSITORIES}/{namespace}");
+        for repository in directory.directories(&outer)? {
+            let folder = format!("{outer}/{repository}");
+            for file in directory.names(&folder)? {
+                let Some(tag) = file.strip_prefix("tag_") else {
+                    continue;
+                };
+                let path = format!("{folder}/{file}");
+                let full = format!("{namespace}/{repository}");
+                let mut texts = vec![format!("{full}:{tag}")];
+                if namespace == "library" {
+                    texts.push(format!("{repository}:{tag}"));
+                }
+                let source = match read_tag(directory, &path, limits) {
+                    Ok(id) => Source::Image(id),
+                    Err(_) => Source::Tag(path),
+                };
+                heads.push(Head {
+                    name: Some(name(host, &full, tag)),
+                    texts,
+                    child: None,
+                    source,
+                });
+            }
+        }
+    }
+    Ok(heads)
+}
+
+/// Reads a file that holds an id.
+pub(crate) fn read_tag(directory: &Directory, path: &str, limits: &Limits) -> Result<String> {
+    let place = || format!("file {}", quote(path));
+    let bytes = directory.read(path, ("layout_file", limits.layout_file))?;
+    let bytes = bytes.ok_or_else(|| Error::new(Code::Missing, "the tag is gone").at(place()))?;
+    let id = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+    check_id(id).map_err(|error| error.at(place()))?;
+    Ok(id.to_owned())
+}
+
+/// Walks the chain of an image, and compares it with the list of ancestors that the registry gave to
+/// its clients: two readers must not see two images.
+pub(crate) fn chain(directory: &Directory, id: &str, limits: &Limits) -> Result<Chain> {
+    let chain = v1_image::chain(&Stored(directory), id, limits)?;
+    let path = file(id, "ancestry");
+    let Some(bytes) = directory.read(&path, ("config", limits.config))? else {
+        return Ok(chain);
+    };
+    let place = format!("file {path}");
+    let listed = parse(&bytes, limits, &place)?;
+    let listed = listed.as_array().map(Vec::as_slice).unwrap_or_default();
+    let listed = listed.iter().rev().map(Value::as_str);
+    if !listed.eq(chain.ids.iter().map(|id| Some(id.as_str()))) {
+        let message = format!("the ancestors of {id} are not its chain of parents");
+        return Err(Error::new(Code::Ambiguous, message).at(place));
+    }
+    Ok(chain)
+}
+
+/// The images of a storage.
+struct Stored<'a>(&'a Directory);
+
+impl Images for Stored<'_> {
+    fn json(&self, id: &str, limits: &Limits) -> Result<Option<Vec<u8>>> {
+        if self.0.file(&file(id, "_inprogress"))?.is_some() {
+            let message = format!("the upload of the image {id} was never finished");
+            return Err(Error::new(Code::Missing, message));
+        }
+        self.0.read(&file(id, "json"), ("config", limits.config))
+    }
+
+    fn json_name(&self, id: &str) -> String {
+        format!("file {}", file(id, "json"))
+    }
+
+    fn layer_name(&self, id: &str) -> String {
+        file(id, "layer")
+    }
+}
+
+/// The layer of an image.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    directory: Arc<Directory>,
+    id: String,
+    limits: Limits,
+}
+
+impl Layer {
+    /// Finds a layer by the name that [`Images::layer_name`] gave it; also returns its size.
+    pub(crate) fn find(
+        directory: Arc<Directory>,
+        name: &str,
+        limits: &Limits,
+    ) -> Result<(Self, u64)> {
+        let id = name
+            .strip_prefix("images/")
+            .and_then(|rest| rest.strip_suffix("/layer"))
+            .filter(|id| is_id(id));
+        let Some(id) = id else {
+            let message = format!("{} is not the layer of an image", quote(name));
+            return Err(Error::new(Code::BadName, message));
+        };
+        let layer = Self {
+            directory,
+            id: id.to_owned(),
+            limits: *limits,
+        };
+        let (_, size) = layer.file()?;
+        Ok((layer, size))
+    }
+
+    fn file(&self) -> Result<(std::fs::File, u64)> {
+        let path = file(&self.id, "layer");
+        self.directory.file(&path)?.ok_or_else(|| {
+            let message = format!("the image {} has no layer", self.id);
+            Error::new(Code::Missing, message).at(format!("file {path}"))
+        })
+    }
+
+    /// Returns the one checksum that covers the bytes, if there is one.
+    fn checksum(&self) -> Result<Option<Digest>> {
+        let path = file(&self.id, "_checksum");
+        let limit = ("config", self.limits.config);
+        let Some(bytes) = self.directory.read(&path, limit)? else {
+            return Ok(None);
+        };
+        let texts = match parse(&bytes, &self.limits, &path) {
+            Ok(Value::Array(texts)) => texts,
+            Ok(text) => vec![text],
+            // The oldest registries wrote the bare text.
+            Err(_) => vec![Value::from(String::from_utf8_lossy(&bytes).trim())],
+        };
+        let sums: BTreeSet<Digest> = texts
+            .iter()
+            .filter_map(|text| Digest::parse(text.as_str()?).ok())
+            .filter(|digest| digest.algorithm() == Algorithm::Sha256)
+            .collect();
+        // The registry took what fitted any of several.
+        Ok(sums.first().copied().filter(|_| sums.len() == 1))
+    }
+}
+
+impl Open for Layer {
+    fn open(&self) -> Result<Reader> {
+        let (layer, size) = self.file()?;
+        let Some(digest) = self.checksum()? else {
+            let facts = Facts {
+                digest: None,
+                size: Some(size),
+            };
+            return Ok(Box::new(Verified::new(layer, &facts, self.what())));
+        };
+        let json = Stored(&self.directory).json(&self.id, &self.limits)?;
+        let mut begin = json.unwrap_or_default();
+        begin.push(b'\n');
+        let before = begin.len() as u64;
+        let facts = Facts {
+            digest: Some(digest),
+            size: Some(before + size),
+        };
+        let whole = Cursor::new(begin).chain(layer);
+        let mut verified = Verified::new(whole, &facts, self.what());
+        io::copy(&mut (&mut verified).take(before), &mut io::sink()).map_err(Error::from_io)?;
+        Ok(Box::new(verified))
+    }
+}
+
+impl Layer {
+    fn what(&self) -> String {
+        format!("json and layer of the image {}", self.id)
+    }
+}

@@ -1,0 +1,264 @@
+//! Version 2, the distribution project's `registry/storage/paths.go`: below `docker/registry/v2`,
+//! `blobs/ALGORITHM/XX/HEX/data` has every blob and every manifest, and
+//! `repositories/NAME/_manifests` has a `link` (a file with a digest) for each manifest
+//! (`revisions/ALGORITHM/HEX`) and each tag (`tags/TAG/current`).
+//!
+//! Nothing says the type of a manifest but the manifest. Of schema 1 only the signed text is stored;
+//! registries before 2.6 put its signatures aside as blobs of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgconv_directory::Directory;
+use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Facts, Limits, Result, quote};
+use imgconv_stream::{Verified, read_to_limit};
+use imgconv_wire::{Value, manifest::kind_of, parse};
+
+use crate::read::{Head, Source, name};
+
+const BASE: &str = "docker/registry/v2";
+/// The most bytes that the name of a repository has.
+const LONGEST_NAME: usize = 255;
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+
+/// What was found in a storage.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// The tags by repository and name, then what no tag leads to by digest.
+    pub(crate) heads: Vec<Head>,
+    /// The blobs that are signatures of schema 1 manifests.
+    pub(crate) signatures: BTreeSet<Digest>,
+}
+
+/// Says whether there is such a storage.
+pub(crate) fn is_there(directory: &Directory) -> bool {
+    directory.is_directory(&format!("{BASE}/repositories"))
+        || directory.is_directory(&format!("{BASE}/blobs"))
+}
+
+/// Returns the path of a blob's bytes.
+pub(crate) fn blob_path(digest: &Digest) -> String {
+    let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
+    format!("{BASE}/blobs/{algorithm}/{}/{hex}/data", &hex[..2])
+}
+
+/// Reads a file that holds a digest.
+pub(crate) fn read_link(directory: &Directory, path: &str, limits: &Limits) -> Result<Digest> {
+    let place = || format!("file {}", quote(path));
+    let Some(bytes) = directory.read(path, ("layout_file", limits.layout_file))? else {
+        let message = "the link to the manifest is missing";
+        return Err(Error::new(Code::Missing, message).at(place()));
+    };
+    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_end();
+    Digest::parse(text).map_err(|error| error.at(place()))
+}
+
+/// Lists every blob.
+pub(crate) fn blobs(directory: &Directory) -> Result<Vec<Digest>> {
+    let mut found = Vec::new();
+    for algorithm in ALGORITHMS {
+        let base = format!("{BASE}/blobs/{}", algorithm.as_str());
+        for prefix in directory.directories(&base)? {
+            let names = directory.directories(&format!("{base}/{prefix}"))?;
+            found.extend(
+                names
+                    .iter()
+                    .filter_map(|hex| Digest::from_hex(algorithm, hex)),
+            );
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Lists the entry points.
+pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Result<Listed> {
+    let mut reading = Reading {
+        directory,
+        host,
+        limits: &env.limits,
+        manifests: BTreeMap::new(),
+        revisions: BTreeMap::new(),
+        listed: Listed::default(),
+    };
+    let mut open = vec![String::new()];
+    while let Some(repository) = open.pop() {
+        env.check_cancelled()?;
+        let path = match &*repository {
+            "" => format!("{BASE}/repositories"),
+            name => format!("{BASE}/repositories/{name}"),
+        };
+        let Some(below) = reading.directories(&path) else {
+            continue;
+        };
+        if below.iter().any(|name| name == "_manifests") {
+            reading.tags(&repository, &path);
+            reading.revisions(&repository, &path);
+        }
+        let nested = below.iter().filter(|name| !name.starts_with('_')).rev();
+        open.extend(
+            nested
+                .map(|name| match &*repository {
+                    "" => name.clone(),
+                    outer => format!("{outer}/{name}"),
+                })
+                .filter(|name| name.len() <= LONGEST_NAME),
+        );
+    }
+    reading.untagged();
+    Ok(reading.listed)
+}
+
+/// What a manifest is, as far as finding the entry points needs it.
+#[derive(Debug)]
+struct Manifest {
+    child: Child,
+    /// What it lists, if it is an index.
+    listed: Vec<Digest>,
+}
+
+#[derive(Debug)]
+struct Reading<'a> {
+    directory: &'a Directory,
+    host: Option<&'a str>,
+    limits: &'a Limits,
+    manifests: BTreeMap<Digest, Manifest>,
+    /// The repositories of every manifest.
+    revisions: BTreeMap<Digest, Vec<String>>,
+    listed: Listed,
+}
+
+impl Reading<'_> {
+    /// Lists a directory; one that can't be listed becomes an entry that says so.
+    fn directories(&mut self, path: &str) -> Option<Vec<String>> {
+        match self.directory.directories(path) {
+            Ok(names) => Some(names),
+            Err(_) => {
+                self.listed.heads.push(Head {
+                    name: None,
+                    texts: vec![path.to_owned()],
+                    child: None,
+                    source: Source::Folder(path.to_owned()),
+                });
+                None
+            }
+        }
+    }
+
+    fn tags(&mut self, repository: &str, path: &str) {
+        let tags = format!("{path}/_manifests/tags");
+        for tag in self.directories(&tags).unwrap_or_default() {
+            let link = format!("{tags}/{tag}/current/link");
+            let mut texts = vec![format!("{repository}:{tag}")];
+            let (child, source) = match read_link(self.directory, &link, self.limits) {
+                Ok(digest) => {
+                    texts.push(format!("{repository}@{digest}"));
+                    let child = self.manifest(digest).child.clone();
+                    (Some(child), Source::Manifest(digest))
+                }
+                Err(_) => (None, Source::Link(link)),
+            };
+            self.listed.heads.push(Head {
+                name: Some(name(self.host, repository, &tag)),
+                texts,
+                child,
+                source,
+            });
+        }
+    }
+
+    /// Notes the manifests of a repository. One that was deleted has lost its link.
+    fn revisions(&mut self, repository: &str, path: &str) {
+        for algorithm in ALGORITHMS {
+            let base = format!("{path}/_manifests/revisions/{}", algorithm.as_str());
+            for hex in self.directories(&base).unwrap_or_default() {
+                let Some(digest) = Digest::from_hex(algorithm, &hex) else {
+                    continue;
+                };
+                let folder = format!("{base}/{hex}");
+                if matches!(self.directory.file(&format!("{folder}/link")), Ok(None)) {
+                    continue;
+                }
+                self.signatures(&folder);
+                self.manifest(digest);
+                self.revisions
+                    .entry(digest)
+                    .or_default()
+                    .push(repository.to_owned());
+            }
+        }
+    }
+
+    fn signatures(&mut self, folder: &str) {
+        for algorithm in ALGORITHMS {
+            let base = format!("{folder}/signatures/{}", algorithm.as_str());
+            let names = self.directory.directories(&base).unwrap_or_default();
+            let digests = names
+                .iter()
+                .filter_map(|hex| Digest::from_hex(algorithm, hex));
+            self.listed.signatures.extend(digests);
+        }
+    }
+
+    /// Reads a manifest once. What is wrong with it is said when it is read as an image.
+    fn manifest(&mut self, digest: Digest) -> &Manifest {
+        let (directory, limits) = (self.directory, self.limits);
+        self.manifests.entry(digest).or_insert_with(|| {
+            let bytes = read_blob(directory, &digest, limits).unwrap_or_default();
+            Manifest {
+                child: Child::new(
+                    kind_of(&bytes, limits).unwrap_or_default(),
+                    digest,
+                    bytes.len() as u64,
+                ),
+                listed: listed_in(&bytes, limits),
+            }
+        })
+    }
+
+    /// Adds the manifests that neither a tag nor an index leads to.
+    fn untagged(&mut self) {
+        let tagged = self
+            .listed
+            .heads
+            .iter()
+            .filter_map(|head| head.child.as_ref());
+        let mut reached: BTreeSet<Digest> = tagged.map(|child| child.digest).collect();
+        reached.extend(
+            self.manifests
+                .values()
+                .flat_map(|manifest| &manifest.listed),
+        );
+        for (digest, repositories) in &self.revisions {
+            if reached.contains(digest) {
+                continue;
+            }
+            let text = |repository| format!("{repository}@{digest}");
+            self.listed.heads.push(Head {
+                name: None,
+                texts: repositories.iter().map(text).collect(),
+                child: Some(self.manifests[digest].child.clone()),
+                source: Source::Manifest(*digest),
+            });
+        }
+    }
+}
+
+fn read_blob(directory: &Directory, digest: &Digest, limits: &Limits) -> Option<Vec<u8>> {
+    let (file, _) = directory.file(&blob_path(digest)).ok()??;
+    let facts = Facts {
+        digest: Some(*digest),
+        size: None,
+    };
+    let reader = Verified::new(file, &facts, "manifest");
+    read_to_limit(reader, ("manifest", limits.manifest), "manifest").ok()
+}
+
+/// Returns the digests that an index lists; whether it is in order is for formats.
+fn listed_in(bytes: &[u8], limits: &Limits) -> Vec<Digest> {
+    let Ok(value) = parse(bytes, limits, "manifest") else {
+        return Vec::new();
+    };
+    let listed = value.get("manifests").and_then(Value::as_array);
+    let digest = |child: &Value| Digest::parse(child.get("digest")?.as_str()?).ok();
+    listed.into_iter().flatten().filter_map(digest).collect()
+}

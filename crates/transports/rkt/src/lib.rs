@@ -1,0 +1,60 @@
+//! The content store of rkt: `cas` in its data directory (`/var/lib/rkt`). Read only.
+//!
+//! Facts from rkt's `store/imagestore`: `cas/blob` and `cas/imageManifest` are key-value stores with
+//! one file for each key, `sha512/XX/sha512-HEX`, where `HEX` is the first half of the image ID in 64
+//! hex digits and `XX` its first two. A blob is the ACI, always uncompressed; the other store has its
+//! manifest, written anew by rkt. `cas/db` (a `ql` database with names, times and origins) is not
+//! read: the index is made of the manifests. Half a hash proves nothing, so every blob is hashed
+//! whenever it is read, and the key has to fit.
+
+#![deny(missing_docs)]
+
+mod blob;
+mod read;
+
+use std::path::Path;
+
+use imgconv_directory::Directory;
+use imgconv_model::{Bundle, Env, Result, Transport};
+
+use crate::read::Store;
+
+/// The store of the ACIs.
+const BLOBS: &str = "cas/blob";
+/// The store of their manifests.
+const MANIFESTS: &str = "cas/imageManifest";
+
+/// The transport, as the catalog lists it.
+pub static RKT: Rkt = Rkt;
+
+/// See [`RKT`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rkt;
+
+impl Transport for Rkt {
+    fn scheme(&self) -> &'static str {
+        "rkt"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "rkt:PATH[:REF]"
+    }
+
+    fn about(&self) -> &'static str {
+        "rkt's data directory, the one that holds `cas` (read only)"
+    }
+
+    /// Says whether a directory holds one of the two stores.
+    fn recognise(&self, path: &Path) -> bool {
+        let has = |directory: &Directory| {
+            [BLOBS, MANIFESTS]
+                .iter()
+                .any(|store| directory.is_directory(&format!("{store}/sha512")))
+        };
+        path.is_dir() && Directory::open(path).is_ok_and(|directory| has(&directory))
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        Ok(Box::new(Store::open(rest, env)?))
+    }
+}

@@ -1,0 +1,143 @@
+//! The images of a store, found by its keys and named by its manifests.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use imgconv_directory::Directory;
+use imgconv_model::{
+    Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry, quote,
+};
+use imgconv_wire::{Object, parse};
+
+use crate::{
+    BLOBS, MANIFESTS,
+    blob::{Key, Stored},
+};
+
+/// A store that is read.
+#[derive(Debug)]
+pub(crate) struct Store {
+    locator: String,
+    directory: Arc<Directory>,
+    /// Every key, in order.
+    keys: Vec<Key>,
+    limits: Limits,
+}
+
+impl Store {
+    /// Lists the keys; neither manifests nor images are looked at.
+    pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
+        let locator = format!("rkt:{rest}");
+        let directory = Directory::open(Path::new(rest))?;
+        let keys = keys(&directory, env).map_err(|error| error.at(locator.clone()))?;
+        Ok(Self {
+            locator,
+            directory: Arc::new(directory),
+            keys,
+            limits: env.limits,
+        })
+    }
+
+    fn stored(&self, entry: &RootEntry) -> Result<Stored> {
+        let key = self.keys.get(entry.position).ok_or_else(|| {
+            let message = format!("there is no entry #{}", entry.position);
+            Error::new(Code::Missing, message).at(self.locator.clone())
+        })?;
+        Ok(Stored {
+            locator: self.locator.clone(),
+            directory: Arc::clone(&self.directory),
+            key: key.clone(),
+        })
+    }
+
+    fn not_here(&self, what: &str) -> Error {
+        let message = format!("a store of ACIs has no {what}");
+        Error::new(Code::Missing, message).at(self.locator.clone())
+    }
+}
+
+/// Lists the keys of both stores: rkt can have been stopped between writing one and the other.
+fn keys(directory: &Directory, env: &Env) -> Result<Vec<Key>> {
+    let mut found = BTreeSet::new();
+    let mut stores = 0;
+    for store in [BLOBS, MANIFESTS] {
+        let base = format!("{store}/sha512");
+        stores += usize::from(directory.is_directory(&base));
+        for prefix in directory.directories(&base)? {
+            env.check_cancelled()?;
+            let folder = format!("{base}/{prefix}");
+            let keys = directory.names(&folder)?;
+            // A file in the wrong place is one that rkt would not find either.
+            let fits = |key: &Key| key.path(store).starts_with(&format!("{folder}/"));
+            found.extend(keys.iter().filter_map(|name| Key::parse(name)).filter(fits));
+        }
+    }
+    // A store without images has neither, but it has `cas`.
+    if stores == 0 && !directory.is_directory("cas") {
+        let message = "there is no directory `cas`, so this is no store of rkt";
+        return Err(Error::new(Code::Missing, message)
+            .hint("name the directory that holds `cas`, such as /var/lib/rkt"));
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// Reads the name and the version of a manifest; whether the rest is in order is for the format.
+fn name_in(bytes: &[u8], limits: &Limits) -> Result<Name> {
+    let value = parse(bytes, limits, "manifest")?;
+    let manifest = Object::new(&value, "")?;
+    let mut tag = None;
+    for label in manifest.objects("labels")? {
+        if label.string("name")? == "version" {
+            tag = Some(label.string("value")?.to_owned());
+        }
+    }
+    Ok(Name {
+        repository: Some(manifest.string("name")?.to_owned()),
+        tag,
+    })
+}
+
+impl Bundle for Store {
+    fn locator(&self) -> String {
+        self.locator.clone()
+    }
+
+    /// Lists every key. An image whose manifest is not there, or can't be read, has no name here: it
+    /// has one of its own.
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        let limit = ("aci_manifest", self.limits.aci_manifest);
+        let entry = |(position, key): (usize, &Key)| {
+            let manifest = self.directory.read(&key.path(MANIFESTS), limit);
+            let manifest = manifest.ok().flatten();
+            let name = manifest.and_then(|bytes| name_in(&bytes, &self.limits).ok());
+            let mut texts = vec![key.as_str().to_owned()];
+            texts.extend(name.as_ref().map(ToString::to_string));
+            RootEntry {
+                position,
+                name,
+                texts,
+                child: None,
+            }
+        };
+        Ok(self.keys.iter().enumerate().map(entry).collect())
+    }
+
+    fn root(&self, entry: &RootEntry) -> Result<Root> {
+        let stored = self.stored(entry)?;
+        let (_, size) = stored.file()?;
+        Ok(Root::Stream(Blob {
+            facts: Facts {
+                digest: None,
+                size: Some(size),
+            },
+            bytes: Arc::new(stored),
+        }))
+    }
+
+    fn document(&self, kind: &str, _: &Facts, _: (&'static str, u64)) -> Result<Document> {
+        Err(self.not_here(&format!("document of type {}", quote(kind))))
+    }
+
+    fn blob(&self, _: &Facts) -> Result<Blob> {
+        Err(self.not_here("blobs of its own"))
+    }
+}

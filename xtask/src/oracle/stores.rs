@@ -1,0 +1,192 @@
+//! Stores that others filled: the storage of a registry that skopeo pushed to, read when the registry
+//! is gone, and a folder of ACIs by actool.
+
+use std::fs;
+use std::path::Path;
+
+use imgconv_testkit::{ImageRecipe, build};
+use serde_json::Value;
+
+use super::docker::{equal, layers, unpacked};
+use super::registry::Registry;
+use super::{Oracle, contains, inputs, same_tree};
+use crate::process::{Result, root};
+
+/// The image that is pushed in every form, and its tree.
+const IMAGE: &str = "oci:docker-base:example.com/layers/second:1";
+const TREE: &str = "docker-base-second/rootfs";
+/// The storage, when the registry is gone.
+const STORAGE: &str = "registry-storage:stores/data";
+
+/// What is pushed: repository, format, source. A tag that moves leaves its first manifest behind.
+const PUSHED: [(&str, &str, &str); 7] = [
+    ("moved", "oci", "oci:docker-base:example.com/layers/first:1"),
+    ("moved", "v2s2", IMAGE),
+    ("schema1", "v2s1", IMAGE),
+    ("team/schema2", "v2s2", IMAGE),
+    ("team/oci", "oci", IMAGE),
+    ("list", "v2s2", "oci:stores/both:example.com/both:1.0"),
+    ("index", "oci", "oci:stores/both:example.com/both:1.0"),
+];
+
+/// Runs every check of stores.
+pub(super) fn run(oracle: &mut Oracle) {
+    if !oracle.wants("stores") {
+        return;
+    }
+    let needs = [
+        "docker-registry",
+        "skopeo",
+        "root",
+        "actool",
+        "busybox",
+        "setcap",
+        "setfattr",
+        "umoci",
+    ];
+    let mut digests = Vec::new();
+    let made = oracle.check(
+        "stores: skopeo fills the storage of a registry",
+        &needs,
+        |oracle| {
+            digests = filled(oracle)?;
+            Ok(())
+        },
+    );
+    if made {
+        storage(oracle, &digests);
+    }
+    acis(oracle);
+}
+
+/// Pushes everything; returns the digest that the registry gives for each tag.
+fn filled(oracle: &Oracle) -> Result<Vec<String>> {
+    layers(oracle)?;
+    let images = ["both-amd64", "both-arm64"]
+        .map(|name| ImageRecipe::load(&root().join("testdata/images").join(name)));
+    let [amd64, arm64] = images;
+    let images = [
+        amd64.map_err(|e| e.to_string())?,
+        arm64.map_err(|e| e.to_string())?,
+    ];
+    build::layout(&images, &oracle.path("stores/both")).map_err(|e| e.to_string())?;
+    let registry = Registry::start(oracle, "stores")?;
+    let mut digests = Vec::new();
+    for (repository, format, source) in PUSHED {
+        let remote = format!("docker://{}", registry.image(repository));
+        let push = [
+            "--insecure-policy",
+            "copy",
+            "--all",
+            "--format",
+            format,
+            "--dest-tls-verify=false",
+            source,
+            &remote,
+        ];
+        oracle.peer("skopeo", &push)?;
+        let ask = ["inspect", "--raw", "--tls-verify=false", &*remote];
+        fs::write(oracle.path("stores/raw"), oracle.peer("skopeo", &ask)?)
+            .map_err(|e| e.to_string())?;
+        digests.push(oracle.peer("skopeo", &["manifest-digest", "stores/raw"])?);
+    }
+    Ok(digests)
+}
+
+fn storage(oracle: &mut Oracle, digests: &[String]) {
+    let state = |oracle: &Oracle| {
+        imgconv_testkit::snapshot(&oracle.path("stores/data")).map_err(|e| e.to_string())
+    };
+    let mut before = Vec::new();
+    oracle.check("stores: every tag and its digest", &[], |oracle| {
+        before = state(oracle)?;
+        let list = oracle.imgconv(&["ls", "--json", STORAGE])?;
+        let list: Value = serde_json::from_str(&list).map_err(|e| e.to_string())?;
+        let list = list["images"].as_array().cloned().unwrap_or_default();
+        // The moved tag's first manifest has no name; each index is two images.
+        let unnamed = list.iter().filter(|image| image["name"].is_null()).count();
+        equal("images without a name", &unnamed, &1)?;
+        equal("images", &list.len(), &9)?;
+        for ((repository, ..), digest) in PUSHED.iter().zip(digests).skip(1) {
+            let reference = format!("{STORAGE}:{repository}:t");
+            let raw = oracle.imgconv(&["inspect", "--raw", &reference])?;
+            fs::write(oracle.path("stores/raw"), raw).map_err(|e| e.to_string())?;
+            let found = oracle.peer("skopeo", &["manifest-digest", "stores/raw"])?;
+            equal(&reference, &found, digest)?;
+        }
+        Ok(())
+    });
+    // Two tags are one image.
+    oracle.check("stores: imgconv verify of the storage", &[], |oracle| {
+        contains(
+            &oracle.imgconv(&["verify", STORAGE])?,
+            "8 checked, nothing wrong",
+        )
+    });
+    for repository in ["moved", "schema1", "team/schema2", "team/oci"] {
+        let name = format!("stores: {repository}, umoci unpack equals the tree");
+        oracle.check(&name, &["umoci", "jq", "root"], |oracle| {
+            let layout = format!("stores-{}", repository.replace('/', "-"));
+            let from = format!("{STORAGE}:{repository}:t");
+            oracle.imgconv(&["convert", &*from, &format!("oci:{layout}")])?;
+            same_tree(&oracle.path(TREE), &unpacked(oracle, &layout, 0)?)
+        });
+    }
+    let name = "stores: the whole storage becomes a layout that skopeo reads";
+    oracle.check(name, &["skopeo"], |oracle| {
+        let host = ["--registry-host", "registry.example.com:5000"];
+        let convert = ["convert", STORAGE, "oci:stores-all"];
+        oracle.imgconv(&[&host[..], &convert].concat())?;
+        for (repository, ..) in &PUSHED[1..] {
+            let image = format!("oci:stores-all:registry.example.com:5000/{repository}:t");
+            let config = ["inspect", "--config", "--override-arch=amd64", &*image];
+            contains(&oracle.peer("skopeo", &config)?, "\"amd64\"")?;
+        }
+        Ok(())
+    });
+    let name = "stores: imgconv verify of a mount that can't be written";
+    oracle.check(name, &["root", "unshare", "mount"], |oracle| {
+        let said = oracle.shell(&format!(
+            "unshare -m sh -euc 'mount --bind stores/data stores/data\n\
+             mount -o remount,bind,ro stores/data\n\
+             if touch stores/data/x 2>/dev/null; then exit 1; fi\n\
+             exec \"$0\" verify {STORAGE}' '{}'",
+            oracle.program.display()
+        ))?;
+        contains(&said, "8 checked, nothing wrong")
+    });
+    oracle.check("stores: the storage is as it was", &[], |oracle| {
+        equal("the storage", &state(oracle)?, &before)
+    });
+}
+
+/// A folder of ACIs by actool, one deep and with a signature beside it.
+fn acis(oracle: &mut Oracle) {
+    let name = "stores: a folder of actool's ACIs, umoci unpack equals the tree";
+    let needs = [
+        "actool", "busybox", "setcap", "setfattr", "umoci", "jq", "root",
+    ];
+    oracle.check(name, &needs, |oracle| {
+        let input = inputs::busybox(oracle)?;
+        let deep = oracle.path("stores/acis/a/b/image");
+        copy(&input.aci, &deep)?;
+        let signature = deep.with_extension("asc");
+        fs::write(signature, "signature").map_err(|e| e.to_string())?;
+        oracle.imgconv(&["convert", "aci-tree:stores/acis", "oci:stores-acis"])?;
+        oracle.imgconv(&[
+            "aci-to-oci".as_ref(),
+            input.aci.as_os_str(),
+            "stores-aci".as_ref(),
+        ])?;
+        same_tree(
+            &unpacked(oracle, "stores-aci", 0)?,
+            &unpacked(oracle, "stores-acis", 0)?,
+        )
+    });
+}
+
+fn copy(from: &Path, to: &Path) -> Result {
+    let made = to.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| fs::copy(from, to).map(drop))
+        .map_err(|e| format!("{}: {e}", to.display()))
+}
