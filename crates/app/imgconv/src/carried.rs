@@ -59,12 +59,15 @@ fn adopt(image: &mut Image, was: Image) {
     image.extensions.extend(of_config);
 }
 
-/// A history that fits the layers as they are now: all of them, or the one that they became.
+/// A history that fits the layers as they are now: all of them, or fewer because the last ones were
+/// merged, as every squash does.
 fn fitting(history: Vec<History>, image: &Image) -> Vec<History> {
     let named = history.iter().filter(|step| !step.empty_layer).count();
     match image.layers.len() {
         layers if layers == named => history,
-        1 if !history.is_empty() => History::merged(history, named, image.created.clone()),
+        layers if (1..named).contains(&layers) => {
+            History::merged(history, layers - 1, image.created.clone())
+        }
         _ => Vec::new(),
     }
 }

@@ -561,17 +561,10 @@ pub(crate) fn nothing() -> Layer {
     }
 }
 
-/// Puts one layer in the place of layer `from` and all above it. Of the steps that made them one is
-/// left that has a layer; the others stay before it as a record.
+/// Puts one layer in the place of layer `from` and all above it.
 pub(crate) fn squash_layers(image: &mut Image, from: usize, merged: Layer) {
-    let count = image.layers.len() - from;
     image.layers.truncate(from);
     image.layers.push(merged);
-    let mut named = (0..image.history.len()).filter(|i| !image.history[*i].empty_layer);
-    let start = named.nth(from).unwrap_or(image.history.len());
-    if !image.history.is_empty() {
-        let above = image.history.split_off(start);
-        let created = image.created.clone();
-        image.history.extend(History::merged(above, count, created));
-    }
+    let steps = std::mem::take(&mut image.history);
+    image.history = History::merged(steps, from, image.created.clone());
 }

@@ -91,24 +91,36 @@ pub struct History {
 }
 
 impl History {
-    /// The history of `count` layers that were merged to one: the steps that made them stay as a
-    /// record, without the mark of an earlier merge, and one more made the layer that is left.
-    pub fn merged(steps: Vec<Self>, count: usize, created: Option<String>) -> Vec<Self> {
+    /// The history of an image of which layer `from` and all above it were merged to one: the steps
+    /// that made them stay as a record, without the mark of an earlier merge, and one more made the
+    /// layer that is left. No history stays none.
+    pub fn merged(mut steps: Vec<Self>, from: usize, created: Option<String>) -> Vec<Self> {
+        if steps.is_empty() {
+            return steps;
+        }
+        let mut named = (0..steps.len()).filter(|i| !steps[*i].empty_layer);
+        let start = named.nth(from).unwrap_or(steps.len());
+        let above = steps.split_off(start);
+        let count = above.iter().filter(|step| !step.empty_layer).count();
         let mark =
             |step: &Self| !step.empty_layer && step.created_by.as_deref() == Some(Self::SQUASH);
-        let record = |step| Self {
-            empty_layer: true,
-            ..step
-        };
-        let kept = steps.into_iter().filter(|step| !mark(step)).map(record);
+        steps.extend(
+            above
+                .into_iter()
+                .filter(|step| !mark(step))
+                .map(|step| Self {
+                    empty_layer: true,
+                    ..step
+                }),
+        );
         let layers = if count == 1 { "layer" } else { "layers" };
-        let merge = Self {
+        steps.push(Self {
             created,
             created_by: Some(Self::SQUASH.to_owned()),
             comment: Some(format!("merged {count} {layers} to one")),
             ..Self::default()
-        };
-        kept.chain([merge]).collect()
+        });
+        steps
     }
 
     /// What made the layer of an image whose layers were merged.
