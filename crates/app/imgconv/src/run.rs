@@ -17,7 +17,7 @@ use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
 
 use crate::{
-    carried,
+    carried, descriptors,
     options::Options,
     outcome::{ImageOutcome, LayerOutcome},
     policy::SCHEMA1,
@@ -87,6 +87,8 @@ pub(crate) struct Run<'a> {
     pub(crate) key: Option<&'a SigningKey>,
     /// Whether the destination has a place for names.
     pub(crate) names: bool,
+    /// Whether the destination has a list of descriptors.
+    pub(crate) descriptors: bool,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -116,6 +118,7 @@ impl<'a> Run<'a> {
             left_behind: Report::default(),
             key: None,
             names: true,
+            descriptors: true,
         }
     }
 
@@ -145,6 +148,16 @@ impl<'a> Run<'a> {
         Self { names, ..self }
     }
 
+    /// Writes to a place that may have no list of descriptors; `lost` is what it can't say of
+    /// itself.
+    pub(crate) fn listing(self, descriptors: bool, lost: &Report) -> Self {
+        Self {
+            descriptors,
+            left_behind: lost.clone(),
+            ..self
+        }
+    }
+
     /// Converts every root.
     pub(crate) fn all(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
         let mut items = if self.capabilities.stream {
@@ -171,7 +184,7 @@ impl<'a> Run<'a> {
                 }
                 let converted = self.document(&root.node, None, root);
                 let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
-                let Some(child) = child else { continue };
+                let Some(mut child) = child else { continue };
                 let name = self.name_of(root).map_err(|error| error.at(&*root.text))?;
                 let mut report = Report::default();
                 let mut shown = name.as_ref().map(|name| {
@@ -184,6 +197,14 @@ impl<'a> Run<'a> {
                     if let Some(name) = shown.take() {
                         let why = format!("the destination has no names, and this is {name}");
                         report.lose("name", LossKind::Dropped, why);
+                    }
+                }
+                if let Some(listed) = &root.entry.child {
+                    if self.descriptors {
+                        child = descriptors::carry(child, listed, self.env, &mut report)?;
+                    } else {
+                        let why = "the destination has no descriptors";
+                        descriptors::lose(listed, why, self.env, &mut report)?;
                     }
                 }
                 for image in &mut images {

@@ -44,31 +44,44 @@ pub(crate) struct Head {
 type Named = (String, Option<Name>, String);
 
 /// Lists the entry points: every name in `repositories`, then every image that is nobody's parent
-/// and has no name. What is wrong with one image is no harm to the others.
+/// and has no name, and one of each circle that no chain leads to. What is wrong with one image is no harm to the others.
 pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
     let named = repositories(members, limits)?;
     let ids: Vec<&str> = members
         .names()
         .filter_map(|name| name.strip_suffix("/json").filter(|id| is_id(id)))
         .collect();
-    let mut not_heads: BTreeSet<String> = named.iter().map(|(_, _, id)| id.clone()).collect();
+    let mut parents: BTreeMap<&str, String> = BTreeMap::new();
     for id in &ids {
         // Whoever follows a chain through it meets the error.
-        let parent = read_json(members, id, limits)
-            .ok()
-            .and_then(|json| json.parent);
-        not_heads.extend(parent);
+        let json = read_json(members, id, limits).ok();
+        parents.extend(json.and_then(|json| Some((*id, json.parent?))));
     }
-    let unnamed = ids.iter().filter(|id| !not_heads.contains(**id));
+    let mut not_heads: BTreeSet<&str> = named.iter().map(|(_, _, id)| &**id).collect();
+    not_heads.extend(parents.values().map(String::as_str));
+    let is_head = |id: &&str| !not_heads.contains(*id);
+    let mut unnamed: Vec<&str> = ids.iter().copied().filter(is_head).collect();
+    let mut reached: BTreeSet<&str> = BTreeSet::new();
+    let mut reach = |head: &'_ str| {
+        let mut next = ids.binary_search(&head).ok().map(|i| ids[i]);
+        let mut is_new = false;
+        while let Some(id) = next.filter(|id| reached.insert(id)) {
+            is_new = true;
+            next = parents.get(id).map(String::as_str);
+        }
+        is_new
+    };
+    for head in named.iter().map(|(_, _, id)| &**id).chain(unnamed.clone()) {
+        reach(head);
+    }
+    // Whatever is left leads back to itself.
+    unnamed.extend(ids.iter().filter(|id| reach(id)));
+    let unnamed: Vec<String> = unnamed.into_iter().map(str::to_owned).collect();
     let mut heads: Vec<(Option<String>, Option<Name>, String)> = named
         .into_iter()
         .map(|(text, name, id)| (Some(text), name, id))
         .collect();
-    heads.extend(unnamed.map(|id| (None, None, (*id).to_owned())));
-    if let (true, Some(id)) = (heads.is_empty(), ids.first()) {
-        let message = format!("every image is the parent of another, {} too", quote(id));
-        return Err(Error::new(Code::Cycle, message));
-    }
+    heads.extend(unnamed.into_iter().map(|id| (None, None, id)));
     let mut made: BTreeMap<String, Option<Child>> = BTreeMap::new();
     let mut walked = 0u64;
     let mut roots = Vec::with_capacity(heads.len());
@@ -76,13 +89,7 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
         let child = match made.get(&id) {
             Some(child) => child.clone(),
             None => {
-                let described = describe(members, &id, limits).ok();
-                let (child, layers) = match described {
-                    Some((child, layers)) => (Some(child), layers),
-                    // As long as a chain is followed.
-                    None => (None, limits.layers),
-                };
-                walked = walked.saturating_add(layers);
+                let child = describe(members, &id, limits, &mut walked).ok();
                 if walked > limits.graph_nodes {
                     let what = "the number of layers of all images";
                     return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
@@ -106,18 +113,18 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
 
 /// Makes the root document of an image.
 pub(crate) fn document(members: &Members, id: &str, limits: &Limits) -> Result<Document> {
-    let (value, _) = chain(members, id, limits)?;
+    let value = chain(members, id, limits, &mut 0)?;
     Ok(Document {
         kind: V1_IMAGE.to_owned(),
         bytes: canonical(&value).into(),
     })
 }
 
-fn describe(members: &Members, id: &str, limits: &Limits) -> Result<(Child, u64)> {
-    let (value, layers) = chain(members, id, limits)?;
+fn describe(members: &Members, id: &str, limits: &Limits, walked: &mut u64) -> Result<Child> {
+    let value = chain(members, id, limits, walked)?;
     let bytes = canonical(&value);
     let digest = digest(Algorithm::Sha256, &bytes);
-    Ok((child(V1_IMAGE, digest, bytes.len() as u64), layers))
+    Ok(child(V1_IMAGE, digest, bytes.len() as u64))
 }
 
 /// Reads `repositories`: texts, names and ids, in the order of the file.
@@ -216,8 +223,8 @@ fn parent(value: &Value, id: &str) -> Result<Option<String>> {
         .transpose()
 }
 
-/// Walks from an image to its base (robustness A2a, A2b); also says how many layers there are.
-fn chain(members: &Members, id: &str, limits: &Limits) -> Result<(Value, u64)> {
+/// Walks from an image to its base (robustness A2a, A2b); counts its steps, also where it fails.
+fn chain(members: &Members, id: &str, limits: &Limits, walked: &mut u64) -> Result<Value> {
     let mut layers: Vec<Value> = Vec::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let mut bytes = 0u64;
@@ -229,6 +236,7 @@ fn chain(members: &Members, id: &str, limits: &Limits) -> Result<(Value, u64)> {
             let what = format!("the chain of parents of {id}");
             return Err(Limits::exceeded("layers", limits.layers, what));
         }
+        *walked = walked.saturating_add(1);
         if !members.has(&format!("{current}/json")) {
             let message = format!("the archive has no image {current}");
             let error = Error::new(Code::Missing, message);
@@ -258,12 +266,11 @@ fn chain(members: &Members, id: &str, limits: &Limits) -> Result<(Value, u64)> {
         seen.insert(current);
         next = json.parent;
     }
-    let count = layers.len() as u64;
     layers.reverse();
     let mut object = Map::new();
     object.insert("id".into(), Value::from(id));
     object.insert("layers".into(), Value::Array(layers));
-    Ok((Value::Object(object), count))
+    Ok(Value::Object(object))
 }
 
 fn check_version(members: &Members, id: &str, limits: &Limits) -> Result<()> {
