@@ -52,6 +52,11 @@ pub(crate) fn has_names(transport: &dyn Transport) -> bool {
     transport.scheme() != "dir"
 }
 
+/// Says whether a transport's destinations have a list of descriptors.
+pub(crate) fn has_descriptors(transport: &dyn Transport) -> bool {
+    ["oci", "oci-archive"].contains(&transport.scheme())
+}
+
 /// Returns the formats that a transport's destinations can be written in, the default first; none
 /// for what is only read.
 pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {

@@ -7,9 +7,10 @@ use imgconv_model::{BundleSink, Code, Env, Error, Format, FormatId, Platform, Re
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
 use imgconv_transport_file::overlaps;
+use imgconv_wire::layout::INDEX_FILE;
 
 use crate::{
-    catalog, dependencies,
+    catalog, dependencies, descriptors,
     locator::{Locator, Reference},
     options::{Missing, Options},
     outcome::Outcome,
@@ -72,9 +73,14 @@ pub fn convert(
     let pool = Pool::new(env.jobs)?;
     // Everything that can be known before a byte is written.
     let names = catalog::has_names(destination.transport);
+    let listing = catalog::has_descriptors(destination.transport);
+    let bundles = opened.iter().map(|(_, source)| &*source.bundle);
+    let no_room = no_top_level(destination);
+    let (top_level, lost) = descriptors::top_level(bundles, no_room);
     let predicted = Run::predict(target, options, env, &pool)
         .signing(key.as_ref())
         .naming(names)
+        .listing(listing, &lost)
         .all(&roots)?;
     if predicted.is_empty() {
         return Err(nothing_left(&roots, options));
@@ -89,11 +95,13 @@ pub fn convert(
     if options.dry_run {
         return Ok(outcome(predicted, destination, &[]));
     }
-    let sink = create(destination, options, env)?;
+    let mut sink = create(destination, options, env)?;
+    sink.set_top_level(top_level);
     let sealer = Sealer::new(&*sink, &pool);
     let items = Run::write(target, options, env, &pool, &*sink, &sealer)
         .signing(key.as_ref())
         .naming(names)
+        .listing(listing, &lost)
         .all(&roots)?;
     if options.strict {
         refuse_losses(&items)?;
@@ -161,6 +169,19 @@ fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<&'static dy
         .or(family)
         .unwrap_or(possible[0]);
     Ok(known(chosen))
+}
+
+/// Says why a destination can't take what the source's list of entry points says of itself.
+fn no_top_level(destination: &Locator) -> Option<&'static str> {
+    if !catalog::has_descriptors(destination.transport) {
+        return Some("the destination has no index of its own");
+    }
+    // An archive is a file, and always new.
+    let there = Path::new(&destination.location).join(INDEX_FILE);
+    there
+        .symlink_metadata()
+        .is_ok()
+        .then_some("the destination has an index already, which keeps its own")
 }
 
 /// Opens the destination for writing.

@@ -10,6 +10,7 @@ mod carried;
 pub mod catalog;
 mod convert;
 mod dependencies;
+mod descriptors;
 mod diff;
 mod graph;
 mod inspect;

@@ -17,7 +17,7 @@ use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
 
 use crate::{
-    carried,
+    carried, descriptors,
     graph::subject_of_tag,
     options::Options,
     outcome::{ImageOutcome, LayerOutcome},
@@ -102,6 +102,8 @@ pub(crate) struct Run<'a> {
     pub(crate) key: Option<&'a SigningKey>,
     /// Whether the destination has a place for names.
     pub(crate) names: bool,
+    /// Whether the destination has a list of descriptors.
+    pub(crate) descriptors: bool,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -132,6 +134,7 @@ impl<'a> Run<'a> {
             left_behind: Report::default(),
             key: None,
             names: true,
+            descriptors: true,
         }
     }
 
@@ -159,6 +162,16 @@ impl<'a> Run<'a> {
     /// Writes to a place that may have no names.
     pub(crate) fn naming(self, names: bool) -> Self {
         Self { names, ..self }
+    }
+
+    /// Writes to a place that may have no list of descriptors; `lost` is what it can't say of
+    /// itself.
+    pub(crate) fn listing(self, descriptors: bool, lost: &Report) -> Self {
+        Self {
+            descriptors,
+            left_behind: lost.clone(),
+            ..self
+        }
     }
 
     /// Converts every root.
@@ -192,7 +205,7 @@ impl<'a> Run<'a> {
                     None => self.document(&root.node, None, root),
                 };
                 let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
-                let Some(child) = child else { continue };
+                let Some(mut child) = child else { continue };
                 let name = self.name_of(root).map_err(|error| error.at(&*root.text))?;
                 let mut report = Report::default();
                 let mut shown = name.as_ref().map(|name| {
@@ -205,6 +218,14 @@ impl<'a> Run<'a> {
                     if let Some(name) = shown.take() {
                         let why = format!("the destination has no names, and this is {name}");
                         report.lose("name", LossKind::Dropped, why);
+                    }
+                }
+                if let Some(listed) = &root.entry.child {
+                    if self.descriptors {
+                        child = descriptors::carry(child, listed, self.env, &mut report)?;
+                    } else {
+                        let why = "the destination has no descriptors";
+                        descriptors::lose(listed, why, self.env, &mut report)?;
                     }
                 }
                 for image in &mut images {

@@ -10,9 +10,10 @@ use imgconv_model::{
 };
 use imgconv_pipeline::squash;
 use imgconv_stream::{Encoding, encode};
-use imgconv_wire::{layout::is_name, manifest::describes_compression};
+use imgconv_wire::manifest::describes_compression;
 
 use crate::{
+    descriptors,
     outcome::ImageOutcome,
     policy::digests_change,
     run::{Item, Run, SourceRoot, images, nothing, platform_of, squash_layers, walk},
@@ -61,8 +62,10 @@ impl Run<'_> {
             image.platform = platform_of(node, listed);
             let digest = node.child.as_ref().map(|child| child.digest);
             self.foreign(&mut image, &mut report)?;
-            let descriptors = [root.entry.child.as_ref(), listed];
-            lose_descriptors(&image, descriptors, &mut report);
+            lose_descriptors(&image, &mut report);
+            for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {
+                descriptors::lose(listed, NO_DESCRIPTORS, self.env, &mut report)?;
+            }
             self.assume_platform(&mut image);
             let name = self.name(root, &image, digest, &mut report)?;
             image.name = Some(name);
@@ -308,11 +311,11 @@ impl Run<'_> {
     }
 }
 
-/// Reports what only descriptors say: those of the layers, and `listed`, those that lead to the image.
-fn lose_descriptors(image: &Image, listed: [Option<&Child>; 2], report: &mut Report) {
-    let mut lose = |field: String| {
-        report.lose(field, LossKind::Dropped, "an ACI has no descriptors");
-    };
+const NO_DESCRIPTORS: &str = "an ACI has no descriptors";
+
+/// Reports what only the descriptors of layers say.
+fn lose_descriptors(image: &Image, report: &mut Report) {
+    let mut lose = |field: String| report.lose(field, LossKind::Dropped, NO_DESCRIPTORS);
     for (i, layer) in image.layers.iter().enumerate() {
         let keys = layer.annotations.keys();
         for key in keys.filter(|key| !describes_compression(key)) {
@@ -321,13 +324,6 @@ fn lose_descriptors(image: &Image, listed: [Option<&Child>; 2], report: &mut Rep
         if !layer.urls.is_empty() {
             lose(format!("layers.{i}.urls"));
         }
-    }
-    let annotations = listed
-        .into_iter()
-        .flatten()
-        .flat_map(|one| &one.annotations);
-    for (key, _) in annotations.filter(|(key, _)| !is_name(key)) {
-        lose(format!("index.manifests.annotations.{key}"));
     }
 }
 

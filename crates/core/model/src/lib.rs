@@ -36,7 +36,7 @@ pub use name::Name;
 pub use platform::Platform;
 pub use port::{
     BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Format, FormatId, Publication,
-    Root, RootEntry, Transport,
+    Root, RootEntry, TopLevel, Transport,
 };
 pub use progress::{Event, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};

@@ -3,6 +3,7 @@
 //! Transports find bytes and own names; formats own meaning and do no I/O of their own.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::Write,
     path::PathBuf,
@@ -220,6 +221,15 @@ pub struct RootEntry {
     pub child: Option<Child>,
 }
 
+/// What a place's list of entry points says of itself, and of none of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopLevel {
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Its other properties, as JSON text.
+    pub properties: BTreeMap<String, String>,
+}
+
 /// A place that is read.
 pub trait Bundle: fmt::Debug + Send + Sync {
     /// Returns the locator for messages, without secrets.
@@ -259,6 +269,11 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     fn member(&self, name: &str, _facts: &Facts) -> Result<Blob> {
         let message = format!("{} has no members by name", self.locator());
         Err(Error::new(Code::Unsupported, message).at(crate::quote(name)))
+    }
+
+    /// Returns what the list of entry points says of itself.
+    fn top_level(&self) -> TopLevel {
+        TopLevel::default()
     }
 
     /// Says why the name that an entry has here is none, if so: its image can be read, and needs
@@ -319,6 +334,9 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     /// # Errors
     /// If nothing can be written.
     fn writer(&self) -> Result<Box<dyn BlobWriter>>;
+
+    /// Takes what the new list of entry points shall say of itself; a place without one ignores it.
+    fn set_top_level(&mut self, _top_level: TopLevel) {}
 
     /// Makes everything visible at once, and durable. Dropping the sink instead leaves no trace,
     /// except blobs without a name in a place that existed before.

@@ -76,16 +76,17 @@ pub fn parent(images: &dyn Images, id: &str, limits: &Limits) -> Result<Option<S
     Ok(read(images, id, limits)?.parent)
 }
 
-/// Walks from an image to its base (robustness A2a, A2b) and makes the root document.
+/// Walks from an image to its base (robustness A2a, A2b) and makes the root document. `walked` grows
+/// by every step, also where the walk fails.
 ///
 /// # Errors
 /// [`Code::Missing`], [`Code::Cycle`] or [`Code::Limit`] for the chain, and those of a `json` that
 /// is not in order.
-pub fn chain(images: &dyn Images, id: &str, limits: &Limits) -> Result<Chain> {
-    walk(images, id, limits).map_err(|error| error.at(format!("image {id}")))
+pub fn chain(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
+    walk(images, id, limits, walked).map_err(|error| error.at(format!("image {id}")))
 }
 
-fn walk(images: &dyn Images, id: &str, limits: &Limits) -> Result<Chain> {
+fn walk(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
     let mut layers: Vec<Value> = Vec::new();
     let mut ids: Vec<String> = Vec::new();
     let mut seen: BTreeSet<String> = BTreeSet::new();
@@ -96,6 +97,7 @@ fn walk(images: &dyn Images, id: &str, limits: &Limits) -> Result<Chain> {
             let what = format!("the chain of parents of {id}");
             return Err(Limits::exceeded("layers", limits.layers, what));
         }
+        *walked = walked.saturating_add(1);
         let json = read(images, &current, limits)?;
         bytes = bytes.saturating_add(json.text.len() as u64);
         if bytes > limits.archive_json {

@@ -32,20 +32,26 @@ pub(crate) fn is_layout(members: &Members) -> bool {
     members.has(MARKER_FILE) && members.has(INDEX_FILE)
 }
 
-/// Lists the entry points: the descriptors of the layout, each with the place in `items` that is
-/// used instead if the layout is wrong about it.
-pub(crate) fn roots(
-    members: &Members,
-    items: &[Item],
-    env: &Env,
-) -> Result<Vec<(RootEntry, Option<usize>)>> {
-    let limits = &env.limits;
+/// Reads the index of the layout.
+pub(crate) fn index(members: &Members, limits: &Limits) -> Result<Index> {
     let read = |name: &str| {
         let most = limit(name, limits).unwrap_or(("manifest", limits.manifest));
         members.read_name(name, most)
     };
     check_marker(&read(MARKER_FILE)?, limits)?;
-    let listed = Index::parse(&read(INDEX_FILE)?, limits)?.roots()?;
+    Index::parse_with_bad_names(&read(INDEX_FILE)?, limits)
+}
+
+/// Lists the entry points: the descriptors of the layout, each with the place in `items` that is
+/// used instead if the layout is wrong about it.
+pub(crate) fn roots(
+    members: &Members,
+    index: &Index,
+    items: &[Item],
+    env: &Env,
+) -> Result<Vec<(RootEntry, Option<usize>)>> {
+    let limits = &env.limits;
+    let listed = index.roots()?;
     if listed.is_empty() {
         if !items.is_empty() {
             let message = format!("it lists no image; {MANIFEST_FILE} is used");
@@ -119,10 +125,10 @@ impl Checker<'_> {
     fn compare(&mut self, i: usize, item: &Item, env: &Env) -> Result<()> {
         let config = self.config(item)?;
         let mut matched: Vec<usize> = Vec::new();
-        let mut unlisted: Vec<&(String, Name)> = Vec::new();
-        for known in &item.names {
-            let Some(places) = self.by_name.get(&full(&known.1)) else {
-                unlisted.push(known);
+        let mut unlisted: Vec<(&String, Option<&Name>)> = Vec::new();
+        for (text, name) in &item.names {
+            let Some(places) = self.by_name.get(&full(name)) else {
+                unlisted.push((text, Some(name)));
                 continue;
             };
             let has = |place: &&usize| {
@@ -134,16 +140,26 @@ impl Checker<'_> {
             let described = places.iter().flat_map(|i| self.of(&self.listed[*i].0));
             let others: Vec<Digest> = described.take(8).map(|one| one.config.0).collect();
             if matched.len() == before && !others.is_empty() {
-                return Err(disagree(&known.0, &config, &others));
+                return Err(disagree(text, &config, &others));
             }
         }
-        if item.names.is_empty() || !unlisted.is_empty() {
+        for text in &item.bad_names {
+            let is_same = |(entry, _): &(RootEntry, _)| {
+                let described = self.of(entry);
+                entry.texts.contains(text) && described.iter().any(|one| one.config.0 == config)
+            };
+            match self.listed.iter().position(is_same) {
+                Some(place) => matched.push(place),
+                None => unlisted.push((text, None)),
+            }
+        }
+        if item.names.is_empty() && matched.is_empty() || !unlisted.is_empty() {
             let Some(&place) = self.by_config.get(&config) else {
                 let unreadable = |(entry, _): &(RootEntry, _)| self.of(entry).is_empty();
                 if unlisted.is_empty() && self.listed.iter().any(unreadable) {
                     return Ok(());
                 }
-                let what = unlisted.first().map_or("an image", |(text, _)| text);
+                let what = unlisted.first().map_or("an image", |(text, _)| *text);
                 let message = format!(
                     "{} with the config {config} is not in {INDEX_FILE}, which lists other images",
                     quote(what)
@@ -155,7 +171,7 @@ impl Checker<'_> {
             for (text, name) in unlisted {
                 matched.push(self.listed.len());
                 self.list(RootEntry {
-                    name: Some(name.clone()),
+                    name: name.cloned(),
                     texts: vec![text.clone()],
                     ..self.listed[place].0.clone()
                 });

@@ -34,29 +34,44 @@ pub(crate) struct Head {
 type Named = (String, Option<Name>, String);
 
 /// Lists the entry points: every name in `repositories`, then every image that is nobody's parent
-/// and has no name. What is wrong with one image is no harm to the others.
+/// and has no name, and one of each circle that no chain leads to. What is wrong with one image is no harm to the others.
 pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
     let named = repositories(members, limits)?;
     let ids: Vec<&str> = members
         .names()
         .filter_map(|name| name.strip_suffix("/json").filter(|id| is_id(id)))
         .collect();
-    let mut not_heads: BTreeSet<String> = named.iter().map(|(_, _, id)| id.clone()).collect();
+    let mut parents: BTreeMap<&str, String> = BTreeMap::new();
     for id in &ids {
         // Whoever follows a chain through it meets the error.
-        let parent = v1_image::parent(members, id, limits);
-        not_heads.extend(parent.ok().flatten());
+        let parent = v1_image::parent(members, id, limits).ok().flatten();
+        parents.extend(parent.map(|parent| (*id, parent)));
     }
-    let unnamed = ids.iter().filter(|id| !not_heads.contains(**id));
+    let mut not_heads: BTreeSet<&str> = named.iter().map(|(_, _, id)| &**id).collect();
+    not_heads.extend(parents.values().map(String::as_str));
+    let is_head = |id: &&str| !not_heads.contains(*id);
+    let mut unnamed: Vec<&str> = ids.iter().copied().filter(is_head).collect();
+    let mut reached: BTreeSet<&str> = BTreeSet::new();
+    let mut reach = |head: &'_ str| {
+        let mut next = ids.binary_search(&head).ok().map(|i| ids[i]);
+        let mut is_new = false;
+        while let Some(id) = next.filter(|id| reached.insert(id)) {
+            is_new = true;
+            next = parents.get(id).map(String::as_str);
+        }
+        is_new
+    };
+    for head in named.iter().map(|(_, _, id)| &**id).chain(unnamed.clone()) {
+        reach(head);
+    }
+    // Whatever is left leads back to itself.
+    unnamed.extend(ids.iter().filter(|id| reach(id)));
+    let unnamed: Vec<String> = unnamed.into_iter().map(str::to_owned).collect();
     let mut heads: Vec<(Option<String>, Option<Name>, String)> = named
         .into_iter()
         .map(|(text, name, id)| (Some(text), name, id))
         .collect();
-    heads.extend(unnamed.map(|id| (None, None, (*id).to_owned())));
-    if let (true, Some(id)) = (heads.is_empty(), ids.first()) {
-        let message = format!("every image is the parent of another, {} too", quote(id));
-        return Err(Error::new(Code::Cycle, message));
-    }
+    heads.extend(unnamed.into_iter().map(|id| (None, None, id)));
     let mut made: BTreeMap<String, Option<Child>> = BTreeMap::new();
     let mut walked = 0u64;
     let mut roots = Vec::with_capacity(heads.len());
@@ -64,13 +79,8 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
         let child = match made.get(&id) {
             Some(child) => child.clone(),
             None => {
-                let chain = chain(members, &id, limits).ok();
-                // One that can't be read: as long as a chain is followed.
-                let layers = chain
-                    .as_ref()
-                    .map_or(limits.layers, |chain| chain.ids.len() as u64);
+                let chain = chain(members, &id, limits, &mut walked).ok();
                 let child = chain.map(|chain| chain.child());
-                walked = walked.saturating_add(layers);
                 if walked > limits.graph_nodes {
                     let what = "the number of layers of all images";
                     return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
@@ -94,16 +104,18 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
 
 /// Makes the root document of an image.
 pub(crate) fn document(members: &Members, id: &str, limits: &Limits) -> Result<Document> {
-    chain(members, id, limits).map(|chain| chain.document)
+    chain(members, id, limits, &mut 0).map(|chain| chain.document)
 }
 
-/// Walks the chain of an image that is listed.
-fn chain(members: &Members, id: &str, limits: &Limits) -> Result<Chain> {
+/// Walks the chain of an image that is listed; counts its steps, also where it fails.
+fn chain(members: &Members, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
     let listed = |error: Error| error.at(format!("file {REPOSITORIES_FILE}"));
     check_id(id).map_err(listed)?;
-    v1_image::chain(members, id, limits).map_err(|error| match members.has(&format!("{id}/json")) {
-        true => error,
-        false => listed(error),
+    v1_image::chain(members, id, limits, walked).map_err(|error| {
+        match members.has(&format!("{id}/json")) {
+            true => error,
+            false => listed(error),
+        }
     })
 }
 

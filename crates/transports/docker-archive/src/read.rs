@@ -7,9 +7,10 @@ use std::{
 
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry,
+    TopLevel,
 };
 use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::v1_image::is_id;
+use imgconv_wire::layout::INDEX_FILE;
 
 use crate::{
     MANIFEST_FILE, REPOSITORIES_FILE, layout, legacy,
@@ -29,6 +30,10 @@ pub(crate) struct ArchiveBundle {
     items: Vec<Item>,
     /// The images that no root document can be made of: their places, and their ids.
     broken: BTreeMap<usize, String>,
+    /// What stands where a name belongs and is none, and the file where.
+    bad_names: BTreeMap<String, &'static str>,
+    /// What the index of the layout says of itself.
+    top_level: TopLevel,
     /// Whether there is a layout, so that blobs are found by their digests.
     layout: bool,
     limits: Limits,
@@ -60,6 +65,8 @@ impl ArchiveBundle {
             sources: BTreeMap::new(),
             items: Vec::new(),
             broken: BTreeMap::new(),
+            bad_names: BTreeMap::new(),
+            top_level: TopLevel::default(),
             layout: false,
             limits: *limits,
         };
@@ -69,12 +76,14 @@ impl ArchiveBundle {
                 limit(MANIFEST_FILE, limits).unwrap_or(("archive_json", limits.archive_json));
             bundle.items = manifest::parse(&members.read_name(MANIFEST_FILE, most)?, limits)?;
             bundle.layout = layout::is_layout(members);
+            let bad = bundle.items.iter().flat_map(|item| &item.bad_names);
+            bundle.bad_names = bad.map(|text| (text.clone(), MANIFEST_FILE)).collect();
             let roots = if bundle.layout {
-                let bad = bundle.items.iter().find_map(|item| item.bad_names.first());
-                if let Some(bad) = bad {
-                    return Err(naming::bad(bad).at(format!("file {MANIFEST_FILE}")));
-                }
-                layout::roots(members, &bundle.items, env)?
+                let index = layout::index(members, limits)?;
+                let bad = index.bad_names().map(|text| (text, INDEX_FILE));
+                bundle.bad_names.extend(bad);
+                bundle.top_level = index.top_level();
+                layout::roots(members, &index, &bundle.items, env)?
             } else {
                 let every = entries(&bundle.items);
                 every
@@ -87,7 +96,10 @@ impl ArchiveBundle {
             }
             return Ok(bundle);
         }
-        let of_v1 = |name: &str| name.strip_suffix("/json").is_some_and(is_id);
+        let of_v1 = |name: &str| {
+            name.strip_suffix("/json")
+                .is_some_and(imgconv_wire::v1_image::is_id)
+        };
         if !members.has(REPOSITORIES_FILE) && !members.names().any(of_v1) {
             let message = format!(
                 "there is no `{MANIFEST_FILE}` and no `{REPOSITORIES_FILE}`, so this is no docker archive"
@@ -101,6 +113,11 @@ impl ArchiveBundle {
         for head in legacy::heads(members, limits)? {
             if head.entry.child.is_none() {
                 bundle.broken.insert(head.entry.position, head.id.clone());
+            }
+            if head.entry.name.is_none()
+                && let [text, _] = &head.entry.texts[..]
+            {
+                bundle.bad_names.insert(text.clone(), REPOSITORIES_FILE);
             }
             bundle.list(head.entry, Some(Source::Chain(head.id)));
         }
@@ -230,17 +247,14 @@ impl Bundle for ArchiveBundle {
         blob.map_err(|error| self.at(error))
     }
 
-    /// An image without a name may have a text where the name belongs; the id of a v1 image is its
-    /// address.
+    fn top_level(&self) -> TopLevel {
+        self.top_level.clone()
+    }
+
     fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
-        let text = entry.texts.first().filter(|_| entry.name.is_none())?;
-        let file = if self.items.is_empty() {
-            REPOSITORIES_FILE
-        } else {
-            MANIFEST_FILE
-        };
-        (!imgconv_wire::v1_image::is_id(text))
-            .then(|| self.at(naming::bad(text).at(format!("file {file}"))))
+        let mut texts = entry.texts.iter().filter(|_| entry.name.is_none());
+        let (text, file) = texts.find_map(|text| self.bad_names.get_key_value(text))?;
+        Some(self.at(naming::bad(text).at(format!("file {file}"))))
     }
 
     /// Only a layout names its blobs by their digests.

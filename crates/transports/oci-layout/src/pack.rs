@@ -4,7 +4,9 @@
 //! and their sizes come first. The tar is not compressed: its blobs are. An archive that exists is
 //! replaced; nothing is ever added to one.
 
-use imgconv_model::{BlobWriter, BundleSink, Digest, Env, Error, FormatId, Publication, Result};
+use imgconv_model::{
+    BlobWriter, BundleSink, Digest, Env, Error, FormatId, Publication, Result, TopLevel,
+};
 use imgconv_stream::Stage;
 use imgconv_tar::{Output, Pack};
 
@@ -19,6 +21,7 @@ use imgconv_wire::layout::{Index, MARKER, RefName};
 pub struct ArchiveSink {
     output: Output,
     ref_name: RefName,
+    top_level: TopLevel,
     env: Env,
 }
 
@@ -32,6 +35,7 @@ impl ArchiveSink {
         Ok(Self {
             output: Output::create("oci-archive", path, env)?,
             ref_name: RefName::default(),
+            top_level: TopLevel::default(),
             env: env.clone(),
         })
     }
@@ -88,6 +92,10 @@ impl BundleSink for ArchiveSink {
         self.output.stage().writer()
     }
 
+    fn set_top_level(&mut self, top_level: TopLevel) {
+        self.top_level = top_level;
+    }
+
     fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
         let at = |error: Error| error.at(self.output.locator().to_owned());
         self.env.check_cancelled()?;
@@ -104,6 +112,7 @@ impl BundleSink for ArchiveSink {
             }
         }
         let mut index = Index::empty();
+        index.set_top_level(&self.top_level);
         index.merge(&listed);
         let index = index.render();
         self.output.write(|pack| self.compose(pack, &index))?;

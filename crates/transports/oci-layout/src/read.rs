@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root,
-    RootEntry,
+    RootEntry, TopLevel,
 };
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -98,6 +98,10 @@ impl Bundle for LayoutBundle {
             facts: facts.clone(),
             bytes: Arc::new(stored),
         })
+    }
+
+    fn top_level(&self) -> TopLevel {
+        self.index.top_level()
     }
 
     /// Files whose names are no digests are not listed: a layout may hold anything else.

@@ -17,7 +17,7 @@ use std::{
 
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, Facts, FormatId, Publication, Report, Result,
-    quote,
+    TopLevel, quote,
 };
 use imgconv_stream::{Stage, Verified};
 use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, address, describe};
@@ -40,6 +40,7 @@ pub struct LayoutSink {
     existing: Option<Directory>,
     stage: Arc<Stage>,
     ref_name: RefName,
+    top_level: TopLevel,
     env: Env,
     /// Whether a blob that was there before is what its name says.
     verdicts: Mutex<BTreeMap<(Digest, u64), bool>>,
@@ -95,6 +96,7 @@ impl LayoutSink {
             existing,
             stage,
             ref_name: RefName::default(),
+            top_level: TopLevel::default(),
             env: env.clone(),
             verdicts: Mutex::default(),
         })
@@ -217,6 +219,7 @@ struct Commit<'a> {
     stage: &'a Stage,
     env: &'a Env,
     listed: &'a [Listed],
+    top_level: &'a TopLevel,
     /// Checks a blob that was not written in this run.
     present: &'a dyn Fn(&Directory, &Digest, u64) -> Result<bool>,
 }
@@ -233,7 +236,16 @@ impl Commit<'_> {
             }
         }
         let is_new = found.is_none();
-        let mut index = found.unwrap_or_else(Index::empty);
+        if !is_new && *self.top_level != TopLevel::default() {
+            let message = "another program made a layout here meanwhile, whose index would hide \
+                           what this one says of itself";
+            return Err(Error::new(Code::Denied, message).hint("run it again"));
+        }
+        let mut index = found.unwrap_or_else(|| {
+            let mut index = Index::empty();
+            index.set_top_level(self.top_level);
+            index
+        });
         let changed = index.merge(self.listed);
         let bytes = index.render();
         let limit = self.env.limits.root_index;
@@ -375,6 +387,10 @@ impl BundleSink for LayoutSink {
         self.stage.writer()
     }
 
+    fn set_top_level(&mut self, top_level: TopLevel) {
+        self.top_level = top_level;
+    }
+
     fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
         let at = |error: Error| error.at(self.locator.clone());
         let (listed, places) =
@@ -390,6 +406,7 @@ impl BundleSink for LayoutSink {
             stage: &self.stage,
             env: &self.env,
             listed: &listed,
+            top_level: &self.top_level,
             present: &present,
         };
         if let Some(directory) = &self.existing {

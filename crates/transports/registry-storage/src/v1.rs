@@ -144,7 +144,7 @@ pub(crate) fn read_tag(directory: &Directory, path: &str, limits: &Limits) -> Re
 /// Walks the chain of an image, and compares it with the list of ancestors that the registry gave to
 /// its clients: two readers must not see two images.
 pub(crate) fn chain(directory: &Directory, id: &str, limits: &Limits) -> Result<Chain> {
-    let chain = v1_image::chain(&Stored(directory), id, limits)?;
+    let chain = v1_image::chain(&Stored(directory), id, limits, &mut 0)?;
     let path = file(id, "ancestry");
     let Some(bytes) = directory.read(&path, ("config", limits.config))? else {
         return Ok(chain);

@@ -316,3 +316,81 @@ fn a11a_a_layer_of_no_bytes_is_empty_in_the_oldest_archives_too() {
     sandbox.ok(&[&["docker-to-aci", "saved", "out.aci"][..], &name].concat());
     sandbox.ok(&["verify", "out.aci"]);
 }
+
+/// As docker 25 and later save: a layout, and `manifest.json` beside it.
+#[test]
+fn a12_one_bad_name_beside_a_layout_is_told_and_the_rest_is_usable() {
+    let sandbox = Sandbox::new();
+    let images = [
+        recipe("example.com/one", "amd64", "one"),
+        recipe("example.com/two", "arm64", "two"),
+    ];
+    build::layout(&images, &sandbox.path("in")).unwrap();
+    let read = |path: &str| -> Value {
+        serde_json::from_slice(&fs::read(sandbox.path(path)).unwrap()).unwrap()
+    };
+    let path = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");
+        format!("blobs/{digest}")
+    };
+    let mut index = read("in/index.json");
+    let mut items = Vec::new();
+    for (i, name) in ["EXAMPLE/../one:1;", "example.com/two:1"]
+        .iter()
+        .enumerate()
+    {
+        let child = &mut index["manifests"][i];
+        child["annotations"] = serde_json::json!({ "io.containerd.image.name": name });
+        let manifest = read(&format!("in/{}", path(child)));
+        let layers: Vec<_> = manifest["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(path)
+            .collect();
+        let config = path(&manifest["config"]);
+        items.push(serde_json::json!({ "Config": config, "RepoTags": [name], "Layers": layers }));
+    }
+    let manifest = serde_json::to_string(&items).unwrap();
+    fs::write(sandbox.path("in/manifest.json"), manifest).unwrap();
+    // Only `manifest.json` has the name, or both lists have it.
+    for both in [false, true] {
+        if !both {
+            let mut only = index.clone();
+            only["manifests"][0]
+                .as_object_mut()
+                .unwrap()
+                .remove("annotations");
+            fs::write(sandbox.path("in/index.json"), only.to_string()).unwrap();
+        } else {
+            fs::write(sandbox.path("in/index.json"), index.to_string()).unwrap();
+        }
+        let saved = format!("saved-{both}");
+        let packed = Command::new("tar")
+            .current_dir(sandbox.path("in"))
+            .args(["--format=ustar", "-cf", &format!("../{saved}")])
+            .args(["blobs", "index.json", "manifest.json", "oci-layout"])
+            .status()
+            .unwrap();
+        assert!(packed.success());
+        let source = format!("docker-archive:{saved}");
+        let bad = "EXAMPLE/../one:1;";
+        let listed = sandbox.run(&["ls", &source]);
+        assert_eq!(listed.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&listed.stderr).contains(bad));
+        assert!(String::from_utf8_lossy(&listed.stdout).contains("example.com/two:1"));
+        let inspected = sandbox.run(&["inspect", &source]);
+        assert!(String::from_utf8_lossy(&inspected.stdout).contains(bad));
+        let verified = sandbox.run(&["verify", &source]);
+        assert_eq!(verified.status.code(), Some(4));
+        assert!(String::from_utf8_lossy(&verified.stdout).contains("2 checked, 1 wrong"));
+        let output = format!("oci:out-{both}");
+        let refused = ["error[bad-name]", bad, "--name"];
+        sandbox.fails(&["convert", &source, &output], 1, &refused);
+        sandbox.ok(&["convert", &format!("{source}:example.com/two:1"), &output]);
+        let name = ["--name", "example.com/one:2"];
+        let first = format!("{source}:{bad}");
+        sandbox.ok(&[&["convert", &first, &output][..], &name].concat());
+        assert!(sandbox.ok(&["ls", &output]).contains("example.com/one:2"));
+    }
+}

@@ -6,6 +6,7 @@
 )]
 
 mod archives;
+mod descriptors;
 mod indexes;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;

@@ -5,11 +5,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use imgconv_model::{Child, Code, Digest, Error, Limits, Publication, Result, RootEntry, quote};
+use imgconv_model::{
+    Child, Code, Digest, Error, Limits, Publication, Result, RootEntry, TopLevel, quote,
+};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::naming::{CONTAINERD_NAME, Names, REF_NAME};
+use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad};
 use crate::{Map, Object, Value, canonical, folds_to};
 
 /// The name of the file that marks a layout (image-spec, image-layout.md).
@@ -32,6 +34,10 @@ const FIELDS: &[&str] = &[
     "subject",
     "annotations",
 ];
+/// The properties of every index; the others are said of this one.
+const OWN_FIELDS: &[&str] = &["schemaVersion", "mediaType", "manifests"];
+/// The properties of a descriptor that hold for its bytes only.
+const OF_BYTES: &[&str] = &["urls", "data"];
 /// Properties of image manifests: a reader that looks for one of these sees another document.
 const FOREIGN: &[&str] = &["config", "fsLayers", "history", "layers"];
 
@@ -100,9 +106,61 @@ impl Index {
     /// [`Code::Ambiguous`] if another reader could take it for a manifest, otherwise those of
     /// [`parse`](crate::parse) and [`descriptor`](crate::descriptor), and [`Code::BadName`].
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
+        let index = Self::parse_with_bad_names(bytes, limits)?;
+        for (i, one) in index.listed.iter().enumerate() {
+            one.names.check().map_err(|error| {
+                error
+                    .at(format!("field manifests[{i}]"))
+                    .at(format!("file {INDEX_FILE}"))
+            })?;
+        }
+        Ok(index)
+    }
+
+    /// Reads an index in the same way, except that a text that is no name concerns its own image
+    /// alone; see [`Index::bad_names`].
+    ///
+    /// # Errors
+    /// Those of [`Index::parse`] without [`Code::BadName`] for names.
+    pub fn parse_with_bad_names(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let place = || format!("file {INDEX_FILE}");
         let value = crate::parse(bytes, limits, &place())?;
         Self::check(&value, bytes, limits).map_err(|error| error.at(place()))
+    }
+
+    /// Lists the texts that stand where a name belongs and can be none (robustness C8e).
+    pub fn bad_names(&self) -> impl Iterator<Item = String> {
+        let texts = self.listed.iter().flat_map(|one| one.names.texts());
+        texts.filter(|text| is_bad(text))
+    }
+
+    /// Returns what the index says of itself.
+    pub fn top_level(&self) -> TopLevel {
+        let mut found = TopLevel::default();
+        for (key, text) in &self.properties {
+            if OWN_FIELDS.contains(&&**key) || text == "null" {
+                continue;
+            }
+            match serde_json::from_str(text) {
+                Ok(annotations) if key == "annotations" => found.annotations = annotations,
+                _ => drop(found.properties.insert(key.clone(), text.clone())),
+            }
+        }
+        found
+    }
+
+    /// Makes a new index say this of itself.
+    pub fn set_top_level(&mut self, top_level: &TopLevel) {
+        let TopLevel {
+            annotations,
+            properties,
+        } = top_level;
+        self.properties.extend(properties.clone());
+        if !annotations.is_empty() {
+            let text = canonical(&strings(annotations));
+            let text = String::from_utf8_lossy(&text).into_owned();
+            self.properties.push(("annotations".to_owned(), text));
+        }
     }
 
     fn check(value: &Value, bytes: &[u8], limits: &Limits) -> Result<Self> {
@@ -135,6 +193,7 @@ impl Index {
         if !object.map().contains_key("manifests") {
             return Err(object.bad("manifests", "is required, but absent"));
         }
+        object.string_map("annotations")?;
         let values = object.list("manifests")?;
         let texts = properties
             .0
@@ -154,8 +213,7 @@ impl Index {
                 return Err(error.at(format!("field {path}.mediaType")));
             }
             check_platform(&child).map_err(|error| error.at(format!("field {path}.platform")))?;
-            let names = Names::read(&child.annotations)
-                .map_err(|error| error.at(format!("field {path}")))?;
+            let names = Names::read_unchecked(&child.annotations);
             child.raw = text.get().to_owned();
             listed.push(Listed { child, names });
         }
@@ -235,6 +293,8 @@ impl Index {
             if old.child.digest != new.child.digest || texts(&old.names) != texts(&new.names) {
                 *old = new.clone();
                 changed = true;
+            } else {
+                changed |= annotate(&mut old.child, &new.child);
             }
             let mut position = 0;
             let before = self.listed.len();
@@ -270,8 +330,57 @@ impl Index {
     }
 }
 
+/// The annotations as JSON.
+fn strings(annotations: &BTreeMap<String, String>) -> Value {
+    let entries = annotations.iter();
+    Value::Object(
+        entries
+            .map(|(key, text)| (key.clone(), Value::from(&**text)))
+            .collect(),
+    )
+}
+
+/// Names what a descriptor says beside what leads to the bytes and for which platform they are:
+/// `annotations.KEY`, `artifactType`, `platform.os.version` and so on.
+///
+/// # Errors
+/// [`Code::BadJson`] if its own text is malformed.
+pub fn details(child: &Child, limits: &Limits) -> Result<Vec<String>> {
+    let annotations = child.annotations.keys();
+    let mut found: Vec<String> = annotations
+        .map(|key| format!("annotations.{key}"))
+        .collect();
+    let text = if child.raw.is_empty() {
+        "{}"
+    } else {
+        &child.raw
+    };
+    let what = format!("descriptor of {}", child.digest);
+    let value = crate::parse(text.as_bytes(), limits, &what)?;
+    let object = Object::new(&value, "")?;
+    let known = ["mediaType", "digest", "size", "annotations", "platform"];
+    let more = |object: &Object<'_>, prefix: &str, known: &[&str]| -> Vec<String> {
+        let said = object.map().iter().filter(|(_, value)| !value.is_null());
+        let said = said.filter(|(key, _)| !known.contains(&&***key));
+        said.map(|(key, _)| format!("{prefix}{key}")).collect()
+    };
+    found.extend(more(&object, "", &known));
+    if let Some(platform) = object.opt_object("platform")? {
+        let known = ["os", "architecture", "variant"];
+        found.extend(more(&platform, "platform.", &known));
+    }
+    Ok(found)
+}
+
+/// Says whether a field of [`details`] holds for the bytes of the descriptor only, and goes if they
+/// are written anew.
+pub fn is_of_bytes(field: &str) -> bool {
+    OF_BYTES.contains(&field)
+}
+
 /// Makes the descriptor of a publication: the root's own, with the names in its annotations.
-/// Properties of the source's descriptor that are not known here survive.
+/// Properties of the source's descriptor that are not known here survive; of a root that was
+/// written anew, all but those that hold for the old bytes only.
 ///
 /// # Errors
 /// [`Code::BadJson`] if the root's own text is malformed.
@@ -280,10 +389,11 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
     let mut object = Map::new();
     if !root.raw.is_empty() {
         let what = format!("descriptor of {}", root.digest);
-        if let Value::Object(own) = crate::parse(root.raw.as_bytes(), limits, &what)?
-            && own.get("digest").and_then(Value::as_str) == Some(&*root.digest.to_string())
-        {
+        if let Value::Object(own) = crate::parse(root.raw.as_bytes(), limits, &what)? {
             object = own;
+        }
+        if object.get("digest").and_then(Value::as_str) != Some(&*root.digest.to_string()) {
+            object.retain(|key, _| !is_of_bytes(key));
         }
     }
     object.insert("mediaType".into(), Value::from(&*root.kind));
@@ -302,11 +412,7 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
     if annotations.is_empty() {
         object.shift_remove("annotations");
     } else {
-        let map: Map<String, Value> = annotations
-            .iter()
-            .map(|(key, text)| (key.clone(), Value::from(&**text)))
-            .collect();
-        object.insert("annotations".into(), Value::Object(map));
+        object.insert("annotations".into(), strings(&annotations));
     }
     match &root.platform {
         Some(platform) if !platform.os.is_empty() && !platform.architecture.is_empty() => {
@@ -361,6 +467,31 @@ fn check_platform(child: &Child) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Adds what another descriptor of the same bytes says more; says whether it does.
+fn annotate(old: &mut Child, new: &Child) -> bool {
+    let mut all = old.annotations.clone();
+    all.extend(new.annotations.clone());
+    // It was read, or made, as an object.
+    let [Ok(Value::Object(mut object)), Ok(Value::Object(more))] =
+        [&old.raw, &new.raw].map(|raw| serde_json::from_str(raw))
+    else {
+        return false;
+    };
+    let before = object.len();
+    for (key, value) in more {
+        if key != "platform" && !object.contains_key(&key) {
+            object.insert(key, value);
+        }
+    }
+    if all == old.annotations && object.len() == before {
+        return false;
+    }
+    object.insert("annotations".into(), strings(&all));
+    old.annotations = all;
+    old.raw = String::from_utf8_lossy(&canonical(&Value::Object(object))).into_owned();
+    true
 }
 
 /// Returns the text by which a publication is found again: its name, or its digest.

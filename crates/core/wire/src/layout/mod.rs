@@ -6,5 +6,8 @@
 mod index;
 mod naming;
 
-pub use index::{INDEX_FILE, Index, Listed, MARKER, MARKER_FILE, address, check_marker, describe};
+pub use index::{
+    INDEX_FILE, Index, Listed, MARKER, MARKER_FILE, address, check_marker, describe, details,
+    is_of_bytes,
+};
 pub use naming::{Names, RefName, is_name};

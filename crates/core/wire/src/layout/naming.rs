@@ -48,37 +48,62 @@ impl Names {
     /// [`Code::BadName`] if a text is more than the specification's grammar of references allows
     /// (robustness C8e).
     pub fn read(annotations: &BTreeMap<String, String>) -> Result<Self> {
-        let text = |key: &str| -> Result<Option<String>> {
-            match annotations.get(key).filter(|text| !text.is_empty()) {
-                None => Ok(None),
-                Some(text) => {
-                    check(text).map_err(|error| error.at(format!("annotation {key}")))?;
-                    Ok(Some(text.clone()))
-                }
-            }
+        let names = Self::read_unchecked(annotations);
+        names.check()?;
+        Ok(names)
+    }
+
+    /// Does the same, and gives no meaning to texts that [`Names::check`] refuses.
+    pub(super) fn read_unchecked(annotations: &BTreeMap<String, String>) -> Self {
+        let text = |key: &str| {
+            annotations
+                .get(key)
+                .filter(|text| !text.is_empty())
+                .cloned()
         };
-        let reference = text(REF_NAME)?;
-        let containerd = text(CONTAINERD_NAME)?;
-        let name = containerd
-            .as_deref()
-            .and_then(|text| Name::parse_reference(text).ok())
-            .or_else(|| reference.as_deref().and_then(meaning));
-        Ok(Self {
-            reference,
-            containerd,
-            name,
-        })
+        let mut names = Self {
+            reference: text(REF_NAME),
+            containerd: text(CONTAINERD_NAME),
+            name: None,
+        };
+        if names.check().is_ok() {
+            let full = names.containerd.as_deref();
+            names.name = full
+                .and_then(|text| Name::parse_reference(text).ok())
+                .or_else(|| names.reference.as_deref().and_then(meaning));
+        }
+        names
+    }
+
+    /// Refuses texts that no reference can be (robustness C8e).
+    ///
+    /// # Errors
+    /// [`Code::BadName`].
+    pub(super) fn check(&self) -> Result<()> {
+        for (key, text) in [
+            (REF_NAME, &self.reference),
+            (CONTAINERD_NAME, &self.containerd),
+        ] {
+            if let Some(text) = text {
+                check(text).map_err(|error| error.at(format!("annotation {key}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the names that a publication gets.
     ///
     /// A reference that the user gave is written as it stands. containerd's name is the full
-    /// reference that it means: itself, or the image's repository with it as the tag.
+    /// reference that it means: itself, or the image's repository with it as the tag. Without any
+    /// name the texts of the root's own descriptor stay, which were none.
     ///
     /// # Errors
     /// [`Code::BadName`] if the reference could not be read back.
     pub fn write(publication: &Publication, policy: RefName, report: &mut Report) -> Result<Self> {
         let given = publication.reference.as_deref();
+        if given.is_none() && publication.name.is_none() {
+            return Self::read(&publication.root.annotations);
+        }
         if let Some(text) = given {
             check(text)?;
         }
@@ -150,6 +175,11 @@ fn meaning(text: &str) -> Option<Name> {
         repository: None,
         tag: Some(text.to_owned()),
     })
+}
+
+/// Says whether an image can have this text as a name.
+pub(super) fn is_bad(text: &str) -> bool {
+    check(text).is_err()
 }
 
 /// Keeps to the characters that the specification's grammar of references has, and to texts that

@@ -218,3 +218,34 @@ fn a_directory_that_says_otherwise_is_refused() {
     let two = layer(Tar::default().file("repositories", two), &a, "", "");
     layer(two, &b, "", "").refused(Code::Ambiguous, &["x:1", &a, &b]);
 }
+
+#[test]
+fn a2a_a_circle_without_a_name_is_listed_once_beside_good_images() {
+    let [a, b, c, d] = ['a', 'b', 'c', 'd'].map(id);
+    let tar = layer(repositories("x", "1", &a), &a, "", "");
+    let tar = layer(layer(tar, &b, &c, ""), &c, &b, "");
+    let bundle = layer(tar, &d, &d, "").open();
+    let found = bundle.roots().unwrap();
+    let texts: Vec<_> = found.iter().map(|entry| entry.texts.concat()).collect();
+    assert_eq!(texts, [format!("x:1{a}"), b, d]);
+    bundle.root(&found[0]).unwrap();
+    for entry in &found[1..] {
+        assert_eq!(bundle.root(entry).unwrap_err().code(), Code::Cycle);
+        assert!(bundle.bad_name(entry).is_none());
+    }
+}
+
+#[test]
+fn a2b_many_broken_chains_do_not_count_as_long_ones() {
+    let mut tar = layer(repositories("x", "1", &id('a')), &id('a'), "", "");
+    for i in 0..200 {
+        let text = json(&format!("{i:064x}"), &id('f'), "");
+        tar = tar.file(&format!("{i:064x}/json"), text);
+    }
+    let bundle = tar.open();
+    let found = bundle.roots().unwrap();
+    assert_eq!(found.len(), 201);
+    bundle.root(&found[0]).unwrap();
+    let error = bundle.root(&found[200]).unwrap_err();
+    assert_eq!(error.code(), Code::Missing);
+}
