@@ -11,7 +11,7 @@ use super::{Oracle, contains};
 use crate::process::Result;
 
 /// The profiles: the codec, and the level if it is not the codec's own.
-const PROFILES: [(&str, &str); 12] = [
+const PROFILES: [(&str, &str); 13] = [
     ("none", ""),
     ("gzip", ""),
     ("gzip", "fast"),
@@ -24,6 +24,7 @@ const PROFILES: [(&str, &str); 12] = [
     ("zstd", "3"),
     ("zstd", "9"),
     ("zstd", "19"),
+    ("zstd:chunked", ""),
 ];
 
 /// A reader: the program, the codecs that it reads, what it sees, and a script that prints the
@@ -85,7 +86,7 @@ print(seen.hexdigest())' $BLOB"#,
     ),
 ];
 
-const REFERENCE: &str = "example.com/codecs:1";
+pub(super) const REFERENCE: &str = "example.com/codecs:1";
 
 /// Runs every check of the codecs.
 pub(super) fn run(oracle: &mut Oracle) {
@@ -102,6 +103,7 @@ pub(super) fn run(oracle: &mut Oracle) {
     for (codec, level) in PROFILES {
         one(oracle, codec, level);
     }
+    super::chunked::run(oracle);
 }
 
 /// Makes the layout `codecs` of one plain layer: text, zeros, bytes that do not compress, and many
@@ -129,7 +131,8 @@ fn make(oracle: &Oracle) -> Result {
 fn one(oracle: &mut Oracle, codec: &str, level: &str) {
     let name = format!("{codec} {level}");
     let name = name.trim_end();
-    let layout = format!("codecs-{codec}-{level}");
+    let layout = format!("codecs-{codec}-{level}").replace(':', "-");
+    let plain = codec.split(':').next().unwrap_or_default();
     let title = format!("codecs: {name}: the same bytes from 1, 2 and 8 threads");
     let made = oracle.check(&title, &["diff"], |oracle| {
         let mut options = vec!["recompress", "--quiet", "--force", "--compression", codec];
@@ -142,13 +145,13 @@ fn one(oracle: &mut Oracle, codec: &str, level: &str) {
             oracle.peer("diff", &["-r", &format!("{layout}-1"), &to])?;
         }
         let json = oracle.imgconv(&["inspect", "--json", &format!("{layout}-1")])?;
-        contains(&json, &format!("\"{codec}\""))
+        contains(&json, &format!("\"{plain}\""))
     });
     if !made {
         return;
     }
     for (reader, codecs, sees, script) in READERS {
-        if !codecs.contains(&codec) {
+        if !codecs.contains(&plain) {
             continue;
         }
         let title = format!("codecs: {name}: {reader} reads it");

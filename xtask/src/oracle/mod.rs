@@ -5,6 +5,7 @@
 //! hand in it and ended by their process id. Needs root: owners, devices and capabilities are what
 //! is compared.
 
+mod chunked;
 mod codecs;
 mod docker;
 mod docker_aci;

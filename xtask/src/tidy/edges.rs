@@ -15,8 +15,24 @@ const EDGES: &[(&str, &[&str])] = &[
         &["core/model", "core/stream", "core/tar", "core/layer"],
     ),
     (
+        "core/chunked",
+        &[
+            "core/model",
+            "core/stream",
+            "core/tar",
+            "core/layer",
+            "core/wire",
+        ],
+    ),
+    (
         "core/pipeline",
-        &["core/model", "core/stream", "core/tar", "core/layer"],
+        &[
+            "core/model",
+            "core/stream",
+            "core/tar",
+            "core/layer",
+            "core/chunked",
+        ],
     ),
     (
         "formats/*",

@@ -37,7 +37,8 @@ Examples:
 const RECOMPRESS_EXAMPLES: &str = "\
 Examples:
   imgconv recompress oci:in oci:out --compression zstd
-  imgconv recompress oci:in oci:out --compression gzip --level 9 --force";
+  imgconv recompress oci:in oci:out --compression gzip --level 9 --force
+  imgconv recompress oci:in oci:out --compression zstd:chunked";
 
 /// Convert container images between ACI and OCI, offline and verified
 #[derive(Debug, Parser)]
@@ -125,6 +126,11 @@ pub(crate) enum Compression {
     Gzip,
     /// Zstandard (OCI only)
     Zstd,
+    /// Zstandard with a table of contents, for runtimes that fetch single files (OCI only)
+    #[value(name = "zstd:chunked")]
+    ZstdChunked,
+    /// gzip with a table of contents: its files are added to each layer (OCI only)
+    Estargz,
     /// Not compressed
     None,
 }
@@ -393,6 +399,9 @@ pub(crate) enum Command {
     ///
     /// Layers that are compressed as asked stay as they are, unless `--force` is given. Their first
     /// bytes tell, not their media types; those that are written are true.
+    ///
+    /// `zstd:chunked` and `estargz` have a table of contents, from which runtimes fetch single files.
+    /// `estargz` alone adds files to layers, so that their diff IDs are others.
     #[command(after_help = RECOMPRESS_EXAMPLES, after_long_help = format!("{RECOMPRESS_EXAMPLES}\n\n{LOCATORS}"))]
     Recompress {
         /// What to read

@@ -294,10 +294,14 @@ fn options(writing: &Writing) -> Result<Options> {
         layers: LayerOptions {
             compression: match writing.compression {
                 Compression::Keep => None,
-                Compression::Gzip => Some(Model::Gzip),
-                Compression::Zstd => Some(Model::Zstd),
+                Compression::Gzip | Compression::Estargz => Some(Model::Gzip),
+                Compression::Zstd | Compression::ZstdChunked => Some(Model::Zstd),
                 Compression::None => Some(Model::None),
             },
+            toc: matches!(
+                writing.compression,
+                Compression::Estargz | Compression::ZstdChunked
+            ),
             level: writing.level.unwrap_or_default(),
             force: writing.force,
             clamp_mtime: writing.clamp_mtime,

@@ -544,6 +544,7 @@ fn pretend(image: &Image, plan: &Plan) -> Vec<SealedLayer> {
                 compression,
                 diff_id: layer.and_then(|layer| layer.diff_id).unwrap_or(nothing),
                 step,
+                annotations: BTreeMap::new(),
             }
         })
         .collect()

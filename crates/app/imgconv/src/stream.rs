@@ -236,6 +236,11 @@ impl Run<'_> {
 
     fn check_compression(&self) -> Result<()> {
         let possible = self.capabilities.compressions;
+        if self.options.layers.toc {
+            let message = "an ACI has no place for a table of contents";
+            return Err(Error::new(Code::Unsupported, message)
+                .hint("OCI has one: write to `oci:PATH` or `oci-archive:PATH`"));
+        }
         match self.options.layers.compression {
             Some(wanted) if !possible.contains(&wanted) => {
                 let names: Vec<String> = possible.iter().map(ToString::to_string).collect();

@@ -165,6 +165,8 @@ pub enum Step {
     Keep,
     /// The tar is the same, its compression is not.
     Recompress,
+    /// The tar has other entries than before, such as a table of contents.
+    Rewrite,
     /// The tar was made anew.
     Squash,
 }
@@ -174,6 +176,7 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Self::Keep => "keep",
             Self::Recompress => "recompress",
+            Self::Rewrite => "rewrite",
             Self::Squash => "squash",
         })
     }
@@ -192,4 +195,7 @@ pub struct SealedLayer {
     pub diff_id: Digest,
     /// How it was made.
     pub step: Step,
+    /// Annotations that were made with the stored bytes and describe them, such as where a table
+    /// of contents is; none for a layer that was kept, whose own stay.
+    pub annotations: BTreeMap<String, String>,
 }

@@ -144,6 +144,8 @@ pub struct Capabilities {
     pub max_layers: Option<usize>,
     /// The compressions of a layer (of the stream, if it is one), the default first.
     pub compressions: &'static [Compression],
+    /// True if the descriptor of a layer can have annotations, as a table of contents needs them.
+    pub annotations: bool,
     /// True if several platforms can stand under one name.
     pub index: bool,
     /// True if foreign documents can be carried byte for byte.

@@ -3,6 +3,7 @@
 
 use std::{fmt, num::NonZeroUsize};
 
+use imgconv_chunked::Scheme;
 use imgconv_model::{Capabilities, Code, Compression, Error, Result};
 use imgconv_stream::{Encoding, Level};
 
@@ -11,6 +12,9 @@ use imgconv_stream::{Encoding, Level};
 pub struct Options {
     /// The compression of every layer; `None` keeps what is there.
     pub compression: Option<Compression>,
+    /// Every layer has a table of contents, for runtimes that fetch single files: eStargz with gzip,
+    /// zstd:chunked with zstd.
+    pub toc: bool,
     /// The level of what is compressed anew.
     pub level: Level,
     /// Compress again even where the compression is right already.
@@ -58,6 +62,8 @@ pub struct Known {
     pub stored: bool,
     /// True if it is a foreign layer whose blob is not here: it can only stay as it is.
     pub absent: bool,
+    /// True if its annotations say where the table of contents is that suits its compression.
+    pub toc: bool,
 }
 
 /// The step of one resulting layer.
@@ -76,10 +82,17 @@ pub enum LayerStep {
 pub struct Plan {
     /// One step for each resulting layer.
     pub steps: Vec<LayerStep>,
+    /// True if what is compressed anew gets a table of contents.
+    pub toc: bool,
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |encoding: &Encoding| match encoding.compression {
+            Compression::Gzip if self.toc => "estargz".to_owned(),
+            Compression::Zstd if self.toc => "zstd:chunked".to_owned(),
+            compression => compression.to_string(),
+        };
         for (i, step) in self.steps.iter().enumerate() {
             if i > 0 {
                 f.write_str(", ")?;
@@ -87,13 +100,13 @@ impl fmt::Display for Plan {
             match step {
                 LayerStep::Keep(layer) => write!(f, "keep layer {layer}")?,
                 LayerStep::Recompress(layer, encoding) => {
-                    write!(f, "recompress layer {layer} as {}", encoding.compression)?;
+                    write!(f, "recompress layer {layer} as {}", name(encoding))?;
                 }
                 LayerStep::Squash(0, encoding) => {
-                    write!(f, "squash all layers to one as {}", encoding.compression)?;
+                    write!(f, "squash all layers to one as {}", name(encoding))?;
                 }
                 LayerStep::Squash(from, encoding) => {
-                    let to = encoding.compression;
+                    let to = name(encoding);
                     write!(f, "squash layers {from} and above to one as {to}")?;
                 }
             }
@@ -105,9 +118,12 @@ impl fmt::Display for Plan {
 /// Plans the steps.
 ///
 /// # Errors
-/// [`Code::Unsupported`] if the target can't hold the compression that was asked for,
-/// [`Code::Usage`] if a level does not exist in what is compressed anew.
+/// [`Code::Unsupported`] if the target can't hold the compression or the tables of contents that were
+/// asked for, [`Code::Usage`] if there is none for the compression, or if a level does not exist in what is compressed anew.
 pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Result<Plan> {
+    if options.toc {
+        check_toc(target, options)?;
+    }
     if let Some(wanted) = options.compression
         && !target.compressions.contains(&wanted)
     {
@@ -141,7 +157,7 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
             None if known.stored && holdable => known.compression,
             None => default,
         };
-        let same = known.stored && known.compression == wanted;
+        let same = known.stored && known.compression == wanted && (known.toc || !options.toc);
         if same && !options.force && options.clamp_mtime.is_none() {
             LayerStep::Keep(i)
         } else {
@@ -161,7 +177,23 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
             }
         }
     }
-    Ok(Plan { steps })
+    let toc = options.toc;
+    Ok(Plan { steps, toc })
+}
+
+/// Says whether layers can have a table of contents.
+fn check_toc(target: &Capabilities, options: &Options) -> Result<()> {
+    if options.compression.and_then(Scheme::of).is_none() {
+        let message = "a layer with a table of contents is compressed with gzip or zstd";
+        return Err(Error::new(Code::Usage, message));
+    }
+    if !target.annotations {
+        let message = "the target can't hold layers with a table of contents: it has no \
+                       annotations that would say where the table is";
+        return Err(Error::new(Code::Unsupported, message)
+            .hint("OCI has them: write to `oci:PATH` or `oci-archive:PATH`"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -172,6 +204,7 @@ mod tests {
         stream: false,
         max_layers: None,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+        annotations: true,
         index: true,
         opaque: true,
         root_kinds: &[],
@@ -184,6 +217,7 @@ mod tests {
                 compression,
                 stored,
                 absent: false,
+                toc: false,
             })
             .collect();
         plan(&known, &OCI, &options).map_or_else(|error| error.to_string(), |plan| plan.to_string())
@@ -238,6 +272,7 @@ mod tests {
             compression: Compression::Gzip,
             stored: true,
             absent: true,
+            toc: false,
         };
         let options = Options {
             compression: Some(Compression::Zstd),
@@ -301,6 +336,7 @@ mod tests {
             compression: Compression::Gzip,
             stored: true,
             absent: false,
+            toc: false,
         };
         let target = Capabilities {
             max_layers: Some(2),
@@ -352,5 +388,52 @@ mod tests {
             steps(&[(Compression::Gzip, true)], options),
             "the target can't hold layers compressed with xz"
         );
+    }
+
+    #[test]
+    fn a_table_of_contents_is_made_where_none_is_said_to_be() {
+        let options = Options {
+            compression: Some(Compression::Zstd),
+            toc: true,
+            ..Options::default()
+        };
+        let known = |toc| Known {
+            compression: Compression::Zstd,
+            stored: true,
+            absent: false,
+            toc,
+        };
+        let made = plan(&[known(false), known(true)], &OCI, &options).unwrap();
+        assert_eq!(
+            made.to_string(),
+            "recompress layer 0 as zstd:chunked, keep layer 1"
+        );
+        let gzip = Options {
+            compression: Some(Compression::Gzip),
+            ..options
+        };
+        let made = plan(&[known(true)], &OCI, &gzip).unwrap();
+        assert_eq!(made.to_string(), "recompress layer 0 as estargz");
+    }
+
+    #[test]
+    fn a_table_of_contents_needs_a_compression_and_a_target_with_annotations() {
+        let options = |compression| Options {
+            compression,
+            toc: true,
+            ..Options::default()
+        };
+        let code = |target: &Capabilities, compression| {
+            plan(&[], target, &options(compression)).unwrap_err().code()
+        };
+        assert_eq!(code(&OCI, None), Code::Usage);
+        assert_eq!(code(&OCI, Some(Compression::None)), Code::Usage);
+        let docker = Capabilities {
+            annotations: false,
+            ..OCI
+        };
+        let error = plan(&[], &docker, &options(Some(Compression::Gzip))).unwrap_err();
+        assert_eq!(error.code(), Code::Unsupported);
+        assert!(error.advice().unwrap().contains("oci-archive:"));
     }
 }

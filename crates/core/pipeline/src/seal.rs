@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 
+use imgconv_chunked::Scheme;
 use imgconv_layer::Semantics;
 use imgconv_model::{
     Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error, Event,
@@ -22,6 +23,8 @@ use crate::{
     plan::{Known, LayerStep, Options, Plan, plan},
     squash::{place, squash_above},
 };
+
+mod chunked;
 
 /// Writes layers to one destination. A source layer that several images share is handled once.
 pub struct Sealer<'a> {
@@ -72,10 +75,13 @@ impl<'a> Sealer<'a> {
         for (i, layer) in layers.iter().enumerate() {
             let found = look(layer).map_err(|error| error.at(place(layers, i)))?;
             note_label(layer, found, &place(layers, i), env);
+            let compression = found.unwrap_or_else(|| labelled(layer));
+            let scheme = Scheme::of(compression);
             known.push(Known {
-                compression: found.unwrap_or_else(|| labelled(layer)),
+                compression,
                 stored: layer.blob.facts.digest.is_some(),
                 absent: found.is_none(),
+                toc: scheme.is_some_and(|scheme| scheme.is_claimed(&layer.annotations)),
             });
         }
         let plan = plan(&known, target, options)?;
@@ -119,7 +125,7 @@ impl<'a> Sealer<'a> {
             if failed.load(Ordering::Relaxed) < i {
                 break;
             }
-            let result = self.step(layers, *step, semantics, &budget, env);
+            let result = self.step(layers, *step, plan.toc, semantics, &budget, env);
             if result.is_err() {
                 failed.fetch_min(i, Ordering::Relaxed);
             }
@@ -179,17 +185,19 @@ impl<'a> Sealer<'a> {
         &self,
         layers: &[Layer],
         step: LayerStep,
+        toc: bool,
         semantics: Semantics,
         budget: &Budget,
         env: &Env,
     ) -> Result<SealedLayer> {
+        let write = if toc { Self::index } else { Self::recompress };
         match step {
             LayerStep::Keep(i) => self.once(&layers[i], None, || self.keep(layers, i, budget, env)),
             LayerStep::Recompress(i, encoding) => {
-                let key = Some((encoding.compression, format!("{:?}", encoding.level)));
+                let key = Some((encoding.compression, format!("{:?} {toc}", encoding.level)));
                 self.once(&layers[i], key, || {
                     let what = place(layers, i);
-                    self.recompress(&layers[i], &what, &encoding, budget, env)
+                    write(self, &layers[i], &what, &encoding, budget, env)
                 })
             }
             LayerStep::Squash(from, encoding) => {
@@ -199,7 +207,7 @@ impl<'a> Sealer<'a> {
                 let mut env = env.clone();
                 (env.limits.layer_bytes, env.limits.image_bytes) = (u64::MAX, u64::MAX);
                 let (what, own) = ("the squashed layer", Budget::default());
-                let mut sealed = self.recompress(&merged, what, &encoding, &own, &env)?;
+                let mut sealed = write(self, &merged, what, &encoding, &own, &env)?;
                 sealed.step = Step::Squash;
                 Ok(sealed)
             }
@@ -255,6 +263,7 @@ impl<'a> Sealer<'a> {
                 compression: found.unwrap_or_else(|| labelled(layer)),
                 diff_id,
                 step: Step::Keep,
+                annotations: BTreeMap::new(),
             })
         };
         work().map_err(|error| error.at(what.clone()))
@@ -297,6 +306,7 @@ impl<'a> Sealer<'a> {
                 compression,
                 diff_id,
                 step: Step::Recompress,
+                annotations: BTreeMap::new(),
             })
         };
         work().map_err(|error| error.at(what))

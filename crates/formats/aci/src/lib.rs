@@ -171,6 +171,7 @@ impl Format for Aci {
             stream: true,
             max_layers: Some(1),
             compressions: &[Compression::Gzip, Compression::None],
+            annotations: false,
             index: false,
             opaque: false,
             root_kinds: &[],

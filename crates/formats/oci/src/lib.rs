@@ -75,6 +75,7 @@ impl Format for Oci {
             stream: false,
             max_layers: None,
             compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+            annotations: true,
             index: true,
             opaque: true,
             root_kinds: &[MANIFEST, INDEX, ARTIFACT],

@@ -17,6 +17,7 @@ use crate::{
 
 const SQUASH: Options = Options {
     compression: Some(Compression::None),
+    toc: false,
     level: imgconv_stream::Level::Default,
     force: false,
     clamp_mtime: None,

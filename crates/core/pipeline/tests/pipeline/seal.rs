@@ -16,6 +16,7 @@ pub(crate) const TARGET: Capabilities = Capabilities {
     stream: false,
     max_layers: None,
     compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+    annotations: true,
     index: true,
     opaque: true,
     root_kinds: &[],
@@ -171,6 +172,7 @@ fn the_first_bad_layer_in_image_order_is_named_whichever_fails_first() {
     let layers = [good.clone(), bad(1, 60), bad(2, 20), bad(3, 0), bad(4, 0)];
     let plan = Plan {
         steps: (0..5).map(imgconv_pipeline::LayerStep::Keep).collect(),
+        toc: false,
     };
     for jobs in [1, 2, 4, 8] {
         let env = Env { jobs, ..env() };

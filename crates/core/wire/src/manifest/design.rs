@@ -15,7 +15,8 @@
 //!    compression, and Docker's types become OCI's. A non-distributable type stays only where the
 //!    blob is the same and `urls` say where to have it; it is never given anew.
 //! 5. **Annotations of a table of contents** (eStargz, zstd:chunked) describe compressed bytes.
-//!    They go when the bytes do, and that is no loss: their subject is gone (robustness C15).
+//!    They go when the bytes do, and that is no loss: their subject is gone (robustness C15). Those that
+//!    were made with the new bytes are written.
 //! 6. **No invented history.** A new config has a history if the image has one that fits its
 //!    layers. Engines and `umoci` accept none, and refuse one that does not fit.
 //! 7. **No invented date.** `created` is written if the image has one, or if the caller gave an

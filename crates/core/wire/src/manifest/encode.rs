@@ -416,6 +416,7 @@ fn put_layer_fields(
     if !kept {
         annotations.retain(|key, _| !describes_compression(key));
     }
+    annotations.extend(parts.sealed[i].annotations.clone());
     let written: BTreeMap<String, String> = map
         .get("annotations")
         .and_then(Value::as_object)

@@ -138,6 +138,7 @@ pub(crate) fn kept(image: &Image) -> Vec<SealedLayer> {
         compression: Compression::Gzip,
         diff_id: digest(Algorithm::Sha256, b"diff"),
         step: Step::Keep,
+        annotations: Default::default(),
     };
     image.layers.iter().map(layer).collect()
 }

@@ -37,6 +37,7 @@ fn sealed(digest: &str) -> SealedLayer {
         compression: Compression::Gzip,
         diff_id: Digest::parse(&blob('d')).unwrap(),
         step: Step::Keep,
+        annotations: Default::default(),
     }
 }
 

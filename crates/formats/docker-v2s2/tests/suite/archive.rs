@@ -58,6 +58,7 @@ fn sealed(diff_id: &str, compression: Compression) -> SealedLayer {
         compression,
         diff_id,
         step: Step::Recompress,
+        annotations: Default::default(),
     }
 }
 

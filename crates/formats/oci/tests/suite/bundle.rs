@@ -126,6 +126,7 @@ pub(crate) fn kept(image: &Image) -> Vec<SealedLayer> {
         compression: Compression::Gzip,
         diff_id: layer.diff_id.unwrap(),
         step: Step::Keep,
+        annotations: Default::default(),
     };
     image.layers.iter().map(layer).collect()
 }

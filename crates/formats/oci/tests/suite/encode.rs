@@ -40,6 +40,7 @@ fn sealed(digest: &str, compression: Compression, step: Step) -> SealedLayer {
         compression,
         diff_id: Digest::parse(ID_A).unwrap(),
         step,
+        annotations: Default::default(),
     }
 }
 

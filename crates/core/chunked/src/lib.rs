@@ -1,0 +1,206 @@
+//! Layers with a table of contents, from which a runtime can fetch single files while it starts a
+//! container; for everyone else they are plain layers.
+//!
+//! - [eStargz](Scheme::Estargz) is gzip. Its table is a file at the end of the tar, so the tar
+//!   is made anew and has another diff ID.
+//! - [zstd:chunked](Scheme::ZstdChunked) is zstd. Its table is in a frame that decoders skip, so the
+//!   tar stays as it is, to the byte.
+//!
+//! In both every chunk of a file is compressed by itself. Where they stand and what they are is
+//! decided by the tar and the level alone: the bytes are the same at any number of threads.
+
+mod cut;
+mod estargz;
+mod tar_split;
+mod toc;
+mod zstd_chunked;
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+};
+
+use imgconv_model::{Algorithm, Compression, Digest, Env, Error, Result};
+use imgconv_stream::{Hasher, Level, PieceEncoder, Pool, digest};
+use rayon::prelude::*;
+
+use crate::cut::{Cutter, Piece};
+
+/// How a table of contents is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// eStargz, as docs/estargz.md of containerd/stargz-snapshotter says.
+    Estargz,
+    /// zstd:chunked, as containers/storage writes it in pkg/chunked.
+    ZstdChunked,
+}
+
+impl Scheme {
+    /// Returns the scheme for layers of a compression, if there is one.
+    pub fn of(compression: Compression) -> Option<Self> {
+        match compression {
+            Compression::Gzip => Some(Self::Estargz),
+            Compression::Zstd => Some(Self::ZstdChunked),
+            Compression::None | Compression::Bzip2 | Compression::Xz => None,
+        }
+    }
+
+    /// Says whether the annotations of a layer claim a table of contents of this scheme.
+    pub fn is_claimed(self, annotations: &BTreeMap<String, String>) -> bool {
+        annotations.contains_key(match self {
+            Self::Estargz => estargz::TOC_DIGEST,
+            Self::ZstdChunked => zstd_chunked::CHECKSUM,
+        })
+    }
+
+    fn compression(self) -> Compression {
+        match self {
+            Self::Estargz => Compression::Gzip,
+            Self::ZstdChunked => Compression::Zstd,
+        }
+    }
+}
+
+/// What came out of [`encode`].
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The digest of the uncompressed tar that was written.
+    pub content: Digest,
+    /// The SHA-256 of the written bytes.
+    pub digest: Digest,
+    /// The written size in bytes.
+    pub size: u64,
+    /// The annotations that a reader needs to find and verify the table.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Reads the tar `source` to its end and writes it as a layer with a table of contents; `hash` is
+/// the algorithm of the diff ID, `what` names the layer in warnings, and bytes are reported as
+/// [`Event::Advance`](imgconv_model::Event::Advance) of `id`.
+///
+/// Memory is two batches of pieces, about 16 MiB and what they become, and below a kilobyte for each
+/// entry: the table is written at the end.
+///
+/// # Errors
+/// Those of the source, the tar and the sink;
+/// [`Code::Usage`](imgconv_model::Code::Usage) for a level that does not exist;
+/// [`Code::Unsupported`](imgconv_model::Code::Unsupported) for what a table can't say: names that are
+/// not UTF-8, times outside the years 0 to 9999, and with zstd:chunked sparse files;
+/// [`Code::Limit`](imgconv_model::Code::Limit) if the table would be longer than readers take.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call with all that a layer needs, as for the plain encoder"
+)]
+pub fn encode(
+    source: &mut (dyn Read + Send),
+    sink: &mut (dyn Write + Send),
+    scheme: Scheme,
+    level: Level,
+    hash: Algorithm,
+    pool: &Pool,
+    env: &Env,
+    (id, what): (u64, &str),
+) -> Result<Encoded> {
+    let pieces = PieceEncoder::new(scheme.compression(), level)?;
+    let source: Box<dyn Read + Send> = match scheme {
+        Scheme::Estargz => estargz::tar(source, env, what)?,
+        Scheme::ZstdChunked => Box::new(source),
+    };
+    let mut cutter = Cutter::new(source, scheme, hash, &pieces, env, (id, what));
+    let mut output = Output {
+        sink,
+        hasher: Hasher::new(Algorithm::Sha256),
+        size: 0,
+    };
+    let mut batch = cutter.next_batch()?;
+    while !batch.is_empty() {
+        let (packed, next) =
+            pool.install(|| rayon::join(|| pack(&batch, &pieces, env), || cutter.next_batch()));
+        for (piece, packed) in batch.iter().zip(packed?) {
+            let start = output.size;
+            output.write(&packed.bytes)?;
+            place(
+                &mut cutter,
+                scheme,
+                piece,
+                packed.digest,
+                start..output.size,
+            );
+        }
+        batch = next?;
+    }
+    let annotations = match scheme {
+        Scheme::Estargz => estargz::finish(&mut cutter, &pieces, &mut output)?,
+        Scheme::ZstdChunked => zstd_chunked::finish(&mut cutter, &pieces, &mut output)?,
+    };
+    output.sink.flush().map_err(Error::from_io)?;
+    Ok(Encoded {
+        content: cutter.content.finish(),
+        digest: output.hasher.finish(),
+        size: output.size,
+        annotations,
+    })
+}
+
+/// What became of a piece.
+struct Packed {
+    bytes: Vec<u8>,
+    /// That of the chunk that it starts with.
+    digest: Option<Digest>,
+}
+
+/// Compresses every piece of a batch; the error is that of the first bad one, at any timing.
+fn pack(batch: &[Piece], pieces: &PieceEncoder, env: &Env) -> Result<Vec<Packed>> {
+    let results: Vec<Result<Packed>> = batch
+        .par_iter()
+        .map(|piece| {
+            env.check_cancelled()?;
+            let chunk = piece.chunk.map(|chunk| &piece.content[..chunk.length]);
+            Ok(Packed {
+                bytes: pieces.compress(&piece.content)?,
+                digest: chunk.map(|chunk| digest(Algorithm::Sha256, chunk)),
+            })
+        })
+        .collect();
+    results.into_iter().collect()
+}
+
+/// Notes in the table where a piece was written.
+fn place(
+    cutter: &mut Cutter<'_>,
+    scheme: Scheme,
+    piece: &Piece,
+    digest: Option<Digest>,
+    at: std::ops::Range<u64>,
+) {
+    let (Some(chunk), Some(digest)) = (piece.chunk, digest) else {
+        return;
+    };
+    let digest = digest.to_string();
+    cutter.rows[chunk.row].offset = at.start;
+    if scheme == Scheme::ZstdChunked {
+        cutter.rows[chunk.file].end_offset = at.end;
+    }
+    if chunk.whole {
+        cutter.rows[chunk.file].digest = Some(digest.clone());
+    }
+    if !chunk.whole || scheme == Scheme::Estargz {
+        cutter.rows[chunk.row].chunk_digest = Some(digest);
+    }
+}
+
+/// Where the layer is written.
+struct Output<'a> {
+    sink: &'a mut (dyn Write + Send),
+    hasher: Hasher,
+    size: u64,
+}
+
+impl Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.write_all(bytes).map_err(Error::from_io)?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+}

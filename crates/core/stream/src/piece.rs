@@ -1,0 +1,41 @@
+//! Compressing pieces of content that someone else cuts: each becomes a whole gzip member or zstd
+//! frame, with the same encoders as [`encode`](crate::encode()).
+
+use imgconv_model::{Compression, Result};
+
+use crate::{
+    Encoding, Level,
+    block::{Compressors, Method},
+};
+
+/// Compresses pieces, from any number of threads. What a piece becomes depends on its bytes and the
+/// [`Encoding`] alone.
+pub struct PieceEncoder(Compressors);
+
+impl PieceEncoder {
+    /// Makes an encoder.
+    ///
+    /// # Errors
+    /// As [`Encoding::check`].
+    pub fn new(compression: Compression, level: Level) -> Result<Self> {
+        let method = Method::of(&Encoding { compression, level })?;
+        Ok(Self(Compressors::new(method)))
+    }
+
+    /// Returns a piece as a whole member or frame. Needs memory for all of both.
+    ///
+    /// # Errors
+    /// If the library fails.
+    pub fn compress(&self, piece: &[u8]) -> Result<Vec<u8>> {
+        let mut packed = Vec::new();
+        self.0.compress(piece, &mut packed)?;
+        packed.shrink_to_fit();
+        Ok(packed)
+    }
+}
+
+impl std::fmt::Debug for PieceEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PieceEncoder").finish_non_exhaustive()
+    }
+}
