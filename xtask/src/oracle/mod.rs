@@ -5,12 +5,14 @@
 //! hand in it and ended by their process id. Needs root: owners, devices and capabilities are what
 //! is compared.
 
+mod appc;
 mod docker;
 mod docker_aci;
 mod engine;
 mod from_aci;
 mod from_oci;
 mod inputs;
+mod registry;
 mod schema1;
 
 use std::ffi::OsStr;
@@ -57,6 +59,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     from_oci::run(&mut oracle);
     docker::run(&mut oracle, engine.as_ref());
     schema1::run(&mut oracle, engine.as_ref());
+    registry::run(&mut oracle, engine.as_ref());
+    appc::run(&mut oracle);
     drop(engine);
     if keep {
         println!("kept: {}", work.keep().display());

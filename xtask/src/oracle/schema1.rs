@@ -24,29 +24,37 @@ const TREE: &str = "docker-base-second/rootfs";
 
 /// A registry on the loopback device, its data in the work folder.
 #[derive(Debug)]
-struct Registry {
+pub(super) struct Registry {
     child: Child,
-    port: u16,
+    /// The port on the loopback device.
+    pub(super) port: u16,
 }
 
 impl Registry {
-    fn start(oracle: &Oracle) -> Result<Self> {
+    pub(super) fn start(oracle: &Oracle) -> Result<Self> {
+        Self::start_in(oracle, "registry", "", "")
+    }
+
+    /// Starts one with its data in a folder of the work folder, and more in its configuration:
+    /// below `http`, and at the end.
+    pub(super) fn start_in(oracle: &Oracle, folder: &str, http: &str, more: &str) -> Result<Self> {
         // Free now; nothing else here asks for ports.
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .map_err(|e| e.to_string())?
             .port();
-        let config = oracle.path("registry/config.yml");
-        let data = oracle.path("registry/data");
+        let config = oracle.path(&format!("{folder}/config.yml"));
+        let data = oracle.path(&format!("{folder}/data"));
         let text = format!(
             "version: 0.1\nlog:\n  level: warn\n\
              storage:\n  filesystem:\n    rootdirectory: '{}'\n\
-             http:\n  addr: 127.0.0.1:{port}\n\
-             compatibility:\n  schema1:\n    enabled: true\n",
+             http:\n  addr: 127.0.0.1:{port}\n{http}\
+             compatibility:\n  schema1:\n    enabled: true\n{more}",
             data.display()
         );
         fs::write(&config, text).map_err(|e| e.to_string())?;
-        let log = File::create(oracle.path("registry/log")).map_err(|e| e.to_string())?;
+        let place = format!("{folder}/log");
+        let log = File::create(oracle.path(&place)).map_err(|e| e.to_string())?;
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
@@ -66,7 +74,7 @@ impl Registry {
             }
             sleep(Duration::from_millis(100));
         }
-        let log = fs::read_to_string(oracle.path("registry/log")).unwrap_or_default();
+        let log = fs::read_to_string(oracle.path(&place)).unwrap_or_default();
         Err(format!("docker-registry does not answer; its log:\n{log}"))
     }
 

@@ -7,6 +7,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/model", &[]),
     ("core/stream", &["core/model"]),
     ("core/wire", &["core/model", "core/stream"]),
+    ("core/http", &["core/model", "core/stream"]),
+    ("core/openpgp", &["core/model"]),
+    ("core/tags", &["core/model", "core/wire"]),
     ("core/tar", &["core/model", "core/stream"]),
     ("core/layer", &["core/model", "core/stream", "core/tar"]),
     (
@@ -29,7 +32,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "transports/*",
-        &["core/model", "core/stream", "core/tar", "core/wire"],
+        &[
+            "core/model",
+            "core/stream",
+            "core/tar",
+            "core/wire",
+            "core/http",
+            "core/tags",
+            "core/openpgp",
+        ],
     ),
     ("app/imgconv", &["core/*", "formats/*", "transports/*"]),
     ("app/cli", &["app/imgconv", "core/model"]),
@@ -44,7 +55,9 @@ const EDGES: &[(&str, &[&str])] = &[
 const ONLY: &[(&str, &str)] = &[
     ("tar", "core/tar"),
     ("clap", "app/cli"),
+    ("pgp", "core/openpgp"),
     ("indicatif", "app/cli"),
+    ("ureq", "core/http"),
     ("nix", "xtask"),
 ];
 

@@ -10,7 +10,7 @@ use crate::{
     args::{Args, Command, Compression, Conversion, Foreign, Missing, RefName, Shared},
     env,
     failure::Status,
-    render,
+    render, tags,
 };
 
 /// Runs a command.
@@ -21,42 +21,47 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Convert {
             source,
             destination,
+            pairs,
             conversion,
         } => {
-            let destination = Locator::destination(&destination)?;
-            convert(&[source], &destination, &conversion, &shared, &env)
+            let (format, distribution) = (&pairs.dest_format, &pairs.dest_distribution);
+            let destination =
+                Locator::destination_as(format.as_deref(), distribution.as_deref(), &destination)?;
+            let (format, distribution) = (&pairs.src_format, &pairs.src_distribution);
+            let source = Locator::source_as(format.as_deref(), distribution.as_deref(), &source)?;
+            convert(vec![source], &destination, &conversion, &shared, &env)
         }
         Command::AciToOci {
             sources,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["oci", "oci-archive"])?;
-            convert(&sources, &destination, &conversion, &shared, &env)
+            let destination = Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
+            convert(locators(&sources)?, &destination, &conversion, &shared, &env)
         }
         Command::DockerToOci {
             source,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["oci", "oci-archive"])?;
-            convert(&[source], &destination, &conversion, &shared, &env)
+            let destination = Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
+            convert(locators(&[source])?, &destination, &conversion, &shared, &env)
         }
         Command::OciToDocker {
             source,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["docker-archive", "dir"])?;
-            convert(&[source], &destination, &conversion, &shared, &env)
+            let destination = Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
+            convert(locators(&[source])?, &destination, &conversion, &shared, &env)
         }
         Command::AciToDocker {
             sources,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["docker-archive", "dir"])?;
-            convert(&sources, &destination, &conversion, &shared, &env)
+            let destination = Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
+            convert(locators(&sources)?, &destination, &conversion, &shared, &env)
         }
         Command::DockerToAci {
             source,
@@ -74,7 +79,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             if !file && !destination.location.ends_with('/') {
                 destination.location.push('/');
             }
-            convert(&[source], &destination, &conversion, &shared, &env)
+            convert(locators(&[source])?, &destination, &conversion, &shared, &env)
         }
         Command::Inspect {
             source,
@@ -173,6 +178,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Tags(command) => tags::run(&command, &shared, &env),
+        Command::Publish(publish) => tags::publish(&publish, &shared, &env),
         Command::Formats => {
             formats(&shared)?;
             Ok(ExitCode::SUCCESS)
@@ -194,27 +201,38 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn convert(
-    sources: &[String],
+    sources: Vec<Locator>,
     destination: &Locator,
     conversion: &Conversion,
     shared: &Shared,
     env: &Env,
 ) -> Result<ExitCode> {
-    let sources = locators(sources)?;
     let options = options(conversion)?;
     if shared.json && destination.location == "-" && !conversion.dry_run {
         let message = "`--json` and the image can't both go to standard output";
         return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
     }
+    // The file itself went to standard output, so the lines can't.
+    let piped = destination.location == "-" && !conversion.dry_run;
+    reported(conversion, shared, piped, || {
+        imgconv::convert(&sources, destination, &options, env)
+    })
+}
+
+/// Runs what makes images, and tells what it did: on the screen, and in the report.
+pub(crate) fn reported(
+    conversion: &Conversion,
+    shared: &Shared,
+    piped: bool,
+    run: impl FnOnce() -> Result<imgconv::Outcome>,
+) -> Result<ExitCode> {
     if let Some(path) = &conversion.report {
         check_report(path)?;
     }
-    let outcome = imgconv::convert(&sources, destination, &options, env)?;
+    let outcome = run()?;
     if let Some(path) = &conversion.report {
         write_report(path, &outcome)?;
     }
-    // The file itself went to standard output, so the lines can't.
-    let piped = destination.location == "-" && !conversion.dry_run;
     render::outcome(&outcome, piped, shared)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -238,7 +256,7 @@ fn write_report(path: &Path, outcome: &imgconv::Outcome) -> Result<()> {
     std::fs::write(path, text).map_err(|error| Error::io(error, path.display().to_string()))
 }
 
-fn options(conversion: &Conversion) -> Result<Options> {
+pub(crate) fn options(conversion: &Conversion) -> Result<Options> {
     use imgconv_model::Compression as Model;
     let level = match conversion.level.as_deref() {
         None => Level::Default,
@@ -265,6 +283,8 @@ fn options(conversion: &Conversion) -> Result<Options> {
         },
         no_squash: conversion.no_squash,
         name: conversion.name.clone(),
+        host: None,
+        image_tags: conversion.image_tags,
         ref_name: match conversion.ref_name {
             RefName::Full => imgconv::RefName::Full,
             RefName::Tag => imgconv::RefName::Tag,
@@ -281,6 +301,7 @@ fn options(conversion: &Conversion) -> Result<Options> {
             Foreign::Keep => imgconv::Foreign::Keep,
             Foreign::Fail => imgconv::Foreign::Fail,
             Foreign::Drop => imgconv::Foreign::Drop,
+            Foreign::Fetch => imgconv::Foreign::Fetch,
         },
         preserve_digests: conversion.preserve_digests,
         sign_key: conversion.sign_key.clone(),
@@ -291,7 +312,7 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
     texts.iter().map(|text| Platform::parse(text)).collect()
 }
 
-fn locators(texts: &[String]) -> Result<Vec<Locator>> {
+pub(crate) fn locators(texts: &[String]) -> Result<Vec<Locator>> {
     texts.iter().map(|text| Locator::source(text)).collect()
 }
 

@@ -1,6 +1,7 @@
 //! The dependencies of ACIs: finding them, and laying their file systems below the image's own.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use std::{
 use imgconv_format_aci::{
     Aci, ExpectedImage, Manifest, decode_stream,
     dependency::{Candidate, Rendered, choose, describe, matches, order},
-    manifest::Dependency,
+    manifest::{Dependency, Pair},
     resolve_user,
 };
 use imgconv_layer::{Discard, Semantics, clean};
@@ -19,7 +20,7 @@ use imgconv_model::{
     Transport, quote,
 };
 use imgconv_pipeline::{Budget, Merged, Tar, merge};
-use imgconv_stream::HashingReader;
+use imgconv_tags::{ImageTags, Labels};
 use imgconv_tar::EntryKind;
 use imgconv_transport_file::FILE;
 use walkdir::WalkDir;
@@ -27,7 +28,9 @@ use walkdir::WalkDir;
 use crate::{
     options::Options,
     run::SourceRoot,
+    site,
     source::{AciPart, ImageNode, Node, decode_aci},
+    tags,
 };
 
 /// How deep a directory of ACIs is searched.
@@ -82,6 +85,10 @@ struct Candidates {
     all: Vec<Known>,
     /// Files below the searched directories that look like ACIs and can't be read.
     damaged: Vec<String>,
+    /// Files there that may be image tags, by their names only.
+    tag_files: BTreeSet<PathBuf>,
+    /// The image tags of the names that were asked for, `None` where there are none.
+    tags: RefCell<BTreeMap<String, Option<Arc<ImageTags>>>>,
 }
 
 struct Known {
@@ -126,6 +133,10 @@ impl Candidates {
             let Some(file) = entry.path().to_str() else {
                 continue;
             };
+            if file.ends_with(".json") && entry.depth() > 0 {
+                self.tag_files.insert(entry.path().to_owned());
+                continue;
+            }
             match open_aci(file, env) {
                 Ok(Some(aci)) => {
                     self.add(file.to_owned(), file, aci);
@@ -148,12 +159,14 @@ impl Candidates {
     /// Chooses what a dependency means. Image IDs are computed only where the name and the labels
     /// fit several ACIs.
     fn resolve(&self, dependency: &Dependency, env: &Env) -> Result<usize> {
+        let dependency = &self.labelled(dependency, env)?;
         let fitting: Vec<usize> = (0..self.all.len())
             .filter(|i| matches(dependency, &self.all[*i].aci.manifest))
             .collect();
         if fitting.len() > 1 {
             for key in &fitting {
-                self.all[*key].compute_image_id(env)?;
+                let known = &self.all[*key];
+                known.aci.read_to_end(&known.text, env)?;
             }
         }
         let candidate = |key: &usize| {
@@ -173,29 +186,65 @@ impl Candidates {
     }
 }
 
-impl Known {
-    /// Reads the ACI to its end.
-    fn compute_image_id(&self, env: &Env) -> Result<()> {
-        if self.aci.image_id.get().is_some() {
-            return Ok(());
+impl Candidates {
+    /// Turns the tag of a dependency into labels: by the image tags of its name, if they are there,
+    /// else into the label `version`.
+    fn labelled(&self, dependency: &Dependency, env: &Env) -> Result<Dependency> {
+        let Some(tag) = &dependency.tag else {
+            return Ok(dependency.clone());
+        };
+        let given: Labels = dependency
+            .labels
+            .iter()
+            .map(|Pair { name, value }| (name.clone(), value.clone()))
+            .collect();
+        let tags = self.image_tags(&dependency.image_name, env)?;
+        let labels = imgconv_tags::merge(tags.as_deref(), Some(tag), &given)
+            .map_err(|error| error.at(format!("dependency {}", describe(dependency))))?;
+        let pairs = labels.into_iter();
+        Ok(Dependency {
+            labels: pairs.map(|(name, value)| Pair { name, value }).collect(),
+            ..dependency.clone()
+        })
+    }
+
+    /// Finds the image tags of a name: the file that a conversion writes beside the ACIs, or the
+    /// one of a published site.
+    fn image_tags(&self, name: &str, env: &Env) -> Result<Option<Arc<ImageTags>>> {
+        if let Some(known) = self.tags.borrow().get(name) {
+            return Ok(known.clone());
         }
-        let expected = ExpectedImage::default();
-        let decoded = decode_stream(&self.aci.blob, &self.text, &expected, env)?;
-        for layer in &decoded.image.layers {
-            let tar = Tar::open(layer, &Budget::default(), env, &self.text)?;
-            HashingReader::new(tar, &[])
-                .finish()
-                .map_err(Error::from_io)?;
+        let own = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|file| file == &*tags::file_name(name))
+                || path.ends_with(site::tags_path(name))
+        };
+        let mut found: Option<(&PathBuf, ImageTags)> = None;
+        for path in self.tag_files.iter().filter(own) {
+            let tags = tags::read(&path.to_string_lossy(), env)?;
+            match &found {
+                Some((other, known)) if *known != tags => {
+                    let message = format!(
+                        "two files have image tags of {}: {} and {}",
+                        quote(name),
+                        other.display(),
+                        path.display()
+                    );
+                    return Err(Error::new(Code::Ambiguous, message)
+                        .hint("give `--deps` the directory of one of them"));
+                }
+                Some(_) => {}
+                None => found = Some((path, tags)),
+            }
         }
-        if let Some(id) = decoded.image_id.get() {
-            // Another thread can only have set the same value.
-            let _ = self.aci.image_id.set(*id);
-        }
-        Ok(())
+        let tags = found.map(|(_, tags)| Arc::new(tags));
+        self.tags.borrow_mut().insert(name.to_owned(), tags.clone());
+        Ok(tags)
     }
 }
 
-fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
+/// Reads a file up to the manifest, if it is an ACI.
+pub(crate) fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
     let bundle = FILE.open(path, env)?;
     let roots = bundle.roots()?;
     let Some(entry) = roots.first() else {

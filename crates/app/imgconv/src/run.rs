@@ -15,6 +15,7 @@ use imgconv_model::{
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
+use imgconv_tags::Labels;
 
 use crate::{
     options::Options,
@@ -45,6 +46,11 @@ impl SourceRoot<'_> {
             Node::Image(node) => node.image.name.clone(),
             Node::Index { .. } | Node::Opaque { .. } => None,
         })
+    }
+
+    /// Says whether it is about another document, and is found by way of that.
+    pub(crate) fn is_referrer(&self) -> bool {
+        matches!(&*self.node, Node::Opaque { opaque, .. } if opaque.subject.is_some())
     }
 
     /// The platforms of all images below.
@@ -79,6 +85,10 @@ pub(crate) struct Run<'a> {
     pub(crate) left_behind: Report,
     /// What manifests are signed with.
     pub(crate) key: Option<&'a SigningKey>,
+    /// The tags that became no version: the repository, the tag and the labels that it means.
+    pub(crate) tagged: Vec<(String, String, Labels)>,
+    /// The images that have an ACI already, with the labels of the tag that they came by.
+    pub(crate) streamed: BTreeSet<(Option<String>, Labels, Digest)>,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -107,6 +117,8 @@ impl<'a> Run<'a> {
             memo: BTreeMap::new(),
             left_behind: Report::default(),
             key: None,
+            tagged: Vec::new(),
+            streamed: BTreeSet::new(),
         }
     }
 
@@ -158,7 +170,8 @@ impl<'a> Run<'a> {
                 let converted = self.document(&root.node, None, root);
                 let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
                 let Some(child) = child else { continue };
-                let name = self.given_name()?.or_else(|| root.name());
+                let given = self.given_name()?.filter(|_| !root.is_referrer());
+                let name = given.or_else(|| root.name());
                 let mut report = Report::default();
                 let shown = name.as_ref().map(|name| {
                     name.to_reference(&mut report)
@@ -234,7 +247,7 @@ impl<'a> Run<'a> {
     ) -> Result<(Child, ImageOutcome)> {
         let mut report = node.report.clone();
         let mut image = node.image.clone();
-        self.foreign(&mut image, &mut report)?;
+        self.foreign(&mut image, &root.place, &mut report)?;
         self.assume_platform(&mut image);
         image.name = self.given_name()?.or_else(|| root.name());
         // What must be assumed if the image is written anew; a copy stays as silent as it was.

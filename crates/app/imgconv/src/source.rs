@@ -8,11 +8,14 @@ use std::{
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
 use imgconv_model::{
     Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Limits, Name, Notes, Opaque, Original, Report, Result, Root, RootEntry, quote,
+    Image, Index, Limits, Name, Notes, Opaque, Original, Outcome, Report, Result, Root, RootEntry, quote,
 };
+use imgconv_openpgp::{Signer, Verified};
+use imgconv_pipeline::{Budget, Tar};
+use imgconv_stream::HashingReader;
 
 use crate::{
-    catalog,
+    catalog, fetched,
     locator::{Locator, Reference},
 };
 
@@ -25,6 +28,8 @@ pub(crate) struct Source {
     pub(crate) bundle: Box<dyn Bundle>,
     /// The entries that are meant, in the order of the place.
     pub(crate) entries: Vec<RootEntry>,
+    /// The format that everything there must be in, if it was said outright.
+    format: Option<FormatId>,
 }
 
 /// What a root turned out to be, with everything below it.
@@ -76,6 +81,33 @@ pub(crate) struct AciPart {
     pub(crate) manifest: Arc<Manifest>,
     /// The image ID; known when the layer has been read to its end.
     pub(crate) image_id: Arc<OnceLock<Digest>>,
+    /// The trusted keys that signed it.
+    pub(crate) signers: Vec<Signer>,
+}
+
+impl AciPart {
+    /// Reads the ACI to its end, once: all of it is checked, and the image ID known. `what` names
+    /// it in messages.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the archive.
+    pub(crate) fn read_to_end(&self, what: &str, env: &Env) -> Result<Digest> {
+        if let Some(id) = self.image_id.get() {
+            return Ok(*id);
+        }
+        let decoded = decode_stream(&self.blob, what, &ExpectedImage::default(), env)?;
+        for layer in &decoded.image.layers {
+            let tar = Tar::open(layer, &Budget::default(), env, what)?;
+            HashingReader::new(tar, &[])
+                .finish()
+                .map_err(Error::from_io)?;
+        }
+        let id = decoded.image_id.get().copied().ok_or_else(|| {
+            Error::new(Code::BadManifest, "the ACI ended before it was read").at(what)
+        })?;
+        // Another thread can only have set the same value.
+        Ok(*self.image_id.get_or_init(|| id))
+    }
 }
 
 /// Reads an ACI up to its manifest.
@@ -91,6 +123,7 @@ pub(crate) fn decode_aci(
         blob: blob.clone(),
         manifest,
         image_id,
+        signers: Vec::new(),
     });
     let (report, notes) = (Report::default(), env.notes.clone());
     Ok(ImageNode {
@@ -144,14 +177,35 @@ impl Source {
     /// # Errors
     /// If the place can't be read, or the reference fits nothing or several images.
     pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Self> {
-        let bundle = locator.transport.open(&locator.location, env)?;
+        Self::open_with(locator, env, |bundle| bundle.roots())
+    }
+
+    /// Opens a place as [`Source::open`], with everything that it lists: every tag of a repository,
+    /// where the locator names none.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_all(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_with(locator, env, |bundle| bundle.listing())
+    }
+
+    fn open_with(
+        locator: &Locator,
+        env: &Env,
+        list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+    ) -> Result<Self> {
+        let bundle = fetched::open(locator, env)?;
         let place = || bundle.locator();
-        let entries = bundle.roots().map_err(|error| error.at(place()))?;
+        let entries = list(&*bundle).map_err(|error| error.at(place()))?;
         let entries = select(entries, locator.reference.as_ref()).map_err(|e| e.at(place()))?;
+        // What has a name of appc's is an ACI.
+        let named = bundle.fetched().is_some_and(|fetched| fetched.name.is_some());
+        let format = locator.format.or(named.then_some(FormatId("aci")));
         Ok(Self {
             text: bundle.locator(),
             bundle,
             entries,
+            format,
         })
     }
 
@@ -202,6 +256,7 @@ impl Source {
     }
 
     fn decode_entry(&self, entry: &RootEntry, env: &Env, memo: &mut Memo) -> Result<Arc<Node>> {
+        let entry = &self.bundle.resolve(entry)?;
         if let Some(child) = &entry.child
             && let Some(node) = memo.get(&child.digest)
         {
@@ -219,7 +274,20 @@ impl Source {
         env: &Env,
         memo: &mut Memo,
     ) -> Result<Arc<Node>> {
-        let format = catalog::recognise(root).ok_or_else(|| unknown(root))?;
+        // What is known by its name is verified before anything is made of it (robustness J5).
+        let named = self.bundle.fetched().and_then(|it| it.name.as_deref());
+        let verified = match (root, named) {
+            (Root::Stream(blob), Some(name)) => Some(self.verify(blob, name, env)?),
+            _ => None,
+        };
+        let found = catalog::recognise(root);
+        if let Some(wanted) = self.format
+            && found.is_none_or(|found| found.id() != wanted)
+        {
+            let found = found.map_or_else(|| "something else".into(), |it| it.id().to_string());
+            return Err(Error::mismatch("the format", wanted, found));
+        }
+        let format = found.ok_or_else(|| unknown(root))?;
         let notes = Notes::default();
         let env = Env {
             notes: notes.clone(),
@@ -227,12 +295,7 @@ impl Source {
         };
         let mut report = Report::default();
         let node = if let Root::Stream(blob) = root {
-            Node::Image(Box::new(decode_aci(
-                blob,
-                &self.bundle.locator(),
-                format,
-                &env,
-            )?))
+            Node::Image(Box::new(self.decode_stream(blob, format, verified, &env)?))
         } else {
             let child = child.expect("a document has a descriptor").clone();
             match format.decode(root, &*self.bundle, &env, &mut report)? {
@@ -268,6 +331,38 @@ impl Source {
             }
         }
         Ok(node)
+    }
+
+    /// Decodes an ACI, and checks who signed it and whether it is the one that was asked for.
+    fn decode_stream(
+        &self,
+        blob: &Blob,
+        format: &'static dyn Format,
+        verified: Option<Verified>,
+        env: &Env,
+    ) -> Result<ImageNode> {
+        let mut node = decode_aci(blob, &self.bundle.locator(), format, env)?;
+        let aci = node.aci.as_mut().expect("an ACI has its part");
+        let verified = match verified {
+            Some(verified) => verified,
+            None => self.verify(blob, &aci.manifest.name, env)?,
+        };
+        if let Some(fetched) = self.bundle.fetched() {
+            fetched::check_asked(fetched, &aci.manifest)?;
+        }
+        for warning in verified.warnings {
+            node.report.warn("weak-key", "signature", warning);
+        }
+        if !verified.signers.is_empty() {
+            let why = "it is over the bytes of the ACI, and was good";
+            node.report.lose("signature", Outcome::Dropped, why);
+        }
+        aci.signers = verified.signers;
+        Ok(node)
+    }
+
+    fn verify(&self, blob: &Blob, name: &str, env: &Env) -> Result<Verified> {
+        fetched::verify(&*self.bundle, blob, name, env)
     }
 
     /// Decodes what an index lists. The depth of this recursion is bounded by `index_depth`.

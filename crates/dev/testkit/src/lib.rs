@@ -3,7 +3,8 @@
 //! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts of it, [`docker`] files
 //! of `docker save`; [`dump`] is
 //! the way back from bytes to the same text; [`snapshot()`] says of a directory what [`dump`] says
-//! of a tar; [`corpus`] runs the cases of `testdata/corpus` against the built program.
+//! of a tar; [`corpus`] runs the cases of `testdata/corpus` against the built program. [`server`] is an
+//! HTTP server that is as good or bad as a test needs.
 //!
 //! For tests only. What can be reckoned without the crates under test (digests, JSON, gunzip) is,
 //! so that a fault of theirs is not repeated here; tar bytes alone come from `imgconv-tar`, whose
@@ -17,6 +18,8 @@ pub mod docker;
 pub mod dump;
 mod image;
 pub mod recipe;
+pub mod registry;
+pub mod server;
 mod snapshot;
 mod text;
 

@@ -8,7 +8,6 @@
 #![deny(missing_docs)]
 
 mod directory;
-mod kind;
 mod read;
 mod write;
 

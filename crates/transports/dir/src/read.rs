@@ -7,8 +7,9 @@ use imgconv_model::{
     Reader, Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
+use imgconv_wire::manifest_kind;
 
-use crate::{MANIFEST_FILE, VERSION_FILE, VERSION_START, directory::Directory, kind};
+use crate::{MANIFEST_FILE, VERSION_FILE, VERSION_START, directory::Directory};
 
 /// What follows the hex digits in the name of a manifest that a list names.
 pub(crate) const MANIFEST_END: &str = ".manifest.json";
@@ -41,7 +42,7 @@ impl DirBundle {
             let message = format!("file {MANIFEST_FILE} is missing, so there is no image");
             return Err(Error::new(Code::Missing, message));
         };
-        let kind = kind::of(&bytes, limits)?;
+        let kind = manifest_kind(&bytes, limits, MANIFEST_FILE)?;
         let signatures = directory
             .names()?
             .iter()

@@ -1,11 +1,15 @@
-//! The content type of a manifest that stands in a file, where nothing gives it one: its own word,
-//! else its shape, as skopeo guesses it. Whether the shape is right is for formats.
+//! The content type of a manifest where nothing gives it one: its own word, else its shape, as
+//! skopeo guesses it. Whether the shape is right is for formats.
 
 use imgconv_model::{Limits, Result};
-use imgconv_wire::{Value, parse};
+use serde_json::Value;
+
+use crate::parse;
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Withdrawn before image-spec 1.1.
+const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_PREFIX: &str = "application/vnd.docker.";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -13,9 +17,23 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
+/// Every type of a document that lists others: what a registry stores as a manifest.
+pub const MANIFEST_KINDS: &[&str] = &[
+    OCI_MANIFEST,
+    OCI_INDEX,
+    OCI_ARTIFACT,
+    DOCKER_MANIFEST,
+    DOCKER_LIST,
+    SCHEMA1_SIGNED,
+    SCHEMA1,
+];
+
 /// Returns the type of a manifest, empty if it does not show one.
-pub(crate) fn of(bytes: &[u8], limits: &Limits) -> Result<String> {
-    let value = parse(bytes, limits, "manifest.json")?;
+///
+/// # Errors
+/// As [`parse`]; `what` names the document.
+pub fn manifest_kind(bytes: &[u8], limits: &Limits, what: &str) -> Result<String> {
+    let value = parse(bytes, limits, what)?;
     Ok(guess(&value).to_owned())
 }
 
@@ -93,7 +111,7 @@ mod tests {
             ("[]", ""),
         ] {
             assert_eq!(
-                of(text.as_bytes(), &Limits::default()).unwrap(),
+                manifest_kind(text.as_bytes(), &Limits::default(), "x").unwrap(),
                 kind,
                 "{text}"
             );
