@@ -5,6 +5,7 @@
 //! hand in it and ended by their process id. Needs root: owners, devices and capabilities are what
 //! is compared.
 
+mod appc;
 mod codecs;
 mod docker;
 mod docker_aci;
@@ -14,6 +15,7 @@ mod from_oci;
 mod inputs;
 mod layers;
 mod registry;
+mod registry_server;
 mod schema1;
 mod stores;
 
@@ -63,6 +65,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     codecs::run(&mut oracle);
     docker::run(&mut oracle, engine.as_ref());
     schema1::run(&mut oracle, engine.as_ref());
+    registry::run(&mut oracle, engine.as_ref());
+    appc::run(&mut oracle);
     drop(engine);
     stores::run(&mut oracle);
     if keep {

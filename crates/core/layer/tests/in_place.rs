@@ -3,7 +3,6 @@
 // A panic is the failure report, in helpers too.
 #![allow(clippy::unwrap_used)]
 // Not everything in there is used here.
-#[allow(dead_code)]
 mod support;
 
 use std::{
