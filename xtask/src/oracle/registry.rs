@@ -288,7 +288,12 @@ fn broken(oracle: &mut Oracle, port: u16) {
             let direct = format!("docker://127.0.0.1:{port}/ours/big:t");
             skopeo(
                 oracle,
-                &["--src-tls-verify=false", &direct, "oci:skopeo-big:x"],
+                &[
+                    "--preserve-digests",
+                    "--src-tls-verify=false",
+                    &direct,
+                    "oci:skopeo-big:x",
+                ],
             )?;
             equal(
                 "digest",

@@ -12,8 +12,8 @@ use std::{fmt, path::Path};
 use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
 use imgconv_transport_appc::AppImage;
 
-pub use self::reference::Reference;
 use self::place::{Place, Written, transport};
+pub use self::reference::Reference;
 use crate::catalog;
 
 /// Where something is, and which part of it is meant.
@@ -33,7 +33,9 @@ pub struct Locator {
 }
 
 /// What an archive's name ends with: such a name is none of appc's.
-const SUFFIXES: &[&str] = &[".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json"];
+const SUFFIXES: &[&str] = &[
+    ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
+];
 
 impl Locator {
     /// Reads a locator that something is read from. A bare path is looked at: its bytes decide. If
@@ -51,16 +53,17 @@ impl Locator {
     ///
     /// # Errors
     /// As [`Locator::source`]; [`Code::Usage`] if there is no such format.
-    pub fn source_as(
-        format: Option<&str>,
-        distribution: Option<&str>,
-        text: &str,
-    ) -> Result<Self> {
+    pub fn source_as(format: Option<&str>, distribution: Option<&str>, text: &str) -> Result<Self> {
         Self::of_source(Written::pair(format, distribution, text)?)
     }
 
     fn of_source(written: Written) -> Result<Self> {
-        let Written { format, place, reference, .. } = written;
+        let Written {
+            format,
+            place,
+            reference,
+            ..
+        } = written;
         let locator = match place {
             Place::Bare(text) => Self::bare(&text, true)?,
             Place::File(path) => Self::bare(&path, false)?,
@@ -97,7 +100,12 @@ impl Locator {
     }
 
     fn of_destination(written: Written) -> Result<Self> {
-        let Written { format, usual, place, reference } = written;
+        let Written {
+            format,
+            usual,
+            place,
+            reference,
+        } = written;
         let locator = match place {
             Place::Bare(path) | Place::File(path) => Self::path_to_write(&path, format)?,
             Place::At(transport, rest) => Self::at(transport, &rest)?,
@@ -202,7 +210,12 @@ impl Locator {
     fn whole(transport: &'static dyn Transport, location: &str) -> Self {
         let (reference, format) = (None, None);
         let location = location.to_owned();
-        Self { transport, location, reference, format }
+        Self {
+            transport,
+            location,
+            reference,
+            format,
+        }
     }
 
     fn at(transport: &'static dyn Transport, rest: &str) -> Result<Self> {
@@ -244,7 +257,10 @@ impl Locator {
                 && let Some(transport) = found(path)
             {
                 let reference = Some(Reference::parse(reference)?);
-                return Ok(Self { reference, ..Self::whole(transport, path) });
+                return Ok(Self {
+                    reference,
+                    ..Self::whole(transport, path)
+                });
             }
         }
         if or_appc && is_appc(text) {
@@ -276,7 +292,11 @@ fn without_secrets(location: &str) -> String {
         Some((path, _)) => (path, "?…"),
         None => (location, ""),
     };
-    let authority = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let authority = path
+        .trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default();
     match authority.rsplit_once('@') {
         Some((user, _)) => format!("{}{query}", path.replacen(user, "***", 1)),
         None => format!("{path}{query}"),

@@ -238,4 +238,3 @@ fn l13_no_secret_is_in_an_error() {
         assert!(!shown.contains(secret), "{shown}");
     }
 }
-

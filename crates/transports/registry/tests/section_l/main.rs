@@ -117,4 +117,3 @@ pub(crate) fn publication(bytes: &[u8], tag: &str) -> Publication {
         file_name: None,
     }
 }
-

@@ -281,4 +281,3 @@ fn a_mirror_is_asked_first_and_the_registry_after_it() {
     let error = manifest(&registry, "x:none", &env_with(network())).unwrap_err();
     assert_eq!(error.code(), Code::Missing);
 }
-
