@@ -1,5 +1,10 @@
 //! The rows of robustness.md, section L, that every transport over HTTP shares.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic in a test is its failure report"
+)]
+
 use std::{
     io::{Cursor, Read},
     path::PathBuf,
