@@ -29,6 +29,7 @@ impl Engine {
             &super::from_aci::GROUPS[..],
             &super::docker::GROUPS,
             &super::schema1::GROUPS,
+            &super::registry::GROUPS,
         ];
         let used = groups.concat().iter().any(|group| oracle.wants(group));
         let mut engine = None;

@@ -5,6 +5,7 @@
 //! hand in it and ended by their process id. Needs root: owners, devices and capabilities are what
 //! is compared.
 
+mod appc;
 mod chunked;
 mod codecs;
 mod docker;
@@ -15,6 +16,7 @@ mod from_oci;
 mod inputs;
 mod layers;
 mod registry;
+mod registry_server;
 mod schema1;
 mod stores;
 
@@ -64,6 +66,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     codecs::run(&mut oracle);
     docker::run(&mut oracle, engine.as_ref());
     schema1::run(&mut oracle, engine.as_ref());
+    registry::run(&mut oracle, engine.as_ref());
+    appc::run(&mut oracle);
     drop(engine);
     stores::run(&mut oracle);
     if keep {

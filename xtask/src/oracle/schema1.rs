@@ -4,7 +4,7 @@ use std::fs;
 
 use super::docker::{LAYERS_PRINT, equal, layers, unpacked};
 use super::engine::Engine;
-use super::registry::Registry;
+use super::registry_server::Registry;
 use super::{Oracle, contains, same_tree};
 
 /// The groups of this file; all use the engine.

@@ -8,7 +8,7 @@ use imgconv_testkit::{ImageRecipe, build};
 use serde_json::Value;
 
 use super::docker::{equal, layers, unpacked};
-use super::registry::Registry;
+use super::registry_server::Registry;
 use super::{Oracle, contains, inputs, same_tree};
 use crate::process::{Result, root};
 

@@ -8,6 +8,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/stream", &["core/model"]),
     ("core/wire", &["core/model", "core/stream"]),
     ("core/directory", &["core/model", "core/stream"]),
+    ("core/http", &["core/model", "core/stream"]),
+    ("core/openpgp", &["core/model"]),
+    ("core/tags", &["core/model", "core/wire"]),
     ("core/tar", &["core/model", "core/stream"]),
     ("core/layer", &["core/model", "core/stream", "core/tar"]),
     (
@@ -52,6 +55,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/tar",
             "core/wire",
             "core/directory",
+            "core/http",
+            "core/tags",
+            "core/openpgp",
         ],
     ),
     ("app/imgconv", &["core/*", "formats/*", "transports/*"]),
@@ -67,7 +73,9 @@ const EDGES: &[(&str, &[&str])] = &[
 const ONLY: &[(&str, &str)] = &[
     ("tar", "core/tar"),
     ("clap", "app/cli"),
+    ("pgp", "core/openpgp"),
     ("indicatif", "app/cli"),
+    ("ureq", "core/http"),
     ("nix", "xtask"),
 ];
 

@@ -5,12 +5,20 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use imgconv::Level;
 
+use crate::network::NetworkArgs;
+
 const LOCATORS: &str = "\
 Locators:
   PATH                     whatever the bytes are
   aci:PATH                 an ACI (`-`: standard input or output)
   oci:PATH[:REF]           an OCI layout, a directory
   oci-archive:PATH[:REF]   an OCI layout in a tar, plain or compressed (`-` as above)
+  docker-archive:PATH[:REF], dir:PATH   what `docker save` writes; skopeo's flat directory
+  docker://HOST/REPO[:TAG|@DIGEST]   a registry; without a tag `latest` (ls: every tag)
+  https://HOST/PATH[#REF]  an ACI or an archive on a web server
+  appc:NAME[:TAG][,LABEL=VALUE…]     an ACI by appc discovery
+  FORMAT+DISTRIBUTION:…    the pair said outright, such as `aci+https://…`, `oci+registry://…`
+  cimd:…                   rkt's distribution points
   rkt:PATH[:REF], registry-storage:PATH[:REF], tree:PATH[:REF], aci-tree:PATH[:REF]
                            stores and folders of images, which are only read
   REF is a full reference, a tag that is unique there, `@sha256:…`, or `#N` (from 0).
@@ -100,6 +108,8 @@ pub(crate) struct Shared {
         help_heading = "Input"
     )]
     pub(crate) registry_host: Option<String>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 }
 
 /// How progress is shown.
@@ -164,6 +174,46 @@ pub(crate) enum Foreign {
     Fail,
     /// Leave them out, with their step of the history
     Drop,
+    /// Fetch them if they are not stored here (https, no credentials), and list them as ordinary
+    /// layers
+    Fetch,
+}
+
+/// The format and the distribution of a source and a destination, apart from their locators.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Pairs {
+    /// The format that SRC must be in, as in `FORMAT+DISTRIBUTION:…`
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        hide_short_help = true,
+        help_heading = "Input"
+    )]
+    pub(crate) src_format: Option<String>,
+    /// How SRC is got at: `file`, `registry`, `https`, or any scheme; SRC is what follows it
+    #[arg(
+        long,
+        value_name = "DISTRIBUTION",
+        hide_short_help = true,
+        help_heading = "Input"
+    )]
+    pub(crate) src_distribution: Option<String>,
+    /// The format that DST is written in
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
+    pub(crate) dest_format: Option<String>,
+    /// How DST is got at; DST is what follows it
+    #[arg(
+        long,
+        value_name = "DISTRIBUTION",
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
+    pub(crate) dest_distribution: Option<String>,
 }
 
 /// Which layers become one; at most one of them.
@@ -215,7 +265,7 @@ pub(crate) struct Writing {
     /// What to do with children of an index that are not there
     #[arg(long, value_enum, default_value_t = Missing::Drop, value_name = "HOW", hide_short_help = true, help_heading = "Input")]
     pub(crate) missing: Missing,
-    /// What to do with layers that have `urls` (foreign, or non-distributable); nothing is fetched
+    /// What to do with layers that have `urls` (foreign, or non-distributable)
     #[arg(long, value_enum, default_value_t = Foreign::Keep, value_name = "HOW", hide_short_help = true, help_heading = "Layers")]
     pub(crate) foreign: Foreign,
     /// The compression of layers (of the file, for an ACI)
@@ -239,6 +289,12 @@ pub(crate) struct Writing {
     /// The name of the result, `HOST/REPOSITORY:TAG`, instead of the source's
     #[arg(long, value_name = "REFERENCE", help_heading = "Names")]
     pub(crate) name: Option<String>,
+    /// To ACI: tags become an image tags file beside the ACIs, not their versions
+    ///
+    /// An ACI gets the label `dockerimageid` in the place of `version`, so a tag that moves
+    /// changes the tags file alone. A tags file that is there keeps its other tags.
+    #[arg(long, help_heading = "Names")]
+    pub(crate) image_tags: bool,
     /// What `org.opencontainers.image.ref.name` holds
     #[arg(long, value_enum, default_value_t = RefName::Full, value_name = "WHAT", help_heading = "Names")]
     pub(crate) ref_name: RefName,
@@ -290,6 +346,8 @@ pub(crate) enum Command {
         /// Where to write; a bare path is an ACI if it ends in `.aci`, else a layout, `PATH[:REF]`
         #[arg(value_name = "DST")]
         destination: String,
+        #[command(flatten)]
+        pairs: Box<Pairs>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -478,6 +536,16 @@ pub(crate) enum Command {
         #[arg(long)]
         allow_devices: bool,
     },
+    /// Work with appc image tags: the files that map moving tags to images
+    #[command(subcommand)]
+    Tags(Tags),
+    /// Publish images as a static appc site: ACIs, image tags, discovery pages
+    ///
+    /// The directory is the document root of one host, for any web server. ACIs are published byte
+    /// for byte, with the `.asc` beside them; other images are converted. What the site has
+    /// already stays.
+    #[command(after_long_help = LOCATORS)]
+    Publish(Box<Publish>),
     /// List the formats and transports
     Formats,
     /// Print the completions of a shell
@@ -491,4 +559,80 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+}
+
+/// The commands of `tags`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tags {
+    /// Print the image tags file of a repository
+    ///
+    /// Every tag means the label `dockerimageid` of its image. Of several tags of one image, the
+    /// one with the most numbers in it holds the label and the others are its aliases.
+    #[command(after_long_help = LOCATORS)]
+    Export {
+        /// A registry's repository, a layout, an archive
+        #[arg(value_name = "SRC")]
+        source: String,
+        /// Only this image name, where there are several
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Print the labels that a tag means
+    Resolve {
+        /// An image tags file, `-` for standard input
+        file: String,
+        /// The tag
+        tag: String,
+        /// A label that is asked for; it wins over what the tag says (repeatable)
+        #[arg(long, value_name = "NAME=VALUE")]
+        label: Vec<String>,
+    },
+    /// List every tag with its alias and the labels that it means
+    List {
+        /// An image tags file, `-` for standard input
+        file: String,
+    },
+    /// Name everything that is wrong with an image tags file
+    Validate {
+        /// An image tags file, `-` for standard input
+        file: String,
+    },
+    /// Print the image tags of an image name by discovery, of a URL, or of a file
+    Fetch {
+        /// An image name, such as `example.com/app`; a URL; a path
+        #[arg(value_name = "NAME|FILE|URL")]
+        from: String,
+    },
+}
+
+/// What `publish` is told.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Publish {
+    /// What to read, and the directory of the site: made if it is missing, added to if it is there
+    #[arg(value_name = "SRC… DIR", required = true, num_args = 2..)]
+    pub(crate) places: Vec<String>,
+    /// The host of the site: the names of converted images get it instead of their registry's
+    #[arg(long, value_name = "HOST", help_heading = "Names")]
+    pub(crate) host: Option<String>,
+    /// The URL of the site [default: https://HOST]
+    #[arg(long, value_name = "URL", help_heading = "Names")]
+    pub(crate) url: Option<String>,
+    /// A file of OpenPGP public keys that clients are told of
+    #[arg(long, value_name = "FILE", help_heading = "Safety")]
+    pub(crate) pubkeys: Option<PathBuf>,
+    /// Sign ACIs and image tags with the OpenPGP secret key in a file
+    ///
+    /// What has a signature already keeps it.
+    #[arg(long, value_name = "FILE", help_heading = "Safety")]
+    pub(crate) pgp_key: Option<PathBuf>,
+    /// A file whose first line is the passphrase of the secret key
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "pgp_key",
+        help_heading = "Safety"
+    )]
+    pub(crate) pgp_passphrase: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     env,
     failure::Status,
-    render,
+    render, tags,
 };
 
 /// Runs a command.
@@ -23,42 +23,75 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Convert {
             source,
             destination,
+            pairs,
             conversion,
         } => {
-            let destination = Locator::destination(&destination)?;
-            convert(&[source], &destination, &conversion, &shared, &env)
+            let (format, distribution) = (&pairs.dest_format, &pairs.dest_distribution);
+            let destination =
+                Locator::destination_as(format.as_deref(), distribution.as_deref(), &destination)?;
+            let (format, distribution) = (&pairs.src_format, &pairs.src_distribution);
+            let source = Locator::source_as(format.as_deref(), distribution.as_deref(), &source)?;
+            convert(vec![source], &destination, &conversion, &shared, &env)
         }
         Command::AciToOci {
             sources,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["oci", "oci-archive"])?;
-            convert(&sources, &destination, &conversion, &shared, &env)
+            let destination =
+                Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
+            convert(
+                locators(&sources)?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::DockerToOci {
             source,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["oci", "oci-archive"])?;
-            convert(&[source], &destination, &conversion, &shared, &env)
+            let destination =
+                Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
+            convert(
+                locators(&[source])?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::OciToDocker {
             source,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["docker-archive", "dir"])?;
-            convert(&[source], &destination, &conversion, &shared, &env)
+            let destination =
+                Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
+            convert(
+                locators(&[source])?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::AciToDocker {
             sources,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["docker-archive", "dir"])?;
-            convert(&sources, &destination, &conversion, &shared, &env)
+            let destination =
+                Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
+            convert(
+                locators(&sources)?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::DockerToAci {
             source,
@@ -76,7 +109,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             if !file && !destination.location.ends_with('/') {
                 destination.location.push('/');
             }
-            convert(&[source], &destination, &conversion, &shared, &env)
+            convert(
+                locators(&[source])?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::Squash {
             source,
@@ -88,7 +127,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             let mut options = options(&writing)?;
             options.layers.squash = Some(merged(merge).unwrap_or(Squash::All));
             let destination = Locator::destination(&destination)?;
-            write(&[source], &destination, &options, &writing, &shared, &env)
+            write(
+                locators(&[source])?,
+                &destination,
+                &options,
+                &writing,
+                &shared,
+                &env,
+            )
         }
         Command::Recompress {
             source,
@@ -97,7 +143,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         } => {
             let options = options(&writing)?;
             let destination = Locator::destination(&destination)?;
-            write(&[source], &destination, &options, &writing, &shared, &env)
+            write(
+                locators(&[source])?,
+                &destination,
+                &options,
+                &writing,
+                &shared,
+                &env,
+            )
         }
         Command::Inspect {
             source,
@@ -199,6 +252,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Tags(command) => tags::run(&command, &shared, &env),
+        Command::Publish(publish) => tags::publish(&publish, &shared, &env),
         Command::Formats => {
             formats(&shared)?;
             Ok(ExitCode::SUCCESS)
@@ -220,43 +275,51 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn convert(
-    sources: &[String],
+    sources: Vec<Locator>,
     destination: &Locator,
     conversion: &Conversion,
     shared: &Shared,
     env: &Env,
 ) -> Result<ExitCode> {
-    let mut options = options(&conversion.writing)?;
-    let all = conversion.squash.then_some(Squash::All);
-    options.layers.squash = merged(conversion.merge).or(all);
-    options.no_squash = conversion.no_squash;
+    let options = conversion_options(conversion)?;
     let writing = &conversion.writing;
     write(sources, destination, &options, writing, shared, env)
 }
 
 /// Writes images, and says what became of them.
 fn write(
-    sources: &[String],
+    sources: Vec<Locator>,
     destination: &Locator,
     options: &Options,
     writing: &Writing,
     shared: &Shared,
     env: &Env,
 ) -> Result<ExitCode> {
-    let sources = locators(sources)?;
     if shared.json && destination.location == "-" && !options.dry_run {
         let message = "`--json` and the image can't both go to standard output";
         return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
     }
+    // The file itself went to standard output, so the lines can't.
+    let piped = destination.location == "-" && !options.dry_run;
+    reported(writing, shared, piped, || {
+        imgconv::convert(&sources, destination, options, env)
+    })
+}
+
+/// Runs what makes images, and tells what it did: on the screen, and in the report.
+pub(crate) fn reported(
+    writing: &Writing,
+    shared: &Shared,
+    piped: bool,
+    run: impl FnOnce() -> Result<imgconv::Outcome>,
+) -> Result<ExitCode> {
     if let Some(path) = &writing.report {
         check_report(path)?;
     }
-    let outcome = imgconv::convert(&sources, destination, options, env)?;
+    let outcome = run()?;
     if let Some(path) = &writing.report {
         write_report(path, &outcome)?;
     }
-    // The file itself went to standard output, so the lines can't.
-    let piped = destination.location == "-" && !options.dry_run;
     render::outcome(&outcome, piped, shared)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -287,6 +350,14 @@ fn merged(merge: Merge) -> Option<Squash> {
     last.or(base).or(merge.max_layers.map(Squash::AtMost))
 }
 
+pub(crate) fn conversion_options(conversion: &Conversion) -> Result<Options> {
+    let mut options = options(&conversion.writing)?;
+    let all = conversion.squash.then_some(Squash::All);
+    options.layers.squash = merged(conversion.merge).or(all);
+    options.no_squash = conversion.no_squash;
+    Ok(options)
+}
+
 fn options(writing: &Writing) -> Result<Options> {
     use imgconv_model::Compression as Model;
     Ok(Options {
@@ -309,6 +380,8 @@ fn options(writing: &Writing) -> Result<Options> {
         },
         no_squash: false,
         name: writing.name.clone(),
+        host: None,
+        image_tags: writing.image_tags,
         ref_name: match writing.ref_name {
             RefName::Full => imgconv::RefName::Full,
             RefName::Tag => imgconv::RefName::Tag,
@@ -325,6 +398,7 @@ fn options(writing: &Writing) -> Result<Options> {
             Foreign::Keep => imgconv::Foreign::Keep,
             Foreign::Fail => imgconv::Foreign::Fail,
             Foreign::Drop => imgconv::Foreign::Drop,
+            Foreign::Fetch => imgconv::Foreign::Fetch,
         },
         preserve_digests: writing.preserve_digests,
         sign_key: writing.sign_key.clone(),
@@ -335,7 +409,7 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
     texts.iter().map(|text| Platform::parse(text)).collect()
 }
 
-fn locators(texts: &[String]) -> Result<Vec<Locator>> {
+pub(crate) fn locators(texts: &[String]) -> Result<Vec<Locator>> {
     texts.iter().map(|text| Locator::source(text)).collect()
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn make(shared: &Shared) -> Result<Env> {
     env.epoch = epoch()?;
     env.follow_blob_links = shared.allow_symlinked_blobs;
     env.registry_host.clone_from(&shared.registry_host);
+    env.network = Arc::new(shared.network.settings(auth_files())?);
     env.cancel = cancel_on_signals();
     let style = match shared.progress {
         _ if shared.quiet => ProgressStyle::None,
@@ -64,6 +65,33 @@ fn epoch() -> Result<Option<i64>> {
             format!("SOURCE_DATE_EPOCH is `{text}`, not a number of seconds"),
         )
     })
+}
+
+/// Where podman, skopeo and docker keep credentials, in the order in which podman looks
+/// (containers-auth.json(5)).
+fn auth_files() -> Vec<PathBuf> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command line reads the environment"
+    )]
+    let variable = |name: &str| {
+        let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    let home = variable("HOME");
+    let below_home = |path: &str| home.as_ref().map(|home| home.join(path));
+    let runtime = variable("XDG_RUNTIME_DIR");
+    let config = variable("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
+    let docker = variable("DOCKER_CONFIG").or_else(|| below_home(".docker"));
+    let podman = "containers/auth.json";
+    [
+        runtime.map(|folder| folder.join(podman)),
+        config.map(|folder| folder.join(podman)),
+        docker.map(|folder| folder.join("config.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The platform of this machine, in the words of Go.

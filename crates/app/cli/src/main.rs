@@ -4,8 +4,10 @@ mod args;
 mod commands;
 mod env;
 mod failure;
+mod network;
 mod progress;
 mod render;
+mod tags;
 
 use std::process::ExitCode;
 

@@ -225,6 +225,13 @@ pub(crate) fn verdict(verdict: &Verdict, shared: &Shared) -> Result<()> {
             clean(&problem.message)
         ));
     }
+    for signed in &verdict.signatures {
+        let by = match &signed.user_ids[..] {
+            [] => signed.fingerprint.clone(),
+            names => format!("{} ({})", names.join(", "), signed.fingerprint),
+        };
+        text.push_str(&format!("signed: {}: {}\n", clean(&signed.at), clean(&by)));
+    }
     let wrong = verdict.problems.len();
     let summary = if wrong == 0 {
         "nothing wrong".to_owned()

@@ -21,6 +21,10 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_registry_storage::REGISTRY_STORAGE,
     &imgconv_transport_docker_archive::DOCKER_ARCHIVE,
     &imgconv_transport_oci_layout::OCI_ARCHIVE,
+    &imgconv_transport_registry::REGISTRY,
+    &imgconv_transport_http::HTTPS,
+    &imgconv_transport_http::HTTP,
+    &imgconv_transport_appc::APPC,
     &imgconv_transport_file::FILE,
     &crate::tree::TREE,
     &crate::tree::ACI_TREE,
@@ -63,12 +67,12 @@ pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {
     match transport.scheme() {
         "aci" => &[FormatId("aci")],
         "docker-archive" => &[FormatId("docker-archive")],
-        "dir" => &[
+        "dir" | "docker" => &[
             FormatId("oci"),
             FormatId("docker-v2s2"),
             FormatId("docker-v2s1"),
         ],
-        "rkt" | "registry-storage" | "tree" | "aci-tree" => &[],
+        "rkt" | "registry-storage" | "tree" | "aci-tree" | "http" | "https" | "appc" => &[],
         _ => &[FormatId("oci")],
     }
 }

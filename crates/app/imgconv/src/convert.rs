@@ -3,20 +3,26 @@
 
 use std::path::Path;
 
-use imgconv_model::{BundleSink, Code, Env, Error, Format, FormatId, Platform, Result, quote};
-use imgconv_pipeline::Sealer;
+use imgconv_model::{
+    BundleSink, Code, Document, Env, Error, Format, FormatId, Platform, Publication, Result, quote,
+};
+use imgconv_pipeline::{Sealer, write_document};
 use imgconv_stream::Pool;
+use imgconv_tags::ImageTags;
 use imgconv_transport_file::overlaps;
+use imgconv_transport_registry::Location;
 use imgconv_wire::layout::INDEX_FILE;
 
 use crate::{
     catalog, dependencies, descriptors,
     locator::{Locator, Reference},
+    nearest::nearest,
     options::{Missing, Options},
-    outcome::Outcome,
+    outcome::{Outcome, TagsOutcome},
     policy::signing_key,
     run::{Item, Run, SourceRoot},
     source::Source,
+    tags,
 };
 
 /// Converts every image that the sources mean to one destination.
@@ -32,16 +38,22 @@ pub fn convert(
     options: &Options,
     env: &Env,
 ) -> Result<Outcome> {
-    if destination.location != "-" {
+    if destination.location != "-" && destination.transport.is_local() {
         refuse_same_place(sources, Path::new(&destination.location))?;
     }
     if catalog::written_by(destination.transport).is_empty() {
         // What is only read says so itself.
         destination.transport.create(&destination.location, env)?;
     }
+    let mut options = in_registry(destination, options)?;
     let mut opened = Vec::new();
     for locator in sources {
-        opened.push((locator, Source::open(locator, env)?));
+        let source = match options.image_tags {
+            // A repository's tags go together.
+            true => Source::open_all(locator, env)?,
+            false => Source::open(locator, env)?,
+        };
+        opened.push((locator, source));
     }
     let mut roots = Vec::new();
     for (locator, source) in &opened {
@@ -57,7 +69,10 @@ pub fn convert(
             });
         }
     }
+    options.platforms = nearest(&options.platforms, &roots);
+    let options = &options;
     let target = target(destination, &roots)?;
+    check_image_tags(target, destination, options)?;
     let key = signing_key(options, target.id())?;
     if options.missing == Missing::Keep && !target.capabilities().index {
         let message = format!(
@@ -77,11 +92,12 @@ pub fn convert(
     let bundles = opened.iter().map(|(_, source)| &*source.bundle);
     let no_room = no_top_level(destination);
     let (top_level, lost) = descriptors::top_level(bundles, no_room);
-    let predicted = Run::predict(target, options, env, &pool)
+    let mut run = Run::predict(target, options, env, &pool)
         .signing(key.as_ref())
         .naming(names)
-        .listing(listing, &lost)
-        .all(&roots)?;
+        .listing(listing, &lost);
+    let predicted = run.all(&roots)?;
+    let tags = image_tags(&run, destination, env)?;
     if predicted.is_empty() {
         return Err(nothing_left(&roots, options));
     }
@@ -93,10 +109,13 @@ pub fn convert(
         refuse_losses(&predicted)?;
     }
     if options.dry_run {
-        return Ok(outcome(predicted, destination, &[]));
+        return Ok(outcome(predicted, tags, destination, &[]));
     }
     let mut sink = create(destination, options, env)?;
     sink.set_top_level(top_level);
+    for (_, source) in &opened {
+        sink.comes_from(&source.text);
+    }
     let sealer = Sealer::new(&*sink, &pool);
     let items = Run::write(target, options, env, &pool, &*sink, &sealer)
         .signing(key.as_ref())
@@ -111,19 +130,74 @@ pub fn convert(
         Some(Reference::Name(text)) => Some(text.clone()),
         _ => None,
     };
-    let publications: Vec<_> = items
+    let mut publications: Vec<_> = items
         .iter()
         .map(|item| {
             let mut publication = item.publication.clone();
-            publication.reference.clone_from(&reference);
+            // What is found by way of an image has no name of its own.
+            let image = item.images.iter().any(|image| image.platform.is_some());
+            let named = image || item.publication.name.is_some() || items.len() == 1;
+            publication.reference = reference.clone().filter(|_| named);
             publication
         })
         .collect();
+    for (name, tags) in &tags {
+        let document = Document {
+            kind: String::new(),
+            bytes: tags.to_bytes().into(),
+        };
+        publications.push(Publication {
+            root: write_document(&*sink, &document)?,
+            name: None,
+            reference: None,
+            file_name: Some(tags::file_name(name)),
+        });
+    }
     let places = sink.commit(&publications)?;
-    Ok(outcome(items, destination, &places))
+    Ok(outcome(items, tags, destination, &places))
 }
 
-fn outcome(items: Vec<Item>, destination: &Locator, places: &[String]) -> Outcome {
+/// The image tags files that go beside the ACIs of a run, by image name. One that is there already
+/// keeps its other tags.
+fn image_tags(run: &Run<'_>, destination: &Locator, env: &Env) -> Result<Vec<(String, ImageTags)>> {
+    let directory = Path::new(&destination.location);
+    tags::files(&run.tagged, &|name| {
+        let path = directory.join(tags::file_name(name));
+        let there = path.symlink_metadata().is_ok();
+        let read = || tags::read(&path.to_string_lossy(), env);
+        there.then(read).transpose()
+    })
+}
+
+/// Image tags are a file beside ACIs.
+fn check_image_tags(target: &dyn Format, destination: &Locator, options: &Options) -> Result<()> {
+    if !options.image_tags {
+        return Ok(());
+    }
+    let message = if !target.capabilities().stream {
+        "`--image-tags` is for ACIs: other formats have tags"
+    } else if destination.location == "-" || destination.location.ends_with(".aci") {
+        "`--image-tags` writes a file beside the ACIs"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Code::Usage, message)
+        .at(destination.to_string())
+        .hint("write to a directory of ACIs, `aci:DIR/`"))
+}
+
+fn outcome(
+    items: Vec<Item>,
+    tags: Vec<(String, ImageTags)>,
+    destination: &Locator,
+    places: &[String],
+) -> Outcome {
+    let image_tags = tags.into_iter().enumerate().map(|(i, (name, tags))| {
+        let place = places.get(items.len() + i);
+        let place = place.cloned().unwrap_or_else(|| destination.to_string());
+        TagsOutcome::new(&name, place, &tags)
+    });
+    let image_tags = image_tags.collect();
     let mut images = Vec::new();
     for (i, item) in items.into_iter().enumerate() {
         for mut image in item.images {
@@ -138,7 +212,7 @@ fn outcome(items: Vec<Item>, destination: &Locator, places: &[String]) -> Outcom
             images.push(image);
         }
     }
-    Outcome { images }
+    Outcome { images, image_tags }
 }
 
 /// The format that the destination is written in: the one that was asked for; else the sources'
@@ -184,6 +258,17 @@ fn no_top_level(destination: &Locator) -> Option<&'static str> {
         .then_some("the destination has an index already, which keeps its own")
 }
 
+/// An image that gets a tag of a registry gets its name too: schema 1 says it inside.
+fn in_registry(destination: &Locator, options: &Options) -> Result<Options> {
+    let mut options = options.clone();
+    if destination.transport.scheme() == "docker" && options.name.is_none() {
+        let location = Location::parse(&destination.location)?;
+        let tag = location.tag.as_ref();
+        options.name = tag.map(|tag| format!("{}/{}:{tag}", location.host, location.repository));
+    }
+    Ok(options)
+}
+
 /// Opens the destination for writing.
 fn create(destination: &Locator, options: &Options, env: &Env) -> Result<Box<dyn BundleSink>> {
     use imgconv_transport_oci_layout::{create_archive_with, create_with};
@@ -197,7 +282,8 @@ fn create(destination: &Locator, options: &Options, env: &Env) -> Result<Box<dyn
 /// Refuses to write onto what is read, which a rename at the end would replace, or into it
 /// (robustness D13b).
 pub(crate) fn refuse_same_place(sources: &[Locator], output: &Path) -> Result<()> {
-    for source in sources.iter().filter(|source| source.location != "-") {
+    let local = |source: &&Locator| source.location != "-" && source.transport.is_local();
+    for source in sources.iter().filter(local) {
         if overlaps(Path::new(&source.location), output) {
             let message = format!("the output is the source {source}, or lies in it");
             return Err(Error::new(Code::Denied, message)
@@ -224,7 +310,8 @@ fn refuse_same_file(items: &[Item], sources: &[Locator], destination: &Locator) 
 
 /// One name for several images would make them one.
 fn check_naming(roots: &[SourceRoot<'_>], destination: &Locator, options: &Options) -> Result<()> {
-    let several = roots.len() > 1 && !is_one_name(roots);
+    let roots: Vec<&SourceRoot<'_>> = roots.iter().filter(|root| !root.is_referrer()).collect();
+    let several = roots.len() > 1 && !is_one_name(&roots);
     match &destination.reference {
         Some(Reference::Name(text)) if several => {
             let message = format!(
@@ -278,7 +365,7 @@ fn refuse_one_file(items: &[Item], stream: bool, destination: &Locator) -> Resul
 }
 
 /// Says whether the roots are single images of one name: they will be one index.
-fn is_one_name(roots: &[SourceRoot<'_>]) -> bool {
+fn is_one_name(roots: &[&SourceRoot<'_>]) -> bool {
     roots
         .iter()
         .all(|root| root.entry.child.is_none() && root.name().ok() == roots[0].name().ok())

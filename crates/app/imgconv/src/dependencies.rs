@@ -1,16 +1,17 @@
 //! The dependencies of ACIs: finding them, and laying their file systems below the image's own.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use imgconv_format_aci::{
     Aci, ExpectedImage, Manifest, decode_stream,
     dependency::{Candidate, Rendered, choose, describe, matches, order},
-    manifest::Dependency,
+    manifest::{Dependency, Pair},
     resolve_user,
 };
 use imgconv_layer::{Discard, Semantics, clean};
@@ -19,7 +20,7 @@ use imgconv_model::{
     Root, RootEntry, Transport, quote,
 };
 use imgconv_pipeline::{Budget, Merged, Squash, Tar, merge};
-use imgconv_stream::HashingReader;
+use imgconv_tags::{ImageTags, Labels};
 use imgconv_tar::EntryKind;
 use imgconv_transport_file::FILE;
 
@@ -27,7 +28,10 @@ use crate::{
     locator::Locator,
     options::Options,
     run::SourceRoot,
+    site,
     source::{AciPart, ImageNode, Node, decode_aci},
+    tags,
+    tree::json_files,
 };
 
 /// Gives every ACI that has dependencies or a path whitelist its rendered layers.
@@ -97,6 +101,10 @@ struct Candidates {
     all: Vec<Known>,
     /// What looks like an ACI and can't be read.
     damaged: Vec<String>,
+    /// Files there that may be image tags, by their names only.
+    tag_files: BTreeSet<PathBuf>,
+    /// The image tags of the names that were asked for, `None` where there are none.
+    tags: RefCell<BTreeMap<String, Option<Arc<ImageTags>>>>,
 }
 
 struct Known {
@@ -121,22 +129,24 @@ impl Candidates {
     /// Adds the ACIs of a place: a file, a folder or a store.
     fn search(&mut self, place: &str, env: &Env) -> Result<()> {
         let at = |error: Error| error.at(format!("--deps {place}"));
-        let path = ["aci:", "file://", "file:"]
-            .iter()
-            .find_map(|scheme| place.strip_prefix(scheme))
-            .unwrap_or(place);
-        let locator = Locator::dependencies(path).map_err(at)?;
+        let locator = Locator::dependencies(place).map_err(at)?;
         let (transport, location) = (locator.transport, &locator.location);
-        let bundle = transport.open(location, env).map_err(at)?;
+        if !transport.is_local() {
+            let message = "dependencies are looked for in files, folders and stores";
+            return Err(at(Error::new(Code::Unsupported, message)));
+        }
         if transport.scheme() == FILE.scheme() {
-            let found = aci_in(&*bundle, &bundle.roots().map_err(at)?[0], env).map_err(at)?;
-            let Some(aci) = found else {
+            let Some(aci) = open_aci(location, env).map_err(at)? else {
                 let message = "this is neither an ACI nor a place that has ACIs";
                 return Err(at(Error::new(Code::Unsupported, message)));
             };
             self.add(location.clone(), location, aci);
             return Ok(());
         }
+        if Path::new(location).is_dir() {
+            self.tag_files.extend(json_files(Path::new(location)));
+        }
+        let bundle = transport.open(location, env).map_err(at)?;
         self.take_from(&*bundle, &|_| false, env)
     }
 
@@ -172,12 +182,14 @@ impl Candidates {
     /// Chooses what a dependency means. Image IDs are computed only where the name and the labels
     /// fit several ACIs.
     fn resolve(&self, dependency: &Dependency, env: &Env) -> Result<usize> {
+        let dependency = &self.labelled(dependency, env)?;
         let fitting: Vec<usize> = (0..self.all.len())
             .filter(|i| matches(dependency, &self.all[*i].aci.manifest))
             .collect();
         if fitting.len() > 1 {
             for key in &fitting {
-                self.all[*key].compute_image_id(env)?;
+                let known = &self.all[*key];
+                known.aci.read_to_end(&known.text, env)?;
             }
         }
         let candidate = |key: &usize| {
@@ -197,25 +209,69 @@ impl Candidates {
     }
 }
 
-impl Known {
-    /// Reads the ACI to its end.
-    fn compute_image_id(&self, env: &Env) -> Result<()> {
-        if self.aci.image_id.get().is_some() {
-            return Ok(());
+impl Candidates {
+    /// Turns the tag of a dependency into labels: by the image tags of its name, if they are there,
+    /// else into the label `version`.
+    fn labelled(&self, dependency: &Dependency, env: &Env) -> Result<Dependency> {
+        let Some(tag) = &dependency.tag else {
+            return Ok(dependency.clone());
+        };
+        let given: Labels = dependency
+            .labels
+            .iter()
+            .map(|Pair { name, value }| (name.clone(), value.clone()))
+            .collect();
+        let tags = self.image_tags(&dependency.image_name, env)?;
+        let labels = imgconv_tags::merge(tags.as_deref(), Some(tag), &given)
+            .map_err(|error| error.at(format!("dependency {}", describe(dependency))))?;
+        let pairs = labels.into_iter();
+        Ok(Dependency {
+            labels: pairs.map(|(name, value)| Pair { name, value }).collect(),
+            ..dependency.clone()
+        })
+    }
+
+    /// Finds the image tags of a name: the file that a conversion writes beside the ACIs, or the
+    /// one of a published site.
+    fn image_tags(&self, name: &str, env: &Env) -> Result<Option<Arc<ImageTags>>> {
+        if let Some(known) = self.tags.borrow().get(name) {
+            return Ok(known.clone());
         }
-        let expected = ExpectedImage::default();
-        let decoded = decode_stream(&self.aci.blob, &self.text, &expected, env)?;
-        for layer in &decoded.image.layers {
-            let tar = Tar::open(layer, &Budget::default(), env, &self.text)?;
-            HashingReader::new(tar, &[])
-                .finish()
-                .map_err(Error::from_io)?;
+        let own = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|file| file == &*tags::file_name(name))
+                || path.ends_with(site::tags_path(name))
+        };
+        let mut found: Option<(&PathBuf, ImageTags)> = None;
+        for path in self.tag_files.iter().filter(own) {
+            let tags = tags::read(&path.to_string_lossy(), env)?;
+            match &found {
+                Some((other, known)) if *known != tags => {
+                    let message = format!(
+                        "two files have image tags of {}: {} and {}",
+                        quote(name),
+                        other.display(),
+                        path.display()
+                    );
+                    return Err(Error::new(Code::Ambiguous, message)
+                        .hint("give `--deps` the directory of one of them"));
+                }
+                Some(_) => {}
+                None => found = Some((path, tags)),
+            }
         }
-        if let Some(id) = decoded.image_id.get() {
-            // Another thread can only have set the same value.
-            let _ = self.aci.image_id.set(*id);
-        }
-        Ok(())
+        let tags = found.map(|(_, tags)| Arc::new(tags));
+        self.tags.borrow_mut().insert(name.to_owned(), tags.clone());
+        Ok(tags)
+    }
+}
+
+/// Reads a file up to the manifest, if it is an ACI.
+pub(crate) fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
+    let bundle = FILE.open(path, env)?;
+    match bundle.roots()?.first() {
+        Some(entry) => aci_in(&*bundle, entry, env),
+        None => Ok(None),
     }
 }
 

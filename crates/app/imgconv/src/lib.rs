@@ -12,31 +12,44 @@ mod convert;
 mod dependencies;
 mod descriptors;
 mod diff;
+mod fetched;
+mod foreign;
 mod graph;
 mod inspect;
 mod list;
 mod locator;
+mod nearest;
 mod options;
 mod outcome;
 mod pick;
 mod policy;
+mod publish;
 mod run;
 mod select;
+mod site;
 mod source;
 mod stack;
 mod stream;
+mod tags;
 mod tree;
 mod unpack;
 mod verify;
 
 pub use convert::convert;
 pub use diff::{Difference, diff};
+pub use imgconv_http::CertificateDirectory;
 pub use imgconv_pipeline::{Options as LayerOptions, Squash};
 pub use imgconv_stream::Level;
+pub use imgconv_tags::{ImageTags, Labels};
 pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
 pub use list::{Listed, list};
 pub use locator::{Locator, Reference};
 pub use options::{Foreign, Missing, Options, RefName};
-pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, WarningOutcome};
+pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
+pub use publish::{PublishOptions, Signing, publish};
+pub use tags::{
+    Exported, Resolution, TagLine, export as export_tags, fetch as fetch_tags, list_tags,
+    read as read_tags, resolve_tag,
+};
 pub use unpack::{Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
-pub use verify::{Finding, Verdict, verify};
+pub use verify::{Finding, SignedBy, Verdict, verify};

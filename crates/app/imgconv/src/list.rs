@@ -32,14 +32,14 @@ pub struct Listed {
 /// # Errors
 /// If the place itself can't be read; an image that can't be read has its error in its line.
 pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
-    let source = match Source::open(locator, env) {
+    let source = match Source::open_all(locator, env) {
         Ok(source) => source,
         // An empty place has an empty list.
         Err(error)
             if error.code() == imgconv_model::Code::Missing && locator.reference.is_none() =>
         {
             let bundle = locator.transport.open(&locator.location, env)?;
-            return if bundle.roots()?.is_empty() {
+            return if bundle.listing()?.is_empty() {
                 Ok(Vec::new())
             } else {
                 Err(error)

@@ -28,6 +28,8 @@ pub enum Foreign {
     Fail,
     /// Leave them out, with their step of the history, and report the loss.
     Drop,
+    /// Fetch those that are not stored with their image, and list them as ordinary layers.
+    Fetch,
 }
 
 /// What the user asked of a conversion. Everything can be defaulted.
@@ -41,6 +43,11 @@ pub struct Options {
     pub no_squash: bool,
     /// The name of the result, instead of the source's.
     pub name: Option<String>,
+    /// The host of the names of ACIs that are made of other images, instead of their registry's.
+    pub host: Option<String>,
+    /// To ACI: a tag is no version. The ACI gets the label `dockerimageid`, and the tags go to an
+    /// image tags file beside it.
+    pub image_tags: bool,
     /// What `org.opencontainers.image.ref.name` holds.
     pub ref_name: RefName,
     /// Where the dependencies of ACIs are: ACIs, and directories of them.

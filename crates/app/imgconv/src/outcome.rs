@@ -1,6 +1,9 @@
 //! What a conversion did, as data: the shape of `--json` and `--report`.
 
+use std::collections::BTreeMap;
+
 use imgconv_model::{Digest, Report, SealedLayer};
+use imgconv_tags::{ImageTags, Labels};
 use serde::Serialize;
 
 /// What a run did: one entry for each image.
@@ -8,6 +11,42 @@ use serde::Serialize;
 pub struct Outcome {
     /// The images, in the order of the source.
     pub images: Vec<ImageOutcome>,
+    /// The image tags files, by image name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub image_tags: Vec<TagsOutcome>,
+}
+
+/// An image tags file that was written, or would be.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TagsOutcome {
+    /// The image name that it is for.
+    pub name: String,
+    /// Where it is.
+    pub destination: String,
+    /// Every tag, with the labels that it means.
+    pub tags: BTreeMap<String, Labels>,
+}
+
+impl Outcome {
+    /// Adds what another run did.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.images.extend(other.images);
+        self.image_tags.extend(other.image_tags);
+    }
+}
+
+impl TagsOutcome {
+    /// Tells what a file says; tags that mean nothing are left out.
+    pub(crate) fn new(name: &str, destination: String, tags: &ImageTags) -> Self {
+        let all = tags.all().into_iter();
+        Self {
+            name: name.to_owned(),
+            destination,
+            tags: all
+                .filter_map(|(tag, labels)| Some((tag.to_owned(), labels.ok()?.clone())))
+                .collect(),
+        }
+    }
 }
 
 /// What became of one image.

@@ -9,6 +9,7 @@ use crate::{
     convert::no_image,
     dependencies,
     locator::Locator,
+    nearest::nearest,
     options::Options,
     run::{Run, SourceRoot, images, platform_of},
     source::{ImageNode, Source},
@@ -33,7 +34,7 @@ pub(crate) fn pick(
     env: &Env,
 ) -> Result<Picked> {
     let source = Source::open(locator, env)?;
-    let options = Options {
+    let mut options = Options {
         platforms: platforms.to_vec(),
         deps: deps.to_vec(),
         // What is picked is looked at as one tree, never as layers.
@@ -62,6 +63,7 @@ pub(crate) fn pick(
             });
         }
     }
+    options.platforms = nearest(platforms, &roots);
     dependencies::render(&mut roots, &options, env)?;
     let pool = Pool::new(1)?;
     let run = Run::predict(catalog::FORMATS[0], &options, env, &pool);

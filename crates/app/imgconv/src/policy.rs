@@ -11,6 +11,7 @@ use imgconv_model::{
 use imgconv_pipeline::{LayerStep, Plan};
 
 use crate::{
+    foreign,
     options::{Foreign, Options},
     run::Run,
     source::ImageNode,
@@ -75,7 +76,13 @@ impl Run<'_> {
     }
 
     /// Deals with layers that may be had from elsewhere, as the user asked.
-    pub(crate) fn foreign(&self, image: &mut Image, report: &mut Report) -> Result<()> {
+    /// `place` is where the image comes from.
+    pub(crate) fn foreign(
+        &self,
+        image: &mut Image,
+        place: &str,
+        report: &mut Report,
+    ) -> Result<()> {
         match self.options.foreign {
             Foreign::Keep => Ok(()),
             Foreign::Fail => match image.layers.iter().position(|layer| !layer.urls.is_empty()) {
@@ -86,6 +93,7 @@ impl Run<'_> {
                 drop_foreign(image, report);
                 Ok(())
             }
+            Foreign::Fetch => foreign::fetch(image, place, self.env),
         }
     }
 

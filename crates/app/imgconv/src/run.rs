@@ -15,6 +15,7 @@ use imgconv_model::{
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
+use imgconv_tags::Labels;
 
 use crate::{
     carried, descriptors,
@@ -65,6 +66,11 @@ impl SourceRoot<'_> {
         format!("tag {}", name.map_or_else(String::new, reference_text))
     }
 
+    /// Says whether it is about another document, and is found by way of that.
+    pub(crate) fn is_referrer(&self) -> bool {
+        matches!(&*self.node, Node::Opaque { opaque, .. } if opaque.subject.is_some())
+    }
+
     /// The platforms of all images below.
     pub(crate) fn platforms(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -104,6 +110,10 @@ pub(crate) struct Run<'a> {
     pub(crate) names: bool,
     /// Whether the destination has a list of descriptors.
     pub(crate) descriptors: bool,
+    /// The tags that became no version: the repository, the tag and the labels that it means.
+    pub(crate) tagged: Vec<(String, String, Labels)>,
+    /// The images that have an ACI already, with the labels of the tag that they came by.
+    pub(crate) streamed: BTreeSet<(Option<String>, Labels, Digest)>,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -135,6 +145,8 @@ impl<'a> Run<'a> {
             key: None,
             names: true,
             descriptors: true,
+            tagged: Vec::new(),
+            streamed: BTreeSet::new(),
         }
     }
 
@@ -308,7 +320,7 @@ impl<'a> Run<'a> {
         if node.aci.is_some() {
             carried::restore(&mut image, self.env, &mut report);
         }
-        self.foreign(&mut image, &mut report)?;
+        self.foreign(&mut image, &root.place, &mut report)?;
         self.assume_platform(&mut image);
         image.name = self.name_of(root)?;
         // What must be assumed if the image is written anew; a copy stays as silent as it was.
@@ -430,9 +442,9 @@ impl<'a> Run<'a> {
                 .any(|wanted| platform.fits(wanted))
     }
 
-    /// The name that the image gets: what the user gave, else its own.
-    fn name_of(&self, root: &SourceRoot<'_>) -> Result<Option<Name>> {
-        match self.given_name()? {
+    /// The name that the root gets: what the user gave, else its own, which a referrer keeps.
+    pub(crate) fn name_of(&self, root: &SourceRoot<'_>) -> Result<Option<Name>> {
+        match self.given_name()?.filter(|_| !root.is_referrer()) {
             None => root.name(),
             given => Ok(given),
         }

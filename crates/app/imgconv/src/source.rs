@@ -9,12 +9,14 @@ use std::{
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
 use imgconv_model::{
     Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Limits, Notes, Opaque, Original, Report, Result, Root, RootEntry, quote,
+    Image, Index, Limits, Notes, Opaque, Original, Outcome, Report, Result, Root, RootEntry, quote,
 };
-use imgconv_stream::Cancellable;
+use imgconv_openpgp::{Signer, Verified};
+use imgconv_pipeline::{Budget, Tar};
+use imgconv_stream::{Cancellable, HashingReader};
 
 use crate::{
-    catalog,
+    catalog, fetched,
     locator::{Locator, Reference},
     select::select,
 };
@@ -32,6 +34,8 @@ pub(crate) struct Source {
     opened: Report,
     /// Takes what the place finds later.
     notes: Notes,
+    /// The format that everything there must be in, if it was said outright.
+    format: Option<FormatId>,
 }
 
 /// What a root turned out to be, with everything below it.
@@ -83,6 +87,33 @@ pub(crate) struct AciPart {
     pub(crate) manifest: Arc<Manifest>,
     /// The image ID; known when the layer has been read to its end.
     pub(crate) image_id: Arc<OnceLock<Digest>>,
+    /// The trusted keys that signed it.
+    pub(crate) signers: Vec<Signer>,
+}
+
+impl AciPart {
+    /// Reads the ACI to its end, once: all of it is checked, and the image ID known. `what` names
+    /// it in messages.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the archive.
+    pub(crate) fn read_to_end(&self, what: &str, env: &Env) -> Result<Digest> {
+        if let Some(id) = self.image_id.get() {
+            return Ok(*id);
+        }
+        let decoded = decode_stream(&self.blob, what, &ExpectedImage::default(), env)?;
+        for layer in &decoded.image.layers {
+            let tar = Tar::open(layer, &Budget::default(), env, what)?;
+            HashingReader::new(tar, &[])
+                .finish()
+                .map_err(Error::from_io)?;
+        }
+        let id = decoded.image_id.get().copied().ok_or_else(|| {
+            Error::new(Code::BadManifest, "the ACI ended before it was read").at(what)
+        })?;
+        // Another thread can only have set the same value.
+        Ok(*self.image_id.get_or_init(|| id))
+    }
 }
 
 /// Reads an ACI up to its manifest.
@@ -98,6 +129,7 @@ pub(crate) fn decode_aci(
         blob: blob.clone(),
         manifest,
         image_id,
+        signers: Vec::new(),
     });
     let (report, notes) = (Report::default(), env.notes.clone());
     Ok(ImageNode {
@@ -151,20 +183,43 @@ impl Source {
     /// # Errors
     /// If the place can't be read, or the reference fits nothing or several images.
     pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_with(locator, env, |bundle| bundle.roots())
+    }
+
+    /// Opens a place as [`Source::open`], with everything that it lists: every tag of a repository,
+    /// where the locator names none.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_all(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_with(locator, env, |bundle| bundle.listing())
+    }
+
+    fn open_with(
+        locator: &Locator,
+        env: &Env,
+        list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+    ) -> Result<Self> {
         let notes = Notes::default();
         let env = &Env {
             notes: notes.clone(),
             ..env.clone()
         };
-        let bundle = locator.transport.open(&locator.location, env)?;
+        let bundle = fetched::open(locator, env)?;
         let text = bundle.locator();
-        let entries = bundle.roots().map_err(|error| error.at(text.clone()))?;
+        let entries = list(&*bundle).map_err(|error| error.at(text.clone()))?;
+        // What has a name of appc's is an ACI.
+        let named = bundle
+            .fetched()
+            .is_some_and(|fetched| fetched.name.is_some());
+        let format = locator.format.or(named.then_some(FormatId("aci")));
         let mut source = Self {
             text,
             bundle,
             entries,
             opened: notes.take(),
             notes,
+            format,
         };
         if matches!(locator.reference, Some(Reference::Name(_))) {
             source.name_streams(env)?;
@@ -245,6 +300,7 @@ fn decode_in(
     env: &Env,
     memo: &mut Memo,
 ) -> Result<Arc<Node>> {
+    let entry = &bundle.resolve(entry)?;
     if let Some(child) = &entry.child
         && let Some(node) = memo.nodes.get(&child.digest)
     {
@@ -270,7 +326,20 @@ fn decode_root(
     env: &Env,
     memo: &mut Memo,
 ) -> Result<Arc<Node>> {
-    let format = catalog::recognise(root).ok_or_else(|| match root {
+    // What is known by its name is verified before anything is made of it (robustness J5).
+    let named = bundle.fetched().and_then(|it| it.name.as_deref());
+    let verified = match (root, named) {
+        (Root::Stream(blob), Some(name)) => Some(fetched::verify(bundle, blob, name, env)?),
+        _ => None,
+    };
+    let found = catalog::recognise(root);
+    if let Some(wanted) = memo.format
+        && found.is_none_or(|found| found.id() != wanted)
+    {
+        let found = found.map_or_else(|| "something else".into(), |it| it.id().to_string());
+        return Err(Error::mismatch("the format", wanted, found));
+    }
+    let format = found.ok_or_else(|| match root {
         Root::Stream(blob) => damage(unknown(root), blob, env),
         Root::Document(_) => unknown(root),
     })?;
@@ -281,12 +350,11 @@ fn decode_root(
     };
     let mut report = memo.opened.clone();
     let node = if let Root::Stream(blob) = root {
-        let place = bundle.locator();
-        let mut node =
-            decode_aci(blob, &place, format, &env).map_err(|error| damage(error, blob, &env))?;
+        let mut node = decode_file(bundle, blob, format, verified, &env)?;
         node.report.merge(report);
-        let signature = format!("{place}.asc");
-        if memo.part.is_some() && Path::new(&signature).is_file() {
+        let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
+        let signature = format!("{}.asc", bundle.locator());
+        if memo.part.is_some() && !signed && Path::new(&signature).is_file() {
             let message = "a signature stands beside the image, and is not checked";
             node.report
                 .warn("signature-not-checked", signature, message);
@@ -328,6 +396,35 @@ fn decode_root(
             ));
         }
     }
+    Ok(node)
+}
+
+/// Decodes an ACI, and checks who signed it and whether it is the one that was asked for.
+fn decode_file(
+    bundle: &dyn Bundle,
+    blob: &Blob,
+    format: &'static dyn Format,
+    verified: Option<Verified>,
+    env: &Env,
+) -> Result<ImageNode> {
+    let mut node = decode_aci(blob, &bundle.locator(), format, env)
+        .map_err(|error| damage(error, blob, env))?;
+    let aci = node.aci.as_mut().expect("an ACI has its part");
+    let verified = match verified {
+        Some(verified) => verified,
+        None => fetched::verify(bundle, blob, &aci.manifest.name, env)?,
+    };
+    if let Some(fetched) = bundle.fetched() {
+        fetched::check_asked(fetched, &aci.manifest)?;
+    }
+    for warning in verified.warnings {
+        node.report.warn("weak-key", "signature", warning);
+    }
+    if !verified.signers.is_empty() {
+        let why = "it is over the bytes of the ACI, and was good";
+        node.report.lose("signature", Outcome::Dropped, why);
+    }
+    aci.signers = verified.signers;
     Ok(node)
 }
 
@@ -389,6 +486,8 @@ fn damage(error: Error, blob: &Blob, env: &Env) -> Error {
 struct Memo {
     /// The place, if it is a part of another.
     part: Option<Arc<dyn Bundle>>,
+    /// The format that everything must be in, if it was said outright.
+    format: Option<FormatId>,
     nodes: BTreeMap<Digest, Arc<Node>>,
     /// What was irregular when the place was opened.
     opened: Report,
@@ -400,6 +499,7 @@ impl Memo {
     fn of(source: &Source) -> Self {
         Self {
             part: None,
+            format: source.format,
             nodes: BTreeMap::new(),
             opened: source.opened.clone(),
             notes: source.notes.clone(),

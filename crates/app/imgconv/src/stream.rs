@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use imgconv_format_aci::{FORMAT, identifier, manifest, platform};
+use imgconv_format_aci::{FORMAT, IMAGE_ID, identifier, manifest, platform};
 use imgconv_layer::Semantics;
 use imgconv_model::{
     Algorithm, BundleSink, Child, Code, Compression, Digest, Encoded, Env, Error, Event, Image,
@@ -18,7 +18,7 @@ use crate::{
     policy::digests_change,
     run::{Item, Run, SourceRoot, images, nothing, platform_of, squash_layers, walk},
     source::{ImageNode, Node},
-    stack,
+    stack, tags,
 };
 
 impl Run<'_> {
@@ -49,6 +49,10 @@ impl Run<'_> {
             return Ok(());
         }
         self.leave_behind(&root.node)?;
+        let identity = match self.options.image_tags {
+            true => tags::identity(&root.node, &self.env.limits),
+            false => None,
+        };
         let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
         images(&root.node, None, &mut |node, listed| {
             let known = |(other, _): &(&ImageNode, _)| std::ptr::eq(*other, node);
@@ -61,14 +65,31 @@ impl Run<'_> {
             let mut image = node.image.clone();
             image.platform = platform_of(node, listed);
             let digest = node.child.as_ref().map(|child| child.digest);
-            self.foreign(&mut image, &mut report)?;
+            self.foreign(&mut image, &root.place, &mut report)?;
             lose_descriptors(&image, &mut report);
             for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {
                 descriptors::lose(listed, NO_DESCRIPTORS, self.env, &mut report)?;
             }
             self.assume_platform(&mut image);
             let name = self.name(root, &image, digest, &mut report)?;
+            let repository = name.repository.clone();
+            let tag = self.name_of(root)?;
+            let tag = tag.and_then(|name| name.tag);
             image.name = Some(name);
+            if let Some(identity) = &identity {
+                if let (Some(repository), Some(tag)) = (&repository, tag) {
+                    self.tagged
+                        .push((repository.clone(), tag, identity.clone()));
+                }
+                // Other tags of one image are the same ACI.
+                if let Some(digest) = digest
+                    && !self.streamed.insert((repository, identity.clone(), digest))
+                {
+                    continue;
+                }
+                let own = kept_name(&image, self.env);
+                tags::identify(&mut image, own.as_ref(), identity);
+            }
             if self.options.no_squash && image.layers.len() > 1 {
                 items.extend(stack::unsquashed(self, node, &image, report)?);
             } else {
@@ -275,13 +296,28 @@ impl Run<'_> {
         }
         // Fails if what the place says is no name.
         root.name()?;
+        let mut name = self.known_name(root, image, digest, report);
+        if let (Some(host), Some(repository)) = (&self.options.host, &mut name.repository) {
+            *repository = on_host(repository, host);
+        }
+        Ok(name)
+    }
+
+    /// The name that is known without the user.
+    fn known_name(
+        &self,
+        root: &SourceRoot<'_>,
+        image: &Image,
+        digest: Option<Digest>,
+        report: &mut Report,
+    ) -> Name {
         let own = kept_name(image, self.env).or_else(|| image.name.clone());
         let listed = root.entry.name.clone();
         match (own, listed) {
-            (Some(own), None) => Ok(own),
+            (Some(own), None) => own,
             // The ACI's own spelling, if the reference is still what became of it.
-            (Some(own), Some(listed)) if same_name(&own, &listed) => Ok(own),
-            (_, Some(listed)) if listed.repository.is_some() => Ok(listed),
+            (Some(own), Some(listed)) if same_name(&own, &listed) => own,
+            (_, Some(listed)) if listed.repository.is_some() => listed,
             // Tagged anew: the repository is still what it was.
             (
                 Some(Name {
@@ -289,10 +325,10 @@ impl Run<'_> {
                     ..
                 }),
                 Some(listed),
-            ) => Ok(Name {
+            ) => Name {
                 repository: Some(repository),
                 tag: listed.tag,
-            }),
+            },
             (_, listed) => {
                 let repository = sanitised_file_name(&root.place);
                 let why = format!(
@@ -301,16 +337,19 @@ impl Run<'_> {
                 );
                 report.lose("name", LossKind::Synthesised, why);
                 let tag = listed.and_then(|name| name.tag).or_else(|| {
+                    if self.options.image_tags {
+                        return None;
+                    }
                     // Images without any name must not all get the same (robustness C8d).
                     let tag = digest?.hex()[..12].to_owned();
                     let why = format!("the source names no tag; it is {}", quote(&tag));
                     report.lose("tag", LossKind::Synthesised, why);
                     Some(tag)
                 });
-                Ok(Name {
+                Name {
                     repository: Some(repository),
                     tag,
-                })
+                }
             }
         }
     }
@@ -330,6 +369,15 @@ fn lose_descriptors(image: &Image, report: &mut Report) {
             lose(format!("layers.{i}.urls"));
         }
     }
+}
+
+/// A repository at another host.
+fn on_host(repository: &str, host: &str) -> String {
+    let path = match repository.split_once('/') {
+        Some((own, path)) if own.contains(['.', ':']) || own == "localhost" => path,
+        _ => repository,
+    };
+    format!("{host}/{path}")
 }
 
 /// The last part of a path without what says that it is an archive, as the name of an ACI.
@@ -378,28 +426,32 @@ pub(crate) fn semantics(node: &ImageNode) -> Semantics {
     }
 }
 
-/// `NAME-VERSION-OS-ARCH.aci`, in the words of the ACI's labels; `/`, and what a shell or another
-/// system could misread, as `-`.
+/// `NAME-VERSION-OS-ARCH.aci`, in the words of the ACI's labels; `dockerimageid` stands where the
+/// version does.
 pub(crate) fn file_name(image: &Image) -> String {
     let name = image.name.clone().unwrap_or_default();
     let (os, arch) = platform::to_labels(&image.platform).unwrap_or_default();
-    let parts = [name.repository, name.tag, os, arch].map(Option::unwrap_or_default);
-    let clean = |part: &String| -> String {
-        let valid = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
-        part.chars()
-            .map(|c| if valid(c) { c } else { '-' })
-            .collect()
-    };
+    let image_id = image.annotations.get(IMAGE_ID).cloned();
+    let parts = [name.repository, name.tag, image_id, os, arch];
     let parts: Vec<String> = parts
         .iter()
+        .flatten()
         .filter(|part| !part.is_empty())
-        .map(clean)
+        .map(|part| file_token(part))
         .collect();
     let mut stem = parts.join("-");
     if stem.starts_with('.') {
         stem.replace_range(..1, "-");
     }
     format!("{stem}.aci")
+}
+
+/// A text as a part of a file name: `/`, and what a shell or another system could misread, is `-`.
+pub(crate) fn file_token(text: &str) -> String {
+    let valid = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
+    text.chars()
+        .map(|c| if valid(c) { c } else { '-' })
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -24,6 +24,16 @@ use crate::catalog;
 const DEPTH: usize = 16;
 /// How many files and folders are looked at to recognise a folder.
 const LOOKED_AT: usize = 4096;
+
+/// Returns the files below a folder whose names end with `.json`: image tags may be among them.
+pub(crate) fn json_files(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let walk = WalkDir::new(root).follow_root_links(true).max_depth(DEPTH);
+    walk.into_iter()
+        .filter_map(std::result::Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .map(walkdir::DirEntry::into_path)
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+}
 
 /// Everything below a folder.
 pub(crate) static TREE: Tree = Tree { acis_only: false };

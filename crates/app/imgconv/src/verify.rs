@@ -22,10 +22,24 @@ use crate::{
 pub struct Verdict {
     /// How many images and artifacts were read to their last byte.
     pub checked: u64,
+    /// Who signed, by image: only signatures of trusted keys that are good.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignedBy>,
     /// What is wrong.
     pub problems: Vec<Finding>,
     /// What is irregular and not wrong.
     pub warnings: Vec<Finding>,
+}
+
+/// A good signature of a trusted key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SignedBy {
+    /// The image.
+    pub at: String,
+    /// The fingerprint of the key, in lower-case hexadecimal.
+    pub fingerprint: String,
+    /// The key's user IDs, such as `Name <name@example.com>`.
+    pub user_ids: Vec<String>,
 }
 
 /// One thing that was found.
@@ -173,6 +187,13 @@ fn check_image(
             seen.digests
                 .insert(digest(Algorithm::Sha256, &original.document.bytes));
         }
+    }
+    for signer in node.aci.iter().flat_map(|aci| &aci.signers) {
+        verdict.signatures.push(SignedBy {
+            at: text.to_owned(),
+            fingerprint: signer.fingerprint.clone(),
+            user_ids: signer.user_ids.clone(),
+        });
     }
     let mut tree = Tree::new(env);
     let budget = Budget::default();

@@ -18,6 +18,7 @@ mod error;
 mod image;
 mod limits;
 mod name;
+mod network;
 mod platform;
 mod port;
 mod progress;
@@ -33,10 +34,11 @@ pub use image::{
 };
 pub use limits::Limits;
 pub use name::Name;
+pub use network::{ClientCertificate, Credential, HostHeader, Network, Secret, Timeouts};
 pub use platform::Platform;
 pub use port::{
-    BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Format, FormatId, Publication,
-    Root, RootEntry, TopLevel, Transport,
+    BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Fetched, Format, FormatId,
+    Publication, Root, RootEntry, Signature, TopLevel, Transport,
 };
 pub use progress::{Event, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};

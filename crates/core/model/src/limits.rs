@@ -62,8 +62,32 @@ pub struct Limits {
     pub aci_deps_depth: u64,
     /// Images in an ACI dependency tree.
     pub aci_deps_nodes: u64,
+    /// Bytes of an image tags file.
+    pub image_tags: u64,
     /// Bytes of one component of an output file name.
     pub file_token: u64,
+    /// Bytes of a token server's answer.
+    pub token_body: u64,
+    /// Bytes of the text that comes with an HTTP error; the rest is not read.
+    pub error_body: u64,
+    /// Bytes of all headers of one HTTP response.
+    pub http_headers: u64,
+    /// Pages of one list of tags, or of referrers.
+    pub tag_pages: u64,
+    /// Redirects that one HTTP request follows.
+    pub redirects: u64,
+    /// Attempts at one HTTP request.
+    pub retries: u64,
+    /// Bytes of an appc discovery page.
+    pub discovery_page: u64,
+    /// Discovery pages that are asked for one image.
+    pub discovery_requests: u64,
+    /// Bytes of a detached signature.
+    pub signature_file: u64,
+    /// Bytes of a file of public keys that is fetched.
+    pub key_file: u64,
+    /// Bytes of all local files of public keys that are read for one image.
+    pub key_ring: u64,
 }
 
 impl Default for Limits {
@@ -99,7 +123,19 @@ impl Default for Limits {
             gzip_field: 64 * KIB,
             aci_deps_depth: 64,
             aci_deps_nodes: 1024,
+            image_tags: 20 * MIB,
             file_token: 200,
+            token_body: MIB,
+            error_body: 64 * KIB,
+            http_headers: 256 * KIB,
+            tag_pages: 10_000,
+            redirects: 10,
+            retries: 5,
+            discovery_page: MIB,
+            discovery_requests: 16,
+            signature_file: MIB,
+            key_file: MIB,
+            key_ring: 64 * MIB,
         }
     }
 }
@@ -161,7 +197,19 @@ by_name!(
     gzip_field,
     aci_deps_depth,
     aci_deps_nodes,
+    image_tags,
     file_token,
+    token_body,
+    error_body,
+    http_headers,
+    tag_pages,
+    redirects,
+    retries,
+    discovery_page,
+    discovery_requests,
+    signature_file,
+    key_file,
+    key_ring,
 );
 
 impl Limits {

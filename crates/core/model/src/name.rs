@@ -230,6 +230,23 @@ impl Name {
     pub fn is_tag(text: &str) -> bool {
         is_tag(text)
     }
+
+    /// Says whether a text is an AC Identifier (appc spec, types.md):
+    /// `[a-z0-9]+([-._~/][a-z0-9]+)*`. `actool` lets runs of separators pass; the specification
+    /// does not.
+    pub fn is_ac_identifier(text: &str) -> bool {
+        let mut after_word = false;
+        for byte in text.bytes() {
+            if byte.is_ascii_lowercase() || byte.is_ascii_digit() {
+                after_word = true;
+            } else if after_word && b"-._~/".contains(&byte) {
+                after_word = false;
+            } else {
+                return false;
+            }
+        }
+        after_word
+    }
 }
 
 #[cfg(test)]

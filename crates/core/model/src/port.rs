@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     Artifact, Blob, Child, Code, Compression, Digest, Document, Error, Facts, Image, Limits, Name,
-    Notes, Open, Platform, Progress, Report, Result, SealedLayer, Silent,
+    Network, Notes, Open, Platform, Progress, Report, Result, SealedLayer, Silent,
 };
 
 /// The identity of a format, such as `oci`.
@@ -46,6 +46,8 @@ pub struct Env {
     /// The registry that a registry's storage belonged to, `HOST[:PORT]`: the storage itself does
     /// not say.
     pub registry_host: Option<String>,
+    /// What the user said about the network.
+    pub network: Arc<Network>,
     /// Set to end the work early.
     pub cancel: Arc<AtomicBool>,
     /// Takes events.
@@ -67,6 +69,7 @@ impl Env {
             host,
             follow_blob_links: false,
             registry_host: None,
+            network: Arc::default(),
             cancel: Arc::default(),
             progress: Arc::new(Silent),
             next_id: Arc::default(),
@@ -188,6 +191,11 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Says in one line what it is.
     fn about(&self) -> &'static str;
 
+    /// Says whether its places are in the local file system.
+    fn is_local(&self) -> bool {
+        true
+    }
+
     /// Says whether a local path is such a place, by its bytes.
     fn recognise(&self, path: &std::path::Path) -> bool;
 
@@ -232,6 +240,30 @@ pub struct TopLevel {
     pub properties: BTreeMap<String, String>,
 }
 
+/// What is known of a place that is one file fetched from a server, beside its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// The local copy, which is there as long as the bundle: its bytes say what reads it.
+    pub path: PathBuf,
+    /// The ACI's name that was asked for, if one was. The image must have it.
+    pub name: Option<String>,
+    /// The labels that were asked for. The image must have them, with these values.
+    pub labels: BTreeMap<String, String>,
+    /// Labels that were assumed. If the image has them, it must be with these values.
+    pub assumed: BTreeMap<String, String>,
+}
+
+/// A detached OpenPGP signature, and the keys that its place offers for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signature {
+    /// The ASCII-armoured signature.
+    pub bytes: Vec<u8>,
+    /// Public keys that were fetched from the place itself, which the user agreed to.
+    pub keys: Vec<Vec<u8>>,
+    /// Where public keys could be fetched, if the user agreed.
+    pub offered: Vec<String>,
+}
+
 /// A place that is read.
 pub trait Bundle: fmt::Debug + Send + Sync {
     /// Returns the locator for messages, without secrets.
@@ -242,6 +274,23 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the list itself can't be read.
     fn roots(&self) -> Result<Vec<RootEntry>>;
+
+    /// Lists every entry point of the place, also where the locator means only one of many (a
+    /// registry's `latest`). An entry may have no descriptor yet, see [`Bundle::resolve`].
+    ///
+    /// # Errors
+    /// If the list itself can't be read.
+    fn listing(&self) -> Result<Vec<RootEntry>> {
+        self.roots()
+    }
+
+    /// Finds out what a listed entry stands for: returns it with its descriptor.
+    ///
+    /// # Errors
+    /// If it is missing or can't be read.
+    fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
+        Ok(entry.clone())
+    }
 
     /// Reads an entry point's root.
     ///
@@ -294,6 +343,20 @@ pub trait Bundle: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Returns what is known of the one file that was fetched from a server; `None` for every other
+    /// place. An ACI that was fetched needs a good signature.
+    fn fetched(&self) -> Option<&Fetched> {
+        None
+    }
+
+    /// Returns the detached signature that stands beside the one file that the place is.
+    ///
+    /// # Errors
+    /// If there is one and it can't be read.
+    fn signature(&self, _limits: &Limits) -> Result<Option<Signature>> {
+        Ok(None)
+    }
+
     /// Lists every digest that is stored here, in order, and names files that should not be;
     /// `None` where that makes no sense. For `verify`.
     ///
@@ -324,6 +387,10 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
 
     /// Returns the format identities whose roots it takes, the preferred first.
     fn accepts(&self) -> &'static [FormatId];
+
+    /// Tells the locator of a place that blobs will come from, so that one of the same kind can
+    /// take them over without their bytes.
+    fn comes_from(&self, _locator: &str) {}
 
     /// Says whether verified bytes of that digest and size are there already.
     ///

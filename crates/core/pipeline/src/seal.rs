@@ -192,12 +192,16 @@ impl<'a> Sealer<'a> {
     ) -> Result<SealedLayer> {
         let write = if toc { Self::index } else { Self::recompress };
         match step {
-            LayerStep::Keep(i) => self.once(&layers[i], None, || self.keep(layers, i, budget, env)),
+            LayerStep::Keep(i) => self.once(&layers[i], None, || {
+                insist(env, || self.keep(layers, i, budget, env))
+            }),
             LayerStep::Recompress(i, encoding) => {
                 let key = Some((encoding.compression, format!("{:?} {toc}", encoding.level)));
                 self.once(&layers[i], key, || {
                     let what = place(layers, i);
-                    write(self, &layers[i], &what, &encoding, budget, env)
+                    insist(env, || {
+                        write(self, &layers[i], &what, &encoding, budget, env)
+                    })
                 })
             }
             LayerStep::Squash(from, encoding) => {
@@ -207,7 +211,8 @@ impl<'a> Sealer<'a> {
                 let mut env = env.clone();
                 (env.limits.layer_bytes, env.limits.image_bytes) = (u64::MAX, u64::MAX);
                 let (what, own) = ("the squashed layer", Budget::default());
-                let mut sealed = write(self, &merged, what, &encoding, &own, &env)?;
+                let write = || write(self, &merged, what, &encoding, &own, &env);
+                let mut sealed = insist(&env, write)?;
                 sealed.step = Step::Squash;
                 Ok(sealed)
             }
@@ -336,6 +341,17 @@ impl<'a> Sealer<'a> {
         env.progress.event(Event::End { id });
         encoded
     }
+}
+
+/// Does a step anew as long as the network fails: an upload that a server lost starts from zero.
+fn insist<T>(env: &Env, step: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 1..env.limits.retries {
+        match step() {
+            Err(error) if error.code() == Code::Net => env.check_cancelled()?,
+            done => return done,
+        }
+    }
+    step()
 }
 
 /// Stores a document, if it is not there yet, and returns its descriptor.

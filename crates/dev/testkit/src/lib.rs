@@ -4,7 +4,8 @@
 //! files of `docker save`, [`stores`] the stores of engines and registries; [`dump`] is the way back
 //! from bytes to the same text; [`snapshot()`] says of a directory what [`dump`] says of a tar;
 //! [`random`] makes images of every oddity, spelled in every [`dialect`]; [`corpus`] runs the cases
-//! of `testdata/corpus` against the built program.
+//! of `testdata/corpus` against the built program. [`server`] is an HTTP server that is as good or
+//! bad as a test needs.
 //!
 //! For tests only. What can be reckoned without the crates under test (digests, JSON, gunzip) is,
 //! so that a fault of theirs is not repeated here; tar bytes alone come from `imgconv-tar`, whose
@@ -20,6 +21,8 @@ pub mod dump;
 mod image;
 pub mod random;
 pub mod recipe;
+pub mod registry;
+pub mod server;
 mod snapshot;
 pub mod stores;
 mod text;

@@ -29,6 +29,10 @@ pub(crate) const CMD: &str = "appc.io/docker/cmd";
 pub(crate) const USER: &str = "appc.io/docker/user";
 /// A label that is no field of the model is the annotation of this prefix and its name.
 pub const LABEL: &str = "appc.io/label/";
+/// Label: the ID that Docker knows an image by, in hex (appc/spec pull request 584).
+pub const DOCKER_IMAGE_ID: &str = "dockerimageid";
+/// The annotation of the model that is the label [`DOCKER_IMAGE_ID`].
+pub const IMAGE_ID: &str = "appc.io/label/dockerimageid";
 
 const VERSION: &str = "org.opencontainers.image.version";
 const CREATED: &str = "org.opencontainers.image.created";

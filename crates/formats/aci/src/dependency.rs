@@ -98,9 +98,12 @@ fn id(id: Option<Digest>) -> String {
     id.map_or_else(|| "with an unknown image ID".to_owned(), |id| id.image_id())
 }
 
-/// Names a dependency for messages: its name, labels and image ID.
+/// Names a dependency for messages: its name, tag, labels and image ID.
 pub fn describe(dependency: &Dependency) -> String {
     let mut text = quote(&dependency.image_name);
+    if let Some(tag) = &dependency.tag {
+        text = format!("{text} tagged {}", quote(tag));
+    }
     if !dependency.labels.is_empty() {
         text = format!("{text} with {}", describe_labels(&dependency.labels));
     }

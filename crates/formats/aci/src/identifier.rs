@@ -3,30 +3,17 @@
 //!
 //! Texts are never made valid silently: whoever calls [`sanitise`] reports the change.
 
-/// Says whether a text is an AC Identifier (appc spec, types.md): `[a-z0-9]+([-._~/][a-z0-9]+)*`.
+use imgconv_model::Name;
+
+/// Says whether a text is an AC Identifier, see [`Name::is_ac_identifier`].
 pub fn is_identifier(text: &str) -> bool {
-    is_words(text, b"-._~/")
+    Name::is_ac_identifier(text)
 }
 
-/// Says whether a text is an AC Name (appc spec, types.md): `[a-z0-9]+(-[a-z0-9]+)*`.
+/// Says whether a text is an AC Name (appc spec, types.md): `[a-z0-9]+(-[a-z0-9]+)*`, an AC
+/// Identifier with one kind of separator.
 pub fn is_name(text: &str) -> bool {
-    is_words(text, b"-")
-}
-
-/// Words of `[a-z0-9]`, one separator between two of them. `actool` lets runs of separators pass;
-/// the specification does not.
-fn is_words(text: &str, separators: &[u8]) -> bool {
-    let mut after_word = false;
-    for byte in text.bytes() {
-        if byte.is_ascii_lowercase() || byte.is_ascii_digit() {
-            after_word = true;
-        } else if after_word && separators.contains(&byte) {
-            after_word = false;
-        } else {
-            return false;
-        }
-    }
-    after_word
+    is_identifier(text) && !text.contains(['.', '_', '~', '/'])
 }
 
 /// Makes an AC Identifier of any text: upper case becomes lower, what is not allowed becomes `_`,

@@ -34,7 +34,7 @@ use imgconv_model::{
     SealedLayer, quote,
 };
 
-pub use decode::{FORMAT, LABEL, MANIFEST_KIND};
+pub use decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, LABEL, MANIFEST_KIND};
 pub use manifest::Manifest;
 pub use recognise::recognise_bytes;
 pub use rootfs::ExpectedImage;

@@ -118,6 +118,8 @@ pub struct Dependency {
     pub image_id: Option<Digest>,
     /// Labels that it must have, names unique.
     pub labels: Vec<Pair>,
+    /// A tag that image tags turn into more labels (appc/spec pull request 584).
+    pub tag: Option<String>,
     /// The size in bytes that it must have.
     pub size: Option<u64>,
 }

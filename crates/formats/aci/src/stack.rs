@@ -18,15 +18,15 @@ use imgconv_tar::EntryKind;
 use imgconv_wire::{Map, Value, canonical};
 
 use crate::{
-    decode::{FORMAT, MANIFEST_KIND},
+    decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, MANIFEST_KIND},
     identifier::sanitise,
     manifest::VERSION,
     platform,
 };
 
 /// The name of a level below the top: the image's, `-layer-` and the level's number, the base's
-/// being 1. The label `version` and the image ID in the dependency tell those of different images
-/// apart.
+/// being 1. The label `version` (or `dockerimageid`) and the image ID in the dependency tell those
+/// of different images apart.
 ///
 /// # Errors
 /// [`Code::BadName`] if no AC Identifier can be made of the name.
@@ -59,13 +59,9 @@ pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
         Error::new(Code::Usage, "an ACI needs a name, and the image has none")
             .hint("`--name REFERENCE` gives it one")
     })?;
-    let (os, arch) = platform::to_labels(&image.platform)?;
-    let labels = [("arch", arch), ("os", os), ("version", tag.clone())];
-    let labels = pairs(
-        labels
-            .iter()
-            .filter_map(|(key, value)| Some((*key, value.as_deref()?))),
-    );
+    let labels = labels(image)?;
+    let image_id = image.annotations.get_key_value(IMAGE_ID);
+    let image_id = image_id.map(|(key, value)| (key.clone(), value.clone()));
     let mut levels = Vec::new();
     let (top, lower) = match image.layers.split_last() {
         Some((top, lower)) => (vec![top.clone()], lower),
@@ -96,6 +92,7 @@ pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
             annotations: tag
                 .iter()
                 .map(|tag| ("org.opencontainers.image.version".to_owned(), tag.clone()))
+                .chain(image_id.clone())
                 .collect(),
             originals: vec![Original {
                 format: FORMAT,
@@ -120,14 +117,8 @@ pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
 /// # Errors
 /// [`Code::Unsupported`] for a platform that appc can't name.
 pub fn link(upper: &mut Image, lower: &Image, image_id: &Digest) -> Result<()> {
-    let (os, arch) = platform::to_labels(&lower.platform)?;
+    let labels = labels(lower)?;
     let name = lower.name.clone().unwrap_or_default();
-    let labels = [("arch", arch), ("os", os), ("version", name.tag)];
-    let labels = pairs(
-        labels
-            .iter()
-            .filter_map(|(key, value)| Some((*key, value.as_deref()?))),
-    );
     let mut dependency = Map::new();
     let image_name = name.repository.unwrap_or_default();
     dependency.insert("imageName".into(), image_name.into());
@@ -164,6 +155,21 @@ pub fn set_whitelist(level: &mut Image, tree: &Tree) -> Result<()> {
     }
     set(level, "pathWhitelist", paths.into());
     Ok(())
+}
+
+/// The labels that tell a level from those of other images.
+fn labels(image: &Image) -> Result<Value> {
+    let (os, arch) = platform::to_labels(&image.platform)?;
+    let version = image.name.as_ref().and_then(|name| name.tag.clone());
+    let labels = [
+        ("arch", arch),
+        (DOCKER_IMAGE_ID, image.annotations.get(IMAGE_ID).cloned()),
+        ("os", os),
+        ("version", version),
+    ];
+    let known = labels.iter();
+    let known = known.filter_map(|(key, value)| Some((*key, value.as_deref()?)));
+    Ok(pairs(known))
 }
 
 fn set(image: &mut Image, key: &str, value: Value) {

@@ -212,10 +212,11 @@ fn unchanged(
         .filter(|((format, _), _)| *format == DOCKER_V2S1_ID)
         .map(|((_, path), raw)| (path.clone(), raw.clone()))
         .collect();
-    let same = image
-        .name
-        .as_ref()
-        .is_none_or(|name| read.name.as_ref() == Some(name))
+    // The host is not in it; a name that is the same without one changes nothing.
+    let unheard = &mut Report::default();
+    let same_name = image.name.is_none()
+        || short_name(image.name.as_ref(), unheard) == short_name(read.name.as_ref(), unheard);
+    let same = same_name
         && old.platform == image.platform
         && old.created == image.created
         && old.author == image.author

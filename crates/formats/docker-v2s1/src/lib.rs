@@ -19,7 +19,7 @@ mod wire;
 
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Code, Compression, Document, Encoded, Env, Error,
-    Format, FormatId, Image, Index, Report, Result, Root, SealedLayer,
+    Format, FormatId, Image, Index, Limits, Report, Result, Root, SealedLayer,
 };
 
 pub use jws::{SignatureState, manifest_digest, sign, verify_document};
@@ -28,6 +28,21 @@ pub use wire::SIGNED;
 
 const DOCKER_V2S1_ID: FormatId = FormatId("docker-v2s1");
 const DOCKER_V1_ID: FormatId = FormatId("docker-v1");
+
+/// Returns the ID by which docker before 1.10 knows the image of a root document of this crate's
+/// formats: the id of its top v1 image, 64 hex digits.
+pub fn image_id(document: &Document, limits: &Limits) -> Option<String> {
+    let value = imgconv_wire::parse(&document.bytes, limits, "manifest").ok()?;
+    let id = |value: &imgconv_wire::Value| value.get("id")?.as_str().map(str::to_owned);
+    let top = match value.get("history") {
+        None => id(&value)?,
+        Some(history) => {
+            let text = history.get(0)?.get("v1Compatibility")?.as_str()?;
+            id(&imgconv_wire::parse(text.as_bytes(), limits, "v1Compatibility").ok()?)?
+        }
+    };
+    imgconv_wire::v1_image::is_id(&top).then_some(top)
+}
 
 /// Docker manifests of version 2, schema 1.
 pub static DOCKER_V2S1: DockerV2s1 = DockerV2s1;

@@ -43,7 +43,7 @@ impl DirBundle {
             let message = format!("file {MANIFEST_FILE} is missing, so there is no image");
             return Err(Error::new(Code::Missing, message));
         };
-        let kind = manifest::kind_of(&bytes, limits)?;
+        let kind = manifest::kind_of(&bytes, limits, MANIFEST_FILE)?;
         let signatures = directory
             .names("")?
             .iter()

@@ -13,7 +13,7 @@ use std::{
 
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root, RootEntry,
-    quote,
+    Signature, quote,
 };
 use rustix::fs::OFlags;
 
@@ -118,6 +118,25 @@ impl Bundle for FileBundle {
 
     fn blob(&self, facts: &Facts) -> Result<Blob> {
         Err(self.not_here(facts, "a file holds no blob".to_owned()))
+    }
+
+    /// The signature of a file is in `FILE.asc`; standard input has none.
+    fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
+        if self.locator == "-" {
+            return Ok(None);
+        }
+        let path = format!("{}.asc", self.locator);
+        let file = match open_regular(Path::new(&path)) {
+            Ok((file, _)) => file,
+            Err(error) if error.code() == Code::Missing => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let limit = ("signature_file", limits.signature_file);
+        let bytes = imgconv_stream::read_to_limit(file, limit, &quote(&path))?;
+        Ok(Some(Signature {
+            bytes,
+            ..Signature::default()
+        }))
     }
 }
 

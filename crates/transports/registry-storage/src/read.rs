@@ -107,8 +107,8 @@ impl Storage {
             size: None,
         };
         let document = self.document("", &facts, ("manifest", self.limits.manifest))?;
-        let kind =
-            kind_of(&document.bytes, &self.limits).map_err(|error| error.at(digest.to_string()))?;
+        let kind = kind_of(&document.bytes, &self.limits, "manifest")
+            .map_err(|error| error.at(digest.to_string()))?;
         Ok(Document { kind, ..document })
     }
 

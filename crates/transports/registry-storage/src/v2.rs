@@ -206,7 +206,7 @@ impl Reading<'_> {
             let bytes = read_blob(directory, &digest, limits).unwrap_or_default();
             Manifest {
                 child: Child::new(
-                    kind_of(&bytes, limits).unwrap_or_default(),
+                    kind_of(&bytes, limits, "manifest").unwrap_or_default(),
                     digest,
                     bytes.len() as u64,
                 ),

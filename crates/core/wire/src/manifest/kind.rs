@@ -1,5 +1,5 @@
-//! The type of a manifest that stands where nothing gives it one: its own word, else its shape, as
-//! skopeo guesses it. Whether the shape is right is for formats.
+//! The type of a manifest where nothing gives it one: its own word, else its shape, as skopeo
+//! guesses it. Whether the shape is right is for formats.
 
 use imgconv_model::{Limits, Result};
 
@@ -7,6 +7,8 @@ use crate::{Value, parse};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Withdrawn before image-spec 1.1.
+const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_PREFIX: &str = "application/vnd.docker.";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -14,13 +16,24 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 const SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
+/// Every type of a document that lists others: what a registry stores as a manifest.
+pub const KINDS: &[&str] = &[
+    OCI_MANIFEST,
+    OCI_INDEX,
+    OCI_ARTIFACT,
+    DOCKER_MANIFEST,
+    DOCKER_LIST,
+    SCHEMA1_SIGNED,
+    SCHEMA1,
+];
+
 /// Returns the media type of a manifest that no descriptor and no header gives one, empty if it
-/// does not show one: its `mediaType`, else what its shape says.
+/// does not show one: its `mediaType`, else what its shape says. `what` names it in messages.
 ///
 /// # Errors
 /// [`Code::BadJson`](imgconv_model::Code::BadJson) if it is no JSON.
-pub fn kind_of(bytes: &[u8], limits: &Limits) -> Result<String> {
-    let value = parse(bytes, limits, "manifest.json")?;
+pub fn kind_of(bytes: &[u8], limits: &Limits, what: &str) -> Result<String> {
+    let value = parse(bytes, limits, what)?;
     Ok(guess(&value).to_owned())
 }
 
@@ -98,7 +111,7 @@ mod tests {
             ("[]", ""),
         ] {
             assert_eq!(
-                kind_of(text.as_bytes(), &Limits::default()).unwrap(),
+                kind_of(text.as_bytes(), &Limits::default(), "x").unwrap(),
                 kind,
                 "{text}"
             );

@@ -265,7 +265,7 @@ impl Check<'_> {
     }
 
     fn dependency(&mut self, object: &Object<'_>) -> Option<Dependency> {
-        self.names(object, &["imageName", "imageID", "labels", "size"]);
+        self.names(object, &["imageName", "imageID", "labels", "tag", "size"]);
         let image_name = self.text(object, "imageName", Grammar::Identifier);
         let mut image_id = None;
         if let Some(Some(text)) = self.keep(object.opt_string("imageID")) {
@@ -273,6 +273,7 @@ impl Check<'_> {
             image_id = self.keep(Digest::parse_image_id(text).map_err(|error| error.at(place)));
         }
         let labels = self.labels(object, false);
+        let tag = self.keep(object.opt_string("tag")).flatten();
         let mut size = None;
         if object.get("size").is_some() {
             // Go leaves out a size of 0 when it writes: it means that none is given.
@@ -282,6 +283,7 @@ impl Check<'_> {
             image_name: image_name?,
             image_id,
             labels,
+            tag: tag.filter(|tag| !tag.is_empty()).map(str::to_owned),
             size,
         })
     }

@@ -347,6 +347,21 @@ fn h3c_image_ids_are_whole() {
 }
 
 #[test]
+fn a_dependency_may_have_a_tag() {
+    let tagged = |tag: &str| {
+        with(&format!(
+            r#""dependencies":[{{"imageName":"b","tag":{tag}}}]"#
+        ))
+    };
+    let (manifest, _) = parse(&tagged(r#""latest""#)).unwrap();
+    assert_eq!(manifest.dependencies[0].tag.as_deref(), Some("latest"));
+    assert!(manifest.unknown.is_empty());
+    let (manifest, _) = parse(&tagged(r#""""#)).unwrap();
+    assert_eq!(manifest.dependencies[0].tag, None);
+    refused(&tagged("1"), Code::BadManifest, "field dependencies[0].tag");
+}
+
+#[test]
 fn h5a_h5b_the_whitelist() {
     let list = |paths: &str| with(&format!(r#""pathWhitelist":{paths}"#));
     let (manifest, _) = parse(&list(r#"["/a//b/","foo","/a/./c/../d"]"#)).unwrap();

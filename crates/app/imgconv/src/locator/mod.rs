@@ -1,0 +1,338 @@
+//! Locators: `[SCHEME:]LOCATION[:REF]` and all the other ways in which images have been written
+//! down, as the command line takes them.
+
+mod distribution_point;
+mod place;
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::Path};
+
+use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
+use imgconv_transport_appc::AppImage;
+
+use self::place::{Place, Written, transport};
+pub use self::reference::Reference;
+use crate::catalog;
+
+/// Where something is, and which part of it is meant.
+///
+/// `Display` is for messages; [`Locator::exact`] can be read back.
+#[derive(Clone, Debug)]
+pub struct Locator {
+    /// The transport.
+    pub transport: &'static dyn Transport,
+    /// What the transport takes: a path, `-`, or what comes after the scheme.
+    pub location: String,
+    /// Which image there; `None` means all.
+    pub reference: Option<Reference>,
+    /// The format that was said outright (`FORMAT+DISTRIBUTION:`): what a source must be in, and a
+    /// destination is written in.
+    pub format: Option<FormatId>,
+}
+
+/// What an archive's name ends with: such a name is none of appc's.
+const SUFFIXES: &[&str] = &[
+    ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
+];
+
+impl Locator {
+    /// Reads a locator that something is read from. A bare path is looked at: its bytes decide. If
+    /// there is nothing, `HOST.NAME/PATH[:TAG][,LABEL=VALUE…]` is an image of appc, as it was for rkt.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] or [`Code::BadName`] if it is malformed, [`Code::Missing`] if a bare path does
+    /// not exist, [`Code::Unsupported`] if nothing recognises it.
+    pub fn source(text: &str) -> Result<Self> {
+        Self::of_source(Written::read(text)?)
+    }
+
+    /// Reads a locator whose format or distribution (`file`, `registry`, `https`, a transport's
+    /// scheme) is given apart from it.
+    ///
+    /// # Errors
+    /// As [`Locator::source`]; [`Code::Usage`] if there is no such format.
+    pub fn source_as(format: Option<&str>, distribution: Option<&str>, text: &str) -> Result<Self> {
+        Self::of_source(Written::pair(format, distribution, text)?)
+    }
+
+    /// Reads a locator of ACIs that others depend on: a path is one, or a folder with some, or a
+    /// store.
+    pub(crate) fn dependencies(text: &str) -> Result<Self> {
+        let written = Written::read(text)?;
+        let path = match &written.place {
+            Place::Bare(path) | Place::File(path) => path,
+            Place::At(transport, path) if transport.scheme() == "aci" => path,
+            Place::At(..) => return Self::of_source(written),
+        };
+        match Self::bare(path, false) {
+            Ok(found) if matches!(found.transport.scheme(), "aci" | "rkt") => Ok(found),
+            _ if Path::new(path).is_dir() => Ok(Self::whole(transport("aci-tree")?, path)),
+            _ => Ok(Self::whole(transport("aci")?, path)),
+        }
+    }
+
+    fn of_source(written: Written) -> Result<Self> {
+        let Written {
+            format,
+            place,
+            reference,
+            ..
+        } = written;
+        let locator = match place {
+            Place::Bare(text) => Self::bare(&text, true)?,
+            Place::File(path) => Self::bare(&path, false)?,
+            Place::At(transport, rest) => Self::at(transport, &rest)?,
+        };
+        Ok(Self {
+            format,
+            reference: reference.or(locator.reference),
+            ..locator
+        })
+    }
+
+    /// Reads a locator that something is written to. A bare path ending in `.aci` is an ACI, any
+    /// other an OCI layout, perhaps with a REF.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] or [`Code::BadName`] if it is malformed, or the path is that of a tar, which
+    /// several formats could be meant by.
+    pub fn destination(text: &str) -> Result<Self> {
+        Self::of_destination(Written::read(text)?)
+    }
+
+    /// Reads a locator that something is written to, whose format or distribution is given apart
+    /// from it.
+    ///
+    /// # Errors
+    /// As [`Locator::destination`].
+    pub fn destination_as(
+        format: Option<&str>,
+        distribution: Option<&str>,
+        text: &str,
+    ) -> Result<Self> {
+        Self::of_destination(Written::pair(format, distribution, text)?)
+    }
+
+    fn of_destination(written: Written) -> Result<Self> {
+        let Written {
+            format,
+            usual,
+            place,
+            reference,
+        } = written;
+        let locator = match place {
+            Place::Bare(path) | Place::File(path) => Self::path_to_write(&path, format)?,
+            Place::At(transport, rest) => Self::at(transport, &rest)?,
+        };
+        Ok(Self {
+            format: format.or(usual),
+            reference: reference.or(locator.reference),
+            ..locator
+        })
+    }
+
+    /// A path that is to be written, by the format if it was said outright.
+    fn path_to_write(path: &str, format: Option<FormatId>) -> Result<Self> {
+        match format.map(|format| format.0) {
+            Some("aci") => Self::at(transport("aci")?, path),
+            Some("docker-archive" | "docker-v1") => Self::bare_destination("docker-archive", path),
+            Some("docker-v2s1" | "docker-v2s2") => Self::at(transport("dir")?, path),
+            Some("oci") if is_tar(path) => Self::bare_destination("oci-archive", path),
+            None if path.ends_with(".aci") => Self::at(transport("aci")?, path),
+            None if is_tar(path) => {
+                let message = format!("{} says `tar`, not what kind of", quote(path));
+                Err(Error::new(Code::Usage, message).hint(format!(
+                    "`oci-archive:{path}` writes an OCI layout in a tar, \
+                     `docker-archive:{path}` what `docker load` reads"
+                )))
+            }
+            _ => Self::bare_destination("oci", path),
+        }
+    }
+
+    /// Reads a destination for one kind of place: a bare path needs no scheme.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] if a scheme is given that is none of `allowed`.
+    pub fn destination_of(text: &str, allowed: &[&str]) -> Result<Self> {
+        let written = Written::read(text)?;
+        match &written.place {
+            Place::Bare(path) | Place::File(path) if written.format.is_none() => {
+                if allowed.contains(&"oci-archive") && is_tar(path) {
+                    return Self::bare_destination("oci-archive", path);
+                }
+                Self::bare_destination(allowed[0], path)
+            }
+            _ => {
+                let locator = Self::of_destination(written)?;
+                let scheme = locator.transport.scheme();
+                if allowed.contains(&scheme) {
+                    return Ok(locator);
+                }
+                let message = format!("this command does not write to `{scheme}:`");
+                Err(Error::new(Code::Usage, message)
+                    .hint(format!("it writes to: {}", allowed.join(", "))))
+            }
+        }
+    }
+
+    /// Prints the locator so that it can be read back, secrets of a URL included.
+    ///
+    /// A path with a colon, in a place that takes a REF, is printed as `file://PATH`: it is read
+    /// back if it is there.
+    pub fn exact(&self) -> String {
+        let scheme = self.transport.scheme();
+        let registry = scheme == "oci" && self.location.starts_with("//");
+        let awkward = self.takes_reference() && (self.location.contains(':') || registry);
+        let mut text = match awkward {
+            true => format!("file://{}", self.location.replace('%', "%25")),
+            false => format!("{scheme}:{}", self.location),
+        };
+        if let Some(format) = self.format {
+            text.insert_str(0, &format!("{format}+"));
+        }
+        self.with_reference(text)
+    }
+
+    /// Prints the locator as rkt's distribution point, `cimd:…`; `None` if that has no type for it.
+    pub fn distribution_point(&self) -> Option<String> {
+        distribution_point::print(self)
+    }
+
+    fn with_reference(&self, text: String) -> String {
+        match &self.reference {
+            Some(reference) if is_url(self.transport) => format!("{text}#{reference}"),
+            Some(reference) => format!("{text}:{reference}"),
+            None => text,
+        }
+    }
+
+    /// Only places with several images take a REF; an ACI's path may hold colons.
+    fn takes_reference(&self) -> bool {
+        self.transport.syntax().ends_with("[:REF]")
+    }
+
+    /// A path, with a REF where that kind of place takes one.
+    fn bare_destination(scheme: &str, text: &str) -> Result<Self> {
+        let transport = transport(scheme)?;
+        if Path::new(text).exists() {
+            return Ok(Self::whole(transport, text));
+        }
+        Self::at(transport, text)
+    }
+
+    fn whole(transport: &'static dyn Transport, location: &str) -> Self {
+        let (reference, format) = (None, None);
+        let location = location.to_owned();
+        Self {
+            transport,
+            location,
+            reference,
+            format,
+        }
+    }
+
+    fn at(transport: &'static dyn Transport, rest: &str) -> Result<Self> {
+        let mut locator = Self::whole(transport, rest);
+        if locator.takes_reference()
+            && let Some((location, reference)) = rest.split_once(':')
+        {
+            locator.reference = Some(Reference::parse(reference)?);
+            locator.location = location.to_owned();
+        }
+        if locator.location.is_empty() {
+            let scheme = transport.scheme();
+            return Err(Error::new(Code::Usage, format!("`{scheme}:` needs a path")));
+        }
+        Ok(locator)
+    }
+
+    /// A path that is looked at; where nothing is, perhaps a name of appc.
+    fn bare(text: &str, or_appc: bool) -> Result<Self> {
+        if text == "-" {
+            return Ok(Self::whole(transport("aci")?, text));
+        }
+        let exists = |path: &str| std::fs::symlink_metadata(path).is_ok();
+        let found = |path: &str| {
+            let mut all = catalog::TRANSPORTS.iter().copied();
+            all.find(|transport| transport.recognise(Path::new(path)))
+        };
+        if exists(text) {
+            let transport = found(text).ok_or_else(|| {
+                let message = "this is no image, archive, layout or store";
+                Error::new(Code::Unsupported, message).at(quote(text))
+            })?;
+            return Ok(Self::whole(transport, text));
+        }
+        // The longest path that is there; the rest is a REF.
+        for (at, _) in text.rmatch_indices(':') {
+            let (path, reference) = (&text[..at], &text[at + 1..]);
+            if exists(path)
+                && let Some(transport) = found(path)
+            {
+                let reference = Some(Reference::parse(reference)?);
+                return Ok(Self {
+                    reference,
+                    ..Self::whole(transport, path)
+                });
+            }
+        }
+        if or_appc && is_appc(text) {
+            let image: AppImage = text.parse()?;
+            return Ok(Self::whole(transport("appc")?, &image.to_string()));
+        }
+        Err(Error::new(Code::Missing, "no such file or directory").at(quote(text)))
+    }
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.transport.scheme();
+        let text = match is_url(self.transport) {
+            true => format!("{scheme}:{}", without_secrets(&self.location)),
+            false => format!("{scheme}:{}", self.location),
+        };
+        f.write_str(&self.with_reference(text))
+    }
+}
+
+fn is_url(transport: &dyn Transport) -> bool {
+    matches!(transport.scheme(), "http" | "https")
+}
+
+/// Leaves out what may be secret in a URL: the query, and who the user is.
+fn without_secrets(location: &str) -> String {
+    let (path, query) = match location.split_once('?') {
+        Some((path, _)) => (path, "?…"),
+        None => (location, ""),
+    };
+    let authority = path
+        .trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((user, _)) => format!("{}{query}", path.replacen(user, "***", 1)),
+        None => format!("{path}{query}"),
+    }
+}
+
+/// Says whether a path that is to be written is meant to be a tar. A directory that is there is not.
+fn is_tar(path: &str) -> bool {
+    let tar = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+    tar.iter().any(|suffix| path.ends_with(suffix)) && !Path::new(path).is_dir()
+}
+
+/// Says whether a text that is no path looks like an image of appc: a domain and a path below it.
+fn is_appc(text: &str) -> bool {
+    let Ok(image) = text.parse::<AppImage>() else {
+        return false;
+    };
+    let Some((host, _)) = image.name.split_once('/') else {
+        return false;
+    };
+    let is_archive = SUFFIXES.iter().any(|suffix| image.name.ends_with(suffix));
+    host.contains('.') && !is_archive && !Path::new(host).exists()
+}

@@ -1,0 +1,190 @@
+//! What stands before the first colon: a transport, or a pair of format and distribution.
+//!
+//! Nothing here looks at the file system; that is for bare paths, which are left as they are.
+
+use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
+use imgconv_transport_appc::AppImage;
+use percent_encoding::percent_decode_str;
+
+use super::{Reference, distribution_point};
+use crate::catalog;
+
+/// A locator's text in its parts.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    /// The format that was said outright.
+    pub(super) format: Option<FormatId>,
+    /// The format that is written there if none was said outright.
+    pub(super) usual: Option<FormatId>,
+    pub(super) place: Place,
+    /// A REF that stood apart from the place.
+    pub(super) reference: Option<Reference>,
+}
+
+/// Where something is.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Text without a scheme.
+    Bare(String),
+    /// A path, perhaps with a REF: `file:`.
+    File(String),
+    /// Something of a transport.
+    At(&'static dyn Transport, String),
+}
+
+impl Written {
+    /// Reads a whole locator.
+    pub(super) fn read(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::new(Code::Usage, "an empty path names nothing"));
+        }
+        let bare = || Self::from(Place::Bare(text.to_owned()));
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Ok(bare());
+        };
+        // A path with a plus before a colon is written `./PATH`: a mistyped pair must not become one.
+        if let Some((format, distribution)) = scheme.split_once('+')
+            && !scheme.contains('/')
+        {
+            return Self::pair(Some(format), Some(distribution), rest);
+        }
+        if scheme == "cimd" {
+            return distribution_point::read(rest);
+        }
+        if !is_distribution(scheme) || scheme == "registry" {
+            return Ok(bare());
+        }
+        Self::pair(None, Some(scheme), rest)
+    }
+
+    /// Reads a locator whose format and distribution are given apart from it.
+    pub(super) fn pair(
+        format: Option<&str>,
+        distribution: Option<&str>,
+        rest: &str,
+    ) -> Result<Self> {
+        let mut written = match distribution {
+            Some(scheme) => at(scheme, rest)?,
+            None => Self::read(rest)?,
+        };
+        if let Some(id) = format {
+            let known = catalog::format(id).ok_or_else(|| unknown_format(id))?;
+            match written.format {
+                Some(other) if other != known.id() => {
+                    let message = format!("{} says `{other}`, not `{id}`", quote(rest));
+                    return Err(Error::new(Code::Usage, message));
+                }
+                _ => written.format = Some(known.id()),
+            }
+        }
+        Ok(written)
+    }
+
+    pub(super) fn referring_to(self, reference: Option<Reference>) -> Self {
+        Self { reference, ..self }
+    }
+
+    pub(super) fn in_format(self, id: &'static str) -> Self {
+        let format = Some(FormatId(id));
+        Self { format, ..self }
+    }
+
+    fn usually(self, id: &'static str) -> Self {
+        let usual = Some(FormatId(id));
+        Self { usual, ..self }
+    }
+}
+
+impl From<Place> for Written {
+    fn from(place: Place) -> Self {
+        let (format, usual, reference) = (None, None, None);
+        Self {
+            format,
+            usual,
+            place,
+            reference,
+        }
+    }
+}
+
+/// Says whether a word stands for a way to get at bytes.
+fn is_distribution(scheme: &str) -> bool {
+    let others = ["file", "registry", "dockerv1", "dockerv2"];
+    others.contains(&scheme) || catalog::transport(scheme).is_some()
+}
+
+/// What comes after the scheme of a distribution.
+fn at(scheme: &str, rest: &str) -> Result<Written> {
+    let place = match (scheme, rest.strip_prefix("//")) {
+        ("file", Some(path)) => Place::File(decoded(path)?),
+        ("file", None) => Place::File(rest.to_owned()),
+        ("appc", after) => {
+            let image: AppImage = after.unwrap_or(rest).parse()?;
+            Place::At(transport("appc")?, image.to_string())
+        }
+        // An empty host is none: that is an absolute path, as it was before registries had `oci://`.
+        ("oci", Some(after)) if !after.starts_with('/') => {
+            return Ok(Written::from(registry(after)?).usually("oci"));
+        }
+        ("dockerv2", after) => {
+            let written = Written::from(registry(after.unwrap_or(rest))?);
+            return Ok(written.usually("docker-v2s2"));
+        }
+        ("docker" | "dockerv1" | "registry", after) => registry(after.unwrap_or(rest))?,
+        ("http" | "https", _) => {
+            let (location, reference) = match rest.split_once('#') {
+                Some((location, "")) => (location, None),
+                Some((location, reference)) => (location, Some(Reference::parse(reference)?)),
+                None => (rest, None),
+            };
+            let place = Place::At(transport(scheme)?, location.to_owned());
+            return Ok(Written::from(place).referring_to(reference));
+        }
+        _ => Place::At(transport(scheme)?, rest.to_owned()),
+    };
+    Ok(place.into())
+}
+
+/// A place in a registry, qualified as docker does.
+fn registry(reference: &str) -> Result<Place> {
+    let location = imgconv_transport_registry::Location::parse(&format!("//{reference}"))?;
+    let text = location.to_string();
+    let rest = text.strip_prefix("docker:").unwrap_or(&text);
+    Ok(Place::At(transport("docker")?, rest.to_owned()))
+}
+
+/// Returns the transport of a scheme that the grammar knows.
+pub(super) fn transport(scheme: &str) -> Result<&'static dyn Transport> {
+    catalog::transport(scheme).ok_or_else(|| {
+        let known: Vec<&str> = catalog::TRANSPORTS.iter().map(|t| t.scheme()).collect();
+        let message = format!("the transport `{scheme}:` is not supported");
+        Error::new(Code::Unsupported, message).hint(format!("supported: {}", known.join(", ")))
+    })
+}
+
+fn unknown_format(id: &str) -> Error {
+    let known: Vec<&str> = catalog::FORMATS
+        .iter()
+        .map(|format| format.id().0)
+        .collect();
+    let message = format!("there is no format {}", quote(id));
+    Error::new(Code::Usage, message).hint(format!("formats: {}", known.join(", ")))
+}
+
+/// Undoes percent-encoding, as in the path of a URL (RFC 3986, section 2.1).
+pub(super) fn decoded(text: &str) -> Result<String> {
+    let bad = |why: &str| Error::new(Code::Usage, format!("{} {why}", quote(text)));
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('%') {
+        let digits = after.get(..2).unwrap_or_default();
+        if digits.len() < 2 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(bad(
+                "has a `%` without two hexadecimal digits: write it as `%25`",
+            ));
+        }
+        rest = after;
+    }
+    let decoded = percent_decode_str(text).decode_utf8();
+    let decoded = decoded.map_err(|_| bad("is not UTF-8"))?;
+    Ok(decoded.into_owned())
+}

@@ -1,0 +1,387 @@
+//! Sending requests: settings of connections, redirects, and further attempts.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use imgconv_model::{Code, Env, Error, Limits, Result, quote};
+use ureq::{
+    Agent,
+    unversioned::transport::{Connector as _, RustlsConnector},
+};
+
+use crate::{
+    address::{Rule, is_loopback},
+    connect::{Classes, Later, Sockets, pause},
+    failure,
+    message::{Body, Method, Request, Response},
+    tls::Certificates,
+    url::{Url, split_port},
+};
+
+/// Sends requests. Cheap to clone; connections are kept and shared by the clones.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    env: Env,
+    certificates: Certificates,
+    classes: Classes,
+    /// Connections, by what was checked when they were opened.
+    agents: Mutex<BTreeMap<(Rule, bool), Agent>>,
+    /// What servers named by the user turned out to speak: true for https.
+    schemes: Mutex<BTreeMap<String, bool>>,
+}
+
+impl Client {
+    /// Makes a client. Opens no connection.
+    ///
+    /// # Errors
+    /// If a certificate or key that the user named can't be read.
+    pub fn new(env: &Env) -> Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            env: env.clone(),
+            certificates: Certificates::read(&env.network)?,
+            classes: Classes::default(),
+            agents: Mutex::default(),
+            schemes: Mutex::default(),
+        })))
+    }
+
+    /// Returns `https://HOST/` for a host that the user named, `HOST[:PORT]`; or `http://HOST/` if
+    /// the user said so, or if it is on this machine (or certificates are not verified) and speaks
+    /// no TLS.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] if it is no host, [`Code::Cancelled`].
+    pub fn base(&self, host: &str) -> Result<Url> {
+        let secure = Url::parse(&format!("https://{host}/"))?;
+        let plain = Url::parse(&format!("http://{host}/"))?;
+        let network = &self.0.env.network;
+        if self.is_listed(host) {
+            return Ok(plain);
+        }
+        let may_be_plain = match network.tls_verify {
+            Some(verify) => !verify,
+            None => is_loopback(secure.host()),
+        };
+        if !may_be_plain {
+            return Ok(secure);
+        }
+        let mut schemes = self.lock_schemes();
+        let known = schemes.get(host).copied();
+        let is_https = match known {
+            Some(is_https) => is_https,
+            None => {
+                let is_https = !self.speaks_plain(&plain)?;
+                schemes.insert(host.to_owned(), is_https);
+                is_https
+            }
+        };
+        Ok(if is_https { secure } else { plain })
+    }
+
+    fn lock_schemes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, bool>> {
+        self.0
+            .schemes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds out whether a server answers in plain http. Nothing is told to it. A TLS server that is
+    /// spoken to like that closes the connection, or answers 400.
+    fn speaks_plain(&self, url: &Url) -> Result<bool> {
+        let request = Request::new(Method::Get, url);
+        match self.attempt(&request, url, Rule::Named) {
+            Ok(response) => Ok(response.status() != 400),
+            Err(Failed { error, .. }) if error.code() == Code::Cancelled => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Sends a request, follows redirects, and tries again what may succeed then. Returns every
+    /// answer but 408, 429 and 5xx, of which the last attempt's is an error.
+    ///
+    /// # Errors
+    /// [`Code::Net`] if there is no answer, [`Code::Denied`] if a redirect leads where it must not,
+    /// [`Code::Limit`] for too many redirects or too large headers, [`Code::Cancelled`].
+    pub fn send(&self, request: &Request<'_>) -> Result<Response> {
+        let shown = request.shown();
+        self.follow(request).map_err(|error| error.at(shown))
+    }
+
+    fn follow(&self, request: &Request<'_>) -> Result<Response> {
+        let mut request = request.clone();
+        let limit = self.0.env.limits.redirects;
+        let first = request.url.clone();
+        let mut hops = 0;
+        loop {
+            self.check_scheme(&request)?;
+            let response = self.insist(&request)?;
+            let Some(location) = redirect(&request, &response) else {
+                return Ok(response);
+            };
+            hops += 1;
+            if hops > limit {
+                return Err(Limits::exceeded(
+                    "redirects",
+                    limit,
+                    "the number of redirects",
+                ));
+            }
+            let from = format!("redirect from {}", request.url);
+            let next = request
+                .url
+                .join(location)
+                .map_err(|error| error.at(&*from))?;
+            if request.url.is_https() && !next.is_https() {
+                let message = format!("{from} to {next} gives up TLS");
+                return Err(Error::new(Code::Denied, message));
+            }
+            if !next.same_origin(&request.url) {
+                request.private.clear();
+            }
+            if request.made_up.is_none() {
+                request.made_up = Some(Some(first.authority().to_owned()));
+            }
+            request.url = next;
+        }
+    }
+
+    /// Refuses plain http where nobody asked for it.
+    fn check_scheme(&self, request: &Request<'_>) -> Result<()> {
+        let url = &request.url;
+        let authority = url.authority();
+        let agreed =
+            self.is_listed(authority) || self.lock_schemes().get(authority) == Some(&false);
+        if url.is_https() || agreed {
+            return Ok(());
+        }
+        let message = format!("{url} is not https");
+        Err(Error::new(Code::Denied, message).hint(format!(
+            "`--plain-http {authority}` allows it for this host"
+        )))
+    }
+
+    fn is_listed(&self, authority: &str) -> bool {
+        let authority = authority.to_ascii_lowercase();
+        let host = split_port(&authority).0;
+        let listed = &self.0.env.network.plain_http;
+        listed.iter().any(|listed| {
+            let listed = listed.to_ascii_lowercase();
+            listed == authority || listed == host
+        })
+    }
+
+    /// Which addresses a request may connect to.
+    fn rule(&self, request: &Request<'_>) -> Result<Rule> {
+        let Some(named) = &request.made_up else {
+            return Ok(Rule::Named);
+        };
+        let Some(named) = named else {
+            return Ok(Rule::PUBLIC);
+        };
+        if named == request.url.authority() {
+            return Ok(Rule::Named);
+        }
+        let classes = self
+            .sockets(Rule::Named)
+            .classes_of(named, self.deadline())?;
+        Ok(classes.into_iter().fold(Rule::PUBLIC, Rule::with))
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.0.env.network.timeouts.connect
+    }
+
+    fn sockets(&self, rule: Rule) -> Sockets {
+        Sockets {
+            rule,
+            classes: Arc::clone(&self.0.classes),
+            cancel: Arc::clone(&self.0.env.cancel),
+        }
+    }
+
+    /// Makes attempts until one succeeds, the waiting is over, or there is no hope.
+    fn insist(&self, request: &Request<'_>) -> Result<Response> {
+        let (env, rule) = (&self.0.env, self.rule(request)?);
+        let timeouts = &env.network.timeouts;
+        let mut waited = Duration::ZERO;
+        let mut wait = timeouts.first_wait;
+        let mut attempts = 1;
+        loop {
+            let (error, asked) = match self.attempt(request, &request.url, rule) {
+                Ok(response) if matches!(response.status, 408 | 429 | 500 | 502..=504) => {
+                    let asked = response.header("retry-after").map(str::to_owned);
+                    (response.into_failure(), asked)
+                }
+                Ok(response) => return Ok(response),
+                Err(Failed { error, passing }) if passing && !request.once => (error, None),
+                Err(Failed { error, .. }) => return Err(error),
+            };
+            // A date instead of seconds would need a clock; our own wait does.
+            let asked = asked.and_then(|text| text.trim().parse().ok());
+            let asked = asked.map(Duration::from_secs).unwrap_or_default();
+            let next = jittered(wait).max(asked);
+            let over = asked > timeouts.retry_after || waited + next > timeouts.total_wait;
+            if attempts >= env.limits.retries || over {
+                let tried = match attempts {
+                    1 => "at the first attempt".to_owned(),
+                    n => format!("after {n} attempts"),
+                };
+                return Err(error.at(tried));
+            }
+            pause(next, &env.cancel)?;
+            waited += next;
+            wait *= 2;
+            attempts += 1;
+        }
+    }
+
+    fn attempt(&self, request: &Request<'_>, url: &Url, rule: Rule) -> Result<Response, Failed> {
+        let mut builder = ureq::http::Request::builder()
+            .method(request.method.as_str())
+            .uri(url.as_str())
+            .header("accept-encoding", "identity");
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value);
+        }
+        for (name, value) in &request.private {
+            builder = builder.header(name, value);
+        }
+        let bodyless = matches!(request.method, Method::Get | Method::Head | Method::Delete);
+        let agent = self.agent(rule);
+        let sent = if bodyless {
+            builder.body(()).map(|request| agent.run(request))
+        } else {
+            builder.body(request.body).map(|request| agent.run(request))
+        };
+        let sent = sent.map_err(|_| {
+            let error = Error::new(Code::Denied, "a header has a character that it can't hold");
+            let passing = false;
+            Failed { error, passing }
+        })?;
+        let answer = sent.map_err(|error| {
+            let passing = failure::is_passing(&error);
+            let error = failure::of(error);
+            Failed { error, passing }
+        })?;
+        let (parts, body) = answer.into_parts();
+        let both = ["content-length", "transfer-encoding"];
+        if both.iter().all(|name| parts.headers.contains_key(*name)) {
+            let message = "the answer says its length in two ways";
+            let error = Error::new(Code::Net, message);
+            let passing = false;
+            return Err(Failed { error, passing });
+        }
+        let shown = request.shown();
+        Ok(Response {
+            status: parts.status.as_u16(),
+            url: url.clone(),
+            headers: parts.headers,
+            body: Box::new(Body {
+                inner: body.into_reader(),
+                shown: shown.clone(),
+                timeouts: self.0.env.network.timeouts,
+                waited: Duration::ZERO,
+                received: 0,
+            }),
+            shown,
+            hidden: request.hidden.clone(),
+            limits: self.0.env.limits,
+        })
+    }
+
+    /// Returns the connections for a rule. Certificates of servers that the user did not name are
+    /// always verified, and ours is not shown to them.
+    fn agent(&self, rule: Rule) -> Agent {
+        let inner = &*self.0;
+        let named = rule == Rule::Named;
+        let verify = !named || inner.env.network.tls_verify != Some(false);
+        let mut agents = inner.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let timeouts = &inner.env.network.timeouts;
+            let headers = usize::try_from(inner.env.limits.http_headers).unwrap_or(usize::MAX);
+            let config = Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .proxy(None)
+                .user_agent(concat!("imgconv/", env!("CARGO_PKG_VERSION")))
+                .max_response_header_size(headers)
+                .input_buffer_size(headers.saturating_add(1))
+                .max_idle_connections(inner.env.jobs + 1)
+                .max_idle_connections_per_host(inner.env.jobs + 1)
+                .timeout_connect(Some(timeouts.connect))
+                .timeout_recv_response(Some(timeouts.response))
+                .timeout_per_read(Some(timeouts.idle))
+                .timeout_per_write(Some(timeouts.idle))
+                .tls_config(inner.certificates.config(verify, named))
+                .build();
+            let connector = self.sockets(rule).chain(RustlsConnector::default());
+            Agent::with_parts(config, connector, Later)
+        };
+        agents.entry((rule, verify)).or_insert_with(make).clone()
+    }
+}
+
+/// An attempt without an answer.
+struct Failed {
+    error: Error,
+    /// Another attempt may succeed.
+    passing: bool,
+}
+
+/// Where a response sends us, if it does and the method may be repeated there (RFC 9110, 15.4).
+fn redirect<'r>(request: &Request<'_>, response: &'r Response) -> Option<&'r str> {
+    let reads = matches!(request.method, Method::Get | Method::Head);
+    let follows = match response.status {
+        _ if request.stay => false,
+        301..=303 => reads,
+        307 | 308 => true,
+        _ => false,
+    };
+    response.header("location").filter(|_| follows)
+}
+
+/// Half to all of a wait, so that clients that failed together do not come back together.
+fn jittered(wait: Duration) -> Duration {
+    // The seed of the standard library's hash tables is random, and nothing better is needed.
+    let random = RandomState::new().build_hasher().finish() % 1024;
+    wait / 2 + wait / 2 * u32::try_from(random).unwrap_or_default() / 1024
+}
+
+/// Reads the parameters of a `Content-Range`: first byte, last byte, whole size if known.
+pub(crate) fn content_range(text: &str) -> Result<(u64, u64, Option<u64>)> {
+    let bad = || {
+        Error::new(
+            Code::Net,
+            format!("the range {} makes no sense", quote(text)),
+        )
+    };
+    let digits = |text: &str| -> Option<u64> {
+        let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| plain)
+    };
+    let (range, size) = text
+        .strip_prefix("bytes ")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(bad)?;
+    let (first, last) = range.split_once('-').ok_or_else(bad)?;
+    let (first, last) = (
+        digits(first).ok_or_else(bad)?,
+        digits(last).ok_or_else(bad)?,
+    );
+    let size = match size {
+        "*" => None,
+        size => Some(digits(size).ok_or_else(bad)?),
+    };
+    if first > last || size.is_some_and(|size| last >= size) {
+        return Err(bad());
+    }
+    Ok((first, last, size))
+}

@@ -1,0 +1,317 @@
+//! Connections: names are resolved, addresses checked against the rule, and sockets read so that
+//! every wait ends in time and with a cancelled run.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use imgconv_model::{Code, Error, Result, quote};
+use ureq::{
+    Timeout,
+    config::Config,
+    http::Uri,
+    unversioned::{
+        resolver::{ResolvedSocketAddrs, Resolver},
+        transport::{
+            Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+            time::Duration as Wait,
+        },
+    },
+};
+
+use crate::{
+    address::{Class, Rule},
+    url::split_port,
+};
+
+/// How often a wait looks whether the run was cancelled.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The classes of addresses that the hosts named by the user turned out to be in.
+pub(crate) type Classes = Arc<Mutex<BTreeMap<String, Vec<Class>>>>;
+
+/// Finds no address: whoever connects does that, and only when there is no open connection.
+#[derive(Debug)]
+pub(crate) struct Later;
+
+impl Resolver for Later {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}
+
+/// Connects to addresses that a rule allows.
+#[derive(Clone, Debug)]
+pub(crate) struct Sockets {
+    /// Which addresses are allowed.
+    pub(crate) rule: Rule,
+    /// Takes what a host named by the user is.
+    pub(crate) classes: Classes,
+    /// Set when the run is cancelled.
+    pub(crate) cancel: Arc<AtomicBool>,
+}
+
+impl Sockets {
+    fn open(&self, authority: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
+        let place = || format!("server {}", quote(authority));
+        let found = self.find(authority, port, deadline)?;
+        let (allowed, refused): (Vec<SocketAddr>, Vec<SocketAddr>) = found
+            .into_iter()
+            .partition(|found| self.rule.allows(found.ip()));
+        if allowed.is_empty() {
+            let Some(refused) = refused.first() else {
+                return Err(Error::new(Code::Net, "it has no address").at(place()));
+            };
+            let message = format!(
+                "a server's answer leads to {}, an address that is not public",
+                refused.ip()
+            );
+            return Err(Error::new(Code::Denied, message)
+                .at(place())
+                .hint("only a server that you name yourself may be in your own network"));
+        }
+        if self.rule == Rule::Named {
+            self.note(authority, &allowed);
+        }
+        let connected = self.wait(deadline, "connecting", move || {
+            let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+            let count = u32::try_from(allowed.len()).unwrap_or(u32::MAX);
+            for (i, address) in (0u32..).zip(&allowed) {
+                // What is left is shared by the addresses that are left.
+                let left = deadline.saturating_duration_since(Instant::now()) / (count - i);
+                match TcpStream::connect_timeout(address, left.max(Duration::from_millis(1))) {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        });
+        connected.map_err(|error| error.at(place()))
+    }
+
+    /// Returns the classes of the addresses of a host that the user named.
+    pub(crate) fn classes_of(&self, authority: &str, deadline: Instant) -> Result<Vec<Class>> {
+        let known = || {
+            let classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+            classes.get(authority).cloned()
+        };
+        if let Some(classes) = known() {
+            return Ok(classes);
+        }
+        // It was not spoken to yet: a mirror was, or an image from it names a place.
+        self.note(authority, &self.find(authority, 443, deadline)?);
+        Ok(known().unwrap_or_default())
+    }
+
+    fn note(&self, authority: &str, addresses: &[SocketAddr]) {
+        let mut classes = self.classes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = classes.entry(authority.to_owned()).or_default();
+        for address in addresses {
+            let class = Class::of(address.ip());
+            if !known.contains(&class) {
+                known.push(class);
+            }
+        }
+    }
+
+    /// Finds the addresses of a host.
+    fn find(&self, authority: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> {
+        let host = split_port(authority).0;
+        let bare = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let found = self.wait(deadline, "finding its address", move || {
+            let found = (&*bare, port).to_socket_addrs()?;
+            Ok(found.collect())
+        });
+        found.map_err(|error| error.at(format!("server {}", quote(host))))
+    }
+
+    /// Does what can't be interrupted in a thread of its own, and stops waiting for it in time.
+    fn wait<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        what: &str,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (sender, receiver) = mpsc::channel();
+        thread::Builder::new()
+            .name("imgconv-connect".into())
+            .spawn(move || {
+                // Nobody may be waiting any more.
+                let _ = sender.send(work());
+            })
+            .map_err(|error| Error::io(error, "thread"))?;
+        loop {
+            check_cancelled(&self.cancel)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left.min(TICK)) {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => {
+                    return Err(Error::new(Code::Net, format!("{what} failed: {error}")));
+                }
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => {
+                    return Err(Error::new(Code::Net, format!("{what} took too long")));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(
+                        Code::Net,
+                        format!("{what} ended without result"),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Connector<()> for Sockets {
+    type Out = Socket;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<Socket>, ureq::Error> {
+        let authority = details
+            .uri
+            .authority()
+            .ok_or(ureq::Error::HostNotFound)?
+            .as_str();
+        let default = if details.needs_tls() { 443 } else { 80 };
+        let port = details.uri.port_u16().unwrap_or(default);
+        let deadline = deadline(details.timeout);
+        let stream = self
+            .open(authority, port, deadline)
+            .map_err(io::Error::from)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TICK))?;
+        stream.set_write_timeout(Some(TICK))?;
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(Socket {
+            stream,
+            buffers,
+            cancel: Arc::clone(&self.cancel),
+        }))
+    }
+}
+
+/// An open socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Transport for Socket {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        let timeout = timeout.for_write();
+        let mut until = deadline(timeout);
+        let mut left = &self.buffers.output()[..amount];
+        while !left.is_empty() {
+            match self.stream.write(left) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(n) => {
+                    left = &left[n..];
+                    until = deadline(timeout);
+                }
+                Err(error) => patient(error, until, timeout.reason, &self.cancel)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let timeout = timeout.for_read();
+        let until = deadline(timeout);
+        loop {
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Ok(n) => {
+                    self.buffers.input_appended(n);
+                    return Ok(n > 0);
+                }
+                Err(error) => patient(error, until, timeout.reason, &self.cancel)?,
+            }
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        // An idle connection has nothing to read; one that has was closed, or says what nobody asked.
+        let quiet = |stream: &TcpStream| {
+            stream.set_nonblocking(true)?;
+            let peeked = stream.peek(&mut [0]);
+            stream.set_nonblocking(false)?;
+            peeked
+        };
+        quiet(&self.stream).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// Swallows the error of a wait that was cut short, unless it is time to give up.
+fn patient(
+    error: io::Error,
+    until: Instant,
+    reason: Timeout,
+    cancel: &AtomicBool,
+) -> Result<(), ureq::Error> {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    if !matches!(error.kind(), Interrupted | TimedOut | WouldBlock) {
+        return Err(error.into());
+    }
+    check_cancelled(cancel).map_err(io::Error::from)?;
+    if Instant::now() >= until {
+        return Err(ureq::Error::Timeout(reason));
+    }
+    Ok(())
+}
+
+/// Fails if the run was cancelled.
+pub(crate) fn check_cancelled(cancel: &AtomicBool) -> Result<()> {
+    match cancel.load(Ordering::Relaxed) {
+        true => Err(Error::new(Code::Cancelled, "interrupted")),
+        false => Ok(()),
+    }
+}
+
+/// Waits, but no longer than the run.
+pub(crate) fn pause(wait: Duration, cancel: &AtomicBool) -> Result<()> {
+    let until = Instant::now() + wait;
+    loop {
+        check_cancelled(cancel)?;
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        thread::sleep(left.min(TICK));
+    }
+}
+
+fn deadline(timeout: NextTimeout) -> Instant {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let after = match timeout.after {
+        Wait::Exact(after) => after.min(DAY),
+        Wait::NotHappening => DAY,
+    };
+    Instant::now() + after
+}

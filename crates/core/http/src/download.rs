@@ -1,0 +1,181 @@
+//! A body that goes on where a connection was cut.
+
+use std::io::{self, Read};
+
+use imgconv_model::{Code, Error, Reader, Result};
+
+use crate::{client::content_range, message::Response};
+
+/// Bytes after which a transfer counts as going on, so that the count of its attempts starts anew.
+const PROGRESS: u64 = 1 << 20;
+
+/// Reads the body of a `GET` to its end, with further requests if a connection is cut.
+///
+/// It does not verify what it reads; put it in a [`Verified`](imgconv_stream::Verified) reader. The
+/// digest of the whole decides whether the pieces belong together (robustness L9).
+pub struct Download<A> {
+    ask: A,
+    /// How many attempts without progress are made.
+    retries: u64,
+    size: Option<u64>,
+    position: u64,
+    /// What the bytes before `position` are a part of.
+    etag: Option<String>,
+    reader: Option<Reader>,
+    /// The answer says itself where it ends: an early end is an error of its reader.
+    framed: bool,
+    failures: u64,
+    /// Where the last cut was.
+    cut: u64,
+    restarted: bool,
+}
+
+impl<A> std::fmt::Debug for Download<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Download")
+            .field("position", &self.position)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
+    /// Makes a reader that asks when it is first read. `ask` sends the `GET`, with the value of a
+    /// `Range` header if one is given, and returns an answer of 200, 206 or 416. `size` is the number
+    /// of bytes of the whole, if it is known; `retries` how often in a row is tried without progress.
+    pub fn new(ask: A, size: Option<u64>, retries: u64) -> Self {
+        Self {
+            ask,
+            retries,
+            size,
+            position: 0,
+            etag: None,
+            reader: None,
+            framed: false,
+            failures: 0,
+            cut: 0,
+            restarted: false,
+        }
+    }
+
+    /// Starts at a position instead of 0.
+    #[must_use]
+    pub fn from(mut self, position: u64) -> Self {
+        (self.position, self.cut) = (position, position);
+        self
+    }
+
+    fn open(&mut self) -> Result<Reader> {
+        if self.position == 0 {
+            return self.start();
+        }
+        let range = format!("bytes={}-", self.position);
+        let response = self.ask(Some(&range))?;
+        match response.status() {
+            206 if self.continues(&response) => Ok(response.into_reader()),
+            200 => self.skip(response.into_reader()),
+            206 | 416 if !self.restarted => {
+                self.restarted = true;
+                let reader = self.start()?;
+                self.skip(reader)
+            }
+            _ => {
+                let message = format!("the server can't go on at byte {}", self.position);
+                Err(Error::new(Code::Net, message))
+            }
+        }
+    }
+
+    /// Sends a request. One that fails has had its attempts: there are no more.
+    fn ask(&mut self, range: Option<&str>) -> Result<Response> {
+        let response = (self.ask)(range).inspect_err(|_| self.failures = self.retries)?;
+        let framing = ["content-length", "transfer-encoding"];
+        self.framed = framing.iter().any(|name| response.header(name).is_some());
+        Ok(response)
+    }
+
+    /// Asks for the whole.
+    fn start(&mut self) -> Result<Reader> {
+        let response = self.ask(None)?;
+        if response.status() != 200 {
+            let message = format!(
+                "the server answered {} to a plain request",
+                response.status()
+            );
+            return Err(Error::new(Code::Net, message));
+        }
+        self.etag = response.header("etag").map(str::to_owned);
+        Ok(response.into_reader())
+    }
+
+    /// Says whether a partial answer is the rest of what was read.
+    fn continues(&self, response: &Response) -> bool {
+        let range = response.header("content-range").map(content_range);
+        let Some(Ok((first, _, size))) = range else {
+            return false;
+        };
+        let sizes_fit = match (size, self.size) {
+            (Some(found), Some(wanted)) => found == wanted,
+            _ => true,
+        };
+        let same = match (response.header("etag"), &self.etag) {
+            (Some(found), Some(known)) => found == known,
+            _ => true,
+        };
+        first == self.position && sizes_fit && same
+    }
+
+    /// Passes over what was read already.
+    fn skip(&self, mut reader: Reader) -> Result<Reader> {
+        let skipped = io::copy(&mut (&mut reader).take(self.position), &mut io::sink());
+        let skipped = skipped.map_err(Error::from_io)?;
+        if skipped < self.position {
+            return Err(Error::new(
+                Code::Net,
+                "what the server sends became shorter",
+            ));
+        }
+        Ok(reader)
+    }
+
+    fn advance(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            None => {
+                let reader = self.open()?;
+                self.reader.insert(reader)
+            }
+        };
+        let n = reader.read(buf).map_err(Error::from_io)?;
+        // What is short as a whole is for the digest to tell.
+        if n == 0 && !self.framed && self.size.is_some_and(|size| self.position < size) {
+            return Err(Error::new(Code::Net, "the answer ended too early"));
+        }
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Read for Download<A> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.advance(buf) {
+                Ok(n) => return Ok(n),
+                Err(error) if error.code() == Code::Net => {
+                    self.reader = None;
+                    if self.position >= self.cut + PROGRESS && self.failures < self.retries {
+                        self.failures = 0;
+                    }
+                    (self.cut, self.failures) = (self.position, self.failures + 1);
+                    if self.failures >= self.retries {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

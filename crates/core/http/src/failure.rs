@@ -1,0 +1,85 @@
+//! Errors of the HTTP library as our own.
+
+use std::{error::Error as _, io};
+
+use imgconv_model::{Code, Error, Limits};
+
+/// Turns an error of the library into ours.
+pub(crate) fn of(error: ureq::Error) -> Error {
+    match error {
+        ureq::Error::Io(error) => of_io(error),
+        ureq::Error::Timeout(what) => {
+            Error::new(Code::Net, format!("the server took too long ({what})"))
+        }
+        ureq::Error::LargeResponseHeader(_, limit) => {
+            Limits::exceeded("http_headers", limit as u64, "the headers of the answer")
+        }
+        ureq::Error::Protocol(error) if error.to_string().contains("too many headers") => {
+            Limits::exceeded("http_headers", 128, "the number of headers")
+        }
+        ureq::Error::Rustls(error) => tls(&error),
+        error => Error::new(Code::Net, lower(&error.to_string())),
+    }
+}
+
+fn of_io(error: io::Error) -> Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+        return Error::from_io(error);
+    }
+    if let Some(error) = rustls_in(&error) {
+        return tls(error);
+    }
+    let message = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the server closed the connection too early".to_owned(),
+        _ => lower(&error.to_string()),
+    };
+    Error::new(Code::Net, message)
+}
+
+fn tls(error: &rustls::Error) -> Error {
+    let message = format!("TLS: {}", lower(&error.to_string()));
+    let error_of_certificate = matches!(error, rustls::Error::InvalidCertificate(_));
+    let error = Error::new(Code::Net, message);
+    match error_of_certificate {
+        true => error.hint("`--cert-dir DIR` names certificates to trust"),
+        false => error,
+    }
+}
+
+/// Finds an error of TLS in an error of a socket.
+fn rustls_in(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Says whether TLS itself failed: another attempt would fail as well.
+pub(crate) fn is_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
+        ureq::Error::Io(error) => {
+            rustls_in(error).is_some() || error.source().is_some_and(|e| e.is::<rustls::Error>())
+        }
+        _ => false,
+    }
+}
+
+/// Says whether another attempt may succeed.
+pub(crate) fn is_passing(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Io(inner) => {
+            let own = inner
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<Error>());
+            !is_tls(error) && own.is_none_or(|own| own.code() == Code::Net)
+        }
+        _ => false,
+    }
+}
+
+fn lower(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => "unknown".to_owned(),
+    }
+}

@@ -1,0 +1,283 @@
+//! A request, and the response to it.
+
+use std::{
+    io::{self, Read},
+    time::{Duration, Instant},
+};
+
+use imgconv_model::{Code, Error, Limits, Reader, Result, Timeouts, quote};
+use imgconv_stream::read_to_limit;
+
+use crate::{failure, url::Url};
+
+/// What is asked of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Gives what is there.
+    Get,
+    /// Says what is there.
+    Head,
+    /// Starts something.
+    Post,
+    /// Stores something.
+    Put,
+    /// Adds to something.
+    Patch,
+    /// Ends something.
+    Delete,
+}
+
+impl Method {
+    /// Returns the name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One request.
+#[derive(Clone)]
+pub struct Request<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    /// The host that the user named, if a server made up the URL: `Some(None)` if there is none.
+    pub(crate) made_up: Option<Option<String>>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// Headers for the origin of `url` alone.
+    pub(crate) private: Vec<(String, String)>,
+    pub(crate) hidden: Vec<String>,
+    pub(crate) body: &'a [u8],
+    pub(crate) once: bool,
+    pub(crate) stay: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Makes a request to a URL on a host that the user named.
+    pub fn new(method: Method, url: &Url) -> Self {
+        Self {
+            method,
+            url: url.clone(),
+            made_up: None,
+            headers: Vec::new(),
+            private: Vec::new(),
+            hidden: Vec::new(),
+            body: &[],
+            once: false,
+            stay: false,
+        }
+    }
+
+    /// Makes a `GET` to a URL on a host that the user named.
+    pub fn get(url: &Url) -> Self {
+        Self::new(Method::Get, url)
+    }
+
+    /// Returns the URL.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Says that the URL came from a server, or from an image: it is https, and leads to a public
+    /// address or into the kind of network that `named` is in, the authority (`HOST[:PORT]`) of a
+    /// server that the user named and that was spoken to before. A URL of that very authority is
+    /// the user's own.
+    #[must_use]
+    pub fn made_up_by(mut self, named: Option<&str>) -> Self {
+        self.made_up = Some(named.map(str::to_owned));
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header that only the origin of the URL may see: no redirect carries it elsewhere, and
+    /// its value is never shown.
+    #[must_use]
+    pub fn private_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let value = value.into();
+        self.hidden.push(value.clone());
+        self.private.push((name.into(), value));
+        self
+    }
+
+    /// Hides a text, such as a password, wherever a server's words are shown.
+    #[must_use]
+    pub fn hide(mut self, secret: impl Into<String>) -> Self {
+        self.hidden.push(secret.into());
+        self
+    }
+
+    /// Sets the body, which is sent anew with each attempt.
+    #[must_use]
+    pub fn body(mut self, body: &'a [u8]) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// Says that a second attempt after a cut connection could do harm; the caller decides then.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// Says that a redirect is an answer, and is not followed.
+    #[must_use]
+    pub fn stay(mut self) -> Self {
+        self.stay = true;
+        self
+    }
+
+    /// Names it for messages.
+    pub(crate) fn shown(&self) -> String {
+        format!("{} {}", self.method.as_str(), self.url)
+    }
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+/// The response to a [`Request`]; its body has not been read.
+pub struct Response {
+    pub(crate) status: u16,
+    pub(crate) url: Url,
+    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) body: Reader,
+    pub(crate) shown: String,
+    pub(crate) hidden: Vec<String>,
+    pub(crate) limits: Limits,
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Response {
+    /// Returns the status code.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns the URL that answered, after all redirects.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Returns the first value of a header; `None` if there is none or it is not plain text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Returns every value of a header that is plain text, in order.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        let all = self.headers.get_all(name).iter();
+        all.filter_map(|value| value.to_str().ok()).collect()
+    }
+
+    /// Returns the number of bytes of the body, if the server said it.
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
+
+    /// Returns the body.
+    pub fn into_reader(self) -> Reader {
+        self.body
+    }
+
+    /// Reads a whole body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Code::Limit`] if there is more, [`Code::Net`] if the connection breaks.
+    pub fn into_bytes(self, limit: (&'static str, u64)) -> Result<Vec<u8>> {
+        if let Some(length) = self.length().filter(|length| *length > limit.1) {
+            let what = format!("the answer to {} of {length} bytes", self.shown);
+            return Err(Limits::exceeded(limit.0, limit.1, what));
+        }
+        read_to_limit(self.body, limit, &self.shown)
+    }
+
+    /// Makes the error of a status that is no success: [`Code::Missing`] for 404 and 410,
+    /// [`Code::Denied`] for 401 and 403, else [`Code::Net`]. The beginning of the server's own words
+    /// is quoted in it.
+    pub fn into_failure(self) -> Error {
+        self.into_failure_as(|_| None)
+    }
+
+    /// As [`Response::into_failure`], where `read` may find the words of the server in a document.
+    pub fn into_failure_as(self, read: impl FnOnce(&str) -> Option<String>) -> Error {
+        let code = match self.status {
+            404 | 410 => Code::Missing,
+            401 | 403 => Code::Denied,
+            _ => Code::Net,
+        };
+        let mut said = Vec::new();
+        let most = self.limits.error_body;
+        // What can't be read is not said; the status is what counts.
+        let _ = self.body.take(most).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        let mut said = read(&said).unwrap_or_else(|| said.into_owned());
+        for secret in self.hidden.iter().filter(|secret| secret.len() > 2) {
+            said = said.replace(secret.as_str(), "***");
+        }
+        let mut message = format!("the server answered {}", self.status);
+        if !said.trim().is_empty() {
+            message.push_str(&format!(": {}", quote(said.trim())));
+        }
+        Error::new(code, message).at(self.shown)
+    }
+}
+
+/// A body while it is received: its errors are ours, and it may not trickle.
+pub(crate) struct Body<R> {
+    pub(crate) inner: R,
+    pub(crate) shown: String,
+    pub(crate) timeouts: Timeouts,
+    /// Time spent waiting, and bytes received, since the average was last looked at.
+    pub(crate) waited: Duration,
+    pub(crate) received: u64,
+}
+
+impl<R: Read> Read for Body<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let begun = Instant::now();
+        let read = self.inner.read(buf);
+        self.waited += begun.elapsed();
+        let n = read.map_err(|error| {
+            let error = failure::of(ureq::Error::from(error));
+            io::Error::from(error.at(self.shown.clone()))
+        })?;
+        self.received += n as u64;
+        if self.waited >= self.timeouts.window {
+            let least = self.timeouts.lowest_rate as f64 * self.waited.as_secs_f64();
+            if n > 0 && (self.received as f64) < least {
+                let message = format!(
+                    "the server sent {} bytes in {} seconds, too slow to go on",
+                    self.received,
+                    self.waited.as_secs()
+                );
+                let error = Error::new(Code::Net, message).at(self.shown.clone());
+                return Err(error.into());
+            }
+            (self.waited, self.received) = (Duration::ZERO, 0);
+        }
+        Ok(n)
+    }
+}

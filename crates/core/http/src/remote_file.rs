@@ -1,0 +1,250 @@
+//! One file on a server as a place: fetched once, read as often as needed.
+//!
+//! The file is copied to a private directory below `env.tmpdir`, because an image is read more than
+//! once, and because other transports read archives by their path. What its bytes mean is not known
+//! here.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write as _},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
+
+use imgconv_model::{
+    Blob, Bundle, Code, Document, Env, Error, Facts, Fetched, Limits, Open, Reader, Result, Root,
+    RootEntry, Signature, quote,
+};
+use imgconv_stream::Stage;
+
+use crate::{Client, Download, Request, Response, Url, connect::pause};
+
+/// How much is read at a time.
+const BLOCK: usize = 256 << 10;
+
+/// A file that was fetched, and the requests for what stands beside it.
+#[derive(Debug)]
+pub struct RemoteFile {
+    client: Client,
+    env: Env,
+    url: Url,
+    /// The private directory; it goes when this is dropped.
+    _stage: Arc<Stage>,
+    file: Arc<File>,
+    size: u64,
+    fetched: Fetched,
+    signature: Option<Request<'static>>,
+    keys: Vec<Request<'static>>,
+}
+
+impl RemoteFile {
+    /// Fetches a file. A connection that is cut is taken up again where it ended.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] or [`Code::Denied`] if the server says so, [`Code::Limit`] if there are
+    /// more bytes than an image may have, those of [`Client::send`], or [`Code::Io`] that names the
+    /// temporary directory.
+    pub fn fetch(client: &Client, request: &Request<'static>, env: &Env) -> Result<Self> {
+        let stage = Stage::new(&env.tmpdir, Stage::PREFIX, false)?;
+        let (mut file, name) = stage.file()?;
+        let place = || {
+            format!(
+                "temporary directory {}",
+                quote(env.tmpdir.as_os_str().as_encoded_bytes())
+            )
+        };
+        let limit = env.limits.image_bytes;
+        let mut download = Download::new(ask(client, request), None, env.limits.retries);
+        let mut buffer = vec![0; BLOCK];
+        let mut size = 0;
+        loop {
+            env.check_cancelled()?;
+            let count = match download.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::from_io(error)),
+            };
+            size += count as u64;
+            if size > limit {
+                return Err(Limits::exceeded(
+                    "image_bytes",
+                    limit,
+                    request.url.to_string(),
+                ));
+            }
+            let written = file.write_all(&buffer[..count]);
+            written.map_err(|error| Error::io(error, place()))?;
+        }
+        let path = stage.path().join(&name);
+        let file = Arc::new(stage.open(&name)?);
+        Ok(Self {
+            client: client.clone(),
+            env: env.clone(),
+            url: request.url.clone(),
+            _stage: stage,
+            file,
+            size,
+            fetched: Fetched {
+                path,
+                ..Fetched::default()
+            },
+            signature: None,
+            keys: Vec::new(),
+        })
+    }
+
+    /// Says where the detached signature is; it is fetched when it is asked for.
+    #[must_use]
+    pub fn signed_at(mut self, request: Request<'static>) -> Self {
+        self.signature = Some(request);
+        self
+    }
+
+    /// Says where the place offers public keys. They are fetched with the signature, if the user
+    /// agreed to that.
+    #[must_use]
+    pub fn keys_at(mut self, requests: Vec<Request<'static>>) -> Self {
+        self.keys = requests;
+        self
+    }
+
+    /// Says what image was asked for; the path stays that of the copy.
+    #[must_use]
+    pub fn asked_for(mut self, asked: Fetched) -> Self {
+        let path = self.fetched.path;
+        self.fetched = Fetched { path, ..asked };
+        self
+    }
+
+    /// Fetches a signature. A server that still makes it answers 202, as rkt has it.
+    fn fetch_signature(&self, request: &Request<'_>, limits: &Limits) -> Result<Option<Vec<u8>>> {
+        let mut wait = self.env.network.timeouts.first_wait;
+        for _ in 0..limits.retries {
+            let response = self.client.send(request)?;
+            match response.status() {
+                200 => {
+                    let limit = ("signature_file", limits.signature_file);
+                    return response.into_bytes(limit).map(Some);
+                }
+                404 | 410 => return Ok(None),
+                202 => {}
+                _ => return Err(response.into_failure()),
+            }
+            pause(wait, &self.env.cancel)?;
+            wait *= 2;
+        }
+        let message = "the server says again and again that the signature is not ready yet";
+        Err(Error::new(Code::Net, message).at(request.shown()))
+    }
+}
+
+/// Sends the request, for a part of the file or all of it.
+fn ask(
+    client: &Client,
+    request: &Request<'static>,
+) -> impl FnMut(Option<&str>) -> Result<Response> + Send + use<> {
+    let (client, request) = (client.clone(), request.clone());
+    move |range: Option<&str>| {
+        let request = match range {
+            Some(range) => request.clone().header("range", range),
+            None => request.clone(),
+        };
+        let response = client.send(&request)?;
+        match response.status() {
+            200 | 206 | 416 => Ok(response),
+            _ => Err(response.into_failure()),
+        }
+    }
+}
+
+impl Bundle for RemoteFile {
+    fn locator(&self) -> String {
+        self.url.to_string()
+    }
+
+    /// There is exactly one, and it has no name.
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        Ok(vec![RootEntry {
+            position: 0,
+            name: None,
+            texts: Vec::new(),
+            child: None,
+        }])
+    }
+
+    fn root(&self, _: &RootEntry) -> Result<Root> {
+        Ok(Root::Stream(Blob {
+            facts: Facts {
+                digest: None,
+                size: Some(self.size),
+            },
+            bytes: Arc::new(Copied(Arc::clone(&self.file))),
+        }))
+    }
+
+    fn document(&self, kind: &str, _: &Facts, _: (&'static str, u64)) -> Result<Document> {
+        let message = format!("a file holds no document of type {}", quote(kind));
+        Err(Error::new(Code::Missing, message).at(self.locator()))
+    }
+
+    fn blob(&self, _: &Facts) -> Result<Blob> {
+        Err(Error::new(Code::Missing, "a file holds no blob").at(self.locator()))
+    }
+
+    fn fetched(&self) -> Option<&Fetched> {
+        Some(&self.fetched)
+    }
+
+    fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
+        let Some(request) = &self.signature else {
+            return Ok(None);
+        };
+        let Some(bytes) = self.fetch_signature(request, limits)? else {
+            return Ok(None);
+        };
+        let mut signature = Signature {
+            bytes,
+            ..Signature::default()
+        };
+        for request in &self.keys {
+            if !self.env.network.fetch_pubkeys {
+                signature.offered.push(request.url.to_string());
+                continue;
+            }
+            let response = self.client.send(request)?;
+            if response.status() != 200 {
+                return Err(response.into_failure());
+            }
+            let limit = ("key_file", limits.key_file);
+            signature.keys.push(response.into_bytes(limit)?);
+        }
+        Ok(Some(signature))
+    }
+}
+
+/// The copy, read from its beginning with each pass.
+#[derive(Debug)]
+struct Copied(Arc<File>);
+
+impl Open for Copied {
+    fn open(&self) -> Result<Reader> {
+        Ok(Box::new(Pass {
+            file: Arc::clone(&self.0),
+            offset: 0,
+        }))
+    }
+}
+
+struct Pass {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for Pass {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,158 @@
+//! What the user said about the network: plain data. Nothing here connects, and nothing is read from
+//! the environment; the command line fills it in.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// The user's word on servers, certificates and credentials.
+///
+/// A *host* in here is `HOST` or `HOST:PORT` as it stands in a locator; without a port it means
+/// every port of that host.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// Whether certificates of servers that the user named are verified, if the user said so. With
+    /// `false` a server that does not speak TLS at all is spoken to in plain http, as skopeo does.
+    /// Without a word they are verified, and only a server on this machine may speak plain http.
+    pub tls_verify: Option<bool>,
+    /// Hosts that are spoken to in plain http, and in nothing else.
+    pub plain_http: Vec<String>,
+    /// Files of certificates (PEM) that are trusted beside the system's.
+    pub ca_files: Vec<PathBuf>,
+    /// A certificate chain and its private key (both PEM), shown only to hosts that the user named.
+    pub client_certificate: Option<ClientCertificate>,
+    /// User and password of a host, given outright. They win over every file.
+    pub credentials: Vec<(String, Credential)>,
+    /// Files in the form of docker's `config.json` (podman's `auth.json` is the same), the first that
+    /// knows a host wins. One that does not exist is passed over.
+    pub auth_files: Vec<PathBuf>,
+    /// Token servers that may see the credentials of a registry though their host is another:
+    /// `(HOST, HOST of the token server)`.
+    pub token_hosts: Vec<(String, String)>,
+    /// Places that are asked first for what is on a host: `(HOST, HOST[/PREFIX])`, in order.
+    pub mirrors: Vec<(String, String)>,
+    /// How long is waited.
+    pub timeouts: Timeouts,
+    /// Take images without a signature, or with a bad one (`--insecure-image`).
+    pub insecure_image: bool,
+    /// Fetch the public keys that a discovery page names; the user consented (robustness J8).
+    pub fetch_pubkeys: bool,
+    /// Files and directories with trusted public keys, directories as rkt lays them out.
+    pub keyrings: Vec<PathBuf>,
+    /// Headers for appc servers, each for exactly one host (robustness J7).
+    pub host_headers: Vec<HostHeader>,
+}
+
+/// A certificate chain and its private key, both as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The chain, the client's own certificate first.
+    pub chain: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Who the user is on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A name and a password.
+    Basic {
+        /// The name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A refresh token for the token server (`identitytoken` in docker's file).
+    IdentityToken(Secret),
+}
+
+/// A header that is sent to one host, such as a token for a private appc server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostHeader {
+    /// `HOST` or `HOST:PORT`; https only.
+    pub host: String,
+    /// The header's name.
+    pub name: String,
+    /// Its value.
+    pub value: Secret,
+}
+
+/// How long the network may take (robustness, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Finding the address, connecting, and the TLS handshake.
+    pub connect: Duration,
+    /// From the end of the request to the end of the response's headers.
+    pub response: Duration,
+    /// Without a single byte.
+    pub idle: Duration,
+    /// Bytes a second that a body must have on average over each `window`.
+    pub lowest_rate: u64,
+    /// The time over which the average is taken; only time spent waiting for the network counts.
+    pub window: Duration,
+    /// The wait before the second attempt; it doubles with each further one.
+    pub first_wait: Duration,
+    /// The longest that all attempts of one request may wait together.
+    pub total_wait: Duration,
+    /// The longest `Retry-After` that is waited for.
+    pub retry_after: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            response: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            lowest_rate: 1 << 10,
+            window: Duration::from_secs(120),
+            first_wait: Duration::from_millis(500),
+            total_wait: Duration::from_secs(600),
+            retry_after: Duration::from_secs(300),
+        }
+    }
+}
+
+/// A text that must not be shown: `Debug` hides it, and there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the text, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_show_in_debug_output() {
+        let network = Network {
+            credentials: vec![(
+                "example.com".into(),
+                Credential::Basic {
+                    user: "u".into(),
+                    password: Secret::new("hunter2"),
+                },
+            )],
+            ..Network::default()
+        };
+        let shown = format!("{network:?}");
+        assert!(
+            shown.contains("***") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+}

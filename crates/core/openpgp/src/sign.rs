@@ -1,0 +1,117 @@
+//! Signing: what `gpg --armor --detach-sign` does, from a file with a secret key.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use imgconv_model::{Code, Error, Reader, Result, Secret};
+use pgp::{
+    composed::{ArmorOptions, DetachedSignature, PublicOrSecret, SignedSecretKey, SubpacketConfig},
+    crypto::hash::HashAlgorithm,
+    packet::{Subpacket, SubpacketData},
+    types::{KeyDetails, Password, SigningKey as Signing, Timestamp},
+};
+use rand::rngs::OsRng;
+
+use crate::armour;
+
+/// A secret key that signs.
+pub struct SigningKey {
+    key: SignedSecretKey,
+    password: Password,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SigningKey")
+            .field(&self.fingerprint())
+            .finish()
+    }
+}
+
+impl SigningKey {
+    /// Reads a secret key, as `gpg --armor --export-secret-keys KEY` writes it, and the password
+    /// that it is locked with.
+    ///
+    /// # Errors
+    /// [`Code::BadSignature`] if it can't be read; [`Code::Usage`] if there is not exactly one
+    /// secret key.
+    pub fn read(bytes: &[u8], password: Option<&Secret>) -> Result<Self> {
+        let mut keys = armour::keys(bytes)?;
+        let (1, Some(PublicOrSecret::Secret(key))) = (keys.len(), keys.pop()) else {
+            let message = "signing needs a file with one secret key";
+            return Err(Error::new(Code::Usage, message)
+                .hint("`gpg --armor --export-secret-keys KEY` writes it"));
+        };
+        let password = password.map_or_else(Password::empty, |password| password.expose().into());
+        Ok(Self { key, password })
+    }
+
+    /// The fingerprint of the primary key, in lower-case hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        self.key
+            .primary_key
+            .fingerprint()
+            .to_string()
+            .to_lowercase()
+    }
+
+    /// Signs all of `data` and returns the armoured signature, `when` as its time. RSA and EdDSA
+    /// keys give the same signature each time.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] if the password is wrong or the key can't sign, or what reading gives.
+    pub fn sign(&self, mut data: Reader, when: SystemTime) -> Result<String> {
+        let seconds = when
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let when = Timestamp::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX));
+        // A subkey that was made for signing is what everybody else signs with, too.
+        let subkey = self.key.secret_subkeys.iter().rev().find(|subkey| {
+            subkey
+                .signatures
+                .iter()
+                .any(|binding| binding.key_flags().sign())
+        });
+        let signature = match subkey {
+            Some(subkey) => self.sign_with(&subkey.key, &mut data, when)?,
+            None => self.sign_with(&self.key.primary_key, &mut data, when)?,
+        };
+        let options = ArmorOptions::default();
+        signature
+            .to_armored_string(options)
+            .map_err(|error| failed(&error))
+    }
+
+    fn sign_with(
+        &self,
+        key: &impl Signing,
+        data: &mut Reader,
+        when: Timestamp,
+    ) -> Result<DetachedSignature> {
+        let subpackets = || -> pgp::errors::Result<SubpacketConfig> {
+            let hashed = vec![
+                Subpacket::regular(SubpacketData::IssuerFingerprint(key.fingerprint()))?,
+                Subpacket::regular(SubpacketData::SignatureCreationTime(when))?,
+            ];
+            let unhashed = vec![Subpacket::regular(SubpacketData::IssuerKeyId(
+                key.legacy_key_id(),
+            ))?];
+            Ok(SubpacketConfig::UserDefined { hashed, unhashed })
+        };
+        let subpackets = subpackets().map_err(|error| failed(&error))?;
+        DetachedSignature::sign_binary_data_with_subpackets(
+            OsRng,
+            key,
+            &self.password,
+            HashAlgorithm::Sha512,
+            data,
+            subpackets,
+        )
+        .map_err(|error| failed(&error))
+    }
+}
+
+fn failed(error: &pgp::errors::Error) -> Error {
+    Error::new(Code::Denied, format!("the key does not sign: {error}"))
+        .hint("is its password right, and may it sign?")
+}

@@ -1,0 +1,338 @@
+//! Discovery (appc spec, discovery.md, and the order of appc/spec pull request 584): public keys,
+//! image tags, then the image.
+//!
+//! Each kind of meta tag is looked for on its own, first at the whole name, then at its parents. A
+//! page is asked for once.
+
+use std::collections::BTreeMap;
+
+use imgconv_http::{Client, RemoteFile, Request, Url};
+use imgconv_model::{
+    Bundle as _, Code, Env, Error, Fetched, Limits, Platform, Result, Root, Signature, quote,
+};
+use imgconv_tags::{ImageTags, Labels};
+
+use crate::{
+    image::{AppImage, check_labels},
+    page::{self, Kind, Meta},
+    template::{self, Rendered},
+};
+
+/// One discovery of one name.
+#[derive(Debug)]
+pub(crate) struct Discovery<'e> {
+    client: Client,
+    env: &'e Env,
+    name: String,
+    /// The host that the user named, or what serves in its place.
+    named: Url,
+    /// Pages by their path: what they say.
+    pages: BTreeMap<String, Vec<Meta>>,
+    /// What was tried and did not help, for the final error.
+    tried: Vec<String>,
+    requests: u64,
+}
+
+impl<'e> Discovery<'e> {
+    pub(crate) fn new(name: &str, env: &'e Env) -> Result<Self> {
+        let client = Client::new(env)?;
+        let host = name.split('/').next().unwrap_or_default();
+        let mirrors = &env.network.mirrors;
+        let mirror = mirrors.iter().find(|(from, _)| from == host);
+        let named = match mirror.map(|(_, to)| to.split_once('/').unwrap_or((to, ""))) {
+            Some((to, prefix)) => {
+                let base = client.base(to)?;
+                let prefix = prefix.trim_end_matches('/');
+                let slash = if prefix.is_empty() { "" } else { "/" };
+                Url::parse(&format!("{}{prefix}{slash}", base.as_str()))?
+            }
+            None => client.base(host)?,
+        };
+        Ok(Self {
+            client,
+            env,
+            name: name.to_owned(),
+            named,
+            pages: BTreeMap::new(),
+            tried: Vec::new(),
+            requests: 0,
+        })
+    }
+
+    /// Fetches an image.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] that lists every answer, if nothing was found; [`Code::BadSignature`] or
+    /// [`Code::Denied`] for image tags that are not signed as they should; [`Code::Limit`] if that
+    /// would need too many requests; those of [`Client::send`].
+    pub(crate) fn image(&mut self, image: &AppImage) -> Result<RemoteFile> {
+        let keys = match self.env.network.insecure_image {
+            true => Vec::new(),
+            false => self.public_keys()?,
+        };
+        let tags = match &image.tag {
+            Some(_) => self.image_tags(&keys)?,
+            None => None,
+        };
+        let labels = imgconv_tags::merge(tags.as_ref(), image.tag.as_deref(), &image.labels)?;
+        check_labels(&labels)?;
+        let assumed: Labels = platform_labels(&self.env.host)
+            .into_iter()
+            .filter(|(label, _)| !labels.contains_key(label))
+            .collect();
+        let mut values = labels.clone();
+        values.extend(assumed.clone());
+        let asked = Fetched {
+            name: Some(self.name.clone()),
+            labels,
+            assumed,
+            ..Fetched::default()
+        };
+        if let Some(found) = self.fetch(&values, &asked, &keys)? {
+            return Ok(found);
+        }
+        // By the specification a template with `{version}` does not serve then; appc's own client
+        // puts `latest` there.
+        if !values.contains_key("version") {
+            values.insert("version".to_owned(), "latest".to_owned());
+            if let Some(found) = self.fetch(&values, &asked, &keys)? {
+                return Ok(found);
+            }
+        }
+        Err(self.nothing(Kind::Image))
+    }
+
+    /// Fetches the image tags of the name, with their signature verified.
+    pub(crate) fn tags_alone(&mut self) -> Result<ImageTags> {
+        let keys = match self.env.network.insecure_image {
+            true => Vec::new(),
+            false => self.public_keys()?,
+        };
+        let tags = self.image_tags(&keys)?;
+        tags.ok_or_else(|| self.nothing(Kind::ImageTags))
+    }
+
+    fn fetch(
+        &mut self,
+        labels: &Labels,
+        asked: &Fetched,
+        keys: &[Url],
+    ) -> Result<Option<RemoteFile>> {
+        for path in parents(&self.name) {
+            for rendered in self.rendered(&path, Kind::Image, labels)? {
+                let url = Url::parse(&rendered.url("aci"))?;
+                let Some(file) = self.attempt(&url)? else {
+                    continue;
+                };
+                let signature = self.request(&Url::parse(&rendered.url("aci.asc"))?);
+                let keys = keys.iter().map(|url| self.request(url)).collect();
+                return Ok(Some(
+                    file.asked_for(asked.clone())
+                        .signed_at(signature)
+                        .keys_at(keys),
+                ));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fetches a file that may not be there.
+    fn attempt(&mut self, url: &Url) -> Result<Option<RemoteFile>> {
+        self.count()?;
+        match RemoteFile::fetch(&self.client, &self.request(url), self.env) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.code() == Code::Missing => {
+                self.tried.push(error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn image_tags(&mut self, keys: &[Url]) -> Result<Option<ImageTags>> {
+        for path in parents(&self.name) {
+            for rendered in self.rendered(&path, Kind::ImageTags, &Labels::new())? {
+                let url = Url::parse(&rendered.url("json"))?;
+                let Some(file) = self.attempt(&url)? else {
+                    continue;
+                };
+                let signature = self.request(&Url::parse(&rendered.url("json.asc"))?);
+                let keys = keys.iter().map(|url| self.request(url)).collect();
+                let file = file.signed_at(signature).keys_at(keys);
+                return self
+                    .read_tags(&file)
+                    .map(Some)
+                    .map_err(|error| error.at(url.to_string()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_tags(&self, file: &RemoteFile) -> Result<ImageTags> {
+        let roots = file.roots()?;
+        let root = roots.first().map(|entry| file.root(entry)).transpose()?;
+        let Some(Root::Stream(blob)) = root else {
+            return Err(Error::new(Code::Missing, "there is no file"));
+        };
+        let limits = &self.env.limits;
+        let limit = ("image_tags", limits.image_tags);
+        let bytes = imgconv_stream::read_to_limit(blob.open()?, limit, "image tags")?;
+        if !self.env.network.insecure_image {
+            let signature = file.signature(limits)?.ok_or_else(unsigned)?;
+            self.verify(&signature, &bytes)?;
+        }
+        ImageTags::parse(&bytes, limits, "image tags")
+    }
+
+    fn verify(&self, signature: &Signature, bytes: &[u8]) -> Result<()> {
+        let data = || -> Result<imgconv_model::Reader> {
+            Ok(Box::new(std::io::Cursor::new(bytes.to_vec())))
+        };
+        imgconv_openpgp::check(signature, &self.name, &data, self.env).map(drop)
+    }
+
+    /// Finds where public keys are offered.
+    fn public_keys(&mut self) -> Result<Vec<Url>> {
+        for path in parents(&self.name) {
+            let found = self.meta(&path, Kind::PublicKeys)?;
+            if !found.is_empty() {
+                return found
+                    .iter()
+                    .map(|meta| Url::parse(&meta.template))
+                    .collect();
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The usable templates of a page, of those the ones with the most labels (discovery.md).
+    fn rendered(&mut self, path: &str, kind: Kind, labels: &Labels) -> Result<Vec<Rendered>> {
+        let name = self.name.clone();
+        let usable = |meta: &Meta| {
+            let scheme = meta.template.split_once("://").map(|(scheme, _)| scheme);
+            let web = scheme.is_some_and(|scheme| {
+                ["http", "https"]
+                    .iter()
+                    .any(|known| scheme.eq_ignore_ascii_case(known))
+            });
+            template::render(&meta.template, &name, labels).filter(|_| web)
+        };
+        let mut found: Vec<Rendered> = self.meta(path, kind)?.iter().filter_map(usable).collect();
+        let most = found.iter().map(|rendered| rendered.labels).max();
+        found.retain(|rendered| Some(rendered.labels) == most);
+        Ok(found)
+    }
+
+    /// The meta tags of a page that are for the name.
+    fn meta(&mut self, path: &str, kind: Kind) -> Result<Vec<Meta>> {
+        if !self.pages.contains_key(path) {
+            let page = self.page(path)?;
+            self.pages.insert(path.to_owned(), page);
+        }
+        let page = self.pages.get(path).into_iter().flatten();
+        let wanted = |meta: &&Meta| meta.kind == kind && meta.is_for(&self.name);
+        Ok(page.filter(wanted).cloned().collect())
+    }
+
+    /// Asks for a page. A client error, or a page without tags, is none.
+    fn page(&mut self, path: &str) -> Result<Vec<Meta>> {
+        self.count()?;
+        let below = path.split_once('/').map_or("", |(_, below)| below);
+        let url = format!("{}{below}?ac-discovery=1", self.named.as_str());
+        let url = Url::parse(&url)?;
+        let request = self.with_host_headers(Request::get(&url));
+        let response = self.client.send(&request)?;
+        let status = response.status();
+        if status != 200 {
+            self.tried
+                .push(format!("{url}: the server answered {status}"));
+            return match status {
+                400..=499 => Ok(Vec::new()),
+                _ => Err(response.into_failure()),
+            };
+        }
+        let coding = response.header("content-encoding").unwrap_or("identity");
+        if !coding.eq_ignore_ascii_case("identity") {
+            let message = format!(
+                "the page is encoded by {}, and `identity` was asked for",
+                quote(coding)
+            );
+            return Err(Error::new(Code::Net, message).at(url.to_string()));
+        }
+        let limit = ("discovery_page", self.env.limits.discovery_page);
+        let found = page::read(&response.into_bytes(limit)?);
+        if found.is_empty() {
+            self.tried
+                .push(format!("{url}: the page has no discovery tags"));
+        }
+        Ok(found)
+    }
+
+    /// A request to a URL that a page gave.
+    fn request(&self, url: &Url) -> Request<'static> {
+        let named = self.named.authority();
+        self.with_host_headers(Request::get(url).made_up_by(Some(named)))
+    }
+
+    /// Adds the headers that the user gave for exactly this host (robustness J7).
+    fn with_host_headers(&self, mut request: Request<'static>) -> Request<'static> {
+        let url = request.url().clone();
+        for header in &self.env.network.host_headers {
+            if url.is_https() && header.host.eq_ignore_ascii_case(url.authority()) {
+                request = request.private_header(header.name.clone(), header.value.expose());
+            }
+        }
+        request
+    }
+
+    fn count(&mut self) -> Result<()> {
+        let limit = self.env.limits.discovery_requests;
+        if self.requests >= limit {
+            let what = format!("the discovery of {}", quote(&self.name));
+            return Err(Limits::exceeded("discovery_requests", limit, what));
+        }
+        self.requests += 1;
+        Ok(())
+    }
+
+    fn nothing(&self, kind: Kind) -> Error {
+        let message = format!(
+            "no usable `{}` was found: {}",
+            kind.name(),
+            self.tried.join("; ")
+        );
+        Error::new(Code::Missing, message).at(quote(&self.name))
+    }
+}
+
+fn unsigned() -> Error {
+    Error::new(Code::Denied, "the image tags have no signature")
+        .hint("`--insecure-image` takes them as they are")
+}
+
+/// A name and its parents: `a/b/c`, `a/b`, `a`.
+fn parents(name: &str) -> Vec<String> {
+    let mut all = vec![name.to_owned()];
+    let mut rest = name;
+    while let Some((parent, _)) = rest.rsplit_once('/') {
+        all.push(parent.to_owned());
+        rest = parent;
+    }
+    all
+}
+
+/// The labels `os` and `arch` of a platform, in appc's words.
+fn platform_labels(platform: &Platform) -> Labels {
+    let arch = match (&*platform.architecture, platform.variant.as_deref()) {
+        ("386", _) => "i386",
+        ("arm64", _) => "aarch64",
+        ("arm", Some("v7")) => "armv7l",
+        ("arm", _) => "armv6l",
+        (other, _) => other,
+    };
+    [("os", &*platform.os), ("arch", arch)]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(label, value)| (label.to_owned(), value.to_owned()))
+        .collect()
+}

@@ -1,0 +1,76 @@
+//! Images by their appc names: `example.com/app:1.0,os=linux` is found by meta tags on
+//! `https://example.com/app` (appc spec, discovery.md), with image tags (appc/spec pull request 584).
+//!
+//! What is fetched is checked by others: the bundle says what was asked for, and where the signature
+//! is. Image tags alone are verified here, because they decide what is fetched.
+
+#![deny(missing_docs)]
+
+mod discover;
+mod image;
+mod page;
+mod template;
+
+use std::path::Path;
+
+use imgconv_model::{Bundle, BundleSink, Code, Env, Error, Name, Result, Transport, quote};
+use imgconv_tags::ImageTags;
+
+use crate::discover::Discovery;
+
+pub use image::AppImage;
+
+/// The transport, as the catalog lists it.
+pub static APPC: Appc = Appc;
+
+/// appc discovery.
+#[derive(Clone, Copy, Debug)]
+pub struct Appc;
+
+impl Transport for Appc {
+    fn scheme(&self) -> &'static str {
+        "appc"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "appc:NAME[:TAG][,LABEL=VALUE…]"
+    }
+
+    fn about(&self) -> &'static str {
+        "an ACI by its name, found by appc discovery"
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn recognise(&self, _: &Path) -> bool {
+        false
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        let image: AppImage = rest.parse()?;
+        let found = Discovery::new(&image.name, env)?.image(&image)?;
+        Ok(Box::new(found))
+    }
+
+    fn create(&self, _: &str, _: &Env) -> Result<Box<dyn BundleSink>> {
+        Err(
+            Error::new(Code::Unsupported, "nothing is written to `appc:`")
+                .hint("`imgconv publish` makes a directory for a web server"),
+        )
+    }
+}
+
+/// Fetches the image tags file of an image name through discovery, and verifies its signature.
+///
+/// # Errors
+/// [`Code::BadName`] if it is no name; [`Code::Missing`] if none is found, with every answer;
+/// [`Code::Denied`] or [`Code::BadSignature`] if it is not signed by a trusted key; network errors.
+pub fn fetch_image_tags(name: &str, env: &Env) -> Result<ImageTags> {
+    if !Name::is_ac_identifier(name) {
+        let message = format!("{} is no appc image name", quote(name));
+        return Err(Error::new(Code::BadName, message));
+    }
+    Discovery::new(name, env)?.tags_alone()
+}

@@ -1,0 +1,102 @@
+//! A file on a web server, by its URL: an ACI, with its signature beside it, or an archive.
+//!
+//! The whole file is fetched before anything is read of it. What its bytes are is for others: the
+//! bundle says where the local copy is. The signature of `x.aci` is at `x.aci.asc`, as rkt looks for
+//! it, and is asked for only if the file turns out to be an ACI.
+
+#![deny(missing_docs)]
+
+use std::path::Path;
+
+use imgconv_http::{Client, RemoteFile, Request, Url};
+use imgconv_model::{Bundle, BundleSink, Code, Env, Error, Result, Transport};
+
+/// Files on servers that speak TLS.
+pub static HTTPS: Http = Http { scheme: "https" };
+
+/// Files on servers that speak plain http, which the user has to allow by host.
+pub static HTTP: Http = Http { scheme: "http" };
+
+/// One file on a web server.
+#[derive(Clone, Copy, Debug)]
+pub struct Http {
+    scheme: &'static str,
+}
+
+impl Transport for Http {
+    fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
+    fn syntax(&self) -> &'static str {
+        match self.scheme {
+            "https" => "https://HOST[:PORT]/PATH[#REF]",
+            _ => "http://HOST[:PORT]/PATH[#REF]",
+        }
+    }
+
+    fn about(&self) -> &'static str {
+        match self.scheme {
+            "https" => "an ACI or an archive on a web server, with `.aci.asc` beside an ACI",
+            _ => "the same without TLS, for hosts named by `--plain-http`",
+        }
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    fn recognise(&self, _: &Path) -> bool {
+        false
+    }
+
+    /// Fetches the file. `rest` is `//HOST…`.
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        let url = Url::parse(&format!("{}:{rest}", self.scheme))?;
+        let client = Client::new(env)?;
+        if !url.is_https() {
+            // Finds out whether a server on this machine speaks plain http; others must be listed.
+            client.base(url.authority())?;
+        }
+        let file = RemoteFile::fetch(&client, &Request::get(&url), env)?;
+        let signature = Request::get(&signature_of(&url)?);
+        Ok(Box::new(file.signed_at(signature)))
+    }
+
+    fn create(&self, _: &str, _: &Env) -> Result<Box<dyn BundleSink>> {
+        let message = format!("nothing is written to `{}:`", self.scheme);
+        Err(Error::new(Code::Unsupported, message)
+            .hint("`imgconv publish` makes a directory for a web server"))
+    }
+}
+
+/// Where the signature of a file is: at its path, which ends with `.aci.asc` then; the query stays.
+fn signature_of(url: &Url) -> Result<Url> {
+    let text = url.as_str();
+    let (path, query) = match text.find('?') {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let path = path.strip_suffix(".aci").unwrap_or(path);
+    Url::parse(&format!("{path}.aci.asc{query}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_beside_its_file() {
+        for (file, signature) in [
+            ("https://a.example/x.aci", "https://a.example/x.aci.asc"),
+            ("https://a.example/x", "https://a.example/x.aci.asc"),
+            (
+                "https://a.example/x.aci?k=v.aci",
+                "https://a.example/x.aci.asc?k=v.aci",
+            ),
+        ] {
+            let url = Url::parse(file).unwrap();
+            assert_eq!(signature_of(&url).unwrap().as_str(), signature);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Who the user is on a registry: what was said outright, docker's config file and podman's
+//! `auth.json`, and the credential helpers that they name.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use imgconv_model::{Code, Credential, Error, Limits, Network, Result, Secret, quote};
+use imgconv_wire::{Value, parse};
+
+/// What docker calls its own registry in its config file.
+const DOCKER_KEY: &str = "https://index.docker.io/v1/";
+
+/// The user name that stands for an identity token, in files and from helpers.
+const TOKEN_USER: &str = "<token>";
+
+/// Bytes of a config file, or of a helper's answer.
+const MOST: u64 = 1 << 20;
+
+/// Finds who the user is for a repository, `HOST[:PORT]/PATH`; `None` means nobody.
+///
+/// # Errors
+/// If a file or the answer of a helper is malformed, or a helper can't be run.
+pub(crate) fn find(
+    network: &Network,
+    repository: &str,
+    limits: &Limits,
+) -> Result<Option<Credential>> {
+    let host = repository.split('/').next().unwrap_or_default();
+    let given = network.credentials.iter().find(|(known, _)| known == host);
+    if let Some((_, credential)) = given {
+        return Ok(Some(credential.clone()));
+    }
+    for path in &network.auth_files {
+        let found = from_file(path, repository, limits);
+        if let Some(found) = found.map_err(|error| error.at(path.display().to_string()))? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+fn from_file(path: &Path, repository: &str, limits: &Limits) -> Result<Option<Credential>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::from_io(error)),
+    };
+    let bytes = imgconv_stream::read_to_limit(file, ("key_file", MOST), "credentials")?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    // The parser's messages quote what it found, which may be a password.
+    let config = parse(&bytes, limits, "credentials")
+        .map_err(|error| Error::new(error.code(), "the file is no JSON object"))?;
+    let host = repository.split('/').next().unwrap_or_default();
+    let server = if host == "docker.io" {
+        DOCKER_KEY
+    } else {
+        host
+    };
+    let helper = config
+        .get("credHelpers")
+        .and_then(|helpers| keys(repository).find_map(|key| helpers.get(key)))
+        .or_else(|| config.get("credsStore"))
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty());
+    if let Some(helper) = helper
+        && let Some(found) = from_helper(helper, server, limits)?
+    {
+        return Ok(Some(found));
+    }
+    let Some(auths) = config.get("auths").and_then(Value::as_object) else {
+        return Ok(None);
+    };
+    let entry = keys(repository).find_map(|key| {
+        let fits = |known: &&String| normal(known) == key;
+        auths.keys().find(fits).and_then(|known| auths.get(known))
+    });
+    entry.map_or(Ok(None), entry_credential)
+}
+
+/// The keys under which a repository may be known, the closest first: podman's files name
+/// namespaces, docker's only hosts.
+fn keys(repository: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(repository), |key| {
+        key.rsplit_once('/').map(|(shorter, _)| shorter)
+    })
+}
+
+/// A key without what old versions of docker wrote around the host.
+fn normal(key: &str) -> &str {
+    if key == DOCKER_KEY || key == "index.docker.io" || key == "https://index.docker.io" {
+        return "docker.io";
+    }
+    match key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"))
+    {
+        // Only the host counts then: `https://HOST/v1/`.
+        Some(rest) => rest.split('/').next().unwrap_or_default(),
+        None => key,
+    }
+}
+
+fn entry_credential(entry: &Value) -> Result<Option<Credential>> {
+    let text = |name: &str| {
+        let text = entry.get(name).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty())
+    };
+    if let Some(token) = text("identitytoken") {
+        return Ok(Some(Credential::IdentityToken(Secret::new(token))));
+    }
+    if let Some(auth) = text("auth") {
+        let bad = || Error::new(Code::BadJson, "`auth` is not base64 of `USER:PASSWORD`");
+        let decoded = STANDARD.decode(auth).map_err(|_| bad())?;
+        let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
+        let (user, password) = decoded.split_once(':').ok_or_else(bad)?;
+        // Docker pads with NUL bytes in some versions.
+        return Ok(Some(basic(user, password.trim_end_matches('\0'))));
+    }
+    let pair = text("username").zip(text("password"));
+    Ok(pair.map(|(user, password)| basic(user, password)))
+}
+
+fn basic(user: &str, password: &str) -> Credential {
+    let (user, password) = (user.to_owned(), Secret::new(password));
+    if user == TOKEN_USER {
+        return Credential::IdentityToken(password);
+    }
+    Credential::Basic { user, password }
+}
+
+/// Asks `docker-credential-NAME` (docker-credential-helpers: `get`, the server on standard input).
+fn from_helper(name: &str, server: &str, limits: &Limits) -> Result<Option<Credential>> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if !name.bytes().all(plain) {
+        let message = format!("the credential helper {} has no plain name", quote(name));
+        return Err(Error::new(Code::BadName, message));
+    }
+    let program = format!("docker-credential-{name}");
+    let failed = |error: io::Error| Error::io(error, program.clone());
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| {
+            failed(error).hint("log in anew, or leave out the helper in the config file")
+        })?;
+    if let Some(mut input) = child.stdin.take() {
+        // One that does not read says why in its answer.
+        let _ = input.write_all(server.as_bytes());
+    }
+    let mut answer = Vec::new();
+    if let Some(output) = child.stdout.take() {
+        output.take(MOST).read_to_end(&mut answer).map_err(failed)?;
+    }
+    let ended = child.wait().map_err(failed)?;
+    if !ended.success() {
+        // What it says then is that it knows nobody, or has no key ring to ask.
+        return Ok(None);
+    }
+    let bad = || Error::new(Code::BadJson, "its answer makes no sense").at(program.clone());
+    let answer = parse(&answer, limits, &program).map_err(|_| bad())?;
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
+    let (user, secret) = text("Username").zip(text("Secret")).ok_or_else(bad)?;
+    Ok(Some(basic(&user, &secret)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(json: &str, repository: &str) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, json).unwrap();
+        let network = Network {
+            auth_files: vec![folder.path().join("none.json"), path],
+            ..Network::default()
+        };
+        let found = find(&network, repository, &Limits::default()).unwrap();
+        found.map(|found| match found {
+            Credential::Basic { user, password } => format!("{user}/{}", password.expose()),
+            Credential::IdentityToken(token) => format!("token {}", token.expose()),
+        })
+    }
+
+    #[test]
+    fn files_of_docker_and_podman_are_read() {
+        // u:p, v:q
+        let json = r#"{"auths":{
+            "https://index.docker.io/v1/":{"auth":"dTpw"},
+            "https://old.example/v1/":{"auth":"dTpw"},
+            "host.example:5000":{"auth":"dTpw"},
+            "host.example:5000/team":{"auth":"djpx"},
+            "token.example":{"auth":"dTpw","identitytoken":"t"},
+            "empty.example":{},
+            "plain.example":{"username":"a","password":"b"}}}"#;
+        for (repository, found) in [
+            ("docker.io/library/x", Some("u/p")),
+            ("old.example/x", Some("u/p")),
+            ("host.example:5000/x", Some("u/p")),
+            ("host.example:5000/team/x", Some("v/q")),
+            ("host.example/x", None),
+            ("token.example/x", Some("token t")),
+            ("empty.example/x", None),
+            ("plain.example/x", Some("a/b")),
+            ("other.example/x", None),
+        ] {
+            assert_eq!(user(json, repository).as_deref(), found, "{repository}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_file_is_an_error_that_shows_nothing_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let network = Network {
+            auth_files: vec![path.clone()],
+            ..Network::default()
+        };
+        for text in [
+            r#"{"auths":{"x.example":{"auth":"hunter2!"}}}"#,
+            r#"{"auths": hunter2"#,
+            r#"{"credsStore":"../hunter"}"#,
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = find(&network, "x.example/y", &Limits::default()).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_outright_wins() {
+        let network = Network {
+            credentials: vec![("x.example".into(), basic("a", "b"))],
+            ..Network::default()
+        };
+        let found = find(&network, "x.example/y", &Limits::default()).unwrap();
+        assert_eq!(found, Some(basic("a", "b")));
+        assert_eq!(
+            find(&network, "x.example:1/y", &Limits::default()).unwrap(),
+            None
+        );
+    }
+}

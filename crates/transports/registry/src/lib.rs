@@ -1,0 +1,67 @@
+//! A registry: images by the protocol of the OCI distribution specification 1.1, which Docker's
+//! Registry HTTP API v2 became.
+//!
+//! A session speaks to one repository: it holds the tokens. Reading resolves a
+//! tag once and verifies everything else by digest; blobs stream, and go on after a cut. Writing
+//! uploads blobs as they are made, in pieces, and publishes manifests at the end: what is listed
+//! before what lists it, tags last. What the documents mean is for formats.
+
+#![deny(missing_docs)]
+
+mod blob;
+mod challenge;
+mod credentials;
+mod location;
+mod publish;
+mod read;
+mod referrers;
+mod session;
+mod signed;
+mod upload;
+mod write;
+
+use std::path::Path;
+
+use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+
+use crate::read::RegistryBundle;
+pub use crate::{location::Location, write::RegistrySink};
+
+/// The transport, as the catalog lists it.
+pub static REGISTRY: Registry = Registry;
+
+/// See [`REGISTRY`].
+#[derive(Clone, Copy, Debug)]
+pub struct Registry;
+
+impl Transport for Registry {
+    fn scheme(&self) -> &'static str {
+        "docker"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "docker://HOST[:PORT]/REPO[:TAG|@DIGEST]"
+    }
+
+    fn about(&self) -> &'static str {
+        "a registry; without a tag `latest`, and `ls` lists every tag"
+    }
+
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    /// A path is never a registry.
+    fn recognise(&self, _: &Path) -> bool {
+        false
+    }
+
+    /// Connects when something is read.
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        Ok(Box::new(RegistryBundle::open(Location::parse(rest)?, env)?))
+    }
+
+    fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
+        Ok(Box::new(RegistrySink::create(Location::parse(rest)?, env)?))
+    }
+}

@@ -1,0 +1,254 @@
+//! Manifests: what is listed goes before what lists it, and tags come last.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use imgconv_http::{Method, Request};
+use imgconv_model::{Algorithm, Code, Digest, Document, Error, Publication, Result, quote};
+use imgconv_stream::digest;
+use imgconv_wire::{Object, Value, canonical, descriptor, manifest, parse};
+
+use crate::{
+    referrers::{fallback_index, fallback_tag},
+    session::failure,
+    signed, upload,
+    write::RegistrySink,
+};
+
+/// The tag of an image that has none.
+const LATEST: &str = "latest";
+
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+impl RegistrySink {
+    /// Makes images visible whose blobs are all there; returns where each of them is. It can be
+    /// called again with more.
+    ///
+    /// # Errors
+    /// If two images would have one tag, something was never written, or the registry refuses. Tags
+    /// that were set before that stay.
+    pub fn publish(&self, publications: &[Publication]) -> Result<Vec<String>> {
+        let tags = self.tags(publications)?;
+        let mut done = BTreeSet::new();
+        for publication in publications {
+            let kind = &publication.root.kind;
+            let document = self.document(&publication.root.digest, kind)?;
+            self.below(&document, 0, &mut done)?;
+        }
+        let mut places = Vec::new();
+        for (publication, tag) in publications.iter().zip(tags) {
+            self.env.check_cancelled()?;
+            let root = publication.root.digest;
+            let document = self.document(&root, &publication.root.kind)?;
+            let reference = tag.clone().unwrap_or_else(|| root.to_string());
+            let stored = self.put(&document, &reference)?;
+            places.push(match tag {
+                Some(tag) => format!("docker://{}:{tag}", self.location.qualified()),
+                None => format!("docker://{}@{stored}", self.location.qualified()),
+            });
+        }
+        Ok(places)
+    }
+
+    /// Finds the tag of each image: the one of the locator; else its own; else `latest`. What has
+    /// no name, as a referrer, is found by its digest.
+    fn tags(&self, publications: &[Publication]) -> Result<Vec<Option<String>>> {
+        let mut tags: Vec<(Option<String>, Digest)> = Vec::new();
+        for publication in publications {
+            let root = publication.root.digest;
+            let named = publication.name.is_some() || publication.reference.is_some();
+            let own = publication.name.as_ref().and_then(|name| name.tag.clone());
+            let tag = match (&self.location.tag, &self.location.digest) {
+                _ if !named && publications.len() > 1 => None,
+                (Some(tag), _) => Some(tag.clone()),
+                (None, Some(_)) => None,
+                (None, None) => Some(own.unwrap_or_else(|| LATEST.to_owned())),
+            };
+            if let Some(wanted) = self.location.digest
+                && wanted != root
+                && named
+            {
+                return Err(Error::mismatch("the digest of the locator", wanted, root));
+            }
+            if let Some(tag) = &tag {
+                let taken = tags
+                    .iter()
+                    .any(|(other, digest)| other.as_ref() == Some(tag) && *digest != root);
+                if taken {
+                    let message = format!("two images would have the tag {}", quote(tag));
+                    return Err(Error::new(Code::Ambiguous, message)
+                        .hint("choose one with a REF, or leave the tag out to keep theirs"));
+                }
+                if !imgconv_model::Name::is_tag(tag) {
+                    let message = format!("{} can't be a tag", quote(tag));
+                    return Err(Error::new(Code::BadName, message).hint("`--name` gives another"));
+                }
+            }
+            tags.push((tag, root));
+        }
+        Ok(tags.into_iter().map(|(tag, _)| tag).collect())
+    }
+
+    /// Returns a document that was written, or that the registry has.
+    fn document(&self, digest: &Digest, kind: &str) -> Result<Document> {
+        let bytes = match self.held.get(digest) {
+            Some(bytes) => bytes,
+            None => self.fetch(digest)?,
+        };
+        let kind = match kind {
+            "" => manifest::kind_of(&bytes, &self.env.limits, &format!("document {digest}"))?,
+            kind => kind.to_owned(),
+        };
+        Ok(Document { kind, bytes })
+    }
+
+    fn fetch(&self, wanted: &Digest) -> Result<Arc<[u8]>> {
+        let limit = ("manifest", self.env.limits.manifest);
+        for path in [format!("manifests/{wanted}"), format!("blobs/{wanted}")] {
+            let url = self.session.url(&path);
+            let request = Request::get(&url).header("accept", manifest::KINDS.join(", "));
+            let response = self.session.send(&request, &url)?;
+            if response.status() != 200 {
+                continue;
+            }
+            let bytes = response.into_bytes(limit)?;
+            if digest(wanted.algorithm(), &bytes) == *wanted {
+                self.held.put(*wanted, bytes.into());
+                return Ok(self.held.get(wanted).expect("it was put there just now"));
+            }
+        }
+        let message = format!("document {wanted} was never written, so nothing may refer to it");
+        Err(Error::new(Code::Missing, message))
+    }
+
+    /// Stores everything that a document refers to and that is not there yet. The depth of this
+    /// recursion is bounded by `index_depth`.
+    fn below(&self, document: &Document, depth: u64, done: &mut BTreeSet<Digest>) -> Result<()> {
+        let limits = &self.env.limits;
+        if depth > limits.index_depth + 1 {
+            let what = "the nesting of indexes";
+            return Err(imgconv_model::Limits::exceeded(
+                "index_depth",
+                limits.index_depth,
+                what,
+            ));
+        }
+        let value = parse(&document.bytes, limits, "document")?;
+        for listed in list(&value, "manifests") {
+            let Ok(child) = descriptor(listed, "manifests", limits) else {
+                continue;
+            };
+            let child = child.child;
+            if !done.insert(child.digest) {
+                continue;
+            }
+            // A sparse index lists what nobody has (`--missing keep`); the registry decides.
+            let document = match self.document(&child.digest, &child.kind) {
+                Ok(document) => document,
+                Err(error) if error.code() == Code::Missing => continue,
+                Err(error) => return Err(error),
+            };
+            self.below(&document, depth + 1, done)?;
+            self.put(&document, &child.digest.to_string())?;
+        }
+        // What was taken for a manifest and is a blob.
+        let config = value.get("config").into_iter();
+        let blobs = ["layers", "blobs"]
+            .into_iter()
+            .flat_map(|name| list(&value, name));
+        for listed in config.chain(blobs) {
+            let Ok(blob) = descriptor(listed, "blob", limits) else {
+                continue;
+            };
+            let digest = blob.child.digest;
+            if let Some(bytes) = self.held.get(&digest)
+                && done.insert(digest)
+                && !upload::exists(&self.session, &digest, bytes.len() as u64)?
+            {
+                upload::monolithic(&self.session, &bytes, &digest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores a manifest under a tag or its digest; returns the digest by which the registry knows
+    /// it.
+    fn put(&self, document: &Document, reference: &str) -> Result<Digest> {
+        let limits = &self.env.limits;
+        let url = self.session.url(&format!("manifests/{reference}"));
+        let request = Request::new(Method::Put, &url)
+            .header("content-type", &*document.kind)
+            .body(&document.bytes);
+        let response = self.session.send(&request, &url)?;
+        if !matches!(response.status(), 200..=204) {
+            let refused = matches!(response.status(), 400 | 404 | 415);
+            let error = failure(response).at(format!("manifest {reference}"));
+            return Err(match refused {
+                true => error.hint(
+                    "a registry may not take every format: `docker-v2s2+docker://…` and \
+                     `docker-v2s1+docker://…` write older ones, the last with `--sign-key FILE`",
+                ),
+                false => error,
+            });
+        }
+        let algorithm = Algorithm::Sha256;
+        let stored = digest(algorithm, &signed::payload(&document.bytes, limits)?);
+        upload::check_digest(&response, &stored)?;
+        let knows_referrers = response.header("oci-subject").is_some();
+        let value = parse(&document.bytes, limits, "document")?;
+        if let Some(subject) = value.get("subject").filter(|_| !knows_referrers) {
+            let subject = descriptor(subject, "subject", limits)?.child.digest;
+            self.list_referrer(&subject, document, &value)?;
+        }
+        Ok(stored)
+    }
+
+    /// Adds a manifest to the index that stands in for the referrers API.
+    fn list_referrer(&self, subject: &Digest, document: &Document, value: &Value) -> Result<()> {
+        let limits = &self.env.limits;
+        let own = digest(Algorithm::Sha256, &document.bytes).to_string();
+        let found = fallback_index(&self.session, subject, &self.env)?;
+        let mut listed: Vec<Value> = match &found {
+            Some(bytes) => {
+                let index = parse(bytes, limits, "referrers")?;
+                Object::new(&index, "")?.list("manifests")?.to_vec()
+            }
+            None => Vec::new(),
+        };
+        let same = |listed: &Value| listed.get("digest").and_then(Value::as_str) == Some(&*own);
+        if listed.iter().any(same) {
+            return Ok(());
+        }
+        let kind = value.get("artifactType").or_else(|| {
+            value
+                .get("config")
+                .and_then(|config| config.get("mediaType"))
+        });
+        let mut entry = imgconv_wire::Map::new();
+        entry.insert("mediaType".into(), document.kind.clone().into());
+        entry.insert("digest".into(), own.into());
+        entry.insert("size".into(), document.bytes.len().into());
+        for (name, value) in [
+            ("artifactType", kind),
+            ("annotations", value.get("annotations")),
+        ] {
+            if let Some(value) = value {
+                entry.insert(name.into(), value.clone());
+            }
+        }
+        listed.push(Value::Object(entry));
+        let mut index = imgconv_wire::Map::new();
+        index.insert("schemaVersion".into(), 2.into());
+        index.insert("mediaType".into(), OCI_INDEX.into());
+        index.insert("manifests".into(), Value::Array(listed));
+        let index = Document {
+            kind: OCI_INDEX.to_owned(),
+            bytes: canonical(&Value::Object(index)).into(),
+        };
+        self.put(&index, &fallback_tag(subject)).map(drop)
+    }
+}
+
+fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+    let list = value.get(name).and_then(Value::as_array);
+    list.map(Vec::as_slice).unwrap_or_default()
+}

@@ -1,0 +1,348 @@
+//! Reading: tags are resolved once, and everything else is found and verified by its digest.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use imgconv_http::{Client, Request};
+use imgconv_model::{
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name,
+    Result, Root, RootEntry, quote,
+};
+use imgconv_stream::{digest, read_to_limit};
+use imgconv_wire::{Value, manifest, parse};
+
+use crate::{
+    blob::{RemoteBlob, Sessions},
+    location::Location,
+    referrers::{self, Pages},
+    session::{Session, failure},
+    signed,
+};
+
+/// The tag that is meant where none is named.
+const LATEST: &str = "latest";
+
+/// Tags of one page of the list.
+const PAGE: &str = "1000";
+
+/// A repository that is read.
+#[derive(Debug)]
+pub(crate) struct RegistryBundle {
+    location: Location,
+    /// The mirrors, and the registry itself last.
+    sessions: Sessions,
+    env: Env,
+    /// What tags were found to mean.
+    resolved: Mutex<BTreeMap<String, Child>>,
+    /// Manifests, by the digests of their bytes.
+    documents: Mutex<BTreeMap<Digest, Document>>,
+    roots: Mutex<Option<Vec<RootEntry>>>,
+}
+
+impl RegistryBundle {
+    pub(crate) fn open(location: Location, env: &Env) -> Result<Self> {
+        let client = Client::new(env)?;
+        let mut sessions = Vec::new();
+        for (host, mirror) in &env.network.mirrors {
+            if *host != location.host {
+                continue;
+            }
+            let (server, prefix) = mirror.split_once('/').unwrap_or((mirror, ""));
+            let prefix = prefix.trim_end_matches('/');
+            let repository = match prefix {
+                "" => location.repository.clone(),
+                prefix => format!("{prefix}/{}", location.repository),
+            };
+            let qualified = format!("{server}/{repository}");
+            // It becomes a part of a URL.
+            Name::parse_reference(&qualified)?;
+            let place = (server, &*repository);
+            sessions.push(Session::new(&client, place, qualified.clone(), false, env)?);
+        }
+        let place = (location.server(), &*location.repository);
+        sessions.push(Session::new(
+            &client,
+            place,
+            location.qualified(),
+            false,
+            env,
+        )?);
+        Ok(Self {
+            location,
+            sessions: sessions.into(),
+            env: env.clone(),
+            resolved: Mutex::default(),
+            documents: Mutex::default(),
+            roots: Mutex::default(),
+        })
+    }
+
+    /// Asks the mirrors in turn, and then the registry, whose error counts.
+    fn first<T>(&self, work: impl Fn(&Session) -> Result<T>) -> Result<T> {
+        let (last, mirrors) = self
+            .sessions
+            .split_last()
+            .expect("the registry itself is always there");
+        for mirror in mirrors {
+            match work(mirror) {
+                Err(error) if error.code() == Code::Cancelled => return Err(error),
+                Err(_) => {}
+                Ok(found) => return Ok(found),
+            }
+        }
+        work(last)
+    }
+
+    /// Fetches a manifest by tag or digest, of at most the limit, and says what type it is of.
+    fn manifest(&self, session: &Session, reference: &str) -> Result<Document> {
+        let url = session.url(&format!("manifests/{reference}"));
+        let request = Request::get(&url).header("accept", manifest::KINDS.join(", "));
+        let response = session.send(&request, &url)?;
+        if response.status() != 200 {
+            return Err(failure(response));
+        }
+        let said = response.header("content-type").unwrap_or_default();
+        let said = said.split(';').next().unwrap_or_default().trim();
+        let said = manifest::KINDS.contains(&said).then(|| said.to_owned());
+        let limits = &self.env.limits;
+        let bytes = response.into_bytes(("manifest", limits.manifest))?;
+        let kind = match said {
+            Some(kind) => kind,
+            None => manifest::kind_of(&bytes, limits, &format!("manifest {reference}"))?,
+        };
+        let bytes = bytes.into();
+        Ok(Document { kind, bytes })
+    }
+
+    /// Fetches and verifies a manifest by its digest.
+    fn manifest_by_digest(&self, wanted: &Digest, facts: &Facts) -> Result<Document> {
+        let known = self.documents().get(wanted).cloned();
+        if let Some(document) = known {
+            return Ok(document);
+        }
+        let what = format!("manifest {wanted}");
+        let document = self.first(|session| {
+            let document = self.manifest(session, &wanted.to_string())?;
+            let found = digest(wanted.algorithm(), &document.bytes);
+            if found != *wanted {
+                // What registries call the digest of a signed one leaves out its signatures.
+                let payload = signed::payload(&document.bytes, &self.env.limits);
+                let payload = payload.map(|payload| digest(wanted.algorithm(), &payload));
+                if !payload.is_ok_and(|payload| payload == *wanted) {
+                    return Err(Error::mismatch(format!("digest of {what}"), wanted, found));
+                }
+            }
+            let size = document.bytes.len() as u64;
+            match facts.size.filter(|claimed| *claimed != size) {
+                Some(claimed) => Err(Error::mismatch(format!("size of {what}"), claimed, size)),
+                None => Ok(document),
+            }
+        })?;
+        self.documents().insert(*wanted, document.clone());
+        Ok(document)
+    }
+
+    fn documents(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Document>> {
+        self.documents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds out, once, what a tag means.
+    fn tag(&self, tag: &str) -> Result<Child> {
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(child) = resolved.get(tag) {
+            return Ok(child.clone());
+        }
+        let document = self.first(|session| self.manifest(session, tag))?;
+        let child = describe(&document);
+        self.documents().insert(child.digest, document);
+        resolved.insert(tag.to_owned(), child.clone());
+        Ok(child)
+    }
+
+    /// The one image that the locator means, and what refers to it.
+    fn meant(&self) -> Result<Vec<RootEntry>> {
+        let (name, texts, child) = match &self.location.digest {
+            Some(wanted) => {
+                let facts = Facts::default();
+                let document = self.manifest_by_digest(wanted, &facts)?;
+                let child = describe(&document);
+                self.documents().insert(child.digest, document);
+                let tag = self.location.tag.as_deref();
+                (tag.map(|tag| self.location.name(tag)), Vec::new(), child)
+            }
+            None => {
+                let tag = self.location.tag.as_deref().unwrap_or(LATEST);
+                let name = self.location.name(tag);
+                let texts = vec![tag.to_owned(), name.to_string()];
+                (Some(name), texts, self.tag(tag)?)
+            }
+        };
+        let subject = child.digest;
+        let mut entries = vec![RootEntry {
+            position: 0,
+            name,
+            texts,
+            child: Some(child),
+        }];
+        let referrers = self.first(|session| referrers::list(session, &subject, &self.env))?;
+        for referrer in referrers {
+            entries.push(RootEntry {
+                position: entries.len(),
+                name: None,
+                texts: Vec::new(),
+                child: Some(referrer),
+            });
+        }
+        Ok(entries)
+    }
+
+    /// Lists every tag, sorted.
+    fn tags(&self, session: &Session) -> Result<Vec<String>> {
+        let first = session.url("tags/list").with_query([("n", PAGE)]);
+        let mut pages = Pages::new(first, &self.env);
+        let mut tags = Vec::new();
+        while let Some(url) = pages.next()? {
+            let response = session.send(&Request::get(&url), &url)?;
+            if response.status() != 200 {
+                return Err(failure(response));
+            }
+            pages.follow(session, &response)?;
+            let limits = &self.env.limits;
+            let bytes = response.into_bytes(("manifest", limits.manifest))?;
+            let page = parse(&bytes, limits, "list of tags")?;
+            let listed = match page.get("tags") {
+                None | Some(Value::Null) => &[][..],
+                Some(Value::Array(listed)) => listed,
+                Some(_) => return Err(Error::new(Code::BadManifest, "the list of tags is none")),
+            };
+            for tag in listed {
+                let tag = tag.as_str().unwrap_or_default();
+                if !Name::is_tag(tag) {
+                    let message = format!("the registry lists {}, which is no tag", quote(tag));
+                    return Err(Error::new(Code::BadName, message));
+                }
+                tags.push(tag.to_owned());
+            }
+        }
+        tags.sort();
+        tags.dedup();
+        Ok(tags)
+    }
+}
+
+fn describe(document: &Document) -> Child {
+    Child {
+        kind: document.kind.clone(),
+        digest: digest(Algorithm::Sha256, &document.bytes),
+        size: document.bytes.len() as u64,
+        platform: None,
+        annotations: BTreeMap::new(),
+        raw: String::new(),
+    }
+}
+
+impl Bundle for RegistryBundle {
+    fn locator(&self) -> String {
+        self.location.to_string()
+    }
+
+    /// The image that is meant, `latest` if none was named; then what refers to it.
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(roots) = &*roots {
+            return Ok(roots.clone());
+        }
+        Ok(roots.insert(self.meant()?).clone())
+    }
+
+    fn listing(&self) -> Result<Vec<RootEntry>> {
+        if self.location.tag.is_some() || self.location.digest.is_some() {
+            return self.roots();
+        }
+        let tags = self.first(|session| self.tags(session))?;
+        let entry = |(position, tag): (usize, String)| {
+            let name = self.location.name(&tag);
+            let texts = vec![tag, name.to_string()];
+            RootEntry {
+                position,
+                name: Some(name),
+                texts,
+                child: None,
+            }
+        };
+        Ok(tags.into_iter().enumerate().map(entry).collect())
+    }
+
+    fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
+        let mut entry = entry.clone();
+        let tag = entry.name.as_ref().and_then(|name| name.tag.as_deref());
+        if let (None, Some(tag)) = (&entry.child, tag) {
+            entry.child = Some(self.tag(tag)?);
+        }
+        Ok(entry)
+    }
+
+    fn root(&self, entry: &RootEntry) -> Result<Root> {
+        let entry = self.resolve(entry)?;
+        let Some(child) = &entry.child else {
+            return Err(Error::new(
+                Code::Missing,
+                "an image here has a tag or a digest",
+            ));
+        };
+        let mut document = self.manifest_by_digest(&child.digest, &child.facts())?;
+        if !child.kind.is_empty() {
+            document.kind.clone_from(&child.kind);
+        }
+        Ok(Root::Document(document))
+    }
+
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
+        let Some(wanted) = facts.digest else {
+            let message = "a document of a registry is found by its digest, and none is known";
+            return Err(Error::new(Code::Missing, message));
+        };
+        let what = format!("document {wanted}");
+        if let Some(size) = facts.size.filter(|size| *size > limit.1) {
+            return Err(Limits::exceeded(
+                limit.0,
+                limit.1,
+                format!("{what} of {size} bytes"),
+            ));
+        }
+        if manifest::KINDS.contains(&kind) {
+            let bytes = self.manifest_by_digest(&wanted, facts)?.bytes;
+            let kind = kind.to_owned();
+            return Ok(Document { kind, bytes });
+        }
+        let blob = self.blob(facts)?;
+        let bytes = match blob.open() {
+            Ok(reader) => read_to_limit(reader, limit, &what)?.into(),
+            // An index may list a manifest of a type that nobody here knows.
+            Err(error) if error.code() == Code::Missing => {
+                let document = self.manifest_by_digest(&wanted, facts);
+                document.map_err(|_| error)?.bytes
+            }
+            Err(error) => return Err(error),
+        };
+        let kind = kind.to_owned();
+        Ok(Document { kind, bytes })
+    }
+
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        if facts.digest.is_none() {
+            let message = "a blob of a registry is found by its digest, and none is known";
+            return Err(Error::new(Code::Missing, message));
+        }
+        let retries = self.env.limits.retries;
+        let bytes = Arc::new(RemoteBlob::new(&self.sessions, facts, retries));
+        Ok(Blob {
+            facts: facts.clone(),
+            bytes,
+        })
+    }
+}

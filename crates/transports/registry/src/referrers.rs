@@ -1,0 +1,131 @@
+//! What refers to an image: by the referrers API, or by the tag that stands in for it where a
+//! registry has no such API (distribution-spec, "Listing Referrers" and its fallback).
+
+use std::collections::BTreeSet;
+
+use imgconv_http::{Request, Response, Url};
+use imgconv_model::{Child, Code, Digest, Env, Error, Limits, Result};
+use imgconv_wire::{Object, descriptor, parse};
+
+use crate::session::{Session, failure};
+
+/// Lists the descriptors of everything that says it is about a document, in the registry's order.
+pub(crate) fn list(session: &Session, subject: &Digest, env: &Env) -> Result<Vec<Child>> {
+    let url = session.url(&format!("referrers/{subject}"));
+    let mut found = Vec::new();
+    let mut pages = Pages::new(url, env);
+    while let Some(url) = pages.next()? {
+        let response = session.send(&Request::get(&url), &url)?;
+        match response.status() {
+            200 => {}
+            // No such API, in the words of registries of all ages.
+            400..=499 if found.is_empty() => return fallback(session, subject, env),
+            _ => return Err(failure(response)),
+        }
+        pages.follow(session, &response)?;
+        let limit = ("manifest", env.limits.manifest);
+        read(&response.into_bytes(limit)?, &env.limits, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// The tag that stands in for the API: the digest with a dash.
+pub(crate) fn fallback_tag(subject: &Digest) -> String {
+    let tag = format!("{}-{}", subject.algorithm().as_str(), subject.hex());
+    tag.chars().take(128).collect()
+}
+
+fn fallback(session: &Session, subject: &Digest, env: &Env) -> Result<Vec<Child>> {
+    let mut found = Vec::new();
+    if let Some(bytes) = fallback_index(session, subject, env)? {
+        read(&bytes, &env.limits, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Reads the index behind the tag that stands in for the API.
+pub(crate) fn fallback_index(
+    session: &Session,
+    subject: &Digest,
+    env: &Env,
+) -> Result<Option<Vec<u8>>> {
+    let url = session.url(&format!("manifests/{}", fallback_tag(subject)));
+    let kinds = imgconv_wire::manifest::KINDS.join(", ");
+    let response = session.send(&Request::get(&url).header("accept", kinds), &url)?;
+    match response.status() {
+        200 => response
+            .into_bytes(("manifest", env.limits.manifest))
+            .map(Some),
+        404 => Ok(None),
+        _ => Err(failure(response)),
+    }
+}
+
+fn read(bytes: &[u8], limits: &Limits, found: &mut Vec<Child>) -> Result<()> {
+    let value = parse(bytes, limits, "referrers")?;
+    let index = Object::new(&value, "").map_err(|error| error.at("referrers"))?;
+    for (i, listed) in index.list("manifests")?.iter().enumerate() {
+        let listed = descriptor(listed, format!("manifests[{i}]"), limits);
+        found.push(listed.map_err(|error| error.at("referrers"))?.child);
+    }
+    Ok(())
+}
+
+/// The pages of a list, by their `Link` headers (RFC 8288), as often as the limit allows.
+pub(crate) struct Pages {
+    next: Option<Url>,
+    seen: BTreeSet<Url>,
+    limit: u64,
+}
+
+impl Pages {
+    pub(crate) fn new(first: Url, env: &Env) -> Self {
+        Self {
+            next: Some(first),
+            seen: BTreeSet::new(),
+            limit: env.limits.tag_pages,
+        }
+    }
+
+    /// Returns the next page; `None` after the last.
+    pub(crate) fn next(&mut self) -> Result<Option<Url>> {
+        let Some(url) = self.next.take() else {
+            return Ok(None);
+        };
+        if self.seen.len() as u64 >= self.limit || !self.seen.insert(url.clone()) {
+            return Err(Limits::exceeded(
+                "tag_pages",
+                self.limit,
+                "the number of pages",
+            ));
+        }
+        Ok(Some(url))
+    }
+
+    /// Finds the page after an answer. It is on the same registry.
+    pub(crate) fn follow(&mut self, session: &Session, response: &Response) -> Result<()> {
+        let links = response.headers("link");
+        let next = links.iter().flat_map(|link| link.split(',')).find(|link| {
+            let link = link.to_ascii_lowercase();
+            link.contains("rel=next") || link.contains("rel=\"next\"")
+        });
+        let Some(next) = next else {
+            return Ok(());
+        };
+        let reference = next
+            .trim()
+            .strip_prefix('<')
+            .and_then(|rest| rest.split_once('>'));
+        let Some((reference, _)) = reference else {
+            let message = format!("the link {} makes no sense", imgconv_model::quote(next));
+            return Err(Error::new(Code::Net, message));
+        };
+        let url = session.follow(response.url(), reference)?;
+        if !url.same_origin(response.url()) {
+            let message = format!("the next page of the list is said to be at {url}");
+            return Err(Error::new(Code::Denied, message));
+        }
+        self.next = Some(url);
+        Ok(())
+    }
+}

@@ -1,0 +1,396 @@
+//! Requests to one repository of one registry, with the login that they need.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use imgconv_http::{Client, Method, Request, Response, Url, escape};
+use imgconv_model::{Code, Credential, Env, Error, Limits, Result};
+use imgconv_wire::{Value, parse};
+
+use crate::{challenge::Challenge, credentials};
+
+/// Registries whose token server has another name, and that name.
+const TOKEN_HOSTS: &[(&str, &str)] = &[
+    ("registry-1.docker.io", "auth.docker.io"),
+    ("registry.gitlab.com", "gitlab.com"),
+];
+
+/// How long a token lasts at least and at most, whatever its server says.
+const LIFETIME: (u64, u64) = (60, 3600);
+
+/// One repository on one registry.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    env: Env,
+    /// `HOST[:PORT]` that is connected to.
+    server: String,
+    /// `https://HOST/v2/REPOSITORY/`
+    base: Url,
+    /// The repository's path.
+    pub(crate) repository: String,
+    /// How files of credentials name it.
+    qualified: String,
+    /// Whether something is written.
+    push: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Repositories beside this one that blobs may be mounted from.
+    neighbours: BTreeSet<String>,
+    granted: Option<Granted>,
+}
+
+/// What the server let us in with.
+struct Granted {
+    header: String,
+    secrets: Vec<String>,
+    until: Option<Instant>,
+    neighbours: BTreeSet<String>,
+}
+
+impl std::fmt::Debug for Granted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Granted")
+    }
+}
+
+impl Granted {
+    fn sign<'a>(&self, request: Request<'a>) -> Request<'a> {
+        let request = request.private_header("authorization", self.header.clone());
+        let hide = |request: Request<'a>, secret: &String| request.hide(secret.clone());
+        self.secrets.iter().fold(request, hide)
+    }
+}
+
+impl Session {
+    /// Prepares a session; `qualified` is `HOST[:PORT]/REPOSITORY` as files of credentials name it.
+    pub(crate) fn new(
+        client: &Client,
+        (server, repository): (&str, &str),
+        qualified: String,
+        push: bool,
+        env: &Env,
+    ) -> Result<Self> {
+        let base = client.base(server)?.join(&format!("/v2/{repository}/"))?;
+        Ok(Self {
+            client: client.clone(),
+            env: env.clone(),
+            server: server.to_owned(),
+            base,
+            repository: repository.to_owned(),
+            qualified,
+            push,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Returns the URL of something in the repository, such as `manifests/latest`.
+    pub(crate) fn url(&self, path: &str) -> Url {
+        self.base
+            .join(path)
+            .expect("digests, tags and the words of the protocol need no escapes")
+    }
+
+    /// Resolves a `Location` or `Link` of an answer. A registry that speaks TLS sends nobody to a
+    /// place that does not.
+    pub(crate) fn follow(&self, from: &Url, reference: &str) -> Result<Url> {
+        let url = from.join(reference)?;
+        if self.base.is_https() && !url.is_https() {
+            let message = format!("{} sends us to {url}, which is not https", self.server);
+            return Err(Error::new(Code::Denied, message));
+        }
+        Ok(url)
+    }
+
+    /// Allows blobs to be taken over from another repository of this registry.
+    pub(crate) fn add_neighbour(&self, repository: String) {
+        if repository != self.repository {
+            self.state().neighbours.insert(repository);
+        }
+    }
+
+    /// Lists the repositories that blobs may be taken over from.
+    pub(crate) fn neighbours(&self) -> Vec<String> {
+        self.state().neighbours.iter().cloned().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request, with a login if the registry wants one. A URL of another origin gets none,
+    /// and is held to the address rule.
+    pub(crate) fn send(&self, request: &Request<'_>, url: &Url) -> Result<Response> {
+        if !url.same_origin(&self.base) {
+            let request = request.clone().made_up_by(Some(self.base.authority()));
+            return self.client.send(&request);
+        }
+        let used = self.granted()?;
+        let signed = match &used {
+            Some((signature, _)) => signature.sign(request.clone()),
+            None => request.clone(),
+        };
+        let response = self.client.send(&signed)?;
+        if response.status() != 401 {
+            return Ok(response);
+        }
+        if !response.url().same_origin(&self.base) {
+            let message = format!(
+                "{} asks for a login, and we have none for it",
+                response.url()
+            );
+            return Err(Error::new(Code::Denied, message));
+        }
+        let challenge = Challenge::pick(&response.headers("www-authenticate"))?;
+        let granted = self.login(&challenge, used.map(|(_, since)| since))?;
+        let response = self.client.send(&granted.sign(request.clone()))?;
+        if response.status() == 401 {
+            let error = failure(response);
+            return Err(Error::new(Code::Denied, error.message().to_owned())
+                .at(self.server.clone())
+                .hint(format!("`docker login {}` stores credentials", self.server)));
+        }
+        Ok(response)
+    }
+
+    /// What we were let in with before, and since when; `None` if that is over.
+    fn granted(&self) -> Result<Option<(Granted, Instant)>> {
+        let state = self.state();
+        let now = Instant::now();
+        let valid = state.granted.as_ref().filter(|granted| {
+            granted.until.is_none_or(|until| now < until) && granted.neighbours == state.neighbours
+        });
+        Ok(valid.map(|granted| (granted.copy(), now)))
+    }
+
+    /// Gets what the server asks for. While one thread does, the others wait for what it gets.
+    fn login(&self, challenge: &Challenge, since: Option<Instant>) -> Result<Granted> {
+        let mut state = self.state();
+        if let Some(granted) = &state.granted
+            && since.is_none()
+            && granted.neighbours == state.neighbours
+            && granted.until.is_none_or(|until| Instant::now() < until)
+        {
+            // Another thread was faster.
+            return Ok(granted.copy());
+        }
+        let network = &self.env.network;
+        let credential = credentials::find(network, &self.qualified, &self.env.limits)?;
+        let granted = match challenge {
+            Challenge::Basic => {
+                let Some(Credential::Basic { user, password }) = &credential else {
+                    let message = "the registry asks for a login, and there is none for it";
+                    return Err(Error::new(Code::Denied, message)
+                        .at(self.server.clone())
+                        .hint(format!("`docker login {}` stores credentials", self.server)));
+                };
+                let (header, secrets) = basic(user, password.expose());
+                Granted {
+                    header,
+                    secrets,
+                    until: None,
+                    neighbours: state.neighbours.clone(),
+                }
+            }
+            Challenge::Bearer { realm, service } => {
+                let service = service.as_deref();
+                let neighbours = state.neighbours.clone();
+                self.token(realm, service, credential.as_ref(), neighbours)?
+            }
+        };
+        let copy = granted.copy();
+        state.granted = Some(granted);
+        Ok(copy)
+    }
+
+    /// Asks the token server (the distribution project's token specification).
+    fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        credential: Option<&Credential>,
+        neighbours: BTreeSet<String>,
+    ) -> Result<Granted> {
+        let realm = Url::parse(realm).map_err(|error| error.at("token server"))?;
+        if self.base.is_https() && !realm.is_https() {
+            let message = format!("the token server {realm} is not https");
+            return Err(Error::new(Code::Denied, message));
+        }
+        let credential = credential.filter(|_| self.is_trusted(&realm));
+        let actions = if self.push { "pull,push" } else { "pull" };
+        let mut scopes = vec![format!("repository:{}:{actions}", self.repository)];
+        scopes.extend(
+            neighbours
+                .iter()
+                .map(|name| format!("repository:{name}:pull")),
+        );
+        let mut query: Vec<(&str, &str)> =
+            service.map(|name| ("service", name)).into_iter().collect();
+        query.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+        let form;
+        let url = realm.with_query(query);
+        let base = self.base.authority();
+        let request = match credential {
+            None => Request::get(&url),
+            Some(Credential::Basic { user, password }) => {
+                let (header, secrets) = basic(user, password.expose());
+                let request = Request::get(&url)
+                    .private_header("authorization", header)
+                    .stay();
+                secrets.into_iter().fold(request, Request::hide)
+            }
+            Some(Credential::IdentityToken(token)) => {
+                let fields = [
+                    ("grant_type", "refresh_token"),
+                    ("service", service.unwrap_or_default()),
+                    ("client_id", "imgconv"),
+                    ("scope", &scopes.join(" ")),
+                    ("refresh_token", token.expose()),
+                ];
+                let fields = fields.map(|(name, value)| format!("{name}={}", escape(value)));
+                form = fields.join("&");
+                Request::new(Method::Post, &realm)
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(form.as_bytes())
+                    .hide(token.expose())
+                    .stay()
+            }
+        };
+        let response = self.client.send(&request.made_up_by(Some(base)))?;
+        match response.status() {
+            200 => {}
+            301..=399 => {
+                let message = format!("the token server {realm} sends our password elsewhere");
+                return Err(Error::new(Code::Denied, message));
+            }
+            _ => return Err(failure(response).at("token server")),
+        }
+        let limit = ("token_body", self.env.limits.token_body);
+        let (token, seconds) = read_token(&response.into_bytes(limit)?, &self.env.limits)
+            .ok_or_else(|| {
+                Error::new(Code::Net, format!("the answer of {realm} holds no token"))
+            })?;
+        Ok(Granted {
+            header: format!("Bearer {token}"),
+            secrets: vec![token],
+            until: Some(Instant::now() + Duration::from_secs(seconds)),
+            neighbours,
+        })
+    }
+
+    /// Says whether a token server may see our password: the registry itself, or its known other name.
+    fn is_trusted(&self, realm: &Url) -> bool {
+        let known = TOKEN_HOSTS.iter().map(|(server, host)| (*server, *host));
+        let listed = &self.env.network.token_hosts;
+        let listed = listed.iter().map(|(server, host)| (&**server, &**host));
+        realm.same_origin(&self.base)
+            || realm.is_https()
+                && known
+                    .chain(listed)
+                    .any(|(server, host)| server == self.server && host == realm.authority())
+    }
+}
+
+impl Granted {
+    fn copy(&self) -> Self {
+        Self {
+            header: self.header.clone(),
+            secrets: self.secrets.clone(),
+            until: self.until,
+            neighbours: self.neighbours.clone(),
+        }
+    }
+}
+
+/// The header for a name and a password, and what of it must not be shown.
+fn basic(user: &str, password: &str) -> (String, Vec<String>) {
+    let encoded = STANDARD.encode(format!("{user}:{password}"));
+    let header = format!("Basic {encoded}");
+    (header, vec![encoded, password.to_owned()])
+}
+
+/// Reads a token and for how many seconds it is used.
+fn read_token(bytes: &[u8], limits: &Limits) -> Option<(String, u64)> {
+    let answer = parse(bytes, limits, "token").ok()?;
+    let text = |name: &str| {
+        let text = answer.get(name).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty())
+    };
+    let token = text("token").or_else(|| text("access_token"))?;
+    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return None;
+    }
+    let seconds = match answer.get("expires_in") {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.parse().ok(),
+        _ => None,
+    };
+    let (least, most) = LIFETIME;
+    let seconds = seconds.unwrap_or(0.0).clamp(least as f64, most as f64);
+    Some((token.to_owned(), seconds as u64))
+}
+
+/// Makes the error of an answer that is none of the wanted ones, in the registry's own words
+/// (distribution-spec, "Error codes").
+pub(crate) fn failure(response: Response) -> Error {
+    response.into_failure_as(|said| {
+        let value = parse(said.as_bytes(), &Limits::default(), "error").ok()?;
+        let errors = value.get("errors")?.as_array()?;
+        let lines: Vec<String> = errors
+            .iter()
+            .take(3)
+            .filter_map(|error| {
+                let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+                let line = format!("{} {}", text("code"), text("message"));
+                Some(line.trim().to_owned()).filter(|line| !line.is_empty())
+            })
+            .collect();
+        Some(lines.join("; ")).filter(|text| !text.is_empty())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l4b_the_lifetime_of_a_token_is_bounded() {
+        let read = |text: &str| read_token(text.as_bytes(), &Limits::default());
+        for (text, seconds) in [
+            (r#"{"token":"t"}"#, 60),
+            (r#"{"token":null,"access_token":"t","expires_in":0}"#, 60),
+            (r#"{"token":"t","expires_in":-1}"#, 60),
+            (r#"{"token":"t","expires_in":1e18}"#, 3600),
+            (r#"{"token":"t","expires_in":"300"}"#, 300),
+            (r#"{"token":"t","expires_in":300,"issued_at":0}"#, 300),
+        ] {
+            assert_eq!(read(text), Some(("t".to_owned(), seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn l4a_what_holds_no_token_is_refused() {
+        for text in [
+            "",
+            "x",
+            "{}",
+            r#"{"token":""}"#,
+            r#"{"token":5}"#,
+            r#"{"token":"a\r\nx: y"}"#,
+            r#"{"token":"a b"}"#,
+        ] {
+            assert_eq!(
+                read_token(text.as_bytes(), &Limits::default()),
+                None,
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A docker registry for checks: started by hand, ended by its process id.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Oracle;
+use crate::process::Result;
+
+/// A registry on the loopback device, its data in the work folder.
+#[derive(Debug)]
+pub(super) struct Registry {
+    child: Child,
+    /// The port on the loopback device.
+    pub(super) port: u16,
+}
+
+impl Registry {
+    /// Starts a registry that takes schema 1; its files are in `folder`, its storage in
+    /// `folder/data`.
+    pub(super) fn start(oracle: &Oracle, folder: &str) -> Result<Self> {
+        Self::start_with(oracle, folder, "", "")
+    }
+
+    /// Starts one as [`Registry::start`], with more in its configuration: below `http`, and at the
+    /// end.
+    pub(super) fn start_with(
+        oracle: &Oracle,
+        folder: &str,
+        http: &str,
+        more: &str,
+    ) -> Result<Self> {
+        // Free now; nothing else here asks for ports.
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .map_err(|e| e.to_string())?
+            .port();
+        let config = oracle.path(&format!("{folder}/config.yml"));
+        let data = oracle.path(&format!("{folder}/data"));
+        let text = format!(
+            "version: 0.1\nlog:\n  level: warn\n\
+             storage:\n  filesystem:\n    rootdirectory: '{}'\n\
+             http:\n  addr: 127.0.0.1:{port}\n{http}\
+             compatibility:\n  schema1:\n    enabled: true\n{more}",
+            data.display()
+        );
+        fs::write(&config, text).map_err(|e| e.to_string())?;
+        let log_path = oracle.path(&format!("{folder}/log"));
+        let log = File::create(&log_path).map_err(|e| e.to_string())?;
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(|e| e.to_string())?)
+            .stderr(log)
+            .spawn()
+            .map_err(|e| format!("docker-registry: {e}"))?;
+        let mut registry = Self { child, port };
+        for _ in 0..100 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(registry);
+            }
+            let ended = registry.child.try_wait().map_err(|e| e.to_string())?;
+            if ended.is_some() {
+                break;
+            }
+            sleep(Duration::from_millis(100));
+        }
+        let log = fs::read_to_string(&log_path).unwrap_or_default();
+        Err(format!("docker-registry does not answer; its log:\n{log}"))
+    }
+
+    /// The name of an image here.
+    pub(super) fn image(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/{name}:t", self.port)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let id = i32::try_from(self.child.id()).map(Pid::from_raw);
+        if id.is_ok_and(|id| kill(id, Signal::SIGTERM).is_ok()) {
+            for _ in 0..50 {
+                if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    return;
+                }
+                sleep(Duration::from_millis(100));
+            }
+        }
+        // Nothing more can be done if these fail: the process is gone, or not ours.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
