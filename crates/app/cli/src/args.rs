@@ -153,16 +153,36 @@ pub(crate) enum Foreign {
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Pairs {
     /// The format that SRC must be in, as in `FORMAT+DISTRIBUTION:…`
-    #[arg(long, value_name = "FORMAT", hide_short_help = true, help_heading = "Input")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        hide_short_help = true,
+        help_heading = "Input"
+    )]
     pub(crate) src_format: Option<String>,
     /// How SRC is got at: `file`, `registry`, `https`, or any scheme; SRC is what follows it
-    #[arg(long, value_name = "DISTRIBUTION", hide_short_help = true, help_heading = "Input")]
+    #[arg(
+        long,
+        value_name = "DISTRIBUTION",
+        hide_short_help = true,
+        help_heading = "Input"
+    )]
     pub(crate) src_distribution: Option<String>,
     /// The format that DST is written in
-    #[arg(long, value_name = "FORMAT", hide_short_help = true, help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
     pub(crate) dest_format: Option<String>,
     /// How DST is got at; DST is what follows it
-    #[arg(long, value_name = "DISTRIBUTION", hide_short_help = true, help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "DISTRIBUTION",
+        hide_short_help = true,
+        help_heading = "Output"
+    )]
     pub(crate) dest_distribution: Option<String>,
 }
 

@@ -36,32 +36,60 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
-            convert(locators(&sources)?, &destination, &conversion, &shared, &env)
+            let destination =
+                Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
+            convert(
+                locators(&sources)?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::DockerToOci {
             source,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
-            convert(locators(&[source])?, &destination, &conversion, &shared, &env)
+            let destination =
+                Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
+            convert(
+                locators(&[source])?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::OciToDocker {
             source,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
-            convert(locators(&[source])?, &destination, &conversion, &shared, &env)
+            let destination =
+                Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
+            convert(
+                locators(&[source])?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::AciToDocker {
             sources,
             destination,
             conversion,
         } => {
-            let destination = Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
-            convert(locators(&sources)?, &destination, &conversion, &shared, &env)
+            let destination =
+                Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
+            convert(
+                locators(&sources)?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::DockerToAci {
             source,
@@ -79,7 +107,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             if !file && !destination.location.ends_with('/') {
                 destination.location.push('/');
             }
-            convert(locators(&[source])?, &destination, &conversion, &shared, &env)
+            convert(
+                locators(&[source])?,
+                &destination,
+                &conversion,
+                &shared,
+                &env,
+            )
         }
         Command::Inspect {
             source,

@@ -87,6 +87,8 @@ pub(crate) struct Run<'a> {
     pub(crate) key: Option<&'a SigningKey>,
     /// The tags that became no version: the repository, the tag and the labels that it means.
     pub(crate) tagged: Vec<(String, String, Labels)>,
+    /// The target is one file for one image.
+    pub(crate) one_file: bool,
     /// The images that have an ACI already, with the labels of the tag that they came by.
     pub(crate) streamed: BTreeSet<(Option<String>, Labels, Digest)>,
 }
@@ -118,6 +120,7 @@ impl<'a> Run<'a> {
             left_behind: Report::default(),
             key: None,
             tagged: Vec::new(),
+            one_file: false,
             streamed: BTreeSet::new(),
         }
     }
@@ -141,6 +144,11 @@ impl<'a> Run<'a> {
     /// Signs what has signatures with a key.
     pub(crate) fn signing(self, key: Option<&'a SigningKey>) -> Self {
         Self { key, ..self }
+    }
+
+    /// Writes one image: of equal ones the first.
+    pub(crate) fn into_one_file(self, one_file: bool) -> Self {
+        Self { one_file, ..self }
     }
 
     /// Converts every root.

@@ -8,7 +8,8 @@ use std::{
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
 use imgconv_model::{
     Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Limits, Name, Notes, Opaque, Original, Outcome, Report, Result, Root, RootEntry, quote,
+    Image, Index, Limits, Name, Notes, Opaque, Original, Outcome, Report, Result, Root, RootEntry,
+    quote,
 };
 use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
@@ -199,7 +200,9 @@ impl Source {
         let entries = list(&*bundle).map_err(|error| error.at(place()))?;
         let entries = select(entries, locator.reference.as_ref()).map_err(|e| e.at(place()))?;
         // What has a name of appc's is an ACI.
-        let named = bundle.fetched().is_some_and(|fetched| fetched.name.is_some());
+        let named = bundle
+            .fetched()
+            .is_some_and(|fetched| fetched.name.is_some());
         let format = locator.format.or(named.then_some(FormatId("aci")));
         Ok(Self {
             text: bundle.locator(),

@@ -12,6 +12,7 @@ use imgconv_pipeline::squash;
 use imgconv_stream::{Encoding, encode};
 
 use crate::{
+    nearest::{second_matches, warn_second},
     outcome::ImageOutcome,
     policy::digests_change,
     run::{Item, Run, SourceRoot, images, platform_of, squash_history, walk},
@@ -52,6 +53,17 @@ impl Run<'_> {
                 found.push((node, listed));
             }
         });
+        if self.one_file && !self.options.platforms.is_empty() {
+            let second = second_matches(&root.node);
+            found.retain(|(node, listed)| {
+                let first = !second.iter().any(|second| std::ptr::eq(*second, *node));
+                if !first {
+                    let platform = platform_of(node, *listed);
+                    warn_second(&mut self.left_behind, &root.text, node, &platform);
+                }
+                first
+            });
+        }
         for (node, listed) in found {
             let mut report = node.report.clone();
             let mut image = node.image.clone();
