@@ -437,3 +437,90 @@ fn a_dry_run_tells_the_losses_of_the_real_run() {
     }
     assert!(compared > 40, "only {compared} conversions worked");
 }
+
+#[test]
+fn l15_of_two_equal_matches_the_first_is_taken() {
+    let sandbox = tempfile::tempdir().unwrap();
+    let folder = sandbox.path();
+    let layout = Layout::new(&folder.join("in"));
+    let index = |name: &str, images: [(&str, Value); 2]| {
+        let manifests = images.map(|(file, platform)| {
+            let mut image = layout.image(file, &amd64(), &[]);
+            image["platform"] = platform;
+            image
+        });
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
+        named(layout.put(INDEX, index.to_string().as_bytes()), name)
+    };
+    let mut other = amd64();
+    other["os.version"] = json!("10.0.1");
+    layout.index(&[
+        index("example.com/s:1", [("z", amd64()), ("a", amd64())]),
+        index("example.com/s:2", [("z", amd64()), ("b", other)]),
+    ]);
+    let asked = ["--platform", "linux/amd64"];
+    for (command, to, tree) in [
+        ("oci-to-aci", "one.aci", "tree-aci"),
+        ("convert", "docker-archive:one.tar", "tree-docker"),
+    ] {
+        let args = [&[command, "oci:in:example.com/s:1", to], &asked[..]].concat();
+        let found = images(folder, &args);
+        assert_eq!(found.len(), 1, "{to}");
+        assert_eq!(found[0]["warnings"][0]["code"], "second-match", "{to}");
+        ok(folder, &["unpack", to, tree]);
+        assert_eq!(files(&folder.join(tree)), ["z"], "{to}");
+    }
+    let unpack = |from: &str, to: &str| {
+        let args = [&["unpack", from, to], &asked[..]].concat();
+        imgconv(folder, &args)
+    };
+    let output = unpack("oci:in:example.com/s:1", "tree");
+    assert!(output.status.success());
+    assert!(text(&output.stderr).contains("left out"));
+    assert_eq!(files(&folder.join("tree")), ["z"]);
+    // They differ in something that was not asked for, or nothing was asked for.
+    let output = unpack("oci:in:example.com/s:2", "no");
+    assert!(text(&output.stderr).contains("error[ambiguous]"));
+    let output = imgconv(folder, &["oci-to-aci", "oci:in:example.com/s:1", "no.aci"]);
+    assert!(text(&output.stderr).contains("error[ambiguous]"));
+    let output = imgconv(
+        folder,
+        &[
+            &["oci-to-aci", "oci:in:example.com/s:1", "no.aci", "--strict"],
+            &asked[..],
+        ]
+        .concat(),
+    );
+    assert!(text(&output.stderr).contains("error[strict]"));
+    // Where there is room for both, both are there.
+    let args = ["convert", "oci:in:example.com/s:1", "oci:copy"];
+    ok(folder, &[&args, &asked[..]].concat());
+    assert_eq!(images(folder, &["inspect", "copy"]).len(), 2);
+}
+
+#[test]
+fn a_source_is_told_as_a_distribution_point() {
+    let sandbox = tempfile::tempdir().unwrap();
+    let folder = sandbox.path();
+    let layout = Layout::new(&folder.join("in"));
+    layout.index(&[named(layout.image("a", &amd64(), &[]), "1")]);
+    let found = images(folder, &["inspect", "oci:in:1"]);
+    let point = found[0]["distribution_point"].as_str().unwrap();
+    assert!(
+        point.starts_with("cimd:oci-image-layout:v=0:file%3A%2F%2F"),
+        "{point}"
+    );
+    assert!(point.ends_with("%2Fin?ref=1"), "{point}");
+    let line = format!("distribution_point: {point}\n");
+    assert!(ok(folder, &["inspect", "oci:in:1"]).contains(&line));
+    assert_eq!(
+        images(folder, &["inspect", point])[0]["digest"],
+        found[0]["digest"]
+    );
+    ok(folder, &["convert", "oci:in:1", "docker-archive:a.tar"]);
+    assert!(
+        images(folder, &["inspect", "docker-archive:a.tar"])[0]
+            .get("distribution_point")
+            .is_none()
+    );
+}

@@ -13,7 +13,11 @@ use std::{
     path::Path,
 };
 
-use imgconv_testkit::{Head, ImageRecipe, build, recipe, snapshot};
+use imgconv_testkit::{
+    Head, ImageRecipe, build, recipe,
+    server::{Reply, Server},
+    snapshot,
+};
 use sandbox::{LABELS, Sandbox, labels, state};
 use serde_json::{Value, json};
 
@@ -649,4 +653,24 @@ fn what_can_not_be_published_changes_nothing() {
     assert!(said.contains("squash 1 layers"), "{said}");
     assert_eq!(state(sandbox.folder.path()), before);
     sandbox.fails(&["publish", "a.aci", "a.aci"], 1, &["is the source"]);
+}
+
+#[test]
+fn image_tags_are_fetched_from_a_url() {
+    let sandbox = Sandbox::new();
+    repository(&sandbox, "oci", &TAGS);
+    let exported = sandbox.ok(&["tags", "export", "oci"]);
+    let served = exported.clone();
+    let server = Server::start(move |request| match request.path() {
+        "/tags.json" => Reply::ok(served.clone()),
+        _ => Reply::status(404),
+    });
+    let (url, gone) = (server.url("/tags.json"), server.url("/gone"));
+    let plain = ["--plain-http", &server.authority()];
+    let fetched = sandbox.ok(&[&["tags", "fetch", &url], &plain[..]].concat());
+    assert_eq!(fetched, exported);
+    fs::write(sandbox.path("tags.json"), fetched).unwrap();
+    sandbox.ok(&["tags", "validate", "tags.json"]);
+    let args = [&["tags", "fetch", &gone], &plain[..]].concat();
+    sandbox.fails(&args, 1, &["404"]);
 }

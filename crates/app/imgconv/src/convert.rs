@@ -92,16 +92,18 @@ pub fn convert(
     let bundles = opened.iter().map(|(_, source)| &*source.bundle);
     let no_room = no_top_level(destination);
     let (top_level, lost) = descriptors::top_level(bundles, no_room);
+    let one_file = target.capabilities().stream && !is_directory(destination);
     let mut run = Run::predict(target, options, env, &pool)
         .signing(key.as_ref())
         .naming(names)
-        .listing(listing, &lost);
+        .listing(listing, &lost)
+        .into_one_file(one_file);
     let predicted = run.all(&roots)?;
     let tags = image_tags(&run, destination, env)?;
     if predicted.is_empty() {
         return Err(nothing_left(&roots, options));
     }
-    refuse_one_file(&predicted, target.capabilities().stream, destination)?;
+    refuse_one_file(&predicted, one_file, destination)?;
     if target.capabilities().stream {
         refuse_same_file(&predicted, sources, destination)?;
     }
@@ -121,6 +123,7 @@ pub fn convert(
         .signing(key.as_ref())
         .naming(names)
         .listing(listing, &lost)
+        .into_one_file(one_file)
         .all(&roots)?;
     if options.strict {
         refuse_losses(&items)?;
@@ -339,11 +342,16 @@ fn check_naming(roots: &[SourceRoot<'_>], destination: &Locator, options: &Optio
     Ok(())
 }
 
-/// One file can't hold several streams.
-fn refuse_one_file(items: &[Item], stream: bool, destination: &Locator) -> Result<()> {
+/// Says whether files go into the destination, and it is none itself.
+fn is_directory(destination: &Locator) -> bool {
     let location = &destination.location;
-    let directory = location.ends_with('/') || std::path::Path::new(location).is_dir();
-    if !stream || items.len() == 1 || directory {
+    location.ends_with('/') || Path::new(location).is_dir()
+}
+
+/// One file can't hold several streams.
+fn refuse_one_file(items: &[Item], one_file: bool, destination: &Locator) -> Result<()> {
+    let location = &destination.location;
+    if !one_file || items.len() == 1 {
         return Ok(());
     }
     let list: Vec<String> = items

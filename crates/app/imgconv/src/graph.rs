@@ -13,9 +13,10 @@ use imgconv_pipeline::write_document;
 use imgconv_wire::{Object, join};
 
 use crate::{
+    nearest::{repeated, warn_second},
     options::Missing,
     outcome::ImageOutcome,
-    run::{Item, Run, SourceRoot},
+    run::{Item, Run, SourceRoot, platform_of},
     source::Node,
 };
 
@@ -118,8 +119,12 @@ impl Run<'_> {
             let message = "every image that the index lists is missing";
             return Err(Error::new(Code::Missing, message).at(place));
         }
+        // Where one image is written, it is the first of equal ones.
+        let first_only = !self.capabilities.index && !self.options.platforms.is_empty();
+        let repeated = repeated(index, children);
         for late in [false, true] {
-            for ((slot, listed), node) in kept.iter_mut().zip(&index.children).zip(children) {
+            let entries = index.children.iter().zip(children).zip(&repeated);
+            for (slot, ((listed, node), repeated)) in kept.iter_mut().zip(entries) {
                 let subject = listed.annotations.get("vnd.docker.reference.digest");
                 if subject.is_some() != late {
                     continue;
@@ -154,6 +159,16 @@ impl Run<'_> {
                     continue;
                 }
                 if unwanted {
+                    continue;
+                }
+                if let Node::Image(image) = &**node
+                    && first_only
+                    && *repeated
+                {
+                    let platform = platform_of(image, Some(listed));
+                    if self.wanted(&platform) && !converted.contains_key(&listed.digest) {
+                        warn_second(&mut report, &place, image, &platform);
+                    }
                     continue;
                 }
                 let new = match converted.get(&listed.digest) {

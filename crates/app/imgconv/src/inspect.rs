@@ -19,6 +19,9 @@ use crate::{
 pub struct Inspection {
     /// Where it is.
     pub source: String,
+    /// The distribution point of that place, `cimd:…`, if there is a type for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distribution_point: Option<String>,
     /// Its format.
     pub format: String,
     /// Its name.
@@ -130,6 +133,7 @@ pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<V
         for inspection in &mut found[before..] {
             inspection.name = name.clone().or(inspection.name.take());
             inspection.error = bad_name.as_ref().map(ToString::to_string);
+            inspection.distribution_point = locator.distribution_point();
         }
     }
     if found.is_empty() && !platforms.is_empty() {
@@ -205,6 +209,7 @@ fn image_inspection(
     });
     Ok(Inspection {
         source: text.to_owned(),
+        distribution_point: None,
         format: node.format.id().to_string(),
         name: image.name.as_ref().map(ToString::to_string),
         platform: Some(platform.to_string()),
@@ -275,6 +280,7 @@ fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
         Node::Image(_) | Node::Index { .. } => {}
         Node::Opaque { opaque, child } => found.push(Inspection {
             source: text.to_owned(),
+            distribution_point: None,
             format: opaque.what.clone(),
             digest: Some(child.digest.to_string()),
             layers: opaque

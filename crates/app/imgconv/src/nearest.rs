@@ -1,8 +1,13 @@
-//! Which platform is meant where the one that was asked for is not there.
+//! Which image is meant where the platform that was asked for is not there, or there twice.
 
-use imgconv_model::Platform;
+use std::sync::Arc;
 
-use crate::run::{SourceRoot, images, platform_of};
+use imgconv_model::{Index, Platform, Report};
+
+use crate::{
+    run::{SourceRoot, images, platform_of, walk},
+    source::{ImageNode, Node},
+};
 
 /// Replaces each wanted ARM variant of which there is no image by the highest lower one that there
 /// is: an older instruction set runs on newer machines (robustness L15).
@@ -14,6 +19,63 @@ pub(crate) fn nearest(wanted: &[Platform], roots: &[SourceRoot<'_>]) -> Vec<Plat
         });
     }
     wanted.iter().map(|wanted| lower(wanted, &there)).collect()
+}
+
+/// Says of each entry of an index whether it is an image of the same platform as one before it: the
+/// first match is the one that is meant (OCI image-index.md, robustness L15).
+pub(crate) fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
+    let mut seen = Vec::new();
+    let both = index.children.iter().zip(children);
+    both.map(|(listed, child)| {
+        let Some(Node::Image(image)) = child.as_deref() else {
+            return false;
+        };
+        let platform = platform_of(image, Some(listed));
+        let known = !platform.os.is_empty();
+        // With what only the descriptor says, such as the version of Windows.
+        let raw = serde_json::from_str(&listed.raw).unwrap_or(serde_json::Value::Null);
+        let key = (platform, raw["platform"].clone());
+        if known && seen.contains(&key) {
+            return true;
+        }
+        seen.push(key);
+        false
+    })
+    .collect()
+}
+
+/// The images below a node that only stand in an index after another one of their platform.
+pub(crate) fn second_matches(node: &Node) -> Vec<&ImageNode> {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    walk(node, None, &mut |node, _| {
+        let Node::Index {
+            index, children, ..
+        } = node
+        else {
+            return;
+        };
+        for (child, repeated) in children.iter().zip(repeated(index, children)) {
+            if let Some(Node::Image(image)) = child.as_deref() {
+                let found = if repeated { &mut second } else { &mut first };
+                found.push(&**image);
+            }
+        }
+    });
+    second.retain(|image| !first.iter().any(|first| std::ptr::eq(*first, *image)));
+    second
+}
+
+/// Tells that an image is left out for one of the same platform before it.
+pub(crate) fn warn_second(
+    report: &mut Report,
+    place: &str,
+    image: &ImageNode,
+    platform: &Platform,
+) {
+    let image = image.child.as_ref().map(|child| child.digest.to_string());
+    let image = image.unwrap_or_default();
+    let message = format!("the first image for {platform} is taken, and {image} left out");
+    report.warn("second-match", place, message);
 }
 
 fn lower(wanted: &Platform, there: &[Platform]) -> Platform {

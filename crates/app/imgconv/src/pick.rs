@@ -1,6 +1,6 @@
 //! One image out of a locator: for commands that take one.
 
-use imgconv_model::{Code, Env, Error, Platform, Result};
+use imgconv_model::{Code, Env, Error, Platform, Report, Result};
 use imgconv_pipeline::{Options as LayerOptions, Squash};
 use imgconv_stream::Pool;
 
@@ -9,7 +9,7 @@ use crate::{
     convert::no_image,
     dependencies,
     locator::Locator,
-    nearest::nearest,
+    nearest::{nearest, second_matches, warn_second},
     options::Options,
     run::{Run, SourceRoot, images, platform_of},
     source::{ImageNode, Source},
@@ -67,12 +67,22 @@ pub(crate) fn pick(
     dependencies::render(&mut roots, &options, env)?;
     let pool = Pool::new(1)?;
     let run = Run::predict(catalog::FORMATS[0], &options, env, &pool);
+    let mut left_out = Report::default();
     let mut found: Vec<(String, &ImageNode, Platform)> = Vec::new();
     for root in &roots {
+        let second = match platforms {
+            [] => Vec::new(),
+            _ => second_matches(&root.node),
+        };
         images(&root.node, None, &mut |node, listed| {
             let platform = platform_of(node, listed);
             let new = !found.iter().any(|(_, other, _)| std::ptr::eq(*other, node));
-            if new && run.wanted(&platform) {
+            if !new || !run.wanted(&platform) {
+                return;
+            }
+            if second.iter().any(|second| std::ptr::eq(*second, node)) {
+                warn_second(&mut left_out, &root.text, node, &platform);
+            } else {
                 found.push((root.text.clone(), node, platform));
             }
         });
@@ -89,12 +99,13 @@ pub(crate) fn pick(
             if node.aci.is_some() {
                 carried::restore(&mut image, env, &mut report);
             }
+            left_out.merge(report);
             let node = ImageNode {
                 image,
                 format: node.format,
                 child: node.child.clone(),
                 aci: node.aci.clone(),
-                report,
+                report: left_out,
                 notes: node.notes.clone(),
             };
             Ok(Picked {

@@ -112,6 +112,8 @@ pub(crate) struct Run<'a> {
     pub(crate) descriptors: bool,
     /// The tags that became no version: the repository, the tag and the labels that it means.
     pub(crate) tagged: Vec<(String, String, Labels)>,
+    /// The target is one file for one image.
+    pub(crate) one_file: bool,
     /// The images that have an ACI already, with the labels of the tag that they came by.
     pub(crate) streamed: BTreeSet<(Option<String>, Labels, Digest)>,
 }
@@ -146,6 +148,7 @@ impl<'a> Run<'a> {
             names: true,
             descriptors: true,
             tagged: Vec::new(),
+            one_file: false,
             streamed: BTreeSet::new(),
         }
     }
@@ -184,6 +187,11 @@ impl<'a> Run<'a> {
             left_behind: lost.clone(),
             ..self
         }
+    }
+
+    /// Writes one image: of equal ones the first.
+    pub(crate) fn into_one_file(self, one_file: bool) -> Self {
+        Self { one_file, ..self }
     }
 
     /// Converts every root.

@@ -14,6 +14,7 @@ use imgconv_wire::manifest::describes_compression;
 
 use crate::{
     descriptors,
+    nearest::{second_matches, warn_second},
     outcome::ImageOutcome,
     policy::digests_change,
     run::{Item, Run, SourceRoot, images, nothing, platform_of, squash_layers, walk},
@@ -60,6 +61,17 @@ impl Run<'_> {
                 found.push((node, listed));
             }
         });
+        if self.one_file && !self.options.platforms.is_empty() {
+            let second = second_matches(&root.node);
+            found.retain(|(node, listed)| {
+                let first = !second.iter().any(|second| std::ptr::eq(*second, *node));
+                if !first {
+                    let platform = platform_of(node, *listed);
+                    warn_second(&mut self.left_behind, &root.text, node, &platform);
+                }
+                first
+            });
+        }
         for (node, listed) in found {
             let mut report = node.report.clone();
             let mut image = node.image.clone();

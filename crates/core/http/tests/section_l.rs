@@ -199,6 +199,22 @@ fn l3a_a_made_up_url_leads_only_to_public_addresses() {
 }
 
 #[test]
+fn l3a_a_name_that_resolves_to_loopback_is_refused_where_the_named_server_is_elsewhere() {
+    let authority = Authority::new();
+    let server = Server::start_tls(&authority.server(), |_| Reply::ok("x"));
+    let port = server.authority().rsplit_once(':').unwrap().1.to_owned();
+    let client = client(network());
+    let url = Url::parse(&format!("https://localhost:{port}/token")).unwrap();
+    for named in ["8.8.8.8", "10.1.2.3", "[2606:4700::1111]:5000"] {
+        let request = Request::get(&url).made_up_by(Some(named));
+        let error = client.send(&request).unwrap_err();
+        assert_eq!(error.code(), Code::Denied, "{named}: {error}");
+        assert!(error.to_string().contains("not public"), "{named}: {error}");
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[test]
 fn l3a_a_made_up_url_may_lead_to_the_network_of_the_named_server() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();
