@@ -19,7 +19,8 @@ use crate::{
 pub struct Inspection {
     /// Where it is.
     pub source: String,
-    /// The distribution point of that place, `cimd:…`, if there is a type for it.
+    /// The distribution point of that place, `cimd:…`, if there is a type for it and it is not of
+    /// this machine alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distribution_point: Option<String>,
     /// Its format.
@@ -99,6 +100,8 @@ pub struct LayerInspection {
 /// its error in its place.
 pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<Vec<Inspection>> {
     let source = Source::open(locator, env)?;
+    let remote = !locator.transport.is_local();
+    let point = remote.then(|| locator.distribution_point()).flatten();
     let (mut found, mut there) = (Vec::new(), Vec::new());
     for (entry, node) in source.decode_each(env) {
         let text = source.entry_text(entry);
@@ -133,7 +136,7 @@ pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<V
         for inspection in &mut found[before..] {
             inspection.name = name.clone().or(inspection.name.take());
             inspection.error = bad_name.as_ref().map(ToString::to_string);
-            inspection.distribution_point = locator.distribution_point();
+            inspection.distribution_point = point.clone();
         }
     }
     if found.is_empty() && !platforms.is_empty() {
