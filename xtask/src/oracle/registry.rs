@@ -97,7 +97,7 @@ pub(super) fn run(oracle: &mut Oracle, engine: Option<&Engine>) {
     oracle.check("registry: it starts", &needs, |oracle| {
         layers(oracle)?;
         oracle.shell(INPUTS)?;
-        registry = Some(Registry::start(oracle, "plain")?);
+        registry = Some(Registry::start(oracle, "open-registry")?);
         Ok(())
     });
     if let Some(registry) = registry {
