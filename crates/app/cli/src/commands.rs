@@ -15,10 +15,19 @@ use crate::{
     render, tags,
 };
 
+/// Where `…-to-oci` writes.
+const OCI: &[&str] = &["oci", "oci-archive", "docker"];
+/// Where `…-to-docker` writes.
+const DOCKER: &[&str] = &["docker-archive", "dir", "docker"];
+
 /// Runs a command.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let shared = args.shared;
     let env = env::make(&shared)?;
+    let to = Locator::destination_of;
+    let pair = |sources: &[String], destination: Locator, conversion: &Conversion| {
+        convert(locators(sources)?, &destination, conversion, &shared, &env)
+    };
     match args.command {
         Command::Convert {
             source,
@@ -37,62 +46,22 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             sources,
             destination,
             conversion,
-        } => {
-            let destination =
-                Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
-            convert(
-                locators(&sources)?,
-                &destination,
-                &conversion,
-                &shared,
-                &env,
-            )
-        }
+        } => pair(&sources, to(&destination, OCI)?, &conversion),
         Command::DockerToOci {
             source,
             destination,
             conversion,
-        } => {
-            let destination =
-                Locator::destination_of(&destination, &["oci", "oci-archive", "docker"])?;
-            convert(
-                locators(&[source])?,
-                &destination,
-                &conversion,
-                &shared,
-                &env,
-            )
-        }
+        } => pair(&[source], to(&destination, OCI)?, &conversion),
         Command::OciToDocker {
             source,
             destination,
             conversion,
-        } => {
-            let destination =
-                Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
-            convert(
-                locators(&[source])?,
-                &destination,
-                &conversion,
-                &shared,
-                &env,
-            )
-        }
+        } => pair(&[source], to(&destination, DOCKER)?, &conversion),
         Command::AciToDocker {
             sources,
             destination,
             conversion,
-        } => {
-            let destination =
-                Locator::destination_of(&destination, &["docker-archive", "dir", "docker"])?;
-            convert(
-                locators(&sources)?,
-                &destination,
-                &conversion,
-                &shared,
-                &env,
-            )
-        }
+        } => pair(&sources, to(&destination, DOCKER)?, &conversion),
         Command::DockerToAci {
             source,
             destination,
@@ -103,19 +72,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             destination,
             conversion,
         } => {
-            let mut destination = Locator::destination_of(&destination, &["aci"])?;
+            let mut destination = to(&destination, &["aci"])?;
             // Everything but a `.aci` file is a directory, made if it is missing.
             let file = destination.location.ends_with(".aci") || destination.location == "-";
             if !file && !destination.location.ends_with('/') {
                 destination.location.push('/');
             }
-            convert(
-                locators(&[source])?,
-                &destination,
-                &conversion,
-                &shared,
-                &env,
-            )
+            pair(&[source], destination, &conversion)
         }
         Command::Squash {
             source,

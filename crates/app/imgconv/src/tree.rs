@@ -217,12 +217,7 @@ impl Folder {
         let path = Path::new(&self.found[place].path);
         let relative = path.strip_prefix(root).unwrap_or(path);
         let relative = relative.to_string_lossy().into_owned();
-        let one = RootEntry {
-            position: 0,
-            name: None,
-            texts: Vec::new(),
-            child: None,
-        };
+        let one = RootEntry::only(None);
         let entries = self.place(place).and_then(|bundle| bundle.roots());
         for inner in entries.unwrap_or_else(|_| vec![one]) {
             let mut entry = inner.clone();

@@ -37,19 +37,11 @@ fn rows(heading: &str) -> Vec<(String, Vec<String>)> {
 fn member(path: &str, kind: EntryKind, body: &[u8]) -> Vec<u8> {
     let directory = kind == EntryKind::Directory;
     let entry = Entry {
-        path: path.into(),
-        kind,
         mode: if directory { 0o755 } else { 0o644 },
         uid: 100,
         gid: 101,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
         size: body.len() as u64,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(path.into(), kind)
     };
     let mut out = head(&entry).unwrap();
     out.extend(body);

@@ -78,19 +78,8 @@ pub(crate) fn finish(
 /// Makes the header of a file that is not of the source.
 fn file(name: &str, size: u64) -> Result<Vec<u8>> {
     head(&Entry {
-        path: name.as_bytes().to_vec(),
-        kind: EntryKind::Regular,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
         size,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(name.as_bytes().to_vec(), EntryKind::Regular)
     })
 }
 

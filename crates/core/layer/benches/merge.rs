@@ -18,21 +18,10 @@ fn main() {
 fn layer(numbers: impl Iterator<Item = usize>, prefix: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for number in numbers {
-        let entry = Entry {
-            path: format!("usr/share/{}/{prefix}file-{number}", number / 100).into_bytes(),
-            kind: EntryKind::Regular,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            uname: Vec::new(),
-            gname: Vec::new(),
-            mtime: Time::default(),
-            size: 0,
-            link: Vec::new(),
-            device: (0, 0),
-            pax: Vec::new(),
-            offset: 0,
-        };
+        let entry = Entry::new(
+            format!("usr/share/{}/{prefix}file-{number}", number / 100),
+            EntryKind::Regular,
+        );
         bytes.extend(head(&entry).expect("a name that can be written"));
     }
     bytes.extend(END);

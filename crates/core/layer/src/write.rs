@@ -10,7 +10,7 @@ use std::{
 };
 
 use imgconv_model::{Reader, Result};
-use imgconv_tar::{Entry, EntryKind, Time, head};
+use imgconv_tar::{Entry, EntryKind, head};
 
 use crate::{
     FrozenSpool, Tree,
@@ -164,19 +164,5 @@ impl Members for Paths {
 
 /// The entry of a whiteout: only its name says something.
 fn whiteout(path: Vec<u8>) -> Entry {
-    Entry {
-        path,
-        kind: EntryKind::Regular,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
-        size: 0,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
-    }
+    Entry::new(path, EntryKind::Regular)
 }

@@ -231,6 +231,18 @@ pub struct RootEntry {
     pub child: Option<Child>,
 }
 
+impl RootEntry {
+    /// Makes the one entry of a place that holds one image without a name.
+    pub fn only(child: Option<Child>) -> Self {
+        Self {
+            position: 0,
+            name: None,
+            texts: Vec::new(),
+            child,
+        }
+    }
+}
+
 /// What a place's list of entry points says of itself, and of none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopLevel {

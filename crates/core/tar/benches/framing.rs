@@ -12,19 +12,11 @@ fn main() {
 
 fn entry(number: usize, directory: &str) -> Entry {
     Entry {
-        path: format!("{directory}/{}/file-{number}", number / 100).into_bytes(),
-        kind: EntryKind::Regular,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
         size: 1024,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(
+            format!("{directory}/{}/file-{number}", number / 100),
+            EntryKind::Regular,
+        )
     }
 }
 

@@ -109,3 +109,25 @@ pub struct Entry {
     /// Offset of the member's first header (extension headers included) in the stream.
     pub offset: u64,
 }
+
+impl Entry {
+    /// Makes an entry with nothing but a name and a kind: mode 0644, owner 0, the time 0, no
+    /// content, no records.
+    pub fn new(path: impl Into<Vec<u8>>, kind: EntryKind) -> Self {
+        Self {
+            path: path.into(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            uname: Vec::new(),
+            gname: Vec::new(),
+            mtime: Time::default(),
+            size: 0,
+            link: Vec::new(),
+            device: (0, 0),
+            pax: Vec::new(),
+            offset: 0,
+        }
+    }
+}

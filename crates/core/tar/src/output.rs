@@ -15,7 +15,7 @@ use imgconv_model::{Code, Env, Error, Result, quote};
 use imgconv_stream::Stage;
 use rustix::fs::{Mode, OFlags};
 
-use crate::{END, Entry, EntryKind, Time, head, padding};
+use crate::{END, Entry, EntryKind, head, padding};
 
 /// A tar that will be written: a file, or standard output.
 #[derive(Debug)]
@@ -183,19 +183,9 @@ impl Pack<'_> {
 
     fn head(&mut self, name: &str, kind: EntryKind, mode: u32, size: u64) -> Result<()> {
         let entry = Entry {
-            path: name.as_bytes().to_vec(),
-            kind,
             mode,
-            uid: 0,
-            gid: 0,
-            uname: Vec::new(),
-            gname: Vec::new(),
-            mtime: Time::default(),
             size,
-            link: Vec::new(),
-            device: (0, 0),
-            pax: Vec::new(),
-            offset: 0,
+            ..Entry::new(name.as_bytes().to_vec(), kind)
         };
         let bytes = head(&entry)?;
         self.write(&bytes)

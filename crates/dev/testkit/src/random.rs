@@ -443,26 +443,21 @@ impl Image {
         let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
         let devices = [(1, 3), (8, 17), (300, 70_000)];
         let entry = Entry {
-            path,
-            kind,
             mode: random.pick(&modes),
             uid: random.pick(&ids),
             gid: random.pick(&ids),
-            uname: Vec::new(),
-            gname: Vec::new(),
             mtime: Time {
                 seconds: random.pick(&seconds),
                 nanos: random.pick(&nanos),
             },
             size: body.len() as u64,
-            link: Vec::new(),
             device: if is_device {
                 random.pick(&devices)
             } else {
                 (0, 0)
             },
             pax,
-            offset: 0,
+            ..Entry::new(path, kind)
         };
         Item { entry, body }
     }

@@ -101,19 +101,8 @@ fn parse_line(line: &str) -> Result<Item, String> {
         _ => {}
     }
     let mut entry = Entry {
-        path,
-        kind,
         mode,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
-        size: 0,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(path, kind)
     };
     if matches!(kind, EntryKind::Symlink | EntryKind::HardLink) {
         if !cursor.accept("->") {

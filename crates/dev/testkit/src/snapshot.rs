@@ -57,26 +57,21 @@ fn one(root: &Path, path: &[u8], seen: &mut BTreeMap<(u64, u64), Vec<u8>>) -> Re
     let data = fs::symlink_metadata(&full).map_err(wrong)?;
     let kind = data.file_type();
     let mut entry = Entry {
-        path: if path.is_empty() {
-            b".".to_vec()
-        } else {
-            path.to_vec()
-        },
-        kind: EntryKind::Regular,
         mode: data.mode() & 0o7777,
         uid: data.uid(),
         gid: data.gid(),
-        uname: Vec::new(),
-        gname: Vec::new(),
         mtime: Time {
             seconds: data.mtime(),
             nanos: u32::try_from(data.mtime_nsec()).unwrap_or_default(),
         },
-        size: 0,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(
+            if path.is_empty() {
+                b".".to_vec()
+            } else {
+                path.to_vec()
+            },
+            EntryKind::Regular,
+        )
     };
     let mut body = Body::Bytes(Vec::new());
     if kind.is_dir() {

@@ -343,22 +343,12 @@ fn prefix(
 /// A member that no source says anything of: root's, of 1970.
 fn member(path: &[u8], kind: EntryKind, size: u64) -> Entry {
     Entry {
-        path: path.to_vec(),
-        kind,
         mode: if kind == EntryKind::Directory {
             0o755
         } else {
             0o644
         },
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
         size,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(path.to_vec(), kind)
     }
 }

@@ -147,12 +147,7 @@ impl Bundle for DirBundle {
             annotations: Default::default(),
             raw: String::new(),
         };
-        Ok(vec![RootEntry {
-            position: 0,
-            name: None,
-            texts: Vec::new(),
-            child: Some(child),
-        }])
+        Ok(vec![RootEntry::only(Some(child))])
     }
 
     fn root(&self, _: &RootEntry) -> Result<Root> {

@@ -93,12 +93,7 @@ impl Bundle for FileBundle {
 
     /// There is exactly one, and it has no name.
     fn roots(&self) -> Result<Vec<RootEntry>> {
-        Ok(vec![RootEntry {
-            position: 0,
-            name: None,
-            texts: Vec::new(),
-            child: None,
-        }])
+        Ok(vec![RootEntry::only(None)])
     }
 
     fn root(&self, _: &RootEntry) -> Result<Root> {

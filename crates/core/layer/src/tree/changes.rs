@@ -165,21 +165,7 @@ mod tests {
     use crate::{Discard, Semantics, Spool};
 
     fn tar(names: impl Iterator<Item = String>) -> Vec<u8> {
-        let entry = |name: String| Entry {
-            path: name.into_bytes(),
-            kind: EntryKind::Regular,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            uname: Vec::new(),
-            gname: Vec::new(),
-            mtime: Time::default(),
-            size: 0,
-            link: Vec::new(),
-            device: (0, 0),
-            pax: Vec::new(),
-            offset: 0,
-        };
+        let entry = |name: String| Entry::new(name, EntryKind::Regular);
         let mut tar: Vec<u8> = names.flat_map(|name| head(&entry(name)).unwrap()).collect();
         tar.extend_from_slice(&END);
         tar

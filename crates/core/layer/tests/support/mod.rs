@@ -36,21 +36,9 @@ pub(crate) struct Item {
 impl Item {
     fn member(&self) -> Option<Vec<u8>> {
         let entry = imgconv_tar::Entry {
-            path: self.name.clone(),
-            kind: match self.typeflag {
-                b'0' => EntryKind::Regular,
-                b'1' => EntryKind::HardLink,
-                b'2' => EntryKind::Symlink,
-                b'3' => EntryKind::CharDevice,
-                b'4' => EntryKind::BlockDevice,
-                b'5' => EntryKind::Directory,
-                _ => EntryKind::Fifo,
-            },
             mode: self.mode,
             uid: u32::try_from(self.uid).unwrap(),
             gid: u32::try_from(self.uid).unwrap(),
-            uname: Vec::new(),
-            gname: Vec::new(),
             mtime: imgconv_tar::Time {
                 seconds: i64::try_from(self.mtime).unwrap(),
                 nanos: 0,
@@ -59,7 +47,18 @@ impl Item {
             link: self.link.clone(),
             device: self.device,
             pax: self.pax.clone(),
-            offset: 0,
+            ..imgconv_tar::Entry::new(
+                self.name.clone(),
+                match self.typeflag {
+                    b'0' => EntryKind::Regular,
+                    b'1' => EntryKind::HardLink,
+                    b'2' => EntryKind::Symlink,
+                    b'3' => EntryKind::CharDevice,
+                    b'4' => EntryKind::BlockDevice,
+                    b'5' => EntryKind::Directory,
+                    _ => EntryKind::Fifo,
+                },
+            )
         };
         let body = self.content.clone();
         self.dialect?.member(&recipe::Item { entry, body })

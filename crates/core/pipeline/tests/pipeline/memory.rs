@@ -106,23 +106,16 @@ pub(crate) fn tar(files: &[(&str, &str)]) -> Vec<u8> {
     for (path, content) in files {
         let directory = path.ends_with('/');
         let entry = Entry {
-            path: path.as_bytes().to_vec(),
-            kind: if directory {
-                EntryKind::Directory
-            } else {
-                EntryKind::Regular
-            },
             mode: if directory { 0o755 } else { 0o644 },
-            uid: 0,
-            gid: 0,
-            uname: Vec::new(),
-            gname: Vec::new(),
-            mtime: Time::default(),
             size: content.len() as u64,
-            link: Vec::new(),
-            device: (0, 0),
-            pax: Vec::new(),
-            offset: 0,
+            ..Entry::new(
+                path.as_bytes().to_vec(),
+                if directory {
+                    EntryKind::Directory
+                } else {
+                    EntryKind::Regular
+                },
+            )
         };
         out.extend(head(&entry).unwrap());
         out.extend(content.as_bytes());

@@ -143,19 +143,9 @@ fn f5c_the_content_of_a_kept_layer_is_fetched_for_a_link() {
     let mut link = Vec::new();
     for (name, target) in [("x", "f33"), ("y", "f07")] {
         let entry = imgconv_tar::Entry {
-            path: name.into(),
-            kind: imgconv_tar::EntryKind::HardLink,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            uname: Vec::new(),
-            gname: Vec::new(),
             mtime: imgconv_tar::Time::default(),
-            size: 0,
             link: target.into(),
-            device: (0, 0),
-            pax: Vec::new(),
-            offset: 0,
+            ..imgconv_tar::Entry::new(name.into(), imgconv_tar::EntryKind::HardLink)
         };
         link.extend(imgconv_tar::head(&entry).unwrap());
     }
@@ -193,23 +183,13 @@ fn times_are_clamped_and_the_claims_of_the_source_are_verified() {
     let mut entry = Vec::new();
     for (name, seconds) in [("early", 5), ("late", 50)] {
         let entry_of = imgconv_tar::Entry {
-            path: name.into(),
-            kind: imgconv_tar::EntryKind::Fifo,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            uname: Vec::new(),
-            gname: Vec::new(),
             mtime: imgconv_tar::Time { seconds, nanos: 7 },
-            size: 0,
-            link: Vec::new(),
-            device: (0, 0),
             pax: vec![
                 (b"atime".to_vec(), b"49.5".to_vec()),
                 (b"comment".to_vec(), b"99".to_vec()),
                 (b"ctime".to_vec(), b"3".to_vec()),
             ],
-            offset: 0,
+            ..imgconv_tar::Entry::new(name.into(), imgconv_tar::EntryKind::Fifo)
         };
         entry.extend(imgconv_tar::head(&entry_of).unwrap());
     }

@@ -10,23 +10,12 @@ use std::io::{self, Read};
 pub(crate) fn entry(path: impl AsRef<[u8]>, kind: EntryKind) -> Entry {
     let is_link = matches!(kind, EntryKind::HardLink | EntryKind::Symlink);
     Entry {
-        path: path.as_ref().to_vec(),
-        kind,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
-        size: 0,
         link: if is_link {
             b"target".to_vec()
         } else {
             Vec::new()
         },
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(path.as_ref().to_vec(), kind)
     }
 }
 
@@ -401,7 +390,6 @@ fn entries() -> impl Strategy<Value = Entry> {
                     path.push(b'x');
                 }
                 Entry {
-                    path,
                     mode,
                     uid,
                     gid,
@@ -420,8 +408,8 @@ fn entries() -> impl Strategy<Value = Entry> {
                         (0, 0)
                     },
                     pax,
-                    kind,
                     offset: 7,
+                    ..Entry::new(path, kind)
                 }
             },
         )

@@ -31,22 +31,12 @@ pub(crate) struct Member {
 
 fn member(path: impl AsRef<[u8]>, kind: EntryKind, mode: u32) -> Member {
     let entry = Entry {
-        path: path.as_ref().to_vec(),
-        kind,
         mode,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
         mtime: Time {
             seconds: WHEN,
             nanos: 0,
         },
-        size: 0,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(path.as_ref().to_vec(), kind)
     };
     Member {
         entry,

@@ -244,18 +244,34 @@ fn i10_an_error_leaves_nothing_behind() {
     assert_eq!(error.code(), Code::Io);
 }
 
+/// Set for the child process that a test starts of itself.
+const CHILD: &str = "IMGCONV_TEST_CHILD";
+
+/// Says whether this process is such a child.
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
 #[test]
 fn i10_a_full_disk() {
+    if is_child() {
+        let world = World::new();
+        let members = [file("a/b", "x"), file("large", vec![7; 1 << 20])];
+        let (tree, spool) = world.tree(&[tar(&members)]).unwrap();
+        let result = unpack(&tree, &spool, Path::new("out"), &world.options, &world.env);
+        let error = result.unwrap_err();
+        assert_eq!(error.code(), Code::Io);
+        let text = error.to_string();
+        assert!(text.starts_with("entry \"large\""), "{text}");
+        assert_eq!(names(Path::new(".")), [""; 0]);
+        return;
+    }
     let status = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
         .arg("mount -t tmpfs -o size=256k full . && cd \"$PWD\" && exec \"$0\" \"$@\"")
         .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "hostile::inner_full_disk",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", "hostile::i10_a_full_disk", "--nocapture"])
+        .env(CHILD, "1")
         .current_dir(tempfile::tempdir().unwrap().path())
         .output();
     match status {
@@ -271,23 +287,21 @@ fn i10_a_full_disk() {
 }
 
 #[test]
-#[ignore = "started by i10_a_full_disk on a small file system"]
-fn inner_full_disk() {
-    let world = World::new();
-    let members = [file("a/b", "x"), file("large", vec![7; 1 << 20])];
-    let (tree, spool) = world.tree(&[tar(&members)]).unwrap();
-    let error = unpack(&tree, &spool, Path::new("out"), &world.options, &world.env).unwrap_err();
-    assert_eq!(error.code(), Code::Io);
-    let text = error.to_string();
-    assert!(text.starts_with("entry \"large\""), "{text}");
-    assert_eq!(names(Path::new(".")), [""; 0]);
-}
-
-#[test]
 fn i10_killed_in_the_middle() {
+    if is_child() {
+        let world = World::new();
+        let members: Vec<Member> = (0..60_000)
+            .map(|number| file(format!("{number}"), "x"))
+            .collect();
+        let (tree, spool) = world.tree(&[tar(&members)]).unwrap();
+        // A parent that is not there any more ends it, should the kill not come.
+        let _ = unpack(&tree, &spool, Path::new("out"), &world.options, &world.env);
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hostile::inner_endless", "--ignored"])
+        .args(["--exact", "hostile::i10_killed_in_the_middle"])
+        .env(CHILD, "1")
         .current_dir(dir.path())
         .stdout(Stdio::null())
         .spawn()
@@ -309,18 +323,6 @@ fn i10_killed_in_the_middle() {
     let out = dir.path().join("out");
     unpack(&tree, &spool, &out, &world.options, &world.env).unwrap();
     assert_eq!(names(&out), ["a"]);
-}
-
-#[test]
-#[ignore = "started and killed by i10_killed_in_the_middle"]
-fn inner_endless() {
-    let world = World::new();
-    let members: Vec<Member> = (0..60_000)
-        .map(|number| file(format!("{number}"), "x"))
-        .collect();
-    let (tree, spool) = world.tree(&[tar(&members)]).unwrap();
-    // A parent that is not there any more ends it, should the kill not come.
-    let _ = unpack(&tree, &spool, Path::new("out"), &world.options, &world.env);
 }
 
 /// A path of ten thousand directories, used by the next two tests.

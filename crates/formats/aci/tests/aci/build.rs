@@ -24,21 +24,7 @@ pub(crate) fn blob(bytes: &[u8]) -> Blob {
 /// One member. `text` is `NAME`, `NAME/`, `NAME=CONTENT`, `NAME=>HARD LINK`, `NAME->SYMLINK`,
 /// `NAME|` (a FIFO).
 pub(crate) fn member(text: &str) -> (Entry, Vec<u8>) {
-    let mut entry = Entry {
-        path: Vec::new(),
-        kind: EntryKind::Regular,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
-        size: 0,
-        link: Vec::new(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
-    };
+    let mut entry = Entry::new(Vec::new(), EntryKind::Regular);
     let mut body = Vec::new();
     let path = if let Some((path, target)) = text.split_once("=>") {
         entry.kind = EntryKind::HardLink;

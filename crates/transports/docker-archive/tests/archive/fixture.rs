@@ -33,19 +33,9 @@ pub(crate) struct Tar(pub(crate) Vec<u8>);
 impl Tar {
     pub(crate) fn entry(mut self, name: &str, kind: EntryKind, link: &str, body: &[u8]) -> Self {
         let entry = Entry {
-            path: name.into(),
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            uname: Vec::new(),
-            gname: Vec::new(),
-            mtime: Time::default(),
             size: body.len() as u64,
             link: link.into(),
-            device: (0, 0),
-            pax: Vec::new(),
-            offset: 0,
+            ..Entry::new(name.into(), kind)
         };
         self.0.extend(head(&entry).unwrap());
         self.0.extend(body);

@@ -24,19 +24,9 @@ const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// One member of a tar.
 fn member(name: &str, kind: EntryKind, link: &str, bytes: &[u8]) -> Vec<u8> {
     let entry = Entry {
-        path: name.as_bytes().to_vec(),
-        kind,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
-        mtime: Time::default(),
         size: bytes.len() as u64,
         link: link.as_bytes().to_vec(),
-        device: (0, 0),
-        pax: Vec::new(),
-        offset: 0,
+        ..Entry::new(name.as_bytes().to_vec(), kind)
     };
     let mut out = head(&entry).unwrap();
     out.extend(bytes);
@@ -172,22 +162,13 @@ fn a10_bzip2_and_xz_are_read() {
 fn long_names_and_extension_headers_are_stepped_over() {
     // A PAX header before a member: its body starts one block and a body later.
     let entry = Entry {
-        path: blob_name(b"layer").into_bytes(),
-        kind: EntryKind::Regular,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        uname: Vec::new(),
-        gname: Vec::new(),
         mtime: Time {
             seconds: 1,
             nanos: 5,
         },
         size: 5,
-        link: Vec::new(),
-        device: (0, 0),
         pax: vec![(b"comment".to_vec(), vec![b'x'; 2000])],
-        offset: 0,
+        ..Entry::new(blob_name(b"layer"), EntryKind::Regular)
     };
     let mut with_header = head(&entry).unwrap();
     assert!(with_header.len() > 2048);
