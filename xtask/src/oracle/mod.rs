@@ -15,12 +15,15 @@ mod from_aci;
 mod from_oci;
 mod inputs;
 mod layers;
+mod migrate;
 mod registry;
 mod registry_server;
 mod schema1;
+mod slurm;
 mod stores;
 
 use std::ffi::OsStr;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -70,6 +73,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     appc::run(&mut oracle);
     drop(engine);
     stores::run(&mut oracle);
+    migrate::run(&mut oracle);
+    slurm::run(&mut oracle);
     if keep {
         println!("kept: {}", work.keep().display());
     } else if let Err(error) = work.close() {
@@ -159,6 +164,14 @@ impl Oracle {
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("      {line}\n")).collect()
+}
+
+/// Returns a port of the loopback device that is free now; nothing else here asks for ports.
+fn free_port() -> Result<u16> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|e| e.to_string())
 }
 
 /// Demands that two folders are equal in every attribute.
