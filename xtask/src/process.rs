@@ -1,5 +1,6 @@
 //! Running other programs, and the places of this repository.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -132,6 +133,14 @@ pub(crate) fn raw(command: &mut Command) -> Result<Output> {
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("{program}: {e}"))
+}
+
+/// Returns a port of the loopback device that is free now; nothing else here asks for ports.
+pub(crate) fn free_port() -> Result<u16> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|e| e.to_string())
 }
 
 /// Asks a child of ours to end, and kills it if it has not when `patience` is over.

@@ -23,7 +23,6 @@ mod slurm;
 mod stores;
 
 use std::ffi::OsStr;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -164,14 +163,6 @@ impl Oracle {
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("      {line}\n")).collect()
-}
-
-/// Returns a port of the loopback device that is free now; nothing else here asks for ports.
-fn free_port() -> Result<u16> {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|e| e.to_string())
 }
 
 /// Demands that two folders are equal in every attribute.

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Oracle, free_port};
-use crate::process::{Result, end};
+use super::Oracle;
+use crate::process::{Result, end, free_port};
 
 /// A registry on the loopback device, its data in the work folder.
 #[derive(Debug)]

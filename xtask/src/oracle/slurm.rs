@@ -10,10 +10,10 @@ use std::time::Duration;
 use imgconv_testkit::{Head, ImageRecipe, build, recipe, stores};
 use serde_json::Value;
 
+use super::Oracle;
 use super::docker::equal;
 use super::migrate::{Report, contents};
-use super::{Oracle, free_port};
-use crate::process::{Result, call, end, root};
+use crate::process::{Result, call, end, free_port, root};
 
 /// The store: images of two layers, a base that two of them share and one of its own.
 const IMAGES: usize = 32;
