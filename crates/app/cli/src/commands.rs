@@ -217,6 +217,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
         Command::Tags(command) => tags::run(&command, &shared, &env),
         Command::Publish(publish) => tags::publish(&publish, &shared, &env),
+        Command::Migrate(migrate) => crate::migrate::run(&migrate, &shared, &env),
         Command::Formats => {
             formats(&shared)?;
             Ok(ExitCode::SUCCESS)
@@ -288,7 +289,7 @@ pub(crate) fn reported(
 }
 
 /// Finds out early what would make writing the report fail after everything else is done.
-fn check_report(path: &Path) -> Result<()> {
+pub(crate) fn check_report(path: &Path) -> Result<()> {
     let place = || path.display().to_string();
     if path.is_dir() {
         return Err(Error::new(Code::Io, "the report can't be a directory").at(place()));

@@ -89,7 +89,8 @@ fn aci_of(node: &Node) -> Option<&AciPart> {
     }
 }
 
-fn needs_rendering(node: &Node) -> bool {
+/// Says whether an image is made of others too, or of a part of itself.
+pub(crate) fn needs_rendering(node: &Node) -> bool {
     aci_of(node).is_some_and(|aci| {
         !aci.manifest.dependencies.is_empty() || !aci.manifest.path_whitelist.is_empty()
     })

@@ -301,6 +301,13 @@ impl Bundle for Folder {
         self.first(facts, |bundle| bundle.blob(facts))
     }
 
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        match self.part(entry)? {
+            Some((bundle, inner)) => bundle.state(&inner),
+            None => Ok(None),
+        }
+    }
+
     fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
         let Some((place, inner)) = self.inner.get(entry.position) else {
             return Ok(None);

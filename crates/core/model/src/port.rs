@@ -355,6 +355,15 @@ pub trait Bundle: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Returns what changes when the bytes of an entry do, where no digest says it: what the file
+    /// system says of its file. Nothing is read. `None` if nothing says it, or the digests do.
+    ///
+    /// # Errors
+    /// If the file is not there.
+    fn state(&self, _entry: &RootEntry) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Returns what is known of the one file that was fetched from a server; `None` for every other
     /// place. An ACI that was fetched needs a good signature.
     fn fetched(&self) -> Option<&Fetched> {

@@ -21,6 +21,7 @@ mod pipe;
 mod pool;
 mod sniff;
 mod stage;
+mod state;
 mod verified;
 
 pub use ahead::ahead;
@@ -35,6 +36,7 @@ pub use pipe::{Cancellable, Interruptible};
 pub use pool::Pool;
 pub use sniff::sniff;
 pub use stage::{Stage, Staged};
+pub use state::file_state;
 pub use verified::Verified;
 
 /// Bytes of the buffers between a source and a decoder.
