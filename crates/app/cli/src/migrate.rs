@@ -2,7 +2,9 @@
 
 use std::{path::Path, process::ExitCode};
 
-use imgconv::{Locator, Merged, MigrateOptions, Migrated, Migration, Rules, Shard, Status as Became};
+use imgconv::{
+    Locator, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status as Became,
+};
 use imgconv_model::{Code, Env, Error, Result};
 use serde::Serialize;
 
@@ -19,7 +21,10 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
         return merge(&imgconv::merge_reports(reports)?, shared);
     }
     let [Some(source), Some(destination)] = [&args.source, &args.destination] else {
-        return Err(Error::new(Code::Usage, "`migrate` needs a source and a destination"));
+        return Err(Error::new(
+            Code::Usage,
+            "`migrate` needs a source and a destination",
+        ));
     };
     let options = MigrateOptions {
         conversion: conversion_options(&args.conversion)?,
@@ -91,8 +96,33 @@ fn write_report(path: &Path, migration: &Migration) -> Result<()> {
 /// Prints a line for each image, and what went wrong to standard error.
 fn show(document: &impl Serialize, migration: &Migration, shared: &Shared) -> Result<()> {
     if !shared.quiet {
-        for image in migration.images.iter().filter(|image| image.error.is_some()) {
+        for image in migration
+            .images
+            .iter()
+            .filter(|image| image.error.is_some())
+        {
             complain(image);
+        }
+        for image in &migration.images {
+            if image.notes != Notes::default() && shared.verbose > 0 {
+                let Notes { losses, warnings } = image.notes;
+                let name = clean(&image.name);
+                say(&format!("{name}: {losses} losses, {warnings} warnings"));
+            }
+        }
+        let of = |count: fn(&Notes) -> usize| -> usize {
+            migration
+                .images
+                .iter()
+                .map(|image| count(&image.notes))
+                .sum()
+        };
+        let (losses, warnings) = (of(|notes| notes.losses), of(|notes| notes.warnings));
+        if losses + warnings > 0 {
+            say(&format!(
+                "{losses} losses and {warnings} warnings in all: `--report FILE` has them, \
+                 `--strict` refuses such images"
+            ));
         }
         if let Some(stopped) = &migration.stopped {
             say(&format!(
@@ -107,7 +137,11 @@ fn show(document: &impl Serialize, migration: &Migration, shared: &Shared) -> Re
     let mut text = String::new();
     for image in &migration.images {
         let digest = image.digest.as_deref().unwrap_or("-");
-        text.push_str(&format!("{:8} {} {digest}\n", image.status, clean(&image.name)));
+        text.push_str(&format!(
+            "{:8} {} {digest}\n",
+            image.status,
+            clean(&image.name)
+        ));
     }
     let totals = &migration.totals;
     let mut parts = vec![format!("{} images", totals.images)];

@@ -74,7 +74,10 @@ impl Images {
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
         let megabytes = |bytes: u64| bytes / 1_000_000;
         let rate = self.bytes_done as f64 / seconds;
-        let left = match (self.bytes - self.bytes_done.min(self.bytes), self.bytes_done) {
+        let left = match (
+            self.bytes - self.bytes_done.min(self.bytes),
+            self.bytes_done,
+        ) {
             (0, _) => 0.0,
             (_, 0) => f64::NAN,
             (left, _) => left as f64 / rate,
@@ -135,7 +138,9 @@ impl Progress for Bars {
             Event::Images { count, bytes } => {
                 let style = Style::with_template("{wide_bar} {pos}/{len}  {msg}")
                     .expect("the template above is well formed");
-                let bar = self.all.insert(0, ProgressBar::new(count).with_style(style));
+                let bar = self
+                    .all
+                    .insert(0, ProgressBar::new(count).with_style(style));
                 let images = Images::new(count, bytes);
                 bar.set_message(images.line());
                 *self.images.lock().unwrap_or_else(PoisonError::into_inner) = Some((bar, images));

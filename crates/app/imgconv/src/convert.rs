@@ -221,7 +221,10 @@ fn outcome(
 
 /// The format that the destination is written in: the one that was asked for; else the sources'
 /// own, if the place takes it; else the one of the same family; else the place's default.
-pub(crate) fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<&'static dyn Format> {
+pub(crate) fn target(
+    destination: &Locator,
+    roots: &[SourceRoot<'_>],
+) -> Result<&'static dyn Format> {
     let possible = catalog::written_by(destination.transport);
     let known = |id: FormatId| catalog::format(id.0).expect("the catalog names its own formats");
     if let Some(asked) = destination.format {

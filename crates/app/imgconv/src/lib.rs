@@ -46,7 +46,7 @@ pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
 pub use list::{Listed, list};
 pub use locator::{Locator, Reference};
 pub use migrate::{
-    Failure, Merged, Migrated, MigrateOptions, Migration, Rules, Shard, Status, Totals,
+    Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
     merge_reports, migrate,
 };
 pub use options::{Foreign, Missing, Options, RefName};

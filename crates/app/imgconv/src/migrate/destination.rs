@@ -206,10 +206,17 @@ impl Destination {
     ///
     /// # Errors
     /// If it can't be asked.
-    pub(super) fn has_tag(&self, place: &str, tag: &str, digest: &Digest, env: &Env) -> Result<bool> {
+    pub(super) fn has_tag(
+        &self,
+        place: &str,
+        tag: &str,
+        digest: &Digest,
+        env: &Env,
+    ) -> Result<bool> {
         let docker = catalog::transport("docker").expect("the catalog has registries");
         let bundle = docker.open(&format!("//{place}:{tag}"), env)?;
-        let is = |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest) == Some(*digest);
+        let is =
+            |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest) == Some(*digest);
         for entry in bundle.roots()? {
             if is(&bundle.resolve(&entry)?) {
                 return Ok(true);
@@ -222,7 +229,8 @@ impl Destination {
 /// The directory of a repository: `/` is `+`, which no repository has; what some file system might
 /// take for something else is `%` and two digits. Different repositories have different ones.
 fn directory_name(repository: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-~".contains(&byte);
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-~".contains(&byte);
     let mut name = String::new();
     for byte in repository.bytes() {
         match byte {
@@ -265,7 +273,10 @@ mod tests {
         ] {
             assert_eq!(directory_name(repository), directory);
         }
-        assert_eq!(archive_name("example.com:80/a:1.0"), "example.com%3A80+a@1.0.tar");
+        assert_eq!(
+            archive_name("example.com:80/a:1.0"),
+            "example.com%3A80+a@1.0.tar"
+        );
         assert_eq!(archive_name("a@sha256:12"), "a%40sha256%3A12.tar");
         let [a, b] = ["a", "b"].map(|end| directory_name(&format!("{}{end}", "x".repeat(250))));
         assert_ne!(a, b);

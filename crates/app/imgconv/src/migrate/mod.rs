@@ -20,17 +20,12 @@ use imgconv_model::{Code, Env, Error, Event, Result, quote};
 use imgconv_stream::Pool;
 use serde_json::value::RawValue;
 
+use self::{destination::Destination, journal::Journal, plan::Plan, work::Worker};
 pub use self::{
-    report::{Failure, Merged, Migrated, Migration, Shard, Status, Totals, merge_reports},
+    report::{Failure, Merged, Migrated, Migration, Notes, Shard, Status, Totals, merge_reports},
     rules::Rules,
 };
-use self::{destination::Destination, journal::Journal, plan::Plan, work::Worker};
-use crate::{
-    convert::refuse_same_place,
-    locator::Locator,
-    options::Options,
-    source::Source,
-};
+use crate::{convert::refuse_same_place, locator::Locator, options::Options, source::Source};
 
 /// What the user asked of a migration. [`Options::name`] is not used: it names one image.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +102,16 @@ pub fn migrate(
         bytes,
     });
     let pool = Pool::new(env.jobs)?;
-    let worker = Worker::new(&source, &target, &conversion, env, &pool, &plan, &jobs, journal);
+    let worker = Worker::new(
+        &source,
+        &target,
+        &conversion,
+        env,
+        &pool,
+        &plan,
+        &jobs,
+        journal,
+    );
     let (mut images, stopped) = worker.run()?;
     images.extend(left_over(&plan, &target, mine));
     let totals = Totals::of(&images, bytes);
@@ -132,6 +136,7 @@ fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> 
         status,
         digest: None,
         error: Some(error),
+        notes: Notes::default(),
         outcomes: none(),
     };
     let refused = plan.refused.iter().map(|refused| {

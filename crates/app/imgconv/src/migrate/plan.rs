@@ -5,9 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_model::{
-    Algorithm, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote,
-};
+use imgconv_model::{Algorithm, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote};
 use imgconv_stream::digest;
 
 use crate::{
@@ -134,6 +132,16 @@ pub(super) fn plan(
     planner.finish(&digest_of(store.iter().map(|text| &**text)))
 }
 
+/// Names an entry for messages: in a folder by the place there that holds it.
+pub(super) fn text(source: &Source, entry: &RootEntry) -> String {
+    let part = source.bundle.part(entry).ok().flatten();
+    match (part, &entry.name) {
+        (Some((part, _)), Some(name)) => format!("{}:{name}", part.locator()),
+        (Some((part, _)), None) => part.locator(),
+        (None, _) => source.entry_text(entry),
+    }
+}
+
 /// What the store calls an entry, before anything of it is read.
 fn called(source: &Source, entry: &RootEntry) -> Option<String> {
     let name = entry.name.as_ref().and_then(reference);
@@ -209,9 +217,12 @@ impl Planner<'_> {
         memo: &mut Memo,
         store: &mut Vec<String>,
     ) -> Result<bool> {
-        let text = self.source.entry_text(entry);
+        let text = text(self.source, entry);
         let at = |error: Error| error.at(text.clone());
-        let node = self.source.decode_entry(entry, self.env, memo).map_err(at)?;
+        let node = self
+            .source
+            .decode_entry(entry, self.env, memo)
+            .map_err(at)?;
         let root = SourceRoot {
             text: text.clone(),
             place: String::new(),
@@ -235,9 +246,12 @@ impl Planner<'_> {
         if error.code() == Code::Cancelled {
             return Err(error);
         }
-        let text = self.source.entry_text(entry);
+        let text = text(self.source, entry);
         let name = called(self.source, entry).unwrap_or_else(|| text.clone());
-        if self.rules.wants(std::iter::once(&*name).chain(entry.texts.iter().map(|t| &**t))) {
+        if self
+            .rules
+            .wants(std::iter::once(&*name).chain(entry.texts.iter().map(|t| &**t)))
+        {
             self.plan.refused.push(Refused { text, name, error });
         }
         Ok(())
@@ -301,7 +315,9 @@ impl Planner<'_> {
             name,
         };
         let text = seen.name.as_ref().and_then(reference);
-        let taken = text.as_ref().and_then(|text| self.by_name.get(text).copied());
+        let taken = text
+            .as_ref()
+            .and_then(|text| self.by_name.get(text).copied());
         // An image goes with itself under another name; files of one name are its platforms.
         let same = self.by_root.get(&found.root).filter(|_| !found.is_stream);
         let same = same.and_then(|jobs| {
@@ -341,7 +357,12 @@ impl Planner<'_> {
         let new = |(digest, _): &(Option<Digest>, u64)| {
             digest.is_none_or(|digest| self.layers.insert(digest))
         };
-        let bytes: u64 = found.layers.into_iter().filter(new).map(|(_, size)| size).sum();
+        let bytes: u64 = found
+            .layers
+            .into_iter()
+            .filter(new)
+            .map(|(_, size)| size)
+            .sum();
         self.plan.bytes += bytes;
         self.seen.push(seen);
         let draft = &mut self.jobs[job];
@@ -398,7 +419,13 @@ impl Planner<'_> {
             ));
         }
         let mut all = vec![format!("{} {}", REVISION, self.destination.locator)];
-        for Draft { place, entries, bytes, renders } in &self.jobs {
+        for Draft {
+            place,
+            entries,
+            bytes,
+            renders,
+        } in &self.jobs
+        {
             let seen: Vec<&Seen> = entries.iter().map(|i| &self.seen[*i]).collect();
             let mut lines = vec![
                 REVISION.to_owned(),
@@ -415,7 +442,9 @@ impl Planner<'_> {
             }
             let key = digest_of(lines.iter().map(|line| &**line));
             let first = seen[0];
-            let name = seen.iter().find_map(|one| one.name.as_ref().and_then(reference));
+            let name = seen
+                .iter()
+                .find_map(|one| one.name.as_ref().and_then(reference));
             all.push(key.clone());
             self.plan.jobs.push(Job {
                 entries: seen
@@ -438,7 +467,11 @@ impl Planner<'_> {
 
 /// What a root is about, by what it says or by its tag.
 fn subject(root: &SourceRoot<'_>) -> Option<Digest> {
-    let tag = root.entry.name.as_ref().and_then(|name| name.tag.as_deref());
+    let tag = root
+        .entry
+        .name
+        .as_ref()
+        .and_then(|name| name.tag.as_deref());
     let said = match &*root.node {
         Node::Opaque { opaque, .. } => opaque.subject,
         Node::Image(_) | Node::Index { .. } => None,
@@ -499,4 +532,3 @@ impl Found {
         }
     }
 }
-

@@ -45,8 +45,35 @@ pub struct Migrated {
     /// What was wrong, if it failed; why it is left out, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// How many fields were lost or stand for others, and how much was irregular.
+    pub notes: Notes,
     /// What became of each name and platform, with digests, losses and warnings: as `convert` tells.
     pub outcomes: Box<RawValue>,
+}
+
+/// How much there is to read in the outcomes of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notes {
+    /// Losses.
+    pub losses: usize,
+    /// Warnings.
+    pub warnings: usize,
+}
+
+impl Notes {
+    /// Counts what outcomes tell.
+    pub(super) fn of(outcomes: &RawValue) -> Self {
+        #[derive(Deserialize)]
+        struct Outcome {
+            losses: Vec<serde::de::IgnoredAny>,
+            warnings: Vec<serde::de::IgnoredAny>,
+        }
+        let all: Vec<Outcome> = serde_json::from_str(outcomes.get()).unwrap_or_default();
+        Self {
+            losses: all.iter().map(|one| one.losses.len()).sum(),
+            warnings: all.iter().map(|one| one.warnings.len()).sum(),
+        }
+    }
 }
 
 /// What was done with an image.
@@ -67,7 +94,7 @@ pub enum Status {
 
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Done => "done",
             Self::Kept => "kept",
             Self::Failed => "failed",
@@ -249,8 +276,7 @@ impl Shard {
             Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index, count }),
             _ => {
                 let message = format!("{} is no share of a plan", quote(text));
-                Err(Error::new(Code::Usage, message)
-                    .hint("write it as `I/N`, from `1/N` to `N/N`"))
+                Err(Error::new(Code::Usage, message).hint("write it as `I/N`, from `1/N` to `N/N`"))
             }
         }
     }
@@ -286,6 +312,7 @@ mod tests {
                 status: *status,
                 digest: None,
                 error: None,
+                notes: Notes::default(),
                 outcomes: RawValue::from_string("[{\"a\":1e2}]".into()).unwrap(),
             })
             .collect();
@@ -297,14 +324,23 @@ mod tests {
             stopped: None,
         };
         let path = folder.join(shard.replace('/', "-"));
-        std::fs::write(&path, serde_json::value::to_raw_value(&migration).unwrap().get()).unwrap();
+        std::fs::write(
+            &path,
+            serde_json::value::to_raw_value(&migration).unwrap().get(),
+        )
+        .unwrap();
         path
     }
 
     #[test]
     fn the_reports_of_shares_are_one_in_the_order_of_the_plan() {
         let folder = tempfile::tempdir().unwrap();
-        let one = report(folder.path(), "p", "1/3", &[(0, Status::Done), (2, Status::Kept)]);
+        let one = report(
+            folder.path(),
+            "p",
+            "1/3",
+            &[(0, Status::Done), (2, Status::Kept)],
+        );
         let two = report(folder.path(), "p", "2/3", &[(1, Status::Failed)]);
         let merged = merge_reports(&[two.clone(), one.clone()]).unwrap();
         let positions: Vec<usize> = merged.migration.images.iter().map(|i| i.position).collect();
@@ -323,17 +359,32 @@ mod tests {
         let again = merge_reports(&[one.clone(), one]).unwrap_err();
         assert_eq!(again.code(), Code::Ambiguous);
         let other = report(folder.path(), "q", "3/3", &[]);
-        assert!(merge_reports(&[two, other]).unwrap_err().message().contains("another plan"));
+        assert!(
+            merge_reports(&[two, other])
+                .unwrap_err()
+                .message()
+                .contains("another plan")
+        );
     }
 
     #[test]
     fn every_base_belongs_to_one_share() {
         for base in ["sha256:a", "sha256:b", "x", ""] {
-            let shares = (1..=5).filter(|index| Shard { index: *index, count: 5 }.has(base));
+            let shares = (1..=5).filter(|index| {
+                Shard {
+                    index: *index,
+                    count: 5,
+                }
+                .has(base)
+            });
             assert_eq!(shares.count(), 1, "{base}");
         }
         for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "-1/2"] {
-            assert_eq!(Shard::parse(text).unwrap_err().code(), Code::Usage, "{text}");
+            assert_eq!(
+                Shard::parse(text).unwrap_err().code(),
+                Code::Usage,
+                "{text}"
+            );
         }
         assert_eq!(Shard::parse("2/2").unwrap(), Shard { index: 2, count: 2 });
     }

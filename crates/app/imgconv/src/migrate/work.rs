@@ -11,9 +11,7 @@ use std::{
     thread,
 };
 
-use imgconv_model::{
-    BundleSink, Code, Digest, Env, Error, Event, Publication, Result,
-};
+use imgconv_model::{BundleSink, Code, Digest, Env, Error, Event, Publication, Result};
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
 use imgconv_stream::Pool;
 use serde_json::value::{RawValue, to_raw_value};
@@ -34,8 +32,8 @@ use crate::{
 use super::{
     destination::{Destination, Kind, archive_name},
     journal::{Done, Journal, Kept},
-    plan::{Job, Plan},
-    report::{Failure, Migrated, Status},
+    plan::{Job, Plan, text},
+    report::{Failure, Migrated, Notes, Status},
     watch::{Watched, Whereabouts},
 };
 
@@ -215,7 +213,9 @@ impl<'a> Worker<'a> {
         outcomes: Box<RawValue>,
         error: Option<Failure>,
     ) -> Migrated {
-        let place = self.destination.locator_of(&job.place, &archive_name(&job.name));
+        let place = self
+            .destination
+            .locator_of(&job.place, &archive_name(&job.name));
         Migrated {
             position,
             source: job.text.clone(),
@@ -224,6 +224,7 @@ impl<'a> Worker<'a> {
             status,
             digest: digest.map(|digest| digest.to_string()),
             error,
+            notes: Notes::of(&outcomes),
             outcomes,
         }
     }
@@ -231,7 +232,9 @@ impl<'a> Worker<'a> {
     /// Does one job, unless it was done before.
     fn job(&self, i: usize, job: &Job) -> Result<Became> {
         self.env.check_cancelled()?;
-        let locator = self.destination.locator_of(&job.place, &archive_name(&job.name));
+        let locator = self
+            .destination
+            .locator_of(&job.place, &archive_name(&job.name));
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
@@ -350,7 +353,9 @@ impl<'a> Worker<'a> {
         for publication in done.publications()? {
             let tag = publication.name.and_then(|name| name.tag);
             let (digest, tag) = (publication.root.digest, tag.unwrap_or("latest".to_owned()));
-            let there = self.destination.has_tag(&job.place, &tag, &digest, self.env);
+            let there = self
+                .destination
+                .has_tag(&job.place, &tag, &digest, self.env);
             match there {
                 Ok(true) => {}
                 Err(error) if error.code() == Code::Cancelled => return Err(error),
@@ -366,7 +371,7 @@ impl<'a> Worker<'a> {
         let mut memo = Memo::of(self.source);
         let root = |(position, renamed): &(usize, Option<imgconv_model::Name>)| {
             let entry = &self.source.entries[*position];
-            let text = self.source.entry_text(entry);
+            let text = text(self.source, entry);
             let node = self.source.decode_entry(entry, self.env, &mut memo);
             Ok(SourceRoot {
                 node: node.map_err(|error| error.at(text.clone()))?,
@@ -444,8 +449,11 @@ impl<'a> Worker<'a> {
 
     fn commit(&self, name: &str, place: &Place) -> Result<()> {
         self.env.check_cancelled()?;
-        let publications: Vec<Publication> =
-            lock(&place.publications).values().flatten().cloned().collect();
+        let publications: Vec<Publication> = lock(&place.publications)
+            .values()
+            .flatten()
+            .cloned()
+            .collect();
         if publications.is_empty() {
             return Ok(());
         }
@@ -530,7 +538,8 @@ fn kind_of(error: &Error) -> Option<io::ErrorKind> {
 /// Says whether every other image would fail of the same.
 fn is_fatal(error: &Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    kind_of(error).is_some_and(|kind| [QuotaExceeded, ReadOnlyFilesystem, StorageFull].contains(&kind))
+    kind_of(error)
+        .is_some_and(|kind| [QuotaExceeded, ReadOnlyFilesystem, StorageFull].contains(&kind))
 }
 
 fn is_absent(error: &Error) -> bool {
