@@ -246,6 +246,11 @@ impl<'a> Run<'a> {
                         report.lose("name", LossKind::Dropped, why);
                     }
                 }
+                for field in root.bundle.said_again(&root.entry) {
+                    let why =
+                        "the image is listed again under its name, and the first entry counts";
+                    report.lose(format!("index.{field}"), LossKind::Dropped, why);
+                }
                 if let Some(listed) = &root.entry.child {
                     if self.descriptors {
                         child = descriptors::carry(child, listed, self.env, &mut report)?;

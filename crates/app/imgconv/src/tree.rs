@@ -308,6 +308,16 @@ impl Bundle for Folder {
         }
     }
 
+    fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
+        let (bundle, inner) = self.part(entry).ok()??;
+        bundle.bad_name(&inner)
+    }
+
+    fn said_again(&self, entry: &RootEntry) -> Vec<String> {
+        let part = self.part(entry).ok().flatten();
+        part.map_or_else(Vec::new, |(bundle, inner)| bundle.said_again(&inner))
+    }
+
     fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
         let Some((place, inner)) = self.inner.get(entry.position) else {
             return Ok(None);

@@ -345,6 +345,12 @@ pub trait Bundle: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Names what the list of entry points says of an entry otherwise where it lists the same image
+    /// again under the same name: only the first one counts.
+    fn said_again(&self, _entry: &RootEntry) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns the place that holds an entry and the entry there, if this place is made of several,
     /// such as a folder of archives; `None` if it holds its entries itself. The same place is the
     /// same [`Arc`] as long as its entries are asked for one after another.

@@ -1,13 +1,6 @@
 //! Migrating whole stores: what arrives, what is refused before anything is written, what one bad
 //! image costs, and that the work can be ended at any point and goes on.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a panic in a test is its failure report"
-)]
-
-mod sandbox;
-
 use std::{
     fs,
     path::Path,
@@ -15,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::sandbox::Sandbox;
 use imgconv_testkit::{Head, ImageRecipe, build, docker, recipe, sha512_hex, snapshot, stores};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use sandbox::Sandbox;
 use serde_json::Value;
 
 /// An image with a base that others share and a layer of its own.
