@@ -179,9 +179,9 @@ pub(crate) enum Foreign {
     Fetch,
 }
 
-/// The format and the distribution of a source and a destination, apart from their locators.
+/// The format and the distribution of what is read, apart from its locator.
 #[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct Pairs {
+pub(crate) struct SourcePair {
     /// The format that SRC must be in, as in `FORMAT+DISTRIBUTION:…`
     #[arg(
         long,
@@ -198,6 +198,11 @@ pub(crate) struct Pairs {
         help_heading = "Input"
     )]
     pub(crate) src_distribution: Option<String>,
+}
+
+/// The format and the distribution of what is written, apart from its locator.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct DestinationPair {
     /// The format that DST is written in
     #[arg(
         long,
@@ -249,6 +254,8 @@ pub(crate) struct Conversion {
 /// Options of every command that writes images.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Writing {
+    #[command(flatten)]
+    pub(crate) from: SourcePair,
     /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable)
     ///
     /// One alone is also what an ACI that names no platform is taken to be for.
@@ -259,7 +266,10 @@ pub(crate) struct Writing {
         help_heading = "Input"
     )]
     pub(crate) platform: Vec<String>,
-    /// An ACI or a directory of ACIs where dependencies are (repeatable)
+    /// An ACI or a directory of ACIs where dependencies are, or `appc:` (repeatable)
+    ///
+    /// `appc:` alone stands for discovery: what is found nowhere else is fetched by its name, and
+    /// has to be signed as every ACI that is fetched.
     #[arg(long, value_name = "LOCATOR", help_heading = "Input")]
     pub(crate) deps: Vec<String>,
     /// What to do with children of an index that are not there
@@ -347,7 +357,7 @@ pub(crate) enum Command {
         #[arg(value_name = "DST")]
         destination: String,
         #[command(flatten)]
-        pairs: Box<Pairs>,
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -364,6 +374,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert OCI images to ACIs
@@ -378,6 +390,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert Docker images to one OCI layout
@@ -389,6 +403,8 @@ pub(crate) enum Command {
         /// The layout: made if it is missing, added to if it is there
         #[arg(value_name = "OUT")]
         destination: String,
+        #[command(flatten)]
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -402,6 +418,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert OCI images to one archive for `docker load`
@@ -414,6 +432,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert ACIs to one archive for `docker load`
@@ -425,6 +445,8 @@ pub(crate) enum Command {
         /// The archive, or a `dir:`
         #[arg(value_name = "OUT")]
         destination: String,
+        #[command(flatten)]
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -451,6 +473,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         merge: Merge,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         writing: Writing,
     },
     /// Compress layers anew, and change nothing in them
@@ -469,6 +493,8 @@ pub(crate) enum Command {
         #[arg(value_name = "DST")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         writing: Writing,
     },
     /// Tell what an image is: format, platform, config, layers, names
@@ -477,6 +503,8 @@ pub(crate) enum Command {
         /// What to read
         #[arg(value_name = "SRC")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
         /// Print the stored document, byte for byte
         #[arg(long)]
         raw: bool,
@@ -490,6 +518,8 @@ pub(crate) enum Command {
         /// What to list
         #[arg(value_name = "LOCATOR")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
     },
     /// Read everything and name everything that is wrong
     #[command(after_long_help = LOCATORS)]
@@ -497,18 +527,27 @@ pub(crate) enum Command {
         /// What to read
         #[arg(value_name = "LOCATOR")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
     },
     /// Tell how two images differ, whatever their formats: config and files
+    ///
+    /// A may be what was read, and B what was written: `--src-format` and `--src-distribution` are
+    /// for A, `--dest-format` and `--dest-distribution` for B.
     #[command(after_long_help = LOCATORS)]
     Diff {
         /// One image
         a: String,
         /// The other
         b: String,
+        #[command(flatten)]
+        from: SourcePair,
+        #[command(flatten)]
+        to: DestinationPair,
         /// The platform, where there are several
         #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
         platform: Vec<String>,
-        /// Where the dependencies of ACIs are (repeatable)
+        /// Where the dependencies of ACIs are; `appc:` discovers them (repeatable)
         #[arg(long, value_name = "LOCATOR")]
         deps: Vec<String>,
     },
@@ -523,10 +562,12 @@ pub(crate) enum Command {
         /// The directory: new or empty
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        #[command(flatten)]
+        from: SourcePair,
         /// The platform, where there are several
         #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
         platform: Vec<String>,
-        /// Where the dependencies of ACIs are (repeatable)
+        /// Where the dependencies of ACIs are; `appc:` discovers them (repeatable)
         #[arg(long, value_name = "LOCATOR")]
         deps: Vec<String>,
         /// Keep set-user-ID and set-group-ID bits and capabilities
@@ -573,6 +614,8 @@ pub(crate) enum Tags {
         /// A registry's repository, a layout, an archive
         #[arg(value_name = "SRC")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
         /// Only this image name, where there are several
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
