@@ -416,6 +416,15 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     /// If nothing can be written.
     fn writer(&self) -> Result<Box<dyn BlobWriter>>;
 
+    /// Makes durable what already has its final place, for sinks that put blobs there before the
+    /// commit.
+    ///
+    /// # Errors
+    /// If it can't.
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes what the new list of entry points shall say of itself; a place without one ignores it.
     fn set_top_level(&mut self, _top_level: TopLevel) {}
 

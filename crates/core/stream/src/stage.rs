@@ -97,6 +97,11 @@ impl Stage {
         blobs.iter().map(|(d, s)| (*d, s.clone())).collect()
     }
 
+    /// Gives a complete blob away: whoever takes it moves it. `None` if it is not here.
+    pub fn take(&self, digest: &Digest) -> Option<Staged> {
+        self.blobs().remove(digest)
+    }
+
     /// Notes that a blob was moved, to a path below the stage.
     pub fn moved(&self, digest: &Digest, path: String) {
         if let Some(staged) = self.blobs().get_mut(digest) {

@@ -7,6 +7,7 @@
 mod archive;
 mod directory;
 mod files;
+mod growing;
 mod pack;
 mod read;
 mod write;

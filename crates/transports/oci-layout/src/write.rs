@@ -29,6 +29,7 @@ use rustix::{
 use crate::{
     directory::{Directory, make_directory},
     files::{BLOBS, Files, INDEX_FILE, LAYOUT_FILE, check_layout, read_index},
+    growing::{Growing, GrowingWriter},
 };
 
 /// A layout directory that is written.
@@ -39,6 +40,8 @@ pub struct LayoutSink {
     /// The directory, if it exists.
     existing: Option<Directory>,
     stage: Arc<Stage>,
+    /// Where blobs go at once, if they do not wait for the commit.
+    growing: Option<Arc<Growing>>,
     ref_name: RefName,
     top_level: TopLevel,
     env: Env,
@@ -95,10 +98,37 @@ impl LayoutSink {
             locator,
             existing,
             stage,
+            growing: None,
             ref_name: RefName::default(),
             top_level: TopLevel::default(),
             env: env.clone(),
             verdicts: Mutex::default(),
+        })
+    }
+
+    /// Opens a destination as [`LayoutSink::create`], makes its directory, and gives blobs their
+    /// final names as soon as they are complete. Images become visible by the commit alone.
+    ///
+    /// # Errors
+    /// As [`LayoutSink::create`].
+    pub fn growing(path: &str, env: &Env) -> Result<Self> {
+        let failed = |error| Error::io(error, quote(path));
+        match fs::create_dir(path) {
+            Ok(()) => {
+                let above = open_directory(&parent(Path::new(path)))?;
+                rustix::fs::fsync(&above).map_err(|error| failed(error.into()))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let sink = Self::create(path, env)?;
+        let Some(directory) = &sink.existing else {
+            return Err(Error::new(Code::Io, "the directory is gone again").at(quote(path)));
+        };
+        let growing = Growing::new(directory, &sink.stage)?;
+        Ok(Self {
+            growing: Some(Arc::new(growing)),
+            ..sink
         })
     }
 
@@ -107,6 +137,12 @@ impl LayoutSink {
     pub fn with_ref_name(mut self, ref_name: RefName) -> Self {
         self.ref_name = ref_name;
         self
+    }
+
+    /// Says whether a blob was written in this run.
+    fn written(&self, digest: &Digest, size: u64) -> bool {
+        let placed = |growing: &Arc<Growing>| growing.has(digest, size);
+        self.stage.has(digest, size) || self.growing.as_ref().is_some_and(placed)
     }
 
     /// Moves the whole new layout to its place; false if something is there by now.
@@ -367,7 +403,7 @@ impl BundleSink for LayoutSink {
     /// A blob that was there before is read once and compared with its name; a damaged one counts
     /// as absent, and is replaced when it is written (robustness D5).
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
-        if self.stage.has(digest, size) {
+        if self.written(digest, size) {
             return Ok(true);
         }
         let Some(directory) = &self.existing else {
@@ -384,7 +420,21 @@ impl BundleSink for LayoutSink {
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
-        self.stage.writer()
+        let inner = self.stage.writer()?;
+        Ok(match &self.growing {
+            Some(growing) => Box::new(GrowingWriter {
+                inner,
+                growing: Arc::clone(growing),
+            }),
+            None => inner,
+        })
+    }
+
+    fn settle(&self) -> Result<()> {
+        match &self.growing {
+            Some(growing) => growing.settle().map_err(|error| error.at(&*self.locator)),
+            None => Ok(()),
+        }
     }
 
     fn set_top_level(&mut self, top_level: TopLevel) {
@@ -396,6 +446,9 @@ impl BundleSink for LayoutSink {
         let (listed, places) =
             list(publications, self.ref_name, &self.env, &self.locator).map_err(at)?;
         let present = |directory: &Directory, digest: &Digest, size| {
+            if self.written(digest, size) {
+                return Ok(true);
+            }
             let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
             match verdicts.get(&(*digest, size)) {
                 Some(verdict) => Ok(*verdict),
