@@ -188,9 +188,9 @@ pub(crate) enum Foreign {
     Fetch,
 }
 
-/// The format and the distribution of a source and a destination, apart from their locators.
+/// The format and the distribution of what is read, apart from its locator.
 #[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct Pairs {
+pub(crate) struct SourcePair {
     /// The format that SRC must be in, as in `FORMAT+DISTRIBUTION:…`
     #[arg(
         long,
@@ -207,6 +207,11 @@ pub(crate) struct Pairs {
         help_heading = "Input"
     )]
     pub(crate) src_distribution: Option<String>,
+}
+
+/// The format and the distribution of what is written, apart from its locator.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct DestinationPair {
     /// The format that DST is written in
     #[arg(
         long,
@@ -258,6 +263,8 @@ pub(crate) struct Conversion {
 /// Options of every command that writes images.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Writing {
+    #[command(flatten)]
+    pub(crate) from: SourcePair,
     /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable)
     ///
     /// One alone is also what an ACI that names no platform is taken to be for.
@@ -268,7 +275,10 @@ pub(crate) struct Writing {
         help_heading = "Input"
     )]
     pub(crate) platform: Vec<String>,
-    /// An ACI or a directory of ACIs where dependencies are (repeatable)
+    /// An ACI or a directory of ACIs where dependencies are, or `appc:` (repeatable)
+    ///
+    /// `appc:` alone stands for discovery: what is found nowhere else is fetched by its name, and
+    /// has to be signed as every ACI that is fetched.
     #[arg(long, value_name = "LOCATOR", help_heading = "Input")]
     pub(crate) deps: Vec<String>,
     /// What to do with children of an index that are not there
@@ -356,7 +366,7 @@ pub(crate) enum Command {
         #[arg(value_name = "DST")]
         destination: String,
         #[command(flatten)]
-        pairs: Box<Pairs>,
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -373,6 +383,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert OCI images to ACIs
@@ -387,6 +399,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert Docker images to one OCI layout
@@ -398,6 +412,8 @@ pub(crate) enum Command {
         /// The layout: made if it is missing, added to if it is there
         #[arg(value_name = "OUT")]
         destination: String,
+        #[command(flatten)]
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -411,6 +427,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert OCI images to one archive for `docker load`
@@ -423,6 +441,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert ACIs to one archive for `docker load`
@@ -434,6 +454,8 @@ pub(crate) enum Command {
         /// The archive, or a `dir:`
         #[arg(value_name = "OUT")]
         destination: String,
+        #[command(flatten)]
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -460,6 +482,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         merge: Merge,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         writing: Writing,
     },
     /// Compress layers anew, and change nothing in them
@@ -478,6 +502,8 @@ pub(crate) enum Command {
         #[arg(value_name = "DST")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         writing: Writing,
     },
     /// Tell what an image is: format, platform, config, layers, names
@@ -486,6 +512,8 @@ pub(crate) enum Command {
         /// What to read
         #[arg(value_name = "SRC")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
         /// Print the stored document, byte for byte
         #[arg(long)]
         raw: bool,
@@ -499,6 +527,8 @@ pub(crate) enum Command {
         /// What to list
         #[arg(value_name = "LOCATOR")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
     },
     /// Read everything and name everything that is wrong
     #[command(after_long_help = LOCATORS)]
@@ -506,18 +536,27 @@ pub(crate) enum Command {
         /// What to read
         #[arg(value_name = "LOCATOR")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
     },
     /// Tell how two images differ, whatever their formats: config and files
+    ///
+    /// A may be what was read, and B what was written: `--src-format` and `--src-distribution` are
+    /// for A, `--dest-format` and `--dest-distribution` for B.
     #[command(after_long_help = LOCATORS)]
     Diff {
         /// One image
         a: String,
         /// The other
         b: String,
+        #[command(flatten)]
+        from: SourcePair,
+        #[command(flatten)]
+        to: DestinationPair,
         /// The platform, where there are several
         #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
         platform: Vec<String>,
-        /// Where the dependencies of ACIs are (repeatable)
+        /// Where the dependencies of ACIs are; `appc:` discovers them (repeatable)
         #[arg(long, value_name = "LOCATOR")]
         deps: Vec<String>,
     },
@@ -532,10 +571,12 @@ pub(crate) enum Command {
         /// The directory: new or empty
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        #[command(flatten)]
+        from: SourcePair,
         /// The platform, where there are several
         #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
         platform: Vec<String>,
-        /// Where the dependencies of ACIs are (repeatable)
+        /// Where the dependencies of ACIs are; `appc:` discovers them (repeatable)
         #[arg(long, value_name = "LOCATOR")]
         deps: Vec<String>,
         /// Keep set-user-ID and set-group-ID bits and capabilities
@@ -594,6 +635,8 @@ pub(crate) enum Tags {
         /// A registry's repository, a layout, an archive
         #[arg(value_name = "SRC")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
         /// Only this image name, where there are several
         #[arg(long, value_name = "NAME")]
         name: Option<String>,

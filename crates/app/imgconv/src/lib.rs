@@ -6,6 +6,7 @@
 
 #![deny(missing_docs)]
 
+mod candidates;
 mod carried;
 pub mod catalog;
 mod convert;
