@@ -17,6 +17,7 @@ use imgconv_stream::Pool;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
+    candidates::Candidates,
     catalog,
     convert::{no_top_level, refuse_losses, target},
     dependencies, descriptors,
@@ -151,6 +152,7 @@ impl<'a> Worker<'a> {
     }
 
     fn work(&self) {
+        let mut candidates = None;
         loop {
             let at = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(i) = self.jobs.get(at).copied() else {
@@ -160,7 +162,7 @@ impl<'a> Worker<'a> {
                 return;
             }
             let job = &self.plan.jobs[i];
-            let became = self.job(i, job);
+            let became = self.job(i, job, &mut candidates);
             let told = match became {
                 Ok(Became::Done(outcomes, digest)) => {
                     self.told(i, job, Status::Done, digest, outcomes, None)
@@ -230,7 +232,8 @@ impl<'a> Worker<'a> {
     }
 
     /// Does one job, unless it was done before.
-    fn job(&self, i: usize, job: &Job) -> Result<Became> {
+    /// `candidates` are the dependencies that a thread has found.
+    fn job(&self, i: usize, job: &Job, candidates: &mut Option<Candidates>) -> Result<Became> {
         self.env.check_cancelled()?;
         let locator = self
             .destination
@@ -247,7 +250,8 @@ impl<'a> Worker<'a> {
         let key = signing_key(&options, target.id())?;
         let env = &self.lanes();
         if !target.capabilities().stream {
-            dependencies::render(&mut roots, &options, env)?;
+            let store = &*self.source.bundle;
+            dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
         let (_, lost) = descriptors::top_level(std::iter::empty(), None);
         let set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
