@@ -9,7 +9,9 @@ use std::{
 };
 
 use crate::sandbox::Sandbox;
-use imgconv_testkit::{Head, ImageRecipe, build, docker, recipe, sha512_hex, snapshot, stores};
+use imgconv_testkit::{
+    Head, ImageRecipe, build, docker, recipe, registry::Registry, sha512_hex, snapshot, stores,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -578,4 +580,66 @@ fn a_folder_of_everything_is_migrated_with_what_belongs_together() {
     sandbox.ok(&["diff", "old/older.tar", "oci:out:example.com/older:1"]);
     let said = sandbox.ok(&["migrate", "old", "oci:out"]);
     assert!(said.contains("5 images, 4 kept, 1 left out"), "{said}");
+}
+
+#[test]
+fn a_registry_gets_every_image_under_a_prefix_and_each_blob_once() {
+    let sandbox = Sandbox::new();
+    storage(&sandbox, 8);
+    let registry = Registry::start();
+    let destination = registry.locator("old");
+    let args = [
+        "migrate",
+        "store",
+        &destination,
+        "--journal",
+        "journal",
+        "--jobs",
+        "1",
+    ];
+    let said = sandbox.ok(&args);
+    assert!(said.contains("8 images, 8 done"), "{said}");
+    let uploads = |registry: &Registry| {
+        let requests = registry.server.requests();
+        let put = requests.iter().filter(|request| request.method == "PUT");
+        put.filter(|request| request.target.contains("/blobs/uploads/"))
+            .count()
+    };
+    // Two bases and eight layers of their own, compressed as they were, and eight configs: what
+    // another repository has is mounted and not sent again.
+    assert_eq!(uploads(&registry), 2 + 8 + 8);
+    for i in 0..8 {
+        let pushed = registry.locator(&format!("old/team/app{}:1.{i}", i % 4));
+        let stored = format!("registry-storage:store:example.com/team/app{}:1.{i}", i % 4);
+        assert_eq!(
+            sandbox.ok(&["inspect", "--raw", &pushed]),
+            sandbox.ok(&["inspect", "--raw", &stored])
+        );
+    }
+    // Again: asked for, and not sent.
+    let said = sandbox.ok(&args);
+    assert!(said.contains("8 images, 8 kept"), "{said}");
+    assert_eq!(uploads(&registry), 2 + 8 + 8);
+    // A tag that was moved is set again.
+    let other = {
+        let mut stored = registry.stored();
+        let key = ("old/team/app0".to_owned(), "1.0".to_owned());
+        let moved = ("old/team/app0".to_owned(), "1.4".to_owned());
+        let manifest = stored.manifests[&moved].clone();
+        stored.manifests.insert(key.clone(), manifest);
+        key
+    };
+    let said = sandbox.ok(&args);
+    assert!(said.contains("8 images, 1 done, 7 kept"), "{said}");
+    let raw = sandbox.ok(&[
+        "inspect",
+        "--raw",
+        "registry-storage:store:example.com/team/app0:1.0",
+    ]);
+    assert_eq!(registry.stored().manifests[&other].1, raw.as_bytes());
+    sandbox.fails(
+        &["migrate", "store", &registry.locator("old:tag")],
+        2,
+        &["error[usage]", "a tag names one image"],
+    );
 }
