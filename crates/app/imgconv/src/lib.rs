@@ -6,6 +6,7 @@
 
 #![deny(missing_docs)]
 
+mod candidates;
 mod carried;
 pub mod catalog;
 mod convert;
@@ -18,6 +19,7 @@ mod graph;
 mod inspect;
 mod list;
 mod locator;
+mod migrate;
 mod nearest;
 mod options;
 mod outcome;
@@ -44,6 +46,10 @@ pub use imgconv_tags::{ImageTags, Labels};
 pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
 pub use list::{Listed, list};
 pub use locator::{Locator, Reference};
+pub use migrate::{
+    Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
+    merge_reports, migrate,
+};
 pub use options::{Foreign, Missing, Options, RefName};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
 pub use publish::{PublishOptions, Signing, publish};

@@ -31,8 +31,8 @@ use imgconv_openpgp::SigningKey;
 use imgconv_stream::HashingReader;
 
 use crate::{
+    candidates::open_aci,
     convert::{convert, refuse_same_place},
-    dependencies::open_aci,
     locator::Locator,
     options::Options,
     outcome::{ImageOutcome, Outcome, TagsOutcome, WarningOutcome},
@@ -151,7 +151,7 @@ fn converted(
         return Ok(Outcome::default());
     }
     let place = format!("aci:{}/", directory.display());
-    let destination = Locator::destination_of(&place, &["aci"])?;
+    let destination = Locator::destination_of(None, None, &place, &["aci"])?;
     convert(sources, &destination, &options.conversion, env)
 }
 
