@@ -699,6 +699,11 @@ pub(crate) struct Migrate {
     /// Where the journal is, instead of in the destination; a registry has none without it
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) journal: Option<PathBuf>,
+    /// Make `aci:DIR/` a site for appc discovery, as `publish` does
+    #[arg(long, help_heading = "Output")]
+    pub(crate) site: bool,
+    #[command(flatten)]
+    pub(crate) of_site: Site,
     /// Go on though the layers take more room in the source than is free at the destination
     #[arg(long, help_heading = "Safety")]
     pub(crate) ignore_space: bool,
@@ -730,6 +735,15 @@ pub(crate) struct Publish {
     /// What to read, and the directory of the site: made if it is missing, added to if it is there
     #[arg(value_name = "SRC… DIR", required = true, num_args = 2..)]
     pub(crate) places: Vec<String>,
+    #[command(flatten)]
+    pub(crate) site: Site,
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
+}
+
+/// What a site for appc discovery is told.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Site {
     /// The host of the site: the names of converted images get it instead of their registry's
     #[arg(long, value_name = "HOST", help_heading = "Names")]
     pub(crate) host: Option<String>,
@@ -752,6 +766,4 @@ pub(crate) struct Publish {
         help_heading = "Safety"
     )]
     pub(crate) pgp_passphrase: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) conversion: Conversion,
 }

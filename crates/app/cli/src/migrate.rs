@@ -13,6 +13,7 @@ use crate::{
     commands::{check_report, conversion_options},
     failure::Status,
     render::{self, clean, say},
+    tags,
 };
 
 /// Runs `migrate`.
@@ -26,14 +27,16 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
             "`migrate` needs a source and a destination",
         ));
     };
-    let options = MigrateOptions {
+    let mut options = MigrateOptions {
         conversion: conversion_options(&args.conversion)?,
         rules: Rules::read(&args.only, &args.exclude, &args.rename)?,
         split: matches!(args.split, Some(Split::Repo)),
         shard: args.shard.as_deref().map(Shard::parse).transpose()?,
         journal: args.journal.clone(),
+        site: args.site.then(|| tags::site(&args.of_site, env)),
         ignore_space: args.ignore_space,
     };
+    options.conversion.host.clone_from(&args.of_site.host);
     if options.conversion.name.is_some() {
         let message = "`--name` names one image, and a migration is of many";
         return Err(Error::new(Code::Usage, message)

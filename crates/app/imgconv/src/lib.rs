@@ -52,7 +52,7 @@ pub use migrate::{
 };
 pub use options::{Foreign, Missing, Options, RefName};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
-pub use publish::{PublishOptions, Signing, publish};
+pub use publish::{PublishOptions, Signing, SiteOptions, publish};
 pub use tags::{
     Exported, Resolution, TagLine, export as export_tags, fetch as fetch_tags, list_tags,
     read as read_tags, resolve_tag,

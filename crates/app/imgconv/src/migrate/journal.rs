@@ -19,6 +19,7 @@ use imgconv_model::{
 };
 use imgconv_pipeline::Memory;
 use imgconv_stream::file_state;
+use imgconv_tags::Labels;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -45,6 +46,9 @@ pub(crate) struct Done {
     pub(crate) files: Vec<Kept>,
     /// What is told of it.
     pub(crate) outcomes: Box<RawValue>,
+    /// The image tags that mean it: repository, tag and labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<(String, String, Labels)>,
 }
 
 /// A file at the destination, as it was when it was complete.
@@ -175,11 +179,13 @@ impl Done {
         publications: &[Publication],
         files: Vec<Kept>,
         outcomes: Box<RawValue>,
+        tags: Vec<(String, String, Labels)>,
     ) -> Self {
         Self {
             publications: publications.iter().map(Published::new).collect(),
             files,
             outcomes,
+            tags,
         }
     }
 
@@ -425,7 +431,7 @@ mod tests {
         let outcomes = RawValue::from_string("[1]".into()).unwrap();
         let journal = Journal::open(&place, "").unwrap();
         journal.note("layer", &layer()).unwrap();
-        let done = Done::new(&[publication.clone()], Vec::new(), outcomes);
+        let done = Done::new(&[publication.clone()], Vec::new(), outcomes, Vec::new());
         journal.note_image("image", &done).unwrap();
         drop(journal);
         let path = place.join("journal.jsonl");

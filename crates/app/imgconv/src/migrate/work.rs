@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     error::Error as _,
     io,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,6 +15,7 @@ use std::{
 use imgconv_model::{BundleSink, Code, Digest, Env, Error, Event, Publication, Result};
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
 use imgconv_stream::Pool;
+use imgconv_tags::Labels;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
@@ -55,8 +57,30 @@ pub(super) struct Worker<'a> {
     next: AtomicUsize,
     stop: AtomicBool,
     results: Mutex<BTreeMap<usize, Migrated>>,
+    /// The files that images became, by job.
+    files: Mutex<BTreeMap<usize, Files>>,
     /// What ended the work early.
     stopped: Mutex<Option<Error>>,
+}
+
+/// The files that images became, for a site.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) acis: Vec<PathBuf>,
+    /// The image tags that mean them: repository, tag and labels.
+    pub(super) tags: Vec<(String, String, Labels)>,
+}
+
+impl Files {
+    /// Puts together those of all jobs, in their order.
+    fn of(all: BTreeMap<usize, Self>) -> Self {
+        let mut together = Self::default();
+        for files in all.into_values() {
+            together.acis.extend(files.acis);
+            together.tags.extend(files.tags);
+        }
+        together
+    }
 }
 
 /// A place that several images go to.
@@ -125,12 +149,13 @@ impl<'a> Worker<'a> {
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             results: Mutex::default(),
+            files: Mutex::default(),
             stopped: Mutex::default(),
         }
     }
 
     /// Does all jobs; returns what became of each, in their order, and what ended the work early.
-    pub(super) fn run(self) -> Result<(Vec<Migrated>, Option<Error>)> {
+    pub(super) fn run(self) -> Result<(Vec<Migrated>, Files, Option<Error>)> {
         let workers = self.env.jobs.max(1).min(self.jobs.len());
         thread::scope(|scope| {
             for _ in 1..workers {
@@ -148,7 +173,8 @@ impl<'a> Worker<'a> {
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
         let stopped = lock(&self.stopped).take();
-        Ok((images, stopped))
+        let files = std::mem::take(&mut *lock(&self.files));
+        Ok((images, Files::of(files), stopped))
     }
 
     fn work(&self) {
@@ -242,6 +268,7 @@ impl<'a> Worker<'a> {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
             self.publish(i, job, publications);
+            self.keep_files(i, done);
             return Ok(Became::Kept(done.outcomes.clone(), root));
         }
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
@@ -254,11 +281,15 @@ impl<'a> Worker<'a> {
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
         let (_, lost) = descriptors::top_level(std::iter::empty(), None);
-        let set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
-            run.signing(key.as_ref())
+        let mut tags = Vec::new();
+        let mut set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
+            let mut run = run
+                .signing(key.as_ref())
                 .naming(catalog::has_names(locator.transport))
-                .listing(catalog::has_descriptors(locator.transport), &lost)
-                .all(roots)
+                .listing(catalog::has_descriptors(locator.transport), &lost);
+            let items = run.all(roots)?;
+            tags = run.tagged;
+            Ok(items)
         };
         if options.strict || options.dry_run {
             let predicted = set(Run::predict(target, &options, env, self.pool), &roots)?;
@@ -324,10 +355,12 @@ impl<'a> Worker<'a> {
                 self.images(&locator, &publications, &places)?
             }
         };
+        let done = Done::new(&publications, files, outcomes.clone(), tags);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
-            journal.note_image(key, &Done::new(&publications, files, outcomes.clone()))?;
+            journal.note_image(key, &done)?;
         }
         self.publish(i, job, publications);
+        self.keep_files(i, &done);
         Ok(Became::Done(outcomes, root))
     }
 
@@ -423,6 +456,19 @@ impl<'a> Worker<'a> {
     fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
         if self.destination.is_shared() {
             lock(&self.places[&*job.place].publications).insert(i, publications);
+        }
+    }
+
+    /// Notes the files of an image, for a site.
+    fn keep_files(&self, i: usize, done: &Done) {
+        if let (Kind::Site, Some(root)) = (self.destination.kind, self.destination.root()) {
+            let acis = done
+                .files
+                .iter()
+                .map(|file| root.join(&file.path))
+                .collect();
+            let tags = done.tags.clone();
+            lock(&self.files).insert(i, Files { acis, tags });
         }
     }
 
