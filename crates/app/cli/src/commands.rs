@@ -7,12 +7,10 @@ use imgconv::{LayerOptions, Locator, Options, Squash};
 use imgconv_model::{Code, Env, Error, Platform, Result};
 
 use crate::{
-    args::{
-        Args, Command, Compression, Conversion, Foreign, Merge, Missing, RefName, Shared, Writing,
-    },
+    args::{Args, Command, Compression, Conversion, Foreign, Merge, Missing, Shared, Writing},
     env,
     failure::Status,
-    render, tags,
+    layout, render, tags,
 };
 
 /// Where `…-to-oci` writes.
@@ -216,6 +214,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Tags(command) => tags::run(&command, &shared, &env),
+        Command::Layout(command) => layout::run(&command, &shared, &env),
         Command::Publish(publish) => tags::publish(&publish, &shared, &env),
         Command::Formats => {
             formats(&shared)?;
@@ -345,10 +344,7 @@ fn options(writing: &Writing) -> Result<Options> {
         name: writing.name.clone(),
         host: None,
         image_tags: writing.image_tags,
-        ref_name: match writing.ref_name {
-            RefName::Full => imgconv::RefName::Full,
-            RefName::Tag => imgconv::RefName::Tag,
-        },
+        ref_name: writing.ref_name.into(),
         deps: writing.deps.clone(),
         strict: writing.strict,
         dry_run: writing.dry_run,

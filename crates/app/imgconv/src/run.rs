@@ -241,7 +241,8 @@ impl<'a> Run<'a> {
                     }
                 }
                 for field in root.bundle.said_again(&root.entry) {
-                    let why = "the image is listed again under its name, and the first entry counts";
+                    let why =
+                        "the image is listed again under its name, and the first entry counts";
                     report.lose(format!("index.{field}"), LossKind::Dropped, why);
                 }
                 if let Some(listed) = &root.entry.child {

@@ -20,11 +20,7 @@ use crate::{
 /// # Errors
 /// Those of reading a layout, that of `change`, and [`Code::Io`] if the index can't be replaced;
 /// nothing has changed then.
-pub fn edit<T>(
-    path: &str,
-    env: &Env,
-    change: impl FnOnce(&mut Index) -> Result<T>,
-) -> Result<T> {
+pub fn edit<T>(path: &str, env: &Env, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {
     let work = || -> Result<T> {
         let directory = open(path, env)?;
         let _lock = lock(&directory, env)?;

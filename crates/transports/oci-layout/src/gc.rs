@@ -228,7 +228,11 @@ impl<'a> Marker<'a> {
         }
         let limit = self.env.limits.graph_nodes;
         match self.known.len() as u64 > limit {
-            true => Err(Limits::exceeded("graph_nodes", limit, "the number of documents")),
+            true => Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            )),
             false => Ok(()),
         }
     }

@@ -42,12 +42,11 @@ impl LayoutBundle {
 
     /// Opens a layout whatever is wrong with its marker and its index, and says what. Without an
     /// index that can be read it lists nothing.
-    pub(crate) fn damaged(
-        locator: String,
-        files: Arc<dyn Files>,
-        env: &Env,
-    ) -> (Self, Vec<Error>) {
-        let mut errors: Vec<Error> = check_layout(&*files, &env.limits).err().into_iter().collect();
+    pub(crate) fn damaged(locator: String, files: Arc<dyn Files>, env: &Env) -> (Self, Vec<Error>) {
+        let mut errors: Vec<Error> = check_layout(&*files, &env.limits)
+            .err()
+            .into_iter()
+            .collect();
         let index = match read_index(&*files, &env.limits) {
             Ok(index) => {
                 errors.extend(index.all_roots().1);

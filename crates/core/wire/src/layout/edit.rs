@@ -53,7 +53,11 @@ impl Index {
                     .any(|other| other.child.digest == digest);
             if digest != new.child.digest {
                 let names = one.names.texts();
-                moved.push(Moved { names, digest, kept });
+                moved.push(Moved {
+                    names,
+                    digest,
+                    kept,
+                });
             }
             if kept {
                 self.listed.push(unnamed(&one, limits)?);
@@ -96,7 +100,10 @@ mod tests {
     }
 
     fn index(list: &[String]) -> Index {
-        let text = format!(r#"{{"schemaVersion":2,"x":[1.0],"manifests":[{}]}}"#, list.join(","));
+        let text = format!(
+            r#"{{"schemaVersion":2,"x":[1.0],"manifests":[{}]}}"#,
+            list.join(",")
+        );
         Index::parse(text.as_bytes(), &Limits::default()).unwrap()
     }
 
@@ -130,7 +137,10 @@ mod tests {
         let mut list = index(&[a.clone(), b.clone(), c.clone()]);
         // Another name of `a`: nothing else changes, not even by a space.
         assert_eq!(give(&mut list, 0, "x.io/a:2"), []);
-        assert_eq!(shown(&list), ["a x.io/a:1", "b x.io/b:1", "b x.io/b:2", "a x.io/a:2"]);
+        assert_eq!(
+            shown(&list),
+            ["a x.io/a:1", "b x.io/b:1", "b x.io/b:2", "a x.io/a:2"]
+        );
         let text = String::from_utf8(list.render()).unwrap();
         assert!(text.starts_with(&format!(
             r#"{{"schemaVersion":2,"x":[1.0],"manifests":[{a},{b},{c},"#
@@ -139,7 +149,10 @@ mod tests {
         let moved = give(&mut list, 0, "x.io/b:1");
         assert_eq!(moved[0].names, ["x.io/b:1"]);
         assert!(!moved[0].kept);
-        assert_eq!(shown(&list), ["a x.io/a:1", "a x.io/b:1", "b x.io/b:2", "a x.io/a:2"]);
+        assert_eq!(
+            shown(&list),
+            ["a x.io/a:1", "a x.io/b:1", "b x.io/b:2", "a x.io/a:2"]
+        );
         // The last one: `b` stays without a name, and keeps what else was said of it.
         assert!(give(&mut list, 0, "x.io/b:2")[0].kept);
         assert_eq!(shown(&list)[2], "b ");

@@ -80,7 +80,9 @@ impl Index {
             let texts = |one: &Listed| (one.names.reference.clone(), one.names.containerd.clone());
             if other.child.digest == first.child.digest && texts(other) == texts(first) {
                 let (first, other) = (members(&first.child.raw), members(&other.child.raw));
-                let differs = other.iter().filter(|(key, value)| first.get(*key) != Some(value));
+                let differs = other
+                    .iter()
+                    .filter(|(key, value)| first.get(*key) != Some(value));
                 found.extend(differs.map(|(key, _)| format!("manifests[{i}].{key}")));
             }
         }

@@ -5,9 +5,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use imgconv_model::{
-    Child, Code, Digest, Error, Limits, Publication, Result, TopLevel, quote,
-};
+use imgconv_model::{Child, Code, Digest, Error, Limits, Publication, Result, TopLevel, quote};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 

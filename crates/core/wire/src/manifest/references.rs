@@ -70,7 +70,11 @@ pub fn references(kind: &str, bytes: &[u8], limits: &Limits) -> Result<Option<Re
         _ if !said.is_empty() && !KINDS.contains(&&*said) => return Ok(None),
         value => value?,
     };
-    let said = if said.is_empty() { shape(&value) } else { &said };
+    let said = if said.is_empty() {
+        shape(&value)
+    } else {
+        &said
+    };
     let Some(kind) = KINDS.iter().copied().find(|kind| *kind == said) else {
         return Ok(None);
     };
@@ -110,12 +114,7 @@ fn shape(value: &Value) -> &str {
     }
 }
 
-fn descriptors(
-    top: &Object<'_>,
-    key: &str,
-    part: Part,
-    limits: &Limits,
-) -> Result<Vec<Reference>> {
+fn descriptors(top: &Object<'_>, key: &str, part: Part, limits: &Limits) -> Result<Vec<Reference>> {
     let items = top.list(key)?;
     let limit = match part {
         Part::Entry => ("graph_nodes", limits.graph_nodes),
@@ -278,7 +277,10 @@ mod tests {
             r#"{"schemaVersion":2,"manifests":[],"config":{},"layers":[]}"#,
             r#"{"schemaVersion":2,"config":{"mediaType":"a/b","digest":"x","size":1}}"#,
         ] {
-            assert!(references(manifest, text.as_bytes(), &Limits::default()).is_err(), "{text}");
+            assert!(
+                references(manifest, text.as_bytes(), &Limits::default()).is_err(),
+                "{text}"
+            );
         }
     }
 
@@ -286,8 +288,14 @@ mod tests {
     fn only_types_that_both_made_belong_to_one() {
         for (kind, family) in [
             ("application/vnd.oci.image.layer.v1.tar+gzip", Some("oci")),
-            ("application/vnd.docker.image.rootfs.diff.tar.gzip", Some("docker")),
-            ("application/vnd.docker.container.image.v1+json", Some("docker")),
+            (
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                Some("docker"),
+            ),
+            (
+                "application/vnd.docker.container.image.v1+json",
+                Some("docker"),
+            ),
             ("application/vnd.oci.image.index.v1+json", Some("oci")),
             ("application/vnd.oci.empty.v1+json", None),
             ("application/vnd.docker.plugin.v1+json", None),

@@ -85,7 +85,12 @@ fn exactly_what_nothing_refers_to_is_removed() {
         descriptor(one.as_bytes(), ""),
         described(other, mentioned.as_bytes())
     );
-    for bytes in [index.as_bytes(), mentioned.as_bytes(), b"mentioned", b"nobody's"] {
+    for bytes in [
+        index.as_bytes(),
+        mentioned.as_bytes(),
+        b"mentioned",
+        b"nobody's",
+    ] {
         layout.blob(bytes);
     }
     let listed = described("application/vnd.oci.image.index.v1+json", index.as_bytes());
@@ -93,7 +98,11 @@ fn exactly_what_nothing_refers_to_is_removed() {
     layout.write("blobs/sha256/README", "not a blob");
     fs::create_dir_all(layout.path("blobs/blake3")).unwrap();
     layout.write("blobs/blake3/x", "of an unknown kind");
-    symlink("/etc/passwd", layout.path(&format!("blobs/sha256/{}", "0".repeat(64)))).unwrap();
+    symlink(
+        "/etc/passwd",
+        layout.path(&format!("blobs/sha256/{}", "0".repeat(64))),
+    )
+    .unwrap();
     fs::create_dir_all(layout.path("blobs/sha512")).unwrap();
     let long = imgconv_stream::digest(imgconv_model::Algorithm::Sha512, b"long");
     layout.write(&format!("blobs/sha512/{}", long.hex()), "long");
@@ -135,7 +144,11 @@ fn nothing_is_removed_if_what_is_reachable_is_not_as_it_should_be() {
             fs::remove_file(layout.blob_path(text.as_bytes())).unwrap();
         }),
         ("damaged manifest", Code::Mismatch, |layout, text| {
-            fs::write(layout.blob_path(text.as_bytes()), text.replace("layers", "LAYERS")).unwrap();
+            fs::write(
+                layout.blob_path(text.as_bytes()),
+                text.replace("layers", "LAYERS"),
+            )
+            .unwrap();
         }),
         ("malformed manifest", Code::BadJson, |layout, _| {
             layout.blob(b"{");
@@ -146,7 +159,9 @@ fn nothing_is_removed_if_what_is_reachable_is_not_as_it_should_be() {
             fs::rename(&path, layout.path("elsewhere")).unwrap();
             symlink(layout.path("elsewhere"), path).unwrap();
         }),
-        ("index", Code::BadJson, |layout, _| layout.write("index.json", "{")),
+        ("index", Code::BadJson, |layout, _| {
+            layout.write("index.json", "{")
+        }),
     ];
     for (what, code, damage) in damages {
         let layout = Layout::new();
@@ -202,7 +217,8 @@ fn d6_what_killed_writers_left_is_removed_and_live_ones_are_not() {
     assert_eq!(left(), [".other.partial-dead03/"]);
     assert!(layout.path(".imgconv-migrate/0").exists());
     put(&*live, b"one");
-    live.commit(&[publication(b"one", Some("a.io/x:v1"))]).unwrap();
+    live.commit(&[publication(b"one", Some("a.io/x:v1"))])
+        .unwrap();
 }
 
 #[test]
@@ -231,7 +247,11 @@ fn an_edit_is_written_at_once_and_only_if_something_changed() {
         Err(imgconv_model::Error::new(Code::Usage, "no"))
     });
     assert_eq!(error.unwrap_err().code(), Code::Usage);
-    assert!(tree(layout.directory.path()).keys().all(|name| !name.contains("imgconv")));
+    assert!(
+        tree(layout.directory.path())
+            .keys()
+            .all(|name| !name.contains("imgconv"))
+    );
 }
 
 #[test]
@@ -243,7 +263,8 @@ fn a_blob_that_a_writer_relies_on_may_be_removed_meanwhile() {
     assert!(sink.has(&sha256(b"one"), 3).unwrap());
     assert_eq!(digests(&sweep(&path, 0, false).unwrap()), [sha256(b"one")]);
     assert!(!layout.blob_path(b"one").exists());
-    sink.commit(&[publication(b"one", Some("a.io/x:v1"))]).unwrap();
+    sink.commit(&[publication(b"one", Some("a.io/x:v1"))])
+        .unwrap();
     assert_eq!(fs::read(layout.blob_path(b"one")).unwrap(), b"one");
 }
 
