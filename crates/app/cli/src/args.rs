@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use imgconv::Level;
 
-use crate::network::NetworkArgs;
+use crate::{layout::Layout, network::NetworkArgs};
 
 const LOCATORS: &str = "\
 Locators:
@@ -161,6 +161,15 @@ pub(crate) enum RefName {
     Full,
     /// The tag alone
     Tag,
+}
+
+impl From<RefName> for imgconv::RefName {
+    fn from(chosen: RefName) -> Self {
+        match chosen {
+            RefName::Full => Self::Full,
+            RefName::Tag => Self::Tag,
+        }
+    }
 }
 
 /// What to do with children of an index that are not there.
@@ -589,6 +598,9 @@ pub(crate) enum Command {
     /// Work with appc image tags: the files that map moving tags to images
     #[command(subcommand)]
     Tags(Tags),
+    /// Take care of an OCI layout directory: names and space
+    #[command(subcommand)]
+    Layout(Layout),
     /// Publish images as a static appc site: ACIs, image tags, discovery pages
     ///
     /// The directory is the document root of one host, for any web server. ACIs are published byte

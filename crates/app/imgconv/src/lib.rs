@@ -17,6 +17,7 @@ mod fetched;
 mod foreign;
 mod graph;
 mod inspect;
+mod layout;
 mod list;
 mod locator;
 mod migrate;
@@ -44,6 +45,10 @@ pub use imgconv_pipeline::{Options as LayerOptions, Squash};
 pub use imgconv_stream::Level;
 pub use imgconv_tags::{ImageTags, Labels};
 pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
+pub use layout::{
+    Freed, FreedBlob, MovedFrom, Removed, Sweep, Tagged, gc as gc_layout,
+    remove as remove_from_layout, tag as tag_in_layout,
+};
 pub use list::{Listed, list};
 pub use locator::{Locator, Reference};
 pub use migrate::{
