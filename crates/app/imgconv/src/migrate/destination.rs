@@ -11,12 +11,12 @@ use std::{
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote,
 };
-use imgconv_transport_oci_layout::LayoutSink;
+use imgconv_transport_oci_layout::{LayoutSink, MIGRATION_DIRECTORY as DIRECTORY};
 use imgconv_transport_registry::Location;
 
 use crate::{catalog, locator::Locator, options::Options};
 
-use super::journal::{DIRECTORY, Kept};
+use super::journal::Kept;
 
 /// What kind of place it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Doing what was planned: several images at a time, each noted when it stands at the destination.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error as _,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -93,6 +93,8 @@ struct Place {
     sink: Mutex<Option<Shared>>,
     /// What becomes visible, by job.
     publications: Mutex<BTreeMap<usize, Vec<Publication>>>,
+    /// The paths of the files that it needs.
+    needed: Mutex<BTreeSet<String>>,
 }
 
 /// A sink that several threads write to, and the last of them commits.
@@ -267,7 +269,7 @@ impl<'a> Worker<'a> {
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
-            self.publish(i, job, publications);
+            self.publish(i, job, publications, done);
             self.keep_files(i, done);
             return Ok(Became::Kept(done.outcomes.clone(), root));
         }
@@ -359,7 +361,7 @@ impl<'a> Worker<'a> {
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
-        self.publish(i, job, publications);
+        self.publish(i, job, publications, &done);
         self.keep_files(i, &done);
         Ok(Became::Done(outcomes, root))
     }
@@ -453,9 +455,11 @@ impl<'a> Worker<'a> {
     }
 
     /// Notes what becomes visible when all images of its place are done.
-    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
+    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>, done: &Done) {
         if self.destination.is_shared() {
-            lock(&self.places[&*job.place].publications).insert(i, publications);
+            let place = &self.places[&*job.place];
+            lock(&place.publications).insert(i, publications);
+            lock(&place.needed).extend(done.files.iter().map(|file| file.path.clone()));
         }
     }
 
@@ -507,6 +511,17 @@ impl<'a> Worker<'a> {
         if publications.is_empty() {
             return Ok(());
         }
+        // Until now nothing listed them, so that somebody may have cleaned up.
+        let root = self.destination.root().unwrap_or(Path::new("."));
+        if let Some(gone) = lock(&place.needed)
+            .iter()
+            .find(|path| !root.join(path).is_file())
+        {
+            let message = "a blob that was written is gone: something removes what is not listed";
+            return Err(Error::new(Code::Missing, message)
+                .at(gone.clone())
+                .hint("run it again: what is gone is made again"));
+        }
         let opened = lock(&place.sink).take();
         let sink = match opened {
             Some(shared) => Arc::try_unwrap(shared).map_err(|_| {
@@ -519,11 +534,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Looks at the blobs of an image in a layout.
-    fn files(
-        &self,
-        job: &Job,
-        relied: &std::collections::BTreeSet<(Digest, u64)>,
-    ) -> Result<Vec<Kept>> {
+    fn files(&self, job: &Job, relied: &BTreeSet<(Digest, u64)>) -> Result<Vec<Kept>> {
         let mut files = Vec::new();
         for (digest, size) in relied {
             match self.destination.kept(&job.place, digest, *size) {
@@ -547,7 +558,7 @@ impl<'a> Worker<'a> {
             return Ok(Vec::new());
         };
         let below = |path: &str| {
-            let path = std::path::Path::new(path).strip_prefix(root).ok()?;
+            let path = Path::new(path).strip_prefix(root).ok()?;
             Some(path.to_string_lossy().into_owned())
         };
         if self.destination.kind == Kind::Archives {
