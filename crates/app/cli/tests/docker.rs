@@ -485,7 +485,11 @@ fn format_and_distribution_are_given_apart_to_every_command_with_a_locator() {
     run(&["tags", "export", "l"], &[&oci]);
     run(&["publish", "a:b.aci", "site"], &[&aci]);
     for (args, exit, text) in [
-        (&["convert", "l", "x", "--src-format", "aci"][..], 4, "the format"),
+        (
+            &["convert", "l", "x", "--src-format", "aci"][..],
+            4,
+            "the format",
+        ),
         (
             &["inspect", "oci:l", "--src-format", "nope"],
             2,

@@ -19,7 +19,7 @@ pub use config::encode_config;
 pub use decode::{decode, recognise};
 pub use encode::{describes_compression, encode};
 pub use index::encode_index;
-pub use kind::{KINDS, kind_of};
+pub use kind::{KINDS, is_index, kind_of};
 
 /// The formats whose images are described by the config of [`docker_config`](crate::docker_config):
 /// an original `config` of one serves all of them, and so does an extension that is not of the
