@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use imgconv::Level;
 
-use crate::network::NetworkArgs;
+use crate::{layout::Layout, network::NetworkArgs};
 
 const LOCATORS: &str = "\
 Locators:
@@ -47,6 +47,15 @@ Examples:
   imgconv recompress oci:in oci:out --compression zstd
   imgconv recompress oci:in oci:out --compression gzip --level 9 --force
   imgconv recompress oci:in oci:out --compression zstd:chunked";
+
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  imgconv migrate /var/lib/registry oci:all                 a registry's storage to one layout
+  imgconv migrate rkt:/var/lib/rkt oci:out --split repo     a layout for each name
+  imgconv migrate saved/ docker://registry.example.com/old --rename '^docker.io/='
+  imgconv migrate old/ oci:all --dry-run --only '*/team/*'  what would be done
+  imgconv migrate old/ oci:all --shard 1/4 --report 1.json  one of four workers
+  imgconv migrate merge-reports 1.json 2.json 3.json 4.json";
 
 /// Convert container images between ACI and OCI, offline and verified
 #[derive(Debug, Parser)]
@@ -152,6 +161,15 @@ pub(crate) enum RefName {
     Full,
     /// The tag alone
     Tag,
+}
+
+impl From<RefName> for imgconv::RefName {
+    fn from(chosen: RefName) -> Self {
+        match chosen {
+            RefName::Full => Self::Full,
+            RefName::Tag => Self::Tag,
+        }
+    }
 }
 
 /// What to do with children of an index that are not there.
@@ -580,6 +598,9 @@ pub(crate) enum Command {
     /// Work with appc image tags: the files that map moving tags to images
     #[command(subcommand)]
     Tags(Tags),
+    /// Take care of an OCI layout directory: names and space
+    #[command(subcommand)]
+    Layout(Layout),
     /// Publish images as a static appc site: ACIs, image tags, discovery pages
     ///
     /// The directory is the document root of one host, for any web server. ACIs are published byte
@@ -587,6 +608,18 @@ pub(crate) enum Command {
     /// already stays.
     #[command(after_long_help = LOCATORS)]
     Publish(Box<Publish>),
+    /// Migrate every image of a store to another place, as one job that can be killed and goes on
+    ///
+    /// First the whole store is looked at and a plan is made: two different images of one name are an
+    /// error, before anything is written. Then images are done several at a time. One that fails does
+    /// not stop the rest; its error is in the report, and the exit code is 1.
+    ///
+    /// Run again, the same command goes on where it was ended: a journal in the destination
+    /// (`.imgconv-migrate`) says which images stand there, and what each layer became. They are
+    /// looked at before they are relied on; `imgconv verify` reads all of them. Images of a layout
+    /// appear together at the end, others one by one.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = MIGRATE_EXAMPLES, after_long_help = format!("{MIGRATE_EXAMPLES}\n\n{LOCATORS}"))]
+    Migrate(Box<Migrate>),
     /// List the formats and transports
     Formats,
     /// Print the completions of a shell
@@ -648,12 +681,83 @@ pub(crate) enum Tags {
     },
 }
 
+/// What `migrate` is told.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Migrate {
+    #[command(subcommand)]
+    pub(crate) command: Option<MigrateCommand>,
+    /// The store: of a registry, of rkt, a layout, an archive, a folder of any of them
+    #[arg(value_name = "SRC", required = true)]
+    pub(crate) source: Option<String>,
+    /// Where to: `oci:DIR`, `docker-archive:DIR/` (a file for each image), `aci:DIR/`,
+    /// `docker://HOST/PREFIX`
+    #[arg(value_name = "DST", required = true)]
+    pub(crate) destination: Option<String>,
+    /// Only images whose name, as `ls` prints it, fits; `*` is any text (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
+    pub(crate) only: Vec<String>,
+    /// No images whose name fits (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
+    pub(crate) exclude: Vec<String>,
+    /// Give images other names: `^old.example.com/=new.example.com/`, `$1` is a group (repeatable)
+    #[arg(long, value_name = "REGEX=REPLACEMENT", help_heading = "Names")]
+    pub(crate) rename: Vec<String>,
+    /// Make one layout for each repository, below the directory
+    #[arg(long, value_enum, value_name = "BY", help_heading = "Output")]
+    pub(crate) split: Option<Split>,
+    /// Do only a share of the plan: the I-th of N; images with a common base are in one share
+    #[arg(long, value_name = "I/N", help_heading = "Limits")]
+    pub(crate) shard: Option<String>,
+    /// Where the journal is, instead of in the destination; a registry has none without it
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Make `aci:DIR/` a site for appc discovery, as `publish` does
+    #[arg(long, help_heading = "Output")]
+    pub(crate) site: bool,
+    #[command(flatten)]
+    pub(crate) of_site: Site,
+    /// Go on though the layers take more room in the source than is free at the destination
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) ignore_space: bool,
+    #[command(flatten)]
+    pub(crate) to: DestinationPair,
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
+}
+
+/// What a migration makes several places by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Split {
+    /// By repository
+    Repo,
+}
+
+/// The commands of `migrate`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Join the reports of all shares, and say which are missing
+    MergeReports {
+        /// The reports that `--report` wrote
+        #[arg(value_name = "REPORT", required = true)]
+        reports: Vec<PathBuf>,
+    },
+}
+
 /// What `publish` is told.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Publish {
     /// What to read, and the directory of the site: made if it is missing, added to if it is there
     #[arg(value_name = "SRC… DIR", required = true, num_args = 2..)]
     pub(crate) places: Vec<String>,
+    #[command(flatten)]
+    pub(crate) site: Site,
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
+}
+
+/// What a site for appc discovery is told.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Site {
     /// The host of the site: the names of converted images get it instead of their registry's
     #[arg(long, value_name = "HOST", help_heading = "Names")]
     pub(crate) host: Option<String>,
@@ -676,6 +780,4 @@ pub(crate) struct Publish {
         help_heading = "Safety"
     )]
     pub(crate) pgp_passphrase: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) conversion: Conversion,
 }

@@ -33,8 +33,7 @@ use crate::{
 /// # Errors
 /// If a dependency is missing, ambiguous, or not what its manifest says of it.
 pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Result<()> {
-    let needed = roots.iter().any(|root| needs_rendering(&root.node));
-    if !needed {
+    if !needed(roots) {
         return Ok(());
     }
     let mut candidates = Candidates::default();
@@ -63,6 +62,55 @@ pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env)
     for place in &options.deps {
         candidates.search(place, env)?;
     }
+    render_by(roots, &mut candidates, options, env)
+}
+
+/// Gives every ACI of a store its rendered layers as [`render`] does. The candidates are found when
+/// they are needed first, and are those of the whole store.
+///
+/// # Errors
+/// As [`render`].
+pub(crate) fn render_in_store(
+    roots: &mut [SourceRoot<'_>],
+    store: &dyn Bundle,
+    found: &mut Option<Candidates>,
+    options: &Options,
+    env: &Env,
+) -> Result<()> {
+    if !needed(roots) {
+        return Ok(());
+    }
+    let candidates = match found {
+        Some(candidates) => candidates,
+        None => {
+            let mut all = Candidates::default();
+            all.take_from(store, &|_| false, env)?;
+            for place in &options.deps {
+                all.search(place, env)?;
+            }
+            found.insert(all)
+        }
+    };
+    for root in roots.iter() {
+        if let Some(aci) = aci_of(&root.node)
+            && candidates.key_of(aci).is_none()
+        {
+            candidates.add(root.text.clone(), &root.place, aci.clone());
+        }
+    }
+    render_by(roots, candidates, options, env)
+}
+
+fn needed(roots: &[SourceRoot<'_>]) -> bool {
+    roots.iter().any(|root| needs_rendering(&root.node))
+}
+
+fn render_by(
+    roots: &mut [SourceRoot<'_>],
+    candidates: &mut Candidates,
+    options: &Options,
+    env: &Env,
+) -> Result<()> {
     for root in roots {
         if !needs_rendering(&root.node) {
             continue;
@@ -71,7 +119,7 @@ pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env)
         let Node::Image(node) = node else { continue };
         // What stays of the lower layers is read by the rules of layers.
         let stacked = options.layers.squash != Some(Squash::All);
-        render_one(node, &mut candidates, stacked, env).map_err(|error| error.at(&*root.text))?;
+        render_one(node, candidates, stacked, env).map_err(|error| error.at(&*root.text))?;
     }
     Ok(())
 }
@@ -83,7 +131,8 @@ fn aci_of(node: &Node) -> Option<&AciPart> {
     }
 }
 
-fn needs_rendering(node: &Node) -> bool {
+/// Says whether an image is made of others too, or of a part of itself.
+pub(crate) fn needs_rendering(node: &Node) -> bool {
     aci_of(node).is_some_and(|aci| {
         !aci.manifest.dependencies.is_empty() || !aci.manifest.path_whitelist.is_empty()
     })

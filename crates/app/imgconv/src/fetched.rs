@@ -87,6 +87,10 @@ impl Bundle for FetchedArchive {
         self.archive.bad_name(entry)
     }
 
+    fn said_again(&self, entry: &RootEntry) -> Vec<String> {
+        self.archive.said_again(entry)
+    }
+
     fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
         self.archive.part(entry)
     }

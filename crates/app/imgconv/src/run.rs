@@ -38,13 +38,19 @@ pub(crate) struct SourceRoot<'a> {
     pub(crate) bundle: &'a dyn Bundle,
     /// The entry.
     pub(crate) entry: RootEntry,
+    /// What it is called from now on, if that is not what it was called.
+    pub(crate) renamed: Option<Name>,
     /// What it is.
     pub(crate) node: Arc<Node>,
 }
 
 impl SourceRoot<'_> {
-    /// The name that the place or the image itself gives; an error if what the place says is none.
+    /// The name that it gets, or that the place or the image itself gives; an error if what the
+    /// place says is none.
     pub(crate) fn name(&self) -> Result<Option<Name>> {
+        if self.renamed.is_some() {
+            return Ok(self.renamed.clone());
+        }
         if let Some(error) = self.bundle.bad_name(&self.entry) {
             return Err(error.hint("`--name REFERENCE` gives the image another one"));
         }
@@ -239,6 +245,11 @@ impl<'a> Run<'a> {
                         let why = format!("the destination has no names, and this is {name}");
                         report.lose("name", LossKind::Dropped, why);
                     }
+                }
+                for field in root.bundle.said_again(&root.entry) {
+                    let why =
+                        "the image is listed again under its name, and the first entry counts";
+                    report.lose(format!("index.{field}"), LossKind::Dropped, why);
                 }
                 if let Some(listed) = &root.entry.child {
                     if self.descriptors {

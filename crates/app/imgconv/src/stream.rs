@@ -79,6 +79,9 @@ impl Run<'_> {
             let digest = node.child.as_ref().map(|child| child.digest);
             self.foreign(&mut image, &root.place, &mut report)?;
             lose_descriptors(&image, &mut report);
+            for field in root.bundle.said_again(&root.entry) {
+                report.lose(format!("index.{field}"), LossKind::Dropped, NO_DESCRIPTORS);
+            }
             for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {
                 descriptors::lose(listed, NO_DESCRIPTORS, self.env, &mut report)?;
             }
@@ -303,7 +306,7 @@ impl Run<'_> {
         digest: Option<Digest>,
         report: &mut Report,
     ) -> Result<Name> {
-        if let Some(name) = self.given_name()? {
+        if let Some(name) = self.given_name()?.or_else(|| root.renamed.clone()) {
             return Ok(name);
         }
         // Fails if what the place says is no name.

@@ -345,6 +345,12 @@ pub trait Bundle: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Names what the list of entry points says of an entry otherwise where it lists the same image
+    /// again under the same name: only the first one counts.
+    fn said_again(&self, _entry: &RootEntry) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns the place that holds an entry and the entry there, if this place is made of several,
     /// such as a folder of archives; `None` if it holds its entries itself. The same place is the
     /// same [`Arc`] as long as its entries are asked for one after another.
@@ -352,6 +358,15 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// # Errors
     /// If that place can't be opened.
     fn part(&self, _entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
+        Ok(None)
+    }
+
+    /// Returns what changes when the bytes of an entry do, where no digest says it: what the file
+    /// system says of its file. Nothing is read. `None` if nothing says it, or the digests do.
+    ///
+    /// # Errors
+    /// If the file is not there.
+    fn state(&self, _entry: &RootEntry) -> Result<Option<String>> {
         Ok(None)
     }
 

@@ -6,7 +6,8 @@
 //! in parallel and with the same bytes at any number of threads. [`Stage`] holds blobs that are
 //! written and not yet visible.
 //!
-//! This crate knows no tar and no JSON, and starts no process. Only [`Stage`] touches a file system.
+//! This crate knows no tar and no JSON, and starts no process. Only [`Stage`] touches a file system; [`Stale`] finds
+//! those that killed processes left.
 
 mod ahead;
 mod blame;
@@ -21,6 +22,8 @@ mod pipe;
 mod pool;
 mod sniff;
 mod stage;
+mod stale;
+mod state;
 mod verified;
 
 pub use ahead::ahead;
@@ -35,6 +38,8 @@ pub use pipe::{Cancellable, Interruptible};
 pub use pool::Pool;
 pub use sniff::sniff;
 pub use stage::{Stage, Staged};
+pub use stale::Stale;
+pub use state::file_state;
 pub use verified::Verified;
 
 /// Bytes of the buffers between a source and a decoder.

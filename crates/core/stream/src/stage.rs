@@ -2,9 +2,11 @@
 //!
 //! The directory has mode 0700 and a random name, and is removed with everything in it when it is
 //! dropped. Files in it are made with mode 0644 less the umask, which they keep when they move.
+//! Its process holds a lock on it, so that what a killed one leaves behind can be told, see
+//! [`Stale`](crate::Stale).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::{self, File},
     io::{self, BufWriter, Write},
     os::{
@@ -22,7 +24,11 @@ use imgconv_model::{BlobWriter, Code, Digest, Error, Result, quote};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use tempfile::TempDir;
 
+use crate::stale;
+
 const BUFFER: usize = 1 << 20;
+/// How often a directory is made anew that was taken for one that is left over.
+const TRIES: usize = 100;
 
 /// A private directory with complete blobs.
 #[derive(Debug)]
@@ -55,23 +61,37 @@ impl Stage {
     pub fn new(parent: &Path, prefix: &str, durable: bool) -> Result<Arc<Self>> {
         let shown = quote(parent.as_os_str().as_encoded_bytes());
         let failed = |error| Error::io(error, format!("temporary directory in {shown}"));
+        // Between being made and being locked it may be taken for one that is left over.
+        for _ in 1..TRIES {
+            match Self::make(parent, prefix, durable) {
+                Ok(stage) if stale::lock(&stage.descriptor) && stale::is_there(&stage) => {
+                    return Ok(Arc::new(stage));
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Self::make(parent, prefix, durable)
+            .map(Arc::new)
+            .map_err(failed)
+    }
+
+    fn make(parent: &Path, prefix: &str, durable: bool) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix(prefix)
             .permissions(fs::Permissions::from_mode(0o700))
-            .tempdir_in(parent)
-            .map_err(failed)?;
+            .tempdir_in(parent)?;
         // The umask may have taken away even the owner's rights.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::open(directory.path(), flags, Mode::empty())
-            .map_err(|error| failed(error.into()))?;
-        Ok(Arc::new(Self {
+        let descriptor = rustix::fs::open(directory.path(), flags, Mode::empty())?;
+        Ok(Self {
             directory,
             descriptor,
             durable,
             next: AtomicU64::new(0),
             blobs: Mutex::default(),
-        }))
+        })
     }
 
     /// Returns the open directory, for moving what is in it.
@@ -102,6 +122,24 @@ impl Stage {
         self.blobs().remove(digest)
     }
 
+    /// Notes that a file of the stage is a complete blob; false if there was one of that digest
+    /// already, and the file is of no use.
+    pub fn complete(&self, name: &str, digest: &Digest, size: u64) -> bool {
+        match self.blobs().entry(*digest) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                let path = name.to_owned();
+                entry.insert(Staged { path, size });
+                true
+            }
+        }
+    }
+
+    /// Returns a name in the stage that is not taken, for a file that is made otherwise.
+    pub fn free_name(&self) -> String {
+        self.next.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
     /// Notes that a blob was moved, to a path below the stage.
     pub fn moved(&self, digest: &Digest, path: String) {
         if let Some(staged) = self.blobs().get_mut(digest) {
@@ -118,7 +156,7 @@ impl Stage {
     /// # Errors
     /// [`Code::Io`] that names the file.
     pub fn file(&self) -> Result<(File, String)> {
-        let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let name = self.free_name();
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let place = || self.show(&name);
@@ -235,15 +273,7 @@ impl BlobWriter for StageWriter {
             let synced = self.file.get_ref().sync_all();
             synced.map_err(|e| Error::from_io(self.place(e)))?;
         }
-        let mut blobs = self.stage.blobs();
-        if let std::collections::btree_map::Entry::Vacant(entry) = blobs.entry(*digest) {
-            entry.insert(Staged {
-                path: self.name.clone(),
-                size,
-            });
-            drop(blobs);
-            self.complete = true;
-        }
+        self.complete = self.stage.complete(&self.name, digest, size);
         Ok(())
     }
 }

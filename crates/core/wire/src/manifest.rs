@@ -12,6 +12,7 @@ mod index;
 mod kind;
 mod media_type;
 mod read;
+mod references;
 
 use imgconv_model::{Compression, FormatId};
 
@@ -20,6 +21,7 @@ pub use decode::{decode, recognise};
 pub use encode::{describes_compression, encode};
 pub use index::encode_index;
 pub use kind::{KINDS, is_index, kind_of};
+pub use references::{Part, Reference, References, family_of, references};
 
 /// The formats whose images are described by the config of [`docker_config`](crate::docker_config):
 /// an original `config` of one serves all of them, and so does an extension that is not of the

@@ -39,7 +39,7 @@ pub(crate) fn index(members: &Members, limits: &Limits) -> Result<Index> {
         members.read_name(name, most)
     };
     check_marker(&read(MARKER_FILE)?, limits)?;
-    Index::parse_with_bad_names(&read(INDEX_FILE)?, limits)
+    Index::parse(&read(INDEX_FILE)?, limits)
 }
 
 /// Lists the entry points: the descriptors of the layout, each with the place in `items` that is

@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use imgconv_model::{Code, Digest, Error, Reader, Result, quote};
+use imgconv_model::{Algorithm, Code, Digest, Error, Reader, Result, quote};
 use rustix::{
     fs::{AtFlags, Dir, FileType, Mode, OFlags},
     io::Errno,
@@ -47,6 +47,11 @@ impl Directory {
 
     pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.descriptor
+    }
+
+    /// Opens the directory of the blobs of an algorithm; `None` if there is none.
+    pub(crate) fn blobs_of(&self, algorithm: Algorithm) -> Result<Option<OwnedFd>> {
+        self.directory(&[BLOBS, algorithm.as_str()])
     }
 
     /// Opens a directory below; `None` if there is none.
@@ -86,7 +91,7 @@ impl Files for Directory {
     fn blobs(&self) -> Result<Vec<Digest>> {
         let mut found = Vec::new();
         for algorithm in ALGORITHMS {
-            let Some(directory) = self.directory(&[BLOBS, algorithm.as_str()])? else {
+            let Some(directory) = self.blobs_of(algorithm)? else {
                 continue;
             };
             let failed = |error: Errno| {

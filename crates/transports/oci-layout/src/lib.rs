@@ -6,24 +6,33 @@
 
 mod archive;
 mod directory;
+mod edit;
 mod files;
+mod gc;
 mod growing;
+mod hold;
+mod leftovers;
 mod pack;
 mod read;
 mod write;
 
 use std::{path::Path, sync::Arc};
 
-use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+use imgconv_model::{Bundle, BundleSink, Env, Error, Result, Transport};
 use imgconv_stream::Interruptible;
 
 use crate::{
     archive::Archive,
     directory::Directory,
-    files::{BLOBS, INDEX_FILE, LAYOUT_FILE},
+    files::{BLOBS, Files, INDEX_FILE, LAYOUT_FILE},
     read::LayoutBundle,
 };
-pub use crate::{pack::ArchiveSink, write::LayoutSink};
+pub use crate::{
+    edit::edit,
+    gc::{Sweep, Swept, gc},
+    pack::ArchiveSink,
+    write::LayoutSink,
+};
 pub use imgconv_wire::layout::RefName;
 
 /// The transport of layout directories, as the catalog lists it.
@@ -96,14 +105,7 @@ impl Transport for OciArchive {
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
         let locator = format!("oci-archive:{rest}");
-        let archive = match rest {
-            "-" => {
-                let input = Interruptible::standard_input(env)?;
-                Archive::from_reader(Box::new(input), env)
-            }
-            path => Archive::open(Path::new(path), env),
-        };
-        let archive = archive.map_err(|error| error.at(locator.clone()))?;
+        let archive = open_archive(rest, env).map_err(|error| error.at(locator.clone()))?;
         Ok(Box::new(LayoutBundle::new(
             locator,
             Arc::new(archive),
@@ -114,6 +116,39 @@ impl Transport for OciArchive {
     /// Opens a destination: a file, replaced if it exists, or `-` for standard output.
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         create_archive_with(rest, env, RefName::default())
+    }
+}
+
+/// Opens a layout, in a directory or an archive, whatever is wrong with its marker and its index,
+/// and says what: for `verify`. It lists all that can be read of the index, also images that can't
+/// be told apart by their names.
+///
+/// # Errors
+/// If the directory or the archive itself can't be read.
+pub fn open_damaged(
+    transport: &dyn Transport,
+    rest: &str,
+    env: &Env,
+) -> Result<(Box<dyn Bundle>, Vec<Error>)> {
+    let locator = format!("{}:{rest}", transport.scheme());
+    let files: Arc<dyn Files> = match transport.scheme() == OCI_LAYOUT.scheme() {
+        true => Arc::new(Directory::open(Path::new(rest), env.follow_blob_links)?),
+        false => {
+            let archive = open_archive(rest, env).map_err(|error| error.at(locator.clone()))?;
+            Arc::new(archive)
+        }
+    };
+    let (bundle, errors) = LayoutBundle::damaged(locator, files, env);
+    Ok((Box::new(bundle), errors))
+}
+
+fn open_archive(rest: &str, env: &Env) -> Result<Archive> {
+    match rest {
+        "-" => {
+            let input = Interruptible::standard_input(env)?;
+            Archive::from_reader(Box::new(input), env)
+        }
+        path => Archive::open(Path::new(path), env),
     }
 }
 

@@ -12,7 +12,7 @@ use imgconv_stream::{Verified, read_to_limit};
 
 use imgconv_wire::layout::Index;
 
-use crate::files::{Files, check_layout, read_index};
+use crate::files::{Files, INDEX_FILE, check_layout, read_index};
 
 /// A layout that is read.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct LayoutBundle {
     files: Arc<dyn Files>,
     index: Index,
     limits: Limits,
+    /// Images that can't be told apart by their names are listed all the same.
+    lenient: bool,
 }
 
 impl LayoutBundle {
@@ -34,7 +36,37 @@ impl LayoutBundle {
             files,
             index,
             limits: env.limits,
+            lenient: false,
         })
+    }
+
+    /// Opens a layout whatever is wrong with its marker and its index, and says what. Without an
+    /// index that can be read it lists nothing.
+    pub(crate) fn damaged(locator: String, files: Arc<dyn Files>, env: &Env) -> (Self, Vec<Error>) {
+        let mut errors: Vec<Error> = check_layout(&*files, &env.limits)
+            .err()
+            .into_iter()
+            .collect();
+        let index = match read_index(&*files, &env.limits) {
+            Ok(index) => {
+                errors.extend(index.all_roots().1);
+                index
+            }
+            Err(error) => {
+                errors.push(error);
+                Index::empty()
+            }
+        };
+        let at = |error: Error| error.at(locator.clone());
+        let errors = errors.into_iter().map(at).collect();
+        let bundle = Self {
+            locator,
+            files,
+            index,
+            limits: env.limits,
+            lenient: true,
+        };
+        (bundle, errors)
     }
 
     fn open(&self, facts: &Facts) -> Result<Stored> {
@@ -60,6 +92,9 @@ impl Bundle for LayoutBundle {
     }
 
     fn roots(&self) -> Result<Vec<RootEntry>> {
+        if self.lenient {
+            return Ok(self.index.all_roots().0);
+        }
         self.index
             .roots()
             .map_err(|error| error.at(self.locator.clone()))
@@ -98,6 +133,16 @@ impl Bundle for LayoutBundle {
             facts: facts.clone(),
             bytes: Arc::new(stored),
         })
+    }
+
+    fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
+        let listed = self.index.listed.get(entry.position)?;
+        let error = listed.names.check().err()?;
+        Some(error.at(format!("file {INDEX_FILE}")))
+    }
+
+    fn said_again(&self, entry: &RootEntry) -> Vec<String> {
+        self.index.said_again(entry.position)
     }
 
     fn top_level(&self) -> TopLevel {

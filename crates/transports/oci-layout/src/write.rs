@@ -8,18 +8,18 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
-    io::{self, Read},
+    io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, Facts, FormatId, Publication, Report, Result,
+    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Report, Result,
     TopLevel, quote,
 };
-use imgconv_stream::{Stage, Verified};
+use imgconv_stream::Stage;
 use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, address, describe};
 use rustix::{
     fs::{Dir, Mode, OFlags, RenameFlags},
@@ -30,6 +30,8 @@ use crate::{
     directory::{Directory, make_directory},
     files::{BLOBS, Files, INDEX_FILE, LAYOUT_FILE, check_layout, read_index},
     growing::{Growing, GrowingWriter},
+    hold::Holds,
+    leftovers::remove_leftovers,
 };
 
 /// A layout directory that is written.
@@ -45,8 +47,8 @@ pub struct LayoutSink {
     ref_name: RefName,
     top_level: TopLevel,
     env: Env,
-    /// Whether a blob that was there before is what its name says.
-    verdicts: Mutex<BTreeMap<(Digest, u64), bool>>,
+    /// Blobs that were there before.
+    holds: Holds,
 }
 
 impl LayoutSink {
@@ -81,18 +83,13 @@ impl LayoutSink {
                     let message = "a symbolic link that leads nowhere is there";
                     return Err(Error::new(Code::Denied, message).at(shown));
                 }
-                let name = destination.file_name().unwrap_or_default();
-                let prefix = format!(".{}.partial-", name.to_string_lossy());
-                // The name may be as long as a name can be.
-                let prefix = if prefix.len() > 200 {
-                    Stage::PREFIX
-                } else {
-                    &prefix
-                };
-                (None, Stage::new(&parent(&destination), prefix, true)?)
+                let prefix = new_prefix(&destination);
+                (None, Stage::new(&parent(&destination), &prefix, true)?)
             }
             Err(error) => return Err(Error::io(error, shown)),
         };
+        // What can't be looked for or removed now is for the next one.
+        let _ = remove_leftovers(&destination);
         Ok(Self {
             path: destination,
             locator,
@@ -102,7 +99,7 @@ impl LayoutSink {
             ref_name: RefName::default(),
             top_level: TopLevel::default(),
             env: env.clone(),
-            verdicts: Mutex::default(),
+            holds: Holds::default(),
         })
     }
 
@@ -171,17 +168,28 @@ impl LayoutSink {
     }
 }
 
+/// What the name of the stage begins with in which a new layout is made, beside its place.
+pub(crate) fn new_prefix(destination: &Path) -> String {
+    let name = destination.file_name().unwrap_or_default();
+    let prefix = format!(".{}.partial-", name.to_string_lossy());
+    // The name may be as long as a name can be.
+    match prefix.len() {
+        0..=200 => prefix,
+        _ => Stage::PREFIX.to_owned(),
+    }
+}
+
 /// The name of a new layout while it is in the stage.
 const NEW: &str = "layout";
 
-fn parent(path: &Path) -> PathBuf {
+pub(crate) fn parent(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     }
 }
 
-fn open_directory(path: &Path) -> Result<OwnedFd> {
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty())
         .map_err(|error| Error::io(error.into(), quote(path.as_os_str().as_encoded_bytes())))
@@ -219,45 +227,15 @@ fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
     Ok(Some(index))
 }
 
-/// Reads a blob of a layout and says whether it is what its name says.
-fn is_intact(directory: &Directory, digest: &Digest, size: u64) -> Result<bool> {
-    let reader = match directory.blob(digest) {
-        Ok(Some((reader, found))) if found == size => reader,
-        Ok(_) => return Ok(false),
-        // A link, or no file: it will be replaced.
-        Err(error) if error.code() == Code::Escape => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    let facts = Facts {
-        digest: Some(*digest),
-        size: Some(size),
-    };
-    let mut reader = Verified::new(reader, &facts, format!("blob {digest}"));
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(true),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                let error = Error::from_io(error);
-                return match error.code() {
-                    Code::Mismatch => Ok(false),
-                    _ => Err(error),
-                };
-            }
-        }
-    }
-}
-
 /// The commit, on whichever directory it happens.
 struct Commit<'a> {
     stage: &'a Stage,
     env: &'a Env,
     listed: &'a [Listed],
     top_level: &'a TopLevel,
-    /// Checks a blob that was not written in this run.
-    present: &'a dyn Fn(&Directory, &Digest, u64) -> Result<bool>,
+    /// Says whether a blob was written in this run.
+    written: &'a dyn Fn(&Digest, u64) -> bool,
+    holds: &'a Holds,
 }
 
 impl Commit<'_> {
@@ -267,7 +245,8 @@ impl Commit<'_> {
         let found = load(directory, self.env)?;
         for one in self.listed {
             let (digest, size) = (&one.child.digest, one.child.size);
-            if !self.stage.has(digest, size) && !(self.present)(directory, digest, size)? {
+            let there = || self.holds.has(directory, self.stage, digest, size);
+            if !(self.written)(digest, size) && !there()? {
                 return Err(Stage::never_written(digest));
             }
         }
@@ -290,6 +269,7 @@ impl Commit<'_> {
             return Err(imgconv_model::Limits::exceeded("root_index", limit, what));
         }
         self.env.check_cancelled()?;
+        self.holds.restore(directory, self.stage)?;
         self.place_blobs(directory, moved)?;
         let target = directory.descriptor();
         let replace = |name: &str, bytes: &[u8]| -> Result<()> {
@@ -336,12 +316,12 @@ impl Commit<'_> {
     }
 }
 
-fn sync(directory: &OwnedFd, shown: &str) -> Result<()> {
+pub(crate) fn sync(directory: &OwnedFd, shown: &str) -> Result<()> {
     rustix::fs::fsync(directory).map_err(|error| Error::io(error.into(), shown))
 }
 
 /// Waits for the lock on a layout, which ends when the file is dropped.
-fn lock(directory: &Directory, env: &Env) -> Result<File> {
+pub(crate) fn lock(directory: &Directory, env: &Env) -> Result<File> {
     let failed = |error| Error::io(error, "lock of the layout");
     // Opened anew: a lock belongs to what was opened, and a duplicate would keep it.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -409,14 +389,8 @@ impl BundleSink for LayoutSink {
         let Some(directory) = &self.existing else {
             return Ok(false);
         };
-        let verdicts = || self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(verdict) = verdicts().get(&(*digest, size)) {
-            return Ok(*verdict);
-        }
-        let verdict =
-            is_intact(directory, digest, size).map_err(|error| error.at(self.locator.clone()))?;
-        verdicts().insert((*digest, size), verdict);
-        Ok(verdict)
+        let found = self.holds.has(directory, &self.stage, digest, size);
+        found.map_err(|error| error.at(self.locator.clone()))
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
@@ -445,22 +419,13 @@ impl BundleSink for LayoutSink {
         let at = |error: Error| error.at(self.locator.clone());
         let (listed, places) =
             list(publications, self.ref_name, &self.env, &self.locator).map_err(at)?;
-        let present = |directory: &Directory, digest: &Digest, size| {
-            if self.written(digest, size) {
-                return Ok(true);
-            }
-            let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-            match verdicts.get(&(*digest, size)) {
-                Some(verdict) => Ok(*verdict),
-                None => is_intact(directory, digest, size),
-            }
-        };
         let commit = Commit {
             stage: &self.stage,
             env: &self.env,
             listed: &listed,
             top_level: &self.top_level,
-            present: &present,
+            written: &|digest, size| self.written(digest, size),
+            holds: &self.holds,
         };
         if let Some(directory) = &self.existing {
             let _lock = lock(directory, &self.env).map_err(at)?;

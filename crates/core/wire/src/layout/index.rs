@@ -5,9 +5,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use imgconv_model::{
-    Child, Code, Digest, Error, Limits, Publication, Result, RootEntry, TopLevel, quote,
-};
+use imgconv_model::{Child, Code, Digest, Error, Limits, Publication, Result, TopLevel, quote};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -100,29 +98,13 @@ impl Index {
     }
 
     /// Reads an index strictly (image-spec, image-index.md). `null` for `manifests` is an empty
-    /// list, as Go programs write one.
+    /// list, as Go programs write one. A text that is no name concerns its own image alone; see
+    /// [`Index::bad_names`].
     ///
     /// # Errors
     /// [`Code::Ambiguous`] if another reader could take it for a manifest, otherwise those of
-    /// [`parse`](crate::parse) and [`descriptor`](crate::descriptor), and [`Code::BadName`].
+    /// [`parse`](crate::parse) and [`descriptor`](crate::descriptor).
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
-        let index = Self::parse_with_bad_names(bytes, limits)?;
-        for (i, one) in index.listed.iter().enumerate() {
-            one.names.check().map_err(|error| {
-                error
-                    .at(format!("field manifests[{i}]"))
-                    .at(format!("file {INDEX_FILE}"))
-            })?;
-        }
-        Ok(index)
-    }
-
-    /// Reads an index in the same way, except that a text that is no name concerns its own image
-    /// alone; see [`Index::bad_names`].
-    ///
-    /// # Errors
-    /// Those of [`Index::parse`] without [`Code::BadName`] for names.
-    pub fn parse_with_bad_names(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let place = || format!("file {INDEX_FILE}");
         let value = crate::parse(bytes, limits, &place())?;
         Self::check(&value, bytes, limits).map_err(|error| error.at(place()))
@@ -221,52 +203,6 @@ impl Index {
             properties: properties.0,
             listed,
         })
-    }
-
-    /// Lists the entry points at their positions in the index. The same image under the same name
-    /// is listed once (robustness C8c).
-    ///
-    /// # Errors
-    /// [`Code::Ambiguous`] if two different images have exactly the same name texts, and nothing
-    /// else (such as two different platforms) tells them apart (robustness C8a).
-    pub fn roots(&self) -> Result<Vec<RootEntry>> {
-        let mut seen: BTreeMap<(Option<&str>, Option<&str>), Vec<usize>> = BTreeMap::new();
-        let mut roots = Vec::with_capacity(self.listed.len());
-        for (position, Listed { child, names }) in self.listed.iter().enumerate() {
-            let key = (names.reference.as_deref(), names.containerd.as_deref());
-            let same = seen.entry(key).or_default();
-            let mut repeated = false;
-            for &other in same.iter() {
-                let found = &self.listed[other].child;
-                if found.digest == child.digest {
-                    repeated = true;
-                } else if key != (None, None)
-                    && (found.platform.is_none()
-                        || child.platform.is_none()
-                        || found.platform == child.platform)
-                {
-                    let message = format!(
-                        "two images have the name {}: #{other} {} and #{position} {}",
-                        names.show(),
-                        found.digest,
-                        child.digest
-                    );
-                    let error = Error::new(Code::Ambiguous, message);
-                    return Err(error.at(format!("file {INDEX_FILE}")));
-                }
-            }
-            if repeated {
-                continue;
-            }
-            same.push(position);
-            roots.push(RootEntry {
-                position,
-                name: names.name.clone(),
-                texts: names.texts(),
-                child: Some(child.clone()),
-            });
-        }
-        Ok(roots)
     }
 
     /// Puts descriptors in: one whose name is there takes that place, others go to the end.

@@ -3,9 +3,12 @@
 //!
 //! It opens no file; the documents behind the descriptors are for formats.
 
+mod edit;
+mod entries;
 mod index;
 mod naming;
 
+pub use edit::Moved;
 pub use index::{
     INDEX_FILE, Index, Listed, MARKER, MARKER_FILE, address, check_marker, describe, details,
     is_of_bytes,

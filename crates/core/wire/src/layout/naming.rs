@@ -79,7 +79,7 @@ impl Names {
     ///
     /// # Errors
     /// [`Code::BadName`].
-    pub(super) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         for (key, text) in [
             (REF_NAME, &self.reference),
             (CONTAINERD_NAME, &self.containerd),

@@ -19,7 +19,7 @@ use crate::{Descriptor, Object, Value, docker_config, folds_to, parse, within};
 /// The kind of a carried ACI manifest: ours, since appc names none for it.
 const ACI_MANIFEST_KIND: &str = "application/vnd.imgconv.aci.manifest.v1+json";
 
-const INDEX_FIELDS: &[&str] = &[
+pub(super) const INDEX_FIELDS: &[&str] = &[
     "schemaVersion",
     "mediaType",
     "artifactType",

@@ -5,16 +5,16 @@ use imgconv_model::{Limits, Result};
 
 use crate::{Value, parse};
 
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Withdrawn before image-spec 1.1.
-const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+pub(super) const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const DOCKER_PREFIX: &str = "application/vnd.docker.";
+pub(super) const DOCKER_PREFIX: &str = "application/vnd.docker.";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
-const SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(super) const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+pub(super) const SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
 /// Every type of a document that lists others: what a registry stores as a manifest.
 pub const KINDS: &[&str] = &[
@@ -42,7 +42,7 @@ pub fn kind_of(bytes: &[u8], limits: &Limits, what: &str) -> Result<String> {
     Ok(guess(&value).to_owned())
 }
 
-fn guess(value: &Value) -> &str {
+pub(super) fn guess(value: &Value) -> &str {
     let text = |value: &'_ Value| value.as_str().map(str::to_owned);
     // An empty type says nothing, as an absent one.
     if let Some(kind) = value.get("mediaType").and_then(Value::as_str)

@@ -202,7 +202,7 @@ fn named(reference: &str, containerd: &str) -> String {
     texts.join(",")
 }
 
-fn roots(list: &[(&[u8], &str, &str)]) -> imgconv_model::Result<Vec<RootEntry>> {
+fn layout_of(list: &[(&[u8], &str, &str)]) -> Layout {
     let layout = Layout::new();
     let descriptors: Vec<String> = list
         .iter()
@@ -210,7 +210,11 @@ fn roots(list: &[(&[u8], &str, &str)]) -> imgconv_model::Result<Vec<RootEntry>> 
         .collect();
     let descriptors: Vec<&str> = descriptors.iter().map(|text| &**text).collect();
     layout.list(&descriptors);
-    layout.open_with(&crate::fixture::env())?.roots()
+    layout
+}
+
+fn roots(list: &[(&[u8], &str, &str)]) -> imgconv_model::Result<Vec<RootEntry>> {
+    layout_of(list).open_with(&crate::fixture::env())?.roots()
 }
 
 #[test]
@@ -302,10 +306,16 @@ fn c8e_a_malformed_name_is_quoted() {
         (&long, "\"xxxx"),
     ] {
         for (reference, containerd) in [(text, ""), ("v1", text)] {
-            let error = roots(&[(b"one", reference, containerd)]).unwrap_err();
+            // It concerns its own image alone.
+            let layout = layout_of(&[(b"one", reference, containerd), (b"two", "v2", "")]);
+            let bundle = layout.open();
+            let found = bundle.roots().unwrap();
+            let error = bundle.bad_name(&found[0]).unwrap();
             assert_eq!(error.code(), Code::BadName);
             assert!(error.to_string().contains(quoted), "{error}");
             assert!(error.to_string().len() < 1000);
+            assert!(found[0].name.is_none());
+            assert!(bundle.bad_name(&found[1]).is_none());
         }
     }
 }

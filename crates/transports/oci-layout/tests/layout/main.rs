@@ -6,6 +6,7 @@
 )]
 
 mod archive;
+mod care;
 mod fixture;
 mod index;
 mod read;

@@ -1,0 +1,200 @@
+//! Private directories that killed processes left behind: telling them from those in use, and
+//! removing them (robustness D6).
+//!
+//! A [`Stage`] holds an advisory lock on its directory, which the kernel gives back when its process
+//! ends, however it ends. Only on file systems of this machine does a lock that can be had prove
+//! that nobody works there: on all others nothing is removed. Files and directories of other
+//! programs, and stages of other users, are left alone.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use imgconv_model::{Error, Result, quote};
+use rustix::{
+    fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags},
+    io::Errno,
+};
+
+use crate::Stage;
+
+/// Characters of a stage's name after its prefix, all of them letters and digits.
+const SUFFIX: usize = 6;
+/// How deep the directories in a stage are nested at most: a layout with its blobs.
+const DEPTH: usize = 6;
+
+/// File systems whose locks are those of this machine, by their numbers in `statfs(2)`: ext2 to
+/// ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs.
+const LOCAL: &[u64] = &[
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x794c_7630,
+    0xf2f5_2010,
+    0x2fc1_2fc1,
+    0xca45_1a4e,
+];
+
+/// A stage that no process holds. Nobody else can take it for one as long as this is there.
+#[derive(Debug)]
+pub struct Stale {
+    name: String,
+    /// Locked.
+    descriptor: OwnedFd,
+}
+
+impl Stale {
+    /// Finds the stages in a directory that no process holds, sorted by name. `prefix` is what
+    /// their names begin with, such as [`Stage::PREFIX`].
+    ///
+    /// # Errors
+    /// [`Code::Io`](imgconv_model::Code::Io) if the directory can't be listed.
+    pub fn find(directory: impl AsFd, prefix: &str) -> Result<Vec<Self>> {
+        let failed = |error: Errno| Error::io(error.into(), "directory");
+        let local = rustix::fs::fstatfs(&directory).is_ok_and(|found| {
+            u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&(kind & 0xffff_ffff)))
+        });
+        let mut found = Vec::new();
+        if !local {
+            return Ok(found);
+        }
+        for entry in Dir::read_from(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if let Ok(name) = entry.file_name().to_str()
+                && is_stage(name, prefix)
+                && let Some(descriptor) = hold(&directory, name)
+            {
+                let name = name.to_owned();
+                found.push(Self { name, descriptor });
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// Returns the name of the directory.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Removes it from the directory where it was found, with everything in it.
+    ///
+    /// # Errors
+    /// [`Code::Io`](imgconv_model::Code::Io) if something can't be removed.
+    pub fn remove(self, directory: impl AsFd) -> Result<()> {
+        let failed = |error: Errno| Error::io(io::Error::from(error), quote(&self.name));
+        empty(&self.descriptor, DEPTH).map_err(failed)?;
+        rustix::fs::unlinkat(directory, &*self.name, AtFlags::REMOVEDIR).map_err(failed)
+    }
+}
+
+/// Takes the lock of a stage, which lasts until the descriptor is closed; false if another process
+/// holds it. Where there are no such locks, everybody has it.
+pub(crate) fn lock(descriptor: &OwnedFd) -> bool {
+    let taken = rustix::fs::flock(descriptor, FlockOperation::NonBlockingLockExclusive);
+    !matches!(taken, Err(Errno::WOULDBLOCK))
+}
+
+fn is_stage(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|rest| {
+        rest.len() == SUFFIX && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Opens and locks a stage; `None` if it is in use, or is none of ours.
+fn hold(directory: impl AsFd, name: &str) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let descriptor = rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?;
+    let stat = rustix::fs::fstat(&descriptor).ok()?;
+    let private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU;
+    let own = stat.st_uid == rustix::process::geteuid().as_raw();
+    let taken = rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive);
+    (private && own && taken.is_ok()).then_some(descriptor)
+}
+
+/// Removes what is in a directory. Links are removed, not followed.
+fn empty(directory: &OwnedFd, depth: usize) -> std::result::Result<(), Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name.to_owned());
+        }
+    }
+    for name in names {
+        let stat = rustix::fs::statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_directory && depth > 0 {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let below = rustix::fs::openat(directory, &*name, flags, Mode::empty())?;
+            empty(&below, depth - 1)?;
+        }
+        let flags = if is_directory {
+            AtFlags::REMOVEDIR
+        } else {
+            AtFlags::empty()
+        };
+        rustix::fs::unlinkat(directory, &*name, flags)?;
+    }
+    Ok(())
+}
+
+/// Says whether a directory is still the one of that name.
+pub(crate) fn is_there(stage: &Stage) -> bool {
+    let at = rustix::fs::lstat(stage.path());
+    let own = rustix::fs::fstat(stage.descriptor());
+    matches!((at, own), (Ok(at), Ok(own)) if (at.st_dev, at.st_ino) == (own.st_dev, own.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let found = Stale::find(fs::File::open(folder).unwrap(), Stage::PREFIX).unwrap();
+        found.iter().map(|one| one.name().to_owned()).collect()
+    }
+
+    fn dead(folder: &Path, name: &str, mode: u32) {
+        let path = folder.join(name);
+        fs::create_dir_all(path.join("layout/blobs/sha256")).unwrap();
+        fs::write(path.join("layout/blobs/sha256/x"), "x").unwrap();
+        std::os::unix::fs::symlink("/etc", path.join("link")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn d6_only_stages_that_nobody_holds_are_stale() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let live = Stage::new(folder, Stage::PREFIX, false).unwrap();
+        dead(folder, ".imgconv-Aaaaa1", 0o700);
+        for (name, mode) in [
+            (".imgconv-migrate", 0o700),
+            (".imgconv-dead", 0o700),
+            (".imgconv-wide01", 0o755),
+            (".other-Aaaaa1", 0o700),
+        ] {
+            dead(folder, name, mode);
+        }
+        fs::write(folder.join(".imgconv-file01"), "x").unwrap();
+        std::os::unix::fs::symlink(".imgconv-Aaaaa1", folder.join(".imgconv-link01")).unwrap();
+        assert_eq!(names(folder), [".imgconv-Aaaaa1"]);
+        // Whoever removes it holds it.
+        let opened = || fs::File::open(folder).unwrap();
+        let mut held = Stale::find(opened(), Stage::PREFIX).unwrap();
+        assert_eq!(names(folder), [""; 0]);
+        held.remove(0).remove(opened()).unwrap();
+        assert!(!folder.join(".imgconv-Aaaaa1").exists());
+        assert!(live.path().exists() && Path::new("/etc").exists());
+        assert!(folder.join(".imgconv-migrate/layout").exists());
+        let path = live.path().to_owned();
+        drop(live);
+        assert!(!path.exists());
+    }
+}

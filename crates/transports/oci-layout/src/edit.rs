@@ -1,0 +1,68 @@
+//! Changing the `index.json` of a layout directory in place: under the layout's lock, from what it
+//! says at that moment, and replaced at once. No blob is touched.
+
+use std::path::Path;
+
+use imgconv_model::{Code, Env, Error, Limits, Result, quote};
+use imgconv_stream::Stage;
+use imgconv_wire::layout::Index;
+
+use crate::{
+    directory::Directory,
+    files::{INDEX_FILE, check_layout, read_index},
+    leftovers::remove_leftovers,
+    write::{lock, sync},
+};
+
+/// Changes the index of a layout. What is not changed keeps its text, and an index that says what it
+/// said before is not written. Returns what `change` does.
+///
+/// # Errors
+/// Those of reading a layout, that of `change`, and [`Code::Io`] if the index can't be replaced;
+/// nothing has changed then.
+pub fn edit<T>(path: &str, env: &Env, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {
+    let work = || -> Result<T> {
+        let directory = open(path, env)?;
+        let _lock = lock(&directory, env)?;
+        let mut index = read_index(&directory, &env.limits)?;
+        let before = index.render();
+        let done = change(&mut index)?;
+        let bytes = index.render();
+        if bytes != before {
+            replace(path, &directory, &bytes, env)?;
+        }
+        Ok(done)
+    };
+    work().map_err(|error| error.at(format!("oci:{path}")))
+}
+
+/// Opens a layout that is there, to be changed.
+pub(crate) fn open(path: &str, env: &Env) -> Result<Directory> {
+    let place = Path::new(path);
+    if place.is_file() {
+        let message = "only a layout in a directory can be changed, and this is a file";
+        return Err(Error::new(Code::Unsupported, message)
+            .at(quote(path))
+            .hint("`imgconv convert` to a directory first"));
+    }
+    let directory = Directory::open(place, false)?;
+    check_layout(&directory, &env.limits)?;
+    Ok(directory)
+}
+
+fn replace(path: &str, directory: &Directory, bytes: &[u8], env: &Env) -> Result<()> {
+    let limit = env.limits.root_index;
+    if bytes.len() as u64 > limit {
+        let what = format!("file {INDEX_FILE} of {} bytes", bytes.len());
+        return Err(Limits::exceeded("root_index", limit, what));
+    }
+    // What can't be looked for or removed now is for the next one.
+    let _ = remove_leftovers(Path::new(path));
+    let stage = Stage::new(Path::new(path), Stage::PREFIX, true)?;
+    let staged = stage.write(bytes)?;
+    env.check_cancelled()?;
+    let target = directory.descriptor();
+    rustix::fs::renameat(stage.descriptor(), &*staged, target, INDEX_FILE)
+        .map_err(|error| Error::io(error.into(), format!("file {INDEX_FILE}")))?;
+    sync(target, "layout directory")
+}

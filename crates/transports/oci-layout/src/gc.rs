@@ -1,0 +1,292 @@
+//! Freeing what nothing refers to: marks from `index.json`, then sweeps.
+//!
+//! Everything that `index.json` leads to is live: indexes in indexes, manifests of every kind with
+//! their configs and layers, the blobs of artifacts, and what a listed document is about
+//! (`subject`). The image-spec says of a layout that it may hold blobs that nothing refers to, and
+//! nothing of referrers; nobody can find one that is not listed, so such a one is not live, whatever
+//! it is about. Of a document of an unknown kind every digest in it is taken for a reference.
+//!
+//! Nothing is removed if anything that is live is malformed, damaged or missing. All of it happens
+//! under the layout's lock, so that no writer of this kind can publish anything meanwhile; see
+//! `hold.rs` for what writers do about blobs that they rely on. Writers that take no lock are
+//! protected by the minimum age alone.
+
+use std::{
+    collections::BTreeSet,
+    os::fd::OwnedFd,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use imgconv_model::{Algorithm, Code, Digest, Env, Error, Facts, Limits, Result};
+use imgconv_stream::{Verified, read_to_limit};
+use imgconv_wire::{
+    Value,
+    manifest::{KINDS, Part, Reference, references},
+};
+use rustix::{
+    fs::{AtFlags, Dir, FileType},
+    io::Errno,
+};
+
+use crate::{
+    directory::Directory,
+    edit::open,
+    files::{ALGORITHMS, Files, INDEX_FILE, read_index},
+    leftovers::Leftover,
+    write::{lock, sync},
+};
+
+/// Which blobs may go.
+#[derive(Clone, Copy, Debug)]
+pub struct Sweep {
+    /// The time now.
+    pub now: SystemTime,
+    /// Blobs that were written, or got their names or other links, later than this before `now`
+    /// stay: a program that takes no lock may be about to list them.
+    pub min_age: Duration,
+    /// Say what would go, and remove nothing.
+    pub dry_run: bool,
+}
+
+/// What was swept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// The blobs with their sizes in bytes, in order.
+    pub blobs: Vec<(Digest, u64)>,
+    /// How many others nothing refers to, that are too young.
+    pub young: u64,
+    /// The private directories of processes that were killed.
+    pub directories: Vec<String>,
+}
+
+/// Removes the blobs of a layout that nothing refers to, and what killed writers left behind.
+///
+/// # Errors
+/// What is wrong with the layout; nothing was removed then. [`Code::Io`] if something can't be
+/// removed.
+pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
+    let work = || -> Result<Swept> {
+        let directory = open(path, env)?;
+        let _lock = lock(&directory, env)?;
+        let read = || directory.read(INDEX_FILE, ("root_index", env.limits.root_index));
+        let before = read()?;
+        let live = Marker::mark(&directory, env)?;
+        let mut swept = Swept::default();
+        let mut victims = Vec::new();
+        for algorithm in ALGORITHMS {
+            if let Some(folder) = directory.blobs_of(algorithm)? {
+                let found = unmarked(&folder, algorithm, &live, sweep, &mut swept)?;
+                victims.push((folder, found));
+            }
+        }
+        let leftovers = Leftover::find(Path::new(path))?;
+        swept.directories = leftovers.iter().map(|one| one.path.clone()).collect();
+        if sweep.dry_run {
+            return Ok(swept);
+        }
+        env.check_cancelled()?;
+        if read()? != before {
+            let message = "a program that takes no lock changed the layout meanwhile";
+            return Err(Error::new(Code::Io, message).hint("run it again"));
+        }
+        for (folder, found) in victims {
+            for digest in &found {
+                rustix::fs::unlinkat(&folder, digest.hex(), AtFlags::empty())
+                    .map_err(|error| Error::io(error.into(), format!("blob {digest}")))?;
+            }
+            if !found.is_empty() {
+                sync(&folder, "directory of blobs")?;
+            }
+        }
+        leftovers.into_iter().try_for_each(Leftover::remove)?;
+        Ok(swept)
+    };
+    work().map_err(|error| error.at(format!("oci:{path}")))
+}
+
+/// Lists the blobs in a directory that are to go, and counts them.
+fn unmarked(
+    folder: &OwnedFd,
+    algorithm: Algorithm,
+    live: &BTreeSet<Digest>,
+    sweep: &Sweep,
+    swept: &mut Swept,
+) -> Result<Vec<Digest>> {
+    let failed = |error: Errno| Error::io(error.into(), "directory of blobs");
+    let mut found = Vec::new();
+    for entry in Dir::read_from(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_str().unwrap_or_default();
+        let Some(digest) = Digest::from_hex(algorithm, name) else {
+            continue;
+        };
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        // A link or a directory is no blob.
+        let is_blob = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_blob || live.contains(&digest) {
+            continue;
+        }
+        let written = time(stat.st_mtime, stat.st_mtime_nsec.into());
+        // A link that was made to it, or its renaming, counts too.
+        let changed = time(stat.st_ctime, stat.st_ctime_nsec.into());
+        let age = sweep.now.duration_since(written.max(changed));
+        if sweep.min_age > age.unwrap_or_default() {
+            swept.young += 1;
+            continue;
+        }
+        found.push((digest, u64::try_from(stat.st_size).unwrap_or(0)));
+    }
+    found.sort();
+    swept.blobs.extend(&found);
+    Ok(found.into_iter().map(|(digest, _)| digest).collect())
+}
+
+fn time(seconds: i64, nanoseconds: u64) -> SystemTime {
+    let after = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    SystemTime::UNIX_EPOCH + after + Duration::from_nanos(nanoseconds)
+}
+
+/// One more document to be read.
+struct Task {
+    kind: String,
+    facts: Facts,
+    digest: Digest,
+    /// What refers to it.
+    from: String,
+    /// Whether it may be missing.
+    dispensable: bool,
+}
+
+/// Follows every reference.
+struct Marker<'a> {
+    files: &'a Directory,
+    env: &'a Env,
+    live: BTreeSet<Digest>,
+    /// Documents that were read, or will be.
+    known: BTreeSet<Digest>,
+    tasks: Vec<Task>,
+}
+
+impl<'a> Marker<'a> {
+    fn mark(files: &'a Directory, env: &'a Env) -> Result<BTreeSet<Digest>> {
+        let mut marker = Self {
+            files,
+            env,
+            live: BTreeSet::new(),
+            known: BTreeSet::new(),
+            tasks: Vec::new(),
+        };
+        for one in read_index(files, &env.limits)?.listed {
+            let reference = Reference {
+                part: Part::Entry,
+                kind: one.child.kind,
+                digest: one.child.digest,
+                size: Some(one.child.size),
+                dispensable: false,
+            };
+            marker.refer(reference, INDEX_FILE)?;
+        }
+        while let Some(task) = marker.tasks.pop() {
+            env.check_cancelled()?;
+            marker.read(&task).map_err(|error| {
+                error
+                    .at(format!("{}, which {} refers to", task.digest, task.from))
+                    .hint("nothing was removed; `imgconv verify` names everything that is wrong")
+            })?;
+        }
+        Ok(marker.live)
+    }
+
+    fn refer(&mut self, reference: Reference, from: &str) -> Result<()> {
+        let Reference {
+            part,
+            kind,
+            digest,
+            size,
+            dispensable,
+        } = reference;
+        self.live.insert(digest);
+        let is_document = matches!(part, Part::Entry | Part::Subject) || KINDS.contains(&&*kind);
+        if is_document {
+            if self.known.insert(digest) {
+                let facts = Facts {
+                    digest: Some(digest),
+                    size,
+                };
+                self.tasks.push(Task {
+                    kind,
+                    facts,
+                    digest,
+                    from: from.to_owned(),
+                    dispensable,
+                });
+            }
+        } else if !dispensable && self.files.blob(&digest)?.is_none() {
+            let message = format!("blob {digest} is not in the layout");
+            return Err(Error::new(Code::Missing, message));
+        }
+        let limit = self.env.limits.graph_nodes;
+        match self.known.len() as u64 > limit {
+            true => Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn read(&mut self, task: &Task) -> Result<()> {
+        let Some((reader, size)) = self.files.blob(&task.digest)? else {
+            if task.dispensable {
+                return Ok(());
+            }
+            return Err(Error::new(Code::Missing, "it is not in the layout"));
+        };
+        let limit = ("manifest", self.env.limits.manifest);
+        if size > limit.1 && !KINDS.contains(&&*task.kind) {
+            // No list of others is that long.
+            return Ok(());
+        }
+        let reader = Verified::new(reader, &task.facts, "the document");
+        let bytes = read_to_limit(reader, limit, "the document")?;
+        let from = task.digest.to_string();
+        match references(&task.kind, &bytes, &self.env.limits)? {
+            Some(found) => found
+                .list
+                .into_iter()
+                .try_for_each(|reference| self.refer(reference, &from)),
+            None => {
+                // Whatever it is, what it mentions may be meant.
+                let value = imgconv_wire::parse(&bytes, &self.env.limits, "the document");
+                for digest in value.as_ref().map(mentioned).unwrap_or_default() {
+                    let reference = Reference {
+                        part: Part::Entry,
+                        kind: String::new(),
+                        digest,
+                        size: None,
+                        dispensable: true,
+                    };
+                    self.refer(reference, &from)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Every digest that is a text somewhere in a document.
+fn mentioned(value: &Value) -> Vec<Digest> {
+    let mut found = Vec::new();
+    let mut left = vec![value];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(values) => left.extend(values),
+            Value::Object(map) => left.extend(map.values()),
+            Value::String(text) => found.extend(Digest::parse(text)),
+            _ => {}
+        }
+    }
+    found
+}
