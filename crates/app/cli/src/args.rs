@@ -720,6 +720,8 @@ pub(crate) struct Migrate {
     #[arg(long, help_heading = "Safety")]
     pub(crate) ignore_space: bool,
     #[command(flatten)]
+    pub(crate) to: DestinationPair,
+    #[command(flatten)]
     pub(crate) conversion: Conversion,
 }
 

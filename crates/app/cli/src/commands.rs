@@ -378,7 +378,7 @@ impl SourcePair {
 
 impl DestinationPair {
     /// Reads the locator of a destination.
-    fn locator(&self, text: &str) -> Result<Locator> {
+    pub(crate) fn locator(&self, text: &str) -> Result<Locator> {
         let (format, distribution) = self.parts();
         Locator::destination_as(format, distribution, text)
     }

@@ -2,9 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use imgconv::{
-    Locator, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status as Became,
-};
+use imgconv::{Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status as Became};
 use imgconv_model::{Code, Env, Error, Result};
 use serde::Serialize;
 
@@ -46,8 +44,8 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
     if let Some(path) = report {
         check_report(path)?;
     }
-    let source = Locator::source(source)?;
-    let destination = Locator::destination(destination)?;
+    let source = args.conversion.writing.from.locator(source)?;
+    let destination = args.to.locator(destination)?;
     let migration = imgconv::migrate(&source, &destination, &options, env)?;
     if let Some(path) = report {
         write_report(path, &migration)?;
