@@ -14,6 +14,7 @@ mod descriptors;
 mod diff;
 mod fetched;
 mod foreign;
+mod fsck;
 mod graph;
 mod inspect;
 mod layout;
