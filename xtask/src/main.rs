@@ -29,7 +29,8 @@ Usage: cargo xtask TASK
   docs [--check]             write (--check: compare) the generated documents
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
-  bench [goals] [--only JOB] [--size MB], bench scaling, bench memory [--only INPUT]
+  bench [goals] [--only JOB] [--size MB], bench scaling, bench memory [--only INPUT],
+        bench migrate [--only JOB] [--size MB]
         [--json] [--rounds N] [--folder DIR]
                              time, memory and bytes, beside other programs that do the same
 

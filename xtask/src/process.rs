@@ -1,7 +1,13 @@
 //! Running other programs, and the places of this repository.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The result of a task: what is printed before it ends with failure.
 pub(crate) type Result<T = ()> = std::result::Result<T, String>;
@@ -127,6 +133,31 @@ pub(crate) fn raw(command: &mut Command) -> Result<Output> {
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("{program}: {e}"))
+}
+
+/// Returns a port of the loopback device that is free now; nothing else here asks for ports.
+pub(crate) fn free_port() -> Result<u16> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|e| e.to_string())
+}
+
+/// Asks a child of ours to end, and kills it if it has not when `patience` is over.
+pub(crate) fn end(child: &mut Child, patience: Duration) {
+    let id = i32::try_from(child.id()).map(Pid::from_raw);
+    if id.is_ok_and(|id| kill(id, Signal::SIGTERM).is_ok()) {
+        let asked = Instant::now();
+        while asked.elapsed() < patience {
+            if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            sleep(Duration::from_millis(50));
+        }
+    }
+    // Nothing more can be done if these fail: the process is gone, or not ours.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// A command, how it ended, and what it printed.

@@ -1,4 +1,4 @@
-//! Writing tars by hand, apart from the code under test: a file of `docker save` around layers.
+//! Writing tars by hand, apart from the code under test: files of `docker save` around layers.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -52,8 +52,25 @@ pub(super) struct Layer {
     pub(super) bytes: Box<dyn Read>,
 }
 
-/// Writes a file of `docker save` with one image, `bench:1`, layers base first and uncompressed.
+/// An image of a file of `docker save`.
+#[derive(Debug)]
+pub(super) struct Image {
+    pub(super) name: String,
+    /// Positions of its layers, base first.
+    pub(super) layers: Vec<usize>,
+}
+
+/// Writes a file of `docker save` with one image of all layers, `example.com/bench:1`.
 pub(super) fn write(path: &Path, layers: Vec<Layer>) -> Result {
+    let image = Image {
+        name: "example.com/bench:1".to_owned(),
+        layers: (0..layers.len()).collect(),
+    };
+    write_all(path, layers, &[image])
+}
+
+/// Writes a file of `docker save` with images that share layers, base first and uncompressed.
+pub(super) fn write_all(path: &Path, layers: Vec<Layer>, images: &[Image]) -> Result {
     let failed = |error: io::Error| format!("{}: {error}", path.display());
     let file = File::create(path).map_err(failed)?;
     let mut tar = BufWriter::with_capacity(1 << 20, file);
@@ -74,18 +91,26 @@ pub(super) fn write(path: &Path, layers: Vec<Layer>) -> Result {
         names.push(name);
         diff_ids.push(format!("sha256:{digest}"));
     }
-    let config = json!({
-        "architecture": "amd64", "os": "linux", "config": { "Cmd": ["/bin/true"] },
-        "rootfs": { "type": "layers", "diff_ids": diff_ids },
-    });
-    let config = config.to_string();
-    let config_name = format!("{}.json", sha256_hex(config.as_bytes()));
-    let list = json!([{
-        "Config": config_name, "RepoTags": ["example.com/bench:1"], "Layers": names,
-    }]);
-    for (name, text) in [(&*config_name, config), ("manifest.json", list.to_string())] {
+    let (mut documents, mut list) = (Vec::new(), Vec::new());
+    for image in images {
+        let pick = |of: &[String]| {
+            image
+                .layers
+                .iter()
+                .map(|i| of[*i].clone())
+                .collect::<Vec<_>>()
+        };
+        let config = config(&image.name, &pick(&diff_ids));
+        let config_name = format!("{}.json", sha256_hex(config.as_bytes()));
+        list.push(json!({
+            "Config": config_name, "RepoTags": [image.name], "Layers": pick(&names),
+        }));
+        documents.push((config_name, config));
+    }
+    documents.push(("manifest.json".to_owned(), json!(list).to_string()));
+    for (name, text) in documents {
         let size = text.len() as u64;
-        tar.write_all(&header(name, size))
+        tar.write_all(&header(&name, size))
             .and_then(|()| tar.write_all(text.as_bytes()))
             .and_then(|()| tar.write_all(&[0; BLOCK as usize][..padding(size)]))
             .map_err(failed)?;
@@ -93,6 +118,16 @@ pub(super) fn write(path: &Path, layers: Vec<Layer>) -> Result {
     tar.write_all(&[0; 2 * BLOCK as usize])
         .and_then(|()| tar.flush())
         .map_err(failed)
+}
+
+/// The config of an image, another for each name.
+pub(super) fn config(name: &str, diff_ids: &[String]) -> String {
+    json!({
+        "architecture": "amd64", "os": "linux",
+        "config": { "Cmd": ["/bin/true"], "Labels": { "name": name } },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    })
+    .to_string()
 }
 
 /// Writes everything that is read through it.

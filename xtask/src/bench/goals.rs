@@ -10,40 +10,40 @@ use crate::process::{Result, installed};
 
 /// A job, how we do it, and how others do.
 #[derive(Debug)]
-struct Task {
-    name: &'static str,
-    script: &'static str,
+pub(super) struct Task {
+    pub(super) name: &'static str,
+    pub(super) script: &'static str,
     /// The file whose size counts, or a folder whose files do; the same for peers.
-    output: &'static str,
-    peers: &'static [Peer],
+    pub(super) output: &'static str,
+    pub(super) peers: &'static [Peer],
 }
 
 /// Another way to do the job.
 #[derive(Debug)]
-struct Peer {
-    name: &'static str,
+pub(super) struct Peer {
+    pub(super) name: &'static str,
     /// Programs it needs.
-    needs: &'static [&'static str],
-    script: &'static str,
-    goal: Goal,
+    pub(super) needs: &'static [&'static str],
+    pub(super) script: &'static str,
+    pub(super) goal: Goal,
 }
 
 /// The most that ours / theirs may be; `None` where nothing is promised.
 #[derive(Clone, Copy, Debug)]
-struct Goal {
+pub(super) struct Goal {
     wall: Option<f64>,
     cpu: Option<f64>,
     bytes: Option<f64>,
 }
 
 impl Goal {
-    const NONE: Self = Self {
+    pub(super) const NONE: Self = Self {
         wall: None,
         cpu: None,
         bytes: None,
     };
 
-    const fn wall(most: f64) -> Self {
+    pub(super) const fn wall(most: f64) -> Self {
         Self {
             wall: Some(most),
             ..Self::NONE
@@ -225,9 +225,9 @@ const PREPARE: &str = r#"
     "$IMGCONV" -q convert docker-archive:$ARCHIVE aci:$ACI --compression none"#;
 
 /// One job beside one peer, or alone.
-struct Compared {
-    task: &'static str,
-    ours: Row,
+pub(super) struct Compared {
+    pub(super) task: &'static str,
+    pub(super) ours: Row,
     peer: Option<(Row, Goal)>,
 }
 
@@ -252,7 +252,12 @@ pub(super) fn run(bench: &Bench, size: u64, only: &str) -> Result<(String, Value
     ))
 }
 
-fn compare(bench: &Bench, task: &Task, inputs: &[(&str, String)]) -> Result<Vec<Compared>> {
+/// Runs a task and its peers in turn, so many rounds.
+pub(super) fn compare(
+    bench: &Bench,
+    task: &Task,
+    inputs: &[(&str, String)],
+) -> Result<Vec<Compared>> {
     let peers: Vec<&Peer> = task
         .peers
         .iter()
@@ -282,7 +287,7 @@ fn compare(bench: &Bench, task: &Task, inputs: &[(&str, String)]) -> Result<Vec<
 }
 
 /// A ratio, beside its goal if it has one.
-fn judged(ratio: f64, goal: Option<f64>) -> String {
+pub(super) fn judged(ratio: f64, goal: Option<f64>) -> String {
     match goal {
         None => format!("{ratio:.2}"),
         Some(goal) if meets(ratio, goal) => format!("{ratio:.2} (goal {goal:.2}: met)"),
@@ -296,6 +301,16 @@ fn meets(ratio: f64, goal: f64) -> bool {
 }
 
 fn text(made: &Made, rounds: u64, all: &[Compared]) -> String {
+    let head = format!(
+        "{:.1} MB in four layers, {} entries, {JOBS} threads, medians of {rounds} rounds (memory: maximum)\n\n",
+        made.bytes as f64 / 1e6,
+        made.entries
+    );
+    head + &table(all)
+}
+
+/// A line for each comparison.
+pub(super) fn table(all: &[Compared]) -> String {
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|one| {
@@ -319,11 +334,6 @@ fn text(made: &Made, rounds: u64, all: &[Compared]) -> String {
             cells
         })
         .collect();
-    let head = format!(
-        "{:.1} MB in four layers, {} entries, {JOBS} threads, medians of {rounds} rounds (memory: maximum)\n\n",
-        made.bytes as f64 / 1e6,
-        made.entries
-    );
     let names = [
         "job",
         "wall s",
@@ -335,12 +345,19 @@ fn text(made: &Made, rounds: u64, all: &[Compared]) -> String {
         "bytes, ours / theirs",
         "their peak MiB",
     ];
-    head + &markdown(&names, &rows)
+    markdown(&names, &rows)
 }
 
 fn as_json(made: &Made, rounds: u64, all: &[Compared]) -> Value {
-    let rows: Vec<Value> = all
-        .iter()
+    json!({
+        "benchmark": "goals", "input_bytes": made.bytes, "entries": made.entries,
+        "jobs": JOBS, "rounds": rounds, "rows": rows_json(all),
+    })
+}
+
+/// The comparisons as JSON.
+pub(super) fn rows_json(all: &[Compared]) -> Value {
+    all.iter()
         .map(|one| {
             let peer = one.peer.as_ref().map(|(row, goal)| {
                 let mut value = row.json();
@@ -354,11 +371,7 @@ fn as_json(made: &Made, rounds: u64, all: &[Compared]) -> Value {
             });
             json!({ "job": one.task, "ours": one.ours.json(), "peer": peer })
         })
-        .collect();
-    json!({
-        "benchmark": "goals", "input_bytes": made.bytes, "entries": made.entries,
-        "jobs": JOBS, "rounds": rounds, "rows": rows,
-    })
+        .collect()
 }
 
 #[cfg(test)]

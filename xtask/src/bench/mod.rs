@@ -9,6 +9,7 @@ mod generated;
 mod goals;
 mod measure;
 mod memory;
+mod migrate;
 mod packages;
 mod scaling;
 mod table;
@@ -71,9 +72,10 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         "goals" => goals::run(&bench, number("--size", 600)?, only)?,
         "scaling" => scaling::run(&bench)?,
         "memory" => memory::run(&bench, only)?,
+        "migrate" => migrate::run(&bench, number("--size", 80)?, only)?,
         other => {
             return Err(format!(
-                "there is no benchmark `{other}`; there are: goals, scaling, memory"
+                "there is no benchmark `{other}`; there are: goals, scaling, memory, migrate"
             ));
         }
     };

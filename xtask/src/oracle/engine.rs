@@ -6,11 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::Oracle;
-use crate::process::Result;
+use crate::process::{Result, end};
 
 /// A running engine.
 #[derive(Debug)]
@@ -106,7 +103,7 @@ impl Engine {
 impl Drop for Engine {
     /// Asks the engine to end (it ends its containerd), and kills it if it has not after 20 seconds.
     fn drop(&mut self) {
-        self.end();
+        end(&mut self.child, Duration::from_secs(20));
         // The engine mounts its data folder on itself where mounts are shared, and in a chroot
         // leaves it so. Where it does not, this fails and that is fine.
         let _ = Command::new("umount")
@@ -116,25 +113,11 @@ impl Drop for Engine {
     }
 }
 
-impl Engine {
-    fn end(&mut self) {
-        let id = i32::try_from(self.child.id()).map(Pid::from_raw);
-        if id.is_ok_and(|id| kill(id, Signal::SIGTERM).is_ok()) {
-            for _ in 0..100 {
-                if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
-                    return;
-                }
-                sleep(Duration::from_millis(200));
-            }
-        }
-        // Nothing more can be done if these fail: the process is gone, or not ours.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+
     use super::*;
 
     #[test]

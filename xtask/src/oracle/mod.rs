@@ -15,9 +15,11 @@ mod from_aci;
 mod from_oci;
 mod inputs;
 mod layers;
+mod migrate;
 mod registry;
 mod registry_server;
 mod schema1;
+mod slurm;
 mod stores;
 
 use std::ffi::OsStr;
@@ -70,6 +72,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     appc::run(&mut oracle);
     drop(engine);
     stores::run(&mut oracle);
+    migrate::run(&mut oracle);
+    slurm::run(&mut oracle);
     if keep {
         println!("kept: {}", work.keep().display());
     } else if let Err(error) = work.close() {

@@ -1,16 +1,13 @@
 //! A docker registry for checks: started by hand, ended by its process id.
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::Oracle;
-use crate::process::Result;
+use crate::process::{Result, end, free_port};
 
 /// A registry on the loopback device, its data in the work folder.
 #[derive(Debug)]
@@ -35,11 +32,7 @@ impl Registry {
         http: &str,
         more: &str,
     ) -> Result<Self> {
-        // Free now; nothing else here asks for ports.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map_err(|e| e.to_string())?
-            .port();
+        let port = free_port()?;
         let config = oracle.path(&format!("{folder}/config.yml"));
         let data = oracle.path(&format!("{folder}/data"));
         let text = format!(
@@ -83,17 +76,6 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let id = i32::try_from(self.child.id()).map(Pid::from_raw);
-        if id.is_ok_and(|id| kill(id, Signal::SIGTERM).is_ok()) {
-            for _ in 0..50 {
-                if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
-                    return;
-                }
-                sleep(Duration::from_millis(100));
-            }
-        }
-        // Nothing more can be done if these fail: the process is gone, or not ours.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child, Duration::from_secs(5));
     }
 }

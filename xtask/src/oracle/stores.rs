@@ -2,7 +2,7 @@
 //! is gone, and a folder of ACIs by actool.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use imgconv_testkit::{ImageRecipe, build};
 use serde_json::Value;
@@ -17,6 +17,8 @@ const IMAGE: &str = "oci:docker-base:example.com/layers/second:1";
 const TREE: &str = "docker-base-second/rootfs";
 /// The storage, when the registry is gone.
 const STORAGE: &str = "registry-storage:stores/data";
+/// A file with the digests of its tags.
+const DIGESTS: &str = "stores/digests";
 
 /// What is pushed: repository, format, source. A tag that moves leaves its first manifest behind.
 const PUSHED: [(&str, &str, &str); 7] = [
@@ -49,7 +51,9 @@ pub(super) fn run(oracle: &mut Oracle) {
         "stores: skopeo fills the storage of a registry",
         &needs,
         |oracle| {
-            digests = filled(oracle)?;
+            fill(oracle)?;
+            let text = fs::read_to_string(oracle.path(DIGESTS)).map_err(|e| e.to_string())?;
+            digests = text.lines().map(str::to_owned).collect();
             Ok(())
         },
     );
@@ -59,8 +63,12 @@ pub(super) fn run(oracle: &mut Oracle) {
     acis(oracle);
 }
 
-/// Pushes everything; returns the digest that the registry gives for each tag.
-fn filled(oracle: &Oracle) -> Result<Vec<String>> {
+/// Makes the storage of a registry and ends the registry, unless it is there; [`DIGESTS`] gets the digest that the
+/// registry gives for each tag, a line each.
+pub(super) fn fill(oracle: &Oracle) -> Result {
+    if oracle.path(DIGESTS).exists() {
+        return Ok(());
+    }
     layers(oracle)?;
     let images = ["both-amd64", "both-arm64"]
         .map(|name| ImageRecipe::load(&root().join("testdata/images").join(name)));
@@ -71,7 +79,7 @@ fn filled(oracle: &Oracle) -> Result<Vec<String>> {
     ];
     build::layout(&images, &oracle.path("stores/both")).map_err(|e| e.to_string())?;
     let registry = Registry::start(oracle, "stores")?;
-    let mut digests = Vec::new();
+    let mut digests = String::new();
     for (repository, format, source) in PUSHED {
         let remote = format!("docker://{}", registry.image(repository));
         let push = [
@@ -88,9 +96,9 @@ fn filled(oracle: &Oracle) -> Result<Vec<String>> {
         let ask = ["inspect", "--raw", "--tls-verify=false", &*remote];
         fs::write(oracle.path("stores/raw"), oracle.peer("skopeo", &ask)?)
             .map_err(|e| e.to_string())?;
-        digests.push(oracle.peer("skopeo", &["manifest-digest", "stores/raw"])?);
+        digests += &oracle.peer("skopeo", &["manifest-digest", "stores/raw"])?;
     }
-    Ok(digests)
+    fs::write(oracle.path(DIGESTS), digests).map_err(|e| e.to_string())
 }
 
 fn storage(oracle: &mut Oracle, digests: &[String]) {
@@ -112,7 +120,7 @@ fn storage(oracle: &mut Oracle, digests: &[String]) {
             let raw = oracle.imgconv(&["inspect", "--raw", &reference])?;
             fs::write(oracle.path("stores/raw"), raw).map_err(|e| e.to_string())?;
             let found = oracle.peer("skopeo", &["manifest-digest", "stores/raw"])?;
-            equal(&reference, &found, digest)?;
+            equal(&reference, found.trim(), &**digest)?;
         }
         Ok(())
     });
@@ -167,15 +175,11 @@ fn acis(oracle: &mut Oracle) {
         "actool", "busybox", "setcap", "setfattr", "umoci", "jq", "root",
     ];
     oracle.check(name, &needs, |oracle| {
-        let input = inputs::busybox(oracle)?;
-        let deep = oracle.path("stores/acis/a/b/image");
-        copy(&input.aci, &deep)?;
-        let signature = deep.with_extension("asc");
-        fs::write(signature, "signature").map_err(|e| e.to_string())?;
+        let aci = aci_folder(oracle)?;
         oracle.imgconv(&["convert", "aci-tree:stores/acis", "oci:stores-acis"])?;
         oracle.imgconv(&[
             "aci-to-oci".as_ref(),
-            input.aci.as_os_str(),
+            aci.as_os_str(),
             "stores-aci".as_ref(),
         ])?;
         same_tree(
@@ -183,6 +187,16 @@ fn acis(oracle: &mut Oracle) {
             &unpacked(oracle, "stores-acis", 0)?,
         )
     });
+}
+
+/// Makes that folder; returns the ACI that is in it.
+pub(super) fn aci_folder(oracle: &Oracle) -> Result<PathBuf> {
+    let input = inputs::busybox(oracle)?;
+    let deep = oracle.path("stores/acis/a/b/image");
+    copy(&input.aci, &deep)?;
+    let signature = deep.with_extension("asc");
+    fs::write(signature, "signature").map_err(|e| e.to_string())?;
+    Ok(input.aci)
 }
 
 fn copy(from: &Path, to: &Path) -> Result {

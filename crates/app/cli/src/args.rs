@@ -48,6 +48,15 @@ Examples:
   imgconv recompress oci:in oci:out --compression gzip --level 9 --force
   imgconv recompress oci:in oci:out --compression zstd:chunked";
 
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  imgconv migrate /var/lib/registry oci:all                 a registry's storage to one layout
+  imgconv migrate rkt:/var/lib/rkt oci:out --split repo     a layout for each name
+  imgconv migrate saved/ docker://registry.example.com/old --rename '^docker.io/='
+  imgconv migrate old/ oci:all --dry-run --only '*/team/*'  what would be done
+  imgconv migrate old/ oci:all --shard 1/4 --report 1.json  one of four workers
+  imgconv migrate merge-reports 1.json 2.json 3.json 4.json";
+
 /// Convert container images between ACI and OCI, offline and verified
 #[derive(Debug, Parser)]
 #[command(name = "imgconv", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{LOCATORS}"))]
@@ -188,9 +197,9 @@ pub(crate) enum Foreign {
     Fetch,
 }
 
-/// The format and the distribution of a source and a destination, apart from their locators.
+/// The format and the distribution of what is read, apart from its locator.
 #[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct Pairs {
+pub(crate) struct SourcePair {
     /// The format that SRC must be in, as in `FORMAT+DISTRIBUTION:…`
     #[arg(
         long,
@@ -207,6 +216,11 @@ pub(crate) struct Pairs {
         help_heading = "Input"
     )]
     pub(crate) src_distribution: Option<String>,
+}
+
+/// The format and the distribution of what is written, apart from its locator.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct DestinationPair {
     /// The format that DST is written in
     #[arg(
         long,
@@ -258,6 +272,8 @@ pub(crate) struct Conversion {
 /// Options of every command that writes images.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Writing {
+    #[command(flatten)]
+    pub(crate) from: SourcePair,
     /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable)
     ///
     /// One alone is also what an ACI that names no platform is taken to be for.
@@ -268,7 +284,10 @@ pub(crate) struct Writing {
         help_heading = "Input"
     )]
     pub(crate) platform: Vec<String>,
-    /// An ACI or a directory of ACIs where dependencies are (repeatable)
+    /// An ACI or a directory of ACIs where dependencies are, or `appc:` (repeatable)
+    ///
+    /// `appc:` alone stands for discovery: what is found nowhere else is fetched by its name, and
+    /// has to be signed as every ACI that is fetched.
     #[arg(long, value_name = "LOCATOR", help_heading = "Input")]
     pub(crate) deps: Vec<String>,
     /// What to do with children of an index that are not there
@@ -356,7 +375,7 @@ pub(crate) enum Command {
         #[arg(value_name = "DST")]
         destination: String,
         #[command(flatten)]
-        pairs: Box<Pairs>,
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -373,6 +392,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert OCI images to ACIs
@@ -387,6 +408,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert Docker images to one OCI layout
@@ -398,6 +421,8 @@ pub(crate) enum Command {
         /// The layout: made if it is missing, added to if it is there
         #[arg(value_name = "OUT")]
         destination: String,
+        #[command(flatten)]
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -411,6 +436,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert OCI images to one archive for `docker load`
@@ -423,6 +450,8 @@ pub(crate) enum Command {
         #[arg(value_name = "OUT")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         conversion: Conversion,
     },
     /// Convert ACIs to one archive for `docker load`
@@ -434,6 +463,8 @@ pub(crate) enum Command {
         /// The archive, or a `dir:`
         #[arg(value_name = "OUT")]
         destination: String,
+        #[command(flatten)]
+        to: Box<DestinationPair>,
         #[command(flatten)]
         conversion: Conversion,
     },
@@ -460,6 +491,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         merge: Merge,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         writing: Writing,
     },
     /// Compress layers anew, and change nothing in them
@@ -478,6 +511,8 @@ pub(crate) enum Command {
         #[arg(value_name = "DST")]
         destination: String,
         #[command(flatten)]
+        to: Box<DestinationPair>,
+        #[command(flatten)]
         writing: Writing,
     },
     /// Tell what an image is: format, platform, config, layers, names
@@ -486,6 +521,8 @@ pub(crate) enum Command {
         /// What to read
         #[arg(value_name = "SRC")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
         /// Print the stored document, byte for byte
         #[arg(long)]
         raw: bool,
@@ -499,6 +536,8 @@ pub(crate) enum Command {
         /// What to list
         #[arg(value_name = "LOCATOR")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
     },
     /// Read everything and name everything that is wrong
     #[command(after_long_help = LOCATORS)]
@@ -506,18 +545,27 @@ pub(crate) enum Command {
         /// What to read
         #[arg(value_name = "LOCATOR")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
     },
     /// Tell how two images differ, whatever their formats: config and files
+    ///
+    /// A may be what was read, and B what was written: `--src-format` and `--src-distribution` are
+    /// for A, `--dest-format` and `--dest-distribution` for B.
     #[command(after_long_help = LOCATORS)]
     Diff {
         /// One image
         a: String,
         /// The other
         b: String,
+        #[command(flatten)]
+        from: SourcePair,
+        #[command(flatten)]
+        to: DestinationPair,
         /// The platform, where there are several
         #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
         platform: Vec<String>,
-        /// Where the dependencies of ACIs are (repeatable)
+        /// Where the dependencies of ACIs are; `appc:` discovers them (repeatable)
         #[arg(long, value_name = "LOCATOR")]
         deps: Vec<String>,
     },
@@ -532,10 +580,12 @@ pub(crate) enum Command {
         /// The directory: new or empty
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        #[command(flatten)]
+        from: SourcePair,
         /// The platform, where there are several
         #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
         platform: Vec<String>,
-        /// Where the dependencies of ACIs are (repeatable)
+        /// Where the dependencies of ACIs are; `appc:` discovers them (repeatable)
         #[arg(long, value_name = "LOCATOR")]
         deps: Vec<String>,
         /// Keep set-user-ID and set-group-ID bits and capabilities
@@ -558,6 +608,18 @@ pub(crate) enum Command {
     /// already stays.
     #[command(after_long_help = LOCATORS)]
     Publish(Box<Publish>),
+    /// Migrate every image of a store to another place, as one job that can be killed and goes on
+    ///
+    /// First the whole store is looked at and a plan is made: two different images of one name are an
+    /// error, before anything is written. Then images are done several at a time. One that fails does
+    /// not stop the rest; its error is in the report, and the exit code is 1.
+    ///
+    /// Run again, the same command goes on where it was ended: a journal in the destination
+    /// (`.imgconv-migrate`) says which images stand there, and what each layer became. They are
+    /// looked at before they are relied on; `imgconv verify` reads all of them. Images of a layout
+    /// appear together at the end, others one by one.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = MIGRATE_EXAMPLES, after_long_help = format!("{MIGRATE_EXAMPLES}\n\n{LOCATORS}"))]
+    Migrate(Box<Migrate>),
     /// List the formats and transports
     Formats,
     /// Print the completions of a shell
@@ -585,6 +647,8 @@ pub(crate) enum Tags {
         /// A registry's repository, a layout, an archive
         #[arg(value_name = "SRC")]
         source: String,
+        #[command(flatten)]
+        from: SourcePair,
         /// Only this image name, where there are several
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
@@ -617,12 +681,81 @@ pub(crate) enum Tags {
     },
 }
 
+/// What `migrate` is told.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Migrate {
+    #[command(subcommand)]
+    pub(crate) command: Option<MigrateCommand>,
+    /// The store: of a registry, of rkt, a layout, an archive, a folder of any of them
+    #[arg(value_name = "SRC", required = true)]
+    pub(crate) source: Option<String>,
+    /// Where to: `oci:DIR`, `docker-archive:DIR/` (a file for each image), `aci:DIR/`,
+    /// `docker://HOST/PREFIX`
+    #[arg(value_name = "DST", required = true)]
+    pub(crate) destination: Option<String>,
+    /// Only images whose name, as `ls` prints it, fits; `*` is any text (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
+    pub(crate) only: Vec<String>,
+    /// No images whose name fits (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Input")]
+    pub(crate) exclude: Vec<String>,
+    /// Give images other names: `^old.example.com/=new.example.com/`, `$1` is a group (repeatable)
+    #[arg(long, value_name = "REGEX=REPLACEMENT", help_heading = "Names")]
+    pub(crate) rename: Vec<String>,
+    /// Make one layout for each repository, below the directory
+    #[arg(long, value_enum, value_name = "BY", help_heading = "Output")]
+    pub(crate) split: Option<Split>,
+    /// Do only a share of the plan: the I-th of N; images with a common base are in one share
+    #[arg(long, value_name = "I/N", help_heading = "Limits")]
+    pub(crate) shard: Option<String>,
+    /// Where the journal is, instead of in the destination; a registry has none without it
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Make `aci:DIR/` a site for appc discovery, as `publish` does
+    #[arg(long, help_heading = "Output")]
+    pub(crate) site: bool,
+    #[command(flatten)]
+    pub(crate) of_site: Site,
+    /// Go on though the layers take more room in the source than is free at the destination
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) ignore_space: bool,
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
+}
+
+/// What a migration makes several places by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Split {
+    /// By repository
+    Repo,
+}
+
+/// The commands of `migrate`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Join the reports of all shares, and say which are missing
+    MergeReports {
+        /// The reports that `--report` wrote
+        #[arg(value_name = "REPORT", required = true)]
+        reports: Vec<PathBuf>,
+    },
+}
+
 /// What `publish` is told.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Publish {
     /// What to read, and the directory of the site: made if it is missing, added to if it is there
     #[arg(value_name = "SRC… DIR", required = true, num_args = 2..)]
     pub(crate) places: Vec<String>,
+    #[command(flatten)]
+    pub(crate) site: Site,
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
+}
+
+/// What a site for appc discovery is told.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Site {
     /// The host of the site: the names of converted images get it instead of their registry's
     #[arg(long, value_name = "HOST", help_heading = "Names")]
     pub(crate) host: Option<String>,
@@ -645,6 +778,4 @@ pub(crate) struct Publish {
         help_heading = "Safety"
     )]
     pub(crate) pgp_passphrase: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) conversion: Conversion,
 }

@@ -7,7 +7,10 @@ use imgconv::{LayerOptions, Locator, Options, Squash};
 use imgconv_model::{Code, Env, Error, Platform, Result};
 
 use crate::{
-    args::{Args, Command, Compression, Conversion, Foreign, Merge, Missing, Shared, Writing},
+    args::{
+        Args, Command, Compression, Conversion, DestinationPair, Foreign, Merge, Missing, Shared,
+        SourcePair, Writing,
+    },
     env,
     failure::Status,
     layout, render, tags,
@@ -22,55 +25,53 @@ const DOCKER: &[&str] = &["docker-archive", "dir", "docker"];
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let shared = args.shared;
     let env = env::make(&shared)?;
-    let to = Locator::destination_of;
     let pair = |sources: &[String], destination: Locator, conversion: &Conversion| {
-        convert(locators(sources)?, &destination, conversion, &shared, &env)
+        convert(sources, &destination, conversion, &shared, &env)
     };
     match args.command {
         Command::Convert {
             source,
             destination,
-            pairs,
+            to,
             conversion,
-        } => {
-            let (format, distribution) = (&pairs.dest_format, &pairs.dest_distribution);
-            let destination =
-                Locator::destination_as(format.as_deref(), distribution.as_deref(), &destination)?;
-            let (format, distribution) = (&pairs.src_format, &pairs.src_distribution);
-            let source = Locator::source_as(format.as_deref(), distribution.as_deref(), &source)?;
-            convert(vec![source], &destination, &conversion, &shared, &env)
-        }
+        } => pair(&[source], to.locator(&destination)?, &conversion),
         Command::AciToOci {
             sources,
             destination,
+            to,
             conversion,
-        } => pair(&sources, to(&destination, OCI)?, &conversion),
+        } => pair(&sources, to.locator_of(&destination, OCI)?, &conversion),
         Command::DockerToOci {
             source,
             destination,
+            to,
             conversion,
-        } => pair(&[source], to(&destination, OCI)?, &conversion),
+        } => pair(&[source], to.locator_of(&destination, OCI)?, &conversion),
         Command::OciToDocker {
             source,
             destination,
+            to,
             conversion,
-        } => pair(&[source], to(&destination, DOCKER)?, &conversion),
+        } => pair(&[source], to.locator_of(&destination, DOCKER)?, &conversion),
         Command::AciToDocker {
             sources,
             destination,
+            to,
             conversion,
-        } => pair(&sources, to(&destination, DOCKER)?, &conversion),
+        } => pair(&sources, to.locator_of(&destination, DOCKER)?, &conversion),
         Command::DockerToAci {
             source,
             destination,
+            to,
             conversion,
         }
         | Command::OciToAci {
             source,
             destination,
+            to,
             conversion,
         } => {
-            let mut destination = to(&destination, &["aci"])?;
+            let mut destination = to.locator_of(&destination, &["aci"])?;
             // Everything but a `.aci` file is a directory, made if it is missing.
             let file = destination.location.ends_with(".aci") || destination.location == "-";
             if !file && !destination.location.ends_with('/') {
@@ -83,42 +84,31 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             destination,
             all: _, // what no other option says
             merge,
+            to,
             writing,
         } => {
             let mut options = options(&writing)?;
             options.layers.squash = Some(merged(merge).unwrap_or(Squash::All));
-            let destination = Locator::destination(&destination)?;
-            write(
-                locators(&[source])?,
-                &destination,
-                &options,
-                &writing,
-                &shared,
-                &env,
-            )
+            let destination = to.locator(&destination)?;
+            write(&[source], &destination, &options, &writing, &shared, &env)
         }
         Command::Recompress {
             source,
             destination,
+            to,
             writing,
         } => {
             let options = options(&writing)?;
-            let destination = Locator::destination(&destination)?;
-            write(
-                locators(&[source])?,
-                &destination,
-                &options,
-                &writing,
-                &shared,
-                &env,
-            )
+            let destination = to.locator(&destination)?;
+            write(&[source], &destination, &options, &writing, &shared, &env)
         }
         Command::Inspect {
             source,
+            from,
             raw,
             platform,
         } => {
-            let locator = Locator::source(&source)?;
+            let locator = from.locator(&source)?;
             if raw {
                 render::print_bytes(&imgconv::raw(&locator, &env)?)?;
             } else {
@@ -130,8 +120,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Ls { source } => {
-            let lines = imgconv::list(&Locator::source(&source)?, &env)?;
+        Command::Ls { source, from } => {
+            let lines = imgconv::list(&from.locator(&source)?, &env)?;
             render::list(&lines, &shared)?;
             let unreadable = lines.iter().any(|line| line.error.is_some());
             Ok(if unreadable {
@@ -140,8 +130,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 ExitCode::SUCCESS
             })
         }
-        Command::Verify { source } => {
-            let verdict = imgconv::verify(&Locator::source(&source)?, &env)?;
+        Command::Verify { source, from } => {
+            let verdict = imgconv::verify(&from.locator(&source)?, &env)?;
             render::verdict(&verdict, &shared)?;
             let wrong = !verdict.problems.is_empty();
             Ok(if wrong {
@@ -153,10 +143,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Diff {
             a,
             b,
+            from,
+            to,
             platform,
             deps,
         } => {
-            let (a, b) = (Locator::source(&a)?, Locator::source(&b)?);
+            let (a, b) = (from.locator(&a)?, to.source(&b)?);
             let found = imgconv::diff(&a, &b, &platforms(&platform)?, &deps, &env)?;
             if shared.json {
                 render::json(&serde_json::json!({ "differences": found }))?;
@@ -182,6 +174,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Unpack {
             source,
             directory,
+            from,
             platform,
             deps,
             preserve_privileges,
@@ -191,7 +184,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 preserve_privileges,
                 allow_devices,
             };
-            let locator = Locator::source(&source)?;
+            let locator = from.locator(&source)?;
             let platforms = platforms(&platform)?;
             let (outcome, report) =
                 imgconv::unpack(&locator, &directory, &platforms, &deps, &options, &env)?;
@@ -216,6 +209,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Tags(command) => tags::run(&command, &shared, &env),
         Command::Layout(command) => layout::run(&command, &shared, &env),
         Command::Publish(publish) => tags::publish(&publish, &shared, &env),
+        Command::Migrate(migrate) => crate::migrate::run(&migrate, &shared, &env),
         Command::Formats => {
             formats(&shared)?;
             Ok(ExitCode::SUCCESS)
@@ -237,7 +231,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn convert(
-    sources: Vec<Locator>,
+    sources: &[String],
     destination: &Locator,
     conversion: &Conversion,
     shared: &Shared,
@@ -250,7 +244,7 @@ fn convert(
 
 /// Writes images, and says what became of them.
 fn write(
-    sources: Vec<Locator>,
+    sources: &[String],
     destination: &Locator,
     options: &Options,
     writing: &Writing,
@@ -261,6 +255,7 @@ fn write(
         let message = "`--json` and the image can't both go to standard output";
         return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
     }
+    let sources = writing.from.locators(sources)?;
     // The file itself went to standard output, so the lines can't.
     let piped = destination.location == "-" && !options.dry_run;
     reported(writing, shared, piped, || {
@@ -287,7 +282,7 @@ pub(crate) fn reported(
 }
 
 /// Finds out early what would make writing the report fail after everything else is done.
-fn check_report(path: &Path) -> Result<()> {
+pub(crate) fn check_report(path: &Path) -> Result<()> {
     let place = || path.display().to_string();
     if path.is_dir() {
         return Err(Error::new(Code::Io, "the report can't be a directory").at(place()));
@@ -368,8 +363,42 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
     texts.iter().map(|text| Platform::parse(text)).collect()
 }
 
-pub(crate) fn locators(texts: &[String]) -> Result<Vec<Locator>> {
-    texts.iter().map(|text| Locator::source(text)).collect()
+impl SourcePair {
+    /// Reads the locator of a source.
+    pub(crate) fn locator(&self, text: &str) -> Result<Locator> {
+        let (format, distribution) = (&self.src_format, &self.src_distribution);
+        Locator::source_as(format.as_deref(), distribution.as_deref(), text)
+    }
+
+    /// Reads the locators of several sources.
+    pub(crate) fn locators(&self, texts: &[String]) -> Result<Vec<Locator>> {
+        texts.iter().map(|text| self.locator(text)).collect()
+    }
+}
+
+impl DestinationPair {
+    /// Reads the locator of a destination.
+    fn locator(&self, text: &str) -> Result<Locator> {
+        let (format, distribution) = self.parts();
+        Locator::destination_as(format, distribution, text)
+    }
+
+    /// Reads the locator of a destination of one of some kinds, the usual one first.
+    fn locator_of(&self, text: &str, allowed: &[&str]) -> Result<Locator> {
+        let (format, distribution) = self.parts();
+        Locator::destination_of(format, distribution, text, allowed)
+    }
+
+    /// Reads the locator of what was written, to read it.
+    fn source(&self, text: &str) -> Result<Locator> {
+        let (format, distribution) = self.parts();
+        Locator::source_as(format, distribution, text)
+    }
+
+    fn parts(&self) -> (Option<&str>, Option<&str>) {
+        let (format, distribution) = (&self.dest_format, &self.dest_distribution);
+        (format.as_deref(), distribution.as_deref())
+    }
 }
 
 fn formats(shared: &Shared) -> Result<()> {

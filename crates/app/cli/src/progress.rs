@@ -30,11 +30,75 @@ pub(crate) fn make(style: ProgressStyle) -> Arc<dyn Progress> {
     }
 }
 
-/// One bar for each piece of work.
+/// One bar for each piece of work, below one for all images where there are many.
 #[derive(Default)]
 struct Bars {
     all: MultiProgress,
     bars: Mutex<BTreeMap<u64, ProgressBar>>,
+    images: Mutex<Option<(ProgressBar, Images)>>,
+}
+
+/// How far a job of many images is.
+#[derive(Debug)]
+struct Images {
+    count: u64,
+    bytes: u64,
+    done: u64,
+    failed: u64,
+    bytes_done: u64,
+    began: Instant,
+    said: Instant,
+}
+
+impl Images {
+    fn new(count: u64, bytes: u64) -> Self {
+        Self {
+            count,
+            bytes,
+            done: 0,
+            failed: 0,
+            bytes_done: 0,
+            began: Instant::now(),
+            said: Instant::now(),
+        }
+    }
+
+    fn add(&mut self, status: &str, bytes: u64) {
+        self.done += 1;
+        self.failed += u64::from(status == "failed");
+        self.bytes_done += bytes;
+    }
+
+    /// Images, bytes, rate, and the time that is left if the rest is like what was done.
+    fn line(&self) -> String {
+        let seconds = self.began.elapsed().as_secs_f64().max(0.001);
+        let megabytes = |bytes: u64| bytes / 1_000_000;
+        let rate = self.bytes_done as f64 / seconds;
+        let left = match (
+            self.bytes - self.bytes_done.min(self.bytes),
+            self.bytes_done,
+        ) {
+            (0, _) => 0.0,
+            (_, 0) => f64::NAN,
+            (left, _) => left as f64 / rate,
+        };
+        let left = match left.is_finite() {
+            true => format!(", {} s left", left.round()),
+            false => String::new(),
+        };
+        let failed = match self.failed {
+            0 => String::new(),
+            failed => format!(", {failed} failed"),
+        };
+        format!(
+            "{}/{} images{failed}, {} of {} MB, {} MB/s{left}",
+            self.done,
+            self.count,
+            megabytes(self.bytes_done),
+            megabytes(self.bytes),
+            megabytes(rate as u64),
+        )
+    }
 }
 
 impl fmt::Debug for Bars {
@@ -71,6 +135,27 @@ impl Progress for Bars {
                     bar.finish_and_clear();
                 }
             }
+            Event::Images { count, bytes } => {
+                let style = Style::with_template("{wide_bar} {pos}/{len}  {msg}")
+                    .expect("the template above is well formed");
+                let bar = self
+                    .all
+                    .insert(0, ProgressBar::new(count).with_style(style));
+                let images = Images::new(count, bytes);
+                bar.set_message(images.line());
+                *self.images.lock().unwrap_or_else(PoisonError::into_inner) = Some((bar, images));
+            }
+            Event::Image { status, bytes, .. } => {
+                let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((bar, images)) = &mut *images {
+                    images.add(status, bytes);
+                    bar.set_message(images.line());
+                    bar.inc(1);
+                    if images.done == images.count {
+                        bar.finish_and_clear();
+                    }
+                }
+            }
         }
     }
 }
@@ -89,6 +174,7 @@ struct Work {
 #[derive(Debug, Default)]
 struct Plain {
     work: Mutex<BTreeMap<u64, Work>>,
+    images: Mutex<Option<Images>>,
 }
 
 impl Progress for Plain {
@@ -126,6 +212,23 @@ impl Progress for Plain {
                     say(&format!("{}: {} bytes", work.what, work.done));
                 }
             }
+            Event::Images { count, bytes } => {
+                let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+                *images = Some(Images::new(count, bytes));
+            }
+            Event::Image { status, bytes, .. } => {
+                let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(images) = &mut *images {
+                    images.add(status, bytes);
+                    let last = images.done == images.count;
+                    if images.said.elapsed() > PLAIN_INTERVAL
+                        || last && images.began.elapsed() > PLAIN_MINIMUM
+                    {
+                        images.said = Instant::now();
+                        say(&images.line());
+                    }
+                }
+            }
         }
     }
 }
@@ -153,6 +256,16 @@ impl Progress for Json {
                 let total = done.remove(&id);
                 serde_json::json!({ "event": "end", "id": id, "done": total })
             }
+            Event::Images { count, bytes } => {
+                serde_json::json!({ "event": "images", "count": count, "bytes": bytes })
+            }
+            Event::Image {
+                name,
+                status,
+                bytes,
+            } => serde_json::json!({
+                "event": "image", "name": name, "status": status, "bytes": bytes,
+            }),
         };
         say(&line.to_string());
     }

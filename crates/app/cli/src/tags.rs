@@ -7,12 +7,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use imgconv::{Labels, Locator, PublishOptions, Signing, TagLine};
+use imgconv::{Labels, Locator, PublishOptions, Signing, SiteOptions, TagLine};
 use imgconv_model::{Code, Env, Error, Result};
 
 use crate::{
-    args::{Publish, Shared, Tags},
-    commands::{conversion_options, locators, reported},
+    args::{Publish, Shared, Site, Tags},
+    commands::{conversion_options, reported},
     failure::Status,
     render,
 };
@@ -20,7 +20,9 @@ use crate::{
 /// Runs one of the commands of `tags`.
 pub(crate) fn run(command: &Tags, shared: &Shared, env: &Env) -> Result<ExitCode> {
     match command {
-        Tags::Export { source, name } => export(source, name.as_deref(), shared, env)?,
+        Tags::Export { source, from, name } => {
+            export(&from.locator(source)?, name.as_deref(), shared, env)?;
+        }
         Tags::Resolve { file, tag, label } => {
             let tags = imgconv::read_tags(file, env)?;
             let resolution = imgconv::resolve_tag(&tags, tag, &labels(label)?)?;
@@ -51,8 +53,8 @@ pub(crate) fn run(command: &Tags, shared: &Shared, env: &Env) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn export(source: &str, name: Option<&str>, shared: &Shared, env: &Env) -> Result<()> {
-    let mut found = imgconv::export_tags(&Locator::source(source)?, env)?;
+fn export(source: &Locator, name: Option<&str>, shared: &Shared, env: &Env) -> Result<()> {
+    let mut found = imgconv::export_tags(source, env)?;
     let all: Vec<String> = found
         .iter()
         .filter_map(|found| found.name.clone())
@@ -77,7 +79,7 @@ fn export(source: &str, name: Option<&str>, shared: &Shared, env: &Env) -> Resul
         several => {
             let message = format!("there are {} image names, a file is for one", several.len());
             Err(Error::new(Code::Ambiguous, message)
-                .at(render::clean(source))
+                .at(render::clean(&source.to_string()))
                 .hint(format!(
                     "`--name` chooses: {}",
                     render::clean(&all.join(", "))
@@ -156,20 +158,25 @@ pub(crate) fn publish(publish: &Publish, shared: &Shared, env: &Env) -> Result<E
         return Err(Error::new(Code::Usage, "there is no directory"));
     };
     let mut conversion = conversion_options(&publish.conversion)?;
-    conversion.host.clone_from(&publish.host);
-    let options = PublishOptions {
-        conversion,
-        url: publish.url.clone(),
-        public_keys: publish.pubkeys.clone(),
-        signing: publish.pgp_key.as_ref().map(|key| Signing {
-            key: key.clone(),
-            passphrase: publish.pgp_passphrase.clone(),
-            time: time(env),
-        }),
-    };
-    let sources = locators(sources)?;
+    conversion.host.clone_from(&publish.site.host);
+    let site = site(&publish.site, env);
+    let options = PublishOptions { conversion, site };
+    let sources = publish.conversion.writing.from.locators(sources)?;
     let run = || imgconv::publish(&sources, Path::new(directory), &options, env);
     reported(&publish.conversion.writing, shared, false, run)
+}
+
+/// What a site is told.
+pub(crate) fn site(site: &Site, env: &Env) -> SiteOptions {
+    SiteOptions {
+        url: site.url.clone(),
+        public_keys: site.pubkeys.clone(),
+        signing: site.pgp_key.as_ref().map(|key| Signing {
+            key: key.clone(),
+            passphrase: site.pgp_passphrase.clone(),
+            time: time(env),
+        }),
+    }
 }
 
 /// The time of signatures: `SOURCE_DATE_EPOCH`, else now.

@@ -447,3 +447,70 @@ fn c6a_a_foreign_layer_is_kept_refused_or_left_out() {
         ]);
     }
 }
+
+#[test]
+fn format_and_distribution_are_given_apart_to_every_command_with_a_locator() {
+    let sandbox = Sandbox::new();
+    sandbox.aci("a:b.aci", "example.com/a", LABELS, "dir etc");
+    let oci = ["--src-distribution", "oci", "--src-format", "oci"];
+    let aci = ["--src-distribution", "file", "--src-format", "aci"];
+    let to = |distribution| ["--dest-distribution", distribution];
+    let run = |args: &[&str], more: &[&[&str]]| sandbox.ok(&[args, &more.concat()].concat());
+    run(&["aci-to-oci", "a:b.aci", "l"], &[&aci, &to("oci")]);
+    run(
+        &["oci-to-aci", "l:example.com/a:1.0", "acis"],
+        &[&oci, &to("aci")],
+    );
+    run(
+        &["oci-to-docker", "l", "d"],
+        &[&oci, &to("dir"), &["--dest-format", "docker-v2s2"]],
+    );
+    run(
+        &["docker-to-oci", "d", "o"],
+        &[&["--src-distribution", "dir"], &to("oci-archive")],
+    );
+    run(&["squash", "l", "s"], &[&oci, &to("oci-archive")]);
+    run(&["recompress", "l", "r"], &[&oci, &to("oci-archive")]);
+    run(&["inspect", "l:1.0"], &[&oci]);
+    run(
+        &["ls", "d"],
+        &[&["--src-format", "docker-v2s2", "--src-distribution", "dir"]],
+    );
+    run(&["verify", "a:b.aci"], &[&aci]);
+    run(
+        &["diff", "a:b.aci", "l"],
+        &[&aci, &to("oci"), &["--dest-format", "oci"]],
+    );
+    run(&["unpack", "l:#0", "root"], &[&oci]);
+    run(&["tags", "export", "l"], &[&oci]);
+    run(&["publish", "a:b.aci", "site"], &[&aci]);
+    for (args, exit, text) in [
+        (
+            &["convert", "l", "x", "--src-format", "aci"][..],
+            4,
+            "the format",
+        ),
+        (
+            &["inspect", "oci:l", "--src-format", "nope"],
+            2,
+            "there is no format",
+        ),
+        (
+            &["verify", "l", "--src-distribution", "nope"],
+            1,
+            "not supported",
+        ),
+        (
+            &["unpack", "aci+file:a:b.aci", "x", "--src-format", "oci"],
+            2,
+            "says `aci`",
+        ),
+        (
+            &["aci-to-oci", "a:b.aci", "x", "--dest-distribution", "dir"],
+            2,
+            "does not write to",
+        ),
+    ] {
+        sandbox.fails(args, exit, &[text]);
+    }
+}

@@ -65,6 +65,7 @@ pub fn convert(
                 place,
                 bundle: &*source.bundle,
                 entry,
+                renamed: None,
                 node,
             });
         }
@@ -220,7 +221,10 @@ fn outcome(
 
 /// The format that the destination is written in: the one that was asked for; else the sources'
 /// own, if the place takes it; else the one of the same family; else the place's default.
-fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<&'static dyn Format> {
+pub(crate) fn target(
+    destination: &Locator,
+    roots: &[SourceRoot<'_>],
+) -> Result<&'static dyn Format> {
     let possible = catalog::written_by(destination.transport);
     let known = |id: FormatId| catalog::format(id.0).expect("the catalog names its own formats");
     if let Some(asked) = destination.format {
@@ -249,7 +253,7 @@ fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<&'static dy
 }
 
 /// Says why a destination can't take what the source's list of entry points says of itself.
-fn no_top_level(destination: &Locator) -> Option<&'static str> {
+pub(crate) fn no_top_level(destination: &Locator) -> Option<&'static str> {
     if !catalog::has_descriptors(destination.transport) {
         return Some("the destination has no index of its own");
     }
@@ -396,7 +400,8 @@ pub(crate) fn no_image(platforms: &[Platform], mut there: Vec<String>) -> Error 
         .hint(format!("there is: {}", there.join(", ")))
 }
 
-fn refuse_losses(items: &[Item]) -> Result<()> {
+/// Refuses what `--strict` forbids: a loss, or a warning.
+pub(crate) fn refuse_losses(items: &[Item]) -> Result<()> {
     let mut found = Vec::new();
     for image in items.iter().flat_map(|item| &item.images) {
         found.extend(

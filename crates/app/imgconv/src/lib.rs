@@ -6,6 +6,7 @@
 
 #![deny(missing_docs)]
 
+mod candidates;
 mod carried;
 pub mod catalog;
 mod convert;
@@ -20,6 +21,7 @@ mod inspect;
 mod layout;
 mod list;
 mod locator;
+mod migrate;
 mod nearest;
 mod options;
 mod outcome;
@@ -50,9 +52,13 @@ pub use layout::{
 };
 pub use list::{Listed, list};
 pub use locator::{Locator, Reference};
+pub use migrate::{
+    Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
+    merge_reports, migrate,
+};
 pub use options::{Foreign, Missing, Options, RefName};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
-pub use publish::{PublishOptions, Signing, publish};
+pub use publish::{PublishOptions, Signing, SiteOptions, publish};
 pub use tags::{
     Exported, Resolution, TagLine, export as export_tags, fetch as fetch_tags, list_tags,
     read as read_tags, resolve_tag,

@@ -59,6 +59,7 @@ pub(crate) fn pick(
                 place,
                 bundle,
                 entry,
+                renamed: None,
                 node,
             });
         }

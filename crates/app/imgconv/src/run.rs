@@ -38,13 +38,19 @@ pub(crate) struct SourceRoot<'a> {
     pub(crate) bundle: &'a dyn Bundle,
     /// The entry.
     pub(crate) entry: RootEntry,
+    /// What it is called from now on, if that is not what it was called.
+    pub(crate) renamed: Option<Name>,
     /// What it is.
     pub(crate) node: Arc<Node>,
 }
 
 impl SourceRoot<'_> {
-    /// The name that the place or the image itself gives; an error if what the place says is none.
+    /// The name that it gets, or that the place or the image itself gives; an error if what the
+    /// place says is none.
     pub(crate) fn name(&self) -> Result<Option<Name>> {
+        if self.renamed.is_some() {
+            return Ok(self.renamed.clone());
+        }
         if let Some(error) = self.bundle.bad_name(&self.entry) {
             return Err(error.hint("`--name REFERENCE` gives the image another one"));
         }

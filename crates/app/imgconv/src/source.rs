@@ -27,6 +27,8 @@ use crate::{
 pub(crate) struct Source {
     /// The place as the user named it.
     pub(crate) text: String,
+    /// Where it is, without a scheme.
+    pub(crate) location: String,
     /// The bytes.
     pub(crate) bundle: Box<dyn Bundle>,
     /// The entries that are meant, in the order of the place.
@@ -240,6 +242,7 @@ impl Source {
         let format = locator.format.or(named.then_some(FormatId("aci")));
         let mut source = Self {
             text,
+            location: locator.location.clone(),
             bundle,
             entries,
             opened: notes.take(),
@@ -309,7 +312,16 @@ impl Source {
         })
     }
 
-    fn decode_entry(&self, entry: &RootEntry, env: &Env, memo: &mut Memo) -> Result<Arc<Node>> {
+    /// Decodes one entry, and remembers what others may lead to as well.
+    ///
+    /// # Errors
+    /// As [`Source::decode`].
+    pub(crate) fn decode_entry(
+        &self,
+        entry: &RootEntry,
+        env: &Env,
+        memo: &mut Memo,
+    ) -> Result<Arc<Node>> {
         let Some((part, inner)) = self.bundle.part(entry)? else {
             return decode_in(&*self.bundle, entry, env, memo);
         };
@@ -508,7 +520,7 @@ fn damage(error: Error, blob: &Blob, env: &Env) -> Error {
 }
 
 /// What was decoded of one place, by the digests of the documents.
-struct Memo {
+pub(crate) struct Memo {
     /// The place, if it is a part of another.
     part: Option<Arc<dyn Bundle>>,
     /// The format that everything must be in, if it was said outright.
@@ -521,7 +533,8 @@ struct Memo {
 }
 
 impl Memo {
-    fn of(source: &Source) -> Self {
+    /// Makes an empty one.
+    pub(crate) fn of(source: &Source) -> Self {
         Self {
             part: None,
             format: source.format,

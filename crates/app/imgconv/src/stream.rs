@@ -306,7 +306,7 @@ impl Run<'_> {
         digest: Option<Digest>,
         report: &mut Report,
     ) -> Result<Name> {
-        if let Some(name) = self.given_name()? {
+        if let Some(name) = self.given_name()?.or_else(|| root.renamed.clone()) {
             return Ok(name);
         }
         // Fails if what the place says is no name.

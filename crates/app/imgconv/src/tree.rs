@@ -22,6 +22,8 @@ use crate::catalog;
 
 /// How deep a folder is searched.
 const DEPTH: usize = 16;
+/// How many places are open at most, whatever the number of threads.
+const OPEN: usize = 16;
 /// How many files and folders are looked at to recognise a folder.
 const LOOKED_AT: usize = 4096;
 
@@ -174,6 +176,9 @@ fn is_aci(path: &Path) -> bool {
     root().is_some_and(|root| Aci.recognise(&root))
 }
 
+/// A place that is open, or being opened.
+type Slot = Arc<Mutex<Option<Arc<dyn Bundle>>>>;
+
 /// A folder that is read.
 struct Folder {
     locator: String,
@@ -181,8 +186,8 @@ struct Folder {
     /// The entries, and for each what it is of, and which there.
     roots: Vec<RootEntry>,
     inner: Vec<(usize, RootEntry)>,
-    /// The place that was opened last.
-    opened: Mutex<Option<(usize, Arc<dyn Bundle>)>>,
+    /// The places that were opened last, the latest first.
+    opened: Mutex<Vec<(usize, Slot)>>,
     env: Env,
 }
 
@@ -198,7 +203,7 @@ impl Folder {
             found: Vec::new(),
             roots: Vec::new(),
             inner: Vec::new(),
-            opened: Mutex::new(None),
+            opened: Mutex::default(),
             env: env.clone(),
         };
         for found in tree.walk(root) {
@@ -228,12 +233,22 @@ impl Folder {
         }
     }
 
-    /// Opens a place. Only the last one stays open, however many there are.
+    /// Opens a place. Only the last ones stay open, one for each thread, however many there are.
     fn place(&self, place: usize) -> Result<Arc<dyn Bundle>> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, bundle)) = &*opened
-            && *known == place
-        {
+        let slot = {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            let slot = match opened.iter().position(|(known, _)| *known == place) {
+                Some(at) => opened.remove(at).1,
+                None => Slot::default(),
+            };
+            let most = self.env.jobs.clamp(1, OPEN);
+            opened.truncate(most - 1);
+            opened.insert(0, (place, Arc::clone(&slot)));
+            slot
+        };
+        // Whoever comes first opens it, and others that need it wait.
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bundle) = &*slot {
             return Ok(Arc::clone(bundle));
         }
         let found = &self.found[place];
@@ -243,7 +258,7 @@ impl Folder {
                 return Err(Error::new(*code, message.clone()).at(quote(&found.path)));
             }
         };
-        *opened = Some((place, Arc::clone(&bundle)));
+        *slot = Some(Arc::clone(&bundle));
         Ok(bundle)
     }
 
@@ -299,6 +314,13 @@ impl Bundle for Folder {
 
     fn blob(&self, facts: &Facts) -> Result<Blob> {
         self.first(facts, |bundle| bundle.blob(facts))
+    }
+
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        match self.part(entry)? {
+            Some((bundle, inner)) => bundle.state(&inner),
+            None => Ok(None),
+        }
     }
 
     fn bad_name(&self, entry: &RootEntry) -> Option<Error> {

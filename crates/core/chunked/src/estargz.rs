@@ -9,7 +9,7 @@ use std::{
 use imgconv_layer::{Rewrite, clean};
 use imgconv_model::{Algorithm, Env, Result, quote};
 use imgconv_stream::{PieceEncoder, digest};
-use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
+use imgconv_tar::{END, Entry, EntryKind, head, padding};
 
 use crate::{Output, cut::Cutter, toc};
 

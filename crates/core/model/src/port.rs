@@ -361,6 +361,15 @@ pub trait Bundle: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Returns what changes when the bytes of an entry do, where no digest says it: what the file
+    /// system says of its file. Nothing is read. `None` if nothing says it, or the digests do.
+    ///
+    /// # Errors
+    /// If the file is not there.
+    fn state(&self, _entry: &RootEntry) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Returns what is known of the one file that was fetched from a server; `None` for every other
     /// place. An ACI that was fetched needs a good signature.
     fn fetched(&self) -> Option<&Fetched> {
@@ -421,6 +430,15 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     /// # Errors
     /// If nothing can be written.
     fn writer(&self) -> Result<Box<dyn BlobWriter>>;
+
+    /// Makes durable what already has its final place, for sinks that put blobs there before the
+    /// commit.
+    ///
+    /// # Errors
+    /// If it can't.
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Takes what the new list of entry points shall say of itself; a place without one ignores it.
     fn set_top_level(&mut self, _top_level: TopLevel) {}

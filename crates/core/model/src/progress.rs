@@ -20,6 +20,22 @@ pub enum Event<'a> {
         /// Bytes done since the last time.
         bytes: u64,
     },
+    /// Many images are about to be done.
+    Images {
+        /// How many.
+        count: u64,
+        /// Bytes of their distinct layers.
+        bytes: u64,
+    },
+    /// One of them is done.
+    Image {
+        /// Its name.
+        name: &'a str,
+        /// What became of it, such as `done` or `failed`.
+        status: &'a str,
+        /// Bytes of the layers that it alone has, or has first.
+        bytes: u64,
+    },
     /// It is done.
     End {
         /// The number of the piece of work.

@@ -9,12 +9,14 @@
 
 mod budget;
 mod clamp;
+mod done;
 mod plan;
 mod seal;
 mod squash;
 
 pub use budget::{Budget, Tar};
 pub use clamp::clamp;
+pub use done::{Done, Memory};
 pub use plan::{Known, LayerStep, Options, Plan, Squash, plan};
 pub use seal::{Sealer, write_document};
 pub use squash::{Merged, apply, merge, squash, squash_above, squash_listed};

@@ -20,6 +20,7 @@ use imgconv_stream::{Encoding, HashingReader, Level, Pool, digest, encode, sniff
 
 use crate::{
     budget::{Budget, Tar},
+    done::Done,
     plan::{Known, LayerStep, Options, Plan, plan},
     squash::{place, squash_above},
 };
@@ -30,15 +31,8 @@ mod chunked;
 pub struct Sealer<'a> {
     sink: &'a dyn BundleSink,
     pool: &'a Pool,
-    done: Mutex<BTreeMap<Key, Slot>>,
+    done: Arc<Done>,
 }
-
-/// A stored layer, the tar that it is claimed to hold, and what becomes of it. The claim belongs
-/// here: two images may claim different tars of one blob, and each claim is checked.
-type Key = (Digest, Option<Digest>, Option<(Compression, String)>);
-
-/// What became of it. Whoever does the work holds the lock, so that others wait for it.
-type Slot = Arc<Mutex<Option<SealedLayer>>>;
 
 impl std::fmt::Debug for Sealer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -54,7 +48,16 @@ impl<'a> Sealer<'a> {
         Self {
             sink,
             pool,
-            done: Mutex::default(),
+            done: Arc::default(),
+        }
+    }
+
+    /// Makes a sealer that knows what others did for the same destination.
+    #[must_use]
+    pub fn sharing(self, done: &Arc<Done>) -> Self {
+        Self {
+            done: Arc::clone(done),
+            ..self
         }
     }
 
@@ -192,12 +195,12 @@ impl<'a> Sealer<'a> {
     ) -> Result<SealedLayer> {
         let write = if toc { Self::index } else { Self::recompress };
         match step {
-            LayerStep::Keep(i) => self.once(&layers[i], None, || {
+            LayerStep::Keep(i) => self.done.once(&layers[i], None, self.sink, || {
                 insist(env, || self.keep(layers, i, budget, env))
             }),
             LayerStep::Recompress(i, encoding) => {
                 let key = Some((encoding.compression, format!("{:?} {toc}", encoding.level)));
-                self.once(&layers[i], key, || {
+                self.done.once(&layers[i], key, self.sink, || {
                     let what = place(layers, i);
                     insist(env, || {
                         write(self, &layers[i], &what, &encoding, budget, env)
@@ -217,29 +220,6 @@ impl<'a> Sealer<'a> {
                 Ok(sealed)
             }
         }
-    }
-
-    /// Does a step unless the same was done before; waits if it is being done.
-    fn once(
-        &self,
-        layer: &Layer,
-        to: Option<(Compression, String)>,
-        work: impl FnOnce() -> Result<SealedLayer>,
-    ) -> Result<SealedLayer> {
-        let Some(source) = layer.blob.facts.digest else {
-            return work();
-        };
-        let slot = {
-            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(done.entry((source, layer.diff_id, to)).or_default())
-        };
-        let mut sealed = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sealed) = &*sealed {
-            return Ok(sealed.clone());
-        }
-        let new = work()?;
-        *sealed = Some(new.clone());
-        Ok(new)
     }
 
     /// Copies the stored bytes. They are verified as they are read; the tar inside is read only if

@@ -23,6 +23,7 @@ mod pool;
 mod sniff;
 mod stage;
 mod stale;
+mod state;
 mod verified;
 
 pub use ahead::ahead;
@@ -38,6 +39,7 @@ pub use pool::Pool;
 pub use sniff::sniff;
 pub use stage::{Stage, Staged};
 pub use stale::Stale;
+pub use state::file_state;
 pub use verified::Verified;
 
 /// Bytes of the buffers between a source and a decoder.

@@ -117,6 +117,11 @@ impl Stage {
         blobs.iter().map(|(d, s)| (*d, s.clone())).collect()
     }
 
+    /// Gives a complete blob away: whoever takes it moves it. `None` if it is not here.
+    pub fn take(&self, digest: &Digest) -> Option<Staged> {
+        self.blobs().remove(digest)
+    }
+
     /// Notes that a file of the stage is a complete blob; false if there was one of that digest
     /// already, and the file is of no use.
     pub fn complete(&self, name: &str, digest: &Digest, size: u64) -> bool {

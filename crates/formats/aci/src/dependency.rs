@@ -43,9 +43,8 @@ pub fn choose<K: Clone>(dependency: &Dependency, candidates: &[Candidate<'_, K>]
         .collect();
     if fitting.is_empty() {
         let message = format!("there is no image {}", describe(dependency));
-        return Err(
-            Error::new(Code::Missing, message).hint("`--deps LOCATOR` says where dependencies are")
-        );
+        let hint = "`--deps LOCATOR` says where dependencies are, `--deps appc:` discovers them";
+        return Err(Error::new(Code::Missing, message).hint(hint));
     }
     let allowed = |candidate: &&&Candidate<'_, K>| match (dependency.image_id, candidate.image_id) {
         (Some(wanted), Some(found)) => wanted == found,

@@ -16,7 +16,7 @@ use imgconv_model::{
     Algorithm, Blob, Code, Digest, Error, Facts, Layer, Limits, Notes, Open, Reader, Result, quote,
 };
 use imgconv_stream::{Decoder, Hasher, Verified, blame};
-use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
+use imgconv_tar::{END, Entry, EntryKind, head, padding};
 
 use crate::archive::{Checker, Member, Met, Seen, link_target, place};
 

@@ -23,6 +23,8 @@ pub(crate) struct Members {
     locator: String,
     limits: Limits,
     notes: Notes,
+    /// What changes when the file does; nothing is known of standard input.
+    state: Option<String>,
 }
 
 impl fmt::Debug for Members {
@@ -57,12 +59,21 @@ impl Members {
             "-" => Archive::from_reader(Box::new(std::io::stdin()), env, &wanted),
             path => Archive::open(Path::new(path), env, &wanted),
         };
+        let archive = archive?;
+        let metadata = (rest != "-").then(|| std::fs::metadata(rest));
+        let state = metadata.and_then(std::io::Result::ok);
         Ok(Self {
-            archive: archive?,
+            archive,
+            state: state.map(|metadata| imgconv_stream::file_state(&metadata)),
             locator: locator.to_owned(),
             limits: env.limits,
             notes: env.notes.clone(),
         })
+    }
+
+    /// Returns what changes when the file does.
+    pub(crate) fn state(&self) -> Option<String> {
+        self.state.clone()
     }
 
     /// Says whether there is a member of that name, whatever it is.

@@ -257,6 +257,11 @@ impl Bundle for ArchiveBundle {
         Some(self.at(naming::bad(text).at(format!("file {file}"))))
     }
 
+    /// Before there were configs, no digest said what an image holds.
+    fn state(&self, _: &RootEntry) -> Result<Option<String>> {
+        Ok(self.members.state())
+    }
+
     /// Only a layout names its blobs by their digests.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         Ok(self.layout.then(|| self.members.blobs()))

@@ -15,6 +15,7 @@ use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root, RootEntry,
     Signature, quote,
 };
+use imgconv_stream::file_state;
 use rustix::fs::OFlags;
 
 /// How much is read or written at a time.
@@ -26,6 +27,8 @@ pub struct FileBundle {
     locator: String,
     size: u64,
     bytes: Arc<dyn Open>,
+    /// What changes when the file does; nothing is known of standard input.
+    state: Option<String>,
 }
 
 impl FileBundle {
@@ -34,10 +37,12 @@ impl FileBundle {
     /// # Errors
     /// [`Code::Missing`] if there is none, [`Code::Io`] if it is anything but a regular file.
     pub fn open(path: &str) -> Result<Self> {
-        let (_, identity) = open_regular(Path::new(path))?;
+        let (file, identity) = open_regular(Path::new(path))?;
+        let metadata = file.metadata().map_err(|e| Error::io(e, quote(path)))?;
         Ok(Self {
             locator: path.to_owned(),
             size: identity.size,
+            state: Some(file_state(&metadata)),
             bytes: Arc::new(OnDisk {
                 path: path.into(),
                 identity,
@@ -80,6 +85,7 @@ pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
     Ok(FileBundle {
         locator: "-".to_owned(),
         size,
+        state: None,
         bytes: Arc::new(Spooled {
             file: Arc::new(file),
         }),
@@ -104,6 +110,10 @@ impl Bundle for FileBundle {
             },
             bytes: Arc::clone(&self.bytes),
         }))
+    }
+
+    fn state(&self, _: &RootEntry) -> Result<Option<String>> {
+        Ok(self.state.clone())
     }
 
     fn document(&self, kind: &str, facts: &Facts, _: (&'static str, u64)) -> Result<Document> {

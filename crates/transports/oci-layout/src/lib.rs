@@ -9,6 +9,7 @@ mod directory;
 mod edit;
 mod files;
 mod gc;
+mod growing;
 mod hold;
 mod leftovers;
 mod pack;

@@ -29,6 +29,7 @@ use rustix::{
 use crate::{
     directory::{Directory, make_directory},
     files::{BLOBS, Files, INDEX_FILE, LAYOUT_FILE, check_layout, read_index},
+    growing::{Growing, GrowingWriter},
     hold::Holds,
     leftovers::remove_leftovers,
 };
@@ -41,6 +42,8 @@ pub struct LayoutSink {
     /// The directory, if it exists.
     existing: Option<Directory>,
     stage: Arc<Stage>,
+    /// Where blobs go at once, if they do not wait for the commit.
+    growing: Option<Arc<Growing>>,
     ref_name: RefName,
     top_level: TopLevel,
     env: Env,
@@ -92,10 +95,37 @@ impl LayoutSink {
             locator,
             existing,
             stage,
+            growing: None,
             ref_name: RefName::default(),
             top_level: TopLevel::default(),
             env: env.clone(),
             holds: Holds::default(),
+        })
+    }
+
+    /// Opens a destination as [`LayoutSink::create`], makes its directory, and gives blobs their
+    /// final names as soon as they are complete. Images become visible by the commit alone.
+    ///
+    /// # Errors
+    /// As [`LayoutSink::create`].
+    pub fn growing(path: &str, env: &Env) -> Result<Self> {
+        let failed = |error| Error::io(error, quote(path));
+        match fs::create_dir(path) {
+            Ok(()) => {
+                let above = open_directory(&parent(Path::new(path)))?;
+                rustix::fs::fsync(&above).map_err(|error| failed(error.into()))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let sink = Self::create(path, env)?;
+        let Some(directory) = &sink.existing else {
+            return Err(Error::new(Code::Io, "the directory is gone again").at(quote(path)));
+        };
+        let growing = Growing::new(directory, &sink.stage)?;
+        Ok(Self {
+            growing: Some(Arc::new(growing)),
+            ..sink
         })
     }
 
@@ -104,6 +134,12 @@ impl LayoutSink {
     pub fn with_ref_name(mut self, ref_name: RefName) -> Self {
         self.ref_name = ref_name;
         self
+    }
+
+    /// Says whether a blob was written in this run.
+    fn written(&self, digest: &Digest, size: u64) -> bool {
+        let placed = |growing: &Arc<Growing>| growing.has(digest, size);
+        self.stage.has(digest, size) || self.growing.as_ref().is_some_and(placed)
     }
 
     /// Moves the whole new layout to its place; false if something is there by now.
@@ -197,6 +233,8 @@ struct Commit<'a> {
     env: &'a Env,
     listed: &'a [Listed],
     top_level: &'a TopLevel,
+    /// Says whether a blob was written in this run.
+    written: &'a dyn Fn(&Digest, u64) -> bool,
     holds: &'a Holds,
 }
 
@@ -208,7 +246,7 @@ impl Commit<'_> {
         for one in self.listed {
             let (digest, size) = (&one.child.digest, one.child.size);
             let there = || self.holds.has(directory, self.stage, digest, size);
-            if !self.stage.has(digest, size) && !there()? {
+            if !(self.written)(digest, size) && !there()? {
                 return Err(Stage::never_written(digest));
             }
         }
@@ -345,7 +383,7 @@ impl BundleSink for LayoutSink {
     /// A blob that was there before is read once and compared with its name; a damaged one counts
     /// as absent, and is replaced when it is written (robustness D5).
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
-        if self.stage.has(digest, size) {
+        if self.written(digest, size) {
             return Ok(true);
         }
         let Some(directory) = &self.existing else {
@@ -356,7 +394,21 @@ impl BundleSink for LayoutSink {
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
-        self.stage.writer()
+        let inner = self.stage.writer()?;
+        Ok(match &self.growing {
+            Some(growing) => Box::new(GrowingWriter {
+                inner,
+                growing: Arc::clone(growing),
+            }),
+            None => inner,
+        })
+    }
+
+    fn settle(&self) -> Result<()> {
+        match &self.growing {
+            Some(growing) => growing.settle().map_err(|error| error.at(&*self.locator)),
+            None => Ok(()),
+        }
     }
 
     fn set_top_level(&mut self, top_level: TopLevel) {
@@ -372,6 +424,7 @@ impl BundleSink for LayoutSink {
             env: &self.env,
             listed: &listed,
             top_level: &self.top_level,
+            written: &|digest, size| self.written(digest, size),
             holds: &self.holds,
         };
         if let Some(directory) = &self.existing {

@@ -121,6 +121,12 @@ impl Bundle for Store {
         Ok(self.keys.iter().enumerate().map(entry).collect())
     }
 
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        let (file, _) = self.stored(entry)?.file()?;
+        let metadata = file.metadata().map_err(Error::from_io)?;
+        Ok(Some(imgconv_stream::file_state(&metadata)))
+    }
+
     fn root(&self, entry: &RootEntry) -> Result<Root> {
         let stored = self.stored(entry)?;
         let (_, size) = stored.file()?;

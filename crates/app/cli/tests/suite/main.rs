@@ -1,4 +1,4 @@
-//! Docker's images through the command: archives that are wrong in part, indexes, and the ways back.
+//! Through the command: archives that are wrong in part, indexes, the ways back, and migrations.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 mod archives;
 mod descriptors;
 mod indexes;
+mod migrate;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 mod ways_back;

@@ -152,12 +152,18 @@ impl Locator {
         }
     }
 
-    /// Reads a destination for one kind of place: a bare path needs no scheme.
+    /// Reads a destination for one kind of place: a bare path needs no scheme. Its format or
+    /// distribution may be given apart from it.
     ///
     /// # Errors
-    /// [`Code::Usage`] if a scheme is given that is none of `allowed`.
-    pub fn destination_of(text: &str, allowed: &[&str]) -> Result<Self> {
-        let written = Written::read(text)?;
+    /// As [`Locator::destination_as`]; [`Code::Usage`] if the scheme is none of `allowed`.
+    pub fn destination_of(
+        format: Option<&str>,
+        distribution: Option<&str>,
+        text: &str,
+        allowed: &[&str],
+    ) -> Result<Self> {
+        let written = Written::pair(format, distribution, text)?;
         match &written.place {
             Place::Bare(path) | Place::File(path) if written.format.is_none() => {
                 if allowed.contains(&"oci-archive") && is_tar(path) {

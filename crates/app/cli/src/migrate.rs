@@ -1,0 +1,188 @@
+//! The command `migrate`: from arguments to a call of the library, and its report to the screen.
+
+use std::{path::Path, process::ExitCode};
+
+use imgconv::{
+    Locator, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status as Became,
+};
+use imgconv_model::{Code, Env, Error, Result};
+use serde::Serialize;
+
+use crate::{
+    args::{Migrate, MigrateCommand, Shared, Split},
+    commands::{check_report, conversion_options},
+    failure::Status,
+    render::{self, clean, say},
+    tags,
+};
+
+/// Runs `migrate`.
+pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode> {
+    if let Some(MigrateCommand::MergeReports { reports }) = &args.command {
+        return merge(&imgconv::merge_reports(reports)?, shared);
+    }
+    let [Some(source), Some(destination)] = [&args.source, &args.destination] else {
+        return Err(Error::new(
+            Code::Usage,
+            "`migrate` needs a source and a destination",
+        ));
+    };
+    let mut options = MigrateOptions {
+        conversion: conversion_options(&args.conversion)?,
+        rules: Rules::read(&args.only, &args.exclude, &args.rename)?,
+        split: matches!(args.split, Some(Split::Repo)),
+        shard: args.shard.as_deref().map(Shard::parse).transpose()?,
+        journal: args.journal.clone(),
+        site: args.site.then(|| tags::site(&args.of_site, env)),
+        ignore_space: args.ignore_space,
+    };
+    options.conversion.host.clone_from(&args.of_site.host);
+    if options.conversion.name.is_some() {
+        let message = "`--name` names one image, and a migration is of many";
+        return Err(Error::new(Code::Usage, message)
+            .hint("`--rename 'REGEX=REPLACEMENT'` gives images other names"));
+    }
+    let report = args.conversion.writing.report.as_deref();
+    if let Some(path) = report {
+        check_report(path)?;
+    }
+    let source = Locator::source(source)?;
+    let destination = Locator::destination(destination)?;
+    let migration = imgconv::migrate(&source, &destination, &options, env)?;
+    if let Some(path) = report {
+        write_report(path, &migration)?;
+    }
+    show(&migration, &migration, shared)?;
+    Ok(code(&migration))
+}
+
+fn merge(merged: &Merged, shared: &Shared) -> Result<ExitCode> {
+    show(merged, &merged.migration, shared)?;
+    for share in &merged.missing {
+        say(&format!("error: there is no report of the share {share}"));
+    }
+    Ok(match merged.missing[..] {
+        [] => code(&merged.migration),
+        _ => Status::Failed.into(),
+    })
+}
+
+/// Done is what has no failed image and was not ended early.
+fn code(migration: &Migration) -> ExitCode {
+    match migration.totals.failed == 0 && migration.stopped.is_none() {
+        true => ExitCode::SUCCESS,
+        false => Status::Failed.into(),
+    }
+}
+
+/// Replaces a report as a whole, so that a share that is killed leaves the one before.
+fn write_report(path: &Path, migration: &Migration) -> Result<()> {
+    let place = || path.display().to_string();
+    let mut text = serde_json::to_vec(migration)
+        .map_err(|error| Error::new(Code::Io, error.to_string()).at(place()))?;
+    text.push(b'\n');
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let write = || {
+        use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
+        let mut file = tempfile::Builder::new()
+            .prefix(".imgconv-")
+            .permissions(std::fs::Permissions::from_mode(0o644))
+            .tempfile_in(parent.unwrap_or(Path::new(".")))?;
+        file.write_all(&text)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|error| Error::io(error, place()))
+}
+
+/// Prints a line for each image, and what went wrong to standard error.
+fn show(document: &impl Serialize, migration: &Migration, shared: &Shared) -> Result<()> {
+    if !shared.quiet {
+        for image in migration
+            .images
+            .iter()
+            .filter(|image| image.error.is_some())
+        {
+            complain(image);
+        }
+        for image in &migration.images {
+            if image.notes != Notes::default() && shared.verbose > 0 {
+                let Notes { losses, warnings } = image.notes;
+                let name = clean(&image.name);
+                say(&format!("{name}: {losses} losses, {warnings} warnings"));
+            }
+        }
+        let of = |count: fn(&Notes) -> usize| -> usize {
+            migration
+                .images
+                .iter()
+                .map(|image| count(&image.notes))
+                .sum()
+        };
+        let (losses, warnings) = (of(|notes| notes.losses), of(|notes| notes.warnings));
+        if losses + warnings > 0 {
+            say(&format!(
+                "{losses} losses and {warnings} warnings in all: `--report FILE` has them, \
+                 `--strict` refuses such images"
+            ));
+        }
+        if let Some(stopped) = &migration.stopped {
+            say(&format!(
+                "stopped: {}: the same command goes on from here",
+                clean(&stopped.message)
+            ));
+        }
+    }
+    if shared.json {
+        return render::json(document);
+    }
+    let mut text = String::new();
+    for image in &migration.images {
+        let digest = image.digest.as_deref().unwrap_or("-");
+        text.push_str(&format!(
+            "{:8} {} {digest}\n",
+            image.status,
+            clean(&image.name)
+        ));
+    }
+    let totals = &migration.totals;
+    let mut parts = vec![format!("{} images", totals.images)];
+    for (count, what) in [
+        (totals.done, "done"),
+        (totals.kept, "kept"),
+        (totals.failed, "failed"),
+        (totals.left_out, "left out"),
+        (totals.planned, "planned"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    text.push_str(&format!(
+        "{}, {} bytes of layers in the source\n",
+        parts.join(", "),
+        totals.bytes
+    ));
+    render::print(&text)
+}
+
+fn complain(image: &Migrated) {
+    let Some(error) = &image.error else { return };
+    let what = match image.status {
+        Became::Failed => format!("error[{}]", error.code),
+        _ => image.status.to_string(),
+    };
+    let mut places: Vec<&str> = error.at.iter().map(|place| &**place).collect();
+    if places.is_empty() {
+        places.push(&image.source);
+    }
+    say(&format!(
+        "{what}: {}: {}",
+        clean(&places.join(" › ")),
+        clean(&error.message)
+    ));
+    if let Some(hint) = &error.hint {
+        say(&format!("  hint: {}", clean(hint)));
+    }
+}

@@ -1,0 +1,391 @@
+//! What a migration did, as data: the shape of its `--json` and `--report`, and how the reports of
+//! several shares become one.
+
+use std::{collections::BTreeMap, fs::File, io::Read as _, path::PathBuf};
+
+use imgconv_model::{Code, Error, Limits, Result, quote};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The most bytes of a report that is read.
+const REPORT: u64 = 1 << 30;
+
+/// What a migration did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Migration {
+    /// The digest of the whole plan: equal for all shares of one migration.
+    pub plan: String,
+    /// The share, `I/N`; absent if it is all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
+    /// The images, in the order of the plan.
+    pub images: Vec<Migrated>,
+    /// How many there are of each kind.
+    pub totals: Totals,
+    /// Why it ended early, if it did: the rest is `planned`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Failure>,
+}
+
+/// What became of one image: under all its names, with all its platforms and what is about it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Migrated {
+    /// Its place in the plan, from 0.
+    pub position: usize,
+    /// Where it comes from.
+    pub source: String,
+    /// Its first name at the destination.
+    pub name: String,
+    /// Where it is, or would be.
+    pub destination: String,
+    /// What was done.
+    pub status: Status,
+    /// The digest of its root there.
+    pub digest: Option<String>,
+    /// What was wrong, if it failed; why it is left out, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// How many fields were lost or stand for others, and how much was irregular.
+    pub notes: Notes,
+    /// What became of each name and platform, with digests, losses and warnings: as `convert` tells.
+    pub outcomes: Box<RawValue>,
+}
+
+/// How much there is to read in the outcomes of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notes {
+    /// Losses.
+    pub losses: usize,
+    /// Warnings.
+    pub warnings: usize,
+}
+
+impl Notes {
+    /// Counts what outcomes tell.
+    pub(super) fn of(outcomes: &RawValue) -> Self {
+        #[derive(Deserialize)]
+        struct Outcome {
+            losses: Vec<serde::de::IgnoredAny>,
+            warnings: Vec<serde::de::IgnoredAny>,
+        }
+        let all: Vec<Outcome> = serde_json::from_str(outcomes.get()).unwrap_or_default();
+        Self {
+            losses: all.iter().map(|one| one.losses.len()).sum(),
+            warnings: all.iter().map(|one| one.warnings.len()).sum(),
+        }
+    }
+}
+
+/// What was done with an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It was written.
+    Done,
+    /// It stood there already, from a run before.
+    Kept,
+    /// It failed.
+    Failed,
+    /// There was nothing to write: no platform that is wanted, or it is a copy of another.
+    LeftOut,
+    /// Nothing yet.
+    Planned,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Done => "done",
+            Self::Kept => "kept",
+            Self::Failed => "failed",
+            Self::LeftOut => "left-out",
+            Self::Planned => "planned",
+        })
+    }
+}
+
+/// An error in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The stable code.
+    pub code: String,
+    /// Where, from outside in.
+    pub at: Vec<String>,
+    /// What.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn of(error: &Error) -> Self {
+        Self {
+            code: error.code().to_string(),
+            at: error.places().to_vec(),
+            message: error.message().to_owned(),
+            hint: error.advice().map(str::to_owned),
+        }
+    }
+}
+
+/// How many images there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// All.
+    pub images: u64,
+    /// See [`Status::Done`].
+    pub done: u64,
+    /// See [`Status::Kept`].
+    pub kept: u64,
+    /// See [`Status::Failed`].
+    pub failed: u64,
+    /// See [`Status::LeftOut`].
+    pub left_out: u64,
+    /// See [`Status::Planned`].
+    pub planned: u64,
+    /// Bytes of their distinct layers in the source.
+    pub bytes: u64,
+}
+
+impl Totals {
+    pub(super) fn of(images: &[Migrated], bytes: u64) -> Self {
+        let mut totals = Self {
+            bytes,
+            ..Self::default()
+        };
+        for image in images {
+            totals.images += 1;
+            *match image.status {
+                Status::Done => &mut totals.done,
+                Status::Kept => &mut totals.kept,
+                Status::Failed => &mut totals.failed,
+                Status::LeftOut => &mut totals.left_out,
+                Status::Planned => &mut totals.planned,
+            } += 1;
+        }
+        totals
+    }
+}
+
+/// The reports of all shares as one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Merged {
+    /// All images of all shares.
+    #[serde(flatten)]
+    pub migration: Migration,
+    /// The shares of which there is no report.
+    pub missing: Vec<String>,
+}
+
+/// Joins the reports of the shares of one migration.
+///
+/// # Errors
+/// If a file is no report, two are of one share, or they are of different plans.
+pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
+    let mut shares: BTreeMap<u64, (&PathBuf, Migration)> = BTreeMap::new();
+    let mut first: Option<(&PathBuf, String, u64)> = None;
+    for path in paths {
+        let at = |error: Error| error.at(quote(path.as_os_str().as_encoded_bytes()));
+        let report = read(path).map_err(at)?;
+        let shard = match &report.shard {
+            Some(text) => Shard::parse(text).map_err(at)?,
+            None => Shard { index: 1, count: 1 },
+        };
+        let (other, plan, count) =
+            first.get_or_insert_with(|| (path, report.plan.clone(), shard.count));
+        if *plan != report.plan || *count != shard.count {
+            let message = format!(
+                "this is of another plan than {}: the source or the options were others",
+                quote(other.as_os_str().as_encoded_bytes())
+            );
+            return Err(at(Error::new(Code::Ambiguous, message)
+                .hint("run every share with the same options over the same store")));
+        }
+        if let Some((other, _)) = shares.get(&shard.index) {
+            let message = format!(
+                "there are two reports of the share {}, this and {}",
+                shard,
+                quote(other.as_os_str().as_encoded_bytes())
+            );
+            return Err(at(Error::new(Code::Ambiguous, message)));
+        }
+        shares.insert(shard.index, (path, report));
+    }
+    let Some((_, plan, count)) = first else {
+        return Err(Error::new(Code::Usage, "there are no reports"));
+    };
+    let missing = (1..=count).filter(|index| !shares.contains_key(index));
+    let missing = missing
+        .map(|index| Shard { index, count }.to_string())
+        .collect();
+    let mut bytes = 0;
+    let mut stopped = None;
+    let mut images: Vec<Migrated> = Vec::new();
+    for (_, report) in shares.into_values() {
+        bytes += report.totals.bytes;
+        stopped = stopped.or(report.stopped);
+        images.extend(report.images);
+    }
+    images.sort_by_key(|image| image.position);
+    let totals = Totals::of(&images, bytes);
+    let migration = Migration {
+        plan,
+        shard: None,
+        images,
+        totals,
+        stopped,
+    };
+    Ok(Merged { migration, missing })
+}
+
+fn read(path: &PathBuf) -> Result<Migration> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::from_io)?;
+    file.take(REPORT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Error::from_io)?;
+    if bytes.len() as u64 > REPORT {
+        return Err(Limits::exceeded("report", REPORT, "the report"));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let message = format!("this is no report of a migration: {error}");
+        Error::new(Code::BadJson, message)
+    })
+}
+
+/// A share of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which, from 1.
+    pub index: u64,
+    /// Of how many.
+    pub count: u64,
+}
+
+impl Shard {
+    /// Reads `I/N`.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] if it is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        let numbers = text
+            .split_once('/')
+            .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match numbers {
+            Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index, count }),
+            _ => {
+                let message = format!("{} is no share of a plan", quote(text));
+                Err(Error::new(Code::Usage, message).hint("write it as `I/N`, from `1/N` to `N/N`"))
+            }
+        }
+    }
+
+    /// Says whether what has this base belongs to the share: what has the same base does too.
+    pub(super) fn has(self, base: &str) -> bool {
+        let digest = imgconv_stream::digest(imgconv_model::Algorithm::Sha256, base.as_bytes());
+        let number = u64::from_str_radix(&digest.hex()[..15], 16).unwrap_or(0);
+        number % self.count == self.index - 1
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn report(folder: &Path, plan: &str, shard: &str, positions: &[(usize, Status)]) -> PathBuf {
+        let images: Vec<Migrated> = positions
+            .iter()
+            .map(|(position, status)| Migrated {
+                position: *position,
+                source: format!("source {position}"),
+                name: format!("name {position}"),
+                destination: "oci:x".into(),
+                status: *status,
+                digest: None,
+                error: None,
+                notes: Notes::default(),
+                outcomes: RawValue::from_string("[{\"a\":1e2}]".into()).unwrap(),
+            })
+            .collect();
+        let migration = Migration {
+            plan: plan.into(),
+            shard: Some(shard.into()),
+            totals: Totals::of(&images, 10),
+            images,
+            stopped: None,
+        };
+        let path = folder.join(shard.replace('/', "-"));
+        std::fs::write(
+            &path,
+            serde_json::value::to_raw_value(&migration).unwrap().get(),
+        )
+        .unwrap();
+        path
+    }
+
+    #[test]
+    fn the_reports_of_shares_are_one_in_the_order_of_the_plan() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = report(
+            folder.path(),
+            "p",
+            "1/3",
+            &[(0, Status::Done), (2, Status::Kept)],
+        );
+        let two = report(folder.path(), "p", "2/3", &[(1, Status::Failed)]);
+        let merged = merge_reports(&[two.clone(), one.clone()]).unwrap();
+        let positions: Vec<usize> = merged.migration.images.iter().map(|i| i.position).collect();
+        assert_eq!(positions, [0, 1, 2]);
+        assert_eq!(merged.missing, ["3/3"]);
+        let totals = Totals {
+            images: 3,
+            done: 1,
+            kept: 1,
+            failed: 1,
+            bytes: 20,
+            ..Totals::default()
+        };
+        assert_eq!(merged.migration.totals, totals);
+        assert_eq!(merged.migration.images[0].outcomes.get(), "[{\"a\":1e2}]");
+        let again = merge_reports(&[one.clone(), one]).unwrap_err();
+        assert_eq!(again.code(), Code::Ambiguous);
+        let other = report(folder.path(), "q", "3/3", &[]);
+        assert!(
+            merge_reports(&[two, other])
+                .unwrap_err()
+                .message()
+                .contains("another plan")
+        );
+    }
+
+    #[test]
+    fn every_base_belongs_to_one_share() {
+        for base in ["sha256:a", "sha256:b", "x", ""] {
+            let shares = (1..=5).filter(|index| {
+                Shard {
+                    index: *index,
+                    count: 5,
+                }
+                .has(base)
+            });
+            assert_eq!(shares.count(), 1, "{base}");
+        }
+        for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "-1/2"] {
+            assert_eq!(
+                Shard::parse(text).unwrap_err().code(),
+                Code::Usage,
+                "{text}"
+            );
+        }
+        assert_eq!(Shard::parse("2/2").unwrap(), Shard { index: 2, count: 2 });
+    }
+}

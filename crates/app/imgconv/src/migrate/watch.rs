@@ -1,0 +1,130 @@
+//! A destination that notes what an image needs there, for the journal; and in a registry tells where
+//! else a blob stands, so that it need not be sent again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use imgconv_model::{
+    BlobWriter, BundleSink, Code, Digest, Error, FormatId, Publication, Result, TopLevel,
+};
+
+/// Every blob that is relied on.
+pub(super) type Relied = Arc<Mutex<BTreeSet<(Digest, u64)>>>;
+
+/// Which repository of a registry has a blob.
+#[derive(Debug, Default)]
+pub(super) struct Whereabouts(Mutex<BTreeMap<Digest, String>>);
+
+impl Whereabouts {
+    pub(super) fn note(&self, digest: Digest, place: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(digest).or_insert_with(|| place.to_owned());
+    }
+
+    fn of(&self, digest: &Digest) -> Option<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(digest).cloned()
+    }
+}
+
+/// A sink that is watched for one image.
+#[derive(Debug)]
+pub(super) struct Watched<'a> {
+    inner: &'a dyn BundleSink,
+    relied: Relied,
+    /// Where else blobs are, in a registry.
+    elsewhere: Option<&'a Whereabouts>,
+}
+
+impl<'a> Watched<'a> {
+    pub(super) fn new(inner: &'a dyn BundleSink, elsewhere: Option<&'a Whereabouts>) -> Self {
+        Self {
+            inner,
+            relied: Relied::default(),
+            elsewhere,
+        }
+    }
+
+    /// Returns every blob that was written, or was there.
+    pub(super) fn relied(&self) -> BTreeSet<(Digest, u64)> {
+        let relied = self.relied.lock().unwrap_or_else(PoisonError::into_inner);
+        relied.clone()
+    }
+}
+
+fn note(relied: &Relied, digest: &Digest, size: u64) {
+    let mut relied = relied.lock().unwrap_or_else(PoisonError::into_inner);
+    relied.insert((*digest, size));
+}
+
+impl BundleSink for Watched<'_> {
+    fn locator(&self) -> String {
+        self.inner.locator()
+    }
+
+    fn accepts(&self) -> &'static [FormatId] {
+        self.inner.accepts()
+    }
+
+    fn comes_from(&self, locator: &str) {
+        self.inner.comes_from(locator);
+    }
+
+    fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
+        let mut there = self.inner.has(digest, size)?;
+        if let (false, Some(elsewhere)) = (there, self.elsewhere)
+            && let Some(place) = elsewhere.of(digest)
+        {
+            self.inner.comes_from(&format!("docker://{place}"));
+            there = self.inner.has(digest, size)?;
+        }
+        if there {
+            note(&self.relied, digest, size);
+        }
+        Ok(there)
+    }
+
+    fn writer(&self) -> Result<Box<dyn BlobWriter>> {
+        Ok(Box::new(Writer {
+            inner: self.inner.writer()?,
+            relied: Arc::clone(&self.relied),
+        }))
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.inner.settle()
+    }
+
+    fn set_top_level(&mut self, _: TopLevel) {}
+
+    fn commit(self: Box<Self>, _: &[Publication]) -> Result<Vec<String>> {
+        let message = "what is watched is committed by whoever owns it";
+        Err(Error::new(Code::Unsupported, message))
+    }
+}
+
+struct Writer {
+    inner: Box<dyn BlobWriter>,
+    relied: Relied,
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl BlobWriter for Writer {
+    fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
+        self.inner.finish(digest, size)?;
+        note(&self.relied, digest, size);
+        Ok(())
+    }
+}

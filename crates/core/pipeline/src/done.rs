@@ -1,0 +1,90 @@
+//! What became of layers: so that a source layer that many images share is handled once, in a run and,
+//! with a memory that outlasts it, in all runs.
+//!
+//! Whether what is remembered still stands at the destination is asked there, every time.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use imgconv_model::{BundleSink, Compression, Digest, Layer, Result, SealedLayer};
+use imgconv_stream::ENCODER_REVISION;
+
+/// What became of the layers that were written to one destination.
+#[derive(Debug, Default)]
+pub struct Done {
+    slots: Mutex<BTreeMap<Key, Slot>>,
+    memory: Option<Arc<dyn Memory>>,
+}
+
+/// Remembers what source layers became, beyond one run.
+pub trait Memory: fmt::Debug + Send + Sync {
+    /// Returns what a layer became, whatever stands at a destination now.
+    fn recall(&self, key: &str) -> Option<SealedLayer>;
+
+    /// Remembers what a layer became. The blob is complete at the destination.
+    ///
+    /// # Errors
+    /// If that can't be kept.
+    fn note(&self, key: &str, layer: &SealedLayer) -> Result<()>;
+}
+
+/// A stored layer, the tar that it is claimed to hold, and what becomes of it. The claim belongs
+/// here: two images may claim different tars of one blob, and each claim is checked.
+type Key = (Digest, Option<Digest>, Option<(Compression, String)>);
+
+/// What became of it. Whoever does the work holds the lock, so that others wait for it.
+type Slot = Arc<Mutex<Option<SealedLayer>>>;
+
+impl Done {
+    /// Makes an empty list with a memory.
+    pub fn remembering(memory: Arc<dyn Memory>) -> Self {
+        Self {
+            slots: Mutex::default(),
+            memory: Some(memory),
+        }
+    }
+
+    /// Does a step unless the same was done before; waits if it is being done. `to` is the
+    /// compression that is made, and how; `None` if the stored bytes are kept.
+    pub(crate) fn once(
+        &self,
+        layer: &Layer,
+        to: Option<(Compression, String)>,
+        sink: &dyn BundleSink,
+        work: impl FnOnce() -> Result<SealedLayer>,
+    ) -> Result<SealedLayer> {
+        let Some(source) = layer.blob.facts.digest else {
+            return work();
+        };
+        // Copying is as cheap as looking at what a copy would be.
+        let text = to.as_ref().map(|(compression, how)| {
+            let claim = layer.diff_id.map_or("-".to_owned(), |id| id.to_string());
+            format!("{source} {claim} {compression} {how} {ENCODER_REVISION}")
+        });
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry((source, layer.diff_id, to)).or_default())
+        };
+        let mut sealed = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sealed) = &*sealed {
+            return Ok(sealed.clone());
+        }
+        let memory = self.memory.as_deref().zip(text.as_deref());
+        let known = memory.and_then(|(memory, key)| memory.recall(key));
+        let new = match known {
+            Some(known) if sink.has(&known.digest, known.size)? => known,
+            _ => {
+                let new = work()?;
+                if let Some((memory, key)) = memory {
+                    memory.note(key, &new)?;
+                }
+                new
+            }
+        };
+        *sealed = Some(new.clone());
+        Ok(new)
+    }
+}

@@ -1,0 +1,114 @@
+//! Blobs that get their final names as soon as they are complete, while the index is written at the
+//! end only: for work that takes hours, and goes on after it was ended at any point.
+//!
+//! What stands in a layout without being listed is not yet anybody's image; that it is what its
+//! name says is checked before it is relied on, as for every blob that was there before.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use imgconv_model::{BlobWriter, Digest, Error, Result};
+use imgconv_stream::Stage;
+
+use crate::{
+    directory::{Directory, make_directory},
+    files::BLOBS,
+};
+
+/// The blobs of one algorithm, where they have their final names.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    stage: Arc<Stage>,
+    /// `blobs`, and the directories in it that something was put into.
+    blobs: OwnedFd,
+    algorithms: Mutex<BTreeMap<&'static str, Arc<OwnedFd>>>,
+    placed: Mutex<BTreeMap<Digest, u64>>,
+}
+
+impl Growing {
+    /// Makes the directory of all blobs, if it is not there.
+    pub(crate) fn new(directory: &Directory, stage: &Arc<Stage>) -> Result<Self> {
+        Ok(Self {
+            stage: Arc::clone(stage),
+            blobs: make_directory(directory.descriptor(), BLOBS, BLOBS)?,
+            algorithms: Mutex::default(),
+            placed: Mutex::default(),
+        })
+    }
+
+    /// Says whether a blob was written and has its name.
+    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
+        let placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        placed.get(digest) == Some(&size)
+    }
+
+    /// Moves a complete blob to its place.
+    fn place(&self, digest: &Digest) -> Result<()> {
+        let target = self.algorithm(digest.algorithm().as_str())?;
+        let Some(staged) = self.stage.take(digest) else {
+            // Another thread was quicker with the same bytes, and has moved them.
+            return Ok(());
+        };
+        let hex = digest.hex();
+        rustix::fs::renameat(self.stage.descriptor(), &*staged.path, &*target, &*hex)
+            .map_err(|error| Error::io(error.into(), format!("blob {digest}")))?;
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        placed.insert(*digest, staged.size);
+        Ok(())
+    }
+
+    fn algorithm(&self, name: &'static str) -> Result<Arc<OwnedFd>> {
+        let mut known = self
+            .algorithms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(directory) = known.get(name) {
+            return Ok(Arc::clone(directory));
+        }
+        let shown = format!("{BLOBS}/{name}");
+        let directory = Arc::new(make_directory(&self.blobs, name, &shown)?);
+        known.insert(name, Arc::clone(&directory));
+        Ok(directory)
+    }
+
+    /// Makes the names of all blobs durable.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let known = self
+            .algorithms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for (name, directory) in &known {
+            rustix::fs::fsync(&**directory)
+                .map_err(|error| Error::io(error.into(), format!("{BLOBS}/{name}")))?;
+        }
+        rustix::fs::fsync(&self.blobs).map_err(|error| Error::io(error.into(), BLOBS))
+    }
+}
+
+/// A blob that is being written, and is moved to its place when it is complete.
+pub(crate) struct GrowingWriter {
+    pub(crate) inner: Box<dyn BlobWriter>,
+    pub(crate) growing: Arc<Growing>,
+}
+
+impl Write for GrowingWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl BlobWriter for GrowingWriter {
+    fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
+        self.inner.finish(digest, size)?;
+        self.growing.place(digest)
+    }
+}

@@ -1,0 +1,481 @@
+//! Migrations that schedulers run: a job array of a real Slurm, one task of which is killed and requeued, and the
+//! command lines of the Kubernetes manifests, run by hand, for there is no cluster here.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use imgconv_testkit::{Head, ImageRecipe, build, recipe, stores};
+use serde_json::Value;
+
+use super::Oracle;
+use super::docker::equal;
+use super::migrate::{Report, contents};
+use crate::process::{Result, call, end, free_port, root};
+
+/// The store: images of two layers, a base that two of them share and one of its own.
+const IMAGES: usize = 32;
+const SOURCE: &str = "registry-storage:slurm/store";
+/// What every migration here is told besides. The highest level takes long enough to be killed in.
+const OPTIONS: [&str; 4] = ["--compression", "zstd", "--level", "19"];
+/// The destination of the one run that nothing disturbs.
+const ALONE: &str = "slurm/alone";
+
+/// Submits, kills task 2 when some of its images are done and not all, requeues it and waits for the last job. That
+/// job is held meanwhile: without the killed task the array may be at its end.
+const ARRAY: &str = r#"
+wait_for() {
+    for _ in $(seq "$1"); do if eval "$2"; then return; fi; sleep 0.1; done
+    echo "not within $1 tenths of a second: $2" >&2; squeue -r -t all >&2; tail -n 5 slurm/reports/*.log >&2; exit 1
+}
+state() { squeue -h -r -t all -j "$1" -o %T; }
+set -- $("$SUBMIT" 4 slurm/reports "$SOURCE" oci:slurm/shared $OPTIONS)
+scontrol hold $2
+wait_for 300 'test "$(state $1_2)" = RUNNING'
+wait_for 300 'test "$(cat slurm/shared/.imgconv-migrate/*-2-of-4* 2>/dev/null | grep -c "\"image\"")" -ge 2'
+scancel --signal=KILL --batch $1_2
+wait_for 100 'test "$(state $1_2)" = FAILED'
+test ! -e slurm/reports/shard-2-of-4.json
+scontrol requeue $1_2
+scontrol release $2
+wait_for 600 'test "$(state $2)" = COMPLETED -o "$(state $2)" = FAILED'
+squeue -h -r -t all -o '%i %T %r'
+"#;
+
+/// Runs every check of schedulers.
+pub(super) fn run(oracle: &mut Oracle) {
+    if !oracle.wants("slurm") {
+        return;
+    }
+    let made = oracle.check("slurm: one undisturbed run", &[], |oracle| {
+        store(oracle)?;
+        let migrate = ["migrate", SOURCE, &format!("oci:{ALONE}")];
+        oracle.imgconv(&[&migrate[..], &OPTIONS].concat())?;
+        equal(
+            "images",
+            &contents(&oracle.path(ALONE))?.names.len(),
+            &IMAGES,
+        )
+    });
+    if !made {
+        return;
+    }
+    array(oracle);
+    pods(oracle);
+}
+
+/// Writes the storage of a registry.
+fn store(oracle: &Oracle) -> Result {
+    let mut images = Vec::new();
+    for i in 0..IMAGES {
+        let layer = |name: String| recipe::parse(&format!("file {name} noise=600000"), &name);
+        let layers = [layer(format!("base-{}", i / 2)), layer(format!("app-{i}"))];
+        images.push(ImageRecipe {
+            head: Head {
+                name: format!("team/app-{i}"),
+                version: "1".into(),
+                os: "linux".into(),
+                arch: "amd64".into(),
+                ..Head::default()
+            },
+            manifest: None,
+            layers: layers
+                .into_iter()
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|e| e.to_string())?,
+        });
+    }
+    let made = oracle.path("slurm/made");
+    build::layout(&images, &made)
+        .and_then(|()| stores::registry_v2(&made, &oracle.path("slurm/store")))
+        .map_err(|e| e.to_string())
+}
+
+fn array(oracle: &mut Oracle) {
+    let mut slurm = None;
+    let needs = ["munged", "slurmctld", "slurmd", "sbatch", "root"];
+    oracle.check("slurm: a controller and a node start", &needs, |oracle| {
+        slurm = Some(Slurm::start(oracle)?);
+        Ok(())
+    });
+    let Some(slurm) = slurm else {
+        return;
+    };
+    let name = "slurm: a task of the array is killed and requeued";
+    let done = oracle.check(name, &[], |oracle| {
+        let said = slurm.shell(oracle, ARRAY)?;
+        for line in said.lines() {
+            equal(line, &line.contains(" COMPLETED "), &true)?;
+        }
+        equal("tasks and the job that merges", &said.lines().count(), &5)
+    });
+    if !done {
+        return;
+    }
+    oracle.check("slurm: the merged report is complete", &[], |oracle| {
+        Report::read(&oracle.path("slurm/reports/merged.json"))?.complete(IMAGES)?;
+        let killed = Report::read(&oracle.path("slurm/reports/shard-2-of-4.json"))?;
+        match (killed.count("kept"), killed.count("done")) {
+            (1.., 1..) => Ok(()),
+            (kept, done) => Err(format!(
+                "the killed task found {kept} images done and did {done}"
+            )),
+        }
+    });
+    oracle.check(
+        "slurm: the layout is that of the undisturbed run",
+        &[],
+        |oracle| same_as_alone(oracle, "slurm/shared"),
+    );
+}
+
+/// Demands that a layout is sound and has the names, digests and blobs of the undisturbed run.
+fn same_as_alone(oracle: &Oracle, layout: &str) -> Result {
+    oracle.imgconv(&["verify", &format!("oci:{layout}")])?;
+    let (found, expected) = (
+        contents(&oracle.path(layout))?,
+        contents(&oracle.path(ALONE))?,
+    );
+    equal("the names", &found.names, &expected.names)?;
+    equal("the blobs", &found.blobs, &expected.blobs)
+}
+
+/// The manifests say what the project promises, and their command lines do it.
+fn pods(oracle: &mut Oracle) {
+    let name = "slurm: the Kubernetes jobs are indexed, bounded and without rights";
+    oracle.check(name, &["yq"], |_| {
+        let job = Job::read("migrate")?;
+        equal(
+            "completionMode",
+            &job.0["spec"]["completionMode"],
+            &"Indexed".into(),
+        )?;
+        let count = &job.0["spec"]["completions"];
+        equal("parallelism", &job.0["spec"]["parallelism"], count)?;
+        equal(
+            "SHARDS",
+            &job.container()["env"][0]["value"],
+            &count.to_string().into(),
+        )?;
+        let merge = Job::read("merge")?;
+        equal(
+            "what is merged",
+            &merge.container()["args"][1],
+            &count.to_string().into(),
+        )?;
+        for job in [job, merge] {
+            let pod = &job.0["spec"]["template"]["spec"];
+            equal("restartPolicy", &pod["restartPolicy"], &"Never".into())?;
+            equal(
+                "runAsNonRoot",
+                &pod["securityContext"]["runAsNonRoot"],
+                &true.into(),
+            )?;
+            let container = job.container();
+            let rights = &container["securityContext"];
+            equal(
+                "escalation",
+                &rights["allowPrivilegeEscalation"],
+                &false.into(),
+            )?;
+            equal(
+                "capabilities",
+                &rights["capabilities"]["drop"][0],
+                &"ALL".into(),
+            )?;
+            equal("root", &rights["readOnlyRootFilesystem"], &true.into())?;
+            equal(
+                "memory",
+                &container["resources"]["limits"]["memory"].is_string(),
+                &true,
+            )?;
+            for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+                let read_only = mount["mountPath"] == "/source" || mount["mountPath"] == "/scripts";
+                equal(
+                    "a mount",
+                    &mount["readOnly"].as_bool().unwrap_or_default(),
+                    &read_only,
+                )?;
+            }
+        }
+        Ok(())
+    });
+    let name = "slurm: the command lines of the Kubernetes jobs, every index at once";
+    oracle.check(name, &["yq"], |oracle| {
+        let job = Job::read("migrate")?;
+        let count = job.0["spec"]["completions"].as_u64().unwrap_or_default();
+        let mut pods = Vec::new();
+        for index in 0..count {
+            let mut command = job.command(oracle)?;
+            command.env("JOB_COMPLETION_INDEX", index.to_string());
+            pods.push(command.spawn().map_err(|e| e.to_string())?);
+        }
+        for mut pod in pods {
+            let status = pod.wait().map_err(|e| e.to_string())?;
+            equal("a pod", &status.code(), &Some(0))?;
+        }
+        call(&mut Job::read("merge")?.command(oracle)?)?;
+        let merged = oracle.path("slurm/destination/reports/merged.json");
+        Report::read(&merged)?.complete(IMAGES)?;
+        same_as_alone(oracle, "slurm/destination/images")
+    });
+}
+
+/// A job of Kubernetes.
+struct Job(Value);
+
+impl Job {
+    fn read(name: &str) -> Result<Self> {
+        let path = root().join(format!("deploy/kubernetes/{name}.yaml"));
+        let text = call(Command::new("yq").arg(".").arg(path))?;
+        serde_json::from_str(&text)
+            .map(Self)
+            .map_err(|e| e.to_string())
+    }
+
+    fn container(&self) -> &Value {
+        &self.0["spec"]["template"]["spec"]["containers"][0]
+    }
+
+    /// The container's command line, what is mounted there replaced by folders of ours.
+    fn command(&self, oracle: &Oracle) -> Result<Command> {
+        let container = self.container();
+        let words = [&container["command"], &container["args"]];
+        let words = words.into_iter().filter_map(Value::as_array).flatten();
+        let words = words.filter_map(Value::as_str).map(|word| {
+            word.replace("/source", &oracle.path("slurm/store").to_string_lossy())
+                .replace(
+                    "/destination",
+                    &oracle.path("slurm/destination").to_string_lossy(),
+                )
+                .replace("/scripts", &root().join("deploy").to_string_lossy())
+        });
+        let words: Vec<String> = words.collect();
+        let (program, rest) = words.split_first().ok_or("a container without a command")?;
+        let mut command = Command::new(program);
+        command.args(rest).env("IMGCONV", &oracle.program);
+        for variable in container["env"].as_array().into_iter().flatten() {
+            let text = |key: &str| variable[key].as_str().unwrap_or_default();
+            command.env(text("name"), text("value"));
+        }
+        Ok(command)
+    }
+}
+
+/// A Slurm of one node, on the loopback device: munge, a controller and the node's daemon.
+#[derive(Debug)]
+struct Slurm {
+    config: PathBuf,
+    /// In the order in which they end.
+    daemons: Vec<Child>,
+}
+
+impl Slurm {
+    fn start(oracle: &Oracle) -> Result<Self> {
+        let at = |name: &str| oracle.path(&format!("slurm/daemons/{name}"));
+        let config = at("slurm.conf");
+        let name = call(Command::new("uname").arg("-n"))?;
+        let name = name.trim().split('.').next().unwrap_or_default();
+        let text = configuration(name, &at(""), free_port()?, free_port()?);
+        fs::write(&config, text).map_err(|e| e.to_string())?;
+        oracle.shell(
+            "cd slurm/daemons && mkdir state spool && umask 077 && head -c 64 /dev/urandom > key",
+        )?;
+        let mut slurm = Self {
+            config,
+            daemons: Vec::new(),
+        };
+        let munge = format!(
+            "exec munged --foreground --force --key-file=key --socket='{0}/munge.socket' \
+             --pid-file='{0}/munge.pid' --log-file='{0}/munge.log' --seed-file='{0}/seed'",
+            at("").display()
+        );
+        slurm.spawn(&at("munged"), &munge)?;
+        slurm.wait(oracle, "test -S slurm/daemons/munge.socket", &at("munged"))?;
+        slurm.spawn(&at("slurmctld"), "exec slurmctld -D")?;
+        slurm.spawn(&at("slurmd"), "exec slurmd -D")?;
+        slurm.wait(oracle, "sinfo -h -o %t | grep -qx idle", &at("slurmctld"))?;
+        Ok(slurm)
+    }
+
+    fn spawn(&mut self, log: &Path, script: &str) -> Result {
+        let file = File::create(log).map_err(|e| e.to_string())?;
+        let child = Command::new("sh")
+            .args(["-c", script])
+            .env("SLURM_CONF", &self.config)
+            .current_dir(log.parent().unwrap_or(log))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().map_err(|e| e.to_string())?)
+            .stderr(file)
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        self.daemons.insert(0, child);
+        Ok(())
+    }
+
+    /// Waits until a script succeeds, at most ten seconds; the failure shows a log.
+    fn wait(&self, oracle: &Oracle, script: &str, log: &Path) -> Result {
+        for _ in 0..100 {
+            if self.shell(oracle, script).is_ok() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100));
+        }
+        let log = fs::read_to_string(log).unwrap_or_default();
+        Err(format!("`{script}` fails after ten seconds; a log:\n{log}"))
+    }
+
+    /// Runs a script that may talk to this Slurm.
+    fn shell(&self, oracle: &Oracle, script: &str) -> Result<String> {
+        oracle.shell(&format!(
+            "export SLURM_CONF='{}' IMGCONV='{}'\nSUBMIT='{}' SOURCE={SOURCE} OPTIONS='{}'\n{script}",
+            self.config.display(),
+            oracle.program.display(),
+            root().join("deploy/slurm/submit.sh").display(),
+            OPTIONS.join(" "),
+        ))
+    }
+}
+
+impl Drop for Slurm {
+    /// Ends the jobs, then the daemons, each by its id.
+    fn drop(&mut self) {
+        // Jobs outlive their daemon. Where there are none, or no controller, there is nothing to wait for.
+        let script = "scancel --user=root; for _ in $(seq 50); do \
+                      test -n \"$(squeue -h)\" || exit; sleep 0.1; done";
+        let _ = Command::new("sh")
+            .args(["-c", script])
+            .env("SLURM_CONF", &self.config)
+            .stderr(Stdio::null())
+            .status();
+        for daemon in &mut self.daemons {
+            end(daemon, Duration::from_secs(10));
+        }
+    }
+}
+
+/// What both daemons read. Eight processors are pretended, so that four tasks run at once; a task that is requeued
+/// waits until its credential has expired, which five seconds is the shortest that Slurm takes.
+fn configuration(host: &str, folder: &Path, controller: u16, node: u16) -> String {
+    let folder = folder.display();
+    format!(
+        "ClusterName=oracle
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller}
+SlurmdPort={node}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1,bf_interval=1
+KillWait=2
+ReturnToService=2
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=4000
+PartitionName=all Nodes={host} Default=YES MaxTime=10
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a script of `deploy` that finds `echo` in place of the program.
+    fn said(script: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("sh");
+        command
+            .arg(root().join("deploy").join(script))
+            .args(arguments);
+        command
+            .env("IMGCONV", "echo")
+            .envs(environment.iter().copied());
+        call(&mut command).map(|text| text.trim().to_owned())
+    }
+
+    fn slurm(array: [&str; 5]) -> Result<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let reports = folder.path().to_string_lossy().into_owned();
+        let [task, first, last, step, count] = array;
+        let environment = [
+            ("SLURM_ARRAY_TASK_ID", task),
+            ("SLURM_ARRAY_TASK_MIN", first),
+            ("SLURM_ARRAY_TASK_MAX", last),
+            ("SLURM_ARRAY_TASK_STEP", step),
+            ("SLURM_ARRAY_TASK_COUNT", count),
+        ];
+        let text = said(
+            "migrate-shard.sh",
+            &environment,
+            &[&reports, "a", "b", "--jobs", "2"],
+        )?;
+        Ok(text.replace(&reports, "R"))
+    }
+
+    #[test]
+    fn arrays_begin_anywhere_and_shares_at_one() {
+        let first = "migrate a b --jobs 2 --shard 1/4 --report R/shard-1-of-4.json";
+        assert_eq!(slurm(["1", "1", "4", "1", "4"]).unwrap(), first);
+        assert_eq!(slurm(["0", "0", "3", "1", "4"]).unwrap(), first);
+        let last = "migrate a b --jobs 2 --shard 4/4 --report R/shard-4-of-4.json";
+        assert_eq!(slurm(["3", "0", "3", "1", "4"]).unwrap(), last);
+        assert_eq!(slurm(["16", "10", "16", "2", "4"]).unwrap(), last);
+        assert!(
+            slurm(["7", "1", "7", "1", "3"])
+                .unwrap_err()
+                .contains("not evenly spaced")
+        );
+    }
+
+    #[test]
+    fn completion_indexes_begin_at_zero() {
+        let folder = tempfile::tempdir().unwrap();
+        let reports = folder.path().to_string_lossy().into_owned();
+        let pod = |index, shards| {
+            let environment = [("JOB_COMPLETION_INDEX", index), ("SHARDS", shards)];
+            said("migrate-shard.sh", &environment, &[&reports, "a", "b"])
+        };
+        let found = pod("7", "8").unwrap().replace(&reports, "R");
+        assert_eq!(
+            found,
+            "migrate a b --shard 8/8 --report R/shard-8-of-8.json"
+        );
+        assert!(pod("8", "8").unwrap_err().contains("SHARDS is 8"));
+        assert!(pod("0", "").unwrap_err().contains("SHARDS is"));
+        let error = said("migrate-shard.sh", &[], &[&reports, "a", "b"]).unwrap_err();
+        assert!(
+            error.contains("exit status: 2") && error.contains("neither a task"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn reports_of_other_numbers_of_shares_are_not_joined() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "shard-1-of-2.json",
+            "shard-2-of-2.json",
+            "shard-1-of-12.json",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let reports = folder.path().to_string_lossy().into_owned();
+        said("merge-shards.sh", &[], &[&reports, "2"]).unwrap();
+        let found = fs::read_to_string(folder.path().join("merged.json")).unwrap();
+        let expected = "migrate merge-reports R/shard-1-of-2.json R/shard-2-of-2.json --json\n";
+        assert_eq!(found.replace(&reports, "R"), expected);
+    }
+}
