@@ -204,6 +204,7 @@ impl Source {
         let (bundle, errors) = open_damaged(locator.transport, &locator.location, env).ok()?;
         let source = Self {
             text: bundle.locator(),
+            location: locator.location.clone(),
             entries: bundle.roots().ok()?,
             bundle,
             opened: notes.take(),
