@@ -10,7 +10,7 @@ use std::thread;
 
 use super::docker::{LAYERS_PRINT, equal, layers};
 use super::engine::Engine;
-use super::registry_server::Registry;
+use super::registry_server::{Registry, certificates};
 use super::{Oracle, contains};
 use crate::process::Result;
 
@@ -56,16 +56,6 @@ jq -nc --arg kind $v1.manifest.v1+json --argjson config "$(entry big-config.json
   '{schemaVersion: 2, mediaType: $kind, config: $config, layers: [$layer]}' > big.json
 store big.json big
 layout big.json $v1.manifest.v1+json big
-"#;
-
-/// A certificate authority, and a certificate of it for the loopback device.
-const CERTIFICATES: &str = r#"
-mkdir tls trusted
-openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=oracle -days 2 -keyout tls/ca.key -out trusted/ca.crt
-openssl req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout tls/server.key -out tls/server.csr
-printf 'subjectAltName=IP:127.0.0.1\n' > tls/names
-openssl x509 -req -in tls/server.csr -CA trusted/ca.crt -CAkey tls/ca.key -CAcreateserial -days 2 \
-  -extfile tls/names -out tls/server.crt
 "#;
 
 /// User and password, and their line for the registry: a published test vector of bcrypt.
@@ -114,6 +104,12 @@ fn skopeo(oracle: &Oracle, arguments: &[&str]) -> Result<String> {
     oracle.peer("skopeo", &all)
 }
 
+/// Asks skopeo for the digest of what a tag means.
+fn digest_of(oracle: &Oracle, remote: &str) -> Result<String> {
+    let raw = format!("skopeo inspect --tls-verify=false --raw {remote}");
+    oracle.shell(&format!("printf 'sha256:'; {raw} | sha256sum | cut -c-64"))
+}
+
 /// Reads the digest of the one image of a layout.
 fn root_of(oracle: &Oracle, layout: &str) -> Result<String> {
     oracle.shell(&format!("jq -r '.manifests[].digest' {layout}/index.json"))
@@ -127,6 +123,7 @@ fn pull(oracle: &mut Oracle, port: u16) {
         ("v2s2", &from, "v2s2"),
         ("v2s1", &from, "v2s1"),
         ("multi", "oci:multi:x", "oci"),
+        ("list", "oci:multi:x", "v2s2"),
     ] {
         let remote = format!("docker://127.0.0.1:{port}/theirs/{name}:t");
         let title = format!("registry: we pull {name} as skopeo does");
@@ -134,9 +131,22 @@ fn pull(oracle: &mut Oracle, port: u16) {
             let to = ["--dest-tls-verify=false", source, &*remote];
             let kept = ["--all", "--preserve-digests"];
             let formatted = ["--format", format];
-            let how = if name == "multi" { &kept[..] } else { &formatted[..] };
+            let how = match name {
+                "multi" => &kept[..],
+                "list" => &["--all", "--format", format],
+                _ => &formatted,
+            };
             skopeo(oracle, &[how, &to[..]].concat())?;
             let tls = "--src-tls-verify=false";
+            if name == "list" {
+                let listed = oracle.imgconv(&["ls", &remote])?;
+                let raw = format!("skopeo inspect {} --raw {remote}", "--tls-verify=false");
+                let children = oracle.shell(&format!("{raw} | jq -r '.manifests[].digest'"))?;
+                for child in children.lines() {
+                    contains(&listed, &format!("docker-v2s2  {child}"))?;
+                }
+                return equal("lines", &listed.lines().count(), &2);
+            }
             if name == "oci" || name == "multi" {
                 oracle.imgconv(&["convert", &remote, &format!("oci:our-{name}:x")])?;
                 skopeo(oracle, &["--all", tls, &remote, &format!("oci:their-{name}:x")])?;
@@ -183,11 +193,13 @@ fn pull(oracle: &mut Oracle, port: u16) {
 /// What we push skopeo and docker read as it was.
 fn push(oracle: &mut Oracle, port: u16, engine: &Engine) {
     let from = format!("oci:docker-base:{IMAGE}");
+    let list = format!("docker://127.0.0.1:{port}/theirs/list:t");
     for (name, source, format) in [
         ("oci", &*from, ""),
         ("v2s2", &from, "docker-v2s2+"),
         ("v2s1", &from, "docker-v2s1+"),
         ("multi", "oci:multi:x", ""),
+        ("list", &list, "docker-v2s2+"),
     ] {
         let image = format!("127.0.0.1:{port}/ours/{name}:t");
         let remote = format!("docker://{image}");
@@ -206,6 +218,7 @@ fn push(oracle: &mut Oracle, port: u16, engine: &Engine) {
             skopeo(oracle, &[&again[..], &[&format!("{remote}-again")]].concat())?;
             match name {
                 "v2s1" => Ok(()),
+                "list" => equal("digest", &digest_of(oracle, &remote)?, &digest_of(oracle, &list)?),
                 "v2s2" => {
                     oracle.imgconv(&["convert", source, "docker-v2s2+dir:local-v2s2"])?;
                     let same = "cmp local-v2s2/manifest.json pushed-v2s2/manifest.json";
@@ -226,10 +239,19 @@ fn push(oracle: &mut Oracle, port: u16, engine: &Engine) {
                 }
             }
         });
-        if pushed && name != "multi" {
-            let title = format!("registry: docker pulls and runs our {name}");
+        if pushed {
+            let runs = ["oci", "v2s2", "v2s1"].contains(&name);
+            let how = if runs { "pulls and runs" } else { "pulls" };
+            let title = format!("registry: docker {how} our {name}");
             oracle.check(&title, &[], |oracle| {
-                engine.docker(oracle, &["pull", &image])?;
+                let said = engine.docker(oracle, &["pull", &image])?;
+                // Debian's registry signs schema 1 anew each time.
+                if name != "v2s1" {
+                    contains(&said, digest_of(oracle, &remote)?.trim())?;
+                }
+                if !runs {
+                    return Ok(());
+                }
                 let run = ["run", "--rm", "--network", "none", &image];
                 equal(
                     "what it printed",
@@ -308,7 +330,7 @@ fn broken(oracle: &mut Oracle, port: u16) {
 fn guarded(oracle: &mut Oracle) {
     let needs = ["docker-registry", "openssl", "skopeo", "jq", "root"];
     oracle.check("registry: TLS of a test CA, and a password", &needs, |oracle| {
-        oracle.shell(CERTIFICATES)?;
+        certificates(oracle)?;
         let at = |name: &str| oracle.path(name).display().to_string();
         fs::write(oracle.path("htpasswd"), HTPASSWD).map_err(|e| e.to_string())?;
         let http = format!(

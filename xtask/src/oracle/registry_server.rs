@@ -1,4 +1,5 @@
-//! A docker registry for checks: started by hand, ended by its process id.
+//! A docker registry for checks: started by hand, ended by its process id. And certificates for it
+//! and other servers on the loopback device.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -8,6 +9,24 @@ use std::time::Duration;
 
 use super::Oracle;
 use crate::process::{Result, end, free_port};
+
+/// A certificate authority, and a certificate of it for the loopback device.
+const CERTIFICATES: &str = r#"
+mkdir -p tls trusted
+openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=oracle -days 2 -keyout tls/ca.key -out trusted/ca.crt
+openssl req -newkey rsa:2048 -nodes -subj /CN=127.0.0.1 -keyout tls/server.key -out tls/server.csr
+printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\n' > tls/names
+openssl x509 -req -in tls/server.csr -CA trusted/ca.crt -CAkey tls/ca.key -CAcreateserial -days 2 \
+  -extfile tls/names -out tls/server.crt
+"#;
+
+/// Makes `tls/server.crt` and `tls/server.key`, which `trusted/ca.crt` vouches for, once.
+pub(super) fn certificates(oracle: &Oracle) -> Result {
+    match oracle.path("tls/server.crt").is_file() {
+        true => Ok(()),
+        false => oracle.shell(CERTIFICATES).map(drop),
+    }
+}
 
 /// A registry on the loopback device, its data in the work folder.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use imgconv::Level;
 
-use crate::network::NetworkArgs;
+use crate::{layout::Layout, network::NetworkArgs};
 
 const LOCATORS: &str = "\
 Locators:
@@ -161,6 +161,15 @@ pub(crate) enum RefName {
     Full,
     /// The tag alone
     Tag,
+}
+
+impl From<RefName> for imgconv::RefName {
+    fn from(chosen: RefName) -> Self {
+        match chosen {
+            RefName::Full => Self::Full,
+            RefName::Tag => Self::Tag,
+        }
+    }
 }
 
 /// What to do with children of an index that are not there.
@@ -589,6 +598,9 @@ pub(crate) enum Command {
     /// Work with appc image tags: the files that map moving tags to images
     #[command(subcommand)]
     Tags(Tags),
+    /// Take care of an OCI layout directory: names and space
+    #[command(subcommand)]
+    Layout(Layout),
     /// Publish images as a static appc site: ACIs, image tags, discovery pages
     ///
     /// The directory is the document root of one host, for any web server. ACIs are published byte
@@ -699,9 +711,16 @@ pub(crate) struct Migrate {
     /// Where the journal is, instead of in the destination; a registry has none without it
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub(crate) journal: Option<PathBuf>,
+    /// Make `aci:DIR/` a site for appc discovery, as `publish` does
+    #[arg(long, help_heading = "Output")]
+    pub(crate) site: bool,
+    #[command(flatten)]
+    pub(crate) of_site: Site,
     /// Go on though the layers take more room in the source than is free at the destination
     #[arg(long, help_heading = "Safety")]
     pub(crate) ignore_space: bool,
+    #[command(flatten)]
+    pub(crate) to: DestinationPair,
     #[command(flatten)]
     pub(crate) conversion: Conversion,
 }
@@ -730,6 +749,15 @@ pub(crate) struct Publish {
     /// What to read, and the directory of the site: made if it is missing, added to if it is there
     #[arg(value_name = "SRC… DIR", required = true, num_args = 2..)]
     pub(crate) places: Vec<String>,
+    #[command(flatten)]
+    pub(crate) site: Site,
+    #[command(flatten)]
+    pub(crate) conversion: Conversion,
+}
+
+/// What a site for appc discovery is told.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Site {
     /// The host of the site: the names of converted images get it instead of their registry's
     #[arg(long, value_name = "HOST", help_heading = "Names")]
     pub(crate) host: Option<String>,
@@ -752,6 +780,4 @@ pub(crate) struct Publish {
         help_heading = "Safety"
     )]
     pub(crate) pgp_passphrase: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) conversion: Conversion,
 }

@@ -8,12 +8,12 @@ use imgconv_model::{Code, Env, Error, Platform, Result};
 
 use crate::{
     args::{
-        Args, Command, Compression, Conversion, DestinationPair, Foreign, Merge, Missing, RefName,
-        Shared, SourcePair, Writing,
+        Args, Command, Compression, Conversion, DestinationPair, Foreign, Merge, Missing, Shared,
+        SourcePair, Writing,
     },
     env,
     failure::Status,
-    render, tags,
+    layout, render, tags,
 };
 
 /// Where `…-to-oci` writes.
@@ -207,6 +207,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Tags(command) => tags::run(&command, &shared, &env),
+        Command::Layout(command) => layout::run(&command, &shared, &env),
         Command::Publish(publish) => tags::publish(&publish, &shared, &env),
         Command::Migrate(migrate) => crate::migrate::run(&migrate, &shared, &env),
         Command::Formats => {
@@ -338,10 +339,7 @@ fn options(writing: &Writing) -> Result<Options> {
         name: writing.name.clone(),
         host: None,
         image_tags: writing.image_tags,
-        ref_name: match writing.ref_name {
-            RefName::Full => imgconv::RefName::Full,
-            RefName::Tag => imgconv::RefName::Tag,
-        },
+        ref_name: writing.ref_name.into(),
         deps: writing.deps.clone(),
         strict: writing.strict,
         dry_run: writing.dry_run,
@@ -380,7 +378,7 @@ impl SourcePair {
 
 impl DestinationPair {
     /// Reads the locator of a destination.
-    fn locator(&self, text: &str) -> Result<Locator> {
+    pub(crate) fn locator(&self, text: &str) -> Result<Locator> {
         let (format, distribution) = self.parts();
         Locator::destination_as(format, distribution, text)
     }

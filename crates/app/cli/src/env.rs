@@ -38,7 +38,7 @@ pub(crate) fn make(shared: &Shared) -> Result<Env> {
     env.epoch = epoch()?;
     env.follow_blob_links = shared.allow_symlinked_blobs;
     env.registry_host.clone_from(&shared.registry_host);
-    env.network = Arc::new(shared.network.settings(auth_files())?);
+    env.network = Arc::new(shared.network.settings(auth_files(), certificates())?);
     env.cancel = cancel_on_signals();
     let style = match shared.progress {
         _ if shared.quiet => ProgressStyle::None,
@@ -67,31 +67,41 @@ fn epoch() -> Result<Option<i64>> {
     })
 }
 
-/// Where podman, skopeo and docker keep credentials, in the order in which podman looks
-/// (containers-auth.json(5)).
-fn auth_files() -> Vec<PathBuf> {
+/// Reads a variable that names a path.
+fn variable(name: &str) -> Option<PathBuf> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the command line reads the environment"
     )]
-    let variable = |name: &str| {
-        let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-        value.map(PathBuf::from)
-    };
-    let home = variable("HOME");
-    let below_home = |path: &str| home.as_ref().map(|home| home.join(path));
-    let runtime = variable("XDG_RUNTIME_DIR");
-    let config = variable("XDG_CONFIG_HOME").or_else(|| below_home(".config"));
-    let docker = variable("DOCKER_CONFIG").or_else(|| below_home(".docker"));
-    let podman = "containers/auth.json";
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
+/// The directory of the user's settings.
+fn config() -> Option<PathBuf> {
+    variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))
+}
+
+/// Where podman, skopeo and docker keep credentials, in the order in which podman looks
+/// (containers-auth.json(5)).
+fn auth_files() -> Vec<PathBuf> {
+    let docker = variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
+    let podman = |folder: PathBuf| folder.join("containers/auth.json");
     [
-        runtime.map(|folder| folder.join(podman)),
-        config.map(|folder| folder.join(podman)),
+        variable("XDG_RUNTIME_DIR").map(podman),
+        config().map(podman),
         docker.map(|folder| folder.join("config.json")),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Where podman, skopeo and docker keep certificates of registries (containers-certs.d(5)).
+fn certificates() -> Vec<PathBuf> {
+    let own = config().map(|folder| folder.join("containers/certs.d"));
+    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    own.into_iter().chain(system).collect()
 }
 
 /// The platform of this machine, in the words of Go.

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod env;
 mod failure;
+mod layout;
 mod migrate;
 mod network;
 mod progress;

@@ -2,9 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use imgconv::{
-    Locator, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status as Became,
-};
+use imgconv::{Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status as Became};
 use imgconv_model::{Code, Env, Error, Result};
 use serde::Serialize;
 
@@ -13,6 +11,7 @@ use crate::{
     commands::{check_report, conversion_options},
     failure::Status,
     render::{self, clean, say},
+    tags,
 };
 
 /// Runs `migrate`.
@@ -26,14 +25,16 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
             "`migrate` needs a source and a destination",
         ));
     };
-    let options = MigrateOptions {
+    let mut options = MigrateOptions {
         conversion: conversion_options(&args.conversion)?,
         rules: Rules::read(&args.only, &args.exclude, &args.rename)?,
         split: matches!(args.split, Some(Split::Repo)),
         shard: args.shard.as_deref().map(Shard::parse).transpose()?,
         journal: args.journal.clone(),
+        site: args.site.then(|| tags::site(&args.of_site, env)),
         ignore_space: args.ignore_space,
     };
+    options.conversion.host.clone_from(&args.of_site.host);
     if options.conversion.name.is_some() {
         let message = "`--name` names one image, and a migration is of many";
         return Err(Error::new(Code::Usage, message)
@@ -43,8 +44,8 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
     if let Some(path) = report {
         check_report(path)?;
     }
-    let source = Locator::source(source)?;
-    let destination = Locator::destination(destination)?;
+    let source = args.conversion.writing.from.locator(source)?;
+    let destination = args.to.locator(destination)?;
     let migration = imgconv::migrate(&source, &destination, &options, env)?;
     if let Some(path) = report {
         write_report(path, &migration)?;

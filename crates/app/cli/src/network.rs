@@ -24,6 +24,9 @@ pub(crate) struct NetworkArgs {
     )]
     pub(crate) plain_http: Vec<String>,
     /// Trust the `*.crt` of a directory, and show its `*.cert` and `*.key` (repeatable)
+    ///
+    /// Those of one host are found where docker and podman keep them, such as
+    /// `/etc/docker/certs.d/HOST:PORT`.
     #[arg(
         long,
         global = true,
@@ -100,14 +103,20 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// Makes the settings; `auth_files` are where credentials are looked for if no file is named.
-    pub(crate) fn settings(&self, auth_files: Vec<PathBuf>) -> Result<Network> {
+    /// Makes the settings; `auth_files` are where credentials are looked for if no file is named,
+    /// and `host_certificates` where the certificates of hosts are.
+    pub(crate) fn settings(
+        &self,
+        auth_files: Vec<PathBuf>,
+        host_certificates: Vec<PathBuf>,
+    ) -> Result<Network> {
         let mut network = Network {
             tls_verify: self.tls_verify,
             plain_http: self.plain_http.clone(),
             keyrings: self.keyring.clone(),
             fetch_pubkeys: self.fetch_pubkeys,
             insecure_image: self.insecure_image,
+            host_certificates,
             auth_files: self.authfile.clone().map_or(auth_files, |file| vec![file]),
             ..Network::default()
         };

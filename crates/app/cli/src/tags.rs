@@ -7,11 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use imgconv::{Labels, Locator, PublishOptions, Signing, TagLine};
+use imgconv::{Labels, Locator, PublishOptions, Signing, SiteOptions, TagLine};
 use imgconv_model::{Code, Env, Error, Result};
 
 use crate::{
-    args::{Publish, Shared, Tags},
+    args::{Publish, Shared, Site, Tags},
     commands::{conversion_options, reported},
     failure::Status,
     render,
@@ -158,20 +158,25 @@ pub(crate) fn publish(publish: &Publish, shared: &Shared, env: &Env) -> Result<E
         return Err(Error::new(Code::Usage, "there is no directory"));
     };
     let mut conversion = conversion_options(&publish.conversion)?;
-    conversion.host.clone_from(&publish.host);
-    let options = PublishOptions {
-        conversion,
-        url: publish.url.clone(),
-        public_keys: publish.pubkeys.clone(),
-        signing: publish.pgp_key.as_ref().map(|key| Signing {
-            key: key.clone(),
-            passphrase: publish.pgp_passphrase.clone(),
-            time: time(env),
-        }),
-    };
+    conversion.host.clone_from(&publish.site.host);
+    let site = site(&publish.site, env);
+    let options = PublishOptions { conversion, site };
     let sources = publish.conversion.writing.from.locators(sources)?;
     let run = || imgconv::publish(&sources, Path::new(directory), &options, env);
     reported(&publish.conversion.writing, shared, false, run)
+}
+
+/// What a site is told.
+pub(crate) fn site(site: &Site, env: &Env) -> SiteOptions {
+    SiteOptions {
+        url: site.url.clone(),
+        public_keys: site.pubkeys.clone(),
+        signing: site.pgp_key.as_ref().map(|key| Signing {
+            key: key.clone(),
+            passphrase: site.pgp_passphrase.clone(),
+            time: time(env),
+        }),
+    }
 }
 
 /// The time of signatures: `SOURCE_DATE_EPOCH`, else now.

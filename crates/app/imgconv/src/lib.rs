@@ -15,8 +15,10 @@ mod descriptors;
 mod diff;
 mod fetched;
 mod foreign;
+mod fsck;
 mod graph;
 mod inspect;
+mod layout;
 mod list;
 mod locator;
 mod migrate;
@@ -44,6 +46,10 @@ pub use imgconv_pipeline::{Options as LayerOptions, Squash};
 pub use imgconv_stream::Level;
 pub use imgconv_tags::{ImageTags, Labels};
 pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
+pub use layout::{
+    Freed, FreedBlob, MovedFrom, Removed, Sweep, Tagged, gc as gc_layout,
+    remove as remove_from_layout, tag as tag_in_layout,
+};
 pub use list::{Listed, list};
 pub use locator::{Locator, Reference};
 pub use migrate::{
@@ -52,7 +58,7 @@ pub use migrate::{
 };
 pub use options::{Foreign, Missing, Options, RefName};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
-pub use publish::{PublishOptions, Signing, publish};
+pub use publish::{PublishOptions, Signing, SiteOptions, publish};
 pub use tags::{
     Exported, Resolution, TagLine, export as export_tags, fetch as fetch_tags, list_tags,
     read as read_tags, resolve_tag,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Digest, Report, SealedLayer};
+use imgconv_model::{Digest, Loss, Report, SealedLayer};
 use imgconv_tags::{ImageTags, Labels};
 use serde::Serialize;
 
@@ -123,6 +123,16 @@ pub struct WarningOutcome {
     pub message: String,
 }
 
+/// Tells what was lost.
+pub(crate) fn losses(losses: Vec<Loss>) -> Vec<LossOutcome> {
+    let tell = |loss: Loss| LossOutcome {
+        field: loss.field,
+        outcome: loss.outcome.to_string(),
+        why: loss.why,
+    };
+    losses.into_iter().map(tell).collect()
+}
+
 impl LayerOutcome {
     /// Tells what became of a source's blob.
     pub(crate) fn new(layer: &SealedLayer, source: Option<Digest>) -> Self {
@@ -140,12 +150,7 @@ impl LayerOutcome {
 impl ImageOutcome {
     /// Adds the entries of a report, each once, and puts all in their one order.
     pub fn add_report(&mut self, report: Report) {
-        let losses = report.losses.into_iter().map(|loss| LossOutcome {
-            field: loss.field,
-            outcome: loss.outcome.to_string(),
-            why: loss.why,
-        });
-        self.losses.extend(losses);
+        self.losses.extend(losses(report.losses));
         self.losses.sort();
         self.losses.dedup();
         let warnings = report.warnings.into_iter().map(|warning| WarningOutcome {

@@ -29,6 +29,7 @@ use imgconv_model::{
 };
 use imgconv_openpgp::SigningKey;
 use imgconv_stream::HashingReader;
+use imgconv_tags::ImageTags;
 
 use crate::{
     candidates::open_aci,
@@ -53,6 +54,13 @@ const KEY_FILE: u64 = 1 << 20;
 pub struct PublishOptions {
     /// What happens to images that are no ACIs.
     pub conversion: Options,
+    /// What the site is told.
+    pub site: SiteOptions,
+}
+
+/// What a site is told beside its images.
+#[derive(Clone, Debug, Default)]
+pub struct SiteOptions {
     /// The URL of the site, where it is not `https://HOST`.
     pub url: Option<String>,
     /// A file of public keys, which clients are told of.
@@ -113,7 +121,81 @@ pub fn publish(
         acis.push(Staged::open(Path::new(&image.destination), env)?);
     }
     outcome.append(converted);
-    let host = host(&acis, options)?;
+    let host = options.conversion.host.as_deref();
+    put(
+        &mut site,
+        &acis,
+        &mut outcome,
+        host,
+        &options.site,
+        directory,
+        env,
+    )?;
+    env.check_cancelled()?;
+    site.commit()?;
+    Ok(outcome)
+}
+
+/// Publishes ACIs that are complete files on the file system of the site, and stay there.
+///
+/// # Errors
+/// As [`publish`].
+pub(crate) fn publish_files(
+    files: &[PathBuf],
+    tags: Vec<(String, ImageTags)>,
+    host: Option<&str>,
+    directory: &Path,
+    options: &SiteOptions,
+    env: &Env,
+) -> Result<()> {
+    let mut site = Site::open(directory, env)?;
+    let mut acis = Vec::new();
+    for (i, file) in files.iter().enumerate() {
+        env.check_cancelled()?;
+        let staged = site.temporary(&format!("given-{i}.aci"));
+        let failed = |error| Error::io(error, quote(file.as_os_str().as_encoded_bytes()));
+        // The same file under two names, or a copy where there are no links.
+        std::fs::hard_link(file, &staged)
+            .or_else(|_| std::fs::copy(file, &staged).map(drop))
+            .map_err(failed)?;
+        acis.push(Staged::open(&staged, env)?);
+    }
+    let mut outcome = Outcome::default();
+    outcome
+        .images
+        .resize_with(acis.len(), ImageOutcome::default);
+    for (i, (name, tags)) in tags.into_iter().enumerate() {
+        let file = site.temporary(&format!("tags-{i}.json"));
+        let text = file.display().to_string();
+        std::fs::write(&file, tags.to_bytes()).map_err(|error| Error::io(error, &*text))?;
+        outcome
+            .image_tags
+            .push(TagsOutcome::new(&name, text, &tags));
+    }
+    put(
+        &mut site,
+        &acis,
+        &mut outcome,
+        host,
+        options,
+        directory,
+        env,
+    )?;
+    env.check_cancelled()?;
+    site.commit()
+}
+
+/// Puts ACIs, image tags and pages in their places of a site.
+fn put(
+    site: &mut Site,
+    acis: &[Staged],
+    outcome: &mut Outcome,
+    own_host: Option<&str>,
+    options: &SiteOptions,
+    directory: &Path,
+    env: &Env,
+) -> Result<()> {
+    let host = host(acis, own_host)?;
     let publisher = Publisher {
         url: url(&host, options)?,
         key: options.signing.as_ref().map(secret_key).transpose()?,
@@ -125,19 +207,17 @@ pub fn publish(
     }
     for (aci, image) in acis.iter().zip(&mut outcome.images) {
         env.check_cancelled()?;
-        let published = publisher.aci(&mut site, aci, image);
+        let published = publisher.aci(site, aci, image);
         published.map_err(|error| error.at(image.source.clone()))?;
     }
     for tags in &mut outcome.image_tags {
-        publisher.tags(&mut site, tags)?;
+        publisher.tags(site, tags)?;
     }
     let names: BTreeSet<&str> = acis.iter().map(|aci| &*aci.part.manifest.name).collect();
     for name in names {
-        publisher.page(&mut site, name)?;
+        publisher.page(site, name)?;
     }
-    env.check_cancelled()?;
-    site.commit()?;
-    Ok(outcome)
+    Ok(())
 }
 
 /// Converts what is no ACI to ACIs in a directory.
@@ -435,12 +515,12 @@ fn stem(manifest: &Manifest) -> Result<String> {
 }
 
 /// The one host that all names begin with.
-fn host(acis: &[Staged], options: &PublishOptions) -> Result<String> {
+fn host(acis: &[Staged], own: Option<&str>) -> Result<String> {
     let mut hosts: BTreeSet<&str> = acis
         .iter()
         .filter_map(|aci| aci.part.manifest.name.split('/').next())
         .collect();
-    hosts.extend(options.conversion.host.as_deref());
+    hosts.extend(own);
     let all: Vec<&str> = hosts.iter().copied().collect();
     let [host] = all[..] else {
         let message = format!(
@@ -460,7 +540,7 @@ fn host(acis: &[Staged], options: &PublishOptions) -> Result<String> {
 }
 
 /// The URL of the site, without a slash at its end.
-fn url(host: &str, options: &PublishOptions) -> Result<String> {
+fn url(host: &str, options: &SiteOptions) -> Result<String> {
     let Some(url) = options.url.as_deref() else {
         return Ok(format!("https://{host}"));
     };

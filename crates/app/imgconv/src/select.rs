@@ -63,7 +63,7 @@ pub(crate) fn select(
 }
 
 /// Exactly as it stands there; else as a full reference; else as a tag.
-fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
+pub(crate) fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
     let exact: Vec<&RootEntry> = entries
         .iter()
         .filter(|entry| entry.texts.iter().any(|known| known == text))

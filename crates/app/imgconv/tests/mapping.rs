@@ -11,7 +11,7 @@ use std::{fs, path::Path};
 use imgconv::{ImageOutcome, Locator, Options, convert};
 use imgconv_model::{Algorithm, Env, Platform};
 use imgconv_stream::digest;
-use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
+use imgconv_tar::{END, Entry, EntryKind, head, padding};
 use serde_json::{Map, Value, json};
 
 /// The rows of the table below a heading, as their cells without backticks.
@@ -41,7 +41,7 @@ fn member(path: &str, kind: EntryKind, body: &[u8]) -> Vec<u8> {
         uid: 100,
         gid: 101,
         size: body.len() as u64,
-        ..Entry::new(path.into(), kind)
+        ..Entry::new(path, kind)
     };
     let mut out = head(&entry).unwrap();
     out.extend(body);

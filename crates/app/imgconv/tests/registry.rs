@@ -95,20 +95,24 @@ fn an_index_and_what_refers_to_it_go_along() {
                 "mediaType": MANIFEST, "digest": digest, "size": size, "platform": platform,
             }));
         }
+        let child = children[1].clone();
         let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": children });
         let index = index.to_string();
         let digest = stored.manifest("x", "t", INDEX, index.as_bytes());
         let subject = json!({ "mediaType": INDEX, "digest": digest, "size": index.len() });
-        let signature = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/x.signature",
-            "config": { "mediaType": "application/vnd.oci.empty.v1+json",
-                "digest": stored.blob("x", b"{}"), "size": 2 },
-            "layers": [{ "mediaType": "application/x.signature",
-                "digest": stored.blob("x", b"signed"), "size": 6 }],
-            "subject": subject,
-        });
-        let signature = signature.to_string();
-        stored.manifest("x", "signature", MANIFEST, signature.as_bytes());
+        // One is about the index, the other about an image that it lists.
+        for (tag, subject) in [("signature", subject), ("child-signature", child)] {
+            let signature = json!({
+                "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/x.signature",
+                "config": { "mediaType": "application/vnd.oci.empty.v1+json",
+                    "digest": stored.blob("x", b"{}"), "size": 2 },
+                "layers": [{ "mediaType": "application/x.signature",
+                    "digest": stored.blob("x", b"signed"), "size": 6 }],
+                "subject": subject,
+            });
+            let signature = signature.to_string();
+            stored.manifest("x", tag, MANIFEST, signature.as_bytes());
+        }
         digest
     };
     let other = Registry::start();
@@ -119,7 +123,7 @@ fn an_index_and_what_refers_to_it_go_along() {
     convert(layout, &other.locator("y"), &options, &env).unwrap();
     let theirs = registry.stored().manifests.clone();
     let ours = other.stored();
-    // The index under its tag, its children, and the signature: five entries and one for the tag.
+    // The index under its tag, its children, and the signatures of it and of a child.
     for ((_, reference), (_, bytes)) in &theirs {
         if reference.contains(':') {
             assert!(

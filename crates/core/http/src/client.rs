@@ -15,7 +15,7 @@ use ureq::{
 
 use crate::{
     address::{Rule, is_loopback},
-    connect::{Classes, Later, Sockets, pause},
+    connect::{Classes, Later, Names, Sockets, pause},
     failure,
     message::{Body, Method, Request, Response},
     tls::Certificates,
@@ -29,13 +29,20 @@ pub struct Client(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     env: Env,
+    names: Names,
     certificates: Certificates,
+    /// Certificates of hosts that have some of their own.
+    hosts: Mutex<BTreeMap<String, Option<Arc<Certificates>>>>,
     classes: Classes,
     /// Connections, by what was checked when they were opened.
-    agents: Mutex<BTreeMap<(Rule, bool), Agent>>,
+    agents: Mutex<BTreeMap<Checked, Agent>>,
     /// What servers named by the user turned out to speak: true for https.
     schemes: Mutex<BTreeMap<String, bool>>,
 }
+
+/// What is checked of a connection: the rule of addresses, whether its certificate is verified, and
+/// the host if it has certificates of its own.
+type Checked = (Rule, bool, Option<String>);
 
 impl Client {
     /// Makes a client. Opens no connection.
@@ -43,9 +50,15 @@ impl Client {
     /// # Errors
     /// If a certificate or key that the user named can't be read.
     pub fn new(env: &Env) -> Result<Self> {
+        Self::resolving(env, Names::system())
+    }
+
+    fn resolving(env: &Env, names: Names) -> Result<Self> {
         Ok(Self(Arc::new(Inner {
             env: env.clone(),
+            names,
             certificates: Certificates::read(&env.network)?,
+            hosts: Mutex::default(),
             classes: Classes::default(),
             agents: Mutex::default(),
             schemes: Mutex::default(),
@@ -201,6 +214,7 @@ impl Client {
     fn sockets(&self, rule: Rule) -> Sockets {
         Sockets {
             rule,
+            names: self.0.names.clone(),
             classes: Arc::clone(&self.0.classes),
             cancel: Arc::clone(&self.0.env.cancel),
         }
@@ -254,7 +268,10 @@ impl Client {
             builder = builder.header(name, value);
         }
         let bodyless = matches!(request.method, Method::Get | Method::Head | Method::Delete);
-        let agent = self.agent(rule);
+        let agent = self.agent(rule, url).map_err(|error| {
+            let passing = false;
+            Failed { error, passing }
+        })?;
         let sent = if bodyless {
             builder.body(()).map(|request| agent.run(request))
         } else {
@@ -296,12 +313,31 @@ impl Client {
         })
     }
 
+    /// Returns the certificates that a host has of its own.
+    fn own_certificates(&self, authority: &str) -> Result<Option<Arc<Certificates>>> {
+        let inner = &*self.0;
+        let mut hosts = inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = hosts.get(authority) {
+            return Ok(known.clone());
+        }
+        let own = inner.certificates.of_host(authority, &inner.env.network)?;
+        let own = own.map(Arc::new);
+        hosts.insert(authority.to_owned(), own.clone());
+        Ok(own)
+    }
+
     /// Returns the connections for a rule. Certificates of servers that the user did not name are
     /// always verified, and ours is not shown to them.
-    fn agent(&self, rule: Rule) -> Agent {
+    fn agent(&self, rule: Rule, url: &Url) -> Result<Agent> {
         let inner = &*self.0;
         let named = rule == Rule::Named;
         let verify = !named || inner.env.network.tls_verify != Some(false);
+        let own = match url.is_https() {
+            true => self.own_certificates(url.authority())?,
+            false => None,
+        };
+        let host = own.is_some().then(|| url.authority().to_owned());
+        let certificates = own.as_deref().unwrap_or(&inner.certificates);
         let mut agents = inner.agents.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let timeouts = &inner.env.network.timeouts;
@@ -320,12 +356,13 @@ impl Client {
                 .timeout_recv_response(Some(timeouts.response))
                 .timeout_per_read(Some(timeouts.idle))
                 .timeout_per_write(Some(timeouts.idle))
-                .tls_config(inner.certificates.config(verify, named))
+                .tls_config(certificates.config(verify, named))
                 .build();
             let connector = self.sockets(rule).chain(RustlsConnector::default());
             Agent::with_parts(config, connector, Later)
         };
-        agents.entry((rule, verify)).or_insert_with(make).clone()
+        let agent = agents.entry((rule, verify, host)).or_insert_with(make);
+        Ok(agent.clone())
     }
 }
 
@@ -384,4 +421,152 @@ pub(crate) fn content_range(text: &str) -> Result<(u64, u64, Option<u64>)> {
         return Err(bad());
     }
     Ok((first, last, size))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, path::PathBuf, sync::atomic::Ordering, thread};
+
+    use imgconv_model::{Network, Platform, Timeouts};
+    use imgconv_testkit::server::{Authority, Reply, Server};
+
+    use super::*;
+
+    fn env(network: Network) -> Env {
+        let mut env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
+        env.network = Arc::new(network);
+        env
+    }
+
+    /// A client for which hosts have these addresses and no others have any.
+    fn knowing(names: &'static [(&str, &[&str])], ca_files: Vec<PathBuf>) -> Client {
+        let names = Names::new(move |host, port| {
+            let found = names.iter().find(|(name, _)| *name == host);
+            let addresses = found.map(|(_, addresses)| *addresses).unwrap_or_default();
+            let at = |address: &&str| SocketAddr::new(address.parse().unwrap(), port);
+            Ok(addresses.iter().map(at).collect())
+        });
+        let network = Network {
+            ca_files,
+            ..Network::default()
+        };
+        Client::resolving(&env(network), names).unwrap()
+    }
+
+    fn port(server: &Server) -> String {
+        server.authority().rsplit_once(':').unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn l3a_the_address_of_a_name_is_checked_and_not_the_name() {
+        let server = Server::start_tls(&Authority::new().server(), |_| Reply::ok("x"));
+        let port = port(&server);
+        let client = knowing(
+            &[
+                ("registry.example", &["198.41.0.4"]),
+                ("inner.example", &["10.1.2.3"]),
+                ("loopback.example", &["127.0.0.1"]),
+                ("both.example", &["::1", "10.0.0.1", "127.0.0.1"]),
+                ("mapped.example", &["::ffff:127.0.0.1"]),
+                ("cloud.example", &["169.254.169.254"]),
+            ],
+            Vec::new(),
+        );
+        for (named, hosts) in [
+            (
+                "registry.example",
+                &["loopback", "both", "mapped", "inner", "cloud"][..],
+            ),
+            ("inner.example:5000", &["loopback", "mapped", "cloud"]),
+            ("loopback.example", &["inner", "cloud"]),
+        ] {
+            for host in hosts {
+                let url = Url::parse(&format!("https://{host}.example:{port}/")).unwrap();
+                let request = Request::get(&url).made_up_by(Some(named));
+                let error = client.send(&request).unwrap_err();
+                assert_eq!(error.code(), Code::Denied, "{named} {host}: {error}");
+                assert!(error.to_string().contains("not public"), "{error}");
+            }
+        }
+        assert!(server.requests().is_empty());
+    }
+
+    #[test]
+    fn l3a_a_redirect_is_held_to_the_network_of_the_named_server() {
+        let authority = Authority::new();
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.crt");
+        std::fs::write(&ca, authority.pem()).unwrap();
+        let names = ["named.example", "other.example"];
+        let identity = authority.identity(&names, (2000, 2100), false);
+        let server = Server::start_tls(&identity, |request| {
+            let host = request.header("host").unwrap_or_default();
+            let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+            let to = |name: &str| {
+                Reply::status(302).header("location", format!("https://{name}.example:{port}/end"))
+            };
+            match request.path() {
+                "/near" => to("other"),
+                "/far" => to("inner"),
+                _ => Reply::ok("x"),
+            }
+        });
+        let client = knowing(
+            &[
+                ("named.example", &["127.0.0.1"]),
+                // Of several addresses those are taken that are allowed.
+                ("other.example", &["10.0.0.1", "127.0.0.1"]),
+                ("inner.example", &["10.0.0.1"]),
+            ],
+            vec![ca],
+        );
+        let base = format!("https://named.example:{}", port(&server));
+        let get = |path: &str| {
+            let url = Url::parse(&format!("{base}{path}")).unwrap();
+            client.send(&Request::get(&url))
+        };
+        assert_eq!(get("/near").unwrap().status(), 200);
+        assert_eq!(get("/far").unwrap_err().code(), Code::Denied);
+    }
+
+    #[test]
+    fn l8_a_name_that_nobody_answers_for_ends_in_time_and_with_the_run() {
+        for cancelled in [false, true] {
+            // It answers when the test is over.
+            let (over, silence) = std::sync::mpsc::channel::<()>();
+            let silence = Mutex::new(silence);
+            let names = Names::new(move |_, _| {
+                let _ = silence.lock().unwrap().recv();
+                Ok(Vec::new())
+            });
+            let mut timeouts = Timeouts::default();
+            if !cancelled {
+                timeouts.connect = Duration::from_millis(300);
+            }
+            let env = env(Network {
+                timeouts,
+                ..Network::default()
+            });
+            let client = Client::resolving(&env, names).unwrap();
+            let url = Url::parse("https://silent.example/").unwrap();
+            let asking = thread::spawn(move || client.send(&Request::get(&url).once()));
+            if cancelled {
+                thread::sleep(Duration::from_millis(100));
+                env.cancel.store(true, Ordering::Relaxed);
+            }
+            let begun = Instant::now();
+            let error = asking.join().unwrap().unwrap_err();
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "the default wait is 10 s"
+            );
+            let code = if cancelled {
+                Code::Cancelled
+            } else {
+                Code::Net
+            };
+            assert_eq!(error.code(), code, "{error}");
+            drop(over);
+        }
+    }
 }

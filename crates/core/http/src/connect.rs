@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     sync::{
@@ -39,6 +40,32 @@ const TICK: Duration = Duration::from_millis(100);
 /// The classes of addresses that the hosts named by the user turned out to be in.
 pub(crate) type Classes = Arc<Mutex<BTreeMap<String, Vec<Class>>>>;
 
+/// Finds the addresses of a host at a port.
+type Find = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// What finds addresses. It may take as long as it likes.
+#[derive(Clone)]
+pub(crate) struct Names(Arc<Find>);
+
+impl Names {
+    /// The resolver of the system.
+    pub(crate) fn system() -> Self {
+        Self::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+    }
+
+    pub(crate) fn new(
+        find: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(find))
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
+    }
+}
+
 /// Finds no address: whoever connects does that, and only when there is no open connection.
 #[derive(Debug)]
 pub(crate) struct Later;
@@ -59,6 +86,8 @@ impl Resolver for Later {
 pub(crate) struct Sockets {
     /// Which addresses are allowed.
     pub(crate) rule: Rule,
+    /// Finds addresses.
+    pub(crate) names: Names,
     /// Takes what a host named by the user is.
     pub(crate) classes: Classes,
     /// Set when the run is cancelled.
@@ -135,9 +164,9 @@ impl Sockets {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
+        let names = self.names.clone();
         let found = self.wait(deadline, "finding its address", move || {
-            let found = (&*bare, port).to_socket_addrs()?;
-            Ok(found.collect())
+            (names.0)(&bare, port)
         });
         found.map_err(|error| error.at(format!("server {}", quote(host))))
     }

@@ -31,7 +31,7 @@ const FILE: u64 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Certificates {
     provider: Arc<CryptoProvider>,
-    roots: RootCerts,
+    roots: Vec<Certificate<'static>>,
     own: Option<ClientCert>,
 }
 
@@ -50,22 +50,45 @@ impl Certificates {
                 break;
             }
         }
-        for path in &network.ca_files {
-            let found = certificates(path)?;
-            if found.is_empty() {
-                return Err(nothing("certificate", path));
-            }
-            roots.extend(found);
-        }
-        let roots: Vec<Certificate<'static>> = roots.iter().map(owned).collect();
+        let mut roots: Vec<Certificate<'static>> = roots.iter().map(owned).collect();
+        add(&mut roots, &network.ca_files)?;
         let provider = Arc::new(ring::default_provider());
         let own = network.client_certificate.as_ref();
         let own = own.map(|own| identity(own, &provider)).transpose()?;
         Ok(Self {
             provider,
-            roots: RootCerts::new_with_certs(&roots),
+            roots,
             own,
         })
+    }
+
+    /// Adds what the user keeps for one host, `HOST[:PORT]`; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// As [`Certificates::read`].
+    pub(crate) fn of_host(&self, authority: &str, network: &Network) -> Result<Option<Self>> {
+        let (mut roots, mut own) = (self.roots.clone(), self.own.clone());
+        let mut any = false;
+        for directory in &network.host_certificates {
+            let directory = directory.join(authority);
+            // One that is not there, or not for us, says nothing.
+            if authority.starts_with('.') || std::fs::read_dir(&directory).is_err() {
+                continue;
+            }
+            let found = CertificateDirectory::read(&directory)?;
+            add(&mut roots, &found.ca_files)?;
+            // What the user named outright is shown first.
+            if let (None, Some(client)) = (&own, &found.client) {
+                own = Some(identity(client, &self.provider)?);
+            }
+            any = true;
+        }
+        let provider = Arc::clone(&self.provider);
+        Ok(any.then_some(Self {
+            provider,
+            roots,
+            own,
+        }))
     }
 
     /// Makes the settings of a group of connections.
@@ -73,11 +96,23 @@ impl Certificates {
         TlsConfig::builder()
             .provider(TlsProvider::Rustls)
             .unversioned_rustls_crypto_provider(Arc::clone(&self.provider))
-            .root_certs(self.roots.clone())
+            .root_certs(RootCerts::new_with_certs(&self.roots))
             .client_cert(self.own.clone().filter(|_| named))
             .disable_verification(!verify)
             .build()
     }
+}
+
+/// Adds the certificates of files, of which each must have one.
+fn add(roots: &mut Vec<Certificate<'static>>, files: &[PathBuf]) -> Result<()> {
+    for path in files {
+        let found = certificates(path)?;
+        if found.is_empty() {
+            return Err(nothing("certificate", path));
+        }
+        roots.extend(found.iter().map(owned));
+    }
+    Ok(())
 }
 
 fn owned(certificate: &CertificateDer<'_>) -> Certificate<'static> {

@@ -608,3 +608,41 @@ fn l14_a_custom_ca_and_a_client_certificate_work() {
     let error = Client::new(&env(network(Some(ClientCertificate { chain, key })))).unwrap_err();
     assert_eq!(error.code(), Code::Usage);
 }
+
+#[test]
+fn l14_certificates_of_a_host_are_for_that_host_alone() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let known = Server::start_tls(&authority.server_for_clients(), |_| Reply::ok("known"));
+    let other = Server::start_tls(&authority.server(), |_| Reply::ok("other"));
+    let own = folder.path().join(known.authority());
+    std::fs::create_dir(&own).unwrap();
+    let pem = authority.certificate(&["client"], (2000, 2100));
+    for (name, text) in [
+        ("ca.crt", &authority.pem()),
+        ("client.cert", &pem.certificate),
+        ("client.key", &pem.key),
+    ] {
+        std::fs::write(own.join(name), text).unwrap();
+    }
+    let with = |folders: &[&std::path::Path]| {
+        let host_certificates = folders.iter().map(|&folder| folder.to_owned()).collect();
+        client(Network {
+            host_certificates,
+            ..network()
+        })
+    };
+    let url = |server: &Server| Url::parse(&server.url("/")).unwrap();
+    let client = with(&[&folder.path().join("none"), folder.path()]);
+    assert_eq!(get(&client, &url(&known)).unwrap(), "known");
+    let error = get(&client, &url(&other)).unwrap_err();
+    assert!(error.to_string().contains("TLS"), "{error}");
+    // Not even this one is shown to a server that the user did not name.
+    let made_up = url(&known);
+    let request = Request::get(&made_up).made_up_by(Some("127.0.0.1:1"));
+    assert!(client.send(&request).is_err());
+    // What is there must be what it says.
+    std::fs::write(own.join("ca.crt"), "no certificate").unwrap();
+    let error = get(&with(&[folder.path()]), &url(&known)).unwrap_err();
+    assert_eq!(error.code(), Code::Usage, "{error}");
+}

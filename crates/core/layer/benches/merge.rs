@@ -6,7 +6,7 @@ use std::{io, sync::Arc};
 use divan::{Bencher, counter::ItemsCount};
 use imgconv_layer::{Discard, Semantics, Spool, Tree};
 use imgconv_model::{Env, Platform};
-use imgconv_tar::{END, Entry, EntryKind, Time, head};
+use imgconv_tar::{END, Entry, EntryKind, head};
 
 const FILES: usize = 50_000;
 

@@ -19,6 +19,9 @@ pub struct Network {
     pub ca_files: Vec<PathBuf>,
     /// A certificate chain and its private key (both PEM), shown only to hosts that the user named.
     pub client_certificate: Option<ClientCertificate>,
+    /// Directories whose `HOST[:PORT]` are directories of certificates for that host alone, as
+    /// docker's and podman's `certs.d`.
+    pub host_certificates: Vec<PathBuf>,
     /// User and password of a host, given outright. They win over every file.
     pub credentials: Vec<(String, Credential)>,
     /// Files in the form of docker's `config.json` (podman's `auth.json` is the same), the first that

@@ -2,7 +2,7 @@
 
 use divan::{Bencher, counter::ItemsCount};
 use imgconv_model::{Limits, Notes};
-use imgconv_tar::{END, Entry, EntryKind, Reader, Time, head};
+use imgconv_tar::{END, Entry, EntryKind, Reader, head};
 
 const MEMBERS: usize = 10_000;
 

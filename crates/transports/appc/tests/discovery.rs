@@ -243,6 +243,42 @@ fn j2b_no_way_leads_out_of_tls_or_to_an_inner_address() {
 }
 
 #[test]
+fn j2b_a_key_comes_over_tls_from_a_public_address_or_not_at_all() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let plain = Server::start(|_| Reply::ok("a key"));
+    let plain_url = plain.url("/keys");
+    let server = Server::start_tls(&authority.server(), move |request| {
+        let host = host(request);
+        let page = |keys: &str| {
+            Reply::ok(format!(
+                "<meta name=ac-discovery content='example.com https://{host}/x.{{ext}}'>
+                 <meta name=ac-discovery-pubkeys content='example.com {keys}'>"
+            ))
+        };
+        match request.path() {
+            "/http" => page(&plain_url),
+            "/inner" => page("https://169.254.169.254/keys"),
+            "/redirected" => page(&format!("https://{host}/away")),
+            "/away" => Reply::status(302).header("location", plain_url.clone()),
+            _ => Reply::ok("x"),
+        }
+    });
+    let env = env(&server, |network| {
+        network.ca_files = vec![ca.clone()];
+        network.fetch_pubkeys = true;
+    });
+    for name in ["http", "inner", "redirected"] {
+        let bundle = APPC.open(&format!("example.com/{name}"), &env).unwrap();
+        let error = bundle.signature(&env.limits).unwrap_err();
+        assert_eq!(error.code(), Code::Denied, "{name}: {error}");
+    }
+    assert!(plain.requests().is_empty());
+}
+
+#[test]
 fn j3a_a_page_without_end_is_a_limit() {
     let server = Server::start(|_| Reply::ok("<p>more and more of it</p>\n".repeat(100)).endless());
     let error = failure(open(&server, "example.com"), Code::Limit);
@@ -251,6 +287,9 @@ fn j3a_a_page_without_end_is_a_limit() {
         let value = "a".repeat(10 << 20);
         Reply::ok(format!("<meta name=ac-discovery content='{value}'>"))
     });
+    failure(open(&server, "example.com"), Code::Limit);
+    let tags = "<meta name=ac-discovery content='example.com https://x/{ext}'>".repeat(1_000_000);
+    let server = Server::start(move |_| Reply::ok(tags.clone()));
     failure(open(&server, "example.com"), Code::Limit);
 }
 

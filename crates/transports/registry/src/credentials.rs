@@ -5,11 +5,14 @@ use std::{
     fs::File,
     io::{self, Read as _, Write as _},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use imgconv_model::{Code, Credential, Error, Limits, Network, Result, Secret, quote};
+use imgconv_model::{Code, Credential, Env, Error, Result, Secret, quote};
 use imgconv_wire::{Value, parse};
 
 /// What docker calls its own registry in its config file.
@@ -21,22 +24,22 @@ const TOKEN_USER: &str = "<token>";
 /// Bytes of a config file, or of a helper's answer.
 const MOST: u64 = 1 << 20;
 
+/// How often a wait for a helper looks whether the run was cancelled.
+const TICK: Duration = Duration::from_millis(100);
+
 /// Finds who the user is for a repository, `HOST[:PORT]/PATH`; `None` means nobody.
 ///
 /// # Errors
-/// If a file or the answer of a helper is malformed, or a helper can't be run.
-pub(crate) fn find(
-    network: &Network,
-    repository: &str,
-    limits: &Limits,
-) -> Result<Option<Credential>> {
+/// If a file or the answer of a helper is malformed, or a helper can't be run or does not end.
+pub(crate) fn find(env: &Env, repository: &str) -> Result<Option<Credential>> {
+    let network = &env.network;
     let host = repository.split('/').next().unwrap_or_default();
     let given = network.credentials.iter().find(|(known, _)| known == host);
     if let Some((_, credential)) = given {
         return Ok(Some(credential.clone()));
     }
     for path in &network.auth_files {
-        let found = from_file(path, repository, limits);
+        let found = from_file(path, repository, env);
         if let Some(found) = found.map_err(|error| error.at(path.display().to_string()))? {
             return Ok(Some(found));
         }
@@ -44,7 +47,7 @@ pub(crate) fn find(
     Ok(None)
 }
 
-fn from_file(path: &Path, repository: &str, limits: &Limits) -> Result<Option<Credential>> {
+fn from_file(path: &Path, repository: &str, env: &Env) -> Result<Option<Credential>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -55,7 +58,7 @@ fn from_file(path: &Path, repository: &str, limits: &Limits) -> Result<Option<Cr
         return Ok(None);
     }
     // The parser's messages quote what it found, which may be a password.
-    let config = parse(&bytes, limits, "credentials")
+    let config = parse(&bytes, &env.limits, "credentials")
         .map_err(|error| Error::new(error.code(), "the file is no JSON object"))?;
     let host = repository.split('/').next().unwrap_or_default();
     let server = if host == "docker.io" {
@@ -70,7 +73,7 @@ fn from_file(path: &Path, repository: &str, limits: &Limits) -> Result<Option<Cr
         .and_then(Value::as_str)
         .filter(|name| !name.is_empty());
     if let Some(helper) = helper
-        && let Some(found) = from_helper(helper, server, limits)?
+        && let Some(found) = from_helper(helper, server, env)?
     {
         return Ok(Some(found));
     }
@@ -136,46 +139,108 @@ fn basic(user: &str, password: &str) -> Credential {
 }
 
 /// Asks `docker-credential-NAME` (docker-credential-helpers: `get`, the server on standard input).
-fn from_helper(name: &str, server: &str, limits: &Limits) -> Result<Option<Credential>> {
+fn from_helper(name: &str, server: &str, env: &Env) -> Result<Option<Credential>> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     if !name.bytes().all(plain) {
         let message = format!("the credential helper {} has no plain name", quote(name));
         return Err(Error::new(Code::BadName, message));
     }
     let program = format!("docker-credential-{name}");
-    let failed = |error: io::Error| Error::io(error, program.clone());
-    let mut child = Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| {
-            failed(error).hint("log in anew, or leave out the helper in the config file")
-        })?;
-    if let Some(mut input) = child.stdin.take() {
-        // One that does not read says why in its answer.
-        let _ = input.write_all(server.as_bytes());
-    }
-    let mut answer = Vec::new();
-    if let Some(output) = child.stdout.take() {
-        output.take(MOST).read_to_end(&mut answer).map_err(failed)?;
-    }
-    let ended = child.wait().map_err(failed)?;
-    if !ended.success() {
-        // What it says then is that it knows nobody, or has no key ring to ask.
+    let hint = "log in anew, or leave out the helper in the config file";
+    let mut command = Command::new(&program);
+    let answer = ask(command.arg("get"), server, env).map_err(|error| match error.code() {
+        Code::Cancelled => error,
+        _ => error.at(program.clone()).hint(hint),
+    })?;
+    // What one that fails says is that it knows nobody, or has no key ring to ask.
+    let Some(answer) = answer else {
         return Ok(None);
-    }
+    };
     let bad = || Error::new(Code::BadJson, "its answer makes no sense").at(program.clone());
-    let answer = parse(&answer, limits, &program).map_err(|_| bad())?;
+    let answer = parse(&answer, &env.limits, &program).map_err(|_| bad())?;
     let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
     let (user, secret) = text("Username").zip(text("Secret")).ok_or_else(bad)?;
     Ok(Some(basic(&user, &secret)))
 }
 
+/// Runs a program with a text on its standard input, and returns what it says if it succeeds. It has
+/// as long as a server has for an answer, and ends with the run.
+fn ask(command: &mut Command, input: &str, env: &Env) -> Result<Option<Vec<u8>>> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(Error::from_io)?;
+    let answer = answer_of(&mut child, input, env);
+    // One that has ended already can't be ended.
+    let _ = child.kill();
+    let ended = child.wait().map_err(Error::from_io)?;
+    Ok(Some(answer?).filter(|_| ended.success()))
+}
+
+fn answer_of(child: &mut Child, input: &str, env: &Env) -> Result<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let input = input.to_owned();
+    let talk = move || {
+        if let Some(mut stdin) = stdin {
+            // One that does not read says why in its answer.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let mut answer = Vec::new();
+        let read = stdout.map(|stdout| stdout.take(MOST).read_to_end(&mut answer));
+        // Nobody may be waiting any more.
+        let _ = sender.send(read.transpose().map(|_| answer));
+    };
+    thread::Builder::new()
+        .name("imgconv-helper".into())
+        .spawn(talk)
+        .map_err(Error::from_io)?;
+    let patience = env.network.timeouts.response;
+    let deadline = Instant::now() + patience;
+    let mut answer = None;
+    loop {
+        env.check_cancelled()?;
+        if let Some(answer) = &mut answer
+            && child.try_wait().map_err(Error::from_io)?.is_some()
+        {
+            return Ok(std::mem::take(answer));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let seconds = patience.as_secs();
+            let message = format!("it did not answer in {seconds} seconds");
+            return Err(Error::new(Code::Io, message));
+        }
+        if answer.is_some() {
+            // It has closed its output, and is about to end.
+            thread::sleep(TICK.min(left) / 10);
+            continue;
+        }
+        match receiver.recv_timeout(left.min(TICK)) {
+            Ok(read) => answer = Some(read.map_err(Error::from_io)?),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(Code::Io, "its answer could not be read"));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, atomic::Ordering};
+
+    use imgconv_model::{Network, Platform};
+
     use super::*;
+
+    fn env(network: Network) -> Env {
+        let mut env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
+        env.network = Arc::new(network);
+        env
+    }
 
     fn user(json: &str, repository: &str) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
@@ -185,7 +250,7 @@ mod tests {
             auth_files: vec![folder.path().join("none.json"), path],
             ..Network::default()
         };
-        let found = find(&network, repository, &Limits::default()).unwrap();
+        let found = find(&env(network), repository).unwrap();
         found.map(|found| match found {
             Credential::Basic { user, password } => format!("{user}/{}", password.expose()),
             Credential::IdentityToken(token) => format!("token {}", token.expose()),
@@ -232,7 +297,7 @@ mod tests {
             r#"{"credsStore":"../hunter"}"#,
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = find(&network, "x.example/y", &Limits::default()).unwrap_err();
+            let error = find(&env(network.clone()), "x.example/y").unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }
@@ -243,11 +308,42 @@ mod tests {
             credentials: vec![("x.example".into(), basic("a", "b"))],
             ..Network::default()
         };
-        let found = find(&network, "x.example/y", &Limits::default()).unwrap();
+        let env = env(network);
+        let found = find(&env, "x.example/y").unwrap();
         assert_eq!(found, Some(basic("a", "b")));
-        assert_eq!(
-            find(&network, "x.example:1/y", &Limits::default()).unwrap(),
-            None
-        );
+        assert_eq!(find(&env, "x.example:1/y").unwrap(), None);
+    }
+
+    /// Asks a shell script.
+    fn script(text: &str, env: &Env) -> Result<Option<Vec<u8>>> {
+        ask(Command::new("sh").args(["-c", text]), "server", env)
+    }
+
+    #[test]
+    fn a_helper_is_told_the_server_and_believed_if_it_succeeds() {
+        let env = env(Network::default());
+        let said = |text| script(text, &env).unwrap();
+        assert_eq!(said("cat; printf !").unwrap(), b"server!");
+        assert_eq!(said("echo nobody; exit 1"), None);
+        assert_eq!(said("exec <&-; printf x").unwrap(), b"x");
+        assert_eq!(said("exec >&-; sleep 0.2").unwrap(), b"");
+        let error = ask(&mut Command::new("/none/at/all"), "", &env).unwrap_err();
+        assert_eq!(error.code(), Code::Io);
+    }
+
+    #[test]
+    fn l8_a_helper_that_hangs_is_ended_in_time_and_with_the_run() {
+        let mut network = Network::default();
+        network.timeouts.response = Duration::from_millis(200);
+        let begun = Instant::now();
+        for text in ["exec sleep 60", "exec >&-; exec sleep 60"] {
+            let error = script(text, &env(network.clone())).unwrap_err();
+            assert!(error.to_string().contains("did not answer"), "{error}");
+        }
+        let env = env(Network::default());
+        env.cancel.store(true, Ordering::Relaxed);
+        let error = script("exec sleep 60", &env).unwrap_err();
+        assert_eq!(error.code(), Code::Cancelled);
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 }

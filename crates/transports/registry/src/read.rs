@@ -11,7 +11,7 @@ use imgconv_model::{
     Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
-use imgconv_wire::{Value, manifest, parse};
+use imgconv_wire::{Value, descriptor, manifest, parse};
 
 use crate::{
     blob::{RemoteBlob, Sessions},
@@ -119,10 +119,17 @@ impl RegistryBundle {
     /// Fetches and verifies a manifest by its digest.
     fn manifest_by_digest(&self, wanted: &Digest, facts: &Facts) -> Result<Document> {
         let known = self.documents().get(wanted).cloned();
-        if let Some(document) = known {
-            return Ok(document);
-        }
         let what = format!("manifest {wanted}");
+        let of_claimed_size = |document: Document| {
+            let size = document.bytes.len() as u64;
+            match facts.size.filter(|claimed| *claimed != size) {
+                Some(claimed) => Err(Error::mismatch(format!("size of {what}"), claimed, size)),
+                None => Ok(document),
+            }
+        };
+        if let Some(document) = known {
+            return of_claimed_size(document);
+        }
         let document = self.first(|session| {
             let document = self.manifest(session, &wanted.to_string())?;
             let found = digest(wanted.algorithm(), &document.bytes);
@@ -134,11 +141,7 @@ impl RegistryBundle {
                     return Err(Error::mismatch(format!("digest of {what}"), wanted, found));
                 }
             }
-            let size = document.bytes.len() as u64;
-            match facts.size.filter(|claimed| *claimed != size) {
-                Some(claimed) => Err(Error::mismatch(format!("size of {what}"), claimed, size)),
-                None => Ok(document),
-            }
+            of_claimed_size(document)
         })?;
         self.documents().insert(*wanted, document.clone());
         Ok(document)
@@ -188,16 +191,54 @@ impl RegistryBundle {
             texts,
             child: Some(child),
         }];
-        let referrers = self.first(|session| referrers::list(session, &subject, &self.env))?;
-        for referrer in referrers {
+        for referrer in self.referrers(subject)? {
             entries.push(RootEntry {
                 position: entries.len(),
-                name: None,
-                texts: Vec::new(),
-                child: Some(referrer),
+                ..RootEntry::only(Some(referrer))
             });
         }
         Ok(entries)
+    }
+
+    /// Lists what refers to a document, or to one that it lists, each once.
+    fn referrers(&self, subject: Digest) -> Result<Vec<Child>> {
+        let limits = &self.env.limits;
+        let mut found: Vec<Child> = Vec::new();
+        let mut subjects = vec![(subject, 0)];
+        let mut next = 0;
+        while let Some((subject, depth)) = subjects.get(next).copied() {
+            self.env.check_cancelled()?;
+            next += 1;
+            for referrer in self.first(|session| referrers::list(session, &subject, &self.env))? {
+                if found.iter().all(|known| known.digest != referrer.digest) {
+                    found.push(referrer);
+                }
+            }
+            // What is no index, and what is not there, lists nothing.
+            let known = self.documents().get(&subject).cloned();
+            let listed = known
+                .map(|document| listed(&document, limits))
+                .transpose()?;
+            for child in listed.into_iter().flatten() {
+                let new = subjects.iter().all(|(known, _)| *known != child.digest);
+                if !new || depth >= limits.index_depth {
+                    continue;
+                }
+                if manifest::is_index(&child.kind) {
+                    match self.manifest_by_digest(&child.digest, &child.facts()) {
+                        Err(error) if error.code() != Code::Missing => return Err(error),
+                        _ => {}
+                    }
+                }
+                subjects.push((child.digest, depth + 1));
+            }
+            let count = (subjects.len() + found.len()) as u64;
+            if count > limits.graph_nodes {
+                let what = "the number of documents";
+                return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
+            }
+        }
+        Ok(found)
     }
 
     /// Lists every tag, sorted.
@@ -232,6 +273,15 @@ impl RegistryBundle {
         tags.dedup();
         Ok(tags)
     }
+}
+
+/// What an index lists; nothing if it is none.
+fn listed(document: &Document, limits: &Limits) -> Result<Vec<Child>> {
+    let value = parse(&document.bytes, limits, "document")?;
+    let listed = value.get("manifests").and_then(Value::as_array);
+    // What is no descriptor is somebody else's business.
+    let child = |listed: &Value| Some(descriptor(listed, "manifests", limits).ok()?.child);
+    Ok(listed.into_iter().flatten().filter_map(child).collect())
 }
 
 fn describe(document: &Document) -> Child {

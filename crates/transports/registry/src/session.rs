@@ -181,8 +181,7 @@ impl Session {
             // Another thread was faster.
             return Ok(granted.copy());
         }
-        let network = &self.env.network;
-        let credential = credentials::find(network, &self.qualified, &self.env.limits)?;
+        let credential = credentials::find(&self.env, &self.qualified)?;
         let granted = match challenge {
             Challenge::Basic => {
                 let Some(Credential::Basic { user, password }) = &credential else {

@@ -643,3 +643,33 @@ fn a_registry_gets_every_image_under_a_prefix_and_each_blob_once() {
         &["error[usage]", "a tag names one image"],
     );
 }
+
+#[test]
+fn a_site_is_what_publish_makes_and_goes_on_where_it_was() {
+    let sandbox = Sandbox::new();
+    storage(&sandbox, 8);
+    let args = ["migrate", "store", "aci:site/", "--site", "--image-tags"];
+    let said = sandbox.ok(&args);
+    assert!(said.contains("8 images, 8 done"), "{said}");
+    sandbox.ok(&["publish", "store", "published", "--image-tags"]);
+    let site = result(&sandbox.path("site"));
+    assert_eq!(site, result(&sandbox.path("published")));
+    let file = "site/aci/example.com/team/app1/imagetags.json";
+    let labels = sandbox.ok(&["tags", "resolve", file, "1.5"]);
+    assert!(labels.contains("dockerimageid"), "{labels}");
+    // What is missing on the site is put there again, and nothing is converted again.
+    fs::remove_file(sandbox.path(file)).unwrap();
+    let said = sandbox.ok(&args);
+    assert!(said.contains("8 images, 8 kept"), "{said}");
+    assert_eq!(result(&sandbox.path("site")), site);
+    sandbox.fails(
+        &["migrate", "store", "aci:x/", "--image-tags"],
+        2,
+        &["error[usage]", "`--site`"],
+    );
+    sandbox.fails(
+        &["migrate", "store", "oci:x", "--site"],
+        2,
+        &["error[usage]"],
+    );
+}

@@ -16,7 +16,7 @@ pub enum Reference {
 }
 
 impl Reference {
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         if let Some(digest) = text.strip_prefix('@') {
             return Digest::parse(digest).map(Self::Digest);
         }

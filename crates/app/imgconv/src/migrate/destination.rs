@@ -11,12 +11,12 @@ use std::{
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote,
 };
-use imgconv_transport_oci_layout::LayoutSink;
+use imgconv_transport_oci_layout::{LayoutSink, MIGRATION_DIRECTORY as DIRECTORY};
 use imgconv_transport_registry::Location;
 
 use crate::{catalog, locator::Locator, options::Options};
 
-use super::journal::{DIRECTORY, Kept};
+use super::journal::Kept;
 
 /// What kind of place it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +29,14 @@ pub(super) enum Kind {
     Archives,
     /// A directory of ACIs.
     Acis,
+    /// A site for appc discovery: ACIs that are made beside the journal, and published together.
+    Site,
     /// A registry: a repository for each name.
     Registry,
 }
+
+/// Where the ACIs of a site are made, beside the journal.
+const ACIS: &str = "acis";
 
 /// Where a migration writes.
 #[derive(Clone, Debug)]
@@ -45,7 +50,7 @@ impl Destination {
     ///
     /// # Errors
     /// [`Code::Usage`] if it can't hold many images.
-    pub(super) fn new(locator: &Locator, split: bool) -> Result<Self> {
+    pub(super) fn new(locator: &Locator, split: bool, site: bool) -> Result<Self> {
         let scheme = locator.transport.scheme();
         let usage = |message: String, hint: &str| {
             let error = Error::new(Code::Usage, message).at(locator.to_string());
@@ -60,6 +65,7 @@ impl Destination {
             "oci" => Kind::Layout,
             "docker" => Kind::Registry,
             "docker-archive" => Kind::Archives,
+            "aci" if site && locator.location != "-" => Kind::Site,
             "aci" if locator.location != "-" && !locator.location.ends_with(".aci") => Kind::Acis,
             _ => {
                 let message = format!("`{scheme}:` can't hold the images of a store");
@@ -71,6 +77,10 @@ impl Destination {
         if split && kind != Kind::Layouts {
             let message = "`--split repo` is for layouts: every other place has one for each image";
             return usage(message.to_owned(), "write to `oci:DIR`");
+        }
+        if site && kind != Kind::Site {
+            let message = "`--site` is for ACIs".to_owned();
+            return usage(message, "write to `aci:DIR/`");
         }
         if kind == Kind::Registry {
             let location = Location::parse(&locator.location)?;
@@ -124,7 +134,7 @@ impl Destination {
     pub(super) fn place(&self, name: Option<&Name>) -> String {
         let repository = name.and_then(|name| name.repository.clone());
         match self.kind {
-            Kind::Layout | Kind::Acis | Kind::Archives => String::new(),
+            Kind::Layout | Kind::Acis | Kind::Archives | Kind::Site => String::new(),
             Kind::Layouts => directory_name(repository.as_deref().unwrap_or("unnamed")),
             Kind::Registry => repository.unwrap_or_default(),
         }
@@ -138,6 +148,7 @@ impl Destination {
             Kind::Layout => root.clone(),
             Kind::Layouts => below(place),
             Kind::Acis => format!("{}/", root.trim_end_matches('/')),
+            Kind::Site => format!("{}/", below(&format!("{DIRECTORY}/{ACIS}"))),
             Kind::Archives => below(file),
             Kind::Registry => format!("//{place}"),
         };
@@ -165,6 +176,8 @@ impl Destination {
                 Err(Error::io(error, at()))
             }
             _ if !root.is_dir() => Err(Error::new(Code::Io, "not a directory").at(at())),
+            _ if self.kind == Kind::Site => fs::create_dir_all(root.join(DIRECTORY).join(ACIS))
+                .map_err(|error| Error::io(error, at())),
             _ => Ok(()),
         }
     }

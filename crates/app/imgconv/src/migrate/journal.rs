@@ -19,11 +19,10 @@ use imgconv_model::{
 };
 use imgconv_pipeline::Memory;
 use imgconv_stream::file_state;
+use imgconv_tags::Labels;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The directory of the journal, in the destination.
-pub(crate) const DIRECTORY: &str = ".imgconv-migrate";
 /// The longest line that is read: that of an image with thousands of layers.
 const LINE: u64 = 64 << 20;
 
@@ -45,6 +44,9 @@ pub(crate) struct Done {
     pub(crate) files: Vec<Kept>,
     /// What is told of it.
     pub(crate) outcomes: Box<RawValue>,
+    /// The image tags that mean it: repository, tag and labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<(String, String, Labels)>,
 }
 
 /// A file at the destination, as it was when it was complete.
@@ -175,11 +177,13 @@ impl Done {
         publications: &[Publication],
         files: Vec<Kept>,
         outcomes: Box<RawValue>,
+        tags: Vec<(String, String, Labels)>,
     ) -> Self {
         Self {
             publications: publications.iter().map(Published::new).collect(),
             files,
             outcomes,
+            tags,
         }
     }
 
@@ -425,7 +429,12 @@ mod tests {
         let outcomes = RawValue::from_string("[1]".into()).unwrap();
         let journal = Journal::open(&place, "").unwrap();
         journal.note("layer", &layer()).unwrap();
-        let done = Done::new(&[publication.clone()], Vec::new(), outcomes);
+        let done = Done::new(
+            std::slice::from_ref(&publication),
+            Vec::new(),
+            outcomes,
+            Vec::new(),
+        );
         journal.note_image("image", &done).unwrap();
         drop(journal);
         let path = place.join("journal.jsonl");
@@ -439,9 +448,11 @@ mod tests {
         drop(journal);
         // Another share sees it too.
         let journal = Journal::open(&place, "-1-of-2").unwrap();
-        assert_eq!(journal.recall("layer"), Some(layer()));
-        assert_eq!(journal.recall("after"), Some(layer()));
-        assert_eq!(journal.recall("nothing"), None);
+        for key in ["layer", "after"] {
+            let found = journal.recall(key).unwrap();
+            assert_eq!(format!("{found:?}"), format!("{:?}", layer()));
+        }
+        assert!(journal.recall("nothing").is_none());
         let done = journal.image("image").unwrap();
         let back = done.publications().unwrap();
         assert_eq!(back[0].root, publication.root);

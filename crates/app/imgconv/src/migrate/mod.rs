@@ -25,7 +25,14 @@ pub use self::{
     report::{Failure, Merged, Migrated, Migration, Notes, Shard, Status, Totals, merge_reports},
     rules::Rules,
 };
-use crate::{convert::refuse_same_place, locator::Locator, options::Options, source::Source};
+use crate::{
+    convert::refuse_same_place,
+    locator::Locator,
+    options::Options,
+    publish::{SiteOptions, publish_files},
+    source::Source,
+    tags,
+};
 
 /// What the user asked of a migration. [`Options::name`] is not used: it names one image.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +47,8 @@ pub struct MigrateOptions {
     pub shard: Option<Shard>,
     /// Where the journal is, instead of in the destination.
     pub journal: Option<PathBuf>,
+    /// Make the directory of ACIs a site for appc discovery. [`Options::host`] is its host.
+    pub site: Option<SiteOptions>,
     /// Go on though the destination seems to be too small.
     pub ignore_space: bool,
 }
@@ -55,16 +64,15 @@ pub fn migrate(
     options: &MigrateOptions,
     env: &Env,
 ) -> Result<Migration> {
-    let target = Destination::new(destination, options.split)?;
+    let target = Destination::new(destination, options.split, options.site.is_some())?;
     if let Some(root) = target.root() {
         refuse_same_place(std::slice::from_ref(source), root)?;
     }
     let mut conversion = options.conversion.clone();
     conversion.name = None;
-    if conversion.image_tags {
-        let message = "`migrate` writes no image tags";
-        return Err(Error::new(Code::Usage, message)
-            .hint("`imgconv publish SRC DIR --image-tags` makes a site with them"));
+    if conversion.image_tags && options.site.is_none() {
+        let message = "image tags belong to a site";
+        return Err(Error::new(Code::Usage, message).hint("`--site` makes one of `aci:DIR/`"));
     }
     let source = Source::open_all(source, env)?;
     let plan = plan::plan(&source, &target, &options.rules, &conversion, env)?;
@@ -112,7 +120,17 @@ pub fn migrate(
         &jobs,
         journal,
     );
-    let (mut images, stopped) = worker.run()?;
+    let (mut images, files, mut stopped) = worker.run()?;
+    if let (Some(site), None, false) = (&options.site, &stopped, conversion.dry_run)
+        && !files.acis.is_empty()
+    {
+        let root = std::path::Path::new(&destination.location);
+        let tags = tags::files(&files.tags, &|_| Ok(None));
+        let host = conversion.host.as_deref();
+        stopped = tags
+            .and_then(|tags| publish_files(&files.acis, tags, host, root, site, env))
+            .err();
+    }
     images.extend(left_over(&plan, &target, mine));
     let totals = Totals::of(&images, bytes);
     Ok(Migration {

@@ -1,9 +1,10 @@
 //! Doing what was planned: several images at a time, each noted when it stands at the destination.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error as _,
     io,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,6 +15,7 @@ use std::{
 use imgconv_model::{BundleSink, Code, Digest, Env, Error, Event, Publication, Result};
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
 use imgconv_stream::Pool;
+use imgconv_tags::Labels;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
@@ -55,8 +57,30 @@ pub(super) struct Worker<'a> {
     next: AtomicUsize,
     stop: AtomicBool,
     results: Mutex<BTreeMap<usize, Migrated>>,
+    /// The files that images became, by job.
+    files: Mutex<BTreeMap<usize, Files>>,
     /// What ended the work early.
     stopped: Mutex<Option<Error>>,
+}
+
+/// The files that images became, for a site.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) acis: Vec<PathBuf>,
+    /// The image tags that mean them: repository, tag and labels.
+    pub(super) tags: Vec<(String, String, Labels)>,
+}
+
+impl Files {
+    /// Puts together those of all jobs, in their order.
+    fn of(all: BTreeMap<usize, Self>) -> Self {
+        let mut together = Self::default();
+        for files in all.into_values() {
+            together.acis.extend(files.acis);
+            together.tags.extend(files.tags);
+        }
+        together
+    }
 }
 
 /// A place that several images go to.
@@ -69,6 +93,8 @@ struct Place {
     sink: Mutex<Option<Shared>>,
     /// What becomes visible, by job.
     publications: Mutex<BTreeMap<usize, Vec<Publication>>>,
+    /// The paths of the files that it needs.
+    needed: Mutex<BTreeSet<String>>,
 }
 
 /// A sink that several threads write to, and the last of them commits.
@@ -125,12 +151,13 @@ impl<'a> Worker<'a> {
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             results: Mutex::default(),
+            files: Mutex::default(),
             stopped: Mutex::default(),
         }
     }
 
     /// Does all jobs; returns what became of each, in their order, and what ended the work early.
-    pub(super) fn run(self) -> Result<(Vec<Migrated>, Option<Error>)> {
+    pub(super) fn run(self) -> Result<(Vec<Migrated>, Files, Option<Error>)> {
         let workers = self.env.jobs.max(1).min(self.jobs.len());
         thread::scope(|scope| {
             for _ in 1..workers {
@@ -148,7 +175,8 @@ impl<'a> Worker<'a> {
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
         let stopped = lock(&self.stopped).take();
-        Ok((images, stopped))
+        let files = std::mem::take(&mut *lock(&self.files));
+        Ok((images, Files::of(files), stopped))
     }
 
     fn work(&self) {
@@ -241,7 +269,8 @@ impl<'a> Worker<'a> {
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
-            self.publish(i, job, publications);
+            self.publish(i, job, publications, done);
+            self.keep_files(i, done);
             return Ok(Became::Kept(done.outcomes.clone(), root));
         }
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
@@ -254,11 +283,15 @@ impl<'a> Worker<'a> {
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
         let (_, lost) = descriptors::top_level(std::iter::empty(), None);
-        let set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
-            run.signing(key.as_ref())
+        let mut tags = Vec::new();
+        let mut set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
+            let mut run = run
+                .signing(key.as_ref())
                 .naming(catalog::has_names(locator.transport))
-                .listing(catalog::has_descriptors(locator.transport), &lost)
-                .all(roots)
+                .listing(catalog::has_descriptors(locator.transport), &lost);
+            let items = run.all(roots)?;
+            tags = run.tagged;
+            Ok(items)
         };
         if options.strict || options.dry_run {
             let predicted = set(Run::predict(target, &options, env, self.pool), &roots)?;
@@ -324,10 +357,12 @@ impl<'a> Worker<'a> {
                 self.images(&locator, &publications, &places)?
             }
         };
+        let done = Done::new(&publications, files, outcomes.clone(), tags);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
-            journal.note_image(key, &Done::new(&publications, files, outcomes.clone()))?;
+            journal.note_image(key, &done)?;
         }
-        self.publish(i, job, publications);
+        self.publish(i, job, publications, &done);
+        self.keep_files(i, &done);
         Ok(Became::Done(outcomes, root))
     }
 
@@ -420,9 +455,24 @@ impl<'a> Worker<'a> {
     }
 
     /// Notes what becomes visible when all images of its place are done.
-    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
+    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>, done: &Done) {
         if self.destination.is_shared() {
-            lock(&self.places[&*job.place].publications).insert(i, publications);
+            let place = &self.places[&*job.place];
+            lock(&place.publications).insert(i, publications);
+            lock(&place.needed).extend(done.files.iter().map(|file| file.path.clone()));
+        }
+    }
+
+    /// Notes the files of an image, for a site.
+    fn keep_files(&self, i: usize, done: &Done) {
+        if let (Kind::Site, Some(root)) = (self.destination.kind, self.destination.root()) {
+            let acis = done
+                .files
+                .iter()
+                .map(|file| root.join(&file.path))
+                .collect();
+            let tags = done.tags.clone();
+            lock(&self.files).insert(i, Files { acis, tags });
         }
     }
 
@@ -461,6 +511,17 @@ impl<'a> Worker<'a> {
         if publications.is_empty() {
             return Ok(());
         }
+        // Until now nothing listed them, so that somebody may have cleaned up.
+        let root = self.destination.root().unwrap_or(Path::new("."));
+        if let Some(gone) = lock(&place.needed)
+            .iter()
+            .find(|path| !root.join(path).is_file())
+        {
+            let message = "a blob that was written is gone: something removes what is not listed";
+            return Err(Error::new(Code::Missing, message)
+                .at(gone.clone())
+                .hint("run it again: what is gone is made again"));
+        }
         let opened = lock(&place.sink).take();
         let sink = match opened {
             Some(shared) => Arc::try_unwrap(shared).map_err(|_| {
@@ -473,11 +534,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Looks at the blobs of an image in a layout.
-    fn files(
-        &self,
-        job: &Job,
-        relied: &std::collections::BTreeSet<(Digest, u64)>,
-    ) -> Result<Vec<Kept>> {
+    fn files(&self, job: &Job, relied: &BTreeSet<(Digest, u64)>) -> Result<Vec<Kept>> {
         let mut files = Vec::new();
         for (digest, size) in relied {
             match self.destination.kept(&job.place, digest, *size) {
@@ -501,7 +558,7 @@ impl<'a> Worker<'a> {
             return Ok(Vec::new());
         };
         let below = |path: &str| {
-            let path = std::path::Path::new(path).strip_prefix(root).ok()?;
+            let path = Path::new(path).strip_prefix(root).ok()?;
             Some(path.to_string_lossy().into_owned())
         };
         if self.destination.kind == Kind::Archives {

@@ -159,7 +159,7 @@ mod tests {
     use std::{io::Read as _, sync::Arc};
 
     use imgconv_model::{Env, Platform};
-    use imgconv_tar::{END, Entry, Time, head};
+    use imgconv_tar::{END, Entry, head};
 
     use super::{super::arena::COUNT, *};
     use crate::{Discard, Semantics, Spool};

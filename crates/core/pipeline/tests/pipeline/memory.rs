@@ -11,7 +11,7 @@ use imgconv_model::{
     FormatId, Layer, Open, Platform, Publication, Reader, Result,
 };
 use imgconv_stream::{Encoding, Level, Pool, Verified, digest, encode};
-use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
+use imgconv_tar::{END, Entry, EntryKind, head, padding};
 
 pub(crate) type Stored = Arc<Mutex<Vec<(Digest, Vec<u8>)>>>;
 

@@ -145,7 +145,7 @@ fn f5c_the_content_of_a_kept_layer_is_fetched_for_a_link() {
         let entry = imgconv_tar::Entry {
             mtime: imgconv_tar::Time::default(),
             link: target.into(),
-            ..imgconv_tar::Entry::new(name.into(), imgconv_tar::EntryKind::HardLink)
+            ..imgconv_tar::Entry::new(name, imgconv_tar::EntryKind::HardLink)
         };
         link.extend(imgconv_tar::head(&entry).unwrap());
     }
@@ -189,7 +189,7 @@ fn times_are_clamped_and_the_claims_of_the_source_are_verified() {
                 (b"comment".to_vec(), b"99".to_vec()),
                 (b"ctime".to_vec(), b"3".to_vec()),
             ],
-            ..imgconv_tar::Entry::new(name.into(), imgconv_tar::EntryKind::Fifo)
+            ..imgconv_tar::Entry::new(name, imgconv_tar::EntryKind::Fifo)
         };
         entry.extend(imgconv_tar::head(&entry_of).unwrap());
     }

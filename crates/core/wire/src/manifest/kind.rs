@@ -27,6 +27,11 @@ pub const KINDS: &[&str] = &[
     SCHEMA1,
 ];
 
+/// Says whether a type is that of an index or a manifest list.
+pub fn is_index(kind: &str) -> bool {
+    [OCI_INDEX, DOCKER_LIST].contains(&kind)
+}
+
 /// Returns the media type of a manifest that no descriptor and no header gives one, empty if it
 /// does not show one: its `mediaType`, else what its shape says. `what` names it in messages.
 ///

@@ -4,7 +4,7 @@ use std::{io::Read, sync::Arc};
 
 use imgconv_format_aci::{Aci, Decoded, ExpectedImage, decode_stream};
 use imgconv_model::{Blob, Encoded, Env, Error, Facts, Format, Image, Platform, Report, Result};
-use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
+use imgconv_tar::{END, Entry, EntryKind, head, padding};
 
 /// A manifest with nothing but what is required.
 pub(crate) const SMALL: &str =

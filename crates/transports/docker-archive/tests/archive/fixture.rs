@@ -5,7 +5,7 @@ use std::{fs, io::Read, path::PathBuf};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, Transport,
 };
-use imgconv_tar::{END, Entry, EntryKind, Time, head, padding};
+use imgconv_tar::{END, Entry, EntryKind, head, padding};
 use imgconv_transport_docker_archive::DOCKER_ARCHIVE;
 use tempfile::TempDir;
 
@@ -35,7 +35,7 @@ impl Tar {
         let entry = Entry {
             size: body.len() as u64,
             link: link.into(),
-            ..Entry::new(name.into(), kind)
+            ..Entry::new(name, kind)
         };
         self.0.extend(head(&entry).unwrap());
         self.0.extend(body);

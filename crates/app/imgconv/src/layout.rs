@@ -1,0 +1,267 @@
+//! The care of an OCI layout directory: taking names away, giving names, freeing space. Images are
+//! never changed, and a layout in an archive is never written to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgconv_model::{
+    Code, Digest, Env, Error, Name, Publication, Report, Result, RootEntry, Transport, quote,
+};
+pub use imgconv_transport_oci_layout::Sweep;
+use imgconv_transport_oci_layout::{OCI_LAYOUT, RefName, edit};
+use imgconv_wire::{
+    layout::{Index, Names, address, describe},
+    manifest::{Part, references},
+};
+use serde::Serialize;
+
+use crate::{
+    locator::{Locator, Reference},
+    outcome::{LossOutcome, losses},
+    select::{by_name, select},
+};
+
+/// A descriptor that was taken out of the index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// The names that it had.
+    pub names: Vec<String>,
+    /// The image.
+    pub digest: String,
+    /// True if no other descriptor lists the image: `gc` frees what it alone refers to.
+    pub last: bool,
+    /// What is listed, is about the image, and keeps its blobs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept_by: Vec<String>,
+}
+
+/// A name that an image got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tagged {
+    /// The name as the image is found by it.
+    pub name: String,
+    /// The image.
+    pub digest: String,
+    /// The images that had the name, each with what became of it.
+    pub moved_from: Vec<MovedFrom>,
+    /// What could not be written of the name.
+    pub losses: Vec<LossOutcome>,
+}
+
+/// An image that lost a name to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MovedFrom {
+    /// The names that its descriptor had.
+    pub names: Vec<String>,
+    /// The image.
+    pub digest: String,
+    /// True if it has no other descriptor, so that this one stays, without a name.
+    pub kept_without_name: bool,
+}
+
+/// What was freed, or would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Freed {
+    /// True if nothing was removed.
+    pub dry_run: bool,
+    /// The blobs, in order.
+    pub blobs: Vec<FreedBlob>,
+    /// Their bytes.
+    pub total: u64,
+    /// How many blobs that nothing refers to are too young.
+    pub young: u64,
+    /// What killed writers left behind.
+    pub directories: Vec<String>,
+}
+
+/// A blob that was removed, or would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FreedBlob {
+    /// Its digest.
+    pub digest: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// Takes the descriptors of images out of a layout's index: all of them or, if one reference means
+/// nothing or several, none. Blobs stay.
+///
+/// # Errors
+/// What is wrong with the layout; [`Code::Missing`] or [`Code::Ambiguous`] for a reference.
+pub fn remove(layout: &str, references: &[String], env: &Env) -> Result<Vec<Removed>> {
+    let path = place(layout)?;
+    let mut removed = edit(&path, env, |index| {
+        let entries = index.entries();
+        let mut positions = BTreeSet::new();
+        for text in references {
+            positions.extend(pick(&entries, &Reference::parse(text)?)?);
+        }
+        let taken: Vec<(Vec<String>, Digest)> = positions
+            .iter()
+            .map(|at| &index.listed[*at])
+            .map(|one| (one.names.texts(), one.child.digest))
+            .collect();
+        index.remove(&positions);
+        let is_last = |digest: &Digest| index.listed.iter().all(|o| o.child.digest != *digest);
+        let tell = |(names, digest): (Vec<String>, Digest)| Removed {
+            names,
+            last: is_last(&digest),
+            digest: digest.to_string(),
+            kept_by: Vec::new(),
+        };
+        Ok(taken.into_iter().map(tell).collect::<Vec<_>>())
+    })?;
+    let about = referrers(&path, env);
+    for one in removed.iter_mut().filter(|one| one.last) {
+        one.kept_by = about.get(&one.digest).cloned().unwrap_or_default();
+    }
+    Ok(removed)
+}
+
+/// What listed documents are about, as far as they can be read: which ones, by what they are about.
+fn referrers(path: &str, env: &Env) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let Ok(bundle) = OCI_LAYOUT.open(path, env) else {
+        return found;
+    };
+    for entry in bundle.roots().unwrap_or_default() {
+        let Some(child) = entry.child else { continue };
+        let limit = ("manifest", env.limits.manifest);
+        let document = bundle.document(&child.kind, &child.facts(), limit);
+        let read = document.and_then(|it| references(&child.kind, &it.bytes, &env.limits));
+        let list = read.ok().flatten().map(|read| read.list);
+        for subject in list.unwrap_or_default() {
+            if subject.part == Part::Subject {
+                let about = found.entry(subject.digest.to_string()).or_default();
+                about.push(child.digest.to_string());
+            }
+        }
+    }
+    found
+}
+
+/// Gives an image of a layout one more name, as a conversion would write it: a bare word is a tag of
+/// the image's repository. Whatever had the name loses it; its last descriptor stays, without a
+/// name.
+///
+/// # Errors
+/// What is wrong with the layout, the reference or the name.
+pub fn tag(
+    layout: &str,
+    reference: &str,
+    name: &str,
+    ref_name: RefName,
+    env: &Env,
+) -> Result<Tagged> {
+    let reference = Reference::parse(reference)?;
+    if !matches!(Reference::parse(name)?, Reference::Name(_)) {
+        let message = format!("{} can't be a name", quote(name));
+        return Err(Error::new(Code::Usage, message).hint("give a full reference or a tag"));
+    }
+    edit(&place(layout)?, env, |index| {
+        let chosen = select(unrepeated(index), Some(&reference))?;
+        let entry = chosen.into_iter().next();
+        let entry = entry.ok_or_else(|| Error::new(Code::Missing, "there are no images here"))?;
+        let root = entry.child.clone().expect("an entry of a layout has one");
+        let full = name
+            .contains(['/', ':', '@'])
+            .then(|| Name::parse_reference(name).ok());
+        let (name, given) = match full.flatten() {
+            Some(full) => (Some(full), None),
+            None => (entry.name, Some(name.to_owned())),
+        };
+        let publication = Publication {
+            root,
+            name,
+            reference: given,
+            file_name: None,
+        };
+        let mut report = Report::default();
+        let names = Names::write(&publication, ref_name, &mut report)?;
+        let digest = publication.root.digest;
+        let moved = index.give(describe(&publication, &names, &env.limits)?, &env.limits)?;
+        Ok(Tagged {
+            name: address(&names, &digest),
+            digest: digest.to_string(),
+            moved_from: moved
+                .into_iter()
+                .map(|one| MovedFrom {
+                    names: one.names,
+                    digest: one.digest.to_string(),
+                    kept_without_name: one.kept,
+                })
+                .collect(),
+            losses: losses(report.losses),
+        })
+    })
+}
+
+/// Removes the blobs that nothing in a layout refers to, and what killed writers left behind.
+///
+/// # Errors
+/// What is wrong with anything that `index.json` leads to; nothing was removed then.
+pub fn gc(layout: &str, sweep: &Sweep, env: &Env) -> Result<Freed> {
+    let swept = imgconv_transport_oci_layout::gc(&place(layout)?, sweep, env)?;
+    let blob = |(digest, size): &(Digest, u64)| FreedBlob {
+        digest: digest.to_string(),
+        size: *size,
+    };
+    Ok(Freed {
+        dry_run: sweep.dry_run,
+        total: swept.blobs.iter().map(|(_, size)| size).sum(),
+        blobs: swept.blobs.iter().map(blob).collect(),
+        young: swept.young,
+        directories: swept.directories,
+    })
+}
+
+/// Reads what the user called the layout: a path, or a locator of a directory.
+fn place(text: &str) -> Result<String> {
+    let locator = Locator::source(text)?;
+    if locator.transport.scheme() != OCI_LAYOUT.scheme() {
+        let message = "it is no OCI layout in a directory, and nothing else can be changed";
+        return Err(Error::new(Code::Unsupported, message).at(locator.to_string()));
+    }
+    match locator.reference {
+        None => Ok(locator.location),
+        Some(reference) => {
+            let message = format!("{} belongs after the layout", quote(reference.to_string()));
+            Err(Error::new(Code::Usage, message).at(locator.location))
+        }
+    }
+}
+
+fn unrepeated(index: &Index) -> Vec<RootEntry> {
+    index.all_roots().0
+}
+
+/// The positions of the one entry that a reference means; a repeated entry is one.
+fn pick(entries: &[RootEntry], reference: &Reference) -> Result<Vec<usize>> {
+    let digest = |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest);
+    let matches: Vec<&RootEntry> = match reference {
+        Reference::Position(n) => entries.iter().filter(|e| e.position == *n).collect(),
+        Reference::Digest(wanted) => {
+            let same = |entry: &&RootEntry| digest(entry) == Some(*wanted);
+            entries.iter().filter(same).collect()
+        }
+        Reference::Name(text) => by_name(entries, text),
+    };
+    let Some(first) = matches.first() else {
+        // The same words as everywhere.
+        select(entries.to_vec(), Some(reference))?;
+        return Ok(Vec::new());
+    };
+    let is_same = |e: &&RootEntry| digest(e) == digest(first) && e.texts == first.texts;
+    if !matches.iter().all(is_same) {
+        let show = |entry: &&RootEntry| {
+            let names: Vec<String> = entry.texts.iter().map(quote).collect();
+            let digest = digest(entry).map_or_else(String::new, |digest| format!(" (@{digest})"));
+            format!("#{} {}{digest}", entry.position, names.join(" = "))
+        };
+        let list: Vec<String> = matches.iter().take(20).map(show).collect();
+        let message = format!("{} fits several entries", quote(reference.to_string()));
+        return Err(
+            Error::new(Code::Ambiguous, message).hint(format!("name one of: {}", list.join(", ")))
+        );
+    }
+    Ok(matches.iter().map(|entry| entry.position).collect())
+}
