@@ -78,7 +78,7 @@ impl Site {
     }
 
     /// The arguments with which the server is found, and the keys of `ring` trusted.
-    fn with<'a>(&self, args: &[&'a str], ring: &str) -> Vec<String> {
+    fn with(&self, args: &[&str], ring: &str) -> Vec<String> {
         let mirror = format!("example.com={}", self.server.authority());
         let more = ["--mirror", &mirror, "--cert-dir", "trusted"];
         let mut all: Vec<String> = [args, &more].concat().iter().map(|&it| it.into()).collect();

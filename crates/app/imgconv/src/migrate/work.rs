@@ -175,6 +175,8 @@ impl<'a> Worker<'a> {
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
         let stopped = lock(&self.stopped).take();
+        // However it showed, what ends early says so.
+        let stopped = stopped.or_else(|| self.env.check_cancelled().err());
         let files = std::mem::take(&mut *lock(&self.files));
         Ok((images, Files::of(files), stopped))
     }
@@ -250,7 +252,7 @@ impl<'a> Worker<'a> {
             position,
             source: job.text.clone(),
             name: job.name.clone(),
-            destination: place.to_string(),
+            destination: self.destination.text(&place, Some(&job.name)),
             status,
             digest: digest.map(|digest| digest.to_string()),
             error,
@@ -302,7 +304,7 @@ impl<'a> Worker<'a> {
                 return Ok(Became::Nothing);
             }
             if options.dry_run {
-                return Ok(Became::Planned(outcomes(&predicted, &locator)));
+                return Ok(Became::Planned(self.outcomes(&predicted, &locator)));
             }
         }
         let shared = match self.destination.is_shared() {
@@ -343,7 +345,7 @@ impl<'a> Worker<'a> {
         let publications: Vec<Publication> =
             items.iter().map(|item| item.publication.clone()).collect();
         let root = publications.first().map(|one| one.root.digest);
-        let outcomes = outcomes(&items, &locator);
+        let outcomes = self.outcomes(&items, &locator);
         let files = match own {
             None => {
                 sink.settle()?;
@@ -533,6 +535,15 @@ impl<'a> Worker<'a> {
         sink.commit(&publications).map(drop)
     }
 
+    /// What is told of the images of a job.
+    fn outcomes(&self, items: &[Item], locator: &Locator) -> Box<RawValue> {
+        let mut all: Vec<ImageOutcome> = items.iter().flat_map(|i| i.images.clone()).collect();
+        for image in &mut all {
+            image.destination = self.destination.text(locator, image.name.as_deref());
+        }
+        to_raw_value(&all).expect("outcomes are text, numbers and lists")
+    }
+
     /// Looks at the blobs of an image in a layout.
     fn files(&self, job: &Job, relied: &BTreeSet<(Digest, u64)>) -> Result<Vec<Kept>> {
         let mut files = Vec::new();
@@ -580,15 +591,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn empty() -> Box<RawValue> {
     RawValue::from_string("[]".to_owned()).expect("an empty list is JSON")
-}
-
-/// What is told of the images of a job.
-fn outcomes(items: &[Item], locator: &Locator) -> Box<RawValue> {
-    let mut all: Vec<ImageOutcome> = items.iter().flat_map(|i| i.images.clone()).collect();
-    for image in &mut all {
-        image.destination = locator.to_string();
-    }
-    to_raw_value(&all).expect("outcomes are text, numbers and lists")
 }
 
 fn kind_of(error: &Error) -> Option<io::ErrorKind> {
