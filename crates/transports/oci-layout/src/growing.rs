@@ -26,6 +26,9 @@ pub(crate) struct Growing {
     /// `blobs`, and the directories in it that something was put into.
     blobs: OwnedFd,
     algorithms: Mutex<BTreeMap<&'static str, Arc<OwnedFd>>>,
+    /// Whether names were given since they were last made durable. Held while that is done, so that
+    /// whoever asks meanwhile waits for it.
+    dirty: Mutex<bool>,
     placed: Mutex<BTreeMap<Digest, u64>>,
 }
 
@@ -36,6 +39,7 @@ impl Growing {
             stage: Arc::clone(stage),
             blobs: make_directory(directory.descriptor(), BLOBS, BLOBS)?,
             algorithms: Mutex::default(),
+            dirty: Mutex::new(true),
             placed: Mutex::default(),
         })
     }
@@ -56,6 +60,7 @@ impl Growing {
         let hex = digest.hex();
         rustix::fs::renameat(self.stage.descriptor(), &*staged.path, &*target, &*hex)
             .map_err(|error| Error::io(error.into(), format!("blob {digest}")))?;
+        *self.dirty.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
         placed.insert(*digest, staged.size);
         Ok(())
@@ -77,6 +82,10 @@ impl Growing {
 
     /// Makes the names of all blobs durable.
     pub(crate) fn settle(&self) -> Result<()> {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*dirty {
+            return Ok(());
+        }
         let known = self
             .algorithms
             .lock()
@@ -86,7 +95,9 @@ impl Growing {
             rustix::fs::fsync(&**directory)
                 .map_err(|error| Error::io(error.into(), format!("{BLOBS}/{name}")))?;
         }
-        rustix::fs::fsync(&self.blobs).map_err(|error| Error::io(error.into(), BLOBS))
+        rustix::fs::fsync(&self.blobs).map_err(|error| Error::io(error.into(), BLOBS))?;
+        *dirty = false;
+        Ok(())
     }
 }
 

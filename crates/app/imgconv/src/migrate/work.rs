@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use imgconv_model::{BundleSink, Code, Digest, Env, Error, Event, Publication, Result};
+use imgconv_model::{BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Result};
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
 use imgconv_stream::Pool;
 use imgconv_tags::Labels;
@@ -27,7 +27,7 @@ use crate::{
     nearest::nearest,
     options::Options,
     outcome::ImageOutcome,
-    policy::signing_key,
+    policy::{SCHEMA1, signing_key},
     run::{Item, Run, SourceRoot},
     source::{Memo, Source},
 };
@@ -277,7 +277,10 @@ impl<'a> Worker<'a> {
         }
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
         options.platforms = nearest(&options.platforms, &roots);
-        let target = target(&locator, &roots)?;
+        let target = match target(&locator, &roots)? {
+            own if own.id() == SCHEMA1 && self.is_refused(&locator) => newer(),
+            own => own,
+        };
         let key = signing_key(&options, target.id())?;
         let env = &self.lanes();
         if !target.capabilities().stream {
@@ -405,6 +408,13 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Says whether a registry would refuse schema 1: it has to be signed for the name that it gets,
+    /// and most take it no more.
+    fn is_refused(&self, locator: &Locator) -> bool {
+        let asked = locator.format.is_some() || self.options.sign_key.is_some();
+        self.destination.kind == Kind::Registry && !asked
     }
 
     /// Decodes the entries of a job.
@@ -587,6 +597,11 @@ impl<'a> Worker<'a> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What schema 1 becomes where it is not wanted.
+fn newer() -> &'static dyn Format {
+    catalog::format("docker-v2s2").expect("the catalog has the format")
 }
 
 fn empty() -> Box<RawValue> {
