@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use imgconv_testkit::{Head, ImageRecipe, build, recipe, stores};
@@ -18,29 +18,34 @@ use crate::process::{Result, call, end, free_port, root};
 /// The store: images of two layers, a base that two of them share and one of its own.
 const IMAGES: usize = 32;
 const SOURCE: &str = "registry-storage:slurm/store";
-/// What every migration here is told besides. The highest level takes long enough to be killed in.
-const OPTIONS: [&str; 4] = ["--compression", "zstd", "--level", "19"];
-/// The destination of the one run that nothing disturbs.
-const ALONE: &str = "slurm/alone";
+/// What the array is told besides: it takes long enough to be killed in.
+const SLOWLY: [&str; 6] = ["--compression", "zstd", "--level", "15", "--jobs", "1"];
+/// What the Kubernetes manifest says besides.
+const IN_PODS: [&str; 2] = ["--compression", "zstd"];
 
 /// Submits, kills task 2 when some of its images are done and not all, requeues it and waits for the last job. That
 /// job is held meanwhile: without the killed task the array may be at its end.
 const ARRAY: &str = r#"
 wait_for() {
-    for _ in $(seq "$1"); do if eval "$2"; then return; fi; sleep 0.1; done
-    echo "not within $1 tenths of a second: $2" >&2; squeue -r -t all >&2; tail -n 5 slurm/reports/*.log >&2; exit 1
+    for _ in $(seq "$1"); do if eval "$2"; then return; fi; sleep 0.05; done
+    echo "it takes too long: $2" >&2
+    squeue -r -t all >&2
+    tail -n 5 slurm/reports/*.log >&2
+    exit 1
 }
-state() { squeue -h -r -t all -j "$1" -o %T; }
-set -- $("$SUBMIT" 4 slurm/reports "$SOURCE" oci:slurm/shared $OPTIONS)
-scontrol hold $2
-wait_for 300 'test "$(state $1_2)" = RUNNING'
-wait_for 300 'test "$(cat slurm/shared/.imgconv-migrate/*-2-of-4* 2>/dev/null | grep -c "\"image\"")" -ge 2'
-scancel --signal=KILL --batch $1_2
-wait_for 100 'test "$(state $1_2)" = FAILED'
+is() { test "$(squeue -h -r -t all -j "$1" -o %T 2>/dev/null)" = "$2"; }
+done_by_two() { cat slurm/shared/.imgconv-migrate/*-2-of-4* 2>/dev/null | grep -c '"image"'; }
+ids=$("$SUBMIT" 4 slurm/reports "$SOURCE" oci:slurm/shared $OPTIONS)
+task=${ids% *}_2
+merge=${ids#* }
+scontrol hold "$merge"
+wait_for 600 'test "$(done_by_two)" -ge 1'
+scancel --signal=KILL --batch "$task"
+wait_for 200 'is "$task" FAILED'
 test ! -e slurm/reports/shard-2-of-4.json
-scontrol requeue $1_2
-scontrol release $2
-wait_for 600 'test "$(state $2)" = COMPLETED -o "$(state $2)" = FAILED'
+scontrol requeue "$task"
+scontrol release "$merge"
+wait_for 1200 'is "$merge" COMPLETED || is "$merge" FAILED'
 squeue -h -r -t all -o '%i %T %r'
 "#;
 
@@ -51,13 +56,16 @@ pub(super) fn run(oracle: &mut Oracle) {
     }
     let made = oracle.check("slurm: one undisturbed run", &[], |oracle| {
         store(oracle)?;
-        let migrate = ["migrate", SOURCE, &format!("oci:{ALONE}")];
-        oracle.imgconv(&[&migrate[..], &OPTIONS].concat())?;
-        equal(
-            "images",
-            &contents(&oracle.path(ALONE))?.names.len(),
-            &IMAGES,
-        )
+        for (layout, options) in [
+            ("slurm/alone", &SLOWLY[..]),
+            ("slurm/alone-in-pods", &IN_PODS),
+        ] {
+            let migrate = ["migrate", SOURCE, &format!("oci:{layout}")];
+            oracle.imgconv(&[&migrate[..], options].concat())?;
+            let names = contents(&oracle.path(layout))?.names;
+            equal("images", &names.len(), &IMAGES)?;
+        }
+        Ok(())
     });
     if !made {
         return;
@@ -127,19 +135,23 @@ fn array(oracle: &mut Oracle) {
     oracle.check(
         "slurm: the layout is that of the undisturbed run",
         &[],
-        |oracle| same_as_alone(oracle, "slurm/shared"),
+        |oracle| same_as(oracle, "slurm/alone", "slurm/shared"),
     );
 }
 
-/// Demands that a layout is sound and has the names, digests and blobs of the undisturbed run.
-fn same_as_alone(oracle: &Oracle, layout: &str) -> Result {
+/// Demands that a layout is sound and has the names, digests and blobs of an undisturbed run.
+fn same_as(oracle: &Oracle, alone: &str, layout: &str) -> Result {
     oracle.imgconv(&["verify", &format!("oci:{layout}")])?;
-    let (found, expected) = (
-        contents(&oracle.path(layout))?,
-        contents(&oracle.path(ALONE))?,
-    );
-    equal("the names", &found.names, &expected.names)?;
-    equal("the blobs", &found.blobs, &expected.blobs)
+    let found = contents(&oracle.path(layout))?;
+    let expected = contents(&oracle.path(alone))?;
+    let blobs: Vec<_> = found.blobs.symmetric_difference(&expected.blobs).collect();
+    equal("what only one of the layouts has", &blobs, &Vec::new())?;
+    match found.names == expected.names {
+        true => Ok(()),
+        false => Err(format!(
+            "names or digests of {layout} are others than of {alone}"
+        )),
+    }
 }
 
 /// The manifests say what the project promises, and their command lines do it.
@@ -206,20 +218,23 @@ fn pods(oracle: &mut Oracle) {
     oracle.check(name, &["yq"], |oracle| {
         let job = Job::read("migrate")?;
         let count = job.0["spec"]["completions"].as_u64().unwrap_or_default();
-        let mut pods = Vec::new();
-        for index in 0..count {
+        let pod = |index: u64| {
             let mut command = job.command(oracle)?;
-            command.env("JOB_COMPLETION_INDEX", index.to_string());
-            pods.push(command.spawn().map_err(|e| e.to_string())?);
-        }
-        for mut pod in pods {
-            let status = pod.wait().map_err(|e| e.to_string())?;
-            equal("a pod", &status.code(), &Some(0))?;
-        }
+            call(command.env("JOB_COMPLETION_INDEX", index.to_string()))
+        };
+        thread::scope(|scope| {
+            let pods: Vec<_> = (0..count)
+                .map(|index| scope.spawn(move || pod(index)))
+                .collect();
+            let ended = pods
+                .into_iter()
+                .map(|pod| pod.join().map_err(|_| "a thread broke off")?);
+            ended.map(|said| said.map(drop)).collect::<Result>()
+        })?;
         call(&mut Job::read("merge")?.command(oracle)?)?;
         let merged = oracle.path("slurm/destination/reports/merged.json");
         Report::read(&merged)?.complete(IMAGES)?;
-        same_as_alone(oracle, "slurm/destination/images")
+        same_as(oracle, "slurm/alone-in-pods", "slurm/destination/images")
     });
 }
 
@@ -334,7 +349,7 @@ impl Slurm {
             self.config.display(),
             oracle.program.display(),
             root().join("deploy/slurm/submit.sh").display(),
-            OPTIONS.join(" "),
+            SLOWLY.join(" "),
         ))
     }
 }

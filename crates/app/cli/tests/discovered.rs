@@ -162,7 +162,10 @@ fn l14_certificates_of_a_host_are_found_where_other_programs_keep_them() {
         let command = command.env("HOME", site.sandbox.path(home));
         command.env_remove("XDG_CONFIG_HOME").output().unwrap()
     };
-    let kept = format!("home/.config/containers/certs.d/{}", site.server.authority());
+    let kept = format!(
+        "home/.config/containers/certs.d/{}",
+        site.server.authority()
+    );
     let kept = site.sandbox.path(&kept);
     fs::create_dir_all(&kept).unwrap();
     fs::copy(site.sandbox.path("trusted/ca.crt"), kept.join("ca.crt")).unwrap();

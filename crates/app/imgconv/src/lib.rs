@@ -15,6 +15,7 @@ mod descriptors;
 mod diff;
 mod fetched;
 mod foreign;
+mod fsck;
 mod graph;
 mod inspect;
 mod layout;

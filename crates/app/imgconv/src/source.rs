@@ -14,6 +14,7 @@ use imgconv_model::{
 use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{Cancellable, HashingReader};
+use imgconv_transport_oci_layout::open_damaged;
 
 use crate::{
     catalog, fetched,
@@ -186,6 +187,31 @@ impl Source {
     /// If the place can't be read, or the reference fits nothing or several images.
     pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Self> {
         Self::open_with(locator, env, |bundle| bundle.roots())
+    }
+
+    /// Opens a layout for `verify`, whatever is wrong with its list of entry points, and says what
+    /// that is; `None` if the place is none, or can't be opened at all.
+    pub(crate) fn open_damaged(locator: &Locator, env: &Env) -> Option<(Self, Vec<Error>)> {
+        let is_layout = ["oci", "oci-archive"].contains(&locator.transport.scheme());
+        if !is_layout || locator.reference.is_some() || locator.location == "-" {
+            return None;
+        }
+        let notes = Notes::default();
+        let env = &Env {
+            notes: notes.clone(),
+            ..env.clone()
+        };
+        let (bundle, errors) = open_damaged(locator.transport, &locator.location, env).ok()?;
+        let source = Self {
+            text: bundle.locator(),
+            location: locator.location.clone(),
+            entries: bundle.roots().ok()?,
+            bundle,
+            opened: notes.take(),
+            notes,
+            format: locator.format,
+        };
+        Some((source, errors))
     }
 
     /// Opens a place as [`Source::open`], with everything that it lists: every tag of a repository,

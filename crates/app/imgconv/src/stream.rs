@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use imgconv_format_aci::{FORMAT, IMAGE_ID, identifier, manifest, platform};
 use imgconv_layer::Semantics;
 use imgconv_model::{
-    Algorithm, BundleSink, Child, Code, Compression, Digest, Encoded, Env, Error, Event, Image,
-    Name, Notes, Open, Outcome as LossKind, Publication, Report, Result, quote,
+    Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Encoded, Env, Error, Event,
+    Image, Name, Notes, Open, Outcome as LossKind, Publication, Reader, Report, Result, quote,
 };
-use imgconv_pipeline::squash;
-use imgconv_stream::{Encoding, encode};
+use imgconv_pipeline::{Options as LayerOptions, squash};
+use imgconv_stream::{Decoder, Encoding, Level, encode};
 use imgconv_wire::manifest::describes_compression;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     outcome::ImageOutcome,
     policy::digests_change,
     run::{Item, Run, SourceRoot, images, nothing, platform_of, squash_layers, walk},
-    source::{ImageNode, Node},
+    source::{AciPart, ImageNode, Node},
     stack, tags,
 };
 
@@ -155,8 +155,12 @@ impl Run<'_> {
         }
     }
 
-    /// Writes one image with all its layers merged.
+    /// Writes one image with all its layers merged; one that is an ACI already, and of which nothing
+    /// was asked, as it is.
     fn squashed(&self, node: &ImageNode, mut image: Image, report: Report) -> Result<Item> {
+        if let Some(aci) = self.unchanged(node, &image) {
+            return self.kept(node, aci, &image, report);
+        }
         let env = &Env {
             notes: node.notes.clone(),
             ..self.env.clone()
@@ -188,11 +192,94 @@ impl Run<'_> {
             notes: node.notes.clone(),
             ..self.env.clone()
         };
-        let name = image.name.clone().unwrap_or_default();
         let encoded = self.target.encode(image, &[], env, &mut report)?;
         let Encoded::Stream(open) = encoded else {
             return Err(Error::new(Code::Unsupported, "the format writes documents"));
         };
+        let written = match self.destination {
+            Some((sink, _)) => Some(self.compress(&*open, &self.encoding(), sink, image, env)?),
+            None => None,
+        };
+        report.merge(env.notes.snapshot());
+        let plan = format!("squash {} layers to one", node.image.layers.len());
+        Ok(self.item(node, image, written, plan, report))
+    }
+
+    /// An image that is an ACI, if nothing of it is to change: perhaps but its compression.
+    fn unchanged<'n>(&self, node: &'n ImageNode, image: &Image) -> Option<&'n AciPart> {
+        let layers = LayerOptions {
+            compression: None,
+            level: Level::default(),
+            force: false,
+            ..self.options.layers
+        };
+        let same = image.name == node.image.name && image.platform == node.image.platform;
+        let aci = node.aci.as_ref()?;
+        (same && layers == LayerOptions::default() && !self.options.image_tags).then_some(aci)
+    }
+
+    /// Writes an ACI as it is stored, or its tar in another compression: its image ID stays.
+    fn kept(
+        &self,
+        node: &ImageNode,
+        aci: &AciPart,
+        image: &Image,
+        mut report: Report,
+    ) -> Result<Item> {
+        let env = &Env {
+            notes: node.notes.clone(),
+            ..self.env.clone()
+        };
+        let written = match self.destination {
+            None => None,
+            Some((sink, _)) => {
+                let name = image.name.clone().unwrap_or_default().to_string();
+                // All of it is looked at, as if it were made anew.
+                let id = aci.read_to_end(&name, env)?;
+                let stored = aci.blob.bytes.as_ref();
+                let written = match self.options.layers.compression {
+                    None => {
+                        let encoding = Encoding {
+                            compression: Compression::None,
+                            level: Level::default(),
+                        };
+                        let copied = self.compress(stored, &encoding, sink, image, env)?;
+                        (copied.0, copied.1, id)
+                    }
+                    Some(_) => {
+                        let tar = Unpacked {
+                            blob: aci.blob.clone(),
+                            env: env.clone(),
+                        };
+                        self.compress(&tar, &self.encoding(), sink, image, env)?
+                    }
+                };
+                if written.2 != id {
+                    let (expected, found) = (id.image_id(), written.2.image_id());
+                    return Err(Error::mismatch("the image ID", expected, found));
+                }
+                Some(written)
+            }
+        };
+        report.merge(env.notes.snapshot());
+        let plan = match self.options.layers.compression {
+            None => "keep the file".to_owned(),
+            Some(compression) => format!("recompress the file as {compression}"),
+        };
+        Ok(self.item(node, image, written, plan, report).0)
+    }
+
+    /// Tells of an image that was written as a stream: the digest and size of the file, and the image
+    /// ID; or that would be.
+    fn item(
+        &self,
+        node: &ImageNode,
+        image: &Image,
+        written: Option<(Digest, u64, Digest)>,
+        plan: String,
+        report: Report,
+    ) -> (Item, Option<Digest>) {
+        let name = image.name.clone().unwrap_or_default();
         let mut outcome = ImageOutcome {
             name: Some(name.to_string()),
             format: self.target.id().to_string(),
@@ -210,16 +297,14 @@ impl Run<'_> {
             raw: String::new(),
         };
         let mut id = None;
-        if let Some((sink, _)) = self.destination {
-            let (digest, size, image_id) = self.compress(&*open, sink, &name, env)?;
+        if let Some((digest, size, image_id)) = written {
             (root.digest, root.size) = (digest, size);
             outcome.digest = Some(digest.to_string());
             outcome.image_id = Some(image_id.image_id());
             id = Some(image_id);
         } else {
-            outcome.plan = Some(format!("squash {} layers to one", node.image.layers.len()));
+            outcome.plan = Some(plan);
         }
-        report.merge(env.notes.snapshot());
         outcome.add_report(report);
         let file_name = Some(file_name(image));
         let publication = Publication {
@@ -228,25 +313,28 @@ impl Run<'_> {
             reference: None,
             file_name,
         };
-        Ok((
+        let images = vec![outcome];
+        (
             Item {
                 publication,
-                images: vec![outcome],
+                images,
             },
             id,
-        ))
+        )
     }
 
-    /// Writes a stream; returns the digest and size of the file and the image ID.
+    /// Writes a stream; returns the digest and size of the file and the hash of the stream, which is
+    /// the image ID of a tar.
     fn compress(
         &self,
         open: &dyn Open,
+        encoding: &Encoding,
         sink: &dyn BundleSink,
-        name: &Name,
+        image: &Image,
         env: &Env,
     ) -> Result<(Digest, u64, Digest)> {
         let id = env.next_id.fetch_add(1, Ordering::Relaxed);
-        let what = name.to_string();
+        let what = image.name.clone().unwrap_or_default().to_string();
         env.progress.event(Event::Begin {
             id,
             what: &what,
@@ -258,7 +346,7 @@ impl Run<'_> {
         let encoded = encode(
             &mut *source,
             &mut writer,
-            &self.encoding(),
+            encoding,
             &hash,
             self.pool,
             env,
@@ -367,6 +455,21 @@ impl Run<'_> {
                 }
             }
         }
+    }
+}
+
+/// The tar of an ACI.
+#[derive(Debug)]
+struct Unpacked {
+    blob: Blob,
+    env: Env,
+}
+
+impl Open for Unpacked {
+    fn open(&self) -> Result<Reader> {
+        let stored = self.blob.open()?;
+        let (limits, notes) = (&self.env.limits, &self.env.notes);
+        Ok(Box::new(Decoder::new(stored, limits, notes, "the ACI")?))
     }
 }
 

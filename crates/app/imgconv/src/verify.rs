@@ -12,6 +12,7 @@ use imgconv_stream::{Cancellable, HashingReader, digest};
 use serde::Serialize;
 
 use crate::{
+    fsck,
     locator::Locator,
     source::{ImageNode, Node, Source},
     stream::semantics,
@@ -54,7 +55,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn of(error: &Error) -> Self {
+    pub(crate) fn of(error: &Error) -> Self {
         Self {
             code: error.code().to_string(),
             at: error.places().join(" › "),
@@ -69,18 +70,14 @@ impl Finding {
 /// Only if the run was interrupted: all that is wrong with the place is in the verdict.
 pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     let mut verdict = Verdict::default();
-    let source = match Source::open(locator, env) {
-        Ok(source) => source,
-        Err(error) => {
+    let source = match open(locator, env, &mut verdict) {
+        Some(source) => source,
+        None => {
             env.check_cancelled()?;
-            verdict
-                .problems
-                .push(Finding::of(&error.at(locator.to_string())));
             return Ok(verdict);
         }
     };
     let mut seen = Seen::default();
-    let mut complete = true;
     for (entry, node) in source.decode_each(env) {
         env.check_cancelled()?;
         let text = source.entry_text(entry);
@@ -91,18 +88,14 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 }
                 check_node(&source, &node, &text, env, &mut seen, &mut verdict)?;
             }
-            Err(error) => {
-                complete = false;
-                verdict.problems.push(Finding::of(&error));
-            }
+            Err(error) => verdict.problems.push(Finding::of(&error)),
         }
     }
     // What was met after that would not be a finding, but what the interruption left.
     env.check_cancelled()?;
-    // What an unreadable manifest refers to can't be known.
-    if complete && locator.reference.is_none() {
-        unreferenced(&source, &seen, &mut verdict);
-    }
+    let all = locator.reference.is_none();
+    fsck::check(&source, all, &seen.shown, env, &mut verdict)?;
+    env.check_cancelled()?;
     verdict.problems.sort();
     verdict.problems.dedup();
     verdict.warnings.sort();
@@ -110,11 +103,34 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     Ok(verdict)
 }
 
+/// Opens a place; a layout also if its marker or its index is wrong, which is told.
+fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
+    let error = match Source::open(locator, env) {
+        Ok(source) => return Some(source),
+        Err(error) => error,
+    };
+    let damaged = Source::open_damaged(locator, env);
+    match damaged {
+        Some((source, errors)) => {
+            // A layout may be empty.
+            let found = errors.into_iter().map(|error| Finding::of(&error));
+            verdict.problems.extend(found);
+            Some(source)
+        }
+        None => {
+            let error = error.at(locator.to_string());
+            verdict.problems.push(Finding::of(&error));
+            None
+        }
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     /// What several entries or indexes lead to; kept, so that no other takes the place in memory.
     nodes: BTreeMap<*const Node, Arc<Node>>,
-    digests: BTreeSet<Digest>,
+    /// What it has shown.
+    shown: fsck::Seen,
     /// Blobs that are carried as they are and were read already.
     read: BTreeSet<Digest>,
 }
@@ -137,8 +153,10 @@ fn check_node(
     }
     match &**node {
         Node::Image(image) => {
-            seen.digests
-                .extend(image.child.iter().map(|child| child.digest));
+            if let Some(child) = &image.child {
+                seen.shown.verified(child);
+                seen.shown.decoded.insert(child.digest);
+            }
             check_image(image, text, env, seen, verdict)?;
             verdict.checked += 1;
         }
@@ -147,7 +165,7 @@ fn check_node(
             child,
             children,
         } => {
-            seen.digests.insert(child.digest);
+            seen.shown.verified(child);
             for (listed, child) in index.children.iter().zip(children) {
                 let place = format!("{text} › index › {}", listed.digest);
                 match child {
@@ -161,7 +179,7 @@ fn check_node(
             }
         }
         Node::Opaque { opaque, child } => {
-            seen.digests.insert(child.digest);
+            seen.shown.verified(child);
             for blob in &opaque.blobs {
                 check_blob(source, blob, text, env, seen, verdict);
             }
@@ -184,8 +202,9 @@ fn check_image(
     };
     for original in &node.image.originals {
         if original.format == node.format.id() {
-            seen.digests
-                .insert(digest(Algorithm::Sha256, &original.document.bytes));
+            let bytes = &original.document.bytes;
+            let (digest, size) = (digest(Algorithm::Sha256, bytes), bytes.len() as u64);
+            seen.shown.verified(&Child::new("", digest, size));
         }
     }
     for signer in node.aci.iter().flat_map(|aci| &aci.signers) {
@@ -203,7 +222,7 @@ fn check_image(
             Some(digest) => format!("{text} › layer {i} ({digest})"),
             None => text.to_owned(),
         };
-        seen.digests.extend(layer.blob.facts.digest);
+        seen.shown.digests.extend(layer.blob.facts.digest);
         let mut work = || -> Result<()> {
             let what = format!("layer {i}");
             let source = Tar::open(layer, &budget, env, &what)?;
@@ -220,7 +239,12 @@ fn check_image(
             }
         };
         match work() {
-            Ok(()) => {}
+            Ok(()) => {
+                let facts = &layer.blob.facts;
+                seen.shown
+                    .good
+                    .extend(facts.digest.map(|it| (it, facts.size)));
+            }
             // It need not be stored with its image (robustness C6a).
             Err(error) if error.code() == Code::Missing && !layer.urls.is_empty() => {
                 verdict.warnings.push(Finding {
@@ -253,7 +277,7 @@ fn check_blob(
     seen: &mut Seen,
     verdict: &mut Verdict,
 ) {
-    seen.digests.insert(blob.digest);
+    seen.shown.digests.insert(blob.digest);
     if !seen.read.insert(blob.digest) {
         return;
     }
@@ -264,27 +288,11 @@ fn check_blob(
             .map_err(Error::from_io)?;
         Ok(())
     };
-    if let Err(error) = work() {
-        let place = format!("{text} › blob {}", blob.digest);
-        verdict.problems.push(Finding::of(&error.at(place)));
-    }
-}
-
-fn unreferenced(source: &Source, seen: &Seen, verdict: &mut Verdict) {
-    match source.bundle.stored() {
-        Ok(Some(stored)) => {
-            for digest in stored
-                .iter()
-                .filter(|digest| !seen.digests.contains(digest))
-            {
-                verdict.warnings.push(Finding {
-                    code: "unreferenced-blob".to_owned(),
-                    at: source.text.clone(),
-                    message: format!("{digest} is stored and nothing refers to it"),
-                });
-            }
+    match work() {
+        Ok(()) => seen.shown.verified(blob),
+        Err(error) => {
+            let place = format!("{text} › blob {}", blob.digest);
+            verdict.problems.push(Finding::of(&error.at(place)));
         }
-        Ok(None) => {}
-        Err(error) => verdict.problems.push(Finding::of(&error.at(&*source.text))),
     }
 }

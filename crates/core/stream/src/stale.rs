@@ -86,7 +86,11 @@ impl Stale {
     pub fn remove(self, directory: impl AsFd) -> Result<()> {
         let failed = |error: Errno| Error::io(io::Error::from(error), quote(&self.name));
         empty(&self.descriptor, DEPTH).map_err(failed)?;
-        rustix::fs::unlinkat(directory, &*self.name, AtFlags::REMOVEDIR).map_err(failed)
+        match rustix::fs::unlinkat(directory, &*self.name, AtFlags::REMOVEDIR) {
+            // Its process was just removing it itself, and gave back the lock after that.
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 

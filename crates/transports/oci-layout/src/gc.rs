@@ -34,6 +34,7 @@ use crate::{
     edit::open,
     files::{ALGORITHMS, Files, INDEX_FILE, read_index},
     leftovers::Leftover,
+    migration::refuse_running,
     write::{lock, sync},
 };
 
@@ -69,6 +70,7 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
     let work = || -> Result<Swept> {
         let directory = open(path, env)?;
         let _lock = lock(&directory, env)?;
+        refuse_running(Path::new(path))?;
         let read = || directory.read(INDEX_FILE, ("root_index", env.limits.root_index));
         let before = read()?;
         let live = Marker::mark(&directory, env)?;
@@ -127,9 +129,9 @@ fn unmarked(
         if !is_blob || live.contains(&digest) {
             continue;
         }
-        let written = time(stat.st_mtime, stat.st_mtime_nsec.into());
+        let written = time(stat.st_mtime, stat.st_mtime_nsec);
         // A link that was made to it, or its renaming, counts too.
-        let changed = time(stat.st_ctime, stat.st_ctime_nsec.into());
+        let changed = time(stat.st_ctime, stat.st_ctime_nsec);
         let age = sweep.now.duration_since(written.max(changed));
         if sweep.min_age > age.unwrap_or_default() {
             swept.young += 1;

@@ -12,6 +12,7 @@ mod gc;
 mod growing;
 mod hold;
 mod leftovers;
+mod migration;
 mod pack;
 mod read;
 mod write;
@@ -21,6 +22,7 @@ use std::{path::Path, sync::Arc};
 use imgconv_model::{Bundle, BundleSink, Env, Error, Result, Transport};
 use imgconv_stream::Interruptible;
 
+pub use crate::migration::MIGRATION_DIRECTORY;
 use crate::{
     archive::Archive,
     directory::Directory,

@@ -11,12 +11,12 @@ use std::{
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote,
 };
-use imgconv_transport_oci_layout::LayoutSink;
+use imgconv_transport_oci_layout::{LayoutSink, MIGRATION_DIRECTORY as DIRECTORY};
 use imgconv_transport_registry::Location;
 
 use crate::{catalog, locator::Locator, options::Options};
 
-use super::journal::{DIRECTORY, Kept};
+use super::journal::Kept;
 
 /// What kind of place it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,11 @@ impl Destination {
         matches!(self.kind, Kind::Layout | Kind::Layouts)
     }
 
+    /// Says whether images become files that get their names from them, in one directory.
+    pub(super) fn has_files(&self) -> bool {
+        matches!(self.kind, Kind::Acis | Kind::Site)
+    }
+
     /// Returns what an image of this name is called there. `text` is what the store calls it.
     ///
     /// # Errors
@@ -135,7 +140,9 @@ impl Destination {
         let repository = name.and_then(|name| name.repository.clone());
         match self.kind {
             Kind::Layout | Kind::Acis | Kind::Archives | Kind::Site => String::new(),
-            Kind::Layouts => directory_name(repository.as_deref().unwrap_or("unnamed")),
+            Kind::Layouts => {
+                repository.map_or_else(|| "%unnamed".to_owned(), |name| directory_name(&name))
+            }
             Kind::Registry => repository.unwrap_or_default(),
         }
     }
@@ -155,6 +162,15 @@ impl Destination {
         Locator {
             location,
             ..self.locator.clone()
+        }
+    }
+
+    /// Says where an image of this name is, for reports.
+    pub(super) fn text(&self, place: &Locator, name: Option<&str>) -> String {
+        match (self.kind, name) {
+            (Kind::Layout | Kind::Layouts, Some(name)) => format!("{place}:{name}"),
+            (Kind::Registry, Some(name)) => format!("docker://{name}"),
+            _ => place.to_string(),
         }
     }
 

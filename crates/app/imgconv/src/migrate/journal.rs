@@ -23,8 +23,6 @@ use imgconv_tags::Labels;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The directory of the journal, in the destination.
-pub(crate) const DIRECTORY: &str = ".imgconv-migrate";
 /// The longest line that is read: that of an image with thousands of layers.
 const LINE: u64 = 64 << 20;
 
@@ -431,7 +429,12 @@ mod tests {
         let outcomes = RawValue::from_string("[1]".into()).unwrap();
         let journal = Journal::open(&place, "").unwrap();
         journal.note("layer", &layer()).unwrap();
-        let done = Done::new(&[publication.clone()], Vec::new(), outcomes, Vec::new());
+        let done = Done::new(
+            std::slice::from_ref(&publication),
+            Vec::new(),
+            outcomes,
+            Vec::new(),
+        );
         journal.note_image("image", &done).unwrap();
         drop(journal);
         let path = place.join("journal.jsonl");

@@ -1,10 +1,10 @@
 //! Doing what was planned: several images at a time, each noted when it stands at the destination.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error as _,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -93,6 +93,8 @@ struct Place {
     sink: Mutex<Option<Shared>>,
     /// What becomes visible, by job.
     publications: Mutex<BTreeMap<usize, Vec<Publication>>>,
+    /// The paths of the files that it needs.
+    needed: Mutex<BTreeSet<String>>,
 }
 
 /// A sink that several threads write to, and the last of them commits.
@@ -173,6 +175,8 @@ impl<'a> Worker<'a> {
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
         let stopped = lock(&self.stopped).take();
+        // However it showed, what ends early says so.
+        let stopped = stopped.or_else(|| self.env.check_cancelled().err());
         let files = std::mem::take(&mut *lock(&self.files));
         Ok((images, Files::of(files), stopped))
     }
@@ -248,7 +252,7 @@ impl<'a> Worker<'a> {
             position,
             source: job.text.clone(),
             name: job.name.clone(),
-            destination: place.to_string(),
+            destination: self.destination.text(&place, Some(&job.name)),
             status,
             digest: digest.map(|digest| digest.to_string()),
             error,
@@ -267,7 +271,7 @@ impl<'a> Worker<'a> {
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
-            self.publish(i, job, publications);
+            self.publish(i, job, publications, done);
             self.keep_files(i, done);
             return Ok(Became::Kept(done.outcomes.clone(), root));
         }
@@ -300,7 +304,7 @@ impl<'a> Worker<'a> {
                 return Ok(Became::Nothing);
             }
             if options.dry_run {
-                return Ok(Became::Planned(outcomes(&predicted, &locator)));
+                return Ok(Became::Planned(self.outcomes(&predicted, &locator)));
             }
         }
         let shared = match self.destination.is_shared() {
@@ -341,7 +345,7 @@ impl<'a> Worker<'a> {
         let publications: Vec<Publication> =
             items.iter().map(|item| item.publication.clone()).collect();
         let root = publications.first().map(|one| one.root.digest);
-        let outcomes = outcomes(&items, &locator);
+        let outcomes = self.outcomes(&items, &locator);
         let files = match own {
             None => {
                 sink.settle()?;
@@ -359,7 +363,7 @@ impl<'a> Worker<'a> {
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
-        self.publish(i, job, publications);
+        self.publish(i, job, publications, &done);
         self.keep_files(i, &done);
         Ok(Became::Done(outcomes, root))
     }
@@ -453,9 +457,11 @@ impl<'a> Worker<'a> {
     }
 
     /// Notes what becomes visible when all images of its place are done.
-    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
+    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>, done: &Done) {
         if self.destination.is_shared() {
-            lock(&self.places[&*job.place].publications).insert(i, publications);
+            let place = &self.places[&*job.place];
+            lock(&place.publications).insert(i, publications);
+            lock(&place.needed).extend(done.files.iter().map(|file| file.path.clone()));
         }
     }
 
@@ -507,6 +513,17 @@ impl<'a> Worker<'a> {
         if publications.is_empty() {
             return Ok(());
         }
+        // Until now nothing listed them, so that somebody may have cleaned up.
+        let root = self.destination.root().unwrap_or(Path::new("."));
+        if let Some(gone) = lock(&place.needed)
+            .iter()
+            .find(|path| !root.join(path).is_file())
+        {
+            let message = "a blob that was written is gone: something removes what is not listed";
+            return Err(Error::new(Code::Missing, message)
+                .at(gone.clone())
+                .hint("run it again: what is gone is made again"));
+        }
         let opened = lock(&place.sink).take();
         let sink = match opened {
             Some(shared) => Arc::try_unwrap(shared).map_err(|_| {
@@ -518,12 +535,17 @@ impl<'a> Worker<'a> {
         sink.commit(&publications).map(drop)
     }
 
+    /// What is told of the images of a job.
+    fn outcomes(&self, items: &[Item], locator: &Locator) -> Box<RawValue> {
+        let mut all: Vec<ImageOutcome> = items.iter().flat_map(|i| i.images.clone()).collect();
+        for image in &mut all {
+            image.destination = self.destination.text(locator, image.name.as_deref());
+        }
+        to_raw_value(&all).expect("outcomes are text, numbers and lists")
+    }
+
     /// Looks at the blobs of an image in a layout.
-    fn files(
-        &self,
-        job: &Job,
-        relied: &std::collections::BTreeSet<(Digest, u64)>,
-    ) -> Result<Vec<Kept>> {
+    fn files(&self, job: &Job, relied: &BTreeSet<(Digest, u64)>) -> Result<Vec<Kept>> {
         let mut files = Vec::new();
         for (digest, size) in relied {
             match self.destination.kept(&job.place, digest, *size) {
@@ -547,7 +569,7 @@ impl<'a> Worker<'a> {
             return Ok(Vec::new());
         };
         let below = |path: &str| {
-            let path = std::path::Path::new(path).strip_prefix(root).ok()?;
+            let path = Path::new(path).strip_prefix(root).ok()?;
             Some(path.to_string_lossy().into_owned())
         };
         if self.destination.kind == Kind::Archives {
@@ -569,15 +591,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn empty() -> Box<RawValue> {
     RawValue::from_string("[]".to_owned()).expect("an empty list is JSON")
-}
-
-/// What is told of the images of a job.
-fn outcomes(items: &[Item], locator: &Locator) -> Box<RawValue> {
-    let mut all: Vec<ImageOutcome> = items.iter().flat_map(|i| i.images.clone()).collect();
-    for image in &mut all {
-        image.destination = locator.to_string();
-    }
-    to_raw_value(&all).expect("outcomes are text, numbers and lists")
 }
 
 fn kind_of(error: &Error) -> Option<io::ErrorKind> {

@@ -1,0 +1,380 @@
+//! The part of [`verify`](crate::verify()) that follows every reference of a place whose blobs are
+//! found by their digests, whatever else is wrong there: what is missing, what is not what its name
+//! or its descriptor says, what does not belong together, and what nothing refers to.
+//!
+//! It reads no layer's tar and verifies no signature; that is done image by image. What was read
+//! there is not read again, and what was found there is not told again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+};
+
+use imgconv_model::{Child, Code, Digest, Env, Error, Facts, Limits, Report, Result};
+use imgconv_stream::Cancellable;
+use imgconv_wire::{
+    docker_config,
+    manifest::{KINDS, Part, Reference, References, family_of, references},
+};
+
+use crate::{
+    source::Source,
+    verify::{Finding, Verdict},
+};
+
+/// What reading the images has shown already.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Everything that an image was found to refer to.
+    pub(crate) digests: BTreeSet<Digest>,
+    /// Blobs that are what their digests say, with their sizes where they are known.
+    pub(crate) good: BTreeMap<Digest, Option<u64>>,
+    /// Manifests whose images could be decoded.
+    pub(crate) decoded: BTreeSet<Digest>,
+}
+
+impl Seen {
+    /// Notes a document or blob that was read and verified.
+    pub(crate) fn verified(&mut self, child: &Child) {
+        self.digests.insert(child.digest);
+        self.good.insert(child.digest, Some(child.size));
+    }
+}
+
+/// Checks what the entries of a place lead to, and what else is stored there.
+pub(crate) fn check(
+    source: &Source,
+    all: bool,
+    seen: &Seen,
+    env: &Env,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let stored = match source.bundle.stored() {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            verdict.problems.push(Finding::of(&error.at(&*source.text)));
+            return Ok(());
+        }
+    };
+    let mut walk = Walk {
+        source,
+        seen,
+        env,
+        verdict,
+        found: BTreeMap::new(),
+        reached: seen.digests.clone(),
+        known: BTreeSet::new(),
+        tasks: Vec::new(),
+        complete: true,
+    };
+    for entry in &source.entries {
+        let Some(child) = &entry.child else { continue };
+        let text = source.entry_text(entry);
+        let again = source.bundle.said_again(entry);
+        if !again.is_empty() {
+            walk.verdict.warnings.push(Finding {
+                code: "repeated-entry".to_owned(),
+                at: text.clone(),
+                message: format!(
+                    "the image is listed again under its name, and otherwise: {}",
+                    again.join(", ")
+                ),
+            });
+        }
+        walk.refer(
+            &Reference {
+                part: Part::Entry,
+                kind: child.kind.clone(),
+                digest: child.digest,
+                size: Some(child.size),
+                dispensable: false,
+            },
+            &text,
+        );
+    }
+    while let Some((reference, place)) = walk.tasks.pop() {
+        env.check_cancelled()?;
+        walk.document(&reference, &place)?;
+    }
+    if all {
+        for digest in &stored {
+            env.check_cancelled()?;
+            walk.unreferenced(digest);
+        }
+    }
+    Ok(())
+}
+
+/// What is stored under a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Missing,
+    Unreadable,
+    /// Its size, where it is known, and whether it is what its digest says.
+    Bytes(Option<u64>, bool),
+}
+
+struct Walk<'a> {
+    source: &'a Source,
+    seen: &'a Seen,
+    env: &'a Env,
+    verdict: &'a mut Verdict,
+    found: BTreeMap<Digest, Found>,
+    reached: BTreeSet<Digest>,
+    /// Documents that were followed, or will be.
+    known: BTreeSet<Digest>,
+    tasks: Vec<(Reference, String)>,
+    /// False if something that may refer to blobs could not be read.
+    complete: bool,
+}
+
+impl Walk<'_> {
+    /// Looks at what is referred to, and follows it if it is a document.
+    fn refer(&mut self, reference: &Reference, from: &str) {
+        let digest = reference.digest;
+        self.reached.insert(digest);
+        let is_document = reference.part == Part::Entry || KINDS.contains(&&*reference.kind);
+        let place = match reference.part {
+            Part::Entry | Part::Subject => from.to_owned(),
+            Part::Config => format!("{from} › config"),
+            Part::Blob => format!("{from} › blob {digest}"),
+        };
+        match self.look(&digest, &place) {
+            Found::Missing if reference.dispensable => return,
+            Found::Missing => {
+                self.complete &= !is_document;
+                let told = self.verdict.problems.iter().any(|known| {
+                    let hex = digest.hex();
+                    known.code == "missing"
+                        && (known.at.contains(&hex) || known.message.contains(&hex))
+                });
+                if !told {
+                    let message = format!("blob {digest} is referred to and not there");
+                    self.problem(Error::new(Code::Missing, message).at(place));
+                }
+                return;
+            }
+            Found::Unreadable => {
+                self.complete &= !is_document;
+                return;
+            }
+            Found::Bytes(Some(size), _) if reference.size.is_some_and(|said| said != size) => {
+                let said = reference.size.unwrap_or_default();
+                let what = format!("size of blob {digest}");
+                self.mismatch(
+                    &digest,
+                    Error::mismatch(what, said, size),
+                    Some(said),
+                    &place,
+                );
+            }
+            Found::Bytes(..) => {}
+        }
+        if is_document && self.known.insert(digest) {
+            self.tasks.push((reference.clone(), place));
+        }
+    }
+
+    /// Reads what is stored under a digest, once, and compares it with the digest.
+    fn look(&mut self, digest: &Digest, place: &str) -> Found {
+        if let Some(found) = self.found.get(digest) {
+            return *found;
+        }
+        let found = match self.seen.good.get(digest) {
+            Some(size) => Found::Bytes(*size, true),
+            None => self.read(digest, place),
+        };
+        self.found.insert(*digest, found);
+        found
+    }
+
+    fn read(&mut self, digest: &Digest, place: &str) -> Found {
+        let facts = Facts {
+            digest: Some(*digest),
+            size: None,
+        };
+        let opened = self.source.bundle.blob(&facts).and_then(|blob| blob.open());
+        let mut reader = match opened {
+            Ok(reader) => Cancellable::new(reader, self.env),
+            Err(error) if error.code() == Code::Missing => return Found::Missing,
+            Err(error) => {
+                self.problem(error.at(place));
+                return Found::Unreadable;
+            }
+        };
+        let (mut size, mut buffer) = (0, vec![0; 1 << 18]);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Found::Bytes(Some(size), true),
+                Ok(count) => size += count as u64,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let error = Error::from_io(error);
+                    if error.code() != Code::Mismatch {
+                        self.problem(error.at(place));
+                        return Found::Unreadable;
+                    }
+                    self.mismatch(digest, error, None, place);
+                    return Found::Bytes(Some(size), false);
+                }
+            }
+        }
+    }
+
+    /// Tells that bytes are not what was said of them, unless that was told.
+    fn mismatch(&mut self, digest: &Digest, error: Error, said: Option<u64>, place: &str) {
+        let (hex, said) = (digest.hex(), said.map(|said| format!("expected {said},")));
+        let told = self.verdict.problems.iter().any(|known| {
+            let same = said
+                .as_ref()
+                .is_none_or(|said| known.message.contains(said));
+            known.code == "mismatch" && known.message.contains(&hex) && same
+        });
+        if !told {
+            self.problem(error.at(place));
+        }
+    }
+
+    /// Tells what is wrong, unless the same was told of another place.
+    fn problem(&mut self, error: Error) {
+        let finding = Finding::of(&error);
+        let told = |known: &Finding| known.code == finding.code && known.message == finding.message;
+        if !self.verdict.problems.iter().any(told) {
+            self.verdict.problems.push(finding);
+        }
+    }
+
+    fn warn(&mut self, code: &str, at: &str, message: String) {
+        self.verdict.warnings.push(Finding {
+            code: code.to_owned(),
+            at: at.to_owned(),
+            message,
+        });
+    }
+
+    /// Follows a document.
+    fn document(&mut self, reference: &Reference, place: &str) -> Result<()> {
+        let limits = &self.env.limits;
+        if self.known.len() as u64 > limits.graph_nodes {
+            let limit = limits.graph_nodes;
+            return Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            ));
+        }
+        let digest = reference.digest;
+        if matches!(self.found.get(&digest), Some(Found::Bytes(_, false))) {
+            // Nobody said what is in it.
+            self.complete = false;
+            return Ok(());
+        }
+        let facts = Facts {
+            digest: Some(digest),
+            size: None,
+        };
+        let limit = ("manifest", limits.manifest);
+        let document = self.source.bundle.document(&reference.kind, &facts, limit);
+        let read = document.and_then(|it| references(&reference.kind, &it.bytes, limits));
+        match read {
+            Ok(Some(read)) => self.follow(&digest, &read, place),
+            // It is something else, which refers to nothing.
+            Ok(None) => {}
+            Err(error) => {
+                self.complete = false;
+                self.problem(error.at(place));
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, digest: &Digest, read: &References, place: &str) {
+        let own = family_of(read.kind);
+        let mut foreign: BTreeSet<&str> = BTreeSet::new();
+        for reference in &read.list {
+            let other = family_of(&reference.kind);
+            if reference.part != Part::Subject && other.is_some() && other != own {
+                foreign.insert(&reference.kind);
+            }
+            let from = match reference.part {
+                Part::Entry => format!("{place} › index › {}", reference.digest),
+                Part::Subject => format!("{place} › subject"),
+                Part::Config | Part::Blob => place.to_owned(),
+            };
+            self.refer(reference, &from);
+        }
+        for kind in foreign {
+            let message = format!(
+                "{digest} is of type {} and lists something of type {kind}, which belongs to the \
+                 other family",
+                read.kind
+            );
+            self.warn("mixed-media-types", place, message);
+        }
+        if !self.seen.decoded.contains(digest) {
+            self.config(read, place);
+        }
+    }
+
+    /// Compares a config with the layers of an image that could not be decoded.
+    fn config(&mut self, read: &References, place: &str) {
+        let is_config = |one: &&Reference| one.part == Part::Config;
+        let Some(config) = read.list.iter().find(is_config) else {
+            return;
+        };
+        let intact = matches!(self.found.get(&config.digest), Some(Found::Bytes(_, true)));
+        if !intact || family_of(&config.kind).is_none() {
+            return;
+        }
+        let limits = &self.env.limits;
+        let facts = Facts {
+            digest: Some(config.digest),
+            size: None,
+        };
+        let mut report = Report::default();
+        let document =
+            (self.source.bundle).document(&config.kind, &facts, ("config", limits.config));
+        let decoded = document
+            .and_then(|it| imgconv_wire::parse(&it.bytes, limits, "config"))
+            .and_then(|value| docker_config::decode(&value, &mut report));
+        let layers = read
+            .list
+            .iter()
+            .filter(|one| one.part == Part::Blob)
+            .count();
+        match decoded {
+            Ok(decoded) if decoded.diff_ids.len() != layers => {
+                let message = format!(
+                    "the config has {} diff IDs and the manifest {layers} layers",
+                    decoded.diff_ids.len()
+                );
+                let error = Error::new(Code::BadManifest, message);
+                self.problem(error.at("config › field rootfs.diff_ids").at(place));
+            }
+            Ok(_) => {}
+            Err(error) => self.problem(error.at(place)),
+        }
+        for warning in report.warnings {
+            let at = format!("{place} › {}", warning.at);
+            self.warn(warning.code, &at, warning.message);
+        }
+    }
+
+    /// Looks at a blob that nothing refers to.
+    fn unreferenced(&mut self, digest: &Digest) {
+        if self.reached.contains(digest) {
+            return;
+        }
+        let text = self.source.text.clone();
+        let nothing = if self.complete {
+            "nothing"
+        } else {
+            "nothing that can be read"
+        };
+        let message = format!("{digest} is stored and {nothing} refers to it");
+        self.warn("unreferenced-blob", &text, message);
+        // One that is gone by now is no fault.
+        self.look(digest, &format!("{text} › blob {digest}"));
+    }
+}
