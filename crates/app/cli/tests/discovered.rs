@@ -153,6 +153,29 @@ fn a_signed_site_is_read_back_by_those_who_trust_its_key() {
 }
 
 #[test]
+fn l14_certificates_of_a_host_are_found_where_other_programs_keep_them() {
+    let site = Site::new();
+    site.publish_app();
+    let url = site.server.url("/aci/example.com/team/app/imagetags.json");
+    let run = |home: &str| {
+        let mut command = site.sandbox.command(&["tags", "fetch", &url]);
+        let command = command.env("HOME", site.sandbox.path(home));
+        command.env_remove("XDG_CONFIG_HOME").output().unwrap()
+    };
+    let kept = format!(
+        "home/.config/containers/certs.d/{}",
+        site.server.authority()
+    );
+    let kept = site.sandbox.path(&kept);
+    fs::create_dir_all(&kept).unwrap();
+    fs::copy(site.sandbox.path("trusted/ca.crt"), kept.join("ca.crt")).unwrap();
+    assert!(run("home").status.success());
+    let output = run("elsewhere");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("TLS"));
+}
+
+#[test]
 fn another_key_and_a_changed_byte_of_a_site_are_refused() {
     let site = Site::new();
     site.publish_app();
