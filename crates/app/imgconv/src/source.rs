@@ -206,6 +206,7 @@ impl Source {
             text: bundle.locator(),
             entries: bundle.roots().ok()?,
             bundle,
+            location: locator.location.clone(),
             opened: notes.take(),
             notes,
             format: locator.format,

@@ -12,7 +12,9 @@ mod gc;
 mod growing;
 mod hold;
 mod leftovers;
+mod link;
 mod pack;
+mod pool;
 mod read;
 mod write;
 
@@ -30,6 +32,7 @@ use crate::{
 pub use crate::{
     edit::edit,
     gc::{Sweep, Swept, gc},
+    link::{Link, Sharing},
     pack::ArchiveSink,
     write::LayoutSink,
 };

@@ -194,7 +194,8 @@ impl Destination {
     ) -> Result<Box<dyn BundleSink>> {
         if self.is_shared() {
             let sink = LayoutSink::growing(&locator.location, env)?;
-            return Ok(Box::new(sink.with_ref_name(options.ref_name)));
+            let sink = sink.with_ref_name(options.ref_name);
+            return Ok(Box::new(sink.with_sharing(&options.sharing)?));
         }
         locator.transport.create(&locator.location, env)
     }
