@@ -229,7 +229,7 @@ fn pods(oracle: &mut Oracle) {
             let ended = pods
                 .into_iter()
                 .map(|pod| pod.join().map_err(|_| "a thread broke off")?);
-            ended.map(|said| said.map(drop)).collect::<Result>()
+            ended.try_for_each(|said| said.map(drop))
         })?;
         call(&mut Job::read("merge")?.command(oracle)?)?;
         let merged = oracle.path("slurm/destination/reports/merged.json");

@@ -2,7 +2,10 @@
 //! image costs, and that the work can be ended at any point and goes on.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    io::Write as _,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -159,6 +162,20 @@ fn every_kind_of_destination_gets_every_image() {
             said.contains("2 checked, nothing wrong"),
             "{layout}: {said}"
         );
+    }
+    // Four layouts, two bases: each is one file.
+    let blobs = result(&sandbox.path("split"))
+        .into_iter()
+        .filter(|(name, _)| name.contains("/blobs/"));
+    let mut links: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for (name, hash) in blobs {
+        let found = fs::metadata(sandbox.path("split").join(name)).unwrap();
+        links.entry(hash).or_default().push(found.ino());
+    }
+    links.retain(|_, inodes| inodes.len() > 1);
+    assert_eq!(links.len(), 2);
+    for inodes in links.values() {
+        assert!(inodes.iter().all(|inode| *inode == inodes[0]), "{inodes:?}");
     }
     sandbox.ok(&["migrate", "store", "docker-archive:archives/"]);
     sandbox.ok(&["migrate", "store", "aci:acis/"]);
@@ -681,7 +698,10 @@ fn unshared(sandbox: &Sandbox, script: &str) -> Option<String> {
         .args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"])
         .output();
     if !allowed.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no mount namespace of its own can be made here");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: no mount namespace can be made here"
+        );
         return None;
     }
     let output = std::process::Command::new("unshare")

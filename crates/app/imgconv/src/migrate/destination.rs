@@ -11,7 +11,7 @@ use std::{
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote,
 };
-use imgconv_transport_oci_layout::{LayoutSink, MIGRATION_DIRECTORY as DIRECTORY};
+use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing};
 use imgconv_transport_registry::Location;
 
 use crate::{catalog, locator::Locator, options::Options};
@@ -35,6 +35,10 @@ pub(super) enum Kind {
     Registry,
 }
 
+/// The directory of the journal, in the destination.
+const DIRECTORY: &str = ".imgconv-migrate";
+/// The pool of blobs of many layouts, beside the journal.
+const POOL: &str = "blobs";
 /// Where the ACIs of a site are made, beside the journal.
 const ACIS: &str = "acis";
 
@@ -101,6 +105,14 @@ impl Destination {
     /// Where the journal is, if nobody says.
     pub(super) fn journal(&self) -> Option<PathBuf> {
         Some(self.root()?.join(DIRECTORY))
+    }
+
+    /// Lets layouts share blobs by a pool beside the journal, if the user named none and lets them be
+    /// linked.
+    pub(super) fn share(&self, sharing: &mut Sharing) {
+        if self.kind == Kind::Layouts && sharing.pool.is_none() && sharing.link != Link::Copy {
+            sharing.pool = self.journal().map(|journal| journal.join(POOL));
+        }
     }
 
     /// Says whether all images of a place are written by one sink and appear together.
@@ -192,6 +204,9 @@ impl Destination {
                 Err(Error::io(error, at()))
             }
             _ if !root.is_dir() => Err(Error::new(Code::Io, "not a directory").at(at())),
+            _ if self.kind == Kind::Layouts => {
+                fs::create_dir_all(root.join(DIRECTORY)).map_err(|error| Error::io(error, at()))
+            }
             _ if self.kind == Kind::Site => fs::create_dir_all(root.join(DIRECTORY).join(ACIS))
                 .map_err(|error| Error::io(error, at())),
             _ => Ok(()),
@@ -210,7 +225,8 @@ impl Destination {
     ) -> Result<Box<dyn BundleSink>> {
         if self.is_shared() {
             let sink = LayoutSink::growing(&locator.location, env)?;
-            return Ok(Box::new(sink.with_ref_name(options.ref_name)));
+            let sink = sink.with_ref_name(options.ref_name);
+            return Ok(Box::new(sink.with_sharing(&options.sharing)?));
         }
         locator.transport.create(&locator.location, env)
     }

@@ -70,6 +70,8 @@ pub fn migrate(
     }
     let mut conversion = options.conversion.clone();
     conversion.name = None;
+    conversion.check_sharing(target.is_shared())?;
+    target.share(&mut conversion.sharing);
     if conversion.image_tags && options.site.is_none() {
         let message = "image tags belong to a site";
         return Err(Error::new(Code::Usage, message).hint("`--site` makes one of `aci:DIR/`"));

@@ -13,7 +13,7 @@ use imgconv_stream::digest;
 use crate::{
     dependencies::needs_rendering,
     graph::subject_of_tag,
-    options::Options,
+    options::{Options, Sharing},
     run::{SourceRoot, images, platform_of, walk},
     source::{Memo, Node, Source},
     stream::file_name,
@@ -464,6 +464,13 @@ impl Planner<'_> {
                 "`--rename 'REGEX=REPLACEMENT'` gives one another name, `--exclude` leaves it out",
             ));
         }
+        // What does not change what is written.
+        let options = Options {
+            sharing: Sharing::default(),
+            strict: false,
+            dry_run: false,
+            ..self.options.clone()
+        };
         let mut all = vec![format!("{} {}", REVISION, self.destination.locator)];
         for Draft {
             place,
@@ -476,7 +483,7 @@ impl Planner<'_> {
             let mut lines = vec![
                 REVISION.to_owned(),
                 format!("{} {place}", self.destination.locator.transport.scheme()),
-                format!("{:?} {:?}", self.destination.locator.format, self.options),
+                format!("{:?} {options:?}", self.destination.locator.format),
                 format!("{:?} {}", self.env.epoch, self.env.host),
             ];
             // What it is made of besides may be anywhere in the store.

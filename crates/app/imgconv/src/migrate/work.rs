@@ -51,6 +51,8 @@ pub(super) struct Worker<'a> {
     jobs: &'a [usize],
     journal: Option<Arc<Journal>>,
     places: BTreeMap<&'a str, Place>,
+    /// What became of layers, in all places.
+    layers: Arc<Layers>,
     elsewhere: Whereabouts,
     /// The files that were looked at and stand as the journal says.
     standing: Mutex<BTreeMap<String, bool>>,
@@ -88,13 +90,10 @@ impl Files {
 struct Place {
     /// How many jobs are left.
     left: AtomicUsize,
-    layers: Arc<Layers>,
     /// The sink that they share, as long as it is open.
     sink: Mutex<Option<Shared>>,
     /// What becomes visible, by job.
     publications: Mutex<BTreeMap<usize, Vec<Publication>>>,
-    /// The paths of the files that it needs.
-    needed: Mutex<BTreeSet<String>>,
 }
 
 /// A sink that several threads write to, and the last of them commits.
@@ -125,15 +124,11 @@ impl<'a> Worker<'a> {
         journal: Option<Journal>,
     ) -> Self {
         let journal = journal.map(Arc::new);
+        let memory = journal.clone().map(|journal| journal as Arc<dyn Memory>);
+        let layers = memory.map_or_else(Layers::default, Layers::remembering);
         let mut places: BTreeMap<&str, Place> = BTreeMap::new();
         for i in jobs {
-            let place = places.entry(&plan.jobs[*i].place).or_insert_with(|| {
-                let memory = journal.clone().map(|journal| journal as Arc<dyn Memory>);
-                Place {
-                    layers: Arc::new(memory.map_or_else(Layers::default, Layers::remembering)),
-                    ..Place::default()
-                }
-            });
+            let place = places.entry(&*plan.jobs[*i].place).or_default();
             *place.left.get_mut() += 1;
         }
         Self {
@@ -146,6 +141,7 @@ impl<'a> Worker<'a> {
             jobs,
             journal,
             places,
+            layers: Arc::new(layers),
             elsewhere: Whereabouts::default(),
             standing: Mutex::default(),
             next: AtomicUsize::new(0),
@@ -271,7 +267,7 @@ impl<'a> Worker<'a> {
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
-            self.publish(i, job, publications, done);
+            self.publish(i, job, publications);
             self.keep_files(i, done);
             return Ok(Became::Kept(done.outcomes.clone(), root));
         }
@@ -326,10 +322,7 @@ impl<'a> Worker<'a> {
         sink.comes_from(&self.source.text);
         let registry = self.destination.kind == Kind::Registry;
         let watched = Watched::new(sink, registry.then_some(&self.elsewhere));
-        let mut sealer = Sealer::new(&watched, self.pool);
-        if shared.is_some() || registry {
-            sealer = sealer.sharing(&self.places[&*job.place].layers);
-        }
+        let sealer = Sealer::new(&watched, self.pool).sharing(&self.layers);
         let items = set(
             Run::write(target, &options, env, self.pool, &watched, &sealer),
             &roots,
@@ -366,7 +359,7 @@ impl<'a> Worker<'a> {
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
-        self.publish(i, job, publications, &done);
+        self.publish(i, job, publications);
         self.keep_files(i, &done);
         Ok(Became::Done(outcomes, root))
     }
@@ -467,11 +460,9 @@ impl<'a> Worker<'a> {
     }
 
     /// Notes what becomes visible when all images of its place are done.
-    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>, done: &Done) {
+    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
         if self.destination.is_shared() {
-            let place = &self.places[&*job.place];
-            lock(&place.publications).insert(i, publications);
-            lock(&place.needed).extend(done.files.iter().map(|file| file.path.clone()));
+            lock(&self.places[&*job.place].publications).insert(i, publications);
         }
     }
 
@@ -522,17 +513,6 @@ impl<'a> Worker<'a> {
             .collect();
         if publications.is_empty() {
             return Ok(());
-        }
-        // Until now nothing listed them, so that somebody may have cleaned up.
-        let root = self.destination.root().unwrap_or(Path::new("."));
-        if let Some(gone) = lock(&place.needed)
-            .iter()
-            .find(|path| !root.join(path).is_file())
-        {
-            let message = "a blob that was written is gone: something removes what is not listed";
-            return Err(Error::new(Code::Missing, message)
-                .at(gone.clone())
-                .hint("run it again: what is gone is made again"));
         }
         let opened = lock(&place.sink).take();
         let sink = match opened {
