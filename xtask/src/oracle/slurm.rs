@@ -226,10 +226,10 @@ fn pods(oracle: &mut Oracle) {
             let pods: Vec<_> = (0..count)
                 .map(|index| scope.spawn(move || pod(index)))
                 .collect();
-            let ended = pods
+            let mut ended = pods
                 .into_iter()
                 .map(|pod| pod.join().map_err(|_| "a thread broke off")?);
-            ended.map(|said| said.map(drop)).collect::<Result>()
+            ended.try_for_each(|said| said.map(drop))
         })?;
         call(&mut Job::read("merge")?.command(oracle)?)?;
         let merged = oracle.path("slurm/destination/reports/merged.json");

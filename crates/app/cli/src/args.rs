@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use imgconv::Level;
 
-use crate::{layout::Layout, network::NetworkArgs};
+use crate::{layout::Layout, links::LinkArgs, network::NetworkArgs};
 
 const LOCATORS: &str = "\
 Locators:
@@ -326,6 +326,8 @@ pub(crate) struct Writing {
     /// What `org.opencontainers.image.ref.name` holds
     #[arg(long, value_enum, default_value_t = RefName::Full, value_name = "WHAT", help_heading = "Names")]
     pub(crate) ref_name: RefName,
+    #[command(flatten)]
+    pub(crate) links: LinkArgs,
     /// Refuse if anything would be lost or is irregular
     #[arg(long, help_heading = "Safety")]
     pub(crate) strict: bool,

@@ -356,6 +356,7 @@ fn options(writing: &Writing) -> Result<Options> {
         },
         preserve_digests: writing.preserve_digests,
         sign_key: writing.sign_key.clone(),
+        sharing: writing.links.sharing(),
     })
 }
 

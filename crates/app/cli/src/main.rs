@@ -5,6 +5,7 @@ mod commands;
 mod env;
 mod failure;
 mod layout;
+mod links;
 mod migrate;
 mod network;
 mod progress;

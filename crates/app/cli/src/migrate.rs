@@ -51,7 +51,10 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
         write_report(path, &migration)?;
     }
     show(&migration, &migration, shared)?;
-    Ok(code(&migration))
+    Ok(match options.conversion.dry_run {
+        true if migration.totals.failed == 0 => ExitCode::SUCCESS,
+        _ => code(&migration),
+    })
 }
 
 fn merge(merged: &Merged, shared: &Shared) -> Result<ExitCode> {
@@ -65,9 +68,10 @@ fn merge(merged: &Merged, shared: &Shared) -> Result<ExitCode> {
     })
 }
 
-/// Done is what has no failed image and was not ended early.
+/// Done is what has no image that failed or is still to be done.
 fn code(migration: &Migration) -> ExitCode {
-    match migration.totals.failed == 0 && migration.stopped.is_none() {
+    let totals = &migration.totals;
+    match totals.failed + totals.planned == 0 && migration.stopped.is_none() {
         true => ExitCode::SUCCESS,
         false => Status::Failed.into(),
     }

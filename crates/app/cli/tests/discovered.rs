@@ -78,7 +78,7 @@ impl Site {
     }
 
     /// The arguments with which the server is found, and the keys of `ring` trusted.
-    fn with<'a>(&self, args: &[&'a str], ring: &str) -> Vec<String> {
+    fn with(&self, args: &[&str], ring: &str) -> Vec<String> {
         let mirror = format!("example.com={}", self.server.authority());
         let more = ["--mirror", &mirror, "--cert-dir", "trusted"];
         let mut all: Vec<String> = [args, &more].concat().iter().map(|&it| it.into()).collect();
@@ -150,6 +150,29 @@ fn a_signed_site_is_read_back_by_those_who_trust_its_key() {
     // The site offers its keys, for those who take them.
     site.ok(&["verify", APP, "--fetch-pubkeys"], "");
     site.fails(&["verify", APP], "", 4, "");
+}
+
+#[test]
+fn l14_certificates_of_a_host_are_found_where_other_programs_keep_them() {
+    let site = Site::new();
+    site.publish_app();
+    let url = site.server.url("/aci/example.com/team/app/imagetags.json");
+    let run = |home: &str| {
+        let mut command = site.sandbox.command(&["tags", "fetch", &url]);
+        let command = command.env("HOME", site.sandbox.path(home));
+        command.env_remove("XDG_CONFIG_HOME").output().unwrap()
+    };
+    let kept = format!(
+        "home/.config/containers/certs.d/{}",
+        site.server.authority()
+    );
+    let kept = site.sandbox.path(&kept);
+    fs::create_dir_all(&kept).unwrap();
+    fs::copy(site.sandbox.path("trusted/ca.crt"), kept.join("ca.crt")).unwrap();
+    assert!(run("home").status.success());
+    let output = run("elsewhere");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("TLS"));
 }
 
 #[test]

@@ -74,6 +74,7 @@ pub fn convert(
     let options = &options;
     let target = target(destination, &roots)?;
     check_image_tags(target, destination, options)?;
+    options.check_sharing(destination.transport.scheme() == "oci")?;
     let key = signing_key(options, target.id())?;
     if options.missing == Missing::Keep && !target.capabilities().index {
         let message = format!(
@@ -278,9 +279,13 @@ fn in_registry(destination: &Locator, options: &Options) -> Result<Options> {
 
 /// Opens the destination for writing.
 fn create(destination: &Locator, options: &Options, env: &Env) -> Result<Box<dyn BundleSink>> {
-    use imgconv_transport_oci_layout::{create_archive_with, create_with};
+    use imgconv_transport_oci_layout::{LayoutSink, create_archive_with};
     match destination.transport.scheme() {
-        "oci" => create_with(&destination.location, env, options.ref_name),
+        "oci" => {
+            let sink = LayoutSink::create(&destination.location, env)?;
+            let sink = sink.with_ref_name(options.ref_name);
+            Ok(Box::new(sink.with_sharing(&options.sharing)?))
+        }
         "oci-archive" => create_archive_with(&destination.location, env, options.ref_name),
         _ => destination.transport.create(&destination.location, env),
     }

@@ -56,7 +56,7 @@ pub use migrate::{
     Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
     merge_reports, migrate,
 };
-pub use options::{Foreign, Missing, Options, RefName};
+pub use options::{Foreign, Link, Missing, Options, RefName, Sharing};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
 pub use publish::{PublishOptions, Signing, SiteOptions, publish};
 pub use tags::{

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use imgconv_model::Platform;
+use imgconv_model::{Code, Error, Platform, Result};
 use imgconv_pipeline::Options as LayerOptions;
-pub use imgconv_transport_oci_layout::RefName;
+pub use imgconv_transport_oci_layout::{Link, RefName, Sharing};
 
 /// What to do with children of an index that are not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,4 +64,22 @@ pub struct Options {
     pub preserve_digests: bool,
     /// The private key (a JSON Web Key) that schema 1 manifests are signed with.
     pub sign_key: Option<PathBuf>,
+    /// What blobs of a layout that is written share their bytes with.
+    pub sharing: Sharing,
+}
+
+impl Options {
+    /// Only a layout directory has blobs that can share their bytes with others.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] if something else is written, and they must.
+    pub(crate) fn check_sharing(&self, layout: bool) -> Result<()> {
+        let forced = matches!(self.sharing.link, Link::Hard | Link::Reflink);
+        if layout || !forced && self.sharing.pool.is_none() {
+            return Ok(());
+        }
+        let what = if forced { "--link" } else { "--blob-pool" };
+        let message = format!("`{what}` is for OCI layouts in directories");
+        Err(Error::new(Code::Usage, message).hint("write to `oci:DIR`"))
+    }
 }

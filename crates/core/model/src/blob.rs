@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    fs::File,
     io::{self, Read},
     sync::Arc,
 };
@@ -67,6 +68,15 @@ pub trait Open: fmt::Debug + Send + Sync {
     /// # Errors
     /// If they can't be opened.
     fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
+        Ok(None)
+    }
+
+    /// Returns the open file of the local file system that holds exactly these bytes, if there is
+    /// one and no symbolic link led to it. What was claimed of them is not verified.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    fn file(&self) -> Result<Option<File>> {
         Ok(None)
     }
 }

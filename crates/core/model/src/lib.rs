@@ -6,7 +6,7 @@
 //! encodes those to [`Encoded`] documents or one stream; a [`BundleSink`] stores and publishes
 //! them. What could not be carried over is in the [`Report`], which is part of the result.
 //!
-//! This crate knows no JSON, no media type, no clock and no file system, and depends on nothing.
+//! This crate knows no JSON, no media type and no clock, opens no file, and depends on nothing.
 
 #![deny(missing_docs)]
 
@@ -37,7 +37,7 @@ pub use name::Name;
 pub use network::{ClientCertificate, Credential, HostHeader, Network, Secret, Timeouts};
 pub use platform::Platform;
 pub use port::{
-    BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Fetched, Format, FormatId,
+    Adopted, BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Fetched, Format, FormatId,
     Publication, Root, RootEntry, Signature, TopLevel, Transport,
 };
 pub use progress::{Event, Progress, Silent};

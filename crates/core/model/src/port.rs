@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    fs::File,
     io::Write,
     path::PathBuf,
     sync::{
@@ -15,7 +16,7 @@ use std::{
 
 use crate::{
     Artifact, Blob, Child, Code, Compression, Digest, Document, Error, Facts, Image, Limits, Name,
-    Network, Notes, Open, Platform, Progress, Report, Result, SealedLayer, Silent,
+    Network, Notes, Open, Platform, Progress, Reader, Report, Result, SealedLayer, Silent,
 };
 
 /// The identity of a format, such as `oci`.
@@ -431,6 +432,16 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     /// If nothing can be written.
     fn writer(&self) -> Result<Box<dyn BlobWriter>>;
 
+    /// Takes a blob over that is a file already, so that it shares its bytes instead of getting a
+    /// copy of them. `file` is absent if the blob is no file of its own. `None` if the bytes have to
+    /// be written by a [`writer`](Self::writer).
+    ///
+    /// # Errors
+    /// [`Code::Unsupported`] if they have to be shared and can't be.
+    fn adopt(&self, _file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {
+        Ok(None)
+    }
+
     /// Makes durable what already has its final place, for sinks that put blobs there before the
     /// commit.
     ///
@@ -450,6 +461,21 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     /// If it can't; then nothing has become visible. Returns the final location of each
     /// publication.
     fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>>;
+}
+
+/// A blob that was taken over. Dropping it leaves no trace.
+pub trait Adopted: Send {
+    /// Opens the bytes from the start, as they will stand at the destination.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    fn open(&self) -> Result<Reader>;
+
+    /// Ends the blob, which the caller has read from [`open`](Self::open) and hashed.
+    ///
+    /// # Errors
+    /// If it can't be completed.
+    fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()>;
 }
 
 /// A blob that is being written. Dropping it leaves no trace.

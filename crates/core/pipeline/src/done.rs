@@ -1,7 +1,8 @@
 //! What became of layers: so that a source layer that many images share is handled once, in a run and,
 //! with a memory that outlasts it, in all runs.
 //!
-//! Whether what is remembered still stands at the destination is asked there, every time.
+//! Whether what is known stands at a destination is asked there, every time: so several destinations
+//! that can lend each other blobs may share a list.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +13,7 @@ use std::{
 use imgconv_model::{BundleSink, Compression, Digest, Layer, Result, SealedLayer};
 use imgconv_stream::ENCODER_REVISION;
 
-/// What became of the layers that were written to one destination.
+/// What became of layers.
 #[derive(Debug, Default)]
 pub struct Done {
     slots: Mutex<BTreeMap<Key, Slot>>,
@@ -69,7 +70,9 @@ impl Done {
             Arc::clone(slots.entry((source, layer.diff_id, to)).or_default())
         };
         let mut sealed = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sealed) = &*sealed {
+        if let Some(sealed) = &*sealed
+            && sink.has(&sealed.digest, sealed.size)?
+        {
             return Ok(sealed.clone());
         }
         let memory = self.memory.as_deref().zip(text.as_deref());

@@ -13,10 +13,12 @@ use std::{
 use imgconv_chunked::Scheme;
 use imgconv_layer::Semantics;
 use imgconv_model::{
-    Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error, Event,
-    Layer, Reader, Result, SealedLayer, Step,
+    Adopted, Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error,
+    Event, Layer, Reader, Result, SealedLayer, Step,
 };
-use imgconv_stream::{Encoding, HashingReader, Level, Pool, digest, encode, sniff};
+use imgconv_stream::{
+    Cancellable, Encoding, HashingReader, Level, Pool, Verified, digest, encode, sniff,
+};
 
 use crate::{
     budget::{Budget, Tar},
@@ -52,7 +54,7 @@ impl<'a> Sealer<'a> {
         }
     }
 
-    /// Makes a sealer that knows what others did for the same destination.
+    /// Makes a sealer that knows what others did, for this destination or for others.
     #[must_use]
     pub fn sharing(self, done: &Arc<Done>) -> Self {
         Self {
@@ -171,6 +173,13 @@ impl<'a> Sealer<'a> {
             return Ok(size);
         }
         let what = claimed.to_string();
+        let file = blob.bytes.file().map_err(|error| error.at(&what))?;
+        let adopted = self.sink.adopt(file.as_ref());
+        if let Some(adopted) = adopted.map_err(|error| error.at(&what))? {
+            let size = self.read_adopted(&*adopted, blob, &what, env)?;
+            adopted.finish(&claimed, size)?;
+            return Ok(size);
+        }
         let plain = Encoding {
             compression: Compression::None,
             level: Level::Default,
@@ -182,6 +191,39 @@ impl<'a> Sealer<'a> {
             .map_err(|error| error.at(&what))?;
         writer.finish(&claimed, copied.size)?;
         Ok(copied.size)
+    }
+
+    /// Reads a blob that shares its bytes with its source, and verifies it; returns its size.
+    fn read_adopted(
+        &self,
+        adopted: &dyn Adopted,
+        blob: &Blob,
+        what: &str,
+        env: &Env,
+    ) -> Result<u64> {
+        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
+        let bytes = blob.facts.size;
+        env.progress.event(Event::Begin { id, what, bytes });
+        let work = || -> Result<u64> {
+            let reader = Verified::new(adopted.open()?, &blob.facts, format!("blob {what}"));
+            let mut reader = Cancellable::new(reader, env);
+            let (mut size, mut buffer) = (0, vec![0; 1 << 20]);
+            loop {
+                match reader.read(&mut buffer) {
+                    Ok(0) => return Ok(size),
+                    Ok(count) => {
+                        let bytes = count as u64;
+                        size += bytes;
+                        env.progress.event(Event::Advance { id, bytes });
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(Error::from_io(error)),
+                }
+            }
+        };
+        let size = work().map_err(|error| error.at(what));
+        env.progress.event(Event::End { id });
+        size
     }
 
     fn step(

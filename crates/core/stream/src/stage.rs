@@ -185,6 +185,16 @@ impl Stage {
         Ok(name)
     }
 
+    /// Makes an empty file of a name that no blob has, for others to see.
+    ///
+    /// # Errors
+    /// [`Code::Io`] that names the file.
+    pub fn mark(&self, name: &str) -> Result<()> {
+        let (_, path) = self.file()?;
+        rustix::fs::renameat(&self.descriptor, &*path, &self.descriptor, name)
+            .map_err(|error| Error::io(error.into(), self.show(name)))
+    }
+
     /// Opens a file for reading.
     ///
     /// # Errors

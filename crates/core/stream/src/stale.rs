@@ -52,7 +52,6 @@ impl Stale {
     /// # Errors
     /// [`Code::Io`](imgconv_model::Code::Io) if the directory can't be listed.
     pub fn find(directory: impl AsFd, prefix: &str) -> Result<Vec<Self>> {
-        let failed = |error: Errno| Error::io(error.into(), "directory");
         let local = rustix::fs::fstatfs(&directory).is_ok_and(|found| {
             u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&(kind & 0xffff_ffff)))
         });
@@ -60,18 +59,24 @@ impl Stale {
         if !local {
             return Ok(found);
         }
-        for entry in Dir::read_from(&directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if let Ok(name) = entry.file_name().to_str()
-                && is_stage(name, prefix)
-                && let Some(descriptor) = hold(&directory, name)
-            {
-                let name = name.to_owned();
+        for name in stages(&directory, prefix)? {
+            if let Some(descriptor) = hold(&directory, &name) {
                 found.push(Self { name, descriptor });
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
+    }
+
+    /// Lists the names of the other stages in a directory, those that a process holds or may hold,
+    /// sorted.
+    ///
+    /// # Errors
+    /// As [`Stale::find`].
+    pub fn others(directory: impl AsFd, prefix: &str) -> Result<Vec<String>> {
+        let stale = Self::find(&directory, prefix)?;
+        let mut names = stages(&directory, prefix)?;
+        names.retain(|name| stale.iter().all(|one| one.name != *name));
+        Ok(names)
     }
 
     /// Returns the name of the directory.
@@ -99,6 +104,22 @@ impl Stale {
 pub(crate) fn lock(descriptor: &OwnedFd) -> bool {
     let taken = rustix::fs::flock(descriptor, FlockOperation::NonBlockingLockExclusive);
     !matches!(taken, Err(Errno::WOULDBLOCK))
+}
+
+/// Lists what is called as a stage, sorted.
+fn stages(directory: impl AsFd, prefix: &str) -> Result<Vec<String>> {
+    let failed = |error: Errno| Error::io(error.into(), "directory");
+    let mut found = Vec::new();
+    for entry in Dir::read_from(&directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_str().ok();
+        found.extend(
+            name.filter(|name| is_stage(name, prefix))
+                .map(str::to_owned),
+        );
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn is_stage(name: &str, prefix: &str) -> bool {

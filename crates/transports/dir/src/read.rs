@@ -1,6 +1,6 @@
 //! Reading: one root, and blobs that are found by their digests and verified.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 use imgconv_directory::Directory;
 use imgconv_model::{
@@ -207,14 +207,24 @@ struct Stored {
     facts: Facts,
 }
 
-impl Open for Stored {
-    fn open(&self) -> Result<Reader> {
+impl Stored {
+    fn find(&self) -> Result<File> {
         let found = self.directory.file(&self.name);
         let Some((file, _)) = found.map_err(|error| error.at(self.locator.clone()))? else {
             let message = format!("file {} is gone", self.name);
             return Err(Error::new(Code::Missing, message).at(self.locator.clone()));
         };
+        Ok(file)
+    }
+}
+
+impl Open for Stored {
+    fn open(&self) -> Result<Reader> {
         let what = format!("file {} of {}", self.name, self.locator);
-        Ok(Box::new(Verified::new(file, &self.facts, what)))
+        Ok(Box::new(Verified::new(self.find()?, &self.facts, what)))
+    }
+
+    fn file(&self) -> Result<Option<File>> {
+        self.find().map(Some)
     }
 }

@@ -71,8 +71,9 @@ impl Directory {
     }
 }
 
-impl Files for Directory {
-    fn open(&self, name: &[&str]) -> Result<Option<(Reader, u64)>> {
+impl Directory {
+    /// Opens a file by the components of its name, and looks at it.
+    fn look(&self, name: &[&str]) -> Result<Option<(File, u64)>> {
         let Some((last, directories)) = name.split_last() else {
             return Ok(None);
         };
@@ -85,7 +86,21 @@ impl Files for Directory {
         };
         let stat = rustix::fs::fstat(&descriptor).map_err(|e| Error::io(e.into(), &*shown))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(Some((Box::new(File::from(descriptor)), size)))
+        Ok(Some((File::from(descriptor), size)))
+    }
+}
+
+impl Files for Directory {
+    fn open(&self, name: &[&str]) -> Result<Option<(Reader, u64)>> {
+        let found = self.look(name)?;
+        Ok(found.map(|(file, size)| (Box::new(file) as Reader, size)))
+    }
+
+    fn file(&self, name: &[&str]) -> Result<Option<File>> {
+        if self.follow {
+            return Ok(None);
+        }
+        Ok(self.look(name)?.map(|(file, _)| file))
     }
 
     fn blobs(&self) -> Result<Vec<Digest>> {

@@ -3,7 +3,7 @@
 //! The directory and the archive implement this and nothing more, so that both are read by the
 //! same code and behave the same.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, fs::File};
 
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Reader, Result};
 use imgconv_stream::read_to_limit;
@@ -23,6 +23,15 @@ pub(crate) trait Files: Debug + Send + Sync {
     /// [`Code::Escape`](imgconv_model::Code::Escape) for a symbolic link,
     /// [`Code::Io`](imgconv_model::Code::Io) for anything else that is not a regular file.
     fn open(&self, name: &[&str]) -> Result<Option<(Reader, u64)>>;
+
+    /// Opens a file of the local file system that no symbolic link leads to; `None` if there is no
+    /// such file.
+    ///
+    /// # Errors
+    /// See [`Files::open`].
+    fn file(&self, _name: &[&str]) -> Result<Option<File>> {
+        Ok(None)
+    }
 
     /// Lists every blob whose name is a digest, in order. Other files are not looked at.
     ///

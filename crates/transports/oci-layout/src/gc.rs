@@ -6,6 +6,8 @@
 //! nothing of referrers; nobody can find one that is not listed, so such a one is not live, whatever
 //! it is about. Of a document of an unknown kind every digest in it is taken for a reference.
 //!
+//! While a migration runs, whose blobs are listed at its end, nothing is removed at all.
+//!
 //! Nothing is removed if anything that is live is malformed, damaged or missing. All of it happens
 //! under the layout's lock, so that no writer of this kind can publish anything meanwhile; see
 //! `hold.rs` for what writers do about blobs that they rely on. Writers that take no lock are
@@ -18,10 +20,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use imgconv_model::{Algorithm, Code, Digest, Env, Error, Facts, Limits, Result};
-use imgconv_stream::{Verified, read_to_limit};
+use imgconv_model::{Algorithm, Code, Digest, Env, Error, Facts, Limits, Result, quote};
+use imgconv_stream::{Stage, Stale, Verified, read_to_limit};
 use imgconv_wire::{
     Value,
+    layout::Listed,
     manifest::{KINDS, Part, Reference, references},
 };
 use rustix::{
@@ -33,8 +36,8 @@ use crate::{
     directory::Directory,
     edit::open,
     files::{ALGORITHMS, Files, INDEX_FILE, read_index},
+    growing::GROWING,
     leftovers::Leftover,
-    migration::refuse_running,
     write::{lock, sync},
 };
 
@@ -70,10 +73,13 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
     let work = || -> Result<Swept> {
         let directory = open(path, env)?;
         let _lock = lock(&directory, env)?;
-        refuse_running(Path::new(path))?;
+        refuse_growing(path, &directory)?;
         let read = || directory.read(INDEX_FILE, ("root_index", env.limits.root_index));
         let before = read()?;
-        let live = Marker::mark(&directory, env)?;
+        let listed = read_index(&directory, &env.limits)?.listed;
+        let live = Marker::mark(&directory, &listed, false, env).map_err(|error| {
+            error.hint("nothing was removed; `imgconv verify` names everything that is wrong")
+        })?;
         let mut swept = Swept::default();
         let mut victims = Vec::new();
         for algorithm in ALGORITHMS {
@@ -105,6 +111,29 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
         Ok(swept)
     };
     work().map_err(|error| error.at(format!("oci:{path}")))
+}
+
+/// Blobs of a migration are listed at its end only.
+fn refuse_growing(path: &str, directory: &Directory) -> Result<()> {
+    for stage in Stale::others(directory.descriptor(), Stage::PREFIX)? {
+        let growing = format!("{stage}/{GROWING}");
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        if rustix::fs::statat(directory.descriptor(), growing, flags).is_ok() {
+            let message = "a migration to this layout is running, and lists its blobs at its end";
+            let place = quote(Path::new(path).join(stage).as_os_str().as_encoded_bytes());
+            return Err(Error::new(Code::Denied, message).hint(format!(
+                "run it again then; if nothing is running anywhere, remove {place}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Fails if something that new descriptors lead to is not in the layout; what an index lists may be
+/// absent. The caller has the layout's lock.
+pub(crate) fn check_complete(directory: &Directory, listed: &[Listed], env: &Env) -> Result<()> {
+    let found = Marker::mark(directory, listed, true, env);
+    found.map(drop).map_err(|error| error.hint("run it again"))
 }
 
 /// Lists the blobs in a directory that are to go, and counts them.
@@ -168,21 +197,29 @@ struct Marker<'a> {
     /// Documents that were read, or will be.
     known: BTreeSet<Digest>,
     tasks: Vec<Task>,
+    /// Whether what an index lists may be missing.
+    sparse: bool,
 }
 
 impl<'a> Marker<'a> {
-    fn mark(files: &'a Directory, env: &'a Env) -> Result<BTreeSet<Digest>> {
+    fn mark(
+        files: &'a Directory,
+        listed: &[Listed],
+        sparse: bool,
+        env: &'a Env,
+    ) -> Result<BTreeSet<Digest>> {
         let mut marker = Self {
             files,
             env,
             live: BTreeSet::new(),
             known: BTreeSet::new(),
             tasks: Vec::new(),
+            sparse,
         };
-        for one in read_index(files, &env.limits)?.listed {
+        for one in listed {
             let reference = Reference {
                 part: Part::Entry,
-                kind: one.child.kind,
+                kind: one.child.kind.clone(),
                 digest: one.child.digest,
                 size: Some(one.child.size),
                 dispensable: false,
@@ -192,9 +229,7 @@ impl<'a> Marker<'a> {
         while let Some(task) = marker.tasks.pop() {
             env.check_cancelled()?;
             marker.read(&task).map_err(|error| {
-                error
-                    .at(format!("{}, which {} refers to", task.digest, task.from))
-                    .hint("nothing was removed; `imgconv verify` names everything that is wrong")
+                error.at(format!("{}, which {} refers to", task.digest, task.from))
             })?;
         }
         Ok(marker.live)
@@ -241,7 +276,7 @@ impl<'a> Marker<'a> {
 
     fn read(&mut self, task: &Task) -> Result<()> {
         let Some((reader, size)) = self.files.blob(&task.digest)? else {
-            if task.dispensable {
+            if task.dispensable || (self.sparse && task.from != INDEX_FILE) {
                 return Ok(());
             }
             return Err(Error::new(Code::Missing, "it is not in the layout"));

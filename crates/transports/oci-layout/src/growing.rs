@@ -11,13 +11,18 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_model::{BlobWriter, Digest, Error, Result};
+use imgconv_model::{BlobWriter, Digest, Env, Error, Result};
 use imgconv_stream::Stage;
 
 use crate::{
     directory::{Directory, make_directory},
     files::BLOBS,
+    pool::Pool,
+    write::lock,
 };
+
+/// The file in a stage that says so of its layout.
+pub(crate) const GROWING: &str = "growing";
 
 /// The blobs of one algorithm, where they have their final names.
 #[derive(Debug)]
@@ -26,18 +31,34 @@ pub(crate) struct Growing {
     /// `blobs`, and the directories in it that something was put into.
     blobs: OwnedFd,
     algorithms: Mutex<BTreeMap<&'static str, Arc<OwnedFd>>>,
+    /// Whether names were given since they were last made durable. Held while that is done, so that
+    /// whoever asks meanwhile waits for it.
+    dirty: Mutex<bool>,
     placed: Mutex<BTreeMap<Digest, u64>>,
+    /// Where they are put too.
+    pool: Option<Arc<Pool>>,
 }
 
 impl Growing {
-    /// Makes the directory of all blobs, if it is not there.
-    pub(crate) fn new(directory: &Directory, stage: &Arc<Stage>) -> Result<Self> {
+    /// Makes the directory of all blobs, if it is not there. From then on, until the stage is gone,
+    /// nobody frees space.
+    pub(crate) fn new(directory: &Directory, stage: &Arc<Stage>, env: &Env) -> Result<Self> {
+        // Whoever frees space now is waited for.
+        let _lock = lock(directory, env)?;
+        stage.mark(GROWING)?;
         Ok(Self {
+            pool: None,
             stage: Arc::clone(stage),
             blobs: make_directory(directory.descriptor(), BLOBS, BLOBS)?,
             algorithms: Mutex::default(),
+            dirty: Mutex::new(true),
             placed: Mutex::default(),
         })
+    }
+
+    /// Puts blobs into a pool too.
+    pub(crate) fn with_pool(self, pool: Option<Arc<Pool>>) -> Self {
+        Self { pool, ..self }
     }
 
     /// Says whether a blob was written and has its name.
@@ -47,15 +68,19 @@ impl Growing {
     }
 
     /// Moves a complete blob to its place.
-    fn place(&self, digest: &Digest) -> Result<()> {
+    pub(crate) fn place(&self, digest: &Digest) -> Result<()> {
         let target = self.algorithm(digest.algorithm().as_str())?;
         let Some(staged) = self.stage.take(digest) else {
             // Another thread was quicker with the same bytes, and has moved them.
             return Ok(());
         };
+        if let Some(pool) = &self.pool {
+            pool.put(digest, &staged, &self.stage)?;
+        }
         let hex = digest.hex();
         rustix::fs::renameat(self.stage.descriptor(), &*staged.path, &*target, &*hex)
             .map_err(|error| Error::io(error.into(), format!("blob {digest}")))?;
+        *self.dirty.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
         placed.insert(*digest, staged.size);
         Ok(())
@@ -77,6 +102,10 @@ impl Growing {
 
     /// Makes the names of all blobs durable.
     pub(crate) fn settle(&self) -> Result<()> {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*dirty {
+            return Ok(());
+        }
         let known = self
             .algorithms
             .lock()
@@ -86,7 +115,9 @@ impl Growing {
             rustix::fs::fsync(&**directory)
                 .map_err(|error| Error::io(error.into(), format!("{BLOBS}/{name}")))?;
         }
-        rustix::fs::fsync(&self.blobs).map_err(|error| Error::io(error.into(), BLOBS))
+        rustix::fs::fsync(&self.blobs).map_err(|error| Error::io(error.into(), BLOBS))?;
+        *dirty = false;
+        Ok(())
     }
 }
 

@@ -12,8 +12,9 @@ mod gc;
 mod growing;
 mod hold;
 mod leftovers;
-mod migration;
+mod link;
 mod pack;
+mod pool;
 mod read;
 mod write;
 
@@ -22,7 +23,6 @@ use std::{path::Path, sync::Arc};
 use imgconv_model::{Bundle, BundleSink, Env, Error, Result, Transport};
 use imgconv_stream::Interruptible;
 
-pub use crate::migration::MIGRATION_DIRECTORY;
 use crate::{
     archive::Archive,
     directory::Directory,
@@ -32,6 +32,7 @@ use crate::{
 pub use crate::{
     edit::edit,
     gc::{Sweep, Swept, gc},
+    link::{Link, Sharing},
     pack::ArchiveSink,
     write::LayoutSink,
 };

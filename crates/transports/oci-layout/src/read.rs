@@ -2,7 +2,7 @@
 //!
 //! It finds bytes by digest and verifies them; what the documents mean is for formats.
 
-use std::sync::Arc;
+use std::{fs::File, sync::Arc};
 
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root,
@@ -12,7 +12,7 @@ use imgconv_stream::{Verified, read_to_limit};
 
 use imgconv_wire::layout::Index;
 
-use crate::files::{Files, INDEX_FILE, check_layout, read_index};
+use crate::files::{BLOBS, Files, INDEX_FILE, check_layout, read_index};
 
 /// A layout that is read.
 #[derive(Debug)]
@@ -184,5 +184,11 @@ impl Open for Stored {
     fn open(&self) -> Result<Reader> {
         let what = format!("blob {} of {}", self.digest, self.locator);
         Ok(Box::new(Verified::new(self.raw()?, &self.facts, what)))
+    }
+
+    fn file(&self) -> Result<Option<File>> {
+        let names = [BLOBS, self.digest.algorithm().as_str(), &self.digest.hex()];
+        let found = self.files.file(&names);
+        found.map_err(|error| error.at(self.locator.clone()))
     }
 }

@@ -16,8 +16,8 @@ use std::{
 };
 
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Report, Result,
-    TopLevel, quote,
+    Adopted, BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Report,
+    Result, TopLevel, quote,
 };
 use imgconv_stream::Stage;
 use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, address, describe};
@@ -29,9 +29,12 @@ use rustix::{
 use crate::{
     directory::{Directory, make_directory},
     files::{BLOBS, Files, INDEX_FILE, LAYOUT_FILE, check_layout, read_index},
+    gc::check_complete,
     growing::{Growing, GrowingWriter},
     hold::Holds,
     leftovers::remove_leftovers,
+    link::{Link, Shared, Sharing, share},
+    pool::Pool,
 };
 
 /// A layout directory that is written.
@@ -44,6 +47,8 @@ pub struct LayoutSink {
     stage: Arc<Stage>,
     /// Where blobs go at once, if they do not wait for the commit.
     growing: Option<Arc<Growing>>,
+    link: Link,
+    pool: Option<Arc<Pool>>,
     ref_name: RefName,
     top_level: TopLevel,
     env: Env,
@@ -96,6 +101,8 @@ impl LayoutSink {
             existing,
             stage,
             growing: None,
+            link: Link::default(),
+            pool: None,
             ref_name: RefName::default(),
             top_level: TopLevel::default(),
             env: env.clone(),
@@ -122,11 +129,26 @@ impl LayoutSink {
         let Some(directory) = &sink.existing else {
             return Err(Error::new(Code::Io, "the directory is gone again").at(quote(path)));
         };
-        let growing = Growing::new(directory, &sink.stage)?;
+        let growing = Growing::new(directory, &sink.stage, env)?;
         Ok(Self {
             growing: Some(Arc::new(growing)),
             ..sink
         })
+    }
+
+    /// Says what blobs share their bytes with.
+    ///
+    /// # Errors
+    /// If the pool can't be opened.
+    pub fn with_sharing(mut self, sharing: &Sharing) -> Result<Self> {
+        self.link = sharing.link;
+        if let Some(path) = &sharing.pool {
+            self.pool = Some(Arc::new(Pool::open(path, sharing.link, &self.env)?));
+        }
+        let pool = self.pool.clone();
+        let growing = self.growing.take().and_then(Arc::into_inner);
+        self.growing = growing.map(|growing| Arc::new(growing.with_pool(pool)));
+        Ok(self)
     }
 
     /// Sets what `org.opencontainers.image.ref.name` holds where the user gave no reference.
@@ -386,11 +408,22 @@ impl BundleSink for LayoutSink {
         if self.written(digest, size) {
             return Ok(true);
         }
-        let Some(directory) = &self.existing else {
-            return Ok(false);
+        let work = || -> Result<bool> {
+            if let Some(directory) = &self.existing
+                && self.holds.has(directory, &self.stage, digest, size)?
+            {
+                return Ok(true);
+            }
+            match &self.pool {
+                Some(pool) if pool.get(digest, size, &self.stage)? => {}
+                _ => return Ok(false),
+            }
+            match &self.growing {
+                Some(growing) => growing.place(digest).map(|()| true),
+                None => Ok(true),
+            }
         };
-        let found = self.holds.has(directory, &self.stage, digest, size);
-        found.map_err(|error| error.at(self.locator.clone()))
+        work().map_err(|error| error.at(self.locator.clone()))
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
@@ -402,6 +435,12 @@ impl BundleSink for LayoutSink {
             }),
             None => inner,
         })
+    }
+
+    fn adopt(&self, file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {
+        let name = share(file, &self.stage, self.link)?;
+        let adopted = name.map(|name| Shared::new(&self.stage, self.growing.as_ref(), name));
+        Ok(adopted.map(|shared| Box::new(shared) as Box<dyn Adopted>))
     }
 
     fn settle(&self) -> Result<()> {
@@ -427,8 +466,16 @@ impl BundleSink for LayoutSink {
             written: &|digest, size| self.written(digest, size),
             holds: &self.holds,
         };
+        if let Some(pool) = &self.pool {
+            for (digest, staged) in self.stage.list() {
+                pool.put(&digest, &staged, &self.stage).map_err(at)?;
+            }
+        }
         if let Some(directory) = &self.existing {
             let _lock = lock(directory, &self.env).map_err(at)?;
+            if self.growing.is_some() {
+                check_complete(directory, &listed, &self.env).map_err(at)?;
+            }
             commit.apply(directory, None).map_err(at)?;
             return Ok(places);
         }

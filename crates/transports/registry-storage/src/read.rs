@@ -1,6 +1,6 @@
 //! The images of a storage of either version, and the bytes behind them.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 
 use imgconv_directory::Directory;
 use imgconv_model::{
@@ -217,7 +217,7 @@ impl Bundle for Storage {
             facts: facts.clone(),
         };
         // That it is there is known now; what it holds is known when it was read.
-        stored.file()?;
+        stored.find()?;
         Ok(Blob {
             facts: facts.clone(),
             bytes: Arc::new(stored),
@@ -255,7 +255,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn file(&self) -> Result<std::fs::File> {
+    fn find(&self) -> Result<File> {
         let found = self.directory.file(&v2::blob_path(&self.digest));
         match found.map_err(|error| error.at(self.locator.clone()))? {
             Some((file, _)) => Ok(file),
@@ -270,6 +270,10 @@ impl Stored {
 impl Open for Stored {
     fn open(&self) -> Result<Reader> {
         let what = format!("blob {} of {}", self.digest, self.locator);
-        Ok(Box::new(Verified::new(self.file()?, &self.facts, what)))
+        Ok(Box::new(Verified::new(self.find()?, &self.facts, what)))
+    }
+
+    fn file(&self) -> Result<Option<File>> {
+        self.find().map(Some)
     }
 }

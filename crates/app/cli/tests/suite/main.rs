@@ -6,6 +6,7 @@
 )]
 
 mod archives;
+mod care;
 mod descriptors;
 mod indexes;
 mod migrate;

@@ -2,7 +2,10 @@
 //! image costs, and that the work can be ended at any point and goes on.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    io::Write as _,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -159,6 +162,20 @@ fn every_kind_of_destination_gets_every_image() {
             said.contains("2 checked, nothing wrong"),
             "{layout}: {said}"
         );
+    }
+    // Four layouts, two bases: each is one file.
+    let blobs = result(&sandbox.path("split"))
+        .into_iter()
+        .filter(|(name, _)| name.contains("/blobs/"));
+    let mut links: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for (name, hash) in blobs {
+        let found = fs::metadata(sandbox.path("split").join(name)).unwrap();
+        links.entry(hash).or_default().push(found.ino());
+    }
+    links.retain(|_, inodes| inodes.len() > 1);
+    assert_eq!(links.len(), 2);
+    for inodes in links.values() {
+        assert!(inodes.iter().all(|inode| *inode == inodes[0]), "{inodes:?}");
     }
     sandbox.ok(&["migrate", "store", "docker-archive:archives/"]);
     sandbox.ok(&["migrate", "store", "aci:acis/"]);
@@ -391,8 +408,9 @@ fn m2_killed_at_any_point_the_same_command_goes_on_and_ends_the_same() {
             while !killed(&sandbox, &migrate(out), after) {
                 kills += 1;
                 // What it did is visible only when all of it is.
-                if !split && !sandbox.path("out/index.json").exists() {
-                    assert!(!sandbox.path("out/oci-layout").exists());
+                let index = |folder: &str| fs::read(sandbox.path(folder).join("index.json")).ok();
+                if !split && let Some(found) = index("out") {
+                    assert_eq!(Some(found), index("undisturbed"));
                 }
                 after += whole.mul_f64(0.02);
             }
@@ -671,5 +689,106 @@ fn a_site_is_what_publish_makes_and_goes_on_where_it_was() {
         &["migrate", "store", "oci:x", "--site"],
         2,
         &["error[usage]"],
+    );
+}
+
+/// Runs a script in a mount namespace of its own; `None` where that is not allowed.
+fn unshared(sandbox: &Sandbox, script: &str) -> Option<String> {
+    let mut probe = std::process::Command::new("unshare");
+    let allowed = probe
+        .args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"])
+        .output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: no mount namespace can be made here"
+        );
+        return None;
+    }
+    let output = std::process::Command::new("unshare")
+        .args(["-m", "sh", "-euc", script, env!("CARGO_BIN_EXE_imgconv")])
+        .current_dir(sandbox.folder.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(!stderr.contains("panicked at"), "{stderr}");
+    Some(stderr.into_owned())
+}
+
+#[test]
+fn d7_a_full_or_read_only_destination_ends_it_cleanly_and_it_goes_on() {
+    let sandbox = Sandbox::new();
+    storage(&sandbox, 16);
+    sandbox.ok(&["migrate", "store", "oci:undisturbed"]);
+    fs::create_dir(sandbox.path("disk")).unwrap();
+    let script = "
+        mount -t tmpfs -o size=100k none disk
+        rc=0; \"$0\" migrate store oci:disk/out --ignore-space >/dev/null || rc=$?
+        test $rc = 1
+        test ! -e disk/out/index.json
+        mount -o remount,size=20m disk
+        mount -o remount,ro disk
+        rc=0; \"$0\" migrate store oci:disk/out >/dev/null || rc=$?
+        test $rc = 1
+        mount -o remount,rw disk
+        \"$0\" migrate store oci:disk/out >said
+        cp -r disk/out out";
+    if let Some(stderr) = unshared(&sandbox, script) {
+        assert!(stderr.contains("No space left"), "{stderr}");
+        assert!(stderr.contains("Read-only file system"), "{stderr}");
+        let (out, undisturbed) = (sandbox.path("out"), sandbox.path("undisturbed"));
+        assert_eq!(result(&out), result(&undisturbed));
+        let said = fs::read_to_string(sandbox.path("said")).unwrap();
+        assert!(said.contains("16 images"), "{said}");
+    }
+    // What seems to be too small is refused before.
+    let script = "
+        mount -t tmpfs -o size=20k none disk
+        rc=0; \"$0\" migrate store oci:disk/out || rc=$?
+        test $rc = 1
+        test ! -e disk/out";
+    if let Some(stderr) = unshared(&sandbox, script) {
+        assert!(stderr.contains("--ignore-space"), "{stderr}");
+    }
+}
+
+#[test]
+fn two_images_that_would_be_one_file_are_an_error_before_anything_is_written() {
+    let sandbox = Sandbox::new();
+    let both = [
+        image("example.com/a-b", "1", BASE, "file x \"1\""),
+        image("example.com/a/b", "1", BASE, "file x \"2\""),
+    ];
+    build::layout(&both, &sandbox.path("in")).unwrap();
+    sandbox.fails(
+        &["migrate", "in", "aci:out/"],
+        1,
+        &["error[ambiguous]", "example.com-a-b-1-linux-amd64.aci"],
+    );
+    sandbox.ok(&["migrate", "in", "aci:out/", "--rename", "/a-b:=/c:"]);
+    sandbox.ok(&["migrate", "in", "docker-archive:saved/"]);
+    assert_eq!(fs::read_dir(sandbox.path("saved")).unwrap().count(), 3);
+}
+
+#[test]
+fn a_store_that_is_gone_or_empty_says_so() {
+    let sandbox = Sandbox::new();
+    sandbox.fails(
+        &["migrate", "oci:nowhere", "oci:out"],
+        1,
+        &["error[missing]"],
+    );
+    fs::create_dir_all(sandbox.path("cas/cas")).unwrap();
+    sandbox.fails(
+        &["migrate", "rkt:cas", "oci:out"],
+        1,
+        &["error[missing]", "no images here"],
+    );
+    storage(&sandbox, 2);
+    sandbox.fails(
+        &["migrate", "store", "oci:store/out"],
+        1,
+        &["error[denied]"],
     );
 }

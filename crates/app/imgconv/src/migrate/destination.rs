@@ -11,7 +11,7 @@ use std::{
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote,
 };
-use imgconv_transport_oci_layout::{LayoutSink, MIGRATION_DIRECTORY as DIRECTORY};
+use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing};
 use imgconv_transport_registry::Location;
 
 use crate::{catalog, locator::Locator, options::Options};
@@ -35,6 +35,10 @@ pub(super) enum Kind {
     Registry,
 }
 
+/// The directory of the journal, in the destination.
+const DIRECTORY: &str = ".imgconv-migrate";
+/// The pool of blobs of many layouts, beside the journal.
+const POOL: &str = "blobs";
 /// Where the ACIs of a site are made, beside the journal.
 const ACIS: &str = "acis";
 
@@ -103,9 +107,22 @@ impl Destination {
         Some(self.root()?.join(DIRECTORY))
     }
 
+    /// Lets layouts share blobs by a pool beside the journal, if the user named none and lets them be
+    /// linked.
+    pub(super) fn share(&self, sharing: &mut Sharing) {
+        if self.kind == Kind::Layouts && sharing.pool.is_none() && sharing.link != Link::Copy {
+            sharing.pool = self.journal().map(|journal| journal.join(POOL));
+        }
+    }
+
     /// Says whether all images of a place are written by one sink and appear together.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self.kind, Kind::Layout | Kind::Layouts)
+    }
+
+    /// Says whether images become files that get their names from them, in one directory.
+    pub(super) fn has_files(&self) -> bool {
+        matches!(self.kind, Kind::Acis | Kind::Site)
     }
 
     /// Returns what an image of this name is called there. `text` is what the store calls it.
@@ -135,7 +152,9 @@ impl Destination {
         let repository = name.and_then(|name| name.repository.clone());
         match self.kind {
             Kind::Layout | Kind::Acis | Kind::Archives | Kind::Site => String::new(),
-            Kind::Layouts => directory_name(repository.as_deref().unwrap_or("unnamed")),
+            Kind::Layouts => {
+                repository.map_or_else(|| "%unnamed".to_owned(), |name| directory_name(&name))
+            }
             Kind::Registry => repository.unwrap_or_default(),
         }
     }
@@ -158,6 +177,15 @@ impl Destination {
         }
     }
 
+    /// Says where an image of this name is, for reports.
+    pub(super) fn text(&self, place: &Locator, name: Option<&str>) -> String {
+        match (self.kind, name) {
+            (Kind::Layout | Kind::Layouts, Some(name)) => format!("{place}:{name}"),
+            (Kind::Registry, Some(name)) => format!("docker://{name}"),
+            _ => place.to_string(),
+        }
+    }
+
     /// Makes the directory that everything is in.
     ///
     /// # Errors
@@ -176,6 +204,9 @@ impl Destination {
                 Err(Error::io(error, at()))
             }
             _ if !root.is_dir() => Err(Error::new(Code::Io, "not a directory").at(at())),
+            _ if self.kind == Kind::Layouts => {
+                fs::create_dir_all(root.join(DIRECTORY)).map_err(|error| Error::io(error, at()))
+            }
             _ if self.kind == Kind::Site => fs::create_dir_all(root.join(DIRECTORY).join(ACIS))
                 .map_err(|error| Error::io(error, at())),
             _ => Ok(()),
@@ -194,7 +225,8 @@ impl Destination {
     ) -> Result<Box<dyn BundleSink>> {
         if self.is_shared() {
             let sink = LayoutSink::growing(&locator.location, env)?;
-            return Ok(Box::new(sink.with_ref_name(options.ref_name)));
+            let sink = sink.with_ref_name(options.ref_name);
+            return Ok(Box::new(sink.with_sharing(&options.sharing)?));
         }
         locator.transport.create(&locator.location, env)
     }

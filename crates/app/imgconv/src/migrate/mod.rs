@@ -70,6 +70,8 @@ pub fn migrate(
     }
     let mut conversion = options.conversion.clone();
     conversion.name = None;
+    conversion.check_sharing(target.is_shared())?;
+    target.share(&mut conversion.sharing);
     if conversion.image_tags && options.site.is_none() {
         let message = "image tags belong to a site";
         return Err(Error::new(Code::Usage, message).hint("`--site` makes one of `aci:DIR/`"));
@@ -93,15 +95,23 @@ pub fn migrate(
     let journal = match conversion.dry_run {
         true => None,
         false => {
-            if !options.ignore_space {
-                check_space(&target, &plan, &jobs)?;
-            }
-            target.prepare(env)?;
             let share = shard.map_or(String::new(), |s| format!("-{}-of-{}", s.index, s.count));
             let directory = options.journal.clone().or_else(|| target.journal());
-            directory
-                .map(|directory| Journal::open(&directory, &share))
-                .transpose()?
+            let began = directory.as_ref().is_some_and(|path| path.is_dir());
+            let check = |journal: Option<&Journal>| match options.ignore_space {
+                true => Ok(()),
+                false => check_space(&target, &plan, &jobs, journal),
+            };
+            if !began {
+                check(None)?;
+            }
+            target.prepare(env)?;
+            let journal = directory.map(|directory| Journal::open(&directory, &share));
+            let journal = journal.transpose()?;
+            if began {
+                check(journal.as_ref())?;
+            }
+            journal
         }
     };
     let bytes = jobs.iter().map(|i| plan.jobs[*i].bytes).sum();
@@ -174,9 +184,14 @@ fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> 
         .collect()
 }
 
-/// Refuses a destination that has less room than the layers take in the source. How much they will
-/// take is not known; compression makes it less.
-fn check_space(target: &Destination, plan: &Plan, jobs: &[usize]) -> Result<()> {
+/// Refuses a destination that has less room than the layers take in the source of which the journal
+/// does not say that they are there. How much they will take is not known; compression makes it less.
+fn check_space(
+    target: &Destination,
+    plan: &Plan,
+    jobs: &[usize],
+    journal: Option<&Journal>,
+) -> Result<()> {
     let Some(root) = target.root() else {
         return Ok(());
     };
@@ -188,7 +203,12 @@ fn check_space(target: &Destination, plan: &Plan, jobs: &[usize]) -> Result<()> 
         return Ok(());
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let needed: u64 = jobs.iter().map(|i| plan.jobs[*i].bytes).sum();
+    let jobs = jobs.iter().map(|i| &plan.jobs[*i]);
+    let new = jobs.filter(|job| {
+        let known = job.key.as_deref().zip(journal);
+        known.is_none_or(|(key, journal)| journal.image(key).is_none())
+    });
+    let needed: u64 = new.map(|job| job.bytes).sum();
     if needed <= free {
         return Ok(());
     }

@@ -5,15 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_model::{Algorithm, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote};
+use imgconv_model::{
+    Algorithm, Code, Digest, Env, Error, Image, Name, Report, Result, RootEntry, quote,
+};
 use imgconv_stream::digest;
 
 use crate::{
     dependencies::needs_rendering,
     graph::subject_of_tag,
-    options::Options,
+    options::{Options, Sharing},
     run::{SourceRoot, images, platform_of, walk},
     source::{Memo, Node, Source},
+    stream::file_name,
+    tags,
 };
 
 use super::{destination::Destination, rules::Rules};
@@ -109,6 +113,7 @@ pub(super) fn plan(
         jobs: Vec::new(),
         by_root: BTreeMap::new(),
         by_name: BTreeMap::new(),
+        by_file: BTreeMap::new(),
         layers: BTreeSet::new(),
         clashes: Vec::new(),
     };
@@ -192,6 +197,8 @@ struct Planner<'a> {
     by_root: BTreeMap<String, Vec<usize>>,
     /// The job that a name belongs to.
     by_name: BTreeMap<String, usize>,
+    /// The job that a file belongs to, in places of files that get their names from their images.
+    by_file: BTreeMap<String, usize>,
     layers: BTreeSet<Digest>,
     clashes: Vec<String>,
 }
@@ -341,6 +348,19 @@ impl Planner<'_> {
             let clash = format!("{}: {} and {}", quote(name), first.text, seen.text);
             self.clashes.push(clash);
         }
+        let files = match self.destination.has_files() {
+            true => self.files(&root, seen.name.as_ref()),
+            false => Vec::new(),
+        };
+        for file in &files {
+            if let Some(other) = self.by_file.get(file).filter(|other| job != Some(**other))
+                && taken.is_none()
+            {
+                let first = &self.seen[self.jobs[*other].entries[0]];
+                let clash = format!("{}: {} and {}", quote(file), first.text, seen.text);
+                self.clashes.push(clash);
+            }
+        }
         let job = job.unwrap_or_else(|| {
             self.jobs.push(Draft {
                 place,
@@ -350,6 +370,9 @@ impl Planner<'_> {
         });
         if let Some(name) = text {
             self.by_name.entry(name).or_insert(job);
+        }
+        for file in files {
+            self.by_file.entry(file).or_insert(job);
         }
         for document in found.documents {
             self.by_root.entry(document).or_default().push(job);
@@ -370,6 +393,29 @@ impl Planner<'_> {
         draft.bytes += bytes;
         draft.renders |= needs_rendering(&root.node);
         Ok(())
+    }
+
+    /// The names of the files that the images of a root become, as a file system that knows no case
+    /// sees them.
+    fn files(&self, root: &SourceRoot<'_>, name: Option<&Name>) -> Vec<String> {
+        let tags = self.options.image_tags;
+        let identity = tags
+            .then(|| tags::identity(&root.node, &self.env.limits))
+            .flatten();
+        let mut files = Vec::new();
+        images(&root.node, None, &mut |node, listed| {
+            let mut image = Image {
+                name: name.cloned().or_else(|| node.image.name.clone()),
+                platform: platform_of(node, listed),
+                annotations: node.image.annotations.clone(),
+                ..Image::default()
+            };
+            if let Some(identity) = &identity {
+                tags::identify(&mut image, None, identity);
+            }
+            files.push(file_name(&image).to_lowercase());
+        });
+        files
     }
 
     /// Says whether a file is, to the byte, one of the same name and platform. Both are read.
@@ -408,7 +454,7 @@ impl Planner<'_> {
             let more = self.clashes.len().saturating_sub(20);
             self.clashes.truncate(20);
             let mut message = format!(
-                "different images would have one name: {}",
+                "different images would have one name or file: {}",
                 self.clashes.join("; ")
             );
             if more > 0 {
@@ -418,6 +464,13 @@ impl Planner<'_> {
                 "`--rename 'REGEX=REPLACEMENT'` gives one another name, `--exclude` leaves it out",
             ));
         }
+        // What does not change what is written.
+        let options = Options {
+            sharing: Sharing::default(),
+            strict: false,
+            dry_run: false,
+            ..self.options.clone()
+        };
         let mut all = vec![format!("{} {}", REVISION, self.destination.locator)];
         for Draft {
             place,
@@ -430,7 +483,8 @@ impl Planner<'_> {
             let mut lines = vec![
                 REVISION.to_owned(),
                 format!("{} {place}", self.destination.locator.transport.scheme()),
-                format!("{:?} {:?}", self.destination.locator.format, self.options),
+                format!("{:?} {options:?}", self.destination.locator.format),
+                format!("{:?} {}", self.env.epoch, self.env.host),
             ];
             // What it is made of besides may be anywhere in the store.
             lines.extend(renders.then(|| store.to_owned()));

@@ -3,12 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Error, FormatId, Publication, Result, TopLevel,
+    Adopted, BlobWriter, BundleSink, Code, Digest, Error, FormatId, Publication, Reader, Result,
+    TopLevel,
 };
 
 /// Every blob that is relied on.
@@ -94,6 +96,14 @@ impl BundleSink for Watched<'_> {
         }))
     }
 
+    fn adopt(&self, file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {
+        let adopted = self.inner.adopt(file)?;
+        Ok(adopted.map(|inner| {
+            let relied = Arc::clone(&self.relied);
+            Box::new(Taken { inner, relied }) as Box<dyn Adopted>
+        }))
+    }
+
     fn settle(&self) -> Result<()> {
         self.inner.settle()
     }
@@ -122,6 +132,24 @@ impl Write for Writer {
 }
 
 impl BlobWriter for Writer {
+    fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
+        self.inner.finish(digest, size)?;
+        note(&self.relied, digest, size);
+        Ok(())
+    }
+}
+
+/// A blob that is taken over.
+struct Taken {
+    inner: Box<dyn Adopted>,
+    relied: Relied,
+}
+
+impl Adopted for Taken {
+    fn open(&self) -> Result<Reader> {
+        self.inner.open()
+    }
+
     fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
         self.inner.finish(digest, size)?;
         note(&self.relied, digest, size);

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use imgconv_model::{BundleSink, Code, Digest, Env, Error, Event, Publication, Result};
+use imgconv_model::{BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Result};
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
 use imgconv_stream::Pool;
 use imgconv_tags::Labels;
@@ -27,7 +27,7 @@ use crate::{
     nearest::nearest,
     options::Options,
     outcome::ImageOutcome,
-    policy::signing_key,
+    policy::{SCHEMA1, signing_key},
     run::{Item, Run, SourceRoot},
     source::{Memo, Source},
 };
@@ -51,6 +51,8 @@ pub(super) struct Worker<'a> {
     jobs: &'a [usize],
     journal: Option<Arc<Journal>>,
     places: BTreeMap<&'a str, Place>,
+    /// What became of layers, in all places.
+    layers: Arc<Layers>,
     elsewhere: Whereabouts,
     /// The files that were looked at and stand as the journal says.
     standing: Mutex<BTreeMap<String, bool>>,
@@ -88,13 +90,10 @@ impl Files {
 struct Place {
     /// How many jobs are left.
     left: AtomicUsize,
-    layers: Arc<Layers>,
     /// The sink that they share, as long as it is open.
     sink: Mutex<Option<Shared>>,
     /// What becomes visible, by job.
     publications: Mutex<BTreeMap<usize, Vec<Publication>>>,
-    /// The paths of the files that it needs.
-    needed: Mutex<BTreeSet<String>>,
 }
 
 /// A sink that several threads write to, and the last of them commits.
@@ -125,15 +124,11 @@ impl<'a> Worker<'a> {
         journal: Option<Journal>,
     ) -> Self {
         let journal = journal.map(Arc::new);
+        let memory = journal.clone().map(|journal| journal as Arc<dyn Memory>);
+        let layers = memory.map_or_else(Layers::default, Layers::remembering);
         let mut places: BTreeMap<&str, Place> = BTreeMap::new();
         for i in jobs {
-            let place = places.entry(&plan.jobs[*i].place).or_insert_with(|| {
-                let memory = journal.clone().map(|journal| journal as Arc<dyn Memory>);
-                Place {
-                    layers: Arc::new(memory.map_or_else(Layers::default, Layers::remembering)),
-                    ..Place::default()
-                }
-            });
+            let place = places.entry(&*plan.jobs[*i].place).or_default();
             *place.left.get_mut() += 1;
         }
         Self {
@@ -146,6 +141,7 @@ impl<'a> Worker<'a> {
             jobs,
             journal,
             places,
+            layers: Arc::new(layers),
             elsewhere: Whereabouts::default(),
             standing: Mutex::default(),
             next: AtomicUsize::new(0),
@@ -175,6 +171,8 @@ impl<'a> Worker<'a> {
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
         let stopped = lock(&self.stopped).take();
+        // However it showed, what ends early says so.
+        let stopped = stopped.or_else(|| self.env.check_cancelled().err());
         let files = std::mem::take(&mut *lock(&self.files));
         Ok((images, Files::of(files), stopped))
     }
@@ -250,7 +248,7 @@ impl<'a> Worker<'a> {
             position,
             source: job.text.clone(),
             name: job.name.clone(),
-            destination: place.to_string(),
+            destination: self.destination.text(&place, Some(&job.name)),
             status,
             digest: digest.map(|digest| digest.to_string()),
             error,
@@ -269,13 +267,16 @@ impl<'a> Worker<'a> {
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
-            self.publish(i, job, publications, done);
+            self.publish(i, job, publications);
             self.keep_files(i, done);
             return Ok(Became::Kept(done.outcomes.clone(), root));
         }
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
         options.platforms = nearest(&options.platforms, &roots);
-        let target = target(&locator, &roots)?;
+        let target = match target(&locator, &roots)? {
+            own if own.id() == SCHEMA1 && self.is_refused(&locator) => newer(),
+            own => own,
+        };
         let key = signing_key(&options, target.id())?;
         let env = &self.lanes();
         if !target.capabilities().stream {
@@ -302,7 +303,7 @@ impl<'a> Worker<'a> {
                 return Ok(Became::Nothing);
             }
             if options.dry_run {
-                return Ok(Became::Planned(outcomes(&predicted, &locator)));
+                return Ok(Became::Planned(self.outcomes(&predicted, &locator)));
             }
         }
         let shared = match self.destination.is_shared() {
@@ -321,10 +322,7 @@ impl<'a> Worker<'a> {
         sink.comes_from(&self.source.text);
         let registry = self.destination.kind == Kind::Registry;
         let watched = Watched::new(sink, registry.then_some(&self.elsewhere));
-        let mut sealer = Sealer::new(&watched, self.pool);
-        if shared.is_some() || registry {
-            sealer = sealer.sharing(&self.places[&*job.place].layers);
-        }
+        let sealer = Sealer::new(&watched, self.pool).sharing(&self.layers);
         let items = set(
             Run::write(target, &options, env, self.pool, &watched, &sealer),
             &roots,
@@ -343,7 +341,7 @@ impl<'a> Worker<'a> {
         let publications: Vec<Publication> =
             items.iter().map(|item| item.publication.clone()).collect();
         let root = publications.first().map(|one| one.root.digest);
-        let outcomes = outcomes(&items, &locator);
+        let outcomes = self.outcomes(&items, &locator);
         let files = match own {
             None => {
                 sink.settle()?;
@@ -361,7 +359,7 @@ impl<'a> Worker<'a> {
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
-        self.publish(i, job, publications, &done);
+        self.publish(i, job, publications);
         self.keep_files(i, &done);
         Ok(Became::Done(outcomes, root))
     }
@@ -403,6 +401,13 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Says whether a registry would refuse schema 1: it has to be signed for the name that it gets,
+    /// and most take it no more.
+    fn is_refused(&self, locator: &Locator) -> bool {
+        let asked = locator.format.is_some() || self.options.sign_key.is_some();
+        self.destination.kind == Kind::Registry && !asked
     }
 
     /// Decodes the entries of a job.
@@ -455,11 +460,9 @@ impl<'a> Worker<'a> {
     }
 
     /// Notes what becomes visible when all images of its place are done.
-    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>, done: &Done) {
+    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
         if self.destination.is_shared() {
-            let place = &self.places[&*job.place];
-            lock(&place.publications).insert(i, publications);
-            lock(&place.needed).extend(done.files.iter().map(|file| file.path.clone()));
+            lock(&self.places[&*job.place].publications).insert(i, publications);
         }
     }
 
@@ -511,17 +514,6 @@ impl<'a> Worker<'a> {
         if publications.is_empty() {
             return Ok(());
         }
-        // Until now nothing listed them, so that somebody may have cleaned up.
-        let root = self.destination.root().unwrap_or(Path::new("."));
-        if let Some(gone) = lock(&place.needed)
-            .iter()
-            .find(|path| !root.join(path).is_file())
-        {
-            let message = "a blob that was written is gone: something removes what is not listed";
-            return Err(Error::new(Code::Missing, message)
-                .at(gone.clone())
-                .hint("run it again: what is gone is made again"));
-        }
         let opened = lock(&place.sink).take();
         let sink = match opened {
             Some(shared) => Arc::try_unwrap(shared).map_err(|_| {
@@ -531,6 +523,15 @@ impl<'a> Worker<'a> {
             None => self.open(&self.destination.locator_of(name, ""))?,
         };
         sink.commit(&publications).map(drop)
+    }
+
+    /// What is told of the images of a job.
+    fn outcomes(&self, items: &[Item], locator: &Locator) -> Box<RawValue> {
+        let mut all: Vec<ImageOutcome> = items.iter().flat_map(|i| i.images.clone()).collect();
+        for image in &mut all {
+            image.destination = self.destination.text(locator, image.name.as_deref());
+        }
+        to_raw_value(&all).expect("outcomes are text, numbers and lists")
     }
 
     /// Looks at the blobs of an image in a layout.
@@ -578,17 +579,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn empty() -> Box<RawValue> {
-    RawValue::from_string("[]".to_owned()).expect("an empty list is JSON")
+/// What schema 1 becomes where it is not wanted.
+fn newer() -> &'static dyn Format {
+    catalog::format("docker-v2s2").expect("the catalog has the format")
 }
 
-/// What is told of the images of a job.
-fn outcomes(items: &[Item], locator: &Locator) -> Box<RawValue> {
-    let mut all: Vec<ImageOutcome> = items.iter().flat_map(|i| i.images.clone()).collect();
-    for image in &mut all {
-        image.destination = locator.to_string();
-    }
-    to_raw_value(&all).expect("outcomes are text, numbers and lists")
+fn empty() -> Box<RawValue> {
+    RawValue::from_string("[]".to_owned()).expect("an empty list is JSON")
 }
 
 fn kind_of(error: &Error) -> Option<io::ErrorKind> {

@@ -1,0 +1,168 @@
+//! One directory of blobs that many layouts share, of the shape of a layout's `blobs`.
+//!
+//! Blobs that are there are shared with the layout, and new ones are put there, by the same rule
+//! (`link.rs`). They get their names there at once and whole, so any number of programs can use a
+//! pool. Nothing is ever removed from one, and none is made part of a layout: without hard links or
+//! clones a pool is only one more copy.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use imgconv_model::{Code, Digest, Env, Error, Facts, Result, quote};
+use imgconv_stream::{Cancellable, Stage, Staged, Stale, Verified};
+
+use crate::{
+    directory::{Directory, make_directory},
+    files::Files,
+    hold::is_whole,
+    link::{Link, share},
+    write::sync,
+};
+
+/// A pool that is used.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    directory: Directory,
+    /// In the pool, so that what is complete gets its name by renaming.
+    stage: Arc<Stage>,
+    link: Link,
+    env: Env,
+    /// Blobs that are not what their names say; they are replaced.
+    damaged: Mutex<Vec<Digest>>,
+}
+
+impl Pool {
+    /// Opens a pool; its directory is made if it is missing.
+    ///
+    /// # Errors
+    /// If it can't be written to.
+    pub(crate) fn open(path: &Path, link: Link, env: &Env) -> Result<Self> {
+        let at = || quote(path.as_os_str().as_encoded_bytes());
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io(error, at()));
+            }
+            _ => {}
+        }
+        let directory = Directory::open(path, false)?;
+        let stage = Stage::new(path, Stage::PREFIX, true)?;
+        // What can't be removed now is for the next one.
+        for stale in Stale::find(directory.descriptor(), Stage::PREFIX).unwrap_or_default() {
+            let _ = stale.remove(directory.descriptor());
+        }
+        Ok(Self {
+            directory,
+            stage,
+            link,
+            env: env.clone(),
+            damaged: Mutex::default(),
+        })
+    }
+
+    /// Brings a blob into a stage, if it is there and intact.
+    ///
+    /// # Errors
+    /// If it can't be read, or shared as was asked.
+    pub(crate) fn get(&self, digest: &Digest, size: u64, into: &Arc<Stage>) -> Result<bool> {
+        let at = |error: Error| error.at(format!("blob {digest} of the pool"));
+        let Some(file) = self.file(digest)? else {
+            return Ok(false);
+        };
+        let work = || -> Result<bool> {
+            if file.metadata().map_err(Error::from_io)?.len() != size {
+                return Ok(false);
+            }
+            let Some(name) = share(Some(&file), into, self.link)? else {
+                return self.copy(&file, digest, size, into);
+            };
+            let whole = is_whole(into.open(&name)?, digest, size);
+            if !matches!(whole, Ok(true)) || !into.complete(&name, digest, size) {
+                into.remove(&name);
+            }
+            whole
+        };
+        let found = work().map_err(at)?;
+        if !found {
+            let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+            damaged.push(*digest);
+        }
+        Ok(found)
+    }
+
+    fn file(&self, digest: &Digest) -> Result<Option<File>> {
+        let names = [digest.algorithm().as_str(), &digest.hex()];
+        match self.directory.file(&names) {
+            // A link: it is replaced.
+            Err(error) if error.code() == Code::Escape => Ok(None),
+            other => other,
+        }
+    }
+
+    fn copy(&self, file: &File, digest: &Digest, size: u64, into: &Arc<Stage>) -> Result<bool> {
+        let facts = Facts {
+            digest: Some(*digest),
+            size: Some(size),
+        };
+        let source = Verified::new(file, &facts, format!("blob {digest}"));
+        let mut source = Cancellable::new(source, &self.env);
+        let mut writer = into.writer()?;
+        match io::copy(&mut source, &mut writer).map_err(Error::from_io) {
+            Ok(_) => writer.finish(digest, size).map(|()| true),
+            Err(error) if error.code() == Code::Mismatch => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a complete blob of a stage into the pool, unless it is there.
+    ///
+    /// # Errors
+    /// If it can't be written, or shared as was asked.
+    pub(crate) fn put(&self, digest: &Digest, staged: &Staged, from: &Stage) -> Result<()> {
+        let at = |error: Error| error.at(format!("blob {digest} of the pool"));
+        let damaged = || self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = self.file(digest)?
+            && !damaged().contains(digest)
+            && file.metadata().map_err(Error::from_io)?.len() == staged.size
+        {
+            return Ok(());
+        }
+        let work = || -> Result<()> {
+            let source = from.open(&staged.path)?;
+            let name = match share(Some(&source), &self.stage, self.link)? {
+                Some(name) => name,
+                None => {
+                    let (mut file, name) = self.stage.file()?;
+                    self.fill(source, &mut file)?;
+                    name
+                }
+            };
+            let algorithm = digest.algorithm().as_str();
+            let target = make_directory(self.directory.descriptor(), algorithm, algorithm)?;
+            rustix::fs::renameat(self.stage.descriptor(), &*name, &target, digest.hex())
+                .map_err(|error| Error::from_io(error.into()))?;
+            // A link to what is there already is not moved by that.
+            self.stage.remove(&name);
+            sync(&target, algorithm)
+        };
+        work().map_err(at)?;
+        damaged().retain(|known| known != digest);
+        Ok(())
+    }
+
+    fn fill(&self, source: File, file: &mut File) -> Result<()> {
+        let mut source = Cancellable::new(source, &self.env);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return file.sync_all().map_err(Error::from_io),
+                Ok(count) => file.write_all(&buffer[..count]).map_err(Error::from_io)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::from_io(error)),
+            }
+        }
+    }
+}
