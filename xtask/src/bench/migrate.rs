@@ -27,7 +27,7 @@ const AGAIN: f64 = 0.02;
 
 /// Scripts run in an empty folder. `$LAYOUT` has the images with gzip layers, `$ARCHIVE` is one file of `docker save` with
 /// all of them, `$DIRS` has a folder for each as skopeo writes it. `$NAMES` lists their names. Layouts are written by
-/// one skopeo after another: two at once would lose images.
+/// one skopeo after another: two at once would lose images. Bytes are those of blobs, without the journal.
 const TASKS: &[Task] = &[
     Task {
         name: "200 images, OCI gzip to OCI, nothing changes",
@@ -54,7 +54,6 @@ const TASKS: &[Task] = &[
     Task {
         name: "200 images, docker-archive to OCI gzip",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS migrate docker-archive:$ARCHIVE oci:out --compression gzip"#,
-        // Not the journal.
         output: "out/blobs",
         peers: &[Peer {
             name: "skopeo, one after the other",
@@ -86,7 +85,7 @@ const REGISTRY: Task = Task {
             needs: &["skopeo", "docker-registry"],
             script: r#"
                 eval "$START"
-                skopeo --insecure-policy sync -q --dest-tls-verify=false --src dir --dest docker $DIRS 127.0.0.1:$PORT/bench"#,
+                skopeo --insecure-policy sync --dest-tls-verify=false --src dir --dest docker $DIRS 127.0.0.1:$PORT/bench"#,
             goal: Goal::NONE,
         },
     ],
