@@ -158,9 +158,9 @@ fn unmarked(
         if !is_blob || live.contains(&digest) {
             continue;
         }
-        let written = time(stat.st_mtime, stat.st_mtime_nsec.into());
+        let written = time(stat.st_mtime, stat.st_mtime_nsec);
         // A link that was made to it, or its renaming, counts too.
-        let changed = time(stat.st_ctime, stat.st_ctime_nsec.into());
+        let changed = time(stat.st_ctime, stat.st_ctime_nsec);
         let age = sweep.now.duration_since(written.max(changed));
         if sweep.min_age > age.unwrap_or_default() {
             swept.young += 1;
