@@ -29,7 +29,9 @@ impl Leftover {
             (parent(layout), new_prefix(layout)),
         ];
         for (folder, prefix) in places {
-            if !folder.is_dir() {
+            // Beside a layout, what is called like everybody's may be somebody else's.
+            let mine = prefix != Stage::PREFIX || folder == layout;
+            if !mine || !folder.is_dir() {
                 continue;
             }
             let directory = open_directory(&folder)?;

@@ -9,8 +9,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use imgconv_model::{Code, Digest, Result};
-use imgconv_transport_oci_layout::{Sweep, Swept, edit, gc};
+use imgconv_model::{BundleSink, Code, Digest, Result};
+use imgconv_transport_oci_layout::{LayoutSink, Sweep, Swept, edit, gc};
 
 use crate::fixture::{Layout, create, descriptor, env, publication, put, sha256, tree};
 
@@ -266,6 +266,43 @@ fn a_blob_that_a_writer_relies_on_may_be_removed_meanwhile() {
     sink.commit(&[publication(b"one", Some("a.io/x:v1"))])
         .unwrap();
     assert_eq!(fs::read(layout.blob_path(b"one")).unwrap(), b"one");
+}
+
+#[test]
+fn while_blobs_wait_for_the_end_of_a_migration_nothing_is_swept() {
+    let layout = Layout::new();
+    let path = layout.path("");
+    let growing = || LayoutSink::growing(path.to_str().unwrap(), &env()).unwrap();
+    let text = manifest(b"layer", None);
+    let all = [text.as_bytes(), b"{}", b"layer"];
+    let sink = growing();
+    for bytes in all {
+        put(&sink, bytes);
+        assert!(layout.blob_path(bytes).exists());
+    }
+    let error = sweep(&path, 0, false).unwrap_err();
+    assert_eq!(error.code(), Code::Denied, "{error}");
+    drop(sink);
+    // It was ended before the commit: they are anybody's now.
+    assert_eq!(digests(&sweep(&path, 0, false).unwrap()), sorted(&all));
+    // One that is gone, whoever removed it, is an error of the commit.
+    let sink = growing();
+    for bytes in all {
+        put(&sink, bytes);
+    }
+    fs::remove_file(layout.blob_path(b"layer")).unwrap();
+    let list = [publication(text.as_bytes(), Some("a.io/x:v1"))];
+    let error = Box::new(sink).commit(&list).unwrap_err();
+    assert_eq!(error.code(), Code::Missing, "{error}");
+    assert!(layout.open().roots().unwrap().is_empty());
+    let sink = growing();
+    put(&sink, b"layer");
+    assert!(
+        sink.has(&sha256(text.as_bytes()), text.len() as u64)
+            .unwrap()
+    );
+    Box::new(sink).commit(&list).unwrap();
+    assert_eq!(sweep(&path, 0, false).unwrap(), Swept::default());
 }
 
 #[test]
