@@ -792,3 +792,26 @@ fn a_store_that_is_gone_or_empty_says_so() {
         &["error[denied]"],
     );
 }
+
+#[test]
+fn what_the_index_of_a_layout_says_of_itself_goes_along_or_is_told() {
+    let sandbox = Sandbox::new();
+    build::layout(&images(3), &sandbox.path("in")).unwrap();
+    let index = sandbox.path("in/index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    let said = r#"{"annotations":{"org.example.of":"all"},"#;
+    fs::write(&index, text.replacen('{', said, 1)).unwrap();
+    sandbox.ok(&["migrate", "in", "oci:out"]);
+    let text = fs::read_to_string(sandbox.path("out/index.json")).unwrap();
+    assert!(text.contains("org.example.of"), "{text}");
+    for (destination, split) in [("oci:split", true), ("docker-archive:saved/", false)] {
+        let mut args = vec!["migrate", "in", destination, "--report", "report.json"];
+        args.extend(split.then_some("--split=repo"));
+        sandbox.ok(&args);
+        let told = report(&sandbox, "report.json");
+        let losses = |i: usize| told["images"][i]["outcomes"][0]["losses"].to_string();
+        let field = "index.annotations.org.example.of";
+        assert!(losses(0).contains(field), "{destination}: {}", losses(0));
+        assert!(!losses(1).contains(field), "{destination}: {}", losses(1));
+    }
+}

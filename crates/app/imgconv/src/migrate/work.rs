@@ -12,7 +12,9 @@ use std::{
     thread,
 };
 
-use imgconv_model::{BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Result};
+use imgconv_model::{
+    BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, TopLevel,
+};
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
 use imgconv_stream::Pool;
 use imgconv_tags::Labels;
@@ -53,6 +55,9 @@ pub(super) struct Worker<'a> {
     places: BTreeMap<&'a str, Place>,
     /// What became of layers, in all places.
     layers: Arc<Layers>,
+    /// What the source's list says of itself, and what of that the destination can't say.
+    top_level: TopLevel,
+    lost: Report,
     elsewhere: Whereabouts,
     /// The files that were looked at and stand as the journal says.
     standing: Mutex<BTreeMap<String, bool>>,
@@ -124,6 +129,12 @@ impl<'a> Worker<'a> {
         journal: Option<Journal>,
     ) -> Self {
         let journal = journal.map(Arc::new);
+        let why = match destination.kind {
+            Kind::Layouts => Some("it is of the whole source, which becomes many layouts"),
+            _ => no_top_level(&destination.locator),
+        };
+        let bundles = std::iter::once(&*source.bundle);
+        let (top_level, lost) = descriptors::top_level(bundles, why);
         let memory = journal.clone().map(|journal| journal as Arc<dyn Memory>);
         let layers = memory.map_or_else(Layers::default, Layers::remembering);
         let mut places: BTreeMap<&str, Place> = BTreeMap::new();
@@ -142,6 +153,8 @@ impl<'a> Worker<'a> {
             journal,
             places,
             layers: Arc::new(layers),
+            top_level,
+            lost,
             elsewhere: Whereabouts::default(),
             standing: Mutex::default(),
             next: AtomicUsize::new(0),
@@ -283,7 +296,13 @@ impl<'a> Worker<'a> {
             let store = &*self.source.bundle;
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
-        let (_, lost) = descriptors::top_level(std::iter::empty(), None);
+        // It is of no image; the first one tells it.
+        let first = self.jobs.first() == Some(&i);
+        let lost = if first {
+            self.lost.clone()
+        } else {
+            Report::default()
+        };
         let mut tags = Vec::new();
         let mut set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
             let mut run = run
@@ -452,9 +471,7 @@ impl<'a> Worker<'a> {
     fn open(&self, locator: &Locator) -> Result<Box<dyn BundleSink>> {
         let mut sink = self.destination.open(locator, self.options, self.env)?;
         if self.destination.kind == Kind::Layout {
-            let bundles = std::iter::once(&*self.source.bundle);
-            let (top_level, _) = descriptors::top_level(bundles, no_top_level(locator));
-            sink.set_top_level(top_level);
+            sink.set_top_level(self.top_level.clone());
         }
         Ok(sink)
     }
