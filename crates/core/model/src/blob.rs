@@ -71,6 +71,12 @@ pub trait Open: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Returns what tells these bytes from others during a run, where no digest does it: where they
+    /// are stored. `None` if they are made while they are read, or nothing tells it.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// Returns the open file of the local file system that holds exactly these bytes, if there is
     /// one and no symbolic link led to it. What was claimed of them is not verified.
     ///

@@ -32,9 +32,10 @@ pub trait Memory: fmt::Debug + Send + Sync {
     fn note(&self, key: &str, layer: &SealedLayer) -> Result<()>;
 }
 
-/// A stored layer, the tar that it is claimed to hold, and what becomes of it. The claim belongs
-/// here: two images may claim different tars of one blob, and each claim is checked.
-type Key = (Digest, Option<Digest>, Option<(Compression, String)>);
+/// A stored layer (its digest, or where it is stored), the tar that it is claimed to hold, and what
+/// becomes of it. The claim belongs here: two images may claim different tars of one blob, and each
+/// claim is checked.
+type Key = (String, Option<Digest>, Option<(Compression, String)>);
 
 /// What became of it. Whoever does the work holds the lock, so that others wait for it.
 type Slot = Arc<Mutex<Option<SealedLayer>>>;
@@ -57,13 +58,17 @@ impl Done {
         sink: &dyn BundleSink,
         work: impl FnOnce() -> Result<SealedLayer>,
     ) -> Result<SealedLayer> {
-        let Some(source) = layer.blob.facts.digest else {
+        let digest = layer.blob.facts.digest.map(|digest| digest.to_string());
+        let Some(source) = digest.clone().or_else(|| layer.blob.bytes.identity()) else {
             return work();
         };
-        // Copying is as cheap as looking at what a copy would be.
-        let text = to.as_ref().map(|(compression, how)| {
-            let claim = layer.diff_id.map_or("-".to_owned(), |id| id.to_string());
-            format!("{source} {claim} {compression} {how} {ENCODER_REVISION}")
+        // Copying is as cheap as looking at what a copy would be. Where nobody knows the digest of the
+        // stored bytes, that of the tar says what they become.
+        let claim = layer.diff_id.map(|id| id.to_string());
+        let known = digest.or_else(|| Some(format!("tar {}", claim.as_ref()?)));
+        let text = known.zip(to.as_ref()).map(|(known, (compression, how))| {
+            let claim = claim.as_deref().unwrap_or("-");
+            format!("{known} {claim} {compression} {how} {ENCODER_REVISION}")
         });
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

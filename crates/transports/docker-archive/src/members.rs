@@ -233,6 +233,15 @@ impl Open for Bytes {
         Ok(Box::new(Verified::new(reader, &self.facts, &*self.what)))
     }
 
+    fn identity(&self) -> Option<String> {
+        let Found { offset, size, .. } = self.found;
+        let (locator, state) = (
+            &self.members.locator,
+            self.members.state().unwrap_or_default(),
+        );
+        Some(format!("{locator} {state} {offset}+{size}"))
+    }
+
     fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
         let Found { offset, size, .. } = self.found;
         self.members.archive.positioned(offset, size).map(Some)

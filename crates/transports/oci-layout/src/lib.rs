@@ -34,7 +34,7 @@ pub use crate::{
     gc::{Sweep, Swept, gc},
     link::{Link, Sharing},
     pack::ArchiveSink,
-    write::LayoutSink,
+    write::{LayoutSink, lists},
 };
 pub use imgconv_wire::layout::RefName;
 

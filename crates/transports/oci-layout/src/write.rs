@@ -361,6 +361,22 @@ pub(crate) fn lock(directory: &Directory, env: &Env) -> Result<File> {
     }
 }
 
+/// Says whether a layout lists all publications already, as they would be listed now.
+///
+/// # Errors
+/// If there is a layout whose index can't be read, or a publication can't be listed.
+pub fn lists(
+    path: &str,
+    publications: &[Publication],
+    ref_name: RefName,
+    env: &Env,
+) -> Result<bool> {
+    let (listed, _) = list(publications, ref_name, env, path)?;
+    let directory = Directory::open(Path::new(path), false)?;
+    let index = load(&directory, env).map_err(|error| error.at(format!("oci:{path}")))?;
+    Ok(index.is_some_and(|mut index| !index.merge(&listed)))
+}
+
 /// Returns the descriptors that publications get, and where each will be found.
 pub(crate) fn list(
     publications: &[Publication],

@@ -245,6 +245,12 @@ impl Layer {
 }
 
 impl Open for Layer {
+    fn identity(&self) -> Option<String> {
+        let (file, _) = self.file().ok()?;
+        let state = imgconv_stream::file_state(&file.metadata().ok()?);
+        Some(format!("{} {state}", self.what()))
+    }
+
     fn open(&self) -> Result<Reader> {
         let (layer, size) = self.file()?;
         let Some(digest) = self.checksum()? else {

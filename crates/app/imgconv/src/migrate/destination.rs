@@ -9,9 +9,10 @@ use std::{
 };
 
 use imgconv_model::{
-    Algorithm, BundleSink, Code, Digest, Env, Error, Name, Report, Result, RootEntry, quote,
+    Algorithm, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result, RootEntry,
+    quote,
 };
-use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing};
+use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing, lists};
 use imgconv_transport_registry::Location;
 
 use crate::{catalog, locator::Locator, options::Options};
@@ -229,6 +230,20 @@ impl Destination {
             return Ok(Box::new(sink.with_sharing(&options.sharing)?));
         }
         locator.transport.create(&locator.location, env)
+    }
+
+    /// Says whether a layout lists all of these images already.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub(super) fn lists(
+        &self,
+        locator: &Locator,
+        publications: &[Publication],
+        options: &Options,
+        env: &Env,
+    ) -> Result<bool> {
+        lists(&locator.location, publications, options.ref_name, env)
     }
 
     /// Looks at a file that was written: a blob of a layout, or a whole image.

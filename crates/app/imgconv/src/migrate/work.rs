@@ -532,12 +532,20 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let opened = lock(&place.sink).take();
+        let locator = self.destination.locator_of(name, "");
+        if opened.is_none()
+            && self
+                .destination
+                .lists(&locator, &publications, self.options, self.env)?
+        {
+            return Ok(());
+        }
         let sink = match opened {
             Some(shared) => Arc::try_unwrap(shared).map_err(|_| {
                 Error::new(Code::Io, "an image of this place is still being written")
             })?,
             // All of them stood there already; whether they are listed is seen now.
-            None => self.open(&self.destination.locator_of(name, ""))?,
+            None => self.open(&locator)?,
         };
         sink.commit(&publications).map(drop)
     }
