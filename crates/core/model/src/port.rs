@@ -420,6 +420,15 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     /// take them over without their bytes.
     fn comes_from(&self, _locator: &str) {}
 
+    /// Takes over a blob that another place of the same kind is known to have; false if it has to be
+    /// written.
+    ///
+    /// # Errors
+    /// If that can't be found out.
+    fn take_over(&self, _digest: &Digest, _locator: &str) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Says whether verified bytes of that digest and size are there already.
     ///
     /// # Errors

@@ -90,6 +90,12 @@ impl RegistrySink {
     }
 }
 
+/// The repository of a locator, if it is of the same registry.
+fn neighbour(own: &Location, locator: &str) -> Option<String> {
+    let other = Location::parse(locator.strip_prefix("docker:")?).ok()?;
+    (other.host == own.host).then_some(other.repository)
+}
+
 impl BundleSink for RegistrySink {
     fn locator(&self) -> String {
         self.location.to_string()
@@ -105,11 +111,15 @@ impl BundleSink for RegistrySink {
 
     /// A repository of the same registry can lend its blobs.
     fn comes_from(&self, locator: &str) {
-        let rest = locator.strip_prefix("docker:").unwrap_or_default();
-        if let Ok(other) = Location::parse(rest)
-            && other.host == self.location.host
-        {
-            self.session.add_neighbour(other.repository);
+        if let Some(repository) = neighbour(&self.location, locator) {
+            self.session.add_neighbour(repository);
+        }
+    }
+
+    fn take_over(&self, digest: &Digest, locator: &str) -> Result<bool> {
+        match neighbour(&self.location, locator) {
+            Some(repository) => mount(&self.session, digest, &repository),
+            None => Ok(false),
         }
     }
 

@@ -155,6 +155,13 @@ fn called(source: &Source, entry: &RootEntry) -> Option<String> {
         .or_else(|| (source.entries.len() > 1).then(|| format!("#{}", entry.position)))
 }
 
+/// What else the store calls an entry. One that has a name is not meant by its digest.
+fn others(entry: &RootEntry) -> impl Iterator<Item = &str> {
+    let named = entry.name.is_some();
+    let texts = entry.texts.iter().map(|text| &**text);
+    texts.filter(move |text| !named || !text.contains('@'))
+}
+
 /// A name as text: the full reference where it can be one.
 fn reference(name: &Name) -> Option<String> {
     let text = name.to_reference(&mut Report::default());
@@ -257,7 +264,7 @@ impl Planner<'_> {
         let name = called(self.source, entry).unwrap_or_else(|| text.clone());
         if self
             .rules
-            .wants(std::iter::once(&*name).chain(entry.texts.iter().map(|t| &**t)))
+            .wants(std::iter::once(&*name).chain(others(entry)))
         {
             self.plan.refused.push(Refused { text, name, error });
         }
@@ -278,7 +285,7 @@ impl Planner<'_> {
             .and_then(reference)
             .or_else(|| called(self.source, &root.entry))
             .unwrap_or_else(|| root.text.clone());
-        let texts = root.entry.texts.iter().map(|text| &**text);
+        let texts = others(&root.entry);
         if !self.rules.wants(std::iter::once(&*own).chain(texts)) {
             return Ok(());
         }

@@ -80,8 +80,8 @@ impl BundleSink for Watched<'_> {
         if let (false, Some(elsewhere)) = (there, self.elsewhere)
             && let Some(place) = elsewhere.of(digest)
         {
-            self.inner.comes_from(&format!("docker://{place}"));
-            there = self.inner.has(digest, size)?;
+            let place = format!("docker://{place}");
+            there = self.inner.take_over(digest, &place)?;
         }
         if there {
             note(&self.relied, digest, size);
