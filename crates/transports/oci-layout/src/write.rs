@@ -221,11 +221,17 @@ pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
 /// was killed while it made a layout there.
 fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
     let has = |name: &str| directory.open(&[name]).map(|found| found.is_some());
-    if !has(LAYOUT_FILE)? && !has(INDEX_FILE)? {
+    let mut made = has(LAYOUT_FILE)? || has(INDEX_FILE)?;
+    if !made {
         let failed = |error: Errno| Error::io(error.into(), "directory");
         for entry in Dir::read_from(directory.descriptor()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
+            // Another program of this kind was just making a layout here.
+            if name == LAYOUT_FILE.as_bytes() || name == INDEX_FILE.as_bytes() {
+                made = true;
+                continue;
+            }
             // `blobs` is what a run that was killed leaves behind first.
             let ours = name.starts_with(Stage::PREFIX.as_bytes()) || name == BLOBS.as_bytes();
             if name != b"." && name != b".." && !ours {
@@ -237,6 +243,8 @@ fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
                     .hint("name a directory that is empty or does not exist"));
             }
         }
+    }
+    if !made {
         return Ok(None);
     }
     check_layout(directory, &env.limits)?;
