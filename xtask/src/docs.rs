@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::process::{Profile, Result, build_program, call, root};
+use crate::process::{Profile, Result, call, program, root};
 
 const BEGIN: &str = "<!-- formats:begin -->";
 const END: &str = "<!-- formats:end -->";
@@ -20,11 +20,11 @@ const MATRIX: &str = "testdata/matrix.txt";
 /// Writes or compares the generated documents.
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let check = match arguments {
-        [] => false,
-        ["--check"] => true,
-        _ => return Err("usage: cargo xtask docs [--check]".into()),
+        [] | ["--program", _] => false,
+        ["--check"] | ["--check", "--program", _] => true,
+        _ => return Err("usage: cargo xtask docs [--check] [--program PATH]".into()),
     };
-    let program = build_program(Profile::Dev)?;
+    let program = program(arguments, Profile::Dev)?;
     let root = root();
     let formats = call(Command::new(&program).args(["formats", "--json"]))?;
     let formats = serde_json::from_str(&formats).map_err(|e| format!("formats --json: {e}"))?;

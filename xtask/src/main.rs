@@ -34,7 +34,7 @@ Usage: cargo xtask TASK
         [--json] [--rounds N] [--folder DIR]
                              time, memory and bytes, beside other programs that do the same
 
-corpus, oracle and bench take `--program PATH` instead of building the program.";
+corpus, docs, oracle and bench take `--program PATH` instead of building the program.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

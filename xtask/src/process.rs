@@ -60,11 +60,14 @@ pub(crate) fn build_program(profile: Profile) -> Result<PathBuf> {
         ]
         .concat(),
     )?;
+    Ok(target()?.join(folder).join("imgconv"))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> Result<PathBuf> {
     let metadata = metadata()?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .ok_or("cargo metadata names no target")?;
-    Ok(Path::new(target).join(folder).join("imgconv"))
+    let target = metadata["target_directory"].as_str();
+    Ok(target.ok_or("cargo metadata names no target")?.into())
 }
 
 /// The program that `--program PATH` names, or else a fresh build.
