@@ -115,7 +115,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 let found = imgconv::inspect(&locator, &platforms(&platform)?, &env)?;
                 render::inspections(&found, &shared)?;
                 if found.iter().any(|image| image.error.is_some()) {
-                    return Ok(Status::Failed.into());
+                    return Ok(env::ended(Status::Failed));
                 }
             }
             Ok(ExitCode::SUCCESS)
@@ -125,7 +125,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             render::list(&lines, &shared)?;
             let unreadable = lines.iter().any(|line| line.error.is_some());
             Ok(if unreadable {
-                Status::Failed.into()
+                env::ended(Status::Failed)
             } else {
                 ExitCode::SUCCESS
             })
@@ -135,7 +135,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             render::verdict(&verdict, &shared)?;
             let wrong = !verdict.problems.is_empty();
             Ok(if wrong {
-                Status::Integrity.into()
+                env::ended(Status::Integrity)
             } else {
                 ExitCode::SUCCESS
             })
@@ -221,6 +221,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { directory } => {
+            refuse_stream("man", &directory)?;
             let place = directory.display().to_string();
             std::fs::create_dir_all(&directory)
                 .and_then(|()| clap_mangen::generate_to(Args::command(), &directory))
@@ -256,6 +257,10 @@ fn write(
         return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
     }
     let sources = writing.from.locators(sources)?;
+    let env = &Env {
+        keep_files: !writing.overwrite,
+        ..env.clone()
+    };
     // The file itself went to standard output, so the lines can't.
     let piped = destination.location == "-" && !options.dry_run;
     reported(writing, shared, piped, || {
@@ -281,9 +286,22 @@ pub(crate) fn reported(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses standard output where a command makes a directory.
+pub(crate) fn refuse_stream(command: &str, directory: &Path) -> Result<()> {
+    if directory != Path::new("-") {
+        return Ok(());
+    }
+    let message = format!("`{command}` makes a directory, and `-` is standard output");
+    Err(Error::new(Code::Usage, message).hint("`./-` is a directory of that name"))
+}
+
 /// Finds out early what would make writing the report fail after everything else is done.
 pub(crate) fn check_report(path: &Path) -> Result<()> {
     let place = || path.display().to_string();
+    if path == Path::new("-") {
+        let message = "`--report` writes a file, and `-` is standard output";
+        return Err(Error::new(Code::Usage, message).hint("`--json` prints the same there"));
+    }
     if path.is_dir() {
         return Err(Error::new(Code::Io, "the report can't be a directory").at(place()));
     }

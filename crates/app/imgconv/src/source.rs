@@ -223,10 +223,27 @@ impl Source {
         Self::open_with(locator, env, |bundle| bundle.listing())
     }
 
+    /// Opens a place as [`Source::open_all`]; one that lists nothing has no entries.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_listing(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_any(locator, env, |bundle| bundle.listing(), true)
+    }
+
     fn open_with(
         locator: &Locator,
         env: &Env,
         list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+    ) -> Result<Self> {
+        Self::open_any(locator, env, list, false)
+    }
+
+    fn open_any(
+        locator: &Locator,
+        env: &Env,
+        list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+        may_be_empty: bool,
     ) -> Result<Self> {
         let notes = Notes::default();
         let env = &Env {
@@ -254,6 +271,9 @@ impl Source {
             source.name_streams(env)?;
         }
         let entries = std::mem::take(&mut source.entries);
+        if entries.is_empty() && may_be_empty && locator.reference.is_none() {
+            return Ok(source);
+        }
         source.entries = select(entries, locator.reference.as_ref())
             .map_err(|error| error.at(source.text.clone()))?;
         Ok(source)

@@ -14,7 +14,7 @@ use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
 use imgconv_stream::Interruptible;
 
 pub use naming::file_names;
-pub use read::{FileBundle, from_reader};
+pub use read::{FileBundle, from_fifo, from_reader};
 pub use write::overlaps;
 
 /// The transport, as the catalog lists it.

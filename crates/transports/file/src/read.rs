@@ -6,7 +6,10 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +18,7 @@ use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root, RootEntry,
     Signature, quote,
 };
-use imgconv_stream::file_state;
+use imgconv_stream::{Interruptible, file_state};
 use rustix::fs::OFlags;
 
 /// How much is read or written at a time.
@@ -29,6 +32,8 @@ pub struct FileBundle {
     bytes: Arc<dyn Open>,
     /// What changes when the file does; nothing is known of standard input.
     state: Option<String>,
+    /// The copy of a stream.
+    copy: Option<Arc<File>>,
 }
 
 impl FileBundle {
@@ -43,12 +48,40 @@ impl FileBundle {
             locator: path.to_owned(),
             size: identity.size,
             state: Some(file_state(&metadata)),
+            copy: None,
             bytes: Arc::new(OnDisk {
                 path: path.into(),
                 identity,
             }),
         })
     }
+}
+
+impl FileBundle {
+    /// Returns a path by which the copy of a stream can be opened as long as this is there; `None` for
+    /// a file of its own, and where the system has no such paths.
+    pub fn copy_path(&self) -> Option<PathBuf> {
+        let descriptor = self.copy.as_ref()?.as_raw_fd();
+        let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
+        path.exists().then_some(path)
+    }
+}
+
+/// Opens a FIFO, such as `<(…)` of a shell makes, and copies what comes out of it, as [`from_reader`]
+/// does.
+///
+/// # Errors
+/// If it can't be opened, and those of [`from_reader`].
+pub fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|error| Error::io(error, quote(path)))?;
+    let mut bundle = from_reader(Interruptible::new(file, env), env)?;
+    bundle.locator = path.to_owned();
+    Ok(bundle)
 }
 
 /// Copies a stream (standard input) to an unnamed temporary file in `env.tmpdir`, because an image
@@ -82,13 +115,13 @@ pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
             return Err(Limits::exceeded("image_bytes", limit, "standard input"));
         }
     }
+    let file = Arc::new(file);
     Ok(FileBundle {
         locator: "-".to_owned(),
         size,
         state: None,
-        bytes: Arc::new(Spooled {
-            file: Arc::new(file),
-        }),
+        copy: Some(Arc::clone(&file)),
+        bytes: Arc::new(Spooled { file }),
     })
 }
 
