@@ -12,8 +12,8 @@ use imgconv_model::{
     RootEntry, Signature, Transport as _, quote,
 };
 use imgconv_openpgp::Verified;
-use imgconv_stream::{Cancellable, Interruptible};
-use imgconv_transport_file::{FILE, FileBundle, from_fifo, from_reader};
+use imgconv_stream::Cancellable;
+use imgconv_transport_file::{FILE, FileBundle, from_pipe};
 
 use crate::{catalog, locator::Locator};
 
@@ -50,13 +50,10 @@ pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
 /// Copies what comes out of a pipe, where a locator means one that no transport reads itself.
 fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
     let (scheme, location) = (locator.transport.scheme(), &*locator.location);
-    if location == "-" && scheme == FILE.scheme() {
-        let input = Interruptible::standard_input(env)?;
-        return from_reader(input, env).map(Some);
-    }
     let reads_files = ["aci", "docker-archive", "oci-archive"].contains(&scheme);
-    match reads_files && is_fifo(location) {
-        true => from_fifo(location, env).map(Some),
+    let is_input = location == "-" && scheme == FILE.scheme();
+    match is_input || reads_files && is_fifo(location) {
+        true => from_pipe(location, env).map(Some),
         false => Ok(None),
     }
 }

@@ -9,7 +9,7 @@ use std::{
     io::Write,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -57,6 +57,8 @@ pub struct Env {
     pub progress: Arc<dyn Progress>,
     /// The next number of a piece of work.
     pub next_id: Arc<AtomicU64>,
+    /// Copies of what came out of pipes, by what the user calls them: it comes only once.
+    pub copies: Arc<Mutex<BTreeMap<String, Arc<File>>>>,
     /// Takes what is found while bytes stream by; every image has its own.
     pub notes: Notes,
 }
@@ -77,6 +79,7 @@ impl Env {
             cancel: Arc::default(),
             progress: Arc::new(Silent),
             next_id: Arc::default(),
+            copies: Arc::default(),
             notes: Notes::default(),
         }
     }

@@ -212,10 +212,11 @@ impl<'a> Known<'a> {
             }
             let layers = known.layers_of(item);
             if let Some(layers) = &layers {
-                if let Some(top) = layers.last() {
-                    known.by_top.entry(*top).or_default().push(i);
-                }
                 known.by_layers.entry(layers.clone()).or_default().push(i);
+            }
+            let top = item.layers.last().and_then(|name| v1.members.found(name));
+            if let Some(top) = top.filter(|top| top.size > 0) {
+                known.by_top.entry(top.offset).or_default().push(i);
             }
             if let Some(top) = item.layers.last().and_then(|name| plain_name(name)) {
                 known.by_top_name.entry(top).or_default().push(i);
@@ -271,9 +272,10 @@ impl<'a> Known<'a> {
             let layer = |id: &String| directories.layer(members, id);
             let found: Option<Vec<Found>> = ids.iter().map(layer).collect();
             let layers = found.filter(|found| !found.is_empty());
+            let top = directories.layer(members, id).filter(|top| top.size > 0);
             let image = Image {
                 layers: layers.map(|layers| self.without_empty(layers)),
-                top: directories.layer(members, id).map(|layer| layer.offset),
+                top: top.map(|layer| layer.offset),
                 ids,
             };
             self.images.insert(id.to_owned(), image);
@@ -281,23 +283,30 @@ impl<'a> Known<'a> {
         Ok(&self.images[id])
     }
 
-    /// Returns the entry that is the same image: the one that has its name, or any.
+    /// Returns the entry that is the same image: the one that has its name, or any. It has the same
+    /// topmost layer; or the same layers with entries and the same config, where builders put steps
+    /// without a layer on top.
     fn same_image(&mut self, id: &str, own: Option<usize>) -> Result<Option<usize>> {
         let V1 { directories, .. } = self.v1;
         let directory = directories.of(id).first().map_or(id, String::as_str);
         let name = format!("{directory}{LAYER}");
         let Image { layers, top, .. } = self.image(id)?;
         let (layers, top) = (layers.clone(), *top);
-        let mut found: Vec<usize> = Vec::new();
-        found.extend(top.iter().filter_map(|top| self.by_top.get(top)).flatten());
-        found.extend(self.by_top_name.get(&name).into_iter().flatten());
-        let equal = layers.iter().filter_map(|layers| self.by_layers.get(layers));
-        found.extend(equal.flatten());
-        let candidates: Vec<usize> = match own {
-            Some(own) => found.into_iter().filter(|i| *i == own).take(1).collect(),
-            None => found.into_iter().take(CANDIDATES).collect(),
+        // The lists are in order.
+        let own_of = |list: &Vec<usize>, most: usize| -> Vec<usize> {
+            match own {
+                Some(own) => list.binary_search(&own).map(|_| own).into_iter().collect(),
+                None => list.iter().copied().take(most).collect(),
+            }
         };
-        Ok(candidates.into_iter().find(|i| self.has_config_of(id, *i)))
+        let by_top = top.iter().filter_map(|top| self.by_top.get(top));
+        let mut by_top = by_top.chain(self.by_top_name.get(&name));
+        if let Some(i) = by_top.find_map(|list| own_of(list, 1).first().copied()) {
+            return Ok(Some(i));
+        }
+        let equal = layers.and_then(|layers| self.by_layers.get(&layers));
+        let equal = equal.map_or_else(Vec::new, |list| own_of(list, CANDIDATES));
+        Ok(equal.into_iter().find(|i| self.has_config_of(id, *i)))
     }
 
     /// Says whether what an image says of its processes is what the config of an entry says, or it

@@ -11,7 +11,7 @@ use std::{
         unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use imgconv_model::{
@@ -58,6 +58,17 @@ impl FileBundle {
 }
 
 impl FileBundle {
+    /// Makes a bundle of the copy of a stream.
+    fn of_copy(locator: &str, file: Arc<File>, size: u64) -> Self {
+        Self {
+            locator: locator.to_owned(),
+            size,
+            state: None,
+            copy: Some(Arc::clone(&file)),
+            bytes: Arc::new(Spooled { file }),
+        }
+    }
+
     /// Returns a path by which the copy of a stream can be opened as long as this is there; `None` for
     /// a file of its own, and where the system has no such paths.
     pub fn copy_path(&self) -> Option<PathBuf> {
@@ -67,12 +78,26 @@ impl FileBundle {
     }
 }
 
-/// Opens a FIFO, such as `<(…)` of a shell makes, and copies what comes out of it, as [`from_reader`]
-/// does.
+/// Copies standard input (`-`) or what comes out of a FIFO, such as `<(…)` of a shell makes, as
+/// [`from_reader`] does; once in a run, whoever asks for it.
 ///
 /// # Errors
 /// If it can't be opened, and those of [`from_reader`].
-pub fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
+pub fn from_pipe(path: &str, env: &Env) -> Result<FileBundle> {
+    let mut copies = env.copies.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = copies.get(path) {
+        let metadata = file.metadata().map_err(|error| Error::io(error, quote(path)))?;
+        return Ok(FileBundle::of_copy(path, Arc::clone(file), metadata.len()));
+    }
+    let bundle = match path {
+        "-" => from_reader(Interruptible::standard_input(env)?, env)?,
+        path => from_fifo(path, env)?,
+    };
+    copies.extend(bundle.copy.clone().map(|file| (path.to_owned(), file)));
+    Ok(bundle)
+}
+
+fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)
@@ -115,14 +140,7 @@ pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
             return Err(Limits::exceeded("image_bytes", limit, "standard input"));
         }
     }
-    let file = Arc::new(file);
-    Ok(FileBundle {
-        locator: "-".to_owned(),
-        size,
-        state: None,
-        copy: Some(Arc::clone(&file)),
-        bytes: Arc::new(Spooled { file }),
-    })
+    Ok(FileBundle::of_copy("-", Arc::new(file), size))
 }
 
 impl Bundle for FileBundle {
