@@ -12,6 +12,8 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use imgconv_model::{
@@ -23,6 +25,9 @@ use rustix::fs::OFlags;
 
 /// How much is read or written at a time.
 pub(crate) const BLOCK: usize = 1 << 20;
+
+/// How long a named pipe may have nobody who writes to it.
+const WRITER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One file that is a whole image.
 #[derive(Debug)]
@@ -99,12 +104,33 @@ pub fn from_pipe(path: &str, env: &Env) -> Result<FileBundle> {
 
 fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new()
+    let failed = |error| Error::io(error, quote(path));
+    let mut file = OpenOptions::new()
         .read(true)
         .custom_flags(flags)
         .open(path)
-        .map_err(|error| Error::io(error, quote(path)))?;
-    let mut bundle = from_reader(Interruptible::new(file, env), env)?;
+        .map_err(failed)?;
+    let mut first = vec![0; BLOCK];
+    let began = Instant::now();
+    // One that nobody writes to would be waited for without end (robustness D2).
+    let count = loop {
+        env.check_cancelled()?;
+        match file.read(&mut first) {
+            Ok(0) if began.elapsed() > WRITER_PATIENCE => {
+                let message = "nothing comes out of the named pipe: nobody writes to it";
+                return Err(Error::new(Code::Io, message).at(quote(path)));
+            }
+            Ok(0) => thread::sleep(Duration::from_millis(10)),
+            Ok(count) => break count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    };
+    first.truncate(count);
+    rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(|error| failed(error.into()))?;
+    let rest = Interruptible::new(file, env);
+    let mut bundle = from_reader(io::Cursor::new(first).chain(rest), env)?;
     bundle.locator = path.to_owned();
     Ok(bundle)
 }
