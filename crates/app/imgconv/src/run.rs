@@ -10,8 +10,8 @@ use std::{
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
-    Encoded, Env, Error, Facts, Format, FormatId, History, Image, Layer, Name, Outcome as LossKind,
-    Platform, Publication, Report, Result, RootEntry, SealedLayer, Step,
+    Encoded, Env, Error, Facts, Format, FormatId, History, Image, Layer, Name, Opaque,
+    Outcome as LossKind, Platform, Publication, Report, Result, RootEntry, SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
@@ -26,7 +26,8 @@ use crate::{
     policy::SCHEMA1,
     source::{ImageNode, Node},
     stream::semantics,
-    subject, unknown,
+    subject,
+    unknown::is_blob,
 };
 
 /// An entry of a source, decoded.
@@ -80,9 +81,12 @@ impl SourceRoot<'_> {
         })
     }
 
-    /// Says whether it is about another document, and is found by way of that.
+    /// Says whether it is about another document and is found by way of that, or is ignored by all
+    /// who do not know its type. It is none of those that a name can mean.
     pub(crate) fn is_referrer(&self) -> bool {
-        matches!(&*self.node, Node::Opaque { opaque, .. } if opaque.subject.is_some())
+        let aside = |opaque: &Opaque, child| opaque.subject.is_some() || is_blob(opaque, child);
+        self.signed.is_some()
+            || matches!(&*self.node, Node::Opaque { opaque, child } if aside(opaque, child))
     }
 
     /// The platforms of all images below.
@@ -259,7 +263,7 @@ impl<'a> Run<'a> {
                 }
                 if let Node::Opaque { opaque, child } = &*root.node
                     && !self.descriptors
-                    && unknown::is_blob(opaque, child)
+                    && is_blob(opaque, child)
                 {
                     let field = format!("{} {}", opaque.what, child.digest);
                     let why = "the destination lists manifests only";

@@ -307,6 +307,8 @@ impl<'a> Worker<'a> {
             Report::default()
         };
         let (mut tags, mut left) = (Vec::new(), Report::default());
+        // Of images that are not wanted, that is the reason.
+        let has_images = roots.iter().any(|root| !root.platforms().is_empty());
         let mut set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
             let mut run = run
                 .signing(key.as_ref())
@@ -324,7 +326,7 @@ impl<'a> Worker<'a> {
                 refuse_losses(&predicted)?;
             }
             if options.dry_run && predicted.is_empty() {
-                return Ok(Became::Nothing(not_held(&left)));
+                return Ok(Became::Nothing(not_held(&left).filter(|_| !has_images)));
             }
             if options.dry_run {
                 return Ok(Became::Planned(self.outcomes(&predicted, &locator)));
@@ -355,7 +357,7 @@ impl<'a> Worker<'a> {
             refuse_losses(&items)?;
         }
         if items.is_empty() {
-            return Ok(Became::Nothing(not_held(&left)));
+            return Ok(Became::Nothing(not_held(&left).filter(|_| !has_images)));
         }
         env.check_cancelled()?;
         let mut relied = watched.relied();
