@@ -16,10 +16,15 @@ use crate::{
     layout, render, tags,
 };
 
-/// Where `…-to-oci` writes.
-const OCI: &[&str] = &["oci", "oci-archive", "docker"];
-/// Where `…-to-docker` writes.
-const DOCKER: &[&str] = &["docker-archive", "dir", "docker"];
+/// Where `…-to-oci` writes, and in which formats.
+const OCI: (&[&str], &[&str]) = (&["oci", "oci-archive", "docker"], &["oci"]);
+/// Where `…-to-docker` writes, and in which formats.
+const DOCKER: (&[&str], &[&str]) = (
+    &["docker-archive", "dir", "docker"],
+    &["docker-archive", "docker-v2s2", "docker-v2s1"],
+);
+/// Where `…-to-aci` writes, and in which formats.
+const ACI: (&[&str], &[&str]) = (&["aci"], &["aci"]);
 
 /// Runs a command.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -71,7 +76,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             conversion,
         } => {
-            let mut destination = to.locator_of(&destination, &["aci"])?;
+            let mut destination = to.locator_of(&destination, ACI)?;
             // Everything but a `.aci` file is a directory, made if it is missing.
             let file = destination.location.ends_with(".aci") || destination.location == "-";
             if !file && !destination.location.ends_with('/') {
@@ -88,6 +93,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             writing,
         } => {
             let mut options = options(&writing)?;
+            options.change = true;
             options.layers.squash = Some(merged(merge).unwrap_or(Squash::All));
             let destination = to.locator(&destination)?;
             write(&[source], &destination, &options, &writing, &shared, &env)
@@ -98,7 +104,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             writing,
         } => {
-            let options = options(&writing)?;
+            let mut options = options(&writing)?;
+            options.change = true;
             let destination = to.locator(&destination)?;
             write(&[source], &destination, &options, &writing, &shared, &env)
         }
@@ -264,7 +271,11 @@ fn write(
     // The file itself went to standard output, so the lines can't.
     let piped = destination.location == "-" && !options.dry_run;
     reported(writing, shared, piped, || {
-        imgconv::convert(&sources, destination, options, env)
+        let outcome = imgconv::convert(&sources, destination, options, env)?;
+        if options.change && !shared.quiet {
+            render::unchanged(&outcome);
+        }
+        Ok(outcome)
     })
 }
 
@@ -354,6 +365,7 @@ fn options(writing: &Writing) -> Result<Options> {
             squash: None,
         },
         no_squash: false,
+        change: false,
         name: writing.name.clone(),
         host: None,
         image_tags: writing.image_tags,
@@ -402,10 +414,30 @@ impl DestinationPair {
         Locator::destination_as(format, distribution, text)
     }
 
-    /// Reads the locator of a destination of one of some kinds, the usual one first.
-    fn locator_of(&self, text: &str, allowed: &[&str]) -> Result<Locator> {
+    /// Reads the locator of a destination of one of some kinds, the usual one first, which is
+    /// written in one of the formats of the command, whatever the source is.
+    fn locator_of(&self, text: &str, (places, formats): (&[&str], &[&str])) -> Result<Locator> {
         let (format, distribution) = self.parts();
-        Locator::destination_of(format, distribution, text, allowed)
+        let mut locator = Locator::destination_of(format, distribution, text, places)?;
+        let possible = imgconv::catalog::written_by(locator.transport);
+        match locator.format {
+            Some(asked) if possible.contains(&asked) && !formats.contains(&asked.0) => {
+                let message = format!("this command does not write {asked}");
+                let hint = format!(
+                    "it writes: {}; `convert` writes any format",
+                    formats.join(", ")
+                );
+                Err(Error::new(Code::Usage, message).at(text).hint(hint))
+            }
+            Some(_) => Ok(locator),
+            // Most places hold one format.
+            None if possible.len() < 2 => Ok(locator),
+            None => {
+                let own = |format: &&str| possible.iter().copied().find(|one| one.0 == *format);
+                locator.format = formats.iter().find_map(own);
+                Ok(locator)
+            }
+        }
     }
 
     /// Reads the locator of what was written, to read it.

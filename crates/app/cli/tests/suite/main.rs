@@ -6,6 +6,7 @@
 )]
 
 mod archives;
+mod bytes;
 mod care;
 mod descriptors;
 mod indexes;
