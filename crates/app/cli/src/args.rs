@@ -276,6 +276,10 @@ pub(crate) struct Writing {
     pub(crate) from: SourcePair,
     /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable)
     ///
+    /// Images of one platform that differ in the version of the system, as those for Windows do, are
+    /// chosen with `OS(VERSION)/ARCH`, such as `windows(10.0.20348)/amd64`, or `OS/ARCH:VERSION`. A
+    /// version stands for those that begin with it, unless it is there itself.
+    ///
     /// One alone is also what an ACI that names no platform is taken to be for.
     #[arg(
         long,

@@ -13,6 +13,7 @@ mod convert;
 mod dependencies;
 mod descriptors;
 mod diff;
+mod family;
 mod fetched;
 mod foreign;
 mod fsck;
@@ -37,6 +38,7 @@ mod stream;
 mod tags;
 mod tree;
 mod unpack;
+mod users;
 mod verify;
 
 pub use convert::convert;
@@ -51,12 +53,12 @@ pub use layout::{
     remove as remove_from_layout, tag as tag_in_layout,
 };
 pub use list::{Listed, list};
-pub use locator::{Locator, Reference};
+pub use locator::{Locator, Reference, directory};
 pub use migrate::{
     Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
     merge_reports, migrate,
 };
-pub use options::{Foreign, Link, Missing, Options, RefName, Sharing};
+pub use options::{Family, Foreign, Link, Missing, Options, RefName, Sharing};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
 pub use publish::{PublishOptions, Signing, SiteOptions, publish};
 pub use tags::{

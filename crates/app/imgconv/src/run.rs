@@ -11,7 +11,7 @@ use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
     Encoded, Env, Error, Facts, Format, History, Image, Layer, Name, Outcome as LossKind, Platform,
-    Publication, Report, Result, RootEntry, SealedLayer, Step,
+    PlatformSpec, Publication, Report, Result, RootEntry, SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
@@ -81,7 +81,7 @@ impl SourceRoot<'_> {
     pub(crate) fn platforms(&self) -> Vec<String> {
         let mut found = Vec::new();
         images(&self.node, None, &mut |node, listed| {
-            found.push(platform_of(node, listed).to_string());
+            found.push(spec_of(node, listed).to_string());
         });
         found
     }
@@ -308,7 +308,7 @@ impl<'a> Run<'a> {
             return Ok(done.clone());
         }
         let done = match &**node {
-            Node::Image(image) if self.wanted(&platform_of(image, listed)) => {
+            Node::Image(image) if self.wanted(&spec_of(image, listed)) => {
                 let (child, outcome) = self.image(image, listed, root)?;
                 (Some(child), vec![outcome])
             }
@@ -446,19 +446,17 @@ impl<'a> Run<'a> {
             && image.platform.architecture.is_empty()
             && let [wanted] = &self.options.platforms[..]
         {
-            image.platform = wanted.clone();
+            image.platform = wanted.platform.clone();
         }
     }
 
     /// Says whether a platform is asked for. One that is not known fits all.
-    pub(crate) fn wanted(&self, platform: &Platform) -> bool {
+    pub(crate) fn wanted(&self, spec: &PlatformSpec) -> bool {
+        let platform = &spec.platform;
+        let mut all = self.options.platforms.iter();
         self.options.platforms.is_empty()
             || platform.os.is_empty() && platform.architecture.is_empty()
-            || self
-                .options
-                .platforms
-                .iter()
-                .any(|wanted| platform.fits(wanted))
+            || all.any(|wanted| spec.fits(wanted))
     }
 
     /// The name that the root gets: what the user gave, else its own, which a referrer keeps.
@@ -541,6 +539,56 @@ pub(crate) fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform 
         Some(platform) if own.os.is_empty() => platform.clone(),
         _ => own.clone(),
     }
+}
+
+/// The platform of an image with the version and the features of its system. What the index says of
+/// the image counts, else its config: a runtime chooses by the index.
+pub(crate) fn spec_of(node: &ImageNode, listed: Option<&Child>) -> PlatformSpec {
+    let own = |key: &str| -> Option<serde_json::Value> {
+        let extensions = &mut node.image.extensions.iter();
+        let (_, text) = extensions.find(|((_, path), _)| path == key)?;
+        serde_json::from_str(text).ok()
+    };
+    let listed_spec = listed.map(spec_listed).unwrap_or_default();
+    let features = |value: serde_json::Value| serde_json::from_value(value).ok();
+    let (version, found) = (listed_spec.os_version, listed_spec.os_features);
+    PlatformSpec {
+        platform: platform_of(node, listed),
+        os_version: version.or_else(|| Some(own("os.version")?.as_str()?.to_owned())),
+        os_features: match found.is_empty() {
+            true => own("os.features").and_then(features).unwrap_or_default(),
+            false => found,
+        },
+        exact: false,
+    }
+}
+
+/// The platform that a descriptor names, with the version and the features of the system.
+pub(crate) fn spec_listed(listed: &Child) -> PlatformSpec {
+    let raw = serde_json::from_str(&listed.raw).unwrap_or(serde_json::Value::Null);
+    let platform = &raw["platform"];
+    let version = platform["os.version"].as_str();
+    let features = platform["os.features"].as_array();
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    PlatformSpec {
+        platform: listed.platform.clone().unwrap_or_default(),
+        os_version: version.filter(|it| !it.is_empty()).map(str::to_owned),
+        os_features: features.into_iter().flatten().filter_map(text).collect(),
+        exact: false,
+    }
+}
+
+/// Tells texts apart for a message: what stands there more than once gets its digest too, if it has
+/// one.
+pub(crate) fn told_apart(found: &[(String, Option<String>)]) -> Vec<String> {
+    let shown = found.iter().take(20).map(|(text, digest)| {
+        let again = found.iter().filter(|(other, _)| other == text).count() > 1;
+        match digest {
+            Some(digest) if again => format!("{text} (@{digest})"),
+            _ => text.clone(),
+        }
+    });
+    shown.collect()
 }
 
 /// How a name is printed: as a reference where it can be one.

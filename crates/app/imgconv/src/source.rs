@@ -1,7 +1,7 @@
 //! Opening a locator: which images there are meant, and what each of them is.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -18,7 +18,7 @@ use imgconv_transport_oci_layout::open_damaged;
 
 use crate::{
     catalog, fetched,
-    locator::{Locator, Reference},
+    locator::{Addressing, Locator, Reference},
     select::select,
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// Where it is, without a scheme.
     pub(crate) location: String,
+    /// How entries are addressed there.
+    addressing: Addressing,
     /// The bytes.
     pub(crate) bundle: Box<dyn Bundle>,
     /// The entries that are meant, in the order of the place.
@@ -39,6 +41,8 @@ pub(crate) struct Source {
     notes: Notes,
     /// The format that everything there must be in, if it was said outright.
     format: Option<FormatId>,
+    /// The entry that leads to the one that is meant, if that only stands in an index below it.
+    via: Option<RootEntry>,
 }
 
 /// What a root turned out to be, with everything below it.
@@ -205,11 +209,13 @@ impl Source {
         let source = Self {
             text: bundle.locator(),
             location: locator.location.clone(),
+            addressing: locator.addressing(),
             entries: bundle.roots().ok()?,
             bundle,
             opened: notes.take(),
             notes,
             format: locator.format,
+            via: None,
         };
         Some((source, errors))
     }
@@ -244,14 +250,23 @@ impl Source {
         let mut source = Self {
             text,
             location: locator.location.clone(),
+            addressing: locator.addressing(),
             bundle,
             entries,
             opened: notes.take(),
             notes,
             format,
+            via: None,
         };
         if matches!(locator.reference, Some(Reference::Name(_))) {
             source.name_streams(env)?;
+        }
+        if let Some(Reference::Digest(digest)) = &locator.reference
+            && !source.entries.iter().any(|entry| is_child(entry, digest))
+            && let Some(entry) = source.nested(digest, env)?
+        {
+            source.entries = vec![entry];
+            return Ok(source);
         }
         let entries = std::mem::take(&mut source.entries);
         source.entries = select(entries, locator.reference.as_ref())
@@ -276,15 +291,94 @@ impl Source {
         Ok(())
     }
 
-    /// Names an entry for messages and reports.
+    /// Looks for what only an index lists, at any depth. It is called what the entries are called that
+    /// lead to it, if they all have one name. An entry that can't be read is passed over, unless it is
+    /// all that there is.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if it is listed and not stored; an interruption.
+    fn nested(&mut self, digest: &Digest, env: &Env) -> Result<Option<RootEntry>> {
+        let mut memo = Memo::of(self);
+        let mut found: Option<(RootEntry, RootEntry)> = None;
+        let mut gone = false;
+        for via in &self.entries {
+            env.check_cancelled()?;
+            let Ok(node) = self.decode_entry(via, env, &mut memo) else {
+                continue;
+            };
+            let Some((listed, node)) = below(&node, digest) else {
+                continue;
+            };
+            if node.is_none() {
+                gone = true;
+                continue;
+            }
+            match &mut found {
+                Some((entry, _)) if entry.name != via.name => entry.name = None,
+                Some(_) => {}
+                None => {
+                    let entry = RootEntry {
+                        // No position: what the place says of the entry is not said of this one.
+                        position: usize::MAX,
+                        name: via.name.clone(),
+                        texts: Vec::new(),
+                        child: Some(listed),
+                    };
+                    found = Some((entry, via.clone()));
+                }
+            }
+        }
+        let Some((entry, via)) = found else {
+            if gone {
+                let message = format!("{digest} is listed in an index here, and is not stored");
+                return Err(Error::new(Code::Missing, message).at(self.text.clone()));
+            }
+            return Ok(None);
+        };
+        self.via = Some(via);
+        Ok(Some(entry))
+    }
+
+    /// Reads the stored root of an entry.
+    ///
+    /// # Errors
+    /// If it is missing, or not what its descriptor says.
+    pub(crate) fn root(&self, entry: &RootEntry, env: &Env) -> Result<Root> {
+        let (Some(via), Some(child)) = (&self.via, &entry.child) else {
+            return self.bundle.root(entry);
+        };
+        let limit = ("manifest", env.limits.manifest);
+        let document = match self.bundle.part(via)? {
+            Some((part, _)) => part.document(&child.kind, &child.facts(), limit),
+            None => self.bundle.document(&child.kind, &child.facts(), limit),
+        };
+        document.map(Root::Document)
+    }
+
+    /// Names an entry for messages and reports: as a locator that leads to it.
     pub(crate) fn entry_text(&self, entry: &RootEntry) -> String {
-        match (&entry.name, &entry.child) {
-            (Some(name), _) => format!("{}:{name}", self.text),
-            (None, Some(child)) => format!("{}:@{}", self.text, child.digest),
-            (None, None) => match entry.texts.first() {
-                Some(text) => format!("{}:{text}", self.text),
-                None => self.text.clone(),
+        let reference = match (&entry.name, &entry.child) {
+            (Some(name), _) => Some(name.to_string()),
+            (None, Some(child)) => Some(format!("@{}", child.digest)),
+            (None, None) => entry.texts.first().cloned(),
+        };
+        let Some(reference) = reference else {
+            return self.text.clone();
+        };
+        match self.addressing {
+            Addressing::Reference => format!("{}:{reference}", self.text),
+            Addressing::Fragment => format!("{}#{reference}", self.text),
+            // A name there holds the host and the repository.
+            Addressing::Registry => match reference.strip_prefix('@') {
+                None => format!("docker://{reference}"),
+                Some(digest) => {
+                    let whole = self.text.split_once('@').map_or(&*self.text, |(it, _)| it);
+                    let end = whole.rfind('/').map_or(0, |slash| slash + 1);
+                    let tag = whole[end..].find(':').map_or(whole.len(), |at| end + at);
+                    format!("{}@{digest}", &whole[..tag])
+                }
             },
+            Addressing::Alone => self.text.clone(),
         }
     }
 
@@ -323,12 +417,58 @@ impl Source {
         env: &Env,
         memo: &mut Memo,
     ) -> Result<Arc<Node>> {
-        let Some((part, inner)) = self.bundle.part(entry)? else {
-            return decode_in(&*self.bundle, entry, env, memo);
+        let via = self.via.as_ref().unwrap_or(entry);
+        let node = match self.bundle.part(via)? {
+            None => decode_in(&*self.bundle, via, env, memo)?,
+            Some((part, inner)) => {
+                memo.enter(&part, self);
+                decode_in(&*part, &inner, env, memo)?
+            }
         };
-        memo.enter(&part, self);
-        decode_in(&*part, &inner, env, memo)
+        let (Some(_), Some(child)) = (&self.via, &entry.child) else {
+            return Ok(node);
+        };
+        let found = below(&node, &child.digest).and_then(|(_, node)| node);
+        found.ok_or_else(|| {
+            let message = format!("{} is no longer in its index", child.digest);
+            Error::new(Code::Missing, message)
+        })
     }
+}
+
+fn is_child(entry: &RootEntry, digest: &Digest) -> bool {
+    let child = entry.child.as_ref();
+    child.is_some_and(|child| child.digest == *digest)
+}
+
+/// Finds what an index, or one below it, lists by that digest: the descriptor, and the document if it
+/// is there. Each index is entered once.
+fn below(node: &Arc<Node>, digest: &Digest) -> Option<(Child, Option<Arc<Node>>)> {
+    let mut entered = BTreeSet::new();
+    let mut open = vec![Arc::clone(node)];
+    let mut gone = None;
+    while let Some(node) = open.pop() {
+        let Node::Index {
+            index, children, ..
+        } = &*node
+        else {
+            continue;
+        };
+        if !entered.insert(Arc::as_ptr(&node)) {
+            continue;
+        }
+        for (listed, child) in index.children.iter().zip(children) {
+            match child {
+                Some(child) if listed.digest == *digest => {
+                    return Some((listed.clone(), Some(Arc::clone(child))));
+                }
+                None if listed.digest == *digest => gone = Some((listed.clone(), None)),
+                Some(child) => open.push(Arc::clone(child)),
+                None => {}
+            }
+        }
+    }
+    gone
 }
 
 /// Decodes an entry of the place that holds it.

@@ -2,13 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use imgconv_format_aci::{FORMAT, IMAGE_ID, identifier, manifest, platform};
+use imgconv_format_aci::{
+    FORMAT, IMAGE_ID, encode_for, identifier, manifest, platform, user_without_group,
+};
 use imgconv_layer::Semantics;
 use imgconv_model::{
     Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Encoded, Env, Error, Event,
     Image, Name, Notes, Open, Outcome as LossKind, Publication, Reader, Report, Result, quote,
 };
-use imgconv_pipeline::{Options as LayerOptions, squash};
+use imgconv_pipeline::{Merged, Options as LayerOptions, squash};
 use imgconv_stream::{Decoder, Encoding, Level, encode};
 use imgconv_wire::manifest::describes_compression;
 
@@ -17,9 +19,9 @@ use crate::{
     nearest::{second_matches, warn_second},
     outcome::ImageOutcome,
     policy::digests_change,
-    run::{Item, Run, SourceRoot, images, nothing, platform_of, squash_layers, walk},
+    run::{Item, Run, SourceRoot, images, nothing, platform_of, spec_of, squash_layers, walk},
     source::{AciPart, ImageNode, Node},
-    stack, tags,
+    stack, tags, users,
 };
 
 impl Run<'_> {
@@ -57,7 +59,7 @@ impl Run<'_> {
         let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
         images(&root.node, None, &mut |node, listed| {
             let known = |(other, _): &(&ImageNode, _)| std::ptr::eq(*other, node);
-            if !found.iter().any(known) && self.wanted(&platform_of(node, listed)) {
+            if !found.iter().any(known) && self.wanted(&spec_of(node, listed)) {
                 found.push((node, listed));
             }
         });
@@ -165,20 +167,30 @@ impl Run<'_> {
             notes: node.notes.clone(),
             ..self.env.clone()
         };
-        let merged = match self.destination {
+        let mut report = report;
+        let (merged, group) = match self.destination {
             Some(_) => {
                 let layers = self.clamped(&image.layers, env)?;
-                squash(&layers, semantics(node), env)?.into_layer()
+                let merged = squash(&layers, semantics(node), env)?;
+                let group = group_of_user(&image, &merged, env, &mut report)?;
+                (merged.into_layer(), group)
             }
-            None => nothing(),
+            None => (nothing(), None),
         };
         squash_layers(&mut image, 0, merged);
-        self.one(node, &image, report)
+        self.one(node, &image, group, report)
     }
 
-    /// Writes one image of one layer.
-    pub(crate) fn one(&self, node: &ImageNode, image: &Image, report: Report) -> Result<Item> {
-        self.one_with_id(node, image, report).map(|(item, _)| item)
+    /// Writes one image of one layer. `group` is that of a user that the image names without one.
+    pub(crate) fn one(
+        &self,
+        node: &ImageNode,
+        image: &Image,
+        group: Option<u32>,
+        report: Report,
+    ) -> Result<Item> {
+        let written = self.one_with_id(node, image, group, report);
+        written.map(|(item, _)| item)
     }
 
     /// Writes one image of one layer; returns its image ID too, unless this is a prediction.
@@ -186,13 +198,17 @@ impl Run<'_> {
         &self,
         node: &ImageNode,
         image: &Image,
+        group: Option<u32>,
         mut report: Report,
     ) -> Result<(Item, Option<Digest>)> {
         let env = &Env {
             notes: node.notes.clone(),
             ..self.env.clone()
         };
-        let encoded = self.target.encode(image, &[], env, &mut report)?;
+        let encoded = match self.target.id() == FORMAT {
+            true => encode_for(image, group, env, &mut report)?,
+            false => self.target.encode(image, &[], env, &mut report)?,
+        };
         let Encoded::Stream(open) = encoded else {
             return Err(Error::new(Code::Unsupported, "the format writes documents"));
         };
@@ -456,6 +472,18 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// The group of a user that an image names without one; `None` if it names a group, or no user.
+pub(crate) fn group_of_user(
+    image: &Image,
+    merged: &Merged,
+    env: &Env,
+    report: &mut Report,
+) -> Result<Option<u32>> {
+    let user = image.config.user.as_deref().and_then(user_without_group);
+    user.map(|user| users::group(merged, &user, env, report))
+        .transpose()
 }
 
 /// The tar of an ACI.
