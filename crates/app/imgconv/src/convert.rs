@@ -21,8 +21,9 @@ use crate::{
     options::{Missing, Options},
     outcome::{Outcome, TagsOutcome},
     policy::signing_key,
-    run::{Item, Run, SourceRoot, told_apart},
+    run::{Item, Run, SourceRoot},
     source::Source,
+    spec::told_apart,
     tags,
 };
 

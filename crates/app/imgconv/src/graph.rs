@@ -16,10 +16,9 @@ use crate::{
     nearest::{repeated, warn_second},
     options::Missing,
     outcome::ImageOutcome,
-    run::{
-        Item, Run, SourceRoot, images as each_image, platform_of, spec_listed, spec_of, told_apart,
-    },
+    run::{Item, Run, SourceRoot, images as each_image, platform_of},
     source::Node,
+    spec::{spec_listed, spec_of, told_apart},
 };
 
 /// Reads what a tag is about: `sha256-HEX.sig`, `.att` or `.sbom` as cosign names what it signs, or

@@ -10,8 +10,9 @@ use serde::Serialize;
 use crate::{
     convert::no_image,
     locator::Locator,
-    run::{images, platform_of, shown_compression, spec_of, walk},
+    run::{images, platform_of, shown_compression, walk},
     source::{ImageNode, Node, Source},
+    spec::spec_of,
 };
 
 /// What one image is.

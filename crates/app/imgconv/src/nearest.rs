@@ -5,8 +5,9 @@ use std::sync::Arc;
 use imgconv_model::{Index, Platform, PlatformSpec, Report};
 
 use crate::{
-    run::{SourceRoot, images, spec_of, walk},
+    run::{SourceRoot, images, walk},
     source::{ImageNode, Node},
+    spec::spec_of,
 };
 
 /// Replaces each wanted ARM variant of which there is no image by the highest lower one that there

@@ -11,8 +11,9 @@ use crate::{
     locator::Locator,
     nearest::{nearest, second_matches, warn_second},
     options::Options,
-    run::{Run, SourceRoot, images, spec_of, told_apart},
+    run::{Run, SourceRoot, images},
     source::{ImageNode, Source},
+    spec::{spec_of, told_apart},
 };
 
 /// One image.

@@ -10,7 +10,8 @@ use imgconv_pipeline::{Merged, apply, squash_above};
 use crate::{
     run::{Item, Run, nothing, squash_layers},
     source::ImageNode,
-    stream::{group_of_user, semantics},
+    stream::semantics,
+    users::group_of_user,
 };
 
 /// Writes an image as one ACI for each layer, base first. The losses are told with the top one.

@@ -2,15 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use imgconv_format_aci::{
-    FORMAT, IMAGE_ID, encode_for, identifier, manifest, platform, user_without_group,
-};
+use imgconv_format_aci::{FORMAT, IMAGE_ID, encode_for, identifier, manifest, platform};
 use imgconv_layer::Semantics;
 use imgconv_model::{
     Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Encoded, Env, Error, Event,
     Image, Name, Notes, Open, Outcome as LossKind, Publication, Reader, Report, Result, quote,
 };
-use imgconv_pipeline::{Merged, Options as LayerOptions, squash};
+use imgconv_pipeline::{Options as LayerOptions, squash};
 use imgconv_stream::{Decoder, Encoding, Level, encode};
 use imgconv_wire::manifest::describes_compression;
 
@@ -19,9 +17,11 @@ use crate::{
     nearest::{second_matches, warn_second},
     outcome::ImageOutcome,
     policy::digests_change,
-    run::{Item, Run, SourceRoot, images, nothing, platform_of, spec_of, squash_layers, walk},
+    run::{Item, Run, SourceRoot, images, nothing, platform_of, squash_layers, walk},
     source::{AciPart, ImageNode, Node},
-    stack, tags, users,
+    spec::spec_of,
+    stack, tags,
+    users::group_of_user,
 };
 
 impl Run<'_> {
@@ -472,18 +472,6 @@ impl Run<'_> {
             }
         }
     }
-}
-
-/// The group of a user that an image names without one; `None` if it names a group, or no user.
-pub(crate) fn group_of_user(
-    image: &Image,
-    merged: &Merged,
-    env: &Env,
-    report: &mut Report,
-) -> Result<Option<u32>> {
-    let user = image.config.user.as_deref().and_then(user_without_group);
-    user.map(|user| users::group(merged, &user, env, report))
-        .transpose()
 }
 
 /// The tar of an ACI.

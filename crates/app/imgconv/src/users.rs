@@ -7,13 +7,26 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 
+use imgconv_format_aci::user_without_group;
 use imgconv_layer::{Node, Tree};
-use imgconv_model::{Env, Error, Report, Result, quote};
+use imgconv_model::{Env, Error, Image, Report, Result, quote};
 use imgconv_pipeline::Merged;
 use imgconv_tar::EntryKind;
 
 /// Bytes of an `/etc/passwd` that are read; a real one of thousands of users has a tenth of it.
 const LONGEST: u64 = 4 << 20;
+
+/// The group of a user that an image names without one; `None` if it names a group, or no user.
+pub(crate) fn group_of_user(
+    image: &Image,
+    merged: &Merged,
+    env: &Env,
+    report: &mut Report,
+) -> Result<Option<u32>> {
+    let user = image.config.user.as_deref().and_then(user_without_group);
+    user.map(|user| group(merged, &user, env, report))
+        .transpose()
+}
 
 /// Returns the group of a user in a merged root file system. A name that can't be found there is told
 /// to the report: Docker would not start the image.

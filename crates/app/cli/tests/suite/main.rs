@@ -10,6 +10,8 @@ mod care;
 mod descriptors;
 mod indexes;
 mod migrate;
+mod names;
+mod old_acis;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 mod ways_back;

@@ -449,6 +449,7 @@ impl Check<'_> {
 
     fn mount_points(&mut self, object: &Object<'_>) -> Vec<MountPoint> {
         let mut points = Vec::<MountPoint>::new();
+        let mut seen = BTreeSet::new();
         for item in self.keep(object.objects("mountPoints")).unwrap_or_default() {
             self.names(&item, &["name", "path", "readOnly"]);
             let name = self.text(&item, "name", Grammar::Name);
@@ -457,7 +458,7 @@ impl Check<'_> {
             let (Some(name), Some(path)) = (name, path) else {
                 continue;
             };
-            if points.iter().any(|point| point.name == name) {
+            if !seen.insert(name.clone()) {
                 let message = format!("there are two mount points `{name}`");
                 self.fault(Code::Ambiguous, &item.path("name"), message);
             }
