@@ -294,7 +294,9 @@ impl Source {
 
     /// Names an entry for messages and reports: as a locator that leads to it.
     pub(crate) fn entry_text(&self, entry: &RootEntry) -> String {
-        let reference = match (&entry.name, &entry.child) {
+        // A name leads to the index that lists it.
+        let name = entry.name.as_ref().filter(|_| self.via.is_none());
+        let reference = match (name, &entry.child) {
             (Some(name), _) => Some(name.to_string()),
             (None, Some(child)) => Some(format!("@{}", child.digest)),
             (None, None) => entry.texts.first().cloned(),

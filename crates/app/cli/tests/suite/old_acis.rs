@@ -117,7 +117,9 @@ fn k17_k33_odd_names_pass_and_odd_values_are_told() {
     let app = r#","app":{"exec":["/a"],"user":"0","group":"0",
         "isolators":[{"name":"os/linux/cpu-shares","value":"pants"}]}"#;
     aci(&sandbox, "x.aci", "0.8.11", "example.com/x", app);
-    let said = sandbox.ok(&["verify", "x.aci"]);
+    let output = sandbox.run(&["verify", "x.aci"]);
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
     assert!(
         said.contains("bad-isolator") && said.contains("cpu-shares"),
         "{said}"
