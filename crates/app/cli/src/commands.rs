@@ -3,8 +3,8 @@
 use std::{path::Path, process::ExitCode};
 
 use clap::CommandFactory;
-use imgconv::{LayerOptions, Locator, Options, Squash};
-use imgconv_model::{Code, Env, Error, Platform, Result};
+use imgconv::{Family, LayerOptions, Locator, Options, Squash};
+use imgconv_model::{Code, Env, Error, PlatformSpec, Result};
 
 use crate::{
     args::{
@@ -30,8 +30,8 @@ const ACI: (&[&str], &[&str]) = (&["aci"], &["aci"]);
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let shared = args.shared;
     let env = env::make(&shared)?;
-    let pair = |sources: &[String], destination: Locator, conversion: &Conversion| {
-        convert(sources, &destination, conversion, &shared, &env)
+    let pair = |of, sources: &[String], destination: Locator, conversion: &Conversion| {
+        convert(of, sources, &destination, conversion, &shared, &env)
     };
     match args.command {
         Command::Convert {
@@ -39,50 +39,75 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             destination,
             to,
             conversion,
-        } => pair(&[source], to.locator(&destination)?, &conversion),
+        } => pair(None, &[source], to.locator(&destination)?, &conversion),
         Command::AciToOci {
             sources,
             destination,
             to,
             conversion,
-        } => pair(&sources, to.locator_of(&destination, OCI)?, &conversion),
+        } => {
+            let of = Some((Family::Aci, Family::Oci));
+            pair(of, &sources, to.locator_of(&destination, OCI)?, &conversion)
+        }
         Command::DockerToOci {
             source,
             destination,
             to,
             conversion,
-        } => pair(&[source], to.locator_of(&destination, OCI)?, &conversion),
+        } => {
+            let of = Some((Family::Docker, Family::Oci));
+            pair(
+                of,
+                &[source],
+                to.locator_of(&destination, OCI)?,
+                &conversion,
+            )
+        }
         Command::OciToDocker {
             source,
             destination,
             to,
             conversion,
-        } => pair(&[source], to.locator_of(&destination, DOCKER)?, &conversion),
+        } => {
+            let of = Some((Family::Oci, Family::Docker));
+            pair(
+                of,
+                &[source],
+                to.locator_of(&destination, DOCKER)?,
+                &conversion,
+            )
+        }
         Command::AciToDocker {
             sources,
             destination,
             to,
             conversion,
-        } => pair(&sources, to.locator_of(&destination, DOCKER)?, &conversion),
+        } => {
+            let of = Some((Family::Aci, Family::Docker));
+            pair(
+                of,
+                &sources,
+                to.locator_of(&destination, DOCKER)?,
+                &conversion,
+            )
+        }
         Command::DockerToAci {
             source,
             destination,
             to,
             conversion,
+        } => {
+            let of = Some((Family::Docker, Family::Aci));
+            pair(of, &[source], acis(&to, &destination)?, &conversion)
         }
-        | Command::OciToAci {
+        Command::OciToAci {
             source,
             destination,
             to,
             conversion,
         } => {
-            let mut destination = to.locator_of(&destination, ACI)?;
-            // Everything but a `.aci` file is a directory, made if it is missing.
-            let file = destination.location.ends_with(".aci") || destination.location == "-";
-            if !file && !destination.location.ends_with('/') {
-                destination.location.push('/');
-            }
-            pair(&[source], destination, &conversion)
+            let of = Some((Family::Oci, Family::Aci));
+            pair(of, &[source], acis(&to, &destination)?, &conversion)
         }
         Command::Squash {
             source,
@@ -191,6 +216,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 preserve_privileges,
                 allow_devices,
             };
+            let directory = match directory.to_str() {
+                Some(text) => imgconv::directory(text)?.into(),
+                None => directory,
+            };
             let locator = from.locator(&source)?;
             let platforms = platforms(&platform)?;
             let (outcome, report) =
@@ -238,14 +267,26 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
+/// Where ACIs go: everything but a `.aci` file is a directory, made if it is missing.
+fn acis(to: &DestinationPair, destination: &str) -> Result<Locator> {
+    let mut destination = to.locator_of(destination, ACI)?;
+    let file = destination.location.ends_with(".aci") || destination.location == "-";
+    if !file && !destination.location.ends_with('/') {
+        destination.location.push('/');
+    }
+    Ok(destination)
+}
+
 fn convert(
+    pair: Option<(Family, Family)>,
     sources: &[String],
     destination: &Locator,
     conversion: &Conversion,
     shared: &Shared,
     env: &Env,
 ) -> Result<ExitCode> {
-    let options = conversion_options(conversion)?;
+    let mut options = conversion_options(conversion)?;
+    options.pair = pair;
     let writing = &conversion.writing;
     write(sources, destination, &options, writing, shared, env)
 }
@@ -347,6 +388,7 @@ pub(crate) fn conversion_options(conversion: &Conversion) -> Result<Options> {
 fn options(writing: &Writing) -> Result<Options> {
     use imgconv_model::Compression as Model;
     Ok(Options {
+        pair: None,
         platforms: platforms(&writing.platform)?,
         layers: LayerOptions {
             compression: match writing.compression {
@@ -390,8 +432,8 @@ fn options(writing: &Writing) -> Result<Options> {
     })
 }
 
-fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
-    texts.iter().map(|text| Platform::parse(text)).collect()
+fn platforms(texts: &[String]) -> Result<Vec<PlatformSpec>> {
+    texts.iter().map(|text| PlatformSpec::parse(text)).collect()
 }
 
 impl SourcePair {

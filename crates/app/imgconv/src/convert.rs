@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use imgconv_model::{
-    BundleSink, Code, Document, Env, Error, Format, FormatId, Platform, Publication, Report,
+    BundleSink, Code, Document, Env, Error, Format, FormatId, PlatformSpec, Publication, Report,
     Result, quote,
 };
 use imgconv_pipeline::{Sealer, write_document};
@@ -17,7 +17,7 @@ use imgconv_wire::layout::INDEX_FILE;
 use crate::{
     catalog,
     cosign::Signed,
-    dependencies, descriptors,
+    dependencies, descriptors, family,
     locator::{Locator, Reference},
     nearest::nearest,
     options::{Missing, Options},
@@ -25,6 +25,7 @@ use crate::{
     policy::signing_key,
     run::{Item, Run, SourceRoot},
     source::{Node, Source},
+    spec::told_apart,
     tags,
 };
 
@@ -48,6 +49,7 @@ pub fn convert(
         // What is only read says so itself.
         destination.transport.create(&destination.location, env)?;
     }
+    dependencies::check(&options.deps)?;
     let mut options = in_registry(destination, options)?;
     let mut opened = Vec::new();
     for locator in sources {
@@ -77,6 +79,7 @@ pub fn convert(
             });
         }
     }
+    family::check(options.pair, sources, &roots)?;
     options.platforms = nearest(&options.platforms, &roots);
     let options = &options;
     let target = target(destination, &roots)?;
@@ -375,15 +378,12 @@ fn refuse_one_file(items: &[Item], one_file: bool, destination: &Locator) -> Res
     if !one_file || items.len() == 1 {
         return Ok(());
     }
-    let list: Vec<String> = items
-        .iter()
-        .take(20)
-        .flat_map(|item| &item.images)
-        .map(|image| {
-            let name = image.name.as_deref().unwrap_or("-");
-            format!("{name} ({})", image.platform.as_deref().unwrap_or("-"))
-        })
-        .collect();
+    let list = items.iter().flat_map(|item| &item.images).map(|image| {
+        let name = image.name.as_deref().unwrap_or("-");
+        let text = format!("{name} ({})", image.platform.as_deref().unwrap_or("-"));
+        (text, image.source_digest.clone())
+    });
+    let list = told_apart(&list.collect::<Vec<_>>());
     let message = format!("there are {} images and one ACI can hold one", items.len());
     Err(Error::new(Code::Ambiguous, message)
         .at(destination.to_string())
@@ -448,7 +448,7 @@ fn refuse_unchangeable(items: &[Item], roots: &[SourceRoot<'_>]) -> Result<()> {
 }
 
 /// The error for platforms of which there is no image, or for a source without any.
-pub(crate) fn no_image(platforms: &[Platform], mut there: Vec<String>) -> Error {
+pub(crate) fn no_image(platforms: &[PlatformSpec], mut there: Vec<String>) -> Error {
     there.sort();
     there.dedup();
     if there.is_empty() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use imgconv_model::{
-    Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, Report, Result,
+    Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, PlatformSpec, Report, Result,
 };
 use imgconv_pipeline::write_document;
 use imgconv_wire::{Object, join, manifest::family_of};
@@ -16,8 +16,9 @@ use crate::{
     nearest::{repeated, warn_second},
     options::Missing,
     outcome::ImageOutcome,
-    run::{Item, Run, SourceRoot, platform_of},
+    run::{Item, Run, SourceRoot, images as each_image, platform_of},
     source::Node,
+    spec::{spec_listed, spec_of, told_apart},
     subject,
 };
 
@@ -82,8 +83,9 @@ impl Run<'_> {
                 }
             }
             if !self.capabilities.index {
-                let images: Vec<_> = group.into_iter().flat_map(|item| item.images).collect();
-                return Err(self.one_platform(&images));
+                let images = group.into_iter().flat_map(|item| item.images);
+                let there = images.map(|image| (image.platform.unwrap_or_default(), image.digest));
+                return Err(self.one_platform(&there.collect::<Vec<_>>()));
             }
             let children: Vec<Child> = group
                 .iter()
@@ -136,10 +138,14 @@ impl Run<'_> {
                 }
                 // What is about an image goes with that image.
                 let unwanted = subject.is_none()
-                    && listed
-                        .platform
-                        .as_ref()
-                        .is_some_and(|p| !p.os.is_empty() && !self.wanted(p));
+                    && listed.platform.as_ref().is_some_and(|platform| {
+                        let spec = match node.as_deref() {
+                            Some(Node::Image(image)) => spec_of(image, Some(listed)),
+                            _ => spec_listed(listed),
+                        };
+                        let platform = platform.clone();
+                        !platform.os.is_empty() && !self.wanted(&PlatformSpec { platform, ..spec })
+                    });
                 let Some(node) = node else {
                     let keep = self.options.missing == Missing::Keep;
                     let gone = keep
@@ -171,7 +177,9 @@ impl Run<'_> {
                     && *repeated
                 {
                     let platform = platform_of(image, Some(listed));
-                    if self.wanted(&platform) && !converted.contains_key(&listed.digest) {
+                    if self.wanted(&spec_of(image, Some(listed)))
+                        && !converted.contains_key(&listed.digest)
+                    {
                         warn_second(&mut report, &place, image, &platform);
                     }
                     continue;
@@ -200,6 +208,16 @@ impl Run<'_> {
                 });
             }
         }
+        let mut there = Vec::new();
+        for ((listed, node), kept) in index.children.iter().zip(children).zip(&kept) {
+            let Some(node) = node.as_deref().filter(|_| kept.is_some()) else {
+                continue;
+            };
+            each_image(node, Some(listed), &mut |image, listed| {
+                let digest = image.child.as_ref().map(|child| child.digest.to_string());
+                there.push((spec_of(image, listed).to_string(), digest));
+            });
+        }
         let kept: Vec<Child> = kept.into_iter().flatten().collect();
         if kept.is_empty() {
             self.left_behind.merge(report);
@@ -220,7 +238,7 @@ impl Run<'_> {
         }
         if !self.capabilities.index {
             let [one] = &kept[..] else {
-                return Err(self.one_platform(&images));
+                return Err(self.one_platform(&there));
             };
             self.preserve_index(child, None)?;
             let mut report = Report::default();
@@ -275,19 +293,15 @@ impl Run<'_> {
     }
 
     /// The error for several platforms where the target can hold one.
-    fn one_platform(&self, images: &[ImageOutcome]) -> Error {
-        let there: Vec<&str> = images
-            .iter()
-            .filter_map(|i| i.platform.as_deref())
-            .collect();
+    fn one_platform(&self, there: &[(String, Option<String>)]) -> Error {
         let target = self.target.id();
         let message = format!(
             "there are {} platforms and {target} can hold one",
             there.len().max(2)
         );
         Error::new(Code::Ambiguous, message).hint(format!(
-            "choose one with `--platform`: {}",
-            there.join(", ")
+            "choose one with `--platform`, or by its digest with the REF `@DIGEST`: {}",
+            told_apart(there).join(", ")
         ))
     }
 

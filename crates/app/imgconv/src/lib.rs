@@ -14,6 +14,7 @@ mod cosign;
 mod dependencies;
 mod descriptors;
 mod diff;
+mod family;
 mod fetched;
 mod foreign;
 mod fsck;
@@ -24,6 +25,7 @@ mod list;
 mod locator;
 mod migrate;
 mod nearest;
+mod nested;
 mod options;
 mod outcome;
 mod pick;
@@ -33,6 +35,7 @@ mod run;
 mod select;
 mod site;
 mod source;
+mod spec;
 mod stack;
 mod stream;
 mod subject;
@@ -40,6 +43,7 @@ mod tags;
 mod tree;
 mod unknown;
 mod unpack;
+mod users;
 mod verify;
 
 pub use convert::convert;
@@ -54,12 +58,12 @@ pub use layout::{
     remove as remove_from_layout, tag as tag_in_layout,
 };
 pub use list::{Listed, list};
-pub use locator::{Locator, Reference};
+pub use locator::{Locator, Reference, directory};
 pub use migrate::{
     Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
     merge_reports, migrate,
 };
-pub use options::{Foreign, Link, Missing, Options, RefName, Sharing};
+pub use options::{Family, Foreign, Link, Missing, Options, RefName, Sharing};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
 pub use publish::{PublishOptions, Signing, SiteOptions, publish};
 pub use tags::{

@@ -11,7 +11,8 @@ use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
     Encoded, Env, Error, Facts, Format, FormatId, History, Image, Layer, Name, Opaque,
-    Outcome as LossKind, Platform, Publication, Report, Result, RootEntry, SealedLayer, Step,
+    Outcome as LossKind, Platform, PlatformSpec, Publication, Report, Result, RootEntry,
+    SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
@@ -25,6 +26,7 @@ use crate::{
     outcome::{ImageOutcome, LayerOutcome},
     policy::SCHEMA1,
     source::{ImageNode, Node},
+    spec::spec_of,
     stream::semantics,
     subject,
     unknown::is_blob,
@@ -93,7 +95,7 @@ impl SourceRoot<'_> {
     pub(crate) fn platforms(&self) -> Vec<String> {
         let mut found = Vec::new();
         images(&self.node, None, &mut |node, listed| {
-            found.push(platform_of(node, listed).to_string());
+            found.push(spec_of(node, listed).to_string());
         });
         found
     }
@@ -352,7 +354,7 @@ impl<'a> Run<'a> {
             return Ok(done.clone());
         }
         let done = match &**node {
-            Node::Image(image) if self.wanted(&platform_of(image, listed)) => {
+            Node::Image(image) if self.wanted(&spec_of(image, listed)) => {
                 let (child, outcome) = self.image(image, listed, root)?;
                 (Some(child), vec![outcome])
             }
@@ -498,19 +500,17 @@ impl<'a> Run<'a> {
             && image.platform.architecture.is_empty()
             && let [wanted] = &self.options.platforms[..]
         {
-            image.platform = wanted.clone();
+            image.platform = wanted.platform.clone();
         }
     }
 
     /// Says whether a platform is asked for. One that is not known fits all.
-    pub(crate) fn wanted(&self, platform: &Platform) -> bool {
+    pub(crate) fn wanted(&self, spec: &PlatformSpec) -> bool {
+        let platform = &spec.platform;
+        let mut all = self.options.platforms.iter();
         self.options.platforms.is_empty()
             || platform.os.is_empty() && platform.architecture.is_empty()
-            || self
-                .options
-                .platforms
-                .iter()
-                .any(|wanted| platform.fits(wanted))
+            || all.any(|wanted| spec.fits(wanted))
     }
 
     /// The name that the root gets: what the user gave, else its own, which a referrer keeps.

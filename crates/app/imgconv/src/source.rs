@@ -22,7 +22,8 @@ use imgconv_wire::{
 
 use crate::{
     catalog, fetched,
-    locator::{Locator, Reference},
+    locator::{Addressing, Locator, Reference},
+    nested::{below, is_child},
     select::select,
     unknown,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// Where it is, without a scheme.
     pub(crate) location: String,
+    /// How entries are addressed there.
+    addressing: Addressing,
     /// The bytes.
     pub(crate) bundle: Box<dyn Bundle>,
     /// The entries that are meant, in the order of the place.
@@ -44,6 +47,8 @@ pub(crate) struct Source {
     notes: Notes,
     /// The format that everything there must be in, if it was said outright.
     format: Option<FormatId>,
+    /// The entry that leads to the one that is meant, if that only stands in an index below it.
+    pub(crate) via: Option<RootEntry>,
 }
 
 /// What a root turned out to be, with everything below it.
@@ -230,11 +235,13 @@ impl Source {
         let source = Self {
             text: bundle.locator(),
             location: locator.location.clone(),
+            addressing: locator.addressing(),
             entries: bundle.roots().ok()?,
             bundle,
             opened: notes.take(),
             notes,
             format: locator.format,
+            via: None,
         };
         Some((source, errors))
     }
@@ -286,14 +293,23 @@ impl Source {
         let mut source = Self {
             text,
             location: locator.location.clone(),
+            addressing: locator.addressing(),
             bundle,
             entries,
             opened: notes.take(),
             notes,
             format,
+            via: None,
         };
         if matches!(locator.reference, Some(Reference::Name(_))) {
             source.name_streams(env)?;
+        }
+        if let Some(Reference::Digest(digest)) = &locator.reference
+            && !source.entries.iter().any(|entry| is_child(entry, digest))
+            && let Some(entry) = source.nested(digest, env)?
+        {
+            source.entries = vec![entry];
+            return Ok(source);
         }
         let entries = std::mem::take(&mut source.entries);
         if entries.is_empty() && may_be_empty && locator.reference.is_none() {
@@ -321,15 +337,32 @@ impl Source {
         Ok(())
     }
 
-    /// Names an entry for messages and reports.
+    /// Names an entry for messages and reports: as a locator that leads to it.
     pub(crate) fn entry_text(&self, entry: &RootEntry) -> String {
-        match (&entry.name, &entry.child) {
-            (Some(name), _) => format!("{}:{name}", self.text),
-            (None, Some(child)) => format!("{}:@{}", self.text, child.digest),
-            (None, None) => match entry.texts.first() {
-                Some(text) => format!("{}:{text}", self.text),
-                None => self.text.clone(),
+        // A name leads to the index that lists it.
+        let name = entry.name.as_ref().filter(|_| self.via.is_none());
+        let reference = match (name, &entry.child) {
+            (Some(name), _) => Some(name.to_string()),
+            (None, Some(child)) => Some(format!("@{}", child.digest)),
+            (None, None) => entry.texts.first().cloned(),
+        };
+        let Some(reference) = reference else {
+            return self.text.clone();
+        };
+        match self.addressing {
+            Addressing::Reference => format!("{}:{reference}", self.text),
+            Addressing::Fragment => format!("{}#{reference}", self.text),
+            // A name there holds the host and the repository.
+            Addressing::Registry => match reference.strip_prefix('@') {
+                None => format!("docker://{reference}"),
+                Some(digest) => {
+                    let whole = self.text.split_once('@').map_or(&*self.text, |(it, _)| it);
+                    let end = whole.rfind('/').map_or(0, |slash| slash + 1);
+                    let tag = whole[end..].find(':').map_or(whole.len(), |at| end + at);
+                    format!("{}@{digest}", &whole[..tag])
+                }
             },
+            Addressing::Alone => self.text.clone(),
         }
     }
 
@@ -368,11 +401,22 @@ impl Source {
         env: &Env,
         memo: &mut Memo,
     ) -> Result<Arc<Node>> {
-        let Some((part, inner)) = self.bundle.part(entry)? else {
-            return decode_in(&*self.bundle, entry, env, memo);
+        let via = self.via.as_ref().unwrap_or(entry);
+        let node = match self.bundle.part(via)? {
+            None => decode_in(&*self.bundle, via, env, memo)?,
+            Some((part, inner)) => {
+                memo.enter(&part, self);
+                decode_in(&*part, &inner, env, memo)?
+            }
         };
-        memo.enter(&part, self);
-        decode_in(&*part, &inner, env, memo)
+        let (Some(_), Some(child)) = (&self.via, &entry.child) else {
+            return Ok(node);
+        };
+        let found = below(&node, &child.digest).and_then(|(_, node)| node);
+        found.ok_or_else(|| {
+            let message = format!("{} is no longer in its index", child.digest);
+            Error::new(Code::Missing, message)
+        })
     }
 }
 

@@ -131,8 +131,7 @@ impl Members {
             Error::new(Code::Missing, message)
         };
         let only_members = |error: Error| error.hint("only members of the archive are searched");
-        let mut current =
-            clean("", name.as_bytes()).ok_or_else(|| only_members(missing(name)))?;
+        let mut current = clean("", name.as_bytes()).ok_or_else(|| only_members(missing(name)))?;
         let mut seen: Vec<String> = Vec::new();
         loop {
             let (target, hard) = match self.archive.member(&current) {

@@ -11,6 +11,8 @@ mod care;
 mod descriptors;
 mod indexes;
 mod migrate;
+mod names;
+mod old_acis;
 mod pipes;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;

@@ -4,6 +4,7 @@
 mod distribution_point;
 mod place;
 mod reference;
+mod scheme;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,8 @@ use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
 use imgconv_transport_appc::AppImage;
 
 use self::place::{Place, Written, transport};
-pub use self::reference::Reference;
+pub(crate) use self::scheme::check as check_scheme;
+pub use self::{reference::Reference, scheme::directory};
 use crate::{catalog, fetched::is_fifo};
 
 /// Where something is, and which part of it is meant.
@@ -30,6 +32,19 @@ pub struct Locator {
     /// The format that was said outright (`FORMAT+DISTRIBUTION:`): what a source must be in, and a
     /// destination is written in.
     pub format: Option<FormatId>,
+}
+
+/// How an image of a place is addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addressing {
+    /// `PLACE:REF`.
+    Reference,
+    /// `URL#REF`.
+    Fragment,
+    /// By its name in a registry, which holds the host.
+    Registry,
+    /// The place holds one image, which has no other address.
+    Alone,
 }
 
 /// What an archive's name ends with: such a name is none of appc's.
@@ -234,6 +249,16 @@ impl Locator {
         }
     }
 
+    /// How the images of the place are addressed.
+    pub(crate) fn addressing(&self) -> Addressing {
+        match self.transport.scheme() {
+            "docker" => Addressing::Registry,
+            _ if is_url(self.transport) => Addressing::Fragment,
+            _ if self.takes_reference() => Addressing::Reference,
+            _ => Addressing::Alone,
+        }
+    }
+
     /// Only places with several images take a REF; an ACI's path may hold colons.
     fn takes_reference(&self) -> bool {
         self.transport.syntax().ends_with("[:REF]")
@@ -267,9 +292,11 @@ impl Locator {
             locator.reference = Some(Reference::parse(reference)?);
             locator.location = location.to_owned();
         }
-        if locator.location == "-" && !STREAMS.contains(&transport.scheme()) && transport.is_local() {
+        if locator.location == "-" && !STREAMS.contains(&transport.scheme()) && transport.is_local()
+        {
             let scheme = transport.scheme();
-            let message = format!("`{scheme}:` is a directory, and `-` is standard input or output");
+            let message =
+                format!("`{scheme}:` is a directory, and `-` is standard input or output");
             return Err(Error::new(Code::Usage, message).hint(format!(
                 "`oci-archive:-`, `docker-archive:-` and `aci:-` can be that; `{scheme}:./-` is a \
                  directory of that name"
@@ -362,8 +389,18 @@ fn without_secrets(location: &str) -> String {
 /// Says whether a path that is to be written is meant to be a tar. A directory that is there is not.
 fn is_tar(path: &str) -> bool {
     let tar = [
-        ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2",
-        ".tbz", ".tar.lz4", ".tar.lzma",
+        ".tar",
+        ".tar.gz",
+        ".tgz",
+        ".tar.zst",
+        ".tzst",
+        ".tar.xz",
+        ".txz",
+        ".tar.bz2",
+        ".tbz2",
+        ".tbz",
+        ".tar.lz4",
+        ".tar.lzma",
     ];
     tar.iter().any(|suffix| path.ends_with(suffix)) && !Path::new(path).is_dir()
 }
