@@ -7,6 +7,7 @@
 
 mod archives;
 mod care;
+mod contents;
 mod descriptors;
 mod indexes;
 mod migrate;

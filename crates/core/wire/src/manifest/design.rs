@@ -49,3 +49,6 @@
 //!     Docker's lists and OCI's indexes by one structure.
 //! 18. **A foreign layer of one family is one of the other**, as long as its blob is the same and
 //!     `urls` say where to have it. Within a family decision 4 holds.
+//! 19. **A config that is made can be loaded.** A member that engines can't read by its type is warned of
+//!     and kept in a copy; in a config of another format, or one that changes, it is left out, or mended
+//!     where its place says all, and is a loss (robustness K36).
