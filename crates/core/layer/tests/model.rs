@@ -268,12 +268,17 @@ impl Model {
                     linked = Some(at);
                     inode
                 };
-                file.borrow_mut().take_header(item);
                 file
             } else {
                 Rc::new(RefCell::new(Inode::new(item)))
             };
+            let take_header = || {
+                if item.typeflag == b'1' {
+                    inode.borrow_mut().take_header(item);
+                }
+            };
             if special {
+                take_header();
                 aufs.insert(path.clone(), inode);
                 continue;
             }
@@ -300,6 +305,7 @@ impl Model {
             if linked.as_ref() == Some(&at) {
                 return Err(i);
             }
+            take_header();
             if inode.borrow().flag != b'5' || self.flag(&at) != Some(b'5') {
                 self.remove(&at);
             }

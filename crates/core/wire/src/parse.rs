@@ -387,6 +387,14 @@ impl Parser<'_> {
             self.position += 1;
         }
         let text = &self.text[start..self.position];
+        // Most numbers are short integers, and this is how they are spelled again.
+        let digits = text.len() < 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits
+            && (text.len() == 1 || !text.starts_with('0'))
+            && let Ok(number) = text.parse::<u64>()
+        {
+            return Ok(Number::from(number));
+        }
         let number = text.parse::<Number>().ok();
         let number =
             number.ok_or_else(|| (start, bad(format!("{} is not a number", quote(text)))))?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::sandbox::Sandbox;
 
-const FILES: &[&str] = &["dir etc\nfile etc/a \"a\""];
+const FILES: &[&str] = &["dir etc\nfile etc/a \"a\"", "file etc/b \"b\""];
 
 fn read(sandbox: &Sandbox, path: &str) -> Value {
     serde_json::from_slice(&fs::read(sandbox.path(path)).unwrap()).unwrap()
@@ -81,21 +81,15 @@ fn k36_members_of_a_config_that_no_engine_can_load() {
     });
     let members = [
         "os.features",
-        "config.Volumes.\\\"/a\\\"",
+        "config.Volumes./a",
         "config.OnBuild",
         "config.Healthcheck.Interval",
     ];
     let found = warnings(&sandbox, "in");
     assert_eq!(found.matches("config-type").count(), 4, "{found}");
-    for member in [
-        "os.features",
-        "config.Volumes",
-        "config.OnBuild",
-        "config.Healthcheck.Interval",
-    ] {
+    for member in members {
         assert!(found.contains(member), "{member}: {found}");
     }
-    assert_eq!(members.len(), 4);
 
     // A copy keeps its bytes, and says so.
     let copied = report(&sandbox, &["convert", "in", "oci:copy"]);
@@ -105,12 +99,7 @@ fn k36_members_of_a_config_that_no_engine_can_load() {
     // What is made can be loaded: the rest stays, and each member is a loss.
     let made = report(&sandbox, &["convert", "in", "docker-archive:made.tar"]);
     let losses = made["losses"].to_string();
-    for member in [
-        "os.features",
-        "config.Volumes",
-        "config.OnBuild",
-        "config.Healthcheck.Interval",
-    ] {
+    for member in members {
         assert!(losses.contains(member), "{member}: {losses}");
     }
     sandbox.ok(&["convert", "made.tar", "oci:back", "--strict"]);
@@ -125,14 +114,9 @@ fn k36_members_of_a_config_that_no_engine_can_load() {
         })
     );
     // So does a config that is written anew for the same format.
-    let squashed = report(
-        &sandbox,
-        &["squash", "in", "oci:squashed", "--compression", "zstd"],
-    );
-    assert!(
-        squashed["losses"].to_string().contains("config.OnBuild")
-            || config_of(&sandbox, "squashed") == config_of(&sandbox, "in")
-    );
+    let squashed = report(&sandbox, &["squash", "in", "oci:squashed"]);
+    assert!(squashed["losses"].to_string().contains("config.OnBuild"));
+    assert_eq!(config_of(&sandbox, "squashed")["config"], back["config"]);
 }
 
 // robustness K37

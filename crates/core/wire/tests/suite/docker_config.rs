@@ -353,9 +353,12 @@ fn a_new_one_has_the_fields_of_the_specification_in_its_order() {
                 ..History::default()
             },
         ],
-        extensions: [("config.Healthcheck", "[1]"), ("os.version", "\"10\"")]
-            .map(|(path, raw)| (path.to_owned(), raw.to_owned()))
-            .into(),
+        extensions: [
+            ("config.Healthcheck", "{\"Retries\":1}"),
+            ("os.version", "\"10\""),
+        ]
+        .map(|(path, raw)| (path.to_owned(), raw.to_owned()))
+        .into(),
     };
     let (written, changed, report) = write(None, &wanted);
     assert!(changed);
@@ -363,7 +366,7 @@ fn a_new_one_has_the_fields_of_the_specification_in_its_order() {
     assert_eq!(
         written,
         format!(
-            r#"{{"created":"2015-10-31T22:22:56Z","author":"me","architecture":"arm","os":"linux","variant":"v7","config":{{"User":"1:2","ExposedPorts":{{"80/tcp":{{}}}},"Env":["A=\u003cb\u003e"],"Entrypoint":["/a"],"Cmd":["b"],"Volumes":{{"/v":{{}}}},"WorkingDir":"/w","Labels":{{"k":"v"}},"StopSignal":"SIGINT","Healthcheck":[1]}},"rootfs":{{"type":"layers","diff_ids":["{ID_A}"]}},"history":[{{"created_by":"x"}},{{"comment":"c","empty_layer":true}}],"os.version":"10"}}"#
+            r#"{{"created":"2015-10-31T22:22:56Z","author":"me","architecture":"arm","os":"linux","variant":"v7","config":{{"User":"1:2","ExposedPorts":{{"80/tcp":{{}}}},"Env":["A=\u003cb\u003e"],"Entrypoint":["/a"],"Cmd":["b"],"Volumes":{{"/v":{{}}}},"WorkingDir":"/w","Labels":{{"k":"v"}},"StopSignal":"SIGINT","Healthcheck":{{"Retries":1}}}},"rootfs":{{"type":"layers","diff_ids":["{ID_A}"]}},"history":[{{"created_by":"x"}},{{"comment":"c","empty_layer":true}}],"os.version":"10"}}"#
         )
     );
     assert_eq!(
@@ -414,7 +417,7 @@ fn k36_members_of_the_wrong_type() {
         ),
         (
             r#","config":{"Volumes":{"/a":1}}"#,
-            r#"config.Volumes."/a""#,
+            "config.Volumes./a",
             r#","config":{"Volumes":{"/a":{}}}"#,
         ),
         (

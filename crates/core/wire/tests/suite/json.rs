@@ -250,7 +250,8 @@ fn k38_values_take_memory_by_the_size_of_the_text() {
     assert!(parse(list("0", 200_000).as_bytes(), &raised, "x").is_ok());
     // The keys of an open object are kept, to find one that stands twice.
     let keys: Vec<String> = (0..200_000).map(|i| format!(r#""{i}":0"#)).collect();
-    let error = check(format!("{{{}}}", keys.join(",")).as_bytes(), &limits, "x").unwrap_err();
+    raised.set("json_memory", 1 << 20).unwrap();
+    let error = check(format!("{{{}}}", keys.join(",")).as_bytes(), &raised, "x").unwrap_err();
     assert_eq!(error.code(), Code::Limit, "{error}");
     let error = check(br#"{"a":[{"b":1,"b":2}]}"#, &limits, "x").unwrap_err();
     assert!(
