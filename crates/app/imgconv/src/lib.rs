@@ -21,6 +21,7 @@ mod fsck;
 mod graph;
 mod inspect;
 mod layout;
+mod lint;
 mod list;
 mod locator;
 mod migrate;

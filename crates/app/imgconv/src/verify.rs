@@ -12,7 +12,7 @@ use imgconv_stream::{Cancellable, HashingReader, digest};
 use serde::Serialize;
 
 use crate::{
-    fsck,
+    fsck, lint,
     locator::Locator,
     source::{ImageNode, Node, Source},
     stream::semantics,
@@ -81,6 +81,9 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     for (entry, node) in source.decode_each(env) {
         env.check_cancelled()?;
         let text = source.entry_text(entry);
+        if let Some(child) = &entry.child {
+            lint::entry(child, &text, env, &mut verdict.warnings);
+        }
         match node {
             Ok(node) => {
                 if let Some(error) = source.bundle.bad_name(entry) {
@@ -157,6 +160,13 @@ fn check_node(
                 seen.shown.verified(child);
                 seen.shown.decoded.insert(child.digest);
             }
+            for original in &image.image.originals {
+                if original.format == image.format.id() && original.role == "manifest" {
+                    let bytes = &original.document.bytes;
+                    lint::document(bytes, text, env, &mut verdict.warnings);
+                }
+            }
+            lint::config(&image.image, text, &mut verdict.warnings);
             check_image(image, text, env, seen, verdict)?;
             verdict.checked += 1;
         }
@@ -166,6 +176,8 @@ fn check_node(
             children,
         } => {
             seen.shown.verified(child);
+            let place = format!("{text} › index");
+            lint::document(&index.document.bytes, &place, env, &mut verdict.warnings);
             for (listed, child) in index.children.iter().zip(children) {
                 let place = format!("{text} › index › {}", listed.digest);
                 match child {
@@ -179,9 +191,10 @@ fn check_node(
             }
         }
         Node::Opaque { opaque, child } => {
-            if opaque.document.is_some() {
+            if let Some(document) = &opaque.document {
                 seen.shown.verified(child);
                 seen.read.insert(child.digest);
+                lint::document(&document.bytes, text, env, &mut verdict.warnings);
             }
             for blob in &opaque.blobs {
                 check_blob(source, blob, text, env, seen, verdict);

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_model::{Reader, Result};
+use imgconv_model::{Limits, Reader, Result, quote};
 use imgconv_tar::{Entry, EntryKind, head};
 
 use crate::{
@@ -102,8 +102,15 @@ impl Paths {
         }
     }
 
-    fn name(&self, path: &[u8]) -> Vec<u8> {
-        [&self.prefix[..], path].concat()
+    /// Puts the prefix before a path. What is written must be readable again.
+    fn name(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let name = [&self.prefix[..], path].concat();
+        let most = self.tree.limits().path;
+        if name.len() as u64 > most {
+            let what = format!("path {} of {} bytes", quote(&name), name.len());
+            return Err(Limits::exceeded("path", most, what));
+        }
+        Ok(name)
     }
 }
 
@@ -113,13 +120,13 @@ impl Members for Paths {
             None => return Ok(None),
             Some(Next::Path(id, path)) => (id, path),
             Some(Next::Whiteout(path)) => {
-                return Ok(Some((head(&whiteout(self.name(&path)))?, 0)));
+                return Ok(Some((head(&whiteout(self.name(&path)?))?, 0)));
             }
         };
         let tree = Arc::clone(&self.tree);
         let node = tree.node(id);
         let mut entry = Entry {
-            path: self.name(&path),
+            path: self.name(&path)?,
             kind: node.kind,
             mode: node.mode,
             uid: node.uid,
@@ -141,7 +148,7 @@ impl Members for Paths {
             match self.first.get(&node.inode) {
                 Some(first) => {
                     entry.kind = EntryKind::HardLink;
-                    entry.link = self.name(&tree.path(*first));
+                    entry.link = self.name(&tree.path(*first))?;
                     entry.size = 0;
                     entry.device = (0, 0);
                 }

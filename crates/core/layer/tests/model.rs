@@ -49,6 +49,23 @@ impl Inode {
         }
     }
 
+    /// What the header of a hard link says counts for the file.
+    fn take_header(&mut self, link: &Item) {
+        let attributes = |records: &[(Vec<u8>, Vec<u8>)]| -> BTreeMap<Vec<u8>, Vec<u8>> {
+            let of_file = |key: &[u8]| key.starts_with(b"SCHILY.xattr.");
+            let found = records.iter().filter(|(key, _)| of_file(key));
+            found.cloned().collect()
+        };
+        self.uid = link.uid;
+        if self.flag != b'2' {
+            (self.mode, self.mtime) = (link.mode, link.mtime);
+        }
+        let (own, known) = (attributes(&link.pax), attributes(&self.pax));
+        if !own.is_empty() && own != known && known.keys().all(|key| own.contains_key(key)) {
+            self.pax = link.pax.clone();
+        }
+    }
+
     /// A directory that nobody named.
     fn unnamed() -> Self {
         Self::new(&Item {
@@ -236,7 +253,7 @@ impl Model {
             let mut linked = None;
             let inode = if item.typeflag == b'1' {
                 let target = clean(&item.link).ok_or(i)?;
-                if let Some(inode) = aufs.get(&target) {
+                let file = if let Some(inode) = aufs.get(&target) {
                     Rc::clone(inode)
                 } else {
                     let (parent, name) = parent_and_name(&target);
@@ -250,11 +267,18 @@ impl Model {
                     let inode = Rc::clone(&self.0[&at]);
                     linked = Some(at);
                     inode
-                }
+                };
+                file
             } else {
                 Rc::new(RefCell::new(Inode::new(item)))
             };
+            let take_header = || {
+                if item.typeflag == b'1' {
+                    inode.borrow_mut().take_header(item);
+                }
+            };
             if special {
+                take_header();
                 aufs.insert(path.clone(), inode);
                 continue;
             }
@@ -281,6 +305,7 @@ impl Model {
             if linked.as_ref() == Some(&at) {
                 return Err(i);
             }
+            take_header();
             if inode.borrow().flag != b'5' || self.flag(&at) != Some(b'5') {
                 self.remove(&at);
             }

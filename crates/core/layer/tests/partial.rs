@@ -201,3 +201,13 @@ fn f11_200_000_whiteouts_over_a_kept_layer() {
     assert_eq!(names.len(), n);
     assert_eq!(names[..3], ["d/", "d/.wh.f000001", "d/.wh.f000002"]);
 }
+
+// robustness K34
+#[test]
+fn k34_a_link_that_changes_a_lower_file_brings_it_along() {
+    let layers: &[&[&str]] = &[&["a=1", "c=>a"], &["b=>a!600"]];
+    assert_eq!(upper(layers, 1), ["a", "b=>a", "c=>a"]);
+    // One that changes nothing does so as well, as it did.
+    let layers: &[&[&str]] = &[&["a=1", "z=2"], &["b=>a"]];
+    assert_eq!(upper(layers, 1), ["a", "b=>a"]);
+}

@@ -55,7 +55,7 @@ fn f11_repeated_opaque_markers() {
 
 #[test]
 fn f11_entries_under_a_chain_of_links() {
-    let far = "x/../".repeat(250);
+    let far = "x/../".repeat(18);
     let mut chain: Vec<String> = (1..40).map(|i| format!("l{i}->{far}l{}", i + 1)).collect();
     chain.push(format!("l40->{far}d"));
     chain.insert(0, "d/".into());
@@ -69,7 +69,7 @@ fn f11_entries_under_a_chain_of_links() {
 
 #[test]
 fn e11_long_targets_in_a_chain() {
-    let far = "x/../".repeat(10_000);
+    let far = "x/../".repeat(500);
     let entries = |more: &[&str]| {
         let mut entries = vec!["d/", "x/"]
             .into_iter()
@@ -85,7 +85,7 @@ fn e11_long_targets_in_a_chain() {
         assert_eq!(error.code(), Code::Limit);
         let says = error.to_string();
         assert!(
-            says.contains("path \"b\" with") && says.contains("`path` of 65535"),
+            says.contains("path \"b\" with") && says.contains("`path` of 4095"),
             "{says}"
         );
     }
@@ -93,9 +93,9 @@ fn e11_long_targets_in_a_chain() {
 
 #[test]
 fn e11_depth() {
-    let deep = vec!["d"; 30_000].join("/");
+    let deep = vec!["d"; 2047].join("/");
     let tree = apply(&[items([format!("{deep}/f=")])], &env()).unwrap();
-    assert_eq!(tree.len(), 30_001);
+    assert_eq!(tree.len(), 2048);
     assert_eq!(
         tree.iter().last().unwrap().0,
         format!("{deep}/f").as_bytes()

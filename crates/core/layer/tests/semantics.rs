@@ -8,7 +8,7 @@ mod support;
 
 use imgconv_layer::Semantics;
 use imgconv_model::{Code, Env};
-use support::{Applied, apply, apply_tars, changes, env, item, layer, tar_of};
+use support::{Applied, Item, apply, apply_tars, changes, env, item, layer, tar_of};
 
 /// A row that works: its name, the layers, the tree.
 type Row = (
@@ -697,9 +697,10 @@ fn f8_metadata_is_of_the_inode() {
     let applied = apply_tars(&[lower.clone(), layer(&["d/x"])], Semantics::Layer, &env()).unwrap();
     let tree = &applied.tree;
     let (a, b) = (tree.get(b"a").unwrap(), tree.get(b"b").unwrap());
+    // The header of the link counts (K34).
     assert_eq!(
         (a.mode, a.uid, a.mtime.seconds, a.links),
-        (0o4755, 7, 100, 2)
+        (0o600, 9, 200, 2)
     );
     assert_eq!(a, b);
     assert_eq!((a.pax.len(), tree.get(b"l").unwrap().mode), (1, 0o777));
@@ -710,7 +711,7 @@ fn f8_metadata_is_of_the_inode() {
     let applied = apply_tars(&[lower, layer(&["a=N"])], Semantics::Layer, &env()).unwrap();
     let a = applied.tree.get(b"a").unwrap();
     assert_eq!((a.pax.len(), a.uid, a.mode, a.links), (0, 0, 0o644, 1));
-    assert_eq!(applied.tree.get(b"b").unwrap().uid, 7);
+    assert_eq!(applied.tree.get(b"b").unwrap().uid, 9);
 }
 
 #[test]
@@ -784,4 +785,106 @@ fn aci_has_no_markers_and_follows_no_links() {
         // A directory `.wh.*` that nobody named is not written, and is made again for its children.
         assert_eq!(back.text(), *expected, "{name}");
     }
+}
+
+// robustness K34
+#[test]
+fn k34_the_header_of_a_hard_link_counts_for_the_file() {
+    let tree = |layers: &[&[&str]]| apply(layers, Semantics::Layer, &env()).unwrap().text();
+    assert_eq!(tree(&[&["a=x", "b=>a!755"]]), "a=x!755 b=>a");
+    assert_eq!(tree(&[&["a=x"], &["b=>a!600"]]), "a=x!600 b=>a");
+    assert_eq!(
+        tree(&[&["a=x", "b=>a!600", "c=>b!640"]]),
+        "a=x!640 b=>a c=>a"
+    );
+    // A symbolic link has no mode of its own.
+    assert_eq!(tree(&[&["a->x", "b=>a!600"]]), "a->x b=>a");
+
+    let item = |text: &str, uid: u64, mtime: u64, pax: &[(&str, &str)]| Item {
+        uid,
+        mtime,
+        pax: pax
+            .iter()
+            .map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()))
+            .collect(),
+        ..item(text.as_bytes())
+    };
+    let (x, y) = ("SCHILY.xattr.user.x", "SCHILY.xattr.user.y");
+    let merged = |items: &[Item]| {
+        let env = env();
+        let applied = apply_tars(&[tar_of(items)], Semantics::Layer, &env).unwrap();
+        let node = applied.tree.get(b"a").unwrap();
+        let pax: Vec<String> = node
+            .pax
+            .iter()
+            .map(|(_, value)| String::from_utf8(value.clone()).unwrap())
+            .collect();
+        let warnings = env.notes.take().warnings;
+        (node.uid, node.mtime.seconds, pax.join(" "), warnings)
+    };
+    let (uid, time, pax, warnings) = merged(&[
+        item("a=x", 1, 10, &[(x, "1")]),
+        item("b=>a", 2, 20, &[(x, "2"), (y, "3")]),
+    ]);
+    assert_eq!((uid, time, &*pax), (2, 20, "2 3"));
+    assert_eq!((warnings.len(), warnings[0].code), (1, "link-header"));
+    for says in [
+        "owner 2:2 for 1:1",
+        "time 20.000000000 for 10",
+        "other extended attributes",
+    ] {
+        assert!(
+            warnings[0].message.contains(says),
+            "{}",
+            warnings[0].message
+        );
+    }
+    // Attributes that the header does not repeat stay.
+    let (_, _, pax, warnings) = merged(&[
+        item("a=x", 1, 10, &[(x, "1"), (y, "2")]),
+        item("b=>a", 1, 10, &[(x, "9")]),
+    ]);
+    assert_eq!(pax, "1 2");
+    assert!(warnings[0].message.contains("those of the file stay"));
+    let (_, _, pax, warnings) =
+        merged(&[item("a=x", 1, 10, &[(x, "1")]), item("b=>a", 1, 10, &[])]);
+    assert_eq!((&*pax, warnings.len()), ("1", 0));
+    // Many are told once.
+    let mut items = vec![item("a=x", 0, 0, &[])];
+    items.extend((1..=20).map(|i| item(&format!("b{i}=>a"), 0, i, &[])));
+    let (_, time, _, warnings) = merged(&items);
+    assert_eq!((time, warnings.len()), (20, 9));
+    assert!(warnings[8].message.contains("20 hard links in all"));
+}
+
+// robustness K39
+#[test]
+fn k39_links_lead_no_deeper_than_a_path_is_long() {
+    let long = vec!["d"; 1500].join("/");
+    let (link, below) = (format!("l->{long}"), format!("l/{long}/f=x"));
+    let error = apply(
+        &[&[&format!("{long}/"), &link, &below]],
+        Semantics::Layer,
+        &env(),
+    );
+    let error = error.err().unwrap();
+    assert_eq!(error.code(), Code::Limit, "{error}");
+    assert!(
+        error.to_string().contains("of 6001 bytes behind its links"),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("the limit `path` of 4095"),
+        "{error}"
+    );
+    // From a directory that is known to be behind a link, too.
+    let names = [
+        format!("{long}/"),
+        link,
+        format!("l/{}/", vec!["e"; 500].join("/")),
+    ];
+    let deeper = format!("l/{}/f=x", vec!["e"; 700].join("/"));
+    let entries: Vec<&str> = names.iter().map(|name| &**name).chain([&*deeper]).collect();
+    let error = apply(&[&entries], Semantics::Layer, &env()).err().unwrap();
+    assert_eq!(error.code(), Code::Limit, "{error}");
 }

@@ -123,12 +123,9 @@ fn r23_metadata_and_records_survive() {
         ),
         (b"LIBARCHIVE.xattr.user.k".to_vec(), b"dg".to_vec()),
     ];
-    let tars = [tar_of(&[
-        file,
-        item(b"bin/y=>bin/x"),
-        item(b"c%1,3!600"),
-        item(b"p|"),
-    ])];
+    let mut link = item(b"bin/y=>bin/x!4755");
+    (link.uid, link.mtime) = (file.uid, file.mtime);
+    let tars = [tar_of(&[file, link, item(b"c%1,3!600"), item(b"p|")])];
     let applied = apply_tars(&tars, Semantics::Layer, &env()).unwrap();
     let back = apply_tars(&[applied.tar(b"")], Semantics::Layer, &env()).unwrap();
     for (path, node) in applied.tree.iter() {

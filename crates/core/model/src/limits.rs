@@ -22,6 +22,10 @@ pub struct Limits {
     pub aci_manifest: u64,
     /// Levels of nesting in any JSON document.
     pub json_depth: u64,
+    /// Bytes of memory that the values of one JSON document may take.
+    pub json_memory: u64,
+    /// The same in multiples of the document's own bytes, for what takes more than 4 MiB.
+    pub json_ratio: u64,
     /// Layers of one image.
     pub layers: u64,
     /// Nested indexes below a layout's own.
@@ -38,7 +42,7 @@ pub struct Limits {
     pub gnu_long: u64,
     /// Extension headers before one tar member.
     pub ext_headers: u64,
-    /// Bytes of one path or link target.
+    /// Bytes of one path or link target; Linux opens none that is longer.
     pub path: u64,
     /// Tar entries of one image, all layers together.
     pub entries: u64,
@@ -46,9 +50,9 @@ pub struct Limits {
     pub sparse_map: u64,
     /// Hole bytes that one layer may expand to.
     pub sparse_holes: u64,
-    /// Uncompressed bytes of one layer.
+    /// Uncompressed bytes of one layer, read or made.
     pub layer_bytes: u64,
-    /// Uncompressed bytes of one image.
+    /// Uncompressed bytes of one image, read or made.
     pub image_bytes: u64,
     /// Uncompressed to compressed, above which there is a warning after the first GiB.
     pub ratio_warn: u64,
@@ -103,6 +107,8 @@ impl Default for Limits {
             layout_file: 64 * KIB,
             aci_manifest: 64 * MIB,
             json_depth: 64,
+            json_memory: 160 * MIB,
+            json_ratio: 16,
             layers: 1024,
             index_depth: 8,
             graph_nodes: 100_000,
@@ -111,7 +117,7 @@ impl Default for Limits {
             pax_header: MIB,
             gnu_long: 128 * KIB,
             ext_headers: 16,
-            path: 65_535,
+            path: 4095,
             entries: 4_000_000,
             sparse_map: 10_000,
             sparse_holes: GIB,
@@ -177,6 +183,8 @@ by_name!(
     layout_file,
     aci_manifest,
     json_depth,
+    json_memory,
+    json_ratio,
     layers,
     index_depth,
     graph_nodes,

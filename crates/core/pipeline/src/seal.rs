@@ -254,10 +254,11 @@ impl<'a> Sealer<'a> {
             }
             LayerStep::Squash(from, encoding) => {
                 let merged = squash_above(layers, from, semantics, env)?.into_layer();
-                // Its bytes were counted while the layers were merged; together they may be more
-                // than one layer of the input may hold.
+                // The layers together may be more than one layer of the input may hold; what is made
+                // of them counts like an image that is read, since parents that no layer names come
+                // on top.
                 let mut env = env.clone();
-                (env.limits.layer_bytes, env.limits.image_bytes) = (u64::MAX, u64::MAX);
+                env.limits.layer_bytes = env.limits.image_bytes;
                 let (what, own) = ("the squashed layer", Budget::default());
                 let write = || write(self, &merged, what, &encoding, &own, &env);
                 let mut sealed = insist(&env, write)?;

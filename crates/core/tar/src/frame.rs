@@ -35,6 +35,8 @@ pub struct Reader<R> {
     /// Hole bytes of all sparse files so far, and payload bytes of all global headers.
     holes: u64,
     globals: u64,
+    /// A PAX header was met: a size of a hard link counts for libarchive from then on.
+    is_pax: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,7 @@ impl<R: Read> Reader<R> {
             entries: 0,
             holes: 0,
             globals: 0,
+            is_pax: false,
         }
     }
 
@@ -269,6 +272,7 @@ impl<R: Read> Reader<R> {
             return Err(Limits::exceeded(name, limit, what));
         }
         let payload = self.source.read_payload(fields.size)?;
+        self.is_pax |= is_pax;
         match flag {
             'x' => pending.pax = Some(Extended::parse(&payload)?),
             'L' => pending.name = Some(gnu::long_name(payload)?),
@@ -348,9 +352,12 @@ impl<R: Read> Reader<R> {
         let stored = extended.size.unwrap_or(fields.size);
         let size = if kind == EntryKind::Regular {
             self.open_body(path, &fields, &extended, stored)?
-        } else if fields.size != 0 || stored != 0 {
+        } else if (fields.size != 0 || stored != 0) && !self.has_no_body(kind, &fields, &extended) {
             let size = fields.size.max(stored);
-            let message = format!("{} has a size of {size}", describe(kind));
+            let message = format!(
+                "{} has a size of {size}: some readers take what follows for its body",
+                describe(kind)
+            );
             return Err(Error::new(Code::BadTar, message));
         } else if extended.sparse.is_present() {
             let message = format!("{} has a sparse map", describe(kind));
@@ -390,10 +397,26 @@ impl<R: Read> Reader<R> {
         })
     }
 
+    /// Says whether every reader passes over the size of a member that has no body (of Go, Python, GNU
+    /// tar, bsdtar and busybox): that of a directory, as old tars have it, and that of a hard link,
+    /// in which they repeat the size of the file. In a PAX archive libarchive reads a body of a hard
+    /// link, as POSIX has it since 2001, and the others do not.
+    fn has_no_body(&self, kind: EntryKind, fields: &Fields, extended: &Extended) -> bool {
+        let old = matches!(fields.dialect, Dialect::V7 | Dialect::Gnu);
+        match kind {
+            // Of an old file whose name makes it a directory, Go reads a body.
+            EntryKind::Directory => extended.size.is_none() && fields.flag == b'5',
+            EntryKind::HardLink => extended.size.is_none() && (old || !self.is_pax),
+            _ => false,
+        }
+    }
+
     fn check_names(&self, path: &[u8], link: &[u8]) -> Result<()> {
         if path.is_empty() {
             return Err(Error::new(Code::BadTar, "the name is empty"));
         }
+        // The slash that marks a directory is no part of its path.
+        let path = path.strip_suffix(b"/").unwrap_or(path);
         for (what, name) in [("the path", path), ("the link target", link)] {
             if name.len() as u64 > self.limits.path {
                 let what = format!("{what} of {} bytes", name.len());

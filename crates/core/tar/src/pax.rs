@@ -168,14 +168,27 @@ fn refuse_duplicates(records: &[Record<'_>]) -> Result<()> {
     }
 }
 
-/// Checks the payload of a global header: it may only hold what changes no member. Returns the keys
-/// that are neither comments nor volume labels, and so are worth a warning.
+/// Says whether a key of a global header tells of the archive itself, and of no member: who wrote it
+/// (star), and which volume it is.
+fn is_of_archive(key: &[u8]) -> bool {
+    matches!(key, b"comment" | b"SCHILY.release" | b"SCHILY.archtype")
+        || key.starts_with(b"SCHILY.volhdr.")
+        || key.starts_with(b"GNU.volume.")
+}
+
+/// Checks the payload of a global header: it may only hold what changes no member; names are bytes in
+/// each of the two character sets that POSIX names. Returns the keys
+/// that do not tell of the archive itself, and so are worth a warning.
 ///
 /// # Errors
 /// [`Code::Ambiguous`] for a key that readers apply to every member, or ignore.
 pub(crate) fn check_global(payload: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut ignored = Vec::new();
-    for (key, _) in records(payload)? {
+    for (key, value) in records(payload)? {
+        let charset = key == b"hdrcharset" && check_charset(value).is_ok();
+        if charset || is_of_archive(key) {
+            continue;
+        }
         let changes_members = is_field(key)
             || matches!(key, b"atime" | b"ctime")
             || key.starts_with(b"SCHILY.")
@@ -187,9 +200,7 @@ pub(crate) fn check_global(payload: &[u8]) -> Result<Vec<Vec<u8>>> {
             );
             return Err(Error::new(Code::Ambiguous, message));
         }
-        if key != b"comment" && !key.starts_with(b"GNU.volume.") {
-            ignored.push(key.to_vec());
-        }
+        ignored.push(key.to_vec());
     }
     Ok(ignored)
 }

@@ -6,13 +6,14 @@
 mod decode;
 mod encode;
 mod port;
+mod types;
 
 use std::collections::BTreeMap;
 
 use imgconv_model::{Digest, History, Limits, Platform, RunConfig};
 
 pub use decode::{decode, is_config};
-pub use encode::encode;
+pub use encode::{encode, loadable};
 
 /// Fields of the whole configuration that the model has, in the order they are written in.
 const TOP: &[&str] = &[

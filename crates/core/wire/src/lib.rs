@@ -18,6 +18,6 @@ pub mod v1_image;
 pub use canonical::canonical;
 pub use descriptor::{DESCRIPTOR_FIELDS, Descriptor, base64, descriptor};
 pub use fields::{Object, check_field_names, folds_to, join, split, within};
-pub use parse::parse;
+pub use parse::{check, parse};
 pub use serde_json::{Map, Number, Value};
 pub use time::{is_rfc3339, known_time, rfc3339};

@@ -10,6 +10,7 @@ mod design;
 mod encode;
 mod index;
 mod kind;
+mod lint;
 mod media_type;
 mod read;
 mod references;
@@ -21,6 +22,7 @@ pub use decode::{decode, recognise};
 pub use encode::{describes_compression, encode};
 pub use index::encode_index;
 pub use kind::{KINDS, Told, is_index, kind_of, told};
+pub use lint::{Odd, lint, lint_descriptor};
 pub use references::{Part, Reference, References, family_of, references};
 
 /// The formats whose images are described by the config of [`docker_config`](crate::docker_config):

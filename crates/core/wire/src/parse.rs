@@ -5,12 +5,24 @@
 //! rounds numbers, and reads one special key of its own as a number. Whatever two readers could
 //! see differently is an error here.
 
+use std::mem::size_of;
+
 use imgconv_model::{Code, Error, Limits, Result, quote};
 use serde_json::{Map, Number, Value};
 
 /// No document may be nested deeper than this, whatever the limit says: values are dropped by
 /// recursion, and the stack must hold that.
 const DEEPEST: u64 = 1024;
+
+/// Values may take this much memory whatever the ratio to their text says: small documents are made
+/// of small values.
+const ALWAYS: u64 = 4 << 20;
+
+/// Bytes that an allocation takes beside its content, on average.
+const ALLOCATION: u64 = 24;
+
+/// Bytes of a member of an object: key, value, hash, and its place in the hash table.
+const MEMBER: u64 = (size_of::<String>() + size_of::<Value>() + 3 * size_of::<usize>()) as u64;
 
 /// Parses one strict JSON value and nothing after it but white space. `what` names the document in
 /// errors.
@@ -22,9 +34,24 @@ const DEEPEST: u64 = 1024;
 /// printed as `1e+3`).
 ///
 /// # Errors
-/// [`Code::Limit`] if the nesting exceeds the limit `json_depth`; [`Code::BadJson`] with line and
-/// column (both from 1, columns in bytes) for everything else.
+/// [`Code::Limit`] if the nesting exceeds the limit `json_depth`, or the values would take more
+/// memory than `json_memory` and `json_ratio` allow; [`Code::BadJson`] with line and column (both
+/// from 1, columns in bytes) for everything else.
 pub fn parse(bytes: &[u8], limits: &Limits, what: &str) -> Result<Value> {
+    read(bytes, limits, what, true)
+}
+
+/// Checks that a text is what [`parse`] reads, and keeps no value of it: for documents of which only
+/// some members are needed, each of which is parsed on its own. Memory is the keys of the objects
+/// that are open.
+///
+/// # Errors
+/// As [`parse`].
+pub fn check(bytes: &[u8], limits: &Limits, what: &str) -> Result<()> {
+    read(bytes, limits, what, false).map(|_| ())
+}
+
+fn read(bytes: &[u8], limits: &Limits, what: &str, keep: bool) -> Result<Value> {
     let fail = |(offset, error): (usize, Error)| {
         let before = &bytes[..offset.min(bytes.len())];
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -44,6 +71,9 @@ pub fn parse(bytes: &[u8], limits: &Limits, what: &str) -> Result<Value> {
         text,
         position: 0,
         deepest: limits.json_depth.min(DEEPEST),
+        keep,
+        held: 0,
+        budget: Budget::new(bytes.len() as u64, limits),
     };
     parser.document().map_err(fail)
 }
@@ -59,18 +89,66 @@ struct Parser<'a> {
     text: &'a str,
     position: usize,
     deepest: u64,
+    /// False if the values are dropped.
+    keep: bool,
+    /// Bytes of memory that the values take.
+    held: u64,
+    budget: Budget,
 }
 
-/// A container that is not closed yet.
+/// How much memory the values of a document may take, and the limit that says so.
+struct Budget {
+    most: u64,
+    limit: (&'static str, u64),
+}
+
+impl Budget {
+    fn new(length: u64, limits: &Limits) -> Self {
+        let relative = length.saturating_mul(limits.json_ratio).max(ALWAYS);
+        if relative < limits.json_memory {
+            Self {
+                most: relative,
+                limit: ("json_ratio", limits.json_ratio),
+            }
+        } else {
+            Self {
+                most: limits.json_memory,
+                limit: ("json_memory", limits.json_memory),
+            }
+        }
+    }
+}
+
+/// A container that is not closed yet. `before` is what was held when it was opened.
 enum Open {
-    Array(Vec<Value>),
+    Array {
+        items: Vec<Value>,
+        count: u64,
+        before: u64,
+    },
     Object {
         map: Map<String, Value>,
         key: String,
+        before: u64,
     },
 }
 
 impl Parser<'_> {
+    /// Counts memory that the values take from now on.
+    fn hold(&mut self, bytes: u64) -> Result<(), Failure> {
+        self.held = self.held.saturating_add(bytes);
+        if self.held <= self.budget.most {
+            return Ok(());
+        }
+        let (name, limit) = self.budget.limit;
+        let what = format!(
+            "the memory of the values, over {} bytes for a document of {},",
+            self.budget.most,
+            self.text.len()
+        );
+        Err((self.position, Limits::exceeded(name, limit, what)))
+    }
+
     fn document(&mut self) -> Result<Value, Failure> {
         let mut stack: Vec<Open> = Vec::new();
         loop {
@@ -83,9 +161,11 @@ impl Parser<'_> {
                     if self.take(b'}') {
                         Value::Object(Map::new())
                     } else {
+                        let before = self.held;
+                        self.hold(2 * ALLOCATION)?;
                         let key = self.key(&stack, None)?;
                         let map = Map::new();
-                        stack.push(Open::Object { map, key });
+                        stack.push(Open::Object { map, key, before });
                         continue;
                     }
                 }
@@ -95,12 +175,27 @@ impl Parser<'_> {
                     if self.take(b']') {
                         Value::Array(Vec::new())
                     } else {
-                        stack.push(Open::Array(Vec::new()));
+                        let before = self.held;
+                        self.hold(ALLOCATION)?;
+                        stack.push(Open::Array {
+                            items: Vec::new(),
+                            count: 0,
+                            before,
+                        });
                         continue;
                     }
                 }
-                Some(b'"') => Value::String(self.string()?),
-                Some(b'-' | b'0'..=b'9') => Value::Number(self.number()?),
+                Some(b'"') => {
+                    let text = self.string()?;
+                    self.hold_text(text.len())?;
+                    Value::String(text)
+                }
+                Some(b'-' | b'0'..=b'9') => {
+                    let start = self.position;
+                    let number = self.number()?;
+                    self.hold_text(self.position - start)?;
+                    Value::Number(number)
+                }
                 Some(b't') => self.word("true", Value::Bool(true))?,
                 Some(b'f') => self.word("false", Value::Bool(false))?,
                 Some(b'n') => self.word("null", Value::Null)?,
@@ -116,32 +211,67 @@ impl Parser<'_> {
                         }
                         return Ok(value);
                     }
-                    Some(Open::Array(mut items)) => {
-                        items.push(value);
+                    Some(Open::Array {
+                        mut items,
+                        mut count,
+                        before,
+                    }) => {
+                        if self.keep {
+                            self.hold(size_of::<Value>() as u64)?;
+                            items.push(value);
+                        }
+                        count += 1;
                         if self.take(b',') {
-                            stack.push(Open::Array(items));
+                            stack.push(Open::Array {
+                                items,
+                                count,
+                                before,
+                            });
                             break;
                         }
                         if !self.take(b']') {
                             return Err(self.unexpected("`,` or `]`"));
                         }
+                        if self.keep {
+                            items.shrink_to_fit();
+                        } else {
+                            self.held = before;
+                        }
                         value = Value::Array(items);
                     }
-                    Some(Open::Object { mut map, key }) => {
-                        map.insert(key, value);
+                    Some(Open::Object {
+                        mut map,
+                        key,
+                        before,
+                    }) => {
+                        let more = room(map.len() + 1) - room(map.len());
+                        self.hold(more * MEMBER + ALLOCATION + key.len() as u64)?;
+                        map.insert(key, if self.keep { value } else { Value::Null });
                         if self.take(b',') {
                             self.skip_space();
                             let key = self.key(&stack, Some(&map))?;
-                            stack.push(Open::Object { map, key });
+                            stack.push(Open::Object { map, key, before });
                             break;
                         }
                         if !self.take(b'}') {
                             return Err(self.unexpected("`,` or `}`"));
                         }
+                        if !self.keep {
+                            self.held = before;
+                            map = Map::new();
+                        }
                         value = Value::Object(map);
                     }
                 }
             }
+        }
+    }
+
+    /// Counts a text that is kept.
+    fn hold_text(&mut self, length: usize) -> Result<(), Failure> {
+        match self.keep {
+            true => self.hold(ALLOCATION + length as u64),
+            false => Ok(()),
         }
     }
 
@@ -257,6 +387,14 @@ impl Parser<'_> {
             self.position += 1;
         }
         let text = &self.text[start..self.position];
+        // Most numbers are short integers, and this is how they are spelled again.
+        let digits = text.len() < 19 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits
+            && (text.len() == 1 || !text.starts_with('0'))
+            && let Ok(number) = text.parse::<u64>()
+        {
+            return Ok(Number::from(number));
+        }
         let number = text.parse::<Number>().ok();
         let number =
             number.ok_or_else(|| (start, bad(format!("{} is not a number", quote(text)))))?;
@@ -301,13 +439,24 @@ impl Parser<'_> {
     }
 }
 
+/// How many members an object of so many has room for: its hash table has a power of two of places,
+/// and uses seven eighths of them.
+fn room(members: usize) -> u64 {
+    match members as u64 {
+        0 => 0,
+        1..=3 => 3,
+        4..=7 => 7,
+        more => (more * 8).div_ceil(7).next_power_of_two() / 8 * 7,
+    }
+}
+
 /// Names the container that `stack` leads to, as `/layers/2`.
 fn path(stack: &[Open]) -> String {
     if stack.is_empty() {
         return "the document".into();
     }
     let parts = stack.iter().map(|open| match open {
-        Open::Array(items) => format!("/{}", items.len()),
+        Open::Array { count, .. } => format!("/{count}"),
         Open::Object { key, .. } => format!("/{key}"),
     });
     quote(parts.collect::<String>())

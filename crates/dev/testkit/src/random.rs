@@ -80,6 +80,7 @@ pub fn image(seed: u64) -> Vec<Layer> {
     let mut image = Image {
         random: Random(seed),
         tree: BTreeMap::from([(Path::new(), EntryKind::Directory)]),
+        heads: BTreeMap::new(),
         ways: BTreeMap::new(),
     };
     let count = 2 + image.random.below(4);
@@ -91,6 +92,8 @@ struct Image {
     random: Random,
     /// Every path, with the root as the empty one.
     tree: BTreeMap<Path, EntryKind>,
+    /// What the entry said that made a path, but for directories.
+    heads: BTreeMap<Path, Entry>,
     /// Symbolic links that lead to a directory, and to which.
     ways: BTreeMap<Path, Path>,
 }
@@ -246,8 +249,16 @@ impl Image {
         let mut item = self.item(spelled.clone(), kind);
         match kind {
             Directory => item.entry.path.push(b'/'),
+            // A header of its own that says otherwise is not what umoci reads: it is a case of its own.
             HardLink => match self.link_target(&at) {
-                Some(target) => item.entry.link = target,
+                Some((spelled, target)) => {
+                    if let Some(head) = self.heads.get(&target).cloned() {
+                        (item.entry.mode, item.entry.mtime) = (head.mode, head.mtime);
+                        (item.entry.uid, item.entry.gid) = (head.uid, head.gid);
+                        (item.entry.uname, item.entry.gname) = (head.uname, head.gname);
+                    }
+                    item.entry.link = spelled;
+                }
                 None => return,
             },
             Symlink => item.entry.link = self.symlink_target(&at),
@@ -274,6 +285,7 @@ impl Image {
             HardLink => Regular,
             other => other,
         };
+        self.heads.insert(at.clone(), item.entry.clone());
         self.tree.insert(at, kind);
         draft.entries.push(item);
     }
@@ -351,7 +363,7 @@ impl Image {
     }
 
     /// Something that a hard link at a path can lead to.
-    fn link_target(&mut self, at: &Path) -> Option<Path> {
+    fn link_target(&mut self, at: &Path) -> Option<(Path, Path)> {
         let able = |(path, kind): (&Path, &EntryKind)| {
             let is_able = *kind != EntryKind::Directory && !is_within(path, at);
             is_able.then(|| path.clone())
@@ -362,7 +374,7 @@ impl Image {
         }
         let target = self.random.pick(&targets);
         let before: &[u8] = self.random.pick(&[&b""[..], b"", b"", b"/", b"./"]);
-        Some([before, &target].concat())
+        Some(([before, &target].concat(), target))
     }
 
     fn symlink_target(&mut self, at: &Path) -> Path {

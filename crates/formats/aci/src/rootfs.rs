@@ -267,7 +267,31 @@ impl Open for Archive {
         };
         let tar = self.tar(layer)?;
         let rest = Rewrite::new(tar, &self.limits, &self.notes, "layer", prefix);
-        Ok(Box::new(Cursor::new(begin).chain(rest)))
+        Ok(Box::new(Bounded {
+            inner: Cursor::new(begin).chain(rest),
+            made: 0,
+            limit: self.limits.image_bytes,
+        }))
+    }
+}
+
+/// An archive that is made: the limit on what is read holds for it too, since a layer of a few bytes
+/// may name paths of thousands of directories.
+struct Bounded<R> {
+    inner: R,
+    made: u64,
+    limit: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buf)?;
+        self.made += count as u64;
+        if self.made > self.limit {
+            let what = "the uncompressed ACI that is made";
+            return Err(Limits::exceeded("image_bytes", self.limit, what).into());
+        }
+        Ok(count)
     }
 }
 
@@ -301,7 +325,8 @@ fn prefix(
     limits: &Limits,
     notes: &Notes,
 ) -> Result<bool> {
-    let below = |path: Vec<u8>| [b"rootfs/", &*path].concat();
+    // What is written must be readable again.
+    let below = |path: &[u8]| clean(&[b"rootfs/", path].concat(), limits);
     let path = clean(&entry.path, limits)?;
     if path.is_empty() {
         if entry.kind != EntryKind::Directory {
@@ -333,9 +358,9 @@ fn prefix(
         return Err(Error::new(Code::Ambiguous, message).hint("squash the layer"));
     }
     if entry.kind == EntryKind::HardLink {
-        entry.link = below(clean(&entry.link, limits)?);
+        entry.link = below(&clean(&entry.link, limits)?)?;
     }
-    entry.path = below(path);
+    entry.path = below(&path)?;
     end_directory(entry);
     Ok(true)
 }

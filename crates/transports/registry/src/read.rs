@@ -11,7 +11,7 @@ use imgconv_model::{
     Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
-use imgconv_wire::{Value, descriptor, manifest, parse};
+use imgconv_wire::{Value, descriptor, manifest, parse, within};
 
 use crate::{
     blob::{RemoteBlob, Sessions},
@@ -246,6 +246,7 @@ impl RegistryBundle {
         let first = session.url("tags/list").with_query([("n", PAGE)]);
         let mut pages = Pages::new(first, &self.env);
         let mut tags = Vec::new();
+        let mut total = 0;
         while let Some(url) = pages.next()? {
             let response = session.send(&Request::get(&url), &url)?;
             if response.status() != 200 {
@@ -254,6 +255,10 @@ impl RegistryBundle {
             pages.follow(session, &response)?;
             let limits = &self.env.limits;
             let bytes = response.into_bytes(("manifest", limits.manifest))?;
+            // All pages together are no larger than the index of a layout that would hold the tags.
+            total += bytes.len() as u64;
+            let what = "the list of tags";
+            within(total, ("root_index", limits.root_index), what)?;
             let page = parse(&bytes, limits, "list of tags")?;
             let listed = match page.get("tags") {
                 None | Some(Value::Null) => &[][..],

@@ -67,6 +67,10 @@ fn read(bytes: &[u8], limits: &Limits, found: &mut Vec<Child>) -> Result<()> {
     for (i, listed) in index.list("manifests")?.iter().enumerate() {
         let listed = descriptor(listed, format!("manifests[{i}]"), limits);
         found.push(listed.map_err(|error| error.at("referrers"))?.child);
+        if found.len() as u64 > limits.graph_nodes {
+            let what = "the number of referrers";
+            return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
+        }
     }
     Ok(())
 }

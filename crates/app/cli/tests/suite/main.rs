@@ -8,6 +8,7 @@
 mod archives;
 mod bytes;
 mod care;
+mod contents;
 mod descriptors;
 mod indexes;
 mod migrate;

@@ -16,7 +16,7 @@ use imgconv_tar::{Entry, EntryKind, Reader};
 
 use super::{
     Semantics, Tree,
-    arena::{Id, Inode, NONE, ROOT},
+    arena::{Id, Inode, ROOT},
     resolve::{Intent, directory},
 };
 use crate::{
@@ -32,17 +32,18 @@ const BATCH: usize = 4096;
 struct Pending {
     /// The cleaned path; for a hard link then a NUL and its target's cleaned path.
     text: Box<[u8]>,
-    /// [`NONE`] for a hard link.
+    /// What the path leads to; for a hard link what its own header says.
     inode: Id,
+    link: bool,
     /// It is metadata of AUFS, there only for hard links that lead to it.
     aufs: bool,
 }
 
 impl Pending {
     fn path(&self) -> &[u8] {
-        match self.inode {
-            NONE => self.text.split(|byte| *byte == 0).next().unwrap_or(&[]),
-            _ => &self.text,
+        match self.link {
+            true => self.text.split(|byte| *byte == 0).next().unwrap_or(&[]),
+            false => &self.text,
         }
     }
 
@@ -72,6 +73,8 @@ struct Layer<'a> {
     held: Vec<Id>,
     /// How many entries were metadata of AUFS, and the path of the first.
     aufs_found: Option<(u64, Vec<u8>)>,
+    /// How many hard links have a header of their own that differs from their target's.
+    differing: u64,
 }
 
 impl Tree {
@@ -81,12 +84,14 @@ impl Tree {
     /// Bodies of all regular files go to `store`, those that a later entry replaces too. Entries
     /// are applied in their order. Parents that are missing are made (0755, 0:0, time 0). A hard
     /// link shares the inode that its target has at that moment; replacing a path changes no other
-    /// path of the old inode. Paths of entries, of whiteouts and of hard links' targets lead over
+    /// path of the old inode. What a hard link's own header says of mode, owner, time and extended
+    /// attributes counts for all names of the file, as it does for Docker, podman and containerd (see
+    /// `header`). Paths of entries, of whiteouts and of hard links' targets lead over
     /// symbolic links in their parents, inside the root; but a whiteout does not go through a link
     /// that its own layer covers with a directory or removes.
     ///
-    /// Warnings: `duplicate-entry` (the last one wins), `aufs-metadata` (dropped) and
-    /// `overlay-marker` (kept as data).
+    /// Warnings: `duplicate-entry` (the last one wins), `aufs-metadata` (dropped), `link-header` (of
+    /// a hard link, differs from its target's) and `overlay-marker` (kept as data).
     ///
     /// # Errors
     /// If the tar is malformed, or [`Code::BadTar`] (a hard link to nothing, to a directory or to
@@ -114,6 +119,7 @@ impl Tree {
             aufs: HashMap::new(),
             held: Vec::new(),
             aufs_found: None,
+            differing: 0,
         };
         let mut tar = Reader::new(source, &self.env.limits, &self.env.notes, what);
         while let Some(mut entry) = tar.next_entry()? {
@@ -140,6 +146,13 @@ impl Tree {
         }
         for inode in layer.held {
             self.arena.release(inode);
+        }
+        if layer.differing > TOLD {
+            let message = format!(
+                "{} hard links in all have headers that differ from their targets'",
+                layer.differing
+            );
+            self.env.notes.warn("link-header", what, message);
         }
         if let Some((count, first)) = layer.aufs_found {
             let message = format!("AUFS metadata was dropped: {count} entries, this is the first");
@@ -189,9 +202,11 @@ impl Tree {
         let pending = if entry.kind == EntryKind::HardLink {
             let target = clean(&entry.link, &self.env.limits)
                 .map_err(|error| error.at(format!("hard link to {}", quote(&entry.link))))?;
+            let header = self.inode(entry, body, store)?;
             Pending {
                 text: [&path[..], b"\0", &target].concat().into(),
-                inode: NONE,
+                inode: self.arena.add_inode(header),
+                link: true,
                 aufs,
             }
         } else {
@@ -200,6 +215,7 @@ impl Tree {
             Pending {
                 text: path.into(),
                 inode: self.arena.add_inode(inode),
+                link: false,
                 aufs,
             }
         };
@@ -230,7 +246,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the inode of an entry that is no hard link.
+    /// Makes the inode of an entry; that of a hard link has no content.
     fn inode(
         &mut self,
         entry: &mut Entry,
@@ -340,8 +356,7 @@ impl Tree {
         let covered = covered.get_or_init(|| {
             let pending = layer.batches.iter().flatten();
             let directories = pending.filter(|pending| {
-                pending.inode != NONE
-                    && self.arena.inode_at(pending.inode).kind == EntryKind::Directory
+                !pending.link && self.arena.inode_at(pending.inode).kind == EntryKind::Directory
             });
             let whiteouts = layer.markers.iter().filter_map(|marker| match marker {
                 Marker::Whiteout(path) => Some(&path[..]),
@@ -362,9 +377,13 @@ impl Tree {
     /// Puts one entry in the tree.
     fn place(&mut self, layer: &mut Layer<'_>, pending: &Pending) -> Result<()> {
         let path = pending.path();
-        let (inode, target) = match pending.inode {
-            NONE => self.link(layer, pending.target())?,
-            inode => (inode, None),
+        let (inode, target) = if pending.link {
+            let (inode, target) = self.link(layer, pending.target())?;
+            let header = self.arena.take_inode(pending.inode);
+            self.header(layer, pending, &header, inode);
+            (inode, target)
+        } else {
+            (pending.inode, None)
         };
         // Held, since making the parents may remove the target's own path.
         self.arena.hold(inode);
@@ -383,6 +402,14 @@ impl Tree {
             let limits = &self.env.limits;
             let parent = directory(&mut self.arena, &mut self.parents, parent, intent, limits)?
                 .expect("a directory that is to be made is there");
+            if self.parents.linked() {
+                // Where links lead may lie deeper than any name of an entry is long.
+                let length = self.arena.path_length(parent) + 1 + name.len() as u64;
+                if length > limits.path {
+                    let what = format!("path {}, of {length} bytes behind its links,", quote(path));
+                    return Err(Limits::exceeded("path", limits.path, what));
+                }
+            }
             self.arena.child(parent, name).ok_or((parent, name))
         };
         match existing {
@@ -406,6 +433,64 @@ impl Tree {
         }
         self.arena.release(inode);
         Ok(())
+    }
+
+    /// Applies the header of a hard link to the file that it leads to: mode, owner and time as they
+    /// stand there, and the extended attributes if they are at least those of the file. A symbolic
+    /// link takes the owner only, as engines have it. Tells every difference.
+    fn header(&mut self, layer: &mut Layer<'_>, pending: &Pending, own: &Inode, inode: Id) {
+        let mut file = *self.arena.inode_at(inode);
+        let mut told: Vec<String> = Vec::new();
+        let mut kept = "";
+        if (own.uid, own.gid) != (file.uid, file.gid) {
+            told.push(format!(
+                "owner {}:{} for {}:{}",
+                own.uid, own.gid, file.uid, file.gid
+            ));
+            (file.uid, file.gid) = (own.uid, own.gid);
+            (file.uname, file.gname) = (own.uname, own.gname);
+        }
+        if file.kind != EntryKind::Symlink {
+            if own.mode != file.mode {
+                told.push(format!("mode {:04o} for {:04o}", own.mode, file.mode));
+                file.mode = own.mode;
+            }
+            // Of one inode, some writers give the fraction of its time only once.
+            if own.seconds != file.seconds || (own.nanos != 0 && own.nanos != file.nanos) {
+                told.push(format!(
+                    "time {}.{:09} for {}.{:09}",
+                    own.seconds, own.nanos, file.seconds, file.nanos
+                ));
+                (file.seconds, file.nanos) = (own.seconds, own.nanos);
+            }
+        }
+        if own.pax != file.pax {
+            let (records, known) = (self.arena.pax.get(own.pax), self.arena.pax.get(file.pax));
+            if !records.iter().any(|(key, _)| is_attribute(key)) {
+                // It says nothing of them.
+            } else if !covers(records, known) {
+                told.push("other extended attributes".to_owned());
+                kept = ", but for the extended attributes: those of the file stay";
+            } else if attributes(records) != attributes(known) {
+                told.push("other extended attributes".to_owned());
+                file.pax = own.pax;
+            }
+        }
+        if told.is_empty() {
+            return;
+        }
+        self.arena.set_inode(inode, file);
+        layer.differing += 1;
+        if layer.differing <= TOLD {
+            let at = format!("{} › entry {}", layer.what, quote(pending.path()));
+            let message = format!(
+                "the header of the hard link differs from that of its target {}: {}; as for \
+                 container engines, it counts for every name of the file{kept}",
+                quote(pending.target()),
+                told.join(", ")
+            );
+            self.env.notes.warn("link-header", at, message);
+        }
     }
 
     /// Finds the inode that a hard link leads to, and the path in the tree that has it.
@@ -438,6 +523,38 @@ impl Tree {
         }
         Ok((self.arena.inode_id(id), Some(id)))
     }
+}
+
+/// How many hard links of a layer are named whose headers differ from their targets'.
+const TOLD: u64 = 8;
+
+/// Says whether a PAX record is an extended attribute of the file.
+fn is_attribute(key: &[u8]) -> bool {
+    [&b"SCHILY.xattr."[..], b"LIBARCHIVE.xattr.", b"SCHILY.acl."]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+        || key == b"RHT.security.selinux"
+}
+
+/// Says whether the records of a hard link's header are all extended attributes of its target, or
+/// more. The work depends on the header alone: a target with many records may have many links.
+fn covers(own: &[(Vec<u8>, Vec<u8>)], target: &[(Vec<u8>, Vec<u8>)]) -> bool {
+    if target.len() > own.len() + 16 {
+        return false;
+    }
+    let own: HashSet<&[u8]> = own.iter().map(|(key, _)| &key[..]).collect();
+    let mut keys = target.iter().map(|(key, _)| &key[..]);
+    keys.all(|key| !is_attribute(key) || own.contains(key))
+}
+
+/// The extended attributes among some records, in the order of their keys.
+fn attributes(records: &[(Vec<u8>, Vec<u8>)]) -> Vec<&(Vec<u8>, Vec<u8>)> {
+    let mut found: Vec<_> = records
+        .iter()
+        .filter(|(key, _)| is_attribute(key))
+        .collect();
+    found.sort_unstable();
+    found
 }
 
 fn kind(kind: EntryKind) -> &'static str {

@@ -104,6 +104,16 @@ impl Inode {
     pub(super) fn links(&self) -> u32 {
         self.links
     }
+
+    /// Says whether another inode is the same in all but the number of its paths.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let key = |one: &Self| {
+            let owner = (one.uid, one.gid, one.uname, one.gname);
+            let times = (one.seconds, one.nanos);
+            (one.mode, owner, times, one.pax, one.size, one.data)
+        };
+        self.kind == other.kind && key(self) == key(other)
+    }
 }
 
 /// All paths and inodes of a tree.
@@ -241,6 +251,16 @@ impl Arena {
             path.extend_from_slice(self.name(id));
         }
         path
+    }
+
+    /// The length of the whole path.
+    pub(super) fn path_length(&self, id: Id) -> u64 {
+        let (mut at, mut length) = (id, 0);
+        while at != ROOT {
+            length += self.name(at).len() as u64 + 1;
+            at = self.parent(at);
+        }
+        length.saturating_sub(1)
     }
 
     /// The children of a directory, in no useful order.
@@ -394,6 +414,18 @@ impl Arena {
                 number(self.inodes.len() - 1)
             }
         }
+    }
+
+    /// Takes back an inode that no path leads to.
+    pub(super) fn take_inode(&mut self, inode: Id) -> Inode {
+        self.free_inodes.push(inode);
+        self.inodes[inode as usize]
+    }
+
+    /// Changes what is said of an inode; the paths that lead to it stay.
+    pub(super) fn set_inode(&mut self, id: Id, inode: Inode) {
+        let links = self.inodes[id as usize].links;
+        self.inodes[id as usize] = Inode { links, ..inode };
     }
 
     /// Keeps an inode although no path may lead to it.

@@ -82,7 +82,9 @@ fn compare(old: &Arena, new: &Arena) -> (Vec<bool>, Markers) {
         for id in new.children(directory) {
             let lower = below.and_then(|lower| old.child(lower, new.name(id)));
             let inode = new.inode_id(id);
-            if lower.is_none_or(|lower| old.inode_id(lower) != inode) {
+            // A hard link that leads to a lower file may have changed what is said of it.
+            let same = |lower| old.inode_id(lower) == inode && old.inode(lower).same(new.inode(id));
+            if !lower.is_some_and(same) {
                 changed[inode as usize] = true;
             }
             if new.is_directory(id) {

@@ -13,7 +13,7 @@ mod windows;
 
 use std::{collections::BTreeSet, fmt};
 
-use imgconv_model::Env;
+use imgconv_model::{Env, Limits};
 use imgconv_tar::{EntryKind, Time};
 
 pub use self::changes::Base;
@@ -166,6 +166,11 @@ impl Tree {
     /// Goes on in a walk over this tree.
     pub(crate) fn step(&self, walk: &mut Walk) -> Option<Id> {
         walk.next(&self.arena)
+    }
+
+    /// The limits that hold for it.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.env.limits
     }
 
     /// The whole path of an id.

@@ -31,8 +31,8 @@ pub(super) enum Intent<'a> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     generation: u64,
-    /// The directory that was asked for last.
-    last: Option<(Vec<u8>, Id)>,
+    /// The directory that was asked for last, and whether symbolic links led there.
+    last: Option<(Vec<u8>, Id, bool)>,
     /// Where symbolic links lead, and what following them costs.
     links: HashMap<Id, (Id, Cost)>,
 }
@@ -86,14 +86,20 @@ impl Cache {
     }
 
     /// Where to begin: at the end of the last path if `path` goes on from there.
-    fn start(&self, path: &[u8]) -> (usize, Id) {
+    fn start(&self, path: &[u8]) -> (usize, Id, bool) {
         match &self.last {
-            Some((last, id)) if path == last => (path.len(), *id),
-            Some((last, id)) if path.starts_with(last) && path[last.len()] == b'/' => {
-                (last.len(), *id)
+            Some((last, id, linked)) if path == last => (path.len(), *id, *linked),
+            Some((last, id, linked)) if path.starts_with(last) && path[last.len()] == b'/' => {
+                (last.len(), *id, *linked)
             }
-            _ => (0, ROOT),
+            _ => (0, ROOT, false),
         }
+    }
+
+    /// Says whether symbolic links led to the directory that was asked for last: its own path is
+    /// another one then, and may be longer.
+    pub(super) fn linked(&self) -> bool {
+        self.last.as_ref().is_none_or(|(_, _, linked)| *linked)
     }
 }
 
@@ -130,7 +136,7 @@ pub(super) fn directory(
         cache.clear();
         cache.generation = arena.generation;
     }
-    let (mut at, mut here) = cache.start(path);
+    let (mut at, mut here, mut linked) = cache.start(path);
     let mut frames: Vec<Frame> = Vec::new();
     let mut absent: Vec<Box<[u8]>> = Vec::new();
     let mut cost = Cost::default();
@@ -176,6 +182,7 @@ pub(super) fn directory(
                 }
             }
             Step::Follow(link) => {
+                linked = true;
                 if let Intent::FindBelow(covered) = intent
                     && covered.contains(&*arena.path(link))
                 {
@@ -215,12 +222,12 @@ pub(super) fn directory(
     }
     match &mut cache.last {
         _ if !lasting => cache.last = None,
-        Some((last, id)) => {
+        Some((last, id, by_link)) => {
             last.clear();
             last.extend_from_slice(path);
-            *id = here;
+            (*id, *by_link) = (here, linked);
         }
-        None => cache.last = Some((path.to_vec(), here)),
+        None => cache.last = Some((path.to_vec(), here, linked)),
     }
     Ok(Some(here))
 }

@@ -466,7 +466,7 @@ fn e3_limits() {
         "`ext_headers`",
     );
     // A path that fits its header, but not the limit of paths.
-    let long = "p".repeat(65_536);
+    let long = "p".repeat(4096);
     fails(
         &[pax(&[rec("path", &long)]), raw()].concat(),
         Code::Limit,
@@ -504,4 +504,33 @@ fn vendor_records_that_shadow_a_field() {
     };
     works(&with("3"), &[("dev", 0)]);
     fails(&with("4"), Code::Ambiguous, "SCHILY.devminor");
+}
+
+// robustness K35
+#[test]
+fn k35_global_headers_about_the_archive() {
+    for (key, value) in [
+        ("SCHILY.release", "star 1.5a89"),
+        ("SCHILY.archtype", "exustar"),
+        ("SCHILY.volhdr.label", "v"),
+        ("hdrcharset", "BINARY"),
+        ("hdrcharset", "ISO-IR 10646 2000 UTF-8"),
+    ] {
+        let outcome = works(&[global(&[rec(key, value)]), raw()].concat(), &[("raw", 1)]);
+        assert_eq!(outcome.warnings, [], "{key}");
+        assert_eq!(outcome.entry().pax, []);
+    }
+    for key in [
+        "SCHILY.dev",
+        "SCHILY.fflags",
+        "SCHILY.xattr.user.release",
+        "mtime",
+    ] {
+        let bytes = [
+            global(&[rec("SCHILY.release", "star"), rec(key, "1")]),
+            raw(),
+        ]
+        .concat();
+        fails(&bytes, Code::Ambiguous, key);
+    }
 }

@@ -171,7 +171,7 @@ fn e13_every_oddity_comes_back() {
             ..file("o")
         });
     }
-    for length in [100, 101, 5000] {
+    for length in [100, 101, 4000] {
         oddities.push(Entry {
             link: vec![b'l'; length],
             ..entry("ln", EntryKind::Symlink)

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use imgconv_model::{Digest, Exec, History, Limits, Platform, Report, Result, RunConfig};
 use serde_json::{Map, Value};
 
-use super::{HISTORY, ImageConfig, ROOTFS, RUN, RUN_OTHER, TOP, TOP_OTHER, port};
+use super::{HISTORY, ImageConfig, ROOTFS, RUN, RUN_OTHER, TOP, TOP_OTHER, port, types};
 use crate::{Object, canonical, folds_to, is_rfc3339, join, known_time, parse};
 
 /// Reads an image configuration. `null` is the same as absent everywhere; `Entrypoint` and `Cmd`
 /// may be one text, which is a list of one; an empty text where a name or a date belongs is absent.
+///
+/// A member that the model has no field for, and of another type than engines read, is warned of
+/// with `config-type` and does not count; [`loadable`](super::loadable) takes it out of what is
+/// written.
 ///
 /// Warns with `missing-platform` if `os` or `architecture` is absent, and with `history-mismatch`
 /// if the history names another number of layers than there are diff IDs; the history then counts
@@ -20,7 +24,14 @@ use crate::{Object, canonical, folds_to, is_rfc3339, join, known_time, parse};
 /// shape, the file system is none of layers, or a date is not RFC 3339;
 /// [`BadJson`](imgconv_model::Code::BadJson) for a misspelt field, and those of digests.
 pub fn decode(value: &Value, report: &mut Report) -> Result<ImageConfig> {
-    let top = Object::new(value, "")?;
+    let wrong = value.as_object().map(types::wrong).unwrap_or_default();
+    let mended = (!wrong.is_empty()).then(|| {
+        types::warn(&wrong, report);
+        let mut map = value.as_object().cloned().unwrap_or_default();
+        types::mend(&mut map, &wrong, None);
+        Value::Object(map)
+    });
+    let top = Object::new(mended.as_ref().unwrap_or(value), "")?;
     top.check_names(&[TOP, TOP_OTHER].concat())?;
     let mut extensions = BTreeMap::new();
     let text =
@@ -102,7 +113,11 @@ fn read_diff_ids(
 
 fn read_history(top: &Object<'_>, layers: usize, report: &mut Report) -> Result<Vec<History>> {
     let mut history = Vec::new();
-    for entry in top.objects("history")? {
+    let nothing = Value::Object(Map::new());
+    for (i, entry) in top.list("history")?.iter().enumerate() {
+        // Go reads `null` as a step that says nothing.
+        let entry = if entry.is_null() { &nothing } else { entry };
+        let entry = Object::new(entry, format!("history[{i}]"))?;
         entry.check_names(HISTORY)?;
         let text = |key| Ok(entry.opt_string(key)?.map(str::to_owned));
         history.push(History {
@@ -153,7 +168,7 @@ fn read_run(config: &Object<'_>, extensions: &mut BTreeMap<String, String>) -> R
     Ok(RunConfig {
         exec: (exec != Exec::default()).then_some(exec),
         user: present(config.opt_string("User")?),
-        env: config.string_list("Env")?,
+        env: texts(config, "Env")?,
         working_dir: present(config.opt_string("WorkingDir")?),
         ports,
         volumes: volumes
@@ -167,8 +182,26 @@ fn read_run(config: &Object<'_>, extensions: &mut BTreeMap<String, String>) -> R
 fn command(config: &Object<'_>, key: &str) -> Result<Vec<String>> {
     match config.get(key) {
         Some(Value::String(text)) => Ok(vec![text.clone()]),
-        _ => config.string_list(key),
+        _ => texts(config, key),
     }
+}
+
+/// Reads a list of texts; `null` in it is an empty one, as Go reads it.
+fn texts(config: &Object<'_>, key: &str) -> Result<Vec<String>> {
+    let items = config.list(key)?;
+    if !items.iter().any(Value::is_null) {
+        return config.string_list(key);
+    }
+    let text = |item: &Value| {
+        if item.is_null() {
+            Value::from("")
+        } else {
+            item.clone()
+        }
+    };
+    let list = Value::Array(items.iter().map(text).collect());
+    let one = Map::from_iter([(key.to_owned(), list)]);
+    Object::new(&Value::Object(one), "config")?.string_list(key)
 }
 
 fn date(object: &Object<'_>, key: &str) -> Result<Option<String>> {

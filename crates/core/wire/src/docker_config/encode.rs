@@ -4,7 +4,7 @@
 use imgconv_model::{Digest, History, Outcome, Platform, Port, Report, Result, RunConfig, quote};
 use serde_json::{Map, Value};
 
-use super::{Defaults, ImageConfig, ROOTFS, RUN, RUN_OTHER, TOP, TOP_OTHER, decode, port};
+use super::{Defaults, ImageConfig, ROOTFS, RUN, RUN_OTHER, TOP, TOP_OTHER, decode, port, types};
 use crate::{check_field_names, is_rfc3339, known_time, parse, split};
 
 /// Writes an image configuration. Returns it, and whether it differs from `original`.
@@ -95,6 +95,21 @@ pub fn encode(
     let value = Value::Object(top);
     report_differences(&decode(&value, &mut ignored)?, wanted, report);
     Ok((value, changed))
+}
+
+/// Takes out of a configuration what no engine could load: members of the wrong type, each of which
+/// is a loss. Returns whether there were any. One that is `copied` keeps them, with a warning.
+pub fn loadable(config: &mut Value, copied: bool, report: &mut Report) -> bool {
+    let Value::Object(top) = config else {
+        return false;
+    };
+    let wrong = types::wrong(top);
+    if copied {
+        types::warn(&wrong, report);
+        return false;
+    }
+    types::mend(top, &wrong, Some(report));
+    !wrong.is_empty()
 }
 
 /// Sets or removes a field; a new one goes before the first that stands later in `order`.
@@ -343,6 +358,14 @@ fn write_extension(
         }
         _ => return false,
     };
+    // An extension that engines could not read is none.
+    let alone = Map::from_iter([(key.clone(), value.clone())]);
+    let alone = parents.iter().rev().fold(alone, |inner, parent| {
+        Map::from_iter([((*parent).to_owned(), Value::Object(inner))])
+    });
+    if !types::wrong(&alone).is_empty() {
+        return false;
+    }
     let mut place = top;
     for parent in parents {
         if !place.get(*parent).is_some_and(Value::is_object) {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use imgconv_model::{Child, Code, Digest, Error, Limits, Publication, Result, TopLevel, quote};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad};
@@ -106,8 +106,8 @@ impl Index {
     /// [`parse`](crate::parse) and [`descriptor`](crate::descriptor).
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let place = || format!("file {INDEX_FILE}");
-        let value = crate::parse(bytes, limits, &place())?;
-        Self::check(&value, bytes, limits).map_err(|error| error.at(place()))
+        crate::check(bytes, limits, &place())?;
+        Self::check(bytes, limits).map_err(|error| error.at(place()))
     }
 
     /// Lists the texts that stand where a name belongs and can be none (robustness C8e).
@@ -145,12 +145,13 @@ impl Index {
         }
     }
 
-    fn check(value: &Value, bytes: &[u8], limits: &Limits) -> Result<Self> {
-        let object = Object::new(value, "")?;
-        // A second pass over what is known to be well formed, for the texts.
+    fn check(bytes: &[u8], limits: &Limits) -> Result<Self> {
+        // A second pass over what is known to be well formed, for the texts: no tree of all values
+        // is made, since an index may be large and may hold members that mean nothing.
         let properties: Properties = serde_json::from_slice(bytes)
-            .map_err(|error| Error::new(Code::BadJson, error.to_string()))?;
-        for key in object.map().keys() {
+            .map_err(|_| Error::new(Code::BadManifest, "expected an object"))?;
+        let mut known = Map::new();
+        for (key, text) in &properties.0 {
             if let Some(foreign) = FOREIGN.iter().find(|foreign| folds_to(key, foreign)) {
                 let message = format!(
                     "the index has the property {} of an image manifest (`{foreign}`)",
@@ -158,7 +159,14 @@ impl Index {
                 );
                 return Err(Error::new(Code::Ambiguous, message));
             }
+            let value = match FIELDS.contains(&&**key) && key != "manifests" {
+                true => crate::parse(text.as_bytes(), limits, &format!("field {key}"))?,
+                false => Value::Null,
+            };
+            known.insert(key.clone(), value);
         }
+        let known = Value::Object(known);
+        let object = Object::new(&known, "")?;
         object.check_names(FIELDS)?;
         let version = object.need("schemaVersion")?;
         if version.as_u64() != Some(2) {
@@ -176,29 +184,14 @@ impl Index {
             return Err(object.bad("manifests", "is required, but absent"));
         }
         object.string_map("annotations")?;
-        let values = object.list("manifests")?;
-        let texts = properties
-            .0
-            .iter()
-            .find(|(key, _)| key == "manifests")
-            .map(|(_, text)| serde_json::from_str::<Option<Vec<&RawValue>>>(text))
-            .transpose()
-            .map_err(|error| Error::new(Code::BadManifest, error.to_string()))?
-            .flatten()
-            .unwrap_or_default();
-        let mut listed = Vec::new();
-        for (i, (value, text)) in values.iter().zip(texts).enumerate() {
-            let path = format!("manifests[{i}]");
-            let mut child = crate::descriptor(value, path.clone(), limits)?.child;
-            if child.kind.is_empty() {
-                let error = Error::new(Code::BadManifest, "is required, but absent");
-                return Err(error.at(format!("field {path}.mediaType")));
-            }
-            check_platform(&child).map_err(|error| error.at(format!("field {path}.platform")))?;
-            let names = Names::read_unchecked(&child.annotations);
-            child.raw = text.get().to_owned();
-            listed.push(Listed { child, names });
-        }
+        let text = properties.0.iter().find(|(key, _)| key == "manifests");
+        let text = text.map_or("null", |(_, text)| text);
+        let mut listed: Vec<Listed> = Vec::new();
+        each(text, |text| {
+            listed.push(read_listed(text, listed.len(), limits)?);
+            Ok(())
+        })
+        .unwrap_or_else(|| Err(object.bad("manifests", "expected a list")))?;
         Ok(Self {
             properties: properties.0,
             listed,
@@ -380,6 +373,21 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
     })
 }
 
+/// Reads one descriptor of the list.
+fn read_listed(text: &RawValue, position: usize, limits: &Limits) -> Result<Listed> {
+    let path = format!("manifests[{position}]");
+    let value = crate::parse(text.get().as_bytes(), limits, &path)?;
+    let mut child = crate::descriptor(&value, path.clone(), limits)?.child;
+    if child.kind.is_empty() {
+        let error = Error::new(Code::BadManifest, "is required, but absent");
+        return Err(error.at(format!("field {path}.mediaType")));
+    }
+    check_platform(&child).map_err(|error| error.at(format!("field {path}.platform")))?;
+    let names = Names::read_unchecked(&child.annotations);
+    child.raw = text.get().to_owned();
+    Ok(Listed { child, names })
+}
+
 /// Refuses parts of a platform that would be taken for a path (robustness A3).
 fn check_platform(child: &Child) -> Result<()> {
     let Some(platform) = &child.platform else {
@@ -458,5 +466,37 @@ impl<'de> Deserialize<'de> for Properties {
             }
         }
         deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// Takes the items of a list one by one, so that a list of millions takes no memory of its own;
+/// `null` is an empty one. `None` if the text is no list.
+fn each(list: &str, mut take: impl FnMut(&RawValue) -> Result<()>) -> Option<Result<()>> {
+    struct Items<'a>(&'a mut dyn FnMut(&RawValue) -> Result<()>, Result<()>);
+    impl<'de> Visitor<'de> for &mut Items<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_unit<E>(self) -> Result<(), E> {
+            Ok(())
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+            while let Some(item) = items.next_element::<&'de RawValue>()? {
+                self.1 = (self.0)(item);
+                if self.1.is_err() {
+                    // The error of the deserializer is of no interest: this one is.
+                    return Err(A::Error::custom("an item was refused"));
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut items = Items(&mut take, Ok(()));
+    let read = serde_json::Deserializer::from_str(list).deserialize_any(&mut items);
+    match (read, items.1) {
+        (_, Err(error)) => Some(Err(error)),
+        (Ok(()), _) => Some(Ok(())),
+        (Err(_), Ok(())) => None,
     }
 }

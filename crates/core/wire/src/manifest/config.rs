@@ -189,7 +189,10 @@ fn write_config(
     {
         complete(&mut wanted.platform, &env.host, report);
     }
-    let (written, changed) = docker_config::encode(value, &wanted, &defaults, report)?;
+    let (mut written, mut changed) = docker_config::encode(value, &wanted, &defaults, report)?;
+    // A copy keeps its bytes, whatever they are; what is made must be loadable.
+    let copied = original.as_ref().map(|(format, ..)| *format) == Some(family.id) && !changed;
+    changed |= docker_config::loadable(&mut written, copied, report);
     match original {
         Some((format, document, _)) if !changed => Ok(Document {
             kind: if format == family.id {

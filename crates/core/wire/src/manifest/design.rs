@@ -56,3 +56,6 @@
 //!     any document the type. One that is malformed in another way is an error.
 //! 20. **Null and empty are absent** for optional members with a text: no reader in Go can tell them
 //!     apart. The bytes stay.
+//! 21. **A config that is made can be loaded.** A member that engines can't read by its type is warned of
+//!     and kept in a copy; in a config of another format, or one that changes, it is left out, or mended
+//!     where its place says all, and is a loss (robustness K36).

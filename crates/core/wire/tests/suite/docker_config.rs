@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use imgconv_model::{Code, Exec, History, Limits, Outcome, Platform, Port, Report};
 use imgconv_wire::{
     Value, canonical,
-    docker_config::{Defaults, ImageConfig, decode, encode},
+    docker_config::{Defaults, ImageConfig, decode, encode, loadable},
     parse,
 };
 
@@ -353,9 +353,12 @@ fn a_new_one_has_the_fields_of_the_specification_in_its_order() {
                 ..History::default()
             },
         ],
-        extensions: [("config.Healthcheck", "[1]"), ("os.version", "\"10\"")]
-            .map(|(path, raw)| (path.to_owned(), raw.to_owned()))
-            .into(),
+        extensions: [
+            ("config.Healthcheck", "{\"Retries\":1}"),
+            ("os.version", "\"10\""),
+        ]
+        .map(|(path, raw)| (path.to_owned(), raw.to_owned()))
+        .into(),
     };
     let (written, changed, report) = write(None, &wanted);
     assert!(changed);
@@ -363,7 +366,7 @@ fn a_new_one_has_the_fields_of_the_specification_in_its_order() {
     assert_eq!(
         written,
         format!(
-            r#"{{"created":"2015-10-31T22:22:56Z","author":"me","architecture":"arm","os":"linux","variant":"v7","config":{{"User":"1:2","ExposedPorts":{{"80/tcp":{{}}}},"Env":["A=\u003cb\u003e"],"Entrypoint":["/a"],"Cmd":["b"],"Volumes":{{"/v":{{}}}},"WorkingDir":"/w","Labels":{{"k":"v"}},"StopSignal":"SIGINT","Healthcheck":[1]}},"rootfs":{{"type":"layers","diff_ids":["{ID_A}"]}},"history":[{{"created_by":"x"}},{{"comment":"c","empty_layer":true}}],"os.version":"10"}}"#
+            r#"{{"created":"2015-10-31T22:22:56Z","author":"me","architecture":"arm","os":"linux","variant":"v7","config":{{"User":"1:2","ExposedPorts":{{"80/tcp":{{}}}},"Env":["A=\u003cb\u003e"],"Entrypoint":["/a"],"Cmd":["b"],"Volumes":{{"/v":{{}}}},"WorkingDir":"/w","Labels":{{"k":"v"}},"StopSignal":"SIGINT","Healthcheck":{{"Retries":1}}}},"rootfs":{{"type":"layers","diff_ids":["{ID_A}"]}},"history":[{{"created_by":"x"}},{{"comment":"c","empty_layer":true}}],"os.version":"10"}}"#
         )
     );
     assert_eq!(
@@ -396,4 +399,126 @@ fn extensions_without_a_place_are_reported() {
             .collect();
         assert_eq!(losses, [(path, Outcome::Dropped)]);
     }
+}
+
+// robustness K36
+#[test]
+fn k36_members_of_the_wrong_type() {
+    let rows = [
+        (r#","os.features":"x""#, "os.features", ""),
+        (r#","os.version":1"#, "os.version", ""),
+        (r#","docker_version":{}"#, "docker_version", ""),
+        (r#","Size":1.5"#, "Size", ""),
+        (r#","container_config":[]"#, "container_config", ""),
+        (
+            r#","container_config":{"Env":"x"}"#,
+            "container_config.Env",
+            r#","container_config":{}"#,
+        ),
+        (
+            r#","config":{"Volumes":{"/a":1}}"#,
+            "config.Volumes./a",
+            r#","config":{"Volumes":{"/a":{}}}"#,
+        ),
+        (
+            r#","config":{"ExposedPorts":{"80/tcp":[]}}"#,
+            "config.ExposedPorts.80/tcp",
+            r#","config":{"ExposedPorts":{"80/tcp":{}}}"#,
+        ),
+        (
+            r#","config":{"Healthcheck":{"Test":["NONE"],"Interval":"30s"}}"#,
+            "config.Healthcheck.Interval",
+            r#","config":{"Healthcheck":{"Test":["NONE"]}}"#,
+        ),
+        (
+            r#","config":{"Healthcheck":[]}"#,
+            "config.Healthcheck",
+            r#","config":{}"#,
+        ),
+        (
+            r#","config":{"OnBuild":"RUN x"}"#,
+            "config.OnBuild",
+            r#","config":{}"#,
+        ),
+        (
+            r#","config":{"OnBuild":[1]}"#,
+            "config.OnBuild",
+            r#","config":{}"#,
+        ),
+        (
+            r#","config":{"Shell":1}"#,
+            "config.Shell",
+            r#","config":{}"#,
+        ),
+        (
+            r#","config":{"StopTimeout":"10"}"#,
+            "config.StopTimeout",
+            r#","config":{}"#,
+        ),
+        (
+            r#","config":{"StopTimeout":1e1}"#,
+            "config.StopTimeout",
+            r#","config":{}"#,
+        ),
+        (
+            r#","config":{"Tty":"yes"}"#,
+            "config.Tty",
+            r#","config":{}"#,
+        ),
+        (
+            r#","config":{"Hostname":7}"#,
+            "config.Hostname",
+            r#","config":{}"#,
+        ),
+    ];
+    for (fields, member, mended) in rows {
+        let config = with(fields);
+        let mut report = Report::default();
+        decode(&config, &mut report).unwrap();
+        assert_eq!(report.warnings.len(), 1, "{fields}: {report:?}");
+        assert_eq!(report.warnings[0].code, "config-type");
+        let said = report.warnings[0].message.replace('\\', "");
+        assert!(said.contains(member), "{said}");
+        let (mut written, mut report) = (config.clone(), Report::default());
+        assert!(loadable(&mut written, false, &mut report));
+        assert_eq!(written, with(mended), "{fields}");
+        assert_eq!(report.losses.len(), 1, "{fields}");
+        assert_eq!(report.losses[0].field, member);
+        // A copy is a copy.
+        let (mut written, mut report) = (config.clone(), Report::default());
+        assert!(!loadable(&mut written, true, &mut report));
+        assert_eq!((written, report.warnings.len()), (config.clone(), 1));
+        copies(&config);
+    }
+    // What Go reads.
+    for fields in [
+        r#","os.features":null,"container_config":null"#,
+        r#","config":{"Volumes":{"/a":null,"/b":{"x":1}},"OnBuild":[null,"x"],"Shell":"sh"}"#,
+        r#","config":{"Healthcheck":{"Test":null,"Interval":30000000000},"StopTimeout":null}"#,
+        r#","config":{"Image":"","Tty":false,"ArgsEscaped":true}"#,
+    ] {
+        read(fields);
+    }
+    // `null` in a list is an empty text, and a step of history that says nothing.
+    let config = read(r#","config":{"Env":["A=b",null],"Cmd":[null]},"history":[null]"#);
+    assert_eq!(config.config.env, ["A=b", ""]);
+    assert_eq!(config.config.exec.unwrap().cmd, [""]);
+    assert_eq!(config.history, [History::default()]);
+    // An extension of the wrong type has no place in a new config.
+    let mut wanted = read("");
+    let bad = [
+        ("config.OnBuild", "1"),
+        ("os.features", "{}"),
+        ("Size", "true"),
+    ];
+    for (path, raw) in bad {
+        wanted.extensions.insert(path.into(), raw.into());
+    }
+    wanted
+        .extensions
+        .insert("config.StopTimeout".into(), "3".into());
+    let (text, _, report) = write(None, &wanted);
+    assert!(text.contains(r#""config":{"StopTimeout":3}"#), "{text}");
+    let lost: Vec<&str> = report.losses.iter().map(|loss| &*loss.field).collect();
+    assert_eq!(lost, ["Size", "config.OnBuild", "os.features"]);
 }

@@ -1,7 +1,7 @@
 //! Strict reading and canonical writing: robustness C9a to C9d and H6f.
 
 use imgconv_model::{Code, Limits};
-use imgconv_wire::{canonical, parse};
+use imgconv_wire::{canonical, check, parse};
 use proptest::prelude::*;
 
 fn refuse(bytes: &[u8], code: Code, parts: &[&str]) {
@@ -216,4 +216,46 @@ proptest! {
             prop_assert_eq!(text.parse::<imgconv_wire::Value>().unwrap(), value);
         }
     }
+}
+
+// robustness K38
+#[test]
+fn k38_values_take_memory_by_the_size_of_the_text() {
+    let limits = Limits::default();
+    let list = |item: &str, count: usize| format!("[{}{item}]", format!("{item},").repeat(count));
+    // Small documents are made of small values, and large ones of long texts.
+    for text in [
+        list("0", 20_000),
+        list(r#"{"":{}}"#, 5000),
+        list(&format!("{:?}", "x".repeat(60)), 500_000),
+    ] {
+        assert!(parse(text.as_bytes(), &limits, "x").is_ok());
+    }
+    let rows = [
+        (list("0", 200_000), "json_ratio", 16),
+        (list("[]", 200_000), "json_ratio", 16),
+        (list(r#"{"":{}}"#, 100_000), "json_ratio", 16),
+        (list("0", 6_000_000), "json_memory", 160 << 20),
+    ];
+    for (text, limit, value) in rows {
+        let error = parse(text.as_bytes(), &limits, "x").unwrap_err();
+        assert_eq!(error.code(), Code::Limit, "{error}");
+        let says = format!("exceeds the limit `{limit}` of {value}");
+        assert!(error.to_string().contains(&says), "{error}");
+        // What is not kept takes none.
+        check(text.as_bytes(), &limits, "x").unwrap();
+    }
+    let mut raised = limits;
+    raised.set("json_ratio", 100).unwrap();
+    assert!(parse(list("0", 200_000).as_bytes(), &raised, "x").is_ok());
+    // The keys of an open object are kept, to find one that stands twice.
+    let keys: Vec<String> = (0..200_000).map(|i| format!(r#""{i}":0"#)).collect();
+    raised.set("json_memory", 1 << 20).unwrap();
+    let error = check(format!("{{{}}}", keys.join(",")).as_bytes(), &raised, "x").unwrap_err();
+    assert_eq!(error.code(), Code::Limit, "{error}");
+    let error = check(br#"{"a":[{"b":1,"b":2}]}"#, &limits, "x").unwrap_err();
+    assert!(
+        error.to_string().contains("stands twice in \"/a/0\""),
+        "{error}"
+    );
 }
