@@ -13,7 +13,7 @@ use crate::{
     },
     env,
     failure::Status,
-    layout, render, tags,
+    layout, man, render, tags,
 };
 
 /// Where `…-to-oci` writes.
@@ -133,11 +133,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Verify { source, from } => {
             let verdict = imgconv::verify(&from.locator(&source)?, &env)?;
             render::verdict(&verdict, &shared)?;
-            let wrong = !verdict.problems.is_empty();
-            Ok(if wrong {
-                Status::Integrity.into()
-            } else {
-                ExitCode::SUCCESS
+            Ok(match verdict.problems.is_empty() {
+                true => ExitCode::SUCCESS,
+                false if verdict.is_damaged() => Status::Integrity.into(),
+                // Nothing is known to be damaged: it could not be read.
+                false => Status::Failed.into(),
             })
         }
         Command::Diff {
@@ -221,10 +221,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { directory } => {
-            let place = directory.display().to_string();
-            std::fs::create_dir_all(&directory)
-                .and_then(|()| clap_mangen::generate_to(Args::command(), &directory))
-                .map_err(|error| Error::io(error, place))?;
+            man::write(Args::command(), &directory)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -18,7 +18,8 @@ use crate::{catalog, locator::Locator};
 
 /// Opens a place, wherever it is.
 pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
-    let bundle = locator.transport.open(&locator.location, env)?;
+    let bundle = locator.transport.open(&locator.location, env);
+    let bundle = bundle.map_err(|error| locator.advise(error))?;
     // What has a name of appc's is an ACI, and nothing of it is looked at before it is verified.
     let Some(fetched) = bundle.fetched().filter(|fetched| fetched.name.is_none()) else {
         return Ok(bundle);

@@ -30,6 +30,55 @@ pub struct Verdict {
     pub problems: Vec<Finding>,
     /// What is irregular and not wrong.
     pub warnings: Vec<Finding>,
+    /// Those of the problems that say only that something could not be read: nothing is damaged.
+    #[serde(skip)]
+    unread: BTreeSet<Finding>,
+}
+
+impl Verdict {
+    /// Says whether something that was read is not what it should be.
+    pub fn is_damaged(&self) -> bool {
+        let damage = |problem: &Finding| !self.unread.contains(problem);
+        self.problems.iter().any(damage)
+    }
+
+    /// Adds what is wrong with an entry of a place, or with a part of one.
+    fn problem(&mut self, error: &Error, locator: &Locator, part: Part) {
+        let finding = Finding::of(error);
+        let remote = !locator.transport.is_local();
+        let unread = match error.code() {
+            Code::Net => true,
+            // Only a server denies; here it is a rule that something does not keep to.
+            Code::Denied => remote,
+            Code::Missing => {
+                let named = locator.reference.is_some() && part == Part::Place;
+                named || remote && part != Part::Below || part == Part::Place && absent(locator)
+            }
+            Code::Ambiguous => locator.reference.is_some() && part == Part::Place,
+            Code::Io | Code::Usage | Code::Unsupported => part == Part::Place,
+            _ => false,
+        };
+        if unread {
+            self.unread.insert(finding.clone());
+        }
+        self.problems.push(finding);
+    }
+}
+
+/// What a problem is met in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The place itself, or the list of what is there.
+    Place,
+    /// The document that an entry begins with.
+    Root,
+    /// What that leads to.
+    Below,
+}
+
+/// Says whether there is no file or directory where the locator says.
+fn absent(locator: &Locator) -> bool {
+    locator.location != "-" && std::fs::symlink_metadata(&locator.location).is_err()
 }
 
 /// A good signature of a trusted key.
@@ -86,9 +135,13 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 if let Some(error) = source.bundle.bad_name(entry) {
                     verdict.problems.push(Finding::of(&error.at(&*text)));
                 }
-                check_node(&source, &node, &text, env, &mut seen, &mut verdict)?;
+                let at = At {
+                    source: &source,
+                    locator,
+                };
+                check_node(&at, &node, &text, env, &mut seen, &mut verdict)?;
             }
-            Err(error) => verdict.problems.push(Finding::of(&error)),
+            Err(error) => verdict.problem(&error, locator, Part::Root),
         }
     }
     // What was met after that would not be a finding, but what the interruption left.
@@ -107,6 +160,11 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
 fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
     let error = match Source::open(locator, env) {
         Ok(source) => return Some(source),
+        // An empty place has nothing wrong in its images, and perhaps something in what lies there.
+        Err(error) if error.code() == Code::Missing => match Source::open_empty(locator, env) {
+            Some(source) => return Some(source),
+            None => error,
+        },
         Err(error) => error,
     };
     let damaged = Source::open_damaged(locator, env);
@@ -119,10 +177,16 @@ fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
         }
         None => {
             let error = error.at(locator.to_string());
-            verdict.problems.push(Finding::of(&error));
+            verdict.problem(&error, locator, Part::Place);
             None
         }
     }
+}
+
+/// The place that is read.
+struct At<'a> {
+    source: &'a Source,
+    locator: &'a Locator,
 }
 
 #[derive(Default)]
@@ -136,7 +200,7 @@ struct Seen {
 }
 
 fn check_node(
-    source: &Source,
+    place: &At<'_>,
     node: &Arc<Node>,
     text: &str,
     env: &Env,
@@ -157,7 +221,7 @@ fn check_node(
                 seen.shown.verified(child);
                 seen.shown.decoded.insert(child.digest);
             }
-            check_image(image, text, env, seen, verdict)?;
+            check_image(place, image, text, env, seen, verdict)?;
             verdict.checked += 1;
         }
         Node::Index {
@@ -167,12 +231,12 @@ fn check_node(
         } => {
             seen.shown.verified(child);
             for (listed, child) in index.children.iter().zip(children) {
-                let place = format!("{text} › index › {}", listed.digest);
+                let at = format!("{text} › index › {}", listed.digest);
                 match child {
-                    Some(child) => check_node(source, child, &place, env, seen, verdict)?,
+                    Some(child) => check_node(place, child, &at, env, seen, verdict)?,
                     None => verdict.problems.push(Finding {
                         code: "missing".to_owned(),
-                        at: place,
+                        at,
                         message: "listed in the index and not there".to_owned(),
                     }),
                 }
@@ -181,7 +245,7 @@ fn check_node(
         Node::Opaque { opaque, child } => {
             seen.shown.verified(child);
             for blob in &opaque.blobs {
-                check_blob(source, blob, text, env, seen, verdict);
+                check_blob(place, blob, text, env, seen, verdict);
             }
             verdict.checked += 1;
         }
@@ -190,6 +254,7 @@ fn check_node(
 }
 
 fn check_image(
+    of: &At<'_>,
     node: &ImageNode,
     text: &str,
     env: &Env,
@@ -253,7 +318,7 @@ fn check_image(
                     message: error.message().to_owned(),
                 });
             }
-            Err(error) => verdict.problems.push(Finding::of(&error.at(place))),
+            Err(error) => verdict.problem(&error.at(place), of.locator, Part::Below),
         }
     }
     let mut report = node.report.clone();
@@ -270,7 +335,7 @@ fn check_image(
 
 /// Reads one blob that is carried as it is.
 fn check_blob(
-    source: &Source,
+    of: &At<'_>,
     blob: &Child,
     text: &str,
     env: &Env,
@@ -282,7 +347,7 @@ fn check_blob(
         return;
     }
     let work = || -> Result<()> {
-        let reader = source.bundle.blob(&blob.facts())?.open()?;
+        let reader = of.source.bundle.blob(&blob.facts())?.open()?;
         HashingReader::new(Cancellable::new(reader, env), &[])
             .finish()
             .map_err(Error::from_io)?;
@@ -292,7 +357,7 @@ fn check_blob(
         Ok(()) => seen.shown.verified(blob),
         Err(error) => {
             let place = format!("{text} › blob {}", blob.digest);
-            verdict.problems.push(Finding::of(&error.at(place)));
+            verdict.problem(&error.at(place), of.locator, Part::Below);
         }
     }
 }

@@ -123,10 +123,16 @@ fn check_sum(block: &Header) -> Result<()> {
     if stated == Some(signed(bytes) - signed(field) + spaces) {
         return Ok(());
     }
-    let message = format!(
-        "header checksum is {}, computed {sum:o}",
-        quote(text(field))
-    );
+    let message = match stated {
+        Some(_) => format!(
+            "header checksum is {}, computed {sum:o}",
+            quote(text(field))
+        ),
+        None => format!(
+            "the header checksum is no octal number: {}, computed {sum:o}",
+            quote(field)
+        ),
+    };
     Err(Error::new(Code::BadTar, message))
 }
 

@@ -15,7 +15,9 @@ pub(crate) fn field(bytes: &[u8]) -> Option<i64> {
     }
 }
 
-/// Reads an octal field: spaces, digits, then only spaces and NULs. A blank field is 0.
+/// Reads an octal field: spaces, digits, then only spaces up to the end or a NUL. What follows that
+/// NUL does not count, as for every reader: writers leave there what the buffer held before. A blank
+/// field is 0.
 pub(crate) fn octal(bytes: &[u8]) -> Option<u64> {
     let start = bytes.iter().position(|b| *b != b' ').unwrap_or(bytes.len());
     let rest = &bytes[start..];
@@ -23,7 +25,12 @@ pub(crate) fn octal(bytes: &[u8]) -> Option<u64> {
         .iter()
         .position(|b| !matches!(b, b'0'..=b'7'))
         .unwrap_or(rest.len());
-    if rest[digits..].iter().any(|b| !matches!(b, b' ' | 0)) {
+    let end = match digits {
+        // Without a digit before it a NUL ends nothing: readers disagree what comes then.
+        0 => rest.len(),
+        _ => rest.iter().position(|b| *b == 0).unwrap_or(rest.len()),
+    };
+    if rest[digits..end].iter().any(|b| !matches!(b, b' ' | 0)) {
         return None;
     }
     rest[..digits].iter().try_fold(0u64, |value, digit| {
