@@ -170,8 +170,15 @@ fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
     let damaged = Source::open_damaged(locator, env);
     match damaged {
         Some((source, errors)) => {
-            // A layout may be empty.
-            let found = errors.into_iter().map(|error| Finding::of(&error));
+            // A directory with nothing of a layout in it is none, and a layout may be empty.
+            let stored = source.bundle.stored();
+            let nothing = errors.len() > 1
+                && errors.iter().all(|error| error.code() == Code::Missing)
+                && stored.is_ok_and(|stored| stored.is_none_or(|stored| stored.is_empty()));
+            let found: Vec<Finding> = errors.iter().map(Finding::of).collect();
+            if nothing {
+                verdict.unread.extend(found.iter().cloned());
+            }
             verdict.problems.extend(found);
             Some(source)
         }

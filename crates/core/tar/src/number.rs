@@ -223,6 +223,23 @@ mod tests {
         }
     }
 
+    // robustness K48: GNU tar, bsdtar, Go and Python all stop at the NUL.
+    #[test]
+    fn k48_what_follows_the_nul_of_an_octal_number_does_not_count() {
+        for text in [
+            &b"6076\x0036"[..],
+            b" 6076\0\0x",
+            b"6076 \0\xff",
+            b"6076\0  9",
+        ] {
+            assert_eq!(field(text), Some(0o6076), "{text:?}");
+        }
+        // Here readers disagree.
+        for text in [&b"\x0036"[..], b" \x006", b"6076x", b"6076 1", b"60 76\0"] {
+            assert_eq!(field(text), None, "{text:?}");
+        }
+    }
+
     #[test]
     fn times_are_cut_toward_minus_infinity() {
         let at = |seconds, nanos| Some(Time { seconds, nanos });
