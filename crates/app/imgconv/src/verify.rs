@@ -141,7 +141,12 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 };
                 check_node(&at, &node, &text, env, &mut seen, &mut verdict)?;
             }
-            Err(error) => verdict.problem(&error, locator, Part::Root),
+            Err(error) => {
+                // A document that is there, and leads to what is not, is damage.
+                let gone = error.code() == Code::Missing && source.bundle.root(entry).is_ok();
+                let part = if gone { Part::Below } else { Part::Root };
+                verdict.problem(&error, locator, part);
+            }
         }
     }
     // What was met after that would not be a finding, but what the interruption left.

@@ -15,9 +15,7 @@ pub(crate) fn field(bytes: &[u8]) -> Option<i64> {
     }
 }
 
-/// Reads an octal field: spaces, digits, then only spaces up to the end or a NUL. What follows that
-/// NUL does not count, as for every reader: writers leave there what the buffer held before. A blank
-/// field is 0.
+/// Reads an octal field: spaces, digits, then only spaces and NULs. A blank field is 0.
 pub(crate) fn octal(bytes: &[u8]) -> Option<u64> {
     let start = bytes.iter().position(|b| *b != b' ').unwrap_or(bytes.len());
     let rest = &bytes[start..];
@@ -25,12 +23,7 @@ pub(crate) fn octal(bytes: &[u8]) -> Option<u64> {
         .iter()
         .position(|b| !matches!(b, b'0'..=b'7'))
         .unwrap_or(rest.len());
-    let end = match digits {
-        // Without a digit before it a NUL ends nothing: readers disagree what comes then.
-        0 => rest.len(),
-        _ => rest.iter().position(|b| *b == 0).unwrap_or(rest.len()),
-    };
-    if rest[digits..end].iter().any(|b| !matches!(b, b' ' | 0)) {
+    if rest[digits..].iter().any(|b| !matches!(b, b' ' | 0)) {
         return None;
     }
     rest[..digits].iter().try_fold(0u64, |value, digit| {
@@ -220,23 +213,6 @@ mod tests {
             let mut bytes = [b'x'; 8];
             assert_eq!(put(&mut bytes, value), value < 1 << 21);
             assert_eq!(field(&bytes), Some(value));
-        }
-    }
-
-    // robustness K48: GNU tar, bsdtar, Go and Python all stop at the NUL.
-    #[test]
-    fn k48_what_follows_the_nul_of_an_octal_number_does_not_count() {
-        for text in [
-            &b"6076\x0036"[..],
-            b" 6076\0\0x",
-            b"6076 \0\xff",
-            b"6076\0  9",
-        ] {
-            assert_eq!(field(text), Some(0o6076), "{text:?}");
-        }
-        // Here readers disagree.
-        for text in [&b"\x0036"[..], b" \x006", b"6076x", b"6076 1", b"60 76\0"] {
-            assert_eq!(field(text), None, "{text:?}");
         }
     }
 

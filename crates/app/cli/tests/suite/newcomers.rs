@@ -204,6 +204,7 @@ fn k48_a_part_of_a_place_leads_to_the_place() {
 fn k48_stray_folders_are_no_images() {
     let sandbox = Sandbox::new();
     storage(&sandbox);
+    fs::create_dir(sandbox.path("tree")).unwrap();
     sandbox.aci("tree/a.aci", "example.com/a", LABELS, "file x");
     let v2 = "store/docker/registry/v2";
     for folder in [
