@@ -142,10 +142,16 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 check_node(&at, &node, &text, env, &mut seen, &mut verdict)?;
             }
             Err(error) => {
-                // A document that is there, and leads to what is not, is damage.
-                let gone = error.code() == Code::Missing && source.bundle.root(entry).is_ok();
-                let part = if gone { Part::Below } else { Part::Root };
-                verdict.problem(&error, locator, part);
+                let read = || source.bundle.root(entry).is_ok();
+                match error.code() {
+                    // A document that is there, and leads to what is not, is damage.
+                    Code::Missing if read() => verdict.problem(&error, locator, Part::Below),
+                    // The file was read, and nobody who is trusted signed it.
+                    Code::Denied if source.bundle.fetched().is_some() && read() => {
+                        verdict.problems.push(Finding::of(&error));
+                    }
+                    _ => verdict.problem(&error, locator, Part::Root),
+                }
             }
         }
     }
