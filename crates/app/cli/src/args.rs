@@ -26,8 +26,22 @@ Locators:
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 refused by --strict
-  4 what was read does not match its digest, size or signature (diff: 1 if the images differ)
+  4 what was read does not match its digest, size or signature (diff: 1 if the images differ;
+    verify: 4 for any damage, 1 if something could not be read)
   130 ended by Ctrl-C   143 ended by SIGTERM";
+
+/// The environment variables that are read.
+pub(crate) const ENVIRONMENT: &str = "\
+Environment:
+  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY   the proxies, `http[s]://[USER:PASSWORD@]HOST:PORT`; lower-case
+                           names are read first, and HTTP_PROXY not in a CGI script
+  NO_PROXY                 hosts that are reached directly: domains, addresses, networks (10.0.0.0/8),
+                           each perhaps with a port, or `*`; this machine always is
+  SSL_CERT_FILE, SSL_CERT_DIR   certificates that are trusted in the place of the system's
+  REGISTRY_AUTH_FILE       as --authfile
+  DOCKER_CONFIG, XDG_RUNTIME_DIR, XDG_CONFIG_HOME, HOME   where credentials and certificates are
+  TMPDIR                   as --tmpdir
+  SOURCE_DATE_EPOCH        the time of what is made anew, seconds since 1970";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,7 +75,7 @@ Examples:
 
 /// Convert container images between ACI and OCI, offline and verified
 #[derive(Debug, Parser)]
-#[command(name = "imgconv", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{LOCATORS}"))]
+#[command(name = "imgconv", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{LOCATORS}\n\n{ENVIRONMENT}"))]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) shared: Shared,

@@ -13,7 +13,7 @@ use crate::{
     },
     env,
     failure::Status,
-    layout, render, tags,
+    layout, man, render, tags,
 };
 
 /// Where `…-to-oci` writes, and in which formats.
@@ -165,11 +165,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Verify { source, from } => {
             let verdict = imgconv::verify(&from.locator(&source)?, &env)?;
             render::verdict(&verdict, &shared)?;
-            let wrong = !verdict.problems.is_empty();
-            Ok(if wrong {
-                env::ended(Status::Integrity)
-            } else {
-                ExitCode::SUCCESS
+            Ok(match verdict.problems.is_empty() {
+                true => ExitCode::SUCCESS,
+                false if verdict.is_damaged() => env::ended(Status::Integrity),
+                // Nothing is known to be damaged: it could not be read.
+                false => env::ended(Status::Failed),
             })
         }
         Command::Diff {
@@ -258,10 +258,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
         Command::Man { directory } => {
             refuse_stream("man", &directory)?;
-            let place = directory.display().to_string();
-            std::fs::create_dir_all(&directory)
-                .and_then(|()| clap_mangen::generate_to(Args::command(), &directory))
-                .map_err(|error| Error::io(error, place))?;
+            man::write(Args::command(), &directory)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -1,6 +1,7 @@
 //! Everything that comes from outside: environment variables, processors, signals.
 
 use std::{
+    ffi::OsString,
     io::IsTerminal,
     path::PathBuf,
     process::ExitCode,
@@ -10,7 +11,7 @@ use std::{
     },
 };
 
-use imgconv_model::{Code, Env, Error, Platform, Result};
+use imgconv_model::{Code, Env, Error, Network, Platform, ProxySetting, Result, Secret};
 
 use crate::{
     args::{ProgressStyle, Shared},
@@ -43,7 +44,10 @@ pub(crate) fn make(shared: &Shared) -> Result<Env> {
     env.epoch = epoch()?;
     env.follow_blob_links = shared.allow_symlinked_blobs;
     env.registry_host.clone_from(&shared.registry_host);
-    env.network = Arc::new(shared.network.settings(auth_files(), certificates())?);
+    let mut network = shared.network.settings(auth_files(), certificates())?;
+    proxies(&mut network);
+    trusted(&mut network);
+    env.network = Arc::new(network);
     env.cancel = cancel_on_signals();
     let style = match shared.progress {
         _ if shared.quiet => ProgressStyle::None,
@@ -72,14 +76,57 @@ fn epoch() -> Result<Option<i64>> {
     })
 }
 
-/// Reads a variable that names a path.
-fn variable(name: &str) -> Option<PathBuf> {
+/// Reads a variable; an empty one is none.
+fn value(name: &str) -> Option<OsString> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the command line reads the environment"
     )]
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.map(PathBuf::from)
+    let value = std::env::var_os(name);
+    value.filter(|value| !value.is_empty())
+}
+
+/// Reads a variable that names a path.
+fn variable(name: &str) -> Option<PathBuf> {
+    value(name).map(PathBuf::from)
+}
+
+/// Reads the first of some variables that is set.
+fn first(names: &[&str]) -> Option<(String, String)> {
+    names.iter().find_map(|name| {
+        let text = value(name)?.to_string_lossy().into_owned();
+        Some(((*name).to_owned(), text))
+    })
+}
+
+/// Reads the variables that name proxies, as curl does: the lower-case name first, and `ALL_PROXY`
+/// where there is none for the scheme.
+fn proxies(network: &mut Network) {
+    let proxy = |names: &[&str]| {
+        first(names).map(|(source, url)| ProxySetting {
+            source,
+            url: Secret::new(url),
+        })
+    };
+    network.https_proxy = proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+    // A web server that runs us as a CGI script sets `HTTP_PROXY` to a header of its client's
+    // request (httpoxy): Go does not take it then, and curl never.
+    network.http_proxy = match value("REQUEST_METHOD") {
+        None => proxy(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+        Some(_) => proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+    };
+    network.no_proxy = first(&["no_proxy", "NO_PROXY"]).map_or_else(String::new, |(_, text)| text);
+}
+
+/// Reads the variables that name what is trusted in the place of the system's certificates, as
+/// OpenSSL does: one file, and directories with a colon between them.
+fn trusted(network: &mut Network) {
+    network.trust_files = variable("SSL_CERT_FILE").into_iter().collect();
+    let directories = value("SSL_CERT_DIR").unwrap_or_default();
+    let directories = std::env::split_paths(&directories);
+    network.trust_directories = directories
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
 }
 
 /// The directory of the user's settings.

@@ -4,8 +4,10 @@ mod args;
 mod commands;
 mod env;
 mod failure;
+mod habits;
 mod layout;
 mod links;
+mod man;
 mod migrate;
 mod network;
 mod progress;
@@ -17,7 +19,18 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let error = habits::advise(error);
+            // Nobody may be reading it.
+            let _ = error.print();
+            return match error.use_stderr() {
+                true => failure::Status::Usage.into(),
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
     let shared = args.shared.clone();
     match commands::run(args) {
         Ok(status) => status,

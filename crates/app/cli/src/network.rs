@@ -25,6 +25,7 @@ pub(crate) struct NetworkArgs {
     pub(crate) plain_http: Vec<String>,
     /// Trust the `*.crt` of a directory, and show its `*.cert` and `*.key` (repeatable)
     ///
+    /// An authority vouches for servers, any other certificate for the one that shows it.
     /// Those of one host are found where docker and podman keep them, such as
     /// `/etc/docker/certs.d/HOST:PORT`.
     #[arg(
@@ -64,6 +65,10 @@ pub(crate) struct NetworkArgs {
     )]
     pub(crate) token_host: Vec<String>,
     /// Ask another place first for what is on a host (repeatable)
+    ///
+    /// A registry is asked itself for what its mirror does not have. The mirror of a host of appc
+    /// serves its discovery pages, in its place, and first the ACIs, signatures and keys that they
+    /// lead to.
     #[arg(
         long,
         global = true,

@@ -23,7 +23,7 @@ pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
         return open_copy(stream, locator, env);
     }
     let opened = locator.transport.open(&locator.location, env);
-    let bundle = opened.map_err(|error| advised(error, locator))?;
+    let bundle = opened.map_err(|error| locator.advise(advised(error, locator)))?;
     // What has a name of appc's is an ACI, and nothing of it is looked at before it is verified.
     let Some(fetched) = bundle.fetched().filter(|fetched| fetched.name.is_none()) else {
         return Ok(bundle);

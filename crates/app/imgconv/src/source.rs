@@ -246,6 +246,31 @@ impl Source {
         Some((source, errors))
     }
 
+    /// Opens a place without images, for `verify`; `None` if it has some, or can't be opened.
+    pub(crate) fn open_empty(locator: &Locator, env: &Env) -> Option<Self> {
+        if locator.reference.is_some() || locator.location == "-" {
+            return None;
+        }
+        let notes = Notes::default();
+        let env = &Env {
+            notes: notes.clone(),
+            ..env.clone()
+        };
+        let bundle = fetched::open(locator, env).ok()?;
+        let entries = bundle.listing().ok().filter(Vec::is_empty)?;
+        Some(Self {
+            text: bundle.locator(),
+            location: locator.location.clone(),
+            addressing: locator.addressing(),
+            bundle,
+            entries,
+            opened: notes.take(),
+            notes,
+            format: locator.format,
+            via: None,
+        })
+    }
+
     /// Opens a place as [`Source::open`], with everything that it lists: every tag of a repository,
     /// where the locator names none.
     ///

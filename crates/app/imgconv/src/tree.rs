@@ -108,6 +108,8 @@ impl Tree {
         std::iter::from_fn(move || {
             let entry = match walk.next()? {
                 Ok(entry) => entry,
+                // A file system's own, which only root can list.
+                Err(error) if error.path().is_some_and(is_lost_and_found) => return Some(None),
                 Err(error) => {
                     let path = error.path().unwrap_or(Path::new("?")).to_string_lossy();
                     let path = path.into_owned();
@@ -165,6 +167,10 @@ impl Tree {
         // Any file is one to that transport.
         (directory || found.scheme() != FILE.scheme() || is_aci(path)).then_some(found)
     }
+}
+
+fn is_lost_and_found(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "lost+found")
 }
 
 fn is_aci(path: &Path) -> bool {

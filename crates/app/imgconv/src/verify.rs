@@ -30,6 +30,55 @@ pub struct Verdict {
     pub problems: Vec<Finding>,
     /// What is irregular and not wrong.
     pub warnings: Vec<Finding>,
+    /// Those of the problems that say only that something could not be read: nothing is damaged.
+    #[serde(skip)]
+    unread: BTreeSet<Finding>,
+}
+
+impl Verdict {
+    /// Says whether something that was read is not what it should be.
+    pub fn is_damaged(&self) -> bool {
+        let damage = |problem: &Finding| !self.unread.contains(problem);
+        self.problems.iter().any(damage)
+    }
+
+    /// Adds what is wrong with an entry of a place, or with a part of one.
+    fn problem(&mut self, error: &Error, locator: &Locator, part: Part) {
+        let finding = Finding::of(error);
+        let remote = !locator.transport.is_local();
+        let unread = match error.code() {
+            Code::Net => true,
+            // Only a server denies; here it is a rule that something does not keep to.
+            Code::Denied => remote,
+            Code::Missing => {
+                let named = locator.reference.is_some() && part == Part::Place;
+                named || remote && part != Part::Below || part == Part::Place && absent(locator)
+            }
+            Code::Ambiguous => locator.reference.is_some() && part == Part::Place,
+            Code::Io | Code::Usage | Code::Unsupported => part == Part::Place,
+            _ => false,
+        };
+        if unread {
+            self.unread.insert(finding.clone());
+        }
+        self.problems.push(finding);
+    }
+}
+
+/// What a problem is met in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The place itself, or the list of what is there.
+    Place,
+    /// The document that an entry begins with.
+    Root,
+    /// What that leads to.
+    Below,
+}
+
+/// Says whether there is no file or directory where the locator says.
+fn absent(locator: &Locator) -> bool {
+    locator.location != "-" && std::fs::symlink_metadata(&locator.location).is_err()
 }
 
 /// A good signature of a trusted key.
@@ -89,9 +138,24 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 if let Some(error) = source.bundle.bad_name(entry) {
                     verdict.problems.push(Finding::of(&error.at(&*text)));
                 }
-                check_node(&source, &node, &text, env, &mut seen, &mut verdict)?;
+                let at = At {
+                    source: &source,
+                    locator,
+                };
+                check_node(&at, &node, &text, env, &mut seen, &mut verdict)?;
             }
-            Err(error) => verdict.problems.push(Finding::of(&error)),
+            Err(error) => {
+                let read = || source.bundle.root(entry).is_ok();
+                match error.code() {
+                    // A document that is there, and leads to what is not, is damage.
+                    Code::Missing if read() => verdict.problem(&error, locator, Part::Below),
+                    // The file was read, and nobody who is trusted signed it.
+                    Code::Denied if source.bundle.fetched().is_some() && read() => {
+                        verdict.problems.push(Finding::of(&error));
+                    }
+                    _ => verdict.problem(&error, locator, Part::Root),
+                }
+            }
         }
     }
     // What was met after that would not be a finding, but what the interruption left.
@@ -110,22 +174,40 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
 fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
     let error = match Source::open(locator, env) {
         Ok(source) => return Some(source),
+        // An empty place has nothing wrong in its images, and perhaps something in what lies there.
+        Err(error) if error.code() == Code::Missing => match Source::open_empty(locator, env) {
+            Some(source) => return Some(source),
+            None => error,
+        },
         Err(error) => error,
     };
     let damaged = Source::open_damaged(locator, env);
     match damaged {
         Some((source, errors)) => {
-            // A layout may be empty.
-            let found = errors.into_iter().map(|error| Finding::of(&error));
+            // A directory with nothing of a layout in it is none, and a layout may be empty.
+            let stored = source.bundle.stored();
+            let nothing = errors.len() > 1
+                && errors.iter().all(|error| error.code() == Code::Missing)
+                && stored.is_ok_and(|stored| stored.is_none_or(|stored| stored.is_empty()));
+            let found: Vec<Finding> = errors.iter().map(Finding::of).collect();
+            if nothing {
+                verdict.unread.extend(found.iter().cloned());
+            }
             verdict.problems.extend(found);
             Some(source)
         }
         None => {
             let error = error.at(locator.to_string());
-            verdict.problems.push(Finding::of(&error));
+            verdict.problem(&error, locator, Part::Place);
             None
         }
     }
+}
+
+/// The place that is read.
+struct At<'a> {
+    source: &'a Source,
+    locator: &'a Locator,
 }
 
 #[derive(Default)]
@@ -139,7 +221,7 @@ struct Seen {
 }
 
 fn check_node(
-    source: &Source,
+    place: &At<'_>,
     node: &Arc<Node>,
     text: &str,
     env: &Env,
@@ -167,7 +249,7 @@ fn check_node(
                 }
             }
             lint::config(&image.image, text, &mut verdict.warnings);
-            check_image(image, text, env, seen, verdict)?;
+            check_image(place, image, text, env, seen, verdict)?;
             verdict.checked += 1;
         }
         Node::Index {
@@ -176,15 +258,15 @@ fn check_node(
             children,
         } => {
             seen.shown.verified(child);
-            let place = format!("{text} › index");
-            lint::document(&index.document.bytes, &place, env, &mut verdict.warnings);
+            let index_at = format!("{text} › index");
+            lint::document(&index.document.bytes, &index_at, env, &mut verdict.warnings);
             for (listed, child) in index.children.iter().zip(children) {
-                let place = format!("{text} › index › {}", listed.digest);
+                let at = format!("{text} › index › {}", listed.digest);
                 match child {
-                    Some(child) => check_node(source, child, &place, env, seen, verdict)?,
+                    Some(child) => check_node(place, child, &at, env, seen, verdict)?,
                     None => verdict.problems.push(Finding {
                         code: "missing".to_owned(),
-                        at: place,
+                        at,
                         message: "listed in the index and not there".to_owned(),
                     }),
                 }
@@ -197,7 +279,7 @@ fn check_node(
                 lint::document(&document.bytes, text, env, &mut verdict.warnings);
             }
             for blob in &opaque.blobs {
-                check_blob(source, blob, text, env, seen, verdict);
+                check_blob(place, blob, text, env, seen, verdict);
             }
             verdict.checked += 1;
         }
@@ -206,6 +288,7 @@ fn check_node(
 }
 
 fn check_image(
+    of: &At<'_>,
     node: &ImageNode,
     text: &str,
     env: &Env,
@@ -269,7 +352,7 @@ fn check_image(
                     message: error.message().to_owned(),
                 });
             }
-            Err(error) => verdict.problems.push(Finding::of(&error.at(place))),
+            Err(error) => verdict.problem(&error.at(place), of.locator, Part::Below),
         }
     }
     let mut report = node.report.clone();
@@ -286,7 +369,7 @@ fn check_image(
 
 /// Reads one blob that is carried as it is.
 fn check_blob(
-    source: &Source,
+    of: &At<'_>,
     blob: &Child,
     text: &str,
     env: &Env,
@@ -298,7 +381,7 @@ fn check_blob(
         return;
     }
     let work = || -> Result<()> {
-        let reader = source.bundle.blob(&blob.facts())?.open()?;
+        let reader = of.source.bundle.blob(&blob.facts())?.open()?;
         HashingReader::new(Cancellable::new(reader, env), &[])
             .finish()
             .map_err(Error::from_io)?;
@@ -308,7 +391,7 @@ fn check_blob(
         Ok(()) => seen.shown.verified(blob),
         Err(error) => {
             let place = format!("{text} › blob {}", blob.digest);
-            verdict.problems.push(Finding::of(&error.at(place)));
+            verdict.problem(&error.at(place), of.locator, Part::Below);
         }
     }
 }

@@ -27,6 +27,12 @@ impl Class {
         }
     }
 
+    /// Returns the class of a host that is an address; an IPv6 address is in brackets.
+    pub(crate) fn of_host(host: &str) -> Option<Self> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.parse().ok().map(Self::of)
+    }
+
     fn of_v4(address: Ipv4Addr) -> Self {
         match address.octets() {
             [127, ..] => Self::Loopback,

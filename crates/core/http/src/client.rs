@@ -1,24 +1,23 @@
 //! Sending requests: settings of connections, redirects, and further attempts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     hash::{BuildHasher, Hasher, RandomState},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use imgconv_model::{Code, Env, Error, Limits, Result, quote};
-use ureq::{
-    Agent,
-    unversioned::transport::{Connector as _, RustlsConnector},
-};
+use ureq::Agent;
 
 use crate::{
-    address::{Rule, is_loopback},
+    address::{Class, Rule, is_loopback},
     connect::{Classes, Later, Names, Sockets, pause},
     failure,
     message::{Body, Method, Request, Response},
+    route::{Proxy, Routes},
     tls::Certificates,
+    tunnel::Connections,
     url::{Url, split_port},
 };
 
@@ -30,6 +29,7 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     env: Env,
     names: Names,
+    routes: Arc<Routes>,
     certificates: Certificates,
     /// Certificates of hosts that have some of their own.
     hosts: Mutex<BTreeMap<String, Option<Arc<Certificates>>>>,
@@ -40,9 +40,9 @@ struct Inner {
     schemes: Mutex<BTreeMap<String, bool>>,
 }
 
-/// What is checked of a connection: the rule of addresses, whether its certificate is verified, and
-/// the host if it has certificates of its own.
-type Checked = (Rule, bool, Option<String>);
+/// What is checked of a connection: the rule of addresses, whether TLS is spoken and the certificate
+/// verified, and the host if it has certificates of its own.
+type Checked = (Rule, Option<bool>, Option<String>);
 
 impl Client {
     /// Makes a client. Opens no connection.
@@ -57,6 +57,7 @@ impl Client {
         Ok(Self(Arc::new(Inner {
             env: env.clone(),
             names,
+            routes: Arc::new(Routes::new(&env.network)),
             certificates: Certificates::read(&env.network)?,
             hosts: Mutex::default(),
             classes: Classes::default(),
@@ -109,8 +110,13 @@ impl Client {
     /// spoken to like that closes the connection, or answers 400.
     fn speaks_plain(&self, url: &Url) -> Result<bool> {
         let request = Request::new(Method::Get, url);
+        // A proxy that can't reach the server answers too.
+        let of_proxy = self.proxy(url)?.is_some();
         match self.attempt(&request, url, Rule::Named) {
-            Ok(response) => Ok(response.status() != 400),
+            Ok(response) => {
+                let status = response.status();
+                Ok(status != 400 && !(of_proxy && (status == 403 || status >= 500)))
+            }
             Err(Failed { error, .. }) if error.code() == Code::Cancelled => Err(error),
             Err(_) => Ok(false),
         }
@@ -201,10 +207,20 @@ impl Client {
         if named == request.url.authority() {
             return Ok(Rule::Named);
         }
-        let classes = self
-            .sockets(Rule::Named)
-            .classes_of(named, self.deadline())?;
+        let is_https = self.lock_schemes().get(named) != Some(&false) && !self.is_listed(named);
+        let classes = match self.0.routes.of(is_https, named)? {
+            // Only the proxy knows where it is, unless it is an address itself.
+            Some(_) => Class::of_host(split_port(named).0).into_iter().collect(),
+            None => self
+                .sockets(Rule::Named)
+                .classes_of(named, self.deadline())?,
+        };
         Ok(classes.into_iter().fold(Rule::PUBLIC, Rule::with))
+    }
+
+    /// Returns the proxy that a URL is asked of.
+    fn proxy(&self, url: &Url) -> Result<Option<&Proxy>> {
+        self.0.routes.of(url.is_https(), url.authority())
     }
 
     fn deadline(&self) -> Instant {
@@ -228,13 +244,17 @@ impl Client {
         let mut wait = timeouts.first_wait;
         let mut attempts = 1;
         loop {
+            let mut most = env.limits.retries;
             let (error, asked) = match self.attempt(request, &request.url, rule) {
                 Ok(response) if matches!(response.status, 408 | 429 | 500 | 502..=504) => {
                     let asked = response.header("retry-after").map(str::to_owned);
                     (response.into_failure(), asked)
                 }
                 Ok(response) => return Ok(response),
-                Err(Failed { error, passing }) if passing && !request.once => (error, None),
+                Err(failed) if failed.attempts > 1 && !request.once => {
+                    most = most.min(failed.attempts);
+                    (failed.error, None)
+                }
                 Err(Failed { error, .. }) => return Err(error),
             };
             // A date instead of seconds would need a clock; our own wait does.
@@ -242,7 +262,7 @@ impl Client {
             let asked = asked.map(Duration::from_secs).unwrap_or_default();
             let next = jittered(wait).max(asked);
             let over = asked > timeouts.retry_after || waited + next > timeouts.total_wait;
-            if attempts >= env.limits.retries || over {
+            if attempts >= most || over {
                 let tried = match attempts {
                     1 => "at the first attempt".to_owned(),
                     n => format!("after {n} attempts"),
@@ -268,32 +288,32 @@ impl Client {
             builder = builder.header(name, value);
         }
         let bodyless = matches!(request.method, Method::Get | Method::Head | Method::Delete);
-        let agent = self.agent(rule, url).map_err(|error| {
-            let passing = false;
-            Failed { error, passing }
-        })?;
+        let agent = self.agent(rule, url)?;
+        let proxy = self.proxy(url)?.filter(|_| !url.is_https());
         let sent = if bodyless {
             builder.body(()).map(|request| agent.run(request))
         } else {
             builder.body(request.body).map(|request| agent.run(request))
         };
-        let sent = sent.map_err(|_| {
-            let error = Error::new(Code::Denied, "a header has a character that it can't hold");
-            let passing = false;
-            Failed { error, passing }
-        })?;
-        let answer = sent.map_err(|error| {
-            let passing = failure::is_passing(&error);
-            let error = failure::of(error);
-            Failed { error, passing }
+        let sent = sent
+            .map_err(|_| Error::new(Code::Denied, "a header has a character that it can't hold"))?;
+        let answer = sent.map_err(|error| Failed {
+            attempts: failure::attempts(&error, self.0.env.limits.retries),
+            error: failure::of(error),
         })?;
         let (parts, body) = answer.into_parts();
         let both = ["content-length", "transfer-encoding"];
         if both.iter().all(|name| parts.headers.contains_key(*name)) {
             let message = "the answer says its length in two ways";
-            let error = Error::new(Code::Net, message);
-            let passing = false;
-            return Err(Failed { error, passing });
+            return Err(Error::new(Code::Net, message).into());
+        }
+        let mut hidden = request.hidden.clone();
+        if let Some(proxy) = proxy {
+            if parts.status == 407 {
+                return Err(proxy.wants_credentials().into());
+            }
+            let secret = proxy.authorization.as_ref();
+            hidden.extend(secret.map(|secret| secret.expose().to_owned()));
         }
         let shown = request.shown();
         Ok(Response {
@@ -308,7 +328,7 @@ impl Client {
                 received: 0,
             }),
             shown,
-            hidden: request.hidden.clone(),
+            hidden,
             limits: self.0.env.limits,
         })
     }
@@ -332,6 +352,7 @@ impl Client {
         let inner = &*self.0;
         let named = rule == Rule::Named;
         let verify = !named || inner.env.network.tls_verify != Some(false);
+        let verify = url.is_https().then_some(verify);
         let own = match url.is_https() {
             true => self.own_certificates(url.authority())?,
             false => None,
@@ -339,7 +360,7 @@ impl Client {
         let host = own.is_some().then(|| url.authority().to_owned());
         let certificates = own.as_deref().unwrap_or(&inner.certificates);
         let mut agents = inner.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
+        let make = || -> Result<Agent> {
             let timeouts = &inner.env.network.timeouts;
             let headers = usize::try_from(inner.env.limits.http_headers).unwrap_or(usize::MAX);
             let config = Agent::config_builder()
@@ -356,21 +377,39 @@ impl Client {
                 .timeout_recv_response(Some(timeouts.response))
                 .timeout_per_read(Some(timeouts.idle))
                 .timeout_per_write(Some(timeouts.idle))
-                .tls_config(certificates.config(verify, named))
                 .build();
-            let connector = self.sockets(rule).chain(RustlsConnector::default());
-            Agent::with_parts(config, connector, Later)
+            let connections = Connections {
+                sockets: self.sockets(rule),
+                routes: Arc::clone(&inner.routes),
+                tls: verify
+                    .map(|it| certificates.config(it, named))
+                    .transpose()?,
+                // What is wrong with it concerns only who asks such a proxy.
+                tls_of_proxy: inner.certificates.config(true, false).ok(),
+                headers: inner.env.limits.http_headers,
+            };
+            Ok(Agent::with_parts(config, connections, Later))
         };
-        let agent = agents.entry((rule, verify, host)).or_insert_with(make);
-        Ok(agent.clone())
+        match agents.entry((rule, verify, host)) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(free) => Ok(free.insert(make()?).clone()),
+        }
     }
 }
 
 /// An attempt without an answer.
 struct Failed {
     error: Error,
-    /// Another attempt may succeed.
-    passing: bool,
+    /// How many attempts are worth making in all.
+    attempts: u64,
+}
+
+/// One that fails each time.
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        let attempts = 1;
+        Self { error, attempts }
+    }
 }
 
 /// Where a response sends us, if it does and the method may be repeated there (RFC 9110, 15.4).

@@ -23,14 +23,14 @@ use ureq::{
     unversioned::{
         resolver::{ResolvedSocketAddrs, Resolver},
         transport::{
-            Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
-            time::Duration as Wait,
+            Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport, time::Duration as Wait,
         },
     },
 };
 
 use crate::{
     address::{Class, Rule},
+    failure::Few,
     url::split_port,
 };
 
@@ -95,23 +95,46 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    fn open(&self, authority: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
-        let place = || format!("server {}", quote(authority));
+    /// Opens a socket to a server, `HOST[:PORT]`.
+    pub(crate) fn socket(
+        &self,
+        authority: &str,
+        port: u16,
+        until: Instant,
+        details: &ConnectionDetails<'_>,
+    ) -> Result<Socket, Few> {
+        let stream = self.open(authority, port, until)?;
+        let set = || -> io::Result<()> {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(TICK))?;
+            stream.set_write_timeout(Some(TICK))
+        };
+        set().map_err(|error| Error::new(Code::Net, error.to_string()))?;
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Socket {
+            stream,
+            buffers,
+            cancel: Arc::clone(&self.cancel),
+        })
+    }
+
+    fn open(&self, authority: &str, port: u16, deadline: Instant) -> Result<TcpStream, Few> {
         let found = self.find(authority, port, deadline)?;
         let (allowed, refused): (Vec<SocketAddr>, Vec<SocketAddr>) = found
             .into_iter()
             .partition(|found| self.rule.allows(found.ip()));
         if allowed.is_empty() {
             let Some(refused) = refused.first() else {
-                return Err(Error::new(Code::Net, "it has no address").at(place()));
+                return Err(Error::new(Code::Net, "it has no address").into());
             };
             let message = format!(
                 "a server's answer leads to {}, an address that is not public",
                 refused.ip()
             );
             return Err(Error::new(Code::Denied, message)
-                .at(place())
-                .hint("only a server that you name yourself may be in your own network"));
+                .hint("only a server that you name yourself may be in your own network")
+                .into());
         }
         if self.rule == Rule::Named {
             self.note(authority, &allowed);
@@ -129,7 +152,7 @@ impl Sockets {
             }
             Err(last)
         });
-        connected.map_err(|error| error.at(place()))
+        Ok(connected.map_err(Waited::into_error)?)
     }
 
     /// Returns the classes of the addresses of a host that the user named.
@@ -142,7 +165,9 @@ impl Sockets {
             return Ok(classes);
         }
         // It was not spoken to yet: a mirror was, or an image from it names a place.
-        self.note(authority, &self.find(authority, 443, deadline)?);
+        let found = self.find(authority, 443, deadline);
+        let found = found.map_err(|few| few.error.at(format!("server {}", quote(authority))))?;
+        self.note(authority, &found);
         Ok(known().unwrap_or_default())
     }
 
@@ -157,8 +182,9 @@ impl Sockets {
         }
     }
 
-    /// Finds the addresses of a host.
-    fn find(&self, authority: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> {
+    /// Finds the addresses of a host. A resolver that says that there is no such name says so again:
+    /// that is an answer. One that could not ask says "try again", which is done once.
+    fn find(&self, authority: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Few> {
         let host = split_port(authority).0;
         let bare = host
             .trim_start_matches('[')
@@ -168,16 +194,31 @@ impl Sockets {
         let found = self.wait(deadline, "finding its address", move || {
             (names.0)(&bare, port)
         });
-        found.map_err(|error| error.at(format!("server {}", quote(host))))
+        found.map_err(|failed| {
+            let attempts = match &failed {
+                Waited::Refused(error) if !says_again(&error.to_string()) => 1,
+                Waited::Refused(_) | Waited::Late(_) => 2,
+                Waited::Other(_) => 1,
+            };
+            let refused = matches!(failed, Waited::Refused(_));
+            let mut error = failed.into_error();
+            if refused {
+                error = error.hint(
+                    "look at the spelling of the host and at the network; where only a proxy leads out, \
+                     `HTTPS_PROXY` names it",
+                );
+            }
+            Few { error, attempts }
+        })
     }
 
     /// Does what can't be interrupted in a thread of its own, and stops waiting for it in time.
     fn wait<T: Send + 'static>(
         &self,
         deadline: Instant,
-        what: &str,
+        what: &'static str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<T> {
+    ) -> Result<T, Waited> {
         let (sender, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("imgconv-connect".into())
@@ -185,60 +226,53 @@ impl Sockets {
                 // Nobody may be waiting any more.
                 let _ = sender.send(work());
             })
-            .map_err(|error| Error::io(error, "thread"))?;
+            .map_err(|error| Waited::Other(Error::io(error, "thread")))?;
         loop {
-            check_cancelled(&self.cancel)?;
+            check_cancelled(&self.cancel).map_err(Waited::Other)?;
             let left = deadline.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(left.min(TICK)) {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(error)) => {
-                    return Err(Error::new(Code::Net, format!("{what} failed: {error}")));
+                    let message = format!("{what} failed: {error}");
+                    return Err(Waited::Refused(Error::new(Code::Net, message)));
                 }
                 Err(RecvTimeoutError::Timeout) if left.is_zero() => {
-                    return Err(Error::new(Code::Net, format!("{what} took too long")));
+                    let message = format!("{what} took too long");
+                    return Err(Waited::Late(Error::new(Code::Net, message)));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::new(
-                        Code::Net,
-                        format!("{what} ended without result"),
-                    ));
+                    let message = format!("{what} ended without result");
+                    return Err(Waited::Late(Error::new(Code::Net, message)));
                 }
             }
         }
     }
 }
 
-impl Connector<()> for Sockets {
-    type Out = Socket;
+/// How a wait ended that brought nothing.
+enum Waited {
+    /// What was waited for failed.
+    Refused(Error),
+    /// It took too long.
+    Late(Error),
+    /// The run was cancelled, or there is no thread.
+    Other(Error),
+}
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        _: Option<()>,
-    ) -> Result<Option<Socket>, ureq::Error> {
-        let authority = details
-            .uri
-            .authority()
-            .ok_or(ureq::Error::HostNotFound)?
-            .as_str();
-        let default = if details.needs_tls() { 443 } else { 80 };
-        let port = details.uri.port_u16().unwrap_or(default);
-        let deadline = deadline(details.timeout);
-        let stream = self
-            .open(authority, port, deadline)
-            .map_err(io::Error::from)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TICK))?;
-        stream.set_write_timeout(Some(TICK))?;
-        let config = details.config;
-        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(Socket {
-            stream,
-            buffers,
-            cancel: Arc::clone(&self.cancel),
-        }))
+impl Waited {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Refused(error) | Self::Late(error) | Self::Other(error) => error,
+        }
     }
+}
+
+/// Says whether a resolver's words are those of `EAI_AGAIN`, which the standard library does not hand
+/// on otherwise: glibc's, and musl's.
+fn says_again(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("temporary failure") || text.contains("try again")
 }
 
 /// An open socket.
@@ -336,7 +370,8 @@ pub(crate) fn pause(wait: Duration, cancel: &AtomicBool) -> Result<()> {
     }
 }
 
-fn deadline(timeout: NextTimeout) -> Instant {
+/// Returns when a wait ends.
+pub(crate) fn deadline(timeout: NextTimeout) -> Instant {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let after = match timeout.after {
         Wait::Exact(after) => after.min(DAY),

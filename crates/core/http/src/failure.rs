@@ -1,8 +1,49 @@
 //! Errors of the HTTP library as our own.
 
-use std::{error::Error as _, io};
+use std::{error::Error as _, fmt, io};
 
 use imgconv_model::{Code, Error, Limits};
+
+/// An error that more than a few attempts do not change.
+#[derive(Debug)]
+pub(crate) struct Few {
+    pub(crate) error: Error,
+    /// How many attempts are made in all.
+    pub(crate) attempts: u64,
+}
+
+impl fmt::Display for Few {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Few {}
+
+impl Few {
+    /// Adds a place around the ones that are there.
+    pub(crate) fn at(self, place: impl Into<String>) -> Self {
+        let error = self.error.at(place);
+        Self { error, ..self }
+    }
+}
+
+/// As often as a request may be sent.
+impl From<Error> for Few {
+    fn from(error: Error) -> Self {
+        let attempts = match error.code() {
+            Code::Net => u64::MAX,
+            _ => 1,
+        };
+        Self { error, attempts }
+    }
+}
+
+impl From<Few> for io::Error {
+    fn from(few: Few) -> Self {
+        Self::other(few)
+    }
+}
 
 /// Turns an error of the library into ours.
 pub(crate) fn of(error: ureq::Error) -> Error {
@@ -26,6 +67,10 @@ fn of_io(error: io::Error) -> Error {
     if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
         return Error::from_io(error);
     }
+    let error = match error.downcast::<Few>() {
+        Ok(few) => return few.error,
+        Err(error) => error,
+    };
     if let Some(error) = rustls_in(&error) {
         return tls(error);
     }
@@ -41,7 +86,10 @@ fn tls(error: &rustls::Error) -> Error {
     let error_of_certificate = matches!(error, rustls::Error::InvalidCertificate(_));
     let error = Error::new(Code::Net, message);
     match error_of_certificate {
-        true => error.hint("`--cert-dir DIR` names certificates to trust"),
+        true => error.hint(
+            "`--cert-dir DIR` and `SSL_CERT_FILE` name certificates to trust; the name that was asked \
+             for must be among the subject alternative names of the server's",
+        ),
         false => error,
     }
 }
@@ -62,18 +110,21 @@ pub(crate) fn is_tls(error: &ureq::Error) -> bool {
     }
 }
 
-/// Says whether another attempt may succeed.
-pub(crate) fn is_passing(error: &ureq::Error) -> bool {
-    match error {
+/// Says how many attempts of at most `most` are worth making in all.
+pub(crate) fn attempts(error: &ureq::Error, most: u64) -> u64 {
+    let passing = match error {
         ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
         ureq::Error::Io(inner) => {
-            let own = inner
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<Error>());
+            let inner = inner.get_ref();
+            if let Some(few) = inner.and_then(|inner| inner.downcast_ref::<Few>()) {
+                return few.attempts.min(most);
+            }
+            let own = inner.and_then(|inner| inner.downcast_ref::<Error>());
             !is_tls(error) && own.is_none_or(|own| own.code() == Code::Net)
         }
         _ => false,
-    }
+    };
+    if passing { most } else { 1 }
 }
 
 fn lower(text: &str) -> String {

@@ -3,7 +3,7 @@
 //! [`Client::send`] sends one [`Request`] and follows its redirects itself, so that every hop is
 //! checked: https never becomes http, credentials stay with the origin that they are for, and a URL
 //! that a server made up leads only to public addresses or to the kind of network that the server
-//! named by the user is in. Waits are bounded and end with a cancelled run, bodies and headers are
+//! named by the user is in. Servers are reached through the proxies that the user names. Waits are bounded and end with a cancelled run, bodies and headers are
 //! bounded, nothing is decoded on the way, and no secret is in a message. [`Download`] goes on where
 //! a connection was cut.
 //!
@@ -18,7 +18,10 @@ mod download;
 mod failure;
 mod message;
 mod remote_file;
+mod route;
 mod tls;
+mod trust;
+mod tunnel;
 mod url;
 
 pub use address::is_loopback;

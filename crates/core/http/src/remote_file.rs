@@ -34,7 +34,8 @@ pub struct RemoteFile {
     size: u64,
     fetched: Fetched,
     signature: Option<Request<'static>>,
-    keys: Vec<Request<'static>>,
+    /// For each key the places that are asked for it in turn.
+    keys: Vec<Vec<Request<'static>>>,
 }
 
 impl RemoteFile {
@@ -101,10 +102,10 @@ impl RemoteFile {
         self
     }
 
-    /// Says where the place offers public keys. They are fetched with the signature, if the user
-    /// agreed to that.
+    /// Says where the place offers public keys: for each the places that are asked in turn, the one
+    /// that was offered last. They are fetched with the signature, if the user agreed to that.
     #[must_use]
-    pub fn keys_at(mut self, requests: Vec<Request<'static>>) -> Self {
+    pub fn keys_at(mut self, requests: Vec<Vec<Request<'static>>>) -> Self {
         self.keys = requests;
         self
     }
@@ -115,6 +116,20 @@ impl RemoteFile {
         let path = self.fetched.path;
         self.fetched = Fetched { path, ..asked };
         self
+    }
+
+    /// Fetches a public key; what is no success is the response.
+    fn fetch_key(
+        &self,
+        request: &Request<'_>,
+        limits: &Limits,
+    ) -> Result<Result<Vec<u8>, Response>> {
+        let response = self.client.send(request)?;
+        if response.status() != 200 {
+            return Ok(Err(response));
+        }
+        let limit = ("key_file", limits.key_file);
+        response.into_bytes(limit).map(Ok)
     }
 
     /// Fetches a signature. A server that still makes it answers 202, as rkt has it.
@@ -202,17 +217,25 @@ impl Bundle for RemoteFile {
             bytes,
             ..Signature::default()
         };
-        for request in &self.keys {
+        for places in &self.keys {
+            let Some((last, mirrors)) = places.split_last() else {
+                continue;
+            };
             if !self.env.network.fetch_pubkeys {
-                signature.offered.push(request.url.to_string());
+                signature.offered.push(last.url.to_string());
                 continue;
             }
-            let response = self.client.send(request)?;
-            if response.status() != 200 {
-                return Err(response.into_failure());
+            let mut key = None;
+            for mirror in mirrors {
+                key = key.or(self.fetch_key(mirror, limits)?.ok());
             }
-            let limit = ("key_file", limits.key_file);
-            signature.keys.push(response.into_bytes(limit)?);
+            let key = match key {
+                Some(key) => key,
+                None => self
+                    .fetch_key(last, limits)?
+                    .map_err(Response::into_failure)?,
+            };
+            signature.keys.push(key);
         }
         Ok(Some(signature))
     }

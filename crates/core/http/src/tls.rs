@@ -1,38 +1,48 @@
-//! Which certificates are trusted, and which one is shown.
+//! TLS: how a server proves who it is, and which certificate is shown to it.
 
 use std::{
-    fs::File,
-    io::Read as _,
+    fmt,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use imgconv_model::{ClientCertificate, Code, Error, Limits, Network, Result};
+use imgconv_model::{ClientCertificate, Code, Error, Network, Result};
 use rustls::{
-    crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, StreamOwned,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
     sign::CertifiedKey,
 };
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+};
 
-/// Where systems keep the certificates they trust, as one PEM file: Debian, Fedora, openSUSE, Alpine.
-const SYSTEM: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// Bytes of a file of certificates or keys; a system's bundle has some 200 KiB.
-const FILE: u64 = 16 << 20;
+use crate::trust;
 
 /// Everything that is read from files, once for a client.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     provider: Arc<CryptoProvider>,
-    roots: Vec<Certificate<'static>>,
-    own: Option<ClientCert>,
+    roots: Vec<CertificateDer<'static>>,
+    own: Option<Arc<Identity>>,
+    /// Why the authorities that are trusted everywhere can't be read: an error of the first
+    /// connection that needs them, not of others.
+    unreadable: Option<(Code, String, String)>,
+}
+
+/// What is shown to servers that want to know who asks.
+#[derive(Debug)]
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
 }
 
 impl Certificates {
@@ -42,15 +52,14 @@ impl Certificates {
     /// [`Code::Io`] if a file that the user named can't be read, [`Code::Usage`] if it holds nothing
     /// of the kind.
     pub(crate) fn read(network: &Network) -> Result<Self> {
-        let mut roots = Vec::new();
-        for path in SYSTEM {
-            // A machine without them trusts no one but whom the user named.
-            if let Ok(found) = certificates(Path::new(path)) {
-                roots = found;
-                break;
+        let (mut roots, unreadable) = match trust::everywhere(network) {
+            Ok(roots) => (roots, None),
+            Err(error) => {
+                let place = error.places().join(" › ");
+                let why = (error.code(), error.message().to_owned(), place);
+                (Vec::new(), Some(why))
             }
-        }
-        let mut roots: Vec<Certificate<'static>> = roots.iter().map(owned).collect();
+        };
         add(&mut roots, &network.ca_files)?;
         let provider = Arc::new(ring::default_provider());
         let own = network.client_certificate.as_ref();
@@ -59,6 +68,7 @@ impl Certificates {
             provider,
             roots,
             own,
+            unreadable,
         })
     }
 
@@ -83,83 +93,301 @@ impl Certificates {
             }
             any = true;
         }
-        let provider = Arc::clone(&self.provider);
-        Ok(any.then_some(Self {
-            provider,
+        Ok(any.then(|| Self {
+            provider: Arc::clone(&self.provider),
             roots,
             own,
+            unreadable: self.unreadable.clone(),
         }))
     }
 
     /// Makes the settings of a group of connections.
-    pub(crate) fn config(&self, verify: bool, named: bool) -> TlsConfig {
-        TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .unversioned_rustls_crypto_provider(Arc::clone(&self.provider))
-            .root_certs(RootCerts::new_with_certs(&self.roots))
-            .client_cert(self.own.clone().filter(|_| named))
-            .disable_verification(!verify)
+    ///
+    /// # Errors
+    /// If the authorities that the user trusts in the place of the system's can't be read.
+    pub(crate) fn config(&self, verify: bool, named: bool) -> Result<Arc<ClientConfig>> {
+        let verifier: Arc<dyn ServerCertVerifier> = match (verify, &self.unreadable) {
+            (false, _) => Arc::new(Unverified(Arc::clone(&self.provider))),
+            (true, Some((code, message, place))) => {
+                return Err(Error::new(*code, message.clone())
+                    .hint("`SSL_CERT_FILE` names the certificates that are trusted")
+                    .at(place.clone()));
+            }
+            (true, None) => {
+                let mut store = RootCertStore::empty();
+                store.add_parsable_certificates(self.roots.iter().cloned());
+                let store = Arc::new(store);
+                // Without an authority there is nothing to build, and nobody to trust.
+                let inner = match store.is_empty() {
+                    true => None,
+                    false => Some(
+                        WebPkiServerVerifier::builder_with_provider(
+                            store,
+                            Arc::clone(&self.provider),
+                        )
+                        .build()
+                        .map_err(|error| Error::new(Code::Usage, error.to_string()))?,
+                    ),
+                };
+                Arc::new(Trusting {
+                    provider: Arc::clone(&self.provider),
+                    inner,
+                    roots: self.roots.clone(),
+                })
+            }
+        };
+        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .map_err(|error| Error::new(Code::Net, error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let config = match self.own.as_deref().filter(|_| named) {
+            Some(own) => config
+                .with_client_auth_cert(own.chain.clone(), own.key.clone_key())
+                .map_err(|error| Error::new(Code::Usage, error.to_string()))?,
+            None => config.with_no_client_auth(),
+        };
+        Ok(Arc::new(config))
+    }
+}
+
+/// Verifies a server's certificate by the authorities that are trusted, or because it is trusted
+/// itself.
+///
+/// A certificate that the user put among those that are trusted is the end of every chain, as for
+/// OpenSSL (`X509_V_FLAG_PARTIAL_CHAIN`, which curl sets) and Go, though it says that it is an
+/// authority (`openssl req -x509` writes that), or comes from one that nobody knows. The times and
+/// the name in it are verified as for any other.
+#[derive(Debug)]
+struct Trusting {
+    provider: Arc<CryptoProvider>,
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    roots: Vec<CertificateDer<'static>>,
+}
+
+impl Trusting {
+    /// Verifies a certificate that is trusted itself.
+    fn verify_trusted(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let mut store = RootCertStore::empty();
+        store.add(certificate.clone().into_owned())?;
+        let provider = Arc::clone(&self.provider);
+        let alone = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
             .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        match alone.verify_server_cert(certificate, &[], name, &[], now) {
+            Ok(_) => Ok(()),
+            // Both are found after the times of the certificate were looked at, and before its name.
+            Err(error) if is_of_another(&error) || is_authority(&error) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The certificate comes from another one.
+fn is_of_another(error: &rustls::Error) -> bool {
+    use CertificateError::UnknownIssuer;
+    matches!(error, rustls::Error::InvalidCertificate(UnknownIssuer))
+}
+
+/// The certificate says that it is one of an authority.
+fn is_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    let found = other.0.downcast_ref::<webpki::Error>();
+    matches!(found, Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let unknown = || rustls::Error::from(CertificateError::UnknownIssuer);
+        let usual = match &self.inner {
+            Some(inner) => {
+                inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+            None => Err(unknown()),
+        };
+        let error = match usual {
+            Ok(verified) => return Ok(verified),
+            Err(error) => error,
+        };
+        if !self.roots.iter().any(|root| root == end_entity) {
+            return Err(error);
+        }
+        self.verify_trusted(end_entity, server_name, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
+
+/// Takes every certificate: the user said `--tls-verify=false`.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let algorithms = self.0.signature_verification_algorithms;
+        algorithms.supported_schemes()
+    }
+}
+
+/// A connection within which TLS is spoken.
+pub(crate) struct Tls {
+    buffers: LazyBuffers,
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+}
+
+impl Tls {
+    /// Shakes hands over an open connection with the server `host`.
+    pub(crate) fn open(
+        connection: Box<dyn Transport>,
+        config: &Arc<ClientConfig>,
+        host: &str,
+        timeout: NextTimeout,
+        details: &ConnectionDetails<'_>,
+    ) -> Result<Self, ureq::Error> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(bare.trim_end_matches('.').to_owned())
+            .map_err(|_| ureq::Error::Tls("the host can't be in a certificate"))?;
+        let mut conn = ClientConnection::new(Arc::clone(config), name)?;
+        let mut sock = TransportAdapter::new(connection, Arc::clone(&details.current_time));
+        sock.set_timeout(timeout);
+        conn.complete_io(&mut sock)?;
+        let stream = StreamOwned { conn, sock };
+        let (input, output) = (
+            details.config.input_buffer_size(),
+            details.config.output_buffer_size(),
+        );
+        let buffers = LazyBuffers::new(input, output);
+        Ok(Self { buffers, stream })
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Transport for Tls {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        let output = &self.buffers.output()[..amount];
+        self.stream.write_all(output)?;
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.stream.get_mut().get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
     }
 }
 
 /// Adds the certificates of files, of which each must have one.
-fn add(roots: &mut Vec<Certificate<'static>>, files: &[PathBuf]) -> Result<()> {
+fn add(roots: &mut Vec<CertificateDer<'static>>, files: &[PathBuf]) -> Result<()> {
     for path in files {
-        let found = certificates(path)?;
-        if found.is_empty() {
-            return Err(nothing("certificate", path));
-        }
-        roots.extend(found.iter().map(owned));
+        roots.extend(trust::named(path)?);
     }
     Ok(())
 }
 
-fn owned(certificate: &CertificateDer<'_>) -> Certificate<'static> {
-    Certificate::from_der(certificate).to_owned()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let place = || path.display().to_string();
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE + 1).read_to_end(&mut bytes))
-        .map_err(|error| Error::io(error, place()))?;
-    if bytes.len() as u64 > FILE {
-        return Err(Limits::exceeded("key_file", FILE, place()));
-    }
-    Ok(bytes)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let bytes = read(path)?;
-    CertificateDer::pem_slice_iter(&bytes)
+fn identity(own: &ClientCertificate, provider: &CryptoProvider) -> Result<Arc<Identity>> {
+    let pem = trust::read(&own.chain)?;
+    // Here every block counts: a chain with a gap proves nothing.
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| malformed(path, &error.to_string()))
-}
-
-fn identity(own: &ClientCertificate, provider: &CryptoProvider) -> Result<ClientCert> {
-    let chain = certificates(&own.chain)?;
+        .map_err(|error| trust::malformed(&own.chain, &error.to_string()))?;
     if chain.is_empty() {
-        return Err(nothing("certificate", &own.chain));
+        return Err(trust::nothing("certificate", &own.chain));
     }
-    let pem = read(&own.key)?;
-    let bad_key = |error: String| malformed(&own.key, &error);
+    let pem = trust::read(&own.key)?;
+    let bad_key = |error: String| trust::malformed(&own.key, &error);
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| bad_key(e.to_string()))?;
-    let private = PrivateKey::from_pem(&pem).map_err(|e| bad_key(e.to_string()))?;
-    let shown: Vec<Certificate<'static>> = chain.iter().map(owned).collect();
     // What does not belong together would be found out only when a server asks for it.
-    CertifiedKey::from_der(chain, key, provider).map_err(|e| bad_key(e.to_string()))?;
-    Ok(ClientCert::new_with_certs(&shown, private))
-}
-
-fn nothing(what: &str, path: &Path) -> Error {
-    Error::new(Code::Usage, format!("there is no {what} (PEM) in it"))
-        .at(path.display().to_string())
-}
-
-fn malformed(path: &Path, why: &str) -> Error {
-    Error::new(Code::Usage, why).at(path.display().to_string())
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), provider)
+        .map_err(|e| bad_key(e.to_string()))?;
+    Ok(Arc::new(Identity { chain, key }))
 }
 
 /// What a directory of certificates for one host holds, as docker, podman and skopeo lay it out.

@@ -217,7 +217,7 @@ pub fn escape(value: &str) -> String {
     out
 }
 
-fn is_authority(authority: &str) -> bool {
+pub(crate) fn is_authority(authority: &str) -> bool {
     let (host, port) = split_port(authority);
     let port_fits = port.is_none_or(|port| {
         port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)

@@ -34,7 +34,9 @@ pub use image::{
 };
 pub use limits::Limits;
 pub use name::Name;
-pub use network::{ClientCertificate, Credential, HostHeader, Network, Secret, Timeouts};
+pub use network::{
+    ClientCertificate, Credential, HostHeader, Network, ProxySetting, Secret, Timeouts,
+};
 pub use platform::{Platform, PlatformSpec};
 pub use port::{
     Adopted, BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Fetched, Format, FormatId,

@@ -226,6 +226,11 @@ pub(crate) fn is_tag(text: &str) -> bool {
 }
 
 impl Name {
+    /// Says whether a text can be one component of a repository's path, such as `library`.
+    pub fn is_component(text: &str) -> bool {
+        is_component(text)
+    }
+
     /// Says whether a text is a tag: `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
     pub fn is_tag(text: &str) -> bool {
         is_tag(text)

@@ -15,7 +15,17 @@ pub struct Network {
     pub tls_verify: Option<bool>,
     /// Hosts that are spoken to in plain http, and in nothing else.
     pub plain_http: Vec<String>,
-    /// Files of certificates (PEM) that are trusted beside the system's.
+    /// The proxy for https, if there is one.
+    pub https_proxy: Option<ProxySetting>,
+    /// The proxy for plain http.
+    pub http_proxy: Option<ProxySetting>,
+    /// The hosts that are reached without a proxy, as `NO_PROXY` lists them.
+    pub no_proxy: String,
+    /// Files of certificates (PEM) that are trusted in the place of the system's (`SSL_CERT_FILE`).
+    pub trust_files: Vec<PathBuf>,
+    /// Directories of such files (`SSL_CERT_DIR`). If neither is given, the system's are trusted.
+    pub trust_directories: Vec<PathBuf>,
+    /// Files of certificates (PEM) that are trusted beside those.
     pub ca_files: Vec<PathBuf>,
     /// A certificate chain and its private key (both PEM), shown only to hosts that the user named.
     pub client_certificate: Option<ClientCertificate>,
@@ -42,6 +52,15 @@ pub struct Network {
     pub keyrings: Vec<PathBuf>,
     /// Headers for appc servers, each for exactly one host (robustness J7).
     pub host_headers: Vec<HostHeader>,
+}
+
+/// A proxy, as the user wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySetting {
+    /// Where the user wrote it, such as `HTTPS_PROXY`, for messages.
+    pub source: String,
+    /// `[http[s]://][USER:PASSWORD@]HOST[:PORT]`.
+    pub url: Secret,
 }
 
 /// A certificate chain and its private key, both as PEM files.

@@ -67,6 +67,10 @@ pub(crate) struct Notices {
     pub(crate) owner_default: Tally,
     /// Entries whose owner is in an attribute.
     pub(crate) owner_recorded: Tally,
+    /// Entries whose user or group is a number that no file can have.
+    pub(crate) owner_impossible: Tally,
+    /// Whether the owner of an entry was set.
+    pub(crate) owner_set: bool,
     /// Entries whose owner is nowhere.
     pub(crate) owner_lost: Tally,
     /// Special files whose mode could not be set.
@@ -115,14 +119,28 @@ impl Notices {
             "extended attributes were not set, the file system refused them",
         );
         if self.owner_default.count + self.owner_recorded.count > 0 {
+            let which = match self.owner_set {
+                false => {
+                    "owners can't be set by this user on this file system, everything belongs to \
+                     the user"
+                }
+                true => {
+                    "some owners can't be set by this user on this file system, those entries \
+                     belong to the user"
+                }
+            };
             let text = format!(
-                "owners can't be set by this user on this file system, everything belongs to the \
-                 user; noted in the attribute `user.rootlesscontainers`: {}; of 0:0, without a \
+                "{which}; noted in the attribute `user.rootlesscontainers`: {}; of 0:0, without a \
                  note: {}",
                 self.owner_recorded.count, self.owner_default.count,
             );
             notes.warn("ownership-recorded", target, text);
         }
+        warn(
+            "ownership-skipped",
+            &self.owner_impossible,
+            "no file can have the user or group 4294967295, root has it instead",
+        );
         warn(
             "ownership-skipped",
             &self.owner_lost,

@@ -74,6 +74,8 @@ enum Owner {
     NotRoot,
     /// Root could not set it: the file belongs to root.
     Failed,
+    /// Root set what can be set; the user or the group is a number that no file can have.
+    Impossible,
 }
 
 impl<'a> Writer<'a> {
@@ -335,8 +337,9 @@ impl<'a> Writer<'a> {
 
         let (uid, gid) = (node.uid, node.gid);
         let owner = self.set_owner(uid, gid, |uid, gid| fchown(file, uid, gid))?;
+        self.notices.owner_set |= owner == Owner::Set;
         if owner != Owner::Set {
-            self.record_owner(Some(file), path, node);
+            self.record_owner(owner, Some(file), path, node);
         }
         let mode = self.mode(path, node, owner, capability.is_some());
         fchmod(file, mode).map_err(|error| Error::from_io(error.into()))?;
@@ -357,7 +360,7 @@ impl<'a> Writer<'a> {
                     let unwanted = &mut self.notices.attribute_unwanted;
                     unwanted.add_attribute(path, CAPABILITY);
                 }
-                Owner::Failed => {}
+                Owner::Failed | Owner::Impossible => {}
             }
         }
         futimens(file, &times(node.mtime)).map_err(|error| Error::from_io(error.into()))
@@ -378,8 +381,9 @@ impl<'a> Writer<'a> {
         let owner = self.set_owner(node.uid, node.gid, |uid, gid| {
             chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
         })?;
+        self.notices.owner_set |= owner == Owner::Set;
         if owner != Owner::Set {
-            self.record_owner(None, path, node);
+            self.record_owner(owner, None, path, node);
         }
         let kind = match node.kind {
             EntryKind::CharDevice => Some(FileType::CharacterDevice),
@@ -417,12 +421,13 @@ impl<'a> Writer<'a> {
         if !self.root {
             return Ok(Owner::NotRoot);
         }
-        // To the kernel this number means "leave it", which would leave the file to root.
-        if uid == u32::MAX || gid == u32::MAX {
-            return Ok(Owner::Failed);
-        }
-        match set(Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
-            Ok(()) => Ok(Owner::Set),
+        // To the kernel this number means "leave it": no file can have it, and the other one is set.
+        let uid = (uid != u32::MAX).then(|| Uid::from_raw(uid));
+        let gid = (gid != u32::MAX).then(|| Gid::from_raw(gid));
+        let whole = uid.is_some() && gid.is_some();
+        match set(uid, gid) {
+            Ok(()) if whole => Ok(Owner::Set),
+            Ok(()) => Ok(Owner::Impossible),
             // A file system without owners, or a user namespace that does not map this one.
             Err(Errno::PERM | Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(Owner::Failed),
             Err(error) => Err(Error::from_io(error.into())),
@@ -430,13 +435,24 @@ impl<'a> Writer<'a> {
     }
 
     /// Notes an owner that was not set, where there is a file that can hold the note.
-    fn record_owner(&mut self, file: Option<BorrowedFd<'_>>, path: &[u8], node: &Node<'_>) {
+    fn record_owner(
+        &mut self,
+        owner: Owner,
+        file: Option<BorrowedFd<'_>>,
+        path: &[u8],
+        node: &Node<'_>,
+    ) {
         if (node.uid, node.gid) == (0, 0) {
             self.notices.owner_default.count();
             return;
         }
         let record = owner_record(node.uid, node.gid);
-        match file.map(|file| fsetxattr(file, OWNER, &record, XattrFlags::empty())) {
+        let noted = file.map(|file| fsetxattr(file, OWNER, &record, XattrFlags::empty()));
+        if owner == Owner::Impossible {
+            self.notices.owner_impossible.add(path);
+            return;
+        }
+        match noted {
             Some(Ok(())) => self.notices.owner_recorded.count(),
             _ => self.notices.owner_lost.add(path),
         }
@@ -450,7 +466,7 @@ impl<'a> Writer<'a> {
         }
         if !self.options.preserve_privileges {
             self.notices.privileges.add(path);
-        } else if owner == Owner::Failed {
+        } else if matches!(owner, Owner::Failed | Owner::Impossible) {
             self.notices.privileges_impossible.add(path);
         } else {
             return Mode::from_raw_mode(mode);

@@ -520,8 +520,11 @@ impl Authority {
 
     /// Makes an identity for a server.
     pub fn identity(&self, names: &[&str], years: (i32, i32), clients: bool) -> Identity {
+        self.identity_of(&self.certificate(names, years), clients)
+    }
+
+    fn identity_of(&self, pem: &Pem, clients: bool) -> Identity {
         use rustls::pki_types::pem::PemObject as _;
-        let pem = self.certificate(names, years);
         let certificate = CertificateDer::from_pem_slice(pem.certificate.as_bytes());
         let chain = vec![certificate.expect("it was just made")];
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem.key.as_bytes());
@@ -544,5 +547,27 @@ impl Authority {
         Identity(Arc::new(
             config.expect("certificate and key belong together"),
         ))
+    }
+}
+
+impl Identity {
+    /// Makes a server's certificate that nobody vouches for but itself, perhaps as that of an
+    /// authority, as `openssl req -x509` makes it; returns it as PEM too.
+    pub fn self_signed(names: &[&str], years: (i32, i32), authority: bool) -> (Self, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut parameters = CertificateParams::new(names).expect("the names are names");
+        parameters.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        if authority {
+            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = parameters.self_signed(&key);
+        let pem = Pem {
+            certificate: certificate.expect("a certificate can be made").pem(),
+            key: key.serialize_pem(),
+        };
+        let identity = Authority::new().identity_of(&pem, false);
+        (identity, pem.certificate)
     }
 }

@@ -39,13 +39,8 @@ impl<'e> Discovery<'e> {
         let host = name.split('/').next().unwrap_or_default();
         let mirrors = &env.network.mirrors;
         let mirror = mirrors.iter().find(|(from, _)| from == host);
-        let named = match mirror.map(|(_, to)| to.split_once('/').unwrap_or((to, ""))) {
-            Some((to, prefix)) => {
-                let base = client.base(to)?;
-                let prefix = prefix.trim_end_matches('/');
-                let slash = if prefix.is_empty() { "" } else { "/" };
-                Url::parse(&format!("{}{prefix}{slash}", base.as_str()))?
-            }
+        let named = match mirror {
+            Some((_, to)) => mirrored(&client, to, "")?,
             None => client.base(host)?,
         };
         Ok(Self {
@@ -121,44 +116,45 @@ impl<'e> Discovery<'e> {
         for path in parents(&self.name) {
             for rendered in self.rendered(&path, Kind::Image, labels)? {
                 let url = Url::parse(&rendered.url("aci"))?;
-                let Some(file) = self.attempt(&url)? else {
+                let signature = Url::parse(&rendered.url("aci.asc"))?;
+                let Some(file) = self.attempt(&url, &signature, keys)? else {
                     continue;
                 };
-                let signature = self.request(&Url::parse(&rendered.url("aci.asc"))?);
-                let keys = keys.iter().map(|url| self.request(url)).collect();
-                return Ok(Some(
-                    file.asked_for(asked.clone())
-                        .signed_at(signature)
-                        .keys_at(keys),
-                ));
+                return Ok(Some(file.asked_for(asked.clone())));
             }
         }
         Ok(None)
     }
 
-    /// Fetches a file that may not be there.
-    fn attempt(&mut self, url: &Url) -> Result<Option<RemoteFile>> {
-        self.count()?;
-        match RemoteFile::fetch(&self.client, &self.request(url), self.env) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.code() == Code::Missing => {
-                self.tried.push(error.to_string());
-                Ok(None)
+    /// Fetches a file that may not be there, from the first place that has it: its signature is what
+    /// stands there too.
+    fn attempt(&mut self, url: &Url, signature: &Url, keys: &[Url]) -> Result<Option<RemoteFile>> {
+        let places = self.places(url)?.into_iter();
+        for (request, signature) in places.zip(self.places(signature)?) {
+            self.count()?;
+            match RemoteFile::fetch(&self.client, &request, self.env) {
+                Ok(file) => {
+                    let keys = keys.iter().map(|url| self.places(url));
+                    let keys = keys.collect::<Result<_>>()?;
+                    return Ok(Some(file.signed_at(signature).keys_at(keys)));
+                }
+                Err(error) if error.code() == Code::Missing => {
+                    self.tried.push(error.to_string());
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
+        Ok(None)
     }
 
     fn image_tags(&mut self, keys: &[Url]) -> Result<Option<ImageTags>> {
         for path in parents(&self.name) {
             for rendered in self.rendered(&path, Kind::ImageTags, &Labels::new())? {
                 let url = Url::parse(&rendered.url("json"))?;
-                let Some(file) = self.attempt(&url)? else {
+                let signature = Url::parse(&rendered.url("json.asc"))?;
+                let Some(file) = self.attempt(&url, &signature, keys)? else {
                     continue;
                 };
-                let signature = self.request(&Url::parse(&rendered.url("json.asc"))?);
-                let keys = keys.iter().map(|url| self.request(url)).collect();
-                let file = file.signed_at(signature).keys_at(keys);
                 return self
                     .read_tags(&file)
                     .map(Some)
@@ -268,10 +264,22 @@ impl<'e> Discovery<'e> {
         Ok(found)
     }
 
-    /// A request to a URL that a page gave.
-    fn request(&self, url: &Url) -> Request<'static> {
+    /// The requests for a URL that a page gave: to the mirrors of its host, which the user named, and
+    /// to itself.
+    fn places(&self, url: &Url) -> Result<Vec<Request<'static>>> {
+        let mut places = Vec::new();
+        for (from, to) in &self.env.network.mirrors {
+            let from = from.to_ascii_lowercase();
+            if from == url.authority() || from == url.host() {
+                let start = url.as_str().find("://").map_or(0, |at| at + 3);
+                let below = url.as_str()[start..].split_once('/');
+                let mirror = mirrored(&self.client, to, below.map_or("", |(_, below)| below))?;
+                places.push(self.with_host_headers(Request::get(&mirror)));
+            }
+        }
         let named = self.named.authority();
-        self.with_host_headers(Request::get(url).made_up_by(Some(named)))
+        places.push(self.with_host_headers(Request::get(url).made_up_by(Some(named))));
+        Ok(places)
     }
 
     /// Adds the headers that the user gave for exactly this host (robustness J7).
@@ -303,6 +311,16 @@ impl<'e> Discovery<'e> {
         );
         Error::new(Code::Missing, message).at(quote(&self.name))
     }
+}
+
+/// The URL on a mirror, `HOST[/PREFIX]`, of what is at a path and query of a host, without the first
+/// slash.
+fn mirrored(client: &Client, mirror: &str, below: &str) -> Result<Url> {
+    let (host, prefix) = mirror.split_once('/').unwrap_or((mirror, ""));
+    let base = client.base(host)?;
+    let prefix = prefix.trim_end_matches('/');
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    Url::parse(&format!("{}{prefix}{slash}{below}", base.as_str()))
 }
 
 fn unsigned() -> Error {

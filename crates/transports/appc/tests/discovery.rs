@@ -467,3 +467,57 @@ fn j9a_a_signature_that_never_comes_is_not_waited_for_for_ever() {
         .filter(|target| target == "/x.aci.asc");
     assert_eq!(asked.count(), 5);
 }
+
+// robustness N17: a mirror of a host stands for it in all that a page leads to.
+#[test]
+fn n17_a_mirror_serves_the_image_its_signature_and_the_keys() {
+    let server = Server::start(|request| match &*request.target {
+        "/site/a?ac-discovery=1" => Reply::ok(
+            "<meta name=ac-discovery content='example.com/a https://example.com/f/{name}.{ext}'>\
+             <meta name=ac-discovery-pubkeys content='example.com/a https://keys.example/k?v=1'>",
+        ),
+        "/site/f/example.com/a.aci" => Reply::ok("the image"),
+        "/site/f/example.com/a.aci.asc" => Reply::ok("the signature"),
+        "/keys/k?v=1" => Reply::ok("the key"),
+        _ => Reply::status(500),
+    });
+    let env = env(&server, |network| {
+        let authority = server.authority();
+        network.mirrors = vec![
+            ("example.com".into(), format!("{authority}/site")),
+            ("keys.example".into(), format!("{authority}/keys/")),
+        ];
+        network.fetch_pubkeys = true;
+    });
+    let bundle = APPC.open("example.com/a", &env).unwrap();
+    assert_eq!(bytes(&*bundle), b"the image");
+    let signature = bundle.signature(&env.limits).unwrap().unwrap();
+    assert_eq!(signature.bytes, b"the signature");
+    assert_eq!(signature.keys, [b"the key"]);
+}
+
+// robustness N17: what a mirror does not have is looked for where the page says.
+#[test]
+fn n17_the_host_itself_is_asked_after_its_mirror() {
+    let origin = Server::start(|request| match &*request.target {
+        "/a.aci" | "/a.aci.asc" => Reply::ok("of the host"),
+        _ => Reply::status(404),
+    });
+    let (at, to) = (origin.authority(), origin.url(""));
+    let mirror = Server::start(move |request| match &*request.target {
+        "/a?ac-discovery=1" => Reply::ok(format!(
+            "<meta name=ac-discovery content='example.com/a {to}/a.{{ext}}'>"
+        )),
+        _ => Reply::status(404),
+    });
+    let env = env(&mirror, |network| {
+        network.plain_http = vec![at.clone()];
+        let more = (at, format!("{}/copy", mirror.authority()));
+        network.mirrors.push(more);
+    });
+    let bundle = APPC.open("example.com/a", &env).unwrap();
+    assert_eq!(bytes(&*bundle), b"of the host");
+    let signature = bundle.signature(&env.limits).unwrap().unwrap();
+    assert_eq!(signature.bytes, b"of the host");
+    assert!(targets(&mirror).contains(&"/copy/a.aci".to_owned()));
+}

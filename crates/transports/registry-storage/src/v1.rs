@@ -101,11 +101,21 @@ fn describe(
 
 fn tags(directory: &Directory, host: Option<&str>, limits: &Limits) -> Result<Vec<Head>> {
     let mut heads = Vec::new();
+    // No registry makes a folder of another name, but file systems and those who serve them do, such
+    // as `lost+found` and `@eaDir`; not all of them can be listed.
+    let list = |folder: &str, name: &str| match is_name(name) {
+        true => directory.names(folder),
+        false => Ok(directory.names(folder).unwrap_or_default()),
+    };
+    let folders = |folder: &str, name: &str| match is_name(name) {
+        true => directory.directories(folder),
+        false => Ok(directory.directories(folder).unwrap_or_default()),
+    };
     for namespace in directory.directories(REPOSITORIES)? {
         let outer = format!("{REPOSITORIES}/{namespace}");
-        for repository in directory.directories(&outer)? {
+        for repository in folders(&outer, &namespace)? {
             let folder = format!("{outer}/{repository}");
-            for file in directory.names(&folder)? {
+            for file in list(&folder, &repository)? {
                 let Some(tag) = file.strip_prefix("tag_") else {
                     continue;
                 };
@@ -129,6 +139,12 @@ fn tags(directory: &Directory, host: Option<&str>, limits: &Limits) -> Result<Ve
         }
     }
     Ok(heads)
+}
+
+/// Says whether a text can be a namespace or a repository: registries of version 1 took capitals too.
+fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    text.bytes().all(fits) && !text.starts_with('.')
 }
 
 /// Reads a file that holds an id.

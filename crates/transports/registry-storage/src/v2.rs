@@ -9,7 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_directory::Directory;
-use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Facts, Limits, Result, quote};
+use imgconv_model::{
+    Algorithm, Child, Code, Digest, Env, Error, Facts, Limits, Name, Result, quote,
+};
 use imgconv_stream::{Verified, read_to_limit};
 use imgconv_wire::{Value, manifest::kind_of, parse};
 
@@ -57,7 +59,12 @@ pub(crate) fn blobs(directory: &Directory) -> Result<Vec<Digest>> {
     let mut found = Vec::new();
     for algorithm in ALGORITHMS {
         let base = format!("{BASE}/blobs/{}", algorithm.as_str());
-        for prefix in directory.directories(&base)? {
+        let prefixes = directory.directories(&base)?;
+        let is_prefix = |name: &&String| {
+            let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+            name.len() == 2 && name.bytes().all(digit)
+        };
+        for prefix in prefixes.iter().filter(is_prefix) {
             let names = directory.directories(&format!("{base}/{prefix}"))?;
             found.extend(
                 names
@@ -87,7 +94,14 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
             "" => format!("{BASE}/repositories"),
             name => format!("{BASE}/repositories/{name}"),
         };
-        let Some(below) = reading.directories(&path) else {
+        let last = repository.rsplit('/').next().unwrap_or_default();
+        let below = match last.is_empty() || Name::is_component(last) {
+            true => reading.directories(&path),
+            // No registry makes such a folder, but file systems and those who serve them do, such as
+            // `lost+found`, `.snapshot` and `@eaDir`; not all of them can be listed.
+            false => directory.directories(&path).ok(),
+        };
+        let Some(below) = below else {
             continue;
         };
         if below.iter().any(|name| name == "_manifests") {
@@ -148,6 +162,10 @@ impl Reading<'_> {
         let tags = format!("{path}/_manifests/tags");
         for tag in self.directories(&tags).unwrap_or_default() {
             let link = format!("{tags}/{tag}/current/link");
+            // What can't be a tag and leads nowhere is no registry's, see above.
+            if !Name::is_tag(&tag) && !matches!(self.directory.file(&link), Ok(Some(_))) {
+                continue;
+            }
             let mut texts = vec![format!("{repository}:{tag}")];
             let (child, source) = match read_link(self.directory, &link, self.limits) {
                 Ok(digest) => {

@@ -303,3 +303,33 @@ fn both_versions_can_stand_in_one_directory() {
         ]
     );
 }
+
+// robustness K48: what no registry makes is no image, and no reason to fail.
+#[test]
+fn k48_stray_folders_are_passed_over() {
+    let fixture = Fixture::new();
+    let digest = fixture.blob(MANIFEST);
+    fixture.tag("team/app", "1.0", &digest);
+    for stray in ["@eaDir", "lost+found", ".snapshot", "#recycle"] {
+        for folder in [
+            "repositories",
+            "repositories/team",
+            "repositories/team/app/_manifests/tags",
+            "repositories/team/app/_manifests/revisions/sha256",
+            "blobs/sha256",
+        ] {
+            let path = fixture.base().join(folder).join(stray);
+            fs::create_dir_all(path.join("x")).unwrap();
+        }
+    }
+    // One that can't be listed.
+    symlink("/nowhere", fixture.base().join("repositories/@link")).unwrap();
+    symlink("/nowhere", fixture.base().join("blobs/sha256/@link")).unwrap();
+    let lines = fixture.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with("docker.io/team/app:1.0 team/app:1.0 "),
+        "{lines:?}"
+    );
+    assert_eq!(fixture.open().unwrap().stored().unwrap().unwrap(), [digest]);
+}

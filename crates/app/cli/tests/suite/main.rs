@@ -13,6 +13,7 @@ mod descriptors;
 mod indexes;
 mod migrate;
 mod names;
+mod newcomers;
 mod old_acis;
 mod pipes;
 #[path = "../sandbox/mod.rs"]

@@ -2,6 +2,7 @@
 //! down, as the command line takes them.
 
 mod distribution_point;
+mod hint;
 mod place;
 mod reference;
 mod scheme;
@@ -32,6 +33,8 @@ pub struct Locator {
     /// The format that was said outright (`FORMAT+DISTRIBUTION:`): what a source must be in, and a
     /// destination is written in.
     pub format: Option<FormatId>,
+    /// The text, if it had no scheme and is taken for a name of appc because there is no such path.
+    pub(crate) guessed: Option<String>,
 }
 
 /// How an image of a place is addressed.
@@ -236,6 +239,14 @@ impl Locator {
         self.with_reference(text)
     }
 
+    /// Adds what else the text may have meant to the error of a place that could not be opened.
+    pub(crate) fn advise(&self, error: Error) -> Error {
+        match &self.guessed {
+            Some(text) => hint::registry_instead(error, text),
+            None => error,
+        }
+    }
+
     /// Prints the locator as rkt's distribution point, `cimd:…`; `None` if that has no type for it.
     pub fn distribution_point(&self) -> Option<String> {
         distribution_point::print(self)
@@ -274,13 +285,13 @@ impl Locator {
     }
 
     fn whole(transport: &'static dyn Transport, location: &str) -> Self {
-        let (reference, format) = (None, None);
         let location = location.to_owned();
         Self {
             transport,
             location,
-            reference,
-            format,
+            reference: None,
+            format: None,
+            guessed: None,
         }
     }
 
@@ -326,7 +337,7 @@ impl Locator {
             let transport = found(text).ok_or_else(|| {
                 let message = "this is no image, archive, layout or store";
                 let error = Error::new(Code::Unsupported, message).at(quote(text));
-                match imgconv_transport_docker_archive::unpacked(Path::new(text)) {
+                match hint::neighbour(text) {
                     Some(hint) => error.hint(hint),
                     None => error,
                 }
@@ -348,9 +359,12 @@ impl Locator {
         }
         if or_appc && is_appc(text) {
             let image: AppImage = text.parse()?;
-            return Ok(Self::whole(transport("appc")?, &image.to_string()));
+            let mut locator = Self::whole(transport("appc")?, &image.to_string());
+            locator.guessed = Some(text.to_owned());
+            return Ok(locator);
         }
-        Err(Error::new(Code::Missing, "no such file or directory").at(quote(text)))
+        let error = Error::new(Code::Missing, "no such file or directory").at(quote(text));
+        Err(hint::registry(error, text))
     }
 }
 

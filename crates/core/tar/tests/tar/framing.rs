@@ -273,6 +273,38 @@ fn cksum() {
     fails(&text, Code::BadTar, "checksum");
 }
 
+// robustness K48: tar, bsdtar and Python read the checksum up to its NUL (COMPRESS-707).
+#[test]
+fn k48_what_follows_the_nul_of_the_checksum_does_not_count() {
+    let block = hdr(b"a", 0).bytes();
+    let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+    let field: u32 = block[148..156].iter().map(|b| u32::from(*b)).sum();
+    let sum = sum - field + 8 * 32;
+    let with = |text: Vec<u8>| {
+        let mut block = block.clone();
+        block[148..156].copy_from_slice(&text);
+        [block, END.to_vec()].concat()
+    };
+    for rest in [&b"36\0"[..], b"\xff\xff\xff", b"  9", b"\0\0x"] {
+        let mut text = format!("{sum:o}\0").into_bytes();
+        text.extend_from_slice(rest);
+        assert_eq!(text.len(), 8, "the sum has four digits");
+        works(&with(text), &[("a", 0)]);
+    }
+    // A wrong one is shown, and what is no number is called so.
+    fails(
+        &with(b"000001\x0036"[..8].to_vec()),
+        Code::BadTar,
+        "checksum is \"000001\"",
+    );
+    let text = format!("{sum:06o}x ").into_bytes();
+    fails(
+        &with(text),
+        Code::BadTar,
+        "the header checksum is no octal number",
+    );
+}
+
 #[test]
 fn end_short() {
     let a = ent(b"a", b"a").bytes();

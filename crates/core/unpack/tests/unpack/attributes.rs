@@ -229,6 +229,35 @@ fn i5b_an_owner_that_cannot_be_set_takes_the_privileges_with_it() {
     );
 }
 
+// robustness K48: the number that no file can have concerns that entry alone, and half of it.
+#[test]
+fn k48_an_owner_that_no_file_can_have_is_told_alone() {
+    if !root() {
+        return skip("only root can set owners");
+    }
+    let world = World::new();
+    world.unpack(&[
+        file("good", "x").owner(1000, 1001),
+        file("user", "x").owner(u32::MAX, 5),
+        file("group", "x").owner(6, u32::MAX),
+        symlink("good", "link").owner(u32::MAX, u32::MAX),
+    ]);
+    assert_eq!(owner(&world, "good"), (1000, 1001));
+    assert_eq!(owner(&world, "user"), (0, 5));
+    assert_eq!(owner(&world, "group"), (6, 0));
+    let mut warnings = world.warnings();
+    let told = warnings.remove("ownership-skipped").unwrap().remove(0);
+    assert!(
+        told.contains("no file can have the user or group 4294967295"),
+        "{told}"
+    );
+    assert!(
+        told.contains("(3): \"group\", \"link\", \"user\""),
+        "{told}"
+    );
+    assert_eq!(warnings, BTreeMap::new());
+}
+
 #[test]
 fn i5b_owners() {
     let world = World::new();
