@@ -124,7 +124,10 @@ impl fmt::Debug for Bars {
 impl Drop for Bars {
     fn drop(&mut self) {
         let bars = self.bars.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let images = self.images.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let images = self
+            .images
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let images = images.take().map(|(bar, _)| bar);
         for bar in std::mem::take(bars).into_values().chain(images) {
             bar.finish_and_clear();

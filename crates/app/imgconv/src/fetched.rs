@@ -80,9 +80,9 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
                 location: path.to_owned(),
                 ..locator.clone()
             };
-            let archive = reader.open(path, env).map_err(|error| {
-                advised(error, &copied).at(locator.location.clone())
-            })?;
+            let archive = reader
+                .open(path, env)
+                .map_err(|error| advised(error, &copied).at(locator.location.clone()))?;
             Ok(Box::new(FetchedArchive {
                 fetched: Box::new(stream),
                 archive,

@@ -78,7 +78,9 @@ pub(crate) fn decode(
         let blob = match bundle.member(name, &named_facts(name)) {
             // A broken link, as Docker 1.12 wrote some: the config says which layer is meant.
             Err(error) if matches!(error.code(), Code::Missing | Code::Escape | Code::Cycle) => {
-                let found = bundle.layer_of(&diff_id).map_err(|error| error.at(place()))?;
+                let found = bundle
+                    .layer_of(&diff_id)
+                    .map_err(|error| error.at(place()))?;
                 let Some((instead, blob)) = found else {
                     return Err(error.at(place()));
                 };

@@ -319,11 +319,17 @@ impl<'a> Known<'a> {
         let limits = self.limits;
         let parsed = |bytes: Vec<u8>| imgconv_wire::parse(&bytes, limits, "config").ok();
         let own = self.v1.json(id, limits).ok().flatten().and_then(parsed);
-        let own = own.as_ref().and_then(|value| value.get("config")).and_then(said);
+        let own = own
+            .as_ref()
+            .and_then(|value| value.get("config"))
+            .and_then(said);
         let limit = ("config", limits.config);
         let config = self.v1.members.read_name(&self.list[i].config, limit).ok();
         let config = config.and_then(parsed);
-        let config = config.as_ref().and_then(|value| value.get("config")).and_then(said);
+        let config = config
+            .as_ref()
+            .and_then(|value| value.get("config"))
+            .and_then(said);
         let same = own.is_none() || own == config;
         self.configs.insert(key, same);
         same
@@ -363,7 +369,9 @@ fn said(value: &Value) -> Option<Map<String, Value>> {
         return None;
     };
     let said = object.iter().filter(|(_, value)| says(value));
-    let said: Map<String, Value> = said.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let said: Map<String, Value> = said
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     (!said.is_empty()).then_some(said)
 }
 

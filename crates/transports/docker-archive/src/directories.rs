@@ -150,7 +150,9 @@ fn id_of(members: &Members, directory: &str, limits: &Limits) -> Result<String, 
     let read = || -> Result<Option<String>> {
         let bytes = members.read_name(&name, ("config", limits.config))?;
         let value = imgconv_wire::parse(&bytes, limits, "json")?;
-        let id = Object::new(&value, "")?.opt_string("id")?.map(str::to_owned);
+        let id = Object::new(&value, "")?
+            .opt_string("id")?
+            .map(str::to_owned);
         Ok(id)
     };
     match read() {
@@ -195,7 +197,12 @@ impl Images for V1<'_> {
         if self.directories.ambiguous.contains(id) {
             let message = format!(
                 "the directories {} say that they are the image {id}, and hold different files",
-                self.directories.of(id).iter().map(quote).collect::<Vec<_>>().join(", ")
+                self.directories
+                    .of(id)
+                    .iter()
+                    .map(quote)
+                    .collect::<Vec<_>>()
+                    .join(", ")
             );
             return Err(Error::new(Code::Ambiguous, message));
         }

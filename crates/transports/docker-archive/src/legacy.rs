@@ -42,7 +42,10 @@ pub(crate) fn heads(v1: V1<'_>, limits: &Limits, notes: &Notes) -> Result<Vec<He
         directories,
     } = v1;
     let mut named = repositories(members, limits)?;
-    let known: BTreeSet<Name> = named.iter().filter_map(|(_, name, _)| name.clone()).collect();
+    let known: BTreeSet<Name> = named
+        .iter()
+        .filter_map(|(_, name, _)| name.clone())
+        .collect();
     let ids: Vec<&str> = directories.ids().collect();
     for id in &ids {
         let names = directories.names(id).into_iter();

@@ -98,7 +98,8 @@ impl Transport for DockerArchive {
 /// none of those.
 pub fn unpacked(path: &Path) -> Option<String> {
     let is_file = |name: &str| path.join(name).is_file();
-    let layer = |entry: std::fs::DirEntry| entry.path().join("layer.tar").symlink_metadata().is_ok();
+    let layer =
+        |entry: std::fs::DirEntry| entry.path().join("layer.tar").symlink_metadata().is_ok();
     let is_unpacked = path.is_dir()
         && (is_file(MANIFEST_FILE)
             || is_file(REPOSITORIES_FILE)
@@ -145,7 +146,10 @@ fn has_marker(path: &Path) -> bool {
             .position(|byte| *byte == 0)
             .unwrap_or(100);
         let name = std::str::from_utf8(&header[..end]).ok();
-        if name.and_then(members::plain_name).is_some_and(|name| is_marker(&name)) {
+        if name
+            .and_then(members::plain_name)
+            .is_some_and(|name| is_marker(&name))
+        {
             return true;
         }
         let size = std::str::from_utf8(&header[124..136]).ok();

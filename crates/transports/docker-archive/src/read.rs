@@ -145,7 +145,9 @@ impl ArchiveBundle {
         let next = self.items.len() + entries.len() + more.heads.len();
         for (k, (text, name, i)) in more.names.into_iter().enumerate() {
             let child = self.items[i].child();
-            let own = entries.iter().find(|entry| entry.child.as_ref() == Some(&child));
+            let own = entries
+                .iter()
+                .find(|entry| entry.child.as_ref() == Some(&child));
             let entry = RootEntry {
                 position: own.map_or(next + k, |own| own.position),
                 name: Some(name),

@@ -91,7 +91,9 @@ impl FileBundle {
 pub fn from_pipe(path: &str, env: &Env) -> Result<FileBundle> {
     let mut copies = env.copies.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(file) = copies.get(path) {
-        let metadata = file.metadata().map_err(|error| Error::io(error, quote(path)))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::io(error, quote(path)))?;
         return Ok(FileBundle::of_copy(path, Arc::clone(file), metadata.len()));
     }
     let bundle = match path {

@@ -18,9 +18,10 @@ fn sources(sandbox: &Sandbox) -> Vec<String> {
     sandbox.ok(&["convert", "lay", "oci-archive:o.tar"]);
     sandbox.ok(&["oci-to-docker", "lay", "d.tar.gz"]);
     sandbox.ok(&["convert", "lay", "oci-archive:o.tar.zst"]);
-    ["x.aci", "d.tar", "o.tar", "d.tar.gz", "o.tar.zst"].map(str::to_owned).into()
+    ["x.aci", "d.tar", "o.tar", "d.tar.gz", "o.tar.zst"]
+        .map(str::to_owned)
+        .into()
 }
-
 
 #[test]
 fn k23_what_comes_out_of_a_pipe_is_what_its_bytes_are() {
@@ -35,8 +36,15 @@ fn k23_what_comes_out_of_a_pipe_is_what_its_bytes_are() {
         });
         for command in ["ls", "inspect", "verify"] {
             let here = sandbox.ok(&[command, file]).replace(file, "-");
-            let strip = |text: String| text.replace("docker-archive:", "").replace("oci-archive:", "");
-            assert_eq!(strip(piped(&[command, "-"])), strip(here), "{command} {file}");
+            let strip = |text: String| {
+                text.replace("docker-archive:", "")
+                    .replace("oci-archive:", "")
+            };
+            assert_eq!(
+                strip(piped(&[command, "-"])),
+                strip(here),
+                "{command} {file}"
+            );
         }
         // The same input twice is the same.
         assert_eq!(piped(&["diff", "-", "-"]), "");
@@ -50,7 +58,13 @@ fn k23_what_comes_out_of_a_pipe_is_what_its_bytes_are() {
         piped(&["unpack", "-", &format!("files-{file}")]);
         let unpacked = sandbox.path(&format!("files-{file}/etc/b"));
         assert_eq!(fs::read(unpacked).unwrap(), b"2");
-        piped(&["publish", "-", &format!("site-{file}"), "--host", "example.com"]);
+        piped(&[
+            "publish",
+            "-",
+            &format!("site-{file}"),
+            "--host",
+            "example.com",
+        ]);
         piped(&["migrate", "-", &format!("oci:migrated-{file}")]);
         let (command, out) = match &file[..1] {
             "x" => ("aci-to-docker", "pair-x.tar"),
@@ -59,15 +73,16 @@ fn k23_what_comes_out_of_a_pipe_is_what_its_bytes_are() {
         };
         piped(&[command, "-", out, "--overwrite"]);
         // A named pipe, as `<(…)` of a shell is.
-        let script = format!(
-            "mkfifo p-{file} && (cat {file} >p-{file} & \"$0\" ls p-{file})",
-        );
+        let script = format!("mkfifo p-{file} && (cat {file} >p-{file} & \"$0\" ls p-{file})",);
         let output = std::process::Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_imgconv")])
             .current_dir(sandbox.folder.path())
             .output()
             .unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), sandbox.ok(&["ls", file]));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            sandbox.ok(&["ls", file])
+        );
     }
 }
 
@@ -76,12 +91,23 @@ fn n9_another_kind_than_was_said_is_told() {
     let sandbox = Sandbox::new();
     sources(&sandbox);
     let input = File::open(sandbox.path("d.tar")).unwrap();
-    let output = sandbox.command(&["ls", "oci-archive:-"]).stdin(input).output().unwrap();
+    let output = sandbox
+        .command(&["ls", "oci-archive:-"])
+        .stdin(input)
+        .output()
+        .unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
-    assert!(told.contains("no OCI layout") && told.contains("hint: `-` without"), "{told}");
+    assert!(
+        told.contains("no OCI layout") && told.contains("hint: `-` without"),
+        "{told}"
+    );
     assert!(!told.contains("empty"), "{told}");
-    sandbox.fails(&["ls", "oci-archive:d.tar"], 1, &["no OCI layout", "`docker-archive:`"]);
+    sandbox.fails(
+        &["ls", "oci-archive:d.tar"],
+        1,
+        &["no OCI layout", "`docker-archive:`"],
+    );
 }
 
 #[test]
@@ -184,10 +210,12 @@ fn n15_a_file_is_replaced_only_if_that_is_asked_for() {
     sandbox.ok(&["oci-to-aci", "lay", "acis/", "--overwrite"]);
     fs::create_dir(sandbox.path("store")).unwrap();
     sandbox.ok(&["migrate", "lay", "docker-archive:made/"]);
-    let name = fs::read_dir(sandbox.path("made")).unwrap().find_map(|entry| {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        name.ends_with(".tar").then_some(name)
-    });
+    let name = fs::read_dir(sandbox.path("made"))
+        .unwrap()
+        .find_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.ends_with(".tar").then_some(name)
+        });
     let path = sandbox.path("store").join(name.unwrap());
     fs::write(&path, "precious").unwrap();
     let output = sandbox.run(&["migrate", "lay", "docker-archive:store/"]);
@@ -220,7 +248,12 @@ fn n11_a_signal_has_its_exit_code() {
         assert!(sent.success());
         let status = child.wait().unwrap();
         let mut told = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut told)
+            .unwrap();
         assert_eq!(status.code(), Some(code), "{told}");
         drop(input);
     }

@@ -13,7 +13,9 @@ fn layout(sandbox: &Sandbox, folder: &str, os: &str, layers: &[&str]) {
         arch: "amd64".into(),
         ..Head::default()
     };
-    let layers = layers.iter().map(|text| recipe::parse(text, folder).unwrap());
+    let layers = layers
+        .iter()
+        .map(|text| recipe::parse(text, folder).unwrap());
     let image = ImageRecipe {
         head,
         layers: layers.collect(),
@@ -34,11 +36,22 @@ fn k20_deltas_of_the_registry_are_not_merged() {
     for os in ["windows", "linux"] {
         layout(&sandbox, os, os, &[BASE, &one, &two]);
         let from = format!("oci:{os}");
-        let told = ["error[unsupported]", "layer 1", "Hives/System_Delta", "registry"];
+        let told = [
+            "error[unsupported]",
+            "layer 1",
+            "Hives/System_Delta",
+            "registry",
+        ];
         for command in [
             &["squash", &*from, "oci:out"][..],
             &["squash", &from, "oci:out", "--last", "2"],
-            &["squash", &from, "docker-archive:out.tar", "--keep-base", "1"],
+            &[
+                "squash",
+                &from,
+                "docker-archive:out.tar",
+                "--keep-base",
+                "1",
+            ],
             &["convert", &from, "oci:out", "--squash"],
             &["convert", &from, "oci:out", "--max-layers", "2"],
         ] {

@@ -267,9 +267,11 @@ impl Locator {
             locator.reference = Some(Reference::parse(reference)?);
             locator.location = location.to_owned();
         }
-        if locator.location == "-" && !STREAMS.contains(&transport.scheme()) && transport.is_local() {
+        if locator.location == "-" && !STREAMS.contains(&transport.scheme()) && transport.is_local()
+        {
             let scheme = transport.scheme();
-            let message = format!("`{scheme}:` is a directory, and `-` is standard input or output");
+            let message =
+                format!("`{scheme}:` is a directory, and `-` is standard input or output");
             return Err(Error::new(Code::Usage, message).hint(format!(
                 "`oci-archive:-`, `docker-archive:-` and `aci:-` can be that; `{scheme}:./-` is a \
                  directory of that name"
@@ -362,8 +364,18 @@ fn without_secrets(location: &str) -> String {
 /// Says whether a path that is to be written is meant to be a tar. A directory that is there is not.
 fn is_tar(path: &str) -> bool {
     let tar = [
-        ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2",
-        ".tbz", ".tar.lz4", ".tar.lzma",
+        ".tar",
+        ".tar.gz",
+        ".tgz",
+        ".tar.zst",
+        ".tzst",
+        ".tar.xz",
+        ".txz",
+        ".tar.bz2",
+        ".tbz2",
+        ".tbz",
+        ".tar.lz4",
+        ".tar.lzma",
     ];
     tar.iter().any(|suffix| path.ends_with(suffix)) && !Path::new(path).is_dir()
 }

@@ -35,7 +35,9 @@ impl Windows {
         let mut directory = 0;
         let mut spelled = false;
         let mut folded_path: Vec<u8> = Vec::new();
-        let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        let parts = path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty());
         for (depth, part) in parts.enumerate() {
             let folded = fold(part);
             if depth == 0 && !self.certain && !TOP.contains(&&*folded) {
@@ -108,9 +110,16 @@ fn fold(name: &[u8]) -> Box<[u8]> {
         let mut upper = c.to_uppercase();
         let first = upper.next().filter(|_| upper.next().is_none()).unwrap_or(c);
         let mut lower = first.to_lowercase();
-        lower.next().filter(|_| lower.next().is_none()).unwrap_or(first)
+        lower
+            .next()
+            .filter(|_| lower.next().is_none())
+            .unwrap_or(first)
     };
-    text.chars().map(fold).collect::<String>().into_bytes().into()
+    text.chars()
+        .map(fold)
+        .collect::<String>()
+        .into_bytes()
+        .into()
 }
 
 #[cfg(test)]
@@ -147,7 +156,10 @@ mod tests {
         assert_eq!(found.conflict(2, 3), None);
         let cased: [&[&str]; 2] = [&["Files/App/a.txt", "Hives"], &["Files/app/A.TXT"]];
         let told = windows(false, &cased).conflict(0, 2).unwrap();
-        assert!(told.contains("\"Files/app/A.TXT\"") && told.contains("\"App\""), "{told}");
+        assert!(
+            told.contains("\"Files/app/A.TXT\"") && told.contains("\"App\""),
+            "{told}"
+        );
     }
 
     #[test]

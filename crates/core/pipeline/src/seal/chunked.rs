@@ -2,8 +2,7 @@
 
 use imgconv_chunked::{Scheme, encode};
 use imgconv_model::{
-    Algorithm, Code, Compression, Digest, Env, Error, Facts, Layer, Result, SealedLayer,
-    Step,
+    Algorithm, Code, Compression, Digest, Env, Error, Facts, Layer, Result, SealedLayer, Step,
 };
 use imgconv_stream::{Encoding, Verified};
 

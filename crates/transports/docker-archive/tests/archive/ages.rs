@@ -26,7 +26,10 @@ fn v1(tar: Tar, directory: &str, id: &str, parent: &str, more: &str) -> Tar {
 }
 
 fn list(tags: &str, layers: &[&str]) -> String {
-    let layers: Vec<String> = layers.iter().map(|l| format!("\"{l}/layer.tar\"")).collect();
+    let layers: Vec<String> = layers
+        .iter()
+        .map(|l| format!("\"{l}/layer.tar\""))
+        .collect();
     format!(
         r#"[{{"Config":"c.json","RepoTags":{tags},"Layers":[{}]}}]"#,
         layers.join(",")
@@ -42,7 +45,10 @@ fn listed(tar: &Tar) -> (Vec<(String, bool)>, Vec<(&'static str, String)>) {
     let entries = bundle.roots().unwrap();
     let found = entries.iter().map(|entry| {
         let name = entry.name.as_ref().map(ToString::to_string);
-        let kind = entry.child.as_ref().map(|child| child.kind.contains("docker-v1"));
+        let kind = entry
+            .child
+            .as_ref()
+            .map(|child| child.kind.contains("docker-v1"));
         (name.unwrap_or_default(), kind.unwrap_or_default())
     });
     let warnings = env.notes.take().warnings.into_iter();
@@ -64,17 +70,29 @@ fn k24_an_image_is_known_by_its_id_whatever_its_directory_is_called() {
         };
         assert_eq!(found[0].0, name);
         let layer = format!("{directory}/layer.tar");
-        assert!(found[0].2.contains(&format!(r#""layer":"{layer}""#)), "{}", found[0].2);
+        assert!(
+            found[0].2.contains(&format!(r#""layer":"{layer}""#)),
+            "{}",
+            found[0].2
+        );
         assert!(found[0].2.contains(&format!(r#""layer":"{a}/layer.tar""#)));
         assert_eq!(member(&*bundle, &layer).unwrap(), b"layer of b");
         let texts = &bundle.roots().unwrap()[0].texts;
-        assert!(texts.contains(&b) && texts.contains(&directory.to_owned()), "{texts:?}");
+        assert!(
+            texts.contains(&b) && texts.contains(&directory.to_owned()),
+            "{texts:?}"
+        );
     }
     // One image alone, in a directory that nothing else tells of.
     let alone = v1(Tar::default(), "busybox:latest", &b, "", "");
     assert!(alone.save().recognised());
-    assert_eq!(roots(&*alone.open())[0].0, "docker.io/library/busybox:latest");
-    let aci = Tar::default().file("rootfs/layer.tar", "x").file("manifest", "{}");
+    assert_eq!(
+        roots(&*alone.open())[0].0,
+        "docker.io/library/busybox:latest"
+    );
+    let aci = Tar::default()
+        .file("rootfs/layer.tar", "x")
+        .file("manifest", "{}");
     assert!(!aci.save().recognised());
 }
 
@@ -95,7 +113,10 @@ fn k24_a_directory_that_no_image_takes_is_named() {
     let (a, b) = (id('a'), id('b'));
     let at = |directory: &str| ("unused-directory", format!("entry \"{directory}\""));
     let image = v1(Tar::default(), &a, &a, "", "");
-    let tar = image.clone().file("left-over/layer.tar", "x").file("odd/json", "{}");
+    let tar = image
+        .clone()
+        .file("left-over/layer.tar", "x")
+        .file("odd/json", "{}");
     let (found, warnings) = listed(&tar);
     assert_eq!(found, [(String::new(), true)]);
     assert_eq!(warnings, [at("left-over"), at("odd")]);
@@ -113,34 +134,60 @@ fn k24_a_directory_that_no_image_takes_is_named() {
 #[test]
 fn k25_an_image_that_only_repositories_names_is_an_image_too() {
     let (a, b) = (id('a'), id('b'));
-    let tar = v1(v1(Tar::default().file("c.json", "{}"), &a, &a, "", ""), &b, &b, &a, "");
+    let tar = v1(
+        v1(Tar::default().file("c.json", "{}"), &a, &a, "", ""),
+        &b,
+        &b,
+        &a,
+        "",
+    );
     let tar = tar.file("manifest.json", list(r#"["x:1"]"#, &[&a]));
     let place = |name: &str| format!("file repositories › \"{name}\"");
     let with = |text: String| listed(&tar.clone().file("repositories", text));
     let own = ("docker.io/library/x:1".to_owned(), false);
 
     let (found, warnings) = with(format!(r#"{{"y":{{"2":"{b}"}}}}"#));
-    assert_eq!(found, [own.clone(), ("docker.io/library/y:2".to_owned(), true)]);
+    assert_eq!(
+        found,
+        [own.clone(), ("docker.io/library/y:2".to_owned(), true)]
+    );
     assert_eq!(warnings, [("repositories-image", place("y:2"))]);
     // `manifest.json` has the name that both give away.
     let (found, warnings) = with(format!(r#"{{"x":{{"1":"{b}"}}}}"#));
     assert_eq!(found, [own.clone(), (String::new(), true)]);
     assert_eq!(warnings, [("repositories-differs", place("x:1"))]);
-    let bundle = tar.clone().file("repositories", format!(r#"{{"x":{{"1":"{b}"}}}}"#)).open();
+    let bundle = tar
+        .clone()
+        .file("repositories", format!(r#"{{"x":{{"1":"{b}"}}}}"#))
+        .open();
     assert_eq!(bundle.roots().unwrap()[1].texts, [b.clone()]);
     // Another name of an image that both have.
     let unused = ("unused-directory", format!("entry \"{b}\""));
     let (found, warnings) = with(format!(r#"{{"x":{{"1":"{a}","2":"{a}"}}}}"#));
-    assert_eq!(found, [own.clone(), ("docker.io/library/x:2".to_owned(), false)]);
+    assert_eq!(
+        found,
+        [own.clone(), ("docker.io/library/x:2".to_owned(), false)]
+    );
     assert_eq!(warnings, [unused.clone()]);
     // An image that is not there, under a name that is known and one that is not.
     let absent = id('f');
-    let (found, warnings) = with(format!(r#"{{"x":{{"1":"{absent}"}},"z":{{"1":"{absent}"}}}}"#));
+    let (found, warnings) = with(format!(
+        r#"{{"x":{{"1":"{absent}"}},"z":{{"1":"{absent}"}}}}"#
+    ));
     assert_eq!(found, [own.clone()]);
-    assert_eq!(warnings, [("repositories-image-missing", place("z:1")), unused.clone()]);
+    assert_eq!(
+        warnings,
+        [("repositories-image-missing", place("z:1")), unused.clone()]
+    );
     let (found, warnings) = with("{".to_owned());
     assert_eq!(found, [own]);
-    assert_eq!(warnings, [("repositories-unreadable", "file repositories".to_owned()), unused]);
+    assert_eq!(
+        warnings,
+        [
+            ("repositories-unreadable", "file repositories".to_owned()),
+            unused
+        ]
+    );
 }
 
 /// Docker 1.10 to 24 and builders wrote both, of the same images.
@@ -151,7 +198,10 @@ fn k25_lists_that_say_the_same_are_one() {
     let tar = v1(Tar::default(), &a, &a, "", "")
         .file("c.json", r#"{"config":{"Cmd":["x"],"Env":null}}"#)
         .file(&format!("{b}/VERSION"), "1.0")
-        .file(&format!("{b}/json"), format!(r#"{{"id":"{b}","parent":"{a}"{config}}}"#))
+        .file(
+            &format!("{b}/json"),
+            format!(r#"{{"id":"{b}","parent":"{a}"{config}}}"#),
+        )
         .file(&format!("{b}/layer.tar"), [0; 1024])
         .file("manifest.json", list(r#"["x:1"]"#, &[&a]));
     let own = ("docker.io/library/x:1".to_owned(), false);
@@ -162,8 +212,12 @@ fn k25_lists_that_say_the_same_are_one() {
         assert_eq!((found, warnings), (vec![own.clone()], vec![]), "{top}");
     }
     // Such a step is another image if it runs something else.
-    let other = tar.clone().file("repositories", format!(r#"{{"x":{{"1":"{b}"}}}}"#));
-    let bytes = String::from_utf8(other.0).unwrap().replace(r#"["x"],"User""#, r#"["y"],"User""#);
+    let other = tar
+        .clone()
+        .file("repositories", format!(r#"{{"x":{{"1":"{b}"}}}}"#));
+    let bytes = String::from_utf8(other.0)
+        .unwrap()
+        .replace(r#"["x"],"User""#, r#"["y"],"User""#);
     let (found, _) = listed(&Tar(bytes.into_bytes()));
     assert_eq!(found, [own, (String::new(), true)]);
 }
@@ -171,7 +225,13 @@ fn k25_lists_that_say_the_same_are_one() {
 #[test]
 fn k28_an_image_that_is_whole_stands_in_for_one_that_is_not() {
     let (a, b) = (id('a'), id('b'));
-    let tar = v1(v1(Tar::default().file("c.json", "{}"), &a, &a, "", ""), &b, &b, &a, "");
+    let tar = v1(
+        v1(Tar::default().file("c.json", "{}"), &a, &a, "", ""),
+        &b,
+        &b,
+        &a,
+        "",
+    );
     let tar = tar
         .file("manifest.json", list(r#"["x:1","y:1"]"#, &[&a, &id('e')]))
         .file("repositories", format!(r#"{{"x":{{"1":"{b}"}}}}"#));
@@ -188,7 +248,10 @@ fn k28_an_image_that_is_whole_stands_in_for_one_that_is_not() {
     let error = member(&*tar.open(), &format!("{}/layer.tar", id('e'))).unwrap_err();
     names(&error, Code::Missing, &[&id('e')]);
     let advice = error.advice().unwrap();
-    assert!(advice.contains("`repositories`") && advice.contains(":x:1`"), "{advice}");
+    assert!(
+        advice.contains("`repositories`") && advice.contains(":x:1`"),
+        "{advice}"
+    );
 }
 
 #[test]
@@ -239,7 +302,10 @@ fn k26_a_layer_is_found_by_what_it_holds() {
 
 #[test]
 fn k27_keys_and_names_in_other_spellings() {
-    for keys in [["config", "repoTags", "layers"], ["CONFIG", "REPOTAGS", "LAYERS"]] {
+    for keys in [
+        ["config", "repoTags", "layers"],
+        ["CONFIG", "REPOTAGS", "LAYERS"],
+    ] {
         let [config, tags, layers] = keys;
         let text = format!(r#"[{{"{config}":"/c.json","{tags}":["t:1"],"{layers}":["/l.tar"]}}]"#);
         let tar = Tar::default()
@@ -258,11 +324,18 @@ fn k27_keys_and_names_in_other_spellings() {
     }
     // Readers differ in which of two counts.
     let two = r#"[{"Config":"c.json","config":"d.json","Layers":[]}]"#;
-    Tar::default().file("manifest.json", two).refused(Code::BadJson, &["config"]);
+    Tar::default()
+        .file("manifest.json", two)
+        .refused(Code::BadJson, &["config"]);
     let two = r#"[{"config":"c.json","CONFIG":"d.json","Layers":[]}]"#;
-    Tar::default().file("manifest.json", two).refused(Code::BadJson, &["config"]);
+    Tar::default()
+        .file("manifest.json", two)
+        .refused(Code::BadJson, &["config"]);
     let blob = format!("/blobs/sha256/{}", hex("right"));
-    let wrong = Tar::default().file("manifest.json", "[]").file(&blob, "wrong").open();
+    let wrong = Tar::default()
+        .file("manifest.json", "[]")
+        .file(&blob, "wrong")
+        .open();
     assert_eq!(member(&*wrong, &blob).unwrap_err().code(), Code::Mismatch);
 }
 
@@ -275,7 +348,9 @@ fn k24_many_names_of_many_images_are_compared_in_time() {
         .file("manifest.json", list("null", &[&a]))
         .file("repositories", format!(r#"{{"x":{{{}}}}}"#, tags.join(",")));
     let saved = Saved::new(&tar.bytes());
-    let bundle = DOCKER_ARCHIVE.open(saved.path.to_str().unwrap(), &env()).unwrap();
+    let bundle = DOCKER_ARCHIVE
+        .open(saved.path.to_str().unwrap(), &env())
+        .unwrap();
     assert_eq!(bundle.roots().unwrap().len(), 20_001);
     assert!(start.elapsed().as_secs() < 10);
 }
