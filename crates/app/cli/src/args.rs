@@ -22,6 +22,7 @@ Locators:
   rkt:PATH[:REF], registry-storage:PATH[:REF], tree:PATH[:REF], aci-tree:PATH[:REF]
                            stores and folders of images, which are only read
   REF is a full reference, a tag that is unique there, `@sha256:…`, or `#N` (from 0).
+  Another word before `:` is an error; a path with a colon is `./PATH`, unless it is there.
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 refused by --strict
@@ -276,6 +277,10 @@ pub(crate) struct Writing {
     #[command(flatten)]
     pub(crate) from: SourcePair,
     /// Only these platforms, `OS/ARCH[/VARIANT]` (repeatable)
+    ///
+    /// Images of one platform that differ in the version of the system, as those for Windows do, are
+    /// chosen with `OS(VERSION)/ARCH`, such as `windows(10.0.20348)/amd64`, or `OS/ARCH:VERSION`. A
+    /// version stands for those that begin with it, unless it is there itself.
     ///
     /// One alone is also what an ACI that names no platform is taken to be for.
     #[arg(
@@ -684,7 +689,7 @@ pub(crate) enum Tags {
     },
     /// Print the image tags of an image name by discovery, of a URL, or of a file
     Fetch {
-        /// An image name, such as `example.com/app`; a URL; a path
+        /// An image name, such as `example.com/app` or `appc:example.com/app`; a URL; a path
         #[arg(value_name = "NAME|FILE|URL")]
         from: String,
     },

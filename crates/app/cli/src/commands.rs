@@ -3,8 +3,8 @@
 use std::{path::Path, process::ExitCode};
 
 use clap::CommandFactory;
-use imgconv::{LayerOptions, Locator, Options, Squash};
-use imgconv_model::{Code, Env, Error, Platform, Result};
+use imgconv::{Family, LayerOptions, Locator, Options, Squash};
+use imgconv_model::{Code, Env, Error, PlatformSpec, Result};
 
 use crate::{
     args::{
@@ -16,17 +16,22 @@ use crate::{
     layout, render, tags,
 };
 
-/// Where `…-to-oci` writes.
-const OCI: &[&str] = &["oci", "oci-archive", "docker"];
-/// Where `…-to-docker` writes.
-const DOCKER: &[&str] = &["docker-archive", "dir", "docker"];
+/// Where `…-to-oci` writes, and in which formats.
+const OCI: (&[&str], &[&str]) = (&["oci", "oci-archive", "docker"], &["oci"]);
+/// Where `…-to-docker` writes, and in which formats.
+const DOCKER: (&[&str], &[&str]) = (
+    &["docker-archive", "dir", "docker"],
+    &["docker-archive", "docker-v2s2", "docker-v2s1"],
+);
+/// Where `…-to-aci` writes, and in which formats.
+const ACI: (&[&str], &[&str]) = (&["aci"], &["aci"]);
 
 /// Runs a command.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let shared = args.shared;
     let env = env::make(&shared)?;
-    let pair = |sources: &[String], destination: Locator, conversion: &Conversion| {
-        convert(sources, &destination, conversion, &shared, &env)
+    let pair = |of, sources: &[String], destination: Locator, conversion: &Conversion| {
+        convert(of, sources, &destination, conversion, &shared, &env)
     };
     match args.command {
         Command::Convert {
@@ -34,50 +39,75 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             destination,
             to,
             conversion,
-        } => pair(&[source], to.locator(&destination)?, &conversion),
+        } => pair(None, &[source], to.locator(&destination)?, &conversion),
         Command::AciToOci {
             sources,
             destination,
             to,
             conversion,
-        } => pair(&sources, to.locator_of(&destination, OCI)?, &conversion),
+        } => {
+            let of = Some((Family::Aci, Family::Oci));
+            pair(of, &sources, to.locator_of(&destination, OCI)?, &conversion)
+        }
         Command::DockerToOci {
             source,
             destination,
             to,
             conversion,
-        } => pair(&[source], to.locator_of(&destination, OCI)?, &conversion),
+        } => {
+            let of = Some((Family::Docker, Family::Oci));
+            pair(
+                of,
+                &[source],
+                to.locator_of(&destination, OCI)?,
+                &conversion,
+            )
+        }
         Command::OciToDocker {
             source,
             destination,
             to,
             conversion,
-        } => pair(&[source], to.locator_of(&destination, DOCKER)?, &conversion),
+        } => {
+            let of = Some((Family::Oci, Family::Docker));
+            pair(
+                of,
+                &[source],
+                to.locator_of(&destination, DOCKER)?,
+                &conversion,
+            )
+        }
         Command::AciToDocker {
             sources,
             destination,
             to,
             conversion,
-        } => pair(&sources, to.locator_of(&destination, DOCKER)?, &conversion),
+        } => {
+            let of = Some((Family::Aci, Family::Docker));
+            pair(
+                of,
+                &sources,
+                to.locator_of(&destination, DOCKER)?,
+                &conversion,
+            )
+        }
         Command::DockerToAci {
             source,
             destination,
             to,
             conversion,
+        } => {
+            let of = Some((Family::Docker, Family::Aci));
+            pair(of, &[source], acis(&to, &destination)?, &conversion)
         }
-        | Command::OciToAci {
+        Command::OciToAci {
             source,
             destination,
             to,
             conversion,
         } => {
-            let mut destination = to.locator_of(&destination, &["aci"])?;
-            // Everything but a `.aci` file is a directory, made if it is missing.
-            let file = destination.location.ends_with(".aci") || destination.location == "-";
-            if !file && !destination.location.ends_with('/') {
-                destination.location.push('/');
-            }
-            pair(&[source], destination, &conversion)
+            let of = Some((Family::Oci, Family::Aci));
+            pair(of, &[source], acis(&to, &destination)?, &conversion)
         }
         Command::Squash {
             source,
@@ -88,6 +118,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             writing,
         } => {
             let mut options = options(&writing)?;
+            options.change = true;
             options.layers.squash = Some(merged(merge).unwrap_or(Squash::All));
             let destination = to.locator(&destination)?;
             write(&[source], &destination, &options, &writing, &shared, &env)
@@ -98,7 +129,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             writing,
         } => {
-            let options = options(&writing)?;
+            let mut options = options(&writing)?;
+            options.change = true;
             let destination = to.locator(&destination)?;
             write(&[source], &destination, &options, &writing, &shared, &env)
         }
@@ -184,6 +216,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 preserve_privileges,
                 allow_devices,
             };
+            let directory = match directory.to_str() {
+                Some(text) => imgconv::directory(text)?.into(),
+                None => directory,
+            };
             let locator = from.locator(&source)?;
             let platforms = platforms(&platform)?;
             let (outcome, report) =
@@ -231,14 +267,26 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
 }
 
+/// Where ACIs go: everything but a `.aci` file is a directory, made if it is missing.
+fn acis(to: &DestinationPair, destination: &str) -> Result<Locator> {
+    let mut destination = to.locator_of(destination, ACI)?;
+    let file = destination.location.ends_with(".aci") || destination.location == "-";
+    if !file && !destination.location.ends_with('/') {
+        destination.location.push('/');
+    }
+    Ok(destination)
+}
+
 fn convert(
+    pair: Option<(Family, Family)>,
     sources: &[String],
     destination: &Locator,
     conversion: &Conversion,
     shared: &Shared,
     env: &Env,
 ) -> Result<ExitCode> {
-    let options = conversion_options(conversion)?;
+    let mut options = conversion_options(conversion)?;
+    options.pair = pair;
     let writing = &conversion.writing;
     write(sources, destination, &options, writing, shared, env)
 }
@@ -264,7 +312,11 @@ fn write(
     // The file itself went to standard output, so the lines can't.
     let piped = destination.location == "-" && !options.dry_run;
     reported(writing, shared, piped, || {
-        imgconv::convert(&sources, destination, options, env)
+        let outcome = imgconv::convert(&sources, destination, options, env)?;
+        if options.change && !shared.quiet {
+            render::unchanged(&outcome);
+        }
+        Ok(outcome)
     })
 }
 
@@ -336,6 +388,7 @@ pub(crate) fn conversion_options(conversion: &Conversion) -> Result<Options> {
 fn options(writing: &Writing) -> Result<Options> {
     use imgconv_model::Compression as Model;
     Ok(Options {
+        pair: None,
         platforms: platforms(&writing.platform)?,
         layers: LayerOptions {
             compression: match writing.compression {
@@ -354,6 +407,7 @@ fn options(writing: &Writing) -> Result<Options> {
             squash: None,
         },
         no_squash: false,
+        change: false,
         name: writing.name.clone(),
         host: None,
         image_tags: writing.image_tags,
@@ -378,8 +432,8 @@ fn options(writing: &Writing) -> Result<Options> {
     })
 }
 
-fn platforms(texts: &[String]) -> Result<Vec<Platform>> {
-    texts.iter().map(|text| Platform::parse(text)).collect()
+fn platforms(texts: &[String]) -> Result<Vec<PlatformSpec>> {
+    texts.iter().map(|text| PlatformSpec::parse(text)).collect()
 }
 
 impl SourcePair {
@@ -402,10 +456,30 @@ impl DestinationPair {
         Locator::destination_as(format, distribution, text)
     }
 
-    /// Reads the locator of a destination of one of some kinds, the usual one first.
-    fn locator_of(&self, text: &str, allowed: &[&str]) -> Result<Locator> {
+    /// Reads the locator of a destination of one of some kinds, the usual one first, which is
+    /// written in one of the formats of the command, whatever the source is.
+    fn locator_of(&self, text: &str, (places, formats): (&[&str], &[&str])) -> Result<Locator> {
         let (format, distribution) = self.parts();
-        Locator::destination_of(format, distribution, text, allowed)
+        let mut locator = Locator::destination_of(format, distribution, text, places)?;
+        let possible = imgconv::catalog::written_by(locator.transport);
+        match locator.format {
+            Some(asked) if possible.contains(&asked) && !formats.contains(&asked.0) => {
+                let message = format!("this command does not write {asked}");
+                let hint = format!(
+                    "it writes: {}; `convert` writes any format",
+                    formats.join(", ")
+                );
+                Err(Error::new(Code::Usage, message).at(text).hint(hint))
+            }
+            Some(_) => Ok(locator),
+            // Most places hold one format.
+            None if possible.len() < 2 => Ok(locator),
+            None => {
+                let own = |format: &&str| possible.iter().copied().find(|one| one.0 == *format);
+                locator.format = formats.iter().find_map(own);
+                Ok(locator)
+            }
+        }
     }
 
     /// Reads the locator of what was written, to read it.

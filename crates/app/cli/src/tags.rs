@@ -157,6 +157,7 @@ pub(crate) fn publish(publish: &Publish, shared: &Shared, env: &Env) -> Result<E
     let Some((directory, sources)) = publish.places.split_last() else {
         return Err(Error::new(Code::Usage, "there is no directory"));
     };
+    let directory = imgconv::directory(directory)?;
     refuse_stream("publish", Path::new(directory))?;
     let mut conversion = conversion_options(&publish.conversion)?;
     conversion.host.clone_from(&publish.site.host);

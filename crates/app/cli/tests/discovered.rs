@@ -147,6 +147,14 @@ fn a_signed_site_is_read_back_by_those_who_trust_its_key() {
         site.ok(&["tags", "fetch", "example.com/team/app"], "bob.pub.asc"),
         fs::read_to_string(folder.join("imagetags.json")).unwrap()
     );
+    // N16: as `convert` wants a name.
+    assert_eq!(
+        site.ok(
+            &["tags", "fetch", "appc:example.com/team/app"],
+            "bob.pub.asc"
+        ),
+        fs::read_to_string(folder.join("imagetags.json")).unwrap()
+    );
     // The site offers its keys, for those who take them.
     site.ok(&["verify", APP, "--fetch-pubkeys"], "");
     site.fails(&["verify", APP], "", 4, "");

@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The place that stands for discovery.
-const DISCOVERY: &str = "appc:";
+pub(crate) const DISCOVERY: &str = "appc:";
 
 /// Every ACI that a dependency may mean.
 #[derive(Default)]

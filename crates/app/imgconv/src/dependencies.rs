@@ -22,11 +22,23 @@ use imgconv_pipeline::{Budget, Merged, Squash, Tar, merge};
 use imgconv_tar::EntryKind;
 
 use crate::{
-    candidates::Candidates,
+    candidates::{Candidates, DISCOVERY},
+    locator::Locator,
     options::Options,
     run::SourceRoot,
     source::{AciPart, ImageNode, Node},
 };
+
+/// Refuses a place of dependencies that is misspelt, whether anything is looked for there or not.
+///
+/// # Errors
+/// As [`Locator::dependencies`].
+pub(crate) fn check(deps: &[String]) -> Result<()> {
+    for place in deps.iter().filter(|place| **place != DISCOVERY) {
+        Locator::dependencies(place).map_err(|error| error.at(format!("--deps {place}")))?;
+    }
+    Ok(())
+}
 
 /// Gives every ACI that has dependencies or a path whitelist its rendered layers.
 ///

@@ -6,7 +6,7 @@ use std::{
 };
 
 use imgconv_layer::{Fingerprints, Node as File, Tree};
-use imgconv_model::{Env, Exec, History, Image, Platform, Result, escape};
+use imgconv_model::{Env, Exec, History, Image, PlatformSpec, Result, escape};
 use imgconv_pipeline::merge;
 use imgconv_tar::{EntryKind, Time};
 use imgconv_wire::Value;
@@ -36,7 +36,7 @@ pub struct Difference {
 pub fn diff(
     a: &Locator,
     b: &Locator,
-    platforms: &[Platform],
+    platforms: &[PlatformSpec],
     deps: &[String],
     env: &Env,
 ) -> Result<Vec<Difference>> {

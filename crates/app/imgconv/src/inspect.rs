@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Env, Error, Layer, Platform, Result, Root};
+use imgconv_model::{Env, Error, Layer, Platform, PlatformSpec, Result, Root};
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::HashingReader;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::{
     locator::Locator,
     run::{images, platform_of, shown_compression, walk},
     source::{ImageNode, Node, Source},
+    spec::spec_of,
 };
 
 /// What one image is.
@@ -98,7 +99,11 @@ pub struct LayerInspection {
 /// # Errors
 /// If none can be read, or there is none for the platforms; one of several that can't be read has
 /// its error in its place.
-pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<Vec<Inspection>> {
+pub fn inspect(
+    locator: &Locator,
+    platforms: &[PlatformSpec],
+    env: &Env,
+) -> Result<Vec<Inspection>> {
     let source = Source::open(locator, env)?;
     let remote = !locator.transport.is_local();
     let point = remote.then(|| locator.distribution_point()).flatten();
@@ -119,8 +124,9 @@ pub fn inspect(locator: &Locator, platforms: &[Platform], env: &Env) -> Result<V
         let mut result = Ok(());
         images(&node, None, &mut |image, listed| {
             let platform = platform_of(image, listed);
-            there.push(platform.to_string());
-            if !platforms.is_empty() && !platforms.iter().any(|wanted| platform.fits(wanted)) {
+            let spec = spec_of(image, listed);
+            there.push(spec.to_string());
+            if !platforms.is_empty() && !platforms.iter().any(|wanted| spec.fits(wanted)) {
                 return;
             }
             match image_inspection(&text, image, &platform, env) {
@@ -170,7 +176,7 @@ pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
             .at(locator.to_string())
             .hint("add a REF: `imgconv ls` lists them"));
     };
-    match (source.bundle.root(entry)?, &**node) {
+    match (source.root(entry, env)?, &**node) {
         (Root::Document(document), _) => Ok(document.bytes.to_vec()),
         (Root::Stream(_), Node::Image(image)) => image
             .original("manifest")

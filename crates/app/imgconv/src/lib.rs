@@ -10,9 +10,11 @@ mod candidates;
 mod carried;
 pub mod catalog;
 mod convert;
+mod cosign;
 mod dependencies;
 mod descriptors;
 mod diff;
+mod family;
 mod fetched;
 mod foreign;
 mod fsck;
@@ -23,6 +25,7 @@ mod list;
 mod locator;
 mod migrate;
 mod nearest;
+mod nested;
 mod options;
 mod outcome;
 mod pick;
@@ -32,11 +35,15 @@ mod run;
 mod select;
 mod site;
 mod source;
+mod spec;
 mod stack;
 mod stream;
+mod subject;
 mod tags;
 mod tree;
+mod unknown;
 mod unpack;
+mod users;
 mod verify;
 
 pub use convert::convert;
@@ -51,12 +58,12 @@ pub use layout::{
     remove as remove_from_layout, tag as tag_in_layout,
 };
 pub use list::{Listed, list};
-pub use locator::{Locator, Reference};
+pub use locator::{Locator, Reference, directory};
 pub use migrate::{
     Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
     merge_reports, migrate,
 };
-pub use options::{Foreign, Link, Missing, Options, RefName, Sharing};
+pub use options::{Family, Foreign, Link, Missing, Options, RefName, Sharing};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
 pub use publish::{PublishOptions, Signing, SiteOptions, publish};
 pub use tags::{

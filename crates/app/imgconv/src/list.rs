@@ -7,6 +7,7 @@ use crate::{
     locator::Locator,
     run::{images, platform_of, reference_text, walk},
     source::{ImageNode, Node, Source},
+    unknown,
 };
 
 /// One image, index child or artifact.
@@ -128,7 +129,10 @@ fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
             platform: None,
             format: opaque.what.clone(),
             digest: Some(child.digest.to_string()),
-            size: child.size + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
+            size: match unknown::is_blob(opaque, child) {
+                true => 0,
+                false => child.size,
+            } + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
             error: None,
         }),
     });

@@ -2,23 +2,42 @@
 
 use std::sync::Arc;
 
-use imgconv_model::{Index, Platform, Report};
+use imgconv_model::{Index, Platform, PlatformSpec, Report};
 
 use crate::{
-    run::{SourceRoot, images, platform_of, walk},
+    run::{SourceRoot, images, walk},
     source::{ImageNode, Node},
+    spec::spec_of,
 };
 
 /// Replaces each wanted ARM variant of which there is no image by the highest lower one that there
-/// is: an older instruction set runs on newer machines (robustness L15).
-pub(crate) fn nearest(wanted: &[Platform], roots: &[SourceRoot<'_>]) -> Vec<Platform> {
-    let mut there = Vec::new();
+/// is: an older instruction set runs on newer machines (robustness L15). A version of the system that
+/// is there itself no longer stands for those that begin with it (robustness K16).
+pub(crate) fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<PlatformSpec> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let mut specs = Vec::new();
     for root in roots {
         images(&root.node, None, &mut |node, listed| {
-            there.push(platform_of(node, listed))
+            specs.push(spec_of(node, listed))
         });
     }
-    wanted.iter().map(|wanted| lower(wanted, &there)).collect()
+    let there: Vec<Platform> = specs.iter().map(|spec| spec.platform.clone()).collect();
+    let chosen = wanted.iter().map(|wanted| {
+        let platform = lower(&wanted.platform, &there);
+        let exact = PlatformSpec {
+            exact: true,
+            platform,
+            ..wanted.clone()
+        };
+        let exactly = specs.iter().any(|spec| spec.fits(&exact));
+        PlatformSpec {
+            exact: wanted.os_version.is_some() && exactly,
+            ..exact
+        }
+    });
+    chosen.collect()
 }
 
 /// Says of each entry of an index whether it is an image of the same platform as one before it: the
@@ -30,11 +49,11 @@ pub(crate) fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<boo
         let Some(Node::Image(image)) = child.as_deref() else {
             return false;
         };
-        let platform = platform_of(image, Some(listed));
-        let known = !platform.os.is_empty();
+        let spec = spec_of(image, Some(listed));
+        let known = !spec.platform.os.is_empty();
         // With what only the descriptor says, such as the version of Windows.
         let raw = serde_json::from_str(&listed.raw).unwrap_or(serde_json::Value::Null);
-        let key = (platform, raw["platform"].clone());
+        let key = (spec, raw["platform"].clone());
         if known && seen.contains(&key) {
             return true;
         }

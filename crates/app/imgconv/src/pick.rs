@@ -1,6 +1,6 @@
 //! One image out of a locator: for commands that take one.
 
-use imgconv_model::{Code, Env, Error, Platform, Report, Result};
+use imgconv_model::{Code, Env, Error, PlatformSpec, Report, Result};
 use imgconv_pipeline::{Options as LayerOptions, Squash};
 use imgconv_stream::Pool;
 
@@ -11,8 +11,9 @@ use crate::{
     locator::Locator,
     nearest::{nearest, second_matches, warn_second},
     options::Options,
-    run::{Run, SourceRoot, images, platform_of},
+    run::{Run, SourceRoot, images},
     source::{ImageNode, Source},
+    spec::{spec_of, told_apart},
 };
 
 /// One image.
@@ -29,10 +30,11 @@ pub(crate) struct Picked {
 /// The dependencies of an ACI become its lower layers; `deps` is where they are.
 pub(crate) fn pick(
     locator: &Locator,
-    platforms: &[Platform],
+    platforms: &[PlatformSpec],
     deps: &[String],
     env: &Env,
 ) -> Result<Picked> {
+    dependencies::check(deps)?;
     let source = Source::open(locator, env)?;
     let mut options = Options {
         platforms: platforms.to_vec(),
@@ -60,6 +62,7 @@ pub(crate) fn pick(
                 bundle,
                 entry,
                 renamed: None,
+                signed: None,
                 node,
             });
         }
@@ -69,22 +72,22 @@ pub(crate) fn pick(
     let pool = Pool::new(1)?;
     let run = Run::predict(catalog::FORMATS[0], &options, env, &pool);
     let mut left_out = Report::default();
-    let mut found: Vec<(String, &ImageNode, Platform)> = Vec::new();
+    let mut found: Vec<(String, &ImageNode, PlatformSpec)> = Vec::new();
     for root in &roots {
         let second = match platforms {
             [] => Vec::new(),
             _ => second_matches(&root.node),
         };
         images(&root.node, None, &mut |node, listed| {
-            let platform = platform_of(node, listed);
+            let spec = spec_of(node, listed);
             let new = !found.iter().any(|(_, other, _)| std::ptr::eq(*other, node));
-            if !new || !run.wanted(&platform) {
+            if !new || !run.wanted(&spec) {
                 return;
             }
             if second.iter().any(|second| std::ptr::eq(*second, node)) {
-                warn_second(&mut left_out, &root.text, node, &platform);
+                warn_second(&mut left_out, &root.text, node, &spec.platform);
             } else {
-                found.push((root.text.clone(), node, platform));
+                found.push((root.text.clone(), node, spec));
             }
         });
     }
@@ -93,10 +96,10 @@ pub(crate) fn pick(
             let there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
             Err(no_image(platforms, there).at(locator.to_string()))
         }
-        [(text, node, platform)] => {
+        [(text, node, spec)] => {
             let mut image = node.image.clone();
             let mut report = node.report.clone();
-            image.platform = platform.clone();
+            image.platform = spec.platform.clone();
             if node.aci.is_some() {
                 carried::restore(&mut image, env, &mut report);
             }
@@ -115,11 +118,11 @@ pub(crate) fn pick(
             })
         }
         several => {
-            let list: Vec<String> = several
-                .iter()
-                .take(20)
-                .map(|(text, _, platform)| format!("{text} ({platform})"))
-                .collect();
+            let list = several.iter().map(|(text, node, spec)| {
+                let digest = node.child.as_ref().map(|child| child.digest.to_string());
+                (format!("{text} ({spec})"), digest)
+            });
+            let list = told_apart(&list.collect::<Vec<_>>());
             let message = format!("there are {} images and one is needed", several.len());
             Err(Error::new(Code::Ambiguous, message)
                 .at(locator.to_string())

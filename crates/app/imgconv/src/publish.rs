@@ -34,6 +34,7 @@ use imgconv_tags::ImageTags;
 use crate::{
     candidates::open_aci,
     convert::{convert, refuse_same_place},
+    dependencies,
     locator::Locator,
     options::Options,
     outcome::{ImageOutcome, Outcome, TagsOutcome, WarningOutcome},
@@ -93,6 +94,7 @@ pub fn publish(
     options: &PublishOptions,
     env: &Env,
 ) -> Result<Outcome> {
+    dependencies::check(&options.conversion.deps)?;
     refuse_same_place(sources, directory)?;
     let mut given = Vec::new();
     let mut others = Vec::new();
@@ -252,7 +254,7 @@ impl Given {
         let Some(entry) = source.entries.first() else {
             return Ok(None);
         };
-        let root = source.bundle.root(entry)?;
+        let root = source.root(entry, env)?;
         let Root::Stream(blob) = &root else {
             return Ok(None);
         };

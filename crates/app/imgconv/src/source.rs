@@ -15,11 +15,17 @@ use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{Cancellable, HashingReader};
 use imgconv_transport_oci_layout::open_damaged;
+use imgconv_wire::{
+    Value,
+    manifest::{Told, told},
+};
 
 use crate::{
     catalog, fetched,
-    locator::{Locator, Reference},
+    locator::{Addressing, Locator, Reference},
+    nested::{below, is_child},
     select::select,
+    unknown,
 };
 
 /// An open place and the images there that are meant.
@@ -29,6 +35,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// Where it is, without a scheme.
     pub(crate) location: String,
+    /// How entries are addressed there.
+    addressing: Addressing,
     /// The bytes.
     pub(crate) bundle: Box<dyn Bundle>,
     /// The entries that are meant, in the order of the place.
@@ -39,6 +47,8 @@ pub(crate) struct Source {
     notes: Notes,
     /// The format that everything there must be in, if it was said outright.
     format: Option<FormatId>,
+    /// The entry that leads to the one that is meant, if that only stands in an index below it.
+    pub(crate) via: Option<RootEntry>,
 }
 
 /// What a root turned out to be, with everything below it.
@@ -159,6 +169,14 @@ impl ImageNode {
         Some(&original.document)
     }
 
+    /// The document that the image says that it is about.
+    pub(crate) fn subject(&self) -> Option<Digest> {
+        let key = (self.format.id(), SUBJECT.to_owned());
+        let text = self.image.extensions.get(&key)?;
+        let value: Value = serde_json::from_str(text).ok()?;
+        Digest::parse(value.get("digest")?.as_str()?).ok()
+    }
+
     /// The digest of the config, if the format has one.
     pub(crate) fn config_digest(&self) -> Option<String> {
         // An ACI that was once an OCI image carries that one's, which is not its own.
@@ -178,7 +196,19 @@ impl Node {
             Self::Opaque { .. } => None,
         }
     }
+
+    /// The document that this one says that it is about.
+    pub(crate) fn subject(&self) -> Option<Digest> {
+        match self {
+            Self::Opaque { opaque, .. } => opaque.subject,
+            Self::Index { index, .. } => index.subject,
+            Self::Image(node) => node.subject(),
+        }
+    }
 }
+
+/// The extension that says what an image is about.
+pub(crate) const SUBJECT: &str = "manifest.subject";
 
 impl Source {
     /// Opens a place and picks what the locator's reference means.
@@ -205,11 +235,13 @@ impl Source {
         let source = Self {
             text: bundle.locator(),
             location: locator.location.clone(),
+            addressing: locator.addressing(),
             entries: bundle.roots().ok()?,
             bundle,
             opened: notes.take(),
             notes,
             format: locator.format,
+            via: None,
         };
         Some((source, errors))
     }
@@ -261,14 +293,23 @@ impl Source {
         let mut source = Self {
             text,
             location: locator.location.clone(),
+            addressing: locator.addressing(),
             bundle,
             entries,
             opened: notes.take(),
             notes,
             format,
+            via: None,
         };
         if matches!(locator.reference, Some(Reference::Name(_))) {
             source.name_streams(env)?;
+        }
+        if let Some(Reference::Digest(digest)) = &locator.reference
+            && !source.entries.iter().any(|entry| is_child(entry, digest))
+            && let Some(entry) = source.nested(digest, env)?
+        {
+            source.entries = vec![entry];
+            return Ok(source);
         }
         let entries = std::mem::take(&mut source.entries);
         if entries.is_empty() && may_be_empty && locator.reference.is_none() {
@@ -296,15 +337,32 @@ impl Source {
         Ok(())
     }
 
-    /// Names an entry for messages and reports.
+    /// Names an entry for messages and reports: as a locator that leads to it.
     pub(crate) fn entry_text(&self, entry: &RootEntry) -> String {
-        match (&entry.name, &entry.child) {
-            (Some(name), _) => format!("{}:{name}", self.text),
-            (None, Some(child)) => format!("{}:@{}", self.text, child.digest),
-            (None, None) => match entry.texts.first() {
-                Some(text) => format!("{}:{text}", self.text),
-                None => self.text.clone(),
+        // A name leads to the index that lists it.
+        let name = entry.name.as_ref().filter(|_| self.via.is_none());
+        let reference = match (name, &entry.child) {
+            (Some(name), _) => Some(name.to_string()),
+            (None, Some(child)) => Some(format!("@{}", child.digest)),
+            (None, None) => entry.texts.first().cloned(),
+        };
+        let Some(reference) = reference else {
+            return self.text.clone();
+        };
+        match self.addressing {
+            Addressing::Reference => format!("{}:{reference}", self.text),
+            Addressing::Fragment => format!("{}#{reference}", self.text),
+            // A name there holds the host and the repository.
+            Addressing::Registry => match reference.strip_prefix('@') {
+                None => format!("docker://{reference}"),
+                Some(digest) => {
+                    let whole = self.text.split_once('@').map_or(&*self.text, |(it, _)| it);
+                    let end = whole.rfind('/').map_or(0, |slash| slash + 1);
+                    let tag = whole[end..].find(':').map_or(whole.len(), |at| end + at);
+                    format!("{}@{digest}", &whole[..tag])
+                }
             },
+            Addressing::Alone => self.text.clone(),
         }
     }
 
@@ -343,11 +401,22 @@ impl Source {
         env: &Env,
         memo: &mut Memo,
     ) -> Result<Arc<Node>> {
-        let Some((part, inner)) = self.bundle.part(entry)? else {
-            return decode_in(&*self.bundle, entry, env, memo);
+        let via = self.via.as_ref().unwrap_or(entry);
+        let node = match self.bundle.part(via)? {
+            None => decode_in(&*self.bundle, via, env, memo)?,
+            Some((part, inner)) => {
+                memo.enter(&part, self);
+                decode_in(&*part, &inner, env, memo)?
+            }
         };
-        memo.enter(&part, self);
-        decode_in(&*part, &inner, env, memo)
+        let (Some(_), Some(child)) = (&self.via, &entry.child) else {
+            return Ok(node);
+        };
+        let found = below(&node, &child.digest).and_then(|(_, node)| node);
+        found.ok_or_else(|| {
+            let message = format!("{} is no longer in its index", child.digest);
+            Error::new(Code::Missing, message)
+        })
     }
 }
 
@@ -364,6 +433,13 @@ fn decode_in(
     {
         return Ok(Arc::clone(node));
     }
+    // What somebody lists by a type that no format knows is carried. What was only found, as the
+    // one document of a place, has to be an image.
+    if let Some(child) = entry.child.as_ref().filter(|child| !child.raw.is_empty())
+        && let Some(node) = undecodable(bundle, child, env, memo)?
+    {
+        return Ok(node);
+    }
     let root = bundle.root(entry)?;
     let node = decode_root(bundle, &root, entry.child.as_ref(), 0, env, memo)?;
     if let (Some(listed), Node::Image(image)) = (&entry.name, &*node)
@@ -374,6 +450,37 @@ fn decode_in(
         return Err(Error::mismatch(what, own, listed));
     }
     Ok(node)
+}
+
+/// Reads what no format decodes, because it is of a type that none of them knows; `None` if it may
+/// be a document of one.
+///
+/// # Errors
+/// [`Code::Missing`] if it is not there.
+fn undecodable(
+    bundle: &dyn Bundle,
+    child: &Child,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Option<Arc<Node>>> {
+    let limit = ("manifest", env.limits.manifest);
+    match told(&child.kind) {
+        Told::Listing => return Ok(None),
+        // No list of others is longer.
+        Told::Nothing if child.size <= limit.1 => {
+            let document = bundle.document(&child.kind, &child.facts(), limit)?;
+            if catalog::recognise(&Root::Document(document)).is_some() {
+                return Ok(None);
+            }
+        }
+        Told::Nothing | Told::Other => {}
+    }
+    let opaque = unknown::read(bundle, child, env)?;
+    let child = child.clone();
+    let digest = child.digest;
+    let node = Arc::new(Node::Opaque { opaque, child });
+    memo.add(digest, &node, env)?;
+    Ok(Some(node))
 }
 
 fn decode_root(
@@ -444,15 +551,7 @@ fn decode_root(
     };
     let node = Arc::new(node);
     if let Some(child) = child {
-        memo.nodes.insert(child.digest, Arc::clone(&node));
-        if memo.nodes.len() as u64 > env.limits.graph_nodes {
-            let limit = env.limits.graph_nodes;
-            return Err(Limits::exceeded(
-                "graph_nodes",
-                limit,
-                "the number of documents",
-            ));
-        }
+        memo.add(child.digest, &node, &env)?;
     }
     Ok(node)
 }
@@ -508,14 +607,23 @@ fn decode_children(
             children.push(Some(Arc::clone(node)));
             continue;
         }
+        let at = |error: Error| error.at(format!("index › {}", child.digest));
         let limit = ("manifest", env.limits.manifest);
-        let document = match bundle.document(&child.kind, &child.facts(), limit) {
+        let found = match undecodable(bundle, child, env, memo) {
+            Ok(Some(node)) => {
+                children.push(Some(node));
+                continue;
+            }
+            Ok(None) => bundle.document(&child.kind, &child.facts(), limit),
+            Err(error) => Err(error),
+        };
+        let document = match found {
             Ok(document) => document,
             Err(error) if error.code() == Code::Missing => {
                 children.push(None);
                 continue;
             }
-            Err(error) => return Err(error.at(format!("index › {}", child.digest))),
+            Err(error) => return Err(at(error)),
         };
         let node = decode_root(
             bundle,
@@ -525,7 +633,7 @@ fn decode_children(
             env,
             memo,
         )
-        .map_err(|error| error.at(format!("index › {}", child.digest)))?;
+        .map_err(at)?;
         children.push(Some(node));
     }
     Ok(children)
@@ -562,6 +670,20 @@ impl Memo {
             nodes: BTreeMap::new(),
             opened: source.opened.clone(),
             notes: source.notes.clone(),
+        }
+    }
+
+    /// Remembers what a document is.
+    fn add(&mut self, digest: Digest, node: &Arc<Node>, env: &Env) -> Result<()> {
+        self.nodes.insert(digest, Arc::clone(node));
+        let limit = env.limits.graph_nodes;
+        match self.nodes.len() as u64 > limit {
+            true => Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            )),
+            false => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     run::{Item, Run, nothing, squash_layers},
     source::ImageNode,
     stream::semantics,
+    users::group_of_user,
 };
 
 /// Writes an image as one ACI for each layer, base first. The losses are told with the top one.
@@ -48,7 +49,7 @@ pub(crate) fn unsquashed(
             } else {
                 Report::default()
             };
-            let mut item = run.one(node, level, report)?;
+            let mut item = run.one(node, level, None, report)?;
             for image in &mut item.images {
                 image.plan = Some(format!("an ACI of layer {i}"));
             }
@@ -83,12 +84,19 @@ pub(crate) fn unsquashed(
             contents: Arc::clone(&contents),
         };
         level.layers = vec![merged.into_layer()];
-        let report = if i == top {
+        let mut report = if i == top {
             report.clone()
         } else {
             Report::default()
         };
-        let (item, image_id) = run.one_with_id(node, level, report)?;
+        // The user is that of the whole root file system, which the top level has.
+        let whole = Merged {
+            tree: Arc::new(tree),
+            contents: Arc::clone(&contents),
+        };
+        let group = group_of_user(level, &whole, env, &mut report)?;
+        tree = Arc::unwrap_or_clone(whole.tree);
+        let (item, image_id) = run.one_with_id(node, level, group, report)?;
         items.push(item);
         below = image_id.map(|id| (level.clone(), id));
     }

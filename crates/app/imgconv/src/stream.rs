@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use imgconv_format_aci::{FORMAT, IMAGE_ID, identifier, manifest, platform};
+use imgconv_format_aci::{FORMAT, IMAGE_ID, encode_for, identifier, manifest, platform};
 use imgconv_layer::Semantics;
 use imgconv_model::{
     Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Encoded, Env, Error, Event,
@@ -19,7 +19,9 @@ use crate::{
     policy::digests_change,
     run::{Item, Run, SourceRoot, images, nothing, platform_of, squash_layers, walk},
     source::{AciPart, ImageNode, Node},
+    spec::spec_of,
     stack, tags,
+    users::group_of_user,
 };
 
 impl Run<'_> {
@@ -57,7 +59,7 @@ impl Run<'_> {
         let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
         images(&root.node, None, &mut |node, listed| {
             let known = |(other, _): &(&ImageNode, _)| std::ptr::eq(*other, node);
-            if !found.iter().any(known) && self.wanted(&platform_of(node, listed)) {
+            if !found.iter().any(known) && self.wanted(&spec_of(node, listed)) {
                 found.push((node, listed));
             }
         });
@@ -165,20 +167,30 @@ impl Run<'_> {
             notes: node.notes.clone(),
             ..self.env.clone()
         };
-        let merged = match self.destination {
+        let mut report = report;
+        let (merged, group) = match self.destination {
             Some(_) => {
                 let layers = self.clamped(&image.layers, env)?;
-                squash(&layers, semantics(node), env)?.into_layer()
+                let merged = squash(&layers, semantics(node), env)?;
+                let group = group_of_user(&image, &merged, env, &mut report)?;
+                (merged.into_layer(), group)
             }
-            None => nothing(),
+            None => (nothing(), None),
         };
         squash_layers(&mut image, 0, merged);
-        self.one(node, &image, report)
+        self.one(node, &image, group, report)
     }
 
-    /// Writes one image of one layer.
-    pub(crate) fn one(&self, node: &ImageNode, image: &Image, report: Report) -> Result<Item> {
-        self.one_with_id(node, image, report).map(|(item, _)| item)
+    /// Writes one image of one layer. `group` is that of a user that the image names without one.
+    pub(crate) fn one(
+        &self,
+        node: &ImageNode,
+        image: &Image,
+        group: Option<u32>,
+        report: Report,
+    ) -> Result<Item> {
+        let written = self.one_with_id(node, image, group, report);
+        written.map(|(item, _)| item)
     }
 
     /// Writes one image of one layer; returns its image ID too, unless this is a prediction.
@@ -186,13 +198,17 @@ impl Run<'_> {
         &self,
         node: &ImageNode,
         image: &Image,
+        group: Option<u32>,
         mut report: Report,
     ) -> Result<(Item, Option<Digest>)> {
         let env = &Env {
             notes: node.notes.clone(),
             ..self.env.clone()
         };
-        let encoded = self.target.encode(image, &[], env, &mut report)?;
+        let encoded = match self.target.id() == FORMAT {
+            true => encode_for(image, group, env, &mut report)?,
+            false => self.target.encode(image, &[], env, &mut report)?,
+        };
         let Encoded::Stream(open) = encoded else {
             return Err(Error::new(Code::Unsupported, "the format writes documents"));
         };

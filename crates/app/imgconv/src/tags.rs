@@ -8,11 +8,12 @@ use imgconv_model::{
     Code, Env, Error, Image, Limits, Name, Platform, Result, Root, Transport as _, quote,
 };
 use imgconv_tags::{ImageTags, Labels};
+use imgconv_transport_appc::AppImage;
 use imgconv_transport_file::FILE;
 use serde::Serialize;
 
 use crate::{
-    locator::Locator,
+    locator::{Locator, check_scheme},
     run::platform_of,
     source::{ImageNode, Node, Source},
     stream::file_token,
@@ -130,7 +131,25 @@ pub fn fetch(from: &str, env: &Env) -> Result<ImageTags> {
         return of_url(&Url::parse(from)?, env);
     }
     let is_path = from == "-" || Path::new(from).exists();
-    if is_path || !Name::is_ac_identifier(from) {
+    // As `convert` wants it, where a name can't be taken for a path.
+    if let Some(name) = from.strip_prefix("appc:").filter(|_| !is_path) {
+        let image: AppImage = name.strip_prefix("//").unwrap_or(name).parse()?;
+        if image.tag.is_some() || !image.labels.is_empty() {
+            let message = format!("{} has a tag or labels", quote(from));
+            return Err(Error::new(Code::Usage, message).hint(format!(
+                "image tags are of a name, `{}`; `imgconv tags resolve` looks a tag up",
+                image.name
+            )));
+        }
+        return imgconv_transport_appc::fetch_image_tags(&image.name, env);
+    }
+    if let Some(path) = from.strip_prefix("file:").filter(|_| !is_path) {
+        return read(path.strip_prefix("//").unwrap_or(path), env);
+    }
+    if !is_path {
+        check_scheme(from)?;
+    }
+    if is_path || !Name::reads_as_ac_identifier(from) {
         return read(from, env);
     }
     imgconv_transport_appc::fetch_image_tags(from, env)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imgconv_model::{Code, Env, Error, Platform, Report, Result};
+use imgconv_model::{Code, Env, Error, PlatformSpec, Report, Result};
 use imgconv_pipeline::flatten;
 pub use imgconv_unpack::{Options, Outcome};
 
@@ -15,7 +15,7 @@ use crate::{convert::refuse_same_place, locator::Locator, pick::pick, stream::se
 pub fn unpack(
     locator: &Locator,
     target: &Path,
-    platforms: &[Platform],
+    platforms: &[PlatformSpec],
     deps: &[String],
     options: &Options,
     env: &Env,

@@ -256,7 +256,7 @@ fn l15_a_platform_that_is_not_there_is_missing_and_the_list_is_shown() {
     let registry = Registry::start();
     registry.stored().image("x", "t", &layer("file"));
     let options = Options {
-        platforms: vec![Platform::new("linux", "s390x")],
+        platforms: vec![Platform::new("linux", "s390x").into()],
         ..Options::default()
     };
     let to = format!("oci:{}", folder.path().join("out").display());

@@ -35,7 +35,7 @@ pub use image::{
 pub use limits::Limits;
 pub use name::Name;
 pub use network::{ClientCertificate, Credential, HostHeader, Network, Secret, Timeouts};
-pub use platform::Platform;
+pub use platform::{Platform, PlatformSpec};
 pub use port::{
     Adopted, BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Fetched, Format, FormatId,
     Publication, Root, RootEntry, Signature, TopLevel, Transport,

@@ -231,9 +231,24 @@ impl Name {
         is_tag(text)
     }
 
+    /// Says whether a text is read as an AC Identifier. appc's own code, and so everything that was
+    /// written with it, asks only for the letters and that separators stand between them: docker2aci
+    /// wrote `volume-data--x`, and the specification's examples have `example.com/~bob/database`. A
+    /// component that is `.` or `..` is none: it would lead elsewhere in a path or a URL.
+    pub fn reads_as_ac_identifier(text: &str) -> bool {
+        let word = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = text.as_bytes();
+        bytes.first().is_some_and(word)
+            && bytes.last().is_some_and(word)
+            && bytes
+                .iter()
+                .all(|byte| word(byte) || b"-._~/".contains(byte))
+            && !text.split('/').any(|part| part == "." || part == "..")
+    }
+
     /// Says whether a text is an AC Identifier (appc spec, types.md):
-    /// `[a-z0-9]+([-._~/][a-z0-9]+)*`. `actool` lets runs of separators pass; the specification
-    /// does not.
+    /// `[a-z0-9]+([-._~/][a-z0-9]+)*`. What is written follows this rule, which is stricter than what
+    /// is read ([`Self::reads_as_ac_identifier`]).
     pub fn is_ac_identifier(text: &str) -> bool {
         let mut after_word = false;
         for byte in text.bytes() {

@@ -91,9 +91,170 @@ impl fmt::Display for Platform {
     }
 }
 
+/// A platform, with what tells images of one platform apart: the releases of Windows.
+///
+/// An index and a config say `os.version` and `os.features` (OCI image-index.md). Nothing else in
+/// this program means anything by them; an image keeps them in its documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlatformSpec {
+    /// The platform.
+    pub platform: Platform,
+    /// `os.version`, such as `10.0.20348.5`.
+    pub os_version: Option<String>,
+    /// `os.features`, such as `win32k`.
+    pub os_features: Vec<String>,
+    /// Of what is asked for: whether only that very version fits, not one that begins with it.
+    pub exact: bool,
+}
+
+impl PlatformSpec {
+    /// Reads `OS[(VERSION[+FEATURE…])]/ARCH[/VARIANT]`, as containerd writes it, or
+    /// `OS/ARCH[/VARIANT]:VERSION`, as crane does.
+    ///
+    /// # Errors
+    /// [`Code::BadName`] for anything else.
+    pub fn parse(text: &str) -> Result<Self> {
+        let bad = || {
+            let message = format!("platform {} is not `OS/ARCH[/VARIANT]`", quote(text));
+            Error::new(Code::BadName, message)
+                .hint("a version of the system is `OS(VERSION)/ARCH` or `OS/ARCH:VERSION`")
+        };
+        let word = |part: &str| {
+            let byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            !part.is_empty() && part.bytes().all(byte)
+        };
+        let (rest, after) = match text.split_once(':') {
+            Some((rest, version)) if word(version) => (rest, Some(version)),
+            Some(_) => return Err(bad()),
+            None => (text, None),
+        };
+        let mut spec = Self::default();
+        let plain = match rest.split_once('(') {
+            None => rest.to_owned(),
+            Some((os, rest)) => {
+                let (inside, rest) = rest.split_once(')').ok_or_else(bad)?;
+                let mut parts = inside.split('+');
+                let version = parts.next().unwrap_or_default();
+                let features: Vec<&str> = parts.collect();
+                let valid =
+                    (version.is_empty() || word(version)) && features.iter().all(|it| word(it));
+                if !valid || version.is_empty() && features.is_empty() {
+                    return Err(bad());
+                }
+                spec.os_version = Some(version.to_owned()).filter(|version| !version.is_empty());
+                spec.os_features = features.into_iter().map(str::to_owned).collect();
+                format!("{os}{rest}")
+            }
+        };
+        if after.is_some() && spec.os_version.is_some() {
+            return Err(bad());
+        }
+        spec.os_version = spec.os_version.or(after.map(str::to_owned));
+        spec.platform = Platform::parse(&plain).map_err(|_| bad())?;
+        Ok(spec)
+    }
+
+    /// Says whether an image for this platform is what somebody asks for with `wanted`: as
+    /// [`Platform::fits`], with every feature that is wanted, and of the wanted version of the system
+    /// or, unless `wanted` is exact, of one that begins with its numbers: `10.0.17763` is
+    /// `10.0.17763.1` too.
+    pub fn fits(&self, wanted: &Self) -> bool {
+        let begins = |version: &str, wanted_version: &str| {
+            let rest = version.strip_prefix(wanted_version);
+            rest.is_some_and(|rest| rest.is_empty() || !wanted.exact && rest.starts_with('.'))
+        };
+        let version = wanted.os_version.as_deref().is_none_or(|wanted| {
+            self.os_version
+                .as_deref()
+                .is_some_and(|own| begins(own, wanted))
+        });
+        version
+            && self.platform.fits(&wanted.platform)
+            && wanted
+                .os_features
+                .iter()
+                .all(|it| self.os_features.contains(it))
+    }
+}
+
+impl From<Platform> for PlatformSpec {
+    fn from(platform: Platform) -> Self {
+        Self {
+            platform,
+            ..Self::default()
+        }
+    }
+}
+
+/// As containerd writes it.
+impl fmt::Display for PlatformSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = self.platform.to_string();
+        if self.os_version.is_none() && self.os_features.is_empty() {
+            return f.write_str(&plain);
+        }
+        let (os, rest) = plain.split_once('/').unwrap_or((&plain, ""));
+        write!(f, "{os}({}", self.os_version.as_deref().unwrap_or_default())?;
+        for feature in &self.os_features {
+            write!(f, "+{feature}")?;
+        }
+        write!(f, ")/{rest}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn k16_a_version_of_the_system_is_part_of_what_is_asked_for() {
+        let spec = |text: &str| PlatformSpec::parse(text).unwrap();
+        for text in [
+            "linux/amd64",
+            "windows(10.0.17763)/amd64",
+            "windows(10.0.17763.1+win32k)/amd64",
+            "windows(+win32k)/arm/v7",
+        ] {
+            assert_eq!(spec(text).to_string(), text);
+        }
+        let crane = spec("windows/amd64:10.0.17763");
+        assert_eq!(crane, spec("windows(10.0.17763)/amd64"));
+        let image = spec("windows(10.0.17763.1+win32k)/amd64");
+        for (wanted, fits) in [
+            ("windows/amd64", true),
+            ("windows(10.0.17763.1)/amd64", true),
+            ("windows(10.0.17763)/amd64", true),
+            ("windows(10.0)/amd64", true),
+            ("windows(10.0.17763.2)/amd64", false),
+            ("windows(10.0.1776)/amd64", false),
+            ("windows(+win32k)/amd64", true),
+            ("windows(+other)/amd64", false),
+            ("windows(10.0.17763.1)/arm64", false),
+        ] {
+            assert_eq!(image.fits(&spec(wanted)), fits, "{wanted}");
+        }
+        let exact = PlatformSpec {
+            exact: true,
+            ..crane
+        };
+        assert!(!image.fits(&exact) && spec("windows(10.0.17763)/amd64").fits(&exact));
+        assert!(!spec("windows/amd64").fits(&exact));
+        for text in [
+            "windows()/amd64",
+            "windows(1/amd64",
+            "windows(1)(2)/amd64",
+            "windows(1)/amd64:2",
+            "windows/amd64:",
+            "windows/amd64:1:2",
+            "windows(+)/amd64",
+            "windows",
+            "windows(1)",
+            "windows(\u{1b})/amd64",
+        ] {
+            let error = PlatformSpec::parse(text).unwrap_err();
+            assert_eq!(error.code(), Code::BadName, "{text}");
+        }
+    }
 
     #[test]
     fn parse_and_print_are_inverse() {

@@ -113,7 +113,7 @@ pub(crate) fn check_tag(tag: &str) -> Result<()> {
 /// Refuses what can't be labels of an image.
 pub(crate) fn check_labels(labels: &Labels) -> Result<()> {
     for (name, value) in labels {
-        let message = if !Name::is_ac_identifier(name) || name.len() > LONGEST {
+        let message = if !Name::reads_as_ac_identifier(name) || name.len() > LONGEST {
             format!(
                 "{} is no AC Identifier ([a-z0-9]+([-._~/][a-z0-9]+)*) of at most 1024 bytes",
                 quote(name)

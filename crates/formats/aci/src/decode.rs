@@ -10,7 +10,7 @@ use imgconv_stream::digest;
 use imgconv_wire::{Value, canonical, join};
 
 use crate::{
-    manifest::{App, Manifest, Pair, find},
+    manifest::{App, Manifest, Pair, Renamed, find},
     platform, run,
 };
 
@@ -27,6 +27,8 @@ pub(crate) const ENTRYPOINT: &str = "appc.io/docker/entrypoint";
 pub(crate) const CMD: &str = "appc.io/docker/cmd";
 /// Annotation: the user as Docker writes it, where `user` and `group` do not imply it.
 pub(crate) const USER: &str = "appc.io/docker/user";
+/// Annotation: the group that was looked up for a user without one, in the image's `/etc/passwd`.
+pub(crate) const LOOKED_UP: &str = "imgconv.docker.group";
 /// A label that is no field of the model is the annotation of this prefix and its name.
 pub const LABEL: &str = "appc.io/label/";
 /// Label: the ID that Docker knows an image by, in hex (appc/spec pull request 584).
@@ -176,8 +178,29 @@ pub(crate) fn decode(manifest: &Manifest, user: Option<(&str, &str)>) -> Decoded
     for (path, value) in &manifest.unknown {
         extend(&mut image, path, value);
     }
+    for renamed in &manifest.renamed {
+        let list = manifest
+            .raw
+            .get("app")
+            .and_then(|app| app.get(renamed.list));
+        if let Some(entry) = list.and_then(|list| list.get(renamed.index)) {
+            extend(&mut image, &renamed_path(renamed), entry);
+        }
+    }
     let sources = annotations(&mut image, manifest);
     Decoded { image, sources }
+}
+
+/// The field of a name that the rules forbid, by that name.
+pub(crate) fn renamed_path(renamed: &Renamed) -> String {
+    let Renamed { list, was, .. } = renamed;
+    let plain = was
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"[].\"".contains(&b));
+    match plain {
+        true => format!("app.{list}[{was}].name"),
+        false => format!("{}.name", join(&format!("app.{list}"), was)),
+    }
 }
 
 /// Keeps a value that no field of the model holds.
@@ -203,8 +226,11 @@ fn is_consumed(manifest: &Manifest, pair: &Pair, implied: &[Pair]) -> bool {
         name if is_carried(name) => true,
         ENTRYPOINT | CMD => exec.is_some_and(|exec| split_exec(manifest, exec).is_some()),
         USER => manifest.app.as_ref().is_some_and(|app| {
-            run::user_text(&app.user, &app.group, Some(&pair.value)).as_ref() == Some(&pair.value)
+            let group = manifest.annotation(LOOKED_UP);
+            let text = run::user_text(&app.user, &app.group, Some(&pair.value), group);
+            text.as_ref() == Some(&pair.value)
         }),
+        LOOKED_UP => true,
         name => find(implied, name) == Some(&pair.value),
     }
 }
@@ -374,7 +400,12 @@ fn config(manifest: &Manifest, app: &App, user: Option<(&str, &str)>) -> RunConf
     }
     RunConfig {
         exec: (!app.exec.is_empty()).then_some(exec),
-        user: run::user_text(user, group, manifest.annotation(USER)),
+        user: run::user_text(
+            user,
+            group,
+            manifest.annotation(USER),
+            manifest.annotation(LOOKED_UP),
+        ),
         env: app
             .environment
             .iter()

@@ -12,10 +12,15 @@
 //! **`size` of a dependency** is the size of the file as it is fetched: aci.md gives "endless data"
 //! as its reason. The size of the uncompressed tar is taken too, because builders wrote that.
 //!
-//! **Users.** `0:0` is written as no user, as Docker has it. What a Docker image says is written as
-//! docker2aci does, a missing group being the user; where that would not come back as it was, the
-//! annotation `appc.io/docker/user` keeps the text, as `appc.io/docker/entrypoint` and `…/cmd` keep
-//! the parts of `exec`. Those annotations count only as long as they agree with the fields.
+//! **Users.** `0:0` is written as no user, as Docker has it. A user without a group gets the one that
+//! Docker would run it with: that of the image's `/etc/passwd`, which the caller looks up in the merged
+//! root file system, else 0. Where a user would not come back as it was, the annotation
+//! `appc.io/docker/user` keeps the text, as `appc.io/docker/entrypoint` and `…/cmd` keep the parts of
+//! `exec`, and `imgconv.docker.group` the group that was looked up. Those annotations count only as long
+//! as they agree with the fields.
+//!
+//! **Old manifests** are put into the words of today before they are checked (`manifest/old.rs`). So one
+//! place knows what they meant, and what is written anew is of today; a file that is copied stays.
 //!
 //! **Labels** other than `version`, `os` and `arch` are annotations `appc.io/label/NAME`, both ways.
 //!

@@ -16,8 +16,8 @@ use imgconv_wire::{Value, canonical, is_rfc3339};
 use self::draft::Draft;
 use crate::{
     decode::{
-        self, CARRIED, CMD, DOCKER, Decoded, ENTRYPOINT, FORMAT, LABEL, RENAMED, Source, USER,
-        is_carried, provenance,
+        self, CARRIED, CMD, DOCKER, Decoded, ENTRYPOINT, FORMAT, LABEL, LOOKED_UP, RENAMED, Source,
+        USER, is_carried, provenance,
     },
     identifier::{is_identifier, is_url, is_variable, sanitise},
     loss,
@@ -31,6 +31,7 @@ use crate::{
 /// If the image has a value that no ACI can have, or no name.
 pub(crate) fn encode(
     image: &Image,
+    group: Option<u32>,
     limits: &imgconv_model::Limits,
     report: &mut Report,
 ) -> Result<Vec<u8>> {
@@ -39,14 +40,14 @@ pub(crate) fn encode(
         Some((manifest, _)) => Draft::of(&manifest.raw),
         None => Draft::fresh(&fresh_name(image)?),
     };
-    fill(&mut draft, image, original.is_none(), report)?;
+    fill(&mut draft, image, (original.is_none(), group), report)?;
     let value = draft.finish();
     let written = manifest::validate(&value, &Notes::default())?;
     let again = decode_for(&written, image).image;
     let restored = original.as_ref().map(|(manifest, _)| manifest);
     loss::report(image, &again, restored, report);
     match original {
-        Some((manifest, bytes)) if manifest.raw == value => Ok(bytes),
+        Some((manifest, bytes)) if !manifest.old && manifest.raw == value => Ok(bytes),
         _ => Ok(canonical(&value)),
     }
 }
@@ -106,7 +107,12 @@ fn decode_for(manifest: &Manifest, image: &Image) -> Decoded {
     decoded
 }
 
-fn fill(draft: &mut Draft, image: &Image, fresh: bool, report: &mut Report) -> Result<()> {
+fn fill(
+    draft: &mut Draft,
+    image: &Image,
+    (fresh, group): (bool, Option<u32>),
+    report: &mut Report,
+) -> Result<()> {
     // Without `..`: a new field of the model must be placed here, or named as lost.
     let Image {
         name,
@@ -133,7 +139,7 @@ fn fill(draft: &mut Draft, image: &Image, fresh: bool, report: &mut Report) -> R
     if *author != base.author {
         draft.set_pair("annotations", "authors", author.as_deref());
     }
-    write_config(draft, image, &base.config, config, report)?;
+    write_config(draft, image, group, (&base.config, config), report)?;
     if fresh {
         write_provenance(draft, originals, report);
     }
@@ -205,8 +211,8 @@ fn write_platform(draft: &mut Draft, base: &Platform, platform: &Platform) -> Re
 fn write_config(
     draft: &mut Draft,
     image: &Image,
-    base: &RunConfig,
-    config: &RunConfig,
+    group: Option<u32>,
+    (base, config): (&RunConfig, &RunConfig),
     report: &mut Report,
 ) -> Result<()> {
     let RunConfig {
@@ -240,13 +246,18 @@ fn write_config(
     }
     if user != &base.user {
         let text = user.as_deref().unwrap_or_default();
-        let (user, group) = run::user_pair(text)?;
-        let implied = run::user_text(&user, &group, None);
+        let (user, own_group) = run::user_pair(text)?;
+        let looked_up = run::user_without_group(text).and(group);
+        let looked_up = looked_up.filter(|gid| *gid != 0).map(|gid| gid.to_string());
+        let group = own_group.or_else(|| looked_up.clone());
+        let group = group.unwrap_or_else(|| "0".to_owned());
+        let implied = run::user_text(&user, &group, None, None);
         let verbatim =
             Some(text).filter(|text| !text.is_empty() && implied.as_deref() != Some(text));
         draft.app().insert("user".into(), user.into());
         draft.app().insert("group".into(), group.into());
         draft.set_pair("annotations", USER, verbatim);
+        draft.set_pair("annotations", LOOKED_UP, looked_up.as_deref());
     }
     if env != &base.env {
         write_environment(draft, env, report)?;
@@ -437,6 +448,7 @@ fn is_reserved(name: &str) -> bool {
     ["created", "authors"].contains(&name)
         || is_carried(name)
         || RENAMED.iter().any(|(own, _)| *own == name)
+        || name == LOOKED_UP
         || name.starts_with(DOCKER)
         || name.starts_with(LABEL)
 }

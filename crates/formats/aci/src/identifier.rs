@@ -16,6 +16,16 @@ pub fn is_name(text: &str) -> bool {
     is_identifier(text) && !text.contains(['.', '_', '~', '/'])
 }
 
+/// Says whether a text is read as an AC Identifier, see [`Name::reads_as_ac_identifier`].
+pub fn reads_as_identifier(text: &str) -> bool {
+    Name::reads_as_ac_identifier(text)
+}
+
+/// Says whether a text is read as an AC Name: as [`reads_as_identifier`], with one kind of separator.
+pub fn reads_as_name(text: &str) -> bool {
+    reads_as_identifier(text) && !text.contains(['.', '_', '~', '/'])
+}
+
 /// Makes an AC Identifier of any text: upper case becomes lower, what is not allowed becomes `_`,
 /// of a run of separators the first stays, none is left at the edges. `None` if nothing is left.
 ///
@@ -129,6 +139,30 @@ mod tests {
         }
         assert!(is_name("volume-data-1"));
         assert!(!is_name("volume.data"));
+    }
+
+    #[test]
+    fn k17_what_actool_takes_is_read() {
+        for text in [
+            "a",
+            "a__b",
+            "a--b",
+            "a..b",
+            "a~~b",
+            "a-_.b",
+            "team/-x",
+            "a//b",
+            "example.com/~bob/x",
+        ] {
+            assert!(reads_as_identifier(text), "{text}");
+        }
+        for text in [
+            "", "a\n", "A", "-a", "a-", "~bob/x", "a/", "a b", "é", "a/../b", "a/./b", "..", "../a",
+        ] {
+            assert!(!reads_as_identifier(text), "{text:?}");
+        }
+        assert!(reads_as_name("volume-data--x") && !reads_as_name("volume__x"));
+        assert!(!is_identifier("a__b") && !is_name("volume-data--x"));
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub use decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, LABEL, MANIFEST_KIND};
 pub use manifest::Manifest;
 pub use recognise::recognise_bytes;
 pub use rootfs::ExpectedImage;
+pub use run::user_without_group;
 
 /// The format.
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,8 +154,32 @@ pub fn resolve_user(
     };
     let user = resolve("user", &app.user, |ids| ids.0)?;
     let group = resolve("group", &app.group, |ids| ids.1)?;
-    image.config.user = run::user_text(&user, &group, None);
+    image.config.user = run::user_text(&user, &group, None, None);
     Ok(())
+}
+
+/// Encodes an image as [`Aci`] does. `group` is the group of a user that says none: an ACI must name
+/// one, and who knows the root file system can look it up as Docker does. Without it that is `0`.
+///
+/// # Errors
+/// As [`Format::encode`].
+pub fn encode_for(
+    image: &Image,
+    group: Option<u32>,
+    env: &Env,
+    report: &mut Report,
+) -> Result<Encoded> {
+    if image.layers.len() > 1 {
+        let message = format!("an ACI has one layer, the image has {}", image.layers.len());
+        return Err(Error::new(Code::Unsupported, message).hint("squash the image"));
+    }
+    let manifest = encode::encode(image, group, &env.limits, report)?;
+    Ok(Encoded::Stream(Arc::new(rootfs::Archive {
+        manifest: manifest.into(),
+        layer: image.layers.first().cloned(),
+        limits: env.limits,
+        notes: env.notes.clone(),
+    })))
 }
 
 impl Format for Aci {
@@ -207,17 +232,7 @@ impl Format for Aci {
         env: &Env,
         report: &mut Report,
     ) -> Result<Encoded> {
-        if image.layers.len() > 1 {
-            let message = format!("an ACI has one layer, the image has {}", image.layers.len());
-            return Err(Error::new(Code::Unsupported, message).hint("squash the image"));
-        }
-        let manifest = encode::encode(image, &env.limits, report)?;
-        Ok(Encoded::Stream(Arc::new(rootfs::Archive {
-            manifest: manifest.into(),
-            layer: image.layers.first().cloned(),
-            limits: env.limits,
-            notes: env.notes.clone(),
-        })))
+        encode_for(image, None, env, report)
     }
 
     fn encode_index(&self, children: &[Child], _original: Option<&Index>) -> Result<Document> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use imgconv_model::{FormatId, Image, Name, Original, Outcome, Report, RunConfig, quote};
 
 use crate::{
-    decode::{CARRIED, Carried, FORMAT},
+    decode::{CARRIED, Carried, FORMAT, renamed_path},
     encode::{one_spelling, same_repository, same_tag},
     manifest::Manifest,
     run,
@@ -71,6 +71,16 @@ pub(crate) fn report(
         let why = if *format == FORMAT {
             let same = written.extensions.get(&(FORMAT, path.clone())) == Some(value);
             if same {
+                continue;
+            }
+            let renamed = original.and_then(|original| {
+                let mut renamed = original.renamed.iter();
+                renamed.find(|renamed| renamed_path(renamed) == *path)
+            });
+            if let Some(renamed) = renamed {
+                let (was, is) = (quote(&renamed.was), &renamed.is);
+                let why = format!("appc's rules forbid {was}; it is `{is}`");
+                report.lose(path.clone(), Outcome::Approximated, why);
                 continue;
             }
             "what it belongs to is no longer there".to_owned()

@@ -1,17 +1,25 @@
 //! The image manifest: every field of the appc schema 0.8.11, read and checked.
 //!
-//! The checks are those of `actool validate`, and those of the specification that it leaves out.
+//! The checks are those of `actool validate`, and those of the specification that it leaves out. What
+//! tools of before appc 0.6 wrote is read as what it became, see `old.rs`.
 //! Whatever a manifest holds beyond the schema stays in [`Manifest::raw`], which is the document.
 
 mod check;
+mod isolator;
+mod old;
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Digest, Error, Limits, Notes, Result};
+use imgconv_model::{Digest, Error, Limits, Notes, Result, quote};
 use imgconv_wire::Value;
+
+pub use self::old::Renamed;
 
 /// The version of the schema that is written, and the highest that is known.
 pub const VERSION: &str = "0.8.11";
+
+/// Bytes of an identifier beyond which it is no name but an attack (robustness H6c).
+const LONGEST_NAME: usize = 1024;
 
 /// A checked image manifest (aci.md, "Image Manifest Schema").
 #[derive(Clone, Debug)]
@@ -32,8 +40,12 @@ pub struct Manifest {
     pub annotations: Vec<Pair>,
     /// The paths and values of all fields that the schema does not know.
     pub unknown: Vec<(String, Value)>,
-    /// The whole document, unknown fields included.
+    /// The whole document, unknown fields included, in the words of today.
     pub raw: Value,
+    /// Whether the document is written otherwise, as it was before appc 0.6.
+    pub old: bool,
+    /// The names that the rules forbid, and what stands for each.
+    pub renamed: Vec<Renamed>,
 }
 
 /// A `name` and a `value`.
@@ -156,11 +168,34 @@ pub fn parse(bytes: &[u8], limits: &Limits, notes: &Notes) -> Result<Manifest> {
 /// # Errors
 /// The first of [`violations`].
 pub fn validate(value: &Value, notes: &Notes) -> Result<Manifest> {
-    let (manifest, violations) = check::check(value, notes);
+    let (manifest, violations) = read(value, notes);
     match violations.into_iter().next() {
         Some(error) => Err(error),
         None => Ok(manifest),
     }
+}
+
+fn read(value: &Value, notes: &Notes) -> (Manifest, Vec<Error>) {
+    let Some(modern) = old::modern(value) else {
+        return check::check(value, notes);
+    };
+    for Renamed {
+        list,
+        index,
+        was,
+        is,
+    } in &modern.renamed
+    {
+        let message = format!("{} is no name by appc's rules; read as `{is}`", quote(was));
+        notes.warn(
+            "renamed",
+            format!("manifest › app.{list}[{index}].name"),
+            message,
+        );
+    }
+    let (mut manifest, violations) = check::check(&modern.value, notes);
+    (manifest.old, manifest.renamed) = (true, modern.renamed);
+    (manifest, violations)
 }
 
 /// Returns everything that is wrong with a manifest, in the order of the schema. Each names the
@@ -169,5 +204,5 @@ pub fn validate(value: &Value, notes: &Notes) -> Result<Manifest> {
 /// `bad-digest` for a malformed image ID, `ambiguous` for duplicates, and `bad-json` for a field
 /// name that differs from a known one in case only.
 pub fn violations(value: &Value) -> Vec<Error> {
-    check::check(value, &Notes::default()).1
+    read(value, &Notes::default()).1
 }

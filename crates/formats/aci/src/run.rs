@@ -12,12 +12,12 @@ use crate::identifier::{clean_path, sanitise_name};
 const LONGEST_USER: usize = 256;
 
 /// The `user` and `group` of a user as Docker and OCI write it: an empty part counts as absent, an
-/// absent user is root, an absent group is what the user is, as docker2aci has it.
+/// absent user is root, and `None` is an absent group.
 ///
 /// # Errors
 /// [`Code::BadManifest`] for what an ACI would read as something else: more than two parts, a
 /// number out of range, a path, a NUL (robustness C12b, C12g).
-pub(crate) fn user_pair(text: &str) -> Result<(String, String)> {
+pub(crate) fn user_pair(text: &str) -> Result<(String, Option<String>)> {
     let bad = |why: &str| {
         Error::new(Code::BadManifest, format!("user {} {why}", quote(text))).at("config.User")
     };
@@ -43,15 +43,37 @@ pub(crate) fn user_pair(text: &str) -> Result<(String, String)> {
     }
     let part = |i: usize| parts.get(i).copied().filter(|part| !part.is_empty());
     let user = part(0).unwrap_or("0");
-    let group = part(1).unwrap_or(user);
-    Ok((user.to_owned(), group.to_owned()))
+    Ok((user.to_owned(), part(1).map(str::to_owned)))
+}
+
+/// The name or number of a user that says no group, of which there is one to be looked up: Docker
+/// takes that of `/etc/passwd`, and `0` for who is not in there.
+pub fn user_without_group(text: &str) -> Option<String> {
+    if text.split(':').next().unwrap_or_default().is_empty() {
+        return None;
+    }
+    let (user, group) = user_pair(text).ok()?;
+    group.is_none().then_some(user)
 }
 
 /// The user as Docker and OCI write it, none for root. `verbatim` is what it was before it was
-/// taken apart; it counts if it still means the same.
-pub(crate) fn user_text(user: &str, group: &str, verbatim: Option<&str>) -> Option<String> {
-    let same =
-        |text: &&str| user_pair(text).is_ok_and(|pair| (&*pair.0, &*pair.1) == (user, group));
+/// taken apart; it counts if it still means the same. Where it says no group, that is the one that
+/// was looked up, 0, or what the user is, as docker2aci has it.
+pub(crate) fn user_text(
+    user: &str,
+    group: &str,
+    verbatim: Option<&str>,
+    looked_up: Option<&str>,
+) -> Option<String> {
+    let same = |text: &&str| {
+        user_pair(text).is_ok_and(|(own, own_group)| {
+            let without = || match looked_up {
+                Some(looked_up) => group == looked_up,
+                None => group == "0" || group == user,
+            };
+            own == user && own_group.map_or_else(without, |own_group| own_group == group)
+        })
+    };
     match verbatim.filter(same) {
         Some(text) => Some(text.to_owned()).filter(|text| !text.is_empty()),
         None if (user, group) == ("0", "0") => None,
@@ -150,23 +172,24 @@ pub(crate) fn mount_points(volumes: &[String]) -> Result<Vec<(String, String)>> 
 mod tests {
     use super::*;
 
-    fn pair(text: &str) -> Option<(String, String)> {
+    fn pair(text: &str) -> Option<(String, Option<String>)> {
         user_pair(text).ok()
     }
 
     #[test]
     fn c12b_users() {
         let good = [
-            ("", "0", "0"),
-            (":", "0", "0"),
-            ("1000", "1000", "1000"),
-            ("1000:", "1000", "1000"),
-            (":5", "0", "5"),
-            ("www-data:users", "www-data", "users"),
-            ("2147483648", "2147483648", "2147483648"),
+            ("", "0", None),
+            (":", "0", None),
+            ("1000", "1000", None),
+            ("1000:", "1000", None),
+            (":5", "0", Some("5")),
+            ("www-data:users", "www-data", Some("users")),
+            ("2147483648", "2147483648", None),
         ];
         for (text, user, group) in good {
-            assert_eq!(pair(text), Some((user.into(), group.into())), "{text}");
+            let group = group.map(str::to_owned);
+            assert_eq!(pair(text), Some((user.into(), group)), "{text}");
         }
         let long = "u".repeat(1 << 20);
         for text in [
@@ -190,13 +213,35 @@ mod tests {
 
     #[test]
     fn a_user_comes_back_as_it_was() {
-        assert_eq!(user_text("0", "0", None), None);
-        assert_eq!(user_text("100", "300", None).as_deref(), Some("100:300"));
-        assert_eq!(user_text("100", "100", Some("100")).as_deref(), Some("100"));
-        assert_eq!(user_text("0", "0", Some("root")), None);
-        assert_eq!(user_text("0", "0", Some("0:0")).as_deref(), Some("0:0"));
+        let text = |user, group, verbatim| user_text(user, group, verbatim, None);
+        assert_eq!(text("0", "0", None), None);
+        assert_eq!(text("100", "300", None).as_deref(), Some("100:300"));
+        assert_eq!(text("100", "100", Some("100")).as_deref(), Some("100"));
+        assert_eq!(text("100", "0", Some("100")).as_deref(), Some("100"));
+        assert_eq!(text("0", "0", Some("root")), None);
+        assert_eq!(text("0", "0", Some("0:0")).as_deref(), Some("0:0"));
         // Edited since: the verbatim text no longer counts.
-        assert_eq!(user_text("5", "5", Some("100")).as_deref(), Some("5:5"));
+        assert_eq!(text("5", "5", Some("100")).as_deref(), Some("5:5"));
+        assert_eq!(text("100", "5", Some("100")).as_deref(), Some("100:5"));
+    }
+
+    #[test]
+    fn k32_a_group_that_was_looked_up_is_no_part_of_the_user() {
+        let text = |group| user_text("nobody", group, Some("nobody"), Some("99"));
+        assert_eq!(text("99").as_deref(), Some("nobody"));
+        // Edited since.
+        assert_eq!(text("0").as_deref(), Some("nobody:0"));
+        for (text, user) in [
+            ("nobody", Some("nobody")),
+            ("1000:", Some("1000")),
+            ("nobody:99", None),
+            ("", None),
+            (":", None),
+            (":5", None),
+            ("a:b:c", None),
+        ] {
+            assert_eq!(user_without_group(text).as_deref(), user, "{text}");
+        }
     }
 
     #[test]

@@ -9,9 +9,10 @@ const LONGEST: usize = 1024;
 
 /// An image by its appc name: what `rkt fetch` takes.
 ///
-/// The value after `:` is a tag (appc/spec pull request 584), not the label `version` as before. In
-/// a value `%2C` stands for a comma and `%25` for a percent sign; every other character, and every
-/// other escape, stands for itself, as it always did.
+/// The value after `:` is a tag (appc/spec pull request 584), not the label `version` as before. A
+/// colon stands once, right after the name, as in every client of appc. In a value `%2C` stands for a
+/// comma, `%3A` for a colon and `%25` for a percent sign; every other character, and every other
+/// escape, stands for itself, as it always did.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AppImage {
     /// The name, an AC Identifier such as `example.com/app`.
@@ -32,7 +33,7 @@ impl AppImage {
         let bad = |message: String| {
             Error::new(Code::BadName, message).hint("write `NAME[:TAG][,LABEL=VALUE…]`")
         };
-        if !Name::is_ac_identifier(&self.name) || self.name.len() > LONGEST {
+        if !is_identifier(&self.name) {
             return Err(bad(format!("{} is no appc image name", quote(&self.name))));
         }
         if let Some(tag) = &self.tag
@@ -48,7 +49,7 @@ impl AppImage {
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
     for (label, value) in labels {
         let reserved = label == "name" || label == "ext";
-        if reserved || !Name::is_ac_identifier(label) || label.len() > LONGEST {
+        if reserved || !is_identifier(label) {
             let message = format!("{} can't be a label", quote(label));
             return Err(Error::new(Code::BadName, message));
         }
@@ -58,6 +59,11 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says whether a text can name an image or a label. An empty component would be lost in a URL.
+pub(crate) fn is_identifier(text: &str) -> bool {
+    Name::reads_as_ac_identifier(text) && !text.contains("//") && text.len() <= LONGEST
 }
 
 fn is_value(value: &str) -> bool {
@@ -72,6 +78,15 @@ impl FromStr for AppImage {
         let bad = |message: String| {
             Error::new(Code::BadName, message).hint("write `NAME[:TAG][,LABEL=VALUE…]`")
         };
+        let first = text.split(',').next().unwrap_or_default();
+        if text.matches(':').count() > usize::from(first.contains(':')) {
+            let message = format!(
+                "{} has a colon that does not stand after the name",
+                quote(text)
+            );
+            return Err(Error::new(Code::Usage, message)
+                .hint("write `NAME[:TAG][,LABEL=VALUE…]`; in a value a colon is `%3A`"));
+        }
         let mut parts = text.split(',');
         let first = parts.next().unwrap_or_default();
         let (name, tag) = match first.split_once(':') {
@@ -108,13 +123,18 @@ impl fmt::Display for AppImage {
 }
 
 fn escape(value: &str) -> String {
-    value.replace('%', "%25").replace(',', "%2C")
+    value
+        .replace('%', "%25")
+        .replace(',', "%2C")
+        .replace(':', "%3A")
 }
 
 fn unescape(value: &str) -> String {
     value
         .replace("%2C", ",")
         .replace("%2c", ",")
+        .replace("%3A", ":")
+        .replace("%3a", ":")
         .replace("%25", "%")
 }
 
@@ -137,7 +157,29 @@ mod tests {
         assert_eq!(found.labels["x"], "?&*/=");
         assert_eq!(image("example-app01").tag, None);
         // A value may hold what the first appc clients could not read.
-        assert_eq!(image("a,id=sha256:x").labels["id"], "sha256:x");
+        assert_eq!(image("a,id=sha256%3Ax").labels["id"], "sha256:x");
+        assert_eq!(image("example.com/~bob/a__b").name, "example.com/~bob/a__b");
+    }
+
+    #[test]
+    fn k33_a_colon_stands_once_after_the_name() {
+        for text in [
+            "example.com/app,channel=beta:1.2.3",
+            "a:1:2",
+            "a:1,x=y:z",
+            "a,x:y=z",
+            "a,:1",
+        ] {
+            let error = text.parse::<AppImage>().unwrap_err();
+            assert_eq!(error.code(), Code::Usage, "{text}");
+            assert!(error.to_string().contains("colon"), "{error}");
+        }
+        let found = image("a:1%3A2,x=y%3az");
+        assert_eq!(
+            (found.tag.as_deref(), &*found.labels["x"]),
+            (Some("1:2"), "y:z")
+        );
+        assert_eq!(found.to_string(), "a:1%3A2,x=y%3Az");
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod template;
 
 use std::path::Path;
 
-use imgconv_model::{Bundle, BundleSink, Code, Env, Error, Name, Result, Transport, quote};
+use imgconv_model::{Bundle, BundleSink, Code, Env, Error, Result, Transport, quote};
 use imgconv_tags::ImageTags;
 
 use crate::discover::Discovery;
@@ -68,7 +68,7 @@ impl Transport for Appc {
 /// [`Code::BadName`] if it is no name; [`Code::Missing`] if none is found, with every answer;
 /// [`Code::Denied`] or [`Code::BadSignature`] if it is not signed by a trusted key; network errors.
 pub fn fetch_image_tags(name: &str, env: &Env) -> Result<ImageTags> {
-    if !Name::is_ac_identifier(name) {
+    if !image::is_identifier(name) {
         let message = format!("{} is no appc image name", quote(name));
         return Err(Error::new(Code::BadName, message));
     }

@@ -33,6 +33,14 @@ impl Location {
                 Error::new(Code::Usage, message).hint("write it as `docker://HOST/REPOSITORY:TAG`")
             );
         };
+        if let Some(host) = host_alone(reference) {
+            let message = format!("{} is a registry, and names no repository", quote(host));
+            let hub = reference.trim_end_matches('/');
+            return Err(Error::new(Code::BadName, message).hint(format!(
+                "write it as `docker://{host}/REPOSITORY:TAG`; an image of Docker Hub that is called \
+                 so is `docker://library/{hub}`"
+            )));
+        }
         let name = Name::parse_reference(reference)?;
         let qualified = name.repository.unwrap_or_default();
         let Some((host, repository)) = qualified.split_once('/') else {
@@ -71,6 +79,50 @@ impl Location {
             tag: Some(tag.to_owned()),
         }
     }
+}
+
+/// Returns the host if a reference is one alone, where the repository was forgotten. Docker reads a
+/// reference without a slash as an image of Docker Hub: the name of a private registry would be sent
+/// there, and the question answered by somebody else.
+///
+/// A host is what docker takes for one before a slash, an address, or a name with a port. A name
+/// without a dot and a number (`registry:5000`) may be a tag of Docker Hub; it is a host where the
+/// number is one of four or five digits that is no year, as no tag there is.
+fn host_alone(reference: &str) -> Option<&str> {
+    let whole = match reference.split_once('@') {
+        Some((rest, digest)) if Digest::parse(digest).is_ok() => rest,
+        // Perhaps a password, which no message may show.
+        Some(_) => return None,
+        None => reference,
+    };
+    let (host, slash) = match whole.split_once('/') {
+        None => (whole, false),
+        // `HOST/` and `HOST/:TAG` have an empty path.
+        Some((host, rest)) if rest.trim_start_matches('/').split(':').next() == Some("") => {
+            (host, true)
+        }
+        Some(_) => return None,
+    };
+    if host.is_empty() || slash {
+        return Some(host).filter(|host| !host.is_empty());
+    }
+    if host.starts_with('[') {
+        return Some(host);
+    }
+    let (name, tag) = match host.split_once(':') {
+        Some((name, tag)) => (name, Some(tag)),
+        None => (host, None),
+    };
+    let number: Option<u32> = tag
+        .filter(|tag| tag.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|tag| tag.parse().ok());
+    let port = number
+        .is_some_and(|number| (1000..=65535).contains(&number) && !(1900..2100).contains(&number));
+    let is_host = name.contains('.')
+        || name.eq_ignore_ascii_case("localhost")
+        || name.bytes().any(|byte| byte.is_ascii_uppercase())
+        || name.is_empty();
+    (is_host || port).then_some(host)
 }
 
 /// As a locator.
@@ -114,6 +166,62 @@ mod tests {
             Location::parse("//x").unwrap().server(),
             "registry-1.docker.io"
         );
+    }
+
+    #[test]
+    fn k18_a_host_without_a_repository_is_refused() {
+        let digest = format!("//127.0.0.1:5998@sha256:{HEX}");
+        for (rest, host) in [
+            ("//127.0.0.1:5998", "127.0.0.1:5998"),
+            ("//127.0.0.1", "127.0.0.1"),
+            ("//[::1]:5000", "[::1]:5000"),
+            ("//[::1]", "[::1]"),
+            ("//localhost", "localhost"),
+            ("//localhost:5000", "localhost:5000"),
+            ("//localhost:80", "localhost:80"),
+            ("//localhost:latest", "localhost:latest"),
+            ("//registry.example.com", "registry.example.com"),
+            ("//registry.example.com:5000", "registry.example.com:5000"),
+            ("//registry.example.com:5000/", "registry.example.com:5000"),
+            ("//registry.example.com//", "registry.example.com"),
+            ("//registry.example.com/:1", "registry.example.com"),
+            ("//docker.io", "docker.io"),
+            ("//docker.io/", "docker.io"),
+            ("//MYHOST", "MYHOST"),
+            ("//MyHost:5000", "MyHost:5000"),
+            ("//registry:5000", "registry:5000"),
+            ("//host/", "host"),
+            (&digest, "127.0.0.1:5998"),
+        ] {
+            let error = Location::parse(rest).unwrap_err();
+            assert_eq!(error.code(), Code::BadName, "{rest}");
+            let message = error.to_string();
+            let named = format!("\"{host}\" is a registry, and names no repository");
+            assert!(message.contains(&named), "{rest}: {message}");
+            let advice = error.advice().unwrap();
+            assert!(
+                advice.contains(&format!("`docker://{host}/REPOSITORY:TAG`")),
+                "{advice}"
+            );
+        }
+        for (rest, shown) in [
+            ("//registry:2", "docker://docker.io/library/registry:2"),
+            (
+                "//amazonlinux:2023",
+                "docker://docker.io/library/amazonlinux:2023",
+            ),
+            (
+                "//debian:20240101",
+                "docker://docker.io/library/debian:20240101",
+            ),
+            ("//python:3.12", "docker://docker.io/library/python:3.12"),
+            (
+                "//docker.io/library/x.y:5000",
+                "docker://docker.io/library/x.y:5000",
+            ),
+        ] {
+            assert_eq!(Location::parse(rest).unwrap().to_string(), shown);
+        }
     }
 
     #[test]

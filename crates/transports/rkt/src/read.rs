@@ -87,7 +87,12 @@ fn name_in(bytes: &[u8], limits: &Limits) -> Result<Name> {
     let mut tag = None;
     for label in manifest.objects("labels")? {
         if label.string("name")? == "version" {
-            tag = Some(label.string("value")?.to_owned());
+            // It was `val` in appc 0.1 (robustness K29).
+            let value = match label.opt_string("value")? {
+                Some(value) => value,
+                None => label.string("val")?,
+            };
+            tag = Some(value.to_owned());
         }
     }
     Ok(Name {

@@ -4,6 +4,7 @@
 mod distribution_point;
 mod place;
 mod reference;
+mod scheme;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,8 @@ use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
 use imgconv_transport_appc::AppImage;
 
 use self::place::{Place, Written, transport};
-pub use self::reference::Reference;
+pub(crate) use self::scheme::check as check_scheme;
+pub use self::{reference::Reference, scheme::directory};
 use crate::{catalog, fetched::is_fifo};
 
 /// Where something is, and which part of it is meant.
@@ -30,6 +32,19 @@ pub struct Locator {
     /// The format that was said outright (`FORMAT+DISTRIBUTION:`): what a source must be in, and a
     /// destination is written in.
     pub format: Option<FormatId>,
+}
+
+/// How an image of a place is addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addressing {
+    /// `PLACE:REF`.
+    Reference,
+    /// `URL#REF`.
+    Fragment,
+    /// By its name in a registry, which holds the host.
+    Registry,
+    /// The place holds one image, which has no other address.
+    Alone,
 }
 
 /// What an archive's name ends with: such a name is none of appc's.
@@ -231,6 +246,16 @@ impl Locator {
             Some(reference) if is_url(self.transport) => format!("{text}#{reference}"),
             Some(reference) => format!("{text}:{reference}"),
             None => text,
+        }
+    }
+
+    /// How the images of the place are addressed.
+    pub(crate) fn addressing(&self) -> Addressing {
+        match self.transport.scheme() {
+            "docker" => Addressing::Registry,
+            _ if is_url(self.transport) => Addressing::Fragment,
+            _ if self.takes_reference() => Addressing::Reference,
+            _ => Addressing::Alone,
         }
     }
 

@@ -1,12 +1,13 @@
 //! What stands before the first colon: a transport, or a pair of format and distribution.
 //!
-//! Nothing here looks at the file system; that is for bare paths, which are left as they are.
+//! Bare paths are left as they are. The file system is asked only whether a word before a colon that
+//! is no scheme is part of a path.
 
 use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
 use imgconv_transport_appc::AppImage;
 use percent_encoding::percent_decode_str;
 
-use super::{Reference, distribution_point};
+use super::{Reference, distribution_point, scheme as words};
 use crate::catalog;
 
 /// A locator's text in its parts.
@@ -42,16 +43,22 @@ impl Written {
         let Some((scheme, rest)) = text.split_once(':') else {
             return Ok(bare());
         };
-        // A path with a plus before a colon is written `./PATH`: a mistyped pair must not become one.
+        // A path with a plus before a colon is written `./PATH`, unless it is there: a mistyped pair
+        // must not become one.
         if let Some((format, distribution)) = scheme.split_once('+')
             && !scheme.contains('/')
         {
+            let known = catalog::format(format).is_some() && is_distribution(distribution);
+            if !known && words::is_path(text) {
+                return Ok(bare());
+            }
             return Self::pair(Some(format), Some(distribution), rest);
         }
         if scheme == "cimd" {
             return distribution_point::read(rest);
         }
         if !is_distribution(scheme) || scheme == "registry" {
+            words::check(text)?;
             return Ok(bare());
         }
         Self::pair(None, Some(scheme), rest)
@@ -156,9 +163,11 @@ fn registry(reference: &str) -> Result<Place> {
 /// Returns the transport of a scheme that the grammar knows.
 pub(super) fn transport(scheme: &str) -> Result<&'static dyn Transport> {
     catalog::transport(scheme).ok_or_else(|| {
-        let known: Vec<&str> = catalog::TRANSPORTS.iter().map(|t| t.scheme()).collect();
-        let message = format!("the transport `{scheme}:` is not supported");
-        Error::new(Code::Unsupported, message).hint(format!("supported: {}", known.join(", ")))
+        let message = format!(
+            "the transport {} is not supported",
+            quote(format!("{scheme}:"))
+        );
+        Error::new(Code::Unsupported, message).hint(words::advice(scheme))
     })
 }
 
@@ -168,7 +177,11 @@ fn unknown_format(id: &str) -> Error {
         .map(|format| format.id().0)
         .collect();
     let message = format!("there is no format {}", quote(id));
-    Error::new(Code::Usage, message).hint(format!("formats: {}", known.join(", ")))
+    let mut advice = format!("formats: {}", known.join(", "));
+    if let Some(near) = words::closest(id, known.into_iter()) {
+        advice.insert_str(0, &format!("perhaps `{near}` is meant; "));
+    }
+    Error::new(Code::Usage, message).hint(advice)
 }
 
 /// Undoes percent-encoding, as in the path of a URL (RFC 3986, section 2.1).

@@ -27,6 +27,7 @@ pub use self::{
 };
 use crate::{
     convert::refuse_same_place,
+    dependencies,
     locator::Locator,
     options::Options,
     publish::{SiteOptions, publish_files},
@@ -64,6 +65,7 @@ pub fn migrate(
     options: &MigrateOptions,
     env: &Env,
 ) -> Result<Migration> {
+    dependencies::check(&options.conversion.deps)?;
     let target = Destination::new(destination, options.split, options.site.is_some())?;
     if let Some(root) = target.root() {
         refuse_same_place(std::slice::from_ref(source), root)?;

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use imgconv_model::{Code, Digest, Error, Notes, Result, quote};
 use imgconv_wire::{Object, Value, is_rfc3339};
 
-use super::{App, AppPort, Dependency, EventHandler, Manifest, MountPoint, Pair, VERSION};
+use super::{
+    App, AppPort, Dependency, EventHandler, LONGEST_NAME, Manifest, MountPoint, Pair, VERSION,
+    isolator,
+};
 use crate::{
     identifier::{
-        clean_path, is_identifier, is_name, is_url, is_variable, sanitise, sanitise_name,
-        semantic_version,
+        clean_path, is_url, is_variable, reads_as_identifier, reads_as_name, sanitise,
+        sanitise_name, semantic_version,
     },
     platform,
 };
-
-/// Bytes of an identifier beyond which it is no name but an attack (robustness H6c).
-const LONGEST_NAME: usize = 1024;
 
 const MANIFEST: &[&str] = &[
     "acKind",
@@ -60,6 +60,8 @@ pub(super) fn check(value: &Value, notes: &Notes) -> (Manifest, Vec<Error>) {
         annotations: Vec::new(),
         unknown: Vec::new(),
         raw: value.clone(),
+        old: false,
+        renamed: Vec::new(),
     };
     if let Some(object) = check.keep(Object::new(value, "")) {
         check.manifest(&object, &mut manifest);
@@ -117,15 +119,15 @@ impl Check<'_> {
     fn grammar(&mut self, path: &str, text: &str, grammar: Grammar) -> bool {
         let (holds, what, pattern, better) = match grammar {
             Grammar::Identifier => (
-                is_identifier(text),
+                reads_as_identifier(text),
                 "AC Identifier",
-                "[a-z0-9]+([-._~/][a-z0-9]+)*",
+                "letters a-z, digits and -._~/ between them",
                 sanitise(text),
             ),
             Grammar::Name => (
-                is_name(text),
+                reads_as_name(text),
                 "AC Name",
-                "[a-z0-9]+(-[a-z0-9]+)*",
+                "letters a-z, digits and - between them",
                 sanitise_name(text),
             ),
         };
@@ -205,7 +207,8 @@ impl Check<'_> {
         }
     }
 
-    /// Reads pairs of `name` and `value`; a value that is not there is empty, as Go reads it.
+    /// Reads pairs of `name` and `value`. A value that is not there is empty, as Go reads it, which
+    /// is told; a label without one is refused, since images are found by what labels say.
     fn pairs(&mut self, object: &Object<'_>, key: &str, grammar: Option<Grammar>) -> Vec<Pair> {
         let mut pairs = Vec::new();
         let mut seen = BTreeSet::new();
@@ -215,7 +218,15 @@ impl Check<'_> {
                 Some(grammar) => self.text(&item, "name", grammar),
                 None => self.keep(item.string("name")).map(str::to_owned),
             };
-            let value = self.keep(item.opt_string("value")).flatten();
+            let value = self.keep(item.opt_string("value"));
+            if value == Some(None) {
+                let path = item.path("value");
+                match key {
+                    "labels" => self.fault(Code::BadManifest, &path, "is required, but absent"),
+                    _ => self.warn("missing-value", &path, "absent; read as empty"),
+                }
+            }
+            let value = value.flatten();
             let Some(name) = name else { continue };
             if !seen.insert(name.clone()) {
                 let message = format!("{} stands twice in `{key}`", quote(&name));
@@ -406,24 +417,39 @@ impl Check<'_> {
         variables
     }
 
-    /// Isolators may hold any value (robustness H6e): what they mean is for whoever runs the app.
+    /// Isolators may hold any value (robustness H6e): what they mean is for whoever runs the app. A
+    /// value that appc defines otherwise is told (robustness K33).
     fn isolators(&mut self, object: &Object<'_>) -> Vec<String> {
         let mut names = Vec::new();
+        let mut seen = BTreeSet::new();
         for item in self.keep(object.objects("isolators")).unwrap_or_default() {
-            names.extend(self.text(&item, "name", Grammar::Identifier));
-            if !item.map().contains_key("value") {
+            let name = self.text(&item, "name", Grammar::Identifier);
+            let Some(value) = item.map().get("value") else {
                 self.fault(
                     Code::BadManifest,
                     &item.path("value"),
                     "is required, but absent",
                 );
+                continue;
+            };
+            let Some(name) = name else { continue };
+            if let Some(fault) = isolator::fault(&name, value) {
+                let message = format!("isolator `{name}`: {fault}");
+                self.warn("bad-isolator", &item.path("value"), message);
             }
+            if let Some(conflict) = isolator::conflict(&name, &seen) {
+                let message = format!("isolator `{name}` {conflict}");
+                self.warn("bad-isolator", &item.path("name"), message);
+            }
+            seen.insert(name.clone());
+            names.push(name);
         }
         names
     }
 
     fn mount_points(&mut self, object: &Object<'_>) -> Vec<MountPoint> {
         let mut points = Vec::<MountPoint>::new();
+        let mut seen = BTreeSet::new();
         for item in self.keep(object.objects("mountPoints")).unwrap_or_default() {
             self.names(&item, &["name", "path", "readOnly"]);
             let name = self.text(&item, "name", Grammar::Name);
@@ -432,7 +458,7 @@ impl Check<'_> {
             let (Some(name), Some(path)) = (name, path) else {
                 continue;
             };
-            if points.iter().any(|point| point.name == name) {
+            if !seen.insert(name.clone()) {
                 let message = format!("there are two mount points `{name}`");
                 self.fault(Code::Ambiguous, &item.path("name"), message);
             }
@@ -519,7 +545,7 @@ impl Check<'_> {
 }
 
 /// A value for a message.
-fn show(value: &Value) -> String {
+pub(super) fn show(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
         Value::Number(number) => number.to_string(),

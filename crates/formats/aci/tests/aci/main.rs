@@ -8,6 +8,7 @@ mod dependency;
 mod format;
 mod manifest;
 mod mapping;
+mod old;
 mod stack;
 mod values;
 mod way_back;

@@ -66,7 +66,7 @@ fn from_docker_and_oci() {
         ),
         (|image| image.config.labels = [("k".into(), "v".into())].into(), "app", app(r#""userLabels":{"k":"v"}"#)),
         (|image| image.config.user = Some("u:g".into()), "app", r#"{"exec":[],"user":"u","group":"g"}"#.into()),
-        (|image| image.config.user = Some("1000".into()), "app", r#"{"exec":[],"user":"1000","group":"1000"}"#.into()),
+        (|image| image.config.user = Some("1000".into()), "app", r#"{"exec":[],"user":"1000","group":"0"}"#.into()),
         (|image| image.config.user = Some("1000".into()), "annotations", r#"[{"name":"appc.io/docker/user","value":"1000"}]"#.into()),
         (|image| image.config.user = Some(":".into()), "app", r#"{"exec":[],"user":"0","group":"0"}"#.into()),
         (|image| image.config.exec = Some(exec(&["/a", "-x"], &["y"])), "app", r#"{"exec":["/a","-x","y"],"user":"0","group":"0"}"#.into()),
