@@ -152,8 +152,8 @@ impl Members {
                 }
                 None => match self.below_link(&current) {
                     Some((link, target, rest)) => {
-                        let next = self.target(link, target, false, lenient)?;
-                        current = self.step(&mut seen, &current, format!("{next}/{rest}"))?;
+                        let next = self.target(link, target, rest, false, lenient)?;
+                        current = self.step(&mut seen, &current, next)?;
                         continue;
                     }
                     // The name as it stands in the list, which may be spelled in another way.
@@ -163,7 +163,7 @@ impl Members {
                 Some(Member::Symlink(target)) => (target, false),
                 Some(Member::HardLink(target)) => (target, true),
             };
-            let next = self.target(&current, target, hard, lenient)?;
+            let next = self.target(&current, target, "", hard, lenient)?;
             current = self.step(&mut seen, &current, next)?;
         }
     }
@@ -197,13 +197,21 @@ impl Members {
     /// Returns the name that a link means. A hard link counts from the root of the archive, a
     /// symbolic one from its own directory; some writers mix that up. The archive is a root
     /// directory of its own, as it is for docker, which unpacks it first: `..` at the top stays
-    /// there, and an absolute target begins there (robustness K26).
-    fn target(&self, link: &str, target: &[u8], hard: bool, lenient: AtRoot) -> Result<String> {
+    /// there, and an absolute target begins there (robustness K26). `rest` is looked for below it.
+    fn target(
+        &self,
+        link: &str,
+        target: &[u8],
+        rest: &str,
+        hard: bool,
+        lenient: AtRoot,
+    ) -> Result<String> {
         let directory = link.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let at_root = clean("", target);
+        let below = [target, b"/", rest.as_bytes()].concat();
+        let at_root = clean("", &below);
         let beside = match target.starts_with(b"/") {
             true => at_root.clone(),
-            false => clean(directory, target),
+            false => clean(directory, &below),
         };
         let there = |name: &Option<String>| {
             let name = name.as_deref();

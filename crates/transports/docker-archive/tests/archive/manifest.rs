@@ -86,7 +86,7 @@ fn a4a_links_lead_to_other_members() {
 #[test]
 fn a4b_a_target_at_the_root_is_found_where_a_config_verifies_it() {
     let tar = |tar: Tar| tar.symlink("a/layer.tar", ".X.tar").file(".X.tar", "x");
-    let with_config = tar(list(&entry("null", "[]"))).save();
+    let with_config = tar(list(&entry("null", r#"["a/layer.tar"]"#))).save();
     let env = env();
     let bundle = with_config.open_with(&env).unwrap();
     assert_eq!(member(&*bundle, "a/layer.tar").unwrap(), b"x");
