@@ -62,6 +62,7 @@ pub(crate) fn pick(
                 bundle,
                 entry,
                 renamed: None,
+                signed: None,
                 node,
             });
         }

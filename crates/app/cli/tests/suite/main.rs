@@ -6,12 +6,15 @@
 )]
 
 mod archives;
+mod bytes;
 mod care;
 mod descriptors;
 mod indexes;
 mod migrate;
 mod names;
 mod old_acis;
+mod pipes;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 mod ways_back;
+mod windows;
