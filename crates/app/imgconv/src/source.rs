@@ -15,11 +15,16 @@ use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{Cancellable, HashingReader};
 use imgconv_transport_oci_layout::open_damaged;
+use imgconv_wire::{
+    Value,
+    manifest::{Told, told},
+};
 
 use crate::{
     catalog, fetched,
     locator::{Locator, Reference},
     select::select,
+    unknown,
 };
 
 /// An open place and the images there that are meant.
@@ -159,6 +164,14 @@ impl ImageNode {
         Some(&original.document)
     }
 
+    /// The document that the image says that it is about.
+    pub(crate) fn subject(&self) -> Option<Digest> {
+        let key = (self.format.id(), SUBJECT.to_owned());
+        let text = self.image.extensions.get(&key)?;
+        let value: Value = serde_json::from_str(text).ok()?;
+        Digest::parse(value.get("digest")?.as_str()?).ok()
+    }
+
     /// The digest of the config, if the format has one.
     pub(crate) fn config_digest(&self) -> Option<String> {
         // An ACI that was once an OCI image carries that one's, which is not its own.
@@ -178,7 +191,19 @@ impl Node {
             Self::Opaque { .. } => None,
         }
     }
+
+    /// The document that this one says that it is about.
+    pub(crate) fn subject(&self) -> Option<Digest> {
+        match self {
+            Self::Opaque { opaque, .. } => opaque.subject,
+            Self::Index { index, .. } => index.subject,
+            Self::Image(node) => node.subject(),
+        }
+    }
 }
+
+/// The extension that says what an image is about.
+pub(crate) const SUBJECT: &str = "manifest.subject";
 
 impl Source {
     /// Opens a place and picks what the locator's reference means.
@@ -246,10 +271,27 @@ impl Source {
         Self::open_with(locator, env, |bundle| bundle.listing())
     }
 
+    /// Opens a place as [`Source::open_all`]; one that lists nothing has no entries.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_listing(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_any(locator, env, |bundle| bundle.listing(), true)
+    }
+
     fn open_with(
         locator: &Locator,
         env: &Env,
         list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+    ) -> Result<Self> {
+        Self::open_any(locator, env, list, false)
+    }
+
+    fn open_any(
+        locator: &Locator,
+        env: &Env,
+        list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+        may_be_empty: bool,
     ) -> Result<Self> {
         let notes = Notes::default();
         let env = &Env {
@@ -277,6 +319,9 @@ impl Source {
             source.name_streams(env)?;
         }
         let entries = std::mem::take(&mut source.entries);
+        if entries.is_empty() && may_be_empty && locator.reference.is_none() {
+            return Ok(source);
+        }
         source.entries = select(entries, locator.reference.as_ref())
             .map_err(|error| error.at(source.text.clone()))?;
         Ok(source)
@@ -367,6 +412,13 @@ fn decode_in(
     {
         return Ok(Arc::clone(node));
     }
+    // What somebody lists by a type that no format knows is carried. What was only found, as the
+    // one document of a place, has to be an image.
+    if let Some(child) = entry.child.as_ref().filter(|child| !child.raw.is_empty())
+        && let Some(node) = undecodable(bundle, child, env, memo)?
+    {
+        return Ok(node);
+    }
     let root = bundle.root(entry)?;
     let node = decode_root(bundle, &root, entry.child.as_ref(), 0, env, memo)?;
     if let (Some(listed), Node::Image(image)) = (&entry.name, &*node)
@@ -377,6 +429,37 @@ fn decode_in(
         return Err(Error::mismatch(what, own, listed));
     }
     Ok(node)
+}
+
+/// Reads what no format decodes, because it is of a type that none of them knows; `None` if it may
+/// be a document of one.
+///
+/// # Errors
+/// [`Code::Missing`] if it is not there.
+fn undecodable(
+    bundle: &dyn Bundle,
+    child: &Child,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Option<Arc<Node>>> {
+    let limit = ("manifest", env.limits.manifest);
+    match told(&child.kind) {
+        Told::Listing => return Ok(None),
+        // No list of others is longer.
+        Told::Nothing if child.size <= limit.1 => {
+            let document = bundle.document(&child.kind, &child.facts(), limit)?;
+            if catalog::recognise(&Root::Document(document)).is_some() {
+                return Ok(None);
+            }
+        }
+        Told::Nothing | Told::Other => {}
+    }
+    let opaque = unknown::read(bundle, child, env)?;
+    let child = child.clone();
+    let digest = child.digest;
+    let node = Arc::new(Node::Opaque { opaque, child });
+    memo.add(digest, &node, env)?;
+    Ok(Some(node))
 }
 
 fn decode_root(
@@ -447,15 +530,7 @@ fn decode_root(
     };
     let node = Arc::new(node);
     if let Some(child) = child {
-        memo.nodes.insert(child.digest, Arc::clone(&node));
-        if memo.nodes.len() as u64 > env.limits.graph_nodes {
-            let limit = env.limits.graph_nodes;
-            return Err(Limits::exceeded(
-                "graph_nodes",
-                limit,
-                "the number of documents",
-            ));
-        }
+        memo.add(child.digest, &node, &env)?;
     }
     Ok(node)
 }
@@ -511,14 +586,23 @@ fn decode_children(
             children.push(Some(Arc::clone(node)));
             continue;
         }
+        let at = |error: Error| error.at(format!("index › {}", child.digest));
         let limit = ("manifest", env.limits.manifest);
-        let document = match bundle.document(&child.kind, &child.facts(), limit) {
+        let found = match undecodable(bundle, child, env, memo) {
+            Ok(Some(node)) => {
+                children.push(Some(node));
+                continue;
+            }
+            Ok(None) => bundle.document(&child.kind, &child.facts(), limit),
+            Err(error) => Err(error),
+        };
+        let document = match found {
             Ok(document) => document,
             Err(error) if error.code() == Code::Missing => {
                 children.push(None);
                 continue;
             }
-            Err(error) => return Err(error.at(format!("index › {}", child.digest))),
+            Err(error) => return Err(at(error)),
         };
         let node = decode_root(
             bundle,
@@ -528,7 +612,7 @@ fn decode_children(
             env,
             memo,
         )
-        .map_err(|error| error.at(format!("index › {}", child.digest)))?;
+        .map_err(at)?;
         children.push(Some(node));
     }
     Ok(children)
@@ -565,6 +649,20 @@ impl Memo {
             nodes: BTreeMap::new(),
             opened: source.opened.clone(),
             notes: source.notes.clone(),
+        }
+    }
+
+    /// Remembers what a document is.
+    fn add(&mut self, digest: Digest, node: &Arc<Node>, env: &Env) -> Result<()> {
+        self.nodes.insert(digest, Arc::clone(node));
+        let limit = env.limits.graph_nodes;
+        match self.nodes.len() as u64 > limit {
+            true => Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            )),
+            false => Ok(()),
         }
     }
 

@@ -261,7 +261,10 @@ fn check_node(
             }
         }
         Node::Opaque { opaque, child } => {
-            seen.shown.verified(child);
+            if opaque.document.is_some() {
+                seen.shown.verified(child);
+                seen.read.insert(child.digest);
+            }
             for blob in &opaque.blobs {
                 check_blob(place, blob, text, env, seen, verdict);
             }

@@ -50,6 +50,8 @@ pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Re
     )?;
     let data = object
         .opt_string("data")?
+        // An empty text is absent, unless it is the whole blob.
+        .filter(|text| !text.is_empty() || size == 0)
         .map(|text| {
             base64(text).ok_or_else(|| {
                 let message = "expected base64 of the standard alphabet with padding";

@@ -6,11 +6,14 @@
 )]
 
 mod archives;
+mod bytes;
 mod care;
 mod descriptors;
 mod indexes;
 mod migrate;
 mod newcomers;
+mod pipes;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 mod ways_back;
+mod windows;

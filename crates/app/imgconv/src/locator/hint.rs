@@ -44,9 +44,9 @@ fn is_reference(text: &str) -> bool {
 
 /// Says what to name instead of a path that is no place itself: the place that it is a part of, or
 /// what would make an archive of it again.
-pub(super) fn neighbour(text: &str) -> Option<String> {
+pub(crate) fn neighbour(text: &str) -> Option<String> {
     let path = Path::new(text);
-    let real = std::fs::canonicalize(path).ok()?;
+    let real = std::fs::canonicalize(path).ok().filter(|it| it.is_dir())?;
     for ancestor in real.ancestors().skip(1).take(UP) {
         if let Some(scheme) = place(ancestor) {
             let ancestor = ancestor.display();
@@ -61,12 +61,7 @@ pub(super) fn neighbour(text: &str) -> Option<String> {
             "this looks like an unpacked ACI: `tar -cf app.aci -C {text} manifest rootfs` makes one"
         ));
     }
-    if has("manifest.json") || has("repositories") || has_v1_layers(path) {
-        return Some(format!(
-            "this looks like an unpacked file of `docker save`: `tar -cf saved.tar -C {text} .` makes one"
-        ));
-    }
-    None
+    imgconv_transport_docker_archive::unpacked(path)
 }
 
 /// Returns the scheme of the store or layout that a folder is.
@@ -75,11 +70,4 @@ fn place(folder: &Path) -> Option<&'static str> {
     let stores = all.filter(|it| ["oci", "dir", "rkt", "registry-storage"].contains(&it.scheme()));
     let mut found = stores.filter(|it| it.recognise(folder));
     found.next().map(|it| it.scheme())
-}
-
-/// Says whether a folder has the layers of an archive from before `manifest.json`.
-fn has_v1_layers(folder: &Path) -> bool {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_layer = |path: &Path| path.join("layer.tar").is_file() && path.join("json").is_file();
-    entries.take(1000).any(|entry| is_layer(&entry.path()))
 }

@@ -88,7 +88,7 @@ pub(super) fn read(
         config,
         layers,
         subject: subject(&top)?,
-        artifact_type: top.opt_string("artifactType")?.map(str::to_owned),
+        artifact_type: top.opt_text("artifactType")?.map(str::to_owned),
         annotations: top.string_map("annotations")?,
         extensions: BTreeMap::new(),
     };
@@ -119,7 +119,7 @@ pub(super) fn head(
         }
     }
     top.check_names(known)?;
-    if let Some(written) = top.opt_string("mediaType")?
+    if let Some(written) = top.opt_text("mediaType")?
         && media_type::normalise(written) != kind
     {
         let message = format!(
