@@ -17,7 +17,8 @@ const EXIT_STATUS: &str = "\
       could not be read
   2   wrong usage
   3   refused by `--strict`
-  4   what was read does not match its digest, size or signature, or is damaged otherwise";
+  4   what was read does not match its digest, size or signature, or is damaged otherwise
+  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM";
 
 const FILES: &str = "\
   $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, ~/.docker/config.json

@@ -15,7 +15,10 @@ use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
 use imgconv_transport_file::{FILE, FileBundle, from_pipe};
 
-use crate::{catalog, locator::Locator};
+use crate::{
+    catalog,
+    locator::{Locator, neighbour},
+};
 
 /// Opens a place, wherever it is.
 pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
@@ -23,7 +26,7 @@ pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
         return open_copy(stream, locator, env);
     }
     let opened = locator.transport.open(&locator.location, env);
-    let bundle = opened.map_err(|error| locator.advise(advised(error, locator)))?;
+    let bundle = opened.map_err(|error| advised(locator.advise(error), locator))?;
     // What has a name of appc's is an ACI, and nothing of it is looked at before it is verified.
     let Some(fetched) = bundle.fetched().filter(|fetched| fetched.name.is_none()) else {
         return Ok(bundle);
@@ -110,7 +113,10 @@ fn advised(error: Error, locator: &Locator) -> Error {
             let hint = format!("this is what `{}:` reads", found.scheme());
             error.hint(hint)
         }
-        _ => error,
+        _ => match neighbour(&locator.location) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        },
     }
 }
 

@@ -173,12 +173,12 @@ fn k48_a_part_of_a_place_leads_to_the_place() {
         (
             "saved",
             &["manifest.json", "x/layer.tar"],
-            Some("tar -cf saved.tar -C saved ."),
+            Some("tar -C DIR -cf FILE.tar ."),
         ),
         (
             "old",
             &["aa/json", "aa/layer.tar"],
-            Some("tar -cf saved.tar -C old ."),
+            Some("tar -C DIR -cf FILE.tar ."),
         ),
         (
             "aci",

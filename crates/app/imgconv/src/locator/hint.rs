@@ -44,9 +44,9 @@ fn is_reference(text: &str) -> bool {
 
 /// Says what to name instead of a path that is no place itself: the place that it is a part of, or
 /// what would make an archive of it again.
-pub(super) fn neighbour(text: &str) -> Option<String> {
+pub(crate) fn neighbour(text: &str) -> Option<String> {
     let path = Path::new(text);
-    let real = std::fs::canonicalize(path).ok()?;
+    let real = std::fs::canonicalize(path).ok().filter(|it| it.is_dir())?;
     for ancestor in real.ancestors().skip(1).take(UP) {
         if let Some(scheme) = place(ancestor) {
             let ancestor = ancestor.display();

@@ -14,6 +14,7 @@ use std::{fmt, path::Path};
 use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
 use imgconv_transport_appc::AppImage;
 
+pub(crate) use self::hint::neighbour;
 use self::place::{Place, Written, transport};
 pub(crate) use self::scheme::check as check_scheme;
 pub use self::{reference::Reference, scheme::directory};
@@ -337,7 +338,7 @@ impl Locator {
             let transport = found(text).ok_or_else(|| {
                 let message = "this is no image, archive, layout or store";
                 let error = Error::new(Code::Unsupported, message).at(quote(text));
-                match hint::neighbour(text) {
+                match neighbour(text) {
                     Some(hint) => error.hint(hint),
                     None => error,
                 }
