@@ -11,7 +11,7 @@ use crate::{
     convert::no_image,
     locator::Locator,
     run::{images, platform_of, shown_compression, walk},
-    source::{ImageNode, Node, Source},
+    source::{ImageNode, Node, Source, root_of},
 };
 
 /// What one image is.
@@ -170,7 +170,7 @@ pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
             .at(locator.to_string())
             .hint("add a REF: `imgconv ls` lists them"));
     };
-    match (source.bundle.root(entry)?, &**node) {
+    match (root_of(&*source.bundle, entry, env)?, &**node) {
         (Root::Document(document), _) => Ok(document.bytes.to_vec()),
         (Root::Stream(_), Node::Image(image)) => image
             .original("manifest")

@@ -13,6 +13,7 @@ mod kind;
 mod media_type;
 mod read;
 mod references;
+mod tar_sum;
 
 use imgconv_model::{Compression, FormatId};
 
@@ -22,6 +23,7 @@ pub use encode::{describes_compression, encode};
 pub use index::encode_index;
 pub use kind::{KINDS, is_index, kind_of};
 pub use references::{Part, Reference, References, family_of, references};
+pub use tar_sum::TarSum;
 
 /// The formats whose images are described by the config of [`docker_config`](crate::docker_config):
 /// an original `config` of one serves all of them, and so does an extension that is not of the

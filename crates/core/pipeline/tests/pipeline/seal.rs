@@ -286,7 +286,7 @@ fn a_document_is_stored_once() {
         bytes: (*b"{}").into(),
     };
     for _ in 0..2 {
-        let child = write_document(&sink, &document).unwrap();
+        let child = write_document(&sink, &document, Algorithm::Sha256).unwrap();
         assert_eq!((child.digest, child.size), (sha(b"{}"), 2));
         assert_eq!(child.kind, "application/x");
     }

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad};
-use crate::{Map, Object, Value, canonical, folds_to};
+use crate::{Map, Object, Value, canonical, embedded, folds_to};
 
 /// The name of the file that marks a layout (image-spec, image-layout.md).
 pub const MARKER_FILE: &str = "oci-layout";
@@ -319,7 +319,8 @@ pub fn is_of_bytes(field: &str) -> bool {
 /// written anew, all but those that hold for the old bytes only.
 ///
 /// # Errors
-/// [`Code::BadJson`] if the root's own text is malformed.
+/// [`Code::BadJson`] if the root's own text is malformed, [`Code::Mismatch`] if it embeds other
+/// content than it names.
 pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Result<Listed> {
     let root = &publication.root;
     let mut object = Map::new();
@@ -328,7 +329,10 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
         if let Value::Object(own) = crate::parse(root.raw.as_bytes(), limits, &what)? {
             object = own;
         }
-        if object.get("digest").and_then(Value::as_str) != Some(&*root.digest.to_string()) {
+        if object.get("digest").and_then(Value::as_str) == Some(&*root.digest.to_string()) {
+            // What is not the content is never passed on as it.
+            embedded(root, limits)?;
+        } else {
             object.retain(|key, _| !is_of_bytes(key));
         }
     }
