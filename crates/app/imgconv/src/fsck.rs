@@ -291,6 +291,12 @@ impl Walk<'_> {
         };
         let read = bytes.and_then(|bytes| references(&reference.kind, &bytes, limits));
         match read {
+            // A subject need not be there, even if its manifest is embedded in what is about it.
+            Ok(Some(mut read)) if reference.part == Part::Subject && reference.data.is_some() => {
+                let list = read.list.iter_mut();
+                list.for_each(|reference| reference.dispensable = true);
+                self.follow(&digest, &read, place);
+            }
             Ok(Some(read)) => self.follow(&digest, &read, place),
             // It is something else, which refers to nothing.
             Ok(None) => {}

@@ -42,6 +42,18 @@ pub struct Descriptor {
 /// limit `image_bytes`.
 pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Result<Descriptor> {
     let object = Object::new(value, path)?;
+    let mut read = without_data(value, &object, limits)?;
+    read.data = data_of(&object)?;
+    Ok(read)
+}
+
+/// Reads a descriptor as [`descriptor`], but for what it embeds: where a bad one is the matter of one
+/// entry of many.
+pub(crate) fn without_data(
+    value: &Value,
+    object: &Object<'_>,
+    limits: &Limits,
+) -> Result<Descriptor> {
     object.check_names(DESCRIPTOR_FIELDS)?;
     let digest = object.digest("digest")?;
     let size = object.size("size")?;
@@ -50,7 +62,6 @@ pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Re
         ("image_bytes", limits.image_bytes),
         &object.path("size"),
     )?;
-    let data = data_of(&object)?;
     let child = Child {
         kind: object.opt_string("mediaType")?.unwrap_or_default().into(),
         digest,
@@ -65,7 +76,7 @@ pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Re
     Ok(Descriptor {
         child,
         urls: object.string_list("urls")?,
-        data,
+        data: None,
     })
 }
 

@@ -190,6 +190,8 @@ struct Task {
     from: String,
     /// Whether it may be missing.
     dispensable: bool,
+    /// What it is for the document that refers to it.
+    part: Part,
 }
 
 /// The content of documents that descriptors embed, by their digests.
@@ -278,6 +280,7 @@ impl<'a> Marker<'a> {
                     digest,
                     from: from.to_owned(),
                     dispensable,
+                    part,
                 });
             }
         } else if !dispensable && self.files.blob(&digest)?.is_none() {
@@ -297,6 +300,8 @@ impl<'a> Marker<'a> {
 
     fn read(&mut self, task: &Task) -> Result<()> {
         let stored = self.files.blob(&task.digest)?;
+        // A subject need not be there, even if its manifest is embedded in what is about it.
+        let lenient = stored.is_none() && task.part == Part::Subject;
         let (reader, size): (Reader, u64) = match (stored, self.embedded.get(&task.digest)) {
             (Some(stored), _) => stored,
             (None, Some(data)) => (data.open()?, data.len() as u64),
@@ -324,10 +329,10 @@ impl<'a> Marker<'a> {
                 );
                 Err(Error::new(Code::Unsupported, message))
             }
-            Some(found) => found
-                .list
-                .into_iter()
-                .try_for_each(|reference| self.refer(reference, &from)),
+            Some(found) => found.list.into_iter().try_for_each(|mut reference| {
+                reference.dispensable |= lenient;
+                self.refer(reference, &from)
+            }),
             None => {
                 // Whatever it is, what it mentions may be meant.
                 let value = imgconv_wire::parse(&bytes, &self.env.limits, "the document");

@@ -248,6 +248,10 @@ impl RegistrySink {
             let refused = matches!(response.status(), 400 | 404 | 415);
             let error = failure(response).at(format!("manifest {reference}"));
             return Err(match refused {
+                true if name.algorithm() != Algorithm::Sha256 => error.hint(
+                    "the registry may take no manifest by a digest of this algorithm, and what \
+                     refers to it can't call it otherwise; `oci:` and `oci-archive:` keep it",
+                ),
                 true => error.hint(
                     "a registry may not take every format: `docker-v2s2+docker://…` and \
                      `docker-v2s1+docker://…` write older ones, the last with `--sign-key FILE`",

@@ -208,11 +208,19 @@ impl RegistryBundle {
         let limits = &self.env.limits;
         let mut found: Vec<Child> = Vec::new();
         let mut subjects = vec![(subject, 0)];
-        if subject.algorithm() != Algorithm::Sha256
-            && let Some(document) = self.documents().get(&subject)
-        {
-            // A referrer may call it by its usual digest.
-            subjects.push((digest(Algorithm::Sha256, &document.bytes), 0));
+        // A referrer may call the root by a digest of another algorithm than the one by which it is
+        // read here: a registry may know a tag's manifest by several.
+        let bytes = self
+            .documents()
+            .get(&subject)
+            .map(|it| Arc::clone(&it.bytes));
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            if let Some(bytes) = bytes
+                .as_deref()
+                .filter(|_| algorithm != subject.algorithm())
+            {
+                subjects.push((digest(algorithm, bytes), 0));
+            }
         }
         let mut next = 0;
         while let Some((subject, depth)) = subjects.get(next).copied() {

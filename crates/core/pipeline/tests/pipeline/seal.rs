@@ -4,8 +4,8 @@ use std::{io, sync::Arc, thread, time::Duration};
 
 use imgconv_layer::Semantics;
 use imgconv_model::{
-    Blob, Capabilities, Code, Compression, Env, Error, Facts, Layer, Open, Reader, Result,
-    SealedLayer, Step,
+    Algorithm, Blob, Capabilities, Code, Compression, Env, Error, Facts, Layer, Open, Reader,
+    Result, SealedLayer, Step,
 };
 use imgconv_pipeline::{Options, Plan, Sealer, Squash, write_document};
 use imgconv_stream::{Decoder, Pool};

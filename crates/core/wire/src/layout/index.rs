@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad};
-use crate::{Map, Object, Value, canonical, embedded, folds_to};
+use crate::{Map, Object, Value, canonical, descriptor::without_data, embedded, folds_to};
 
 /// The name of the file that marks a layout (image-spec, image-layout.md).
 pub const MARKER_FILE: &str = "oci-layout";
@@ -189,7 +189,9 @@ impl Index {
         let mut listed = Vec::new();
         for (i, (value, text)) in values.iter().zip(texts).enumerate() {
             let path = format!("manifests[{i}]");
-            let mut child = crate::descriptor(value, path.clone(), limits)?.child;
+            // What it embeds is read with its entry, and is wrong with that one alone.
+            let object = Object::new(value, &*path)?;
+            let mut child = without_data(value, &object, limits)?.child;
             if child.kind.is_empty() {
                 let error = Error::new(Code::BadManifest, "is required, but absent");
                 return Err(error.at(format!("field {path}.mediaType")));
