@@ -25,7 +25,8 @@ Locators:
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 refused by --strict
-  4 what was read does not match its digest, size or signature (diff: 1 if the images differ)";
+  4 what was read does not match its digest, size or signature (diff: 1 if the images differ)
+  130 ended by Ctrl-C   143 ended by SIGTERM";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -331,6 +332,12 @@ pub(crate) struct Writing {
     /// Refuse if anything would be lost or is irregular
     #[arg(long, help_heading = "Safety")]
     pub(crate) strict: bool,
+    /// Replace files that are there: ACIs and archives
+    ///
+    /// Without it a file that is there is an error. To layouts, registries and sites is added, with it
+    /// or without.
+    #[arg(long, help_heading = "Safety")]
+    pub(crate) overwrite: bool,
     /// Refuse to write an image or index under another digest than it was read
     ///
     /// The error names what would change. In a Docker archive, whose entries have no digest, the

@@ -16,10 +16,15 @@ use crate::{
     layout, render, tags,
 };
 
-/// Where `…-to-oci` writes.
-const OCI: &[&str] = &["oci", "oci-archive", "docker"];
-/// Where `…-to-docker` writes.
-const DOCKER: &[&str] = &["docker-archive", "dir", "docker"];
+/// Where `…-to-oci` writes, and in which formats.
+const OCI: (&[&str], &[&str]) = (&["oci", "oci-archive", "docker"], &["oci"]);
+/// Where `…-to-docker` writes, and in which formats.
+const DOCKER: (&[&str], &[&str]) = (
+    &["docker-archive", "dir", "docker"],
+    &["docker-archive", "docker-v2s2", "docker-v2s1"],
+);
+/// Where `…-to-aci` writes, and in which formats.
+const ACI: (&[&str], &[&str]) = (&["aci"], &["aci"]);
 
 /// Runs a command.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -71,7 +76,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             conversion,
         } => {
-            let mut destination = to.locator_of(&destination, &["aci"])?;
+            let mut destination = to.locator_of(&destination, ACI)?;
             // Everything but a `.aci` file is a directory, made if it is missing.
             let file = destination.location.ends_with(".aci") || destination.location == "-";
             if !file && !destination.location.ends_with('/') {
@@ -88,6 +93,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             writing,
         } => {
             let mut options = options(&writing)?;
+            options.change = true;
             options.layers.squash = Some(merged(merge).unwrap_or(Squash::All));
             let destination = to.locator(&destination)?;
             write(&[source], &destination, &options, &writing, &shared, &env)
@@ -98,7 +104,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             writing,
         } => {
-            let options = options(&writing)?;
+            let mut options = options(&writing)?;
+            options.change = true;
             let destination = to.locator(&destination)?;
             write(&[source], &destination, &options, &writing, &shared, &env)
         }
@@ -115,7 +122,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 let found = imgconv::inspect(&locator, &platforms(&platform)?, &env)?;
                 render::inspections(&found, &shared)?;
                 if found.iter().any(|image| image.error.is_some()) {
-                    return Ok(Status::Failed.into());
+                    return Ok(env::ended(Status::Failed));
                 }
             }
             Ok(ExitCode::SUCCESS)
@@ -125,7 +132,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             render::list(&lines, &shared)?;
             let unreadable = lines.iter().any(|line| line.error.is_some());
             Ok(if unreadable {
-                Status::Failed.into()
+                env::ended(Status::Failed)
             } else {
                 ExitCode::SUCCESS
             })
@@ -135,7 +142,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             render::verdict(&verdict, &shared)?;
             let wrong = !verdict.problems.is_empty();
             Ok(if wrong {
-                Status::Integrity.into()
+                env::ended(Status::Integrity)
             } else {
                 ExitCode::SUCCESS
             })
@@ -221,6 +228,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Man { directory } => {
+            refuse_stream("man", &directory)?;
             let place = directory.display().to_string();
             std::fs::create_dir_all(&directory)
                 .and_then(|()| clap_mangen::generate_to(Args::command(), &directory))
@@ -256,10 +264,18 @@ fn write(
         return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
     }
     let sources = writing.from.locators(sources)?;
+    let env = &Env {
+        keep_files: !writing.overwrite,
+        ..env.clone()
+    };
     // The file itself went to standard output, so the lines can't.
     let piped = destination.location == "-" && !options.dry_run;
     reported(writing, shared, piped, || {
-        imgconv::convert(&sources, destination, options, env)
+        let outcome = imgconv::convert(&sources, destination, options, env)?;
+        if options.change && !shared.quiet {
+            render::unchanged(&outcome);
+        }
+        Ok(outcome)
     })
 }
 
@@ -281,9 +297,22 @@ pub(crate) fn reported(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses standard output where a command makes a directory.
+pub(crate) fn refuse_stream(command: &str, directory: &Path) -> Result<()> {
+    if directory != Path::new("-") {
+        return Ok(());
+    }
+    let message = format!("`{command}` makes a directory, and `-` is standard output");
+    Err(Error::new(Code::Usage, message).hint("`./-` is a directory of that name"))
+}
+
 /// Finds out early what would make writing the report fail after everything else is done.
 pub(crate) fn check_report(path: &Path) -> Result<()> {
     let place = || path.display().to_string();
+    if path == Path::new("-") {
+        let message = "`--report` writes a file, and `-` is standard output";
+        return Err(Error::new(Code::Usage, message).hint("`--json` prints the same there"));
+    }
     if path.is_dir() {
         return Err(Error::new(Code::Io, "the report can't be a directory").at(place()));
     }
@@ -336,6 +365,7 @@ fn options(writing: &Writing) -> Result<Options> {
             squash: None,
         },
         no_squash: false,
+        change: false,
         name: writing.name.clone(),
         host: None,
         image_tags: writing.image_tags,
@@ -384,10 +414,30 @@ impl DestinationPair {
         Locator::destination_as(format, distribution, text)
     }
 
-    /// Reads the locator of a destination of one of some kinds, the usual one first.
-    fn locator_of(&self, text: &str, allowed: &[&str]) -> Result<Locator> {
+    /// Reads the locator of a destination of one of some kinds, the usual one first, which is
+    /// written in one of the formats of the command, whatever the source is.
+    fn locator_of(&self, text: &str, (places, formats): (&[&str], &[&str])) -> Result<Locator> {
         let (format, distribution) = self.parts();
-        Locator::destination_of(format, distribution, text, allowed)
+        let mut locator = Locator::destination_of(format, distribution, text, places)?;
+        let possible = imgconv::catalog::written_by(locator.transport);
+        match locator.format {
+            Some(asked) if possible.contains(&asked) && !formats.contains(&asked.0) => {
+                let message = format!("this command does not write {asked}");
+                let hint = format!(
+                    "it writes: {}; `convert` writes any format",
+                    formats.join(", ")
+                );
+                Err(Error::new(Code::Usage, message).at(text).hint(hint))
+            }
+            Some(_) => Ok(locator),
+            // Most places hold one format.
+            None if possible.len() < 2 => Ok(locator),
+            None => {
+                let own = |format: &&str| possible.iter().copied().find(|one| one.0 == *format);
+                locator.format = formats.iter().find_map(own);
+                Ok(locator)
+            }
+        }
     }
 
     /// Reads the locator of what was written, to read it.

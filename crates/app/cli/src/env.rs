@@ -3,13 +3,18 @@
 use std::{
     io::IsTerminal,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    process::ExitCode,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use imgconv_model::{Code, Env, Error, Platform, Result};
 
 use crate::{
     args::{ProgressStyle, Shared},
+    failure::Status,
     progress,
 };
 
@@ -127,9 +132,26 @@ fn cancel_on_signals() -> Arc<AtomicBool> {
     };
     let cancel = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let number = usize::try_from(signal).unwrap_or(0);
         // A signal that can't be caught ends the program as it always did.
-        let _ = flag::register_conditional_shutdown(signal, 1, Arc::clone(&cancel));
+        let _ = flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&cancel));
+        let _ = flag::register_usize(signal, Arc::clone(&SIGNAL), number);
         let _ = flag::register(signal, Arc::clone(&cancel));
     }
     cancel
+}
+
+/// The signal that ended the work, or 0.
+static SIGNAL: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
+/// The exit code of work that did not end well: that of the signal, if one came.
+pub(crate) fn ended(status: Status) -> ExitCode {
+    signalled().map_or(status.into(), ExitCode::from)
+}
+
+/// The exit code of work that a signal ended, as shells count it: 130 for Ctrl-C, 143 for `kill`.
+pub(crate) fn signalled() -> Option<u8> {
+    let signal = SIGNAL.load(Ordering::Relaxed);
+    let signal = u8::try_from(signal).ok().filter(|signal| *signal > 0);
+    signal.and_then(|signal| signal.checked_add(128))
 }

@@ -73,5 +73,8 @@ pub(crate) fn report(error: &Error, shared: &Shared) -> ExitCode {
             say(&format!("  hint: {}", clean(advice)));
         }
     }
-    status(error.code()).into()
+    match crate::env::signalled() {
+        Some(code) if error.code() == Code::Cancelled => code.into(),
+        _ => status(error.code()).into(),
+    }
 }

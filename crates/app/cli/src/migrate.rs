@@ -46,6 +46,10 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
     }
     let source = args.conversion.writing.from.locator(source)?;
     let destination = args.to.locator(destination)?;
+    let env = &Env {
+        keep_files: !args.conversion.writing.overwrite,
+        ..env.clone()
+    };
     let migration = imgconv::migrate(&source, &destination, &options, env)?;
     if let Some(path) = report {
         write_report(path, &migration)?;
@@ -73,7 +77,7 @@ fn code(migration: &Migration) -> ExitCode {
     let totals = &migration.totals;
     match totals.failed + totals.planned == 0 && migration.stopped.is_none() {
         true => ExitCode::SUCCESS,
-        false => Status::Failed.into(),
+        false => crate::env::ended(Status::Failed),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use imgconv_model::{Event, Progress, Silent};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle as Style};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle as Style};
 
 use crate::{
     args::ProgressStyle,
@@ -20,6 +20,9 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a piece of work takes that is worth a plain line.
 const PLAIN_MINIMUM: Duration = Duration::from_secs(2);
+
+/// How long something is worked on before its rate is told.
+const RATE_MINIMUM: Duration = Duration::from_secs(1);
 
 pub(crate) fn make(style: ProgressStyle) -> Arc<dyn Progress> {
     match style {
@@ -46,6 +49,8 @@ struct Images {
     done: u64,
     failed: u64,
     bytes_done: u64,
+    /// Those of them that were read and written now, and not found done.
+    bytes_worked: u64,
     began: Instant,
     said: Instant,
 }
@@ -58,6 +63,7 @@ impl Images {
             done: 0,
             failed: 0,
             bytes_done: 0,
+            bytes_worked: 0,
             began: Instant::now(),
             said: Instant::now(),
         }
@@ -67,23 +73,31 @@ impl Images {
         self.done += 1;
         self.failed += u64::from(status == "failed");
         self.bytes_done += bytes;
+        if status == "done" {
+            self.bytes_worked += bytes;
+        }
     }
 
     /// Images, bytes, rate, and the time that is left if the rest is like what was done.
     fn line(&self) -> String {
-        let seconds = self.began.elapsed().as_secs_f64().max(0.001);
+        self.line_after(self.began.elapsed())
+    }
+
+    /// The line after some time. A rate is told of what was worked on for a while: of a moment, or of
+    /// images that were found done, it would be any number.
+    fn line_after(&self, elapsed: Duration) -> String {
         let megabytes = |bytes: u64| bytes / 1_000_000;
-        let rate = self.bytes_done as f64 / seconds;
-        let left = match (
-            self.bytes - self.bytes_done.min(self.bytes),
-            self.bytes_done,
-        ) {
-            (0, _) => 0.0,
-            (_, 0) => f64::NAN,
-            (left, _) => left as f64 / rate,
-        };
-        let left = match left.is_finite() {
-            true => format!(", {} s left", left.round()),
+        let seconds = elapsed.as_secs_f64();
+        let left = self.bytes.saturating_sub(self.bytes_done);
+        let rate = match elapsed >= RATE_MINIMUM && self.bytes_worked > 0 {
+            true => {
+                let rate = self.bytes_worked as f64 / seconds;
+                let left = match left {
+                    0 => String::new(),
+                    left => format!(", {} s left", (left as f64 / rate).round()),
+                };
+                format!(", {} MB/s{left}", megabytes(rate as u64))
+            }
             false => String::new(),
         };
         let failed = match self.failed {
@@ -91,12 +105,11 @@ impl Images {
             failed => format!(", {failed} failed"),
         };
         format!(
-            "{}/{} images{failed}, {} of {} MB, {} MB/s{left}",
+            "{}/{} images{failed}, {} of {} MB{rate}",
             self.done,
             self.count,
             megabytes(self.bytes_done),
             megabytes(self.bytes),
-            megabytes(rate as u64),
         )
     }
 }
@@ -107,18 +120,34 @@ impl fmt::Debug for Bars {
     }
 }
 
+/// What ends early leaves no bar behind, above which nobody knows what happened.
+impl Drop for Bars {
+    fn drop(&mut self) {
+        let bars = self.bars.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let images = self
+            .images
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let images = images.take().map(|(bar, _)| bar);
+        for bar in std::mem::take(bars).into_values().chain(images) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 impl Progress for Bars {
     fn event(&self, event: Event<'_>) {
         let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Begin { id, what, bytes } => {
                 let template = if bytes.is_some() {
-                    "{msg:40!} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}"
+                    "{msg:40!} {wide_bar} {bytes}/{total_bytes} {rate}"
                 } else {
-                    "{msg:40!} {spinner} {bytes} {bytes_per_sec}"
+                    "{msg:40!} {spinner} {bytes} {rate}"
                 };
-                let style =
-                    Style::with_template(template).expect("the template above is well formed");
+                let style = Style::with_template(template)
+                    .expect("the template above is well formed")
+                    .with_key("rate", rate);
                 let bar = bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
                 let bar = self
                     .all
@@ -157,6 +186,19 @@ impl Progress for Bars {
                 }
             }
         }
+    }
+}
+
+/// The rate of a bar and the time that is left, once it has been worked on for a while.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    if state.elapsed() < RATE_MINIMUM {
+        return;
+    }
+    let rate = state.per_sec();
+    // A bar that can't be drawn is no reason to end.
+    let _ = write!(out, "{}/s", HumanBytes(rate as u64));
+    if state.len().is_some_and(|total| total > state.pos()) && rate >= 1.0 {
+        let _ = write!(out, " {}s", state.eta().as_secs());
     }
 }
 
@@ -268,5 +310,26 @@ impl Progress for Json {
             }),
         };
         say(&line.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // robustness N11
+    #[test]
+    fn no_rate_is_told_of_a_moment_or_of_what_was_found_done() {
+        let mut images = Images::new(3, 30_000_000);
+        images.add("kept", 10_000_000);
+        let line = |images: &Images, ms| images.line_after(Duration::from_millis(ms));
+        assert_eq!(line(&images, 5000), "1/3 images, 10 of 30 MB");
+        images.add("done", 10_000_000);
+        assert_eq!(line(&images, 1), "2/3 images, 20 of 30 MB");
+        let after = line(&images, 2000);
+        assert_eq!(after, "2/3 images, 20 of 30 MB, 5 MB/s, 2 s left");
+        images.add("failed", 10_000_000);
+        let after = line(&images, 2000);
+        assert_eq!(after, "3/3 images, 1 failed, 30 of 30 MB, 5 MB/s");
     }
 }

@@ -117,6 +117,23 @@ pub(crate) fn outcome(outcome: &Outcome, piped: bool, shared: &Shared) -> Result
     Ok(())
 }
 
+/// Says of which images nothing was changed, where a change was asked for.
+pub(crate) fn unchanged(outcome: &Outcome) {
+    for image in &outcome.images {
+        let kept = image.digest.is_some() && image.digest == image.source_digest;
+        if kept {
+            let name = clean(image.name.as_deref().unwrap_or(&image.source));
+            say(&match &image.platform {
+                Some(platform) => format!(
+                    "unchanged: {name} ({}): its layers are what was asked for already",
+                    clean(platform)
+                ),
+                None => format!("unchanged: {name}: it is no image, and was copied as it is"),
+            });
+        }
+    }
+}
+
 /// Prints a table of images.
 pub(crate) fn list(lines: &[Listed], shared: &Shared) -> Result<()> {
     if shared.json {

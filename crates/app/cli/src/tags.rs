@@ -12,7 +12,7 @@ use imgconv_model::{Code, Env, Error, Result};
 
 use crate::{
     args::{Publish, Shared, Site, Tags},
-    commands::{conversion_options, reported},
+    commands::{conversion_options, refuse_stream, reported},
     failure::Status,
     render,
 };
@@ -157,6 +157,7 @@ pub(crate) fn publish(publish: &Publish, shared: &Shared, env: &Env) -> Result<E
     let Some((directory, sources)) = publish.places.split_last() else {
         return Err(Error::new(Code::Usage, "there is no directory"));
     };
+    refuse_stream("publish", Path::new(directory))?;
     let mut conversion = conversion_options(&publish.conversion)?;
     conversion.host.clone_from(&publish.site.host);
     let site = site(&publish.site, env);

@@ -47,7 +47,11 @@ fn l8_an_interrupt_ends_the_program_while_the_server_is_silent() {
     assert!(interrupted, "it asked nothing: {ended:?}");
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(ended.and_then(|status| status.code()), Some(1), "{stderr}");
+    assert_eq!(
+        ended.and_then(|status| status.code()),
+        Some(130),
+        "{stderr}"
+    );
     assert!(stderr.contains("error[cancelled]"), "{stderr}");
     let left: Vec<_> = folder.path().read_dir().unwrap().collect();
     assert!(left.is_empty(), "{left:?}");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use imgconv_model::{
     Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatId, Platform, Publication,
-    Result, quote,
+    Report, Result, quote,
 };
 use imgconv_pipeline::{Sealer, write_document};
 use imgconv_stream::Pool;
@@ -15,14 +15,16 @@ use imgconv_transport_registry::Location;
 use imgconv_wire::layout::INDEX_FILE;
 
 use crate::{
-    catalog, dependencies, descriptors,
+    catalog,
+    cosign::Signed,
+    dependencies, descriptors,
     locator::{Locator, Reference},
     nearest::nearest,
     options::{Missing, Options},
     outcome::{Outcome, TagsOutcome},
     policy::{digests_change, signing_key},
     run::{Item, Run, SourceRoot},
-    source::Source,
+    source::{Node, Source},
     tags,
 };
 
@@ -58,7 +60,10 @@ pub fn convert(
     }
     let mut roots = Vec::new();
     for (locator, source) in &opened {
+        let mut signed = Signed::default();
         for (entry, node) in source.decode(env)? {
+            let signed = signed.subject(&entry, &node, &*source.bundle, env);
+            let signed = signed.map_err(|error| error.at(source.entry_text(&entry)))?;
             let text = source.entry_text(&entry);
             let place = locator.location.clone();
             roots.push(SourceRoot {
@@ -67,6 +72,7 @@ pub fn convert(
                 bundle: &*source.bundle,
                 entry,
                 renamed: None,
+                signed,
                 node,
             });
         }
@@ -102,11 +108,15 @@ pub fn convert(
         .naming(names)
         .listing(listing, &lost)
         .addressing(any_digest)
+        .for_destination(destination)
         .into_one_file(one_file);
     let predicted = run.all(&roots)?;
     let tags = image_tags(&run, destination, env)?;
     if predicted.is_empty() {
-        return Err(nothing_left(&roots, options));
+        return Err(nothing_left(&roots, options, &run.left_behind));
+    }
+    if options.change {
+        refuse_unchangeable(&predicted, &roots)?;
     }
     refuse_one_file(&predicted, one_file, destination)?;
     if target.capabilities().stream {
@@ -129,6 +139,7 @@ pub fn convert(
         .naming(names)
         .listing(listing, &lost)
         .addressing(any_digest)
+        .for_destination(destination)
         .into_one_file(one_file)
         .all(&roots)?;
     name_roots(&*sink, &mut items, options)?;
@@ -415,9 +426,51 @@ fn is_one_name(roots: &[&SourceRoot<'_>]) -> bool {
         .all(|root| root.entry.child.is_none() && root.name().ok() == roots[0].name().ok())
 }
 
-fn nothing_left(roots: &[SourceRoot<'_>], options: &Options) -> Error {
-    let there = roots.iter().flat_map(SourceRoot::platforms).collect();
-    no_image(&options.platforms, there)
+fn nothing_left(roots: &[SourceRoot<'_>], options: &Options, left: &Report) -> Error {
+    let there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
+    match not_held(left).filter(|_| there.is_empty()) {
+        Some(error) => error,
+        None => no_image(&options.platforms, there),
+    }
+}
+
+/// The error for a run that leaves everything behind: what that is, and why.
+pub(crate) fn not_held(left: &Report) -> Option<Error> {
+    let told = left.losses.iter().take(10);
+    let told: Vec<String> = told
+        .map(|loss| format!("{}: {}", loss.field, loss.why))
+        .collect();
+    let more = left.losses.len().saturating_sub(told.len());
+    let more = match more {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    (!told.is_empty()).then(|| {
+        let message = format!(
+            "nothing here can be written there: {}{more}",
+            told.join("; ")
+        );
+        Error::new(Code::Unsupported, message)
+            .hint("`convert` to `oci:DIR` copies everything as it is")
+    })
+}
+
+/// Refuses to change layers where nothing has any.
+fn refuse_unchangeable(items: &[Item], roots: &[SourceRoot<'_>]) -> Result<()> {
+    let mut images = items.iter().flat_map(|item| &item.images);
+    if images.any(|image| image.platform.is_some()) {
+        return Ok(());
+    }
+    let what = roots.iter().take(10).map(|root| match &*root.node {
+        Node::Opaque { opaque, .. } => format!("{} ({})", root.text, opaque.what),
+        Node::Image(_) | Node::Index { .. } => root.text.clone(),
+    });
+    let what: Vec<String> = what.collect();
+    let message = format!(
+        "there is no image here whose layers could be changed: {}",
+        what.join(", ")
+    );
+    Err(Error::new(Code::Unsupported, message).hint("`convert` copies it as it is"))
 }
 
 /// The error for platforms of which there is no image, or for a source without any.

@@ -4,21 +4,26 @@
 //! transport for that reads the copy; an ACI is read from the fetched file itself, once its
 //! signature is good.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, sync::Arc};
 
 use imgconv_format_aci::Manifest;
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Fetched, Limits, Reader, Result, Root,
-    RootEntry, Signature, quote,
+    RootEntry, Signature, Transport as _, quote,
 };
 use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
+use imgconv_transport_file::{FILE, FileBundle, from_pipe};
 
 use crate::{catalog, locator::Locator};
 
 /// Opens a place, wherever it is.
 pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
-    let bundle = locator.transport.open(&locator.location, env)?;
+    if let Some(stream) = stream(locator, env)? {
+        return open_copy(stream, locator, env);
+    }
+    let opened = locator.transport.open(&locator.location, env);
+    let bundle = opened.map_err(|error| advised(error, locator))?;
     // What has a name of appc's is an ACI, and nothing of it is looked at before it is verified.
     let Some(fetched) = bundle.fetched().filter(|fetched| fetched.name.is_none()) else {
         return Ok(bundle);
@@ -42,7 +47,74 @@ pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
     }
 }
 
-/// An archive that was fetched, read by its own transport.
+/// Copies what comes out of a pipe, where a locator means one that no transport reads itself.
+fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
+    let (scheme, location) = (locator.transport.scheme(), &*locator.location);
+    let reads_files = ["aci", "docker-archive", "oci-archive"].contains(&scheme);
+    let is_input = location == "-" && scheme == FILE.scheme();
+    match is_input || reads_files && is_fifo(location) {
+        true => from_pipe(location, env).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Says whether a path is a FIFO, such as `<(…)` of a shell.
+pub(crate) fn is_fifo(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// Opens the copy of a stream: by the transport that was said, or by the one that recognises the
+/// bytes, as a bare path is (robustness K23).
+fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
+    let path = stream.copy_path();
+    let Some(path) = path.as_deref().and_then(Path::to_str) else {
+        return Ok(Box::new(stream));
+    };
+    let said = Some(locator.transport).filter(|said| said.scheme() != FILE.scheme());
+    let mut transports = catalog::TRANSPORTS.iter().copied();
+    let reader = said.or_else(|| transports.find(|reader| reader.recognise(Path::new(path))));
+    match reader {
+        Some(reader) if reader.scheme() != FILE.scheme() => {
+            let copied = Locator {
+                transport: reader,
+                location: path.to_owned(),
+                ..locator.clone()
+            };
+            let archive = reader
+                .open(path, env)
+                .map_err(|error| advised(error, &copied).at(locator.location.clone()))?;
+            Ok(Box::new(FetchedArchive {
+                fetched: Box::new(stream),
+                archive,
+            }))
+        }
+        _ => Ok(Box::new(stream)),
+    }
+}
+
+/// Adds what would read a place, where the transport that was said does not.
+fn advised(error: Error, locator: &Locator) -> Error {
+    let (said, path) = (locator.transport.scheme(), Path::new(&locator.location));
+    if error.advice().is_some() || !locator.transport.is_local() {
+        return error;
+    }
+    if locator.location == "-" {
+        return error.hint("`-` without a scheme is read as what its bytes are");
+    }
+    if let Some(hint) = imgconv_transport_docker_archive::unpacked(path) {
+        return error.hint(hint);
+    }
+    let mut transports = catalog::TRANSPORTS.iter().copied();
+    match transports.find(|transport| transport.recognise(path)) {
+        Some(found) if found.scheme() != said && found.scheme() != FILE.scheme() => {
+            let hint = format!("this is what `{}:` reads", found.scheme());
+            error.hint(hint)
+        }
+        _ => error,
+    }
+}
+
+/// An archive that was fetched, or came out of a pipe, read by its own transport.
 #[derive(Debug)]
 struct FetchedArchive {
     /// The file, which is there as long as this.
@@ -77,6 +149,10 @@ impl Bundle for FetchedArchive {
 
     fn blob(&self, facts: &Facts) -> Result<Blob> {
         self.archive.blob(facts)
+    }
+
+    fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>> {
+        self.archive.layer_of(diff_id)
     }
 
     fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {

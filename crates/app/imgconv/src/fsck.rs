@@ -15,7 +15,7 @@ use imgconv_model::{Child, Code, Digest, Env, Error, Facts, Limits, Report, Resu
 use imgconv_stream::Cancellable;
 use imgconv_wire::{
     docker_config, embedded,
-    manifest::{KINDS, Part, Reference, References, family_of, references},
+    manifest::{KINDS, Part, Reference, References, Told, family_of, references, told},
 };
 
 use crate::{
@@ -284,6 +284,16 @@ impl Walk<'_> {
             size: None,
         };
         let limit = ("manifest", limits.manifest);
+        let stored = match self.found.get(&digest) {
+            Some(Found::Bytes(size, _)) => size.unwrap_or(0),
+            _ => 0,
+        };
+        match told(&reference.kind) {
+            Told::Listing => {}
+            // No list of others is longer.
+            Told::Nothing if stored <= limit.1 => {}
+            Told::Nothing | Told::Other => return Ok(()),
+        }
         let document = self.source.bundle.document(&reference.kind, &facts, limit);
         let bytes = match (document, &reference.data) {
             (Err(error), Some(data)) if error.code() == Code::Missing => Ok(Arc::clone(data)),
@@ -356,6 +366,11 @@ impl Walk<'_> {
         let mut report = Report::default();
         let document =
             (self.source.bundle).document(&config.kind, &facts, ("config", limits.config));
+        let document = match document {
+            // An artifact may say that its config is an image's.
+            Ok(it) if !docker_config::is_config(&it.bytes, limits) => return,
+            document => document,
+        };
         let decoded = document
             .and_then(|it| imgconv_wire::parse(&it.bytes, limits, "config"))
             .and_then(|value| docker_config::decode(&value, &mut report));

@@ -10,7 +10,7 @@ use imgconv_model::{
     Algorithm, Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, Report, Result,
 };
 use imgconv_pipeline::write_document;
-use imgconv_wire::{Object, find_blob, join};
+use imgconv_wire::{Object, find_blob, join, manifest::family_of};
 
 use crate::{
     nearest::{repeated, warn_second},
@@ -18,6 +18,7 @@ use crate::{
     outcome::ImageOutcome,
     run::{Item, Run, SourceRoot, platform_of},
     source::Node,
+    subject,
 };
 
 /// The most characters of a digest's encoded part in a tag (distribution-spec, "Referrers Tag
@@ -123,6 +124,9 @@ impl Run<'_> {
         // What is listed again, here or below, is one image and is told once (robustness C7b).
         let mut converted: BTreeMap<Digest, Option<Child>> = BTreeMap::new();
         let mut told = BTreeSet::new();
+        if children.is_empty() && self.options.platforms.is_empty() {
+            return self.empty_index(index, child);
+        }
         if !children.is_empty() && children.iter().all(Option::is_none) {
             let message = "every image that the index lists is missing";
             return Err(Error::new(Code::Missing, message).at(place));
@@ -134,7 +138,8 @@ impl Run<'_> {
             let entries = index.children.iter().zip(children).zip(&repeated);
             for (slot, ((listed, node), repeated)) in kept.iter_mut().zip(entries) {
                 let subject = listed.annotations.get("vnd.docker.reference.digest");
-                if subject.is_some() != late {
+                let about = node.as_ref().is_some_and(|node| node.subject().is_some());
+                if (about || subject.is_some()) != late {
                     continue;
                 }
                 // What is about an image goes with that image.
@@ -193,18 +198,33 @@ impl Run<'_> {
                         new
                     }
                 };
-                *slot = new.map(|new| Child {
-                    platform: listed.platform.clone().or(new.platform),
-                    annotations: listed.annotations.clone(),
-                    raw: listed.raw.clone(),
-                    ..new
+                *slot = new.map(|new| match new.digest == listed.digest {
+                    // What was learnt of an image that stays is for choosing, not for writing.
+                    true => listed.clone(),
+                    false => Child {
+                        platform: listed.platform.clone().or(new.platform),
+                        annotations: listed.annotations.clone(),
+                        raw: listed.raw.clone(),
+                        ..new
+                    },
                 });
             }
         }
         let kept: Vec<Child> = kept.into_iter().flatten().collect();
         if kept.is_empty() {
+            self.left_behind.merge(report);
             return Ok((None, Vec::new()));
         }
+        let subject = index.subject.map(|subject| subject.to_string());
+        let outdated = subject.and_then(|subject| self.outdated(&subject));
+        let changed;
+        let index = match outdated.filter(|_| self.capabilities.index) {
+            Some(why) => {
+                changed = subject::drop_of_index(index, &why, self.env, &mut report)?;
+                &changed
+            }
+            None => index,
+        };
         match images.first_mut() {
             Some(first) => first.add_report(report),
             None => self.left_behind.merge(report),
@@ -227,10 +247,42 @@ impl Run<'_> {
             }
             return Ok((Some(one.clone()), images));
         }
-        let document = self.target.encode_index(&kept, Some(index))?;
-        let stored = self.store_root(&document, Some(child))?;
+        let stored = self.store_index(&kept, index, child)?;
         self.preserve_index(child, Some(&stored))?;
         Ok((Some(stored), images))
+    }
+
+    /// Writes an index over what has become of its entries. One that lists the same as before keeps
+    /// its bytes, whichever family it is of, unless the user named a format.
+    fn store_index(&self, kept: &[Child], index: &Index, child: &Child) -> Result<Child> {
+        let document = match !self.asked && kept == index.children {
+            true => index.document.clone(),
+            false => self.target.encode_index(kept, Some(index))?,
+        };
+        self.store_root(&document, Some(child))
+    }
+
+    /// Copies an index that lists nothing.
+    fn empty_index(
+        &mut self,
+        index: &Index,
+        child: &Child,
+    ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
+        if !self.capabilities.index {
+            let field = format!("index {}", child.digest);
+            self.left_behind
+                .lose(field, LossKind::Dropped, self.no_index());
+            return Ok((None, Vec::new()));
+        }
+        let stored = self.store_index(&[], index, child)?;
+        self.preserve_index(child, Some(&stored))?;
+        let outcome = ImageOutcome {
+            format: self.target.id().to_string(),
+            digest: Some(stored.digest.to_string()),
+            source_digest: Some(child.digest.to_string()),
+            ..ImageOutcome::default()
+        };
+        Ok((Some(stored), vec![outcome]))
     }
 
     /// The error for several platforms where the target can hold one.
@@ -350,7 +402,7 @@ impl Run<'_> {
 
     /// Says why what is about `subject` is about nothing any more; `None` if it still is, or always
     /// was.
-    fn outdated(&self, subject: &str) -> Option<String> {
+    pub(crate) fn outdated(&self, subject: &str) -> Option<String> {
         let (known, became) = self.became(subject)?;
         match became {
             (Some(new), _) if new.digest == known => None,
@@ -390,9 +442,22 @@ impl Run<'_> {
         root: &SourceRoot<'_>,
     ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
         let layers = &self.options.layers;
-        if !self.capabilities.opaque && !opaque.image {
+        let kind = match &opaque.document {
+            Some(document) => &document.kind,
+            None => &child.kind,
+        };
+        // Who names a format gets no document of another.
+        let foreign = self.asked && family_of(kind).is_some_and(|family| family != self.family());
+        let held = self.capabilities.opaque && !foreign;
+        if !held && !opaque.image {
             let field = format!("{} {}", opaque.what, child.digest);
-            let why = format!("{} can't hold what is no image", self.target.id());
+            let why = match foreign {
+                true => format!(
+                    "it is of type {kind}, which is none of {}",
+                    self.target.id()
+                ),
+                false => format!("{} can't hold what is no image", self.target.id()),
+            };
             self.left_behind.lose(field, LossKind::Dropped, why);
             return Ok((None, Vec::new()));
         }
@@ -400,11 +465,24 @@ impl Run<'_> {
             || layers.compression.is_some()
             || layers.force
             || layers.clamp_mtime.is_some();
-        if opaque.image && (changes || !self.capabilities.opaque) {
-            let message = format!("{} can be copied and not changed", opaque.what);
+        if opaque.image && (changes || !held) {
+            let (message, hint) = match foreign {
+                true => (
+                    format!(
+                        "{} can be copied and not converted to {}",
+                        opaque.what,
+                        self.target.id()
+                    ),
+                    "without a format of the destination it is copied as it is",
+                ),
+                false => (
+                    format!("{} can be copied and not changed", opaque.what),
+                    "`convert` without options for layers copies it",
+                ),
+            };
             return Err(Error::new(Code::Unsupported, message)
                 .at(child.digest.to_string())
-                .hint("`convert` without options for layers copies it"));
+                .hint(hint));
         }
         let outcome = ImageOutcome {
             format: self.target.id().to_string(),
@@ -420,14 +498,29 @@ impl Run<'_> {
             self.left_behind.lose(field, LossKind::Dropped, why);
             return Ok((None, Vec::new()));
         }
+        let mut child = child.clone();
         if let Some((sink, sealer)) = self.destination {
-            for blob in &opaque.blobs {
-                let blob = find_blob(root.bundle, blob, &self.env.limits)?;
-                sealer.copy(&blob, self.env)?;
+            // Before the blobs: what is of an unknown type is one of them too.
+            if let Some(document) = &opaque.document {
+                write_document(sink, document, child.digest.algorithm())?;
             }
-            write_document(sink, &opaque.document, child.digest.algorithm())?;
+            for blob in &opaque.blobs {
+                if !(opaque.document.is_some() && blob.digest == child.digest) {
+                    let blob = find_blob(root.bundle, blob, &self.env.limits)?;
+                    sealer.copy(&blob, self.env)?;
+                }
+            }
         }
-        Ok((Some(child.clone()), vec![outcome]))
+        if child.kind.is_empty() {
+            child.kind.clone_from(kind);
+        }
+        Ok((Some(child), vec![outcome]))
+    }
+
+    /// The family of the documents that are written, as [`family_of`] calls it.
+    fn family(&self) -> &'static str {
+        let kind = self.capabilities.root_kinds.first();
+        kind.and_then(|kind| family_of(kind)).unwrap_or("docker")
     }
 }
 

@@ -10,6 +10,7 @@ mod candidates;
 mod carried;
 pub mod catalog;
 mod convert;
+mod cosign;
 mod dependencies;
 mod descriptors;
 mod diff;
@@ -34,8 +35,10 @@ mod site;
 mod source;
 mod stack;
 mod stream;
+mod subject;
 mod tags;
 mod tree;
+mod unknown;
 mod unpack;
 mod verify;
 

@@ -7,6 +7,7 @@ use crate::{
     locator::Locator,
     run::{images, platform_of, reference_text, walk},
     source::{ImageNode, Node, Source},
+    unknown,
 };
 
 /// One image, index child or artifact.
@@ -32,21 +33,8 @@ pub struct Listed {
 /// # Errors
 /// If the place itself can't be read; an image that can't be read has its error in its line.
 pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
-    let source = match Source::open_all(locator, env) {
-        Ok(source) => source,
-        // An empty place has an empty list.
-        Err(error)
-            if error.code() == imgconv_model::Code::Missing && locator.reference.is_none() =>
-        {
-            let bundle = locator.transport.open(&locator.location, env)?;
-            return if bundle.listing()?.is_empty() {
-                Ok(Vec::new())
-            } else {
-                Err(error)
-            };
-        }
-        Err(error) => return Err(error),
-    };
+    // An empty place has an empty list.
+    let source = Source::open_listing(locator, env)?;
     let mut lines = Vec::new();
     for (entry, node) in source.decode_each(env) {
         let name = entry.name.as_ref();
@@ -141,7 +129,10 @@ fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
             platform: None,
             format: opaque.what.clone(),
             digest: Some(child.digest.to_string()),
-            size: child.size + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
+            size: match unknown::is_blob(opaque, child) {
+                true => 0,
+                false => child.size,
+            } + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
             error: None,
         }),
     });

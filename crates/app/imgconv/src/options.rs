@@ -52,6 +52,8 @@ pub struct Options {
     pub ref_name: RefName,
     /// Where the dependencies of ACIs are: ACIs, and directories of them.
     pub deps: Vec<String>,
+    /// Layers are what the user wants to change: refuse if there is no image, which has some.
+    pub change: bool,
     /// Refuse if anything would be lost or was irregular.
     pub strict: bool,
     /// Say what would happen, and write nothing.

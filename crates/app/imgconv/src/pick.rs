@@ -60,6 +60,7 @@ pub(crate) fn pick(
                 bundle,
                 entry,
                 renamed: None,
+                signed: None,
                 node,
             });
         }

@@ -102,7 +102,7 @@ impl Run<'_> {
     /// whenever the manifest is.
     pub(crate) fn preserve(
         &self,
-        node: &ImageNode,
+        (node, to): (&ImageNode, FormatId),
         image: &Image,
         plan: &Plan,
         written: (&Child, Option<Digest>),
@@ -110,7 +110,7 @@ impl Run<'_> {
         if !self.options.preserve_digests {
             return Ok(());
         }
-        let (from, to) = (node.format.id(), self.target.id());
+        let from = node.format.id();
         let mut changes = Vec::new();
         if from != to {
             changes.push(format!("the manifest and the config ({from} becomes {to})"));

@@ -10,21 +10,24 @@ use std::{
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
-    Encoded, Env, Error, Facts, Format, History, Image, Layer, Name, Outcome as LossKind, Platform,
-    Publication, Report, Result, RootEntry, SealedLayer, Step,
+    Encoded, Env, Error, Facts, Format, FormatId, History, Image, Layer, Name, Opaque,
+    Outcome as LossKind, Platform, Publication, Report, Result, RootEntry, SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
 use imgconv_tags::Labels;
 
 use crate::{
-    carried, descriptors,
+    carried, catalog, cosign, descriptors,
     graph::subject_of_tag,
+    locator::Locator,
     options::Options,
     outcome::{ImageOutcome, LayerOutcome},
     policy::{SCHEMA1, digests_change},
     source::{ImageNode, Node, algorithm_in},
     stream::semantics,
+    subject,
+    unknown::is_blob,
 };
 
 /// An entry of a source, decoded.
@@ -40,6 +43,8 @@ pub(crate) struct SourceRoot<'a> {
     pub(crate) entry: RootEntry,
     /// What it is called from now on, if that is not what it was called.
     pub(crate) renamed: Option<Name>,
+    /// The image that it is about, if the list of a layout says so, see [`cosign`].
+    pub(crate) signed: Option<Digest>,
     /// What it is.
     pub(crate) node: Arc<Node>,
 }
@@ -61,20 +66,27 @@ impl SourceRoot<'_> {
         Ok(self.entry.name.clone().or_else(own))
     }
 
-    /// What this is about, if its tag alone says so: the text of a digest, or its start.
+    /// What this is about, if its tag or its entry alone says so: the text of a digest, or its start.
     pub(crate) fn tagged_subject(&self) -> Option<String> {
-        subject_of_tag(self.entry.name.as_ref()?.tag.as_deref()?)
+        let tag = || subject_of_tag(self.entry.name.as_ref()?.tag.as_deref()?);
+        self.signed.map(|digest| digest.to_string()).or_else(tag)
     }
 
-    /// How a report calls what is about something else by its tag.
+    /// How a report calls what is about something else by its tag or its entry.
     pub(crate) fn tagged_field(&self) -> String {
-        let name = self.entry.name.as_ref();
-        format!("tag {}", name.map_or_else(String::new, reference_text))
+        let field = self.signed.and_then(|_| cosign::field(&self.entry));
+        field.unwrap_or_else(|| {
+            let name = self.entry.name.as_ref();
+            format!("tag {}", name.map_or_else(String::new, reference_text))
+        })
     }
 
-    /// Says whether it is about another document, and is found by way of that.
+    /// Says whether it is about another document and is found by way of that, or is ignored by all
+    /// who do not know its type. It is none of those that a name can mean.
     pub(crate) fn is_referrer(&self) -> bool {
-        matches!(&*self.node, Node::Opaque { opaque, .. } if opaque.subject.is_some())
+        let aside = |opaque: &Opaque, child| opaque.subject.is_some() || is_blob(opaque, child);
+        self.signed.is_some()
+            || matches!(&*self.node, Node::Opaque { opaque, child } if aside(opaque, child))
     }
 
     /// The platforms of all images below.
@@ -121,6 +133,10 @@ pub(crate) struct Run<'a> {
     pub(crate) descriptors: bool,
     /// Whether roots are found by a digest of whatever algorithm they were read under.
     any_digest: bool,
+    /// Whether the user named the format that is written.
+    pub(crate) asked: bool,
+    /// The formats that images of an index may keep, since the user named none.
+    pub(crate) kept_formats: &'static [FormatId],
     /// The tags that became no version: the repository, the tag and the labels that it means.
     pub(crate) tagged: Vec<(String, String, Labels)>,
     /// The target is one file for one image.
@@ -160,6 +176,8 @@ impl<'a> Run<'a> {
             names: true,
             descriptors: true,
             any_digest: true,
+            asked: false,
+            kept_formats: &[],
             tagged: Vec::new(),
             one_file: false,
             streamed: BTreeSet::new(),
@@ -207,6 +225,21 @@ impl<'a> Run<'a> {
         Self { any_digest, ..self }
     }
 
+    /// Writes in the format that the user named for a destination, if one was named; else each image
+    /// of an index may keep its own, if the destination takes it.
+    pub(crate) fn for_destination(self, destination: &Locator) -> Self {
+        let asked = destination.format.is_some();
+        let kept_formats = match asked {
+            true => &[],
+            false => catalog::written_by(destination.transport),
+        };
+        Self {
+            asked,
+            kept_formats,
+            ..self
+        }
+    }
+
     /// Writes one image: of equal ones the first.
     pub(crate) fn into_one_file(self, one_file: bool) -> Self {
         Self { one_file, ..self }
@@ -231,11 +264,22 @@ impl<'a> Run<'a> {
         let mut slots: Vec<Option<Item>> = roots.iter().map(|_| None).collect();
         // What refers to something comes after what it may refer to.
         let referrer = |root: &SourceRoot<'_>| {
-            root.tagged_subject().is_some() || matches!(&*root.node, Node::Opaque { .. })
+            root.tagged_subject().is_some()
+                || root.node.subject().is_some()
+                || matches!(&*root.node, Node::Opaque { .. })
         };
         for late in [false, true] {
             for (slot, root) in slots.iter_mut().zip(roots) {
                 if referrer(root) != late {
+                    continue;
+                }
+                if let Node::Opaque { opaque, child } = &*root.node
+                    && !self.descriptors
+                    && is_blob(opaque, child)
+                {
+                    let field = format!("{} {}", opaque.what, child.digest);
+                    let why = "the destination lists manifests only";
+                    self.left_behind.lose(field, LossKind::Dropped, why);
                     continue;
                 }
                 let converted = match root.tagged_subject() {
@@ -372,6 +416,17 @@ impl<'a> Run<'a> {
     ) -> Result<(Child, ImageOutcome)> {
         let mut report = node.report.clone();
         let mut image = node.image.clone();
+        let target = match listed {
+            Some(_) if self.kept_formats.contains(&node.format.id()) => node.format,
+            _ => self.target,
+        };
+        let capabilities = target.capabilities();
+        if let Some(why) = node
+            .subject()
+            .and_then(|subject| self.outdated(&subject.to_string()))
+        {
+            subject::drop_of_image(&mut image, node.format.id(), &why, self.env, &mut report)?;
+        }
         if node.aci.is_some() {
             carried::restore(&mut image, self.env, &mut report);
         }
@@ -390,7 +445,7 @@ impl<'a> Run<'a> {
             host: assumed,
             ..self.env.clone()
         };
-        let plan = Sealer::plan(&image.layers, &self.capabilities, &self.options.layers, env)?;
+        let plan = Sealer::plan(&image.layers, &capabilities, &self.options.layers, env)?;
         let sealed = match self.destination {
             Some((_, sealer)) => {
                 let layers = self.clamped(&image.layers, env)?;
@@ -413,12 +468,12 @@ impl<'a> Run<'a> {
         if let Some(LayerStep::Squash(from, _)) = plan.steps.last() {
             squash_layers(&mut image, *from, nothing());
         }
-        let encoded = self.target.encode(&image, &sealed, env, &mut report)?;
+        let encoded = target.encode(&image, &sealed, env, &mut report)?;
         let Encoded::Documents { documents, root } = encoded else {
             return Err(Error::new(Code::Unsupported, "the format writes streams"));
         };
         // Schema 1 has no config: what stands beside it is a layer.
-        let has_config = self.target.id() != SCHEMA1;
+        let has_config = target.id() != SCHEMA1;
         let mut config = None;
         let limits = &self.env.limits;
         for document in &documents {
@@ -429,7 +484,7 @@ impl<'a> Run<'a> {
         }
         let mut child = self.store_root(&self.signed(root)?, node.child.as_ref())?;
         if let Some(image) = &source_image {
-            self.preserve(node, image, &plan, (&child, config))?;
+            self.preserve((node, target.id()), image, &plan, (&child, config))?;
         }
         // What the config says: what it was told, what had to be assumed, or still nothing.
         let assumed = report.losses.iter().any(|loss| loss.field == "platform");
@@ -439,7 +494,7 @@ impl<'a> Run<'a> {
             _ => None,
         };
         let mut outcome = ImageOutcome {
-            format: self.target.id().to_string(),
+            format: target.id().to_string(),
             platform: Some(
                 child
                     .platform

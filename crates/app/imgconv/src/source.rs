@@ -16,8 +16,8 @@ use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{Cancellable, HashingReader, digest};
 use imgconv_transport_oci_layout::open_damaged;
 use imgconv_wire::{
-    embedded, find_document,
-    manifest::{self, references},
+    Value, embedded, find_document,
+    manifest::{self, Told, references, told},
     within,
 };
 
@@ -25,6 +25,7 @@ use crate::{
     catalog, fetched,
     locator::{Locator, Reference},
     select::select,
+    unknown,
 };
 
 /// An open place and the images there that are meant.
@@ -164,6 +165,14 @@ impl ImageNode {
         Some(&original.document)
     }
 
+    /// The document that the image says that it is about.
+    pub(crate) fn subject(&self) -> Option<Digest> {
+        let key = (self.format.id(), SUBJECT.to_owned());
+        let text = self.image.extensions.get(&key)?;
+        let value: Value = serde_json::from_str(text).ok()?;
+        Digest::parse(value.get("digest")?.as_str()?).ok()
+    }
+
     /// The digest by which the image names its config, if the format has one.
     pub(crate) fn config_digest(&self, limits: &Limits) -> Option<Digest> {
         // An ACI that was once an OCI image carries that one's, which is not its own.
@@ -227,7 +236,10 @@ impl Node {
                 (None, _) => return Vec::new(),
             },
             Self::Index { index, child, .. } => (child, &index.document.bytes),
-            Self::Opaque { opaque, child } => (child, &opaque.document.bytes),
+            Self::Opaque { opaque, child } => match &opaque.document {
+                Some(document) => (child, &document.bytes),
+                None => return vec![child.digest],
+            },
         };
         let others = [Algorithm::Sha256, Algorithm::Sha512]
             .into_iter()
@@ -246,7 +258,19 @@ impl Node {
             Self::Opaque { .. } => None,
         }
     }
+
+    /// The document that this one says that it is about.
+    pub(crate) fn subject(&self) -> Option<Digest> {
+        match self {
+            Self::Opaque { opaque, .. } => opaque.subject,
+            Self::Index { index, .. } => index.subject,
+            Self::Image(node) => node.subject(),
+        }
+    }
 }
+
+/// The extension that says what an image is about.
+pub(crate) const SUBJECT: &str = "manifest.subject";
 
 impl Source {
     /// Opens a place and picks what the locator's reference means.
@@ -291,10 +315,27 @@ impl Source {
         Self::open_with(locator, env, |bundle| bundle.listing())
     }
 
+    /// Opens a place as [`Source::open_all`]; one that lists nothing has no entries.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_listing(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_any(locator, env, |bundle| bundle.listing(), true)
+    }
+
     fn open_with(
         locator: &Locator,
         env: &Env,
         list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+    ) -> Result<Self> {
+        Self::open_any(locator, env, list, false)
+    }
+
+    fn open_any(
+        locator: &Locator,
+        env: &Env,
+        list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+        may_be_empty: bool,
     ) -> Result<Self> {
         let notes = Notes::default();
         let env = &Env {
@@ -322,6 +363,9 @@ impl Source {
             source.name_streams(env)?;
         }
         let entries = std::mem::take(&mut source.entries);
+        if entries.is_empty() && may_be_empty && locator.reference.is_none() {
+            return Ok(source);
+        }
         source.entries = select(entries, locator.reference.as_ref())
             .map_err(|error| error.at(source.text.clone()))?;
         Ok(source)
@@ -418,6 +462,13 @@ fn decode_in(
     {
         return Ok(Arc::clone(node));
     }
+    // What somebody lists by a type that no format knows is carried. What was only found, as the
+    // one document of a place, has to be an image.
+    if let Some(child) = entry.child.as_ref().filter(|child| !child.raw.is_empty())
+        && let Some(node) = undecodable(bundle, child, env, memo)?
+    {
+        return Ok(node);
+    }
     let root = root_of(bundle, entry, env)?;
     let node = decode_root(bundle, &root, entry.child.as_ref(), 0, env, memo)?;
     if let (Some(listed), Node::Image(image)) = (&entry.name, &*node)
@@ -428,6 +479,37 @@ fn decode_in(
         return Err(Error::mismatch(what, own, listed));
     }
     Ok(node)
+}
+
+/// Reads what no format decodes, because it is of a type that none of them knows; `None` if it may
+/// be a document of one.
+///
+/// # Errors
+/// [`Code::Missing`] if it is not there.
+fn undecodable(
+    bundle: &dyn Bundle,
+    child: &Child,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Option<Arc<Node>>> {
+    let limit = ("manifest", env.limits.manifest);
+    match told(&child.kind) {
+        Told::Listing => return Ok(None),
+        // No list of others is longer.
+        Told::Nothing if child.size <= limit.1 => {
+            let document = find_document(bundle, child, limit, &env.limits)?;
+            if catalog::recognise(&Root::Document(document)).is_some() {
+                return Ok(None);
+            }
+        }
+        Told::Nothing | Told::Other => {}
+    }
+    let opaque = unknown::read(bundle, child, env)?;
+    let child = child.clone();
+    let digest = child.digest;
+    let node = Arc::new(Node::Opaque { opaque, child });
+    memo.add(digest, &node, env)?;
+    Ok(Some(node))
 }
 
 fn decode_root(
@@ -498,15 +580,7 @@ fn decode_root(
     };
     let node = Arc::new(node);
     if let Some(child) = child {
-        memo.nodes.insert(child.digest, Arc::clone(&node));
-        if memo.nodes.len() as u64 > env.limits.graph_nodes {
-            let limit = env.limits.graph_nodes;
-            return Err(Limits::exceeded(
-                "graph_nodes",
-                limit,
-                "the number of documents",
-            ));
-        }
+        memo.add(child.digest, &node, &env)?;
     }
     Ok(node)
 }
@@ -562,14 +636,23 @@ fn decode_children(
             children.push(Some(Arc::clone(node)));
             continue;
         }
+        let at = |error: Error| error.at(format!("index › {}", child.digest));
         let limit = ("manifest", env.limits.manifest);
-        let document = match find_document(bundle, child, limit, &env.limits) {
+        let found = match undecodable(bundle, child, env, memo) {
+            Ok(Some(node)) => {
+                children.push(Some(node));
+                continue;
+            }
+            Ok(None) => find_document(bundle, child, limit, &env.limits),
+            Err(error) => Err(error),
+        };
+        let document = match found {
             Ok(document) => document,
             Err(error) if error.code() == Code::Missing => {
                 children.push(None);
                 continue;
             }
-            Err(error) => return Err(error.at(format!("index › {}", child.digest))),
+            Err(error) => return Err(at(error)),
         };
         let node = decode_root(
             bundle,
@@ -579,7 +662,7 @@ fn decode_children(
             env,
             memo,
         )
-        .map_err(|error| error.at(format!("index › {}", child.digest)))?;
+        .map_err(at)?;
         children.push(Some(node));
     }
     Ok(children)
@@ -623,6 +706,20 @@ impl Memo {
     fn leave(&mut self) {
         if self.part.take().is_some() {
             self.nodes.clear();
+        }
+    }
+
+    /// Remembers what a document is.
+    fn add(&mut self, digest: Digest, node: &Arc<Node>, env: &Env) -> Result<()> {
+        self.nodes.insert(digest, Arc::clone(node));
+        let limit = env.limits.graph_nodes;
+        match self.nodes.len() as u64 > limit {
+            true => Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            )),
+            false => Ok(()),
         }
     }
 

@@ -58,7 +58,10 @@ pub(crate) fn unsquashed(
     }
     let mut spool = Spool::new(env)?;
     let mut copied = Copied(&mut spool);
-    imgconv_pipeline::merge(&image.layers, semantics(node), &mut copied, env)?;
+    let whole = imgconv_pipeline::merge(&image.layers, semantics(node), &mut copied, env)?;
+    // ACIs that depend on each other are merged where they run.
+    imgconv_pipeline::refuse_windows(&whole, 0)?;
+    drop(whole);
     let contents = spool.freeze()?;
     let mut tree = Tree::new(env);
     let mut keys = Keys::default();

@@ -541,6 +541,8 @@ fn same_name(own: &Name, listed: &Name) -> bool {
 pub(crate) fn semantics(node: &ImageNode) -> Semantics {
     if node.child.is_none() {
         Semantics::Aci
+    } else if node.image.platform.os.eq_ignore_ascii_case("windows") {
+        Semantics::Windows
     } else {
         Semantics::Layer
     }

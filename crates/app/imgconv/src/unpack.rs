@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use imgconv_model::{Env, Platform, Report, Result};
-use imgconv_pipeline::squash;
+use imgconv_model::{Code, Env, Error, Platform, Report, Result};
+use imgconv_pipeline::flatten;
 pub use imgconv_unpack::{Options, Outcome};
 
 use crate::{convert::refuse_same_place, locator::Locator, pick::pick, stream::semantics};
@@ -20,14 +20,25 @@ pub fn unpack(
     options: &Options,
     env: &Env,
 ) -> Result<(Outcome, Report)> {
+    if target == Path::new("-") {
+        let message = "`unpack` makes a directory, and `-` is standard output";
+        return Err(Error::new(Code::Usage, message).hint(
+            "`./-` is a directory of that name; `squash SRC docker-archive:-` writes a tar that has \
+             the files as one layer",
+        ));
+    }
     refuse_same_place(std::slice::from_ref(locator), target)?;
     let picked = pick(locator, platforms, deps, env)?;
     let env = &Env {
         notes: picked.node.notes.clone(),
         ..env.clone()
     };
-    let merged = squash(&picked.node.image.layers, semantics(&picked.node), env)
+    let merged = flatten(&picked.node.image.layers, semantics(&picked.node), env)
         .map_err(|error| error.at(&*picked.text))?;
+    if let Some(conflict) = merged.tree.windows_conflict(0) {
+        let message = format!("{conflict}; the directory has what Linux makes of them");
+        env.notes.warn("windows-layers", &*picked.text, message);
+    }
     let outcome = imgconv_unpack::unpack(&merged.tree, &merged.contents, target, options, env)
         .map_err(|error| error.at(&*picked.text))?;
     let mut report = picked.node.report.clone();

@@ -180,7 +180,10 @@ fn check_node(
             }
         }
         Node::Opaque { opaque, child } => {
-            seen.shown.verified(child);
+            if opaque.document.is_some() {
+                seen.shown.verified(child);
+                seen.read.insert(child.digest);
+            }
             for blob in &opaque.blobs {
                 check_blob(source, blob, text, env, seen, verdict);
             }

@@ -32,6 +32,8 @@ pub struct Index {
     pub children: Vec<Child>,
     /// The exact document.
     pub document: Document,
+    /// The document that it is about (its `subject`).
+    pub subject: Option<Digest>,
 }
 
 /// A descriptor: a reference to a document or blob by content.
@@ -76,8 +78,9 @@ impl Child {
 /// Something that is carried as it is.
 #[derive(Clone, Debug)]
 pub struct Opaque {
-    /// The exact document.
-    pub document: Document,
+    /// The exact document. `None` for a blob of a type that no format knows: it is the first of
+    /// `blobs`, and may be of any size.
+    pub document: Option<Document>,
     /// Every blob that it refers to and that travels with it.
     pub blobs: Vec<Child>,
     /// The document that it is about (a referrer's `subject`).

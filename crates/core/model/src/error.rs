@@ -140,6 +140,14 @@ impl Error {
         self
     }
 
+    /// The error for a file that is there and must not be replaced.
+    pub fn exists(place: impl Into<String>) -> Self {
+        let message = "the file is there already, and is not replaced";
+        Self::new(Code::Denied, message)
+            .at(place)
+            .hint("`--overwrite` replaces it")
+    }
+
     /// Wraps an I/O error met while doing `what` (a path, or an action on one).
     ///
     /// An [`Error`] that travelled inside the `io::Error` comes back as it was, with `what` as an

@@ -9,7 +9,7 @@ use std::{
     io::Write,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -47,6 +47,8 @@ pub struct Env {
     /// The registry that a registry's storage belonged to, `HOST[:PORT]`: the storage itself does
     /// not say.
     pub registry_host: Option<String>,
+    /// Refuse to replace a file that is there already, unless it is one to which is added.
+    pub keep_files: bool,
     /// What the user said about the network.
     pub network: Arc<Network>,
     /// Set to end the work early.
@@ -55,6 +57,8 @@ pub struct Env {
     pub progress: Arc<dyn Progress>,
     /// The next number of a piece of work.
     pub next_id: Arc<AtomicU64>,
+    /// Copies of what came out of pipes, by what the user calls them: it comes only once.
+    pub copies: Arc<Mutex<BTreeMap<String, Arc<File>>>>,
     /// Takes what is found while bytes stream by; every image has its own.
     pub notes: Notes,
 }
@@ -70,10 +74,12 @@ impl Env {
             host,
             follow_blob_links: false,
             registry_host: None,
+            keep_files: false,
             network: Arc::default(),
             cancel: Arc::default(),
             progress: Arc::new(Silent),
             next_id: Arc::default(),
+            copies: Arc::default(),
             notes: Notes::default(),
         }
     }
@@ -333,6 +339,15 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     fn member(&self, name: &str, _facts: &Facts) -> Result<Blob> {
         let message = format!("{} has no members by name", self.locator());
         Err(Error::new(Code::Unsupported, message).at(crate::quote(name)))
+    }
+
+    /// Finds a layer by the digest of its uncompressed bytes, for places whose lists may name a
+    /// member that is not there; also says what the member is called. Who reads the layer verifies it.
+    ///
+    /// # Errors
+    /// If the place can't be read.
+    fn layer_of(&self, _diff_id: &Digest) -> Result<Option<(String, Blob)>> {
+        Ok(None)
     }
 
     /// Returns what the list of entry points says of itself.

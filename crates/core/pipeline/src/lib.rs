@@ -19,4 +19,6 @@ pub use clamp::clamp;
 pub use done::{Done, Memory};
 pub use plan::{Known, LayerStep, Options, Plan, Squash, plan};
 pub use seal::{Sealer, write_document};
-pub use squash::{Merged, apply, merge, squash, squash_above, squash_listed};
+pub use squash::{
+    Merged, apply, flatten, merge, refuse_windows, squash, squash_above, squash_listed,
+};

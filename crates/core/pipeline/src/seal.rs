@@ -28,6 +28,9 @@ use crate::{
 };
 
 mod chunked;
+mod watch;
+
+use self::watch::watch;
 
 /// Writes layers to one destination. A source layer that several images share is handled once.
 pub struct Sealer<'a> {
@@ -309,17 +312,13 @@ impl<'a> Sealer<'a> {
             let algorithm = layer
                 .diff_id
                 .map_or(Algorithm::Sha256, |claimed| claimed.algorithm());
-            let mut source = tar(layer, budget, env, what)?;
             let mut writer = self.sink.writer()?;
-            let encoded = self.encode(
-                what,
-                &layer.blob,
-                &mut source,
-                &mut writer,
-                encoding,
-                &[algorithm],
-                env,
-            )?;
+            let encoded = watch(layer, what, env, |layer, env, id| {
+                let mut source = tar(layer, budget, env, what)?;
+                let hash = [algorithm];
+                let pool = self.pool;
+                encode(&mut *source, &mut writer, encoding, &hash, pool, env, id)
+            })?;
             let diff_id = encoded.content[0];
             if let Some(claimed) = layer.diff_id.filter(|claimed| *claimed != diff_id) {
                 return Err(Error::mismatch("the diff ID", claimed, diff_id));

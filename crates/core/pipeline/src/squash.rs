@@ -9,7 +9,7 @@ use std::{
 
 use imgconv_layer::{ContentStore, Discard, FrozenSpool, Semantics, Spool, Tree};
 use imgconv_model::{
-    Blob, Compression, Digest, Env, Error, Facts, Layer, Open, ReadAt, Reader, Result,
+    Blob, Code, Compression, Digest, Env, Error, Facts, Layer, Open, ReadAt, Reader, Result,
 };
 use imgconv_stream::{HashingReader, ahead, blame};
 
@@ -133,11 +133,37 @@ fn apply_one(
     work().map_err(|error| error.at(what.clone()))
 }
 
-/// Merges layers with their contents.
+/// Merges layers to one that stands for all of them.
+///
+/// # Errors
+/// As [`merge`], if the temporary directory is full, and [`Code::Unsupported`] for layers of Windows
+/// that can't be one (robustness K20).
+pub fn squash(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merged> {
+    let merged = flatten(layers, semantics, env)?;
+    refuse_windows(&merged.tree, 0)?;
+    Ok(merged)
+}
+
+/// Refuses layers of Windows that can't be merged without loss, `from` being the lowest one that is.
+///
+/// # Errors
+/// [`Code::Unsupported`].
+pub fn refuse_windows(tree: &Tree, from: usize) -> Result<()> {
+    match tree.windows_conflict(from) {
+        None => Ok(()),
+        Some(message) => Err(Error::new(Code::Unsupported, message).hint(
+            "leave the layers as they are: `convert` to OCI or Docker without `--squash` copies them, \
+             and `squash --last N` merges only layers above those",
+        )),
+    }
+}
+
+/// Merges layers with their contents, whatever the system they are of makes of them: to look at the
+/// files.
 ///
 /// # Errors
 /// As [`merge`], or if the temporary directory is full.
-pub fn squash(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merged> {
+pub fn flatten(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merged> {
     let mut spool = Spool::new(env)?;
     let tree = merge(layers, semantics, &mut spool, env)?;
     Ok(Merged {
@@ -175,6 +201,7 @@ pub fn squash_above(
     for i in from..layers.len() {
         apply_one(&mut tree, layers, i, semantics, &mut spool, &budget, env)?;
     }
+    refuse_windows(&tree, from)?;
     tree.only_changes(base);
     let wanted: BTreeSet<u64> = tree.contents().filter(|key| key & BELOW != 0).collect();
     if !wanted.is_empty() {

@@ -11,9 +11,12 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_model::{Code, Env, Error, Result, quote};
-use imgconv_stream::Stage;
-use rustix::fs::{Mode, OFlags};
+use imgconv_model::{Code, Compression, Env, Error, Result, quote};
+use imgconv_stream::{Level, PieceEncoder, Stage};
+use rustix::{
+    fs::{Mode, OFlags, RenameFlags},
+    io::Errno,
+};
 
 use crate::{END, Entry, EntryKind, head, padding};
 
@@ -22,26 +25,34 @@ use crate::{END, Entry, EntryKind, head, padding};
 pub struct Output {
     /// The file; `None` is standard output.
     path: Option<PathBuf>,
+    /// What the name of the file says that it is compressed with.
+    compression: Compression,
     locator: String,
     stage: Arc<Stage>,
     env: Env,
 }
 
 impl Output {
-    /// Opens a destination: a file, which is replaced if it exists, or `-` for standard output.
-    /// `scheme` is how its locator starts.
+    /// Opens a destination: a file, which is replaced if it exists and `env` allows it, or `-` for
+    /// standard output. `scheme` is how its locator starts. The whole archive is compressed with gzip
+    /// or zstd if its name says so.
     ///
     /// # Errors
-    /// [`Code::Denied`] if something other than a file is there, [`Code::Io`] if the directory
+    /// [`Code::Denied`] if something other than a file is there, or a file that must stay,
+    /// [`Code::Unsupported`] if the name says another compression, [`Code::Io`] if the directory
     /// can't be written, [`Code::Usage`] for an empty path.
     pub fn create(scheme: &str, path: &str, env: &Env) -> Result<Self> {
         let locator = format!("{scheme}:{path}");
+        let compression = compression_of(path)?;
         let (path, stage) = match path {
             "" => return Err(Error::new(Code::Usage, "the path of the archive is empty")),
             "-" => (None, Stage::new(&env.tmpdir, Stage::PREFIX, false)?),
             path => {
                 let destination = PathBuf::from(path);
                 refuse_odd(&destination, scheme)?;
+                if env.keep_files && destination.symlink_metadata().is_ok() {
+                    return Err(Error::exists(quote(path)));
+                }
                 let stage = Stage::new(&parent(&destination), Stage::PREFIX, false)?;
                 (Some(destination), stage)
             }
@@ -49,6 +60,7 @@ impl Output {
         let env = env.clone();
         Ok(Self {
             path,
+            compression,
             locator,
             stage,
             env,
@@ -78,6 +90,24 @@ impl Output {
     }
 
     fn pack(
+        &self,
+        output: &mut dyn Write,
+        compose: impl FnOnce(&mut Pack<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if self.compression == Compression::None {
+            return self.pack_plain(output, compose);
+        }
+        let mut compressed = Compressed {
+            output,
+            encoder: PieceEncoder::new(self.compression, Level::Default)?,
+            piece: Vec::with_capacity(PIECE),
+        };
+        self.pack_plain(&mut compressed, compose)?;
+        let last = compressed.end();
+        last.map_err(|error| Error::io(error, self.locator.clone()))
+    }
+
+    fn pack_plain(
         &self,
         output: &mut dyn Write,
         compose: impl FnOnce(&mut Pack<'_>) -> Result<()>,
@@ -125,7 +155,26 @@ impl Output {
         .map_err(|error| failed(error.into()))?;
         refuse_odd(path, self.scheme())?;
         let last = path.file_name().unwrap_or_default();
-        rustix::fs::renameat(self.stage.descriptor(), &*name, &above, last)
+        let stage = self.stage.descriptor();
+        let renamed = match self.env.keep_files {
+            false => rustix::fs::renameat(stage, &*name, &above, last),
+            true => {
+                let flags = RenameFlags::NOREPLACE;
+                match rustix::fs::renameat_with(stage, &*name, &above, last, flags) {
+                    // A file system that can't: what is there is looked at just before.
+                    Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
+                        if path.symlink_metadata().is_err() =>
+                    {
+                        rustix::fs::renameat(stage, &*name, &above, last)
+                    }
+                    Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::EXIST) => {
+                        return Err(Error::exists(place));
+                    }
+                    renamed => renamed,
+                }
+            }
+        };
+        renamed
             .and_then(|()| rustix::fs::fsync(&above))
             .map_err(|error| failed(error.into()))
     }
@@ -133,6 +182,57 @@ impl Output {
     fn scheme(&self) -> &str {
         self.locator.split(':').next().unwrap_or_default()
     }
+}
+
+/// How much of an archive is compressed at a time.
+const PIECE: usize = 1 << 20;
+
+/// Compresses piece by piece: each becomes a gzip member or zstd frame of its own.
+struct Compressed<'a> {
+    output: &'a mut dyn Write,
+    encoder: PieceEncoder,
+    piece: Vec<u8>,
+}
+
+impl Compressed<'_> {
+    fn end(&mut self) -> io::Result<()> {
+        let packed = self.encoder.compress(&self.piece)?;
+        self.piece.clear();
+        self.output.write_all(&packed)
+    }
+}
+
+impl Write for Compressed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..count]);
+        if self.piece.len() == PIECE {
+            self.end()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// Returns the compression that the name of an archive says (robustness K23).
+fn compression_of(path: &str) -> Result<Compression> {
+    let says = |suffixes: &[&str]| suffixes.iter().any(|suffix| path.ends_with(suffix));
+    if says(&[".gz", ".tgz"]) {
+        return Ok(Compression::Gzip);
+    }
+    if says(&[".zst", ".tzst"]) {
+        return Ok(Compression::Zstd);
+    }
+    if says(&[".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lzma", ".lz4"]) {
+        let message = "the name says a compression that is not written, only read";
+        return Err(Error::new(Code::Unsupported, message)
+            .at(quote(path))
+            .hint("a name that ends with `.tar`, `.tar.gz` or `.tar.zst` says one that is"));
+    }
+    Ok(Compression::None)
 }
 
 fn parent(path: &Path) -> PathBuf {

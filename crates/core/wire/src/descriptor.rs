@@ -43,7 +43,7 @@ pub struct Descriptor {
 pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Result<Descriptor> {
     let object = Object::new(value, path)?;
     let mut read = without_data(value, &object, limits)?;
-    read.data = data_of(&object)?;
+    read.data = data_of(&object, read.child.size)?;
     Ok(read)
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use imgconv_model::{Digest, History, Limits, Platform, RunConfig};
 
-pub use decode::decode;
+pub use decode::{decode, is_config};
 pub use encode::encode;
 
 /// Fields of the whole configuration that the model has, in the order they are written in.

@@ -10,12 +10,14 @@ use imgconv_stream::digest;
 
 use crate::{Object, base64, parse, within};
 
-/// Reads the property `data` of a descriptor, which is not yet compared with anything.
+/// Reads the property `data` of a descriptor of `size` bytes, which is not yet compared with anything.
+/// An empty text is absent, unless it is the whole blob.
 ///
 /// # Errors
 /// [`Code::BadJson`] if it is not base64, [`Code::BadManifest`] if it is no text.
-pub(crate) fn data_of(object: &Object<'_>) -> Result<Option<Arc<[u8]>>> {
-    let Some(text) = object.opt_string("data")? else {
+pub(crate) fn data_of(object: &Object<'_>, size: u64) -> Result<Option<Arc<[u8]>>> {
+    let text = object.opt_string("data")?;
+    let Some(text) = text.filter(|text| !text.is_empty() || size == 0) else {
         return Ok(None);
     };
     let bytes = base64(text).ok_or_else(|| {
@@ -52,7 +54,7 @@ pub fn embedded(child: &Child, limits: &Limits) -> Result<Option<Arc<[u8]>>> {
     let place = format!("descriptor of {}", child.digest);
     let value = parse(child.raw.as_bytes(), limits, &place)?;
     let object = Object::new(&value, "").map_err(|error| error.at(place.clone()))?;
-    let Some(bytes) = data_of(&object).map_err(|error| error.at(place.clone()))? else {
+    let Some(bytes) = data_of(&object, child.size).map_err(|error| error.at(place.clone()))? else {
         return Ok(None);
     };
     compare(&bytes, &child.digest, child.size, "field data").map_err(|error| {

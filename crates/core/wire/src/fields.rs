@@ -76,6 +76,15 @@ impl<'a> Object<'a> {
         self.get(key).map(|_| self.string(key)).transpose()
     }
 
+    /// Reads a text whose absence means the same as an empty one: writers in Go give optional members
+    /// as `null` or as `""`, and no reader in Go can tell the three apart.
+    ///
+    /// # Errors
+    /// [`Code::BadManifest`] if it is there and no text.
+    pub fn opt_text(&self, key: &str) -> Result<Option<&'a str>> {
+        Ok(self.opt_string(key)?.filter(|text| !text.is_empty()))
+    }
+
     /// Reads a truth value; absent is false.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub use config::encode_config;
 pub use decode::{decode, recognise};
 pub use encode::{describes_compression, encode};
 pub use index::encode_index;
-pub use kind::{KINDS, is_index, kind_of};
+pub use kind::{KINDS, Told, is_index, kind_of, told};
 pub use references::{Part, Reference, References, family_of, references};
 pub use tar_sum::TarSum;
 

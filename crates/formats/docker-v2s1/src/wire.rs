@@ -108,7 +108,7 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
         let found = quote(canonical(version));
         return Err(top.bad("schemaVersion", format!("expected 1, found {found}")));
     }
-    if let Some(kind) = top.opt_string("mediaType")?
+    if let Some(kind) = top.opt_text("mediaType")?
         && ![SIGNED, UNSIGNED].contains(&kind)
     {
         let message = format!("a manifest of schema 1 calls itself {}", quote(kind));

@@ -75,9 +75,25 @@ pub(crate) fn decode(
     let mut layers = Vec::with_capacity(diff_ids.len());
     for (i, (name, diff_id)) in entry.layers.iter().zip(diff_ids).enumerate() {
         let place = || format!("layer {i} ({})", quote(name));
-        let blob = bundle
-            .member(name, &named_facts(name))
-            .map_err(|error| error.at(place()))?;
+        let blob = match bundle.member(name, &named_facts(name)) {
+            // A broken link, as Docker 1.12 wrote some: the config says which layer is meant.
+            Err(error) if matches!(error.code(), Code::Missing | Code::Escape | Code::Cycle) => {
+                let found = bundle
+                    .layer_of(&diff_id)
+                    .map_err(|error| error.at(place()))?;
+                let Some((instead, blob)) = found else {
+                    return Err(error.at(place()));
+                };
+                let message = format!(
+                    "the member is not there ({}); {} is read instead, whose diff ID is the same",
+                    error.message(),
+                    quote(instead)
+                );
+                report.warn("layer-found-by-diff-id", place(), message);
+                blob
+            }
+            blob => blob.map_err(|error| error.at(place()))?,
+        };
         let diff_id = match replacement(&diff_id) {
             Some(instead) => {
                 let message = format!(
@@ -92,7 +108,11 @@ pub(crate) fn decode(
         layers.push(Layer {
             // Nobody claimed a digest of the stored bytes, so they are stored anew elsewhere.
             blob: Blob {
-                facts: Facts::default(),
+                facts: Facts {
+                    digest: None,
+                    // One without any bytes gets some.
+                    size: blob.facts.size.filter(|size| *size > 0),
+                },
                 bytes: Arc::new(NeverEmpty(blob.bytes)),
             },
             diff_id: Some(diff_id),

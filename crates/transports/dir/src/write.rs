@@ -14,7 +14,11 @@ use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
 };
 use imgconv_stream::{Stage, read_to_limit};
-use imgconv_wire::{Value, parse};
+use imgconv_wire::{
+    Value,
+    manifest::{Told, told},
+    parse,
+};
 use rustix::{
     fs::{AtFlags, Mode, OFlags, RenameFlags},
     io::Errno,
@@ -143,12 +147,23 @@ impl DirSink {
                 continue;
             };
             let what = format!("document {next}");
+            if next != *root && staged[at].1.size > limits.manifest {
+                // No list of others is longer.
+                continue;
+            }
             let file = self.stage.open(&staged[at].1.path)?;
             let limit = ("manifest", limits.manifest);
             let bytes = read_to_limit(Box::new(file), limit, &what)?;
-            let value = parse(&bytes, limits, &what)?;
+            let value = match parse(&bytes, limits, &what) {
+                Err(_) if next != *root => continue,
+                value => value?,
+            };
             let children = value.get("manifests").and_then(Value::as_array);
             for child in children.into_iter().flatten() {
+                let kind = child.get("mediaType").and_then(Value::as_str);
+                if told(kind.unwrap_or_default()) == Told::Other {
+                    continue;
+                }
                 let digest = child
                     .get("digest")
                     .and_then(Value::as_str)

@@ -7,20 +7,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_model::{Child, Code, Document, Error, Limits, Name, Result, RootEntry, quote};
+use imgconv_model::{Child, Code, Document, Error, Limits, Name, Notes, Result, RootEntry, quote};
 use imgconv_wire::{
     Object,
-    v1_image::{self, Chain, Images, check_id, is_id},
+    v1_image::{self, Chain, check_id},
 };
 
 use crate::{
     REPOSITORIES_FILE,
-    members::{Members, limit},
+    directories::V1,
+    members::{Members, entry, limit},
     naming,
 };
-
-/// The only version of the directory of a layer.
-const VERSION: &str = "1.0";
 
 /// An entry point, and the id that it names. One without a descriptor has a chain that can't be
 /// read: [`document`] says why.
@@ -28,23 +26,36 @@ const VERSION: &str = "1.0";
 pub(crate) struct Head {
     pub(crate) entry: RootEntry,
     pub(crate) id: String,
+    /// The text that stands where a name belongs and is none.
+    pub(crate) bad_name: Option<String>,
 }
 
 /// An entry of `repositories`: the text, the name if it is one, the id.
-type Named = (String, Option<Name>, String);
+pub(crate) type Named = (String, Option<Name>, String);
 
-/// Lists the entry points: every name in `repositories`, then every image that is nobody's parent
-/// and has no name, and one of each circle that no chain leads to. What is wrong with one image is no harm to the others.
-pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
-    let named = repositories(members, limits)?;
-    let ids: Vec<&str> = members
-        .names()
-        .filter_map(|name| name.strip_suffix("/json").filter(|id| is_id(id)))
+/// Lists the entry points: every name in `repositories`, every name that a directory is called by,
+/// then every image that is nobody's parent and has no name, and one of each circle that no chain
+/// leads to. What is wrong with one image is no harm to the others.
+pub(crate) fn heads(v1: V1<'_>, limits: &Limits, notes: &Notes) -> Result<Vec<Head>> {
+    let V1 {
+        members,
+        directories,
+    } = v1;
+    let mut named = repositories(members, limits)?;
+    let known: BTreeSet<Name> = named
+        .iter()
+        .filter_map(|(_, name, _)| name.clone())
         .collect();
+    let ids: Vec<&str> = directories.ids().collect();
+    for id in &ids {
+        let names = directories.names(id).into_iter();
+        let new = names.filter(|(_, name)| !known.contains(name));
+        named.extend(new.map(|(text, name)| (text, Some(name), (*id).to_owned())));
+    }
     let mut parents: BTreeMap<&str, String> = BTreeMap::new();
     for id in &ids {
         // Whoever follows a chain through it meets the error.
-        let parent = v1_image::parent(members, id, limits).ok().flatten();
+        let parent = v1_image::parent(&v1, id, limits).ok().flatten();
         parents.extend(parent.map(|parent| (*id, parent)));
     }
     let mut not_heads: BTreeSet<&str> = named.iter().map(|(_, _, id)| &**id).collect();
@@ -72,14 +83,27 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
         .map(|(text, name, id)| (Some(text), name, id))
         .collect();
     heads.extend(unnamed.into_iter().map(|id| (None, None, id)));
+    for (directory, why) in directories.odd() {
+        warn_unused(notes, directory, why);
+    }
+    list(v1, heads, 0, limits)
+}
+
+/// Makes entry points of images, counted from a position.
+pub(crate) fn list(
+    v1: V1<'_>,
+    heads: Vec<(Option<String>, Option<Name>, String)>,
+    first: usize,
+    limits: &Limits,
+) -> Result<Vec<Head>> {
     let mut made: BTreeMap<String, Option<Child>> = BTreeMap::new();
     let mut walked = 0u64;
     let mut roots = Vec::with_capacity(heads.len());
-    for (position, (text, name, id)) in heads.into_iter().enumerate() {
+    for (i, (text, name, id)) in heads.into_iter().enumerate() {
         let child = match made.get(&id) {
             Some(child) => child.clone(),
             None => {
-                let chain = chain(members, &id, limits, &mut walked).ok();
+                let chain = chain(v1, &id, limits, &mut walked).ok();
                 let child = chain.map(|chain| chain.child());
                 if walked > limits.graph_nodes {
                     let what = "the number of layers of all images";
@@ -89,57 +113,52 @@ pub(crate) fn heads(members: &Members, limits: &Limits) -> Result<Vec<Head>> {
                 child
             }
         };
+        let bad_name = text.clone().filter(|_| name.is_none());
+        let mut texts: Vec<String> = text.into_iter().chain([id.clone()]).collect();
+        for directory in v1.directories.of(&id) {
+            if !texts.contains(directory) {
+                texts.push(directory.clone());
+            }
+        }
         roots.push(Head {
             entry: RootEntry {
-                position,
+                position: first + i,
                 name,
-                texts: text.into_iter().chain([id.clone()]).collect(),
+                texts,
                 child,
             },
             id,
+            bad_name,
         });
     }
     Ok(roots)
 }
 
+/// Tells of a directory with a part of an image that no image takes.
+pub(crate) fn warn_unused(notes: &Notes, directory: &str, why: &str) {
+    let message = format!("no image is made of this directory: {why}");
+    notes.warn("unused-directory", entry(directory), message);
+}
+
 /// Makes the root document of an image.
-pub(crate) fn document(members: &Members, id: &str, limits: &Limits) -> Result<Document> {
-    chain(members, id, limits, &mut 0).map(|chain| chain.document)
+pub(crate) fn document(v1: V1<'_>, id: &str, limits: &Limits) -> Result<Document> {
+    chain(v1, id, limits, &mut 0).map(|chain| chain.document)
 }
 
 /// Walks the chain of an image that is listed; counts its steps, also where it fails.
-fn chain(members: &Members, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
+pub(crate) fn chain(v1: V1<'_>, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
     let listed = |error: Error| error.at(format!("file {REPOSITORIES_FILE}"));
     check_id(id).map_err(listed)?;
-    v1_image::chain(members, id, limits, walked).map_err(|error| {
-        match members.has(&format!("{id}/json")) {
-            true => error,
-            false => listed(error),
+    v1_image::chain(&v1, id, limits, walked).map_err(|error| {
+        match v1.directories.of(id).is_empty() {
+            false => error,
+            true => listed(error),
         }
     })
 }
 
-impl Images for Members {
-    fn json(&self, id: &str, limits: &Limits) -> Result<Option<Vec<u8>>> {
-        let name = format!("{id}/json");
-        if !self.has(&name) {
-            return Ok(None);
-        }
-        check_version(self, id, limits)?;
-        self.read_name(&name, ("config", limits.config)).map(Some)
-    }
-
-    fn json_name(&self, id: &str) -> String {
-        format!("entry {}", quote(format!("{id}/json")))
-    }
-
-    fn layer_name(&self, id: &str) -> String {
-        format!("{id}/layer.tar")
-    }
-}
-
 /// Reads `repositories`: texts, names and ids, in the order of the file.
-fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Named>> {
+pub(crate) fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Named>> {
     if !members.has(REPOSITORIES_FILE) {
         return Ok(Vec::new());
     }
@@ -175,17 +194,4 @@ fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Named>> {
         Ok(named)
     };
     read().map_err(|error| error.at(place))
-}
-
-fn check_version(members: &Members, id: &str, limits: &Limits) -> Result<()> {
-    let name = format!("{id}/VERSION");
-    if !members.has(&name) {
-        return Ok(());
-    }
-    let bytes = members.read_name(&name, ("layout_file", limits.layout_file))?;
-    if bytes.trim_ascii() == VERSION.as_bytes() {
-        return Ok(());
-    }
-    let message = format!("version {} is not supported, only {VERSION}", quote(&bytes));
-    Err(Error::new(Code::Unsupported, message).at(format!("entry {}", quote(&name))))
 }

@@ -1,6 +1,7 @@
 //! `docker save` files of every generation: read all, write the one that every engine loads.
 //!
-//! - before Docker 1.10: `repositories` and `ID/{VERSION,json,layer.tar}`;
+//! - before Docker 1.10: `repositories` and `ID/{VERSION,json,layer.tar}`; before 1.2 a directory may
+//!   have another name, and there may be no `repositories`;
 //! - from 1.10 on, and podman's and skopeo's variants: `manifest.json`;
 //! - from 25 on: an OCI layout and `manifest.json` in one tar. The layout is used, after both were
 //!   compared.
@@ -8,6 +9,8 @@
 //! The transport owns the lists of images, their names and the members of the tar. What an image
 //! means is for formats: they get a root document and ask for the members that it names.
 
+mod both;
+mod directories;
 mod layout;
 mod legacy;
 mod manifest;
@@ -76,7 +79,7 @@ impl Transport for DockerArchive {
                 ControlFlow::Continue(())
             }
         };
-        imgconv_tar::look(path, PREFIX, &mut each).is_some() || has_manifest(path)
+        imgconv_tar::look(path, PREFIX, &mut each).is_some() || has_marker(path)
     }
 
     /// Opens an archive. It is read to its end once, and copied to the temporary directory if it is
@@ -91,17 +94,40 @@ impl Transport for DockerArchive {
     }
 }
 
+/// Says what to do with a directory that somebody has unpacked such an archive to; `None` if it is
+/// none of those.
+pub fn unpacked(path: &Path) -> Option<String> {
+    let is_file = |name: &str| path.join(name).is_file();
+    let layer =
+        |entry: std::fs::DirEntry| entry.path().join("layer.tar").symlink_metadata().is_ok();
+    let is_unpacked = path.is_dir()
+        && (is_file(MANIFEST_FILE)
+            || is_file(REPOSITORIES_FILE)
+            || path.read_dir().ok()?.take(HEADERS).flatten().any(layer));
+    is_unpacked.then(|| {
+        "this looks like a docker archive (`docker save`) that was unpacked: pack it again with \
+         `tar -C DIR -cf FILE.tar .` and give `docker-archive:FILE.tar`"
+            .to_owned()
+    })
+}
+
 fn is_marker(name: &str) -> bool {
     if name == MANIFEST_FILE || name == REPOSITORIES_FILE {
         return true;
     }
     let rest = name.get(..64).filter(|id| is_id(id)).map(|_| &name[64..]);
-    rest.is_some_and(|rest| MARKERS.contains(&rest))
+    if rest.is_some_and(|rest| MARKERS.contains(&rest)) {
+        return true;
+    }
+    // Up to Docker 1.1 the directory of the image that was asked for may have any name. The one
+    // directory of an ACI is another thing.
+    let directory = name.strip_suffix("/layer.tar");
+    directory.is_some_and(|directory| directory != "rootfs" && !directory.contains('/'))
 }
 
-/// Says whether an uncompressed tar has a `manifest.json`, by jumping from header to header: most
-/// writers put it behind the layers. Whether the tar is sound shows when it is opened.
-fn has_manifest(path: &Path) -> bool {
+/// Says whether an uncompressed tar has one of these names, by jumping from header to header: most
+/// writers put `manifest.json` behind the layers. Whether the tar is sound shows when it is opened.
+fn has_marker(path: &Path) -> bool {
     // Opening a device can have effects.
     if !path.is_file() {
         return false;
@@ -119,8 +145,11 @@ fn has_manifest(path: &Path) -> bool {
             .iter()
             .position(|byte| *byte == 0)
             .unwrap_or(100);
-        let name = &header[..end];
-        if name.strip_prefix(b"./").unwrap_or(name) == MANIFEST_FILE.as_bytes() {
+        let name = std::str::from_utf8(&header[..end]).ok();
+        if name
+            .and_then(members::plain_name)
+            .is_some_and(|name| is_marker(&name))
+        {
             return true;
         }
         let size = std::str::from_utf8(&header[124..136]).ok();

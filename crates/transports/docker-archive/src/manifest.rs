@@ -10,7 +10,7 @@ use std::{
 
 use imgconv_model::{Algorithm, Child, Code, Digest, Document, Error, Limits, Name, Result, quote};
 use imgconv_stream::digest;
-use imgconv_wire::{Object, Value, canonical};
+use imgconv_wire::{Map, Object, Value, canonical, folds_to};
 
 use crate::{MANIFEST_FILE, naming};
 
@@ -47,7 +47,7 @@ impl Item {
         }
     }
 
-    fn same(&self, other: &Self) -> bool {
+    pub(crate) fn same(&self, other: &Self) -> bool {
         (&self.config, &self.layers) == (&other.config, &other.layers)
     }
 }
@@ -91,9 +91,27 @@ fn check(value: &Value, limits: &Limits) -> Result<Vec<Item>> {
     Ok(items)
 }
 
+/// Returns an entry with its fields in the usual spelling: docker and everything else that is
+/// written in Go match them without regard to case, and old versions of Jib wrote them in lower case
+/// (robustness K27). A field that stands in two spellings is refused.
+fn in_usual_spelling(object: &Object<'_>) -> Result<Value> {
+    let mut usual = Map::new();
+    for (key, value) in object.map() {
+        let field = FIELDS.iter().find(|field| folds_to(key, field));
+        let name = field.map_or(&**key, |field| *field);
+        if usual.insert(name.to_owned(), value.clone()).is_some() {
+            // Which of them counts differs from reader to reader.
+            object.check_names(FIELDS)?;
+            let message = format!("stands there twice, once as {}", quote(key));
+            return Err(object.bad(name, message));
+        }
+    }
+    Ok(Value::Object(usual))
+}
+
 fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {
+    let value = &in_usual_spelling(&Object::new(value, path)?)?;
     let object = Object::new(value, path)?;
-    object.check_names(FIELDS)?;
     let config = object.string("Config")?;
     if config.is_empty() {
         return Err(object.bad("Config", "is empty"));

@@ -2,13 +2,19 @@
 //!
 //! A link means another member, or nothing: no file outside of the archive is ever looked at.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map},
+    fmt,
+    io::Read as _,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use imgconv_model::{
     Algorithm, Blob, Code, Digest, Env, Error, Facts, Limits, Notes, Open, ReadAt, Reader, Result,
     quote,
 };
-use imgconv_stream::{Verified, read_to_limit};
+use imgconv_stream::{Decoder, Hasher, Interruptible, Verified, read_to_limit};
 use imgconv_tar::{Archive, EntryKind, Member};
 use imgconv_wire::layout::{INDEX_FILE, MARKER_FILE};
 
@@ -23,6 +29,10 @@ pub(crate) struct Members {
     locator: String,
     limits: Limits,
     notes: Notes,
+    /// For long searches.
+    env: Env,
+    /// The names of layers by the digests of what they hold, once that was needed.
+    contents: Mutex<BTreeMap<Algorithm, BTreeMap<Digest, String>>>,
     /// What changes when the file does; nothing is known of standard input.
     state: Option<String>,
 }
@@ -40,9 +50,17 @@ impl fmt::Debug for Members {
 pub(crate) struct Found {
     /// Its name, after all links.
     pub(crate) name: String,
-    offset: u64,
+    pub(crate) offset: u64,
     /// Its bytes.
     pub(crate) size: u64,
+}
+
+/// What becomes of a symbolic link whose target is only found at the root of the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtRoot {
+    Refused,
+    Told,
+    Silent,
 }
 
 impl Members {
@@ -56,7 +74,10 @@ impl Members {
             }
         };
         let archive = match rest {
-            "-" => Archive::from_reader(Box::new(std::io::stdin()), env, &wanted),
+            "-" => {
+                let input = Interruptible::standard_input(env)?;
+                Archive::from_reader(Box::new(input), env, &wanted)
+            }
             path => Archive::open(Path::new(path), env, &wanted),
         };
         let archive = archive?;
@@ -68,6 +89,8 @@ impl Members {
             locator: locator.to_owned(),
             limits: env.limits,
             notes: env.notes.clone(),
+            env: env.clone(),
+            contents: Mutex::default(),
         })
     }
 
@@ -89,18 +112,26 @@ impl Members {
     /// Finds the file that a name leads to (robustness A4). `lenient` accepts a link whose target
     /// is only found at the root of the archive, for content that a config verifies.
     pub(crate) fn resolve(&self, name: &str, lenient: bool) -> Result<Found> {
-        self.follow(name, lenient)
+        let at_root = match lenient {
+            true => AtRoot::Told,
+            false => AtRoot::Refused,
+        };
+        self.follow(name, at_root)
             .map_err(|error| error.at(entry(name)))
     }
 
-    fn follow(&self, name: &str, lenient: bool) -> Result<Found> {
+    /// Finds the file that a name leads to, if it leads to one; nothing is told.
+    pub(crate) fn found(&self, name: &str) -> Option<Found> {
+        self.follow(name, AtRoot::Silent).ok()
+    }
+
+    fn follow(&self, name: &str, lenient: AtRoot) -> Result<Found> {
         let missing = |name: &str| {
             let message = format!("the archive has no member {}", quote(name));
             Error::new(Code::Missing, message)
         };
-        let mut current = clean("", name.as_bytes())
-            .filter(|_| !name.starts_with('/'))
-            .ok_or_else(|| missing(name).hint("only members of the archive are searched"))?;
+        let only_members = |error: Error| error.hint("only members of the archive are searched");
+        let mut current = clean("", name.as_bytes()).ok_or_else(|| only_members(missing(name)))?;
         let mut seen: Vec<String> = Vec::new();
         loop {
             let (target, hard) = match self.archive.member(&current) {
@@ -119,50 +150,172 @@ impl Members {
                     let message = format!("the link leads to {}", article(*kind));
                     return Err(Error::new(Code::Missing, message).at(entry(&current)));
                 }
-                None => return Err(missing(&current)),
+                None => match self.below_link(&current) {
+                    Some((link, target, rest)) => {
+                        let next = self.target(link, target, false, lenient)?;
+                        current = self.step(&mut seen, &current, format!("{next}/{rest}"))?;
+                        continue;
+                    }
+                    // The name as it stands in the list, which may be spelled in another way.
+                    None if seen.is_empty() => return Err(only_members(missing(name))),
+                    None => return Err(missing(&current)),
+                },
                 Some(Member::Symlink(target)) => (target, false),
                 Some(Member::HardLink(target)) => (target, true),
             };
             let next = self.target(&current, target, hard, lenient)?;
-            seen.push(current);
-            if seen.contains(&next) {
-                let message = format!("the links lead in a circle, through {}", quote(&next));
-                return Err(Error::new(Code::Cycle, message));
-            }
-            let limit = self.limits.member_link_hops;
-            if seen.len() as u64 > limit {
-                let what = "the number of links from member to member";
-                return Err(Limits::exceeded("member_link_hops", limit, what));
-            }
-            current = next;
+            current = self.step(&mut seen, &current, next)?;
         }
     }
 
+    /// Goes on from one name to the next: not in a circle, and not for ever.
+    fn step(&self, seen: &mut Vec<String>, current: &str, next: String) -> Result<String> {
+        seen.push(current.to_owned());
+        if seen.contains(&next) {
+            let message = format!("the links lead in a circle, through {}", quote(&next));
+            return Err(Error::new(Code::Cycle, message));
+        }
+        let limit = self.limits.member_link_hops;
+        if seen.len() as u64 > limit {
+            let what = "the number of links from member to member";
+            return Err(Limits::exceeded("member_link_hops", limit, what));
+        }
+        Ok(next)
+    }
+
+    /// Returns the link that the directory of a name is, its target, and the rest of the name.
+    fn below_link<'a>(&self, name: &'a str) -> Option<(&'a str, &[u8], &'a str)> {
+        name.match_indices('/').find_map(|(at, _)| {
+            let (directory, rest) = (&name[..at], &name[at + 1..]);
+            match self.archive.member(directory) {
+                Some(Member::Symlink(target)) => Some((directory, &**target, rest)),
+                _ => None,
+            }
+        })
+    }
+
     /// Returns the name that a link means. A hard link counts from the root of the archive, a
-    /// symbolic one from its own directory; some writers mix that up.
-    fn target(&self, link: &str, target: &[u8], hard: bool, lenient: bool) -> Result<String> {
-        let escape = || {
-            let message = format!("the link target {} leads out of the archive", quote(target));
-            Error::new(Code::Escape, message)
-        };
-        if target.starts_with(b"/") {
-            return Err(escape());
-        }
+    /// symbolic one from its own directory; some writers mix that up. The archive is a root
+    /// directory of its own, as it is for docker, which unpacks it first: `..` at the top stays
+    /// there, and an absolute target begins there (robustness K26).
+    fn target(&self, link: &str, target: &[u8], hard: bool, lenient: AtRoot) -> Result<String> {
         let directory = link.rsplit_once('/').map_or("", |(directory, _)| directory);
-        let (beside, at_root) = (clean(directory, target), clean("", target));
-        let there = |name: &Option<String>| name.as_ref().is_some_and(|name| self.has(name));
-        if hard {
-            return at_root.or(beside).ok_or_else(escape);
+        let at_root = clean("", target);
+        let beside = match target.starts_with(b"/") {
+            true => at_root.clone(),
+            false => clean(directory, target),
+        };
+        let there = |name: &Option<String>| {
+            let name = name.as_deref();
+            name.is_some_and(|name| self.has(name) || self.below_link(name).is_some())
+        };
+        let (first, second) = match hard {
+            true => (at_root, beside),
+            false => (beside, at_root),
+        };
+        if !there(&first) && there(&second) && (hard || lenient != AtRoot::Refused) {
+            if !hard && lenient == AtRoot::Told {
+                let message = format!(
+                    "the link target {} is not beside the link but at the root of the archive",
+                    quote(target)
+                );
+                self.notes.warn("link-target-at-root", entry(link), message);
+            }
+            return second.ok_or_else(|| escape(target));
         }
-        if !there(&beside) && there(&at_root) && lenient {
-            let message = format!(
-                "the link target {} is not beside the link but at the root of the archive",
-                quote(target)
-            );
-            self.notes.warn("link-target-at-root", entry(link), message);
-            return at_root.ok_or_else(escape);
+        if !there(&first) && leads_out(if hard { "" } else { directory }, target) {
+            return Err(escape(target));
         }
-        beside.ok_or_else(escape)
+        first.ok_or_else(|| escape(target))
+    }
+
+    /// Ends a long search when the work is cancelled.
+    pub(crate) fn check_cancelled(&self) -> Result<()> {
+        self.env.check_cancelled()
+    }
+
+    /// Says whether two files hold the same bytes.
+    pub(crate) fn same(&self, one: &Found, other: &Found) -> Result<bool> {
+        if one.size != other.size {
+            return Ok(false);
+        }
+        if one.offset == other.offset {
+            return Ok(true);
+        }
+        let mut readers = [one, other].map(|found| self.bytes(found).take(found.size));
+        let mut buffers = [vec![0; 1 << 16], vec![0; 1 << 16]];
+        let mut left = one.size;
+        while left > 0 {
+            self.check_cancelled()?;
+            let count = usize::try_from(left).map_or(1 << 16, |left| left.min(1 << 16));
+            for (reader, buffer) in readers.iter_mut().zip(&mut buffers) {
+                let read = reader.read_exact(&mut buffer[..count]);
+                read.map_err(Error::from_io)?;
+            }
+            if buffers[0][..count] != buffers[1][..count] {
+                return Ok(false);
+            }
+            left -= count as u64;
+        }
+        Ok(true)
+    }
+
+    /// Opens the bytes of a file, decompressed; nothing is noted of them.
+    pub(crate) fn decoded(&self, found: &Found) -> Result<Decoder> {
+        let what = entry(&found.name);
+        Decoder::new(self.bytes(found), &self.limits, &Notes::default(), &what)
+    }
+
+    /// Finds the layer whose uncompressed bytes have a digest, among the files that are called as
+    /// layers are (robustness K26). Each is read once, whatever is looked for, and at most
+    /// `image_bytes` of all.
+    pub(crate) fn by_content(&self, digest: &Digest) -> Result<Option<String>> {
+        let mut known = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let algorithm = digest.algorithm();
+        let contents = match known.entry(algorithm) {
+            btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            btree_map::Entry::Vacant(entry) => entry.insert(self.contents(algorithm)?),
+        };
+        Ok(contents.get(digest).cloned())
+    }
+
+    fn contents(&self, algorithm: Algorithm) -> Result<BTreeMap<Digest, String>> {
+        let mut contents = BTreeMap::new();
+        let mut seen: BTreeSet<u64> = BTreeSet::new();
+        let mut left = self.limits.image_bytes;
+        let is_layer = |name: &&str| {
+            name.ends_with(".tar") || name.ends_with(".tar.gz") || name.starts_with("blobs/")
+        };
+        for name in self.names().filter(is_layer) {
+            let Some(found) = self.found(name).filter(|found| seen.insert(found.offset)) else {
+                continue;
+            };
+            let mut hasher = Hasher::new(algorithm);
+            let mut buffer = vec![0; 1 << 16];
+            // A file that can't be decoded is not the layer that is looked for.
+            let Ok(mut reader) = self.decoded(&found) else {
+                continue;
+            };
+            let whole = loop {
+                self.check_cancelled()?;
+                match reader.read(&mut buffer) {
+                    Ok(0) => break true,
+                    Ok(count) => {
+                        hasher.update(&buffer[..count]);
+                        left = left.checked_sub(count as u64).ok_or_else(|| {
+                            let what = "the uncompressed layers";
+                            Limits::exceeded("image_bytes", self.limits.image_bytes, what)
+                        })?;
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(_) => break false,
+                }
+            };
+            if whole {
+                contents.entry(hasher.finish()).or_insert(found.name);
+            }
+        }
+        Ok(contents)
     }
 
     /// Opens the bytes of a file.
@@ -255,7 +408,7 @@ pub(crate) fn blob_name(digest: &Digest) -> String {
 
 /// Returns the digest in the name of a member of a layout.
 pub(crate) fn blob_digest(name: &str) -> Option<Digest> {
-    let name = name.strip_prefix("./").unwrap_or(name);
+    let name = clean("", name.as_bytes())?;
     let (algorithm, hex) = name.strip_prefix("blobs/")?.split_once('/')?;
     let algorithms = [Algorithm::Sha256, Algorithm::Sha512];
     let algorithm = algorithms
@@ -292,17 +445,48 @@ fn article(kind: EntryKind) -> &'static str {
     }
 }
 
-/// Takes `.` and `..` out of a path below `directory`; `None` if it leads out of the archive, is
-/// empty, or is no text, so no name of a member.
+fn escape(target: &[u8]) -> Error {
+    let message = format!(
+        "the link target {} leads out of the archive, and no member is meant by it",
+        quote(target)
+    );
+    Error::new(Code::Escape, message)
+}
+
+/// Says whether a target leaves the archive, if that were unpacked to some directory.
+fn leads_out(directory: &str, target: &[u8]) -> bool {
+    let mut depth = directory.split('/').filter(|part| !part.is_empty()).count();
+    target.starts_with(b"/")
+        || target.split(|byte| *byte == b'/').any(|part| match part {
+            b"" | b"." => false,
+            b".." => match depth.checked_sub(1) {
+                Some(less) => {
+                    depth = less;
+                    false
+                }
+                None => true,
+            },
+            _ => {
+                depth += 1;
+                false
+            }
+        })
+}
+
+/// Returns the name of a member in the one spelling that members have; `None` for what is no name.
+pub(crate) fn plain_name(name: &str) -> Option<String> {
+    clean("", name.as_bytes())
+}
+
+/// Takes `.` and `..` out of a path below `directory`; nothing is above the root of the archive.
+/// `None` if it is empty or no text, so no name of a member.
 fn clean(directory: &str, path: &[u8]) -> Option<String> {
     let path = std::str::from_utf8(path).ok()?;
     let mut parts: Vec<&str> = Vec::new();
     for part in directory.split('/').chain(path.split('/')) {
         match part {
             "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
+            ".." => drop(parts.pop()),
             part => parts.push(part),
         }
     }

@@ -13,7 +13,10 @@ use imgconv_stream::{Verified, read_to_limit};
 use imgconv_wire::layout::INDEX_FILE;
 
 use crate::{
-    MANIFEST_FILE, REPOSITORIES_FILE, layout, legacy,
+    MANIFEST_FILE, REPOSITORIES_FILE, both,
+    directories::{Directories, V1},
+    layout,
+    legacy::{self, Head},
     manifest::{self, Item},
     members::{Members, blob_name, limit},
     naming,
@@ -28,6 +31,10 @@ pub(crate) struct ArchiveBundle {
     /// The root documents that are no blobs, by their digests.
     sources: BTreeMap<Digest, Source>,
     items: Vec<Item>,
+    /// The directories of v1 images.
+    directories: Directories,
+    /// Names of images that only `repositories` lists, where `manifest.json` lists others.
+    others: Vec<String>,
     /// The images that no root document can be made of: their places, and their ids.
     broken: BTreeMap<usize, String>,
     /// What stands where a name belongs and is none, and the file where.
@@ -64,6 +71,8 @@ impl ArchiveBundle {
             roots: Vec::new(),
             sources: BTreeMap::new(),
             items: Vec::new(),
+            directories: Directories::default(),
+            others: Vec::new(),
             broken: BTreeMap::new(),
             bad_names: BTreeMap::new(),
             top_level: TopLevel::default(),
@@ -71,6 +80,7 @@ impl ArchiveBundle {
             limits: *limits,
         };
         let members = &Arc::clone(&bundle.members);
+        bundle.directories = Directories::find(members, limits)?;
         if members.has(MANIFEST_FILE) {
             let most =
                 limit(MANIFEST_FILE, limits).unwrap_or(("archive_json", limits.archive_json));
@@ -91,16 +101,10 @@ impl ArchiveBundle {
                     .map(|(entry, i)| (entry, Some(i)))
                     .collect()
             };
-            for (entry, item) in roots {
-                bundle.list(entry, item.map(Source::Item));
-            }
+            bundle.list_all(roots, env)?;
             return Ok(bundle);
         }
-        let of_v1 = |name: &str| {
-            name.strip_suffix("/json")
-                .is_some_and(imgconv_wire::v1_image::is_id)
-        };
-        if !members.has(REPOSITORIES_FILE) && !members.names().any(of_v1) {
+        if !members.has(REPOSITORIES_FILE) && bundle.directories.is_empty() {
             let message = format!(
                 "there is no `{MANIFEST_FILE}` and no `{REPOSITORIES_FILE}`, so this is no docker archive"
             );
@@ -110,18 +114,88 @@ impl ArchiveBundle {
                 false => error,
             });
         }
-        for head in legacy::heads(members, limits)? {
-            if head.entry.child.is_none() {
-                bundle.broken.insert(head.entry.position, head.id.clone());
-            }
-            if head.entry.name.is_none()
-                && let [text, _] = &head.entry.texts[..]
-            {
-                bundle.bad_names.insert(text.clone(), REPOSITORIES_FILE);
-            }
-            bundle.list(head.entry, Some(Source::Chain(head.id)));
+        let v1 = V1 {
+            members,
+            directories: &bundle.directories,
+        };
+        for head in legacy::heads(v1, limits, &env.notes)? {
+            bundle.list_head(head);
         }
         Ok(bundle)
+    }
+
+    /// Lists what `manifest.json` or the layout lists, and what only `repositories` does.
+    fn list_all(&mut self, roots: Vec<(RootEntry, Option<usize>)>, env: &Env) -> Result<()> {
+        let v1 = V1 {
+            members: &self.members,
+            directories: &self.directories,
+        };
+        let entries: Vec<RootEntry> = roots.iter().map(|(entry, _)| entry.clone()).collect();
+        let more = both::compare(v1, &self.items, &entries, &self.limits, &env.notes)?;
+        let is_replaced = |name: &Name| {
+            let mut full = name.clone();
+            full.tag.get_or_insert_with(|| "latest".to_owned());
+            more.replaced.contains(&full)
+        };
+        for (entry, item) in roots {
+            if !entry.name.as_ref().is_some_and(is_replaced) {
+                self.list(entry, item.map(Source::Item));
+            }
+        }
+        let next = self.items.len() + entries.len() + more.heads.len();
+        for (k, (text, name, i)) in more.names.into_iter().enumerate() {
+            let child = self.items[i].child();
+            let own = entries
+                .iter()
+                .find(|entry| entry.child.as_ref() == Some(&child));
+            let entry = RootEntry {
+                position: own.map_or(next + k, |own| own.position),
+                name: Some(name),
+                texts: vec![text],
+                child: Some(child),
+            };
+            self.list(entry, Some(Source::Item(i)));
+        }
+        for head in more.heads {
+            let text = head.entry.texts.first().cloned();
+            self.others.push(text.unwrap_or_else(|| head.id.clone()));
+            self.list_head(head);
+        }
+        Ok(())
+    }
+
+    fn list_head(&mut self, head: Head) {
+        if head.entry.child.is_none() {
+            self.broken.insert(head.entry.position, head.id.clone());
+        }
+        if let Some(text) = head.bad_name {
+            self.bad_names.insert(text, REPOSITORIES_FILE);
+        }
+        self.list(head.entry, Some(Source::Chain(head.id)));
+    }
+
+    fn v1(&self) -> V1<'_> {
+        V1 {
+            members: &self.members,
+            directories: &self.directories,
+        }
+    }
+
+    /// Says where else an image may be, if a file of one is missing.
+    fn with_others(&self, error: Error) -> Error {
+        if self.others.is_empty() || error.code() != Code::Missing {
+            return error;
+        }
+        let others: Vec<String> = self
+            .others
+            .iter()
+            .take(8)
+            .map(|text| format!("`{}:{text}`", self.locator))
+            .collect();
+        error.hint(format!(
+            "`{REPOSITORIES_FILE}` names other images, which may be whole: {}",
+            others.join(", ")
+        ))
     }
 
     fn list(&mut self, entry: RootEntry, source: Option<Source>) {
@@ -136,7 +210,7 @@ impl ArchiveBundle {
         match self.sources.get(digest) {
             None => Ok(None),
             Some(Source::Item(i)) => Ok(Some(self.items[*i].document())),
-            Some(Source::Chain(id)) => legacy::document(&self.members, id, &self.limits).map(Some),
+            Some(Source::Chain(id)) => legacy::document(self.v1(), id, &self.limits).map(Some),
         }
     }
 
@@ -188,7 +262,7 @@ impl Bundle for ArchiveBundle {
         let Some(child) = &entry.child else {
             // What is wrong with it is found again.
             let document = match self.broken.get(&entry.position) {
-                Some(id) => legacy::document(&self.members, id, &self.limits),
+                Some(id) => legacy::document(self.v1(), id, &self.limits),
                 None => {
                     let message = format!("entry #{} has no descriptor", entry.position);
                     Err(Error::new(Code::Missing, message))
@@ -244,7 +318,20 @@ impl Bundle for ArchiveBundle {
     fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
         let lenient = !self.items.is_empty();
         let blob = self.members.blob(name, lenient, facts);
-        blob.map_err(|error| self.at(error))
+        blob.map_err(|error| self.at(self.with_others(error)))
+    }
+
+    /// Finds a layer by what it holds, where the member that is listed is not there: Docker wrote a
+    /// layer that stood twice as a link, sometimes a broken one (robustness K26).
+    fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>> {
+        let found = || {
+            let Some(name) = self.members.by_content(diff_id)? else {
+                return Ok(None);
+            };
+            let blob = self.members.blob(&name, false, &Facts::default())?;
+            Ok(Some((name, blob)))
+        };
+        found().map_err(|error| self.at(error))
     }
 
     fn top_level(&self) -> TopLevel {

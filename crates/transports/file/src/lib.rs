@@ -11,10 +11,9 @@ mod write;
 use std::path::Path;
 
 use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
-use imgconv_stream::Interruptible;
 
 pub use naming::file_names;
-pub use read::{FileBundle, from_reader};
+pub use read::{FileBundle, from_pipe, from_reader};
 pub use write::overlaps;
 
 /// The transport, as the catalog lists it.
@@ -44,10 +43,7 @@ impl Transport for File {
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
         if rest == "-" {
-            return Ok(Box::new(from_reader(
-                Interruptible::standard_input(env)?,
-                env,
-            )?));
+            return Ok(Box::new(from_pipe(rest, env)?));
         }
         Ok(Box::new(FileBundle::open(rest)?))
     }

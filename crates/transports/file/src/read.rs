@@ -6,20 +6,28 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root, RootEntry,
     Signature, quote,
 };
-use imgconv_stream::file_state;
+use imgconv_stream::{Interruptible, file_state};
 use rustix::fs::OFlags;
 
 /// How much is read or written at a time.
 pub(crate) const BLOCK: usize = 1 << 20;
+
+/// How long a named pipe may have nobody who writes to it.
+const WRITER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One file that is a whole image.
 #[derive(Debug)]
@@ -29,6 +37,8 @@ pub struct FileBundle {
     bytes: Arc<dyn Open>,
     /// What changes when the file does; nothing is known of standard input.
     state: Option<String>,
+    /// The copy of a stream.
+    copy: Option<Arc<File>>,
 }
 
 impl FileBundle {
@@ -43,12 +53,88 @@ impl FileBundle {
             locator: path.to_owned(),
             size: identity.size,
             state: Some(file_state(&metadata)),
+            copy: None,
             bytes: Arc::new(OnDisk {
                 path: path.into(),
                 identity,
             }),
         })
     }
+}
+
+impl FileBundle {
+    /// Makes a bundle of the copy of a stream.
+    fn of_copy(locator: &str, file: Arc<File>, size: u64) -> Self {
+        Self {
+            locator: locator.to_owned(),
+            size,
+            state: None,
+            copy: Some(Arc::clone(&file)),
+            bytes: Arc::new(Spooled { file }),
+        }
+    }
+
+    /// Returns a path by which the copy of a stream can be opened as long as this is there; `None` for
+    /// a file of its own, and where the system has no such paths.
+    pub fn copy_path(&self) -> Option<PathBuf> {
+        let descriptor = self.copy.as_ref()?.as_raw_fd();
+        let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
+        path.exists().then_some(path)
+    }
+}
+
+/// Copies standard input (`-`) or what comes out of a FIFO, such as `<(…)` of a shell makes, as
+/// [`from_reader`] does; once in a run, whoever asks for it.
+///
+/// # Errors
+/// If it can't be opened, and those of [`from_reader`].
+pub fn from_pipe(path: &str, env: &Env) -> Result<FileBundle> {
+    let mut copies = env.copies.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = copies.get(path) {
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::io(error, quote(path)))?;
+        return Ok(FileBundle::of_copy(path, Arc::clone(file), metadata.len()));
+    }
+    let bundle = match path {
+        "-" => from_reader(Interruptible::standard_input(env)?, env)?,
+        path => from_fifo(path, env)?,
+    };
+    copies.extend(bundle.copy.clone().map(|file| (path.to_owned(), file)));
+    Ok(bundle)
+}
+
+fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let failed = |error| Error::io(error, quote(path));
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(failed)?;
+    let mut first = vec![0; BLOCK];
+    let began = Instant::now();
+    // One that nobody writes to would be waited for without end (robustness D2).
+    let count = loop {
+        env.check_cancelled()?;
+        match file.read(&mut first) {
+            Ok(0) if began.elapsed() > WRITER_PATIENCE => {
+                let message = "nothing comes out of the named pipe: nobody writes to it";
+                return Err(Error::new(Code::Io, message).at(quote(path)));
+            }
+            Ok(0) => thread::sleep(Duration::from_millis(10)),
+            Ok(count) => break count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    };
+    first.truncate(count);
+    rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(|error| failed(error.into()))?;
+    let rest = Interruptible::new(file, env);
+    let mut bundle = from_reader(io::Cursor::new(first).chain(rest), env)?;
+    bundle.locator = path.to_owned();
+    Ok(bundle)
 }
 
 /// Copies a stream (standard input) to an unnamed temporary file in `env.tmpdir`, because an image
@@ -82,14 +168,7 @@ pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
             return Err(Limits::exceeded("image_bytes", limit, "standard input"));
         }
     }
-    Ok(FileBundle {
-        locator: "-".to_owned(),
-        size,
-        state: None,
-        bytes: Arc::new(Spooled {
-            file: Arc::new(file),
-        }),
-    })
+    Ok(FileBundle::of_copy("-", Arc::new(file), size))
 }
 
 impl Bundle for FileBundle {

@@ -35,6 +35,11 @@ pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         "-" => (Place::Stdout, env.tmpdir.clone()),
         path => place(path)?,
     };
+    if let Place::File(path) = &place
+        && env.keep_files
+    {
+        return Err(Error::exists(show(path)));
+    }
     let metadata = fs::metadata(&staging).map_err(|e| Error::io(e, show(&staging)))?;
     if !metadata.is_dir() {
         return Err(Error::new(Code::Io, "not a directory").at(show(&staging)));
@@ -180,6 +185,9 @@ impl FileSink {
                 continue;
             }
             refuse_odd(path)?;
+            if self.env.keep_files && path.symlink_metadata().is_ok() {
+                return Err(Error::exists(show(path)));
+            }
             let digest = &publication.root.digest;
             let rest = publications[i + 1..].iter().zip(&paths[i + 1..]);
             let last = !rest
@@ -191,13 +199,17 @@ impl FileSink {
         let mut done: Vec<Renamed> = Vec::with_capacity(moves.len());
         let several = moves.len() > 1;
         for (temporary, path) in moves {
-            match Renamed::rename(temporary, path, several) {
+            match Renamed::rename(temporary, path, several, self.env.keep_files) {
                 Ok(renamed) => done.push(renamed),
                 Err(error) => {
                     for renamed in done.into_iter().rev() {
                         renamed.undo();
                     }
-                    return Err(Error::io(error, show(path)));
+                    let exists = error.kind() == io::ErrorKind::AlreadyExists;
+                    return Err(match exists && self.env.keep_files {
+                        true => Error::exists(show(path)),
+                        false => Error::io(error, show(path)),
+                    });
                 }
             }
         }
@@ -293,7 +305,7 @@ struct Renamed {
 impl Renamed {
     /// Renames; if `backup`, what was there before stays reachable under a temporary name where
     /// the file system has hard links.
-    fn rename(temporary: TempPath, path: &Path, backup: bool) -> io::Result<Self> {
+    fn rename(temporary: TempPath, path: &Path, backup: bool, keep: bool) -> io::Result<Self> {
         let mut replaced = None;
         if backup && path.symlink_metadata().is_ok() {
             let directory = parent(path);
@@ -304,7 +316,11 @@ impl Renamed {
                 .ok()
                 .map(|link| link.into_temp_path());
         }
-        temporary.persist(path).map_err(|error| error.error)?;
+        let renamed = match keep {
+            true => temporary.persist_noclobber(path),
+            false => temporary.persist(path),
+        };
+        renamed.map_err(|error| error.error)?;
         Ok(Self {
             path: path.to_owned(),
             replaced,

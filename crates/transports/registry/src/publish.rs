@@ -10,7 +10,11 @@ use imgconv_model::{
     Algorithm, Code, Digest, Document, Error, Outcome, Publication, Report, Result, quote,
 };
 use imgconv_stream::digest;
-use imgconv_wire::{Object, Value, canonical, descriptor, manifest, parse};
+use imgconv_wire::{
+    Object, Value, canonical, descriptor,
+    manifest::{self, KINDS, Told, told},
+    parse,
+};
 
 use crate::{
     referrers::{fallback_index, fallback_tag},
@@ -156,11 +160,32 @@ impl RegistrySink {
             Some(bytes) => bytes,
             None => self.fetch(digest)?,
         };
-        let kind = match kind {
-            "" => manifest::kind_of(&bytes, &self.env.limits, &format!("document {digest}"))?,
-            kind => kind.to_owned(),
+        let kind = match told(kind) {
+            Told::Nothing => self.shown_kind(&bytes),
+            _ => kind.to_owned(),
         };
         Ok(Document { kind, bytes })
+    }
+
+    /// Finds the type of a document that nobody gives one; empty if it shows none.
+    fn shown_kind(&self, bytes: &[u8]) -> String {
+        let limits = &self.env.limits;
+        let kind = manifest::kind_of(bytes, limits, "document").unwrap_or_default();
+        if !kind.is_empty() {
+            return kind;
+        }
+        let shape = manifest::references("", bytes, limits).ok().flatten();
+        shape.map_or("", |shape| shape.kind).to_owned()
+    }
+
+    /// Uploads what was held back as if it were a manifest, and is a blob.
+    fn upload_held(&self, digest: &Digest) -> Result<()> {
+        if let Some(bytes) = self.held.get(digest)
+            && !upload::exists(&self.session, digest, bytes.len() as u64)?
+        {
+            upload::monolithic(&self.session, &bytes, digest)?;
+        }
+        Ok(())
     }
 
     fn fetch(&self, wanted: &Digest) -> Result<Arc<[u8]>> {
@@ -203,8 +228,22 @@ impl RegistrySink {
             if !done.insert(child.digest) {
                 continue;
             }
+            // A registry takes manifests of the types that it knows, and anything as a blob.
+            let is_bytes = match told(&child.kind) {
+                Told::Listing => false,
+                Told::Nothing => child.size > limits.manifest,
+                Told::Other => true,
+            };
+            if is_bytes {
+                self.upload_held(&child.digest)?;
+                continue;
+            }
             // A sparse index lists what nobody has (`--missing keep`); the registry decides.
             let document = match self.document(&child.digest, &child.kind) {
+                Ok(document) if !KINDS.contains(&&*document.kind) => {
+                    self.upload_held(&child.digest)?;
+                    continue;
+                }
                 Ok(document) => document,
                 Err(error) if error.code() == Code::Missing => continue,
                 Err(error) => return Err(error),
@@ -222,11 +261,8 @@ impl RegistrySink {
                 continue;
             };
             let digest = blob.child.digest;
-            if let Some(bytes) = self.held.get(&digest)
-                && done.insert(digest)
-                && !upload::exists(&self.session, &digest, bytes.len() as u64)?
-            {
-                upload::monolithic(&self.session, &bytes, &digest)?;
+            if self.held.get(&digest).is_some() && done.insert(digest) {
+                self.upload_held(&digest)?;
             }
         }
         Ok(())
@@ -272,7 +308,8 @@ impl RegistrySink {
         upload::check_digest(&response, &digest(name.algorithm(), &payload))?;
         let knows_referrers = response.header("oci-subject").is_some();
         let value = parse(&document.bytes, limits, "document")?;
-        if let Some(subject) = value.get("subject").filter(|_| !knows_referrers) {
+        let subject = value.get("subject").filter(|subject| !subject.is_null());
+        if let Some(subject) = subject.filter(|_| !knows_referrers) {
             let subject = descriptor(subject, "subject", limits)?.child.digest;
             self.list_referrer(&subject, document, &value, name)?;
         }
@@ -301,21 +338,27 @@ impl RegistrySink {
         if listed.iter().any(same) {
             return Ok(());
         }
-        let kind = value.get("artifactType").or_else(|| {
-            value
-                .get("config")
-                .and_then(|config| config.get("mediaType"))
-        });
+        let said = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+        let text = |value: Option<&Value>| value.cloned().filter(said);
+        let of_config = || {
+            text(
+                value
+                    .get("config")
+                    .and_then(|config| config.get("mediaType")),
+            )
+        };
+        let kind = text(value.get("artifactType")).or_else(of_config);
+        let annotations = value.get("annotations").filter(|it| it.is_object());
         let mut entry = imgconv_wire::Map::new();
         entry.insert("mediaType".into(), document.kind.clone().into());
         entry.insert("digest".into(), own.into());
         entry.insert("size".into(), document.bytes.len().into());
         for (name, value) in [
             ("artifactType", kind),
-            ("annotations", value.get("annotations")),
+            ("annotations", annotations.cloned()),
         ] {
             if let Some(value) = value {
-                entry.insert(name.into(), value.clone());
+                entry.insert(name.into(), value);
             }
         }
         listed.push(Value::Object(entry));

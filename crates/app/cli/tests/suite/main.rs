@@ -7,10 +7,13 @@
 
 mod addressing;
 mod archives;
+mod bytes;
 mod care;
 mod descriptors;
 mod indexes;
 mod migrate;
+mod pipes;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 mod ways_back;
+mod windows;

@@ -14,7 +14,7 @@ use imgconv_transport_appc::AppImage;
 
 use self::place::{Place, Written, transport};
 pub use self::reference::Reference;
-use crate::catalog;
+use crate::{catalog, fetched::is_fifo};
 
 /// Where something is, and which part of it is meant.
 ///
@@ -36,6 +36,9 @@ pub struct Locator {
 const SUFFIXES: &[&str] = &[
     ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
 ];
+
+/// The transports that read standard input and write standard output.
+const STREAMS: &[&str] = &["aci", "oci-archive", "docker-archive"];
 
 impl Locator {
     /// Reads a locator that something is read from. A bare path is looked at: its bytes decide. If
@@ -139,6 +142,14 @@ impl Locator {
             Some("aci") => Self::at(transport("aci")?, path),
             Some("docker-archive" | "docker-v1") => Self::bare_destination("docker-archive", path),
             Some("docker-v2s1" | "docker-v2s2") => Self::at(transport("dir")?, path),
+            None if path == "-" => {
+                let message = "`-` is standard output, and does not say what to write there";
+                Err(Error::new(Code::Usage, message).hint(
+                    "`oci-archive:-` writes an OCI layout in a tar, `docker-archive:-` what \
+                     `docker load` reads, `aci:-` an ACI",
+                ))
+            }
+            Some("oci") if path == "-" => Self::at(transport("oci-archive")?, path),
             Some("oci") if is_tar(path) => Self::bare_destination("oci-archive", path),
             None if path.ends_with(".aci") => Self::at(transport("aci")?, path),
             None if is_tar(path) => {
@@ -166,8 +177,16 @@ impl Locator {
         let written = Written::pair(format, distribution, text)?;
         match &written.place {
             Place::Bare(path) | Place::File(path) if written.format.is_none() => {
-                if allowed.contains(&"oci-archive") && is_tar(path) {
+                let is_archive = path == "-" || is_tar(path);
+                if allowed.contains(&"oci-archive") && is_archive {
                     return Self::bare_destination("oci-archive", path);
+                }
+                if allowed[0] == "aci" && is_tar(path) {
+                    let message = format!("{} says `tar`, and ACIs are written here", quote(path));
+                    return Err(Error::new(Code::Usage, message).hint(
+                        "a path that ends with `.aci` is one ACI, one that ends with `/` a directory \
+                         for several",
+                    ));
                 }
                 Self::bare_destination(allowed[0], path)
             }
@@ -248,6 +267,16 @@ impl Locator {
             locator.reference = Some(Reference::parse(reference)?);
             locator.location = location.to_owned();
         }
+        if locator.location == "-" && !STREAMS.contains(&transport.scheme()) && transport.is_local()
+        {
+            let scheme = transport.scheme();
+            let message =
+                format!("`{scheme}:` is a directory, and `-` is standard input or output");
+            return Err(Error::new(Code::Usage, message).hint(format!(
+                "`oci-archive:-`, `docker-archive:-` and `aci:-` can be that; `{scheme}:./-` is a \
+                 directory of that name"
+            )));
+        }
         if locator.location.is_empty() {
             let scheme = transport.scheme();
             return Err(Error::new(Code::Usage, format!("`{scheme}:` needs a path")));
@@ -266,9 +295,16 @@ impl Locator {
             all.find(|transport| transport.recognise(Path::new(path)))
         };
         if exists(text) {
+            if is_fifo(text) {
+                return Ok(Self::whole(transport("aci")?, text));
+            }
             let transport = found(text).ok_or_else(|| {
                 let message = "this is no image, archive, layout or store";
-                Error::new(Code::Unsupported, message).at(quote(text))
+                let error = Error::new(Code::Unsupported, message).at(quote(text));
+                match imgconv_transport_docker_archive::unpacked(Path::new(text)) {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
             })?;
             return Ok(Self::whole(transport, text));
         }
@@ -327,7 +363,20 @@ fn without_secrets(location: &str) -> String {
 
 /// Says whether a path that is to be written is meant to be a tar. A directory that is there is not.
 fn is_tar(path: &str) -> bool {
-    let tar = [".tar", ".tar.gz", ".tgz", ".tar.zst"];
+    let tar = [
+        ".tar",
+        ".tar.gz",
+        ".tgz",
+        ".tar.zst",
+        ".tzst",
+        ".tar.xz",
+        ".txz",
+        ".tar.bz2",
+        ".tbz2",
+        ".tbz",
+        ".tar.lz4",
+        ".tar.lzma",
+    ];
     tar.iter().any(|suffix| path.ends_with(suffix)) && !Path::new(path).is_dir()
 }
 

@@ -92,12 +92,13 @@ pub fn migrate(
     let jobs: Vec<usize> = (0..plan.jobs.len())
         .filter(|i| mine(&plan.jobs[*i].base))
         .collect();
+    let mut began = false;
     let journal = match conversion.dry_run {
         true => None,
         false => {
             let share = shard.map_or(String::new(), |s| format!("-{}-of-{}", s.index, s.count));
             let directory = options.journal.clone().or_else(|| target.journal());
-            let began = directory.as_ref().is_some_and(|path| path.is_dir());
+            began = directory.as_ref().is_some_and(|path| path.is_dir());
             let check = |journal: Option<&Journal>| match options.ignore_space {
                 true => Ok(()),
                 false => check_space(&target, &plan, &jobs, journal),
@@ -113,6 +114,11 @@ pub fn migrate(
             }
             journal
         }
+    };
+    // What a migration has made is its own: it may have been killed before it wrote that down.
+    let env = &Env {
+        keep_files: env.keep_files && !began,
+        ..env.clone()
     };
     let bytes = jobs.iter().map(|i| plan.jobs[*i].bytes).sum();
     env.progress.event(Event::Images {

@@ -11,6 +11,7 @@ use imgconv_model::{
 use imgconv_stream::digest;
 
 use crate::{
+    cosign::Signed,
     dependencies::needs_rendering,
     graph::subject_of_tag,
     options::{Options, Sharing},
@@ -116,6 +117,7 @@ pub(super) fn plan(
         by_file: BTreeMap::new(),
         layers: BTreeSet::new(),
         clashes: Vec::new(),
+        signed: Signed::default(),
     };
     let mut store = Vec::new();
     // What is about something comes after what it may be about.
@@ -123,14 +125,14 @@ pub(super) fn plan(
     let mut memo = Memo::of(source);
     for (position, entry) in source.entries.iter().enumerate() {
         env.check_cancelled()?;
-        match planner.entry(position, entry, false, &mut memo, &mut store) {
-            Ok(true) => {}
-            Ok(false) => late.push((position, entry)),
+        match planner.entry(position, entry, None, &mut memo, &mut store) {
+            Ok(None) => {}
+            Ok(Some(subject)) => late.push((position, entry, subject)),
             Err(error) => planner.refuse(entry, error)?,
         }
     }
-    for (position, entry) in late {
-        if let Err(error) = planner.entry(position, entry, true, &mut memo, &mut store) {
+    for (position, entry, subject) in late {
+        if let Err(error) = planner.entry(position, entry, Some(subject), &mut memo, &mut store) {
             planner.refuse(entry, error)?;
         }
     }
@@ -208,6 +210,8 @@ struct Planner<'a> {
     by_file: BTreeMap<String, usize>,
     layers: BTreeSet<Digest>,
     clashes: Vec<String>,
+    /// Says which image a signature is about.
+    signed: Signed,
 }
 
 /// A job that more entries may belong to.
@@ -222,37 +226,45 @@ struct Draft {
 }
 
 impl Planner<'_> {
-    /// Takes one entry, unless it is about something and not `late`, which is told by `false`.
+    /// Takes one entry. One that is about something else is taken only with that `subject`, which is
+    /// returned the first time.
     fn entry(
         &mut self,
         position: usize,
         entry: &RootEntry,
-        late: bool,
+        subject: Option<String>,
         memo: &mut Memo,
         store: &mut Vec<String>,
-    ) -> Result<bool> {
+    ) -> Result<Option<String>> {
         let text = text(self.source, entry);
         let at = |error: Error| error.at(text.clone());
         let node = self
             .source
             .decode_entry(entry, self.env, memo)
             .map_err(at)?;
+        let bundle = &*self.source.bundle;
+        let signed = match &subject {
+            None => self.signed.subject(entry, &node, bundle, self.env),
+            Some(known) => Ok(Digest::parse(known).ok()),
+        };
         let root = SourceRoot {
             text: text.clone(),
             place: String::new(),
-            bundle: &*self.source.bundle,
+            bundle,
             entry: entry.clone(),
             renamed: None,
+            signed: signed.map_err(at)?,
             node,
         };
-        let subject = subject(&root);
-        if subject.is_some() && !late {
-            return Ok(false);
+        if subject.is_none()
+            && let Some(subject) = about(&root)
+        {
+            return Ok(Some(subject));
         }
         let identity = identity(self.source, entry, &root.node).map_err(at)?;
         store.extend(identity.clone());
         self.add(position, root, subject, identity).map_err(at)?;
-        Ok(true)
+        Ok(None)
     }
 
     /// Notes what can't be migrated.
@@ -531,17 +543,14 @@ impl Planner<'_> {
     }
 }
 
-/// What a root is about, by what it says or by its tag.
-fn subject(root: &SourceRoot<'_>) -> Option<String> {
+/// What a root is about, by what it says, by its entry or by its tag.
+fn about(root: &SourceRoot<'_>) -> Option<String> {
     let tag = root
         .entry
         .name
         .as_ref()
         .and_then(|name| name.tag.as_deref());
-    let said = match &*root.node {
-        Node::Opaque { opaque, .. } => opaque.subject,
-        Node::Image(_) | Node::Index { .. } => None,
-    };
+    let said = root.node.subject().or(root.signed);
     let said = said.map(|digest| digest.to_string());
     said.or_else(|| tag.and_then(subject_of_tag))
 }

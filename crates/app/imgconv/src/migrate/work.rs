@@ -23,7 +23,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{
     candidates::Candidates,
     catalog,
-    convert::{name_roots, no_top_level, refuse_losses, target},
+    convert::{name_roots, no_top_level, not_held, refuse_losses, target},
+    cosign::Signed,
     dependencies, descriptors,
     locator::Locator,
     nearest::nearest,
@@ -110,7 +111,8 @@ enum Became {
     Kept(Box<RawValue>, Option<Digest>),
     /// In a dry run.
     Planned(Box<RawValue>),
-    Nothing,
+    /// Nothing is written, perhaps because the destination can't hold it.
+    Nothing(Option<Error>),
 }
 
 impl<'a> Worker<'a> {
@@ -212,9 +214,10 @@ impl<'a> Worker<'a> {
                 Ok(Became::Planned(outcomes)) => {
                     self.told(i, job, Status::Planned, None, outcomes, None)
                 }
-                Ok(Became::Nothing) => {
+                Ok(Became::Nothing(why)) => {
                     let message = "no image of a platform that is wanted";
-                    let why = Failure::of(&Error::new(Code::Missing, message));
+                    let why = why.unwrap_or_else(|| Error::new(Code::Missing, message));
+                    let why = Failure::of(&why);
                     self.told(i, job, Status::LeftOut, None, empty(), Some(why))
                 }
                 Err(error) => {
@@ -303,13 +306,17 @@ impl<'a> Worker<'a> {
         } else {
             Report::default()
         };
-        let mut tags = Vec::new();
+        let (mut tags, mut left) = (Vec::new(), Report::default());
+        // Of images that are not wanted, that is the reason.
+        let has_images = roots.iter().any(|root| !root.platforms().is_empty());
         let mut set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
             let mut run = run
                 .signing(key.as_ref())
                 .naming(catalog::has_names(locator.transport))
-                .listing(catalog::has_descriptors(locator.transport), &lost);
+                .listing(catalog::has_descriptors(locator.transport), &lost)
+                .for_destination(&locator);
             let items = run.all(roots)?;
+            left = run.left_behind;
             tags = run.tagged;
             Ok(items)
         };
@@ -319,7 +326,7 @@ impl<'a> Worker<'a> {
                 refuse_losses(&predicted)?;
             }
             if options.dry_run && predicted.is_empty() {
-                return Ok(Became::Nothing);
+                return Ok(Became::Nothing(not_held(&left).filter(|_| !has_images)));
             }
             if options.dry_run {
                 return Ok(Became::Planned(self.outcomes(&predicted, &locator)));
@@ -351,7 +358,7 @@ impl<'a> Worker<'a> {
             refuse_losses(&items)?;
         }
         if items.is_empty() {
-            return Ok(Became::Nothing);
+            return Ok(Became::Nothing(not_held(&left).filter(|_| !has_images)));
         }
         env.check_cancelled()?;
         let mut relied = watched.relied();
@@ -433,12 +440,17 @@ impl<'a> Worker<'a> {
     /// Decodes the entries of a job.
     fn roots(&self, job: &Job) -> Result<Vec<SourceRoot<'_>>> {
         let mut memo = Memo::of(self.source);
+        let mut signed = Signed::default();
         let root = |(position, renamed): &(usize, Option<imgconv_model::Name>)| {
             let entry = &self.source.entries[*position];
             let text = text(self.source, entry);
+            let at = |error: Error| error.at(text.clone());
             let node = self.source.decode_entry(entry, self.env, &mut memo);
+            let node = node.map_err(at)?;
+            let signed = signed.subject(entry, &node, &*self.source.bundle, self.env);
             Ok(SourceRoot {
-                node: node.map_err(|error| error.at(text.clone()))?,
+                node,
+                signed: signed.map_err(at)?,
                 text,
                 place: self.source.location.clone(),
                 bundle: &*self.source.bundle,

@@ -100,6 +100,11 @@ impl Tree {
         what: &str,
     ) -> Result<()> {
         self.layer += 1;
+        match (semantics, &mut self.windows) {
+            (Semantics::Aci, windows) => *windows = None,
+            (Semantics::Windows, Some(windows)) => windows.certain = true,
+            (Semantics::Windows | Semantics::Layer, _) => {}
+        }
         let mut layer = Layer {
             what,
             semantics,
@@ -153,8 +158,9 @@ impl Tree {
         store: &mut dyn ContentStore,
     ) -> Result<()> {
         let path = clean(&entry.path, &self.env.limits)?;
+        self.note_of_windows(&path)?;
         let mut aufs = false;
-        if layer.semantics == Semantics::Layer {
+        if layer.semantics != Semantics::Aci {
             match marker(&path)? {
                 Marker::None => {}
                 Marker::Aufs => {
@@ -203,6 +209,23 @@ impl Tree {
         match layer.batches.last_mut() {
             Some(batch) if batch.len() < BATCH => batch.push(pending),
             _ => layer.batches.push(vec![pending]),
+        }
+        Ok(())
+    }
+
+    /// Notes the path of an entry, or that of what it whites out, while these can be layers of
+    /// Windows.
+    fn note_of_windows(&mut self, path: &[u8]) -> Result<()> {
+        let layer = self.layer;
+        if let Some(windows) = &mut self.windows {
+            let is_windows = match marker(path)? {
+                Marker::None => windows.note(path, layer),
+                Marker::Whiteout(path) | Marker::Opaque(path) => windows.note(&path, layer),
+                Marker::Aufs => true,
+            };
+            if !is_windows {
+                self.windows = None;
+            }
         }
         Ok(())
     }
@@ -355,7 +378,7 @@ impl Tree {
         } else {
             let (parent, name) = split(path);
             let intent = Intent::Make {
-                follow: layer.semantics == Semantics::Layer,
+                follow: layer.semantics != Semantics::Aci,
             };
             let limits = &self.env.limits;
             let parent = directory(&mut self.arena, &mut self.parents, parent, intent, limits)?

@@ -9,6 +9,7 @@ mod arena;
 mod changes;
 mod resolve;
 mod walk;
+mod windows;
 
 use std::{collections::BTreeSet, fmt};
 
@@ -20,6 +21,7 @@ use self::{
     arena::{Arena, NONE, number_of},
     changes::Changes,
     resolve::Cache,
+    windows::Windows,
 };
 pub(crate) use self::{
     arena::{Id, ROOT},
@@ -32,6 +34,9 @@ pub enum Semantics {
     /// OCI and Docker: whiteouts, opaque directories, AUFS leftovers (image-spec, layer.md);
     /// symbolic links in parent paths are followed inside the root.
     Layer,
+    /// As [`Semantics::Layer`], of an image that says that it is for Windows: see
+    /// [`Tree::windows_conflict`]. Images that do not say so are known by their directories.
+    Windows,
     /// appc: no whiteouts (a name `.wh.*` is an ordinary name); a later path replaces an earlier
     /// one; a symbolic link where a directory is needed is replaced, not followed.
     Aci,
@@ -58,6 +63,8 @@ pub struct Tree {
     targets: Cache,
     /// What alone is written, if not all is.
     changes: Option<Changes>,
+    /// What was seen of the layers, as long as they can be those of Windows.
+    windows: Option<Box<Windows>>,
 }
 
 impl fmt::Debug for Tree {
@@ -80,7 +87,15 @@ impl Tree {
             parents: Cache::default(),
             targets: Cache::default(),
             changes: None,
+            windows: Some(Box::default()),
         }
+    }
+
+    /// Says why layers of Windows can't be merged without loss, `from` being the lowest one that is,
+    /// counted from 0; `None` if they can be, or are none of Windows. Layers of an ACI are none.
+    pub fn windows_conflict(&self, from: usize) -> Option<String> {
+        let windows = self.windows.as_ref()?;
+        windows.conflict(from, self.layer as usize)
     }
 
     /// Keeps only listed paths (cleaned), their parent directories, and the root (appc

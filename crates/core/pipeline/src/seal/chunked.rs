@@ -1,15 +1,12 @@
 //! Layers that get a table of contents.
 
-use std::sync::atomic::Ordering;
-
 use imgconv_chunked::{Scheme, encode};
 use imgconv_model::{
-    Algorithm, Code, Compression, Digest, Env, Error, Event, Facts, Layer, Result, SealedLayer,
-    Step,
+    Algorithm, Code, Compression, Digest, Env, Error, Facts, Layer, Result, SealedLayer, Step,
 };
 use imgconv_stream::{Encoding, Verified};
 
-use super::Sealer;
+use super::{Sealer, watch::watch};
 use crate::budget::{Budget, Tar};
 
 impl Sealer<'_> {
@@ -39,24 +36,21 @@ impl Sealer<'_> {
                 digest: layer.diff_id,
                 size: None,
             };
-            let tar = Tar::open(layer, budget, env, what)?;
-            let mut tar = Verified::new(tar, &claimed, format!("the tar of {what}"));
             let mut writer = self.sink.writer()?;
-            let id = env.next_id.fetch_add(1, Ordering::Relaxed);
-            let bytes = layer.blob.facts.size;
-            env.progress.event(Event::Begin { id, what, bytes });
-            let encoded = encode(
-                &mut tar,
-                &mut writer,
-                scheme,
-                level,
-                algorithm,
-                self.pool,
-                env,
-                (id, what),
-            );
-            env.progress.event(Event::End { id });
-            let encoded = encoded?;
+            let encoded = watch(layer, what, env, |layer, env, id| {
+                let tar = Tar::open(layer, budget, env, what)?;
+                let mut tar = Verified::new(tar, &claimed, format!("the tar of {what}"));
+                encode(
+                    &mut tar,
+                    &mut writer,
+                    scheme,
+                    level,
+                    algorithm,
+                    self.pool,
+                    env,
+                    (id, what),
+                )
+            })?;
             writer.finish(&encoded.digest, encoded.size)?;
             Ok(SealedLayer {
                 digest: encoded.digest,

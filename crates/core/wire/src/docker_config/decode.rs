@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Digest, Exec, History, Platform, Report, Result, RunConfig};
+use imgconv_model::{Digest, Exec, History, Limits, Platform, Report, Result, RunConfig};
 use serde_json::{Map, Value};
 
 use super::{HISTORY, ImageConfig, ROOTFS, RUN, RUN_OTHER, TOP, TOP_OTHER, port};
-use crate::{Object, canonical, is_rfc3339, join, known_time};
+use crate::{Object, canonical, folds_to, is_rfc3339, join, known_time, parse};
 
 /// Reads an image configuration. `null` is the same as absent everywhere; `Entrypoint` and `Cmd`
 /// may be one text, which is a list of one; an empty text where a name or a date belongs is absent.
@@ -57,6 +57,26 @@ pub fn decode(value: &Value, report: &mut Report) -> Result<ImageConfig> {
         history,
         extensions,
     })
+}
+
+/// Says whether bytes can be meant as an image configuration: a JSON object that says something of a
+/// root file system. Tools that store files in registries give other documents the type of one.
+///
+/// What is malformed in any other way counts as one, so that [`decode`] tells what is wrong.
+pub fn is_config(bytes: &[u8], limits: &Limits) -> bool {
+    match parse(bytes, limits, "config") {
+        Ok(Value::Object(map)) => match map.get("rootfs") {
+            Some(Value::Object(rootfs)) => !rootfs.values().all(is_zero),
+            Some(_) => false,
+            // A misspelt name is an error (robustness C10).
+            None => map.keys().any(|key| folds_to(key, "rootfs")),
+        },
+        Ok(_) => false,
+        Err(_) => {
+            let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            text.trim_ascii_start().starts_with(b"{")
+        }
+    }
 }
 
 fn read_diff_ids(

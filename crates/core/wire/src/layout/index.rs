@@ -165,7 +165,7 @@ impl Index {
             let message = format!("expected 2, found {}", quote(version.to_string()));
             return Err(object.bad("schemaVersion", message));
         }
-        if let Some(kind) = object.opt_string("mediaType")?
+        if let Some(kind) = object.opt_text("mediaType")?
             && kind != INDEX_TYPE
             && kind != LIST_TYPE
         {

@@ -42,8 +42,10 @@ pub fn recognise(family: &Family, root: &Root) -> bool {
         return false;
     };
     match map.get("mediaType") {
-        Some(Value::String(kind)) => is_root(family, &media_type::normalise(kind)),
-        Some(Value::Null) | None if family.untyped => {
+        Some(Value::String(kind)) if !kind.is_empty() => {
+            is_root(family, &media_type::normalise(kind))
+        }
+        Some(Value::Null | Value::String(_)) | None if family.untyped => {
             let version = map.get("schemaVersion").and_then(Value::as_u64) == Some(2);
             let has = |name| map.keys().any(|key| folds_to(key, name));
             version && (has("manifests") || has("layers") || has("config"))
@@ -107,8 +109,26 @@ pub fn decode(
     if let Some(layer) = unknown_layer {
         return Ok(Artifact::Opaque(opaque(document, &manifest, Some(layer))));
     }
-    decode_image(family, &document, &manifest, config, bundle, env, report)
-        .map(|image| Artifact::Image(Box::new(image)))
+    let config_document = fetch_config(config, bundle, limits)?;
+    if !docker_config::is_config(&config_document.bytes, limits) {
+        return Ok(Artifact::Opaque(Opaque {
+            what: match &manifest.artifact_type {
+                Some(kind) => format!("artifact {kind}"),
+                None => "artifact without an image config".to_owned(),
+            },
+            ..opaque(document, &manifest, None)
+        }));
+    }
+    decode_image(
+        family,
+        &document,
+        &manifest,
+        config_document,
+        bundle,
+        env,
+        report,
+    )
+    .map(|image| Artifact::Image(Box::new(image)))
 }
 
 /// Decides what a document is: by the kind it is referred to, else by what it calls itself, else by
@@ -119,7 +139,7 @@ fn kind(family: &Family, document: &Document, value: &Value) -> Result<String> {
         return Ok(kind);
     }
     let top = Object::new(value, "")?;
-    if let Some(kind) = top.opt_string("mediaType")? {
+    if let Some(kind) = top.opt_text("mediaType")? {
         return Ok(media_type::normalise(kind));
     }
     let has = |name| top.map().keys().any(|key| folds_to(key, name));
@@ -139,7 +159,7 @@ fn decode_index(
 ) -> Result<Index> {
     let top = Object::new(value, "")?;
     read::head(&top, &["manifests"], INDEX_FIELDS, family.index, true)?;
-    read::subject(&top)?;
+    let subject = read::subject(&top)?.map(|(digest, _)| digest);
     top.string_map("annotations")?;
     let items = top.list("manifests")?;
     if items.len() as u64 > limits.graph_nodes {
@@ -151,6 +171,7 @@ fn decode_index(
     Ok(Index {
         children: items.iter().enumerate().map(child).collect::<Result<_>>()?,
         document,
+        subject,
     })
 }
 
@@ -177,7 +198,7 @@ fn opaque(document: Document, manifest: &Manifest, layer: Option<&str>) -> Opaqu
         _ => "artifact without a type".to_owned(),
     };
     Opaque {
-        document,
+        document: Some(document),
         blobs: config.into_iter().chain(layers).cloned().collect(),
         subject: manifest.subject,
         what,
@@ -189,12 +210,11 @@ fn decode_image(
     family: &Family,
     document: &Document,
     manifest: &Manifest,
-    config: &Descriptor,
+    config_document: Document,
     bundle: &dyn Bundle,
     env: &Env,
     report: &mut Report,
 ) -> Result<Image> {
-    let config_document = fetch_config(config, bundle, &env.limits)?;
     let value = parse(&config_document.bytes, &env.limits, "config")?;
     let read = docker_config::decode(&value, report).map_err(|error| error.at("config"))?;
     let docker_config::ImageConfig {

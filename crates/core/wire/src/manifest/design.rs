@@ -24,9 +24,9 @@
 //! 8. **An assumed platform is said.** `os` and `architecture` are required, so a new or changed
 //!    config names the host's where the image names none: a loss and a warning. A copy that changes
 //!    nothing is left alone.
-//! 9. **An image without layers is written as it is**, with an empty list: the specification says
-//!    SHOULD have one, and inventing a layer would change the image. Whoever squashes makes one
-//!    layer of nothing, so an image from another format has one.
+//! 9. **An image without layers is written as it is**, with an empty list, or with none if its
+//!    manifest stays: the specification says SHOULD have one, and inventing a layer would change the
+//!    image. Whoever squashes makes one layer of nothing, so an image from another format has one.
 //! 10. **A carried ACI manifest is an annotation**, `imgconv.aci.manifest`, up to 1 MiB as it
 //!     stands in JSON; a manifest may hold 4 MiB in all. It is not among the image's annotations.
 //! 11. **Embedded `data` stands in for a blob that is absent** and is compared with its digest
@@ -47,6 +47,13 @@
 //!     like OCI's and stay with it; none is added. There is no other place that readers would look
 //!     into, so they are reported, as is what only the manifest of an ACI says.
 //! 17. **An index keeps what it is not asked to change**, whichever family it is of: engines read
-//!     Docker's lists and OCI's indexes by one structure.
+//!     Docker's lists and OCI's indexes by one structure. An entry that stays keeps its descriptor: a
+//!     platform that only the config names is not written. Without a format that was asked for, an
+//!     index whose entries all stay keeps its bytes and its family.
 //! 18. **A foreign layer of one family is one of the other**, as long as its blob is the same and
 //!     `urls` say where to have it. Within a family decision 4 holds.
+//! 19. **An image config says something of a root file system.** A document of that type which is no
+//!     JSON object, or has no `rootfs`, makes its manifest an artifact: tools that store files give
+//!     any document the type. One that is malformed in another way is an error.
+//! 20. **Null and empty are absent** for optional members with a text: no reader in Go can tell them
+//!     apart. The bytes stay.

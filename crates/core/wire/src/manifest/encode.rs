@@ -182,11 +182,14 @@ fn write_manifest(
         .unwrap_or_default();
     let mut top = before.clone();
     put(&mut top, "config", config_descriptor(parts, &before));
-    put(
-        &mut top,
-        "layers",
-        layer_descriptors(parts, &before, report)?,
-    );
+    let layers = layer_descriptors(parts, &before, report)?;
+    // No list is an empty one, and stays none as long as nothing else changes.
+    let unlisted = original.is_some()
+        && before.get("layers").is_none_or(Value::is_null)
+        && layers.as_array().is_some_and(Vec::is_empty);
+    if !unlisted {
+        put(&mut top, "layers", layers);
+    }
     let same = original.is_some_and(|original| original.read.annotations == *parts.annotations);
     if !same {
         put_annotations(&mut top, parts.annotations);
@@ -210,7 +213,10 @@ fn write_manifest(
             bytes: document.bytes.clone(),
         });
     }
-    // It is written anew, so everything in it must be true.
+    // It is written anew, so everything in it must be true, and what is required there.
+    if unlisted {
+        put(&mut top, "layers", Value::Array(Vec::new()));
+    }
     correct_types(&mut top, parts)?;
     put(&mut top, "schemaVersion", Value::from(2));
     put(&mut top, "mediaType", Value::from(parts.family.manifest));

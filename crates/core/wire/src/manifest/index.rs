@@ -58,7 +58,17 @@ fn descriptor(child: &Child) -> Value {
         annotations,
         raw,
     } = child;
-    let old = match parse(raw.as_bytes(), &Limits::default(), "descriptor") {
+    let limits = Limits::default();
+    let old = match parse(raw.as_bytes(), &limits, "descriptor") {
+        // One that says the same stays as it was written, with all that is null or empty in it.
+        Ok(value)
+            if crate::descriptor(&value, "descriptor", &limits).is_ok_and(|read| {
+                let raw = raw.clone();
+                Child { raw, ..read.child } == *child
+            }) =>
+        {
+            return value;
+        }
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     };

@@ -3,6 +3,7 @@
 
 use imgconv_model::{Limits, Result};
 
+use super::media_type;
 use crate::{Value, parse};
 
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -30,6 +31,27 @@ pub const KINDS: &[&str] = &[
 /// Says whether a type is that of an index or a manifest list.
 pub fn is_index(kind: &str) -> bool {
     [OCI_INDEX, DOCKER_LIST].contains(&kind)
+}
+
+/// What a media type tells of the thing that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is a document that lists others: the type is one of [`KINDS`].
+    Listing,
+    /// Nothing: the type is absent or a generic one, and the document itself must say it.
+    Nothing,
+    /// It is no such document, but bytes of any size and form (image-spec, image-index.md: an
+    /// unknown type is no error).
+    Other,
+}
+
+/// Says what a media type tells, in any spelling.
+pub fn told(kind: &str) -> Told {
+    match &*media_type::normalise(kind) {
+        "" => Told::Nothing,
+        kind if KINDS.contains(&kind) => Told::Listing,
+        _ => Told::Other,
+    }
 }
 
 /// Returns the media type of a manifest that no descriptor and no header gives one, empty if it

@@ -89,7 +89,7 @@ pub(super) fn read(
         config,
         layers,
         subject: subject(&top)?.map(|(digest, _)| digest),
-        artifact_type: top.opt_string("artifactType")?.map(str::to_owned),
+        artifact_type: top.opt_text("artifactType")?.map(str::to_owned),
         annotations: top.string_map("annotations")?,
         extensions: BTreeMap::new(),
     };
@@ -120,7 +120,7 @@ pub(super) fn head(
         }
     }
     top.check_names(known)?;
-    if let Some(written) = top.opt_string("mediaType")?
+    if let Some(written) = top.opt_text("mediaType")?
         && media_type::normalise(written) != kind
     {
         let message = format!(
@@ -148,7 +148,7 @@ pub(super) fn subject(top: &Object<'_>) -> Result<Option<(Digest, Option<Arc<[u8
     let size = subject.size("size")?;
     match subject.digest("digest") {
         Ok(digest) => {
-            let data = data_of(&subject)?;
+            let data = data_of(&subject, size)?;
             if let Some(data) = &data {
                 compare(data, &digest, size, "field subject.data")?;
             }

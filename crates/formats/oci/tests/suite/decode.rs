@@ -120,6 +120,15 @@ fn c5a_embedded_data() {
         .unwrap();
     assert_eq!(bytes, b"abc");
     assert_eq!(&*image.originals[1].document.bytes, config.as_bytes());
+    // K10: an empty text is no data.
+    let empty = text(&encoded, "");
+    refuse(
+        &memory,
+        MANIFEST,
+        &empty,
+        Code::Missing,
+        "referenced by the manifest",
+    );
     for (config, layer, part) in [
         (&*encoded, "YWJk", "field layers[0].data"),
         (
@@ -127,7 +136,6 @@ fn c5a_embedded_data() {
             "YWI=",
             "size of field layers[0].data does not match: expected 3, found 2",
         ),
-        (&encoded, "", "size of field layers[0].data"),
         ("YWJj", "YWJj", "field config.data"),
     ] {
         refuse(
@@ -283,7 +291,7 @@ fn c14b_layers_of_unknown_types_are_carried() {
         assert_eq!(opaque.image, is_image, "{kind}");
         assert!(opaque.what.contains(kind), "{}", opaque.what);
         assert_eq!(opaque.blobs.len(), 2);
-        assert_eq!(&*opaque.document.bytes, text.as_bytes());
+        assert_eq!(&*opaque.document.unwrap().bytes, text.as_bytes());
     }
     // One layer that could be a tar is enough.
     let other = format!(r#""layers":[{{"mediaType":"application/x","digest":"{ID_B}","size":1}},"#);
@@ -319,7 +327,7 @@ fn artifacts_are_carried() {
     assert_eq!(found.subject.unwrap().to_string(), ID_B);
     assert!(!found.image);
     assert_eq!(found.blobs[1].digest.to_string(), ID_A);
-    assert_eq!(found.document.kind, MANIFEST);
+    assert_eq!(found.document.unwrap().kind, MANIFEST);
     // A chart: its own config type, layers that are tars.
     let text = format!(
         r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.cncf.helm.config.v1+json","digest":"{ID_A}","size":1}},"layers":[{{"mediaType":"{TAR_GZIP}","digest":"{ID_B}","size":1}}]}}"#

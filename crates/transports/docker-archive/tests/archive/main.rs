@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod ages;
 mod fixture;
 mod layout;
 mod legacy;

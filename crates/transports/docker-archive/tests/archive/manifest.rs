@@ -211,7 +211,8 @@ fn a7a_a_list_of_the_wrong_shape_is_refused() {
         let tar = Tar::default().file("manifest.json", text);
         tar.refused(Code::BadManifest, &["manifest.json", part]);
     }
-    let folded = Tar::default().file("manifest.json", r#"[{"config":"c"}]"#);
+    let folded = r#"[{"Config":"c","config":"c"}]"#;
+    let folded = Tar::default().file("manifest.json", folded);
     folded.refused(Code::BadJson, &["config"]);
     let many = list(&entry(
         "null",

@@ -1,0 +1,61 @@
+//! The `subject` of a document whose subject is not at the destination any more: it goes, and that
+//! is a loss. The document itself stays, for it holds more than a word about something else.
+
+use imgconv_model::{
+    Document, Env, FormatId, Image, Index, Limits, Outcome as LossKind, Report, Result,
+};
+use imgconv_wire::{Value, canonical, parse};
+
+use crate::source::SUBJECT;
+
+/// Takes the subject out of an image.
+///
+/// # Errors
+/// If its manifest is no JSON.
+pub(crate) fn drop_of_image(
+    image: &mut Image,
+    format: FormatId,
+    why: &str,
+    env: &Env,
+    report: &mut Report,
+) -> Result<()> {
+    image.extensions.remove(&(format, SUBJECT.to_owned()));
+    let own = |original: &&mut imgconv_model::Original| {
+        original.format == format && original.role == "manifest"
+    };
+    // What an original says beyond the model stays as long as the original does.
+    if let Some(original) = image.originals.iter_mut().find(own) {
+        original.document = without(&original.document, &env.limits)?;
+    }
+    report.lose(SUBJECT, LossKind::Dropped, why);
+    Ok(())
+}
+
+/// Takes the subject out of an index.
+///
+/// # Errors
+/// If it is no JSON.
+pub(crate) fn drop_of_index(
+    index: &Index,
+    why: &str,
+    env: &Env,
+    report: &mut Report,
+) -> Result<Index> {
+    report.lose("index.subject", LossKind::Dropped, why);
+    Ok(Index {
+        children: index.children.clone(),
+        document: without(&index.document, &env.limits)?,
+        subject: None,
+    })
+}
+
+fn without(document: &Document, limits: &Limits) -> Result<Document> {
+    let mut value = parse(&document.bytes, limits, "document")?;
+    if let Value::Object(map) = &mut value {
+        map.shift_remove("subject");
+    }
+    Ok(Document {
+        kind: document.kind.clone(),
+        bytes: canonical(&value).into(),
+    })
+}
