@@ -61,6 +61,12 @@ pub(crate) fn has_descriptors(transport: &dyn Transport) -> bool {
     ["oci", "oci-archive"].contains(&transport.scheme())
 }
 
+/// Says whether the images of a transport's destinations are found by a digest of any algorithm: a
+/// place without a list of its images names them by the usual one, if at all.
+pub(crate) fn has_digests(transport: &dyn Transport) -> bool {
+    transport.scheme() != "dir"
+}
+
 /// Returns the formats that a transport's destinations can be written in, the default first; none
 /// for what is only read.
 pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {

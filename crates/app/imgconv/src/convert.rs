@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use imgconv_model::{
-    BundleSink, Code, Document, Env, Error, Format, FormatId, PlatformSpec, Publication, Report,
-    Result, quote,
+    Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatId, PlatformSpec, Publication,
+    Report, Result, quote,
 };
 use imgconv_pipeline::{Sealer, write_document};
 use imgconv_stream::Pool;
@@ -22,7 +22,7 @@ use crate::{
     nearest::nearest,
     options::{Missing, Options},
     outcome::{Outcome, TagsOutcome},
-    policy::signing_key,
+    policy::{digests_change, signing_key},
     run::{Item, Run, SourceRoot},
     source::{Node, Source},
     spec::told_apart,
@@ -101,6 +101,7 @@ pub fn convert(
     // Everything that can be known before a byte is written.
     let names = catalog::has_names(destination.transport);
     let listing = catalog::has_descriptors(destination.transport);
+    let any_digest = catalog::has_digests(destination.transport);
     let bundles = opened.iter().map(|(_, source)| &*source.bundle);
     let no_room = no_top_level(destination);
     let (top_level, lost) = descriptors::top_level(bundles, no_room);
@@ -109,6 +110,7 @@ pub fn convert(
         .signing(key.as_ref())
         .naming(names)
         .listing(listing, &lost)
+        .addressing(any_digest)
         .for_destination(destination)
         .into_one_file(one_file);
     let predicted = run.all(&roots)?;
@@ -135,13 +137,15 @@ pub fn convert(
         sink.comes_from(&source.text);
     }
     let sealer = Sealer::new(&*sink, &pool);
-    let items = Run::write(target, options, env, &pool, &*sink, &sealer)
+    let mut items = Run::write(target, options, env, &pool, &*sink, &sealer)
         .signing(key.as_ref())
         .naming(names)
         .listing(listing, &lost)
+        .addressing(any_digest)
         .for_destination(destination)
         .into_one_file(one_file)
         .all(&roots)?;
+    name_roots(&*sink, &mut items, options)?;
     if options.strict {
         refuse_losses(&items)?;
     }
@@ -167,7 +171,7 @@ pub fn convert(
             bytes: tags.to_bytes().into(),
         };
         publications.push(Publication {
-            root: write_document(&*sink, &document)?,
+            root: write_document(&*sink, &document, Algorithm::Sha256)?,
             name: None,
             reference: None,
             file_name: Some(tags::file_name(name)),
@@ -175,6 +179,28 @@ pub fn convert(
     }
     let places = sink.commit(&publications)?;
     Ok(outcome(items, tags, destination, &places))
+}
+
+/// Gives roots the names that only the destination can refuse, and tells what it refused.
+///
+/// # Errors
+/// If digests have to stay and one is refused, or the destination can't be asked.
+pub(crate) fn name_roots(
+    sink: &dyn BundleSink,
+    items: &mut [Item],
+    options: &Options,
+) -> Result<()> {
+    for item in items {
+        let publication = std::slice::from_ref(&item.publication);
+        let report = sink.name_roots(publication)?;
+        if let (true, Some(loss)) = (options.preserve_digests, report.losses.first()) {
+            return Err(digests_change(&loss.why));
+        }
+        if let Some(first) = item.images.first_mut() {
+            first.add_report(report);
+        }
+    }
+    Ok(())
 }
 
 /// The image tags files that go beside the ACIs of a run, by image name. One that is there already

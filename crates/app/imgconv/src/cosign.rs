@@ -2,7 +2,7 @@
 //! says by the annotation `kind` of its entries what each of them is.
 
 use imgconv_model::{Bundle, Child, Digest, Env, Result, RootEntry};
-use imgconv_wire::{Value, base64, parse};
+use imgconv_wire::{Value, base64, find_document, parse};
 
 use crate::source::Node;
 
@@ -53,7 +53,7 @@ impl Signed {
                 continue;
             }
             let limit = ("manifest", env.limits.manifest);
-            let text = bundle.document(&blob.kind, &blob.facts(), limit)?;
+            let text = find_document(bundle, blob, limit, &env.limits)?;
             let named = parse(&text.bytes, &env.limits, "signed text").ok();
             if let Some(subject) = named.as_ref().and_then(|value| named_in(value, env)) {
                 return Ok(Some(subject));

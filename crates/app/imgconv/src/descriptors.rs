@@ -11,7 +11,7 @@ use imgconv_wire::layout::{details, is_name, is_of_bytes};
 pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) -> Result<Child> {
     if new.digest != listed.digest {
         for field in details(listed, &env.limits)? {
-            if is_of_bytes(&field) {
+            if is_of_bytes(&field) && !is_content(&field) {
                 let why = format!("it is of {}, which was written anew", listed.digest);
                 report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
             }
@@ -26,9 +26,17 @@ pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) 
     })
 }
 
+/// Says whether a field only repeats what the root is: without it nothing is lost.
+fn is_content(field: &str) -> bool {
+    field == "data"
+}
+
 /// Reports what a descriptor says where none is written. Names are for others.
 pub(crate) fn lose(listed: &Child, why: &str, env: &Env, report: &mut Report) -> Result<()> {
     for field in details(listed, &env.limits)? {
+        if is_content(&field) {
+            continue;
+        }
         if !field.strip_prefix("annotations.").is_some_and(is_name) {
             report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
         }

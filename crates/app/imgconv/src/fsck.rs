@@ -8,12 +8,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read as _,
+    sync::Arc,
 };
 
 use imgconv_model::{Child, Code, Digest, Env, Error, Facts, Limits, Report, Result};
 use imgconv_stream::Cancellable;
 use imgconv_wire::{
-    docker_config,
+    docker_config, embedded,
     manifest::{KINDS, Part, Reference, References, Told, family_of, references, told},
 };
 
@@ -82,13 +83,16 @@ pub(crate) fn check(
                 ),
             });
         }
+        // What is wrong with it was told when the image was read.
+        let data = embedded(child, &env.limits).ok().flatten();
         walk.refer(
             &Reference {
                 part: Part::Entry,
                 kind: child.kind.clone(),
                 digest: child.digest,
                 size: Some(child.size),
-                dispensable: false,
+                dispensable: data.is_some(),
+                data,
             },
             &text,
         );
@@ -133,7 +137,7 @@ impl Walk<'_> {
     /// Looks at what is referred to, and follows it if it is a document.
     fn refer(&mut self, reference: &Reference, from: &str) {
         let digest = reference.digest;
-        self.reached.insert(digest);
+        self.reached.insert(self.source.bundle.stored_as(&digest));
         let is_document = reference.part == Part::Entry || KINDS.contains(&&*reference.kind);
         let place = match reference.part {
             Part::Entry | Part::Subject => from.to_owned(),
@@ -141,7 +145,12 @@ impl Walk<'_> {
             Part::Blob => format!("{from} › blob {digest}"),
         };
         match self.look(&digest, &place) {
-            Found::Missing if reference.dispensable => return,
+            Found::Missing if reference.dispensable => {
+                if is_document && reference.data.is_some() && self.known.insert(digest) {
+                    self.tasks.push((reference.clone(), place));
+                }
+                return;
+            }
             Found::Missing => {
                 self.complete &= !is_document;
                 let told = self.verdict.problems.iter().any(|known| {
@@ -288,8 +297,18 @@ impl Walk<'_> {
             Told::Nothing | Told::Other => return Ok(()),
         }
         let document = self.source.bundle.document(&reference.kind, &facts, limit);
-        let read = document.and_then(|it| references(&reference.kind, &it.bytes, limits));
+        let bytes = match (document, &reference.data) {
+            (Err(error), Some(data)) if error.code() == Code::Missing => Ok(Arc::clone(data)),
+            (document, _) => document.map(|document| document.bytes),
+        };
+        let read = bytes.and_then(|bytes| references(&reference.kind, &bytes, limits));
         match read {
+            // A subject need not be there, even if its manifest is embedded in what is about it.
+            Ok(Some(mut read)) if reference.part == Part::Subject && reference.data.is_some() => {
+                let list = read.list.iter_mut();
+                list.for_each(|reference| reference.dispensable = true);
+                self.follow(&digest, &read, place);
+            }
             Ok(Some(read)) => self.follow(&digest, &read, place),
             // It is something else, which refers to nothing.
             Ok(None) => {}
@@ -326,6 +345,8 @@ impl Walk<'_> {
         }
         if !self.seen.decoded.contains(digest) {
             self.config(read, place);
+            // Which blobs they mean was not found out.
+            self.complete &= read.tar_sums.is_empty();
         }
     }
 

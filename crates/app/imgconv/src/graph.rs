@@ -7,10 +7,11 @@ use std::{
 };
 
 use imgconv_model::{
-    Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, PlatformSpec, Report, Result,
+    Algorithm, Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, PlatformSpec,
+    Report, Result,
 };
 use imgconv_pipeline::write_document;
-use imgconv_wire::{Object, join, manifest::family_of};
+use imgconv_wire::{Object, find_blob, join, manifest::family_of};
 
 use crate::{
     nearest::{repeated, warn_second},
@@ -22,15 +23,23 @@ use crate::{
     subject,
 };
 
+/// The most characters of a digest's encoded part in a tag (distribution-spec, "Referrers Tag
+/// Schema").
+const TAG_HEX: usize = 64;
+
 /// Reads what a tag is about: `sha256-HEX.sig`, `.att` or `.sbom` as cosign names what it signs, or
-/// `sha256-HEX` alone (distribution-spec, "Referrers Tag Schema").
-pub(crate) fn subject_of_tag(tag: &str) -> Option<Digest> {
+/// `sha256-HEX` alone (distribution-spec, "Referrers Tag Schema"). Returns the text of the digest; of
+/// a longer one than a tag can hold its start.
+pub(crate) fn subject_of_tag(tag: &str) -> Option<String> {
     let stem = [".sig", ".att", ".sbom"]
         .iter()
         .find_map(|suffix| tag.strip_suffix(suffix))
         .unwrap_or(tag);
     let (algorithm, hex) = stem.split_once('-')?;
-    Digest::parse(&format!("{algorithm}:{hex}")).ok()
+    let text = format!("{algorithm}:{hex}");
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let cut = algorithm == "sha512" && hex.len() == TAG_HEX && hex.bytes().all(is_hex);
+    (cut || Digest::parse(&text).is_ok()).then_some(text)
 }
 
 impl Run<'_> {
@@ -93,7 +102,7 @@ impl Run<'_> {
                 .collect();
             let document = self.target.encode_index(&children, None)?;
             let mut publication = group[0].publication.clone();
-            publication.root = self.store(&document)?;
+            publication.root = self.store(&document, Algorithm::Sha256)?;
             let images = group.into_iter().flat_map(|item| item.images).collect();
             items.push(Item {
                 publication,
@@ -159,6 +168,8 @@ impl Run<'_> {
                     self.missing(listed, &place, &mut report)?;
                     if keep {
                         let same = (Some(listed.clone()), Vec::new());
+                        self.digests
+                            .insert(listed.digest.to_string(), listed.digest);
                         self.memo.insert(listed.digest, same);
                         *slot = Some(listed.clone());
                     }
@@ -223,7 +234,8 @@ impl Run<'_> {
             self.left_behind.merge(report);
             return Ok((None, Vec::new()));
         }
-        let outdated = index.subject.and_then(|subject| self.outdated(subject));
+        let subject = index.subject.map(|subject| subject.to_string());
+        let outdated = subject.and_then(|subject| self.outdated(&subject));
         let changed;
         let index = match outdated.filter(|_| self.capabilities.index) {
             Some(why) => {
@@ -254,19 +266,19 @@ impl Run<'_> {
             }
             return Ok((Some(one.clone()), images));
         }
-        let stored = self.store_index(&kept, index)?;
+        let stored = self.store_index(&kept, index, child)?;
         self.preserve_index(child, Some(&stored))?;
         Ok((Some(stored), images))
     }
 
     /// Writes an index over what has become of its entries. One that lists the same as before keeps
     /// its bytes, whichever family it is of, unless the user named a format.
-    fn store_index(&self, kept: &[Child], index: &Index) -> Result<Child> {
+    fn store_index(&self, kept: &[Child], index: &Index, child: &Child) -> Result<Child> {
         let document = match !self.asked && kept == index.children {
             true => index.document.clone(),
             false => self.target.encode_index(kept, Some(index))?,
         };
-        self.store(&document)
+        self.store_root(&document, Some(child))
     }
 
     /// Copies an index that lists nothing.
@@ -281,7 +293,7 @@ impl Run<'_> {
                 .lose(field, LossKind::Dropped, self.no_index());
             return Ok((None, Vec::new()));
         }
-        let stored = self.store_index(&[], index)?;
+        let stored = self.store_index(&[], index, child)?;
         self.preserve_index(child, Some(&stored))?;
         let outcome = ImageOutcome {
             format: self.target.id().to_string(),
@@ -374,8 +386,12 @@ impl Run<'_> {
         let Ok(subject) = Digest::parse(subject) else {
             return true;
         };
-        match self.memo.get(&subject) {
-            Some((Some(child), _)) if child.digest == subject => true,
+        let (known, became) = match self.became(&subject.to_string()) {
+            Some((known, became)) => (known, Some(became)),
+            None => (subject, None),
+        };
+        match became {
+            Some((Some(child), _)) if child.digest == known => true,
             Some((Some(_), _)) => {
                 let why = format!("it is about {subject}, which was written anew");
                 report.lose(
@@ -391,11 +407,20 @@ impl Run<'_> {
         }
     }
 
+    /// Returns what became of a document, and the digest by which it is known, from the text of any
+    /// of its digests, or the start of that.
+    fn became(&self, text: &str) -> Option<(Digest, &(Option<Child>, Vec<ImageOutcome>))> {
+        let (found, known) = self.digests.range(text.to_owned()..).next()?;
+        let became = self.memo.get(known).filter(|_| found.starts_with(text))?;
+        Some((*known, became))
+    }
+
     /// Says why what is about `subject` is about nothing any more; `None` if it still is, or always
     /// was.
-    pub(crate) fn outdated(&self, subject: Digest) -> Option<String> {
-        match self.memo.get(&subject)? {
-            (Some(new), _) if new.digest == subject => None,
+    pub(crate) fn outdated(&self, subject: &str) -> Option<String> {
+        let (known, became) = self.became(subject)?;
+        match became {
+            (Some(new), _) if new.digest == known => None,
             (Some(_), _) => Some(format!("it is about {subject}, which was written anew")),
             (None, _) => Some(format!("it is about {subject}, which was not wanted")),
         }
@@ -405,7 +430,7 @@ impl Run<'_> {
     /// like: it is copied, or left behind with what it is about.
     pub(crate) fn tagged(
         &mut self,
-        subject: Digest,
+        subject: &str,
         root: &SourceRoot<'_>,
     ) -> Result<(Option<Child>, Vec<ImageOutcome>)> {
         if let Some(why) = self.outdated(subject) {
@@ -480,7 +505,10 @@ impl Run<'_> {
             source_digest: Some(child.digest.to_string()),
             ..ImageOutcome::default()
         };
-        if let Some(why) = opaque.subject.and_then(|subject| self.outdated(subject)) {
+        if let Some(why) = opaque
+            .subject
+            .and_then(|subject| self.outdated(&subject.to_string()))
+        {
             let field = format!("{} {}", opaque.what, child.digest);
             self.left_behind.lose(field, LossKind::Dropped, why);
             return Ok((None, Vec::new()));
@@ -489,11 +517,12 @@ impl Run<'_> {
         if let Some((sink, sealer)) = self.destination {
             // Before the blobs: what is of an unknown type is one of them too.
             if let Some(document) = &opaque.document {
-                write_document(sink, document)?;
+                write_document(sink, document, child.digest.algorithm())?;
             }
             for blob in &opaque.blobs {
                 if !(opaque.document.is_some() && blob.digest == child.digest) {
-                    sealer.copy(&root.bundle.blob(&blob.facts())?, self.env)?;
+                    let blob = find_blob(root.bundle, blob, &self.env.limits)?;
+                    sealer.copy(&blob, self.env)?;
                 }
             }
         }
@@ -517,11 +546,20 @@ mod tests {
     #[test]
     fn a_tag_may_say_what_it_is_about() {
         let hex = "ab".repeat(32);
-        let about = |tag: &str| subject_of_tag(tag).map(|digest| digest.to_string());
+        let about = subject_of_tag;
         for suffix in [".sig", ".att", ".sbom", ""] {
             let tag = format!("sha256-{hex}{suffix}");
             assert_eq!(about(&tag), Some(format!("sha256:{hex}")), "{tag}");
         }
+        // K02: the tag of a longer digest holds its start.
+        assert_eq!(
+            about(&format!("sha512-{hex}")),
+            Some(format!("sha512:{hex}"))
+        );
+        let whole = format!("sha512:{hex}{hex}");
+        assert_eq!(about(&format!("sha512-{hex}{hex}.sig")), Some(whole));
+        let long = format!("sha512-{}", "A".repeat(64));
+        assert_eq!(about(&long), None);
         for tag in ["latest", "sha256-ab.sig", "3.11-alpine", "sha256-.sig"] {
             assert_eq!(about(tag), None, "{tag}");
         }

@@ -9,6 +9,7 @@ use imgconv_model::{
 pub use imgconv_transport_oci_layout::Sweep;
 use imgconv_transport_oci_layout::{OCI_LAYOUT, RefName, edit};
 use imgconv_wire::{
+    find_document,
     layout::{Index, Names, address, describe},
     manifest::{Part, references},
 };
@@ -126,7 +127,7 @@ fn referrers(path: &str, env: &Env) -> BTreeMap<String, Vec<String>> {
     for entry in bundle.roots().unwrap_or_default() {
         let Some(child) = entry.child else { continue };
         let limit = ("manifest", env.limits.manifest);
-        let document = bundle.document(&child.kind, &child.facts(), limit);
+        let document = find_document(&*bundle, &child, limit, &env.limits);
         let read = document.and_then(|it| references(&child.kind, &it.bytes, &env.limits));
         let list = read.ok().flatten().map(|read| read.list);
         for subject in list.unwrap_or_default() {

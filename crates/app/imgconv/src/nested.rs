@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_model::{Child, Code, Digest, Env, Error, Result, Root, RootEntry};
 
-use crate::source::{Memo, Node, Source};
+use imgconv_wire::find_document;
+
+use crate::source::{Memo, Node, Source, root_of};
 
 impl Source {
     /// Looks for what only an index lists, at any depth. It is called what the entries are called that
@@ -61,12 +63,12 @@ impl Source {
     /// If it is missing, or not what its descriptor says.
     pub(crate) fn root(&self, entry: &RootEntry, env: &Env) -> Result<Root> {
         let (Some(via), Some(child)) = (&self.via, &entry.child) else {
-            return self.bundle.root(entry);
+            return root_of(&*self.bundle, entry, env);
         };
         let limit = ("manifest", env.limits.manifest);
         let document = match self.bundle.part(via)? {
-            Some((part, _)) => part.document(&child.kind, &child.facts(), limit),
-            None => self.bundle.document(&child.kind, &child.facts(), limit),
+            Some((part, _)) => find_document(&*part, child, limit, &env.limits),
+            None => find_document(&*self.bundle, child, limit, &env.limits),
         };
         document.map(Root::Document)
     }

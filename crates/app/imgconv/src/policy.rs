@@ -5,8 +5,8 @@ use std::{fs::File, io::Read as _, path::Path};
 
 use imgconv_format_docker_v2s1::{SigningKey, sign};
 use imgconv_model::{
-    Child, Code, Document, Error, Extensions, FormatId, Image, Limits, Outcome as LossKind, Report,
-    Result, quote,
+    Child, Code, Digest, Document, Error, Extensions, FormatId, Image, Limits, Outcome as LossKind,
+    Report, Result, quote,
 };
 use imgconv_pipeline::{LayerStep, Plan};
 
@@ -105,7 +105,7 @@ impl Run<'_> {
         (node, to): (&ImageNode, FormatId),
         image: &Image,
         plan: &Plan,
-        written: (&Child, Option<String>),
+        written: (&Child, Option<Digest>),
     ) -> Result<()> {
         if !self.options.preserve_digests {
             return Ok(());
@@ -136,7 +136,7 @@ impl Run<'_> {
         // If nothing is known to change, what is written is known to the byte.
         if changes.is_empty() {
             let (manifest, config) = written;
-            let other_config = config != node.config_digest();
+            let other_config = config != node.config_digest(&self.env.limits);
             let same = node.child.as_ref().map(|child| child.digest) == Some(manifest.digest);
             if to != ARCHIVE && !same {
                 changes.push("the manifest".to_owned());

@@ -24,8 +24,8 @@ use crate::{
     locator::Locator,
     options::Options,
     outcome::{ImageOutcome, LayerOutcome},
-    policy::SCHEMA1,
-    source::{ImageNode, Node},
+    policy::{SCHEMA1, digests_change},
+    source::{ImageNode, Node, algorithm_in},
     spec::spec_of,
     stream::semantics,
     subject,
@@ -68,10 +68,10 @@ impl SourceRoot<'_> {
         Ok(self.entry.name.clone().or_else(own))
     }
 
-    /// What this is about, if its tag or its entry alone says so.
-    pub(crate) fn tagged_subject(&self) -> Option<Digest> {
+    /// What this is about, if its tag or its entry alone says so: the text of a digest, or its start.
+    pub(crate) fn tagged_subject(&self) -> Option<String> {
         let tag = || subject_of_tag(self.entry.name.as_ref()?.tag.as_deref()?);
-        self.signed.or_else(tag)
+        self.signed.map(|digest| digest.to_string()).or_else(tag)
     }
 
     /// How a report calls what is about something else by its tag or its entry.
@@ -119,6 +119,9 @@ pub(crate) struct Run<'a> {
     pub(crate) destination: Option<(&'a dyn BundleSink, &'a Sealer<'a>)>,
     /// What became of each source document: `None` if it was filtered out.
     pub(crate) memo: BTreeMap<Digest, (Option<Child>, Vec<ImageOutcome>)>,
+    /// The texts of all digests of those documents, to the one by which they are known above:
+    /// something may be about one of them by a digest of another algorithm.
+    pub(crate) digests: BTreeMap<String, Digest>,
     /// What was converted under those digests: lists of archives can be alike and mean different
     /// images.
     converted: BTreeMap<Digest, Arc<Node>>,
@@ -130,6 +133,8 @@ pub(crate) struct Run<'a> {
     pub(crate) names: bool,
     /// Whether the destination has a list of descriptors.
     pub(crate) descriptors: bool,
+    /// Whether roots are found by a digest of whatever algorithm they were read under.
+    any_digest: bool,
     /// Whether the user named the format that is written.
     pub(crate) asked: bool,
     /// The formats that images of an index may keep, since the user named none.
@@ -166,11 +171,13 @@ impl<'a> Run<'a> {
             pool,
             destination: None,
             memo: BTreeMap::new(),
+            digests: BTreeMap::new(),
             converted: BTreeMap::new(),
             left_behind: Report::default(),
             key: None,
             names: true,
             descriptors: true,
+            any_digest: true,
             asked: false,
             kept_formats: &[],
             tagged: Vec::new(),
@@ -213,6 +220,11 @@ impl<'a> Run<'a> {
             left_behind: lost.clone(),
             ..self
         }
+    }
+
+    /// Writes to a place that may know the roots by their usual digests only.
+    pub(crate) fn addressing(self, any_digest: bool) -> Self {
+        Self { any_digest, ..self }
     }
 
     /// Writes in the format that the user named for a destination, if one was named; else each image
@@ -273,7 +285,7 @@ impl<'a> Run<'a> {
                     continue;
                 }
                 let converted = match root.tagged_subject() {
-                    Some(subject) => self.tagged(subject, root),
+                    Some(subject) => self.tagged(&subject, root),
                     None => self.document(&root.node, None, root),
                 };
                 let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
@@ -297,6 +309,8 @@ impl<'a> Run<'a> {
                         "the image is listed again under its name, and the first entry counts";
                     report.lose(format!("index.{field}"), LossKind::Dropped, why);
                 }
+                self.usual_digest(&child, &mut report)
+                    .map_err(|error| error.at(&*root.text))?;
                 if let Some(listed) = &root.entry.child {
                     if self.descriptors {
                         child = descriptors::carry(child, listed, self.env, &mut report)?;
@@ -367,10 +381,32 @@ impl<'a> Run<'a> {
             Node::Opaque { opaque, child } => self.opaque(opaque, child, root)?,
         };
         if let Some(digest) = digest {
+            let all = node.digests().into_iter();
+            self.digests
+                .extend(all.map(|one| (one.to_string(), digest)));
             self.memo.insert(digest, done.clone());
             self.converted.insert(digest, Arc::clone(node));
         }
         Ok(done)
+    }
+
+    /// Tells, or refuses, that a root is known to the destination by another digest than it was read
+    /// by.
+    fn usual_digest(&self, child: &Child, report: &mut Report) -> Result<()> {
+        let algorithm = child.digest.algorithm();
+        if self.any_digest || algorithm == Algorithm::Sha256 {
+            return Ok(());
+        }
+        let digest = child.digest;
+        if self.options.preserve_digests {
+            let what = format!("the digest {digest} (the destination knows images by sha256 only)");
+            return Err(digests_change(&what));
+        }
+        let why = format!(
+            "the destination has no place for it, and {digest} is known there by its sha256"
+        );
+        report.lose("digest", LossKind::Dropped, why);
+        Ok(())
     }
 
     /// Converts one image to documents.
@@ -387,7 +423,10 @@ impl<'a> Run<'a> {
             _ => self.target,
         };
         let capabilities = target.capabilities();
-        if let Some(why) = node.subject().and_then(|subject| self.outdated(subject)) {
+        if let Some(why) = node
+            .subject()
+            .and_then(|subject| self.outdated(&subject.to_string()))
+        {
             subject::drop_of_image(&mut image, node.format.id(), &why, self.env, &mut report)?;
         }
         if node.aci.is_some() {
@@ -438,15 +477,15 @@ impl<'a> Run<'a> {
         // Schema 1 has no config: what stands beside it is a layer.
         let has_config = target.id() != SCHEMA1;
         let mut config = None;
+        let limits = &self.env.limits;
         for document in &documents {
-            let stored = self.store(document)?;
+            let stored = self.store(document, algorithm_in(&root, document, limits))?;
             if has_config {
                 config.get_or_insert(stored.digest);
             }
         }
-        let mut child = self.store(&self.signed(root)?)?;
+        let mut child = self.store_root(&self.signed(root)?, node.child.as_ref())?;
         if let Some(image) = &source_image {
-            let config = config.map(|digest: Digest| digest.to_string());
             self.preserve((node, target.id()), image, &plan, (&child, config))?;
         }
         // What the config says: what it was told, what had to be assumed, or still nothing.
@@ -467,7 +506,7 @@ impl<'a> Run<'a> {
             ),
             digest: Some(child.digest.to_string()),
             source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
-            source_config: node.config_digest(),
+            source_config: node.config_digest(limits).map(|it| it.to_string()),
             config: config.map(|digest| digest.to_string()),
             image_id: node.image_id().map(|id| id.image_id()),
             layers: sealed
@@ -530,13 +569,24 @@ impl<'a> Run<'a> {
             .transpose()
     }
 
-    /// Stores a document, or says where it would be.
-    pub(crate) fn store(&self, document: &Document) -> Result<Child> {
+    /// Stores a document that `before` may have become: under the same digest if it is the same,
+    /// whatever the algorithm.
+    pub(crate) fn store_root(&self, document: &Document, before: Option<&Child>) -> Result<Child> {
+        let algorithm = before.map(|before| before.digest.algorithm());
+        let same = algorithm.filter(|algorithm| {
+            let now = imgconv_stream::digest(*algorithm, &document.bytes);
+            before.is_some_and(|before| before.digest == now)
+        });
+        self.store(document, same.unwrap_or(Algorithm::Sha256))
+    }
+
+    /// Stores a document under its digest of that algorithm, or says where it would be.
+    pub(crate) fn store(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
         match self.destination {
-            Some((sink, _)) => write_document(sink, document),
+            Some((sink, _)) => write_document(sink, document, algorithm),
             None => Ok(Child {
                 kind: document.kind.clone(),
-                digest: imgconv_stream::digest(Algorithm::Sha256, &document.bytes),
+                digest: imgconv_stream::digest(algorithm, &document.bytes),
                 size: document.bytes.len() as u64,
                 platform: None,
                 annotations: BTreeMap::new(),

@@ -13,11 +13,12 @@ use imgconv_model::{
 };
 use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
-use imgconv_stream::{Cancellable, HashingReader};
+use imgconv_stream::{Cancellable, HashingReader, digest};
 use imgconv_transport_oci_layout::open_damaged;
 use imgconv_wire::{
-    Value,
-    manifest::{Told, told},
+    Value, embedded, find_document,
+    manifest::{self, Told, references, told},
+    within,
 };
 
 use crate::{
@@ -177,15 +178,81 @@ impl ImageNode {
         Digest::parse(value.get("digest")?.as_str()?).ok()
     }
 
-    /// The digest of the config, if the format has one.
-    pub(crate) fn config_digest(&self) -> Option<String> {
+    /// The digest by which the image names its config, if the format has one.
+    pub(crate) fn config_digest(&self, limits: &Limits) -> Option<Digest> {
         // An ACI that was once an OCI image carries that one's, which is not its own.
         let config = self.original("config")?;
-        Some(imgconv_stream::digest(Algorithm::Sha256, &config.bytes).to_string())
+        let algorithm = match self.original("manifest") {
+            Some(manifest) => algorithm_in(manifest, config, limits),
+            None => Algorithm::Sha256,
+        };
+        Some(digest(algorithm, &config.bytes))
     }
 }
 
+/// The algorithm of the digest by which one document refers to another: the usual one if it does not.
+pub(crate) fn algorithm_in(from: &Document, to: &Document, limits: &Limits) -> Algorithm {
+    let read = references(&from.kind, &from.bytes, limits);
+    let list = read.ok().flatten().map(|read| read.list);
+    let size = to.bytes.len() as u64;
+    let is_it = |reference: &&manifest::Reference| {
+        reference.size.is_none_or(|said| said == size)
+            && digest(reference.digest.algorithm(), &to.bytes) == reference.digest
+    };
+    let list = list.unwrap_or_default();
+    let found = list.iter().find(is_it);
+    found.map_or(Algorithm::Sha256, |it| it.digest.algorithm())
+}
+
+/// Reads the root of an entry: the stored document, else the one that the descriptor embeds. What is
+/// embedded is compared with the descriptor in any case.
+pub(crate) fn root_of(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Root> {
+    let data = embedded_root(entry, env)?;
+    match (bundle.root(entry), data) {
+        (Err(error), Some(document)) if error.code() == Code::Missing => {
+            Ok(Root::Document(document))
+        }
+        (found, _) => found,
+    }
+}
+
+/// The root that the descriptor of an entry embeds, verified.
+fn embedded_root(entry: &RootEntry, env: &Env) -> Result<Option<Document>> {
+    let Some(child) = &entry.child else {
+        return Ok(None);
+    };
+    let Some(bytes) = embedded(child, &env.limits)? else {
+        return Ok(None);
+    };
+    let limit = ("manifest", env.limits.manifest);
+    within(bytes.len() as u64, limit, "the embedded document")?;
+    let kind = child.kind.clone();
+    Ok(Some(Document { kind, bytes }))
+}
+
 impl Node {
+    /// Every digest of the root document: the one by which it was found, and those of the other
+    /// algorithms, by which something else may refer to it.
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        let (child, bytes) = match self {
+            Self::Image(image) => match (&image.child, image.original("manifest")) {
+                (Some(child), Some(manifest)) => (child, &manifest.bytes),
+                (Some(child), None) => return vec![child.digest],
+                (None, _) => return Vec::new(),
+            },
+            Self::Index { index, child, .. } => (child, &index.document.bytes),
+            Self::Opaque { opaque, child } => match &opaque.document {
+                Some(document) => (child, &document.bytes),
+                None => return vec![child.digest],
+            },
+        };
+        let others = [Algorithm::Sha256, Algorithm::Sha512]
+            .into_iter()
+            .filter(|algorithm| *algorithm != child.digest.algorithm())
+            .map(|algorithm| digest(algorithm, bytes));
+        std::iter::once(child.digest).chain(others).collect()
+    }
+
     /// The format of the image, or of the first image that an index lists.
     pub(crate) fn format(&self) -> Option<FormatId> {
         match self {
@@ -428,8 +495,14 @@ impl Source {
     ) -> Result<Arc<Node>> {
         let via = self.via.as_ref().unwrap_or(entry);
         let node = match self.bundle.part(via)? {
-            None => decode_in(&*self.bundle, via, env, memo)?,
-            Some((part, inner)) => {
+            None => {
+                memo.leave();
+                decode_in(&*self.bundle, via, env, memo)?
+            }
+            Some((mut part, mut inner)) => {
+                while let Some(deeper) = part.part(&inner)? {
+                    (part, inner) = deeper;
+                }
                 memo.enter(&part, self);
                 decode_in(&*part, &inner, env, memo)?
             }
@@ -453,6 +526,8 @@ fn decode_in(
     memo: &mut Memo,
 ) -> Result<Arc<Node>> {
     let entry = &bundle.resolve(entry)?;
+    // Another entry may list the same document and embed something else.
+    embedded_root(entry, env)?;
     if let Some(child) = &entry.child
         && let Some(node) = memo.nodes.get(&child.digest)
     {
@@ -465,7 +540,7 @@ fn decode_in(
     {
         return Ok(node);
     }
-    let root = bundle.root(entry)?;
+    let root = root_of(bundle, entry, env)?;
     let node = decode_root(bundle, &root, entry.child.as_ref(), 0, env, memo)?;
     if let (Some(listed), Node::Image(image)) = (&entry.name, &*node)
         && let Some(own) = image.image.name.as_ref().filter(|_| image.aci.is_some())
@@ -493,7 +568,7 @@ fn undecodable(
         Told::Listing => return Ok(None),
         // No list of others is longer.
         Told::Nothing if child.size <= limit.1 => {
-            let document = bundle.document(&child.kind, &child.facts(), limit)?;
+            let document = find_document(bundle, child, limit, &env.limits)?;
             if catalog::recognise(&Root::Document(document)).is_some() {
                 return Ok(None);
             }
@@ -639,7 +714,7 @@ fn decode_children(
                 children.push(Some(node));
                 continue;
             }
-            Ok(None) => bundle.document(&child.kind, &child.facts(), limit),
+            Ok(None) => find_document(bundle, child, limit, &env.limits),
             Err(error) => Err(error),
         };
         let document = match found {
@@ -695,6 +770,13 @@ impl Memo {
             nodes: BTreeMap::new(),
             opened: source.opened.clone(),
             notes: source.notes.clone(),
+        }
+    }
+
+    /// Forgets what is of a part.
+    fn leave(&mut self) {
+        if self.part.take().is_some() {
+            self.nodes.clear();
         }
     }
 

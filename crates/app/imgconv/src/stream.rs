@@ -301,7 +301,9 @@ impl Run<'_> {
             format: self.target.id().to_string(),
             platform: Some(image.platform.to_string()),
             source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
-            source_config: node.config_digest(),
+            source_config: node
+                .config_digest(&self.env.limits)
+                .map(|it| it.to_string()),
             ..ImageOutcome::default()
         };
         let mut root = Child {

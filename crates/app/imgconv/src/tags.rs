@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, io::Read as _, path::Path};
 use imgconv_format_aci::{DOCKER_IMAGE_ID, IMAGE_ID, identifier, platform};
 use imgconv_http::{Client, Request, Url};
 use imgconv_model::{
-    Code, Env, Error, Image, Limits, Name, Platform, Result, Root, Transport as _, quote,
+    Algorithm, Code, Env, Error, Image, Limits, Name, Platform, Result, Root, Transport as _, quote,
 };
+use imgconv_stream::digest;
 use imgconv_tags::{ImageTags, Labels};
 use imgconv_transport_appc::AppImage;
 use imgconv_transport_file::FILE;
@@ -222,8 +223,9 @@ pub(crate) fn identity(node: &Node, limits: &Limits) -> Option<Labels> {
 
 /// The hex digits by which Docker knows an image.
 fn image_id(image: &ImageNode, limits: &Limits) -> Option<String> {
-    if let Some(config) = image.config_digest() {
-        return config.split_once(':').map(|(_, hex)| hex.to_owned());
+    if let Some(config) = image.original("config") {
+        // Whatever names the config, Docker takes this digest of it.
+        return Some(digest(Algorithm::Sha256, &config.bytes).hex());
     }
     let manifest = image.original("manifest")?;
     imgconv_format_docker_v2s1::image_id(manifest, limits)

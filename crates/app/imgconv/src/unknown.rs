@@ -6,11 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use imgconv_model::{
-    Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Opaque, Result,
-};
+use imgconv_model::{Bundle, Child, Code, Digest, Document, Env, Error, Limits, Opaque, Result};
 use imgconv_wire::{
-    Value, descriptor,
+    Value, descriptor, find_blob, find_document,
     manifest::{Told, told},
     parse,
 };
@@ -39,7 +37,7 @@ pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaq
         what,
         image: false,
     };
-    if !is_there(bundle, child)? {
+    if !is_there(bundle, child, limits)? {
         // A registry may have stored it as a manifest.
         opaque.document = Some(document(bundle, child, limits)?);
     } else if may_be_json(&child.kind) && child.size <= limits.manifest {
@@ -61,19 +59,15 @@ pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaq
 }
 
 fn document(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<Document> {
-    bundle.document(&child.kind, &child.facts(), ("manifest", limits.manifest))
+    find_document(bundle, child, ("manifest", limits.manifest), limits)
 }
 
 fn may_be_json(kind: &str) -> bool {
     told(kind) != Told::Other || kind.to_ascii_lowercase().ends_with("json")
 }
 
-fn is_there(bundle: &dyn Bundle, child: &Child) -> Result<bool> {
-    let facts = Facts {
-        digest: Some(child.digest),
-        size: Some(child.size),
-    };
-    match bundle.blob(&facts).and_then(|blob| blob.open()) {
+fn is_there(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<bool> {
+    match find_blob(bundle, child, limits).and_then(|blob| blob.open()) {
         Ok(_) => Ok(true),
         Err(error) if error.code() == Code::Missing => Ok(false),
         Err(error) => Err(error),
@@ -97,7 +91,7 @@ fn described(bundle: &dyn Bundle, child: &Child, value: Value, env: &Env) -> Res
                 return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
             }
             let at = |error: Error| error.at(format!("blob {}", described.digest));
-            if !is_there(bundle, &described).map_err(at)? {
+            if !is_there(bundle, &described, limits).map_err(at)? {
                 continue;
             }
             if may_be_json(&described.kind) && described.size <= limits.manifest {

@@ -8,7 +8,8 @@ use std::{
 use imgconv_layer::{Discard, Tree};
 use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Result};
 use imgconv_pipeline::{Budget, Tar};
-use imgconv_stream::{Cancellable, HashingReader, digest};
+use imgconv_stream::{Cancellable, HashingReader};
+use imgconv_wire::find_blob;
 use serde::Serialize;
 
 use crate::{
@@ -299,12 +300,10 @@ fn check_image(
         notes: node.notes.clone(),
         ..env.clone()
     };
-    for original in &node.image.originals {
-        if original.format == node.format.id() {
-            let bytes = &original.document.bytes;
-            let (digest, size) = (digest(Algorithm::Sha256, bytes), bytes.len() as u64);
-            seen.shown.verified(&Child::new("", digest, size));
-        }
+    if let (Some(digest), Some(config)) = (node.config_digest(&env.limits), node.original("config"))
+    {
+        let size = config.bytes.len() as u64;
+        seen.shown.verified(&Child::new("", digest, size));
     }
     for signer in node.aci.iter().flat_map(|aci| &aci.signers) {
         verdict.signatures.push(SignedBy {
@@ -381,7 +380,7 @@ fn check_blob(
         return;
     }
     let work = || -> Result<()> {
-        let reader = of.source.bundle.blob(&blob.facts())?.open()?;
+        let reader = find_blob(&*of.source.bundle, blob, &env.limits)?.open()?;
         HashingReader::new(Cancellable::new(reader, env), &[])
             .finish()
             .map_err(Error::from_io)?;

@@ -408,6 +408,12 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         Ok(None)
     }
+
+    /// Returns the digest under which [`Bundle::stored`] lists a blob that is found by `digest`:
+    /// another one where a place stores a blob once and knows it by several digests.
+    fn stored_as(&self, digest: &Digest) -> Digest {
+        *digest
+    }
 }
 
 /// One image (or index, or artifact) that becomes visible at the destination.
@@ -464,6 +470,16 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     /// [`Code::Unsupported`] if they have to be shared and can't be.
     fn adopt(&self, _file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {
         Ok(None)
+    }
+
+    /// Gives roots the names that only the place itself can refuse: their digests, where those are not
+    /// of the usual algorithm. Everything that the roots refer to was written; no tag is set. Returns
+    /// the names that are refused, as losses.
+    ///
+    /// # Errors
+    /// If the place can't be asked.
+    fn name_roots(&self, _publications: &[Publication]) -> Result<crate::Report> {
+        Ok(crate::Report::default())
     }
 
     /// Makes durable what already has its final place, for sinks that put blobs there before the

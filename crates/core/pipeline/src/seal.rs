@@ -376,12 +376,17 @@ fn insist<T>(env: &Env, step: impl Fn() -> Result<T>) -> Result<T> {
     step()
 }
 
-/// Stores a document, if it is not there yet, and returns its descriptor.
+/// Stores a document under its digest of that algorithm, if it is not there yet, and returns its
+/// descriptor.
 ///
 /// # Errors
 /// If it can't be written.
-pub fn write_document(sink: &dyn BundleSink, document: &Document) -> Result<Child> {
-    let digest = digest(Algorithm::Sha256, &document.bytes);
+pub fn write_document(
+    sink: &dyn BundleSink,
+    document: &Document,
+    algorithm: Algorithm,
+) -> Result<Child> {
+    let digest = digest(algorithm, &document.bytes);
     let size = document.bytes.len() as u64;
     if !sink.has(&digest, size)? {
         let mut writer = sink.writer()?;

@@ -2,10 +2,12 @@
 //!
 //! It reads their shape. Whether the bytes are what a descriptor says is for others to check.
 
-use imgconv_model::{Child, Code, Error, Limits, Platform, Result};
+use std::sync::Arc;
+
+use imgconv_model::{Child, Limits, Platform, Result};
 use serde_json::Value;
 
-use crate::{Object, canonical, fields::within};
+use crate::{Object, canonical, embedded::data_of, fields::within};
 
 /// The properties of a descriptor, in the order of the specification.
 pub const DESCRIPTOR_FIELDS: &[&str] = &[
@@ -29,17 +31,29 @@ pub struct Descriptor {
     /// Where else the bytes can be had from.
     pub urls: Vec<String>,
     /// The embedded bytes, not yet compared with the digest.
-    pub data: Option<Vec<u8>>,
+    pub data: Option<Arc<[u8]>>,
 }
 
 /// Reads a descriptor.
 ///
 /// # Errors
-/// [`Code::BadManifest`] if its shape is wrong, [`Code::BadDigest`] or [`Code::Unsupported`] for
-/// its digest, [`Code::BadJson`] for a misspelt property or `data` that is not base64, and
-/// [`Code::Limit`] if the claimed size exceeds the limit `image_bytes`.
+/// `bad-manifest` if its shape is wrong, `bad-digest` or `unsupported` for its digest, `bad-json` for
+/// a misspelt property or `data` that is not base64, and `limit` if the claimed size exceeds the
+/// limit `image_bytes`.
 pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Result<Descriptor> {
     let object = Object::new(value, path)?;
+    let mut read = without_data(value, &object, limits)?;
+    read.data = data_of(&object, read.child.size)?;
+    Ok(read)
+}
+
+/// Reads a descriptor as [`descriptor`], but for what it embeds: where a bad one is the matter of one
+/// entry of many.
+pub(crate) fn without_data(
+    value: &Value,
+    object: &Object<'_>,
+    limits: &Limits,
+) -> Result<Descriptor> {
     object.check_names(DESCRIPTOR_FIELDS)?;
     let digest = object.digest("digest")?;
     let size = object.size("size")?;
@@ -48,17 +62,6 @@ pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Re
         ("image_bytes", limits.image_bytes),
         &object.path("size"),
     )?;
-    let data = object
-        .opt_string("data")?
-        // An empty text is absent, unless it is the whole blob.
-        .filter(|text| !text.is_empty() || size == 0)
-        .map(|text| {
-            base64(text).ok_or_else(|| {
-                let message = "expected base64 of the standard alphabet with padding";
-                Error::new(Code::BadJson, message).at(format!("field {}", object.path("data")))
-            })
-        })
-        .transpose()?;
     let child = Child {
         kind: object.opt_string("mediaType")?.unwrap_or_default().into(),
         digest,
@@ -73,7 +76,7 @@ pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Re
     Ok(Descriptor {
         child,
         urls: object.string_list("urls")?,
-        data,
+        data: None,
     })
 }
 

@@ -8,6 +8,7 @@
 mod canonical;
 mod descriptor;
 pub mod docker_config;
+mod embedded;
 mod fields;
 pub mod layout;
 pub mod manifest;
@@ -17,6 +18,7 @@ pub mod v1_image;
 
 pub use canonical::canonical;
 pub use descriptor::{DESCRIPTOR_FIELDS, Descriptor, base64, descriptor};
+pub use embedded::{embedded, find_blob, find_document};
 pub use fields::{Object, check_field_names, folds_to, join, split, within};
 pub use parse::{check, parse};
 pub use serde_json::{Map, Number, Value};

@@ -14,6 +14,7 @@ mod lint;
 mod media_type;
 mod read;
 mod references;
+mod tar_sum;
 
 use imgconv_model::{Compression, FormatId};
 
@@ -24,6 +25,7 @@ pub use index::encode_index;
 pub use kind::{KINDS, Told, is_index, kind_of, told};
 pub use lint::{Odd, lint, lint_descriptor};
 pub use references::{Part, Reference, References, family_of, references};
+pub use tar_sum::TarSum;
 
 /// The formats whose images are described by the config of [`docker_config`](crate::docker_config):
 /// an original `config` of one serves all of them, and so does an extension that is not of the

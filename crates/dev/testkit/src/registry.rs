@@ -27,6 +27,8 @@ pub struct Stored {
     pub uploads: BTreeMap<String, Vec<u8>>,
     /// Whether it has the referrers API.
     pub referrers: bool,
+    /// Whether it takes manifests by their SHA-256 only, as distribution 2 does.
+    pub usual_digests: bool,
     next: u32,
 }
 
@@ -205,6 +207,10 @@ fn blob(request: &Request, stored: &mut Stored, repository: &str, digest: &str) 
 
 fn manifest(request: &Request, stored: &mut Stored, repository: &str, name: &str) -> Reply {
     if request.method == "PUT" {
+        let unusual = name.contains(':') && name != digest_of(&request.body);
+        if stored.usual_digests && unusual {
+            return Reply::status(400).body(r#"{"errors":[{"code":"DIGEST_INVALID"}]}"#);
+        }
         let kind = request.header("content-type").unwrap_or_default();
         let digest = stored.manifest(repository, name, kind, &request.body);
         let value: Value = serde_json::from_slice(&request.body).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! From a schema 1 manifest to the model. Of blobs only the empty layer is looked at.
 
 use imgconv_model::{
-    Artifact, Bundle, Code, Digest, Document, Env, Error, Extensions, Facts, Image, Layer, Limits,
-    Name, Original, Report, Result, Root,
+    Artifact, Bundle, Code, Document, Env, Error, Extensions, Facts, Image, Layer, Limits, Name,
+    Original, Report, Result, Root, quote,
 };
 use imgconv_wire::{Value, folds_to, parse, within};
 
@@ -10,7 +10,7 @@ use crate::{
     DOCKER_V2S1_ID,
     compatibility::{self, Assembled, Step},
     jws::{Envelope, SignatureState, members},
-    wire::{self, EMPTY_LAYER, LAYER, SIGNED, UNSIGNED, empty_layer},
+    wire::{self, EMPTY_LAYER, LAYER, LayerName, SIGNED, UNSIGNED, empty_layer},
 };
 
 /// Says whether a root is a manifest of schema 1, see [`imgconv_model::Format::recognise`].
@@ -68,7 +68,7 @@ pub(crate) struct Read {
     pub(crate) name: Option<Name>,
     pub(crate) image: Assembled,
     /// The blobs of the layers, base first.
-    pub(crate) blobs: Vec<Digest>,
+    pub(crate) blobs: Vec<LayerName>,
     /// True if some step has the known empty layer.
     pub(crate) has_empty: bool,
 }
@@ -76,14 +76,14 @@ pub(crate) struct Read {
 /// Reads the payload of a document.
 pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Result<Read> {
     let manifest = wire::read(payload, limits, report)?;
-    let (steps, digests): (Vec<Step>, Vec<Digest>) = manifest.steps.into_iter().unzip();
+    let (steps, names): (Vec<Step>, Vec<LayerName>) = manifest.steps.into_iter().unzip();
     let architecture = manifest.architecture.as_deref();
     let image = compatibility::assemble(&steps, architecture, limits, report)?;
-    let with_layer = steps.iter().zip(digests).filter(|(step, _)| !step.empty);
+    let with_layer = steps.iter().zip(names).filter(|(step, _)| !step.empty);
     Ok(Read {
         name: manifest.name,
         image,
-        blobs: with_layer.map(|(_, digest)| digest).collect(),
+        blobs: with_layer.map(|(_, name)| name).collect(),
         has_empty: steps.iter().any(|step| step.empty),
     })
 }
@@ -114,7 +114,7 @@ pub(crate) fn decode(
     if has_empty {
         check_empty_layer(bundle)?;
     }
-    let layer = |(i, digest)| layer(bundle, i, digest);
+    let layer = |(i, name): (usize, LayerName)| layer(bundle, i, &name);
     let layers = blobs.into_iter().enumerate().map(layer);
     let layers = layers.collect::<Result<Vec<_>>>()?;
     let kind = match state {
@@ -186,14 +186,17 @@ fn check_empty_layer(bundle: &dyn Bundle) -> Result<()> {
     }
 }
 
-fn layer(bundle: &dyn Bundle, i: usize, digest: Digest) -> Result<Layer> {
-    let facts = Facts {
-        digest: Some(digest),
-        size: None,
+fn layer(bundle: &dyn Bundle, i: usize, name: &LayerName) -> Result<Layer> {
+    let found = match name {
+        LayerName::Digest(digest) => bundle.blob(&Facts {
+            digest: Some(*digest),
+            size: None,
+        }),
+        LayerName::TarSum(sum) => bundle
+            .member(sum, &Facts::default())
+            .map_err(|error| unknown_sum(sum, error)),
     };
-    let blob = bundle
-        .blob(&facts)
-        .map_err(|error| error.at(format!("layer {i} ({digest})")))?;
+    let blob = found.map_err(|error| error.at(format!("layer {i} ({name})")))?;
     Ok(Layer {
         blob,
         diff_id: None,
@@ -201,4 +204,19 @@ fn layer(bundle: &dyn Bundle, i: usize, digest: Digest) -> Result<Layer> {
         urls: Vec::new(),
         annotations: Default::default(),
     })
+}
+
+/// The error of a tar sum for which a place knows no blob.
+fn unknown_sum(sum: &str, error: Error) -> Error {
+    if !matches!(error.code(), Code::Missing | Code::Unsupported) {
+        return error;
+    }
+    let message = format!(
+        "the layer is named by the tar sum {}, and this place does not know its blob: {error}",
+        quote(sum)
+    );
+    Error::new(Code::Unsupported, message).hint(
+        "only the storage of the registry that the image was pushed to knows it, in the repository's \
+         `_layers/tarsum`: `registry-storage:PATH` reads that",
+    )
 }

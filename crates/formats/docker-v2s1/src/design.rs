@@ -32,3 +32,6 @@
 //!     and no source needs to have them.
 //! 14. **A v1 image has a layer for every entry**: its layers have no digest that could tell an empty
 //!     one. Its ids are names of directories, so a malformed one is a bad name.
+//! 15. **A tar sum is a name that a place must know** (docker 1.5 and 1.6 named layers by them). Where it
+//!     does, the layer is that blob, known by its digest; the sum itself is not computed, and is not
+//!     written again: it means nothing elsewhere.

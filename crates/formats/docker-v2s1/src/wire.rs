@@ -1,10 +1,10 @@
 //! The shape of a schema 1 manifest: strict reading of a payload, without a look at blobs, and its
 //! printed form.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Name, Report, Result, quote};
-use imgconv_wire::{Object, canonical, folds_to, parse, v1_image::is_id};
+use imgconv_wire::{Object, canonical, folds_to, manifest::TarSum, parse, v1_image::is_id};
 
 use crate::compatibility::{self, Step};
 
@@ -39,6 +39,46 @@ pub(crate) fn empty_layer() -> Digest {
     imgconv_stream::digest(Algorithm::Sha256, EMPTY_LAYER)
 }
 
+/// How a manifest names a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LayerName {
+    /// By the digest of its stored bytes.
+    Digest(Digest),
+    /// By a tar sum, whose blob only the registry that it was pushed to knows.
+    TarSum(String),
+}
+
+impl LayerName {
+    /// Returns the digest, if it is one.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Digest(digest) => Some(*digest),
+            Self::TarSum(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for LayerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digest(digest) => digest.fmt(f),
+            Self::TarSum(sum) => f.write_str(sum),
+        }
+    }
+}
+
+/// Reads the name of a layer.
+fn layer_name(layer: &Object<'_>) -> Result<LayerName> {
+    match layer.digest("blobSum") {
+        Ok(digest) => Ok(LayerName::Digest(digest)),
+        Err(error) => {
+            let text = layer.string("blobSum")?;
+            TarSum::parse(text).ok_or(error)?;
+            Ok(LayerName::TarSum(text.to_owned()))
+        }
+    }
+}
+
 /// A manifest as it is written.
 #[derive(Debug)]
 pub(crate) struct Manifest {
@@ -46,7 +86,7 @@ pub(crate) struct Manifest {
     pub(crate) name: Option<Name>,
     pub(crate) architecture: Option<String>,
     /// The steps, base first, each with its blob. Those of empty layers are marked.
-    pub(crate) steps: Vec<(Step, Digest)>,
+    pub(crate) steps: Vec<(Step, LayerName)>,
 }
 
 /// Reads the payload of a manifest.
@@ -90,25 +130,25 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
         let what = format!("the list of {} layers", blobs.len());
         return Err(Limits::exceeded("layers", limits.layers, what));
     }
-    let mut steps: Vec<(Step, Digest)> = Vec::new();
+    let mut steps: Vec<(Step, LayerName)> = Vec::new();
     for (i, (blob, entry)) in blobs.iter().zip(&entries).enumerate().rev() {
         blob.check_names(&["blobSum"])?;
         entry.check_names(&["v1Compatibility"])?;
-        let digest = blob.digest("blobSum")?;
+        let name = layer_name(blob)?;
         let text = entry.string("v1Compatibility")?;
         let place = format!("history[{i}].v1Compatibility");
         let v1 = compatibility::read(text, limits, &place)?;
-        let (empty, place) = (digest == empty_layer(), place);
+        let (empty, place) = (name.digest() == Some(empty_layer()), place);
         if v1.throwaway && !empty {
             let message = format!(
-                "the entry is marked `throwaway`, and its layer {digest} is not the empty one: \
+                "the entry is marked `throwaway`, and its layer {name} is not the empty one: \
                  some readers would take the layer and others would not"
             );
             return Err(Error::new(Code::Ambiguous, message).at(place));
         }
         let step = Step { v1, place, empty };
-        if follows(&step, &digest, steps.last())? {
-            steps.push((step, digest));
+        if follows(&step, &name, steps.last())? {
+            steps.push((step, name));
         }
     }
     let mut seen = BTreeSet::new();
@@ -126,7 +166,7 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
 }
 
 /// Checks the place of an entry above another; false if it repeats that one.
-fn follows(step: &Step, digest: &Digest, below: Option<&(Step, Digest)>) -> Result<bool> {
+fn follows(step: &Step, name: &LayerName, below: Option<&(Step, LayerName)>) -> Result<bool> {
     let fail =
         |code, message: String| -> Result<bool> { Err(Error::new(code, message).at(&*step.place)) };
     let bad = |message| fail(Code::BadManifest, message);
@@ -149,9 +189,9 @@ fn follows(step: &Step, digest: &Digest, below: Option<&(Step, Digest)>) -> Resu
             None => Ok(true),
         },
         Some((below, blob)) if below.v1.id == *id => {
-            if blob != digest {
+            if blob != name {
                 return bad(format!(
-                    "the id {id} stands for two layers, {blob} and {digest}"
+                    "the id {id} stands for two layers, {blob} and {name}"
                 ));
             }
             if below.v1.map != step.v1.map {

@@ -11,7 +11,7 @@ use imgconv_model::{
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
 use imgconv_wire::{
-    Object,
+    Object, Value, descriptor, embedded,
     layout::{INDEX_FILE, Index, MARKER_FILE, check_marker},
 };
 
@@ -23,6 +23,9 @@ use crate::{
 
 /// An image of the layout, as far as it is compared.
 struct Described {
+    /// The config by the digest that the image manifest calls it by.
+    named: Digest,
+    /// The same by its usual digest.
     config: (Digest, u64),
     layers: Vec<(Digest, u64)>,
 }
@@ -102,7 +105,11 @@ impl Checker<'_> {
         if let Some(child) = &entry.child
             && !self.seen.contains_key(&child.digest)
         {
-            let found = self.describe(child);
+            let mut found = self.describe(child);
+            for one in &mut found {
+                one.named = one.config.0;
+                one.config.0 = self.usual(&one.config.0);
+            }
             for one in &found {
                 self.by_config.entry(one.config.0).or_insert(place);
             }
@@ -223,7 +230,8 @@ impl Checker<'_> {
             let message = format!("the image manifest lists other layers than {MANIFEST_FILE}");
             return Some(message);
         }
-        let blobs = one.layers.iter().chain([&one.config]);
+        let config = (one.named, one.config.1);
+        let blobs = one.layers.iter().chain([&config]);
         for (digest, size) in blobs {
             let found = self.members.resolve(&blob_name(digest), false);
             if let Ok(found) = found
@@ -238,13 +246,31 @@ impl Checker<'_> {
         None
     }
 
+    /// Returns the digest by which a config is compared: `manifest.json` and the layout may call one
+    /// by digests of two algorithms. One that can't be read keeps the digest that it is called by.
+    fn usual(&self, called: &Digest) -> Digest {
+        if called.algorithm() == Algorithm::Sha256 {
+            return *called;
+        }
+        let read = || {
+            let found = self.members.resolve(&blob_name(called), false).ok()?;
+            let bytes = self
+                .members
+                .read(&found, ("config", self.limits.config))
+                .ok()?;
+            let is_it = digest(called.algorithm(), &bytes) == *called;
+            is_it.then(|| digest(Algorithm::Sha256, &bytes))
+        };
+        read().unwrap_or(*called)
+    }
+
     /// Returns the digest of the config that `manifest.json` names.
     fn config(&self, item: &Item) -> Result<Digest> {
         let limit = ("config", self.limits.config);
         let found = self.members.resolve(&item.config, false)?;
         match blob_digest(&item.config) {
             // What it says is verified when it is read.
-            Some(named) => Ok(named),
+            Some(named) => Ok(self.usual(&named)),
             None => Ok(digest(
                 Algorithm::Sha256,
                 &self.members.read(&found, limit)?,
@@ -255,7 +281,7 @@ impl Checker<'_> {
     /// Reads what a descriptor leads to; children of an index that are not there are passed over,
     /// as docker leaves them out (robustness D11b).
     fn describe(&self, child: &Child) -> Vec<Described> {
-        let Some(value) = self.document(&child.digest, child.size) else {
+        let Some(value) = self.read(child) else {
             return Vec::new();
         };
         let Ok(object) = Object::new(&value, "") else {
@@ -265,15 +291,27 @@ impl Checker<'_> {
         if manifests.is_empty() {
             return image(&object).into_iter().collect();
         }
-        let below = |listed: &Object<'_>| {
-            let (digest, size) = reference(listed)?;
-            let value = self.document(&digest, size)?;
+        let below = |listed: &Value| {
+            let child = descriptor(listed, "manifests", self.limits).ok()?.child;
+            let value = self.read(&child)?;
             image(&Object::new(&value, "").ok()?)
         };
-        manifests.iter().filter_map(below).collect()
+        let listed = object.list("manifests").unwrap_or_default();
+        listed.iter().filter_map(below).collect()
     }
 
-    fn document(&self, digest: &Digest, size: u64) -> Option<imgconv_wire::Value> {
+    /// Reads a document, the stored or the embedded one.
+    fn read(&self, child: &Child) -> Option<Value> {
+        let embedded = || self.parse(&embedded(child, self.limits).ok()??);
+        let stored = self.document(&child.digest, child.size);
+        stored.or_else(embedded)
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Option<Value> {
+        imgconv_wire::parse(bytes, self.limits, "manifest").ok()
+    }
+
+    fn document(&self, digest: &Digest, size: u64) -> Option<Value> {
         let found = self.members.resolve(&blob_name(digest), false).ok()?;
         let facts = Facts {
             digest: Some(*digest),
@@ -282,15 +320,17 @@ impl Checker<'_> {
         let limit = ("manifest", self.limits.manifest);
         let reader = Verified::new(self.members.bytes(&found), &facts, "manifest");
         let bytes = read_to_limit(reader, limit, "manifest").ok()?;
-        imgconv_wire::parse(&bytes, self.limits, "manifest").ok()
+        self.parse(&bytes)
     }
 }
 
 fn image(object: &Object<'_>) -> Option<Described> {
     let config = object.opt_object("config").ok()??;
     let layers = object.objects("layers").ok()?;
+    let config = reference(&config)?;
     Some(Described {
-        config: reference(&config)?,
+        named: config.0,
+        config,
         layers: layers.iter().map(reference).collect::<Option<_>>()?,
     })
 }

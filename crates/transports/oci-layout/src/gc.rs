@@ -14,16 +14,19 @@
 //! protected by the minimum age alone.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use imgconv_model::{Algorithm, Code, Digest, Env, Error, Facts, Limits, Result, quote};
+use imgconv_model::{
+    Algorithm, Code, Digest, Env, Error, Facts, Limits, Open as _, Reader, Result, quote,
+};
 use imgconv_stream::{Stage, Stale, Verified, read_to_limit};
 use imgconv_wire::{
-    Value,
+    Value, embedded,
     layout::Listed,
     manifest::{KINDS, Part, Reference, references},
 };
@@ -187,7 +190,12 @@ struct Task {
     from: String,
     /// Whether it may be missing.
     dispensable: bool,
+    /// What it is for the document that refers to it.
+    part: Part,
 }
+
+/// The content of documents that descriptors embed, by their digests.
+type Embedded = BTreeMap<Digest, Arc<[u8]>>;
 
 /// Follows every reference.
 struct Marker<'a> {
@@ -197,6 +205,10 @@ struct Marker<'a> {
     /// Documents that were read, or will be.
     known: BTreeSet<Digest>,
     tasks: Vec<Task>,
+    /// What need not be stored, because a descriptor embeds it.
+    embedded: Embedded,
+    /// Documents that were not found.
+    missing: BTreeSet<Digest>,
     /// Whether what an index lists may be missing.
     sparse: bool,
 }
@@ -214,15 +226,20 @@ impl<'a> Marker<'a> {
             live: BTreeSet::new(),
             known: BTreeSet::new(),
             tasks: Vec::new(),
+            embedded: Embedded::new(),
+            missing: BTreeSet::new(),
             sparse,
         };
         for one in listed {
+            let data = embedded(&one.child, &env.limits)
+                .map_err(|error| error.at(format!("file {INDEX_FILE}")))?;
             let reference = Reference {
                 part: Part::Entry,
                 kind: one.child.kind.clone(),
                 digest: one.child.digest,
                 size: Some(one.child.size),
-                dispensable: false,
+                dispensable: data.is_some(),
+                data,
             };
             marker.refer(reference, INDEX_FILE)?;
         }
@@ -242,11 +259,17 @@ impl<'a> Marker<'a> {
             digest,
             size,
             dispensable,
+            data,
         } = reference;
         self.live.insert(digest);
         let is_document = matches!(part, Part::Entry | Part::Subject) || KINDS.contains(&&*kind);
         if is_document {
-            if self.known.insert(digest) {
+            // Another descriptor may have led there that embeds nothing.
+            let again = data.is_some() && self.missing.remove(&digest);
+            if let Some(data) = data {
+                self.embedded.entry(digest).or_insert(data);
+            }
+            if self.known.insert(digest) || again {
                 let facts = Facts {
                     digest: Some(digest),
                     size,
@@ -257,6 +280,7 @@ impl<'a> Marker<'a> {
                     digest,
                     from: from.to_owned(),
                     dispensable,
+                    part,
                 });
             }
         } else if !dispensable && self.files.blob(&digest)?.is_none() {
@@ -275,11 +299,19 @@ impl<'a> Marker<'a> {
     }
 
     fn read(&mut self, task: &Task) -> Result<()> {
-        let Some((reader, size)) = self.files.blob(&task.digest)? else {
-            if task.dispensable || (self.sparse && task.from != INDEX_FILE) {
-                return Ok(());
+        let stored = self.files.blob(&task.digest)?;
+        // A subject need not be there, even if its manifest is embedded in what is about it.
+        let lenient = stored.is_none() && task.part == Part::Subject;
+        let (reader, size): (Reader, u64) = match (stored, self.embedded.get(&task.digest)) {
+            (Some(stored), _) => stored,
+            (None, Some(data)) => (data.open()?, data.len() as u64),
+            (None, None) => {
+                self.missing.insert(task.digest);
+                if task.dispensable || (self.sparse && task.from != INDEX_FILE) {
+                    return Ok(());
+                }
+                return Err(Error::new(Code::Missing, "it is not in the layout"));
             }
-            return Err(Error::new(Code::Missing, "it is not in the layout"));
         };
         let limit = ("manifest", self.env.limits.manifest);
         if size > limit.1 && !KINDS.contains(&&*task.kind) {
@@ -290,10 +322,17 @@ impl<'a> Marker<'a> {
         let bytes = read_to_limit(reader, limit, "the document")?;
         let from = task.digest.to_string();
         match references(&task.kind, &bytes, &self.env.limits)? {
-            Some(found) => found
-                .list
-                .into_iter()
-                .try_for_each(|reference| self.refer(reference, &from)),
+            Some(found) if !found.tar_sums.is_empty() => {
+                let message = format!(
+                    "which blob it means by {} is not known",
+                    quote(&found.tar_sums[0])
+                );
+                Err(Error::new(Code::Unsupported, message))
+            }
+            Some(found) => found.list.into_iter().try_for_each(|mut reference| {
+                reference.dispensable |= lenient;
+                self.refer(reference, &from)
+            }),
             None => {
                 // Whatever it is, what it mentions may be meant.
                 let value = imgconv_wire::parse(&bytes, &self.env.limits, "the document");
@@ -304,6 +343,7 @@ impl<'a> Marker<'a> {
                         digest,
                         size: None,
                         dispensable: true,
+                        data: None,
                     };
                     self.refer(reference, &from)?;
                 }

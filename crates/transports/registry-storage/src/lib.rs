@@ -7,6 +7,7 @@
 
 #![deny(missing_docs)]
 
+mod links;
 mod read;
 mod v1;
 mod v2;

@@ -1,6 +1,11 @@
 //! The images of a storage of either version, and the bytes behind them.
 
-use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use imgconv_directory::Directory;
 use imgconv_model::{
@@ -8,24 +13,60 @@ use imgconv_model::{
     Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::manifest::kind_of;
+use imgconv_wire::manifest::{TarSum, kind_of};
 
 use crate::{
+    links::{Links, has_tar_sums, tar_sum},
     v1::{self, Layer},
     v2,
 };
 
-/// A storage that is read.
+/// A storage that is read: all of it, or as some of its repositories see it.
 #[derive(Debug)]
 pub(crate) struct Storage {
+    shared: Arc<Shared>,
+    /// The repositories whose links say what a tar sum means; none for the whole storage, since one
+    /// tar sum may mean other blobs in other repositories.
+    repositories: Vec<String>,
+    /// The views that were asked for, by their repositories.
+    views: Mutex<BTreeMap<Vec<String>, Arc<Self>>>,
+}
+
+/// What was found in a storage.
+#[derive(Debug)]
+struct Shared {
     locator: String,
     directory: Arc<Directory>,
     limits: Limits,
     roots: Vec<RootEntry>,
     /// What each root is, by its position.
     sources: Vec<Source>,
+    /// The repositories of a root that have links for tar sums, by its position.
+    tar_sums: BTreeMap<usize, Vec<String>>,
     /// Blobs that only the registry itself refers to.
     own: BTreeSet<Digest>,
+    /// Every repository of version 2.
+    repositories: Vec<String>,
+    links: Links,
+}
+
+impl Shared {
+    /// Finds a blob by its own name, else by the links of the repositories. Also returns the digest
+    /// under which it is stored.
+    fn find(&self, digest: &Digest) -> Result<Option<(File, Digest)>> {
+        if let Some((file, _)) = self.directory.file(&v2::blob_path(digest))? {
+            return Ok(Some((file, *digest)));
+        }
+        let (directory, limits) = (&self.directory, &self.limits);
+        let linked = self
+            .links
+            .stored(digest, &self.repositories, directory, limits);
+        let Some(stored) = linked else {
+            return Ok(None);
+        };
+        let found = self.directory.file(&v2::blob_path(&stored))?;
+        Ok(found.map(|(file, _)| (file, stored)))
+    }
 }
 
 /// What an entry point is.
@@ -54,6 +95,8 @@ pub(crate) struct Head {
     pub(crate) child: Option<Child>,
     /// What it is.
     pub(crate) source: Source,
+    /// The repositories that have it, in version 2.
+    pub(crate) repositories: Vec<String>,
 }
 
 impl Storage {
@@ -71,13 +114,16 @@ impl Storage {
             return Err(Error::new(Code::Missing, message)
                 .hint("name the storage's root directory, such as /var/lib/registry"));
         }
-        let mut storage = Self {
+        let mut storage = Shared {
             locator: locator.to_owned(),
             directory: Arc::new(directory),
             limits: env.limits,
             roots: Vec::new(),
             sources: Vec::new(),
+            tar_sums: BTreeMap::new(),
             own: BTreeSet::new(),
+            repositories: Vec::new(),
+            links: Links::default(),
         };
         let host = checked_host(env)?;
         let mut heads = Vec::new();
@@ -85,11 +131,22 @@ impl Storage {
             let listed = v2::heads(&storage.directory, host, env)?;
             heads.extend(listed.heads);
             storage.own = listed.signatures;
+            storage.repositories = listed.repositories;
         }
         if is_v1 {
             heads.extend(v1::heads(&storage.directory, host, env)?);
         }
-        for (position, head) in heads.into_iter().enumerate() {
+        let directory = Arc::clone(&storage.directory);
+        let all = storage.repositories.iter();
+        let linking: BTreeSet<String> = all
+            .filter(|repository| has_tar_sums(repository, &directory))
+            .cloned()
+            .collect();
+        for (position, mut head) in heads.into_iter().enumerate() {
+            head.repositories.retain(|one| linking.contains(one));
+            if !head.repositories.is_empty() {
+                storage.tar_sums.insert(position, head.repositories);
+            }
             storage.roots.push(RootEntry {
                 position,
                 name: head.name,
@@ -98,7 +155,11 @@ impl Storage {
             });
             storage.sources.push(head.source);
         }
-        Ok(storage)
+        Ok(Self {
+            shared: Arc::new(storage),
+            repositories: Vec::new(),
+            views: Mutex::default(),
+        })
     }
 
     fn manifest(&self, digest: &Digest) -> Result<Document> {
@@ -106,8 +167,8 @@ impl Storage {
             digest: Some(*digest),
             size: None,
         };
-        let document = self.document("", &facts, ("manifest", self.limits.manifest))?;
-        let kind = kind_of(&document.bytes, &self.limits, "manifest")
+        let document = self.document("", &facts, ("manifest", self.shared.limits.manifest))?;
+        let kind = kind_of(&document.bytes, &self.shared.limits, "manifest")
             .map_err(|error| error.at(digest.to_string()))?;
         Ok(Document { kind, ..document })
     }
@@ -116,16 +177,19 @@ impl Storage {
         match source {
             Source::Manifest(digest) => self.manifest(digest),
             Source::Link(path) => {
-                let digest = v2::read_link(&self.directory, path, &self.limits)?;
+                let digest = v2::read_link(&self.shared.directory, path, &self.shared.limits)?;
                 self.manifest(&digest)
             }
-            Source::Image(id) => v1::chain(&self.directory, id, &self.limits).map(|c| c.document),
+            Source::Image(id) => {
+                v1::chain(&self.shared.directory, id, &self.shared.limits).map(|c| c.document)
+            }
             Source::Tag(path) => {
-                let id = v1::read_tag(&self.directory, path, &self.limits)?;
-                v1::chain(&self.directory, &id, &self.limits).map(|chain| chain.document)
+                let id = v1::read_tag(&self.shared.directory, path, &self.shared.limits)?;
+                v1::chain(&self.shared.directory, &id, &self.shared.limits)
+                    .map(|chain| chain.document)
             }
             Source::Folder(path) => {
-                self.directory.directories(path)?;
+                self.shared.directory.directories(path)?;
                 let message = "the directory could not be listed before, and now it can";
                 Err(Error::new(Code::Io, message)
                     .at(quote(path))
@@ -134,11 +198,23 @@ impl Storage {
         }
     }
 
+    /// Returns the blob that a tar sum means; what the link says of it is verified, the sum is not.
+    fn tar_sum(&self, text: &str, sum: &TarSum) -> Result<Blob> {
+        let Shared {
+            directory, limits, ..
+        } = &*self.shared;
+        let digest = tar_sum(text, sum, &self.repositories, directory, limits)?;
+        self.blob(&Facts {
+            digest: Some(digest),
+            size: None,
+        })
+    }
+
     /// Names the storage as the outermost place, once.
     fn at(&self, error: Error) -> Error {
         match error.places().first() {
-            Some(place) if *place == self.locator => error,
-            _ => error.at(self.locator.clone()),
+            Some(place) if *place == self.shared.locator => error,
+            _ => error.at(self.shared.locator.clone()),
         }
     }
 }
@@ -172,15 +248,15 @@ pub(crate) fn name(host: Option<&str>, repository: &str, tag: &str) -> Name {
 
 impl Bundle for Storage {
     fn locator(&self) -> String {
-        self.locator.clone()
+        self.shared.locator.clone()
     }
 
     fn roots(&self) -> Result<Vec<RootEntry>> {
-        Ok(self.roots.clone())
+        Ok(self.shared.roots.clone())
     }
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {
-        let source = self.sources.get(entry.position).ok_or_else(|| {
+        let source = self.shared.sources.get(entry.position).ok_or_else(|| {
             let message = format!("there is no entry #{}", entry.position);
             self.at(Error::new(Code::Missing, message))
         })?;
@@ -211,8 +287,7 @@ impl Bundle for Storage {
             return Err(self.at(Error::new(Code::Missing, message)));
         };
         let stored = Stored {
-            locator: self.locator.clone(),
-            directory: Arc::clone(&self.directory),
+            shared: Arc::clone(&self.shared),
             digest,
             facts: facts.clone(),
         };
@@ -224,9 +299,16 @@ impl Bundle for Storage {
         })
     }
 
-    /// Returns the layer of an image of version 1.
+    /// Returns the layer of an image of version 1, or the blob of a tar sum.
     fn member(&self, name: &str, _: &Facts) -> Result<Blob> {
-        let layer = Layer::find(Arc::clone(&self.directory), name, &self.limits);
+        if let Some(sum) = TarSum::parse(name) {
+            return self.tar_sum(name, &sum).map_err(|error| self.at(error));
+        }
+        let layer = Layer::find(
+            Arc::clone(&self.shared.directory),
+            name,
+            &self.shared.limits,
+        );
         let (layer, size) = layer.map_err(|error| self.at(error))?;
         Ok(Blob {
             facts: Facts {
@@ -237,31 +319,57 @@ impl Bundle for Storage {
         })
     }
 
+    /// Returns the storage as the repositories of an entry see it, if they know tar sums.
+    fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
+        let Some(repositories) = self.shared.tar_sums.get(&entry.position) else {
+            return Ok(None);
+        };
+        if !self.repositories.is_empty() {
+            return Ok(None);
+        }
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = views.entry(repositories.clone()).or_insert_with(|| {
+            Arc::new(Self {
+                shared: Arc::clone(&self.shared),
+                repositories: repositories.clone(),
+                views: Mutex::default(),
+            })
+        });
+        Ok(Some((Arc::clone(view) as Arc<dyn Bundle>, entry.clone())))
+    }
+
+    fn stored_as(&self, digest: &Digest) -> Digest {
+        match self.shared.find(digest) {
+            Ok(Some((_, stored))) => stored,
+            Ok(None) | Err(_) => *digest,
+        }
+    }
+
     /// Lists the blobs of version 2, without the signatures that an old registry put aside.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
-        let mut found = v2::blobs(&self.directory).map_err(|error| self.at(error))?;
-        found.retain(|digest| !self.own.contains(digest));
-        Ok(v2::is_there(&self.directory).then_some(found))
+        let mut found = v2::blobs(&self.shared.directory).map_err(|error| self.at(error))?;
+        found.retain(|digest| !self.shared.own.contains(digest));
+        Ok(v2::is_there(&self.shared.directory).then_some(found))
     }
 }
 
 /// A blob of version 2 where it is stored.
 #[derive(Debug)]
 struct Stored {
-    locator: String,
-    directory: Arc<Directory>,
+    shared: Arc<Shared>,
     digest: Digest,
     facts: Facts,
 }
 
 impl Stored {
     fn find(&self) -> Result<File> {
-        let found = self.directory.file(&v2::blob_path(&self.digest));
-        match found.map_err(|error| error.at(self.locator.clone()))? {
+        let locator = &self.shared.locator;
+        let found = self.shared.find(&self.digest);
+        match found.map_err(|error| error.at(locator.clone()))? {
             Some((file, _)) => Ok(file),
             None => {
                 let message = format!("blob {} is not in the storage", self.digest);
-                Err(Error::new(Code::Missing, message).at(self.locator.clone()))
+                Err(Error::new(Code::Missing, message).at(locator.clone()))
             }
         }
     }
@@ -269,7 +377,7 @@ impl Stored {
 
 impl Open for Stored {
     fn open(&self) -> Result<Reader> {
-        let what = format!("blob {} of {}", self.digest, self.locator);
+        let what = format!("blob {} of {}", self.digest, self.shared.locator);
         Ok(Box::new(Verified::new(self.find()?, &self.facts, what)))
     }
 

@@ -76,6 +76,7 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
             texts: vec![id.clone()],
             child: None,
             source: Source::Image(id.clone()),
+            repositories: Vec::new(),
         };
         describe(directory, &id, &mut head, &mut reached, limits);
         heads.push(head);
@@ -134,6 +135,7 @@ fn tags(directory: &Directory, host: Option<&str>, limits: &Limits) -> Result<Ve
                     texts,
                     child: None,
                     source,
+                    repositories: Vec::new(),
                 });
             }
         }

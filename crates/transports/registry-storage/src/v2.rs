@@ -15,9 +15,12 @@ use imgconv_model::{
 use imgconv_stream::{Verified, read_to_limit};
 use imgconv_wire::{Value, manifest::kind_of, parse};
 
-use crate::read::{Head, Source, name};
+use crate::{
+    links::CANONICAL,
+    read::{Head, Source, name},
+};
 
-const BASE: &str = "docker/registry/v2";
+pub(crate) const BASE: &str = "docker/registry/v2";
 /// The most bytes that the name of a repository has.
 const LONGEST_NAME: usize = 255;
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
@@ -29,6 +32,8 @@ pub(crate) struct Listed {
     pub(crate) heads: Vec<Head>,
     /// The blobs that are signatures of schema 1 manifests.
     pub(crate) signatures: BTreeSet<Digest>,
+    /// Every repository that has manifests.
+    pub(crate) repositories: Vec<String>,
 }
 
 /// Says whether there is such a storage.
@@ -47,7 +52,7 @@ pub(crate) fn blob_path(digest: &Digest) -> String {
 pub(crate) fn read_link(directory: &Directory, path: &str, limits: &Limits) -> Result<Digest> {
     let place = || format!("file {}", quote(path));
     let Some(bytes) = directory.read(path, ("layout_file", limits.layout_file))? else {
-        let message = "the link to the manifest is missing";
+        let message = "the link is missing";
         return Err(Error::new(Code::Missing, message).at(place()));
     };
     let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_end();
@@ -107,6 +112,7 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
         if below.iter().any(|name| name == "_manifests") {
             reading.tags(&repository, &path);
             reading.revisions(&repository, &path);
+            reading.listed.repositories.push(repository.clone());
         }
         let nested = below.iter().filter(|name| !name.starts_with('_')).rev();
         open.extend(
@@ -128,6 +134,8 @@ struct Manifest {
     child: Child,
     /// What it lists, if it is an index.
     listed: Vec<Digest>,
+    /// The digest under which its bytes are stored.
+    stored: Digest,
 }
 
 #[derive(Debug)]
@@ -152,6 +160,7 @@ impl Reading<'_> {
                     texts: vec![path.to_owned()],
                     child: None,
                     source: Source::Folder(path.to_owned()),
+                    repositories: Vec::new(),
                 });
                 None
             }
@@ -170,7 +179,7 @@ impl Reading<'_> {
             let (child, source) = match read_link(self.directory, &link, self.limits) {
                 Ok(digest) => {
                     texts.push(format!("{repository}@{digest}"));
-                    let child = self.manifest(digest).child.clone();
+                    let child = self.manifest(digest, path).child.clone();
                     (Some(child), Source::Manifest(digest))
                 }
                 Err(_) => (None, Source::Link(link)),
@@ -180,6 +189,7 @@ impl Reading<'_> {
                 texts,
                 child,
                 source,
+                repositories: vec![repository.to_owned()],
             });
         }
     }
@@ -197,7 +207,7 @@ impl Reading<'_> {
                     continue;
                 }
                 self.signatures(&folder);
-                self.manifest(digest);
+                self.manifest(digest, path);
                 self.revisions
                     .entry(digest)
                     .or_default()
@@ -218,10 +228,12 @@ impl Reading<'_> {
     }
 
     /// Reads a manifest once. What is wrong with it is said when it is read as an image.
-    fn manifest(&mut self, digest: Digest) -> &Manifest {
+    /// `path` is a repository that has it.
+    fn manifest(&mut self, digest: Digest, path: &str) -> &Manifest {
         let (directory, limits) = (self.directory, self.limits);
         self.manifests.entry(digest).or_insert_with(|| {
-            let bytes = read_blob(directory, &digest, limits).unwrap_or_default();
+            let stored = stored_as(directory, &digest, path, limits);
+            let bytes = read_blob(directory, &digest, &stored, limits).unwrap_or_default();
             Manifest {
                 child: Child::new(
                     kind_of(&bytes, limits, "manifest").unwrap_or_default(),
@@ -229,6 +241,7 @@ impl Reading<'_> {
                     bytes.len() as u64,
                 ),
                 listed: listed_in(&bytes, limits),
+                stored,
             }
         })
     }
@@ -246,23 +259,53 @@ impl Reading<'_> {
                 .values()
                 .flat_map(|manifest| &manifest.listed),
         );
+        // A manifest that was pushed by a digest of another algorithm is listed by that one, and not by
+        // the one under which it is stored besides.
+        let manifests = self.manifests.iter();
+        let other = manifests.filter(|(digest, manifest)| manifest.stored != **digest);
+        let stored_names: BTreeSet<Digest> = other.map(|(_, manifest)| manifest.stored).collect();
         for (digest, repositories) in &self.revisions {
-            if reached.contains(digest) {
+            if reached.contains(digest) || stored_names.contains(digest) {
                 continue;
             }
-            let text = |repository| format!("{repository}@{digest}");
+            let stored = self.manifests[digest].stored;
+            let mut texts = Vec::new();
+            for repository in repositories {
+                texts.push(format!("{repository}@{digest}"));
+                if stored != *digest && !reached.contains(&stored) {
+                    texts.push(format!("{repository}@{stored}"));
+                }
+            }
             self.listed.heads.push(Head {
                 name: None,
-                texts: repositories.iter().map(text).collect(),
+                texts,
                 child: Some(self.manifests[digest].child.clone()),
                 source: Source::Manifest(*digest),
+                repositories: repositories.clone(),
             });
         }
     }
 }
 
-fn read_blob(directory: &Directory, digest: &Digest, limits: &Limits) -> Option<Vec<u8>> {
-    let (file, _) = directory.file(&blob_path(digest)).ok()??;
+/// Returns the digest under which the manifest of a repository is stored: the one that its link holds,
+/// unless there is a blob of that name.
+fn stored_as(directory: &Directory, digest: &Digest, path: &str, limits: &Limits) -> Digest {
+    if digest.algorithm() == CANONICAL || matches!(directory.file(&blob_path(digest)), Ok(Some(_)))
+    {
+        return *digest;
+    }
+    let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
+    let link = format!("{path}/_manifests/revisions/{algorithm}/{hex}/link");
+    read_link(directory, &link, limits).unwrap_or(*digest)
+}
+
+fn read_blob(
+    directory: &Directory,
+    digest: &Digest,
+    stored: &Digest,
+    limits: &Limits,
+) -> Option<Vec<u8>> {
+    let (file, _) = directory.file(&blob_path(stored)).ok()??;
     let facts = Facts {
         digest: Some(*digest),
         size: None,

@@ -1,9 +1,14 @@
 //! Manifests: what is listed goes before what lists it, and tags come last.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+};
 
-use imgconv_http::{Method, Request};
-use imgconv_model::{Algorithm, Code, Digest, Document, Error, Publication, Result, quote};
+use imgconv_http::{Method, Request, Response};
+use imgconv_model::{
+    Algorithm, Code, Digest, Document, Error, Outcome, Publication, Report, Result, quote,
+};
 use imgconv_stream::digest;
 use imgconv_wire::{
     Object, Value, canonical, descriptor,
@@ -43,14 +48,71 @@ impl RegistrySink {
             self.env.check_cancelled()?;
             let root = publication.root.digest;
             let document = self.document(&root, &publication.root.kind)?;
-            let reference = tag.clone().unwrap_or_else(|| root.to_string());
-            let stored = self.put(&document, &reference)?;
+            let own = root.algorithm() == Algorithm::Sha256 || self.is_named(&root, &document)?;
+            let name = if own || self.location.digest.is_some() {
+                root
+            } else {
+                // The loss was told when the name was tried.
+                let payload = signed::payload(&document.bytes, &self.env.limits)?;
+                digest(Algorithm::Sha256, &payload)
+            };
+            let reference = tag.clone().unwrap_or_else(|| name.to_string());
+            let stored = match &tag {
+                None if own && root.algorithm() != Algorithm::Sha256 => root,
+                _ => self.put(&document, &reference, &name)?,
+            };
             places.push(match tag {
                 Some(tag) => format!("docker://{}:{tag}", self.location.qualified()),
                 None => format!("docker://{}@{stored}", self.location.qualified()),
             });
         }
         Ok(places)
+    }
+
+    /// Stores everything below roots, and those roots themselves whose digests are not of the usual
+    /// algorithm by those; says which of these the registry refuses.
+    ///
+    /// # Errors
+    /// As [`RegistrySink::publish`].
+    pub(crate) fn name_unusual(&self, publications: &[Publication]) -> Result<Report> {
+        let mut report = Report::default();
+        let mut done = BTreeSet::new();
+        for publication in publications {
+            let root = publication.root.digest;
+            if root.algorithm() == Algorithm::Sha256 {
+                continue;
+            }
+            let document = self.document(&root, &publication.root.kind)?;
+            self.below(&document, 0, &mut done)?;
+            if !self.is_named(&root, &document)? {
+                let why = format!(
+                    "the registry takes no manifest by a digest of this algorithm; {root} is known \
+                     there by its sha256"
+                );
+                report.lose("digest", Outcome::Dropped, why);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Stores a manifest by its own digest, once; false if the registry refuses that name. Everything
+    /// below it is there.
+    fn is_named(&self, root: &Digest, document: &Document) -> Result<bool> {
+        let known = || self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(named) = known().get(root) {
+            return Ok(*named);
+        }
+        let response = self.send(document, &root.to_string())?;
+        let named = match response.status() {
+            200..=204 => {
+                self.stored(document, response, root)?;
+                true
+            }
+            400 | 404 | 405 | 415 | 422 => false,
+            _ => return Err(failure(response).at(format!("manifest {root}"))),
+        };
+        known().insert(*root, named);
+        Ok(named)
     }
 
     /// Finds the tag of each image: the one of the locator; else its own; else `latest`. What has
@@ -187,7 +249,7 @@ impl RegistrySink {
                 Err(error) => return Err(error),
             };
             self.below(&document, depth + 1, done)?;
-            self.put(&document, &child.digest.to_string())?;
+            self.put(&document, &child.digest.to_string(), &child.digest)?;
         }
         // What was taken for a manifest and is a blob.
         let config = value.get("config").into_iter();
@@ -206,19 +268,26 @@ impl RegistrySink {
         Ok(())
     }
 
-    /// Stores a manifest under a tag or its digest; returns the digest by which the registry knows
-    /// it.
-    fn put(&self, document: &Document, reference: &str) -> Result<Digest> {
-        let limits = &self.env.limits;
+    fn send(&self, document: &Document, reference: &str) -> Result<Response> {
         let url = self.session.url(&format!("manifests/{reference}"));
         let request = Request::new(Method::Put, &url)
             .header("content-type", &*document.kind)
             .body(&document.bytes);
-        let response = self.session.send(&request, &url)?;
+        self.session.send(&request, &url)
+    }
+
+    /// Stores a manifest under a tag or its digest; returns the digest by which the registry knows
+    /// it. `name` is its own.
+    fn put(&self, document: &Document, reference: &str, name: &Digest) -> Result<Digest> {
+        let response = self.send(document, reference)?;
         if !matches!(response.status(), 200..=204) {
             let refused = matches!(response.status(), 400 | 404 | 415);
             let error = failure(response).at(format!("manifest {reference}"));
             return Err(match refused {
+                true if name.algorithm() != Algorithm::Sha256 => error.hint(
+                    "the registry may take no manifest by a digest of this algorithm, and what \
+                     refers to it can't call it otherwise; `oci:` and `oci-archive:` keep it",
+                ),
                 true => error.hint(
                     "a registry may not take every format: `docker-v2s2+docker://…` and \
                      `docker-v2s1+docker://…` write older ones, the last with `--sign-key FILE`",
@@ -226,23 +295,37 @@ impl RegistrySink {
                 false => error,
             });
         }
-        let algorithm = Algorithm::Sha256;
-        let stored = digest(algorithm, &signed::payload(&document.bytes, limits)?);
+        self.stored(document, response, name)
+    }
+
+    /// Checks what a registry says of a manifest that it took, and tells referrers to one that has no
+    /// interface for them.
+    fn stored(&self, document: &Document, response: Response, name: &Digest) -> Result<Digest> {
+        let limits = &self.env.limits;
+        let payload = signed::payload(&document.bytes, limits)?;
+        let stored = digest(Algorithm::Sha256, &payload);
         upload::check_digest(&response, &stored)?;
+        upload::check_digest(&response, &digest(name.algorithm(), &payload))?;
         let knows_referrers = response.header("oci-subject").is_some();
         let value = parse(&document.bytes, limits, "document")?;
         let subject = value.get("subject").filter(|subject| !subject.is_null());
         if let Some(subject) = subject.filter(|_| !knows_referrers) {
             let subject = descriptor(subject, "subject", limits)?.child.digest;
-            self.list_referrer(&subject, document, &value)?;
+            self.list_referrer(&subject, document, &value, name)?;
         }
         Ok(stored)
     }
 
     /// Adds a manifest to the index that stands in for the referrers API.
-    fn list_referrer(&self, subject: &Digest, document: &Document, value: &Value) -> Result<()> {
+    fn list_referrer(
+        &self,
+        subject: &Digest,
+        document: &Document,
+        value: &Value,
+        name: &Digest,
+    ) -> Result<()> {
         let limits = &self.env.limits;
-        let own = digest(Algorithm::Sha256, &document.bytes).to_string();
+        let own = digest(name.algorithm(), &document.bytes).to_string();
         let found = fallback_index(&self.session, subject, &self.env)?;
         let mut listed: Vec<Value> = match &found {
             Some(bytes) => {
@@ -287,7 +370,8 @@ impl RegistrySink {
             kind: OCI_INDEX.to_owned(),
             bytes: canonical(&Value::Object(index)).into(),
         };
-        self.put(&index, &fallback_tag(subject)).map(drop)
+        let name = digest(Algorithm::Sha256, &index.bytes);
+        self.put(&index, &fallback_tag(subject), &name).map(drop)
     }
 }
 

@@ -11,7 +11,7 @@ use imgconv_model::{
     Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
-use imgconv_wire::{Value, descriptor, manifest, parse, within};
+use imgconv_wire::{Value, descriptor, embedded, manifest, parse, within};
 
 use crate::{
     blob::{RemoteBlob, Sessions},
@@ -95,8 +95,9 @@ impl RegistryBundle {
         work(last)
     }
 
-    /// Fetches a manifest by tag or digest, of at most the limit, and says what type it is of.
-    fn manifest(&self, session: &Session, reference: &str) -> Result<Document> {
+    /// Fetches a manifest by tag or digest, of at most the limit, and says what type it is of. Also
+    /// returns the digest that the registry calls it by, which nobody has verified.
+    fn manifest(&self, session: &Session, reference: &str) -> Result<(Document, Option<Digest>)> {
         let url = session.url(&format!("manifests/{reference}"));
         let request = Request::get(&url).header("accept", manifest::KINDS.join(", "));
         let response = session.send(&request, &url)?;
@@ -106,6 +107,8 @@ impl RegistryBundle {
         let said = response.header("content-type").unwrap_or_default();
         let said = said.split(';').next().unwrap_or_default().trim();
         let said = manifest::KINDS.contains(&said).then(|| said.to_owned());
+        let name = response.header("docker-content-digest");
+        let name = name.and_then(|name| Digest::parse(name).ok());
         let limits = &self.env.limits;
         let bytes = response.into_bytes(("manifest", limits.manifest))?;
         let kind = match said {
@@ -113,7 +116,7 @@ impl RegistryBundle {
             None => manifest::kind_of(&bytes, limits, &format!("manifest {reference}"))?,
         };
         let bytes = bytes.into();
-        Ok(Document { kind, bytes })
+        Ok((Document { kind, bytes }, name))
     }
 
     /// Fetches and verifies a manifest by its digest.
@@ -131,7 +134,7 @@ impl RegistryBundle {
             return of_claimed_size(document);
         }
         let document = self.first(|session| {
-            let document = self.manifest(session, &wanted.to_string())?;
+            let (document, _) = self.manifest(session, &wanted.to_string())?;
             let found = digest(wanted.algorithm(), &document.bytes);
             if found != *wanted {
                 // What registries call the digest of a signed one leaves out its signatures.
@@ -159,8 +162,8 @@ impl RegistryBundle {
         if let Some(child) = resolved.get(tag) {
             return Ok(child.clone());
         }
-        let document = self.first(|session| self.manifest(session, tag))?;
-        let child = describe(&document);
+        let (document, name) = self.first(|session| self.manifest(session, tag))?;
+        let child = describe(&document, name.as_ref());
         self.documents().insert(child.digest, document);
         resolved.insert(tag.to_owned(), child.clone());
         Ok(child)
@@ -172,7 +175,7 @@ impl RegistryBundle {
             Some(wanted) => {
                 let facts = Facts::default();
                 let document = self.manifest_by_digest(wanted, &facts)?;
-                let child = describe(&document);
+                let child = describe(&document, Some(wanted));
                 self.documents().insert(child.digest, document);
                 let tag = self.location.tag.as_deref();
                 (tag.map(|tag| self.location.name(tag)), Vec::new(), child)
@@ -205,6 +208,20 @@ impl RegistryBundle {
         let limits = &self.env.limits;
         let mut found: Vec<Child> = Vec::new();
         let mut subjects = vec![(subject, 0)];
+        // A referrer may call the root by a digest of another algorithm than the one by which it is
+        // read here: a registry may know a tag's manifest by several.
+        let bytes = self
+            .documents()
+            .get(&subject)
+            .map(|it| Arc::clone(&it.bytes));
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            if let Some(bytes) = bytes
+                .as_deref()
+                .filter(|_| algorithm != subject.algorithm())
+            {
+                subjects.push((digest(algorithm, bytes), 0));
+            }
+        }
         let mut next = 0;
         while let Some((subject, depth)) = subjects.get(next).copied() {
             self.env.check_cancelled()?;
@@ -227,7 +244,14 @@ impl RegistryBundle {
                 if manifest::is_index(&child.kind) {
                     match self.manifest_by_digest(&child.digest, &child.facts()) {
                         Err(error) if error.code() != Code::Missing => return Err(error),
-                        _ => {}
+                        Err(_) => {
+                            if let Some(bytes) = embedded(&child, limits)? {
+                                let kind = child.kind.clone();
+                                let document = Document { kind, bytes };
+                                self.documents().insert(child.digest, document);
+                            }
+                        }
+                        Ok(_) => {}
                     }
                 }
                 subjects.push((child.digest, depth + 1));
@@ -289,10 +313,14 @@ fn listed(document: &Document, limits: &Limits) -> Result<Vec<Child>> {
     Ok(listed.into_iter().flatten().filter_map(child).collect())
 }
 
-fn describe(document: &Document) -> Child {
+/// Makes the descriptor of a manifest: by the digest that it was called by, if that is one of its bytes
+/// (that of a signed one leaves out its signatures).
+fn describe(document: &Document, called: Option<&Digest>) -> Child {
+    let is_own = |name: &&Digest| digest(name.algorithm(), &document.bytes) == **name;
+    let own = || digest(Algorithm::Sha256, &document.bytes);
     Child {
         kind: document.kind.clone(),
-        digest: digest(Algorithm::Sha256, &document.bytes),
+        digest: called.filter(is_own).copied().unwrap_or_else(own),
         size: document.bytes.len() as u64,
         platform: None,
         annotations: BTreeMap::new(),

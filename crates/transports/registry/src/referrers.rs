@@ -29,10 +29,14 @@ pub(crate) fn list(session: &Session, subject: &Digest, env: &Env) -> Result<Vec
     Ok(found)
 }
 
-/// The tag that stands in for the API: the digest with a dash.
+/// The most characters of the encoded part of a digest in that tag (distribution-spec, "Referrers Tag
+/// Schema").
+const TAG_HEX: usize = 64;
+
+/// The tag that stands in for the API: the digest with a dash, of a longer one the start.
 pub(crate) fn fallback_tag(subject: &Digest) -> String {
-    let tag = format!("{}-{}", subject.algorithm().as_str(), subject.hex());
-    tag.chars().take(128).collect()
+    let hex: String = subject.hex().chars().take(TAG_HEX).collect();
+    format!("{}-{hex}", subject.algorithm().as_str())
 }
 
 fn fallback(session: &Session, subject: &Digest, env: &Env) -> Result<Vec<Child>> {
@@ -131,5 +135,20 @@ impl Pages {
         }
         self.next = Some(url);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // robustness K02
+    #[test]
+    fn k02_a_tag_has_the_start_of_a_long_digest() {
+        let hex = "0123456789abcdef".repeat(4);
+        let tag = |text: &str| fallback_tag(&Digest::parse(text).unwrap());
+        assert_eq!(tag(&format!("sha256:{hex}")), format!("sha256-{hex}"));
+        let long = format!("sha512:{hex}{}", "f".repeat(64));
+        assert_eq!(tag(&long), format!("sha512-{hex}"));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use imgconv_http::Client;
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Limits, Publication, Result,
+    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Limits, Publication, Report, Result,
 };
 use imgconv_wire::{Value, parse};
 
@@ -23,6 +23,8 @@ pub struct RegistrySink {
     pub(crate) location: Location,
     pub(crate) session: Arc<Session>,
     pub(crate) held: Arc<Held>,
+    /// Whether the registry took a manifest by a digest of an unusual algorithm.
+    pub(crate) named: Mutex<BTreeMap<Digest, bool>>,
     pub(crate) env: Env,
 }
 
@@ -85,6 +87,7 @@ impl RegistrySink {
             location,
             session: Arc::new(session),
             held: Arc::default(),
+            named: Mutex::default(),
             env: env.clone(),
         })
     }
@@ -139,6 +142,11 @@ impl BundleSink for RegistrySink {
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
         Ok(Box::new(Upload::new(&self.session, &self.held, &self.env)))
+    }
+
+    fn name_roots(&self, publications: &[Publication]) -> Result<Report> {
+        self.name_unusual(publications)
+            .map_err(|error| error.at(self.locator()))
     }
 
     fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {

@@ -9,8 +9,7 @@ use std::{
 };
 
 use imgconv_model::{
-    Algorithm, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result, RootEntry,
-    quote,
+    Algorithm, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result, Root, quote,
 };
 use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing, lists};
 use imgconv_transport_registry::Location;
@@ -275,10 +274,17 @@ impl Destination {
     ) -> Result<bool> {
         let docker = catalog::transport("docker").expect("the catalog has registries");
         let bundle = docker.open(&format!("//{place}:{tag}"), env)?;
-        let is =
-            |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest) == Some(*digest);
         for entry in bundle.roots()? {
-            if is(&bundle.resolve(&entry)?) {
+            let entry = bundle.resolve(&entry)?;
+            let Some(child) = &entry.child else { continue };
+            if child.digest == *digest {
+                return Ok(true);
+            }
+            // A registry may know a tag's image by another digest.
+            if child.digest.algorithm() != digest.algorithm()
+                && let Root::Document(document) = bundle.root(&entry)?
+                && imgconv_stream::digest(digest.algorithm(), &document.bytes) == *digest
+            {
                 return Ok(true);
             }
         }

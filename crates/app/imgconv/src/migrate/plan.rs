@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_model::{
-    Algorithm, Code, Digest, Env, Error, Image, Name, Report, Result, RootEntry, quote,
+    Algorithm, Code, Digest, Env, Error, Image, Limits, Name, Report, Result, RootEntry, quote,
 };
 use imgconv_stream::digest;
 
@@ -232,10 +232,10 @@ impl Planner<'_> {
         &mut self,
         position: usize,
         entry: &RootEntry,
-        subject: Option<Digest>,
+        subject: Option<String>,
         memo: &mut Memo,
         store: &mut Vec<String>,
-    ) -> Result<Option<Digest>> {
+    ) -> Result<Option<String>> {
         let text = text(self.source, entry);
         let at = |error: Error| error.at(text.clone());
         let node = self
@@ -243,9 +243,9 @@ impl Planner<'_> {
             .decode_entry(entry, self.env, memo)
             .map_err(at)?;
         let bundle = &*self.source.bundle;
-        let signed = match subject {
+        let signed = match &subject {
             None => self.signed.subject(entry, &node, bundle, self.env),
-            known => Ok(known),
+            Some(known) => Ok(Digest::parse(known).ok()),
         };
         let root = SourceRoot {
             text: text.clone(),
@@ -287,7 +287,7 @@ impl Planner<'_> {
         &mut self,
         position: usize,
         root: SourceRoot<'_>,
-        subject: Option<Digest>,
+        subject: Option<String>,
         identity: Option<String>,
     ) -> Result<()> {
         // A name that is none is said by the store; a rule may give another.
@@ -313,8 +313,13 @@ impl Planner<'_> {
             None => name?,
         };
         // What is about an image goes where that one goes.
-        let about = subject.and_then(|subject| self.by_root.get(&subject.to_string()));
-        let about = about.and_then(|jobs| jobs.first().copied());
+        let about = subject.and_then(|subject| {
+            // A tag may hold no more than the start of a digest.
+            let (found, jobs) = self.by_root.range(subject.clone()..).next()?;
+            jobs.first()
+                .copied()
+                .filter(|_| found.starts_with(&subject))
+        });
         let name = match (&before, about) {
             (None, Some(_)) => None,
             _ => self.destination.name(before.as_ref(), &own)?,
@@ -324,7 +329,7 @@ impl Planner<'_> {
             _ => self.destination.place(name.as_ref()),
         };
         let mut found = Found::default();
-        found.look(&root.node);
+        found.look(&root.node, &self.env.limits);
         let file = root.entry.child.is_none();
         let base = || match &name {
             Some(name) => name.to_string(),
@@ -539,13 +544,14 @@ impl Planner<'_> {
 }
 
 /// What a root is about, by what it says, by its entry or by its tag.
-fn about(root: &SourceRoot<'_>) -> Option<Digest> {
+fn about(root: &SourceRoot<'_>) -> Option<String> {
     let tag = root
         .entry
         .name
         .as_ref()
         .and_then(|name| name.tag.as_deref());
     let said = root.node.subject().or(root.signed);
+    let said = said.map(|digest| digest.to_string());
     said.or_else(|| tag.and_then(subject_of_tag))
 }
 
@@ -555,7 +561,7 @@ struct Found {
     /// What tells it from other images.
     root: String,
     is_stream: bool,
-    /// Its document and all that it lists.
+    /// Its document and all that it lists, by every digest.
     documents: Vec<String>,
     layers: Vec<(Option<Digest>, u64)>,
     /// The lowest layer of the first image.
@@ -564,15 +570,11 @@ struct Found {
 }
 
 impl Found {
-    fn look(&mut self, node: &Node) {
-        walk(node, None, &mut |node, _| match node {
-            Node::Image(image) => {
-                self.documents
-                    .extend(image.child.iter().map(|child| child.digest.to_string()));
-            }
-            Node::Index { child, .. } | Node::Opaque { child, .. } => {
-                self.documents.push(child.digest.to_string());
-            }
+    fn look(&mut self, node: &Node, limits: &Limits) {
+        walk(node, None, &mut |node, _| {
+            let digests = node.digests().into_iter();
+            self.documents
+                .extend(digests.map(|digest| digest.to_string()));
         });
         images(node, None, &mut |image, listed| {
             self.platform
@@ -595,9 +597,9 @@ impl Found {
         // What an archive lists has no bytes of its own: its config says which image it is.
         if let Node::Image(image) = node
             && image.format.id().0 == "docker-archive"
-            && let Some(config) = image.config_digest()
+            && let Some(config) = image.config_digest(limits)
         {
-            self.root = config;
+            self.root = config.to_string();
             self.documents.push(self.root.clone());
         }
     }

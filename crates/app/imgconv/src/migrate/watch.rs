@@ -9,8 +9,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Adopted, BlobWriter, BundleSink, Code, Digest, Error, FormatId, Publication, Reader, Result,
-    TopLevel,
+    Adopted, BlobWriter, BundleSink, Code, Digest, Error, FormatId, Publication, Reader, Report,
+    Result, TopLevel,
 };
 
 /// Every blob that is relied on.
@@ -94,6 +94,10 @@ impl BundleSink for Watched<'_> {
             inner: self.inner.writer()?,
             relied: Arc::clone(&self.relied),
         }))
+    }
+
+    fn name_roots(&self, publications: &[Publication]) -> Result<Report> {
+        self.inner.name_roots(publications)
     }
 
     fn adopt(&self, file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {

@@ -23,7 +23,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{
     candidates::Candidates,
     catalog,
-    convert::{no_top_level, not_held, refuse_losses, target},
+    convert::{name_roots, no_top_level, not_held, refuse_losses, target},
     cosign::Signed,
     dependencies, descriptors,
     locator::Locator,
@@ -349,10 +349,11 @@ impl<'a> Worker<'a> {
         let registry = self.destination.kind == Kind::Registry;
         let watched = Watched::new(sink, registry.then_some(&self.elsewhere));
         let sealer = Sealer::new(&watched, self.pool).sharing(&self.layers);
-        let items = set(
+        let mut items = set(
             Run::write(target, &options, env, self.pool, &watched, &sealer),
             &roots,
         )?;
+        name_roots(sink, &mut items, &options)?;
         if options.strict {
             refuse_losses(&items)?;
         }

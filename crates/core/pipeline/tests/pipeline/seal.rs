@@ -4,8 +4,8 @@ use std::{io, sync::Arc, thread, time::Duration};
 
 use imgconv_layer::Semantics;
 use imgconv_model::{
-    Blob, Capabilities, Code, Compression, Env, Error, Facts, Layer, Open, Reader, Result,
-    SealedLayer, Step,
+    Algorithm, Blob, Capabilities, Code, Compression, Env, Error, Facts, Layer, Open, Reader,
+    Result, SealedLayer, Step,
 };
 use imgconv_pipeline::{Options, Plan, Sealer, Squash, write_document};
 use imgconv_stream::{Decoder, Pool};
@@ -286,7 +286,7 @@ fn a_document_is_stored_once() {
         bytes: (*b"{}").into(),
     };
     for _ in 0..2 {
-        let child = write_document(&sink, &document).unwrap();
+        let child = write_document(&sink, &document, Algorithm::Sha256).unwrap();
         assert_eq!((child.digest, child.size), (sha(b"{}"), 2));
         assert_eq!(child.kind, "application/x");
     }

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 
 use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad};
-use crate::{Map, Object, Value, canonical, folds_to};
+use crate::{Map, Object, Value, canonical, descriptor::without_data, embedded, folds_to};
 
 /// The name of the file that marks a layout (image-spec, image-layout.md).
 pub const MARKER_FILE: &str = "oci-layout";
@@ -312,7 +312,8 @@ pub fn is_of_bytes(field: &str) -> bool {
 /// written anew, all but those that hold for the old bytes only.
 ///
 /// # Errors
-/// [`Code::BadJson`] if the root's own text is malformed.
+/// [`Code::BadJson`] if the root's own text is malformed, [`Code::Mismatch`] if it embeds other
+/// content than it names.
 pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Result<Listed> {
     let root = &publication.root;
     let mut object = Map::new();
@@ -321,7 +322,10 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
         if let Value::Object(own) = crate::parse(root.raw.as_bytes(), limits, &what)? {
             object = own;
         }
-        if object.get("digest").and_then(Value::as_str) != Some(&*root.digest.to_string()) {
+        if object.get("digest").and_then(Value::as_str) == Some(&*root.digest.to_string()) {
+            // What is not the content is never passed on as it.
+            embedded(root, limits)?;
+        } else {
             object.retain(|key, _| !is_of_bytes(key));
         }
     }
@@ -377,7 +381,9 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
 fn read_listed(text: &RawValue, position: usize, limits: &Limits) -> Result<Listed> {
     let path = format!("manifests[{position}]");
     let value = crate::parse(text.get().as_bytes(), limits, &path)?;
-    let mut child = crate::descriptor(&value, path.clone(), limits)?.child;
+    // What the entry embeds is read with the entry, and is wrong with that one alone.
+    let object = Object::new(&value, path.clone())?;
+    let mut child = without_data(&value, &object, limits)?.child;
     if child.kind.is_empty() {
         let error = Error::new(Code::BadManifest, "is required, but absent");
         return Err(error.at(format!("field {path}.mediaType")));

@@ -14,7 +14,7 @@ use super::{
     Family, media_type,
     read::{self, ACI_MANIFEST, Manifest},
 };
-use crate::{Descriptor, Object, Value, docker_config, folds_to, parse, within};
+use crate::{Descriptor, Object, Value, docker_config, embedded::blob_or, folds_to, parse, within};
 
 /// The kind of a carried ACI manifest: ours, since appc names none for it.
 const ACI_MANIFEST_KIND: &str = "application/vnd.imgconv.aci.manifest.v1+json";
@@ -159,7 +159,7 @@ fn decode_index(
 ) -> Result<Index> {
     let top = Object::new(value, "")?;
     read::head(&top, &["manifests"], INDEX_FIELDS, family.index, true)?;
-    let subject = read::subject(&top)?;
+    let subject = read::subject(&top)?.map(|(digest, _)| digest);
     top.string_map("annotations")?;
     let items = top.list("manifests")?;
     if items.len() as u64 > limits.graph_nodes {
@@ -297,7 +297,7 @@ fn fetch_config(config: &Descriptor, bundle: &dyn Bundle, limits: &Limits) -> Re
     ) {
         (Err(error), Some(data)) if error.code() == Code::Missing => Ok(Document {
             kind: child.kind.clone(),
-            bytes: data.as_slice().into(),
+            bytes: Arc::clone(data),
         }),
         (Ok(document), _) => Ok(Document {
             kind: child.kind.clone(),
@@ -316,12 +316,8 @@ fn layer_blob(layer: &Descriptor, bundle: &dyn Bundle) -> Result<Blob> {
         facts: facts.clone(),
         bytes,
     };
-    match bundle.blob(&facts) {
+    match blob_or(bundle, &facts, layer.data.clone()) {
         Err(error) if error.code() == Code::Missing => {
-            if let Some(data) = &layer.data {
-                let bytes: Arc<[u8]> = data.as_slice().into();
-                return Ok(instead(Arc::new(bytes)));
-            }
             let foreign = media_type::layer(&layer.child.kind).is_some_and(|kind| kind.foreign);
             if foreign && !layer.urls.is_empty() {
                 let urls = layer.urls.clone();

@@ -30,7 +30,8 @@
 //! 10. **A carried ACI manifest is an annotation**, `imgconv.aci.manifest`, up to 1 MiB as it
 //!     stands in JSON; a manifest may hold 4 MiB in all. It is not among the image's annotations.
 //! 11. **Embedded `data` stands in for a blob that is absent** and is compared with its digest
-//!     whether or not it is needed.
+//!     whether or not it is needed. It only repeats the blob, so it goes without a loss when the blob
+//!     is written anew.
 //! 12. **A misspelt or alien field is an error** even in a document that is only carried: two
 //!     readers would see different images (CVE-2021-41190).
 //! 13. **Ports and volumes are sets**: another order is no change.

@@ -3,14 +3,15 @@
 //! Both directions use it: decoding to follow the descriptors, encoding to see what an original
 //! says and to check that a new manifest reads as it was meant.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_model::{Code, Digest, Error, Limits, Result, quote};
-use imgconv_stream::digest;
 
 use super::{Family, media_type};
 use crate::{
-    DESCRIPTOR_FIELDS, Descriptor, Map, Object, Value, canonical, descriptor, folds_to, join,
+    DESCRIPTOR_FIELDS, Descriptor, Map, Object, Value, canonical, descriptor,
+    embedded::{compare, data_of},
+    folds_to, join,
 };
 
 /// The properties of a manifest, in the order they are written in.
@@ -87,7 +88,7 @@ pub(super) fn read(
     let mut manifest = Manifest {
         config,
         layers,
-        subject: subject(&top)?,
+        subject: subject(&top)?.map(|(digest, _)| digest),
         artifact_type: top.opt_text("artifactType")?.map(str::to_owned),
         annotations: top.string_map("annotations")?,
         extensions: BTreeMap::new(),
@@ -136,16 +137,23 @@ pub(super) fn head(
     Ok(())
 }
 
-/// Reads the digest of the subject. Its grammar must hold; an algorithm that is not computed here
-/// does no harm, since a subject is not followed.
-pub(super) fn subject(top: &Object<'_>) -> Result<Option<Digest>> {
+/// Reads the digest of the subject, and the content that its descriptor embeds, verified. The grammar
+/// of the digest must hold; an algorithm that is not computed here does no harm, since a subject is
+/// not followed.
+pub(super) fn subject(top: &Object<'_>) -> Result<Option<(Digest, Option<Arc<[u8]>>)>> {
     let Some(subject) = top.opt_object("subject")? else {
         return Ok(None);
     };
     subject.check_names(DESCRIPTOR_FIELDS)?;
-    subject.size("size")?;
+    let size = subject.size("size")?;
     match subject.digest("digest") {
-        Ok(digest) => Ok(Some(digest)),
+        Ok(digest) => {
+            let data = data_of(&subject, size)?;
+            if let Some(data) = &data {
+                compare(data, &digest, size, "field subject.data")?;
+            }
+            Ok(Some((digest, data)))
+        }
         Err(error) if error.code() == Code::Unsupported => Ok(None),
         Err(error) => Err(error),
     }
@@ -159,20 +167,7 @@ pub(super) fn checked(value: &Value, path: String, limits: &Limits) -> Result<De
         let message = "the descriptor has no mediaType";
         return Err(Error::new(Code::BadManifest, message).at(format!("field {path}")));
     }
-    let verify = |bytes: &[u8], what: String| {
-        let found = digest(child.digest.algorithm(), bytes);
-        if bytes.len() as u64 != child.size {
-            return Err(Error::mismatch(
-                format!("size of {what}"),
-                child.size,
-                bytes.len(),
-            ));
-        }
-        if found != child.digest {
-            return Err(Error::mismatch(what, child.digest, found));
-        }
-        Ok(())
-    };
+    let verify = |bytes: &[u8], what: String| compare(bytes, &child.digest, child.size, &what);
     if let Some(data) = &read.data {
         verify(data, format!("field {path}.data"))?;
     }

@@ -3,7 +3,9 @@
 //!
 //! It reads the shape of one document and follows nothing. What an image is, is for formats.
 
-use imgconv_model::{Digest, Limits, Result};
+use std::sync::Arc;
+
+use imgconv_model::{Code, Digest, Limits, Result};
 
 use super::{
     decode::INDEX_FIELDS,
@@ -13,6 +15,7 @@ use super::{
     },
     media_type,
     read::{FIELDS, checked, head},
+    tar_sum::TarSum,
 };
 use crate::{Descriptor, Object, Value, folds_to, parse, within};
 
@@ -46,6 +49,8 @@ pub struct Reference {
     /// True if the document is whole without the blob, because its bytes are embedded or known, or
     /// because it is a layer that is to be had from elsewhere.
     pub dispensable: bool,
+    /// Its content, verified, where the document embeds it.
+    pub data: Option<Arc<[u8]>>,
 }
 
 /// A document, and all that it refers to.
@@ -55,6 +60,8 @@ pub struct References {
     pub kind: &'static str,
     /// What it refers to, in its order.
     pub list: Vec<Reference>,
+    /// The layers of schema 1 that are named by a [`TarSum`], which is no digest of stored bytes.
+    pub tar_sums: Vec<String>,
 }
 
 /// Reads what a document refers to. `kind` is the type that it is referred to by. `None` if that
@@ -79,6 +86,7 @@ pub fn references(kind: &str, bytes: &[u8], limits: &Limits) -> Result<Option<Re
         return Ok(None);
     };
     let top = Object::new(&value, "")?;
+    let mut tar_sums = Vec::new();
     let mut list = match kind {
         OCI_INDEX | DOCKER_LIST => {
             head(&top, &["manifests"], INDEX_FIELDS, kind, true)?;
@@ -88,7 +96,7 @@ pub fn references(kind: &str, bytes: &[u8], limits: &Limits) -> Result<Option<Re
             head(&top, &[], FIELDS, kind, false)?;
             descriptors(&top, "blobs", Part::Blob, limits)?
         }
-        SCHEMA1 | SCHEMA1_SIGNED => layers_of_schema1(&top)?,
+        SCHEMA1 | SCHEMA1_SIGNED => layers_of_schema1(&top, &mut tar_sums)?,
         _ => {
             head(&top, &["config", "layers"], FIELDS, kind, true)?;
             let config = checked(top.need("config")?, top.path("config"), limits)?;
@@ -98,7 +106,11 @@ pub fn references(kind: &str, bytes: &[u8], limits: &Limits) -> Result<Option<Re
         }
     };
     list.extend(subject(&top)?);
-    Ok(Some(References { kind, list }))
+    Ok(Some(References {
+        kind,
+        list,
+        tar_sums,
+    }))
 }
 
 /// The type of a document that nobody gives one.
@@ -137,26 +149,36 @@ fn reference(read: Descriptor, part: Part) -> Reference {
         kind: child.kind,
         digest: child.digest,
         size: Some(child.size),
+        data,
     }
 }
 
-fn layers_of_schema1(top: &Object<'_>) -> Result<Vec<Reference>> {
-    let layers = top.objects("fsLayers")?;
-    let read = |layer: &Object<'_>| {
-        let digest = layer.digest("blobSum")?;
-        Ok(Reference {
+fn layers_of_schema1(top: &Object<'_>, tar_sums: &mut Vec<String>) -> Result<Vec<Reference>> {
+    let mut list = Vec::new();
+    for layer in top.objects("fsLayers")? {
+        let digest = match layer.digest("blobSum") {
+            Err(error) if error.code() == Code::Unsupported => {
+                let text = layer.string("blobSum")?;
+                TarSum::parse(text).ok_or(error)?;
+                tar_sums.push(text.to_owned());
+                continue;
+            }
+            digest => digest?,
+        };
+        list.push(Reference {
             part: Part::Blob,
             kind: String::new(),
             digest,
             size: None,
             dispensable: digest.hex() == EMPTY_LAYER,
-        })
-    };
-    layers.iter().map(read).collect()
+            data: None,
+        });
+    }
+    Ok(list)
 }
 
 fn subject(top: &Object<'_>) -> Result<Option<Reference>> {
-    let Some(digest) = super::read::subject(top)? else {
+    let Some((digest, data)) = super::read::subject(top)? else {
         return Ok(None);
     };
     let subject = top.object("subject")?;
@@ -166,6 +188,7 @@ fn subject(top: &Object<'_>) -> Result<Option<Reference>> {
         digest,
         size: Some(subject.size("size")?),
         dispensable: true,
+        data,
     }))
 }
 
