@@ -258,7 +258,7 @@ fn write(
     let sources = writing.from.locators(sources)?;
     // The file itself went to standard output, so the lines can't.
     let piped = destination.location == "-" && !options.dry_run;
-    reported(writing, shared, piped, || {
+    reported(writing, shared, piped, env, || {
         imgconv::convert(&sources, destination, options, env)
     })
 }
@@ -268,36 +268,22 @@ pub(crate) fn reported(
     writing: &Writing,
     shared: &Shared,
     piped: bool,
+    env: &Env,
     run: impl FnOnce() -> Result<imgconv::Outcome>,
 ) -> Result<ExitCode> {
-    if let Some(path) = &writing.report {
-        check_report(path)?;
-    }
+    let report = writing.report.as_deref();
+    let report = report.map(|path| open_report(path, env)).transpose()?;
     let outcome = run()?;
-    if let Some(path) = &writing.report {
-        write_report(path, &outcome)?;
+    if let Some(report) = report {
+        report.write(render::document(&outcome).as_bytes())?;
     }
     render::outcome(&outcome, piped, shared)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Finds out early what would make writing the report fail after everything else is done.
-pub(crate) fn check_report(path: &Path) -> Result<()> {
-    let place = || path.display().to_string();
-    if path.is_dir() {
-        return Err(Error::new(Code::Io, "the report can't be a directory").at(place()));
-    }
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    std::fs::read_dir(parent.unwrap_or(Path::new(".")))
-        .map(drop)
-        .map_err(|error| Error::io(error, place()))
-}
-
-fn write_report(path: &Path, outcome: &imgconv::Outcome) -> Result<()> {
-    let mut text =
-        serde_json::to_string_pretty(outcome).expect("an outcome is text, numbers and lists");
-    text.push('\n');
-    std::fs::write(path, text).map_err(|error| Error::io(error, path.display().to_string()))
+/// Opens the file of `--report` before the work.
+pub(crate) fn open_report(path: &Path, env: &Env) -> Result<imgconv::WholeFile> {
+    imgconv::WholeFile::open(path, env).map_err(|error| error.at("`--report`"))
 }
 
 /// Which layers the options name, if one of them is given.

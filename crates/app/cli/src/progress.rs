@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle as Style};
 
 use crate::{
     args::ProgressStyle,
-    render::{clean, say},
+    render::{clean, say, say_json},
 };
 
 /// How often a plain line says how far a long piece of work is.
@@ -267,6 +267,6 @@ impl Progress for Json {
                 "event": "image", "name": name, "status": status, "bytes": bytes,
             }),
         };
-        say(&line.to_string());
+        say_json(&line);
     }
 }

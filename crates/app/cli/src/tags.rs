@@ -48,7 +48,7 @@ pub(crate) fn run(command: &Tags, shared: &Shared, env: &Env) -> Result<ExitCode
             }
         }
         Tags::Validate { file } => return validate(file, shared, env),
-        Tags::Fetch { from } => render::print_bytes(&imgconv::fetch_tags(from, env)?.to_bytes())?,
+        Tags::Fetch { from } => render::print_document(&imgconv::fetch_tags(from, env)?.to_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +73,7 @@ fn export(source: &Locator, name: Option<&str>, shared: &Shared, env: &Env) -> R
         return render::json(&serde_json::json!({ "images": images }));
     }
     match &found[..] {
-        [one] => render::print_bytes(&one.tags.to_bytes()),
+        [one] => render::print_document(&one.tags.to_bytes()),
         [] => Err(Error::new(Code::Missing, "no image of that name has a tag")
             .hint(format!("there is: {}", render::clean(&all.join(", "))))),
         several => {
@@ -163,7 +163,7 @@ pub(crate) fn publish(publish: &Publish, shared: &Shared, env: &Env) -> Result<E
     let options = PublishOptions { conversion, site };
     let sources = publish.conversion.writing.from.locators(sources)?;
     let run = || imgconv::publish(&sources, Path::new(directory), &options, env);
-    reported(&publish.conversion.writing, shared, false, run)
+    reported(&publish.conversion.writing, shared, false, env, run)
 }
 
 /// What a site is told.

@@ -38,6 +38,7 @@ mod tags;
 mod tree;
 mod unpack;
 mod verify;
+mod whole_file;
 
 pub use convert::convert;
 pub use diff::{Difference, diff};
@@ -65,3 +66,4 @@ pub use tags::{
 };
 pub use unpack::{Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
 pub use verify::{Finding, SignedBy, Verdict, verify};
+pub use whole_file::WholeFile;

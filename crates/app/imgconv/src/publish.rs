@@ -349,8 +349,10 @@ impl Publisher<'_> {
         let path = format!("{folder}/{}.aci", stem(manifest)?);
         let signature_path = format!("{path}.asc");
         image.destination = self.directory.join(&path).display().to_string();
-        if let Some(there) = site.there(&path)
-            && let Some(other) = open_aci(&there.to_string_lossy(), self.env)?
+        let there = site.there(&path)?;
+        if let Some(there) = &there
+            && let Some(other) = open_aci(&there.path(), self.env)
+                .map_err(|error| error.at(quote(there.shown())))?
             && all_labels(&other.manifest) != all_labels(manifest)
         {
             let message = format!(
@@ -359,12 +361,12 @@ impl Publisher<'_> {
             );
             return Err(Error::new(Code::Ambiguous, message).at(quote(&path)));
         }
-        let replaces = site.there(&path).is_some();
-        let signed = site.there(&signature_path).is_some();
+        let replaces = there.is_some();
+        let signed = site.there(&signature_path)?.is_some();
         let changed = site.changes(&path, &aci.file)?;
         // A signature of other bytes must not stand beside these, even for a moment.
         if changed && signed {
-            site.remove(&signature_path);
+            site.remove(&signature_path)?;
         }
         if changed && replaces {
             image.warnings.push(WarningOutcome {
@@ -391,23 +393,23 @@ impl Publisher<'_> {
     fn tags(&self, site: &mut Site, outcome: &mut TagsOutcome) -> Result<()> {
         let path = tags_path(&outcome.name);
         let mut file = tags::read(&outcome.destination, self.env)?;
-        if let Some(there) = site.there(&path) {
-            let there = there.display().to_string();
-            let old = tags::read(&there, self.env)?;
-            file = old.updated(&file).map_err(|error| error.at(there))?;
+        if let Some(there) = site.there(&path)? {
+            let at = |error: Error| error.at(quote(there.shown()));
+            let old = tags::read(&there.path(), self.env).map_err(at)?;
+            file = old.updated(&file).map_err(at)?;
         }
         let place = self.directory.join(&path).display().to_string();
         *outcome = TagsOutcome::new(&outcome.name, place, &file);
         let bytes = file.to_bytes();
         let signature_path = format!("{path}.asc");
-        let signed = site.there(&signature_path).is_some();
+        let signed = site.there(&signature_path)?.is_some();
         let changed = site.put(&path, &bytes)?;
         match &self.key {
             Some(key) if changed || !signed => {
                 let bytes = io::Cursor::new(bytes);
                 site.put(&signature_path, &sign(key, Box::new(bytes))?)?;
             }
-            None if changed && signed => site.remove(&signature_path),
+            None if changed && signed => site.remove(&signature_path)?,
             _ => {}
         }
         Ok(())
@@ -417,8 +419,12 @@ impl Publisher<'_> {
     /// the site has; the ones with the most labels come first.
     fn page(&self, site: &mut Site, name: &str) -> Result<()> {
         let mut templates = BTreeSet::new();
-        for (path, file) in site.acis(&aci_folder(name))? {
-            let aci = open_aci(&file.to_string_lossy(), self.env)?;
+        for (path, staged) in site.acis(&aci_folder(name))? {
+            let Some(file) = site.listed(&path, staged)? else {
+                continue;
+            };
+            let aci = open_aci(&file.path(), self.env);
+            let aci = aci.map_err(|error| error.at(quote(file.shown())))?;
             let aci = aci.ok_or_else(|| {
                 let message = "this is no ACI, and the site calls it one";
                 Error::new(Code::Unsupported, message).at(quote(path))
@@ -438,11 +444,11 @@ impl Publisher<'_> {
             let template = format!("{}/aci/{{name}}/{stem}.{{ext}}", self.url);
             metas.push(("ac-discovery", template));
         }
-        if site.will_have(&tags_path(name)) {
+        if site.will_have(&tags_path(name))? {
             let template = format!("{}/aci/{{name}}/imagetags.{{ext}}", self.url);
             metas.push(("ac-discovery-imagetags", template));
         }
-        if site.will_have(PUBLIC_KEYS) {
+        if site.will_have(PUBLIC_KEYS)? {
             metas.push((
                 "ac-discovery-pubkeys",
                 format!("{}/{PUBLIC_KEYS}", self.url),

@@ -3,20 +3,21 @@
 //! Transports find bytes and own names; formats own meaning and do no I/O of their own.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     fs::File,
     io::Write,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use crate::{
     Artifact, Blob, Child, Code, Compression, Digest, Document, Error, Facts, Image, Limits, Name,
-    Network, Notes, Open, Platform, Progress, Reader, Report, Result, SealedLayer, Silent,
+    Network, Notes, Open, Platform, Progress, Reader, Report, Result, SealedLayer, Secrets,
+    Silent,
 };
 
 /// The identity of a format, such as `oci`.
@@ -57,6 +58,10 @@ pub struct Env {
     pub next_id: Arc<AtomicU64>,
     /// Takes what is found while bytes stream by; every image has its own.
     pub notes: Notes,
+    /// The directories in which leftovers of killed processes were looked for in this run.
+    pub swept: Arc<Mutex<BTreeSet<PathBuf>>>,
+    /// What no message may show.
+    pub secrets: Secrets,
 }
 
 impl Env {
@@ -75,6 +80,8 @@ impl Env {
             progress: Arc::new(Silent),
             next_id: Arc::default(),
             notes: Notes::default(),
+            swept: Arc::default(),
+            secrets: Secrets::default(),
         }
     }
 

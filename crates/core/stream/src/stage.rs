@@ -2,7 +2,8 @@
 //!
 //! The directory has mode 0700 and a random name, and is removed with everything in it when it is
 //! dropped. Files in it are made with mode 0644 less the umask, which they keep when they move.
-//! Its process holds a lock on it, so that what a killed one leaves behind can be told, see
+//! Its process holds a lock on it, and a file in it says whose it is, so that what a killed process
+//! leaves behind can be told from what is in use and from directories of the user, see
 //! [`Stale`](crate::Stale).
 
 use std::{
@@ -24,7 +25,7 @@ use imgconv_model::{BlobWriter, Code, Digest, Error, Result, quote};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use tempfile::TempDir;
 
-use crate::stale;
+use crate::{remove_contents, stale};
 
 const BUFFER: usize = 1 << 20;
 /// How often a directory is made anew that was taken for one that is left over.
@@ -53,6 +54,9 @@ pub struct Staged {
 impl Stage {
     /// The usual prefix of the directory's name.
     pub const PREFIX: &str = ".imgconv-";
+    /// The empty file in a stage that tells it from a directory of the user with such a name. No blob
+    /// has that name, and it goes last.
+    pub const MARKER: &str = "imgconv-stage";
 
     /// Makes a private directory in another one.
     ///
@@ -65,6 +69,7 @@ impl Stage {
         for _ in 1..TRIES {
             match Self::make(parent, prefix, durable) {
                 Ok(stage) if stale::lock(&stage.descriptor) && stale::is_there(&stage) => {
+                    stage.mark(Self::MARKER)?;
                     return Ok(Arc::new(stage));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -235,6 +240,13 @@ impl Stage {
             count: 0,
             complete: false,
         }))
+    }
+}
+
+impl Drop for Stage {
+    /// Removes what is in the directory, the marker last; what is left then goes with the directory.
+    fn drop(&mut self) {
+        let _ = remove_contents(&self.descriptor, Self::MARKER.as_bytes());
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use imgconv_model::{Code, Env, Error, Result, quote};
-use imgconv_stream::Stage;
+use imgconv_stream::{Stage, sweep};
 use rustix::fs::{Mode, OFlags};
 
 use crate::{END, Entry, EntryKind, head, padding};
@@ -38,10 +38,14 @@ impl Output {
         let locator = format!("{scheme}:{path}");
         let (path, stage) = match path {
             "" => return Err(Error::new(Code::Usage, "the path of the archive is empty")),
-            "-" => (None, Stage::new(&env.tmpdir, Stage::PREFIX, false)?),
+            "-" => {
+                sweep(&env.tmpdir, Stage::PREFIX, env);
+                (None, Stage::new(&env.tmpdir, Stage::PREFIX, false)?)
+            }
             path => {
                 let destination = PathBuf::from(path);
                 refuse_odd(&destination, scheme)?;
+                sweep(&parent(&destination), Stage::PREFIX, env);
                 let stage = Stage::new(&parent(&destination), Stage::PREFIX, false)?;
                 (Some(destination), stage)
             }

@@ -9,7 +9,7 @@ mod tests;
 
 use std::{fmt, path::Path};
 
-use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
+use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
 
 use self::place::{Place, Written, transport};
@@ -289,7 +289,11 @@ impl Locator {
             let image: AppImage = text.parse()?;
             return Ok(Self::whole(transport("appc")?, &image.to_string()));
         }
-        Err(Error::new(Code::Missing, "no such file or directory").at(quote(text)))
+        let shown = match text.contains("//") {
+            true => without_userinfo(text),
+            false => text.to_owned(),
+        };
+        Err(Error::new(Code::Missing, "no such file or directory").at(quote(shown)))
     }
 }
 
@@ -298,6 +302,7 @@ impl fmt::Display for Locator {
         let scheme = self.transport.scheme();
         let text = match is_url(self.transport) {
             true => format!("{scheme}:{}", without_secrets(&self.location)),
+            false if scheme == "docker" => format!("{scheme}:{}", without_userinfo(&self.location)),
             false => format!("{scheme}:{}", self.location),
         };
         f.write_str(&self.with_reference(text))
@@ -310,18 +315,10 @@ fn is_url(transport: &dyn Transport) -> bool {
 
 /// Leaves out what may be secret in a URL: the query, and who the user is.
 fn without_secrets(location: &str) -> String {
-    let (path, query) = match location.split_once('?') {
-        Some((path, _)) => (path, "?…"),
-        None => (location, ""),
-    };
-    let authority = path
-        .trim_start_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((user, _)) => format!("{}{query}", path.replacen(user, "***", 1)),
-        None => format!("{path}{query}"),
+    let text = without_userinfo(location);
+    match text.split_once('?') {
+        Some((path, _)) => format!("{path}?…"),
+        None => text,
     }
 }
 

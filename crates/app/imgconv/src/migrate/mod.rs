@@ -92,6 +92,7 @@ pub fn migrate(
     let jobs: Vec<usize> = (0..plan.jobs.len())
         .filter(|i| mine(&plan.jobs[*i].base))
         .collect();
+    let mut warnings = Vec::new();
     let journal = match conversion.dry_run {
         true => None,
         false => {
@@ -106,8 +107,10 @@ pub fn migrate(
                 check(None)?;
             }
             target.prepare(env)?;
-            let journal = directory.map(|directory| Journal::open(&directory, &share));
+            let named = options.journal.is_some();
+            let journal = directory.map(|directory| Journal::open(&directory, &share, named));
             let journal = journal.transpose()?;
+            warnings.extend(journal.as_ref().and_then(told));
             if began {
                 check(journal.as_ref())?;
             }
@@ -148,8 +151,22 @@ pub fn migrate(
         shard: shard.map(|shard| shard.to_string()),
         images,
         totals,
+        warnings,
         stopped: stopped.as_ref().map(Failure::of),
     })
+}
+
+/// What is told of a journal that has lines of which nothing is relied on.
+fn told(journal: &Journal) -> Option<Failure> {
+    let message = match journal.damaged() {
+        0 => return None,
+        1 => "a line of the journal is damaged or of another version".to_owned(),
+        n => format!("{n} lines of the journal are damaged or of another version"),
+    };
+    let error = Error::new(Code::Mismatch, message)
+        .at(quote(journal.path().as_os_str().as_encoded_bytes()))
+        .hint("what they say is not relied on: such images are made once more");
+    Some(Failure::of(&error))
 }
 
 /// What no job is made of: images that can't be read, and copies of others.

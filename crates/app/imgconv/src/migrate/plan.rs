@@ -23,7 +23,7 @@ use crate::{
 use super::{destination::Destination, rules::Rules};
 
 /// Changes when what is written for the same input and options does.
-const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
+const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), "-2");
 
 /// What is to be done, in the order of the store.
 #[derive(Debug, Default)]
@@ -50,6 +50,8 @@ pub(super) struct Job {
     pub(super) text: String,
     /// What it is called afterwards, or in the store if it has no name.
     pub(super) name: String,
+    /// Every name that one of its entries gets; none if one of them has no name of its own yet.
+    pub(super) names: BTreeSet<Name>,
     /// Where it goes, see [`Destination::place`].
     pub(super) place: String,
     /// What the journal calls it: changes when the source, the options or the names do. `None` if
@@ -514,6 +516,10 @@ impl Planner<'_> {
                     .collect(),
                 text: first.text.clone(),
                 name: name.unwrap_or_else(|| first.own.clone()),
+                names: match seen.iter().all(|one| one.name.is_some()) {
+                    true => seen.iter().filter_map(|one| one.name.clone()).collect(),
+                    false => BTreeSet::new(),
+                },
                 place: place.clone(),
                 key: known.then_some(key),
                 base: first.base.clone(),
