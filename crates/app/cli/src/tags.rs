@@ -2,7 +2,6 @@
 //! screen.
 
 use std::{
-    path::Path,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
@@ -154,15 +153,12 @@ fn labels(texts: &[String]) -> Result<Labels> {
 
 /// Publishes a site.
 pub(crate) fn publish(publish: &Publish, shared: &Shared, env: &Env) -> Result<ExitCode> {
-    let Some((directory, sources)) = publish.places.split_last() else {
-        return Err(Error::new(Code::Usage, "there is no directory"));
-    };
     let mut conversion = conversion_options(&publish.conversion)?;
     conversion.host.clone_from(&publish.site.host);
     let site = site(&publish.site, env);
     let options = PublishOptions { conversion, site };
-    let sources = publish.conversion.writing.from.locators(sources)?;
-    let run = || imgconv::publish(&sources, Path::new(directory), &options, env);
+    let sources = publish.conversion.writing.from.locators(&publish.sources)?;
+    let run = || imgconv::publish(&sources, &publish.directory, &options, env);
     reported(&publish.conversion.writing, shared, false, env, run)
 }
 

@@ -22,7 +22,7 @@ use std::{
     time::SystemTime,
 };
 
-use imgconv_format_aci::{Aci, DOCKER_IMAGE_ID, Manifest, platform};
+use imgconv_format_aci::{Aci, DOCKER_IMAGE_ID, Manifest, identifier, platform};
 use imgconv_model::{
     Algorithm, Blob, Code, Env, Error, Format as _, Limits, Name, Reader, Result, Root, Secret,
     quote,
@@ -94,20 +94,34 @@ pub fn publish(
     env: &Env,
 ) -> Result<Outcome> {
     refuse_same_place(sources, directory)?;
+    let host = options.conversion.host.as_deref();
     let mut given = Vec::new();
+    let mut renamed = Vec::new();
     let mut others = Vec::new();
     for locator in sources {
         match Given::open(locator, env)? {
-            Some(aci) => given.push(aci),
+            Some(aci) if !aci.is_elsewhere(host) => given.push(aci),
+            Some(aci) => {
+                renamed.push((aci.source.text.clone(), aci.signature.is_some()));
+                others.push(locator.clone());
+            }
             None => others.push(locator.clone()),
         }
+    }
+    let names = given.iter().map(|aci| &*aci.part.manifest.name);
+    check_site(names, host, &options.site)?;
+    if let (true, Some((source, _))) = (options.conversion.strict, renamed.first()) {
+        let message = "`--strict` refuses: `--host` gives the ACI another name and image ID";
+        return Err(Error::new(Code::Strict, message).at(source.clone()));
     }
     let mut outcome = Outcome {
         images: given.iter().map(|aci| aci.outcome(directory)).collect(),
         ..Outcome::default()
     };
     if options.conversion.dry_run {
-        outcome.append(converted(&others, directory, options, env)?);
+        let mut converted = converted(&others, directory, options, env)?;
+        tell_renamed(&mut converted, &renamed);
+        outcome.append(converted);
         return Ok(outcome);
     }
     let mut site = Site::open(directory, env)?;
@@ -116,12 +130,12 @@ pub fn publish(
         let staged = given.stage(site.temporary(&format!("given-{i}.aci")), image, env);
         acis.push(staged.map_err(|error| error.at(given.source.text.clone()))?);
     }
-    let converted = converted(&others, &site.temporary("converted"), options, env)?;
+    let mut converted = converted(&others, &site.temporary("converted"), options, env)?;
+    tell_renamed(&mut converted, &renamed);
     for image in &converted.images {
         acis.push(Staged::open(Path::new(&image.destination), env)?);
     }
     outcome.append(converted);
-    let host = options.conversion.host.as_deref();
     put(
         &mut site,
         &acis,
@@ -195,7 +209,7 @@ fn put(
     directory: &Path,
     env: &Env,
 ) -> Result<()> {
-    let host = host(acis, own_host)?;
+    let host = host(acis.iter().map(|aci| &*aci.part.manifest.name), own_host)?;
     let publisher = Publisher {
         url: url(&host, options)?,
         key: options.signing.as_ref().map(secret_key).transpose()?,
@@ -235,6 +249,24 @@ fn converted(
     convert(sources, &destination, &options.conversion, env)
 }
 
+/// Says of ACIs that get the site's host in their names what that costs.
+fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
+    for (source, signed) in renamed {
+        let Some(image) = outcome.images.iter_mut().find(|image| image.source == *source) else {
+            continue;
+        };
+        let signature = match signed {
+            true => ", and the signature that stood beside it is left out",
+            false => "",
+        };
+        image.warnings.push(WarningOutcome {
+            code: "renamed".to_owned(),
+            at: "name".to_owned(),
+            message: format!("`--host` gives the ACI another name and image ID{signature}"),
+        });
+    }
+}
+
 /// A source that is an ACI already.
 struct Given {
     /// Where its bytes are, as long as they are needed.
@@ -271,6 +303,12 @@ impl Given {
             signature: signature.map(|signature| signature.bytes),
             source,
         }))
+    }
+
+    /// Says whether its name is one of another host than the site's.
+    fn is_elsewhere(&self, host: Option<&str>) -> bool {
+        let own = self.part.manifest.name.split('/').next();
+        host.is_some_and(|host| own != Some(host))
     }
 
     /// Tells what becomes of it, as far as that is known before it is read.
@@ -520,12 +558,28 @@ fn stem(manifest: &Manifest) -> Result<String> {
     })
 }
 
+/// Refuses, before any work, what a site can't be made of: names of several hosts, and options that
+/// are none. `names` are those that images will have.
+///
+/// # Errors
+/// [`Code::Usage`] for what the user said, and what reading keys gives.
+pub(crate) fn check_site<'n>(
+    names: impl Iterator<Item = &'n str>,
+    own: Option<&str>,
+    options: &SiteOptions,
+) -> Result<()> {
+    let names: Vec<String> = names.filter_map(identifier::sanitise).collect();
+    if own.is_some() || !names.is_empty() {
+        url(&host(names.iter().map(String::as_str), own)?, options)?;
+    }
+    options.signing.as_ref().map(secret_key).transpose()?;
+    options.public_keys.as_deref().map(read_small).transpose()?;
+    Ok(())
+}
+
 /// The one host that all names begin with.
-fn host(acis: &[Staged], own: Option<&str>) -> Result<String> {
-    let mut hosts: BTreeSet<&str> = acis
-        .iter()
-        .filter_map(|aci| aci.part.manifest.name.split('/').next())
-        .collect();
+fn host<'n>(names: impl Iterator<Item = &'n str>, own: Option<&str>) -> Result<String> {
+    let mut hosts: BTreeSet<&str> = names.filter_map(|name| name.split('/').next()).collect();
     hosts.extend(own);
     let all: Vec<&str> = hosts.iter().copied().collect();
     let [host] = all[..] else {
@@ -534,7 +588,8 @@ fn host(acis: &[Staged], own: Option<&str>) -> Result<String> {
             all.join(", ")
         );
         return Err(Error::new(Code::Usage, message).hint(
-            "publish them to one directory for each host; `--host HOST` renames what is converted",
+            "publish them to one directory for each host, or give `--host HOST`: images get it in their \
+             names",
         ));
     };
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);

@@ -12,4 +12,5 @@ mod indexes;
 mod migrate;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
+mod trust;
 mod ways_back;

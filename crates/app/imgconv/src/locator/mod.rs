@@ -289,11 +289,9 @@ impl Locator {
             let image: AppImage = text.parse()?;
             return Ok(Self::whole(transport("appc")?, &image.to_string()));
         }
-        let shown = match text.contains("//") {
-            true => without_userinfo(text),
-            false => text.to_owned(),
-        };
-        Err(Error::new(Code::Missing, "no such file or directory").at(quote(shown)))
+        // It may have been meant as a place on a server.
+        let shown = quote(without_userinfo(text));
+        Err(Error::new(Code::Missing, "no such file or directory").at(shown))
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
     convert::refuse_same_place,
     locator::Locator,
     options::Options,
-    publish::{SiteOptions, publish_files},
+    publish::{SiteOptions, check_site, publish_files},
     source::Source,
     tags,
 };
@@ -86,6 +86,11 @@ pub fn migrate(
         return Err(Error::new(Code::Missing, message)
             .at(&*source.text)
             .hint("`imgconv ls` lists every name; `--only` and `--exclude` choose"));
+    }
+    if let Some(site) = &options.site {
+        let names = plan.jobs.iter().flat_map(|job| &job.names);
+        let names = names.filter_map(|name| name.repository.as_deref());
+        check_site(names, conversion.host.as_deref(), site)?;
     }
     let shard = options.shard;
     let mine = |base: &str| shard.is_none_or(|shard| shard.has(base));

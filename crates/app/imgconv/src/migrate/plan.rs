@@ -16,7 +16,7 @@ use crate::{
     options::{Options, Sharing},
     run::{SourceRoot, images, platform_of, walk},
     source::{Memo, Node, Source},
-    stream::file_name,
+    stream::{file_name, on_host},
     tags,
 };
 
@@ -309,6 +309,15 @@ impl Planner<'_> {
             (None, Some(_)) => None,
             _ => self.destination.name(before.as_ref(), &own)?,
         };
+        // Files have their names from it, and a site is for one host.
+        let host = self.options.host.as_deref();
+        let name = match (name, host.filter(|_| self.destination.has_files())) {
+            (Some(name), Some(host)) => Some(Name {
+                repository: name.repository.map(|own| on_host(&own, host)),
+                ..name
+            }),
+            (name, _) => name,
+        };
         let place = match (about, &name) {
             (Some(job), None) => self.jobs[job].place.clone(),
             _ => self.destination.place(name.as_ref()),
@@ -341,7 +350,16 @@ impl Planner<'_> {
             jobs.iter().find(here).copied()
         });
         let about = about.filter(|job| self.jobs[*job].place == place);
-        let job = match about.or(same) {
+        let files = match self.destination.has_files() {
+            true => self.files(&root, seen.name.as_ref()),
+            false => Vec::new(),
+        };
+        // With image tags, manifests of one config are one image, by its ID, and one ACI.
+        let alike = match self.has_image_id(&root) {
+            true => files.iter().find_map(|file| self.by_file.get(file)).copied(),
+            false => None,
+        };
+        let job = match about.or(same).or(alike) {
             Some(job) => Some(job),
             None => taken.filter(|job| file && self.is_other_platform(*job, &seen)),
         };
@@ -357,10 +375,6 @@ impl Planner<'_> {
             let clash = format!("{}: {} and {}", quote(name), first.text, seen.text);
             self.clashes.push(clash);
         }
-        let files = match self.destination.has_files() {
-            true => self.files(&root, seen.name.as_ref()),
-            false => Vec::new(),
-        };
         for file in &files {
             if let Some(other) = self.by_file.get(file).filter(|other| job != Some(**other))
                 && taken.is_none()
@@ -402,6 +416,12 @@ impl Planner<'_> {
         draft.bytes += bytes;
         draft.renders |= needs_rendering(&root.node);
         Ok(())
+    }
+
+    /// Says whether a root is told by its image ID and not by its tag.
+    fn has_image_id(&self, root: &SourceRoot<'_>) -> bool {
+        let is_image = matches!(&*root.node, Node::Image(image) if image.aci.is_none());
+        self.options.image_tags && is_image
     }
 
     /// The names of the files that the images of a root become, as a file system that knows no case
