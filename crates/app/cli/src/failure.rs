@@ -57,7 +57,11 @@ pub(crate) fn status(code: Code) -> Status {
 /// Prints an error to standard error, as text or JSON.
 pub(crate) fn report(error: &Error, shared: &Shared) -> ExitCode {
     if shared.json {
-        let places: Vec<String> = error.places().iter().map(|place| concealed(place)).collect();
+        let places: Vec<String> = error
+            .places()
+            .iter()
+            .map(|place| concealed(place))
+            .collect();
         let document = serde_json::json!({ "error": {
             "code": error.code().as_str(),
             "at": places,

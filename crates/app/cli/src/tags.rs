@@ -47,7 +47,9 @@ pub(crate) fn run(command: &Tags, shared: &Shared, env: &Env) -> Result<ExitCode
             }
         }
         Tags::Validate { file } => return validate(file, shared, env),
-        Tags::Fetch { from } => render::print_document(&imgconv::fetch_tags(from, env)?.to_bytes())?,
+        Tags::Fetch { from } => {
+            render::print_document(&imgconv::fetch_tags(from, env)?.to_bytes())?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -252,7 +252,11 @@ fn converted(
 /// Says of ACIs that get the site's host in their names what that costs.
 fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
     for (source, signed) in renamed {
-        let Some(image) = outcome.images.iter_mut().find(|image| image.source == *source) else {
+        let Some(image) = outcome
+            .images
+            .iter_mut()
+            .find(|image| image.source == *source)
+        else {
             continue;
         };
         let signature = match signed {
@@ -389,8 +393,8 @@ impl Publisher<'_> {
         image.destination = self.directory.join(&path).display().to_string();
         let there = site.there(&path)?;
         if let Some(there) = &there
-            && let Some(other) = open_aci(&there.path(), self.env)
-                .map_err(|error| error.at(quote(there.shown())))?
+            && let Some(other) =
+                open_aci(&there.path(), self.env).map_err(|error| error.at(quote(there.shown())))?
             && all_labels(&other.manifest) != all_labels(manifest)
         {
             let message = format!(

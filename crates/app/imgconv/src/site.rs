@@ -120,7 +120,9 @@ impl Site {
     /// way.
     fn file(&self, path: &str) -> Result<Option<File>> {
         let found = self.files.file(path).map_err(|error| match error.code() {
-            Code::Escape => error.hint("a site has no links in it: put a directory there, or a file"),
+            Code::Escape => {
+                error.hint("a site has no links in it: put a directory there, or a file")
+            }
             _ => Error::new(Code::Denied, "what is there is not a regular file")
                 .at(show(&self.root.join(path)))
                 .hint("a site replaces only files; remove it, or publish elsewhere"),
@@ -304,7 +306,10 @@ impl Site {
             let failed = |error: Errno| Error::io(error.into(), shown.clone());
             let (folder, name) = match change.path().rsplit_once('/') {
                 Some((folder, name)) => (make_directories(&top, folder, &self.root)?, name),
-                None => (top.try_clone().map_err(|error| Error::io(error, &*shown))?, change.path()),
+                None => (
+                    top.try_clone().map_err(|error| Error::io(error, &*shown))?,
+                    change.path(),
+                ),
             };
             match change {
                 // A link that appeared here meanwhile is replaced, and not followed.
@@ -356,15 +361,15 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(Error::io(error.into(), at())),
         }
-        found = open_directory(&found, name.as_bytes()).map_err(|error| {
-            match Errno::from_io_error(&error) {
+        found = open_directory(&found, name.as_bytes()).map_err(
+            |error| match Errno::from_io_error(&error) {
                 Some(Errno::LOOP | Errno::NOTDIR) => {
                     let message = "a symbolic link or a file stands where a site has a directory";
                     Error::new(Code::Escape, message).at(at())
                 }
                 _ => Error::io(error, at()),
-            }
-        })?;
+            },
+        )?;
     }
     Ok(found)
 }

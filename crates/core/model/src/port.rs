@@ -16,8 +16,7 @@ use std::{
 
 use crate::{
     Artifact, Blob, Child, Code, Compression, Digest, Document, Error, Facts, Image, Limits, Name,
-    Network, Notes, Open, Platform, Progress, Reader, Report, Result, SealedLayer, Secrets,
-    Silent,
+    Network, Notes, Open, Platform, Progress, Reader, Report, Result, SealedLayer, Secrets, Silent,
 };
 
 /// The identity of a format, such as `oci`.

@@ -72,7 +72,9 @@ impl Parts {
     fn add(&mut self, secret: &str) {
         // The scheme of a header is no secret, and stands in many messages.
         let schemes = ["Basic ", "Bearer "];
-        let value = schemes.iter().find_map(|scheme| secret.strip_prefix(scheme));
+        let value = schemes
+            .iter()
+            .find_map(|scheme| secret.strip_prefix(scheme));
         let value = value.unwrap_or(secret).as_bytes();
         match value.len() {
             ..LEAST => {}
@@ -223,10 +225,17 @@ fn runs(text: &[u8]) -> Vec<Vec<u8>> {
         }
         let nibbles: Option<Vec<u8>> = word
             .iter()
-            .map(|byte| char::from(*byte).to_digit(16).and_then(|n| u8::try_from(n).ok()))
+            .map(|byte| {
+                char::from(*byte)
+                    .to_digit(16)
+                    .and_then(|n| u8::try_from(n).ok())
+            })
             .collect();
         for begin in 0..nibbles.as_ref().map_or(0, |_| 2) {
-            found.push(bytes_of(&nibbles.as_deref().unwrap_or_default()[begin..], 4));
+            found.push(bytes_of(
+                &nibbles.as_deref().unwrap_or_default()[begin..],
+                4,
+            ));
         }
     }
     found
@@ -344,8 +353,14 @@ mod tests {
         let pair = base64(format!("user:{PASSWORD}").as_bytes());
         let alone = base64(PASSWORD.as_bytes());
         let hex: String = PASSWORD.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let percent: String = PASSWORD.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let json: String = PASSWORD.bytes().map(|byte| format!("\\u{byte:04X}")).collect();
+        let percent: String = PASSWORD
+            .bytes()
+            .map(|byte| format!("%{byte:02x}"))
+            .collect();
+        let json: String = PASSWORD
+            .bytes()
+            .map(|byte| format!("\\u{byte:04X}"))
+            .collect();
         let html: String = PASSWORD.bytes().map(|byte| format!("&#{byte};")).collect();
         let twice = base64(format!("Basic {pair}").as_bytes());
         for spelt in [
@@ -377,7 +392,10 @@ mod tests {
         assert_eq!(shown(&format!("a {pair} b")), "a *** b");
         let harmless = "requested access to the resource is denied: Basic realm, r%20x, &amp;";
         assert_eq!(shown(harmless), harmless);
-        assert_eq!(conceal("é\u{1f600} ab", ["ab"].into_iter()), "é\u{1f600} ab");
+        assert_eq!(
+            conceal("é\u{1f600} ab", ["ab"].into_iter()),
+            "é\u{1f600} ab"
+        );
         assert_eq!(conceal("xabcx", ["abc"].into_iter()), "x***x");
     }
 
@@ -406,7 +424,10 @@ mod tests {
             assert_eq!(without_userinfo(&same), same);
         }
         let both = format!("docker://u:p@h/r:t@sha256:{hex}");
-        assert_eq!(without_userinfo(&both), format!("docker://***@h/r:t@sha256:{hex}"));
+        assert_eq!(
+            without_userinfo(&both),
+            format!("docker://***@h/r:t@sha256:{hex}")
+        );
         assert_eq!(password_in("docker://u:p@h/r"), Some("p"));
         assert_eq!(password_in("http://token@h/r"), Some("token"));
         assert_eq!(password_in("http://h/r"), None);

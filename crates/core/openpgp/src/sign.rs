@@ -4,7 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use imgconv_model::{Code, Error, Reader, Result, Secret};
 use pgp::{
-    composed::{ArmorOptions, DetachedSignature, PublicOrSecret, SignedSecretKey, SignedSecretSubKey, SubpacketConfig},
+    composed::{
+        ArmorOptions, DetachedSignature, PublicOrSecret, SignedSecretKey, SignedSecretSubKey,
+        SubpacketConfig,
+    },
     crypto::hash::HashAlgorithm,
     packet::{Subpacket, SubpacketData},
     types::{KeyDetails, Password, SigningKey as Signing, Timestamp},

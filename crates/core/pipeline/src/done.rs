@@ -84,7 +84,9 @@ impl Done {
         let memory = self.memory.as_deref().zip(text.as_deref());
         let known = memory.and_then(|(memory, key)| memory.recall(key));
         let new = match known {
-            Some(known) if fits(&known, layer, to_what) && sink.has(&known.digest, known.size)? => {
+            Some(known)
+                if fits(&known, layer, to_what) && sink.has(&known.digest, known.size)? =>
+            {
                 known
             }
             _ => {

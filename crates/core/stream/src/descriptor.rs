@@ -27,12 +27,7 @@ pub fn open_directory(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// If it is of another type, or its mode can't be set.
-pub fn set_mode(
-    parent: impl AsFd,
-    name: &[u8],
-    kind: FileType,
-    mode: Mode,
-) -> io::Result<()> {
+pub fn set_mode(parent: impl AsFd, name: &[u8], kind: FileType, mode: Mode) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let held = openat(parent, name, flags, Mode::empty())?;
     let found = fstat(&held)?;

@@ -222,7 +222,10 @@ mod tests {
             dead(folder, name, mode);
         }
         // K43: directories of the user that are called alike.
-        for (name, file) in [(".imgconv-backup", "photo"), (".imgconv-marked", Stage::MARKER)] {
+        for (name, file) in [
+            (".imgconv-backup", "photo"),
+            (".imgconv-marked", Stage::MARKER),
+        ] {
             fs::create_dir(folder.join(name)).unwrap();
             fs::write(folder.join(name).join(file), "precious").unwrap();
             let private = fs::Permissions::from_mode(0o700);
@@ -254,12 +257,18 @@ mod tests {
         dead(folder, ".imgconv-Aaaaa1", 0o700);
         // Its process was killed before it had a marker.
         fs::create_dir(folder.join(".imgconv-Aaaaa2")).unwrap();
-        fs::set_permissions(folder.join(".imgconv-Aaaaa2"), fs::Permissions::from_mode(0o700))
-            .unwrap();
+        fs::set_permissions(
+            folder.join(".imgconv-Aaaaa2"),
+            fs::Permissions::from_mode(0o700),
+        )
+        .unwrap();
         fs::create_dir(folder.join(".imgconv-backup")).unwrap();
         fs::write(folder.join(".imgconv-backup/photo"), "precious").unwrap();
-        fs::set_permissions(folder.join(".imgconv-backup"), fs::Permissions::from_mode(0o700))
-            .unwrap();
+        fs::set_permissions(
+            folder.join(".imgconv-backup"),
+            fs::Permissions::from_mode(0o700),
+        )
+        .unwrap();
         let there = |name: &str| folder.join(name).exists();
         sweep(folder, Stage::PREFIX, &env);
         assert!(!there(".imgconv-Aaaaa1") && !there(".imgconv-Aaaaa2"));

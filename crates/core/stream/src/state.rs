@@ -63,7 +63,14 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "good").unwrap();
         let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
-        let set = || File::options().write(true).open(&path).unwrap().set_times(times).unwrap();
+        let set = || {
+            File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_times(times)
+                .unwrap()
+        };
         set();
         let before = fs::metadata(&path).unwrap();
         // Longer than a tick of the clock of a file system.

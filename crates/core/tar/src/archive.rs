@@ -107,7 +107,13 @@ impl Archive {
         let spool = tar.into_inner().inner;
         // Nobody else has the unnamed file, and nothing is written to it any more.
         let first = stamp(&spool.file).map_err(Error::from_io)?;
-        Self::index(Arc::new(spool.file), first, entries, &env.limits, &env.notes)
+        Self::index(
+            Arc::new(spool.file),
+            first,
+            entries,
+            &env.limits,
+            &env.notes,
+        )
     }
 
     /// Finds the body of each member; of members of one name all must have the same bytes

@@ -315,7 +315,10 @@ impl<'a> Writer<'a> {
     fn remove_marker(&self) -> Result<()> {
         match unlinkat(self.top, self.marker, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::io(error.into(), "the marker of the unfinished directory")),
+            Err(error) => Err(Error::io(
+                error.into(),
+                "the marker of the unfinished directory",
+            )),
         }
     }
 

@@ -221,8 +221,7 @@ impl Open for OnDisk {
     fn open(&self) -> Result<Reader> {
         let place = quote(self.path.as_os_str().as_encoded_bytes());
         let (file, identity) = open_regular(&self.path)?;
-        expect(&identity, &self.identity)
-            .map_err(|e| e.at(place.clone()))?;
+        expect(&identity, &self.identity).map_err(|e| e.at(place.clone()))?;
         Ok(Box::new(Pass {
             file,
             place,

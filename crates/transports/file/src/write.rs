@@ -143,7 +143,10 @@ impl FileSink {
             return Ok(self.stage.take(digest).ok_or_else(missing)?.path);
         }
         let staged = self.stage.list();
-        let (_, staged) = staged.iter().find(|(own, _)| own == digest).ok_or_else(missing)?;
+        let (_, staged) = staged
+            .iter()
+            .find(|(own, _)| own == digest)
+            .ok_or_else(missing)?;
         let mut source = self.stage.open(&staged.path)?;
         let (mut copy, name) = self.stage.file()?;
         io::copy(&mut source, &mut copy)

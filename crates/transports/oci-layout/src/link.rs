@@ -173,8 +173,9 @@ impl Adopted for Shared {
         let found = Stamp::of(&file.metadata().map_err(failed)?);
         if found != self.stamp && !is_whole(file, digest, size)? {
             let message = format!("blob {digest} was changed while it was read");
-            return Err(Error::new(Code::Mismatch, message)
-                .hint("run it again when nothing writes to it"));
+            return Err(
+                Error::new(Code::Mismatch, message).hint("run it again when nothing writes to it")
+            );
         }
         if let Some(name) = self.name.take()
             && !self.stage.complete(&name, digest, size)

@@ -101,7 +101,9 @@ impl Session {
     /// Resolves a `Location` or `Link` of an answer. A registry that speaks TLS sends nobody to a
     /// place that does not.
     pub(crate) fn follow(&self, from: &Url, reference: &str) -> Result<Url> {
-        let url = from.join(reference).map_err(|error| self.concealed(error))?;
+        let url = from
+            .join(reference)
+            .map_err(|error| self.concealed(error))?;
         if self.base.is_https() && !url.is_https() {
             let message = format!("{} sends us to {url}, which is not https", self.server);
             return Err(self.concealed(Error::new(Code::Denied, message)));
@@ -111,7 +113,11 @@ impl Session {
 
     /// Takes what this registry was sent as credentials out of an error: it may have sent them back.
     fn concealed(&self, error: Error) -> Error {
-        let token = self.state().granted.as_ref().map(|granted| granted.secrets.clone());
+        let token = self
+            .state()
+            .granted
+            .as_ref()
+            .map(|granted| granted.secrets.clone());
         let token = token.unwrap_or_default();
         error.map_texts(|text| {
             let text = self.env.secrets.conceal(text);
@@ -138,7 +144,8 @@ impl Session {
     /// Sends a request, with a login if the registry wants one. A URL of another origin gets none,
     /// and is held to the address rule.
     pub(crate) fn send(&self, request: &Request<'_>, url: &Url) -> Result<Response> {
-        self.signed(request, url).map_err(|error| self.concealed(error))
+        self.signed(request, url)
+            .map_err(|error| self.concealed(error))
     }
 
     fn signed(&self, request: &Request<'_>, url: &Url) -> Result<Response> {

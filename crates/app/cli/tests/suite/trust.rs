@@ -35,7 +35,9 @@ fn store(sandbox: &Sandbox, count: usize) {
 }
 
 fn journal(sandbox: &Sandbox, destination: &str) -> std::path::PathBuf {
-    sandbox.path(destination).join(".imgconv-migrate/journal.jsonl")
+    sandbox
+        .path(destination)
+        .join(".imgconv-migrate/journal.jsonl")
 }
 
 /// Changes lines of a journal; `sums` makes the checksums fit again, as an attacker would.
@@ -78,7 +80,11 @@ fn a_journal_that_was_changed_never_changes_the_result() {
             *name = serde_json::json!(["example.com/other", "1"]);
         }
     };
-    for (what, to) in [("empty", empty), ("no files", no_files), ("renamed", renamed)] {
+    for (what, to) in [
+        ("empty", empty),
+        ("no files", no_files),
+        ("renamed", renamed),
+    ] {
         for sums in [false, true] {
             fs::write(&path, &sound).unwrap();
             change(&path, sums, to);
@@ -87,21 +93,27 @@ fn a_journal_that_was_changed_never_changes_the_result() {
             let said = String::from_utf8_lossy(&output.stdout);
             let warned = String::from_utf8_lossy(&output.stderr);
             assert!(said.contains("4 images, 4 done"), "{what}: {said}");
-            assert_eq!(warned.contains("lines of the journal are damaged"), !sums, "{warned}");
+            assert_eq!(
+                warned.contains("lines of the journal are damaged"),
+                !sums,
+                "{warned}"
+            );
             assert_eq!(result(&sandbox.path("out")), expected, "{what}");
         }
     }
     // What layers became, exchanged, with checksums that fit: a blob holds another tar.
     let mut layers: Vec<Value> = Vec::new();
     fs::write(&path, &sound).unwrap();
-    change(&path, true, |line| layers.extend(line.pointer("/layer/1").cloned()));
+    change(&path, true, |line| {
+        layers.extend(line.pointer("/layer/1").cloned())
+    });
     assert!(layers.len() > 3, "{layers:?}");
     layers.rotate_left(1);
     let text = fs::read_to_string(&path).unwrap();
-    let only: String = text.lines().filter(|line| line.contains("{\"layer\"")).fold(
-        String::new(),
-        |all, line| all + line + "\n",
-    );
+    let only: String = text
+        .lines()
+        .filter(|line| line.contains("{\"layer\""))
+        .fold(String::new(), |all, line| all + line + "\n");
     for diff_ids_too in [false, true] {
         fs::write(&path, &only).unwrap();
         let mut next = layers.iter();
@@ -129,12 +141,21 @@ fn a_journal_publishes_nothing_from_outside() {
     let args = ["migrate", "oci:store", "aci:site/", "--site"];
     sandbox.ok(&args);
     let expected = result(&sandbox.path("site"));
-    sandbox.aci("secret.aci", "example.com/secret", LABELS, "file key \"PRIVATE\"");
+    sandbox.aci(
+        "secret.aci",
+        "example.com/secret",
+        LABELS,
+        "file key \"PRIVATE\"",
+    );
     let size = fs::metadata(sandbox.path("secret.aci")).unwrap().len();
     let bytes = fs::read(sandbox.path("secret.aci")).unwrap();
     let digest = format!("sha256:{}", imgconv_testkit::sha256_hex(&bytes));
     symlink("../..", sandbox.path("site/.imgconv-migrate/acis/up")).unwrap();
-    for at in ["../secret.aci", ".imgconv-migrate/acis/up/../secret.aci", "r/../../secret.aci"] {
+    for at in [
+        "../secret.aci",
+        ".imgconv-migrate/acis/up/../secret.aci",
+        "r/../../secret.aci",
+    ] {
         change(&journal(&sandbox, "site"), true, |line| {
             let file = line.pointer_mut("/image/1/files/0").unwrap();
             file["path"] = at.into();
@@ -155,12 +176,19 @@ fn a_journal_of_somebody_else_is_refused() {
     sandbox.ok(&OCI);
     let path = journal(&sandbox, "out");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    sandbox.fails(&OCI, 1, &["error[denied]", "others can write to it (its mode is 0666)"]);
+    sandbox.fails(
+        &OCI,
+        1,
+        &["error[denied]", "others can write to it (its mode is 0666)"],
+    );
     fs::remove_file(&path).unwrap();
     fs::write(sandbox.path("victim"), "data\n").unwrap();
     symlink(sandbox.path("victim"), &path).unwrap();
     sandbox.fails(&OCI, 1, &["error[denied]", "symbolic link"]);
-    assert_eq!(fs::read_to_string(sandbox.path("victim")).unwrap(), "data\n");
+    assert_eq!(
+        fs::read_to_string(sandbox.path("victim")).unwrap(),
+        "data\n"
+    );
     fs::remove_file(&path).unwrap();
     mkfifo(&path, Mode::S_IRWXU).unwrap();
     sandbox.fails(&OCI, 1, &["error[denied]", "no plain file"]);
@@ -185,19 +213,31 @@ fn a_blob_that_was_changed_behind_its_time_is_made_anew() {
         let (largest, _) = expected
             .iter()
             .filter(|(name, _)| name.contains("blobs/sha256/"))
-            .max_by_key(|(name, _)| fs::metadata(sandbox.path(&out[4..]).join(name)).unwrap().len())
+            .max_by_key(|(name, _)| {
+                fs::metadata(sandbox.path(&out[4..]).join(name))
+                    .unwrap()
+                    .len()
+            })
             .unwrap();
         let blob = sandbox.path(&out[4..]).join(largest);
         let modified = fs::metadata(&blob).unwrap().modified().unwrap();
-        let mut file = fs::File::options().read(true).write(true).open(&blob).unwrap();
+        let mut file = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&blob)
+            .unwrap();
         let mut byte = [0];
         file.seek(SeekFrom::Start(100)).unwrap();
         file.read_exact(&mut byte).unwrap();
         file.seek(SeekFrom::Start(100)).unwrap();
         file.write_all(&[!byte[0]]).unwrap();
-        file.set_times(fs::FileTimes::new().set_modified(modified)).unwrap();
+        file.set_times(fs::FileTimes::new().set_modified(modified))
+            .unwrap();
         drop(file);
-        for (name, _) in expected.iter().filter(|(name, _)| name.ends_with("index.json")) {
+        for (name, _) in expected
+            .iter()
+            .filter(|(name, _)| name.ends_with("index.json"))
+        {
             fs::remove_file(sandbox.path(&out[4..]).join(name)).unwrap();
         }
         sandbox.ok(&args);
@@ -239,7 +279,14 @@ fn what_killed_runs_left_goes_with_the_next_one_and_what_is_the_users_stays() {
         &["migrate", "oci:store", "aci:o/"][..],
         &["migrate", "oci:store", "aci:o/", "--site"],
         &["migrate", "oci:store", "docker-archive:o/"],
-        &["migrate", "oci:store", "oci:o", "--split=repo", "--compression", "zstd"],
+        &[
+            "migrate",
+            "oci:store",
+            "oci:o",
+            "--split=repo",
+            "--compression",
+            "zstd",
+        ],
         &["convert", "oci:one", "docker-archive:o"],
         &["convert", "oci:one", "oci-archive:o"],
         &["convert", "oci:one", "aci:o"],
@@ -248,7 +295,8 @@ fn what_killed_runs_left_goes_with_the_next_one_and_what_is_the_users_stays() {
         &["publish", "oci:one", "o", "--host", "example.com"],
     ] {
         let clear = || {
-            let _ = fs::remove_dir_all(sandbox.path("o")).or_else(|_| fs::remove_file(sandbox.path("o")));
+            let _ = fs::remove_dir_all(sandbox.path("o"))
+                .or_else(|_| fs::remove_file(sandbox.path("o")));
         };
         let mut left = Vec::new();
         for _ in 0..30 {
@@ -288,7 +336,10 @@ fn what_killed_runs_left_goes_with_the_next_one_and_what_is_the_users_stays() {
         let users = [".imgconv-photos", ".o.partial-photos", "o.partial-20240101"];
         assert_eq!(left, users, "{args:?}");
         for name in users {
-            assert_eq!(fs::read_to_string(sandbox.path(name).join("x")).unwrap(), "precious");
+            assert_eq!(
+                fs::read_to_string(sandbox.path(name).join("x")).unwrap(),
+                "precious"
+            );
             fs::remove_dir_all(sandbox.path(name)).unwrap();
         }
     }
@@ -335,11 +386,20 @@ fn no_password_is_printed_wherever_it_stood() {
         assert!(!output.status.success(), "{args:?}");
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8(text).unwrap();
-        for secret in ["s3cr3tPassw0rd", "dXNlcjpzM2NyM3RQYXNzdzByZA", "s3cr3tP", "NyM3RQYX"] {
+        for secret in [
+            "s3cr3tPassw0rd",
+            "dXNlcjpzM2NyM3RQYXNzdzByZA",
+            "s3cr3tP",
+            "NyM3RQYX",
+        ] {
             assert!(!text.contains(secret), "{args:?}: {text}");
         }
     }
-    let sent = echo.requests().iter().filter(|r| r.header("authorization").is_some()).count();
+    let sent = echo
+        .requests()
+        .iter()
+        .filter(|r| r.header("authorization").is_some())
+        .count();
     assert!(sent > 0);
 }
 
@@ -373,8 +433,21 @@ fn a_site_that_somebody_prepared_leads_nowhere_and_waits_for_nobody() {
             }
             false => fifo(&place),
         }
-        let code = if is_link { "error[escape]" } else { "error[denied]" };
-        let args = ["publish", "oci", "site", "--host", "example.com", "--image-tags", "--pubkeys", "keys"];
+        let code = if is_link {
+            "error[escape]"
+        } else {
+            "error[denied]"
+        };
+        let args = [
+            "publish",
+            "oci",
+            "site",
+            "--host",
+            "example.com",
+            "--image-tags",
+            "--pubkeys",
+            "keys",
+        ];
         sandbox.fails(&args, 1, &[code, at]);
         assert_eq!(fs::read_dir(sandbox.path("elsewhere")).unwrap().count(), 0);
         fs::remove_dir_all(site).unwrap();
@@ -389,7 +462,11 @@ fn a_report_is_never_waited_for_and_replaces_no_device() {
     mkfifo(&sandbox.path("fifo"), Mode::S_IRWXU).unwrap();
     for command in ["convert", "migrate"] {
         let to = format!("oci:{command}");
-        sandbox.fails(&[command, "oci", &to, "--report", "fifo"], 1, &["nobody reads"]);
+        sandbox.fails(
+            &[command, "oci", &to, "--report", "fifo"],
+            1,
+            &["nobody reads"],
+        );
         sandbox.ok(&[command, "oci", &to, "--report", "/dev/null"]);
         let null = fs::metadata("/dev/null").unwrap();
         assert!(null.file_type().is_char_device());
@@ -407,12 +484,19 @@ fn manifests_of_one_config_are_one_image_by_its_id() {
     sandbox.ok(&["convert", "oci:both", "aci:acis/", "--image-tags"]);
     sandbox.ok(&["migrate", "oci:both", "aci:site/", "--site", "--image-tags"]);
     let acis = |folder: &Path| {
-        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().ends_with(".aci")).count()
+        let names = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name.to_string_lossy().ends_with(".aci"))
+            .count()
     };
     assert_eq!(acis(&sandbox.path("acis")), 1);
     assert_eq!(acis(&sandbox.path("site/aci/example.com/r")), 1);
-    for file in ["acis/example.com-r.json", "site/aci/example.com/r/imagetags.json"] {
+    for file in [
+        "acis/example.com-r.json",
+        "site/aci/example.com/r/imagetags.json",
+    ] {
         let [a, b] = ["a", "b"].map(|tag| sandbox.ok(&["tags", "resolve", file, tag]));
         assert_eq!(a, b, "{file}");
         assert!(a.contains("dockerimageid="), "{a}");
@@ -426,19 +510,46 @@ fn a_site_of_several_hosts_is_refused_before_the_work() {
     store(&sandbox, 4);
     let rename = r"^example\.com/team/app1(.*)$=other.example/app1$1";
     sandbox.fails(
-        &["migrate", "oci:store", "aci:site/", "--site", "--rename", rename],
+        &[
+            "migrate",
+            "oci:store",
+            "aci:site/",
+            "--site",
+            "--rename",
+            rename,
+        ],
         2,
-        &["error[usage]", "a site is for one host", "example.com, other.example"],
+        &[
+            "error[usage]",
+            "a site is for one host",
+            "example.com, other.example",
+        ],
     );
     assert!(!sandbox.path("site").exists());
-    for wrong in [&["--url", "ftp://x"][..], &["--pubkeys", "none"], &["--pgp-key", "none"]] {
+    for wrong in [
+        &["--url", "ftp://x"][..],
+        &["--pubkeys", "none"],
+        &["--pgp-key", "none"],
+    ] {
         let args = [&["migrate", "oci:store", "aci:site/", "--site"], wrong].concat();
         assert!(!sandbox.run(&args).status.success(), "{wrong:?}");
         assert!(!sandbox.path("site").exists(), "{wrong:?}");
     }
-    let args = ["migrate", "oci:store", "aci:site/", "--site", "--host", "h.example", "--rename", rename];
+    let args = [
+        "migrate",
+        "oci:store",
+        "aci:site/",
+        "--site",
+        "--host",
+        "h.example",
+        "--rename",
+        rename,
+    ];
     let said = sandbox.ok(&args);
-    assert!(said.contains("h.example/app1:1.1") && said.contains("h.example/team/app0:1.0"), "{said}");
+    assert!(
+        said.contains("h.example/app1:1.1") && said.contains("h.example/team/app0:1.0"),
+        "{said}"
+    );
     assert!(sandbox.path("site/aci/h.example/app1").is_dir());
     assert!(sandbox.path("site/app1/index.html").is_file());
     assert!(sandbox.ok(&args).contains("4 images, 4 kept"));
@@ -456,13 +567,21 @@ fn a_site_says_nothing_of_its_source() {
     assert_eq!(mode(&folder), 0o700);
     assert_eq!(mode(&folder.join("journal.jsonl")), 0o600);
     let text = fs::read_to_string(folder.join("journal.jsonl")).unwrap();
-    assert!(text.contains("example.com/team/app0") && !text.contains("store"), "{text}");
+    assert!(
+        text.contains("example.com/team/app0") && !text.contains("store"),
+        "{text}"
+    );
     // And it is told all the same.
     let again: Value = serde_json::from_str(&sandbox.ok(&args)).unwrap();
     assert_eq!(again["totals"]["kept"], 2);
     for i in 0..2 {
-        assert_eq!(first["images"][i]["outcomes"], again["images"][i]["outcomes"]);
-        let source = again["images"][i]["outcomes"][0]["source"].as_str().unwrap();
+        assert_eq!(
+            first["images"][i]["outcomes"],
+            again["images"][i]["outcomes"]
+        );
+        let source = again["images"][i]["outcomes"][0]["source"]
+            .as_str()
+            .unwrap();
         assert!(source.starts_with("oci:store:"), "{source}");
     }
 }
@@ -474,10 +593,18 @@ fn a_migration_that_strict_refuses_ends_as_one_image_does() {
     sandbox.aci("a.aci", "example.com/a", LABELS, "dir etc");
     sandbox.ok(&["convert", "a.aci", "oci:lossy"]);
     let args = ["migrate", "a.aci", "oci:out", "--strict"];
-    let one = sandbox.run(&["convert", "a.aci", "oci:one", "--strict"]).status.code();
+    let one = sandbox
+        .run(&["convert", "a.aci", "oci:one", "--strict"])
+        .status
+        .code();
     assert_eq!(sandbox.run(&args).status.code(), one);
     build::layout(
-        &[image("example.com/bad~name", "1", "dir etc", "file a \"1\"")],
+        &[image(
+            "example.com/bad~name",
+            "1",
+            "dir etc",
+            "file a \"1\"",
+        )],
         &sandbox.path("odd"),
     )
     .unwrap();
@@ -495,9 +622,23 @@ fn publishing_gives_the_host_to_acis_too() {
     sandbox.aci("a.aci", "example.com/a", LABELS, "dir etc");
     let output = sandbox.run(&["publish", "a.aci", "site", "--host", "h.example"]);
     let warned = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && warned.contains("warning[renamed]"), "{warned}");
-    assert!(sandbox.path("site/aci/h.example/a/1.0-linux-amd64.aci").is_file());
-    let refused = ["publish", "a.aci", "other", "--host", "h.example", "--strict"];
+    assert!(
+        output.status.success() && warned.contains("warning[renamed]"),
+        "{warned}"
+    );
+    assert!(
+        sandbox
+            .path("site/aci/h.example/a/1.0-linux-amd64.aci")
+            .is_file()
+    );
+    let refused = [
+        "publish",
+        "a.aci",
+        "other",
+        "--host",
+        "h.example",
+        "--strict",
+    ];
     sandbox.fails(&refused, 3, &["error[strict]"]);
     // One of that host stays what it is.
     sandbox.ok(&["publish", "a.aci", "same", "--host", "example.com"]);

@@ -63,7 +63,10 @@ pub(super) fn read(rest: &str) -> Result<Written> {
 fn url(text: &str) -> Result<Written> {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
     if !matches!(scheme, Some("file" | "http" | "https")) {
-        let message = format!("{} is no URL of file, http or https", quote(without_userinfo(text)));
+        let message = format!(
+            "{} is no URL of file, http or https",
+            quote(without_userinfo(text))
+        );
         return Err(Error::new(Code::Usage, message));
     }
     Written::read(text)

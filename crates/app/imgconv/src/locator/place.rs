@@ -71,7 +71,10 @@ impl Written {
             let known = catalog::format(id).ok_or_else(|| unknown_format(id))?;
             match written.format {
                 Some(other) if other != known.id() => {
-                    let message = format!("{} says `{other}`, not `{id}`", quote(without_userinfo(rest)));
+                    let message = format!(
+                        "{} says `{other}`, not `{id}`",
+                        quote(without_userinfo(rest))
+                    );
                     return Err(Error::new(Code::Usage, message));
                 }
                 _ => written.format = Some(known.id()),
@@ -173,7 +176,12 @@ fn unknown_format(id: &str) -> Error {
 
 /// Undoes percent-encoding, as in the path of a URL (RFC 3986, section 2.1).
 pub(super) fn decoded(text: &str) -> Result<String> {
-    let bad = |why: &str| Error::new(Code::Usage, format!("{} {why}", quote(without_userinfo(text))));
+    let bad = |why: &str| {
+        Error::new(
+            Code::Usage,
+            format!("{} {why}", quote(without_userinfo(text))),
+        )
+    };
     let mut rest = text;
     while let Some((_, after)) = rest.split_once('%') {
         let digits = after.get(..2).unwrap_or_default();

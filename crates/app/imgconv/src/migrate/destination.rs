@@ -244,7 +244,10 @@ impl Destination {
                 let fits = |(kept, publication): (&Kept, &Publication)| {
                     let name = kept.path.strip_prefix(&*acis);
                     let plain = name.is_some_and(|name| !name.contains('/'));
-                    let same = publication.file_name.as_deref().is_none_or(|own| name == Some(own));
+                    let same = publication
+                        .file_name
+                        .as_deref()
+                        .is_none_or(|own| name == Some(own));
                     plain && same && digest(kept) == Some(publication.root.digest)
                 };
                 files.len() == publications.len() && files.iter().zip(publications).all(fits)

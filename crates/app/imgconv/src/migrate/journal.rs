@@ -296,7 +296,8 @@ impl Journal {
         if metadata.mode() & 0o7777 != PRIVATE {
             // The umask may have taken away even the owner's rights.
             let private = std::fs::Permissions::from_mode(PRIVATE);
-            file.set_permissions(private).map_err(|error| Error::io(error, at()))?;
+            file.set_permissions(private)
+                .map_err(|error| Error::io(error, at()))?;
         }
         match file.try_lock() {
             Ok(()) => {}
@@ -407,7 +408,8 @@ impl Journal {
         }
         let mut begin = [0; VERSION.len()];
         let count = VERSION.len().min((length - kept) as usize);
-        file.read_exact_at(&mut begin[..count], kept).map_err(failed)?;
+        file.read_exact_at(&mut begin[..count], kept)
+            .map_err(failed)?;
         match VERSION.starts_with(&begin[..count]) {
             true => file.set_len(kept).map_err(failed),
             // No line of this program: it stays.
@@ -536,7 +538,10 @@ fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File>
         Err(error) => return Err(Error::from_io(error.into())),
     };
     let metadata = file.metadata().map_err(Error::from_io)?;
-    let (mode, own) = (metadata.mode() & 0o7777, rustix::process::geteuid().as_raw());
+    let (mode, own) = (
+        metadata.mode() & 0o7777,
+        rustix::process::geteuid().as_raw(),
+    );
     if !metadata.is_file() {
         return denied("it is no plain file".into());
     }
@@ -547,7 +552,10 @@ fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File>
         return denied(format!("others can write to it (its mode is {mode:04o})"));
     }
     if metadata.nlink() != 1 {
-        return denied(format!("the file has {} names (hard links)", metadata.nlink()));
+        return denied(format!(
+            "the file has {} names (hard links)",
+            metadata.nlink()
+        ));
     }
     Ok(file)
 }
@@ -681,7 +689,9 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         // Keys exchanged, a digit changed, and a line of the form before checksums.
         let old = text.lines().next().unwrap().split_once(' ').unwrap().1;
-        let changed = text.replace("\"one\"", "\"three\"").replace("\"size\":7", "\"size\":8");
+        let changed = text
+            .replace("\"one\"", "\"three\"")
+            .replace("\"size\":7", "\"size\":8");
         fs::write(&path, format!("{changed}{old}\n")).unwrap();
         let journal = Journal::open(folder.path(), "", true).unwrap();
         for key in ["one", "two", "three"] {
@@ -753,7 +763,10 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("e"), folder.path().join("d")).unwrap();
         let error = Journal::open(&folder.path().join("d"), "", false).unwrap_err();
         assert_eq!(error.code(), Code::Denied);
-        assert_eq!(fs::read_to_string(victim).unwrap(), "data of somebody else\n");
+        assert_eq!(
+            fs::read_to_string(victim).unwrap(),
+            "data of somebody else\n"
+        );
     }
 
     // K42
@@ -772,7 +785,13 @@ mod tests {
         let absolute = folder.path().join("secret").to_string_lossy().into_owned();
         for path in ["../secret", "up/secret", "link", "./own", "", &absolute] {
             let path = path.to_owned();
-            assert!(!Kept { path, ..kept.clone() }.stands(&root));
+            assert!(
+                !Kept {
+                    path,
+                    ..kept.clone()
+                }
+                .stands(&root)
+            );
         }
     }
 }

@@ -356,7 +356,10 @@ impl Planner<'_> {
         };
         // With image tags, manifests of one config are one image, by its ID, and one ACI.
         let alike = match self.has_image_id(&root) {
-            true => files.iter().find_map(|file| self.by_file.get(file)).copied(),
+            true => files
+                .iter()
+                .find_map(|file| self.by_file.get(file))
+                .copied(),
             false => None,
         };
         let job = match about.or(same).or(alike) {
