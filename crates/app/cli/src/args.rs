@@ -774,9 +774,12 @@ pub(crate) enum MigrateCommand {
 /// What `publish` is told.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Publish {
-    /// What to read, and the directory of the site: made if it is missing, added to if it is there
-    #[arg(value_name = "SRC… DIR", required = true, num_args = 2..)]
-    pub(crate) places: Vec<String>,
+    /// What to read
+    #[arg(value_name = "SRC", required = true)]
+    pub(crate) sources: Vec<String>,
+    /// The directory of the site: made if it is missing, added to if it is there
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: String,
     #[command(flatten)]
     pub(crate) site: Site,
     #[command(flatten)]
@@ -786,7 +789,9 @@ pub(crate) struct Publish {
 /// What a site for appc discovery is told.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Site {
-    /// The host of the site: the names of converted images get it instead of their registry's
+    /// The host of the site: images get it in their names instead of their registry's
+    ///
+    /// An ACI of another host is written anew, with another image ID and without its signature.
     #[arg(long, value_name = "HOST", help_heading = "Names")]
     pub(crate) host: Option<String>,
     /// The URL of the site [default: https://HOST]

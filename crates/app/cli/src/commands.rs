@@ -308,7 +308,7 @@ fn write(
     };
     // The file itself went to standard output, so the lines can't.
     let piped = destination.location == "-" && !options.dry_run;
-    reported(writing, shared, piped, || {
+    reported(writing, shared, piped, env, || {
         let outcome = imgconv::convert(&sources, destination, options, env)?;
         if options.change && !shared.quiet {
             render::unchanged(&outcome);
@@ -322,14 +322,14 @@ pub(crate) fn reported(
     writing: &Writing,
     shared: &Shared,
     piped: bool,
+    env: &Env,
     run: impl FnOnce() -> Result<imgconv::Outcome>,
 ) -> Result<ExitCode> {
-    if let Some(path) = &writing.report {
-        check_report(path)?;
-    }
+    let report = writing.report.as_deref();
+    let report = report.map(|path| open_report(path, env)).transpose()?;
     let outcome = run()?;
-    if let Some(path) = &writing.report {
-        write_report(path, &outcome)?;
+    if let Some(report) = report {
+        report.write(render::document(&outcome).as_bytes())?;
     }
     render::outcome(&outcome, piped, shared)?;
     Ok(ExitCode::SUCCESS)
@@ -344,27 +344,13 @@ pub(crate) fn refuse_stream(command: &str, directory: &Path) -> Result<()> {
     Err(Error::new(Code::Usage, message).hint("`./-` is a directory of that name"))
 }
 
-/// Finds out early what would make writing the report fail after everything else is done.
-pub(crate) fn check_report(path: &Path) -> Result<()> {
-    let place = || path.display().to_string();
+/// Opens the file of `--report` before the work.
+pub(crate) fn open_report(path: &Path, env: &Env) -> Result<imgconv::WholeFile> {
     if path == Path::new("-") {
         let message = "`--report` writes a file, and `-` is standard output";
         return Err(Error::new(Code::Usage, message).hint("`--json` prints the same there"));
     }
-    if path.is_dir() {
-        return Err(Error::new(Code::Io, "the report can't be a directory").at(place()));
-    }
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    std::fs::read_dir(parent.unwrap_or(Path::new(".")))
-        .map(drop)
-        .map_err(|error| Error::io(error, place()))
-}
-
-fn write_report(path: &Path, outcome: &imgconv::Outcome) -> Result<()> {
-    let mut text =
-        serde_json::to_string_pretty(outcome).expect("an outcome is text, numbers and lists");
-    text.push('\n');
-    std::fs::write(path, text).map_err(|error| Error::io(error, path.display().to_string()))
+    imgconv::WholeFile::open(path, env).map_err(|error| error.at("`--report`"))
 }
 
 /// Which layers the options name, if one of them is given.

@@ -11,12 +11,15 @@ use std::{
     },
 };
 
-use imgconv_model::{Code, Env, Error, Network, Platform, ProxySetting, Result, Secret};
+use imgconv_model::{
+    Code, Env, Error, Network, Platform, ProxySetting, Result, Secret, password_in,
+};
 
 use crate::{
     args::{ProgressStyle, Shared},
     failure::Status,
     progress,
+    render::keep_secret,
 };
 
 /// Makes the environment of a run.
@@ -48,6 +51,10 @@ pub(crate) fn make(shared: &Shared) -> Result<Env> {
     proxies(&mut network);
     trusted(&mut network);
     env.network = Arc::new(network);
+    for secret in secrets(shared) {
+        env.secrets.add(&secret);
+    }
+    keep_secret(&env.secrets);
     env.cancel = cancel_on_signals();
     let style = match shared.progress {
         _ if shared.quiet => ProgressStyle::None,
@@ -57,6 +64,47 @@ pub(crate) fn make(shared: &Shared) -> Result<Env> {
     };
     env.progress = progress::make(style);
     Ok(env)
+}
+
+/// Passwords that stand in arguments and in what the environment says of proxies.
+fn secrets(shared: &Shared) -> Vec<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command line reads the environment"
+    )]
+    let proxies = ["http_proxy", "https_proxy", "all_proxy"]
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), name.to_uppercase()])
+        .filter_map(|name| std::env::var(name).ok());
+    let mut found = passwords_in_arguments();
+    found.extend(proxies.filter_map(|proxy| password_in(&proxy).map(str::to_owned)));
+    let headers = shared.network.host_header.iter();
+    found.extend(headers.filter_map(|text| {
+        let (_, header) = text.split_once('=')?;
+        Some(header.split_once(':')?.1.trim().to_owned())
+    }));
+    found
+}
+
+/// Passwords that stand in arguments: in locators and URLs, and those of `--creds`.
+pub(crate) fn passwords_in_arguments() -> Vec<String> {
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|text| text.to_string_lossy().into_owned())
+        .collect();
+    let mut found = Vec::new();
+    for (i, text) in arguments.iter().enumerate() {
+        // A path may have an `@`; a locator of a server has `//` before it.
+        let server = text.contains("//").then(|| password_in(text)).flatten();
+        found.extend(server.map(str::to_owned));
+        let creds = match text.strip_prefix("--creds=") {
+            None if i > 0 && arguments[i - 1] == "--creds" => Some(&**text),
+            creds => creds,
+        };
+        let pair = creds.and_then(|creds| creds.split_once('='));
+        let password = pair.and_then(|(_, pair)| pair.split_once(':'));
+        found.extend(password.map(|(_, password)| password.to_owned()));
+    }
+    found
 }
 
 /// Reads `SOURCE_DATE_EPOCH` (reproducible-builds.org), seconds since 1970.

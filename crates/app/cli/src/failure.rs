@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use imgconv_model::{Code, Error};
+use imgconv_model::{Code, Error, conceal};
 
 use crate::{
     args::Shared,
-    render::{clean, say},
+    env::passwords_in_arguments,
+    render::{clean, concealed, say, say_json},
 };
 
 /// The exit codes, as `--help` lists them.
@@ -56,13 +57,18 @@ pub(crate) fn status(code: Code) -> Status {
 /// Prints an error to standard error, as text or JSON.
 pub(crate) fn report(error: &Error, shared: &Shared) -> ExitCode {
     if shared.json {
+        let places: Vec<String> = error
+            .places()
+            .iter()
+            .map(|place| concealed(place))
+            .collect();
         let document = serde_json::json!({ "error": {
             "code": error.code().as_str(),
-            "at": error.places(),
-            "message": error.message(),
-            "hint": error.advice(),
+            "at": places,
+            "message": concealed(error.message()),
+            "hint": error.advice().map(concealed),
         }});
-        say(&document.to_string());
+        say_json(&document);
     } else {
         say(&format!(
             "error[{}]: {}",
@@ -77,4 +83,16 @@ pub(crate) fn report(error: &Error, shared: &Shared) -> ExitCode {
         Some(code) if error.code() == Code::Cancelled => code.into(),
         _ => status(error.code()).into(),
     }
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for. Arguments are repeated in
+/// it, and a password may be one of them.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let passwords = passwords_in_arguments();
+    if passwords.is_empty() || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    say(conceal(&text, passwords.iter().map(String::as_str)).trim_end());
+    Status::Usage.into()
 }

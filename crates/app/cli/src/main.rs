@@ -21,15 +21,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     let args = match args::Args::try_parse() {
         Ok(args) => args,
-        Err(error) => {
-            let error = habits::advise(error);
-            // Nobody may be reading it.
-            let _ = error.print();
-            return match error.use_stderr() {
-                true => failure::Status::Usage.into(),
-                false => ExitCode::SUCCESS,
-            };
-        }
+        Err(error) => return failure::usage(&habits::advise(error)),
     };
     let shared = args.shared.clone();
     match commands::run(args) {

@@ -1,6 +1,6 @@
 //! The command `migrate`: from arguments to a call of the library, and its report to the screen.
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use imgconv::{Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status as Became};
 use imgconv_model::{Code, Env, Error, Result};
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     args::{Migrate, MigrateCommand, Shared, Split},
-    commands::{check_report, conversion_options},
+    commands::{conversion_options, open_report},
     failure::Status,
     render::{self, clean, say},
     tags,
@@ -41,9 +41,7 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
             .hint("`--rename 'REGEX=REPLACEMENT'` gives images other names"));
     }
     let report = args.conversion.writing.report.as_deref();
-    if let Some(path) = report {
-        check_report(path)?;
-    }
+    let report = report.map(|path| open_report(path, env)).transpose()?;
     let source = args.conversion.writing.from.locator(source)?;
     let destination = args.to.locator(destination)?;
     let env = &Env {
@@ -51,13 +49,15 @@ pub(crate) fn run(args: &Migrate, shared: &Shared, env: &Env) -> Result<ExitCode
         ..env.clone()
     };
     let migration = imgconv::migrate(&source, &destination, &options, env)?;
-    if let Some(path) = report {
-        write_report(path, &migration)?;
+    if let Some(report) = report {
+        let text = serde_json::to_string(&migration);
+        let text = text.map_err(|error| Error::new(Code::Io, error.to_string()))?;
+        report.write(format!("{}\n", render::clean_json(&text)).as_bytes())?;
     }
     show(&migration, &migration, shared)?;
     Ok(match options.conversion.dry_run {
         true if migration.totals.failed == 0 => ExitCode::SUCCESS,
-        _ => code(&migration),
+        dry => code(&migration, dry),
     })
 }
 
@@ -67,44 +67,42 @@ fn merge(merged: &Merged, shared: &Shared) -> Result<ExitCode> {
         say(&format!("error: there is no report of the share {share}"));
     }
     Ok(match merged.missing[..] {
-        [] => code(&merged.migration),
+        [] => code(&merged.migration, false),
         _ => Status::Failed.into(),
     })
 }
 
-/// Done is what has no image that failed or is still to be done.
-fn code(migration: &Migration) -> ExitCode {
+/// Done is what has no image that failed or is still to be done. Where `--strict` refused images and
+/// nothing else is wrong, the exit code says so, as for one image. In a `dry` run nothing is to be done.
+fn code(migration: &Migration, dry: bool) -> ExitCode {
     let totals = &migration.totals;
-    match totals.failed + totals.planned == 0 && migration.stopped.is_none() {
-        true => ExitCode::SUCCESS,
+    let left = |image: &&Migrated| {
+        image.status == Became::Failed || !dry && image.status == Became::Planned
+    };
+    let refused = |image: &Migrated| {
+        let code = image.error.as_ref().map(|error| &*error.code);
+        image.status == Became::Failed && code == Some(Code::Strict.as_str())
+    };
+    if totals.failed + totals.planned == 0 && migration.stopped.is_none() {
+        return ExitCode::SUCCESS;
+    }
+    match migration.stopped.is_none() && migration.images.iter().filter(left).all(refused) {
+        true => crate::env::ended(Status::Refused),
         false => crate::env::ended(Status::Failed),
     }
-}
-
-/// Replaces a report as a whole, so that a share that is killed leaves the one before.
-fn write_report(path: &Path, migration: &Migration) -> Result<()> {
-    let place = || path.display().to_string();
-    let mut text = serde_json::to_vec(migration)
-        .map_err(|error| Error::new(Code::Io, error.to_string()).at(place()))?;
-    text.push(b'\n');
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let write = || {
-        use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
-        let mut file = tempfile::Builder::new()
-            .prefix(".imgconv-")
-            .permissions(std::fs::Permissions::from_mode(0o644))
-            .tempfile_in(parent.unwrap_or(Path::new(".")))?;
-        file.write_all(&text)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|error| Error::io(error, place()))
 }
 
 /// Prints a line for each image, and what went wrong to standard error.
 fn show(document: &impl Serialize, migration: &Migration, shared: &Shared) -> Result<()> {
     if !shared.quiet {
+        for warning in &migration.warnings {
+            let at = clean(&warning.at.join(" › "));
+            let message = clean(&warning.message);
+            say(&format!("warning[{}]: {at}: {message}", warning.code));
+            if let Some(hint) = &warning.hint {
+                say(&format!("  hint: {}", clean(hint)));
+            }
+        }
         for image in migration
             .images
             .iter()

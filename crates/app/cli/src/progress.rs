@@ -12,7 +12,7 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressS
 
 use crate::{
     args::ProgressStyle,
-    render::{clean, say},
+    render::{clean, say, say_json},
 };
 
 /// How often a plain line says how far a long piece of work is.
@@ -309,7 +309,7 @@ impl Progress for Json {
                 "event": "image", "name": name, "status": status, "bytes": bytes,
             }),
         };
-        say(&line.to_string());
+        say_json(&line);
     }
 }
 

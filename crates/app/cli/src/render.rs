@@ -1,22 +1,66 @@
-//! How results are printed. Names from images are made safe for a terminal.
+//! How results are printed. Names from images are made safe for a terminal, and no message has a
+//! secret of the user in it.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::OnceLock,
+};
 
 use imgconv::{Inspection, Listed, Outcome, Verdict};
-use imgconv_model::{Error, Result};
+use imgconv_model::{Error, Result, Secrets, is_hidden};
 use serde::Serialize;
 
 use crate::args::Shared;
 
-/// Escapes what could move the cursor or change the direction of text.
+/// What no message may show, once the environment is known.
+static SECRETS: OnceLock<Secrets> = OnceLock::new();
+
+/// Says what no message may show from now on.
+pub(crate) fn keep_secret(secrets: &Secrets) {
+    // It is called once; a second call would be for the same run.
+    let _ = SECRETS.set(secrets.clone());
+}
+
+/// Takes secrets out of a message.
+pub(crate) fn concealed(text: &str) -> String {
+    match SECRETS.get() {
+        Some(secrets) => secrets.conceal(text),
+        None => text.to_owned(),
+    }
+}
+
+/// Escapes what could move the cursor, end a line, or change the direction of text.
 pub(crate) fn clean(text: &str) -> String {
+    escape_if(text, is_hidden, |c| c.escape_default().to_string())
+}
+
+/// The same for a text of several lines: its own line ends stay.
+fn clean_lines(text: &str) -> String {
+    escape_if(
+        text,
+        |c| c != '\n' && is_hidden(c),
+        |c| c.escape_default().to_string(),
+    )
+}
+
+/// Escapes in a JSON document what a terminal or a viewer would act on, as JSON allows for every
+/// character of a string (RFC 8259, section 7). Outside of strings a document has no such character
+/// but its line ends.
+pub(crate) fn clean_json(text: &str) -> String {
+    let escape = |c: char| {
+        let mut units = [0; 2];
+        let units = c.encode_utf16(&mut units).iter();
+        units.map(|unit| format!("\\u{unit:04x}")).collect()
+    };
+    escape_if(text, |c| c >= '\u{7f}' && is_hidden(c), escape)
+}
+
+fn escape_if(text: &str, hidden: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let hidden = matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || hidden {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
+        match hidden(c) {
+            true => out.push_str(&escape(c)),
+            false => out.push(c),
         }
     }
     out
@@ -28,7 +72,7 @@ pub(crate) fn clean(text: &str) -> String {
 /// [`Code::Io`](imgconv_model::Code::Io) if a result could not be written; a closed pipe is the
 /// reader's choice and no failure.
 pub(crate) fn print(text: &str) -> Result<()> {
-    print_bytes(text.as_bytes())
+    print_bytes(clean_lines(text).as_bytes())
 }
 
 /// Prints bytes as they are.
@@ -50,7 +94,24 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
 pub(crate) fn say(line: &str) {
     let _ = io::stderr()
         .lock()
-        .write_all(format!("{line}\n").as_bytes());
+        .write_all(format!("{}\n", clean_lines(&concealed(line))).as_bytes());
+}
+
+/// Writes a JSON document as a line to standard error; its values have no secret in them.
+pub(crate) fn say_json(value: &serde_json::Value) {
+    let line = format!("{}\n", clean_json(&value.to_string()));
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Prints a JSON document that is kept as bytes.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_document(bytes: &[u8]) -> Result<()> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => print_bytes(clean_json(text).as_bytes()),
+        Err(_) => print_bytes(bytes),
+    }
 }
 
 /// Prints a value as one JSON document.
@@ -58,10 +119,15 @@ pub(crate) fn say(line: &str) {
 /// # Errors
 /// As [`print`].
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    print_bytes(document(value).as_bytes())
+}
+
+/// Makes the JSON document of a result.
+pub(crate) fn document(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value)
         .expect("results are maps with text keys, numbers and text");
     text.push('\n');
-    print(&text)
+    clean_json(&text)
 }
 
 /// Prints a line for each image, and what was lost to standard error. If the image itself was
@@ -257,4 +323,26 @@ pub(crate) fn verdict(verdict: &Verdict, shared: &Shared) -> Result<()> {
     };
     text.push_str(&format!("{} checked, {summary}\n", verdict.checked));
     print(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // K45
+    #[test]
+    fn what_a_terminal_acts_on_is_escaped_in_text_and_in_json() {
+        let hostile = "a\u{9b}31m\u{7f}\u{202e}\u{2028}\u{2029}\u{ad}\u{e0041}\u{1b}[b";
+        assert_eq!(
+            clean(hostile),
+            "a\\u{9b}31m\\u{7f}\\u{202e}\\u{2028}\\u{2029}\\u{ad}\\u{e0041}\\u{1b}[b"
+        );
+        assert_eq!(clean_lines("a\n\u{85}b\n"), "a\n\\u{85}b\n");
+        let value = serde_json::json!({ "k": hostile, "plain": "é\u{1f600}" });
+        let text = document(&value);
+        assert!(text.contains(r"a\u009b31m\u007f\u202e\u2028\u2029\u00ad\udb40\udc41\u001b[b"));
+        assert!(text.contains("é\u{1f600}"));
+        let back: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, value);
+    }
 }

@@ -2,7 +2,6 @@
 //! screen.
 
 use std::{
-    path::Path,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
@@ -48,7 +47,9 @@ pub(crate) fn run(command: &Tags, shared: &Shared, env: &Env) -> Result<ExitCode
             }
         }
         Tags::Validate { file } => return validate(file, shared, env),
-        Tags::Fetch { from } => render::print_bytes(&imgconv::fetch_tags(from, env)?.to_bytes())?,
+        Tags::Fetch { from } => {
+            render::print_document(&imgconv::fetch_tags(from, env)?.to_bytes())?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +74,7 @@ fn export(source: &Locator, name: Option<&str>, shared: &Shared, env: &Env) -> R
         return render::json(&serde_json::json!({ "images": images }));
     }
     match &found[..] {
-        [one] => render::print_bytes(&one.tags.to_bytes()),
+        [one] => render::print_document(&one.tags.to_bytes()),
         [] => Err(Error::new(Code::Missing, "no image of that name has a tag")
             .hint(format!("there is: {}", render::clean(&all.join(", "))))),
         several => {
@@ -154,18 +155,15 @@ fn labels(texts: &[String]) -> Result<Labels> {
 
 /// Publishes a site.
 pub(crate) fn publish(publish: &Publish, shared: &Shared, env: &Env) -> Result<ExitCode> {
-    let Some((directory, sources)) = publish.places.split_last() else {
-        return Err(Error::new(Code::Usage, "there is no directory"));
-    };
-    let directory = imgconv::directory(directory)?;
+    let directory = imgconv::directory(&publish.directory)?;
     refuse_stream("publish", Path::new(directory))?;
     let mut conversion = conversion_options(&publish.conversion)?;
     conversion.host.clone_from(&publish.site.host);
     let site = site(&publish.site, env);
     let options = PublishOptions { conversion, site };
-    let sources = publish.conversion.writing.from.locators(sources)?;
+    let sources = publish.conversion.writing.from.locators(&publish.sources)?;
     let run = || imgconv::publish(&sources, Path::new(directory), &options, env);
-    reported(&publish.conversion.writing, shared, false, run)
+    reported(&publish.conversion.writing, shared, false, env, run)
 }
 
 /// What a site is told.

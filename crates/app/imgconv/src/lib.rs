@@ -46,6 +46,7 @@ mod unknown;
 mod unpack;
 mod users;
 mod verify;
+mod whole_file;
 
 pub use convert::convert;
 pub use diff::{Difference, diff};
@@ -73,3 +74,4 @@ pub use tags::{
 };
 pub use unpack::{Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
 pub use verify::{Finding, SignedBy, Verdict, verify};
+pub use whole_file::WholeFile;

@@ -22,7 +22,7 @@ use std::{
     time::SystemTime,
 };
 
-use imgconv_format_aci::{Aci, DOCKER_IMAGE_ID, Manifest, platform};
+use imgconv_format_aci::{Aci, DOCKER_IMAGE_ID, Manifest, identifier, platform};
 use imgconv_model::{
     Algorithm, Blob, Code, Env, Error, Format as _, Limits, Name, Reader, Result, Root, Secret,
     quote,
@@ -96,20 +96,34 @@ pub fn publish(
 ) -> Result<Outcome> {
     dependencies::check(&options.conversion.deps)?;
     refuse_same_place(sources, directory)?;
+    let host = options.conversion.host.as_deref();
     let mut given = Vec::new();
+    let mut renamed = Vec::new();
     let mut others = Vec::new();
     for locator in sources {
         match Given::open(locator, env)? {
-            Some(aci) => given.push(aci),
+            Some(aci) if !aci.is_elsewhere(host) => given.push(aci),
+            Some(aci) => {
+                renamed.push((aci.source.text.clone(), aci.signature.is_some()));
+                others.push(locator.clone());
+            }
             None => others.push(locator.clone()),
         }
+    }
+    let names = given.iter().map(|aci| &*aci.part.manifest.name);
+    check_site(names, host, &options.site)?;
+    if let (true, Some((source, _))) = (options.conversion.strict, renamed.first()) {
+        let message = "`--strict` refuses: `--host` gives the ACI another name and image ID";
+        return Err(Error::new(Code::Strict, message).at(source.clone()));
     }
     let mut outcome = Outcome {
         images: given.iter().map(|aci| aci.outcome(directory)).collect(),
         ..Outcome::default()
     };
     if options.conversion.dry_run {
-        outcome.append(converted(&others, directory, options, env)?);
+        let mut converted = converted(&others, directory, options, env)?;
+        tell_renamed(&mut converted, &renamed);
+        outcome.append(converted);
         return Ok(outcome);
     }
     let mut site = Site::open(directory, env)?;
@@ -118,12 +132,12 @@ pub fn publish(
         let staged = given.stage(site.temporary(&format!("given-{i}.aci")), image, env);
         acis.push(staged.map_err(|error| error.at(given.source.text.clone()))?);
     }
-    let converted = converted(&others, &site.temporary("converted"), options, env)?;
+    let mut converted = converted(&others, &site.temporary("converted"), options, env)?;
+    tell_renamed(&mut converted, &renamed);
     for image in &converted.images {
         acis.push(Staged::open(Path::new(&image.destination), env)?);
     }
     outcome.append(converted);
-    let host = options.conversion.host.as_deref();
     put(
         &mut site,
         &acis,
@@ -197,7 +211,7 @@ fn put(
     directory: &Path,
     env: &Env,
 ) -> Result<()> {
-    let host = host(acis, own_host)?;
+    let host = host(acis.iter().map(|aci| &*aci.part.manifest.name), own_host)?;
     let publisher = Publisher {
         url: url(&host, options)?,
         key: options.signing.as_ref().map(secret_key).transpose()?,
@@ -237,6 +251,28 @@ fn converted(
     convert(sources, &destination, &options.conversion, env)
 }
 
+/// Says of ACIs that get the site's host in their names what that costs.
+fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
+    for (source, signed) in renamed {
+        let Some(image) = outcome
+            .images
+            .iter_mut()
+            .find(|image| image.source == *source)
+        else {
+            continue;
+        };
+        let signature = match signed {
+            true => ", and the signature that stood beside it is left out",
+            false => "",
+        };
+        image.warnings.push(WarningOutcome {
+            code: "renamed".to_owned(),
+            at: "name".to_owned(),
+            message: format!("`--host` gives the ACI another name and image ID{signature}"),
+        });
+    }
+}
+
 /// A source that is an ACI already.
 struct Given {
     /// Where its bytes are, as long as they are needed.
@@ -273,6 +309,12 @@ impl Given {
             signature: signature.map(|signature| signature.bytes),
             source,
         }))
+    }
+
+    /// Says whether its name is one of another host than the site's.
+    fn is_elsewhere(&self, host: Option<&str>) -> bool {
+        let own = self.part.manifest.name.split('/').next();
+        host.is_some_and(|host| own != Some(host))
     }
 
     /// Tells what becomes of it, as far as that is known before it is read.
@@ -351,8 +393,10 @@ impl Publisher<'_> {
         let path = format!("{folder}/{}.aci", stem(manifest)?);
         let signature_path = format!("{path}.asc");
         image.destination = self.directory.join(&path).display().to_string();
-        if let Some(there) = site.there(&path)
-            && let Some(other) = open_aci(&there.to_string_lossy(), self.env)?
+        let there = site.there(&path)?;
+        if let Some(there) = &there
+            && let Some(other) =
+                open_aci(&there.path(), self.env).map_err(|error| error.at(quote(there.shown())))?
             && all_labels(&other.manifest) != all_labels(manifest)
         {
             let message = format!(
@@ -361,12 +405,12 @@ impl Publisher<'_> {
             );
             return Err(Error::new(Code::Ambiguous, message).at(quote(&path)));
         }
-        let replaces = site.there(&path).is_some();
-        let signed = site.there(&signature_path).is_some();
+        let replaces = there.is_some();
+        let signed = site.there(&signature_path)?.is_some();
         let changed = site.changes(&path, &aci.file)?;
         // A signature of other bytes must not stand beside these, even for a moment.
         if changed && signed {
-            site.remove(&signature_path);
+            site.remove(&signature_path)?;
         }
         if changed && replaces {
             image.warnings.push(WarningOutcome {
@@ -393,23 +437,23 @@ impl Publisher<'_> {
     fn tags(&self, site: &mut Site, outcome: &mut TagsOutcome) -> Result<()> {
         let path = tags_path(&outcome.name);
         let mut file = tags::read(&outcome.destination, self.env)?;
-        if let Some(there) = site.there(&path) {
-            let there = there.display().to_string();
-            let old = tags::read(&there, self.env)?;
-            file = old.updated(&file).map_err(|error| error.at(there))?;
+        if let Some(there) = site.there(&path)? {
+            let at = |error: Error| error.at(quote(there.shown()));
+            let old = tags::read(&there.path(), self.env).map_err(at)?;
+            file = old.updated(&file).map_err(at)?;
         }
         let place = self.directory.join(&path).display().to_string();
         *outcome = TagsOutcome::new(&outcome.name, place, &file);
         let bytes = file.to_bytes();
         let signature_path = format!("{path}.asc");
-        let signed = site.there(&signature_path).is_some();
+        let signed = site.there(&signature_path)?.is_some();
         let changed = site.put(&path, &bytes)?;
         match &self.key {
             Some(key) if changed || !signed => {
                 let bytes = io::Cursor::new(bytes);
                 site.put(&signature_path, &sign(key, Box::new(bytes))?)?;
             }
-            None if changed && signed => site.remove(&signature_path),
+            None if changed && signed => site.remove(&signature_path)?,
             _ => {}
         }
         Ok(())
@@ -419,8 +463,12 @@ impl Publisher<'_> {
     /// the site has; the ones with the most labels come first.
     fn page(&self, site: &mut Site, name: &str) -> Result<()> {
         let mut templates = BTreeSet::new();
-        for (path, file) in site.acis(&aci_folder(name))? {
-            let aci = open_aci(&file.to_string_lossy(), self.env)?;
+        for (path, staged) in site.acis(&aci_folder(name))? {
+            let Some(file) = site.listed(&path, staged)? else {
+                continue;
+            };
+            let aci = open_aci(&file.path(), self.env);
+            let aci = aci.map_err(|error| error.at(quote(file.shown())))?;
             let aci = aci.ok_or_else(|| {
                 let message = "this is no ACI, and the site calls it one";
                 Error::new(Code::Unsupported, message).at(quote(path))
@@ -440,11 +488,11 @@ impl Publisher<'_> {
             let template = format!("{}/aci/{{name}}/{stem}.{{ext}}", self.url);
             metas.push(("ac-discovery", template));
         }
-        if site.will_have(&tags_path(name)) {
+        if site.will_have(&tags_path(name))? {
             let template = format!("{}/aci/{{name}}/imagetags.{{ext}}", self.url);
             metas.push(("ac-discovery-imagetags", template));
         }
-        if site.will_have(PUBLIC_KEYS) {
+        if site.will_have(PUBLIC_KEYS)? {
             metas.push((
                 "ac-discovery-pubkeys",
                 format!("{}/{PUBLIC_KEYS}", self.url),
@@ -516,12 +564,28 @@ fn stem(manifest: &Manifest) -> Result<String> {
     })
 }
 
+/// Refuses, before any work, what a site can't be made of: names of several hosts, and options that
+/// are none. `names` are those that images will have.
+///
+/// # Errors
+/// [`Code::Usage`] for what the user said, and what reading keys gives.
+pub(crate) fn check_site<'n>(
+    names: impl Iterator<Item = &'n str>,
+    own: Option<&str>,
+    options: &SiteOptions,
+) -> Result<()> {
+    let names: Vec<String> = names.filter_map(identifier::sanitise).collect();
+    if own.is_some() || !names.is_empty() {
+        url(&host(names.iter().map(String::as_str), own)?, options)?;
+    }
+    options.signing.as_ref().map(secret_key).transpose()?;
+    options.public_keys.as_deref().map(read_small).transpose()?;
+    Ok(())
+}
+
 /// The one host that all names begin with.
-fn host(acis: &[Staged], own: Option<&str>) -> Result<String> {
-    let mut hosts: BTreeSet<&str> = acis
-        .iter()
-        .filter_map(|aci| aci.part.manifest.name.split('/').next())
-        .collect();
+fn host<'n>(names: impl Iterator<Item = &'n str>, own: Option<&str>) -> Result<String> {
+    let mut hosts: BTreeSet<&str> = names.filter_map(|name| name.split('/').next()).collect();
     hosts.extend(own);
     let all: Vec<&str> = hosts.iter().copied().collect();
     let [host] = all[..] else {
@@ -530,7 +594,8 @@ fn host(acis: &[Staged], own: Option<&str>) -> Result<String> {
             all.join(", ")
         );
         return Err(Error::new(Code::Usage, message).hint(
-            "publish them to one directory for each host; `--host HOST` renames what is converted",
+            "publish them to one directory for each host, or give `--host HOST`: images get it in their \
+             names",
         ));
     };
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);

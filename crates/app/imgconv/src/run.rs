@@ -108,6 +108,9 @@ pub(crate) struct Item {
     pub(crate) images: Vec<ImageOutcome>,
 }
 
+/// What tells one ACI from the others of a run: the repository, the labels of the tag, and the config.
+type Streamed = (Option<String>, Labels, Digest);
+
 /// One run.
 pub(crate) struct Run<'a> {
     pub(crate) target: &'static dyn Format,
@@ -143,8 +146,9 @@ pub(crate) struct Run<'a> {
     pub(crate) tagged: Vec<(String, String, Labels)>,
     /// The target is one file for one image.
     pub(crate) one_file: bool,
-    /// The images that have an ACI already, with the labels of the tag that they came by.
-    pub(crate) streamed: BTreeSet<(Option<String>, Labels, Digest)>,
+    /// The images that have an ACI already: the digest of the manifest that it was made of, and what
+    /// that says of itself.
+    pub(crate) streamed: BTreeMap<Streamed, (Digest, BTreeMap<String, String>)>,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -182,7 +186,7 @@ impl<'a> Run<'a> {
             kept_formats: &[],
             tagged: Vec::new(),
             one_file: false,
-            streamed: BTreeSet::new(),
+            streamed: BTreeMap::new(),
         }
     }
 

@@ -2,20 +2,30 @@
 //! there, then moved into place in the order in which it was put, so that nobody is sent to
 //! something that is not there yet.
 //!
-//! It knows where an ACI and the image tags of a name are, and nothing of what is in them.
+//! It knows where an ACI and the image tags of a name are, and nothing of what is in them. Somebody
+//! else may have made the site: every path in it is walked by descriptors, no symbolic link is
+//! followed, and what is no plain file is neither read nor replaced.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use imgconv_directory::Directory;
 use imgconv_model::{Code, Env, Error, Limits, Result, quote};
-use tempfile::TempDir;
+use imgconv_stream::{Stage, open_directory, sweep};
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags},
+    io::Errno,
+};
 
-/// The prefix of every temporary directory.
-const PREFIX: &str = ".imgconv-";
 /// The buffer with which files are compared.
 const BLOCK: usize = 64 * 1024;
 
@@ -36,7 +46,9 @@ pub(crate) struct Site {
     root: PathBuf,
     /// True if there is nothing yet.
     new: bool,
-    staging: TempDir,
+    /// What is there now; it is empty if there is nothing yet.
+    files: Directory,
+    staging: Arc<Stage>,
     limits: Limits,
     changes: Vec<Change>,
     /// How many files were staged.
@@ -74,11 +86,22 @@ impl Site {
         };
         // On the same file system, and where there is a right to write in any case.
         let beside = if new { parent(root) } else { root };
-        let staging = tempfile::Builder::new().prefix(PREFIX).tempdir_in(beside);
+        sweep(beside, Stage::PREFIX, env);
+        let staging = Stage::new(beside, Stage::PREFIX, true)?;
+        let files = match new {
+            // A directory of our own in which nothing is.
+            true => {
+                let empty = staging.path().join("empty");
+                fs::create_dir(&empty).map_err(|error| Error::io(error, show(&empty)))?;
+                Directory::open(&empty)?
+            }
+            false => Directory::open(root)?,
+        };
         Ok(Self {
             root: root.to_owned(),
             new,
-            staging: staging.map_err(|error| Error::io(error, show(beside)))?,
+            files,
+            staging,
             limits: env.limits,
             changes: Vec::new(),
             staged: 0,
@@ -90,56 +113,86 @@ impl Site {
         self.staging.path().join(name)
     }
 
-    /// Where a path of the site is now; there may be nothing.
-    pub(crate) fn there(&self, path: &str) -> Option<PathBuf> {
+    /// Opens the file that is at a path of the site now; there may be nothing.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] if what is there is no plain file; [`Code::Escape`] for a symbolic link on the
+    /// way.
+    fn file(&self, path: &str) -> Result<Option<File>> {
+        let found = self.files.file(path).map_err(|error| match error.code() {
+            Code::Escape => {
+                error.hint("a site has no links in it: put a directory there, or a file")
+            }
+            _ => Error::new(Code::Denied, "what is there is not a regular file")
+                .at(show(&self.root.join(path)))
+                .hint("a site replaces only files; remove it, or publish elsewhere"),
+        })?;
+        Ok(found.map(|(file, _)| file))
+    }
+
+    /// Where a file of the site is now, for reading: a path that leads to the file that was looked at,
+    /// as long as it is held. There may be nothing.
+    ///
+    /// # Errors
+    /// As for every path of a site: [`Code::Denied`] if what is there is no plain file, [`Code::Escape`]
+    /// for a symbolic link on the way.
+    pub(crate) fn there(&self, path: &str) -> Result<Option<There>> {
         let place = self.root.join(path);
-        place.symlink_metadata().is_ok().then_some(place)
+        let found = self.file(path)?;
+        Ok(found.map(|file| There { file, place }))
     }
 
     /// Lists the paths of the ACIs that lie directly in a directory of the site, and of those that
-    /// will, sorted; each with the file that it is now.
+    /// will, sorted; each with its staged file, if it has one.
     ///
     /// # Errors
     /// If the directory can't be read.
-    pub(crate) fn acis(&self, folder: &str) -> Result<Vec<(String, PathBuf)>> {
-        let mut found = std::collections::BTreeMap::new();
-        let place = self.root.join(folder);
-        let failed = |error| Error::io(error, show(&place));
-        match fs::read_dir(&place) {
-            Ok(entries) => {
-                for entry in entries {
-                    let entry = entry.map_err(failed)?;
-                    if let Some(name) = entry.file_name().to_str() {
-                        found.insert(format!("{folder}/{name}"), entry.path());
-                    }
-                }
+    pub(crate) fn acis(&self, folder: &str) -> Result<BTreeMap<String, Option<PathBuf>>> {
+        let mut found = BTreeMap::new();
+        for name in self.files.names(folder)? {
+            let path = format!("{folder}/{name}");
+            if name.ends_with(".aci") && !self.files.is_directory(&path) {
+                found.insert(path, None);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
         }
         for change in &self.changes {
             if let Change::Put { path, staged } = change
+                && path.ends_with(".aci")
                 && path.rsplit_once('/').is_some_and(|(own, _)| own == folder)
             {
-                found.insert(path.clone(), staged.clone());
+                found.insert(path.clone(), Some(staged.clone()));
             }
         }
-        found.retain(|path, file| path.ends_with(".aci") && file.is_file());
-        Ok(found.into_iter().collect())
+        Ok(found)
+    }
+
+    /// Opens one of what [`Site::acis`] lists; there may be nothing by now.
+    ///
+    /// # Errors
+    /// As [`Site::there`].
+    pub(crate) fn listed(&self, path: &str, staged: Option<PathBuf>) -> Result<Option<There>> {
+        let Some(place) = staged else {
+            return self.there(path);
+        };
+        let file = File::open(&place).map_err(|error| Error::io(error, show(&place)))?;
+        Ok(Some(There { file, place }))
     }
 
     /// Says whether a path will exist.
-    pub(crate) fn will_have(&self, path: &str) -> bool {
+    ///
+    /// # Errors
+    /// As [`Site::there`].
+    pub(crate) fn will_have(&self, path: &str) -> Result<bool> {
         let last = self
             .changes
             .iter()
             .rev()
             .find(|change| change.path() == path);
-        match last {
+        Ok(match last {
             Some(Change::Put { .. }) => true,
             Some(Change::Remove { .. }) => false,
-            None => self.there(path).is_some(),
-        }
+            None => self.file(path)?.is_some(),
+        })
     }
 
     /// Says whether a file differs from what is at a path now; nothing there differs too.
@@ -147,11 +200,11 @@ impl Site {
     /// # Errors
     /// If one of them can't be read.
     pub(crate) fn changes(&self, path: &str, file: &Path) -> Result<bool> {
-        let Some(there) = self.there(path) else {
+        let Some(there) = self.file(path)? else {
             return Ok(true);
         };
-        let equal = equal(&there, file);
-        Ok(!equal.map_err(|error| Error::io(error, show(&there)))?)
+        let equal = File::open(file).and_then(|file| equal(there, file));
+        Ok(!equal.map_err(|error| Error::io(error, show(&self.root.join(path))))?)
     }
 
     /// Puts bytes at a path; says whether something changes.
@@ -185,16 +238,16 @@ impl Site {
             _ => None,
         });
         let before = match before {
-            Some(staged) => Some((staged, true)),
-            None => self.there(path).map(|place| (place, false)),
+            Some(staged) => {
+                let opened = File::open(&staged);
+                let opened = opened.map_err(|error| Error::io(error, show(&staged)))?;
+                Some((opened, true))
+            }
+            None => self.file(path)?.map(|file| (file, false)),
         };
         if let Some((before, own)) = before {
-            if before.is_dir() {
-                let message = "a directory is in the way";
-                return Err(Error::new(Code::Denied, message).at(show(&before)));
-            }
-            let equal = equal(&before, &staged);
-            if equal.map_err(|error| Error::io(error, show(&before)))? {
+            let equal = File::open(&staged).and_then(|file| equal(before, file));
+            if equal.map_err(|error| Error::io(error, show(&self.root.join(path))))? {
                 return Ok(false);
             }
             if own {
@@ -208,11 +261,15 @@ impl Site {
     }
 
     /// Removes a file, if there is one.
-    pub(crate) fn remove(&mut self, path: &str) {
-        if self.there(path).is_some() {
+    ///
+    /// # Errors
+    /// As [`Site::there`].
+    pub(crate) fn remove(&mut self, path: &str) -> Result<()> {
+        if self.file(path)?.is_some() {
             let path = path.to_owned();
             self.changes.push(Change::Remove { path });
         }
+        Ok(())
     }
 
     /// Refuses a path of which a file system could not hold every component.
@@ -241,17 +298,26 @@ impl Site {
             false => self.root.clone(),
         };
         fs::create_dir_all(&place).map_err(|error| Error::io(error, show(&place)))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = rustix::fs::open(&place, flags, Mode::empty())
+            .map_err(|error| Error::io(error.into(), show(&place)))?;
         for change in &self.changes {
-            let path = place.join(change.path());
-            let folder = parent(&path);
-            let made = fs::create_dir_all(folder);
-            made.map_err(|error| Error::io(error, show(folder)))?;
+            let shown = show(&self.root.join(change.path()));
+            let failed = |error: Errno| Error::io(error.into(), shown.clone());
+            let (folder, name) = match change.path().rsplit_once('/') {
+                Some((folder, name)) => (make_directories(&top, folder, &self.root)?, name),
+                None => (
+                    top.try_clone().map_err(|error| Error::io(error, &*shown))?,
+                    change.path(),
+                ),
+            };
             match change {
-                Change::Put { staged, .. } => fs::rename(staged, &path),
-                Change::Remove { .. } => fs::remove_file(&path),
+                // A link that appeared here meanwhile is replaced, and not followed.
+                Change::Put { staged, .. } => rustix::fs::renameat(CWD, staged, &folder, name),
+                Change::Remove { .. } => rustix::fs::unlinkat(&folder, name, AtFlags::empty()),
             }
-            .map_err(|error| Error::io(error, show(&path)))?;
-            sync(folder)?;
+            .and_then(|()| rustix::fs::fsync(&folder))
+            .map_err(failed)?;
         }
         if self.new {
             let renamed = fs::rename(&place, &self.root);
@@ -260,6 +326,52 @@ impl Site {
         }
         Ok(())
     }
+}
+
+/// A file of a site that was opened.
+#[derive(Debug)]
+pub(crate) struct There {
+    file: File,
+    place: PathBuf,
+}
+
+impl There {
+    /// A path that leads to exactly this file, whatever has its name by now.
+    pub(crate) fn path(&self) -> String {
+        let path = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
+        match Path::new(&path).exists() {
+            true => path,
+            // There is no `/proc` here.
+            false => self.place.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// The path by which it was found, for messages.
+    pub(crate) fn shown(&self) -> String {
+        self.place.display().to_string()
+    }
+}
+
+/// Makes the directories of a path below a directory, and opens the last one. None is a link.
+fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
+    let at = || show(&root.join(path));
+    let mut found = top.try_clone().map_err(|error| Error::io(error, at()))?;
+    for name in path.split('/') {
+        match rustix::fs::mkdirat(&found, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(Error::io(error.into(), at())),
+        }
+        found = open_directory(&found, name.as_bytes()).map_err(
+            |error| match Errno::from_io_error(&error) {
+                Some(Errno::LOOP | Errno::NOTDIR) => {
+                    let message = "a symbolic link or a file stands where a site has a directory";
+                    Error::new(Code::Escape, message).at(at())
+                }
+                _ => Error::io(error, at()),
+            },
+        )?;
+    }
+    Ok(found)
 }
 
 fn parent(path: &Path) -> &Path {
@@ -279,8 +391,7 @@ fn show(path: &Path) -> String {
 }
 
 /// Says whether two files hold the same bytes.
-fn equal(a: &Path, b: &Path) -> io::Result<bool> {
-    let (mut a, mut b) = (File::open(a)?, File::open(b)?);
+fn equal(mut a: File, mut b: File) -> io::Result<bool> {
     let inode = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
     if inode(&a)? == inode(&b)? {
         return Ok(true);

@@ -1,6 +1,6 @@
 //! The part of a [`Run`](crate::run::Run) that writes images as single streams: ACIs.
 
-use std::sync::atomic::Ordering;
+use std::{collections::btree_map::Entry, sync::atomic::Ordering};
 
 use imgconv_format_aci::{FORMAT, IMAGE_ID, encode_for, identifier, manifest, platform};
 use imgconv_layer::Semantics;
@@ -98,11 +98,27 @@ impl Run<'_> {
                     self.tagged
                         .push((repository.clone(), tag, identity.clone()));
                 }
-                // Other tags of one image are the same ACI.
-                if let Some(digest) = digest
-                    && !self.streamed.insert((repository, identity.clone(), digest))
-                {
-                    continue;
+                // Other tags of one image are the same ACI: those of one manifest, and those of
+                // manifests that have a config, and with it the image ID, in common.
+                let annotations = node.image.annotations.clone();
+                if let Some(digest) = digest {
+                    let config = node.config_digest(&self.env.limits).unwrap_or(digest);
+                    let key = (repository, identity.clone(), config);
+                    match self.streamed.entry(key) {
+                        Entry::Vacant(entry) => drop(entry.insert((digest, annotations))),
+                        Entry::Occupied(entry) => {
+                            let (first, said) = entry.get();
+                            if *first != digest && *said != annotations {
+                                let why = format!(
+                                    "it is the same image as {first}, by its image ID, and the ACI \
+                                     says what that manifest says of itself"
+                                );
+                                let field = format!("manifest {digest} annotations");
+                                self.left_behind.lose(field, LossKind::Dropped, why);
+                            }
+                            continue;
+                        }
+                    }
                 }
                 let own = kept_name(&image, self.env);
                 tags::identify(&mut image, own.as_ref(), identity);
@@ -413,6 +429,7 @@ impl Run<'_> {
         report: &mut Report,
     ) -> Result<Name> {
         if let Some(name) = self.given_name()?.or_else(|| root.renamed.clone()) {
+            // In a migration this has the host already.
             return Ok(name);
         }
         // Fails if what the place says is no name.
@@ -508,7 +525,7 @@ fn lose_descriptors(image: &Image, report: &mut Report) {
 }
 
 /// A repository at another host.
-fn on_host(repository: &str, host: &str) -> String {
+pub(crate) fn on_host(repository: &str, host: &str) -> String {
     let path = match repository.split_once('/') {
         Some((own, path)) if own.contains(['.', ':']) || own == "localhost" => path,
         _ => repository,

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imgconv_model::{Code, Env, Error, Limits, Result, quote};
+use imgconv_model::{Code, Env, Error, Limits, Result, conceal, quote};
 use ureq::Agent;
 
 use crate::{
@@ -130,7 +130,10 @@ impl Client {
     /// [`Code::Limit`] for too many redirects or too large headers, [`Code::Cancelled`].
     pub fn send(&self, request: &Request<'_>) -> Result<Response> {
         let shown = request.shown();
-        self.follow(request).map_err(|error| error.at(shown))
+        // A server may send a secret back in a URL.
+        let conceal = |text: &str| conceal(text, request.hidden.iter().map(String::as_str));
+        let sent = self.follow(request);
+        sent.map_err(|error| error.map_texts(conceal).at(shown))
     }
 
     fn follow(&self, request: &Request<'_>) -> Result<Response> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imgconv_model::{Code, Error, Limits, Reader, Result, Timeouts, quote};
+use imgconv_model::{Code, Error, Limits, Reader, Result, Timeouts, conceal, quote};
 use imgconv_stream::read_to_limit;
 
 use crate::{failure, url::Url};
@@ -234,9 +234,7 @@ impl Response {
         let _ = self.body.take(most).read_to_end(&mut said);
         let said = String::from_utf8_lossy(&said);
         let mut said = read(&said).unwrap_or_else(|| said.into_owned());
-        for secret in self.hidden.iter().filter(|secret| secret.len() > 2) {
-            said = said.replace(secret.as_str(), "***");
-        }
+        said = conceal(&said, self.hidden.iter().map(String::as_str));
         let mut message = format!("the server answered {}", self.status);
         if !said.trim().is_empty() {
             message.push_str(&format!(": {}", quote(said.trim())));

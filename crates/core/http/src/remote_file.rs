@@ -15,7 +15,7 @@ use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Fetched, Limits, Open, Reader, Result, Root,
     RootEntry, Signature, quote,
 };
-use imgconv_stream::Stage;
+use imgconv_stream::{Stage, sweep};
 
 use crate::{Client, Download, Request, Response, Url, connect::pause};
 
@@ -46,6 +46,7 @@ impl RemoteFile {
     /// more bytes than an image may have, those of [`Client::send`], or [`Code::Io`] that names the
     /// temporary directory.
     pub fn fetch(client: &Client, request: &Request<'static>, env: &Env) -> Result<Self> {
+        sweep(&env.tmpdir, Stage::PREFIX, env);
         let stage = Stage::new(&env.tmpdir, Stage::PREFIX, false)?;
         let (mut file, name) = stage.file()?;
         let place = || {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use imgconv_model::{Code, Error, Result, quote};
+use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 use ureq::http::Uri;
 
 /// The longest URL that is taken; signed URLs of object stores have some 2000 bytes.
@@ -259,14 +259,8 @@ fn without_dots(path: &str) -> String {
 
 /// Quotes what may be a URL for a message, without what may be secret in it.
 fn shown(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    let end = text.find("://").map_or(0, |at| at + "://".len());
-    let (scheme, rest) = text.split_at(end);
-    let authority = rest.split('/').next().unwrap_or_default();
-    match authority.rfind('@') {
-        Some(at) => quote(format!("{scheme}***{}", &rest[at..])),
-        None => quote(text),
-    }
+    let text = without_userinfo(text);
+    quote(text.split(['?', '#']).next().unwrap_or_default())
 }
 
 #[cfg(test)]

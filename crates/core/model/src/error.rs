@@ -191,6 +191,17 @@ impl Error {
         }))
     }
 
+    /// Returns the error with every text changed by `change`: places, message and hint.
+    #[must_use]
+    pub fn map_texts(mut self, change: impl Fn(&str) -> String) -> Self {
+        let inner = &mut *self.0;
+        let texts = inner.places.iter_mut().chain([&mut inner.message]);
+        for text in texts.chain(inner.hint.as_mut()) {
+            *text = change(text);
+        }
+        self
+    }
+
     /// Returns the code.
     pub fn code(&self) -> Code {
         self.0.code
@@ -247,6 +258,15 @@ pub fn quote(value: impl AsRef<[u8]>) -> String {
     format!("\"{}\"", escaped(value.as_ref(), 200))
 }
 
+/// Says whether a character is none that a reader sees where it stands: controls (C0, DEL, C1), ends
+/// of lines and paragraphs, what changes the direction of text or is of no width, and tags.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// Makes a value from an input safe to print, whole: control characters, bidirectional overrides,
 /// quotes, backslashes and bytes that are not UTF-8 are escaped. Different values stay different.
 pub fn escape(value: impl AsRef<[u8]>) -> String {
@@ -263,11 +283,10 @@ fn escaped(value: &[u8], most: usize) -> String {
             if chars > most {
                 break;
             }
-            let hidden = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
             if c == '"' || c == '\\' {
                 out.push('\\');
                 out.push(c);
-            } else if c.is_control() || hidden {
+            } else if is_hidden(c) {
                 out.extend(c.escape_default());
             } else {
                 out.push(c);

@@ -23,12 +23,13 @@ mod platform;
 mod port;
 mod progress;
 mod report;
+mod secrets;
 
 pub use artifact::{Artifact, Child, Document, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
-pub use error::{Code, Error, Result, escape, quote};
+pub use error::{Code, Error, Result, escape, is_hidden, quote};
 pub use image::{
     Exec, Extensions, History, Image, Layer, Original, Port, RunConfig, SealedLayer, Step,
 };
@@ -44,3 +45,4 @@ pub use port::{
 };
 pub use progress::{Event, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};
+pub use secrets::{Secrets, conceal, password_in, without_userinfo};

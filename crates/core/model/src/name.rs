@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Code, Error, Outcome, Report, Result, quote};
+use crate::{Code, Error, Outcome, Report, Result, quote, without_userinfo};
 
 /// The name of an image: a repository and a tag, either of which may be unknown.
 ///
@@ -24,7 +24,8 @@ impl Name {
     /// [`Code::BadName`] for anything else.
     pub fn parse_reference(text: &str) -> Result<Self> {
         let bad = |why: &str| {
-            let message = format!("image reference {} {why}", quote(text));
+            let shown = quote(without_userinfo(text));
+            let message = format!("image reference {shown} {why}");
             Error::new(Code::BadName, message).hint("write it as `HOST/REPOSITORY:TAG`")
         };
         if text.len() > 1024 {

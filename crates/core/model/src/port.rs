@@ -3,7 +3,7 @@
 //! Transports find bytes and own names; formats own meaning and do no I/O of their own.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     fs::File,
     io::Write,
@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     Artifact, Blob, Child, Code, Compression, Digest, Document, Error, Facts, Image, Limits, Name,
-    Network, Notes, Open, Platform, Progress, Reader, Report, Result, SealedLayer, Silent,
+    Network, Notes, Open, Platform, Progress, Reader, Report, Result, SealedLayer, Secrets, Silent,
 };
 
 /// The identity of a format, such as `oci`.
@@ -61,6 +61,10 @@ pub struct Env {
     pub copies: Arc<Mutex<BTreeMap<String, Arc<File>>>>,
     /// Takes what is found while bytes stream by; every image has its own.
     pub notes: Notes,
+    /// The directories in which leftovers of killed processes were looked for in this run.
+    pub swept: Arc<Mutex<BTreeSet<PathBuf>>>,
+    /// What no message may show.
+    pub secrets: Secrets,
 }
 
 impl Env {
@@ -81,6 +85,8 @@ impl Env {
             next_id: Arc::default(),
             copies: Arc::default(),
             notes: Notes::default(),
+            swept: Arc::default(),
+            secrets: Secrets::default(),
         }
     }
 

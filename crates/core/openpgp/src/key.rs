@@ -15,7 +15,7 @@ use pgp::{
     types::{KeyDetails, Tag},
 };
 
-use crate::{OpenData, Signer, Verified, bad};
+use crate::{OpenData, Signer, Verified, bad, refused, strength};
 
 /// How far a clock that signs may be ahead of the one that verifies.
 const CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,6 +23,11 @@ const CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
 /// A trusted key.
 #[derive(Clone, Debug)]
 pub(crate) struct Key(SignedPublicKey);
+
+/// The fingerprint of a key, in lower-case hexadecimal.
+fn fingerprint(key: &impl KeyDetails) -> String {
+    key.fingerprint().to_string().to_lowercase()
+}
 
 /// Which key of a certificate made a signature.
 #[derive(Clone, Copy)]
@@ -38,7 +43,7 @@ impl Key {
 
     /// The fingerprint of the primary key, in lower-case hexadecimal.
     pub(crate) fn fingerprint(&self) -> String {
-        self.0.primary_key.fingerprint().to_string().to_lowercase()
+        fingerprint(&self.0.primary_key)
     }
 
     /// Says whether a signature claims to be of this key or one of its subkeys.
@@ -67,6 +72,12 @@ impl Key {
         let component = self.component_of(signature);
         let component = component.expect("the key was chosen because the signature names it");
         let who = format!("key {}", self.fingerprint());
+        // Whoever can break the primary key can add any subkey to it.
+        strength::check(&self.0.primary_key, &who).map_err(refused)?;
+        if let Component::Subkey(subkey) = component {
+            let whose = format!("the subkey {} of {who}", fingerprint(&subkey.key));
+            strength::check(&subkey.key, &whose).map_err(refused)?;
+        }
         let warnings = self
             .check_may_sign(component, signature, now)
             .map_err(|why| bad(format!("{who} {why}")))?;

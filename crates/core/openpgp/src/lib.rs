@@ -13,6 +13,7 @@
 mod armour;
 mod key;
 mod sign;
+mod strength;
 mod trust;
 
 use std::time::SystemTime;
@@ -78,7 +79,7 @@ impl Trust {
     /// # Errors
     /// [`Code::BadSignature`] if one is wrong, too weak, or was made with a key that has expired, is
     /// revoked or may not sign; [`Code::Denied`] if no trusted key signed; [`Code::Unsupported`] if
-    /// it is no detached signature; [`Code::Limit`] if it is too large; or what reading the data
+    /// it is no detached signature, or its key can't be computed with; [`Code::Limit`] if it is too large; or what reading the data
     /// gives.
     pub fn verify(
         &self,
@@ -121,6 +122,10 @@ impl Trust {
 
 /// A [`Code::BadSignature`] error.
 fn bad(message: impl Into<String>) -> Error {
-    Error::new(Code::BadSignature, message)
-        .hint("`--insecure-image` takes an image whose signature is bad or missing")
+    refused(Error::new(Code::BadSignature, message))
+}
+
+/// Says what to do with an image whose signature is refused.
+fn refused(error: Error) -> Error {
+    error.hint("`--insecure-image` takes an image whose signature is bad or missing")
 }

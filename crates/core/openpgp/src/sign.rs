@@ -4,14 +4,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use imgconv_model::{Code, Error, Reader, Result, Secret};
 use pgp::{
-    composed::{ArmorOptions, DetachedSignature, PublicOrSecret, SignedSecretKey, SubpacketConfig},
+    composed::{
+        ArmorOptions, DetachedSignature, PublicOrSecret, SignedSecretKey, SignedSecretSubKey,
+        SubpacketConfig,
+    },
     crypto::hash::HashAlgorithm,
     packet::{Subpacket, SubpacketData},
     types::{KeyDetails, Password, SigningKey as Signing, Timestamp},
 };
 use rand::rngs::OsRng;
 
-use crate::armour;
+use crate::{armour, strength};
 
 /// A secret key that signs.
 pub struct SigningKey {
@@ -32,8 +35,8 @@ impl SigningKey {
     /// that it is locked with.
     ///
     /// # Errors
-    /// [`Code::BadSignature`] if it can't be read; [`Code::Usage`] if there is not exactly one
-    /// secret key.
+    /// [`Code::BadSignature`] if it can't be read, or is too short; [`Code::Unsupported`] if it can't be
+    /// computed with; [`Code::Usage`] if there is not exactly one secret key.
     pub fn read(bytes: &[u8], password: Option<&Secret>) -> Result<Self> {
         let mut keys = armour::keys(bytes)?;
         let (1, Some(PublicOrSecret::Secret(key))) = (keys.len(), keys.pop()) else {
@@ -41,6 +44,10 @@ impl SigningKey {
             return Err(Error::new(Code::Usage, message)
                 .hint("`gpg --armor --export-secret-keys KEY` writes it"));
         };
+        strength::check(&key.primary_key, "the key")?;
+        if let Some(subkey) = signing_subkey(&key) {
+            strength::check(&subkey.key, "the subkey that signs")?;
+        }
         let password = password.map_or_else(Password::empty, |password| password.expose().into());
         Ok(Self { key, password })
     }
@@ -65,14 +72,7 @@ impl SigningKey {
             .unwrap_or_default()
             .as_secs();
         let when = Timestamp::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX));
-        // A subkey that was made for signing is what everybody else signs with, too.
-        let subkey = self.key.secret_subkeys.iter().rev().find(|subkey| {
-            subkey
-                .signatures
-                .iter()
-                .any(|binding| binding.key_flags().sign())
-        });
-        let signature = match subkey {
+        let signature = match signing_subkey(&self.key) {
             Some(subkey) => self.sign_with(&subkey.key, &mut data, when)?,
             None => self.sign_with(&self.key.primary_key, &mut data, when)?,
         };
@@ -109,6 +109,15 @@ impl SigningKey {
         )
         .map_err(|error| failed(&error))
     }
+}
+
+/// A subkey that was made for signing is what everybody else signs with, too.
+fn signing_subkey(key: &SignedSecretKey) -> Option<&SignedSecretSubKey> {
+    let signs = |subkey: &&SignedSecretSubKey| {
+        let mut bindings = subkey.signatures.iter();
+        bindings.any(|binding| binding.key_flags().sign())
+    };
+    key.secret_subkeys.iter().rev().find(signs)
 }
 
 fn failed(error: &pgp::errors::Error) -> Error {

@@ -267,6 +267,49 @@ fn keys_of_the_place_itself_serve_only_if_they_were_fetched() {
     );
 }
 
+// K45
+#[test]
+fn a_key_that_is_too_short_is_refused_wherever_it_stands() {
+    for (name, what) in [
+        ("nora", "an RSA key of 1024 bits"),
+        ("dora", "a DSA key of 1024 bits"),
+        ("sven", "an RSA key of 1024 bits"),
+    ] {
+        let error = failure(
+            &trusting(&[name]),
+            &format!("{name}.sig"),
+            Code::BadSignature,
+        );
+        assert!(error.to_string().contains(what), "{name}: {error}");
+        assert!(error.advice().unwrap().contains("--insecure-image"));
+        assert_eq!(
+            error.to_string().contains("the subkey"),
+            name == "sven",
+            "{error}"
+        );
+    }
+    // A stranger's short key is nobody's business.
+    failure(&trusting(&["alice"]), "nora.sig", Code::Denied);
+    let error = SigningKey::read(&file("nora.secret.asc"), None).unwrap_err();
+    assert_eq!(error.code(), Code::BadSignature);
+    assert!(error.to_string().contains("1024 bits"), "{error}");
+}
+
+// K45
+#[test]
+fn a_key_on_a_curve_that_is_not_supported_is_told_as_that() {
+    let error = failure(&trusting(&["bruno"]), "bruno.sig", Code::Unsupported);
+    let text = error.to_string();
+    assert!(
+        text.contains("on the curve brainpoolP256r1, which is not supported"),
+        "{text}"
+    );
+    assert!(!text.contains("self-signature"), "{text}");
+    let error = SigningKey::read(&file("bruno.secret.asc"), None).unwrap_err();
+    assert_eq!(error.code(), Code::Unsupported, "{error}");
+    assert!(error.to_string().contains("brainpoolP256r1"), "{error}");
+}
+
 #[test]
 fn what_we_sign_is_verified() {
     let key = SigningKey::read(&file("bob.secret.asc"), None).unwrap();

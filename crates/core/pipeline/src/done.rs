@@ -70,6 +70,7 @@ impl Done {
             let claim = claim.as_deref().unwrap_or("-");
             format!("{known} {claim} {compression} {how} {ENCODER_REVISION}")
         });
+        let to_what = to.as_ref().map(|(compression, _)| *compression);
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry((source, layer.diff_id, to)).or_default())
@@ -83,7 +84,11 @@ impl Done {
         let memory = self.memory.as_deref().zip(text.as_deref());
         let known = memory.and_then(|(memory, key)| memory.recall(key));
         let new = match known {
-            Some(known) if sink.has(&known.digest, known.size)? => known,
+            Some(known)
+                if fits(&known, layer, to_what) && sink.has(&known.digest, known.size)? =>
+            {
+                known
+            }
             _ => {
                 let new = work()?;
                 if let Some((memory, key)) = memory {
@@ -95,4 +100,10 @@ impl Done {
         *sealed = Some(new.clone());
         Ok(new)
     }
+}
+
+/// Says whether what is remembered of a layer can be what it would become now.
+fn fits(known: &SealedLayer, layer: &Layer, to: Option<Compression>) -> bool {
+    layer.diff_id.is_none_or(|claimed| claimed == known.diff_id)
+        && to.is_none_or(|compression| compression == known.compression)
 }

@@ -2,7 +2,8 @@
 //!
 //! The directory has mode 0700 and a random name, and is removed with everything in it when it is
 //! dropped. Files in it are made with mode 0644 less the umask, which they keep when they move.
-//! Its process holds a lock on it, so that what a killed one leaves behind can be told, see
+//! Its process holds a lock on it, and a file in it says whose it is, so that what a killed process
+//! leaves behind can be told from what is in use and from directories of the user, see
 //! [`Stale`](crate::Stale).
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, OwnedFd},
         unix::fs::{MetadataExt, PermissionsExt},
     },
     path::Path,
@@ -21,10 +22,13 @@ use std::{
 };
 
 use imgconv_model::{BlobWriter, Code, Digest, Error, Result, quote};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, RenameFlags},
+    io::Errno,
+};
 use tempfile::TempDir;
 
-use crate::stale;
+use crate::{remove_contents, stale};
 
 const BUFFER: usize = 1 << 20;
 /// How often a directory is made anew that was taken for one that is left over.
@@ -53,6 +57,9 @@ pub struct Staged {
 impl Stage {
     /// The usual prefix of the directory's name.
     pub const PREFIX: &str = ".imgconv-";
+    /// The empty file in a stage that tells it from a directory of the user with such a name. No blob
+    /// has that name, and it goes last.
+    pub const MARKER: &str = "imgconv-stage";
 
     /// Makes a private directory in another one.
     ///
@@ -65,6 +72,7 @@ impl Stage {
         for _ in 1..TRIES {
             match Self::make(parent, prefix, durable) {
                 Ok(stage) if stale::lock(&stage.descriptor) && stale::is_there(&stage) => {
+                    stage.mark(Self::MARKER)?;
                     return Ok(Arc::new(stage));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -132,6 +140,32 @@ impl Stage {
                 entry.insert(Staged { path, size });
                 true
             }
+        }
+    }
+
+    /// Moves a file of the stage to its final name. `keep` refuses to replace a file that is there.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] if `keep` refuses, and the errors of the file system.
+    pub fn rename(
+        &self,
+        name: &str,
+        directory: impl AsFd,
+        to: impl rustix::path::Arg + Copy,
+        keep: bool,
+    ) -> io::Result<()> {
+        let (from, to_directory) = (&self.descriptor, directory.as_fd());
+        if !keep {
+            return Ok(rustix::fs::renameat(from, name, to_directory, to)?);
+        }
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(from, name, to_directory, to, flags) {
+            // A file system that can't refuse by itself: a hard link never replaces anything.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                rustix::fs::linkat(from, name, to_directory, to, AtFlags::empty())?;
+                Ok(rustix::fs::unlinkat(from, name, AtFlags::empty())?)
+            }
+            renamed => Ok(renamed?),
         }
     }
 
@@ -235,6 +269,13 @@ impl Stage {
             count: 0,
             complete: false,
         }))
+    }
+}
+
+impl Drop for Stage {
+    /// Removes what is in the directory, the marker last; what is left then goes with the directory.
+    fn drop(&mut self) {
+        let _ = remove_contents(&self.descriptor, Self::MARKER.as_bytes());
     }
 }
 

@@ -4,25 +4,25 @@
 //! A [`Stage`] holds an advisory lock on its directory, which the kernel gives back when its process
 //! ends, however it ends. Only on file systems of this machine does a lock that can be had prove
 //! that nobody works there: on all others nothing is removed. Files and directories of other
-//! programs, and stages of other users, are left alone.
+//! programs and of the user, which have no [`Stage::MARKER`], and stages of other users are left
+//! alone, whatever they are called.
 
 use std::{
-    io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::PoisonError,
 };
 
-use imgconv_model::{Error, Result, quote};
+use imgconv_model::{Env, Error, Result, quote};
 use rustix::{
     fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags},
     io::Errno,
 };
 
-use crate::Stage;
+use crate::{Stage, remove_contents};
 
 /// Characters of a stage's name after its prefix, all of them letters and digits.
 const SUFFIX: usize = 6;
-/// How deep the directories in a stage are nested at most: a layout with its blobs.
-const DEPTH: usize = 6;
 
 /// File systems whose locks are those of this machine, by their numbers in `statfs(2)`: ext2 to
 /// ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs.
@@ -36,6 +36,26 @@ const LOCAL: &[u64] = &[
     0x2fc1_2fc1,
     0xca45_1a4e,
 ];
+
+/// Removes the stages in a directory that killed processes left there: once in a run for each
+/// directory, so that a run with many images lists it once. What can't be looked for or removed now
+/// is for the next run.
+pub fn sweep(directory: &Path, prefix: &str, env: &Env) {
+    let new = {
+        let mut swept = env.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        swept.insert(directory.join(prefix))
+    };
+    if !new {
+        return;
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(opened) = rustix::fs::open(directory, flags, Mode::empty()) else {
+        return;
+    };
+    for stale in Stale::find(&opened, prefix).unwrap_or_default() {
+        let _ = stale.remove(&opened);
+    }
+}
 
 /// A stage that no process holds. Nobody else can take it for one as long as this is there.
 #[derive(Debug)]
@@ -52,11 +72,8 @@ impl Stale {
     /// # Errors
     /// [`Code::Io`](imgconv_model::Code::Io) if the directory can't be listed.
     pub fn find(directory: impl AsFd, prefix: &str) -> Result<Vec<Self>> {
-        let local = rustix::fs::fstatfs(&directory).is_ok_and(|found| {
-            u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&(kind & 0xffff_ffff)))
-        });
         let mut found = Vec::new();
-        if !local {
+        if !Self::can_tell(&directory) {
             return Ok(found);
         }
         for name in stages(&directory, prefix)? {
@@ -65,6 +82,14 @@ impl Stale {
             }
         }
         Ok(found)
+    }
+
+    /// Says whether a lock that can be had proves that no process holds it: on the file systems of
+    /// this machine.
+    pub fn can_tell(directory: impl AsFd) -> bool {
+        rustix::fs::fstatfs(directory).is_ok_and(|found| {
+            u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&(kind & 0xffff_ffff)))
+        })
     }
 
     /// Lists the names of the other stages in a directory, those that a process holds or may hold,
@@ -89,12 +114,12 @@ impl Stale {
     /// # Errors
     /// [`Code::Io`](imgconv_model::Code::Io) if something can't be removed.
     pub fn remove(self, directory: impl AsFd) -> Result<()> {
-        let failed = |error: Errno| Error::io(io::Error::from(error), quote(&self.name));
-        empty(&self.descriptor, DEPTH).map_err(failed)?;
+        let failed = |error: std::io::Error| Error::io(error, quote(&self.name));
+        remove_contents(&self.descriptor, Stage::MARKER.as_bytes()).map_err(failed)?;
         match rustix::fs::unlinkat(directory, &*self.name, AtFlags::REMOVEDIR) {
             // Its process was just removing it itself, and gave back the lock after that.
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(failed(error.into())),
         }
     }
 }
@@ -128,7 +153,8 @@ fn is_stage(name: &str, prefix: &str) -> bool {
     })
 }
 
-/// Opens and locks a stage; `None` if it is in use, or is none of ours.
+/// Opens and locks a stage; `None` if it is in use, or is none of ours. One without a marker is ours
+/// only if it is empty: its process was killed before it had one.
 fn hold(directory: impl AsFd, name: &str) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let descriptor = rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?;
@@ -136,35 +162,22 @@ fn hold(directory: impl AsFd, name: &str) -> Option<OwnedFd> {
     let private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU;
     let own = stat.st_uid == rustix::process::geteuid().as_raw();
     let taken = rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive);
-    (private && own && taken.is_ok()).then_some(descriptor)
+    let ours = private && own && taken.is_ok();
+    (ours && (is_marked(&descriptor) || is_empty(&descriptor))).then_some(descriptor)
 }
 
-/// Removes what is in a directory. Links are removed, not followed.
-fn empty(directory: &OwnedFd, depth: usize) -> std::result::Result<(), Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(name.to_owned());
-        }
-    }
-    for name in names {
-        let stat = rustix::fs::statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if is_directory && depth > 0 {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let below = rustix::fs::openat(directory, &*name, flags, Mode::empty())?;
-            empty(&below, depth - 1)?;
-        }
-        let flags = if is_directory {
-            AtFlags::REMOVEDIR
-        } else {
-            AtFlags::empty()
-        };
-        rustix::fs::unlinkat(directory, &*name, flags)?;
-    }
-    Ok(())
+fn is_marked(stage: &OwnedFd) -> bool {
+    let found = rustix::fs::statat(stage, Stage::MARKER, AtFlags::SYMLINK_NOFOLLOW);
+    found.is_ok_and(|found| {
+        FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size == 0
+    })
+}
+
+fn is_empty(stage: &OwnedFd) -> bool {
+    let Ok(mut entries) = Dir::read_from(stage) else {
+        return false;
+    };
+    entries.all(|entry| entry.is_ok_and(|e| matches!(e.file_name().to_bytes(), b"." | b"..")))
 }
 
 /// Says whether a directory is still the one of that name.
@@ -187,8 +200,9 @@ mod tests {
 
     fn dead(folder: &Path, name: &str, mode: u32) {
         let path = folder.join(name);
-        fs::create_dir_all(path.join("layout/blobs/sha256")).unwrap();
+        fs::create_dir_all(path.join("layout/blobs/sha256/a/b/c/d/e/f/g/h")).unwrap();
         fs::write(path.join("layout/blobs/sha256/x"), "x").unwrap();
+        fs::write(path.join(Stage::MARKER), "").unwrap();
         std::os::unix::fs::symlink("/etc", path.join("link")).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -207,6 +221,16 @@ mod tests {
         ] {
             dead(folder, name, mode);
         }
+        // K43: directories of the user that are called alike.
+        for (name, file) in [
+            (".imgconv-backup", "photo"),
+            (".imgconv-marked", Stage::MARKER),
+        ] {
+            fs::create_dir(folder.join(name)).unwrap();
+            fs::write(folder.join(name).join(file), "precious").unwrap();
+            let private = fs::Permissions::from_mode(0o700);
+            fs::set_permissions(folder.join(name), private).unwrap();
+        }
         fs::write(folder.join(".imgconv-file01"), "x").unwrap();
         std::os::unix::fs::symlink(".imgconv-Aaaaa1", folder.join(".imgconv-link01")).unwrap();
         assert_eq!(names(folder), [".imgconv-Aaaaa1"]);
@@ -221,5 +245,39 @@ mod tests {
         let path = live.path().to_owned();
         drop(live);
         assert!(!path.exists());
+    }
+
+    // K43
+    #[test]
+    fn what_was_left_is_swept_once_in_a_run_and_what_the_user_has_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let env = Env::new(folder, imgconv_model::Platform::new("linux", "amd64"));
+        let live = Stage::new(folder, Stage::PREFIX, false).unwrap();
+        dead(folder, ".imgconv-Aaaaa1", 0o700);
+        // Its process was killed before it had a marker.
+        fs::create_dir(folder.join(".imgconv-Aaaaa2")).unwrap();
+        fs::set_permissions(
+            folder.join(".imgconv-Aaaaa2"),
+            fs::Permissions::from_mode(0o700),
+        )
+        .unwrap();
+        fs::create_dir(folder.join(".imgconv-backup")).unwrap();
+        fs::write(folder.join(".imgconv-backup/photo"), "precious").unwrap();
+        fs::set_permissions(
+            folder.join(".imgconv-backup"),
+            fs::Permissions::from_mode(0o700),
+        )
+        .unwrap();
+        let there = |name: &str| folder.join(name).exists();
+        sweep(folder, Stage::PREFIX, &env);
+        assert!(!there(".imgconv-Aaaaa1") && !there(".imgconv-Aaaaa2"));
+        assert!(there(".imgconv-backup/photo") && live.path().exists());
+        dead(folder, ".imgconv-Aaaaa1", 0o700);
+        sweep(folder, Stage::PREFIX, &env.clone());
+        assert!(there(".imgconv-Aaaaa1"));
+        let later = Env::new(folder, imgconv_model::Platform::new("linux", "amd64"));
+        sweep(folder, Stage::PREFIX, &later);
+        assert!(!there(".imgconv-Aaaaa1"));
     }
 }

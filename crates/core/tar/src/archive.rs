@@ -10,7 +10,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     ops::ControlFlow,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
@@ -18,7 +18,7 @@ use std::{
 use imgconv_model::{
     Code, Compression, Env, Error, Limits, Notes, ReadAt, Reader as Bytes, Result, quote,
 };
-use imgconv_stream::{Decoder, sniff};
+use imgconv_stream::{Decoder, Stamp, sniff};
 use rustix::fs::OFlags;
 
 use crate::{BLOCK, Entry, EntryKind, Reader, padding};
@@ -28,6 +28,8 @@ use crate::{BLOCK, Entry, EntryKind, Reader, padding};
 pub struct Archive {
     file: Arc<File>,
     members: BTreeMap<String, Member>,
+    /// Taken before the first byte was read.
+    stamp: Stamp,
 }
 
 /// A member of an [`Archive`].
@@ -60,6 +62,7 @@ impl Archive {
     /// [`Reader`](crate::Reader).
     pub fn open(path: &Path, env: &Env, wanted: Wanted<'_>) -> Result<Self> {
         let mut file = open_regular(path)?;
+        let first = stamp(&file).map_err(Error::from_io)?;
         let mut prefix = Vec::new();
         let read = (&mut file).take(6).read_to_end(&mut prefix);
         read.map_err(Error::from_io)?;
@@ -67,7 +70,7 @@ impl Archive {
             let reader = Pread::new(Arc::new(file), 0, u64::MAX);
             return Self::from_reader(Box::new(reader), env, wanted);
         }
-        let size = file.metadata().map_err(Error::from_io)?.len();
+        let size = first.size;
         let file = Arc::new(file);
         let source = Polled {
             inner: Pread::new(Arc::clone(&file), 0, size),
@@ -77,7 +80,7 @@ impl Archive {
         let (limits, notes) = (&env.limits, &env.notes);
         let mut tar = Reader::skipping(source, skip, limits, notes, "archive");
         let entries = list(&mut tar, wanted)?;
-        Self::index(file, entries, &env.limits, &env.notes)
+        Self::index(file, first, entries, &env.limits, &env.notes)
     }
 
     /// Copies an archive, decompressed, to `env.tmpdir`.
@@ -102,12 +105,26 @@ impl Archive {
         let mut tar = Reader::new(source, &env.limits, &env.notes, "archive");
         let entries = list(&mut tar, wanted)?;
         let spool = tar.into_inner().inner;
-        Self::index(Arc::new(spool.file), entries, &env.limits, &env.notes)
+        // Nobody else has the unnamed file, and nothing is written to it any more.
+        let first = stamp(&spool.file).map_err(Error::from_io)?;
+        Self::index(
+            Arc::new(spool.file),
+            first,
+            entries,
+            &env.limits,
+            &env.notes,
+        )
     }
 
     /// Finds the body of each member; of members of one name all must have the same bytes
     /// (robustness A5).
-    fn index(file: Arc<File>, entries: Vec<Named>, limits: &Limits, notes: &Notes) -> Result<Self> {
+    fn index(
+        file: Arc<File>,
+        stamp: Stamp,
+        entries: Vec<Named>,
+        limits: &Limits,
+        notes: &Notes,
+    ) -> Result<Self> {
         let mut members: BTreeMap<String, Member> = BTreeMap::new();
         for named in entries {
             let member = match named.kind {
@@ -145,7 +162,11 @@ impl Archive {
             let message = "the archive has this member twice, and both are the same";
             notes.warn("duplicate-member", place, message);
         }
-        Ok(Self { file, members })
+        Ok(Self {
+            file,
+            members,
+            stamp,
+        })
     }
 
     /// Returns the member of that name.
@@ -169,7 +190,7 @@ impl Archive {
     /// [`Code::Io`].
     pub fn positioned(&self, offset: u64, size: u64) -> Result<Arc<dyn ReadAt>> {
         let file = Arc::clone(&self.file);
-        let stamp = stamp(&file).map_err(Error::from_io)?;
+        let stamp = self.stamp;
         Ok(Arc::new(Range {
             file,
             offset,
@@ -188,12 +209,8 @@ struct Range {
     stamp: Stamp,
 }
 
-/// What changes when a file is written to: its size, and the time of its last change.
-type Stamp = (u64, i64, i64);
-
 fn stamp(file: &File) -> io::Result<Stamp> {
-    let metadata = file.metadata()?;
-    Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    file.metadata().map(|metadata| Stamp::of(&metadata))
 }
 
 impl ReadAt for Range {
@@ -206,7 +223,8 @@ impl ReadAt for Range {
         // Looked at after the bytes were read: what came before the change is what was verified.
         if stamp(&self.file)? != self.stamp {
             let message = "the archive was changed while it was read";
-            return Err(Error::new(Code::Mismatch, message).into());
+            let error = Error::new(Code::Mismatch, message);
+            return Err(error.hint("run it again when nothing writes to it").into());
         }
         Ok(())
     }

@@ -12,11 +12,8 @@ use std::{
 };
 
 use imgconv_model::{Code, Compression, Env, Error, Result, quote};
-use imgconv_stream::{Level, PieceEncoder, Stage};
-use rustix::{
-    fs::{Mode, OFlags, RenameFlags},
-    io::Errno,
-};
+use imgconv_stream::{Level, PieceEncoder, Stage, sweep};
+use rustix::fs::{Mode, OFlags};
 
 use crate::{END, Entry, EntryKind, head, padding};
 
@@ -46,10 +43,14 @@ impl Output {
         let compression = compression_of(path)?;
         let (path, stage) = match path {
             "" => return Err(Error::new(Code::Usage, "the path of the archive is empty")),
-            "-" => (None, Stage::new(&env.tmpdir, Stage::PREFIX, false)?),
+            "-" => {
+                sweep(&env.tmpdir, Stage::PREFIX, env);
+                (None, Stage::new(&env.tmpdir, Stage::PREFIX, false)?)
+            }
             path => {
                 let destination = PathBuf::from(path);
                 refuse_odd(&destination, scheme)?;
+                sweep(&parent(&destination), Stage::PREFIX, env);
                 if env.keep_files && destination.symlink_metadata().is_ok() {
                     return Err(Error::exists(quote(path)));
                 }
@@ -155,28 +156,14 @@ impl Output {
         .map_err(|error| failed(error.into()))?;
         refuse_odd(path, self.scheme())?;
         let last = path.file_name().unwrap_or_default();
-        let stage = self.stage.descriptor();
-        let renamed = match self.env.keep_files {
-            false => rustix::fs::renameat(stage, &*name, &above, last),
-            true => {
-                let flags = RenameFlags::NOREPLACE;
-                match rustix::fs::renameat_with(stage, &*name, &above, last, flags) {
-                    // A file system that can't: what is there is looked at just before.
-                    Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
-                        if path.symlink_metadata().is_err() =>
-                    {
-                        rustix::fs::renameat(stage, &*name, &above, last)
-                    }
-                    Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::EXIST) => {
-                        return Err(Error::exists(place));
-                    }
-                    renamed => renamed,
-                }
-            }
-        };
-        renamed
-            .and_then(|()| rustix::fs::fsync(&above))
-            .map_err(|error| failed(error.into()))
+        let renamed = self.stage.rename(&name, &above, last, self.env.keep_files);
+        if let Err(error) = renamed {
+            return Err(match error.kind() {
+                io::ErrorKind::AlreadyExists if self.env.keep_files => Error::exists(place),
+                _ => failed(error),
+            });
+        }
+        rustix::fs::fsync(&above).map_err(|error| failed(error.into()))
     }
 
     fn scheme(&self) -> &str {

@@ -1,4 +1,8 @@
 //! The target directory: all of it or nothing.
+//!
+//! Everything is written to a partial directory beside the target, which its process holds a lock
+//! on. A marker in it, a file that no image can name, says until the root gets its metadata that the
+//! directory is no user's: the next run beside it removes one that has a marker and no process.
 
 use std::{
     io,
@@ -10,20 +14,23 @@ use std::{
 };
 
 use imgconv_model::{Code, Error, Result, quote};
+use imgconv_stream::{Stage, Stale, remove_contents};
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, statat,
-        unlinkat,
+        AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat,
+        openat, renameat, statat, unlinkat,
     },
     io::Errno,
     process::geteuid,
 };
 
-use crate::{descriptor::open_directory, remove::remove_contents};
+use crate::descriptor::open_directory;
 
 /// How many bytes of the target's name the partial directory's name begins with: a name may have
 /// 255, and the suffix needs room.
 const NAME_BYTES: usize = 200;
+/// Random characters at the end of the partial directory's name.
+const RANDOM: usize = 8;
 
 /// A partial directory beside the target. Dropping it removes it.
 #[derive(Debug)]
@@ -57,7 +64,8 @@ impl Destination {
         let parent = openat(CWD, beside, flags, Mode::empty())
             .map_err(|error| Error::io(error.into(), quote(beside.as_os_str().as_bytes())))?;
         refuse_unless_empty(parent.as_fd(), &name, &shown)?;
-
+        // What can't be looked for or removed now is for the next run.
+        let _ = remove_leftovers(parent.as_fd(), &name);
         let (partial, top) =
             make_partial(parent.as_fd(), &name).map_err(|error| Error::io(error, shown.clone()))?;
         Ok(Self {
@@ -73,6 +81,11 @@ impl Destination {
     /// Returns the directory to write to.
     pub(crate) fn top(&self) -> BorrowedFd<'_> {
         self.top.as_fd()
+    }
+
+    /// Returns the name of the marker, which has to go before the root gets its metadata.
+    pub(crate) fn marker(&self) -> Vec<u8> {
+        marker(&self.partial)
     }
 
     /// Returns the target's path, quoted.
@@ -117,7 +130,7 @@ impl Destination {
     }
 
     fn remove(&self) -> io::Result<()> {
-        remove_contents(self.top.as_fd())?;
+        remove_contents(&self.top, &self.marker())?;
         let (parent, partial) = (&self.parent, self.partial.as_slice());
         Ok(unlinkat(parent, partial, AtFlags::REMOVEDIR)?)
     }
@@ -167,14 +180,13 @@ fn refuse_unless_empty(parent: BorrowedFd<'_>, name: &[u8], shown: &str) -> Resu
 
 /// Makes a directory of a random name that begins with `name`, and opens it.
 fn make_partial(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<(Vec<u8>, OwnedFd)> {
-    let mut prefix = name[..name.len().min(NAME_BYTES)].to_vec();
-    prefix.extend_from_slice(b".partial-");
+    let prefix = prefix(name);
     let mut partial = Vec::new();
     // Only the random name is wanted of `tempfile`, and that it tries again when one is taken. The
     // place that it is told is never touched: the directory is made by descriptor.
     tempfile::Builder::new()
         .prefix(std::ffi::OsStr::from_bytes(&prefix))
-        .rand_bytes(8)
+        .rand_bytes(RANDOM)
         .disable_cleanup(true)
         .make_in(PathBuf::from("/"), |path| {
             let file_name = path.file_name().expect("it ends with the random name");
@@ -187,5 +199,55 @@ fn make_partial(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<(Vec<u8>, Own
     if fstat(&top)?.st_uid != geteuid().as_raw() {
         return Err(Errno::PERM.into());
     }
+    // Where there are no locks, nothing is ever taken for a leftover.
+    let _ = flock(&top, FlockOperation::NonBlockingLockExclusive);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(&top, marker(&partial), flags, Mode::RUSR | Mode::WUSR)?;
     Ok((partial, top))
+}
+
+/// What the name of a partial directory begins with.
+fn prefix(name: &[u8]) -> Vec<u8> {
+    [&name[..name.len().min(NAME_BYTES)], b".partial-"].concat()
+}
+
+/// The name of the marker in a partial directory: as random as the directory's own.
+fn marker(partial: &[u8]) -> Vec<u8> {
+    let random = &partial[partial.len().saturating_sub(RANDOM)..];
+    [Stage::PREFIX.as_bytes(), random].concat()
+}
+
+/// Removes the partial directories of this target that killed processes left.
+fn remove_leftovers(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    if !Stale::can_tell(parent) {
+        return Ok(());
+    }
+    let prefix = prefix(name);
+    let mut found = Vec::new();
+    for entry in Dir::read_from(parent)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        let is_partial = name.strip_prefix(&*prefix).is_some_and(|random| {
+            random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric)
+        });
+        if is_partial {
+            found.push(name.to_vec());
+        }
+    }
+    for name in found {
+        let Ok(top) = open_directory(parent, &name) else {
+            continue;
+        };
+        let marker = marker(&name);
+        let marked = statat(&top, &*marker, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| {
+            FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size == 0
+        });
+        let own = fstat(&top)?.st_uid == geteuid().as_raw();
+        let free = || flock(&top, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if marked && own && free() {
+            remove_contents(&top, &marker)?;
+            unlinkat(parent, &*name, AtFlags::REMOVEDIR)?;
+        }
+    }
+    Ok(())
 }

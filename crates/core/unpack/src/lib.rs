@@ -27,7 +27,6 @@ mod attributes;
 mod descriptor;
 mod destination;
 mod notices;
-mod remove;
 mod walker;
 mod write;
 
@@ -86,7 +85,9 @@ pub fn unpack(
         what: &what,
         bytes: None,
     });
-    let written = Writer::new(tree, destination.top(), contents, options, env, id).run();
+    let marker = destination.marker();
+    let top = (destination.top(), &*marker);
+    let written = Writer::new(tree, top, contents, options, env, id).run();
     env.progress.event(Event::End { id });
     match written {
         Ok((outcome, notices)) => {

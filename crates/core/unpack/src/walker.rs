@@ -171,6 +171,6 @@ mod tests {
             let found = inode(walker.enter(&path[..length]).unwrap());
             assert_eq!(found, inodes[depth], "depth {depth}");
         }
-        crate::remove::remove_contents(top.as_fd()).unwrap();
+        imgconv_stream::remove_contents(&top, b"").unwrap();
     }
 }

@@ -287,6 +287,7 @@ impl<'e> Discovery<'e> {
         let url = request.url().clone();
         for header in &self.env.network.host_headers {
             if url.is_https() && header.host.eq_ignore_ascii_case(url.authority()) {
+                self.env.secrets.add(header.value.expose());
                 request = request.private_header(header.name.clone(), header.value.expose());
             }
         }

@@ -13,7 +13,7 @@ use imgconv_directory::Directory;
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
 };
-use imgconv_stream::{Stage, read_to_limit};
+use imgconv_stream::{Stage, read_to_limit, sweep};
 use imgconv_wire::{
     Value,
     manifest::{Told, told},
@@ -81,6 +81,7 @@ impl DirSink {
         } else {
             &prefix
         };
+        sweep(&parent(&path), prefix, env);
         let stage = Stage::new(&parent(&path), prefix, true)?;
         Ok(Self {
             locator: format!("dir:{rest}"),

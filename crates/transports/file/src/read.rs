@@ -1,14 +1,15 @@
 //! Reading one file as often as needed, and noticing that it is no longer the same one.
 //!
 //! Nothing is verified by content here, because nobody claimed a digest: what is checked is that
-//! every pass reads the same file at the same size and modification time.
+//! every pass reads the same file at the same size and with the same times, of which nobody can put back
+//! the one of the last status change.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     os::{
         fd::AsRawFd,
-        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+        unix::fs::{FileExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
@@ -20,11 +21,11 @@ use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root, RootEntry,
     Signature, quote,
 };
-use imgconv_stream::{Interruptible, file_state};
+use imgconv_stream::{Interruptible, Stamp, file_state};
 use rustix::fs::OFlags;
 
 /// How much is read or written at a time.
-pub(crate) const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// How long a named pipe may have nobody who writes to it.
 const WRITER_PATIENCE: Duration = Duration::from_secs(2);
@@ -233,49 +234,35 @@ impl FileBundle {
     }
 }
 
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
+fn stamp(file: &File) -> io::Result<Stamp> {
+    file.metadata().map(|metadata| Stamp::of(&metadata))
 }
 
-impl Identity {
-    fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
+/// Fails if the file is not in the state that it was in at first (robustness D4).
+fn expect(found: &Stamp, first: &Stamp) -> Result<()> {
+    let changed = |what: &str| {
+        let message = format!("the file was {what} while it was read");
+        Err(Error::new(Code::Mismatch, message).hint("run it again when nothing writes to it"))
+    };
+    if (found.device, found.inode) != (first.device, first.inode) {
+        return changed("replaced by another");
     }
-
-    /// Fails if the file is not in the state that it was in at first (robustness D4).
-    fn expect(&self, first: &Self) -> Result<()> {
-        let changed = |what: &str| {
-            let message = format!("the file was {what} while it was read");
-            Err(Error::new(Code::Mismatch, message).hint("run it again when nothing writes to it"))
-        };
-        if (self.device, self.inode) != (first.device, first.inode) {
-            return changed("replaced by another");
-        }
-        if self.size != first.size {
-            let sizes = format!("changed from {} to {} bytes", first.size, self.size);
-            return changed(&sizes);
-        }
-        if self.modified != first.modified {
-            return changed("written to");
-        }
-        Ok(())
+    if found.size != first.size {
+        let sizes = format!("changed from {} to {} bytes", first.size, found.size);
+        return changed(&sizes);
     }
+    if found.modified != first.modified {
+        return changed("written to");
+    }
+    if found.changed != first.changed {
+        return changed("changed (its ctime says so)");
+    }
+    Ok(())
 }
 
 /// Opens without waiting for the other end of a FIFO, and checks the opened descriptor, so that
 /// nothing can be swapped in between (robustness D2, D3).
-fn open_regular(path: &Path) -> Result<(File, Identity)> {
+fn open_regular(path: &Path) -> Result<(File, Stamp)> {
     let place = || quote(path.as_os_str().as_encoded_bytes());
     let irregular = || Error::new(Code::Io, "not a regular file").at(place());
     let missing = |error: io::Error| {
@@ -298,7 +285,7 @@ fn open_regular(path: &Path) -> Result<(File, Identity)> {
     if !metadata.is_file() {
         return Err(irregular());
     }
-    let identity = Identity::of(&file).map_err(|e| Error::io(e, place()))?;
+    let identity = stamp(&file).map_err(|e| Error::io(e, place()))?;
     Ok((file, identity))
 }
 
@@ -306,16 +293,14 @@ fn open_regular(path: &Path) -> Result<(File, Identity)> {
 #[derive(Debug)]
 struct OnDisk {
     path: PathBuf,
-    identity: Identity,
+    identity: Stamp,
 }
 
 impl Open for OnDisk {
     fn open(&self) -> Result<Reader> {
         let place = quote(self.path.as_os_str().as_encoded_bytes());
         let (file, identity) = open_regular(&self.path)?;
-        identity
-            .expect(&self.identity)
-            .map_err(|e| e.at(place.clone()))?;
+        expect(&identity, &self.identity).map_err(|e| e.at(place.clone()))?;
         Ok(Box::new(Pass {
             file,
             place,
@@ -331,15 +316,14 @@ impl Open for OnDisk {
 struct Pass {
     file: File,
     place: String,
-    identity: Identity,
+    identity: Stamp,
     count: u64,
 }
 
 impl Pass {
     fn check(&self) -> Result<()> {
-        Identity::of(&self.file)
-            .map_err(Error::from_io)?
-            .expect(&self.identity)?;
+        let found = stamp(&self.file).map_err(Error::from_io)?;
+        expect(&found, &self.identity)?;
         if self.count != self.identity.size {
             return Err(Error::mismatch(
                 "the size of the file",

@@ -1,31 +1,25 @@
-//! Writing files that appear all at once: temporary files beside the destination, renamed at the
-//! commit.
+//! Writing files that appear all at once: in a private directory beside the destination, renamed at
+//! the commit.
 //!
 //! A file is created with mode 0644 less the umask, so it is never writable by others, whatever
 //! the umask is. Only the destination's own directory is written to; a directory that is missing
 //! is made at the commit, its parents are not.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufWriter, Write},
-    os::{
-        fd::AsFd,
-        unix::fs::{MetadataExt, PermissionsExt},
-    },
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
 };
-use tempfile::{NamedTempFile, TempPath};
+use imgconv_stream::{Stage, sweep};
+use rustix::fs::{AtFlags, CWD};
 
-use crate::{naming::file_names, read::BLOCK};
-
-/// The prefix of every temporary file.
-const PREFIX: &str = ".imgconv-";
+use crate::naming::file_names;
 
 pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
     let (place, staging) = match rest {
@@ -44,12 +38,13 @@ pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
     if !metadata.is_dir() {
         return Err(Error::new(Code::Io, "not a directory").at(show(&staging)));
     }
+    sweep(&staging, Stage::PREFIX, env);
+    let durable = !matches!(place, Place::Stdout);
     Ok(Box::new(FileSink {
         locator: rest.to_owned(),
         place,
-        staging,
+        stage: Stage::new(&staging, Stage::PREFIX, durable)?,
         env: env.clone(),
-        staged: Arc::default(),
     }))
 }
 
@@ -131,55 +126,43 @@ fn show(path: &Path) -> String {
     quote(path.as_os_str().as_encoded_bytes())
 }
 
-/// The complete files that have no final name yet, by the digest of their bytes.
-type Staged = Arc<Mutex<BTreeMap<Digest, (TempPath, u64)>>>;
-
-fn lock(staged: &Staged) -> MutexGuard<'_, BTreeMap<Digest, (TempPath, u64)>> {
-    staged.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A place for files that are whole images.
 #[derive(Debug)]
 struct FileSink {
     locator: String,
     place: Place,
-    staging: PathBuf,
+    /// The complete files that have no final name yet, on the file system of the destination.
+    stage: Arc<Stage>,
     env: Env,
-    staged: Staged,
 }
 
 impl FileSink {
-    fn temporary(&self) -> Result<NamedTempFile> {
-        tempfile::Builder::new()
-            .prefix(PREFIX)
-            .suffix(".partial")
-            .permissions(fs::Permissions::from_mode(0o644))
-            .tempfile_in(&self.staging)
-            .map_err(|e| Error::io(e, format!("temporary file in {}", show(&self.staging))))
-    }
-
-    /// Takes the file of a digest; a second image with the same bytes gets a copy.
-    fn take(&self, digest: &Digest, last: bool) -> Result<TempPath> {
-        let mut staged = lock(&self.staged);
+    /// Takes the file of a digest, by its name in the stage; a second image with the same bytes gets a
+    /// copy.
+    fn take(&self, digest: &Digest, last: bool) -> Result<String> {
         let missing = || {
             let message = format!("image {digest} was never written");
             Error::new(Code::Missing, message).at(self.locator.clone())
         };
         if last {
-            return Ok(staged.remove(digest).ok_or_else(missing)?.0);
+            return Ok(self.stage.take(digest).ok_or_else(missing)?.path);
         }
-        let (path, _) = staged.get(digest).ok_or_else(missing)?;
-        let mut source = File::open(path).map_err(|e| Error::io(e, show(path)))?;
-        let mut copy = self.temporary()?;
-        io::copy(&mut source, copy.as_file_mut())
-            .and_then(|_| copy.as_file().sync_all())
-            .map_err(|e| Error::io(e, show(copy.path())))?;
-        Ok(copy.into_temp_path())
+        let staged = self.stage.list();
+        let (_, staged) = staged
+            .iter()
+            .find(|(own, _)| own == digest)
+            .ok_or_else(missing)?;
+        let mut source = self.stage.open(&staged.path)?;
+        let (mut copy, name) = self.stage.file()?;
+        io::copy(&mut source, &mut copy)
+            .and_then(|_| copy.sync_all())
+            .map_err(|e| Error::io(e, self.locator.clone()))?;
+        Ok(name)
     }
 
     /// Makes the images visible under these paths.
     fn publish(&self, publications: &[Publication], paths: &[PathBuf]) -> Result<()> {
-        let mut moves: Vec<(TempPath, &Path)> = Vec::with_capacity(paths.len());
+        let mut moves: Vec<(String, &Path)> = Vec::with_capacity(paths.len());
         for (i, (publication, path)) in publications.iter().zip(paths).enumerate() {
             if moves.iter().any(|(_, other)| other == path) {
                 continue;
@@ -193,13 +176,13 @@ impl FileSink {
             let last = !rest
                 .into_iter()
                 .any(|(other, to)| other.root.digest == *digest && to != path);
-            let temporary = self.take(digest, last)?;
-            moves.push((temporary, path.as_path()));
+            let staged = self.take(digest, last)?;
+            moves.push((staged, path.as_path()));
         }
-        let mut done: Vec<Renamed> = Vec::with_capacity(moves.len());
+        let mut done: Vec<Renamed<'_>> = Vec::with_capacity(moves.len());
         let several = moves.len() > 1;
-        for (temporary, path) in moves {
-            match Renamed::rename(temporary, path, several, self.env.keep_files) {
+        for (staged, path) in moves {
+            match Renamed::rename(&self.stage, &staged, path, several, self.env.keep_files) {
                 Ok(renamed) => done.push(renamed),
                 Err(error) => {
                     for renamed in done.into_iter().rev() {
@@ -212,9 +195,6 @@ impl FileSink {
                     });
                 }
             }
-        }
-        for renamed in done {
-            renamed.keep();
         }
         Ok(())
     }
@@ -245,8 +225,8 @@ impl FileSink {
 
     fn publish_stdout(&self, publications: &[Publication]) -> Result<Vec<String>> {
         let one = single(publications)?;
-        let temporary = self.take(&one.root.digest, true)?;
-        let mut source = File::open(&temporary).map_err(|e| Error::io(e, show(&temporary)))?;
+        let staged = self.take(&one.root.digest, true)?;
+        let mut source = self.stage.open(&staged)?;
         // Past the line buffer of `Stdout`, which looks for line ends in what is no text.
         let descriptor = io::stdout()
             .as_fd()
@@ -297,45 +277,46 @@ fn sync_directory(path: &Path) -> Result<()> {
 
 /// A file that has its final name, and what it takes to undo that.
 #[derive(Debug)]
-struct Renamed {
-    path: PathBuf,
-    replaced: Option<TempPath>,
+struct Renamed<'a> {
+    stage: &'a Stage,
+    path: &'a Path,
+    /// What was there before, by its name in the stage.
+    replaced: Option<String>,
 }
 
-impl Renamed {
-    /// Renames; if `backup`, what was there before stays reachable under a temporary name where
-    /// the file system has hard links.
-    fn rename(temporary: TempPath, path: &Path, backup: bool, keep: bool) -> io::Result<Self> {
+impl<'a> Renamed<'a> {
+    /// Renames; if `backup`, the file that was there before stays reachable in the stage where the
+    /// file system has hard links. `keep` refuses to replace it.
+    fn rename(
+        stage: &'a Stage,
+        staged: &str,
+        path: &'a Path,
+        backup: bool,
+        keep: bool,
+    ) -> io::Result<Self> {
         let mut replaced = None;
         if backup && path.symlink_metadata().is_ok() {
-            let directory = parent(path);
-            replaced = tempfile::Builder::new()
-                .prefix(PREFIX)
-                .suffix(".partial")
-                .make_in(directory, |name| fs::hard_link(path, name))
-                .ok()
-                .map(|link| link.into_temp_path());
+            let name = stage.free_name();
+            let flags = AtFlags::empty();
+            let linked = rustix::fs::linkat(CWD, path, stage.descriptor(), &*name, flags);
+            replaced = linked.is_ok().then_some(name);
         }
-        let renamed = match keep {
-            true => temporary.persist_noclobber(path),
-            false => temporary.persist(path),
-        };
-        renamed.map_err(|error| error.error)?;
+        stage.rename(staged, CWD, path, keep)?;
         Ok(Self {
-            path: path.to_owned(),
+            stage,
+            path,
             replaced,
         })
     }
 
     fn undo(self) {
-        match self.replaced {
-            Some(replaced) => drop(replaced.persist(&self.path)),
-            None => drop(fs::remove_file(&self.path)),
+        match &self.replaced {
+            Some(name) => {
+                let from = self.stage.descriptor();
+                let _ = rustix::fs::renameat(from, &**name, CWD, self.path);
+            }
+            None => drop(fs::remove_file(self.path)),
         }
-    }
-
-    fn keep(self) {
-        drop(self.replaced);
     }
 }
 
@@ -350,31 +331,11 @@ impl BundleSink for FileSink {
 
     /// Only what this sink was given itself counts: a file that exists has no digest.
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
-        Ok(lock(&self.staged)
-            .get(digest)
-            .is_some_and(|(_, staged)| *staged == size))
+        Ok(self.stage.has(digest, size))
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
-        let file = self.temporary()?;
-        let metadata = file.as_file().metadata();
-        let mode = metadata
-            .map_err(|e| Error::io(e, show(file.path())))?
-            .mode()
-            & 0o777;
-        if mode & 0o600 != 0o600 {
-            // A umask may take away even the owner's right to read it back.
-            file.as_file()
-                .set_permissions(fs::Permissions::from_mode(mode | 0o600))
-                .map_err(|e| Error::io(e, show(file.path())))?;
-        }
-        Ok(Box::new(FileWriter {
-            file: BufWriter::with_capacity(BLOCK, file),
-            count: 0,
-            locator: self.locator.clone(),
-            durable: !matches!(self.place, Place::Stdout),
-            staged: Arc::clone(&self.staged),
-        }))
+        self.stage.writer()
     }
 
     fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
@@ -397,66 +358,5 @@ impl BundleSink for FileSink {
             .iter()
             .map(|path| path.to_string_lossy().into_owned())
             .collect())
-    }
-}
-
-/// One file that is being written.
-#[derive(Debug)]
-struct FileWriter {
-    file: BufWriter<NamedTempFile>,
-    count: u64,
-    locator: String,
-    durable: bool,
-    staged: Staged,
-}
-
-impl FileWriter {
-    /// Names the output in an error; an interrupted call stays one that is tried again.
-    fn name(&self, error: io::Error) -> io::Error {
-        if error.kind() == io::ErrorKind::Interrupted {
-            return error;
-        }
-        Error::io(error, self.locator.clone()).into()
-    }
-}
-
-impl Write for FileWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes).map_err(|e| self.name(e))?;
-        self.count += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush().map_err(|e| self.name(e))
-    }
-}
-
-impl BlobWriter for FileWriter {
-    fn finish(mut self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
-        self.flush().map_err(Error::from_io)?;
-        if self.count != size {
-            let error = Error::mismatch("the size of what was written", size, self.count);
-            return Err(error.at(self.locator.clone()));
-        }
-        if self.durable {
-            // Before it has its name, and while other images are still being made. An error that
-            // the kernel held back until now shows here.
-            let synced = self.file.get_ref().as_file().sync_all();
-            synced.map_err(|error| Error::io(error, self.locator.clone()))?;
-        }
-        let Self {
-            file,
-            locator,
-            staged,
-            ..
-        } = *self;
-        let file = file
-            .into_inner()
-            .map_err(|error| Error::io(error.into_error(), locator))?;
-        lock(&staged)
-            .entry(*digest)
-            .or_insert_with(|| (file.into_temp_path(), size));
-        Ok(())
     }
 }

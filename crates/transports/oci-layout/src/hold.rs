@@ -8,12 +8,12 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek as _},
     sync::{Mutex, PoisonError},
 };
 
 use imgconv_model::{Code, Digest, Error, Facts, Reader, Result};
-use imgconv_stream::{Stage, Verified};
+use imgconv_stream::{Stage, Stamp, Verified};
 use rustix::{fs::AtFlags, io::Errno};
 
 use crate::{
@@ -134,10 +134,30 @@ pub(crate) fn is_intact(directory: &Directory, digest: &Digest, size: u64) -> Re
     }
 }
 
-/// Reads a file and says whether it is that blob.
+/// How often a file is read anew that changed while it was read: another program may just be making
+/// links to it, which changes no byte.
+const READINGS: usize = 4;
+
+/// Reads a file and says whether it is that blob, and stayed the same file with the same bytes until
+/// it was read to its end.
 pub(crate) fn is_whole(file: File, digest: &Digest, size: u64) -> Result<bool> {
-    let found = file.metadata().map_err(Error::from_io)?.len();
-    Ok(found == size && is_what_it_says(Box::new(file), digest, size)?)
+    let stamp = || Ok(Stamp::of(&file.metadata().map_err(Error::from_io)?));
+    for _ in 0..READINGS {
+        let before = stamp()?;
+        if before.size != size {
+            return Ok(false);
+        }
+        let mut again = file.try_clone().map_err(Error::from_io)?;
+        again.rewind().map_err(Error::from_io)?;
+        if !is_what_it_says(Box::new(again), digest, size)? {
+            return Ok(false);
+        }
+        if stamp()? == before {
+            return Ok(true);
+        }
+    }
+    let message = format!("blob {digest} is being changed while it is read");
+    Err(Error::new(Code::Mismatch, message).hint("run it again when nothing writes to it"))
 }
 
 fn is_what_it_says(reader: Reader, digest: &Digest, size: u64) -> Result<bool> {

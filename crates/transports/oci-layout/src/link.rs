@@ -4,7 +4,8 @@
 //! same file: damage to one is damage to all, which is why only files of this user that nobody else
 //! can write to are linked, and why no linked file is ever written to, or given another owner or
 //! mode, here. What is linked is what a descriptor leads to, never what a name does, and it is
-//! hashed through the new link before it gets its name.
+//! hashed through the new link before it gets its name. A file that changed between the beginning of
+//! that and its end (its ctime says so) is hashed once more, and is refused if it is another by then.
 
 use std::{
     fs::File,
@@ -18,10 +19,10 @@ use std::{
 };
 
 use imgconv_model::{Adopted, Code, Digest, Error, Reader, Result};
-use imgconv_stream::Stage;
+use imgconv_stream::{Stage, Stamp};
 use rustix::fs::{AtFlags, CWD};
 
-use crate::growing::Growing;
+use crate::{growing::Growing, hold::is_whole};
 
 /// How a blob that is a file already gets into a layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,15 +136,23 @@ pub(crate) struct Shared {
     pub(crate) growing: Option<Arc<Growing>>,
     /// Its name in the stage; `None` when that is no longer ours.
     name: Option<String>,
+    /// What the file system said of it before it was read.
+    stamp: Stamp,
 }
 
 impl Shared {
-    pub(crate) fn new(stage: &Arc<Stage>, growing: Option<&Arc<Growing>>, name: String) -> Self {
-        Self {
+    pub(crate) fn new(
+        stage: &Arc<Stage>,
+        growing: Option<&Arc<Growing>>,
+        name: String,
+    ) -> Result<Self> {
+        let metadata = stage.open(&name)?.metadata();
+        Ok(Self {
             stage: Arc::clone(stage),
             growing: growing.cloned(),
             name: Some(name),
-        }
+            stamp: Stamp::of(&metadata.map_err(Error::from_io)?),
+        })
     }
 
     fn file(&self) -> Result<File> {
@@ -157,9 +166,17 @@ impl Adopted for Shared {
     }
 
     fn finish(mut self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
+        let failed = |error| Error::io(error, format!("blob {digest}"));
+        let file = self.file()?;
         // Whoever wrote it need not have.
-        let synced = self.file()?.sync_all();
-        synced.map_err(|error| Error::io(error, format!("blob {digest}")))?;
+        file.sync_all().map_err(failed)?;
+        let found = Stamp::of(&file.metadata().map_err(failed)?);
+        if found != self.stamp && !is_whole(file, digest, size)? {
+            let message = format!("blob {digest} was changed while it was read");
+            return Err(
+                Error::new(Code::Mismatch, message).hint("run it again when nothing writes to it")
+            );
+        }
         if let Some(name) = self.name.take()
             && !self.stage.complete(&name, digest, size)
         {

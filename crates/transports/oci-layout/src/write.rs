@@ -462,9 +462,11 @@ impl BundleSink for LayoutSink {
     }
 
     fn adopt(&self, file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {
-        let name = share(file, &self.stage, self.link)?;
-        let adopted = name.map(|name| Shared::new(&self.stage, self.growing.as_ref(), name));
-        Ok(adopted.map(|shared| Box::new(shared) as Box<dyn Adopted>))
+        let Some(name) = share(file, &self.stage, self.link)? else {
+            return Ok(None);
+        };
+        let shared = Shared::new(&self.stage, self.growing.as_ref(), name)?;
+        Ok(Some(Box::new(shared)))
     }
 
     fn settle(&self) -> Result<()> {

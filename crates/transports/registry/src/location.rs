@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use imgconv_model::{Code, Digest, Error, Name, Result, quote};
+use imgconv_model::{Code, Digest, Error, Name, Result, password_in, quote, without_userinfo};
 
 /// Docker's own registry: what it is called, and where it is.
 const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -28,11 +28,20 @@ impl Location {
     /// [`Code::Usage`] without the slashes, else as [`Name::parse_reference`].
     pub fn parse(rest: &str) -> Result<Self> {
         let Some(reference) = rest.strip_prefix("//") else {
-            let message = format!("`docker:{rest}` is no place in a registry");
+            let shown = without_userinfo(rest);
+            let message = format!("`docker:{shown}` is no place in a registry");
             return Err(
                 Error::new(Code::Usage, message).hint("write it as `docker://HOST/REPOSITORY:TAG`")
             );
         };
+        if password_in(reference).is_some() {
+            let shown = quote(format!("docker://{}", without_userinfo(reference)));
+            let message = format!("{shown} has a user name or a password in it");
+            return Err(Error::new(Code::BadName, message).hint(
+                "a locator holds none: `--creds HOST=USER:PASSWORD`, `--authfile` or `docker login` \
+                 give them",
+            ));
+        }
         if let Some(host) = host_alone(reference) {
             let message = format!("{} is a registry, and names no repository", quote(host));
             let hub = reference.trim_end_matches('/');

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_http::{Client, Method, Request, Response, Url, escape};
-use imgconv_model::{Code, Credential, Env, Error, Limits, Result};
+use imgconv_model::{Code, Credential, Env, Error, Limits, Result, conceal};
 use imgconv_wire::{Value, parse};
 
 use crate::{challenge::Challenge, credentials};
@@ -101,12 +101,28 @@ impl Session {
     /// Resolves a `Location` or `Link` of an answer. A registry that speaks TLS sends nobody to a
     /// place that does not.
     pub(crate) fn follow(&self, from: &Url, reference: &str) -> Result<Url> {
-        let url = from.join(reference)?;
+        let url = from
+            .join(reference)
+            .map_err(|error| self.concealed(error))?;
         if self.base.is_https() && !url.is_https() {
             let message = format!("{} sends us to {url}, which is not https", self.server);
-            return Err(Error::new(Code::Denied, message));
+            return Err(self.concealed(Error::new(Code::Denied, message)));
         }
         Ok(url)
+    }
+
+    /// Takes what this registry was sent as credentials out of an error: it may have sent them back.
+    fn concealed(&self, error: Error) -> Error {
+        let token = self
+            .state()
+            .granted
+            .as_ref()
+            .map(|granted| granted.secrets.clone());
+        let token = token.unwrap_or_default();
+        error.map_texts(|text| {
+            let text = self.env.secrets.conceal(text);
+            conceal(&text, token.iter().map(String::as_str))
+        })
     }
 
     /// Allows blobs to be taken over from another repository of this registry.
@@ -128,6 +144,11 @@ impl Session {
     /// Sends a request, with a login if the registry wants one. A URL of another origin gets none,
     /// and is held to the address rule.
     pub(crate) fn send(&self, request: &Request<'_>, url: &Url) -> Result<Response> {
+        self.signed(request, url)
+            .map_err(|error| self.concealed(error))
+    }
+
+    fn signed(&self, request: &Request<'_>, url: &Url) -> Result<Response> {
         if !url.same_origin(&self.base) {
             let request = request.clone().made_up_by(Some(self.base.authority()));
             return self.client.send(&request);
@@ -182,6 +203,14 @@ impl Session {
             return Ok(granted.copy());
         }
         let credential = credentials::find(&self.env, &self.qualified)?;
+        match &credential {
+            Some(Credential::Basic { user, password }) => {
+                self.env.secrets.add(password.expose());
+                self.env.secrets.add(&basic(user, password.expose()).0);
+            }
+            Some(Credential::IdentityToken(token)) => self.env.secrets.add(token.expose()),
+            None => {}
+        }
         let granted = match challenge {
             Challenge::Basic => {
                 let Some(Credential::Basic { user, password }) = &credential else {
@@ -312,7 +341,7 @@ impl Granted {
 fn basic(user: &str, password: &str) -> (String, Vec<String>) {
     let encoded = STANDARD.encode(format!("{user}:{password}"));
     let header = format!("Basic {encoded}");
-    (header, vec![encoded, password.to_owned()])
+    (header, vec![password.to_owned()])
 }
 
 /// Reads a token and for how many seconds it is used.

@@ -19,5 +19,6 @@ mod old_acis;
 mod pipes;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
+mod trust;
 mod ways_back;
 mod windows;

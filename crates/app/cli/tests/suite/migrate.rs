@@ -22,7 +22,7 @@ use nix::{
 use serde_json::Value;
 
 /// An image with a base that others share and a layer of its own.
-fn image(name: &str, version: &str, base: &str, own: &str) -> ImageRecipe {
+pub(crate) fn image(name: &str, version: &str, base: &str, own: &str) -> ImageRecipe {
     let head = Head {
         name: name.into(),
         version: version.into(),
@@ -42,7 +42,7 @@ fn image(name: &str, version: &str, base: &str, own: &str) -> ImageRecipe {
 const BASE: &str = "dir etc\nfile etc/a 0644 1:2 @7 \"base\"";
 
 /// `count` images over two bases, in four repositories.
-fn images(count: usize) -> Vec<ImageRecipe> {
+pub(crate) fn images(count: usize) -> Vec<ImageRecipe> {
     let base = |i: usize| format!("dir usr\nfile usr/base \"{}\"", i % 2);
     (0..count)
         .map(|i| {
@@ -64,7 +64,7 @@ fn storage(sandbox: &Sandbox, count: usize) {
 }
 
 /// Everything below a folder but the journal, with the hashes of the bytes.
-fn result(folder: &Path) -> Vec<(String, String)> {
+pub(crate) fn result(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(path) = open.pop() {

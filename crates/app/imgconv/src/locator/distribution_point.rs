@@ -1,7 +1,7 @@
 //! rkt's distribution points: `cimd:TYPE:v=0:DATA` (rkt, Documentation/devel/distribution-point.md).
 
 use imgconv_http::escape;
-use imgconv_model::{Code, Error, Result, quote};
+use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 pub(super) fn read(rest: &str) -> Result<Written> {
     let bad = |why: String| {
         Error::new(Code::Usage, format!("`cimd:` {why}"))
-            .at(quote(rest))
+            .at(quote(without_userinfo(rest)))
             .hint("write it as `cimd:appc:v=0:NAME?LABEL=VALUE`, `cimd:docker:v=0:REFERENCE`, \
                    `cimd:aci-archive:v=0:ESCAPED-URL` or `cimd:oci-image-layout:v=0:ESCAPED-URL?ref=REF`")
     };
@@ -63,7 +63,10 @@ pub(super) fn read(rest: &str) -> Result<Written> {
 fn url(text: &str) -> Result<Written> {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
     if !matches!(scheme, Some("file" | "http" | "https")) {
-        let message = format!("{} is no URL of file, http or https", quote(text));
+        let message = format!(
+            "{} is no URL of file, http or https",
+            quote(without_userinfo(text))
+        );
         return Err(Error::new(Code::Usage, message));
     }
     Written::read(text)

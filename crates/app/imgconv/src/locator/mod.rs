@@ -11,7 +11,7 @@ mod tests;
 
 use std::{fmt, path::Path};
 
-use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
+use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
 
 pub(crate) use self::hint::neighbour;
@@ -364,7 +364,9 @@ impl Locator {
             locator.guessed = Some(text.to_owned());
             return Ok(locator);
         }
-        let error = Error::new(Code::Missing, "no such file or directory").at(quote(text));
+        // The text may have been meant as a place on a server.
+        let shown = quote(without_userinfo(text));
+        let error = Error::new(Code::Missing, "no such file or directory").at(shown);
         Err(hint::registry(error, text))
     }
 }
@@ -374,6 +376,7 @@ impl fmt::Display for Locator {
         let scheme = self.transport.scheme();
         let text = match is_url(self.transport) {
             true => format!("{scheme}:{}", without_secrets(&self.location)),
+            false if scheme == "docker" => format!("{scheme}:{}", without_userinfo(&self.location)),
             false => format!("{scheme}:{}", self.location),
         };
         f.write_str(&self.with_reference(text))
@@ -386,18 +389,10 @@ fn is_url(transport: &dyn Transport) -> bool {
 
 /// Leaves out what may be secret in a URL: the query, and who the user is.
 fn without_secrets(location: &str) -> String {
-    let (path, query) = match location.split_once('?') {
-        Some((path, _)) => (path, "?…"),
-        None => (location, ""),
-    };
-    let authority = path
-        .trim_start_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    match authority.rsplit_once('@') {
-        Some((user, _)) => format!("{}{query}", path.replacen(user, "***", 1)),
-        None => format!("{path}{query}"),
+    let text = without_userinfo(location);
+    match text.split_once('?') {
+        Some((path, _)) => format!("{path}?…"),
+        None => text,
     }
 }
 

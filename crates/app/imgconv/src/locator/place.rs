@@ -3,7 +3,7 @@
 //! Bare paths are left as they are. The file system is asked only whether a word before a colon that
 //! is no scheme is part of a path.
 
-use imgconv_model::{Code, Error, FormatId, Result, Transport, quote};
+use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
 use percent_encoding::percent_decode_str;
 
@@ -78,7 +78,10 @@ impl Written {
             let known = catalog::format(id).ok_or_else(|| unknown_format(id))?;
             match written.format {
                 Some(other) if other != known.id() => {
-                    let message = format!("{} says `{other}`, not `{id}`", quote(rest));
+                    let message = format!(
+                        "{} says `{other}`, not `{id}`",
+                        quote(without_userinfo(rest))
+                    );
                     return Err(Error::new(Code::Usage, message));
                 }
                 _ => written.format = Some(known.id()),
@@ -186,7 +189,12 @@ fn unknown_format(id: &str) -> Error {
 
 /// Undoes percent-encoding, as in the path of a URL (RFC 3986, section 2.1).
 pub(super) fn decoded(text: &str) -> Result<String> {
-    let bad = |why: &str| Error::new(Code::Usage, format!("{} {why}", quote(text)));
+    let bad = |why: &str| {
+        Error::new(
+            Code::Usage,
+            format!("{} {why}", quote(without_userinfo(text))),
+        )
+    };
     let mut rest = text;
     while let Some((_, after)) = rest.split_once('%') {
         let digits = after.get(..2).unwrap_or_default();

@@ -4,10 +4,11 @@
 //! It says which images go to one place together, and under which names. It does not look at them.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
+use imgconv_directory::Directory;
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result, Root, quote,
 };
@@ -16,7 +17,7 @@ use imgconv_transport_registry::Location;
 
 use crate::{catalog, locator::Locator, options::Options};
 
-use super::journal::Kept;
+use super::journal::{Kept, own_directory};
 
 /// What kind of place it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,13 +205,75 @@ impl Destination {
                 Err(Error::io(error, at()))
             }
             _ if !root.is_dir() => Err(Error::new(Code::Io, "not a directory").at(at())),
-            _ if self.kind == Kind::Layouts => {
-                fs::create_dir_all(root.join(DIRECTORY)).map_err(|error| Error::io(error, at()))
+            _ if self.kind == Kind::Layouts => own_directory(&root.join(DIRECTORY)).map(drop),
+            _ if self.kind == Kind::Site => {
+                own_directory(&root.join(DIRECTORY))?;
+                own_directory(&root.join(DIRECTORY).join(ACIS)).map(drop)
             }
-            _ if self.kind == Kind::Site => fs::create_dir_all(root.join(DIRECTORY).join(ACIS))
-                .map_err(|error| Error::io(error, at())),
             _ => Ok(()),
         }
+    }
+
+    /// Says whether files that a journal names are those that an image of this name would have here:
+    /// where they would be, and with the digests of what is published.
+    pub(super) fn fits(
+        &self,
+        place: &str,
+        name: &str,
+        publications: &[Publication],
+        files: &[Kept],
+    ) -> bool {
+        let digest = |kept: &Kept| kept.digest.as_deref().and_then(|d| Digest::parse(d).ok());
+        let acis = match self.kind {
+            Kind::Site => format!("{DIRECTORY}/{ACIS}/"),
+            _ => String::new(),
+        };
+        match self.kind {
+            Kind::Layout | Kind::Layouts => {
+                let own = |kept: &Kept| {
+                    digest(kept).is_some_and(|digest| kept.path == blob_path(place, &digest))
+                };
+                let has = |publication: &Publication| {
+                    let mut all = files.iter();
+                    all.any(|kept| digest(kept) == Some(publication.root.digest))
+                };
+                files.iter().all(own) && publications.iter().all(has)
+            }
+            Kind::Acis | Kind::Site => {
+                let fits = |(kept, publication): (&Kept, &Publication)| {
+                    let name = kept.path.strip_prefix(&*acis);
+                    let plain = name.is_some_and(|name| !name.contains('/'));
+                    let same = publication
+                        .file_name
+                        .as_deref()
+                        .is_none_or(|own| name == Some(own));
+                    plain && same && digest(kept) == Some(publication.root.digest)
+                };
+                files.len() == publications.len() && files.iter().zip(publications).all(fits)
+            }
+            Kind::Archives => matches!(files, [one] if one.path == archive_name(name)),
+            Kind::Registry => files.is_empty(),
+        }
+    }
+
+    /// Opens a blob that was written to a layout, or to the pool of several.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<File>> {
+        let place = match (self.kind, self.root()) {
+            (Kind::Layout, Some(root)) => Some((root, blob_path("", digest))),
+            (Kind::Layouts, Some(root)) => {
+                let path = blob_path("", digest);
+                let path = path.strip_prefix("blobs/").unwrap_or(&path);
+                Some((root, format!("{DIRECTORY}/{POOL}/{path}")))
+            }
+            _ => None,
+        };
+        let Some((root, path)) = place else {
+            return Ok(None);
+        };
+        Ok(Directory::open(root)?.file(&path)?.map(|(file, _)| file))
     }
 
     /// Opens a place for writing.
@@ -253,12 +316,7 @@ impl Destination {
         let (true, Some(root)) = (self.is_shared(), self.root()) else {
             return Ok(None);
         };
-        let path = format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex());
-        let path = match place {
-            "" => path,
-            place => format!("{place}/{path}"),
-        };
-        Kept::look(root, path, digest, size).map(Some)
+        Kept::look(root, blob_path(place, digest), digest, size).map(Some)
     }
 
     /// Says whether a registry has what was pushed there.
@@ -289,6 +347,15 @@ impl Destination {
             }
         }
         Ok(false)
+    }
+}
+
+/// The path of a blob in the layout of a place, below the destination.
+fn blob_path(place: &str, digest: &Digest) -> String {
+    let path = format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex());
+    match place {
+        "" => path,
+        place => format!("{place}/{path}"),
     }
 }
 

@@ -2,29 +2,46 @@
 //! relies on it. It is why the same command goes on where it was ended.
 //!
 //! A directory holds one file for each share of the work, which only its process writes, under a
-//! lock; all of them are read. A line is a JSON document. What can't be read, as the last line of a
-//! process that was killed, says nothing and is passed over: a lost line costs work, never an image.
+//! lock; all of them are read. A line is a checksum and a JSON document. What does not fit its
+//! checksum, as the last line of a process that was killed, says nothing and is passed over: a lost
+//! line costs work, never an image.
+//!
+//! A journal says what is published, so it is read only if nobody else can have written it: a plain
+//! file of this user that others can't write to, with one name, reached by no symbolic link. What it
+//! says is compared with the plan and with the destination before it is relied on (`work.rs`).
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
-    path::{Path, PathBuf},
+    fs::{File, TryLockError},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _},
+    },
+    path::{Component, Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
+use imgconv_directory::Directory;
 use imgconv_model::{
-    Child, Code, Compression, Digest, Error, Name, Platform, Publication, Result, SealedLayer,
-    Step, quote,
+    Algorithm, Child, Code, Compression, Digest, Error, Name, Platform, Publication, Result,
+    SealedLayer, Step, quote,
 };
 use imgconv_pipeline::Memory;
 use imgconv_stream::file_state;
 use imgconv_tags::Labels;
+use rustix::{
+    fs::{Dir, Mode, OFlags},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The longest line that is read: that of an image with thousands of layers.
 const LINE: u64 = 64 << 20;
+/// The rights of a journal: it tells where images come from, which is nobody's business, least of all
+/// that of a web server.
+const PRIVATE: u32 = 0o600;
 
 /// A journal that is read and written.
 #[derive(Debug)]
@@ -33,6 +50,8 @@ pub(crate) struct Journal {
     file: Mutex<File>,
     layers: Mutex<BTreeMap<String, SealedLayer>>,
     images: BTreeMap<String, Done>,
+    /// How many lines did not fit their checksums.
+    damaged: usize,
 }
 
 /// An image that was done.
@@ -81,9 +100,9 @@ impl Kept {
     /// # Errors
     /// If it is not there.
     pub(crate) fn look_at(root: &Path, path: String) -> Result<Self> {
+        let at = || quote(root.join(&path).as_os_str().as_encoded_bytes());
         let place = root.join(&path);
-        let at = || quote(place.as_os_str().as_encoded_bytes());
-        let metadata = fs::symlink_metadata(&place).map_err(|error| Error::io(error, at()))?;
+        let metadata = std::fs::symlink_metadata(&place).map_err(|error| Error::io(error, at()))?;
         if !metadata.is_file() {
             return Err(Error::new(Code::Io, "not a regular file").at(at()));
         }
@@ -96,24 +115,31 @@ impl Kept {
     }
 
     /// Says whether the file is still there, and as it was: by what the file system says of it, and
-    /// where that differs by reading all of it.
+    /// where that differs by reading all of it. Only a path that stays below `root`, and leads over no
+    /// symbolic link, leads to a file.
     pub(crate) fn stands(&self, root: &Path) -> bool {
-        let path = root.join(&self.path);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
-            return false;
-        };
-        if !metadata.is_file() || metadata.len() != self.size {
-            return false;
-        }
-        file_state(&metadata) == self.state || self.holds(&path).unwrap_or(false)
+        self.look_again(root).unwrap_or(false)
     }
 
-    fn holds(&self, path: &Path) -> Result<bool> {
+    fn look_again(&self, root: &Path) -> Result<bool> {
+        let mut parts = Path::new(&self.path).components();
+        if self.path.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
+            return Ok(false);
+        }
+        let Some((file, size)) = Directory::open(root)?.file(&self.path)? else {
+            return Ok(false);
+        };
+        if size != self.size {
+            return Ok(false);
+        }
+        let metadata = file.metadata().map_err(Error::from_io)?;
+        if file_state(&metadata) == self.state {
+            return Ok(true);
+        }
         let Some(digest) = &self.digest else {
             return Ok(false);
         };
         let digest = Digest::parse(digest)?;
-        let file = File::open(path).map_err(Error::from_io)?;
         let reader = imgconv_stream::HashingReader::new(file, &[digest.algorithm()]);
         let (found, size) = reader.finish().map_err(Error::from_io)?;
         Ok(found[0] == digest && size == self.size)
@@ -250,61 +276,68 @@ enum Line<T, L> {
 }
 
 impl Journal {
-    /// Opens the journal of a share of the work, and makes it if there is none.
+    /// Opens the journal of a share of the work, and makes it if there is none. A directory that the
+    /// user named may be reached by links; the one in a destination is no link, and nobody else's.
     ///
     /// # Errors
-    /// [`Code::Denied`] if another process does the same share, [`Code::Io`] if it can't be written.
-    pub(crate) fn open(directory: &Path, share: &str) -> Result<Self> {
-        let at = |path: &Path| quote(path.as_os_str().as_encoded_bytes());
-        match fs::create_dir(directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::io(error, at(directory)));
-            }
-            _ => {}
+    /// [`Code::Denied`] if another process does the same share, or somebody else may have written the
+    /// journal; [`Code::Io`] if it can't be written.
+    pub(crate) fn open(directory: &Path, share: &str, named: bool) -> Result<Self> {
+        let opened = match named {
+            true => named_directory(directory)?,
+            false => own_directory(directory)?,
+        };
+        let name = format!("journal{share}.jsonl");
+        let path = directory.join(&name);
+        let at = || quote(path.as_os_str().as_encoded_bytes());
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
+        let file = open_journal(&opened, &name, flags).map_err(|error| error.at(at()))?;
+        let metadata = file.metadata().map_err(|error| Error::io(error, at()))?;
+        if metadata.mode() & 0o7777 != PRIVATE {
+            // The umask may have taken away even the owner's rights.
+            let private = std::fs::Permissions::from_mode(PRIVATE);
+            file.set_permissions(private)
+                .map_err(|error| Error::io(error, at()))?;
         }
-        let path = directory.join(format!("journal{share}.jsonl"));
-        let opened = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path);
-        let file = opened.map_err(|error| Error::io(error, at(&path)))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let message = "another migration is at work here";
                 return Err(Error::new(Code::Denied, message)
-                    .at(at(&path))
+                    .at(at())
                     .hint("wait for it, or give each a share: `--shard I/N`"));
             }
-            Err(TryLockError::Error(error)) => return Err(Error::io(error, at(&path))),
+            Err(TryLockError::Error(error)) => return Err(Error::io(error, at())),
         }
         let mut journal = Self {
             path,
             file: Mutex::new(file),
             layers: Mutex::default(),
             images: BTreeMap::new(),
+            damaged: 0,
         };
-        journal.read(directory)?;
+        journal.read(directory, &opened)?;
         journal.end_line()?;
         Ok(journal)
     }
 
     /// Reads what all shares have done, also those of other runs.
-    fn read(&mut self, directory: &Path) -> Result<()> {
-        let at = |path: &Path| quote(path.as_os_str().as_encoded_bytes());
-        let failed = |error| Error::io(error, at(directory));
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(directory).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.extension().is_some_and(|end| end == "jsonl") {
-                paths.push(path);
+    fn read(&mut self, directory: &Path, opened: &OwnedFd) -> Result<()> {
+        let at = |name: &str| quote(directory.join(name).as_os_str().as_encoded_bytes());
+        let failed = |error: Errno| Error::io(error.into(), at(""));
+        let mut names = Vec::new();
+        for entry in Dir::read_from(opened).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_str().unwrap_or_default();
+            if name.starts_with("journal") && name.ends_with(".jsonl") {
+                names.push(name.to_owned());
             }
         }
-        paths.sort();
-        for path in paths {
-            let failed = |error| Error::io(error, at(&path));
-            let mut reader = BufReader::new(File::open(&path).map_err(failed)?);
+        names.sort();
+        for name in names {
+            let failed = |error| Error::io(error, at(&name));
+            let file = open_journal(opened, &name, OFlags::RDONLY);
+            let mut reader = BufReader::new(file.map_err(|error| error.at(at(&name)))?);
             let mut line = Vec::new();
             loop {
                 line.clear();
@@ -319,35 +352,68 @@ impl Journal {
     }
 
     fn take(&mut self, line: &[u8]) {
-        match serde_json::from_slice::<Line<Done, Layer>>(line) {
-            Ok(Line::Image(key, done)) => {
+        // One that was ended in the middle is the last one of a process that was killed.
+        let Some(whole) = line.strip_suffix(b"\n").filter(|line| !line.is_empty()) else {
+            return;
+        };
+        let said = document_of(whole);
+        let said = said.and_then(|text| serde_json::from_slice::<Line<Done, Layer>>(text).ok());
+        match said {
+            Some(Line::Image(key, done)) => {
                 self.images.insert(key, done);
             }
-            Ok(Line::Layer(key, layer)) => {
+            Some(Line::Layer(key, layer)) => {
                 let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(layer) = layer.read() {
-                    layers.insert(key, layer);
+                match layer.read() {
+                    Some(layer) => drop(layers.insert(key, layer)),
+                    None => self.damaged += 1,
                 }
             }
-            Err(_) => {}
+            None => self.damaged += 1,
         }
     }
 
-    /// What a killed process left half written must not swallow the next line.
+    /// How many lines are not what this program wrote; nothing is relied on that they say.
+    pub(crate) fn damaged(&self) -> usize {
+        self.damaged
+    }
+
+    /// The file, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a killed process left half written must not swallow the next line, and is no damage.
     fn end_line(&self) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |error| Error::io(error, quote(self.path.as_os_str().as_encoded_bytes()));
+        // It is appended to, wherever it was read.
         let length = file.metadata().map_err(failed)?.len();
-        if length == 0 {
+        let mut kept = length;
+        let mut block = vec![0; 64 << 10];
+        while kept > 0 {
+            let from = kept.saturating_sub(block.len() as u64);
+            let part = &mut block[..(kept - from) as usize];
+            file.read_exact_at(part, from).map_err(failed)?;
+            match part.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) => {
+                    kept = from + end as u64 + 1;
+                    break;
+                }
+                None => kept = from,
+            }
+        }
+        if kept == length {
             return Ok(());
         }
-        let mut last = [b'\n'];
-        file.seek(SeekFrom::Start(length - 1))
-            .and_then(|_| file.read_exact(&mut last))
+        let mut begin = [0; VERSION.len()];
+        let count = VERSION.len().min((length - kept) as usize);
+        file.read_exact_at(&mut begin[..count], kept)
             .map_err(failed)?;
-        match last {
-            [b'\n'] => Ok(()),
-            _ => file.write_all(b"\n").map_err(failed),
+        match VERSION.starts_with(&begin[..count]) {
+            true => file.set_len(kept).map_err(failed),
+            // No line of this program: it stays.
+            false => file.write_all(b"\n").map_err(failed),
         }
     }
 
@@ -365,15 +431,133 @@ impl Journal {
     }
 
     fn append(&self, line: &impl Serialize) -> Result<()> {
-        let mut bytes = serde_json::value::to_raw_value(line)
-            .map(|text| text.get().as_bytes().to_vec())
+        let text = serde_json::value::to_raw_value(line)
             .map_err(|error| Error::new(Code::Io, error.to_string()))?;
-        bytes.push(b'\n');
+        let bytes = format!("{} {}\n", checksum(text.get().as_bytes()), text.get());
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(&bytes)
+        file.write_all(bytes.as_bytes())
             .and_then(|()| file.sync_data())
             .map_err(|error| Error::io(error, quote(self.path.as_os_str().as_encoded_bytes())))
     }
+}
+
+/// What every line begins with: the version of the lines.
+const VERSION: &[u8] = b"2:";
+
+/// What stands before a document in its line.
+fn checksum(document: &[u8]) -> String {
+    let digest = imgconv_stream::digest(Algorithm::Sha256, document);
+    format!("2:{}", digest.hex())
+}
+
+/// Returns the document of a line that fits its checksum.
+fn document_of(line: &[u8]) -> Option<&[u8]> {
+    let at = line.iter().position(|byte| *byte == b' ')?;
+    let (sum, document) = (&line[..at], &line[at + 1..]);
+    (checksum(document).as_bytes() == sum).then_some(document)
+}
+
+/// Opens a directory that the user named; it is made if it is missing.
+fn named_directory(path: &Path) -> Result<OwnedFd> {
+    let failed = |error: Errno| Error::io(error.into(), quote(path.as_os_str().as_encoded_bytes()));
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(failed)
+}
+
+/// Opens a directory of our own in a destination; it is made if it is missing. It is no symbolic link,
+/// of this user, and nobody else may even look into it.
+///
+/// # Errors
+/// [`Code::Denied`] if something else is there.
+pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
+    let at = || quote(path.as_os_str().as_encoded_bytes());
+    let failed = |error: Errno| Error::io(error.into(), at());
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let denied = |why: String| {
+        let hint = "remove it if nobody needs it, or name another place by `--journal DIR`";
+        Err(Error::new(Code::Denied, why).at(at()).hint(hint))
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || rustix::fs::open(path, flags, Mode::empty());
+    let opened = match open() {
+        Err(Errno::ACCESS) => {
+            // The umask may have taken away even the owner's rights.
+            imgconv_stream::set_mode(
+                rustix::fs::CWD,
+                path.as_os_str().as_encoded_bytes(),
+                rustix::fs::FileType::Directory,
+                Mode::RWXU,
+            )
+            .map_err(|error| Error::io(error, at()))?;
+            open()
+        }
+        opened => opened,
+    };
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            return denied("a migration keeps its journal here, and this is no directory".into());
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let stat = rustix::fs::fstat(&opened).map_err(failed)?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return denied(format!(
+            "a migration keeps its journal here, and the directory belongs to user {}",
+            stat.st_uid
+        ));
+    }
+    if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
+        rustix::fs::fchmod(&opened, Mode::RWXU).map_err(failed)?;
+    }
+    Ok(opened)
+}
+
+/// Opens a journal, which is believed only if nobody else can have written it.
+fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File> {
+    let hint = "look what it is; without it the images are made once more: remove it, or name another \
+                place by `--journal DIR`";
+    let denied = |why: String| {
+        let message = format!("this can't be relied on as a journal: {why}");
+        Err(Error::new(Code::Denied, message).hint(hint))
+    };
+    // A FIFO is not waited for, and a link not followed.
+    let safe = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(directory, name, flags | safe, Mode::from_raw_mode(PRIVATE));
+    let file = match opened {
+        Ok(opened) => File::from(opened),
+        Err(Errno::LOOP) => return denied("it is a symbolic link".into()),
+        Err(Errno::ISDIR | Errno::NXIO) => return denied("it is no plain file".into()),
+        Err(error) => return Err(Error::from_io(error.into())),
+    };
+    let metadata = file.metadata().map_err(Error::from_io)?;
+    let (mode, own) = (
+        metadata.mode() & 0o7777,
+        rustix::process::geteuid().as_raw(),
+    );
+    if !metadata.is_file() {
+        return denied("it is no plain file".into());
+    }
+    if metadata.uid() != own {
+        return denied(format!("it belongs to user {}", metadata.uid()));
+    }
+    if mode & 0o022 != 0 {
+        return denied(format!("others can write to it (its mode is {mode:04o})"));
+    }
+    if metadata.nlink() != 1 {
+        return denied(format!(
+            "the file has {} names (hard links)",
+            metadata.nlink()
+        ));
+    }
+    Ok(file)
 }
 
 impl Memory for Journal {
@@ -392,8 +576,9 @@ impl Memory for Journal {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use imgconv_model::Algorithm;
 
     fn digest(byte: u8) -> Digest {
         Digest::new(Algorithm::Sha256, &[byte; 32])
@@ -427,7 +612,7 @@ mod tests {
             file_name: None,
         };
         let outcomes = RawValue::from_string("[1]".into()).unwrap();
-        let journal = Journal::open(&place, "").unwrap();
+        let journal = Journal::open(&place, "", false).unwrap();
         journal.note("layer", &layer()).unwrap();
         let done = Done::new(
             std::slice::from_ref(&publication),
@@ -439,15 +624,16 @@ mod tests {
         drop(journal);
         let path = place.join("journal.jsonl");
         let mut bytes = fs::read(&path).unwrap();
-        bytes.extend(b"{\"image\":[\"torn\",{\"publ");
+        bytes.extend(b"2:0123 {\"image\":[\"torn\",{\"publ");
         fs::write(&path, bytes).unwrap();
 
-        let journal = Journal::open(&place, "").unwrap();
+        let journal = Journal::open(&place, "", false).unwrap();
         journal.note("after", &layer()).unwrap();
         assert!(journal.image("torn").is_none());
+        assert_eq!(journal.damaged(), 0);
         drop(journal);
         // Another share sees it too.
-        let journal = Journal::open(&place, "-1-of-2").unwrap();
+        let journal = Journal::open(&place, "-1-of-2", false).unwrap();
         for key in ["layer", "after"] {
             let found = journal.recall(key).unwrap();
             assert_eq!(format!("{found:?}"), format!("{:?}", layer()));
@@ -463,12 +649,12 @@ mod tests {
     #[test]
     fn one_share_has_one_process() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Journal::open(folder.path(), "").unwrap();
-        let second = Journal::open(folder.path(), "").unwrap_err();
+        let first = Journal::open(folder.path(), "", true).unwrap();
+        let second = Journal::open(folder.path(), "", true).unwrap_err();
         assert_eq!(second.code(), Code::Denied);
-        assert!(Journal::open(folder.path(), "-1-of-2").is_ok());
+        assert!(Journal::open(folder.path(), "-1-of-2", true).is_ok());
         drop(first);
-        assert!(Journal::open(folder.path(), "").is_ok());
+        assert!(Journal::open(folder.path(), "", true).is_ok());
     }
 
     #[test]
@@ -489,5 +675,123 @@ mod tests {
         fs::write(&path, "abcd").unwrap();
         assert!(!kept.stands(folder.path()));
         assert!(Kept::look(folder.path(), "blob".into(), &digest, 3).is_err());
+    }
+
+    // K42
+    #[test]
+    fn a_line_that_was_changed_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let journal = Journal::open(folder.path(), "", true).unwrap();
+        journal.note("one", &layer()).unwrap();
+        journal.note("two", &layer()).unwrap();
+        drop(journal);
+        let text = fs::read_to_string(&path).unwrap();
+        // Keys exchanged, a digit changed, and a line of the form before checksums.
+        let old = text.lines().next().unwrap().split_once(' ').unwrap().1;
+        let changed = text
+            .replace("\"one\"", "\"three\"")
+            .replace("\"size\":7", "\"size\":8");
+        fs::write(&path, format!("{changed}{old}\n")).unwrap();
+        let journal = Journal::open(folder.path(), "", true).unwrap();
+        for key in ["one", "two", "three"] {
+            assert!(journal.recall(key).is_none(), "{key}");
+        }
+        assert_eq!(journal.damaged(), 3);
+        drop(journal);
+        fs::write(&path, text).unwrap();
+        let journal = Journal::open(folder.path(), "", true).unwrap();
+        assert!(journal.recall("one").is_some() && journal.recall("two").is_some());
+    }
+
+    // K42
+    #[test]
+    fn only_a_plain_file_of_ours_is_a_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join("d").join(name);
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "data of somebody else\n").unwrap();
+        let open = || Journal::open(&at(""), "", false).map(drop);
+        open().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&at("")), mode(&at("journal.jsonl"))), (0o700, 0o600));
+        for name in ["journal.jsonl", "journal-1-of-2.jsonl"] {
+            let refused = |why: &str| {
+                let error = open().unwrap_err();
+                assert_eq!(error.code(), Code::Denied, "{error}");
+                assert!(error.to_string().contains(why), "{name}: {error}");
+                assert!(error.to_string().contains(name), "{error}");
+                let _ = fs::remove_file(at(name)).or_else(|_| fs::remove_dir(at(name)));
+            };
+            let _ = fs::remove_file(at(name));
+            std::os::unix::fs::symlink(&victim, at(name)).unwrap();
+            refused("symbolic link");
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                at(name),
+                rustix::fs::FileType::Fifo,
+                Mode::RWXU,
+                0,
+            )
+            .unwrap();
+            refused("no plain file");
+            fs::create_dir(at(name)).unwrap();
+            refused("no plain file");
+            fs::hard_link(&victim, at(name)).unwrap();
+            refused("2 names");
+            for mode in [0o666, 0o620, 0o602] {
+                fs::write(at(name), "").unwrap();
+                fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+                refused("others can write to it");
+            }
+        }
+        // What is called otherwise is no journal.
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("zz.jsonl"),
+            rustix::fs::FileType::Fifo,
+            Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        open().unwrap();
+        // A directory that others could write to is theirs no more; a link is none.
+        fs::set_permissions(at(""), fs::Permissions::from_mode(0o777)).unwrap();
+        open().unwrap();
+        assert_eq!(mode(&at("")), 0o700);
+        fs::rename(at(""), folder.path().join("e")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("e"), folder.path().join("d")).unwrap();
+        let error = Journal::open(&folder.path().join("d"), "", false).unwrap_err();
+        assert_eq!(error.code(), Code::Denied);
+        assert_eq!(
+            fs::read_to_string(victim).unwrap(),
+            "data of somebody else\n"
+        );
+    }
+
+    // K42
+    #[test]
+    fn a_path_that_leads_out_leads_to_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("d");
+        fs::create_dir(&root).unwrap();
+        fs::write(folder.path().join("secret"), "abc").unwrap();
+        fs::write(root.join("own"), "abc").unwrap();
+        std::os::unix::fs::symlink("..", root.join("up")).unwrap();
+        std::os::unix::fs::symlink("own", root.join("link")).unwrap();
+        let digest = imgconv_stream::digest(Algorithm::Sha256, b"abc");
+        let kept = Kept::look(&root, "own".into(), &digest, 3).unwrap();
+        assert!(kept.stands(&root));
+        let absolute = folder.path().join("secret").to_string_lossy().into_owned();
+        for path in ["../secret", "up/secret", "link", "./own", "", &absolute] {
+            let path = path.to_owned();
+            assert!(
+                !Kept {
+                    path,
+                    ..kept.clone()
+                }
+                .stands(&root)
+            );
+        }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     dependencies,
     locator::Locator,
     options::Options,
-    publish::{SiteOptions, publish_files},
+    publish::{SiteOptions, check_site, publish_files},
     source::Source,
     tags,
 };
@@ -89,12 +89,18 @@ pub fn migrate(
             .at(&*source.text)
             .hint("`imgconv ls` lists every name; `--only` and `--exclude` choose"));
     }
+    if let Some(site) = &options.site {
+        let names = plan.jobs.iter().flat_map(|job| &job.names);
+        let names = names.filter_map(|name| name.repository.as_deref());
+        check_site(names, conversion.host.as_deref(), site)?;
+    }
     let shard = options.shard;
     let mine = |base: &str| shard.is_none_or(|shard| shard.has(base));
     let jobs: Vec<usize> = (0..plan.jobs.len())
         .filter(|i| mine(&plan.jobs[*i].base))
         .collect();
     let mut began = false;
+    let mut warnings = Vec::new();
     let journal = match conversion.dry_run {
         true => None,
         false => {
@@ -109,8 +115,10 @@ pub fn migrate(
                 check(None)?;
             }
             target.prepare(env)?;
-            let journal = directory.map(|directory| Journal::open(&directory, &share));
+            let named = options.journal.is_some();
+            let journal = directory.map(|directory| Journal::open(&directory, &share, named));
             let journal = journal.transpose()?;
+            warnings.extend(journal.as_ref().and_then(told));
             if began {
                 check(journal.as_ref())?;
             }
@@ -156,8 +164,22 @@ pub fn migrate(
         shard: shard.map(|shard| shard.to_string()),
         images,
         totals,
+        warnings,
         stopped: stopped.as_ref().map(Failure::of),
     })
+}
+
+/// What is told of a journal that has lines of which nothing is relied on.
+fn told(journal: &Journal) -> Option<Failure> {
+    let message = match journal.damaged() {
+        0 => return None,
+        1 => "a line of the journal is damaged or of another version".to_owned(),
+        n => format!("{n} lines of the journal are damaged or of another version"),
+    };
+    let error = Error::new(Code::Mismatch, message)
+        .at(quote(journal.path().as_os_str().as_encoded_bytes()))
+        .hint("what they say is not relied on: such images are made once more");
+    Some(Failure::of(&error))
 }
 
 /// What no job is made of: images that can't be read, and copies of others.

@@ -17,14 +17,14 @@ use crate::{
     options::{Options, Sharing},
     run::{SourceRoot, images, platform_of, walk},
     source::{Memo, Node, Source},
-    stream::file_name,
+    stream::{file_name, on_host},
     tags,
 };
 
 use super::{destination::Destination, rules::Rules};
 
 /// Changes when what is written for the same input and options does.
-const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
+const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), "-2");
 
 /// What is to be done, in the order of the store.
 #[derive(Debug, Default)]
@@ -51,6 +51,8 @@ pub(super) struct Job {
     pub(super) text: String,
     /// What it is called afterwards, or in the store if it has no name.
     pub(super) name: String,
+    /// Every name that one of its entries gets; none if one of them has no name of its own yet.
+    pub(super) names: BTreeSet<Name>,
     /// Where it goes, see [`Destination::place`].
     pub(super) place: String,
     /// What the journal calls it: changes when the source, the options or the names do. `None` if
@@ -324,6 +326,15 @@ impl Planner<'_> {
             (None, Some(_)) => None,
             _ => self.destination.name(before.as_ref(), &own)?,
         };
+        // Files have their names from it, and a site is for one host.
+        let host = self.options.host.as_deref();
+        let name = match (name, host.filter(|_| self.destination.has_files())) {
+            (Some(name), Some(host)) => Some(Name {
+                repository: name.repository.map(|own| on_host(&own, host)),
+                ..name
+            }),
+            (name, _) => name,
+        };
         let place = match (about, &name) {
             (Some(job), None) => self.jobs[job].place.clone(),
             _ => self.destination.place(name.as_ref()),
@@ -356,7 +367,19 @@ impl Planner<'_> {
             jobs.iter().find(here).copied()
         });
         let about = about.filter(|job| self.jobs[*job].place == place);
-        let job = match about.or(same) {
+        let files = match self.destination.has_files() {
+            true => self.files(&root, seen.name.as_ref()),
+            false => Vec::new(),
+        };
+        // With image tags, manifests of one config are one image, by its ID, and one ACI.
+        let alike = match self.has_image_id(&root) {
+            true => files
+                .iter()
+                .find_map(|file| self.by_file.get(file))
+                .copied(),
+            false => None,
+        };
+        let job = match about.or(same).or(alike) {
             Some(job) => Some(job),
             None => taken.filter(|job| file && self.is_other_platform(*job, &seen)),
         };
@@ -372,10 +395,6 @@ impl Planner<'_> {
             let clash = format!("{}: {} and {}", quote(name), first.text, seen.text);
             self.clashes.push(clash);
         }
-        let files = match self.destination.has_files() {
-            true => self.files(&root, seen.name.as_ref()),
-            false => Vec::new(),
-        };
         for file in &files {
             if let Some(other) = self.by_file.get(file).filter(|other| job != Some(**other))
                 && taken.is_none()
@@ -417,6 +436,12 @@ impl Planner<'_> {
         draft.bytes += bytes;
         draft.renders |= needs_rendering(&root.node);
         Ok(())
+    }
+
+    /// Says whether a root is told by its image ID and not by its tag.
+    fn has_image_id(&self, root: &SourceRoot<'_>) -> bool {
+        let is_image = matches!(&*root.node, Node::Image(image) if image.aci.is_none());
+        self.options.image_tags && is_image
     }
 
     /// The names of the files that the images of a root become, as a file system that knows no case
@@ -531,6 +556,10 @@ impl Planner<'_> {
                     .collect(),
                 text: first.text.clone(),
                 name: name.unwrap_or_else(|| first.own.clone()),
+                names: match seen.iter().all(|one| one.name.is_some()) {
+                    true => seen.iter().filter_map(|one| one.name.clone()).collect(),
+                    false => BTreeSet::new(),
+                },
                 place: place.clone(),
                 key: known.then_some(key),
                 base: first.base.clone(),

@@ -22,6 +22,9 @@ pub struct Migration {
     pub images: Vec<Migrated>,
     /// How many there are of each kind.
     pub totals: Totals,
+    /// What was irregular and is of no image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Failure>,
     /// Why it ended early, if it did: the rest is `planned`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Failure>,
@@ -221,10 +224,16 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
         .collect();
     let mut bytes = 0;
     let mut stopped = None;
+    let mut warnings: Vec<Failure> = Vec::new();
     let mut images: Vec<Migrated> = Vec::new();
     for (_, report) in shares.into_values() {
         bytes += report.totals.bytes;
         stopped = stopped.or(report.stopped);
+        for warning in report.warnings {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
         images.extend(report.images);
     }
     images.sort_by_key(|image| image.position);
@@ -234,6 +243,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
         shard: None,
         images,
         totals,
+        warnings,
         stopped,
     };
     Ok(Merged { migration, missing })
@@ -321,6 +331,7 @@ mod tests {
             shard: Some(shard.into()),
             totals: Totals::of(&images, 10),
             images,
+            warnings: Vec::new(),
             stopped: None,
         };
         let path = folder.join(shard.replace('/', "-"));

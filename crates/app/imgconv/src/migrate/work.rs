@@ -13,10 +13,11 @@ use std::{
 };
 
 use imgconv_model::{
-    BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, TopLevel,
+    BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, SealedLayer,
+    TopLevel,
 };
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
-use imgconv_stream::Pool;
+use imgconv_stream::{Cancellable, Decoder, HashingReader, Pool};
 use imgconv_tags::Labels;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -137,7 +138,15 @@ impl<'a> Worker<'a> {
         };
         let bundles = std::iter::once(&*source.bundle);
         let (top_level, lost) = descriptors::top_level(bundles, why);
-        let memory = journal.clone().map(|journal| journal as Arc<dyn Memory>);
+        let memory = journal.clone().map(|journal| {
+            let (destination, env) = (destination.clone(), env.clone());
+            let remembered = Remembered {
+                journal,
+                destination,
+                env,
+            };
+            Arc::new(remembered) as Arc<dyn Memory>
+        });
         let layers = memory.map_or_else(Layers::default, Layers::remembering);
         let mut places: BTreeMap<&str, Place> = BTreeMap::new();
         for i in jobs {
@@ -285,7 +294,7 @@ impl<'a> Worker<'a> {
             let root = publications.first().map(|one| one.root.digest);
             self.publish(i, job, publications);
             self.keep_files(i, done);
-            return Ok(Became::Kept(done.outcomes.clone(), root));
+            return Ok(Became::Kept(self.told_again(job, &done.outcomes), root));
         }
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
         options.platforms = nearest(&options.platforms, &roots);
@@ -382,7 +391,8 @@ impl<'a> Worker<'a> {
                 self.images(&locator, &publications, &places)?
             }
         };
-        let done = Done::new(&publications, files, outcomes.clone(), tags);
+        let unsaid = self.unsaid(job, &outcomes);
+        let done = Done::new(&publications, files, unsaid, tags);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
@@ -396,7 +406,7 @@ impl<'a> Worker<'a> {
         let (Some(journal), Some(key)) = (&self.journal, &job.key) else {
             return Ok(None);
         };
-        let Some(done) = journal.image(key) else {
+        let Some(done) = journal.image(key).filter(|done| self.fits(job, done)) else {
             return Ok(None);
         };
         let standing = match self.destination.root() {
@@ -411,6 +421,50 @@ impl<'a> Worker<'a> {
             None => self.stands_in_registry(job, done)?,
         };
         Ok(standing.then_some(done))
+    }
+
+    /// Says whether what the journal says of a job can be so: something is published, under names that
+    /// the job has, and its files are those that such images have here.
+    fn fits(&self, job: &Job, done: &Done) -> bool {
+        let Ok(publications) = done.publications() else {
+            return false;
+        };
+        let by_name = !self.destination.has_files();
+        let known = |publication: &Publication| {
+            let name = publication.name.as_ref();
+            name.is_none_or(|name| job.names.is_empty() || job.names.contains(name))
+        };
+        !publications.is_empty()
+            && (!by_name || publications.iter().all(known))
+            && self
+                .destination
+                .fits(&job.place, &job.name, &publications, &done.files)
+    }
+
+    /// What is told of an image, for the journal: places of the source are not put down, because a
+    /// destination may be where everybody looks.
+    fn unsaid(&self, job: &Job, outcomes: &RawValue) -> Box<RawValue> {
+        let mut text = outcomes.get().to_owned();
+        for (i, (position, _)) in job.entries.iter().enumerate() {
+            let source = self.text_of(*position);
+            text = text.replace(&said(&source), &said(&unnamed(i)));
+        }
+        RawValue::from_string(text).unwrap_or_else(|_| empty())
+    }
+
+    /// What was told of an image, with the places of the source.
+    fn told_again(&self, job: &Job, outcomes: &RawValue) -> Box<RawValue> {
+        let mut text = outcomes.get().to_owned();
+        for (i, (position, _)) in job.entries.iter().enumerate() {
+            let source = self.text_of(*position);
+            text = text.replace(&said(&unnamed(i)), &said(&source));
+        }
+        RawValue::from_string(text).unwrap_or_else(|_| empty())
+    }
+
+    fn text_of(&self, position: usize) -> String {
+        let entry = self.source.entries.get(position);
+        entry.map_or_else(String::new, |entry| text(self.source, entry))
     }
 
     fn stands_in_registry(&self, job: &Job, done: &Done) -> Result<bool> {
@@ -610,6 +664,52 @@ impl<'a> Worker<'a> {
                 Kept::look(root, path, &publication.root.digest, publication.root.size)
             })
             .collect()
+    }
+}
+
+/// How an outcome begins that comes from there.
+fn said(source: &str) -> String {
+    let source = serde_json::Value::from(source);
+    format!("{{\"source\":{source},")
+}
+
+/// What stands in a journal for the place of an entry of a job.
+fn unnamed(entry: usize) -> String {
+    format!("entry {entry} of the image")
+}
+
+/// What a journal remembers of layers, as far as it can be true: a blob at the destination is read
+/// again, and has to hold the tar that the journal says it holds.
+#[derive(Debug)]
+struct Remembered {
+    journal: Arc<Journal>,
+    destination: Destination,
+    env: Env,
+}
+
+impl Remembered {
+    fn holds(&self, layer: &SealedLayer) -> Result<bool> {
+        let Some(file) = self.destination.blob(&layer.digest)? else {
+            // A registry, or a file of its own: it is asked whether it has the blob.
+            return Ok(!self.destination.is_shared());
+        };
+        let notes = imgconv_model::Notes::default();
+        let decoder = Decoder::new(Box::new(file), &self.env.limits, &notes, "blob")?;
+        let source = Cancellable::new(decoder, &self.env);
+        let reader = HashingReader::new(source, &[layer.diff_id.algorithm()]);
+        let (found, _) = reader.finish().map_err(Error::from_io)?;
+        Ok(found.first() == Some(&layer.diff_id))
+    }
+}
+
+impl Memory for Remembered {
+    fn recall(&self, key: &str) -> Option<SealedLayer> {
+        let layer = self.journal.recall(key)?;
+        self.holds(&layer).unwrap_or(false).then_some(layer)
+    }
+
+    fn note(&self, key: &str, layer: &SealedLayer) -> Result<()> {
+        self.journal.note(key, layer)
     }
 }
 

@@ -62,7 +62,18 @@ fn what_is_read_by_position_must_not_change() {
     assert_eq!(&found, b"bc");
     // Not even the padding after it can be reached.
     assert!(place.read_exact_at(&mut found, 2).is_err());
-    let file = fs::File::options().append(true).open(&path).unwrap();
+    // K41: changed in place, with its time put back.
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::os::unix::fs::FileExt::write_all_at(&file, b"X", offset).unwrap();
+    let back = fs::FileTimes::new().set_modified(modified);
+    file.set_times(back).unwrap();
+    let error = Error::from_io(place.read_exact_at(&mut found, 1).unwrap_err());
+    assert_eq!(error.code(), Code::Mismatch);
+    // Whoever asks now is told too: what was read first may be gone.
+    let late = archive.positioned(offset, size).unwrap();
+    assert!(late.read_exact_at(&mut found, 1).is_err());
     file.set_len(bytes.len() as u64 + 512).unwrap();
     let error = Error::from_io(place.read_exact_at(&mut found, 1).unwrap_err());
     assert_eq!(error.code(), Code::Mismatch);

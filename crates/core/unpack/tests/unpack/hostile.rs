@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, symlink as host_symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink as host_symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -317,12 +317,18 @@ fn i10_killed_in_the_middle() {
     child.wait().unwrap();
     assert_eq!(names(dir.path()), [partial.as_str()]);
     assert!(partial.starts_with("out.partial-"), "{partial}");
-    // What is left of it is in nobody's way.
+    // K43: what is left of it goes with the next run, and what is the user's does not.
+    let user = dir.path().join("out.partial-20240101");
+    fs::create_dir(&user).unwrap();
+    fs::write(user.join("photo"), "precious").unwrap();
+    fs::set_permissions(&user, fs::Permissions::from_mode(0o700)).unwrap();
     let world = World::new();
     let (tree, spool) = world.tree(&[tar(&[file("a", "x")])]).unwrap();
     let out = dir.path().join("out");
     unpack(&tree, &spool, &out, &world.options, &world.env).unwrap();
     assert_eq!(names(&out), ["a"]);
+    assert_eq!(names(dir.path()), ["out", "out.partial-20240101"]);
+    assert_eq!(names(&user), ["photo"]);
 }
 
 /// A path of ten thousand directories, used by the next two tests.

@@ -185,6 +185,7 @@ fn nothing_is_removed_if_what_is_reachable_is_not_as_it_should_be() {
 fn dead_stage(path: &Path) {
     fs::create_dir_all(path.join("layout")).unwrap();
     fs::write(path.join("0"), "x").unwrap();
+    fs::write(path.join("imgconv-stage"), "").unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
 }
 

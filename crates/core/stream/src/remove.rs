@@ -1,5 +1,4 @@
-//! Removes a directory with everything in it, by descriptor, at any depth and without following
-//! links.
+//! Removing everything in a directory, by descriptor, at any depth and without following links.
 
 use std::{
     io,
@@ -13,17 +12,25 @@ use rustix::{
 
 use crate::descriptor::{open_directory, set_mode};
 
-/// Removes everything in the directory `top`.
+/// Removes everything in the directory `top`; the entry called `last`, if there is one, goes when
+/// nothing else is left, so that a process that is killed meanwhile leaves it in place.
+///
+/// # Errors
+/// The first entry that can't be removed.
 ///
 /// Instead of descending, each directory inside a directory of `top` is moved up into `top` and
 /// emptied later. So depth costs neither stack nor descriptors, and every entry is handled a
 /// constant number of times.
-pub(crate) fn remove_contents(top: BorrowedFd<'_>) -> io::Result<()> {
+pub fn remove_contents(top: impl AsFd, last: &[u8]) -> io::Result<()> {
+    let top = top.as_fd();
     fchmod(top, Mode::RWXU)?;
     let mut number = 0u64;
     loop {
         let mut empty = true;
         each_name(top, |name| {
+            if name == last {
+                return Ok(());
+            }
             empty = false;
             if unlink(top, name)? {
                 return Ok(());
@@ -38,8 +45,15 @@ pub(crate) fn remove_contents(top: BorrowedFd<'_>) -> io::Result<()> {
             Ok(unlinkat(top, name, AtFlags::REMOVEDIR)?)
         })?;
         if empty {
-            return Ok(());
+            break;
         }
+    }
+    match last {
+        b"" => Ok(()),
+        last => match unlinkat(top, last, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
     }
 }
 
@@ -135,7 +149,7 @@ mod tests {
             fs::set_permissions(at(path), Permissions::from_mode(0o000)).unwrap();
         }
         let top = File::open(dir.path()).unwrap();
-        remove_contents(top.as_fd()).unwrap();
+        remove_contents(&top, b"").unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(
             fs::read_to_string(outside.path().join("canary")).unwrap(),

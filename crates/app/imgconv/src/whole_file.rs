@@ -1,0 +1,106 @@
+//! A file beside a run, such as a report: written at its end, as a whole.
+//!
+//! A regular file is replaced, so that a run that is killed leaves the one before. Anything else that
+//! can be written to, such as `/dev/null` or a FIFO with a reader, is opened before the work and is
+//! never replaced.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use imgconv_model::{Code, Env, Error, Result, quote};
+use imgconv_stream::{Stage, sweep};
+use rustix::{
+    fs::{CWD, Mode, OFlags},
+    io::Errno,
+};
+
+/// A file that will be written as a whole.
+#[derive(Debug)]
+pub struct WholeFile {
+    path: PathBuf,
+    /// What is there, if it is no regular file.
+    special: Option<File>,
+    env: Env,
+}
+
+impl WholeFile {
+    /// Finds out early what would make writing fail after everything else is done.
+    ///
+    /// # Errors
+    /// [`Code::Io`] for a directory, a FIFO that nobody reads, and a place that can't be read.
+    pub fn open(path: &Path, env: &Env) -> Result<Self> {
+        let failed = |error: io::Error| Error::io(error, show(path));
+        let special = match fs::metadata(path) {
+            Ok(found) if found.is_dir() => {
+                return Err(Error::new(Code::Io, "it can't be a directory").at(show(path)));
+            }
+            Ok(found) if !found.is_file() => Some(open_special(path)?),
+            Ok(_) => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        if special.is_none() {
+            fs::read_dir(parent(path)).map_err(failed)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            special,
+            env: env.clone(),
+        })
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn write(self, bytes: &[u8]) -> Result<()> {
+        let failed = |error: io::Error| Error::io(error, show(&self.path));
+        if let Some(mut special) = self.special {
+            return special.write_all(bytes).map_err(failed);
+        }
+        // A link of the user is followed, not replaced.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let folder = parent(&path);
+        sweep(folder, Stage::PREFIX, &self.env);
+        let stage = match Stage::new(folder, Stage::PREFIX, true) {
+            Ok(stage) => stage,
+            // Whoever may write the file and not its directory can't have it replaced.
+            Err(_) if path.is_file() => return fs::write(&path, bytes).map_err(failed),
+            Err(error) => return Err(error),
+        };
+        let staged = stage.write(bytes)?;
+        rustix::fs::renameat(stage.descriptor(), &*staged, CWD, &path)
+            .map_err(|error| failed(error.into()))
+    }
+}
+
+/// Opens what is no regular file, without waiting for a reader of a FIFO.
+fn open_special(path: &Path) -> Result<File> {
+    let failed = |error: Errno| match error {
+        Errno::NXIO => {
+            let message = "nobody reads from the FIFO, so nothing can be written to it";
+            Error::new(Code::Io, message).at(show(path))
+        }
+        error => Error::io(error.into(), show(path)),
+    };
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened: OwnedFd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+    let flags = rustix::fs::fcntl_getfl(&opened).map_err(failed)?;
+    rustix::fs::fcntl_setfl(&opened, flags - OFlags::NONBLOCK).map_err(failed)?;
+    Ok(File::from(opened))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn show(path: &Path) -> String {
+    quote(path.as_os_str().as_encoded_bytes())
+}
