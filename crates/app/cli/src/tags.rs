@@ -2,6 +2,7 @@
 //! screen.
 
 use std::{
+    path::Path,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
