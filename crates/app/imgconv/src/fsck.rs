@@ -57,7 +57,12 @@ pub(crate) fn check(
             return Ok(());
         }
     };
+    let mut told = Told::default();
+    for finding in &verdict.problems {
+        told.add(finding);
+    }
     let mut walk = Walk {
+        told,
         source,
         seen,
         env,
@@ -125,8 +130,50 @@ struct Walk<'a> {
     /// Documents that were followed, or will be.
     known: BTreeSet<Digest>,
     tasks: Vec<(Reference, String)>,
+    /// What is told already.
+    told: Told,
     /// False if something that may refer to blobs could not be read.
     complete: bool,
+}
+
+/// What problems tell, so that each is told once and found at once.
+#[derive(Default)]
+struct Told {
+    /// Codes and messages.
+    problems: BTreeSet<(String, String)>,
+    /// The digests that are missing, and those that do not match; of the latter with what was
+    /// expected, too.
+    missing: BTreeSet<String>,
+    mismatches: BTreeSet<String>,
+    sizes: BTreeSet<(String, String)>,
+}
+
+impl Told {
+    /// Notes a problem; false if it was told.
+    fn add(&mut self, finding: &Finding) -> bool {
+        let Finding { code, at, message } = finding;
+        match &**code {
+            "missing" => self.missing.extend(hexes(at).chain(hexes(message))),
+            "mismatch" => {
+                let expected = message.split_once("expected ").map(|(_, rest)| rest);
+                let expected = expected.and_then(|rest| Some(rest.split_once(',')?.0));
+                for hex in hexes(message) {
+                    let sizes = expected.map(|expected| (hex.clone(), expected.to_owned()));
+                    self.sizes.extend(sizes);
+                    self.mismatches.insert(hex);
+                }
+            }
+            _ => {}
+        }
+        self.problems.insert((code.clone(), message.clone()))
+    }
+}
+
+/// The digests in a text, without their algorithms.
+fn hexes(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|c: char| !c.is_ascii_hexdigit());
+    let digests = words.filter(|word| matches!(word.len(), 64 | 96 | 128));
+    digests.map(str::to_owned)
 }
 
 impl Walk<'_> {
@@ -144,12 +191,7 @@ impl Walk<'_> {
             Found::Missing if reference.dispensable => return,
             Found::Missing => {
                 self.complete &= !is_document;
-                let told = self.verdict.problems.iter().any(|known| {
-                    let hex = digest.hex();
-                    known.code == "missing"
-                        && (known.at.contains(&hex) || known.message.contains(&hex))
-                });
-                if !told {
+                if !self.told.missing.contains(&digest.hex()) {
                     let message = format!("blob {digest} is referred to and not there");
                     self.problem(Error::new(Code::Missing, message).at(place));
                 }
@@ -224,13 +266,10 @@ impl Walk<'_> {
 
     /// Tells that bytes are not what was said of them, unless that was told.
     fn mismatch(&mut self, digest: &Digest, error: Error, said: Option<u64>, place: &str) {
-        let (hex, said) = (digest.hex(), said.map(|said| format!("expected {said},")));
-        let told = self.verdict.problems.iter().any(|known| {
-            let same = said
-                .as_ref()
-                .is_none_or(|said| known.message.contains(said));
-            known.code == "mismatch" && known.message.contains(&hex) && same
-        });
+        let told = match said {
+            Some(said) => self.told.sizes.contains(&(digest.hex(), said.to_string())),
+            None => self.told.mismatches.contains(&digest.hex()),
+        };
         if !told {
             self.problem(error.at(place));
         }
@@ -239,8 +278,7 @@ impl Walk<'_> {
     /// Tells what is wrong, unless the same was told of another place.
     fn problem(&mut self, error: Error) {
         let finding = Finding::of(&error);
-        let told = |known: &Finding| known.code == finding.code && known.message == finding.message;
-        if !self.verdict.problems.iter().any(told) {
+        if self.told.add(&finding) {
             self.verdict.problems.push(finding);
         }
     }

@@ -22,6 +22,7 @@ mod layout;
 mod list;
 mod locator;
 mod migrate;
+mod names;
 mod nearest;
 mod options;
 mod outcome;

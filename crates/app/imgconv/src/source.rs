@@ -283,6 +283,7 @@ impl Source {
             (None, Some(child)) => format!("{}:@{}", self.text, child.digest),
             (None, None) => match entry.texts.first() {
                 Some(text) => format!("{}:{text}", self.text),
+                None if entry.error.is_some() => format!("{}:#{}", self.text, entry.position),
                 None => self.text.clone(),
             },
         }
@@ -338,6 +339,7 @@ fn decode_in(
     env: &Env,
     memo: &mut Memo,
 ) -> Result<Arc<Node>> {
+    entry.check()?;
     let entry = &bundle.resolve(entry)?;
     if let Some(child) = &entry.child
         && let Some(node) = memo.nodes.get(&child.digest)

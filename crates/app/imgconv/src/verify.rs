@@ -86,6 +86,11 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 if let Some(error) = source.bundle.bad_name(entry) {
                     verdict.problems.push(Finding::of(&error.at(&*text)));
                 }
+                if let Some(error) = &entry.ambiguous {
+                    verdict
+                        .problems
+                        .push(Finding::of(&error.again().at(&*source.text)));
+                }
                 check_node(&source, &node, &text, env, &mut seen, &mut verdict)?;
             }
             Err(error) => verdict.problems.push(Finding::of(&error)),

@@ -86,6 +86,7 @@ impl<'e> Discovery<'e> {
             name: Some(self.name.clone()),
             labels,
             assumed,
+            tag: image.tag.clone(),
             ..Fetched::default()
         };
         if let Some(found) = self.fetch(&values, &asked, &keys)? {

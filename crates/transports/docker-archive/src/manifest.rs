@@ -3,12 +3,9 @@
 //! One entry of it is the root document of an image. What its config means is for the format; here
 //! are only the shape that the list itself needs, and the names.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use imgconv_model::{Algorithm, Child, Code, Digest, Document, Error, Limits, Name, Result, quote};
+use imgconv_model::{Algorithm, Child, Code, Digest, Document, Error, Limits, Name, Result};
 use imgconv_stream::digest;
 use imgconv_wire::{Object, Value, canonical};
 
@@ -47,16 +44,17 @@ impl Item {
         }
     }
 
-    fn same(&self, other: &Self) -> bool {
+    /// Says whether another entry is the same image.
+    pub(crate) fn same(&self, other: &Self) -> bool {
         (&self.config, &self.layers) == (&other.config, &other.layers)
     }
 }
 
-/// Reads `manifest.json` (robustness A7a). What is no name concerns its image alone (A12).
+/// Reads `manifest.json` (robustness A7a). What is no name concerns its image alone (A12), and so does
+/// a name that stands at two different images (K12).
 ///
 /// # Errors
-/// [`Code::BadManifest`], [`Code::BadJson`], [`Code::Limit`], and
-/// [`Code::Ambiguous`] if one name stands at two different images.
+/// [`Code::BadManifest`], [`Code::BadJson`] and [`Code::Limit`].
 pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<Item>> {
     let place = || format!("file {MANIFEST_FILE}");
     let value = imgconv_wire::parse(bytes, limits, &place())?;
@@ -68,27 +66,8 @@ fn check(value: &Value, limits: &Limits) -> Result<Vec<Item>> {
         let message = "expected a list of images";
         return Err(Error::new(Code::BadManifest, message));
     };
-    let mut items: Vec<Item> = Vec::new();
-    let mut known: BTreeMap<Name, usize> = BTreeMap::new();
-    for (i, value) in values.iter().enumerate() {
-        let item = item(value, &format!("[{i}]"), limits)?;
-        for (text, name) in &item.names {
-            let mut full = name.clone();
-            full.tag.get_or_insert_with(|| "latest".to_owned());
-            let first = *known.entry(full).or_insert(i);
-            if first != i && !items[first].same(&item) {
-                let message = format!(
-                    "two images have the name {}: #{first} with the config {} and #{i} with {}",
-                    quote(text),
-                    quote(&items[first].config),
-                    quote(&item.config)
-                );
-                return Err(Error::new(Code::Ambiguous, message));
-            }
-        }
-        items.push(item);
-    }
-    Ok(items)
+    let read = |(i, value)| item(value, &format!("[{i}]"), limits);
+    values.iter().enumerate().map(read).collect()
 }
 
 fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {

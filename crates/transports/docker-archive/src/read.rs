@@ -1,13 +1,10 @@
 //! Reading an archive: its roots, and its members for whoever knows what they mean.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry,
-    TopLevel,
+    TopLevel, quote,
 };
 use imgconv_stream::{Verified, read_to_limit};
 use imgconv_wire::layout::INDEX_FILE;
@@ -94,6 +91,9 @@ impl ArchiveBundle {
             for (entry, item) in roots {
                 bundle.list(entry, item.map(Source::Item));
             }
+            if !bundle.layout {
+                mark_ambiguous(&mut bundle.roots, MANIFEST_FILE);
+            }
             return Ok(bundle);
         }
         let of_v1 = |name: &str| {
@@ -121,6 +121,7 @@ impl ArchiveBundle {
             }
             bundle.list(head.entry, Some(Source::Chain(head.id)));
         }
+        mark_ambiguous(&mut bundle.roots, REPOSITORIES_FILE);
         Ok(bundle)
     }
 
@@ -147,7 +148,7 @@ impl ArchiveBundle {
 
 /// Lists the entry points that `manifest.json` has, one for each name, with the place of their entry.
 pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
-    let mut seen: BTreeSet<&Name> = BTreeSet::new();
+    let mut seen: BTreeMap<Name, usize> = BTreeMap::new();
     let mut roots = Vec::new();
     for (position, item) in items.iter().enumerate() {
         let mut push = |name: Option<&Name>, texts| {
@@ -156,6 +157,8 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
                 name: name.cloned(),
                 texts,
                 child: Some(item.child()),
+                error: None,
+                ambiguous: None,
             };
             roots.push((entry, position));
         };
@@ -163,7 +166,9 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
             push(None, Vec::new());
         }
         for (text, name) in &item.names {
-            if seen.insert(name) {
+            // The name of two different images is listed with both: only it is ambiguous.
+            let first = *seen.entry(name.qualified()).or_insert(position);
+            if first == position || !items[first].same(item) {
                 push(Some(name), vec![text.clone()]);
             }
         }
@@ -172,6 +177,42 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
         }
     }
     roots
+}
+
+/// Says of the entries of one name that are different images that the name does not tell which is
+/// meant.
+fn mark_ambiguous(roots: &mut [RootEntry], file: &str) {
+    let mut by_name: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
+    for (at, entry) in roots.iter().enumerate() {
+        if let Some(name) = &entry.name {
+            by_name.entry(name.qualified()).or_default().push(at);
+        }
+    }
+    for (name, group) in by_name {
+        let digest = |at: usize| roots[at].child.as_ref().map(|child| child.digest);
+        let first = group[0];
+        let Some(other) = group
+            .iter()
+            .copied()
+            .find(|at| digest(*at) != digest(first))
+        else {
+            continue;
+        };
+        let show = |at: usize| {
+            let digest = digest(at).map_or_else(String::new, |digest| format!(" {digest}"));
+            format!("#{}{digest}", roots[at].position)
+        };
+        let name = quote(name.to_string());
+        let message = format!(
+            "two images have the name {name}: {} and {}",
+            show(first),
+            show(other)
+        );
+        let error = Arc::new(Error::new(Code::Ambiguous, message).at(format!("file {file}")));
+        for at in group {
+            roots[at].ambiguous = Some(Arc::clone(&error));
+        }
+    }
 }
 
 impl Bundle for ArchiveBundle {

@@ -39,14 +39,11 @@ impl Location {
             let message = format!("{} names no repository", quote(reference));
             return Err(Error::new(Code::BadName, message));
         };
-        let digest = reference
-            .split_once('@')
-            .map(|(_, text)| Digest::parse(text));
         Ok(Self {
             host: host.to_owned(),
             repository: repository.to_owned(),
             tag: name.tag,
-            digest: digest.transpose()?,
+            digest: name.digest,
         })
     }
 
@@ -69,6 +66,7 @@ impl Location {
         Name {
             repository: Some(self.qualified()),
             tag: Some(tag.to_owned()),
+            digest: None,
         }
     }
 }

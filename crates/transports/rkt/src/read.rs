@@ -91,6 +91,7 @@ fn name_in(bytes: &[u8], limits: &Limits) -> Result<Name> {
         }
     }
     Ok(Name {
+        digest: None,
         repository: Some(manifest.string("name")?.to_owned()),
         tag,
     })
@@ -116,6 +117,8 @@ impl Bundle for Store {
                 name,
                 texts,
                 child: None,
+                error: None,
+                ambiguous: None,
             }
         };
         Ok(self.keys.iter().enumerate().map(entry).collect())

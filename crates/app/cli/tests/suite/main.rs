@@ -10,6 +10,7 @@ mod care;
 mod descriptors;
 mod indexes;
 mod migrate;
+mod names;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 mod ways_back;

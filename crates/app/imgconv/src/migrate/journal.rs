@@ -129,7 +129,7 @@ struct Published {
     platform: Option<String>,
     annotations: BTreeMap<String, String>,
     raw: String,
-    name: Option<(Option<String>, Option<String>)>,
+    name: Option<(Option<String>, Option<String>, Option<String>)>,
     file_name: Option<String>,
 }
 
@@ -149,7 +149,10 @@ impl Published {
             platform: root.platform.as_ref().map(ToString::to_string),
             annotations: root.annotations.clone(),
             raw: root.raw.clone(),
-            name: name.map(|name| (name.repository.clone(), name.tag.clone())),
+            name: name.map(|name| {
+                let digest = name.digest.map(|digest| digest.to_string());
+                (name.repository.clone(), name.tag.clone(), digest)
+            }),
             file_name: file_name.clone(),
         }
     }
@@ -164,7 +167,16 @@ impl Published {
                 raw: self.raw.clone(),
                 ..Child::new(&*self.kind, Digest::parse(&self.digest)?, self.size)
             },
-            name: name.map(|(repository, tag)| Name { repository, tag }),
+            name: name
+                .map(|(repository, tag, digest)| -> Result<Name> {
+                    let digest = digest.as_deref().map(Digest::parse).transpose()?;
+                    Ok(Name {
+                        repository,
+                        tag,
+                        digest,
+                    })
+                })
+                .transpose()?,
             reference: None,
             file_name: self.file_name.clone(),
         })
@@ -421,7 +433,7 @@ mod tests {
             },
             name: Some(Name {
                 repository: Some("example.com/a".into()),
-                tag: None,
+                ..Name::default()
             }),
             reference: None,
             file_name: None,

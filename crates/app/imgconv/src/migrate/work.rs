@@ -23,8 +23,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{
     candidates::Candidates,
     catalog,
-    convert::{no_top_level, refuse_losses, target},
-    dependencies, descriptors,
+    convert::{note_digests, refuse_losses, room, target},
+    dependencies,
+    descriptors::{self, Room},
     locator::Locator,
     nearest::nearest,
     options::Options,
@@ -129,12 +130,11 @@ impl<'a> Worker<'a> {
         journal: Option<Journal>,
     ) -> Self {
         let journal = journal.map(Arc::new);
-        let why = match destination.kind {
-            Kind::Layouts => Some("it is of the whole source, which becomes many layouts"),
-            _ => no_top_level(&destination.locator),
+        let room = match destination.kind {
+            Kind::Layouts => Room::None("it is of the whole source, which becomes many layouts"),
+            _ => room(&destination.locator, env),
         };
-        let bundles = std::iter::once(&*source.bundle);
-        let (top_level, lost) = descriptors::top_level(bundles, why);
+        let (top_level, lost) = descriptors::top_level(std::iter::once(source), &room);
         let memory = journal.clone().map(|journal| journal as Arc<dyn Memory>);
         let layers = memory.map_or_else(Layers::default, Layers::remembering);
         let mut places: BTreeMap<&str, Place> = BTreeMap::new();
@@ -357,23 +357,25 @@ impl<'a> Worker<'a> {
         for layer in items.iter().flat_map(|i| &i.images).flat_map(|i| &i.layers) {
             relied.insert((Digest::parse(&layer.digest)?, layer.size));
         }
-        let publications: Vec<Publication> =
+        let mut items = items;
+        let mut publications: Vec<Publication> =
             items.iter().map(|item| item.publication.clone()).collect();
-        let root = publications.first().map(|one| one.root.digest);
-        let outcomes = self.outcomes(&items, &locator);
         let files = match own {
             None => {
                 sink.settle()?;
                 self.files(job, &relied)?
             }
             Some(own) => {
-                let places = own.commit(&publications)?;
+                let places = own.commit_noting(&mut publications)?;
+                note_digests(&mut items, &publications);
                 for (digest, _) in relied {
                     self.elsewhere.note(digest, &job.place);
                 }
                 self.images(&locator, &publications, &places)?
             }
         };
+        let root = publications.first().map(|one| one.root.digest);
+        let outcomes = self.outcomes(&items, &locator);
         let done = Done::new(&publications, files, outcomes.clone(), tags);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
@@ -407,11 +409,13 @@ impl<'a> Worker<'a> {
 
     fn stands_in_registry(&self, job: &Job, done: &Done) -> Result<bool> {
         for publication in done.publications()? {
-            let tag = publication.name.and_then(|name| name.tag);
-            let (digest, tag) = (publication.root.digest, tag.unwrap_or("latest".to_owned()));
-            let there = self
-                .destination
-                .has_tag(&job.place, &tag, &digest, self.env);
+            let digest = publication.root.digest;
+            let name = publication.name.unwrap_or_default();
+            let tag = match name.is_by_digest() {
+                true => None,
+                false => Some(name.tag.as_deref().unwrap_or("latest")),
+            };
+            let there = self.destination.has_tag(&job.place, tag, &digest, self.env);
             match there {
                 Ok(true) => {}
                 Err(error) if error.code() == Code::Cancelled => return Err(error),

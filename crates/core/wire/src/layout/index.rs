@@ -3,13 +3,15 @@
 //! Descriptors and properties that are not changed keep their text, byte for byte, because other
 //! programs keep things there that nobody here knows (robustness INV-3).
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use imgconv_model::{Child, Code, Digest, Error, Limits, Publication, Result, TopLevel, quote};
+use imgconv_model::{
+    Child, Code, Digest, Error, Limits, Platform, Publication, Result, TopLevel, quote,
+};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad};
+use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad, is_name};
 use crate::{Map, Object, Value, canonical, folds_to};
 
 /// The name of the file that marks a layout (image-spec, image-layout.md).
@@ -74,13 +76,77 @@ pub struct Listed {
     pub names: Names,
 }
 
+/// An item of `manifests` that is no descriptor, or none that can be used.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// Its text.
+    pub raw: String,
+    /// What leads to the bytes, as far as it can be read.
+    pub child: Option<Child>,
+    /// Its names, as far as they can be read.
+    pub names: Names,
+    /// What is wrong.
+    pub error: Arc<Error>,
+}
+
+/// One item of `manifests`.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A descriptor.
+    Listed(Listed),
+    /// Something else: no harm to the others (robustness K13).
+    Unreadable(Unreadable),
+}
+
+impl Item {
+    /// Returns what leads to the bytes, as far as it can be read.
+    pub fn child(&self) -> Option<&Child> {
+        match self {
+            Self::Listed(listed) => Some(&listed.child),
+            Self::Unreadable(unreadable) => unreadable.child.as_ref(),
+        }
+    }
+
+    /// Returns the digest, as far as it can be read.
+    pub fn digest(&self) -> Option<Digest> {
+        Some(self.child()?.digest)
+    }
+
+    /// Returns the names, as far as they can be read.
+    pub fn names(&self) -> &Names {
+        match self {
+            Self::Listed(listed) => &listed.names,
+            Self::Unreadable(unreadable) => &unreadable.names,
+        }
+    }
+
+    /// Returns the descriptor.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(&self) -> Result<&Listed> {
+        match self {
+            Self::Listed(listed) => Ok(listed),
+            Self::Unreadable(unreadable) => Err(unreadable.error.again()),
+        }
+    }
+
+    /// Returns its text.
+    pub(super) fn raw(&self) -> &str {
+        match self {
+            Self::Listed(listed) => &listed.child.raw,
+            Self::Unreadable(unreadable) => &unreadable.raw,
+        }
+    }
+}
+
 /// The whole `index.json`.
 #[derive(Debug)]
 pub struct Index {
     /// Every property, in its order, with its text.
     properties: Vec<(String, String)>,
-    /// The descriptors.
-    pub listed: Vec<Listed>,
+    /// The descriptors, and what stands in the place of one.
+    pub items: Vec<Item>,
 }
 
 impl Index {
@@ -93,17 +159,17 @@ impl Index {
                 property("mediaType", format!("\"{INDEX_TYPE}\"")),
                 property("manifests", String::new()),
             ],
-            listed: Vec::new(),
+            items: Vec::new(),
         }
     }
 
     /// Reads an index strictly (image-spec, image-index.md). `null` for `manifests` is an empty
-    /// list, as Go programs write one. A text that is no name concerns its own image alone; see
-    /// [`Index::bad_names`].
+    /// list, as Go programs write one. A descriptor that can't be used, and a text that is no name,
+    /// concern their own image alone; see [`Item`] and [`Index::bad_names`].
     ///
     /// # Errors
     /// [`Code::Ambiguous`] if another reader could take it for a manifest, otherwise those of
-    /// [`parse`](crate::parse) and [`descriptor`](crate::descriptor).
+    /// [`parse`](crate::parse) and of the index's own properties.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let place = || format!("file {INDEX_FILE}");
         let value = crate::parse(bytes, limits, &place())?;
@@ -112,7 +178,7 @@ impl Index {
 
     /// Lists the texts that stand where a name belongs and can be none (robustness C8e).
     pub fn bad_names(&self) -> impl Iterator<Item = String> {
-        let texts = self.listed.iter().flat_map(|one| one.names.texts());
+        let texts = self.items.iter().flat_map(|one| one.names().texts());
         texts.filter(|text| is_bad(text))
     }
 
@@ -186,61 +252,14 @@ impl Index {
             .map_err(|error| Error::new(Code::BadManifest, error.to_string()))?
             .flatten()
             .unwrap_or_default();
-        let mut listed = Vec::new();
-        for (i, (value, text)) in values.iter().zip(texts).enumerate() {
-            let path = format!("manifests[{i}]");
-            let mut child = crate::descriptor(value, path.clone(), limits)?.child;
-            if child.kind.is_empty() {
-                let error = Error::new(Code::BadManifest, "is required, but absent");
-                return Err(error.at(format!("field {path}.mediaType")));
-            }
-            check_platform(&child).map_err(|error| error.at(format!("field {path}.platform")))?;
-            let names = Names::read_unchecked(&child.annotations);
-            child.raw = text.get().to_owned();
-            listed.push(Listed { child, names });
-        }
+        let item = |(i, (value, text)): (usize, (&Value, &RawValue))| {
+            read_item(value, text.get(), i, limits)
+        };
+        let items = values.iter().zip(texts).enumerate().map(item).collect();
         Ok(Self {
             properties: properties.0,
-            listed,
+            items,
         })
-    }
-
-    /// Puts descriptors in: one whose name is there takes that place, others go to the end.
-    /// Everything else stays as it is. Returns whether anything changed.
-    pub fn merge(&mut self, published: &[Listed]) -> bool {
-        let mut changed = false;
-        for new in published {
-            let named = new.names.reference.is_some() || new.names.containerd.is_some();
-            let is_same = |old: &Listed| {
-                if named {
-                    old.names.same(&new.names)
-                } else {
-                    let unnamed = old.names.reference.is_none() && old.names.containerd.is_none();
-                    unnamed && old.child.digest == new.child.digest
-                }
-            };
-            let Some(first) = self.listed.iter().position(is_same) else {
-                self.listed.push(new.clone());
-                changed = true;
-                continue;
-            };
-            let old = &mut self.listed[first];
-            let texts = |names: &Names| (names.reference.clone(), names.containerd.clone());
-            if old.child.digest != new.child.digest || texts(&old.names) != texts(&new.names) {
-                *old = new.clone();
-                changed = true;
-            } else {
-                changed |= annotate(&mut old.child, &new.child);
-            }
-            let mut position = 0;
-            let before = self.listed.len();
-            self.listed.retain(|old| {
-                position += 1;
-                position - 1 <= first || !is_same(old)
-            });
-            changed |= self.listed.len() != before;
-        }
-        changed
     }
 
     /// Returns the bytes of `index.json`.
@@ -256,7 +275,7 @@ impl Index {
                 out.extend(text.as_bytes());
                 continue;
             }
-            let texts: Vec<&str> = self.listed.iter().map(|one| &*one.child.raw).collect();
+            let texts: Vec<&str> = self.items.iter().map(Item::raw).collect();
             out.push(b'[');
             out.extend(texts.join(",").as_bytes());
             out.push(b']');
@@ -264,6 +283,53 @@ impl Index {
         out.push(b'}');
         out
     }
+}
+
+/// Reads one item of `manifests`.
+fn read_item(value: &Value, text: &str, position: usize, limits: &Limits) -> Item {
+    let path = format!("manifests[{position}]");
+    let read = || -> Result<Listed> {
+        let mut child = crate::descriptor(value, path.clone(), limits)?.child;
+        if child.kind.is_empty() {
+            let error = Error::new(Code::BadManifest, "is required, but absent");
+            return Err(error.at(format!("field {path}.mediaType")));
+        }
+        check_platform(&child).map_err(|error| error.at(format!("field {path}.platform")))?;
+        let names = Names::read_unchecked(&child.annotations);
+        child.raw = text.to_owned();
+        Ok(Listed { child, names })
+    };
+    match read() {
+        Ok(listed) => Item::Listed(listed),
+        Err(error) => {
+            Item::Unreadable(Unreadable {
+                raw: text.to_owned(),
+                child: bytes_of(value, limits),
+                names: Names::read_unchecked(&texts_of(value)),
+                error: Arc::new(error.at(format!("file {INDEX_FILE}")).hint(
+                    "the other entries of the list can be used: a REF or `@DIGEST` chooses one",
+                )),
+            })
+        }
+    }
+}
+
+/// What leads to the bytes of a descriptor that can't be used.
+fn bytes_of(value: &Value, limits: &Limits) -> Option<Child> {
+    let object = Object::new(value, "").ok()?;
+    let kind = object.opt_string("mediaType").ok()?.unwrap_or_default();
+    let size = object.size("size").ok()?;
+    let fits = size <= limits.image_bytes;
+    let digest = object.digest("digest").ok().filter(|_| fits)?;
+    Some(Child::new(kind, digest, size))
+}
+
+/// The names in the annotations of a descriptor that can't be used.
+fn texts_of(value: &Value) -> BTreeMap<String, String> {
+    let annotations = value.get("annotations").and_then(Value::as_object);
+    let all = annotations.into_iter().flatten();
+    let texts = all.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())));
+    texts.filter(|(key, _)| is_name(key)).collect()
 }
 
 /// The annotations as JSON.
@@ -351,7 +417,11 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
         object.insert("annotations".into(), strings(&annotations));
     }
     match &root.platform {
-        Some(platform) if !platform.os.is_empty() && !platform.architecture.is_empty() => {
+        Some(platform)
+            if !platform.os.is_empty()
+                && !platform.architecture.is_empty()
+                && is_platform(platform) =>
+        {
             // Cloned, because taking it out would move it to another place.
             let mut map = match object.get("platform") {
                 Some(Value::Object(own)) => own.clone(),
@@ -380,11 +450,14 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
     })
 }
 
-/// Refuses parts of a platform that would be taken for a path (robustness A3).
-fn check_platform(child: &Child) -> Result<()> {
-    let Some(platform) = &child.platform else {
-        return Ok(());
-    };
+/// Says whether a descriptor of a layout can have a platform: one that could be taken for a path is
+/// refused by readers (robustness A3), and not written.
+pub fn is_platform(platform: &Platform) -> bool {
+    bad_part(platform).is_none()
+}
+
+/// The part of a platform that is no word.
+fn bad_part(platform: &Platform) -> Option<&str> {
     let token = |part: &str| {
         part.len() <= 200
             && !part.starts_with('.')
@@ -393,20 +466,24 @@ fn check_platform(child: &Child) -> Result<()> {
                 .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
     let variant = platform.variant.as_deref().unwrap_or_default();
-    for part in [&*platform.os, &*platform.architecture, variant] {
-        if !token(part) {
-            let message = format!(
-                "{} is not a word of letters, digits, `.`, `_`, `-`",
-                quote(part)
-            );
-            return Err(Error::new(Code::BadName, message));
-        }
-    }
-    Ok(())
+    let parts = [&*platform.os, &*platform.architecture, variant];
+    parts.into_iter().find(|part| !token(part))
+}
+
+/// Refuses parts of a platform that would be taken for a path (robustness A3).
+fn check_platform(child: &Child) -> Result<()> {
+    let Some(part) = child.platform.as_ref().and_then(bad_part) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} is not a word of letters, digits, `.`, `_`, `-`",
+        quote(part)
+    );
+    Err(Error::new(Code::BadName, message))
 }
 
 /// Adds what another descriptor of the same bytes says more; says whether it does.
-fn annotate(old: &mut Child, new: &Child) -> bool {
+pub(super) fn annotate(old: &mut Child, new: &Child) -> bool {
     let mut all = old.annotations.clone();
     all.extend(new.annotations.clone());
     // It was read, or made, as an object.
@@ -430,9 +507,13 @@ fn annotate(old: &mut Child, new: &Child) -> bool {
     true
 }
 
-/// Returns the text by which a publication is found again: its name, or its digest.
+/// Returns the text by which a publication is found again: its full name where there is one, because
+/// several repositories may have one tag; else its name; else its digest.
 pub fn address(names: &Names, digest: &Digest) -> String {
-    match names.reference.as_ref().or(names.containerd.as_ref()) {
+    let full = |text: &&String| text.contains(['/', ':']) && !text.starts_with('@');
+    let reference = names.reference.as_ref();
+    let text = reference.filter(full).or(names.containerd.as_ref());
+    match text.or(reference) {
         Some(text) => text.clone(),
         None => format!("@{digest}"),
     }
