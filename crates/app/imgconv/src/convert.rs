@@ -290,7 +290,7 @@ pub(crate) fn room(destination: &Locator, env: &Env) -> Room {
     if there.symlink_metadata().is_err() {
         return Room::New;
     }
-    // What is wrong with it is said by whoever writes there.
+    // An index that is damaged is an error of the sink, which reads it too.
     let opened = destination.transport.open(&destination.location, env);
     Room::There(opened.map(|bundle| bundle.top_level()).unwrap_or_default())
 }

@@ -73,14 +73,14 @@ pub(crate) fn lose(listed: &Child, why: &str, env: &Env, report: &mut Report) ->
     Ok(())
 }
 
-/// What a destination does with what the lists of its sources say of themselves.
+/// The place that a destination has for what the lists of its sources say of themselves.
 #[derive(Debug)]
 pub(crate) enum Room {
     /// Its list is new, and says all of it.
     New,
-    /// It has no list, or one for each image; why.
+    /// The destination has no list, or one for each image; why.
     None(&'static str),
-    /// It has a list already, which keeps its own.
+    /// The destination has a list already, which keeps its own.
     There(TopLevel),
 }
 

@@ -130,13 +130,13 @@ struct Walk<'a> {
     /// Documents that were followed, or will be.
     known: BTreeSet<Digest>,
     tasks: Vec<(Reference, String)>,
-    /// What is told already.
+    /// The problems that are told already.
     told: Told,
     /// False if something that may refer to blobs could not be read.
     complete: bool,
 }
 
-/// What problems tell, so that each is told once and found at once.
+/// The problems by what they tell, so that each is told once and found at once.
 #[derive(Default)]
 struct Told {
     /// Codes and messages.

@@ -168,7 +168,14 @@ pub fn tag(
         let full = name
             .contains(['/', ':', '@'])
             .then(|| Name::parse_reference(name).ok());
-        let (name, given) = match full.flatten() {
+        let full = full.flatten();
+        if let Some(digest) = full.as_ref().and_then(|name| name.digest)
+            && digest != root.digest
+        {
+            let what = format!("the digest in the name {}", quote(name));
+            return Err(Error::mismatch(what, digest, root.digest));
+        }
+        let (name, given) = match full {
             Some(full) => (Some(full), None),
             None => (entry.name, Some(name.to_owned())),
         };

@@ -1,7 +1,6 @@
-//! What of a source's names a destination can hold, and what is told of the rest: a name that is lost
-//! is a loss like any other.
+//! The names of a source at a destination: those that it can hold, and the losses of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_model::{
     Child, Code, Digest, Error, Name, Outcome as LossKind, Publication, Report, Result, quote,
@@ -47,7 +46,7 @@ impl Run<'_> {
             return Ok(Some(name));
         };
         if self.options.name.is_some() && !root.is_referrer() {
-            // What is not written yet has no digest.
+            // An image that is not written yet has no digest.
             return match self.destination {
                 Some(_) if digest != child.digest => {
                     let what = "the digest in the name that was given";
@@ -102,9 +101,16 @@ impl Run<'_> {
             let text = name.to_full_reference(report);
             text.unwrap_or_else(|| name.to_string())
         });
-        // A text that is no name stays where descriptors are written.
-        let kept = || texts(root, name).next().filter(|_| self.descriptors);
-        text.or_else(kept)
+        // A text that is no name stays where descriptors are written, if it stands in one.
+        if self.descriptors {
+            let listed = |text: &String| annotations(root).any(|own| own == text);
+            for lost in texts(root, name).filter(|text| !listed(text)) {
+                let why = format!("{} is no name of a repository", quote(&lost));
+                report.lose("name", LossKind::Dropped, why);
+            }
+        }
+        let kept = || annotations(root).next().filter(|_| self.descriptors);
+        text.or_else(|| kept().cloned())
     }
 
     /// Says whether a name there is a repository and a tag, and nothing else.
@@ -144,15 +150,24 @@ impl Run<'_> {
     }
 }
 
-/// The texts that the list of entry points calls a root by, if it has no name.
+/// The texts that the list of entry points calls a root by, if it has no name: in its annotations,
+/// or, where there are none, the ID of an image.
 fn texts(root: &SourceRoot<'_>, name: Option<&Name>) -> impl Iterator<Item = String> {
-    let listed = root.entry.child.as_ref().filter(|_| name.is_none());
-    let annotations: BTreeMap<String, String> =
-        listed.map_or_else(BTreeMap::new, |listed| listed.annotations.clone());
-    let texts = annotations.into_iter();
-    texts
-        .filter(|(key, text)| is_name(key) && !text.is_empty())
-        .map(|(_, text)| text)
+    let ids = root
+        .entry
+        .texts
+        .iter()
+        .filter(|text| Digest::parse(text).is_ok());
+    let all = annotations(root).chain(ids).filter(|_| name.is_none());
+    let all: BTreeSet<String> = all.cloned().collect();
+    all.into_iter()
+}
+
+/// The texts in the annotations that are for names.
+fn annotations<'r>(root: &'r SourceRoot<'_>) -> impl Iterator<Item = &'r String> {
+    let listed = root.entry.child.iter().flat_map(|child| &child.annotations);
+    let names = listed.filter(|(key, text)| is_name(key) && !text.is_empty());
+    names.map(|(_, text)| text)
 }
 
 /// The digest that a root has in the source.

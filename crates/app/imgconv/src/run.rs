@@ -427,13 +427,17 @@ impl<'a> Run<'a> {
         // What the config says: what it was told, what had to be assumed, or still nothing.
         let assumed = report.losses.iter().any(|loss| loss.field == "platform");
         child.platform = match &image.platform {
-            // A layout that has such a descriptor can't be read (robustness K13).
+            // Readers refuse such a descriptor of a layout (robustness K13). That of a copy was without
+            // a platform before.
             platform if !is_platform(platform) => {
+                let copied = node.child.as_ref().map(|old| old.digest) == Some(child.digest);
                 let why = format!(
                     "{} is no platform that a descriptor can have; the config keeps it",
                     quote(platform.to_string())
                 );
-                report.lose("index.manifests.platform", LossKind::Dropped, why);
+                if self.descriptors && !copied {
+                    report.lose("index.manifests.platform", LossKind::Dropped, why);
+                }
                 None
             }
             platform if !platform.os.is_empty() => Some(platform.clone()),

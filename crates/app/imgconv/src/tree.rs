@@ -187,7 +187,7 @@ struct Folder {
     /// The entries, and for each what it is of, and which there.
     roots: Vec<RootEntry>,
     inner: Vec<(usize, RootEntry)>,
-    /// What the lists of places say of themselves, by place, with its locator; those that say nothing
+    /// The words of the lists of places of themselves, by place, with its locator; those that say nothing
     /// are left out.
     top_levels: BTreeMap<usize, (String, TopLevel)>,
     /// The places that were opened last, the latest first.

@@ -281,7 +281,7 @@ fn n7_k14_an_image_without_a_tag_in_the_place_keeps_its_own() {
             ..Options::default()
         };
         let pushed = convert(&layout, &other.locator("c"), &options, &env).unwrap();
-        // What is told is what was pushed, not what it was called before.
+        // The name that is told is the one that was pushed, not the one in the source.
         assert_eq!(
             pushed.images[0].name.as_deref(),
             Some(&*format!("{authority}/c:t"))

@@ -258,7 +258,7 @@ fn fix_host(host: &str) -> String {
     });
     let labels: Vec<String> = labels.filter(|label| !label.is_empty()).collect();
     match &labels[..] {
-        // It has to stay a host.
+        // The first component has to stay a host.
         [] | [_] => format!("{}.invalid", labels.join("."))
             .trim_start_matches('.')
             .to_owned(),

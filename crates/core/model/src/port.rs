@@ -254,7 +254,7 @@ impl RootEntry {
     /// Fails if the list's own word of it can't be used.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error of the entry.
     pub fn check(&self) -> Result<()> {
         self.error
             .as_ref()

@@ -147,7 +147,7 @@ impl Checker<'_> {
             };
             let before = matched.len();
             matched.extend(places.iter().filter(has));
-            // What the layout says of it can't be used, and this can.
+            // A descriptor that can't be used gives way to the entry of `manifest.json`.
             let unusable = |place: &&usize| self.listed[**place].0.error.is_some() && !has(place);
             matched.extend(places.iter().filter(unusable));
             let described = places.iter().flat_map(|i| self.of(&self.listed[*i].0));

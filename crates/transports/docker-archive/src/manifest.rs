@@ -23,6 +23,8 @@ pub(crate) struct Item {
     pub(crate) names: Vec<(String, Name)>,
     /// What stands there as a name and is none.
     pub(crate) bad_names: BTreeSet<String>,
+    /// The ID of an image that stands there as its name, as containerd writes one that CRI named.
+    pub(crate) id: Option<String>,
     /// The member that is the config.
     pub(crate) config: String,
     /// The members that are the layers, base first.
@@ -88,10 +90,12 @@ fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {
     let mut names: Vec<(String, Name)> = Vec::new();
     let mut bad_names: BTreeSet<String> = BTreeSet::new();
     let mut known: BTreeSet<Name> = BTreeSet::new();
+    let mut id = None;
     for text in object.string_list("RepoTags")? {
         match naming::read(&text) {
             Ok(name) if known.insert(name.clone()) => names.push((text, name)),
             Ok(_) => {}
+            Err(_) if Digest::parse(&text).is_ok() => id = Some(text),
             Err(_) => drop(bad_names.insert(text)),
         }
     }
@@ -99,6 +103,7 @@ fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {
     Ok(Item {
         names,
         bad_names,
+        id,
         config: config.to_owned(),
         layers,
         digest: digest(Algorithm::Sha256, &document),

@@ -163,7 +163,7 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
             roots.push((entry, position));
         };
         if item.names.is_empty() && item.bad_names.is_empty() {
-            push(None, Vec::new());
+            push(None, item.id.clone().into_iter().collect());
         }
         for (text, name) in &item.names {
             // The name of two different images is listed with both: only it is ambiguous.

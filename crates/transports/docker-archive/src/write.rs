@@ -107,8 +107,7 @@ impl ArchiveSink {
             let message = format!("{} holds a digest, and `RepoTags` has tags", quote(text));
             return Err(Error::new(Code::BadName, message).hint("write it as `REPOSITORY:TAG`"));
         }
-        // Whoever publishes knows what a reference can't hold, and tells it: a tag without a
-        // repository, a digest.
+        // The caller tells the losses: a tag without a repository, a digest.
         let full = name.and_then(|name| name.to_reference(&mut Report::default()));
         Ok(full.as_deref().map(familiar))
     }

@@ -76,7 +76,7 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
         refuse_growing(path, &directory)?;
         let read = || directory.read(INDEX_FILE, ("root_index", env.limits.root_index));
         let before = read()?;
-        // What an entry leads to that can't be read is not known, so all of it may be live.
+        // An entry that can't be read may lead to any blob, so all of them may be live.
         let items = read_index(&directory, &env.limits)?.items;
         let listed = items.iter().map(|item| item.read().cloned());
         let listed: Vec<Listed> = listed.collect::<Result<_>>().map_err(unreadable)?;

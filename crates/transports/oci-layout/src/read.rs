@@ -24,7 +24,7 @@ pub(crate) struct LayoutBundle {
     locator: String,
     files: Arc<dyn Files>,
     index: Index,
-    /// What the index says again and otherwise, by position; found when it is asked for.
+    /// Repeated entries that differ, see [`Index::said_again`]; found when they are asked for.
     again: OnceLock<BTreeMap<usize, Vec<String>>>,
     limits: Limits,
 }

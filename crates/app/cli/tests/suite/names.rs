@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::sandbox::{Sandbox, labels};
+use imgconv_testkit::{Head, ImageRecipe, build, recipe};
 use serde_json::{Value, json};
 
 const REF: &str = "org.opencontainers.image.ref.name";
@@ -23,18 +24,22 @@ fn write(sandbox: &Sandbox, layout: &str, index: &Value) {
 
 /// A layout of images `example.com/0:1.0` and so on; returns its index.
 fn layout(sandbox: &Sandbox, folder: &str, images: usize) -> Value {
-    for i in 0..images {
-        let aci = format!("{folder}-{i}.aci");
-        let rootfs = format!("dir etc\nfile etc/x \"{i}\"");
-        sandbox.aci(
-            &aci,
-            &format!("example.com/{i}"),
-            &labels("1.0", "amd64"),
-            &rootfs,
-        );
-        sandbox.ok(&["aci-to-oci", &aci, folder]);
-        fs::remove_file(sandbox.path(&aci)).unwrap();
-    }
+    let image = |i: usize| {
+        let text = format!("dir etc\nfile etc/x \"{i}\"");
+        ImageRecipe {
+            head: Head {
+                name: format!("example.com/{i}"),
+                version: "1.0".into(),
+                os: "linux".into(),
+                arch: "amd64".into(),
+                ..Head::default()
+            },
+            layers: vec![recipe::parse(&text, folder).unwrap()],
+            manifest: None,
+        }
+    };
+    let images: Vec<ImageRecipe> = (0..images).map(image).collect();
+    build::layout(&images, &sandbox.path(folder)).unwrap();
     index(sandbox, folder)
 }
 
@@ -44,7 +49,7 @@ fn digests(index: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What an index calls its images: the two annotations.
+/// The two names of each image of an index.
 fn called(index: &Value) -> Vec<[String; 2]> {
     let list = index["manifests"].as_array().unwrap().iter();
     let text = |one: &Value, key| one["annotations"][key].as_str().unwrap_or("-").to_owned();
@@ -98,7 +103,7 @@ fn what_the_lists_of_a_folder_say_of_themselves_goes_along() {
     ]);
     let said = json!({ "com.example.b": "2", "com.example.both": "2" });
     assert_eq!(index(&sandbox, "one")["annotations"], said);
-    // What the destination says already is not lost.
+    // The destination says it already, so nothing is lost.
     sandbox.ok(&[
         "convert",
         "tree:tree:example.com/b:1.0",
@@ -274,7 +279,7 @@ fn an_entry_that_cannot_be_used_hides_no_other() {
         Some(1)
     );
     assert_eq!(digests(&index(&sandbox, "m")), [&*all[0], &all[2]]);
-    // What is added changes nothing of it, and what is freed waits for it.
+    // A new image changes nothing of the bad entries, and `gc` waits until they are gone.
     sandbox.ok(&["convert", "oci:one", "oci:in:example.com/more:1"]);
     let after = index(&sandbox, "in");
     assert_eq!(
@@ -331,7 +336,7 @@ fn a_name_by_digest_gets_no_tag() {
         "{fields:?}"
     );
     assert_eq!(fs::read_dir(sandbox.path("acis")).unwrap().count(), 2);
-    // What is written anew has another digest.
+    // An image that is written anew has another digest.
     sandbox.ok(&["recompress", &one, "oci:new", "--compression", "zstd"]);
     let new = index(&sandbox, "new");
     assert_eq!(called(&new)[0][1], full(&digests(&new)[0]));
@@ -422,7 +427,7 @@ fn a_tag_alone_is_no_name_of_an_archive() {
         }
         fs::remove_dir_all(sandbox.path("d")).unwrap();
     }
-    // What is printed chooses the image.
+    // The digest and the name that are printed choose the image.
     let said = sandbox.ok(&["convert", "in", "docker-archive:x.tar"]);
     let digest = said.trim().rsplit(' ').next().unwrap();
     sandbox.ok(&["inspect", &format!("docker-archive:x.tar:@{digest}")]);

@@ -160,7 +160,7 @@ fn called(source: &Source, entry: &RootEntry) -> Option<String> {
         .or_else(|| (source.entries.len() > 1).then(|| format!("#{}", entry.position)))
 }
 
-/// What else the store calls an entry. One that has a name is not meant by its digest, unless that
+/// The other texts by which the store calls an entry. An entry with a name is not meant by its digest, unless that
 /// name is another's too.
 fn others(entry: &RootEntry) -> Vec<String> {
     let by_digest = entry.name.as_ref().is_some_and(Name::is_by_digest);

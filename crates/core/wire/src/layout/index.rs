@@ -81,15 +81,15 @@ pub struct Listed {
 pub struct Unreadable {
     /// Its text.
     pub raw: String,
-    /// What leads to the bytes, as far as it can be read.
+    /// Its digest and size, as far as they can be read.
     pub child: Option<Child>,
     /// Its names, as far as they can be read.
     pub names: Names,
-    /// What is wrong.
+    /// The reason why it can't be used.
     pub error: Arc<Error>,
 }
 
-/// One item of `manifests`.
+/// An item of `manifests`.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// A descriptor.
@@ -123,7 +123,7 @@ impl Item {
     /// Returns the descriptor.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error of the entry.
     pub fn read(&self) -> Result<&Listed> {
         match self {
             Self::Listed(listed) => Ok(listed),
@@ -314,7 +314,7 @@ fn read_item(value: &Value, text: &str, position: usize, limits: &Limits) -> Ite
     }
 }
 
-/// What leads to the bytes of a descriptor that can't be used.
+/// The digest and size of a descriptor that can't be used.
 fn bytes_of(value: &Value, limits: &Limits) -> Option<Child> {
     let object = Object::new(value, "").ok()?;
     let kind = object.opt_string("mediaType").ok()?.unwrap_or_default();

@@ -34,7 +34,7 @@ impl Index {
                 true => named.take(&new.names),
                 false => unnamed.remove(&new.child.digest).unwrap_or_default(),
             };
-            // What was taken out or replaced since may have another name now, or none.
+            // An item that was taken out or replaced since may have another name now, or none.
             same.retain(|at| {
                 let item = items[*at].as_ref();
                 item.is_some_and(|item| !is_named || item.names().same(&new.names))
@@ -145,7 +145,7 @@ impl Taken {
             .iter()
             .map(|at| self.digests[*at])
             .find(|one| *one != digest);
-        // One entry stands for all of the same name and image.
+        // The first entry stands for all of the same name and image.
         let at = same.first().copied().unwrap_or(self.digests.len());
         if at == self.digests.len() {
             self.digests.push(digest);

@@ -300,8 +300,7 @@ fn pipe(program: &str, bytes: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn a12_what_is_no_name_is_refused_and_quoted() {
     let long = format!("x:{}", "t".repeat(300));
-    // The ID of an image, as CRI names it (K14).
-    let digest = format!("sha256:{}", hex(""));
+    let digest = "x@sha256:zz".to_owned();
     let rows = [
         ("../../x:latest", "../../x:latest"),
         ("x:../../y", "x:../../y"),
@@ -326,6 +325,12 @@ fn k14_a_digest_after_a_repository_is_no_tag() {
     let name = bundle.roots().unwrap()[0].name.clone().unwrap();
     assert_eq!(name.to_string(), format!("docker.io/library/{text}"));
     assert_eq!(name.tag, None);
+    // The ID of an image, as CRI names it, is no name, and not a wrong one.
+    let id = format!("sha256:{}", hex(""));
+    let bundle = list(&entry(&format!("[\"{id}\"]"), "[]")).open();
+    let entry = &bundle.roots().unwrap()[0];
+    assert_eq!((&entry.name, &entry.texts[..]), (&None, &[id][..]));
+    assert!(bundle.bad_name(entry).is_none());
 }
 
 #[test]
