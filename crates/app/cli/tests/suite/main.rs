@@ -9,8 +9,8 @@ mod archives;
 mod care;
 mod descriptors;
 mod indexes;
+mod listed_names;
 mod migrate;
-mod names;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
 mod ways_back;
