@@ -305,6 +305,7 @@ impl Bundle for ArchiveBundle {
     }
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {
+        entry.check().map_err(|error| self.at(error))?;
         let Some(child) = &entry.child else {
             // What is wrong with it is found again.
             let document = match self.broken.get(&entry.position) {

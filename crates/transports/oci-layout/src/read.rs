@@ -94,6 +94,8 @@ impl Bundle for LayoutBundle {
     }
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {
+        let at = |error: imgconv_model::Error| error.at(self.locator.clone());
+        entry.check().map_err(at)?;
         let Some(child) = &entry.child else {
             let message = format!("entry #{} has no descriptor", entry.position);
             return Err(Error::new(Code::Missing, message).at(self.locator.clone()));

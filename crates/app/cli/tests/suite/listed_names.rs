@@ -426,6 +426,7 @@ fn a_tag_alone_is_no_name_of_an_archive() {
             assert_eq!(losses(&sandbox, &["convert", "in", to]), [lost], "{to}");
         }
         fs::remove_dir_all(sandbox.path("d")).unwrap();
+        fs::remove_file(sandbox.path("x.tar")).unwrap();
     }
     // The digest and the name that are printed choose the image.
     let said = sandbox.ok(&["convert", "in", "docker-archive:x.tar"]);

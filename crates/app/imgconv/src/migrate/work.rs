@@ -445,22 +445,19 @@ impl<'a> Worker<'a> {
     /// What is told of an image, for the journal: places of the source are not put down, because a
     /// destination may be where everybody looks.
     fn unsaid(&self, job: &Job, outcomes: &RawValue) -> Box<RawValue> {
-        let mut text = outcomes.get().to_owned();
+        let mut names = BTreeMap::new();
         for (i, (position, _)) in job.entries.iter().enumerate() {
-            let source = self.text_of(*position);
-            text = text.replace(&said(&source), &said(&unnamed(i)));
+            let known = names.entry(self.text_of(*position));
+            known.or_insert_with(|| unnamed(i));
         }
-        RawValue::from_string(text).unwrap_or_else(|_| empty())
+        with_sources(outcomes, &names)
     }
 
     /// What was told of an image, with the places of the source.
     fn told_again(&self, job: &Job, outcomes: &RawValue) -> Box<RawValue> {
-        let mut text = outcomes.get().to_owned();
-        for (i, (position, _)) in job.entries.iter().enumerate() {
-            let source = self.text_of(*position);
-            text = text.replace(&said(&unnamed(i)), &said(&source));
-        }
-        RawValue::from_string(text).unwrap_or_else(|_| empty())
+        let both = job.entries.iter().enumerate();
+        let names = both.map(|(i, (position, _))| (unnamed(i), self.text_of(*position)));
+        with_sources(outcomes, &names.collect())
     }
 
     fn text_of(&self, position: usize) -> String {
@@ -670,10 +667,26 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// How an outcome begins that comes from there.
-fn said(source: &str) -> String {
-    let source = serde_json::Value::from(source);
-    format!("{{\"source\":{source},")
+/// How an outcome begins; no text in one holds a quote that is not escaped.
+const SOURCE: &str = "{\"source\":";
+
+/// Replaces where outcomes come from, in one pass: an image may have tens of thousands of names.
+fn with_sources(outcomes: &RawValue, names: &BTreeMap<String, String>) -> Box<RawValue> {
+    let mut out = String::with_capacity(outcomes.get().len());
+    let mut rest = outcomes.get();
+    while let Some(at) = rest.find(SOURCE) {
+        let (before, after) = rest.split_at(at + SOURCE.len());
+        out.push_str(before);
+        let mut read = serde_json::Deserializer::from_str(after).into_iter::<String>();
+        let source = read.next().and_then(Result::ok);
+        rest = after;
+        if let Some(name) = source.and_then(|source| names.get(&source)) {
+            out.push_str(&serde_json::Value::from(&**name).to_string());
+            rest = after.get(read.byte_offset()..).unwrap_or_default();
+        }
+    }
+    out.push_str(rest);
+    RawValue::from_string(out).unwrap_or_else(|_| empty())
 }
 
 /// What stands in a journal for the place of an entry of a job.

@@ -85,8 +85,9 @@ impl Tar {
             Err(error) => return error,
         };
         let entry = &bundle.roots().unwrap()[0];
-        bundle
-            .bad_name(entry)
+        let ambiguous = entry.ambiguous.as_ref().map(|error| error.again());
+        ambiguous
+            .or_else(|| bundle.bad_name(entry))
             .unwrap_or_else(|| bundle.root(entry).unwrap_err())
     }
 

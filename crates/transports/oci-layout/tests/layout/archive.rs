@@ -408,7 +408,10 @@ fn inv8_an_archive_has_one_form() {
     let dir = TempDir::new().unwrap();
     let (first, second) = (dir.path().join("first.tar"), dir.path().join("second.tar"));
     let places = write(&first, &[b"one", b"layer"]);
-    assert_eq!(places, [format!("oci-archive:{}:v1", first.display())]);
+    assert_eq!(
+        places,
+        [format!("oci-archive:{}:a.io/x:v1", first.display())]
+    );
     write(&second, &[b"layer", b"one", b"layer"]);
     let bytes = fs::read(&first).unwrap();
     assert!(bytes == fs::read(&second).unwrap());

@@ -309,6 +309,21 @@ fn an_entry_that_cannot_be_used_is_no_harm_to_the_others() {
     assert!(bundle.root(&entries[2]).is_ok());
 }
 
+// K13: what is no descriptor takes more memory than text, so there may not be millions of it.
+#[test]
+fn a_list_of_nearly_nothing_but_bad_entries_is_refused() {
+    let list = |count: usize| {
+        let entries = vec!["{}"; count].join(",");
+        format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#)
+    };
+    let layout = Layout::new();
+    layout.write("index.json", list(1000));
+    assert_eq!(layout.open().roots().unwrap().len(), 1000);
+    let error = index_fails(list(100_000));
+    assert_eq!(error.code(), Code::BadManifest, "{error}");
+    assert!(error.to_string().contains("entries of the list"), "{error}");
+}
+
 #[test]
 fn c8b_one_tag_of_two_repositories_is_two_images() {
     let found = roots(&[

@@ -112,7 +112,7 @@ fn names_are_written_as_asked() {
     ];
     let places = sink.commit(&list).unwrap();
     let digest = sha256(b"two");
-    let expected = ["v1", &format!("@{digest}"), "Mine", "t"]
+    let expected = ["a.io/x:v1", &format!("@{digest}"), "a.io/x:Mine", "t"]
         .map(|text| format!("oci:{}:{text}", path.display()));
     assert_eq!(places, expected);
     let roots = OCI_LAYOUT
