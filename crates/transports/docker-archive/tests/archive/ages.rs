@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use imgconv_model::{Bundle, Code, Transport};
+use imgconv_model::{Code, Transport};
 use imgconv_transport_docker_archive::{DOCKER_ARCHIVE, unpacked};
 
 use crate::fixture::{Saved, Tar, env, hex, id, member, names, roots, sha256};
