@@ -10,6 +10,7 @@ mod goals;
 mod measure;
 mod memory;
 mod migrate;
+mod names;
 mod packages;
 mod scaling;
 mod table;

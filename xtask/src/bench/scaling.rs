@@ -1,4 +1,5 @@
-//! How time and memory grow with layers, entries and threads, on generated layers.
+//! How time and memory grow with layers, entries and threads, on generated layers, and time with the
+//! names of one image.
 
 use std::fs;
 
@@ -8,6 +9,7 @@ use super::Bench;
 use super::archive;
 use super::generated::Generated;
 use super::measure::Sample;
+use super::names;
 use super::table::{markdown, median};
 use crate::process::Result;
 
@@ -132,8 +134,11 @@ pub(super) fn run(bench: &Bench) -> Result<(String, Value)> {
         "us an entry",
         "peak MiB",
     ];
+    let (table, by_names) = names::run(bench)?;
     Ok((
-        markdown(&head, &rows),
-        json!({ "benchmark": "scaling", "rounds": bench.rounds, "rows": values }),
+        format!("{}\n{table}", markdown(&head, &rows)),
+        json!({
+            "benchmark": "scaling", "rounds": bench.rounds, "rows": values, "names": by_names,
+        }),
     ))
 }

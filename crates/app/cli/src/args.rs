@@ -14,7 +14,7 @@ Locators:
   oci:PATH[:REF]           an OCI layout, a directory
   oci-archive:PATH[:REF]   an OCI layout in a tar, plain or compressed (`-` as above)
   docker-archive:PATH[:REF], dir:PATH   what `docker save` writes; skopeo's flat directory
-  docker://HOST/REPO[:TAG|@DIGEST]   a registry; without a tag `latest` (ls: every tag)
+  docker://HOST/REPO[:TAG|@DIGEST]   a registry; no tag: reads `latest` (ls: all), writes the image's
   https://HOST/PATH[#REF]  an ACI or an archive on a web server
   appc:NAME[:TAG][,LABEL=VALUE…]     an ACI by appc discovery
   FORMAT+DISTRIBUTION:…    the pair said outright, such as `aci+https://…`, `oci+registry://…`

@@ -124,7 +124,7 @@ fn show_removed(layout: &str, removed: &[Removed], shared: &Shared) -> Result<()
                 say(&format!(
                     "warning[kept]: {}: {referrer} is about it, and keeps its blobs; `imgconv \
                      layout rm {} @{referrer}` takes that out too",
-                    one.digest,
+                    one.digest.as_deref().unwrap_or("-"),
                     clean(layout)
                 ));
             }
@@ -135,7 +135,8 @@ fn show_removed(layout: &str, removed: &[Removed], shared: &Shared) -> Result<()
     }
     let line = |one: &Removed| {
         let last = if one.last { " (its last entry)" } else { "" };
-        format!("{} {}{last}\n", name_of(&one.names), one.digest)
+        let digest = one.digest.as_deref().unwrap_or("-");
+        format!("{} {digest}{last}\n", name_of(&one.names))
     };
     print(&removed.iter().map(line).collect::<String>())
 }

@@ -137,7 +137,19 @@ fn a_signed_site_is_read_back_by_those_who_trust_its_key() {
     assert!(signed(&site.aci("example.com/team/app")));
     assert!(signed(&folder.join("imagetags.json")));
 
-    site.ok(&["convert", APP, "oci:out"], "bob.pub.asc");
+    let said = site.ok(&["convert", APP, "oci:out"], "bob.pub.asc");
+    // N1: by the tag that was asked for, for its labels have no version.
+    assert!(said.starts_with("example.com/team/app:1.0 "), "{said}");
+    site.sandbox
+        .ok(&["inspect", "oci:out:example.com/team/app:1.0"]);
+    // The file alone knows no tag.
+    let file = site.aci("example.com/team/app");
+    let said = site
+        .sandbox
+        .ok(&["convert", file.to_str().unwrap(), "oci:file"]);
+    let tag = said.split([':', ' ']).nth(1).unwrap();
+    assert_eq!(tag.len(), 12, "{said}");
+    assert!(file.to_str().unwrap().contains(tag), "{said}");
     site.sandbox.ok(&["unpack", "oci:out", "root"]);
     let image = fs::read_to_string(site.sandbox.path("root/etc/image")).unwrap();
     assert_eq!(image, "app");

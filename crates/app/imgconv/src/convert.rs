@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use imgconv_model::{
-    Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatId, PlatformSpec, Publication,
-    Report, Result, quote,
+    Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatId, Name, PlatformSpec,
+    Publication, Report, Result, quote,
 };
 use imgconv_pipeline::{Sealer, write_document};
 use imgconv_stream::Pool;
@@ -17,8 +17,11 @@ use imgconv_wire::layout::INDEX_FILE;
 use crate::{
     catalog,
     cosign::Signed,
-    dependencies, descriptors, family,
+    dependencies,
+    descriptors::{self, Room},
+    family,
     locator::{Locator, Reference},
+    names,
     nearest::nearest,
     options::{Missing, Options},
     outcome::{Outcome, TagsOutcome},
@@ -50,7 +53,8 @@ pub fn convert(
         destination.transport.create(&destination.location, env)?;
     }
     dependencies::check(&options.deps)?;
-    let mut options = in_registry(destination, options)?;
+    names::check_given(destination, options)?;
+    let mut options = given(destination, options)?;
     let mut opened = Vec::new();
     for locator in sources {
         let source = match options.image_tags {
@@ -102,9 +106,8 @@ pub fn convert(
     let names = catalog::has_names(destination.transport);
     let listing = catalog::has_descriptors(destination.transport);
     let any_digest = catalog::has_digests(destination.transport);
-    let bundles = opened.iter().map(|(_, source)| &*source.bundle);
-    let no_room = no_top_level(destination);
-    let (top_level, lost) = descriptors::top_level(bundles, no_room);
+    let room = room(destination, env);
+    let (top_level, lost) = descriptors::top_level(opened.iter().map(|(_, one)| one), &room);
     let one_file = target.capabilities().stream && !is_directory(destination);
     let mut run = Run::predict(target, options, env, &pool)
         .signing(key.as_ref())
@@ -124,6 +127,8 @@ pub fn convert(
     refuse_one_file(&predicted, one_file, destination)?;
     if target.capabilities().stream {
         refuse_same_file(&predicted, sources, destination)?;
+    } else if names {
+        names::refuse_one_name(&predicted)?;
     }
     if options.strict {
         refuse_losses(&predicted)?;
@@ -177,7 +182,9 @@ pub fn convert(
             file_name: Some(tags::file_name(name)),
         });
     }
-    let places = sink.commit(&publications)?;
+    let places = sink.commit_noting(&mut publications)?;
+    let mut items = items;
+    note_digests(&mut items, &publications);
     Ok(outcome(items, tags, destination, &places))
 }
 
@@ -201,6 +208,18 @@ pub(crate) fn name_roots(
         }
     }
     Ok(())
+}
+
+/// Tells the digests by which a place lists images that it describes itself.
+pub(crate) fn note_digests(items: &mut [Item], publications: &[Publication]) {
+    for (item, publication) in items.iter_mut().zip(publications) {
+        if item.publication.root.digest != publication.root.digest
+            && let [image] = &mut item.images[..]
+        {
+            image.digest = Some(publication.root.digest.to_string());
+        }
+        item.publication = publication.clone();
+    }
 }
 
 /// The image tags files that go beside the ACIs of a run, by image name. One that is there already
@@ -246,14 +265,22 @@ fn outcome(
     let image_tags = image_tags.collect();
     let mut images = Vec::new();
     for (i, item) in items.into_iter().enumerate() {
+        let place = places.get(i).cloned();
+        let place = place.or_else(|| names::predicted_place(destination, &item.publication));
+        let referred = item.publication.reference.clone();
         for mut image in item.images {
-            image.destination = places
-                .get(i)
-                .cloned()
-                .unwrap_or_else(|| destination.to_string());
-            // A REF is written as it stands, and is then what the image is called there.
-            if let Some(Reference::Name(text)) = &destination.reference {
-                image.name = Some(text.clone());
+            image.destination = place.clone().unwrap_or_else(|| destination.to_string());
+            // A REF is written as it stands, and is then what the image is called there; in a
+            // registry the place is the name.
+            match (
+                &destination.reference,
+                names::in_registry(&image.destination),
+            ) {
+                (Some(Reference::Name(text)), _) if referred.is_some() || places.is_empty() => {
+                    image.name = Some(text.clone());
+                }
+                (_, Some(name)) if place.is_some() => image.name = Some(name.to_owned()),
+                _ => {}
             }
             images.push(image);
         }
@@ -294,26 +321,42 @@ pub(crate) fn target(
     Ok(known(chosen))
 }
 
-/// Says why a destination can't take what the source's list of entry points says of itself.
-pub(crate) fn no_top_level(destination: &Locator) -> Option<&'static str> {
+/// Says what a destination does with what the source's list of entry points says of itself.
+pub(crate) fn room(destination: &Locator, env: &Env) -> Room {
     if !catalog::has_descriptors(destination.transport) {
-        return Some("the destination has no index of its own");
+        return Room::None("the destination has no index of its own");
     }
     // An archive is a file, and always new.
     let there = Path::new(&destination.location).join(INDEX_FILE);
-    there
-        .symlink_metadata()
-        .is_ok()
-        .then_some("the destination has an index already, which keeps its own")
+    if there.symlink_metadata().is_err() {
+        return Room::New;
+    }
+    // An index that is damaged is an error of the sink, which reads it too.
+    let opened = destination.transport.open(&destination.location, env);
+    Room::There(opened.map(|bundle| bundle.top_level()).unwrap_or_default())
 }
 
-/// An image that gets a tag of a registry gets its name too: schema 1 says it inside.
-fn in_registry(destination: &Locator, options: &Options) -> Result<Options> {
+/// The options with the name that the destination itself gives: an image that gets a tag of a registry
+/// gets its name too (schema 1 says it inside), and the REF of a docker archive is a name.
+fn given(destination: &Locator, options: &Options) -> Result<Options> {
     let mut options = options.clone();
-    if destination.transport.scheme() == "docker" && options.name.is_none() {
-        let location = Location::parse(&destination.location)?;
-        let tag = location.tag.as_ref();
-        options.name = tag.map(|tag| format!("{}/{}:{tag}", location.host, location.repository));
+    match (destination.transport.scheme(), &destination.reference) {
+        ("docker", _) => {
+            let location = Location::parse(&destination.location)?;
+            if let Some(tag) = &location.tag {
+                options.name = Some(format!("{}/{}:{tag}", location.host, location.repository));
+            }
+        }
+        ("docker-archive", Some(Reference::Name(text))) => {
+            if Name::parse_reference(text)?.digest.is_some() {
+                let message = format!("{} holds a digest, and `RepoTags` has tags", quote(text));
+                return Err(Error::new(Code::BadName, message)
+                    .at(destination.to_string())
+                    .hint("write it as `REPOSITORY:TAG`"));
+            }
+            options.name = Some(text.clone());
+        }
+        _ => {}
     }
     Ok(options)
 }

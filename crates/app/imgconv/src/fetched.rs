@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, syn
 use imgconv_format_aci::Manifest;
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Fetched, Limits, Reader, Result, Root,
-    RootEntry, Signature, Transport as _, quote,
+    RootEntry, Signature, TopLevel, Transport as _, quote,
 };
 use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
@@ -165,6 +165,10 @@ impl Bundle for FetchedArchive {
         self.archive.member(name, facts)
     }
 
+    fn top_level(&self) -> TopLevel {
+        self.archive.top_level()
+    }
+
     fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
         self.archive.bad_name(entry)
     }
@@ -175,6 +179,10 @@ impl Bundle for FetchedArchive {
 
     fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
         self.archive.part(entry)
+    }
+
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        self.archive.state(entry)
     }
 
     fn fetched(&self) -> Option<&Fetched> {

@@ -58,7 +58,12 @@ pub(crate) fn check(
             return Ok(());
         }
     };
+    let mut told = Problems::default();
+    for finding in &verdict.problems {
+        told.add(finding);
+    }
     let mut walk = Walk {
+        told,
         source,
         seen,
         env,
@@ -129,8 +134,54 @@ struct Walk<'a> {
     /// Documents that were followed, or will be.
     known: BTreeSet<Digest>,
     tasks: Vec<(Reference, String)>,
+    /// The problems that are told already.
+    told: Problems,
     /// False if something that may refer to blobs could not be read.
     complete: bool,
+}
+
+/// The problems by what they tell, so that each is told once and found at once.
+#[derive(Default)]
+struct Problems {
+    /// Codes and messages.
+    problems: BTreeSet<(String, String)>,
+    /// The digests that are missing, and those that do not match; of the latter with what was
+    /// expected, too.
+    missing: BTreeSet<String>,
+    mismatches: BTreeSet<String>,
+    sizes: BTreeSet<(String, String)>,
+}
+
+impl Problems {
+    /// Notes a problem; false if it was told.
+    fn add(&mut self, finding: &Finding) -> bool {
+        let Finding { code, at, message } = finding;
+        match &**code {
+            "missing" => self.missing.extend(hexes(at).chain(hexes(message))),
+            "mismatch" => {
+                let expected = message.split_once("expected ").map(|(_, rest)| rest);
+                // As this pass says it, and as readers of blobs do: `expected 5,`, `expected 5 bytes`.
+                let expected = expected.map(|rest| {
+                    let digits = rest.bytes().take_while(u8::is_ascii_digit);
+                    &rest[..digits.count()]
+                });
+                for hex in hexes(message) {
+                    let sizes = expected.map(|expected| (hex.clone(), expected.to_owned()));
+                    self.sizes.extend(sizes);
+                    self.mismatches.insert(hex);
+                }
+            }
+            _ => {}
+        }
+        self.problems.insert((code.clone(), message.clone()))
+    }
+}
+
+/// The digests in a text, without their algorithms.
+fn hexes(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|c: char| !c.is_ascii_hexdigit());
+    let digests = words.filter(|word| matches!(word.len(), 64 | 96 | 128));
+    digests.map(str::to_owned)
 }
 
 impl Walk<'_> {
@@ -153,12 +204,7 @@ impl Walk<'_> {
             }
             Found::Missing => {
                 self.complete &= !is_document;
-                let told = self.verdict.problems.iter().any(|known| {
-                    let hex = digest.hex();
-                    known.code == "missing"
-                        && (known.at.contains(&hex) || known.message.contains(&hex))
-                });
-                if !told {
+                if !self.told.missing.contains(&digest.hex()) {
                     let message = format!("blob {digest} is referred to and not there");
                     self.problem(Error::new(Code::Missing, message).at(place));
                 }
@@ -233,15 +279,10 @@ impl Walk<'_> {
 
     /// Tells that bytes are not what was said of them, unless that was told.
     fn mismatch(&mut self, digest: &Digest, error: Error, said: Option<u64>, place: &str) {
-        // As this pass says it, and as readers of blobs do.
-        let said = said.map(|n| [format!("expected {n},"), format!("expected {n} bytes")]);
-        let hex = digest.hex();
-        let told = self.verdict.problems.iter().any(|known| {
-            let same = said
-                .as_ref()
-                .is_none_or(|said| said.iter().any(|said| known.message.contains(said)));
-            known.code == "mismatch" && known.message.contains(&hex) && same
-        });
+        let told = match said {
+            Some(said) => self.told.sizes.contains(&(digest.hex(), said.to_string())),
+            None => self.told.mismatches.contains(&digest.hex()),
+        };
         if !told {
             self.problem(error.at(place));
         }
@@ -250,8 +291,7 @@ impl Walk<'_> {
     /// Tells what is wrong, unless the same was told of another place.
     fn problem(&mut self, error: Error) {
         let finding = Finding::of(&error);
-        let told = |known: &Finding| known.code == finding.code && known.message == finding.message;
-        if !self.verdict.problems.iter().any(told) {
+        if self.told.add(&finding) {
             self.verdict.problems.push(finding);
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use imgconv_model::{
-    Algorithm, Child, Code, Digest, Error, Index, Opaque, Outcome as LossKind, PlatformSpec,
+    Algorithm, Child, Code, Digest, Error, Index, Name, Opaque, Outcome as LossKind, PlatformSpec,
     Report, Result,
 };
 use imgconv_pipeline::write_document;
@@ -45,28 +45,21 @@ pub(crate) fn subject_of_tag(tag: &str) -> Option<String> {
 impl Run<'_> {
     /// Makes one index of single images that have one name and several platforms.
     pub(crate) fn join_platforms(&self, items: Vec<(Item, bool)>) -> Result<Vec<Item>> {
-        let mut joined: Vec<(Vec<Item>, bool)> = Vec::new();
+        let mut joined: Vec<Vec<Item>> = Vec::new();
+        let mut by_name: BTreeMap<Name, usize> = BTreeMap::new();
         for (item, single) in items {
-            let same = joined.iter_mut().find(|(group, other)| {
-                single
-                    && *other
-                    && item.publication.name.is_some()
-                    && group[0].publication.name == item.publication.name
-            });
-            match same {
-                Some((group, _)) => group.push(item),
-                None => joined.push((vec![item], single)),
+            let name = item.publication.name.clone().filter(|_| single);
+            let at = name.map(|name| *by_name.entry(name).or_insert(joined.len()));
+            match at.and_then(|at| joined.get_mut(at)) {
+                Some(group) => group.push(item),
+                None => joined.push(vec![item]),
             }
         }
         let mut items = Vec::new();
-        for (mut group, _) in joined {
+        for mut group in joined {
             // The same image given twice is one image.
-            let mut seen = Vec::new();
-            group.retain(|item| {
-                let new = !seen.contains(&item.publication.root.digest);
-                seen.push(item.publication.root.digest);
-                new
-            });
+            let mut seen = BTreeSet::new();
+            group.retain(|item| seen.insert(item.publication.root.digest));
             if group.len() == 1 {
                 items.append(&mut group);
                 continue;
@@ -137,6 +130,7 @@ impl Run<'_> {
         // Where one image is written, it is the first of equal ones.
         let first_only = !self.capabilities.index && !self.options.platforms.is_empty();
         let repeated = repeated(index, children);
+        let all: BTreeSet<Digest> = index.children.iter().map(|child| child.digest).collect();
         for late in [false, true] {
             let entries = index.children.iter().zip(children).zip(&repeated);
             for (slot, ((listed, node), repeated)) in kept.iter_mut().zip(entries) {
@@ -160,7 +154,7 @@ impl Run<'_> {
                     let gone = keep
                         && (unwanted
                             || subject.is_some_and(|subject| {
-                                !self.survives(subject, index, listed, &mut report)
+                                !self.survives(subject, &all, listed, &mut report)
                             }));
                     if gone {
                         continue;
@@ -176,7 +170,7 @@ impl Run<'_> {
                     continue;
                 };
                 if let Some(subject) = subject
-                    && !self.survives(subject, index, listed, &mut report)
+                    && !self.survives(subject, &all, listed, &mut report)
                 {
                     continue;
                 }
@@ -382,7 +376,13 @@ impl Run<'_> {
 
     /// Says whether what is about `subject` (an attestation) still is about something. What is about
     /// an image that the index never listed stays, as it was.
-    fn survives(&self, subject: &str, index: &Index, listed: &Child, report: &mut Report) -> bool {
+    fn survives(
+        &self,
+        subject: &str,
+        all: &BTreeSet<Digest>,
+        listed: &Child,
+        report: &mut Report,
+    ) -> bool {
         let Ok(subject) = Digest::parse(subject) else {
             return true;
         };
@@ -403,7 +403,7 @@ impl Run<'_> {
             }
             // Not wanted, or missing: whoever left the image out left this out with it.
             Some((None, _)) => false,
-            None => index.children.iter().all(|child| child.digest != subject),
+            None => !all.contains(&subject),
         }
     }
 

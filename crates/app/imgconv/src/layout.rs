@@ -10,7 +10,7 @@ pub use imgconv_transport_oci_layout::Sweep;
 use imgconv_transport_oci_layout::{OCI_LAYOUT, RefName, edit};
 use imgconv_wire::{
     find_document,
-    layout::{Index, Names, address, describe},
+    layout::{Item, Names, address, describe},
     manifest::{Part, references},
 };
 use serde::Serialize;
@@ -26,8 +26,8 @@ use crate::{
 pub struct Removed {
     /// The names that it had.
     pub names: Vec<String>,
-    /// The image.
-    pub digest: String,
+    /// The image; absent if the descriptor does not say it so that it can be read.
+    pub digest: Option<String>,
     /// True if no other descriptor lists the image: `gc` frees what it alone refers to.
     pub last: bool,
     /// What is listed, is about the image, and keeps its blobs.
@@ -92,28 +92,30 @@ pub fn remove(layout: &str, references: &[String], env: &Env) -> Result<Vec<Remo
     let path = place(layout)?;
     let mut removed = edit(&path, env, |index| {
         let entries = index.entries();
+        let known = Known::of(&entries);
         let mut positions = BTreeSet::new();
         for text in references {
-            positions.extend(pick(&entries, &Reference::parse(text)?)?);
+            positions.extend(pick(&entries, &known, &Reference::parse(text)?)?);
         }
-        let taken: Vec<(Vec<String>, Digest)> = positions
+        let taken: Vec<(Vec<String>, Option<Digest>)> = positions
             .iter()
-            .map(|at| &index.listed[*at])
-            .map(|one| (one.names.texts(), one.child.digest))
+            .map(|at| &index.items[*at])
+            .map(|one| (one.names().texts(), one.digest()))
             .collect();
         index.remove(&positions);
-        let is_last = |digest: &Digest| index.listed.iter().all(|o| o.child.digest != *digest);
-        let tell = |(names, digest): (Vec<String>, Digest)| Removed {
+        let left: BTreeSet<Digest> = index.items.iter().filter_map(Item::digest).collect();
+        let tell = |(names, digest): (Vec<String>, Option<Digest>)| Removed {
             names,
-            last: is_last(&digest),
-            digest: digest.to_string(),
+            last: digest.is_none_or(|digest| !left.contains(&digest)),
+            digest: digest.map(|digest| digest.to_string()),
             kept_by: Vec::new(),
         };
         Ok(taken.into_iter().map(tell).collect::<Vec<_>>())
     })?;
     let about = referrers(&path, env);
     for one in removed.iter_mut().filter(|one| one.last) {
-        one.kept_by = about.get(&one.digest).cloned().unwrap_or_default();
+        let about = one.digest.as_ref().and_then(|digest| about.get(digest));
+        one.kept_by = about.cloned().unwrap_or_default();
     }
     Ok(removed)
 }
@@ -159,14 +161,22 @@ pub fn tag(
         return Err(Error::new(Code::Usage, message).hint("give a full reference or a tag"));
     }
     edit(&place(layout)?, env, |index| {
-        let chosen = select(unrepeated(index), Some(&reference))?;
-        let entry = chosen.into_iter().next();
-        let entry = entry.ok_or_else(|| Error::new(Code::Missing, "there are no images here"))?;
-        let root = entry.child.clone().expect("an entry of a layout has one");
+        let chosen = select(index.roots(), Some(&reference))?;
+        let nothing = || Error::new(Code::Missing, "there are no images here");
+        let entry = chosen.into_iter().next().ok_or_else(nothing)?;
+        entry.check()?;
+        let root = entry.child.clone().ok_or_else(nothing)?;
         let full = name
             .contains(['/', ':', '@'])
             .then(|| Name::parse_reference(name).ok());
-        let (name, given) = match full.flatten() {
+        let full = full.flatten();
+        if let Some(digest) = full.as_ref().and_then(|name| name.digest)
+            && digest != root.digest
+        {
+            let what = format!("the digest in the name {}", quote(name));
+            return Err(Error::mismatch(what, digest, root.digest));
+        }
+        let (name, given) = match full {
             Some(full) => (Some(full), None),
             None => (entry.name, Some(name.to_owned())),
         };
@@ -231,20 +241,48 @@ fn place(text: &str) -> Result<String> {
     }
 }
 
-fn unrepeated(index: &Index) -> Vec<RootEntry> {
-    index.all_roots().0
+/// Entries by every text and digest that they have, so that many references are looked up without
+/// looking at all entries for each.
+struct Known {
+    texts: BTreeMap<String, Vec<usize>>,
+    digests: BTreeMap<Digest, Vec<usize>>,
+}
+
+impl Known {
+    fn of(entries: &[RootEntry]) -> Self {
+        let mut known = Self {
+            texts: BTreeMap::new(),
+            digests: BTreeMap::new(),
+        };
+        for (at, entry) in entries.iter().enumerate() {
+            for text in &entry.texts {
+                known.texts.entry(text.clone()).or_default().push(at);
+            }
+            if let Some(child) = &entry.child {
+                known.digests.entry(child.digest).or_default().push(at);
+            }
+        }
+        known
+    }
 }
 
 /// The positions of the one entry that a reference means; a repeated entry is one.
-fn pick(entries: &[RootEntry], reference: &Reference) -> Result<Vec<usize>> {
+fn pick(entries: &[RootEntry], known: &Known, reference: &Reference) -> Result<Vec<usize>> {
     let digest = |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest);
+    let at = |found: Option<&Vec<usize>>| -> Vec<&RootEntry> {
+        found
+            .into_iter()
+            .flatten()
+            .map(|at| &entries[*at])
+            .collect()
+    };
     let matches: Vec<&RootEntry> = match reference {
-        Reference::Position(n) => entries.iter().filter(|e| e.position == *n).collect(),
-        Reference::Digest(wanted) => {
-            let same = |entry: &&RootEntry| digest(entry) == Some(*wanted);
-            entries.iter().filter(same).collect()
-        }
-        Reference::Name(text) => by_name(entries, text),
+        Reference::Position(n) => entries.get(*n).into_iter().collect(),
+        Reference::Digest(wanted) => at(known.digests.get(wanted)),
+        Reference::Name(text) => match known.texts.get(text) {
+            Some(found) => at(Some(found)),
+            None => by_name(entries, text),
+        },
     };
     let Some(first) = matches.first() else {
         // The same words as everywhere.

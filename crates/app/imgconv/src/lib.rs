@@ -25,6 +25,7 @@ mod lint;
 mod list;
 mod locator;
 mod migrate;
+mod names;
 mod nearest;
 mod nested;
 mod options;

@@ -1,6 +1,6 @@
 //! Which image is meant where the platform that was asked for is not there, or there twice.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_model::{Index, Platform, PlatformSpec, Report};
 
@@ -43,7 +43,7 @@ pub(crate) fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<
 /// Says of each entry of an index whether it is an image of the same platform as one before it: the
 /// first match is the one that is meant (OCI image-index.md, robustness L15).
 pub(crate) fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     let both = index.children.iter().zip(children);
     both.map(|(listed, child)| {
         let Some(Node::Image(image)) = child.as_deref() else {
@@ -53,19 +53,15 @@ pub(crate) fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<boo
         let known = !spec.platform.os.is_empty();
         // With what only the descriptor says, such as the version of Windows.
         let raw = serde_json::from_str(&listed.raw).unwrap_or(serde_json::Value::Null);
-        let key = (spec, raw["platform"].clone());
-        if known && seen.contains(&key) {
-            return true;
-        }
-        seen.push(key);
-        false
+        let key = (spec, raw["platform"].to_string());
+        !seen.insert(key) && known
     })
     .collect()
 }
 
 /// The images below a node that only stand in an index after another one of their platform.
 pub(crate) fn second_matches(node: &Node) -> Vec<&ImageNode> {
-    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let (mut first, mut second) = (BTreeSet::new(), Vec::new());
     walk(node, None, &mut |node, _| {
         let Node::Index {
             index, children, ..
@@ -75,12 +71,14 @@ pub(crate) fn second_matches(node: &Node) -> Vec<&ImageNode> {
         };
         for (child, repeated) in children.iter().zip(repeated(index, children)) {
             if let Some(Node::Image(image)) = child.as_deref() {
-                let found = if repeated { &mut second } else { &mut first };
-                found.push(&**image);
+                match repeated {
+                    true => second.push(&**image),
+                    false => drop(first.insert(std::ptr::from_ref(&**image))),
+                }
             }
         }
     });
-    second.retain(|image| !first.iter().any(|first| std::ptr::eq(*first, *image)));
+    second.retain(|image| !first.contains(&std::ptr::from_ref(*image)));
     second
 }
 

@@ -41,6 +41,8 @@ impl Source {
                         name: via.name.clone(),
                         texts: Vec::new(),
                         child: Some(listed),
+                        error: None,
+                        ambiguous: None,
                     };
                     found = Some((entry, via.clone()));
                 }

@@ -1,5 +1,7 @@
 //! One image out of a locator: for commands that take one.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use imgconv_model::{Code, Env, Error, PlatformSpec, Report, Result};
 use imgconv_pipeline::{Options as LayerOptions, Squash};
 use imgconv_stream::Pool;
@@ -47,15 +49,13 @@ pub(crate) fn pick(
         ..Options::default()
     };
     let mut roots: Vec<SourceRoot<'_>> = Vec::new();
+    let mut known = BTreeSet::new();
     for (entry, node) in source.decode(env)? {
         let text = source.entry_text(&entry);
         let place = locator.location.clone();
         let bundle = &*source.bundle;
         // Two names of one image are one image.
-        if !roots
-            .iter()
-            .any(|root| std::sync::Arc::ptr_eq(&root.node, &node))
-        {
+        if known.insert(Arc::as_ptr(&node)) {
             roots.push(SourceRoot {
                 text,
                 place,
@@ -73,20 +73,22 @@ pub(crate) fn pick(
     let run = Run::predict(catalog::FORMATS[0], &options, env, &pool);
     let mut left_out = Report::default();
     let mut found: Vec<(String, &ImageNode, PlatformSpec)> = Vec::new();
+    let mut images_found = BTreeSet::new();
     for root in &roots {
         let second = match platforms {
-            [] => Vec::new(),
-            _ => second_matches(&root.node),
+            [] => BTreeSet::new(),
+            _ => pointers(second_matches(&root.node)),
         };
         images(&root.node, None, &mut |node, listed| {
             let spec = spec_of(node, listed);
-            let new = !found.iter().any(|(_, other, _)| std::ptr::eq(*other, node));
+            let new = !images_found.contains(&std::ptr::from_ref(node));
             if !new || !run.wanted(&spec) {
                 return;
             }
-            if second.iter().any(|second| std::ptr::eq(*second, node)) {
+            if second.contains(&std::ptr::from_ref(node)) {
                 warn_second(&mut left_out, &root.text, node, &spec.platform);
             } else {
+                images_found.insert(std::ptr::from_ref(node));
                 found.push((root.text.clone(), node, spec));
             }
         });
@@ -132,4 +134,9 @@ pub(crate) fn pick(
                 )))
         }
     }
+}
+
+/// Where nodes are: two are one if that is equal.
+fn pointers(nodes: Vec<&ImageNode>) -> BTreeSet<*const ImageNode> {
+    nodes.into_iter().map(std::ptr::from_ref).collect()
 }

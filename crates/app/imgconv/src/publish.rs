@@ -323,6 +323,7 @@ impl Given {
         let name = Name {
             repository: Some(manifest.name.clone()),
             tag: manifest.label("version").map(str::to_owned),
+            digest: None,
         };
         let platform = platform::from_labels(manifest.label("os"), manifest.label("arch"));
         ImageOutcome {

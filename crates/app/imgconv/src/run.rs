@@ -7,16 +7,18 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_format_aci::DOCKER_IMAGE_ID;
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
     Encoded, Env, Error, Facts, Format, FormatId, History, Image, Layer, Name, Opaque,
     Outcome as LossKind, Platform, PlatformSpec, Publication, Report, Result, RootEntry,
-    SealedLayer, Step,
+    SealedLayer, Step, quote,
 };
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
 use imgconv_tags::Labels;
+use imgconv_wire::layout::is_platform;
 
 use crate::{
     carried, catalog, cosign, descriptors,
@@ -55,6 +57,13 @@ impl SourceRoot<'_> {
     /// The name that it gets, or that the place or the image itself gives; an error if what the
     /// place says is none.
     pub(crate) fn name(&self) -> Result<Option<Name>> {
+        self.known_name(false)
+    }
+
+    /// The same for a `reference`: an image that only its label `dockerimageid` tells from others of
+    /// its name, as a site with image tags has them, has the start of that in the place of the tag.
+    /// As `latest` each would take the place of the one before it.
+    pub(crate) fn known_name(&self, reference: bool) -> Result<Option<Name>> {
         if self.renamed.is_some() {
             return Ok(self.renamed.clone());
         }
@@ -62,10 +71,33 @@ impl SourceRoot<'_> {
             return Err(error.hint("`--name REFERENCE` gives the image another one"));
         }
         let own = || match &*self.node {
-            Node::Image(node) => node.image.name.clone(),
+            Node::Image(node) => {
+                let mut name = node.image.name.clone()?;
+                if name.tag.is_none() {
+                    let fetched = self.bundle.fetched();
+                    name.tag = fetched.and_then(|fetched| fetched.tag.clone());
+                }
+                if name.tag.is_none() && reference {
+                    name.tag = self.image_id_as_tag();
+                }
+                Some(name)
+            }
             Node::Index { .. } | Node::Opaque { .. } => None,
         };
         Ok(self.entry.name.clone().or_else(own))
+    }
+
+    /// The tag of an ACI that has no version, and no tag that it was asked for by.
+    pub(crate) fn image_id_as_tag(&self) -> Option<String> {
+        let Node::Image(node) = &*self.node else {
+            return None;
+        };
+        let aci = node.aci.as_ref().filter(|_| self.entry.name.is_none())?;
+        let is_known = aci.manifest.label("version").is_some()
+            || self.bundle.fetched().is_some_and(|it| it.tag.is_some());
+        let id = aci.manifest.label(DOCKER_IMAGE_ID).filter(|_| !is_known)?;
+        let start: String = id.chars().take(12).collect();
+        Some(start).filter(|tag| Name::is_tag(tag))
     }
 
     /// What this is about, if its tag or its entry alone says so: the text of a digest, or its start.
@@ -294,20 +326,12 @@ impl<'a> Run<'a> {
                 };
                 let (child, mut images) = converted.map_err(|error| error.at(&*root.text))?;
                 let Some(mut child) = child else { continue };
-                let name = self.name_of(root).map_err(|error| error.at(&*root.text))?;
                 let mut report = Report::default();
-                let mut shown = name.as_ref().map(|name| {
-                    name.to_reference(&mut report)
-                        .unwrap_or_else(|| name.to_string())
-                });
-                // Schema 1 has the name inside.
-                if !self.names && self.target.id() != SCHEMA1 {
-                    report = Report::default();
-                    if let Some(name) = shown.take() {
-                        let why = format!("the destination has no names, and this is {name}");
-                        report.lose("name", LossKind::Dropped, why);
-                    }
-                }
+                let name = self
+                    .name_of(root)
+                    .and_then(|name| self.of_digest(name, root, &child, &mut report))
+                    .map_err(|error| error.at(&*root.text))?;
+                let shown = self.shown(name.as_ref(), root, &mut report);
                 for field in root.bundle.said_again(&root.entry) {
                     let why =
                         "the image is listed again under its name, and the first entry counts";
@@ -317,7 +341,12 @@ impl<'a> Run<'a> {
                     .map_err(|error| error.at(&*root.text))?;
                 if let Some(listed) = &root.entry.child {
                     if self.descriptors {
+                        let config = images.first().and_then(|image| image.config.clone());
                         child = descriptors::carry(child, listed, self.env, &mut report)?;
+                        // A name takes the place of such texts.
+                        if name.is_none() {
+                            descriptors::renew_digests(&mut child, listed, config, &mut report);
+                        }
                     } else {
                         let why = "the destination has no descriptors";
                         descriptors::lose(listed, why, self.env, &mut report)?;
@@ -495,6 +524,19 @@ impl<'a> Run<'a> {
         // What the config says: what it was told, what had to be assumed, or still nothing.
         let assumed = report.losses.iter().any(|loss| loss.field == "platform");
         child.platform = match &image.platform {
+            // Readers refuse such a descriptor of a layout (robustness K13). That of a copy was without
+            // a platform before.
+            platform if !is_platform(platform) => {
+                let copied = node.child.as_ref().map(|old| old.digest) == Some(child.digest);
+                let why = format!(
+                    "{} is no platform that a descriptor can have; the config keeps it",
+                    quote(platform.to_string())
+                );
+                if self.descriptors && !copied {
+                    report.lose("index.manifests.platform", LossKind::Dropped, why);
+                }
+                None
+            }
             platform if !platform.os.is_empty() => Some(platform.clone()),
             _ if assumed => Some(env.host.clone()),
             _ => None,
@@ -559,7 +601,7 @@ impl<'a> Run<'a> {
     /// The name that the root gets: what the user gave, else its own, which a referrer keeps.
     pub(crate) fn name_of(&self, root: &SourceRoot<'_>) -> Result<Option<Name>> {
         match self.given_name()?.filter(|_| !root.is_referrer()) {
-            None => root.name(),
+            None => root.known_name(!self.capabilities.stream),
             given => Ok(given),
         }
     }
@@ -651,7 +693,7 @@ pub(crate) fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform 
 
 /// How a name is printed: as a reference where it can be one.
 pub(crate) fn reference_text(name: &Name) -> String {
-    name.to_reference(&mut Report::default())
+    name.to_full_reference(&mut Report::default())
         .unwrap_or_else(|| name.to_string())
 }
 

@@ -79,16 +79,14 @@ pub(crate) fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootE
         let id = |entry: &&RootEntry| entry.texts.iter().any(fits);
         return entries.iter().filter(id).collect();
     }
-    if let Ok(mut wanted) = Name::parse_reference(text) {
-        wanted.tag.get_or_insert_with(|| "latest".to_owned());
+    if let Ok(wanted) = Name::parse_reference(text) {
         let full: Vec<&RootEntry> = entries
             .iter()
             .filter(|entry| {
-                entry.name.as_ref().is_some_and(|name| {
-                    name.repository == wanted.repository
-                        && name.tag.as_deref().unwrap_or("latest")
-                            == wanted.tag.as_deref().unwrap_or("latest")
-                })
+                entry
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| fits(name, &wanted, entry))
             })
             .collect();
         if !full.is_empty() {
@@ -102,6 +100,18 @@ pub(crate) fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootE
             .is_some_and(|name| name.tag.as_deref() == Some(text))
     };
     entries.iter().filter(tag).collect()
+}
+
+/// Says whether the full reference `wanted` means an entry of that name. A digest in it has to be the
+/// image's, or stand in the name too.
+fn fits(name: &Name, wanted: &Name, entry: &RootEntry) -> bool {
+    let Some(digest) = wanted.digest else {
+        return name.repository.is_some() && name.qualified() == wanted.qualified();
+    };
+    let own = entry.child.as_ref().map(|child| child.digest);
+    name.repository == wanted.repository
+        && (wanted.tag.is_none() || wanted.tag == name.tag)
+        && (name.digest == Some(digest) || own == Some(digest))
 }
 
 /// Lists entries for a message: at most twenty.
@@ -140,8 +150,8 @@ mod tests {
             .ok()
             .filter(|_| text.contains('/'))
             .unwrap_or(Name {
-                repository: None,
                 tag: Some(text.into()),
+                ..Name::default()
             });
         RootEntry {
             position,
@@ -152,6 +162,8 @@ mod tests {
                 Digest::new(Algorithm::Sha256, &[hash; 32]),
                 1,
             )),
+            error: None,
+            ambiguous: None,
         }
     }
 

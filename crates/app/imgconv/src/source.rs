@@ -436,7 +436,10 @@ impl Source {
         let reference = match (name, &entry.child) {
             (Some(name), _) => Some(name.to_string()),
             (None, Some(child)) => Some(format!("@{}", child.digest)),
-            (None, None) => entry.texts.first().cloned(),
+            (None, None) => match entry.texts.first() {
+                None if entry.error.is_some() => Some(format!("#{}", entry.position)),
+                text => text.cloned(),
+            },
         };
         let Some(reference) = reference else {
             return self.text.clone();
@@ -525,6 +528,7 @@ fn decode_in(
     env: &Env,
     memo: &mut Memo,
 ) -> Result<Arc<Node>> {
+    entry.check()?;
     let entry = &bundle.resolve(entry)?;
     // Another entry may list the same document and embed something else.
     embedded_root(entry, env)?;

@@ -1,6 +1,9 @@
 //! The part of a [`Run`](crate::run::Run) that writes images as single streams: ACIs.
 
-use std::{collections::btree_map::Entry, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    sync::atomic::Ordering,
+};
 
 use imgconv_format_aci::{FORMAT, IMAGE_ID, encode_for, identifier, manifest, platform};
 use imgconv_layer::Semantics;
@@ -14,6 +17,7 @@ use imgconv_wire::manifest::describes_compression;
 
 use crate::{
     descriptors,
+    names::digest_as_version,
     nearest::{second_matches, warn_second},
     outcome::ImageOutcome,
     policy::digests_change,
@@ -57,16 +61,19 @@ impl Run<'_> {
             false => None,
         };
         let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
+        let mut known = BTreeSet::new();
         images(&root.node, None, &mut |node, listed| {
-            let known = |(other, _): &(&ImageNode, _)| std::ptr::eq(*other, node);
-            if !found.iter().any(known) && self.wanted(&spec_of(node, listed)) {
+            let wanted = self.wanted(&spec_of(node, listed));
+            if wanted && known.insert(std::ptr::from_ref(node)) {
                 found.push((node, listed));
             }
         });
         if self.one_file && !self.options.platforms.is_empty() {
             let second = second_matches(&root.node);
+            let second: BTreeSet<*const ImageNode> =
+                second.into_iter().map(std::ptr::from_ref).collect();
             found.retain(|(node, listed)| {
-                let first = !second.iter().any(|second| std::ptr::eq(*second, *node));
+                let first = !second.contains(&std::ptr::from_ref(*node));
                 if !first {
                     let platform = platform_of(node, *listed);
                     warn_second(&mut self.left_behind, &root.text, node, &platform);
@@ -428,8 +435,9 @@ impl Run<'_> {
         digest: Option<Digest>,
         report: &mut Report,
     ) -> Result<Name> {
-        if let Some(name) = self.given_name()?.or_else(|| root.renamed.clone()) {
+        if let Some(mut name) = self.given_name()?.or_else(|| root.renamed.clone()) {
             // In a migration this has the host already.
+            digest_as_version(&mut name, report);
             return Ok(name);
         }
         // Fails if what the place says is no name.
@@ -437,6 +445,11 @@ impl Run<'_> {
         let mut name = self.known_name(root, image, digest, report);
         if let (Some(host), Some(repository)) = (&self.options.host, &mut name.repository) {
             *repository = on_host(repository, host);
+        }
+        match self.options.image_tags {
+            // The label `dockerimageid` tells it from the others of its name.
+            true => name.digest = None,
+            false => digest_as_version(&mut name, report),
         }
         Ok(name)
     }
@@ -466,6 +479,7 @@ impl Run<'_> {
             ) => Name {
                 repository: Some(repository),
                 tag: listed.tag,
+                digest: listed.digest,
             },
             (_, listed) => {
                 let repository = sanitised_file_name(&root.place);
@@ -487,6 +501,7 @@ impl Run<'_> {
                 Name {
                     repository: Some(repository),
                     tag,
+                    digest: None,
                 }
             }
         }
@@ -557,6 +572,7 @@ fn kept_name(image: &Image, env: &Env) -> Option<Name> {
     Some(Name {
         repository: Some(manifest.name),
         tag,
+        digest: None,
     })
 }
 
@@ -565,6 +581,7 @@ fn same_name(own: &Name, listed: &Name) -> bool {
     let mut ignored = Report::default();
     let tag = || own.to_tag(&mut Report::default());
     match &listed.repository {
+        Some(_) if listed.is_by_digest() => false,
         Some(_) => own.to_reference(&mut ignored) == listed.to_reference(&mut Report::default()),
         None => listed.tag.as_deref() == Some(&*tag()),
     }
@@ -620,6 +637,7 @@ mod tests {
             name: Some(Name {
                 repository: Some("example.com/a/app".into()),
                 tag: Some("1.0+x".into()),
+                digest: None,
             }),
             platform: Platform::new("linux", "arm64"),
             ..Image::default()
@@ -630,7 +648,7 @@ mod tests {
         );
         image.name = Some(Name {
             repository: Some("app".into()),
-            tag: None,
+            ..Name::default()
         });
         image.platform = Platform::new("linux", "amd64");
         assert_eq!(file_name(&image), "app-linux-amd64.aci");
@@ -641,6 +659,7 @@ mod tests {
         let name = |repository: Option<&str>, tag: Option<&str>| Name {
             repository: repository.map(str::to_owned),
             tag: tag.map(str::to_owned),
+            digest: None,
         };
         let own = name(Some("busybox"), None);
         assert!(same_name(

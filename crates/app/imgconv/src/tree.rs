@@ -5,6 +5,7 @@
 //! beside the others, which know neither each other nor any format.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +14,7 @@ use std::{
 use imgconv_format_aci::Aci;
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Format, Result, Root, RootEntry,
-    Transport, quote,
+    TopLevel, Transport, quote,
 };
 use imgconv_transport_file::{FILE, FileBundle};
 use walkdir::WalkDir;
@@ -192,6 +193,9 @@ struct Folder {
     /// The entries, and for each what it is of, and which there.
     roots: Vec<RootEntry>,
     inner: Vec<(usize, RootEntry)>,
+    /// The words of the lists of places of themselves, by place, with its locator; those that say nothing
+    /// are left out.
+    top_levels: BTreeMap<usize, (String, TopLevel)>,
     /// The places that were opened last, the latest first.
     opened: Mutex<Vec<(usize, Slot)>>,
     env: Env,
@@ -209,6 +213,7 @@ impl Folder {
             found: Vec::new(),
             roots: Vec::new(),
             inner: Vec::new(),
+            top_levels: BTreeMap::new(),
             opened: Mutex::default(),
             env: env.clone(),
         };
@@ -229,7 +234,14 @@ impl Folder {
         let relative = path.strip_prefix(root).unwrap_or(path);
         let relative = relative.to_string_lossy().into_owned();
         let one = RootEntry::only(None);
-        let entries = self.place(place).and_then(|bundle| bundle.roots());
+        let opened = self.place(place);
+        if let Ok(bundle) = &opened {
+            let top_level = bundle.top_level();
+            if top_level != TopLevel::default() {
+                self.top_levels.insert(place, (bundle.locator(), top_level));
+            }
+        }
+        let entries = opened.and_then(|bundle| bundle.roots());
         for inner in entries.unwrap_or_else(|_| vec![one]) {
             let mut entry = inner.clone();
             entry.position = self.roots.len();
@@ -320,6 +332,19 @@ impl Bundle for Folder {
 
     fn blob(&self, facts: &Facts) -> Result<Blob> {
         self.first(facts, |bundle| bundle.blob(facts))
+    }
+
+    /// Those of the places that hold the entries; all of them, also of a place without entries, if
+    /// the entries are all there are.
+    fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
+        let places = entries
+            .iter()
+            .filter_map(|entry| self.inner.get(entry.position));
+        let places: BTreeSet<usize> = places.map(|(place, _)| *place).collect();
+        let all = entries.len() == self.roots.len();
+        let wanted = |place: &usize| all || places.contains(place);
+        let found = self.top_levels.iter().filter(|(place, _)| wanted(place));
+        found.map(|(_, found)| found.clone()).collect()
     }
 
     fn state(&self, entry: &RootEntry) -> Result<Option<String>> {

@@ -139,6 +139,11 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 if let Some(error) = source.bundle.bad_name(entry) {
                     verdict.problems.push(Finding::of(&error.at(&*text)));
                 }
+                if let Some(error) = &entry.ambiguous {
+                    verdict
+                        .problems
+                        .push(Finding::of(&error.again().at(&*source.text)));
+                }
                 let at = At {
                     source: &source,
                     locator,
@@ -148,6 +153,8 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
             Err(error) => {
                 let read = || source.bundle.root(entry).is_ok();
                 match error.code() {
+                    // What the list says of the entry is wrong, whatever it leads to.
+                    _ if entry.error.is_some() => verdict.problems.push(Finding::of(&error)),
                     // A document that is there, and leads to what is not, is damage.
                     Code::Missing if read() => verdict.problem(&error, locator, Part::Below),
                     // The file was read, and nobody who is trusted signed it.

@@ -264,3 +264,44 @@ fn l15_a_platform_that_is_not_there_is_missing_and_the_list_is_shown() {
     assert_eq!(error.code(), Code::Missing);
     assert_eq!(error.advice(), Some("there is: linux/amd64"));
 }
+
+#[test]
+fn n7_k14_an_image_without_a_tag_in_the_place_keeps_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = env(folder.path(), None);
+    let (registry, other) = (Registry::start(), Registry::start());
+    let digest = registry.stored().image("a/b", "t", &layer("file"));
+    let layout = format!("oci:{}", folder.path().join("out").display());
+    let options = Options::default();
+    convert(&registry.locator("a/b:t"), &layout, &options, &env).unwrap();
+    let authority = other.server.authority();
+    for dry_run in [true, false] {
+        let options = Options {
+            dry_run,
+            ..Options::default()
+        };
+        let pushed = convert(&layout, &other.locator("c"), &options, &env).unwrap();
+        // The name that is told is the one that was pushed, not the one in the source.
+        assert_eq!(
+            pushed.images[0].name.as_deref(),
+            Some(&*format!("{authority}/c:t"))
+        );
+        assert_eq!(pushed.images[0].destination, other.locator("c:t"));
+    }
+    // A name by digest has no tag, and none is made up.
+    let path = folder.path().join("out/index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    index["manifests"][0]["annotations"] =
+        json!({ "io.containerd.image.name": format!("example.com/alpine@{digest}") });
+    fs::write(&path, index.to_string()).unwrap();
+    let pushed = convert(&layout, &other.locator("d"), &options, &env).unwrap();
+    let name = format!("{authority}/d@{digest}");
+    assert_eq!(pushed.images[0].name.as_deref(), Some(&*name));
+    let stored = other.stored();
+    let has = |repository: &str, reference: &str| {
+        let key = (repository.to_owned(), reference.to_owned());
+        stored.manifests.contains_key(&key)
+    };
+    assert!(has("c", "t") && !has("c", "latest"));
+    assert!(has("d", &digest) && !has("d", "latest"));
+}

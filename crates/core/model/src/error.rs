@@ -202,6 +202,26 @@ impl Error {
         self
     }
 
+    /// Returns the same error again, without what the system said beside its message: for what is
+    /// wrong with one entry and is told whenever that is asked for.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let Inner {
+            code,
+            places,
+            message,
+            hint,
+            source: _,
+        } = &*self.0;
+        Self(Box::new(Inner {
+            code: *code,
+            places: places.clone(),
+            message: message.clone(),
+            hint: hint.clone(),
+            source: None,
+        }))
+    }
+
     /// Returns the code.
     pub fn code(&self) -> Code {
         self.0.code

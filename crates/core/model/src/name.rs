@@ -2,18 +2,25 @@
 
 use std::fmt;
 
-use crate::{Code, Error, Outcome, Report, Result, quote, without_userinfo};
+use crate::{Code, Digest, Error, Outcome, Report, Result, quote, without_userinfo};
+
+/// The longest path of a repository (distribution's `reference.NameTotalLengthMax`).
+const LONGEST_PATH: usize = 255;
 
 /// The name of an image: a repository and a tag, either of which may be unknown.
 ///
 /// For a Docker reference the repository is fully qualified (`docker.io/library/busybox`); for an
-/// ACI it is the image's name (`example.com/app`) and the tag its label `version`.
+/// ACI it is the image's name (`example.com/app`) and the tag its label `version`. A reference may
+/// name its image by a digest (`busybox@sha256:…`): without a tag beside it no tag is meant, not even
+/// `latest`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// The repository, or the ACI's name.
     pub repository: Option<String>,
     /// The tag, or the ACI's version.
     pub tag: Option<String>,
+    /// The digest after `@`.
+    pub digest: Option<Digest>,
 }
 
 impl Name {
@@ -31,13 +38,17 @@ impl Name {
         if text.len() > 1024 {
             return Err(bad("is longer than 1024 bytes"));
         }
+        if Digest::parse(text).is_ok() {
+            return Err(bad("is a digest, and names no repository"));
+        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),
         };
-        if let Some(digest) = digest {
-            crate::Digest::parse(digest).map_err(|_| bad("has a malformed digest after `@`"))?;
-        }
+        let digest = digest
+            .map(Digest::parse)
+            .transpose()
+            .map_err(|_| bad("has a malformed digest after `@`"))?;
         let (path, tag) = match rest.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
             _ => (rest, None),
@@ -58,27 +69,71 @@ impl Name {
         if !host_is_well_formed(host) {
             return Err(bad("has a malformed host"));
         }
-        if path.len() > 255 || !path.split('/').all(is_component) {
+        if path.len() > LONGEST_PATH || !path.split('/').all(is_component) {
             return Err(bad("has a malformed repository"));
         }
         Ok(Self {
             repository: Some(format!("{host}/{path}")),
             tag: tag.map(str::to_owned),
+            digest,
         })
     }
 
-    /// Returns the Docker reference, fully qualified; a tag that is not known is `latest`, as
-    /// docker reads it. A character that a reference can't hold is replaced, and reported.
-    /// `None` if there is no repository.
+    /// Returns the Docker reference with a tag, fully qualified; a tag that is not known is
+    /// `latest`, as docker reads it. What a reference can't hold is replaced or shortened, and
+    /// reported. `None` if there is no repository, or a digest alone says which image of it is
+    /// meant.
     pub fn to_reference(&self, report: &mut Report) -> Option<String> {
-        let repository = self.repository.as_deref()?;
-        let fixed = fix_repository(repository);
+        if self.is_by_digest() {
+            return None;
+        }
+        let repository = self.to_repository(report)?;
         let tag = self.to_tag(report);
-        let text = format!("{fixed}:{tag}");
-        let name = Self::parse_reference(&text).ok()?;
-        let qualified = name
-            .repository
-            .expect("a parsed reference has a repository");
+        Some(format!("{repository}:{tag}"))
+    }
+
+    /// Returns the same with the digest, if there is one: `REPOSITORY:TAG@DIGEST`, or
+    /// `REPOSITORY@DIGEST` where no tag is known.
+    pub fn to_full_reference(&self, report: &mut Report) -> Option<String> {
+        let tagged = match self.is_by_digest() {
+            true => self.to_repository(report)?,
+            false => self.to_reference(report)?,
+        };
+        Some(match &self.digest {
+            Some(digest) => format!("{tagged}@{digest}"),
+            None => tagged,
+        })
+    }
+
+    /// Says whether a digest alone tells the image from the others of its repository.
+    pub fn is_by_digest(&self) -> bool {
+        self.digest.is_some() && self.tag.is_none()
+    }
+
+    /// Returns the name with the tag that docker assumes: `latest`, unless there is a tag or a
+    /// digest. Names that are equal then are one name.
+    #[must_use]
+    pub fn qualified(&self) -> Self {
+        let mut name = self.clone();
+        if name.repository.is_some() && name.digest.is_none() {
+            name.tag.get_or_insert_with(|| "latest".to_owned());
+        }
+        if name.tag.is_some() {
+            name.digest = None;
+        }
+        name
+    }
+
+    /// Returns the fully qualified repository of the reference.
+    fn to_repository(&self, report: &mut Report) -> Option<String> {
+        let repository = self.repository.as_deref()?;
+        let fixed = shorten(fix_repository(repository), repository);
+        let parsed = Self::parse_reference(&fixed).ok();
+        let Some(qualified) = parsed.and_then(|name| name.repository) else {
+            let why = format!("no reference can hold {}", quote(repository));
+            report.lose("name", Outcome::Dropped, why);
+            return None;
+        };
         if fixed != repository {
             let why = format!(
                 "a reference can't hold {}; it is `{qualified}`",
@@ -86,7 +141,7 @@ impl Name {
             );
             report.lose("name", Outcome::Approximated, why);
         }
-        Some(format!("{qualified}:{tag}"))
+        Some(qualified)
     }
 
     /// Returns the tag that a reference would have, `latest` if none is known.
@@ -115,10 +170,43 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.repository, &self.tag) {
-            (Some(repository), Some(tag)) => write!(f, "{repository}:{tag}"),
-            (Some(one), None) | (None, Some(one)) => f.write_str(one),
-            (None, None) => Ok(()),
+            (Some(repository), Some(tag)) => write!(f, "{repository}:{tag}")?,
+            (Some(one), None) | (None, Some(one)) => f.write_str(one)?,
+            (None, None) => {}
         }
+        match &self.digest {
+            Some(digest) => write!(f, "@{digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Shortens the path of a repository that is longer than a reference can hold. The end, a hash of the
+/// whole name, keeps different names apart.
+fn shorten(fixed: String, whole: &str) -> String {
+    let (host, path) = match fixed.split_once('/') {
+        Some((host, path)) if is_host(host) => (Some(host), path),
+        _ => (None, &*fixed),
+    };
+    let assumed = match host {
+        None if !path.contains('/') => "library/".len(),
+        _ => 0,
+    };
+    if path.len() + assumed <= LONGEST_PATH {
+        return fixed;
+    }
+    // FNV-1a: the name has to be the same in every run, and nothing relies on the hash.
+    let hash = whole.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let end = format!("-{hash:016x}");
+    let kept = path.get(..LONGEST_PATH - assumed - end.len());
+    let kept = kept
+        .unwrap_or_default()
+        .trim_end_matches(['.', '_', '-', '/']);
+    match host {
+        Some(host) => format!("{host}/{kept}{end}"),
+        None => format!("{kept}{end}"),
     }
 }
 
@@ -148,14 +236,35 @@ fn fix_repository(name: &str) -> String {
     let mut out = Vec::new();
     if let Some(first) = parts.peek()
         && is_host(first)
-        && host_is_well_formed(first)
         && name.contains('/')
     {
-        out.push((*first).to_owned());
+        out.push(fix_host(first));
         parts.next();
     }
     out.extend(parts.map(component));
     out.join("/")
+}
+
+/// Replaces what a host name can't hold by `-`, and leaves out what is empty then.
+fn fix_host(host: &str) -> String {
+    if host_is_well_formed(host) {
+        return host.to_owned();
+    }
+    let labels = host.split('.').map(|label| {
+        let label: String = label
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+        label.trim_matches('-').to_owned()
+    });
+    let labels: Vec<String> = labels.filter(|label| !label.is_empty()).collect();
+    match &labels[..] {
+        // The first component has to stay a host.
+        [] | [_] => format!("{}.invalid", labels.join("."))
+            .trim_start_matches('.')
+            .to_owned(),
+        _ => labels.join("."),
+    }
 }
 
 /// Says whether the first component of a reference is a host: docker's rule.
@@ -327,6 +436,7 @@ mod tests {
         let name = |repository: &str, tag: Option<&str>| Name {
             repository: Some(repository.into()),
             tag: tag.map(str::to_owned),
+            digest: None,
         };
         let mut report = Report::default();
         let text = name("example.com/app", Some("1.0")).to_reference(&mut report);
@@ -337,5 +447,66 @@ mod tests {
         let text = name("example.com/my~app", Some("1.0+git~2")).to_reference(&mut report);
         assert_eq!(text.as_deref(), Some("example.com/my_app:1.0_git_2"));
         assert_eq!(report.losses.len(), 2);
+    }
+
+    // K14
+    #[test]
+    fn a_name_by_digest_has_no_tag() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let by_digest = Name::parse_reference(&format!("alpine@{digest}")).unwrap();
+        let mut report = Report::default();
+        assert_eq!(by_digest.to_reference(&mut report), None);
+        let full = format!("docker.io/library/alpine@{digest}");
+        assert_eq!(by_digest.to_full_reference(&mut report), Some(full.clone()));
+        assert_eq!(by_digest.to_string(), full);
+        assert_eq!(by_digest.qualified(), by_digest);
+        let both = Name::parse_reference(&format!("alpine:3@{digest}")).unwrap();
+        assert_eq!(
+            both.to_reference(&mut report).unwrap(),
+            "docker.io/library/alpine:3"
+        );
+        assert_eq!(both.qualified().to_string(), "docker.io/library/alpine:3");
+        assert!(report.is_clean());
+        assert_ne!(
+            by_digest.qualified(),
+            Name::parse_reference("alpine").unwrap().qualified()
+        );
+        // The ID of an image, as CRI names it.
+        assert_eq!(
+            Name::parse_reference(&digest).unwrap_err().code(),
+            Code::BadName
+        );
+    }
+
+    // K13
+    #[test]
+    fn a_name_that_no_reference_can_hold_is_another_and_told() {
+        let name = |repository: String| Name {
+            repository: Some(repository),
+            ..Name::default()
+        };
+        let long = "a".repeat(300);
+        for (own, start) in [
+            (long.clone(), "docker.io/library/aaa"),
+            (format!("example.com/{long}"), "example.com/aaa"),
+            (format!("example.com/b/{long}/{long}"), "example.com/b/aaa"),
+            ("exa_mple.com/x".to_owned(), "exa-mple.com/x:"),
+            ("a~b.com/x".to_owned(), "a-b.com/x:"),
+        ] {
+            let mut report = Report::default();
+            let text = name(own.clone()).to_reference(&mut report).unwrap();
+            assert!(text.starts_with(start), "{own}: {text}");
+            assert!(Name::parse_reference(&text).is_ok(), "{text}");
+            assert_eq!(report.losses.len(), 1, "{own}");
+        }
+        let [a, b] = ["b", "c"].map(|end| {
+            let own = name(format!("{long}{end}"));
+            own.to_reference(&mut Report::default())
+        });
+        assert_ne!(a, b);
+        let mut report = Report::default();
+        let host = name(format!("{}.com/x", "a".repeat(2000)));
+        assert_eq!(host.to_reference(&mut report), None);
+        assert_eq!(report.losses[0].outcome, Outcome::Dropped);
     }
 }

@@ -242,6 +242,12 @@ pub struct RootEntry {
     pub texts: Vec<String>,
     /// Its descriptor, where the place is content-addressed.
     pub child: Option<Child>,
+    /// Why the list's own word of it can't be used, if so. It is listed all the same, and nothing of
+    /// it is read.
+    pub error: Option<Arc<Error>>,
+    /// Why its name does not tell which image is meant, if so: another image there has it too. Only
+    /// a digest or a position does then.
+    pub ambiguous: Option<Arc<Error>>,
 }
 
 impl RootEntry {
@@ -252,7 +258,19 @@ impl RootEntry {
             name: None,
             texts: Vec::new(),
             child,
+            error: None,
+            ambiguous: None,
         }
+    }
+
+    /// Fails if the list's own word of it can't be used.
+    ///
+    /// # Errors
+    /// The error of the entry.
+    pub fn check(&self) -> Result<()> {
+        self.error
+            .as_ref()
+            .map_or(Ok(()), |error| Err(error.again()))
     }
 }
 
@@ -276,6 +294,9 @@ pub struct Fetched {
     pub labels: BTreeMap<String, String>,
     /// Labels that were assumed. If the image has them, it must be with these values.
     pub assumed: BTreeMap<String, String>,
+    /// The tag that was asked for and led to the labels, if one was: what the image is called where
+    /// it has no version of its own.
+    pub tag: Option<String>,
 }
 
 /// A detached OpenPGP signature, and the keys that its place offers for it.
@@ -359,6 +380,12 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// Returns what the list of entry points says of itself.
     fn top_level(&self) -> TopLevel {
         TopLevel::default()
+    }
+
+    /// Returns what the lists that hold `entries` say of themselves, each with its place: one list,
+    /// unless this place is made of several.
+    fn top_levels(&self, _entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
+        vec![(self.locator(), self.top_level())]
     }
 
     /// Says why the name that an entry has here is none, if so: its image can be read, and needs
@@ -500,6 +527,15 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
 
     /// Takes what the new list of entry points shall say of itself; a place without one ignores it.
     fn set_top_level(&mut self, _top_level: TopLevel) {}
+
+    /// Says by which digest a place that writes its root documents itself, as an archive writes its
+    /// `manifest.json`, lists each publication: changes `publications` accordingly, and commits.
+    ///
+    /// # Errors
+    /// As [`BundleSink::commit`].
+    fn commit_noting(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
+        self.commit(publications)
+    }
 
     /// Makes everything visible at once, and durable. Dropping the sink instead leaves no trace,
     /// except blobs without a name in a place that existed before.

@@ -1,6 +1,7 @@
 //! What a conversion could not carry over, and what it noticed on the way.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -55,7 +56,24 @@ pub struct Report {
     pub losses: Vec<Loss>,
     /// Irregularities of the input.
     pub warnings: Vec<Warning>,
+    /// The losses, once there are many, so that each is found without looking at all.
+    known: Known,
 }
+
+/// A set that says nothing of the report that it is of.
+#[derive(Clone, Debug, Default)]
+struct Known(BTreeSet<Loss>);
+
+impl PartialEq for Known {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Known {}
+
+/// How many losses are looked through one by one.
+const FEW: usize = 32;
 
 impl Report {
     /// Adds a loss, once.
@@ -65,7 +83,21 @@ impl Report {
             outcome,
             why: why.into(),
         };
-        if !self.losses.contains(&loss) {
+        self.add(loss);
+    }
+
+    fn add(&mut self, loss: Loss) {
+        if self.losses.len() < FEW {
+            if !self.losses.contains(&loss) {
+                self.losses.push(loss);
+            }
+            return;
+        }
+        // The list is public: what was put there or taken away since counts.
+        if self.known.0.len() != self.losses.len() {
+            self.known.0 = self.losses.iter().cloned().collect();
+        }
+        if self.known.0.insert(loss.clone()) {
             self.losses.push(loss);
         }
     }
@@ -90,9 +122,7 @@ impl Report {
     /// Takes over the entries of another report.
     pub fn merge(&mut self, other: Self) {
         for loss in other.losses {
-            if !self.losses.contains(&loss) {
-                self.losses.push(loss);
-            }
+            self.add(loss);
         }
         for warning in other.warnings {
             if !self.warnings.contains(&warning) {

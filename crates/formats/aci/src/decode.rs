@@ -161,6 +161,7 @@ pub(crate) fn decode(manifest: &Manifest, user: Option<(&str, &str)>) -> Decoded
         name: Some(Name {
             repository: Some(manifest.name.clone()),
             tag: manifest.label("version").map(str::to_owned),
+            digest: None,
         }),
         platform: platform::from_labels(manifest.label("os"), manifest.label("arch")),
         created: manifest.annotation("created").map(str::to_owned),

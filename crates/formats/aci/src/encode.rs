@@ -152,7 +152,7 @@ pub(crate) fn same_repository(own: Option<&str>, other: Option<&str>) -> bool {
     let reference = |repository: Option<&str>| {
         let name = Name {
             repository: repository.map(str::to_owned),
-            tag: None,
+            ..Name::default()
         };
         name.to_reference(&mut Report::default())
     };
@@ -164,8 +164,8 @@ pub(crate) fn same_tag(own: Option<&str>, other: Option<&str>) -> bool {
     let tag = |tag: Option<&str>| {
         let tag = tag.map(str::to_owned);
         Name {
-            repository: None,
             tag,
+            ..Name::default()
         }
         .to_tag(&mut Report::default())
     };
@@ -174,7 +174,11 @@ pub(crate) fn same_tag(own: Option<&str>, other: Option<&str>) -> bool {
 
 fn write_name(draft: &mut Draft, base: Option<&Name>, name: Option<&Name>) -> Result<()> {
     let part = |name: Option<&Name>| match name {
-        Some(Name { repository, tag }) => (repository.clone(), tag.clone()),
+        Some(Name {
+            repository,
+            tag,
+            digest: _, // whoever chose the name has put it into the tag, or told the loss
+        }) => (repository.clone(), tag.clone()),
         None => (None, None),
     };
     let ((base_repository, base_tag), (repository, tag)) = (part(base), part(name));

@@ -54,7 +54,11 @@ pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
         return Err(Limits::exceeded("aci_deps_depth", most, what).hint("squash the image"));
     }
     let name = image.name.clone().unwrap_or_default();
-    let Name { repository, tag } = &name;
+    let Name {
+        repository,
+        tag,
+        digest: _, // see `write_name`
+    } = &name;
     let repository = repository.as_deref().ok_or_else(|| {
         Error::new(Code::Usage, "an ACI needs a name, and the image has none")
             .hint("`--name REFERENCE` gives it one")
@@ -85,6 +89,7 @@ pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
             name: Some(Name {
                 repository: Some(name),
                 tag: tag.clone(),
+                digest: None,
             }),
             platform: image.platform.clone(),
             config: RunConfig::default(),

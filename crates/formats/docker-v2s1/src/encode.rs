@@ -463,15 +463,20 @@ fn container_config(container: Option<Value>, created_by: Option<&str>) -> Optio
 /// Returns the repository as docker's registries name it, without its host, and the tag. A host
 /// that is not docker's own is a loss: a reader takes it for that one (design 7).
 fn short_name(name: Option<&Name>, report: &mut Report) -> (String, String) {
-    let reference = name.and_then(|name| name.to_reference(report));
+    let reference = name.and_then(|name| name.to_full_reference(report));
     let (host, path, tag) = reference
         .as_deref()
         .and_then(|text| {
+            let text = text.split_once('@').map_or(text, |(text, _)| text);
             let (host, rest) = text.split_once('/')?;
-            let (path, tag) = rest.rsplit_once(':')?;
+            let (path, tag) = rest.rsplit_once(':').unwrap_or((rest, ""));
             Some((host, path, tag))
         })
         .unwrap_or_default();
+    if let Some(digest) = name.and_then(|name| name.digest) {
+        let why = format!("schema 1 has no digest in its name, and this is {digest}");
+        report.lose("name", Outcome::Approximated, why);
+    }
     let own = name.and_then(|name| name.repository.as_deref());
     match own {
         Some(own) if path.is_empty() => {

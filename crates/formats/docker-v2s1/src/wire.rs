@@ -219,8 +219,8 @@ fn name(top: &Object<'_>, report: &mut Report) -> Result<Option<Name>> {
         (Some(name), None) => name.to_owned(),
         (None, Some(tag)) if Name::is_tag(tag) => {
             return Ok(Some(Name {
-                repository: None,
                 tag: Some(tag.to_owned()),
+                ..Name::default()
             }));
         }
         (None, Some(tag)) => format!(":{tag}"),

@@ -81,6 +81,7 @@ impl<'e> Discovery<'e> {
             name: Some(self.name.clone()),
             labels,
             assumed,
+            tag: image.tag.clone(),
             ..Fetched::default()
         };
         if let Some(found) = self.fetch(&values, &asked, &keys)? {

@@ -56,7 +56,7 @@ pub(crate) fn compare(
         Vec::new()
     });
     let names = roots.iter().filter_map(|root| root.name.as_ref());
-    let listed: BTreeSet<Name> = names.map(full).collect();
+    let listed: BTreeSet<Name> = names.map(Name::qualified).collect();
     let bad = items.iter().flat_map(|item| &item.bad_names);
     let bad: BTreeSet<&str> = bad.map(String::as_str).collect();
     let mut more = More::default();
@@ -64,7 +64,7 @@ pub(crate) fn compare(
     for (text, name, id) in named {
         let place = format!("file {REPOSITORIES_FILE} › {}", quote(&text));
         let is_listed = match &name {
-            Some(name) => listed.contains(&full(name)),
+            Some(name) => listed.contains(&name.qualified()),
             None => bad.contains(&*text),
         };
         if !known.is_there(&id) {
@@ -93,7 +93,7 @@ pub(crate) fn compare(
         let is_whole = known.image(&id)?.layers.is_some();
         let (code, message, text, name) = match name {
             Some(name) if is_listed && broken && is_whole => {
-                more.replaced.insert(full(&name));
+                more.replaced.insert(name.qualified());
                 let message = format!(
                     "the image of that name in {MANIFEST_FILE} has files that the archive does not \
                      have; the image {id}, which {REPOSITORIES_FILE} names so, is whole and is used"
@@ -171,8 +171,8 @@ struct Known<'a> {
     list: &'a [Item],
     /// The layers of each entry of `manifest.json`.
     items: Vec<Layers>,
-    /// The first entry of a name.
-    by_name: BTreeMap<Name, usize>,
+    /// The entry of a name; none of a name that two images have.
+    by_name: BTreeMap<Name, Option<usize>>,
     /// Entries by their topmost layer: where its bytes are, and what it is called.
     by_top: BTreeMap<u64, Vec<usize>>,
     by_top_name: BTreeMap<String, Vec<usize>>,
@@ -208,7 +208,8 @@ impl<'a> Known<'a> {
         };
         for (i, item) in list.iter().enumerate() {
             for (_, name) in &item.names {
-                known.by_name.entry(full(name)).or_insert(i);
+                let own = known.by_name.entry(name.qualified()).or_insert(Some(i));
+                *own = own.filter(|first| list[*first].same(item));
             }
             let layers = known.layers_of(item);
             if let Some(layers) = &layers {
@@ -243,7 +244,7 @@ impl<'a> Known<'a> {
     }
 
     fn named(&self, name: &Name) -> Option<usize> {
-        self.by_name.get(&full(name)).copied()
+        self.by_name.get(&name.qualified()).copied().flatten()
     }
 
     /// Says whether the archive has anything of an image.
@@ -373,11 +374,4 @@ fn said(value: &Value) -> Option<Map<String, Value>> {
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     (!said.is_empty()).then_some(said)
-}
-
-/// Returns a name with the tag that docker assumes.
-fn full(name: &Name) -> Name {
-    let mut full = name.clone();
-    full.tag.get_or_insert_with(|| "latest".to_owned());
-    full
 }

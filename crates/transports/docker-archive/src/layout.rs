@@ -54,7 +54,7 @@ pub(crate) fn roots(
     env: &Env,
 ) -> Result<Vec<(RootEntry, Option<usize>)>> {
     let limits = &env.limits;
-    let listed = index.roots()?;
+    let listed = index.roots();
     if listed.is_empty() {
         if !items.is_empty() {
             let message = format!("it lists no image; {MANIFEST_FILE} is used");
@@ -73,6 +73,7 @@ pub(crate) fn roots(
         listed: Vec::with_capacity(listed.len()),
         seen: BTreeMap::new(),
         by_name: BTreeMap::new(),
+        by_text: BTreeMap::new(),
         by_config: BTreeMap::new(),
     };
     for entry in listed {
@@ -95,6 +96,8 @@ struct Checker<'a> {
     seen: BTreeMap<Digest, Vec<Described>>,
     /// The places of every name; several if they are for different platforms.
     by_name: BTreeMap<Name, Vec<usize>>,
+    /// The places of every text that is no name.
+    by_text: BTreeMap<String, Vec<usize>>,
     /// The first place that leads to a config.
     by_config: BTreeMap<Digest, usize>,
 }
@@ -115,8 +118,15 @@ impl Checker<'_> {
             }
             self.seen.insert(child.digest, found);
         }
+        // A text that is a name is found by that.
+        for text in entry.texts.iter().filter(|_| entry.name.is_none()) {
+            self.by_text.entry(text.clone()).or_default().push(place);
+        }
         if let Some(name) = &entry.name {
-            self.by_name.entry(full(name)).or_default().push(place);
+            self.by_name
+                .entry(name.qualified())
+                .or_default()
+                .push(place);
         }
         self.listed.push((entry, None));
     }
@@ -134,7 +144,7 @@ impl Checker<'_> {
         let mut matched: Vec<usize> = Vec::new();
         let mut unlisted: Vec<(&String, Option<&Name>)> = Vec::new();
         for (text, name) in &item.names {
-            let Some(places) = self.by_name.get(&full(name)) else {
+            let Some(places) = self.by_name.get(&name.qualified()) else {
                 unlisted.push((text, Some(name)));
                 continue;
             };
@@ -144,6 +154,9 @@ impl Checker<'_> {
             };
             let before = matched.len();
             matched.extend(places.iter().filter(has));
+            // A descriptor that can't be used gives way to the entry of `manifest.json`.
+            let unusable = |place: &&usize| self.listed[**place].0.error.is_some() && !has(place);
+            matched.extend(places.iter().filter(unusable));
             let described = places.iter().flat_map(|i| self.of(&self.listed[*i].0));
             let others: Vec<Digest> = described.take(8).map(|one| one.config.0).collect();
             if matched.len() == before && !others.is_empty() {
@@ -151,11 +164,12 @@ impl Checker<'_> {
             }
         }
         for text in &item.bad_names {
-            let is_same = |(entry, _): &(RootEntry, _)| {
-                let described = self.of(entry);
-                entry.texts.contains(text) && described.iter().any(|one| one.config.0 == config)
-            };
-            match self.listed.iter().position(is_same) {
+            let places = self.by_text.get(text).into_iter().flatten().copied();
+            let mut same = places.filter(|place| {
+                let described = self.of(&self.listed[*place].0);
+                described.iter().any(|one| one.config.0 == config)
+            });
+            match same.next() {
                 Some(place) => matched.push(place),
                 None => unlisted.push((text, None)),
             }
@@ -180,14 +194,18 @@ impl Checker<'_> {
                 self.list(RootEntry {
                     name: name.cloned(),
                     texts: vec![text.clone()],
+                    ambiguous: None,
                     ..self.listed[place].0.clone()
                 });
             }
         }
         for place in matched {
-            let Some(why) = self.wrong(&self.listed[place].0, item, &config) else {
-                continue;
+            let entry = &self.listed[place].0;
+            let why = match &entry.error {
+                Some(error) => Some(format!("its descriptor can't be used: {error}")),
+                None => self.wrong(entry, item, &config),
             };
+            let Some(why) = why else { continue };
             let (entry, instead) = &mut self.listed[place];
             let digest = entry.child.as_ref().map(|child| child.digest);
             let message = format!("{why}; {MANIFEST_FILE} is used, which has the same config");
@@ -195,6 +213,7 @@ impl Checker<'_> {
             env.notes.warn("docker-archive-fallback", place, message);
             *instead = Some(i);
             entry.child = Some(item.child());
+            entry.error = None;
         }
         Ok(())
     }
@@ -337,13 +356,6 @@ fn image(object: &Object<'_>) -> Option<Described> {
 
 fn reference(object: &Object<'_>) -> Option<(Digest, u64)> {
     Some((object.digest("digest").ok()?, object.size("size").ok()?))
-}
-
-/// Returns a name with the tag that docker assumes.
-fn full(name: &Name) -> Name {
-    let mut full = name.clone();
-    full.tag.get_or_insert_with(|| "latest".to_owned());
-    full
 }
 
 fn disagree(name: &str, config: &Digest, others: &[Digest]) -> Error {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_model::{Child, Code, Document, Error, Limits, Name, Notes, Result, RootEntry, quote};
+use imgconv_model::{Child, Digest, Document, Error, Limits, Name, Notes, Result, RootEntry};
 use imgconv_wire::{
     Object,
     v1_image::{self, Chain, check_id},
@@ -126,6 +126,8 @@ pub(crate) fn list(
                 name,
                 texts,
                 child,
+                error: None,
+                ambiguous: None,
             },
             id,
             bad_name,
@@ -169,25 +171,23 @@ pub(crate) fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Nam
     let read = || -> Result<_> {
         let object = Object::new(&value, "")?;
         let mut named: Vec<Named> = Vec::new();
-        let mut known: BTreeMap<Name, String> = BTreeMap::new();
+        let mut known: BTreeSet<(Name, String)> = BTreeSet::new();
         for repository in object.map().keys() {
             for (tag, id) in object.string_map(repository)? {
                 let text = format!("{repository}:{tag}");
-                let name = naming::read(&text).ok().filter(|_| Name::is_tag(&tag));
+                // A digest that stands where the tag does is one.
+                let by_digest = format!("{repository}@{tag}");
+                let name = match Digest::parse(&tag) {
+                    Ok(_) => naming::read(&by_digest).ok(),
+                    Err(_) => naming::read(&text).ok().filter(|_| Name::is_tag(&tag)),
+                };
                 let Some(name) = name else {
                     named.push((text, None, id));
                     continue;
                 };
-                match known.insert(name.clone(), id.clone()) {
-                    None => named.push((text, Some(name), id)),
-                    Some(other) if other == id => {}
-                    Some(other) => {
-                        let message = format!(
-                            "two images have the name {}: {other} and {id}",
-                            quote(&text)
-                        );
-                        return Err(Error::new(Code::Ambiguous, message));
-                    }
+                // The name of two images is listed with both: only it is ambiguous.
+                if known.insert((name.qualified(), id.clone())) {
+                    named.push((text, Some(name), id));
                 }
             }
         }

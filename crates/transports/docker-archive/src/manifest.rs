@@ -3,10 +3,7 @@
 //! One entry of it is the root document of an image. What its config means is for the format; here
 //! are only the shape that the list itself needs, and the names.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_model::{Algorithm, Child, Code, Digest, Document, Error, Limits, Name, Result, quote};
 use imgconv_stream::digest;
@@ -26,6 +23,8 @@ pub(crate) struct Item {
     pub(crate) names: Vec<(String, Name)>,
     /// What stands there as a name and is none.
     pub(crate) bad_names: BTreeSet<String>,
+    /// The ID of an image that stands there as its name, as containerd writes one that CRI named.
+    pub(crate) id: Option<String>,
     /// The member that is the config.
     pub(crate) config: String,
     /// The members that are the layers, base first.
@@ -47,16 +46,17 @@ impl Item {
         }
     }
 
+    /// Says whether another entry is the same image.
     pub(crate) fn same(&self, other: &Self) -> bool {
         (&self.config, &self.layers) == (&other.config, &other.layers)
     }
 }
 
-/// Reads `manifest.json` (robustness A7a). What is no name concerns its image alone (A12).
+/// Reads `manifest.json` (robustness A7a). What is no name concerns its image alone (A12), and so does
+/// a name that stands at two different images (K12).
 ///
 /// # Errors
-/// [`Code::BadManifest`], [`Code::BadJson`], [`Code::Limit`], and
-/// [`Code::Ambiguous`] if one name stands at two different images.
+/// [`Code::BadManifest`], [`Code::BadJson`] and [`Code::Limit`].
 pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<Item>> {
     let place = || format!("file {MANIFEST_FILE}");
     let value = imgconv_wire::parse(bytes, limits, &place())?;
@@ -68,27 +68,8 @@ fn check(value: &Value, limits: &Limits) -> Result<Vec<Item>> {
         let message = "expected a list of images";
         return Err(Error::new(Code::BadManifest, message));
     };
-    let mut items: Vec<Item> = Vec::new();
-    let mut known: BTreeMap<Name, usize> = BTreeMap::new();
-    for (i, value) in values.iter().enumerate() {
-        let item = item(value, &format!("[{i}]"), limits)?;
-        for (text, name) in &item.names {
-            let mut full = name.clone();
-            full.tag.get_or_insert_with(|| "latest".to_owned());
-            let first = *known.entry(full).or_insert(i);
-            if first != i && !items[first].same(&item) {
-                let message = format!(
-                    "two images have the name {}: #{first} with the config {} and #{i} with {}",
-                    quote(text),
-                    quote(&items[first].config),
-                    quote(&item.config)
-                );
-                return Err(Error::new(Code::Ambiguous, message));
-            }
-        }
-        items.push(item);
-    }
-    Ok(items)
+    let read = |(i, value)| item(value, &format!("[{i}]"), limits);
+    values.iter().enumerate().map(read).collect()
 }
 
 /// Returns an entry with its fields in the usual spelling: docker and everything else that is
@@ -127,10 +108,12 @@ fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {
     let mut names: Vec<(String, Name)> = Vec::new();
     let mut bad_names: BTreeSet<String> = BTreeSet::new();
     let mut known: BTreeSet<Name> = BTreeSet::new();
+    let mut id = None;
     for text in object.string_list("RepoTags")? {
         match naming::read(&text) {
             Ok(name) if known.insert(name.clone()) => names.push((text, name)),
             Ok(_) => {}
+            Err(_) if Digest::parse(&text).is_ok() => id = Some(text),
             Err(_) => drop(bad_names.insert(text)),
         }
     }
@@ -138,6 +121,7 @@ fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {
     Ok(Item {
         names,
         bad_names,
+        id,
         config: config.to_owned(),
         layers,
         digest: digest(Algorithm::Sha256, &document),

@@ -2,15 +2,12 @@
 
 use imgconv_model::{Code, Error, Name, Result, quote};
 
-/// Reads a name of the form `REPOSITORY:TAG` (robustness A12).
+/// Reads a name of the form `REPOSITORY:TAG` (robustness A12). containerd also writes
+/// `REPOSITORY@DIGEST`, which is no tag (K14).
 ///
 /// # Errors
-/// [`Code::BadName`] for anything else, a digest included.
+/// [`Code::BadName`] for anything else.
 pub(crate) fn read(text: &str) -> Result<Name> {
-    if text.contains('@') {
-        let message = format!("{} is a digest and not a name", quote(text));
-        return Err(Error::new(Code::BadName, message));
-    }
     Name::parse_reference(text)
 }
 

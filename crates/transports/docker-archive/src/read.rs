@@ -1,13 +1,10 @@
 //! Reading an archive: its roots, and its members for whoever knows what they mean.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry,
-    TopLevel,
+    TopLevel, quote,
 };
 use imgconv_stream::{Verified, read_to_limit};
 use imgconv_wire::layout::INDEX_FILE;
@@ -121,6 +118,7 @@ impl ArchiveBundle {
         for head in legacy::heads(v1, limits, &env.notes)? {
             bundle.list_head(head);
         }
+        mark_ambiguous(&mut bundle.roots, REPOSITORIES_FILE);
         Ok(bundle)
     }
 
@@ -132,27 +130,34 @@ impl ArchiveBundle {
         };
         let entries: Vec<RootEntry> = roots.iter().map(|(entry, _)| entry.clone()).collect();
         let more = both::compare(v1, &self.items, &entries, &self.limits, &env.notes)?;
-        let is_replaced = |name: &Name| {
-            let mut full = name.clone();
-            full.tag.get_or_insert_with(|| "latest".to_owned());
-            more.replaced.contains(&full)
-        };
+        let is_replaced = |name: &Name| more.replaced.contains(&name.qualified());
         for (entry, item) in roots {
             if !entry.name.as_ref().is_some_and(is_replaced) {
                 self.list(entry, item.map(Source::Item));
             }
         }
+        // A layout says itself which of its names are ambiguous.
+        if !self.layout {
+            mark_ambiguous(&mut self.roots, MANIFEST_FILE);
+        }
+        let listed = self.roots.len();
+        let mut positions: BTreeMap<Digest, usize> = BTreeMap::new();
+        for entry in &entries {
+            if let Some(child) = &entry.child {
+                positions.entry(child.digest).or_insert(entry.position);
+            }
+        }
         let next = self.items.len() + entries.len() + more.heads.len();
         for (k, (text, name, i)) in more.names.into_iter().enumerate() {
             let child = self.items[i].child();
-            let own = entries
-                .iter()
-                .find(|entry| entry.child.as_ref() == Some(&child));
+            let own = positions.get(&child.digest);
             let entry = RootEntry {
-                position: own.map_or(next + k, |own| own.position),
+                position: own.copied().unwrap_or(next + k),
                 name: Some(name),
                 texts: vec![text],
                 child: Some(child),
+                error: None,
+                ambiguous: None,
             };
             self.list(entry, Some(Source::Item(i)));
         }
@@ -161,6 +166,7 @@ impl ArchiveBundle {
             self.others.push(text.unwrap_or_else(|| head.id.clone()));
             self.list_head(head);
         }
+        mark_ambiguous(&mut self.roots[listed..], REPOSITORIES_FILE);
         Ok(())
     }
 
@@ -221,7 +227,7 @@ impl ArchiveBundle {
 
 /// Lists the entry points that `manifest.json` has, one for each name, with the place of their entry.
 pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
-    let mut seen: BTreeSet<&Name> = BTreeSet::new();
+    let mut seen: BTreeMap<Name, usize> = BTreeMap::new();
     let mut roots = Vec::new();
     for (position, item) in items.iter().enumerate() {
         let mut push = |name: Option<&Name>, texts| {
@@ -230,14 +236,18 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
                 name: name.cloned(),
                 texts,
                 child: Some(item.child()),
+                error: None,
+                ambiguous: None,
             };
             roots.push((entry, position));
         };
         if item.names.is_empty() && item.bad_names.is_empty() {
-            push(None, Vec::new());
+            push(None, item.id.clone().into_iter().collect());
         }
         for (text, name) in &item.names {
-            if seen.insert(name) {
+            // The name of two different images is listed with both: only it is ambiguous.
+            let first = *seen.entry(name.qualified()).or_insert(position);
+            if first == position || !items[first].same(item) {
                 push(Some(name), vec![text.clone()]);
             }
         }
@@ -246,6 +256,42 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
         }
     }
     roots
+}
+
+/// Says of the entries of one name that are different images that the name does not tell which is
+/// meant.
+fn mark_ambiguous(roots: &mut [RootEntry], file: &str) {
+    let mut by_name: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
+    for (at, entry) in roots.iter().enumerate() {
+        if let Some(name) = &entry.name {
+            by_name.entry(name.qualified()).or_default().push(at);
+        }
+    }
+    for (name, group) in by_name {
+        let digest = |at: usize| roots[at].child.as_ref().map(|child| child.digest);
+        let first = group[0];
+        let Some(other) = group
+            .iter()
+            .copied()
+            .find(|at| digest(*at) != digest(first))
+        else {
+            continue;
+        };
+        let show = |at: usize| {
+            let digest = digest(at).map_or_else(String::new, |digest| format!(" {digest}"));
+            format!("#{}{digest}", roots[at].position)
+        };
+        let name = quote(name.to_string());
+        let message = format!(
+            "two images have the name {name}: {} and {}",
+            show(first),
+            show(other)
+        );
+        let error = Arc::new(Error::new(Code::Ambiguous, message).at(format!("file {file}")));
+        for at in group {
+            roots[at].ambiguous = Some(Arc::clone(&error));
+        }
+    }
 }
 
 impl Bundle for ArchiveBundle {

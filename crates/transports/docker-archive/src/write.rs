@@ -97,7 +97,17 @@ impl ArchiveSink {
             Some(text) => Some(Name::parse_reference(text)?),
             None => publication.name.clone(),
         };
-        // Whoever publishes knows what a reference can't hold.
+        if let (
+            Some(text),
+            Some(Name {
+                digest: Some(_), ..
+            }),
+        ) = (given, &name)
+        {
+            let message = format!("{} holds a digest, and `RepoTags` has tags", quote(text));
+            return Err(Error::new(Code::BadName, message).hint("write it as `REPOSITORY:TAG`"));
+        }
+        // The caller tells the losses: a tag without a repository, a digest.
         let full = name.and_then(|name| name.to_reference(&mut Report::default()));
         Ok(full.as_deref().map(familiar))
     }
@@ -111,19 +121,25 @@ impl ArchiveSink {
         let mut images: Vec<Image> = Vec::new();
         let mut placed: Vec<Placed> = Vec::with_capacity(publications.len());
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        let mut known: BTreeMap<Digest, usize> = BTreeMap::new();
+        let mut by_content: BTreeMap<(Digest, Vec<Digest>), usize> = BTreeMap::new();
         for publication in publications {
-            let image = self.image(publication, staged)?;
-            let same =
-                |other: &Image| (&other.config, &other.layers) == (&image.config, &image.layers);
-            let at = match images.iter().position(same) {
-                Some(at) => at,
+            let at = match known.get(&publication.root.digest) {
+                Some(at) => *at,
                 None => {
-                    images.push(image);
-                    images.len() - 1
+                    let image = self.image(publication, staged)?;
+                    let content = (image.config, image.layers.clone());
+                    let at = *by_content.entry(content).or_insert(images.len());
+                    if at == images.len() {
+                        images.push(image);
+                    }
+                    known.insert(publication.root.digest, at);
+                    at
                 }
             };
             let tag = self.tag(publication)?;
             if let Some(tag) = &tag {
+                let is_new = !names.contains_key(tag);
                 let first = *names.entry(tag.clone()).or_insert(at);
                 if first != at {
                     let message = format!(
@@ -135,7 +151,7 @@ impl ArchiveSink {
                     return Err(Error::new(Code::Ambiguous, message)
                         .hint("convert them one by one, each with `--name` or a reference"));
                 }
-                if !images[at].tags.contains(tag) {
+                if is_new {
                     images[at].tags.push(tag.clone());
                 }
             }
@@ -238,6 +254,11 @@ impl BundleSink for ArchiveSink {
     }
 
     fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+        self.commit_noting(&mut publications.to_vec())
+    }
+
+    /// An entry has the names of its image, which are known now: so are its bytes.
+    fn commit_noting(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         let locator = self.locator();
         let at = |error: Error| error.at(locator.clone());
         self.env.check_cancelled()?;
@@ -252,16 +273,21 @@ impl BundleSink for ArchiveSink {
             }
         }
         let values: Vec<Value> = images.iter().map(Image::value).collect();
-        let places = placed
-            .into_iter()
-            .map(|(place, tag)| match tag {
-                Some(tag) => format!("{locator}:{tag}"),
-                None => {
-                    let digest = digest(Algorithm::Sha256, &canonical(&values[place]));
-                    format!("{locator}:@{digest}")
-                }
+        let roots: Vec<(Digest, u64)> = values
+            .iter()
+            .map(|value| {
+                let bytes = canonical(value);
+                (digest(Algorithm::Sha256, &bytes), bytes.len() as u64)
             })
             .collect();
+        let mut places = Vec::with_capacity(placed.len());
+        for (publication, (place, tag)) in publications.iter_mut().zip(placed) {
+            (publication.root.digest, publication.root.size) = roots[place];
+            places.push(match tag {
+                Some(tag) => format!("{locator}:{tag}"),
+                None => format!("{locator}:@{}", publication.root.digest),
+            });
+        }
         let list = canonical(&Value::Array(values));
         let limit = self.env.limits.archive_json;
         if list.len() as u64 > limit {

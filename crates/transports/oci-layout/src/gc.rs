@@ -79,7 +79,10 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
         refuse_growing(path, &directory)?;
         let read = || directory.read(INDEX_FILE, ("root_index", env.limits.root_index));
         let before = read()?;
-        let listed = read_index(&directory, &env.limits)?.listed;
+        // An entry that can't be read may lead to any blob, so all of them may be live.
+        let items = read_index(&directory, &env.limits)?.items;
+        let listed = items.iter().map(|item| item.read().cloned());
+        let listed: Vec<Listed> = listed.collect::<Result<_>>().map_err(unreadable)?;
         let live = Marker::mark(&directory, &listed, false, env).map_err(|error| {
             error.hint("nothing was removed; `imgconv verify` names everything that is wrong")
         })?;
@@ -114,6 +117,14 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
         Ok(swept)
     };
     work().map_err(|error| error.at(format!("oci:{path}")))
+}
+
+/// Says what to do about an entry that can't be read.
+fn unreadable(error: Error) -> Error {
+    error.hint(
+        "nothing was removed; `imgconv layout rm LAYOUT '#N'` takes the entry at position N out of \
+         the index",
+    )
 }
 
 /// Blobs of a migration are listed at its end only.

@@ -2,7 +2,11 @@
 //!
 //! It finds bytes by digest and verifies them; what the documents mean is for formats.
 
-use std::{fs::File, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    sync::{Arc, OnceLock},
+};
 
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root,
@@ -20,9 +24,9 @@ pub(crate) struct LayoutBundle {
     locator: String,
     files: Arc<dyn Files>,
     index: Index,
+    /// Repeated entries that differ, see [`Index::said_again`]; found when they are asked for.
+    again: OnceLock<BTreeMap<usize, Vec<String>>>,
     limits: Limits,
-    /// Images that can't be told apart by their names are listed all the same.
-    lenient: bool,
 }
 
 impl LayoutBundle {
@@ -35,8 +39,8 @@ impl LayoutBundle {
             locator,
             files,
             index,
+            again: OnceLock::new(),
             limits: env.limits,
-            lenient: false,
         })
     }
 
@@ -47,24 +51,18 @@ impl LayoutBundle {
             .err()
             .into_iter()
             .collect();
-        let index = match read_index(&*files, &env.limits) {
-            Ok(index) => {
-                errors.extend(index.all_roots().1);
-                index
-            }
-            Err(error) => {
-                errors.push(error);
-                Index::empty()
-            }
-        };
+        let index = read_index(&*files, &env.limits).unwrap_or_else(|error| {
+            errors.push(error);
+            Index::empty()
+        });
         let at = |error: Error| error.at(locator.clone());
         let errors = errors.into_iter().map(at).collect();
         let bundle = Self {
             locator,
             files,
             index,
+            again: OnceLock::new(),
             limits: env.limits,
-            lenient: true,
         };
         (bundle, errors)
     }
@@ -92,12 +90,7 @@ impl Bundle for LayoutBundle {
     }
 
     fn roots(&self) -> Result<Vec<RootEntry>> {
-        if self.lenient {
-            return Ok(self.index.all_roots().0);
-        }
-        self.index
-            .roots()
-            .map_err(|error| error.at(self.locator.clone()))
+        Ok(self.index.roots())
     }
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {
@@ -136,13 +129,14 @@ impl Bundle for LayoutBundle {
     }
 
     fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
-        let listed = self.index.listed.get(entry.position)?;
-        let error = listed.names.check().err()?;
+        let item = self.index.items.get(entry.position)?;
+        let error = item.names().check().err()?;
         Some(error.at(format!("file {INDEX_FILE}")))
     }
 
     fn said_again(&self, entry: &RootEntry) -> Vec<String> {
-        self.index.said_again(entry.position)
+        let again = self.again.get_or_init(|| self.index.said_again());
+        again.get(&entry.position).cloned().unwrap_or_default()
     }
 
     fn top_level(&self) -> TopLevel {

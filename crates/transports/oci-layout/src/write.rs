@@ -20,7 +20,7 @@ use imgconv_model::{
     Result, TopLevel, quote,
 };
 use imgconv_stream::Stage;
-use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, address, describe};
+use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use rustix::{
     fs::{Dir, Mode, OFlags, RenameFlags},
     io::Errno,
@@ -394,6 +394,7 @@ pub(crate) fn list(
 ) -> Result<(Vec<Listed>, Vec<String>)> {
     let mut listed: Vec<Listed> = Vec::with_capacity(publications.len());
     let mut places = Vec::with_capacity(publications.len());
+    let mut taken = Taken::default();
     for publication in publications {
         let mut report = Report::default();
         let names = Names::write(publication, ref_name, &mut report)?;
@@ -401,12 +402,10 @@ pub(crate) fn list(
             env.notes.lose(loss.field, loss.outcome, loss.why);
         }
         let digest = publication.root.digest;
-        let same = listed.iter().find(|other| other.names.same(&names));
-        if let Some(other) = same.filter(|other| other.child.digest != digest) {
+        if let Some(other) = taken.give(&names, digest) {
             let message = format!(
-                "two images would get the name {}: {} and {digest}",
-                names.show(),
-                other.child.digest
+                "two images would get the name {}: {other} and {digest}",
+                names.show()
             );
             return Err(Error::new(Code::Ambiguous, message)
                 .hint("convert them one by one, each with `--name` or a reference"));

@@ -152,6 +152,8 @@ impl Storage {
                 name: head.name,
                 texts: head.texts,
                 child: head.child,
+                error: None,
+                ambiguous: None,
             });
             storage.sources.push(head.source);
         }
@@ -243,6 +245,7 @@ pub(crate) fn name(host: Option<&str>, repository: &str, tag: &str) -> Name {
     Name::parse_reference(&format!("{repository}:{tag}")).unwrap_or(Name {
         repository: Some(repository),
         tag: Some(tag.to_owned()),
+        digest: None,
     })
 }
 

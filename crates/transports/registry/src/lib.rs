@@ -44,7 +44,7 @@ impl Transport for Registry {
     }
 
     fn about(&self) -> &'static str {
-        "a registry; without a tag `latest`, and `ls` lists every tag"
+        "a registry; without a tag `latest` is read (`ls`: every tag), and an image keeps its own"
     }
 
     fn is_local(&self) -> bool {

@@ -56,14 +56,11 @@ impl Location {
             let message = format!("{} names no repository", quote(reference));
             return Err(Error::new(Code::BadName, message));
         };
-        let digest = reference
-            .split_once('@')
-            .map(|(_, text)| Digest::parse(text));
         Ok(Self {
             host: host.to_owned(),
             repository: repository.to_owned(),
             tag: name.tag,
-            digest: digest.transpose()?,
+            digest: name.digest,
         })
     }
 
@@ -86,6 +83,7 @@ impl Location {
         Name {
             repository: Some(self.qualified()),
             tag: Some(tag.to_owned()),
+            digest: None,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Manifests: what is listed goes before what lists it, and tags come last.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError},
 };
 
 use imgconv_http::{Method, Request, Response};
 use imgconv_model::{
-    Algorithm, Code, Digest, Document, Error, Outcome, Publication, Report, Result, quote,
+    Algorithm, Code, Digest, Document, Error, Name, Outcome, Publication, Report, Result, quote,
 };
 use imgconv_stream::digest;
 use imgconv_wire::{
@@ -116,17 +116,20 @@ impl RegistrySink {
     }
 
     /// Finds the tag of each image: the one of the locator; else its own; else `latest`. What has
-    /// no name, as a referrer, is found by its digest.
+    /// no name, as a referrer, and what is named by a digest, is found by its digest.
     fn tags(&self, publications: &[Publication]) -> Result<Vec<Option<String>>> {
-        let mut tags: Vec<(Option<String>, Digest)> = Vec::new();
+        let mut tags: Vec<Option<String>> = Vec::with_capacity(publications.len());
+        let mut taken: BTreeMap<String, Digest> = BTreeMap::new();
         for publication in publications {
             let root = publication.root.digest;
             let named = publication.name.is_some() || publication.reference.is_some();
             let own = publication.name.as_ref().and_then(|name| name.tag.clone());
+            let by_digest = publication.name.as_ref().is_some_and(Name::is_by_digest);
             let tag = match (&self.location.tag, &self.location.digest) {
                 _ if !named && publications.len() > 1 => None,
                 (Some(tag), _) => Some(tag.clone()),
                 (None, Some(_)) => None,
+                (None, None) if by_digest => None,
                 (None, None) => Some(own.unwrap_or_else(|| LATEST.to_owned())),
             };
             if let Some(wanted) = self.location.digest
@@ -136,22 +139,19 @@ impl RegistrySink {
                 return Err(Error::mismatch("the digest of the locator", wanted, root));
             }
             if let Some(tag) = &tag {
-                let taken = tags
-                    .iter()
-                    .any(|(other, digest)| other.as_ref() == Some(tag) && *digest != root);
-                if taken {
+                if *taken.entry(tag.clone()).or_insert(root) != root {
                     let message = format!("two images would have the tag {}", quote(tag));
                     return Err(Error::new(Code::Ambiguous, message)
                         .hint("choose one with a REF, or leave the tag out to keep theirs"));
                 }
-                if !imgconv_model::Name::is_tag(tag) {
+                if !Name::is_tag(tag) {
                     let message = format!("{} can't be a tag", quote(tag));
                     return Err(Error::new(Code::BadName, message).hint("`--name` gives another"));
                 }
             }
-            tags.push((tag, root));
+            tags.push(tag);
         }
-        Ok(tags.into_iter().map(|(tag, _)| tag).collect())
+        Ok(tags)
     }
 
     /// Returns a document that was written, or that the registry has.

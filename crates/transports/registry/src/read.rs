@@ -193,6 +193,8 @@ impl RegistryBundle {
             name,
             texts,
             child: Some(child),
+            error: None,
+            ambiguous: None,
         }];
         for referrer in self.referrers(subject)? {
             entries.push(RootEntry {
@@ -355,6 +357,8 @@ impl Bundle for RegistryBundle {
                 name: Some(name),
                 texts,
                 child: None,
+                error: None,
+                ambiguous: None,
             }
         };
         Ok(tags.into_iter().enumerate().map(entry).collect())

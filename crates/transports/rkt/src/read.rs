@@ -96,6 +96,7 @@ fn name_in(bytes: &[u8], limits: &Limits) -> Result<Name> {
         }
     }
     Ok(Name {
+        digest: None,
         repository: Some(manifest.string("name")?.to_owned()),
         tag,
     })
@@ -121,6 +122,8 @@ impl Bundle for Store {
                 name,
                 texts,
                 child: None,
+                error: None,
+                ambiguous: None,
             }
         };
         Ok(self.keys.iter().enumerate().map(entry).collect())

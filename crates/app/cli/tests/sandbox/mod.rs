@@ -71,7 +71,9 @@ impl Sandbox {
             layers: vec![recipe::parse(rootfs, file).unwrap()],
             ..ImageRecipe::default()
         };
-        fs::write(self.path(file), build::aci_bytes(&image).unwrap()).unwrap();
+        let path = self.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, build::aci_bytes(&image).unwrap()).unwrap();
     }
 
     /// Writes a layout with one image of several layers.

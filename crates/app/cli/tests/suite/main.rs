@@ -12,6 +12,7 @@ mod care;
 mod contents;
 mod descriptors;
 mod indexes;
+mod listed_names;
 mod migrate;
 mod names;
 mod newcomers;

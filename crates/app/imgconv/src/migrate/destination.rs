@@ -140,7 +140,7 @@ impl Destination {
                 .hint("`--rename 'REGEX=REPLACEMENT'` gives it one, `--exclude` leaves it out")
         };
         let reference = name
-            .and_then(|name| name.to_reference(&mut Report::default()))
+            .and_then(|name| name.to_full_reference(&mut Report::default()))
             .ok_or_else(nameless)?;
         let (_, path) = reference.split_once('/').ok_or_else(nameless)?;
         let prefix = self.locator.location.trim_start_matches('/');
@@ -319,19 +319,23 @@ impl Destination {
         Kept::look(root, blob_path(place, digest), digest, size).map(Some)
     }
 
-    /// Says whether a registry has what was pushed there.
+    /// Says whether a registry has what was pushed there, under a tag or by its digest alone.
     ///
     /// # Errors
     /// If it can't be asked.
     pub(super) fn has_tag(
         &self,
         place: &str,
-        tag: &str,
+        tag: Option<&str>,
         digest: &Digest,
         env: &Env,
     ) -> Result<bool> {
         let docker = catalog::transport("docker").expect("the catalog has registries");
-        let bundle = docker.open(&format!("//{place}:{tag}"), env)?;
+        let place = match tag {
+            Some(tag) => format!("//{place}:{tag}"),
+            None => format!("//{place}@{digest}"),
+        };
+        let bundle = docker.open(&place, env)?;
         for entry in bundle.roots()? {
             let entry = bundle.resolve(&entry)?;
             let Some(child) = &entry.child else { continue };

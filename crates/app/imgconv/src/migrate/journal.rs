@@ -155,7 +155,7 @@ struct Published {
     platform: Option<String>,
     annotations: BTreeMap<String, String>,
     raw: String,
-    name: Option<(Option<String>, Option<String>)>,
+    name: Option<(Option<String>, Option<String>, Option<String>)>,
     file_name: Option<String>,
 }
 
@@ -175,7 +175,10 @@ impl Published {
             platform: root.platform.as_ref().map(ToString::to_string),
             annotations: root.annotations.clone(),
             raw: root.raw.clone(),
-            name: name.map(|name| (name.repository.clone(), name.tag.clone())),
+            name: name.map(|name| {
+                let digest = name.digest.map(|digest| digest.to_string());
+                (name.repository.clone(), name.tag.clone(), digest)
+            }),
             file_name: file_name.clone(),
         }
     }
@@ -190,7 +193,16 @@ impl Published {
                 raw: self.raw.clone(),
                 ..Child::new(&*self.kind, Digest::parse(&self.digest)?, self.size)
             },
-            name: name.map(|(repository, tag)| Name { repository, tag }),
+            name: name
+                .map(|(repository, tag, digest)| -> Result<Name> {
+                    let digest = digest.as_deref().map(Digest::parse).transpose()?;
+                    Ok(Name {
+                        repository,
+                        tag,
+                        digest,
+                    })
+                })
+                .transpose()?,
             reference: None,
             file_name: self.file_name.clone(),
         })
@@ -606,7 +618,7 @@ mod tests {
             },
             name: Some(Name {
                 repository: Some("example.com/a".into()),
-                tag: None,
+                ..Name::default()
             }),
             reference: None,
             file_name: None,

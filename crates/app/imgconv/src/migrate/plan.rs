@@ -3,7 +3,10 @@
 //!
 //! Two different images of one name are an error here, before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_model::{
     Algorithm, Code, Digest, Env, Error, Image, Limits, Name, Report, Result, RootEntry, quote,
@@ -14,6 +17,7 @@ use crate::{
     cosign::Signed,
     dependencies::needs_rendering,
     graph::subject_of_tag,
+    names::digest_as_version,
     options::{Options, Sharing},
     run::{SourceRoot, images, platform_of, walk},
     source::{Memo, Node, Source},
@@ -120,6 +124,7 @@ pub(super) fn plan(
         layers: BTreeSet::new(),
         clashes: Vec::new(),
         signed: Signed::default(),
+        ambiguous: ambiguous(source, rules),
     };
     let mut store = Vec::new();
     // What is about something comes after what it may be about.
@@ -159,11 +164,43 @@ fn called(source: &Source, entry: &RootEntry) -> Option<String> {
         .or_else(|| (source.entries.len() > 1).then(|| format!("#{}", entry.position)))
 }
 
-/// What else the store calls an entry. One that has a name is not meant by its digest.
-fn others(entry: &RootEntry) -> impl Iterator<Item = &str> {
-    let named = entry.name.is_some();
-    let texts = entry.texts.iter().map(|text| &**text);
-    texts.filter(move |text| !named || !text.contains('@'))
+/// The other texts by which the store calls an entry. An entry with a name is not meant by its digest, unless that
+/// name is another's too.
+fn others(entry: &RootEntry) -> Vec<String> {
+    let by_digest = entry.name.as_ref().is_some_and(Name::is_by_digest);
+    let named = entry.name.is_some() && !by_digest;
+    let texts = entry.texts.iter().cloned();
+    let mut others: Vec<String> = texts.filter(|text| !named || !text.contains('@')).collect();
+    if let (Some(_), Some(child)) = (&entry.ambiguous, &entry.child) {
+        others.push(format!("@{}", child.digest));
+    }
+    others
+}
+
+/// The entries whose name another entry that is wanted has too: both are refused, and the rest of the
+/// store is migrated.
+fn ambiguous(source: &Source, rules: &Rules) -> BTreeMap<usize, Arc<Error>> {
+    type Wanted = (Vec<usize>, BTreeSet<Digest>);
+    let mut groups: BTreeMap<*const Error, Wanted> = BTreeMap::new();
+    for (position, entry) in source.entries.iter().enumerate() {
+        let (Some(error), Some(child)) = (&entry.ambiguous, &entry.child) else {
+            continue;
+        };
+        let (own, others) = (called(source, entry), others(entry));
+        let names = own.iter().chain(&others).map(|text| &**text);
+        if rules.wants(names) {
+            let (positions, digests) = groups.entry(Arc::as_ptr(error)).or_default();
+            positions.push(position);
+            digests.insert(child.digest);
+        }
+    }
+    let several = groups
+        .into_values()
+        .filter(|(_, digests)| digests.len() > 1);
+    let positions = several.flat_map(|(positions, _)| positions);
+    positions
+        .filter_map(|at| Some((at, source.entries[at].ambiguous.clone()?)))
+        .collect()
 }
 
 /// A name as text: the full reference where it can be one.
@@ -214,6 +251,8 @@ struct Planner<'a> {
     clashes: Vec<String>,
     /// Says which image a signature is about.
     signed: Signed,
+    /// The entries that are wanted and whose name does not tell them apart, by position.
+    ambiguous: BTreeMap<usize, Arc<Error>>,
 }
 
 /// A job that more entries may belong to.
@@ -276,10 +315,9 @@ impl Planner<'_> {
         }
         let text = text(self.source, entry);
         let name = called(self.source, entry).unwrap_or_else(|| text.clone());
-        if self
-            .rules
-            .wants(std::iter::once(&*name).chain(others(entry)))
-        {
+        let others = others(entry);
+        let others = others.iter().map(|text| &**text);
+        if self.rules.wants(std::iter::once(&*name).chain(others)) {
             self.plan.refused.push(Refused { text, name, error });
         }
         Ok(())
@@ -293,15 +331,22 @@ impl Planner<'_> {
         identity: Option<String>,
     ) -> Result<()> {
         // A name that is none is said by the store; a rule may give another.
-        let name = root.name();
+        let name = root.known_name(!self.destination.has_files());
         let known = name.as_ref().ok().and_then(Option::as_ref);
         let own = known
             .and_then(reference)
             .or_else(|| called(self.source, &root.entry))
             .unwrap_or_else(|| root.text.clone());
         let texts = others(&root.entry);
+        let texts = texts.iter().map(|text| &**text);
         if !self.rules.wants(std::iter::once(&*own).chain(texts)) {
             return Ok(());
+        }
+        if let Some(error) = self.ambiguous.get(&position) {
+            return Err(error.again().hint(
+                "`--only` or `--exclude` with `@DIGEST` chooses one of them for the name; \
+                 `imgconv convert` with `@DIGEST` and `--name` gives another one",
+            ));
         }
         let renamed = match self.rules.renamed(&own) {
             Some(text) => {
@@ -453,8 +498,12 @@ impl Planner<'_> {
             .flatten();
         let mut files = Vec::new();
         images(&root.node, None, &mut |node, listed| {
+            let mut name = name.cloned().or_else(|| node.image.name.clone());
+            if let Some(name) = name.as_mut().filter(|_| !tags) {
+                digest_as_version(name, &mut Report::default());
+            }
             let mut image = Image {
-                name: name.cloned().or_else(|| node.image.name.clone()),
+                name,
                 platform: platform_of(node, listed),
                 annotations: node.image.annotations.clone(),
                 ..Image::default()

@@ -24,9 +24,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{
     candidates::Candidates,
     catalog,
-    convert::{name_roots, no_top_level, not_held, refuse_losses, target},
+    convert::{name_roots, not_held, note_digests, refuse_losses, room, target},
     cosign::Signed,
-    dependencies, descriptors,
+    dependencies,
+    descriptors::{self, Room},
     locator::Locator,
     nearest::nearest,
     options::Options,
@@ -132,12 +133,11 @@ impl<'a> Worker<'a> {
         journal: Option<Journal>,
     ) -> Self {
         let journal = journal.map(Arc::new);
-        let why = match destination.kind {
-            Kind::Layouts => Some("it is of the whole source, which becomes many layouts"),
-            _ => no_top_level(&destination.locator),
+        let room = match destination.kind {
+            Kind::Layouts => Room::None("it is of the whole source, which becomes many layouts"),
+            _ => room(&destination.locator, env),
         };
-        let bundles = std::iter::once(&*source.bundle);
-        let (top_level, lost) = descriptors::top_level(bundles, why);
+        let (top_level, lost) = descriptors::top_level(std::iter::once(source), &room);
         let memory = journal.clone().map(|journal| {
             let (destination, env) = (destination.clone(), env.clone());
             let remembered = Remembered {
@@ -374,23 +374,24 @@ impl<'a> Worker<'a> {
         for layer in items.iter().flat_map(|i| &i.images).flat_map(|i| &i.layers) {
             relied.insert((Digest::parse(&layer.digest)?, layer.size));
         }
-        let publications: Vec<Publication> =
+        let mut publications: Vec<Publication> =
             items.iter().map(|item| item.publication.clone()).collect();
-        let root = publications.first().map(|one| one.root.digest);
-        let outcomes = self.outcomes(&items, &locator);
         let files = match own {
             None => {
                 sink.settle()?;
                 self.files(job, &relied)?
             }
             Some(own) => {
-                let places = own.commit(&publications)?;
+                let places = own.commit_noting(&mut publications)?;
+                note_digests(&mut items, &publications);
                 for (digest, _) in relied {
                     self.elsewhere.note(digest, &job.place);
                 }
                 self.images(&locator, &publications, &places)?
             }
         };
+        let root = publications.first().map(|one| one.root.digest);
+        let outcomes = self.outcomes(&items, &locator);
         let unsaid = self.unsaid(job, &outcomes);
         let done = Done::new(&publications, files, unsaid, tags);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
@@ -469,11 +470,13 @@ impl<'a> Worker<'a> {
 
     fn stands_in_registry(&self, job: &Job, done: &Done) -> Result<bool> {
         for publication in done.publications()? {
-            let tag = publication.name.and_then(|name| name.tag);
-            let (digest, tag) = (publication.root.digest, tag.unwrap_or("latest".to_owned()));
-            let there = self
-                .destination
-                .has_tag(&job.place, &tag, &digest, self.env);
+            let digest = publication.root.digest;
+            let name = publication.name.unwrap_or_default();
+            let tag = match name.is_by_digest() {
+                true => None,
+                false => Some(name.tag.as_deref().unwrap_or("latest")),
+            };
+            let there = self.destination.has_tag(&job.place, tag, &digest, self.env);
             match there {
                 Ok(true) => {}
                 Err(error) if error.code() == Code::Cancelled => return Err(error),

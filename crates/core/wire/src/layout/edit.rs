@@ -1,11 +1,11 @@
 //! Changes of an `index.json` that take names away or move them. What is not changed keeps its text.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_model::{Digest, Limits, Publication, Result};
 
 use super::{
-    index::{Index, Listed, describe},
+    index::{Index, Item, Listed, describe},
     naming::Names,
 };
 
@@ -21,10 +21,10 @@ pub struct Moved {
 }
 
 impl Index {
-    /// Takes descriptors out, by their positions.
+    /// Takes items out, by their positions.
     pub fn remove(&mut self, positions: &BTreeSet<usize>) {
         let mut position = 0;
-        self.listed.retain(|_| {
+        self.items.retain(|_| {
             position += 1;
             !positions.contains(&(position - 1))
         });
@@ -34,25 +34,34 @@ impl Index {
     /// the end. An image that had it loses it; its last descriptor stays, without a name.
     ///
     /// # Errors
-    /// [`Code::BadJson`](imgconv_model::Code::BadJson) if a descriptor's own text is malformed.
+    /// [`Code::BadJson`](imgconv_model::Code::BadJson) if a descriptor's own text is malformed, and
+    /// the error of an item that has the name and can't be read.
     pub fn give(&mut self, new: Listed, limits: &Limits) -> Result<Vec<Moved>> {
         let mut moved = Vec::new();
         let mut place = None;
-        let mut old = VecDeque::from(std::mem::take(&mut self.listed));
-        while let Some(one) = old.pop_front() {
-            if !one.names.same(&new.names) {
-                self.listed.push(one);
-                continue;
+        let mut left: BTreeMap<Digest, usize> = BTreeMap::new();
+        for item in &self.items {
+            if let Some(digest) = item.digest() {
+                *left.entry(digest).or_default() += 1;
             }
-            let digest = one.child.digest;
-            let kept = digest != new.child.digest
-                && !self
-                    .listed
-                    .iter()
-                    .chain(&old)
-                    .any(|other| other.child.digest == digest);
+            if item.names().same(&new.names) {
+                item.read()?;
+            }
+        }
+        for item in std::mem::take(&mut self.items) {
+            let same = match &item {
+                Item::Listed(one) if one.names.same(&new.names) => one,
+                _ => {
+                    self.items.push(item);
+                    continue;
+                }
+            };
+            let digest = same.child.digest;
+            let count = left.entry(digest).or_default();
+            *count -= 1;
+            let kept = digest != new.child.digest && *count == 0;
             if digest != new.child.digest {
-                let names = one.names.texts();
+                let names = same.names.texts();
                 moved.push(Moved {
                     names,
                     digest,
@@ -60,12 +69,13 @@ impl Index {
                 });
             }
             if kept {
-                self.listed.push(unnamed(&one, limits)?);
+                self.items.push(Item::Listed(unnamed(same, limits)?));
             } else {
-                place.get_or_insert(self.listed.len());
+                place.get_or_insert(self.items.len());
             }
         }
-        self.listed.insert(place.unwrap_or(self.listed.len()), new);
+        let place = place.unwrap_or(self.items.len());
+        self.items.insert(place, Item::Listed(new));
         Ok(moved)
     }
 }
@@ -109,7 +119,7 @@ mod tests {
 
     fn give(index: &mut Index, from: usize, name: &str) -> Vec<Moved> {
         let publication = Publication {
-            root: index.listed[from].child.clone(),
+            root: index.items[from].read().unwrap().child.clone(),
             name: Some(Name::parse_reference(name).unwrap()),
             reference: None,
             file_name: None,
@@ -120,11 +130,11 @@ mod tests {
     }
 
     fn shown(index: &Index) -> Vec<String> {
-        let show = |one: &Listed| {
-            let digest = one.child.digest.hex();
-            format!("{} {}", &digest[..1], one.names.texts().join(" "))
+        let show = |one: &Item| {
+            let digest = one.digest().unwrap().hex();
+            format!("{} {}", &digest[..1], one.names().texts().join(" "))
         };
-        index.listed.iter().map(show).collect()
+        index.items.iter().map(show).collect()
     }
 
     #[test]
@@ -156,7 +166,7 @@ mod tests {
         // The last one: `b` stays without a name, and keeps what else was said of it.
         assert!(give(&mut list, 0, "x.io/b:2")[0].kept);
         assert_eq!(shown(&list)[2], "b ");
-        assert_eq!(list.listed[2].child.annotations["k"], "v");
+        assert_eq!(list.items[2].child().unwrap().annotations["k"], "v");
         assert_eq!(shown(&list)[4], "a x.io/b:2");
         // What it has already.
         let before = shown(&list);
@@ -172,7 +182,7 @@ mod tests {
         let again = first.replace(r#""k":"v""#, r#""k":"w","l":"m""#);
         let list = index(&[first, descriptor('b', ""), again.clone(), again]);
         assert_eq!(
-            list.said_again(0),
+            list.said_again()[&0],
             [
                 "manifests[2].annotations.k",
                 "manifests[2].annotations.l",
@@ -180,8 +190,8 @@ mod tests {
                 "manifests[3].annotations.l",
             ]
         );
-        assert!(list.said_again(1).is_empty());
-        assert_eq!(list.roots().unwrap().len(), 2);
+        assert_eq!(list.said_again().len(), 1);
+        assert_eq!(list.roots().len(), 2);
         assert_eq!(list.entries().len(), 4);
     }
 }

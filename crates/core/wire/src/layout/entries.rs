@@ -1,93 +1,124 @@
 //! The entry points that an `index.json` lists, and what is odd about the list.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use imgconv_model::{Code, Error, Result, RootEntry};
+use imgconv_model::{Child, Code, Digest, Error, Platform, RootEntry};
 use serde_json::{Map, Value};
 
-use super::index::{INDEX_FILE, Index, Listed};
+use super::{
+    index::{INDEX_FILE, Index, Item},
+    naming::Names,
+};
+
+/// The name texts of an item.
+type Key<'i> = (Option<&'i str>, Option<&'i str>);
+
+fn key(names: &Names) -> Key<'_> {
+    (names.reference.as_deref(), names.containerd.as_deref())
+}
 
 impl Index {
     /// Lists the entry points at their positions in the index. The same image under the same name
-    /// is listed once (robustness C8c).
-    ///
-    /// # Errors
-    /// [`Code::Ambiguous`] if two different images have exactly the same name texts, and nothing
-    /// else (such as two different platforms) tells them apart (robustness C8a).
-    pub fn roots(&self) -> Result<Vec<RootEntry>> {
-        let (roots, errors) = self.all_roots();
-        errors.into_iter().next().map_or(Ok(roots), Err)
-    }
-
-    /// Lists the entry points in the same way, with every error that [`Index::roots`] could be.
-    pub fn all_roots(&self) -> (Vec<RootEntry>, Vec<Error>) {
-        let mut seen: BTreeMap<(Option<&str>, Option<&str>), Vec<usize>> = BTreeMap::new();
-        let (mut roots, mut errors) = (Vec::with_capacity(self.listed.len()), Vec::new());
-        for (position, Listed { child, names }) in self.listed.iter().enumerate() {
-            let key = (names.reference.as_deref(), names.containerd.as_deref());
-            let same = seen.entry(key).or_default();
-            let mut repeated = false;
-            for &other in same.iter() {
-                let found = &self.listed[other].child;
-                if found.digest == child.digest {
-                    repeated = true;
-                } else if key != (None, None)
-                    && (found.platform.is_none()
-                        || child.platform.is_none()
-                        || found.platform == child.platform)
-                {
-                    let message = format!(
-                        "two images have the name {}: #{other} {} and #{position} {}",
-                        names.show(),
-                        found.digest,
-                        child.digest
-                    );
-                    let error = Error::new(Code::Ambiguous, message);
-                    errors.push(error.at(format!("file {INDEX_FILE}")));
-                }
-            }
-            if !repeated {
-                same.push(position);
-                roots.push(self.entry(position));
-            }
-        }
-        (roots, errors)
-    }
-
-    /// Lists every descriptor, also of images that are listed again under the same name.
-    pub fn entries(&self) -> Vec<RootEntry> {
-        (0..self.listed.len()).map(|at| self.entry(at)).collect()
-    }
-
-    fn entry(&self, position: usize) -> RootEntry {
-        let Listed { child, names } = &self.listed[position];
-        RootEntry {
-            position,
-            name: names.name.clone(),
-            texts: names.texts(),
-            child: Some(child.clone()),
-        }
-    }
-
-    /// Names what the index says of an image otherwise where it lists it again under the same name,
-    /// such as `manifests[3].annotations.KEY`: the entry at `position` counts.
-    pub fn said_again(&self, position: usize) -> Vec<String> {
-        let mut found = Vec::new();
-        let Some(first) = self.listed.get(position) else {
-            return found;
+    /// is listed once (robustness C8c). Two images of one name are both listed: only the name does
+    /// not tell which is meant (C8a).
+    pub fn roots(&self) -> Vec<RootEntry> {
+        let mut seen: BTreeSet<(Key<'_>, Digest)> = BTreeSet::new();
+        let mut first = |entry: &RootEntry| match &self.items[entry.position] {
+            Item::Listed(listed) => seen.insert((key(&listed.names), listed.child.digest)),
+            Item::Unreadable(_) => true,
         };
-        for (i, other) in self.listed.iter().enumerate().skip(position + 1) {
-            let texts = |one: &Listed| (one.names.reference.clone(), one.names.containerd.clone());
-            if other.child.digest == first.child.digest && texts(other) == texts(first) {
-                let (first, other) = (members(&first.child.raw), members(&other.child.raw));
-                let differs = other
-                    .iter()
-                    .filter(|(key, value)| first.get(*key) != Some(value));
-                found.extend(differs.map(|(key, _)| format!("manifests[{i}].{key}")));
+        let mut roots = self.entries();
+        roots.retain(|entry| first(entry));
+        roots
+    }
+
+    /// Lists every item, also images that are listed again under the same name.
+    pub fn entries(&self) -> Vec<RootEntry> {
+        let mut ambiguous = self.ambiguous();
+        let entry = |(position, item): (usize, &Item)| RootEntry {
+            position,
+            name: item.names().name.clone(),
+            texts: item.names().texts(),
+            child: item.child().cloned(),
+            error: match item {
+                Item::Listed(_) => None,
+                Item::Unreadable(unreadable) => Some(Arc::clone(&unreadable.error)),
+            },
+            ambiguous: ambiguous.remove(&position),
+        };
+        self.items.iter().enumerate().map(entry).collect()
+    }
+
+    /// The positions of images whose name another image has, with nothing else (such as another
+    /// platform) that tells them apart. Those of one name have one error.
+    fn ambiguous(&self) -> BTreeMap<usize, Arc<Error>> {
+        let mut groups: BTreeMap<Key<'_>, Vec<(usize, &Child)>> = BTreeMap::new();
+        for (position, item) in self.items.iter().enumerate() {
+            if let (Some(child), false) = (item.child(), item.names().is_empty()) {
+                let group = groups.entry(key(item.names())).or_default();
+                group.push((position, child));
             }
+        }
+        let mut found = BTreeMap::new();
+        for group in groups.into_values() {
+            let Some((position, other)) = clash(&group) else {
+                continue;
+            };
+            let message = format!(
+                "two images have the name {}: #{} {} and #{position} {}",
+                self.items[position].names().show(),
+                group[0].0,
+                group[0].1.digest,
+                other.digest
+            );
+            let error = Error::new(Code::Ambiguous, message).at(format!("file {INDEX_FILE}"));
+            let error = Arc::new(error);
+            found.extend(group.iter().map(|(at, _)| (*at, Arc::clone(&error))));
         }
         found
     }
+
+    /// Names what the index says of images otherwise where it lists them again under the same name,
+    /// such as `manifests[3].annotations.KEY`, by the position of the entry that counts: the first.
+    pub fn said_again(&self) -> BTreeMap<usize, Vec<String>> {
+        let mut first: BTreeMap<(Key<'_>, Digest), usize> = BTreeMap::new();
+        let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        let mut known: Option<(usize, Map<String, Value>)> = None;
+        for (position, item) in self.items.iter().enumerate() {
+            let Item::Listed(listed) = item else { continue };
+            let own = (key(&listed.names), listed.child.digest);
+            let at = *first.entry(own).or_insert(position);
+            if at == position || self.items[at].raw() == listed.child.raw {
+                continue;
+            }
+            if known.as_ref().is_none_or(|(of, _)| *of != at) {
+                known = Some((at, members(self.items[at].raw())));
+            }
+            let first = known.as_ref().map(|(_, members)| members);
+            let differs = members(&listed.child.raw)
+                .into_iter()
+                .filter(|(key, value)| first.and_then(|first| first.get(key)) != Some(value))
+                .map(|(key, _)| format!("manifests[{position}].{key}"));
+            found.entry(at).or_default().extend(differs);
+        }
+        found.retain(|_, fields| !fields.is_empty());
+        found
+    }
+}
+
+/// Another image of a name than the first, if platforms do not tell all of them apart.
+fn clash<'c>(group: &[(usize, &'c Child)]) -> Option<(usize, &'c Child)> {
+    let first = group[0].1.digest;
+    let (other, child) = group.iter().find(|(_, child)| child.digest != first)?;
+    let mut platforms: BTreeMap<Option<&Platform>, Digest> = BTreeMap::new();
+    let apart = group.iter().all(|(_, child)| {
+        let known = platforms.entry(child.platform.as_ref());
+        child.platform.is_some() && *known.or_insert(child.digest) == child.digest
+    });
+    (!apart).then_some((*other, child))
 }
 
 /// The properties of a descriptor, those of its annotations apart.

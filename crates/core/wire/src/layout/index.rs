@@ -3,14 +3,15 @@
 //! Descriptors and properties that are not changed keep their text, byte for byte, because other
 //! programs keep things there that nobody here knows (robustness INV-3).
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use imgconv_model::{Child, Code, Digest, Error, Limits, Publication, Result, TopLevel, quote};
+use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad, is_name};
+use crate::{Map, Object, Value, canonical, descriptor::without_data, embedded, folds_to};
+use imgconv_model::{
+    Child, Code, Digest, Error, Limits, Platform, Publication, Result, TopLevel, quote,
+};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-
-use super::naming::{CONTAINERD_NAME, Names, REF_NAME, is_bad};
-use crate::{Map, Object, Value, canonical, descriptor::without_data, embedded, folds_to};
 
 /// The name of the file that marks a layout (image-spec, image-layout.md).
 pub const MARKER_FILE: &str = "oci-layout";
@@ -38,6 +39,11 @@ const OWN_FIELDS: &[&str] = &["schemaVersion", "mediaType", "manifests"];
 const OF_BYTES: &[&str] = &["urls", "data"];
 /// Properties of image manifests: a reader that looks for one of these sees another document.
 const FOREIGN: &[&str] = &["config", "fsLayers", "history", "layers"];
+
+/// So many entries may be unreadable in every index; more only as far as its text is long, at one for
+/// each [`SHORTEST`] bytes, because each takes more memory than `{}` is long.
+const FEW_UNREADABLE: usize = 1000;
+const SHORTEST: usize = 64;
 
 /// Checks the content of an `oci-layout` file (robustness D10).
 ///
@@ -74,13 +80,77 @@ pub struct Listed {
     pub names: Names,
 }
 
+/// An item of `manifests` that is no descriptor, or none that can be used.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    /// Its text.
+    pub raw: String,
+    /// Its digest and size, as far as they can be read.
+    pub child: Option<Child>,
+    /// Its names, as far as they can be read.
+    pub names: Names,
+    /// The reason why it can't be used.
+    pub error: Arc<Error>,
+}
+
+/// An item of `manifests`.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A descriptor.
+    Listed(Listed),
+    /// Something else: no harm to the others (robustness K13).
+    Unreadable(Unreadable),
+}
+
+impl Item {
+    /// Returns what leads to the bytes, as far as it can be read.
+    pub fn child(&self) -> Option<&Child> {
+        match self {
+            Self::Listed(listed) => Some(&listed.child),
+            Self::Unreadable(unreadable) => unreadable.child.as_ref(),
+        }
+    }
+
+    /// Returns the digest, as far as it can be read.
+    pub fn digest(&self) -> Option<Digest> {
+        Some(self.child()?.digest)
+    }
+
+    /// Returns the names, as far as they can be read.
+    pub fn names(&self) -> &Names {
+        match self {
+            Self::Listed(listed) => &listed.names,
+            Self::Unreadable(unreadable) => &unreadable.names,
+        }
+    }
+
+    /// Returns the descriptor.
+    ///
+    /// # Errors
+    /// The error of the entry.
+    pub fn read(&self) -> Result<&Listed> {
+        match self {
+            Self::Listed(listed) => Ok(listed),
+            Self::Unreadable(unreadable) => Err(unreadable.error.again()),
+        }
+    }
+
+    /// Returns its text.
+    pub(super) fn raw(&self) -> &str {
+        match self {
+            Self::Listed(listed) => &listed.child.raw,
+            Self::Unreadable(unreadable) => &unreadable.raw,
+        }
+    }
+}
+
 /// The whole `index.json`.
 #[derive(Debug)]
 pub struct Index {
     /// Every property, in its order, with its text.
     properties: Vec<(String, String)>,
-    /// The descriptors.
-    pub listed: Vec<Listed>,
+    /// The descriptors, and what stands in the place of one.
+    pub items: Vec<Item>,
 }
 
 impl Index {
@@ -93,17 +163,17 @@ impl Index {
                 property("mediaType", format!("\"{INDEX_TYPE}\"")),
                 property("manifests", String::new()),
             ],
-            listed: Vec::new(),
+            items: Vec::new(),
         }
     }
 
     /// Reads an index strictly (image-spec, image-index.md). `null` for `manifests` is an empty
-    /// list, as Go programs write one. A text that is no name concerns its own image alone; see
-    /// [`Index::bad_names`].
+    /// list, as Go programs write one. A descriptor that can't be used, and a text that is no name,
+    /// concern their own image alone; see [`Item`] and [`Index::bad_names`].
     ///
     /// # Errors
     /// [`Code::Ambiguous`] if another reader could take it for a manifest, otherwise those of
-    /// [`parse`](crate::parse) and [`descriptor`](crate::descriptor).
+    /// [`parse`](crate::parse) and of the index's own properties.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let place = || format!("file {INDEX_FILE}");
         crate::check(bytes, limits, &place())?;
@@ -112,7 +182,7 @@ impl Index {
 
     /// Lists the texts that stand where a name belongs and can be none (robustness C8e).
     pub fn bad_names(&self) -> impl Iterator<Item = String> {
-        let texts = self.listed.iter().flat_map(|one| one.names.texts());
+        let texts = self.items.iter().flat_map(|one| one.names().texts());
         texts.filter(|text| is_bad(text))
     }
 
@@ -186,54 +256,22 @@ impl Index {
         object.string_map("annotations")?;
         let text = properties.0.iter().find(|(key, _)| key == "manifests");
         let text = text.map_or("null", |(_, text)| text);
-        let mut listed: Vec<Listed> = Vec::new();
-        each(text, |text| {
-            listed.push(read_listed(text, listed.len(), limits)?);
+        let mut items: Vec<Item> = Vec::new();
+        let mut unreadable = 0;
+        each(text, |item| {
+            items.push(read_item(item.get(), items.len(), limits));
+            unreadable += usize::from(matches!(items.last(), Some(Item::Unreadable(_))));
+            if unreadable > FEW_UNREADABLE && unreadable > text.len() / SHORTEST {
+                let message = format!("{unreadable} entries of the list are no descriptors");
+                return Err(object.bad("manifests", message));
+            }
             Ok(())
         })
         .unwrap_or_else(|| Err(object.bad("manifests", "expected a list")))?;
         Ok(Self {
             properties: properties.0,
-            listed,
+            items,
         })
-    }
-
-    /// Puts descriptors in: one whose name is there takes that place, others go to the end.
-    /// Everything else stays as it is. Returns whether anything changed.
-    pub fn merge(&mut self, published: &[Listed]) -> bool {
-        let mut changed = false;
-        for new in published {
-            let named = new.names.reference.is_some() || new.names.containerd.is_some();
-            let is_same = |old: &Listed| {
-                if named {
-                    old.names.same(&new.names)
-                } else {
-                    let unnamed = old.names.reference.is_none() && old.names.containerd.is_none();
-                    unnamed && old.child.digest == new.child.digest
-                }
-            };
-            let Some(first) = self.listed.iter().position(is_same) else {
-                self.listed.push(new.clone());
-                changed = true;
-                continue;
-            };
-            let old = &mut self.listed[first];
-            let texts = |names: &Names| (names.reference.clone(), names.containerd.clone());
-            if old.child.digest != new.child.digest || texts(&old.names) != texts(&new.names) {
-                *old = new.clone();
-                changed = true;
-            } else {
-                changed |= annotate(&mut old.child, &new.child);
-            }
-            let mut position = 0;
-            let before = self.listed.len();
-            self.listed.retain(|old| {
-                position += 1;
-                position - 1 <= first || !is_same(old)
-            });
-            changed |= self.listed.len() != before;
-        }
-        changed
     }
 
     /// Returns the bytes of `index.json`.
@@ -249,7 +287,7 @@ impl Index {
                 out.extend(text.as_bytes());
                 continue;
             }
-            let texts: Vec<&str> = self.listed.iter().map(|one| &*one.child.raw).collect();
+            let texts: Vec<&str> = self.items.iter().map(Item::raw).collect();
             out.push(b'[');
             out.extend(texts.join(",").as_bytes());
             out.push(b']');
@@ -257,6 +295,64 @@ impl Index {
         out.push(b'}');
         out
     }
+}
+
+/// Reads one item of `manifests`.
+fn read_item(text: &str, position: usize, limits: &Limits) -> Item {
+    let path = format!("manifests[{position}]");
+    let (value, read) = match crate::parse(text.as_bytes(), limits, &path) {
+        Ok(value) => {
+            let read = read_listed(&value, text, &path, limits);
+            (value, read)
+        }
+        Err(error) => (Value::Null, Err(error)),
+    };
+    match read {
+        Ok(listed) => Item::Listed(listed),
+        Err(error) => {
+            Item::Unreadable(Unreadable {
+                raw: text.to_owned(),
+                child: bytes_of(&value, limits),
+                names: Names::read_unchecked(&texts_of(&value)),
+                error: Arc::new(error.at(format!("file {INDEX_FILE}")).hint(
+                    "the other entries of the list can be used: a REF or `@DIGEST` chooses one",
+                )),
+            })
+        }
+    }
+}
+
+/// Reads one descriptor of the list.
+fn read_listed(value: &Value, text: &str, path: &str, limits: &Limits) -> Result<Listed> {
+    // The content that an entry embeds is read with the root, and is wrong with that one alone.
+    let object = Object::new(value, path)?;
+    let mut child = without_data(value, &object, limits)?.child;
+    if child.kind.is_empty() {
+        let error = Error::new(Code::BadManifest, "is required, but absent");
+        return Err(error.at(format!("field {path}.mediaType")));
+    }
+    check_platform(&child).map_err(|error| error.at(format!("field {path}.platform")))?;
+    let names = Names::read_unchecked(&child.annotations);
+    child.raw = text.to_owned();
+    Ok(Listed { child, names })
+}
+
+/// The digest and size of a descriptor that can't be used.
+fn bytes_of(value: &Value, limits: &Limits) -> Option<Child> {
+    let object = Object::new(value, "").ok()?;
+    let kind = object.opt_string("mediaType").ok()?.unwrap_or_default();
+    let size = object.size("size").ok()?;
+    let fits = size <= limits.image_bytes;
+    let digest = object.digest("digest").ok().filter(|_| fits)?;
+    Some(Child::new(kind, digest, size))
+}
+
+/// The names in the annotations of a descriptor that can't be used.
+fn texts_of(value: &Value) -> BTreeMap<String, String> {
+    let annotations = value.get("annotations").and_then(Value::as_object);
+    let all = annotations.into_iter().flatten();
+    let texts = all.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned())));
+    texts.filter(|(key, _)| is_name(key)).collect()
 }
 
 /// The annotations as JSON.
@@ -348,7 +444,11 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
         object.insert("annotations".into(), strings(&annotations));
     }
     match &root.platform {
-        Some(platform) if !platform.os.is_empty() && !platform.architecture.is_empty() => {
+        Some(platform)
+            if !platform.os.is_empty()
+                && !platform.architecture.is_empty()
+                && is_platform(platform) =>
+        {
             // Cloned, because taking it out would move it to another place.
             let mut map = match object.get("platform") {
                 Some(Value::Object(own)) => own.clone(),
@@ -377,28 +477,14 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
     })
 }
 
-/// Reads one descriptor of the list.
-fn read_listed(text: &RawValue, position: usize, limits: &Limits) -> Result<Listed> {
-    let path = format!("manifests[{position}]");
-    let value = crate::parse(text.get().as_bytes(), limits, &path)?;
-    // What the entry embeds is read with the entry, and is wrong with that one alone.
-    let object = Object::new(&value, path.clone())?;
-    let mut child = without_data(&value, &object, limits)?.child;
-    if child.kind.is_empty() {
-        let error = Error::new(Code::BadManifest, "is required, but absent");
-        return Err(error.at(format!("field {path}.mediaType")));
-    }
-    check_platform(&child).map_err(|error| error.at(format!("field {path}.platform")))?;
-    let names = Names::read_unchecked(&child.annotations);
-    child.raw = text.get().to_owned();
-    Ok(Listed { child, names })
+/// Says whether a descriptor of a layout can have a platform: one that could be taken for a path is
+/// refused by readers (robustness A3), and not written.
+pub fn is_platform(platform: &Platform) -> bool {
+    bad_part(platform).is_none()
 }
 
-/// Refuses parts of a platform that would be taken for a path (robustness A3).
-fn check_platform(child: &Child) -> Result<()> {
-    let Some(platform) = &child.platform else {
-        return Ok(());
-    };
+/// The part of a platform that is no word.
+fn bad_part(platform: &Platform) -> Option<&str> {
     let token = |part: &str| {
         part.len() <= 200
             && !part.starts_with('.')
@@ -407,20 +493,24 @@ fn check_platform(child: &Child) -> Result<()> {
                 .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
     let variant = platform.variant.as_deref().unwrap_or_default();
-    for part in [&*platform.os, &*platform.architecture, variant] {
-        if !token(part) {
-            let message = format!(
-                "{} is not a word of letters, digits, `.`, `_`, `-`",
-                quote(part)
-            );
-            return Err(Error::new(Code::BadName, message));
-        }
-    }
-    Ok(())
+    let parts = [&*platform.os, &*platform.architecture, variant];
+    parts.into_iter().find(|part| !token(part))
+}
+
+/// Refuses parts of a platform that would be taken for a path (robustness A3).
+fn check_platform(child: &Child) -> Result<()> {
+    let Some(part) = child.platform.as_ref().and_then(bad_part) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} is not a word of letters, digits, `.`, `_`, `-`",
+        quote(part)
+    );
+    Err(Error::new(Code::BadName, message))
 }
 
 /// Adds what another descriptor of the same bytes says more; says whether it does.
-fn annotate(old: &mut Child, new: &Child) -> bool {
+pub(super) fn annotate(old: &mut Child, new: &Child) -> bool {
     let mut all = old.annotations.clone();
     all.extend(new.annotations.clone());
     // It was read, or made, as an object.
@@ -444,9 +534,13 @@ fn annotate(old: &mut Child, new: &Child) -> bool {
     true
 }
 
-/// Returns the text by which a publication is found again: its name, or its digest.
+/// Returns the text by which a publication is found again: its full name where there is one, because
+/// several repositories may have one tag; else its name; else its digest.
 pub fn address(names: &Names, digest: &Digest) -> String {
-    match names.reference.as_ref().or(names.containerd.as_ref()) {
+    let full = |text: &&String| text.contains(['/', ':']) && !text.starts_with('@');
+    let reference = names.reference.as_ref();
+    let text = reference.filter(full).or(names.containerd.as_ref());
+    match text.or(reference) {
         Some(text) => text.clone(),
         None => format!("@{digest}"),
     }

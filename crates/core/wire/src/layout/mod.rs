@@ -6,11 +6,13 @@
 mod edit;
 mod entries;
 mod index;
+mod merge;
 mod naming;
 
 pub use edit::Moved;
 pub use index::{
-    INDEX_FILE, Index, Listed, MARKER, MARKER_FILE, address, check_marker, describe, details,
-    is_of_bytes,
+    INDEX_FILE, Index, Item, Listed, MARKER, MARKER_FILE, Unreadable, address, check_marker,
+    describe, details, is_of_bytes, is_platform,
 };
+pub use merge::Taken;
 pub use naming::{Names, RefName, is_name};

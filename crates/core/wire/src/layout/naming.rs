@@ -116,11 +116,23 @@ impl Names {
             }),
             None => of_image.cloned(),
         };
-        let full = name.as_ref().and_then(|name| name.to_reference(report));
+        if let (Some(text), Some(digest)) = (given, name.as_ref().and_then(|name| name.digest))
+            && digest != publication.root.digest
+        {
+            let what = format!("the digest in the name {}", quote(text));
+            return Err(Error::mismatch(what, digest, publication.root.digest));
+        }
+        let full = name
+            .as_ref()
+            .and_then(|name| name.to_full_reference(report));
         let tag = name
             .as_ref()
             .filter(|name| name.repository.is_some() || name.tag.is_some())
-            .map(|name| name.to_tag(report));
+            .map(|name| match name.digest {
+                // As containerd writes it, which has no tag for it either.
+                Some(digest) if name.is_by_digest() => format!("@{digest}"),
+                _ => name.to_tag(report),
+            });
         let reference = match (given, policy) {
             (Some(text), _) => Some(text.to_owned()),
             (None, RefName::Full) => full.clone().or(tag),
@@ -143,10 +155,20 @@ impl Names {
     }
 
     /// Returns the full name, with the tag that docker assumes.
-    fn full(&self) -> Option<(&str, &str)> {
+    pub(super) fn full(&self) -> Option<String> {
         let name = self.name.as_ref()?;
-        let tag = name.tag.as_deref().unwrap_or("latest");
-        Some((name.repository.as_deref()?, tag))
+        name.repository.as_ref()?;
+        Some(name.qualified().to_string())
+    }
+
+    /// Says whether there is no name, not even a text that is none.
+    pub fn is_empty(&self) -> bool {
+        self.reference.is_none() && self.containerd.is_none()
+    }
+
+    /// Says whether both are spelled alike.
+    pub(super) fn same_texts(&self, other: &Self) -> bool {
+        (&self.reference, &self.containerd) == (&other.reference, &other.containerd)
     }
 
     /// Returns how the image can be asked for, most exact last.
@@ -172,8 +194,8 @@ fn meaning(text: &str) -> Option<Name> {
         return Some(name);
     }
     Name::is_tag(text).then(|| Name {
-        repository: None,
         tag: Some(text.to_owned()),
+        ..Name::default()
     })
 }
 

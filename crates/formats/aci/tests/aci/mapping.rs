@@ -18,6 +18,7 @@ pub(crate) fn image() -> Image {
         name: Some(Name {
             repository: Some("example.com/app".into()),
             tag: Some("1.0".into()),
+            digest: None,
         }),
         platform: Platform::new("linux", "amd64"),
         ..Image::default()
@@ -109,6 +110,7 @@ fn from_docker_and_oci() {
         name: Some(Name {
             repository: Some("docker.io/library/busybox".into()),
             tag: Some("1".into()),
+            digest: None,
         }),
         ..image()
     };

@@ -23,6 +23,7 @@ fn image() -> Image {
         name: Some(Name {
             repository: Some("example.com/App".into()),
             tag: Some("1".into()),
+            digest: None,
         }),
         platform: Platform::new("linux", "arm64"),
         config: RunConfig {

@@ -255,13 +255,7 @@ fn a_changed_command_line() {
 #[test]
 fn an_image_without_a_name_has_that_of_its_original() {
     let mut image = decode(&aci(SMALL, &[])).unwrap().image;
-    for name in [
-        None,
-        Some(Name {
-            repository: None,
-            tag: None,
-        }),
-    ] {
+    for name in [None, Some(Name::default())] {
         image.name = name;
         assert_eq!(manifest_of(&encode(&image).unwrap().0), SMALL);
     }

@@ -233,8 +233,8 @@ fn names() {
         r#""name": "a/b","tag": "latest","#
     );
     let tag = Name {
-        repository: None,
         tag: Some("t".into()),
+        ..Name::default()
     };
     assert_eq!(name(Some(tag)), r#""name": "","tag": "t","#);
 }

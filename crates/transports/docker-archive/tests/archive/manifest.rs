@@ -55,10 +55,16 @@ fn a_name_that_stands_twice_at_one_image_is_one_name() {
 }
 
 #[test]
-fn a_name_of_two_images_is_ambiguous() {
+fn k12_a_name_of_two_images_is_ambiguous_and_nothing_else_is() {
     let one = entry(r#"["x:1"]"#, "[]");
     let two = entry(r#"["docker.io/library/x:1"]"#, r#"["a.tar"]"#);
-    list(&format!("{one},{two}")).refused(Code::Ambiguous, &["library/x:1", "#0", "#1"]);
+    let other = entry(r#"["y:1"]"#, r#"["b.tar"]"#);
+    let bundle = list(&format!("{one},{two},{other}")).open();
+    let entries = bundle.roots().unwrap();
+    assert_eq!(entries.len(), 3);
+    let error = entries[0].ambiguous.clone().unwrap();
+    names(&error, Code::Ambiguous, &["library/x:1", "#0", "#1"]);
+    assert!(entries[1].ambiguous.is_some() && entries[2].ambiguous.is_none());
 }
 
 #[test]
@@ -295,7 +301,7 @@ fn pipe(program: &str, bytes: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn a12_what_is_no_name_is_refused_and_quoted() {
     let long = format!("x:{}", "t".repeat(300));
-    let digest = format!("x@sha256:{}", hex(""));
+    let digest = "x@sha256:zz".to_owned();
     let rows = [
         ("../../x:latest", "../../x:latest"),
         ("x:../../y", "x:../../y"),
@@ -311,6 +317,21 @@ fn a12_what_is_no_name_is_refused_and_quoted() {
         let tar = list(&entry(&format!("[\"{text}\"]"), "[]"));
         tar.refused(Code::BadName, &["manifest.json", part]);
     }
+}
+
+#[test]
+fn k14_a_digest_after_a_repository_is_no_tag() {
+    let text = format!("x@sha256:{}", hex(""));
+    let bundle = list(&entry(&format!("[\"{text}\"]"), "[]")).open();
+    let name = bundle.roots().unwrap()[0].name.clone().unwrap();
+    assert_eq!(name.to_string(), format!("docker.io/library/{text}"));
+    assert_eq!(name.tag, None);
+    // The ID of an image, as CRI names it, is no name, and not a wrong one.
+    let id = format!("sha256:{}", hex(""));
+    let bundle = list(&entry(&format!("[\"{id}\"]"), "[]")).open();
+    let entry = &bundle.roots().unwrap()[0];
+    assert_eq!((&entry.name, &entry.texts[..]), (&None, &[id][..]));
+    assert!(bundle.bad_name(entry).is_none());
 }
 
 #[test]

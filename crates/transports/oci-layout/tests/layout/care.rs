@@ -233,7 +233,7 @@ fn an_edit_is_written_at_once_and_only_if_something_changed() {
     let bytes = || fs::read_to_string(layout.path("index.json")).unwrap();
     let untouched = bytes();
     edit(path, &env(), |index| {
-        assert_eq!(index.listed.len(), 1);
+        assert_eq!(index.items.len(), 1);
         Ok(())
     })
     .unwrap();
@@ -342,9 +342,9 @@ fn a_sweep_beside_writers_loses_nothing() {
                         if round + 1 < ROUNDS {
                             edit(path.to_str().unwrap(), &env(), |index| {
                                 let is_own = |at: &usize| {
-                                    index.listed[*at].names.reference.as_ref() == Some(&name)
+                                    index.items[*at].names().reference.as_ref() == Some(&name)
                                 };
-                                let own = (0..index.listed.len()).filter(is_own).collect();
+                                let own = (0..index.items.len()).filter(is_own).collect();
                                 index.remove(&own);
                                 Ok(())
                             })

@@ -12,6 +12,17 @@ fn index_fails(text: impl AsRef<[u8]>) -> imgconv_model::Error {
     error
 }
 
+/// The error of the only entry: it is that one's alone, and the layout is listed.
+fn entry_fails(text: impl AsRef<[u8]>) -> imgconv_model::Error {
+    let layout = Layout::new();
+    layout.write("index.json", text);
+    let entries = layout.open().roots().unwrap();
+    assert_eq!(entries.len(), 1);
+    let error = entries[0].check().unwrap_err();
+    assert!(error.to_string().contains("index.json"), "{error}");
+    error
+}
+
 #[test]
 fn c1_an_index_that_could_be_a_manifest_is_ambiguous() {
     let hex = "a".repeat(64);
@@ -47,8 +58,6 @@ fn the_shape_of_an_index() {
         (r#"{"schemaVersion":"2","manifests":[]}"#, "schemaVersion"),
         (r#"{"schemaVersion":2}"#, "manifests"),
         (r#"{"schemaVersion":2,"manifests":{}}"#, "manifests"),
-        (r#"{"schemaVersion":2,"manifests":[1]}"#, "manifests[0]"),
-        (r#"{"schemaVersion":2,"manifests":[null]}"#, "manifests[0]"),
         (
             r#"{"schemaVersion":2,"manifests":[],"mediaType":1}"#,
             "mediaType",
@@ -57,6 +66,11 @@ fn the_shape_of_an_index() {
         let error = index_fails(text);
         assert_eq!(error.code(), Code::BadManifest, "{text}: {error}");
         assert!(error.to_string().contains(what), "{error}");
+    }
+    for text in ["1", "null", "[]", "\"x\""] {
+        let error = entry_fails(format!(r#"{{"schemaVersion":2,"manifests":[{text}]}}"#));
+        assert_eq!(error.code(), Code::BadManifest, "{text}: {error}");
+        assert!(error.to_string().contains("manifests[0]"), "{error}");
     }
     // What Go writes for an empty list.
     let layout = Layout::new();
@@ -79,13 +93,13 @@ fn c3a_digests_are_checked_before_any_path_is_made() {
         let text = format!(
             r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"a/b","size":1,"digest":"{digest}"}}]}}"#
         );
-        let error = index_fails(text);
+        let error = entry_fails(text);
         assert_eq!(error.code(), Code::BadDigest, "{error}");
         assert!(error.to_string().contains("manifests[0].digest"), "{error}");
     }
     let text =
         r#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","size":1,"digest":"blake3:00"}]}"#;
-    assert_eq!(index_fails(text).code(), Code::Unsupported);
+    assert_eq!(entry_fails(text).code(), Code::Unsupported);
 }
 
 #[test]
@@ -107,17 +121,17 @@ fn c4a_sizes_are_checked_before_reading() {
         let text = format!(
             r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"a/b","digest":"sha256:{hex}","size":{size}}}]}}"#
         );
-        let error = index_fails(text);
+        let error = entry_fails(text);
         assert_eq!(error.code(), code, "{size}: {error}");
         assert!(error.to_string().contains("manifests[0].size"), "{error}");
     }
     let text = format!(
         r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"a/b","digest":"sha256:{hex}"}}]}}"#
     );
-    assert_eq!(index_fails(text).code(), Code::BadManifest);
+    assert_eq!(entry_fails(text).code(), Code::BadManifest);
     let text =
         format!(r#"{{"schemaVersion":2,"manifests":[{{"digest":"sha256:{hex}","size":1}}]}}"#);
-    let error = index_fails(text);
+    let error = entry_fails(text);
     assert_eq!(error.code(), Code::BadManifest);
     assert!(
         error.to_string().contains("manifests[0].mediaType"),
@@ -160,13 +174,14 @@ fn c10_a_name_that_only_folds_to_a_known_one_is_refused() {
     for text in [
         r#"{"schemaVersion":2,"Manifests":[]}"#.to_owned(),
         r#"{"\u017fchemaVersion":2,"manifests":[]}"#.to_owned(),
-        format!(
-            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
-            descriptor(b"x", r#","Size":3"#)
-        ),
     ] {
         assert_eq!(index_fails(&text).code(), Code::BadJson, "{text}");
     }
+    let text = format!(
+        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+        descriptor(b"x", r#","Size":3"#)
+    );
+    assert_eq!(entry_fails(&text).code(), Code::BadJson, "{text}");
 }
 
 #[test]
@@ -180,7 +195,7 @@ fn a3_a_platform_is_never_a_path() {
             r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
             descriptor(b"x", &format!(r#","platform":{platform}"#))
         );
-        let error = index_fails(&text);
+        let error = entry_fails(&text);
         assert_eq!(error.code(), Code::BadName, "{error}");
         assert!(
             error.to_string().contains("manifests[0].platform"),
@@ -218,21 +233,37 @@ fn roots(list: &[(&[u8], &str, &str)]) -> imgconv_model::Result<Vec<RootEntry>> 
 }
 
 #[test]
-fn c8a_one_name_for_two_images_is_ambiguous() {
-    let error = roots(&[(b"one", "v1", ""), (b"two", "v1", "")]).unwrap_err();
-    assert_eq!(error.code(), Code::Ambiguous);
-    for what in [
-        "\"v1\"",
-        &sha256(b"one").to_string(),
-        &sha256(b"two").to_string(),
+fn c8a_k12_one_name_for_two_images_is_ambiguous_and_nothing_else_is() {
+    for list in [
+        [
+            (&b"one"[..], "v1", ""),
+            (b"two", "v1", ""),
+            (b"six", "v2", ""),
+        ],
+        [
+            (b"one", "v1", "a.io/x:v1"),
+            (b"two", "v1", "a.io/x:v1"),
+            (b"six", "v1", "a.io/y:v1"),
+        ],
     ] {
-        assert!(error.to_string().contains(what), "{error}");
+        let found = roots(&list).unwrap();
+        assert_eq!(found.len(), 3);
+        let error = found[0].ambiguous.clone().unwrap();
+        assert_eq!(error.code(), Code::Ambiguous);
+        for what in [
+            "v1\"",
+            &sha256(b"one").to_string(),
+            &sha256(b"two").to_string(),
+        ] {
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        assert_eq!(
+            found[1].ambiguous.as_ref().unwrap().message(),
+            error.message()
+        );
+        assert!(found[2].ambiguous.is_none());
+        assert!(found.iter().all(|entry| entry.check().is_ok()));
     }
-    let both = [
-        (&b"one"[..], "v1", "a.io/x:v1"),
-        (b"two", "v1", "a.io/x:v1"),
-    ];
-    assert_eq!(roots(&both).unwrap_err().code(), Code::Ambiguous);
 }
 
 #[test]
@@ -247,10 +278,35 @@ fn c8a_one_name_for_two_platforms_is_not() {
             &format!(r#","platform":{platform},"annotations":{{{annotations}}}"#),
         )
     };
-    layout.list(&[&with(b"one", "amd64"), &with(b"two", "arm64")]);
-    assert_eq!(layout.open().roots().unwrap().len(), 2);
-    layout.list(&[&with(b"one", "amd64"), &with(b"two", "amd64")]);
-    assert_eq!(layout.open().roots().unwrap_err().code(), Code::Ambiguous);
+    let ambiguous = |list: &[&str]| {
+        layout.list(list);
+        let roots = layout.open().roots().unwrap();
+        assert_eq!(roots.len(), 2);
+        roots.iter().all(|entry| entry.ambiguous.is_some())
+    };
+    assert!(!ambiguous(&[
+        &with(b"one", "amd64"),
+        &with(b"two", "arm64")
+    ]));
+    assert!(ambiguous(&[&with(b"one", "amd64"), &with(b"two", "amd64")]));
+}
+
+// K13
+#[test]
+fn an_entry_that_cannot_be_used_is_no_harm_to_the_others() {
+    let layout = Layout::new();
+    let good = layout.manifest(b"good", &named("good", ""));
+    let odd = r#","platform":{"os":"linux","architecture":"x!"},"annotations":{"org.opencontainers.image.ref.name":"odd"}"#;
+    let odd = descriptor(b"odd", odd);
+    layout.list(&["null", &odd, &good, r#"{"digest":"x"}"#]);
+    let bundle = layout.open();
+    let entries = bundle.roots().unwrap();
+    let wrong: Vec<bool> = entries.iter().map(|entry| entry.error.is_some()).collect();
+    assert_eq!(wrong, [true, true, false, true]);
+    // Its names and digest are known as far as they can be read.
+    assert_eq!(entries[1].texts, ["odd"]);
+    assert_eq!(entries[1].child.as_ref().unwrap().digest, sha256(b"odd"));
+    assert!(bundle.root(&entries[2]).is_ok());
 }
 
 #[test]

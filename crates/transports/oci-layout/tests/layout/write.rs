@@ -99,8 +99,8 @@ fn names_are_written_as_asked() {
     };
     let tag = Publication {
         name: Some(Name {
-            repository: None,
             tag: Some("t".into()),
+            ..Name::default()
         }),
         ..publication(b"four", None)
     };

@@ -112,7 +112,11 @@ pub(crate) fn publication(bytes: &[u8], tag: &str) -> Publication {
             annotations: Default::default(),
             raw: String::new(),
         },
-        name: Some(Name { repository, tag }),
+        name: Some(Name {
+            repository,
+            tag,
+            digest: None,
+        }),
         reference: None,
         file_name: None,
     }
