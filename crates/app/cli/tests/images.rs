@@ -346,7 +346,7 @@ fn a_bare_destination_takes_a_ref_and_a_tar_is_an_archive() {
     let folder = sandbox.path();
     let layout = Layout::new(&folder.join("in"));
     layout.index(&[named(layout.image("a", &amd64(), &[]), "example.com/a:1")]);
-    let found = images(folder, &["convert", "in", "out:two"]);
+    let found = images(folder, &["convert", "in", "./out:two"]);
     assert_eq!(found[0]["name"], "two");
     assert!(folder.join("out/index.json").exists());
     ok(folder, &["oci-to-aci", "out:two", "two.aci"]);

@@ -49,8 +49,8 @@ impl Verdict {
         let remote = !locator.transport.is_local();
         let unread = match error.code() {
             Code::Net => true,
-            // Only a server denies; here it is a rule that something does not keep to.
-            Code::Denied => remote,
+            // A server denies the reading; a signature was read, and its key is not trusted.
+            Code::Denied => remote && !error.places().iter().any(|place| place == "signature"),
             Code::Missing => {
                 let named = locator.reference.is_some() && part == Part::Place;
                 named || remote && part != Part::Below || part == Part::Place && absent(locator)

@@ -261,7 +261,7 @@ fn k46_what_a_proxy_refuses_is_told_without_the_password() {
             "HTTP/1.1 403 Forbidden\r\n\r\nBasic bWU6aHVudGVyMg==",
             "http://registry.example/",
             Code::Denied,
-            "the server answered 403: \"***\"",
+            "the server answered 403: \"Basic ***\"",
             1,
         ),
     ] {

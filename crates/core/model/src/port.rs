@@ -458,7 +458,8 @@ pub struct Publication {
     pub name: Option<Name>,
     /// The reference as it shall be written, if the user gave one.
     pub reference: Option<String>,
-    /// The name of the file, for places that hold one file for each image.
+    /// The name of the file, for places that hold one file for each image. Such a file is a list that
+    /// holds the content of the one before, which it may replace.
     pub file_name: Option<String>,
 }
 

@@ -116,6 +116,7 @@ impl Trust {
             self.subject()
         );
         Error::new(Code::Denied, message)
+            .at("signature")
             .hint("`--keyring PATH` names files of trusted keys, or a directory laid out as rkt's")
     }
 }

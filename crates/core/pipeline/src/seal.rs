@@ -258,7 +258,7 @@ impl<'a> Sealer<'a> {
                 // of them counts like an image that is read, since parents that no layer names come
                 // on top.
                 let mut env = env.clone();
-                env.limits.layer_bytes = env.limits.image_bytes;
+                env.limits.layer_bytes = u64::MAX;
                 let (what, own) = ("the squashed layer", Budget::default());
                 let write = || write(self, &merged, what, &encoding, &own, &env);
                 let mut sealed = insist(&env, write)?;

@@ -195,7 +195,7 @@ mod tests {
                 r#"labels of "a""#,
             ),
             (
-                r#"{"labels":{"a":{"x--y":"1"}}}"#,
+                r#"{"labels":{"a":{"x y":"1"}}}"#,
                 Code::BadName,
                 "AC Identifier",
             ),

@@ -16,7 +16,7 @@ const DEEPEST: u64 = 1024;
 
 /// Values may take this much memory whatever the ratio to their text says: small documents are made
 /// of small values.
-const ALWAYS: u64 = 4 << 20;
+const ALWAYS: u64 = 16 << 20;
 
 /// Bytes that an allocation takes beside its content, on average.
 const ALLOCATION: u64 = 24;

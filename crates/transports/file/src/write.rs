@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, BufRead as _, BufReader, Write},
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,7 +16,7 @@ use std::{
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
 };
-use imgconv_stream::{Stage, sweep};
+use imgconv_stream::{Hasher, Stage, sweep};
 use rustix::fs::{AtFlags, CWD};
 
 use crate::naming::file_names;
@@ -39,6 +39,10 @@ pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         return Err(Error::new(Code::Io, "not a directory").at(show(&staging)));
     }
     sweep(&staging, Stage::PREFIX, env);
+    // A killed run may have had its stage beside a directory that it was to make.
+    if let Place::Directory(path) = &place {
+        sweep(&parent(path), Stage::PREFIX, env);
+    }
     let durable = !matches!(place, Place::Stdout);
     Ok(Box::new(FileSink {
         locator: rest.to_owned(),
@@ -160,36 +164,69 @@ impl FileSink {
         Ok(name)
     }
 
+    /// Says whether a regular file holds exactly the bytes of an image that was written.
+    fn is_there(&self, digest: &Digest, path: &Path) -> Result<bool> {
+        let list = self.stage.list();
+        let Some((_, staged)) = list.iter().find(|(own, _)| own == digest) else {
+            return Ok(false);
+        };
+        let at = |error: io::Error| Error::io(error, show(path));
+        let metadata = fs::symlink_metadata(path).map_err(at)?;
+        if !metadata.is_file() || metadata.len() != staged.size {
+            return Ok(false);
+        }
+        let file = File::open(path).map_err(at)?;
+        let mut hasher = Hasher::new(digest.algorithm());
+        let mut reader = BufReader::with_capacity(1 << 20, file);
+        loop {
+            let bytes = reader.fill_buf().map_err(at)?;
+            if bytes.is_empty() {
+                return Ok(hasher.finish() == *digest);
+            }
+            hasher.update(bytes);
+            let count = bytes.len();
+            reader.consume(count);
+        }
+    }
+
     /// Makes the images visible under these paths.
     fn publish(&self, publications: &[Publication], paths: &[PathBuf]) -> Result<()> {
-        let mut moves: Vec<(String, &Path)> = Vec::with_capacity(paths.len());
+        let mut moves: Vec<(String, &Path, bool)> = Vec::with_capacity(paths.len());
         for (i, (publication, path)) in publications.iter().zip(paths).enumerate() {
-            if moves.iter().any(|(_, other)| other == path) {
+            if moves.iter().any(|(_, other, _)| other == path) {
                 continue;
             }
             refuse_odd(path)?;
-            if self.env.keep_files && path.symlink_metadata().is_ok() {
+            let digest = &publication.root.digest;
+            if self.env.keep_files
+                && publication.file_name.is_none()
+                && path.symlink_metadata().is_ok()
+            {
+                // The same image has nothing to replace.
+                if self.is_there(digest, path)? {
+                    continue;
+                }
                 return Err(Error::exists(show(path)));
             }
-            let digest = &publication.root.digest;
             let rest = publications[i + 1..].iter().zip(&paths[i + 1..]);
             let last = !rest
                 .into_iter()
                 .any(|(other, to)| other.root.digest == *digest && to != path);
             let staged = self.take(digest, last)?;
-            moves.push((staged, path.as_path()));
+            let keep = self.env.keep_files && publication.file_name.is_none();
+            moves.push((staged, path.as_path(), keep));
         }
         let mut done: Vec<Renamed<'_>> = Vec::with_capacity(moves.len());
         let several = moves.len() > 1;
-        for (staged, path) in moves {
-            match Renamed::rename(&self.stage, &staged, path, several, self.env.keep_files) {
+        for (staged, path, keep) in moves {
+            match Renamed::rename(&self.stage, &staged, path, several, keep) {
                 Ok(renamed) => done.push(renamed),
                 Err(error) => {
                     for renamed in done.into_iter().rev() {
                         renamed.undo();
                     }
                     let exists = error.kind() == io::ErrorKind::AlreadyExists;
-                    return Err(match exists && self.env.keep_files {
+                    return Err(match exists && keep {
                         true => Error::exists(show(path)),
                         false => Error::io(error, show(path)),
                     });
@@ -275,6 +312,40 @@ fn sync_directory(path: &Path) -> Result<()> {
         .map_err(|e| Error::io(e, show(path)))
 }
 
+/// The writer of an image, whose errors name the destination beside the file in the stage.
+struct Named {
+    inner: Box<dyn BlobWriter>,
+    locator: String,
+}
+
+impl Named {
+    fn at(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            _ => Error::from_io(error).at(self.locator.clone()).into(),
+        }
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes).map_err(|error| self.at(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush().map_err(|error| self.at(error))
+    }
+}
+
+impl BlobWriter for Named {
+    fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
+        let Self { inner, locator } = *self;
+        inner
+            .finish(digest, size)
+            .map_err(|error| error.at(locator))
+    }
+}
+
 /// A file that has its final name, and what it takes to undo that.
 #[derive(Debug)]
 struct Renamed<'a> {
@@ -335,7 +406,10 @@ impl BundleSink for FileSink {
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
-        self.stage.writer()
+        Ok(Box::new(Named {
+            inner: self.stage.writer()?,
+            locator: show(Path::new(&self.locator)),
+        }))
     }
 
     fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {

@@ -1,7 +1,7 @@
 //! Words before the first colon that are no scheme: a path is told from a misspelt or foreign
 //! scheme, and the message says what to write instead.
 
-use imgconv_model::{Code, Error, Result, quote};
+use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 
 use crate::catalog;
 
@@ -65,6 +65,10 @@ pub fn directory(text: &str) -> Result<&str> {
 
 /// Says what to write instead of a word that is no scheme.
 fn unknown(word: &str, rest: &str, text: &str) -> Error {
+    // A user name and a password may stand before the host of a registry.
+    let shown = without_userinfo(text);
+    let (word, rest) = shown.split_once(':').unwrap_or((word, rest));
+    let text = &*shown;
     let message = format!("there is no scheme {}", quote(format!("{word}:")));
     let advice = foreign(word, rest).or_else(|| reference(word, rest));
     let near = || {

@@ -85,7 +85,7 @@ fn special() -> [Member; 5] {
         fifo("dev/fifo"),
         device("dev/null", EntryKind::CharDevice, 1, 3),
         device("dev/loop", EntryKind::BlockDevice, 7, 200),
-        link("dev/null", "dev/same"),
+        link("dev/null", "dev/same").mode(0o666),
         file("f", "x"),
     ]
 }
@@ -394,8 +394,10 @@ fn i6_modes_that_shut_the_writer_out() {
         file("shut-b/f", "x"),
         dir("shut/in", 0o111).time(3, 3),
         file("shut/in/f", "deep").mode(0).time(-5, 999_999_999),
-        link("shut/in/f", "after"),
-        link("shut/in/f", "shut-b/link"),
+        link("shut/in/f", "after").mode(0).time(-5, 999_999_999),
+        link("shut/in/f", "shut-b/link")
+            .mode(0)
+            .time(-5, 999_999_999),
         dir("tmp", 0o1777),
         file("tmp/f", "x").owner(5, 5),
     ]);

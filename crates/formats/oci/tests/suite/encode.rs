@@ -408,9 +408,10 @@ fn extensions_alone_restore_their_fields() {
         (oci, "manifest.config.annotations".into()),
         r#"{"a":"b"}"#.into(),
     );
-    image
-        .extensions
-        .insert((oci, "config.Healthcheck".into()), "[1]".into());
+    image.extensions.insert(
+        (oci, "config.Healthcheck".into()),
+        r#"{"Test":["NONE"]}"#.into(),
+    );
     let (config, root, report) = encode(&image, &kept(&image), &env());
     assert_eq!(report, Report::default());
     memory.put(&config.bytes);
