@@ -10,6 +10,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/directory", &["core/model", "core/stream"]),
     ("core/http", &["core/model", "core/stream"]),
     ("core/openpgp", &["core/model"]),
+    (
+        "core/tar-split",
+        &["core/model", "core/stream", "core/directory"],
+    ),
     ("core/tags", &["core/model", "core/wire"]),
     ("core/tar", &["core/model", "core/stream"]),
     ("core/layer", &["core/model", "core/stream", "core/tar"]),
@@ -58,6 +62,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/http",
             "core/tags",
             "core/openpgp",
+            "core/tar-split",
         ],
     ),
     ("app/imgconv", &["core/*", "formats/*", "transports/*"]),

@@ -160,6 +160,14 @@ impl Directory {
         Ok(true)
     }
 
+    /// Opens a directory below this one; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Code::Escape`] for a symbolic link on the way, [`Code::Io`] for what is no directory.
+    pub fn directory(&self, path: &str) -> Result<Option<Self>> {
+        Ok(self.walk(path, FileType::Directory)?.map(Self))
+    }
+
     /// Says whether a path is a directory. A symbolic link is none.
     pub fn is_directory(&self, path: &str) -> bool {
         self.walk(path, FileType::Directory)
