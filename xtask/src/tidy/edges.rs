@@ -10,6 +10,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/directory", &["core/model", "core/stream"]),
     ("core/http", &["core/model", "core/stream"]),
     ("core/openpgp", &["core/model"]),
+    ("core/bolt", &["core/model"]),
     (
         "core/tar-split",
         &["core/model", "core/stream", "core/directory"],
@@ -63,6 +64,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/tags",
             "core/openpgp",
             "core/tar-split",
+            "core/bolt",
         ],
     ),
     ("app/imgconv", &["core/*", "formats/*", "transports/*"]),

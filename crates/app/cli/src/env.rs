@@ -38,6 +38,7 @@ pub(crate) fn make(shared: &Shared) -> Result<Env> {
     env.epoch = epoch()?;
     env.follow_blob_links = shared.allow_symlinked_blobs;
     env.registry_host.clone_from(&shared.registry_host);
+    env.namespace.clone_from(&shared.namespace);
     env.network = Arc::new(shared.network.settings(auth_files(), certificates())?);
     env.cancel = cancel_on_signals();
     let style = match shared.progress {

@@ -47,6 +47,8 @@ pub struct Env {
     /// The registry that a registry's storage belonged to, `HOST[:PORT]`: the storage itself does
     /// not say.
     pub registry_host: Option<String>,
+    /// The namespace of containerd whose images are meant; all if none is given.
+    pub namespace: Option<String>,
     /// What the user said about the network.
     pub network: Arc<Network>,
     /// Set to end the work early.
@@ -70,6 +72,7 @@ impl Env {
             host,
             follow_blob_links: false,
             registry_host: None,
+            namespace: None,
             network: Arc::default(),
             cancel: Arc::default(),
             progress: Arc::new(Silent),
