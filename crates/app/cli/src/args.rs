@@ -20,7 +20,7 @@ Locators:
   FORMAT+DISTRIBUTION:…    the pair said outright, such as `aci+https://…`, `oci+registry://…`
   cimd:…                   rkt's distribution points
   rkt:PATH[:REF], registry-storage:PATH[:REF], tree:PATH[:REF], aci-tree:PATH[:REF]
-  docker-root:PATH[:REF], containerd:PATH[:REF]
+  docker-root:PATH[:REF], containerd:PATH[:REF], containers-storage:PATH[:REF]
                            stores and folders of images, which are only read
   REF is a full reference, a tag that is unique there, `@sha256:…`, or `#N` (from 0).
 
