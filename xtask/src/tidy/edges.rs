@@ -11,6 +11,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/http", &["core/model", "core/stream"]),
     ("core/openpgp", &["core/model"]),
     ("core/bolt", &["core/model"]),
+    ("core/folder", &["core/model", "core/directory", "core/tar"]),
     (
         "core/tar-split",
         &["core/model", "core/stream", "core/directory"],
@@ -65,6 +66,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/openpgp",
             "core/tar-split",
             "core/bolt",
+            "core/folder",
         ],
     ),
     ("app/imgconv", &["core/*", "formats/*", "transports/*"]),

@@ -6,7 +6,11 @@
 
 #![deny(missing_docs)]
 
-use std::{fs::File, os::fd::OwnedFd, path::Path};
+use std::{
+    fs::File,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 use imgconv_model::{Code, Error, Limits, Result, quote};
 use imgconv_stream::read_to_limit;
@@ -19,6 +23,12 @@ use rustix::{
 /// path is the directory itself.
 #[derive(Debug)]
 pub struct Directory(OwnedFd);
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Directory {
     /// Opens a directory. The path is the user's, so links in it are followed.
