@@ -68,7 +68,14 @@ fn every_kind_of_file_is_a_member() {
     mode(&root.join("b/file"), 0o4755);
     fs::hard_link(root.join("b/file"), root.join("c")).unwrap();
     symlink("/etc/passwd", root.join("a")).unwrap();
-    rustix::fs::mknodat(CWD, root.join("d"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    rustix::fs::mknodat(
+        CWD,
+        root.join("d"),
+        FileType::Fifo,
+        Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
     fs::write(root.join("e"), "").unwrap();
     mode(&root.join("e"), 0o644);
     let _socket = std::os::unix::net::UnixListener::bind(root.join("f")).unwrap();
@@ -88,7 +95,12 @@ fn every_kind_of_file_is_a_member() {
     // Another reader sees the same names, owners and times: the folder is as the tar says.
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &first).unwrap();
-    let compared = Command::new("tar").arg("-df").arg(file.path()).arg("-C").arg(root).output();
+    let compared = Command::new("tar")
+        .arg("-df")
+        .arg(file.path())
+        .arg("-C")
+        .arg(root)
+        .output();
     let compared = compared.unwrap();
     assert!(compared.status.success(), "{compared:?}");
 }
@@ -99,16 +111,18 @@ fn attributes_of_the_user_are_kept_and_those_of_drivers_are_not() {
     let file = temporary.path().join("a");
     fs::write(&file, "").unwrap();
     mode(&file, 0o644);
-    let set = |name: &str, value: &[u8]| {
-        rustix::fs::setxattr(&file, name, value, XattrFlags::empty())
-    };
+    let set =
+        |name: &str, value: &[u8]| rustix::fs::setxattr(&file, name, value, XattrFlags::empty());
     if set("user.key", b"value").is_err() {
         eprintln!("skipped: the file system has no extended attributes");
         return;
     }
     set("user.overlay.origin", b"x").unwrap();
     let line = |marks| list(&tar(temporary.path(), marks).unwrap()).concat();
-    assert_eq!(line(Marks::Overlay), "Regular 644 a SCHILY.xattr.user.key=value");
+    assert_eq!(
+        line(Marks::Overlay),
+        "Regular 644 a SCHILY.xattr.user.key=value"
+    );
     assert_eq!(
         line(Marks::None),
         "Regular 644 a SCHILY.xattr.user.key=value SCHILY.xattr.user.overlay.origin=x"
@@ -184,7 +198,10 @@ fn a_file_that_changes_meanwhile_is_named() {
     fs::write(&path, "short").unwrap();
     let error = std::io::copy(&mut reader, &mut std::io::sink()).unwrap_err();
     let text = Error::from_io(error).to_string();
-    assert!(text.contains("file \"log\": the file changed while it was read"), "{text}");
+    assert!(
+        text.contains("file \"log\": the file changed while it was read"),
+        "{text}"
+    );
     assert!(reader.read(&mut head).is_err());
 }
 

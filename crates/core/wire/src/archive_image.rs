@@ -12,15 +12,23 @@ use crate::{Map, Value, canonical};
 /// The kind of a root document that is one entry of `manifest.json`.
 pub const KIND: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
 
+/// The field of a root document that lists the positions of layers whose tars the engine did not
+/// keep: they are made anew from extracted files, and the diff IDs of the config do not hold for
+/// them. The field is ours; docker writes none.
+pub const REMADE: &str = "RemadeLayers";
+
 /// Makes the root document of an image. `config` and `layers` (base first) are the names by which
 /// [`Bundle::member`](imgconv_model::Bundle::member) finds the bytes; a name `blobs/sha256/HEX` also
-/// claims their digest.
-pub fn document(config: &str, layers: &[String]) -> Document {
+/// claims their digest. `remade` are the positions that [`REMADE`] lists.
+pub fn document(config: &str, layers: &[String], remade: &[usize]) -> Document {
     let mut entry = Map::new();
     entry.insert("Config".into(), Value::from(config));
     entry.insert("RepoTags".into(), Value::Null);
     let layers = layers.iter().map(|name| Value::from(&**name)).collect();
     entry.insert("Layers".into(), Value::Array(layers));
+    if !remade.is_empty() {
+        entry.insert(REMADE.into(), Value::from(remade.to_vec()));
+    }
     Document {
         kind: KIND.to_owned(),
         bytes: canonical(&Value::Object(entry)).into(),

@@ -1,5 +1,6 @@
 //! The graph drivers, and where each extracts a layer to.
 
+use imgconv_folder::Marks;
 use imgconv_model::{Code, Error, Result, quote};
 
 /// Returns the folder, below the data root, that holds the files of a layer.
@@ -41,4 +42,24 @@ pub(crate) fn folder(driver: &str, cache_id: &str) -> Result<String> {
                 .hint("known are overlay2, overlay, aufs, vfs, btrfs and fuse-overlayfs"));
         }
     })
+}
+
+/// Returns how a driver expresses deletions, if the folder of a layer holds that layer alone.
+///
+/// # Errors
+/// [`Code::Unsupported`] if the folder holds the whole tree down to the layer.
+pub(crate) fn marks(driver: &str) -> Result<Marks> {
+    match driver {
+        "overlay2" | "fuse-overlayfs" => Ok(Marks::Overlay),
+        "aufs" => Ok(Marks::Aufs),
+        _ => {
+            let message = format!(
+                "the engine has no record of the layer's tar, and the graph driver {} keeps whole \
+                 trees instead of layers",
+                quote(driver)
+            );
+            Err(Error::new(Code::Unsupported, message)
+                .hint("start the engine of that data root and use `docker save`"))
+        }
+    }
 }

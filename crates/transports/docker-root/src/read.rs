@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use imgconv_directory::Directory;
+use imgconv_folder::Folder;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open, Reader,
     Result, Root, RootEntry, quote,
@@ -125,21 +126,30 @@ impl DataRoot {
             let message = format!("the files of layer {} are not there", place.chain_id);
             return Err(Error::new(Code::Missing, message).at(format!("folder {files}")));
         };
-        let record = Record {
-            root: Arc::clone(&self.root),
-            path: format!("{folder}/tar-split.json.gz"),
-        };
-        let what = format!("file {}", record.path);
-        // The record is opened here too, so that a layer without it is known before it is read.
-        record.open()?;
-        Ok(Blob {
-            facts: Facts::default(),
-            bytes: Arc::new(Layer {
-                record: Arc::new(record),
+        let path = place.record();
+        let what = format!("file {path}");
+        let bytes: Arc<dyn Open> = if self.root.file(&path)?.is_some() {
+            Arc::new(Layer {
+                record: Arc::new(Record {
+                    root: Arc::clone(&self.root),
+                    path,
+                }),
                 files: Arc::new(files),
                 limits: self.limits,
                 what,
-            }),
+            })
+        } else {
+            let marks = driver::marks(&place.driver).map_err(|error| error.at(what))?;
+            Arc::new(Folder {
+                root: Arc::new(files),
+                marks,
+                limits: self.limits,
+                what: format!("layer {}", place.chain_id),
+            })
+        };
+        Ok(Blob {
+            facts: Facts::default(),
+            bytes,
         })
     }
 }
@@ -164,11 +174,8 @@ impl Open for Record {
         match self.root.file(&self.path)? {
             Some((file, _)) => Ok(Box::new(file)),
             None => {
-                let message = format!("the layer has no file {}", self.path);
-                Err(Error::new(Code::Missing, message).hint(
-                    "the tar of the layer can't be put together without that file; start the \
-                     engine of that data root and use `docker save`",
-                ))
+                let message = format!("the file {} is there no more", self.path);
+                Err(Error::new(Code::Missing, message))
             }
         }
     }

@@ -147,6 +147,11 @@ impl LayerPlace {
         )
     }
 
+    /// Returns the path of the layer's tar-split record.
+    pub(crate) fn record(&self) -> String {
+        format!("{}/tar-split.json.gz", self.folder())
+    }
+
     /// Reads a file of the layer's facts that holds one line.
     pub(crate) fn line(&self, root: &Directory, name: &str) -> Result<String> {
         let path = format!("{}/{name}", self.folder());
@@ -181,8 +186,14 @@ pub(crate) fn document(root: &Directory, image: &Image, limits: &Limits) -> Resu
         .or_else(|| image.drivers.first().map(places))
         .unwrap_or_default();
     let members: Vec<String> = layers.iter().map(LayerPlace::member).collect();
+    let mut remade = Vec::new();
+    for (i, layer) in layers.iter().enumerate() {
+        if root.is_directory(&layer.folder()) && root.file(&layer.record())?.is_none() {
+            remade.push(i);
+        }
+    }
     let config = format!("blobs/sha256/{}", image.id.hex());
-    Ok(archive_image::document(&config, &members))
+    Ok(archive_image::document(&config, &members, &remade))
 }
 
 /// Reads the diff IDs of an image's config. The whole config is for the format.
