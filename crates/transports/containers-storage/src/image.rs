@@ -152,6 +152,13 @@ impl Image {
     }
 }
 
+/// Returns the digest of the config that a manifest names, as it is written there.
+pub(crate) fn config(manifest: &[u8], limits: &Limits) -> Option<String> {
+    let value = parse(manifest, limits, "manifest").ok()?;
+    let digest = value.get("config")?.get("digest")?.as_str()?;
+    Some(digest.to_owned())
+}
+
 /// Returns the descriptor of the plain tar of a layer. Annotations that describe the compressed bytes
 /// do not hold for it.
 fn plain_descriptor(

@@ -31,6 +31,8 @@ pub(crate) struct Store {
     entries: Vec<RootEntry>,
     /// The places of the images by the digests of their manifests.
     manifests: BTreeMap<Digest, usize>,
+    /// The places of the images by the digests of their configs, as their manifests name them.
+    configs: BTreeMap<String, usize>,
     limits: Limits,
 }
 
@@ -54,6 +56,7 @@ impl Store {
             tars: BTreeMap::new(),
             entries: Vec::new(),
             manifests: BTreeMap::new(),
+            configs: BTreeMap::new(),
             limits: env.limits,
         };
         let there = |driver: &&str| image::is_there(&store.root, driver);
@@ -85,7 +88,11 @@ impl Store {
     /// Lists an image once for each of its names; one without a name once.
     fn list_image(&mut self, position: usize) {
         let image = &self.images[position];
-        let child = self.manifest(image).ok().map(|document| {
+        let document = self.manifest(image).ok();
+        let config = document
+            .as_ref()
+            .and_then(|one| image::config(&one.bytes, &self.limits));
+        let child = document.map(|document| {
             let bytes = &document.bytes;
             Child::new(
                 document.kind.clone(),
@@ -95,6 +102,9 @@ impl Store {
         });
         if let Some(child) = &child {
             self.manifests.insert(child.digest, position);
+        }
+        if let Some(config) = config {
+            self.configs.insert(config, position);
         }
         let short = image.id.get(..12).map(str::to_owned);
         let ids: Vec<String> = [image.id.clone()].into_iter().chain(short).collect();
@@ -132,13 +142,12 @@ impl Store {
 
     /// Finds a config: a document whose name is its digest.
     fn config(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
-        for image in &self.images {
-            let path = image.document_path(&digest.to_string());
-            if let Some(bytes) = self.root.read(&path, ("config", self.limits.config))? {
-                return Ok(Some(bytes));
-            }
-        }
-        Ok(None)
+        let name = digest.to_string();
+        let Some(image) = self.configs.get(&name).and_then(|at| self.images.get(*at)) else {
+            return Ok(None);
+        };
+        let limit = ("config", self.limits.config);
+        self.root.read(&image.document_path(&name), limit)
     }
 
     fn find(&self, digest: &Digest) -> Result<Arc<dyn Open>> {
