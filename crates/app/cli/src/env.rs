@@ -47,6 +47,7 @@ pub(crate) fn make(shared: &Shared) -> Result<Env> {
     env.epoch = epoch()?;
     env.follow_blob_links = shared.allow_symlinked_blobs;
     env.registry_host.clone_from(&shared.registry_host);
+    env.namespace.clone_from(&shared.namespace);
     let mut network = shared.network.settings(auth_files(), certificates())?;
     proxies(&mut network);
     trusted(&mut network);
