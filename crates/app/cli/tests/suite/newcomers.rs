@@ -245,7 +245,9 @@ fn k48_stray_folders_are_no_images() {
         assert_eq!(sandbox.ok(&["ls", &out]).lines().count(), 1, "{place}");
     }
     // What a tag can't be called and leads to an image all the same is told.
-    let tags = sandbox.path(&format!("{v2}/repositories/example.com/one/_manifests/tags"));
+    let tags = sandbox.path(&format!(
+        "{v2}/repositories/example.com/one/_manifests/tags"
+    ));
     let tag = fs::read_dir(&tags).unwrap().flatten();
     let tag = tag
         .map(|it| it.path())
