@@ -68,7 +68,7 @@ fn k38_json_takes_memory_by_its_own_size() {
     tar(&path("x.aci"), &[("manifest", manifest.as_bytes())]);
     for (place, says) in [
         ("oci:layout", ""),
-        ("oci:listed", "manifests[0]"),
+        ("oci:listed", "entries of the list are no descriptors"),
         ("docker-archive:numbers.tar", "`json_memory`"),
         ("docker-archive:objects.tar", "`json_memory`"),
         ("aci:x.aci", "`json_memory`"),

@@ -242,11 +242,20 @@ fn remove_leftovers(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
         let marked = statat(&top, &*marker, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| {
             FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size == 0
         });
-        let own = fstat(&top)?.st_uid == geteuid().as_raw();
+        let stat = fstat(&top)?;
+        let private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU;
+        let own = stat.st_uid == geteuid().as_raw();
         let free = || flock(&top, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if marked && own && free() {
+        if !own || !free() {
+            continue;
+        }
+        if marked {
             remove_contents(&top, &marker)?;
             unlinkat(parent, &*name, AtFlags::REMOVEDIR)?;
+        } else if private {
+            // Its process was killed before the marker was there; a directory that holds anything
+            // is not removed by this call.
+            let _ = unlinkat(parent, &*name, AtFlags::REMOVEDIR);
         }
     }
     Ok(())

@@ -206,9 +206,12 @@ fn n15_a_file_is_replaced_only_if_that_is_asked_for() {
     }
     // In a directory of ACIs, and in one that `migrate` fills, too.
     sandbox.ok(&["oci-to-aci", "lay", "acis/"]);
-    let again = ["oci-to-aci", "lay", "acis/"];
+    // The same bytes replace nothing; others do.
+    sandbox.ok(&["oci-to-aci", "lay", "acis/"]);
+    sandbox.layout("other", "example.com/x", &["file a \"other\""]);
+    let again = ["oci-to-aci", "other", "acis/"];
     sandbox.fails(&again, 1, &["error[denied]", ".aci", "--overwrite"]);
-    sandbox.ok(&["oci-to-aci", "lay", "acis/", "--overwrite"]);
+    sandbox.ok(&["oci-to-aci", "other", "acis/", "--overwrite"]);
     fs::create_dir(sandbox.path("store")).unwrap();
     sandbox.ok(&["migrate", "lay", "docker-archive:made/"]);
     let name = fs::read_dir(sandbox.path("made"))

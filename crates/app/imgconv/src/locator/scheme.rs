@@ -65,8 +65,11 @@ pub fn directory(text: &str) -> Result<&str> {
 
 /// Says what to write instead of a word that is no scheme.
 fn unknown(word: &str, rest: &str, text: &str) -> Error {
-    // A user name and a password may stand before the host of a registry.
-    let shown = without_userinfo(text);
+    // A user name and a password may stand before the host of a registry; `ostree:REF@/PATH` has none.
+    let shown = match text.contains("@/") {
+        true => text.to_owned(),
+        false => without_userinfo(text),
+    };
     let (word, rest) = shown.split_once(':').unwrap_or((word, rest));
     let text = &*shown;
     let message = format!("there is no scheme {}", quote(format!("{word}:")));

@@ -232,9 +232,9 @@ fn k38_values_take_memory_by_the_size_of_the_text() {
         assert!(parse(text.as_bytes(), &limits, "x").is_ok());
     }
     let rows = [
-        (list("0", 200_000), "json_ratio", 16),
-        (list("[]", 200_000), "json_ratio", 16),
-        (list(r#"{"":{}}"#, 100_000), "json_ratio", 16),
+        (list("0", 800_000), "json_ratio", 16),
+        (list("[]", 800_000), "json_ratio", 16),
+        (list(r#"{"":{}}"#, 400_000), "json_ratio", 16),
         (list("0", 6_000_000), "json_memory", 160 << 20),
     ];
     for (text, limit, value) in rows {
@@ -247,7 +247,7 @@ fn k38_values_take_memory_by_the_size_of_the_text() {
     }
     let mut raised = limits;
     raised.set("json_ratio", 100).unwrap();
-    assert!(parse(list("0", 200_000).as_bytes(), &raised, "x").is_ok());
+    assert!(parse(list("0", 800_000).as_bytes(), &raised, "x").is_ok());
     // The keys of an open object are kept, to find one that stands twice.
     let keys: Vec<String> = (0..200_000).map(|i| format!(r#""{i}":0"#)).collect();
     raised.set("json_memory", 1 << 20).unwrap();
