@@ -78,7 +78,7 @@ impl Parts {
         let value = value.unwrap_or(secret).as_bytes();
         match value.len() {
             ..LEAST => {}
-            ..LONG => {
+            LEAST..LONG => {
                 self.add_spelling(value, value.len());
                 self.add_spelling(base64(value).as_bytes(), usize::MAX);
             }

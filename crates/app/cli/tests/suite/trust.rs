@@ -82,7 +82,7 @@ fn a_journal_that_was_changed_never_changes_the_result() {
     };
     let renamed: Change = |line| {
         if let Some(name) = line.pointer_mut("/image/1/publications/0/name") {
-            *name = serde_json::json!(["example.com/other", "1"]);
+            *name = serde_json::json!(["example.com/other", "1", null]);
         }
     };
     for (what, to) in [
