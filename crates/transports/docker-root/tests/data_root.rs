@@ -88,7 +88,7 @@ fn every_driver_gives_back_the_same_tars() {
 #[test]
 fn random_layers_come_back_byte_for_byte() {
     let mut read = 0;
-    for seed in 0..60 {
+    for seed in 0..120 {
         let tars: Vec<Vec<u8>> = random::image(seed).iter().map(random::Layer::tar).collect();
         if tars
             .iter()
