@@ -127,10 +127,6 @@ fn epoch() -> Result<Option<i64>> {
 
 /// Reads a variable; an empty one is none.
 fn value(name: &str) -> Option<OsString> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the command line reads the environment"
-    )]
     let value = std::env::var_os(name);
     value.filter(|value| !value.is_empty())
 }

@@ -1,5 +1,10 @@
 //! Records are put together again, and every damage is refused and named.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic in a test is its failure report"
+)]
+
 use std::{
     fs,
     io::{Read, Write},
