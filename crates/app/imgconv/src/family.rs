@@ -1,8 +1,9 @@
 //! The pair commands say what they read and what they write: what is read must be that.
 //!
 //! An image belongs to a family by its format. What is in an OCI layout is OCI's too, also where its
-//! manifests are of Docker's types, as containerd writes them; and what is in a Docker registry is
-//! Docker's too, also where it was pushed as an OCI image, as Docker Hub's own images are today.
+//! manifests are of Docker's types, as containerd writes them; and what is in a Docker registry or in
+//! a file of `docker save` is Docker's too, also where its documents are OCI's, as Docker Hub and
+//! Docker since version 25 have them. What an engine stores is of both.
 
 use imgconv_model::{Code, Error, Result};
 
@@ -29,8 +30,12 @@ pub(crate) fn check(
     // What is found by way of an image is no source of its own.
     for root in roots.iter().filter(|root| !root.is_referrer()) {
         let place = locators.iter().find(|it| it.location == root.place);
-        let place = place.and_then(|it| of_place(it.transport.scheme()));
-        if place == Some(wanted) {
+        let opened = root.bundle.read_by();
+        let schemes = place
+            .map(|it| it.transport.scheme())
+            .into_iter()
+            .chain(opened);
+        if schemes.into_iter().any(|scheme| is_of(scheme, wanted)) {
             continue;
         }
         let mut found = Vec::new();
@@ -64,13 +69,22 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// The family of all that is in a place of that kind, whatever its format.
-fn of_place(scheme: &str) -> Option<Family> {
+/// Says whether all that is in a place of that kind belongs to a family, whatever its format.
+fn is_of(scheme: &str, family: Family) -> bool {
     let layouts = catalog::transport(scheme).is_some_and(catalog::has_descriptors);
-    match scheme {
-        _ if layouts => Some(Family::Oci),
-        "docker" | "registry-storage" => Some(Family::Docker),
-        _ => None,
+    match family {
+        Family::Aci => false,
+        Family::Oci => layouts || ["containerd", "containers-storage"].contains(&scheme),
+        // Since version 25 `docker save` writes OCI documents too.
+        Family::Docker => [
+            "docker",
+            "registry-storage",
+            "docker-archive",
+            "docker-root",
+            "containerd",
+            "containers-storage",
+        ]
+        .contains(&scheme),
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
                 .open(path, env)
                 .map_err(|error| error.at(bundle.locator()))?;
             Ok(Box::new(FetchedArchive {
+                scheme: reader.scheme(),
                 fetched: bundle,
                 archive,
             }))
@@ -87,6 +88,7 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
                 .open(path, env)
                 .map_err(|error| advised(error, &copied).at(locator.location.clone()))?;
             Ok(Box::new(FetchedArchive {
+                scheme: reader.scheme(),
                 fetched: Box::new(stream),
                 archive,
             }))
@@ -123,6 +125,8 @@ fn advised(error: Error, locator: &Locator) -> Error {
 /// An archive that was fetched, or came out of a pipe, read by its own transport.
 #[derive(Debug)]
 struct FetchedArchive {
+    /// The scheme of the transport that reads the file.
+    scheme: &'static str,
     /// The file, which is there as long as this.
     fetched: Box<dyn Bundle>,
     archive: Box<dyn Bundle>,
@@ -131,6 +135,10 @@ struct FetchedArchive {
 impl Bundle for FetchedArchive {
     fn locator(&self) -> String {
         self.fetched.locator()
+    }
+
+    fn read_by(&self) -> Option<&'static str> {
+        Some(self.scheme)
     }
 
     fn roots(&self) -> Result<Vec<RootEntry>> {

@@ -24,7 +24,7 @@ pub struct Limits {
     pub json_depth: u64,
     /// Bytes of memory that the values of one JSON document may take.
     pub json_memory: u64,
-    /// The same in multiples of the document's own bytes, for what takes more than 4 MiB.
+    /// The same in multiples of the document's own bytes, for what takes more than 16 MiB.
     pub json_ratio: u64,
     /// Layers of one image.
     pub layers: u64,

@@ -459,6 +459,11 @@ pub trait Bundle: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Returns the scheme of the transport that reads the copy of a stream, if the place is such a copy.
+    fn read_by(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Returns what is known of the one file that was fetched from a server; `None` for every other
     /// place. An ACI that was fetched needs a good signature.
     fn fetched(&self) -> Option<&Fetched> {

@@ -57,6 +57,7 @@ pub(crate) fn decode(
     let entry = read_entry(&value, limits).map_err(|error| error.at("entry"))?;
     let config_document =
         read_config(&entry.config, bundle, limits).map_err(|error| error.at("config"))?;
+    warn_of_name(&entry.config, &config_document, report);
     let value = parse(&config_document.bytes, limits, "config")?;
     let read = docker_config::decode(&value, report).map_err(|error| error.at("config"))?;
     let docker_config::ImageConfig {
@@ -115,6 +116,8 @@ pub(crate) fn decode(
             let why = "the engine kept no record of the layer's tar, so the tar is made anew from \
                        the extracted files, and has another diff ID";
             report.lose(format!("layers.{i}.diff_id"), Outcome::Approximated, why);
+            let message = "the layer is made of extracted files, which nothing verifies";
+            report.warn("remade-layer", place(), message);
         }
         layers.push(Layer {
             // Nobody claimed a digest of the stored bytes, so they are stored anew elsewhere.
@@ -226,6 +229,21 @@ fn read_config(name: &str, bundle: &dyn Bundle, limits: &Limits) -> Result<Docum
         kind: FAMILY.config.to_owned(),
         bytes: bytes.into(),
     })
+}
+
+/// Warns of a config that is named by an image ID and has another one: engines have named configs so
+/// since Docker 1.10, and no reader relies on it.
+fn warn_of_name(name: &str, config: &Document, report: &mut Report) {
+    let hex = name.strip_suffix(".json").unwrap_or_default();
+    let Some(named) = Digest::from_hex(Algorithm::Sha256, hex) else {
+        return;
+    };
+    let found = digest(Algorithm::Sha256, &config.bytes);
+    if found != named {
+        let message =
+            format!("the config is named by the image ID {named}, and its own is {found}");
+        report.warn("config-name", format!("config {}", quote(name)), message);
+    }
 }
 
 /// Refuses one member that is said to be two layers (robustness A8).

@@ -61,7 +61,12 @@ impl Store {
                 return Err(Error::new(Code::Missing, message)
                     .hint("without `--namespace` the images are found by their blobs"));
             }
-            Ok(None) => store.list_blobs(env)?,
+            Ok(None) => {
+                let message =
+                    "there is no database; images are listed by their blobs, without names";
+                env.notes.warn("no-database", DATABASE, message);
+                store.list_blobs(env)?;
+            }
             Err(error) if wanted.is_some() => return Err(error),
             Err(error) => {
                 let message = format!("{error}; images are listed by their blobs, without names");

@@ -2,7 +2,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_directory::Directory;
-use imgconv_model::{Code, Document, Error, Limits, Result, quote};
+use imgconv_model::{Code, Digest, Document, Error, Limits, Result, quote};
+use imgconv_stream::digest;
 use imgconv_wire::{
     Map, Object, Value, canonical,
     manifest::{describes_compression, kind_of},
@@ -24,6 +25,8 @@ pub(crate) struct Image {
     pub(crate) names: Vec<String>,
     /// The id of the topmost layer; empty for an image without layers.
     pub(crate) top: String,
+    /// The digest of the stored manifest, if the list says it.
+    pub(crate) digest: Option<Digest>,
 }
 
 /// Says whether a driver has a list of images.
@@ -58,10 +61,22 @@ pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> R
             id: id.to_owned(),
             names: object.string_list("names")?,
             top: object.opt_string("layer")?.unwrap_or_default().to_owned(),
+            digest: manifest_digest(&object)?,
         })
     };
     let images: Result<Vec<Image>> = items.iter().enumerate().map(image).collect();
     images.map_err(|error| error.at(place))
+}
+
+/// Returns the digest that the list has of the document `manifest` of an image.
+fn manifest_digest(image: &Object<'_>) -> Result<Option<Digest>> {
+    let Some(digests) = image.opt_object("big-data-digests")? else {
+        return Ok(None);
+    };
+    digests
+        .opt_string("manifest")?
+        .map(Digest::parse)
+        .transpose()
 }
 
 impl Image {
@@ -87,6 +102,14 @@ impl Image {
             );
         };
         let place = format!("file {path}");
+        if let Some(expected) = self.digest {
+            let found = digest(expected.algorithm(), &bytes);
+            if found != expected {
+                return Err(
+                    Error::mismatch("the digest of the manifest", expected, found).at(place),
+                );
+            }
+        }
         let kind = kind_of(&bytes, limits, &place)?;
         let value = parse(&bytes, limits, &place)?;
         Ok((kind, value, bytes))

@@ -41,7 +41,12 @@ impl Store {
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("containers-storage:{rest}");
         let list = || {
-            let root = Directory::open(Path::new(rest))?;
+            let root = Directory::open(Path::new(rest)).map_err(|error| {
+                error.hint(
+                    "name the store's directory and then the image, as in \
+                     `containers-storage:/var/lib/containers/storage:NAME`",
+                )
+            })?;
             Self::list(root, &locator, env)
         };
         list().map_err(|error: Error| error.at(locator.clone()))
@@ -81,6 +86,7 @@ impl Store {
         for position in 0..store.images.len() {
             env.check_cancelled()?;
             store.list_image(position);
+            store.warn_of_digest(position, env);
         }
         mark_ambiguous(&mut store.entries, "images.json");
         Ok(store)
@@ -108,7 +114,9 @@ impl Store {
             self.configs.insert(config, position);
         }
         let short = image.id.get(..12).map(str::to_owned);
-        let ids: Vec<String> = [image.id.clone()].into_iter().chain(short).collect();
+        let stored = image.digest.map(|digest| digest.to_string());
+        let ids = [image.id.clone(), format!("sha256:{}", image.id)];
+        let ids: Vec<String> = ids.into_iter().chain(short).chain(stored).collect();
         let mut names: BTreeSet<&String> = image.names.iter().collect();
         names.retain(|text| !text.contains('@'));
         let others = image.names.iter().filter(|text| text.contains('@'));
@@ -129,6 +137,29 @@ impl Store {
             let texts = [text.clone()].into_iter().chain(of_image.iter().cloned());
             self.entries
                 .push(entry(Name::parse_reference(text).ok(), texts.collect()));
+        }
+    }
+
+    /// Warns of an image that is read by another manifest than the stored one.
+    fn warn_of_digest(&self, position: usize, env: &Env) {
+        let image = &self.images[position];
+        let child = self
+            .entries
+            .iter()
+            .rev()
+            .find(|entry| entry.position == position);
+        let child = child.and_then(|entry| entry.child.as_ref());
+        let (Some(stored), Some(child)) = (image.digest, child) else {
+            return;
+        };
+        if stored != child.digest {
+            let message = format!(
+                "the store does not keep the compressed layers of the manifest {stored}; the image \
+                 is read by {}, which names the same layers as plain tars",
+                child.digest
+            );
+            env.notes
+                .warn("other-digest", &format!("image {}", image.id), message);
         }
     }
 

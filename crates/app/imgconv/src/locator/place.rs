@@ -140,7 +140,12 @@ fn at(scheme: &str, rest: &str) -> Result<Written> {
             let written = Written::from(registry(after.unwrap_or(rest))?);
             return Ok(written.usually("docker-v2s2"));
         }
-        ("docker" | "dockerv1" | "registry", after) => registry(after.unwrap_or(rest))?,
+        ("dockerv1", _) => {
+            let message = "the registry API v1 is not spoken";
+            return Err(Error::new(Code::Unsupported, message)
+                .hint("`docker://` speaks version 2; `registry-storage:` reads the disk of a registry of version 1"));
+        }
+        ("docker" | "registry", after) => registry(after.unwrap_or(rest))?,
         ("http" | "https", _) => {
             let (location, reference) = match rest.split_once('#') {
                 Some((location, "")) => (location, None),

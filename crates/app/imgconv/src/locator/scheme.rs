@@ -135,7 +135,7 @@ fn foreign(word: &str, rest: &str) -> Option<String> {
         "registry" | "docker-registry" | "remote" | "image" | "oras" | "docker-image" => {
             format!("an image of a registry is `docker://{image}`")
         }
-        "oci-layout" | "oci-dir" | "ocidir" | "layout" => format!("a layout is `oci:{rest}`"),
+        "oci-layout" | "oci-dir" | "ocidir" | "layout" => format!("a layout is `oci:{image}`"),
         "tar" | "archive" | "docker-tar" | "docker-tarball" => format!(
             "`docker-archive:{rest}` is a file of `docker save`, `oci-archive:{rest}` a layout in a tar"
         ),

@@ -101,13 +101,6 @@ fn the_everyday_spelling() {
 fn the_table_of_image_strings() {
     for (text, scheme, location, format, written) in [
         (
-            "dockerv1://x",
-            "docker",
-            "//docker.io/library/x",
-            None,
-            None,
-        ),
-        (
             "dockerv2://x",
             "docker",
             "//docker.io/library/x",
