@@ -20,6 +20,7 @@ Locators:
   FORMAT+DISTRIBUTION:…    the pair said outright, such as `aci+https://…`, `oci+registry://…`
   cimd:…                   rkt's distribution points
   rkt:PATH[:REF], registry-storage:PATH[:REF], tree:PATH[:REF], aci-tree:PATH[:REF]
+  docker-root:PATH[:REF], containerd:PATH[:REF], containers-storage:PATH[:REF]
                            stores and folders of images, which are only read
   REF is a full reference, a tag that is unique there, `@sha256:…`, or `#N` (from 0).
   Another word before `:` is an error; a path with a colon is `./PATH`, unless it is there.
@@ -133,6 +134,15 @@ pub(crate) struct Shared {
         help_heading = "Input"
     )]
     pub(crate) registry_host: Option<String>,
+    /// The namespace of containerd whose images are meant (default: all)
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "NAME",
+        help_heading = "Input"
+    )]
+    pub(crate) namespace: Option<String>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 }

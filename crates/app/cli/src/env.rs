@@ -47,6 +47,7 @@ pub(crate) fn make(shared: &Shared) -> Result<Env> {
     env.epoch = epoch()?;
     env.follow_blob_links = shared.allow_symlinked_blobs;
     env.registry_host.clone_from(&shared.registry_host);
+    env.namespace.clone_from(&shared.namespace);
     let mut network = shared.network.settings(auth_files(), certificates())?;
     proxies(&mut network);
     trusted(&mut network);
@@ -126,10 +127,6 @@ fn epoch() -> Result<Option<i64>> {
 
 /// Reads a variable; an empty one is none.
 fn value(name: &str) -> Option<OsString> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the command line reads the environment"
-    )]
     let value = std::env::var_os(name);
     value.filter(|value| !value.is_empty())
 }

@@ -18,6 +18,9 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_oci_layout::OCI_LAYOUT,
     &imgconv_transport_dir::DIR,
     &imgconv_transport_rkt::RKT,
+    &imgconv_transport_docker_root::DOCKER_ROOT,
+    &imgconv_transport_containerd::CONTAINERD,
+    &imgconv_transport_containers_storage::CONTAINERS_STORAGE,
     &imgconv_transport_registry_storage::REGISTRY_STORAGE,
     &imgconv_transport_docker_archive::DOCKER_ARCHIVE,
     &imgconv_transport_oci_layout::OCI_ARCHIVE,
@@ -78,7 +81,8 @@ pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {
             FormatId("docker-v2s2"),
             FormatId("docker-v2s1"),
         ],
-        "rkt" | "registry-storage" | "tree" | "aci-tree" | "http" | "https" | "appc" => &[],
+        "rkt" | "docker-root" | "containerd" | "containers-storage" | "registry-storage"
+        | "tree" | "aci-tree" | "http" | "https" | "appc" => &[],
         _ => &[FormatId("oci")],
     }
 }

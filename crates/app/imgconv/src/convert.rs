@@ -183,7 +183,6 @@ pub fn convert(
         });
     }
     let places = sink.commit_noting(&mut publications)?;
-    let mut items = items;
     note_digests(&mut items, &publications);
     Ok(outcome(items, tags, destination, &places))
 }

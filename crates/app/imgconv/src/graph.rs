@@ -42,6 +42,9 @@ pub(crate) fn subject_of_tag(tag: &str) -> Option<String> {
     (cut || Digest::parse(&text).is_ok()).then_some(text)
 }
 
+/// The descriptor of what a document became, if it was written, and what was told of its images.
+type Written = (Option<Child>, Vec<ImageOutcome>);
+
 impl Run<'_> {
     /// Makes one index of single images that have one name and several platforms.
     pub(crate) fn join_platforms(&self, items: Vec<(Item, bool)>) -> Result<Vec<Item>> {
@@ -409,7 +412,7 @@ impl Run<'_> {
 
     /// Returns what became of a document, and the digest by which it is known, from the text of any
     /// of its digests, or the start of that.
-    fn became(&self, text: &str) -> Option<(Digest, &(Option<Child>, Vec<ImageOutcome>))> {
+    fn became(&self, text: &str) -> Option<(Digest, &Written)> {
         let (found, known) = self.digests.range(text.to_owned()..).next()?;
         let became = self.memo.get(known).filter(|_| found.starts_with(text))?;
         Some((*known, became))

@@ -6,12 +6,16 @@
 
 #![deny(missing_docs)]
 
-use std::{fs::File, os::fd::OwnedFd, path::Path};
+use std::{
+    fs::File,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 use imgconv_model::{Code, Error, Limits, Result, quote};
 use imgconv_stream::read_to_limit;
 use rustix::{
-    fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags},
+    fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
@@ -19,6 +23,12 @@ use rustix::{
 /// path is the directory itself.
 #[derive(Debug)]
 pub struct Directory(OwnedFd);
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Directory {
     /// Opens a directory. The path is the user's, so links in it are followed.
@@ -50,6 +60,47 @@ impl Directory {
             .map_err(|error| Error::io(error.into(), place(path, FileType::RegularFile)))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         Ok(Some((File::from(descriptor), size)))
+    }
+
+    /// Opens a regular file whose path is any bytes, as the root file system of an image has
+    /// them. Symbolic links in the directories of the path are followed inside this directory, as
+    /// a process whose root it is would follow them; the file itself is no link. `None` if there is
+    /// none.
+    ///
+    /// # Errors
+    /// [`Code::Escape`] for a component `..`, [`Code::Io`] for anything that is not a regular file
+    /// or can't be opened.
+    pub fn file_in_root(&self, path: &[u8]) -> Result<Option<File>> {
+        let place = || quote(path);
+        if path.split(|byte| *byte == b'/').any(|name| name == b"..") {
+            let message = "the path has a component `..`, which could lead out of the directory";
+            return Err(Error::new(Code::Escape, message).at(place()));
+        }
+        let open = |flags: OFlags| {
+            rustix::fs::openat2(
+                &self.0,
+                path,
+                flags | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+                Mode::empty(),
+                ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+            )
+        };
+        let regular = |descriptor: &OwnedFd| {
+            let stat =
+                rustix::fs::fstat(descriptor).map_err(|error| Error::io(error.into(), place()))?;
+            check(stat.st_mode, FileType::RegularFile).map_err(|error| error.at(place()))
+        };
+        // Opening a device can have effects, so the first descriptor only locates the file.
+        let located = match open(OFlags::PATH) {
+            Ok(descriptor) => descriptor,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(error) => return Err(Error::io(error.into(), place())),
+        };
+        regular(&located)?;
+        let opened = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+            .map_err(|error| Error::io(error.into(), place()))?;
+        regular(&opened)?;
+        Ok(Some(File::from(opened)))
     }
 
     /// Reads a whole file of at most `limit` bytes. `None` if there is none.
@@ -117,6 +168,14 @@ impl Directory {
             }
         }
         Ok(true)
+    }
+
+    /// Opens a directory below this one; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Code::Escape`] for a symbolic link on the way, [`Code::Io`] for what is no directory.
+    pub fn directory(&self, path: &str) -> Result<Option<Self>> {
+        Ok(self.walk(path, FileType::Directory)?.map(Self))
     }
 
     /// Says whether a path is a directory. A symbolic link is none.
@@ -271,6 +330,27 @@ mod tests {
             directory.names("a/linked").unwrap_err().code(),
             Code::Escape
         );
+    }
+
+    #[test]
+    fn links_in_directories_stay_inside_the_root() {
+        let (folder, directory) = tree();
+        symlink("/a/b", folder.path().join("absolute")).unwrap();
+        symlink("../../..", folder.path().join("out")).unwrap();
+        let read = |path: &[u8]| {
+            directory
+                .file_in_root(path)
+                .map(|file| file.map(|file| std::io::read_to_string(file).unwrap()))
+        };
+        assert_eq!(read(b"a/b/file").unwrap().unwrap(), "hello");
+        assert_eq!(read(b"./a//linked/file").unwrap().unwrap(), "hello");
+        assert_eq!(read(b"absolute/file").unwrap().unwrap(), "hello");
+        // The link that climbs ends at the root.
+        assert_eq!(read(b"out/secret").unwrap().unwrap(), "secret");
+        assert!(read(b"a/none").unwrap().is_none());
+        assert_eq!(read(b"a/../secret").unwrap_err().code(), Code::Escape);
+        assert_eq!(read(b"a/link").unwrap_err().code(), Code::Escape);
+        assert_eq!(read(b"a/b").unwrap_err().code(), Code::Io);
     }
 
     #[test]

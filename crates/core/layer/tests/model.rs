@@ -253,7 +253,7 @@ impl Model {
             let mut linked = None;
             let inode = if item.typeflag == b'1' {
                 let target = clean(&item.link).ok_or(i)?;
-                let file = if let Some(inode) = aufs.get(&target) {
+                if let Some(inode) = aufs.get(&target) {
                     Rc::clone(inode)
                 } else {
                     let (parent, name) = parent_and_name(&target);
@@ -267,8 +267,7 @@ impl Model {
                     let inode = Rc::clone(&self.0[&at]);
                     linked = Some(at);
                     inode
-                };
-                file
+                }
             } else {
                 Rc::new(RefCell::new(Inode::new(item)))
             };

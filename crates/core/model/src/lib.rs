@@ -41,7 +41,7 @@ pub use network::{
 pub use platform::{Platform, PlatformSpec};
 pub use port::{
     Adopted, BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Fetched, Format, FormatId,
-    Publication, Root, RootEntry, Signature, TopLevel, Transport,
+    Publication, Root, RootEntry, Signature, TopLevel, Transport, mark_ambiguous,
 };
 pub use progress::{Event, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};

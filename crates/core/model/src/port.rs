@@ -17,6 +17,7 @@ use std::{
 use crate::{
     Artifact, Blob, Child, Code, Compression, Digest, Document, Error, Facts, Image, Limits, Name,
     Network, Notes, Open, Platform, Progress, Reader, Report, Result, SealedLayer, Secrets, Silent,
+    quote,
 };
 
 /// The identity of a format, such as `oci`.
@@ -49,6 +50,8 @@ pub struct Env {
     pub registry_host: Option<String>,
     /// Refuse to replace a file that is there already, unless it is one to which is added.
     pub keep_files: bool,
+    /// The namespace of containerd whose images are meant; all if none is given.
+    pub namespace: Option<String>,
     /// What the user said about the network.
     pub network: Arc<Network>,
     /// Set to end the work early.
@@ -79,6 +82,7 @@ impl Env {
             follow_blob_links: false,
             registry_host: None,
             keep_files: false,
+            namespace: None,
             network: Arc::default(),
             cancel: Arc::default(),
             progress: Arc::new(Silent),
@@ -271,6 +275,42 @@ impl RootEntry {
         self.error
             .as_ref()
             .map_or(Ok(()), |error| Err(error.again()))
+    }
+}
+
+/// Says of the entries of one name that are different images that the name does not tell which is
+/// meant. `list` names the list of entries in messages.
+pub fn mark_ambiguous(roots: &mut [RootEntry], list: &str) {
+    let mut by_name: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
+    for (at, entry) in roots.iter().enumerate() {
+        if let Some(name) = &entry.name {
+            by_name.entry(name.qualified()).or_default().push(at);
+        }
+    }
+    for (name, group) in by_name {
+        let digest = |at: usize| roots[at].child.as_ref().map(|child| child.digest);
+        let first = group[0];
+        let Some(other) = group
+            .iter()
+            .copied()
+            .find(|at| digest(*at) != digest(first))
+        else {
+            continue;
+        };
+        let show = |at: usize| {
+            let digest = digest(at).map_or_else(String::new, |digest| format!(" {digest}"));
+            format!("#{}{digest}", roots[at].position)
+        };
+        let name = quote(name.to_string());
+        let message = format!(
+            "two images have the name {name}: {} and {}",
+            show(first),
+            show(other)
+        );
+        let error = Arc::new(Error::new(Code::Ambiguous, message).at(list));
+        for at in group {
+            roots[at].ambiguous = Some(Arc::clone(&error));
+        }
     }
 }
 

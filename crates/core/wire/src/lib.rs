@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+pub mod archive_image;
 mod canonical;
 mod descriptor;
 pub mod docker_config;

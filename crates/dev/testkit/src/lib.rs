@@ -11,13 +11,16 @@
 //! so that a fault of theirs is not repeated here; tar bytes alone come from `imgconv-tar`, whose
 //! own tests compare it with GNU tar's.
 
+pub mod bolt;
 pub mod build;
 pub mod case;
 pub mod corpus;
 pub mod dialect;
+
 mod digest;
 pub mod docker;
 pub mod dump;
+pub mod engines;
 mod image;
 pub mod random;
 pub mod recipe;

@@ -3,7 +3,10 @@
 //! It sees neither the archive nor the other entries, and leaves `RepoTags` to the transport. It
 //! opens no layer.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error, Facts,
@@ -11,7 +14,9 @@ use imgconv_model::{
 };
 use imgconv_stream::{digest, read_to_limit};
 use imgconv_wire::{
-    Map, Object, Value, canonical, docker_config, folds_to, join,
+    Map, Object, Value,
+    archive_image::REMADE,
+    canonical, docker_config, folds_to, join,
     manifest::{self, Family},
     parse, split,
 };
@@ -31,7 +36,7 @@ pub(crate) const FAMILY: Family = Family {
 
 /// The fields of an entry that are not extensions, in the order they are written in.
 /// `LayerSources` tells where blobs are that the archive holds itself.
-const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "LayerSources"];
+const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "LayerSources", REMADE];
 
 /// The image that this one was built on, by its ID; kept as an extension.
 const PARENT: &str = "Parent";
@@ -105,6 +110,12 @@ pub(crate) fn decode(
             }
             None => diff_id,
         };
+        let remade = entry.remade.contains(&(i as u64));
+        if remade {
+            let why = "the engine kept no record of the layer's tar, so the tar is made anew from \
+                       the extracted files, and has another diff ID";
+            report.lose(format!("layers.{i}.diff_id"), Outcome::Approximated, why);
+        }
         layers.push(Layer {
             // Nobody claimed a digest of the stored bytes, so they are stored anew elsewhere.
             blob: Blob {
@@ -115,7 +126,7 @@ pub(crate) fn decode(
                 },
                 bytes: Arc::new(NeverEmpty(blob.bytes)),
             },
-            diff_id: Some(diff_id),
+            diff_id: (!remade).then_some(diff_id),
             kind: None,
             urls: Vec::new(),
             annotations: BTreeMap::new(),
@@ -150,6 +161,8 @@ pub(crate) fn decode(
 struct Entry {
     config: String,
     layers: Vec<String>,
+    /// The positions of layers that have no claimed diff ID.
+    remade: BTreeSet<u64>,
     extensions: BTreeMap<String, String>,
 }
 
@@ -178,7 +191,9 @@ fn read_entry(value: &Value, limits: &Limits) -> Result<Entry> {
         let raw = String::from_utf8_lossy(&canonical(value)).into_owned();
         (join("manifest", key), raw)
     });
+    let remade = top.list(REMADE)?.iter().filter_map(Value::as_u64).collect();
     Ok(Entry {
+        remade,
         config: config.to_owned(),
         extensions: extensions.collect(),
         layers,

@@ -20,7 +20,7 @@ const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The kind of the root document of [`DOCKER_ARCHIVE`]: one entry of an archive's `manifest.json`,
 /// verbatim. It is ours; docker names none.
-pub const ARCHIVE_IMAGE: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
+pub use imgconv_wire::archive_image::KIND as ARCHIVE_IMAGE;
 
 /// Docker's engines mount at most this many layers over each other.
 const USUAL_LAYERS: usize = 127;

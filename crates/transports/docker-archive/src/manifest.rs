@@ -11,8 +11,7 @@ use imgconv_wire::{Map, Object, Value, canonical, folds_to};
 
 use crate::{MANIFEST_FILE, naming};
 
-/// The kind of a root document that is one entry of `manifest.json`.
-pub const ARCHIVE_IMAGE: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
+pub use imgconv_wire::archive_image::KIND as ARCHIVE_IMAGE;
 
 const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "Parent", "LayerSources"];
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry,
-    TopLevel, quote,
+    TopLevel, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
 use imgconv_wire::layout::INDEX_FILE;
@@ -118,7 +118,7 @@ impl ArchiveBundle {
         for head in legacy::heads(v1, limits, &env.notes)? {
             bundle.list_head(head);
         }
-        mark_ambiguous(&mut bundle.roots, REPOSITORIES_FILE);
+        mark_ambiguous(&mut bundle.roots, &format!("file {REPOSITORIES_FILE}"));
         Ok(bundle)
     }
 
@@ -138,7 +138,7 @@ impl ArchiveBundle {
         }
         // A layout says itself which of its names are ambiguous.
         if !self.layout {
-            mark_ambiguous(&mut self.roots, MANIFEST_FILE);
+            mark_ambiguous(&mut self.roots, &format!("file {MANIFEST_FILE}"));
         }
         let listed = self.roots.len();
         let mut positions: BTreeMap<Digest, usize> = BTreeMap::new();
@@ -166,7 +166,8 @@ impl ArchiveBundle {
             self.others.push(text.unwrap_or_else(|| head.id.clone()));
             self.list_head(head);
         }
-        mark_ambiguous(&mut self.roots[listed..], REPOSITORIES_FILE);
+        let list = format!("file {REPOSITORIES_FILE}");
+        mark_ambiguous(&mut self.roots[listed..], &list);
         Ok(())
     }
 
@@ -256,42 +257,6 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
         }
     }
     roots
-}
-
-/// Says of the entries of one name that are different images that the name does not tell which is
-/// meant.
-fn mark_ambiguous(roots: &mut [RootEntry], file: &str) {
-    let mut by_name: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
-    for (at, entry) in roots.iter().enumerate() {
-        if let Some(name) = &entry.name {
-            by_name.entry(name.qualified()).or_default().push(at);
-        }
-    }
-    for (name, group) in by_name {
-        let digest = |at: usize| roots[at].child.as_ref().map(|child| child.digest);
-        let first = group[0];
-        let Some(other) = group
-            .iter()
-            .copied()
-            .find(|at| digest(*at) != digest(first))
-        else {
-            continue;
-        };
-        let show = |at: usize| {
-            let digest = digest(at).map_or_else(String::new, |digest| format!(" {digest}"));
-            format!("#{}{digest}", roots[at].position)
-        };
-        let name = quote(name.to_string());
-        let message = format!(
-            "two images have the name {name}: {} and {}",
-            show(first),
-            show(other)
-        );
-        let error = Arc::new(Error::new(Code::Ambiguous, message).at(format!("file {file}")));
-        for at in group {
-            roots[at].ambiguous = Some(Arc::clone(&error));
-        }
-    }
 }
 
 impl Bundle for ArchiveBundle {

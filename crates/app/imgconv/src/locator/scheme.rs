@@ -106,12 +106,7 @@ pub(super) fn advice(word: &str) -> String {
 }
 
 /// Schemes of other programs that are long enough to be misspelt and still known.
-const FOREIGN: &[&str] = &[
-    "docker-daemon",
-    "containers-storage",
-    "containerd",
-    "ostree",
-];
+const FOREIGN: &[&str] = &["docker-daemon", "ostree"];
 
 /// What leads to the images of a place that another program has a scheme for, and this one not.
 fn foreign(word: &str, rest: &str) -> Option<String> {
@@ -123,12 +118,12 @@ fn foreign(word: &str, rest: &str) -> Option<String> {
              makes one that is read as `docker-archive:FILE.tar`, and `docker load -i FILE.tar` takes \
              one that was written as `docker-archive:FILE.tar`"
         ),
-        "containers-storage" | "containers" | "podman" | "buildah" | "cri-o" => format!(
+        "containers" | "podman" | "buildah" | "cri-o" => format!(
             "images of podman's storage come and go as files: `podman save --format oci-archive -o \
              FILE.tar {image}` makes one that is read as `oci-archive:FILE.tar`, and `podman load -i \
              FILE.tar` takes one that was written as `oci-archive:FILE.tar` or `docker-archive:FILE.tar`"
         ),
-        "containerd" | "ctr" | "nerdctl" => format!(
+        "ctr" | "nerdctl" => format!(
             "images of containerd come and go as files: `ctr images export FILE.tar {image}` makes one \
              that is read as `oci-archive:FILE.tar`, and `ctr images import FILE.tar` takes one that was \
              written as `oci-archive:FILE.tar`"
@@ -251,8 +246,8 @@ mod tests {
             ("docker-archve:x.tar", "`docker-archive:x.tar`"),
             ("Docker-Archive:x.tar", "`docker-archive:x.tar`"),
             ("docker-daemon:busybox", "`docker save -o FILE.tar busybox`"),
-            ("containers-storage:x", "`podman save"),
-            ("containerd:x", "`ctr images export"),
+            ("podman:x", "`podman save"),
+            ("ctr:x", "`ctr images export"),
             ("ostree:x@/r", "`skopeo copy ostree:x@/r oci:DIR`"),
             (
                 "docker-deamon:x",

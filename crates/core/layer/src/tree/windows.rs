@@ -12,6 +12,9 @@ use imgconv_model::quote;
 /// The directories at the top of a layer of Windows.
 const TOP: [&[u8]; 3] = [b"files", b"hives", b"utilityvm"];
 
+/// The number of a directory, or of a name, and a name.
+type Component = (u32, Box<[u8]>);
+
 /// What was seen of the layers, as long as they can be those of Windows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Windows {
@@ -21,7 +24,7 @@ pub(super) struct Windows {
     found: bool,
     /// Each path by the number of its directory and its name without case: its own number, and how
     /// it is spelled.
-    names: HashMap<(u32, Box<[u8]>), (u32, Box<[u8]>)>,
+    names: HashMap<Component, Component>,
     /// The first path of each layer that is spelled otherwise than before: the layer, both spellings.
     spelled: Vec<(u32, Vec<u8>, Vec<u8>)>,
     /// The first delta of each layer.

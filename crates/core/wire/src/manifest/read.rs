@@ -137,10 +137,13 @@ pub(super) fn head(
     Ok(())
 }
 
+/// The digest of a subject, and the content that its descriptor embeds.
+pub(super) type Subject = (Digest, Option<Arc<[u8]>>);
+
 /// Reads the digest of the subject, and the content that its descriptor embeds, verified. The grammar
 /// of the digest must hold; an algorithm that is not computed here does no harm, since a subject is
 /// not followed.
-pub(super) fn subject(top: &Object<'_>) -> Result<Option<(Digest, Option<Arc<[u8]>>)>> {
+pub(super) fn subject(top: &Object<'_>) -> Result<Option<Subject>> {
     let Some(subject) = top.opt_object("subject")? else {
         return Ok(None);
     };

@@ -36,9 +36,12 @@ fn list(tags: &str, layers: &[&str]) -> String {
     )
 }
 
+/// The names with whether each comes from a chain of v1 images, and the warnings.
+type Listed = (Vec<(String, bool)>, Vec<(&'static str, String)>);
+
 /// What is listed: the name or nothing, and whether it comes from a chain of v1 images; and the
 /// warnings of opening the archive.
-fn listed(tar: &Tar) -> (Vec<(String, bool)>, Vec<(&'static str, String)>) {
+fn listed(tar: &Tar) -> Listed {
     let env = env();
     let saved = tar.save();
     let bundle = saved.open_with(&env).unwrap();
@@ -160,7 +163,7 @@ fn k25_an_image_that_only_repositories_names_is_an_image_too() {
         .clone()
         .file("repositories", format!(r#"{{"x":{{"1":"{b}"}}}}"#))
         .open();
-    assert_eq!(bundle.roots().unwrap()[1].texts, [b.clone()]);
+    assert_eq!(bundle.roots().unwrap()[1].texts, std::slice::from_ref(&b));
     // Another name of an image that both have.
     let unused = ("unused-directory", format!("entry \"{b}\""));
     let (found, warnings) = with(format!(r#"{{"x":{{"1":"{a}","2":"{a}"}}}}"#));
@@ -168,13 +171,13 @@ fn k25_an_image_that_only_repositories_names_is_an_image_too() {
         found,
         [own.clone(), ("docker.io/library/x:2".to_owned(), false)]
     );
-    assert_eq!(warnings, [unused.clone()]);
+    assert_eq!(warnings, std::slice::from_ref(&unused));
     // An image that is not there, under a name that is known and one that is not.
     let absent = id('f');
     let (found, warnings) = with(format!(
         r#"{{"x":{{"1":"{absent}"}},"z":{{"1":"{absent}"}}}}"#
     ));
-    assert_eq!(found, [own.clone()]);
+    assert_eq!(found, std::slice::from_ref(&own));
     assert_eq!(
         warnings,
         [("repositories-image-missing", place("z:1")), unused.clone()]

@@ -1,0 +1,175 @@
+//! One file of a folder as a member of a tar.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use imgconv_model::{Code, Error, Result, quote};
+use imgconv_tar::{Entry, EntryKind, Time};
+use rustix::{
+    fs::{FileType, Mode, OFlags, ResolveFlags, Stat},
+    io::Errno,
+};
+
+use crate::Marks;
+
+/// The most bytes of the value of an extended attribute, and of the list of their names (Linux:
+/// `XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
+const XATTR_MAX: usize = 64 << 10;
+/// The most bytes of the target of a symbolic link (Linux: `PATH_MAX`).
+const TARGET_MAX: usize = 4096;
+
+/// A file that was found, by a descriptor that only locates it.
+pub(crate) struct Found {
+    pub(crate) descriptor: OwnedFd,
+    pub(crate) stat: Stat,
+    pub(crate) kind: FileType,
+}
+
+impl Found {
+    /// Locates a path below a folder. No component is a link.
+    pub(crate) fn locate(root: &impl std::os::fd::AsFd, path: &[u8]) -> Result<Self> {
+        let failed = |error: Errno| Error::io(error.into(), place(path));
+        let descriptor = below(root, path, OFlags::PATH | OFlags::NOFOLLOW).map_err(failed)?;
+        let stat = rustix::fs::fstat(&descriptor).map_err(failed)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        Ok(Self {
+            descriptor,
+            stat,
+            kind,
+        })
+    }
+
+    /// Says whether the file is overlay's mark of a deletion.
+    pub(crate) fn is_overlay_whiteout(&self) -> bool {
+        self.kind == FileType::CharacterDevice && self.stat.st_rdev == 0
+    }
+
+    /// Says whether a directory hides what lower layers have in it.
+    pub(crate) fn is_overlay_opaque(&self) -> Result<bool> {
+        for name in ["trusted.overlay.opaque", "user.overlay.opaque"] {
+            if self.xattr(name.as_bytes())?.as_deref() == Some(b"y") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes the entry of the file under a path. The size of a regular file is that of now.
+    pub(crate) fn entry(&self, path: &[u8], marks: Marks) -> Result<Entry> {
+        let stat = &self.stat;
+        let kind = match self.kind {
+            FileType::RegularFile => EntryKind::Regular,
+            FileType::Directory => EntryKind::Directory,
+            FileType::Symlink => EntryKind::Symlink,
+            FileType::Fifo => EntryKind::Fifo,
+            FileType::CharacterDevice => EntryKind::CharDevice,
+            FileType::BlockDevice => EntryKind::BlockDevice,
+            _ => {
+                let message = "the file system does not say what kind of file it is";
+                return Err(Error::new(Code::Io, message).at(place(path)));
+            }
+        };
+        let mut entry = Entry::new(path, kind);
+        entry.mode = stat.st_mode & 0o7777;
+        entry.uid = stat.st_uid;
+        entry.gid = stat.st_gid;
+        entry.mtime = Time {
+            seconds: stat.st_mtime,
+            nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        };
+        match kind {
+            EntryKind::Regular => entry.size = u64::try_from(stat.st_size).unwrap_or(0),
+            EntryKind::Symlink => {
+                entry.link = self.target().map_err(|error| error.at(place(path)))?
+            }
+            EntryKind::CharDevice | EntryKind::BlockDevice => {
+                entry.device = (
+                    rustix::fs::major(stat.st_rdev),
+                    rustix::fs::minor(stat.st_rdev),
+                );
+            }
+            _ => {}
+        }
+        entry.pax = self
+            .attributes(marks)
+            .map_err(|error| error.at(place(path)))?;
+        Ok(entry)
+    }
+
+    fn target(&self) -> Result<Vec<u8>> {
+        let buffer = Vec::with_capacity(TARGET_MAX);
+        let target = rustix::fs::readlinkat(&self.descriptor, "", buffer);
+        Ok(target
+            .map_err(|error| Error::from_io(error.into()))?
+            .into_bytes())
+    }
+
+    /// Returns the extended attributes that belong to an image, as PAX records in the order of their
+    /// names.
+    fn attributes(&self, marks: Marks) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        // Most files have none, and asking costs less than a buffer.
+        if rustix::fs::listxattr_query(self.by_descriptor()) == Ok(0) {
+            return Ok(Vec::new());
+        }
+        let mut list = vec![0; XATTR_MAX];
+        let count = match rustix::fs::listxattr(self.by_descriptor(), &mut list[..]) {
+            Ok(count) => count,
+            Err(Errno::OPNOTSUPP | Errno::PERM) => return Ok(Vec::new()),
+            Err(error) => return Err(Error::from_io(error.into())),
+        };
+        let mut names: Vec<&[u8]> = list[..count]
+            .split(|byte| *byte == 0)
+            .filter(|name| belongs(name, marks))
+            .collect();
+        names.sort_unstable();
+        let mut records = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(value) = self.xattr(name)? {
+                records.push(([b"SCHILY.xattr.", name].concat(), value));
+            }
+        }
+        Ok(records)
+    }
+
+    fn xattr(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut value = vec![0; XATTR_MAX];
+        match rustix::fs::getxattr(self.by_descriptor(), name, &mut value[..]) {
+            Ok(count) => {
+                value.truncate(count);
+                Ok(Some(value))
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::PERM) => Ok(None),
+            Err(error) => Err(Error::from_io(error.into())),
+        }
+    }
+
+    /// A descriptor that only locates a file gives access to its attributes by this path alone.
+    fn by_descriptor(&self) -> String {
+        format!("/proc/self/fd/{}", self.descriptor.as_raw_fd())
+    }
+}
+
+/// Says whether an extended attribute belongs to an image.
+fn belongs(name: &[u8], marks: Marks) -> bool {
+    let of_driver = name.starts_with(b"user.overlay.") || name.starts_with(b"user.containers.");
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !(marks == Marks::Overlay && of_driver))
+}
+
+/// Opens a path below a folder, without following any link.
+pub(crate) fn below(
+    root: &impl std::os::fd::AsFd,
+    path: &[u8],
+    flags: OFlags,
+) -> std::result::Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// Names a file for messages.
+pub(crate) fn place(path: &[u8]) -> String {
+    match path {
+        b"" => "the folder itself".to_owned(),
+        path => format!("file {}", quote(path)),
+    }
+}

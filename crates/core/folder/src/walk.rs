@@ -1,0 +1,307 @@
+//! Walking through a folder while its tar is read.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    sync::Arc,
+};
+
+use imgconv_directory::Directory;
+use imgconv_model::{Code, Error, Limits, Result};
+use imgconv_tar::{END, Entry, EntryKind, head, padding};
+use rustix::fs::{Dir, FileType, OFlags};
+
+use crate::{
+    Folder, Marks,
+    entry::{Found, below, place},
+};
+
+/// The tar of a folder.
+pub(crate) struct Walk {
+    root: Arc<Directory>,
+    marks: Marks,
+    limits: Limits,
+    what: String,
+    /// The directories on the way to the current one: their paths, and the names in them that are
+    /// still to come, the next one last.
+    levels: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+    /// The first paths of files with several links, by device and inode.
+    links: BTreeMap<(u64, u64), Vec<u8>>,
+    members: u64,
+    /// Bytes that come next, and how many of them were returned.
+    ready: Vec<u8>,
+    start: usize,
+    body: Option<Body>,
+    ended: bool,
+    failed: Option<(Code, String)>,
+}
+
+/// The content of a file.
+struct Body {
+    file: File,
+    path: Vec<u8>,
+    left: u64,
+    size: u64,
+}
+
+impl Walk {
+    pub(crate) fn new(folder: &Folder) -> Result<Self> {
+        let mut walk = Self {
+            root: Arc::clone(&folder.root),
+            marks: folder.marks,
+            limits: folder.limits,
+            what: folder.what.clone(),
+            levels: Vec::new(),
+            links: BTreeMap::new(),
+            members: 0,
+            ready: Vec::new(),
+            start: 0,
+            body: None,
+            ended: false,
+            failed: None,
+        };
+        let names = walk
+            .names(b"")
+            .map_err(|error| error.at(walk.what.clone()))?;
+        walk.levels.push((Vec::new(), names));
+        Ok(walk)
+    }
+
+    /// Lists the names in a directory, the last one first.
+    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let failed = |error: rustix::io::Errno| Error::io(error.into(), place(path));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let directory = below(&self.root, path, flags).map_err(failed)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+            if names.len() as u64 > self.limits.entries {
+                let what = format!("the list of names in {}", place(path));
+                return Err(Limits::exceeded("entries", self.limits.entries, what));
+            }
+        }
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(names)
+    }
+
+    /// Makes the next member, or the end of the archive.
+    fn advance(&mut self) -> Result<()> {
+        loop {
+            let Some((directory, names)) = self.levels.last_mut() else {
+                self.ready.extend_from_slice(&END);
+                self.ended = true;
+                return Ok(());
+            };
+            let Some(name) = names.pop() else {
+                self.levels.pop();
+                continue;
+            };
+            let path = match &directory[..] {
+                b"" => name,
+                directory => [directory, b"/", &name].concat(),
+            };
+            if path.len() as u64 > self.limits.path {
+                let what = place(&path);
+                return Err(Limits::exceeded("path", self.limits.path, what));
+            }
+            if self.member(path)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes the member of a path; false if the path adds nothing to the tar.
+    fn member(&mut self, path: Vec<u8>) -> Result<bool> {
+        let found = Found::locate(&self.root, &path)?;
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(&path);
+        match self.marks {
+            Marks::Overlay if found.is_overlay_whiteout() => {
+                let parent = &path[..path.len() - name.len()];
+                self.put(&Entry::new(
+                    [parent, b".wh.", name].concat(),
+                    EntryKind::Regular,
+                ))?;
+                return Ok(true);
+            }
+            Marks::Aufs if name.starts_with(b".wh..wh.") && name != b".wh..wh..opq" => {
+                return Ok(false);
+            }
+            // The name would be read as a whiteout in the layer.
+            Marks::None | Marks::Overlay if name.starts_with(b".wh.") => {
+                let message = "a name that begins with `.wh.` would be read as a whiteout";
+                return Err(Error::new(Code::Unsupported, message).at(place(&path)));
+            }
+            _ => {}
+        }
+        match found.kind {
+            FileType::Socket => return Ok(false),
+            FileType::Directory => self.directory(&found, path)?,
+            FileType::RegularFile => self.file(&found, path)?,
+            _ => match self.linked(&found, &path) {
+                Some(first) => self.link(path, first)?,
+                None => self.put(&found.entry(&path, self.marks)?)?,
+            },
+        }
+        Ok(true)
+    }
+
+    fn directory(&mut self, found: &Found, path: Vec<u8>) -> Result<()> {
+        self.put(&found.entry(&path, self.marks)?)?;
+        if self.marks == Marks::Overlay && found.is_overlay_opaque()? {
+            let mark = [&path[..], b"/.wh..wh..opq"].concat();
+            self.put(&Entry::new(mark, EntryKind::Regular))?;
+        }
+        let names = self.names(&path)?;
+        self.levels.push((path, names));
+        Ok(())
+    }
+
+    fn file(&mut self, found: &Found, path: Vec<u8>) -> Result<()> {
+        if let Some(first) = self.linked(found, &path) {
+            return self.link(path, first);
+        }
+        let entry = found.entry(&path, self.marks)?;
+        self.put(&entry)?;
+        if entry.size == 0 {
+            return Ok(());
+        }
+        let failed = |error: rustix::io::Errno| Error::io(error.into(), place(&path));
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened = below(&self.root, &path, flags).map_err(failed)?;
+        let stat = rustix::fs::fstat(&opened).map_err(failed)?;
+        if (stat.st_dev, stat.st_ino) != (found.stat.st_dev, found.stat.st_ino) {
+            return Err(changed(&path));
+        }
+        self.body = Some(Body {
+            file: File::from(opened),
+            path,
+            left: entry.size,
+            size: entry.size,
+        });
+        Ok(())
+    }
+
+    /// Returns the path under which a file with several links is a member already; notes the path if
+    /// this is the first one.
+    fn linked(&mut self, found: &Found, path: &[u8]) -> Option<Vec<u8>> {
+        if found.stat.st_nlink < 2 {
+            return None;
+        }
+        let key = (found.stat.st_dev, found.stat.st_ino);
+        let known = self.links.get(&key).cloned();
+        if known.is_none() {
+            self.links.insert(key, path.to_vec());
+        }
+        known
+    }
+
+    /// A hard link has the attributes of its file, so that every reader sees the same.
+    fn link(&mut self, path: Vec<u8>, first: Vec<u8>) -> Result<()> {
+        let found = Found::locate(&self.root, &first)?;
+        let mut entry = found.entry(&first, self.marks)?;
+        entry.path = path;
+        entry.kind = EntryKind::HardLink;
+        entry.link = first;
+        entry.size = 0;
+        entry.device = (0, 0);
+        entry.pax.clear();
+        self.put(&entry)
+    }
+
+    fn put(&mut self, entry: &Entry) -> Result<()> {
+        self.members += 1;
+        if self.members > self.limits.entries {
+            let what = "the number of files";
+            return Err(Limits::exceeded("entries", self.limits.entries, what));
+        }
+        self.ready.extend(head(entry)?);
+        Ok(())
+    }
+
+    fn fill(&mut self, out: &mut [u8]) -> Result<usize> {
+        loop {
+            if self.start < self.ready.len() {
+                let count = out.len().min(self.ready.len() - self.start);
+                out[..count].copy_from_slice(&self.ready[self.start..self.start + count]);
+                self.start += count;
+                return Ok(count);
+            }
+            self.ready.clear();
+            self.start = 0;
+            if let Some(body) = &mut self.body {
+                let count = body.read(out)?;
+                if body.left == 0 {
+                    self.ready.resize(padding(body.size), 0);
+                    self.body = None;
+                }
+                return Ok(count);
+            }
+            if self.ended {
+                return Ok(0);
+            }
+            self.advance()?;
+        }
+    }
+}
+
+impl Body {
+    /// Reads at least a byte; the file has to end where its header says.
+    fn read(&mut self, out: &mut [u8]) -> Result<usize> {
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(out.len());
+        let count = loop {
+            match self.file.read(&mut out[..most]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result.map_err(|error| Error::io(error, place(&self.path)))?,
+            }
+        };
+        if count == 0 {
+            return Err(changed(&self.path));
+        }
+        self.left -= count as u64;
+        if self.left == 0 {
+            let more = self.file.read(&mut [0; 1]);
+            if more.map_err(|error| Error::io(error, place(&self.path)))? != 0 {
+                return Err(changed(&self.path));
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn changed(path: &[u8]) -> Error {
+    Error::new(Code::Io, "the file changed while it was read")
+        .at(place(path))
+        .hint("stop whatever writes to the folder, and run the command again")
+}
+
+impl Read for Walk {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        if let Some((code, text)) = &self.failed {
+            return Err(Error::new(*code, text.clone()).into());
+        }
+        self.fill(out).map_err(|error| {
+            let error = error.at(self.what.clone());
+            self.failed = Some((error.code(), error.to_string()));
+            error.into()
+        })
+    }
+}
+
+impl fmt::Debug for Walk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Walk")
+            .field("what", &self.what)
+            .finish_non_exhaustive()
+    }
+}

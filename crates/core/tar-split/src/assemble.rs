@@ -1,0 +1,179 @@
+//! Reading the tar that a record and its files make.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    sync::Arc,
+};
+
+use crc::{CRC_64_GO_ISO, Crc, Digest, Table};
+use imgconv_model::{Code, Error, Result, quote};
+
+use crate::{
+    Files,
+    record::{Entry, Record},
+};
+
+static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_GO_ISO);
+
+/// The bytes of the tar, in order.
+pub(crate) struct Assembly {
+    record: Record,
+    files: Arc<dyn Files>,
+    state: State,
+}
+
+enum State {
+    /// The next entry has to be read.
+    Between,
+    /// Bytes of a segment, and how many of them were returned.
+    Segment(Vec<u8>, usize),
+    /// The content of a file.
+    Content(Content),
+    /// Everything was returned.
+    Ended,
+    /// An error was returned; every further read fails with its code and its text.
+    Failed(Code, String),
+}
+
+struct Content {
+    file: File,
+    path: Vec<u8>,
+    size: u64,
+    left: u64,
+    expected: u64,
+    crc: Digest<'static, u64, Table<16>>,
+}
+
+impl Assembly {
+    pub(crate) fn new(record: Record, files: Arc<dyn Files>) -> Self {
+        Self {
+            record,
+            files,
+            state: State::Between,
+        }
+    }
+
+    fn advance(&mut self, out: &mut [u8]) -> Result<usize> {
+        loop {
+            match &mut self.state {
+                State::Ended => return Ok(0),
+                State::Failed(code, text) => return Err(Error::new(*code, text.clone())),
+                State::Between => {
+                    self.state = match self.record.next()? {
+                        None => State::Ended,
+                        Some(Entry::Segment(bytes)) => State::Segment(bytes, 0),
+                        Some(Entry::File { path, size, crc }) => {
+                            State::Content(self.content(path, size, crc)?)
+                        }
+                    };
+                }
+                State::Segment(bytes, start) => {
+                    let count = out.len().min(bytes.len() - *start);
+                    out[..count].copy_from_slice(&bytes[*start..*start + count]);
+                    *start += count;
+                    if *start == bytes.len() {
+                        self.state = State::Between;
+                    }
+                    return Ok(count);
+                }
+                State::Content(content) => {
+                    let count = content
+                        .read(out)
+                        .map_err(|error| error.at(self.record.place()))?;
+                    if content.left == 0 {
+                        self.state = State::Between;
+                    }
+                    return Ok(count);
+                }
+            }
+        }
+    }
+
+    fn content(&self, path: Vec<u8>, size: u64, expected: u64) -> Result<Content> {
+        let found = self.files.open(&path);
+        let found = found.map_err(|error| error.at(self.record.place()))?;
+        let Some(file) = found else {
+            let message = "the store has no such file";
+            return Err(Error::new(Code::Missing, message)
+                .at(place(&path))
+                .at(self.record.place()));
+        };
+        Ok(Content {
+            file,
+            path,
+            size,
+            left: size,
+            expected,
+            crc: CRC.digest(),
+        })
+    }
+}
+
+impl Content {
+    /// Reads some of the content, at least a byte; checks the size and the CRC with the last one.
+    fn read(&mut self, out: &mut [u8]) -> Result<usize> {
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(out.len());
+        let count = match self.file.read(&mut out[..most]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return self.read(out),
+            result => result.map_err(|error| Error::io(error, place(&self.path)))?,
+        };
+        if count == 0 {
+            let (size, found) = (self.size, self.size - self.left);
+            return Err(self.changed("size", format!("{size} bytes"), format!("{found} bytes")));
+        }
+        self.crc.update(&out[..count]);
+        self.left -= count as u64;
+        if self.left == 0 {
+            self.check_end()?;
+        }
+        Ok(count)
+    }
+
+    fn check_end(&mut self) -> Result<()> {
+        let more = self.file.read(&mut [0; 1]);
+        if more.map_err(|error| Error::io(error, place(&self.path)))? != 0 {
+            let size = self.size;
+            return Err(self.changed("size", format!("{size} bytes"), "more".to_owned()));
+        }
+        let crc = std::mem::replace(&mut self.crc, CRC.digest()).finalize();
+        if crc != self.expected {
+            let expected = format!("{:016x}", self.expected);
+            return Err(self.changed("CRC-64", expected, format!("{crc:016x}")));
+        }
+        Ok(())
+    }
+
+    fn changed(&self, what: &str, expected: String, found: String) -> Error {
+        Error::mismatch(format!("the {what} of the extracted file"), expected, found)
+            .at(place(&self.path))
+            .hint("the file was changed after the engine extracted it; restore it from a backup")
+    }
+}
+
+fn place(path: &[u8]) -> String {
+    format!("file {}", quote(path))
+}
+
+impl Read for Assembly {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        self.advance(out).map_err(|error| {
+            self.state = State::Failed(error.code(), error.to_string());
+            error.into()
+        })
+    }
+}
+
+impl fmt::Debug for Assembly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assembly")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,78 @@
+//! The tar of a layer, put together byte for byte from its tar-split record and the files that an
+//! engine extracted.
+//!
+//! Docker (since 1.8), podman and CRI-O keep the files of a layer extracted, and beside them a
+//! record of everything in the layer's tar that is not the content of a file: headers, padding, the
+//! trailer. The format of the record is that of `github.com/vbatts/tar-split` (`tar/storage`): a
+//! JSON object a line, gzip-compressed.
+//!
+//! - `{"type":2,"payload":BASE64,"position":N}` is a segment: bytes of the tar as they are.
+//! - `{"type":1,"name":PATH,"size":N,"payload":BASE64,"position":N}` is the content of a file, to be
+//!   read from `PATH` below the folder of the layer. The payload is its CRC-64 (ISO polynomial, as
+//!   Go's `hash/crc64` computes it), in big-endian order. A path that is not UTF-8 stands in
+//!   `name_raw`, in base64. An entry of size 0 adds no bytes.
+//!
+//! A CRC proves nothing against a forger, but it names the file that changed: the digest of the
+//! whole layer, which the caller verifies, can't. This crate does not know which engine keeps its
+//! records where.
+
+#![deny(missing_docs)]
+
+mod assemble;
+mod record;
+
+use std::{fmt, fs::File, sync::Arc};
+
+use imgconv_directory::Directory;
+use imgconv_model::{Limits, Notes, Open, Reader, Result};
+use imgconv_stream::Decoder;
+
+use crate::{assemble::Assembly, record::Record};
+
+/// The most bytes of one line of a record. A segment is one header with its extensions, or the
+/// padding of an archive; in base64 it takes four thirds of its size.
+pub const MAX_LINE: u64 = 32 << 20;
+
+/// Where the contents of the files of a layer are.
+pub trait Files: fmt::Debug + Send + Sync {
+    /// Opens the regular file at a path, as the record spells it; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it can't be opened, or is no regular file.
+    fn open(&self, path: &[u8]) -> Result<Option<File>>;
+}
+
+/// The folder that a layer was extracted to. Links of directories are followed inside the folder.
+impl Files for Directory {
+    fn open(&self, path: &[u8]) -> Result<Option<File>> {
+        let start = path
+            .iter()
+            .position(|byte| *byte != b'/')
+            .unwrap_or(path.len());
+        self.file_in_root(&path[start..])
+    }
+}
+
+/// A layer that is put together whenever it is read. Nothing is verified but the CRC of each file.
+#[derive(Debug)]
+pub struct Layer {
+    /// The record, compressed as the engine keeps it.
+    pub record: Arc<dyn Open>,
+    /// The contents of the files.
+    pub files: Arc<dyn Files>,
+    /// The bounds on the record.
+    pub limits: Limits,
+    /// Names the record in messages.
+    pub what: String,
+}
+
+impl Open for Layer {
+    fn open(&self) -> Result<Reader> {
+        let at = |error: imgconv_model::Error| error.at(self.what.clone());
+        let source = self.record.open().map_err(at)?;
+        let plain =
+            Decoder::new(source, &self.limits, &Notes::default(), &self.what).map_err(at)?;
+        let record = Record::new(Box::new(plain), self.what.clone());
+        Ok(Box::new(Assembly::new(record, Arc::clone(&self.files))))
+    }
+}

@@ -1,0 +1,374 @@
+//! The stores of engines from tars of layers: docker's data root, podman's store, containerd's root.
+//!
+//! Written by hand from what real engines leave on a disk, apart from the crates under test, like
+//! [`crate::build`].
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use imgconv_model::{Limits, Notes};
+use imgconv_tar::{EntryKind, Reader};
+use serde_json::{Value, json};
+
+use crate::bolt;
+use crate::{Failure, Result, sha256_hex, write_file};
+
+/// An image of plain layers.
+#[derive(Clone, Debug, Default)]
+pub struct EngineImage {
+    /// The references that lead to it, as the engine spells them.
+    pub names: Vec<String>,
+    /// The tars, base first.
+    pub layers: Vec<Vec<u8>>,
+    /// The command, so that images with the same layers can differ.
+    pub command: String,
+}
+
+impl EngineImage {
+    /// Returns the diff IDs.
+    pub fn diff_ids(&self) -> Vec<String> {
+        let id = |tar: &Vec<u8>| format!("sha256:{}", sha256_hex(tar));
+        self.layers.iter().map(id).collect()
+    }
+
+    /// Returns the config, byte for byte.
+    pub fn config(&self) -> Vec<u8> {
+        let config = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": [self.command]},
+            "rootfs": {"type": "layers", "diff_ids": self.diff_ids()},
+            "history": vec![json!({"created_by": "test"}); self.layers.len()],
+        });
+        config.to_string().into_bytes()
+    }
+
+    /// Returns the image ID, in hex digits.
+    pub fn id(&self) -> String {
+        sha256_hex(&self.config())
+    }
+
+    /// Returns the chain IDs, in hex digits.
+    pub fn chain_ids(&self) -> Vec<String> {
+        let mut chain: Vec<String> = Vec::new();
+        for diff_id in self.diff_ids() {
+            chain.push(match chain.last() {
+                None => diff_id[7..].to_owned(),
+                Some(parent) => sha256_hex(format!("sha256:{parent} {diff_id}").as_bytes()),
+            });
+        }
+        chain
+    }
+}
+
+/// A tar taken apart: its tar-split record (compressed), and the contents of its files by their paths.
+pub type Split = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>);
+
+/// Takes a tar apart as tar-split does. `None` if two files of one path differ, one gives way to a directory, or a whiteout has content: no engine could put
+/// such a tar together again.
+///
+/// # Errors
+/// If the bytes are no tar.
+pub fn split(tar: &[u8]) -> Result<Option<Split>> {
+    let mut reader = Reader::new(tar, &Limits::default(), &Notes::default(), "tar");
+    let fail = |error: imgconv_model::Error| Failure::new(error.to_string());
+    let (mut lines, mut files, mut done) = (String::new(), BTreeMap::new(), 0);
+    let mut position = 0;
+    let mut line = |value: Value| {
+        let mut value = value;
+        value["position"] = json!(position);
+        position += 1;
+        lines += &format!("{value}\n");
+    };
+    while let Some(entry) = reader.next_entry().map_err(fail)? {
+        if entry.kind != EntryKind::Regular || entry.size == 0 {
+            continue;
+        }
+        // A sparse file stays in the segments: its body is not its content.
+        let Some(start) = reader.body_offset().and_then(|at| usize::try_from(at).ok()) else {
+            continue;
+        };
+        let end = start + usize::try_from(entry.size).unwrap_or_default();
+        let content = tar[start..end].to_vec();
+        line(json!({"type": 2, "payload": base64(&tar[done..start])}));
+        let crc = base64(&crc64(&content).to_be_bytes());
+        let mut file = json!({"type": 1, "size": content.len(), "payload": crc});
+        match std::str::from_utf8(&entry.path) {
+            Ok(name) => file["name"] = json!(name),
+            Err(_) => file["name_raw"] = json!(base64(&entry.path)),
+        }
+        line(file);
+        done = end;
+        let key = clean(&entry.path);
+        // No engine keeps the content of a whiteout.
+        if key
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .is_some_and(|name| name.starts_with(b".wh."))
+        {
+            return Ok(None);
+        }
+        if files
+            .insert(key, content.clone())
+            .is_some_and(|old| old != content)
+        {
+            return Ok(None);
+        }
+    }
+    // A file that gives way to a directory is there no more, as above.
+    let below = |path: &[u8]| {
+        path.iter()
+            .enumerate()
+            .any(|(i, byte)| *byte == b'/' && files.contains_key(&path[..i]))
+    };
+    if files.keys().any(|path| below(path)) {
+        return Ok(None);
+    }
+    line(json!({"type": 2, "payload": base64(&tar[done..])}));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let packed = gzip
+        .write_all(lines.as_bytes())
+        .and_then(|()| gzip.finish());
+    let packed = packed.map_err(|error| Failure::new(error.to_string()))?;
+    Ok(Some((packed, files)))
+}
+
+fn clean(path: &[u8]) -> Vec<u8> {
+    let parts = path.split(|byte| *byte == b'/');
+    let parts: Vec<&[u8]> = parts
+        .filter(|part| !part.is_empty() && *part != b".")
+        .collect();
+    parts.join(&b'/')
+}
+
+/// Puts the contents of files into a folder, which is made if it is not there.
+fn extract(files: &BTreeMap<Vec<u8>, Vec<u8>>, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|error| Failure::io(folder, &error))?;
+    for (path, content) in files {
+        write_file(&folder.join(OsStr::from_bytes(path)), content)?;
+    }
+    Ok(())
+}
+
+fn apart(tar: &[u8]) -> Result<Split> {
+    split(tar)?.ok_or_else(|| Failure::new("two files of one path differ"))
+}
+
+/// Writes the data root of a docker engine with images of one graph driver: `overlay2`, `overlay`,
+/// `aufs`, `vfs` or `btrfs`. More images can be added by another call.
+///
+/// # Errors
+/// If a layer is no tar, or a file can't be written.
+pub fn docker_root(images: &[EngineImage], driver: &str, root: &Path) -> Result<()> {
+    let base = root.join("image").join(driver);
+    let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for image in images {
+        let id = image.id();
+        write_file(
+            &base.join("imagedb/content/sha256").join(&id),
+            &image.config(),
+        )?;
+        for name in &image.names {
+            let end = name
+                .find('@')
+                .or_else(|| name.rfind(':'))
+                .unwrap_or(name.len());
+            let known = repositories.entry(name[..end].to_owned()).or_default();
+            known.insert(name.clone(), format!("sha256:{id}"));
+        }
+        let chain = image.chain_ids();
+        let mut tree = BTreeMap::new();
+        for (i, (tar, chain_id)) in image.layers.iter().zip(&chain).enumerate() {
+            let (record, files) = apart(tar)?;
+            let cache_id = sha256_hex(format!("{driver} {chain_id}").as_bytes());
+            let facts = base.join("layerdb/sha256").join(chain_id);
+            write_file(&facts.join("diff"), image.diff_ids()[i].as_bytes())?;
+            write_file(&facts.join("cache-id"), cache_id.as_bytes())?;
+            write_file(&facts.join("size"), tar.len().to_string().as_bytes())?;
+            write_file(&facts.join("tar-split.json.gz"), &record)?;
+            if i > 0 {
+                let parent = format!("sha256:{}", chain[i - 1]);
+                write_file(&facts.join("parent"), parent.as_bytes())?;
+            }
+            tree.extend(files.clone());
+            let whole = matches!(driver, "vfs" | "overlay" | "btrfs");
+            let folder = match driver {
+                "aufs" => format!("aufs/diff/{cache_id}"),
+                "vfs" => format!("vfs/dir/{cache_id}"),
+                "btrfs" => format!("btrfs/subvolumes/{cache_id}"),
+                "overlay" => format!("overlay/{cache_id}/root"),
+                driver => format!("{driver}/{cache_id}/diff"),
+            };
+            extract(if whole { &tree } else { &files }, &root.join(folder))?;
+        }
+    }
+    let text = json!({ "Repositories": repositories }).to_string();
+    write_file(&base.join("repositories.json"), text.as_bytes())
+}
+
+/// Writes a store of podman with images of one graph driver, `overlay` or `vfs`. `compressed` says
+/// whether the manifests name compressed layers, which such a store never keeps.
+///
+/// # Errors
+/// If a layer is no tar, or a file can't be written.
+pub fn containers_storage(
+    images: &[EngineImage],
+    driver: &str,
+    compressed: bool,
+    root: &Path,
+) -> Result<()> {
+    let (mut listed, mut layers) = (Vec::new(), BTreeMap::new());
+    for image in images {
+        let (id, chain) = (image.id(), image.chain_ids());
+        let mut descriptors = Vec::new();
+        for (i, (tar, chain_id)) in image.layers.iter().zip(&chain).enumerate() {
+            let diff_id = &image.diff_ids()[i];
+            let named = match compressed {
+                true => format!(
+                    "sha256:{}",
+                    sha256_hex(format!("gzip {diff_id}").as_bytes())
+                ),
+                false => diff_id.clone(),
+            };
+            let kind = match compressed {
+                true => "application/vnd.oci.image.layer.v1.tar+gzip",
+                false => "application/vnd.oci.image.layer.v1.tar",
+            };
+            descriptors.push(json!({"mediaType": kind, "digest": named, "size": tar.len()}));
+            let (record, files) = apart(tar)?;
+            write_file(
+                &root.join(format!("{driver}-layers/{chain_id}.tar-split.gz")),
+                &record,
+            )?;
+            let folder = match driver {
+                "vfs" => format!("vfs/dir/{chain_id}"),
+                driver => format!("{driver}/{chain_id}/diff"),
+            };
+            extract(&files, &root.join(folder))?;
+            let mut layer = json!({
+                "id": chain_id, "diff-digest": diff_id, "diff-size": tar.len(),
+                "compressed-diff-digest": named, "compressed-size": tar.len(),
+            });
+            if i > 0 {
+                layer["parent"] = json!(chain[i - 1]);
+            }
+            layers.insert(chain_id.clone(), layer);
+        }
+        let config = image.config();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": format!("sha256:{id}"), "size": config.len(),
+            },
+            "layers": descriptors,
+            "annotations": {"org.example.note": "kept"},
+        });
+        let folder = root.join(format!("{driver}-images/{id}"));
+        write_file(&folder.join("manifest"), manifest.to_string().as_bytes())?;
+        let name = base64(format!("sha256:{id}").as_bytes());
+        write_file(&folder.join(format!("={name}")), &config)?;
+        listed.push(json!({
+            "id": id, "names": image.names, "layer": chain.last(),
+            "digest": format!("sha256:{}", sha256_hex(manifest.to_string().as_bytes())),
+        }));
+    }
+    let layers: Vec<Value> = layers.into_values().collect();
+    let file = root.join(format!("{driver}-layers/layers.json"));
+    write_file(&file, json!(layers).to_string().as_bytes())?;
+    let file = root.join(format!("{driver}-images/images.json"));
+    write_file(&file, json!(listed).to_string().as_bytes())
+}
+
+/// Writes a root directory of containerd. Each image is in each of its namespaces, given beside it.
+///
+/// # Errors
+/// If a file can't be written.
+pub fn containerd(images: &[(EngineImage, Vec<String>)], root: &Path) -> Result<()> {
+    let blobs = root.join("io.containerd.content.v1.content/blobs/sha256");
+    let mut names = bolt::Bucket::new();
+    for (image, namespaces) in images {
+        let config = image.config();
+        write_file(&blobs.join(image.id()), &config)?;
+        let mut layers = Vec::new();
+        for tar in &image.layers {
+            let hex = sha256_hex(tar);
+            write_file(&blobs.join(&hex), tar)?;
+            layers.push(json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar",
+                "digest": format!("sha256:{hex}"), "size": tar.len(),
+            }));
+        }
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": kind,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": format!("sha256:{}", image.id()), "size": config.len(),
+            },
+            "layers": layers,
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let hex = sha256_hex(&manifest);
+        write_file(&blobs.join(&hex), &manifest)?;
+        for namespace in namespaces {
+            for name in &image.names {
+                let mut put = |key: &[&str], value: &[u8]| {
+                    let path = [&["v1", &**namespace, "images", &**name], key].concat();
+                    bolt::put(&mut names, &path, value);
+                };
+                put(&["createdat"], b"\x01");
+                put(&["target", "digest"], format!("sha256:{hex}").as_bytes());
+                put(&["target", "mediatype"], kind.as_bytes());
+                put(&["target", "size"], &varint(manifest.len() as u64));
+            }
+        }
+    }
+    let file = root.join("io.containerd.metadata.v1.bolt/meta.db");
+    write_file(&file, &bolt::file(&names))
+}
+
+/// A signed varint, as Go writes a size.
+fn varint(value: u64) -> Vec<u8> {
+    let mut rest = value << 1;
+    let mut out = Vec::new();
+    while rest >= 0x80 {
+        out.push((rest as u8 & 0x7f) | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+    out
+}
+
+/// CRC-64 with the ISO polynomial, bit by bit.
+fn crc64(bytes: &[u8]) -> u64 {
+    let mut crc = u64::MAX;
+    for byte in bytes {
+        crc ^= u64::from(*byte);
+        for _ in 0..8 {
+            let low = crc & 1;
+            crc = (crc >> 1) ^ (low * 0xD800_0000_0000_0000);
+        }
+    }
+    !crc
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for part in bytes.chunks(3) {
+        let mut word = [0; 3];
+        word[..part.len()].copy_from_slice(part);
+        let bits = u32::from(word[0]) << 16 | u32::from(word[1]) << 8 | u32::from(word[2]);
+        for i in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * i)) as usize & 63] as char;
+            out.push(if i <= part.len() { digit } else { '=' });
+        }
+    }
+    out
+}

@@ -1,0 +1,61 @@
+//! The root directory of containerd (`/var/lib/containerd`, or `containerd/daemon` below the data root
+//! of a docker engine with the containerd image store). It need not run. Read only.
+//!
+//! Facts from containerd's `plugins/content/local` and `core/metadata/buckets.go`, the same from
+//! containerd 1.2 to 2.1:
+//!
+//! - `io.containerd.content.v1.content/blobs/ALGORITHM/HEX` are documents and layers, as a registry
+//!   served them.
+//! - `io.containerd.metadata.v1.bolt/meta.db` is a bbolt database. Its bucket `v1` has a bucket for each
+//!   namespace (`default`, `k8s.io`, `moby`, …), whose bucket `images` has one for each name, whose
+//!   bucket `target` is the descriptor: `digest`, `mediatype`, and `size` as a signed varint.
+//!
+//! Every blob is verified by its digest whenever it is read. Layers that containerd threw away after
+//! it extracted them (`discard_unpacked_layers`) are missing; snapshots are not read.
+
+#![deny(missing_docs)]
+
+mod names;
+mod read;
+
+use std::path::Path;
+
+use imgconv_directory::Directory;
+use imgconv_model::{Bundle, Env, Result, Transport};
+
+use crate::read::Store;
+
+/// The folder of the blobs, below which is one for each algorithm.
+const BLOBS: &str = "io.containerd.content.v1.content/blobs";
+/// The database that has the names.
+const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
+
+/// The transport, as the catalog lists it.
+pub static CONTAINERD: Containerd = Containerd;
+
+/// See [`CONTAINERD`].
+#[derive(Clone, Copy, Debug)]
+pub struct Containerd;
+
+impl Transport for Containerd {
+    fn scheme(&self) -> &'static str {
+        "containerd"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "containerd:PATH[:REF]"
+    }
+
+    fn about(&self) -> &'static str {
+        "containerd's root directory, such as /var/lib/containerd (read only)"
+    }
+
+    /// Says whether a directory holds a content store.
+    fn recognise(&self, path: &Path) -> bool {
+        path.is_dir() && Directory::open(path).is_ok_and(|directory| directory.is_directory(BLOBS))
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        Ok(Box::new(Store::open(rest, env)?))
+    }
+}

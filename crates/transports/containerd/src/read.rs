@@ -1,0 +1,307 @@
+//! A root directory of containerd as a bundle.
+
+use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
+
+use imgconv_directory::Directory;
+use imgconv_model::{
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open,
+    Reader, Result, Root, RootEntry, mark_ambiguous,
+};
+use imgconv_stream::{Verified, read_to_limit};
+use imgconv_wire::manifest::{KINDS, kind_of, references};
+
+use crate::{
+    BLOBS, DATABASE,
+    names::{self, Names},
+};
+
+/// A root directory that is read.
+#[derive(Debug)]
+pub(crate) struct Store {
+    locator: String,
+    directory: Arc<Directory>,
+    entries: Vec<RootEntry>,
+    limits: Limits,
+}
+
+impl Store {
+    /// Lists the images by the database; by the blobs, where there is no database that can be read.
+    pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
+        let locator = format!("containerd:{rest}");
+        let list = || {
+            let directory = Directory::open(Path::new(rest))?;
+            Self::list(directory, &locator, env)
+        };
+        list().map_err(|error: Error| error.at(locator.clone()))
+    }
+
+    fn list(directory: Directory, locator: &str, env: &Env) -> Result<Self> {
+        if !directory.is_directory(BLOBS) {
+            let message = format!("there is no folder `{BLOBS}`");
+            return Err(Error::new(Code::Missing, message)
+                .hint("name containerd's root directory, such as /var/lib/containerd"));
+        }
+        let mut store = Self {
+            locator: locator.to_owned(),
+            directory: Arc::new(directory),
+            entries: Vec::new(),
+            limits: env.limits,
+        };
+        let wanted = env.namespace.as_deref();
+        match store.names(wanted) {
+            Ok(Some(names)) => {
+                let missing = wanted.filter(|wanted| !names.namespaces.iter().any(|n| n == wanted));
+                if let Some(wanted) = missing {
+                    return Err(names::no_namespace(wanted, &names.namespaces));
+                }
+                store.list_named(names);
+            }
+            Ok(None) if wanted.is_some() => {
+                let message = format!("there is no `{DATABASE}`, which has the namespaces");
+                return Err(Error::new(Code::Missing, message)
+                    .hint("without `--namespace` the images are found by their blobs"));
+            }
+            Ok(None) => store.list_blobs(env)?,
+            Err(error) if wanted.is_some() => return Err(error),
+            Err(error) => {
+                let message = format!("{error}; images are listed by their blobs, without names");
+                env.notes.warn("damaged-database", DATABASE, message);
+                store.list_blobs(env)?;
+            }
+        }
+        Ok(store)
+    }
+
+    fn names(&self, wanted: Option<&str>) -> Result<Option<Names>> {
+        let Some((file, _)) = self.directory.file(DATABASE)? else {
+            return Ok(None);
+        };
+        let names = names::read(file, wanted, &self.limits);
+        names
+            .map(Some)
+            .map_err(|error| error.at(format!("file {DATABASE}")))
+    }
+
+    fn list_named(&mut self, names: Names) {
+        for named in names.images {
+            let name = name(&named.name, &named.child.digest);
+            let mut texts = vec![named.name.clone()];
+            texts.extend(
+                named
+                    .namespaces
+                    .iter()
+                    .map(|space| format!("{space}/{}", named.name)),
+            );
+            self.push(name, texts, Some(named.child));
+        }
+        for (name, error) in names.broken {
+            self.push(Name::parse_reference(&name).ok(), vec![name], None);
+            if let Some(entry) = self.entries.last_mut() {
+                entry.error = Some(Arc::new(error.at(format!("file {DATABASE}"))));
+            }
+        }
+        mark_ambiguous(&mut self.entries, &format!("file {DATABASE}"));
+    }
+
+    fn push(&mut self, name: Option<Name>, texts: Vec<String>, child: Option<Child>) {
+        self.entries.push(RootEntry {
+            position: self.entries.len(),
+            name,
+            texts,
+            child,
+            error: None,
+            ambiguous: None,
+        });
+    }
+
+    /// Lists every manifest and index that no other one refers to, by digest.
+    fn list_blobs(&mut self, env: &Env) -> Result<()> {
+        let mut found = Vec::new();
+        let mut referred: BTreeSet<Digest> = BTreeSet::new();
+        for digest in self.digests()? {
+            env.check_cancelled()?;
+            let Some((file, size)) = self.directory.file(&path(&digest))? else {
+                continue;
+            };
+            let Some(child) = self.manifest(file, size, &digest, &mut referred) else {
+                continue;
+            };
+            found.push(child);
+        }
+        found.retain(|child| !referred.contains(&child.digest));
+        for child in found {
+            self.push(None, Vec::new(), Some(child));
+        }
+        Ok(())
+    }
+
+    /// Returns the descriptor of a blob that is a manifest or an index, and notes what it refers to.
+    fn manifest(
+        &self,
+        file: File,
+        size: u64,
+        digest: &Digest,
+        referred: &mut BTreeSet<Digest>,
+    ) -> Option<Child> {
+        if size > self.limits.manifest {
+            return None;
+        }
+        let mut reader = std::io::BufReader::new(file);
+        let first = std::io::BufRead::fill_buf(&mut reader)
+            .ok()?
+            .first()
+            .copied();
+        if first != Some(b'{') {
+            return None;
+        }
+        let facts = Facts {
+            digest: Some(*digest),
+            size: Some(size),
+        };
+        let what = format!("blob {digest}");
+        let verified = Verified::new(reader, &facts, &*what);
+        let bytes = read_to_limit(verified, ("manifest", self.limits.manifest), &what).ok()?;
+        let kind = kind_of(&bytes, &self.limits, &what).ok()?;
+        if !KINDS.contains(&&*kind) {
+            return None;
+        }
+        if let Ok(Some(list)) = references(&kind, &bytes, &self.limits) {
+            referred.extend(list.list.iter().map(|reference| reference.digest));
+        }
+        Some(Child::new(kind, *digest, size))
+    }
+
+    /// Lists the digests of all blobs, in order.
+    fn digests(&self) -> Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let names = self
+                .directory
+                .names(&format!("{BLOBS}/{}", algorithm.as_str()))?;
+            found.extend(
+                names
+                    .iter()
+                    .filter_map(|hex| Digest::from_hex(algorithm, hex)),
+            );
+        }
+        Ok(found)
+    }
+
+    fn at(&self, error: Error) -> Error {
+        error.at(self.locator.clone())
+    }
+}
+
+/// Reads the name of an image. Docker keeps images without a tag under a name that is none.
+fn name(text: &str, digest: &Digest) -> Option<Name> {
+    if text.starts_with("moby-dangling@") {
+        return None;
+    }
+    let name = Name::parse_reference(text).ok()?;
+    // A digest that is another one tells nothing of this image.
+    name.digest.is_none_or(|own| own == *digest).then_some(name)
+}
+
+/// Returns the path of a blob below the root directory.
+fn path(digest: &Digest) -> String {
+    format!("{BLOBS}/{}/{}", digest.algorithm().as_str(), digest.hex())
+}
+
+impl Bundle for Store {
+    fn locator(&self) -> String {
+        self.locator.clone()
+    }
+
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        Ok(self.entries.clone())
+    }
+
+    fn root(&self, entry: &RootEntry) -> Result<Root> {
+        let Some(child) = &entry.child else {
+            let message = format!("entry #{} has no descriptor", entry.position);
+            return Err(self.at(Error::new(Code::BadManifest, message)));
+        };
+        let limit = ("manifest", self.limits.manifest);
+        self.document(&child.kind, &child.facts(), limit)
+            .map(Root::Document)
+    }
+
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
+        let blob = self.blob(facts)?;
+        let what = match &facts.digest {
+            Some(digest) => format!("document {digest}"),
+            None => "document".to_owned(),
+        };
+        if let Some(size) = facts.size.filter(|size| *size > limit.1) {
+            let what = format!("{what} of {size} bytes");
+            return Err(self.at(Limits::exceeded(limit.0, limit.1, what)));
+        }
+        let bytes = read_to_limit(blob.open()?, limit, &what).map_err(|error| self.at(error))?;
+        Ok(Document {
+            kind: kind.to_owned(),
+            bytes: bytes.into(),
+        })
+    }
+
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        let Some(digest) = facts.digest else {
+            let message = "a blob of containerd is found by its digest, and none is known";
+            return Err(self.at(Error::new(Code::Missing, message)));
+        };
+        let stored = Stored {
+            locator: self.locator.clone(),
+            directory: Arc::clone(&self.directory),
+            digest,
+            facts: facts.clone(),
+        };
+        // The blob may be gone; its content is known when it was read.
+        stored.find()?;
+        Ok(Blob {
+            facts: facts.clone(),
+            bytes: Arc::new(stored),
+        })
+    }
+
+    fn stored(&self) -> Result<Option<Vec<Digest>>> {
+        self.digests().map(Some).map_err(|error| self.at(error))
+    }
+}
+
+/// A blob where it is stored.
+#[derive(Debug)]
+struct Stored {
+    locator: String,
+    directory: Arc<Directory>,
+    digest: Digest,
+    facts: Facts,
+}
+
+impl Stored {
+    fn find(&self) -> Result<File> {
+        let found = self.directory.file(&path(&self.digest));
+        match found.map_err(|error| error.at(self.locator.clone()))? {
+            Some((file, _)) => Ok(file),
+            None => {
+                let message = format!("blob {} is not in the content store", self.digest);
+                Err(Error::new(Code::Missing, message)
+                    .at(self.locator.clone())
+                    .hint(
+                        "containerd fetches only the platforms that it runs, and may discard the \
+                         blobs of layers that it extracted; pull the image again with \
+                         `ctr image pull --all-platforms`, or name a platform with `--platform`",
+                    ))
+            }
+        }
+    }
+}
+
+impl Open for Stored {
+    fn open(&self) -> Result<Reader> {
+        let what = format!("blob {} of {}", self.digest, self.locator);
+        Ok(Box::new(Verified::new(self.find()?, &self.facts, what)))
+    }
+
+    fn file(&self) -> Result<Option<File>> {
+        self.find().map(Some)
+    }
+}

@@ -1,0 +1,190 @@
+//! The images of a store, and the manifest that each is read by.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use imgconv_directory::Directory;
+use imgconv_model::{Code, Document, Error, Limits, Result, quote};
+use imgconv_wire::{
+    Map, Object, Value, canonical,
+    manifest::{describes_compression, kind_of},
+    parse,
+};
+
+use crate::layers::{self, Layers, Stored, is_id};
+
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+
+/// An image as `images.json` lists it.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    pub(crate) driver: &'static str,
+    pub(crate) id: String,
+    pub(crate) names: Vec<String>,
+    /// The id of the topmost layer; empty for an image without layers.
+    pub(crate) top: String,
+}
+
+/// Says whether a driver has a list of images.
+pub(crate) fn is_there(root: &Directory, driver: &str) -> bool {
+    let found = root.file(&list_path(driver));
+    found.is_ok_and(|file| file.is_some())
+}
+
+fn list_path(driver: &str) -> String {
+    format!("{driver}-images/images.json")
+}
+
+/// Reads `images.json` of a driver, in its order; no images if there is none.
+pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> Result<Vec<Image>> {
+    let path = list_path(driver);
+    let Some(bytes) = root.read(&path, ("root_index", limits.root_index))? else {
+        return Ok(Vec::new());
+    };
+    let place = format!("file {path}");
+    let value = parse(&bytes, limits, &place)?;
+    let Value::Array(items) = &value else {
+        return Err(Error::new(Code::BadManifest, "expected a list of images").at(place));
+    };
+    let image = |(i, item): (usize, &Value)| {
+        let object = Object::new(item, format!("[{i}]"))?;
+        let id = object.string("id")?;
+        if !is_id(id) {
+            return Err(object.bad("id", format!("{} is no id of an image", quote(id))));
+        }
+        Ok(Image {
+            driver,
+            id: id.to_owned(),
+            names: object.string_list("names")?,
+            top: object.opt_string("layer")?.unwrap_or_default().to_owned(),
+        })
+    };
+    let images: Result<Vec<Image>> = items.iter().enumerate().map(image).collect();
+    images.map_err(|error| error.at(place))
+}
+
+impl Image {
+    /// Returns the path of a document of the image.
+    pub(crate) fn document_path(&self, name: &str) -> String {
+        let file = match name {
+            "manifest" => name.to_owned(),
+            name => format!("={}", STANDARD.encode(name)),
+        };
+        format!("{}-images/{}/{file}", self.driver, self.id)
+    }
+
+    /// Reads the manifest that stands in the store.
+    fn stored_manifest(
+        &self,
+        root: &Directory,
+        limits: &Limits,
+    ) -> Result<(String, Value, Vec<u8>)> {
+        let path = self.document_path("manifest");
+        let Some(bytes) = root.read(&path, ("manifest", limits.manifest))? else {
+            return Err(
+                Error::new(Code::Missing, "the image has no manifest").at(format!("file {path}"))
+            );
+        };
+        let place = format!("file {path}");
+        let kind = kind_of(&bytes, limits, &place)?;
+        let value = parse(&bytes, limits, &place)?;
+        Ok((kind, value, bytes))
+    }
+
+    /// Returns the manifest that the image is read by: the stored one if the store has each layer
+    /// that it names, and otherwise one that names the plain tars of the same layers.
+    pub(crate) fn manifest(
+        &self,
+        root: &Directory,
+        layers: &Layers,
+        limits: &Limits,
+    ) -> Result<Document> {
+        let place = || format!("file {}", self.document_path("manifest"));
+        let (kind, value, bytes) = self.stored_manifest(root, limits)?;
+        let layer_kind = match &*kind {
+            OCI_MANIFEST => OCI_LAYER,
+            DOCKER_MANIFEST => DOCKER_LAYER,
+            _ => {
+                let message = format!(
+                    "a manifest of type {} has no layers in a store",
+                    quote(&kind)
+                );
+                return Err(Error::new(Code::Unsupported, message).at(place()));
+            }
+        };
+        let chain = layers::chain(layers, &self.top, limits)?;
+        let descriptors = Object::new(&value, "").and_then(|top| top.objects("layers"));
+        let descriptors = descriptors.map_err(|error| error.at(place()))?;
+        if descriptors.len() != chain.len() {
+            let message = format!(
+                "the manifest has {} layers and the store {}",
+                descriptors.len(),
+                chain.len()
+            );
+            return Err(Error::new(Code::BadManifest, message).at(place()));
+        }
+        let named = |(descriptor, layer): (&Object<'_>, &&Stored)| {
+            let digest = descriptor.opt_string("digest").ok().flatten();
+            digest.is_some() && digest == layer.diff_id.map(|id| id.to_string()).as_deref()
+        };
+        if descriptors.iter().zip(&chain).all(named) {
+            let bytes = bytes.into();
+            return Ok(Document { kind, bytes });
+        }
+        let mut plain = Vec::with_capacity(chain.len());
+        for (descriptor, layer) in descriptors.iter().zip(&chain) {
+            plain.push(Value::Object(plain_descriptor(
+                descriptor.map(),
+                layer,
+                layer_kind,
+            )?));
+        }
+        let mut manifest = match value {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        };
+        manifest.insert("layers".into(), Value::Array(plain));
+        Ok(Document {
+            kind,
+            bytes: canonical(&Value::Object(manifest)).into(),
+        })
+    }
+}
+
+/// Returns the digest of the config that a manifest names, as it is written there.
+pub(crate) fn config(manifest: &[u8], limits: &Limits) -> Option<String> {
+    let value = parse(manifest, limits, "manifest").ok()?;
+    let digest = value.get("config")?.get("digest")?.as_str()?;
+    Some(digest.to_owned())
+}
+
+/// Returns the descriptor of the plain tar of a layer. Annotations that describe the compressed bytes
+/// do not hold for it.
+fn plain_descriptor(
+    descriptor: &Map<String, Value>,
+    layer: &Stored,
+    kind: &str,
+) -> Result<Map<String, Value>> {
+    let (Some(diff_id), Some(size)) = (layer.diff_id, layer.size) else {
+        let message = format!(
+            "`layers.json` does not have the `diff-digest` and the `diff-size` of the layer {}",
+            layer.id
+        );
+        return Err(Error::new(Code::BadManifest, message));
+    };
+    let mut plain = descriptor.clone();
+    for key in ["urls", "data"] {
+        plain.shift_remove(key);
+    }
+    plain.insert("mediaType".into(), Value::from(kind));
+    plain.insert("digest".into(), Value::from(diff_id.to_string()));
+    plain.insert("size".into(), Value::from(size));
+    if let Some(Value::Object(annotations)) = plain.get_mut("annotations") {
+        annotations.retain(|key, _| !describes_compression(key));
+        if annotations.is_empty() {
+            plain.shift_remove("annotations");
+        }
+    }
+    Ok(plain)
+}

@@ -1,0 +1,142 @@
+//! The layers of a store.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use imgconv_directory::Directory;
+use imgconv_model::{Code, Digest, Error, Limits, Open, Reader, Result, quote};
+use imgconv_tar_split::Layer;
+use imgconv_wire::{Object, Value, parse};
+
+/// A layer as `layers.json` lists it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) driver: &'static str,
+    pub(crate) id: String,
+    parent: Option<String>,
+    /// The digest of the tar; absent for the writable layer of a container.
+    pub(crate) diff_id: Option<Digest>,
+    /// The bytes of the tar.
+    pub(crate) size: Option<u64>,
+}
+
+/// The layers of a driver, by their ids.
+pub(crate) type Layers = BTreeMap<String, Stored>;
+
+/// Reads `layers.json` of a driver; no layers if there is none.
+pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> Result<Layers> {
+    let path = format!("{driver}-layers/layers.json");
+    let limit = ("root_index", limits.root_index);
+    let Some(bytes) = root.read(&path, limit)? else {
+        return Ok(Layers::new());
+    };
+    let place = format!("file {path}");
+    let value = parse(&bytes, limits, &place)?;
+    let Value::Array(items) = &value else {
+        return Err(Error::new(Code::BadManifest, "expected a list of layers").at(place));
+    };
+    let mut layers = Layers::new();
+    for (i, item) in items.iter().enumerate() {
+        let stored = layer(item, i, driver).map_err(|error| error.at(place.clone()))?;
+        layers.insert(stored.id.clone(), stored);
+    }
+    Ok(layers)
+}
+
+fn layer(item: &Value, i: usize, driver: &'static str) -> Result<Stored> {
+    let object = Object::new(item, format!("[{i}]"))?;
+    let id = object.string("id")?;
+    if !is_id(id) {
+        return Err(object.bad("id", format!("{} is no id of a layer", quote(id))));
+    }
+    let size = object.get("diff-size").and_then(Value::as_u64);
+    let diff_id = object.opt_string("diff-digest")?.map(Digest::parse);
+    Ok(Stored {
+        driver,
+        id: id.to_owned(),
+        parent: object.opt_string("parent")?.map(str::to_owned),
+        diff_id: diff_id.transpose()?,
+        size,
+    })
+}
+
+/// Says whether a text is an id of the store, which becomes a part of paths.
+pub(crate) fn is_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.len() <= 128 && text.bytes().all(plain)
+}
+
+/// Returns the layers of an image, base first, from the id of the topmost one.
+pub(crate) fn chain<'a>(layers: &'a Layers, top: &str, limits: &Limits) -> Result<Vec<&'a Stored>> {
+    let mut chain = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut next = Some(top);
+    while let Some(id) = next.filter(|id| !id.is_empty()) {
+        if !seen.insert(id) {
+            let message = format!("the chain of parents comes back to the layer {}", quote(id));
+            return Err(Error::new(Code::Cycle, message));
+        }
+        if seen.len() as u64 > limits.layers {
+            let what = format!("the chain of parents of the layer {}", quote(top));
+            return Err(Limits::exceeded("layers", limits.layers, what));
+        }
+        let Some(layer) = layers.get(id) else {
+            let message = format!("there is no layer {}", quote(id));
+            return Err(Error::new(Code::Missing, message));
+        };
+        chain.push(layer);
+        next = layer.parent.as_deref();
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+impl Stored {
+    /// Returns the tar of the layer, put together when it is read.
+    pub(crate) fn tar(&self, root: &Arc<Directory>, limits: &Limits) -> Result<Layer> {
+        let folder = match self.driver {
+            "vfs" => format!("vfs/dir/{}", self.id),
+            driver => format!("{driver}/{}/diff", self.id),
+        };
+        let Some(files) = root.directory(&folder)? else {
+            let message = format!("the files of the layer {} are not there", self.id);
+            return Err(Error::new(Code::Missing, message).at(format!("folder {folder}")));
+        };
+        let record = Record {
+            root: Arc::clone(root),
+            path: format!("{}-layers/{}.tar-split.gz", self.driver, self.id),
+        };
+        // A layer without a record is known before anything is read of it.
+        record.open()?;
+        Ok(Layer {
+            what: format!("file {}", record.path),
+            record: Arc::new(record),
+            files: Arc::new(files),
+            limits: *limits,
+        })
+    }
+}
+
+/// The tar-split record of a layer.
+#[derive(Debug)]
+struct Record {
+    root: Arc<Directory>,
+    path: String,
+}
+
+impl Open for Record {
+    fn open(&self) -> Result<Reader> {
+        match self.root.file(&self.path)? {
+            Some((file, _)) => Ok(Box::new(file)),
+            None => {
+                let message = format!("the layer has no file {}", self.path);
+                Err(Error::new(Code::Missing, message).hint(
+                    "the tar of the layer can't be put together without that file; use \
+                     `podman save` on the machine that has the store",
+                ))
+            }
+        }
+    }
+}

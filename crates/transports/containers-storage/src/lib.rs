@@ -1,0 +1,68 @@
+//! The store of podman, buildah and CRI-O (`/var/lib/containers/storage`, or
+//! `~/.local/share/containers/storage` of a user). Read only.
+//!
+//! Facts from containers/storage (`images.go`, `layers.go`), the same from podman 1 to 5. `DRIVER` is
+//! the graph driver, `overlay` or `vfs`; a store can have both.
+//!
+//! - `DRIVER-images/images.json` lists images: `id`, `names`, `layer` (the topmost), and the names of
+//!   documents. `DRIVER-images/ID/manifest` is the manifest; the document of any other name is the file
+//!   `=BASE64-OF-NAME`, and a config has its digest as its name.
+//! - `DRIVER-layers/layers.json` lists layers: `id`, `parent`, `diff-digest` (the diff ID) and
+//!   `diff-size`. `DRIVER-layers/ID.tar-split.gz` is the record from which the tar of the layer is put
+//!   together byte for byte.
+//! - `overlay/ID/diff` and `vfs/dir/ID` have the files.
+//!
+//! The store does not keep the compressed layers that a manifest names. Where a manifest names layers
+//! that are plain tars, they are found by their digests and the manifest stays as it is. Otherwise
+//! each layer gets the descriptor of its plain tar, so the manifest has another digest.
+
+#![deny(missing_docs)]
+
+mod image;
+mod layers;
+mod read;
+
+use std::path::Path;
+
+use imgconv_directory::Directory;
+use imgconv_model::{Bundle, Env, Result, Transport};
+
+use crate::read::Store;
+
+/// The graph drivers whose layers are folders.
+const DRIVERS: [&str; 2] = ["overlay", "vfs"];
+
+/// The transport, as the catalog lists it.
+pub static CONTAINERS_STORAGE: ContainersStorage = ContainersStorage;
+
+/// See [`CONTAINERS_STORAGE`].
+#[derive(Clone, Copy, Debug)]
+pub struct ContainersStorage;
+
+impl Transport for ContainersStorage {
+    fn scheme(&self) -> &'static str {
+        "containers-storage"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "containers-storage:PATH[:REF]"
+    }
+
+    fn about(&self) -> &'static str {
+        "the store of podman, buildah or CRI-O, such as /var/lib/containers/storage (read only)"
+    }
+
+    /// Says whether a directory holds the list of images of a driver.
+    fn recognise(&self, path: &Path) -> bool {
+        let has = |directory: Directory| {
+            DRIVERS
+                .iter()
+                .any(|driver| image::is_there(&directory, driver))
+        };
+        path.is_dir() && Directory::open(path).is_ok_and(has)
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        Ok(Box::new(Store::open(rest, env)?))
+    }
+}
