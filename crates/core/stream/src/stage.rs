@@ -224,8 +224,11 @@ impl Stage {
     /// # Errors
     /// [`Code::Io`] that names the file.
     pub fn mark(&self, name: &str) -> Result<()> {
-        let (_, path) = self.file()?;
-        rustix::fs::renameat(&self.descriptor, &*path, &self.descriptor, name)
+        // In one step: a process that is killed between two would leave a file that tells nothing.
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        rustix::fs::openat(&self.descriptor, name, flags, mode)
+            .map(drop)
             .map_err(|error| Error::io(error.into(), self.show(name)))
     }
 

@@ -198,10 +198,8 @@ impl FileSink {
             }
             refuse_odd(path)?;
             let digest = &publication.root.digest;
-            if self.env.keep_files
-                && publication.file_name.is_none()
-                && path.symlink_metadata().is_ok()
-            {
+            let keep = self.env.keep_files && !is_added_to(publication);
+            if keep && path.symlink_metadata().is_ok() {
                 // The same image has nothing to replace.
                 if self.is_there(digest, path)? {
                     continue;
@@ -213,7 +211,6 @@ impl FileSink {
                 .into_iter()
                 .any(|(other, to)| other.root.digest == *digest && to != path);
             let staged = self.take(digest, last)?;
-            let keep = self.env.keep_files && publication.file_name.is_none();
             moves.push((staged, path.as_path(), keep));
         }
         let mut done: Vec<Renamed<'_>> = Vec::with_capacity(moves.len());
@@ -310,6 +307,11 @@ fn sync_directory(path: &Path) -> Result<()> {
     File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(|e| Error::io(e, show(path)))
+}
+
+/// Says whether a file holds what was there before too: image tags, which have no name of an image.
+fn is_added_to(publication: &Publication) -> bool {
+    publication.name.is_none() && publication.file_name.is_some()
 }
 
 /// The writer of an image, whose errors name the destination beside the file in the stage.

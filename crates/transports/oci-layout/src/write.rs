@@ -369,7 +369,8 @@ pub(crate) fn lock(directory: &Directory, env: &Env) -> Result<File> {
     }
 }
 
-/// Says whether a layout lists all publications already, as they would be listed now.
+/// Says whether a layout lists all publications already, as they would be listed now. Removes what
+/// killed writers left in it, as the one does that would list them.
 ///
 /// # Errors
 /// If there is a layout whose index can't be read, or a publication can't be listed.
@@ -379,6 +380,8 @@ pub fn lists(
     ref_name: RefName,
     env: &Env,
 ) -> Result<bool> {
+    // What can't be looked for or removed now is for the next one.
+    let _ = remove_leftovers(Path::new(path));
     let (listed, _) = list(publications, ref_name, env, path)?;
     let directory = Directory::open(Path::new(path), false)?;
     let index = load(&directory, env).map_err(|error| error.at(format!("oci:{path}")))?;
