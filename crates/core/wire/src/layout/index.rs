@@ -43,6 +43,8 @@ const FOREIGN: &[&str] = &["config", "fsLayers", "history", "layers"];
 /// So many entries may be unreadable in every index; more only as far as its text is long, at one for
 /// each [`SHORTEST`] bytes, because each takes more memory than `{}` is long.
 const FEW_UNREADABLE: usize = 1000;
+/// Unreadable entries that are held, however long they are: each takes about a kilobyte.
+const MOST_UNREADABLE: usize = 100_000;
 const SHORTEST: usize = 64;
 
 /// Checks the content of an `oci-layout` file (robustness D10).
@@ -261,7 +263,8 @@ impl Index {
         each(text, |item| {
             items.push(read_item(item.get(), items.len(), limits));
             unreadable += usize::from(matches!(items.last(), Some(Item::Unreadable(_))));
-            if unreadable > FEW_UNREADABLE && unreadable > text.len() / SHORTEST {
+            let most = MOST_UNREADABLE.min(text.len() / SHORTEST);
+            if unreadable > FEW_UNREADABLE.max(most) {
                 let message = format!("{unreadable} entries of the list are no descriptors");
                 return Err(object.bad("manifests", message));
             }
