@@ -11,6 +11,7 @@ mod codecs;
 mod docker;
 mod docker_aci;
 mod engine;
+mod engines;
 mod from_aci;
 mod from_oci;
 mod inputs;
@@ -72,6 +73,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     appc::run(&mut oracle);
     drop(engine);
     stores::run(&mut oracle);
+    engines::run(&mut oracle);
     migrate::run(&mut oracle);
     slurm::run(&mut oracle);
     if keep {
