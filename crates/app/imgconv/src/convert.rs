@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use imgconv_model::{
-    Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatId, Name, PlatformSpec,
-    Publication, Report, Result, quote,
+    Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatId, Name, Outcome as LossKind,
+    PlatformSpec, Publication, Report, Result, TopLevel, quote,
 };
 use imgconv_pipeline::{Sealer, write_document};
 use imgconv_stream::Pool;
@@ -13,6 +13,7 @@ use imgconv_tags::ImageTags;
 use imgconv_transport_file::overlaps;
 use imgconv_transport_registry::Location;
 use imgconv_wire::layout::INDEX_FILE;
+use serde_json::Value;
 
 use crate::{
     catalog,
@@ -107,7 +108,7 @@ pub fn convert(
     let listing = catalog::has_descriptors(destination.transport);
     let any_digest = catalog::has_digests(destination.transport);
     let room = room(destination, env);
-    let (top_level, lost) = descriptors::top_level(opened.iter().map(|(_, one)| one), &room);
+    let (mut top_level, lost) = descriptors::top_level(opened.iter().map(|(_, one)| one), &room);
     let one_file = target.capabilities().stream && !is_directory(destination);
     let mut run = Run::predict(target, options, env, &pool)
         .signing(key.as_ref())
@@ -116,7 +117,9 @@ pub fn convert(
         .addressing(any_digest)
         .for_destination(destination)
         .into_one_file(one_file);
-    let predicted = run.all(&roots)?;
+    let mut predicted = run.all(&roots)?;
+    let stale = stale_subject(&run, &mut top_level);
+    tell_first(&mut predicted, &stale);
     let tags = image_tags(&run, destination, env)?;
     if predicted.is_empty() {
         return Err(nothing_left(&roots, options, &run.left_behind));
@@ -150,6 +153,7 @@ pub fn convert(
         .for_destination(destination)
         .into_one_file(one_file)
         .all(&roots)?;
+    tell_first(&mut items, &stale);
     name_roots(&*sink, &mut items, options)?;
     if options.strict {
         refuse_losses(&items)?;
@@ -185,6 +189,28 @@ pub fn convert(
     let places = sink.commit_noting(&mut publications)?;
     note_digests(&mut items, &publications);
     Ok(outcome(items, tags, destination, &places))
+}
+
+/// Takes the subject of a list away, if the document that it is about has become another.
+fn stale_subject(run: &Run<'_>, top_level: &mut TopLevel) -> Report {
+    const SUBJECT: &str = "subject";
+    let mut report = Report::default();
+    let digest = top_level.properties.get(SUBJECT).and_then(|text| {
+        let value: Value = serde_json::from_str(text).ok()?;
+        Some(value.get("digest")?.as_str()?.to_owned())
+    });
+    if let Some(why) = digest.and_then(|digest| run.outdated(&digest)) {
+        top_level.properties.remove(SUBJECT);
+        report.lose("index.subject", LossKind::Dropped, why);
+    }
+    report
+}
+
+/// Reports losses of the whole list with the first image.
+fn tell_first(items: &mut [Item], report: &Report) {
+    if let Some(image) = items.iter_mut().find_map(|item| item.images.first_mut()) {
+        image.add_report(report.clone());
+    }
 }
 
 /// Gives roots the names that only the destination can refuse, and tells what it refused.

@@ -159,7 +159,7 @@ impl Store {
                 child.digest
             );
             env.notes
-                .warn("other-digest", &format!("image {}", image.id), message);
+                .warn("other-digest", format!("image {}", image.id), message);
         }
     }
 

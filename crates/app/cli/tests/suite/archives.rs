@@ -393,4 +393,15 @@ fn a12_one_bad_name_beside_a_layout_is_told_and_the_rest_is_usable() {
         sandbox.ok(&[&["convert", &first, &output][..], &name].concat());
         assert!(sandbox.ok(&["ls", &output]).contains("example.com/one:2"));
     }
+    // K22: a file of `docker save` is Docker's, also where its documents are OCI's.
+    let two = "saved-true:example.com/two:1";
+    sandbox.ok(&["docker-to-oci", two, "pair"]);
+    sandbox.ok(&["docker-to-aci", two, "pair.aci"]);
+    let input = fs::File::open(sandbox.path("saved-true")).unwrap();
+    let piped = sandbox
+        .command(&["docker-to-oci", "docker-archive:-:example.com/two:1", "piped"])
+        .stdin(input)
+        .output()
+        .unwrap();
+    assert!(piped.status.success(), "{piped:?}");
 }

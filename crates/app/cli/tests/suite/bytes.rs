@@ -538,6 +538,27 @@ fn k21_a_subject_that_was_written_anew_is_lost() {
 }
 
 #[test]
+fn k21_the_subject_of_a_list_goes_with_the_image_that_it_is_about() {
+    let sandbox = Sandbox::new();
+    let mut layout = Layout::new(&sandbox, "in");
+    let image = layout.image("amd64", |_| {});
+    layout.list(image.clone(), "example.com/a:1");
+    layout.write();
+    let index = |folder: &str| -> Value {
+        let text = std::fs::read(sandbox.path(folder).join("index.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    let mut top = index("in");
+    top["subject"] = image.clone();
+    std::fs::write(sandbox.path("in/index.json"), top.to_string()).unwrap();
+    sandbox.ok(&["convert", "oci:in", "oci:copy", "--strict"]);
+    assert_eq!(index("copy")["subject"], image);
+    let args = ["recompress", "oci:in", "oci:out", "--compression", "zstd"];
+    assert_eq!(losses(&sandbox, &args), ["index.subject"]);
+    assert_eq!(index("out")["subject"], Value::Null);
+}
+
+#[test]
 fn n19_a_change_that_changes_nothing_says_so() {
     let sandbox = Sandbox::new();
     let mut layout = Layout::new(&sandbox, "in");
