@@ -1,7 +1,7 @@
 //! The part of a [`Run`](crate::run::Run) that follows the user's policies: which layers are wanted,
 //! which digests must stay, and with which key a manifest is signed.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{io::Read as _, path::Path};
 
 use imgconv_format_docker_v2s1::{SigningKey, sign};
 use imgconv_model::{
@@ -46,7 +46,7 @@ pub(crate) fn signing_key(options: &Options, target: FormatId) -> Result<Option<
 
 fn read_key(path: &Path) -> Result<SigningKey> {
     let mut bytes = Vec::new();
-    File::open(path)
+    imgconv_stream::open_given(path)
         .and_then(|file| file.take(KEY_BYTES + 1).read_to_end(&mut bytes))
         .map_err(Error::from_io)?;
     if bytes.len() as u64 > KEY_BYTES {

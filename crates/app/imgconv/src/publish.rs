@@ -649,7 +649,8 @@ fn sign((key, time): &(SigningKey, SystemTime), data: Reader) -> Result<Vec<u8>>
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| Error::io(error, quote(path.as_os_str().as_encoded_bytes())))
+    imgconv_stream::open_given(path)
+        .map_err(|error| Error::io(error, quote(path.as_os_str().as_encoded_bytes())))
 }
 
 /// Reads a file that must be small.

@@ -288,7 +288,9 @@ pub fn without_userinfo(text: &str) -> String {
         Some(at) if text[..at].is_empty() || text[..at].ends_with(':') => at + 2,
         _ => 0,
     };
-    let (scheme, rest) = text.split_at(start);
+    // More slashes than a locator has do not make a password less of a secret.
+    let more = text[start..].len() - text[start..].trim_start_matches('/').len();
+    let (scheme, rest) = text.split_at(start + more);
     match userinfo(rest) {
         Some(end) => format!("{scheme}{MASK}{}", &rest[end..]),
         None => text.to_owned(),

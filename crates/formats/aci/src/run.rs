@@ -120,15 +120,47 @@ pub(crate) fn covers(ranges: &BTreeMap<String, Vec<(u32, u32)>>, port: &Port) ->
         u32::from(port.number),
         u32::from(port.number) + u32::from(port.count),
     );
-    ranges
-        .get(&port.protocol)
-        .is_some_and(|list| list.iter().any(|(from, to)| *from <= first && end <= *to))
+    ranges.get(&port.protocol).is_some_and(|list| {
+        let before = list.partition_point(|(from, _)| *from <= first);
+        before > 0 && end <= list[before - 1].1
+    })
 }
 
 /// The paths of volumes, cleaned: the same volumes have the same.
 pub(crate) fn volume_paths(volumes: &[String]) -> BTreeSet<String> {
     let cleaned = |path: &String| clean_path(path).unwrap_or_else(|| path.clone());
     volumes.iter().map(cleaned).collect()
+}
+
+/// Names of which each is given once. A name that is taken gets a number, in time that does not grow
+/// with the number.
+#[derive(Debug, Default)]
+pub(crate) struct FreeNames {
+    taken: BTreeSet<String>,
+    /// The next number of a name that was taken.
+    next: BTreeMap<String, u64>,
+}
+
+impl FreeNames {
+    /// Takes a name as it is; false if it is taken already.
+    pub(crate) fn take(&mut self, name: String) -> bool {
+        self.taken.insert(name)
+    }
+
+    /// Gives a name, with a number if it is taken.
+    pub(crate) fn give(&mut self, base: String) -> String {
+        if self.taken.insert(base.clone()) {
+            return base;
+        }
+        let next = self.next.entry(base.clone()).or_insert(1);
+        loop {
+            let name = format!("{base}-{next}");
+            *next += 1;
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
 }
 
 /// The names that volumes have in an ACI: (name, path), in path order. Of paths that are the same
@@ -149,16 +181,11 @@ pub(crate) fn mount_points(volumes: &[String]) -> Result<Vec<(String, String)>> 
         })?;
         paths.entry(cleaned).or_default().push(volume);
     }
-    let mut taken = BTreeSet::new();
+    let mut names = FreeNames::default();
     let mut points = Vec::new();
     for (cleaned, spellings) in paths {
         let base = sanitise_name(&format!("volume/{cleaned}")).expect("`volume` is an AC Name");
-        let mut name = base.clone();
-        let mut number = 0;
-        while !taken.insert(name.clone()) {
-            number += 1;
-            name = format!("{base}-{number}");
-        }
+        let name = names.give(base);
         let path = match spellings[..] {
             [only] => only.to_owned(),
             _ => format!("/{cleaned}"),

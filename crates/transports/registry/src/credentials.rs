@@ -2,7 +2,6 @@
 //! `auth.json`, and the credential helpers that they name.
 
 use std::{
-    fs::File,
     io::{self, Read as _, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
@@ -48,7 +47,7 @@ pub(crate) fn find(env: &Env, repository: &str) -> Result<Option<Credential>> {
 }
 
 fn from_file(path: &Path, repository: &str, env: &Env) -> Result<Option<Credential>> {
-    let file = match File::open(path) {
+    let file = match imgconv_stream::open_given(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::from_io(error)),

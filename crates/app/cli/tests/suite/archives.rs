@@ -399,7 +399,11 @@ fn a12_one_bad_name_beside_a_layout_is_told_and_the_rest_is_usable() {
     sandbox.ok(&["docker-to-aci", two, "pair.aci"]);
     let input = fs::File::open(sandbox.path("saved-true")).unwrap();
     let piped = sandbox
-        .command(&["docker-to-oci", "docker-archive:-:example.com/two:1", "piped"])
+        .command(&[
+            "docker-to-oci",
+            "docker-archive:-:example.com/two:1",
+            "piped",
+        ])
         .stdin(input)
         .output()
         .unwrap();

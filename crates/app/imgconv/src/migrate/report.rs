@@ -1,7 +1,7 @@
 //! What a migration did, as data: the shape of its `--json` and `--report`, and how the reports of
 //! several shares become one.
 
-use std::{collections::BTreeMap, fs::File, io::Read as _, path::PathBuf};
+use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
 
 use imgconv_model::{Code, Error, Limits, Result, quote};
 use serde::{Deserialize, Serialize};
@@ -251,7 +251,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
 
 fn read(path: &PathBuf) -> Result<Migration> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(Error::from_io)?;
+    let file = imgconv_stream::open_given(path).map_err(Error::from_io)?;
     file.take(REPORT + 1)
         .read_to_end(&mut bytes)
         .map_err(Error::from_io)?;

@@ -1,6 +1,6 @@
 //! From the JSON of an image configuration to the model's fields.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_model::{Digest, Exec, History, Limits, Platform, Report, Result, RunConfig};
 use serde_json::{Map, Value};
@@ -147,10 +147,11 @@ fn read_run(config: &Object<'_>, extensions: &mut BTreeMap<String, String>) -> R
         cmd: command(config, "Cmd")?,
     };
     let mut ports = Vec::new();
+    let mut seen = BTreeSet::new();
     if let Some(exposed) = config.opt_object("ExposedPorts")? {
         for (key, value) in exposed.map() {
             match port::read(key) {
-                Some(port) if ports.contains(&port) => {}
+                Some(port) if !seen.insert(port.clone()) => {}
                 Some(port) => ports.push(port),
                 // Nothing that the model can hold, but a copy keeps it and others report it.
                 None => {

@@ -1,6 +1,8 @@
 //! From the model's fields to the JSON of an image configuration, changing as little as possible
 //! of the one that the image was decoded from.
 
+use std::collections::BTreeSet;
+
 use imgconv_model::{Digest, History, Outcome, Platform, Port, Report, Result, RunConfig, quote};
 use serde_json::{Map, Value};
 
@@ -239,7 +241,8 @@ fn write_run(
         set(&mut map, RUN, "ExposedPorts", object(exposed));
     }
     if !same_set(&old.volumes, volumes) {
-        let mut paths = taken(map.get("Volumes"), |path| volumes.iter().any(|v| v == path));
+        let wanted: BTreeSet<&str> = volumes.iter().map(String::as_str).collect();
+        let mut paths = taken(map.get("Volumes"), |path| wanted.contains(path));
         for path in volumes {
             if !paths.contains_key(path) {
                 paths.insert(path.clone(), Value::Object(Map::new()));
@@ -252,9 +255,11 @@ fn write_run(
 
 /// Keeps what could not be read as a port and the spelling of ports that stay.
 fn write_ports(original: Option<&Value>, old: &[Port], new: &[Port]) -> Map<String, Value> {
-    let keep = |key: &str| port::read(key).is_none_or(|port| new.contains(&port));
+    let (before, after): (BTreeSet<&Port>, BTreeSet<&Port>) =
+        (old.iter().collect(), new.iter().collect());
+    let keep = |key: &str| port::read(key).is_none_or(|port| after.contains(&port));
     let mut exposed = taken(original, keep);
-    for port in new.iter().filter(|port| !old.contains(port)) {
+    for port in new.iter().filter(|port| !before.contains(port)) {
         for key in port::keys(port) {
             // What would not be read as a port again is reported instead.
             if !exposed.contains_key(&key) && port::read(&key).is_some() {

@@ -182,7 +182,7 @@ impl Draft {
         let mut entries = self.app_list("ports");
         entries.extend(kept.iter().cloned());
         let mut covered = Vec::new();
-        let mut taken = BTreeSet::new();
+        let mut names = run::FreeNames::default();
         entries.retain(|entry| {
             let Some(port) = read_port(entry).filter(|port| run::covers(&wanted, port)) else {
                 return false;
@@ -191,30 +191,20 @@ impl Draft {
                 .get("name")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            let new = taken.insert(name.to_owned());
+            let new = names.take(name.to_owned());
             if new {
                 covered.push(port);
             }
             new
         });
         let covered = run::ranges(&covered);
-        let mut made = Vec::new();
-        for port in ports {
-            if run::covers(&covered, port) || made.contains(&port) {
-                continue;
-            }
-            made.push(port);
-        }
+        let mut seen = BTreeSet::new();
+        let made = ports
+            .iter()
+            .filter(|port| !run::covers(&covered, port) && seen.insert(*port));
         let mut new: Vec<(String, Value)> = made
-            .into_iter()
             .map(|port| {
-                let base = run::port_name(port);
-                let mut name = base.clone();
-                let mut number = 0;
-                while !taken.insert(name.clone()) {
-                    number += 1;
-                    name = format!("{base}-{number}");
-                }
+                let name = names.give(run::port_name(port));
                 let fields: [(&str, Value); 4] = [
                     ("name", name.clone().into()),
                     ("protocol", port.protocol.clone().into()),
@@ -237,7 +227,7 @@ impl Draft {
         let mut entries = self.app_list("mountPoints");
         entries.extend(kept.iter().cloned());
         let mut covered = BTreeSet::new();
-        let mut taken = BTreeSet::new();
+        let mut names = run::FreeNames::default();
         entries.retain(|entry| {
             let text = |key| {
                 entry
@@ -247,7 +237,7 @@ impl Draft {
                     .to_owned()
             };
             let paths = run::volume_paths(&[text("path")]);
-            let new = paths.is_subset(&wanted) && taken.insert(text("name"));
+            let new = paths.is_subset(&wanted) && names.take(text("name"));
             if new {
                 covered.extend(paths);
             }
@@ -258,12 +248,7 @@ impl Draft {
             if run::volume_paths(std::slice::from_ref(&path)).is_subset(&covered) {
                 continue;
             }
-            let mut name = base.clone();
-            let mut number = 0;
-            while !taken.insert(name.clone()) {
-                number += 1;
-                name = format!("{base}-{number}");
-            }
+            let name = names.give(base);
             let fields = [("name", name.clone()), ("path", path)];
             let fields = fields.map(|(key, value)| (key.to_owned(), Value::from(value)));
             new.push((name, Value::from(fields.into_iter().collect::<Map<_, _>>())));
