@@ -1,7 +1,11 @@
 //! What a migration did, as data: the shape of its `--json` and `--report`, and how the reports of
 //! several shares become one.
 
-use std::{collections::BTreeMap, io::Read as _, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use imgconv_model::{Code, Error, Limits, Result, quote};
 use serde::{Deserialize, Serialize};
@@ -249,7 +253,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
     Ok(Merged { migration, missing })
 }
 
-fn read(path: &PathBuf) -> Result<Migration> {
+fn read(path: &Path) -> Result<Migration> {
     let mut bytes = Vec::new();
     let file = imgconv_stream::open_given(path).map_err(Error::from_io)?;
     file.take(REPORT + 1)
