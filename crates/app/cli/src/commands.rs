@@ -168,7 +168,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             Ok(match verdict.problems.is_empty() {
                 true => ExitCode::SUCCESS,
                 false if verdict.is_damaged() => env::ended(Status::Integrity),
-                // Nothing is known to be damaged: it could not be read.
+                // The place could not be read; no damage is known.
                 false => env::ended(Status::Failed),
             })
         }

@@ -226,7 +226,7 @@ pub(crate) fn advise(mut error: Error) -> Error {
     if let Some(advice) = advice {
         error.remove(ContextKind::SuggestedArg);
         error.remove(ContextKind::SuggestedSubcommand);
-        // It would show the most similar word, too.
+        // The parser's own tip would name the most similar word, too.
         error.remove(ContextKind::Usage);
         let advice = vec![StyledStr::from(advice)];
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(advice));

@@ -49,7 +49,7 @@ struct Images {
     done: u64,
     failed: u64,
     bytes_done: u64,
-    /// Those of them that were read and written now, and not found done.
+    /// Images that this run read and wrote; images that were found done do not count.
     bytes_worked: u64,
     began: Instant,
     said: Instant,
@@ -120,7 +120,7 @@ impl fmt::Debug for Bars {
     }
 }
 
-/// What ends early leaves no bar behind, above which nobody knows what happened.
+/// A run that ends early clears its bar, so that the message after it stands alone.
 impl Drop for Bars {
     fn drop(&mut self) {
         let bars = self.bars.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::Shared;
 
-/// What no message may show, once the environment is known.
+/// The secrets that no message may show, once the environment is known.
 static SECRETS: OnceLock<Secrets> = OnceLock::new();
 
 /// Says what no message may show from now on.
