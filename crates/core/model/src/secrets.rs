@@ -350,6 +350,17 @@ mod tests {
     }
 
     // K44
+    // robustness K44
+    #[test]
+    fn more_slashes_than_a_locator_has_hide_no_password() {
+        for (text, shown) in [
+            ("docker:///u:secret@h/r", "docker:///***@h/r"),
+            ("docker:////u:secret@h/r", "docker:////***@h/r"),
+        ] {
+            assert_eq!(without_userinfo(text), shown);
+        }
+    }
+
     #[test]
     fn a_secret_is_masked_however_it_is_spelt() {
         let pair = base64(format!("user:{PASSWORD}").as_bytes());

@@ -203,6 +203,19 @@ mod tests {
         user_pair(text).ok()
     }
 
+    // robustness K40: the next number of a name is known, and not searched for.
+    #[test]
+    fn volumes_whose_names_are_alike_get_numbers() {
+        let volumes: Vec<String> = (0..3).map(|i| format!("/A{}", ".".repeat(i))).collect();
+        let named = mount_points(&volumes).unwrap();
+        let names: Vec<&str> = named.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["volume-a", "volume-a-1", "volume-a-2"]);
+        let mut names = FreeNames::default();
+        assert!(names.take("x-1".to_owned()) && !names.take("x-1".to_owned()));
+        let given = ["x", "x", "x"].map(|base| names.give(base.to_owned()));
+        assert_eq!(given, ["x", "x-2", "x-3"]);
+    }
+
     #[test]
     fn c12b_users() {
         let good = [
