@@ -1,8 +1,9 @@
 //! The target directory: all of it or nothing.
 //!
-//! Everything is written to a partial directory beside the target, which its process holds a lock
-//! on. A marker in it, a file that no image can name, says until the root gets its metadata that the
-//! directory is no user's: the next run beside it removes one that has a marker and no process.
+//! Everything is written to a partial directory beside the target. A lock file beside the partial
+//! directory, which is made before it and removed after it, says that the directory is no user's.
+//! The process that unpacks holds a lock on that file: the next run for the same target removes a
+//! partial directory whose lock file no process holds.
 
 use std::{
     io,
@@ -14,7 +15,7 @@ use std::{
 };
 
 use imgconv_model::{Code, Error, Result, quote};
-use imgconv_stream::{Stage, Stale, remove_contents};
+use imgconv_stream::{Stale, remove_contents};
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat,
@@ -31,6 +32,8 @@ use crate::descriptor::open_directory;
 const NAME_BYTES: usize = 200;
 /// Random characters at the end of the partial directory's name.
 const RANDOM: usize = 8;
+/// What the lock file's name adds to the partial directory's name.
+const LOCK: &[u8] = b".lock";
 
 /// A partial directory beside the target. Dropping it removes it.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Destination {
     name: Vec<u8>,
     partial: Vec<u8>,
     top: OwnedFd,
+    /// The lock file, locked until the descriptor is closed.
+    _lock: OwnedFd,
     /// The target's path for messages.
     shown: String,
     published: bool,
@@ -63,16 +68,17 @@ impl Destination {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = openat(CWD, beside, flags, Mode::empty())
             .map_err(|error| Error::io(error.into(), quote(beside.as_os_str().as_bytes())))?;
-        refuse_unless_empty(parent.as_fd(), &name, &shown)?;
-        // What can't be looked for or removed now is for the next run.
+        // A leftover that can't be found or removed now is left to the next run.
         let _ = remove_leftovers(parent.as_fd(), &name);
-        let (partial, top) =
+        refuse_unless_empty(parent.as_fd(), &name, &shown)?;
+        let (partial, lock, top) =
             make_partial(parent.as_fd(), &name).map_err(|error| Error::io(error, shown.clone()))?;
         Ok(Self {
             parent,
             name,
             partial,
             top,
+            _lock: lock,
             shown,
             published: false,
         })
@@ -81,11 +87,6 @@ impl Destination {
     /// Returns the directory to write to.
     pub(crate) fn top(&self) -> BorrowedFd<'_> {
         self.top.as_fd()
-    }
-
-    /// Returns the name of the marker, which has to go before the root gets its metadata.
-    pub(crate) fn marker(&self) -> Vec<u8> {
-        marker(&self.partial)
     }
 
     /// Returns the target's path, quoted.
@@ -111,6 +112,8 @@ impl Destination {
             return Err(self.abandon(error));
         }
         self.published = true;
+        // A lock file that stays is removed by the next run for this target.
+        let _ = unlinkat(&self.parent, lock_name(&self.partial), AtFlags::empty());
         // The tree is complete and visible; that it can't be made durable any sooner is no failure.
         let _ = flush(self.parent.as_fd());
         Ok(())
@@ -130,9 +133,10 @@ impl Destination {
     }
 
     fn remove(&self) -> io::Result<()> {
-        remove_contents(&self.top, &self.marker())?;
-        let (parent, partial) = (&self.parent, self.partial.as_slice());
-        Ok(unlinkat(parent, partial, AtFlags::REMOVEDIR)?)
+        remove_contents(&self.top, b"")?;
+        unlinkat(&self.parent, self.partial.as_slice(), AtFlags::REMOVEDIR)?;
+        let lock = lock_name(&self.partial);
+        Ok(unlinkat(&self.parent, lock, AtFlags::empty())?)
     }
 }
 
@@ -178,32 +182,49 @@ fn refuse_unless_empty(parent: BorrowedFd<'_>, name: &[u8], shown: &str) -> Resu
     Ok(())
 }
 
-/// Makes a directory of a random name that begins with `name`, and opens it.
-fn make_partial(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<(Vec<u8>, OwnedFd)> {
+/// Makes a directory of a random name that begins with `name`, after its lock file; returns the
+/// directory's name, the lock and the directory.
+fn make_partial(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<(Vec<u8>, OwnedFd, OwnedFd)> {
     let prefix = prefix(name);
     let mut partial = Vec::new();
-    // Only the random name is wanted of `tempfile`, and that it tries again when one is taken. The
-    // place that it is told is never touched: the directory is made by descriptor.
-    tempfile::Builder::new()
+    // `tempfile` only makes up names here, and tries another name when one is taken. The path is
+    // never used: the directory is made by descriptor.
+    let lock = tempfile::Builder::new()
         .prefix(std::ffi::OsStr::from_bytes(&prefix))
         .rand_bytes(RANDOM)
         .disable_cleanup(true)
         .make_in(PathBuf::from("/"), |path| {
-            let file_name = path.file_name().expect("it ends with the random name");
-            mkdirat(parent, file_name, Mode::RWXU)?;
+            let file_name = path
+                .file_name()
+                .expect("the path ends with the random name");
             partial = file_name.as_bytes().to_vec();
-            Ok(())
-        })?;
+            let lock = make_lock(parent, &partial)?;
+            if let Err(error) = mkdirat(parent, file_name, Mode::RWXU) {
+                let _ = unlinkat(parent, lock_name(&partial), AtFlags::empty());
+                return Err(error.into());
+            }
+            Ok(lock)
+        })?
+        .into_file();
     let top = open_directory(parent, &partial)?;
     // In a directory that others may write to, somebody could have put another one in its place.
     if fstat(&top)?.st_uid != geteuid().as_raw() {
         return Err(Errno::PERM.into());
     }
-    // Where there are no locks, nothing is ever taken for a leftover.
-    let _ = flock(&top, FlockOperation::NonBlockingLockExclusive);
+    Ok((partial, lock, top))
+}
+
+/// Makes and locks the lock file of a partial directory.
+fn make_lock(parent: BorrowedFd<'_>, partial: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(&top, marker(&partial), flags, Mode::RUSR | Mode::WUSR)?;
-    Ok((partial, top))
+    let lock = openat(parent, lock_name(partial), flags, Mode::RUSR | Mode::WUSR)?;
+    // On file systems without locks nothing is ever taken for a leftover.
+    let _ = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+    // Another run may have taken the file for a leftover before it was locked.
+    match fstat(&lock)?.st_nlink {
+        0 => Err(io::ErrorKind::AlreadyExists.into()),
+        _ => Ok(lock),
+    }
 }
 
 /// What the name of a partial directory begins with.
@@ -211,10 +232,9 @@ fn prefix(name: &[u8]) -> Vec<u8> {
     [&name[..name.len().min(NAME_BYTES)], b".partial-"].concat()
 }
 
-/// The name of the marker in a partial directory: as random as the directory's own.
-fn marker(partial: &[u8]) -> Vec<u8> {
-    let random = &partial[partial.len().saturating_sub(RANDOM)..];
-    [Stage::PREFIX.as_bytes(), random].concat()
+/// The name of the lock file of a partial directory.
+fn lock_name(partial: &[u8]) -> Vec<u8> {
+    [partial, LOCK].concat()
 }
 
 /// Removes the partial directories of this target that killed processes left.
@@ -226,37 +246,49 @@ fn remove_leftovers(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     let mut found = Vec::new();
     for entry in Dir::read_from(parent)? {
         let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        let is_partial = name.strip_prefix(&*prefix).is_some_and(|random| {
-            random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric)
-        });
-        if is_partial {
-            found.push(name.to_vec());
-        }
+        let partial = entry.file_name().to_bytes().strip_suffix(LOCK);
+        found.extend(
+            partial
+                .filter(|name| is_partial(name, &prefix))
+                .map(<[u8]>::to_vec),
+        );
     }
-    for name in found {
-        let Ok(top) = open_directory(parent, &name) else {
-            continue;
-        };
-        let marker = marker(&name);
-        let marked = statat(&top, &*marker, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| {
-            FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size == 0
-        });
-        let stat = fstat(&top)?;
-        let private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU;
-        let own = stat.st_uid == geteuid().as_raw();
-        let free = || flock(&top, FlockOperation::NonBlockingLockExclusive).is_ok();
-        if !own || !free() {
-            continue;
-        }
-        if marked {
-            remove_contents(&top, &marker)?;
-            unlinkat(parent, &*name, AtFlags::REMOVEDIR)?;
-        } else if private {
-            // Its process was killed before the marker was there; a directory that holds anything
-            // is not removed by this call.
-            let _ = unlinkat(parent, &*name, AtFlags::REMOVEDIR);
-        }
+    for partial in found {
+        // What can't be removed is no reason to leave the rest.
+        let _ = remove_leftover(parent, &partial);
     }
     Ok(())
+}
+
+fn is_partial(name: &[u8], prefix: &[u8]) -> bool {
+    name.strip_prefix(prefix).is_some_and(|random| {
+        random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric)
+    })
+}
+
+/// Removes a partial directory and its lock file, if the lock file is an empty file of this user
+/// that no process has locked.
+fn remove_leftover(parent: BorrowedFd<'_>, partial: &[u8]) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let lock = openat(parent, lock_name(partial), flags, Mode::empty())?;
+    let is_own = |stat: &rustix::fs::Stat| stat.st_uid == geteuid().as_raw();
+    let stat = fstat(&lock)?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind != FileType::RegularFile || stat.st_size != 0 || !is_own(&stat) {
+        return Ok(());
+    }
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    match open_directory(parent, partial) {
+        Ok(top) => {
+            if !is_own(&fstat(&top)?) {
+                return Ok(());
+            }
+            remove_contents(&top, b"")?;
+            unlinkat(parent, partial, AtFlags::REMOVEDIR)?;
+        }
+        // The process was killed before the directory was made or after it was renamed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(unlinkat(parent, lock_name(partial), AtFlags::empty())?)
 }

@@ -85,9 +85,7 @@ pub fn unpack(
         what: &what,
         bytes: None,
     });
-    let marker = destination.marker();
-    let top = (destination.top(), &*marker);
-    let written = Writer::new(tree, top, contents, options, env, id).run();
+    let written = Writer::new(tree, destination.top(), contents, options, env, id).run();
     env.progress.event(Event::End { id });
     match written {
         Ok((outcome, notices)) => {

@@ -20,7 +20,7 @@ use rustix::{
     fs::{
         AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
         fchmod, fchown, fsetxattr, fstat, futimens, linkat, makedev, mkdirat, mknodat, openat,
-        statat, symlinkat, unlinkat, utimensat,
+        statat, symlinkat, utimensat,
     },
     io::Errno,
     process::geteuid,
@@ -46,7 +46,6 @@ pub(crate) struct Writer<'a> {
     tree: &'a Tree,
     top: BorrowedFd<'a>,
     /// The file in it that says that it is unfinished.
-    marker: &'a [u8],
     contents: &'a FrozenSpool,
     options: &'a Options,
     env: &'a Env,
@@ -81,10 +80,10 @@ enum Owner {
 }
 
 impl<'a> Writer<'a> {
-    /// Prepares writing to the directory `top`, in which there is only the marker of that name.
+    /// Prepares writing to the empty directory `top`.
     pub(crate) fn new(
         tree: &'a Tree,
-        (top, marker): (BorrowedFd<'a>, &'a [u8]),
+        top: BorrowedFd<'a>,
         contents: &'a Arc<FrozenSpool>,
         options: &'a Options,
         env: &'a Env,
@@ -93,7 +92,6 @@ impl<'a> Writer<'a> {
         Self {
             tree,
             top,
-            marker,
             contents,
             options,
             env,
@@ -290,7 +288,6 @@ impl<'a> Writer<'a> {
             self.finish_directory(here, &last[..length], &node)?;
         }
         if !root_named {
-            self.remove_marker()?;
             self.finish_unnamed_root()
                 .map_err(|error| Error::io(error.into(), "the root directory"))?;
         }
@@ -304,24 +301,10 @@ impl<'a> Writer<'a> {
         node: &Node<'_>,
     ) -> Result<()> {
         self.env.check_cancelled()?;
-        if path.is_empty() {
-            self.remove_marker()?;
-        }
         here.enter(path)
             .map_err(Error::from_io)
             .and_then(|directory| self.finish_open(directory, path, node))
             .map_err(|error| error.at(format!("entry {}", quote(path))))
-    }
-
-    /// Removes the marker of an unfinished directory. The root gets its mode and times after that.
-    fn remove_marker(&self) -> Result<()> {
-        match unlinkat(self.top, self.marker, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::io(
-                error.into(),
-                "the marker of the unfinished directory",
-            )),
-        }
     }
 
     /// The root as if a layer had made it for its children.

@@ -309,13 +309,18 @@ fn i10_killed_in_the_middle() {
     let partial = loop {
         thread::sleep(Duration::from_millis(1));
         match names(dir.path()).as_slice() {
-            [name] if names(&dir.path().join(name)).len() > 10 => break name.clone(),
+            [name, _lock] if names(&dir.path().join(name)).len() > 10 => break name.clone(),
             _ => assert!(child.try_wait().unwrap().is_none(), "it ended too soon"),
         }
     };
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(names(dir.path()), [partial.as_str()]);
+    assert_eq!(
+        names(dir.path()),
+        [partial.clone(), format!("{partial}.lock")]
+    );
+    // As if another process had been killed between its rename and the end.
+    fs::write(dir.path().join("out.partial-aaaaaaaa.lock"), "").unwrap();
     assert!(partial.starts_with("out.partial-"), "{partial}");
     // K43: what is left of it goes with the next run, and what is the user's does not.
     let user = dir.path().join("out.partial-20240101");
