@@ -69,7 +69,55 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/folder",
         ],
     ),
-    ("app/imgconv", &["core/*", "formats/*", "transports/*"]),
+    ("app/locate", &["core/*", "formats/*", "transports/*"]),
+    (
+        "app/convert",
+        &["app/locate", "core/*", "formats/*", "transports/*"],
+    ),
+    (
+        "app/examine",
+        &[
+            "app/locate",
+            "app/convert",
+            "core/*",
+            "formats/*",
+            "transports/*",
+        ],
+    ),
+    (
+        "app/publish",
+        &[
+            "app/locate",
+            "app/convert",
+            "core/*",
+            "formats/*",
+            "transports/*",
+        ],
+    ),
+    (
+        "app/migrate",
+        &[
+            "app/locate",
+            "app/convert",
+            "app/publish",
+            "core/*",
+            "formats/*",
+            "transports/*",
+        ],
+    ),
+    (
+        "app/imgconv",
+        &[
+            "app/locate",
+            "app/convert",
+            "app/examine",
+            "app/publish",
+            "app/migrate",
+            "core/*",
+            "formats/*",
+            "transports/*",
+        ],
+    ),
     ("app/cli", &["app/imgconv", "core/model"]),
     (
         "dev/testkit",

@@ -15,9 +15,9 @@ use imgconv_wire::{
 };
 use serde::Serialize;
 
-use crate::{
+use imgconv_convert::outcome::{LossOutcome, losses};
+use imgconv_locate::{
     locator::{Locator, Reference},
-    outcome::{LossOutcome, losses},
     select::{by_name, select},
 };
 

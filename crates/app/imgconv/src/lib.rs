@@ -6,73 +6,40 @@
 
 #![deny(missing_docs)]
 
-mod candidates;
-mod carried;
-pub mod catalog;
-mod convert;
-mod cosign;
-mod dependencies;
-mod descriptors;
-mod diff;
-mod family;
-mod fetched;
-mod foreign;
-mod fsck;
-mod graph;
-mod inspect;
 mod layout;
-mod lint;
-mod list;
-mod locator;
-mod migrate;
-mod names;
-mod nearest;
-mod nested;
-mod options;
-mod outcome;
-mod pick;
-mod policy;
-mod publish;
-mod run;
-mod select;
-mod site;
-mod source;
-mod spec;
-mod stack;
-mod stream;
-mod subject;
-mod tags;
-mod tree;
-mod unknown;
-mod unpack;
-mod users;
-mod verify;
 mod whole_file;
 
-pub use convert::convert;
-pub use diff::{Difference, diff};
+pub use imgconv_convert::tags::read as read_tags;
+pub use imgconv_convert::{
+    convert::convert,
+    options::{Family, Foreign, Link, Missing, Options, RefName, Sharing},
+    outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome},
+};
+pub use imgconv_examine::{
+    Config, Difference, Finding, Inspection, LayerInspection, Listed, SignedBy, UnpackOptions,
+    UnpackOutcome, Verdict, diff, inspect, list, raw, unpack, verify,
+};
 pub use imgconv_http::CertificateDirectory;
+pub use imgconv_locate::{
+    catalog,
+    locator::{Locator, Reference, directory},
+};
+pub use imgconv_migrate::{
+    Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
+    merge_reports, migrate,
+};
 pub use imgconv_pipeline::{Options as LayerOptions, Squash};
+pub use imgconv_publish::{
+    publish::{PublishOptions, Signing, SiteOptions, publish},
+    tags::{
+        Exported, Resolution, TagLine, export as export_tags, fetch as fetch_tags, list_tags,
+        resolve_tag,
+    },
+};
 pub use imgconv_stream::Level;
 pub use imgconv_tags::{ImageTags, Labels};
-pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
 pub use layout::{
     Freed, FreedBlob, MovedFrom, Removed, Sweep, Tagged, gc as gc_layout,
     remove as remove_from_layout, tag as tag_in_layout,
 };
-pub use list::{Listed, list};
-pub use locator::{Locator, Reference, directory};
-pub use migrate::{
-    Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
-    merge_reports, migrate,
-};
-pub use options::{Family, Foreign, Link, Missing, Options, RefName, Sharing};
-pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
-pub use publish::{PublishOptions, Signing, SiteOptions, publish};
-pub use tags::{
-    Exported, Resolution, TagLine, export as export_tags, fetch as fetch_tags, list_tags,
-    read as read_tags, resolve_tag,
-};
-pub use unpack::{Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
-pub use verify::{Finding, SignedBy, Verdict, verify};
 pub use whole_file::WholeFile;

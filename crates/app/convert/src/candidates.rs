@@ -1,0 +1,374 @@
+//! Which ACI a dependency means: among those that are given, in the places where the user said that
+//! dependencies are, and, if the user said so, by appc discovery.
+//!
+//! Only manifests are looked at, but where several ACIs fit; what the images hold is for others.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use imgconv_format_aci::{
+    Aci, Manifest,
+    dependency::{Candidate, choose, describe, matches},
+    manifest::{Dependency, Pair},
+    platform,
+};
+use imgconv_model::{
+    Bundle, Code, Env, Error, Format as _, Limits, Platform, Result, Root, RootEntry,
+    Transport as _, quote,
+};
+use imgconv_tags::{ImageTags, Labels};
+use imgconv_transport_appc::{APPC, AppImage};
+use imgconv_transport_file::FILE;
+
+use crate::{
+    source::{AciPart, Node, Source, decode_aci},
+    tags,
+};
+use imgconv_locate::{locator::Locator, tree::json_files};
+
+/// The place that stands for discovery.
+pub(crate) const DISCOVERY: &str = "appc:";
+
+/// Every ACI that a dependency may mean.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    all: Vec<Known>,
+    /// What looks like an ACI and can't be read.
+    damaged: Vec<String>,
+    /// Files there that may be image tags, by their names only.
+    tag_files: BTreeSet<PathBuf>,
+    /// The image tags of the names that were asked for, `None` where there are none.
+    tags: RefCell<BTreeMap<String, Option<Arc<ImageTags>>>>,
+    /// What is found nowhere is discovered.
+    discovers: bool,
+    /// What was asked of discovery, and for which platform.
+    discovered: BTreeMap<(AppImage, Platform), usize>,
+    /// What the dependencies were settled to mean, each by where it stands in its manifest.
+    settled: BTreeMap<*const Dependency, usize>,
+}
+
+/// An ACI that a dependency may mean.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// Its name for messages.
+    pub text: String,
+    path: Option<PathBuf>,
+    pub aci: AciPart,
+    /// True if it came by discovery: it is only what was asked for then.
+    discovered: bool,
+}
+
+impl Candidates {
+    /// The ACI of that key.
+    pub(crate) fn get(&self, key: usize) -> &Known {
+        &self.all[key]
+    }
+
+    /// The key of an ACI that was added.
+    pub(crate) fn key_of(&self, aci: &AciPart) -> Option<usize> {
+        let all = || self.all.iter();
+        all()
+            .position(|known| Arc::ptr_eq(&known.aci.manifest, &aci.manifest))
+            // The same file was given twice: the first one stands for both.
+            .or_else(|| all().position(|known| known.aci.manifest.raw == aci.manifest.raw))
+    }
+
+    pub(crate) fn add(&mut self, text: String, path: &str, aci: AciPart) -> usize {
+        let path = std::fs::canonicalize(path)
+            .ok()
+            .filter(|path| path.is_file());
+        let same = |known: &Known| known.path.is_some() && known.path == path;
+        if let Some(position) = self.all.iter().position(same) {
+            return position;
+        }
+        self.all.push(Known {
+            text,
+            path,
+            aci,
+            discovered: false,
+        });
+        self.all.len() - 1
+    }
+
+    /// Adds the ACIs of a place: a file, a folder or a store; or lets what is found nowhere be
+    /// discovered.
+    pub(crate) fn search(&mut self, place: &str, env: &Env) -> Result<()> {
+        if place == DISCOVERY {
+            self.discovers = true;
+            return Ok(());
+        }
+        let at = |error: Error| error.at(format!("--deps {place}"));
+        let locator = Locator::dependencies(place).map_err(at)?;
+        let (transport, location) = (locator.transport, &locator.location);
+        if !transport.is_local() {
+            let message = "dependencies are looked for in files, folders and stores";
+            return Err(at(Error::new(Code::Unsupported, message))
+                .hint("`--deps appc:` discovers those that are found nowhere"));
+        }
+        if transport.scheme() == FILE.scheme() {
+            let Some(aci) = open_aci(location, env).map_err(at)? else {
+                let message = "this is neither an ACI nor a place that has ACIs";
+                return Err(at(Error::new(Code::Unsupported, message)));
+            };
+            self.add(location.clone(), location, aci);
+            return Ok(());
+        }
+        if Path::new(location).is_dir() {
+            self.tag_files.extend(json_files(Path::new(location)));
+        }
+        let bundle = transport.open(location, env).map_err(at)?;
+        self.take_from(&*bundle, &|_| false, env)
+    }
+
+    /// Adds the ACIs of a place, but for those that were given.
+    pub(crate) fn take_from(
+        &mut self,
+        bundle: &dyn Bundle,
+        given: &dyn Fn(&RootEntry) -> bool,
+        env: &Env,
+    ) -> Result<()> {
+        for entry in bundle.roots()? {
+            env.check_cancelled()?;
+            if entry.child.is_some() || given(&entry) {
+                continue;
+            }
+            let text = match (bundle.part(&entry), entry.texts.first()) {
+                (Ok(Some((part, _))), _) => part.locator(),
+                (_, Some(text)) => format!("{}:{text}", bundle.locator()),
+                (_, None) => bundle.locator(),
+            };
+            match aci_in(bundle, &entry, env) {
+                Ok(Some(aci)) => {
+                    self.add(text.clone(), &text, aci);
+                }
+                Ok(None) => {}
+                // A damaged image is somebody else's business, unless nothing else fits.
+                Err(error) => self.damaged.push(format!("{}: {error}", quote(text))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what a dependency means.
+    pub(crate) fn resolve(&self, dependency: &Dependency, env: &Env) -> Result<usize> {
+        match self.settled.get(&std::ptr::from_ref(dependency)) {
+            Some(key) => Ok(*key),
+            None => self.choose(&self.labelled(dependency, env)?, env),
+        }
+    }
+
+    /// Chooses what a dependency with labels means, of what was not discovered. Image IDs are
+    /// computed only where the name and the labels fit several ACIs.
+    fn choose(&self, dependency: &Dependency, env: &Env) -> Result<usize> {
+        let fits = |known: &Known| !known.discovered && matches(dependency, &known.aci.manifest);
+        let fitting: Vec<usize> = (0..self.all.len())
+            .filter(|i| fits(&self.all[*i]))
+            .collect();
+        if fitting.len() > 1 {
+            for key in &fitting {
+                let known = &self.all[*key];
+                known.aci.read_to_end(&known.text, env)?;
+            }
+        }
+        let candidate = |key: &usize| {
+            let aci = &self.all[*key].aci;
+            let image_id = aci.image_id.get().copied();
+            Candidate {
+                key: *key,
+                manifest: &aci.manifest,
+                image_id,
+            }
+        };
+        let candidates: Vec<Candidate<'_, usize>> = fitting.iter().map(candidate).collect();
+        choose(dependency, &candidates).map_err(|error| match &self.damaged[..] {
+            [] => error,
+            damaged => error.hint(format!("these could not be read: {}", damaged.join("; "))),
+        })
+    }
+
+    /// Settles what the dependencies of an image mean, and those of what they mean in turn. What is
+    /// found nowhere is discovered, if the user said so; else nothing is done here.
+    ///
+    /// # Errors
+    /// [`Code::Limit`] for `aci_deps_nodes`, and those of discovery.
+    pub(crate) fn complete(&mut self, root: usize, env: &Env) -> Result<()> {
+        let (mut pending, mut met) = (vec![root], BTreeSet::from([root]));
+        while self.discovers
+            && let Some(key) = pending.pop()
+        {
+            let manifest = Arc::clone(&self.all[key].aci.manifest);
+            for (i, dependency) in manifest.dependencies.iter().enumerate() {
+                env.check_cancelled()?;
+                let place =
+                    |error: Error| error.at(format!("dependency {i} of {}", quote(&manifest.name)));
+                let found = self.settle(dependency, &manifest, env).map_err(place)?;
+                if !met.insert(found) {
+                    continue;
+                }
+                let most = env.limits.aci_deps_nodes;
+                if met.len() as u64 > most {
+                    let what = "the number of images in the dependency tree";
+                    return Err(Limits::exceeded("aci_deps_nodes", most, what));
+                }
+                pending.push(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what a dependency of an image means, by discovery if need be.
+    fn settle(&mut self, dependency: &Dependency, of: &Manifest, env: &Env) -> Result<usize> {
+        let known = self.settled.get(&std::ptr::from_ref(dependency));
+        if let Some(key) = known {
+            return Ok(*key);
+        }
+        let labelled = self.labelled(dependency, env)?;
+        let key = match self.choose(&labelled, env) {
+            Err(error) if error.code() == Code::Missing => {
+                // Without image tags here, those are asked for that the site has.
+                let has_tags = self.image_tags(&dependency.image_name, env)?.is_some();
+                let asked = if has_tags { &labelled } else { dependency };
+                self.discover(asked, of, env)?
+            }
+            found => found?,
+        };
+        self.settled.insert(std::ptr::from_ref(dependency), key);
+        Ok(key)
+    }
+
+    /// Fetches what a dependency means. Where it does not say for which platform, it is that of the
+    /// image.
+    fn discover(&mut self, dependency: &Dependency, of: &Manifest, env: &Env) -> Result<usize> {
+        let labels = dependency.labels.iter();
+        let image = AppImage {
+            name: dependency.image_name.clone(),
+            tag: dependency.tag.clone(),
+            labels: labels
+                .map(|label| (label.name.clone(), label.value.clone()))
+                .collect(),
+        };
+        image.check()?;
+        let own = platform::from_labels(of.label("os"), of.label("arch"));
+        let host = match own.os.is_empty() || own.architecture.is_empty() {
+            true => env.host.clone(),
+            false => own,
+        };
+        let asked = (image, host);
+        if let Some(key) = self.discovered.get(&asked) {
+            return Ok(*key);
+        }
+        let env = &Env {
+            host: asked.1.clone(),
+            ..env.clone()
+        };
+        let locator = Locator::source(&format!("{}:{}", APPC.scheme(), asked.0))?;
+        let source = Source::open(&locator, env)?;
+        let text = source.text.clone();
+        let decoded = source.decode(env)?;
+        let Some(Node::Image(node)) = decoded.first().map(|(_, node)| &**node) else {
+            return Err(Error::new(Code::Unsupported, "this is no ACI").at(text));
+        };
+        for warning in &node.report.warnings {
+            env.notes
+                .warn(warning.code, &*warning.at, &*warning.message);
+        }
+        let same = |known: &Known| known.discovered && known.text == text;
+        let key = match (self.all.iter().position(same), &node.aci) {
+            (Some(key), _) => key,
+            (None, Some(aci)) => {
+                self.all.push(Known {
+                    text,
+                    path: None,
+                    aci: aci.clone(),
+                    discovered: true,
+                });
+                self.all.len() - 1
+            }
+            (None, None) => return Err(Error::new(Code::Unsupported, "this is no ACI").at(text)),
+        };
+        self.discovered.insert(asked, key);
+        Ok(key)
+    }
+
+    /// Turns the tag of a dependency into labels: by the image tags of its name, if they are there,
+    /// else into the label `version`.
+    fn labelled(&self, dependency: &Dependency, env: &Env) -> Result<Dependency> {
+        let Some(tag) = &dependency.tag else {
+            return Ok(dependency.clone());
+        };
+        let given: Labels = dependency
+            .labels
+            .iter()
+            .map(|Pair { name, value }| (name.clone(), value.clone()))
+            .collect();
+        let tags = self.image_tags(&dependency.image_name, env)?;
+        let labels = imgconv_tags::merge(tags.as_deref(), Some(tag), &given)
+            .map_err(|error| error.at(format!("dependency {}", describe(dependency))))?;
+        let pairs = labels.into_iter();
+        Ok(Dependency {
+            labels: pairs.map(|(name, value)| Pair { name, value }).collect(),
+            ..dependency.clone()
+        })
+    }
+
+    /// Finds the image tags of a name: the file that a conversion writes beside the ACIs, or the
+    /// one of a published site.
+    fn image_tags(&self, name: &str, env: &Env) -> Result<Option<Arc<ImageTags>>> {
+        if let Some(known) = self.tags.borrow().get(name) {
+            return Ok(known.clone());
+        }
+        let own = |path: &&PathBuf| {
+            path.file_name()
+                .is_some_and(|file| file == &*tags::file_name(name))
+                || path.ends_with(tags::site_path(name))
+        };
+        let mut found: Option<(&PathBuf, ImageTags)> = None;
+        for path in self.tag_files.iter().filter(own) {
+            let tags = tags::read(&path.to_string_lossy(), env)?;
+            match &found {
+                Some((other, known)) if *known != tags => {
+                    let message = format!(
+                        "two files have image tags of {}: {} and {}",
+                        quote(name),
+                        other.display(),
+                        path.display()
+                    );
+                    return Err(Error::new(Code::Ambiguous, message)
+                        .hint("give `--deps` the directory of one of them"));
+                }
+                Some(_) => {}
+                None => found = Some((path, tags)),
+            }
+        }
+        let tags = found.map(|(_, tags)| Arc::new(tags));
+        self.tags.borrow_mut().insert(name.to_owned(), tags.clone());
+        Ok(tags)
+    }
+}
+
+/// Reads a file up to the manifest, if it is an ACI.
+pub fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
+    let bundle = FILE.open(path, env)?;
+    match bundle.roots()?.first() {
+        Some(entry) => aci_in(&*bundle, entry, env),
+        None => Ok(None),
+    }
+}
+
+/// Reads an entry up to its manifest, if it is an ACI.
+fn aci_in(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Option<AciPart>> {
+    if let Some((part, inner)) = bundle.part(entry)? {
+        return aci_in(&*part, &inner, env);
+    }
+    let root = bundle.root(entry)?;
+    match &root {
+        Root::Stream(blob) if Aci.recognise(&root) => {
+            Ok(decode_aci(blob, &bundle.locator(), &Aci, env)?.aci)
+        }
+        Root::Stream(_) | Root::Document(_) => Ok(None),
+    }
+}

@@ -1,0 +1,132 @@
+//! What an ACI carries along of the image that it was made of: read again by the format that wrote
+//! it, when the ACI goes back to a format that has more fields than appc.
+
+use std::sync::Arc;
+
+use imgconv_model::{
+    Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, FormatId, History, Image, Notes,
+    Report, Result, Root, RootEntry,
+};
+use imgconv_stream::{Verified, read_to_limit};
+
+use imgconv_locate::catalog;
+
+/// Gives an image that was read from an ACI what no field of that could say: the history, the
+/// signal that stops it, and the fields that only the first format has.
+///
+/// The ACI's own fields count as they are. What the first format said of its manifest stays with
+/// that manifest: the layers that it names are not these.
+pub(crate) fn restore(image: &mut Image, env: &Env, report: &mut Report) {
+    let aci = FormatId("aci");
+    let manifest = image
+        .originals
+        .iter()
+        .find(|original| original.format != aci && original.role == "manifest");
+    let Some(manifest) = manifest else { return };
+    let Some(format) = catalog::format(manifest.format.0) else {
+        return;
+    };
+    let config = image
+        .originals
+        .iter()
+        .find(|original| original.format == manifest.format && original.role == "config");
+    let documents = Documents {
+        config: config.map(|original| original.document.clone()),
+    };
+    let root = Root::Document(manifest.document.clone());
+    // What was irregular was said when the ACI was made.
+    let env = &Env {
+        notes: Notes::default(),
+        ..env.clone()
+    };
+    match format.decode(&root, &documents, env, &mut Report::default()) {
+        Ok(Artifact::Image(was)) => adopt(image, *was),
+        Ok(Artifact::Index(_) | Artifact::Opaque(_)) => {}
+        Err(error) => {
+            let message = format!("what the ACI carries along can't be used: {error}");
+            report.warn("bad-original", format!("{} manifest", format.id()), message);
+        }
+    }
+}
+
+fn adopt(image: &mut Image, was: Image) {
+    image.history = fitting(was.history, image);
+    image.config.stop_signal = was.config.stop_signal;
+    let of_config = was
+        .extensions
+        .into_iter()
+        .filter(|((_, path), _)| !path.starts_with("manifest."));
+    image.extensions.extend(of_config);
+}
+
+/// A history that fits the layers as they are now: all of them, or fewer because the last ones were
+/// merged, as every squash does.
+fn fitting(history: Vec<History>, image: &Image) -> Vec<History> {
+    let named = history.iter().filter(|step| !step.empty_layer).count();
+    match image.layers.len() {
+        layers if layers == named => history,
+        layers if (1..named).contains(&layers) => {
+            History::merged(history, layers - 1, image.created.clone())
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The documents that are carried, without any layer: those are named and never read.
+#[derive(Debug)]
+struct Documents {
+    config: Option<Document>,
+}
+
+impl Documents {
+    /// Bytes that nobody reads, unless they are the config's.
+    fn bytes(&self) -> Arc<[u8]> {
+        let config = self.config.as_ref();
+        config.map_or_else(|| Arc::from([]), |config| Arc::clone(&config.bytes))
+    }
+
+    fn stand_in(&self, facts: Facts) -> Blob {
+        let bytes = Arc::new(self.bytes());
+        Blob { facts, bytes }
+    }
+}
+
+impl Bundle for Documents {
+    fn locator(&self) -> String {
+        "what the ACI carries".to_owned()
+    }
+
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        Ok(Vec::new())
+    }
+
+    fn root(&self, _: &RootEntry) -> Result<Root> {
+        Err(missing("a root"))
+    }
+
+    /// The only document that a manifest of an image refers to.
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
+        let Some(config) = &self.config else {
+            return Err(missing("the config"));
+        };
+        let reader = Box::new(std::io::Cursor::new(Arc::clone(&config.bytes)));
+        let reader = Verified::new(reader, facts, "config");
+        Ok(Document {
+            kind: kind.to_owned(),
+            bytes: read_to_limit(reader, limit, "config")?.into(),
+        })
+    }
+
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        Ok(self.stand_in(facts.clone()))
+    }
+
+    /// An archive's entry names its config, which is read, and its layers, which are not.
+    fn member(&self, _: &str, facts: &Facts) -> Result<Blob> {
+        Ok(self.stand_in(facts.clone()))
+    }
+}
+
+fn missing(what: &str) -> Error {
+    Error::new(Code::Missing, format!("{what} is not carried along"))
+}

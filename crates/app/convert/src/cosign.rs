@@ -1,0 +1,88 @@
+//! Which image a signature or an attestation in a layout of `cosign save` is about. Such a layout
+//! says by the annotation `kind` of its entries what each of them is.
+
+use imgconv_model::{Bundle, Child, Digest, Env, Result, RootEntry};
+use imgconv_wire::{Value, base64, find_document, parse};
+
+use crate::source::Node;
+
+/// The annotation of an entry.
+const KIND: &str = "kind";
+const PREFIX: &str = "dev.cosignproject.cosign/";
+/// What the others are about.
+const IMAGES: &[&str] = &["image", "imageIndex"];
+/// Enough for the signed text of a signature.
+const MOST_BLOBS: usize = 4;
+
+/// Goes through the entries of a layout in their order.
+#[derive(Debug, Default)]
+pub struct Signed {
+    /// The last image that was met.
+    image: Option<Digest>,
+}
+
+impl Signed {
+    /// Returns the image that an entry is about: the one that the signed text names, else the one
+    /// before it. `None` if the entry is no signature.
+    ///
+    /// # Errors
+    /// If the signed text can't be read.
+    pub fn subject(
+        &mut self,
+        entry: &RootEntry,
+        node: &Node,
+        bundle: &dyn Bundle,
+        env: &Env,
+    ) -> Result<Option<Digest>> {
+        let Some((child, kind)) = kind(entry) else {
+            return Ok(None);
+        };
+        if IMAGES.contains(&kind) {
+            self.image = Some(child.digest);
+            return Ok(None);
+        }
+        let Node::Opaque { opaque, .. } = node else {
+            return Ok(self.image);
+        };
+        let json = opaque
+            .blobs
+            .iter()
+            .filter(|blob| blob.kind.ends_with("json"));
+        for blob in json.take(MOST_BLOBS) {
+            if blob.size > env.limits.manifest {
+                continue;
+            }
+            let limit = ("manifest", env.limits.manifest);
+            let text = find_document(bundle, blob, limit, &env.limits)?;
+            let named = parse(&text.bytes, &env.limits, "signed text").ok();
+            if let Some(subject) = named.as_ref().and_then(|value| named_in(value, env)) {
+                return Ok(Some(subject));
+            }
+        }
+        Ok(self.image)
+    }
+}
+
+/// How a report calls an entry that is about an image.
+pub(crate) fn field(entry: &RootEntry) -> Option<String> {
+    let (child, kind) = kind(entry)?;
+    Some(format!("{PREFIX}{kind} {}", child.digest))
+}
+
+fn kind(entry: &RootEntry) -> Option<(&Child, &str)> {
+    let child = entry.child.as_ref()?;
+    Some((child, child.annotations.get(KIND)?.strip_prefix(PREFIX)?))
+}
+
+/// Reads what a signed text is about: a simple signing document, or an in-toto statement in its
+/// envelope.
+fn named_in(value: &Value, env: &Env) -> Option<Digest> {
+    let simple = value.pointer("/critical/image/docker-manifest-digest");
+    if let Some(text) = simple.and_then(Value::as_str) {
+        return Digest::parse(text).ok();
+    }
+    let payload = base64(value.get("payload")?.as_str()?)?;
+    let statement = parse(&payload, &env.limits, "statement").ok()?;
+    let hex = statement.pointer("/subject/0/digest/sha256")?.as_str()?;
+    Digest::parse(&format!("sha256:{hex}")).ok()
+}

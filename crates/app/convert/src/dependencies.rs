@@ -1,0 +1,365 @@
+//! The dependencies of ACIs: laying their file systems below the image's own. Which ACI each of them
+//! means is found out elsewhere.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use imgconv_format_aci::{
+    ExpectedImage, Manifest, decode_stream,
+    dependency::{Rendered, describe, order},
+    manifest::Dependency,
+    resolve_user,
+};
+use imgconv_layer::{Discard, Semantics, clean};
+use imgconv_model::{
+    Blob, Bundle, Code, Env, Error, Facts, FormatId, Layer, Open, Outcome, Reader, Result,
+    RootEntry, quote,
+};
+use imgconv_pipeline::{Budget, Merged, Squash, Tar, merge};
+use imgconv_tar::EntryKind;
+
+use crate::{
+    candidates::{Candidates, DISCOVERY},
+    options::Options,
+    run::SourceRoot,
+    source::{AciPart, ImageNode, Node},
+};
+use imgconv_locate::locator::Locator;
+
+/// Refuses a place of dependencies that is misspelt, whether anything is looked for there or not.
+///
+/// # Errors
+/// As [`Locator::dependencies`].
+pub fn check(deps: &[String]) -> Result<()> {
+    for place in deps.iter().filter(|place| **place != DISCOVERY) {
+        Locator::dependencies(place).map_err(|error| error.at(format!("--deps {place}")))?;
+    }
+    Ok(())
+}
+
+/// Gives every ACI that has dependencies or a path whitelist its rendered layers.
+///
+/// # Errors
+/// If a dependency is missing, ambiguous, or not what its manifest says of it.
+pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Result<()> {
+    if !needed(roots) {
+        return Ok(());
+    }
+    let mut candidates = Candidates::default();
+    for root in roots.iter() {
+        if let Some(aci) = aci_of(&root.node) {
+            candidates.add(root.text.clone(), &root.place, aci.clone());
+        }
+    }
+    // What else stands where an image was found: a store has the dependencies of its images.
+    let mut places: Vec<&dyn Bundle> = Vec::new();
+    for root in roots.iter() {
+        let known = places
+            .iter()
+            .any(|place| std::ptr::addr_eq(*place, root.bundle));
+        if !known {
+            places.push(root.bundle);
+            let given = |entry: &RootEntry| {
+                roots.iter().any(|other| {
+                    std::ptr::addr_eq(other.bundle, root.bundle)
+                        && other.entry.position == entry.position
+                })
+            };
+            candidates.take_from(root.bundle, &given, env)?;
+        }
+    }
+    for place in &options.deps {
+        candidates.search(place, env)?;
+    }
+    render_by(roots, &mut candidates, options, env)
+}
+
+/// Gives every ACI of a store its rendered layers as [`render`] does. The candidates are found when
+/// they are needed first, and are those of the whole store.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_in_store(
+    roots: &mut [SourceRoot<'_>],
+    store: &dyn Bundle,
+    found: &mut Option<Candidates>,
+    options: &Options,
+    env: &Env,
+) -> Result<()> {
+    if !needed(roots) {
+        return Ok(());
+    }
+    let candidates = match found {
+        Some(candidates) => candidates,
+        None => {
+            let mut all = Candidates::default();
+            all.take_from(store, &|_| false, env)?;
+            for place in &options.deps {
+                all.search(place, env)?;
+            }
+            found.insert(all)
+        }
+    };
+    for root in roots.iter() {
+        if let Some(aci) = aci_of(&root.node)
+            && candidates.key_of(aci).is_none()
+        {
+            candidates.add(root.text.clone(), &root.place, aci.clone());
+        }
+    }
+    render_by(roots, candidates, options, env)
+}
+
+fn needed(roots: &[SourceRoot<'_>]) -> bool {
+    roots.iter().any(|root| needs_rendering(&root.node))
+}
+
+fn render_by(
+    roots: &mut [SourceRoot<'_>],
+    candidates: &mut Candidates,
+    options: &Options,
+    env: &Env,
+) -> Result<()> {
+    for root in roots {
+        if !needs_rendering(&root.node) {
+            continue;
+        }
+        let node = Arc::get_mut(&mut root.node).expect("a file's node is not shared");
+        let Node::Image(node) = node else { continue };
+        // What stays of the lower layers is read by the rules of layers.
+        let stacked = options.layers.squash != Some(Squash::All);
+        render_one(node, candidates, stacked, env).map_err(|error| error.at(&*root.text))?;
+    }
+    Ok(())
+}
+
+fn aci_of(node: &Node) -> Option<&AciPart> {
+    match node {
+        Node::Image(image) => image.aci.as_ref(),
+        Node::Index { .. } | Node::Opaque { .. } => None,
+    }
+}
+
+/// Says whether an image is made of others too, or of a part of itself.
+pub fn needs_rendering(node: &Node) -> bool {
+    aci_of(node).is_some_and(|aci| {
+        !aci.manifest.dependencies.is_empty() || !aci.manifest.path_whitelist.is_empty()
+    })
+}
+
+/// Replaces the layer of an ACI by those of all that it depends on and its own, each filtered by
+/// the whitelists of all images above it. `stacked` says that they stay several layers.
+fn render_one(
+    node: &mut ImageNode,
+    candidates: &mut Candidates,
+    stacked: bool,
+    env: &Env,
+) -> Result<()> {
+    let aci = node.aci.clone().expect("only an ACI is rendered");
+    let root = candidates
+        .key_of(&aci)
+        .expect("every root was added to the candidates");
+    let env = &Env {
+        notes: node.notes.clone(),
+        ..env.clone()
+    };
+    candidates.complete(root, env)?;
+    let candidates = &*candidates;
+    let mut manifest = |key: &usize| Ok(Arc::clone(&candidates.get(*key).aci.manifest));
+    let mut resolve = |dependency: &Dependency| candidates.resolve(dependency, env);
+    let rendered = order(root, &mut manifest, &mut resolve, &env.limits)?;
+    let expected = expectations(&rendered, candidates, env)?;
+    let mut layers = Vec::with_capacity(rendered.len());
+    for level in &rendered {
+        let known = candidates.get(level.key);
+        let layer = if level.key == root {
+            node.image.layers[0].clone()
+        } else {
+            let expected = expected.get(&level.key).cloned().unwrap_or_default();
+            let decoded = decode_stream(&known.aci.blob, &known.text, &expected, env)?;
+            decoded.image.layers[0].clone()
+        };
+        layers.push(match level.paths() {
+            None => layer,
+            Some(paths) => filtered(layer, paths, env),
+        });
+    }
+    let mut tree = None;
+    if stacked && layers.len() > 1 {
+        check_stackable(&layers, env)?;
+        // What no level shows on its own: hard links that lead nowhere, limits of the whole image.
+        tree = Some(merge(&layers, Semantics::Aci, &mut Discard, env)?);
+    }
+    if node.image.config.user.is_none() {
+        let mut owner = |path: &str| {
+            if tree.is_none() {
+                tree = Some(merge(&layers, Semantics::Aci, &mut Discard, env)?);
+            }
+            let path = clean(path.as_bytes(), &env.limits)?;
+            let found = tree.as_ref().and_then(|tree| tree.get(&path));
+            Ok(found.map(|file| (file.uid, file.gid)))
+        };
+        resolve_user(&mut node.image, &aci.manifest, &mut owner)?;
+    }
+    let id = FormatId("aci");
+    if node
+        .image
+        .extensions
+        .remove(&(id, "dependencies".to_owned()))
+        .is_some()
+    {
+        let names: Vec<String> = aci.manifest.dependencies.iter().map(describe).collect();
+        let why = format!(
+            "{} became {} layers below",
+            names.join(", "),
+            layers.len() - 1
+        );
+        node.report.lose("dependencies", Outcome::Approximated, why);
+    }
+    if node
+        .image
+        .extensions
+        .remove(&(id, "pathWhitelist".to_owned()))
+        .is_some()
+    {
+        let why = "applied: what it does not list is not in the layers";
+        node.report
+            .lose("pathWhitelist", Outcome::Approximated, why);
+    }
+    node.image.layers = layers;
+    Ok(())
+}
+
+/// What the manifests claim of the images that they depend on.
+fn expectations(
+    rendered: &[Rendered<usize>],
+    candidates: &Candidates,
+    env: &Env,
+) -> Result<BTreeMap<usize, ExpectedImage>> {
+    let mut expected: BTreeMap<usize, ExpectedImage> = BTreeMap::new();
+    for level in rendered {
+        let manifest: &Manifest = &candidates.get(level.key).aci.manifest;
+        for dependency in &manifest.dependencies {
+            let key = candidates.resolve(dependency, env)?;
+            let known = expected.entry(key).or_default();
+            let what = format!(
+                "{} of {}",
+                quote(&dependency.image_name),
+                quote(&manifest.name)
+            );
+            if let Some(id) = dependency.image_id {
+                if let Some(other) = known.id.filter(|other| *other != id) {
+                    let what = format!("the image ID of the dependency {what}");
+                    return Err(Error::mismatch(what, id.image_id(), other.image_id()));
+                }
+                known.id = Some(id);
+            }
+            if let Some(size) = dependency.size {
+                if let Some(other) = known.size.filter(|other| *other != size) {
+                    let what = format!("the size of the dependency {what}");
+                    return Err(Error::mismatch(what, size, other));
+                }
+                known.size = Some(size);
+            }
+        }
+    }
+    Ok(expected)
+}
+
+/// Refuses what layers can't say: a layer's entry below a path where a lower layer has a symbolic
+/// link. appc replaces the link by a directory, layers follow it (robustness F, symlink_parent).
+fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
+    let mut links: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let budget = Budget::default();
+    for (i, layer) in layers.iter().enumerate() {
+        let what = format!("layer {i}");
+        let place = |error: Error| error.at(what.clone());
+        let source = Tar::open(layer, &budget, env, &what).map_err(place)?;
+        let mut reader = imgconv_tar::Reader::new(source, &env.limits, &env.notes, &what);
+        let mut directories = BTreeSet::new();
+        let mut own = BTreeSet::new();
+        while let Some(entry) = reader.next_entry().map_err(place)? {
+            let path = clean(&entry.path, &env.limits).map_err(place)?;
+            let mut parent = &path[..];
+            while let Some(end) = parent.iter().rposition(|byte| *byte == b'/') {
+                parent = &path[..end];
+                if links.contains(parent) && !directories.contains(parent) {
+                    let message = format!(
+                        "{} is below {}, a symbolic link of a dependency that appc would replace",
+                        quote(&path),
+                        quote(parent)
+                    );
+                    return Err(Error::new(Code::Unsupported, message)
+                        .at(what)
+                        .hint("`--squash` makes one layer, in which it can be said"));
+                }
+            }
+            match entry.kind {
+                EntryKind::Symlink => {
+                    own.insert(path);
+                }
+                EntryKind::Directory => {
+                    directories.insert(path);
+                }
+                EntryKind::Regular
+                | EntryKind::HardLink
+                | EntryKind::CharDevice
+                | EntryKind::BlockDevice
+                | EntryKind::Fifo => {}
+            }
+        }
+        links.retain(|link| !directories.contains(link));
+        links.append(&mut own);
+    }
+    Ok(())
+}
+
+/// A layer of which only listed paths exist. Read when it is first opened.
+fn filtered(layer: Layer, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
+    let filtered = Filtered {
+        layer: layer.clone(),
+        paths,
+        env: env.clone(),
+        merged: Mutex::default(),
+    };
+    Layer {
+        blob: Blob {
+            facts: Facts::default(),
+            bytes: Arc::new(filtered),
+        },
+        ..layer
+    }
+}
+
+struct Filtered {
+    layer: Layer,
+    paths: BTreeSet<Vec<u8>>,
+    env: Env,
+    merged: Mutex<Option<Merged>>,
+}
+
+impl fmt::Debug for Filtered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filtered")
+            .field("paths", &self.paths.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Open for Filtered {
+    fn open(&self) -> Result<Reader> {
+        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        if merged.is_none() {
+            let layers = std::slice::from_ref(&self.layer);
+            *merged = Some(imgconv_pipeline::squash_listed(
+                layers,
+                &self.paths,
+                &self.env,
+            )?);
+        }
+        merged.as_ref().expect("it was made above").open()
+    }
+}

@@ -1,0 +1,143 @@
+//! Which image is meant where the platform that was asked for is not there, or there twice.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use imgconv_model::{Index, Platform, PlatformSpec, Report};
+
+use crate::{
+    run::{SourceRoot, images, walk},
+    source::{ImageNode, Node},
+    spec::spec_of,
+};
+
+/// Replaces each wanted ARM variant of which there is no image by the highest lower one that there
+/// is: an older instruction set runs on newer machines (robustness L15). A version of the system that
+/// is there itself no longer stands for those that begin with it (robustness K16).
+pub fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<PlatformSpec> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let mut specs = Vec::new();
+    for root in roots {
+        images(&root.node, None, &mut |node, listed| {
+            specs.push(spec_of(node, listed))
+        });
+    }
+    let there: Vec<Platform> = specs.iter().map(|spec| spec.platform.clone()).collect();
+    let chosen = wanted.iter().map(|wanted| {
+        let platform = lower(&wanted.platform, &there);
+        let exact = PlatformSpec {
+            exact: true,
+            platform,
+            ..wanted.clone()
+        };
+        let exactly = specs.iter().any(|spec| spec.fits(&exact));
+        PlatformSpec {
+            exact: wanted.os_version.is_some() && exactly,
+            ..exact
+        }
+    });
+    chosen.collect()
+}
+
+/// Says of each entry of an index whether it is an image of the same platform as one before it: the
+/// first match is the one that is meant (OCI image-index.md, robustness L15).
+pub(crate) fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
+    let mut seen = BTreeSet::new();
+    let both = index.children.iter().zip(children);
+    both.map(|(listed, child)| {
+        let Some(Node::Image(image)) = child.as_deref() else {
+            return false;
+        };
+        let spec = spec_of(image, Some(listed));
+        let known = !spec.platform.os.is_empty();
+        // With what only the descriptor says, such as the version of Windows.
+        let raw = serde_json::from_str(&listed.raw).unwrap_or(serde_json::Value::Null);
+        let key = (spec, raw["platform"].to_string());
+        !seen.insert(key) && known
+    })
+    .collect()
+}
+
+/// The images below a node that only stand in an index after another one of their platform.
+pub(crate) fn second_matches(node: &Node) -> Vec<&ImageNode> {
+    let (mut first, mut second) = (BTreeSet::new(), Vec::new());
+    walk(node, None, &mut |node, _| {
+        let Node::Index {
+            index, children, ..
+        } = node
+        else {
+            return;
+        };
+        for (child, repeated) in children.iter().zip(repeated(index, children)) {
+            if let Some(Node::Image(image)) = child.as_deref() {
+                match repeated {
+                    true => second.push(&**image),
+                    false => drop(first.insert(std::ptr::from_ref(&**image))),
+                }
+            }
+        }
+    });
+    second.retain(|image| !first.contains(&std::ptr::from_ref(*image)));
+    second
+}
+
+/// Tells that an image is left out for one of the same platform before it.
+pub(crate) fn warn_second(
+    report: &mut Report,
+    place: &str,
+    image: &ImageNode,
+    platform: &Platform,
+) {
+    let image = image.child.as_ref().map(|child| child.digest.to_string());
+    let image = image.unwrap_or_default();
+    let message = format!("the first image for {platform} is taken, and {image} left out");
+    report.warn("second-match", place, message);
+}
+
+fn lower(wanted: &Platform, there: &[Platform]) -> Platform {
+    let level = |platform: &Platform| -> Option<u32> {
+        let fits = platform.os == wanted.os && platform.architecture == wanted.architecture;
+        let variant = platform.variant.as_deref().filter(|_| fits)?;
+        variant.strip_prefix('v')?.parse().ok()
+    };
+    let known = there.iter().any(|platform| platform.fits(wanted));
+    let Some(most) = level(wanted).filter(|_| !known && wanted.architecture == "arm") else {
+        return wanted.clone();
+    };
+    let lower = there
+        .iter()
+        .filter(|platform| level(platform).is_some_and(|level| level < most));
+    lower
+        .max_by_key(|platform| level(platform))
+        .unwrap_or(wanted)
+        .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l15_a_lower_variant_of_arm_stands_in_for_a_higher_one() {
+        let read = |text: &str| Platform::parse(text).unwrap();
+        let there = [
+            "linux/amd64",
+            "linux/arm/v5",
+            "linux/arm/v6",
+            "linux/arm64/v8",
+        ]
+        .map(read);
+        for (wanted, found) in [
+            ("linux/arm/v7", "linux/arm/v6"),
+            ("linux/arm/v6", "linux/arm/v6"),
+            ("linux/arm/v5", "linux/arm/v5"),
+            ("linux/amd64", "linux/amd64"),
+            ("windows/arm/v7", "windows/arm/v7"),
+            ("linux/arm64/v9", "linux/arm64/v9"),
+        ] {
+            assert_eq!(lower(&read(wanted), &there), read(found), "{wanted}");
+        }
+        assert_eq!(lower(&read("linux/arm/v4"), &there), read("linux/arm/v4"));
+    }
+}

@@ -1,0 +1,148 @@
+//! Image tags of places: which labels tell an image, and the files that map tags to them.
+
+use std::{collections::BTreeMap, io::Read as _};
+
+use imgconv_format_aci::{DOCKER_IMAGE_ID, IMAGE_ID, identifier, platform};
+use imgconv_model::{
+    Algorithm, Code, Env, Error, Image, Limits, Name, Platform, Result, Root, Transport as _, quote,
+};
+use imgconv_stream::digest;
+use imgconv_tags::{ImageTags, Labels};
+use imgconv_transport_file::FILE;
+
+use crate::{
+    run::platform_of,
+    source::{ImageNode, Node},
+    stream::file_token,
+};
+
+/// Reads an image tags file, `-` for standard input.
+///
+/// # Errors
+/// If it can't be read, and those of [`ImageTags::parse`].
+pub fn read(path: &str, env: &Env) -> Result<ImageTags> {
+    ImageTags::parse(&read_bytes(path, env)?, &env.limits, path)
+}
+
+fn read_bytes(path: &str, env: &Env) -> Result<Vec<u8>> {
+    let bundle = FILE.open(path, env)?;
+    let entries = bundle.roots()?;
+    let root = entries
+        .first()
+        .map(|entry| bundle.root(entry))
+        .transpose()?;
+    let Some(Root::Stream(blob)) = root else {
+        return Err(Error::new(Code::Missing, "there is no file").at(quote(path)));
+    };
+    let mut bytes = Vec::new();
+    // One byte more than the limit tells that there are more.
+    let most = env.limits.image_tags.saturating_add(1);
+    let reader = blob.open()?;
+    let read = reader.take(most).read_to_end(&mut bytes);
+    read.map_err(|error| Error::io(error, quote(path)))?;
+    if bytes.len() as u64 >= most {
+        let limit = env.limits.image_tags;
+        return Err(Limits::exceeded("image_tags", limit, "the file").at(quote(path)));
+    }
+    Ok(bytes)
+}
+
+/// The labels that a tag of this root expands to: what tells its images from the others of their
+/// name, and is the same for all of its platforms.
+///
+/// - An image: `dockerimageid`, the ID that Docker shows for it, without `sha256:`: the digest of
+///   its config; before there were configs, the id of its top v1 image. And its `os` and `arch`.
+/// - An index: `dockerimageid` is the index's digest, which is what Docker shows where it stores
+///   indexes. The user's labels `os` and `arch` decide which of its images is meant.
+/// - An ACI: its own labels but `os` and `arch`: it has a version of its own.
+///
+/// `None` for what is no image.
+pub fn identity(node: &Node, limits: &Limits) -> Option<Labels> {
+    let id = |hex: String| (DOCKER_IMAGE_ID.to_owned(), hex);
+    match node {
+        Node::Opaque { .. } => None,
+        Node::Index { child, .. } => Some(Labels::from([id(child.digest.hex())])),
+        Node::Image(image) => match &image.aci {
+            Some(aci) => {
+                let labels = aci.manifest.labels.iter();
+                let own = labels.filter(|label| !["os", "arch"].contains(&&*label.name));
+                Some(
+                    own.map(|label| (label.name.clone(), label.value.clone()))
+                        .collect(),
+                )
+            }
+            None => {
+                let mut labels = platform_labels(&platform_of(image, None));
+                labels.extend([id(image_id(image, limits)?)]);
+                Some(labels)
+            }
+        },
+    }
+}
+
+/// The hex digits by which Docker knows an image.
+fn image_id(image: &ImageNode, limits: &Limits) -> Option<String> {
+    if let Some(config) = image.original("config") {
+        // Whatever names the config, Docker takes this digest of it.
+        return Some(digest(Algorithm::Sha256, &config.bytes).hex());
+    }
+    let manifest = image.original("manifest")?;
+    imgconv_format_docker_v2s1::image_id(manifest, limits)
+}
+
+/// The labels `os` and `arch`, as far as appc has words for a platform.
+fn platform_labels(platform: &Platform) -> Labels {
+    let (os, arch) = platform::to_labels(platform).unwrap_or_default();
+    let pairs = [("os", os), ("arch", arch)].into_iter();
+    pairs
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
+
+/// Gives an image that becomes an ACI the label `dockerimageid` of its root, in the place of the
+/// tag. The version that an ACI had before it became this image is its own, and stays.
+pub fn identify(image: &mut Image, own: Option<&Name>, identity: &Labels) {
+    let Some(id) = identity.get(DOCKER_IMAGE_ID) else {
+        return;
+    };
+    image.annotations.insert(IMAGE_ID.to_owned(), id.clone());
+    if let Some(name) = &mut image.name {
+        name.tag = own.and_then(|own| own.tag.clone());
+    }
+}
+
+/// The name of the image tags file that stands beside ACIs of a name.
+pub(crate) fn file_name(name: &str) -> String {
+    format!("{}.json", file_token(name))
+}
+
+/// The image tags file of a name in an appc site, relative to the root of the site.
+pub fn site_path(name: &str) -> String {
+    format!("aci/{name}/imagetags.json")
+}
+
+/// The image tags of what a run wrote, by the names of the ACIs. Tags that a file `read` returns
+/// already has stay.
+pub fn files(
+    tagged: &[(String, String, Labels)],
+    read: &dyn Fn(&str) -> Result<Option<ImageTags>>,
+) -> Result<Vec<(String, ImageTags)>> {
+    let mut by_name: BTreeMap<String, Vec<(String, Labels)>> = BTreeMap::new();
+    for (repository, tag, labels) in tagged {
+        let name = identifier::sanitise(repository).unwrap_or_default();
+        let tags = by_name.entry(name).or_default();
+        tags.push((tag.clone(), labels.clone()));
+    }
+    by_name
+        .into_iter()
+        .map(|(name, tags)| {
+            let place = |error: Error| error.at(format!("image tags of {}", quote(&name)));
+            let new = ImageTags::of(tags).map_err(place)?;
+            let tags = match read(&name).map_err(place)? {
+                Some(old) => old.updated(&new).map_err(place)?,
+                None => new,
+            };
+            Ok((name, tags))
+        })
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! What a place lists by a type that no format knows: a layer or a cache's config in an index, a
+//! file of an unknown tool. Such a type is no error (image-spec, image-index.md).
+//!
+//! It is carried byte for byte, and so are the blobs that it describes, if it is JSON. Nothing is
+//! made of it.
+
+use std::collections::BTreeSet;
+
+use imgconv_model::{Bundle, Child, Code, Digest, Document, Env, Error, Limits, Opaque, Result};
+use imgconv_wire::{
+    Value, descriptor, find_blob, find_document,
+    manifest::{Told, told},
+    parse,
+};
+
+/// Says whether something that is no image is a blob of a type that no format knows: such a blob
+/// travels with itself.
+pub fn is_blob(opaque: &Opaque, child: &Child) -> bool {
+    let first = opaque.blobs.first();
+    first.is_some_and(|blob| blob.digest == child.digest)
+}
+
+/// Reads what is of a type that no format knows, as far as it may refer to other blobs.
+///
+/// # Errors
+/// [`Code::Missing`] if it is not there, and those of reading it.
+pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaque> {
+    let limits = &env.limits;
+    let what = match &*child.kind {
+        "" => "blob without a type".to_owned(),
+        kind => format!("blob of type {kind}"),
+    };
+    let mut opaque = Opaque {
+        document: None,
+        blobs: vec![child.clone()],
+        subject: None,
+        what,
+        image: false,
+    };
+    if !is_there(bundle, child, limits)? {
+        // A registry may have stored it as a manifest.
+        opaque.document = Some(document(bundle, child, limits)?);
+    } else if may_be_json(&child.kind) && child.size <= limits.manifest {
+        let document = document(bundle, child, limits)?;
+        opaque.document = parse(&document.bytes, limits, "document")
+            .is_ok_and(|value| value.is_object())
+            .then_some(document);
+    }
+    if let Some(document) = &opaque.document
+        && let Ok(value) = parse(&document.bytes, limits, "document")
+    {
+        let subject = value.get("subject").and_then(|it| it.get("digest"));
+        let subject = subject.and_then(Value::as_str);
+        opaque.subject = subject.and_then(|text| Digest::parse(text).ok());
+        let described = described(bundle, child, value, env)?;
+        opaque.blobs.extend(described);
+    }
+    Ok(opaque)
+}
+
+fn document(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<Document> {
+    find_document(bundle, child, ("manifest", limits.manifest), limits)
+}
+
+fn may_be_json(kind: &str) -> bool {
+    told(kind) != Told::Other || kind.to_ascii_lowercase().ends_with("json")
+}
+
+fn is_there(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<bool> {
+    match find_blob(bundle, child, limits).and_then(|blob| blob.open()) {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Code::Missing => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Finds the blobs that a document describes, and those that they describe in turn, as far as they
+/// are there. What the document is about does not travel with it.
+fn described(bundle: &dyn Bundle, child: &Child, value: Value, env: &Env) -> Result<Vec<Child>> {
+    let limits = &env.limits;
+    let mut seen = BTreeSet::from([child.digest]);
+    let (mut found, mut documents) = (Vec::new(), vec![value]);
+    while let Some(document) = documents.pop() {
+        env.check_cancelled()?;
+        for described in descriptors(&document, limits) {
+            if !seen.insert(described.digest) {
+                continue;
+            }
+            if seen.len() as u64 > limits.graph_nodes {
+                let what = "the number of blobs of one document";
+                return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
+            }
+            let at = |error: Error| error.at(format!("blob {}", described.digest));
+            if !is_there(bundle, &described, limits).map_err(at)? {
+                continue;
+            }
+            if may_be_json(&described.kind) && described.size <= limits.manifest {
+                let read = self::document(bundle, &described, limits).map_err(at)?;
+                documents.extend(parse(&read.bytes, limits, "document"));
+            }
+            found.push(described);
+        }
+    }
+    Ok(found)
+}
+
+/// Lists every descriptor in a document: an object with a type, a digest and a size.
+fn descriptors(document: &Value, limits: &Limits) -> Vec<Child> {
+    let mut found = Vec::new();
+    let mut left = vec![document];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(items) => left.extend(items.iter().rev()),
+            Value::Object(map) => {
+                if let Ok(read) = descriptor(value, "descriptor", limits)
+                    && !read.child.kind.is_empty()
+                {
+                    found.push(read.child);
+                }
+                let others = map.iter().filter(|(key, _)| *key != "subject");
+                left.extend(others.map(|(_, value)| value).rev());
+            }
+            _ => {}
+        }
+    }
+    found
+}

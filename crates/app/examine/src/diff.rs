@@ -1,0 +1,366 @@
+//! How two images differ, whatever their formats: what runs, and every file.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use imgconv_layer::{Fingerprints, Node as File, Tree};
+use imgconv_model::{Env, Exec, History, Image, PlatformSpec, Result, escape};
+use imgconv_pipeline::merge;
+use imgconv_tar::{EntryKind, Time};
+use imgconv_wire::Value;
+use serde::Serialize;
+
+use imgconv_convert::{
+    pick::{Picked, pick},
+    stream::semantics,
+};
+use imgconv_locate::locator::Locator;
+
+/// One thing that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// A config field, such as `config.env`, or a path with a slash before it.
+    pub what: String,
+    /// How it is in the first image; absent if it is not there.
+    pub a: Option<String>,
+    /// How it is in the second image.
+    pub b: Option<String>,
+}
+
+/// Compares two images. `deps` is where the dependencies of ACIs are.
+///
+/// # Errors
+/// If one can't be read, or a locator means several images.
+pub fn diff(
+    a: &Locator,
+    b: &Locator,
+    platforms: &[PlatformSpec],
+    deps: &[String],
+    env: &Env,
+) -> Result<Vec<Difference>> {
+    let (a, b) = (
+        pick(a, platforms, deps, env)?,
+        pick(b, platforms, deps, env)?,
+    );
+    let mut found = Vec::new();
+    compare_maps(
+        fields(&a.node.image, env),
+        fields(&b.node.image, env),
+        &mut found,
+    );
+    let (a_files, b_files) = (files(&a, env)?, files(&b, env)?);
+    compare_files(&a_files, &b_files, &mut found);
+    Ok(found)
+}
+
+/// Docker's own fields of a config, which OCI images have too, and what they are called here.
+const DOCKER: [(&str, &str); 4] = [
+    ("config.Healthcheck", "config.healthcheck"),
+    ("config.OnBuild", "config.on_build"),
+    ("config.Shell", "config.shell"),
+    ("config.StopTimeout", "config.stop_timeout"),
+];
+
+/// The fields that mean the same in every format, as text.
+fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
+    let config = &image.config;
+    // Whole: what differs must not look equal because it is long.
+    let list = |values: &[String]| {
+        let words = values.iter().map(|value| format!("\"{}\"", escape(value)));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let mut out = BTreeMap::new();
+    let mut put = |field: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            out.insert(field.to_owned(), value);
+        }
+    };
+    put(
+        "platform",
+        (!image.platform.os.is_empty()).then(|| image.platform.to_string()),
+    );
+    put("created", image.created.clone());
+    put("author", image.author.clone());
+    let joined = |exec: &Exec| list(&[&exec.entrypoint[..], &exec.cmd[..]].concat());
+    put("config.exec", config.exec.as_ref().map(joined));
+    // No user is the superuser: docker writes nothing, appc writes `0`.
+    let user = config
+        .user
+        .as_deref()
+        .filter(|user| !matches!(*user, "0" | "0:0" | "root"));
+    put("config.user", user.map(str::to_owned));
+    put("config.env", Some(list(&config.env)));
+    put(
+        "config.working_dir",
+        config.working_dir.clone().filter(|dir| dir != "/"),
+    );
+    let mut ports: Vec<String> = config
+        .ports
+        .iter()
+        .flat_map(|port| {
+            let last = port.number.saturating_add(port.count.saturating_sub(1));
+            (port.number..=last).map(|number| format!("{number}/{}", port.protocol))
+        })
+        .collect();
+    ports.sort();
+    put("config.ports", Some(ports.join(" ")));
+    let mut volumes = config.volumes.clone();
+    volumes.sort();
+    put("config.volumes", Some(list(&volumes)));
+    put("config.stop_signal", config.stop_signal.clone());
+    for ((_, path), text) in &image.extensions {
+        if let Some((_, field)) = DOCKER.iter().find(|(own, _)| own == path) {
+            put(field, Some(sorted(text, env)));
+        }
+    }
+    // What made the layers, whether they are there or were merged since.
+    let merged = |step: &&History| step.created_by.as_deref() == Some(History::SQUASH);
+    let steps = image.history.iter().filter(|step| !merged(step));
+    for (i, step) in steps.enumerate() {
+        put(&format!("history[{i}]"), Some(describe_step(step)));
+    }
+    for (key, value) in &config.labels {
+        put(&format!("config.labels.{key}"), Some(escape(value)));
+    }
+    for (key, value) in &image.annotations {
+        put(&format!("annotations.{key}"), Some(escape(value)));
+    }
+    out
+}
+
+/// JSON text with the keys of every object in order: which of them comes first says nothing.
+fn sorted(text: &str, env: &Env) -> String {
+    // The parser bounds the depth.
+    fn sort(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.sort_keys();
+                map.values_mut().for_each(sort);
+            }
+            Value::Array(values) => values.iter_mut().for_each(sort),
+            _ => {}
+        }
+    }
+    match imgconv_wire::parse(text.as_bytes(), &env.limits, "field") {
+        Ok(mut value) => {
+            sort(&mut value);
+            value.to_string()
+        }
+        Err(_) => escape(text),
+    }
+}
+
+/// Everything that a step of a history says, but for whether it made a layer.
+fn describe_step(step: &History) -> String {
+    let History {
+        created,
+        created_by,
+        author,
+        comment,
+        empty_layer: _, // a step that is merged makes none any more
+    } = step;
+    let parts = [
+        ("", created_by),
+        ("at ", created),
+        ("by ", author),
+        ("# ", comment),
+    ];
+    let said = parts.into_iter().filter_map(|(word, part)| {
+        let part = part.as_deref().filter(|part| !part.is_empty())?;
+        Some(format!("{word}{}", escape(part)))
+    });
+    // A step that says nothing is a step all the same.
+    let said: Vec<String> = said.collect();
+    if said.is_empty() {
+        "-".to_owned()
+    } else {
+        said.join(", ")
+    }
+}
+
+fn compare_maps(
+    mut a: BTreeMap<String, String>,
+    mut b: BTreeMap<String, String>,
+    found: &mut Vec<Difference>,
+) {
+    let keys: BTreeSet<String> = a.keys().chain(b.keys()).cloned().collect();
+    for what in keys {
+        let (a, b) = (a.remove(&what), b.remove(&what));
+        if a != b {
+            found.push(Difference { what, a, b });
+        }
+    }
+}
+
+/// The files of an image with the digests of their contents.
+struct Files {
+    tree: Tree,
+    contents: Fingerprints,
+    /// The bytewise first path of each group of hard links.
+    first: BTreeMap<u64, Vec<u8>>,
+}
+
+fn files(picked: &Picked, env: &Env) -> Result<Files> {
+    let env = &Env {
+        notes: picked.node.notes.clone(),
+        ..env.clone()
+    };
+    let mut contents = Fingerprints::default();
+    let layers = &picked.node.image.layers;
+    let tree = merge(layers, semantics(&picked.node), &mut contents, env)
+        .map_err(|error| error.at(&*picked.text))?;
+    let mut first = BTreeMap::new();
+    for (path, node) in tree.iter() {
+        if node.links > 1 && node.kind != EntryKind::Directory {
+            first.entry(node.inode).or_insert(path);
+        }
+    }
+    Ok(Files {
+        tree,
+        contents,
+        first,
+    })
+}
+
+/// The order of a walk: by the bytes of a path, a directory's with a slash at its end.
+fn order((x, a): &(Vec<u8>, File<'_>), (y, b): &(Vec<u8>, File<'_>)) -> Ordering {
+    let both = x.len().min(y.len());
+    let after = |path: &[u8], node: &File<'_>| {
+        let slash = (node.kind == EntryKind::Directory).then_some(b'/');
+        path.get(both).copied().or(slash)
+    };
+    x[..both]
+        .cmp(&y[..both])
+        .then_with(|| after(x, a).cmp(&after(y, b)))
+        .then_with(|| x.len().cmp(&y.len()))
+}
+
+fn compare_files<'f>(a: &'f Files, b: &'f Files, found: &mut Vec<Difference>) {
+    let before = found.len();
+    let mut compare = |path: &[u8], x: Option<File<'_>>, y: Option<File<'_>>| {
+        let side = |files: &Files, node: Option<File<'_>>| match node {
+            Some(node) => Some(describe(&node, files)),
+            // A root that no layer names is the one that every reader makes.
+            None if path.is_empty() => Some("dir 0755 0:0 @0".to_owned()),
+            None => None,
+        };
+        let (a, b) = (side(a, x), side(b, y));
+        if a != b {
+            let what = format!("/{}", escape(path));
+            found.push(Difference { what, a, b });
+        }
+    };
+    compare(b"", a.tree.get(b""), b.tree.get(b""));
+    // Both walks have one order, so each path is found without looking it up from the root.
+    let below = |files: &'f Files| files.tree.iter().filter(|(path, _)| !path.is_empty());
+    let (mut left, mut right) = (below(a).peekable(), below(b).peekable());
+    loop {
+        let which = match (left.peek(), right.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(x), Some(y)) => order(x, y),
+        };
+        match which {
+            Ordering::Equal => {
+                if let (Some((path, x)), Some((_, y))) = (left.next(), right.next()) {
+                    compare(&path, Some(x), Some(y));
+                }
+            }
+            // Either it is not there, or it is of another kind and has another place.
+            Ordering::Less => {
+                if let Some((path, x)) = left.next() {
+                    compare(&path, Some(x), b.tree.get(&path));
+                }
+            }
+            Ordering::Greater => {
+                if let Some((path, y)) = right.next()
+                    && a.tree.get(&path).is_none()
+                {
+                    compare(&path, None, Some(y));
+                }
+            }
+        }
+    }
+    found[before..].sort_by(|x, y| x.what.cmp(&y.what));
+}
+
+/// A time as a decimal number of seconds; the nanoseconds of a time before 1970 count upward.
+fn seconds(time: Time) -> String {
+    if time.nanos == 0 {
+        return time.seconds.to_string();
+    }
+    let nanos = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+    let sign = if nanos < 0 { "-" } else { "" };
+    let (whole, rest) = (nanos.abs() / 1_000_000_000, nanos.abs() % 1_000_000_000);
+    format!("{sign}{whole}.{rest:09}")
+}
+
+/// Every attribute of a file, as one line.
+fn describe(node: &File<'_>, files: &Files) -> String {
+    let kind = match node.kind {
+        EntryKind::Regular | EntryKind::HardLink => "file",
+        EntryKind::Symlink => "symlink",
+        EntryKind::CharDevice => "char",
+        EntryKind::BlockDevice => "block",
+        EntryKind::Directory => "dir",
+        EntryKind::Fifo => "fifo",
+    };
+    let mut out = kind.to_owned();
+    if node.kind != EntryKind::Symlink {
+        out.push_str(&format!(" {:04o}", node.mode));
+    }
+    out.push_str(&format!(
+        " {}:{} @{}",
+        node.uid,
+        node.gid,
+        seconds(node.mtime)
+    ));
+    match node.kind {
+        EntryKind::Regular | EntryKind::HardLink => {
+            let hex = if node.size == 0 {
+                String::new()
+            } else {
+                usize::try_from(node.content)
+                    .ok()
+                    .and_then(|index| files.contents.digests.get(index))
+                    .map(|hash| hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+                    .unwrap_or_default()
+            };
+            out.push_str(&format!(" {} bytes {hex}", node.size));
+        }
+        EntryKind::Symlink => out.push_str(&format!(" -> \"{}\"", escape(node.link))),
+        EntryKind::CharDevice | EntryKind::BlockDevice => {
+            out.push_str(&format!(" {},{}", node.device.0, node.device.1));
+        }
+        EntryKind::Directory | EntryKind::Fifo => {}
+    }
+    if let Some(first) = files.first.get(&node.inode) {
+        out.push_str(&format!(" linked with \"{}\"", escape(first)));
+    }
+    let mut records: Vec<String> = node
+        .pax
+        .iter()
+        .filter(|(key, _)| key.starts_with(b"SCHILY.") || key.starts_with(b"LIBARCHIVE."))
+        .map(|(key, value)| format!(" {}={}", escape(key), escape(value)))
+        .collect();
+    records.sort();
+    out.extend(records);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_are_printed_as_they_are() {
+        let time = |seconds, nanos| self::seconds(Time { seconds, nanos });
+        assert_eq!(time(5, 0), "5");
+        assert_eq!(time(-2, 500_000_000), "-1.500000000");
+        assert_eq!(time(-1, 999_999_999), "-0.000000001");
+        assert_eq!(time(1, 1), "1.000000001");
+    }
+}

@@ -1,0 +1,456 @@
+//! The part of [`verify`](crate::verify()) that follows every reference of a place whose blobs are
+//! found by their digests, whatever else is wrong there: what is missing, what is not what its name
+//! or its descriptor says, what does not belong together, and what nothing refers to.
+//!
+//! It reads no layer's tar and verifies no signature; that is done image by image. What was read
+//! there is not read again, and what was found there is not told again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Read as _,
+    sync::Arc,
+};
+
+use imgconv_model::{Child, Code, Digest, Env, Error, Facts, Limits, Report, Result};
+use imgconv_stream::Cancellable;
+use imgconv_wire::{
+    docker_config, embedded,
+    manifest::{KINDS, Part, Reference, References, Told, family_of, references, told},
+};
+
+use crate::verify::{Finding, Verdict};
+use imgconv_convert::source::Source;
+
+/// What reading the images has shown already.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Everything that an image was found to refer to.
+    pub(crate) digests: BTreeSet<Digest>,
+    /// Blobs that are what their digests say, with their sizes where they are known.
+    pub(crate) good: BTreeMap<Digest, Option<u64>>,
+    /// Manifests whose images could be decoded.
+    pub(crate) decoded: BTreeSet<Digest>,
+}
+
+impl Seen {
+    /// Notes a document or blob that was read and verified.
+    pub(crate) fn verified(&mut self, child: &Child) {
+        self.digests.insert(child.digest);
+        self.good.insert(child.digest, Some(child.size));
+    }
+}
+
+/// Checks what the entries of a place lead to, and what else is stored there.
+pub(crate) fn check(
+    source: &Source,
+    all: bool,
+    seen: &Seen,
+    env: &Env,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let stored = match source.bundle.stored() {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            verdict.problems.push(Finding::of(&error.at(&*source.text)));
+            return Ok(());
+        }
+    };
+    let mut told = Problems::default();
+    for finding in &verdict.problems {
+        told.add(finding);
+    }
+    let mut walk = Walk {
+        told,
+        source,
+        seen,
+        env,
+        verdict,
+        found: BTreeMap::new(),
+        reached: seen.digests.clone(),
+        known: BTreeSet::new(),
+        tasks: Vec::new(),
+        complete: true,
+    };
+    for entry in &source.entries {
+        let Some(child) = &entry.child else { continue };
+        let text = source.entry_text(entry);
+        let again = source.bundle.said_again(entry);
+        if !again.is_empty() {
+            walk.verdict.warnings.push(Finding {
+                code: "repeated-entry".to_owned(),
+                at: text.clone(),
+                message: format!(
+                    "the image is listed again under its name, and otherwise: {}",
+                    again.join(", ")
+                ),
+            });
+        }
+        // What is wrong with it was told when the image was read.
+        let data = embedded(child, &env.limits).ok().flatten();
+        walk.refer(
+            &Reference {
+                part: Part::Entry,
+                kind: child.kind.clone(),
+                digest: child.digest,
+                size: Some(child.size),
+                dispensable: data.is_some(),
+                data,
+            },
+            &text,
+        );
+    }
+    while let Some((reference, place)) = walk.tasks.pop() {
+        env.check_cancelled()?;
+        walk.document(&reference, &place)?;
+    }
+    if all {
+        for digest in &stored {
+            env.check_cancelled()?;
+            walk.unreferenced(digest);
+        }
+    }
+    Ok(())
+}
+
+/// What is stored under a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Missing,
+    Unreadable,
+    /// Its size, where it is known, and whether it is what its digest says.
+    Bytes(Option<u64>, bool),
+}
+
+struct Walk<'a> {
+    source: &'a Source,
+    seen: &'a Seen,
+    env: &'a Env,
+    verdict: &'a mut Verdict,
+    found: BTreeMap<Digest, Found>,
+    reached: BTreeSet<Digest>,
+    /// Documents that were followed, or will be.
+    known: BTreeSet<Digest>,
+    tasks: Vec<(Reference, String)>,
+    /// The problems that are told already.
+    told: Problems,
+    /// False if something that may refer to blobs could not be read.
+    complete: bool,
+}
+
+/// The problems by what they tell, so that each is told once and found at once.
+#[derive(Default)]
+struct Problems {
+    /// Codes and messages.
+    problems: BTreeSet<(String, String)>,
+    /// The digests that are missing, and those that do not match; of the latter with what was
+    /// expected, too.
+    missing: BTreeSet<String>,
+    mismatches: BTreeSet<String>,
+    sizes: BTreeSet<(String, String)>,
+}
+
+impl Problems {
+    /// Notes a problem; false if it was told.
+    fn add(&mut self, finding: &Finding) -> bool {
+        let Finding { code, at, message } = finding;
+        match &**code {
+            "missing" => self.missing.extend(hexes(at).chain(hexes(message))),
+            "mismatch" => {
+                let expected = message.split_once("expected ").map(|(_, rest)| rest);
+                // As this pass says it, and as readers of blobs do: `expected 5,`, `expected 5 bytes`.
+                let expected = expected.map(|rest| {
+                    let digits = rest.bytes().take_while(u8::is_ascii_digit);
+                    &rest[..digits.count()]
+                });
+                for hex in hexes(message) {
+                    let sizes = expected.map(|expected| (hex.clone(), expected.to_owned()));
+                    self.sizes.extend(sizes);
+                    self.mismatches.insert(hex);
+                }
+            }
+            _ => {}
+        }
+        self.problems.insert((code.clone(), message.clone()))
+    }
+}
+
+/// The digests in a text, without their algorithms.
+fn hexes(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|c: char| !c.is_ascii_hexdigit());
+    let digests = words.filter(|word| matches!(word.len(), 64 | 96 | 128));
+    digests.map(str::to_owned)
+}
+
+impl Walk<'_> {
+    /// Looks at what is referred to, and follows it if it is a document.
+    fn refer(&mut self, reference: &Reference, from: &str) {
+        let digest = reference.digest;
+        self.reached.insert(self.source.bundle.stored_as(&digest));
+        let is_document = reference.part == Part::Entry || KINDS.contains(&&*reference.kind);
+        let place = match reference.part {
+            Part::Entry | Part::Subject => from.to_owned(),
+            Part::Config => format!("{from} › config"),
+            Part::Blob => format!("{from} › blob {digest}"),
+        };
+        match self.look(&digest, &place) {
+            Found::Missing if reference.dispensable => {
+                if is_document && reference.data.is_some() && self.known.insert(digest) {
+                    self.tasks.push((reference.clone(), place));
+                }
+                return;
+            }
+            Found::Missing => {
+                self.complete &= !is_document;
+                if !self.told.missing.contains(&digest.hex()) {
+                    let message = format!("blob {digest} is referred to and not there");
+                    self.problem(Error::new(Code::Missing, message).at(place));
+                }
+                return;
+            }
+            Found::Unreadable => {
+                self.complete &= !is_document;
+                return;
+            }
+            Found::Bytes(Some(size), _) if reference.size.is_some_and(|said| said != size) => {
+                let said = reference.size.unwrap_or_default();
+                let what = format!("size of blob {digest}");
+                self.mismatch(
+                    &digest,
+                    Error::mismatch(what, said, size),
+                    Some(said),
+                    &place,
+                );
+            }
+            Found::Bytes(..) => {}
+        }
+        if is_document && self.known.insert(digest) {
+            self.tasks.push((reference.clone(), place));
+        }
+    }
+
+    /// Reads what is stored under a digest, once, and compares it with the digest.
+    fn look(&mut self, digest: &Digest, place: &str) -> Found {
+        if let Some(found) = self.found.get(digest) {
+            return *found;
+        }
+        let found = match self.seen.good.get(digest) {
+            Some(size) => Found::Bytes(*size, true),
+            None => self.read(digest, place),
+        };
+        self.found.insert(*digest, found);
+        found
+    }
+
+    fn read(&mut self, digest: &Digest, place: &str) -> Found {
+        let facts = Facts {
+            digest: Some(*digest),
+            size: None,
+        };
+        let opened = self.source.bundle.blob(&facts).and_then(|blob| blob.open());
+        let mut reader = match opened {
+            Ok(reader) => Cancellable::new(reader, self.env),
+            Err(error) if error.code() == Code::Missing => return Found::Missing,
+            Err(error) => {
+                self.problem(error.at(place));
+                return Found::Unreadable;
+            }
+        };
+        let (mut size, mut buffer) = (0, vec![0; 1 << 18]);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Found::Bytes(Some(size), true),
+                Ok(count) => size += count as u64,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let error = Error::from_io(error);
+                    if error.code() != Code::Mismatch {
+                        self.problem(error.at(place));
+                        return Found::Unreadable;
+                    }
+                    self.mismatch(digest, error, None, place);
+                    return Found::Bytes(Some(size), false);
+                }
+            }
+        }
+    }
+
+    /// Tells that bytes are not what was said of them, unless that was told.
+    fn mismatch(&mut self, digest: &Digest, error: Error, said: Option<u64>, place: &str) {
+        let told = match said {
+            Some(said) => self.told.sizes.contains(&(digest.hex(), said.to_string())),
+            None => self.told.mismatches.contains(&digest.hex()),
+        };
+        if !told {
+            self.problem(error.at(place));
+        }
+    }
+
+    /// Tells what is wrong, unless the same was told of another place.
+    fn problem(&mut self, error: Error) {
+        let finding = Finding::of(&error);
+        if self.told.add(&finding) {
+            self.verdict.problems.push(finding);
+        }
+    }
+
+    fn warn(&mut self, code: &str, at: &str, message: String) {
+        self.verdict.warnings.push(Finding {
+            code: code.to_owned(),
+            at: at.to_owned(),
+            message,
+        });
+    }
+
+    /// Follows a document.
+    fn document(&mut self, reference: &Reference, place: &str) -> Result<()> {
+        let limits = &self.env.limits;
+        if self.known.len() as u64 > limits.graph_nodes {
+            let limit = limits.graph_nodes;
+            return Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            ));
+        }
+        let digest = reference.digest;
+        if matches!(self.found.get(&digest), Some(Found::Bytes(_, false))) {
+            // Nobody said what is in it.
+            self.complete = false;
+            return Ok(());
+        }
+        let facts = Facts {
+            digest: Some(digest),
+            size: None,
+        };
+        let limit = ("manifest", limits.manifest);
+        let stored = match self.found.get(&digest) {
+            Some(Found::Bytes(size, _)) => size.unwrap_or(0),
+            _ => 0,
+        };
+        match told(&reference.kind) {
+            Told::Listing => {}
+            // No list of others is longer.
+            Told::Nothing if stored <= limit.1 => {}
+            Told::Nothing | Told::Other => return Ok(()),
+        }
+        let document = self.source.bundle.document(&reference.kind, &facts, limit);
+        let bytes = match (document, &reference.data) {
+            (Err(error), Some(data)) if error.code() == Code::Missing => Ok(Arc::clone(data)),
+            (document, _) => document.map(|document| document.bytes),
+        };
+        let read = bytes.and_then(|bytes| references(&reference.kind, &bytes, limits));
+        match read {
+            // A subject need not be there, even if its manifest is embedded in what is about it.
+            Ok(Some(mut read)) if reference.part == Part::Subject && reference.data.is_some() => {
+                let list = read.list.iter_mut();
+                list.for_each(|reference| reference.dispensable = true);
+                self.follow(&digest, &read, place);
+            }
+            Ok(Some(read)) => self.follow(&digest, &read, place),
+            // It is something else, which refers to nothing.
+            Ok(None) => {}
+            Err(error) => {
+                self.complete = false;
+                self.problem(error.at(place));
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, digest: &Digest, read: &References, place: &str) {
+        let own = family_of(read.kind);
+        let mut foreign: BTreeSet<&str> = BTreeSet::new();
+        for reference in &read.list {
+            let other = family_of(&reference.kind);
+            if reference.part != Part::Subject && other.is_some() && other != own {
+                foreign.insert(&reference.kind);
+            }
+            let from = match reference.part {
+                Part::Entry => format!("{place} › index › {}", reference.digest),
+                Part::Subject => format!("{place} › subject"),
+                Part::Config | Part::Blob => place.to_owned(),
+            };
+            self.refer(reference, &from);
+        }
+        for kind in foreign {
+            let message = format!(
+                "{digest} is of type {} and lists something of type {kind}, which belongs to the \
+                 other family",
+                read.kind
+            );
+            self.warn("mixed-media-types", place, message);
+        }
+        if !self.seen.decoded.contains(digest) {
+            self.config(read, place);
+            // Which blobs they mean was not found out.
+            self.complete &= read.tar_sums.is_empty();
+        }
+    }
+
+    /// Compares a config with the layers of an image that could not be decoded.
+    fn config(&mut self, read: &References, place: &str) {
+        let is_config = |one: &&Reference| one.part == Part::Config;
+        let Some(config) = read.list.iter().find(is_config) else {
+            return;
+        };
+        let intact = matches!(self.found.get(&config.digest), Some(Found::Bytes(_, true)));
+        if !intact || family_of(&config.kind).is_none() {
+            return;
+        }
+        let limits = &self.env.limits;
+        let facts = Facts {
+            digest: Some(config.digest),
+            size: None,
+        };
+        let mut report = Report::default();
+        let document =
+            (self.source.bundle).document(&config.kind, &facts, ("config", limits.config));
+        let document = match document {
+            // An artifact may say that its config is an image's.
+            Ok(it) if !docker_config::is_config(&it.bytes, limits) => return,
+            document => document,
+        };
+        let decoded = document
+            .and_then(|it| imgconv_wire::parse(&it.bytes, limits, "config"))
+            .and_then(|value| docker_config::decode(&value, &mut report));
+        let layers = read
+            .list
+            .iter()
+            .filter(|one| one.part == Part::Blob)
+            .count();
+        match decoded {
+            Ok(decoded) if decoded.diff_ids.len() != layers => {
+                let message = format!(
+                    "the config has {} diff IDs and the manifest {layers} layers",
+                    decoded.diff_ids.len()
+                );
+                let error = Error::new(Code::BadManifest, message);
+                self.problem(error.at("config › field rootfs.diff_ids").at(place));
+            }
+            Ok(_) => {}
+            Err(error) => self.problem(error.at(place)),
+        }
+        for warning in report.warnings {
+            let at = format!("{place} › {}", warning.at);
+            self.warn(warning.code, &at, warning.message);
+        }
+    }
+
+    /// Looks at a blob that nothing refers to.
+    fn unreferenced(&mut self, digest: &Digest) {
+        if self.reached.contains(digest) {
+            return;
+        }
+        let text = self.source.text.clone();
+        let nothing = if self.complete {
+            "nothing"
+        } else {
+            "nothing that can be read"
+        };
+        let message = format!("{digest} is stored and {nothing} refers to it");
+        self.warn("unreferenced-blob", &text, message);
+        // One that is gone by now is no fault.
+        self.look(digest, &format!("{text} › blob {digest}"));
+    }
+}

@@ -1,0 +1,310 @@
+//! What an image is, as data: for people, and for `--json`.
+
+use std::collections::BTreeMap;
+
+use imgconv_model::{Env, Error, Layer, Platform, PlatformSpec, Result, Root};
+use imgconv_pipeline::{Budget, Tar};
+use imgconv_stream::HashingReader;
+use serde::Serialize;
+
+use imgconv_convert::{
+    convert::no_image,
+    run::{images, platform_of, shown_compression, walk},
+    source::{ImageNode, Node, Source},
+    spec::spec_of,
+};
+use imgconv_locate::locator::Locator;
+
+/// What one image is.
+#[derive(Debug, Default, Serialize)]
+pub struct Inspection {
+    /// Where it is.
+    pub source: String,
+    /// The distribution point of that place, `cimd:…`, if there is a type for it and it is not of
+    /// this machine alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distribution_point: Option<String>,
+    /// Its format.
+    pub format: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its platform.
+    pub platform: Option<String>,
+    /// The digest of its root document.
+    pub digest: Option<String>,
+    /// The image ID of an ACI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// What the signatures in a schema 1 manifest say: `unsigned`, or `valid` and the identities of
+    /// the keys. Whose keys they are is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// When it was made.
+    pub created: Option<String>,
+    /// Who made it.
+    pub author: Option<String>,
+    /// How it is run.
+    pub config: Option<Config>,
+    /// Its layers, base first.
+    pub layers: Vec<LayerInspection>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// What only its own format says, by field.
+    pub extensions: BTreeMap<String, String>,
+    /// Why it can't be read, if it can't, or why its name is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How an image is run.
+#[derive(Debug, Serialize)]
+pub struct Config {
+    /// The part of the command line that stays.
+    pub entrypoint: Vec<String>,
+    /// The part that arguments replace.
+    pub cmd: Vec<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The environment.
+    pub env: Vec<String>,
+    /// The working directory.
+    pub working_dir: Option<String>,
+    /// The ports, `8080/tcp` or `8080-8090/tcp`.
+    pub ports: Vec<String>,
+    /// The volumes.
+    pub volumes: Vec<String>,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The signal that ends the program.
+    pub stop_signal: Option<String>,
+}
+
+/// One layer.
+#[derive(Debug, Serialize)]
+pub struct LayerInspection {
+    /// The digest of the stored bytes.
+    pub digest: Option<String>,
+    /// Their number.
+    pub size: Option<u64>,
+    /// The claimed digest of the tar inside.
+    pub diff_id: Option<String>,
+    /// The media type: what the source says.
+    pub media_type: Option<String>,
+    /// The compression that the first bytes show; absent for what is no layer, or not stored here.
+    pub compression: Option<String>,
+}
+
+/// Tells what every image of a locator is.
+///
+/// # Errors
+/// If none can be read, or there is none for the platforms; one of several that can't be read has
+/// its error in its place.
+pub fn inspect(
+    locator: &Locator,
+    platforms: &[PlatformSpec],
+    env: &Env,
+) -> Result<Vec<Inspection>> {
+    let source = Source::open(locator, env)?;
+    let remote = !locator.transport.is_local();
+    let point = remote.then(|| locator.distribution_point()).flatten();
+    let (mut found, mut there) = (Vec::new(), Vec::new());
+    for (entry, node) in source.decode_each(env) {
+        let text = source.entry_text(entry);
+        let name = entry.name.as_ref().map(ToString::to_string);
+        let node = match node {
+            Ok(node) => node,
+            Err(error) if source.entries.len() == 1 => return Err(error),
+            Err(error) => {
+                env.check_cancelled()?;
+                found.push(unreadable(text, name, &error));
+                continue;
+            }
+        };
+        let before = found.len();
+        let mut result = Ok(());
+        images(&node, None, &mut |image, listed| {
+            let platform = platform_of(image, listed);
+            let spec = spec_of(image, listed);
+            there.push(spec.to_string());
+            if !platforms.is_empty() && !platforms.iter().any(|wanted| spec.fits(wanted)) {
+                return;
+            }
+            match image_inspection(&text, image, &platform, env) {
+                Ok(inspection) => found.push(inspection),
+                Err(error) => result = Err(error.at(&*text)),
+            }
+        });
+        result?;
+        if platforms.is_empty() {
+            opaque(&node, &text, &mut found);
+        }
+        let bad_name = source.bundle.bad_name(entry);
+        for inspection in &mut found[before..] {
+            inspection.name = name.clone().or(inspection.name.take());
+            inspection.error = bad_name.as_ref().map(ToString::to_string);
+            inspection.distribution_point = point.clone();
+        }
+    }
+    if found.is_empty() && !platforms.is_empty() {
+        return Err(no_image(platforms, there).at(locator.to_string()));
+    }
+    Ok(found)
+}
+
+/// The place of an image that can't be read.
+fn unreadable(source: String, name: Option<String>, error: &Error) -> Inspection {
+    Inspection {
+        source,
+        format: "unreadable".to_owned(),
+        name,
+        error: Some(error.to_string()),
+        ..Inspection::default()
+    }
+}
+
+/// Returns the stored root document of the one entry that is meant: an ACI's manifest, an OCI
+/// manifest or index.
+///
+/// # Errors
+/// If it can't be read, or the locator means several.
+pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
+    let source = Source::open(locator, env)?;
+    let nodes = source.decode(env)?;
+    let [(entry, node)] = &nodes[..] else {
+        let message = format!("there are {} images and one is needed", nodes.len());
+        return Err(Error::new(imgconv_model::Code::Ambiguous, message)
+            .at(locator.to_string())
+            .hint("add a REF: `imgconv ls` lists them"));
+    };
+    match (source.root(entry, env)?, &**node) {
+        (Root::Document(document), _) => Ok(document.bytes.to_vec()),
+        (Root::Stream(_), Node::Image(image)) => image
+            .original("manifest")
+            .map(|document| document.bytes.to_vec())
+            .ok_or_else(|| Error::new(imgconv_model::Code::Missing, "no stored document")),
+        (Root::Stream(_), _) => Err(Error::new(
+            imgconv_model::Code::Missing,
+            "no stored document",
+        )),
+    }
+}
+
+fn image_inspection(
+    text: &str,
+    node: &ImageNode,
+    platform: &Platform,
+    env: &Env,
+) -> Result<Inspection> {
+    let image = &node.image;
+    // An ACI's image ID is known when its stream has been read to the end.
+    if node.aci.is_some() && node.image_id().is_none() {
+        for layer in &image.layers {
+            let tar = Tar::open(layer, &Budget::default(), env, text)?;
+            HashingReader::new(tar, &[])
+                .finish()
+                .map_err(Error::from_io)?;
+        }
+    }
+    let config = &image.config;
+    let exec = config.exec.clone().unwrap_or_default();
+    let ports = config.ports.iter().map(|port| match port.count {
+        1 => format!("{}/{}", port.number, port.protocol),
+        count => format!(
+            "{}-{}/{}",
+            port.number,
+            port.number + (count - 1),
+            port.protocol
+        ),
+    });
+    Ok(Inspection {
+        source: text.to_owned(),
+        distribution_point: None,
+        format: node.format.id().to_string(),
+        name: image.name.as_ref().map(ToString::to_string),
+        platform: Some(platform.to_string()),
+        digest: node.child.as_ref().map(|child| child.digest.to_string()),
+        image_id: node.image_id().map(|id| id.image_id()),
+        signature: signature(node)?,
+        created: image.created.clone(),
+        author: image.author.clone(),
+        config: Some(Config {
+            entrypoint: exec.entrypoint,
+            cmd: exec.cmd,
+            user: config.user.clone(),
+            env: config.env.clone(),
+            working_dir: config.working_dir.clone(),
+            ports: ports.collect(),
+            volumes: config.volumes.clone(),
+            labels: config.labels.clone(),
+            stop_signal: config.stop_signal.clone(),
+        }),
+        layers: image
+            .layers
+            .iter()
+            .map(|layer| LayerInspection {
+                digest: layer.blob.facts.digest.map(|digest| digest.to_string()),
+                size: layer.blob.facts.size,
+                diff_id: layer.diff_id.map(|digest| digest.to_string()),
+                media_type: layer.kind.clone(),
+                compression: compression(layer),
+            })
+            .collect(),
+        annotations: image.annotations.clone(),
+        extensions: image
+            .extensions
+            .iter()
+            .map(|((_, field), text)| (field.clone(), text.clone()))
+            .collect(),
+        error: None,
+    })
+}
+
+/// What the signatures of a schema 1 manifest say.
+fn signature(node: &ImageNode) -> Result<Option<String>> {
+    use imgconv_format_docker_v2s1::{SignatureState, verify_document};
+    if node.format.id().0 != "docker-v2s1" {
+        return Ok(None);
+    }
+    let Some(manifest) = node.original("manifest") else {
+        return Ok(None);
+    };
+    Ok(Some(match verify_document(&manifest.bytes)? {
+        SignatureState::Unsigned => "unsigned".to_owned(),
+        SignatureState::Valid(keys) => {
+            let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+            format!("valid {}", keys.join(" "))
+        }
+    }))
+}
+
+/// Looks at the first bytes; what is wrong with a blob is for `verify` to say.
+fn compression(layer: &Layer) -> Option<String> {
+    // An ACI's layer is made while its file is read.
+    layer.blob.facts.digest?;
+    Some(shown_compression(layer)?.to_string())
+}
+
+fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
+    walk(node, None, &mut |node, _| match node {
+        Node::Image(_) | Node::Index { .. } => {}
+        Node::Opaque { opaque, child } => found.push(Inspection {
+            source: text.to_owned(),
+            distribution_point: None,
+            format: opaque.what.clone(),
+            digest: Some(child.digest.to_string()),
+            layers: opaque
+                .blobs
+                .iter()
+                .map(|blob| LayerInspection {
+                    digest: Some(blob.digest.to_string()),
+                    size: Some(blob.size),
+                    diff_id: None,
+                    media_type: Some(blob.kind.clone()),
+                    compression: None,
+                })
+                .collect(),
+            annotations: child.annotations.clone(),
+            ..Inspection::default()
+        }),
+    });
+}

@@ -1,0 +1,15 @@
+//! Looks into images without converting them: lists, inspects, compares, verifies, unpacks.
+
+mod diff;
+mod fsck;
+mod inspect;
+mod lint;
+mod list;
+mod unpack;
+mod verify;
+
+pub use diff::{Difference, diff};
+pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
+pub use list::{Listed, list};
+pub use unpack::{Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
+pub use verify::{Finding, SignedBy, Verdict, verify};

@@ -1,0 +1,139 @@
+//! Every image of a place, a line each.
+
+use imgconv_model::{Child, Env, Result};
+use serde::Serialize;
+
+use imgconv_convert::{
+    run::{images, platform_of, reference_text, walk},
+    source::{ImageNode, Node, Source},
+    unknown,
+};
+use imgconv_locate::locator::Locator;
+
+/// One image, index child or artifact.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    /// Its name there.
+    pub name: Option<String>,
+    /// Its platform; absent for what is no image.
+    pub platform: Option<String>,
+    /// Its format, or what it is; `missing` for what an index lists and is not there.
+    pub format: String,
+    /// The digest of its root document; absent for a plain file.
+    pub digest: Option<String>,
+    /// The stored bytes: of the root document, the config and the layers; of the file.
+    pub size: u64,
+    /// Why it can't be read, if it can't, or why its name is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Lists what a locator means.
+///
+/// # Errors
+/// If the place itself can't be read; an image that can't be read has its error in its line.
+pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
+    // An empty place has an empty list.
+    let source = Source::open_listing(locator, env)?;
+    let mut lines = Vec::new();
+    for (entry, node) in source.decode_each(env) {
+        let name = entry.name.as_ref();
+        match node {
+            Ok(node) => {
+                let before = lines.len();
+                images(&node, None, &mut |image, listed| {
+                    lines.push(image_line(image, listed));
+                });
+                other_lines(&node, &mut lines);
+                let bad_name = source.bundle.bad_name(entry);
+                for line in &mut lines[before..] {
+                    if line.name.is_none() {
+                        line.name = name.map(ToString::to_string);
+                    }
+                    line.error = bad_name.as_ref().map(ToString::to_string);
+                }
+            }
+            Err(error) => lines.push(Listed {
+                name: name.map(ToString::to_string),
+                platform: None,
+                format: "unreadable".to_owned(),
+                digest: entry.child.as_ref().map(|child| child.digest.to_string()),
+                size: entry.child.as_ref().map_or(0, |child| child.size),
+                error: Some(error.to_string()),
+            }),
+        }
+    }
+    Ok(lines)
+}
+
+fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {
+    let layers: u64 = node
+        .image
+        .layers
+        .iter()
+        .filter_map(|l| l.blob.facts.size)
+        .sum();
+    let documents: u64 = match &node.child {
+        Some(child) => {
+            let config = node
+                .image
+                .originals
+                .iter()
+                .find(|o| o.format == node.format.id() && o.role == "config")
+                .map_or(0, |original| original.document.bytes.len() as u64);
+            child.size + config
+        }
+        None => node
+            .aci
+            .as_ref()
+            .map_or(0, |aci| aci.blob.facts.size.unwrap_or(0)),
+    };
+    let platform = platform_of(node, listed);
+    Listed {
+        name: node
+            .image
+            .name
+            .as_ref()
+            .filter(|_| node.child.is_none())
+            .map(reference_text),
+        platform: Some(platform.to_string()),
+        format: node.format.id().to_string(),
+        digest: node.child.as_ref().map(|child| child.digest.to_string()),
+        size: layers + documents,
+        error: None,
+    }
+}
+
+/// What is no image, and what an index lists and is not there.
+fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
+    walk(node, None, &mut |node, _| match node {
+        Node::Image(_) => {}
+        Node::Index {
+            index, children, ..
+        } => {
+            for (listed, child) in index.children.iter().zip(children) {
+                if child.is_none() {
+                    lines.push(Listed {
+                        name: None,
+                        platform: listed.platform.as_ref().map(ToString::to_string),
+                        format: "missing".to_owned(),
+                        digest: Some(listed.digest.to_string()),
+                        size: listed.size,
+                        error: None,
+                    });
+                }
+            }
+        }
+        Node::Opaque { opaque, child } => lines.push(Listed {
+            name: None,
+            platform: None,
+            format: opaque.what.clone(),
+            digest: Some(child.digest.to_string()),
+            size: match unknown::is_blob(opaque, child) {
+                true => 0,
+                false => child.size,
+            } + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
+            error: None,
+        }),
+    });
+}

@@ -1,0 +1,403 @@
+//! Reads everything, and names everything that is wrong.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use imgconv_layer::{Discard, Tree};
+use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Result};
+use imgconv_pipeline::{Budget, Tar};
+use imgconv_stream::{Cancellable, HashingReader};
+use imgconv_wire::find_blob;
+use serde::Serialize;
+
+use crate::{fsck, lint};
+use imgconv_convert::{
+    source::{ImageNode, Node, Source},
+    stream::semantics,
+};
+use imgconv_locate::locator::Locator;
+
+/// What was found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Verdict {
+    /// How many images and artifacts were read to their last byte.
+    pub checked: u64,
+    /// Who signed, by image: only signatures of trusted keys that are good.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignedBy>,
+    /// What is wrong.
+    pub problems: Vec<Finding>,
+    /// What is irregular and not wrong.
+    pub warnings: Vec<Finding>,
+    /// Those of the problems that say only that something could not be read: nothing is damaged.
+    #[serde(skip)]
+    unread: BTreeSet<Finding>,
+}
+
+impl Verdict {
+    /// Says whether something that was read is not what it should be.
+    pub fn is_damaged(&self) -> bool {
+        let damage = |problem: &Finding| !self.unread.contains(problem);
+        self.problems.iter().any(damage)
+    }
+
+    /// Adds what is wrong with an entry of a place, or with a part of one.
+    fn problem(&mut self, error: &Error, locator: &Locator, part: Part) {
+        let finding = Finding::of(error);
+        let remote = !locator.transport.is_local();
+        let unread = match error.code() {
+            Code::Net => true,
+            // A server denies the reading; a signature was read, and its key is not trusted.
+            Code::Denied => remote && !error.places().iter().any(|place| place == "signature"),
+            Code::Missing => {
+                let named = locator.reference.is_some() && part == Part::Place;
+                named || remote && part != Part::Below || part == Part::Place && absent(locator)
+            }
+            Code::Ambiguous => locator.reference.is_some() && part == Part::Place,
+            Code::Io | Code::Usage | Code::Unsupported => part == Part::Place,
+            _ => false,
+        };
+        if unread {
+            self.unread.insert(finding.clone());
+        }
+        self.problems.push(finding);
+    }
+}
+
+/// What a problem is met in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The place itself, or the list of what is there.
+    Place,
+    /// The document that an entry begins with.
+    Root,
+    /// What that leads to.
+    Below,
+}
+
+/// Says whether there is no file or directory where the locator says.
+fn absent(locator: &Locator) -> bool {
+    locator.location != "-" && std::fs::symlink_metadata(&locator.location).is_err()
+}
+
+/// A good signature of a trusted key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SignedBy {
+    /// The image.
+    pub at: String,
+    /// The fingerprint of the key, in lower-case hexadecimal.
+    pub fingerprint: String,
+    /// The key's user IDs, such as `Name <name@example.com>`.
+    pub user_ids: Vec<String>,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// The stable code.
+    pub code: String,
+    /// Where, from outside in.
+    pub at: String,
+    /// What.
+    pub message: String,
+}
+
+impl Finding {
+    pub(crate) fn of(error: &Error) -> Self {
+        Self {
+            code: error.code().to_string(),
+            at: error.places().join(" › "),
+            message: error.message().to_owned(),
+        }
+    }
+}
+
+/// Reads everything that a locator means.
+///
+/// # Errors
+/// Only if the run was interrupted: all that is wrong with the place is in the verdict.
+pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
+    let mut verdict = Verdict::default();
+    let source = match open(locator, env, &mut verdict) {
+        Some(source) => source,
+        None => {
+            env.check_cancelled()?;
+            return Ok(verdict);
+        }
+    };
+    let mut seen = Seen::default();
+    for (entry, node) in source.decode_each(env) {
+        env.check_cancelled()?;
+        let text = source.entry_text(entry);
+        if let Some(child) = &entry.child {
+            lint::entry(child, &text, env, &mut verdict.warnings);
+        }
+        match node {
+            Ok(node) => {
+                if let Some(error) = source.bundle.bad_name(entry) {
+                    verdict.problems.push(Finding::of(&error.at(&*text)));
+                }
+                if let Some(error) = &entry.ambiguous {
+                    verdict
+                        .problems
+                        .push(Finding::of(&error.again().at(&*source.text)));
+                }
+                let at = At {
+                    source: &source,
+                    locator,
+                };
+                check_node(&at, &node, &text, env, &mut seen, &mut verdict)?;
+            }
+            Err(error) => {
+                let read = || source.bundle.root(entry).is_ok();
+                match error.code() {
+                    // What the list says of the entry is wrong, whatever it leads to.
+                    _ if entry.error.is_some() => verdict.problems.push(Finding::of(&error)),
+                    // A document that is there, and leads to what is not, is damage.
+                    Code::Missing if read() => verdict.problem(&error, locator, Part::Below),
+                    // The file was read, and nobody who is trusted signed it.
+                    Code::Denied if source.bundle.fetched().is_some() && read() => {
+                        verdict.problems.push(Finding::of(&error));
+                    }
+                    _ => verdict.problem(&error, locator, Part::Root),
+                }
+            }
+        }
+    }
+    // What was met after that would not be a finding, but what the interruption left.
+    env.check_cancelled()?;
+    let all = locator.reference.is_none();
+    fsck::check(&source, all, &seen.shown, env, &mut verdict)?;
+    env.check_cancelled()?;
+    verdict.problems.sort();
+    verdict.problems.dedup();
+    verdict.warnings.sort();
+    verdict.warnings.dedup();
+    Ok(verdict)
+}
+
+/// Opens a place; a layout also if its marker or its index is wrong, which is told.
+fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
+    let error = match Source::open(locator, env) {
+        Ok(source) => return Some(source),
+        // An empty place has nothing wrong in its images, and perhaps something in what lies there.
+        Err(error) if error.code() == Code::Missing => match Source::open_empty(locator, env) {
+            Some(source) => return Some(source),
+            None => error,
+        },
+        Err(error) => error,
+    };
+    let damaged = Source::open_damaged(locator, env);
+    match damaged {
+        Some((source, errors)) => {
+            // A directory with nothing of a layout in it is none, and a layout may be empty.
+            let stored = source.bundle.stored();
+            let nothing = errors.len() > 1
+                && errors.iter().all(|error| error.code() == Code::Missing)
+                && stored.is_ok_and(|stored| stored.is_none_or(|stored| stored.is_empty()));
+            let found: Vec<Finding> = errors.iter().map(Finding::of).collect();
+            if nothing {
+                verdict.unread.extend(found.iter().cloned());
+            }
+            verdict.problems.extend(found);
+            Some(source)
+        }
+        None => {
+            let error = error.at(locator.to_string());
+            verdict.problem(&error, locator, Part::Place);
+            None
+        }
+    }
+}
+
+/// The place that is read.
+struct At<'a> {
+    source: &'a Source,
+    locator: &'a Locator,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// What several entries or indexes lead to; kept, so that no other takes the place in memory.
+    nodes: BTreeMap<*const Node, Arc<Node>>,
+    /// What it has shown.
+    shown: fsck::Seen,
+    /// Blobs that are carried as they are and were read already.
+    read: BTreeSet<Digest>,
+}
+
+fn check_node(
+    place: &At<'_>,
+    node: &Arc<Node>,
+    text: &str,
+    env: &Env,
+    seen: &mut Seen,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    // A file has one entry.
+    let is_file = matches!(&**node, Node::Image(image) if image.child.is_none());
+    if !is_file {
+        let known = seen.nodes.insert(Arc::as_ptr(node), Arc::clone(node));
+        if known.is_some() {
+            return Ok(());
+        }
+    }
+    match &**node {
+        Node::Image(image) => {
+            if let Some(child) = &image.child {
+                seen.shown.verified(child);
+                seen.shown.decoded.insert(child.digest);
+            }
+            for original in &image.image.originals {
+                if original.format == image.format.id() && original.role == "manifest" {
+                    let bytes = &original.document.bytes;
+                    lint::document(bytes, text, env, &mut verdict.warnings);
+                }
+            }
+            lint::config(&image.image, text, &mut verdict.warnings);
+            check_image(place, image, text, env, seen, verdict)?;
+            verdict.checked += 1;
+        }
+        Node::Index {
+            index,
+            child,
+            children,
+        } => {
+            seen.shown.verified(child);
+            let index_at = format!("{text} › index");
+            lint::document(&index.document.bytes, &index_at, env, &mut verdict.warnings);
+            for (listed, child) in index.children.iter().zip(children) {
+                let at = format!("{text} › index › {}", listed.digest);
+                match child {
+                    Some(child) => check_node(place, child, &at, env, seen, verdict)?,
+                    None => verdict.problems.push(Finding {
+                        code: "missing".to_owned(),
+                        at,
+                        message: "listed in the index and not there".to_owned(),
+                    }),
+                }
+            }
+        }
+        Node::Opaque { opaque, child } => {
+            if let Some(document) = &opaque.document {
+                seen.shown.verified(child);
+                seen.read.insert(child.digest);
+                lint::document(&document.bytes, text, env, &mut verdict.warnings);
+            }
+            for blob in &opaque.blobs {
+                check_blob(place, blob, text, env, seen, verdict);
+            }
+            verdict.checked += 1;
+        }
+    }
+    Ok(())
+}
+
+fn check_image(
+    of: &At<'_>,
+    node: &ImageNode,
+    text: &str,
+    env: &Env,
+    seen: &mut Seen,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let env = &Env {
+        notes: node.notes.clone(),
+        ..env.clone()
+    };
+    if let (Some(digest), Some(config)) = (node.config_digest(&env.limits), node.original("config"))
+    {
+        let size = config.bytes.len() as u64;
+        seen.shown.verified(&Child::new("", digest, size));
+    }
+    for signer in node.aci.iter().flat_map(|aci| &aci.signers) {
+        verdict.signatures.push(SignedBy {
+            at: text.to_owned(),
+            fingerprint: signer.fingerprint.clone(),
+            user_ids: signer.user_ids.clone(),
+        });
+    }
+    let mut tree = Tree::new(env);
+    let budget = Budget::default();
+    for (i, layer) in node.image.layers.iter().enumerate() {
+        env.check_cancelled()?;
+        let place = match layer.blob.facts.digest {
+            Some(digest) => format!("{text} › layer {i} ({digest})"),
+            None => text.to_owned(),
+        };
+        seen.shown.digests.extend(layer.blob.facts.digest);
+        let mut work = || -> Result<()> {
+            let what = format!("layer {i}");
+            let source = Tar::open(layer, &budget, env, &what)?;
+            let algorithm = layer.diff_id.map_or(Algorithm::Sha256, |id| id.algorithm());
+            let mut source = HashingReader::new(source, &[algorithm]);
+            tree.apply(&mut source, semantics(node), &mut Discard, &what)
+                .map_err(|error| imgconv_stream::blame(error, &mut source))?;
+            let (found, _) = source.finish().map_err(Error::from_io)?;
+            match layer.diff_id {
+                Some(claimed) if claimed != found[0] => {
+                    Err(Error::mismatch("the diff ID", claimed, found[0]))
+                }
+                _ => Ok(()),
+            }
+        };
+        match work() {
+            Ok(()) => {
+                let facts = &layer.blob.facts;
+                seen.shown
+                    .good
+                    .extend(facts.digest.map(|it| (it, facts.size)));
+            }
+            // It need not be stored with its image (robustness C6a).
+            Err(error) if error.code() == Code::Missing && !layer.urls.is_empty() => {
+                verdict.warnings.push(Finding {
+                    code: "foreign-layer".to_owned(),
+                    at: place,
+                    message: error.message().to_owned(),
+                });
+            }
+            Err(error) => verdict.problem(&error.at(place), of.locator, Part::Below),
+        }
+    }
+    let mut report = node.report.clone();
+    report.merge(env.notes.snapshot());
+    verdict
+        .warnings
+        .extend(report.warnings.into_iter().map(|warning| Finding {
+            code: warning.code.to_owned(),
+            at: format!("{text} › {}", warning.at),
+            message: warning.message,
+        }));
+    Ok(())
+}
+
+/// Reads one blob that is carried as it is.
+fn check_blob(
+    of: &At<'_>,
+    blob: &Child,
+    text: &str,
+    env: &Env,
+    seen: &mut Seen,
+    verdict: &mut Verdict,
+) {
+    seen.shown.digests.insert(blob.digest);
+    if !seen.read.insert(blob.digest) {
+        return;
+    }
+    let work = || -> Result<()> {
+        let reader = find_blob(&*of.source.bundle, blob, &env.limits)?.open()?;
+        HashingReader::new(Cancellable::new(reader, env), &[])
+            .finish()
+            .map_err(Error::from_io)?;
+        Ok(())
+    };
+    match work() {
+        Ok(()) => seen.shown.verified(blob),
+        Err(error) => {
+            let place = format!("{text} › blob {}", blob.digest);
+            verdict.problem(&error.at(place), of.locator, Part::Below);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What was fetched from a server: what reads it, and whether it may be believed.
+//!
+//! A transport that fetches a file does not know what it is. If its bytes are an archive, the local
+//! transport for that reads the copy; an ACI is read from the fetched file itself, once its
+//! signature is good.
+
+use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, sync::Arc};
+
+use imgconv_format_aci::Manifest;
+use imgconv_model::{
+    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Fetched, Limits, Reader, Result, Root,
+    RootEntry, Signature, TopLevel, Transport as _, quote,
+};
+use imgconv_openpgp::Verified;
+use imgconv_stream::Cancellable;
+use imgconv_transport_file::{FILE, FileBundle, from_pipe};
+
+use crate::{
+    catalog,
+    locator::{Locator, neighbour},
+};
+
+/// Opens a place, wherever it is.
+pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
+    if let Some(stream) = stream(locator, env)? {
+        return open_copy(stream, locator, env);
+    }
+    let opened = locator.transport.open(&locator.location, env);
+    let bundle = opened.map_err(|error| advised(locator.advise(error), locator))?;
+    // What has a name of appc's is an ACI, and nothing of it is looked at before it is verified.
+    let Some(fetched) = bundle.fetched().filter(|fetched| fetched.name.is_none()) else {
+        return Ok(bundle);
+    };
+    let path = fetched.path.clone();
+    let mut transports = catalog::TRANSPORTS.iter().copied();
+    let reader = transports.find(|transport| transport.recognise(&path));
+    match (reader, path.to_str()) {
+        // One file that is a whole image: the fetched one serves, and is named by its URL.
+        (None, _) | (_, None) => Ok(bundle),
+        (Some(reader), _) if reader.scheme() == "aci" => Ok(bundle),
+        (Some(reader), Some(path)) => {
+            let archive = reader
+                .open(path, env)
+                .map_err(|error| error.at(bundle.locator()))?;
+            Ok(Box::new(FetchedArchive {
+                scheme: reader.scheme(),
+                fetched: bundle,
+                archive,
+            }))
+        }
+    }
+}
+
+/// Copies what comes out of a pipe, where a locator means one that no transport reads itself.
+fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
+    let (scheme, location) = (locator.transport.scheme(), &*locator.location);
+    let reads_files = ["aci", "docker-archive", "oci-archive"].contains(&scheme);
+    let is_input = location == "-" && scheme == FILE.scheme();
+    match is_input || reads_files && is_fifo(location) {
+        true => from_pipe(location, env).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Says whether a path is a FIFO, such as `<(…)` of a shell.
+pub fn is_fifo(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// Opens the copy of a stream: by the transport that was said, or by the one that recognises the
+/// bytes, as a bare path is (robustness K23).
+fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
+    let path = stream.copy_path();
+    let Some(path) = path.as_deref().and_then(Path::to_str) else {
+        return Ok(Box::new(stream));
+    };
+    let said = Some(locator.transport).filter(|said| said.scheme() != FILE.scheme());
+    let mut transports = catalog::TRANSPORTS.iter().copied();
+    let reader = said.or_else(|| transports.find(|reader| reader.recognise(Path::new(path))));
+    match reader {
+        Some(reader) if reader.scheme() != FILE.scheme() => {
+            let copied = Locator {
+                transport: reader,
+                location: path.to_owned(),
+                ..locator.clone()
+            };
+            let archive = reader
+                .open(path, env)
+                .map_err(|error| advised(error, &copied).at(locator.location.clone()))?;
+            Ok(Box::new(FetchedArchive {
+                scheme: reader.scheme(),
+                fetched: Box::new(stream),
+                archive,
+            }))
+        }
+        _ => Ok(Box::new(stream)),
+    }
+}
+
+/// Adds what would read a place, where the transport that was said does not.
+fn advised(error: Error, locator: &Locator) -> Error {
+    let (said, path) = (locator.transport.scheme(), Path::new(&locator.location));
+    if error.advice().is_some() || !locator.transport.is_local() {
+        return error;
+    }
+    if locator.location == "-" {
+        return error.hint("`-` without a scheme is read as what its bytes are");
+    }
+    if let Some(hint) = imgconv_transport_docker_archive::unpacked(path) {
+        return error.hint(hint);
+    }
+    let mut transports = catalog::TRANSPORTS.iter().copied();
+    match transports.find(|transport| transport.recognise(path)) {
+        Some(found) if found.scheme() != said && found.scheme() != FILE.scheme() => {
+            let hint = format!("this is what `{}:` reads", found.scheme());
+            error.hint(hint)
+        }
+        _ => match neighbour(&locator.location) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        },
+    }
+}
+
+/// An archive that was fetched, or came out of a pipe, read by its own transport.
+#[derive(Debug)]
+struct FetchedArchive {
+    /// The scheme of the transport that reads the file.
+    scheme: &'static str,
+    /// The file, which is there as long as this.
+    fetched: Box<dyn Bundle>,
+    archive: Box<dyn Bundle>,
+}
+
+impl Bundle for FetchedArchive {
+    fn locator(&self) -> String {
+        self.fetched.locator()
+    }
+
+    fn read_by(&self) -> Option<&'static str> {
+        Some(self.scheme)
+    }
+
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        self.archive.roots()
+    }
+
+    fn listing(&self) -> Result<Vec<RootEntry>> {
+        self.archive.listing()
+    }
+
+    fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
+        self.archive.resolve(entry)
+    }
+
+    fn root(&self, entry: &RootEntry) -> Result<Root> {
+        self.archive.root(entry)
+    }
+
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
+        self.archive.document(kind, facts, limit)
+    }
+
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        self.archive.blob(facts)
+    }
+
+    fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>> {
+        self.archive.layer_of(diff_id)
+    }
+
+    fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
+        self.archive.member(name, facts)
+    }
+
+    fn top_level(&self) -> TopLevel {
+        self.archive.top_level()
+    }
+
+    fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
+        self.archive.bad_name(entry)
+    }
+
+    fn said_again(&self, entry: &RootEntry) -> Vec<String> {
+        self.archive.said_again(entry)
+    }
+
+    fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
+        self.archive.part(entry)
+    }
+
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        self.archive.state(entry)
+    }
+
+    fn fetched(&self) -> Option<&Fetched> {
+        self.fetched.fetched()
+    }
+
+    fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
+        self.fetched.signature(limits)
+    }
+
+    fn stored(&self) -> Result<Option<Vec<Digest>>> {
+        self.archive.stored()
+    }
+}
+
+/// Verifies the signature of an ACI called `name`. One that was fetched needs a good one; a local
+/// one is verified if there is a signature beside it and the user named trusted keys.
+///
+/// # Errors
+/// [`Code::Denied`] if a fetched ACI has none, and those of [`imgconv_openpgp::check`].
+pub fn verify(bundle: &dyn Bundle, blob: &Blob, name: &str, env: &Env) -> Result<Verified> {
+    let network = &env.network;
+    let was_fetched = bundle.fetched().is_some();
+    if network.insecure_image || !was_fetched && network.keyrings.is_empty() {
+        return Ok(Verified::default());
+    }
+    let Some(signature) = bundle.signature(&env.limits)? else {
+        if !was_fetched {
+            return Ok(Verified::default());
+        }
+        let message = format!("{} has no signature", quote(name));
+        return Err(
+            Error::new(Code::Denied, message).hint("`--insecure-image` takes it without one")
+        );
+    };
+    let data = || -> Result<Reader> { Ok(Box::new(Cancellable::new(blob.open()?, env))) };
+    imgconv_openpgp::check(&signature, name, &data, env)
+}
+
+/// Compares an ACI with what was asked for (appc spec, discovery.md, "Validation").
+///
+/// # Errors
+/// [`Code::Mismatch`].
+pub fn check_asked(fetched: &Fetched, manifest: &Manifest) -> Result<()> {
+    if let Some(name) = &fetched.name
+        && *name != manifest.name
+    {
+        return Err(Error::mismatch(
+            "the name of the image",
+            quote(name),
+            quote(&manifest.name),
+        ));
+    }
+    let found: BTreeMap<&str, &str> = manifest
+        .labels
+        .iter()
+        .map(|label| (&*label.name, &*label.value))
+        .collect();
+    for (label, wanted) in &fetched.labels {
+        let found = found.get(&**label);
+        if found != Some(&&**wanted) {
+            let found = found.map_or_else(|| "none".to_owned(), quote);
+            let what = format!("the label {}", quote(label));
+            return Err(Error::mismatch(what, quote(wanted), found));
+        }
+    }
+    for (label, assumed) in &fetched.assumed {
+        if let Some(found) = found.get(&**label)
+            && found != assumed
+        {
+            let what = format!("the label {}", quote(label));
+            let error = Error::mismatch(what, quote(assumed), quote(found));
+            return Err(error.hint(format!("ask for it: `,{label}={found}`")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,428 @@
+//! Locators: `[SCHEME:]LOCATION[:REF]` and all the other ways in which images have been written
+//! down, as the command line takes them.
+
+mod distribution_point;
+mod hint;
+mod place;
+mod reference;
+mod scheme;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::Path};
+
+use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
+use imgconv_transport_appc::AppImage;
+
+pub use self::hint::neighbour;
+use self::place::{Place, Written, transport};
+pub use self::scheme::check as check_scheme;
+pub use self::{reference::Reference, scheme::directory};
+use crate::{catalog, fetched::is_fifo};
+
+/// Where something is, and which part of it is meant.
+///
+/// `Display` is for messages; [`Locator::exact`] can be read back.
+#[derive(Clone, Debug)]
+pub struct Locator {
+    /// The transport.
+    pub transport: &'static dyn Transport,
+    /// What the transport takes: a path, `-`, or what comes after the scheme.
+    pub location: String,
+    /// Which image there; `None` means all.
+    pub reference: Option<Reference>,
+    /// The format that was said outright (`FORMAT+DISTRIBUTION:`): what a source must be in, and a
+    /// destination is written in.
+    pub format: Option<FormatId>,
+    /// The text, if it had no scheme and is taken for a name of appc because there is no such path.
+    pub guessed: Option<String>,
+}
+
+/// How an image of a place is addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// `PLACE:REF`.
+    Reference,
+    /// `URL#REF`.
+    Fragment,
+    /// By its name in a registry, which holds the host.
+    Registry,
+    /// The place holds one image, which has no other address.
+    Alone,
+}
+
+/// What an archive's name ends with: such a name is none of appc's.
+const SUFFIXES: &[&str] = &[
+    ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
+];
+
+/// The transports that read standard input and write standard output.
+const STREAMS: &[&str] = &["aci", "oci-archive", "docker-archive"];
+
+impl Locator {
+    /// Reads a locator that something is read from. A bare path is looked at: its bytes decide. If
+    /// there is nothing, `HOST.NAME/PATH[:TAG][,LABEL=VALUE…]` is an image of appc, as it was for rkt.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] or [`Code::BadName`] if it is malformed, [`Code::Missing`] if a bare path does
+    /// not exist, [`Code::Unsupported`] if nothing recognises it.
+    pub fn source(text: &str) -> Result<Self> {
+        Self::of_source(Written::read(text)?)
+    }
+
+    /// Reads a locator whose format or distribution (`file`, `registry`, `https`, a transport's
+    /// scheme) is given apart from it.
+    ///
+    /// # Errors
+    /// As [`Locator::source`]; [`Code::Usage`] if there is no such format.
+    pub fn source_as(format: Option<&str>, distribution: Option<&str>, text: &str) -> Result<Self> {
+        Self::of_source(Written::pair(format, distribution, text)?)
+    }
+
+    /// Reads a locator of ACIs that others depend on: a path is one, or a folder with some, or a
+    /// store.
+    pub fn dependencies(text: &str) -> Result<Self> {
+        let written = Written::read(text)?;
+        let path = match &written.place {
+            Place::Bare(path) | Place::File(path) => path,
+            Place::At(transport, path) if transport.scheme() == "aci" => path,
+            Place::At(..) => return Self::of_source(written),
+        };
+        match Self::bare(path, false) {
+            Ok(found) if matches!(found.transport.scheme(), "aci" | "rkt") => Ok(found),
+            _ if Path::new(path).is_dir() => Ok(Self::whole(transport("aci-tree")?, path)),
+            _ => Ok(Self::whole(transport("aci")?, path)),
+        }
+    }
+
+    fn of_source(written: Written) -> Result<Self> {
+        let Written {
+            format,
+            place,
+            reference,
+            ..
+        } = written;
+        let locator = match place {
+            Place::Bare(text) => Self::bare(&text, true)?,
+            Place::File(path) => Self::bare(&path, false)?,
+            Place::At(transport, rest) => Self::at(transport, &rest)?,
+        };
+        Ok(Self {
+            format,
+            reference: reference.or(locator.reference),
+            ..locator
+        })
+    }
+
+    /// Reads a locator that something is written to. A bare path ending in `.aci` is an ACI, any
+    /// other an OCI layout, perhaps with a REF.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] or [`Code::BadName`] if it is malformed, or the path is that of a tar, which
+    /// several formats could be meant by.
+    pub fn destination(text: &str) -> Result<Self> {
+        Self::of_destination(Written::read(text)?)
+    }
+
+    /// Reads a locator that something is written to, whose format or distribution is given apart
+    /// from it.
+    ///
+    /// # Errors
+    /// As [`Locator::destination`].
+    pub fn destination_as(
+        format: Option<&str>,
+        distribution: Option<&str>,
+        text: &str,
+    ) -> Result<Self> {
+        Self::of_destination(Written::pair(format, distribution, text)?)
+    }
+
+    fn of_destination(written: Written) -> Result<Self> {
+        let Written {
+            format,
+            usual,
+            place,
+            reference,
+        } = written;
+        let locator = match place {
+            Place::Bare(path) | Place::File(path) => Self::path_to_write(&path, format)?,
+            Place::At(transport, rest) => Self::at(transport, &rest)?,
+        };
+        Ok(Self {
+            format: format.or(usual),
+            reference: reference.or(locator.reference),
+            ..locator
+        })
+    }
+
+    /// A path that is to be written, by the format if it was said outright.
+    fn path_to_write(path: &str, format: Option<FormatId>) -> Result<Self> {
+        match format.map(|format| format.0) {
+            Some("aci") => Self::at(transport("aci")?, path),
+            Some("docker-archive" | "docker-v1") => Self::bare_destination("docker-archive", path),
+            Some("docker-v2s1" | "docker-v2s2") => Self::at(transport("dir")?, path),
+            None if path == "-" => {
+                let message = "`-` is standard output, and does not say what to write there";
+                Err(Error::new(Code::Usage, message).hint(
+                    "`oci-archive:-` writes an OCI layout in a tar, `docker-archive:-` what \
+                     `docker load` reads, `aci:-` an ACI",
+                ))
+            }
+            Some("oci") if path == "-" => Self::at(transport("oci-archive")?, path),
+            Some("oci") if is_tar(path) => Self::bare_destination("oci-archive", path),
+            None if path.ends_with(".aci") => Self::at(transport("aci")?, path),
+            None if is_tar(path) => {
+                let message = format!("{} says `tar`, not what kind of", quote(path));
+                Err(Error::new(Code::Usage, message).hint(format!(
+                    "`oci-archive:{path}` writes an OCI layout in a tar, \
+                     `docker-archive:{path}` what `docker load` reads"
+                )))
+            }
+            _ => Self::bare_destination("oci", path),
+        }
+    }
+
+    /// Reads a destination for one kind of place: a bare path needs no scheme. Its format or
+    /// distribution may be given apart from it.
+    ///
+    /// # Errors
+    /// As [`Locator::destination_as`]; [`Code::Usage`] if the scheme is none of `allowed`.
+    pub fn destination_of(
+        format: Option<&str>,
+        distribution: Option<&str>,
+        text: &str,
+        allowed: &[&str],
+    ) -> Result<Self> {
+        let written = Written::pair(format, distribution, text)?;
+        match &written.place {
+            Place::Bare(path) | Place::File(path) if written.format.is_none() => {
+                let is_archive = path == "-" || is_tar(path);
+                if allowed.contains(&"oci-archive") && is_archive {
+                    return Self::bare_destination("oci-archive", path);
+                }
+                if allowed[0] == "aci" && is_tar(path) {
+                    let message = format!("{} says `tar`, and ACIs are written here", quote(path));
+                    return Err(Error::new(Code::Usage, message).hint(
+                        "a path that ends with `.aci` is one ACI, one that ends with `/` a directory \
+                         for several",
+                    ));
+                }
+                Self::bare_destination(allowed[0], path)
+            }
+            _ => {
+                let locator = Self::of_destination(written)?;
+                let scheme = locator.transport.scheme();
+                if allowed.contains(&scheme) {
+                    return Ok(locator);
+                }
+                let message = format!("this command does not write to `{scheme}:`");
+                Err(Error::new(Code::Usage, message)
+                    .hint(format!("it writes to: {}", allowed.join(", "))))
+            }
+        }
+    }
+
+    /// Prints the locator so that it can be read back, secrets of a URL included.
+    ///
+    /// A path with a colon, in a place that takes a REF, is printed as `file://PATH`: it is read
+    /// back if it is there.
+    pub fn exact(&self) -> String {
+        let scheme = self.transport.scheme();
+        let registry = scheme == "oci" && self.location.starts_with("//");
+        let awkward = self.takes_reference() && (self.location.contains(':') || registry);
+        let mut text = match awkward {
+            true => format!("file://{}", self.location.replace('%', "%25")),
+            false => format!("{scheme}:{}", self.location),
+        };
+        if let Some(format) = self.format {
+            text.insert_str(0, &format!("{format}+"));
+        }
+        self.with_reference(text)
+    }
+
+    /// Adds what else the text may have meant to the error of a place that could not be opened.
+    pub fn advise(&self, error: Error) -> Error {
+        match &self.guessed {
+            Some(text) => hint::registry_instead(error, text),
+            None => error,
+        }
+    }
+
+    /// Prints the locator as rkt's distribution point, `cimd:…`; `None` if that has no type for it.
+    pub fn distribution_point(&self) -> Option<String> {
+        distribution_point::print(self)
+    }
+
+    fn with_reference(&self, text: String) -> String {
+        match &self.reference {
+            Some(reference) if is_url(self.transport) => format!("{text}#{reference}"),
+            Some(reference) => format!("{text}:{reference}"),
+            None => text,
+        }
+    }
+
+    /// How the images of the place are addressed.
+    pub fn addressing(&self) -> Addressing {
+        match self.transport.scheme() {
+            "docker" => Addressing::Registry,
+            _ if is_url(self.transport) => Addressing::Fragment,
+            _ if self.takes_reference() => Addressing::Reference,
+            _ => Addressing::Alone,
+        }
+    }
+
+    /// Only places with several images take a REF; an ACI's path may hold colons.
+    fn takes_reference(&self) -> bool {
+        self.transport.syntax().ends_with("[:REF]")
+    }
+
+    /// A path, with a REF where that kind of place takes one.
+    fn bare_destination(scheme: &str, text: &str) -> Result<Self> {
+        let transport = transport(scheme)?;
+        if Path::new(text).exists() {
+            return Ok(Self::whole(transport, text));
+        }
+        Self::at(transport, text)
+    }
+
+    fn whole(transport: &'static dyn Transport, location: &str) -> Self {
+        let location = location.to_owned();
+        Self {
+            transport,
+            location,
+            reference: None,
+            format: None,
+            guessed: None,
+        }
+    }
+
+    fn at(transport: &'static dyn Transport, rest: &str) -> Result<Self> {
+        let mut locator = Self::whole(transport, rest);
+        if locator.takes_reference()
+            && let Some((location, reference)) = rest.split_once(':')
+        {
+            locator.reference = Some(Reference::parse(reference)?);
+            locator.location = location.to_owned();
+        }
+        if locator.location == "-" && !STREAMS.contains(&transport.scheme()) && transport.is_local()
+        {
+            let scheme = transport.scheme();
+            let message =
+                format!("`{scheme}:` is a directory, and `-` is standard input or output");
+            return Err(Error::new(Code::Usage, message).hint(format!(
+                "`oci-archive:-`, `docker-archive:-` and `aci:-` can be that; `{scheme}:./-` is a \
+                 directory of that name"
+            )));
+        }
+        if locator.location.is_empty() {
+            let scheme = transport.scheme();
+            return Err(Error::new(Code::Usage, format!("`{scheme}:` needs a path")));
+        }
+        Ok(locator)
+    }
+
+    /// A path that is looked at; where nothing is, perhaps a name of appc.
+    fn bare(text: &str, or_appc: bool) -> Result<Self> {
+        if text == "-" {
+            return Ok(Self::whole(transport("aci")?, text));
+        }
+        let exists = |path: &str| std::fs::symlink_metadata(path).is_ok();
+        let found = |path: &str| {
+            let mut all = catalog::TRANSPORTS.iter().copied();
+            all.find(|transport| transport.recognise(Path::new(path)))
+        };
+        if exists(text) {
+            if is_fifo(text) {
+                return Ok(Self::whole(transport("aci")?, text));
+            }
+            let transport = found(text).ok_or_else(|| {
+                let message = "this is no image, archive, layout or store";
+                let error = Error::new(Code::Unsupported, message).at(quote(text));
+                match neighbour(text) {
+                    Some(hint) => error.hint(hint),
+                    None => error,
+                }
+            })?;
+            return Ok(Self::whole(transport, text));
+        }
+        // The longest path that is there; the rest is a REF.
+        for (at, _) in text.rmatch_indices(':') {
+            let (path, reference) = (&text[..at], &text[at + 1..]);
+            if exists(path)
+                && let Some(transport) = found(path)
+            {
+                let reference = Some(Reference::parse(reference)?);
+                return Ok(Self {
+                    reference,
+                    ..Self::whole(transport, path)
+                });
+            }
+        }
+        if or_appc && is_appc(text) {
+            let image: AppImage = text.parse()?;
+            let mut locator = Self::whole(transport("appc")?, &image.to_string());
+            locator.guessed = Some(text.to_owned());
+            return Ok(locator);
+        }
+        // The text may have been meant as a place on a server.
+        let shown = quote(without_userinfo(text));
+        let error = Error::new(Code::Missing, "no such file or directory").at(shown);
+        Err(hint::registry(error, text))
+    }
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.transport.scheme();
+        let text = match is_url(self.transport) {
+            true => format!("{scheme}:{}", without_secrets(&self.location)),
+            false if scheme == "docker" => format!("{scheme}:{}", without_userinfo(&self.location)),
+            false => format!("{scheme}:{}", self.location),
+        };
+        f.write_str(&self.with_reference(text))
+    }
+}
+
+fn is_url(transport: &dyn Transport) -> bool {
+    matches!(transport.scheme(), "http" | "https")
+}
+
+/// Leaves out what may be secret in a URL: the query, and who the user is.
+fn without_secrets(location: &str) -> String {
+    let text = without_userinfo(location);
+    match text.split_once('?') {
+        Some((path, _)) => format!("{path}?…"),
+        None => text,
+    }
+}
+
+/// Says whether a path that is to be written is meant to be a tar. A directory that is there is not.
+fn is_tar(path: &str) -> bool {
+    let tar = [
+        ".tar",
+        ".tar.gz",
+        ".tgz",
+        ".tar.zst",
+        ".tzst",
+        ".tar.xz",
+        ".txz",
+        ".tar.bz2",
+        ".tbz2",
+        ".tbz",
+        ".tar.lz4",
+        ".tar.lzma",
+    ];
+    tar.iter().any(|suffix| path.ends_with(suffix)) && !Path::new(path).is_dir()
+}
+
+/// Says whether a text that is no path looks like an image of appc: a domain and a path below it.
+fn is_appc(text: &str) -> bool {
+    let Ok(image) = text.parse::<AppImage>() else {
+        return false;
+    };
+    let Some((host, _)) = image.name.split_once('/') else {
+        return false;
+    };
+    let is_archive = SUFFIXES.iter().any(|suffix| image.name.ends_with(suffix));
+    host.contains('.') && !is_archive && !Path::new(host).exists()
+}

@@ -1,0 +1,228 @@
+//! Which entries of a place a reference means.
+
+use imgconv_model::{Code, Error, Name, Result, RootEntry, quote};
+
+use crate::locator::Reference;
+
+/// Picks the entries that a reference means. Never the first of several.
+pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<Vec<RootEntry>> {
+    let Some(reference) = reference else {
+        if entries.is_empty() {
+            return Err(Error::new(Code::Missing, "there are no images here"));
+        }
+        return Ok(entries);
+    };
+    let matches: Vec<&RootEntry> = match reference {
+        Reference::Position(n) => entries
+            .iter()
+            .filter(|entry| entry.position == *n)
+            .collect(),
+        Reference::Digest(digest) => {
+            let same = |entry: &&RootEntry| {
+                entry
+                    .child
+                    .as_ref()
+                    .is_some_and(|child| child.digest == *digest)
+            };
+            entries.iter().filter(same).take(1).collect()
+        }
+        Reference::Name(text) => by_name(&entries, text),
+    };
+    // The platforms of one name that are files of their own are what that name means.
+    let platforms = matches.len() > 1
+        && matches.iter().all(|entry| {
+            entry.child.is_none() && entry.name.is_some() && entry.name == matches[0].name
+        });
+    if platforms {
+        return Ok(matches.into_iter().cloned().collect());
+    }
+    let digest = |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest);
+    let distinct = matches.len() > 1
+        && matches
+            .iter()
+            .any(|entry| entry.child.is_none() || digest(entry) != digest(matches[0]));
+    match matches[..] {
+        [] => Err(Error::new(
+            Code::Missing,
+            format!("no image {} here", quote(reference.to_string())),
+        )
+        .hint(format!(
+            "there is: {}",
+            list(&entries.iter().collect::<Vec<_>>())
+        ))),
+        _ if distinct => {
+            let message = format!("{} fits several images", quote(reference.to_string()));
+            Err(Error::new(Code::Ambiguous, message)
+                .hint(format!("name one of: {}", list(&matches))))
+        }
+        _ => Ok(vec![matches[0].clone()]),
+    }
+}
+
+/// Exactly as it stands there; else as a full reference; else as a tag.
+pub fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
+    let exact: Vec<&RootEntry> = entries
+        .iter()
+        .filter(|entry| entry.texts.iter().any(|known| known == text))
+        .collect();
+    if !exact.is_empty() {
+        return exact;
+    }
+    if text.starts_with("sha512-") {
+        // An image ID, whole or shortened, where the place knows half of it.
+        let fits = |known: &String| {
+            known.starts_with(text) || known.starts_with("sha512-") && text.starts_with(&**known)
+        };
+        let id = |entry: &&RootEntry| entry.texts.iter().any(fits);
+        return entries.iter().filter(id).collect();
+    }
+    if let Ok(wanted) = Name::parse_reference(text) {
+        let full: Vec<&RootEntry> = entries
+            .iter()
+            .filter(|entry| {
+                entry
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| fits(name, &wanted, entry))
+            })
+            .collect();
+        if !full.is_empty() {
+            return full;
+        }
+    }
+    let tag = |entry: &&RootEntry| {
+        entry
+            .name
+            .as_ref()
+            .is_some_and(|name| name.tag.as_deref() == Some(text))
+    };
+    entries.iter().filter(tag).collect()
+}
+
+/// Says whether the full reference `wanted` means an entry of that name. A digest in it has to be the
+/// image's, or stand in the name too.
+fn fits(name: &Name, wanted: &Name, entry: &RootEntry) -> bool {
+    let Some(digest) = wanted.digest else {
+        return name.repository.is_some() && name.qualified() == wanted.qualified();
+    };
+    let own = entry.child.as_ref().map(|child| child.digest);
+    name.repository == wanted.repository
+        && (wanted.tag.is_none() || wanted.tag == name.tag)
+        && (name.digest == Some(digest) || own == Some(digest))
+}
+
+/// Lists entries for a message: at most twenty.
+fn list(entries: &[&RootEntry]) -> String {
+    let mut names: Vec<String> = entries
+        .iter()
+        .take(20)
+        .map(|entry| {
+            let digest = entry
+                .child
+                .as_ref()
+                .map_or(String::new(), |c| format!(" (@{})", c.digest));
+            match &entry.name {
+                Some(name) => format!("{}{digest}", quote(name.to_string())),
+                None => match entry.texts.first() {
+                    Some(text) => quote(text),
+                    None => format!("#{}{digest}", entry.position),
+                },
+            }
+        })
+        .collect();
+    if entries.len() > 20 {
+        names.push(format!("and {} more", entries.len() - 20));
+    }
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use imgconv_model::{Algorithm, Child, Digest};
+
+    use super::*;
+
+    fn entry(position: usize, text: &str, hash: u8) -> RootEntry {
+        let name = Name::parse_reference(text)
+            .ok()
+            .filter(|_| text.contains('/'))
+            .unwrap_or(Name {
+                tag: Some(text.into()),
+                ..Name::default()
+            });
+        RootEntry {
+            position,
+            name: Some(name),
+            texts: vec![text.into()],
+            child: Some(Child::new(
+                "",
+                Digest::new(Algorithm::Sha256, &[hash; 32]),
+                1,
+            )),
+            error: None,
+            ambiguous: None,
+        }
+    }
+
+    fn positions(reference: &str, entries: &[RootEntry]) -> Result<Vec<usize>> {
+        let reference = Reference::Name(reference.into());
+        Ok(select(entries.to_vec(), Some(&reference))?
+            .iter()
+            .map(|e| e.position)
+            .collect())
+    }
+
+    #[test]
+    fn a_name_is_matched_exactly_then_in_full_then_by_tag() {
+        let entries = [
+            entry(0, "example.com/app:1.0", 1),
+            entry(1, "docker.io/library/busybox:latest", 2),
+            entry(2, "3.11", 3),
+        ];
+        assert_eq!(positions("example.com/app:1.0", &entries).unwrap(), [0]);
+        assert_eq!(positions("busybox", &entries).unwrap(), [1]);
+        assert_eq!(positions("1.0", &entries).unwrap(), [0]);
+        assert_eq!(positions("3.11", &entries).unwrap(), [2]);
+        let missing = positions("nope", &entries).unwrap_err();
+        assert_eq!(missing.code(), Code::Missing);
+        assert!(missing.advice().unwrap().contains("example.com/app:1.0"));
+    }
+
+    #[test]
+    fn a_tag_that_fits_two_images_is_ambiguous_and_lists_both() {
+        let two = [
+            entry(0, "example.com/a:latest", 1),
+            entry(1, "example.com/b:latest", 2),
+        ];
+        let error = positions("latest", &two).unwrap_err();
+        assert_eq!(error.code(), Code::Ambiguous);
+        let advice = error.advice().unwrap();
+        assert!(advice.contains("example.com/a:latest") && advice.contains("example.com/b:latest"));
+        let same = [
+            entry(0, "example.com/a:latest", 1),
+            entry(1, "example.com/b:latest", 1),
+        ];
+        assert_eq!(
+            positions("latest", &same).unwrap(),
+            [0],
+            "two names of one image"
+        );
+    }
+
+    #[test]
+    fn files_of_one_name_are_its_platforms_and_two_names_are_ambiguous() {
+        let file = |position: usize, text: &str| RootEntry {
+            child: None,
+            ..entry(position, text, 0)
+        };
+        let entries = [
+            file(0, "example.com/a:1"),
+            file(1, "example.com/a:1"),
+            file(2, "example.com/b:1"),
+        ];
+        assert_eq!(positions("example.com/a:1", &entries).unwrap(), [0, 1]);
+        assert_eq!(positions("example.com/b:1", &entries).unwrap(), [2]);
+        let error = positions("1", &entries).unwrap_err();
+        assert_eq!(error.code(), Code::Ambiguous);
+    }
+}

@@ -1,0 +1,373 @@
+//! A folder of images: everything below it that is an image, an archive, a layout or a store, as if
+//! it were one place.
+//!
+//! What something is, its bytes decide, by the catalog: that is why this transport is here and not
+//! beside the others, which know neither each other nor any format.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use imgconv_format_aci::Aci;
+use imgconv_model::{
+    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Format, Result, Root, RootEntry,
+    TopLevel, Transport, quote,
+};
+use imgconv_transport_file::{FILE, FileBundle};
+use walkdir::WalkDir;
+
+use crate::catalog;
+
+/// How deep a folder is searched.
+const DEPTH: usize = 16;
+/// How many places are open at most, whatever the number of threads.
+const OPEN: usize = 16;
+/// How many files and folders are looked at to recognise a folder.
+const LOOKED_AT: usize = 4096;
+
+/// Returns the files below a folder whose names end with `.json`: image tags may be among them.
+pub fn json_files(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let walk = WalkDir::new(root).follow_root_links(true).max_depth(DEPTH);
+    walk.into_iter()
+        .filter_map(std::result::Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .map(walkdir::DirEntry::into_path)
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+}
+
+/// Everything below a folder.
+pub static TREE: Tree = Tree { acis_only: false };
+
+/// The ACIs below a folder.
+pub static ACI_TREE: Tree = Tree { acis_only: true };
+
+/// See [`TREE`] and [`ACI_TREE`].
+#[derive(Clone, Copy, Debug)]
+pub struct Tree {
+    acis_only: bool,
+}
+
+impl Transport for Tree {
+    fn scheme(&self) -> &'static str {
+        if self.acis_only { "aci-tree" } else { "tree" }
+    }
+
+    fn syntax(&self) -> &'static str {
+        if self.acis_only {
+            "aci-tree:PATH[:REF]"
+        } else {
+            "tree:PATH[:REF]"
+        }
+    }
+
+    fn about(&self) -> &'static str {
+        if self.acis_only {
+            "all ACIs below a folder, found by content (read only)"
+        } else {
+            "all ACIs, archives, layouts and stores below a folder (read only)"
+        }
+    }
+
+    /// Says whether there is anything below a folder. A bare path always means all of it.
+    fn recognise(&self, path: &Path) -> bool {
+        let is_place = |found: Found| matches!(found.what, What::Place(_));
+        !self.acis_only && path.is_dir() && self.walk(path).take(LOOKED_AT).flatten().any(is_place)
+    }
+
+    fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+        Ok(Box::new(Folder::open(*self, rest, env)?))
+    }
+}
+
+/// Something below a folder.
+#[derive(Debug)]
+struct Found {
+    path: String,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// A place that has images.
+    Place(&'static dyn Transport),
+    /// Something that can't be looked at.
+    Unreadable(Code, String),
+}
+
+impl Tree {
+    /// Looks at everything below a folder, sorted; `None` is what is nothing. Symbolic links are not
+    /// followed. Below a place that is a directory nothing is looked for.
+    fn walk(self, root: &Path) -> impl Iterator<Item = Option<Found>> {
+        let mut walk = WalkDir::new(root)
+            .sort_by_file_name()
+            .follow_root_links(true)
+            .max_depth(DEPTH)
+            .into_iter();
+        std::iter::from_fn(move || {
+            let entry = match walk.next()? {
+                Ok(entry) => entry,
+                // A file system's own, which only root can list.
+                Err(error) if error.path().is_some_and(is_lost_and_found) => return Some(None),
+                Err(error) => {
+                    let path = error.path().unwrap_or(Path::new("?")).to_string_lossy();
+                    let path = path.into_owned();
+                    let what = What::Unreadable(Code::Io, error.to_string());
+                    return Some(Some(Found { path, what }));
+                }
+            };
+            let found = self.look(&entry);
+            let is_place = |found: &Found| matches!(found.what, What::Place(_));
+            if entry.file_type().is_dir() && found.as_ref().is_some_and(is_place) {
+                walk.skip_current_dir();
+            }
+            Some(found)
+        })
+    }
+
+    fn look(self, entry: &walkdir::DirEntry) -> Option<Found> {
+        let path = entry.path();
+        let kind = entry.file_type();
+        let unreadable = |code, message: &str| {
+            let path = path.to_string_lossy().into_owned();
+            let what = What::Unreadable(code, message.to_owned());
+            Some(Found { path, what })
+        };
+        if entry.depth() == 0 && kind.is_dir() || !kind.is_dir() && !kind.is_file() {
+            return None;
+        }
+        let place = self.place(path, kind.is_dir());
+        match (path.to_str(), place) {
+            (Some(path), Some(transport)) => Some(Found {
+                path: path.to_owned(),
+                what: What::Place(transport),
+            }),
+            (None, Some(_)) => unreadable(Code::BadName, "the name of the file is not UTF-8"),
+            (_, None) if kind.is_dir() && entry.depth() == DEPTH => {
+                let message = format!("folders are searched {DEPTH} deep, and this is below");
+                unreadable(Code::Limit, &message)
+            }
+            (_, None) if kind.is_file() => match std::fs::File::open(path) {
+                Ok(_) => None,
+                Err(error) => unreadable(Code::Io, &error.to_string()),
+            },
+            (_, None) => None,
+        }
+    }
+
+    /// Returns the transport of the place that a path is.
+    fn place(self, path: &Path, directory: bool) -> Option<&'static dyn Transport> {
+        let other = |transport: &&&dyn Transport| {
+            !matches!(transport.scheme(), "tree" | "aci-tree")
+                && (!self.acis_only || transport.scheme() == FILE.scheme())
+                && transport.recognise(path)
+        };
+        let found = catalog::TRANSPORTS.iter().find(other).copied()?;
+        // Any file is one to that transport.
+        (directory || found.scheme() != FILE.scheme() || is_aci(path)).then_some(found)
+    }
+}
+
+fn is_lost_and_found(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "lost+found")
+}
+
+fn is_aci(path: &Path) -> bool {
+    let root = || {
+        let bundle = FileBundle::open(path.to_str()?).ok()?;
+        let entry = bundle.roots().ok()?.pop()?;
+        bundle.root(&entry).ok()
+    };
+    root().is_some_and(|root| Aci.recognise(&root))
+}
+
+/// A place that is open, or being opened.
+type Slot = Arc<Mutex<Option<Arc<dyn Bundle>>>>;
+
+/// A folder that is read.
+struct Folder {
+    locator: String,
+    found: Vec<Found>,
+    /// The entries, and for each what it is of, and which there.
+    roots: Vec<RootEntry>,
+    inner: Vec<(usize, RootEntry)>,
+    /// The words of the lists of places of themselves, by place, with its locator; those that say nothing
+    /// are left out.
+    top_levels: BTreeMap<usize, (String, TopLevel)>,
+    /// The places that were opened last, the latest first.
+    opened: Mutex<Vec<(usize, Slot)>>,
+    env: Env,
+}
+
+impl Folder {
+    fn open(tree: Tree, rest: &str, env: &Env) -> Result<Self> {
+        let locator = format!("{}:{rest}", tree.scheme());
+        let root = Path::new(rest);
+        if !root.is_dir() {
+            return Err(Error::new(Code::Missing, "no such directory").at(locator));
+        }
+        let mut folder = Self {
+            locator,
+            found: Vec::new(),
+            roots: Vec::new(),
+            inner: Vec::new(),
+            top_levels: BTreeMap::new(),
+            opened: Mutex::default(),
+            env: env.clone(),
+        };
+        for found in tree.walk(root) {
+            env.check_cancelled()?;
+            folder.found.extend(found);
+        }
+        for place in 0..folder.found.len() {
+            env.check_cancelled()?;
+            folder.list(place, root);
+        }
+        Ok(folder)
+    }
+
+    /// Lists the entries of a place; what is wrong with the place is said when one is read.
+    fn list(&mut self, place: usize, root: &Path) {
+        let path = Path::new(&self.found[place].path);
+        let relative = path.strip_prefix(root).unwrap_or(path);
+        let relative = relative.to_string_lossy().into_owned();
+        let one = RootEntry::only(None);
+        let opened = self.place(place);
+        if let Ok(bundle) = &opened {
+            let top_level = bundle.top_level();
+            if top_level != TopLevel::default() {
+                self.top_levels.insert(place, (bundle.locator(), top_level));
+            }
+        }
+        let entries = opened.and_then(|bundle| bundle.roots());
+        for inner in entries.unwrap_or_else(|_| vec![one]) {
+            let mut entry = inner.clone();
+            entry.position = self.roots.len();
+            entry.texts.insert(0, relative.clone());
+            self.roots.push(entry);
+            self.inner.push((place, inner));
+        }
+    }
+
+    /// Opens a place. Only the last ones stay open, one for each thread, however many there are.
+    fn place(&self, place: usize) -> Result<Arc<dyn Bundle>> {
+        let slot = {
+            let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+            let slot = match opened.iter().position(|(known, _)| *known == place) {
+                Some(at) => opened.remove(at).1,
+                None => Slot::default(),
+            };
+            let most = self.env.jobs.clamp(1, OPEN);
+            opened.truncate(most - 1);
+            opened.insert(0, (place, Arc::clone(&slot)));
+            slot
+        };
+        // Whoever comes first opens it, and others that need it wait.
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bundle) = &*slot {
+            return Ok(Arc::clone(bundle));
+        }
+        let found = &self.found[place];
+        let bundle: Arc<dyn Bundle> = match &found.what {
+            What::Place(transport) => Arc::from(transport.open(&found.path, &self.env)?),
+            What::Unreadable(code, message) => {
+                return Err(Error::new(*code, message.clone()).at(quote(&found.path)));
+            }
+        };
+        *slot = Some(Arc::clone(&bundle));
+        Ok(bundle)
+    }
+
+    /// Asks one place after the other for something that its digest fixes.
+    fn first<T>(&self, facts: &Facts, ask: impl Fn(&dyn Bundle) -> Result<T>) -> Result<T> {
+        for place in 0..self.found.len() {
+            self.env.check_cancelled()?;
+            let Ok(bundle) = self.place(place) else {
+                continue;
+            };
+            match ask(&*bundle) {
+                Err(error) if matches!(error.code(), Code::Missing | Code::Unsupported) => {}
+                other => return other,
+            }
+        }
+        let digest = facts
+            .digest
+            .as_ref()
+            .map_or(String::new(), Digest::to_string);
+        let message = format!("blob {digest} is in none of the places here");
+        Err(Error::new(Code::Missing, message).at(self.locator.clone()))
+    }
+}
+
+impl fmt::Debug for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Folder")
+            .field("locator", &self.locator)
+            .field("found", &self.found)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bundle for Folder {
+    fn locator(&self) -> String {
+        self.locator.clone()
+    }
+
+    fn roots(&self) -> Result<Vec<RootEntry>> {
+        Ok(self.roots.clone())
+    }
+
+    fn root(&self, entry: &RootEntry) -> Result<Root> {
+        match self.part(entry)? {
+            Some((bundle, inner)) => bundle.root(&inner),
+            None => Err(Error::new(Code::Missing, "there is no such entry")),
+        }
+    }
+
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
+        self.first(facts, |bundle| bundle.document(kind, facts, limit))
+    }
+
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        self.first(facts, |bundle| bundle.blob(facts))
+    }
+
+    /// Those of the places that hold the entries; all of them, also of a place without entries, if
+    /// the entries are all there are.
+    fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
+        let places = entries
+            .iter()
+            .filter_map(|entry| self.inner.get(entry.position));
+        let places: BTreeSet<usize> = places.map(|(place, _)| *place).collect();
+        let all = entries.len() == self.roots.len();
+        let wanted = |place: &usize| all || places.contains(place);
+        let found = self.top_levels.iter().filter(|(place, _)| wanted(place));
+        found.map(|(_, found)| found.clone()).collect()
+    }
+
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        match self.part(entry)? {
+            Some((bundle, inner)) => bundle.state(&inner),
+            None => Ok(None),
+        }
+    }
+
+    fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
+        let (bundle, inner) = self.part(entry).ok()??;
+        bundle.bad_name(&inner)
+    }
+
+    fn said_again(&self, entry: &RootEntry) -> Vec<String> {
+        let part = self.part(entry).ok().flatten();
+        part.map_or_else(Vec::new, |(bundle, inner)| bundle.said_again(&inner))
+    }
+
+    fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
+        let Some((place, inner)) = self.inner.get(entry.position) else {
+            return Ok(None);
+        };
+        Ok(Some((self.place(*place)?, inner.clone())))
+    }
+}

@@ -1,0 +1,423 @@
+//! Where a migration writes: one layout, a layout for each repository, a folder of archives or of
+//! ACIs, or a registry.
+//!
+//! It says which images go to one place together, and under which names. It does not look at them.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use imgconv_directory::Directory;
+use imgconv_model::{
+    Algorithm, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result, Root, quote,
+};
+use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing, lists};
+use imgconv_transport_registry::Location;
+
+use imgconv_convert::options::Options;
+use imgconv_locate::{catalog, locator::Locator};
+
+use super::journal::{Kept, own_directory};
+
+/// What kind of place it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One layout.
+    Layout,
+    /// A directory with a layout for each repository.
+    Layouts,
+    /// A directory with an archive for each image.
+    Archives,
+    /// A directory of ACIs.
+    Acis,
+    /// A site for appc discovery: ACIs that are made beside the journal, and published together.
+    Site,
+    /// A registry: a repository for each name.
+    Registry,
+}
+
+/// The directory of the journal, in the destination.
+const DIRECTORY: &str = ".imgconv-migrate";
+/// The pool of blobs of many layouts, beside the journal.
+const POOL: &str = "blobs";
+/// Where the ACIs of a site are made, beside the journal.
+const ACIS: &str = "acis";
+
+/// Where a migration writes.
+#[derive(Clone, Debug)]
+pub(super) struct Destination {
+    pub(super) kind: Kind,
+    pub(super) locator: Locator,
+}
+
+impl Destination {
+    /// Reads a destination.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] if it can't hold many images.
+    pub(super) fn new(locator: &Locator, split: bool, site: bool) -> Result<Self> {
+        let scheme = locator.transport.scheme();
+        let usage = |message: String, hint: &str| {
+            let error = Error::new(Code::Usage, message).at(locator.to_string());
+            Err(error.hint(hint))
+        };
+        if let Some(reference) = &locator.reference {
+            let message = format!("{reference} names one image, and a migration is of many");
+            return usage(message, "`--rename` gives images other names");
+        }
+        let kind = match scheme {
+            "oci" if split => Kind::Layouts,
+            "oci" => Kind::Layout,
+            "docker" => Kind::Registry,
+            "docker-archive" => Kind::Archives,
+            "aci" if site && locator.location != "-" => Kind::Site,
+            "aci" if locator.location != "-" && !locator.location.ends_with(".aci") => Kind::Acis,
+            _ => {
+                let message = format!("`{scheme}:` can't hold the images of a store");
+                let hint = "`oci:DIR`, `docker-archive:DIR/`, `aci:DIR/` and \
+                            `docker://HOST/PREFIX` can";
+                return usage(message, hint);
+            }
+        };
+        if split && kind != Kind::Layouts {
+            let message = "`--split repo` is for layouts: every other place has one for each image";
+            return usage(message.to_owned(), "write to `oci:DIR`");
+        }
+        if site && kind != Kind::Site {
+            let message = "`--site` is for ACIs".to_owned();
+            return usage(message, "write to `aci:DIR/`");
+        }
+        if kind == Kind::Registry {
+            let location = Location::parse(&locator.location)?;
+            if location.tag.is_some() || location.digest.is_some() {
+                let message = "a tag names one image, and a migration is of many".to_owned();
+                return usage(message, "write to `docker://HOST/PREFIX`");
+            }
+        }
+        let locator = locator.clone();
+        Ok(Self { kind, locator })
+    }
+
+    /// The directory that everything is in; `None` for a registry.
+    pub(super) fn root(&self) -> Option<&Path> {
+        (self.kind != Kind::Registry).then(|| Path::new(&self.locator.location))
+    }
+
+    /// Where the journal is, if nobody says.
+    pub(super) fn journal(&self) -> Option<PathBuf> {
+        Some(self.root()?.join(DIRECTORY))
+    }
+
+    /// Lets layouts share blobs by a pool beside the journal, if the user named none and lets them be
+    /// linked.
+    pub(super) fn share(&self, sharing: &mut Sharing) {
+        if self.kind == Kind::Layouts && sharing.pool.is_none() && sharing.link != Link::Copy {
+            sharing.pool = self.journal().map(|journal| journal.join(POOL));
+        }
+    }
+
+    /// Says whether all images of a place are written by one sink and appear together.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.kind, Kind::Layout | Kind::Layouts)
+    }
+
+    /// Says whether images become files that get their names from them, in one directory.
+    pub(super) fn has_files(&self) -> bool {
+        matches!(self.kind, Kind::Acis | Kind::Site)
+    }
+
+    /// Returns what an image of this name is called there. `text` is what the store calls it.
+    ///
+    /// # Errors
+    /// [`Code::BadName`] if it can't be called anything there.
+    pub(super) fn name(&self, name: Option<&Name>, text: &str) -> Result<Option<Name>> {
+        if self.kind != Kind::Registry {
+            return Ok(name.cloned());
+        }
+        let nameless = || {
+            let message = format!("{} has no name to be pushed under", quote(text));
+            Error::new(Code::BadName, message)
+                .hint("`--rename 'REGEX=REPLACEMENT'` gives it one, `--exclude` leaves it out")
+        };
+        let reference = name
+            .and_then(|name| name.to_full_reference(&mut Report::default()))
+            .ok_or_else(nameless)?;
+        let (_, path) = reference.split_once('/').ok_or_else(nameless)?;
+        let prefix = self.locator.location.trim_start_matches('/');
+        let name = Name::parse_reference(&format!("{}/{path}", prefix.trim_end_matches('/')))?;
+        Ok(Some(name))
+    }
+
+    /// Returns the place that images of this name go to together, below the destination.
+    pub(super) fn place(&self, name: Option<&Name>) -> String {
+        let repository = name.and_then(|name| name.repository.clone());
+        match self.kind {
+            Kind::Layout | Kind::Acis | Kind::Archives | Kind::Site => String::new(),
+            Kind::Layouts => {
+                repository.map_or_else(|| "%unnamed".to_owned(), |name| directory_name(&name))
+            }
+            Kind::Registry => repository.unwrap_or_default(),
+        }
+    }
+
+    /// Returns the locator of a place; `file` is the name of an archive.
+    pub(super) fn locator_of(&self, place: &str, file: &str) -> Locator {
+        let root = &self.locator.location;
+        let below = |name: &str| Path::new(root).join(name).to_string_lossy().into_owned();
+        let location = match self.kind {
+            Kind::Layout => root.clone(),
+            Kind::Layouts => below(place),
+            Kind::Acis => format!("{}/", root.trim_end_matches('/')),
+            Kind::Site => format!("{}/", below(&format!("{DIRECTORY}/{ACIS}"))),
+            Kind::Archives => below(file),
+            Kind::Registry => format!("//{place}"),
+        };
+        Locator {
+            location,
+            ..self.locator.clone()
+        }
+    }
+
+    /// Says where an image of this name is, for reports.
+    pub(super) fn text(&self, place: &Locator, name: Option<&str>) -> String {
+        match (self.kind, name) {
+            (Kind::Layout | Kind::Layouts, Some(name)) => format!("{place}:{name}"),
+            (Kind::Registry, Some(name)) => format!("docker://{name}"),
+            _ => place.to_string(),
+        }
+    }
+
+    /// Makes the directory that everything is in.
+    ///
+    /// # Errors
+    /// If it can't be made, or something else is there.
+    pub(super) fn prepare(&self, env: &Env) -> Result<()> {
+        let Some(root) = self.root() else {
+            return Ok(());
+        };
+        let at = || quote(root.as_os_str().as_encoded_bytes());
+        // A directory that is no layout, and not empty, is found out before anything is put there.
+        if self.kind == Kind::Layout && root.exists() {
+            drop(LayoutSink::create(&self.locator.location, env)?);
+        }
+        match fs::create_dir(root) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(Error::io(error, at()))
+            }
+            _ if !root.is_dir() => Err(Error::new(Code::Io, "not a directory").at(at())),
+            _ if self.kind == Kind::Layouts => own_directory(&root.join(DIRECTORY)).map(drop),
+            _ if self.kind == Kind::Site => {
+                own_directory(&root.join(DIRECTORY))?;
+                own_directory(&root.join(DIRECTORY).join(ACIS)).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says whether files that a journal names are those that an image of this name would have here:
+    /// where they would be, and with the digests of what is published.
+    pub(super) fn fits(
+        &self,
+        place: &str,
+        name: &str,
+        publications: &[Publication],
+        files: &[Kept],
+    ) -> bool {
+        let digest = |kept: &Kept| kept.digest.as_deref().and_then(|d| Digest::parse(d).ok());
+        let acis = match self.kind {
+            Kind::Site => format!("{DIRECTORY}/{ACIS}/"),
+            _ => String::new(),
+        };
+        match self.kind {
+            Kind::Layout | Kind::Layouts => {
+                let own = |kept: &Kept| {
+                    digest(kept).is_some_and(|digest| kept.path == blob_path(place, &digest))
+                };
+                let has = |publication: &Publication| {
+                    let mut all = files.iter();
+                    all.any(|kept| digest(kept) == Some(publication.root.digest))
+                };
+                files.iter().all(own) && publications.iter().all(has)
+            }
+            Kind::Acis | Kind::Site => {
+                let fits = |(kept, publication): (&Kept, &Publication)| {
+                    let name = kept.path.strip_prefix(&*acis);
+                    let plain = name.is_some_and(|name| !name.contains('/'));
+                    let same = publication
+                        .file_name
+                        .as_deref()
+                        .is_none_or(|own| name == Some(own));
+                    plain && same && digest(kept) == Some(publication.root.digest)
+                };
+                files.len() == publications.len() && files.iter().zip(publications).all(fits)
+            }
+            Kind::Archives => matches!(files, [one] if one.path == archive_name(name)),
+            Kind::Registry => files.is_empty(),
+        }
+    }
+
+    /// Opens a blob that was written to a layout, or to the pool of several.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<File>> {
+        let place = match (self.kind, self.root()) {
+            (Kind::Layout, Some(root)) => Some((root, blob_path("", digest))),
+            (Kind::Layouts, Some(root)) => {
+                let path = blob_path("", digest);
+                let path = path.strip_prefix("blobs/").unwrap_or(&path);
+                Some((root, format!("{DIRECTORY}/{POOL}/{path}")))
+            }
+            _ => None,
+        };
+        let Some((root, path)) = place else {
+            return Ok(None);
+        };
+        Ok(Directory::open(root)?.file(&path)?.map(|(file, _)| file))
+    }
+
+    /// Opens a place for writing.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub(super) fn open(
+        &self,
+        locator: &Locator,
+        options: &Options,
+        env: &Env,
+    ) -> Result<Box<dyn BundleSink>> {
+        if self.is_shared() {
+            let sink = LayoutSink::growing(&locator.location, env)?;
+            let sink = sink.with_ref_name(options.ref_name);
+            return Ok(Box::new(sink.with_sharing(&options.sharing)?));
+        }
+        locator.transport.create(&locator.location, env)
+    }
+
+    /// Says whether a layout lists all of these images already.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub(super) fn lists(
+        &self,
+        locator: &Locator,
+        publications: &[Publication],
+        options: &Options,
+        env: &Env,
+    ) -> Result<bool> {
+        lists(&locator.location, publications, options.ref_name, env)
+    }
+
+    /// Looks at a file that was written: a blob of a layout, or a whole image.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub(super) fn kept(&self, place: &str, digest: &Digest, size: u64) -> Result<Option<Kept>> {
+        let (true, Some(root)) = (self.is_shared(), self.root()) else {
+            return Ok(None);
+        };
+        Kept::look(root, blob_path(place, digest), digest, size).map(Some)
+    }
+
+    /// Says whether a registry has what was pushed there, under a tag or by its digest alone.
+    ///
+    /// # Errors
+    /// If it can't be asked.
+    pub(super) fn has_tag(
+        &self,
+        place: &str,
+        tag: Option<&str>,
+        digest: &Digest,
+        env: &Env,
+    ) -> Result<bool> {
+        let docker = catalog::transport("docker").expect("the catalog has registries");
+        let place = match tag {
+            Some(tag) => format!("//{place}:{tag}"),
+            None => format!("//{place}@{digest}"),
+        };
+        let bundle = docker.open(&place, env)?;
+        for entry in bundle.roots()? {
+            let entry = bundle.resolve(&entry)?;
+            let Some(child) = &entry.child else { continue };
+            if child.digest == *digest {
+                return Ok(true);
+            }
+            // A registry may know a tag's image by another digest.
+            if child.digest.algorithm() != digest.algorithm()
+                && let Root::Document(document) = bundle.root(&entry)?
+                && imgconv_stream::digest(digest.algorithm(), &document.bytes) == *digest
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The path of a blob in the layout of a place, below the destination.
+fn blob_path(place: &str, digest: &Digest) -> String {
+    let path = format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex());
+    match place {
+        "" => path,
+        place => format!("{place}/{path}"),
+    }
+}
+
+/// The directory of a repository: `/` is `+`, which no repository has; what some file system might
+/// take for something else is `%` and two digits. Different repositories have different ones.
+fn directory_name(repository: &str) -> String {
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-~".contains(&byte);
+    let mut name = String::new();
+    for byte in repository.bytes() {
+        match byte {
+            b'/' => name.push('+'),
+            b'.' if name.is_empty() => name.push_str("%2E"),
+            byte if plain(byte) => name.push(char::from(byte)),
+            byte => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if name.len() <= 200 {
+        return name;
+    }
+    let digest = imgconv_stream::digest(Algorithm::Sha256, repository.as_bytes());
+    format!("{}%{}", &name[..180], &digest.hex()[..12])
+}
+
+/// The file of an archive: as the directory of a repository, with `@` before the tag.
+pub(super) fn archive_name(name: &str) -> String {
+    let stem = match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains(['/', '@']) && !repository.contains('@') => {
+            format!("{}@{}", directory_name(repository), directory_name(tag))
+        }
+        _ => directory_name(name),
+    };
+    format!("{stem}.tar")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_repository_has_a_directory_of_its_own() {
+        for (repository, directory) in [
+            ("docker.io/library/my-app", "docker.io+library+my-app"),
+            ("localhost:5000/a_b", "localhost%3A5000+a_b"),
+            ("../x", "%2E.+x"),
+            ("A/b", "%41+b"),
+            ("example.com/~user/app", "example.com+~user+app"),
+        ] {
+            assert_eq!(directory_name(repository), directory);
+        }
+        assert_eq!(
+            archive_name("example.com:80/a:1.0"),
+            "example.com%3A80+a@1.0.tar"
+        );
+        assert_eq!(archive_name("a@sha256:12"), "a%40sha256%3A12.tar");
+        let [a, b] = ["a", "b"].map(|end| directory_name(&format!("{}{end}", "x".repeat(250))));
+        assert_ne!(a, b);
+        assert!(a.len() <= 200 && b.len() <= 200);
+    }
+}

@@ -1,0 +1,247 @@
+//! Migrating: every image of a store to another place, as one job that can be ended at any point and
+//! goes on where it was.
+//!
+//! First a plan is made of documents alone ([`plan`]); then images are done several at a time
+//! ([`work`]), each noted in a [`journal`] when it stands at the destination. Images of one layout
+//! appear together, at the end and in the order of the plan, so that the result does not depend on
+//! who was faster or how often the run was ended; files and tags appear one by one.
+
+mod destination;
+mod journal;
+mod plan;
+mod report;
+mod rules;
+mod watch;
+mod work;
+
+use std::path::PathBuf;
+
+use imgconv_model::{Code, Env, Error, Event, Result, quote};
+use imgconv_stream::Pool;
+use serde_json::value::RawValue;
+
+use self::{destination::Destination, journal::Journal, plan::Plan, work::Worker};
+pub use self::{
+    report::{Failure, Merged, Migrated, Migration, Notes, Shard, Status, Totals, merge_reports},
+    rules::Rules,
+};
+use imgconv_convert::{
+    convert::refuse_same_place, dependencies, options::Options, source::Source, tags,
+};
+use imgconv_locate::locator::Locator;
+use imgconv_publish::publish::{SiteOptions, check_site, publish_files};
+
+/// What the user asked of a migration. [`Options::name`] is not used: it names one image.
+#[derive(Clone, Debug, Default)]
+pub struct MigrateOptions {
+    /// What happens to each image.
+    pub conversion: Options,
+    /// Which images are wanted, and their names.
+    pub rules: Rules,
+    /// Make a layout for each repository.
+    pub split: bool,
+    /// Do only a share of the plan.
+    pub shard: Option<Shard>,
+    /// Where the journal is, instead of in the destination.
+    pub journal: Option<PathBuf>,
+    /// Make the directory of ACIs a site for appc discovery. [`Options::host`] is its host.
+    pub site: Option<SiteOptions>,
+    /// Go on though the destination seems to be too small.
+    pub ignore_space: bool,
+}
+
+/// Migrates every image of a store. One that fails does not stop the rest: its error is in the report.
+///
+/// # Errors
+/// What is wrong with the store or the destination as a whole, or with the plan, before anything is
+/// written. What ends the work later is [`Migration::stopped`].
+pub fn migrate(
+    source: &Locator,
+    destination: &Locator,
+    options: &MigrateOptions,
+    env: &Env,
+) -> Result<Migration> {
+    dependencies::check(&options.conversion.deps)?;
+    let target = Destination::new(destination, options.split, options.site.is_some())?;
+    if let Some(root) = target.root() {
+        refuse_same_place(std::slice::from_ref(source), root)?;
+    }
+    let mut conversion = options.conversion.clone();
+    conversion.name = None;
+    conversion.check_sharing(target.is_shared())?;
+    target.share(&mut conversion.sharing);
+    if conversion.image_tags && options.site.is_none() {
+        let message = "image tags belong to a site";
+        return Err(Error::new(Code::Usage, message).hint("`--site` makes one of `aci:DIR/`"));
+    }
+    let source = Source::open_all(source, env)?;
+    let plan = plan::plan(&source, &target, &options.rules, &conversion, env)?;
+    if plan.jobs.is_empty() && plan.refused.is_empty() {
+        let message = match source.entries.len() {
+            0 => "there are no images here",
+            _ => "no image here is wanted",
+        };
+        return Err(Error::new(Code::Missing, message)
+            .at(&*source.text)
+            .hint("`imgconv ls` lists every name; `--only` and `--exclude` choose"));
+    }
+    if let Some(site) = &options.site {
+        let names = plan.jobs.iter().flat_map(|job| &job.names);
+        let names = names.filter_map(|name| name.repository.as_deref());
+        check_site(names, conversion.host.as_deref(), site)?;
+    }
+    let shard = options.shard;
+    let mine = |base: &str| shard.is_none_or(|shard| shard.has(base));
+    let jobs: Vec<usize> = (0..plan.jobs.len())
+        .filter(|i| mine(&plan.jobs[*i].base))
+        .collect();
+    let mut began = false;
+    let mut warnings = Vec::new();
+    let journal = match conversion.dry_run {
+        true => None,
+        false => {
+            let share = shard.map_or(String::new(), |s| format!("-{}-of-{}", s.index, s.count));
+            let directory = options.journal.clone().or_else(|| target.journal());
+            began = directory.as_ref().is_some_and(|path| path.is_dir());
+            let check = |journal: Option<&Journal>| match options.ignore_space {
+                true => Ok(()),
+                false => check_space(&target, &plan, &jobs, journal),
+            };
+            if !began {
+                check(None)?;
+            }
+            target.prepare(env)?;
+            let named = options.journal.is_some();
+            let journal = directory.map(|directory| Journal::open(&directory, &share, named));
+            let journal = journal.transpose()?;
+            warnings.extend(journal.as_ref().and_then(told));
+            if began {
+                check(journal.as_ref())?;
+            }
+            journal
+        }
+    };
+    // What a migration has made is its own: it may have been killed before it wrote that down.
+    let env = &Env {
+        keep_files: env.keep_files && !began,
+        ..env.clone()
+    };
+    let bytes = jobs.iter().map(|i| plan.jobs[*i].bytes).sum();
+    env.progress.event(Event::Images {
+        count: jobs.len() as u64,
+        bytes,
+    });
+    let pool = Pool::new(env.jobs)?;
+    let worker = Worker::new(
+        &source,
+        &target,
+        &conversion,
+        env,
+        &pool,
+        &plan,
+        &jobs,
+        journal,
+    );
+    let (mut images, files, mut stopped) = worker.run()?;
+    if let (Some(site), None, false) = (&options.site, &stopped, conversion.dry_run)
+        && !files.acis.is_empty()
+    {
+        let root = std::path::Path::new(&destination.location);
+        let tags = tags::files(&files.tags, &|_| Ok(None));
+        let host = conversion.host.as_deref();
+        stopped = tags
+            .and_then(|tags| publish_files(&files.acis, tags, host, root, site, env))
+            .err();
+    }
+    images.extend(left_over(&plan, &target, mine));
+    let totals = Totals::of(&images, bytes);
+    Ok(Migration {
+        plan: plan.digest,
+        shard: shard.map(|shard| shard.to_string()),
+        images,
+        totals,
+        warnings,
+        stopped: stopped.as_ref().map(Failure::of),
+    })
+}
+
+/// What is told of a journal that has lines of which nothing is relied on.
+fn told(journal: &Journal) -> Option<Failure> {
+    let message = match journal.damaged() {
+        0 => return None,
+        1 => "a line of the journal is damaged or of another version".to_owned(),
+        n => format!("{n} lines of the journal are damaged or of another version"),
+    };
+    let error = Error::new(Code::Mismatch, message)
+        .at(quote(journal.path().as_os_str().as_encoded_bytes()))
+        .hint("what they say is not relied on: such images are made once more");
+    Some(Failure::of(&error))
+}
+
+/// What no job is made of: images that can't be read, and copies of others.
+fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> Vec<Migrated> {
+    let first = plan.jobs.len();
+    let none = || RawValue::from_string("[]".to_owned()).expect("an empty list is JSON");
+    let one = |i: usize, source: &str, name: &str, status, error| Migrated {
+        position: first + i,
+        source: source.to_owned(),
+        name: name.to_owned(),
+        destination: target.locator.to_string(),
+        status,
+        digest: None,
+        error: Some(error),
+        notes: Notes::default(),
+        outcomes: none(),
+    };
+    let refused = plan.refused.iter().map(|refused| {
+        let error = Failure::of(&refused.error);
+        (&refused.text, &refused.name, Status::Failed, error)
+    });
+    let copies = plan.copies.iter().map(|copy| {
+        let message = format!("the same bytes as {}", copy.other);
+        let error = Failure::of(&Error::new(Code::Ambiguous, message));
+        (&copy.text, &copy.text, Status::LeftOut, error)
+    });
+    refused
+        .chain(copies)
+        .enumerate()
+        .filter(|(_, (source, ..))| mine(source))
+        .map(|(i, (source, name, status, error))| one(i, source, name, status, error))
+        .collect()
+}
+
+/// Refuses a destination that has less room than the layers take in the source of which the journal
+/// does not say that they are there. How much they will take is not known; compression makes it less.
+fn check_space(
+    target: &Destination,
+    plan: &Plan,
+    jobs: &[usize],
+    journal: Option<&Journal>,
+) -> Result<()> {
+    let Some(root) = target.root() else {
+        return Ok(());
+    };
+    let there = root.ancestors().find(|path| path.exists());
+    let place = there.filter(|path| !path.as_os_str().is_empty());
+    let place = place.unwrap_or(std::path::Path::new("."));
+    // What can't be asked is found out by writing.
+    let Ok(stat) = rustix::fs::statvfs(place) else {
+        return Ok(());
+    };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let jobs = jobs.iter().map(|i| &plan.jobs[*i]);
+    let new = jobs.filter(|job| {
+        let known = job.key.as_deref().zip(journal);
+        known.is_none_or(|(key, journal)| journal.image(key).is_none())
+    });
+    let needed: u64 = new.map(|job| job.bytes).sum();
+    if needed <= free {
+        return Ok(());
+    }
+    let message = format!(
+        "the layers take {needed} bytes in the source, and {free} are free at the destination"
+    );
+    Err(Error::new(Code::Io, message)
+        .at(quote(root.as_os_str().as_encoded_bytes()))
+        .hint("`--ignore-space` goes on all the same: what is there already takes no room again"))
+}

@@ -1,0 +1,684 @@
+//! The plan of a migration: which images there are, what they are called afterwards, and which are
+//! done together. Reads documents, never layers, and keeps of each image a few lines.
+//!
+//! Two different images of one name are an error here, before anything is written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use imgconv_model::{
+    Algorithm, Code, Digest, Env, Error, Image, Limits, Name, Report, Result, RootEntry, quote,
+};
+use imgconv_stream::digest;
+
+use imgconv_convert::{
+    cosign::Signed,
+    dependencies::needs_rendering,
+    graph::subject_of_tag,
+    names::digest_as_version,
+    options::{Options, Sharing},
+    run::{SourceRoot, images, platform_of, walk},
+    source::{Memo, Node, Source},
+    stream::{file_name, on_host},
+    tags,
+};
+
+use super::{destination::Destination, rules::Rules};
+
+/// Changes when what is written for the same input and options does.
+const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), "-2");
+
+/// What is to be done, in the order of the store.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) jobs: Vec<Job>,
+    /// What can't be read, or has no name that it could get.
+    pub(super) refused: Vec<Refused>,
+    /// What is left out, because it is there twice.
+    pub(super) copies: Vec<Copy>,
+    /// The digest of all of it: shares of one plan have the same.
+    pub(super) digest: String,
+    /// Bytes of all distinct layers.
+    pub(super) bytes: u64,
+}
+
+/// Images that are done together: one, under all its names and with all that is about it; or the
+/// platforms of one name that are files of their own.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// The positions in the source's list, and what each is called afterwards if that is not what it
+    /// was called.
+    pub(super) entries: Vec<(usize, Option<Name>)>,
+    /// Where it comes from, for messages.
+    pub(super) text: String,
+    /// What it is called afterwards, or in the store if it has no name.
+    pub(super) name: String,
+    /// Every name that one of its entries gets; none if one of them has no name of its own yet.
+    pub(super) names: BTreeSet<Name>,
+    /// Where it goes, see [`Destination::place`].
+    pub(super) place: String,
+    /// What the journal calls it: changes when the source, the options or the names do. `None` if
+    /// nothing says whether the source changes.
+    pub(super) key: Option<String>,
+    /// What decides which share it belongs to: images with a common base have the same.
+    pub(super) base: String,
+    /// Bytes of the layers that no job before it has.
+    pub(super) bytes: u64,
+}
+
+/// An image that can't be migrated.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) text: String,
+    pub(super) name: String,
+    pub(super) error: Error,
+}
+
+/// A file that is, to the byte, another one.
+#[derive(Debug)]
+pub(super) struct Copy {
+    pub(super) text: String,
+    pub(super) other: String,
+}
+
+/// What is known of one entry.
+struct Seen {
+    position: usize,
+    text: String,
+    /// What the store calls it.
+    own: String,
+    renamed: Option<Name>,
+    name: Option<Name>,
+    /// What tells it from other images, as far as that is known without reading it.
+    identity: Option<String>,
+    base: String,
+    /// Its platform, if it is a file of its own.
+    platform: Option<String>,
+}
+
+/// Reads the whole store and plans.
+///
+/// # Errors
+/// [`Code::Ambiguous`] if two images would have one name, with all of them; if the run is cancelled.
+pub(super) fn plan(
+    source: &Source,
+    destination: &Destination,
+    rules: &Rules,
+    options: &Options,
+    env: &Env,
+) -> Result<Plan> {
+    let mut planner = Planner {
+        source,
+        destination,
+        rules,
+        options,
+        env,
+        plan: Plan::default(),
+        seen: Vec::new(),
+        jobs: Vec::new(),
+        by_root: BTreeMap::new(),
+        by_name: BTreeMap::new(),
+        by_file: BTreeMap::new(),
+        layers: BTreeSet::new(),
+        clashes: Vec::new(),
+        signed: Signed::default(),
+        ambiguous: ambiguous(source, rules),
+    };
+    let mut store = Vec::new();
+    // What is about something comes after what it may be about.
+    let mut late = Vec::new();
+    let mut memo = Memo::of(source);
+    for (position, entry) in source.entries.iter().enumerate() {
+        env.check_cancelled()?;
+        match planner.entry(position, entry, None, &mut memo, &mut store) {
+            Ok(None) => {}
+            Ok(Some(subject)) => late.push((position, entry, subject)),
+            Err(error) => planner.refuse(entry, error)?,
+        }
+    }
+    for (position, entry, subject) in late {
+        if let Err(error) = planner.entry(position, entry, Some(subject), &mut memo, &mut store) {
+            planner.refuse(entry, error)?;
+        }
+    }
+    planner.finish(&digest_of(store.iter().map(|text| &**text)))
+}
+
+/// Names an entry for messages: in a folder by the place there that holds it.
+pub(super) fn text(source: &Source, entry: &RootEntry) -> String {
+    let part = source.bundle.part(entry).ok().flatten();
+    match (part, &entry.name) {
+        (Some((part, _)), Some(name)) => format!("{}:{name}", part.locator()),
+        (Some((part, _)), None) => part.locator(),
+        (None, _) => source.entry_text(entry),
+    }
+}
+
+/// What the store calls an entry, before anything of it is read.
+fn called(source: &Source, entry: &RootEntry) -> Option<String> {
+    let name = entry.name.as_ref().and_then(reference);
+    name.or_else(|| entry.texts.first().cloned())
+        .or_else(|| Some(format!("@{}", entry.child.as_ref()?.digest)))
+        .or_else(|| (source.entries.len() > 1).then(|| format!("#{}", entry.position)))
+}
+
+/// The other texts by which the store calls an entry. An entry with a name is not meant by its digest, unless that
+/// name is another's too.
+fn others(entry: &RootEntry) -> Vec<String> {
+    let by_digest = entry.name.as_ref().is_some_and(Name::is_by_digest);
+    let named = entry.name.is_some() && !by_digest;
+    let texts = entry.texts.iter().cloned();
+    let mut others: Vec<String> = texts.filter(|text| !named || !text.contains('@')).collect();
+    if let (Some(_), Some(child)) = (&entry.ambiguous, &entry.child) {
+        others.push(format!("@{}", child.digest));
+    }
+    others
+}
+
+/// The entries whose name another entry that is wanted has too: both are refused, and the rest of the
+/// store is migrated.
+fn ambiguous(source: &Source, rules: &Rules) -> BTreeMap<usize, Arc<Error>> {
+    type Wanted = (Vec<usize>, BTreeSet<Digest>);
+    let mut groups: BTreeMap<*const Error, Wanted> = BTreeMap::new();
+    for (position, entry) in source.entries.iter().enumerate() {
+        let (Some(error), Some(child)) = (&entry.ambiguous, &entry.child) else {
+            continue;
+        };
+        let (own, others) = (called(source, entry), others(entry));
+        let names = own.iter().chain(&others).map(|text| &**text);
+        if rules.wants(names) {
+            let (positions, digests) = groups.entry(Arc::as_ptr(error)).or_default();
+            positions.push(position);
+            digests.insert(child.digest);
+        }
+    }
+    let several = groups
+        .into_values()
+        .filter(|(_, digests)| digests.len() > 1);
+    let positions = several.flat_map(|(positions, _)| positions);
+    positions
+        .filter_map(|at| Some((at, source.entries[at].ambiguous.clone()?)))
+        .collect()
+}
+
+/// A name as text: the full reference where it can be one.
+fn reference(name: &Name) -> Option<String> {
+    let text = name.to_reference(&mut Report::default());
+    text.or_else(|| Some(name.to_string()).filter(|text| !text.is_empty()))
+}
+
+/// What tells the bytes of an entry from others, as far as that is known without reading them.
+fn identity(source: &Source, entry: &RootEntry, node: &Node) -> Result<Option<String>> {
+    let root = match node {
+        Node::Image(image) => image.child.as_ref(),
+        Node::Index { child, .. } | Node::Opaque { child, .. } => Some(child),
+    };
+    let state = source.bundle.state(entry)?;
+    let root = root.map(|child| child.digest.to_string());
+    Ok(match (root, state) {
+        (Some(root), Some(state)) => Some(format!("{root} {state}")),
+        (root, state) => root.or(state),
+    })
+}
+
+fn digest_of<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    let mut all = String::new();
+    for text in texts {
+        all.push_str(text);
+        all.push('\n');
+    }
+    digest(Algorithm::Sha256, all.as_bytes()).to_string()
+}
+
+struct Planner<'a> {
+    source: &'a Source,
+    destination: &'a Destination,
+    rules: &'a Rules,
+    options: &'a Options,
+    env: &'a Env,
+    plan: Plan,
+    seen: Vec<Seen>,
+    jobs: Vec<Draft>,
+    /// The jobs of each document that something may be about, or that has several names.
+    by_root: BTreeMap<String, Vec<usize>>,
+    /// The job that a name belongs to.
+    by_name: BTreeMap<String, usize>,
+    /// The job that a file belongs to, in places of files that get their names from their images.
+    by_file: BTreeMap<String, usize>,
+    layers: BTreeSet<Digest>,
+    clashes: Vec<String>,
+    /// Says which image a signature is about.
+    signed: Signed,
+    /// The entries that are wanted and whose name does not tell them apart, by position.
+    ambiguous: BTreeMap<usize, Arc<Error>>,
+}
+
+/// A job that more entries may belong to.
+#[derive(Default)]
+struct Draft {
+    place: String,
+    /// Positions in [`Planner::seen`].
+    entries: Vec<usize>,
+    bytes: u64,
+    /// Whether it is made of other images of the store too.
+    renders: bool,
+}
+
+impl Planner<'_> {
+    /// Takes one entry. One that is about something else is taken only with that `subject`, which is
+    /// returned the first time.
+    fn entry(
+        &mut self,
+        position: usize,
+        entry: &RootEntry,
+        subject: Option<String>,
+        memo: &mut Memo,
+        store: &mut Vec<String>,
+    ) -> Result<Option<String>> {
+        let text = text(self.source, entry);
+        let at = |error: Error| error.at(text.clone());
+        let node = self
+            .source
+            .decode_entry(entry, self.env, memo)
+            .map_err(at)?;
+        let bundle = &*self.source.bundle;
+        let signed = match &subject {
+            None => self.signed.subject(entry, &node, bundle, self.env),
+            Some(known) => Ok(Digest::parse(known).ok()),
+        };
+        let root = SourceRoot {
+            text: text.clone(),
+            place: String::new(),
+            bundle,
+            entry: entry.clone(),
+            renamed: None,
+            signed: signed.map_err(at)?,
+            node,
+        };
+        if subject.is_none()
+            && let Some(subject) = about(&root)
+        {
+            return Ok(Some(subject));
+        }
+        let identity = identity(self.source, entry, &root.node).map_err(at)?;
+        store.extend(identity.clone());
+        self.add(position, root, subject, identity).map_err(at)?;
+        Ok(None)
+    }
+
+    /// Notes what can't be migrated.
+    fn refuse(&mut self, entry: &RootEntry, error: Error) -> Result<()> {
+        if error.code() == Code::Cancelled {
+            return Err(error);
+        }
+        let text = text(self.source, entry);
+        let name = called(self.source, entry).unwrap_or_else(|| text.clone());
+        let others = others(entry);
+        let others = others.iter().map(|text| &**text);
+        if self.rules.wants(std::iter::once(&*name).chain(others)) {
+            self.plan.refused.push(Refused { text, name, error });
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        position: usize,
+        root: SourceRoot<'_>,
+        subject: Option<String>,
+        identity: Option<String>,
+    ) -> Result<()> {
+        // A name that is none is said by the store; a rule may give another.
+        let name = root.known_name(!self.destination.has_files());
+        let known = name.as_ref().ok().and_then(Option::as_ref);
+        let own = known
+            .and_then(reference)
+            .or_else(|| called(self.source, &root.entry))
+            .unwrap_or_else(|| root.text.clone());
+        let texts = others(&root.entry);
+        let texts = texts.iter().map(|text| &**text);
+        if !self.rules.wants(std::iter::once(&*own).chain(texts)) {
+            return Ok(());
+        }
+        if let Some(error) = self.ambiguous.get(&position) {
+            return Err(error.again().hint(
+                "`--only` or `--exclude` with `@DIGEST` chooses one of them for the name; \
+                 `imgconv convert` with `@DIGEST` and `--name` gives another one",
+            ));
+        }
+        let renamed = match self.rules.renamed(&own) {
+            Some(text) => {
+                let at = |error: Error| error.at(format!("`--rename` of {}", quote(&own)));
+                Some(Name::parse_reference(&text).map_err(at)?)
+            }
+            None => None,
+        };
+        let before = match &renamed {
+            Some(_) => renamed.clone(),
+            None => name?,
+        };
+        // What is about an image goes where that one goes.
+        let about = subject.and_then(|subject| {
+            // A tag may hold no more than the start of a digest.
+            let (found, jobs) = self.by_root.range(subject.clone()..).next()?;
+            jobs.first()
+                .copied()
+                .filter(|_| found.starts_with(&subject))
+        });
+        let name = match (&before, about) {
+            (None, Some(_)) => None,
+            _ => self.destination.name(before.as_ref(), &own)?,
+        };
+        // Files have their names from it, and a site is for one host.
+        let host = self.options.host.as_deref();
+        let name = match (name, host.filter(|_| self.destination.has_files())) {
+            (Some(name), Some(host)) => Some(Name {
+                repository: name.repository.map(|own| on_host(&own, host)),
+                ..name
+            }),
+            (name, _) => name,
+        };
+        let place = match (about, &name) {
+            (Some(job), None) => self.jobs[job].place.clone(),
+            _ => self.destination.place(name.as_ref()),
+        };
+        let mut found = Found::default();
+        found.look(&root.node, &self.env.limits);
+        let file = root.entry.child.is_none();
+        let base = || match &name {
+            Some(name) => name.to_string(),
+            None => root.text.clone(),
+        };
+        let seen = Seen {
+            position,
+            text: root.text.clone(),
+            own,
+            renamed: name.clone().filter(|_| name != before || renamed.is_some()),
+            identity,
+            base: found.base.map_or_else(base, |base| base.to_string()),
+            platform: found.platform.filter(|_| file),
+            name,
+        };
+        let text = seen.name.as_ref().and_then(reference);
+        let taken = text
+            .as_ref()
+            .and_then(|text| self.by_name.get(text).copied());
+        // An image goes with itself under another name; files of one name are its platforms.
+        let same = self.by_root.get(&found.root).filter(|_| !found.is_stream);
+        let same = same.and_then(|jobs| {
+            let here = |job: &&usize| self.jobs[**job].place == place;
+            jobs.iter().find(here).copied()
+        });
+        let about = about.filter(|job| self.jobs[*job].place == place);
+        let files = match self.destination.has_files() {
+            true => self.files(&root, seen.name.as_ref()),
+            false => Vec::new(),
+        };
+        // With image tags, manifests of one config are one image, by its ID, and one ACI.
+        let alike = match self.has_image_id(&root) {
+            true => files
+                .iter()
+                .find_map(|file| self.by_file.get(file))
+                .copied(),
+            false => None,
+        };
+        let job = match about.or(same).or(alike) {
+            Some(job) => Some(job),
+            None => taken.filter(|job| file && self.is_other_platform(*job, &seen)),
+        };
+        if let (Some(name), Some(other)) = (&text, taken)
+            && job != Some(other)
+        {
+            let first = &self.seen[self.jobs[other].entries[0]];
+            if file && self.is_copy(other, &seen, &root)? {
+                let (text, other) = (seen.text, first.text.clone());
+                self.plan.copies.push(Copy { text, other });
+                return Ok(());
+            }
+            let clash = format!("{}: {} and {}", quote(name), first.text, seen.text);
+            self.clashes.push(clash);
+        }
+        for file in &files {
+            if let Some(other) = self.by_file.get(file).filter(|other| job != Some(**other))
+                && taken.is_none()
+            {
+                let first = &self.seen[self.jobs[*other].entries[0]];
+                let clash = format!("{}: {} and {}", quote(file), first.text, seen.text);
+                self.clashes.push(clash);
+            }
+        }
+        let job = job.unwrap_or_else(|| {
+            self.jobs.push(Draft {
+                place,
+                ..Draft::default()
+            });
+            self.jobs.len() - 1
+        });
+        if let Some(name) = text {
+            self.by_name.entry(name).or_insert(job);
+        }
+        for file in files {
+            self.by_file.entry(file).or_insert(job);
+        }
+        for document in found.documents {
+            self.by_root.entry(document).or_default().push(job);
+        }
+        let new = |(digest, _): &(Option<Digest>, u64)| {
+            digest.is_none_or(|digest| self.layers.insert(digest))
+        };
+        let bytes: u64 = found
+            .layers
+            .into_iter()
+            .filter(new)
+            .map(|(_, size)| size)
+            .sum();
+        self.plan.bytes += bytes;
+        self.seen.push(seen);
+        let draft = &mut self.jobs[job];
+        draft.entries.push(self.seen.len() - 1);
+        draft.bytes += bytes;
+        draft.renders |= needs_rendering(&root.node);
+        Ok(())
+    }
+
+    /// Says whether a root is told by its image ID and not by its tag.
+    fn has_image_id(&self, root: &SourceRoot<'_>) -> bool {
+        let is_image = matches!(&*root.node, Node::Image(image) if image.aci.is_none());
+        self.options.image_tags && is_image
+    }
+
+    /// The names of the files that the images of a root become, as a file system that knows no case
+    /// sees them.
+    fn files(&self, root: &SourceRoot<'_>, name: Option<&Name>) -> Vec<String> {
+        let tags = self.options.image_tags;
+        let identity = tags
+            .then(|| tags::identity(&root.node, &self.env.limits))
+            .flatten();
+        let mut files = Vec::new();
+        images(&root.node, None, &mut |node, listed| {
+            let mut name = name.cloned().or_else(|| node.image.name.clone());
+            if let Some(name) = name.as_mut().filter(|_| !tags) {
+                digest_as_version(name, &mut Report::default());
+            }
+            let mut image = Image {
+                name,
+                platform: platform_of(node, listed),
+                annotations: node.image.annotations.clone(),
+                ..Image::default()
+            };
+            if let Some(identity) = &identity {
+                tags::identify(&mut image, None, identity);
+            }
+            files.push(file_name(&image).to_lowercase());
+        });
+        files
+    }
+
+    /// Says whether a file is, to the byte, one of the same name and platform. Both are read.
+    fn is_copy(&self, job: usize, seen: &Seen, root: &SourceRoot<'_>) -> Result<bool> {
+        let mut others = self.jobs[job].entries.iter().map(|i| &self.seen[*i]);
+        let Some(other) = others.find(|other| other.platform == seen.platform) else {
+            return Ok(false);
+        };
+        let entry = &self.source.entries[other.position];
+        let node = self
+            .source
+            .decode_entry(entry, self.env, &mut Memo::of(self.source))?;
+        let id = |node: &Node, text: &str| match node {
+            Node::Image(image) => {
+                let aci = image.aci.as_ref();
+                aci.map(|aci| aci.read_to_end(text, self.env)).transpose()
+            }
+            Node::Index { .. } | Node::Opaque { .. } => Ok(None),
+        };
+        let (own, its) = (id(&root.node, &seen.text)?, id(&node, &other.text)?);
+        Ok(own.is_some() && own == its)
+    }
+
+    /// Says whether a file is another platform than all those of a job.
+    fn is_other_platform(&self, job: usize, seen: &Seen) -> bool {
+        let others = self.jobs[job].entries.iter();
+        let others = others.map(|other| &self.seen[*other]);
+        seen.platform.is_some()
+            && others
+                .into_iter()
+                .all(|other| other.platform.is_some() && other.platform != seen.platform)
+    }
+
+    fn finish(mut self, store: &str) -> Result<Plan> {
+        if !self.clashes.is_empty() {
+            let more = self.clashes.len().saturating_sub(20);
+            self.clashes.truncate(20);
+            let mut message = format!(
+                "different images would have one name or file: {}",
+                self.clashes.join("; ")
+            );
+            if more > 0 {
+                message.push_str(&format!("; and {more} more"));
+            }
+            return Err(Error::new(Code::Ambiguous, message).hint(
+                "`--rename 'REGEX=REPLACEMENT'` gives one another name, `--exclude` leaves it out",
+            ));
+        }
+        // What does not change what is written.
+        let options = Options {
+            sharing: Sharing::default(),
+            strict: false,
+            dry_run: false,
+            ..self.options.clone()
+        };
+        let mut all = vec![format!("{} {}", REVISION, self.destination.locator)];
+        for Draft {
+            place,
+            entries,
+            bytes,
+            renders,
+        } in &self.jobs
+        {
+            let seen: Vec<&Seen> = entries.iter().map(|i| &self.seen[*i]).collect();
+            let mut lines = vec![
+                REVISION.to_owned(),
+                format!("{} {place}", self.destination.locator.transport.scheme()),
+                format!("{:?} {options:?}", self.destination.locator.format),
+                format!("{:?} {}", self.env.epoch, self.env.host),
+            ];
+            // What it is made of besides may be anywhere in the store.
+            lines.extend(renders.then(|| store.to_owned()));
+            let mut known = true;
+            for one in &seen {
+                known &= one.identity.is_some();
+                let identity = one.identity.as_deref().unwrap_or_default();
+                lines.push(format!("{:?} {:?} {identity}", one.name, one.platform));
+            }
+            let key = digest_of(lines.iter().map(|line| &**line));
+            let first = seen[0];
+            let name = seen
+                .iter()
+                .find_map(|one| one.name.as_ref().and_then(reference));
+            all.push(key.clone());
+            self.plan.jobs.push(Job {
+                entries: seen
+                    .iter()
+                    .map(|one| (one.position, one.renamed.clone()))
+                    .collect(),
+                text: first.text.clone(),
+                name: name.unwrap_or_else(|| first.own.clone()),
+                names: match seen.iter().all(|one| one.name.is_some()) {
+                    true => seen.iter().filter_map(|one| one.name.clone()).collect(),
+                    false => BTreeSet::new(),
+                },
+                place: place.clone(),
+                key: known.then_some(key),
+                base: first.base.clone(),
+                bytes: *bytes,
+            });
+        }
+        all.extend(self.plan.refused.iter().map(|refused| refused.text.clone()));
+        self.plan.digest = digest_of(all.iter().map(|line| &**line));
+        Ok(self.plan)
+    }
+}
+
+/// What a root is about, by what it says, by its entry or by its tag.
+fn about(root: &SourceRoot<'_>) -> Option<String> {
+    let tag = root
+        .entry
+        .name
+        .as_ref()
+        .and_then(|name| name.tag.as_deref());
+    let said = root.node.subject().or(root.signed);
+    let said = said.map(|digest| digest.to_string());
+    said.or_else(|| tag.and_then(subject_of_tag))
+}
+
+/// What was found below a root.
+#[derive(Default)]
+struct Found {
+    /// What tells it from other images.
+    root: String,
+    is_stream: bool,
+    /// Its document and all that it lists, by every digest.
+    documents: Vec<String>,
+    layers: Vec<(Option<Digest>, u64)>,
+    /// The lowest layer of the first image.
+    base: Option<Digest>,
+    platform: Option<String>,
+}
+
+impl Found {
+    fn look(&mut self, node: &Node, limits: &Limits) {
+        walk(node, None, &mut |node, _| {
+            let digests = node.digests().into_iter();
+            self.documents
+                .extend(digests.map(|digest| digest.to_string()));
+        });
+        images(node, None, &mut |image, listed| {
+            self.platform
+                .get_or_insert_with(|| platform_of(image, listed).to_string());
+            if let Some(aci) = &image.aci {
+                self.layers.push((None, aci.blob.facts.size.unwrap_or(0)));
+                return;
+            }
+            for layer in &image.image.layers {
+                let facts = &layer.blob.facts;
+                let digest = facts.digest.or(layer.diff_id);
+                self.base = self.base.or(digest);
+                self.layers.push((digest, facts.size.unwrap_or(0)));
+            }
+        });
+        match self.documents.first() {
+            Some(root) => self.root.clone_from(root),
+            None => self.is_stream = true,
+        }
+        // What an archive lists has no bytes of its own: its config says which image it is.
+        if let Node::Image(image) = node
+            && image.format.id().0 == "docker-archive"
+            && let Some(config) = image.config_digest(limits)
+        {
+            self.root = config.to_string();
+            self.documents.push(self.root.clone());
+        }
+    }
+}

@@ -1,0 +1,758 @@
+//! Doing what was planned: several images at a time, each noted when it stands at the destination.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error as _,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use imgconv_model::{
+    BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, SealedLayer,
+    TopLevel,
+};
+use imgconv_pipeline::{Done as Layers, Memory, Sealer};
+use imgconv_stream::{Cancellable, Decoder, HashingReader, Pool};
+use imgconv_tags::Labels;
+use serde_json::value::{RawValue, to_raw_value};
+
+use imgconv_convert::{
+    candidates::Candidates,
+    convert::{name_roots, not_held, note_digests, refuse_losses, room, target},
+    cosign::Signed,
+    dependencies,
+    descriptors::{self, Room},
+    nearest::nearest,
+    options::Options,
+    outcome::ImageOutcome,
+    policy::{SCHEMA1, signing_key},
+    run::{Item, Run, SourceRoot},
+    source::{Memo, Source},
+};
+use imgconv_locate::{catalog, locator::Locator};
+
+use super::{
+    destination::{Destination, Kind, archive_name},
+    journal::{Done, Journal, Kept},
+    plan::{Job, Plan, text},
+    report::{Failure, Migrated, Notes, Status},
+    watch::{Watched, Whereabouts},
+};
+
+/// Does the jobs of a share.
+pub(super) struct Worker<'a> {
+    source: &'a Source,
+    destination: &'a Destination,
+    options: &'a Options,
+    env: &'a Env,
+    pool: &'a Pool,
+    plan: &'a Plan,
+    jobs: &'a [usize],
+    journal: Option<Arc<Journal>>,
+    places: BTreeMap<&'a str, Place>,
+    /// What became of layers, in all places.
+    layers: Arc<Layers>,
+    /// What the source's list says of itself, and what of that the destination can't say.
+    top_level: TopLevel,
+    lost: Report,
+    elsewhere: Whereabouts,
+    /// The files that were looked at and stand as the journal says.
+    standing: Mutex<BTreeMap<String, bool>>,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    results: Mutex<BTreeMap<usize, Migrated>>,
+    /// The files that images became, by job.
+    files: Mutex<BTreeMap<usize, Files>>,
+    /// What ended the work early.
+    stopped: Mutex<Option<Error>>,
+}
+
+/// The files that images became, for a site.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) acis: Vec<PathBuf>,
+    /// The image tags that mean them: repository, tag and labels.
+    pub(super) tags: Vec<(String, String, Labels)>,
+}
+
+impl Files {
+    /// Puts together those of all jobs, in their order.
+    fn of(all: BTreeMap<usize, Self>) -> Self {
+        let mut together = Self::default();
+        for files in all.into_values() {
+            together.acis.extend(files.acis);
+            together.tags.extend(files.tags);
+        }
+        together
+    }
+}
+
+/// A place that several images go to.
+#[derive(Default)]
+struct Place {
+    /// How many jobs are left.
+    left: AtomicUsize,
+    /// The sink that they share, as long as it is open.
+    sink: Mutex<Option<Shared>>,
+    /// What becomes visible, by job.
+    publications: Mutex<BTreeMap<usize, Vec<Publication>>>,
+}
+
+/// A sink that several threads write to, and the last of them commits.
+type Shared = Arc<Box<dyn BundleSink>>;
+
+/// What became of a job.
+enum Became {
+    Done(Box<RawValue>, Option<Digest>),
+    Kept(Box<RawValue>, Option<Digest>),
+    /// In a dry run.
+    Planned(Box<RawValue>),
+    /// Nothing is written, perhaps because the destination can't hold it.
+    Nothing(Option<Error>),
+}
+
+impl<'a> Worker<'a> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call with all that the work needs"
+    )]
+    pub(super) fn new(
+        source: &'a Source,
+        destination: &'a Destination,
+        options: &'a Options,
+        env: &'a Env,
+        pool: &'a Pool,
+        plan: &'a Plan,
+        jobs: &'a [usize],
+        journal: Option<Journal>,
+    ) -> Self {
+        let journal = journal.map(Arc::new);
+        let room = match destination.kind {
+            Kind::Layouts => Room::None("it is of the whole source, which becomes many layouts"),
+            _ => room(&destination.locator, env),
+        };
+        let (top_level, lost) = descriptors::top_level(std::iter::once(source), &room);
+        let memory = journal.clone().map(|journal| {
+            let (destination, env) = (destination.clone(), env.clone());
+            let remembered = Remembered {
+                journal,
+                destination,
+                env,
+            };
+            Arc::new(remembered) as Arc<dyn Memory>
+        });
+        let layers = memory.map_or_else(Layers::default, Layers::remembering);
+        let mut places: BTreeMap<&str, Place> = BTreeMap::new();
+        for i in jobs {
+            let place = places.entry(&*plan.jobs[*i].place).or_default();
+            *place.left.get_mut() += 1;
+        }
+        Self {
+            source,
+            destination,
+            options,
+            env,
+            pool,
+            plan,
+            jobs,
+            journal,
+            places,
+            layers: Arc::new(layers),
+            top_level,
+            lost,
+            elsewhere: Whereabouts::default(),
+            standing: Mutex::default(),
+            next: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            results: Mutex::default(),
+            files: Mutex::default(),
+            stopped: Mutex::default(),
+        }
+    }
+
+    /// Does all jobs; returns what became of each, in their order, and what ended the work early.
+    pub(super) fn run(self) -> Result<(Vec<Migrated>, Files, Option<Error>)> {
+        let workers = self.env.jobs.max(1).min(self.jobs.len());
+        thread::scope(|scope| {
+            for _ in 1..workers {
+                scope.spawn(|| self.work());
+            }
+            self.work();
+        });
+        let mut results = lock(&self.results);
+        for i in self.jobs {
+            let job = &self.plan.jobs[*i];
+            results
+                .entry(*i)
+                .or_insert_with(|| self.told(*i, job, Status::Planned, None, empty(), None));
+        }
+        let images = std::mem::take(&mut *results).into_values().collect();
+        drop(results);
+        let stopped = lock(&self.stopped).take();
+        // However it showed, what ends early says so.
+        let stopped = stopped.or_else(|| self.env.check_cancelled().err());
+        let files = std::mem::take(&mut *lock(&self.files));
+        Ok((images, Files::of(files), stopped))
+    }
+
+    fn work(&self) {
+        let mut candidates = None;
+        loop {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(i) = self.jobs.get(at).copied() else {
+                return;
+            };
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let job = &self.plan.jobs[i];
+            let became = self.job(i, job, &mut candidates);
+            let told = match became {
+                Ok(Became::Done(outcomes, digest)) => {
+                    self.told(i, job, Status::Done, digest, outcomes, None)
+                }
+                Ok(Became::Kept(outcomes, digest)) => {
+                    self.told(i, job, Status::Kept, digest, outcomes, None)
+                }
+                Ok(Became::Planned(outcomes)) => {
+                    self.told(i, job, Status::Planned, None, outcomes, None)
+                }
+                Ok(Became::Nothing(why)) => {
+                    let message = "no image of a platform that is wanted";
+                    let why = why.unwrap_or_else(|| Error::new(Code::Missing, message));
+                    let why = Failure::of(&why);
+                    self.told(i, job, Status::LeftOut, None, empty(), Some(why))
+                }
+                Err(error) => {
+                    let failure = Failure::of(&error);
+                    if error.code() == Code::Cancelled || is_fatal(&error) {
+                        self.end(error);
+                    }
+                    self.told(i, job, Status::Failed, None, empty(), Some(failure))
+                }
+            };
+            if self.env.check_cancelled().is_err() && told.status == Status::Failed {
+                // What an interruption left undone has not failed.
+                return;
+            }
+            let status = told.status.to_string();
+            lock(&self.results).insert(i, told);
+            self.env.progress.event(Event::Image {
+                name: &job.name,
+                status: &status,
+                bytes: job.bytes,
+            });
+            self.leave(&job.place);
+        }
+    }
+
+    fn end(&self, error: Error) {
+        self.stop.store(true, Ordering::Relaxed);
+        lock(&self.stopped).get_or_insert(error);
+    }
+
+    fn told(
+        &self,
+        position: usize,
+        job: &Job,
+        status: Status,
+        digest: Option<Digest>,
+        outcomes: Box<RawValue>,
+        error: Option<Failure>,
+    ) -> Migrated {
+        let place = self
+            .destination
+            .locator_of(&job.place, &archive_name(&job.name));
+        Migrated {
+            position,
+            source: job.text.clone(),
+            name: job.name.clone(),
+            destination: self.destination.text(&place, Some(&job.name)),
+            status,
+            digest: digest.map(|digest| digest.to_string()),
+            error,
+            notes: Notes::of(&outcomes),
+            outcomes,
+        }
+    }
+
+    /// Does one job, unless it was done before.
+    /// `candidates` are the dependencies that a thread has found.
+    fn job(&self, i: usize, job: &Job, candidates: &mut Option<Candidates>) -> Result<Became> {
+        self.env.check_cancelled()?;
+        let locator = self
+            .destination
+            .locator_of(&job.place, &archive_name(&job.name));
+        if let Some(done) = self.done_before(job)? {
+            let publications = done.publications()?;
+            let root = publications.first().map(|one| one.root.digest);
+            self.publish(i, job, publications);
+            self.keep_files(i, done);
+            return Ok(Became::Kept(self.told_again(job, &done.outcomes), root));
+        }
+        let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
+        options.platforms = nearest(&options.platforms, &roots);
+        let target = match target(&locator, &roots)? {
+            own if own.id() == SCHEMA1 && self.is_refused(&locator) => newer(),
+            own => own,
+        };
+        let key = signing_key(&options, target.id())?;
+        let env = &self.lanes();
+        if !target.capabilities().stream {
+            let store = &*self.source.bundle;
+            dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
+        }
+        // It is of no image; the first one tells it.
+        let first = self.jobs.first() == Some(&i);
+        let lost = if first {
+            self.lost.clone()
+        } else {
+            Report::default()
+        };
+        let (mut tags, mut left) = (Vec::new(), Report::default());
+        // Of images that are not wanted, that is the reason.
+        let has_images = roots.iter().any(|root| !root.platforms().is_empty());
+        let mut set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
+            let mut run = run
+                .signing(key.as_ref())
+                .naming(catalog::has_names(locator.transport))
+                .listing(catalog::has_descriptors(locator.transport), &lost)
+                .for_destination(&locator);
+            let items = run.all(roots)?;
+            left = run.left_behind;
+            tags = run.tagged;
+            Ok(items)
+        };
+        if options.strict || options.dry_run {
+            let predicted = set(Run::predict(target, &options, env, self.pool), &roots)?;
+            if options.strict {
+                refuse_losses(&predicted)?;
+            }
+            if options.dry_run && predicted.is_empty() {
+                return Ok(Became::Nothing(not_held(&left).filter(|_| !has_images)));
+            }
+            if options.dry_run {
+                return Ok(Became::Planned(self.outcomes(&predicted, &locator)));
+            }
+        }
+        let shared = match self.destination.is_shared() {
+            true => Some(self.shared(job, &locator)?),
+            false => None,
+        };
+        let own = match &shared {
+            Some(_) => None,
+            None => Some(self.destination.open(&locator, &options, env)?),
+        };
+        let sink: &dyn BundleSink = match (&shared, &own) {
+            (Some(shared), _) => &***shared,
+            (None, Some(own)) => &**own,
+            (None, None) => unreachable!("one of them was opened above"),
+        };
+        sink.comes_from(&self.source.text);
+        let registry = self.destination.kind == Kind::Registry;
+        let watched = Watched::new(sink, registry.then_some(&self.elsewhere));
+        let sealer = Sealer::new(&watched, self.pool).sharing(&self.layers);
+        let mut items = set(
+            Run::write(target, &options, env, self.pool, &watched, &sealer),
+            &roots,
+        )?;
+        name_roots(sink, &mut items, &options)?;
+        if options.strict {
+            refuse_losses(&items)?;
+        }
+        if items.is_empty() {
+            return Ok(Became::Nothing(not_held(&left).filter(|_| !has_images)));
+        }
+        env.check_cancelled()?;
+        let mut relied = watched.relied();
+        for layer in items.iter().flat_map(|i| &i.images).flat_map(|i| &i.layers) {
+            relied.insert((Digest::parse(&layer.digest)?, layer.size));
+        }
+        let mut publications: Vec<Publication> =
+            items.iter().map(|item| item.publication.clone()).collect();
+        let files = match own {
+            None => {
+                sink.settle()?;
+                self.files(job, &relied)?
+            }
+            Some(own) => {
+                let places = own.commit_noting(&mut publications)?;
+                note_digests(&mut items, &publications);
+                for (digest, _) in relied {
+                    self.elsewhere.note(digest, &job.place);
+                }
+                self.images(&locator, &publications, &places)?
+            }
+        };
+        let root = publications.first().map(|one| one.root.digest);
+        let outcomes = self.outcomes(&items, &locator);
+        let unsaid = self.unsaid(job, &outcomes);
+        let done = Done::new(&publications, files, unsaid, tags);
+        if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
+            journal.note_image(key, &done)?;
+        }
+        self.publish(i, job, publications);
+        self.keep_files(i, &done);
+        Ok(Became::Done(outcomes, root))
+    }
+
+    /// Returns what the journal says of a job, if all of it still stands.
+    fn done_before(&self, job: &Job) -> Result<Option<&Done>> {
+        let (Some(journal), Some(key)) = (&self.journal, &job.key) else {
+            return Ok(None);
+        };
+        let Some(done) = journal.image(key).filter(|done| self.fits(job, done)) else {
+            return Ok(None);
+        };
+        let standing = match self.destination.root() {
+            Some(root) => done.files.iter().all(|file| {
+                if let Some(known) = lock(&self.standing).get(&file.path) {
+                    return *known;
+                }
+                let stands = file.stands(root);
+                lock(&self.standing).insert(file.path.clone(), stands);
+                stands
+            }),
+            None => self.stands_in_registry(job, done)?,
+        };
+        Ok(standing.then_some(done))
+    }
+
+    /// Says whether what the journal says of a job can be so: something is published, under names that
+    /// the job has, and its files are those that such images have here.
+    fn fits(&self, job: &Job, done: &Done) -> bool {
+        let Ok(publications) = done.publications() else {
+            return false;
+        };
+        let by_name = !self.destination.has_files();
+        let known = |publication: &Publication| {
+            let name = publication.name.as_ref();
+            name.is_none_or(|name| job.names.is_empty() || job.names.contains(name))
+        };
+        !publications.is_empty()
+            && (!by_name || publications.iter().all(known))
+            && self
+                .destination
+                .fits(&job.place, &job.name, &publications, &done.files)
+    }
+
+    /// What is told of an image, for the journal: places of the source are not put down, because a
+    /// destination may be where everybody looks.
+    fn unsaid(&self, job: &Job, outcomes: &RawValue) -> Box<RawValue> {
+        let mut names = BTreeMap::new();
+        for (i, (position, _)) in job.entries.iter().enumerate() {
+            let known = names.entry(self.text_of(*position));
+            known.or_insert_with(|| unnamed(i));
+        }
+        with_sources(outcomes, &names)
+    }
+
+    /// What was told of an image, with the places of the source.
+    fn told_again(&self, job: &Job, outcomes: &RawValue) -> Box<RawValue> {
+        let both = job.entries.iter().enumerate();
+        let names = both.map(|(i, (position, _))| (unnamed(i), self.text_of(*position)));
+        with_sources(outcomes, &names.collect())
+    }
+
+    fn text_of(&self, position: usize) -> String {
+        let entry = self.source.entries.get(position);
+        entry.map_or_else(String::new, |entry| text(self.source, entry))
+    }
+
+    fn stands_in_registry(&self, job: &Job, done: &Done) -> Result<bool> {
+        for publication in done.publications()? {
+            let digest = publication.root.digest;
+            let name = publication.name.unwrap_or_default();
+            let tag = match name.is_by_digest() {
+                true => None,
+                false => Some(name.tag.as_deref().unwrap_or("latest")),
+            };
+            let there = self.destination.has_tag(&job.place, tag, &digest, self.env);
+            match there {
+                Ok(true) => {}
+                Err(error) if error.code() == Code::Cancelled => return Err(error),
+                // What is wrong will show when it is pushed.
+                Ok(false) | Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says whether a registry would refuse schema 1: it has to be signed for the name that it gets,
+    /// and most take it no more.
+    fn is_refused(&self, locator: &Locator) -> bool {
+        let asked = locator.format.is_some() || self.options.sign_key.is_some();
+        self.destination.kind == Kind::Registry && !asked
+    }
+
+    /// Decodes the entries of a job.
+    fn roots(&self, job: &Job) -> Result<Vec<SourceRoot<'_>>> {
+        let mut memo = Memo::of(self.source);
+        let mut signed = Signed::default();
+        let root = |(position, renamed): &(usize, Option<imgconv_model::Name>)| {
+            let entry = &self.source.entries[*position];
+            let text = text(self.source, entry);
+            let at = |error: Error| error.at(text.clone());
+            let node = self.source.decode_entry(entry, self.env, &mut memo);
+            let node = node.map_err(at)?;
+            let signed = signed.subject(entry, &node, &*self.source.bundle, self.env);
+            Ok(SourceRoot {
+                node,
+                signed: signed.map_err(at)?,
+                text,
+                place: self.source.location.clone(),
+                bundle: &*self.source.bundle,
+                entry: entry.clone(),
+                renamed: renamed.clone(),
+            })
+        };
+        job.entries.iter().map(root).collect()
+    }
+
+    /// The environment of one image: as many lanes as are left for each when all work.
+    fn lanes(&self) -> Env {
+        let workers = self.env.jobs.max(1).min(self.jobs.len());
+        Env {
+            jobs: self.env.jobs.max(1).div_ceil(workers),
+            ..self.env.clone()
+        }
+    }
+
+    /// Returns the sink that the images of a place share.
+    fn shared(&self, job: &Job, locator: &Locator) -> Result<Shared> {
+        let mut open = lock(&self.places[&*job.place].sink);
+        if let Some(sink) = &*open {
+            return Ok(Arc::clone(sink));
+        }
+        let sink = Arc::new(self.open(locator)?);
+        *open = Some(Arc::clone(&sink));
+        Ok(sink)
+    }
+
+    fn open(&self, locator: &Locator) -> Result<Box<dyn BundleSink>> {
+        let mut sink = self.destination.open(locator, self.options, self.env)?;
+        if self.destination.kind == Kind::Layout {
+            sink.set_top_level(self.top_level.clone());
+        }
+        Ok(sink)
+    }
+
+    /// Notes what becomes visible when all images of its place are done.
+    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
+        if self.destination.is_shared() {
+            lock(&self.places[&*job.place].publications).insert(i, publications);
+        }
+    }
+
+    /// Notes the files of an image, for a site.
+    fn keep_files(&self, i: usize, done: &Done) {
+        if let (Kind::Site, Some(root)) = (self.destination.kind, self.destination.root()) {
+            let acis = done
+                .files
+                .iter()
+                .map(|file| root.join(&file.path))
+                .collect();
+            let tags = done.tags.clone();
+            lock(&self.files).insert(i, Files { acis, tags });
+        }
+    }
+
+    /// Ends a job: whoever is the last of a place makes its images visible.
+    fn leave(&self, name: &str) {
+        let place = &self.places[name];
+        if place.left.fetch_sub(1, Ordering::AcqRel) > 1
+            || !self.destination.is_shared()
+            || self.options.dry_run
+        {
+            return;
+        }
+        if let Err(error) = self.commit(name, place) {
+            let failure = Failure::of(&error);
+            let mut results = lock(&self.results);
+            for i in lock(&place.publications).keys() {
+                if let Some(told) = results.get_mut(i) {
+                    told.status = Status::Failed;
+                    told.error = Some(failure.clone());
+                }
+            }
+            if error.code() == Code::Cancelled || is_fatal(&error) {
+                drop(results);
+                self.end(error);
+            }
+        }
+    }
+
+    fn commit(&self, name: &str, place: &Place) -> Result<()> {
+        self.env.check_cancelled()?;
+        let publications: Vec<Publication> = lock(&place.publications)
+            .values()
+            .flatten()
+            .cloned()
+            .collect();
+        if publications.is_empty() {
+            return Ok(());
+        }
+        let opened = lock(&place.sink).take();
+        let locator = self.destination.locator_of(name, "");
+        if opened.is_none()
+            && self
+                .destination
+                .lists(&locator, &publications, self.options, self.env)?
+        {
+            return Ok(());
+        }
+        let sink = match opened {
+            Some(shared) => Arc::try_unwrap(shared).map_err(|_| {
+                Error::new(Code::Io, "an image of this place is still being written")
+            })?,
+            // All of them stood there already; whether they are listed is seen now.
+            None => self.open(&locator)?,
+        };
+        sink.commit(&publications).map(drop)
+    }
+
+    /// What is told of the images of a job.
+    fn outcomes(&self, items: &[Item], locator: &Locator) -> Box<RawValue> {
+        let mut all: Vec<ImageOutcome> = items.iter().flat_map(|i| i.images.clone()).collect();
+        for image in &mut all {
+            image.destination = self.destination.text(locator, image.name.as_deref());
+        }
+        to_raw_value(&all).expect("outcomes are text, numbers and lists")
+    }
+
+    /// Looks at the blobs of an image in a layout.
+    fn files(&self, job: &Job, relied: &BTreeSet<(Digest, u64)>) -> Result<Vec<Kept>> {
+        let mut files = Vec::new();
+        for (digest, size) in relied {
+            match self.destination.kept(&job.place, digest, *size) {
+                Ok(kept) => files.extend(kept),
+                // A foreign layer is listed, and not here.
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Looks at the files that an image became: ACIs, or an archive.
+    fn images(
+        &self,
+        locator: &Locator,
+        publications: &[Publication],
+        places: &[String],
+    ) -> Result<Vec<Kept>> {
+        let Some(root) = self.destination.root() else {
+            return Ok(Vec::new());
+        };
+        let below = |path: &str| {
+            let path = Path::new(path).strip_prefix(root).ok()?;
+            Some(path.to_string_lossy().into_owned())
+        };
+        if self.destination.kind == Kind::Archives {
+            let path = below(&locator.location).into_iter();
+            return path.map(|path| Kept::look_at(root, path)).collect();
+        }
+        let both = publications.iter().zip(places);
+        both.filter_map(|(publication, place)| Some((publication, below(place)?)))
+            .map(|(publication, path)| {
+                Kept::look(root, path, &publication.root.digest, publication.root.size)
+            })
+            .collect()
+    }
+}
+
+/// How an outcome begins; no text in one holds a quote that is not escaped.
+const SOURCE: &str = "{\"source\":";
+
+/// Replaces where outcomes come from, in one pass: an image may have tens of thousands of names.
+fn with_sources(outcomes: &RawValue, names: &BTreeMap<String, String>) -> Box<RawValue> {
+    let mut out = String::with_capacity(outcomes.get().len());
+    let mut rest = outcomes.get();
+    while let Some(at) = rest.find(SOURCE) {
+        let (before, after) = rest.split_at(at + SOURCE.len());
+        out.push_str(before);
+        let mut read = serde_json::Deserializer::from_str(after).into_iter::<String>();
+        let source = read.next().and_then(Result::ok);
+        rest = after;
+        if let Some(name) = source.and_then(|source| names.get(&source)) {
+            out.push_str(&serde_json::Value::from(&**name).to_string());
+            rest = after.get(read.byte_offset()..).unwrap_or_default();
+        }
+    }
+    out.push_str(rest);
+    RawValue::from_string(out).unwrap_or_else(|_| empty())
+}
+
+/// What stands in a journal for the place of an entry of a job.
+fn unnamed(entry: usize) -> String {
+    format!("entry {entry} of the image")
+}
+
+/// What a journal remembers of layers, as far as it can be true: a blob at the destination is read
+/// again, and has to hold the tar that the journal says it holds.
+#[derive(Debug)]
+struct Remembered {
+    journal: Arc<Journal>,
+    destination: Destination,
+    env: Env,
+}
+
+impl Remembered {
+    fn holds(&self, layer: &SealedLayer) -> Result<bool> {
+        let Some(file) = self.destination.blob(&layer.digest)? else {
+            // A registry, or a file of its own: it is asked whether it has the blob.
+            return Ok(!self.destination.is_shared());
+        };
+        let notes = imgconv_model::Notes::default();
+        let decoder = Decoder::new(Box::new(file), &self.env.limits, &notes, "blob")?;
+        let source = Cancellable::new(decoder, &self.env);
+        let reader = HashingReader::new(source, &[layer.diff_id.algorithm()]);
+        let (found, _) = reader.finish().map_err(Error::from_io)?;
+        Ok(found.first() == Some(&layer.diff_id))
+    }
+}
+
+impl Memory for Remembered {
+    fn recall(&self, key: &str) -> Option<SealedLayer> {
+        let layer = self.journal.recall(key)?;
+        self.holds(&layer).unwrap_or(false).then_some(layer)
+    }
+
+    fn note(&self, key: &str, layer: &SealedLayer) -> Result<()> {
+        self.journal.note(key, layer)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What schema 1 becomes where it is not wanted.
+fn newer() -> &'static dyn Format {
+    catalog::format("docker-v2s2").expect("the catalog has the format")
+}
+
+fn empty() -> Box<RawValue> {
+    RawValue::from_string("[]".to_owned()).expect("an empty list is JSON")
+}
+
+fn kind_of(error: &Error) -> Option<io::ErrorKind> {
+    let source = error.source()?.downcast_ref::<io::Error>()?;
+    Some(source.kind())
+}
+
+/// Says whether every other image would fail of the same.
+fn is_fatal(error: &Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    kind_of(error)
+        .is_some_and(|kind| [QuotaExceeded, ReadOnlyFilesystem, StorageFull].contains(&kind))
+}
+
+fn is_absent(error: &Error) -> bool {
+    kind_of(error) == Some(io::ErrorKind::NotFound)
+}

@@ -1,0 +1,666 @@
+//! Publishing: images as a static site that any web server can host, and every appc client can
+//! discover (appc spec, discovery.md; image tags by pull request 584).
+//!
+//! Below the site's directory, which is the document root of one host:
+//!
+//! - `aci/NAME/LABELS.aci`, and `.aci.asc` beside it if it is signed. LABELS are the values of the
+//!   image's labels with `-` between them: `version`, others by name, `os`, `arch`; or, if there is
+//!   one, `dockerimageid`, `os`, `arch`;
+//! - `aci/NAME/imagetags.json`: the image tags;
+//! - `PATH/index.html`: the page that is asked for when `HOST/PATH` is discovered;
+//! - `pubkeys.gpg`: the public keys.
+//!
+//! A page says how names and labels become URLs, and neither which images nor which tags there are:
+//! a tag that moves changes the tags file alone.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use imgconv_format_aci::{Aci, DOCKER_IMAGE_ID, Manifest, identifier, platform};
+use imgconv_model::{
+    Algorithm, Blob, Code, Env, Error, Format as _, Limits, Name, Reader, Result, Root, Secret,
+    quote,
+};
+use imgconv_openpgp::SigningKey;
+use imgconv_stream::HashingReader;
+use imgconv_tags::ImageTags;
+
+use crate::site::{Site, aci_folder};
+use imgconv_convert::{
+    candidates::open_aci,
+    convert::{convert, refuse_same_place},
+    dependencies,
+    options::Options,
+    outcome::{ImageOutcome, Outcome, TagsOutcome, WarningOutcome},
+    source::{AciPart, Node, Source},
+    tags,
+};
+use imgconv_locate::locator::Locator;
+
+/// The file with the public keys, below the site.
+const PUBLIC_KEYS: &str = "pubkeys.gpg";
+/// The file name of an image without labels.
+const NO_LABELS: &str = "image";
+/// The most bytes of a file of keys, a passphrase or a signature.
+const KEY_FILE: u64 = 1 << 20;
+
+/// What the user asked of publishing. [`Options::host`] is the site's host.
+#[derive(Clone, Debug, Default)]
+pub struct PublishOptions {
+    /// What happens to images that are no ACIs.
+    pub conversion: Options,
+    /// What the site is told.
+    pub site: SiteOptions,
+}
+
+/// What a site is told beside its images.
+#[derive(Clone, Debug, Default)]
+pub struct SiteOptions {
+    /// The URL of the site, where it is not `https://HOST`.
+    pub url: Option<String>,
+    /// A file of public keys, which clients are told of.
+    pub public_keys: Option<PathBuf>,
+    /// What ACIs and image tags are signed with.
+    pub signing: Option<Signing>,
+}
+
+/// What is signed with, and when.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// A file with one OpenPGP secret key.
+    pub key: PathBuf,
+    /// A file whose first line is the key's passphrase.
+    pub passphrase: Option<PathBuf>,
+    /// The time that signatures say.
+    pub time: SystemTime,
+}
+
+/// Publishes images to a site, which may not be there yet. ACIs are published byte for byte, with
+/// the signature that stands beside them; everything else is converted. What the site has already
+/// stays; only files that differ are replaced, image tags and pages last.
+///
+/// # Errors
+/// The first thing that went wrong. A new site appears as a whole or not at all; in one that is
+/// there, nothing changes before everything was read and converted.
+pub fn publish(
+    sources: &[Locator],
+    directory: &Path,
+    options: &PublishOptions,
+    env: &Env,
+) -> Result<Outcome> {
+    dependencies::check(&options.conversion.deps)?;
+    refuse_same_place(sources, directory)?;
+    let host = options.conversion.host.as_deref();
+    let mut given = Vec::new();
+    let mut renamed = Vec::new();
+    let mut others = Vec::new();
+    for locator in sources {
+        match Given::open(locator, env)? {
+            Some(aci) if !aci.is_elsewhere(host) => given.push(aci),
+            Some(aci) => {
+                renamed.push((aci.source.text.clone(), aci.signature.is_some()));
+                others.push(locator.clone());
+            }
+            None => others.push(locator.clone()),
+        }
+    }
+    let names = given.iter().map(|aci| &*aci.part.manifest.name);
+    check_site(names, host, &options.site)?;
+    if let (true, Some((source, _))) = (options.conversion.strict, renamed.first()) {
+        let message = "`--strict` refuses: `--host` gives the ACI another name and image ID";
+        return Err(Error::new(Code::Strict, message).at(source.clone()));
+    }
+    let mut outcome = Outcome {
+        images: given.iter().map(|aci| aci.outcome(directory)).collect(),
+        ..Outcome::default()
+    };
+    if options.conversion.dry_run {
+        let mut converted = converted(&others, directory, options, env)?;
+        tell_renamed(&mut converted, &renamed);
+        outcome.append(converted);
+        return Ok(outcome);
+    }
+    let mut site = Site::open(directory, env)?;
+    let mut acis = Vec::new();
+    for (i, (given, image)) in given.iter().zip(&mut outcome.images).enumerate() {
+        let staged = given.stage(site.temporary(&format!("given-{i}.aci")), image, env);
+        acis.push(staged.map_err(|error| error.at(given.source.text.clone()))?);
+    }
+    let mut converted = converted(&others, &site.temporary("converted"), options, env)?;
+    tell_renamed(&mut converted, &renamed);
+    for image in &converted.images {
+        acis.push(Staged::open(Path::new(&image.destination), env)?);
+    }
+    outcome.append(converted);
+    put(
+        &mut site,
+        &acis,
+        &mut outcome,
+        host,
+        &options.site,
+        directory,
+        env,
+    )?;
+    env.check_cancelled()?;
+    site.commit()?;
+    Ok(outcome)
+}
+
+/// Publishes ACIs that are complete files on the file system of the site, and stay there.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_files(
+    files: &[PathBuf],
+    tags: Vec<(String, ImageTags)>,
+    host: Option<&str>,
+    directory: &Path,
+    options: &SiteOptions,
+    env: &Env,
+) -> Result<()> {
+    let mut site = Site::open(directory, env)?;
+    let mut acis = Vec::new();
+    for (i, file) in files.iter().enumerate() {
+        env.check_cancelled()?;
+        let staged = site.temporary(&format!("given-{i}.aci"));
+        let failed = |error| Error::io(error, quote(file.as_os_str().as_encoded_bytes()));
+        // The same file under two names, or a copy where there are no links.
+        std::fs::hard_link(file, &staged)
+            .or_else(|_| std::fs::copy(file, &staged).map(drop))
+            .map_err(failed)?;
+        acis.push(Staged::open(&staged, env)?);
+    }
+    let mut outcome = Outcome::default();
+    outcome
+        .images
+        .resize_with(acis.len(), ImageOutcome::default);
+    for (i, (name, tags)) in tags.into_iter().enumerate() {
+        let file = site.temporary(&format!("tags-{i}.json"));
+        let text = file.display().to_string();
+        std::fs::write(&file, tags.to_bytes()).map_err(|error| Error::io(error, &*text))?;
+        outcome
+            .image_tags
+            .push(TagsOutcome::new(&name, text, &tags));
+    }
+    put(
+        &mut site,
+        &acis,
+        &mut outcome,
+        host,
+        options,
+        directory,
+        env,
+    )?;
+    env.check_cancelled()?;
+    site.commit()
+}
+
+/// Puts ACIs, image tags and pages in their places of a site.
+fn put(
+    site: &mut Site,
+    acis: &[Staged],
+    outcome: &mut Outcome,
+    own_host: Option<&str>,
+    options: &SiteOptions,
+    directory: &Path,
+    env: &Env,
+) -> Result<()> {
+    let host = host(acis.iter().map(|aci| &*aci.part.manifest.name), own_host)?;
+    let publisher = Publisher {
+        url: url(&host, options)?,
+        key: options.signing.as_ref().map(secret_key).transpose()?,
+        directory,
+        env,
+    };
+    if let Some(path) = &options.public_keys {
+        site.put(PUBLIC_KEYS, &read_small(path)?)?;
+    }
+    for (aci, image) in acis.iter().zip(&mut outcome.images) {
+        env.check_cancelled()?;
+        let published = publisher.aci(site, aci, image);
+        published.map_err(|error| error.at(image.source.clone()))?;
+    }
+    for tags in &mut outcome.image_tags {
+        publisher.tags(site, tags)?;
+    }
+    let names: BTreeSet<&str> = acis.iter().map(|aci| &*aci.part.manifest.name).collect();
+    for name in names {
+        publisher.page(site, name)?;
+    }
+    Ok(())
+}
+
+/// Converts what is no ACI to ACIs in a directory.
+fn converted(
+    sources: &[Locator],
+    directory: &Path,
+    options: &PublishOptions,
+    env: &Env,
+) -> Result<Outcome> {
+    if sources.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let place = format!("aci:{}/", directory.display());
+    let destination = Locator::destination_of(None, None, &place, &["aci"])?;
+    convert(sources, &destination, &options.conversion, env)
+}
+
+/// Says of ACIs that get the site's host in their names what that costs.
+fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
+    for (source, signed) in renamed {
+        let Some(image) = outcome
+            .images
+            .iter_mut()
+            .find(|image| image.source == *source)
+        else {
+            continue;
+        };
+        let signature = match signed {
+            true => ", and the signature that stood beside it is left out",
+            false => "",
+        };
+        image.warnings.push(WarningOutcome {
+            code: "renamed".to_owned(),
+            at: "name".to_owned(),
+            message: format!("`--host` gives the ACI another name and image ID{signature}"),
+        });
+    }
+}
+
+/// A source that is an ACI already.
+struct Given {
+    /// Where its bytes are, as long as they are needed.
+    source: Source,
+    blob: Blob,
+    part: AciPart,
+    /// The signature that stands beside it.
+    signature: Option<Vec<u8>>,
+}
+
+impl Given {
+    /// Opens a source; `None` if it is no ACI.
+    fn open(locator: &Locator, env: &Env) -> Result<Option<Self>> {
+        let source = Source::open_all(locator, env)?;
+        let Some(entry) = source.entries.first() else {
+            return Ok(None);
+        };
+        let root = source.root(entry, env)?;
+        let Root::Stream(blob) = &root else {
+            return Ok(None);
+        };
+        if !Aci.recognise(&root) {
+            return Ok(None);
+        }
+        // Where it matters who signed it, that is found out here.
+        let decoded = source.decode(env)?;
+        let Some(Node::Image(node)) = decoded.first().map(|(_, node)| &**node) else {
+            return Ok(None);
+        };
+        let signature = source.bundle.signature(&env.limits)?;
+        Ok(node.aci.clone().map(|part| Self {
+            blob: blob.clone(),
+            part,
+            signature: signature.map(|signature| signature.bytes),
+            source,
+        }))
+    }
+
+    /// Says whether its name is one of another host than the site's.
+    fn is_elsewhere(&self, host: Option<&str>) -> bool {
+        let own = self.part.manifest.name.split('/').next();
+        host.is_some_and(|host| own != Some(host))
+    }
+
+    /// Tells what becomes of it, as far as that is known before it is read.
+    fn outcome(&self, directory: &Path) -> ImageOutcome {
+        let manifest = &self.part.manifest;
+        let name = Name {
+            repository: Some(manifest.name.clone()),
+            tag: manifest.label("version").map(str::to_owned),
+            digest: None,
+        };
+        let platform = platform::from_labels(manifest.label("os"), manifest.label("arch"));
+        ImageOutcome {
+            source: self.source.text.clone(),
+            destination: directory.display().to_string(),
+            name: Some(name.to_string()),
+            format: "aci".to_owned(),
+            platform: Some(platform.to_string()),
+            plan: Some("published as it is".to_owned()),
+            ..ImageOutcome::default()
+        }
+    }
+
+    /// Copies it to a file, reads all of the copy, and takes the signature along.
+    fn stage(&self, file: PathBuf, image: &mut ImageOutcome, env: &Env) -> Result<Staged> {
+        let failed = |error| Error::io(error, quote(file.as_os_str().as_encoded_bytes()));
+        let mut source = HashingReader::new(self.blob.open()?, &[Algorithm::Sha256]);
+        let mut out = File::create_new(&file).map_err(failed)?;
+        io::copy(&mut source, &mut out)
+            .and_then(|_| out.sync_all())
+            .map_err(failed)?;
+        let staged = Staged::open(&file, env)?;
+        let id = staged.part.read_to_end(&self.source.text, env)?;
+        let (digests, _) = source.finish().map_err(Error::from_io)?;
+        image.digest = digests.first().map(ToString::to_string);
+        image.image_id = Some(id.image_id());
+        image.plan = None;
+        Ok(Staged {
+            signature: self.signature.clone(),
+            ..staged
+        })
+    }
+}
+
+/// An ACI that is about to be published: a complete file in the site's staging directory.
+struct Staged {
+    file: PathBuf,
+    part: AciPart,
+    /// The signature that stood beside the source.
+    signature: Option<Vec<u8>>,
+}
+
+impl Staged {
+    fn open(file: &Path, env: &Env) -> Result<Self> {
+        let part = open_aci(&file.to_string_lossy(), env)?;
+        let part = part.ok_or_else(|| Error::new(Code::Unsupported, "this is no ACI"))?;
+        Ok(Self {
+            file: file.to_owned(),
+            part,
+            signature: None,
+        })
+    }
+}
+
+/// What is the same for everything that is published.
+struct Publisher<'a> {
+    url: String,
+    key: Option<(SigningKey, SystemTime)>,
+    directory: &'a Path,
+    env: &'a Env,
+}
+
+impl Publisher<'_> {
+    /// Puts an ACI and its signature in their places.
+    fn aci(&self, site: &mut Site, aci: &Staged, image: &mut ImageOutcome) -> Result<()> {
+        let manifest = &aci.part.manifest;
+        let folder = aci_folder(&manifest.name);
+        let path = format!("{folder}/{}.aci", stem(manifest)?);
+        let signature_path = format!("{path}.asc");
+        image.destination = self.directory.join(&path).display().to_string();
+        let there = site.there(&path)?;
+        if let Some(there) = &there
+            && let Some(other) =
+                open_aci(&there.path(), self.env).map_err(|error| error.at(quote(there.shown())))?
+            && all_labels(&other.manifest) != all_labels(manifest)
+        {
+            let message = format!(
+                "the site has another image here, with the labels {:?}",
+                all_labels(&other.manifest)
+            );
+            return Err(Error::new(Code::Ambiguous, message).at(quote(&path)));
+        }
+        let replaces = there.is_some();
+        let signed = site.there(&signature_path)?.is_some();
+        let changed = site.changes(&path, &aci.file)?;
+        // A signature of other bytes must not stand beside these, even for a moment.
+        if changed && signed {
+            site.remove(&signature_path)?;
+        }
+        if changed && replaces {
+            image.warnings.push(WarningOutcome {
+                code: "replaced".to_owned(),
+                at: path.clone(),
+                message: "the site had other bytes for the same name and labels".to_owned(),
+            });
+        }
+        let signature = match (&aci.signature, &self.key) {
+            (Some(signature), _) => Some(signature.clone()),
+            // One that is there is still right.
+            (None, _) if signed && !changed => None,
+            (None, Some(key)) => Some(sign(key, Box::new(open(&aci.file)?))?),
+            (None, None) => None,
+        };
+        site.put_file(&path, aci.file.clone())?;
+        if let Some(signature) = signature {
+            site.put(&signature_path, &signature)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the image tags of a name in their place. Tags that the site has stay.
+    fn tags(&self, site: &mut Site, outcome: &mut TagsOutcome) -> Result<()> {
+        let path = tags::site_path(&outcome.name);
+        let mut file = tags::read(&outcome.destination, self.env)?;
+        if let Some(there) = site.there(&path)? {
+            let at = |error: Error| error.at(quote(there.shown()));
+            let old = tags::read(&there.path(), self.env).map_err(at)?;
+            file = old.updated(&file).map_err(at)?;
+        }
+        let place = self.directory.join(&path).display().to_string();
+        *outcome = TagsOutcome::new(&outcome.name, place, &file);
+        let bytes = file.to_bytes();
+        let signature_path = format!("{path}.asc");
+        let signed = site.there(&signature_path)?.is_some();
+        let changed = site.put(&path, &bytes)?;
+        match &self.key {
+            Some(key) if changed || !signed => {
+                let bytes = io::Cursor::new(bytes);
+                site.put(&signature_path, &sign(key, Box::new(bytes))?)?;
+            }
+            None if changed && signed => site.remove(&signature_path)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Puts the page of a name in its place. Its templates are those of all ACIs of the name that
+    /// the site has; the ones with the most labels come first.
+    fn page(&self, site: &mut Site, name: &str) -> Result<()> {
+        let mut templates = BTreeSet::new();
+        for (path, staged) in site.acis(&aci_folder(name))? {
+            let Some(file) = site.listed(&path, staged)? else {
+                continue;
+            };
+            let aci = open_aci(&file.path(), self.env);
+            let aci = aci.map_err(|error| error.at(quote(file.shown())))?;
+            let aci = aci.ok_or_else(|| {
+                let message = "this is no ACI, and the site calls it one";
+                Error::new(Code::Unsupported, message).at(quote(path))
+            })?;
+            let names: Vec<String> = labels(&aci.manifest)
+                .iter()
+                .map(|(name, _)| format!("{{{name}}}"))
+                .collect();
+            templates.insert((Reverse(names.len()), names));
+        }
+        let mut metas = Vec::new();
+        for (_, names) in &templates {
+            let stem = match &names[..] {
+                [] => NO_LABELS.to_owned(),
+                names => names.join("-"),
+            };
+            let template = format!("{}/aci/{{name}}/{stem}.{{ext}}", self.url);
+            metas.push(("ac-discovery", template));
+        }
+        if site.will_have(&tags::site_path(name))? {
+            let template = format!("{}/aci/{{name}}/imagetags.{{ext}}", self.url);
+            metas.push(("ac-discovery-imagetags", template));
+        }
+        if site.will_have(PUBLIC_KEYS)? {
+            metas.push((
+                "ac-discovery-pubkeys",
+                format!("{}/{PUBLIC_KEYS}", self.url),
+            ));
+        }
+        let path = match name.split_once('/') {
+            Some((_, path)) => format!("{path}/index.html"),
+            None => "index.html".to_owned(),
+        };
+        site.put(&path, page(name, &metas).as_bytes())?;
+        Ok(())
+    }
+}
+
+/// A discovery page (discovery.md, "Discovery URL"). A name is of letters, digits and `-._~/`; a
+/// URL was checked by [`url`]: nothing has to be escaped.
+fn page(name: &str, metas: &[(&str, String)]) -> String {
+    let metas: String = metas
+        .iter()
+        .map(|(meta, url)| format!("<meta name=\"{meta}\" content=\"{name} {url}\">\n"))
+        .collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <title>{name}</title>\n{metas}</head>\n<body>\n<h1>{name}</h1>\n\
+         <p>App Container Images of this name are found by discovery.</p>\n</body>\n</html>\n"
+    )
+}
+
+fn all_labels(manifest: &Manifest) -> BTreeMap<&str, &str> {
+    let labels = manifest.labels.iter();
+    labels.map(|label| (&*label.name, &*label.value)).collect()
+}
+
+/// The labels of an image that stand in its URL, in their order: all, so that equal URLs are equal
+/// images. An image with a Docker ID is told by that and its platform, which is what a tag means.
+fn labels(manifest: &Manifest) -> Vec<(&str, &str)> {
+    let by_id = manifest.label(DOCKER_IMAGE_ID).is_some();
+    let rank = |name: &str| match name {
+        DOCKER_IMAGE_ID => 0,
+        "version" => 1,
+        "os" => 3,
+        "arch" => 4,
+        _ => 2,
+    };
+    let mut labels: Vec<(&str, &str)> = all_labels(manifest).into_iter().collect();
+    labels.retain(|(name, _)| !by_id || [DOCKER_IMAGE_ID, "os", "arch"].contains(name));
+    labels.sort_by_key(|(name, _)| (rank(name), *name));
+    labels
+}
+
+/// The file name of an image without `.aci`: what a client makes of the template.
+fn stem(manifest: &Manifest) -> Result<String> {
+    let labels = labels(manifest);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
+    for (name, value) in &labels {
+        if value.is_empty() || value.starts_with('.') || !value.chars().all(plain) {
+            let message = format!(
+                "the label {name} is {}, which can't stand in the URL of an image",
+                quote(value)
+            );
+            return Err(Error::new(Code::BadName, message)
+                .hint("a label of a published image is of letters, digits and `._-+~`"));
+        }
+    }
+    let values: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
+    Ok(match &values[..] {
+        [] => NO_LABELS.to_owned(),
+        values => values.join("-"),
+    })
+}
+
+/// Refuses, before any work, what a site can't be made of: names of several hosts, and options that
+/// are none. `names` are those that images will have.
+///
+/// # Errors
+/// [`Code::Usage`] for what the user said, and what reading keys gives.
+pub fn check_site<'n>(
+    names: impl Iterator<Item = &'n str>,
+    own: Option<&str>,
+    options: &SiteOptions,
+) -> Result<()> {
+    let names: Vec<String> = names.filter_map(identifier::sanitise).collect();
+    if own.is_some() || !names.is_empty() {
+        url(&host(names.iter().map(String::as_str), own)?, options)?;
+    }
+    options.signing.as_ref().map(secret_key).transpose()?;
+    options.public_keys.as_deref().map(read_small).transpose()?;
+    Ok(())
+}
+
+/// The one host that all names begin with.
+fn host<'n>(names: impl Iterator<Item = &'n str>, own: Option<&str>) -> Result<String> {
+    let mut hosts: BTreeSet<&str> = names.filter_map(|name| name.split('/').next()).collect();
+    hosts.extend(own);
+    let all: Vec<&str> = hosts.iter().copied().collect();
+    let [host] = all[..] else {
+        let message = format!(
+            "a site is for one host, the images have: {}",
+            all.join(", ")
+        );
+        return Err(Error::new(Code::Usage, message).hint(
+            "publish them to one directory for each host, or give `--host HOST`: images get it in their \
+             names",
+        ));
+    };
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
+    if !Name::is_ac_identifier(host) || !host.chars().all(word) {
+        let message = format!("{} can't be the name of a host", quote(host));
+        return Err(Error::new(Code::Usage, message).hint("`--host HOST` names one"));
+    }
+    Ok(host.to_owned())
+}
+
+/// The URL of the site, without a slash at its end.
+fn url(host: &str, options: &SiteOptions) -> Result<String> {
+    let Some(url) = options.url.as_deref() else {
+        return Ok(format!("https://{host}"));
+    };
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]@%".contains(c);
+    match rest.map(|rest| rest.trim_end_matches('/')) {
+        Some(rest) if !rest.is_empty() && rest.chars().all(plain) => {
+            Ok(url.trim_end_matches('/').to_owned())
+        }
+        _ => {
+            let message = format!("{} is no URL of a site", quote(url));
+            Err(Error::new(Code::Usage, message).hint("such as `https://example.com:8443`"))
+        }
+    }
+}
+
+fn secret_key(signing: &Signing) -> Result<(SigningKey, SystemTime)> {
+    let passphrase = match &signing.passphrase {
+        None => None,
+        Some(path) => {
+            let bytes = read_small(path)?;
+            let text = String::from_utf8(bytes).map_err(|_| {
+                let message = "the passphrase is not UTF-8";
+                Error::new(Code::Usage, message).at(path.display().to_string())
+            })?;
+            Some(Secret::new(text.lines().next().unwrap_or_default()))
+        }
+    };
+    let key = SigningKey::read(&read_small(&signing.key)?, passphrase.as_ref());
+    let key = key.map_err(|error| error.at(signing.key.display().to_string()))?;
+    Ok((key, signing.time))
+}
+
+fn sign((key, time): &(SigningKey, SystemTime), data: Reader) -> Result<Vec<u8>> {
+    key.sign(data, *time).map(String::into_bytes)
+}
+
+fn open(path: &Path) -> Result<File> {
+    imgconv_stream::open_given(path)
+        .map_err(|error| Error::io(error, quote(path.as_os_str().as_encoded_bytes())))
+}
+
+/// Reads a file that must be small.
+fn read_small(path: &Path) -> Result<Vec<u8>> {
+    let place = quote(path.as_os_str().as_encoded_bytes());
+    let mut bytes = Vec::new();
+    let read = open(path)?.take(KEY_FILE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Error::io(error, place.clone()))?;
+    if bytes.len() as u64 > KEY_FILE {
+        return Err(Limits::exceeded("key_file", KEY_FILE, "the file").at(place));
+    }
+    Ok(bytes)
+}

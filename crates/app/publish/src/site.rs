@@ -1,0 +1,412 @@
+//! The disk side of a published site: what changes is staged beside it and compared with what is
+//! there, then moved into place in the order in which it was put, so that nobody is sent to
+//! something that is not there yet.
+//!
+//! It knows where an ACI and the image tags of a name are, and nothing of what is in them. Somebody
+//! else may have made the site: every path in it is walked by descriptors, no symbolic link is
+//! followed, and what is no plain file is neither read nor replaced.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Write as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use imgconv_directory::Directory;
+use imgconv_model::{Code, Env, Error, Limits, Result, quote};
+use imgconv_stream::{Stage, open_directory, sweep};
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags},
+    io::Errno,
+};
+
+/// The buffer with which files are compared.
+const BLOCK: usize = 64 * 1024;
+
+/// The directory of the ACIs of a name, below the site.
+pub(crate) fn aci_folder(name: &str) -> String {
+    format!("aci/{name}")
+}
+
+/// A site that is being changed. Dropping it leaves no trace.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Where the site will be.
+    root: PathBuf,
+    /// True if there is nothing yet.
+    new: bool,
+    /// What is there now; it is empty if there is nothing yet.
+    files: Directory,
+    staging: Arc<Stage>,
+    limits: Limits,
+    changes: Vec<Change>,
+    /// How many files were staged.
+    staged: usize,
+}
+
+/// One step towards the new site.
+#[derive(Debug)]
+enum Change {
+    /// A staged file gets its path.
+    Put { path: String, staged: PathBuf },
+    /// A file goes.
+    Remove { path: String },
+}
+
+impl Change {
+    fn path(&self) -> &str {
+        match self {
+            Self::Put { path, .. } | Self::Remove { path } => path,
+        }
+    }
+}
+
+impl Site {
+    /// Opens a site, which may not be there yet.
+    ///
+    /// # Errors
+    /// If it is no directory, or nothing can be written there.
+    pub(crate) fn open(root: &Path, env: &Env) -> Result<Self> {
+        let new = match fs::metadata(root) {
+            Ok(metadata) if metadata.is_dir() => false,
+            Ok(_) => return Err(Error::new(Code::Io, "not a directory").at(show(root))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(Error::io(error, show(root))),
+        };
+        // On the same file system, and where there is a right to write in any case.
+        let beside = if new { parent(root) } else { root };
+        sweep(beside, Stage::PREFIX, env);
+        let staging = Stage::new(beside, Stage::PREFIX, true)?;
+        let files = match new {
+            // A directory of our own in which nothing is.
+            true => {
+                let empty = staging.path().join("empty");
+                fs::create_dir(&empty).map_err(|error| Error::io(error, show(&empty)))?;
+                Directory::open(&empty)?
+            }
+            false => Directory::open(root)?,
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            new,
+            files,
+            staging,
+            limits: env.limits,
+            changes: Vec::new(),
+            staged: 0,
+        })
+    }
+
+    /// A path for a temporary file or directory, on the file system of the site.
+    pub(crate) fn temporary(&self, name: &str) -> PathBuf {
+        self.staging.path().join(name)
+    }
+
+    /// Opens the file that is at a path of the site now; there may be nothing.
+    ///
+    /// # Errors
+    /// [`Code::Denied`] if what is there is no plain file; [`Code::Escape`] for a symbolic link on the
+    /// way.
+    fn file(&self, path: &str) -> Result<Option<File>> {
+        let found = self.files.file(path).map_err(|error| match error.code() {
+            Code::Escape => {
+                error.hint("a site has no links in it: put a directory there, or a file")
+            }
+            _ => Error::new(Code::Denied, "what is there is not a regular file")
+                .at(show(&self.root.join(path)))
+                .hint("a site replaces only files; remove it, or publish elsewhere"),
+        })?;
+        Ok(found.map(|(file, _)| file))
+    }
+
+    /// Where a file of the site is now, for reading: a path that leads to the file that was looked at,
+    /// as long as it is held. There may be nothing.
+    ///
+    /// # Errors
+    /// As for every path of a site: [`Code::Denied`] if what is there is no plain file, [`Code::Escape`]
+    /// for a symbolic link on the way.
+    pub(crate) fn there(&self, path: &str) -> Result<Option<There>> {
+        let place = self.root.join(path);
+        let found = self.file(path)?;
+        Ok(found.map(|file| There { file, place }))
+    }
+
+    /// Lists the paths of the ACIs that lie directly in a directory of the site, and of those that
+    /// will, sorted; each with its staged file, if it has one.
+    ///
+    /// # Errors
+    /// If the directory can't be read.
+    pub(crate) fn acis(&self, folder: &str) -> Result<BTreeMap<String, Option<PathBuf>>> {
+        let mut found = BTreeMap::new();
+        for name in self.files.names(folder)? {
+            let path = format!("{folder}/{name}");
+            if name.ends_with(".aci") && !self.files.is_directory(&path) {
+                found.insert(path, None);
+            }
+        }
+        for change in &self.changes {
+            if let Change::Put { path, staged } = change
+                && path.ends_with(".aci")
+                && path.rsplit_once('/').is_some_and(|(own, _)| own == folder)
+            {
+                found.insert(path.clone(), Some(staged.clone()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Opens one of what [`Site::acis`] lists; there may be nothing by now.
+    ///
+    /// # Errors
+    /// As [`Site::there`].
+    pub(crate) fn listed(&self, path: &str, staged: Option<PathBuf>) -> Result<Option<There>> {
+        let Some(place) = staged else {
+            return self.there(path);
+        };
+        let file = File::open(&place).map_err(|error| Error::io(error, show(&place)))?;
+        Ok(Some(There { file, place }))
+    }
+
+    /// Says whether a path will exist.
+    ///
+    /// # Errors
+    /// As [`Site::there`].
+    pub(crate) fn will_have(&self, path: &str) -> Result<bool> {
+        let last = self
+            .changes
+            .iter()
+            .rev()
+            .find(|change| change.path() == path);
+        Ok(match last {
+            Some(Change::Put { .. }) => true,
+            Some(Change::Remove { .. }) => false,
+            None => self.file(path)?.is_some(),
+        })
+    }
+
+    /// Says whether a file differs from what is at a path now; nothing there differs too.
+    ///
+    /// # Errors
+    /// If one of them can't be read.
+    pub(crate) fn changes(&self, path: &str, file: &Path) -> Result<bool> {
+        let Some(there) = self.file(path)? else {
+            return Ok(true);
+        };
+        let equal = File::open(file).and_then(|file| equal(there, file));
+        Ok(!equal.map_err(|error| Error::io(error, show(&self.root.join(path))))?)
+    }
+
+    /// Puts bytes at a path; says whether something changes.
+    ///
+    /// # Errors
+    /// If they can't be staged, or the path is another file's already.
+    pub(crate) fn put(&mut self, path: &str, bytes: &[u8]) -> Result<bool> {
+        let staged = self.temporary(&format!("put-{}", self.staged));
+        self.staged += 1;
+        let write = || {
+            let mut file = File::create_new(&staged)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write().map_err(|error| Error::io(error, show(&staged)))?;
+        self.put_file(path, staged)
+    }
+
+    /// Puts a complete, durable file at a path; says whether something changes. The file must lie
+    /// in a directory that [`Site::temporary`] names.
+    ///
+    /// # Errors
+    /// As [`Site::put`].
+    pub(crate) fn put_file(&mut self, path: &str, staged: PathBuf) -> Result<bool> {
+        self.check(path)?;
+        let before = self.changes.iter().find_map(|change| match change {
+            Change::Put {
+                path: other,
+                staged,
+            } if other == path => Some(staged.clone()),
+            _ => None,
+        });
+        let before = match before {
+            Some(staged) => {
+                let opened = File::open(&staged);
+                let opened = opened.map_err(|error| Error::io(error, show(&staged)))?;
+                Some((opened, true))
+            }
+            None => self.file(path)?.map(|file| (file, false)),
+        };
+        if let Some((before, own)) = before {
+            let equal = File::open(&staged).and_then(|file| equal(before, file));
+            if equal.map_err(|error| Error::io(error, show(&self.root.join(path))))? {
+                return Ok(false);
+            }
+            if own {
+                let message = "two different files would be written here";
+                return Err(Error::new(Code::Ambiguous, message).at(quote(path)));
+            }
+        }
+        let path = path.to_owned();
+        self.changes.push(Change::Put { path, staged });
+        Ok(true)
+    }
+
+    /// Removes a file, if there is one.
+    ///
+    /// # Errors
+    /// As [`Site::there`].
+    pub(crate) fn remove(&mut self, path: &str) -> Result<()> {
+        if self.file(path)?.is_some() {
+            let path = path.to_owned();
+            self.changes.push(Change::Remove { path });
+        }
+        Ok(())
+    }
+
+    /// Refuses a path of which a file system could not hold every component.
+    fn check(&self, path: &str) -> Result<()> {
+        let most = self.limits.file_token;
+        let sound = |part: &str| !part.is_empty() && !part.starts_with('.');
+        if !path.split('/').all(sound) {
+            let message = format!("{} is no path for a file of a site", quote(path));
+            return Err(Error::new(Code::BadName, message));
+        }
+        match path.split('/').find(|part| part.len() as u64 > most) {
+            Some(part) => Err(Limits::exceeded("file_token", most, quote(part))),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes all changes, in their order. A new site appears at once; in one that is there each
+    /// file does.
+    ///
+    /// # Errors
+    /// If a file can't be moved. What was moved before stays: every prefix of the changes is a
+    /// sound site.
+    pub(crate) fn commit(self) -> Result<()> {
+        let place = match self.new {
+            true => self.temporary("site"),
+            false => self.root.clone(),
+        };
+        fs::create_dir_all(&place).map_err(|error| Error::io(error, show(&place)))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = rustix::fs::open(&place, flags, Mode::empty())
+            .map_err(|error| Error::io(error.into(), show(&place)))?;
+        for change in &self.changes {
+            let shown = show(&self.root.join(change.path()));
+            let failed = |error: Errno| Error::io(error.into(), shown.clone());
+            let (folder, name) = match change.path().rsplit_once('/') {
+                Some((folder, name)) => (make_directories(&top, folder, &self.root)?, name),
+                None => (
+                    top.try_clone().map_err(|error| Error::io(error, &*shown))?,
+                    change.path(),
+                ),
+            };
+            match change {
+                // A link that appeared here meanwhile is replaced, and not followed.
+                Change::Put { staged, .. } => rustix::fs::renameat(CWD, staged, &folder, name),
+                Change::Remove { .. } => rustix::fs::unlinkat(&folder, name, AtFlags::empty()),
+            }
+            .and_then(|()| rustix::fs::fsync(&folder))
+            .map_err(failed)?;
+        }
+        if self.new {
+            let renamed = fs::rename(&place, &self.root);
+            renamed.map_err(|error| Error::io(error, show(&self.root)))?;
+            sync(parent(&self.root))?;
+        }
+        Ok(())
+    }
+}
+
+/// A file of a site that was opened.
+#[derive(Debug)]
+pub(crate) struct There {
+    file: File,
+    place: PathBuf,
+}
+
+impl There {
+    /// A path that leads to exactly this file, whatever has its name by now.
+    pub(crate) fn path(&self) -> String {
+        let path = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
+        match Path::new(&path).exists() {
+            true => path,
+            // There is no `/proc` here.
+            false => self.place.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// The path by which it was found, for messages.
+    pub(crate) fn shown(&self) -> String {
+        self.place.display().to_string()
+    }
+}
+
+/// Makes the directories of a path below a directory, and opens the last one. None is a link.
+fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
+    let at = || show(&root.join(path));
+    let mut found = top.try_clone().map_err(|error| Error::io(error, at()))?;
+    for name in path.split('/') {
+        match rustix::fs::mkdirat(&found, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(Error::io(error.into(), at())),
+        }
+        found = open_directory(&found, name.as_bytes()).map_err(
+            |error| match Errno::from_io_error(&error) {
+                Some(Errno::LOOP | Errno::NOTDIR) => {
+                    let message = "a symbolic link or a file stands where a site has a directory";
+                    Error::new(Code::Escape, message).at(at())
+                }
+                _ => Error::io(error, at()),
+            },
+        )?;
+    }
+    Ok(found)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sync(folder: &Path) -> Result<()> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| Error::io(error, show(folder)))
+}
+
+fn show(path: &Path) -> String {
+    quote(path.as_os_str().as_encoded_bytes())
+}
+
+/// Says whether two files hold the same bytes.
+fn equal(mut a: File, mut b: File) -> io::Result<bool> {
+    let inode = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    if inode(&a)? == inode(&b)? {
+        return Ok(true);
+    }
+    if !a.metadata()?.is_file() || a.metadata()?.len() != b.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut of_a, mut of_b) = (vec![0; BLOCK], vec![0; BLOCK]);
+    loop {
+        let count = a.read(&mut of_a)?;
+        if count == 0 {
+            // As long as the other, which may have grown meanwhile.
+            return Ok(b.read(&mut of_b)? == 0);
+        }
+        match b.read_exact(&mut of_b[..count]) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        if of_a[..count] != of_b[..count] {
+            return Ok(false);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Image tags of places and files: exporting, listing, resolving and fetching them.
+
+use std::{collections::BTreeMap, path::Path};
+
+use imgconv_convert::{
+    source::{Node, Source},
+    tags::{identity, read},
+};
+use imgconv_http::{Client, Request, Url};
+use imgconv_locate::locator::{Locator, check_scheme};
+use imgconv_model::{Code, Env, Error, Name, Result, quote};
+use imgconv_tags::{ImageTags, Labels};
+use imgconv_transport_appc::AppImage;
+use serde::Serialize;
+
+/// The image tags of one image name.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// The image name; absent if the place names tags alone.
+    pub name: Option<String>,
+    /// The tags.
+    pub tags: ImageTags,
+}
+
+/// One tag of an image tags file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TagLine {
+    /// The tag.
+    pub tag: String,
+    /// The tag that it is another word for.
+    pub alias: Option<String>,
+    /// The labels that it means.
+    pub labels: Option<Labels>,
+    /// Why it means nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a tag means, with the labels that the user gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resolution {
+    /// The tag and its aliases, in the order in which they were followed.
+    pub chain: Vec<String>,
+    /// The labels of the image.
+    pub labels: Labels,
+}
+
+/// Makes the image tags of a place: a file for each image name there, sorted by name. Artifacts
+/// and images without a tag have no part in it. Layers are not read.
+///
+/// # Errors
+/// [`Code::Missing`] if nothing there has a tag, and what is wrong with the place or its images.
+pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
+    let source = Source::open_all(locator, env)?;
+    let mut found: BTreeMap<Option<String>, Vec<(String, Labels)>> = BTreeMap::new();
+    for (entry, node) in source.decode(env)? {
+        let own = match &*node {
+            Node::Image(image) => image.image.name.clone(),
+            Node::Index { .. } | Node::Opaque { .. } => None,
+        };
+        let name = entry.name.or(own).unwrap_or_default();
+        if let (Some(tag), Some(labels)) = (name.tag, identity(&node, &env.limits)) {
+            let tags = found.entry(name.repository).or_default();
+            tags.push((tag, labels));
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::new(Code::Missing, "no image here has a tag").at(locator.to_string()));
+    }
+    found
+        .into_iter()
+        .map(|(name, tags)| {
+            let place = quote(name.as_deref().unwrap_or_default());
+            let tags = ImageTags::of(tags).map_err(|error| error.at(place))?;
+            Ok(Exported { name, tags })
+        })
+        .collect()
+}
+
+/// Lists every tag of a file, sorted, with what it means.
+pub fn list_tags(tags: &ImageTags) -> Vec<TagLine> {
+    let line = |(tag, meaning): (&str, Result<&Labels>)| {
+        let alias = tags.alias(tag).map(str::to_owned);
+        let (labels, error) = match meaning {
+            Ok(labels) => (Some(labels.clone()), None),
+            Err(error) => (None, Some(error.message().to_owned())),
+        };
+        TagLine {
+            tag: tag.to_owned(),
+            alias,
+            labels,
+            error,
+        }
+    };
+    tags.all().into_iter().map(line).collect()
+}
+
+/// Resolves a tag and merges what it means with labels that the user gave, who wins.
+///
+/// # Errors
+/// Those of [`imgconv_tags::merge`].
+pub fn resolve_tag(tags: &ImageTags, tag: &str, given: &Labels) -> Result<Resolution> {
+    let chain = tags.resolve(tag)?.chain;
+    Ok(Resolution {
+        chain: chain.into_iter().map(str::to_owned).collect(),
+        labels: imgconv_tags::merge(Some(tags), Some(tag), given)?,
+    })
+}
+
+/// Fetches image tags: of a URL, of a file that is there, or of an image name by discovery, which
+/// verifies their signature.
+///
+/// # Errors
+/// If they can't be had, and those of [`ImageTags::parse`].
+pub fn fetch(from: &str, env: &Env) -> Result<ImageTags> {
+    if from.starts_with("https://") || from.starts_with("http://") {
+        return of_url(&Url::parse(from)?, env);
+    }
+    let is_path = from == "-" || Path::new(from).exists();
+    // As `convert` wants it, where a name can't be taken for a path.
+    if let Some(name) = from.strip_prefix("appc:").filter(|_| !is_path) {
+        let image: AppImage = name.strip_prefix("//").unwrap_or(name).parse()?;
+        if image.tag.is_some() || !image.labels.is_empty() {
+            let message = format!("{} has a tag or labels", quote(from));
+            return Err(Error::new(Code::Usage, message).hint(format!(
+                "image tags are of a name, `{}`; `imgconv tags resolve` looks a tag up",
+                image.name
+            )));
+        }
+        return imgconv_transport_appc::fetch_image_tags(&image.name, env);
+    }
+    if let Some(path) = from.strip_prefix("file:").filter(|_| !is_path) {
+        return read(path.strip_prefix("//").unwrap_or(path), env);
+    }
+    if !is_path {
+        check_scheme(from)?;
+    }
+    if is_path || !Name::reads_as_ac_identifier(from) {
+        return read(from, env);
+    }
+    imgconv_transport_appc::fetch_image_tags(from, env)
+}
+
+fn of_url(url: &Url, env: &Env) -> Result<ImageTags> {
+    let response = Client::new(env)?.send(&Request::get(url))?;
+    if response.status() != 200 {
+        return Err(response.into_failure());
+    }
+    let bytes = response.into_bytes(("image_tags", env.limits.image_tags))?;
+    ImageTags::parse(&bytes, &env.limits, &quote(url.as_str()))
+}
