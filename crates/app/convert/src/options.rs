@@ -109,3 +109,9 @@ impl Options {
         Err(Error::new(Code::Usage, message).hint("write to `oci:DIR`"))
     }
 }
+
+/// The error for what `--preserve-digests` forbids.
+pub(crate) fn digests_change(what: &str) -> Error {
+    let message = format!("`--preserve-digests` refuses: this would change: {what}");
+    Error::new(Code::Denied, message).hint("`--dry-run` without it shows what would be done")
+}

@@ -10,11 +10,7 @@ use imgconv_stream::digest;
 use imgconv_tags::{ImageTags, Labels};
 use imgconv_transport_file::FILE;
 
-use crate::{
-    run::platform_of,
-    source::{ImageNode, Node},
-    stream::file_token,
-};
+use crate::read::node::{ImageNode, Node, platform_of};
 
 /// Reads an image tags file, `-` for standard input.
 ///
@@ -144,5 +140,13 @@ pub fn files(
             };
             Ok((name, tags))
         })
+        .collect()
+}
+
+/// A text as a part of a file name: `/`, and what a shell or another system could misread, is `-`.
+pub(crate) fn file_token(text: &str) -> String {
+    let valid = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
+    text.chars()
+        .map(|c| if valid(c) { c } else { '-' })
         .collect()
 }

@@ -12,10 +12,8 @@ use imgconv_tar::{EntryKind, Time};
 use imgconv_wire::Value;
 use serde::Serialize;
 
-use imgconv_convert::{
-    pick::{Picked, pick},
-    stream::semantics,
-};
+use crate::pick::{Picked, pick};
+use imgconv_convert::read::node::semantics;
 use imgconv_locate::locator::Locator;
 
 /// One thing that differs.

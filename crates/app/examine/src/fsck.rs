@@ -18,8 +18,8 @@ use imgconv_wire::{
     manifest::{KINDS, Part, Reference, References, Told, family_of, references, told},
 };
 
-use crate::verify::{Finding, Verdict};
-use imgconv_convert::source::Source;
+use crate::verdict::{Finding, Verdict};
+use imgconv_convert::read::source::Source;
 
 /// What reading the images has shown already.
 #[derive(Debug, Default)]

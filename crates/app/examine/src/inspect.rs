@@ -8,10 +8,12 @@ use imgconv_stream::HashingReader;
 use serde::Serialize;
 
 use imgconv_convert::{
-    convert::no_image,
-    run::{images, platform_of, shown_compression, walk},
-    source::{ImageNode, Node, Source},
-    spec::spec_of,
+    no_image,
+    read::{
+        node::{ImageNode, Node, images, platform_of, shown_compression, walk},
+        source::Source,
+        spec::spec_of,
+    },
 };
 use imgconv_locate::locator::Locator;
 

@@ -5,11 +5,14 @@ mod fsck;
 mod inspect;
 mod lint;
 mod list;
+mod pick;
 mod unpack;
+mod verdict;
 mod verify;
 
 pub use diff::{Difference, diff};
 pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
 pub use list::{Listed, list};
 pub use unpack::{Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
-pub use verify::{Finding, SignedBy, Verdict, verify};
+pub use verdict::{Finding, SignedBy, Verdict};
+pub use verify::verify;

@@ -4,7 +4,7 @@
 use imgconv_model::{Child, Env, Image, RunConfig, quote};
 use imgconv_wire::{Value, is_rfc3339, manifest};
 
-use crate::verify::Finding;
+use crate::verdict::Finding;
 
 /// The code of what is found.
 const CODE: &str = "against-specification";

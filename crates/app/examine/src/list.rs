@@ -3,9 +3,10 @@
 use imgconv_model::{Child, Env, Result};
 use serde::Serialize;
 
-use imgconv_convert::{
-    run::{images, platform_of, reference_text, walk},
-    source::{ImageNode, Node, Source},
+use imgconv_convert::read::{
+    node::{ImageNode, Node, images, platform_of, walk},
+    root::reference_text,
+    source::Source,
     unknown,
 };
 use imgconv_locate::locator::Locator;

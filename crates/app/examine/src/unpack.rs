@@ -6,7 +6,8 @@ use imgconv_model::{Code, Env, Error, PlatformSpec, Report, Result};
 use imgconv_pipeline::flatten;
 pub use imgconv_unpack::{Options, Outcome};
 
-use imgconv_convert::{convert::refuse_same_place, pick::pick, stream::semantics};
+use crate::pick::pick;
+use imgconv_convert::{read::node::semantics, refuse_same_place};
 use imgconv_locate::locator::Locator;
 
 /// Writes the root file system of one image to a directory that is new or empty.

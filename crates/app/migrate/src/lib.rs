@@ -26,7 +26,7 @@ pub use self::{
     rules::Rules,
 };
 use imgconv_convert::{
-    convert::refuse_same_place, dependencies, options::Options, source::Source, tags,
+    choose::dependencies, options::Options, read::source::Source, refuse_same_place, tags,
 };
 use imgconv_locate::locator::Locator;
 use imgconv_publish::publish::{SiteOptions, check_site, publish_files};

@@ -14,14 +14,16 @@ use imgconv_model::{
 use imgconv_stream::digest;
 
 use imgconv_convert::{
-    cosign::Signed,
-    dependencies::needs_rendering,
-    graph::subject_of_tag,
-    names::digest_as_version,
+    choose::dependencies::needs_rendering,
     options::{Options, Sharing},
-    run::{SourceRoot, images, platform_of, walk},
-    source::{Memo, Node, Source},
-    stream::{file_name, on_host},
+    plan::stream_names::{digest_as_version, file_name, on_host},
+    read::{
+        cosign::Signed,
+        decode::Memo,
+        node::{Node, images, platform_of, walk},
+        root::{SourceRoot, subject_of_tag},
+        source::Source,
+    },
     tags,
 };
 
@@ -129,7 +131,7 @@ pub(super) fn plan(
     let mut store = Vec::new();
     // What is about something comes after what it may be about.
     let mut late = Vec::new();
-    let mut memo = Memo::of(source);
+    let mut memo = source.memo();
     for (position, entry) in source.entries.iter().enumerate() {
         env.check_cancelled()?;
         match planner.entry(position, entry, None, &mut memo, &mut store) {
@@ -525,7 +527,7 @@ impl Planner<'_> {
         let entry = &self.source.entries[other.position];
         let node = self
             .source
-            .decode_entry(entry, self.env, &mut Memo::of(self.source))?;
+            .decode_entry(entry, self.env, &mut self.source.memo())?;
         let id = |node: &Node, text: &str| match node {
             Node::Image(image) => {
                 let aci = image.aci.as_ref();

@@ -22,17 +22,22 @@ use imgconv_tags::Labels;
 use serde_json::value::{RawValue, to_raw_value};
 
 use imgconv_convert::{
-    candidates::Candidates,
-    convert::{name_roots, not_held, note_digests, refuse_losses, room, target},
-    cosign::Signed,
-    dependencies,
+    Item,
+    choose::{
+        candidates::Candidates,
+        dependencies,
+        platforms::nearest,
+        request::{Holds, Request, target},
+        signing::{SCHEMA1, signing_key},
+    },
     descriptors::{self, Room},
-    nearest::nearest,
+    expect::expect,
+    name_roots, not_held, note_digests,
     options::Options,
     outcome::ImageOutcome,
-    policy::{SCHEMA1, signing_key},
-    run::{Item, Run, SourceRoot},
-    source::{Memo, Source},
+    plan::plan,
+    read::{cosign::Signed, root::SourceRoot, source::Source},
+    refuse_losses, room, write,
 };
 use imgconv_locate::{catalog, locator::Locator};
 
@@ -314,30 +319,24 @@ impl<'a> Worker<'a> {
         } else {
             Report::default()
         };
-        let (mut tags, mut left) = (Vec::new(), Report::default());
-        // Of images that are not wanted, that is the reason.
-        let has_images = roots.iter().any(|root| !root.platforms().is_empty());
-        let mut set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
-            let mut run = run
-                .signing(key.as_ref())
-                .naming(catalog::has_names(locator.transport))
-                .listing(catalog::has_descriptors(locator.transport), &lost)
-                .for_destination(&locator);
-            let items = run.all(roots)?;
-            left = run.left_behind;
-            tags = run.tagged;
-            Ok(items)
+        let request = Request {
+            key: key.as_ref(),
+            ..Request::new(target, &options, Holds::of(&locator, false), env)
         };
+        let plan = plan(&roots, &request, lost)?;
+        // Where images are not wanted, that is the reason why nothing is written.
+        let has_images = roots.iter().any(|root| !root.platforms().is_empty());
+        let nothing = |left: &Report| Became::Nothing(not_held(left).filter(|_| !has_images));
         if options.strict || options.dry_run {
-            let predicted = set(Run::predict(target, &options, env, self.pool), &roots)?;
+            let expected = expect(&plan, &request)?;
             if options.strict {
-                refuse_losses(&predicted)?;
+                refuse_losses(&expected.items)?;
             }
-            if options.dry_run && predicted.is_empty() {
-                return Ok(Became::Nothing(not_held(&left).filter(|_| !has_images)));
+            if options.dry_run && expected.items.is_empty() {
+                return Ok(nothing(&expected.left_behind));
             }
             if options.dry_run {
-                return Ok(Became::Planned(self.outcomes(&predicted, &locator)));
+                return Ok(Became::Planned(self.outcomes(&expected.items, &locator)));
             }
         }
         let shared = match self.destination.is_shared() {
@@ -356,17 +355,19 @@ impl<'a> Worker<'a> {
         sink.comes_from(&self.source.text);
         let registry = self.destination.kind == Kind::Registry;
         let watched = Watched::new(sink, registry.then_some(&self.elsewhere));
-        let sealer = Sealer::new(&watched, self.pool).sharing(&self.layers);
-        let mut items = set(
-            Run::write(target, &options, env, self.pool, &watched, &sealer),
-            &roots,
-        )?;
+        let place = write::Destination {
+            sink: &watched,
+            sealer: &Sealer::new(&watched, self.pool).sharing(&self.layers),
+            pool: self.pool,
+        };
+        let written = write::write(&plan, &request, &place)?;
+        let mut items = written.items;
         name_roots(sink, &mut items, &options)?;
         if options.strict {
             refuse_losses(&items)?;
         }
         if items.is_empty() {
-            return Ok(Became::Nothing(not_held(&left).filter(|_| !has_images)));
+            return Ok(nothing(&written.left_behind));
         }
         env.check_cancelled()?;
         let mut relied = watched.relied();
@@ -392,7 +393,7 @@ impl<'a> Worker<'a> {
         let root = publications.first().map(|one| one.root.digest);
         let outcomes = self.outcomes(&items, &locator);
         let unsaid = self.unsaid(job, &outcomes);
-        let done = Done::new(&publications, files, unsaid, tags);
+        let done = Done::new(&publications, files, unsaid, plan.tagged);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
@@ -492,7 +493,7 @@ impl<'a> Worker<'a> {
 
     /// Decodes the entries of a job.
     fn roots(&self, job: &Job) -> Result<Vec<SourceRoot<'_>>> {
-        let mut memo = Memo::of(self.source);
+        let mut memo = self.source.memo();
         let mut signed = Signed::default();
         let root = |(position, renamed): &(usize, Option<imgconv_model::Name>)| {
             let entry = &self.source.entries[*position];

@@ -33,13 +33,15 @@ use imgconv_tags::ImageTags;
 
 use crate::site::{Site, aci_folder};
 use imgconv_convert::{
-    candidates::open_aci,
-    convert::{convert, refuse_same_place},
-    dependencies,
+    choose::{candidates::open_aci, dependencies},
+    convert::convert,
     options::Options,
     outcome::{ImageOutcome, Outcome, TagsOutcome, WarningOutcome},
-    source::{AciPart, Node, Source},
-    tags,
+    read::{
+        node::{AciPart, Node},
+        source::Source,
+    },
+    refuse_same_place, tags,
 };
 use imgconv_locate::locator::Locator;
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use imgconv_convert::{
-    source::{Node, Source},
+    read::{node::Node, source::Source},
     tags::{identity, read},
 };
 use imgconv_http::{Client, Request, Url};

@@ -25,7 +25,10 @@ use imgconv_transport_appc::{APPC, AppImage};
 use imgconv_transport_file::FILE;
 
 use crate::{
-    source::{AciPart, Node, Source, decode_aci},
+    read::{
+        node::{AciPart, Node, decode_aci},
+        source::Source,
+    },
     tags,
 };
 use imgconv_locate::{locator::Locator, tree::json_files};

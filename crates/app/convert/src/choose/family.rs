@@ -5,14 +5,16 @@
 //! a file of `docker save` is Docker's too, also where its documents are OCI's, as Docker Hub and
 //! Docker since version 25 have them. What an engine stores is of both.
 
+use imgconv_locate::{catalog, locator::Locator};
 use imgconv_model::{Code, Error, Result};
 
 use crate::{
     options::Family,
-    run::{SourceRoot, walk},
-    source::Node,
+    read::{
+        node::{Node, walk},
+        root::SourceRoot,
+    },
 };
-use imgconv_locate::{catalog, locator::Locator};
 
 /// Refuses sources that are not what the command says.
 ///

@@ -21,11 +21,13 @@ use imgconv_model::{
 use imgconv_pipeline::{Budget, Merged, Squash, Tar, merge};
 use imgconv_tar::EntryKind;
 
+use super::candidates::{Candidates, DISCOVERY};
 use crate::{
-    candidates::{Candidates, DISCOVERY},
     options::Options,
-    run::SourceRoot,
-    source::{AciPart, ImageNode, Node},
+    read::{
+        node::{AciPart, ImageNode, Node},
+        root::SourceRoot,
+    },
 };
 use imgconv_locate::locator::Locator;
 
@@ -44,7 +46,7 @@ pub fn check(deps: &[String]) -> Result<()> {
 ///
 /// # Errors
 /// If a dependency is missing, ambiguous, or not what its manifest says of it.
-pub(crate) fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Result<()> {
+pub fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Result<()> {
     if !needed(roots) {
         return Ok(());
     }

@@ -4,11 +4,20 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_model::{Index, Platform, PlatformSpec, Report};
 
-use crate::{
-    run::{SourceRoot, images, walk},
-    source::{ImageNode, Node},
+use crate::read::{
+    node::{ImageNode, Node, images, walk},
+    root::SourceRoot,
     spec::spec_of,
 };
+
+/// Says whether a platform is asked for: all are if none is named. An unknown platform fits every
+/// request.
+pub fn is_wanted(platforms: &[PlatformSpec], spec: &PlatformSpec) -> bool {
+    let platform = &spec.platform;
+    platforms.is_empty()
+        || platform.os.is_empty() && platform.architecture.is_empty()
+        || platforms.iter().any(|wanted| spec.fits(wanted))
+}
 
 /// Replaces each wanted ARM variant of which there is no image by the highest lower one that there
 /// is: an older instruction set runs on newer machines (robustness L15). A version of the system that
@@ -42,7 +51,7 @@ pub fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<Platfor
 
 /// Says of each entry of an index whether it is an image of the same platform as one before it: the
 /// first match is the one that is meant (OCI image-index.md, robustness L15).
-pub(crate) fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
+pub fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
     let mut seen = BTreeSet::new();
     let both = index.children.iter().zip(children);
     both.map(|(listed, child)| {
@@ -60,7 +69,7 @@ pub(crate) fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<boo
 }
 
 /// The images below a node that only stand in an index after another one of their platform.
-pub(crate) fn second_matches(node: &Node) -> Vec<&ImageNode> {
+pub fn second_matches(node: &Node) -> Vec<&ImageNode> {
     let (mut first, mut second) = (BTreeSet::new(), Vec::new());
     walk(node, None, &mut |node, _| {
         let Node::Index {
@@ -83,12 +92,7 @@ pub(crate) fn second_matches(node: &Node) -> Vec<&ImageNode> {
 }
 
 /// Tells that an image is left out for one of the same platform before it.
-pub(crate) fn warn_second(
-    report: &mut Report,
-    place: &str,
-    image: &ImageNode,
-    platform: &Platform,
-) {
+pub fn warn_second(report: &mut Report, place: &str, image: &ImageNode, platform: &Platform) {
     let image = image.child.as_ref().map(|child| child.digest.to_string());
     let image = image.unwrap_or_default();
     let message = format!("the first image for {platform} is taken, and {image} left out");

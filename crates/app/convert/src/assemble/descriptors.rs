@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use imgconv_model::{Child, Digest, Env, Outcome as LossKind, Report, Result, TopLevel};
 use imgconv_wire::layout::{details, is_name, is_of_bytes};
 
-use crate::source::Source;
+use crate::{plan::lost::is_content, read::source::Source};
 
 /// Makes the descriptor of what a root has become say what the root's own did, except what is no
 /// longer true.
@@ -26,11 +26,6 @@ pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) 
         raw: listed.raw.clone(),
         ..new
     })
-}
-
-/// Says whether a field only repeats what the root is: without it nothing is lost.
-fn is_content(field: &str) -> bool {
-    field == "data"
 }
 
 /// Brings texts in the place of names up to date that are digests, as containerd calls images that
@@ -66,19 +61,6 @@ pub(crate) fn renew_digests(
             report.lose(field, LossKind::Dropped, why);
         }
     }
-}
-
-/// Reports what a descriptor says where none is written. Names are for others.
-pub(crate) fn lose(listed: &Child, why: &str, env: &Env, report: &mut Report) -> Result<()> {
-    for field in details(listed, &env.limits)? {
-        if is_content(&field) {
-            continue;
-        }
-        if !field.strip_prefix("annotations.").is_some_and(is_name) {
-            report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
-        }
-    }
-    Ok(())
 }
 
 /// The place that a destination has for what the lists of its sources say of themselves.

@@ -3,63 +3,46 @@
 use std::{io::Read, sync::Arc};
 
 use imgconv_format_aci::stack::{Snapshot, link, set_whitelist, split};
-use imgconv_layer::{ContentStore, Discard, Spool, Tree};
+use imgconv_layer::{ContentStore, Discard, Semantics, Spool, Tree};
 use imgconv_model::{Digest, Env, Image, Report, Result};
 use imgconv_pipeline::{Merged, apply, squash_above};
 
-use crate::{
-    run::{Item, Run, nothing, squash_layers},
-    source::ImageNode,
-    stream::semantics,
-    users::group_of_user,
+use super::users::group_of_user;
+use crate::assemble::{
+    output::{Item, squash_layers},
+    stream::WrittenStream,
 };
 
-/// Writes an image as one ACI for each layer, base first. The losses are told with the top one.
+/// Writes one level of a stack: its image, the group of its user, and whether it is the top.
+type WriteLevel<'w> =
+    &'w mut dyn FnMut(&Image, Option<u32>, Report) -> Result<(Item, WrittenStream)>;
+
+/// Writes an image as one ACI for each layer, base first; layers from `squash_from` on are merged
+/// first. The losses of the image, `report`, are told with the top one.
 ///
 /// The layers are read twice: once to keep the contents of all files, and once to see, layer by
 /// layer, what each of them changes.
-pub(crate) fn unsquashed(
-    run: &Run<'_>,
-    node: &ImageNode,
-    image: &Image,
-    report: Report,
+///
+/// # Errors
+/// If a layer can't be read, or an ACI can't be written.
+pub(super) fn write(
+    mut image: Image,
+    squash_from: Option<usize>,
+    semantics: Semantics,
+    (report, env): (&Report, &Env),
+    write_level: WriteLevel<'_>,
 ) -> Result<Vec<Item>> {
-    let env = &Env {
-        notes: node.notes.clone(),
-        ..run.env.clone()
-    };
-    let mut image = image.clone();
-    image.layers = run.clamped(&image.layers, env)?;
-    let squash = run.options.layers.squash;
-    if let Some(from) = squash.and_then(|squash| squash.from(image.layers.len())) {
-        let merged = match run.destination {
-            Some(_) => squash_above(&image.layers, from, semantics(node), env)?.into_layer(),
-            None => nothing(),
-        };
+    if let Some(from) = squash_from {
+        let merged = squash_above(&image.layers, from, semantics, env)?.into_layer();
         squash_layers(&mut image, from, merged);
     }
     let image = &image;
     let mut levels = split(image, &env.limits)?;
     let top = levels.len() - 1;
     let mut items = Vec::with_capacity(levels.len());
-    if run.destination.is_none() {
-        for (i, level) in levels.iter().enumerate() {
-            let report = if i == top {
-                report.clone()
-            } else {
-                Report::default()
-            };
-            let mut item = run.one(node, level, None, report)?;
-            for image in &mut item.images {
-                image.plan = Some(format!("an ACI of layer {i}"));
-            }
-            items.push(item);
-        }
-        return Ok(items);
-    }
     let mut spool = Spool::new(env)?;
     let mut copied = Copied(&mut spool);
-    let whole = imgconv_pipeline::merge(&image.layers, semantics(node), &mut copied, env)?;
+    let whole = imgconv_pipeline::merge(&image.layers, semantics, &mut copied, env)?;
     // ACIs that depend on each other are merged where they run.
     imgconv_pipeline::refuse_windows(&whole, 0)?;
     drop(whole);
@@ -69,7 +52,7 @@ pub(crate) fn unsquashed(
     let mut below: Option<(Image, Digest)> = None;
     for (i, level) in levels.iter_mut().enumerate() {
         let before = Snapshot::of(&tree);
-        apply(&mut tree, &image.layers, i, semantics(node), &mut keys, env)?;
+        apply(&mut tree, &image.layers, i, semantics, &mut keys, env)?;
         let changes = before.changes(&tree);
         if changes.deletes {
             set_whitelist(level, &tree)?;
@@ -84,10 +67,9 @@ pub(crate) fn unsquashed(
             contents: Arc::clone(&contents),
         };
         level.layers = vec![merged.into_layer()];
-        let mut report = if i == top {
-            report.clone()
-        } else {
-            Report::default()
+        let mut report = match i == top {
+            true => report.clone(),
+            false => Report::default(),
         };
         // The user is that of the whole root file system, which the top level has.
         let whole = Merged {
@@ -96,9 +78,9 @@ pub(crate) fn unsquashed(
         };
         let group = group_of_user(level, &whole, env, &mut report)?;
         tree = Arc::unwrap_or_clone(whole.tree);
-        let (item, image_id) = run.one_with_id(node, level, group, report)?;
+        let (item, written) = write_level(level, group, report)?;
         items.push(item);
-        below = image_id.map(|id| (level.clone(), id));
+        below = Some((level.clone(), written.image_id));
     }
     Ok(items)
 }

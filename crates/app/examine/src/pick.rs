@@ -4,33 +4,38 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_model::{Code, Env, Error, PlatformSpec, Report, Result};
 use imgconv_pipeline::{Options as LayerOptions, Squash};
-use imgconv_stream::Pool;
 
-use crate::{
-    carried,
-    convert::no_image,
-    dependencies,
-    nearest::{nearest, second_matches, warn_second},
+use imgconv_locate::locator::Locator;
+
+use imgconv_convert::{
+    choose::{
+        dependencies,
+        platforms::{is_wanted, nearest, second_matches, warn_second},
+    },
+    no_image,
     options::Options,
-    run::{Run, SourceRoot, images},
-    source::{ImageNode, Source},
-    spec::{spec_of, told_apart},
+    read::{
+        carried::restore,
+        node::{ImageNode, images},
+        root::SourceRoot,
+        source::Source,
+        spec::{spec_of, told_apart},
+    },
 };
-use imgconv_locate::{catalog, locator::Locator};
 
 /// One image.
 #[derive(Debug)]
-pub struct Picked {
+pub(crate) struct Picked {
     /// The image for messages.
-    pub text: String,
+    pub(crate) text: String,
     /// The image.
-    pub node: ImageNode,
+    pub(crate) node: ImageNode,
 }
 
 /// Opens a locator that must mean one image, perhaps of one of the platforms.
 ///
 /// The dependencies of an ACI become its lower layers; `deps` is where they are.
-pub fn pick(
+pub(crate) fn pick(
     locator: &Locator,
     platforms: &[PlatformSpec],
     deps: &[String],
@@ -69,8 +74,6 @@ pub fn pick(
     }
     options.platforms = nearest(platforms, &roots);
     dependencies::render(&mut roots, &options, env)?;
-    let pool = Pool::new(1)?;
-    let run = Run::predict(catalog::FORMATS[0], &options, env, &pool);
     let mut left_out = Report::default();
     let mut found: Vec<(String, &ImageNode, PlatformSpec)> = Vec::new();
     let mut images_found = BTreeSet::new();
@@ -82,7 +85,7 @@ pub fn pick(
         images(&root.node, None, &mut |node, listed| {
             let spec = spec_of(node, listed);
             let new = !images_found.contains(&std::ptr::from_ref(node));
-            if !new || !run.wanted(&spec) {
+            if !new || !is_wanted(&options.platforms, &spec) {
                 return;
             }
             if second.contains(&std::ptr::from_ref(node)) {
@@ -103,7 +106,7 @@ pub fn pick(
             let mut report = node.report.clone();
             image.platform = spec.platform.clone();
             if node.aci.is_some() {
-                carried::restore(&mut image, env, &mut report);
+                restore(&mut image, env, &mut report);
             }
             left_out.merge(report);
             let node = ImageNode {

@@ -4,7 +4,7 @@
 use imgconv_model::{Bundle, Child, Digest, Env, Result, RootEntry};
 use imgconv_wire::{Value, base64, find_document, parse};
 
-use crate::source::Node;
+use super::node::Node;
 
 /// The annotation of an entry.
 const KIND: &str = "kind";

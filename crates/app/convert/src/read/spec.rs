@@ -3,7 +3,7 @@
 
 use imgconv_model::{Child, PlatformSpec};
 
-use crate::{run::platform_of, source::ImageNode};
+use super::node::{ImageNode, platform_of};
 
 /// The platform of an image with the version and the features of its system. What the index says of
 /// the image counts, else its config: a runtime chooses by the index.
@@ -44,7 +44,7 @@ pub(crate) fn spec_listed(listed: &Child) -> PlatformSpec {
 
 /// Tells texts apart for a message: what stands there more than once gets its digest too, if it has
 /// one.
-pub(crate) fn told_apart(found: &[(String, Option<String>)]) -> Vec<String> {
+pub fn told_apart(found: &[(String, Option<String>)]) -> Vec<String> {
     let shown = found.iter().take(20).map(|(text, digest)| {
         let again = found.iter().filter(|(other, _)| other == text).count() > 1;
         match digest {

@@ -6,7 +6,7 @@ use imgconv_model::{
 };
 use imgconv_wire::{Value, canonical, parse};
 
-use crate::source::SUBJECT;
+use crate::read::node::SUBJECT;
 
 /// Takes the subject out of an image.
 ///

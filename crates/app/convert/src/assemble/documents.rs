@@ -1,0 +1,478 @@
+//! Assembling documents: images, the indexes over them, artifacts, and what refers to others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imgconv_format_docker_v2s1::sign;
+use imgconv_model::{
+    Algorithm, Child, Code, Digest, Document, Encoded, Error, Index, Outcome as LossKind,
+    Publication, Report, Result, quote,
+};
+use imgconv_pipeline::LayerStep;
+use imgconv_wire::layout::is_platform;
+
+use super::{
+    descriptors,
+    join::{join_platforms, one_platform},
+    names,
+    output::{Assembled, Item, Output, nothing, squash_layers},
+    preserve, subject,
+    written::{Known, Written},
+};
+use crate::{
+    choose::{request::Request, signing::SCHEMA1},
+    options::{Missing, digests_change},
+    outcome::{ImageOutcome, LayerOutcome},
+    plan::{
+        data::{PlannedArtifact, PlannedImage, PlannedIndex, PlannedNode, PlannedRoot, What},
+        lost,
+    },
+    read::{
+        node::{ImageNode, Node, algorithm_in, images as each_image},
+        spec::spec_of,
+    },
+};
+
+/// Assembles planned roots; images of one name that came as single files become an index.
+///
+/// # Errors
+/// The first root that can't be written, or that an option forbids.
+pub(crate) fn documents<'s>(
+    roots: &[PlannedRoot<'s>],
+    left_behind: &Report,
+    request: &Request<'_>,
+    output: &dyn Output,
+) -> Result<Assembled<'s>> {
+    let mut assembler = Assembler {
+        request,
+        output,
+        known: Known::default(),
+        left_behind: left_behind.clone(),
+    };
+    let mut items: BTreeMap<usize, (Item, bool)> = BTreeMap::new();
+    for planned in roots {
+        let item = assembler.root(planned);
+        let single = planned.root.entry.child.is_none();
+        if let Some(item) = item.map_err(|error| error.at(&*planned.root.text))? {
+            items.insert(planned.position, (item, single));
+        }
+    }
+    let items = items.into_values().collect();
+    let items = join_platforms(items, request, output)?;
+    let (left_behind, known) = (assembler.left_behind, assembler.known);
+    Ok(Assembled::new(items, &left_behind, known))
+}
+
+struct Assembler<'a, 's> {
+    request: &'a Request<'a>,
+    output: &'a dyn Output,
+    known: Known<'s>,
+    /// What is lost with documents that are not written at all.
+    left_behind: Report,
+}
+
+impl<'s> Assembler<'_, 's> {
+    fn root(&mut self, planned: &PlannedRoot<'s>) -> Result<Option<Item>> {
+        let root = planned.root;
+        let (child, mut images) = match &planned.about {
+            Some(subject) => self.about(subject, planned)?,
+            None => self.node(&planned.node)?,
+        };
+        let Some(mut child) = child else {
+            return Ok(None);
+        };
+        let mut report = Report::default();
+        let written = names::Written {
+            digest: child.digest,
+            is_final: self.output.is_final(),
+        };
+        let name = planned.name.clone();
+        let name = names::of_digest(self.request, name, root, written, &mut report)?;
+        let shown = names::shown(self.request, name.as_ref(), root, &mut report);
+        for field in root.bundle.said_again(&root.entry) {
+            let why = "the image is listed again under its name, and the first entry counts";
+            report.lose(format!("index.{field}"), LossKind::Dropped, why);
+        }
+        self.usual_digest(&child, &mut report)?;
+        if let Some(listed) = &root.entry.child {
+            let env = self.request.env;
+            if self.request.holds.descriptors {
+                let config = images.first().and_then(|image| image.config.clone());
+                child = descriptors::carry(child, listed, env, &mut report)?;
+                // A name takes the place of such texts.
+                if name.is_none() {
+                    descriptors::renew_digests(&mut child, listed, config, &mut report);
+                }
+            } else {
+                let why = "the destination has no descriptors";
+                lost::descriptor(listed, why, env, &mut report)?;
+            }
+        }
+        for image in &mut images {
+            image.name.clone_from(&shown);
+            image.source.clone_from(&root.text);
+            image.add_report(report.clone());
+        }
+        let publication = Publication {
+            root: child,
+            name,
+            reference: None,
+            file_name: None,
+        };
+        Ok(Some(Item {
+            publication,
+            images,
+        }))
+    }
+
+    /// Tells, or refuses, that a root is known to the destination by another digest than it was read
+    /// by.
+    fn usual_digest(&self, child: &Child, report: &mut Report) -> Result<()> {
+        let algorithm = child.digest.algorithm();
+        if self.request.holds.any_digest || algorithm == Algorithm::Sha256 {
+            return Ok(());
+        }
+        let digest = child.digest;
+        if self.request.options.preserve_digests {
+            let what = format!("the digest {digest} (the destination knows images by sha256 only)");
+            return Err(digests_change(&what));
+        }
+        let why = format!(
+            "the destination has no place for it, and {digest} is known there by its sha256"
+        );
+        report.lose("digest", LossKind::Dropped, why);
+        Ok(())
+    }
+
+    /// Assembles what is about `subject` by its tag: it is copied, or left behind with its subject.
+    fn about(&mut self, subject: &str, planned: &PlannedRoot<'s>) -> Result<Written> {
+        if let Some(why) = self.known.outdated(subject) {
+            let field = planned.root.tagged_field();
+            self.left_behind.lose(field, LossKind::Dropped, why);
+            return Ok((None, Vec::new()));
+        }
+        match &planned.node.what {
+            What::Artifact(artifact) => self.artifact(artifact),
+            _ => self.node(&planned.node),
+        }
+    }
+
+    /// Assembles a node and all below it, once.
+    fn node(&mut self, planned: &Arc<PlannedNode<'s>>) -> Result<Written> {
+        if let Some(written) = self.known.of(planned) {
+            return Ok(written.clone());
+        }
+        let written = match (&planned.what, &*planned.node) {
+            (What::Image(image), Node::Image(node)) => {
+                let (child, outcome) = self.image(image, node)?;
+                (Some(child), vec![outcome])
+            }
+            (
+                What::Index(planned),
+                Node::Index {
+                    index,
+                    child,
+                    children,
+                },
+            ) => self.index(planned, index, child, children)?,
+            (What::Artifact(artifact), _) => self.artifact(artifact)?,
+            (What::Lost { field, why }, _) => {
+                self.left_behind.lose(field, LossKind::Dropped, why);
+                (None, Vec::new())
+            }
+            // An image is planned as an image, and an index as an index.
+            (What::Unwanted | What::Image(_) | What::Index(_), _) => (None, Vec::new()),
+        };
+        self.known.note(planned, &written);
+        Ok(written)
+    }
+
+    fn image(&self, planned: &PlannedImage, node: &ImageNode) -> Result<(Child, ImageOutcome)> {
+        let request = self.request;
+        let (mut report, mut image) = (planned.report.clone(), planned.image.clone());
+        let subject = node.subject().map(|subject| subject.to_string());
+        if let Some(why) = subject.and_then(|subject| self.known.outdated(&subject)) {
+            subject::drop_of_image(&mut image, node.format.id(), &why, request.env, &mut report)?;
+        }
+        let env = &planned.env(node, request.env);
+        let sealed = self.output.layers(planned, node, env)?;
+        let blobs = planned.layers.steps.iter().map(|step| match step {
+            LayerStep::Keep(i) | LayerStep::Recompress(i, _) => image.layers[*i].blob.facts.digest,
+            LayerStep::Squash(..) => None,
+        });
+        let layers = sealed.iter().zip(blobs);
+        let layers = layers
+            .map(|(layer, blob)| LayerOutcome::new(layer, blob))
+            .collect();
+        let source_image = request.options.preserve_digests.then(|| image.clone());
+        if let Some(LayerStep::Squash(from, _)) = planned.layers.steps.last() {
+            squash_layers(&mut image, *from, nothing());
+        }
+        let target = planned.target;
+        let encoded = target.encode(&image, &sealed, env, &mut report)?;
+        let Encoded::Documents { documents, root } = encoded else {
+            return Err(Error::new(Code::Unsupported, "the format writes streams"));
+        };
+        // Schema 1 has no config: what stands beside it is a layer.
+        let has_config = target.id() != SCHEMA1;
+        let mut config = None;
+        let limits = &request.env.limits;
+        for document in &documents {
+            let algorithm = algorithm_in(&root, document, limits);
+            let stored = self.output.document(document, algorithm)?;
+            if has_config {
+                config.get_or_insert(stored.digest);
+            }
+        }
+        let mut child = self.store_root(&self.signed(root)?, node.child.as_ref())?;
+        if let Some(image) = &source_image {
+            let written = (&child, config);
+            preserve::image(
+                request,
+                (node, target.id()),
+                image,
+                &planned.layers,
+                written,
+            )?;
+        }
+        // What the config says: what it was told, what had to be assumed, or still nothing.
+        let assumed = report.losses.iter().any(|loss| loss.field == "platform");
+        child.platform = match &image.platform {
+            // Readers refuse such a descriptor of a layout (robustness K13). That of a copy was without
+            // a platform before.
+            platform if !is_platform(platform) => {
+                let copied = node.child.as_ref().map(|old| old.digest) == Some(child.digest);
+                let why = format!(
+                    "{} is no platform that a descriptor can have; the config keeps it",
+                    quote(platform.to_string())
+                );
+                if request.holds.descriptors && !copied {
+                    report.lose("index.manifests.platform", LossKind::Dropped, why);
+                }
+                None
+            }
+            platform if !platform.os.is_empty() => Some(platform.clone()),
+            _ if assumed => Some(env.host.clone()),
+            _ => None,
+        };
+        let platform = child.platform.as_ref().unwrap_or(&image.platform);
+        let mut outcome = ImageOutcome {
+            format: target.id().to_string(),
+            platform: Some(platform.to_string()),
+            digest: Some(child.digest.to_string()),
+            source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
+            source_config: node.config_digest(limits).map(|it| it.to_string()),
+            config: config.map(|digest| digest.to_string()),
+            image_id: node.image_id().map(|id| id.image_id()),
+            layers,
+            ..ImageOutcome::default()
+        };
+        if !self.output.is_final() {
+            outcome.plan = Some(planned.layers.to_string());
+            (outcome.digest, outcome.config, outcome.layers) = (None, None, Vec::new());
+        }
+        report.merge(env.notes.snapshot());
+        outcome.add_report(report);
+        Ok((child, outcome))
+    }
+
+    /// Assembles what an index lists, and the index over it.
+    fn index(
+        &mut self,
+        planned: &PlannedIndex<'s>,
+        index: &Index,
+        child: &Child,
+        children: &[Option<Arc<Node>>],
+    ) -> Result<Written> {
+        if children.is_empty() && self.request.options.platforms.is_empty() {
+            return self.empty_index(index, child);
+        }
+        let mut report = planned.report.clone();
+        let place = format!("index {}", child.digest);
+        let mut kept: Vec<Option<Child>> = vec![None; children.len()];
+        let mut images: Vec<ImageOutcome> = Vec::new();
+        // What is listed again, here or below, is one image and is told once (robustness C7b).
+        let mut converted: BTreeMap<Digest, Option<Child>> = BTreeMap::new();
+        let mut told = BTreeSet::new();
+        let all: BTreeSet<Digest> = index.children.iter().map(|child| child.digest).collect();
+        for entry in &planned.entries {
+            let listed = &index.children[entry.position];
+            let subject = entry.subject.as_ref();
+            let keeps_missing = self.request.options.missing == Missing::Keep;
+            if (entry.node.is_some() || keeps_missing)
+                && let Some(subject) = subject
+                && !self.known.survives(subject, &all, listed, &mut report)
+            {
+                continue;
+            }
+            let Some(node) = &entry.node else {
+                lost::missing_child(listed, &place, self.request, &mut report)?;
+                if keeps_missing {
+                    self.known.note_missing(listed);
+                    kept[entry.position] = Some(listed.clone());
+                }
+                continue;
+            };
+            let new = match converted.get(&listed.digest) {
+                Some(new) => new.clone(),
+                None => {
+                    let (new, outcomes) = self.node(node)?;
+                    images.extend(outcomes.into_iter().filter(|outcome| {
+                        let source = outcome.source_digest.clone();
+                        source.is_none_or(|source| told.insert(source))
+                    }));
+                    converted.insert(listed.digest, new.clone());
+                    new
+                }
+            };
+            kept[entry.position] = new.map(|new| match new.digest == listed.digest {
+                // What was learnt of an image that stays is for choosing, not for writing.
+                true => listed.clone(),
+                false => Child {
+                    platform: listed.platform.clone().or(new.platform),
+                    annotations: listed.annotations.clone(),
+                    raw: listed.raw.clone(),
+                    ..new
+                },
+            });
+        }
+        let mut there = Vec::new();
+        for ((listed, node), kept) in index.children.iter().zip(children).zip(&kept) {
+            let Some(node) = node.as_deref().filter(|_| kept.is_some()) else {
+                continue;
+            };
+            each_image(node, Some(listed), &mut |image, listed| {
+                let digest = image.child.as_ref().map(|child| child.digest.to_string());
+                there.push((spec_of(image, listed).to_string(), digest));
+            });
+        }
+        let kept: Vec<Child> = kept.into_iter().flatten().collect();
+        if kept.is_empty() {
+            self.left_behind.merge(report);
+            return Ok((None, Vec::new()));
+        }
+        let subject = index.subject.map(|subject| subject.to_string());
+        let outdated = subject.and_then(|subject| self.known.outdated(&subject));
+        let changed;
+        let index = match outdated.filter(|_| self.request.capabilities.index) {
+            Some(why) => {
+                changed = subject::drop_of_index(index, &why, self.request.env, &mut report)?;
+                &changed
+            }
+            None => index,
+        };
+        match images.first_mut() {
+            Some(first) => first.add_report(report),
+            None => self.left_behind.merge(report),
+        }
+        if !self.request.capabilities.index {
+            let [one] = &kept[..] else {
+                return Err(one_platform(self.request, &there));
+            };
+            preserve::index(self.request, child, None)?;
+            let mut report = Report::default();
+            lost::index(
+                index,
+                &lost::no_index(self.request),
+                self.request.env,
+                &mut report,
+            )?;
+            for key in one.annotations.keys() {
+                let why = lost::no_index(self.request);
+                let field = format!("index.manifests.annotations.{key}");
+                report.lose(field, LossKind::Dropped, why);
+            }
+            match images.first_mut() {
+                Some(first) => first.add_report(report),
+                None => self.left_behind.merge(report),
+            }
+            return Ok((Some(one.clone()), images));
+        }
+        let stored = self.store_index(&kept, index, child)?;
+        preserve::index(self.request, child, Some(&stored))?;
+        Ok((Some(stored), images))
+    }
+
+    /// Writes an index over what has become of its entries. One that lists the same as before keeps
+    /// its bytes, whichever family it is of, unless the user named a format.
+    fn store_index(&self, kept: &[Child], index: &Index, child: &Child) -> Result<Child> {
+        let document = match !self.request.holds.asked && kept == index.children {
+            true => index.document.clone(),
+            false => self.request.target.encode_index(kept, Some(index))?,
+        };
+        self.store_root(&document, Some(child))
+    }
+
+    /// Copies an index that lists nothing.
+    fn empty_index(&mut self, index: &Index, child: &Child) -> Result<Written> {
+        if !self.request.capabilities.index {
+            let field = format!("index {}", child.digest);
+            self.left_behind
+                .lose(field, LossKind::Dropped, lost::no_index(self.request));
+            return Ok((None, Vec::new()));
+        }
+        let stored = self.store_index(&[], index, child)?;
+        preserve::index(self.request, child, Some(&stored))?;
+        let outcome = ImageOutcome {
+            format: self.request.target.id().to_string(),
+            digest: Some(stored.digest.to_string()),
+            source_digest: Some(child.digest.to_string()),
+            ..ImageOutcome::default()
+        };
+        Ok((Some(stored), vec![outcome]))
+    }
+
+    fn artifact(&mut self, planned: &PlannedArtifact<'_>) -> Result<Written> {
+        let PlannedArtifact {
+            opaque,
+            child,
+            kind,
+            bundle: _,
+        } = planned;
+        let subject = opaque.subject.map(|subject| subject.to_string());
+        if let Some(why) = subject.and_then(|subject| self.known.outdated(&subject)) {
+            let field = format!("{} {}", opaque.what, child.digest);
+            self.left_behind.lose(field, LossKind::Dropped, why);
+            return Ok((None, Vec::new()));
+        }
+        self.output.artifact(planned)?;
+        let outcome = ImageOutcome {
+            format: self.request.target.id().to_string(),
+            digest: Some(child.digest.to_string()),
+            source_digest: Some(child.digest.to_string()),
+            ..ImageOutcome::default()
+        };
+        let mut child = child.clone();
+        if child.kind.is_empty() {
+            child.kind.clone_from(kind);
+        }
+        Ok((Some(child), vec![outcome]))
+    }
+
+    /// Stores a document that `before` may have become: under the same digest if it is the same,
+    /// whatever the algorithm.
+    fn store_root(&self, document: &Document, before: Option<&Child>) -> Result<Child> {
+        let algorithm = before.map(|before| before.digest.algorithm());
+        let same = algorithm.filter(|algorithm| {
+            let now = imgconv_stream::digest(*algorithm, &document.bytes);
+            before.is_some_and(|before| before.digest == now)
+        });
+        self.output
+            .document(document, same.unwrap_or(Algorithm::Sha256))
+    }
+
+    /// Signs the manifest that is about to be stored, if there is a key.
+    fn signed(&self, root: Document) -> Result<Document> {
+        let Some(key) = self.request.key else {
+            return Ok(root);
+        };
+        let bytes = sign(&root.bytes, key).map_err(|error| match error.code() {
+            Code::Usage => error.hint("leave out `--sign-key`: it stays signed as it is"),
+            _ => error,
+        })?;
+        Ok(Document {
+            kind: imgconv_format_docker_v2s1::SIGNED.to_owned(),
+            bytes: bytes.into(),
+        })
+    }
+}

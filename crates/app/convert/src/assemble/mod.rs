@@ -1,0 +1,15 @@
+//! Assembling: the documents, descriptors, names and losses that follow from a plan and the layers as
+//! they are stored. The same code runs over expected layers, for `--dry-run` and `--strict`, and over
+//! written ones; only an [`Output`](output::Output) tells the two apart.
+
+pub mod descriptors;
+mod documents;
+mod join;
+pub(crate) mod names;
+pub(crate) mod output;
+mod preserve;
+pub(crate) mod stream;
+mod subject;
+mod written;
+
+pub(crate) use self::{documents::documents, written::Known};

@@ -1,0 +1,250 @@
+//! The names of a source at a destination: those that it can hold, and the losses of the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imgconv_locate::locator::Locator;
+use imgconv_model::{
+    Code, Digest, Error, Name, Outcome as LossKind, Publication, Report, Result, quote,
+};
+use imgconv_transport_registry::Location;
+use imgconv_wire::layout::is_name;
+
+use super::output::Item;
+use crate::{
+    choose::{request::Request, signing::SCHEMA1},
+    read::{node::Node, root::SourceRoot},
+};
+
+/// The digest of a root at the destination.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written {
+    /// The digest.
+    pub(super) digest: Digest,
+    /// False as long as the root is only planned: then the digest of a changed root is not known.
+    pub(super) is_final: bool,
+}
+
+/// Brings the digest in a name up to date, where there is one: it names the image as it is
+/// written, or nothing.
+///
+/// # Errors
+/// [`Code::Mismatch`] if the user gave a name with another digest.
+pub(super) fn of_digest(
+    request: &Request<'_>,
+    name: Option<Name>,
+    root: &SourceRoot<'_>,
+    written: Written,
+    report: &mut Report,
+) -> Result<Option<Name>> {
+    let Some(mut name) = name else {
+        return Ok(None);
+    };
+    if request.options.name.is_none()
+        && root.renamed.is_none()
+        && let Some(tag) = root.image_id_as_tag()
+    {
+        let why = format!(
+            "the image has no version, and `{tag}` is the start of its label `dockerimageid`"
+        );
+        report.lose("tag", LossKind::Synthesised, why);
+    }
+    let held = request.holds.names && !tags_only(request);
+    let Some(digest) = name.digest.filter(|_| held) else {
+        return Ok(Some(name));
+    };
+    if request.options.name.is_some() && !root.is_referrer() {
+        // An image that is not written yet has no digest.
+        let what = "the digest in the name that was given";
+        return match written.is_final && digest != written.digest {
+            true => Err(Error::mismatch(what, digest, written.digest)),
+            false => Ok(Some(name)),
+        };
+    }
+    let source = source_digest(root);
+    if source == Some(written.digest) {
+        return Ok(Some(name));
+    }
+    if source == Some(digest) {
+        let why = format!("it holds {digest}, and the image was written anew");
+        report.lose("name", LossKind::Approximated, why);
+        name.digest = Some(written.digest);
+        return Ok(Some(name));
+    }
+    let why = format!(
+        "{} holds the digest of something else, and the image was written anew",
+        quote(name.to_string())
+    );
+    report.lose("name", LossKind::Dropped, why);
+    let by_digest = name.is_by_digest();
+    name.digest = None;
+    Ok(Some(name).filter(|_| !by_digest))
+}
+
+/// Says what a root is called at the destination, as text; reports what can't be held there.
+pub(super) fn shown(
+    request: &Request<'_>,
+    name: Option<&Name>,
+    root: &SourceRoot<'_>,
+    report: &mut Report,
+) -> Option<String> {
+    // Schema 1 has the name inside.
+    if !request.holds.names && request.target.id() != SCHEMA1 {
+        let lost = name.map(|name| {
+            let text = name.to_full_reference(&mut Report::default());
+            text.unwrap_or_else(|| name.to_string())
+        });
+        for name in lost.into_iter().chain(texts(root, name)) {
+            let why = format!("the destination has no names, and this is {name}");
+            report.lose("name", LossKind::Dropped, why);
+        }
+        return None;
+    }
+    if tags_only(request) {
+        return tagged_name(name, root, report);
+    }
+    let text = name.map(|name| {
+        let text = name.to_full_reference(report);
+        text.unwrap_or_else(|| name.to_string())
+    });
+    // A text that is no name stays where descriptors are written, if it stands in one.
+    if request.holds.descriptors {
+        let listed = |text: &String| annotations(root).any(|own| own == text);
+        for lost in texts(root, name).filter(|text| !listed(text)) {
+            let why = format!("{} is no name of a repository", quote(&lost));
+            report.lose("name", LossKind::Dropped, why);
+        }
+    }
+    let kept = || {
+        annotations(root)
+            .next()
+            .filter(|_| request.holds.descriptors)
+    };
+    text.or_else(|| kept().cloned())
+}
+
+/// Says whether a name there is a repository and a tag, and nothing else.
+fn tags_only(request: &Request<'_>) -> bool {
+    request.target.id().0 == "docker-archive"
+}
+
+/// [`shown`] where a name is a repository and a tag.
+fn tagged_name(name: Option<&Name>, root: &SourceRoot<'_>, report: &mut Report) -> Option<String> {
+    let mut lose = |text: &str, kind| {
+        let why = format!(
+            "`RepoTags` holds `REPOSITORY:TAG`, and this is {}; `--name` gives another",
+            quote(text)
+        );
+        report.lose("name", kind, why);
+    };
+    let Some(name) = name else {
+        for text in texts(root, None) {
+            lose(&text, LossKind::Dropped);
+        }
+        return None;
+    };
+    match (&name.repository, name.digest) {
+        (None, _) => lose(&name.to_string(), LossKind::Dropped),
+        (Some(_), Some(_)) if name.is_by_digest() => {
+            lose(&name.to_string(), LossKind::Dropped);
+        }
+        (Some(_), Some(_)) => lose(&name.to_string(), LossKind::Approximated),
+        (Some(_), None) => {}
+    }
+    name.to_reference(report)
+}
+
+/// The texts that the list of entry points calls a root by, if it has no name: in its annotations,
+/// or, where there are none, the ID of an image.
+fn texts(root: &SourceRoot<'_>, name: Option<&Name>) -> impl Iterator<Item = String> {
+    let ids = root
+        .entry
+        .texts
+        .iter()
+        .filter(|text| Digest::parse(text).is_ok());
+    let all = annotations(root).chain(ids).filter(|_| name.is_none());
+    let all: BTreeSet<String> = all.cloned().collect();
+    all.into_iter()
+}
+
+/// The texts in the annotations that are for names.
+fn annotations<'r>(root: &'r SourceRoot<'_>) -> impl Iterator<Item = &'r String> {
+    let listed = root.entry.child.iter().flat_map(|child| &child.annotations);
+    let names = listed.filter(|(key, text)| is_name(key) && !text.is_empty());
+    names.map(|(_, text)| text)
+}
+
+/// The digest that a root has in the source.
+fn source_digest(root: &SourceRoot<'_>) -> Option<Digest> {
+    let of_node = match &*root.node {
+        Node::Image(image) => image.child.as_ref(),
+        Node::Index { child, .. } | Node::Opaque { child, .. } => Some(child),
+    };
+    let listed = root.entry.child.as_ref();
+    listed.or(of_node).map(|child| child.digest)
+}
+
+/// Refuses two different images that would get one name, before anything is written.
+///
+/// # Errors
+/// [`Code::Ambiguous`] with both.
+pub(crate) fn refuse_one_name(items: &[Item]) -> Result<()> {
+    let mut known: BTreeMap<Name, &Item> = BTreeMap::new();
+    for item in items {
+        let Some(name) = &item.publication.name else {
+            continue;
+        };
+        let name = name.qualified();
+        let Some(other) = known.get(&name) else {
+            known.insert(name, item);
+            continue;
+        };
+        let digest = |item: &Item| item.images.first()?.source_digest.clone();
+        if other.publication.root.digest == item.publication.root.digest
+            || digest(other) == digest(item)
+        {
+            continue;
+        }
+        let both = [other, item].map(|item| {
+            let source = item.images.first().map(|image| &*image.source);
+            let digest = digest(item).map_or_else(String::new, |digest| format!(" (@{digest})"));
+            format!("{}{digest}", source.unwrap_or_default())
+        });
+        let message = format!(
+            "two images would get the name {}: {}",
+            quote(name.to_string()),
+            both.join(" and ")
+        );
+        return Err(Error::new(Code::Ambiguous, message).hint(
+            "convert them one by one: `@DIGEST` as the REF chooses one, `--name` or a REF of the \
+             destination gives it another name",
+        ));
+    }
+    Ok(())
+}
+
+/// The name under which a place of a registry was written.
+pub(crate) fn in_registry(place: &str) -> Option<&str> {
+    place.strip_prefix("docker://")
+}
+
+/// The place of a publication in a registry, before it is written.
+pub(crate) fn predicted_place(destination: &Locator, publication: &Publication) -> Option<String> {
+    if destination.transport.scheme() != "docker" {
+        return None;
+    }
+    let location = Location::parse(&destination.location).ok()?;
+    let own = publication.name.clone().unwrap_or_default();
+    let end = match (location.tag, location.digest.or(own.digest), own.tag) {
+        (Some(tag), ..) => format!(":{tag}"),
+        (None, Some(digest), None) => format!("@{digest}"),
+        (None, None, None) => ":latest".to_owned(),
+        (None, _, Some(tag)) => match location.digest {
+            Some(digest) => format!("@{digest}"),
+            None => format!(":{tag}"),
+        },
+    };
+    Some(format!(
+        "docker://{}/{}{end}",
+        location.host, location.repository
+    ))
+}

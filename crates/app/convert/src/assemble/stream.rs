@@ -1,0 +1,109 @@
+//! Assembling one stream: the ACI of an image, and what is told of the ACI.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use imgconv_format_aci::{FORMAT, encode_for};
+use imgconv_model::{
+    Algorithm, Child, Code, Digest, Encoded, Env, Error, Image, Open, Publication, Report, Result,
+};
+
+use super::output::Item;
+use crate::{
+    choose::request::Request,
+    outcome::ImageOutcome,
+    plan::{data::PlannedStream, stream_names::file_name},
+};
+
+/// A stream that was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrittenStream {
+    /// The digest of the file.
+    pub(crate) digest: Digest,
+    /// The bytes of the file.
+    pub(crate) size: u64,
+    /// The image ID.
+    pub(crate) image_id: Digest,
+}
+
+/// Makes the stream of an image of one layer. `group` is that of a user that the image names without
+/// one.
+///
+/// # Errors
+/// If the target can't express the image.
+pub(crate) fn encode(
+    request: &Request<'_>,
+    image: &Image,
+    group: Option<u32>,
+    env: &Env,
+    report: &mut Report,
+) -> Result<Arc<dyn Open>> {
+    let encoded = match request.target.id() == FORMAT {
+        true => encode_for(image, group, env, report)?,
+        false => request.target.encode(image, &[], env, report)?,
+    };
+    match encoded {
+        Encoded::Stream(open) => Ok(open),
+        Encoded::Documents { .. } => {
+            Err(Error::new(Code::Unsupported, "the format writes documents"))
+        }
+    }
+}
+
+/// What becomes of a stream.
+#[derive(Clone, Debug)]
+pub(crate) enum Fate {
+    /// The stream was written.
+    Written(WrittenStream),
+    /// The stream would be made as the text says.
+    Expected(String),
+}
+
+/// Tells of an image that was written as a stream, or would be.
+pub(crate) fn item(
+    planned: &PlannedStream<'_>,
+    request: &Request<'_>,
+    image: &Image,
+    fate: Fate,
+    report: Report,
+) -> Item {
+    let node = planned.node;
+    let name = image.name.clone().unwrap_or_default();
+    let config = node.config_digest(&request.env.limits);
+    let mut outcome = ImageOutcome {
+        name: Some(name.to_string()),
+        format: request.target.id().to_string(),
+        platform: Some(image.platform.to_string()),
+        source: planned.text.to_owned(),
+        source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
+        source_config: config.map(|it| it.to_string()),
+        ..ImageOutcome::default()
+    };
+    let mut root = Child {
+        kind: String::new(),
+        digest: Digest::new(Algorithm::Sha256, &[0; 32]),
+        size: 0,
+        platform: Some(image.platform.clone()),
+        annotations: BTreeMap::new(),
+        raw: String::new(),
+    };
+    match fate {
+        Fate::Written(written) => {
+            (root.digest, root.size) = (written.digest, written.size);
+            outcome.digest = Some(written.digest.to_string());
+            outcome.image_id = Some(written.image_id.image_id());
+        }
+        Fate::Expected(plan) => outcome.plan = Some(plan),
+    }
+    outcome.add_report(report);
+    let file_name = Some(file_name(image));
+    let publication = Publication {
+        root,
+        name: Some(name),
+        reference: None,
+        file_name,
+    };
+    Item {
+        publication,
+        images: vec![outcome],
+    }
+}

@@ -1,0 +1,102 @@
+//! What became of the documents that were assembled so far, for the documents that refer to them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use imgconv_model::{Child, Digest, Outcome as LossKind, Report};
+
+use crate::{outcome::ImageOutcome, plan::data::PlannedNode};
+
+/// The descriptor of what a document became, if it was written, and the outcomes of its images.
+pub(super) type Written = (Option<Child>, Vec<ImageOutcome>);
+
+/// What became of each source document.
+#[derive(Debug, Default)]
+pub(crate) struct Known<'s> {
+    /// By the digest under which a document was found.
+    documents: BTreeMap<Digest, (Written, Option<Arc<PlannedNode<'s>>>)>,
+    /// The texts of all digests of those documents, to the digest above: something may be about a
+    /// document by a digest of another algorithm.
+    digests: BTreeMap<String, Digest>,
+}
+
+impl<'s> Known<'s> {
+    /// Returns what became of a node.
+    pub(super) fn of(&self, node: &Arc<PlannedNode<'s>>) -> Option<&Written> {
+        let (written, known) = self.documents.get(&node.node.root_digest()?)?;
+        let same = known.as_ref().is_some_and(|known| Arc::ptr_eq(known, node));
+        same.then_some(written)
+    }
+
+    /// Notes what became of a node.
+    pub(super) fn note(&mut self, node: &Arc<PlannedNode<'s>>, written: &Written) {
+        let Some(digest) = node.node.root_digest() else {
+            return;
+        };
+        let all = node.node.digests().into_iter();
+        self.digests
+            .extend(all.map(|one| (one.to_string(), digest)));
+        let noted = (written.clone(), Some(Arc::clone(node)));
+        self.documents.insert(digest, noted);
+    }
+
+    /// Notes that an index lists a document that is not stored.
+    pub(super) fn note_missing(&mut self, listed: &Child) {
+        self.digests
+            .insert(listed.digest.to_string(), listed.digest);
+        let noted = ((Some(listed.clone()), Vec::new()), None);
+        self.documents.insert(listed.digest, noted);
+    }
+
+    /// Returns what became of a document, and the digest by which it is known, from the text of any
+    /// of its digests, or the start of that.
+    fn became(&self, text: &str) -> Option<(Digest, &Written)> {
+        let (found, known) = self.digests.range(text.to_owned()..).next()?;
+        let became = self.documents.get(known);
+        let (written, _) = became.filter(|_| found.starts_with(text))?;
+        Some((*known, written))
+    }
+
+    /// Says why what is about `subject` is about nothing any more; `None` if the subject is there as
+    /// it was, or never was there.
+    pub(super) fn outdated(&self, subject: &str) -> Option<String> {
+        let (known, became) = self.became(subject)?;
+        match became {
+            (Some(new), _) if new.digest == known => None,
+            (Some(_), _) => Some(format!("it is about {subject}, which was written anew")),
+            (None, _) => Some(format!("it is about {subject}, which was not wanted")),
+        }
+    }
+
+    /// Says whether what is about `subject` (an attestation) still is about something. What is about
+    /// an image that the index never listed (`all` are those listed) stays as it was.
+    pub(super) fn survives(
+        &self,
+        subject: &str,
+        all: &BTreeSet<Digest>,
+        listed: &Child,
+        report: &mut Report,
+    ) -> bool {
+        let Ok(subject) = Digest::parse(subject) else {
+            return true;
+        };
+        let (known, became) = match self.became(&subject.to_string()) {
+            Some((known, became)) => (known, Some(became)),
+            None => (subject, None),
+        };
+        match became {
+            Some((Some(child), _)) if child.digest == known => true,
+            Some((Some(_), _)) => {
+                let why = format!("it is about {subject}, which was written anew");
+                let field = format!("attestation {}", listed.digest);
+                report.lose(field, LossKind::Dropped, why);
+                false
+            }
+            // Not wanted, or missing: whoever left the image out left this out with it.
+            Some((None, _)) => false,
+            None => !all.contains(&subject),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What is refused before anything is written.
+
+use std::path::Path;
+
+use imgconv_locate::locator::Locator;
+use imgconv_model::{Code, Error, Format, PlatformSpec, Report, Result, quote};
+use imgconv_transport_file::overlaps;
+
+use crate::{
+    assemble::output::Item,
+    options::{Missing, Options},
+    read::{node::Node, root::SourceRoot, spec::told_apart},
+};
+
+/// Refuses `--image-tags` where no file can stand beside ACIs.
+///
+/// # Errors
+/// [`Code::Usage`].
+pub(crate) fn image_tags(
+    target: &dyn Format,
+    destination: &Locator,
+    options: &Options,
+) -> Result<()> {
+    if !options.image_tags {
+        return Ok(());
+    }
+    let message = if !target.capabilities().stream {
+        "`--image-tags` is for ACIs: other formats have tags"
+    } else if destination.location == "-" || destination.location.ends_with(".aci") {
+        "`--image-tags` writes a file beside the ACIs"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Code::Usage, message)
+        .at(destination.to_string())
+        .hint("write to a directory of ACIs, `aci:DIR/`"))
+}
+
+/// Refuses `--missing keep` where no index is written.
+///
+/// # Errors
+/// [`Code::Usage`].
+pub(crate) fn missing(target: &dyn Format, options: &Options) -> Result<()> {
+    if options.missing != Missing::Keep || target.capabilities().index {
+        return Ok(());
+    }
+    let target = target.id();
+    let message = format!("`--missing keep` needs an index, and {target} has none");
+    Err(Error::new(Code::Usage, message))
+}
+
+/// Refuses to write onto what is read, which a rename at the end would replace, or into it
+/// (robustness D13b).
+pub fn refuse_same_place(sources: &[Locator], output: &Path) -> Result<()> {
+    let local = |source: &&Locator| source.location != "-" && source.transport.is_local();
+    for source in sources.iter().filter(local) {
+        if overlaps(Path::new(&source.location), output) {
+            let message = format!("the output is the source {source}, or lies in it");
+            return Err(Error::new(Code::Denied, message)
+                .at(quote(output.as_os_str().as_encoded_bytes()))
+                .hint("write to another place"));
+        }
+    }
+    Ok(())
+}
+
+/// The same for the files that get their names from their images.
+pub(crate) fn refuse_same_file(
+    items: &[Item],
+    sources: &[Locator],
+    destination: &Locator,
+) -> Result<()> {
+    let directory = Path::new(&destination.location);
+    for item in items {
+        if let Some(name) = &item.publication.file_name {
+            let file = directory.join(name);
+            if file.symlink_metadata().is_ok() {
+                refuse_same_place(sources, &file)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says whether files go into the destination, and it is none itself.
+pub(crate) fn is_directory(destination: &Locator) -> bool {
+    let location = &destination.location;
+    location.ends_with('/') || Path::new(location).is_dir()
+}
+
+/// One file can't hold several streams.
+pub(crate) fn refuse_one_file(items: &[Item], one_file: bool, destination: &Locator) -> Result<()> {
+    let location = &destination.location;
+    if !one_file || items.len() == 1 {
+        return Ok(());
+    }
+    let list = items.iter().flat_map(|item| &item.images).map(|image| {
+        let name = image.name.as_deref().unwrap_or("-");
+        let text = format!("{name} ({})", image.platform.as_deref().unwrap_or("-"));
+        (text, image.source_digest.clone())
+    });
+    let list = told_apart(&list.collect::<Vec<_>>());
+    let message = format!("there are {} images and one ACI can hold one", items.len());
+    Err(Error::new(Code::Ambiguous, message)
+        .at(destination.to_string())
+        .hint(format!(
+            "choose one with a REF or `--platform`, or write to a directory (`{location}/`): {}",
+            list.join(", ")
+        )))
+}
+
+pub(crate) fn nothing_left(roots: &[SourceRoot<'_>], options: &Options, left: &Report) -> Error {
+    let there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
+    match not_held(left).filter(|_| there.is_empty()) {
+        Some(error) => error,
+        None => no_image(&options.platforms, there),
+    }
+}
+
+/// The error for a run that leaves everything behind: what that is, and why.
+pub fn not_held(left: &Report) -> Option<Error> {
+    let told = left.losses.iter().take(10);
+    let told: Vec<String> = told
+        .map(|loss| format!("{}: {}", loss.field, loss.why))
+        .collect();
+    let more = left.losses.len().saturating_sub(told.len());
+    let more = match more {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    (!told.is_empty()).then(|| {
+        let message = format!(
+            "nothing here can be written there: {}{more}",
+            told.join("; ")
+        );
+        Error::new(Code::Unsupported, message)
+            .hint("`convert` to `oci:DIR` copies everything as it is")
+    })
+}
+
+/// Refuses to change layers where nothing has any.
+pub(crate) fn refuse_unchangeable(items: &[Item], roots: &[SourceRoot<'_>]) -> Result<()> {
+    let mut images = items.iter().flat_map(|item| &item.images);
+    if images.any(|image| image.platform.is_some()) {
+        return Ok(());
+    }
+    let what = roots.iter().take(10).map(|root| match &*root.node {
+        Node::Opaque { opaque, .. } => format!("{} ({})", root.text, opaque.what),
+        Node::Image(_) | Node::Index { .. } => root.text.clone(),
+    });
+    let what: Vec<String> = what.collect();
+    let message = format!(
+        "there is no image here whose layers could be changed: {}",
+        what.join(", ")
+    );
+    Err(Error::new(Code::Unsupported, message).hint("`convert` copies it as it is"))
+}
+
+/// The error for platforms of which there is no image, or for a source without any.
+pub fn no_image(platforms: &[PlatformSpec], mut there: Vec<String>) -> Error {
+    there.sort();
+    there.dedup();
+    if there.is_empty() {
+        return Error::new(Code::Missing, "there are no images here");
+    }
+    let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+    Error::new(Code::Missing, format!("no image for {}", wanted.join(", ")))
+        .hint(format!("there is: {}", there.join(", ")))
+}
+
+/// Refuses what `--strict` forbids: a loss, or a warning.
+pub fn refuse_losses(items: &[Item]) -> Result<()> {
+    let mut found = Vec::new();
+    for image in items.iter().flat_map(|item| &item.images) {
+        found.extend(
+            image
+                .losses
+                .iter()
+                .map(|loss| format!("{} {}: {}", loss.field, loss.outcome, loss.why)),
+        );
+        found.extend(
+            image
+                .warnings
+                .iter()
+                .map(|w| format!("{} at {}: {}", w.code, w.at, w.message)),
+        );
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let more = found.len().saturating_sub(10);
+    found.truncate(10);
+    let mut message = format!("`--strict` refuses: {}", found.join("; "));
+    if more > 0 {
+        message.push_str(&format!("; and {more} more"));
+    }
+    Err(Error::new(Code::Strict, message).hint("without `--strict` these become warnings"))
+}

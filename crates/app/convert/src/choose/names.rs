@@ -1,0 +1,120 @@
+//! The name that the user gives, in an option or with the destination.
+
+use imgconv_locate::locator::{Locator, Reference};
+use imgconv_model::{Code, Error, Name, Result, quote};
+use imgconv_transport_registry::Location;
+
+use crate::{options::Options, read::root::SourceRoot};
+
+/// Refuses a destination and `--name` that give an image two names.
+///
+/// # Errors
+/// [`Code::Usage`] with both.
+pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()> {
+    let Some(text) = options.name.as_deref() else {
+        return Ok(());
+    };
+    let name = Name::parse_reference(text)?;
+    let (place, agree) = match (&destination.reference, destination.transport.scheme()) {
+        (_, "docker") => {
+            let location = Location::parse(&destination.location)?;
+            let repository = format!("{}/{}", location.host, location.repository);
+            let tags = [&location.tag, &name.tag];
+            let agree = name.repository.as_deref() == Some(&*repository)
+                && (tags.contains(&&None) || tags[0] == tags[1]);
+            (
+                destination.location.trim_start_matches('/').to_owned(),
+                agree,
+            )
+        }
+        (Some(Reference::Name(given)), scheme) => {
+            // A word is a tag in a layout, and a repository for docker.
+            let word = scheme != "docker-archive" && !given.contains(['/', ':', '@']);
+            let agree = match Name::parse_reference(given) {
+                _ if word && Name::is_tag(given) => {
+                    name.tag.as_deref().is_none_or(|tag| tag == given)
+                }
+                Ok(given) => given.qualified() == name.qualified(),
+                Err(_) => false,
+            };
+            (given.clone(), agree)
+        }
+        _ => return Ok(()),
+    };
+    if agree {
+        return Ok(());
+    }
+    let message = format!(
+        "the destination and `--name` give the image two names: {} and {}",
+        quote(place),
+        quote(text)
+    );
+    Err(Error::new(Code::Usage, message).hint("leave one of them out"))
+}
+
+/// The options with the name that the destination itself gives: an image that gets a tag of a registry
+/// gets its name too (schema 1 says it inside), and the REF of a docker archive is a name.
+pub(crate) fn given(destination: &Locator, options: &Options) -> Result<Options> {
+    let mut options = options.clone();
+    match (destination.transport.scheme(), &destination.reference) {
+        ("docker", _) => {
+            let location = Location::parse(&destination.location)?;
+            if let Some(tag) = &location.tag {
+                options.name = Some(format!("{}/{}:{tag}", location.host, location.repository));
+            }
+        }
+        ("docker-archive", Some(Reference::Name(text))) => {
+            if Name::parse_reference(text)?.digest.is_some() {
+                let message = format!("{} holds a digest, and `RepoTags` has tags", quote(text));
+                return Err(Error::new(Code::BadName, message)
+                    .at(destination.to_string())
+                    .hint("write it as `REPOSITORY:TAG`"));
+            }
+            options.name = Some(text.clone());
+        }
+        _ => {}
+    }
+    Ok(options)
+}
+
+/// One name for several images would make them one.
+pub(crate) fn check_naming(
+    roots: &[SourceRoot<'_>],
+    destination: &Locator,
+    options: &Options,
+) -> Result<()> {
+    let roots: Vec<&SourceRoot<'_>> = roots.iter().filter(|root| !root.is_referrer()).collect();
+    let several = roots.len() > 1 && !is_one_name(&roots);
+    match &destination.reference {
+        Some(Reference::Name(text)) if several => {
+            let message = format!(
+                "{} names one image and the source has {}",
+                quote(text),
+                roots.len()
+            );
+            return Err(
+                Error::new(Code::Usage, message).hint("leave the REF out to keep the names")
+            );
+        }
+        Some(Reference::Name(_)) | None => {}
+        Some(reference) => {
+            let message = format!("a destination can't be `{reference}`");
+            return Err(Error::new(Code::Usage, message).hint("give a name, or none"));
+        }
+    }
+    if options.name.is_some() && several {
+        let message = format!(
+            "`--name` names one image and the source has {}",
+            roots.len()
+        );
+        return Err(Error::new(Code::Usage, message).hint("add a REF to the source"));
+    }
+    Ok(())
+}
+
+/// Says whether the roots are single images of one name: they will be one index.
+fn is_one_name(roots: &[&SourceRoot<'_>]) -> bool {
+    roots
+        .iter()
+        .all(|root| root.entry.child.is_none() && root.name().ok() == roots[0].name().ok())
+}

@@ -1,0 +1,129 @@
+//! What is asked of one conversion, and what the destination can hold.
+
+use imgconv_format_docker_v2s1::SigningKey;
+use imgconv_locate::{catalog, locator::Locator};
+use imgconv_model::{Capabilities, Code, Env, Error, Format, FormatId, Name, Result};
+
+use crate::{options::Options, read::root::SourceRoot};
+
+/// What is the same for every image of a conversion.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The format that is written.
+    pub target: &'static dyn Format,
+    /// What the format can hold.
+    pub capabilities: Capabilities,
+    /// What the user asked for.
+    pub options: &'a Options,
+    /// Where the work is done.
+    pub env: &'a Env,
+    /// The key that manifests are signed with.
+    pub key: Option<&'a SigningKey>,
+    /// What the destination holds beside documents and layers.
+    pub holds: Holds,
+}
+
+/// What a destination holds beside documents and layers.
+#[derive(Clone, Copy, Debug)]
+pub struct Holds {
+    /// Names of images.
+    pub names: bool,
+    /// A list of descriptors.
+    pub descriptors: bool,
+    /// Roots under a digest of any algorithm; false if roots are known by their SHA-256 alone.
+    pub any_digest: bool,
+    /// One image: of several images of one platform the first is written.
+    pub one_file: bool,
+    /// Nothing but the format that the user named.
+    pub asked: bool,
+    /// The formats that images of an index may keep, since the user named none.
+    pub kept_formats: &'static [FormatId],
+}
+
+impl Holds {
+    /// Returns what a destination holds. The destination is a file of one image if `one_file`.
+    pub fn of(destination: &Locator, one_file: bool) -> Self {
+        let asked = destination.format.is_some();
+        Self {
+            names: catalog::has_names(destination.transport),
+            descriptors: catalog::has_descriptors(destination.transport),
+            any_digest: catalog::has_digests(destination.transport),
+            one_file,
+            asked,
+            kept_formats: match asked {
+                true => &[],
+                false => catalog::written_by(destination.transport),
+            },
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Asks for images in the format `target`, without a signing key.
+    pub fn new(
+        target: &'static dyn Format,
+        options: &'a Options,
+        holds: Holds,
+        env: &'a Env,
+    ) -> Self {
+        Self {
+            target,
+            capabilities: target.capabilities(),
+            options,
+            env,
+            key: None,
+            holds,
+        }
+    }
+
+    /// Returns the name that the user gave.
+    ///
+    /// # Errors
+    /// [`Code::BadName`] if it is no reference.
+    pub(crate) fn given_name(&self) -> Result<Option<Name>> {
+        let given = self.options.name.as_deref();
+        given.map(Name::parse_reference).transpose()
+    }
+
+    /// Returns the name that a root gets: the name that the user gave, else its own. A referrer keeps
+    /// its own in any case.
+    ///
+    /// # Errors
+    /// [`Code::BadName`] if the name is none.
+    pub(crate) fn name_of(&self, root: &SourceRoot<'_>) -> Result<Option<Name>> {
+        match self.given_name()?.filter(|_| !root.is_referrer()) {
+            None => root.known_name(!self.capabilities.stream),
+            given => Ok(given),
+        }
+    }
+}
+
+/// The format that the destination is written in: the one that was asked for; else the sources'
+/// own, if the place takes it; else the one of the same family; else the place's default.
+pub fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<&'static dyn Format> {
+    let possible = catalog::written_by(destination.transport);
+    let known = |id: FormatId| catalog::format(id.0).expect("the catalog names its own formats");
+    if let Some(asked) = destination.format {
+        if possible.contains(&asked) {
+            return Ok(known(asked));
+        }
+        let names: Vec<&str> = possible.iter().map(|id| id.0).collect();
+        let scheme = destination.transport.scheme();
+        let message = format!("`{scheme}:` can't hold {asked}");
+        return Err(
+            Error::new(Code::Usage, message).hint(format!("it can hold: {}", names.join(", ")))
+        );
+    }
+    let own = roots.first().and_then(|root| root.node.format());
+    let same = own.filter(|own| roots.iter().all(|root| root.node.format() == Some(*own)));
+    let docker = same.is_some_and(|id| id.0.starts_with("docker"));
+    let family = possible
+        .iter()
+        .copied()
+        .find(|id| docker && id.0 == "docker-v2s2");
+    let chosen = same
+        .filter(|own| possible.contains(own))
+        .or(family)
+        .unwrap_or(possible[0]);
+    Ok(known(chosen))
+}

@@ -1,0 +1,47 @@
+//! The key that schema 1 manifests are signed with.
+
+use std::{io::Read as _, path::Path};
+
+use imgconv_format_docker_v2s1::SigningKey;
+use imgconv_model::{Code, Error, FormatId, Limits, Result};
+
+use crate::options::Options;
+
+/// The one format that has signatures inside.
+pub const SCHEMA1: FormatId = FormatId("docker-v2s1");
+
+/// A key is a few hundred bytes.
+const KEY_BYTES: u64 = 1 << 20;
+
+/// Reads the key that the user named, if the target has signatures.
+///
+/// # Errors
+/// [`Code::Usage`] if it has none, or what was named is no private key; if it can't be read.
+pub fn signing_key(options: &Options, target: FormatId) -> Result<Option<SigningKey>> {
+    let Some(path) = &options.sign_key else {
+        return Ok(None);
+    };
+    if target != SCHEMA1 {
+        let message = format!("`--sign-key` signs {SCHEMA1}, and {target} is written");
+        let hint = format!("`{SCHEMA1}+dir:PATH` is a destination of that format");
+        return Err(Error::new(Code::Usage, message).hint(hint));
+    }
+    read_key(path)
+        .map(Some)
+        .map_err(|error| error.at(path.display().to_string()))
+}
+
+fn read_key(path: &Path) -> Result<SigningKey> {
+    let mut bytes = Vec::new();
+    imgconv_stream::open_given(path)
+        .and_then(|file| file.take(KEY_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(Error::from_io)?;
+    if bytes.len() as u64 > KEY_BYTES {
+        return Err(Limits::exceeded("key_file", KEY_BYTES, "the signing key"));
+    }
+    SigningKey::from_jwk(&bytes).map_err(|error| {
+        // It is the user's, not a part of what is read.
+        Error::new(Code::Usage, error.to_string())
+            .hint("`--sign-key` takes a private key on P-256 as a JSON Web Key")
+    })
+}

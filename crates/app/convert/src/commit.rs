@@ -1,0 +1,205 @@
+//! Making visible what was written, and telling what became of each image.
+
+use std::path::Path;
+
+use imgconv_locate::{
+    catalog,
+    locator::{Locator, Reference},
+};
+use imgconv_model::{
+    Algorithm, BundleSink, Document, Env, Outcome as LossKind, Publication, Report, Result,
+    TopLevel,
+};
+use imgconv_pipeline::write_document;
+use imgconv_tags::ImageTags;
+use imgconv_wire::layout::INDEX_FILE;
+use serde_json::Value;
+
+use crate::{
+    assemble::{
+        descriptors::Room,
+        names,
+        output::{Assembled, Item},
+    },
+    options::{Options, digests_change},
+    outcome::{Outcome, TagsOutcome},
+    plan::data::Plan,
+    tags,
+};
+
+/// Takes the subject of a list away, if the document that it is about has become another.
+pub(crate) fn stale_subject(expected: &Assembled<'_>, top_level: &mut TopLevel) -> Report {
+    const SUBJECT: &str = "subject";
+    let mut report = Report::default();
+    let digest = top_level.properties.get(SUBJECT).and_then(|text| {
+        let value: Value = serde_json::from_str(text).ok()?;
+        Some(value.get("digest")?.as_str()?.to_owned())
+    });
+    if let Some(why) = digest.and_then(|digest| expected.outdated(&digest)) {
+        top_level.properties.remove(SUBJECT);
+        report.lose("index.subject", LossKind::Dropped, why);
+    }
+    report
+}
+
+/// Reports losses of the whole list with the first image.
+pub(crate) fn tell_first(items: &mut [Item], report: &Report) {
+    if let Some(image) = items.iter_mut().find_map(|item| item.images.first_mut()) {
+        image.add_report(report.clone());
+    }
+}
+
+/// Gives roots the names that only the destination can refuse, and tells what it refused.
+///
+/// # Errors
+/// If digests have to stay and one is refused, or the destination can't be asked.
+pub fn name_roots(sink: &dyn BundleSink, items: &mut [Item], options: &Options) -> Result<()> {
+    for item in items {
+        let publication = std::slice::from_ref(&item.publication);
+        let report = sink.name_roots(publication)?;
+        if let (true, Some(loss)) = (options.preserve_digests, report.losses.first()) {
+            return Err(digests_change(&loss.why));
+        }
+        if let Some(first) = item.images.first_mut() {
+            first.add_report(report);
+        }
+    }
+    Ok(())
+}
+
+/// Tells the digests by which a place lists images that it describes itself.
+pub fn note_digests(items: &mut [Item], publications: &[Publication]) {
+    for (item, publication) in items.iter_mut().zip(publications) {
+        if item.publication.root.digest != publication.root.digest
+            && let [image] = &mut item.images[..]
+        {
+            image.digest = Some(publication.root.digest.to_string());
+        }
+        item.publication = publication.clone();
+    }
+}
+
+/// The image tags files that go beside the ACIs of a run, by image name. One that is there already
+/// keeps its other tags.
+pub(crate) fn image_tags(
+    plan: &Plan<'_>,
+    destination: &Locator,
+    env: &Env,
+) -> Result<Vec<(String, ImageTags)>> {
+    let directory = Path::new(&destination.location);
+    tags::files(&plan.tagged, &|name| {
+        let path = directory.join(tags::file_name(name));
+        let there = path.symlink_metadata().is_ok();
+        let read = || tags::read(&path.to_string_lossy(), env);
+        there.then(read).transpose()
+    })
+}
+
+/// Returns what becomes visible: the items, and the image tags files beside them, which are written.
+///
+/// # Errors
+/// If an image tags file can't be written.
+pub(crate) fn publications(
+    items: &[Item],
+    tags: &[(String, ImageTags)],
+    destination: &Locator,
+    sink: &dyn BundleSink,
+) -> Result<Vec<Publication>> {
+    let reference = match &destination.reference {
+        Some(Reference::Name(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let of_item = |item: &Item| {
+        let mut publication = item.publication.clone();
+        // What is found by way of an image has no name of its own.
+        let image = item.images.iter().any(|image| image.platform.is_some());
+        let named = image || item.publication.name.is_some() || items.len() == 1;
+        publication.reference = reference.clone().filter(|_| named);
+        publication
+    };
+    let mut publications: Vec<_> = items.iter().map(of_item).collect();
+    for (name, tags) in tags {
+        let document = Document {
+            kind: String::new(),
+            bytes: tags.to_bytes().into(),
+        };
+        publications.push(Publication {
+            root: write_document(sink, &document, Algorithm::Sha256)?,
+            name: None,
+            reference: None,
+            file_name: Some(tags::file_name(name)),
+        });
+    }
+    Ok(publications)
+}
+
+/// Tells what became of each image. `places` are where the publications are, none in a dry run.
+pub(crate) fn outcome(
+    items: Vec<Item>,
+    tags: Vec<(String, ImageTags)>,
+    destination: &Locator,
+    places: &[String],
+) -> Outcome {
+    let image_tags = tags.into_iter().enumerate().map(|(i, (name, tags))| {
+        let place = places.get(items.len() + i);
+        let place = place.cloned().unwrap_or_else(|| destination.to_string());
+        TagsOutcome::new(&name, place, &tags)
+    });
+    let image_tags = image_tags.collect();
+    let mut images = Vec::new();
+    for (i, item) in items.into_iter().enumerate() {
+        let place = places.get(i).cloned();
+        let place = place.or_else(|| names::predicted_place(destination, &item.publication));
+        let referred = item.publication.reference.clone();
+        for mut image in item.images {
+            image.destination = place.clone().unwrap_or_else(|| destination.to_string());
+            // A REF is written as it stands, and is then what the image is called there; in a
+            // registry the place is the name.
+            match (
+                &destination.reference,
+                names::in_registry(&image.destination),
+            ) {
+                (Some(Reference::Name(text)), _) if referred.is_some() || places.is_empty() => {
+                    image.name = Some(text.clone());
+                }
+                (_, Some(name)) if place.is_some() => image.name = Some(name.to_owned()),
+                _ => {}
+            }
+            images.push(image);
+        }
+    }
+    Outcome { images, image_tags }
+}
+
+/// Says what a destination does with what the source's list of entry points says of itself.
+pub fn room(destination: &Locator, env: &Env) -> Room {
+    if !catalog::has_descriptors(destination.transport) {
+        return Room::None("the destination has no index of its own");
+    }
+    // An archive is a file, and always new.
+    let there = Path::new(&destination.location).join(INDEX_FILE);
+    if there.symlink_metadata().is_err() {
+        return Room::New;
+    }
+    // An index that is damaged is an error of the sink, which reads it too.
+    let opened = destination.transport.open(&destination.location, env);
+    Room::There(opened.map(|bundle| bundle.top_level()).unwrap_or_default())
+}
+
+/// Opens the destination for writing.
+pub(crate) fn create(
+    destination: &Locator,
+    options: &Options,
+    env: &Env,
+) -> Result<Box<dyn BundleSink>> {
+    use imgconv_transport_oci_layout::{LayoutSink, create_archive_with};
+    match destination.transport.scheme() {
+        "oci" => {
+            let sink = LayoutSink::create(&destination.location, env)?;
+            let sink = sink.with_ref_name(options.ref_name);
+            Ok(Box::new(sink.with_sharing(&options.sharing)?))
+        }
+        "oci-archive" => create_archive_with(&destination.location, env, options.ref_name),
+        _ => destination.transport.create(&destination.location, env),
+    }
+}

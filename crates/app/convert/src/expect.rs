@@ -1,0 +1,162 @@
+//! What a plan is expected to give, before anything is written: names, losses and refusals.
+
+use std::collections::BTreeMap;
+
+use imgconv_format_aci::stack::split;
+use imgconv_model::{
+    Algorithm, Child, Compression, Digest, Document, Env, Image, Layer, Report, Result,
+    SealedLayer, Step,
+};
+use imgconv_pipeline::{LayerStep, Plan as LayerPlan};
+use imgconv_stream::digest;
+
+use crate::{
+    assemble::{
+        Known, documents,
+        output::{Assembled, Item, Output, nothing, squash_layers},
+        stream::{Fate, encode, item},
+    },
+    choose::request::Request,
+    plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage, PlannedStream, StreamStep},
+    read::node::{ImageNode, shown_compression},
+};
+
+/// Returns what a plan is expected to give. Digests of what is written anew are not known yet.
+///
+/// # Errors
+/// If a target can't express an image, or an option forbids what would be done.
+pub fn expect<'s>(plan: &Plan<'s>, request: &Request<'_>) -> Result<Assembled<'s>> {
+    match &plan.outputs {
+        Outputs::Documents(roots) => documents(roots, &plan.left_behind, request, &Expected),
+        Outputs::Streams(streams) => {
+            let mut items = Vec::new();
+            for planned in streams {
+                let expected = streams_of(planned, request);
+                items.extend(expected.map_err(|error| error.at(planned.text))?);
+            }
+            Ok(Assembled::new(items, &plan.left_behind, Known::default()))
+        }
+    }
+}
+
+/// Nothing is stored.
+#[derive(Debug)]
+struct Expected;
+
+impl Output for Expected {
+    fn is_final(&self) -> bool {
+        false
+    }
+
+    fn layers(
+        &self,
+        planned: &PlannedImage,
+        _node: &ImageNode,
+        _env: &Env,
+    ) -> Result<Vec<SealedLayer>> {
+        Ok(expected_layers(&planned.image, &planned.layers))
+    }
+
+    fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
+        Ok(Child {
+            kind: document.kind.clone(),
+            digest: digest(algorithm, &document.bytes),
+            size: document.bytes.len() as u64,
+            platform: None,
+            annotations: BTreeMap::new(),
+            raw: String::new(),
+        })
+    }
+
+    fn artifact(&self, _planned: &PlannedArtifact<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the streams that an image is expected to become.
+fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<Item>> {
+    let env = &planned.env(request.env);
+    let mut image = planned.image.clone();
+    let steps = match planned.step {
+        StreamStep::Keep(_) => {
+            let mut report = planned.report.clone();
+            report.merge(env.notes.snapshot());
+            let plan = match request.options.layers.compression {
+                None => "keep the file".to_owned(),
+                Some(compression) => format!("recompress the file as {compression}"),
+            };
+            let fate = Fate::Expected(plan);
+            return Ok(vec![item(planned, request, &image, fate, report)]);
+        }
+        StreamStep::Squash => {
+            squash_layers(&mut image, 0, nothing());
+            let layers = planned.node.image.layers.len();
+            vec![(image, format!("squash {layers} layers to one"))]
+        }
+        StreamStep::Stack => {
+            let squash = request.options.layers.squash;
+            if let Some(from) = squash.and_then(|squash| squash.from(image.layers.len())) {
+                squash_layers(&mut image, from, nothing());
+            }
+            let levels = split(&image, &env.limits)?.into_iter().enumerate();
+            levels
+                .map(|(i, level)| (level, format!("an ACI of layer {i}")))
+                .collect()
+        }
+    };
+    let top = steps.len() - 1;
+    let mut items = Vec::with_capacity(steps.len());
+    for (i, (image, plan)) in steps.into_iter().enumerate() {
+        // The losses of a stack are told with its top.
+        let mut report = match i == top {
+            true => planned.report.clone(),
+            false => Report::default(),
+        };
+        encode(request, &image, None, env, &mut report)?;
+        report.merge(env.notes.snapshot());
+        items.push(item(planned, request, &image, Fate::Expected(plan), report));
+    }
+    Ok(items)
+}
+
+/// Sealed layers as they may become, as far as that is known before they are written.
+fn expected_layers(image: &Image, plan: &LayerPlan) -> Vec<SealedLayer> {
+    let nothing = Digest::new(Algorithm::Sha256, &[0; 32]);
+    plan.steps
+        .iter()
+        .map(|step| {
+            let (layer, step, compression) = match step {
+                LayerStep::Keep(i) => {
+                    let layer = &image.layers[*i];
+                    (Some(layer), Step::Keep, kept_compression(layer))
+                }
+                LayerStep::Recompress(i, to) => {
+                    (Some(&image.layers[*i]), Step::Recompress, to.compression)
+                }
+                LayerStep::Squash(_, to) => (None, Step::Squash, to.compression),
+            };
+            // New bytes have a new digest: what is said of the old ones is about to be lost.
+            let kept = layer.filter(|_| step == Step::Keep);
+            let facts = kept.map(|layer| layer.blob.facts.clone());
+            let facts = facts.unwrap_or_default();
+            SealedLayer {
+                digest: facts.digest.unwrap_or(nothing),
+                size: facts.size.unwrap_or(0),
+                compression,
+                diff_id: layer.and_then(|layer| layer.diff_id).unwrap_or(nothing),
+                step,
+                annotations: BTreeMap::new(),
+            }
+        })
+        .collect()
+}
+
+/// The compression of a layer that is kept: what its bytes show; its type, if they are not here.
+fn kept_compression(layer: &Layer) -> Compression {
+    let labelled = || match layer.kind.as_deref() {
+        Some(kind) if kind.ends_with("gzip") => Compression::Gzip,
+        Some(kind) if kind.ends_with("zstd") => Compression::Zstd,
+        _ => Compression::None,
+    };
+    shown_compression(layer).unwrap_or_else(labelled)
+}

@@ -1,0 +1,175 @@
+//! The plan as data: all that is decided before a byte is written.
+
+use std::sync::Arc;
+
+use imgconv_model::{Bundle, Child, Env, Format, Image, Name, Opaque, Platform, Report};
+use imgconv_pipeline::Plan as LayerPlan;
+use imgconv_tags::Labels;
+
+use crate::read::{
+    node::{AciPart, ImageNode, Node},
+    root::SourceRoot,
+};
+
+/// What becomes of every image, index and artifact of the sources.
+#[derive(Debug)]
+pub struct Plan<'s> {
+    /// The outputs, in the order of the sources.
+    pub outputs: Outputs<'s>,
+    /// What is lost with documents that are not written at all.
+    pub left_behind: Report,
+    /// The tags that became no version of an ACI: the repository, the tag and the labels that the tag
+    /// stands for.
+    pub tagged: Vec<(String, String, Labels)>,
+}
+
+/// The outputs of a plan.
+#[derive(Debug)]
+pub enum Outputs<'s> {
+    /// Documents that name each other and their layers by digest.
+    Documents(Vec<PlannedRoot<'s>>),
+    /// Streams that hold a whole image each.
+    Streams(Vec<PlannedStream<'s>>),
+}
+
+/// A root that becomes a document.
+#[derive(Debug)]
+pub struct PlannedRoot<'s> {
+    /// The root.
+    pub root: &'s SourceRoot<'s>,
+    /// Its position among the roots.
+    pub position: usize,
+    /// The digest, or the start of the digest, of the image that the root is about, if its tag or its
+    /// entry says so.
+    pub about: Option<String>,
+    /// The name that the root gets.
+    pub name: Option<Name>,
+    /// What becomes of the root and of all below it.
+    pub node: Arc<PlannedNode<'s>>,
+}
+
+/// What becomes of a node. A node that is listed several times has one plan.
+#[derive(Debug)]
+pub struct PlannedNode<'s> {
+    /// The node.
+    pub node: Arc<Node>,
+    /// What becomes of it.
+    pub what: What<'s>,
+}
+
+/// What becomes of a node.
+#[derive(Debug)]
+pub enum What<'s> {
+    /// An image is written.
+    Image(Box<PlannedImage>),
+    /// What an index lists is written, and the index over it.
+    Index(PlannedIndex<'s>),
+    /// An artifact is copied.
+    Artifact(PlannedArtifact<'s>),
+    /// An artifact is left out: the field and the reason of the loss.
+    Lost {
+        /// The field of the loss.
+        field: String,
+        /// Why the destination can't hold the artifact.
+        why: String,
+    },
+    /// An image of a platform that is not wanted is left out.
+    Unwanted,
+}
+
+/// An image that becomes documents.
+#[derive(Debug)]
+pub struct PlannedImage {
+    /// The format that is written.
+    pub target: &'static dyn Format,
+    /// The image as the format gets it, with the layers of the source.
+    pub image: Image,
+    /// What becomes of each layer, and why.
+    pub layers: LayerPlan,
+    /// The platform that is assumed where the image must name one and does not.
+    pub assumed: Platform,
+    /// What is known to be lost or irregular.
+    pub report: Report,
+}
+
+impl PlannedImage {
+    /// Returns the environment in which the image is written: irregularities go to the image's own
+    /// notes.
+    pub fn env(&self, node: &ImageNode, env: &Env) -> Env {
+        Env {
+            notes: node.notes.clone(),
+            host: self.assumed.clone(),
+            ..env.clone()
+        }
+    }
+}
+
+/// An index and what it lists.
+#[derive(Debug)]
+pub struct PlannedIndex<'s> {
+    /// The entries in the order in which they are written: what is about another entry comes last.
+    pub entries: Vec<PlannedEntry<'s>>,
+    /// What is irregular in the choice of entries.
+    pub report: Report,
+}
+
+/// An entry of an index.
+#[derive(Debug)]
+pub struct PlannedEntry<'s> {
+    /// The position in the index.
+    pub position: usize,
+    /// The digest of the image that the entry is about, as an attestation says it.
+    pub subject: Option<String>,
+    /// What becomes of the document; `None` if the document is not stored.
+    pub node: Option<Arc<PlannedNode<'s>>>,
+}
+
+/// An artifact that is copied.
+#[derive(Debug)]
+pub struct PlannedArtifact<'s> {
+    /// The artifact.
+    pub opaque: Opaque,
+    /// Its descriptor.
+    pub child: Child,
+    /// The media type of its document.
+    pub kind: String,
+    /// Where its blobs are.
+    pub bundle: &'s dyn Bundle,
+}
+
+/// An image that becomes one stream.
+#[derive(Debug)]
+pub struct PlannedStream<'s> {
+    /// The image as it was read.
+    pub node: &'s ImageNode,
+    /// The root that it stands in, for messages.
+    pub text: &'s str,
+    /// The image as the format gets it, with the layers of the source.
+    pub image: Image,
+    /// What is known to be lost or irregular.
+    pub report: Report,
+    /// How the stream is made.
+    pub step: StreamStep<'s>,
+}
+
+/// How a stream is made.
+#[derive(Debug)]
+pub enum StreamStep<'s> {
+    /// The stored file is copied, or its tar compressed anew: the image ID stays.
+    Keep(&'s AciPart),
+    /// All layers are merged.
+    Squash,
+    /// Each layer becomes a stream of its own, linked by dependencies.
+    Stack,
+}
+
+impl PlannedStream<'_> {
+    /// Returns the environment in which the stream is made: irregularities go to the image's own
+    /// notes.
+    pub fn env(&self, env: &Env) -> Env {
+        Env {
+            notes: self.node.notes.clone(),
+            ..env.clone()
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Planning for destinations that store documents: which roots and entries are written, and what
+//! becomes of the layers of each image.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use imgconv_model::{
+    Child, Code, Digest, Env, Error, Image, Index, Opaque, PlatformSpec, Report, Result,
+};
+use imgconv_pipeline::Sealer;
+use imgconv_wire::manifest::family_of;
+
+use super::{
+    data::{
+        Outputs, Plan, PlannedArtifact, PlannedEntry, PlannedImage, PlannedIndex, PlannedNode,
+        PlannedRoot, What,
+    },
+    foreign,
+};
+use crate::{
+    choose::{
+        platforms::{is_wanted, repeated, warn_second},
+        request::Request,
+    },
+    options::Missing,
+    read::{
+        carried,
+        node::{ImageNode, Node, platform_of},
+        root::SourceRoot,
+        spec::{spec_listed, spec_of},
+        unknown::is_blob,
+    },
+};
+
+/// Plans what becomes of roots at a destination that stores documents.
+///
+/// # Errors
+/// If an image can't be written in the target format, or an option forbids it.
+pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Result<Plan<'s>> {
+    let mut planner = Planner {
+        request,
+        known: BTreeMap::new(),
+    };
+    let mut planned = Vec::new();
+    let mut left_behind = Report::default();
+    // A referrer comes after what it may refer to.
+    let is_late = |root: &SourceRoot<'_>| {
+        root.tagged_subject().is_some()
+            || root.node.subject().is_some()
+            || matches!(&*root.node, Node::Opaque { .. })
+    };
+    for late in [false, true] {
+        for (position, root) in roots.iter().enumerate() {
+            if is_late(root) != late {
+                continue;
+            }
+            if let Node::Opaque { opaque, child } = &*root.node
+                && !request.holds.descriptors
+                && is_blob(opaque, child)
+            {
+                let field = format!("{} {}", opaque.what, child.digest);
+                let why = "the destination lists manifests only";
+                left_behind.lose(field, imgconv_model::Outcome::Dropped, why);
+                continue;
+            }
+            let at = |error: Error| error.at(&*root.text);
+            planned.push(PlannedRoot {
+                root,
+                position,
+                about: root.tagged_subject(),
+                node: planner.root(root).map_err(at)?,
+                name: request.name_of(root).map_err(at)?,
+            });
+        }
+    }
+    Ok(Plan {
+        outputs: Outputs::Documents(planned),
+        left_behind,
+        tagged: Vec::new(),
+    })
+}
+
+struct Planner<'r, 's> {
+    request: &'r Request<'r>,
+    /// The plan of each source document. Lists of archives can be alike and mean different images, so
+    /// the node is compared too.
+    known: BTreeMap<Digest, Arc<PlannedNode<'s>>>,
+}
+
+impl<'s> Planner<'_, 's> {
+    fn root(&mut self, root: &'s SourceRoot<'s>) -> Result<Arc<PlannedNode<'s>>> {
+        // What is about an image by its tag is no image, whatever its documents look like: it is
+        // copied, or left out.
+        if let (Node::Opaque { opaque, child }, Some(_)) = (&*root.node, root.tagged_subject()) {
+            let opaque = Opaque {
+                image: false,
+                ..opaque.clone()
+            };
+            let what = self.artifact(&opaque, child, root)?;
+            let node = Arc::clone(&root.node);
+            return Ok(Arc::new(PlannedNode { node, what }));
+        }
+        self.node(&root.node, None, root)
+    }
+
+    /// Plans a node and all below it; the depth was bounded when the node was decoded.
+    fn node(
+        &mut self,
+        node: &Arc<Node>,
+        listed: Option<&Child>,
+        root: &'s SourceRoot<'s>,
+    ) -> Result<Arc<PlannedNode<'s>>> {
+        let digest = node.root_digest();
+        if let Some(known) = digest.and_then(|digest| self.known.get(&digest))
+            && Arc::ptr_eq(&known.node, node)
+        {
+            return Ok(Arc::clone(known));
+        }
+        let what = match &**node {
+            Node::Image(image) => {
+                match is_wanted(&self.request.options.platforms, &spec_of(image, listed)) {
+                    true => What::Image(Box::new(self.image(image, listed, root)?)),
+                    false => What::Unwanted,
+                }
+            }
+            Node::Index {
+                index,
+                child,
+                children,
+            } => What::Index(self.index(index, child, children, root)?),
+            Node::Opaque { opaque, child } => self.artifact(opaque, child, root)?,
+        };
+        let node = Arc::clone(node);
+        let planned = Arc::new(PlannedNode { node, what });
+        if let Some(digest) = digest {
+            self.known.insert(digest, Arc::clone(&planned));
+        }
+        Ok(planned)
+    }
+
+    fn image(
+        &self,
+        node: &ImageNode,
+        listed: Option<&Child>,
+        root: &SourceRoot<'_>,
+    ) -> Result<PlannedImage> {
+        let request = self.request;
+        let target = match listed {
+            Some(_) if request.holds.kept_formats.contains(&node.format.id()) => node.format,
+            _ => request.target,
+        };
+        let mut report = node.report.clone();
+        let mut image = node.image.clone();
+        if node.aci.is_some() {
+            carried::restore(&mut image, request.env, &mut report);
+        }
+        let foreign = request.options.foreign;
+        foreign::apply(&mut image, foreign, &root.place, request.env, &mut report)?;
+        assume_platform(&mut image, &request.options.platforms);
+        image.name = request.name_of(root)?;
+        // What must be assumed if the image is written anew; a copy stays as silent as it was.
+        let assumed = match platform_of(node, listed) {
+            platform if platform.os.is_empty() || platform.architecture.is_empty() => {
+                request.env.host.clone()
+            }
+            platform => platform,
+        };
+        let env = &Env {
+            notes: node.notes.clone(),
+            ..request.env.clone()
+        };
+        let capabilities = target.capabilities();
+        let layers = Sealer::plan(&image.layers, &capabilities, &request.options.layers, env)?;
+        Ok(PlannedImage {
+            target,
+            image,
+            layers,
+            assumed,
+            report,
+        })
+    }
+
+    fn index(
+        &mut self,
+        index: &Index,
+        child: &Child,
+        children: &[Option<Arc<Node>>],
+        root: &'s SourceRoot<'s>,
+    ) -> Result<PlannedIndex<'s>> {
+        let place = format!("index {}", child.digest);
+        if !children.is_empty() && children.iter().all(Option::is_none) {
+            let message = "every image that the index lists is missing";
+            return Err(Error::new(Code::Missing, message).at(place));
+        }
+        let options = self.request.options;
+        let mut report = Report::default();
+        let mut entries = Vec::new();
+        let mut written = BTreeSet::new();
+        // Where one image is written, it is the first of equal ones.
+        let first_only = !self.request.capabilities.index && !options.platforms.is_empty();
+        let repeated = repeated(index, children);
+        for late in [false, true] {
+            let all = index.children.iter().zip(children).zip(&repeated);
+            for (position, ((listed, node), repeated)) in all.enumerate() {
+                let subject = listed.annotations.get("vnd.docker.reference.digest");
+                let about = node.as_ref().is_some_and(|node| node.subject().is_some());
+                if (about || subject.is_some()) != late {
+                    continue;
+                }
+                // What is about an image goes with that image.
+                let unwanted = subject.is_none() && self.is_unwanted(listed, node.as_deref());
+                let left_out = match node {
+                    Some(_) => unwanted,
+                    // The other policies tell, or refuse, that the document is missing.
+                    None => unwanted && options.missing == Missing::Keep,
+                };
+                if left_out {
+                    continue;
+                }
+                if let Some(Node::Image(image)) = node.as_deref()
+                    && first_only
+                    && *repeated
+                    && subject.is_none()
+                {
+                    let platform = platform_of(image, Some(listed));
+                    if is_wanted(&options.platforms, &spec_of(image, Some(listed)))
+                        && !written.contains(&listed.digest)
+                    {
+                        warn_second(&mut report, &place, image, &platform);
+                    }
+                    continue;
+                }
+                let node = match node {
+                    Some(node) => Some(self.node(node, Some(listed), root)?),
+                    None => None,
+                };
+                written.extend(node.is_some().then_some(listed.digest));
+                entries.push(PlannedEntry {
+                    position,
+                    subject: subject.cloned(),
+                    node,
+                });
+            }
+        }
+        Ok(PlannedIndex { entries, report })
+    }
+
+    /// Says whether an entry of an index is for a platform that is not wanted.
+    fn is_unwanted(&self, listed: &Child, node: Option<&Node>) -> bool {
+        listed.platform.as_ref().is_some_and(|platform| {
+            let spec = match node {
+                Some(Node::Image(image)) => spec_of(image, Some(listed)),
+                _ => spec_listed(listed),
+            };
+            let platform = platform.clone();
+            let known = !platform.os.is_empty();
+            let spec = PlatformSpec { platform, ..spec };
+            known && !is_wanted(&self.request.options.platforms, &spec)
+        })
+    }
+
+    fn artifact(&self, opaque: &Opaque, child: &Child, root: &SourceRoot<'s>) -> Result<What<'s>> {
+        let request = self.request;
+        let layers = &request.options.layers;
+        let kind = match &opaque.document {
+            Some(document) => &document.kind,
+            None => &child.kind,
+        };
+        // Who names a format gets no document of another.
+        let own = request.capabilities.root_kinds.first();
+        let own = own.and_then(|kind| family_of(kind)).unwrap_or("docker");
+        let foreign = request.holds.asked && family_of(kind).is_some_and(|family| family != own);
+        let held = request.capabilities.opaque && !foreign;
+        let target = request.target.id();
+        if !held && !opaque.image {
+            return Ok(What::Lost {
+                field: format!("{} {}", opaque.what, child.digest),
+                why: match foreign {
+                    true => format!("it is of type {kind}, which is none of {target}"),
+                    false => format!("{target} can't hold what is no image"),
+                },
+            });
+        }
+        let changes = layers.squash.is_some()
+            || layers.compression.is_some()
+            || layers.force
+            || layers.clamp_mtime.is_some();
+        if opaque.image && (changes || !held) {
+            let what = &opaque.what;
+            let (message, hint) = match foreign {
+                true => (
+                    format!("{what} can be copied and not converted to {target}"),
+                    "without a format of the destination it is copied as it is",
+                ),
+                false => (
+                    format!("{what} can be copied and not changed"),
+                    "`convert` without options for layers copies it",
+                ),
+            };
+            return Err(Error::new(Code::Unsupported, message)
+                .at(child.digest.to_string())
+                .hint(hint));
+        }
+        Ok(What::Artifact(PlannedArtifact {
+            opaque: opaque.clone(),
+            child: child.clone(),
+            kind: kind.clone(),
+            bundle: root.bundle,
+        }))
+    }
+}
+
+/// Gives an image that names no platform the platform that the user names, if that is a single one.
+pub(super) fn assume_platform(image: &mut Image, wanted: &[PlatformSpec]) {
+    if image.platform.os.is_empty()
+        && image.platform.architecture.is_empty()
+        && let [wanted] = wanted
+    {
+        image.platform = wanted.platform.clone();
+    }
+}

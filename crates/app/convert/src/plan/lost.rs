@@ -1,0 +1,105 @@
+//! What is lost with documents and descriptors that are not written.
+
+use imgconv_model::{Child, Code, Env, Error, Index, Outcome as LossKind, Report, Result};
+use imgconv_wire::{
+    Object, join,
+    layout::{details, is_name},
+};
+
+use crate::{choose::request::Request, options::Missing};
+
+/// Reports what a descriptor says where none is written. Names are for others.
+///
+/// # Errors
+/// If the text of the descriptor is no JSON object.
+pub(crate) fn descriptor(listed: &Child, why: &str, env: &Env, report: &mut Report) -> Result<()> {
+    for field in details(listed, &env.limits)? {
+        if is_content(&field) {
+            continue;
+        }
+        if !field.strip_prefix("annotations.").is_some_and(is_name) {
+            report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
+        }
+    }
+    Ok(())
+}
+
+/// Says whether a field only repeats what the root is: without it nothing is lost.
+pub(crate) fn is_content(field: &str) -> bool {
+    field == "data"
+}
+
+/// Reports what only an index itself says, where none is written.
+///
+/// # Errors
+/// If the document of the index is no JSON object.
+pub(crate) fn index(index: &Index, why: &str, env: &Env, report: &mut Report) -> Result<()> {
+    let value = imgconv_wire::parse(&index.document.bytes, &env.limits, "index")?;
+    let top = Object::new(&value, "index")?;
+    let mut fields: Vec<String> = Vec::new();
+    for (key, value) in top.map() {
+        match &**key {
+            "schemaVersion" | "mediaType" | "manifests" => {}
+            _ if value.is_null() => {}
+            "annotations" => {
+                let annotations = top.string_map(key)?;
+                let path = |key: &String| format!("index.annotations.{key}");
+                fields.extend(annotations.keys().map(path));
+            }
+            key => fields.push(join("index", key)),
+        }
+    }
+    for field in fields {
+        report.lose(field, LossKind::Dropped, why);
+    }
+    Ok(())
+}
+
+/// Says why an index is not written.
+pub(crate) fn no_index(request: &Request<'_>) -> String {
+    format!("{} has no index", request.target.id())
+}
+
+/// Reports, or refuses, that a document that an index lists is not stored.
+///
+/// # Errors
+/// [`Code::Missing`] if the user forbids it, or the target can't list the document as it is.
+pub(crate) fn missing_child(
+    listed: &Child,
+    place: &str,
+    request: &Request<'_>,
+    report: &mut Report,
+) -> Result<()> {
+    let what = format!("{} is listed and not there", listed.digest);
+    match request.options.missing {
+        Missing::Drop if request.options.preserve_digests => {
+            Err(Error::new(Code::Missing, what).at(place).hint(
+                "`--missing keep` leaves the index as it is; without \
+                 `--preserve-digests` it is written without it",
+            ))
+        }
+        Missing::Keep => {
+            if !request.capabilities.root_kinds.contains(&&*listed.kind) {
+                let target = request.target.id();
+                let message = format!("{what}, and can't be converted to {target}");
+                return Err(Error::new(Code::Missing, message)
+                    .at(place)
+                    .hint("`--missing drop` leaves it out of the index"));
+            }
+            let message = format!("{what}; the index lists it all the same");
+            report.warn("missing-child", place, message);
+            Ok(())
+        }
+        Missing::Drop => {
+            report.warn(
+                "missing-child",
+                place,
+                format!("{what}; the index is written without it"),
+            );
+            Ok(())
+        }
+        Missing::Fail => Err(Error::new(Code::Missing, what)
+            .at(place)
+            .hint("`--missing drop` leaves it out of the index")),
+    }
+}

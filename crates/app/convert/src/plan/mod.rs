@@ -1,0 +1,31 @@
+//! Planning: all that is decided before a byte is written, as [`data::Plan`].
+
+pub mod data;
+mod documents;
+mod foreign;
+pub(crate) mod lost;
+pub mod stream_names;
+pub(crate) mod streams;
+
+use imgconv_model::{Report, Result};
+
+use self::data::Plan;
+use crate::{choose::request::Request, read::root::SourceRoot};
+
+/// Plans what becomes of roots. `lost` is what the lists of the sources say of themselves and the
+/// destination has no place for.
+///
+/// # Errors
+/// If an image can't be written in the target format, or an option forbids it.
+pub fn plan<'s>(
+    roots: &'s [SourceRoot<'s>],
+    request: &Request<'_>,
+    lost: Report,
+) -> Result<Plan<'s>> {
+    let mut plan = match request.capabilities.stream {
+        true => streams::plan(roots, request)?,
+        false => documents::plan(roots, request)?,
+    };
+    plan.left_behind.merge(lost);
+    Ok(plan)
+}

@@ -1,0 +1,296 @@
+//! Planning for destinations of streams: every image below the roots becomes an ACI.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    ptr,
+};
+
+use imgconv_model::{
+    Child, Code, Compression, Digest, Error, Image, Outcome as LossKind, Report, Result,
+};
+use imgconv_pipeline::Options as LayerOptions;
+use imgconv_stream::{Encoding, Level};
+use imgconv_tags::Labels;
+use imgconv_wire::manifest::describes_compression;
+
+use super::{
+    data::{Outputs, Plan, PlannedStream, StreamStep},
+    documents::assume_platform,
+    foreign, lost, stream_names,
+};
+use crate::{
+    choose::{
+        platforms::{is_wanted, second_matches, warn_second},
+        request::Request,
+    },
+    options::digests_change,
+    read::{
+        node::{ImageNode, Node, images, platform_of, walk},
+        root::SourceRoot,
+        spec::spec_of,
+    },
+    tags,
+};
+
+/// What tells one ACI from the others: the repository, the labels of the tag, and the config.
+type Identity = (Option<String>, Labels, Digest);
+
+/// Plans an ACI of every image that is wanted.
+///
+/// # Errors
+/// If an image can't be written as an ACI, or an option forbids it.
+pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Result<Plan<'s>> {
+    check_compression(request)?;
+    if request.options.preserve_digests {
+        let what = "the manifest, the config and the layers (an ACI has its own)";
+        return Err(digests_change(what));
+    }
+    let mut planner = Planner {
+        request,
+        streams: Vec::new(),
+        left_behind: Report::default(),
+        tagged: Vec::new(),
+        known: BTreeMap::new(),
+    };
+    for root in roots {
+        planner.root(root).map_err(|error| error.at(&*root.text))?;
+    }
+    Ok(Plan {
+        outputs: Outputs::Streams(planner.streams),
+        left_behind: planner.left_behind,
+        tagged: planner.tagged,
+    })
+}
+
+struct Planner<'r, 's> {
+    request: &'r Request<'r>,
+    streams: Vec<PlannedStream<'s>>,
+    left_behind: Report,
+    tagged: Vec<(String, String, Labels)>,
+    /// The images that have an ACI already: the digest of the manifest that the ACI is made of, and
+    /// the annotations of that manifest.
+    known: BTreeMap<Identity, (Digest, BTreeMap<String, String>)>,
+}
+
+impl<'s> Planner<'_, 's> {
+    fn root(&mut self, root: &'s SourceRoot<'s>) -> Result<()> {
+        if root.tagged_subject().is_some() && !matches!(&*root.node, Node::Image(_)) {
+            let field = root.tagged_field();
+            self.left_behind.lose(field, LossKind::Dropped, NO_IMAGE);
+            return Ok(());
+        }
+        self.leave_behind(&root.node)?;
+        let identity = match self.request.options.image_tags {
+            true => tags::identity(&root.node, &self.request.env.limits),
+            false => None,
+        };
+        for (node, listed) in self.wanted(root) {
+            let stream = self.image(root, (node, listed), identity.as_ref())?;
+            self.streams.extend(stream);
+        }
+        Ok(())
+    }
+
+    /// Finds the images below a root that become ACIs.
+    fn wanted(&mut self, root: &'s SourceRoot<'s>) -> Vec<(&'s ImageNode, Option<&'s Child>)> {
+        let platforms = &self.request.options.platforms;
+        let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
+        let mut known = BTreeSet::new();
+        images(&root.node, None, &mut |node, listed| {
+            if is_wanted(platforms, &spec_of(node, listed)) && known.insert(ptr::from_ref(node)) {
+                found.push((node, listed));
+            }
+        });
+        if self.request.holds.one_file && !platforms.is_empty() {
+            let second = second_matches(&root.node);
+            let second: BTreeSet<*const ImageNode> =
+                second.into_iter().map(ptr::from_ref).collect();
+            found.retain(|(node, listed)| {
+                let first = !second.contains(&ptr::from_ref(*node));
+                if !first {
+                    let platform = platform_of(node, *listed);
+                    warn_second(&mut self.left_behind, &root.text, node, &platform);
+                }
+                first
+            });
+        }
+        found
+    }
+
+    /// Plans one ACI; `None` if another tag of the same image has it already.
+    fn image(
+        &mut self,
+        root: &'s SourceRoot<'s>,
+        (node, listed): (&'s ImageNode, Option<&'s Child>),
+        identity: Option<&Labels>,
+    ) -> Result<Option<PlannedStream<'s>>> {
+        let request = self.request;
+        let mut report = node.report.clone();
+        let mut image = node.image.clone();
+        image.platform = platform_of(node, listed);
+        let digest = node.child.as_ref().map(|child| child.digest);
+        let foreign = request.options.foreign;
+        foreign::apply(&mut image, foreign, &root.place, request.env, &mut report)?;
+        lose_layer_descriptors(&image, &mut report);
+        for field in root.bundle.said_again(&root.entry) {
+            report.lose(format!("index.{field}"), LossKind::Dropped, NO_DESCRIPTORS);
+        }
+        for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {
+            lost::descriptor(listed, NO_DESCRIPTORS, request.env, &mut report)?;
+        }
+        assume_platform(&mut image, &request.options.platforms);
+        let name = stream_names::name(request, root, &image, digest, &mut report)?;
+        let repository = name.repository.clone();
+        let tag = request.name_of(root)?.and_then(|name| name.tag);
+        image.name = Some(name);
+        if let Some(identity) = identity {
+            if let (Some(repository), Some(tag)) = (&repository, tag) {
+                let tagged = (repository.clone(), tag, identity.clone());
+                self.tagged.push(tagged);
+            }
+            if self.is_known(node, repository, identity) {
+                return Ok(None);
+            }
+            let own = stream_names::kept_name(&image, request.env);
+            tags::identify(&mut image, own.as_ref(), identity);
+        }
+        let step = match unchanged(request, node, &image) {
+            _ if request.options.no_squash && image.layers.len() > 1 => StreamStep::Stack,
+            true => StreamStep::Keep(node.aci.as_ref().expect("an unchanged ACI is one")),
+            false => StreamStep::Squash,
+        };
+        Ok(Some(PlannedStream {
+            node,
+            text: &root.text,
+            image,
+            report,
+            step,
+        }))
+    }
+
+    /// Says whether an image has an ACI already: other tags of one image are the same ACI, those of
+    /// one manifest and those of manifests that have a config, and with it the image ID, in common.
+    fn is_known(&mut self, node: &ImageNode, repository: Option<String>, tag: &Labels) -> bool {
+        let Some(digest) = node.child.as_ref().map(|child| child.digest) else {
+            return false;
+        };
+        let annotations = node.image.annotations.clone();
+        let config = node.config_digest(&self.request.env.limits);
+        let key = (repository, tag.clone(), config.unwrap_or(digest));
+        match self.known.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert((digest, annotations));
+                false
+            }
+            Entry::Occupied(entry) => {
+                let (first, said) = entry.get();
+                if *first != digest && *said != annotations {
+                    let why = format!(
+                        "it is the same image as {first}, by its image ID, and the ACI says what \
+                         that manifest says of itself"
+                    );
+                    let field = format!("manifest {digest} annotations");
+                    self.left_behind.lose(field, LossKind::Dropped, why);
+                }
+                true
+            }
+        }
+    }
+
+    /// Reports what is no image, and what is missing; an image with layers that are no tars is an
+    /// error.
+    fn leave_behind(&mut self, node: &Node) -> Result<()> {
+        let mut all = Vec::new();
+        walk(node, None, &mut |node, _| all.push(node));
+        all.into_iter()
+            .try_for_each(|node| self.leave_one_behind(node))
+    }
+
+    fn leave_one_behind(&mut self, node: &Node) -> Result<()> {
+        match node {
+            Node::Image(_) => Ok(()),
+            Node::Index {
+                index,
+                child,
+                children,
+            } => {
+                let place = format!("index {}", child.digest);
+                let mut report = Report::default();
+                let why = lost::no_index(self.request);
+                lost::index(index, &why, self.request.env, &mut report)?;
+                for (listed, child) in index.children.iter().zip(children) {
+                    if child.is_none() {
+                        lost::missing_child(listed, &place, self.request, &mut report)?;
+                    }
+                }
+                self.left_behind.merge(report);
+                Ok(())
+            }
+            Node::Opaque { opaque, child } if opaque.image => {
+                let message = format!("{} can be copied and not converted", opaque.what);
+                Err(Error::new(Code::Unsupported, message).at(child.digest.to_string()))
+            }
+            Node::Opaque { opaque, child } => {
+                let field = format!("{} {}", opaque.what, child.digest);
+                self.left_behind.lose(field, LossKind::Dropped, NO_IMAGE);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Says whether an image is an ACI of which nothing is to change, perhaps but its compression.
+fn unchanged(request: &Request<'_>, node: &ImageNode, image: &Image) -> bool {
+    let layers = LayerOptions {
+        compression: None,
+        level: Level::default(),
+        force: false,
+        ..request.options.layers
+    };
+    let same = image.name == node.image.name && image.platform == node.image.platform;
+    let asked = layers != LayerOptions::default() || request.options.image_tags;
+    same && !asked && node.aci.is_some()
+}
+
+/// Returns how the one stream of an image is compressed.
+pub(crate) fn encoding(layers: &LayerOptions) -> Encoding {
+    Encoding {
+        compression: layers.compression.unwrap_or(Compression::Gzip),
+        level: layers.level,
+    }
+}
+
+fn check_compression(request: &Request<'_>) -> Result<()> {
+    let possible = request.capabilities.compressions;
+    if request.options.layers.toc {
+        let message = "an ACI has no place for a table of contents";
+        return Err(Error::new(Code::Unsupported, message)
+            .hint("OCI has one: write to `oci:PATH` or `oci-archive:PATH`"));
+    }
+    match request.options.layers.compression {
+        Some(wanted) if !possible.contains(&wanted) => {
+            let names: Vec<String> = possible.iter().map(ToString::to_string).collect();
+            let message = format!("an ACI can't be compressed with {wanted}");
+            Err(Error::new(Code::Unsupported, message)
+                .hint(format!("it can be: {}", names.join(", "))))
+        }
+        _ => encoding(&request.options.layers).check(),
+    }
+}
+
+const NO_IMAGE: &str = "an ACI can't hold what is no image";
+const NO_DESCRIPTORS: &str = "an ACI has no descriptors";
+
+/// Reports what only the descriptors of layers say.
+fn lose_layer_descriptors(image: &Image, report: &mut Report) {
+    let mut lose = |field: String| report.lose(field, LossKind::Dropped, NO_DESCRIPTORS);
+    for (i, layer) in image.layers.iter().enumerate() {
+        let keys = layer.annotations.keys();
+        for key in keys.filter(|key| !describes_compression(key)) {
+            lose(format!("layers.{i}.annotations.{key}"));
+        }
+        if !layer.urls.is_empty() {
+            lose(format!("layers.{i}.urls"));
+        }
+    }
+}

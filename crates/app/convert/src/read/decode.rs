@@ -1,0 +1,360 @@
+//! Decoding: what the root of an entry is, and what all the documents below the root are.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use imgconv_locate::{catalog, fetched};
+use imgconv_model::{
+    Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId, Index,
+    Limits, Notes, Outcome, Report, Result, Root, RootEntry, quote,
+};
+use imgconv_openpgp::Verified;
+use imgconv_stream::Cancellable;
+use imgconv_wire::{
+    embedded, find_document,
+    manifest::{Told, told},
+    within,
+};
+
+use super::{
+    node::{ImageNode, Node, decode_aci},
+    unknown,
+};
+
+/// Reads the root of an entry: the stored document, else the one that the descriptor embeds. What is
+/// embedded is compared with the descriptor in any case.
+pub(crate) fn root_of(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Root> {
+    let data = embedded_root(entry, env)?;
+    match (bundle.root(entry), data) {
+        (Err(error), Some(document)) if error.code() == Code::Missing => {
+            Ok(Root::Document(document))
+        }
+        (found, _) => found,
+    }
+}
+
+/// The root that the descriptor of an entry embeds, verified.
+fn embedded_root(entry: &RootEntry, env: &Env) -> Result<Option<Document>> {
+    let Some(child) = &entry.child else {
+        return Ok(None);
+    };
+    let Some(bytes) = embedded(child, &env.limits)? else {
+        return Ok(None);
+    };
+    let limit = ("manifest", env.limits.manifest);
+    within(bytes.len() as u64, limit, "the embedded document")?;
+    let kind = child.kind.clone();
+    Ok(Some(Document { kind, bytes }))
+}
+
+/// Decodes an entry of the place that holds it.
+pub(super) fn decode_in(
+    bundle: &dyn Bundle,
+    entry: &RootEntry,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Arc<Node>> {
+    entry.check()?;
+    let entry = &bundle.resolve(entry)?;
+    // Another entry may list the same document and embed something else.
+    embedded_root(entry, env)?;
+    if let Some(child) = &entry.child
+        && let Some(node) = memo.nodes.get(&child.digest)
+    {
+        return Ok(Arc::clone(node));
+    }
+    // What somebody lists by a type that no format knows is carried. What was only found, as the
+    // one document of a place, has to be an image.
+    if let Some(child) = entry.child.as_ref().filter(|child| !child.raw.is_empty())
+        && let Some(node) = undecodable(bundle, child, env, memo)?
+    {
+        return Ok(node);
+    }
+    let root = root_of(bundle, entry, env)?;
+    let node = decode_root(bundle, &root, entry.child.as_ref(), 0, env, memo)?;
+    if let (Some(listed), Node::Image(image)) = (&entry.name, &*node)
+        && let Some(own) = image.image.name.as_ref().filter(|_| image.aci.is_some())
+        && own != listed
+    {
+        let what = "the name in the index of the store";
+        return Err(Error::mismatch(what, own, listed));
+    }
+    Ok(node)
+}
+
+/// Reads what no format decodes, because it is of a type that none of them knows; `None` if it may
+/// be a document of one.
+///
+/// # Errors
+/// [`Code::Missing`] if it is not there.
+fn undecodable(
+    bundle: &dyn Bundle,
+    child: &Child,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Option<Arc<Node>>> {
+    let limit = ("manifest", env.limits.manifest);
+    match told(&child.kind) {
+        Told::Listing => return Ok(None),
+        // No list of others is longer.
+        Told::Nothing if child.size <= limit.1 => {
+            let document = find_document(bundle, child, limit, &env.limits)?;
+            if catalog::recognise(&Root::Document(document)).is_some() {
+                return Ok(None);
+            }
+        }
+        Told::Nothing | Told::Other => {}
+    }
+    let opaque = unknown::read(bundle, child, env)?;
+    let child = child.clone();
+    let digest = child.digest;
+    let node = Arc::new(Node::Opaque { opaque, child });
+    memo.add(digest, &node, env)?;
+    Ok(Some(node))
+}
+
+fn decode_root(
+    bundle: &dyn Bundle,
+    root: &Root,
+    child: Option<&Child>,
+    depth: u64,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Arc<Node>> {
+    // What is known by its name is verified before anything is made of it (robustness J5).
+    let named = bundle.fetched().and_then(|it| it.name.as_deref());
+    let verified = match (root, named) {
+        (Root::Stream(blob), Some(name)) => Some(fetched::verify(bundle, blob, name, env)?),
+        _ => None,
+    };
+    let found = catalog::recognise(root);
+    if let Some(wanted) = memo.format
+        && found.is_none_or(|found| found.id() != wanted)
+    {
+        let found = found.map_or_else(|| "something else".into(), |it| it.id().to_string());
+        return Err(Error::mismatch("the format", wanted, found));
+    }
+    let format = found.ok_or_else(|| match root {
+        Root::Stream(blob) => damage(unsupported(root), blob, env),
+        Root::Document(_) => unsupported(root),
+    })?;
+    let notes = Notes::default();
+    let env = Env {
+        notes: notes.clone(),
+        ..env.clone()
+    };
+    let mut report = memo.opened.clone();
+    let node = if let Root::Stream(blob) = root {
+        let mut node = decode_file(bundle, blob, format, verified, &env)?;
+        node.report.merge(report);
+        let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
+        let signature = format!("{}.asc", bundle.locator());
+        if memo.part.is_some() && !signed && Path::new(&signature).is_file() {
+            let message = "a signature stands beside the image, and is not checked";
+            node.report
+                .warn("signature-not-checked", signature, message);
+        }
+        Node::Image(Box::new(node))
+    } else {
+        let child = child.expect("a document has a descriptor").clone();
+        let artifact = format.decode(root, bundle, &env, &mut report)?;
+        report.merge(memo.notes.take());
+        match artifact {
+            Artifact::Image(image) => Node::Image(Box::new(ImageNode {
+                image: *image,
+                format,
+                child: Some(child),
+                aci: None,
+                report,
+                notes,
+            })),
+            Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
+            Artifact::Index(index) => {
+                let children = decode_children(bundle, &index, depth, &env, memo)?;
+                Node::Index {
+                    index,
+                    child,
+                    children,
+                }
+            }
+        }
+    };
+    let node = Arc::new(node);
+    if let Some(child) = child {
+        memo.add(child.digest, &node, &env)?;
+    }
+    Ok(node)
+}
+
+/// Decodes an ACI, and checks who signed it and whether it is the one that was asked for.
+fn decode_file(
+    bundle: &dyn Bundle,
+    blob: &Blob,
+    format: &'static dyn Format,
+    verified: Option<Verified>,
+    env: &Env,
+) -> Result<ImageNode> {
+    let mut node = decode_aci(blob, &bundle.locator(), format, env)
+        .map_err(|error| damage(error, blob, env))?;
+    let aci = node.aci.as_mut().expect("an ACI has its part");
+    let verified = match verified {
+        Some(verified) => verified,
+        None => fetched::verify(bundle, blob, &aci.manifest.name, env)?,
+    };
+    if let Some(fetched) = bundle.fetched() {
+        fetched::check_asked(fetched, &aci.manifest)?;
+    }
+    for warning in verified.warnings {
+        node.report.warn("weak-key", "signature", warning);
+    }
+    if !verified.signers.is_empty() {
+        let why = "it is over the bytes of the ACI, and was good";
+        node.report.lose("signature", Outcome::Dropped, why);
+    }
+    aci.signers = verified.signers;
+    Ok(node)
+}
+
+/// Decodes what an index lists. The depth of this recursion is bounded by `index_depth`.
+fn decode_children(
+    bundle: &dyn Bundle,
+    index: &Index,
+    depth: u64,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<Vec<Option<Arc<Node>>>> {
+    if depth >= env.limits.index_depth {
+        let limit = env.limits.index_depth;
+        return Err(Limits::exceeded(
+            "index_depth",
+            limit,
+            "the nesting of indexes",
+        ));
+    }
+    let mut children = Vec::with_capacity(index.children.len());
+    for child in &index.children {
+        if let Some(node) = memo.nodes.get(&child.digest) {
+            children.push(Some(Arc::clone(node)));
+            continue;
+        }
+        let at = |error: Error| error.at(format!("index › {}", child.digest));
+        let limit = ("manifest", env.limits.manifest);
+        let found = match undecodable(bundle, child, env, memo) {
+            Ok(Some(node)) => {
+                children.push(Some(node));
+                continue;
+            }
+            Ok(None) => find_document(bundle, child, limit, &env.limits),
+            Err(error) => Err(error),
+        };
+        let document = match found {
+            Ok(document) => document,
+            Err(error) if error.code() == Code::Missing => {
+                children.push(None);
+                continue;
+            }
+            Err(error) => return Err(at(error)),
+        };
+        let node = decode_root(
+            bundle,
+            &Root::Document(document),
+            Some(child),
+            depth + 1,
+            env,
+            memo,
+        )
+        .map_err(at)?;
+        children.push(Some(node));
+    }
+    Ok(children)
+}
+
+/// What is wrong with the bytes explains what is wrong with the image, where the place knows what
+/// the bytes should be.
+fn damage(error: Error, blob: &Blob, env: &Env) -> Error {
+    match blob.open() {
+        Ok(reader) => imgconv_stream::blame(error, &mut Cancellable::new(reader, env)),
+        Err(_) => error,
+    }
+}
+
+/// What was decoded of one place, by the digests of the documents.
+#[derive(Debug)]
+pub struct Memo {
+    /// The place, if it is a part of another.
+    part: Option<Arc<dyn Bundle>>,
+    /// The format that everything must be in, if it was said outright.
+    format: Option<FormatId>,
+    nodes: BTreeMap<Digest, Arc<Node>>,
+    /// What was irregular when the place was opened.
+    opened: Report,
+    /// Takes what the place finds later.
+    notes: Notes,
+}
+
+impl Memo {
+    /// Makes the memory of a place: the format that everything there must be in, what was irregular
+    /// when the place was opened, and what takes irregularities that the place finds later.
+    pub(super) fn new(format: Option<FormatId>, opened: Report, notes: Notes) -> Self {
+        Self {
+            part: None,
+            format,
+            nodes: BTreeMap::new(),
+            opened,
+            notes,
+        }
+    }
+
+    /// Forgets what is of a part.
+    pub(super) fn leave(&mut self) {
+        if self.part.take().is_some() {
+            self.nodes.clear();
+        }
+    }
+
+    /// Remembers what a document is.
+    fn add(&mut self, digest: Digest, node: &Arc<Node>, env: &Env) -> Result<()> {
+        self.nodes.insert(digest, Arc::clone(node));
+        let limit = env.limits.graph_nodes;
+        match self.nodes.len() as u64 > limit {
+            true => Err(Limits::exceeded(
+                "graph_nodes",
+                limit,
+                "the number of documents",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Forgets what is of another place: a document may name its blobs by what they are called
+    /// there, and then the same bytes mean something else here.
+    pub(super) fn enter(&mut self, part: &Arc<dyn Bundle>, opened: &Report) {
+        if !self
+            .part
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, part))
+        {
+            self.nodes.clear();
+            self.part = Some(Arc::clone(part));
+            self.opened = opened.clone();
+            self.opened.merge(self.notes.take());
+        }
+    }
+}
+
+fn unsupported(root: &Root) -> Error {
+    let known: Vec<String> = catalog::FORMATS
+        .iter()
+        .map(|f| f.id().to_string())
+        .collect();
+    let message = match root {
+        Root::Document(document) if !document.kind.is_empty() => {
+            format!(
+                "a document of type {} is of no supported format",
+                quote(&document.kind)
+            )
+        }
+        Root::Document(_) => "the document is of no supported format".to_owned(),
+        Root::Stream(_) => "the file is of no supported format".to_owned(),
+    };
+    Error::new(Code::Unsupported, message).hint(format!("supported: {}", known.join(", ")))
+}

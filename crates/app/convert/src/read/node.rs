@@ -1,0 +1,326 @@
+//! What a source holds, decoded: images, indexes, and what is neither.
+
+use std::{
+    collections::BTreeSet,
+    io::Read as _,
+    sync::{Arc, OnceLock},
+};
+
+use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
+use imgconv_layer::Semantics;
+use imgconv_model::{
+    Algorithm, Blob, Child, Code, Compression, Digest, Document, Env, Error, Format, FormatId,
+    Image, Index, Layer, Limits, Notes, Opaque, Original, Platform, Report, Result,
+};
+use imgconv_openpgp::Signer;
+use imgconv_pipeline::{Budget, Tar};
+use imgconv_stream::{HashingReader, digest, sniff};
+use imgconv_wire::{
+    Value,
+    manifest::{self, references},
+};
+
+/// What a root turned out to be, with everything below it.
+#[derive(Debug)]
+pub enum Node {
+    /// An image.
+    Image(Box<ImageNode>),
+    /// An index. A child that is `None` is missing.
+    Index {
+        /// The index.
+        index: Index,
+        /// Its descriptor.
+        child: Child,
+        /// What it lists.
+        children: Vec<Option<Arc<Node>>>,
+    },
+    /// Something else.
+    Opaque {
+        /// What it is.
+        opaque: Opaque,
+        /// Its descriptor.
+        child: Child,
+    },
+}
+
+/// A decoded image.
+#[derive(Debug)]
+pub struct ImageNode {
+    /// The image.
+    pub image: Image,
+    /// The format that it was read as.
+    pub format: &'static dyn Format,
+    /// Its descriptor, if it has a root document.
+    pub child: Option<Child>,
+    /// What only an ACI has.
+    pub aci: Option<AciPart>,
+    /// What was irregular in its documents.
+    pub report: Report,
+    /// What is found while its layers are read.
+    pub notes: Notes,
+}
+
+/// What only an ACI has.
+#[derive(Clone, Debug)]
+pub struct AciPart {
+    /// The file.
+    pub blob: Blob,
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    /// The image ID; known when the layer has been read to its end.
+    pub(crate) image_id: Arc<OnceLock<Digest>>,
+    /// The trusted keys that signed it.
+    pub signers: Vec<Signer>,
+}
+
+impl AciPart {
+    /// Reads the ACI to its end, once: all of it is checked, and the image ID known. `what` names
+    /// it in messages.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with the archive.
+    pub fn read_to_end(&self, what: &str, env: &Env) -> Result<Digest> {
+        if let Some(id) = self.image_id.get() {
+            return Ok(*id);
+        }
+        let decoded = decode_stream(&self.blob, what, &ExpectedImage::default(), env)?;
+        for layer in &decoded.image.layers {
+            let tar = Tar::open(layer, &Budget::default(), env, what)?;
+            HashingReader::new(tar, &[])
+                .finish()
+                .map_err(Error::from_io)?;
+        }
+        let id = decoded.image_id.get().copied().ok_or_else(|| {
+            Error::new(Code::BadManifest, "the ACI ended before it was read").at(what)
+        })?;
+        // Another thread can only have set the same value.
+        Ok(*self.image_id.get_or_init(|| id))
+    }
+}
+
+/// Reads an ACI up to its manifest.
+pub(crate) fn decode_aci(
+    blob: &Blob,
+    what: &str,
+    format: &'static dyn Format,
+    env: &Env,
+) -> Result<ImageNode> {
+    let decoded = decode_stream(blob, what, &ExpectedImage::default(), env)?;
+    let (manifest, image_id) = (Arc::new(decoded.manifest), decoded.image_id);
+    let aci = Some(AciPart {
+        blob: blob.clone(),
+        manifest,
+        image_id,
+        signers: Vec::new(),
+    });
+    let (report, notes) = (Report::default(), env.notes.clone());
+    Ok(ImageNode {
+        image: decoded.image,
+        format,
+        child: None,
+        aci,
+        report,
+        notes,
+    })
+}
+
+impl ImageNode {
+    /// The image ID of an ACI, once it is known.
+    pub fn image_id(&self) -> Option<Digest> {
+        self.aci.as_ref()?.image_id.get().copied()
+    }
+
+    /// The stored document of that role, if the format has one.
+    pub fn original(&self, role: &str) -> Option<&Document> {
+        let own =
+            |original: &&Original| original.format == self.format.id() && original.role == role;
+        let original = self.image.originals.iter().find(own)?;
+        Some(&original.document)
+    }
+
+    /// The document that the image says that it is about.
+    pub(crate) fn subject(&self) -> Option<Digest> {
+        let key = (self.format.id(), SUBJECT.to_owned());
+        let text = self.image.extensions.get(&key)?;
+        let value: Value = serde_json::from_str(text).ok()?;
+        Digest::parse(value.get("digest")?.as_str()?).ok()
+    }
+
+    /// The digest by which the image names its config, if the format has one.
+    pub fn config_digest(&self, limits: &Limits) -> Option<Digest> {
+        // An ACI that was once an OCI image carries that one's, which is not its own.
+        let config = self.original("config")?;
+        let algorithm = match self.original("manifest") {
+            Some(manifest) => algorithm_in(manifest, config, limits),
+            None => Algorithm::Sha256,
+        };
+        Some(digest(algorithm, &config.bytes))
+    }
+}
+
+/// The algorithm of the digest by which one document refers to another: the usual one if it does not.
+pub(crate) fn algorithm_in(from: &Document, to: &Document, limits: &Limits) -> Algorithm {
+    let read = references(&from.kind, &from.bytes, limits);
+    let list = read.ok().flatten().map(|read| read.list);
+    let size = to.bytes.len() as u64;
+    let is_it = |reference: &&manifest::Reference| {
+        reference.size.is_none_or(|said| said == size)
+            && digest(reference.digest.algorithm(), &to.bytes) == reference.digest
+    };
+    let list = list.unwrap_or_default();
+    let found = list.iter().find(is_it);
+    found.map_or(Algorithm::Sha256, |it| it.digest.algorithm())
+}
+
+impl Node {
+    /// Every digest of the root document: the one by which it was found, and those of the other
+    /// algorithms, by which something else may refer to it.
+    pub fn digests(&self) -> Vec<Digest> {
+        let (child, bytes) = match self {
+            Self::Image(image) => match (&image.child, image.original("manifest")) {
+                (Some(child), Some(manifest)) => (child, &manifest.bytes),
+                (Some(child), None) => return vec![child.digest],
+                (None, _) => return Vec::new(),
+            },
+            Self::Index { index, child, .. } => (child, &index.document.bytes),
+            Self::Opaque { opaque, child } => match &opaque.document {
+                Some(document) => (child, &document.bytes),
+                None => return vec![child.digest],
+            },
+        };
+        let others = [Algorithm::Sha256, Algorithm::Sha512]
+            .into_iter()
+            .filter(|algorithm| *algorithm != child.digest.algorithm())
+            .map(|algorithm| digest(algorithm, bytes));
+        std::iter::once(child.digest).chain(others).collect()
+    }
+
+    /// The digest by which the root document was found; `None` for a stream.
+    pub fn root_digest(&self) -> Option<Digest> {
+        match self {
+            Self::Image(image) => image.child.as_ref().map(|child| child.digest),
+            Self::Index { child, .. } | Self::Opaque { child, .. } => Some(child.digest),
+        }
+    }
+
+    /// The format of the image, or of the first image that an index lists.
+    pub fn format(&self) -> Option<FormatId> {
+        match self {
+            Self::Image(image) => Some(image.format.id()),
+            Self::Index { children, .. } => {
+                children.iter().flatten().find_map(|child| child.format())
+            }
+            Self::Opaque { .. } => None,
+        }
+    }
+
+    /// The document that this one says that it is about.
+    pub fn subject(&self) -> Option<Digest> {
+        match self {
+            Self::Opaque { opaque, .. } => opaque.subject,
+            Self::Index { index, .. } => index.subject,
+            Self::Image(node) => node.subject(),
+        }
+    }
+}
+
+/// The extension that says what an image is about.
+pub(crate) const SUBJECT: &str = "manifest.subject";
+
+/// Calls `each` with every image below a node, and the descriptor that lists it.
+pub fn images<'n>(
+    node: &'n Node,
+    listed: Option<&'n Child>,
+    each: &mut dyn FnMut(&'n ImageNode, Option<&'n Child>),
+) {
+    walk(node, listed, &mut |node, listed| {
+        if let Node::Image(image) = node {
+            each(image, listed);
+        }
+    });
+}
+
+/// Calls `each` with a node and all below it, and the descriptor that lists it. An index is entered
+/// once, however often and deeply it is listed: the time is that of what is written down, not of
+/// the paths that lead there (robustness C7b).
+pub fn walk<'n>(
+    node: &'n Node,
+    listed: Option<&'n Child>,
+    each: &mut dyn FnMut(&'n Node, Option<&'n Child>),
+) {
+    let mut entered = BTreeSet::new();
+    let mut open = vec![(node, listed)];
+    while let Some((node, listed)) = open.pop() {
+        if matches!(node, Node::Index { .. }) && !entered.insert(std::ptr::from_ref(node)) {
+            continue;
+        }
+        each(node, listed);
+        if let Node::Index {
+            index, children, ..
+        } = node
+        {
+            let both = index.children.iter().zip(children).rev();
+            open.extend(
+                both.filter_map(|(listed, child)| Some((&**child.as_ref()?, Some(listed)))),
+            );
+        }
+    }
+}
+
+/// The platform of an image; the index's word counts where the image itself has none.
+pub fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform {
+    let own = &node.image.platform;
+    match listed.and_then(|listed| listed.platform.as_ref()) {
+        Some(platform) if own.os.is_empty() => platform.clone(),
+        _ => own.clone(),
+    }
+}
+
+/// How the layers of an image are stacked.
+pub fn semantics(node: &ImageNode) -> Semantics {
+    if node.child.is_none() {
+        Semantics::Aci
+    } else if node.image.platform.os.eq_ignore_ascii_case("windows") {
+        Semantics::Windows
+    } else {
+        Semantics::Layer
+    }
+}
+
+/// Finds what an index, or one below it, lists by that digest: the descriptor, and the document if it
+/// is there. Each index is entered once.
+pub(crate) fn below(node: &Arc<Node>, digest: &Digest) -> Option<(Child, Option<Arc<Node>>)> {
+    let mut entered = BTreeSet::new();
+    let mut open = vec![Arc::clone(node)];
+    let mut gone = None;
+    while let Some(node) = open.pop() {
+        let Node::Index {
+            index, children, ..
+        } = &*node
+        else {
+            continue;
+        };
+        if !entered.insert(Arc::as_ptr(&node)) {
+            continue;
+        }
+        for (listed, child) in index.children.iter().zip(children) {
+            match child {
+                Some(child) if listed.digest == *digest => {
+                    return Some((listed.clone(), Some(Arc::clone(child))));
+                }
+                None if listed.digest == *digest => gone = Some((listed.clone(), None)),
+                Some(child) => open.push(Arc::clone(child)),
+                None => {}
+            }
+        }
+    }
+    gone
+}
+
+/// The compression that the first bytes of a stored layer show; `None` if they can't be read.
+pub fn shown_compression(layer: &Layer) -> Option<Compression> {
+    let mut first = Vec::new();
+    let reader = layer.blob.open().ok()?;
+    reader.take(6).read_to_end(&mut first).ok()?;
+    Some(sniff(&first))
+}

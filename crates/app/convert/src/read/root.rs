@@ -1,0 +1,164 @@
+//! One entry of a source with all that is below the entry: a root of a conversion.
+
+use std::sync::Arc;
+
+use imgconv_format_aci::DOCKER_IMAGE_ID;
+use imgconv_model::{Bundle, Digest, Name, Opaque, Report, Result, RootEntry};
+
+use super::{
+    cosign,
+    node::{Node, images},
+    spec::spec_of,
+    unknown::is_blob,
+};
+
+/// An entry of a source, decoded.
+#[derive(Debug)]
+pub struct SourceRoot<'a> {
+    /// The entry for messages.
+    pub text: String,
+    /// The path of the place.
+    pub place: String,
+    /// Where its blobs are.
+    pub bundle: &'a dyn Bundle,
+    /// The entry.
+    pub entry: RootEntry,
+    /// What it is called from now on, if that is not what it was called.
+    pub renamed: Option<Name>,
+    /// The image that it is about, if the list of a layout says so, see [`cosign`].
+    pub signed: Option<Digest>,
+    /// What it is.
+    pub node: Arc<Node>,
+}
+
+impl SourceRoot<'_> {
+    /// The name that it gets, or that the place or the image itself gives; an error if what the
+    /// place says is none.
+    pub(crate) fn name(&self) -> Result<Option<Name>> {
+        self.known_name(false)
+    }
+
+    /// The same for a `reference`: an image that only its label `dockerimageid` tells from others of
+    /// its name, as a site with image tags has them, has the start of that in the place of the tag.
+    /// As `latest` each would take the place of the one before it.
+    pub fn known_name(&self, reference: bool) -> Result<Option<Name>> {
+        if self.renamed.is_some() {
+            return Ok(self.renamed.clone());
+        }
+        if let Some(error) = self.bundle.bad_name(&self.entry) {
+            return Err(error.hint("`--name REFERENCE` gives the image another one"));
+        }
+        let own = || match &*self.node {
+            Node::Image(node) => {
+                let mut name = node.image.name.clone()?;
+                if name.tag.is_none() {
+                    let fetched = self.bundle.fetched();
+                    name.tag = fetched.and_then(|fetched| fetched.tag.clone());
+                }
+                if name.tag.is_none() && reference {
+                    name.tag = self.image_id_as_tag();
+                }
+                Some(name)
+            }
+            Node::Index { .. } | Node::Opaque { .. } => None,
+        };
+        Ok(self.entry.name.clone().or_else(own))
+    }
+
+    /// The tag of an ACI that has no version, and no tag that it was asked for by.
+    pub(crate) fn image_id_as_tag(&self) -> Option<String> {
+        let Node::Image(node) = &*self.node else {
+            return None;
+        };
+        let aci = node.aci.as_ref().filter(|_| self.entry.name.is_none())?;
+        let is_known = aci.manifest.label("version").is_some()
+            || self.bundle.fetched().is_some_and(|it| it.tag.is_some());
+        let id = aci.manifest.label(DOCKER_IMAGE_ID).filter(|_| !is_known)?;
+        let start: String = id.chars().take(12).collect();
+        Some(start).filter(|tag| Name::is_tag(tag))
+    }
+
+    /// What this is about, if its tag or its entry alone says so: the text of a digest, or its start.
+    pub(crate) fn tagged_subject(&self) -> Option<String> {
+        let tag = || subject_of_tag(self.entry.name.as_ref()?.tag.as_deref()?);
+        self.signed.map(|digest| digest.to_string()).or_else(tag)
+    }
+
+    /// How a report calls what is about something else by its tag or its entry.
+    pub(crate) fn tagged_field(&self) -> String {
+        let field = self.signed.and_then(|_| cosign::field(&self.entry));
+        field.unwrap_or_else(|| {
+            let name = self.entry.name.as_ref();
+            format!("tag {}", name.map_or_else(String::new, reference_text))
+        })
+    }
+
+    /// Says whether it is about another document and is found by way of that, or is ignored by all
+    /// who do not know its type. It is none of those that a name can mean.
+    pub(crate) fn is_referrer(&self) -> bool {
+        let aside = |opaque: &Opaque, child| opaque.subject.is_some() || is_blob(opaque, child);
+        self.signed.is_some()
+            || matches!(&*self.node, Node::Opaque { opaque, child } if aside(opaque, child))
+    }
+
+    /// The platforms of all images below.
+    pub fn platforms(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        images(&self.node, None, &mut |node, listed| {
+            found.push(spec_of(node, listed).to_string());
+        });
+        found
+    }
+}
+
+/// The most characters of a digest's encoded part in a tag (distribution-spec, "Referrers Tag
+/// Schema").
+const TAG_HEX: usize = 64;
+
+/// Reads what a tag is about: `sha256-HEX.sig`, `.att` or `.sbom` as cosign names what it signs, or
+/// `sha256-HEX` alone (distribution-spec, "Referrers Tag Schema"). Returns the text of the digest; of
+/// a longer one than a tag can hold its start.
+pub fn subject_of_tag(tag: &str) -> Option<String> {
+    let stem = [".sig", ".att", ".sbom"]
+        .iter()
+        .find_map(|suffix| tag.strip_suffix(suffix))
+        .unwrap_or(tag);
+    let (algorithm, hex) = stem.split_once('-')?;
+    let text = format!("{algorithm}:{hex}");
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let cut = algorithm == "sha512" && hex.len() == TAG_HEX && hex.bytes().all(is_hex);
+    (cut || Digest::parse(&text).is_ok()).then_some(text)
+}
+
+/// How a name is printed: as a reference where it can be one.
+pub fn reference_text(name: &Name) -> String {
+    name.to_full_reference(&mut Report::default())
+        .unwrap_or_else(|| name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_may_say_what_it_is_about() {
+        let hex = "ab".repeat(32);
+        let about = subject_of_tag;
+        for suffix in [".sig", ".att", ".sbom", ""] {
+            let tag = format!("sha256-{hex}{suffix}");
+            assert_eq!(about(&tag), Some(format!("sha256:{hex}")), "{tag}");
+        }
+        // K02: the tag of a longer digest holds its start.
+        assert_eq!(
+            about(&format!("sha512-{hex}")),
+            Some(format!("sha512:{hex}"))
+        );
+        let whole = format!("sha512:{hex}{hex}");
+        assert_eq!(about(&format!("sha512-{hex}{hex}.sig")), Some(whole));
+        let long = format!("sha512-{}", "A".repeat(64));
+        assert_eq!(about(&long), None);
+        for tag in ["latest", "sha256-ab.sig", "3.11-alpine", "sha256-.sig"] {
+            assert_eq!(about(tag), None, "{tag}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Opening a locator: which images there are meant.
+
+use std::sync::Arc;
+
+use imgconv_locate::{
+    fetched,
+    locator::{Addressing, Locator, Reference},
+    select::select,
+};
+use imgconv_model::{
+    Bundle, Code, Digest, Env, Error, FormatId, Notes, Report, Result, Root, RootEntry,
+};
+use imgconv_transport_oci_layout::open_damaged;
+use imgconv_wire::find_document;
+
+use super::{
+    decode::{Memo, decode_in, root_of},
+    node::{Node, below},
+};
+
+/// An open place and the images there that are meant.
+#[derive(Debug)]
+pub struct Source {
+    /// The place as the user named it.
+    pub text: String,
+    /// Where it is, without a scheme.
+    pub location: String,
+    /// How entries are addressed there.
+    addressing: Addressing,
+    /// The bytes.
+    pub bundle: Box<dyn Bundle>,
+    /// The entries that are meant, in the order of the place.
+    pub entries: Vec<RootEntry>,
+    /// What was irregular when the place was opened: told of each of its images.
+    opened: Report,
+    /// Takes what the place finds later.
+    notes: Notes,
+    /// The format that everything there must be in, if it was said outright.
+    format: Option<FormatId>,
+    /// The entry that leads to the one that is meant, if that only stands in an index below it.
+    pub(crate) via: Option<RootEntry>,
+}
+
+impl Source {
+    /// Opens a place and picks what the locator's reference means.
+    ///
+    /// # Errors
+    /// If the place can't be read, or the reference fits nothing or several images.
+    pub fn open(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_with(locator, env, |bundle| bundle.roots())
+    }
+
+    /// Opens a layout for `verify`, whatever is wrong with its list of entry points, and says what
+    /// that is; `None` if the place is none, or can't be opened at all.
+    pub fn open_damaged(locator: &Locator, env: &Env) -> Option<(Self, Vec<Error>)> {
+        let is_layout = ["oci", "oci-archive"].contains(&locator.transport.scheme());
+        if !is_layout || locator.reference.is_some() || locator.location == "-" {
+            return None;
+        }
+        let notes = Notes::default();
+        let env = &Env {
+            notes: notes.clone(),
+            ..env.clone()
+        };
+        let (bundle, errors) = open_damaged(locator.transport, &locator.location, env).ok()?;
+        let source = Self {
+            text: bundle.locator(),
+            location: locator.location.clone(),
+            addressing: locator.addressing(),
+            entries: bundle.roots().ok()?,
+            bundle,
+            opened: notes.take(),
+            notes,
+            format: locator.format,
+            via: None,
+        };
+        Some((source, errors))
+    }
+
+    /// Opens a place without images, for `verify`; `None` if it has some, or can't be opened.
+    pub fn open_empty(locator: &Locator, env: &Env) -> Option<Self> {
+        if locator.reference.is_some() || locator.location == "-" {
+            return None;
+        }
+        let notes = Notes::default();
+        let env = &Env {
+            notes: notes.clone(),
+            ..env.clone()
+        };
+        let bundle = fetched::open(locator, env).ok()?;
+        let entries = bundle.listing().ok().filter(Vec::is_empty)?;
+        Some(Self {
+            text: bundle.locator(),
+            location: locator.location.clone(),
+            addressing: locator.addressing(),
+            bundle,
+            entries,
+            opened: notes.take(),
+            notes,
+            format: locator.format,
+            via: None,
+        })
+    }
+
+    /// Opens a place as [`Source::open`], with everything that it lists: every tag of a repository,
+    /// where the locator names none.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_all(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_with(locator, env, |bundle| bundle.listing())
+    }
+
+    /// Opens a place as [`Source::open_all`]; one that lists nothing has no entries.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_listing(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_any(locator, env, |bundle| bundle.listing(), true)
+    }
+
+    fn open_with(
+        locator: &Locator,
+        env: &Env,
+        list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+    ) -> Result<Self> {
+        Self::open_any(locator, env, list, false)
+    }
+
+    fn open_any(
+        locator: &Locator,
+        env: &Env,
+        list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
+        may_be_empty: bool,
+    ) -> Result<Self> {
+        let notes = Notes::default();
+        let env = &Env {
+            notes: notes.clone(),
+            ..env.clone()
+        };
+        let bundle = fetched::open(locator, env)?;
+        let text = bundle.locator();
+        let entries = list(&*bundle).map_err(|error| error.at(text.clone()))?;
+        // What has a name of appc's is an ACI.
+        let named = bundle
+            .fetched()
+            .is_some_and(|fetched| fetched.name.is_some());
+        let format = locator.format.or(named.then_some(FormatId("aci")));
+        let mut source = Self {
+            text,
+            location: locator.location.clone(),
+            addressing: locator.addressing(),
+            bundle,
+            entries,
+            opened: notes.take(),
+            notes,
+            format,
+            via: None,
+        };
+        if matches!(locator.reference, Some(Reference::Name(_))) {
+            source.name_streams(env)?;
+        }
+        if let Some(Reference::Digest(digest)) = &locator.reference
+            && !source.entries.iter().any(|entry| is_child(entry, digest))
+            && let Some(entry) = source.nested(digest, env)?
+        {
+            source.entries = vec![entry];
+            return Ok(source);
+        }
+        let entries = std::mem::take(&mut source.entries);
+        if entries.is_empty() && may_be_empty && locator.reference.is_none() {
+            return Ok(source);
+        }
+        source.entries = select(entries, locator.reference.as_ref())
+            .map_err(|error| error.at(source.text.clone()))?;
+        Ok(source)
+    }
+
+    /// Gives the entries that the place does not name the names that they have themselves, so that
+    /// one can be chosen. What can't be read stays without.
+    fn name_streams(&mut self, env: &Env) -> Result<()> {
+        for i in 0..self.entries.len() {
+            let entry = &self.entries[i];
+            if entry.child.is_some() || entry.name.is_some() {
+                continue;
+            }
+            env.check_cancelled()?;
+            let node = self.decode_entry(entry, env, &mut self.memo());
+            if let Ok(Node::Image(node)) = node.as_deref() {
+                self.entries[i].name.clone_from(&node.image.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Names an entry for messages and reports: as a locator that leads to it.
+    pub fn entry_text(&self, entry: &RootEntry) -> String {
+        // A name leads to the index that lists it.
+        let name = entry.name.as_ref().filter(|_| self.via.is_none());
+        let reference = match (name, &entry.child) {
+            (Some(name), _) => Some(name.to_string()),
+            (None, Some(child)) => Some(format!("@{}", child.digest)),
+            (None, None) => match entry.texts.first() {
+                None if entry.error.is_some() => Some(format!("#{}", entry.position)),
+                text => text.cloned(),
+            },
+        };
+        let Some(reference) = reference else {
+            return self.text.clone();
+        };
+        match self.addressing {
+            Addressing::Reference => format!("{}:{reference}", self.text),
+            Addressing::Fragment => format!("{}#{reference}", self.text),
+            // A name there holds the host and the repository.
+            Addressing::Registry => match reference.strip_prefix('@') {
+                None => format!("docker://{reference}"),
+                Some(digest) => {
+                    let whole = self.text.split_once('@').map_or(&*self.text, |(it, _)| it);
+                    let end = whole.rfind('/').map_or(0, |slash| slash + 1);
+                    let tag = whole[end..].find(':').map_or(whole.len(), |at| end + at);
+                    format!("{}@{digest}", &whole[..tag])
+                }
+            },
+            Addressing::Alone => self.text.clone(),
+        }
+    }
+
+    /// Decodes everything that the entries reach; each document once.
+    ///
+    /// # Errors
+    /// The first that is malformed or missing (a missing child of an index is kept as a gap).
+    pub fn decode(&self, env: &Env) -> Result<Vec<(RootEntry, Arc<Node>)>> {
+        self.decode_each(env)
+            .map(|(entry, node)| node.map(|node| (entry.clone(), node)))
+            .collect()
+    }
+
+    /// Decodes entry by entry; one that fails does not stop the rest.
+    pub fn decode_each<'s>(
+        &'s self,
+        env: &'s Env,
+    ) -> impl Iterator<Item = (&'s RootEntry, Result<Arc<Node>>)> + 's {
+        let mut memo = self.memo();
+        self.entries.iter().map(move |entry| {
+            let node = env
+                .check_cancelled()
+                .and_then(|()| self.decode_entry(entry, env, &mut memo))
+                .map_err(|error| error.at(self.entry_text(entry)));
+            (entry, node)
+        })
+    }
+
+    /// Makes the memory of what is decoded of this place.
+    pub fn memo(&self) -> Memo {
+        Memo::new(self.format, self.opened.clone(), self.notes.clone())
+    }
+
+    /// Decodes one entry, and remembers what others may lead to as well.
+    ///
+    /// # Errors
+    /// As [`Source::decode`].
+    pub fn decode_entry(&self, entry: &RootEntry, env: &Env, memo: &mut Memo) -> Result<Arc<Node>> {
+        let via = self.via.as_ref().unwrap_or(entry);
+        let node = match self.bundle.part(via)? {
+            None => {
+                memo.leave();
+                decode_in(&*self.bundle, via, env, memo)?
+            }
+            Some((mut part, mut inner)) => {
+                while let Some(deeper) = part.part(&inner)? {
+                    (part, inner) = deeper;
+                }
+                memo.enter(&part, &self.opened);
+                decode_in(&*part, &inner, env, memo)?
+            }
+        };
+        let (Some(_), Some(child)) = (&self.via, &entry.child) else {
+            return Ok(node);
+        };
+        let found = below(&node, &child.digest).and_then(|(_, node)| node);
+        found.ok_or_else(|| {
+            let message = format!("{} is no longer in its index", child.digest);
+            Error::new(Code::Missing, message)
+        })
+    }
+
+    /// Looks for what only an index lists, at any depth. It is called what the entries are called that
+    /// lead to it, if they all have one name. An entry that can't be read is passed over, unless it is
+    /// all that there is.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if it is listed and not stored; an interruption.
+    pub(crate) fn nested(&mut self, digest: &Digest, env: &Env) -> Result<Option<RootEntry>> {
+        let mut memo = self.memo();
+        let mut found: Option<(RootEntry, RootEntry)> = None;
+        let mut gone = false;
+        for via in &self.entries {
+            env.check_cancelled()?;
+            let Ok(node) = self.decode_entry(via, env, &mut memo) else {
+                continue;
+            };
+            let Some((listed, node)) = below(&node, digest) else {
+                continue;
+            };
+            if node.is_none() {
+                gone = true;
+                continue;
+            }
+            match &mut found {
+                Some((entry, _)) if entry.name != via.name => entry.name = None,
+                Some(_) => {}
+                None => {
+                    let entry = RootEntry {
+                        // No position: what the place says of the entry is not said of this one.
+                        position: usize::MAX,
+                        name: via.name.clone(),
+                        texts: Vec::new(),
+                        child: Some(listed),
+                        error: None,
+                        ambiguous: None,
+                    };
+                    found = Some((entry, via.clone()));
+                }
+            }
+        }
+        let Some((entry, via)) = found else {
+            if gone {
+                let message = format!("{digest} is listed in an index here, and is not stored");
+                return Err(Error::new(Code::Missing, message).at(self.text.clone()));
+            }
+            return Ok(None);
+        };
+        self.via = Some(via);
+        Ok(Some(entry))
+    }
+
+    /// Reads the stored root of an entry.
+    ///
+    /// # Errors
+    /// If it is missing, or not what its descriptor says.
+    pub fn root(&self, entry: &RootEntry, env: &Env) -> Result<Root> {
+        let (Some(via), Some(child)) = (&self.via, &entry.child) else {
+            return root_of(&*self.bundle, entry, env);
+        };
+        let limit = ("manifest", env.limits.manifest);
+        let document = match self.bundle.part(via)? {
+            Some((part, _)) => find_document(&*part, child, limit, &env.limits),
+            None => find_document(&*self.bundle, child, limit, &env.limits),
+        };
+        document.map(Root::Document)
+    }
+}
+
+/// Says whether an entry is the document of that digest.
+pub(crate) fn is_child(entry: &RootEntry, digest: &Digest) -> bool {
+    let child = entry.child.as_ref();
+    child.is_some_and(|child| child.digest == *digest)
+}

@@ -1,0 +1,121 @@
+//! Writing a plan: layers, documents and streams go to a sink. The only part of a conversion with
+//! threads.
+
+mod stack;
+mod streams;
+mod users;
+
+use imgconv_model::{Algorithm, BundleSink, Child, Document, Env, Result, SealedLayer};
+use imgconv_pipeline::{Sealer, clamp, write_document};
+use imgconv_stream::Pool;
+use imgconv_wire::find_blob;
+
+use crate::{
+    assemble::{
+        Known, documents,
+        output::{Assembled, Output},
+    },
+    choose::request::Request,
+    plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage},
+    read::node::{ImageNode, semantics},
+};
+
+/// Where a plan is written.
+#[derive(Debug)]
+pub struct Destination<'a> {
+    /// Takes blobs.
+    pub sink: &'a dyn BundleSink,
+    /// Writes layers to the sink.
+    pub sealer: &'a Sealer<'a>,
+    /// The threads that compress.
+    pub pool: &'a Pool,
+}
+
+/// Writes everything that a plan says; nothing is visible before the sink commits.
+///
+/// # Errors
+/// The first image that can't be read or written, in the order of the plan.
+pub fn write<'s>(
+    plan: &Plan<'s>,
+    request: &Request<'_>,
+    destination: &Destination<'_>,
+) -> Result<Assembled<'s>> {
+    match &plan.outputs {
+        Outputs::Documents(roots) => {
+            let written = Written {
+                destination,
+                request,
+            };
+            documents(roots, &plan.left_behind, request, &written)
+        }
+        Outputs::Streams(planned) => {
+            let writer = streams::Writer {
+                destination,
+                request,
+            };
+            let mut items = Vec::new();
+            for planned in planned {
+                let written = writer.stream(planned);
+                items.extend(written.map_err(|error| error.at(planned.text))?);
+            }
+            Ok(Assembled::new(items, &plan.left_behind, Known::default()))
+        }
+    }
+}
+
+/// Stores documents and layers at a destination.
+#[derive(Debug)]
+struct Written<'a> {
+    destination: &'a Destination<'a>,
+    request: &'a Request<'a>,
+}
+
+impl Output for Written<'_> {
+    fn is_final(&self) -> bool {
+        true
+    }
+
+    fn layers(
+        &self,
+        planned: &PlannedImage,
+        node: &ImageNode,
+        env: &Env,
+    ) -> Result<Vec<SealedLayer>> {
+        let layers = &planned.image.layers;
+        let clamped;
+        let layers = match self.request.options.layers.clamp_mtime {
+            Some(epoch) => {
+                clamped = clamp(layers, epoch, env)?;
+                &clamped
+            }
+            None => layers,
+        };
+        let sealer = self.destination.sealer;
+        sealer.run(layers, &planned.layers, semantics(node), env)
+    }
+
+    fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
+        write_document(self.destination.sink, document, algorithm)
+    }
+
+    fn artifact(&self, planned: &PlannedArtifact<'_>) -> Result<()> {
+        let PlannedArtifact {
+            opaque,
+            child,
+            kind: _,
+            bundle,
+        } = planned;
+        // Before the blobs: what is of an unknown type is one of them too.
+        if let Some(document) = &opaque.document {
+            self.document(document, child.digest.algorithm())?;
+        }
+        let env = self.request.env;
+        for blob in &opaque.blobs {
+            if !(opaque.document.is_some() && blob.digest == child.digest) {
+                let blob = find_blob(*bundle, blob, &env.limits)?;
+                self.destination.sealer.copy(&blob, env)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! Writing images as single streams: ACIs.
+
+use std::sync::atomic::Ordering;
+
+use imgconv_model::{
+    Algorithm, Blob, Compression, Env, Error, Event, Image, Layer, Open, Reader, Report, Result,
+};
+use imgconv_pipeline::{clamp, squash};
+use imgconv_stream::{Decoder, Encoding, Level, encode as compress};
+
+use super::{Destination, stack, users::group_of_user};
+use crate::{
+    assemble::{
+        output::{Item, squash_layers},
+        stream::{Fate, WrittenStream, encode, item},
+    },
+    choose::request::Request,
+    plan::{
+        data::{PlannedStream, StreamStep},
+        streams::encoding,
+    },
+    read::node::{AciPart, semantics},
+};
+
+/// Writes streams to a destination.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    pub(super) destination: &'a Destination<'a>,
+    pub(super) request: &'a Request<'a>,
+}
+
+impl Writer<'_> {
+    /// Writes what a planned image becomes.
+    pub(super) fn stream(&self, planned: &PlannedStream<'_>) -> Result<Vec<Item>> {
+        match planned.step {
+            StreamStep::Keep(aci) => Ok(vec![self.kept(planned, aci)?]),
+            StreamStep::Squash => Ok(vec![self.squashed(planned)?]),
+            StreamStep::Stack => {
+                let env = &planned.env(self.request.env);
+                let mut image = planned.image.clone();
+                image.layers = self.clamped(&image.layers, env)?;
+                let squash = self.request.options.layers.squash;
+                let from = squash.and_then(|squash| squash.from(image.layers.len()));
+                let semantics = semantics(planned.node);
+                let told = (&planned.report, env);
+                stack::write(image, from, semantics, told, &mut |level, group, report| {
+                    self.one(planned, level, group, report)
+                })
+            }
+        }
+    }
+
+    /// Returns the layers with the times that the user asked for.
+    fn clamped(&self, layers: &[Layer], env: &Env) -> Result<Vec<Layer>> {
+        match self.request.options.layers.clamp_mtime {
+            Some(epoch) => clamp(layers, epoch, env),
+            None => Ok(layers.to_vec()),
+        }
+    }
+
+    /// Writes one image with all its layers merged.
+    fn squashed(&self, planned: &PlannedStream<'_>) -> Result<Item> {
+        let env = &planned.env(self.request.env);
+        let (mut image, mut report) = (planned.image.clone(), planned.report.clone());
+        let layers = self.clamped(&image.layers, env)?;
+        let merged = squash(&layers, semantics(planned.node), env)?;
+        let group = group_of_user(&image, &merged, env, &mut report)?;
+        squash_layers(&mut image, 0, merged.into_layer());
+        let (item, _) = self.one(planned, &image, group, report)?;
+        Ok(item)
+    }
+
+    /// Writes one image of one layer. `group` is that of a user that the image names without one.
+    fn one(
+        &self,
+        planned: &PlannedStream<'_>,
+        image: &Image,
+        group: Option<u32>,
+        mut report: Report,
+    ) -> Result<(Item, WrittenStream)> {
+        let env = &planned.env(self.request.env);
+        let open = encode(self.request, image, group, env, &mut report)?;
+        let encoding = encoding(&self.request.options.layers);
+        let written = self.compress_to_sink(&*open, &encoding, image, env)?;
+        report.merge(env.notes.snapshot());
+        let fate = Fate::Written(written);
+        Ok((item(planned, self.request, image, fate, report), written))
+    }
+
+    /// Writes an ACI as it is stored, or its tar in another compression: its image ID stays.
+    fn kept(&self, planned: &PlannedStream<'_>, aci: &AciPart) -> Result<Item> {
+        let env = &planned.env(self.request.env);
+        let image = &planned.image;
+        let name = image.name.clone().unwrap_or_default().to_string();
+        // All of it is looked at, as if it were made anew.
+        let id = aci.read_to_end(&name, env)?;
+        let layers = &self.request.options.layers;
+        let written = match layers.compression {
+            None => {
+                let encoding = Encoding {
+                    compression: Compression::None,
+                    level: Level::default(),
+                };
+                let stored = aci.blob.bytes.as_ref();
+                let copied = self.compress_to_sink(stored, &encoding, image, env)?;
+                WrittenStream {
+                    image_id: id,
+                    ..copied
+                }
+            }
+            Some(_) => {
+                let tar = Unpacked {
+                    blob: aci.blob.clone(),
+                    env: env.clone(),
+                };
+                self.compress_to_sink(&tar, &encoding(layers), image, env)?
+            }
+        };
+        if written.image_id != id {
+            let (expected, found) = (id.image_id(), written.image_id.image_id());
+            return Err(Error::mismatch("the image ID", expected, found));
+        }
+        let mut report = planned.report.clone();
+        report.merge(env.notes.snapshot());
+        let fate = Fate::Written(written);
+        Ok(item(planned, self.request, image, fate, report))
+    }
+
+    /// Writes a stream; the hash of the stream is the image ID of a tar.
+    fn compress_to_sink(
+        &self,
+        open: &dyn Open,
+        encoding: &Encoding,
+        image: &Image,
+        env: &Env,
+    ) -> Result<WrittenStream> {
+        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
+        let what = image.name.clone().unwrap_or_default().to_string();
+        env.progress.event(Event::Begin {
+            id,
+            what: &what,
+            bytes: None,
+        });
+        let mut source = open.open()?;
+        let mut writer = self.destination.sink.writer()?;
+        let hash = [Algorithm::Sha512];
+        let encoded = compress(
+            &mut *source,
+            &mut writer,
+            encoding,
+            &hash,
+            self.destination.pool,
+            env,
+            id,
+        );
+        env.progress.event(Event::End { id });
+        let encoded = encoded?;
+        writer.finish(&encoded.digest, encoded.size)?;
+        Ok(WrittenStream {
+            digest: encoded.digest,
+            size: encoded.size,
+            image_id: encoded.content[0],
+        })
+    }
+}
+
+/// The tar of an ACI.
+#[derive(Debug)]
+struct Unpacked {
+    blob: Blob,
+    env: Env,
+}
+
+impl Open for Unpacked {
+    fn open(&self) -> Result<Reader> {
+        let stored = self.blob.open()?;
+        let (limits, notes) = (&self.env.limits, &self.env.notes);
+        Ok(Box::new(Decoder::new(stored, limits, notes, "the ACI")?))
+    }
+}
