@@ -6,7 +6,9 @@ use serde_json::Value;
 const EDGES: &[(&str, &[&str])] = &[
     ("core/model", &[]),
     ("core/stream", &["core/model"]),
-    ("core/wire", &["core/model", "core/stream"]),
+    ("core/json", &["core/model"]),
+    ("core/manifest", &["core/model", "core/stream", "core/json"]),
+    ("core/layout", &["core/model", "core/json", "core/manifest"]),
     ("core/directory", &["core/model", "core/stream"]),
     ("core/http", &["core/model", "core/stream"]),
     ("core/openpgp", &["core/model"]),
@@ -16,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "core/tar-split",
         &["core/model", "core/stream", "core/directory"],
     ),
-    ("core/tags", &["core/model", "core/wire"]),
+    ("core/tags", &["core/model", "core/json"]),
     ("core/tar", &["core/model", "core/stream"]),
     ("core/layer", &["core/model", "core/stream", "core/tar"]),
     (
@@ -30,7 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/stream",
             "core/tar",
             "core/layer",
-            "core/wire",
+            "core/json",
         ],
     ),
     (
@@ -50,7 +52,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/stream",
             "core/tar",
             "core/layer",
-            "core/wire",
+            "core/json",
+            "core/manifest",
         ],
     ),
     (
@@ -59,7 +62,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/model",
             "core/stream",
             "core/tar",
-            "core/wire",
+            "core/json",
+            "core/manifest",
+            "core/layout",
             "core/directory",
             "core/http",
             "core/tags",
@@ -208,7 +213,7 @@ mod tests {
     #[test]
     fn edges_of_the_table_and_test_helpers_are_not() {
         for (from, to, kind) in [
-            ("crates/formats/oci", "crates/core/wire", json!(null)),
+            ("crates/formats/oci", "crates/core/manifest", json!(null)),
             ("crates/app/imgconv", "crates/transports/file", json!(null)),
             ("crates/core/tar", "crates/dev/testkit", json!("dev")),
         ] {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgconv_layout::is_name;
 use imgconv_model::{
     Child, Code, Digest, Error, Name, Outcome as LossKind, Publication, Report, Result, quote,
 };
 use imgconv_transport_registry::Location;
-use imgconv_wire::layout::is_name;
 
 use crate::{
     locator::{Locator, Reference},

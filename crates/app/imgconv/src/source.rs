@@ -7,6 +7,8 @@ use std::{
 };
 
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
+use imgconv_json::{Value, within};
+use imgconv_manifest::{self as manifest, Told, embedded, find_document, references, told};
 use imgconv_model::{
     Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId,
     Image, Index, Limits, Notes, Opaque, Original, Outcome, Report, Result, Root, RootEntry, quote,
@@ -15,11 +17,6 @@ use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{Cancellable, HashingReader, digest};
 use imgconv_transport_oci_layout::open_damaged;
-use imgconv_wire::{
-    Value, embedded, find_document,
-    manifest::{self, Told, references, told},
-    within,
-};
 
 use crate::{
     catalog, fetched,

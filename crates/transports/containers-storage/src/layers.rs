@@ -6,9 +6,9 @@ use std::{
 };
 
 use imgconv_directory::Directory;
+use imgconv_json::{Object, Value, parse};
 use imgconv_model::{Code, Digest, Error, Limits, Open, Reader, Result, quote};
 use imgconv_tar_split::Layer;
-use imgconv_wire::{Object, Value, parse};
 
 /// A layer as `layers.json` lists it.
 #[derive(Clone, Debug)]

@@ -10,15 +10,12 @@ use std::{
 };
 
 use imgconv_directory::Directory;
+use imgconv_json::{Value, parse};
+use imgconv_manifest::{Told, told};
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
 };
 use imgconv_stream::{Stage, read_to_limit, sweep};
-use imgconv_wire::{
-    Value,
-    manifest::{Told, told},
-    parse,
-};
 use rustix::{
     fs::{AtFlags, Mode, OFlags, RenameFlags},
     io::Errno,

@@ -10,13 +10,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imgconv_layout::{INDEX_FILE, MARKER_FILE};
 use imgconv_model::{
     Algorithm, Blob, Code, Digest, Env, Error, Facts, Limits, Notes, Open, ReadAt, Reader, Result,
     quote,
 };
 use imgconv_stream::{Decoder, Hasher, Interruptible, Verified, read_to_limit};
 use imgconv_tar::{Archive, EntryKind, Member};
-use imgconv_wire::layout::{INDEX_FILE, MARKER_FILE};
 
 use crate::{MANIFEST_FILE, REPOSITORIES_FILE};
 

@@ -13,14 +13,12 @@ use std::{
 };
 
 use imgconv_directory::Directory;
+use imgconv_json::{Value, parse};
+use imgconv_manifest::v1_image::{self, Chain, Images, check_id, is_id};
 use imgconv_model::{
     Algorithm, Code, Digest, Env, Error, Facts, Limits, Open, Reader, Result, quote,
 };
 use imgconv_stream::Verified;
-use imgconv_wire::{
-    Value, parse,
-    v1_image::{self, Chain, Images, check_id, is_id},
-};
 
 use crate::read::{Head, Source, name};
 

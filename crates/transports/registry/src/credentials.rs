@@ -11,8 +11,8 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use imgconv_json::{Value, parse};
 use imgconv_model::{Code, Credential, Env, Error, Result, Secret, quote};
-use imgconv_wire::{Value, parse};
 
 /// What docker calls its own registry in its config file.
 const DOCKER_KEY: &str = "https://index.docker.io/v1/";

@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use imgconv_directory::Directory;
+use imgconv_json::{Object, parse};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry, quote,
 };
-use imgconv_wire::{Object, parse};
 
 use crate::{
     BLOBS, MANIFESTS,
