@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_manifest::{KINDS, kind_of, references};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open,

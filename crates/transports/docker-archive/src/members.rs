@@ -85,7 +85,7 @@ impl Members {
         let state = metadata.and_then(std::io::Result::ok);
         Ok(Self {
             archive,
-            state: state.map(|metadata| imgconv_stream::file_state(&metadata)),
+            state: state.map(|metadata| imgconv_fs::file_state(&metadata)),
             locator: locator.to_owned(),
             limits: env.limits,
             notes: env.notes.clone(),

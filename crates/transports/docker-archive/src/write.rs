@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use imgconv_fs::{Stage, Staged};
 use imgconv_json::{Map, Object, Value, canonical};
 use imgconv_model::{
     Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Name, Publication,
     Report, Result, quote,
 };
-use imgconv_stream::{Stage, Staged, digest, read_to_limit};
+use imgconv_stream::{digest, read_to_limit};
 use imgconv_tar::{Output, Pack};
 
 use crate::{

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
 use imgconv_folder::Folder;
+use imgconv_fs::Directory;
 use imgconv_manifest::archive_image;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open, Reader,

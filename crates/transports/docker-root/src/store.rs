@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_json::{Object, parse};
 use imgconv_manifest::archive_image;
 use imgconv_model::{Algorithm, Code, Digest, Document, Error, Limits, Result, quote};

@@ -21,13 +21,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use imgconv_fs::{Stage, Stale};
 use imgconv_json::Value;
 use imgconv_layout::Listed;
 use imgconv_manifest::{KINDS, Part, Reference, embedded, references};
 use imgconv_model::{
     Algorithm, Code, Digest, Env, Error, Facts, Limits, Open as _, Reader, Result, quote,
 };
-use imgconv_stream::{Stage, Stale, Verified, read_to_limit};
+use imgconv_stream::{Verified, read_to_limit};
 use rustix::{
     fs::{AtFlags, Dir, FileType},
     io::Errno,

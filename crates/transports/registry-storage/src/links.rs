@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_manifest::TarSum;
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Result, quote};
 

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_manifest::{TarSum, kind_of};
 use imgconv_model::{
     Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open, Reader,

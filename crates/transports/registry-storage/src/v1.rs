@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_json::{Value, parse};
 use imgconv_manifest::v1_image::{self, Chain, Images, check_id, is_id};
 use imgconv_model::{
@@ -263,7 +263,7 @@ impl Layer {
 impl Open for Layer {
     fn identity(&self) -> Option<String> {
         let (file, _) = self.file().ok()?;
-        let state = imgconv_stream::file_state(&file.metadata().ok()?);
+        let state = imgconv_fs::file_state(&file.metadata().ok()?);
         Some(format!("{} {state}", self.what()))
     }
 

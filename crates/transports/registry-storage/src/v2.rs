@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_json::{Value, parse};
 use imgconv_manifest::kind_of;
 use imgconv_model::{

@@ -47,7 +47,7 @@ pub(crate) fn find(env: &Env, repository: &str) -> Result<Option<Credential>> {
 }
 
 fn from_file(path: &Path, repository: &str, env: &Env) -> Result<Option<Credential>> {
-    let file = match imgconv_stream::open_given(path) {
+    let file = match imgconv_fs::open_given(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::from_io(error)),
