@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use imgconv_layout::INDEX_FILE;
 use imgconv_locate::{
     catalog,
     locator::{Locator, Reference},
@@ -12,7 +13,6 @@ use imgconv_model::{
 };
 use imgconv_pipeline::write_document;
 use imgconv_tags::ImageTags;
-use imgconv_wire::layout::INDEX_FILE;
 use serde_json::Value;
 
 use crate::{

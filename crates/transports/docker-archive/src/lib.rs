@@ -23,7 +23,7 @@ use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt, path::Path};
 
 use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
 
-use imgconv_wire::v1_image::is_id;
+use imgconv_manifest::v1_image::is_id;
 
 use crate::read::ArchiveBundle;
 pub use crate::{manifest::ARCHIVE_IMAGE, write::ArchiveSink};

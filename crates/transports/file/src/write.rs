@@ -13,10 +13,11 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_fs::{Stage, sweep};
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
 };
-use imgconv_stream::{Hasher, Stage, sweep};
+use imgconv_stream::Hasher;
 use rustix::fs::{AtFlags, CWD};
 
 use crate::naming::file_names;

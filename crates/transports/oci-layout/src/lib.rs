@@ -36,7 +36,7 @@ pub use crate::{
     pack::ArchiveSink,
     write::{LayoutSink, lists},
 };
-pub use imgconv_wire::layout::RefName;
+pub use imgconv_layout::RefName;
 
 /// The transport of layout directories, as the catalog lists it.
 pub static OCI_LAYOUT: OciLayout = OciLayout;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imgconv_format_docker_v2s1::sign;
+use imgconv_layout::is_platform;
 use imgconv_model::{
     Algorithm, Child, Code, Digest, Document, Encoded, Error, Index, Outcome as LossKind,
     Publication, Report, Result, quote,
 };
 use imgconv_pipeline::LayerStep;
-use imgconv_wire::layout::is_platform;
 
 use super::{
     descriptors,

@@ -6,11 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_manifest::family_of;
 use imgconv_model::{
     Child, Code, Digest, Env, Error, Image, Index, Opaque, PlatformSpec, Report, Result,
 };
 use imgconv_pipeline::Sealer;
-use imgconv_wire::manifest::family_of;
 
 use super::{
     data::{

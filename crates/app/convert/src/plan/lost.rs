@@ -1,10 +1,8 @@
 //! What is lost with documents and descriptors that are not written.
 
+use imgconv_json::{Object, join};
+use imgconv_layout::{details, is_name};
 use imgconv_model::{Child, Code, Env, Error, Index, Outcome as LossKind, Report, Result};
-use imgconv_wire::{
-    Object, join,
-    layout::{details, is_name},
-};
 
 use crate::{choose::request::Request, options::Missing};
 
@@ -34,7 +32,7 @@ pub(crate) fn is_content(field: &str) -> bool {
 /// # Errors
 /// If the document of the index is no JSON object.
 pub(crate) fn index(index: &Index, why: &str, env: &Env, report: &mut Report) -> Result<()> {
-    let value = imgconv_wire::parse(&index.document.bytes, &env.limits, "index")?;
+    let value = imgconv_json::parse(&index.document.bytes, &env.limits, "index")?;
     let top = Object::new(&value, "index")?;
     let mut fields: Vec<String> = Vec::new();
     for (key, value) in top.map() {

@@ -5,13 +5,13 @@ use std::{
     ptr,
 };
 
+use imgconv_manifest::describes_compression;
 use imgconv_model::{
     Child, Code, Compression, Digest, Error, Image, Outcome as LossKind, Report, Result,
 };
 use imgconv_pipeline::Options as LayerOptions;
 use imgconv_stream::{Encoding, Level};
 use imgconv_tags::Labels;
-use imgconv_wire::manifest::describes_compression;
 
 use super::{
     data::{Outputs, Plan, PlannedStream, StreamStep},

@@ -2,18 +2,15 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use imgconv_json::within;
 use imgconv_locate::{catalog, fetched};
+use imgconv_manifest::{Told, embedded, find_document, told};
 use imgconv_model::{
     Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId, Index,
     Limits, Notes, Outcome, Report, Result, Root, RootEntry, quote,
 };
 use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
-use imgconv_wire::{
-    embedded, find_document,
-    manifest::{Told, told},
-    within,
-};
 
 use super::{
     node::{ImageNode, Node, decode_aci},

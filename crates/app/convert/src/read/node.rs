@@ -7,7 +7,9 @@ use std::{
 };
 
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
+use imgconv_json::Value;
 use imgconv_layer::Semantics;
+use imgconv_manifest::{self as manifest, references};
 use imgconv_model::{
     Algorithm, Blob, Child, Code, Compression, Digest, Document, Env, Error, Format, FormatId,
     Image, Index, Layer, Limits, Notes, Opaque, Original, Platform, Report, Result,
@@ -15,10 +17,6 @@ use imgconv_model::{
 use imgconv_openpgp::Signer;
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{HashingReader, digest, sniff};
-use imgconv_wire::{
-    Value,
-    manifest::{self, references},
-};
 
 /// What a root turned out to be, with everything below it.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use imgconv_locate::{
     locator::{Addressing, Locator, Reference},
     select::select,
 };
+use imgconv_manifest::find_document;
 use imgconv_model::{
     Bundle, Code, Digest, Env, Error, FormatId, Notes, Report, Result, Root, RootEntry,
 };
 use imgconv_transport_oci_layout::open_damaged;
-use imgconv_wire::find_document;
 
 use super::{
     decode::{Memo, decode_in, root_of},

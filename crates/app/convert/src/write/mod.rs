@@ -5,10 +5,10 @@ mod stack;
 mod streams;
 mod users;
 
+use imgconv_manifest::find_blob;
 use imgconv_model::{Algorithm, BundleSink, Child, Document, Env, Result, SealedLayer};
 use imgconv_pipeline::{Sealer, clamp, write_document};
 use imgconv_stream::Pool;
-use imgconv_wire::find_blob;
 
 use crate::{
     assemble::{
