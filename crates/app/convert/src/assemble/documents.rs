@@ -86,7 +86,8 @@ impl<'s> Assembler<'_, 's> {
             digest: child.digest,
             is_final: self.output.is_final(),
         };
-        let name = planned.name.clone();
+        // The name of a root that is not written need not be one.
+        let name = self.request.name_of(root)?;
         let name = names::of_digest(self.request, name, root, written, &mut report)?;
         let shown = names::shown(self.request, name.as_ref(), root, &mut report);
         for field in root.bundle.said_again(&root.entry) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imgconv_model::{Bundle, Child, Env, Format, Image, Name, Opaque, Platform, Report};
+use imgconv_model::{Bundle, Child, Env, Format, Image, Opaque, Platform, Report};
 use imgconv_pipeline::Plan as LayerPlan;
 use imgconv_tags::Labels;
 
@@ -42,8 +42,6 @@ pub struct PlannedRoot<'s> {
     /// The digest, or the start of the digest, of the image that the root is about, if its tag or its
     /// entry says so.
     pub about: Option<String>,
-    /// The name that the root gets.
-    pub name: Option<Name>,
     /// What becomes of the root and of all below it.
     pub node: Arc<PlannedNode<'s>>,
 }

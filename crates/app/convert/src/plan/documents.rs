@@ -71,7 +71,6 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
                 position,
                 about: root.tagged_subject(),
                 node: planner.root(root).map_err(at)?,
-                name: request.name_of(root).map_err(at)?,
             });
         }
     }
