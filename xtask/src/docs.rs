@@ -1,7 +1,8 @@
 //! `cargo xtask docs`: the parts of documents that the program itself knows, written or compared.
 //!
-//! The README's table of conversions comes from `imgconv formats --json` and from what the matrix
-//! test saw; `docs/cli.md` is every help text. `--check` writes nothing and fails if they are stale.
+//! The README's table of conversions comes from `imgconv formats --json` and from the results of the
+//! matrix test; `docs/cli.md` is the output of `imgconv help reference`. `--check` writes nothing and
+//! fails if a document is stale.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +15,7 @@ use crate::process::{Profile, Result, call, program, root};
 
 const BEGIN: &str = "<!-- formats:begin -->";
 const END: &str = "<!-- formats:end -->";
-/// What `crates/app/cli/tests/matrix.rs` demands to see.
+/// The outcomes that `crates/app/cli/tests/matrix.rs` expects.
 const MATRIX: &str = "testdata/matrix.txt";
 
 /// Writes or compares the generated documents.
@@ -64,7 +65,7 @@ fn replaced(text: &str, table: &str) -> Result<String> {
     Ok(format!("{head}{BEGIN}\n\n{table}\n{END}{tail}"))
 }
 
-/// What converts to what, as the matrix test saw it; then where images are.
+/// The table of conversions with the outcomes of the matrix test, then the table of places.
 fn table(formats: &Value, matrix: &str) -> Result<String> {
     let list = |key: &str| {
         let list = formats[key].as_array().filter(|list| !list.is_empty());
@@ -129,7 +130,7 @@ fn outcomes(matrix: &str) -> Result<BTreeMap<(&str, &str), &str>> {
     lines.map(cell).collect()
 }
 
-/// What an outcome is in a word. What was synthesised was never there to be lost.
+/// An outcome in a word. A synthesised field is no loss, because the source did not have it.
 fn verdict(outcome: &str) -> &'static str {
     let lost = |part: &str| part.starts_with("dropped ") || part.starts_with("approximated ");
     if outcome.starts_with("refused ") {
@@ -141,48 +142,10 @@ fn verdict(outcome: &str) -> &'static str {
     }
 }
 
-/// Every help text, in the order in which the program lists its commands.
+/// The reference of the command line, which the program makes itself.
 fn manual(program: &Path) -> Result<String> {
-    let help = |arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .arg("--help")
-            .env_remove("TMPDIR")
-            .env("NO_COLOR", "1")
-            .env("COLUMNS", "100");
-        call(&mut command)
-    };
-    let main = help(&[])?;
-    let mut out = String::from(
-        "# The command line\n\nWritten by `cargo xtask docs` from the program's own help.\n",
-    );
-    let mut section = |title: &str, text: &str| {
-        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-        out += &format!(
-            "\n## {title}\n\n```text\n{}\n```\n",
-            lines.join("\n").trim_end()
-        );
-    };
-    section("imgconv", &main);
-    for name in commands(&main) {
-        section(&format!("imgconv {name}"), &help(&[&name])?);
-    }
-    Ok(out)
-}
-
-/// The names of the commands in a help text.
-fn commands(help: &str) -> Vec<String> {
-    let list = help
-        .lines()
-        .skip_while(|line| !line.starts_with("Commands:"))
-        .skip(1);
-    list.take_while(|line| line.trim().is_empty() || line.starts_with(' '))
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help")
-        .map(str::to_owned)
-        .collect()
+    let mut command = Command::new(program);
+    call(command.args(["help", "reference"]))
 }
 
 #[cfg(test)]
@@ -229,11 +192,5 @@ mod tests {
             let error = table(&formats, bad).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
-    }
-
-    #[test]
-    fn commands_are_found_in_the_help() {
-        let help = "Usage: x\n\nCommands:\n  convert  Converts\n             more\n  ls       Lists\n  help     Helps\n\nOptions:\n  -h\n";
-        assert_eq!(commands(help), ["convert", "ls"]);
     }
 }

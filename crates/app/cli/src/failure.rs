@@ -1,62 +1,18 @@
-//! How an error is shown, and which exit code it has.
+//! How an error is shown.
 
 use std::process::ExitCode;
 
-use imgconv_model::{Code, Error, conceal};
+use imgconv_model::{Error, conceal};
 
 use crate::{
-    args::Shared,
-    env::passwords_in_arguments,
-    render::{clean, concealed, say, say_json},
+    environment::passwords_in_arguments,
+    exit::{self, Status},
+    screen::{clean, concealed, say, say_json},
 };
 
-/// The exit codes, as `--help` lists them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// Failed; for `diff`: the images differ.
-    Failed = 1,
-    /// Wrong usage.
-    Usage = 2,
-    /// Refused by `--strict`.
-    Refused = 3,
-    /// What was read does not match its digest, size or signature.
-    Integrity = 4,
-}
-
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> Self {
-        Self::from(status as u8)
-    }
-}
-
-/// The exit code of an error.
-pub(crate) fn status(code: Code) -> Status {
-    match code {
-        Code::Usage => Status::Usage,
-        Code::Strict => Status::Refused,
-        Code::Mismatch | Code::BadSignature => Status::Integrity,
-        Code::BadName
-        | Code::BadDigest
-        | Code::BadJson
-        | Code::BadManifest
-        | Code::BadTar
-        | Code::BadCompression
-        | Code::Ambiguous
-        | Code::Limit
-        | Code::Missing
-        | Code::Cycle
-        | Code::Escape
-        | Code::Unsupported
-        | Code::Denied
-        | Code::Net
-        | Code::Io
-        | Code::Cancelled => Status::Failed,
-    }
-}
-
-/// Prints an error to standard error, as text or JSON.
-pub(crate) fn report(error: &Error, shared: &Shared) -> ExitCode {
-    if shared.json {
+/// Prints an error to standard error, as text or as JSON, and returns the exit code.
+pub(crate) fn report(error: &Error, as_json: bool) -> ExitCode {
+    if as_json {
         let places: Vec<String> = error
             .places()
             .iter()
@@ -79,14 +35,11 @@ pub(crate) fn report(error: &Error, shared: &Shared) -> ExitCode {
             say(&format!("  hint: {}", clean(advice)));
         }
     }
-    match crate::env::signalled() {
-        Some(code) if error.code() == Code::Cancelled => code.into(),
-        _ => status(error.code()).into(),
-    }
+    exit::of_error(error.code())
 }
 
-/// Prints what is wrong with the arguments, or the help that they ask for. Arguments are repeated in
-/// it, and a password may be one of them.
+/// Prints the error of the arguments, or the help page that the arguments ask for. The error repeats
+/// arguments, and an argument may contain a password.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     let passwords = passwords_in_arguments();
     if passwords.is_empty() || !error.use_stderr() {

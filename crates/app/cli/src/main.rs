@@ -1,31 +1,44 @@
-//! The command `imgconv`: parses, calls the library, prints, exits. Nothing else.
+//! The command `imgconv`: reads the arguments, runs one command, and turns an error into a message
+//! and an exit code.
+//!
+//! Where to look:
+//!
+//! - `command/`: one file a command, with its arguments, its examples and its call of the library.
+//! - `options/`: the option groups that several commands share.
+//! - `help/`: help pages, help topics, man pages and the reference in `docs/cli.md`. All of them are
+//!   made from the same definitions.
+//! - `screen.rs` and `outcome.rs`: how results are printed. `progress.rs`: how progress is shown.
+//! - `environment.rs` and `signals.rs`: what comes from outside besides the arguments.
 
-mod args;
-mod commands;
-mod env;
+mod arguments;
+mod command;
+mod environment;
+mod exit;
 mod failure;
 mod habits;
-mod layout;
-mod links;
-mod man;
-mod migrate;
-mod network;
+mod help;
+mod options;
+mod outcome;
 mod progress;
-mod render;
-mod tags;
+mod screen;
+mod signals;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use imgconv_model::Result;
+
+use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
-    let args = match args::Args::try_parse() {
-        Ok(args) => args,
+    let arguments = match arguments::parse(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
         Err(error) => return failure::usage(&habits::advise(error)),
     };
-    let shared = args.shared.clone();
-    match commands::run(args) {
-        Ok(status) => status,
-        Err(error) => failure::report(&error, &shared),
-    }
+    run(&arguments).unwrap_or_else(|error| failure::report(&error, arguments.common.json))
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let env = arguments.common.env()?;
+    let program = arguments::program();
+    arguments.command.run(&arguments.common, env, &program)
 }

@@ -7,33 +7,48 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use imgconv_model::{Event, Progress, Silent};
-use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle as Style};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::{
-    args::ProgressStyle,
-    render::{clean, say, say_json},
-};
+use crate::screen::{clean, say, say_json};
 
-/// How often a plain line says how far a long piece of work is.
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Style {
+    /// Bars on a terminal, plain lines elsewhere
+    Auto,
+    /// Bars
+    Bar,
+    /// A line every ten seconds for work that takes long
+    Plain,
+    /// One JSON event a line
+    Json,
+    /// No progress
+    None,
+}
+
+/// The time between two plain lines about one piece of work.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a piece of work takes that is worth a plain line.
+/// The time that a piece of work has to take before plain lines mention it.
 const PLAIN_MINIMUM: Duration = Duration::from_secs(2);
 
-/// How long something is worked on before its rate is told.
+/// The time that a piece of work has to take before its rate is shown.
 const RATE_MINIMUM: Duration = Duration::from_secs(1);
 
-pub(crate) fn make(style: ProgressStyle) -> Arc<dyn Progress> {
+/// Makes the progress display of a style. `Auto` is resolved by the caller, who knows the terminal.
+pub(crate) fn make(style: Style) -> Arc<dyn Progress> {
     match style {
-        ProgressStyle::None => Arc::new(Silent),
-        ProgressStyle::Json => Arc::new(Json::default()),
-        ProgressStyle::Plain => Arc::new(Plain::default()),
-        ProgressStyle::Auto | ProgressStyle::Bar => Arc::new(Bars::default()),
+        Style::None => Arc::new(Silent),
+        Style::Json => Arc::new(Json::default()),
+        Style::Plain => Arc::new(Plain::default()),
+        Style::Auto | Style::Bar => Arc::new(Bars::default()),
     }
 }
 
-/// One bar for each piece of work, below one for all images where there are many.
+/// A bar for each piece of work. A command that works on many images has one more bar at the top, for
+/// all images.
 #[derive(Default)]
 struct Bars {
     all: MultiProgress,
@@ -41,7 +56,7 @@ struct Bars {
     images: Mutex<Option<(ProgressBar, Images)>>,
 }
 
-/// How far a job of many images is.
+/// The progress of a command that works on many images.
 #[derive(Debug)]
 struct Images {
     count: u64,
@@ -49,7 +64,7 @@ struct Images {
     done: u64,
     failed: u64,
     bytes_done: u64,
-    /// Images that this run read and wrote; images that were found done do not count.
+    /// Bytes of images that this run read and wrote, without images that an earlier run had finished.
     bytes_worked: u64,
     began: Instant,
     said: Instant,
@@ -78,13 +93,13 @@ impl Images {
         }
     }
 
-    /// Images, bytes, rate, and the time that is left if the rest is like what was done.
+    /// The line for now: images, bytes, rate, and the time that is left at this rate.
     fn line(&self) -> String {
         self.line_after(self.began.elapsed())
     }
 
-    /// The line after some time. A rate is told of what was worked on for a while: of a moment, or of
-    /// images that were found done, it would be any number.
+    /// The line after some time. The line has a rate only if this run has worked for a while: the rate
+    /// of a moment, or of images that an earlier run had finished, means nothing.
     fn line_after(&self, elapsed: Duration) -> String {
         let megabytes = |bytes: u64| bytes / 1_000_000;
         let seconds = elapsed.as_secs_f64();
@@ -120,7 +135,7 @@ impl fmt::Debug for Bars {
     }
 }
 
-/// A run that ends early clears its bar, so that the message after it stands alone.
+/// A run that ends early clears its bars, so that the error message is not mixed with them.
 impl Drop for Bars {
     fn drop(&mut self) {
         let bars = self.bars.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +160,7 @@ impl Progress for Bars {
                 } else {
                     "{msg:40!} {spinner} {bytes} {rate}"
                 };
-                let style = Style::with_template(template)
+                let style = ProgressStyle::with_template(template)
                     .expect("the template above is well formed")
                     .with_key("rate", rate);
                 let bar = bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
@@ -165,7 +180,7 @@ impl Progress for Bars {
                 }
             }
             Event::Images { count, bytes } => {
-                let style = Style::with_template("{wide_bar} {pos}/{len}  {msg}")
+                let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}")
                     .expect("the template above is well formed");
                 let bar = self
                     .all
@@ -189,20 +204,20 @@ impl Progress for Bars {
     }
 }
 
-/// The rate of a bar and the time that is left, once it has been worked on for a while.
+/// Writes the rate of a bar and the time that is left, if the bar is old enough for a rate.
 fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
     if state.elapsed() < RATE_MINIMUM {
         return;
     }
     let rate = state.per_sec();
-    // A bar that can't be drawn is no reason to end.
+    // A bar that can't be drawn must not end the work.
     let _ = write!(out, "{}/s", HumanBytes(rate as u64));
     if state.len().is_some_and(|total| total > state.pos()) && rate >= 1.0 {
         let _ = write!(out, " {}s", state.eta().as_secs());
     }
 }
 
-/// A piece of work that is under way.
+/// A piece of work that has begun and not ended.
 #[derive(Debug)]
 struct Work {
     what: String,
@@ -211,8 +226,8 @@ struct Work {
     said: Instant,
 }
 
-/// A line now and then while something long is under way, and one when it is done. What is done
-/// within two seconds is not mentioned.
+/// A line every ten seconds for a long piece of work, and a line at its end. Work that takes less than
+/// two seconds is not mentioned.
 #[derive(Debug, Default)]
 struct Plain {
     work: Mutex<BTreeMap<u64, Work>>,
@@ -275,7 +290,7 @@ impl Progress for Plain {
     }
 }
 
-/// One JSON object a line.
+/// One JSON object a line for each event.
 #[derive(Debug, Default)]
 struct Json {
     done: Mutex<BTreeMap<u64, u64>>,

@@ -11,6 +11,7 @@ mod bytes;
 mod care;
 mod contents;
 mod descriptors;
+mod help;
 mod indexes;
 mod listed_names;
 mod migrate;

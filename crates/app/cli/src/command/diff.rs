@@ -1,0 +1,69 @@
+//! The command `diff`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use imgconv::Difference;
+use imgconv_model::{Env, Result};
+
+use crate::{
+    exit::Status,
+    options::{Access, Common, Dependencies, Destination, Platforms, Source},
+    screen::{clean, json, print},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  imgconv diff app.aci oci:out
+  imgconv diff oci:a:app:1.0 docker-archive:saved.tar:app:1.0
+  imgconv diff docker://registry.example.com/app:1.0 oci:out --platform linux/amd64";
+
+/// Print how two images differ in config and files, whatever their formats
+///
+/// The exit code is 1 if the images differ. `--src-format` and `--src-distribution` apply to A,
+/// `--dest-format` and `--dest-distribution` to B, so that the same options as for a conversion compare
+/// its source and its destination.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Diff {
+    /// Locator of the first image
+    a: String,
+    /// Locator of the second image
+    b: String,
+    #[command(flatten)]
+    platforms: Platforms,
+    #[command(flatten)]
+    dependencies: Dependencies,
+    #[command(flatten)]
+    from: Source,
+    #[command(flatten)]
+    to: Destination,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Diff {
+    pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
+        let env = self.access.apply(env)?;
+        let (a, b) = (self.from.locator(&self.a)?, self.to.source(&self.b)?);
+        let platforms = self.platforms.specs()?;
+        let found = imgconv::diff(&a, &b, &platforms, &self.dependencies.deps, &env)?;
+        match common.json {
+            true => json(&serde_json::json!({ "differences": found }))?,
+            false => print(&found.iter().map(text).collect::<String>())?,
+        }
+        Ok(match found.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => Status::Failed.into(),
+        })
+    }
+}
+
+/// The value in A after `-` and the value in B after `+`; a value that is missing has no line.
+fn text(difference: &Difference) -> String {
+    let line = |sign: char, value: &Option<String>| match value {
+        Some(value) => format!("{sign} {}: {}\n", clean(&difference.what), clean(value)),
+        None => String::new(),
+    };
+    line('-', &difference.a) + &line('+', &difference.b)
+}

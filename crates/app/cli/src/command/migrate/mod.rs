@@ -1,0 +1,152 @@
+//! The command `migrate`.
+
+mod merge_reports;
+mod show;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Subcommand, ValueEnum};
+use imgconv::{MigrateOptions, Rules, Shard};
+use imgconv_model::{Code, Env, Error, Result};
+
+use crate::{
+    options::{Common, Conversion, Destination, Site},
+    outcome::open_report,
+    screen::clean_json,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  imgconv migrate /var/lib/registry oci:all                 storage of a registry to one layout
+  imgconv migrate rkt:/var/lib/rkt oci:out --split repo     a layout for each repository
+  imgconv migrate saved/ docker://registry.example.com/old --rename '^docker.io/='
+  imgconv migrate old/ oci:all --dry-run --only '*/team/*'  print the plan
+  imgconv migrate old/ oci:all --shard 1/4 --report 1.json  the first of four workers
+  imgconv migrate merge-reports 1.json 2.json 3.json 4.json";
+
+/// Copy every image of a store to another place; resumable
+///
+/// The command reads the whole store and makes a plan first. Two different images with one name are an
+/// error before anything is written. Then several images are copied at a time. A failure does not stop
+/// the other images: its error is in the report, and the exit code is 1.
+///
+/// The same command, run again, continues where the last run ended. A journal in the destination
+/// (`.imgconv-migrate`) records the images and the layers that are finished. Each record is compared
+/// with the destination before it is used; `imgconv verify` reads the images completely. The images of
+/// a layout appear together at the end, images of other destinations one by one.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = EXAMPLES
+)]
+pub(crate) struct Migrate {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+    /// Locator of a store, a layout, an archive, or a directory of them
+    #[arg(value_name = "SRC", required = true)]
+    source: Option<String>,
+    /// `oci:DIR`, `docker-archive:DIR/` or `aci:DIR/` (a file for each image), or `docker://HOST/PREFIX`
+    #[arg(value_name = "DST", required = true)]
+    destination: Option<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Make `aci:DIR/` a site for appc discovery, as `publish` does
+    #[arg(long, help_heading = "Site")]
+    site: bool,
+    #[command(flatten)]
+    of_site: Site,
+    #[command(flatten)]
+    conversion: Conversion,
+    #[command(flatten)]
+    to: Destination,
+}
+
+/// Which images are copied, and how the work is divided.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Migration")]
+struct Selection {
+    /// Copy only images whose name in `ls` matches; `*` matches any text (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// Leave out images whose name matches (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Rename images, as in `^old.example.com/=new.example.com/`; `$1` is a group (repeatable)
+    #[arg(long, value_name = "REGEX=REPLACEMENT")]
+    rename: Vec<String>,
+    /// Make one layout for each repository, below the directory
+    #[arg(long, value_enum, value_name = "BY")]
+    split: Option<Split>,
+    /// Do only share I of N; images with a common base are in the same share
+    #[arg(long, value_name = "I/N")]
+    shard: Option<String>,
+    /// Directory of the journal [default: in the destination; for a registry: no journal]
+    #[arg(long, value_name = "DIR")]
+    journal: Option<PathBuf>,
+    /// Continue although the layers are larger than the free space at the destination
+    #[arg(long)]
+    ignore_space: bool,
+}
+
+/// How a migration is split into several destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Split {
+    /// By repository
+    Repo,
+}
+
+/// The commands of `migrate`.
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    MergeReports(merge_reports::MergeReports),
+}
+
+impl Migrate {
+    pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
+        if let Some(Subcommands::MergeReports(command)) = &self.command {
+            return command.run(common);
+        }
+        let [Some(source), Some(destination)] = [&self.source, &self.destination] else {
+            let message = "`migrate` needs a source and a destination";
+            return Err(Error::new(Code::Usage, message));
+        };
+        let writing = &self.conversion.writing;
+        let mut env = writing.env(env)?;
+        env.keep_files = !writing.safety.overwrite;
+        let options = self.options(&env)?;
+        let report = open_report(writing.report.as_deref(), &env)?;
+        let source = writing.source.locator(source)?;
+        let destination = self.to.locator(destination)?;
+        let migration = imgconv::migrate(&source, &destination, &options, &env)?;
+        if let Some(report) = report {
+            let text = serde_json::to_string(&migration);
+            let text = text.map_err(|error| Error::new(Code::Io, error.to_string()))?;
+            report.write(format!("{}\n", clean_json(&text)).as_bytes())?;
+        }
+        show::show(&migration, &migration, common)?;
+        let dry_run = options.conversion.dry_run;
+        Ok(show::exit_code(&migration, dry_run))
+    }
+
+    fn options(&self, env: &Env) -> Result<MigrateOptions> {
+        let mut conversion = self.conversion.options()?;
+        conversion.host.clone_from(&self.of_site.host);
+        let selection = &self.selection;
+        let rules = Rules::read(&selection.only, &selection.exclude, &selection.rename)?;
+        if conversion.name.is_some() {
+            let message = "`--name` names one image, but a migration copies many";
+            let hint = "`--rename 'REGEX=REPLACEMENT'` renames images";
+            return Err(Error::new(Code::Usage, message).hint(hint));
+        }
+        Ok(MigrateOptions {
+            conversion,
+            rules,
+            split: matches!(selection.split, Some(Split::Repo)),
+            shard: selection.shard.as_deref().map(Shard::parse).transpose()?,
+            journal: selection.journal.clone(),
+            site: self.site.then(|| self.of_site.options(env)),
+            ignore_space: selection.ignore_space,
+        })
+    }
+}

@@ -1,0 +1,135 @@
+//! How the result of a migration is printed, and its exit code.
+
+use std::process::ExitCode;
+
+use imgconv::{Migrated, Migration, Notes, Status as ImageStatus, Totals};
+use imgconv_model::{Code, Result};
+use serde::Serialize;
+
+use crate::{
+    exit::{self, Status},
+    options::Common,
+    screen::{clean, json, print, say},
+};
+
+/// Prints a line for each image and the totals to standard output, and problems to standard error.
+/// With `--json`, standard output gets `document` instead.
+pub(super) fn show(
+    document: &impl Serialize,
+    migration: &Migration,
+    common: &Common,
+) -> Result<()> {
+    if !common.quiet {
+        say_problems(migration, common.verbose > 0);
+    }
+    match common.json {
+        true => json(document),
+        false => print(&text(migration)),
+    }
+}
+
+/// The exit code of a migration: success if no image failed or is still to be copied. If `--strict`
+/// refused images and there is no other failure, the exit code is that of `--strict`, as for a
+/// conversion of one image. After a dry run, planned images count as success.
+pub(super) fn exit_code(migration: &Migration, dry_run: bool) -> ExitCode {
+    let totals = &migration.totals;
+    if dry_run && totals.failed == 0
+        || totals.failed + totals.planned == 0 && migration.stopped.is_none()
+    {
+        return ExitCode::SUCCESS;
+    }
+    let unfinished = |image: &&Migrated| {
+        image.status == ImageStatus::Failed || !dry_run && image.status == ImageStatus::Planned
+    };
+    let refused = |image: &Migrated| {
+        let code = image.error.as_ref().map(|error| &*error.code);
+        image.status == ImageStatus::Failed && code == Some(Code::Strict.as_str())
+    };
+    let mut left = migration.images.iter().filter(unfinished);
+    match migration.stopped.is_none() && left.all(refused) {
+        true => exit::unsuccessful(Status::Refused),
+        false => exit::unsuccessful(Status::Failed),
+    }
+}
+
+/// Prints warnings, failures, and the numbers of losses.
+fn say_problems(migration: &Migration, verbose: bool) {
+    for warning in &migration.warnings {
+        let at = clean(&warning.at.join(" › "));
+        let message = clean(&warning.message);
+        say(&format!("warning[{}]: {at}: {message}", warning.code));
+        if let Some(hint) = &warning.hint {
+            say(&format!("  hint: {}", clean(hint)));
+        }
+    }
+    for image in &migration.images {
+        say_error(image);
+    }
+    let (mut all_losses, mut all_warnings) = (0, 0);
+    for image in &migration.images {
+        let Notes { losses, warnings } = image.notes;
+        all_losses += losses;
+        all_warnings += warnings;
+        if verbose && image.notes != Notes::default() {
+            let name = clean(&image.name);
+            say(&format!("{name}: {losses} losses, {warnings} warnings"));
+        }
+    }
+    if all_losses + all_warnings > 0 {
+        say(&format!(
+            "{all_losses} losses and {all_warnings} warnings in all: `--report FILE` writes them, \
+             `--strict` refuses such images"
+        ));
+    }
+    if let Some(stopped) = &migration.stopped {
+        say(&format!(
+            "stopped: {}: the same command continues from here",
+            clean(&stopped.message)
+        ));
+    }
+}
+
+/// Prints the error of an image, if there is one.
+fn say_error(image: &Migrated) {
+    let Some(error) = &image.error else { return };
+    let what = match image.status {
+        ImageStatus::Failed => format!("error[{}]", error.code),
+        _ => image.status.to_string(),
+    };
+    let mut places: Vec<&str> = error.at.iter().map(|place| &**place).collect();
+    if places.is_empty() {
+        places.push(&image.source);
+    }
+    let (at, message) = (clean(&places.join(" › ")), clean(&error.message));
+    say(&format!("{what}: {at}: {message}"));
+    if let Some(hint) = &error.hint {
+        say(&format!("  hint: {}", clean(hint)));
+    }
+}
+
+fn text(migration: &Migration) -> String {
+    let mut text = String::new();
+    for image in &migration.images {
+        let digest = image.digest.as_deref().unwrap_or("-");
+        let name = clean(&image.name);
+        text.push_str(&format!("{:8} {name} {digest}\n", image.status));
+    }
+    text + &summary(&migration.totals)
+}
+
+fn summary(totals: &Totals) -> String {
+    let mut parts = vec![format!("{} images", totals.images)];
+    for (count, what) in [
+        (totals.done, "done"),
+        (totals.kept, "kept"),
+        (totals.failed, "failed"),
+        (totals.left_out, "left out"),
+        (totals.planned, "planned"),
+    ] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    let parts = parts.join(", ");
+    format!("{parts}, {} bytes of layers in the source\n", totals.bytes)
+}

@@ -1,0 +1,99 @@
+//! The commands: one file each, with the arguments, the examples of the help page, and the call of the
+//! library.
+
+mod aci_to_docker;
+mod aci_to_oci;
+mod completions;
+mod convert;
+mod diff;
+mod docker_to_aci;
+mod docker_to_oci;
+mod formats;
+mod help;
+mod inspect;
+mod layout;
+mod ls;
+mod man;
+mod migrate;
+mod oci_to_aci;
+mod oci_to_docker;
+mod publish;
+mod recompress;
+mod squash;
+mod tags;
+mod unpack;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use imgconv_model::{Env, Result};
+
+use crate::options::Common;
+
+/// The commands, in the order of the help page.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Convert(Box<convert::Convert>),
+    AciToOci(Box<aci_to_oci::AciToOci>),
+    OciToAci(Box<oci_to_aci::OciToAci>),
+    DockerToOci(Box<docker_to_oci::DockerToOci>),
+    DockerToAci(Box<docker_to_aci::DockerToAci>),
+    OciToDocker(Box<oci_to_docker::OciToDocker>),
+    AciToDocker(Box<aci_to_docker::AciToDocker>),
+    Squash(Box<squash::Squash>),
+    Recompress(Box<recompress::Recompress>),
+    Inspect(Box<inspect::Inspect>),
+    Ls(Box<ls::Ls>),
+    Verify(Box<verify::Verify>),
+    Diff(Box<diff::Diff>),
+    Unpack(Box<unpack::Unpack>),
+    #[command(subcommand)]
+    Tags(tags::Tags),
+    #[command(subcommand)]
+    Layout(layout::Layout),
+    Publish(Box<publish::Publish>),
+    Migrate(Box<migrate::Migrate>),
+    Formats(formats::Formats),
+    Completions(completions::Completions),
+    Man(man::Man),
+    Help(help::Help),
+}
+
+impl Command {
+    /// Runs the command. `program` is the definition of the whole command line.
+    ///
+    /// # Errors
+    /// Those of the command.
+    pub(crate) fn run(
+        &self,
+        common: &Common,
+        env: Env,
+        program: &clap::Command,
+    ) -> Result<ExitCode> {
+        match self {
+            Self::Convert(command) => command.run(common, env),
+            Self::AciToOci(command) => command.run(common, env),
+            Self::OciToAci(command) => command.run(common, env),
+            Self::DockerToOci(command) => command.run(common, env),
+            Self::DockerToAci(command) => command.run(common, env),
+            Self::OciToDocker(command) => command.run(common, env),
+            Self::AciToDocker(command) => command.run(common, env),
+            Self::Squash(command) => command.run(common, env),
+            Self::Recompress(command) => command.run(common, env),
+            Self::Inspect(command) => command.run(common, env),
+            Self::Ls(command) => command.run(common, env),
+            Self::Verify(command) => command.run(common, env),
+            Self::Diff(command) => command.run(common, env),
+            Self::Unpack(command) => command.run(common, env),
+            Self::Tags(command) => command.run(common, env),
+            Self::Layout(command) => command.run(common, env),
+            Self::Publish(command) => command.run(common, env),
+            Self::Migrate(command) => command.run(common, env),
+            Self::Formats(command) => command.run(common),
+            Self::Completions(command) => command.run(program),
+            Self::Man(command) => command.run(program),
+            Self::Help(command) => command.run(program),
+        }
+    }
+}

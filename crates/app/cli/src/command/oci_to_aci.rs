@@ -1,0 +1,56 @@
+//! The command `oci-to-aci`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use imgconv::{Family, Options};
+use imgconv_model::{Env, Result};
+
+use crate::{
+    options::{Common, Conversion, Destination},
+    outcome,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  imgconv oci-to-aci out/ acis/                 every image of the layout
+  imgconv oci-to-aci oci:out:app:1.0 app.aci    one image
+  imgconv oci-to-aci out/ acis/ --no-squash     one ACI for each layer";
+
+/// Convert OCI images to ACIs
+///
+/// The layers of each image are merged into one ACI. With `--no-squash` each layer becomes an ACI, and
+/// the ACIs are linked by dependencies.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct OciToAci {
+    /// OCI layout, or an archive of a layout
+    #[arg(value_name = "SRC")]
+    source: String,
+    /// Directory for files `NAME-VERSION-OS-ARCH.aci`, or one `.aci` file
+    #[arg(value_name = "OUT")]
+    destination: String,
+    #[command(flatten)]
+    conversion: Conversion,
+    #[command(flatten)]
+    to: Destination,
+}
+
+impl OciToAci {
+    pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
+        let destination = self.to.aci_locator(&self.destination)?;
+        let options = Options {
+            pair: Some((Family::Oci, Family::Aci)),
+            ..self.conversion.options()?
+        };
+        let writing = &self.conversion.writing;
+        outcome::write(
+            std::slice::from_ref(&self.source),
+            &destination,
+            &options,
+            writing,
+            common,
+            env,
+        )
+    }
+}

@@ -1,0 +1,80 @@
+//! The command `tags export`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use imgconv::{Exported, Locator};
+use imgconv_model::{Code, Env, Error, Result};
+
+use crate::{
+    options::{Access, Common, Source},
+    screen::{clean, json, print_document},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  imgconv tags export docker://registry.example.com/team/app > imagetags.json
+  imgconv tags export oci:out --name example.com/app";
+
+/// Print the image tags file of a repository
+///
+/// Every tag maps to the label `dockerimageid` of its image. If an image has several tags, the tag with
+/// the most numbers in it holds the label and the other tags are aliases of it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Export {
+    /// Locator of a registry's repository, a layout, or an archive
+    #[arg(value_name = "SRC")]
+    source: String,
+    /// Image name to export, if the source has several
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    from: Source,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Export {
+    pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
+        let env = self.access.apply(env)?;
+        let source = self.from.locator(&self.source)?;
+        let mut found = imgconv::export_tags(&source, &env)?;
+        let names = found.iter().filter_map(|found| found.name.clone());
+        let names = clean(&names.collect::<Vec<_>>().join(", "));
+        if let Some(name) = &self.name {
+            found.retain(|found| found.name.as_ref() == Some(name));
+        }
+        match common.json {
+            true => json(&document(&found))?,
+            false => print_document(&only(&found, &names, &source)?.tags.to_bytes())?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn document(found: &[Exported]) -> serde_json::Value {
+    let images = found.iter().map(|found| {
+        let tags = imgconv::list_tags(&found.tags);
+        serde_json::json!({ "name": found.name, "tags": tags })
+    });
+    serde_json::json!({ "images": images.collect::<Vec<_>>() })
+}
+
+/// The tags of the only image name, because a file is for one name. `names` are those of the source.
+fn only<'a>(found: &'a [Exported], names: &str, source: &Locator) -> Result<&'a Exported> {
+    match found {
+        [only] => Ok(only),
+        [] => Err(Error::new(Code::Missing, "no image of that name has a tag")
+            .hint(format!("the source has: {names}"))),
+        several => {
+            let message = format!(
+                "the source has {} image names, but an image tags file is for one",
+                several.len()
+            );
+            Err(Error::new(Code::Ambiguous, message)
+                .at(clean(&source.to_string()))
+                .hint(format!("choose one with `--name`: {names}")))
+        }
+    }
+}

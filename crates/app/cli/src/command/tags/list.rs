@@ -1,0 +1,55 @@
+//! The command `tags list`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use imgconv::TagLine;
+use imgconv_model::{Env, Result};
+
+use crate::{
+    exit::Status,
+    options::Common,
+    screen::{clean, json, print},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  imgconv tags list imagetags.json";
+
+/// List every tag with its alias and the labels to which it resolves
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct List {
+    /// Image tags file, or `-` for standard input
+    file: String,
+}
+
+impl List {
+    pub(crate) fn run(&self, common: &Common, env: &Env) -> Result<ExitCode> {
+        let tags = imgconv::list_tags(&imgconv::read_tags(&self.file, env)?);
+        match common.json {
+            true => json(&serde_json::json!({ "tags": tags }))?,
+            false => print(&tags.iter().map(line).collect::<String>())?,
+        }
+        Ok(match tags.iter().any(|tag| tag.error.is_some()) {
+            true => Status::Failed.into(),
+            false => ExitCode::SUCCESS,
+        })
+    }
+}
+
+/// Returns `TAG [-> ALIAS] LABELS`.
+fn line(tag: &TagLine) -> String {
+    let mut words = vec![tag.tag.clone()];
+    if let Some(alias) = &tag.alias {
+        words.push(format!("-> {alias}"));
+    }
+    match (&tag.labels, &tag.error) {
+        (_, Some(error)) => words.push(format!("error: {error}")),
+        (labels, None) => {
+            let labels = labels.iter().flatten();
+            words.extend(labels.map(|(name, value)| format!("{name}={value}")));
+        }
+    }
+    format!("{}\n", clean(&words.join("  ")))
+}

@@ -1,0 +1,56 @@
+//! The command `tags validate`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use imgconv_model::{Code, Env, Error, Result};
+
+use crate::{
+    exit::Status,
+    options::Common,
+    screen::{clean, json, print},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  imgconv tags validate imagetags.json";
+
+/// Name every problem of an image tags file
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Validate {
+    /// Image tags file, or `-` for standard input
+    file: String,
+}
+
+impl Validate {
+    pub(crate) fn run(&self, common: &Common, env: &Env) -> Result<ExitCode> {
+        let problems = match imgconv::read_tags(&self.file, env) {
+            Ok(tags) => tags.problems(),
+            Err(error) if error.code() == Code::Io => return Err(error),
+            // A file that is no image tags file at all has this one problem.
+            Err(error) => vec![error],
+        };
+        match common.json {
+            true => json(&document(&problems))?,
+            false => print(&problems.iter().map(line).collect::<String>())?,
+        }
+        Ok(match problems.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => Status::Failed.into(),
+        })
+    }
+}
+
+fn document(problems: &[Error]) -> serde_json::Value {
+    let problems = problems.iter().map(|error| {
+        serde_json::json!({
+            "code": error.code().as_str(), "at": error.places(), "message": error.message(),
+        })
+    });
+    serde_json::json!({ "problems": problems.collect::<Vec<_>>() })
+}
+
+fn line(error: &Error) -> String {
+    format!("{}: {}\n", error.code(), clean(&error.to_string()))
+}

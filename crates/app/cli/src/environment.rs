@@ -1,0 +1,150 @@
+//! What the program reads from outside besides its arguments: environment variables, and facts of this
+//! machine.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use imgconv_model::{Code, Error, Network, Platform, ProxySetting, Result, Secret, password_in};
+
+/// Passwords in arguments and in the URLs of proxies.
+pub(crate) fn passwords() -> Vec<String> {
+    let proxies = ["http_proxy", "https_proxy", "all_proxy"]
+        .into_iter()
+        .flat_map(|name| [name.to_owned(), name.to_uppercase()])
+        .filter_map(|name| value(&name)?.into_string().ok());
+    let mut found = passwords_in_arguments();
+    found.extend(proxies.filter_map(|proxy| password_in(&proxy).map(str::to_owned)));
+    found
+}
+
+/// Passwords in arguments: in locators and URLs, and in the values of `--creds`.
+pub(crate) fn passwords_in_arguments() -> Vec<String> {
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|text| text.to_string_lossy().into_owned())
+        .collect();
+    let mut found = Vec::new();
+    for (i, text) in arguments.iter().enumerate() {
+        // A path may contain an `@` too; only the locator of a server has `//` before the `@`.
+        let server = text.contains("//").then(|| password_in(text)).flatten();
+        found.extend(server.map(str::to_owned));
+        let creds = match text.strip_prefix("--creds=") {
+            None if i > 0 && arguments[i - 1] == "--creds" => Some(&**text),
+            creds => creds,
+        };
+        let pair = creds.and_then(|creds| creds.split_once('='));
+        let password = pair.and_then(|(_, pair)| pair.split_once(':'));
+        found.extend(password.map(|(_, password)| password.to_owned()));
+    }
+    found
+}
+
+/// Reads `SOURCE_DATE_EPOCH` (reproducible-builds.org), seconds since 1970.
+///
+/// # Errors
+/// [`Code::Usage`] if the value is not a number.
+pub(crate) fn epoch() -> Result<Option<i64>> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command line reads the environment"
+    )]
+    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        Error::new(
+            Code::Usage,
+            format!("SOURCE_DATE_EPOCH is `{text}`, not a number of seconds"),
+        )
+    })
+}
+
+/// Reads a variable. An empty variable counts as one that is not set.
+fn value(name: &str) -> Option<OsString> {
+    let value = std::env::var_os(name);
+    value.filter(|value| !value.is_empty())
+}
+
+/// Reads a variable that names a path.
+fn variable(name: &str) -> Option<PathBuf> {
+    value(name).map(PathBuf::from)
+}
+
+/// Reads the first variable of `names` that is set, and returns its name and its value.
+fn first(names: &[&str]) -> Option<(String, String)> {
+    names.iter().find_map(|name| {
+        let text = value(name)?.to_string_lossy().into_owned();
+        Some(((*name).to_owned(), text))
+    })
+}
+
+/// Reads the variables that name proxies, in curl's order: the lower-case name first, and `ALL_PROXY`
+/// if no variable of the scheme is set.
+pub(crate) fn proxies(network: &mut Network) {
+    let proxy = |names: &[&str]| {
+        first(names).map(|(source, url)| ProxySetting {
+            source,
+            url: Secret::new(url),
+        })
+    };
+    network.https_proxy = proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+    // In a CGI script `HTTP_PROXY` is the client's header `Proxy` (httpoxy), so the variable can't be
+    // trusted there. Go ignores it in CGI scripts, and curl ignores it always.
+    network.http_proxy = match value("REQUEST_METHOD") {
+        None => proxy(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
+        Some(_) => proxy(&["http_proxy", "all_proxy", "ALL_PROXY"]),
+    };
+    network.no_proxy = first(&["no_proxy", "NO_PROXY"]).map_or_else(String::new, |(_, text)| text);
+}
+
+/// Reads the variables that replace the certificates of the system, as OpenSSL does: one file, and
+/// directories separated by colons.
+pub(crate) fn trusted(network: &mut Network) {
+    network.trust_files = variable("SSL_CERT_FILE").into_iter().collect();
+    let directories = value("SSL_CERT_DIR").unwrap_or_default();
+    let directories = std::env::split_paths(&directories);
+    network.trust_directories = directories
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
+}
+
+/// The directory of the user's settings.
+fn config() -> Option<PathBuf> {
+    variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))
+}
+
+/// The files in which podman, skopeo and docker keep credentials, in podman's order
+/// (containers-auth.json(5)).
+pub(crate) fn auth_files() -> Vec<PathBuf> {
+    let docker = variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
+    let podman = |folder: PathBuf| folder.join("containers/auth.json");
+    [
+        variable("XDG_RUNTIME_DIR").map(podman),
+        config().map(podman),
+        docker.map(|folder| folder.join("config.json")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The directories in which podman, skopeo and docker keep certificates of registries
+/// (containers-certs.d(5)).
+pub(crate) fn certificates() -> Vec<PathBuf> {
+    let own = config().map(|folder| folder.join("containers/certs.d"));
+    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    own.into_iter().chain(system).collect()
+}
+
+/// The platform of this machine, with Go's names (image-spec, config.md).
+pub(crate) fn host() -> Platform {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
+        "loongarch64" => "loong64",
+        other => other,
+    };
+    // Containers run on Linux, also where the converting machine has another system.
+    Platform::new("linux", architecture)
+}

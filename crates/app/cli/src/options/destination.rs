@@ -1,0 +1,130 @@
+//! The options that state the format and the distribution of a destination apart from its locator, and
+//! the destinations that the pair commands accept.
+
+use std::path::Path;
+
+use clap::Args;
+use imgconv::Locator;
+use imgconv_model::{Code, Error, Result};
+
+/// Format and distribution of the destination.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Places")]
+pub(crate) struct Destination {
+    /// Format to write at the destination
+    #[arg(long, value_name = "FORMAT")]
+    dest_format: Option<String>,
+    /// Distribution of the destination: `file`, `registry`, or any scheme
+    ///
+    /// The argument for the destination is then the part of a locator that follows the scheme.
+    #[arg(long, value_name = "DISTRIBUTION")]
+    dest_distribution: Option<String>,
+}
+
+/// What a pair command writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// The schemes of the destinations; the first one is assumed for a bare path.
+    schemes: &'static [&'static str],
+    /// The formats, in order of preference.
+    formats: &'static [&'static str],
+}
+
+impl Target {
+    /// What `…-to-aci` writes.
+    pub(crate) const ACI: Self = Self {
+        schemes: &["aci"],
+        formats: &["aci"],
+    };
+    /// What `…-to-docker` writes.
+    pub(crate) const DOCKER: Self = Self {
+        schemes: &["docker-archive", "dir", "docker"],
+        formats: &["docker-archive", "docker-v2s2", "docker-v2s1"],
+    };
+    /// What `…-to-oci` writes.
+    pub(crate) const OCI: Self = Self {
+        schemes: &["oci", "oci-archive", "docker"],
+        formats: &["oci"],
+    };
+}
+
+impl Destination {
+    /// Parses the locator of a destination.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] if the locator is malformed or contradicts the options.
+    pub(crate) fn locator(&self, text: &str) -> Result<Locator> {
+        let (format, distribution) = self.parts();
+        Locator::destination_as(format, distribution, text)
+    }
+
+    /// Parses the locator of the destination of a pair command. The command decides the format, so
+    /// that the format does not depend on the source.
+    ///
+    /// # Errors
+    /// As [`Destination::locator`], and if the locator names a format that the command does not write.
+    pub(crate) fn locator_of(&self, text: &str, target: &Target) -> Result<Locator> {
+        let (format, distribution) = self.parts();
+        let mut locator = Locator::destination_of(format, distribution, text, target.schemes)?;
+        let possible = imgconv::catalog::written_by(locator.transport);
+        let formats = target.formats;
+        match locator.format {
+            Some(asked) if possible.contains(&asked) && !formats.contains(&asked.0) => {
+                let message = format!("this command does not write {asked}");
+                let hint = format!(
+                    "the command writes {}; `imgconv convert` writes every format",
+                    formats.join(", ")
+                );
+                Err(Error::new(Code::Usage, message).at(text).hint(hint))
+            }
+            Some(_) => Ok(locator),
+            // The place holds one format only, so the format needs no choice.
+            None if possible.len() < 2 => Ok(locator),
+            None => {
+                let own = |format: &&str| possible.iter().copied().find(|id| id.0 == *format);
+                locator.format = formats.iter().find_map(own);
+                Ok(locator)
+            }
+        }
+    }
+
+    /// Parses the locator of a destination for ACIs: every path except a `.aci` file is a directory,
+    /// which is made if it is missing.
+    ///
+    /// # Errors
+    /// As [`Destination::locator_of`].
+    pub(crate) fn aci_locator(&self, text: &str) -> Result<Locator> {
+        let mut locator = self.locator_of(text, &Target::ACI)?;
+        let file = locator.location.ends_with(".aci") || locator.location == "-";
+        if !file && !locator.location.ends_with('/') {
+            locator.location.push('/');
+        }
+        Ok(locator)
+    }
+
+    /// Parses the locator of a destination in order to read it, for `diff`.
+    ///
+    /// # Errors
+    /// As [`Destination::locator`].
+    pub(crate) fn source(&self, text: &str) -> Result<Locator> {
+        let (format, distribution) = self.parts();
+        Locator::source_as(format, distribution, text)
+    }
+
+    fn parts(&self) -> (Option<&str>, Option<&str>) {
+        let (format, distribution) = (&self.dest_format, &self.dest_distribution);
+        (format.as_deref(), distribution.as_deref())
+    }
+}
+
+/// Refuses `-` as the argument of a command that makes a directory.
+///
+/// # Errors
+/// [`Code::Usage`] if the directory is `-`.
+pub(crate) fn refuse_stream(command: &str, directory: &Path) -> Result<()> {
+    if directory != Path::new("-") {
+        return Ok(());
+    }
+    let message = format!("`{command}` makes a directory, but `-` means standard output");
+    Err(Error::new(Code::Usage, message).hint("a directory with the name `-` is written `./-`"))
+}

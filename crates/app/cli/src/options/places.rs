@@ -1,0 +1,46 @@
+//! The options about single kinds of places that are read.
+
+use clap::Args;
+use imgconv_model::Env;
+
+/// Options of every command that reads a place.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Places")]
+pub(crate) struct Places {
+    /// Registry whose storage is read; image names begin with it
+    ///
+    /// The storage of a registry does not record the name of the registry. Without this option the
+    /// names are read as docker reads them.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    registry_host: Option<String>,
+    /// Select a namespace of containerd [default: all]
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    blobs: SymlinkedBlobs,
+}
+
+/// The option of commands that read an OCI layout.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Places")]
+pub(crate) struct SymlinkedBlobs {
+    /// Follow symbolic links to blobs of an OCI layout
+    #[arg(long)]
+    allow_symlinked_blobs: bool,
+}
+
+impl Places {
+    /// Sets the options in an environment.
+    pub(crate) fn apply(&self, env: &mut Env) {
+        env.registry_host.clone_from(&self.registry_host);
+        env.namespace.clone_from(&self.namespace);
+        self.blobs.apply(env);
+    }
+}
+
+impl SymlinkedBlobs {
+    /// Sets the option in an environment.
+    pub(crate) fn apply(self, env: &mut Env) {
+        env.follow_blob_links = self.allow_symlinked_blobs;
+    }
+}

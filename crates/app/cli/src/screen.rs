@@ -1,0 +1,151 @@
+//! Standard output and standard error. Names from images are made safe for a terminal, and no message
+//! shows a secret of the user.
+
+use std::{
+    io::{self, Write},
+    sync::OnceLock,
+};
+
+use imgconv_model::{Error, Result, Secrets, is_hidden};
+use serde::Serialize;
+
+/// The secrets that no message may show; set when the arguments and the environment have been read.
+static SECRETS: OnceLock<Secrets> = OnceLock::new();
+
+/// Sets the secrets that no message may show from now on. Secrets that are added later count too.
+pub(crate) fn keep_secret(secrets: &Secrets) {
+    // Only the first call counts; a second call would be for the same run.
+    let _ = SECRETS.set(secrets.clone());
+}
+
+/// Replaces the secrets in a message.
+pub(crate) fn concealed(text: &str) -> String {
+    match SECRETS.get() {
+        Some(secrets) => secrets.conceal(text),
+        None => text.to_owned(),
+    }
+}
+
+/// Escapes characters that move the cursor, end a line, or change the direction of text.
+pub(crate) fn clean(text: &str) -> String {
+    escape_if(text, is_hidden, |c| c.escape_default().to_string())
+}
+
+/// Escapes the same characters, except line ends.
+fn clean_lines(text: &str) -> String {
+    escape_if(
+        text,
+        |c| c != '\n' && is_hidden(c),
+        |c| c.escape_default().to_string(),
+    )
+}
+
+/// Escapes in a JSON document the characters on which a terminal or a viewer would act. JSON allows
+/// escapes for every character of a string (RFC 8259, section 7). Outside of strings, a document has
+/// no such character except line ends.
+pub(crate) fn clean_json(text: &str) -> String {
+    let escape = |c: char| {
+        let mut units = [0; 2];
+        let units = c.encode_utf16(&mut units).iter();
+        units.map(|unit| format!("\\u{unit:04x}")).collect()
+    };
+    escape_if(text, |c| c >= '\u{7f}' && is_hidden(c), escape)
+}
+
+fn escape_if(text: &str, hidden: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match hidden(c) {
+            true => out.push_str(&escape(c)),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
+/// Prints text to standard output.
+///
+/// # Errors
+/// [`Code::Io`](imgconv_model::Code::Io) if the text can't be written. A closed pipe is no error,
+/// because the reader has chosen to stop.
+pub(crate) fn print(text: &str) -> Result<()> {
+    print_bytes(clean_lines(text).as_bytes())
+}
+
+/// Prints bytes as they are.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io(error, "standard output"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error. A failure is ignored, because there is no other place to report
+/// it; `eprintln!` would panic.
+pub(crate) fn say(line: &str) {
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("{}\n", clean_lines(&concealed(line))).as_bytes());
+}
+
+/// Writes a JSON document as one line to standard error. The caller makes sure that no value contains
+/// a secret.
+pub(crate) fn say_json(value: &serde_json::Value) {
+    let line = format!("{}\n", clean_json(&value.to_string()));
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Prints the bytes of a JSON document.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_document(bytes: &[u8]) -> Result<()> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => print_bytes(clean_json(text).as_bytes()),
+        Err(_) => print_bytes(bytes),
+    }
+}
+
+/// Prints a value as one JSON document.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
+    print_bytes(document(value).as_bytes())
+}
+
+/// Makes the JSON document of a result.
+pub(crate) fn document(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value)
+        .expect("results are maps with text keys, numbers and text");
+    text.push('\n');
+    clean_json(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // K45
+    #[test]
+    fn what_a_terminal_acts_on_is_escaped_in_text_and_in_json() {
+        let hostile = "a\u{9b}31m\u{7f}\u{202e}\u{2028}\u{2029}\u{ad}\u{e0041}\u{1b}[b";
+        assert_eq!(
+            clean(hostile),
+            "a\\u{9b}31m\\u{7f}\\u{202e}\\u{2028}\\u{2029}\\u{ad}\\u{e0041}\\u{1b}[b"
+        );
+        assert_eq!(clean_lines("a\n\u{85}b\n"), "a\n\\u{85}b\n");
+        let value = serde_json::json!({ "k": hostile, "plain": "é\u{1f600}" });
+        let text = document(&value);
+        assert!(text.contains(r"a\u009b31m\u007f\u202e\u2028\u2029\u00ad\udb40\udc41\u001b[b"));
+        assert!(text.contains("é\u{1f600}"));
+        let back: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, value);
+    }
+}
