@@ -8,6 +8,7 @@ mod files;
 mod licences;
 mod markdown;
 mod measure;
+mod robustness;
 mod sources;
 
 use std::fs;
@@ -30,17 +31,25 @@ fn check() -> Result {
     let metadata = metadata()?;
     let table = fs::read_to_string(root.join("crates/README.md"))
         .map_err(|e| format!("crates/README.md: {e}"))?;
+    let robustness = robustness::check(&files);
     let findings = [
         edges::check(&metadata),
         edges::check_table(&table),
         licences::check(&metadata),
         sources::check(&files),
         markdown::check(&files, &|path| root.join(path).exists()),
+        robustness.findings,
     ]
     .concat();
     for warning in sources::long_files(&files) {
         eprintln!("tidy: warning: {warning}");
     }
+    println!(
+        "tidy: {} rules of robustness, {} of them without a test: {}",
+        robustness.rules,
+        robustness.untested.len(),
+        robustness.untested.join(", ")
+    );
     if findings.is_empty() {
         println!("tidy: {} files, nothing found", files.len());
         return Ok(());
