@@ -8,6 +8,7 @@ mod files;
 mod licences;
 mod markdown;
 mod measure;
+mod packages;
 mod robustness;
 mod sources;
 
@@ -36,6 +37,7 @@ fn check() -> Result {
         edges::check(&metadata),
         edges::check_table(&table),
         licences::check(&metadata),
+        packages::check(&metadata),
         sources::check(&files),
         markdown::check(&files, &|path| root.join(path).exists()),
         robustness.findings,
