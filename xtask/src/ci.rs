@@ -7,7 +7,7 @@ use crate::{docs, tidy};
 pub(crate) fn run() -> Result {
     cargo(&["fmt", "--all", "--check"])?;
     eprintln!("$ cargo xtask tidy");
-    tidy::run()?;
+    tidy::run(&[])?;
     cargo(&[
         "clippy",
         "--quiet",

@@ -21,7 +21,8 @@ const USAGE: &str = "\
 Usage: cargo xtask TASK
 
   ci                         all checks that need no other program: fmt, clippy, tidy, docs, tests
-  tidy                       the rules that the compiler does not know
+  tidy [--measure]           the rules that the compiler does not know; --measure prints numbers
+                             about the shape of the source instead
   corpus run [CASE]          run the cases of testdata/corpus
   corpus build NAME DIR      write a recipe of testdata/images as NAME.aci and as a layout
   corpus bless [CASE] [--yes]
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["ci"] => ci::run(),
-        ["tidy"] => tidy::run(),
+        ["tidy", rest @ ..] => tidy::run(rest),
         ["corpus", rest @ ..] => corpus::run(rest),
         ["docs", rest @ ..] => docs::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),

@@ -136,6 +136,8 @@ const ONLY: &[(&str, &str)] = &[
     ("indicatif", "app/cli"),
     ("ureq", "core/http"),
     ("nix", "xtask"),
+    ("proc-macro2", "xtask"),
+    ("syn", "xtask"),
 ];
 
 /// Compares every dependency inside the workspace with the table.

@@ -3,7 +3,7 @@
 //! A mention is the target of a link, or code that starts with one of the repository's folders. A
 //! part in capitals stands for a name: the path is looked at up to there.
 
-use super::File;
+use super::files::File;
 
 const FOLDERS: &[&str] = &[
     "crates", "testdata", "xtask", "docs", "deploy", ".ci", ".cargo",

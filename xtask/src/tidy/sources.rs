@@ -1,7 +1,7 @@
 //! Rules over the text of Rust files: a first line that says what the file is for, an upper bound on
 //! length, where media types are spelled, what `encode.rs` may not skip, no file left out.
 
-use super::File;
+use super::files::File;
 
 const LONG: usize = 600;
 const TOO_LONG: usize = 900;

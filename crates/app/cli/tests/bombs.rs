@@ -78,6 +78,7 @@ fn confined(sandbox: &Sandbox, args: &[&str]) -> Output {
         .unwrap()
 }
 
+// INV-5: memory follows the limits.
 #[test]
 fn g6a_a_bomb_is_converted_in_flat_memory_with_a_warning() {
     let sandbox = Sandbox::new();

@@ -68,6 +68,7 @@ fn exit_codes_are_the_contract() {
     sandbox.fails(&["verify", "good"], 4, &[]);
 }
 
+// INV-2: a wrong byte, a byte more and a byte less, in each document and each layer.
 #[test]
 fn every_blob_that_is_damaged_is_refused_and_named() {
     let sandbox = Sandbox::new();
@@ -161,6 +162,7 @@ fn a_damaged_aci_leaves_nothing_at_any_destination() {
     );
 }
 
+// INV-8
 #[test]
 fn output_does_not_depend_on_the_number_of_threads() {
     let sandbox = Sandbox::new();

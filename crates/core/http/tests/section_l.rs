@@ -72,6 +72,7 @@ fn write(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     path
 }
 
+// INV-7
 #[test]
 fn l1_no_credential_follows_a_redirect_to_another_origin() {
     for status in [302, 307, 308] {

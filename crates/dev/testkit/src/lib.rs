@@ -5,7 +5,7 @@
 //! from bytes to the same text; [`snapshot()`] says of a directory what [`dump`] says of a tar;
 //! [`random`] makes images of every oddity, spelled in every [`dialect`]; [`corpus`] runs the cases
 //! of `testdata/corpus` against the built program. [`server`] is an HTTP server that is as good or
-//! bad as a test needs.
+//! bad as a test needs. [`laws`] are suites that every format or every transport has to pass.
 //!
 //! For tests only. What can be reckoned without the crates under test (digests, JSON, gunzip) is,
 //! so that a fault of theirs is not repeated here; tar bytes alone come from `imgconv-tar`, whose
@@ -22,6 +22,7 @@ pub mod docker;
 pub mod dump;
 pub mod engines;
 mod image;
+pub mod laws;
 pub mod random;
 pub mod recipe;
 pub mod registry;

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn j1_prefixes_are_whole_path_components() {
+    fn j1a_j1b_prefixes_are_whole_path_components() {
         let is_for = |prefix: &str, name: &str| {
             let page = format!("<meta name=ac-discovery content=\"{prefix} https://x/{{ext}}\">");
             read(page.as_bytes()).iter().any(|meta| meta.is_for(name))

@@ -109,6 +109,7 @@ fn many_names_are_all_there() {
     assert_eq!(texts(&*open(folder.path(), None).unwrap()), names);
 }
 
+// D16c
 #[test]
 fn blobs_are_verified() {
     let image = image(&["x:1"], "/x");
@@ -141,6 +142,7 @@ fn blobs_are_verified() {
     assert!(error.advice().unwrap().contains("--all-platforms"));
 }
 
+// D16c
 #[test]
 fn without_a_database_the_blobs_say_what_there_is() {
     let folder = store(&[
@@ -179,7 +181,8 @@ fn without_a_database_the_blobs_say_what_there_is() {
     }
 }
 
-/// Bytes all over a database are changed in turn: a result or a refusal, never a panic or an endless walk.
+/// D16c: bytes all over a database are changed in turn; each leads to a result or a refusal, never to
+/// a panic or an endless walk.
 #[test]
 fn no_damage_of_the_database_is_fatal() {
     let folder = store(&[(image(&["x:1", "y:1"], "/x"), &["default", "moby"])]);

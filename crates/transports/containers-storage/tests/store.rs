@@ -119,6 +119,7 @@ fn names_and_ids_lead_to_images() {
     }
 }
 
+// D16a: also parents in a circle, and an id that is a path.
 #[test]
 fn damage_is_named() {
     let image = image(&["x:1"], "/x");

@@ -68,6 +68,7 @@ fn layers(bundle: &dyn Bundle, text: &str) -> Result<Vec<Vec<u8>>> {
     names.map(|name| member(name.as_str().unwrap())).collect()
 }
 
+// D16a
 #[test]
 fn every_driver_gives_back_the_same_tars() {
     for driver in ["overlay2", "overlay", "aufs", "vfs", "btrfs"] {
@@ -230,6 +231,7 @@ fn image_of_one_layer() -> EngineImage {
     }
 }
 
+// D16a: each fault has its own code.
 #[test]
 fn damage_concerns_one_image_and_is_named() {
     type Damage = fn(&Fixture);
@@ -298,6 +300,7 @@ fn damage_concerns_one_image_and_is_named() {
     }
 }
 
+// D16a
 #[test]
 fn links_lead_out_of_no_data_root() {
     let fixture = Fixture::new();
@@ -314,6 +317,7 @@ fn links_lead_out_of_no_data_root() {
     assert_eq!(fixture.fails().code(), Code::Missing);
 }
 
+// D16b
 #[test]
 fn a_layer_without_a_record_is_made_of_its_files() {
     let fixture = Fixture::new();
@@ -333,6 +337,7 @@ fn a_layer_without_a_record_is_made_of_its_files() {
     assert!(text.contains("\"RemadeLayers\":[0]"), "{text}");
 }
 
+// D16b
 #[test]
 fn drivers_without_folders_are_named() {
     for (driver, text) in [

@@ -23,4 +23,5 @@ mod pipes;
 mod sandbox;
 mod trust;
 mod ways_back;
+mod whole_program;
 mod windows;

@@ -275,6 +275,7 @@ fn names_are_chosen_and_changed_by_rules() {
     assert!(!sandbox.path("x").exists());
 }
 
+// INV-9
 #[test]
 fn m1_one_poisoned_image_is_named_and_the_rest_arrives() {
     let sandbox = Sandbox::new();
@@ -373,6 +374,7 @@ fn killed(sandbox: &Sandbox, args: &[&str], after: Duration) -> bool {
     child.wait().unwrap().success()
 }
 
+// INV-4: after each kill the index is absent or complete.
 #[test]
 fn m2_killed_at_any_point_the_same_command_goes_on_and_ends_the_same() {
     let sandbox = Sandbox::new();

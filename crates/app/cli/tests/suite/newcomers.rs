@@ -513,7 +513,7 @@ fn k46_proxies_are_taken_from_the_environment() {
     assert!(!stderr.contains("hunter2"), "{stderr}");
 }
 
-// robustness K46
+// robustness K46, K46b: a block of a file that can't be decoded takes no other with it.
 #[test]
 fn k46_authorities_are_taken_from_the_environment() {
     let sandbox = Sandbox::new();

@@ -5,7 +5,7 @@ use imgconv_stream::digest;
 
 use crate::{
     build::{EMPTY, blob, id, manifest, minimal, raw_manifest, v1},
-    bundle::{Memory, UNSIGNED, decode, decode_with, env, fails, image, refuse, root},
+    bundle::{Memory, UNSIGNED, decode, decode_with, env, fails, image, memory, refuse, root},
 };
 
 fn change(from: &str, to: &str) -> String {
@@ -189,14 +189,14 @@ fn b8b_throwaway_of_a_real_layer() {
 #[test]
 fn b8d_other_bytes_for_the_empty_layer() {
     let document = manifest(&[(EMPTY.into(), v1('a', None, ""))]);
-    let mut memory = Memory::default();
+    let mut memory = memory();
     let empty = Digest::parse(EMPTY).unwrap();
     let root = root(UNSIGNED, document.as_bytes());
     let good = b"\x1f\x8b\x08\x00\x00\x09\x6e\x88\x00\xff\x62\x18\x05\xa3\x60\x14\x8c\x58\x00\x08\x00\x00\xff\xff\x2e\xaf\xb5\xef\x00\x04\x00\x00";
     assert_eq!(digest(Algorithm::Sha256, good), empty);
-    memory.documents.insert(empty, good.to_vec());
+    memory.blobs.insert(empty, good.to_vec());
     decode_with(&memory, &root, &env()).unwrap();
-    memory.documents.insert(empty, vec![0; 32]);
+    memory.blobs.insert(empty, vec![0; 32]);
     fails(
         decode_with(&memory, &root, &env()),
         Code::Mismatch,
@@ -331,17 +331,17 @@ fn what_the_entries_say() {
 #[test]
 fn limits_and_missing_layers() {
     let root = root(UNSIGNED, minimal().as_bytes());
-    let memory = Memory {
+    let incomplete = Memory {
         missing: vec![Digest::parse(&blob('1')).unwrap()],
-        ..Memory::default()
+        ..memory()
     };
-    let result = decode_with(&memory, &root, &env());
+    let result = decode_with(&incomplete, &root, &env());
     fails(result, Code::Missing, "layer 0 (sha256:1111");
     let mut few = env();
     few.limits.layers = 2;
     let document = three(('c', Some('b')), ('b', Some('a')));
     let root = crate::bundle::root(UNSIGNED, document.as_bytes());
-    let result = decode_with(&Memory::default(), &root, &few);
+    let result = decode_with(&memory(), &root, &few);
     fails(result, Code::Limit, "3 layers");
     let deep = v1(
         'a',

@@ -10,7 +10,7 @@ use imgconv_model::{
 
 use crate::{
     build::{EMPTY, blob, manifest, v1},
-    bundle::{Sealed, UNSIGNED, decode_with, encode, env, fails, image, kept, root, text},
+    bundle::{Sealed, UNSIGNED, decode_with, encode, env, fails, image, kept, memory, root, text},
 };
 
 pub(crate) fn layer(digest: &str) -> Layer {
@@ -285,5 +285,5 @@ fn an_original_that_is_none_is_not_used() {
     let (root, _, report) = encode(&before, &kept(&before));
     assert_eq!(report.warnings[0].code, "bad-original");
     let root = self::root(UNSIGNED, &root.bytes);
-    decode_with(&Default::default(), &root, &env()).unwrap();
+    decode_with(&memory(), &root, &env()).unwrap();
 }

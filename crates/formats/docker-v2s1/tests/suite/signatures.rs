@@ -16,7 +16,7 @@ use crate::{
         Part, b64, blob, envelope, es256, jwk, key, manifest, minimal, point, protected, region,
         signed, v1,
     },
-    bundle::{Memory, SIGNED, UNSIGNED, decode, decode_with, env, fails, image, refuse, root},
+    bundle::{SIGNED, UNSIGNED, decode, decode_with, env, fails, image, memory, refuse, root},
 };
 
 fn good() -> (String, Part) {
@@ -340,11 +340,7 @@ fn b5c_limits() {
     refuse(&document, Code::Limit, "`manifest`");
     let mut env = env();
     env.limits.manifest = 64 << 20;
-    let result = decode_with(
-        &Memory::default(),
-        &root(UNSIGNED, document.as_bytes()),
-        &env,
-    );
+    let result = decode_with(&memory(), &root(UNSIGNED, document.as_bytes()), &env);
     fails(result, Code::Limit, "`config`");
 }
 
@@ -396,7 +392,7 @@ fn b11c_kinds_and_white_space() {
         ] {
             let root = root(kind, document.as_bytes());
             assert!(DOCKER_V2S1.recognise(&root), "{kind}");
-            let (image, _) = decode_with(&Memory::default(), &root, &env()).unwrap();
+            let (image, _) = decode_with(&memory(), &root, &env()).unwrap();
             let original = &image.originals[0].document;
             assert_eq!(&*original.bytes, document.as_bytes());
             let known = [SIGNED, UNSIGNED].contains(&kind);

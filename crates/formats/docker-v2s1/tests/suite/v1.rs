@@ -5,7 +5,7 @@ use imgconv_model::{Code, Env, Format, Image, Report, Result};
 
 use crate::{
     build::{id, quoted, v1},
-    bundle::{Memory, V1, decode_with, env, fails, root},
+    bundle::{Memory, V1, decode_with, env, fails, memory, root},
 };
 
 fn chain(own: &str, layers: &[(&str, String)]) -> String {
@@ -28,8 +28,8 @@ fn chain(own: &str, layers: &[(&str, String)]) -> String {
 
 fn read_with(text: &str, env: &Env) -> Result<(Image, Report)> {
     let memory = Memory {
-        members: vec!["m/layer.tar"],
-        ..Memory::default()
+        members: [("m/layer.tar".to_owned(), None)].into(),
+        ..memory()
     };
     decode_with(&memory, &root(V1, text.as_bytes()), env)
 }

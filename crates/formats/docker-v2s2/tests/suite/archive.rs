@@ -20,7 +20,7 @@ fn memory(members: &[(&str, &str)]) -> Memory {
     for (name, text) in members {
         memory
             .members
-            .insert((*name).to_owned(), text.as_bytes().to_vec());
+            .insert((*name).to_owned(), Some(text.as_bytes().to_vec()));
     }
     memory
 }

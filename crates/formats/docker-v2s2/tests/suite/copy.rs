@@ -7,23 +7,13 @@ use imgconv_model::{
 };
 
 use crate::bundle::{
-    CONFIG, ID_B, LIST, MANIFEST, Memory, TAR_GZIP, decode, edited, encode, env, image, kept,
-    minimal, pushed, text,
+    CONFIG, DOCUMENTS, ID_B, LIST, MANIFEST, Memory, TAR_GZIP, decode, edited, encode, env, image,
+    kept, minimal, pushed, text,
 };
 
 #[test]
 fn a_copy_of_an_image_keeps_every_byte() {
-    for fixture in [minimal, pushed] {
-        let mut memory = Memory::default();
-        let manifest = fixture(&mut memory);
-        let (image, report) = image(&memory, &manifest);
-        assert_eq!(report, Report::default());
-        let (config, root, report) = encode(&image, &kept(&image));
-        assert_eq!((text(&root), &*root.kind), (&*manifest, MANIFEST));
-        assert_eq!(config.bytes, image.originals[1].document.bytes);
-        assert_eq!(config.kind, CONFIG);
-        assert_eq!(report, Report::default());
-    }
+    DOCUMENTS.a_copy_keeps_every_byte(&[minimal, pushed]);
 }
 
 #[test]

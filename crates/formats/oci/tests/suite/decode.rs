@@ -3,8 +3,8 @@
 use imgconv_model::{Artifact, Code, Document, Exec, FormatId, History, Opaque, Platform, Port};
 
 use crate::{
-    bundle::{CONFIG, INDEX, MANIFEST, Memory, TAR_GZIP, decode, image, refuse},
-    fixtures::{ID_A, ID_B, dockerish, edited, with_subject},
+    bundle::{CONFIG, ID_A, ID_B, INDEX, MANIFEST, Memory, TAR_GZIP, decode, image, refuse},
+    fixtures::{dockerish, edited, with_subject},
 };
 
 const EMPTY: &str = r#""mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2"#;

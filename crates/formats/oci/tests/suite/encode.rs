@@ -9,8 +9,10 @@ use imgconv_model::{
 };
 
 use crate::{
-    bundle::{CONFIG, MANIFEST, Memory, Sealed, TAR_GZIP, encode, env, image, kept, text},
-    fixtures::{ID_A, ID_B, dockerish, minimal, with_subject},
+    bundle::{
+        CONFIG, ID_A, ID_B, MANIFEST, Memory, Sealed, TAR_GZIP, encode, env, image, kept, text,
+    },
+    fixtures::{dockerish, minimal, with_subject},
 };
 
 const ID_C: &str = "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc";

@@ -1,36 +1,18 @@
 //! Images as tools write them, and that copying them changes no byte.
 
 use imgconv_format_oci::OCI;
-use imgconv_model::{Artifact, Format, Report};
+use imgconv_model::{Artifact, Format};
 
-use crate::bundle::{
-    CONFIG, INDEX, MANIFEST, Memory, TAR_GZIP, decode, encode, env, image, kept, text,
-};
-
-pub(crate) const ID_A: &str =
-    "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-pub(crate) const ID_B: &str =
-    "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+use crate::bundle::{CONFIG, DOCUMENTS, ID_A, ID_B, INDEX, MANIFEST, Memory, TAR_GZIP, decode};
 
 /// The least there is.
 pub(crate) fn minimal(memory: &mut Memory) -> String {
-    let config = memory.put(
-        format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{ID_A}"]}}}}"#)
-            .as_bytes(),
-    );
-    let layer = memory.put(b"layer a");
-    format!(
-        r#"{{"schemaVersion":2,"config":{{"mediaType":"{CONFIG}",{config}}},"layers":[{{"mediaType":"{TAR_GZIP}",{layer}}}]}}"#
-    )
+    DOCUMENTS.minimal(memory)
 }
 
 /// The minimal image with one edit of its manifest.
 pub(crate) fn edited(from: &str, to: &str) -> (Memory, String) {
-    let mut memory = Memory::default();
-    let text = minimal(&mut memory);
-    assert!(text.contains(from), "{text} lacks {from}");
-    let text = text.replacen(from, to, 1);
-    (memory, text)
+    DOCUMENTS.edited(from, to)
 }
 
 /// Two layers, Docker's fields, unknown keys everywhere, white space, odd order and escapes.
@@ -88,18 +70,7 @@ pub(crate) fn with_subject(memory: &mut Memory) -> String {
 
 #[test]
 fn a_copy_of_an_image_keeps_every_byte() {
-    for fixture in [minimal, dockerish, with_subject] {
-        let mut memory = Memory::default();
-        let manifest = fixture(&mut memory);
-        let (image, report) = image(&memory, &manifest);
-        assert_eq!(report, Report::default());
-        let (config, root, report) = encode(&image, &kept(&image), &env());
-        assert_eq!(text(&root), manifest);
-        assert_eq!(root.kind, MANIFEST);
-        assert_eq!(config.kind, CONFIG);
-        assert_eq!(config.bytes, image.originals[1].document.bytes);
-        assert_eq!(report, Report::default());
-    }
+    DOCUMENTS.a_copy_keeps_every_byte(&[minimal, dockerish, with_subject]);
 }
 
 #[test]

@@ -3,10 +3,7 @@
 use imgconv_format_oci::OCI;
 use imgconv_model::{Artifact, Child, Digest, Format, Index, Platform};
 
-use crate::{
-    bundle::{INDEX, MANIFEST, Memory, decode},
-    fixtures::{ID_A, ID_B},
-};
+use crate::bundle::{ID_A, ID_B, INDEX, MANIFEST, Memory, decode};
 
 fn child(digest: &str, platform: &str) -> Child {
     Child {

@@ -137,6 +137,7 @@ fn not_a_file(layout: &Layout, what: &str) {
     assert!(error.to_string().contains(&hex), "{error}");
 }
 
+// INV-1
 #[test]
 fn d3_nothing_from_outside_is_read_while_links_are_swapped_in() {
     for directory in [false, true] {

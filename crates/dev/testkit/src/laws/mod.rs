@@ -1,0 +1,45 @@
+//! Laws that every format or every transport keeps, as suites that its tests call.
+//!
+//! [`Memory`] is the place from which a format reads. [`Honest`] states that a report lists exactly
+//! what differs, [`Documents`] that malformed documents are refused, [`hostile`] that no damage ends
+//! in a panic. [`Writable`] states what a transport promises to those who write.
+//!
+//! The traits of `imgconv-model` are called in [`Memory`] and [`Writable`] alone.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a law reports")]
+
+mod honesty;
+mod memory;
+mod strict;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+pub use self::honesty::{Honest, Written};
+pub use self::memory::{
+    ID_A, ID_B, Memory, Sealed, decode, documents, encode, env, fails, kept, root, text,
+};
+pub use self::strict::{Documents, bad_digests};
+
+/// Checks that a reader ends without a panic for every beginning of some bytes, and with each of
+/// them changed. Returns how many of these inputs were read without an error.
+///
+/// # Panics
+/// If the reader does, or takes no input at all, not even the bytes as they are.
+pub fn hostile<T, E>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, E>) -> usize {
+    assert!(read(bytes).is_ok(), "the bytes themselves are not read");
+    let cut = (0..bytes.len()).map(|end| bytes[..end].to_vec());
+    let changed = (0..bytes.len()).flat_map(|at| {
+        [0x01, 0x20, 0x80, 0xff].map(|bits| {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= bits;
+            changed
+        })
+    });
+    let mut taken = 0;
+    for input in cut.chain(changed) {
+        let result = catch_unwind(AssertUnwindSafe(|| read(&input).is_ok()));
+        let shown = String::from_utf8_lossy(&input);
+        taken += usize::from(result.unwrap_or_else(|_| panic!("a panic for {shown}")));
+    }
+    taken
+}
