@@ -3,8 +3,8 @@
 use std::{path::Path, process::ExitCode};
 
 use clap::CommandFactory;
-use imgconv::{Family, LayerOptions, Locator, Options, Squash};
-use imgconv_model::{Code, Env, Error, PlatformSpec, Result};
+use imgconv::{FormatFamily, LayerOptions, Locator, Options, Squash};
+use imgconv_model::{Code, Env, Error, FormatId, PlatformSpec, Result};
 
 use crate::{
     args::{
@@ -17,14 +17,18 @@ use crate::{
 };
 
 /// Where `…-to-oci` writes, and in which formats.
-const OCI: (&[&str], &[&str]) = (&["oci", "oci-archive", "docker"], &["oci"]);
+const OCI: (&[&str], &[FormatId]) = (&["oci", "oci-archive", "docker"], &[FormatId::OCI]);
 /// Where `…-to-docker` writes, and in which formats.
-const DOCKER: (&[&str], &[&str]) = (
+const DOCKER: (&[&str], &[FormatId]) = (
     &["docker-archive", "dir", "docker"],
-    &["docker-archive", "docker-v2s2", "docker-v2s1"],
+    &[
+        FormatId::DOCKER_ARCHIVE,
+        FormatId::DOCKER_V2S2,
+        FormatId::DOCKER_V2S1,
+    ],
 );
 /// Where `…-to-aci` writes, and in which formats.
-const ACI: (&[&str], &[&str]) = (&["aci"], &["aci"]);
+const ACI: (&[&str], &[FormatId]) = (&["aci"], &[FormatId::ACI]);
 
 /// Runs a command.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -46,7 +50,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             conversion,
         } => {
-            let of = Some((Family::Aci, Family::Oci));
+            let of = Some((FormatFamily::Aci, FormatFamily::Oci));
             pair(of, &sources, to.locator_of(&destination, OCI)?, &conversion)
         }
         Command::DockerToOci {
@@ -55,7 +59,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             conversion,
         } => {
-            let of = Some((Family::Docker, Family::Oci));
+            let of = Some((FormatFamily::Docker, FormatFamily::Oci));
             pair(
                 of,
                 &[source],
@@ -69,7 +73,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             conversion,
         } => {
-            let of = Some((Family::Oci, Family::Docker));
+            let of = Some((FormatFamily::Oci, FormatFamily::Docker));
             pair(
                 of,
                 &[source],
@@ -83,7 +87,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             conversion,
         } => {
-            let of = Some((Family::Aci, Family::Docker));
+            let of = Some((FormatFamily::Aci, FormatFamily::Docker));
             pair(
                 of,
                 &sources,
@@ -97,7 +101,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             conversion,
         } => {
-            let of = Some((Family::Docker, Family::Aci));
+            let of = Some((FormatFamily::Docker, FormatFamily::Aci));
             pair(of, &[source], acis(&to, &destination)?, &conversion)
         }
         Command::OciToAci {
@@ -106,7 +110,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             to,
             conversion,
         } => {
-            let of = Some((Family::Oci, Family::Aci));
+            let of = Some((FormatFamily::Oci, FormatFamily::Aci));
             pair(of, &[source], acis(&to, &destination)?, &conversion)
         }
         Command::Squash {
@@ -275,7 +279,7 @@ fn acis(to: &DestinationPair, destination: &str) -> Result<Locator> {
 }
 
 fn convert(
-    pair: Option<(Family, Family)>,
+    pair: Option<(FormatFamily, FormatFamily)>,
     sources: &[String],
     destination: &Locator,
     conversion: &Conversion,
@@ -441,13 +445,14 @@ impl DestinationPair {
 
     /// Reads the locator of a destination of one of some kinds, the usual one first, which is
     /// written in one of the formats of the command, whatever the source is.
-    fn locator_of(&self, text: &str, (places, formats): (&[&str], &[&str])) -> Result<Locator> {
+    fn locator_of(&self, text: &str, (places, formats): (&[&str], &[FormatId])) -> Result<Locator> {
         let (format, distribution) = self.parts();
         let mut locator = Locator::destination_of(format, distribution, text, places)?;
-        let possible = imgconv::catalog::written_by(locator.transport);
+        let possible = locator.transport.place().formats();
         match locator.format {
-            Some(asked) if possible.contains(&asked) && !formats.contains(&asked.0) => {
+            Some(asked) if possible.contains(&asked) && !formats.contains(&asked) => {
                 let message = format!("this command does not write {asked}");
+                let formats: Vec<&str> = formats.iter().map(|id| id.0).collect();
                 let hint = format!(
                     "it writes: {}; `convert` writes any format",
                     formats.join(", ")
@@ -458,8 +463,7 @@ impl DestinationPair {
             // Most places hold one format.
             None if possible.len() < 2 => Ok(locator),
             None => {
-                let own = |format: &&str| possible.iter().copied().find(|one| one.0 == *format);
-                locator.format = formats.iter().find_map(own);
+                locator.format = formats.iter().copied().find(|id| possible.contains(id));
                 Ok(locator)
             }
         }
@@ -487,11 +491,12 @@ fn formats(shared: &Shared) -> Result<()> {
         let transports: Vec<_> = TRANSPORTS
             .iter()
             .map(|transport| {
+                let place = transport.place();
                 serde_json::json!({
-                    "scheme": transport.scheme(),
-                    "syntax": transport.syntax(),
-                    "about": transport.about(),
-                    "writes": imgconv::catalog::written_by(*transport).iter().map(|id| id.0).collect::<Vec<_>>(),
+                    "scheme": place.scheme,
+                    "syntax": place.syntax,
+                    "about": place.about,
+                    "writes": place.formats().iter().map(|id| id.0).collect::<Vec<_>>(),
                 })
             })
             .collect();
@@ -503,11 +508,8 @@ fn formats(shared: &Shared) -> Result<()> {
     }
     text.push_str("transports:\n");
     for transport in TRANSPORTS {
-        text.push_str(&format!(
-            "  {:24} {}\n",
-            transport.syntax(),
-            transport.about()
-        ));
+        let place = transport.place();
+        text.push_str(&format!("  {:24} {}\n", place.syntax, place.about));
     }
     render::print(&text)
 }

@@ -105,12 +105,12 @@ impl Candidates {
         let at = |error: Error| error.at(format!("--deps {place}"));
         let locator = Locator::dependencies(place).map_err(at)?;
         let (transport, location) = (locator.transport, &locator.location);
-        if !transport.is_local() {
+        if !transport.place().is_local() {
             let message = "dependencies are looked for in files, folders and stores";
             return Err(at(Error::new(Code::Unsupported, message))
                 .hint("`--deps appc:` discovers those that are found nowhere"));
         }
-        if transport.scheme() == FILE.scheme() {
+        if transport.place().any_file {
             let Some(aci) = open_aci(location, env).map_err(at)? else {
                 let message = "this is neither an ACI nor a place that has ACIs";
                 return Err(at(Error::new(Code::Unsupported, message)));
@@ -266,7 +266,7 @@ impl Candidates {
             host: asked.1.clone(),
             ..env.clone()
         };
-        let locator = Locator::source(&format!("{}:{}", APPC.scheme(), asked.0))?;
+        let locator = Locator::source(&format!("{}:{}", APPC.place().scheme, asked.0))?;
         let source = Source::open(&locator, env)?;
         let text = source.text.clone();
         let decoded = source.decode(env)?;

@@ -17,7 +17,7 @@ use crate::catalog;
 /// The ACI's own fields count as they are. What the first format said of its manifest stays with
 /// that manifest: the layers that it names are not these.
 pub(crate) fn restore(image: &mut Image, env: &Env, report: &mut Report) {
-    let aci = FormatId("aci");
+    let aci = FormatId::ACI;
     let manifest = image
         .originals
         .iter()

@@ -1,6 +1,6 @@
 //! The only place where formats and transports are registered.
 
-use imgconv_model::{Format, FormatId, Root, Transport};
+use imgconv_model::{Format, Root, Transport};
 
 /// Every format.
 pub static FORMATS: &[&dyn Format] = &[
@@ -51,38 +51,69 @@ pub fn transport(scheme: &str) -> Option<&'static dyn Transport> {
     TRANSPORTS
         .iter()
         .copied()
-        .find(|transport| transport.scheme() == scheme)
+        .find(|transport| transport.place().scheme == scheme)
 }
 
-/// Says whether a transport's destinations have a place for the names of images.
-pub(crate) fn has_names(transport: &dyn Transport) -> bool {
-    transport.scheme() != "dir"
-}
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
 
-/// Says whether a transport's destinations have a list of descriptors.
-pub(crate) fn has_descriptors(transport: &dyn Transport) -> bool {
-    ["oci", "oci-archive"].contains(&transport.scheme())
-}
+    use imgconv_model::FormatId;
 
-/// Says whether the images of a transport's destinations are found by a digest of any algorithm: a
-/// place without a list of its images names them by the usual one, if at all.
-pub(crate) fn has_digests(transport: &dyn Transport) -> bool {
-    transport.scheme() != "dir"
-}
+    use super::*;
 
-/// Returns the formats that a transport's destinations can be written in, the default first; none
-/// for what is only read.
-pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {
-    match transport.scheme() {
-        "aci" => &[FormatId("aci")],
-        "docker-archive" => &[FormatId("docker-archive")],
-        "dir" | "docker" => &[
-            FormatId("oci"),
-            FormatId("docker-v2s2"),
-            FormatId("docker-v2s1"),
-        ],
-        "rkt" | "docker-root" | "containerd" | "containers-storage" | "registry-storage"
-        | "tree" | "aci-tree" | "http" | "https" | "appc" => &[],
-        _ => &[FormatId("oci")],
+    /// Returns the folders of crates of one kind that this file does not list.
+    fn unlisted(kind: &str, package: &str) -> Vec<String> {
+        let (listed, _) = include_str!("catalog.rs")
+            .split_once("#[cfg(test)]")
+            .unwrap();
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folders = std::fs::read_dir(crates.join(kind)).unwrap();
+        folders
+            .map(|folder| folder.unwrap().file_name().into_string().unwrap())
+            .filter(|name| {
+                let item = format!("imgconv_{package}_{}::", name.replace('-', "_"));
+                !listed.contains(&item)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_format_and_transport_is_listed() {
+        assert_eq!(unlisted("formats", "format"), [""; 0]);
+        assert_eq!(unlisted("transports", "transport"), [""; 0]);
+        assert!(!unlisted("core", "transport").is_empty());
+    }
+
+    #[test]
+    fn schemes_and_format_ids_are_unique() {
+        let mut schemes: Vec<&str> = TRANSPORTS.iter().map(|it| it.place().scheme).collect();
+        schemes.sort_unstable();
+        schemes.dedup();
+        assert_eq!(schemes.len(), TRANSPORTS.len());
+        let mut ids: Vec<FormatId> = FORMATS.iter().map(|it| it.id()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), FORMATS.len());
+    }
+
+    #[test]
+    fn the_facts_of_a_place_agree() {
+        for transport in TRANSPORTS {
+            let place = transport.place();
+            let start = format!("{}:", place.scheme);
+            assert!(place.syntax.starts_with(&start), "{place:?}");
+            let takes_reference = place.addressing == imgconv_model::Addressing::Reference;
+            assert_eq!(
+                place.syntax.ends_with("[:REF]"),
+                takes_reference,
+                "{place:?}"
+            );
+            let Some(writes) = place.writes else { continue };
+            assert!(!writes.formats.is_empty(), "{place:?}");
+            for id in writes.formats {
+                assert!(format(id.0).is_some(), "{place:?} {id}");
+            }
+        }
     }
 }

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use imgconv_model::{
-    Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatId, Name, Outcome as LossKind,
-    PlatformSpec, Publication, Report, Result, TopLevel, quote,
+    Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatFamily, FormatId, Name, Names,
+    Outcome as LossKind, PlatformSpec, Publication, Report, Result, Shape, TopLevel, quote,
 };
 use imgconv_pipeline::{Sealer, write_document};
 use imgconv_stream::Pool;
@@ -46,10 +46,10 @@ pub fn convert(
     options: &Options,
     env: &Env,
 ) -> Result<Outcome> {
-    if destination.location != "-" && destination.transport.is_local() {
+    if destination.location != "-" && destination.transport.place().is_local() {
         refuse_same_place(sources, Path::new(&destination.location))?;
     }
-    if catalog::written_by(destination.transport).is_empty() {
+    if destination.transport.place().writes.is_none() {
         // What is only read says so itself.
         destination.transport.create(&destination.location, env)?;
     }
@@ -89,7 +89,8 @@ pub fn convert(
     let options = &options;
     let target = target(destination, &roots)?;
     check_image_tags(target, destination, options)?;
-    options.check_sharing(destination.transport.scheme() == "oci")?;
+    let writes = destination.transport.place().writes;
+    options.check_sharing(writes.is_some_and(|writes| writes.shares_blobs))?;
     let key = signing_key(options, target.id())?;
     if options.missing == Missing::Keep && !target.capabilities().index {
         let message = format!(
@@ -104,9 +105,9 @@ pub fn convert(
     check_naming(&roots, destination, options)?;
     let pool = Pool::new(env.jobs)?;
     // Everything that can be known before a byte is written.
-    let names = catalog::has_names(destination.transport);
-    let listing = catalog::has_descriptors(destination.transport);
-    let any_digest = catalog::has_digests(destination.transport);
+    let names = destination.transport.place().has_names();
+    let listing = destination.transport.place().has_descriptors();
+    let any_digest = destination.transport.place().has_any_digest();
     let room = room(destination, env);
     let (mut top_level, lost) = descriptors::top_level(opened.iter().map(|(_, one)| one), &room);
     let one_file = target.capabilities().stream && !is_directory(destination);
@@ -319,14 +320,14 @@ pub(crate) fn target(
     destination: &Locator,
     roots: &[SourceRoot<'_>],
 ) -> Result<&'static dyn Format> {
-    let possible = catalog::written_by(destination.transport);
+    let possible = destination.transport.place().formats();
     let known = |id: FormatId| catalog::format(id.0).expect("the catalog names its own formats");
     if let Some(asked) = destination.format {
         if possible.contains(&asked) {
             return Ok(known(asked));
         }
         let names: Vec<&str> = possible.iter().map(|id| id.0).collect();
-        let scheme = destination.transport.scheme();
+        let scheme = destination.transport.place().scheme;
         let message = format!("`{scheme}:` can't hold {asked}");
         return Err(
             Error::new(Code::Usage, message).hint(format!("it can hold: {}", names.join(", ")))
@@ -334,11 +335,11 @@ pub(crate) fn target(
     }
     let own = roots.first().and_then(|root| root.node.format());
     let same = own.filter(|own| roots.iter().all(|root| root.node.format() == Some(*own)));
-    let docker = same.is_some_and(|id| id.0.starts_with("docker"));
+    let docker = |id: FormatId| known(id).family() == FormatFamily::Docker;
     let family = possible
         .iter()
         .copied()
-        .find(|id| docker && id.0 == "docker-v2s2");
+        .find(|id| same.is_some_and(docker) && docker(*id));
     let chosen = same
         .filter(|own| possible.contains(own))
         .or(family)
@@ -348,7 +349,7 @@ pub(crate) fn target(
 
 /// Says what a destination does with what the source's list of entry points says of itself.
 pub(crate) fn room(destination: &Locator, env: &Env) -> Room {
-    if !catalog::has_descriptors(destination.transport) {
+    if !destination.transport.place().has_descriptors() {
         return Room::None("the destination has no index of its own");
     }
     // An archive is a file, and always new.
@@ -365,14 +366,17 @@ pub(crate) fn room(destination: &Locator, env: &Env) -> Room {
 /// gets its name too (schema 1 says it inside), and the REF of a docker archive is a name.
 fn given(destination: &Locator, options: &Options) -> Result<Options> {
     let mut options = options.clone();
-    match (destination.transport.scheme(), &destination.reference) {
-        ("docker", _) => {
+    match (
+        destination.transport.place().names(),
+        &destination.reference,
+    ) {
+        (Some(Names::Location), _) => {
             let location = Location::parse(&destination.location)?;
             if let Some(tag) = &location.tag {
                 options.name = Some(format!("{}/{}:{tag}", location.host, location.repository));
             }
         }
-        ("docker-archive", Some(Reference::Name(text))) => {
+        (Some(Names::Repositories), Some(Reference::Name(text))) => {
             if Name::parse_reference(text)?.digest.is_some() {
                 let message = format!("{} holds a digest, and `RepoTags` has tags", quote(text));
                 return Err(Error::new(Code::BadName, message)
@@ -389,13 +393,16 @@ fn given(destination: &Locator, options: &Options) -> Result<Options> {
 /// Opens the destination for writing.
 fn create(destination: &Locator, options: &Options, env: &Env) -> Result<Box<dyn BundleSink>> {
     use imgconv_transport_oci_layout::{LayoutSink, create_archive_with};
-    match destination.transport.scheme() {
-        "oci" => {
+    let place = destination.transport.place();
+    match place.shape {
+        Shape::Directory if place.layout => {
             let sink = LayoutSink::create(&destination.location, env)?;
             let sink = sink.with_ref_name(options.ref_name);
             Ok(Box::new(sink.with_sharing(&options.sharing)?))
         }
-        "oci-archive" => create_archive_with(&destination.location, env, options.ref_name),
+        Shape::File if place.layout => {
+            create_archive_with(&destination.location, env, options.ref_name)
+        }
         _ => destination.transport.create(&destination.location, env),
     }
 }
@@ -403,7 +410,7 @@ fn create(destination: &Locator, options: &Options, env: &Env) -> Result<Box<dyn
 /// Refuses to write onto what is read, which a rename at the end would replace, or into it
 /// (robustness D13b).
 pub(crate) fn refuse_same_place(sources: &[Locator], output: &Path) -> Result<()> {
-    let local = |source: &&Locator| source.location != "-" && source.transport.is_local();
+    let local = |source: &&Locator| source.location != "-" && source.transport.place().is_local();
     for source in sources.iter().filter(local) {
         if overlaps(Path::new(&source.location), output) {
             let message = format!("the output is the source {source}, or lies in it");

@@ -52,6 +52,7 @@ mod whole_file;
 pub use convert::convert;
 pub use diff::{Difference, diff};
 pub use imgconv_http::CertificateDirectory;
+pub use imgconv_model::FormatFamily;
 pub use imgconv_pipeline::{Options as LayerOptions, Squash};
 pub use imgconv_stream::Level;
 pub use imgconv_tags::{ImageTags, Labels};
@@ -66,7 +67,7 @@ pub use migrate::{
     Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
     merge_reports, migrate,
 };
-pub use options::{Family, Foreign, Link, Missing, Options, RefName, Sharing};
+pub use options::{Foreign, Link, Missing, Options, RefName, Sharing};
 pub use outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome};
 pub use publish::{PublishOptions, Signing, SiteOptions, publish};
 pub use tags::{

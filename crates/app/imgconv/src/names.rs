@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_model::{
-    Child, Code, Digest, Error, Name, Outcome as LossKind, Publication, Report, Result, quote,
+    Child, Code, Digest, Error, FormatId, Name, Names, Outcome as LossKind, Publication, Report,
+    Result, quote,
 };
 use imgconv_transport_registry::Location;
 use imgconv_wire::layout::is_name;
@@ -115,7 +116,7 @@ impl Run<'_> {
 
     /// Says whether a name there is a repository and a tag, and nothing else.
     fn tags_only(&self) -> bool {
-        self.target.id().0 == "docker-archive"
+        self.target.id() == FormatId::DOCKER_ARCHIVE
     }
 
     /// [`Run::shown`] where a name is a repository and a tag.
@@ -246,8 +247,11 @@ pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()
         return Ok(());
     };
     let name = Name::parse_reference(text)?;
-    let (place, agree) = match (&destination.reference, destination.transport.scheme()) {
-        (_, "docker") => {
+    let (place, agree) = match (
+        &destination.reference,
+        destination.transport.place().names(),
+    ) {
+        (_, Some(Names::Location)) => {
             let location = Location::parse(&destination.location)?;
             let repository = format!("{}/{}", location.host, location.repository);
             let tags = [&location.tag, &name.tag];
@@ -258,9 +262,9 @@ pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()
                 agree,
             )
         }
-        (Some(Reference::Name(given)), scheme) => {
+        (Some(Reference::Name(given)), names) => {
             // A word is a tag in a layout, and a repository for docker.
-            let word = scheme != "docker-archive" && !given.contains(['/', ':', '@']);
+            let word = names != Some(Names::Repositories) && !given.contains(['/', ':', '@']);
             let agree = match Name::parse_reference(given) {
                 _ if word && Name::is_tag(given) => {
                     name.tag.as_deref().is_none_or(|tag| tag == given)
@@ -290,7 +294,7 @@ pub(crate) fn in_registry(place: &str) -> Option<&str> {
 
 /// The place of a publication in a registry, before it is written.
 pub(crate) fn predicted_place(destination: &Locator, publication: &Publication) -> Option<String> {
-    if destination.transport.scheme() != "docker" {
+    if destination.transport.place().names() != Some(Names::Location) {
         return None;
     }
     let location = Location::parse(&destination.location).ok()?;

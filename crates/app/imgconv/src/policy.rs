@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// The one format that has signatures inside.
-pub(crate) const SCHEMA1: FormatId = FormatId("docker-v2s1");
+pub(crate) const SCHEMA1: FormatId = FormatId::DOCKER_V2S1;
 
 /// An archive's entry has no digest: its config identifies the image.
-const ARCHIVE: FormatId = FormatId("docker-archive");
+const ARCHIVE: FormatId = FormatId::DOCKER_ARCHIVE;
 
 /// A key is a few hundred bytes.
 const KEY_BYTES: u64 = 1 << 20;

@@ -21,7 +21,7 @@ use imgconv_tags::Labels;
 use imgconv_wire::layout::is_platform;
 
 use crate::{
-    carried, catalog, cosign, descriptors,
+    carried, cosign, descriptors,
     graph::subject_of_tag,
     locator::Locator,
     options::Options,
@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
         let asked = destination.format.is_some();
         let kept_formats = match asked {
             true => &[],
-            false => catalog::written_by(destination.transport),
+            false => destination.transport.place().formats(),
         };
         Self {
             asked,

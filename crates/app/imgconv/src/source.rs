@@ -8,8 +8,9 @@ use std::{
 
 use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
 use imgconv_model::{
-    Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Limits, Notes, Opaque, Original, Outcome, Report, Result, Root, RootEntry, quote,
+    Addressing, Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error,
+    Format, FormatId, Image, Index, Limits, Notes, Opaque, Original, Outcome, Report, Result, Root,
+    RootEntry, quote,
 };
 use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
@@ -23,7 +24,7 @@ use imgconv_wire::{
 
 use crate::{
     catalog, fetched,
-    locator::{Addressing, Locator, Reference},
+    locator::{Locator, Reference},
     nested::{below, is_child},
     select::select,
     unknown,
@@ -289,8 +290,10 @@ impl Source {
     /// Opens a layout for `verify`, whatever is wrong with its list of entry points, and says what
     /// that is; `None` if the place is none, or can't be opened at all.
     pub(crate) fn open_damaged(locator: &Locator, env: &Env) -> Option<(Self, Vec<Error>)> {
-        let is_layout = ["oci", "oci-archive"].contains(&locator.transport.scheme());
-        if !is_layout || locator.reference.is_some() || locator.location == "-" {
+        if !locator.transport.place().layout
+            || locator.reference.is_some()
+            || locator.location == "-"
+        {
             return None;
         }
         let notes = Notes::default();
@@ -381,7 +384,7 @@ impl Source {
         let named = bundle
             .fetched()
             .is_some_and(|fetched| fetched.name.is_some());
-        let format = locator.format.or(named.then_some(FormatId("aci")));
+        let format = locator.format.or(named.then_some(FormatId::ACI));
         let mut source = Self {
             text,
             location: locator.location.clone(),

@@ -30,8 +30,8 @@ use std::{
 
 use imgconv_model::{
     Artifact, Blob, Bundle, Capabilities, Child, Code, Compression, Digest, Document, Encoded, Env,
-    Error, Facts, Format, FormatId, Image, Index, Layer, Original, Report, Result, Root,
-    SealedLayer, quote,
+    Error, Facts, Format, FormatFamily, FormatId, Image, Index, Layer, Original, Report, Result,
+    Root, SealedLayer, quote,
 };
 
 pub use decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, LABEL, MANIFEST_KIND};
@@ -185,6 +185,10 @@ pub fn encode_for(
 impl Format for Aci {
     fn id(&self) -> FormatId {
         FORMAT
+    }
+
+    fn family(&self) -> FormatFamily {
+        FormatFamily::Aci
     }
 
     fn about(&self) -> &'static str {

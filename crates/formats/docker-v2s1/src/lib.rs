@@ -19,15 +19,15 @@ mod wire;
 
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Code, Compression, Document, Encoded, Env, Error,
-    Format, FormatId, Image, Index, Limits, Report, Result, Root, SealedLayer,
+    Format, FormatFamily, FormatId, Image, Index, Limits, Report, Result, Root, SealedLayer,
 };
 
 pub use jws::{SignatureState, manifest_digest, sign, verify_document};
 pub use key::{KeyId, SigningKey};
 pub use wire::SIGNED;
 
-const DOCKER_V2S1_ID: FormatId = FormatId("docker-v2s1");
-const DOCKER_V1_ID: FormatId = FormatId("docker-v1");
+const DOCKER_V2S1_ID: FormatId = FormatId::DOCKER_V2S1;
+const DOCKER_V1_ID: FormatId = FormatId::DOCKER_V1;
 
 /// Returns the ID by which docker before 1.10 knows the image of a root document of this crate's
 /// formats: the id of its top v1 image, 64 hex digits.
@@ -61,6 +61,10 @@ pub struct DockerV1;
 impl Format for DockerV2s1 {
     fn id(&self) -> FormatId {
         DOCKER_V2S1_ID
+    }
+
+    fn family(&self) -> FormatFamily {
+        FormatFamily::Docker
     }
 
     fn about(&self) -> &'static str {
@@ -111,6 +115,10 @@ impl Format for DockerV2s1 {
 impl Format for DockerV1 {
     fn id(&self) -> FormatId {
         DOCKER_V1_ID
+    }
+
+    fn family(&self) -> FormatFamily {
+        FormatFamily::Docker
     }
 
     fn about(&self) -> &'static str {

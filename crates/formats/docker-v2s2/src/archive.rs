@@ -28,7 +28,7 @@ use crate::{
 
 /// What the config needs to know of this format; there is no manifest of a registry in it.
 pub(crate) const FAMILY: Family = Family {
-    id: FormatId("docker-archive"),
+    id: FormatId::DOCKER_ARCHIVE,
     name: "a docker archive",
     manifest: ARCHIVE_IMAGE,
     ..crate::FAMILY

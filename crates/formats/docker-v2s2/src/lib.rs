@@ -11,7 +11,7 @@ mod empty_layer;
 
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Code, Compression, Document, Encoded, Env, Error,
-    Format, FormatId, Image, Index, Report, Result, Root, SealedLayer,
+    Format, FormatFamily, FormatId, Image, Index, Report, Result, Root, SealedLayer,
 };
 use imgconv_wire::manifest::{self, Family};
 
@@ -26,7 +26,7 @@ pub use imgconv_wire::archive_image::KIND as ARCHIVE_IMAGE;
 const USUAL_LAYERS: usize = 127;
 
 const FAMILY: Family = Family {
-    id: FormatId("docker-v2s2"),
+    id: FormatId::DOCKER_V2S2,
     name: "Docker",
     manifest: MANIFEST,
     index: LIST,
@@ -70,6 +70,10 @@ pub struct DockerV2s2;
 impl Format for DockerV2s2 {
     fn id(&self) -> FormatId {
         FAMILY.id
+    }
+
+    fn family(&self) -> FormatFamily {
+        FormatFamily::Docker
     }
 
     fn about(&self) -> &'static str {
@@ -130,6 +134,10 @@ pub struct DockerArchive;
 impl Format for DockerArchive {
     fn id(&self) -> FormatId {
         archive::FAMILY.id
+    }
+
+    fn family(&self) -> FormatFamily {
+        FormatFamily::Docker
     }
 
     fn about(&self) -> &'static str {

@@ -6,8 +6,8 @@
 #![deny(missing_docs)]
 
 use imgconv_model::{
-    Artifact, Bundle, Capabilities, Child, Compression, Document, Encoded, Env, Format, FormatId,
-    Image, Index, Report, Result, Root, SealedLayer,
+    Artifact, Bundle, Capabilities, Child, Compression, Document, Encoded, Env, Format,
+    FormatFamily, FormatId, Image, Index, Report, Result, Root, SealedLayer,
 };
 use imgconv_wire::manifest::{self, Family};
 
@@ -17,7 +17,7 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
 const FAMILY: Family = Family {
-    id: FormatId("oci"),
+    id: FormatId::OCI,
     name: "OCI",
     manifest: MANIFEST,
     index: INDEX,
@@ -64,6 +64,10 @@ pub struct Oci;
 impl Format for Oci {
     fn id(&self) -> FormatId {
         FAMILY.id
+    }
+
+    fn family(&self) -> FormatFamily {
+        FormatFamily::Oci
     }
 
     fn about(&self) -> &'static str {

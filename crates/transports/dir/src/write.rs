@@ -10,9 +10,7 @@ use std::{
 };
 
 use imgconv_directory::Directory;
-use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
-};
+use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
 use imgconv_stream::{Stage, read_to_limit, sweep};
 use imgconv_wire::{
     Value,
@@ -242,14 +240,6 @@ fn make_directory(stage: &OwnedFd) -> Result<OwnedFd> {
 impl BundleSink for DirSink {
     fn locator(&self) -> String {
         self.locator.clone()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[
-            FormatId("docker-v2s2"),
-            FormatId("oci"),
-            FormatId("docker-v2s1"),
-        ]
     }
 
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use imgconv_model::{
-    Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Name, Publication,
-    Report, Result, quote,
+    Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result,
+    quote,
 };
 use imgconv_stream::{Stage, Staged, digest, read_to_limit};
 use imgconv_tar::{Output, Pack};
@@ -238,10 +238,6 @@ fn layer_name(digest: &Digest) -> String {
 impl BundleSink for ArchiveSink {
     fn locator(&self) -> String {
         self.output.locator().to_owned()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[FormatId("docker-archive")]
     }
 
     /// Only what was written in this run counts: an archive that exists is replaced.

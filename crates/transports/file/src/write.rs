@@ -13,9 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
-};
+use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
 use imgconv_stream::{Hasher, Stage, sweep};
 use rustix::fs::{AtFlags, CWD};
 
@@ -396,10 +394,6 @@ impl<'a> Renamed<'a> {
 impl BundleSink for FileSink {
     fn locator(&self) -> String {
         self.locator.clone()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[FormatId("aci")]
     }
 
     /// Only what this sink was given itself counts: a file that exists has no digest.

@@ -16,8 +16,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Adopted, BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Report,
-    Result, TopLevel, quote,
+    Adopted, BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Report, Result,
+    TopLevel, quote,
 };
 use imgconv_stream::Stage;
 use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
@@ -422,10 +422,6 @@ pub(crate) fn list(
 impl BundleSink for LayoutSink {
     fn locator(&self) -> String {
         self.locator.clone()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[FormatId("oci")]
     }
 
     /// A blob that was there before is read once and compared with its name; a damaged one counts

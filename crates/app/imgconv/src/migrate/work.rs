@@ -23,7 +23,6 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     candidates::Candidates,
-    catalog,
     convert::{name_roots, not_held, note_digests, refuse_losses, room, target},
     cosign::Signed,
     dependencies,
@@ -321,8 +320,8 @@ impl<'a> Worker<'a> {
         let mut set = |run: Run<'_>, roots: &[SourceRoot<'_>]| -> Result<Vec<Item>> {
             let mut run = run
                 .signing(key.as_ref())
-                .naming(catalog::has_names(locator.transport))
-                .listing(catalog::has_descriptors(locator.transport), &lost)
+                .naming(locator.transport.place().has_names())
+                .listing(locator.transport.place().has_descriptors(), &lost)
                 .for_destination(&locator);
             let items = run.all(roots)?;
             left = run.left_behind;
@@ -735,7 +734,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// What schema 1 becomes where it is not wanted.
 fn newer() -> &'static dyn Format {
-    catalog::format("docker-v2s2").expect("the catalog has the format")
+    &imgconv_format_docker_v2s2::DOCKER_V2S2
 }
 
 fn empty() -> Box<RawValue> {

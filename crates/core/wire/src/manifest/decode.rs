@@ -258,7 +258,7 @@ fn decode_image(
             kind: ACI_MANIFEST_KIND.to_owned(),
             bytes: text.into_bytes().into(),
         };
-        originals.push(original(FormatId("aci"), "manifest", document));
+        originals.push(original(FormatId::ACI, "manifest", document));
     }
     let extensions = config_extensions
         .into_iter()

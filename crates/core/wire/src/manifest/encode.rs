@@ -134,7 +134,7 @@ fn carried_aci<'a>(
     original: Option<&OriginalManifest<'_>>,
     report: &mut Report,
 ) -> Option<&'a str> {
-    let document = find(originals, FormatId("aci"), "manifest")?;
+    let document = find(originals, FormatId::ACI, "manifest")?;
     let Ok(text) = std::str::from_utf8(&document.bytes) else {
         if !family.annotations {
             return None;
