@@ -486,7 +486,7 @@ fn formats(shared: &Shared) -> Result<()> {
     if shared.json {
         let formats: Vec<_> = FORMATS
             .iter()
-            .map(|format| serde_json::json!({ "id": format.id().0, "about": format.about() }))
+            .map(|format| serde_json::json!({ "id": format.id().0, "about": format.facts().about }))
             .collect();
         let transports: Vec<_> = TRANSPORTS
             .iter()
@@ -504,7 +504,7 @@ fn formats(shared: &Shared) -> Result<()> {
     }
     let mut text = String::from("formats:\n");
     for format in FORMATS {
-        text.push_str(&format!("  {:24} {}\n", format.id(), format.about()));
+        text.push_str(&format!("  {:24} {}\n", format.id(), format.facts().about));
     }
     text.push_str("transports:\n");
     for transport in TRANSPORTS {

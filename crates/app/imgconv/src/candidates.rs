@@ -17,7 +17,7 @@ use imgconv_format_aci::{
     platform,
 };
 use imgconv_model::{
-    Bundle, Code, Env, Error, Format as _, Limits, Platform, Result, Root, RootEntry,
+    Bundle, Code, Env, Error, Limits, Platform, Result, Root, RootEntry, StreamFormat as _,
     Transport as _, quote,
 };
 use imgconv_tags::{ImageTags, Labels};
@@ -27,7 +27,7 @@ use imgconv_transport_file::FILE;
 use crate::{
     locator::Locator,
     site,
-    source::{AciPart, Node, Source, decode_aci},
+    source::{AciPart, Node, Source, decode_stream},
     tags,
     tree::json_files,
 };
@@ -367,8 +367,8 @@ fn aci_in(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Option<Ac
     }
     let root = bundle.root(entry)?;
     match &root {
-        Root::Stream(blob) if Aci.recognise(&root) => {
-            Ok(decode_aci(blob, &bundle.locator(), &Aci, env)?.aci)
+        Root::Stream(stream) if Aci.recognise(stream) => {
+            Ok(decode_stream(stream, &bundle.locator(), &Aci, env)?.aci)
         }
         Root::Stream(_) | Root::Document(_) => Ok(None),
     }

@@ -1,15 +1,17 @@
 //! The only place where formats and transports are registered.
 
-use imgconv_model::{Format, Root, Transport};
+use imgconv_model::{
+    Blob, Document, DocumentFormat, Format, FormatId, Root, StreamFormat, Transport,
+};
 
 /// Every format.
-pub static FORMATS: &[&dyn Format] = &[
-    &imgconv_format_aci::Aci,
-    &imgconv_format_oci::OCI,
-    &imgconv_format_docker_v2s2::DOCKER_V2S2,
-    &imgconv_format_docker_v2s2::DOCKER_ARCHIVE,
-    &imgconv_format_docker_v2s1::DOCKER_V2S1,
-    &imgconv_format_docker_v2s1::DOCKER_V1,
+pub static FORMATS: &[Format] = &[
+    Format::Stream(&imgconv_format_aci::Aci),
+    Format::Documents(&imgconv_format_oci::OCI),
+    Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2),
+    Format::Documents(&imgconv_format_docker_v2s2::DOCKER_ARCHIVE),
+    Format::Documents(&imgconv_format_docker_v2s1::DOCKER_V2S1),
+    Format::Documents(&imgconv_format_docker_v2s1::DOCKER_V1),
 ];
 
 /// Every transport. A bare path belongs to the first that recognises it, so the ones that look
@@ -34,16 +36,42 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
 ];
 
 /// Returns the format of that identity.
-pub fn format(id: &str) -> Option<&'static dyn Format> {
+pub fn format(id: &str) -> Option<Format> {
     FORMATS.iter().copied().find(|format| format.id().0 == id)
 }
 
-/// Returns the one format that recognises a root.
-pub fn recognise(root: &Root) -> Option<&'static dyn Format> {
-    FORMATS
-        .iter()
-        .copied()
-        .find(|format| format.recognise(root))
+/// A root and the format that recognised it.
+#[derive(Clone, Copy, Debug)]
+pub enum Recognised<'r> {
+    /// A document.
+    Document(&'static dyn DocumentFormat, &'r Document),
+    /// A stream that is a whole image.
+    Stream(&'static dyn StreamFormat, &'r Blob),
+}
+
+impl Recognised<'_> {
+    /// Returns the identity of the format.
+    pub fn id(self) -> FormatId {
+        match self {
+            Self::Document(format, _) => format.id(),
+            Self::Stream(format, _) => format.facts().id,
+        }
+    }
+}
+
+/// Finds the one format that recognises a root.
+pub fn recognise(root: &Root) -> Option<Recognised<'_>> {
+    FORMATS.iter().find_map(|format| match (*format, root) {
+        (Format::Documents(format), Root::Document(document)) => {
+            let found = format.recognise(document);
+            found.then_some(Recognised::Document(format, document))
+        }
+        (Format::Stream(format), Root::Stream(stream)) => {
+            let found = format.recognise(stream);
+            found.then_some(Recognised::Stream(format, stream))
+        }
+        (Format::Documents(_), Root::Stream(_)) | (Format::Stream(_), Root::Document(_)) => None,
+    })
 }
 
 /// Returns the transport of that scheme.
@@ -56,9 +84,9 @@ pub fn transport(scheme: &str) -> Option<&'static dyn Transport> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{path::Path, sync::Arc};
 
-    use imgconv_model::FormatId;
+    use imgconv_model::Facts;
 
     use super::*;
 
@@ -83,6 +111,23 @@ mod tests {
         assert_eq!(unlisted("formats", "format"), [""; 0]);
         assert_eq!(unlisted("transports", "transport"), [""; 0]);
         assert!(!unlisted("core", "transport").is_empty());
+    }
+
+    #[test]
+    fn a_stream_is_no_document() {
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let bytes: Arc<[u8]> = br#"{"schemaVersion":2,"config":{},"layers":[]}"#[..].into();
+        let document = Document {
+            kind: kind.to_owned(),
+            bytes: Arc::clone(&bytes),
+        };
+        let root = Root::Document(document);
+        assert_eq!(recognise(&root).unwrap().id(), FormatId::OCI);
+        let stream = Blob {
+            facts: Facts::default(),
+            bytes: Arc::new(bytes),
+        };
+        assert!(recognise(&Root::Stream(stream)).is_none());
     }
 
     #[test]

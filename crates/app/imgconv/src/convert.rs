@@ -99,7 +99,7 @@ pub fn convert(
         );
         return Err(Error::new(Code::Usage, message));
     }
-    if !target.capabilities().stream {
+    if !target.is_stream() {
         dependencies::render(&mut roots, options, env)?;
     }
     check_naming(&roots, destination, options)?;
@@ -110,7 +110,7 @@ pub fn convert(
     let any_digest = destination.transport.place().has_any_digest();
     let room = room(destination, env);
     let (mut top_level, lost) = descriptors::top_level(opened.iter().map(|(_, one)| one), &room);
-    let one_file = target.capabilities().stream && !is_directory(destination);
+    let one_file = target.is_stream() && !is_directory(destination);
     let mut run = Run::predict(target, options, env, &pool)
         .signing(key.as_ref())
         .naming(names)
@@ -129,7 +129,7 @@ pub fn convert(
         refuse_unchangeable(&predicted, &roots)?;
     }
     refuse_one_file(&predicted, one_file, destination)?;
-    if target.capabilities().stream {
+    if target.is_stream() {
         refuse_same_file(&predicted, sources, destination)?;
     } else if names {
         names::refuse_one_name(&predicted)?;
@@ -261,11 +261,11 @@ fn image_tags(run: &Run<'_>, destination: &Locator, env: &Env) -> Result<Vec<(St
 }
 
 /// Image tags are a file beside ACIs.
-fn check_image_tags(target: &dyn Format, destination: &Locator, options: &Options) -> Result<()> {
+fn check_image_tags(target: Format, destination: &Locator, options: &Options) -> Result<()> {
     if !options.image_tags {
         return Ok(());
     }
-    let message = if !target.capabilities().stream {
+    let message = if !target.is_stream() {
         "`--image-tags` is for ACIs: other formats have tags"
     } else if destination.location == "-" || destination.location.ends_with(".aci") {
         "`--image-tags` writes a file beside the ACIs"
@@ -316,10 +316,7 @@ fn outcome(
 
 /// The format that the destination is written in: the one that was asked for; else the sources'
 /// own, if the place takes it; else the one of the same family; else the place's default.
-pub(crate) fn target(
-    destination: &Locator,
-    roots: &[SourceRoot<'_>],
-) -> Result<&'static dyn Format> {
+pub(crate) fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<Format> {
     let possible = destination.transport.place().formats();
     let known = |id: FormatId| catalog::format(id.0).expect("the catalog names its own formats");
     if let Some(asked) = destination.format {
@@ -335,7 +332,7 @@ pub(crate) fn target(
     }
     let own = roots.first().and_then(|root| root.node.format());
     let same = own.filter(|own| roots.iter().all(|root| root.node.format() == Some(*own)));
-    let docker = |id: FormatId| known(id).family() == FormatFamily::Docker;
+    let docker = |id: FormatId| known(id).facts().family == FormatFamily::Docker;
     let family = possible
         .iter()
         .copied()

@@ -38,7 +38,7 @@ pub(crate) fn check(
         }
         let mut found = Vec::new();
         walk(&root.node, None, &mut |node, _| match node {
-            Node::Image(image) => found.push(image.format.family()),
+            Node::Image(image) => found.push(image.format.facts().family),
             // Artifacts are OCI's.
             Node::Opaque { .. } => found.push(FormatFamily::Oci),
             Node::Index { .. } => {}

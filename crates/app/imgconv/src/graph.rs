@@ -96,7 +96,7 @@ impl Run<'_> {
                 .iter()
                 .map(|item| item.publication.root.clone())
                 .collect();
-            let document = self.target.encode_index(&children, None)?;
+            let document = self.documents_format().encode_index(&children, None)?;
             let mut publication = group[0].publication.clone();
             publication.root = self.store(&document, Algorithm::Sha256)?;
             let images = group.into_iter().flat_map(|item| item.images).collect();
@@ -273,7 +273,7 @@ impl Run<'_> {
     fn store_index(&self, kept: &[Child], index: &Index, child: &Child) -> Result<Child> {
         let document = match !self.asked && kept == index.children {
             true => index.document.clone(),
-            false => self.target.encode_index(kept, Some(index))?,
+            false => self.documents_format().encode_index(kept, Some(index))?,
         };
         self.store_root(&document, Some(child))
     }

@@ -10,8 +10,8 @@ use std::{
 use imgconv_format_aci::DOCKER_IMAGE_ID;
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Code, Compression, Digest, Document,
-    Encoded, Env, Error, Facts, Format, FormatId, History, Image, Layer, Name, Opaque,
+    Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Compression, Digest, Document,
+    DocumentFormat, Encoded, Env, Facts, Format, FormatId, History, Image, Layer, Name, Opaque,
     Outcome as LossKind, Platform, PlatformSpec, Publication, Report, Result, RootEntry,
     SealedLayer, Step, quote,
 };
@@ -145,8 +145,8 @@ type Streamed = (Option<String>, Labels, Digest);
 
 /// One run.
 pub(crate) struct Run<'a> {
-    pub(crate) target: &'static dyn Format,
-    pub(crate) capabilities: Capabilities,
+    pub(crate) target: Format,
+    pub(crate) capabilities: &'static Capabilities,
     pub(crate) options: &'a Options,
     pub(crate) env: &'a Env,
     pub(crate) pool: &'a Pool,
@@ -194,7 +194,7 @@ impl std::fmt::Debug for Run<'_> {
 impl<'a> Run<'a> {
     /// Makes a run that writes nothing.
     pub(crate) fn predict(
-        target: &'static dyn Format,
+        target: Format,
         options: &'a Options,
         env: &'a Env,
         pool: &'a Pool,
@@ -224,7 +224,7 @@ impl<'a> Run<'a> {
 
     /// Makes a run that writes to a destination.
     pub(crate) fn write(
-        target: &'static dyn Format,
+        target: Format,
         options: &'a Options,
         env: &'a Env,
         pool: &'a Pool,
@@ -283,9 +283,15 @@ impl<'a> Run<'a> {
         Self { one_file, ..self }
     }
 
+    /// Returns the format of the documents that are written.
+    pub(crate) fn documents_format(&self) -> &'static dyn DocumentFormat {
+        let format = self.target.documents();
+        format.expect("documents are written in a format of documents")
+    }
+
     /// Converts every root.
     pub(crate) fn all(&mut self, roots: &[SourceRoot<'_>]) -> Result<Vec<Item>> {
-        let mut items = if self.capabilities.stream {
+        let mut items = if self.target.is_stream() {
             self.streams(roots)?
         } else {
             self.documents(roots)?
@@ -451,11 +457,11 @@ impl<'a> Run<'a> {
     ) -> Result<(Child, ImageOutcome)> {
         let mut report = node.report.clone();
         let mut image = node.image.clone();
-        let target = match listed {
-            Some(_) if self.kept_formats.contains(&node.format.id()) => node.format,
-            _ => self.target,
+        let target = match (listed, node.format) {
+            (Some(_), Format::Documents(own)) if self.kept_formats.contains(&own.id()) => own,
+            _ => self.documents_format(),
         };
-        let capabilities = target.capabilities();
+        let capabilities = &target.facts().capabilities;
         if let Some(why) = node
             .subject()
             .and_then(|subject| self.outdated(&subject.to_string()))
@@ -480,7 +486,7 @@ impl<'a> Run<'a> {
             host: assumed,
             ..self.env.clone()
         };
-        let plan = Sealer::plan(&image.layers, &capabilities, &self.options.layers, env)?;
+        let plan = Sealer::plan(&image.layers, capabilities, &self.options.layers, env)?;
         let sealed = match self.destination {
             Some((_, sealer)) => {
                 let layers = self.clamped(&image.layers, env)?;
@@ -503,10 +509,7 @@ impl<'a> Run<'a> {
         if let Some(LayerStep::Squash(from, _)) = plan.steps.last() {
             squash_layers(&mut image, *from, nothing());
         }
-        let encoded = target.encode(&image, &sealed, env, &mut report)?;
-        let Encoded::Documents { documents, root } = encoded else {
-            return Err(Error::new(Code::Unsupported, "the format writes streams"));
-        };
+        let Encoded { documents, root } = target.encode(&image, &sealed, env, &mut report)?;
         // Schema 1 has no config: what stands beside it is a layer.
         let has_config = target.id() != SCHEMA1;
         let mut config = None;
@@ -601,7 +604,7 @@ impl<'a> Run<'a> {
     /// The name that the root gets: what the user gave, else its own, which a referrer keeps.
     pub(crate) fn name_of(&self, root: &SourceRoot<'_>) -> Result<Option<Name>> {
         match self.given_name()?.filter(|_| !root.is_referrer()) {
-            None => root.known_name(!self.capabilities.stream),
+            None => root.known_name(!self.target.is_stream()),
             given => Ok(given),
         }
     }

@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
+use imgconv_format_aci::{Aci, Manifest, manifest_of};
 use imgconv_model::{
     Addressing, Algorithm, Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error,
     Format, FormatId, Image, Index, Limits, Notes, Opaque, Original, Outcome, Report, Result, Root,
-    RootEntry, quote,
+    RootEntry, StreamFormat, quote,
 };
 use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
@@ -23,7 +23,8 @@ use imgconv_wire::{
 };
 
 use crate::{
-    catalog, fetched,
+    catalog::{self, Recognised},
+    fetched,
     locator::{Locator, Reference},
     nested::{below, is_child},
     select::select,
@@ -82,7 +83,7 @@ pub(crate) struct ImageNode {
     /// The image.
     pub(crate) image: Image,
     /// The format that it was read as.
-    pub(crate) format: &'static dyn Format,
+    pub(crate) format: Format,
     /// Its descriptor, if it has a root document.
     pub(crate) child: Option<Child>,
     /// What only an ACI has.
@@ -116,14 +117,14 @@ impl AciPart {
         if let Some(id) = self.image_id.get() {
             return Ok(*id);
         }
-        let decoded = decode_stream(&self.blob, what, &ExpectedImage::default(), env)?;
+        let decoded = Aci.decode(&self.blob, what, env)?;
         for layer in &decoded.image.layers {
             let tar = Tar::open(layer, &Budget::default(), env, what)?;
             HashingReader::new(tar, &[])
                 .finish()
                 .map_err(Error::from_io)?;
         }
-        let id = decoded.image_id.get().copied().ok_or_else(|| {
+        let id = decoded.digest.get().copied().ok_or_else(|| {
             Error::new(Code::BadManifest, "the ACI ended before it was read").at(what)
         })?;
         // Another thread can only have set the same value.
@@ -131,25 +132,26 @@ impl AciPart {
     }
 }
 
-/// Reads an ACI up to its manifest.
-pub(crate) fn decode_aci(
-    blob: &Blob,
+/// Reads an image that is one stream, as far as its description needs.
+pub(crate) fn decode_stream(
+    stream: &Blob,
     what: &str,
-    format: &'static dyn Format,
+    format: &'static dyn StreamFormat,
     env: &Env,
 ) -> Result<ImageNode> {
-    let decoded = decode_stream(blob, what, &ExpectedImage::default(), env)?;
-    let (manifest, image_id) = (Arc::new(decoded.manifest), decoded.image_id);
-    let aci = Some(AciPart {
-        blob: blob.clone(),
-        manifest,
-        image_id,
+    let decoded = format.decode(stream, what, env)?;
+    let aci = manifest_of(&decoded.image, &env.limits)?;
+    let aci = aci.filter(|_| format.facts().id == FormatId::ACI);
+    let aci = aci.map(|manifest| AciPart {
+        blob: stream.clone(),
+        manifest: Arc::new(manifest),
+        image_id: decoded.digest,
         signers: Vec::new(),
     });
     let (report, notes) = (Report::default(), env.notes.clone());
     Ok(ImageNode {
         image: decoded.image,
-        format,
+        format: Format::Stream(format),
         child: None,
         aci,
         report,
@@ -611,7 +613,7 @@ fn decode_root(
         let found = found.map_or_else(|| "something else".into(), |it| it.id().to_string());
         return Err(Error::mismatch("the format", wanted, found));
     }
-    let format = found.ok_or_else(|| match root {
+    let recognised = found.ok_or_else(|| match root {
         Root::Stream(blob) => damage(unknown(root), blob, env),
         Root::Document(_) => unknown(root),
     })?;
@@ -621,37 +623,40 @@ fn decode_root(
         ..env.clone()
     };
     let mut report = memo.opened.clone();
-    let node = if let Root::Stream(blob) = root {
-        let mut node = decode_file(bundle, blob, format, verified, &env)?;
-        node.report.merge(report);
-        let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
-        let signature = format!("{}.asc", bundle.locator());
-        if memo.part.is_some() && !signed && Path::new(&signature).is_file() {
-            let message = "a signature stands beside the image, and is not checked";
-            node.report
-                .warn("signature-not-checked", signature, message);
+    let node = match recognised {
+        Recognised::Stream(format, stream) => {
+            let mut node = decode_file(bundle, stream, format, verified, &env)?;
+            node.report.merge(report);
+            let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
+            let signature = format!("{}.asc", bundle.locator());
+            if memo.part.is_some() && !signed && Path::new(&signature).is_file() {
+                let message = "a signature stands beside the image, and is not checked";
+                node.report
+                    .warn("signature-not-checked", signature, message);
+            }
+            Node::Image(Box::new(node))
         }
-        Node::Image(Box::new(node))
-    } else {
-        let child = child.expect("a document has a descriptor").clone();
-        let artifact = format.decode(root, bundle, &env, &mut report)?;
-        report.merge(memo.notes.take());
-        match artifact {
-            Artifact::Image(image) => Node::Image(Box::new(ImageNode {
-                image: *image,
-                format,
-                child: Some(child),
-                aci: None,
-                report,
-                notes,
-            })),
-            Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
-            Artifact::Index(index) => {
-                let children = decode_children(bundle, &index, depth, &env, memo)?;
-                Node::Index {
-                    index,
-                    child,
-                    children,
+        Recognised::Document(format, document) => {
+            let child = child.expect("a document has a descriptor").clone();
+            let artifact = format.decode(document, bundle, &env, &mut report)?;
+            report.merge(memo.notes.take());
+            match artifact {
+                Artifact::Image(image) => Node::Image(Box::new(ImageNode {
+                    image: *image,
+                    format: Format::Documents(format),
+                    child: Some(child),
+                    aci: None,
+                    report,
+                    notes,
+                })),
+                Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
+                Artifact::Index(index) => {
+                    let children = decode_children(bundle, &index, depth, &env, memo)?;
+                    Node::Index {
+                        index,
+                        child,
+                        children,
+                    }
                 }
             }
         }
@@ -663,20 +668,23 @@ fn decode_root(
     Ok(node)
 }
 
-/// Decodes an ACI, and checks who signed it and whether it is the one that was asked for.
+/// Decodes an image that is one stream. Of an ACI, checks who signed it and whether it is the one that
+/// was asked for.
 fn decode_file(
     bundle: &dyn Bundle,
-    blob: &Blob,
-    format: &'static dyn Format,
+    stream: &Blob,
+    format: &'static dyn StreamFormat,
     verified: Option<Verified>,
     env: &Env,
 ) -> Result<ImageNode> {
-    let mut node = decode_aci(blob, &bundle.locator(), format, env)
-        .map_err(|error| damage(error, blob, env))?;
-    let aci = node.aci.as_mut().expect("an ACI has its part");
+    let mut node = decode_stream(stream, &bundle.locator(), format, env)
+        .map_err(|error| damage(error, stream, env))?;
+    let Some(aci) = node.aci.as_mut() else {
+        return Ok(node);
+    };
     let verified = match verified {
         Some(verified) => verified,
-        None => fetched::verify(bundle, blob, &aci.manifest.name, env)?,
+        None => fetched::verify(bundle, stream, &aci.manifest.name, env)?,
     };
     if let Some(fetched) = bundle.fetched() {
         fetched::check_asked(fetched, &aci.manifest)?;

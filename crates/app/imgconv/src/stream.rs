@@ -5,11 +5,11 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use imgconv_format_aci::{FORMAT, IMAGE_ID, encode_for, identifier, manifest, platform};
+use imgconv_format_aci::{FORMAT, IMAGE_ID, identifier, manifest, platform};
 use imgconv_layer::Semantics;
 use imgconv_model::{
-    Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Encoded, Env, Error, Event,
-    Image, Name, Notes, Open, Outcome as LossKind, Publication, Reader, Report, Result, quote,
+    Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Env, Error, Event, Image, Name,
+    Notes, Open, Outcome as LossKind, Publication, Reader, Report, Result, quote,
 };
 use imgconv_pipeline::{Options as LayerOptions, squash};
 use imgconv_stream::{Decoder, Encoding, Level, encode};
@@ -228,13 +228,9 @@ impl Run<'_> {
             notes: node.notes.clone(),
             ..self.env.clone()
         };
-        let encoded = match self.target.id() == FORMAT {
-            true => encode_for(image, group, env, &mut report)?,
-            false => self.target.encode(image, &[], env, &mut report)?,
-        };
-        let Encoded::Stream(open) = encoded else {
-            return Err(Error::new(Code::Unsupported, "the format writes documents"));
-        };
+        let format = self.target.stream();
+        let format = format.expect("streams are written in a format of streams");
+        let open = format.encode(image, group, env, &mut report)?;
         let written = match self.destination {
             Some((sink, _)) => Some(self.compress(&*open, &self.encoding(), sink, image, env)?),
             None => None,

@@ -13,8 +13,8 @@ use std::{
 
 use imgconv_format_aci::Aci;
 use imgconv_model::{
-    Addressing, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Format, FormatFamily,
-    Place, Result, Root, RootEntry, Shape, TopLevel, Transport, quote,
+    Addressing, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, FormatFamily, Place,
+    Result, Root, RootEntry, Shape, StreamFormat as _, TopLevel, Transport, quote,
 };
 use imgconv_transport_file::FileBundle;
 use walkdir::WalkDir;
@@ -191,7 +191,7 @@ fn is_aci(path: &Path) -> bool {
         let entry = bundle.roots().ok()?.pop()?;
         bundle.root(&entry).ok()
     };
-    root().is_some_and(|root| Aci.recognise(&root))
+    matches!(root(), Some(Root::Stream(stream)) if Aci.recognise(&stream))
 }
 
 /// A place that is open, or being opened.

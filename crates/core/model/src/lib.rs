@@ -3,7 +3,7 @@
 //!
 //! Start here. A transport opens a [`Bundle`] (bytes and names); a format decodes one of its
 //! [`Root`]s to an [`Artifact`]; the pipeline turns its [`Layer`]s into [`SealedLayer`]s; a format
-//! encodes those to [`Encoded`] documents or one stream; a [`BundleSink`] stores and publishes
+//! encodes those to [`Encoded`] documents, or the image to one stream; a [`BundleSink`] stores and publishes
 //! them. What could not be carried over is in the [`Report`], which is part of the result.
 //!
 //! This crate knows no JSON, no media type and no clock, opens no file, and depends on nothing.
@@ -38,7 +38,9 @@ pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
 pub use env::Env;
 pub use error::{Code, Error, Result, escape, is_hidden, quote};
-pub use format::{Capabilities, Encoded, Format};
+pub use format::{
+    Capabilities, DecodedStream, DocumentFormat, Encoded, Format, FormatFacts, StreamFormat,
+};
 pub use format_id::{FormatFamily, FormatId};
 pub use image::{
     Exec, Extensions, History, Image, Layer, Original, Port, RunConfig, SealedLayer, Step,

@@ -10,7 +10,7 @@ use std::{
 
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error, Facts,
-    FormatId, Image, Layer, Limits, Original, Outcome, Report, Result, Root, SealedLayer, quote,
+    FormatId, Image, Layer, Limits, Original, Outcome, Report, Result, SealedLayer, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
 use imgconv_wire::{
@@ -41,17 +41,13 @@ const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "LayerSources", REMADE
 /// The image that this one was built on, by its ID; kept as an extension.
 const PARENT: &str = "Parent";
 
-/// Reads an entry and its config, see [`imgconv_model::Format::decode`].
+/// Reads an entry and its config, see [`imgconv_model::DocumentFormat::decode`].
 pub(crate) fn decode(
-    root: &Root,
+    document: &Document,
     bundle: &dyn Bundle,
     env: &Env,
     report: &mut Report,
 ) -> Result<Image> {
-    let Root::Document(document) = root else {
-        let message = "an image of a docker archive is an entry of its manifest.json";
-        return Err(Error::new(Code::Unsupported, message));
-    };
     let limits = &env.limits;
     let value = parse(&document.bytes, limits, "entry")?;
     let entry = read_entry(&value, limits).map_err(|error| error.at("entry"))?;
@@ -260,7 +256,7 @@ fn one_content_each(names: &[String], diff_ids: &[Digest]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a config and an entry, see [`imgconv_model::Format::encode`]. Members are named by the
+/// Writes a config and an entry, see [`imgconv_model::DocumentFormat::encode`]. Members are named by the
 /// digests of their bytes, as docker does since 25 and every older one reads.
 pub(crate) fn encode(
     image: &Image,
@@ -304,7 +300,7 @@ pub(crate) fn encode(
         kind: ARCHIVE_IMAGE.to_owned(),
         bytes: canonical(&Value::Object(entry)).into(),
     };
-    Ok(Encoded::Documents {
+    Ok(Encoded {
         documents: vec![config],
         root,
     })

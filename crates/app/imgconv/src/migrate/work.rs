@@ -303,7 +303,7 @@ impl<'a> Worker<'a> {
         };
         let key = signing_key(&options, target.id())?;
         let env = &self.lanes();
-        if !target.capabilities().stream {
+        if !target.is_stream() {
             let store = &*self.source.bundle;
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
@@ -733,8 +733,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// What schema 1 becomes where it is not wanted.
-fn newer() -> &'static dyn Format {
-    &imgconv_format_docker_v2s2::DOCKER_V2S2
+fn newer() -> Format {
+    Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2)
 }
 
 fn empty() -> Box<RawValue> {

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_format_docker_v2s1::{DOCKER_V1, DOCKER_V2S1};
 use imgconv_model::{
-    Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error,
-    Facts, Format, Image, Limits, Open, Platform, Reader, Report, Result, Root, RootEntry,
-    SealedLayer, Step, check,
+    Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, DocumentFormat,
+    Encoded, Env, Error, Facts, Image, Limits, Open, Platform, Reader, Report, Result, Root,
+    RootEntry, SealedLayer, Step, check,
 };
 use imgconv_stream::digest;
 
@@ -89,16 +89,16 @@ pub(crate) fn env() -> Env {
     Env::new("/nonexistent", Platform::new("linux", "amd64"))
 }
 
-pub(crate) fn root(kind: &str, text: &[u8]) -> Root {
-    Root::Document(Document {
+pub(crate) fn root(kind: &str, text: &[u8]) -> Document {
+    Document {
         kind: kind.into(),
         bytes: text.into(),
-    })
+    }
 }
 
-pub(crate) fn decode_with(memory: &Memory, root: &Root, env: &Env) -> Result<(Image, Report)> {
+pub(crate) fn decode_with(memory: &Memory, root: &Document, env: &Env) -> Result<(Image, Report)> {
     let mut report = Report::default();
-    let format: &dyn Format = if DOCKER_V1.recognise(root) {
+    let format: &dyn DocumentFormat = if DOCKER_V1.recognise(root) {
         &DOCKER_V1
     } else {
         &DOCKER_V2S1
@@ -146,13 +146,10 @@ pub(crate) fn kept(image: &Image) -> Vec<SealedLayer> {
 /// Encodes; returns the root and the documents that go with it.
 pub(crate) fn encode(image: &Image, layers: &[SealedLayer]) -> (Document, Vec<Document>, Report) {
     let mut report = Report::default();
-    match DOCKER_V2S1
+    let Encoded { documents, root } = DOCKER_V2S1
         .encode(image, layers, &env(), &mut report)
-        .unwrap()
-    {
-        Encoded::Documents { documents, root } => (root, documents, report),
-        Encoded::Stream(_) => panic!("expected documents"),
-    }
+        .unwrap();
+    (root, documents, report)
 }
 
 pub(crate) fn text(document: &Document) -> &str {

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_format_docker_v2s2::DOCKER_V2S2;
 use imgconv_model::{
-    Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error,
-    Facts, Format, Image, Limits, Open, Platform, Reader, Report, Result, Root, RootEntry,
-    SealedLayer, Step, check,
+    Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, DocumentFormat,
+    Encoded, Env, Error, Facts, Image, Limits, Open, Platform, Reader, Report, Result, Root,
+    RootEntry, SealedLayer, Step, check,
 };
 use imgconv_stream::digest;
 
@@ -123,11 +123,11 @@ pub(crate) fn env() -> Env {
     Env::new("/nonexistent", Platform::new("linux", "amd64"))
 }
 
-pub(crate) fn root(kind: &str, text: &str) -> Root {
-    Root::Document(Document {
+pub(crate) fn root(kind: &str, text: &str) -> Document {
+    Document {
         kind: kind.into(),
         bytes: text.as_bytes().into(),
-    })
+    }
 }
 
 pub(crate) fn decode(memory: &Memory, kind: &str, text: &str) -> Result<(Artifact, Report)> {
@@ -167,13 +167,9 @@ pub(crate) fn kept(image: &Image) -> Vec<SealedLayer> {
 
 /// Takes the config and the root out of what was encoded.
 pub(crate) fn documents(encoded: Encoded) -> (Document, Document) {
-    match encoded {
-        Encoded::Documents { documents, root } => {
-            let [config] = documents.try_into().unwrap();
-            (config, root)
-        }
-        Encoded::Stream(_) => panic!("expected documents"),
-    }
+    let Encoded { documents, root } = encoded;
+    let [config] = documents.try_into().unwrap();
+    (config, root)
 }
 
 /// Encodes and returns the config and the manifest.

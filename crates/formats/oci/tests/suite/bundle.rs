@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_format_oci::OCI;
 use imgconv_model::{
-    Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error,
-    Facts, Format, Image, Limits, Open, Platform, Reader, Report, Result, Root, RootEntry,
-    SealedLayer, Step, check,
+    Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, DocumentFormat,
+    Encoded, Env, Error, Facts, Image, Limits, Open, Platform, Reader, Report, Result, Root,
+    RootEntry, SealedLayer, Step, check,
 };
 use imgconv_stream::digest;
 
@@ -89,11 +89,11 @@ pub(crate) fn env() -> Env {
     Env::new("/nonexistent", Platform::new("linux", "amd64"))
 }
 
-pub(crate) fn root(kind: &str, text: &str) -> Root {
-    Root::Document(Document {
+pub(crate) fn root(kind: &str, text: &str) -> Document {
+    Document {
         kind: kind.into(),
         bytes: text.as_bytes().into(),
-    })
+    }
 }
 
 pub(crate) fn decode(memory: &Memory, kind: &str, text: &str) -> Result<(Artifact, Report)> {
@@ -138,13 +138,9 @@ pub(crate) fn encode(
     env: &Env,
 ) -> (Document, Document, Report) {
     let mut report = Report::default();
-    match OCI.encode(image, layers, env, &mut report).unwrap() {
-        Encoded::Documents { documents, root } => {
-            let [config] = documents.try_into().unwrap();
-            (config, root, report)
-        }
-        Encoded::Stream(_) => panic!("expected documents"),
-    }
+    let Encoded { documents, root } = OCI.encode(image, layers, env, &mut report).unwrap();
+    let [config] = documents.try_into().unwrap();
+    (config, root, report)
 }
 
 pub(crate) fn text(document: &Document) -> &str {

@@ -1,7 +1,7 @@
 //! Images as tools write them, and that copying them changes no byte.
 
 use imgconv_format_oci::OCI;
-use imgconv_model::{Artifact, Format, Report};
+use imgconv_model::{Artifact, DocumentFormat, Report};
 
 use crate::bundle::{
     CONFIG, INDEX, MANIFEST, Memory, TAR_GZIP, decode, encode, env, image, kept, text,
