@@ -9,6 +9,7 @@ use std::{
 
 use imgconv_format_aci::DOCKER_IMAGE_ID;
 use imgconv_format_docker_v2s1::SigningKey;
+use imgconv_layout::is_platform;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Compression, Digest, Document,
     DocumentFormat, Encoded, Env, Facts, Format, FormatId, History, Image, Layer, Name, Opaque,
@@ -18,7 +19,6 @@ use imgconv_model::{
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
 use imgconv_tags::Labels;
-use imgconv_wire::layout::is_platform;
 
 use crate::{
     carried, cosign, descriptors,

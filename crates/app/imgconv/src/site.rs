@@ -18,9 +18,8 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::{Directory, Stage, open_directory, sweep};
 use imgconv_model::{Code, Env, Error, Limits, Result, quote};
-use imgconv_stream::{Stage, open_directory, sweep};
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags},
     io::Errno,

@@ -11,8 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imgconv_fs::{Stage, sweep};
 use imgconv_model::{Code, Env, Error, Result, quote};
-use imgconv_stream::{Stage, sweep};
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,

@@ -248,7 +248,7 @@ fn pax_time(value: &[u8]) -> Option<Time> {
 
 /// Writes a time by RFC 3339 in UTC.
 fn date(time: Time) -> Result<String> {
-    let Some(whole) = imgconv_wire::rfc3339(time.seconds) else {
+    let Some(whole) = imgconv_json::rfc3339(time.seconds) else {
         let message = format!(
             "the time {} (seconds since 1970) is outside the years 0 to 9999: a table of contents \
              can't say it",

@@ -11,11 +11,11 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_fs::{Stage, sweep};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Fetched, Limits, Open, Reader, Result, Root,
     RootEntry, Signature, quote,
 };
-use imgconv_stream::{Stage, sweep};
 
 use crate::{Client, Download, Request, Response, Url, connect::pause};
 

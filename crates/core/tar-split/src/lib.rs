@@ -23,7 +23,7 @@ mod record;
 
 use std::{fmt, fs::File, sync::Arc};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{Limits, Notes, Open, Reader, Result};
 use imgconv_stream::Decoder;
 

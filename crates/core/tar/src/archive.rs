@@ -15,10 +15,11 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_fs::Stamp;
 use imgconv_model::{
     Code, Compression, Env, Error, Limits, Notes, ReadAt, Reader as Bytes, Result, quote,
 };
-use imgconv_stream::{Decoder, Stamp, sniff};
+use imgconv_stream::{Decoder, sniff};
 use rustix::fs::OFlags;
 
 use crate::{BLOCK, Entry, EntryKind, Reader, padding};

@@ -11,8 +11,9 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_fs::{Stage, sweep};
 use imgconv_model::{Code, Compression, Env, Error, Result, quote};
-use imgconv_stream::{Level, PieceEncoder, Stage, sweep};
+use imgconv_stream::{Level, PieceEncoder};
 use rustix::fs::{Mode, OFlags};
 
 use crate::{END, Entry, EntryKind, head, padding};

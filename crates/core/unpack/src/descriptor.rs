@@ -1,6 +1,6 @@
 //! Operations on one component below an open directory, none of which follows a link.
 
-pub(crate) use imgconv_stream::{open_directory, set_mode};
+pub(crate) use imgconv_fs::{open_directory, set_mode};
 
 /// Splits a cleaned path into the directory and the last component.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {

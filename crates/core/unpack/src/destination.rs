@@ -14,8 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imgconv_fs::{Stale, remove_contents};
 use imgconv_model::{Code, Error, Result, quote};
-use imgconv_stream::{Stale, remove_contents};
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat,

@@ -171,6 +171,6 @@ mod tests {
             let found = inode(walker.enter(&path[..length]).unwrap());
             assert_eq!(found, inodes[depth], "depth {depth}");
         }
-        imgconv_stream::remove_contents(&top, b"").unwrap();
+        imgconv_fs::remove_contents(&top, b"").unwrap();
     }
 }

@@ -347,7 +347,7 @@ pub(crate) fn scan(blob: &Blob, env: &Env, what: &str) -> Result<Scanned> {
             return Ok(true);
         }
         let limit = ("aci_manifest", env.limits.aci_manifest);
-        imgconv_wire::within(entry.size, limit, "`manifest`")?;
+        imgconv_json::within(entry.size, limit, "`manifest`")?;
         found = Some(read_to_limit(body, limit, "`manifest`")?);
         Ok(false)
     })?;

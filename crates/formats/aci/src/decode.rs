@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use imgconv_json::{Value, canonical, join};
 use imgconv_model::{Algorithm, Document, Exec, FormatId, Image, Name, Original, Port, RunConfig};
 use imgconv_stream::digest;
-use imgconv_wire::{Value, canonical, join};
 
 use crate::{
     manifest::{App, Manifest, Pair, Renamed, find},
@@ -289,7 +289,7 @@ fn identity(originals: &[Original]) -> Vec<(&'static str, String)> {
         return found;
     };
     let limits = imgconv_model::Limits::default();
-    let value = imgconv_wire::parse(&manifest.document.bytes, &limits, "manifest");
+    let value = imgconv_json::parse(&manifest.document.bytes, &limits, "manifest");
     let value = value.unwrap_or_default();
     match manifest.format.0 {
         "docker-archive" => {
@@ -325,7 +325,7 @@ fn identity(originals: &[Original]) -> Vec<(&'static str, String)> {
 
 /// The ids in the JSON of a v1 image: its own and its parent's.
 fn v1_ids(text: &str, limits: &imgconv_model::Limits) -> (Option<String>, Option<String>) {
-    let value = imgconv_wire::parse(text.as_bytes(), limits, "v1 image").unwrap_or_default();
+    let value = imgconv_json::parse(text.as_bytes(), limits, "v1 image").unwrap_or_default();
     let id = |key: &str| {
         let id = value.get(key).and_then(Value::as_str);
         id.filter(|id| !id.is_empty()).map(str::to_owned)
@@ -347,7 +347,7 @@ fn originals(manifest: &Manifest) -> Vec<Original> {
             let known = config_kind.take();
             let known = known.filter(|(format, _)| *format == carried.format);
             kind = known.map_or(kind, |(_, kind)| kind);
-        } else if let Ok(value) = imgconv_wire::parse(text.as_bytes(), &limits, carried.annotation)
+        } else if let Ok(value) = imgconv_json::parse(text.as_bytes(), &limits, carried.annotation)
         {
             let media_type = |value: &Value| value.get("mediaType")?.as_str().map(str::to_owned);
             kind = media_type(&value).unwrap_or(kind);

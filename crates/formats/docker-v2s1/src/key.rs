@@ -5,9 +5,9 @@
 
 use std::fmt;
 
+use imgconv_json::{Object, base64, parse};
 use imgconv_model::{Algorithm, Code, Error, Limits, Result, quote};
 use imgconv_stream::digest;
-use imgconv_wire::{Object, base64, parse};
 use p256::{
     ecdsa::{
         Signature, VerifyingKey,

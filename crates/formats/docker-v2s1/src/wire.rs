@@ -3,8 +3,9 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use imgconv_json::{Object, canonical, folds_to, parse};
+use imgconv_manifest::{TarSum, v1_image::is_id};
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Name, Report, Result, quote};
-use imgconv_wire::{Object, canonical, folds_to, manifest::TarSum, parse, v1_image::is_id};
 
 use crate::compatibility::{self, Step};
 

@@ -2,25 +2,25 @@
 //! and the images of an archive of `docker save`. Both have the same config.
 //!
 //! It reads and writes documents only. Schema 1, v1 images and what else an archive holds belong
-//! elsewhere. The code that OCI shares is in [`imgconv_wire::manifest`].
+//! elsewhere. The code that OCI shares is in [`imgconv_manifest`] (`crates/core/manifest`).
 
 #![deny(missing_docs)]
 
 mod archive;
 mod empty_layer;
 
+use imgconv_manifest::{self as manifest, Family};
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Code, Compression, Document, DocumentFormat, Encoded,
     Env, Error, FormatFacts, FormatFamily, FormatId, Image, Index, Report, Result, SealedLayer,
 };
-use imgconv_wire::manifest::{self, Family};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The kind of the root document of [`DOCKER_ARCHIVE`]: one entry of an archive's `manifest.json`,
 /// verbatim. It is ours; docker names none.
-pub use imgconv_wire::archive_image::KIND as ARCHIVE_IMAGE;
+pub use imgconv_manifest::archive_image::KIND as ARCHIVE_IMAGE;
 
 /// Docker's engines mount at most this many layers over each other.
 const USUAL_LAYERS: usize = 127;

@@ -1,15 +1,16 @@
 //! OCI images (image-spec 1.1): manifests, indexes and configurations, both ways.
 //!
-//! The documents have the shape that they share with Docker's, so the code is in
-//! [`imgconv_wire::manifest`]; here stands what OCI calls them.
+//! **Read [`imgconv_manifest`] (`crates/core/manifest`) next.** OCI's documents have the same shape as
+//! those of Docker's schema 2, so that crate decodes and encodes both. This one states the media
+//! types of OCI and binds them to the trait [`Format`].
 
 #![deny(missing_docs)]
 
+use imgconv_manifest::{self as manifest, Family};
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Compression, Document, DocumentFormat, Encoded, Env,
     FormatFacts, FormatFamily, FormatId, Image, Index, Report, Result, SealedLayer,
 };
-use imgconv_wire::manifest::{self, Family};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";

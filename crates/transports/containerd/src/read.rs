@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_manifest::{KINDS, kind_of, references};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open,
     Reader, Result, Root, RootEntry, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::manifest::{KINDS, kind_of, references};
 
 use crate::{
     BLOBS, DATABASE,

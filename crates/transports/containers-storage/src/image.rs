@@ -1,14 +1,11 @@
 //! The images of a store, and the manifest that each is read by.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_json::{Map, Object, Value, canonical, parse};
+use imgconv_manifest::{describes_compression, kind_of};
 use imgconv_model::{Code, Digest, Document, Error, Limits, Result, quote};
 use imgconv_stream::digest;
-use imgconv_wire::{
-    Map, Object, Value, canonical,
-    manifest::{describes_compression, kind_of},
-    parse,
-};
 
 use crate::layers::{self, Layers, Stored, is_id};
 

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_json::{Object, Value, parse};
 use imgconv_model::{Code, Digest, Error, Limits, Open, Reader, Result, quote};
 use imgconv_tar_split::Layer;
-use imgconv_wire::{Object, Value, parse};
 
 /// A layer as `layers.json` lists it.
 #[derive(Clone, Debug)]

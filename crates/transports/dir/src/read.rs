@@ -2,13 +2,13 @@
 
 use std::{fs::File, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_manifest as manifest;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Open,
     Reader, Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
-use imgconv_wire::manifest;
 
 use crate::{MANIFEST_FILE, VERSION_FILE, VERSION_START};
 

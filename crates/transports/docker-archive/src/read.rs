@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use imgconv_layout::INDEX_FILE;
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry,
     TopLevel, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::layout::INDEX_FILE;
 
 use crate::{
     MANIFEST_FILE, REPOSITORIES_FILE, both,

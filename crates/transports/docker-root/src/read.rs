@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
 use imgconv_folder::Folder;
+use imgconv_fs::Directory;
+use imgconv_manifest::archive_image;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open, Reader,
     Result, Root, RootEntry, mark_ambiguous, quote,
 };
 use imgconv_tar_split::Layer;
-use imgconv_wire::archive_image;
 
 use crate::{
     driver,

@@ -17,11 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use imgconv_fs::{Stamp, file_state};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root, RootEntry,
     Signature, quote,
 };
-use imgconv_stream::{Interruptible, Stamp, file_state};
+use imgconv_stream::Interruptible;
 use rustix::fs::OFlags;
 
 /// How much is read or written at a time.

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use imgconv_fs::Stage;
+use imgconv_layout::Index;
 use imgconv_model::{Code, Env, Error, Limits, Result, quote};
-use imgconv_stream::Stage;
-use imgconv_wire::layout::Index;
 
 use crate::{
     directory::Directory,

@@ -21,15 +21,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use imgconv_fs::{Stage, Stale};
+use imgconv_json::Value;
+use imgconv_layout::Listed;
+use imgconv_manifest::{KINDS, Part, Reference, embedded, references};
 use imgconv_model::{
     Algorithm, Code, Digest, Env, Error, Facts, Limits, Open as _, Reader, Result, quote,
 };
-use imgconv_stream::{Stage, Stale, Verified, read_to_limit};
-use imgconv_wire::{
-    Value, embedded,
-    layout::Listed,
-    manifest::{KINDS, Part, Reference, references},
-};
+use imgconv_stream::{Verified, read_to_limit};
 use rustix::{
     fs::{AtFlags, Dir, FileType},
     io::Errno,
@@ -346,7 +345,7 @@ impl<'a> Marker<'a> {
             }),
             None => {
                 // Whatever it is, what it mentions may be meant.
-                let value = imgconv_wire::parse(&bytes, &self.env.limits, "the document");
+                let value = imgconv_json::parse(&bytes, &self.env.limits, "the document");
                 for digest in value.as_ref().map(mentioned).unwrap_or_default() {
                     let reference = Reference {
                         part: Part::Entry,

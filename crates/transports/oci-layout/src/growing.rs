@@ -11,8 +11,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imgconv_fs::Stage;
 use imgconv_model::{BlobWriter, Digest, Env, Error, Result};
-use imgconv_stream::Stage;
 
 use crate::{
     directory::{Directory, make_directory},

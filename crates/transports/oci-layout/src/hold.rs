@@ -12,8 +12,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use imgconv_fs::{Stage, Stamp};
 use imgconv_model::{Code, Digest, Error, Facts, Reader, Result};
-use imgconv_stream::{Stage, Stamp, Verified};
+use imgconv_stream::Verified;
 use rustix::{fs::AtFlags, io::Errno};
 
 use crate::{

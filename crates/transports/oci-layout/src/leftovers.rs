@@ -6,8 +6,8 @@
 
 use std::{os::fd::OwnedFd, path::Path};
 
+use imgconv_fs::{Stage, Stale};
 use imgconv_model::Result;
-use imgconv_stream::{Stage, Stale};
 
 use crate::write::{new_prefix, open_directory, parent};
 

@@ -39,7 +39,7 @@ pub use crate::{
     pack::ArchiveSink,
     write::{LayoutSink, lists},
 };
-pub use imgconv_wire::layout::RefName;
+pub use imgconv_layout::RefName;
 
 /// The facts of a layout in a directory.
 static DIRECTORY_PLACE: Place = Place {

@@ -18,8 +18,8 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_fs::{Stage, Stamp};
 use imgconv_model::{Adopted, Code, Digest, Error, Reader, Result};
-use imgconv_stream::{Stage, Stamp};
 use rustix::fs::{AtFlags, CWD};
 
 use crate::{growing::Growing, hold::is_whole};

@@ -12,7 +12,7 @@ use crate::{
     files::{ALGORITHMS, BLOBS, INDEX_FILE, LAYOUT_FILE},
     write::list,
 };
-use imgconv_wire::layout::{Index, MARKER, RefName};
+use imgconv_layout::{Index, MARKER, RefName};
 
 /// A layout archive that is written.
 #[derive(Debug)]

@@ -12,8 +12,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imgconv_fs::{Stage, Staged, Stale};
 use imgconv_model::{Code, Digest, Env, Error, Facts, Result, quote};
-use imgconv_stream::{Cancellable, Stage, Staged, Stale, Verified};
+use imgconv_stream::{Cancellable, Verified};
 
 use crate::{
     directory::{Directory, make_directory},

@@ -15,12 +15,12 @@ use std::{
     time::Duration,
 };
 
+use imgconv_fs::Stage;
+use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use imgconv_model::{
     Adopted, BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Report, Result,
     TopLevel, quote,
 };
-use imgconv_stream::Stage;
-use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use rustix::{
     fs::{Dir, Mode, OFlags, RenameFlags},
     io::Errno,

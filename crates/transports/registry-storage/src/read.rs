@@ -7,13 +7,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_manifest::{TarSum, kind_of};
 use imgconv_model::{
     Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open, Reader,
     Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::manifest::{TarSum, kind_of};
 
 use crate::{
     links::{Links, has_tar_sums, tar_sum},

@@ -6,15 +6,12 @@ use std::{
 };
 
 use imgconv_http::{Method, Request, Response};
+use imgconv_json::{Object, Value, canonical, parse};
+use imgconv_manifest::{self as manifest, KINDS, Told, descriptor, told};
 use imgconv_model::{
     Algorithm, Code, Digest, Document, Error, Name, Outcome, Publication, Report, Result, quote,
 };
 use imgconv_stream::digest;
-use imgconv_wire::{
-    Object, Value, canonical, descriptor,
-    manifest::{self, KINDS, Told, told},
-    parse,
-};
 
 use crate::{
     referrers::{fallback_index, fallback_tag},
@@ -349,7 +346,7 @@ impl RegistrySink {
         };
         let kind = text(value.get("artifactType")).or_else(of_config);
         let annotations = value.get("annotations").filter(|it| it.is_object());
-        let mut entry = imgconv_wire::Map::new();
+        let mut entry = imgconv_json::Map::new();
         entry.insert("mediaType".into(), document.kind.clone().into());
         entry.insert("digest".into(), own.into());
         entry.insert("size".into(), document.bytes.len().into());
@@ -362,7 +359,7 @@ impl RegistrySink {
             }
         }
         listed.push(Value::Object(entry));
-        let mut index = imgconv_wire::Map::new();
+        let mut index = imgconv_json::Map::new();
         index.insert("schemaVersion".into(), 2.into());
         index.insert("mediaType".into(), OCI_INDEX.into());
         index.insert("manifests".into(), Value::Array(listed));

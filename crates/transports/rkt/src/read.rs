@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_json::{Object, parse};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry, quote,
 };
-use imgconv_wire::{Object, parse};
 
 use crate::{
     BLOBS, MANIFESTS,
@@ -132,7 +132,7 @@ impl Bundle for Store {
     fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
         let (file, _) = self.stored(entry)?.file()?;
         let metadata = file.metadata().map_err(Error::from_io)?;
-        Ok(Some(imgconv_stream::file_state(&metadata)))
+        Ok(Some(imgconv_fs::file_state(&metadata)))
     }
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {

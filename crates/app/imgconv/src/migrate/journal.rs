@@ -22,13 +22,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::{Directory, file_state};
 use imgconv_model::{
     Algorithm, Child, Code, Compression, Digest, Error, Name, Platform, Publication, Result,
     SealedLayer, Step, quote,
 };
 use imgconv_pipeline::Memory;
-use imgconv_stream::file_state;
 use imgconv_tags::Labels;
 use rustix::{
     fs::{Dir, Mode, OFlags},
@@ -501,7 +500,7 @@ pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
     let opened = match open() {
         Err(Errno::ACCESS) => {
             // The umask may have taken away even the owner's rights.
-            imgconv_stream::set_mode(
+            imgconv_fs::set_mode(
                 rustix::fs::CWD,
                 path.as_os_str().as_encoded_bytes(),
                 rustix::fs::FileType::Directory,
