@@ -9,14 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::{Directory, Stage, sweep};
 use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
-use imgconv_stream::{Stage, read_to_limit, sweep};
-use imgconv_wire::{
-    Value,
-    manifest::{Told, told},
-    parse,
-};
+use imgconv_stream::read_to_limit;
+use imgconv_json::{Value, parse};
+use imgconv_manifest::{Told, told};
 use rustix::{
     fs::{AtFlags, Mode, OFlags, RenameFlags},
     io::Errno,

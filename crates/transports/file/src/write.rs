@@ -14,7 +14,8 @@ use std::{
 };
 
 use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
-use imgconv_stream::{Hasher, Stage, sweep};
+use imgconv_stream::Hasher;
+use imgconv_fs::{Stage, sweep};
 use rustix::fs::{AtFlags, CWD};
 
 use crate::naming::file_names;

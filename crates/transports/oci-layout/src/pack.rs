@@ -5,7 +5,7 @@
 //! replaced; nothing is ever added to one.
 
 use imgconv_model::{BlobWriter, BundleSink, Digest, Env, Error, Publication, Result, TopLevel};
-use imgconv_stream::Stage;
+use imgconv_fs::Stage;
 use imgconv_tar::{Output, Pack};
 
 use crate::{
