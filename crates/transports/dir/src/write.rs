@@ -10,10 +10,10 @@ use std::{
 };
 
 use imgconv_fs::{Directory, Stage, sweep};
-use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
-use imgconv_stream::read_to_limit;
 use imgconv_json::{Value, parse};
 use imgconv_manifest::{Told, told};
+use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
+use imgconv_stream::read_to_limit;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, RenameFlags},
     io::Errno,

@@ -13,9 +13,9 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_fs::{Stage, sweep};
 use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
 use imgconv_stream::Hasher;
-use imgconv_fs::{Stage, sweep};
 use rustix::fs::{AtFlags, CWD};
 
 use crate::naming::file_names;

@@ -4,8 +4,8 @@
 //! and their sizes come first. The tar is not compressed: its blobs are. An archive that exists is
 //! replaced; nothing is ever added to one.
 
-use imgconv_model::{BlobWriter, BundleSink, Digest, Env, Error, Publication, Result, TopLevel};
 use imgconv_fs::Stage;
+use imgconv_model::{BlobWriter, BundleSink, Digest, Env, Error, Publication, Result, TopLevel};
 use imgconv_tar::{Output, Pack};
 
 use crate::{
