@@ -1,5 +1,5 @@
 //! Rules over the text of Rust files: a first line that says what the file is for, an upper bound on
-//! length, where media types are spelled, what `encode.rs` may not skip, no file left out.
+//! length, where media types are spelled, where schemes and format IDs are compared as text, what `encode.rs` may not skip, no file left out.
 
 use super::files::File;
 
@@ -17,6 +17,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         findings.extend(first_line(file));
         findings.extend(too_long(file));
         findings.extend(media_types(file));
+        findings.extend(compared_names(file));
         findings.extend(skipped_fields(file));
     }
     findings.extend(forgotten(&rust, files));
@@ -71,6 +72,67 @@ fn media_types(file: &File) -> Option<String> {
         "{path}:{}: a media type outside formats, transports, core/manifest and core/layout",
         line + 1
     ))
+}
+
+/// Ways to decide by the name of a scheme or a format. The facts of a `Place` and the constants of
+/// `FormatId` decide instead, so that a new transport or format needs no change elsewhere.
+const COMPARED_NAMES: &[&str] = &[
+    "scheme ==",
+    "scheme !=",
+    "scheme() ==",
+    "scheme() !=",
+    "match scheme",
+    "place().scheme {",
+    "transport.scheme {",
+    "contains(&scheme",
+    "scheme.starts_with(",
+    "id().0 ==",
+    "id().0 !=",
+    "id.0 ==",
+    "id.0 !=",
+    "format.0 ==",
+    "format.0 !=",
+    "id.0.starts_with(",
+    "FormatId(\"",
+    "catalog::format(\"",
+    "catalog::transport(\"",
+    "syntax.ends_with(",
+];
+
+/// Outside of the catalog, which looks names up, and the grammar of locators, which reads and prints
+/// them, nothing decides by the name of a scheme or a format. URLs and credentials, whose schemes are
+/// others, are the business of `crates/core`.
+fn compared_names(file: &File) -> Vec<String> {
+    let path = &file.path;
+    let governed = ["crates/app/", "crates/transports/", "crates/formats/"];
+    let free = [
+        "crates/app/locate/src/catalog.rs",
+        "crates/app/locate/src/locator/",
+    ];
+    let words = match governed.iter().any(|folder| path.starts_with(folder)) {
+        true => COMPARED_NAMES,
+        false => &["FormatId(\""],
+    };
+    let is_free = free.iter().any(|folder| path.starts_with(folder))
+        || path.starts_with("crates/core/model/")
+        || path.starts_with("xtask/");
+    if is_free || is_test(path) {
+        return Vec::new();
+    }
+    let code = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+    let found = code.lines().enumerate().filter_map(|(at, line)| {
+        let line = line.trim_start();
+        let item = ["static ", "const ", "pub ", "struct ", "fn ", "//"];
+        let is_item = item.iter().any(|start| line.starts_with(start));
+        let word = words.iter().find(|word| line.contains(**word))?;
+        (!is_item).then(|| {
+            format!(
+                "{path}:{}: `{word}` decides by a name: use a fact of `Place` or a constant of `FormatId`",
+                at + 1
+            )
+        })
+    });
+    found.collect()
 }
 
 fn is_test(path: &str) -> bool {
@@ -207,6 +269,29 @@ mod tests {
         assert_eq!(found("crates/formats/oci/src/lib.rs", text), [""; 0]);
         let test = "//! Why.\n#[cfg(test)]\nconst A: &str = \"application/vnd.x\";\n";
         assert_eq!(found("crates/core/pipeline/src/lib.rs", test), [""; 0]);
+    }
+
+    #[test]
+    fn names_that_decide_are_found() {
+        let app = "crates/app/imgconv/src/lib.rs";
+        for line in [
+            "if transport.place().scheme == \"oci\" {}",
+            "match transport.place().scheme {",
+            "let a = [\"oci\"].contains(&scheme);",
+            "let aci = FormatId(\"aci\");",
+            "if format.id().0 != \"oci\" {}",
+        ] {
+            let text = format!("//! Why.\n{line}\n");
+            assert_eq!(found(app, &text).len(), 1, "{line}");
+            let test = format!("//! Why.\n#[cfg(test)]\n{line}\n");
+            assert_eq!(found(app, &test), [""; 0], "{line}");
+            let catalog = "crates/app/locate/src/catalog.rs";
+            let text = format!("//! Why.\nmod catalog;\n{line}\n");
+            let lib = file(app, "//! Why.\nmod catalog;\n");
+            assert_eq!(check(&[lib, file(catalog, &text)]), [""; 0], "{line}");
+        }
+        let printed = "//! Why.\nlet text = format!(\"{}:\", place.scheme);\n";
+        assert_eq!(found(app, printed), [""; 0]);
     }
 
     #[test]

@@ -16,15 +16,11 @@ use crate::{
 ///
 /// # Errors
 /// [`Code::Usage`].
-pub(crate) fn image_tags(
-    target: &dyn Format,
-    destination: &Locator,
-    options: &Options,
-) -> Result<()> {
+pub(crate) fn image_tags(target: Format, destination: &Locator, options: &Options) -> Result<()> {
     if !options.image_tags {
         return Ok(());
     }
-    let message = if !target.capabilities().stream {
+    let message = if !target.is_stream() {
         "`--image-tags` is for ACIs: other formats have tags"
     } else if destination.location == "-" || destination.location.ends_with(".aci") {
         "`--image-tags` writes a file beside the ACIs"
@@ -40,7 +36,7 @@ pub(crate) fn image_tags(
 ///
 /// # Errors
 /// [`Code::Usage`].
-pub(crate) fn missing(target: &dyn Format, options: &Options) -> Result<()> {
+pub(crate) fn missing(target: Format, options: &Options) -> Result<()> {
     if options.missing != Missing::Keep || target.capabilities().index {
         return Ok(());
     }
@@ -52,7 +48,7 @@ pub(crate) fn missing(target: &dyn Format, options: &Options) -> Result<()> {
 /// Refuses to write onto what is read, which a rename at the end would replace, or into it
 /// (robustness D13b).
 pub fn refuse_same_place(sources: &[Locator], output: &Path) -> Result<()> {
-    let local = |source: &&Locator| source.location != "-" && source.transport.is_local();
+    let local = |source: &&Locator| source.location != "-" && source.transport.place().is_local();
     for source in sources.iter().filter(local) {
         if overlaps(Path::new(&source.location), output) {
             let message = format!("the output is the source {source}, or lies in it");

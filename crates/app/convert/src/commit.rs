@@ -3,12 +3,9 @@
 use std::path::Path;
 
 use imgconv_layout::INDEX_FILE;
-use imgconv_locate::{
-    catalog,
-    locator::{Locator, Reference},
-};
+use imgconv_locate::locator::{Locator, Reference};
 use imgconv_model::{
-    Algorithm, BundleSink, Document, Env, Outcome as LossKind, Publication, Report, Result,
+    Algorithm, BundleSink, Document, Env, Outcome as LossKind, Publication, Report, Result, Shape,
     TopLevel,
 };
 use imgconv_pipeline::write_document;
@@ -173,7 +170,7 @@ pub(crate) fn outcome(
 
 /// Says what a destination does with what the source's list of entry points says of itself.
 pub fn room(destination: &Locator, env: &Env) -> Room {
-    if !catalog::has_descriptors(destination.transport) {
+    if !destination.transport.place().has_descriptors() {
         return Room::None("the destination has no index of its own");
     }
     // An archive is a file, and always new.
@@ -193,13 +190,16 @@ pub(crate) fn create(
     env: &Env,
 ) -> Result<Box<dyn BundleSink>> {
     use imgconv_transport_oci_layout::{LayoutSink, create_archive_with};
-    match destination.transport.scheme() {
-        "oci" => {
+    let place = destination.transport.place();
+    match place.shape {
+        Shape::Directory if place.layout => {
             let sink = LayoutSink::create(&destination.location, env)?;
             let sink = sink.with_ref_name(options.ref_name);
             Ok(Box::new(sink.with_sharing(&options.sharing)?))
         }
-        "oci-archive" => create_archive_with(&destination.location, env, options.ref_name),
+        Shape::File if place.layout => {
+            create_archive_with(&destination.location, env, options.ref_name)
+        }
         _ => destination.transport.create(&destination.location, env),
     }
 }

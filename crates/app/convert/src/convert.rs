@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imgconv_locate::{catalog, locator::Locator};
+use imgconv_locate::locator::Locator;
 use imgconv_model::{Env, Result};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
@@ -37,10 +37,10 @@ pub fn convert(
     options: &Options,
     env: &Env,
 ) -> Result<Outcome> {
-    if destination.location != "-" && destination.transport.is_local() {
+    if destination.location != "-" && destination.transport.place().is_local() {
         check::refuse_same_place(sources, Path::new(&destination.location))?;
     }
-    if catalog::written_by(destination.transport).is_empty() {
+    if destination.transport.place().writes.is_none() {
         // A read-only transport returns its own error here.
         destination.transport.create(&destination.location, env)?;
     }
@@ -58,14 +58,15 @@ pub fn convert(
     let options = &options;
     let target = target(destination, &roots)?;
     check::image_tags(target, destination, options)?;
-    options.check_sharing(destination.transport.scheme() == "oci")?;
+    let writes = destination.transport.place().writes;
+    options.check_sharing(writes.is_some_and(|writes| writes.shares_blobs))?;
     let key = signing_key(options, target.id())?;
     check::missing(target, options)?;
-    if !target.capabilities().stream {
+    if !target.is_stream() {
         dependencies::render(&mut roots, options, env)?;
     }
     choose::names::check_naming(&roots, destination, options)?;
-    let one_file = target.capabilities().stream && !check::is_directory(destination);
+    let one_file = target.is_stream() && !check::is_directory(destination);
     let request = Request {
         key: key.as_ref(),
         ..Request::new(target, options, Holds::of(destination, one_file), env)
@@ -166,7 +167,7 @@ fn refuse(
         check::refuse_unchangeable(expected, roots)?;
     }
     check::refuse_one_file(expected, request.holds.one_file, destination)?;
-    if request.capabilities.stream {
+    if request.target.is_stream() {
         check::refuse_same_file(expected, sources, destination)?;
     } else if request.holds.names {
         refuse_one_name(expected)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use imgconv_model::{Code, Error, PlatformSpec, Result};
+use imgconv_model::{Code, Error, FormatFamily, PlatformSpec, Result};
 use imgconv_pipeline::Options as LayerOptions;
 pub use imgconv_transport_oci_layout::{Link, RefName, Sharing};
 
@@ -32,33 +32,11 @@ pub enum Foreign {
     Fetch,
 }
 
-/// The formats that are one to a user, as the pair commands (`aci-to-oci`) call them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// ACIs.
-    Aci,
-    /// OCI images, and whatever is in an OCI layout.
-    Oci,
-    /// Images in one of Docker's formats, and whatever is in a Docker registry.
-    Docker,
-}
-
-impl Family {
-    /// As it stands in the name of a command.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Aci => "aci",
-            Self::Oci => "oci",
-            Self::Docker => "docker",
-        }
-    }
-}
-
 /// What the user asked of a conversion. Everything can be defaulted.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// What may be read and is written, where the command says it.
-    pub pair: Option<(Family, Family)>,
+    pub pair: Option<(FormatFamily, FormatFamily)>,
     /// The platforms that are wanted; empty means all.
     pub platforms: Vec<PlatformSpec>,
     /// What happens to layers.

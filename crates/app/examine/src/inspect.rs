@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Env, Error, Layer, Platform, PlatformSpec, Result, Root};
+use imgconv_model::{Env, Error, FormatId, Layer, Platform, PlatformSpec, Result, Root};
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::HashingReader;
 use serde::Serialize;
@@ -107,7 +107,7 @@ pub fn inspect(
     env: &Env,
 ) -> Result<Vec<Inspection>> {
     let source = Source::open(locator, env)?;
-    let remote = !locator.transport.is_local();
+    let remote = !locator.transport.place().is_local();
     let point = remote.then(|| locator.distribution_point()).flatten();
     let (mut found, mut there) = (Vec::new(), Vec::new());
     for (entry, node) in source.decode_each(env) {
@@ -264,7 +264,7 @@ fn image_inspection(
 /// What the signatures of a schema 1 manifest say.
 fn signature(node: &ImageNode) -> Result<Option<String>> {
     use imgconv_format_docker_v2s1::{SignatureState, verify_document};
-    if node.format.id().0 != "docker-v2s1" {
+    if node.format.id() != FormatId::DOCKER_V2S1 {
         return Ok(None);
     }
     let Some(manifest) = node.original("manifest") else {

@@ -33,7 +33,7 @@ impl Verdict {
     /// Adds what is wrong with an entry of a place, or with a part of one.
     pub(crate) fn problem(&mut self, error: &Error, locator: &Locator, part: Part) {
         let finding = Finding::of(error);
-        let remote = !locator.transport.is_local();
+        let remote = !locator.transport.place().is_local();
         let unread = match error.code() {
             Code::Net => true,
             // A server denies the reading; a signature was read, and its key is not trusted.

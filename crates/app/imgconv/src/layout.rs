@@ -225,7 +225,7 @@ pub fn gc(layout: &str, sweep: &Sweep, env: &Env) -> Result<Freed> {
 /// Reads what the user called the layout: a path, or a locator of a directory.
 fn place(text: &str) -> Result<String> {
     let locator = Locator::source(text)?;
-    if locator.transport.scheme() != OCI_LAYOUT.scheme() {
+    if locator.transport.place() != OCI_LAYOUT.place() {
         let message = "it is no OCI layout in a directory, and nothing else can be changed";
         return Err(Error::new(Code::Unsupported, message).at(locator.to_string()));
     }

@@ -12,7 +12,7 @@ mod whole_file;
 pub use imgconv_convert::tags::read as read_tags;
 pub use imgconv_convert::{
     convert::convert,
-    options::{Family, Foreign, Link, Missing, Options, RefName, Sharing},
+    options::{Foreign, Link, Missing, Options, RefName, Sharing},
     outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome},
 };
 pub use imgconv_examine::{
@@ -28,6 +28,7 @@ pub use imgconv_migrate::{
     Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
     merge_reports, migrate,
 };
+pub use imgconv_model::FormatFamily;
 pub use imgconv_pipeline::{Options as LayerOptions, Squash};
 pub use imgconv_publish::{
     publish::{PublishOptions, Signing, SiteOptions, publish},

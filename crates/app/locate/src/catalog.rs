@@ -1,15 +1,17 @@
 //! The only place where formats and transports are registered.
 
-use imgconv_model::{Format, FormatId, Root, Transport};
+use imgconv_model::{
+    Blob, Document, DocumentFormat, Format, FormatId, Root, StreamFormat, Transport,
+};
 
 /// Every format.
-pub static FORMATS: &[&dyn Format] = &[
-    &imgconv_format_aci::Aci,
-    &imgconv_format_oci::OCI,
-    &imgconv_format_docker_v2s2::DOCKER_V2S2,
-    &imgconv_format_docker_v2s2::DOCKER_ARCHIVE,
-    &imgconv_format_docker_v2s1::DOCKER_V2S1,
-    &imgconv_format_docker_v2s1::DOCKER_V1,
+pub static FORMATS: &[Format] = &[
+    Format::Stream(&imgconv_format_aci::Aci),
+    Format::Documents(&imgconv_format_oci::OCI),
+    Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2),
+    Format::Documents(&imgconv_format_docker_v2s2::DOCKER_ARCHIVE),
+    Format::Documents(&imgconv_format_docker_v2s1::DOCKER_V2S1),
+    Format::Documents(&imgconv_format_docker_v2s1::DOCKER_V1),
 ];
 
 /// Every transport. A bare path belongs to the first that recognises it, so the ones that look
@@ -34,16 +36,42 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
 ];
 
 /// Returns the format of that identity.
-pub fn format(id: &str) -> Option<&'static dyn Format> {
+pub fn format(id: &str) -> Option<Format> {
     FORMATS.iter().copied().find(|format| format.id().0 == id)
 }
 
-/// Returns the one format that recognises a root.
-pub fn recognise(root: &Root) -> Option<&'static dyn Format> {
-    FORMATS
-        .iter()
-        .copied()
-        .find(|format| format.recognise(root))
+/// A root and the format that recognised it.
+#[derive(Clone, Copy, Debug)]
+pub enum Recognised<'r> {
+    /// A document.
+    Document(&'static dyn DocumentFormat, &'r Document),
+    /// A stream that is a whole image.
+    Stream(&'static dyn StreamFormat, &'r Blob),
+}
+
+impl Recognised<'_> {
+    /// Returns the identity of the format.
+    pub fn id(self) -> FormatId {
+        match self {
+            Self::Document(format, _) => format.id(),
+            Self::Stream(format, _) => format.facts().id,
+        }
+    }
+}
+
+/// Finds the one format that recognises a root.
+pub fn recognise(root: &Root) -> Option<Recognised<'_>> {
+    FORMATS.iter().find_map(|format| match (*format, root) {
+        (Format::Documents(format), Root::Document(document)) => {
+            let found = format.recognise(document);
+            found.then_some(Recognised::Document(format, document))
+        }
+        (Format::Stream(format), Root::Stream(stream)) => {
+            let found = format.recognise(stream);
+            found.then_some(Recognised::Stream(format, stream))
+        }
+        (Format::Documents(_), Root::Stream(_)) | (Format::Stream(_), Root::Document(_)) => None,
+    })
 }
 
 /// Returns the transport of that scheme.
@@ -51,38 +79,86 @@ pub fn transport(scheme: &str) -> Option<&'static dyn Transport> {
     TRANSPORTS
         .iter()
         .copied()
-        .find(|transport| transport.scheme() == scheme)
+        .find(|transport| transport.place().scheme == scheme)
 }
 
-/// Says whether a transport's destinations have a place for the names of images.
-pub fn has_names(transport: &dyn Transport) -> bool {
-    transport.scheme() != "dir"
-}
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
 
-/// Says whether a transport's destinations have a list of descriptors.
-pub fn has_descriptors(transport: &dyn Transport) -> bool {
-    ["oci", "oci-archive"].contains(&transport.scheme())
-}
+    use imgconv_model::Facts;
 
-/// Says whether the images of a transport's destinations are found by a digest of any algorithm: a
-/// place without a list of its images names them by the usual one, if at all.
-pub fn has_digests(transport: &dyn Transport) -> bool {
-    transport.scheme() != "dir"
-}
+    use super::*;
 
-/// Returns the formats that a transport's destinations can be written in, the default first; none
-/// for what is only read.
-pub fn written_by(transport: &dyn Transport) -> &'static [FormatId] {
-    match transport.scheme() {
-        "aci" => &[FormatId("aci")],
-        "docker-archive" => &[FormatId("docker-archive")],
-        "dir" | "docker" => &[
-            FormatId("oci"),
-            FormatId("docker-v2s2"),
-            FormatId("docker-v2s1"),
-        ],
-        "rkt" | "docker-root" | "containerd" | "containers-storage" | "registry-storage"
-        | "tree" | "aci-tree" | "http" | "https" | "appc" => &[],
-        _ => &[FormatId("oci")],
+    /// Returns the folders of crates of one kind that this file does not list.
+    fn unlisted(kind: &str, package: &str) -> Vec<String> {
+        let (listed, _) = include_str!("catalog.rs")
+            .split_once("#[cfg(test)]")
+            .unwrap();
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let folders = std::fs::read_dir(crates.join(kind)).unwrap();
+        folders
+            .map(|folder| folder.unwrap().file_name().into_string().unwrap())
+            .filter(|name| {
+                let item = format!("imgconv_{package}_{}::", name.replace('-', "_"));
+                !listed.contains(&item)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_format_and_transport_is_listed() {
+        assert_eq!(unlisted("formats", "format"), [""; 0]);
+        assert_eq!(unlisted("transports", "transport"), [""; 0]);
+        assert!(!unlisted("core", "transport").is_empty());
+    }
+
+    #[test]
+    fn a_stream_is_no_document() {
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let bytes: Arc<[u8]> = br#"{"schemaVersion":2,"config":{},"layers":[]}"#[..].into();
+        let document = Document {
+            kind: kind.to_owned(),
+            bytes: Arc::clone(&bytes),
+        };
+        let root = Root::Document(document);
+        assert_eq!(recognise(&root).unwrap().id(), FormatId::OCI);
+        let stream = Blob {
+            facts: Facts::default(),
+            bytes: Arc::new(bytes),
+        };
+        assert!(recognise(&Root::Stream(stream)).is_none());
+    }
+
+    #[test]
+    fn schemes_and_format_ids_are_unique() {
+        let mut schemes: Vec<&str> = TRANSPORTS.iter().map(|it| it.place().scheme).collect();
+        schemes.sort_unstable();
+        schemes.dedup();
+        assert_eq!(schemes.len(), TRANSPORTS.len());
+        let mut ids: Vec<FormatId> = FORMATS.iter().map(|it| it.id()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), FORMATS.len());
+    }
+
+    #[test]
+    fn the_facts_of_a_place_agree() {
+        for transport in TRANSPORTS {
+            let place = transport.place();
+            let start = format!("{}:", place.scheme);
+            assert!(place.syntax.starts_with(&start), "{place:?}");
+            let takes_reference = place.addressing == imgconv_model::Addressing::Reference;
+            assert_eq!(
+                place.syntax.ends_with("[:REF]"),
+                takes_reference,
+                "{place:?}"
+            );
+            let Some(writes) = place.writes else { continue };
+            assert!(!writes.formats.is_empty(), "{place:?}");
+            for id in writes.formats {
+                assert!(format(id.0).is_some(), "{place:?} {id}");
+            }
+        }
     }
 }

@@ -8,12 +8,12 @@ use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, syn
 
 use imgconv_format_aci::Manifest;
 use imgconv_model::{
-    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Fetched, Limits, Reader, Result, Root,
-    RootEntry, Signature, TopLevel, Transport as _, quote,
+    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Fetched, Limits, Place, Reader,
+    Result, Root, RootEntry, Shape, Signature, TopLevel, quote,
 };
 use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
-use imgconv_transport_file::{FILE, FileBundle, from_pipe};
+use imgconv_transport_file::{FileBundle, from_pipe};
 
 use crate::{
     catalog,
@@ -37,13 +37,13 @@ pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
     match (reader, path.to_str()) {
         // One file that is a whole image: the fetched one serves, and is named by its URL.
         (None, _) | (_, None) => Ok(bundle),
-        (Some(reader), _) if reader.scheme() == "aci" => Ok(bundle),
+        (Some(reader), _) if reader.place().any_file => Ok(bundle),
         (Some(reader), Some(path)) => {
             let archive = reader
                 .open(path, env)
                 .map_err(|error| error.at(bundle.locator()))?;
             Ok(Box::new(FetchedArchive {
-                scheme: reader.scheme(),
+                read_by: reader.place(),
                 fetched: bundle,
                 archive,
             }))
@@ -53,10 +53,9 @@ pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
 
 /// Copies what comes out of a pipe, where a locator means one that no transport reads itself.
 fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
-    let (scheme, location) = (locator.transport.scheme(), &*locator.location);
-    let reads_files = ["aci", "docker-archive", "oci-archive"].contains(&scheme);
-    let is_input = location == "-" && scheme == FILE.scheme();
-    match is_input || reads_files && is_fifo(location) {
+    let (place, location) = (locator.transport.place(), &*locator.location);
+    let is_input = location == "-" && place.any_file;
+    match is_input || place.shape == Shape::File && is_fifo(location) {
         true => from_pipe(location, env).map(Some),
         false => Ok(None),
     }
@@ -74,11 +73,11 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
     let Some(path) = path.as_deref().and_then(Path::to_str) else {
         return Ok(Box::new(stream));
     };
-    let said = Some(locator.transport).filter(|said| said.scheme() != FILE.scheme());
+    let said = Some(locator.transport).filter(|said| !said.place().any_file);
     let mut transports = catalog::TRANSPORTS.iter().copied();
     let reader = said.or_else(|| transports.find(|reader| reader.recognise(Path::new(path))));
     match reader {
-        Some(reader) if reader.scheme() != FILE.scheme() => {
+        Some(reader) if !reader.place().any_file => {
             let copied = Locator {
                 transport: reader,
                 location: path.to_owned(),
@@ -88,7 +87,7 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
                 .open(path, env)
                 .map_err(|error| advised(error, &copied).at(locator.location.clone()))?;
             Ok(Box::new(FetchedArchive {
-                scheme: reader.scheme(),
+                read_by: reader.place(),
                 fetched: Box::new(stream),
                 archive,
             }))
@@ -99,8 +98,8 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
 
 /// Adds what would read a place, where the transport that was said does not.
 fn advised(error: Error, locator: &Locator) -> Error {
-    let (said, path) = (locator.transport.scheme(), Path::new(&locator.location));
-    if error.advice().is_some() || !locator.transport.is_local() {
+    let (said, path) = (locator.transport.place(), Path::new(&locator.location));
+    if error.advice().is_some() || !said.is_local() {
         return error;
     }
     if locator.location == "-" {
@@ -111,8 +110,8 @@ fn advised(error: Error, locator: &Locator) -> Error {
     }
     let mut transports = catalog::TRANSPORTS.iter().copied();
     match transports.find(|transport| transport.recognise(path)) {
-        Some(found) if found.scheme() != said && found.scheme() != FILE.scheme() => {
-            let hint = format!("this is what `{}:` reads", found.scheme());
+        Some(found) if found.place() != said && !found.place().any_file => {
+            let hint = format!("this is what `{}:` reads", found.place().scheme);
             error.hint(hint)
         }
         _ => match neighbour(&locator.location) {
@@ -125,8 +124,8 @@ fn advised(error: Error, locator: &Locator) -> Error {
 /// An archive that was fetched, or came out of a pipe, read by its own transport.
 #[derive(Debug)]
 struct FetchedArchive {
-    /// The scheme of the transport that reads the file.
-    scheme: &'static str,
+    /// The kind of place that the file is.
+    read_by: &'static Place,
     /// The file, which is there as long as this.
     fetched: Box<dyn Bundle>,
     archive: Box<dyn Bundle>,
@@ -137,8 +136,8 @@ impl Bundle for FetchedArchive {
         self.fetched.locator()
     }
 
-    fn read_by(&self) -> Option<&'static str> {
-        Some(self.scheme)
+    fn read_by(&self) -> Option<&'static Place> {
+        Some(self.read_by)
     }
 
     fn roots(&self) -> Result<Vec<RootEntry>> {

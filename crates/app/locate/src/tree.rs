@@ -13,10 +13,10 @@ use std::{
 
 use imgconv_format_aci::Aci;
 use imgconv_model::{
-    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Format, Result, Root, RootEntry,
-    TopLevel, Transport, quote,
+    Addressing, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, FormatFamily, Place,
+    Result, Root, RootEntry, Shape, StreamFormat as _, TopLevel, Transport, quote,
 };
-use imgconv_transport_file::{FILE, FileBundle};
+use imgconv_transport_file::FileBundle;
 use walkdir::WalkDir;
 
 use crate::catalog;
@@ -38,6 +38,28 @@ pub fn json_files(root: &Path) -> impl Iterator<Item = PathBuf> {
         .filter(|path| path.extension().is_some_and(|end| end == "json"))
 }
 
+/// The facts of a folder with any images.
+static TREE_PLACE: Place = Place {
+    scheme: "tree",
+    syntax: "tree:PATH[:REF]",
+    about: "all ACIs, archives, layouts and stores below a folder (read only)",
+    shape: Shape::Directory,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: false,
+    families: &[],
+    writes: None,
+};
+
+/// The facts of a folder of which only the ACIs are read.
+static ACI_TREE_PLACE: Place = Place {
+    scheme: "aci-tree",
+    syntax: "aci-tree:PATH[:REF]",
+    about: "all ACIs below a folder, found by content (read only)",
+    families: &[FormatFamily::Aci],
+    ..TREE_PLACE
+};
+
 /// Everything below a folder.
 pub static TREE: Tree = Tree { acis_only: false };
 
@@ -51,23 +73,10 @@ pub struct Tree {
 }
 
 impl Transport for Tree {
-    fn scheme(&self) -> &'static str {
-        if self.acis_only { "aci-tree" } else { "tree" }
-    }
-
-    fn syntax(&self) -> &'static str {
-        if self.acis_only {
-            "aci-tree:PATH[:REF]"
-        } else {
-            "tree:PATH[:REF]"
-        }
-    }
-
-    fn about(&self) -> &'static str {
-        if self.acis_only {
-            "all ACIs below a folder, found by content (read only)"
-        } else {
-            "all ACIs, archives, layouts and stores below a folder (read only)"
+    fn place(&self) -> &'static Place {
+        match self.acis_only {
+            true => &ACI_TREE_PLACE,
+            false => &TREE_PLACE,
         }
     }
 
@@ -138,7 +147,7 @@ impl Tree {
         if entry.depth() == 0 && kind.is_dir() || !kind.is_dir() && !kind.is_file() {
             return None;
         }
-        let place = self.place(path, kind.is_dir());
+        let place = self.recognised(path, kind.is_dir());
         match (path.to_str(), place) {
             (Some(path), Some(transport)) => Some(Found {
                 path: path.to_owned(),
@@ -158,15 +167,17 @@ impl Tree {
     }
 
     /// Returns the transport of the place that a path is.
-    fn place(self, path: &Path, directory: bool) -> Option<&'static dyn Transport> {
+    fn recognised(self, path: &Path, directory: bool) -> Option<&'static dyn Transport> {
         let other = |transport: &&&dyn Transport| {
-            !matches!(transport.scheme(), "tree" | "aci-tree")
-                && (!self.acis_only || transport.scheme() == FILE.scheme())
+            let place = transport.place();
+            *place != TREE_PLACE
+                && *place != ACI_TREE_PLACE
+                && (!self.acis_only || place.any_file)
                 && transport.recognise(path)
         };
         let found = catalog::TRANSPORTS.iter().find(other).copied()?;
         // Any file is one to that transport.
-        (directory || found.scheme() != FILE.scheme() || is_aci(path)).then_some(found)
+        (directory || !found.place().any_file || is_aci(path)).then_some(found)
     }
 }
 
@@ -180,7 +191,7 @@ fn is_aci(path: &Path) -> bool {
         let entry = bundle.roots().ok()?.pop()?;
         bundle.root(&entry).ok()
     };
-    root().is_some_and(|root| Aci.recognise(&root))
+    matches!(root(), Some(Root::Stream(stream)) if Aci.recognise(&stream))
 }
 
 /// A place that is open, or being opened.
@@ -203,7 +214,7 @@ struct Folder {
 
 impl Folder {
     fn open(tree: Tree, rest: &str, env: &Env) -> Result<Self> {
-        let locator = format!("{}:{rest}", tree.scheme());
+        let locator = format!("{}:{rest}", tree.place().scheme);
         let root = Path::new(rest);
         if !root.is_dir() {
             return Err(Error::new(Code::Missing, "no such directory").at(locator));

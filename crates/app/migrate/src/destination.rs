@@ -10,13 +10,14 @@ use std::{
 
 use imgconv_fs::Directory;
 use imgconv_model::{
-    Algorithm, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result, Root, quote,
+    Algorithm, BundleSink, Code, Digest, Env, Error, Name, Names, Publication, Report, Result,
+    Root, Shape, Transport as _, quote,
 };
 use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing, lists};
-use imgconv_transport_registry::Location;
+use imgconv_transport_registry::{Location, REGISTRY};
 
 use imgconv_convert::options::Options;
-use imgconv_locate::{catalog, locator::Locator};
+use imgconv_locate::locator::Locator;
 
 use super::journal::{Kept, own_directory};
 
@@ -57,7 +58,7 @@ impl Destination {
     /// # Errors
     /// [`Code::Usage`] if it can't hold many images.
     pub(super) fn new(locator: &Locator, split: bool, site: bool) -> Result<Self> {
-        let scheme = locator.transport.scheme();
+        let place = locator.transport.place();
         let usage = |message: String, hint: &str| {
             let error = Error::new(Code::Usage, message).at(locator.to_string());
             Err(error.hint(hint))
@@ -66,15 +67,19 @@ impl Destination {
             let message = format!("{reference} names one image, and a migration is of many");
             return usage(message, "`--rename` gives images other names");
         }
-        let kind = match scheme {
-            "oci" if split => Kind::Layouts,
-            "oci" => Kind::Layout,
-            "docker" => Kind::Registry,
-            "docker-archive" => Kind::Archives,
-            "aci" if site && locator.location != "-" => Kind::Site,
-            "aci" if locator.location != "-" && !locator.location.ends_with(".aci") => Kind::Acis,
+        let kind = match (place.names(), place.shape) {
+            (Some(Names::Tags), Shape::Directory) if split => Kind::Layouts,
+            (Some(Names::Tags), Shape::Directory) => Kind::Layout,
+            (Some(Names::Location), _) => Kind::Registry,
+            (Some(Names::Repositories), _) => Kind::Archives,
+            (Some(Names::Image), _) if site && locator.location != "-" => Kind::Site,
+            (Some(Names::Image), _)
+                if locator.location != "-" && !locator.location.ends_with(".aci") =>
+            {
+                Kind::Acis
+            }
             _ => {
-                let message = format!("`{scheme}:` can't hold the images of a store");
+                let message = format!("`{}:` can't hold the images of a store", place.scheme);
                 let hint = "`oci:DIR`, `docker-archive:DIR/`, `aci:DIR/` and \
                             `docker://HOST/PREFIX` can";
                 return usage(message, hint);
@@ -331,12 +336,11 @@ impl Destination {
         digest: &Digest,
         env: &Env,
     ) -> Result<bool> {
-        let docker = catalog::transport("docker").expect("the catalog has registries");
         let place = match tag {
             Some(tag) => format!("//{place}:{tag}"),
             None => format!("//{place}@{digest}"),
         };
-        let bundle = docker.open(&place, env)?;
+        let bundle = REGISTRY.open(&place, env)?;
         for entry in bundle.roots()? {
             let entry = bundle.resolve(&entry)?;
             let Some(child) = &entry.child else { continue };

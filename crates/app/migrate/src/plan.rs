@@ -9,7 +9,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Algorithm, Code, Digest, Env, Error, Image, Limits, Name, Report, Result, RootEntry, quote,
+    Algorithm, Code, Digest, Env, Error, FormatId, Image, Limits, Name, Report, Result, RootEntry,
+    quote,
 };
 use imgconv_stream::digest;
 
@@ -582,7 +583,10 @@ impl Planner<'_> {
             let seen: Vec<&Seen> = entries.iter().map(|i| &self.seen[*i]).collect();
             let mut lines = vec![
                 REVISION.to_owned(),
-                format!("{} {place}", self.destination.locator.transport.scheme()),
+                format!(
+                    "{} {place}",
+                    self.destination.locator.transport.place().scheme
+                ),
                 format!("{:?} {options:?}", self.destination.locator.format),
                 format!("{:?} {}", self.env.epoch, self.env.host),
             ];
@@ -676,7 +680,7 @@ impl Found {
         }
         // What an archive lists has no bytes of its own: its config says which image it is.
         if let Node::Image(image) = node
-            && image.format.id().0 == "docker-archive"
+            && image.format.id() == FormatId::DOCKER_ARCHIVE
             && let Some(config) = image.config_digest(limits)
         {
             self.root = config.to_string();

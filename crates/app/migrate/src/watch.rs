@@ -9,8 +9,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Adopted, BlobWriter, BundleSink, Code, Digest, Error, FormatId, Publication, Reader, Report,
-    Result, TopLevel,
+    Adopted, BlobWriter, BundleSink, Code, Digest, Error, Publication, Reader, Report, Result,
+    TopLevel,
 };
 
 /// Every blob that is relied on.
@@ -65,10 +65,6 @@ fn note(relied: &Relied, digest: &Digest, size: u64) {
 impl BundleSink for Watched<'_> {
     fn locator(&self) -> String {
         self.inner.locator()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        self.inner.accepts()
     }
 
     fn comes_from(&self, locator: &str) {

@@ -39,7 +39,7 @@ use imgconv_convert::{
     read::{cosign::Signed, root::SourceRoot, source::Source},
     refuse_losses, room, write,
 };
-use imgconv_locate::{catalog, locator::Locator};
+use imgconv_locate::locator::Locator;
 
 use super::{
     destination::{Destination, Kind, archive_name},
@@ -308,7 +308,7 @@ impl<'a> Worker<'a> {
         };
         let key = signing_key(&options, target.id())?;
         let env = &self.lanes();
-        if !target.capabilities().stream {
+        if !target.is_stream() {
             let store = &*self.source.bundle;
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
@@ -734,8 +734,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// What schema 1 becomes where it is not wanted.
-fn newer() -> &'static dyn Format {
-    catalog::format("docker-v2s2").expect("the catalog has the format")
+fn newer() -> Format {
+    Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2)
 }
 
 fn empty() -> Box<RawValue> {

@@ -24,8 +24,8 @@ use std::{
 
 use imgconv_format_aci::{Aci, DOCKER_IMAGE_ID, Manifest, identifier, platform};
 use imgconv_model::{
-    Algorithm, Blob, Code, Env, Error, Format as _, Limits, Name, Reader, Result, Root, Secret,
-    quote,
+    Algorithm, Blob, Code, Env, Error, Limits, Name, Reader, Result, Root, Secret,
+    StreamFormat as _, quote,
 };
 use imgconv_openpgp::SigningKey;
 use imgconv_stream::HashingReader;
@@ -296,7 +296,7 @@ impl Given {
         let Root::Stream(blob) = &root else {
             return Ok(None);
         };
-        if !Aci.recognise(&root) {
+        if !Aci.recognise(blob) {
             return Ok(None);
         }
         // Where it matters who signed it, that is found out here.

@@ -146,7 +146,7 @@ fn divide(
                 }
             }
         } else {
-            let why = if kept && *format == FormatId("aci") {
+            let why = if kept && *format == FormatId::ACI {
                 format!(
                     "{} has no field for it; kept verbatim in the annotation \
                      imgconv.aci.manifest for the way back",

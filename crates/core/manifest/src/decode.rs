@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imgconv_json::{Object, Value, folds_to, parse, within};
 use imgconv_model::{
     Artifact, Blob, Bundle, Child, Code, Document, Env, Error, Extensions, FormatId, Image, Index,
-    Layer, Limits, Opaque, Open, Original, Reader, Report, Result, Root, quote,
+    Layer, Limits, Opaque, Open, Original, Reader, Report, Result, quote,
 };
 
 use crate::{
@@ -32,11 +32,8 @@ pub(crate) const INDEX_FIELDS: &[&str] = &[
     "annotations",
 ];
 
-/// Says whether a root is a document of the family, see [`imgconv_model::Format::recognise`].
-pub fn recognise(family: &Family, root: &Root) -> bool {
-    let Root::Document(document) = root else {
-        return false;
-    };
+/// Says whether a root is a document of the family, see [`imgconv_model::DocumentFormat::recognise`].
+pub fn recognise(family: &Family, document: &Document) -> bool {
     let kind = media_type::normalise(&document.kind);
     if !kind.is_empty() {
         return is_root(family, &kind);
@@ -62,25 +59,18 @@ fn is_root(family: &Family, kind: &str) -> bool {
     kind == family.manifest || kind == family.index || family.artifact == Some(kind)
 }
 
-/// Reads a root, see [`imgconv_model::Format::decode`].
+/// Reads a root, see [`imgconv_model::DocumentFormat::decode`].
 ///
 /// # Errors
 /// Those of strict JSON and of the document's shape, and
 /// [`Missing`](imgconv_model::Code::Missing) if it refers to what is not there.
 pub fn decode(
     family: &Family,
-    root: &Root,
+    document: &Document,
     bundle: &dyn Bundle,
     env: &Env,
     report: &mut Report,
 ) -> Result<Artifact> {
-    let Root::Document(document) = root else {
-        let message = format!(
-            "an image of the format {} is a manifest or an index, and this is a stream",
-            family.id
-        );
-        return Err(Error::new(Code::Unsupported, message));
-    };
     let limits = &env.limits;
     let size = document.bytes.len() as u64;
     within(size, ("manifest", limits.manifest), "the document")?;
@@ -262,7 +252,7 @@ fn decode_image(
             kind: ACI_MANIFEST_KIND.to_owned(),
             bytes: text.into_bytes().into(),
         };
-        originals.push(original(FormatId("aci"), "manifest", document));
+        originals.push(original(FormatId::ACI, "manifest", document));
     }
     let extensions = config_extensions
         .into_iter()

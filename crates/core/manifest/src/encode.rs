@@ -39,7 +39,7 @@ pub fn describes_compression(key: &str) -> bool {
         .any(|prefix| key.starts_with(prefix))
 }
 
-/// Writes an image, see [`imgconv_model::Format::encode`].
+/// Writes an image, see [`imgconv_model::DocumentFormat::encode`].
 ///
 /// # Errors
 /// If the family has no layers of some layer's compression, or a document exceeds its limit.
@@ -88,7 +88,7 @@ pub fn encode(
         ("manifest", limits.manifest),
         "the new manifest",
     )?;
-    Ok(Encoded::Documents {
+    Ok(Encoded {
         documents: vec![config],
         root,
     })
@@ -134,7 +134,7 @@ fn carried_aci<'a>(
     original: Option<&OriginalManifest<'_>>,
     report: &mut Report,
 ) -> Option<&'a str> {
-    let document = find(originals, FormatId("aci"), "manifest")?;
+    let document = find(originals, FormatId::ACI, "manifest")?;
     let Ok(text) = std::str::from_utf8(&document.bytes) else {
         if !family.annotations {
             return None;

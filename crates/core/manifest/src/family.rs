@@ -6,10 +6,10 @@ use imgconv_model::{Compression, FormatId};
 /// an original `config` of one serves all of them, and so does an extension that is not of the
 /// manifest.
 pub const CONFIG_FORMATS: &[FormatId] = &[
-    FormatId("oci"),
-    FormatId("docker-v2s2"),
-    FormatId("docker-archive"),
-    FormatId("docker-v2s1"),
+    FormatId::OCI,
+    FormatId::DOCKER_V2S2,
+    FormatId::DOCKER_ARCHIVE,
+    FormatId::DOCKER_V2S1,
 ];
 
 /// A family of documents: the same shapes under its own media types.

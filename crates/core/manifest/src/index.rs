@@ -5,7 +5,7 @@ use imgconv_model::{Child, Document, Index, Limits, Platform, Result};
 
 use crate::{descriptor::descriptor, family::Family, media_type};
 
-/// Writes an index, see [`imgconv_model::Format::encode_index`]. An original of the same family
+/// Writes an index, see [`imgconv_model::DocumentFormat::encode_index`]. An original of the same family
 /// comes back byte for byte if it lists the same children; otherwise the other fields of the
 /// original stay, whichever family it is of: readers of both families take them.
 ///

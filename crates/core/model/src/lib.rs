@@ -3,7 +3,7 @@
 //!
 //! Start here. A transport opens a [`Bundle`] (bytes and names); a format decodes one of its
 //! [`Root`]s to an [`Artifact`]; the pipeline turns its [`Layer`]s into [`SealedLayer`]s; a format
-//! encodes those to [`Encoded`] documents or one stream; a [`BundleSink`] stores and publishes
+//! encodes those to [`Encoded`] documents, or the image to one stream; a [`BundleSink`] stores and publishes
 //! them. What could not be carried over is in the [`Report`], which is part of the result.
 //!
 //! This crate knows no JSON, no media type and no clock, opens no file, and depends on nothing.
@@ -12,24 +12,36 @@
 
 mod artifact;
 mod blob;
+mod bundle;
 mod check;
 mod digest;
+mod env;
 mod error;
+mod format;
+mod format_id;
 mod image;
 mod limits;
 mod name;
 mod network;
+mod place;
 mod platform;
-mod port;
 mod progress;
 mod report;
 mod secrets;
+mod sink;
+mod transport;
 
 pub use artifact::{Artifact, Child, Document, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
+pub use bundle::{Bundle, Fetched, Root, RootEntry, Signature, TopLevel, mark_ambiguous};
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
+pub use env::Env;
 pub use error::{Code, Error, Result, escape, is_hidden, quote};
+pub use format::{
+    Capabilities, DecodedStream, DocumentFormat, Encoded, Format, FormatFacts, StreamFormat,
+};
+pub use format_id::{FormatFamily, FormatId};
 pub use image::{
     Exec, Extensions, History, Image, Layer, Original, Port, RunConfig, SealedLayer, Step,
 };
@@ -38,11 +50,10 @@ pub use name::Name;
 pub use network::{
     ClientCertificate, Credential, HostHeader, Network, ProxySetting, Secret, Timeouts,
 };
+pub use place::{Addressing, Names, Place, Shape, Writes};
 pub use platform::{Platform, PlatformSpec};
-pub use port::{
-    Adopted, BlobWriter, Bundle, BundleSink, Capabilities, Encoded, Env, Fetched, Format, FormatId,
-    Publication, Root, RootEntry, Signature, TopLevel, Transport, mark_ambiguous,
-};
 pub use progress::{Event, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};
 pub use secrets::{Secrets, conceal, password_in, without_userinfo};
+pub use sink::{Adopted, BlobWriter, BundleSink, Publication};
+pub use transport::Transport;

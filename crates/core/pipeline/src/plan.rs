@@ -201,7 +201,6 @@ mod tests {
     use super::*;
 
     const OCI: Capabilities = Capabilities {
-        stream: false,
         max_layers: None,
         compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
         annotations: true,

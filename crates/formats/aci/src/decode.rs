@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The identity of this format.
-pub const FORMAT: FormatId = FormatId("aci");
+pub const FORMAT: FormatId = FormatId::ACI;
 /// The content type of an image manifest.
 pub const MANIFEST_KIND: &str = "application/vnd.appc.image.manifest+json";
 

@@ -29,9 +29,9 @@ use std::{
 };
 
 use imgconv_model::{
-    Artifact, Blob, Bundle, Capabilities, Child, Code, Compression, Digest, Document, Encoded, Env,
-    Error, Facts, Format, FormatId, Image, Index, Layer, Original, Report, Result, Root,
-    SealedLayer, quote,
+    Blob, Capabilities, Code, Compression, DecodedStream, Digest, Document, Env, Error, Facts,
+    FormatFacts, FormatFamily, Image, Layer, Limits, Notes, Open, Original, Report, Result,
+    StreamFormat, quote,
 };
 
 pub use decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, LABEL, MANIFEST_KIND};
@@ -39,6 +39,21 @@ pub use manifest::Manifest;
 pub use recognise::recognise_bytes;
 pub use rootfs::ExpectedImage;
 pub use run::user_without_group;
+
+/// The facts of the format.
+static FACTS: FormatFacts = FormatFacts {
+    id: FORMAT,
+    family: FormatFamily::Aci,
+    about: "App Container Image (appc 0.8.11), as rkt and acbuild use it",
+    capabilities: Capabilities {
+        max_layers: Some(1),
+        compressions: &[Compression::Gzip, Compression::None],
+        annotations: false,
+        index: false,
+        opaque: false,
+        root_kinds: &[],
+    },
+};
 
 /// The format.
 #[derive(Clone, Copy, Debug, Default)]
@@ -123,6 +138,18 @@ fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<
     })
 }
 
+/// Returns the manifest of an image that is or was an ACI, from the document that is kept with it.
+///
+/// # Errors
+/// As [`decode_stream`].
+pub fn manifest_of(image: &Image, limits: &Limits) -> Result<Option<Manifest>> {
+    let kept = |original: &&Original| original.format == FORMAT && original.role == "manifest";
+    let original = image.originals.iter().find(kept);
+    original
+        .map(|original| manifest::parse(&original.document.bytes, limits, &Notes::default()))
+        .transpose()
+}
+
 /// The user and group that a file belongs to.
 pub type Owner = (u32, u32);
 
@@ -158,85 +185,40 @@ pub fn resolve_user(
     Ok(())
 }
 
-/// Encodes an image as [`Aci`] does. `group` is the group of a user that says none: an ACI must name
-/// one, and who knows the root file system can look it up as Docker does. Without it that is `0`.
-///
-/// # Errors
-/// As [`Format::encode`].
-pub fn encode_for(
-    image: &Image,
-    group: Option<u32>,
-    env: &Env,
-    report: &mut Report,
-) -> Result<Encoded> {
-    if image.layers.len() > 1 {
-        let message = format!("an ACI has one layer, the image has {}", image.layers.len());
-        return Err(Error::new(Code::Unsupported, message).hint("squash the image"));
-    }
-    let manifest = encode::encode(image, group, &env.limits, report)?;
-    Ok(Encoded::Stream(Arc::new(rootfs::Archive {
-        manifest: manifest.into(),
-        layer: image.layers.first().cloned(),
-        limits: env.limits,
-        notes: env.notes.clone(),
-    })))
-}
-
-impl Format for Aci {
-    fn id(&self) -> FormatId {
-        FORMAT
+impl StreamFormat for Aci {
+    fn facts(&self) -> &'static FormatFacts {
+        &FACTS
     }
 
-    fn about(&self) -> &'static str {
-        "App Container Image (appc 0.8.11), as rkt and acbuild use it"
+    fn recognise(&self, stream: &Blob) -> bool {
+        recognise::recognise(stream)
     }
 
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            stream: true,
-            max_layers: Some(1),
-            compressions: &[Compression::Gzip, Compression::None],
-            annotations: false,
-            index: false,
-            opaque: false,
-            root_kinds: &[],
-        }
-    }
-
-    fn recognise(&self, root: &Root) -> bool {
-        match root {
-            Root::Document(_) => false,
-            Root::Stream(blob) => recognise::recognise(blob),
-        }
-    }
-
-    fn decode(
-        &self,
-        root: &Root,
-        bundle: &dyn Bundle,
-        env: &Env,
-        _report: &mut Report,
-    ) -> Result<Artifact> {
-        let Root::Stream(blob) = root else {
-            let message = "an ACI is an archive, not a document";
-            return Err(Error::new(Code::BadManifest, message));
-        };
-        let decoded = decode_stream(blob, &bundle.locator(), &ExpectedImage::default(), env)?;
-        Ok(Artifact::Image(Box::new(decoded.image)))
+    fn decode(&self, stream: &Blob, what: &str, env: &Env) -> Result<DecodedStream> {
+        let decoded = decode_stream(stream, what, &ExpectedImage::default(), env)?;
+        Ok(DecodedStream {
+            image: decoded.image,
+            digest: decoded.image_id,
+        })
     }
 
     fn encode(
         &self,
         image: &Image,
-        _layers: &[SealedLayer],
+        group: Option<u32>,
         env: &Env,
         report: &mut Report,
-    ) -> Result<Encoded> {
-        encode_for(image, None, env, report)
-    }
-
-    fn encode_index(&self, children: &[Child], _original: Option<&Index>) -> Result<Document> {
-        let message = format!("an ACI is for one platform, there are {}", children.len());
-        Err(Error::new(Code::Unsupported, message).hint("choose one with `--platform OS/ARCH`"))
+    ) -> Result<Arc<dyn Open>> {
+        if image.layers.len() > 1 {
+            let message = format!("an ACI has one layer, the image has {}", image.layers.len());
+            return Err(Error::new(Code::Unsupported, message).hint("squash the image"));
+        }
+        let manifest = encode::encode(image, group, &env.limits, report)?;
+        Ok(Arc::new(rootfs::Archive {
+            manifest: manifest.into(),
+            layer: image.layers.first().cloned(),
+            limits: env.limits,
+            notes: env.notes.clone(),
+        }))
     }
 }

@@ -3,7 +3,7 @@
 use imgconv_json::{Value, folds_to, parse, within};
 use imgconv_model::{
     Artifact, Bundle, Code, Document, Env, Error, Extensions, Facts, Image, Layer, Limits, Name,
-    Original, Report, Result, Root, quote,
+    Original, Report, Result, quote,
 };
 
 use crate::{
@@ -13,11 +13,8 @@ use crate::{
     wire::{self, EMPTY_LAYER, LAYER, LayerName, SIGNED, UNSIGNED, empty_layer},
 };
 
-/// Says whether a root is a manifest of schema 1, see [`imgconv_model::Format::recognise`].
-pub(crate) fn recognise(root: &Root) -> bool {
-    let Root::Document(document) = root else {
-        return false;
-    };
+/// Says whether a root is a manifest of schema 1, see [`imgconv_model::DocumentFormat::recognise`].
+pub(crate) fn recognise(document: &Document) -> bool {
     match &*normalise(&document.kind) {
         SIGNED | UNSIGNED => true,
         "" => recognise_content(&document.bytes),
@@ -88,17 +85,13 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
     })
 }
 
-/// Reads a root, see [`imgconv_model::Format::decode`].
+/// Reads a root, see [`imgconv_model::DocumentFormat::decode`].
 pub(crate) fn decode(
-    root: &Root,
+    document: &Document,
     bundle: &dyn Bundle,
     env: &Env,
     report: &mut Report,
 ) -> Result<Artifact> {
-    let Root::Document(document) = root else {
-        let message = "a schema 1 image is a manifest, and this is a stream";
-        return Err(Error::new(Code::Unsupported, message));
-    };
     let limits = &env.limits;
     let size = document.bytes.len() as u64;
     within(size, ("manifest", limits.manifest), "the document")?;

@@ -38,7 +38,7 @@ const DOCKER_HOST: &str = "docker.io";
 
 type Paths = BTreeMap<String, String>;
 
-/// Writes an image, see [`imgconv_model::Format::encode`].
+/// Writes an image, see [`imgconv_model::DocumentFormat::encode`].
 pub(crate) fn encode(
     image: &Image,
     sealed: &[SealedLayer],
@@ -134,7 +134,7 @@ fn documents(root: Document, has_empty: bool) -> Encoded {
         kind: LAYER.to_owned(),
         bytes: EMPTY_LAYER[..].into(),
     };
-    Encoded::Documents {
+    Encoded {
         documents: has_empty.then_some(empty).into_iter().collect(),
         root,
     }

@@ -18,16 +18,17 @@ mod v1;
 mod wire;
 
 use imgconv_model::{
-    Artifact, Bundle, Capabilities, Child, Code, Compression, Document, Encoded, Env, Error,
-    Format, FormatId, Image, Index, Limits, Report, Result, Root, SealedLayer,
+    Artifact, Bundle, Capabilities, Child, Code, Compression, Document, DocumentFormat, Encoded,
+    Env, Error, FormatFacts, FormatFamily, FormatId, Image, Index, Limits, Report, Result,
+    SealedLayer,
 };
 
 pub use jws::{SignatureState, manifest_digest, sign, verify_document};
 pub use key::{KeyId, SigningKey};
 pub use wire::SIGNED;
 
-const DOCKER_V2S1_ID: FormatId = FormatId("docker-v2s1");
-const DOCKER_V1_ID: FormatId = FormatId("docker-v1");
+const DOCKER_V2S1_ID: FormatId = FormatId::DOCKER_V2S1;
+const DOCKER_V1_ID: FormatId = FormatId::DOCKER_V1;
 
 /// Returns the ID by which docker before 1.10 knows the image of a root document of this crate's
 /// formats: the id of its top v1 image, 64 hex digits.
@@ -44,8 +45,38 @@ pub fn image_id(document: &Document, limits: &Limits) -> Option<String> {
     imgconv_manifest::v1_image::is_id(&top).then_some(top)
 }
 
+/// The facts of manifests of version 2, schema 1.
+static V2S1_FACTS: FormatFacts = FormatFacts {
+    id: DOCKER_V2S1_ID,
+    family: FormatFamily::Docker,
+    about: "Docker image manifests, version 2, schema 1, signed or not",
+    capabilities: Capabilities {
+        max_layers: None,
+        compressions: &[Compression::Gzip],
+        annotations: false,
+        index: false,
+        opaque: false,
+        root_kinds: &[wire::SIGNED, wire::UNSIGNED],
+    },
+};
+
 /// Docker manifests of version 2, schema 1.
 pub static DOCKER_V2S1: DockerV2s1 = DockerV2s1;
+
+/// The facts of docker v1 images.
+static V1_FACTS: FormatFacts = FormatFacts {
+    id: DOCKER_V1_ID,
+    family: FormatFamily::Docker,
+    about: "docker v1 images, as docker saved and registries stored them before 1.10 (read only)",
+    capabilities: Capabilities {
+        max_layers: None,
+        compressions: &[Compression::None],
+        annotations: false,
+        index: false,
+        opaque: false,
+        root_kinds: &[imgconv_manifest::v1_image::KIND],
+    },
+};
 
 /// Docker v1 images, in the form that transports give them.
 pub static DOCKER_V1: DockerV1 = DockerV1;
@@ -58,34 +89,18 @@ pub struct DockerV2s1;
 #[derive(Clone, Copy, Debug)]
 pub struct DockerV1;
 
-impl Format for DockerV2s1 {
-    fn id(&self) -> FormatId {
-        DOCKER_V2S1_ID
+impl DocumentFormat for DockerV2s1 {
+    fn facts(&self) -> &'static FormatFacts {
+        &V2S1_FACTS
     }
 
-    fn about(&self) -> &'static str {
-        "Docker image manifests, version 2, schema 1, signed or not"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            stream: false,
-            max_layers: None,
-            compressions: &[Compression::Gzip],
-            annotations: false,
-            index: false,
-            opaque: false,
-            root_kinds: &[wire::SIGNED, wire::UNSIGNED],
-        }
-    }
-
-    fn recognise(&self, root: &Root) -> bool {
+    fn recognise(&self, root: &Document) -> bool {
         decode::recognise(root)
     }
 
     fn decode(
         &self,
-        root: &Root,
+        root: &Document,
         bundle: &dyn Bundle,
         env: &Env,
         report: &mut Report,
@@ -108,34 +123,18 @@ impl Format for DockerV2s1 {
     }
 }
 
-impl Format for DockerV1 {
-    fn id(&self) -> FormatId {
-        DOCKER_V1_ID
+impl DocumentFormat for DockerV1 {
+    fn facts(&self) -> &'static FormatFacts {
+        &V1_FACTS
     }
 
-    fn about(&self) -> &'static str {
-        "docker v1 images, as docker saved and registries stored them before 1.10 (read only)"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            stream: false,
-            max_layers: None,
-            compressions: &[Compression::None],
-            annotations: false,
-            index: false,
-            opaque: false,
-            root_kinds: &[imgconv_manifest::v1_image::KIND],
-        }
-    }
-
-    fn recognise(&self, root: &Root) -> bool {
+    fn recognise(&self, root: &Document) -> bool {
         v1::recognise(root)
     }
 
     fn decode(
         &self,
-        root: &Root,
+        root: &Document,
         bundle: &dyn Bundle,
         env: &Env,
         report: &mut Report,

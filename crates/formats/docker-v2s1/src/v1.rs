@@ -9,8 +9,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use imgconv_json::{Object, parse};
 use imgconv_manifest::v1_image::{KIND, is_id};
 use imgconv_model::{
-    Artifact, Blob, Bundle, Code, Env, Error, Facts, Layer, Limits, Original, Report, Result, Root,
-    quote,
+    Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, Layer, Limits, Original, Report,
+    Result, quote,
 };
 
 use crate::{
@@ -20,21 +20,17 @@ use crate::{
 };
 
 /// Says whether a root is a v1 image.
-pub(crate) fn recognise(root: &Root) -> bool {
-    matches!(root, Root::Document(document) if document.kind == KIND)
+pub(crate) fn recognise(root: &Document) -> bool {
+    root.kind == KIND
 }
 
 /// Reads a root.
 pub(crate) fn decode(
-    root: &Root,
+    document: &Document,
     bundle: &dyn Bundle,
     env: &Env,
     report: &mut Report,
 ) -> Result<Artifact> {
-    let Root::Document(document) = root else {
-        let message = "a docker v1 image is a chain of documents, and this is a stream";
-        return Err(Error::new(Code::Unsupported, message));
-    };
     let limits = &env.limits;
     let value = parse(&document.bytes, limits, "image")?;
     let top = Object::new(&value, "")?;

@@ -12,7 +12,7 @@ use imgconv_json::{Map, Object, Value, canonical, folds_to, join, parse, split};
 use imgconv_manifest::{self as manifest, Family, archive_image::REMADE, docker_config};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error, Facts,
-    FormatId, Image, Layer, Limits, Original, Outcome, Report, Result, Root, SealedLayer, quote,
+    FormatId, Image, Layer, Limits, Original, Outcome, Report, Result, SealedLayer, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
 
@@ -23,7 +23,7 @@ use crate::{
 
 /// What the config needs to know of this format; there is no manifest of a registry in it.
 pub(crate) const FAMILY: Family = Family {
-    id: FormatId("docker-archive"),
+    id: FormatId::DOCKER_ARCHIVE,
     name: "a docker archive",
     manifest: ARCHIVE_IMAGE,
     ..crate::FAMILY
@@ -36,17 +36,13 @@ const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "LayerSources", REMADE
 /// The image that this one was built on, by its ID; kept as an extension.
 const PARENT: &str = "Parent";
 
-/// Reads an entry and its config, see [`imgconv_model::Format::decode`].
+/// Reads an entry and its config, see [`imgconv_model::DocumentFormat::decode`].
 pub(crate) fn decode(
-    root: &Root,
+    document: &Document,
     bundle: &dyn Bundle,
     env: &Env,
     report: &mut Report,
 ) -> Result<Image> {
-    let Root::Document(document) = root else {
-        let message = "an image of a docker archive is an entry of its manifest.json";
-        return Err(Error::new(Code::Unsupported, message));
-    };
     let limits = &env.limits;
     let value = parse(&document.bytes, limits, "entry")?;
     let entry = read_entry(&value, limits).map_err(|error| error.at("entry"))?;
@@ -255,7 +251,7 @@ fn one_content_each(names: &[String], diff_ids: &[Digest]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a config and an entry, see [`imgconv_model::Format::encode`]. Members are named by the
+/// Writes a config and an entry, see [`imgconv_model::DocumentFormat::encode`]. Members are named by the
 /// digests of their bytes, as docker does since 25 and every older one reads.
 pub(crate) fn encode(
     image: &Image,
@@ -299,7 +295,7 @@ pub(crate) fn encode(
         kind: ARCHIVE_IMAGE.to_owned(),
         bytes: canonical(&Value::Object(entry)).into(),
     };
-    Ok(Encoded::Documents {
+    Ok(Encoded {
         documents: vec![config],
         root,
     })

@@ -11,8 +11,8 @@ mod empty_layer;
 
 use imgconv_manifest::{self as manifest, Family};
 use imgconv_model::{
-    Artifact, Bundle, Capabilities, Child, Code, Compression, Document, Encoded, Env, Error,
-    Format, FormatId, Image, Index, Report, Result, Root, SealedLayer,
+    Artifact, Bundle, Capabilities, Child, Code, Compression, Document, DocumentFormat, Encoded,
+    Env, Error, FormatFacts, FormatFamily, FormatId, Image, Index, Report, Result, SealedLayer,
 };
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -26,7 +26,7 @@ pub use imgconv_manifest::archive_image::KIND as ARCHIVE_IMAGE;
 const USUAL_LAYERS: usize = 127;
 
 const FAMILY: Family = Family {
-    id: FormatId("docker-v2s2"),
+    id: FormatId::DOCKER_V2S2,
     name: "Docker",
     manifest: MANIFEST,
     index: LIST,
@@ -60,6 +60,21 @@ const FAMILY: Family = Family {
     usual_layers: Some(USUAL_LAYERS),
 };
 
+/// The facts of image manifest v2 schema 2.
+static V2S2_FACTS: FormatFacts = FormatFacts {
+    id: FAMILY.id,
+    family: FormatFamily::Docker,
+    about: "Docker image manifests and manifest lists (v2 schema 2)",
+    capabilities: Capabilities {
+        max_layers: None,
+        compressions: &[Compression::Gzip, Compression::None],
+        annotations: false,
+        index: true,
+        opaque: true,
+        root_kinds: &[MANIFEST, LIST],
+    },
+};
+
 /// Image manifest v2 schema 2, as the catalog lists it.
 pub static DOCKER_V2S2: DockerV2s2 = DockerV2s2;
 
@@ -67,34 +82,18 @@ pub static DOCKER_V2S2: DockerV2s2 = DockerV2s2;
 #[derive(Clone, Copy, Debug)]
 pub struct DockerV2s2;
 
-impl Format for DockerV2s2 {
-    fn id(&self) -> FormatId {
-        FAMILY.id
+impl DocumentFormat for DockerV2s2 {
+    fn facts(&self) -> &'static FormatFacts {
+        &V2S2_FACTS
     }
 
-    fn about(&self) -> &'static str {
-        "Docker image manifests and manifest lists (v2 schema 2)"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            stream: false,
-            max_layers: None,
-            compressions: &[Compression::Gzip, Compression::None],
-            annotations: false,
-            index: true,
-            opaque: true,
-            root_kinds: &[MANIFEST, LIST],
-        }
-    }
-
-    fn recognise(&self, root: &Root) -> bool {
+    fn recognise(&self, root: &Document) -> bool {
         manifest::recognise(&FAMILY, root)
     }
 
     fn decode(
         &self,
-        root: &Root,
+        root: &Document,
         bundle: &dyn Bundle,
         env: &Env,
         report: &mut Report,
@@ -117,6 +116,21 @@ impl Format for DockerV2s2 {
     }
 }
 
+/// The facts of the images of an archive.
+static ARCHIVE_FACTS: FormatFacts = FormatFacts {
+    id: archive::FAMILY.id,
+    family: FormatFamily::Docker,
+    about: "one image of an archive of `docker save` (1.10 and later)",
+    capabilities: Capabilities {
+        max_layers: None,
+        compressions: &[Compression::None],
+        annotations: false,
+        index: false,
+        opaque: false,
+        root_kinds: &[ARCHIVE_IMAGE],
+    },
+};
+
 /// One image of a `docker save` archive of 1.10 and later, as the catalog lists it.
 pub static DOCKER_ARCHIVE: DockerArchive = DockerArchive;
 
@@ -127,34 +141,18 @@ pub static DOCKER_ARCHIVE: DockerArchive = DockerArchive;
 #[derive(Clone, Copy, Debug)]
 pub struct DockerArchive;
 
-impl Format for DockerArchive {
-    fn id(&self) -> FormatId {
-        archive::FAMILY.id
+impl DocumentFormat for DockerArchive {
+    fn facts(&self) -> &'static FormatFacts {
+        &ARCHIVE_FACTS
     }
 
-    fn about(&self) -> &'static str {
-        "one image of an archive of `docker save` (1.10 and later)"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            stream: false,
-            max_layers: None,
-            compressions: &[Compression::None],
-            annotations: false,
-            index: false,
-            opaque: false,
-            root_kinds: &[ARCHIVE_IMAGE],
-        }
-    }
-
-    fn recognise(&self, root: &Root) -> bool {
-        matches!(root, Root::Document(document) if document.kind == ARCHIVE_IMAGE)
+    fn recognise(&self, root: &Document) -> bool {
+        root.kind == ARCHIVE_IMAGE
     }
 
     fn decode(
         &self,
-        root: &Root,
+        root: &Document,
         bundle: &dyn Bundle,
         env: &Env,
         report: &mut Report,

@@ -8,8 +8,8 @@
 
 use imgconv_manifest::{self as manifest, Family};
 use imgconv_model::{
-    Artifact, Bundle, Capabilities, Child, Compression, Document, Encoded, Env, Format, FormatId,
-    Image, Index, Report, Result, Root, SealedLayer,
+    Artifact, Bundle, Capabilities, Child, Compression, Document, DocumentFormat, Encoded, Env,
+    FormatFacts, FormatFamily, FormatId, Image, Index, Report, Result, SealedLayer,
 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -18,7 +18,7 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
 const FAMILY: Family = Family {
-    id: FormatId("oci"),
+    id: FormatId::OCI,
     name: "OCI",
     manifest: MANIFEST,
     index: INDEX,
@@ -55,6 +55,21 @@ const FAMILY: Family = Family {
     usual_layers: None,
 };
 
+/// The facts of the format.
+static FACTS: FormatFacts = FormatFacts {
+    id: FAMILY.id,
+    family: FormatFamily::Oci,
+    about: "OCI image manifests, indexes and artifacts (image-spec 1.1)",
+    capabilities: Capabilities {
+        max_layers: None,
+        compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
+        annotations: true,
+        index: true,
+        opaque: true,
+        root_kinds: &[MANIFEST, INDEX, ARTIFACT],
+    },
+};
+
 /// The OCI image format.
 pub static OCI: Oci = Oci;
 
@@ -62,34 +77,18 @@ pub static OCI: Oci = Oci;
 #[derive(Clone, Copy, Debug)]
 pub struct Oci;
 
-impl Format for Oci {
-    fn id(&self) -> FormatId {
-        FAMILY.id
+impl DocumentFormat for Oci {
+    fn facts(&self) -> &'static FormatFacts {
+        &FACTS
     }
 
-    fn about(&self) -> &'static str {
-        "OCI image manifests, indexes and artifacts (image-spec 1.1)"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            stream: false,
-            max_layers: None,
-            compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
-            annotations: true,
-            index: true,
-            opaque: true,
-            root_kinds: &[MANIFEST, INDEX, ARTIFACT],
-        }
-    }
-
-    fn recognise(&self, root: &Root) -> bool {
+    fn recognise(&self, root: &Document) -> bool {
         manifest::recognise(&FAMILY, root)
     }
 
     fn decode(
         &self,
-        root: &Root,
+        root: &Document,
         bundle: &dyn Bundle,
         env: &Env,
         report: &mut Report,

@@ -13,12 +13,28 @@ mod template;
 
 use std::path::Path;
 
-use imgconv_model::{Bundle, BundleSink, Code, Env, Error, Result, Transport, quote};
+use imgconv_model::{
+    Addressing, Bundle, BundleSink, Code, Env, Error, FormatFamily, Place, Result, Shape,
+    Transport, quote,
+};
 use imgconv_tags::ImageTags;
 
 use crate::discover::Discovery;
 
 pub use image::AppImage;
+
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "appc",
+    syntax: "appc:NAME[:TAG][,LABEL=VALUE…]",
+    about: "an ACI by its name, found by appc discovery",
+    shape: Shape::Server,
+    addressing: Addressing::Alone,
+    any_file: false,
+    layout: false,
+    families: &[FormatFamily::Aci],
+    writes: None,
+};
 
 /// The transport, as the catalog lists it.
 pub static APPC: Appc = Appc;
@@ -28,20 +44,8 @@ pub static APPC: Appc = Appc;
 pub struct Appc;
 
 impl Transport for Appc {
-    fn scheme(&self) -> &'static str {
-        "appc"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "appc:NAME[:TAG][,LABEL=VALUE…]"
-    }
-
-    fn about(&self) -> &'static str {
-        "an ACI by its name, found by appc discovery"
-    }
-
-    fn is_local(&self) -> bool {
-        false
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     fn recognise(&self, _: &Path) -> bool {

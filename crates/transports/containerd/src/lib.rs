@@ -21,7 +21,7 @@ mod read;
 use std::path::Path;
 
 use imgconv_fs::Directory;
-use imgconv_model::{Bundle, Env, Result, Transport};
+use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::Store;
 
@@ -29,6 +29,19 @@ use crate::read::Store;
 const BLOBS: &str = "io.containerd.content.v1.content/blobs";
 /// The database that has the names.
 const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
+
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "containerd",
+    syntax: "containerd:PATH[:REF]",
+    about: "containerd's root directory, such as /var/lib/containerd (read only)",
+    shape: Shape::Directory,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: false,
+    families: &[FormatFamily::Oci, FormatFamily::Docker],
+    writes: None,
+};
 
 /// The transport, as the catalog lists it.
 pub static CONTAINERD: Containerd = Containerd;
@@ -38,16 +51,8 @@ pub static CONTAINERD: Containerd = Containerd;
 pub struct Containerd;
 
 impl Transport for Containerd {
-    fn scheme(&self) -> &'static str {
-        "containerd"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "containerd:PATH[:REF]"
-    }
-
-    fn about(&self) -> &'static str {
-        "containerd's root directory, such as /var/lib/containerd (read only)"
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// Says whether a directory holds a content store.

@@ -25,12 +25,25 @@ mod read;
 use std::path::Path;
 
 use imgconv_fs::Directory;
-use imgconv_model::{Bundle, Env, Result, Transport};
+use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::Store;
 
 /// The graph drivers whose layers are folders.
 const DRIVERS: [&str; 2] = ["overlay", "vfs"];
+
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "containers-storage",
+    syntax: "containers-storage:PATH[:REF]",
+    about: "the store of podman, buildah or CRI-O, such as /var/lib/containers/storage (read only)",
+    shape: Shape::Directory,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: false,
+    families: &[FormatFamily::Oci, FormatFamily::Docker],
+    writes: None,
+};
 
 /// The transport, as the catalog lists it.
 pub static CONTAINERS_STORAGE: ContainersStorage = ContainersStorage;
@@ -40,16 +53,8 @@ pub static CONTAINERS_STORAGE: ContainersStorage = ContainersStorage;
 pub struct ContainersStorage;
 
 impl Transport for ContainersStorage {
-    fn scheme(&self) -> &'static str {
-        "containers-storage"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "containers-storage:PATH[:REF]"
-    }
-
-    fn about(&self) -> &'static str {
-        "the store of podman, buildah or CRI-O, such as /var/lib/containers/storage (read only)"
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// Says whether a directory holds the list of images of a driver.

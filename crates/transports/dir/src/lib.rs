@@ -13,7 +13,9 @@ mod write;
 use std::path::Path;
 
 use imgconv_fs::Directory;
-use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+use imgconv_model::{
+    Addressing, Bundle, BundleSink, Env, FormatId, Names, Place, Result, Shape, Transport, Writes,
+};
 
 use crate::{read::DirBundle, write::DirSink};
 
@@ -24,6 +26,25 @@ const VERSION_START: &str = "Directory Transport Version: ";
 /// The marker file that is written.
 const VERSION: &str = "Directory Transport Version: 1.1\n";
 
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "dir",
+    syntax: "dir:PATH",
+    about: "a directory with one image in plain files, as skopeo writes it",
+    shape: Shape::Directory,
+    addressing: Addressing::Alone,
+    any_file: false,
+    layout: false,
+    families: &[],
+    writes: Some(Writes {
+        formats: &[FormatId::OCI, FormatId::DOCKER_V2S2, FormatId::DOCKER_V2S1],
+        names: Names::None,
+        descriptors: false,
+        any_digest: false,
+        shares_blobs: false,
+    }),
+};
+
 /// The transport, as the catalog lists it.
 pub static DIR: Dir = Dir;
 
@@ -32,16 +53,8 @@ pub static DIR: Dir = Dir;
 pub struct Dir;
 
 impl Transport for Dir {
-    fn scheme(&self) -> &'static str {
-        "dir"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "dir:PATH"
-    }
-
-    fn about(&self) -> &'static str {
-        "a directory with one image in plain files, as skopeo writes it"
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// Says whether a directory has the marker file and a manifest.

@@ -12,9 +12,7 @@ use std::{
 use imgconv_fs::{Directory, Stage, sweep};
 use imgconv_json::{Value, parse};
 use imgconv_manifest::{Told, told};
-use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
-};
+use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
 use imgconv_stream::read_to_limit;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, RenameFlags},
@@ -239,14 +237,6 @@ fn make_directory(stage: &OwnedFd) -> Result<OwnedFd> {
 impl BundleSink for DirSink {
     fn locator(&self) -> String {
         self.locator.clone()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[
-            FormatId("docker-v2s2"),
-            FormatId("oci"),
-            FormatId("docker-v2s1"),
-        ]
     }
 
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {

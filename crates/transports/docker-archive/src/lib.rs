@@ -21,7 +21,10 @@ mod write;
 
 use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt, path::Path};
 
-use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+use imgconv_model::{
+    Addressing, Bundle, BundleSink, Env, FormatFamily, FormatId, Names, Place, Result, Shape,
+    Transport, Writes,
+};
 
 use imgconv_manifest::v1_image::is_id;
 
@@ -47,6 +50,25 @@ const MARKERS: [&str; 6] = [
     ".tar.gz",
 ];
 
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "docker-archive",
+    syntax: "docker-archive:PATH[:REF]",
+    about: "a `docker save` file of any generation, plain or compressed; `-` is standard input or output",
+    shape: Shape::File,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: false,
+    families: &[FormatFamily::Docker],
+    writes: Some(Writes {
+        formats: &[FormatId::DOCKER_ARCHIVE],
+        names: Names::Repositories,
+        descriptors: false,
+        any_digest: true,
+        shares_blobs: false,
+    }),
+};
+
 /// The transport of docker archives, as the catalog lists it.
 pub static DOCKER_ARCHIVE: DockerArchive = DockerArchive;
 
@@ -55,16 +77,8 @@ pub static DOCKER_ARCHIVE: DockerArchive = DockerArchive;
 pub struct DockerArchive;
 
 impl Transport for DockerArchive {
-    fn scheme(&self) -> &'static str {
-        "docker-archive"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "docker-archive:PATH[:REF]"
-    }
-
-    fn about(&self) -> &'static str {
-        "a `docker save` file of any generation, plain or compressed; `-` is standard input or output"
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// Says whether a tar, which may be compressed, holds one of docker's own lists of images, a

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use imgconv_fs::{Stage, Staged};
 use imgconv_json::{Map, Object, Value, canonical};
 use imgconv_model::{
-    Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Name, Publication,
-    Report, Result, quote,
+    Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result,
+    quote,
 };
 use imgconv_stream::{digest, read_to_limit};
 use imgconv_tar::{Output, Pack};
@@ -239,10 +239,6 @@ fn layer_name(digest: &Digest) -> String {
 impl BundleSink for ArchiveSink {
     fn locator(&self) -> String {
         self.output.locator().to_owned()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[FormatId("docker-archive")]
     }
 
     /// Only what was written in this run counts: an archive that exists is replaced.

@@ -23,12 +23,25 @@ mod store;
 use std::path::Path;
 
 use imgconv_fs::Directory;
-use imgconv_model::{Bundle, Env, Result, Transport};
+use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::DataRoot;
 
 /// The folder that holds a folder for each graph driver.
 const IMAGE: &str = "image";
+
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "docker-root",
+    syntax: "docker-root:PATH[:REF]",
+    about: "the data root of a docker engine, such as /var/lib/docker (read only)",
+    shape: Shape::Directory,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: false,
+    families: &[FormatFamily::Docker],
+    writes: None,
+};
 
 /// The transport, as the catalog lists it.
 pub static DOCKER_ROOT: DockerRoot = DockerRoot;
@@ -38,16 +51,8 @@ pub static DOCKER_ROOT: DockerRoot = DockerRoot;
 pub struct DockerRoot;
 
 impl Transport for DockerRoot {
-    fn scheme(&self) -> &'static str {
-        "docker-root"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "docker-root:PATH[:REF]"
-    }
-
-    fn about(&self) -> &'static str {
-        "the data root of a docker engine, such as /var/lib/docker (read only)"
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// Says whether a directory holds the images of a graph driver.

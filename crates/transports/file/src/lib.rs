@@ -10,11 +10,32 @@ mod write;
 
 use std::path::Path;
 
-use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+use imgconv_model::{
+    Addressing, Bundle, BundleSink, Env, FormatId, Names, Place, Result, Shape, Transport, Writes,
+};
 
 pub use naming::file_names;
 pub use read::{FileBundle, from_pipe, from_reader};
 pub use write::overlaps;
+
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "aci",
+    syntax: "aci:PATH",
+    about: "one ACI file, a directory to write ACIs to, or `-` for standard input or output",
+    shape: Shape::File,
+    addressing: Addressing::Alone,
+    any_file: true,
+    layout: false,
+    families: &[],
+    writes: Some(Writes {
+        formats: &[FormatId::ACI],
+        names: Names::Image,
+        descriptors: false,
+        any_digest: true,
+        shares_blobs: false,
+    }),
+};
 
 /// The transport, as the catalog lists it.
 pub static FILE: File = File;
@@ -24,16 +45,8 @@ pub static FILE: File = File;
 pub struct File;
 
 impl Transport for File {
-    fn scheme(&self) -> &'static str {
-        "aci"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "aci:PATH"
-    }
-
-    fn about(&self) -> &'static str {
-        "one ACI file, a directory to write ACIs to, or `-` for standard input or output"
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// Says whether the path is a regular file; whether its bytes are an image is for a format.

@@ -14,9 +14,7 @@ use std::{
 };
 
 use imgconv_fs::{Stage, sweep};
-use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Result, quote,
-};
+use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
 use imgconv_stream::Hasher;
 use rustix::fs::{AtFlags, CWD};
 
@@ -397,10 +395,6 @@ impl<'a> Renamed<'a> {
 impl BundleSink for FileSink {
     fn locator(&self) -> String {
         self.locator.clone()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[FormatId("aci")]
     }
 
     /// Only what this sink was given itself counts: a file that exists has no digest.

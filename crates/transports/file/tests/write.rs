@@ -85,7 +85,7 @@ fn one_file_appears_at_the_commit() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("out.aci");
     let sink = create(&path);
-    assert_eq!(sink.accepts(), [FormatId("aci")]);
+    assert_eq!(FILE.place().formats(), [FormatId::ACI]);
     let digest = put(&*sink, b"image");
     assert!(sink.has(&digest, 5).unwrap() && !sink.has(&digest, 6).unwrap());
     assert!(!path.exists());

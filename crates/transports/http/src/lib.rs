@@ -9,41 +9,48 @@
 use std::path::Path;
 
 use imgconv_http::{Client, RemoteFile, Request, Url};
-use imgconv_model::{Bundle, BundleSink, Code, Env, Error, Result, Transport};
+use imgconv_model::{
+    Addressing, Bundle, BundleSink, Code, Env, Error, Place, Result, Shape, Transport,
+};
+
+/// The facts of a file on a server that speaks TLS.
+static HTTPS_PLACE: Place = Place {
+    scheme: "https",
+    syntax: "https://HOST[:PORT]/PATH[#REF]",
+    about: "an ACI or an archive on a web server, with `.aci.asc` beside an ACI",
+    shape: Shape::Server,
+    addressing: Addressing::Fragment,
+    any_file: false,
+    layout: false,
+    families: &[],
+    writes: None,
+};
+
+/// The facts of a file on a server that speaks plain http.
+static HTTP_PLACE: Place = Place {
+    scheme: "http",
+    syntax: "http://HOST[:PORT]/PATH[#REF]",
+    about: "the same without TLS, for hosts named by `--plain-http`",
+    ..HTTPS_PLACE
+};
 
 /// Files on servers that speak TLS.
-pub static HTTPS: Http = Http { scheme: "https" };
+pub static HTTPS: Http = Http {
+    place: &HTTPS_PLACE,
+};
 
 /// Files on servers that speak plain http, which the user has to allow by host.
-pub static HTTP: Http = Http { scheme: "http" };
+pub static HTTP: Http = Http { place: &HTTP_PLACE };
 
 /// One file on a web server.
 #[derive(Clone, Copy, Debug)]
 pub struct Http {
-    scheme: &'static str,
+    place: &'static Place,
 }
 
 impl Transport for Http {
-    fn scheme(&self) -> &'static str {
-        self.scheme
-    }
-
-    fn syntax(&self) -> &'static str {
-        match self.scheme {
-            "https" => "https://HOST[:PORT]/PATH[#REF]",
-            _ => "http://HOST[:PORT]/PATH[#REF]",
-        }
-    }
-
-    fn about(&self) -> &'static str {
-        match self.scheme {
-            "https" => "an ACI or an archive on a web server, with `.aci.asc` beside an ACI",
-            _ => "the same without TLS, for hosts named by `--plain-http`",
-        }
-    }
-
-    fn is_local(&self) -> bool {
-        false
+    fn place(&self) -> &'static Place {
+        self.place
     }
 
     fn recognise(&self, _: &Path) -> bool {
@@ -52,7 +59,7 @@ impl Transport for Http {
 
     /// Fetches the file. `rest` is `//HOST…`.
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
-        let url = Url::parse(&format!("{}:{rest}", self.scheme))?;
+        let url = Url::parse(&format!("{}:{rest}", self.place.scheme))?;
         let client = Client::new(env)?;
         if !url.is_https() {
             // Finds out whether a server on this machine speaks plain http; others must be listed.
@@ -64,7 +71,7 @@ impl Transport for Http {
     }
 
     fn create(&self, _: &str, _: &Env) -> Result<Box<dyn BundleSink>> {
-        let message = format!("nothing is written to `{}:`", self.scheme);
+        let message = format!("nothing is written to `{}:`", self.place.scheme);
         Err(Error::new(Code::Unsupported, message)
             .hint("`imgconv publish` makes a directory for a web server"))
     }

@@ -20,7 +20,10 @@ mod write;
 
 use std::{path::Path, sync::Arc};
 
-use imgconv_model::{Bundle, BundleSink, Env, Error, Result, Transport};
+use imgconv_model::{
+    Addressing, Bundle, BundleSink, Env, Error, FormatFamily, FormatId, Names, Place, Result,
+    Shape, Transport, Writes,
+};
 use imgconv_stream::Interruptible;
 
 use crate::{
@@ -38,6 +41,44 @@ pub use crate::{
 };
 pub use imgconv_layout::RefName;
 
+/// The facts of a layout in a directory.
+static DIRECTORY_PLACE: Place = Place {
+    scheme: "oci",
+    syntax: "oci:PATH[:REF]",
+    about: "a directory that is an OCI image layout",
+    shape: Shape::Directory,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: true,
+    families: &[FormatFamily::Oci],
+    writes: Some(Writes {
+        formats: &[FormatId::OCI],
+        names: Names::Tags,
+        descriptors: true,
+        any_digest: true,
+        shares_blobs: true,
+    }),
+};
+
+/// The facts of a layout in a tar.
+static ARCHIVE_PLACE: Place = Place {
+    scheme: "oci-archive",
+    syntax: "oci-archive:PATH[:REF]",
+    about: "a tar of an OCI image layout, plain or compressed; `-` is standard input or output",
+    shape: Shape::File,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: true,
+    families: &[FormatFamily::Oci],
+    writes: Some(Writes {
+        formats: &[FormatId::OCI],
+        names: Names::Tags,
+        descriptors: true,
+        any_digest: true,
+        shares_blobs: false,
+    }),
+};
+
 /// The transport of layout directories, as the catalog lists it.
 pub static OCI_LAYOUT: OciLayout = OciLayout;
 
@@ -49,16 +90,8 @@ pub static OCI_ARCHIVE: OciArchive = OciArchive;
 pub struct OciLayout;
 
 impl Transport for OciLayout {
-    fn scheme(&self) -> &'static str {
-        "oci"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "oci:PATH[:REF]"
-    }
-
-    fn about(&self) -> &'static str {
-        "a directory that is an OCI image layout"
+    fn place(&self) -> &'static Place {
+        &DIRECTORY_PLACE
     }
 
     /// Says whether a directory has the marker file, or looks as if it had lost it.
@@ -89,16 +122,8 @@ impl Transport for OciLayout {
 pub struct OciArchive;
 
 impl Transport for OciArchive {
-    fn scheme(&self) -> &'static str {
-        "oci-archive"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "oci-archive:PATH[:REF]"
-    }
-
-    fn about(&self) -> &'static str {
-        "a tar of an OCI image layout, plain or compressed; `-` is standard input or output"
+    fn place(&self) -> &'static Place {
+        &ARCHIVE_PLACE
     }
 
     /// Says whether the first members of a tar, which may be compressed, belong to a layout.
@@ -133,8 +158,9 @@ pub fn open_damaged(
     rest: &str,
     env: &Env,
 ) -> Result<(Box<dyn Bundle>, Vec<Error>)> {
-    let locator = format!("{}:{rest}", transport.scheme());
-    let files: Arc<dyn Files> = match transport.scheme() == OCI_LAYOUT.scheme() {
+    let place = transport.place();
+    let locator = format!("{}:{rest}", place.scheme);
+    let files: Arc<dyn Files> = match place.shape == Shape::Directory {
         true => Arc::new(Directory::open(Path::new(rest), env.follow_blob_links)?),
         false => {
             let archive = open_archive(rest, env).map_err(|error| error.at(locator.clone()))?;

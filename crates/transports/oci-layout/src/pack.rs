@@ -5,9 +5,7 @@
 //! replaced; nothing is ever added to one.
 
 use imgconv_fs::Stage;
-use imgconv_model::{
-    BlobWriter, BundleSink, Digest, Env, Error, FormatId, Publication, Result, TopLevel,
-};
+use imgconv_model::{BlobWriter, BundleSink, Digest, Env, Error, Publication, Result, TopLevel};
 use imgconv_tar::{Output, Pack};
 
 use crate::{
@@ -77,10 +75,6 @@ impl ArchiveSink {
 impl BundleSink for ArchiveSink {
     fn locator(&self) -> String {
         self.output.locator().to_owned()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[FormatId("oci")]
     }
 
     /// Only what was written in this run counts: an archive that exists is replaced.

@@ -18,8 +18,8 @@ use std::{
 use imgconv_fs::Stage;
 use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use imgconv_model::{
-    Adopted, BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Publication, Report,
-    Result, TopLevel, quote,
+    Adopted, BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Report, Result,
+    TopLevel, quote,
 };
 use rustix::{
     fs::{Dir, Mode, OFlags, RenameFlags},
@@ -422,10 +422,6 @@ pub(crate) fn list(
 impl BundleSink for LayoutSink {
     fn locator(&self) -> String {
         self.locator.clone()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[FormatId("oci")]
     }
 
     /// A blob that was there before is read once and compared with its name; a damaged one counts

@@ -15,9 +15,22 @@ mod v2;
 use std::path::Path;
 
 use imgconv_fs::Directory;
-use imgconv_model::{Bundle, Env, Result, Transport};
+use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::Storage;
+
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "registry-storage",
+    syntax: "registry-storage:PATH[:REF]",
+    about: "the storage of a Docker registry, version 2 or 1: its root directory (read only)",
+    shape: Shape::Directory,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: false,
+    families: &[FormatFamily::Docker],
+    writes: None,
+};
 
 /// The transport, as the catalog lists it.
 pub static REGISTRY_STORAGE: RegistryStorage = RegistryStorage;
@@ -27,16 +40,8 @@ pub static REGISTRY_STORAGE: RegistryStorage = RegistryStorage;
 pub struct RegistryStorage;
 
 impl Transport for RegistryStorage {
-    fn scheme(&self) -> &'static str {
-        "registry-storage"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "registry-storage:PATH[:REF]"
-    }
-
-    fn about(&self) -> &'static str {
-        "the storage of a Docker registry, version 2 or 1: its root directory (read only)"
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// Says whether a directory holds repositories of version 2, or images of version 1.

@@ -22,10 +22,32 @@ mod write;
 
 use std::path::Path;
 
-use imgconv_model::{Bundle, BundleSink, Env, Result, Transport};
+use imgconv_model::{
+    Addressing, Bundle, BundleSink, Env, FormatFamily, FormatId, Names, Place, Result, Shape,
+    Transport, Writes,
+};
 
 use crate::read::RegistryBundle;
 pub use crate::{location::Location, write::RegistrySink};
+
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "docker",
+    syntax: "docker://HOST[:PORT]/REPO[:TAG|@DIGEST]",
+    about: "a registry; without a tag `latest` is read (`ls`: every tag), and an image keeps its own",
+    shape: Shape::Server,
+    addressing: Addressing::Registry,
+    any_file: false,
+    layout: false,
+    families: &[FormatFamily::Docker],
+    writes: Some(Writes {
+        formats: &[FormatId::OCI, FormatId::DOCKER_V2S2, FormatId::DOCKER_V2S1],
+        names: Names::Location,
+        descriptors: false,
+        any_digest: true,
+        shares_blobs: false,
+    }),
+};
 
 /// The transport, as the catalog lists it.
 pub static REGISTRY: Registry = Registry;
@@ -35,20 +57,8 @@ pub static REGISTRY: Registry = Registry;
 pub struct Registry;
 
 impl Transport for Registry {
-    fn scheme(&self) -> &'static str {
-        "docker"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "docker://HOST[:PORT]/REPO[:TAG|@DIGEST]"
-    }
-
-    fn about(&self) -> &'static str {
-        "a registry; without a tag `latest` is read (`ls`: every tag), and an image keeps its own"
-    }
-
-    fn is_local(&self) -> bool {
-        false
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// A path is never a registry.

@@ -8,7 +8,7 @@ use std::{
 use imgconv_http::Client;
 use imgconv_json::{Value, parse};
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, FormatId, Limits, Publication, Report, Result,
+    BlobWriter, BundleSink, Code, Digest, Env, Error, Limits, Publication, Report, Result,
 };
 
 use crate::{
@@ -102,14 +102,6 @@ fn neighbour(own: &Location, locator: &str) -> Option<String> {
 impl BundleSink for RegistrySink {
     fn locator(&self) -> String {
         self.location.to_string()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[
-            FormatId("oci"),
-            FormatId("docker-v2s2"),
-            FormatId("docker-v2s1"),
-        ]
     }
 
     /// A repository of the same registry can lend its blobs.

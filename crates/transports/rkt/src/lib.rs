@@ -15,7 +15,7 @@ mod read;
 use std::path::Path;
 
 use imgconv_fs::Directory;
-use imgconv_model::{Bundle, Env, Result, Transport};
+use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::Store;
 
@@ -23,6 +23,19 @@ use crate::read::Store;
 const BLOBS: &str = "cas/blob";
 /// The store of their manifests.
 const MANIFESTS: &str = "cas/imageManifest";
+
+/// The facts of the kind of place.
+static PLACE: Place = Place {
+    scheme: "rkt",
+    syntax: "rkt:PATH[:REF]",
+    about: "rkt's data directory, the one that holds `cas` (read only)",
+    shape: Shape::Directory,
+    addressing: Addressing::Reference,
+    any_file: false,
+    layout: false,
+    families: &[FormatFamily::Aci],
+    writes: None,
+};
 
 /// The transport, as the catalog lists it.
 pub static RKT: Rkt = Rkt;
@@ -32,16 +45,8 @@ pub static RKT: Rkt = Rkt;
 pub struct Rkt;
 
 impl Transport for Rkt {
-    fn scheme(&self) -> &'static str {
-        "rkt"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "rkt:PATH[:REF]"
-    }
-
-    fn about(&self) -> &'static str {
-        "rkt's data directory, the one that holds `cas` (read only)"
+    fn place(&self) -> &'static Place {
+        &PLACE
     }
 
     /// Says whether a directory holds one of the two stores.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Family, Options};
+use imgconv::{FormatFamily, Options};
 use imgconv_model::{Env, Result};
 
 use crate::{
@@ -36,7 +36,7 @@ impl AciToDocker {
     pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
         let destination = self.to.locator_of(&self.destination, &Target::DOCKER)?;
         let options = Options {
-            pair: Some((Family::Aci, Family::Docker)),
+            pair: Some((FormatFamily::Aci, FormatFamily::Docker)),
             ..self.conversion.options()?
         };
         let writing = &self.conversion.writing;

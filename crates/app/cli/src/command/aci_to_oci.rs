@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Family, Options};
+use imgconv::{FormatFamily, Options};
 use imgconv_model::{Env, Result};
 
 use crate::{
@@ -40,7 +40,7 @@ impl AciToOci {
     pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
         let destination = self.to.locator_of(&self.destination, &Target::OCI)?;
         let options = Options {
-            pair: Some((Family::Aci, Family::Oci)),
+            pair: Some((FormatFamily::Aci, FormatFamily::Oci)),
             ..self.conversion.options()?
         };
         let writing = &self.conversion.writing;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Family, Options};
+use imgconv::{FormatFamily, Options};
 use imgconv_model::{Env, Result};
 
 use crate::{
@@ -39,7 +39,7 @@ impl DockerToAci {
     pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
         let destination = self.to.aci_locator(&self.destination)?;
         let options = Options {
-            pair: Some((Family::Docker, Family::Aci)),
+            pair: Some((FormatFamily::Docker, FormatFamily::Aci)),
             ..self.conversion.options()?
         };
         let writing = &self.conversion.writing;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Family, Options};
+use imgconv::{FormatFamily, Options};
 use imgconv_model::{Env, Result};
 
 use crate::{
@@ -37,7 +37,7 @@ impl DockerToOci {
     pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
         let destination = self.to.locator_of(&self.destination, &Target::OCI)?;
         let options = Options {
-            pair: Some((Family::Docker, Family::Oci)),
+            pair: Some((FormatFamily::Docker, FormatFamily::Oci)),
             ..self.conversion.options()?
         };
         let writing = &self.conversion.writing;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::catalog::{FORMATS, TRANSPORTS, written_by};
+use imgconv::catalog::{FORMATS, TRANSPORTS};
 use imgconv_model::Result;
 
 use crate::{
@@ -34,13 +34,14 @@ impl Formats {
 fn document() -> serde_json::Value {
     let formats = FORMATS
         .iter()
-        .map(|format| serde_json::json!({ "id": format.id().0, "about": format.about() }));
+        .map(|format| serde_json::json!({ "id": format.id().0, "about": format.facts().about }));
     let transports = TRANSPORTS.iter().map(|transport| {
-        let writes: Vec<&str> = written_by(*transport).iter().map(|id| id.0).collect();
+        let place = transport.place();
+        let writes: Vec<&str> = place.formats().iter().map(|id| id.0).collect();
         serde_json::json!({
-            "scheme": transport.scheme(),
-            "syntax": transport.syntax(),
-            "about": transport.about(),
+            "scheme": place.scheme,
+            "syntax": place.syntax,
+            "about": place.about,
             "writes": writes,
         })
     });
@@ -53,11 +54,11 @@ fn document() -> serde_json::Value {
 fn text() -> String {
     let mut text = String::from("formats:\n");
     for format in FORMATS {
-        text.push_str(&format!("  {:24} {}\n", format.id(), format.about()));
+        text.push_str(&format!("  {:24} {}\n", format.id(), format.facts().about));
     }
     text.push_str("transports:\n");
     for transport in TRANSPORTS {
-        let (syntax, about) = (transport.syntax(), transport.about());
+        let (syntax, about) = (transport.place().syntax, transport.place().about);
         text.push_str(&format!("  {syntax:24} {about}\n"));
     }
     text

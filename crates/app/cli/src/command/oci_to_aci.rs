@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Family, Options};
+use imgconv::{FormatFamily, Options};
 use imgconv_model::{Env, Result};
 
 use crate::{
@@ -40,7 +40,7 @@ impl OciToAci {
     pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
         let destination = self.to.aci_locator(&self.destination)?;
         let options = Options {
-            pair: Some((Family::Oci, Family::Aci)),
+            pair: Some((FormatFamily::Oci, FormatFamily::Aci)),
             ..self.conversion.options()?
         };
         let writing = &self.conversion.writing;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use imgconv::Locator;
-use imgconv_model::{Code, Error, Result};
+use imgconv_model::{Code, Error, FormatId, Result};
 
 /// Format and distribution of the destination.
 #[derive(Clone, Debug, Args)]
@@ -27,24 +27,28 @@ pub(crate) struct Target {
     /// The schemes of the destinations; the first one is assumed for a bare path.
     schemes: &'static [&'static str],
     /// The formats, in order of preference.
-    formats: &'static [&'static str],
+    formats: &'static [FormatId],
 }
 
 impl Target {
     /// What `…-to-aci` writes.
     pub(crate) const ACI: Self = Self {
         schemes: &["aci"],
-        formats: &["aci"],
+        formats: &[FormatId::ACI],
     };
     /// What `…-to-docker` writes.
     pub(crate) const DOCKER: Self = Self {
         schemes: &["docker-archive", "dir", "docker"],
-        formats: &["docker-archive", "docker-v2s2", "docker-v2s1"],
+        formats: &[
+            FormatId::DOCKER_ARCHIVE,
+            FormatId::DOCKER_V2S2,
+            FormatId::DOCKER_V2S1,
+        ],
     };
     /// What `…-to-oci` writes.
     pub(crate) const OCI: Self = Self {
         schemes: &["oci", "oci-archive", "docker"],
-        formats: &["oci"],
+        formats: &[FormatId::OCI],
     };
 }
 
@@ -66,11 +70,12 @@ impl Destination {
     pub(crate) fn locator_of(&self, text: &str, target: &Target) -> Result<Locator> {
         let (format, distribution) = self.parts();
         let mut locator = Locator::destination_of(format, distribution, text, target.schemes)?;
-        let possible = imgconv::catalog::written_by(locator.transport);
+        let possible = locator.transport.place().formats();
         let formats = target.formats;
         match locator.format {
-            Some(asked) if possible.contains(&asked) && !formats.contains(&asked.0) => {
+            Some(asked) if possible.contains(&asked) && !formats.contains(&asked) => {
                 let message = format!("this command does not write {asked}");
+                let formats: Vec<&str> = formats.iter().map(|id| id.0).collect();
                 let hint = format!(
                     "the command writes {}; `imgconv convert` writes every format",
                     formats.join(", ")
@@ -81,8 +86,7 @@ impl Destination {
             // The place holds one format only, so the format needs no choice.
             None if possible.len() < 2 => Ok(locator),
             None => {
-                let own = |format: &&str| possible.iter().copied().find(|id| id.0 == *format);
-                locator.format = formats.iter().find_map(own);
+                locator.format = formats.iter().copied().find(|id| possible.contains(id));
                 Ok(locator)
             }
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use imgconv_format_docker_v2s1::sign;
 use imgconv_layout::is_platform;
 use imgconv_model::{
-    Algorithm, Child, Code, Digest, Document, Encoded, Error, Index, Outcome as LossKind,
-    Publication, Report, Result, quote,
+    Algorithm, Child, Code, Digest, Document, Encoded, Index, Outcome as LossKind, Publication,
+    Report, Result, quote,
 };
 use imgconv_pipeline::LayerStep;
 
@@ -210,10 +210,7 @@ impl<'s> Assembler<'_, 's> {
             squash_layers(&mut image, *from, nothing());
         }
         let target = planned.target;
-        let encoded = target.encode(&image, &sealed, env, &mut report)?;
-        let Encoded::Documents { documents, root } = encoded else {
-            return Err(Error::new(Code::Unsupported, "the format writes streams"));
-        };
+        let Encoded { documents, root } = target.encode(&image, &sealed, env, &mut report)?;
         // Schema 1 has no config: what stands beside it is a layer.
         let has_config = target.id() != SCHEMA1;
         let mut config = None;
@@ -399,7 +396,10 @@ impl<'s> Assembler<'_, 's> {
     fn store_index(&self, kept: &[Child], index: &Index, child: &Child) -> Result<Child> {
         let document = match !self.request.holds.asked && kept == index.children {
             true => index.document.clone(),
-            false => self.request.target.encode_index(kept, Some(index))?,
+            false => self
+                .request
+                .documents_format()
+                .encode_index(kept, Some(index))?,
         };
         self.store_root(&document, Some(child))
     }

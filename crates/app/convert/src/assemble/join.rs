@@ -64,7 +64,7 @@ pub(super) fn join_platforms(
             .iter()
             .map(|item| item.publication.root.clone())
             .collect();
-        let document = request.target.encode_index(&children, None)?;
+        let document = request.documents_format().encode_index(&children, None)?;
         let mut publication = group[0].publication.clone();
         publication.root = output.document(&document, Algorithm::Sha256)?;
         let images = group.into_iter().flat_map(|item| item.images).collect();

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use imgconv_layout::is_name;
 use imgconv_locate::locator::Locator;
 use imgconv_model::{
-    Code, Digest, Error, Name, Outcome as LossKind, Publication, Report, Result, quote,
+    Code, Digest, Error, FormatId, Name, Names, Outcome as LossKind, Publication, Report, Result,
+    quote,
 };
 use imgconv_transport_registry::Location;
 
@@ -124,7 +125,7 @@ pub(super) fn shown(
 
 /// Says whether a name there is a repository and a tag, and nothing else.
 fn tags_only(request: &Request<'_>) -> bool {
-    request.target.id().0 == "docker-archive"
+    request.target.id() == FormatId::DOCKER_ARCHIVE
 }
 
 /// [`shown`] where a name is a repository and a tag.
@@ -229,7 +230,7 @@ pub(crate) fn in_registry(place: &str) -> Option<&str> {
 
 /// The place of a publication in a registry, before it is written.
 pub(crate) fn predicted_place(destination: &Locator, publication: &Publication) -> Option<String> {
-    if destination.transport.scheme() != "docker" {
+    if destination.transport.place().names() != Some(Names::Location) {
         return None;
     }
     let location = Location::parse(&destination.location).ok()?;

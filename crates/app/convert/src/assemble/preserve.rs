@@ -6,7 +6,7 @@ use imgconv_pipeline::{LayerStep, Plan as LayerPlan};
 use crate::{choose::request::Request, options::digests_change, read::node::ImageNode};
 
 /// An archive's entry has no digest: its config identifies the image.
-const ARCHIVE: FormatId = FormatId("docker-archive");
+const ARCHIVE: FormatId = FormatId::DOCKER_ARCHIVE;
 
 /// Refuses an image that is, or would be, written under other digests than it was read.
 /// `written` are the manifest and config as they are known; the config is known exactly

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use imgconv_format_aci::{FORMAT, encode_for};
-use imgconv_model::{
-    Algorithm, Child, Code, Digest, Encoded, Env, Error, Image, Open, Publication, Report, Result,
-};
+use imgconv_model::{Algorithm, Child, Digest, Env, Image, Open, Publication, Report, Result};
 
 use super::output::Item;
 use crate::{
@@ -37,16 +34,9 @@ pub(crate) fn encode(
     env: &Env,
     report: &mut Report,
 ) -> Result<Arc<dyn Open>> {
-    let encoded = match request.target.id() == FORMAT {
-        true => encode_for(image, group, env, report)?,
-        false => request.target.encode(image, &[], env, report)?,
-    };
-    match encoded {
-        Encoded::Stream(open) => Ok(open),
-        Encoded::Documents { .. } => {
-            Err(Error::new(Code::Unsupported, "the format writes documents"))
-        }
-    }
+    let format = request.target.stream();
+    let format = format.expect("streams are written in a format of streams");
+    format.encode(image, group, env, report)
 }
 
 /// What becomes of a stream.

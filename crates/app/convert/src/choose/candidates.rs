@@ -17,7 +17,7 @@ use imgconv_format_aci::{
     platform,
 };
 use imgconv_model::{
-    Bundle, Code, Env, Error, Format as _, Limits, Platform, Result, Root, RootEntry,
+    Bundle, Code, Env, Error, Limits, Platform, Result, Root, RootEntry, StreamFormat as _,
     Transport as _, quote,
 };
 use imgconv_tags::{ImageTags, Labels};
@@ -26,7 +26,7 @@ use imgconv_transport_file::FILE;
 
 use crate::{
     read::{
-        node::{AciPart, Node, decode_aci},
+        node::{AciPart, Node, decode_stream},
         source::Source,
     },
     tags,
@@ -107,12 +107,12 @@ impl Candidates {
         let at = |error: Error| error.at(format!("--deps {place}"));
         let locator = Locator::dependencies(place).map_err(at)?;
         let (transport, location) = (locator.transport, &locator.location);
-        if !transport.is_local() {
+        if !transport.place().is_local() {
             let message = "dependencies are looked for in files, folders and stores";
             return Err(at(Error::new(Code::Unsupported, message))
                 .hint("`--deps appc:` discovers those that are found nowhere"));
         }
-        if transport.scheme() == FILE.scheme() {
+        if transport.place().any_file {
             let Some(aci) = open_aci(location, env).map_err(at)? else {
                 let message = "this is neither an ACI nor a place that has ACIs";
                 return Err(at(Error::new(Code::Unsupported, message)));
@@ -268,7 +268,7 @@ impl Candidates {
             host: asked.1.clone(),
             ..env.clone()
         };
-        let locator = Locator::source(&format!("{}:{}", APPC.scheme(), asked.0))?;
+        let locator = Locator::source(&format!("{}:{}", APPC.place().scheme, asked.0))?;
         let source = Source::open(&locator, env)?;
         let text = source.text.clone();
         let decoded = source.decode(env)?;
@@ -369,8 +369,8 @@ fn aci_in(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Option<Ac
     }
     let root = bundle.root(entry)?;
     match &root {
-        Root::Stream(blob) if Aci.recognise(&root) => {
-            Ok(decode_aci(blob, &bundle.locator(), &Aci, env)?.aci)
+        Root::Stream(stream) if Aci.recognise(stream) => {
+            Ok(decode_stream(stream, &bundle.locator(), &Aci, env)?.aci)
         }
         Root::Stream(_) | Root::Document(_) => Ok(None),
     }

@@ -206,7 +206,7 @@ fn render_one(
         };
         resolve_user(&mut node.image, &aci.manifest, &mut owner)?;
     }
-    let id = FormatId("aci");
+    let id = FormatId::ACI;
     if node
         .image
         .extensions

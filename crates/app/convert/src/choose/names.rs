@@ -1,7 +1,7 @@
 //! The name that the user gives, in an option or with the destination.
 
 use imgconv_locate::locator::{Locator, Reference};
-use imgconv_model::{Code, Error, Name, Result, quote};
+use imgconv_model::{Code, Error, Name, Names, Result, quote};
 use imgconv_transport_registry::Location;
 
 use crate::{options::Options, read::root::SourceRoot};
@@ -15,8 +15,11 @@ pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()
         return Ok(());
     };
     let name = Name::parse_reference(text)?;
-    let (place, agree) = match (&destination.reference, destination.transport.scheme()) {
-        (_, "docker") => {
+    let (place, agree) = match (
+        &destination.reference,
+        destination.transport.place().names(),
+    ) {
+        (_, Some(Names::Location)) => {
             let location = Location::parse(&destination.location)?;
             let repository = format!("{}/{}", location.host, location.repository);
             let tags = [&location.tag, &name.tag];
@@ -27,9 +30,9 @@ pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()
                 agree,
             )
         }
-        (Some(Reference::Name(given)), scheme) => {
+        (Some(Reference::Name(given)), names) => {
             // A word is a tag in a layout, and a repository for docker.
-            let word = scheme != "docker-archive" && !given.contains(['/', ':', '@']);
+            let word = names != Some(Names::Repositories) && !given.contains(['/', ':', '@']);
             let agree = match Name::parse_reference(given) {
                 _ if word && Name::is_tag(given) => {
                     name.tag.as_deref().is_none_or(|tag| tag == given)
@@ -56,14 +59,17 @@ pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()
 /// gets its name too (schema 1 says it inside), and the REF of a docker archive is a name.
 pub(crate) fn given(destination: &Locator, options: &Options) -> Result<Options> {
     let mut options = options.clone();
-    match (destination.transport.scheme(), &destination.reference) {
-        ("docker", _) => {
+    match (
+        destination.transport.place().names(),
+        &destination.reference,
+    ) {
+        (Some(Names::Location), _) => {
             let location = Location::parse(&destination.location)?;
             if let Some(tag) = &location.tag {
                 options.name = Some(format!("{}/{}:{tag}", location.host, location.repository));
             }
         }
-        ("docker-archive", Some(Reference::Name(text))) => {
+        (Some(Names::Repositories), Some(Reference::Name(text))) => {
             if Name::parse_reference(text)?.digest.is_some() {
                 let message = format!("{} holds a digest, and `RepoTags` has tags", quote(text));
                 return Err(Error::new(Code::BadName, message)

@@ -2,7 +2,9 @@
 
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_locate::{catalog, locator::Locator};
-use imgconv_model::{Capabilities, Code, Env, Error, Format, FormatId, Name, Result};
+use imgconv_model::{
+    Capabilities, Code, DocumentFormat, Env, Error, Format, FormatFamily, FormatId, Name, Result,
+};
 
 use crate::{options::Options, read::root::SourceRoot};
 
@@ -10,9 +12,9 @@ use crate::{options::Options, read::root::SourceRoot};
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The format that is written.
-    pub target: &'static dyn Format,
+    pub target: Format,
     /// What the format can hold.
-    pub capabilities: Capabilities,
+    pub capabilities: &'static Capabilities,
     /// What the user asked for.
     pub options: &'a Options,
     /// Where the work is done.
@@ -44,15 +46,16 @@ impl Holds {
     /// Returns what a destination holds. The destination is a file of one image if `one_file`.
     pub fn of(destination: &Locator, one_file: bool) -> Self {
         let asked = destination.format.is_some();
+        let place = destination.transport.place();
         Self {
-            names: catalog::has_names(destination.transport),
-            descriptors: catalog::has_descriptors(destination.transport),
-            any_digest: catalog::has_digests(destination.transport),
+            names: place.has_names(),
+            descriptors: place.has_descriptors(),
+            any_digest: place.has_any_digest(),
             one_file,
             asked,
             kept_formats: match asked {
                 true => &[],
-                false => catalog::written_by(destination.transport),
+                false => place.formats(),
             },
         }
     }
@@ -60,12 +63,7 @@ impl Holds {
 
 impl<'a> Request<'a> {
     /// Asks for images in the format `target`, without a signing key.
-    pub fn new(
-        target: &'static dyn Format,
-        options: &'a Options,
-        holds: Holds,
-        env: &'a Env,
-    ) -> Self {
+    pub fn new(target: Format, options: &'a Options, holds: Holds, env: &'a Env) -> Self {
         Self {
             target,
             capabilities: target.capabilities(),
@@ -74,6 +72,12 @@ impl<'a> Request<'a> {
             key: None,
             holds,
         }
+    }
+
+    /// Returns the format of the documents that are written.
+    pub(crate) fn documents_format(&self) -> &'static dyn DocumentFormat {
+        let format = self.target.documents();
+        format.expect("documents are written in a format of documents")
     }
 
     /// Returns the name that the user gave.
@@ -92,7 +96,7 @@ impl<'a> Request<'a> {
     /// [`Code::BadName`] if the name is none.
     pub(crate) fn name_of(&self, root: &SourceRoot<'_>) -> Result<Option<Name>> {
         match self.given_name()?.filter(|_| !root.is_referrer()) {
-            None => root.known_name(!self.capabilities.stream),
+            None => root.known_name(!self.target.is_stream()),
             given => Ok(given),
         }
     }
@@ -100,15 +104,15 @@ impl<'a> Request<'a> {
 
 /// The format that the destination is written in: the one that was asked for; else the sources'
 /// own, if the place takes it; else the one of the same family; else the place's default.
-pub fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<&'static dyn Format> {
-    let possible = catalog::written_by(destination.transport);
+pub fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<Format> {
+    let possible = destination.transport.place().formats();
     let known = |id: FormatId| catalog::format(id.0).expect("the catalog names its own formats");
     if let Some(asked) = destination.format {
         if possible.contains(&asked) {
             return Ok(known(asked));
         }
         let names: Vec<&str> = possible.iter().map(|id| id.0).collect();
-        let scheme = destination.transport.scheme();
+        let scheme = destination.transport.place().scheme;
         let message = format!("`{scheme}:` can't hold {asked}");
         return Err(
             Error::new(Code::Usage, message).hint(format!("it can hold: {}", names.join(", ")))
@@ -116,11 +120,11 @@ pub fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<&'stati
     }
     let own = roots.first().and_then(|root| root.node.format());
     let same = own.filter(|own| roots.iter().all(|root| root.node.format() == Some(*own)));
-    let docker = same.is_some_and(|id| id.0.starts_with("docker"));
+    let docker = |id: FormatId| known(id).facts().family == FormatFamily::Docker;
     let family = possible
         .iter()
         .copied()
-        .find(|id| docker && id.0 == "docker-v2s2");
+        .find(|id| same.is_some_and(docker) && docker(*id));
     let chosen = same
         .filter(|own| possible.contains(own))
         .or(family)

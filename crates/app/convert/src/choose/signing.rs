@@ -8,7 +8,7 @@ use imgconv_model::{Code, Error, FormatId, Limits, Result};
 use crate::options::Options;
 
 /// The one format that has signatures inside.
-pub const SCHEMA1: FormatId = FormatId("docker-v2s1");
+pub const SCHEMA1: FormatId = FormatId::DOCKER_V2S1;
 
 /// A key is a few hundred bytes.
 const KEY_BYTES: u64 = 1 << 20;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imgconv_model::{Bundle, Child, Env, Format, Image, Opaque, Platform, Report};
+use imgconv_model::{Bundle, Child, DocumentFormat, Env, Image, Opaque, Platform, Report};
 use imgconv_pipeline::Plan as LayerPlan;
 use imgconv_tags::Labels;
 
@@ -79,7 +79,7 @@ pub enum What<'s> {
 #[derive(Debug)]
 pub struct PlannedImage {
     /// The format that is written.
-    pub target: &'static dyn Format,
+    pub target: &'static dyn DocumentFormat,
     /// The image as the format gets it, with the layers of the source.
     pub image: Image,
     /// What becomes of each layer, and why.

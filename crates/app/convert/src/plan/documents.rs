@@ -8,7 +8,7 @@ use std::{
 
 use imgconv_manifest::family_of;
 use imgconv_model::{
-    Child, Code, Digest, Env, Error, Image, Index, Opaque, PlatformSpec, Report, Result,
+    Child, Code, Digest, Env, Error, Format, Image, Index, Opaque, PlatformSpec, Report, Result,
 };
 use imgconv_pipeline::Sealer;
 
@@ -146,9 +146,10 @@ impl<'s> Planner<'_, 's> {
         root: &SourceRoot<'_>,
     ) -> Result<PlannedImage> {
         let request = self.request;
-        let target = match listed {
-            Some(_) if request.holds.kept_formats.contains(&node.format.id()) => node.format,
-            _ => request.target,
+        let kept = request.holds.kept_formats;
+        let target = match (listed, node.format) {
+            (Some(_), Format::Documents(own)) if kept.contains(&own.id()) => own,
+            _ => request.documents_format(),
         };
         let mut report = node.report.clone();
         let mut image = node.image.clone();
@@ -170,8 +171,8 @@ impl<'s> Planner<'_, 's> {
             notes: node.notes.clone(),
             ..request.env.clone()
         };
-        let capabilities = target.capabilities();
-        let layers = Sealer::plan(&image.layers, &capabilities, &request.options.layers, env)?;
+        let capabilities = &target.facts().capabilities;
+        let layers = Sealer::plan(&image.layers, capabilities, &request.options.layers, env)?;
         Ok(PlannedImage {
             target,
             image,

@@ -22,7 +22,7 @@ pub fn plan<'s>(
     request: &Request<'_>,
     lost: Report,
 ) -> Result<Plan<'s>> {
-    let mut plan = match request.capabilities.stream {
+    let mut plan = match request.target.is_stream() {
         true => streams::plan(roots, request)?,
         false => documents::plan(roots, request)?,
     };

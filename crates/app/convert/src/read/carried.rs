@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use imgconv_model::{
-    Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, FormatId, History, Image, Notes,
-    Report, Result, Root, RootEntry,
+    Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, Format, FormatId, History, Image,
+    Notes, Report, Result, Root, RootEntry,
 };
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -17,13 +17,13 @@ use imgconv_locate::catalog;
 /// The ACI's own fields count as they are. What the first format said of its manifest stays with
 /// that manifest: the layers that it names are not these.
 pub fn restore(image: &mut Image, env: &Env, report: &mut Report) {
-    let aci = FormatId("aci");
+    let aci = FormatId::ACI;
     let manifest = image
         .originals
         .iter()
         .find(|original| original.format != aci && original.role == "manifest");
     let Some(manifest) = manifest else { return };
-    let Some(format) = catalog::format(manifest.format.0) else {
+    let Some(Format::Documents(format)) = catalog::format(manifest.format.0) else {
         return;
     };
     let config = image
@@ -33,13 +33,12 @@ pub fn restore(image: &mut Image, env: &Env, report: &mut Report) {
     let documents = Documents {
         config: config.map(|original| original.document.clone()),
     };
-    let root = Root::Document(manifest.document.clone());
     // What was irregular was said when the ACI was made.
     let env = &Env {
         notes: Notes::default(),
         ..env.clone()
     };
-    match format.decode(&root, &documents, env, &mut Report::default()) {
+    match format.decode(&manifest.document, &documents, env, &mut Report::default()) {
         Ok(Artifact::Image(was)) => adopt(image, *was),
         Ok(Artifact::Index(_) | Artifact::Opaque(_)) => {}
         Err(error) => {

@@ -3,17 +3,20 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use imgconv_json::within;
-use imgconv_locate::{catalog, fetched};
+use imgconv_locate::{
+    catalog::{self, Recognised},
+    fetched,
+};
 use imgconv_manifest::{Told, embedded, find_document, told};
 use imgconv_model::{
     Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId, Index,
-    Limits, Notes, Outcome, Report, Result, Root, RootEntry, quote,
+    Limits, Notes, Outcome, Report, Result, Root, RootEntry, StreamFormat, quote,
 };
 use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
 
 use super::{
-    node::{ImageNode, Node, decode_aci},
+    node::{ImageNode, Node, decode_stream},
     unknown,
 };
 
@@ -130,7 +133,7 @@ fn decode_root(
         let found = found.map_or_else(|| "something else".into(), |it| it.id().to_string());
         return Err(Error::mismatch("the format", wanted, found));
     }
-    let format = found.ok_or_else(|| match root {
+    let recognised = found.ok_or_else(|| match root {
         Root::Stream(blob) => damage(unsupported(root), blob, env),
         Root::Document(_) => unsupported(root),
     })?;
@@ -140,37 +143,40 @@ fn decode_root(
         ..env.clone()
     };
     let mut report = memo.opened.clone();
-    let node = if let Root::Stream(blob) = root {
-        let mut node = decode_file(bundle, blob, format, verified, &env)?;
-        node.report.merge(report);
-        let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
-        let signature = format!("{}.asc", bundle.locator());
-        if memo.part.is_some() && !signed && Path::new(&signature).is_file() {
-            let message = "a signature stands beside the image, and is not checked";
-            node.report
-                .warn("signature-not-checked", signature, message);
+    let node = match recognised {
+        Recognised::Stream(format, stream) => {
+            let mut node = decode_file(bundle, stream, format, verified, &env)?;
+            node.report.merge(report);
+            let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
+            let signature = format!("{}.asc", bundle.locator());
+            if memo.part.is_some() && !signed && Path::new(&signature).is_file() {
+                let message = "a signature stands beside the image, and is not checked";
+                node.report
+                    .warn("signature-not-checked", signature, message);
+            }
+            Node::Image(Box::new(node))
         }
-        Node::Image(Box::new(node))
-    } else {
-        let child = child.expect("a document has a descriptor").clone();
-        let artifact = format.decode(root, bundle, &env, &mut report)?;
-        report.merge(memo.notes.take());
-        match artifact {
-            Artifact::Image(image) => Node::Image(Box::new(ImageNode {
-                image: *image,
-                format,
-                child: Some(child),
-                aci: None,
-                report,
-                notes,
-            })),
-            Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
-            Artifact::Index(index) => {
-                let children = decode_children(bundle, &index, depth, &env, memo)?;
-                Node::Index {
-                    index,
-                    child,
-                    children,
+        Recognised::Document(format, document) => {
+            let child = child.expect("a document has a descriptor").clone();
+            let artifact = format.decode(document, bundle, &env, &mut report)?;
+            report.merge(memo.notes.take());
+            match artifact {
+                Artifact::Image(image) => Node::Image(Box::new(ImageNode {
+                    image: *image,
+                    format: Format::Documents(format),
+                    child: Some(child),
+                    aci: None,
+                    report,
+                    notes,
+                })),
+                Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
+                Artifact::Index(index) => {
+                    let children = decode_children(bundle, &index, depth, &env, memo)?;
+                    Node::Index {
+                        index,
+                        child,
+                        children,
+                    }
                 }
             }
         }
@@ -182,20 +188,23 @@ fn decode_root(
     Ok(node)
 }
 
-/// Decodes an ACI, and checks who signed it and whether it is the one that was asked for.
+/// Decodes an image that is one stream. Of an ACI, checks who signed it and whether it is the one that
+/// was asked for.
 fn decode_file(
     bundle: &dyn Bundle,
-    blob: &Blob,
-    format: &'static dyn Format,
+    stream: &Blob,
+    format: &'static dyn StreamFormat,
     verified: Option<Verified>,
     env: &Env,
 ) -> Result<ImageNode> {
-    let mut node = decode_aci(blob, &bundle.locator(), format, env)
-        .map_err(|error| damage(error, blob, env))?;
-    let aci = node.aci.as_mut().expect("an ACI has its part");
+    let mut node = decode_stream(stream, &bundle.locator(), format, env)
+        .map_err(|error| damage(error, stream, env))?;
+    let Some(aci) = node.aci.as_mut() else {
+        return Ok(node);
+    };
     let verified = match verified {
         Some(verified) => verified,
-        None => fetched::verify(bundle, blob, &aci.manifest.name, env)?,
+        None => fetched::verify(bundle, stream, &aci.manifest.name, env)?,
     };
     if let Some(fetched) = bundle.fetched() {
         fetched::check_asked(fetched, &aci.manifest)?;

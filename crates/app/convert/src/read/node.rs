@@ -6,13 +6,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use imgconv_format_aci::{ExpectedImage, Manifest, decode_stream};
+use imgconv_format_aci::{Aci, Manifest, manifest_of};
 use imgconv_json::Value;
 use imgconv_layer::Semantics;
 use imgconv_manifest::{self as manifest, references};
 use imgconv_model::{
     Algorithm, Blob, Child, Code, Compression, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Layer, Limits, Notes, Opaque, Original, Platform, Report, Result,
+    Image, Index, Layer, Limits, Notes, Opaque, Original, Platform, Report, Result, StreamFormat,
 };
 use imgconv_openpgp::Signer;
 use imgconv_pipeline::{Budget, Tar};
@@ -47,7 +47,7 @@ pub struct ImageNode {
     /// The image.
     pub image: Image,
     /// The format that it was read as.
-    pub format: &'static dyn Format,
+    pub format: Format,
     /// Its descriptor, if it has a root document.
     pub child: Option<Child>,
     /// What only an ACI has.
@@ -81,14 +81,14 @@ impl AciPart {
         if let Some(id) = self.image_id.get() {
             return Ok(*id);
         }
-        let decoded = decode_stream(&self.blob, what, &ExpectedImage::default(), env)?;
+        let decoded = Aci.decode(&self.blob, what, env)?;
         for layer in &decoded.image.layers {
             let tar = Tar::open(layer, &Budget::default(), env, what)?;
             HashingReader::new(tar, &[])
                 .finish()
                 .map_err(Error::from_io)?;
         }
-        let id = decoded.image_id.get().copied().ok_or_else(|| {
+        let id = decoded.digest.get().copied().ok_or_else(|| {
             Error::new(Code::BadManifest, "the ACI ended before it was read").at(what)
         })?;
         // Another thread can only have set the same value.
@@ -96,25 +96,26 @@ impl AciPart {
     }
 }
 
-/// Reads an ACI up to its manifest.
-pub(crate) fn decode_aci(
-    blob: &Blob,
+/// Reads an image that is one stream, as far as its description needs.
+pub(crate) fn decode_stream(
+    stream: &Blob,
     what: &str,
-    format: &'static dyn Format,
+    format: &'static dyn StreamFormat,
     env: &Env,
 ) -> Result<ImageNode> {
-    let decoded = decode_stream(blob, what, &ExpectedImage::default(), env)?;
-    let (manifest, image_id) = (Arc::new(decoded.manifest), decoded.image_id);
-    let aci = Some(AciPart {
-        blob: blob.clone(),
-        manifest,
-        image_id,
+    let decoded = format.decode(stream, what, env)?;
+    let aci = manifest_of(&decoded.image, &env.limits)?;
+    let aci = aci.filter(|_| format.facts().id == FormatId::ACI);
+    let aci = aci.map(|manifest| AciPart {
+        blob: stream.clone(),
+        manifest: Arc::new(manifest),
+        image_id: decoded.digest,
         signers: Vec::new(),
     });
     let (report, notes) = (Report::default(), env.notes.clone());
     Ok(ImageNode {
         image: decoded.image,
-        format,
+        format: Format::Stream(format),
         child: None,
         aci,
         report,

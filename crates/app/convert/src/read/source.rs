@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use imgconv_locate::{
     fetched,
-    locator::{Addressing, Locator, Reference},
+    locator::{Locator, Reference},
     select::select,
 };
 use imgconv_manifest::find_document;
 use imgconv_model::{
-    Bundle, Code, Digest, Env, Error, FormatId, Notes, Report, Result, Root, RootEntry,
+    Addressing, Bundle, Code, Digest, Env, Error, FormatId, Notes, Report, Result, Root, RootEntry,
 };
 use imgconv_transport_oci_layout::open_damaged;
 
@@ -53,7 +53,7 @@ impl Source {
     /// Opens a layout for `verify`, whatever is wrong with its list of entry points, and says what
     /// that is; `None` if the place is none, or can't be opened at all.
     pub fn open_damaged(locator: &Locator, env: &Env) -> Option<(Self, Vec<Error>)> {
-        let is_layout = ["oci", "oci-archive"].contains(&locator.transport.scheme());
+        let is_layout = locator.transport.place().layout;
         if !is_layout || locator.reference.is_some() || locator.location == "-" {
             return None;
         }
@@ -145,7 +145,7 @@ impl Source {
         let named = bundle
             .fetched()
             .is_some_and(|fetched| fetched.name.is_some());
-        let format = locator.format.or(named.then_some(FormatId("aci")));
+        let format = locator.format.or(named.then_some(FormatId::ACI));
         let mut source = Self {
             text,
             location: locator.location.clone(),

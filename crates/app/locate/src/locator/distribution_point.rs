@@ -1,12 +1,12 @@
 //! rkt's distribution points: `cimd:TYPE:v=0:DATA` (rkt, Documentation/devel/distribution-point.md).
 
 use imgconv_http::escape;
-use imgconv_model::{Code, Error, Result, quote, without_userinfo};
+use imgconv_model::{Code, Error, FormatId, Result, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
 
 use super::{
     Locator, Reference,
-    place::{Place, Written, decoded, transport},
+    written::{Address, Written, decoded, transport},
 };
 
 /// Reads what comes after `cimd:`.
@@ -41,10 +41,10 @@ pub(super) fn read(rest: &str) -> Result<Written> {
                 }
             }
             image.check()?;
-            Ok(Place::At(transport("appc")?, image.to_string()).into())
+            Ok(Address::At(transport("appc")?, image.to_string()).into())
         }
         "docker" => Written::pair(None, Some("docker"), data),
-        "aci-archive" => Ok(url(&unescaped(data)?)?.in_format("aci")),
+        "aci-archive" => Ok(url(&unescaped(data)?)?.in_format(FormatId::ACI)),
         "oci-image-layout" => {
             let mut reference = None;
             for (key, value) in query {
@@ -76,7 +76,7 @@ fn url(text: &str) -> Result<Written> {
 /// name is printed as its label `version`, since distribution points know no tags.
 pub(super) fn print(locator: &Locator) -> Option<String> {
     let location = &locator.location;
-    match locator.transport.scheme() {
+    match locator.transport.place().scheme {
         "appc" => {
             let mut image: AppImage = location.parse().ok()?;
             if let Some(tag) = image.tag.take() {

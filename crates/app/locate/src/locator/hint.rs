@@ -4,14 +4,20 @@
 
 use std::path::Path;
 
-use imgconv_model::Error;
+use imgconv_model::{Error, Transport};
+use imgconv_transport_dir::DIR;
+use imgconv_transport_oci_layout::OCI_LAYOUT;
 use imgconv_transport_registry::Location;
+use imgconv_transport_registry_storage::REGISTRY_STORAGE;
+use imgconv_transport_rkt::RKT;
 
 use super::SUFFIXES;
-use crate::catalog;
 
 /// How far up a folder's place is looked for: from a blob of a registry's storage to its root.
 const UP: usize = 8;
+
+/// The stores and layouts whose inner files users name by mistake.
+static STORES: [&dyn Transport; 4] = [&OCI_LAYOUT, &DIR, &RKT, &REGISTRY_STORAGE];
 
 /// Adds how an image of a registry is written, if a text without a scheme may be one, as users of
 /// docker write it. Advice that is there stays.
@@ -66,8 +72,6 @@ pub fn neighbour(text: &str) -> Option<String> {
 
 /// Returns the scheme of the store or layout that a folder is.
 fn place(folder: &Path) -> Option<&'static str> {
-    let all = catalog::TRANSPORTS.iter();
-    let stores = all.filter(|it| ["oci", "dir", "rkt", "registry-storage"].contains(&it.scheme()));
-    let mut found = stores.filter(|it| it.recognise(folder));
-    found.next().map(|it| it.scheme())
+    let mut found = STORES.iter().filter(|it| it.recognise(folder));
+    found.next().map(|it| it.place().scheme)
 }

@@ -3,20 +3,23 @@
 
 mod distribution_point;
 mod hint;
-mod place;
 mod reference;
 mod scheme;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::{fmt, path::Path};
 
-use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
+use imgconv_model::{
+    Addressing, Code, Error, FormatFamily, FormatId, Result, Shape, Transport, quote,
+    without_userinfo,
+};
 use imgconv_transport_appc::AppImage;
 
 pub use self::hint::neighbour;
-use self::place::{Place, Written, transport};
 pub use self::scheme::check as check_scheme;
+use self::written::{Address, Written, transport};
 pub use self::{reference::Reference, scheme::directory};
 use crate::{catalog, fetched::is_fifo};
 
@@ -38,26 +41,10 @@ pub struct Locator {
     pub guessed: Option<String>,
 }
 
-/// How an image of a place is addressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addressing {
-    /// `PLACE:REF`.
-    Reference,
-    /// `URL#REF`.
-    Fragment,
-    /// By its name in a registry, which holds the host.
-    Registry,
-    /// The place holds one image, which has no other address.
-    Alone,
-}
-
 /// What an archive's name ends with: such a name is none of appc's.
 const SUFFIXES: &[&str] = &[
     ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
 ];
-
-/// The transports that read standard input and write standard output.
-const STREAMS: &[&str] = &["aci", "oci-archive", "docker-archive"];
 
 impl Locator {
     /// Reads a locator that something is read from. A bare path is looked at: its bytes decide. If
@@ -84,12 +71,12 @@ impl Locator {
     pub fn dependencies(text: &str) -> Result<Self> {
         let written = Written::read(text)?;
         let path = match &written.place {
-            Place::Bare(path) | Place::File(path) => path,
-            Place::At(transport, path) if transport.scheme() == "aci" => path,
-            Place::At(..) => return Self::of_source(written),
+            Address::Bare(path) | Address::File(path) => path,
+            Address::At(transport, path) if transport.place().any_file => path,
+            Address::At(..) => return Self::of_source(written),
         };
         match Self::bare(path, false) {
-            Ok(found) if matches!(found.transport.scheme(), "aci" | "rkt") => Ok(found),
+            Ok(found) if holds_acis(found.transport) => Ok(found),
             _ if Path::new(path).is_dir() => Ok(Self::whole(transport("aci-tree")?, path)),
             _ => Ok(Self::whole(transport("aci")?, path)),
         }
@@ -103,9 +90,9 @@ impl Locator {
             ..
         } = written;
         let locator = match place {
-            Place::Bare(text) => Self::bare(&text, true)?,
-            Place::File(path) => Self::bare(&path, false)?,
-            Place::At(transport, rest) => Self::at(transport, &rest)?,
+            Address::Bare(text) => Self::bare(&text, true)?,
+            Address::File(path) => Self::bare(&path, false)?,
+            Address::At(transport, rest) => Self::at(transport, &rest)?,
         };
         Ok(Self {
             format,
@@ -145,8 +132,8 @@ impl Locator {
             reference,
         } = written;
         let locator = match place {
-            Place::Bare(path) | Place::File(path) => Self::path_to_write(&path, format)?,
-            Place::At(transport, rest) => Self::at(transport, &rest)?,
+            Address::Bare(path) | Address::File(path) => Self::path_to_write(&path, format)?,
+            Address::At(transport, rest) => Self::at(transport, &rest)?,
         };
         Ok(Self {
             format: format.or(usual),
@@ -157,10 +144,14 @@ impl Locator {
 
     /// A path that is to be written, by the format if it was said outright.
     fn path_to_write(path: &str, format: Option<FormatId>) -> Result<Self> {
-        match format.map(|format| format.0) {
-            Some("aci") => Self::at(transport("aci")?, path),
-            Some("docker-archive" | "docker-v1") => Self::bare_destination("docker-archive", path),
-            Some("docker-v2s1" | "docker-v2s2") => Self::at(transport("dir")?, path),
+        match format {
+            Some(FormatId::ACI) => Self::at(transport("aci")?, path),
+            Some(FormatId::DOCKER_ARCHIVE | FormatId::DOCKER_V1) => {
+                Self::bare_destination("docker-archive", path)
+            }
+            Some(FormatId::DOCKER_V2S1 | FormatId::DOCKER_V2S2) => {
+                Self::at(transport("dir")?, path)
+            }
             None if path == "-" => {
                 let message = "`-` is standard output, and does not say what to write there";
                 Err(Error::new(Code::Usage, message).hint(
@@ -168,8 +159,8 @@ impl Locator {
                      `docker load` reads, `aci:-` an ACI",
                 ))
             }
-            Some("oci") if path == "-" => Self::at(transport("oci-archive")?, path),
-            Some("oci") if is_tar(path) => Self::bare_destination("oci-archive", path),
+            Some(FormatId::OCI) if path == "-" => Self::at(transport("oci-archive")?, path),
+            Some(FormatId::OCI) if is_tar(path) => Self::bare_destination("oci-archive", path),
             None if path.ends_with(".aci") => Self::at(transport("aci")?, path),
             None if is_tar(path) => {
                 let message = format!("{} says `tar`, not what kind of", quote(path));
@@ -195,7 +186,7 @@ impl Locator {
     ) -> Result<Self> {
         let written = Written::pair(format, distribution, text)?;
         match &written.place {
-            Place::Bare(path) | Place::File(path) if written.format.is_none() => {
+            Address::Bare(path) | Address::File(path) if written.format.is_none() => {
                 let is_archive = path == "-" || is_tar(path);
                 if allowed.contains(&"oci-archive") && is_archive {
                     return Self::bare_destination("oci-archive", path);
@@ -211,7 +202,7 @@ impl Locator {
             }
             _ => {
                 let locator = Self::of_destination(written)?;
-                let scheme = locator.transport.scheme();
+                let scheme = locator.transport.place().scheme;
                 if allowed.contains(&scheme) {
                     return Ok(locator);
                 }
@@ -227,7 +218,7 @@ impl Locator {
     /// A path with a colon, in a place that takes a REF, is printed as `file://PATH`: it is read
     /// back if it is there.
     pub fn exact(&self) -> String {
-        let scheme = self.transport.scheme();
+        let scheme = self.transport.place().scheme;
         let registry = scheme == "oci" && self.location.starts_with("//");
         let awkward = self.takes_reference() && (self.location.contains(':') || registry);
         let mut text = match awkward {
@@ -255,7 +246,9 @@ impl Locator {
 
     fn with_reference(&self, text: String) -> String {
         match &self.reference {
-            Some(reference) if is_url(self.transport) => format!("{text}#{reference}"),
+            Some(reference) if self.addressing() == Addressing::Fragment => {
+                format!("{text}#{reference}")
+            }
             Some(reference) => format!("{text}:{reference}"),
             None => text,
         }
@@ -263,17 +256,12 @@ impl Locator {
 
     /// How the images of the place are addressed.
     pub fn addressing(&self) -> Addressing {
-        match self.transport.scheme() {
-            "docker" => Addressing::Registry,
-            _ if is_url(self.transport) => Addressing::Fragment,
-            _ if self.takes_reference() => Addressing::Reference,
-            _ => Addressing::Alone,
-        }
+        self.transport.place().addressing
     }
 
     /// Only places with several images take a REF; an ACI's path may hold colons.
     fn takes_reference(&self) -> bool {
-        self.transport.syntax().ends_with("[:REF]")
+        self.addressing() == Addressing::Reference
     }
 
     /// A path, with a REF where that kind of place takes one.
@@ -304,9 +292,8 @@ impl Locator {
             locator.reference = Some(Reference::parse(reference)?);
             locator.location = location.to_owned();
         }
-        if locator.location == "-" && !STREAMS.contains(&transport.scheme()) && transport.is_local()
-        {
-            let scheme = transport.scheme();
+        if locator.location == "-" && transport.place().shape == Shape::Directory {
+            let scheme = transport.place().scheme;
             let message =
                 format!("`{scheme}:` is a directory, and `-` is standard input or output");
             return Err(Error::new(Code::Usage, message).hint(format!(
@@ -315,7 +302,7 @@ impl Locator {
             )));
         }
         if locator.location.is_empty() {
-            let scheme = transport.scheme();
+            let scheme = transport.place().scheme;
             return Err(Error::new(Code::Usage, format!("`{scheme}:` needs a path")));
         }
         Ok(locator)
@@ -373,18 +360,20 @@ impl Locator {
 
 impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.transport.scheme();
-        let text = match is_url(self.transport) {
-            true => format!("{scheme}:{}", without_secrets(&self.location)),
-            false if scheme == "docker" => format!("{scheme}:{}", without_userinfo(&self.location)),
-            false => format!("{scheme}:{}", self.location),
+        let scheme = self.transport.place().scheme;
+        let location = match self.addressing() {
+            Addressing::Fragment => without_secrets(&self.location),
+            Addressing::Registry => without_userinfo(&self.location),
+            Addressing::Reference | Addressing::Alone => self.location.clone(),
         };
-        f.write_str(&self.with_reference(text))
+        f.write_str(&self.with_reference(format!("{scheme}:{location}")))
     }
 }
 
-fn is_url(transport: &dyn Transport) -> bool {
-    matches!(transport.scheme(), "http" | "https")
+/// Says whether a place holds ACIs only, or is a file that may be one.
+fn holds_acis(transport: &dyn Transport) -> bool {
+    let place = transport.place();
+    place.any_file || place.families.contains(&FormatFamily::Aci)
 }
 
 /// Leaves out what may be secret in a URL: the query, and who the user is.

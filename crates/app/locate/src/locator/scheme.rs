@@ -169,7 +169,7 @@ fn reference(word: &str, rest: &str) -> Option<String> {
 
 /// Every scheme that can be written.
 fn known() -> Vec<&'static str> {
-    let transports = catalog::TRANSPORTS.iter().map(|it| it.scheme());
+    let transports = catalog::TRANSPORTS.iter().map(|it| it.place().scheme);
     let others = OTHERS.iter().copied().filter(|it| *it != "registry");
     let mut all: Vec<&str> = transports.chain(others).collect();
     all.sort_unstable();

@@ -19,7 +19,7 @@ fn parts(locator: &Locator) -> (&str, &str, Option<String>, Option<&str>) {
     let reference = locator.reference.as_ref().map(ToString::to_string);
     let format = locator.format.map(|format| format.0);
     (
-        locator.transport.scheme(),
+        locator.transport.place().scheme,
         &locator.location,
         reference,
         format,
@@ -158,7 +158,7 @@ fn the_table_of_image_strings() {
         ("x", "oci"),
     ] {
         let found = Locator::destination(text).unwrap();
-        assert_eq!(found.transport.scheme(), scheme, "{text}");
+        assert_eq!(found.transport.place().scheme, scheme, "{text}");
     }
 }
 
@@ -341,9 +341,9 @@ proptest! {
         let text = format!("{scheme}{location}");
         let first = Locator::destination(&text).unwrap();
         prop_assert_eq!(first.exact(), text.clone());
-        let reference = reference.filter(|_| first.takes_reference() || is_url(first.transport));
+        let reference = reference.filter(|_| first.takes_reference() || first.addressing() == Addressing::Fragment);
         if let Some(reference) = reference {
-            let mark = if is_url(first.transport) { '#' } else { ':' };
+            let mark = if first.addressing() == Addressing::Fragment { '#' } else { ':' };
             let text = format!("{text}{mark}{reference}");
             prop_assert_eq!(Locator::destination(&text).unwrap().exact(), text);
         }

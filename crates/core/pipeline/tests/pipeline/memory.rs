@@ -7,8 +7,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Algorithm, Blob, BlobWriter, BundleSink, Code, Compression, Digest, Env, Error, Facts,
-    FormatId, Layer, Open, Platform, Publication, Reader, Result,
+    Algorithm, Blob, BlobWriter, BundleSink, Code, Compression, Digest, Env, Error, Facts, Layer,
+    Open, Platform, Publication, Reader, Result,
 };
 use imgconv_stream::{Encoding, Level, Pool, Verified, digest, encode};
 use imgconv_tar::{END, Entry, EntryKind, head, padding};
@@ -40,10 +40,6 @@ impl Memory {
 impl BundleSink for Memory {
     fn locator(&self) -> String {
         "memory".to_owned()
-    }
-
-    fn accepts(&self) -> &'static [FormatId] {
-        &[]
     }
 
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {

@@ -13,7 +13,6 @@ use imgconv_stream::{Decoder, Pool};
 use crate::memory::{Memory, absent, compressed, env, layer, sha, tar, with_bytes};
 
 pub(crate) const TARGET: Capabilities = Capabilities {
-    stream: false,
     max_layers: None,
     compressions: &[Compression::Gzip, Compression::Zstd, Compression::None],
     annotations: true,

@@ -6,8 +6,8 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use imgconv_model::{
-    Artifact, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error, Facts,
-    Format, Image, Layer, Limits, Open, Platform, Reader, Report, Result, Root, RootEntry,
+    Artifact, Blob, Bundle, Code, Compression, Digest, Document, DocumentFormat, Encoded, Env,
+    Error, Facts, Image, Layer, Limits, Open, Platform, Reader, Report, Result, Root, RootEntry,
     SealedLayer, Step, check,
 };
 use imgconv_stream::Verified;
@@ -161,12 +161,12 @@ pub fn env() -> Env {
     Env::new("/nonexistent", Platform::new("linux", "amd64"))
 }
 
-/// Makes a root of a document.
-pub fn root(kind: &str, text: impl AsRef<[u8]>) -> Root {
-    Root::Document(Document {
+/// Makes a root document.
+pub fn root(kind: &str, text: impl AsRef<[u8]>) -> Document {
+    Document {
         kind: kind.into(),
         bytes: text.as_ref().into(),
-    })
+    }
 }
 
 /// Reads a root; an image has to be in order.
@@ -177,9 +177,9 @@ pub fn root(kind: &str, text: impl AsRef<[u8]>) -> Root {
 /// # Panics
 /// If an image is not in order.
 pub fn decode(
-    format: &dyn Format,
+    format: &dyn DocumentFormat,
     memory: &Memory,
-    root: &Root,
+    root: &Document,
     env: &Env,
 ) -> Result<(Artifact, Report)> {
     let mut report = Report::default();
@@ -217,33 +217,18 @@ pub fn kept(image: &Image) -> Vec<SealedLayer> {
     image.layers.iter().map(layer).collect()
 }
 
-/// Takes the documents and the root out of what was encoded.
-///
-/// # Panics
-/// If that is a stream.
-pub fn documents(encoded: Encoded) -> (Vec<Document>, Document) {
-    match encoded {
-        Encoded::Documents { documents, root } => (documents, root),
-        Encoded::Stream(_) => panic!("expected documents"),
-    }
-}
-
 /// Encodes an image as documents: those that the root refers to, the root, and the report.
 ///
 /// # Errors
 /// Those of the format.
-///
-/// # Panics
-/// If the format writes a stream.
 pub fn encode(
-    format: &dyn Format,
+    format: &dyn DocumentFormat,
     image: &Image,
     layers: &[SealedLayer],
     env: &Env,
 ) -> Result<(Vec<Document>, Document, Report)> {
     let mut report = Report::default();
-    let encoded = format.encode(image, layers, env, &mut report)?;
-    let (documents, root) = documents(encoded);
+    let Encoded { documents, root } = format.encode(image, layers, env, &mut report)?;
     Ok((documents, root, report))
 }
 

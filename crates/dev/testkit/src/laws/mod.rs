@@ -15,9 +15,7 @@ mod strict;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::honesty::{Honest, Written};
-pub use self::memory::{
-    ID_A, ID_B, Memory, Sealed, decode, documents, encode, env, fails, kept, root, text,
-};
+pub use self::memory::{ID_A, ID_B, Memory, Sealed, decode, encode, env, fails, kept, root, text};
 pub use self::strict::{Documents, bad_digests};
 
 /// Checks that a reader ends without a panic for every beginning of some bytes, and with each of

@@ -3,7 +3,7 @@
 //!
 //! The names begin with the rules of `docs/robustness.md`.
 
-use imgconv_model::{Artifact, Code, Document, Format, Image, Report, Result};
+use imgconv_model::{Artifact, Code, Document, DocumentFormat, Image, Report, Result};
 
 use super::memory::{ID_A, ID_B, Memory, decode, encode, env, fails, kept, root, text};
 
@@ -11,7 +11,7 @@ use super::memory::{ID_A, ID_B, Memory, decode, encode, env, fails, kept, root, 
 #[derive(Clone, Copy, Debug)]
 pub struct Documents {
     /// The format that reads and writes them.
-    pub format: &'static dyn Format,
+    pub format: &'static dyn DocumentFormat,
     /// The media type of a manifest.
     pub manifest: &'static str,
     /// The media type of an index.

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use imgconv_format_aci::{Aci, ExpectedImage, decode_stream, recognise_bytes};
-use imgconv_model::{Algorithm, Code, Digest, Error, Format, Root};
+use imgconv_model::{Algorithm, Code, Digest, Error, StreamFormat};
 use imgconv_stream::digest;
 use imgconv_tar::EntryKind;
 
@@ -356,7 +356,7 @@ fn h4_the_image_id_is_the_sha512_of_the_uncompressed_tar() {
         };
         let decoded = decode_stream(&blob(&stored), "x", &wanted, &env()).unwrap();
         layer(&decoded).unwrap();
-        assert!(Aci.recognise(&Root::Stream(blob(&stored))));
+        assert!(Aci.recognise(&blob(&stored)));
     }
     // Zeros after the last member are no part of the image (G2a); anything else is refused (G2b).
     let decoded = decode(&[gzip(&plain), vec![0; 512]].concat()).unwrap();

@@ -3,7 +3,7 @@
 use std::{io::Read, sync::Arc};
 
 use imgconv_format_aci::{Aci, Decoded, ExpectedImage, decode_stream};
-use imgconv_model::{Blob, Encoded, Env, Error, Facts, Format, Image, Platform, Report, Result};
+use imgconv_model::{Blob, Env, Error, Facts, Image, Platform, Report, Result, StreamFormat};
 use imgconv_tar::{END, Entry, EntryKind, head, padding};
 
 /// A manifest with nothing but what is required.
@@ -133,9 +133,7 @@ pub(crate) fn warnings(bytes: &[u8]) -> Vec<&'static str> {
 
 pub(crate) fn encode(image: &Image) -> Result<(Vec<u8>, Report)> {
     let mut report = Report::default();
-    let Encoded::Stream(stream) = Aci.encode(image, &[], &env(), &mut report)? else {
-        panic!("an ACI is a stream");
-    };
+    let stream = Aci.encode(image, None, &env(), &mut report)?;
     Ok((read(stream.open()?)?, report))
 }
 

@@ -1,65 +1,28 @@
 //! The format behind its trait, and what is left open for whoever merges dependencies.
 
 use imgconv_format_aci::{Aci, FORMAT, resolve_user};
-use imgconv_model::{
-    Artifact, Blob, Bundle, Code, Document, Error, Facts, Format, Report, Result, Root, RootEntry,
-};
+use imgconv_model::{Code, StreamFormat};
 
 use crate::build::{SMALL, aci, blob, decode, encode, env, manifest_of, member, tar_of};
 
-/// A place that holds one root and can't give anything else.
-#[derive(Debug)]
-struct Lone;
-
-impl Bundle for Lone {
-    fn locator(&self) -> String {
-        "aci:lone.aci".into()
-    }
-    fn roots(&self) -> Result<Vec<RootEntry>> {
-        Err(Error::new(Code::Missing, "not asked for"))
-    }
-    fn root(&self, _: &RootEntry) -> Result<Root> {
-        Err(Error::new(Code::Missing, "not asked for"))
-    }
-    fn document(&self, _: &str, _: &Facts, _: (&'static str, u64)) -> Result<Document> {
-        Err(Error::new(Code::Missing, "not asked for"))
-    }
-    fn blob(&self, _: &Facts) -> Result<Blob> {
-        Err(Error::new(Code::Missing, "not asked for"))
-    }
-}
-
 #[test]
-fn decode_names_the_place() {
-    let root = Root::Stream(blob(&aci(SMALL, &[])));
-    let mut report = Report::default();
-    let Artifact::Image(image) = Aci.decode(&root, &Lone, &env(), &mut report).unwrap() else {
-        panic!("an ACI is an image");
-    };
-    assert_eq!(image.name.unwrap().to_string(), "example.com/app");
-    image.layers[0].blob.open().unwrap();
-    let broken = Root::Stream(blob(&[b'x'; 511]));
-    let error = Aci.decode(&broken, &Lone, &env(), &mut report).unwrap_err();
+fn decode_names_the_stream() {
+    let decoded = Aci
+        .decode(&blob(&aci(SMALL, &[])), "aci:lone.aci", &env())
+        .unwrap();
+    assert_eq!(decoded.image.name.unwrap().to_string(), "example.com/app");
+    assert_eq!(decoded.digest.get(), None);
+    decoded.image.layers[0].blob.open().unwrap();
+    let error = Aci
+        .decode(&blob(&[b'x'; 511]), "aci:lone.aci", &env())
+        .unwrap_err();
     assert_eq!(error.code(), Code::BadTar);
     assert!(error.to_string().contains("aci:lone.aci"), "{error}");
 }
 
 #[test]
 fn what_an_aci_is_not() {
-    let document = Document {
-        kind: "application/json".into(),
-        bytes: SMALL.as_bytes().into(),
-    };
-    let root = Root::Document(document);
-    assert!(!Aci.recognise(&root));
-    let error = Aci
-        .decode(&root, &Lone, &env(), &mut Report::default())
-        .unwrap_err();
-    assert_eq!(error.code(), Code::BadManifest);
-    assert_eq!(
-        Aci.encode_index(&[], None).unwrap_err().code(),
-        Code::Unsupported
-    );
+    assert!(!Aci.recognise(&blob(SMALL.as_bytes())));
     let mut image = decode(&aci(SMALL, &[])).unwrap().image;
     image.layers.push(image.layers[0].clone());
     let error = encode(&image).unwrap_err();

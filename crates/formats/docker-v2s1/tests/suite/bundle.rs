@@ -2,7 +2,7 @@
 
 use imgconv_format_docker_v2s1::{DOCKER_V1, DOCKER_V2S1};
 use imgconv_model::{
-    Artifact, Code, Document, Env, Format, Image, Report, Result, Root, SealedLayer,
+    Artifact, Code, Document, DocumentFormat, Env, Image, Report, Result, SealedLayer,
 };
 use imgconv_testkit::laws;
 pub(crate) use imgconv_testkit::laws::{Memory, Sealed, env, fails, kept, root, text};
@@ -19,8 +19,8 @@ pub(crate) fn memory() -> Memory {
     }
 }
 
-pub(crate) fn decode_with(memory: &Memory, root: &Root, env: &Env) -> Result<(Image, Report)> {
-    let format: &dyn Format = if DOCKER_V1.recognise(root) {
+pub(crate) fn decode_with(memory: &Memory, root: &Document, env: &Env) -> Result<(Image, Report)> {
+    let format: &dyn DocumentFormat = if DOCKER_V1.recognise(root) {
         &DOCKER_V1
     } else {
         &DOCKER_V2S1

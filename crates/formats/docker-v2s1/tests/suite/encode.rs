@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use imgconv_format_docker_v2s1::DOCKER_V2S1;
 use imgconv_model::{
-    Blob, Code, Compression, Digest, Exec, Facts, Format, FormatId, History, Image, Layer, Name,
-    Outcome, Platform, Report, RunConfig, SealedLayer, Step,
+    Blob, Code, Compression, Digest, DocumentFormat, Exec, Facts, FormatId, History, Image, Layer,
+    Name, Outcome, Platform, Report, RunConfig, SealedLayer, Step,
 };
 
 use crate::{

@@ -3,7 +3,7 @@
 use imgconv_format_docker_v2s1::{
     DOCKER_V2S1, SignatureState, SigningKey, manifest_digest, sign, verify_document,
 };
-use imgconv_model::{Algorithm, Code, Format};
+use imgconv_model::{Algorithm, Code, DocumentFormat};
 use imgconv_stream::digest;
 use p256::ecdsa::Signature;
 use ring::{

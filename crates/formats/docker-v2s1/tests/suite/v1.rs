@@ -1,7 +1,7 @@
 //! Docker v1 images: robustness A1a, A2, A3 and what else a chain may say.
 
 use imgconv_format_docker_v2s1::{DOCKER_V1, DOCKER_V2S1};
-use imgconv_model::{Code, Env, Format, Image, Report, Result};
+use imgconv_model::{Code, DocumentFormat, Env, Image, Report, Result};
 
 use crate::{
     build::{id, quoted, v1},

@@ -4,7 +4,7 @@
 use imgconv_format_docker_v2s2::DOCKER_V2S2;
 use imgconv_model::{Artifact, Document, Encoded, Image, Report, Result, SealedLayer};
 use imgconv_testkit::laws::{self, Documents};
-pub(crate) use imgconv_testkit::laws::{ID_A, ID_B, Memory, Sealed, env, kept, root, text};
+pub(crate) use imgconv_testkit::laws::{ID_A, ID_B, Memory, env, kept, root, text};
 
 pub(crate) const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 pub(crate) const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -32,7 +32,7 @@ pub(crate) fn image(memory: &Memory, text: &str) -> (Image, Report) {
 
 /// Takes the config and the root out of what was encoded.
 pub(crate) fn documents(encoded: Encoded) -> (Document, Document) {
-    let (documents, root) = laws::documents(encoded);
+    let Encoded { documents, root } = encoded;
     let [config] = documents.try_into().unwrap();
     (config, root)
 }

@@ -2,8 +2,8 @@
 
 use imgconv_format_docker_v2s2::DOCKER_V2S2;
 use imgconv_model::{
-    Artifact, Code, Compression, Digest, Document, Format, FormatId, Original, Outcome, Report,
-    Step,
+    Artifact, Code, Compression, Digest, Document, DocumentFormat, FormatId, Original, Outcome,
+    Report, Step,
 };
 
 use crate::bundle::{

@@ -4,7 +4,7 @@
 use imgconv_format_docker_v2s2::{DOCKER_ARCHIVE, DOCKER_V2S2};
 use imgconv_manifest::{self as manifest, Family};
 use imgconv_model::{
-    Artifact, Compression, Digest, Document, Format, FormatId, Image, Outcome, Report,
+    Artifact, Compression, Digest, Document, DocumentFormat, FormatId, Image, Outcome, Report,
 };
 
 use crate::bundle::{

@@ -1,7 +1,7 @@
 //! Refusing what is not right, in Docker's documents: robustness C1 to C4, C9, C10, C12k, C13a.
 
 use imgconv_format_docker_v2s2::DOCKER_V2S2;
-use imgconv_model::Format;
+use imgconv_model::DocumentFormat;
 
 use crate::bundle::{CONFIG, DOCUMENTS, LIST, MANIFEST, Memory, image, root};
 

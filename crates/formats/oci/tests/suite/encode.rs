@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imgconv_format_oci::OCI;
 use imgconv_model::{
-    Blob, Code, Compression, Digest, Document, Env, Facts, Format, FormatId, Image, Layer,
+    Blob, Code, Compression, Digest, Document, DocumentFormat, Env, Facts, FormatId, Image, Layer,
     Original, Outcome, Platform, Report, SealedLayer, Step,
 };
 

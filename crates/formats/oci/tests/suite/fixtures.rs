@@ -1,7 +1,7 @@
 //! Images as tools write them, and that copying them changes no byte.
 
 use imgconv_format_oci::OCI;
-use imgconv_model::{Artifact, Format};
+use imgconv_model::{Artifact, DocumentFormat};
 
 use crate::bundle::{CONFIG, DOCUMENTS, ID_A, ID_B, INDEX, MANIFEST, Memory, TAR_GZIP, decode};
 

@@ -1,7 +1,7 @@
 //! Indexes over documents that were published.
 
 use imgconv_format_oci::OCI;
-use imgconv_model::{Artifact, Child, Digest, Format, Index, Platform};
+use imgconv_model::{Artifact, Child, Digest, DocumentFormat, Index, Platform};
 
 use crate::bundle::{ID_A, ID_B, INDEX, MANIFEST, Memory, decode};
 

@@ -20,8 +20,8 @@ fn what_was_written_is_read_again_with_the_same_bytes() {
     fs::create_dir(&path).unwrap();
     for destination in [path.clone(), tmp.path().join("new")] {
         let sink = create(&destination).unwrap();
-        let ids: Vec<&str> = sink.accepts().iter().map(|FormatId(id)| *id).collect();
-        assert_eq!(ids, ["docker-v2s2", "oci", "docker-v2s1"]);
+        let formats = [FormatId::OCI, FormatId::DOCKER_V2S2, FormatId::DOCKER_V2S1];
+        assert_eq!(DIR.place().formats(), formats);
         put(&*sink, b"config");
         assert!(sink.has(&hash(b"config"), 6).unwrap());
         assert!(!sink.has(&hash(b"config"), 7).unwrap());

@@ -72,7 +72,7 @@ fn place() -> (TempDir, std::path::PathBuf) {
 fn the_bytes_are_these() {
     let (directory, path) = place();
     let sink = create(&path);
-    assert_eq!(sink.accepts(), [FormatId("docker-archive")]);
+    assert_eq!(DOCKER_ARCHIVE.place().formats(), [FormatId::DOCKER_ARCHIVE]);
     let one = image(&*sink, "c1", &["a", "b", "a"], Some("busybox:1"));
     let two = image(&*sink, "c2", &["a"], Some("user/x"));
     let three = image(&*sink, "c3", &[], None);

@@ -44,7 +44,7 @@ fn a_new_layout_appears_at_the_commit() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("new");
     let sink = create(&path);
-    assert_eq!(sink.accepts()[0], FormatId("oci"));
+    assert_eq!(OCI_LAYOUT.place().formats(), [FormatId::OCI]);
     assert!(!sink.has(&sha256(b"one"), 3).unwrap());
     put(&*sink, b"one");
     put(&*sink, b"layer");

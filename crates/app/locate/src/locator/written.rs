@@ -17,14 +17,14 @@ pub(super) struct Written {
     pub(super) format: Option<FormatId>,
     /// The format that is written there if none was said outright.
     pub(super) usual: Option<FormatId>,
-    pub(super) place: Place,
+    pub(super) place: Address,
     /// A REF that stood apart from the place.
     pub(super) reference: Option<Reference>,
 }
 
-/// Where something is.
+/// The address of a place, with or without a scheme.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum Address {
     /// Text without a scheme.
     Bare(String),
     /// A path, perhaps with a REF: `file:`.
@@ -39,7 +39,7 @@ impl Written {
         if text.is_empty() {
             return Err(Error::new(Code::Usage, "an empty path names nothing"));
         }
-        let bare = || Self::from(Place::Bare(text.to_owned()));
+        let bare = || Self::from(Address::Bare(text.to_owned()));
         let Some((scheme, rest)) = text.split_once(':') else {
             return Ok(bare());
         };
@@ -94,19 +94,19 @@ impl Written {
         Self { reference, ..self }
     }
 
-    pub(super) fn in_format(self, id: &'static str) -> Self {
-        let format = Some(FormatId(id));
+    pub(super) fn in_format(self, id: FormatId) -> Self {
+        let format = Some(id);
         Self { format, ..self }
     }
 
-    fn usually(self, id: &'static str) -> Self {
-        let usual = Some(FormatId(id));
+    fn usually(self, id: FormatId) -> Self {
+        let usual = Some(id);
         Self { usual, ..self }
     }
 }
 
-impl From<Place> for Written {
-    fn from(place: Place) -> Self {
+impl From<Address> for Written {
+    fn from(place: Address) -> Self {
         let (format, usual, reference) = (None, None, None);
         Self {
             format,
@@ -126,19 +126,19 @@ fn is_distribution(scheme: &str) -> bool {
 /// What comes after the scheme of a distribution.
 fn at(scheme: &str, rest: &str) -> Result<Written> {
     let place = match (scheme, rest.strip_prefix("//")) {
-        ("file", Some(path)) => Place::File(decoded(path)?),
-        ("file", None) => Place::File(rest.to_owned()),
+        ("file", Some(path)) => Address::File(decoded(path)?),
+        ("file", None) => Address::File(rest.to_owned()),
         ("appc", after) => {
             let image: AppImage = after.unwrap_or(rest).parse()?;
-            Place::At(transport("appc")?, image.to_string())
+            Address::At(transport("appc")?, image.to_string())
         }
         // An empty host is none: that is an absolute path, as it was before registries had `oci://`.
         ("oci", Some(after)) if !after.starts_with('/') => {
-            return Ok(Written::from(registry(after)?).usually("oci"));
+            return Ok(Written::from(registry(after)?).usually(FormatId::OCI));
         }
         ("dockerv2", after) => {
             let written = Written::from(registry(after.unwrap_or(rest))?);
-            return Ok(written.usually("docker-v2s2"));
+            return Ok(written.usually(FormatId::DOCKER_V2S2));
         }
         ("dockerv1", _) => {
             let message = "the registry API v1 is not spoken";
@@ -152,20 +152,20 @@ fn at(scheme: &str, rest: &str) -> Result<Written> {
                 Some((location, reference)) => (location, Some(Reference::parse(reference)?)),
                 None => (rest, None),
             };
-            let place = Place::At(transport(scheme)?, location.to_owned());
+            let place = Address::At(transport(scheme)?, location.to_owned());
             return Ok(Written::from(place).referring_to(reference));
         }
-        _ => Place::At(transport(scheme)?, rest.to_owned()),
+        _ => Address::At(transport(scheme)?, rest.to_owned()),
     };
     Ok(place.into())
 }
 
 /// A place in a registry, qualified as docker does.
-fn registry(reference: &str) -> Result<Place> {
+fn registry(reference: &str) -> Result<Address> {
     let location = imgconv_transport_registry::Location::parse(&format!("//{reference}"))?;
     let text = location.to_string();
     let rest = text.strip_prefix("docker:").unwrap_or(&text);
-    Ok(Place::At(transport("docker")?, rest.to_owned()))
+    Ok(Address::At(transport("docker")?, rest.to_owned()))
 }
 
 /// Returns the transport of a scheme that the grammar knows.

@@ -1,0 +1,189 @@
+//! The traits that formats implement: the meaning of bytes. A format does no I/O of its own.
+//!
+//! There are two kinds. A format of documents describes an image by documents that name layers by
+//! digest. A format of streams has everything of an image in one file.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use crate::{
+    Artifact, Blob, Bundle, Child, Compression, Digest, Document, Env, FormatFamily, FormatId,
+    Image, Index, Open, Report, Result, SealedLayer,
+};
+
+/// A format of either kind, as a catalog lists it.
+#[derive(Clone, Copy, Debug)]
+pub enum Format {
+    /// Documents that name layers by digest.
+    Documents(&'static dyn DocumentFormat),
+    /// One stream that holds the layers.
+    Stream(&'static dyn StreamFormat),
+}
+
+impl Format {
+    /// Returns the facts that the format states.
+    pub fn facts(self) -> &'static FormatFacts {
+        match self {
+            Self::Documents(format) => format.facts(),
+            Self::Stream(format) => format.facts(),
+        }
+    }
+
+    /// Returns the identity.
+    pub fn id(self) -> FormatId {
+        self.facts().id
+    }
+
+    /// Returns what the format can hold.
+    pub fn capabilities(self) -> &'static Capabilities {
+        &self.facts().capabilities
+    }
+
+    /// Says whether an image is one stream.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
+    /// Returns the format of documents; `None` if this is one of streams.
+    pub fn documents(self) -> Option<&'static dyn DocumentFormat> {
+        match self {
+            Self::Documents(format) => Some(format),
+            Self::Stream(_) => None,
+        }
+    }
+
+    /// Returns the format of streams; `None` if this is one of documents.
+    pub fn stream(self) -> Option<&'static dyn StreamFormat> {
+        match self {
+            Self::Documents(_) => None,
+            Self::Stream(format) => Some(format),
+        }
+    }
+}
+
+/// A format whose images are documents.
+pub trait DocumentFormat: fmt::Debug + Send + Sync {
+    /// Returns the facts of the format.
+    fn facts(&self) -> &'static FormatFacts;
+
+    /// Says whether a document is a root of this format. Of all formats at most one says yes.
+    fn recognise(&self, root: &Document) -> bool;
+
+    /// Reads a root. Blobs are not opened.
+    ///
+    /// # Errors
+    /// If the root is malformed or refers to documents that are missing.
+    fn decode(
+        &self,
+        root: &Document,
+        bundle: &dyn Bundle,
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Artifact>;
+
+    /// Writes the documents of an image. `layers` has one sealed layer for each of the image's. Does
+    /// no I/O itself.
+    ///
+    /// # Errors
+    /// If the image cannot be expressed at all.
+    fn encode(
+        &self,
+        image: &Image,
+        layers: &[SealedLayer],
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Encoded>;
+
+    /// Writes an index over documents that were published. `original` is the source's index.
+    ///
+    /// # Errors
+    /// [`Code::Unsupported`](crate::Code::Unsupported) if the format has none.
+    fn encode_index(&self, children: &[Child], original: Option<&Index>) -> Result<Document>;
+
+    /// Returns the identity.
+    fn id(&self) -> FormatId {
+        self.facts().id
+    }
+}
+
+/// A format whose images are single streams, such as an ACI.
+pub trait StreamFormat: fmt::Debug + Send + Sync {
+    /// Returns the facts of the format.
+    fn facts(&self) -> &'static FormatFacts;
+
+    /// Says whether a file is an image of this format. Looks at a bounded prefix only. Of all formats
+    /// at most one says yes.
+    fn recognise(&self, stream: &Blob) -> bool;
+
+    /// Reads a stream, perhaps compressed, as far as the image needs. `what` names the stream in
+    /// messages. What is irregular goes to the notes of `env`.
+    ///
+    /// # Errors
+    /// If the stream is not in order, as far as it is read. The rest is checked when the layer is read.
+    fn decode(&self, stream: &Blob, what: &str, env: &Env) -> Result<DecodedStream>;
+
+    /// Returns the uncompressed stream of an image that has one layer at most. The layer is read as
+    /// the stream is; nothing is read before. `group` is the group of a user that the image names
+    /// without a group, for a format that must name one: 0 without it.
+    ///
+    /// # Errors
+    /// If the image cannot be expressed at all.
+    fn encode(
+        &self,
+        image: &Image,
+        group: Option<u32>,
+        env: &Env,
+        report: &mut Report,
+    ) -> Result<Arc<dyn Open>>;
+}
+
+/// An image that [`StreamFormat::decode`] read from a stream.
+#[derive(Clone, Debug)]
+pub struct DecodedStream {
+    /// The image. The stream of its one layer verifies what is known of the file.
+    pub image: Image,
+    /// The SHA-512 digest of the uncompressed stream, which is the image ID of an ACI. It is there
+    /// once the layer was read to its end.
+    pub digest: Arc<OnceLock<Digest>>,
+}
+
+/// The facts of a format.
+#[derive(Clone, Debug)]
+pub struct FormatFacts {
+    /// The identity.
+    pub id: FormatId,
+    /// The family by which users know the format.
+    pub family: FormatFamily,
+    /// One line of help about the format.
+    pub about: &'static str,
+    /// What the format can hold.
+    pub capabilities: Capabilities,
+}
+
+/// What a format can hold.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// How many layers an image can have.
+    pub max_layers: Option<usize>,
+    /// The compressions of a layer, or of the stream that is the image; the default first.
+    pub compressions: &'static [Compression],
+    /// True if the descriptor of a layer can have annotations, as a table of contents needs them.
+    pub annotations: bool,
+    /// True if several platforms can stand under one name.
+    pub index: bool,
+    /// True if foreign documents can be carried byte for byte.
+    pub opaque: bool,
+    /// True if the root's kind may be copied to a sink that takes this format's roots.
+    pub root_kinds: &'static [&'static str],
+}
+
+/// The documents that [`DocumentFormat::encode`] makes, to be stored in this order.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The documents that the root refers to, such as the config.
+    pub documents: Vec<Document>,
+    /// The root document.
+    pub root: Document,
+}
