@@ -29,7 +29,7 @@ pub use artifact::{Artifact, Child, Document, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
-pub use error::{Code, Error, Result, escape, is_hidden, quote};
+pub use error::{Code, Error, Result, escape, is_hidden, quote, quote_path};
 pub use image::{
     Exec, Extensions, History, Image, Layer, Original, Port, RunConfig, SealedLayer, Step,
 };

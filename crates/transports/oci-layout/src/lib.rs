@@ -12,14 +12,15 @@ mod gc;
 mod growing;
 mod hold;
 mod leftovers;
-mod link;
 mod pack;
 mod pool;
 mod read;
+mod shared;
 mod write;
 
 use std::{path::Path, sync::Arc};
 
+use imgconv_fs::Links;
 use imgconv_model::{Bundle, BundleSink, Env, Error, Result, Transport};
 use imgconv_stream::Interruptible;
 
@@ -32,10 +33,11 @@ use crate::{
 pub use crate::{
     edit::edit,
     gc::{Sweep, Swept, gc},
-    link::{Link, Sharing},
     pack::ArchiveSink,
+    shared::Sharing,
     write::{LayoutSink, lists},
 };
+pub use imgconv_fs::Link;
 pub use imgconv_layout::RefName;
 
 /// The transport of layout directories, as the catalog lists it.
@@ -68,7 +70,7 @@ impl Transport for OciLayout {
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
-        let directory = Directory::open(Path::new(rest), env.follow_blob_links)?;
+        let directory = Directory::open(Path::new(rest), links(env))?;
         let locator = format!("oci:{rest}");
         Ok(Box::new(LayoutBundle::new(
             locator,
@@ -135,7 +137,7 @@ pub fn open_damaged(
 ) -> Result<(Box<dyn Bundle>, Vec<Error>)> {
     let locator = format!("{}:{rest}", transport.scheme());
     let files: Arc<dyn Files> = match transport.scheme() == OCI_LAYOUT.scheme() {
-        true => Arc::new(Directory::open(Path::new(rest), env.follow_blob_links)?),
+        true => Arc::new(Directory::open(Path::new(rest), links(env))?),
         false => {
             let archive = open_archive(rest, env).map_err(|error| error.at(locator.clone()))?;
             Arc::new(archive)
@@ -177,4 +179,12 @@ pub fn create_archive_with(
     Ok(Box::new(
         ArchiveSink::create(rest, env)?.with_ref_name(ref_name),
     ))
+}
+
+/// What becomes of symbolic links in a layout that is read.
+fn links(env: &Env) -> Links {
+    match env.follow_blob_links {
+        true => Links::Follow,
+        false => Links::Refuse,
+    }
 }
