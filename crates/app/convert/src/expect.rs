@@ -153,10 +153,5 @@ fn expected_layers(image: &Image, plan: &LayerPlan) -> Vec<SealedLayer> {
 
 /// The compression of a layer that is kept: what its bytes show; its type, if they are not here.
 fn kept_compression(layer: &Layer) -> Compression {
-    let labelled = || match layer.kind.as_deref() {
-        Some(kind) if kind.ends_with("gzip") => Compression::Gzip,
-        Some(kind) if kind.ends_with("zstd") => Compression::Zstd,
-        _ => Compression::None,
-    };
-    shown_compression(layer).unwrap_or_else(labelled)
+    shown_compression(layer).unwrap_or_else(|| imgconv_pipeline::labelled(layer))
 }

@@ -475,8 +475,7 @@ fn named_directory(path: &Path) -> Result<OwnedFd> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(failed(error)),
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(failed)
+    imgconv_fs::open_directory(path)
 }
 
 /// Opens a directory of our own in a destination; it is made if it is missing. It is no symbolic link,

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_model::{Algorithm, Code, Digest, Error, Result, quote};
 use imgconv_stream::digest;
 use imgconv_tar::{Entry, EntryKind, Time};
 use serde::{Serialize, Serializer};
 
-use crate::{Scheme, tar_split::base64};
+use crate::Scheme;
 
 /// Readers refuse a longer table, packed or not (containers/storage, `maxTocSize`).
 const LONGEST: usize = 150 << 20;
@@ -114,7 +115,7 @@ struct Base64(Vec<u8>);
 
 impl Serialize for Base64 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&base64(&self.0))
+        serializer.serialize_str(&STANDARD.encode(&self.0))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The files of a directory that somebody else made: reading only.
+//! The files of a directory that somebody else made.
 //!
 //! The directory is opened once. Every path below it is walked component by component, symbolic
 //! links are not followed, only regular files are opened, and every check is made on the opened
@@ -10,21 +10,44 @@ use std::{
     path::Path,
 };
 
-use imgconv_model::{Code, Error, Limits, Result, quote};
+use imgconv_model::{Code, Error, Limits, Result, quote, quote_path};
 use imgconv_stream::read_to_limit;
 use rustix::{
     fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 
+use crate::descriptor::is_empty;
+
 /// An open directory. Paths below it are relative, their components separated by `/`; the empty
 /// path is the directory itself.
 #[derive(Debug)]
-pub struct Directory(OwnedFd);
+pub struct Directory {
+    descriptor: OwnedFd,
+    links: Links,
+}
+
+/// What becomes of the symbolic links below a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// A link is an error, because it could lead out of the directory (robustness D1a).
+    #[default]
+    Refuse,
+    /// A link is followed wherever it leads (robustness D1b).
+    Follow,
+}
 
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.descriptor.as_fd()
+    }
+}
+
+/// A directory that is open already. Links below it are refused.
+impl From<OwnedFd> for Directory {
+    fn from(descriptor: OwnedFd) -> Self {
+        let links = Links::default();
+        Self { descriptor, links }
     }
 }
 
@@ -36,13 +59,19 @@ impl Directory {
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
-            let place = quote(path.as_os_str().as_encoded_bytes());
+            let place = quote_path(path);
             match error {
                 Errno::NOENT => Error::new(Code::Missing, "no such directory").at(place),
                 error => Error::io(error.into(), place),
             }
         })?;
-        Ok(Self(descriptor))
+        Ok(descriptor.into())
+    }
+
+    /// Says what becomes of links below the directory.
+    #[must_use]
+    pub fn with_links(self, links: Links) -> Self {
+        Self { links, ..self }
     }
 
     /// Opens a regular file; also returns its size in bytes. `None` if there is none.
@@ -76,7 +105,7 @@ impl Directory {
         }
         let open = |flags: OFlags| {
             rustix::fs::openat2(
-                &self.0,
+                &self.descriptor,
                 path,
                 flags | OFlags::CLOEXEC | OFlags::NOFOLLOW,
                 Mode::empty(),
@@ -158,14 +187,7 @@ impl Directory {
     /// # Errors
     /// If it can't be listed.
     pub fn is_empty(&self) -> Result<bool> {
-        let failed = |error: Errno| Error::io(error.into(), place("", FileType::Directory));
-        for entry in Dir::read_from(&self.0).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        is_empty(self).map_err(|error| Error::io(error, place("", FileType::Directory)))
     }
 
     /// Opens a directory below this one; `None` if there is none.
@@ -173,7 +195,9 @@ impl Directory {
     /// # Errors
     /// [`Code::Escape`] for a symbolic link on the way, [`Code::Io`] for what is no directory.
     pub fn directory(&self, path: &str) -> Result<Option<Self>> {
-        Ok(self.walk(path, FileType::Directory)?.map(Self))
+        let found = self.walk(path, FileType::Directory)?;
+        let links = self.links;
+        Ok(found.map(|descriptor| Self { descriptor, links }))
     }
 
     /// Says whether a path is a directory. A symbolic link is none.
@@ -185,7 +209,7 @@ impl Directory {
     /// Opens a path whose last component is of that kind; `None` if there is none.
     fn walk(&self, path: &str, kind: FileType) -> Result<Option<OwnedFd>> {
         let failed = |error| Error::io(error, place(path, kind));
-        let mut found = self.0.try_clone().map_err(failed)?;
+        let mut found = self.descriptor.try_clone().map_err(failed)?;
         if path.is_empty() {
             return Ok(Some(found));
         }
@@ -194,7 +218,9 @@ impl Directory {
             end += name.len();
             let last = end == path.len();
             let kind = if last { kind } else { FileType::Directory };
-            match step(&found, name, kind).map_err(|error| error.at(place(&path[..end], kind)))? {
+            let next = step(&found, name, kind, self.links)
+                .map_err(|error| error.at(place(&path[..end], kind)))?;
+            match next {
                 Some(descriptor) => found = descriptor,
                 None => return Ok(None),
             }
@@ -216,23 +242,26 @@ fn kind_of(parent: &OwnedFd, entry: &DirEntry) -> std::result::Result<FileType, 
 }
 
 /// Opens one name in a directory; `None` if there is none.
-fn step(parent: &OwnedFd, name: &str, kind: FileType) -> Result<Option<OwnedFd>> {
+fn step(parent: impl AsFd, name: &str, kind: FileType, links: Links) -> Result<Option<OwnedFd>> {
     if matches!(name, "" | "." | "..") {
         let message = format!("{} is no name of a file", quote(name));
         return Err(Error::new(Code::Escape, message));
     }
     // Opening a device can have effects, so look first; what counts is the look afterwards.
-    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+    let (look, follow) = match links {
+        Links::Refuse => (AtFlags::SYMLINK_NOFOLLOW, OFlags::NOFOLLOW),
+        Links::Follow => (AtFlags::empty(), OFlags::empty()),
+    };
+    match rustix::fs::statat(&parent, name, look) {
         Ok(stat) => check(stat.st_mode, kind)?,
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(Error::from_io(error.into())),
     }
-    let mut flags =
-        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | follow;
     if kind == FileType::Directory {
         flags |= OFlags::DIRECTORY;
     }
-    let descriptor = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+    let descriptor = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
         Ok(descriptor) => descriptor,
         Err(Errno::NOENT) => return Ok(None),
         // It became a link, or no directory, since the first look.
@@ -242,6 +271,39 @@ fn step(parent: &OwnedFd, name: &str, kind: FileType) -> Result<Option<OwnedFd>>
     let stat = rustix::fs::fstat(&descriptor).map_err(|error| Error::from_io(error.into()))?;
     check(stat.st_mode, kind)?;
     Ok(Some(descriptor))
+}
+
+/// Opens the regular file `name` in an open directory; `None` if there is none.
+///
+/// # Errors
+/// [`Code::Escape`] for a symbolic link, [`Code::Io`] for anything else that is not a regular file. The
+/// errors do not name the file.
+pub fn open_file_at(parent: impl AsFd, name: &str) -> Result<Option<File>> {
+    let opened = step(parent, name, FileType::RegularFile, Links::Refuse)?;
+    Ok(opened.map(File::from))
+}
+
+/// Makes the directory `name` in an open one if there is none, and opens it. Its mode is 0755 less the
+/// umask, but its owner can always use it.
+///
+/// # Errors
+/// [`Code::Escape`] if a symbolic link is there, [`Code::Io`] if something else is, or if it can't be
+/// made. The errors do not name the directory.
+pub fn make_directory_at(parent: impl AsFd, name: &str) -> Result<OwnedFd> {
+    let failed = |error: Errno| Error::from_io(error.into());
+    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => {
+            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+            let mode = Mode::from_raw_mode(stat.map_err(failed)?.st_mode);
+            if !mode.contains(Mode::RWXU) {
+                rustix::fs::chmodat(&parent, name, mode | Mode::RWXU, AtFlags::empty())
+                    .map_err(failed)?;
+            }
+        }
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    step(&parent, name, FileType::Directory, Links::Refuse)?.ok_or_else(|| failed(Errno::NOENT))
 }
 
 fn check(mode: u32, kind: FileType) -> Result<()> {

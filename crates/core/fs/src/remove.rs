@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::descriptor::{open_directory, set_mode};
+use crate::descriptor::{open_directory_at, set_mode};
 
 /// Removes everything in the directory `top`; the entry called `last`, if there is one, goes when
 /// nothing else is left, so that a process that is killed meanwhile leaves it in place.
@@ -84,10 +84,10 @@ fn unlink(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
 
 /// Opens a directory that may have been given a mode that shuts its owner out.
 fn open_ours(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    let opened = match open_directory(parent, name) {
+    let opened = match open_directory_at(parent, name) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             set_mode(parent, name, FileType::Directory, Mode::RWXU)?;
-            open_directory(parent, name)?
+            open_directory_at(parent, name)?
         }
         opened => opened?,
     };

@@ -21,14 +21,13 @@ use std::{
     },
 };
 
-use imgconv_model::{BlobWriter, Code, Digest, Error, Result, quote};
-use rustix::{
-    fs::{AtFlags, Mode, OFlags, RenameFlags},
-    io::Errno,
-};
+use imgconv_model::{BlobWriter, Code, Digest, Error, Result, quote_path};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempDir;
 
-use crate::{remove_contents, stale};
+use crate::{
+    descriptor::open_directory_at, lock::try_lock, remove::remove_contents, rename::rename_file,
+};
 
 const BUFFER: usize = 1 << 20;
 /// How often a directory is made anew that was taken for one that is left over.
@@ -66,12 +65,13 @@ impl Stage {
     /// # Errors
     /// [`Code::Io`] that names `parent`.
     pub fn new(parent: &Path, prefix: &str, durable: bool) -> Result<Arc<Self>> {
-        let shown = quote(parent.as_os_str().as_encoded_bytes());
+        let shown = quote_path(parent);
         let failed = |error| Error::io(error, format!("temporary directory in {shown}"));
         // Between being made and being locked it may be taken for one that is left over.
         for _ in 1..TRIES {
             match Self::make(parent, prefix, durable) {
-                Ok(stage) if stale::lock(&stage.descriptor) && stale::is_there(&stage) => {
+                // Where the file system has no locks, nothing is ever taken for one that is left over.
+                Ok(stage) if try_lock(&stage.descriptor).unwrap_or(true) && stage.is_there() => {
                     stage.mark(Self::MARKER)?;
                     return Ok(Arc::new(stage));
                 }
@@ -91,8 +91,8 @@ impl Stage {
             .tempdir_in(parent)?;
         // The umask may have taken away even the owner's rights.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::open(directory.path(), flags, Mode::empty())?;
+        let path = directory.path().as_os_str().as_encoded_bytes();
+        let descriptor = open_directory_at(CWD, path)?;
         Ok(Self {
             directory,
             descriptor,
@@ -100,6 +100,25 @@ impl Stage {
             next: AtomicU64::new(0),
             blobs: Mutex::default(),
         })
+    }
+
+    /// Returns what the name of a stage begins with in which the directory of `path` is made, beside its
+    /// place.
+    pub fn prefix_beside(path: &Path) -> String {
+        let name = path.file_name().unwrap_or_default();
+        let prefix = format!(".{}.partial-", name.to_string_lossy());
+        // A name may have 255 bytes, and the random end of the stage's name needs room.
+        match prefix.len() {
+            0..=200 => prefix,
+            _ => Self::PREFIX.to_owned(),
+        }
+    }
+
+    /// Says whether the directory is still the one of its name.
+    fn is_there(&self) -> bool {
+        let at = rustix::fs::lstat(self.path());
+        let own = rustix::fs::fstat(&self.descriptor);
+        matches!((at, own), (Ok(at), Ok(own)) if (at.st_dev, at.st_ino) == (own.st_dev, own.st_ino))
     }
 
     /// Returns the open directory, for moving what is in it.
@@ -154,19 +173,7 @@ impl Stage {
         to: impl rustix::path::Arg + Copy,
         keep: bool,
     ) -> io::Result<()> {
-        let (from, to_directory) = (&self.descriptor, directory.as_fd());
-        if !keep {
-            return Ok(rustix::fs::renameat(from, name, to_directory, to)?);
-        }
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(from, name, to_directory, to, flags) {
-            // A file system that can't refuse by itself: a hard link never replaces anything.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                rustix::fs::linkat(from, name, to_directory, to, AtFlags::empty())?;
-                Ok(rustix::fs::unlinkat(from, name, AtFlags::empty())?)
-            }
-            renamed => Ok(renamed?),
-        }
+        rename_file(&self.descriptor, name, directory, to, keep)
     }
 
     /// Returns a name in the stage that is not taken, for a file that is made otherwise.
@@ -256,7 +263,7 @@ impl Stage {
     }
 
     fn show(&self, name: &str) -> String {
-        quote(self.path().join(name).as_os_str().as_encoded_bytes())
+        quote_path(&self.path().join(name))
     }
 
     /// Starts a blob.

@@ -15,27 +15,19 @@ use std::{
 
 use imgconv_model::{Env, Error, Result, quote};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags},
+    fs::{AtFlags, Dir, FileType, Mode},
     io::Errno,
 };
 
-use crate::{Stage, remove_contents};
+use crate::{
+    descriptor::{is_empty, open_directory, open_directory_at},
+    lock,
+    remove::remove_contents,
+    stage::Stage,
+};
 
 /// Characters of a stage's name after its prefix, all of them letters and digits.
 const SUFFIX: usize = 6;
-
-/// File systems whose locks are those of this machine, by their numbers in `statfs(2)`: ext2 to
-/// ext4, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs, bcachefs.
-const LOCAL: &[u64] = &[
-    0xef53,
-    0x5846_5342,
-    0x9123_683e,
-    0x0102_1994,
-    0x794c_7630,
-    0xf2f5_2010,
-    0x2fc1_2fc1,
-    0xca45_1a4e,
-];
 
 /// Removes the stages in a directory that killed processes left there: once in a run for each
 /// directory, so that a run with many images lists it once. What can't be looked for or removed now
@@ -48,8 +40,7 @@ pub fn sweep(directory: &Path, prefix: &str, env: &Env) {
     if !new {
         return;
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(opened) = rustix::fs::open(directory, flags, Mode::empty()) else {
+    let Ok(opened) = open_directory(directory) else {
         return;
     };
     for stale in Stale::find(&opened, prefix).unwrap_or_default() {
@@ -73,7 +64,7 @@ impl Stale {
     /// [`Code::Io`](imgconv_model::Code::Io) if the directory can't be listed.
     pub fn find(directory: impl AsFd, prefix: &str) -> Result<Vec<Self>> {
         let mut found = Vec::new();
-        if !Self::can_tell(&directory) {
+        if !lock::proves(&directory) {
             return Ok(found);
         }
         for name in stages(&directory, prefix)? {
@@ -82,14 +73,6 @@ impl Stale {
             }
         }
         Ok(found)
-    }
-
-    /// Says whether a lock that can be had proves that no process holds it: on the file systems of
-    /// this machine.
-    pub fn can_tell(directory: impl AsFd) -> bool {
-        rustix::fs::fstatfs(directory).is_ok_and(|found| {
-            u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&(kind & 0xffff_ffff)))
-        })
     }
 
     /// Lists the names of the other stages in a directory, those that a process holds or may hold,
@@ -124,13 +107,6 @@ impl Stale {
     }
 }
 
-/// Takes the lock of a stage, which lasts until the descriptor is closed; false if another process
-/// holds it. Where there are no such locks, everybody has it.
-pub(crate) fn lock(descriptor: &OwnedFd) -> bool {
-    let taken = rustix::fs::flock(descriptor, FlockOperation::NonBlockingLockExclusive);
-    !matches!(taken, Err(Errno::WOULDBLOCK))
-}
-
 /// Lists what is called as a stage, sorted.
 fn stages(directory: impl AsFd, prefix: &str) -> Result<Vec<String>> {
     let failed = |error: Errno| Error::io(error.into(), "directory");
@@ -156,14 +132,13 @@ fn is_stage(name: &str, prefix: &str) -> bool {
 /// Opens and locks a stage; `None` if it is in use, or is none of ours. One without a marker is ours
 /// only if it is empty: its process was killed before it had one.
 fn hold(directory: impl AsFd, name: &str) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let descriptor = rustix::fs::openat(directory, name, flags, Mode::empty()).ok()?;
+    let descriptor = open_directory_at(directory, name.as_bytes()).ok()?;
     let stat = rustix::fs::fstat(&descriptor).ok()?;
     let private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU;
     let own = stat.st_uid == rustix::process::geteuid().as_raw();
-    let taken = rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive);
-    let ours = private && own && taken.is_ok();
-    (ours && (is_marked(&descriptor) || is_empty(&descriptor))).then_some(descriptor)
+    let ours = private && own && matches!(lock::try_lock(&descriptor), Ok(true));
+    let left = || is_marked(&descriptor) || matches!(is_empty(&descriptor), Ok(true));
+    (ours && left()).then_some(descriptor)
 }
 
 fn is_marked(stage: &OwnedFd) -> bool {
@@ -171,20 +146,6 @@ fn is_marked(stage: &OwnedFd) -> bool {
     found.is_ok_and(|found| {
         FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size == 0
     })
-}
-
-fn is_empty(stage: &OwnedFd) -> bool {
-    let Ok(mut entries) = Dir::read_from(stage) else {
-        return false;
-    };
-    entries.all(|entry| entry.is_ok_and(|e| matches!(e.file_name().to_bytes(), b"." | b"..")))
-}
-
-/// Says whether a directory is still the one of that name.
-pub(crate) fn is_there(stage: &Stage) -> bool {
-    let at = rustix::fs::lstat(stage.path());
-    let own = rustix::fs::fstat(stage.descriptor());
-    matches!((at, own), (Ok(at), Ok(own)) if (at.st_dev, at.st_ino) == (own.st_dev, own.st_ino))
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! What the file system says of a file, to tell later whether its bytes may have changed.
 
-use std::{fs::Metadata, os::unix::fs::MetadataExt as _};
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::MetadataExt as _,
+};
 
 /// What changes when the bytes of a file do. The time of the last modification can be set to any
 /// value; that of the last status change (ctime) is set by the kernel alone, so it belongs here: a
@@ -21,7 +25,15 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Takes the stamp of a file.
+    /// Takes the stamp of an open file.
+    ///
+    /// # Errors
+    /// If the file system can't say it.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self::of(&metadata))
+    }
+
+    /// Takes the stamp of a file from what is known of it.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -49,7 +61,7 @@ pub fn file_state(metadata: &Metadata) -> String {
 #[cfg(test)]
 mod tests {
     use std::{
-        fs::{self, File, FileTimes},
+        fs::{self, FileTimes},
         thread,
         time::{Duration, SystemTime},
     };

@@ -7,13 +7,13 @@
 
 #![deny(missing_docs)]
 
-mod base64;
+mod binary;
 mod canonical;
 mod fields;
 mod parse;
 mod time;
 
-pub use base64::base64;
+pub use binary::base64;
 pub use canonical::canonical;
 pub use fields::{Object, check_field_names, folds_to, join, split, within};
 pub use parse::{check, parse};

@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use imgconv_json::{Map, Object, Value, canonical, folds_to};
-use imgconv_manifest::{descriptor_without_data, embedded};
+use imgconv_manifest::{
+    descriptor_without_data, embedded,
+    media_type::{DOCKER_LIST, OCI_INDEX},
+};
 use imgconv_model::{
     Child, Code, Digest, Error, Limits, Platform, Publication, Result, TopLevel, quote,
 };
@@ -25,8 +28,6 @@ const VERSION: &str = "1.0.0";
 /// The content of a new `oci-layout` file.
 pub const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-const LIST_TYPE: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const FIELDS: &[&str] = &[
     "schemaVersion",
     "mediaType",
@@ -164,7 +165,7 @@ impl Index {
         Self {
             properties: vec![
                 property("schemaVersion", "2".to_owned()),
-                property("mediaType", format!("\"{INDEX_TYPE}\"")),
+                property("mediaType", format!("\"{OCI_INDEX}\"")),
                 property("manifests", String::new()),
             ],
             items: Vec::new(),
@@ -248,8 +249,8 @@ impl Index {
             return Err(object.bad("schemaVersion", message));
         }
         if let Some(kind) = object.opt_text("mediaType")?
-            && kind != INDEX_TYPE
-            && kind != LIST_TYPE
+            && kind != OCI_INDEX
+            && kind != DOCKER_LIST
         {
             let message = format!("the index says that it is of type {}", quote(kind));
             return Err(Error::new(Code::Ambiguous, message));

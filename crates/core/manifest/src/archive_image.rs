@@ -8,8 +8,10 @@ use imgconv_json::{Map, Value, canonical};
 use imgconv_model::{Algorithm, Child, Document};
 use imgconv_stream::digest;
 
+use crate::media_type;
+
 /// The kind of a root document that is one entry of `manifest.json`.
-pub const KIND: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
+pub const KIND: &str = media_type::ARCHIVE_IMAGE;
 
 /// The field of a root document that lists the positions of layers whose tars the engine did not
 /// keep: they are made anew from extracted files, and the diff IDs of the config do not hold for

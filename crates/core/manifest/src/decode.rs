@@ -20,9 +20,6 @@ use crate::{
     read::{self, ACI_MANIFEST, Manifest},
 };
 
-/// The kind of a carried ACI manifest: ours, since appc names none for it.
-const ACI_MANIFEST_KIND: &str = "application/vnd.imgconv.aci.manifest.v1+json";
-
 pub(crate) const INDEX_FIELDS: &[&str] = &[
     "schemaVersion",
     "mediaType",
@@ -186,7 +183,7 @@ fn opaque(document: Document, manifest: &Manifest, layer: Option<&str>) -> Opaqu
         (Some(layer), ..) if image => format!("image with layers of type {layer}"),
         (_, Some(kind), _) => format!("artifact {kind}"),
         (Some(layer), ..) => format!("artifact with layers of type {layer}"),
-        (_, _, Some(config)) if config.kind != media_type::EMPTY => {
+        (_, _, Some(config)) if config.kind != media_type::OCI_EMPTY => {
             format!("artifact {}", config.kind)
         }
         _ => "artifact without a type".to_owned(),
@@ -249,7 +246,7 @@ fn decode_image(
     ];
     if let Some(text) = aci {
         let document = Document {
-            kind: ACI_MANIFEST_KIND.to_owned(),
+            kind: media_type::CARRIED_ACI_MANIFEST.to_owned(),
             bytes: text.into_bytes().into(),
         };
         originals.push(original(FormatId::ACI, "manifest", document));

@@ -4,18 +4,10 @@
 use imgconv_json::{Value, parse};
 use imgconv_model::{Limits, Result};
 
-use crate::media_type;
-
-pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// Withdrawn before image-spec 1.1.
-pub(crate) const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
-const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-pub(crate) const DOCKER_PREFIX: &str = "application/vnd.docker.";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-pub(crate) const SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
-pub(crate) const SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+use crate::media_type::{
+    self, DOCKER_LIST, DOCKER_MANIFEST, DOCKER_PREFIX, DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED,
+    OCI_ARTIFACT, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
+};
 
 /// Every type of a document that lists others: what a registry stores as a manifest.
 pub const KINDS: &[&str] = &[
@@ -24,8 +16,8 @@ pub const KINDS: &[&str] = &[
     OCI_ARTIFACT,
     DOCKER_MANIFEST,
     DOCKER_LIST,
-    SCHEMA1_SIGNED,
-    SCHEMA1,
+    DOCKER_SCHEMA1_SIGNED,
+    DOCKER_SCHEMA1,
 ];
 
 /// Says whether a type is that of an index or a manifest list.
@@ -73,8 +65,8 @@ pub(crate) fn guess(value: &Value) -> &str {
         return kind;
     }
     match value.get("schemaVersion").and_then(Value::as_u64) {
-        Some(1) if value.get("signatures").is_some() => SCHEMA1_SIGNED,
-        Some(1) => SCHEMA1,
+        Some(1) if value.get("signatures").is_some() => DOCKER_SCHEMA1_SIGNED,
+        Some(1) => DOCKER_SCHEMA1,
         Some(2) => {
             let config = value
                 .get("config")

@@ -22,7 +22,7 @@ mod family;
 mod index;
 mod kind;
 mod lint;
-mod media_type;
+pub mod media_type;
 mod read;
 mod references;
 mod tar_sum;

@@ -43,7 +43,7 @@ pub fn lint(value: &Value) -> Vec<Odd> {
             .to_owned()
     };
     let config = top.get("config").and_then(Value::as_object);
-    let empty = config.is_some_and(|config| text(config, "mediaType") == media_type::EMPTY);
+    let empty = config.is_some_and(|config| text(config, "mediaType") == media_type::OCI_EMPTY);
     if empty && text(top, "artifactType").is_empty() {
         lint.add(
             "artifactType",

@@ -1,12 +1,69 @@
-//! What a media type says, whichever family's manifest it stands in: OCI's stand in Docker's
-//! manifests and the other way round.
+//! Media types: the one place where they are spelled, and what each says of its blob. The family of a
+//! manifest does not matter for that: OCI's types stand in Docker's manifests and the other way round.
 
 use imgconv_model::Compression;
 
-/// The type of `{}`.
-pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// An OCI image manifest.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An OCI image index.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// An OCI artifact manifest: withdrawn before image-spec 1.1, but written by tools while it was a
+/// draft.
+pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// An OCI image config.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The document `{}`.
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// An OCI layer, not compressed.
+pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// An OCI layer, compressed with gzip.
+pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// An OCI layer, compressed with zstd.
+pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+/// A non-distributable OCI layer, not compressed.
+pub const OCI_FOREIGN_LAYER: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+/// A non-distributable OCI layer, compressed with gzip.
+pub const OCI_FOREIGN_LAYER_GZIP: &str =
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+/// A non-distributable OCI layer, compressed with zstd.
+pub const OCI_FOREIGN_LAYER_ZSTD: &str =
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
+/// A manifest of Docker's schema 2.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// A manifest list of Docker's schema 2.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// An image config of Docker's schema 2.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// A Docker layer, not compressed.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// A Docker layer, compressed with gzip.
+pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// A Docker layer, compressed with zstd: some tools write the type and most engines refuse it.
+pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+/// A foreign Docker layer, not compressed.
+pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
+/// A foreign Docker layer, compressed with gzip.
+pub const DOCKER_FOREIGN_LAYER_GZIP: &str =
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+/// A foreign Docker layer, compressed with zstd.
+pub const DOCKER_FOREIGN_LAYER_ZSTD: &str =
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd";
+/// A manifest of Docker's schema 1 without signatures.
+pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// A manifest of Docker's schema 1 with signatures.
+pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+/// The manifest of an ACI. The appc specification gives it no type; this is the name of it in this
+/// project.
+pub const APPC_MANIFEST: &str = "application/vnd.appc.image.manifest+json";
+/// The manifest of an ACI that a document of another format carries. The type is of this project.
+pub const CARRIED_ACI_MANIFEST: &str = "application/vnd.imgconv.aci.manifest.v1+json";
+/// One entry of `manifest.json` in a file of `docker save`. The type is of this project.
+pub const ARCHIVE_IMAGE: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
+/// A chain of v1 images. The type is of this project.
+pub const V1_IMAGE: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
+
+/// What every type of Docker begins with.
+pub(crate) const DOCKER_PREFIX: &str = "application/vnd.docker.";
 
 /// Brings a kind to its bare form: without parameters, in lower case, and empty if it is one of
 /// the generic types that say nothing (robustness C2b).
@@ -43,18 +100,18 @@ pub(crate) fn layer(kind: &str) -> Option<LayerType> {
     };
     use Compression::{Gzip, None as Plain, Zstd};
     match kind {
-        "application/vnd.oci.image.layer.v1.tar" => of(Plain, false),
-        "application/vnd.oci.image.layer.v1.tar+gzip" => of(Gzip, false),
-        "application/vnd.oci.image.layer.v1.tar+zstd" => of(Zstd, false),
-        "application/vnd.oci.image.layer.nondistributable.v1.tar" => of(Plain, true),
-        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip" => of(Gzip, true),
-        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd" => of(Zstd, true),
-        "application/vnd.docker.image.rootfs.diff.tar" => of(Plain, false),
-        "application/vnd.docker.image.rootfs.diff.tar.gzip" => of(Gzip, false),
-        "application/vnd.docker.image.rootfs.diff.tar.zstd" => of(Zstd, false),
-        "application/vnd.docker.image.rootfs.foreign.diff.tar" => of(Plain, true),
-        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => of(Gzip, true),
-        "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd" => of(Zstd, true),
+        OCI_LAYER => of(Plain, false),
+        OCI_LAYER_GZIP => of(Gzip, false),
+        OCI_LAYER_ZSTD => of(Zstd, false),
+        OCI_FOREIGN_LAYER => of(Plain, true),
+        OCI_FOREIGN_LAYER_GZIP => of(Gzip, true),
+        OCI_FOREIGN_LAYER_ZSTD => of(Zstd, true),
+        DOCKER_LAYER => of(Plain, false),
+        DOCKER_LAYER_GZIP => of(Gzip, false),
+        DOCKER_LAYER_ZSTD => of(Zstd, false),
+        DOCKER_FOREIGN_LAYER => of(Plain, true),
+        DOCKER_FOREIGN_LAYER_GZIP => of(Gzip, true),
+        DOCKER_FOREIGN_LAYER_ZSTD => of(Zstd, true),
         _ => None,
     }
 }

@@ -175,7 +175,7 @@ pub(crate) fn checked(value: &Value, path: String, limits: &Limits) -> Result<De
     if let Some(data) = &read.data {
         verify(data, format!("field {path}.data"))?;
     }
-    if media_type::normalise(&child.kind) == media_type::EMPTY {
+    if media_type::normalise(&child.kind) == media_type::OCI_EMPTY {
         verify(
             b"{}",
             format!("field {path}, which has the type of `{{}}`,"),

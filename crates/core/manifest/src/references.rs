@@ -11,11 +11,11 @@ use imgconv_model::{Code, Digest, Limits, Result};
 use crate::{
     decode::INDEX_FIELDS,
     descriptor::Descriptor,
-    kind::{
-        DOCKER_LIST, DOCKER_PREFIX, KINDS, OCI_ARTIFACT, OCI_INDEX, OCI_MANIFEST, SCHEMA1,
-        SCHEMA1_SIGNED, guess,
+    kind::{KINDS, guess},
+    media_type::{
+        self, DOCKER_LIST, DOCKER_PREFIX, DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, OCI_ARTIFACT,
+        OCI_INDEX, OCI_MANIFEST,
     },
-    media_type,
     read::{FIELDS, checked, head},
     tar_sum::TarSum,
 };
@@ -97,7 +97,7 @@ pub fn references(kind: &str, bytes: &[u8], limits: &Limits) -> Result<Option<Re
             head(&top, &[], FIELDS, kind, false)?;
             descriptors(&top, "blobs", Part::Blob, limits)?
         }
-        SCHEMA1 | SCHEMA1_SIGNED => layers_of_schema1(&top, &mut tar_sums)?,
+        DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED => layers_of_schema1(&top, &mut tar_sums)?,
         _ => {
             head(&top, &["config", "layers"], FIELDS, kind, true)?;
             let config = checked(top.need("config")?, top.path("config"), limits)?;

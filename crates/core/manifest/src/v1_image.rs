@@ -11,9 +11,11 @@ use imgconv_json::{Map, Object, Value, canonical, parse};
 use imgconv_model::{Algorithm, Child, Code, Document, Error, Limits, Result, quote};
 use imgconv_stream::digest;
 
+use crate::media_type;
+
 /// The kind of a root document that is a chain of v1 images, base first:
 /// `{"id":ID,"layers":[{"id":ID,"json":TEXT,"layer":MEMBER},…]}`, `TEXT` verbatim.
-pub const KIND: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
+pub const KIND: &str = media_type::V1_IMAGE;
 
 /// Says whether a text is the id of a v1 image: 64 lower-case hex digits (robustness A1a).
 pub fn is_id(text: &str) -> bool {

@@ -37,7 +37,7 @@ pub use bundle::{Bundle, Fetched, Root, RootEntry, Signature, TopLevel, mark_amb
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
 pub use env::Env;
-pub use error::{Code, Error, Result, escape, is_hidden, quote};
+pub use error::{Code, Error, Result, escape, is_hidden, quote, quote_path};
 pub use format::{
     Capabilities, DecodedStream, DocumentFormat, Encoded, Format, FormatFacts, StreamFormat,
 };

@@ -190,7 +190,7 @@ impl Checker {
         let path = clean(&entry.path, &self.limits)?;
         let directory = entry.kind == EntryKind::Directory;
         let wrong = |what: &str, found: EntryKind| {
-            let message = format!("{what}, found {}", kind(found));
+            let message = format!("{what}, found {}", found.describe());
             Error::new(Code::BadTar, message)
         };
         let member = if path.is_empty() {
@@ -447,17 +447,4 @@ fn walk(
 /// Names a member for messages.
 pub(crate) fn place(entry: &Entry) -> String {
     format!("entry {}", quote(&entry.path))
-}
-
-/// Names a type of member for messages.
-fn kind(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Regular => "a regular file",
-        EntryKind::HardLink => "a hard link",
-        EntryKind::Symlink => "a symbolic link",
-        EntryKind::CharDevice => "a character device",
-        EntryKind::BlockDevice => "a block device",
-        EntryKind::Directory => "a directory",
-        EntryKind::Fifo => "a FIFO",
-    }
 }

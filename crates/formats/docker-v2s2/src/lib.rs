@@ -9,14 +9,11 @@
 mod archive;
 mod empty_layer;
 
-use imgconv_manifest::{self as manifest, Family};
+use imgconv_manifest::{self as manifest, Family, media_type};
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Code, Compression, Document, DocumentFormat, Encoded,
     Env, Error, FormatFacts, FormatFamily, FormatId, Image, Index, Report, Result, SealedLayer,
 };
-
-const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The kind of the root document of [`DOCKER_ARCHIVE`]: one entry of an archive's `manifest.json`,
 /// verbatim. It is ours; docker names none.
@@ -28,32 +25,20 @@ const USUAL_LAYERS: usize = 127;
 const FAMILY: Family = Family {
     id: FormatId::DOCKER_V2S2,
     name: "Docker",
-    manifest: MANIFEST,
-    index: LIST,
+    manifest: media_type::DOCKER_MANIFEST,
+    index: media_type::DOCKER_LIST,
     artifact: None,
-    config: "application/vnd.docker.container.image.v1+json",
+    config: media_type::DOCKER_CONFIG,
     // What old engines and registries wrote there; docker reads them as configs too.
     config_aliases: &["application/octet-stream", "application/json", "text/html"],
     // zstd has a type that some tools write and most engines refuse: read, never written.
     layers: &[
-        (
-            Compression::None,
-            "application/vnd.docker.image.rootfs.diff.tar",
-        ),
-        (
-            Compression::Gzip,
-            "application/vnd.docker.image.rootfs.diff.tar.gzip",
-        ),
+        (Compression::None, media_type::DOCKER_LAYER),
+        (Compression::Gzip, media_type::DOCKER_LAYER_GZIP),
     ],
     foreign_layers: &[
-        (
-            Compression::None,
-            "application/vnd.docker.image.rootfs.foreign.diff.tar",
-        ),
-        (
-            Compression::Gzip,
-            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-        ),
+        (Compression::None, media_type::DOCKER_FOREIGN_LAYER),
+        (Compression::Gzip, media_type::DOCKER_FOREIGN_LAYER_GZIP),
     ],
     annotations: false,
     untyped: false,
@@ -71,7 +56,7 @@ static V2S2_FACTS: FormatFacts = FormatFacts {
         annotations: false,
         index: true,
         opaque: true,
-        root_kinds: &[MANIFEST, LIST],
+        root_kinds: &[media_type::DOCKER_MANIFEST, media_type::DOCKER_LIST],
     },
 };
 

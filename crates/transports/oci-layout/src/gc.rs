@@ -15,18 +15,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::fd::OwnedFd,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use imgconv_fs::{Stage, Stale};
+use imgconv_fs::{Stage, Stale, sync};
 use imgconv_json::Value;
 use imgconv_layout::Listed;
 use imgconv_manifest::{KINDS, Part, Reference, embedded, references};
 use imgconv_model::{
     Algorithm, Code, Digest, Env, Error, Facts, Limits, Open as _, Reader, Result, quote,
+    quote_path,
 };
 use imgconv_stream::{Verified, read_to_limit};
 use rustix::{
@@ -40,7 +40,7 @@ use crate::{
     files::{ALGORITHMS, Files, INDEX_FILE, read_index},
     growing::GROWING,
     leftovers::Leftover,
-    write::{lock, sync},
+    write::lock,
 };
 
 /// Which blobs may go.
@@ -133,7 +133,7 @@ fn refuse_growing(path: &str, directory: &Directory) -> Result<()> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         if rustix::fs::statat(directory.descriptor(), growing, flags).is_ok() {
             let message = "a migration to this layout is running, and lists its blobs at its end";
-            let place = quote(Path::new(path).join(stage).as_os_str().as_encoded_bytes());
+            let place = quote_path(&Path::new(path).join(stage));
             return Err(Error::new(Code::Denied, message).hint(format!(
                 "run it again then; if nothing is running anywhere, remove {place}"
             )));
@@ -151,7 +151,7 @@ pub(crate) fn check_complete(directory: &Directory, listed: &[Listed], env: &Env
 
 /// Lists the blobs in a directory that are to go, and counts them.
 fn unmarked(
-    folder: &OwnedFd,
+    folder: &imgconv_fs::Directory,
     algorithm: Algorithm,
     live: &BTreeSet<Digest>,
     sweep: &Sweep,

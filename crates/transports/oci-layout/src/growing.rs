@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_fs::Stage;
+use imgconv_fs::{Stage, sync};
 use imgconv_model::{BlobWriter, Digest, Env, Error, Result};
 
 use crate::{
@@ -112,10 +112,9 @@ impl Growing {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         for (name, directory) in &known {
-            rustix::fs::fsync(&**directory)
-                .map_err(|error| Error::io(error.into(), format!("{BLOBS}/{name}")))?;
+            sync(&**directory, format!("{BLOBS}/{name}"))?;
         }
-        rustix::fs::fsync(&self.blobs).map_err(|error| Error::io(error.into(), BLOBS))?;
+        sync(&self.blobs, BLOBS)?;
         *dirty = false;
         Ok(())
     }

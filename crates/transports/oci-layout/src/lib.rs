@@ -12,14 +12,15 @@ mod gc;
 mod growing;
 mod hold;
 mod leftovers;
-mod link;
 mod pack;
 mod pool;
 mod read;
+mod shared;
 mod write;
 
 use std::{path::Path, sync::Arc};
 
+use imgconv_fs::Links;
 use imgconv_model::{
     Addressing, Bundle, BundleSink, Env, Error, FormatFamily, FormatId, Names, Place, Result,
     Shape, Transport, Writes,
@@ -35,10 +36,11 @@ use crate::{
 pub use crate::{
     edit::edit,
     gc::{Sweep, Swept, gc},
-    link::{Link, Sharing},
     pack::ArchiveSink,
+    shared::Sharing,
     write::{LayoutSink, lists},
 };
+pub use imgconv_fs::Link;
 pub use imgconv_layout::RefName;
 
 /// The facts of a layout in a directory.
@@ -101,7 +103,7 @@ impl Transport for OciLayout {
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
-        let directory = Directory::open(Path::new(rest), env.follow_blob_links)?;
+        let directory = Directory::open(Path::new(rest), links(env))?;
         let locator = format!("oci:{rest}");
         Ok(Box::new(LayoutBundle::new(
             locator,
@@ -161,7 +163,7 @@ pub fn open_damaged(
     let place = transport.place();
     let locator = format!("{}:{rest}", place.scheme);
     let files: Arc<dyn Files> = match place.shape == Shape::Directory {
-        true => Arc::new(Directory::open(Path::new(rest), env.follow_blob_links)?),
+        true => Arc::new(Directory::open(Path::new(rest), links(env))?),
         false => {
             let archive = open_archive(rest, env).map_err(|error| error.at(locator.clone()))?;
             Arc::new(archive)
@@ -203,4 +205,12 @@ pub fn create_archive_with(
     Ok(Box::new(
         ArchiveSink::create(rest, env)?.with_ref_name(ref_name),
     ))
+}
+
+/// What becomes of symbolic links in a layout that is read.
+fn links(env: &Env) -> Links {
+    match env.follow_blob_links {
+        true => Links::Follow,
+        false => Links::Refuse,
+    }
 }

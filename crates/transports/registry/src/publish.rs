@@ -7,7 +7,7 @@ use std::{
 
 use imgconv_http::{Method, Request, Response};
 use imgconv_json::{Object, Value, canonical, parse};
-use imgconv_manifest::{self as manifest, KINDS, Told, descriptor, told};
+use imgconv_manifest::{self as manifest, KINDS, Told, descriptor, media_type::OCI_INDEX, told};
 use imgconv_model::{
     Algorithm, Code, Digest, Document, Error, Name, Outcome, Publication, Report, Result, quote,
 };
@@ -22,8 +22,6 @@ use crate::{
 
 /// The tag of an image that has none.
 const LATEST: &str = "latest";
-
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 impl RegistrySink {
     /// Makes images visible whose blobs are all there; returns where each of them is. It can be

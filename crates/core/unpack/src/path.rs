@@ -1,6 +1,4 @@
-//! Operations on one component below an open directory, none of which follows a link.
-
-pub(crate) use imgconv_fs::{open_directory, set_mode};
+//! Cleaned paths of a tree.
 
 /// Splits a cleaned path into the directory and the last component.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {

@@ -7,22 +7,12 @@
 //! hashed through the new link before it gets its name. A file that changed between the beginning of
 //! that and its end (its ctime says so) is hashed once more, and is refused if it is another by then.
 
-use std::{
-    fs::File,
-    io,
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::fs::MetadataExt,
-    },
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fs::File, io, os::unix::fs::MetadataExt};
 
-use imgconv_fs::{Stage, Stamp};
-use imgconv_model::{Adopted, Code, Digest, Error, Reader, Result};
+use imgconv_model::{Code, Error, Result};
 use rustix::fs::{AtFlags, CWD};
 
-use crate::{growing::Growing, hold::is_whole};
+use crate::{descriptor::path_of, stage::Stage};
 
 /// How a blob that is a file already gets into a layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,15 +28,6 @@ pub enum Link {
     Copy,
 }
 
-/// What blobs share their bytes with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sharing {
-    /// How.
-    pub link: Link,
-    /// A directory of the shape of a layout's `blobs`, which blobs come from and go to.
-    pub pool: Option<PathBuf>,
-}
-
 /// Why a file is not shared.
 type Refused = String;
 
@@ -55,7 +36,7 @@ type Refused = String;
 ///
 /// # Errors
 /// [`Code::Unsupported`] if it has to be shared in a way that is not possible.
-pub(crate) fn share(file: Option<&File>, stage: &Stage, link: Link) -> Result<Option<String>> {
+pub fn share(file: Option<&File>, stage: &Stage, link: Link) -> Result<Option<String>> {
     if link == Link::Copy {
         return Ok(None);
     }
@@ -114,9 +95,8 @@ fn hard_link(file: &File, stage: &Stage) -> std::result::Result<String, Refused>
     }
     let name = stage.free_name();
     // By the descriptor: a name could lead to another file by now.
-    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     let flags = AtFlags::SYMLINK_FOLLOW;
-    rustix::fs::linkat(CWD, &*path, stage.descriptor(), &*name, flags)
+    rustix::fs::linkat(CWD, path_of(file), stage.descriptor(), &*name, flags)
         .map_err(|error| io::Error::from(error).to_string())?;
     let linked = stage.open(&name).and_then(|linked| {
         let found = linked.metadata().map_err(Error::from_io)?;
@@ -127,72 +107,4 @@ fn hard_link(file: &File, stage: &Stage) -> std::result::Result<String, Refused>
         return Err("/proc leads to another file".to_owned());
     }
     Ok(name)
-}
-
-/// A file in a stage that shares its bytes with one elsewhere.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) stage: Arc<Stage>,
-    pub(crate) growing: Option<Arc<Growing>>,
-    /// Its name in the stage; `None` when that is no longer ours.
-    name: Option<String>,
-    /// What the file system said of it before it was read.
-    stamp: Stamp,
-}
-
-impl Shared {
-    pub(crate) fn new(
-        stage: &Arc<Stage>,
-        growing: Option<&Arc<Growing>>,
-        name: String,
-    ) -> Result<Self> {
-        let metadata = stage.open(&name)?.metadata();
-        Ok(Self {
-            stage: Arc::clone(stage),
-            growing: growing.cloned(),
-            name: Some(name),
-            stamp: Stamp::of(&metadata.map_err(Error::from_io)?),
-        })
-    }
-
-    fn file(&self) -> Result<File> {
-        self.stage.open(self.name.as_deref().unwrap_or_default())
-    }
-}
-
-impl Adopted for Shared {
-    fn open(&self) -> Result<Reader> {
-        Ok(Box::new(self.file()?))
-    }
-
-    fn finish(mut self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
-        let failed = |error| Error::io(error, format!("blob {digest}"));
-        let file = self.file()?;
-        // Whoever wrote it need not have.
-        file.sync_all().map_err(failed)?;
-        let found = Stamp::of(&file.metadata().map_err(failed)?);
-        if found != self.stamp && !is_whole(file, digest, size)? {
-            let message = format!("blob {digest} was changed while it was read");
-            return Err(
-                Error::new(Code::Mismatch, message).hint("run it again when nothing writes to it")
-            );
-        }
-        if let Some(name) = self.name.take()
-            && !self.stage.complete(&name, digest, size)
-        {
-            self.stage.remove(&name);
-        }
-        match &self.growing {
-            Some(growing) => growing.place(digest),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            self.stage.remove(name);
-        }
-    }
 }
