@@ -4,7 +4,7 @@
 use clap::{Arg, Command};
 
 use super::{
-    details_of,
+    pages::details_of,
     topics::{TOPICS, Topic, describes},
 };
 

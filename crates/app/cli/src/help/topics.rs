@@ -132,7 +132,7 @@ its name. Commands that can fetch one have these options.";
 const COMMON: &str = "Every command has these options. They may stand before the command, too.";
 
 pub(super) const ENVIRONMENT: &str = "\
-A variable that is empty counts as one that is not set.
+Environment variables that are read:
 
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY
       The proxies, `http[s]://[USER:PASSWORD@]HOST:PORT`. The lower-case names are read first.
