@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Args as _, CommandFactory, Error, FromArgMatches as _, Parser};
+use clap::{Args as _, CommandFactory, Error, FromArgMatches as _, Parser, error::ErrorKind};
 
 use crate::{
     command::Command,
@@ -39,7 +39,14 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Arguments, Error> {
         true => Page::Full,
         false => Page::Summary,
     };
-    let matches = help::paged(program, page).try_get_matches_from(words)?;
+    let matches = program.clone().try_get_matches_from(words.clone());
+    let matches = matches.or_else(|error| match error.kind() {
+        // Only now the pages are needed; the second attempt ends with the right one.
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            help::paged(program, page).try_get_matches_from(words)
+        }
+        _ => Err(error),
+    })?;
     Arguments::from_arg_matches(&matches)
 }
 
@@ -65,7 +72,11 @@ fn behind_the_command(words: Vec<OsString>, program: &clap::Command) -> Vec<OsSt
         } else if let Some(takes_value) = option(word, &access) {
             moved.extend(words.by_ref().take(1 + usize::from(takes_value)));
         } else if let Some(takes_value) = option(word, program) {
-            front.extend(words.by_ref().take(1 + usize::from(takes_value)));
+            let words = words.by_ref().take(1 + usize::from(takes_value));
+            match names.is_empty() {
+                true => front.extend(words),
+                false => moved.extend(words),
+            }
         } else if word == "help" {
             words.next();
             front.push("help".into());
@@ -137,6 +148,11 @@ mod tests {
                 "imgconv --authfile f tags --insecure-image fetch x",
                 "imgconv tags fetch --authfile f --insecure-image x",
             ),
+            (
+                "imgconv tags --jobs 2 fetch x",
+                "imgconv tags fetch --jobs 2 x",
+            ),
+            ("imgconv migrate -h", "imgconv migrate -h"),
             ("imgconv tags help fetch", "imgconv help tags fetch"),
             ("imgconv help tags fetch", "imgconv help tags fetch"),
             ("imgconv --platform x ls y", "imgconv --platform x ls y"),

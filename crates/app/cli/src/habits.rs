@@ -1,5 +1,6 @@
-//! Options and commands of other programs, and what does the same here: habits of those who come from
-//! docker, skopeo or crane are no typing errors, so the most similar word is seldom what they mean.
+//! Options and commands of docker, skopeo and crane, each with the equivalent of imgconv. A user of those
+//! programs who types such a word has made no typing error, so the most similar word of imgconv would
+//! be the wrong advice.
 
 use clap::{
     Error,
@@ -7,7 +8,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Options, and what to say of them.
+/// Options of other programs, each group with its advice.
 const OPTIONS: &[(&[&str], &str)] = &[
     (
         &["--config"],
@@ -15,7 +16,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--all", "-a", "--multi-arch", "--all-tags"],
-        "everything that is there is taken, unless a REF, a tag or `--platform` says otherwise",
+        "everything in the source is converted, unless a REF, a tag or `--platform` selects a part",
     ),
     (
         &[
@@ -26,7 +27,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--override-arch",
             "--override-variant",
         ],
-        "`--platform OS/ARCH[/VARIANT]` chooses",
+        "`--platform OS/ARCH[/VARIANT]` selects a platform",
     ),
     (
         &[
@@ -41,8 +42,8 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "-u",
             "-p",
         ],
-        "`--creds HOST=USER:PASSWORD` says who you are on a host, and `--authfile FILE` or `docker login` \
-         hide it from others",
+        "`--creds HOST=USER:PASSWORD` sets credentials for a host; `--authfile FILE` and `docker login` keep \
+         them from other users",
     ),
     (
         &[
@@ -60,7 +61,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--insecure-registry",
             "-k",
         ],
-        "`--tls-verify=false` takes any certificate, `--plain-http HOST` speaks plain http with a host",
+        "`--tls-verify=false` accepts any certificate, `--plain-http HOST` speaks plain http with a host",
     ),
     (
         &[
@@ -73,15 +74,15 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--tlscert",
             "--tlskey",
         ],
-        "`--cert-dir DIR` names certificates, and so do `SSL_CERT_FILE` and the `certs.d` of docker and podman",
+        "`--cert-dir DIR` names certificates; `SSL_CERT_FILE` and the `certs.d` directories of docker and podman are read too",
     ),
     (
         &["--src-authfile", "--dest-authfile"],
-        "`--authfile FILE` is for both sides",
+        "`--authfile FILE` is for the source and the destination",
     ),
     (
         &["--src-no-creds", "--dest-no-creds", "--no-creds"],
-        "`--authfile FILE` with a file of `{}` sends none",
+        "`--authfile FILE` with a file that contains `{}` sends no credentials",
     ),
     (
         &[
@@ -90,19 +91,19 @@ const OPTIONS: &[(&[&str], &str)] = &[
             "--registries.d",
             "--registries-conf",
         ],
-        "such files are not read: leave the option out",
+        "imgconv reads no such file; leave the option out",
     ),
     (
         &["--proxy"],
-        "`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name proxies",
+        "the environment variables `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` set proxies",
     ),
     (
         &["--dest-compress-format", "--compression-format"],
-        "`--compression HOW` says it",
+        "`--compression HOW` sets the compression",
     ),
     (
         &["--dest-compress-level", "--compression-level"],
-        "`--level N` says it",
+        "`--level N` sets the level",
     ),
     (
         &[
@@ -115,17 +116,16 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--additional-tag"],
-        "`imgconv layout tag` gives an image of a layout one more name; elsewhere convert it again, which \
-         moves only what is not there",
+        "`imgconv layout tag` adds a name to an image of a layout; for other places convert the image \
+         again, which copies only blobs that are missing",
     ),
     (
         &["--tag", "-t"],
-        "`--name REFERENCE` names the result, and so does a REF of the destination",
+        "`--name REFERENCE` or a REF in the destination names the result",
     ),
     (
         &["--remove-signatures", "--sign-by", "--sign-by-sigstore"],
-        "signatures go along as long as what they are about keeps its digest; new ones are made by \
-         other programs",
+        "signatures are copied if their subject keeps its digest; other programs make new signatures",
     ),
     (
         &["--digestfile", "--iidfile"],
@@ -133,7 +133,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--retry-times", "--retry", "--retry-delay"],
-        "`--limit retries=N` says how often",
+        "`--limit retries=N` sets the number of attempts",
     ),
     (&["--debug", "-D", "--log-level"], "`-v` prints more"),
     (
@@ -146,23 +146,23 @@ const OPTIONS: &[(&[&str], &str)] = &[
     ),
     (
         &["--src", "--dest", "--scoped", "-s", "-d"],
-        "`imgconv migrate SRC DST` moves everything of a place",
+        "`imgconv migrate SRC DST` copies every image of a place",
     ),
     (
         &["--no-tags", "-n", "--no-trunc", "--digests"],
-        "leave it out: nothing else is done",
+        "leave the option out: imgconv always does this",
     ),
     (
         &["--filter"],
-        "`--json` prints one document, which `jq` filters",
+        "`--json` prints one document, which `jq` can filter",
     ),
 ];
 
-/// Commands, and what to say of them.
+/// Commands of other programs, each group with its advice.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["copy", "cp", "pull", "push", "save", "load", "import"],
-        "`imgconv convert SRC DST` does it, such as `imgconv convert docker://HOST/REPO:TAG oci:DIR`",
+        "`imgconv convert SRC DST` copies images, as in `imgconv convert docker://HOST/REPO:TAG oci:DIR`",
     ),
     (
         &[
@@ -182,24 +182,24 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["sync", "mirror"],
-        "`imgconv migrate SRC DST` moves everything of a place",
+        "`imgconv migrate SRC DST` copies every image of a place",
     ),
     (
         &["manifest", "config", "show", "history"],
-        "`imgconv inspect SRC` shows it, with `--json` or `--raw` for programs",
+        "`imgconv inspect SRC` prints it, with `--json` or `--raw` for programs",
     ),
     (
         &["delete", "rmi", "rm", "prune"],
-        "`imgconv layout rm` and `imgconv layout gc` take images out of a layout; stores and registries \
-         are not deleted from",
+        "`imgconv layout rm` and `imgconv layout gc` remove images from a layout; imgconv removes nothing \
+         from stores and registries",
     ),
     (
         &["validate", "check", "fsck"],
-        "`imgconv verify LOCATOR` reads everything and names what is wrong",
+        "`imgconv verify LOCATOR` reads everything and names every problem",
     ),
     (
         &["login", "logout"],
-        "`docker login` or `podman login` writes the credentials that are used here",
+        "`docker login` or `podman login` writes the credentials that imgconv reads",
     ),
     (
         &["flatten", "rebase"],
@@ -207,11 +207,11 @@ const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["tag"],
-        "`imgconv layout tag` gives an image of a layout one more name",
+        "`imgconv layout tag` adds a name to an image of a layout",
     ),
 ];
 
-/// Replaces the most similar word by what does the same, if the word is one of another program.
+/// Replaces the parser's suggestion by advice, if the word is an option or a command of another program.
 pub(crate) fn advise(mut error: Error) -> Error {
     let advice = match error.kind() {
         ErrorKind::UnknownArgument => word(&error, ContextKind::InvalidArg).and_then(|word| {
@@ -226,7 +226,7 @@ pub(crate) fn advise(mut error: Error) -> Error {
     if let Some(advice) = advice {
         error.remove(ContextKind::SuggestedArg);
         error.remove(ContextKind::SuggestedSubcommand);
-        // The parser's own tip would name the most similar word, too.
+        // The usage in the error contains the most similar word, too.
         error.remove(ContextKind::Usage);
         let advice = vec![StyledStr::from(advice)];
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(advice));
@@ -239,13 +239,14 @@ fn option(word: &str, command: Option<&str>) -> Option<&'static str> {
     if !matches!(name, "--format" | "-f" | "--template") {
         return find(OPTIONS, name);
     }
-    // docker and skopeo have it as a template of what is printed; `skopeo copy`, as a format.
+    // In `docker inspect` and `skopeo inspect` the value is a template of the output, in `skopeo copy` a
+    // format.
     Some(match command {
         Some("inspect" | "ls" | "verify" | "diff" | "formats") | None => {
-            "no template is read: `--json` prints one document, for example for \
+            "imgconv has no templates: `--json` prints one document, for example for \
              `jq -r '.images[0].platform'`"
         }
-        _ => "the format is said with the place, such as `docker-v2s2+docker://…` or `oci:DIR`",
+        _ => "the locator contains the format, as in `docker-v2s2+docker://…` or `oci:DIR`",
     })
 }
 
@@ -261,7 +262,7 @@ fn word(error: &Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-/// Returns the command from the usage that the error shows: `Usage: imgconv COMMAND …`.
+/// Finds the name of the command in the usage of an error, `Usage: imgconv COMMAND …`.
 fn word_of_usage(error: &Error) -> Option<String> {
     let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else {
         return None;

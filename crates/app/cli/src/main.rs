@@ -23,22 +23,26 @@ mod progress;
 mod screen;
 mod signals;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use imgconv_model::Result;
 
 use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
+    let cancel = signals::cancel_on_signals();
     let arguments = match arguments::parse(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(error) => return failure::usage(&habits::advise(error)),
     };
-    run(&arguments).unwrap_or_else(|error| failure::report(&error, arguments.common.json))
+    run(&arguments, cancel).unwrap_or_else(|error| failure::report(&error, arguments.common.json))
 }
 
-fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let env = arguments.common.env()?;
-    let program = arguments::program();
-    arguments.command.run(&arguments.common, env, &program)
+fn run(arguments: &Arguments, cancel: Arc<AtomicBool>) -> Result<ExitCode> {
+    let Arguments { common, command } = arguments;
+    let env = common.env(cancel)?;
+    command.run(common, env, arguments::program)
 }

@@ -1,5 +1,5 @@
-//! `--compression zstd:chunked` and `estargz`: what stands in the manifest, who can't have it, and
-//! what is left when the layer is compressed anew.
+//! `--compression zstd:chunked` and `estargz`: the annotations in the manifest, the formats that can't
+//! have them, and layers that are compressed again.
 
 #![expect(
     clippy::unwrap_used,
@@ -57,7 +57,7 @@ fn zstd_chunked_says_in_the_manifest_where_the_table_is() {
         assert_eq!(kind, "application/vnd.oci.image.layer.v1.tar+zstd");
         assert!(layer["annotations"][POSITION].is_string(), "{layer}");
     }
-    // What has a table is kept, and so is its annotation.
+    // A layer with a table of contents is kept, with its annotation.
     recompress(&sandbox, "zstd:chunked", "out", "again");
     assert_eq!(
         state(&sandbox.path("again")),

@@ -1,5 +1,5 @@
-//! The command from outside: exit codes, what is left behind, and what one run says that a library
-//! test can't see. What the formats mean is in the corpus and in the crates' own tests.
+//! The command from outside: exit codes, leftovers, and output, which tests of the library can't see. The
+//! corpus and the tests of the other crates check the formats.
 
 #![expect(
     clippy::unwrap_used,
@@ -428,7 +428,7 @@ fn whitelists_hold_at_every_level() {
         "d",
         "materialised"
     );
-    // A circle is named.
+    // The error names a cycle.
     image("x", &["y"], "", "dir x");
     image("y", &["x"], "", "dir y");
     sandbox.fails(

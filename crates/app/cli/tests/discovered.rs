@@ -1,5 +1,4 @@
-//! A published site behind a server with TLS: what is found there by its name, with its signature,
-//! and what is refused.
+//! A published site behind a server with TLS: discovery by name, signatures, and refusals.
 
 #![expect(
     clippy::unwrap_used,
@@ -167,7 +166,7 @@ fn a_signed_site_is_read_back_by_those_who_trust_its_key() {
         ),
         fs::read_to_string(folder.join("imagetags.json")).unwrap()
     );
-    // The site offers its keys, for those who take them.
+    // The site offers its keys; `--fetch-pubkeys` accepts them.
     site.ok(&["verify", APP, "--fetch-pubkeys"], "");
     site.fails(&["verify", APP], "", 4, "");
 }
@@ -292,7 +291,7 @@ fn dependencies_are_discovered_if_the_user_says_so() {
         sandbox,
         r#""imageName":"example.com/base","labels":[{"name":"version","value":"1.0"}]"#,
     );
-    // Offline stays offline.
+    // Without `appc:` nothing is fetched.
     let unpack = ["unpack", "app.aci", "out"];
     site.fails(&unpack, "bob.pub.asc", 1, "`--deps appc:` discovers them");
     assert!(site.server.requests().is_empty());
@@ -308,7 +307,7 @@ fn dependencies_are_discovered_if_the_user_says_so() {
     let layers = sandbox.ok(&["inspect", "oci", "--json"]);
     assert_eq!(layers.matches("diff_id").count(), 3, "{layers}");
 
-    // What is here is not asked for; what that depends on is.
+    // A dependency that is given locally is not fetched; its own dependency is.
     let before = site.server.requests().len();
     let here = ["--deps", "base-1.0.aci", "--deps", "root.aci"];
     let args = [&["diff", "app.aci", "oci", "--deps", "appc:"][..], &here].concat();

@@ -1,5 +1,5 @@
-//! What the user decides about an image: which digests must stay, what to do with what is not here,
-//! and who signs it; and what is told of signatures.
+//! Options about single images: `--preserve-digests`, `--missing`, `--foreign` and `--sign-key`; and
+//! losses of signatures.
 
 #![expect(
     clippy::unwrap_used,
@@ -142,7 +142,7 @@ fn b2_b5a_inspect_tells_whether_a_manifest_is_signed() {
     let document = read(&sandbox.path("signed/manifest.json"));
     let header = &document["signatures"][0]["header"];
     assert_eq!(header["jwk"]["kid"], key);
-    // Nothing but the signatures differs, and a second run gives the same bytes.
+    // Only the signatures differ, and a second run gives the same bytes.
     let mut rest = document.clone();
     rest.as_object_mut().unwrap().remove("signatures");
     assert_eq!(rest, read(&sandbox.path("plain/manifest.json")));
@@ -203,7 +203,7 @@ fn a_key_signs_schema_1_alone() {
         &["oci/index.json"],
     );
     fails("docker-v2s1+dir:out", "public.json", 2, &["public.json"]);
-    // A signature is not replaced behind its back.
+    // A manifest that is signed already is not signed again, because that would replace its signature.
     let args = ["convert", "oci", "docker-v2s1+dir:signed"];
     sandbox.ok(&[&args[..], &["--sign-key", "key.json"]].concat());
     let args = ["convert", "dir:signed", "dir:out", "--sign-key", "key.json"];
@@ -282,7 +282,7 @@ fn preserve_digests_refuses_what_would_change_and_names_it() {
         &["convert", "oci", "oci:kept", "--preserve-digests"],
     );
     assert_eq!(kept["digest"], kept["source_digest"]);
-    // Whatever the layers are compressed with.
+    // The compression of the layers does not matter.
     for how in ["gzip", "zstd", "none"] {
         let (a, b) = (format!("oci:{how}"), format!("oci:{how}-b"));
         sandbox.ok(&["convert", "oci", &a, "--compression", how]);
@@ -301,7 +301,7 @@ fn preserve_digests_refuses_what_would_change_and_names_it() {
     // The name stands in the manifest.
     let name = ["--name", "example.com/other:1"];
     refused("dir:docker-v2s1", "dir:out", &name, &["the manifest"]);
-    // An archive has no manifest with a digest: the config tells.
+    // An archive has no manifest with a digest, so the config and the layers are compared.
     sandbox.ok(&["convert", "oci", "docker-archive:a.tar"]);
     let args = [
         "convert",
@@ -359,13 +359,13 @@ fn d11b_a_sparse_index_is_kept_if_it_is_asked_for() {
         1,
         &["error[missing]", &digest(&second)],
     );
-    // What changes is written anew around what is missing.
+    // An index that changes is written anew and still lists the missing manifest.
     let args = ["convert", "oci", "oci:zstd", "--missing", "keep"];
     sandbox.ok(&[&args[..], &["--compression", "zstd"]].concat());
     let (index, _) = root(&sandbox.path("zstd"));
     assert_ne!(index["manifests"][0], whole.0["manifests"][0]);
     assert_eq!(index["manifests"][1], second);
-    // What is not wanted is not missed.
+    // A missing manifest of a platform that is not selected is no problem.
     let args = ["convert", "oci", "oci:one", "--missing", "keep"];
     sandbox.ok(&[&args[..], &["--platform", "linux/amd64"]].concat());
     let (index, _) = root(&sandbox.path("one"));
@@ -424,7 +424,7 @@ fn c6a_a_foreign_layer_is_kept_refused_or_left_out() {
     let by: Vec<&Value> = history.iter().map(|step| &step["created_by"]).collect();
     assert_eq!(by, ["a", "env", "c"]);
     sandbox.ok(&["verify", "oci:dropped"]);
-    // What could not be converted with it can be without it.
+    // An image that can't be converted with its foreign layer can be converted without it.
     sandbox.fails(&["convert", "oci", "aci:out.aci"], 1, &["error[missing]"]);
     sandbox.ok(&["convert", "oci", "aci:out.aci", "--foreign", "drop"]);
     sandbox.fails(
@@ -432,7 +432,7 @@ fn c6a_a_foreign_layer_is_kept_refused_or_left_out() {
         3,
         &["layers[1] dropped"],
     );
-    // Where there is none, nothing happens.
+    // An image without foreign layers does not change.
     let other = Sandbox::new();
     three_layers(&other);
     for how in ["fail", "drop"] {

@@ -1,7 +1,7 @@
-//! What strangers may hand to the command, and what may befall it on the way: every case ends with
-//! the right exit code, an error that names the place, no trace at the destination, and no panic.
+//! Hostile input, and signals and full disks in the middle of a run: every case ends with the right exit
+//! code, an error that names the place, nothing at the destination, and no panic.
 //!
-//! What a case means in detail is tested in the crate that decides it.
+//! The details of each case are tested in the crate that decides about it.
 
 #![expect(
     clippy::unwrap_used,
@@ -187,7 +187,7 @@ fn hl_bad_and_symlink_parent_hold_over_dependencies() {
     let stacked = ["aci-to-oci", "--deps", "base.aci", "top.aci", "out"];
     let named = ["error[bad-tar]", "top.aci", "layer 1", "\"nope\""];
     sandbox.fails(&stacked, 1, &named);
-    // What several layers can't say, one can: the hint is true, and looking needs no hint.
+    // As the hint says, one merged layer can hold the tree; `unpack` works without the hint.
     write(&[file("rootfs/lib/x", b"1")]);
     let named = ["error[unsupported]", "\"lib/x\"", "--squash"];
     sandbox.fails(&stacked, 1, &named);
@@ -232,7 +232,7 @@ fn d13b_the_output_is_not_in_the_input() {
     ] {
         sandbox.fails(args, 1, &["error[denied]", "lay"]);
     }
-    // The file that its image would be called is the source.
+    // The name of the output file would be that of the source.
     sandbox.ok(&["oci-to-aci", "lay", "acis/"]);
     let name = "acis/example.com-x-1.0-linux-amd64.aci";
     let onto = ["convert", "--compression", "none", name, "aci:acis/"];
@@ -296,7 +296,7 @@ fn interrupt(child: &Child, signal: &str) {
         let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
         Some(u64::from_str_radix(mask.trim(), 16).ok()? & TERM != 0)
     };
-    // One that has ended has no mask any more.
+    // A process that has ended has no signal mask.
     while ready() == Some(false) {
         thread::sleep(Duration::from_millis(1));
     }
@@ -308,7 +308,7 @@ fn interrupt(child: &Child, signal: &str) {
     assert!(sent.success());
 }
 
-/// The names and sizes of all files below a folder: what is there is too large to be read often.
+/// The names and sizes of all files below a folder; the files are too large to be read often.
 fn listing(folder: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
@@ -355,13 +355,13 @@ fn m6_a_signal_ends_the_run_and_leaves_nothing() {
             interrupt(&child, signal);
             let (code, message) = within(child, Duration::from_secs(5));
             attempts += 1;
-            // A busy machine may be too late with the signal for what writes nothing.
+            // On a busy machine a command that writes nothing may end before the signal arrives.
             let reads = ["verify", "inspect"].contains(&args[0]);
             if code != Some(0) || !reads || attempts == 10 {
                 break (code, message);
             }
         };
-        // As shells count it (robustness N11).
+        // The exit code is the number that shells use (robustness N11).
         let number = match signal {
             "-INT" => 130,
             "-TERM" => 143,
@@ -417,7 +417,7 @@ fn m6_output_that_nobody_takes_is_no_panic() {
     fs::write(sandbox.path("a.aci"), aci(MANIFEST, &[])).unwrap();
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let closed = || std::io::pipe().unwrap().1;
-    // Nowhere to complain.
+    // The exit code tells the failure also if standard error can't be written.
     for args in [&["ls", "nope.aci"][..], &["inspect", "--json", "nope.aci"]] {
         for stderr in [Stdio::from(full()), Stdio::from(closed())] {
             let status = sandbox.command(args).stderr(stderr).status().unwrap();
@@ -436,7 +436,7 @@ fn m6_output_that_nobody_takes_is_no_panic() {
         assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
         assert!(message.contains("error[io]: standard output"), "{message}");
     }
-    // The reader of a listing may go when it has seen enough.
+    // The reader of a listing may close the pipe early.
     for args in [&["ls", "a.aci"][..], &["inspect", "a.aci"]] {
         let output = sandbox.command(args).stdout(closed()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{args:?}");

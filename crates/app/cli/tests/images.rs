@@ -1,5 +1,5 @@
-//! Images as other tools leave them in layouts: without names, with several, tagged only, sparse
-//! indexes, artifacts, wrong labels; and that a dry run tells the same losses as the real one.
+//! Layouts as other tools write them: images without names, with several names, with a tag only, sparse
+//! indexes, artifacts, wrong labels; and a dry run reports the same losses as the real run.
 
 #![expect(
     clippy::unwrap_used,
@@ -478,7 +478,7 @@ fn l15_of_two_equal_matches_the_first_is_taken() {
     assert!(output.status.success());
     assert!(text(&output.stderr).contains("left out"));
     assert_eq!(files(&folder.join("tree")), ["z"]);
-    // They differ in something that was not asked for, or nothing was asked for.
+    // The images differ in a field that was not selected, or nothing was selected.
     let output = unpack("oci:in:example.com/s:2", "no");
     assert!(text(&output.stderr).contains("error[ambiguous]"));
     let output = imgconv(folder, &["oci-to-aci", "oci:in:example.com/s:1", "no.aci"]);
@@ -492,7 +492,7 @@ fn l15_of_two_equal_matches_the_first_is_taken() {
         .concat(),
     );
     assert!(text(&output.stderr).contains("error[strict]"));
-    // Where there is room for both, both are there.
+    // A destination that can hold both images holds both.
     let args = ["convert", "oci:in:example.com/s:1", "oci:copy"];
     ok(folder, &[&args, &asked[..]].concat());
     assert_eq!(images(folder, &["inspect", "copy"]).len(), 2);
@@ -512,6 +512,6 @@ fn a_distribution_point_is_read() {
         images(folder, &["inspect", &point]),
     );
     assert_eq!(read[0]["digest"], found[0]["digest"]);
-    // Where a file is on this machine is not told: it would be another text on another one.
+    // The output contains no path of this machine, so that it is the same on every machine.
     assert!(found[0].get("distribution_point").is_none());
 }

@@ -1,4 +1,4 @@
-//! How much memory hostile JSON takes. Alone in its process, as `memory.rs` is.
+//! How much memory hostile JSON takes. The test is alone in its process, as that of `memory.rs` is.
 
 #![expect(
     clippy::unwrap_used,

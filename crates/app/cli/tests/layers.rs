@@ -1,5 +1,5 @@
-//! `squash` and `recompress`, and the same options of `convert`: which layers become one, what stays
-//! as it was, and what goes because the image is another one afterwards.
+//! `squash` and `recompress`, and the same options of `convert`: which layers are merged, which bytes stay
+//! unchanged, and which referrers are left out because the image gets another digest.
 
 #![expect(
     clippy::unwrap_used,
@@ -136,7 +136,7 @@ fn every_choice_of_layers_gives_the_same_files() {
         );
         assert_eq!(sandbox.ok(&["diff", "in", &out]), "", "{options:?}");
         assert!(sandbox.ok(&["verify", &out]).contains("nothing wrong"));
-        // `convert` means the same.
+        // The options of `convert` give the same result.
         let all: &[&str] = if options.is_empty() || *options == ["--all"] {
             &["--squash"]
         } else {
@@ -256,7 +256,7 @@ fn every_place_can_be_squashed_to_every_other() {
                 .unwrap();
         }
     }
-    // An ACI for each layer that is left.
+    // One ACI for each remaining layer.
     sandbox.ok(&[
         "convert",
         "in",
@@ -275,8 +275,8 @@ fn every_place_can_be_squashed_to_every_other() {
     assert_eq!(sandbox.ok(&args), "");
 }
 
-/// The layers of an archive may be read where they are: so are they here, and so is what is fetched
-/// of a kept layer.
+/// Uncompressed layers of an archive are read in place, also the contents that are fetched from a kept
+/// layer.
 #[test]
 fn the_layers_of_an_archive_are_squashed_like_all_others() {
     let sandbox = Sandbox::new();
@@ -333,7 +333,7 @@ fn sign(layout: &Path, tag: &str) -> String {
     let mut child = put(layout, MANIFEST, manifest.to_string().as_bytes());
     let digest = child["digest"].as_str().unwrap().to_owned();
     child["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
-    // Before the image that it is about.
+    // The signature is listed before its subject.
     index["manifests"].as_array_mut().unwrap().insert(0, child);
     fs::write(layout.join("index.json"), index.to_string()).unwrap();
     digest
@@ -375,7 +375,7 @@ fn a_cosign_signature_stays_with_what_stays() {
     let subject = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
     let tag = format!("{}.sig", subject.replace(':', "-"));
     let signature = sign(&layout, &tag);
-    // Nothing is to be done: four layers are four, and compressed as asked.
+    // Nothing changes: the image has four layers already, with the right compression.
     for command in [
         &["convert", "oci:in", "oci:a"][..],
         &["squash", "oci:in", "oci:b", "--max-layers", "4"],
@@ -461,7 +461,7 @@ fn recompress_changes_what_needs_it() {
     let (stored, fast, best) = (gzip("0"), gzip("fast"), gzip("12"));
     assert_eq!((&*fast.0, &*fast.1), ("recompress", "gzip"));
     assert!(stored.2 != fast.2 && fast.2 != best.2);
-    // As asked already: only `--force` does it again.
+    // The layers have the right compression already: only `--force` compresses them again.
     let again = ["recompress", "oci:out--compressionzstd", "oci:z"];
     let args = [&again[..], &["--compression", "zstd", "--level", "19"]].concat();
     assert_eq!(image(&sandbox, &args)["digest"], zstd.2);
@@ -515,7 +515,7 @@ fn what_can_not_be_written_is_refused_before_anything_is() {
     );
 }
 
-// robustness C14b: what is no tar is copied, never changed.
+// robustness C14b: a blob that is no tar is copied and never changed.
 #[test]
 fn c14b_layers_of_unknown_types_are_not_changed() {
     let sandbox = Sandbox::new();
@@ -569,7 +569,7 @@ fn times_are_clamped_in_every_layer() {
     sandbox.ok(&["convert", "oci:in", "a.aci", "--clamp-mtime", "2500"]);
     assert_eq!(sandbox.ok(&["diff", "out", "a.aci"]), "");
     assert_ne!(sandbox.run(&["diff", "in", "a.aci"]).status.code(), Some(0));
-    // A dry run tells it, and off is the default.
+    // The plan of a dry run says so too; without the option layers are kept.
     let dry = image(&sandbox, &[&args[..], &["--dry-run"]].concat());
     assert!(
         dry["plan"]

@@ -24,7 +24,7 @@ fn l8_an_interrupt_ends_the_program_while_the_server_is_silent() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Generous: the program's own time-outs, of a minute, must not be what ends it.
+    // The time is longer than the program's own time-outs of a minute, so that they can't end the run.
     let patience = Instant::now() + Duration::from_secs(20);
     let mut interrupted = false;
     let ended = loop {
@@ -36,7 +36,7 @@ fn l8_an_interrupt_ends_the_program_while_the_server_is_silent() {
             child.wait().unwrap();
             break None;
         }
-        // Once it asks, it waits for the answer.
+        // After its request the program waits for the answer.
         if !interrupted && !server.requests().is_empty() {
             let command = format!("kill -INT {}", child.id());
             let sent = Command::new("sh").args(["-c", &command]).status().unwrap();

@@ -1,5 +1,5 @@
-//! Every format to every other, cell by cell, through the program; what was seen is
-//! `testdata/matrix.txt`, and the README's table is made of that.
+//! Conversions from every format to every other, through the program. The outcomes are in
+//! `testdata/matrix.txt`, from which the README's table is made.
 //!
 //! The image has two layers, every kind of link, a set-user-ID bit, a whiteout, and a value for
 //! every field of the config. What a single format does with odd input is tested elsewhere.
@@ -19,7 +19,7 @@ use std::{
 use imgconv_testkit::{Compression, ImageRecipe, build, docker, recipe};
 use serde_json::Value;
 
-/// The formats, and where an image of each is put: the path behind the name of the file.
+/// The formats, and the locator of an image of each: scheme and suffix of the file name.
 const FORMATS: [(&str, &str, &str); 6] = [
     ("aci", "aci:", ".aci"),
     ("oci", "oci:", ""),
@@ -58,7 +58,7 @@ volumes = ["/data"]
 labels = { "com.example.team" = "images" }
 stop_signal = "SIGINT""#;
 
-/// The same image as an ACI says it.
+/// The manifest of the same image as an ACI.
 const MANIFEST: &str = r#"{
   "acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.com/app",
   "labels": [
@@ -114,7 +114,7 @@ fn losses(image: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Says whether a difference was told. A report calls a field by its name in the source's documents.
+/// Tells whether a report lists a difference. A report names a field as the documents of the source do.
 fn told(losses: &[String], what: &str) -> bool {
     let what = match what {
         "config.healthcheck" => "config.Healthcheck",
@@ -194,7 +194,7 @@ fn make_sources(folder: &Path) {
     }
 }
 
-/// Converts, checks, compares, and says what happened in the words of the table.
+/// Converts, checks and compares, and returns the outcome in the words of the table.
 fn cell(folder: &Path, from: &str, to: &str) -> String {
     let find = |id: &str| FORMATS.into_iter().find(|format| format.0 == id).unwrap();
     let (_, _, end) = find(from);
@@ -225,7 +225,7 @@ fn cell(folder: &Path, from: &str, to: &str) -> String {
             "{args:?}: {what} differs and is not reported in {lost:?}"
         );
     }
-    // A `dir:` has no names, which says nothing of the format; schema 1 has them inside.
+    // A `dir:` holds no names, whatever the format; schema 1 has them in the manifest.
     let nameless = place.ends_with("dir:") && to != "docker-v2s1";
     let named = name(folder, &source) != Value::Null;
     let told = lost.iter().any(|loss| loss == "dropped name");
@@ -429,7 +429,7 @@ fn docker_to_aci_and_back_loses_what_was_reported_and_no_more() {
     }
 }
 
-/// Layers that are plain already need not be touched.
+/// Layers that are uncompressed already are not changed.
 #[test]
 fn plain_layers_of_a_layout_go_to_an_archive() {
     let sandbox = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! How much memory hostile input takes. Alone in its process: the largest child of a process is
-//! what the system tells.
+//! How much memory hostile input takes. The test is alone in its process, because the system reports the
+//! largest child of a process.
 
 #![expect(
     clippy::unwrap_used,

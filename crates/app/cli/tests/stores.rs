@@ -1,5 +1,5 @@
-//! Stores and folders of images, through the command: every command on each kind, nothing changes
-//! there, and what is wrong with one image is wrong with that one alone.
+//! Stores and folders of images, through the command: every command works on each kind, a store never
+//! changes, and a damaged image does not affect the others.
 
 #![expect(
     clippy::unwrap_used,
@@ -109,7 +109,7 @@ fn modes(path: &Path, directory: u32, file: u32) {
     }
 }
 
-/// Everything below a folder, what is inside before what it is in.
+/// Everything below a folder, the content of a folder before the folder.
 fn walk(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![path.to_owned()];
     let mut next = 0;
@@ -132,7 +132,7 @@ fn d9_every_command_reads_every_kind_of_store_and_changes_none() {
     each_kind(|sandbox, store, references| {
         let folder = sandbox.path("store");
         modes(&folder, 0o555, 0o444);
-        // Times and modes too: nothing at all may change.
+        // Times and modes are compared too: nothing may change.
         let before = snapshot(&folder).unwrap();
         let list = sandbox.ok(&["ls", store]);
         assert_eq!(list.lines().count(), 2, "{store}: {list}");
@@ -309,7 +309,7 @@ fn platforms_of_one_name_in_a_folder_become_an_index() {
     sandbox.ok(&["aci-to-oci", "acis", "all"]);
     let list = sandbox.ok(&["ls", "all"]);
     assert_eq!(list.lines().count(), 3, "{list}");
-    // The name means all of its platforms, and nothing else.
+    // The name selects all of its platforms, and nothing else.
     sandbox.ok(&["convert", "aci-tree:acis:example.com/both:1.0", "oci:both"]);
     let list = sandbox.ok(&["ls", "oci:both"]);
     assert_eq!(list.lines().count(), 2, "{list}");

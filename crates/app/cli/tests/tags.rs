@@ -1,4 +1,5 @@
-//! Image tags and published sites: what a repository's moving tags become, and that only they move.
+//! Image tags files and published sites: the tags of a repository become image tags, and a tag that moves
+//! changes only the image tags file.
 
 #![expect(
     clippy::unwrap_used,
@@ -250,13 +251,13 @@ fn an_image_of_one_platform_is_its_config_and_says_its_platform() {
             config.unwrap()
         )
     );
-    // The same image as docker saves it has the same ID.
+    // The same image in a file of `docker save` has the same ID.
     sandbox.ok(&["convert", "oci", "docker-archive:a.tar"]);
     assert_eq!(
         sandbox.ok(&["tags", "export", "a.tar"]),
         sandbox.ok(&["tags", "export", "oci"])
     );
-    // A version of its own is no tag.
+    // The version of an ACI becomes a tag that stands for the label `version`.
     sandbox.aci("a.aci", "example.com/b", LABELS, "dir etc");
     assert_eq!(
         sandbox.ok(&["tags", "export", "a.aci"]),
@@ -416,7 +417,7 @@ fn the_tag_of_a_dependency_is_honoured() {
         1,
         &["\"example.com/base\" tagged \"1.0\"", "no such tag"],
     );
-    // Two opinions are none.
+    // Two image tags files that contradict each other are an error.
     fs::create_dir_all(sandbox.path("deps/site/aci/example.com/base")).unwrap();
     fs::write(
         sandbox.path("deps/site/aci/example.com/base/imagetags.json"),
@@ -530,7 +531,7 @@ fn publishing_again_changes_only_what_changed() {
             "--host",
             "example.com",
         ]);
-        // Times included: what did not change was not touched.
+        // Times are compared too: unchanged files are not written again.
         let mut lines = snapshot(&sandbox.path("site")).unwrap();
         lines.retain(|line| line.starts_with("file "));
         lines
@@ -574,7 +575,7 @@ fn an_aci_is_published_byte_for_byte_with_its_signature() {
         [""; 0]
     );
 
-    // Other bytes lose the signature that they do not have.
+    // An ACI with other bytes loses its signature.
     fs::remove_file(sandbox.path("a.aci.asc")).unwrap();
     sandbox.aci(
         "a.aci",

@@ -22,9 +22,9 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self, program: &clap::Command) -> Result<ExitCode> {
+    pub(crate) fn run(self, program: &mut clap::Command) -> Result<ExitCode> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut program.clone(), "imgconv", &mut script);
+        clap_complete::generate(self.shell, program, "imgconv", &mut script);
         print_bytes(&script)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -61,7 +61,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Runs the command. `program` is the definition of the whole command line.
+    /// Runs the command. `program` makes the definition of the whole command line.
     ///
     /// # Errors
     /// Those of the command.
@@ -69,7 +69,7 @@ impl Command {
         &self,
         common: &Common,
         env: Env,
-        program: &clap::Command,
+        program: fn() -> clap::Command,
     ) -> Result<ExitCode> {
         match self {
             Self::Convert(command) => command.run(common, env),
@@ -91,9 +91,9 @@ impl Command {
             Self::Publish(command) => command.run(common, env),
             Self::Migrate(command) => command.run(common, env),
             Self::Formats(command) => command.run(common),
-            Self::Completions(command) => command.run(program),
-            Self::Man(command) => command.run(program),
-            Self::Help(command) => command.run(program),
+            Self::Completions(command) => command.run(&mut program()),
+            Self::Man(command) => command.run(&program()),
+            Self::Help(command) => command.run(&program()),
         }
     }
 }

@@ -55,11 +55,13 @@ fn page(mut command: Command, name: &str, parents: &[String]) -> std::io::Result
     let has_locators = topics.any(|topic| topic.text == LOCATORS);
     let children: Vec<String> = command.get_subcommands().map(page_name).collect();
     let is_root = parents.is_empty();
-    let man = Man::new(command.override_usage(usage))
-        .title(name.to_uppercase())
-        .manual("imgconv manual");
+    let man = Man::new(command.override_usage(usage));
     let mut text = Vec::new();
-    man.render_title(&mut text)?;
+    let (title, version) = (name.to_uppercase(), env!("CARGO_PKG_VERSION"));
+    writeln!(
+        text,
+        ".TH \"{title}\" \"1\" \"\" \"imgconv {version}\" \"imgconv manual\""
+    )?;
     man.render_name_section(&mut text)?;
     man.render_synopsis_section(&mut text)?;
     man.render_description_section(&mut text)?;

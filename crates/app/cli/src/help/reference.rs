@@ -4,8 +4,8 @@
 use clap::{Arg, Command};
 
 use super::{
-    details_of,
-    topics::{TOPICS, Topic},
+    pages::details_of,
+    topics::{TOPICS, Topic, describes},
 };
 
 /// Makes the document.
@@ -84,11 +84,9 @@ fn command(definition: &Command, shared: &[(&Topic, Command)]) -> String {
 
 /// Says which options of a topic a command has, if it has not all of them.
 fn part(topic: &Command, command: &Command) -> String {
-    let has = |option: &&Arg| {
-        let mut arguments = command.get_arguments();
-        arguments.any(|it| it.get_id() == option.get_id())
-    };
-    let (present, missing): (Vec<&Arg>, Vec<&Arg>) = topic.get_arguments().partition(has);
+    let (present, missing): (Vec<&Arg>, Vec<&Arg>) = topic
+        .get_arguments()
+        .partition(|option| describes(command, option));
     let list = |options: &[&Arg]| {
         let names = options.iter().filter_map(|it| it.get_long());
         let names: Vec<String> = names.map(|name| format!("`--{name}`")).collect();
@@ -99,16 +97,6 @@ fn part(topic: &Command, command: &Command) -> String {
         (present_count, count) if present_count <= count => format!(" ({})", list(&present)),
         _ => format!(" (without {})", list(&missing)),
     }
-}
-
-/// Tells whether a topic describes an option in the same words.
-fn describes(topic: &Command, argument: &Arg) -> bool {
-    let mut options = topic.get_arguments();
-    options.any(|it| {
-        it.get_id() == argument.get_id()
-            && it.get_help().map(ToString::to_string)
-                == argument.get_help().map(ToString::to_string)
-    })
 }
 
 /// The options of a topic by group, in order.

@@ -1,6 +1,6 @@
 //! The help topics: texts and option groups that several commands share.
 
-use clap::{Args as _, Command};
+use clap::{Arg, Args as _, Command};
 
 use crate::options::{
     Common, Conversion, Credentials, Destination, NetworkOptions, Places, Source, Trust,
@@ -132,7 +132,7 @@ its name. Commands that can fetch one have these options.";
 const COMMON: &str = "Every command has these options. They may stand before the command, too.";
 
 pub(super) const ENVIRONMENT: &str = "\
-A variable that is empty counts as one that is not set.
+Environment variables that are read:
 
   HTTPS_PROXY, HTTP_PROXY, ALL_PROXY
       The proxies, `http[s]://[USER:PASSWORD@]HOST:PORT`. The lower-case names are read first.
@@ -211,9 +211,9 @@ impl Topic {
 
     /// Tells whether a command has an option of this topic.
     pub(super) fn concerns(&self, command: &Command) -> bool {
-        let ids = self.ids();
+        let definition = self.definition();
         let mut arguments = command.get_arguments();
-        arguments.any(|it| ids.iter().any(|id| it.get_id() == id.as_str()))
+        arguments.any(|it| describes(&definition, it))
     }
 
     /// The help page of the topic.
@@ -221,6 +221,12 @@ impl Topic {
         let options = self.definition().render_long_help().to_string();
         format!("{}\n\n{options}", self.text).trim_end().to_owned() + "\n"
     }
+}
+
+/// Tells whether the definition of a topic describes an option in the same words.
+pub(super) fn describes(definition: &Command, option: &Arg) -> bool {
+    let mut options = definition.get_arguments();
+    options.any(|it| it.get_id() == option.get_id() && it.get_help() == option.get_help())
 }
 
 /// The list of topics on the help page of the program.

@@ -1,6 +1,10 @@
 //! The options of every command.
 
-use std::{io::IsTerminal as _, path::PathBuf};
+use std::{
+    io::IsTerminal as _,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use clap::{ArgAction, Args};
 use imgconv_model::{Code, Env, Error, Result};
@@ -8,7 +12,7 @@ use imgconv_model::{Code, Env, Error, Result};
 use crate::{
     environment,
     progress::{self, Style},
-    screen, signals,
+    screen,
 };
 
 /// Options of every command.
@@ -56,11 +60,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Makes the environment of a run, without access to a network.
+    /// Makes the environment of a run, without access to a network. `cancel` is set to end the work.
     ///
     /// # Errors
     /// [`Code::Usage`] if the value of an option or of `SOURCE_DATE_EPOCH` is wrong.
-    pub(crate) fn env(&self) -> Result<Env> {
+    pub(crate) fn env(&self, cancel: Arc<AtomicBool>) -> Result<Env> {
         // An empty `TMPDIR` counts as one that is not set, as for other programs.
         let tmpdir = self.tmpdir.clone();
         let tmpdir = tmpdir.filter(|path| !path.as_os_str().is_empty());
@@ -85,7 +89,7 @@ impl Common {
             env.secrets.add(&secret);
         }
         screen::keep_secret(&env.secrets);
-        env.cancel = signals::cancel_on_signals();
+        env.cancel = cancel;
         env.progress = progress::make(self.style());
         Ok(env)
     }

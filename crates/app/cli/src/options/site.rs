@@ -31,7 +31,12 @@ pub(crate) struct Site {
     #[arg(long, value_name = "FILE")]
     pgp_key: Option<PathBuf>,
     /// File whose first line is the passphrase of the secret key
-    #[arg(long, value_name = "FILE", requires = "pgp_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "pgp_key",
+        hide_short_help = true
+    )]
     pgp_passphrase: Option<PathBuf>,
 }
 

@@ -1,5 +1,5 @@
-//! Archives of docker that are wrong in part: what is told of them, and what of them stays usable
-//! (section A of the robustness document).
+//! Partly damaged archives of docker: the reported problems, and the images that stay usable (section A of
+//! the robustness document).
 
 use std::{
     fs::{self, File},

@@ -1,5 +1,5 @@
-//! A copy that changes nothing keeps every byte, whatever a document leaves out or nobody here knows;
-//! and what was asked for is done or refused (sections K.2 and K.4 of the robustness document).
+//! A copy that changes nothing keeps every byte, also of incomplete and unknown documents; and a requested
+//! change is made or refused (sections K.2 and K.4 of the robustness document).
 
 use std::{collections::BTreeSet, fs};
 
@@ -166,7 +166,7 @@ fn k06_an_index_whose_entries_have_no_platform_keeps_its_bytes() {
     layout.list(index, "example.com/a:1");
     layout.write();
     copied(&sandbox, "in", "no platforms");
-    // The config says which one is meant; its descriptor says as little as before.
+    // The config tells the platform; the descriptor stays without one.
     let args = ["convert", "oci:in", "oci:one", "--platform", "linux/amd64"];
     sandbox.ok(&args);
     let one = stored(&sandbox, "one", &listed(&sandbox, "one")[0]);
@@ -189,7 +189,7 @@ fn k06_lists_and_mixed_indexes_keep_their_bytes() {
         sandbox.ok(&["convert", &from, &to, "--preserve-digests", "--strict"]);
         let bytes = fs::read(sandbox.path(&format!("to{i}/manifest.json"))).unwrap();
         assert_eq!(sha256_hex(&bytes), hex(root), "{i}");
-        // Who names a format gets it all the way down.
+        // A named format holds for nested documents too.
         let asked = format!("docker-v2s2+dir:asked{i}");
         sandbox.ok(&["convert", &from, &asked]);
         let index = read(&sandbox, &format!("asked{i}/manifest.json"));
@@ -217,7 +217,7 @@ fn k07_a_manifest_without_layers_keeps_its_bytes() {
         layout.list(image, "example.com/a:1");
         layout.write();
         copied(&sandbox, "in", what);
-        // One that is written anew has what is required.
+        // A manifest that is written anew has all required fields.
         sandbox.ok(&["squash", "oci:in", "oci:new"]);
         let new = stored(&sandbox, "new", &listed(&sandbox, "new")[0]);
         assert!(new["layers"].is_array(), "{new}");
@@ -260,7 +260,7 @@ fn k08_what_is_of_an_unknown_type_is_carried_byte_for_byte() {
     }
     sandbox.ok(&["migrate", "oci:in", "oci:moved"]);
     assert_eq!(digests(&sandbox, "moved"), digests(&sandbox, "in"));
-    // Nothing that can't hold it is silent.
+    // Every format that can't hold the artifact reports it.
     let lost = losses(&sandbox, &["convert", "oci:in", "docker-archive:y.tar"]);
     let xml = format!(
         "blob of type application/xml {}",
@@ -503,7 +503,7 @@ fn k21_signatures_in_a_saved_layout_go_with_the_digest_that_they_are_about() {
         }
         assert_eq!(listed(&sandbox, &format!("out{i}")).len(), 1, "{args:?}");
     }
-    // A platform that is not there leaves the image out, and what is about it.
+    // A platform that the source lacks is an error, whatever the referrers are.
     let args = ["convert", "oci:in", "oci:none", "--platform", "linux/s390x"];
     sandbox.fails(&args, 1, &["no image for linux/s390x"]);
 }
@@ -519,7 +519,7 @@ fn k21_a_subject_that_was_written_anew_is_lost() {
         "manifests": [layout.image("s390x", |_| {})],
     });
     let index = layout.document(INDEX, &index);
-    // Before what they are about.
+    // Referrers are listed before their subjects.
     layout.list(image, "example.com/image:1");
     layout.list(index, "example.com/index:1");
     layout.list(about, "example.com/about:1");

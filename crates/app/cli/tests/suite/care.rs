@@ -108,7 +108,7 @@ fn names_are_taken_away_and_given() {
         &index(&sandbox, "out")["manifests"][2]["annotations"]["io.containerd.image.name"];
     assert_eq!(containerd, "example.com/a:2.0");
 
-    // A name moves from the last entry of an image, which stays, and says so.
+    // A name moves away from the last entry of an image; the entry stays, with a warning.
     let moved = sandbox.run(&[
         "layout",
         "tag",
@@ -190,7 +190,7 @@ fn gc_after_a_tag_moved_frees_exactly_what_nothing_refers_to() {
     assert!(sandbox.path("out/blobs/notes.txt").exists());
     assert!(sandbox.ok(&["verify", "out"]).contains("nothing wrong"));
 
-    // A listed signature keeps the image that it is about, and `rm` says so.
+    // A listed signature keeps its subject, and `rm` warns about it.
     let about = |digest: &str, layout: &str| {
         let size = fs::metadata(blob(&sandbox, layout, digest)).unwrap().len();
         format!(
@@ -219,7 +219,7 @@ fn gc_after_a_tag_moved_frees_exactly_what_nothing_refers_to() {
     assert!(!blob(&sandbox, "out", &kept).exists());
     assert!(blob(&sandbox, "out", &new).exists());
 
-    // What is reachable and damaged stops it, with the code that it has.
+    // Damage in a reachable blob stops `gc`, with the exit code of the damage.
     add(&sandbox, "out", "example.com/a", "1.0", "newer");
     let manifest = blob(&sandbox, "out", &listed(&sandbox, "out")[0].1);
     let whole = fs::read(&manifest).unwrap();
@@ -522,12 +522,12 @@ fn verify_names_every_damage_alone_and_all_together() {
     for (damage, text) in DAMAGES.iter().zip(&texts) {
         is_named(&verdict, damage, text);
     }
-    // Nothing is told twice.
+    // No problem is reported twice.
     let problems = verdict["problems"].as_array().unwrap();
     let messages: BTreeSet<String> = problems.iter().map(|p| p["message"].to_string()).collect();
     assert_eq!(messages.len(), problems.len(), "{problems:#?}");
 
-    // An index that can't be read hides nothing of the blobs, nor does a marker.
+    // An unreadable `index.json` or `oci-layout` does not hide problems of blobs.
     fs::write(sandbox.path("out/index.json"), "{").unwrap();
     fs::write(sandbox.path("out/oci-layout"), "{}").unwrap();
     let (code, verdict) = verify(&sandbox, "out");
@@ -561,7 +561,7 @@ fn c8e_a_name_that_is_none_spoils_only_its_own_image() {
         1,
         &["error[bad-name]", "--name"],
     );
-    // It stays byte for byte when others are added, and goes when it is told to.
+    // The entry stays byte for byte when images are added, and `layout rm` removes it.
     add(&sandbox, "out", "example.com/c", "1.0", "c");
     assert_eq!(listed(&sandbox, "out")[1].0, "a b");
     sandbox.ok(&["layout", "rm", "out", "#1"]);
@@ -589,7 +589,7 @@ fn inode(sandbox: &Sandbox, layout: &str, digest: &str) -> (u64, u64) {
     (metadata.ino(), metadata.nlink())
 }
 
-/// Says whether the file system of the tests makes clones; then it does instead of linking.
+/// Tells whether the file system of the tests supports clones, which are then made instead of links.
 fn clones(sandbox: &Sandbox) -> bool {
     let path = sandbox.path("clone");
     fs::write(&path, "x").unwrap();
@@ -641,7 +641,7 @@ fn blobs_are_linked_only_where_that_is_safe() {
             .nlink(),
         2
     );
-    // A member of an archive is no file, and only layouts have blobs that can be linked.
+    // Members of an archive can't be linked, and only layouts receive links.
     sandbox.ok(&["convert", "oci:in", "oci-archive:in.tar"]);
     let args = ["convert", "oci-archive:in.tar", "oci:no", "--link", "hard"];
     sandbox.fails(&args, 1, &["error[unsupported]", "no file of its own"]);
@@ -653,7 +653,7 @@ fn blobs_are_linked_only_where_that_is_safe() {
     let args = ["convert", "oci:in", "dir:x", "--blob-pool", "pool"];
     sandbox.fails(&args, 2, &["error[usage]", "--blob-pool"]);
 
-    // What others can write to, and what a link leads to, is copied, or refused.
+    // Files that others can write to, and targets of symbolic links, are copied; `--link hard` refuses them.
     let refuse = |text: &str| {
         let args = [
             "convert",
@@ -684,7 +684,7 @@ fn blobs_are_linked_only_where_that_is_safe() {
         std::os::unix::fs::chown(&source, Some(0), None).unwrap();
     }
 
-    // A damaged blob is found, however it would get there, and leaves nothing.
+    // Every way of placing blobs finds a damaged blob and leaves nothing behind.
     let copy = fs::read(&source).unwrap();
     let mut damaged = copy.clone();
     damaged[20] ^= 1;
@@ -722,7 +722,7 @@ fn many_layouts_share_one_pool() {
     let all = blobs(&sandbox.path("one"));
     let names = fs::read_dir(sandbox.path("pool/sha256")).unwrap();
     assert_eq!(names.count(), all.len());
-    // What is in the pool is taken from there, whatever became of the source.
+    // A blob in the pool is taken from the pool.
     convert("oci:two");
     let links = || fs::metadata(&pooled).unwrap().nlink();
     assert_eq!(links(), 4, "in, one, two, pool");
@@ -742,7 +742,7 @@ fn many_layouts_share_one_pool() {
         fs::read(&pooled).unwrap(),
         fs::read(blob(&sandbox, "in", &layer)).unwrap()
     );
-    // With copies only, the pool is a place where blobs need not be made anew.
+    // With copies only, the pool still saves the work of making blobs anew.
     sandbox.ok(&[
         "convert",
         "oci:in",

@@ -1,4 +1,4 @@
-//! What the `index.json` of a layout says, of itself and in its descriptors (robustness INV-3).
+//! The members of a layout's `index.json` and of its descriptors (robustness INV-3).
 
 use std::fs;
 
@@ -9,7 +9,7 @@ fn index(sandbox: &Sandbox, layout: &str) -> Value {
     serde_json::from_slice(&fs::read(sandbox.path(layout).join("index.json")).unwrap()).unwrap()
 }
 
-/// A layout `in` whose index and descriptor say everything that can be said.
+/// A layout `in` whose index and descriptor have every member.
 fn annotated(sandbox: &Sandbox) -> Value {
     sandbox.layout("in", "example.com/app", &["dir etc", "file etc/a \"a\""]);
     let mut top = index(sandbox, "in");
@@ -101,7 +101,7 @@ fn an_index_that_is_there_keeps_its_own_annotations() {
     let merged = index(&sandbox, "out");
     assert_eq!(merged["annotations"], Value::Null);
     assert_eq!(merged["manifests"].as_array().unwrap().len(), 2);
-    // The same image again, of which more is said.
+    // The same image again, with more annotations.
     let mut source = index(&sandbox, "in");
     source["manifests"][0]["annotations"]["com.example.more"] = json!("m");
     fs::write(sandbox.path("in/index.json"), source.to_string()).unwrap();

@@ -1,5 +1,5 @@
-//! Names: what stands twice, what is none, what is named by a digest, and what the user gives. What a
-//! list says of one entry is no matter of the others (robustness K11 to K14, K40, N2, N6).
+//! Names that are listed twice, invalid names, names by digest, and names from the user. A bad entry of a
+//! list does not affect the others (robustness K11 to K14, K40, N2, N6).
 
 use std::fs;
 
@@ -100,7 +100,7 @@ fn what_the_lists_of_a_folder_say_of_themselves_goes_along() {
     ]);
     let said = json!({ "com.example.b": "2", "com.example.both": "2" });
     assert_eq!(index(&sandbox, "one")["annotations"], said);
-    // The destination says it already, so nothing is lost.
+    // The destination has the annotations already, so nothing is lost.
     sandbox.ok(&[
         "convert",
         "tree:tree:example.com/b:1.0",
@@ -158,7 +158,7 @@ fn a_name_that_stands_twice_is_only_that_names_ambiguity() {
     sandbox.ok(&["migrate", "oci:in", "oci:m", "--exclude", &chosen]);
     assert_eq!(digests(&index(&sandbox, "m")).len(), 2);
     assert!(!digests(&index(&sandbox, "m")).contains(&all[0]));
-    // The care of a layout goes on.
+    // The `layout` commands still work.
     sandbox.ok(&["layout", "tag", "in", &chosen, "example.com/new:1"]);
     sandbox.ok(&["layout", "rm", "in", "#1"]);
     sandbox.ok(&["inspect", "oci:in:example.com/0:1.0"]);
@@ -214,7 +214,7 @@ fn what_a_layout_cannot_list_is_not_written() {
             "example.com/more:1",
         ]);
     }
-    // A name that no reference can hold is another one, and told.
+    // A name that is no valid reference is changed, with a loss.
     let long = format!("example.com/{}", "a".repeat(300));
     sandbox.aci("long.aci", &long, &labels("1.0", "amd64"), "dir etc");
     for to in [

@@ -1,4 +1,4 @@
-//! Through the command: archives that are wrong in part, indexes, the ways back, and migrations.
+//! Tests through the command, a file for each subject.
 
 #![expect(
     clippy::unwrap_used,

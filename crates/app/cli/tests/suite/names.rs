@@ -1,5 +1,5 @@
-//! Rows K15, K16, K18, K22, N12 and N16: what is written on the command line means what it says, or is
-//! refused with what to write instead.
+//! Rows K15, K16, K18, K22, N12 and N16: a locator is read literally, or the error says what to write
+//! instead.
 
 use std::fs;
 
@@ -67,7 +67,7 @@ fn k15_a_word_that_is_no_scheme_is_no_path() {
         1,
         &["perhaps `docker-archive` is meant"],
     );
-    // What is spelled as a path is one, and so is what is there.
+    // `./PATH` and an existing path are paths.
     sandbox.ok(&["convert", "in", "./new:1.0"]);
     sandbox.ok(&["convert", "in", "new:2.0"]);
     assert_eq!(sandbox.ok(&["ls", "new"]).lines().count(), 2);

@@ -1,5 +1,5 @@
-//! What newcomers meet: habits of other programs, texts that name no place, stray folders, exit codes
-//! and man pages, and the environment that a network is reached through.
+//! Mistakes and surroundings of new users: options of other programs, malformed locators, stray folders,
+//! exit codes, man pages, and environment variables of the network.
 
 use std::fs;
 
@@ -100,7 +100,7 @@ fn k48_habits_of_other_programs_get_an_answer() {
         assert!(!stderr.contains("--src-format"), "{args:?}: {stderr}");
         assert_eq!(stderr.matches("tip:").count(), 1, "{args:?}: {stderr}");
     }
-    // A typing error is one.
+    // A typing error gets the most similar option.
     let (code, _, stderr) = run(
         &sandbox,
         &["inspect", "--plattform", "x", "oci:layout"],
@@ -117,7 +117,7 @@ fn k48_habits_of_other_programs_get_an_answer() {
 fn k47_a_reference_without_a_scheme_is_told_how_a_registry_is_written() {
     let sandbox = Sandbox::new();
     for (args, exit) in [
-        // The first one is a name of appc, too.
+        // The first argument is also a valid appc name.
         (
             &[
                 "docker-to-oci",
@@ -244,7 +244,7 @@ fn k48_stray_folders_are_no_images() {
         sandbox.ok(&["migrate", place, &out, "--strict"]);
         assert_eq!(sandbox.ok(&["ls", &out]).lines().count(), 1, "{place}");
     }
-    // What a tag can't be called and leads to an image all the same is told.
+    // A folder that is no valid tag, but leads to an image, is listed.
     let tags = sandbox.path(&format!(
         "{v2}/repositories/example.com/one/_manifests/tags"
     ));
@@ -284,7 +284,7 @@ fn k48_an_empty_place_is_fine_for_ls_and_verify() {
             "{place}"
         );
     }
-    // What lies there is read all the same.
+    // Blobs in an empty store are read too.
     let hex = "a".repeat(64);
     let blob = sandbox.path(&format!("blobs/docker/registry/v2/blobs/sha256/aa/{hex}"));
     fs::create_dir_all(&blob).unwrap();
@@ -361,7 +361,7 @@ fn n8_verify_tells_damage_from_what_could_not_be_read() {
     let missing = Server::start(|_| Reply::status(404));
     let denied = Server::start(|_| Reply::status(403));
     let untrusted = Server::start_tls(&Authority::new().server(), |_| Reply::ok("x"));
-    // Nobody listens at a port that was just free.
+    // No server listens on a port that was closed a moment ago.
     let closed = Server::start(|_| Reply::ok("")).authority();
     let place = |authority: String| format!("docker://{authority}/r:1");
     for locator in [
@@ -386,7 +386,7 @@ fn n8_verify_tells_damage_from_what_could_not_be_read() {
             "{locator}"
         );
     }
-    // A manifest that is there, and what it leads to is not.
+    // The manifest is stored, but its config is not.
     let manifest = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","size":2},"layers":[]}"#;
     let half = Server::start(move |request| match request.path() {
         path if path.contains("/manifests/") => {
@@ -398,7 +398,7 @@ fn n8_verify_tells_damage_from_what_could_not_be_read() {
     let args = ["verify", &place(half.authority())];
     let (code, stdout, _) = run(&sandbox, &args, &[]);
     assert_eq!(code, 4, "{stdout}");
-    // Damage of every kind is still 4.
+    // The exit code of every kind of damage is 4.
     let aci = fs::read(sandbox.path("a.aci")).unwrap();
     fs::write(sandbox.path("cut.aci"), &aci[..700]).unwrap();
     assert_eq!(run(&sandbox, &["verify", "cut.aci"], &[]).0, 4);
@@ -502,7 +502,7 @@ fn k46_proxies_are_taken_from_the_environment() {
         }
         assert_eq!([asked(&one), asked(&two)], expected, "{env:?}");
     }
-    // A proxy that can't be asked is no reason to go without one, and its password is nobody's.
+    // A proxy of an unsupported kind is an error, and the error does not show the password.
     let env = [("HTTPS_PROXY", "socks5://me:hunter2@127.0.0.1:1")];
     let (code, _, stderr) = run(&sandbox, &["ls", "docker://registry.example/r"], &env);
     assert_eq!(code, 1, "{stderr}");

@@ -198,7 +198,7 @@ fn k32_a_user_without_a_group_has_that_of_the_images_passwd() {
             assert_eq!(app["app"]["group"], group, "{user} {layers:?} {flag}");
             fs::remove_dir_all(sandbox.path("acis")).unwrap();
         }
-        // The way back knows what the user was.
+        // The way back restores the user.
         sandbox.ok(&["docker-to-aci", "in.tar", "x.aci"]);
         let done = image(&sandbox, &["aci-to-docker", "x.aci", "back.tar"]);
         assert!(!losses(&done).contains("User"), "{done}");

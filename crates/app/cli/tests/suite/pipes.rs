@@ -1,4 +1,4 @@
-//! `-` and pipes, names that say a compression, and files that are there already (robustness K23, N9,
+//! `-` and pipes, file names with the suffix of a compression, and existing files (robustness K23, N9,
 //! N13, N15).
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 use crate::sandbox::Sandbox;
 
-/// A layout, and what can come out of a pipe: an ACI, archives, and archives that are compressed.
+/// A layout, and sources for a pipe: an ACI, archives, and compressed archives.
 fn sources(sandbox: &Sandbox) -> Vec<String> {
     let layers = ["dir etc\nfile etc/a \"1\"", "file etc/b \"2\""];
     sandbox.layout("lay", "example.com/x", &layers);
@@ -47,7 +47,7 @@ fn k23_what_comes_out_of_a_pipe_is_what_its_bytes_are() {
                 "{command} {file}"
             );
         }
-        // The same input twice is the same.
+        // Standard input that is named twice is read once and gives the same image.
         assert_eq!(piped(&["diff", "-", "-"]), "");
         assert_eq!(piped(&["diff", "-", file]), "");
         let out = format!("oci:out-{file}");
@@ -129,7 +129,7 @@ fn k23_standard_output_is_no_directory() {
     ] {
         sandbox.fails(command, 2, &["error[usage]", "hint"]);
     }
-    // The command says what is written.
+    // The name of the command decides the format of the output.
     for (command, source) in [("docker-to-oci", "d.tar"), ("oci-to-docker", "lay")] {
         let output = sandbox.run(&[command, source, "-"]);
         assert!(output.status.success());
@@ -206,7 +206,7 @@ fn n15_a_file_is_replaced_only_if_that_is_asked_for() {
     }
     // In a directory of ACIs, and in one that `migrate` fills, too.
     sandbox.ok(&["oci-to-aci", "lay", "acis/"]);
-    // The same bytes replace nothing; others do.
+    // A file with the same bytes is no conflict; a file with other bytes is.
     sandbox.ok(&["oci-to-aci", "lay", "acis/"]);
     sandbox.layout("other", "example.com/x", &["file a \"other\""]);
     let again = ["oci-to-aci", "other", "acis/"];
@@ -225,7 +225,7 @@ fn n15_a_file_is_replaced_only_if_that_is_asked_for() {
     let output = sandbox.run(&["migrate", "lay", "docker-archive:store/"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(fs::read(&path).unwrap(), b"precious");
-    // To a layout is added.
+    // An existing layout is added to.
     sandbox.ok(&["convert", "lay", "oci:copy"]);
     sandbox.ok(&["convert", "lay", "oci:copy"]);
 }

@@ -1,5 +1,5 @@
-//! What is not believed: journals that somebody changed, files that changed behind their times, sites
-//! that somebody else prepared; and what no run leaves or prints.
+//! Input that must not be trusted: changed journals, files whose content changed without their times,
+//! sites that somebody else prepared; and leftovers and secrets that no run may leave or print.
 
 use std::{
     fs,
@@ -106,7 +106,7 @@ fn a_journal_that_was_changed_never_changes_the_result() {
             assert_eq!(result(&sandbox.path("out")), expected, "{what}");
         }
     }
-    // What layers became, exchanged, with checksums that fit: a blob holds another tar.
+    // The records of layers are exchanged, with valid checksums, so that each blob holds another tar.
     let mut layers: Vec<Value> = Vec::new();
     fs::write(&path, &sound).unwrap();
     change(&path, true, |line| {
@@ -198,7 +198,7 @@ fn a_journal_of_somebody_else_is_refused() {
     mkfifo(&path);
     sandbox.fails(&OCI, 1, &["error[denied]", "no plain file"]);
     fs::remove_file(&path).unwrap();
-    // Whatever else is called otherwise is in nobody's way.
+    // Files with other names do not disturb the run.
     mkfifo(&path.with_file_name("zz.jsonl"));
     assert!(sandbox.ok(&OCI).contains("2 images, 2 done"));
     assert!(sandbox.ok(&OCI).contains("2 images, 2 kept"));
@@ -332,7 +332,7 @@ fn what_killed_runs_left_goes_with_the_next_one_and_what_is_the_users_stays() {
         if args[0] == "unpack" || args[2] == "dir:o" {
             clear();
         }
-        // Of the user, and called alike.
+        // A directory of the user with a similar name.
         for name in [".imgconv-photos", ".o.partial-photos", "o.partial-20240101"] {
             fs::create_dir_all(sandbox.path(name)).unwrap();
             fs::write(sandbox.path(name).join("x"), "precious").unwrap();
@@ -580,7 +580,7 @@ fn a_site_says_nothing_of_its_source() {
         text.contains("example.com/team/app0") && !text.contains("store"),
         "{text}"
     );
-    // And it is told all the same.
+    // The warning is printed too.
     let again: Value = serde_json::from_str(&sandbox.ok(&args)).unwrap();
     assert_eq!(again["totals"]["kept"], 2);
     for i in 0..2 {
@@ -648,7 +648,7 @@ fn publishing_gives_the_host_to_acis_too() {
         "--strict",
     ];
     sandbox.fails(&refused, 3, &["error[strict]"]);
-    // One of that host stays what it is.
+    // An ACI of the same host stays unchanged.
     sandbox.ok(&["publish", "a.aci", "same", "--host", "example.com"]);
     assert_eq!(
         fs::read(sandbox.path("same/aci/example.com/a/1.0-linux-amd64.aci")).unwrap(),

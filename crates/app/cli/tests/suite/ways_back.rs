@@ -1,5 +1,5 @@
-//! Docker's images as ACIs and back: what docker2aci would say of them, what comes back, and what is
-//! reported of the rest.
+//! Docker images to ACIs and back: the annotations of docker2aci, the fields that come back, and the
+//! reported losses.
 
 use std::{fs, path::Path};
 
@@ -148,7 +148,7 @@ fn what_only_docker_says_comes_back_from_an_aci() {
             "",
             "{spelled} to v2s1"
         );
-        // An ACI of an ACI is the same.
+        // An ACI that is converted to an ACI stays the same.
         sandbox.ok(&["convert", &aci, "again.aci"]);
         assert_eq!(
             sandbox.ok(&["inspect", "--raw", &aci]),

@@ -32,7 +32,7 @@ fn delta(text: &str) -> String {
 fn k20_deltas_of_the_registry_are_not_merged() {
     let sandbox = Sandbox::new();
     let (one, two) = (delta("one"), delta("two"));
-    // The directories tell, whatever the config says.
+    // The directories of the layer decide, not the config.
     for os in ["windows", "linux"] {
         layout(&sandbox, os, os, &[BASE, &one, &two]);
         let from = format!("oci:{os}");
@@ -58,13 +58,13 @@ fn k20_deltas_of_the_registry_are_not_merged() {
             sandbox.fails(command, 1, &told);
         }
     }
-    // What merges nothing, or copies, is done.
+    // Conversions that merge no layers succeed.
     sandbox.ok(&["squash", "oci:windows", "oci:last", "--last", "1"]);
     sandbox.ok(&["convert", "oci:windows", "oci:copy"]);
     let listed = sandbox.ok(&["inspect", "oci:last", "--json"]);
     let found: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(found["images"][0]["layers"].as_array().unwrap().len(), 3);
-    // Files can be looked at; that they are not all is told.
+    // The files can be unpacked, with a warning.
     let output = sandbox.run(&["unpack", "oci:windows", "files"]);
     assert!(output.status.success());
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -91,7 +91,7 @@ fn k20_names_that_differ_by_case_are_not_merged() {
         let told = ["error[unsupported]", "layer 1", path, "case"];
         sandbox.fails(&["squash", &from, "oci:out"], 1, &told);
     }
-    // Linux tells case apart.
+    // Names on Linux are case sensitive.
     let lower = ["dir etc\nfile etc/A \"1\"", "dir etc\nfile etc/a \"2\""];
     layout(&sandbox, "linux", "linux", &lower);
     sandbox.ok(&["squash", "oci:linux", "oci:squashed"]);

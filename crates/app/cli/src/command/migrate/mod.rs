@@ -82,10 +82,10 @@ struct Selection {
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
     /// Directory of the journal [default: in the destination; for a registry: no journal]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     journal: Option<PathBuf>,
     /// Continue although the layers are larger than the free space at the destination
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     ignore_space: bool,
 }
 
