@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 use imgconv_fs::{Directory, StoredBlob};
 use imgconv_manifest::{KINDS, kind_of, references};
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name,
     Result, Root, RootEntry, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_document, read_to_limit};
