@@ -90,7 +90,7 @@ impl TarSplit {
             self.give_up();
             return Ok(());
         }
-        let crc = crc.map(|crc| STANDARD.encode(&crc.finish().to_be_bytes()));
+        let crc = crc.map(|crc| STANDARD.encode(crc.finish().to_be_bytes()));
         self.line(FILE, Some(name), (size > 0).then_some(size), crc, pieces)
     }
 

@@ -91,8 +91,8 @@ impl Directory {
 
     /// Opens a regular file whose path is any bytes, as the root file system of an image has
     /// them. Symbolic links in the directories of the path are followed inside this directory, as
-    /// a process whose root it is would follow them; the file itself is no link. `None` if there is
-    /// none.
+    /// a process with this root would follow them; the file itself must not be a link. `None` if there
+    /// is no such file.
     ///
     /// # Errors
     /// [`Code::Escape`] for a component `..`, [`Code::Io`] for anything that is not a regular file
@@ -155,7 +155,7 @@ impl Directory {
     }
 
     /// Lists the names in a directory like [`Directory::names`], without those of regular files:
-    /// what is left is a directory, or opening it says what is wrong with it.
+    /// the rest are directories, or fail when they are opened.
     ///
     /// # Errors
     /// See [`Directory::names`].
@@ -182,7 +182,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// Says whether nothing at all is in the directory.
+    /// Says whether the directory has no entries.
     ///
     /// # Errors
     /// If it can't be listed.
@@ -247,7 +247,8 @@ fn step(parent: impl AsFd, name: &str, kind: FileType, links: Links) -> Result<O
         let message = format!("{} is no name of a file", quote(name));
         return Err(Error::new(Code::Escape, message));
     }
-    // Opening a device can have effects, so look first; what counts is the look afterwards.
+    // Opening a device can have effects, so the name is checked first; the check of the opened
+    // descriptor below is the one that counts.
     let (look, follow) = match links {
         Links::Refuse => (AtFlags::SYMLINK_NOFOLLOW, OFlags::NOFOLLOW),
         Links::Follow => (AtFlags::empty(), OFlags::empty()),
@@ -264,7 +265,7 @@ fn step(parent: impl AsFd, name: &str, kind: FileType, links: Links) -> Result<O
     let descriptor = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
         Ok(descriptor) => descriptor,
         Err(Errno::NOENT) => return Ok(None),
-        // It became a link, or no directory, since the first look.
+        // The name became a link, or no directory, since the first check.
         Err(Errno::LOOP | Errno::NOTDIR) => return Err(link()),
         Err(error) => return Err(Error::from_io(error.into())),
     };

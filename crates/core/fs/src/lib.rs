@@ -1,7 +1,8 @@
 //! Files and directories, reached by descriptors and never through a link that somebody else made.
 //!
 //! **Reading.** [`Directory`] reads the files below a directory: only regular files are opened, and
-//! links are refused unless the caller trusts them ([`Links`]). [`open_regular`], [`open_given`] and
+//! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is such a
+//! file. [`open_regular`], [`open_given`] and
 //! [`open_nonblocking`] open what the user names. [`Stamp`] tells whether the bytes of a file may have
 //! changed.
 //!
@@ -16,6 +17,7 @@
 
 #![deny(missing_docs)]
 
+mod blob;
 mod descriptor;
 mod directory;
 mod given;
@@ -29,6 +31,7 @@ mod stage;
 mod stale;
 mod state;
 
+pub use blob::StoredBlob;
 pub use descriptor::{is_empty, open_directory, open_directory_at, path_of, set_mode};
 pub use directory::{Directory, Links, make_directory_at, open_file_at};
 pub use given::{open_given, open_nonblocking, open_regular, set_blocking, standard_output};

@@ -1,11 +1,10 @@
 //! Sharing bytes instead of copying them: clones and hard links of files that are blobs already.
 //!
 //! A clone shares blocks until one side is written to, so it is as good as a copy. A hard link is the
-//! same file: damage to one is damage to all, which is why only files of this user that nobody else
-//! can write to are linked, and why no linked file is ever written to, or given another owner or
-//! mode, here. What is linked is what a descriptor leads to, never what a name does, and it is
-//! hashed through the new link before it gets its name. A file that changed between the beginning of
-//! that and its end (its ctime says so) is hashed once more, and is refused if it is another by then.
+//! same file: damage through one name is damage under all names. So only files of this user that no
+//! other user can write to are linked, and a linked file is never written to and never gets another
+//! owner or mode. Links are made by descriptor, never by name. The caller hashes the file through the
+//! new link before the link gets its final name, and hashes it again if its ctime changed meanwhile.
 
 use std::{fs::File, io, os::unix::fs::MetadataExt};
 
@@ -14,7 +13,7 @@ use rustix::fs::{AtFlags, CWD};
 
 use crate::{descriptor::path_of, stage::Stage};
 
-/// How a blob that is a file already gets into a layout.
+/// How a blob that is a file already gets into a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Link {
     /// As a clone, else as a hard link, else as a copy.
@@ -31,11 +30,11 @@ pub enum Link {
 /// Why a file is not shared.
 type Refused = String;
 
-/// Makes a file in a stage that shares its bytes with another; returns its name there. `None` if it
-/// has to be copied.
+/// Makes a file in a stage that shares its bytes with `file`; returns the new file's name in the stage.
+/// `None` if the caller has to copy the bytes.
 ///
 /// # Errors
-/// [`Code::Unsupported`] if it has to be shared in a way that is not possible.
+/// [`Code::Unsupported`] if `link` demands a way of sharing that is not possible.
 pub fn share(file: Option<&File>, stage: &Stage, link: Link) -> Result<Option<String>> {
     if link == Link::Copy {
         return Ok(None);
@@ -94,7 +93,7 @@ fn hard_link(file: &File, stage: &Stage) -> std::result::Result<String, Refused>
         return Err("others can write to it".to_owned());
     }
     let name = stage.free_name();
-    // By the descriptor: a name could lead to another file by now.
+    // The link is made by descriptor, because a name could lead to another file by now.
     let flags = AtFlags::SYMLINK_FOLLOW;
     rustix::fs::linkat(CWD, path_of(file), stage.descriptor(), &*name, flags)
         .map_err(|error| io::Error::from(error).to_string())?;

@@ -1,10 +1,10 @@
 //! Blobs that are written but not yet visible: a private directory beside their destination.
 //!
 //! The directory has mode 0700 and a random name, and is removed with everything in it when it is
-//! dropped. Files in it are made with mode 0644 less the umask, which they keep when they move.
-//! Its process holds a lock on it, and a file in it says whose it is, so that what a killed process
-//! leaves behind can be told from what is in use and from directories of the user, see
-//! [`Stale`](crate::Stale).
+//! dropped. Files in it are made with mode 0644 less the umask, and keep that mode when they move.
+//! The process holds a lock on the directory, and a marker file in it says that this program made it.
+//! So [`Stale`](crate::Stale) can tell the directory of a killed process from one in use and from
+//! directories of the user.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -30,7 +30,7 @@ use crate::{
 };
 
 const BUFFER: usize = 1 << 20;
-/// How often a directory is made anew that was taken for one that is left over.
+/// How often a new directory is made after another process removed the last one as a leftover.
 const TRIES: usize = 100;
 
 /// A private directory with complete blobs.
@@ -56,8 +56,8 @@ pub struct Staged {
 impl Stage {
     /// The usual prefix of the directory's name.
     pub const PREFIX: &str = ".imgconv-";
-    /// The empty file in a stage that tells it from a directory of the user with such a name. No blob
-    /// has that name, and it goes last.
+    /// The empty marker file in a stage, which tells the stage from a directory of the user with such a
+    /// name. No blob has the marker's name, and the marker is removed last.
     pub const MARKER: &str = "imgconv-stage";
 
     /// Makes a private directory in another one.
@@ -67,10 +67,10 @@ impl Stage {
     pub fn new(parent: &Path, prefix: &str, durable: bool) -> Result<Arc<Self>> {
         let shown = quote_path(parent);
         let failed = |error| Error::io(error, format!("temporary directory in {shown}"));
-        // Between being made and being locked it may be taken for one that is left over.
+        // Before the new directory is locked, another process may remove it as a leftover.
         for _ in 1..TRIES {
             match Self::make(parent, prefix, durable) {
-                // Where the file system has no locks, nothing is ever taken for one that is left over.
+                // On a file system without locks no directory is ever removed as a leftover.
                 Ok(stage) if try_lock(&stage.descriptor).unwrap_or(true) && stage.is_there() => {
                     stage.mark(Self::MARKER)?;
                     return Ok(Arc::new(stage));
@@ -102,8 +102,7 @@ impl Stage {
         })
     }
 
-    /// Returns what the name of a stage begins with in which the directory of `path` is made, beside its
-    /// place.
+    /// Returns the prefix for a stage beside `path` in which the directory of that name is made.
     pub fn prefix_beside(path: &Path) -> String {
         let name = path.file_name().unwrap_or_default();
         let prefix = format!(".{}.partial-", name.to_string_lossy());
@@ -114,7 +113,7 @@ impl Stage {
         }
     }
 
-    /// Says whether the directory is still the one of its name.
+    /// Says whether the name of the stage still leads to the open directory.
     fn is_there(&self) -> bool {
         let at = rustix::fs::lstat(self.path());
         let own = rustix::fs::fstat(&self.descriptor);
@@ -144,13 +143,13 @@ impl Stage {
         blobs.iter().map(|(d, s)| (*d, s.clone())).collect()
     }
 
-    /// Gives a complete blob away: whoever takes it moves it. `None` if it is not here.
+    /// Hands a complete blob over to the caller, who moves its file. `None` if the stage has no such blob.
     pub fn take(&self, digest: &Digest) -> Option<Staged> {
         self.blobs().remove(digest)
     }
 
-    /// Notes that a file of the stage is a complete blob; false if there was one of that digest
-    /// already, and the file is of no use.
+    /// Registers a file of the stage as a complete blob; false if the stage has a blob of that digest
+    /// already, so that the file is not needed.
     pub fn complete(&self, name: &str, digest: &Digest, size: u64) -> bool {
         match self.blobs().entry(*digest) {
             Entry::Occupied(_) => false,
@@ -176,12 +175,12 @@ impl Stage {
         rename_file(&self.descriptor, name, directory, to, keep)
     }
 
-    /// Returns a name in the stage that is not taken, for a file that is made otherwise.
+    /// Returns a free name in the stage, for a file that the caller makes itself.
     pub fn free_name(&self) -> String {
         self.next.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
-    /// Notes that a blob was moved, to a path below the stage.
+    /// Registers the new path of a blob that was moved within the stage.
     pub fn moved(&self, digest: &Digest, path: String) {
         if let Some(staged) = self.blobs().get_mut(digest) {
             staged.path = path;
@@ -226,12 +225,12 @@ impl Stage {
         Ok(name)
     }
 
-    /// Makes an empty file of a name that no blob has, for others to see.
+    /// Makes an empty marker file for other processes. No blob has its name.
     ///
     /// # Errors
     /// [`Code::Io`] that names the file.
     pub fn mark(&self, name: &str) -> Result<()> {
-        // In one step: a process that is killed between two would leave a file that tells nothing.
+        // The file is made in one step, so that a process killed meanwhile leaves no half of it.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         rustix::fs::openat(&self.descriptor, name, flags, mode)
@@ -251,7 +250,7 @@ impl Stage {
             .map_err(|error| Error::io(error.into(), self.show(path)))
     }
 
-    /// Removes a file; that it can't be removed shows when the stage is.
+    /// Removes a file. A failure is ignored: the file is removed with the stage.
     pub fn remove(&self, path: &str) {
         let _ = rustix::fs::unlinkat(&self.descriptor, path, AtFlags::empty());
     }
@@ -283,7 +282,7 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// Removes what is in the directory, the marker last; what is left then goes with the directory.
+    /// Empties the directory, the marker last; then [`TempDir`] removes the directory itself.
     fn drop(&mut self) {
         let _ = remove_contents(&self.descriptor, Self::MARKER.as_bytes());
     }
@@ -329,8 +328,8 @@ impl BlobWriter for StageWriter {
             return Err(Error::mismatch(what, size, self.count));
         }
         if self.stage.durable {
-            // Before it gets its name, and while other blobs are still being made. An error that
-            // the kernel held back until now shows here.
+            // The flush is done before the blob gets its name, while other blobs are still made. A write
+            // error that the kernel reports late is found here.
             let synced = self.file.get_ref().sync_all();
             synced.map_err(|e| Error::from_io(self.place(e)))?;
         }

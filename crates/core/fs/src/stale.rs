@@ -1,11 +1,10 @@
 //! Private directories that killed processes left behind: telling them from those in use, and
 //! removing them (robustness D6).
 //!
-//! A [`Stage`] holds an advisory lock on its directory, which the kernel gives back when its process
-//! ends, however it ends. Only on file systems of this machine does a lock that can be had prove
-//! that nobody works there: on all others nothing is removed. Files and directories of other
-//! programs and of the user, which have no [`Stage::MARKER`], and stages of other users are left
-//! alone, whatever they are called.
+//! A [`Stage`] holds an advisory lock on its directory, which the kernel releases when its process
+//! ends, however it ends. Only on file systems of this machine does a free lock prove that no process
+//! uses the stage; on all others nothing is removed. Files and directories without [`Stage::MARKER`]
+//! and stages of other users stay, whatever their names are.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -29,9 +28,8 @@ use crate::{
 /// Characters of a stage's name after its prefix, all of them letters and digits.
 const SUFFIX: usize = 6;
 
-/// Removes the stages in a directory that killed processes left there: once in a run for each
-/// directory, so that a run with many images lists it once. What can't be looked for or removed now
-/// is for the next run.
+/// Removes the stages that killed processes left in a directory. Each directory is searched once in a
+/// run, so that a run with many images lists it once. Failures are ignored: the next run tries again.
 pub fn sweep(directory: &Path, prefix: &str, env: &Env) {
     let new = {
         let mut swept = env.swept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +46,7 @@ pub fn sweep(directory: &Path, prefix: &str, env: &Env) {
     }
 }
 
-/// A stage that no process holds. Nobody else can take it for one as long as this is there.
+/// A stage that no process uses. This value holds the lock, so no other process removes the stage.
 #[derive(Debug)]
 pub struct Stale {
     name: String,
@@ -100,14 +98,14 @@ impl Stale {
         let failed = |error: std::io::Error| Error::io(error, quote(&self.name));
         remove_contents(&self.descriptor, Stage::MARKER.as_bytes()).map_err(failed)?;
         match rustix::fs::unlinkat(directory, &*self.name, AtFlags::REMOVEDIR) {
-            // Its process was just removing it itself, and gave back the lock after that.
+            // The process of the stage was just removing it, and released the lock after that.
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(failed(error.into())),
         }
     }
 }
 
-/// Lists what is called as a stage, sorted.
+/// Lists the names that a stage could have, sorted.
 fn stages(directory: impl AsFd, prefix: &str) -> Result<Vec<String>> {
     let failed = |error: Errno| Error::io(error.into(), "directory");
     let mut found = Vec::new();
@@ -129,8 +127,9 @@ fn is_stage(name: &str, prefix: &str) -> bool {
     })
 }
 
-/// Opens and locks a stage; `None` if it is in use, or is none of ours. One without a marker is ours
-/// only if it is empty: its process was killed before it had one.
+/// Opens and locks a stage; `None` if it is in use, or if this program did not make it. A directory
+/// without a marker counts as a stage only if it is empty: its process was killed before the marker
+/// was made.
 fn hold(directory: impl AsFd, name: &str) -> Option<OwnedFd> {
     let descriptor = open_directory_at(directory, name.as_bytes()).ok()?;
     let stat = rustix::fs::fstat(&descriptor).ok()?;

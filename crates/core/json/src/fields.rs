@@ -1,7 +1,7 @@
 //! Reading typed fields out of a parsed document, with errors that name the field.
 //!
-//! One rule holds everywhere: `null` is the same as an absent field. Nothing here knows what a
-//! field means.
+//! One rule holds everywhere: `null` is the same as an absent field. The meaning of a field is the
+//! caller's.
 
 use std::collections::BTreeMap;
 
@@ -280,7 +280,7 @@ pub fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// Takes a path apart that [`join`] made; `None` if it can't have.
+/// Splits a path that [`join`] made into its keys; `None` if [`join`] makes no such path.
 pub fn split(path: &str) -> Option<Vec<String>> {
     let mut rest = path;
     let mut keys = Vec::new();

@@ -41,9 +41,9 @@ pub fn parse(bytes: &[u8], limits: &Limits, what: &str) -> Result<Value> {
     read(bytes, limits, what, true)
 }
 
-/// Checks that a text is what [`parse`] reads, and keeps no value of it: for documents of which only
-/// some members are needed, each of which is parsed on its own. Memory is the keys of the objects
-/// that are open.
+/// Checks that [`parse`] would accept a text, without keeping its values: for documents of which only
+/// some members are needed, each of which is parsed on its own. The memory used is that of the keys of
+/// the open objects.
 ///
 /// # Errors
 /// As [`parse`].

@@ -1,4 +1,5 @@
-//! Changes of an `index.json` that take names away or move them. What is not changed keeps its text.
+//! Changes of an `index.json` that remove names or move them. Descriptors that do not change keep their
+//! text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,12 +17,12 @@ pub struct Moved {
     pub names: Vec<String>,
     /// The image.
     pub digest: Digest,
-    /// True if that was its only descriptor, which therefore stays, without a name.
+    /// True if the image has no other descriptor; then this one stays, without a name.
     pub kept: bool,
 }
 
 impl Index {
-    /// Takes items out, by their positions.
+    /// Removes items by their positions.
     pub fn remove(&mut self, positions: &BTreeSet<usize>) {
         let mut position = 0;
         self.items.retain(|_| {

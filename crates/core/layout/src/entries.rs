@@ -1,4 +1,4 @@
-//! The entry points that an `index.json` lists, and what is odd about the list.
+//! The entry points that an `index.json` lists, with duplicate and ambiguous entries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

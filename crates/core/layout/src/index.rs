@@ -1,7 +1,7 @@
 //! `oci-layout` and `index.json`: the marker and the list of entry points.
 //!
-//! Descriptors and properties that are not changed keep their text, byte for byte, because other
-//! programs keep things there that nobody here knows (robustness INV-3).
+//! Descriptors and properties that do not change keep their text, byte for byte, because other
+//! programs store data in them that this program does not know (robustness INV-3).
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -23,7 +23,7 @@ pub const MARKER_FILE: &str = "oci-layout";
 /// The name of the file that lists the entry points.
 pub const INDEX_FILE: &str = "index.json";
 
-/// The one version of the layout that there is.
+/// The only version of the layout.
 const VERSION: &str = "1.0.0";
 /// The content of a new `oci-layout` file.
 pub const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -36,7 +36,7 @@ const FIELDS: &[&str] = &[
     "subject",
     "annotations",
 ];
-/// The properties of every index; the others are said of this one.
+/// The properties that every index has. Others are the top level facts of one index.
 const OWN_FIELDS: &[&str] = &["schemaVersion", "mediaType", "manifests"];
 /// The properties of a descriptor that hold for its bytes only.
 const OF_BYTES: &[&str] = &["urls", "data"];
@@ -85,7 +85,7 @@ pub struct Listed {
     pub names: Names,
 }
 
-/// An item of `manifests` that is no descriptor, or none that can be used.
+/// An item of `manifests` that is not a usable descriptor.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
     /// Its text.
@@ -103,7 +103,7 @@ pub struct Unreadable {
 pub enum Item {
     /// A descriptor.
     Listed(Listed),
-    /// Something else: no harm to the others (robustness K13).
+    /// Something else, which does not affect the other items (robustness K13).
     Unreadable(Unreadable),
 }
 
@@ -185,13 +185,13 @@ impl Index {
         Self::check(bytes, limits).map_err(|error| error.at(place()))
     }
 
-    /// Lists the texts that stand where a name belongs and can be none (robustness C8e).
+    /// Lists the texts of name annotations that are not valid names (robustness C8e).
     pub fn bad_names(&self) -> impl Iterator<Item = String> {
         let texts = self.items.iter().flat_map(|one| one.names().texts());
         texts.filter(|text| is_bad(text))
     }
 
-    /// Returns what the index says of itself.
+    /// Returns the annotations and other properties of the index itself.
     pub fn top_level(&self) -> TopLevel {
         let mut found = TopLevel::default();
         for (key, text) in &self.properties {
@@ -206,7 +206,7 @@ impl Index {
         found
     }
 
-    /// Makes a new index say this of itself.
+    /// Sets the annotations and other properties of a new index itself.
     pub fn set_top_level(&mut self, top_level: &TopLevel) {
         let TopLevel {
             annotations,
@@ -330,7 +330,7 @@ fn read_item(text: &str, position: usize, limits: &Limits) -> Item {
 
 /// Reads one descriptor of the list.
 fn read_listed(value: &Value, text: &str, path: &str, limits: &Limits) -> Result<Listed> {
-    // The content that an entry embeds is read with the root, and is wrong with that one alone.
+    // Embedded content is checked when the root is read, so that an error concerns that root alone.
     let object = Object::new(value, path)?;
     let mut child = descriptor_without_data(value, &object, limits)?.child;
     if child.kind.is_empty() {
@@ -425,7 +425,7 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
             object = own;
         }
         if object.get("digest").and_then(Value::as_str) == Some(&*root.digest.to_string()) {
-            // What is not the content is never passed on as it.
+            // Content that does not match the digest is never passed on.
             embedded(root, limits)?;
         } else {
             object.retain(|key, _| !is_of_bytes(key));
@@ -455,7 +455,7 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
                 && !platform.architecture.is_empty()
                 && is_platform(platform) =>
         {
-            // Cloned, because taking it out would move it to another place.
+            // The value is cloned, because removing and inserting the key would change its position.
             let mut map = match object.get("platform") {
                 Some(Value::Object(own)) => own.clone(),
                 _ => Map::new(),
@@ -489,7 +489,7 @@ pub fn is_platform(platform: &Platform) -> bool {
     bad_part(platform).is_none()
 }
 
-/// The part of a platform that is no word.
+/// Finds the part of a platform that is no word.
 fn bad_part(platform: &Platform) -> Option<&str> {
     let token = |part: &str| {
         part.len() <= 200
@@ -519,7 +519,7 @@ fn check_platform(child: &Child) -> Result<()> {
 pub(crate) fn annotate(old: &mut Child, new: &Child) -> bool {
     let mut all = old.annotations.clone();
     all.extend(new.annotations.clone());
-    // It was read, or made, as an object.
+    // The text was read or made as an object.
     let [Ok(Value::Object(mut object)), Ok(Value::Object(more))] =
         [&old.raw, &new.raw].map(|raw| serde_json::from_str(raw))
     else {
@@ -591,7 +591,7 @@ fn each(list: &str, mut take: impl FnMut(&RawValue) -> Result<()>) -> Option<Res
             while let Some(item) = items.next_element::<&'de RawValue>()? {
                 self.1 = (self.0)(item);
                 if self.1.is_err() {
-                    // The error of the deserializer is of no interest: this one is.
+                    // Our own error replaces that of the deserializer.
                     return Err(A::Error::custom("an item was refused"));
                 }
             }

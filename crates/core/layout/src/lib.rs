@@ -1,7 +1,7 @@
 //! `oci-layout` and `index.json` of an image layout (image-spec, image-layout.md), wherever they
 //! are: in a directory, in a tar, or in what docker saves since version 25.
 //!
-//! It opens no file; the documents behind the descriptors are for formats.
+//! The crate opens no file. The documents behind the descriptors are the formats' business.
 
 #![deny(missing_docs)]
 

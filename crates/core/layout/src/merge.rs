@@ -34,7 +34,7 @@ impl Index {
                 true => named.take(&new.names),
                 false => unnamed.remove(&new.child.digest).unwrap_or_default(),
             };
-            // An item that was taken out or replaced since may have another name now, or none.
+            // An item that was removed or replaced since may have another name or no name.
             same.retain(|at| {
                 let item = items[*at].as_ref();
                 item.is_some_and(|item| !is_named || item.names().same(&new.names))
@@ -74,7 +74,8 @@ impl Index {
     }
 }
 
-/// The positions of names, so that those that are the same ([`Names::same`]) are found at once.
+/// The positions of names by their texts, so that equal names ([`Names::same`]) are found in constant
+/// time.
 #[derive(Default)]
 struct ByName {
     /// Of those that are full names, by these.

@@ -1,8 +1,8 @@
 //! The names of images in a layout: what annotations say, and what is written into them.
 //!
 //! Writers disagree on `org.opencontainers.image.ref.name`: it is a tag, a full reference, or
-//! whatever somebody typed. containerd's own annotation always holds the full reference. This
-//! module has the one reading of both; which image a user means is not its matter.
+//! any text that a user typed. containerd's own annotation always holds the full reference. This
+//! module reads both by one rule; choosing the image that a user means is the caller's.
 
 use std::collections::BTreeMap;
 

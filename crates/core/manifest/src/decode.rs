@@ -1,7 +1,7 @@
 //! From the documents of a family to the model.
 //!
-//! It follows a manifest to its config and names its layers, and follows an index nowhere. It
-//! opens no blob.
+//! A manifest is followed to its config, and its layers are named; the entries of an index are not
+//! followed. No blob is opened.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub fn recognise(family: &Family, document: &Document) -> bool {
     if !kind.is_empty() {
         return is_root(family, &kind);
     }
-    // Nobody says what it is: the document itself must. Documents are bounded by their limits.
+    // Without a media type the document itself decides. Documents are bounded by their limits.
     let Ok(Value::Object(map)) = parse(&document.bytes, &Limits::default(), "document") else {
         return false;
     };
@@ -171,7 +171,8 @@ fn is_image_config(family: &Family, kind: &str) -> bool {
     media_type::is_image_config(kind) || family.config_aliases.contains(&kind)
 }
 
-/// Makes something that is carried as it is. `layer` is the type that keeps it from being an image.
+/// Makes an opaque root, which is carried unchanged. `layer` is the layer type for which the manifest
+/// is no image.
 fn opaque(document: Document, manifest: &Manifest, layer: Option<&str>) -> Opaque {
     let config = manifest.config.as_ref().map(|config| &config.child);
     let layers = manifest.layers.iter().map(|layer| &layer.child);

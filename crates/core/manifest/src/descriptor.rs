@@ -1,6 +1,6 @@
 //! Content descriptors (image-spec, descriptor.md), which OCI and Docker documents share.
 //!
-//! It reads their shape. Whether the bytes are what a descriptor says is for others to check.
+//! The module reads the shape of a descriptor; readers of the blob check its digest and size.
 
 use std::sync::Arc;
 
@@ -26,9 +26,9 @@ const PLATFORM_FIELDS: &[&str] = &["architecture", "os", "os.version", "os.featu
 /// A descriptor with all its properties.
 #[derive(Clone, Debug)]
 pub struct Descriptor {
-    /// What every place needs of it. `kind` is empty if there is no media type.
+    /// The media type (`kind`, empty if there is none), digest, size, platform and annotations.
     pub child: Child,
-    /// Where else the bytes can be had from.
+    /// URLs from which the blob can be downloaded.
     pub urls: Vec<String>,
     /// The embedded bytes, not yet compared with the digest.
     pub data: Option<Arc<[u8]>>,
@@ -47,8 +47,8 @@ pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Re
     Ok(read)
 }
 
-/// Reads a descriptor as [`descriptor`], but for what it embeds: where a bad one is the matter of one
-/// entry of many.
+/// Reads a descriptor as [`descriptor`] does, without its embedded content: for lists in which bad
+/// content must concern one entry only.
 pub fn descriptor_without_data(
     value: &Value,
     object: &Object<'_>,

@@ -1,5 +1,5 @@
-//! The content that a descriptor embeds (`data`; image-spec, descriptor.md). It stands in for a blob
-//! that is not stored, and is compared with the descriptor whether or not it is needed.
+//! The content that a descriptor embeds (`data`; image-spec, descriptor.md). Embedded content stands in
+//! for a blob that is not stored, and is compared with the digest and the size in any case.
 
 use std::{fs::File, sync::Arc};
 

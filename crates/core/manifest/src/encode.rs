@@ -1,7 +1,8 @@
-//! From the model to the documents of a family. Does no I/O: layers are known by their sealed facts.
+//! From the model to the documents of a family. Encoding does no I/O: the facts of sealed layers are
+//! enough.
 //!
-//! It changes as little as possible of the documents the image was decoded from; see decisions 3
-//! to 10 and 14 to 18 in the design notes.
+//! The documents that the image was decoded from are changed as little as possible; see decisions 3
+//! to 10 and 14 to 18 in `design.rs`.
 
 use std::collections::BTreeMap;
 
@@ -144,7 +145,7 @@ fn carried_aci<'a>(
     };
     let there = original.and_then(|original| original.read.annotations.get(ACI_MANIFEST));
     if !family.annotations {
-        // No place to keep it: what it alone says is reported field by field.
+        // The family has no place for the ACI manifest: its own fields are reported one by one.
         return there.is_some_and(|there| there == text).then_some(text);
     }
     let fits = text.len() <= ACI_MANIFEST_LIMIT
@@ -160,7 +161,7 @@ fn carried_aci<'a>(
     Some(text)
 }
 
-/// What a manifest is made of.
+/// The parts of a manifest.
 struct Parts<'a> {
     family: &'a Family,
     config: &'a Document,
@@ -183,7 +184,7 @@ fn write_manifest(
     let mut top = before.clone();
     put(&mut top, "config", config_descriptor(parts, &before));
     let layers = layer_descriptors(parts, &before, report)?;
-    // No list is an empty one, and stays none as long as nothing else changes.
+    // An absent list equals an empty one, and stays absent as long as nothing else changes.
     let unlisted = original.is_some()
         && before.get("layers").is_none_or(Value::is_null)
         && layers.as_array().is_some_and(Vec::is_empty);
@@ -213,7 +214,7 @@ fn write_manifest(
             bytes: document.bytes.clone(),
         });
     }
-    // It is written anew, so everything in it must be true, and what is required there.
+    // A manifest that is written anew must be true in every field and have all required fields.
     if unlisted {
         put(&mut top, "layers", Value::Array(Vec::new()));
     }
@@ -288,7 +289,7 @@ fn describe(
     map.insert("digest".into(), Value::from(digest));
     map.insert("size".into(), Value::from(size));
     for (key, value) in old.into_iter().flatten() {
-        // Embedded bytes are those of the old blob.
+        // Embedded bytes belong to the old blob, and are dropped.
         if !map.contains_key(key) && key != "data" {
             map.insert(key.clone(), value.clone());
         }
@@ -404,7 +405,7 @@ fn put_layer_fields(
         urls,
         annotations,
     } = &parts.layers[i];
-    // A new blob is not at the old URLs.
+    // The old URLs do not lead to the new blob.
     let urls: &[String] = if kept { urls } else { &[] };
     let written = map.get("urls").and_then(Value::as_array);
     let written = written.map_or(&[][..], Vec::as_slice);
@@ -468,7 +469,7 @@ fn put_extension(
                 }
                 ["manifest", "layers", i, key] if free(key, LAYER_MODEL_FIELDS) => {
                     let i: usize = i.parse().ok()?;
-                    // What was said of a blob is not said of the one that replaced it.
+                    // A property of the old blob does not hold for the new one.
                     let kept =
                         parts.layers.get(i)?.blob.facts.digest == Some(parts.sealed[i].digest);
                     let layer = changed.get_mut("layers")?.get_mut(i).filter(|_| kept)?;
@@ -476,7 +477,7 @@ fn put_extension(
                 }
                 _ => return None,
             }
-            // It must not make the manifest one that is refused.
+            // The extension must not make a manifest that readers refuse.
             read_again(&changed, parts).ok()?;
             Some(changed)
         });
@@ -494,7 +495,7 @@ fn free(key: &str, model: &[&str]) -> bool {
     !model.iter().any(|name| folds_to(key, name))
 }
 
-/// Reports what the original said of a blob that is not there any more.
+/// Reports the properties of the original for blobs that were replaced.
 ///
 /// # Errors
 /// If the new manifest is one that would be refused, such as one with too many layers.

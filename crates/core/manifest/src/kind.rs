@@ -1,5 +1,5 @@
-//! The type of a manifest where nothing gives it one: its own word, else its shape, as skopeo
-//! guesses it. Whether the shape is right is for formats.
+//! The media type of a manifest without a descriptor: the `mediaType` of the document, else the type that
+//! its shape shows, as skopeo guesses it. The formats check the shape.
 
 use imgconv_json::{Value, parse};
 use imgconv_model::{Limits, Result};
@@ -25,12 +25,12 @@ pub fn is_index(kind: &str) -> bool {
     [OCI_INDEX, DOCKER_LIST].contains(&kind)
 }
 
-/// What a media type tells of the thing that has it.
+/// What a media type says of its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// It is a document that lists others: the type is one of [`KINDS`].
     Listing,
-    /// Nothing: the type is absent or a generic one, and the document itself must say it.
+    /// Nothing: the type is absent or generic, and the document itself must say what it is.
     Nothing,
     /// It is no such document, but bytes of any size and form (image-spec, image-index.md: an
     /// unknown type is no error).

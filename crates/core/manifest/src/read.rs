@@ -1,4 +1,4 @@
-//! The shape of a manifest: strict reading of its JSON, without a look at what it refers to.
+//! The shape of a manifest: strict reading of its JSON, without following its references.
 //!
 //! Both directions use it: decoding to follow the descriptors, encoding to see what an original
 //! says and to check that a new manifest reads as it was meant.
@@ -27,7 +27,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "annotations",
 ];
 
-/// Those that are fields of the model or follow from it.
+/// The properties that are fields of the model or follow from it.
 pub(crate) const MODEL_FIELDS: &[&str] = &[
     "schemaVersion",
     "mediaType",
@@ -49,7 +49,7 @@ pub(crate) struct Manifest {
     /// The config; only the withdrawn artifact manifest has none.
     pub(crate) config: Option<Descriptor>,
     pub(crate) layers: Vec<Descriptor>,
-    /// The document that this one is about, if its digest is of an algorithm that is computed.
+    /// The subject of this document, if its digest has a supported algorithm.
     pub(crate) subject: Option<Digest>,
     pub(crate) artifact_type: Option<String>,
     /// All annotations, the private one included.

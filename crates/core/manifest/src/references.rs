@@ -1,7 +1,8 @@
 //! What a document of any family refers to: for those who follow every reference of a place,
 //! whatever the documents mean.
 //!
-//! It reads the shape of one document and follows nothing. What an image is, is for formats.
+//! The module reads the shape of one document and follows no reference. The meaning of an image is the
+//! formats' business.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::{
 /// The layer of a step of schema 1 that has none. Its bytes are known, so it need not be there.
 const EMPTY_LAYER: &str = "a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4";
 
-/// What something that is referred to is for the document.
+/// The role of a reference in its document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// An entry of an index.
@@ -32,14 +33,14 @@ pub enum Part {
     Config,
     /// A layer of an image, or any other blob.
     Blob,
-    /// What the document is about. It need not be there (image-spec, manifest.md).
+    /// The subject of the document. A subject may be absent (image-spec, manifest.md).
     Subject,
 }
 
 /// One thing that a document refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// What it is for the document.
+    /// The role in the document.
     pub part: Part,
     /// Its content type; empty where the document gives it none.
     pub kind: String,
@@ -114,7 +115,7 @@ pub fn references(kind: &str, bytes: &[u8], limits: &Limits) -> Result<Option<Re
     }))
 }
 
-/// The type of a document that nobody gives one.
+/// The type of a document that neither a descriptor nor the document itself names.
 fn shape(value: &Value) -> &str {
     let has = |name: &str| {
         let keys = value.as_object().into_iter().flat_map(|map| map.keys());

@@ -27,7 +27,7 @@ pub use block::ENCODER_REVISION;
 pub use decoder::Decoder;
 pub use encoder::{Encoded, Encoding, Level, encode};
 pub use hash::{Hasher, HashingReader, digest};
-pub use limit::read_to_limit;
+pub use limit::{read_document, read_to_limit};
 pub use piece::PieceEncoder;
 pub use pipe::{Cancellable, Interruptible};
 pub use pool::Pool;

@@ -96,7 +96,7 @@ pub fn split(tar: &[u8]) -> Result<Option<Split>> {
         let end = start + usize::try_from(entry.size).unwrap_or_default();
         let content = tar[start..end].to_vec();
         line(json!({"type": 2, "payload": STANDARD.encode(&tar[done..start])}));
-        let crc = STANDARD.encode(&crc64(&content).to_be_bytes());
+        let crc = STANDARD.encode(crc64(&content).to_be_bytes());
         let mut file = json!({"type": 1, "size": content.len(), "payload": crc});
         match std::str::from_utf8(&entry.path) {
             Ok(name) => file["name"] = json!(name),

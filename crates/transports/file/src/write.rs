@@ -401,7 +401,7 @@ impl BundleSink for FileSink {
                 single(publications)?;
                 let paths = vec![path.clone(); publications.len()];
                 self.publish(publications, &paths)?;
-                sync_directory(&parent(path))?;
+                sync_directory(parent(path))?;
                 paths
             }
         };

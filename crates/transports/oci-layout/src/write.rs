@@ -304,7 +304,7 @@ impl Commit<'_> {
             }
         }
         for (algorithm, target) in &algorithms {
-            sync(target, &shown(algorithm))?;
+            sync(target, shown(algorithm))?;
         }
         sync(&blobs, BLOBS)
     }
