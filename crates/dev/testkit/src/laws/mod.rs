@@ -11,12 +11,14 @@
 mod honesty;
 mod memory;
 mod strict;
+mod transport;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::honesty::{Honest, Written};
 pub use self::memory::{ID_A, ID_B, Memory, Sealed, decode, encode, env, fails, kept, root, text};
 pub use self::strict::{Documents, bad_digests};
+pub use self::transport::{Find, Writable, by_digest, facts, put, put_root};
 
 /// Checks that a reader ends without a panic for every beginning of some bytes, and with each of
 /// them changed. Returns how many of these inputs were read without an error.

@@ -514,3 +514,9 @@ fn a_user_that_is_a_path_is_the_owner_of_that_file() {
     let error = decode(&archive("/loop", "0")).unwrap_err();
     assert_eq!(error.code(), Code::Limit);
 }
+
+#[test]
+fn no_damage_of_an_aci_is_fatal() {
+    let bytes = aci(SMALL, &["rootfs/a=1", "rootfs/b=>rootfs/a"]);
+    imgconv_testkit::laws::hostile(&bytes, both);
+}

@@ -479,3 +479,8 @@ fn a_given_key() {
         "the key calls itself",
     );
 }
+
+#[test]
+fn no_damage_of_a_signed_manifest_is_fatal() {
+    imgconv_testkit::laws::hostile(signed(&minimal()).as_bytes(), |bytes| decode(bytes));
+}

@@ -5,6 +5,7 @@
 
 mod ages;
 mod fixture;
+mod laws;
 mod layout;
 mod legacy;
 mod manifest;

@@ -29,7 +29,7 @@ fn put(sink: &dyn BundleSink, bytes: &str) -> Digest {
 }
 
 /// The entry document, as the format writes it.
-fn document(config: &str, layers: &[&str]) -> String {
+pub(crate) fn document(config: &str, layers: &[&str]) -> String {
     let blob = |body: &str| format!("\"blobs/sha256/{}\"", hex(body));
     let layers: Vec<String> = layers.iter().map(|l| blob(l)).collect();
     let (config, layers) = (blob(config), layers.join(","));

@@ -9,5 +9,6 @@ mod archive;
 mod care;
 mod fixture;
 mod index;
+mod laws;
 mod read;
 mod write;
