@@ -187,7 +187,7 @@ pub fn convert(
             file_name: Some(tags::file_name(name)),
         });
     }
-    let places = sink.commit_noting(&mut publications)?;
+    let places = sink.finish(&mut publications)?;
     note_digests(&mut items, &publications);
     Ok(outcome(items, tags, destination, &places))
 }

@@ -338,7 +338,7 @@ impl<'a> Run<'a> {
                     .and_then(|name| self.of_digest(name, root, &child, &mut report))
                     .map_err(|error| error.at(&*root.text))?;
                 let shown = self.shown(name.as_ref(), root, &mut report);
-                for field in root.bundle.said_again(&root.entry) {
+                for field in root.bundle.duplicate_listings(&root.entry) {
                     let why =
                         "the image is listed again under its name, and the first entry counts";
                     report.lose(format!("index.{field}"), LossKind::Dropped, why);

@@ -88,7 +88,7 @@ impl Run<'_> {
             let digest = node.child.as_ref().map(|child| child.digest);
             self.foreign(&mut image, &root.place, &mut report)?;
             lose_descriptors(&image, &mut report);
-            for field in root.bundle.said_again(&root.entry) {
+            for field in root.bundle.duplicate_listings(&root.entry) {
                 report.lose(format!("index.{field}"), LossKind::Dropped, NO_DESCRIPTORS);
             }
             for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {

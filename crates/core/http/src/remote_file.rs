@@ -12,8 +12,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Facts, Fetched, Limits, Open, Reader, Result, Root,
-    RootEntry, Signature, quote,
+    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Limits, Open, Reader, Result,
+    Root, RootEntry, Signature, Signed, quote,
 };
 use imgconv_stream::{Stage, sweep};
 
@@ -203,10 +203,16 @@ impl Bundle for RemoteFile {
         Err(Error::new(Code::Missing, "a file holds no blob").at(self.locator()))
     }
 
-    fn fetched(&self) -> Option<&Fetched> {
-        Some(&self.fetched)
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            signed: Some(self),
+            fetched: Some(&self.fetched),
+            ..Extras::default()
+        }
     }
+}
 
+impl Signed for RemoteFile {
     fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
         let Some(request) = &self.signature else {
             return Ok(None);

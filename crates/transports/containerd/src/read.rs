@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 
 use imgconv_directory::Directory;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open,
-    Reader, Result, Root, RootEntry, mark_ambiguous,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
+    Name, Open, Reader, Result, Root, RootEntry, StoredBlobs, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
 use imgconv_wire::manifest::{KINDS, kind_of, references};
@@ -267,8 +267,21 @@ impl Bundle for Store {
         })
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            stored: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl StoredBlobs for Store {
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         self.digests().map(Some).map_err(|error| self.at(error))
+    }
+
+    fn stored_as(&self, digest: &Digest) -> Digest {
+        *digest
     }
 }
 

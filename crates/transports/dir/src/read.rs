@@ -4,8 +4,8 @@ use std::{fs::File, path::Path, sync::Arc};
 
 use imgconv_directory::Directory;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Open,
-    Reader, Result, Root, RootEntry, quote,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
+    Open, Reader, Result, Root, RootEntry, StoredBlobs, quote,
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
 use imgconv_wire::manifest;
@@ -178,6 +178,15 @@ impl Bundle for DirBundle {
         })
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            stored: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl StoredBlobs for DirBundle {
     /// Files whose names are no digests are not listed.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         let names = self.directory.names("");
@@ -195,6 +204,10 @@ impl Bundle for DirBundle {
         found.sort();
         found.dedup();
         Ok(Some(found))
+    }
+
+    fn stored_as(&self, digest: &Digest) -> Digest {
+        *digest
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 };
 
 use imgconv_directory::Directory;
-use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
+use imgconv_model::{
+    BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
+    quote,
+};
 use imgconv_stream::{Stage, read_to_limit, sweep};
 use imgconv_wire::{
     Value,
@@ -250,7 +253,14 @@ impl BundleSink for DirSink {
         self.stage.writer()
     }
 
-    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras::default()
+    }
+
+    /// The place has no list of entry points that says anything of itself.
+    fn set_top_level(&mut self, _: TopLevel) {}
+
+    fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         let at = |error: Error| error.at(self.locator.clone());
         let root = self.root(publications).map_err(at)?;
         if !self.stage.has(&root, publications[0].root.size) {

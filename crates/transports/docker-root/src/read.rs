@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use imgconv_directory::Directory;
 use imgconv_folder::Folder;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open, Reader,
-    Result, Root, RootEntry, mark_ambiguous, quote,
+    Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name,
+    NamedBlobs, Open, Reader, Result, Root, RootEntry, mark_ambiguous, quote,
 };
 use imgconv_tar_split::Layer;
 use imgconv_wire::archive_image;
@@ -217,6 +217,15 @@ impl Bundle for DataRoot {
         Err(self.at(Error::new(Code::Missing, message)))
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            members: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl NamedBlobs for DataRoot {
     /// Returns a config, or a layer as a tar.
     fn member(&self, name: &str, _facts: &Facts) -> Result<Blob> {
         let config = name
@@ -235,5 +244,9 @@ impl Bundle for DataRoot {
             }),
         };
         found.map_err(|error| self.at(error))
+    }
+
+    fn layer_of(&self, _: &Digest) -> Result<Option<(String, Blob)>> {
+        Ok(None)
     }
 }

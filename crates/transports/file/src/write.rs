@@ -13,7 +13,10 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_model::{BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote};
+use imgconv_model::{
+    BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
+    quote,
+};
 use imgconv_stream::{Hasher, Stage, sweep};
 use rustix::fs::{AtFlags, CWD};
 
@@ -408,7 +411,14 @@ impl BundleSink for FileSink {
         }))
     }
 
-    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras::default()
+    }
+
+    /// The place has no list of entry points that says anything of itself.
+    fn set_top_level(&mut self, _: TopLevel) {}
+
+    fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         self.env.check_cancelled()?;
         let paths = match &self.place {
             Place::Stdout => return self.publish_stdout(publications),

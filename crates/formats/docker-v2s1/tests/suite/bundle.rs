@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use imgconv_format_docker_v2s1::{DOCKER_V1, DOCKER_V2S1};
 use imgconv_model::{
     Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, DocumentFormat,
-    Encoded, Env, Error, Facts, Image, Limits, Open, Platform, Reader, Report, Result, Root,
-    RootEntry, SealedLayer, Step, check,
+    Encoded, Env, Error, Extras, Facts, Image, Limits, NamedBlobs, Open, Platform, Reader, Report,
+    Result, Root, RootEntry, SealedLayer, Step, check,
 };
 use imgconv_stream::digest;
 
@@ -77,11 +77,24 @@ impl Bundle for Memory {
         Ok(sealed(facts))
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            members: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl NamedBlobs for Memory {
     fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
         if !self.members.contains(&name) {
             return Err(Error::new(Code::Missing, format!("{name} is not here")));
         }
         Ok(sealed(facts))
+    }
+
+    fn layer_of(&self, _: &Digest) -> Result<Option<(String, Blob)>> {
+        Ok(None)
     }
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use imgconv_format_docker_v2s2::DOCKER_V2S2;
 use imgconv_model::{
     Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, DocumentFormat,
-    Encoded, Env, Error, Facts, Image, Limits, Open, Platform, Reader, Report, Result, Root,
-    RootEntry, SealedLayer, Step, check,
+    Encoded, Env, Error, Extras, Facts, Image, Limits, NamedBlobs, Open, Platform, Reader, Report,
+    Result, Root, RootEntry, SealedLayer, Step, check,
 };
 use imgconv_stream::digest;
 
@@ -92,6 +92,15 @@ impl Bundle for Memory {
         })
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            members: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl NamedBlobs for Memory {
     fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
         let Some(bytes) = self.members.get(name) else {
             return Err(Error::new(Code::Missing, format!("no member {name}")));
@@ -102,6 +111,10 @@ impl Bundle for Memory {
         });
         let facts = facts.clone();
         Ok(Blob { facts, bytes })
+    }
+
+    fn layer_of(&self, _: &Digest) -> Result<Option<(String, Blob)>> {
+        Ok(None)
     }
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use imgconv_format_oci::OCI;
 use imgconv_model::{
     Algorithm, Artifact, Blob, Bundle, Code, Compression, Digest, Document, DocumentFormat,
-    Encoded, Env, Error, Facts, Image, Limits, Open, Platform, Reader, Report, Result, Root,
-    RootEntry, SealedLayer, Step, check,
+    Encoded, Env, Error, Extras, Facts, Image, Limits, Open, Platform, Reader, Report, Result,
+    Root, RootEntry, SealedLayer, Step, check,
 };
 use imgconv_stream::digest;
 
@@ -82,6 +82,10 @@ impl Bundle for Memory {
             facts: facts.clone(),
             bytes: Arc::new(Sealed),
         })
+    }
+
+    fn extras(&self) -> Extras<'_> {
+        Extras::default()
     }
 }
 
