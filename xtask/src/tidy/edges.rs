@@ -6,22 +6,21 @@ use serde_json::Value;
 const EDGES: &[(&str, &[&str])] = &[
     ("core/model", &[]),
     ("core/stream", &["core/model"]),
-    ("core/wire", &["core/model", "core/stream"]),
-    ("core/directory", &["core/model", "core/stream"]),
-    ("core/http", &["core/model", "core/stream"]),
+    ("core/fs", &["core/model", "core/stream"]),
+    ("core/json", &["core/model"]),
+    ("core/manifest", &["core/model", "core/stream", "core/json"]),
+    ("core/layout", &["core/model", "core/json", "core/manifest"]),
+    ("core/http", &["core/model", "core/stream", "core/fs"]),
     ("core/openpgp", &["core/model"]),
     ("core/bolt", &["core/model"]),
-    ("core/folder", &["core/model", "core/directory", "core/tar"]),
-    (
-        "core/tar-split",
-        &["core/model", "core/stream", "core/directory"],
-    ),
-    ("core/tags", &["core/model", "core/wire"]),
-    ("core/tar", &["core/model", "core/stream"]),
+    ("core/folder", &["core/model", "core/fs", "core/tar"]),
+    ("core/tar-split", &["core/model", "core/stream", "core/fs"]),
+    ("core/tags", &["core/model", "core/json"]),
+    ("core/tar", &["core/model", "core/stream", "core/fs"]),
     ("core/layer", &["core/model", "core/stream", "core/tar"]),
     (
         "core/unpack",
-        &["core/model", "core/stream", "core/tar", "core/layer"],
+        &["core/model", "core/fs", "core/tar", "core/layer"],
     ),
     (
         "core/chunked",
@@ -30,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/stream",
             "core/tar",
             "core/layer",
-            "core/wire",
+            "core/json",
         ],
     ),
     (
@@ -50,7 +49,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/stream",
             "core/tar",
             "core/layer",
-            "core/wire",
+            "core/json",
+            "core/manifest",
         ],
     ),
     (
@@ -58,9 +58,11 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "core/model",
             "core/stream",
+            "core/fs",
             "core/tar",
-            "core/wire",
-            "core/directory",
+            "core/json",
+            "core/manifest",
+            "core/layout",
             "core/http",
             "core/tags",
             "core/openpgp",
@@ -208,7 +210,7 @@ mod tests {
     #[test]
     fn edges_of_the_table_and_test_helpers_are_not() {
         for (from, to, kind) in [
-            ("crates/formats/oci", "crates/core/wire", json!(null)),
+            ("crates/formats/oci", "crates/core/manifest", json!(null)),
             ("crates/app/imgconv", "crates/transports/file", json!(null)),
             ("crates/core/tar", "crates/dev/testkit", json!("dev")),
         ] {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use imgconv_layout::INDEX_FILE;
 use imgconv_model::{
     Algorithm, BundleSink, Code, Document, Env, Error, Format, FormatFamily, FormatId, Name, Names,
     Outcome as LossKind, PlatformSpec, Publication, Report, Result, Shape, TopLevel, quote,
@@ -12,7 +13,6 @@ use imgconv_stream::Pool;
 use imgconv_tags::ImageTags;
 use imgconv_transport_file::overlaps;
 use imgconv_transport_registry::Location;
-use imgconv_wire::layout::INDEX_FILE;
 use serde_json::Value;
 
 use crate::{

@@ -1,8 +1,9 @@
 //! Which image a signature or an attestation in a layout of `cosign save` is about. Such a layout
 //! says by the annotation `kind` of its entries what each of them is.
 
+use imgconv_json::{Value, base64, parse};
+use imgconv_manifest::find_document;
 use imgconv_model::{Bundle, Child, Digest, Env, Result, RootEntry};
-use imgconv_wire::{Value, base64, find_document, parse};
 
 use crate::source::Node;
 

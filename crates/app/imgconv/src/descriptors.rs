@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
+use imgconv_layout::{details, is_name, is_of_bytes};
 use imgconv_model::{Child, Digest, Env, Outcome as LossKind, Report, Result, TopLevel};
-use imgconv_wire::layout::{details, is_name, is_of_bytes};
 
 use crate::source::Source;
 

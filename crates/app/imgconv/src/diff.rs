@@ -5,11 +5,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use imgconv_json::Value;
 use imgconv_layer::{Fingerprints, Node as File, Tree};
 use imgconv_model::{Env, Exec, History, Image, PlatformSpec, Result, escape};
 use imgconv_pipeline::merge;
 use imgconv_tar::{EntryKind, Time};
-use imgconv_wire::Value;
 use serde::Serialize;
 
 use crate::{
@@ -143,7 +143,7 @@ fn sorted(text: &str, env: &Env) -> String {
             _ => {}
         }
     }
-    match imgconv_wire::parse(text.as_bytes(), &env.limits, "field") {
+    match imgconv_json::parse(text.as_bytes(), &env.limits, "field") {
         Ok(mut value) => {
             sort(&mut value);
             value.to_string()

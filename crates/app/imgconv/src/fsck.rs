@@ -11,12 +11,11 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_manifest::{
+    KINDS, Part, Reference, References, Told, docker_config, embedded, family_of, references, told,
+};
 use imgconv_model::{Child, Code, Digest, Env, Error, Facts, Limits, Report, Result};
 use imgconv_stream::Cancellable;
-use imgconv_wire::{
-    docker_config, embedded,
-    manifest::{KINDS, Part, Reference, References, Told, family_of, references, told},
-};
 
 use crate::{
     source::Source,
@@ -414,7 +413,7 @@ impl Walk<'_> {
             document => document,
         };
         let decoded = document
-            .and_then(|it| imgconv_wire::parse(&it.bytes, limits, "config"))
+            .and_then(|it| imgconv_json::parse(&it.bytes, limits, "config"))
             .and_then(|value| docker_config::decode(&value, &mut report));
         let layers = read
             .list

@@ -6,12 +6,13 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_json::{Object, join};
+use imgconv_manifest::{family_of, find_blob};
 use imgconv_model::{
     Algorithm, Child, Code, Digest, Error, Index, Name, Opaque, Outcome as LossKind, PlatformSpec,
     Report, Result,
 };
 use imgconv_pipeline::write_document;
-use imgconv_wire::{Object, find_blob, join, manifest::family_of};
 
 use crate::{
     nearest::{repeated, warn_second},
@@ -316,7 +317,7 @@ impl Run<'_> {
 
     /// Reports what only an index itself says, where none is written.
     pub(crate) fn lose_index(&self, index: &Index, report: &mut Report) -> Result<()> {
-        let value = imgconv_wire::parse(&index.document.bytes, &self.env.limits, "index")?;
+        let value = imgconv_json::parse(&index.document.bytes, &self.env.limits, "index")?;
         let top = Object::new(&value, "index")?;
         let mut fields: Vec<String> = Vec::new();
         for (key, value) in top.map() {

@@ -3,16 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgconv_layout::{Item, Names, address, describe};
+use imgconv_manifest::{Part, find_document, references};
 use imgconv_model::{
     Code, Digest, Env, Error, Name, Publication, Report, Result, RootEntry, Transport, quote,
 };
 pub use imgconv_transport_oci_layout::Sweep;
 use imgconv_transport_oci_layout::{OCI_LAYOUT, RefName, edit};
-use imgconv_wire::{
-    find_document,
-    layout::{Item, Names, address, describe},
-    manifest::{Part, references},
-};
 use serde::Serialize;
 
 use crate::{

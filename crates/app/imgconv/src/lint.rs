@@ -1,8 +1,9 @@
 //! Rules of the specifications that no reader depends on: what breaks one is read and carried, and
 //! [`verify`](crate::verify()) names it.
 
+use imgconv_json::{Value, is_rfc3339};
+use imgconv_manifest as manifest;
 use imgconv_model::{Child, Env, Image, RunConfig, quote};
-use imgconv_wire::{Value, is_rfc3339, manifest};
 
 use crate::verify::Finding;
 
@@ -11,7 +12,7 @@ const CODE: &str = "against-specification";
 
 /// Looks at a manifest or an index. What is no JSON is found by others.
 pub(crate) fn document(bytes: &[u8], text: &str, env: &Env, found: &mut Vec<Finding>) {
-    let value = imgconv_wire::parse(bytes, &env.limits, "document");
+    let value = imgconv_json::parse(bytes, &env.limits, "document");
     let odd = value
         .map(|value| manifest::lint(&value))
         .unwrap_or_default();
@@ -20,7 +21,7 @@ pub(crate) fn document(bytes: &[u8], text: &str, env: &Env, found: &mut Vec<Find
 
 /// Looks at the descriptor of an entry point.
 pub(crate) fn entry(child: &Child, text: &str, env: &Env, found: &mut Vec<Finding>) {
-    let value = imgconv_wire::parse(child.raw.as_bytes(), &env.limits, "descriptor");
+    let value = imgconv_json::parse(child.raw.as_bytes(), &env.limits, "descriptor");
     let odd = value.map(|value| manifest::lint_descriptor(&value, "descriptor"));
     add(odd.unwrap_or_default(), text, found);
 }

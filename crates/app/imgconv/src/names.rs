@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgconv_layout::is_name;
 use imgconv_model::{
     Child, Code, Digest, Error, FormatId, Name, Names, Outcome as LossKind, Publication, Report,
     Result, quote,
 };
 use imgconv_transport_registry::Location;
-use imgconv_wire::layout::is_name;
 
 use crate::{
     locator::{Locator, Reference},

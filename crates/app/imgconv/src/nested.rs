@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_model::{Child, Code, Digest, Env, Error, Result, Root, RootEntry};
 
-use imgconv_wire::find_document;
+use imgconv_manifest::find_document;
 
 use crate::source::{Memo, Node, Source, root_of};
 

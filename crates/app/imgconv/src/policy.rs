@@ -46,7 +46,7 @@ pub(crate) fn signing_key(options: &Options, target: FormatId) -> Result<Option<
 
 fn read_key(path: &Path) -> Result<SigningKey> {
     let mut bytes = Vec::new();
-    imgconv_stream::open_given(path)
+    imgconv_fs::open_given(path)
         .and_then(|file| file.take(KEY_BYTES + 1).read_to_end(&mut bytes))
         .map_err(Error::from_io)?;
     if bytes.len() as u64 > KEY_BYTES {

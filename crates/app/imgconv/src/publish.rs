@@ -649,7 +649,7 @@ fn sign((key, time): &(SigningKey, SystemTime), data: Reader) -> Result<Vec<u8>>
 }
 
 fn open(path: &Path) -> Result<File> {
-    imgconv_stream::open_given(path)
+    imgconv_fs::open_given(path)
         .map_err(|error| Error::io(error, quote(path.as_os_str().as_encoded_bytes())))
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use imgconv_format_aci::DOCKER_IMAGE_ID;
 use imgconv_format_docker_v2s1::SigningKey;
+use imgconv_layout::is_platform;
 use imgconv_model::{
     Algorithm, Blob, Bundle, BundleSink, Capabilities, Child, Compression, Digest, Document,
     DocumentFormat, Encoded, Env, Facts, Format, FormatId, History, Image, Layer, Name, Opaque,
@@ -18,7 +19,6 @@ use imgconv_model::{
 use imgconv_pipeline::{LayerStep, Plan, Sealer, write_document};
 use imgconv_stream::{Pool, sniff};
 use imgconv_tags::Labels;
-use imgconv_wire::layout::is_platform;
 
 use crate::{
     carried, cosign, descriptors,
@@ -734,12 +734,7 @@ fn pretend(image: &Image, plan: &Plan) -> Vec<SealedLayer> {
 
 /// The compression of a layer that is kept: what its bytes show; its type, if they are not here.
 fn kept_compression(layer: &Layer) -> Compression {
-    let labelled = || match layer.kind.as_deref() {
-        Some(kind) if kind.ends_with("gzip") => Compression::Gzip,
-        Some(kind) if kind.ends_with("zstd") => Compression::Zstd,
-        _ => Compression::None,
-    };
-    shown_compression(layer).unwrap_or_else(labelled)
+    shown_compression(layer).unwrap_or_else(|| imgconv_pipeline::labelled(layer))
 }
 
 /// The compression that the first bytes of a stored layer show; `None` if they can't be read.

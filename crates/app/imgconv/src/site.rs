@@ -10,19 +10,17 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write as _},
-    os::{
-        fd::{AsFd as _, AsRawFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::{
+    Directory, Stage, open_directory, open_directory_at, parent, path_of, sweep, sync_directory,
+};
 use imgconv_model::{Code, Env, Error, Limits, Result, quote};
-use imgconv_stream::{Stage, open_directory, sweep};
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags},
+    fs::{AtFlags, CWD, Mode},
     io::Errno,
 };
 
@@ -298,9 +296,7 @@ impl Site {
             false => self.root.clone(),
         };
         fs::create_dir_all(&place).map_err(|error| Error::io(error, show(&place)))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let top = rustix::fs::open(&place, flags, Mode::empty())
-            .map_err(|error| Error::io(error.into(), show(&place)))?;
+        let top = open_directory(&place)?;
         for change in &self.changes {
             let shown = show(&self.root.join(change.path()));
             let failed = |error: Errno| Error::io(error.into(), shown.clone());
@@ -322,7 +318,7 @@ impl Site {
         if self.new {
             let renamed = fs::rename(&place, &self.root);
             renamed.map_err(|error| Error::io(error, show(&self.root)))?;
-            sync(parent(&self.root))?;
+            sync_directory(parent(&self.root))?;
         }
         Ok(())
     }
@@ -338,7 +334,7 @@ pub(crate) struct There {
 impl There {
     /// A path that leads to exactly this file, whatever has its name by now.
     pub(crate) fn path(&self) -> String {
-        let path = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
+        let path = path_of(&self.file);
         match Path::new(&path).exists() {
             true => path,
             // There is no `/proc` here.
@@ -361,29 +357,19 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(Error::io(error.into(), at())),
         }
-        found = open_directory(&found, name.as_bytes()).map_err(
-            |error| match Errno::from_io_error(&error) {
-                Some(Errno::LOOP | Errno::NOTDIR) => {
-                    let message = "a symbolic link or a file stands where a site has a directory";
-                    Error::new(Code::Escape, message).at(at())
-                }
-                _ => Error::io(error, at()),
-            },
-        )?;
+        found =
+            open_directory_at(&found, name.as_bytes()).map_err(
+                |error| match Errno::from_io_error(&error) {
+                    Some(Errno::LOOP | Errno::NOTDIR) => {
+                        let message =
+                            "a symbolic link or a file stands where a site has a directory";
+                        Error::new(Code::Escape, message).at(at())
+                    }
+                    _ => Error::io(error, at()),
+                },
+            )?;
     }
     Ok(found)
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn sync(folder: &Path) -> Result<()> {
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|error| Error::io(error, show(folder)))
 }
 
 fn show(path: &Path) -> String {

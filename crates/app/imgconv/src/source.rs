@@ -16,11 +16,6 @@ use imgconv_openpgp::{Signer, Verified};
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{Cancellable, HashingReader, digest};
 use imgconv_transport_oci_layout::open_damaged;
-use imgconv_wire::{
-    Value, embedded, find_document,
-    manifest::{self, Told, references, told},
-    within,
-};
 
 use crate::{
     catalog::{self, Recognised},

@@ -7,13 +7,13 @@ use std::{
 
 use imgconv_format_aci::{FORMAT, IMAGE_ID, identifier, manifest, platform};
 use imgconv_layer::Semantics;
+use imgconv_manifest::describes_compression;
 use imgconv_model::{
     Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Env, Error, Event, Image, Name,
     Notes, Open, Outcome as LossKind, Publication, Reader, Report, Result, quote,
 };
 use imgconv_pipeline::{Options as LayerOptions, squash};
 use imgconv_stream::{Decoder, Encoding, Level, encode};
-use imgconv_wire::manifest::describes_compression;
 
 use crate::{
     descriptors,

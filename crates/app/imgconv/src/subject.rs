@@ -1,10 +1,10 @@
 //! The `subject` of a document whose subject is not at the destination any more: it goes, and that
 //! is a loss. The document itself stays, for it holds more than a word about something else.
 
+use imgconv_json::{Value, canonical, parse};
 use imgconv_model::{
     Document, Env, FormatId, Image, Index, Limits, Outcome as LossKind, Report, Result,
 };
-use imgconv_wire::{Value, canonical, parse};
 
 use crate::source::SUBJECT;
 

@@ -6,12 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use imgconv_json::{Value, parse};
+use imgconv_manifest::{Told, descriptor, find_blob, find_document, told};
 use imgconv_model::{Bundle, Child, Code, Digest, Document, Env, Error, Limits, Opaque, Result};
-use imgconv_wire::{
-    Value, descriptor, find_blob, find_document,
-    manifest::{Told, told},
-    parse,
-};
 
 /// Says whether something that is no image is a blob of a type that no format knows: such a blob
 /// travels with itself.

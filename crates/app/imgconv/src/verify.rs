@@ -6,10 +6,10 @@ use std::{
 };
 
 use imgconv_layer::{Discard, Tree};
+use imgconv_manifest::find_blob;
 use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Result};
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{Cancellable, HashingReader};
-use imgconv_wire::find_blob;
 use serde::Serialize;
 
 use crate::{

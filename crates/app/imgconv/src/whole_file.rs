@@ -11,8 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imgconv_fs::{Stage, parent, set_blocking, sweep};
 use imgconv_model::{Code, Env, Error, Result, quote};
-use imgconv_stream::{Stage, sweep};
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
@@ -89,16 +89,8 @@ fn open_special(path: &Path) -> Result<File> {
     };
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened: OwnedFd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
-    let flags = rustix::fs::fcntl_getfl(&opened).map_err(failed)?;
-    rustix::fs::fcntl_setfl(&opened, flags - OFlags::NONBLOCK).map_err(failed)?;
+    set_blocking(&opened).map_err(|error| Error::io(error, show(path)))?;
     Ok(File::from(opened))
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 fn show(path: &Path) -> String {

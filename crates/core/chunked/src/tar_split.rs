@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_model::{Algorithm, Digest, Result};
 use imgconv_stream::{Hasher, PieceEncoder};
 use serde::Serialize;
@@ -66,7 +67,7 @@ impl TarSplit {
         if self.given_up || bytes.is_empty() {
             return Ok(());
         }
-        self.line(SEGMENT, None, None, Some(base64(bytes)), pieces)
+        self.line(SEGMENT, None, None, Some(STANDARD.encode(bytes)), pieces)
     }
 
     /// Adds an entry; `crc` is that of its content, if it has any. A name that comes twice has no
@@ -89,7 +90,7 @@ impl TarSplit {
             self.give_up();
             return Ok(());
         }
-        let crc = crc.map(|crc| base64(&crc.finish().to_be_bytes()));
+        let crc = crc.map(|crc| STANDARD.encode(crc.finish().to_be_bytes()));
         self.line(FILE, Some(name), (size > 0).then_some(size), crc, pieces)
     }
 
@@ -182,42 +183,9 @@ impl Crc64 {
     }
 }
 
-/// Encodes base64 of RFC 4648 section 4, with padding.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            text.push(match digit <= group.len() {
-                true => char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]),
-                false => '=',
-            });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_as_the_rfc_has_it() {
-        let rows = [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ];
-        for (plain, text) in rows {
-            assert_eq!(base64(plain.as_bytes()), text);
-        }
-    }
 
     #[test]
     fn the_sum_is_that_of_go() {

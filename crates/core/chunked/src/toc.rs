@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_model::{Algorithm, Code, Digest, Error, Result, quote};
 use imgconv_stream::digest;
 use imgconv_tar::{Entry, EntryKind, Time};
 use serde::{Serialize, Serializer};
 
-use crate::{Scheme, tar_split::base64};
+use crate::Scheme;
 
 /// Readers refuse a longer table, packed or not (containers/storage, `maxTocSize`).
 const LONGEST: usize = 150 << 20;
@@ -114,7 +115,7 @@ struct Base64(Vec<u8>);
 
 impl Serialize for Base64 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&base64(&self.0))
+        serializer.serialize_str(&STANDARD.encode(&self.0))
     }
 }
 
@@ -248,7 +249,7 @@ fn pax_time(value: &[u8]) -> Option<Time> {
 
 /// Writes a time by RFC 3339 in UTC.
 fn date(time: Time) -> Result<String> {
-    let Some(whole) = imgconv_wire::rfc3339(time.seconds) else {
+    let Some(whole) = imgconv_json::rfc3339(time.seconds) else {
         let message = format!(
             "the time {} (seconds since 1970) is outside the years 0 to 9999: a table of contents \
              can't say it",

@@ -1,7 +1,8 @@
 //! One file of a folder as a member of a tar.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
+use imgconv_fs::path_of;
 use imgconv_model::{Code, Error, Result, quote};
 use imgconv_tar::{Entry, EntryKind, Time};
 use rustix::{
@@ -144,7 +145,7 @@ impl Found {
 
     /// A descriptor that only locates a file gives access to its attributes by this path alone.
     fn by_descriptor(&self) -> String {
-        format!("/proc/self/fd/{}", self.descriptor.as_raw_fd())
+        path_of(&self.descriptor)
     }
 }
 

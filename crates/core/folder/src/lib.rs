@@ -20,7 +20,7 @@ mod walk;
 
 use std::sync::Arc;
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{Limits, Open, Reader, Result};
 
 /// How a folder expresses deletions.

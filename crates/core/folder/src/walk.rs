@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{Code, Error, Limits, Result};
 use imgconv_tar::{END, Entry, EntryKind, head, padding};
 use rustix::fs::{Dir, FileType, OFlags};

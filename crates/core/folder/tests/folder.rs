@@ -14,8 +14,8 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
 use imgconv_folder::{Folder, Marks};
+use imgconv_fs::Directory;
 use imgconv_model::{Code, Error, Limits, Notes, Open as _};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 

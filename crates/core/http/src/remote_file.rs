@@ -11,11 +11,11 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_fs::{Stage, sweep};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Limits, Open, Reader, Result,
     Root, RootEntry, Signature, Signed, quote,
 };
-use imgconv_stream::{Stage, sweep};
 
 use crate::{Client, Download, Request, Response, Url, connect::pause};
 
@@ -49,12 +49,7 @@ impl RemoteFile {
         sweep(&env.tmpdir, Stage::PREFIX, env);
         let stage = Stage::new(&env.tmpdir, Stage::PREFIX, false)?;
         let (mut file, name) = stage.file()?;
-        let place = || {
-            format!(
-                "temporary directory {}",
-                quote(env.tmpdir.as_os_str().as_encoded_bytes())
-            )
-        };
+        let place = || format!("temporary directory {}", quote_path(&env.tmpdir));
         let limit = env.limits.image_bytes;
         let mut download = Download::new(ask(client, request), None, env.limits.retries);
         let mut buffer = vec![0; BLOCK];

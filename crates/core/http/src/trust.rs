@@ -127,7 +127,7 @@ fn blocks(text: &[u8]) -> (Vec<CertificateDer<'static>>, Option<String>) {
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let place = || path.display().to_string();
     let mut bytes = Vec::new();
-    imgconv_stream::open_given(path)
+    imgconv_fs::open_given(path)
         .and_then(|file| file.take(FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| Error::io(error, place()))?;
     if bytes.len() as u64 > FILE {

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_model::{Algorithm, Code, Env, Error, ReadAt, Reader, Result, quote};
+use imgconv_model::{Algorithm, Code, Env, Error, ReadAt, Reader, Result, quote_path};
 use imgconv_stream::Hasher;
 
 /// Bytes that are written to the temporary file at once.
@@ -250,9 +250,6 @@ fn piece(left: u64, most: usize) -> usize {
 }
 
 fn failed(error: io::Error, tmpdir: &std::path::Path) -> Error {
-    let place = format!(
-        "temporary file in {}",
-        quote(tmpdir.as_os_str().as_encoded_bytes())
-    );
+    let place = format!("temporary file in {}", quote_path(tmpdir));
     Error::io(error, place).hint("`--tmpdir DIR` puts temporary files elsewhere")
 }

@@ -3,7 +3,7 @@
 //! One type instead of an enum per crate: callers act on the [`Code`] (exit status, JSON output,
 //! tests), people read the place and the sentence, and nothing else was ever matched on.
 
-use std::{error, fmt, io};
+use std::{error, fmt, io, path::Path};
 
 /// The result type of every fallible operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -276,6 +276,11 @@ impl From<Error> for io::Error {
 /// after 200 characters.
 pub fn quote(value: impl AsRef<[u8]>) -> String {
     format!("\"{}\"", escaped(value.as_ref(), 200))
+}
+
+/// Quotes a path for a message, as [`quote`] does.
+pub fn quote_path(path: &Path) -> String {
+    quote(path.as_os_str().as_encoded_bytes())
 }
 
 /// Says whether a character is none that a reader sees where it stands: controls (C0, DEL, C1), ends

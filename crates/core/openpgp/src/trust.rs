@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imgconv_model::{Code, Error, Limits, Result, quote};
+use imgconv_model::{Code, Error, Limits, Result, quote, quote_path};
 use pgp::{composed::PublicOrSecret, packet::Signature};
 
 use crate::{armour, key::Key};
@@ -42,7 +42,7 @@ impl Trust {
     pub fn load(places: &[PathBuf], name: &str, limits: &Limits) -> Result<Self> {
         let mut trust = Self::nobody(name);
         for place in places {
-            let shown = quote(place.as_os_str().as_encoded_bytes());
+            let shown = quote_path(place);
             let metadata = fs::metadata(place).map_err(|e| Error::io(e, shown.clone()))?;
             if metadata.is_dir() {
                 trust.add_directory(place, limits)?;
@@ -101,11 +101,9 @@ impl Trust {
         let (root, prefix) = (place.join("root.d"), place.join("prefix.d"));
         if !root.is_dir() && !prefix.is_dir() {
             let message = "this directory has neither `root.d` nor `prefix.d`";
-            return Err(Error::new(Code::Usage, message)
-                .at(quote(place.as_os_str().as_encoded_bytes()))
-                .hint(
-                    "lay it out as rkt does: `root.d/FINGERPRINT`, `prefix.d/NAME/FINGERPRINT`",
-                ));
+            return Err(Error::new(Code::Usage, message).at(quote_path(place)).hint(
+                "lay it out as rkt does: `root.d/FINGERPRINT`, `prefix.d/NAME/FINGERPRINT`",
+            ));
         }
         self.add_files(&root, limits)?;
         let mut below = prefix;
@@ -123,7 +121,7 @@ impl Trust {
 
     /// Adds the files directly in a directory, each named by the fingerprint of its key.
     fn add_files(&mut self, directory: &Path, limits: &Limits) -> Result<()> {
-        let shown = |path: &Path| quote(path.as_os_str().as_encoded_bytes());
+        let shown = |path: &Path| quote_path(path);
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -158,7 +156,7 @@ impl Trust {
     }
 
     fn read_file(&mut self, path: &Path, limits: &Limits) -> Result<Vec<u8>> {
-        let shown = || quote(path.as_os_str().as_encoded_bytes());
+        let shown = || quote_path(path);
         let file = fs::File::open(path).map_err(|e| Error::io(e, shown()))?;
         let left = limits.key_ring.saturating_sub(self.read);
         let mut bytes = Vec::new();

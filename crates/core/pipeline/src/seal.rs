@@ -436,7 +436,7 @@ fn peek(layer: &Layer) -> Result<Compression> {
 
 /// What the media type of a layer without a blob says of its compression. Nothing else does; every
 /// layer that can be read is looked at instead.
-fn labelled(layer: &Layer) -> Compression {
+pub fn labelled(layer: &Layer) -> Compression {
     match layer.kind.as_deref() {
         Some(kind) if kind.ends_with("gzip") => Compression::Gzip,
         Some(kind) if kind.ends_with("zstd") => Compression::Zstd,

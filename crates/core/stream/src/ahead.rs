@@ -1,6 +1,6 @@
 //! Reading ahead in a thread of its own, so that decoding and what is done with the bytes overlap.
 //!
-//! Only for work outside of the pool: who reads waits on a channel.
+//! Only for work outside of the thread pool: the reader waits on a channel.
 
 use std::{
     io::{self, Read},
@@ -33,7 +33,7 @@ pub fn ahead<R: Read + Send, T>(source: &mut R, work: impl FnOnce(&mut dyn Read)
                     Err(error) => Err(error),
                 };
                 let failed = piece.is_err();
-                // The other side is gone when it has enough.
+                // The reader is dropped when it has enough.
                 if full.send(piece).is_err() || failed {
                     return;
                 }
@@ -69,7 +69,7 @@ impl Read for Ahead {
                 Ok(Ok(buffer)) => {
                     let old = std::mem::replace(&mut self.buffer, buffer);
                     self.done = 0;
-                    // Nobody may want it any more.
+                    // The reader may be dropped already.
                     let _ = self.empty.send(old);
                 }
                 Ok(Err(error)) => {

@@ -1,11 +1,11 @@
-//! Saying what is really wrong, when two things are.
+//! The root cause of an error while a damaged blob is read.
 
 use std::io::{self, Read};
 
 use imgconv_model::{Code, Error};
 
-/// Blames damage where it is: bytes that do not match their digest explain every error that was met
-/// while reading them, so the rest is read to find that out (robustness M9).
+/// Replaces an error by a digest mismatch if there is one: bytes that do not match their digest explain
+/// every other error, so the rest of the blob is read to compare the digest (robustness M9).
 pub fn blame(error: Error, source: &mut dyn Read) -> Error {
     if !matches!(
         error.code(),

@@ -1,4 +1,4 @@
-//! What a reader failed with, kept so that reading it again fails again.
+//! The error of a reader, kept so that every further read fails with it.
 //!
 //! A reader that reported its end after an error would let a caller that lost the error take half
 //! a stream for a whole one.

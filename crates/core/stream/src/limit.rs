@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use imgconv_model::{Error, Limits, Result};
+use imgconv_model::{Document, Error, Facts, Limits, Result};
 
 /// Reads to the end, at most `limit.1` bytes; `limit.0` is the limit's name and `what` the stream's.
 ///
@@ -28,4 +28,27 @@ pub fn read_to_limit(reader: impl Read, limit: (&'static str, u64), what: &str) 
         return Err(Limits::exceeded(name, most, what));
     }
     Ok(bytes)
+}
+
+/// Reads a document of at most `limit.1` bytes, of which `facts` are claimed; `limit.0` is the limit's
+/// name and `what` the document's. The reader verifies the facts; a size above the limit is refused
+/// before anything is read.
+///
+/// # Errors
+/// As [`read_to_limit`].
+pub fn read_document(
+    reader: impl Read,
+    kind: &str,
+    facts: &Facts,
+    limit: (&'static str, u64),
+    what: &str,
+) -> Result<Document> {
+    if let Some(size) = facts.size.filter(|size| *size > limit.1) {
+        let what = format!("{what} of {size} bytes");
+        return Err(Limits::exceeded(limit.0, limit.1, what));
+    }
+    Ok(Document {
+        kind: kind.to_owned(),
+        bytes: read_to_limit(reader, limit, what)?.into(),
+    })
 }

@@ -1,7 +1,7 @@
 //! The bytes of an image tags file: strict in, canonical out.
 
+use imgconv_json::{Map, Object, Value, canonical, parse, within};
 use imgconv_model::{Code, Error, Limits, Name, Result, quote};
-use imgconv_wire::{Map, Object, Value, canonical, parse, within};
 
 use crate::{ImageTags, Labels};
 

@@ -23,8 +23,8 @@ mod record;
 
 use std::{fmt, fs::File, sync::Arc};
 
-use imgconv_directory::Directory;
-use imgconv_model::{Limits, Notes, Open, Reader, Result};
+use imgconv_fs::Directory;
+use imgconv_model::{Code, Error, Limits, Notes, Open, Reader, Result};
 use imgconv_stream::Decoder;
 
 use crate::{assemble::Assembly, record::Record};
@@ -66,9 +66,56 @@ pub struct Layer {
     pub what: String,
 }
 
+impl Layer {
+    /// Makes the layer of a record that is a file at `path` below the data of an engine; `None` if there is no
+    /// such file. `files` is the folder that the layer was extracted to.
+    ///
+    /// # Errors
+    /// Those of [`Directory::file`].
+    pub fn find(
+        root: &Arc<Directory>,
+        path: String,
+        files: &Arc<Directory>,
+        limits: &Limits,
+    ) -> Result<Option<Self>> {
+        if root.file(&path)?.is_none() {
+            return Ok(None);
+        }
+        let files: Arc<dyn Files> = Arc::<Directory>::clone(files);
+        Ok(Some(Self {
+            what: format!("file {path}"),
+            record: Arc::new(RecordFile {
+                root: Arc::clone(root),
+                path,
+            }),
+            files,
+            limits: *limits,
+        }))
+    }
+}
+
+/// A record where an engine keeps it.
+#[derive(Debug)]
+struct RecordFile {
+    root: Arc<Directory>,
+    path: String,
+}
+
+impl Open for RecordFile {
+    fn open(&self) -> Result<Reader> {
+        match self.root.file(&self.path)? {
+            Some((file, _)) => Ok(Box::new(file)),
+            None => {
+                let message = format!("the file {} is there no more", self.path);
+                Err(Error::new(Code::Missing, message))
+            }
+        }
+    }
+}
+
 impl Open for Layer {
     fn open(&self) -> Result<Reader> {
-        let at = |error: imgconv_model::Error| error.at(self.what.clone());
+        let at = |error: Error| error.at(self.what.clone());
         let source = self.record.open().map_err(at)?;
         let plain =
             Decoder::new(source, &self.limits, &Notes::default(), &self.what).map_err(at)?;

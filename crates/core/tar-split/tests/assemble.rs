@@ -12,7 +12,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{Code, Error, Limits, Open};
 use imgconv_tar_split::Layer;
 

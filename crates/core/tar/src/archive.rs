@@ -7,19 +7,20 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Write},
     ops::ControlFlow,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
 };
 
+use imgconv_fs::{Stamp, open_regular};
 use imgconv_model::{
     Code, Compression, Env, Error, Limits, Notes, ReadAt, Reader as Bytes, Result, quote,
+    quote_path,
 };
-use imgconv_stream::{Decoder, Stamp, sniff};
-use rustix::fs::OFlags;
+use imgconv_stream::{Decoder, sniff};
 
 use crate::{BLOCK, Entry, EntryKind, Reader, padding};
 
@@ -61,8 +62,7 @@ impl Archive {
     /// [`Code::Unsupported`] for a wanted sparse file, those of `wanted`, of [`Decoder`] and of
     /// [`Reader`](crate::Reader).
     pub fn open(path: &Path, env: &Env, wanted: Wanted<'_>) -> Result<Self> {
-        let mut file = open_regular(path)?;
-        let first = stamp(&file).map_err(Error::from_io)?;
+        let (mut file, first) = open_regular(path)?;
         let mut prefix = Vec::new();
         let read = (&mut file).take(6).read_to_end(&mut prefix);
         read.map_err(Error::from_io)?;
@@ -89,10 +89,7 @@ impl Archive {
     /// Those of [`Archive::open`], and [`Code::Limit`] if it is larger than `image_bytes`.
     pub fn from_reader(reader: Bytes, env: &Env, wanted: Wanted<'_>) -> Result<Self> {
         let decoder = Decoder::new(reader, &env.limits, &env.notes, "archive")?;
-        let tmpdir = format!(
-            "temporary directory {}",
-            quote(env.tmpdir.as_os_str().as_encoded_bytes())
-        );
+        let tmpdir = format!("temporary directory {}", quote_path(&env.tmpdir));
         let file = tempfile::tempfile_in(&env.tmpdir).map_err(|e| Error::io(e, tmpdir.clone()))?;
         let spool = Spool {
             inner: decoder,
@@ -106,7 +103,7 @@ impl Archive {
         let entries = list(&mut tar, wanted)?;
         let spool = tar.into_inner().inner;
         // Nobody else has the unnamed file, and nothing is written to it any more.
-        let first = stamp(&spool.file).map_err(Error::from_io)?;
+        let first = Stamp::of_file(&spool.file).map_err(Error::from_io)?;
         Self::index(
             Arc::new(spool.file),
             first,
@@ -209,10 +206,6 @@ struct Range {
     stamp: Stamp,
 }
 
-fn stamp(file: &File) -> io::Result<Stamp> {
-    file.metadata().map(|metadata| Stamp::of(&metadata))
-}
-
 impl ReadAt for Range {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(buf.len() as u64);
@@ -221,7 +214,7 @@ impl ReadAt for Range {
         }
         self.file.read_exact_at(buf, self.offset + offset)?;
         // Looked at after the bytes were read: what came before the change is what was verified.
-        if stamp(&self.file)? != self.stamp {
+        if Stamp::of_file(&self.file)? != self.stamp {
             let message = "the archive was changed while it was read";
             let error = Error::new(Code::Mismatch, message);
             return Err(error.hint("run it again when nothing writes to it").into());
@@ -242,7 +235,7 @@ pub fn look<T>(
     each: &mut dyn FnMut(&str) -> ControlFlow<T>,
 ) -> Option<T> {
     let (limits, notes) = (Limits::default(), Notes::default());
-    let file = open_regular(path).ok()?;
+    let (file, _) = open_regular(path).ok()?;
     let decoder = Decoder::new(Box::new(file), &limits, &notes, "archive").ok()?;
     let mut tar = Reader::new(decoder.take(prefix), &limits, &notes, "archive");
     // The end of the prefix looks like a truncated archive, which ends the search as well.
@@ -254,30 +247,6 @@ pub fn look<T>(
         }
     }
     None
-}
-
-fn open_regular(path: &Path) -> Result<File> {
-    let missing = |error: io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            return Error::new(Code::Missing, "no such file");
-        }
-        Error::from_io(error)
-    };
-    let irregular = || Error::new(Code::Io, "not a regular file");
-    // Opening a device can have effects, so look first; what counts is the look afterwards.
-    if !std::fs::metadata(path).map_err(missing)?.is_file() {
-        return Err(irregular());
-    }
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(missing)?;
-    if !file.metadata().map_err(Error::from_io)?.is_file() {
-        return Err(irregular());
-    }
-    Ok(file)
 }
 
 /// A member that is wanted.

@@ -6,7 +6,7 @@ use crate::{
     body::Body,
     gnu::{self, Map},
     header::{self, Dialect, Fields},
-    member::{check_shadows, describe, device, kind, one_of, owner},
+    member::{check_shadows, device, kind, one_of, owner},
     pax::{self, Extended},
     source::{Skip, Source, truncated},
 };
@@ -356,11 +356,11 @@ impl<R: Read> Reader<R> {
             let size = fields.size.max(stored);
             let message = format!(
                 "{} has a size of {size}: some readers take what follows for its body",
-                describe(kind)
+                kind.describe()
             );
             return Err(Error::new(Code::BadTar, message));
         } else if extended.sparse.is_present() {
-            let message = format!("{} has a sparse map", describe(kind));
+            let message = format!("{} has a sparse map", kind.describe());
             return Err(Error::new(Code::BadTar, message));
         } else {
             0
@@ -430,7 +430,7 @@ impl<R: Read> Reader<R> {
     fn check_link(&self, kind: EntryKind, link: Vec<u8>, path: &[u8]) -> Result<Vec<u8>> {
         if matches!(kind, EntryKind::HardLink | EntryKind::Symlink) {
             if link.is_empty() {
-                let message = format!("{} has no target", describe(kind));
+                let message = format!("{} has no target", kind.describe());
                 return Err(Error::new(Code::BadTar, message));
             }
             return Ok(link);
@@ -439,7 +439,7 @@ impl<R: Read> Reader<R> {
             let message = format!(
                 "the link target {} of {} is ignored",
                 quote(&link),
-                describe(kind)
+                kind.describe()
             );
             self.warn(
                 "ignored-link-name",

@@ -64,6 +64,21 @@ pub enum EntryKind {
     Fifo,
 }
 
+impl EntryKind {
+    /// Names the kind in a message, with its article.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Regular => "a regular file",
+            Self::HardLink => "a hard link",
+            Self::Symlink => "a symbolic link",
+            Self::CharDevice => "a character device",
+            Self::BlockDevice => "a block device",
+            Self::Directory => "a directory",
+            Self::Fifo => "a FIFO",
+        }
+    }
+}
+
 /// Seconds and nanoseconds since 1970; nanoseconds count upward also before it.
 ///
 /// One and a half seconds before 1970 is `seconds: -2, nanos: 500_000_000`.

@@ -4,18 +4,6 @@
 use crate::{EntryKind, header::Fields, number};
 use imgconv_model::{Code, Error, Result, quote};
 
-pub(crate) fn describe(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Regular => "a regular file",
-        EntryKind::HardLink => "a hard link",
-        EntryKind::Symlink => "a symbolic link",
-        EntryKind::CharDevice => "a character device",
-        EntryKind::BlockDevice => "a block device",
-        EntryKind::Directory => "a directory",
-        EntryKind::Fifo => "a FIFO",
-    }
-}
-
 /// Chooses between a PAX record and a GNU long name, of which only one may be there. GNU tar writes a
 /// PAX path beside a sparse name, but never a long name.
 pub(crate) fn one_of(

@@ -4,16 +4,15 @@
 //! replaced. Every attribute of a member is fixed: owner 0, mode 0644 or 0755, time 0.
 
 use std::{
-    fs::{self, File},
+    fs::{self},
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use imgconv_model::{Code, Compression, Env, Error, Result, quote};
-use imgconv_stream::{Level, PieceEncoder, Stage, sweep};
-use rustix::fs::{Mode, OFlags};
+use imgconv_fs::{Stage, open_directory, parent, standard_output, sweep, sync};
+use imgconv_model::{Code, Compression, Env, Error, Result, quote, quote_path};
+use imgconv_stream::{Level, PieceEncoder};
 
 use crate::{END, Entry, EntryKind, head, padding};
 
@@ -50,11 +49,11 @@ impl Output {
             path => {
                 let destination = PathBuf::from(path);
                 refuse_odd(&destination, scheme)?;
-                sweep(&parent(&destination), Stage::PREFIX, env);
+                sweep(parent(&destination), Stage::PREFIX, env);
                 if env.keep_files && destination.symlink_metadata().is_ok() {
                     return Err(Error::exists(quote(path)));
                 }
-                let stage = Stage::new(&parent(&destination), Stage::PREFIX, false)?;
+                let stage = Stage::new(parent(&destination), Stage::PREFIX, false)?;
                 (Some(destination), stage)
             }
         };
@@ -123,12 +122,7 @@ impl Output {
     }
 
     fn to_stdout(&self, compose: impl FnOnce(&mut Pack<'_>) -> Result<()>) -> Result<()> {
-        // Past the line buffer of `Stdout`, which looks for line ends in what is no text.
-        let descriptor = io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|e| Error::io(e, "standard output"))?;
-        let mut output = io::BufWriter::with_capacity(1 << 18, File::from(descriptor));
+        let mut output = io::BufWriter::with_capacity(1 << 18, standard_output()?);
         self.pack(&mut output, compose)?;
         output.flush().map_err(|e| Error::io(e, "standard output"))
     }
@@ -138,7 +132,7 @@ impl Output {
         path: &Path,
         compose: impl FnOnce(&mut Pack<'_>) -> Result<()>,
     ) -> Result<()> {
-        let place = quote(path.as_os_str().as_encoded_bytes());
+        let place = quote_path(path);
         let (file, name) = self.stage.file()?;
         let mut output = io::BufWriter::with_capacity(1 << 18, file);
         self.pack(&mut output, compose)?;
@@ -148,12 +142,7 @@ impl Output {
             .map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;
         self.env.check_cancelled()?;
-        let above: OwnedFd = rustix::fs::open(
-            parent(path),
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|error| failed(error.into()))?;
+        let above = open_directory(parent(path))?;
         refuse_odd(path, self.scheme())?;
         let last = path.file_name().unwrap_or_default();
         let renamed = self.stage.rename(&name, &above, last, self.env.keep_files);
@@ -163,7 +152,7 @@ impl Output {
                 _ => failed(error),
             });
         }
-        rustix::fs::fsync(&above).map_err(|error| failed(error.into()))
+        sync(&above, place)
     }
 
     fn scheme(&self) -> &str {
@@ -222,16 +211,9 @@ fn compression_of(path: &str) -> Result<Compression> {
     Ok(Compression::None)
 }
 
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
 /// Refuses to replace anything but a file or a symbolic link to one.
 fn refuse_odd(path: &Path, scheme: &str) -> Result<()> {
-    let place = || quote(path.as_os_str().as_encoded_bytes());
+    let place = || quote_path(path);
     let odd = match fs::metadata(path) {
         Ok(metadata) => !metadata.is_file(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.file_name().is_none(),

@@ -6,6 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
 /// The attribute that holds file capabilities.
 pub(crate) const CAPABILITY: &[u8] = b"security.capability";
 
@@ -67,32 +72,18 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
+/// Base64 as tar programs write it: with bits after the last byte that are not zero.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
+
 /// Decodes base64, padded or not; `None` if it is not base64.
 fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
     let end = text.iter().rposition(|&byte| byte != b'=');
-    let digits = &text[..end.map_or(0, |end| end + 1)];
-    let mut decoded = Vec::with_capacity(digits.len() / 4 * 3 + 2);
-    for group in digits.chunks(4) {
-        let mut bits = 0u32;
-        for &digit in group {
-            let value = match digit {
-                b'A'..=b'Z' => digit - b'A',
-                b'a'..=b'z' => digit - b'a' + 26,
-                b'0'..=b'9' => digit - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        let missing = 4 - group.len();
-        if missing == 3 {
-            return None;
-        }
-        bits <<= 6 * missing;
-        decoded.extend_from_slice(&bits.to_be_bytes()[1..4 - missing]);
-    }
-    Some(decoded)
+    LENIENT.decode(&text[..end.map_or(0, |end| end + 1)]).ok()
 }
 
 #[cfg(test)]

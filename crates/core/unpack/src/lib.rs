@@ -24,9 +24,9 @@
 //! write yet, as after any other extraction.
 
 mod attributes;
-mod descriptor;
 mod destination;
 mod notices;
+mod path;
 mod walker;
 mod write;
 

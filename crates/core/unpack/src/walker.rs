@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use crate::descriptor::open_directory;
+use imgconv_fs::open_directory_at;
 
 /// How many of the deepest directories stay open.
 const RECENT: usize = 32;
@@ -65,7 +65,7 @@ impl<'a> Walker<'a> {
                 self.ends[depth - 1] + 1
             };
             let (_, parent) = self.deepest();
-            let child = open_directory(parent, &self.path[start..self.ends[depth]])?;
+            let child = open_directory_at(parent, &self.path[start..self.ends[depth]])?;
             depth += 1;
             self.keep(depth, child);
         }
@@ -171,6 +171,6 @@ mod tests {
             let found = inode(walker.enter(&path[..length]).unwrap());
             assert_eq!(found, inodes[depth], "depth {depth}");
         }
-        imgconv_stream::remove_contents(&top, b"").unwrap();
+        imgconv_fs::remove_contents(&top, b"").unwrap();
     }
 }

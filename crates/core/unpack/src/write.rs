@@ -13,6 +13,7 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_fs::set_mode;
 use imgconv_layer::{FrozenSpool, Node, Tree};
 use imgconv_model::{Code, Env, Error, Event, Result, quote};
 use imgconv_tar::{EntryKind, Time};
@@ -29,8 +30,8 @@ use rustix::{
 use crate::{
     Options, Outcome,
     attributes::{CAPABILITY, OWNER, attributes, owner_record},
-    descriptor::{set_mode, split},
     notices::Notices,
+    path::split,
     walker::Walker,
 };
 

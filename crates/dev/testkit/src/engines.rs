@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_model::{Limits, Notes};
 use imgconv_tar::{EntryKind, Reader};
 use serde_json::{Value, json};
@@ -94,12 +95,12 @@ pub fn split(tar: &[u8]) -> Result<Option<Split>> {
         };
         let end = start + usize::try_from(entry.size).unwrap_or_default();
         let content = tar[start..end].to_vec();
-        line(json!({"type": 2, "payload": base64(&tar[done..start])}));
-        let crc = base64(&crc64(&content).to_be_bytes());
+        line(json!({"type": 2, "payload": STANDARD.encode(&tar[done..start])}));
+        let crc = STANDARD.encode(crc64(&content).to_be_bytes());
         let mut file = json!({"type": 1, "size": content.len(), "payload": crc});
         match std::str::from_utf8(&entry.path) {
             Ok(name) => file["name"] = json!(name),
-            Err(_) => file["name_raw"] = json!(base64(&entry.path)),
+            Err(_) => file["name_raw"] = json!(STANDARD.encode(&entry.path)),
         }
         line(file);
         done = end;
@@ -128,7 +129,7 @@ pub fn split(tar: &[u8]) -> Result<Option<Split>> {
     if files.keys().any(|path| below(path)) {
         return Ok(None);
     }
-    line(json!({"type": 2, "payload": base64(&tar[done..])}));
+    line(json!({"type": 2, "payload": STANDARD.encode(&tar[done..])}));
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let packed = gzip
         .write_all(lines.as_bytes())
@@ -271,7 +272,7 @@ pub fn containers_storage(
         });
         let folder = root.join(format!("{driver}-images/{id}"));
         write_file(&folder.join("manifest"), manifest.to_string().as_bytes())?;
-        let name = base64(format!("sha256:{id}").as_bytes());
+        let name = STANDARD.encode(format!("sha256:{id}").as_bytes());
         write_file(&folder.join(format!("={name}")), &config)?;
         listed.push(json!({
             "id": id, "names": image.names, "layer": chain.last(),
@@ -356,19 +357,4 @@ fn crc64(bytes: &[u8]) -> u64 {
         }
     }
     !crc
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for part in bytes.chunks(3) {
-        let mut word = [0; 3];
-        word[..part.len()].copy_from_slice(part);
-        let bits = u32::from(word[0]) << 16 | u32::from(word[1]) << 8 | u32::from(word[2]);
-        for i in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * i)) as usize & 63] as char;
-            out.push(if i <= part.len() { digit } else { '=' });
-        }
-    }
-    out
 }

@@ -190,7 +190,7 @@ impl Checker {
         let path = clean(&entry.path, &self.limits)?;
         let directory = entry.kind == EntryKind::Directory;
         let wrong = |what: &str, found: EntryKind| {
-            let message = format!("{what}, found {}", kind(found));
+            let message = format!("{what}, found {}", found.describe());
             Error::new(Code::BadTar, message)
         };
         let member = if path.is_empty() {
@@ -347,7 +347,7 @@ pub(crate) fn scan(blob: &Blob, env: &Env, what: &str) -> Result<Scanned> {
             return Ok(true);
         }
         let limit = ("aci_manifest", env.limits.aci_manifest);
-        imgconv_wire::within(entry.size, limit, "`manifest`")?;
+        imgconv_json::within(entry.size, limit, "`manifest`")?;
         found = Some(read_to_limit(body, limit, "`manifest`")?);
         Ok(false)
     })?;
@@ -447,17 +447,4 @@ fn walk(
 /// Names a member for messages.
 pub(crate) fn place(entry: &Entry) -> String {
     format!("entry {}", quote(&entry.path))
-}
-
-/// Names a type of member for messages.
-fn kind(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Regular => "a regular file",
-        EntryKind::HardLink => "a hard link",
-        EntryKind::Symlink => "a symbolic link",
-        EntryKind::CharDevice => "a character device",
-        EntryKind::BlockDevice => "a block device",
-        EntryKind::Directory => "a directory",
-        EntryKind::Fifo => "a FIFO",
-    }
 }

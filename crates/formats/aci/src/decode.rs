@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use imgconv_json::{Value, canonical, join};
+use imgconv_manifest::media_type;
 use imgconv_model::{Algorithm, Document, Exec, FormatId, Image, Name, Original, Port, RunConfig};
 use imgconv_stream::digest;
-use imgconv_wire::{Value, canonical, join};
 
 use crate::{
     manifest::{App, Manifest, Pair, Renamed, find},
@@ -17,7 +18,7 @@ use crate::{
 /// The identity of this format.
 pub const FORMAT: FormatId = FormatId::ACI;
 /// The content type of an image manifest.
-pub const MANIFEST_KIND: &str = "application/vnd.appc.image.manifest+json";
+pub const MANIFEST_KIND: &str = media_type::APPC_MANIFEST;
 
 /// docker2aci's annotations begin so.
 pub(crate) const DOCKER: &str = "appc.io/docker/";
@@ -79,37 +80,37 @@ pub(crate) const CARRIED: [Carried; 8] = [
         "oci",
         "manifest",
         "imgconv.oci.manifest",
-        "application/vnd.oci.image.manifest.v1+json",
+        media_type::OCI_MANIFEST,
     ),
     carried(
         "oci",
         "config",
         "imgconv.oci.config",
-        "application/vnd.oci.image.config.v1+json",
+        media_type::OCI_CONFIG,
     ),
     carried(
         "docker-v2s2",
         "manifest",
         "imgconv.docker-v2s2.manifest",
-        "application/vnd.docker.distribution.manifest.v2+json",
+        media_type::DOCKER_MANIFEST,
     ),
     carried(
         "docker-v2s2",
         "config",
         "imgconv.docker-v2s2.config",
-        DOCKER_CONFIG,
+        media_type::DOCKER_CONFIG,
     ),
     carried(
         "docker-archive",
         "manifest",
         "imgconv.docker-archive.manifest",
-        "application/vnd.imgconv.docker-archive.image.v1+json",
+        media_type::ARCHIVE_IMAGE,
     ),
     carried(
         "docker-archive",
         "config",
         "imgconv.docker-archive.config",
-        DOCKER_CONFIG,
+        media_type::DOCKER_CONFIG,
     ),
     // With or without signatures: the document itself tells.
     carried(
@@ -122,11 +123,9 @@ pub(crate) const CARRIED: [Carried; 8] = [
         "docker-v1",
         "manifest",
         "imgconv.docker-v1.manifest",
-        "application/vnd.imgconv.docker-v1.image.v1+json",
+        media_type::V1_IMAGE,
     ),
 ];
-
-const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// Says whether an annotation holds what is carried along.
 pub(crate) fn is_carried(name: &str) -> bool {
@@ -289,7 +288,7 @@ fn identity(originals: &[Original]) -> Vec<(&'static str, String)> {
         return found;
     };
     let limits = imgconv_model::Limits::default();
-    let value = imgconv_wire::parse(&manifest.document.bytes, &limits, "manifest");
+    let value = imgconv_json::parse(&manifest.document.bytes, &limits, "manifest");
     let value = value.unwrap_or_default();
     match manifest.format.0 {
         "docker-archive" => {
@@ -325,7 +324,7 @@ fn identity(originals: &[Original]) -> Vec<(&'static str, String)> {
 
 /// The ids in the JSON of a v1 image: its own and its parent's.
 fn v1_ids(text: &str, limits: &imgconv_model::Limits) -> (Option<String>, Option<String>) {
-    let value = imgconv_wire::parse(text.as_bytes(), limits, "v1 image").unwrap_or_default();
+    let value = imgconv_json::parse(text.as_bytes(), limits, "v1 image").unwrap_or_default();
     let id = |key: &str| {
         let id = value.get(key).and_then(Value::as_str);
         id.filter(|id| !id.is_empty()).map(str::to_owned)
@@ -347,7 +346,7 @@ fn originals(manifest: &Manifest) -> Vec<Original> {
             let known = config_kind.take();
             let known = known.filter(|(format, _)| *format == carried.format);
             kind = known.map_or(kind, |(_, kind)| kind);
-        } else if let Ok(value) = imgconv_wire::parse(text.as_bytes(), &limits, carried.annotation)
+        } else if let Ok(value) = imgconv_json::parse(text.as_bytes(), &limits, carried.annotation)
         {
             let media_type = |value: &Value| value.get("mediaType")?.as_str().map(str::to_owned);
             kind = media_type(&value).unwrap_or(kind);

@@ -8,10 +8,10 @@ mod draft;
 
 use std::collections::BTreeMap;
 
+use imgconv_json::{Value, canonical, is_rfc3339};
 use imgconv_model::{
     Code, Error, Image, Name, Notes, Original, Platform, Report, Result, RunConfig, quote,
 };
-use imgconv_wire::{Value, canonical, is_rfc3339};
 
 use self::draft::Draft;
 use crate::{
@@ -285,7 +285,7 @@ fn write_config(
         let labels = labels
             .iter()
             .map(|(key, value)| (key.clone(), value.clone().into()));
-        let labels: imgconv_wire::Map<String, Value> = labels.collect();
+        let labels: imgconv_json::Map<String, Value> = labels.collect();
         draft.set_app("userLabels", labels.is_empty(), labels.into());
     }
     Ok(())
@@ -296,7 +296,7 @@ fn write_config(
 fn refuse_bad_ports(image: &Image) -> Result<()> {
     for (format, path) in image.extensions.keys() {
         if *format != FORMAT
-            && let Some([config, ports, port]) = imgconv_wire::split(path).as_deref()
+            && let Some([config, ports, port]) = imgconv_json::split(path).as_deref()
             && config == "config"
             && ports == "ExposedPorts"
         {
@@ -380,7 +380,7 @@ fn kept_entries(image: &Image, prefix: &str) -> Vec<Value> {
 
 /// Reads the text of an extension, which this crate wrote; anybody else's may be anything.
 fn parse_kept(text: &str) -> Option<Value> {
-    imgconv_wire::parse(
+    imgconv_json::parse(
         text.as_bytes(),
         &imgconv_model::Limits::default(),
         "extension",
@@ -407,7 +407,7 @@ fn restore_extensions(draft: &mut Draft, image: &Image) {
             continue;
         }
         let Some(value) = own(path) else { continue };
-        match imgconv_wire::split(path).as_deref() {
+        match imgconv_json::split(path).as_deref() {
             Some([key]) if !draft.has(key) => draft.set(key, value),
             Some([app, key]) if app == "app" && !["user", "group"].contains(&&**key) => {
                 let app = draft.app();

@@ -235,7 +235,7 @@ fn compare_maps(
     report: &mut Report,
 ) {
     for key in map.keys().chain(written.keys()) {
-        let field = imgconv_wire::join(field, key);
+        let field = imgconv_json::join(field, key);
         let why = "another field of the ACI implies it";
         differ(&field, map.get(key), written.get(key), why, report);
     }

@@ -10,8 +10,8 @@ mod old;
 
 use std::collections::BTreeMap;
 
+use imgconv_json::Value;
 use imgconv_model::{Digest, Error, Limits, Notes, Result, quote};
-use imgconv_wire::Value;
 
 pub use self::old::Renamed;
 
@@ -159,7 +159,7 @@ pub(crate) fn find<'a>(pairs: &'a [Pair], name: &str) -> Option<&'a str> {
 /// # Errors
 /// [`imgconv_model::Code::BadJson`] for what is no strict JSON, and those of [`validate`].
 pub fn parse(bytes: &[u8], limits: &Limits, notes: &Notes) -> Result<Manifest> {
-    let value = imgconv_wire::parse(bytes, limits, "manifest")?;
+    let value = imgconv_json::parse(bytes, limits, "manifest")?;
     validate(&value, notes)
 }
 

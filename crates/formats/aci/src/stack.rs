@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgconv_json::{Map, Value, canonical};
 use imgconv_layer::{Node, Tree};
 use imgconv_model::{
     Algorithm, Code, Digest, Document, Error, Image, Limits, Name, Original, Result, RunConfig,
@@ -15,7 +16,6 @@ use imgconv_model::{
 };
 use imgconv_stream::Hasher;
 use imgconv_tar::EntryKind;
-use imgconv_wire::{Map, Value, canonical};
 
 use crate::{
     decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, MANIFEST_KIND},

@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use imgconv_json::{Map, Object, Value, canonical, is_rfc3339, known_time, parse, within};
+use imgconv_manifest::docker_config;
 use imgconv_model::{Code, Error, History, Limits, Platform, Report, Result, quote};
-use imgconv_wire::{
-    Map, Object, Value, canonical, docker_config, is_rfc3339, known_time, parse, within,
-};
 
 /// The fields of a v1 image in their own spelling.
 pub(crate) const FIELDS: &[&str] = &[

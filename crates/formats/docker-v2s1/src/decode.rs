@@ -1,10 +1,10 @@
 //! From a schema 1 manifest to the model. Of blobs only the empty layer is looked at.
 
+use imgconv_json::{Value, folds_to, parse, within};
 use imgconv_model::{
     Artifact, Bundle, Code, Document, Env, Error, Extensions, Facts, Image, Layer, Limits, Name,
     Original, Report, Result, quote,
 };
-use imgconv_wire::{Value, folds_to, parse, within};
 
 use crate::{
     DOCKER_V2S1_ID,

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use imgconv_json::{
+    Map, Value, canonical, check_field_names, is_rfc3339, known_time, parse, rfc3339, split, within,
+};
+use imgconv_manifest::{CONFIG_FORMATS, docker_config};
 use imgconv_model::{
     Code, Compression, Digest, Document, Encoded, Env, Error, Extensions, FormatId, History, Image,
     Layer, Name, Outcome, Report, Result, RunConfig, SealedLayer, quote,
-};
-use imgconv_wire::{
-    Map, Value, canonical, check_field_names, docker_config, is_rfc3339, known_time,
-    manifest::CONFIG_FORMATS, parse, rfc3339, split, within,
 };
 
 use crate::{

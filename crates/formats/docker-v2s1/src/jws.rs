@@ -7,9 +7,9 @@
 
 use std::{ops::Range, sync::Arc};
 
+use imgconv_json::{Object, Value, canonical, folds_to, parse};
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Result};
 use imgconv_stream::digest;
-use imgconv_wire::{Object, Value, canonical, folds_to, parse};
 
 use crate::key::{KeyId, PublicKey, SigningKey, bad, base64url, shape, to_base64url};
 
@@ -59,7 +59,7 @@ pub fn manifest_digest(bytes: &[u8]) -> Result<Digest> {
 /// signed already.
 pub fn sign(payload: &[u8], key: &SigningKey) -> Result<Vec<u8>> {
     let value = parse(payload, &Limits::default(), "payload")?;
-    let members = value.as_object().map_or(0, imgconv_wire::Map::len);
+    let members = value.as_object().map_or(0, imgconv_json::Map::len);
     let trimmed = trim_end(payload).strip_suffix(b"}").map(trim_end);
     let (Some(head), 1..) = (trimmed, members) else {
         let message = "only a JSON object with members can be signed";
@@ -193,7 +193,7 @@ impl Envelope {
         // What is left of the envelope without its signatures is the payload, if that is an object.
         let value = parse(&payload, limits, "signed payload")
             .map_err(|error| bad(format!("the signed region is no document: {error}")))?;
-        let again = |map: &imgconv_wire::Map<String, Value>| {
+        let again = |map: &imgconv_json::Map<String, Value>| {
             map.keys().any(|key| folds_to(key, "signatures"))
         };
         match value.as_object() {

@@ -5,9 +5,10 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use imgconv_json::{Object, parse};
 use imgconv_model::{Algorithm, Code, Error, Limits, Result, quote};
 use imgconv_stream::digest;
-use imgconv_wire::{Object, base64, parse};
 use p256::{
     ecdsa::{
         Signature, VerifyingKey,
@@ -284,33 +285,12 @@ impl fmt::Debug for SigningKey {
 
 /// Decodes base64 of RFC 4648 section 5 without padding, nothing between.
 pub(crate) fn base64url(text: &str) -> Option<Vec<u8>> {
-    let mut standard = String::with_capacity(text.len() + 2);
-    for c in text.chars() {
-        standard.push(match c {
-            '-' => '+',
-            '_' => '/',
-            '+' | '/' | '=' => return None,
-            other => other,
-        });
-    }
-    while !standard.len().is_multiple_of(4) {
-        standard.push('=');
-    }
-    base64(&standard)
+    URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 /// Encodes base64 of RFC 4648 section 5 without padding.
 pub(crate) fn to_base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..=group.len() as u32 {
-            out.push(char::from(DIGITS[(bits >> (18 - 6 * i) & 63) as usize]));
-        }
-    }
-    out
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[cfg(test)]

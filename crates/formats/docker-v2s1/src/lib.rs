@@ -33,16 +33,16 @@ const DOCKER_V1_ID: FormatId = FormatId::DOCKER_V1;
 /// Returns the ID by which docker before 1.10 knows the image of a root document of this crate's
 /// formats: the id of its top v1 image, 64 hex digits.
 pub fn image_id(document: &Document, limits: &Limits) -> Option<String> {
-    let value = imgconv_wire::parse(&document.bytes, limits, "manifest").ok()?;
-    let id = |value: &imgconv_wire::Value| value.get("id")?.as_str().map(str::to_owned);
+    let value = imgconv_json::parse(&document.bytes, limits, "manifest").ok()?;
+    let id = |value: &imgconv_json::Value| value.get("id")?.as_str().map(str::to_owned);
     let top = match value.get("history") {
         None => id(&value)?,
         Some(history) => {
             let text = history.get(0)?.get("v1Compatibility")?.as_str()?;
-            id(&imgconv_wire::parse(text.as_bytes(), limits, "v1Compatibility").ok()?)?
+            id(&imgconv_json::parse(text.as_bytes(), limits, "v1Compatibility").ok()?)?
         }
     };
-    imgconv_wire::v1_image::is_id(&top).then_some(top)
+    imgconv_manifest::v1_image::is_id(&top).then_some(top)
 }
 
 /// The facts of manifests of version 2, schema 1.

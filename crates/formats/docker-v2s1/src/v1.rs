@@ -6,13 +6,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use imgconv_json::{Object, parse};
+use imgconv_manifest::v1_image::{KIND, is_id};
 use imgconv_model::{
     Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, Layer, Limits, Original, Report,
     Result, quote,
-};
-use imgconv_wire::{
-    Object, parse,
-    v1_image::{KIND, is_id},
 };
 
 use crate::{

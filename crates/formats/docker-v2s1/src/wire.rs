@@ -3,17 +3,18 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use imgconv_json::{Object, canonical, folds_to, parse};
+use imgconv_manifest::{TarSum, media_type, v1_image::is_id};
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Name, Report, Result, quote};
-use imgconv_wire::{Object, canonical, folds_to, manifest::TarSum, parse, v1_image::is_id};
 
 use crate::compatibility::{self, Step};
 
 /// The kind of a manifest with signatures.
-pub const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+pub const SIGNED: &str = media_type::DOCKER_SCHEMA1_SIGNED;
 /// The kind of a manifest without.
-pub(crate) const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";
+pub(crate) const UNSIGNED: &str = media_type::DOCKER_SCHEMA1;
 /// The kind of a layer; schema 1 itself writes none.
-pub(crate) const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+pub(crate) const LAYER: &str = media_type::DOCKER_LAYER_GZIP;
 
 /// The layer that docker gives to steps without one: 1024 NULs, gzipped once and for all.
 pub(crate) const EMPTY_LAYER: &[u8; 32] = &[

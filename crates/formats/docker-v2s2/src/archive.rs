@@ -8,18 +8,13 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_json::{Map, Object, Value, canonical, folds_to, join, parse, split};
+use imgconv_manifest::{self as manifest, Family, archive_image::REMADE, docker_config};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error, Facts,
     FormatId, Image, Layer, Limits, Original, Outcome, Report, Result, SealedLayer, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
-use imgconv_wire::{
-    Map, Object, Value,
-    archive_image::REMADE,
-    canonical, docker_config, folds_to, join,
-    manifest::{self, Family},
-    parse, split,
-};
 
 use crate::{
     ARCHIVE_IMAGE,

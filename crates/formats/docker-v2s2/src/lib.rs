@@ -2,25 +2,22 @@
 //! and the images of an archive of `docker save`. Both have the same config.
 //!
 //! It reads and writes documents only. Schema 1, v1 images and what else an archive holds belong
-//! elsewhere. The code that OCI shares is in [`imgconv_wire::manifest`].
+//! elsewhere. The code that OCI shares is in [`imgconv_manifest`] (`crates/core/manifest`).
 
 #![deny(missing_docs)]
 
 mod archive;
 mod empty_layer;
 
+use imgconv_manifest::{self as manifest, Family, media_type};
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Code, Compression, Document, DocumentFormat, Encoded,
     Env, Error, FormatFacts, FormatFamily, FormatId, Image, Index, Report, Result, SealedLayer,
 };
-use imgconv_wire::manifest::{self, Family};
-
-const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The kind of the root document of [`DOCKER_ARCHIVE`]: one entry of an archive's `manifest.json`,
 /// verbatim. It is ours; docker names none.
-pub use imgconv_wire::archive_image::KIND as ARCHIVE_IMAGE;
+pub use imgconv_manifest::archive_image::KIND as ARCHIVE_IMAGE;
 
 /// Docker's engines mount at most this many layers over each other.
 const USUAL_LAYERS: usize = 127;
@@ -28,32 +25,20 @@ const USUAL_LAYERS: usize = 127;
 const FAMILY: Family = Family {
     id: FormatId::DOCKER_V2S2,
     name: "Docker",
-    manifest: MANIFEST,
-    index: LIST,
+    manifest: media_type::DOCKER_MANIFEST,
+    index: media_type::DOCKER_LIST,
     artifact: None,
-    config: "application/vnd.docker.container.image.v1+json",
+    config: media_type::DOCKER_CONFIG,
     // What old engines and registries wrote there; docker reads them as configs too.
     config_aliases: &["application/octet-stream", "application/json", "text/html"],
     // zstd has a type that some tools write and most engines refuse: read, never written.
     layers: &[
-        (
-            Compression::None,
-            "application/vnd.docker.image.rootfs.diff.tar",
-        ),
-        (
-            Compression::Gzip,
-            "application/vnd.docker.image.rootfs.diff.tar.gzip",
-        ),
+        (Compression::None, media_type::DOCKER_LAYER),
+        (Compression::Gzip, media_type::DOCKER_LAYER_GZIP),
     ],
     foreign_layers: &[
-        (
-            Compression::None,
-            "application/vnd.docker.image.rootfs.foreign.diff.tar",
-        ),
-        (
-            Compression::Gzip,
-            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-        ),
+        (Compression::None, media_type::DOCKER_FOREIGN_LAYER),
+        (Compression::Gzip, media_type::DOCKER_FOREIGN_LAYER_GZIP),
     ],
     annotations: false,
     untyped: false,

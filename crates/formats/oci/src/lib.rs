@@ -1,53 +1,34 @@
 //! OCI images (image-spec 1.1): manifests, indexes and configurations, both ways.
 //!
-//! The documents have the shape that they share with Docker's, so the code is in
-//! [`imgconv_wire::manifest`]; here stands what OCI calls them.
+//! **Read [`imgconv_manifest`] (`crates/core/manifest`) next.** OCI's documents have the same shape as
+//! those of Docker's schema 2, so that crate decodes and encodes both. This one states the media
+//! types of OCI and binds them to the trait [`Format`].
 
 #![deny(missing_docs)]
 
+use imgconv_manifest::{self as manifest, Family, media_type};
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Compression, Document, DocumentFormat, Encoded, Env,
     FormatFacts, FormatFamily, FormatId, Image, Index, Report, Result, SealedLayer,
 };
-use imgconv_wire::manifest::{self, Family};
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// Withdrawn before image-spec 1.1, but written by tools while it was a draft.
-const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
 const FAMILY: Family = Family {
     id: FormatId::OCI,
     name: "OCI",
-    manifest: MANIFEST,
-    index: INDEX,
-    artifact: Some(ARTIFACT),
-    config: "application/vnd.oci.image.config.v1+json",
+    manifest: media_type::OCI_MANIFEST,
+    index: media_type::OCI_INDEX,
+    artifact: Some(media_type::OCI_ARTIFACT),
+    config: media_type::OCI_CONFIG,
     config_aliases: &[],
     layers: &[
-        (Compression::None, "application/vnd.oci.image.layer.v1.tar"),
-        (
-            Compression::Gzip,
-            "application/vnd.oci.image.layer.v1.tar+gzip",
-        ),
-        (
-            Compression::Zstd,
-            "application/vnd.oci.image.layer.v1.tar+zstd",
-        ),
+        (Compression::None, media_type::OCI_LAYER),
+        (Compression::Gzip, media_type::OCI_LAYER_GZIP),
+        (Compression::Zstd, media_type::OCI_LAYER_ZSTD),
     ],
     foreign_layers: &[
-        (
-            Compression::None,
-            "application/vnd.oci.image.layer.nondistributable.v1.tar",
-        ),
-        (
-            Compression::Gzip,
-            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-        ),
-        (
-            Compression::Zstd,
-            "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-        ),
+        (Compression::None, media_type::OCI_FOREIGN_LAYER),
+        (Compression::Gzip, media_type::OCI_FOREIGN_LAYER_GZIP),
+        (Compression::Zstd, media_type::OCI_FOREIGN_LAYER_ZSTD),
     ],
     annotations: true,
     untyped: true,

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
+use imgconv_fs::{Directory, StoredBlob};
+use imgconv_manifest::{KINDS, kind_of, references};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
     Name, Open, Reader, Result, Root, RootEntry, StoredBlobs, mark_ambiguous,
 };
-use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::manifest::{KINDS, kind_of, references};
+use imgconv_stream::{Verified, read_document, read_to_limit};
 
 use crate::{
     BLOBS, DATABASE,
@@ -237,15 +237,8 @@ impl Bundle for Store {
             Some(digest) => format!("document {digest}"),
             None => "document".to_owned(),
         };
-        if let Some(size) = facts.size.filter(|size| *size > limit.1) {
-            let what = format!("{what} of {size} bytes");
-            return Err(self.at(Limits::exceeded(limit.0, limit.1, what)));
-        }
-        let bytes = read_to_limit(blob.open()?, limit, &what).map_err(|error| self.at(error))?;
-        Ok(Document {
-            kind: kind.to_owned(),
-            bytes: bytes.into(),
-        })
+        let document = read_document(blob.open()?, kind, facts, limit, &what);
+        document.map_err(|error| self.at(error))
     }
 
     fn blob(&self, facts: &Facts) -> Result<Blob> {
@@ -253,14 +246,16 @@ impl Bundle for Store {
             let message = "a blob of containerd is found by its digest, and none is known";
             return Err(self.at(Error::new(Code::Missing, message)));
         };
-        let stored = Stored {
-            locator: self.locator.clone(),
-            directory: Arc::clone(&self.directory),
-            digest,
-            facts: facts.clone(),
-        };
-        // The blob may be gone; its content is known when it was read.
-        stored.find()?;
+        let (path, name) = (path(&digest), format!("blob {digest}"));
+        let found = StoredBlob::find(&self.directory, path, facts.clone(), &self.locator, name)?;
+        let stored = found.ok_or_else(|| {
+            let message = format!("blob {digest} is not in the content store");
+            self.at(Error::new(Code::Missing, message).hint(
+                "containerd fetches only the platforms that it runs, and may discard the blobs of \
+                 layers that it extracted; pull the image again with \
+                 `ctr image pull --all-platforms`, or name a platform with `--platform`",
+            ))
+        })?;
         Ok(Blob {
             facts: facts.clone(),
             bytes: Arc::new(stored),
@@ -282,44 +277,5 @@ impl StoredBlobs for Store {
 
     fn stored_as(&self, digest: &Digest) -> Digest {
         *digest
-    }
-}
-
-/// A blob where it is stored.
-#[derive(Debug)]
-struct Stored {
-    locator: String,
-    directory: Arc<Directory>,
-    digest: Digest,
-    facts: Facts,
-}
-
-impl Stored {
-    fn find(&self) -> Result<File> {
-        let found = self.directory.file(&path(&self.digest));
-        match found.map_err(|error| error.at(self.locator.clone()))? {
-            Some((file, _)) => Ok(file),
-            None => {
-                let message = format!("blob {} is not in the content store", self.digest);
-                Err(Error::new(Code::Missing, message)
-                    .at(self.locator.clone())
-                    .hint(
-                        "containerd fetches only the platforms that it runs, and may discard the \
-                         blobs of layers that it extracted; pull the image again with \
-                         `ctr image pull --all-platforms`, or name a platform with `--platform`",
-                    ))
-            }
-        }
-    }
-}
-
-impl Open for Stored {
-    fn open(&self) -> Result<Reader> {
-        let what = format!("blob {} of {}", self.digest, self.locator);
-        Ok(Box::new(Verified::new(self.find()?, &self.facts, what)))
-    }
-
-    fn file(&self) -> Result<Option<File>> {
-        self.find().map(Some)
     }
 }

@@ -1,21 +1,16 @@
 //! The images of a store, and the manifest that each is read by.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_json::{Map, Object, Value, canonical, parse};
+use imgconv_manifest::{
+    describes_compression, kind_of,
+    media_type::{DOCKER_LAYER, DOCKER_MANIFEST, OCI_LAYER, OCI_MANIFEST},
+};
 use imgconv_model::{Code, Digest, Document, Error, Limits, Result, quote};
 use imgconv_stream::digest;
-use imgconv_wire::{
-    Map, Object, Value, canonical,
-    manifest::{describes_compression, kind_of},
-    parse,
-};
 
 use crate::layers::{self, Layers, Stored, is_id};
-
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
 /// An image as `images.json` lists it.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
-use imgconv_model::{Code, Digest, Error, Limits, Open, Reader, Result, quote};
+use imgconv_fs::Directory;
+use imgconv_json::{Object, Value, parse};
+use imgconv_model::{Code, Digest, Error, Limits, Result, quote};
 use imgconv_tar_split::Layer;
-use imgconv_wire::{Object, Value, parse};
 
 /// A layer as `layers.json` lists it.
 #[derive(Clone, Debug)]
@@ -104,39 +104,14 @@ impl Stored {
             let message = format!("the files of the layer {} are not there", self.id);
             return Err(Error::new(Code::Missing, message).at(format!("folder {folder}")));
         };
-        let record = Record {
-            root: Arc::clone(root),
-            path: format!("{}-layers/{}.tar-split.gz", self.driver, self.id),
-        };
+        let path = format!("{}-layers/{}.tar-split.gz", self.driver, self.id);
         // A layer without a record is known before anything is read of it.
-        record.open()?;
-        Ok(Layer {
-            what: format!("file {}", record.path),
-            record: Arc::new(record),
-            files: Arc::new(files),
-            limits: *limits,
+        Layer::find(root, path.clone(), &Arc::new(files), limits)?.ok_or_else(|| {
+            let message = format!("the layer has no file {path}");
+            Error::new(Code::Missing, message).hint(
+                "the tar of the layer can't be put together without that file; use `podman save` \
+                 on the machine that has the store",
+            )
         })
-    }
-}
-
-/// The tar-split record of a layer.
-#[derive(Debug)]
-struct Record {
-    root: Arc<Directory>,
-    path: String,
-}
-
-impl Open for Record {
-    fn open(&self) -> Result<Reader> {
-        match self.root.file(&self.path)? {
-            Some((file, _)) => Ok(Box::new(file)),
-            None => {
-                let message = format!("the layer has no file {}", self.path);
-                Err(Error::new(Code::Missing, message).hint(
-                    "the tar of the layer can't be put together without that file; use \
-                     `podman save` on the machine that has the store",
-                ))
-            }
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
     Name, Open, Reader, Result, Root, RootEntry, mark_ambiguous,

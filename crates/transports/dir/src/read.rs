@@ -1,14 +1,14 @@
 //! Reading: one root, and blobs that are found by their digests and verified.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
+use imgconv_fs::{Directory, StoredBlob};
+use imgconv_manifest as manifest;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
     Open, Reader, Result, Root, RootEntry, StoredBlobs, quote,
 };
-use imgconv_stream::{Verified, digest, read_to_limit};
-use imgconv_wire::manifest;
+use imgconv_stream::{digest, read_document};
 
 use crate::{MANIFEST_FILE, VERSION_FILE, VERSION_START};
 
@@ -64,24 +64,19 @@ impl DirBundle {
         })
     }
 
-    fn stored(&self, facts: &Facts) -> Result<Stored> {
+    /// Finds a blob under one of its names; also returns its name for messages.
+    fn find(&self, facts: &Facts) -> Result<(StoredBlob, String)> {
         let Some(digest) = facts.digest else {
             let message = "a blob of a directory is found by its digest, and none is known";
             return Err(Error::new(Code::Missing, message).at(self.locator.clone()));
         };
         let names = names(&digest, self.digest);
         for name in names {
-            let found = self.directory.file(&name);
-            if found
-                .map_err(|error| error.at(self.locator.clone()))?
-                .is_some()
-            {
-                return Ok(Stored {
-                    locator: self.locator.clone(),
-                    directory: Arc::clone(&self.directory),
-                    name,
-                    facts: facts.clone(),
-                });
+            let (facts, what) = (facts.clone(), format!("file {name}"));
+            let found =
+                StoredBlob::find(&self.directory, name, facts, &self.locator, what.clone())?;
+            if let Some(blob) = found {
+                return Ok((blob, what));
             }
         }
         let message = format!("blob {digest} is not in the directory");
@@ -155,26 +150,15 @@ impl Bundle for DirBundle {
     }
 
     fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
-        let stored = self.stored(facts)?;
-        let what = format!("file {}", stored.name);
-        if let Some(size) = facts.size
-            && size > limit.1
-        {
-            let what = format!("{what} of {size} bytes");
-            return Err(Limits::exceeded(limit.0, limit.1, what).at(self.locator.clone()));
-        }
-        let bytes = read_to_limit(stored.open()?, limit, &what)
-            .map_err(|error| error.at(self.locator.clone()))?;
-        Ok(Document {
-            kind: kind.to_owned(),
-            bytes: bytes.into(),
-        })
+        let (blob, what) = self.find(facts)?;
+        let document = read_document(blob.open()?, kind, facts, limit, &what);
+        document.map_err(|error| error.at(self.locator.clone()))
     }
 
     fn blob(&self, facts: &Facts) -> Result<Blob> {
         Ok(Blob {
             facts: facts.clone(),
-            bytes: Arc::new(self.stored(facts)?),
+            bytes: Arc::new(self.find(facts)?.0),
         })
     }
 
@@ -208,36 +192,5 @@ impl StoredBlobs for DirBundle {
 
     fn stored_as(&self, digest: &Digest) -> Digest {
         *digest
-    }
-}
-
-/// A blob where it is stored.
-#[derive(Debug)]
-struct Stored {
-    locator: String,
-    directory: Arc<Directory>,
-    name: String,
-    facts: Facts,
-}
-
-impl Stored {
-    fn find(&self) -> Result<File> {
-        let found = self.directory.file(&self.name);
-        let Some((file, _)) = found.map_err(|error| error.at(self.locator.clone()))? else {
-            let message = format!("file {} is gone", self.name);
-            return Err(Error::new(Code::Missing, message).at(self.locator.clone()));
-        };
-        Ok(file)
-    }
-}
-
-impl Open for Stored {
-    fn open(&self) -> Result<Reader> {
-        let what = format!("file {} of {}", self.name, self.locator);
-        Ok(Box::new(Verified::new(self.find()?, &self.facts, what)))
-    }
-
-    fn file(&self) -> Result<Option<File>> {
-        self.find().map(Some)
     }
 }

@@ -9,21 +9,17 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::{
+    Directory, Stage, make_directory_at, open_directory, parent, rename_directory, sweep, sync,
+};
+use imgconv_json::{Value, parse};
+use imgconv_manifest::{Told, told};
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
     quote,
 };
-use imgconv_stream::{Stage, read_to_limit, sweep};
-use imgconv_wire::{
-    Value,
-    manifest::{Told, told},
-    parse,
-};
-use rustix::{
-    fs::{AtFlags, Mode, OFlags, RenameFlags},
-    io::Errno,
-};
+use imgconv_stream::read_to_limit;
+use rustix::io::Errno;
 
 use crate::{MANIFEST_FILE, VERSION, VERSION_FILE, read::MANIFEST_END};
 
@@ -71,19 +67,13 @@ impl DirSink {
             }
             Err(error) => return Err(Error::io(error, shown)),
         };
-        let Some(name) = path.file_name() else {
+        if path.file_name().is_none() {
             let message = "the path of the destination has no last part";
             return Err(Error::new(Code::Usage, message).at(shown));
-        };
-        let prefix = format!(".{}.partial-", name.to_string_lossy());
-        // The name may be as long as a name can be.
-        let prefix = if prefix.len() > 200 {
-            Stage::PREFIX
-        } else {
-            &prefix
-        };
-        sweep(&parent(&path), prefix, env);
-        let stage = Stage::new(&parent(&path), prefix, true)?;
+        }
+        let prefix = Stage::prefix_beside(&path);
+        sweep(parent(&path), &prefix, env);
+        let stage = Stage::new(parent(&path), &prefix, true)?;
         Ok(Self {
             locator: format!("dir:{rest}"),
             path,
@@ -129,7 +119,7 @@ impl DirSink {
         }
         let marker = self.stage.write(VERSION.as_bytes())?;
         self.place(new, &marker, VERSION_FILE)?;
-        rustix::fs::fsync(new).map_err(|error| Error::io(error.into(), "new directory"))
+        sync(new, "new directory")
     }
 
     fn place(&self, new: &OwnedFd, staged: &str, name: &str) -> Result<()> {
@@ -183,26 +173,20 @@ impl DirSink {
 
     /// Moves the new directory to its place.
     fn rename(&self) -> Result<()> {
-        let shown = || quote(self.path.as_os_str().as_encoded_bytes());
-        let above = open_directory(&parent(&self.path))?;
+        let shown = || quote_path(&self.path);
+        let above = open_directory(parent(&self.path))?;
         let name = self
             .path
             .file_name()
             .expect("a path without a last part was refused when the sink was made");
         let from = self.stage.descriptor();
-        // Without the flag a rename replaces a directory that is empty, and no other.
-        let plain = || rustix::fs::renameat(from, NEW, &above, name);
-        let renamed = if self.exists {
-            plain()
-        } else {
-            match rustix::fs::renameat_with(from, NEW, &above, name, RenameFlags::NOREPLACE) {
-                // This file system can't be asked not to replace.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => plain(),
-                other => other,
-            }
+        let renamed = match self.exists {
+            // A directory that is empty is replaced, and no other.
+            true => rustix::fs::renameat(from, NEW, &above, name),
+            false => rename_directory(from, NEW, &above, name),
         };
         match renamed {
-            Ok(()) => rustix::fs::fsync(&above).map_err(|error| Error::io(error.into(), shown())),
+            Ok(()) => sync(&above, shown()),
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => Err(occupied().at(shown())),
             Err(error) => Err(Error::io(error.into(), shown())),
         }
@@ -212,32 +196,6 @@ impl DirSink {
 fn occupied() -> Error {
     let message = "the directory is not empty, and what is in it is not replaced";
     Error::new(Code::Denied, message).hint("name a directory that is empty or does not exist")
-}
-
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-fn open_directory(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|error| Error::io(error.into(), quote(path.as_os_str().as_encoded_bytes())))
-}
-
-/// Makes the new directory: mode 0755 less the umask, but its owner can always use it.
-fn make_directory(stage: &OwnedFd) -> Result<OwnedFd> {
-    let failed = |error: Errno| Error::io(error.into(), "new directory");
-    rustix::fs::mkdirat(stage, NEW, Mode::from_raw_mode(0o755)).map_err(failed)?;
-    let stat = rustix::fs::statat(stage, NEW, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    if !mode.contains(Mode::RWXU) {
-        rustix::fs::chmodat(stage, NEW, mode | Mode::RWXU, AtFlags::empty()).map_err(failed)?;
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(stage, NEW, flags, Mode::empty()).map_err(failed)
 }
 
 impl BundleSink for DirSink {
@@ -267,7 +225,8 @@ impl BundleSink for DirSink {
             return Err(at(Stage::never_written(&root)));
         }
         self.env.check_cancelled()?;
-        let new = make_directory(self.stage.descriptor()).map_err(at)?;
+        let new = make_directory_at(self.stage.descriptor(), NEW)
+            .map_err(|error| at(error.at("new directory")))?;
         self.fill(&new, &root).map_err(at)?;
         self.rename().map_err(at)?;
         Ok(vec![self.locator.clone(); publications.len()])

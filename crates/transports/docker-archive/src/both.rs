@@ -9,11 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgconv_json::{Map, Value};
+use imgconv_manifest::v1_image::{Images as _, is_id};
 use imgconv_model::{Limits, Name, Notes, Result, RootEntry, quote};
-use imgconv_wire::{
-    Map, Value,
-    v1_image::{Images as _, is_id},
-};
 
 use crate::{
     MANIFEST_FILE, REPOSITORIES_FILE,
@@ -318,7 +316,7 @@ impl<'a> Known<'a> {
             return *known;
         }
         let limits = self.limits;
-        let parsed = |bytes: Vec<u8>| imgconv_wire::parse(&bytes, limits, "config").ok();
+        let parsed = |bytes: Vec<u8>| imgconv_json::parse(&bytes, limits, "config").ok();
         let own = self.v1.json(id, limits).ok().flatten().and_then(parsed);
         let own = own
             .as_ref()

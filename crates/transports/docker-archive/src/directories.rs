@@ -10,11 +10,9 @@ use std::{
     io::Read as _,
 };
 
+use imgconv_json::Object;
+use imgconv_manifest::v1_image::{Images, is_id};
 use imgconv_model::{Code, Error, Limits, Name, Result, quote};
-use imgconv_wire::{
-    Object,
-    v1_image::{Images, is_id},
-};
 
 use crate::{
     members::{Found, Members},
@@ -149,7 +147,7 @@ fn id_of(members: &Members, directory: &str, limits: &Limits) -> Result<String, 
     }
     let read = || -> Result<Option<String>> {
         let bytes = members.read_name(&name, ("config", limits.config))?;
-        let value = imgconv_wire::parse(&bytes, limits, "json")?;
+        let value = imgconv_json::parse(&bytes, limits, "json")?;
         let id = Object::new(&value, "")?
             .opt_string("id")?
             .map(str::to_owned);

@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use imgconv_json::{Object, Value};
+use imgconv_layout::{INDEX_FILE, Index, MARKER_FILE, check_marker};
+use imgconv_manifest::{descriptor, embedded};
 use imgconv_model::{
     Algorithm, Child, Code, Digest, Env, Error, Facts, Limits, Name, Result, RootEntry, quote,
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
-use imgconv_wire::{
-    Object, Value, descriptor, embedded,
-    layout::{INDEX_FILE, Index, MARKER_FILE, check_marker},
-};
 
 use crate::{
     MANIFEST_FILE,
@@ -228,7 +227,7 @@ impl Checker<'_> {
         let bytes = self
             .members
             .read_name(&item.config, ("config", self.limits.config));
-        let value = imgconv_wire::parse(&bytes.ok()?, self.limits, "config").ok()?;
+        let value = imgconv_json::parse(&bytes.ok()?, self.limits, "config").ok()?;
         let rootfs = Object::new(&value, "").ok()?.opt_object("rootfs").ok()??;
         let fits =
             one.config.0 == *config && rootfs.list("diff_ids").ok()?.len() == item.layers.len();
@@ -327,7 +326,7 @@ impl Checker<'_> {
     }
 
     fn parse(&self, bytes: &[u8]) -> Option<Value> {
-        imgconv_wire::parse(bytes, self.limits, "manifest").ok()
+        imgconv_json::parse(bytes, self.limits, "manifest").ok()
     }
 
     fn document(&self, digest: &Digest, size: u64) -> Option<Value> {

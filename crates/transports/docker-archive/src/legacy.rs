@@ -7,11 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgconv_json::Object;
+use imgconv_manifest::v1_image::{self, Chain, check_id};
 use imgconv_model::{Child, Digest, Document, Error, Limits, Name, Notes, Result, RootEntry};
-use imgconv_wire::{
-    Object,
-    v1_image::{self, Chain, check_id},
-};
 
 use crate::{
     REPOSITORIES_FILE,
@@ -167,7 +165,7 @@ pub(crate) fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Nam
     let most = limit(REPOSITORIES_FILE, limits).unwrap_or(("archive_json", limits.archive_json));
     let bytes = members.read_name(REPOSITORIES_FILE, most)?;
     let place = format!("file {REPOSITORIES_FILE}");
-    let value = imgconv_wire::parse(&bytes, limits, &place)?;
+    let value = imgconv_json::parse(&bytes, limits, &place)?;
     let read = || -> Result<_> {
         let object = Object::new(&value, "")?;
         let mut named: Vec<Named> = Vec::new();

@@ -26,7 +26,7 @@ use imgconv_model::{
     Transport, Writes,
 };
 
-use imgconv_wire::v1_image::is_id;
+use imgconv_manifest::v1_image::is_id;
 
 use crate::read::ArchiveBundle;
 pub use crate::{manifest::ARCHIVE_IMAGE, write::ArchiveSink};

@@ -5,13 +5,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use imgconv_json::{Map, Object, Value, canonical, folds_to};
 use imgconv_model::{Algorithm, Child, Code, Digest, Document, Error, Limits, Name, Result, quote};
 use imgconv_stream::digest;
-use imgconv_wire::{Map, Object, Value, canonical, folds_to};
 
 use crate::{MANIFEST_FILE, naming};
 
-pub use imgconv_wire::archive_image::KIND as ARCHIVE_IMAGE;
+pub use imgconv_manifest::archive_image::KIND as ARCHIVE_IMAGE;
 
 const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "Parent", "LayerSources"];
 
@@ -58,7 +58,7 @@ impl Item {
 /// [`Code::BadManifest`], [`Code::BadJson`] and [`Code::Limit`].
 pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Vec<Item>> {
     let place = || format!("file {MANIFEST_FILE}");
-    let value = imgconv_wire::parse(bytes, limits, &place())?;
+    let value = imgconv_json::parse(bytes, limits, &place())?;
     check(&value, limits).map_err(|error| error.at(place()))
 }
 

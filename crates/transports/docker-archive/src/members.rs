@@ -10,13 +10,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imgconv_layout::{INDEX_FILE, MARKER_FILE};
 use imgconv_model::{
     Algorithm, Blob, Code, Digest, Env, Error, Facts, Limits, Notes, Open, ReadAt, Reader, Result,
     quote,
 };
 use imgconv_stream::{Decoder, Hasher, Interruptible, Verified, read_to_limit};
 use imgconv_tar::{Archive, EntryKind, Member};
-use imgconv_wire::layout::{INDEX_FILE, MARKER_FILE};
 
 use crate::{MANIFEST_FILE, REPOSITORIES_FILE};
 
@@ -85,7 +85,7 @@ impl Members {
         let state = metadata.and_then(std::io::Result::ok);
         Ok(Self {
             archive,
-            state: state.map(|metadata| imgconv_stream::file_state(&metadata)),
+            state: state.map(|metadata| imgconv_fs::file_state(&metadata)),
             locator: locator.to_owned(),
             limits: env.limits,
             notes: env.notes.clone(),

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use imgconv_layout::INDEX_FILE;
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, ListNotes, Name,
     NamedBlobs, Result, Root, RootEntry, States, StoredBlobs, TopLevel, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::layout::INDEX_FILE;
 
 use crate::{
     MANIFEST_FILE, REPOSITORIES_FILE, both,

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use imgconv_fs::{Stage, Staged};
+use imgconv_json::{Map, Object, Value, canonical};
 use imgconv_model::{
     Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result,
     SinkExtras, TopLevel, quote,
 };
-use imgconv_stream::{Stage, Staged, digest, read_to_limit};
+use imgconv_stream::{digest, read_to_limit};
 use imgconv_tar::{Output, Pack};
-use imgconv_wire::{Map, Object, Value, canonical};
 
 use crate::{
     MANIFEST_FILE,
@@ -66,7 +67,7 @@ impl ArchiveSink {
             .get(&root.digest)
             .ok_or_else(|| Stage::never_written(&root.digest))?;
         let bytes = read_to_limit(self.stage().open(&blob.path)?, limit, &what)?;
-        let value = imgconv_wire::parse(&bytes, &self.env.limits, &what)?;
+        let value = imgconv_json::parse(&bytes, &self.env.limits, &what)?;
         let object = Object::new(&value, "").map_err(|error| error.at(&*what))?;
         let blob = |key: &str, name: &str| {
             blob_digest(name).ok_or_else(|| {

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
 use imgconv_folder::Folder;
+use imgconv_fs::Directory;
+use imgconv_manifest::archive_image;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name,
     NamedBlobs, Open, Reader, Result, Root, RootEntry, mark_ambiguous, quote,
 };
 use imgconv_tar_split::Layer;
-use imgconv_wire::archive_image;
 
 use crate::{
     driver,
@@ -129,26 +129,17 @@ impl DataRoot {
             let message = format!("the files of layer {} are not there", place.chain_id);
             return Err(Error::new(Code::Missing, message).at(format!("folder {files}")));
         };
-        let path = place.record();
-        let what = format!("file {path}");
-        let bytes: Arc<dyn Open> = if self.root.file(&path)?.is_some() {
-            Arc::new(Layer {
-                record: Arc::new(Record {
-                    root: Arc::clone(&self.root),
-                    path,
-                }),
-                files: Arc::new(files),
-                limits: self.limits,
-                what,
-            })
-        } else {
-            let marks = driver::marks(&place.driver).map_err(|error| error.at(what))?;
-            Arc::new(Folder {
-                root: Arc::new(files),
-                marks,
+        let files = Arc::new(files);
+        let found = Layer::find(&self.root, place.record(), &files, &self.limits)?;
+        let bytes: Arc<dyn Open> = match found {
+            Some(layer) => Arc::new(layer),
+            None => Arc::new(Folder {
+                root: files,
+                marks: driver::marks(&place.driver)
+                    .map_err(|error| error.at(format!("file {}", place.record())))?,
                 limits: self.limits,
                 what: format!("layer {}", place.chain_id),
-            })
+            }),
         };
         Ok(Blob {
             facts: Facts::default(),
@@ -163,25 +154,6 @@ fn name(reference: &str) -> Option<Name> {
         return None;
     }
     Name::parse_reference(reference).ok()
-}
-
-/// The tar-split record of a layer.
-#[derive(Debug)]
-struct Record {
-    root: Arc<Directory>,
-    path: String,
-}
-
-impl Open for Record {
-    fn open(&self) -> Result<Reader> {
-        match self.root.file(&self.path)? {
-            Some((file, _)) => Ok(Box::new(file)),
-            None => {
-                let message = format!("the file {} is there no more", self.path);
-                Err(Error::new(Code::Missing, message))
-            }
-        }
-    }
 }
 
 impl Bundle for DataRoot {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_json::{Object, parse};
+use imgconv_manifest::archive_image;
 use imgconv_model::{Algorithm, Code, Digest, Document, Error, Limits, Result, quote};
 use imgconv_stream::digest;
-use imgconv_wire::{Object, archive_image, parse};
 
 use crate::IMAGE;
 

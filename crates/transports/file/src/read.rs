@@ -5,23 +5,21 @@
 //! the one of the last status change.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Write},
-    os::{
-        fd::AsRawFd,
-        unix::fs::{FileExt, OpenOptionsExt},
-    },
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use imgconv_fs::{Stamp, file_state, open_nonblocking, open_regular, path_of};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Open, Reader, Result, Root,
     RootEntry, Signature, Signed, States, quote,
 };
-use imgconv_stream::{Interruptible, Stamp, file_state};
+use imgconv_stream::Interruptible;
 use rustix::fs::OFlags;
 
 /// How much is read or written at a time.
@@ -48,7 +46,7 @@ impl FileBundle {
     /// # Errors
     /// [`Code::Missing`] if there is none, [`Code::Io`] if it is anything but a regular file.
     pub fn open(path: &str) -> Result<Self> {
-        let (file, identity) = open_regular(Path::new(path))?;
+        let (file, identity) = open(Path::new(path))?;
         let metadata = file.metadata().map_err(|e| Error::io(e, quote(path)))?;
         Ok(Self {
             locator: path.to_owned(),
@@ -78,8 +76,7 @@ impl FileBundle {
     /// Returns a path by which the copy of a stream can be opened as long as this is there; `None` for
     /// a file of its own, and where the system has no such paths.
     pub fn copy_path(&self) -> Option<PathBuf> {
-        let descriptor = self.copy.as_ref()?.as_raw_fd();
-        let path = PathBuf::from(format!("/proc/self/fd/{descriptor}"));
+        let path = PathBuf::from(path_of(self.copy.as_ref()?));
         path.exists().then_some(path)
     }
 }
@@ -106,13 +103,8 @@ pub fn from_pipe(path: &str, env: &Env) -> Result<FileBundle> {
 }
 
 fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let failed = |error| Error::io(error, quote(path));
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(failed)?;
+    let mut file = open_nonblocking(Path::new(path)).map_err(failed)?;
     let mut first = vec![0; BLOCK];
     let began = Instant::now();
     // One that nobody writes to would be waited for without end (robustness D2).
@@ -144,12 +136,7 @@ fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
 /// # Errors
 /// If the stream fails, [`Code::Limit`] if it does not end, or [`Code::Io`] that names the temporary directory if that is full.
 pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
-    let place = || {
-        format!(
-            "temporary directory {}",
-            quote(env.tmpdir.as_os_str().as_encoded_bytes())
-        )
-    };
+    let place = || format!("temporary directory {}", quote_path(&env.tmpdir));
     let mut file = tempfile::tempfile_in(&env.tmpdir).map_err(|e| Error::io(e, place()))?;
     let mut buffer = vec![0; BLOCK];
     let mut size = 0u64;
@@ -223,7 +210,7 @@ impl Signed for FileBundle {
             return Ok(None);
         }
         let path = format!("{}.asc", self.locator);
-        let file = match open_regular(Path::new(&path)) {
+        let file = match open(Path::new(&path)) {
             Ok((file, _)) => file,
             Err(error) if error.code() == Code::Missing => return Ok(None),
             Err(error) => return Err(error),
@@ -244,10 +231,6 @@ impl FileBundle {
         }
         Error::new(Code::Missing, message).at(self.locator.clone())
     }
-}
-
-fn stamp(file: &File) -> io::Result<Stamp> {
-    file.metadata().map(|metadata| Stamp::of(&metadata))
 }
 
 /// Fails if the file is not in the state that it was in at first (robustness D4).
@@ -272,33 +255,8 @@ fn expect(found: &Stamp, first: &Stamp) -> Result<()> {
     Ok(())
 }
 
-/// Opens without waiting for the other end of a FIFO, and checks the opened descriptor, so that
-/// nothing can be swapped in between (robustness D2, D3).
-fn open_regular(path: &Path) -> Result<(File, Stamp)> {
-    let place = || quote(path.as_os_str().as_encoded_bytes());
-    let irregular = || Error::new(Code::Io, "not a regular file").at(place());
-    let missing = |error: io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            return Error::new(Code::Missing, "no such file").at(place());
-        }
-        Error::io(error, place())
-    };
-    // Opening a device can have effects, so look first; what counts is the look afterwards.
-    if !std::fs::metadata(path).map_err(missing)?.is_file() {
-        return Err(irregular());
-    }
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(missing)?;
-    let metadata = file.metadata().map_err(|e| Error::io(e, place()))?;
-    if !metadata.is_file() {
-        return Err(irregular());
-    }
-    let identity = stamp(&file).map_err(|e| Error::io(e, place()))?;
-    Ok((file, identity))
+fn open(path: &Path) -> Result<(File, Stamp)> {
+    open_regular(path).map_err(|error| error.at(quote_path(path)))
 }
 
 /// A file that is opened anew for each pass.
@@ -310,8 +268,8 @@ struct OnDisk {
 
 impl Open for OnDisk {
     fn open(&self) -> Result<Reader> {
-        let place = quote(self.path.as_os_str().as_encoded_bytes());
-        let (file, identity) = open_regular(&self.path)?;
+        let place = quote_path(&self.path);
+        let (file, identity) = open(&self.path)?;
         expect(&identity, &self.identity).map_err(|e| e.at(place.clone()))?;
         Ok(Box::new(Pass {
             file,
@@ -334,7 +292,7 @@ struct Pass {
 
 impl Pass {
     fn check(&self) -> Result<()> {
-        let found = stamp(&self.file).map_err(Error::from_io)?;
+        let found = Stamp::of_file(&self.file).map_err(Error::from_io)?;
         expect(&found, &self.identity)?;
         if self.count != self.identity.size {
             return Err(Error::mismatch(

@@ -8,16 +8,17 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Write},
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use imgconv_fs::{Stage, parent, standard_output, sweep, sync_directory};
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
     quote,
 };
-use imgconv_stream::{Hasher, Stage, sweep};
+use imgconv_stream::Hasher;
 use rustix::fs::{AtFlags, CWD};
 
 use crate::naming::file_names;
@@ -33,16 +34,16 @@ pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
     if let Place::File(path) = &place
         && env.keep_files
     {
-        return Err(Error::exists(show(path)));
+        return Err(Error::exists(quote_path(path)));
     }
-    let metadata = fs::metadata(&staging).map_err(|e| Error::io(e, show(&staging)))?;
+    let metadata = fs::metadata(&staging).map_err(|e| Error::io(e, quote_path(&staging)))?;
     if !metadata.is_dir() {
-        return Err(Error::new(Code::Io, "not a directory").at(show(&staging)));
+        return Err(Error::new(Code::Io, "not a directory").at(quote_path(&staging)));
     }
     sweep(&staging, Stage::PREFIX, env);
     // A killed run may have had its stage beside a directory that it was to make.
     if let Place::Directory(path) = &place {
-        sweep(&parent(path), Stage::PREFIX, env);
+        sweep(parent(path), Stage::PREFIX, env);
     }
     let durable = !matches!(place, Place::Stdout);
     Ok(Box::new(FileSink {
@@ -95,20 +96,20 @@ fn place(path: &str) -> Result<(Place, PathBuf)> {
             Ok((Place::Directory(destination.clone()), destination))
         }
         Ok(_) if path.ends_with('/') => {
-            Err(Error::new(Code::Io, "not a directory").at(show(&destination)))
+            Err(Error::new(Code::Io, "not a directory").at(quote_path(&destination)))
         }
         Ok(metadata) if metadata.is_file() => {
-            let staging = parent(&destination);
+            let staging = parent(&destination).to_owned();
             Ok((Place::File(destination), staging))
         }
         // Renaming a file over a device or a FIFO would destroy it.
         Ok(_) => Err(
             Error::new(Code::Denied, "the output exists and is not a regular file")
                 .hint("`-` writes to standard output")
-                .at(show(&destination)),
+                .at(quote_path(&destination)),
         ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let staging = parent(&destination);
+            let staging = parent(&destination).to_owned();
             let place = if path.ends_with('/') {
                 Place::Directory(destination)
             } else {
@@ -116,19 +117,8 @@ fn place(path: &str) -> Result<(Place, PathBuf)> {
             };
             Ok((place, staging))
         }
-        Err(error) => Err(Error::io(error, show(&destination))),
+        Err(error) => Err(Error::io(error, quote_path(&destination))),
     }
-}
-
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-fn show(path: &Path) -> String {
-    quote(path.as_os_str().as_encoded_bytes())
 }
 
 /// A place for files that are whole images.
@@ -171,7 +161,7 @@ impl FileSink {
         let Some((_, staged)) = list.iter().find(|(own, _)| own == digest) else {
             return Ok(false);
         };
-        let at = |error: io::Error| Error::io(error, show(path));
+        let at = |error: io::Error| Error::io(error, quote_path(path));
         let metadata = fs::symlink_metadata(path).map_err(at)?;
         if !metadata.is_file() || metadata.len() != staged.size {
             return Ok(false);
@@ -205,7 +195,7 @@ impl FileSink {
                 if self.is_there(digest, path)? {
                     continue;
                 }
-                return Err(Error::exists(show(path)));
+                return Err(Error::exists(quote_path(path)));
             }
             let rest = publications[i + 1..].iter().zip(&paths[i + 1..]);
             let last = !rest
@@ -225,8 +215,8 @@ impl FileSink {
                     }
                     let exists = error.kind() == io::ErrorKind::AlreadyExists;
                     return Err(match exists && keep {
-                        true => Error::exists(show(path)),
-                        false => Error::io(error, show(path)),
+                        true => Error::exists(quote_path(path)),
+                        false => Error::io(error, quote_path(path)),
                     });
                 }
             }
@@ -240,7 +230,7 @@ impl FileSink {
         let made = match fs::create_dir(directory) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(Error::io(error, show(directory))),
+            Err(error) => return Err(Error::io(error, quote_path(directory))),
         };
         let published = self
             .publish(publications, &paths)
@@ -253,7 +243,7 @@ impl FileSink {
             return Err(error);
         }
         if made {
-            sync_directory(&parent(directory))?;
+            sync_directory(parent(directory))?;
         }
         Ok(paths)
     }
@@ -262,12 +252,7 @@ impl FileSink {
         let one = single(publications)?;
         let staged = self.take(&one.root.digest, true)?;
         let mut source = self.stage.open(&staged)?;
-        // Past the line buffer of `Stdout`, which looks for line ends in what is no text.
-        let descriptor = io::stdout()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|e| Error::io(e, "standard output"))?;
-        io::copy(&mut source, &mut File::from(descriptor))
+        io::copy(&mut source, &mut standard_output()?)
             .map_err(|e| Error::io(e, "standard output"))?;
         Ok(vec!["-".to_owned()])
     }
@@ -291,7 +276,7 @@ fn refuse_odd(path: &Path) -> Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io(error, show(path))),
+        Err(error) => return Err(Error::io(error, quote_path(path))),
     };
     if kind.is_file() || kind.is_symlink() {
         return Ok(());
@@ -301,13 +286,7 @@ fn refuse_odd(path: &Path) -> Result<()> {
     } else {
         "what is there is not a regular file"
     };
-    Err(Error::new(Code::Denied, what).at(show(path)))
-}
-
-fn sync_directory(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|e| Error::io(e, show(path)))
+    Err(Error::new(Code::Denied, what).at(quote_path(path)))
 }
 
 /// Says whether a file holds what was there before too: image tags, which have no name of an image.
@@ -407,7 +386,7 @@ impl BundleSink for FileSink {
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
         Ok(Box::new(Named {
             inner: self.stage.writer()?,
-            locator: show(Path::new(&self.locator)),
+            locator: quote_path(Path::new(&self.locator)),
         }))
     }
 
@@ -430,7 +409,7 @@ impl BundleSink for FileSink {
                 single(publications)?;
                 let paths = vec![path.clone(); publications.len()];
                 self.publish(publications, &paths)?;
-                sync_directory(&parent(path))?;
+                sync_directory(parent(path))?;
                 paths
             }
         };

@@ -1,92 +1,53 @@
-//! The files of a layout in a directory, reached by descriptors.
-//!
-//! The directory is opened once. Every path below it is walked component by component without
-//! following symbolic links, and every check is made on the opened descriptor, so that nothing
-//! that is swapped meanwhile can lead outside (robustness D1 to D3).
+//! The files of a layout in a directory, see [`imgconv_fs::Directory`].
 
 use std::{
     fs::File,
-    io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
-use imgconv_model::{Algorithm, Code, Digest, Error, Reader, Result, quote};
-use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags},
-    io::Errno,
-};
+use imgconv_fs::Links;
+use imgconv_model::{Algorithm, Code, Digest, Error, Reader, Result};
 
 use crate::files::{ALGORITHMS, BLOBS, Files};
 
 /// A directory that holds the files of a layout.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    descriptor: OwnedFd,
-    /// Symbolic links are followed wherever they lead (robustness D1b).
-    follow: bool,
+    files: imgconv_fs::Directory,
+    links: Links,
+}
+
+/// A directory that is open already. Links below it are refused.
+impl From<OwnedFd> for Directory {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self {
+            files: descriptor.into(),
+            links: Links::Refuse,
+        }
+    }
 }
 
 impl Directory {
     /// Opens a directory. The path is the user's, so links in it are followed.
-    pub(crate) fn open(path: &Path, follow: bool) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
-            let place = quote(path.as_os_str().as_encoded_bytes());
-            match error {
-                Errno::NOENT => Error::new(Code::Missing, "no such directory").at(place),
-                error => Error::io(error.into(), place),
-            }
-        })?;
-        Ok(Self::new(descriptor, follow))
+    pub(crate) fn open(path: &Path, links: Links) -> Result<Self> {
+        let files = imgconv_fs::Directory::open(path)?.with_links(links);
+        Ok(Self { files, links })
     }
 
-    pub(crate) fn new(descriptor: OwnedFd, follow: bool) -> Self {
-        Self { descriptor, follow }
-    }
-
-    pub(crate) fn descriptor(&self) -> &OwnedFd {
-        &self.descriptor
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.files.as_fd()
     }
 
     /// Opens the directory of the blobs of an algorithm; `None` if there is none.
-    pub(crate) fn blobs_of(&self, algorithm: Algorithm) -> Result<Option<OwnedFd>> {
-        self.directory(&[BLOBS, algorithm.as_str()])
+    pub(crate) fn blobs_of(&self, algorithm: Algorithm) -> Result<Option<imgconv_fs::Directory>> {
+        let path = format!("{BLOBS}/{}", algorithm.as_str());
+        self.files.directory(&path).map_err(advise)
     }
 
-    /// Opens a directory below; `None` if there is none.
-    fn directory(&self, names: &[&str]) -> Result<Option<OwnedFd>> {
-        let mut found = self
-            .descriptor
-            .try_clone()
-            .map_err(|e| Error::io(e, "layout directory"))?;
-        for (i, name) in names.iter().enumerate() {
-            let shown = names[..=i].join("/");
-            match step(&found, name, true, self.follow, &shown)? {
-                Some(descriptor) => found = descriptor,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(found))
-    }
-}
-
-impl Directory {
-    /// Opens a file by the components of its name, and looks at it.
+    /// Opens a file by the components of its name; also returns its size.
     fn look(&self, name: &[&str]) -> Result<Option<(File, u64)>> {
-        let Some((last, directories)) = name.split_last() else {
-            return Ok(None);
-        };
-        let Some(parent) = self.directory(directories)? else {
-            return Ok(None);
-        };
-        let shown = name.join("/");
-        let Some(descriptor) = step(&parent, last, false, self.follow, &shown)? else {
-            return Ok(None);
-        };
-        let stat = rustix::fs::fstat(&descriptor).map_err(|e| Error::io(e.into(), &*shown))?;
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        Ok(Some((File::from(descriptor), size)))
+        self.files.file(&name.join("/")).map_err(advise)
     }
 }
 
@@ -97,7 +58,7 @@ impl Files for Directory {
     }
 
     fn file(&self, name: &[&str]) -> Result<Option<File>> {
-        if self.follow {
+        if self.links == Links::Follow {
             return Ok(None);
         }
         Ok(self.look(name)?.map(|(file, _)| file))
@@ -106,98 +67,29 @@ impl Files for Directory {
     fn blobs(&self) -> Result<Vec<Digest>> {
         let mut found = Vec::new();
         for algorithm in ALGORITHMS {
-            let Some(directory) = self.blobs_of(algorithm)? else {
-                continue;
-            };
-            let failed = |error: Errno| {
-                let place = format!("directory {BLOBS}/{}", algorithm.as_str());
-                Error::io(error.into(), place)
-            };
-            for entry in Dir::read_from(&directory).map_err(failed)? {
-                let entry = entry.map_err(failed)?;
-                let name = entry.file_name().to_str().unwrap_or_default();
-                found.extend(Digest::from_hex(algorithm, name));
-            }
+            let path = format!("{BLOBS}/{}", algorithm.as_str());
+            let names = self.files.names(&path).map_err(advise)?;
+            found.extend(
+                names
+                    .iter()
+                    .filter_map(|name| Digest::from_hex(algorithm, name)),
+            );
         }
         found.sort();
         Ok(found)
     }
 }
 
-/// Opens one name in a directory: a directory or a regular file. `None` if there is none.
-pub(crate) fn step(
-    parent: impl AsFd,
-    name: &str,
-    directory: bool,
-    follow: bool,
-    shown: &str,
-) -> Result<Option<OwnedFd>> {
-    let place = || {
-        let kind = if directory { "directory" } else { "file" };
-        format!("{kind} {shown}")
-    };
-    let failed = |error: Errno| Error::io(io::Error::from(error), place());
-    let flags = if follow {
-        AtFlags::empty()
-    } else {
-        AtFlags::SYMLINK_NOFOLLOW
-    };
-    // Opening a device can have effects, so look first; what counts is the look afterwards.
-    let stat = match rustix::fs::statat(&parent, name, flags) {
-        Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    check(stat.st_mode, directory).map_err(|e| e.at(place()))?;
-    let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    if directory {
-        flags |= OFlags::DIRECTORY;
-    }
-    if !follow {
-        flags |= OFlags::NOFOLLOW;
-    }
-    let descriptor = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
-        Ok(descriptor) => descriptor,
-        Err(Errno::NOENT) => return Ok(None),
-        // It became a link, or no directory, since the first look.
-        Err(Errno::LOOP | Errno::NOTDIR) => return Err(link().at(place())),
-        Err(error) => return Err(failed(error)),
-    };
-    let stat = rustix::fs::fstat(&descriptor).map_err(failed)?;
-    check(stat.st_mode, directory).map_err(|e| e.at(place()))?;
-    Ok(Some(descriptor))
-}
-
-/// Makes a directory if there is none, and opens it without following links.
-///
-/// Its mode is 0755 less the umask, but its owner can always use it.
+/// Makes a directory of a layout if there is none, and opens it. `shown` names it in errors.
 pub(crate) fn make_directory(parent: impl AsFd, name: &str, shown: &str) -> Result<OwnedFd> {
-    let failed = |error: Errno| Error::io(error.into(), format!("directory {shown}"));
-    match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) => {
-            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
-            let mode = Mode::from_raw_mode(stat.map_err(failed)?.st_mode);
-            if !mode.contains(Mode::RWXU) {
-                rustix::fs::chmodat(&parent, name, mode | Mode::RWXU, AtFlags::empty())
-                    .map_err(failed)?;
-            }
-        }
-        Err(Errno::EXIST) => {}
-        Err(error) => return Err(failed(error)),
-    }
-    step(&parent, name, true, false, shown)?.ok_or_else(|| failed(Errno::NOENT))
+    imgconv_fs::make_directory_at(parent, name)
+        .map_err(|error| advise(error).at(format!("directory {shown}")))
 }
 
-fn check(mode: u32, directory: bool) -> Result<()> {
-    match (FileType::from_raw_mode(mode), directory) {
-        (FileType::Directory, true) | (FileType::RegularFile, false) => Ok(()),
-        (FileType::Symlink, _) => Err(link()),
-        (_, true) => Err(Error::new(Code::Io, "not a directory")),
-        (_, false) => Err(Error::new(Code::Io, "not a regular file")),
+/// Says what to do about a link that is refused.
+fn advise(error: Error) -> Error {
+    match error.code() {
+        Code::Escape => error.hint("`--allow-symlinked-blobs` follows links"),
+        _ => error,
     }
-}
-
-fn link() -> Error {
-    Error::new(Code::Escape, "a symbolic link could lead out of the layout")
-        .hint("`--allow-symlinked-blobs` follows links")
 }

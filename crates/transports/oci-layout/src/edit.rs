@@ -3,15 +3,15 @@
 
 use std::path::Path;
 
+use imgconv_fs::{Links, Stage, sync};
+use imgconv_layout::Index;
 use imgconv_model::{Code, Env, Error, Limits, Result, quote};
-use imgconv_stream::Stage;
-use imgconv_wire::layout::Index;
 
 use crate::{
     directory::Directory,
     files::{INDEX_FILE, check_layout, read_index},
     leftovers::remove_leftovers,
-    write::{lock, sync},
+    write::lock,
 };
 
 /// Changes the index of a layout. What is not changed keeps its text, and an index that says what it
@@ -45,7 +45,7 @@ pub(crate) fn open(path: &str, env: &Env) -> Result<Directory> {
             .at(quote(path))
             .hint("`imgconv convert` to a directory first"));
     }
-    let directory = Directory::open(place, false)?;
+    let directory = Directory::open(place, Links::Refuse)?;
     check_layout(&directory, &env.limits)?;
     Ok(directory)
 }

@@ -5,10 +5,10 @@
 
 use std::{fmt::Debug, fs::File};
 
+pub(crate) use imgconv_layout::{INDEX_FILE, MARKER_FILE as LAYOUT_FILE};
+use imgconv_layout::{Index, check_marker};
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Reader, Result};
 use imgconv_stream::read_to_limit;
-pub(crate) use imgconv_wire::layout::{INDEX_FILE, MARKER_FILE as LAYOUT_FILE};
-use imgconv_wire::layout::{Index, check_marker};
 
 /// The directory of all blobs.
 pub(crate) const BLOBS: &str = "blobs";

@@ -15,21 +15,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::fd::OwnedFd,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use imgconv_fs::{Stage, Stale, sync};
+use imgconv_json::Value;
+use imgconv_layout::Listed;
+use imgconv_manifest::{KINDS, Part, Reference, embedded, references};
 use imgconv_model::{
     Algorithm, Code, Digest, Env, Error, Facts, Limits, Open as _, Reader, Result, quote,
+    quote_path,
 };
-use imgconv_stream::{Stage, Stale, Verified, read_to_limit};
-use imgconv_wire::{
-    Value, embedded,
-    layout::Listed,
-    manifest::{KINDS, Part, Reference, references},
-};
+use imgconv_stream::{Verified, read_to_limit};
 use rustix::{
     fs::{AtFlags, Dir, FileType},
     io::Errno,
@@ -41,7 +40,7 @@ use crate::{
     files::{ALGORITHMS, Files, INDEX_FILE, read_index},
     growing::GROWING,
     leftovers::Leftover,
-    write::{lock, sync},
+    write::lock,
 };
 
 /// Which blobs may go.
@@ -134,7 +133,7 @@ fn refuse_growing(path: &str, directory: &Directory) -> Result<()> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         if rustix::fs::statat(directory.descriptor(), growing, flags).is_ok() {
             let message = "a migration to this layout is running, and lists its blobs at its end";
-            let place = quote(Path::new(path).join(stage).as_os_str().as_encoded_bytes());
+            let place = quote_path(&Path::new(path).join(stage));
             return Err(Error::new(Code::Denied, message).hint(format!(
                 "run it again then; if nothing is running anywhere, remove {place}"
             )));
@@ -152,7 +151,7 @@ pub(crate) fn check_complete(directory: &Directory, listed: &[Listed], env: &Env
 
 /// Lists the blobs in a directory that are to go, and counts them.
 fn unmarked(
-    folder: &OwnedFd,
+    folder: &imgconv_fs::Directory,
     algorithm: Algorithm,
     live: &BTreeSet<Digest>,
     sweep: &Sweep,
@@ -346,7 +345,7 @@ impl<'a> Marker<'a> {
             }),
             None => {
                 // Whatever it is, what it mentions may be meant.
-                let value = imgconv_wire::parse(&bytes, &self.env.limits, "the document");
+                let value = imgconv_json::parse(&bytes, &self.env.limits, "the document");
                 for digest in value.as_ref().map(mentioned).unwrap_or_default() {
                     let reference = Reference {
                         part: Part::Entry,

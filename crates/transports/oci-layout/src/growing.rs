@@ -11,8 +11,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imgconv_fs::{Stage, sync};
 use imgconv_model::{BlobWriter, Digest, Env, Error, Result};
-use imgconv_stream::Stage;
 
 use crate::{
     directory::{Directory, make_directory},
@@ -112,10 +112,9 @@ impl Growing {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         for (name, directory) in &known {
-            rustix::fs::fsync(&**directory)
-                .map_err(|error| Error::io(error.into(), format!("{BLOBS}/{name}")))?;
+            sync(&**directory, format!("{BLOBS}/{name}"))?;
         }
-        rustix::fs::fsync(&self.blobs).map_err(|error| Error::io(error.into(), BLOBS))?;
+        sync(&self.blobs, BLOBS)?;
         *dirty = false;
         Ok(())
     }

@@ -12,14 +12,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use imgconv_fs::{Stage, Stamp, open_file_at, sync};
 use imgconv_model::{Code, Digest, Error, Facts, Reader, Result};
-use imgconv_stream::{Stage, Stamp, Verified};
+use imgconv_stream::Verified;
 use rustix::{fs::AtFlags, io::Errno};
 
 use crate::{
-    directory::{Directory, make_directory, step},
+    directory::{Directory, make_directory},
     files::{BLOBS, Files},
-    write::sync,
 };
 
 /// What is known of the blobs that were there before.
@@ -78,7 +78,7 @@ impl Holds {
             let target = make_directory(&blobs, algorithm, &shown)?;
             rustix::fs::renameat(stage.descriptor(), &**link, &target, digest.hex())
                 .map_err(|error| Error::io(error.into(), format!("blob {digest}")))?;
-            sync(&target, &shown)?;
+            sync(&target, shown)?;
         }
         Ok(())
     }
@@ -106,12 +106,12 @@ fn hold(directory: &Directory, stage: &Stage, digest: &Digest, size: u64) -> Res
     }
     // What is looked at is what is held, whatever gets the blob's name meanwhile.
     let shown = format!("{BLOBS}/{}/{}", digest.algorithm().as_str(), digest.hex());
-    let intact = match step(stage.descriptor(), &link, false, false, &shown) {
-        Ok(Some(file)) => is_whole(File::from(file), digest, size),
+    let intact = match open_file_at(stage.descriptor(), &link) {
+        Ok(Some(file)) => is_whole(file, digest, size),
         Ok(None) => Ok(false),
         // A link: it will be replaced.
         Err(error) if error.code() == Code::Escape => Ok(false),
-        Err(error) => Err(error),
+        Err(error) => Err(error.at(format!("file {shown}"))),
     };
     if !matches!(intact, Ok(true)) {
         stage.remove(&link);

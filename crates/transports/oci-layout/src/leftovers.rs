@@ -6,10 +6,8 @@
 
 use std::{os::fd::OwnedFd, path::Path};
 
+use imgconv_fs::{Stage, Stale, open_directory, parent};
 use imgconv_model::Result;
-use imgconv_stream::{Stage, Stale};
-
-use crate::write::{new_prefix, open_directory, parent};
 
 /// A private directory that nobody holds, and where it is.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ impl Leftover {
         let mut found = Vec::new();
         let places = [
             (layout.to_owned(), Stage::PREFIX.to_owned()),
-            (parent(layout), new_prefix(layout)),
+            (parent(layout).to_owned(), Stage::prefix_beside(layout)),
         ];
         for (folder, prefix) in places {
             // Beside a layout, what is called like everybody's may be somebody else's.

@@ -12,10 +12,10 @@ mod gc;
 mod growing;
 mod hold;
 mod leftovers;
-mod link;
 mod pack;
 mod pool;
 mod read;
+mod shared;
 mod write;
 
 use std::{path::Path, sync::Arc};
@@ -35,11 +35,12 @@ use crate::{
 pub use crate::{
     edit::edit,
     gc::{Sweep, Swept, gc},
-    link::{Link, Sharing},
     pack::ArchiveSink,
+    shared::Sharing,
     write::{LayoutSink, lists},
 };
-pub use imgconv_wire::layout::RefName;
+pub use imgconv_fs::Link;
+pub use imgconv_layout::RefName;
 
 /// The facts of a layout in a directory.
 static DIRECTORY_PLACE: Place = Place {
@@ -101,7 +102,7 @@ impl Transport for OciLayout {
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
-        let directory = Directory::open(Path::new(rest), env.follow_blob_links)?;
+        let directory = Directory::open(Path::new(rest), links(env))?;
         let locator = format!("oci:{rest}");
         Ok(Box::new(LayoutBundle::new(
             locator,
@@ -203,4 +204,12 @@ pub fn create_archive_with(
     Ok(Box::new(
         ArchiveSink::create(rest, env)?.with_ref_name(ref_name),
     ))
+}
+
+/// What becomes of symbolic links in a layout that is read.
+fn links(env: &Env) -> Links {
+    match env.follow_blob_links {
+        true => Links::Follow,
+        false => Links::Refuse,
+    }
 }

@@ -4,17 +4,17 @@
 //! and their sizes come first. The tar is not compressed: its blobs are. An archive that exists is
 //! replaced; nothing is ever added to one.
 
+use imgconv_fs::Stage;
 use imgconv_model::{
     BlobWriter, BundleSink, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
 };
-use imgconv_stream::Stage;
 use imgconv_tar::{Output, Pack};
 
 use crate::{
     files::{ALGORITHMS, BLOBS, INDEX_FILE, LAYOUT_FILE},
     write::list,
 };
-use imgconv_wire::layout::{Index, MARKER, RefName};
+use imgconv_layout::{Index, MARKER, RefName};
 
 /// A layout archive that is written.
 #[derive(Debug)]

@@ -12,15 +12,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_model::{Code, Digest, Env, Error, Facts, Result, quote};
-use imgconv_stream::{Cancellable, Stage, Staged, Stale, Verified};
+use imgconv_fs::{Link, Links, Stage, Staged, Stale, share, sync};
+use imgconv_model::{Code, Digest, Env, Error, Facts, Result, quote_path};
+use imgconv_stream::{Cancellable, Verified};
 
 use crate::{
     directory::{Directory, make_directory},
     files::Files,
     hold::is_whole,
-    link::{Link, share},
-    write::sync,
 };
 
 /// A pool that is used.
@@ -41,14 +40,14 @@ impl Pool {
     /// # Errors
     /// If it can't be written to.
     pub(crate) fn open(path: &Path, link: Link, env: &Env) -> Result<Self> {
-        let at = || quote(path.as_os_str().as_encoded_bytes());
+        let at = || quote_path(path);
         match fs::create_dir(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(Error::io(error, at()));
             }
             _ => {}
         }
-        let directory = Directory::open(path, false)?;
+        let directory = Directory::open(path, Links::Refuse)?;
         let stage = Stage::new(path, Stage::PREFIX, true)?;
         // What can't be removed now is for the next one.
         for stale in Stale::find(directory.descriptor(), Stage::PREFIX).unwrap_or_default() {

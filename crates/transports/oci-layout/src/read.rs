@@ -14,7 +14,7 @@ use imgconv_model::{
 };
 use imgconv_stream::{Verified, read_to_limit};
 
-use imgconv_wire::layout::Index;
+use imgconv_layout::Index;
 
 use crate::files::{BLOBS, Files, INDEX_FILE, check_layout, read_index};
 

@@ -7,14 +7,18 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
+use imgconv_fs::{
+    Link, Links, Stage, lock_directory, open_directory, parent, rename_directory, share, sync,
+    sync_directory,
+};
+use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use imgconv_model::{
     Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, EarlyBlobs, Env, Error, Publication,
     Report, Result, SinkExtras, TopLevel, quote,
@@ -25,6 +29,7 @@ use rustix::{
     fs::{Dir, Mode, OFlags, RenameFlags},
     io::Errno,
 };
+use rustix::{fs::Dir, io::Errno};
 
 use crate::{
     directory::{Directory, make_directory},
@@ -33,8 +38,8 @@ use crate::{
     growing::{Growing, GrowingWriter},
     hold::Holds,
     leftovers::remove_leftovers,
-    link::{Link, Shared, Sharing, share},
     pool::Pool,
+    shared::{Shared, Sharing},
 };
 
 /// A layout directory that is written.
@@ -72,7 +77,7 @@ impl LayoutSink {
         let destination = PathBuf::from(path);
         let (existing, stage) = match fs::metadata(&destination) {
             Ok(metadata) if metadata.is_dir() => {
-                let directory = Directory::open(&destination, false)?;
+                let directory = Directory::open(&destination, Links::Refuse)?;
                 load(&directory, env).map_err(|error| error.at(locator.clone()))?;
                 let stage = Stage::new(&destination, Stage::PREFIX, true)?;
                 (Some(directory), stage)
@@ -88,8 +93,8 @@ impl LayoutSink {
                     let message = "a symbolic link that leads nowhere is there";
                     return Err(Error::new(Code::Denied, message).at(shown));
                 }
-                let prefix = new_prefix(&destination);
-                (None, Stage::new(&parent(&destination), &prefix, true)?)
+                let prefix = Stage::prefix_beside(&destination);
+                (None, Stage::new(parent(&destination), &prefix, true)?)
             }
             Err(error) => return Err(Error::io(error, shown)),
         };
@@ -119,8 +124,7 @@ impl LayoutSink {
         let failed = |error| Error::io(error, quote(path));
         match fs::create_dir(path) {
             Ok(()) => {
-                let above = open_directory(&parent(Path::new(path)))?;
-                rustix::fs::fsync(&above).map_err(|error| failed(error.into()))?;
+                sync_directory(parent(Path::new(path)))?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(error)),
@@ -170,52 +174,18 @@ impl LayoutSink {
             .path
             .file_name()
             .ok_or_else(|| Error::new(Code::Usage, "the path of the layout has no last part"))?;
-        let shown = || quote(self.path.as_os_str().as_encoded_bytes());
-        let above = open_directory(&parent(&self.path))?;
-        let from = self.stage.descriptor();
-        let mut renamed =
-            rustix::fs::renameat_with(from, NEW, &above, name, RenameFlags::NOREPLACE);
-        if matches!(renamed, Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)) {
-            // This file system can't be asked not to replace; it replaces empty directories only.
-            renamed = rustix::fs::renameat(from, NEW, &above, name);
-        }
-        match renamed {
-            Ok(()) => {
-                rustix::fs::fsync(&above).map_err(|error| Error::io(error.into(), shown()))?;
-                Ok(true)
-            }
+        let shown = || quote_path(&self.path);
+        let above = open_directory(parent(&self.path))?;
+        match rename_directory(self.stage.descriptor(), NEW, &above, name) {
+            Ok(()) => sync(&above, shown()).map(|()| true),
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
             Err(error) => Err(Error::io(error.into(), shown())),
         }
     }
 }
 
-/// What the name of the stage begins with in which a new layout is made, beside its place.
-pub(crate) fn new_prefix(destination: &Path) -> String {
-    let name = destination.file_name().unwrap_or_default();
-    let prefix = format!(".{}.partial-", name.to_string_lossy());
-    // The name may be as long as a name can be.
-    match prefix.len() {
-        0..=200 => prefix,
-        _ => Stage::PREFIX.to_owned(),
-    }
-}
-
 /// The name of a new layout while it is in the stage.
 const NEW: &str = "layout";
-
-pub(crate) fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|error| Error::io(error.into(), quote(path.as_os_str().as_encoded_bytes())))
-}
 
 /// Reads the index of a layout; `None` if the directory is empty, or what a run left behind that
 /// was killed while it made a layout there.
@@ -340,33 +310,15 @@ impl Commit<'_> {
             }
         }
         for (algorithm, target) in &algorithms {
-            sync(target, &shown(algorithm))?;
+            sync(target, shown(algorithm))?;
         }
         sync(&blobs, BLOBS)
     }
 }
 
-pub(crate) fn sync(directory: &OwnedFd, shown: &str) -> Result<()> {
-    rustix::fs::fsync(directory).map_err(|error| Error::io(error.into(), shown))
-}
-
 /// Waits for the lock on a layout, which ends when the file is dropped.
 pub(crate) fn lock(directory: &Directory, env: &Env) -> Result<File> {
-    let failed = |error| Error::io(error, "lock of the layout");
-    // Opened anew: a lock belongs to what was opened, and a duplicate would keep it.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(directory.descriptor(), ".", flags, Mode::empty());
-    let file = File::from(opened.map_err(|error| failed(error.into()))?);
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                env.check_cancelled()?;
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-    }
+    lock_directory(directory.descriptor(), env, "lock of the layout")
 }
 
 /// Says whether a layout lists all publications already, as they would be listed now. Removes what
@@ -383,7 +335,7 @@ pub fn lists(
     // What can't be looked for or removed now is for the next one.
     let _ = remove_leftovers(Path::new(path));
     let (listed, _) = list(publications, ref_name, env, path)?;
-    let directory = Directory::open(Path::new(path), false)?;
+    let directory = Directory::open(Path::new(path), Links::Refuse)?;
     let index = load(&directory, env).map_err(|error| error.at(format!("oci:{path}")))?;
     Ok(index.is_some_and(|mut index| !index.merge(&listed)))
 }
@@ -497,11 +449,11 @@ impl BundleSink for LayoutSink {
             return Ok(places);
         }
         let new = make_directory(self.stage.descriptor(), NEW, NEW).map_err(at)?;
-        let new = Directory::new(new, false);
+        let new = Directory::from(new);
         commit.apply(&new, Some(NEW)).map_err(at)?;
         if !self.rename_new().map_err(at)? {
             // Another program made a layout here meanwhile: add to that one.
-            let directory = Directory::open(&self.path, false)?;
+            let directory = Directory::open(&self.path, Links::Refuse)?;
             let _lock = lock(&directory, &self.env).map_err(at)?;
             commit.apply(&directory, None).map_err(at)?;
         }

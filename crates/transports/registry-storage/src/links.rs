@@ -5,9 +5,9 @@
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_manifest::TarSum;
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Result, quote};
-use imgconv_wire::manifest::TarSum;
 
 use crate::v2::{BASE, read_link};
 

@@ -7,13 +7,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::{Directory, StoredBlob};
+use imgconv_manifest::{TarSum, kind_of};
 use imgconv_model::{
     Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name,
     NamedBlobs, Open, Parts, Reader, Result, Root, RootEntry, StoredBlobs, TopLevel, quote,
 };
-use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::manifest::{TarSum, kind_of};
+use imgconv_stream::read_document;
 
 use crate::{
     links::{Links, has_tar_sums, tar_sum},
@@ -273,15 +273,8 @@ impl Bundle for Storage {
             Some(digest) => format!("document {digest}"),
             None => "document".to_owned(),
         };
-        if let Some(size) = facts.size.filter(|size| *size > limit.1) {
-            let what = format!("{what} of {size} bytes");
-            return Err(self.at(Limits::exceeded(limit.0, limit.1, what)));
-        }
-        let bytes = read_to_limit(blob.open()?, limit, &what).map_err(|error| self.at(error))?;
-        Ok(Document {
-            kind: kind.to_owned(),
-            bytes: bytes.into(),
-        })
+        let document = read_document(blob.open()?, kind, facts, limit, &what);
+        document.map_err(|error| self.at(error))
     }
 
     fn blob(&self, facts: &Facts) -> Result<Blob> {
@@ -289,16 +282,18 @@ impl Bundle for Storage {
             let message = "a blob of a registry is found by its digest, and none is known";
             return Err(self.at(Error::new(Code::Missing, message)));
         };
-        let stored = Stored {
-            shared: Arc::clone(&self.shared),
-            digest,
-            facts: facts.clone(),
+        let absent = || {
+            let message = format!("blob {digest} is not in the storage");
+            self.at(Error::new(Code::Missing, message))
         };
-        // That it is there is known now; what it holds is known when it was read.
-        stored.find()?;
+        let found = self.shared.find(&digest);
+        let (_, stored) = found.map_err(|error| self.at(error))?.ok_or_else(absent)?;
+        let (directory, locator) = (&self.shared.directory, &self.shared.locator);
+        let (path, name) = (v2::blob_path(&stored), format!("blob {digest}"));
+        let found = StoredBlob::find(directory, path, facts.clone(), locator, name)?;
         Ok(Blob {
             facts: facts.clone(),
-            bytes: Arc::new(stored),
+            bytes: Arc::new(found.ok_or_else(absent)?),
         })
     }
 
@@ -377,38 +372,5 @@ impl StoredBlobs for Storage {
         let mut found = v2::blobs(&self.shared.directory).map_err(|error| self.at(error))?;
         found.retain(|digest| !self.shared.own.contains(digest));
         Ok(v2::is_there(&self.shared.directory).then_some(found))
-    }
-}
-
-/// A blob of version 2 where it is stored.
-#[derive(Debug)]
-struct Stored {
-    shared: Arc<Shared>,
-    digest: Digest,
-    facts: Facts,
-}
-
-impl Stored {
-    fn find(&self) -> Result<File> {
-        let locator = &self.shared.locator;
-        let found = self.shared.find(&self.digest);
-        match found.map_err(|error| error.at(locator.clone()))? {
-            Some((file, _)) => Ok(file),
-            None => {
-                let message = format!("blob {} is not in the storage", self.digest);
-                Err(Error::new(Code::Missing, message).at(locator.clone()))
-            }
-        }
-    }
-}
-
-impl Open for Stored {
-    fn open(&self) -> Result<Reader> {
-        let what = format!("blob {} of {}", self.digest, self.shared.locator);
-        Ok(Box::new(Verified::new(self.find()?, &self.facts, what)))
-    }
-
-    fn file(&self) -> Result<Option<File>> {
-        self.find().map(Some)
     }
 }

@@ -12,15 +12,13 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_json::{Value, parse};
+use imgconv_manifest::v1_image::{self, Chain, Images, check_id, is_id};
 use imgconv_model::{
     Algorithm, Code, Digest, Env, Error, Facts, Limits, Open, Reader, Result, quote,
 };
 use imgconv_stream::Verified;
-use imgconv_wire::{
-    Value, parse,
-    v1_image::{self, Chain, Images, check_id, is_id},
-};
 
 use crate::read::{Head, Source, name};
 
@@ -265,7 +263,7 @@ impl Layer {
 impl Open for Layer {
     fn identity(&self) -> Option<String> {
         let (file, _) = self.file().ok()?;
-        let state = imgconv_stream::file_state(&file.metadata().ok()?);
+        let state = imgconv_fs::file_state(&file.metadata().ok()?);
         Some(format!("{} {state}", self.what()))
     }
 

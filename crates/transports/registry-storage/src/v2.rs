@@ -8,12 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_json::{Value, parse};
+use imgconv_manifest::kind_of;
 use imgconv_model::{
     Algorithm, Child, Code, Digest, Env, Error, Facts, Limits, Name, Result, quote,
 };
 use imgconv_stream::{Verified, read_to_limit};
-use imgconv_wire::{Value, manifest::kind_of, parse};
 
 use crate::{
     links::CANONICAL,

@@ -11,8 +11,8 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use imgconv_json::{Value, parse};
 use imgconv_model::{Code, Credential, Env, Error, Result, Secret, quote};
-use imgconv_wire::{Value, parse};
 
 /// What docker calls its own registry in its config file.
 const DOCKER_KEY: &str = "https://index.docker.io/v1/";
@@ -47,7 +47,7 @@ pub(crate) fn find(env: &Env, repository: &str) -> Result<Option<Credential>> {
 }
 
 fn from_file(path: &Path, repository: &str, env: &Env) -> Result<Option<Credential>> {
-    let file = match imgconv_stream::open_given(path) {
+    let file = match imgconv_fs::open_given(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::from_io(error)),

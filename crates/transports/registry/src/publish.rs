@@ -6,15 +6,12 @@ use std::{
 };
 
 use imgconv_http::{Method, Request, Response};
+use imgconv_json::{Object, Value, canonical, parse};
+use imgconv_manifest::{self as manifest, KINDS, Told, descriptor, media_type::OCI_INDEX, told};
 use imgconv_model::{
     Algorithm, Code, Digest, Document, Error, Name, Outcome, Publication, Report, Result, quote,
 };
 use imgconv_stream::digest;
-use imgconv_wire::{
-    Object, Value, canonical, descriptor,
-    manifest::{self, KINDS, Told, told},
-    parse,
-};
 
 use crate::{
     referrers::{fallback_index, fallback_tag},
@@ -25,8 +22,6 @@ use crate::{
 
 /// The tag of an image that has none.
 const LATEST: &str = "latest";
-
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 impl RegistrySink {
     /// Makes images visible whose blobs are all there; returns where each of them is. It can be
@@ -349,7 +344,7 @@ impl RegistrySink {
         };
         let kind = text(value.get("artifactType")).or_else(of_config);
         let annotations = value.get("annotations").filter(|it| it.is_object());
-        let mut entry = imgconv_wire::Map::new();
+        let mut entry = imgconv_json::Map::new();
         entry.insert("mediaType".into(), document.kind.clone().into());
         entry.insert("digest".into(), own.into());
         entry.insert("size".into(), document.bytes.len().into());
@@ -362,7 +357,7 @@ impl RegistrySink {
             }
         }
         listed.push(Value::Object(entry));
-        let mut index = imgconv_wire::Map::new();
+        let mut index = imgconv_json::Map::new();
         index.insert("schemaVersion".into(), 2.into());
         index.insert("mediaType".into(), OCI_INDEX.into());
         index.insert("manifests".into(), Value::Array(listed));

@@ -6,12 +6,13 @@ use std::{
 };
 
 use imgconv_http::{Client, Request};
+use imgconv_json::{Value, parse, within};
+use imgconv_manifest::{self as manifest, descriptor, embedded};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
     Listing, Name, Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
-use imgconv_wire::{Value, descriptor, embedded, manifest, parse, within};
 
 use crate::{
     blob::{RemoteBlob, Sessions},

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use imgconv_http::{Request, Response, Url};
+use imgconv_json::{Object, parse};
+use imgconv_manifest::descriptor;
 use imgconv_model::{Child, Code, Digest, Env, Error, Limits, Result};
-use imgconv_wire::{Object, descriptor, parse};
 
 use crate::session::{Session, failure};
 
@@ -54,7 +55,7 @@ pub(crate) fn fallback_index(
     env: &Env,
 ) -> Result<Option<Vec<u8>>> {
     let url = session.url(&format!("manifests/{}", fallback_tag(subject)));
-    let kinds = imgconv_wire::manifest::KINDS.join(", ");
+    let kinds = imgconv_manifest::KINDS.join(", ");
     let response = session.send(&Request::get(&url).header("accept", kinds), &url)?;
     match response.status() {
         200 => response

@@ -8,8 +8,8 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_http::{Client, Method, Request, Response, Url, escape};
+use imgconv_json::{Value, parse};
 use imgconv_model::{Code, Credential, Env, Error, Limits, Result, conceal};
-use imgconv_wire::{Value, parse};
 
 use crate::{challenge::Challenge, credentials};
 

@@ -3,8 +3,8 @@
 //! Whether the signatures are right is for the format.
 
 use base64::Engine as _;
+use imgconv_json::{Value, parse};
 use imgconv_model::{Limits, Result};
-use imgconv_wire::{Value, parse};
 
 /// Returns the payload of a JSON Web Signature in docker's form, all bytes if there is none.
 ///

@@ -6,11 +6,11 @@ use std::{
 };
 
 use imgconv_http::Client;
+use imgconv_json::{Value, parse};
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, Limits, Publication, Report, Result,
     RootNames, SinkExtras, TopLevel, Transfers,
 };
-use imgconv_wire::{Value, parse};
 
 use crate::{
     location::Location,

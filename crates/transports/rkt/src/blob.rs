@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{Algorithm, Code, Error, Open, Reader, Result};
 use imgconv_stream::Hasher;
 

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
+use imgconv_json::{Object, parse};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Name, Result, Root, RootEntry,
     States, quote,
 };
-use imgconv_wire::{Object, parse};
 
 use crate::{
     BLOBS, MANIFESTS,

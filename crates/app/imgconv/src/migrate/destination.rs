@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Names, Publication, Report, Result,
     Root, Shape, Transport as _, quote,

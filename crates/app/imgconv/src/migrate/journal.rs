@@ -22,13 +22,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use imgconv_directory::Directory;
+use imgconv_fs::{Directory, file_state};
 use imgconv_model::{
     Algorithm, Child, Code, Compression, Digest, Error, Name, Platform, Publication, Result,
     SealedLayer, Step, quote,
 };
 use imgconv_pipeline::Memory;
-use imgconv_stream::file_state;
 use imgconv_tags::Labels;
 use rustix::{
     fs::{Dir, Mode, OFlags},
@@ -476,8 +475,7 @@ fn named_directory(path: &Path) -> Result<OwnedFd> {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(failed(error)),
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(failed)
+    imgconv_fs::open_directory(path)
 }
 
 /// Opens a directory of our own in a destination; it is made if it is missing. It is no symbolic link,
@@ -501,7 +499,7 @@ pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
     let opened = match open() {
         Err(Errno::ACCESS) => {
             // The umask may have taken away even the owner's rights.
-            imgconv_stream::set_mode(
+            imgconv_fs::set_mode(
                 rustix::fs::CWD,
                 path.as_os_str().as_encoded_bytes(),
                 rustix::fs::FileType::Directory,

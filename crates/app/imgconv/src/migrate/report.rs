@@ -255,7 +255,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
 
 fn read(path: &Path) -> Result<Migration> {
     let mut bytes = Vec::new();
-    let file = imgconv_stream::open_given(path).map_err(Error::from_io)?;
+    let file = imgconv_fs::open_given(path).map_err(Error::from_io)?;
     file.take(REPORT + 1)
         .read_to_end(&mut bytes)
         .map_err(Error::from_io)?;

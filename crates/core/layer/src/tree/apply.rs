@@ -195,7 +195,7 @@ impl Tree {
         if path.is_empty() && entry.kind != EntryKind::Directory {
             let message = format!(
                 "the type of root is {}, it can only be a directory",
-                kind(entry.kind)
+                entry.kind.describe()
             );
             return Err(Error::new(Code::BadTar, message));
         }
@@ -555,16 +555,4 @@ fn attributes(records: &[(Vec<u8>, Vec<u8>)]) -> Vec<&(Vec<u8>, Vec<u8>)> {
         .collect();
     found.sort_unstable();
     found
-}
-
-fn kind(kind: EntryKind) -> &'static str {
-    match kind {
-        EntryKind::Regular => "a regular file",
-        EntryKind::HardLink => "a hard link",
-        EntryKind::Symlink => "a symbolic link",
-        EntryKind::CharDevice => "a character device",
-        EntryKind::BlockDevice => "a block device",
-        EntryKind::Directory => "a directory",
-        EntryKind::Fifo => "a FIFO",
-    }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use imgconv_json::{Map, Value};
 use imgconv_model::{Port, Result};
-use imgconv_wire::{Map, Value};
 
 use crate::{manifest::VERSION, run};
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgconv_json::{Object, Value, is_rfc3339};
 use imgconv_model::{Code, Digest, Error, Notes, Result, quote};
-use imgconv_wire::{Object, Value, is_rfc3339};
 
 use super::{
     App, AppPort, Dependency, EventHandler, LONGEST_NAME, Manifest, MountPoint, Pair, VERSION,

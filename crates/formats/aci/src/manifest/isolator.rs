@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use imgconv_json::{Map, Value};
 use imgconv_model::quote;
-use imgconv_wire::{Map, Value};
 
 const RETAIN: &str = "os/linux/seccomp-retain-set";
 const REMOVE: &str = "os/linux/seccomp-remove-set";

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use imgconv_wire::{Map, Value};
+use imgconv_json::{Map, Value};
 
 use super::{LONGEST_NAME, VERSION};
 use crate::identifier::{reads_as_identifier, reads_as_name, sanitise, sanitise_name};

@@ -284,7 +284,7 @@ fn h6e_isolators_and_unknown_fields_are_kept() {
         let (manifest, warnings) = parse(&text).unwrap();
         assert_eq!(manifest.app.unwrap().isolators, ["any/thing"]);
         assert_eq!(manifest.unknown[0].0, "app.foo");
-        assert_eq!(imgconv_wire::canonical(&manifest.raw), text.as_bytes());
+        assert_eq!(imgconv_json::canonical(&manifest.raw), text.as_bytes());
         assert!(warnings.is_empty());
     }
 }
@@ -369,7 +369,7 @@ fn h5a_h5b_the_whitelist() {
 #[test]
 fn every_fault_is_named() {
     let text = with(r#""labels":[{"name":"A"}],"app":{"user":"","workingDirectory":"x"}"#);
-    let value = imgconv_wire::parse(text.as_bytes(), &Limits::default(), "x").unwrap();
+    let value = imgconv_json::parse(text.as_bytes(), &Limits::default(), "x").unwrap();
     let found: Vec<String> = manifest::violations(&value)
         .iter()
         .map(|error| error.places()[1].clone())

@@ -66,7 +66,7 @@ fn k29_k30_a_manifest_of_appc_0_1_is_read_whole() {
         "{warnings:?}"
     );
     // In the words of today it is one of today.
-    let text = imgconv_wire::canonical(&manifest.raw);
+    let text = imgconv_json::canonical(&manifest.raw);
     let (again, _) = parse(str::from_utf8(&text).unwrap()).unwrap();
     assert!(manifest.old && !again.old);
     assert_eq!(again.raw, manifest.raw);

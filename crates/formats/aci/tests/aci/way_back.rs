@@ -212,7 +212,7 @@ fn only_what_changed_is_written() {
     ];
     let manifest = free();
     let compact: serde_json::Value = serde_json::from_str(&manifest).unwrap();
-    let compact = String::from_utf8(imgconv_wire::canonical(&compact)).unwrap();
+    let compact = String::from_utf8(imgconv_json::canonical(&compact)).unwrap();
     for (i, (change, before, after, expected)) in table.iter().enumerate() {
         let mut image = abroad(&decode(&aci(&manifest, &[])).unwrap().image);
         change(&mut image);

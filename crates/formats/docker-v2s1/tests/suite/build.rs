@@ -1,6 +1,6 @@
 //! Manifests and envelopes as text, built by the recipe of robustness section B.
 
-use imgconv_wire::{Value, canonical};
+use imgconv_json::{Value, canonical};
 use p256::ecdsa::{Signature, SigningKey, signature::Signer};
 
 pub(crate) const EMPTY: &str =

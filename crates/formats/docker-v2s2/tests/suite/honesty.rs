@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::bundle::{ID_A, Memory, Sealed, encode, image, kept, pushed, text};
 
-const OWN: &[FormatId] = imgconv_wire::manifest::CONFIG_FORMATS;
+const OWN: &[FormatId] = imgconv_manifest::CONFIG_FORMATS;
 
 fn texts(max: usize) -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec("[a-z/=<\u{e9}\"\\\\\u{0}]{0,6}", 0..max)

@@ -2,10 +2,10 @@
 //! one manifest can say is reported.
 
 use imgconv_format_docker_v2s2::{DOCKER_ARCHIVE, DOCKER_V2S2};
+use imgconv_manifest::{self as manifest, Family};
 use imgconv_model::{
     Artifact, Compression, Digest, Document, DocumentFormat, FormatId, Image, Outcome, Report,
 };
-use imgconv_wire::manifest::{self, Family};
 
 use crate::bundle::{
     CONFIG, LIST, MANIFEST, Memory, TAR_GZIP, decode, documents, edited, encode, engine_config,
@@ -76,7 +76,7 @@ fn docker_to_oci_and_back_keeps_the_config_and_reports_nothing() {
     let (config, root, report) = encode(&from_oci(&memory, text(&root)), &kept(&image));
     assert_eq!(report, Report::default());
     assert_eq!((text(&config), &*config.kind), (&*engine_config(), CONFIG));
-    let value = |text: &str| text.parse::<imgconv_wire::Value>().unwrap();
+    let value = |text: &str| text.parse::<imgconv_json::Value>().unwrap();
     assert_eq!(value(text(&root)), value(&manifest));
     assert_eq!(root.kind, MANIFEST);
 }

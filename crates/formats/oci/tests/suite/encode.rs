@@ -304,7 +304,7 @@ fn a_changed_label_changes_only_that() {
     let (mut image, _) = image(&memory, &manifest);
     image.config.labels.insert("new".into(), "1".into());
     let (config, root, report) = encode(&image, &kept(&image), &env());
-    let parse = |bytes: &[u8]| imgconv_wire::parse(bytes, &Default::default(), "x").unwrap();
+    let parse = |bytes: &[u8]| imgconv_json::parse(bytes, &Default::default(), "x").unwrap();
     let mut before = parse(&image.originals[1].document.bytes);
     before["config"]["Labels"] = r#"{"a":"2","new":"1","z":"1"}"#.parse().unwrap();
     assert_eq!(parse(&config.bytes), before);

@@ -144,7 +144,7 @@ fn c3_digests_everywhere() {
         &long,
     ];
     let (memory, plain) = edited("{", "{");
-    let parsed: imgconv_wire::Value = plain.parse().unwrap();
+    let parsed: imgconv_json::Value = plain.parse().unwrap();
     for digest in bad {
         for field in ["config", "layers"] {
             let value = if field == "config" {

@@ -1,0 +1,70 @@
+//! Blobs that are files of a directory.
+
+use std::{fs::File, sync::Arc};
+
+use imgconv_model::{Code, Error, Facts, Open, Reader, Result};
+use imgconv_stream::Verified;
+
+use crate::directory::Directory;
+
+/// A blob that is a file of a directory. The file is opened anew for each pass, and its bytes are
+/// compared with what is claimed of the blob whenever they are read.
+#[derive(Debug)]
+pub struct StoredBlob {
+    directory: Arc<Directory>,
+    path: String,
+    facts: Facts,
+    /// The place for messages, and the name of the blob there.
+    locator: String,
+    name: String,
+}
+
+impl StoredBlob {
+    /// Finds a blob at a path below a directory; `None` if there is no such file. `locator` names the
+    /// place in messages, and `name` names the blob in that place.
+    ///
+    /// # Errors
+    /// Those of [`Directory::file`], at `locator`.
+    pub fn find(
+        directory: &Arc<Directory>,
+        path: String,
+        facts: Facts,
+        locator: &str,
+        name: String,
+    ) -> Result<Option<Self>> {
+        let blob = Self {
+            directory: Arc::clone(directory),
+            path,
+            facts,
+            locator: locator.to_owned(),
+            name,
+        };
+        Ok(blob.open_file()?.map(|_| blob))
+    }
+
+    fn open_file(&self) -> Result<Option<File>> {
+        let found = self.directory.file(&self.path);
+        let found = found.map_err(|error| error.at(self.locator.clone()))?;
+        Ok(found.map(|(file, _)| file))
+    }
+
+    /// Opens the file, which was there when the blob was found.
+    fn open_again(&self) -> Result<File> {
+        self.open_file()?.ok_or_else(|| {
+            let message = format!("file {} is gone", self.path);
+            Error::new(Code::Missing, message).at(self.locator.clone())
+        })
+    }
+}
+
+impl Open for StoredBlob {
+    fn open(&self) -> Result<Reader> {
+        let what = format!("{} of {}", self.name, self.locator);
+        let file = self.open_again()?;
+        Ok(Box::new(Verified::new(file, &self.facts, what)))
+    }
+
+    fn file(&self) -> Result<Option<File>> {
+        self.open_again().map(Some)
+    }
+}

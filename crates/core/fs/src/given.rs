@@ -1,0 +1,137 @@
+//! Files that the user names: images, keys, certificates, reports. Links in their paths are followed.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    },
+    path::Path,
+};
+
+use imgconv_model::{Code, Error, Result};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::OFlags,
+};
+
+use crate::state::Stamp;
+
+/// Seconds that a named pipe may have nobody who writes to it.
+const PATIENCE: i64 = 2;
+
+/// Opens a file for reading, without waiting for the other end of a FIFO or for a line of a terminal.
+/// Reading from the file does not wait either, see [`set_blocking`].
+///
+/// # Errors
+/// Those of the file system.
+pub fn open_nonblocking(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Lets a file that was opened without waiting wait when it is read or written.
+///
+/// # Errors
+/// Those of the file system.
+pub fn set_blocking(file: impl AsFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK;
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
+}
+
+/// Opens a regular file for reading, and takes its stamp. Opening a device can have effects, so the path is looked at first;
+/// the look at the opened descriptor is the one that counts (robustness D2, D3).
+///
+/// # Errors
+/// [`Code::Missing`] if there is none, [`Code::Io`] if it is anything but a regular file or can't be
+/// opened. The errors do not name the path.
+pub fn open_regular(path: &Path) -> Result<(File, Stamp)> {
+    let missing = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            return Error::new(Code::Missing, "no such file");
+        }
+        Error::from_io(error)
+    };
+    let irregular = || Error::new(Code::Io, "not a regular file");
+    if !std::fs::metadata(path).map_err(missing)?.is_file() {
+        return Err(irregular());
+    }
+    let file = open_nonblocking(path).map_err(missing)?;
+    let metadata = file.metadata().map_err(Error::from_io)?;
+    match metadata.is_file() {
+        true => Ok((file, Stamp::of(&metadata))),
+        false => Err(irregular()),
+    }
+}
+
+/// Opens a file for reading. A named pipe to which nobody writes is an error after two seconds, where
+/// opening it as a file would wait for ever.
+///
+/// # Errors
+/// Those of the file system, and [`io::ErrorKind::TimedOut`] for such a pipe.
+pub fn open_given(path: &Path) -> io::Result<File> {
+    let file = open_nonblocking(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        let wait = Timespec {
+            tv_sec: PATIENCE,
+            tv_nsec: 0,
+        };
+        let mut ready = [PollFd::new(&file, PollFlags::IN)];
+        if poll(&mut ready, Some(&wait))? == 0 {
+            let message = "the file is a named pipe, and nobody writes to it";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+    }
+    set_blocking(&file)?;
+    Ok(file)
+}
+
+/// Opens standard output as a file: past the line buffer of [`io::Stdout`], which looks for line ends
+/// in what is no text.
+///
+/// # Errors
+/// [`Code::Io`] if there is no descriptor left.
+pub fn standard_output() -> Result<File> {
+    let descriptor = io::stdout().as_fd().try_clone_to_owned();
+    descriptor
+        .map(File::from)
+        .map_err(|error| Error::io(error, "standard output"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn k45_a_pipe_that_nobody_writes_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(
+            open_given(&path).unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
+        let to = path.clone();
+        let writer = std::thread::spawn(move || fs::write(to, "secret"));
+        assert_eq!(
+            io::read_to_string(open_given(&path).unwrap()).unwrap(),
+            "secret"
+        );
+        writer.join().unwrap().unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "plain").unwrap();
+        assert_eq!(
+            io::read_to_string(open_given(&path).unwrap()).unwrap(),
+            "plain"
+        );
+    }
+}

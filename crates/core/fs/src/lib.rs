@@ -1,0 +1,46 @@
+//! Files and directories, reached by descriptors and never through a link that somebody else made.
+//!
+//! **Reading.** [`Directory`] reads the files below a directory: only regular files are opened, and
+//! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is such a
+//! file. [`open_regular`], [`open_given`] and
+//! [`open_nonblocking`] open what the user names. [`Stamp`] tells whether the bytes of a file may have
+//! changed.
+//!
+//! **Writing.** [`Stage`] is a private directory for blobs that are written and not yet visible, and
+//! [`Partial`] is a directory that becomes the user's. [`rename_file`] and [`rename_directory`] give final
+//! names without replacing, [`sync`] and [`sync_directory`] make names durable, [`share`] makes hard
+//! links and clones.
+//!
+//! **Leftovers.** Processes hold locks on their stages and partial directories. [`Stale`], [`sweep`] and
+//! [`Partial::remove_leftovers`] find and remove those that killed processes left;
+//! [`remove_contents`] empties a directory of any depth.
+
+#![deny(missing_docs)]
+
+mod blob;
+mod descriptor;
+mod directory;
+mod given;
+mod lock;
+mod partial;
+mod path;
+mod remove;
+mod rename;
+mod share;
+mod stage;
+mod stale;
+mod state;
+
+pub use blob::StoredBlob;
+pub use descriptor::{is_empty, open_directory, open_directory_at, path_of, set_mode};
+pub use directory::{Directory, Links, make_directory_at, open_file_at};
+pub use given::{open_given, open_nonblocking, open_regular, set_blocking, standard_output};
+pub use lock::lock_directory;
+pub use partial::Partial;
+pub use path::parent;
+pub use remove::remove_contents;
+pub use rename::{rename_directory, rename_file, sync, sync_directory};
+pub use share::{Link, share};
+pub use stage::{Stage, Staged};
+pub use stale::{Stale, sweep};
+pub use state::{Stamp, file_state};

@@ -1,0 +1,71 @@
+//! Final names: renames that replace nothing, and names that outlast a crash of the machine.
+
+use std::{fs::File, io, os::fd::AsFd, path::Path};
+
+use imgconv_model::{Error, Result, quote_path};
+use rustix::{
+    fs::{AtFlags, RenameFlags},
+    io::Errno,
+    path::Arg,
+};
+
+/// Moves a file to its final name. `keep` refuses to replace a file that is there.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if `keep` refuses, and the errors of the file system.
+pub fn rename_file(
+    from: impl AsFd,
+    name: impl Arg + Copy,
+    directory: impl AsFd,
+    to: impl Arg + Copy,
+    keep: bool,
+) -> io::Result<()> {
+    if !keep {
+        return Ok(rustix::fs::renameat(from, name, directory, to)?);
+    }
+    match rustix::fs::renameat_with(&from, name, &directory, to, RenameFlags::NOREPLACE) {
+        // On a file system that can't refuse, a hard link never replaces a file.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            rustix::fs::linkat(&from, name, directory, to, AtFlags::empty())?;
+            Ok(rustix::fs::unlinkat(from, name, AtFlags::empty())?)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+/// Moves a directory to a name that is free. On a file system that can't refuse to replace, an empty
+/// directory of that name is replaced; no other is on any.
+///
+/// # Errors
+/// [`Errno::EXIST`] or [`Errno::NOTEMPTY`] if the name is taken, and the errors of the file system.
+pub fn rename_directory(
+    from: impl AsFd,
+    name: impl Arg + Copy,
+    above: impl AsFd,
+    to: impl Arg + Copy,
+) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(&from, name, &above, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            rustix::fs::renameat(from, name, above, to)
+        }
+        renamed => renamed,
+    }
+}
+
+/// Makes the names in an open directory durable. `shown` names the directory in the error.
+///
+/// # Errors
+/// [`Code::Io`](imgconv_model::Code::Io).
+pub fn sync(directory: impl AsFd, shown: impl Into<String>) -> Result<()> {
+    rustix::fs::fsync(directory).map_err(|error| Error::io(error.into(), shown))
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+/// [`Code::Io`](imgconv_model::Code::Io) that names the path.
+pub fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| Error::io(error, quote_path(path)))
+}

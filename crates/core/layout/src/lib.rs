@@ -1,0 +1,20 @@
+//! `oci-layout` and `index.json` of an image layout (image-spec, image-layout.md), wherever they
+//! are: in a directory, in a tar, or in what docker saves since version 25.
+//!
+//! The crate opens no file. The documents behind the descriptors are the formats' business.
+
+#![deny(missing_docs)]
+
+mod edit;
+mod entries;
+mod index;
+mod merge;
+mod naming;
+
+pub use edit::Moved;
+pub use index::{
+    INDEX_FILE, Index, Item, Listed, MARKER, MARKER_FILE, Unreadable, address, check_marker,
+    describe, details, is_of_bytes, is_platform,
+};
+pub use merge::Taken;
+pub use naming::{Names, RefName, is_name};

@@ -1,0 +1,157 @@
+//! Putting descriptors into an index, in time that is linear in the names of both: an image may have
+//! tens of thousands of them (robustness K40).
+
+use std::{collections::BTreeMap, fmt};
+
+use imgconv_model::Digest;
+
+use crate::{
+    index::{Index, Item, Listed, annotate},
+    naming::Names,
+};
+
+impl Index {
+    /// Puts descriptors in: one whose name is there takes that place, others go to the end.
+    /// Everything else stays as it is. Returns whether anything changed. Linear in both.
+    pub fn merge(&mut self, published: &[Listed]) -> bool {
+        let mut changed = false;
+        let old = std::mem::take(&mut self.items);
+        let mut named = ByName::default();
+        let mut unnamed: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+        let mut items: Vec<Option<Item>> = Vec::with_capacity(old.len() + published.len());
+        for item in old {
+            let at = items.len();
+            match (item.names().is_empty(), item.digest()) {
+                (false, _) => named.add(item.names(), at),
+                (true, Some(digest)) => unnamed.entry(digest).or_default().push(at),
+                (true, None) => {}
+            }
+            items.push(Some(item));
+        }
+        for new in published {
+            let is_named = !new.names.is_empty();
+            let mut same = match is_named {
+                true => named.take(&new.names),
+                false => unnamed.remove(&new.child.digest).unwrap_or_default(),
+            };
+            // An item that was removed or replaced since may have another name or no name.
+            same.retain(|at| {
+                let item = items[*at].as_ref();
+                item.is_some_and(|item| !is_named || item.names().same(&new.names))
+            });
+            let Some((&first, others)) = same.split_first() else {
+                let at = items.len();
+                match is_named {
+                    true => named.add(&new.names, at),
+                    false => unnamed.entry(new.child.digest).or_default().push(at),
+                }
+                items.push(Some(Item::Listed(new.clone())));
+                changed = true;
+                continue;
+            };
+            for at in others {
+                items[*at] = None;
+                changed = true;
+            }
+            match &mut items[first] {
+                Some(Item::Listed(old))
+                    if old.child.digest == new.child.digest && old.names.same_texts(&new.names) =>
+                {
+                    changed |= annotate(&mut old.child, &new.child);
+                }
+                place => {
+                    *place = Some(Item::Listed(new.clone()));
+                    changed = true;
+                }
+            }
+            match is_named {
+                true => named.add(&new.names, first),
+                false => unnamed.entry(new.child.digest).or_default().push(first),
+            }
+        }
+        self.items = items.into_iter().flatten().collect();
+        changed
+    }
+}
+
+/// The positions of names by their texts, so that equal names ([`Names::same`]) are found in constant
+/// time.
+#[derive(Default)]
+struct ByName {
+    /// Of those that are full names, by these.
+    full: BTreeMap<String, Vec<usize>>,
+    /// By their references: of all, and of those that are no full names.
+    reference: BTreeMap<String, Vec<usize>>,
+    short: BTreeMap<String, Vec<usize>>,
+}
+
+impl ByName {
+    fn add(&mut self, names: &Names, at: usize) {
+        let full = names.full();
+        if let Some(reference) = &names.reference {
+            let by = |map: &mut BTreeMap<String, Vec<usize>>| {
+                map.entry(reference.clone()).or_default().push(at);
+            };
+            by(&mut self.reference);
+            if full.is_none() {
+                by(&mut self.short);
+            }
+        }
+        if let Some(full) = full {
+            self.full.entry(full).or_default().push(at);
+        }
+    }
+
+    /// Takes out the positions of the same names, in order.
+    fn take(&mut self, names: &Names) -> Vec<usize> {
+        let mut found = Vec::new();
+        let full = names.full();
+        if let Some(reference) = &names.reference {
+            let by = match full {
+                Some(_) => &mut self.short,
+                None => &mut self.reference,
+            };
+            found.extend(by.remove(reference).into_iter().flatten());
+        }
+        if let Some(full) = full {
+            found.extend(self.full.remove(&full).into_iter().flatten());
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// Names that images are about to get: the same one for two different images is found at once.
+#[derive(Default)]
+pub struct Taken {
+    named: ByName,
+    digests: Vec<Digest>,
+}
+
+impl fmt::Debug for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Taken")
+            .field("digests", &self.digests)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Taken {
+    /// Gives an image names. Returns another image that has one of them; it then has none that is
+    /// known here.
+    pub fn give(&mut self, names: &Names, digest: Digest) -> Option<Digest> {
+        let same = self.named.take(names);
+        let other = same
+            .iter()
+            .map(|at| self.digests[*at])
+            .find(|one| *one != digest);
+        // The first entry stands for all of the same name and image.
+        let at = same.first().copied().unwrap_or(self.digests.len());
+        if at == self.digests.len() {
+            self.digests.push(digest);
+        }
+        self.named.add(names, at);
+        other
+    }
+}

@@ -1,0 +1,41 @@
+//! Documents of the shape that Docker invented (image manifest v2 schema 2) and OCI took over
+//! (image-spec 1.1): manifests, indexes, configs and their descriptors, both ways, for any [`Family`]
+//! of media types.
+//!
+//! **This is what `formats/oci` and `formats/docker-v2s2` mean**; those crates only state their media
+//! types. [`decode`] and [`encode`] are the two directions, [`references`] lists what a document
+//! refers to without decoding it, and [`docker_config`] is the config alone. The decisions behind
+//! them are in `design.rs`. The crate reads and writes documents only: names, layouts and registries
+//! belong to transports, the bytes of layers to the pipeline.
+
+#![deny(missing_docs)]
+
+pub mod archive_image;
+mod config;
+mod decode;
+mod descriptor;
+mod design;
+pub mod docker_config;
+mod embedded;
+mod encode;
+mod family;
+mod index;
+mod kind;
+mod lint;
+pub mod media_type;
+mod read;
+mod references;
+mod tar_sum;
+pub mod v1_image;
+
+pub use config::encode_config;
+pub use decode::{decode, recognise};
+pub use descriptor::{DESCRIPTOR_FIELDS, Descriptor, descriptor, descriptor_without_data};
+pub use embedded::{embedded, find_blob, find_document};
+pub use encode::{describes_compression, encode};
+pub use family::{CONFIG_FORMATS, Family};
+pub use index::encode_index;
+pub use kind::{KINDS, Told, is_index, kind_of, told};
+pub use lint::{Odd, lint, lint_descriptor};
+pub use references::{Part, Reference, References, family_of, references};
+pub use tar_sum::TarSum;

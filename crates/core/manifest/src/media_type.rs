@@ -1,0 +1,125 @@
+//! Media types: the one place where they are spelled, and what each says of its blob. The family of a
+//! manifest does not matter for that: OCI's types stand in Docker's manifests and the other way round.
+
+use imgconv_model::Compression;
+
+/// An OCI image manifest.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// An OCI image index.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// An OCI artifact manifest: withdrawn before image-spec 1.1, but written by tools while it was a
+/// draft.
+pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// An OCI image config.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The document `{}`.
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// An OCI layer, not compressed.
+pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// An OCI layer, compressed with gzip.
+pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// An OCI layer, compressed with zstd.
+pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+/// A non-distributable OCI layer, not compressed.
+pub const OCI_FOREIGN_LAYER: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+/// A non-distributable OCI layer, compressed with gzip.
+pub const OCI_FOREIGN_LAYER_GZIP: &str =
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+/// A non-distributable OCI layer, compressed with zstd.
+pub const OCI_FOREIGN_LAYER_ZSTD: &str =
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
+/// A manifest of Docker's schema 2.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// A manifest list of Docker's schema 2.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// An image config of Docker's schema 2.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// A Docker layer, not compressed.
+pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+/// A Docker layer, compressed with gzip.
+pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// A Docker layer, compressed with zstd: some tools write the type and most engines refuse it.
+pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+/// A foreign Docker layer, not compressed.
+pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
+/// A foreign Docker layer, compressed with gzip.
+pub const DOCKER_FOREIGN_LAYER_GZIP: &str =
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+/// A foreign Docker layer, compressed with zstd.
+pub const DOCKER_FOREIGN_LAYER_ZSTD: &str =
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd";
+/// A manifest of Docker's schema 1 without signatures.
+pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// A manifest of Docker's schema 1 with signatures.
+pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+/// The manifest of an ACI. The appc specification gives it no type; this is the name of it in this
+/// project.
+pub const APPC_MANIFEST: &str = "application/vnd.appc.image.manifest+json";
+/// The manifest of an ACI that a document of another format carries. The type is of this project.
+pub const CARRIED_ACI_MANIFEST: &str = "application/vnd.imgconv.aci.manifest.v1+json";
+/// One entry of `manifest.json` in a file of `docker save`. The type is of this project.
+pub const ARCHIVE_IMAGE: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
+/// A chain of v1 images. The type is of this project.
+pub const V1_IMAGE: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
+
+/// What every type of Docker begins with.
+pub(crate) const DOCKER_PREFIX: &str = "application/vnd.docker.";
+
+/// Brings a kind to its bare form: without parameters, in lower case, and empty if it is one of
+/// the generic types that say nothing (robustness C2b).
+pub(crate) fn normalise(kind: &str) -> String {
+    let bare = kind.split(';').next().unwrap_or("").trim();
+    let bare = bare.to_ascii_lowercase();
+    match &*bare {
+        "application/json" | "text/plain" | "application/octet-stream" => String::new(),
+        _ => bare,
+    }
+}
+
+/// Says whether a config descriptor's type is that of an image.
+pub(crate) fn is_image_config(kind: &str) -> bool {
+    kind == OCI_CONFIG || kind == DOCKER_CONFIG
+}
+
+/// What a layer's type says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LayerType {
+    /// The compression; the magic bytes decide when the layer is read.
+    pub(crate) compression: Compression,
+    /// True if registries are told not to hold the blob.
+    pub(crate) foreign: bool,
+}
+
+/// Reads a layer's type; `None` if it is not known to be a tar.
+pub(crate) fn layer(kind: &str) -> Option<LayerType> {
+    let of = |compression, foreign| {
+        Some(LayerType {
+            compression,
+            foreign,
+        })
+    };
+    use Compression::{Gzip, None as Plain, Zstd};
+    match kind {
+        OCI_LAYER => of(Plain, false),
+        OCI_LAYER_GZIP => of(Gzip, false),
+        OCI_LAYER_ZSTD => of(Zstd, false),
+        OCI_FOREIGN_LAYER => of(Plain, true),
+        OCI_FOREIGN_LAYER_GZIP => of(Gzip, true),
+        OCI_FOREIGN_LAYER_ZSTD => of(Zstd, true),
+        DOCKER_LAYER => of(Plain, false),
+        DOCKER_LAYER_GZIP => of(Gzip, false),
+        DOCKER_LAYER_ZSTD => of(Zstd, false),
+        DOCKER_FOREIGN_LAYER => of(Plain, true),
+        DOCKER_FOREIGN_LAYER_GZIP => of(Gzip, true),
+        DOCKER_FOREIGN_LAYER_ZSTD => of(Zstd, true),
+        _ => None,
+    }
+}
+
+/// Says whether a type that is not known to be a tar could still be meant as an image's layer,
+/// such as an encrypted one. An attestation or a signature is not.
+pub(crate) fn perhaps_layer(kind: &str) -> bool {
+    kind == "application/octet-stream"
+        || kind.starts_with("application/vnd.oci.image.layer.")
+        || kind.starts_with("application/vnd.docker.image.rootfs.")
+}

@@ -1,0 +1,180 @@
+//! Docker v1 images: directories named by ids, each with a `json` that may name a parent (docker's
+//! image/spec/v1.md).
+//!
+//! Such an image has no document of its own. The places that hold v1 images (files of `docker save`
+//! before Docker 1.10, storage of registries before version 2) walk the chain of parents here, and
+//! it becomes one root document; what each `json` says of the image is for the format.
+
+use std::collections::BTreeSet;
+
+use imgconv_json::{Map, Object, Value, canonical, parse};
+use imgconv_model::{Algorithm, Child, Code, Document, Error, Limits, Result, quote};
+use imgconv_stream::digest;
+
+use crate::media_type;
+
+/// The kind of a root document that is a chain of v1 images, base first:
+/// `{"id":ID,"layers":[{"id":ID,"json":TEXT,"layer":MEMBER},…]}`, `TEXT` verbatim.
+pub const KIND: &str = media_type::V1_IMAGE;
+
+/// Says whether a text is the id of a v1 image: 64 lower-case hex digits (robustness A1a).
+pub fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Refuses what is no id before it becomes part of any path (robustness A1a).
+///
+/// # Errors
+/// [`Code::BadName`].
+pub fn check_id(id: &str) -> Result<()> {
+    if is_id(id) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is not an image id of 64 lower-case hex digits",
+        quote(id)
+    );
+    Err(Error::new(Code::BadName, message))
+}
+
+/// A root document that was made of a chain.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The document, of the kind [`KIND`].
+    pub document: Document,
+    /// The ids, base first.
+    pub ids: Vec<String>,
+}
+
+impl Chain {
+    /// Makes the descriptor of the document.
+    pub fn child(&self) -> Child {
+        let bytes = &self.document.bytes;
+        Child::new(KIND, digest(Algorithm::Sha256, bytes), bytes.len() as u64)
+    }
+}
+
+/// A place that holds v1 images.
+pub trait Images {
+    /// Reads the `json` of an image, at most `limits.config` bytes; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If it can't be read, or the image is not whole.
+    fn json(&self, id: &str, limits: &Limits) -> Result<Option<Vec<u8>>>;
+
+    /// Names the `json` of an image for messages.
+    fn json_name(&self, id: &str) -> String;
+
+    /// Returns the name by which [`Bundle::member`](imgconv_model::Bundle::member) finds the layer.
+    fn layer_name(&self, id: &str) -> String;
+}
+
+/// Returns the id of an image's parent.
+///
+/// # Errors
+/// [`Code::Missing`] if there is no such image, and those of a `json` that is not in order.
+pub fn parent(images: &dyn Images, id: &str, limits: &Limits) -> Result<Option<String>> {
+    Ok(read(images, id, limits)?.parent)
+}
+
+/// Walks from an image to its base (robustness A2a, A2b) and makes the root document. `walked` grows
+/// by every step, also where the walk fails.
+///
+/// # Errors
+/// [`Code::Missing`], [`Code::Cycle`] or [`Code::Limit`] for the chain, and those of a `json` that
+/// is not in order.
+pub fn chain(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
+    walk(images, id, limits, walked).map_err(|error| error.at(format!("image {id}")))
+}
+
+fn walk(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
+    let mut layers: Vec<Value> = Vec::new();
+    let mut ids: Vec<String> = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut bytes = 0u64;
+    let mut next = Some(id.to_owned());
+    while let Some(current) = next {
+        if seen.len() as u64 >= limits.layers {
+            let what = format!("the chain of parents of {id}");
+            return Err(Limits::exceeded("layers", limits.layers, what));
+        }
+        *walked = walked.saturating_add(1);
+        let json = read(images, &current, limits)?;
+        bytes = bytes.saturating_add(json.text.len() as u64);
+        if bytes > limits.archive_json {
+            let what = format!("the documents of all layers of {id}");
+            return Err(Limits::exceeded("archive_json", limits.archive_json, what));
+        }
+        let mut layer = Map::new();
+        layer.insert("id".into(), Value::from(&*current));
+        layer.insert("json".into(), Value::from(json.text));
+        layer.insert("layer".into(), Value::from(images.layer_name(&current)));
+        layers.push(Value::Object(layer));
+        if let Some(parent) = &json.parent
+            && (*parent == current || seen.contains(parent))
+        {
+            let message = format!("the chain of parents comes back to {parent}");
+            return Err(Error::new(Code::Cycle, message));
+        }
+        seen.insert(current.clone());
+        ids.push(current);
+        next = json.parent;
+    }
+    layers.reverse();
+    ids.reverse();
+    let mut object = Map::new();
+    object.insert("id".into(), Value::from(id));
+    object.insert("layers".into(), Value::Array(layers));
+    let document = Document {
+        kind: KIND.to_owned(),
+        bytes: canonical(&Value::Object(object)).into(),
+    };
+    Ok(Chain { document, ids })
+}
+
+/// What the chain needs of a `json`.
+struct Json {
+    text: String,
+    parent: Option<String>,
+}
+
+fn read(images: &dyn Images, id: &str, limits: &Limits) -> Result<Json> {
+    let Some(bytes) = images.json(id, limits)? else {
+        let message = format!("there is no image {id}");
+        return Err(Error::new(Code::Missing, message));
+    };
+    let place = images.json_name(id);
+    let value = parse(&bytes, limits, &place)?;
+    let parent = parent_in(&value, id).map_err(|error| error.at(place))?;
+    // The parser takes nothing but UTF-8.
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Json { text, parent })
+}
+
+fn parent_in(value: &Value, id: &str) -> Result<Option<String>> {
+    let object = Object::new(value, "")?;
+    object.check_names(&["id", "parent", "os", "architecture", "variant"])?;
+    if let Some(own) = object.opt_string("id")?.filter(|own| *own != id) {
+        let message = format!("expected the id of its directory, found {}", quote(own));
+        return Err(object.bad("id", message));
+    }
+    // They become parts of file names (robustness A3).
+    for key in ["os", "architecture", "variant"] {
+        let text = object.opt_string(key)?.unwrap_or_default();
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if text.len() > 200 || text.starts_with('.') || !text.bytes().all(allowed) {
+            let message = format!(
+                "{} is not a word of letters, digits, `.`, `_`, `-`",
+                quote(text)
+            );
+            return Err(Error::new(Code::BadName, message).at(format!("field {key}")));
+        }
+    }
+    let parent = object.opt_string("parent")?.filter(|id| !id.is_empty());
+    parent
+        .map(|parent| {
+            check_id(parent).map_err(|error| error.at("field parent"))?;
+            Ok(parent.to_owned())
+        })
+        .transpose()
+}

@@ -1,7 +1,0 @@
-//! The tests of the crate, one file for each part of it.
-
-#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
-
-mod docker_config;
-mod fields;
-mod json;
