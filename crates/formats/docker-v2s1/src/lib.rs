@@ -74,7 +74,7 @@ static V1_FACTS: FormatFacts = FormatFacts {
         annotations: false,
         index: false,
         opaque: false,
-        root_kinds: &[imgconv_wire::v1_image::KIND],
+        root_kinds: &[imgconv_manifest::v1_image::KIND],
     },
 };
 

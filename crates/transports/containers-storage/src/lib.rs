@@ -24,7 +24,7 @@ mod read;
 
 use std::path::Path;
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::Store;

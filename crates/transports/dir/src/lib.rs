@@ -12,7 +12,7 @@ mod write;
 
 use std::path::Path;
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{
     Addressing, Bundle, BundleSink, Env, FormatId, Names, Place, Result, Shape, Transport, Writes,
 };

@@ -22,7 +22,7 @@ mod store;
 
 use std::path::Path;
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::DataRoot;

@@ -23,13 +23,11 @@ use imgconv_model::{
     Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, EarlyBlobs, Env, Error, Publication,
     Report, Result, SinkExtras, TopLevel, quote,
 };
-use imgconv_stream::Stage;
-use imgconv_wire::layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
+use rustix::{fs::Dir, io::Errno};
 use rustix::{
     fs::{Dir, Mode, OFlags, RenameFlags},
     io::Errno,
 };
-use rustix::{fs::Dir, io::Errno};
 
 use crate::{
     directory::{Directory, make_directory},

@@ -14,7 +14,7 @@ mod v2;
 
 use std::path::Path;
 
-use imgconv_directory::Directory;
+use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::Storage;

@@ -162,6 +162,6 @@ impl States for Store {
     fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
         let (file, _) = self.stored(entry)?.file()?;
         let metadata = file.metadata().map_err(Error::from_io)?;
-        Ok(Some(imgconv_stream::file_state(&metadata)))
+        Ok(Some(imgconv_fs::file_state(&metadata)))
     }
 }
