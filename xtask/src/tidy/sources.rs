@@ -19,6 +19,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         findings.extend(media_types(file));
         findings.extend(compared_names(file));
         findings.extend(skipped_fields(file));
+        findings.extend(skipped_extras(file));
     }
     findings.extend(forgotten(&rust, files));
     findings
@@ -145,15 +146,34 @@ fn skipped_fields(file: &File) -> Vec<String> {
     if !in_format && !file.path.starts_with(shared) {
         return Vec::new();
     }
+    skips(file, &["Image {", "RunConfig {"])
+}
+
+/// A bundle or sink of `crates/app` that shows another one may forget none of its capabilities
+/// (robustness F11). One of its own may leave out what it does not have.
+fn skipped_extras(file: &File) -> Vec<String> {
+    let shows_others = [
+        "crates/app/imgconv/src/fetched.rs",
+        "crates/app/imgconv/src/tree.rs",
+        "crates/app/imgconv/src/migrate/watch.rs",
+    ];
+    match shows_others.contains(&&*file.path) {
+        true => skips(file, &["Extras {", "SinkExtras {"]),
+        false => Vec::new(),
+    }
+}
+
+/// Finds patterns and values of the named structs that leave fields out with `..`.
+fn skips(file: &File, names: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
-    for name in ["Image {", "RunConfig {"] {
+    for name in names {
         for (start, _) in file.text.match_indices(name) {
             let before = file.text[..start].chars().next_back();
             if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
                 continue;
             }
-            let body = inside_braces(&file.text[start..]);
-            if body.trim_end().ends_with("..") {
+            let body = inside_braces(&file.text[start..]).trim_end();
+            if body.ends_with("..") || body.contains("..Extras") || body.contains("..SinkExtras") {
                 let line = file.text[..start].lines().count().max(1);
                 let name = name.trim_end_matches(" {");
                 findings.push(format!("{}:{line}: `..` in a pattern of {name}", file.path));
@@ -305,6 +325,20 @@ mod tests {
         assert_eq!(check("let Image { name, layers: _ } = image;"), [""; 0]);
         assert_eq!(check("Image { name, ..Image::default() }"), [""; 0]);
         assert_eq!(check("let OldImage { name, .. } = image;"), [""; 0]);
+    }
+
+    #[test]
+    fn a_forgotten_capability_is_found() {
+        let lib = file("crates/app/imgconv/src/lib.rs", "//! Why.\nmod tree;\n");
+        let at = "crates/app/imgconv/src/tree.rs";
+        let check = |text: &str| check(&[lib.clone(), file(at, &format!("//! Why.\n{text}"))]);
+        assert_eq!(check("let Extras { parts, .. } = a.extras();").len(), 1);
+        assert_eq!(check("Extras { parts, ..Extras::default() }").len(), 1);
+        assert_eq!(check("SinkExtras { a, ..SinkExtras::default() }").len(), 1);
+        assert_eq!(
+            check("let Extras { parts, states: _ } = a.extras();"),
+            [""; 0]
+        );
     }
 
     #[test]

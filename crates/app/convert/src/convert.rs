@@ -111,7 +111,7 @@ pub fn convert(
     // Commit.
     env.check_cancelled()?;
     let mut publications = commit::publications(&items, &tags, destination, &*sink)?;
-    let places = sink.commit_noting(&mut publications)?;
+    let places = sink.finish(&mut publications)?;
     commit::note_digests(&mut items, &publications);
     Ok(commit::outcome(items, tags, destination, &places))
 }

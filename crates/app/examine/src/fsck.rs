@@ -74,7 +74,7 @@ pub(crate) fn check(
     for entry in &source.entries {
         let Some(child) = &entry.child else { continue };
         let text = source.entry_text(entry);
-        let again = source.bundle.said_again(entry);
+        let again = source.bundle.duplicate_listings(entry);
         if !again.is_empty() {
             walk.verdict.warnings.push(Finding {
                 code: "repeated-entry".to_owned(),

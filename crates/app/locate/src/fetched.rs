@@ -4,12 +4,12 @@
 //! transport for that reads the copy; an ACI is read from the fetched file itself, once its
 //! signature is good.
 
-use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path, sync::Arc};
+use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path};
 
 use imgconv_format_aci::Manifest;
 use imgconv_model::{
-    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Fetched, Limits, Place, Reader,
-    Result, Root, RootEntry, Shape, Signature, TopLevel, quote,
+    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Place, Reader, Result, Root,
+    RootEntry, Shape, quote,
 };
 use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
@@ -136,20 +136,8 @@ impl Bundle for FetchedArchive {
         self.fetched.locator()
     }
 
-    fn read_by(&self) -> Option<&'static Place> {
-        Some(self.read_by)
-    }
-
     fn roots(&self) -> Result<Vec<RootEntry>> {
         self.archive.roots()
-    }
-
-    fn listing(&self) -> Result<Vec<RootEntry>> {
-        self.archive.listing()
-    }
-
-    fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
-        self.archive.resolve(entry)
     }
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {
@@ -164,44 +152,44 @@ impl Bundle for FetchedArchive {
         self.archive.blob(facts)
     }
 
-    fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>> {
-        self.archive.layer_of(diff_id)
-    }
-
-    fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
-        self.archive.member(name, facts)
-    }
-
-    fn top_level(&self) -> TopLevel {
-        self.archive.top_level()
-    }
-
-    fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
-        self.archive.bad_name(entry)
-    }
-
-    fn said_again(&self, entry: &RootEntry) -> Vec<String> {
-        self.archive.said_again(entry)
-    }
-
-    fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
-        self.archive.part(entry)
-    }
-
-    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
-        self.archive.state(entry)
-    }
-
-    fn fetched(&self) -> Option<&Fetched> {
-        self.fetched.fetched()
-    }
-
-    fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
-        self.fetched.signature(limits)
-    }
-
-    fn stored(&self) -> Result<Option<Vec<Digest>>> {
-        self.archive.stored()
+    /// The archive says what is in the file, and the file where it came from.
+    fn extras(&self) -> Extras<'_> {
+        let Extras {
+            listing,
+            members,
+            parts,
+            top_level,
+            list_notes,
+            states,
+            stored,
+            signed: _,
+            fetched: _,
+            read_by: _,
+        } = self.archive.extras();
+        let Extras {
+            listing: _,
+            members: _,
+            parts: _,
+            top_level: _,
+            list_notes: _,
+            states: _,
+            stored: _,
+            signed,
+            fetched,
+            read_by: _,
+        } = self.fetched.extras();
+        Extras {
+            listing,
+            members,
+            parts,
+            top_level,
+            list_notes,
+            states,
+            stored,
+            signed,
+            fetched,
+            read_by: Some(self.read_by),
+        }
     }
 }
 

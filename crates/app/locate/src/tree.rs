@@ -13,8 +13,9 @@ use std::{
 
 use imgconv_format_aci::Aci;
 use imgconv_model::{
-    Addressing, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, FormatFamily, Place,
-    Result, Root, RootEntry, Shape, StreamFormat as _, TopLevel, Transport, quote,
+    Addressing, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, FormatFamily,
+    ListNotes, Parts, Place, Result, Root, RootEntry, Shape, States, StreamFormat as _, TopLevel,
+    Transport, quote,
 };
 use imgconv_transport_file::FileBundle;
 use walkdir::WalkDir;
@@ -345,6 +346,31 @@ impl Bundle for Folder {
         self.first(facts, |bundle| bundle.blob(facts))
     }
 
+    fn extras(&self) -> Extras<'_> {
+        // Questions about an entry go to the place that holds it; others have no answer here.
+        Extras {
+            listing: None,
+            members: None,
+            parts: Some(self),
+            top_level: None,
+            list_notes: Some(self),
+            states: Some(self),
+            stored: None,
+            signed: None,
+            fetched: None,
+            read_by: None,
+        }
+    }
+}
+
+impl Parts for Folder {
+    fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
+        let Some((place, inner)) = self.inner.get(entry.position) else {
+            return Ok(None);
+        };
+        Ok(Some((self.place(*place)?, inner.clone())))
+    }
+
     /// Those of the places that hold the entries; all of them, also of a place without entries, if
     /// the entries are all there are.
     fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
@@ -357,28 +383,27 @@ impl Bundle for Folder {
         let found = self.top_levels.iter().filter(|(place, _)| wanted(place));
         found.map(|(_, found)| found.clone()).collect()
     }
+}
 
-    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
-        match self.part(entry)? {
-            Some((bundle, inner)) => bundle.state(&inner),
-            None => Ok(None),
-        }
-    }
-
+impl ListNotes for Folder {
     fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
         let (bundle, inner) = self.part(entry).ok()??;
         bundle.bad_name(&inner)
     }
 
-    fn said_again(&self, entry: &RootEntry) -> Vec<String> {
+    fn duplicate_listings(&self, entry: &RootEntry) -> Vec<String> {
         let part = self.part(entry).ok().flatten();
-        part.map_or_else(Vec::new, |(bundle, inner)| bundle.said_again(&inner))
+        part.map_or_else(Vec::new, |(bundle, inner)| {
+            bundle.duplicate_listings(&inner)
+        })
     }
+}
 
-    fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
-        let Some((place, inner)) = self.inner.get(entry.position) else {
-            return Ok(None);
-        };
-        Ok(Some((self.place(*place)?, inner.clone())))
+impl States for Folder {
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        match self.part(entry)? {
+            Some((bundle, inner)) => bundle.state(&inner),
+            None => Ok(None),
+        }
     }
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Adopted, BlobWriter, BundleSink, Code, Digest, Error, Publication, Reader, Report, Result,
-    TopLevel,
+    Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, Error, Publication, Reader, Result,
+    SinkExtras, TopLevel,
 };
 
 /// Every blob that is relied on.
@@ -67,10 +67,6 @@ impl BundleSink for Watched<'_> {
         self.inner.locator()
     }
 
-    fn comes_from(&self, locator: &str) {
-        self.inner.comes_from(locator);
-    }
-
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
         let mut there = self.inner.has(digest, size)?;
         if let (false, Some(elsewhere)) = (there, self.elsewhere)
@@ -92,27 +88,36 @@ impl BundleSink for Watched<'_> {
         }))
     }
 
-    fn name_roots(&self, publications: &[Publication]) -> Result<Report> {
-        self.inner.name_roots(publications)
+    fn extras(&self) -> SinkExtras<'_> {
+        let SinkExtras {
+            transfers,
+            adoption,
+            root_names,
+            early_blobs,
+        } = self.inner.extras();
+        SinkExtras {
+            transfers,
+            adoption: adoption.map(|_| self as &dyn Adoption),
+            root_names,
+            early_blobs,
+        }
     }
 
+    fn set_top_level(&mut self, _: TopLevel) {}
+
+    fn finish(self: Box<Self>, _: &mut [Publication]) -> Result<Vec<String>> {
+        let message = "what is watched is committed by whoever owns it";
+        Err(Error::new(Code::Unsupported, message))
+    }
+}
+
+impl Adoption for Watched<'_> {
     fn adopt(&self, file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {
         let adopted = self.inner.adopt(file)?;
         Ok(adopted.map(|inner| {
             let relied = Arc::clone(&self.relied);
             Box::new(Taken { inner, relied }) as Box<dyn Adopted>
         }))
-    }
-
-    fn settle(&self) -> Result<()> {
-        self.inner.settle()
-    }
-
-    fn set_top_level(&mut self, _: TopLevel) {}
-
-    fn commit(self: Box<Self>, _: &[Publication]) -> Result<Vec<String>> {
-        let message = "what is watched is committed by whoever owns it";
-        Err(Error::new(Code::Unsupported, message))
     }
 }
 

@@ -382,7 +382,7 @@ impl<'a> Worker<'a> {
                 self.files(job, &relied)?
             }
             Some(own) => {
-                let places = own.commit_noting(&mut publications)?;
+                let places = own.finish(&mut publications)?;
                 note_digests(&mut items, &publications);
                 for (digest, _) in relied {
                     self.elsewhere.note(digest, &job.place);

@@ -13,8 +13,8 @@ use std::{
 
 use imgconv_fs::{Stage, sweep};
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Facts, Fetched, Limits, Open, Reader, Result, Root,
-    RootEntry, Signature, quote, quote_path,
+    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Limits, Open, Reader, Result,
+    Root, RootEntry, Signature, Signed, quote, quote_path,
 };
 
 use crate::{Client, Download, Request, Response, Url, connect::pause};
@@ -198,10 +198,16 @@ impl Bundle for RemoteFile {
         Err(Error::new(Code::Missing, "a file holds no blob").at(self.locator()))
     }
 
-    fn fetched(&self) -> Option<&Fetched> {
-        Some(&self.fetched)
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            signed: Some(self),
+            fetched: Some(&self.fetched),
+            ..Extras::default()
+        }
     }
+}
 
+impl Signed for RemoteFile {
     fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
         let Some(request) = &self.signature else {
             return Ok(None);

@@ -178,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_again_and_otherwise_is_named() {
+    fn what_is_duplicate_listings_and_otherwise_is_named() {
         let first = descriptor('a', "x.io/a:1");
         let again = first.replace(r#""k":"v""#, r#""k":"w","l":"m""#);
         let list = index(&[first, descriptor('b', ""), again.clone(), again]);
         assert_eq!(
-            list.said_again()[&0],
+            list.duplicate_listings()[&0],
             [
                 "manifests[2].annotations.k",
                 "manifests[2].annotations.l",
@@ -191,7 +191,7 @@ mod tests {
                 "manifests[3].annotations.l",
             ]
         );
-        assert_eq!(list.said_again().len(), 1);
+        assert_eq!(list.duplicate_listings().len(), 1);
         assert_eq!(list.roots().len(), 2);
         assert_eq!(list.entries().len(), 4);
     }

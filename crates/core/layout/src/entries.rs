@@ -83,7 +83,7 @@ impl Index {
 
     /// Names what the index says of images otherwise where it lists them again under the same name,
     /// such as `manifests[3].annotations.KEY`, by the position of the entry that counts: the first.
-    pub fn said_again(&self) -> BTreeMap<usize, Vec<String>> {
+    pub fn duplicate_listings(&self) -> BTreeMap<usize, Vec<String>> {
         let mut first: BTreeMap<(Key<'_>, Digest), usize> = BTreeMap::new();
         let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         let mut known: Option<(usize, Map<String, Value>)> = None;

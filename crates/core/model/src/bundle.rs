@@ -1,136 +1,16 @@
-//! An open place that is read: its entry points, documents and blobs.
+//! An open place that is read: a small core that every place has, and capabilities that some have.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use crate::{
-    Blob, Child, Code, Digest, Document, Error, Facts, Limits, Name, Place, Result, quote,
+    Blob, Code, Digest, Document, Error, Facts, Fetched, Limits, Place, Result, Root, RootEntry,
+    Signature, TopLevel, quote,
 };
 
-/// A root of a bundle: a document that refers to others, or a stream that is the whole image.
-#[derive(Clone, Debug)]
-pub enum Root {
-    /// A document.
-    Document(Document),
-    /// A stream, perhaps compressed; and a short name for messages.
-    Stream(Blob),
-}
-
-/// One entry point of a bundle.
-#[derive(Clone, Debug)]
-pub struct RootEntry {
-    /// Its position, from 0.
-    pub position: usize,
-    /// Its name in the neutral form, if it has one.
-    pub name: Option<Name>,
-    /// Every text by which it may be addressed exactly.
-    pub texts: Vec<String>,
-    /// Its descriptor, where the place is content-addressed.
-    pub child: Option<Child>,
-    /// Why the list's own word of it can't be used, if so. It is listed all the same, and nothing of
-    /// it is read.
-    pub error: Option<Arc<Error>>,
-    /// Why its name does not tell which image is meant, if so: another image there has it too. Only
-    /// a digest or a position does then.
-    pub ambiguous: Option<Arc<Error>>,
-}
-
-impl RootEntry {
-    /// Makes the one entry of a place that holds one image without a name.
-    pub fn only(child: Option<Child>) -> Self {
-        Self {
-            position: 0,
-            name: None,
-            texts: Vec::new(),
-            child,
-            error: None,
-            ambiguous: None,
-        }
-    }
-
-    /// Fails if the list's own word of it can't be used.
-    ///
-    /// # Errors
-    /// The error of the entry.
-    pub fn check(&self) -> Result<()> {
-        self.error
-            .as_ref()
-            .map_or(Ok(()), |error| Err(error.again()))
-    }
-}
-
-/// Says of the entries of one name that are different images that the name does not tell which is
-/// meant. `list` names the list of entries in messages.
-pub fn mark_ambiguous(roots: &mut [RootEntry], list: &str) {
-    let mut by_name: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
-    for (at, entry) in roots.iter().enumerate() {
-        if let Some(name) = &entry.name {
-            by_name.entry(name.qualified()).or_default().push(at);
-        }
-    }
-    for (name, group) in by_name {
-        let digest = |at: usize| roots[at].child.as_ref().map(|child| child.digest);
-        let first = group[0];
-        let Some(other) = group
-            .iter()
-            .copied()
-            .find(|at| digest(*at) != digest(first))
-        else {
-            continue;
-        };
-        let show = |at: usize| {
-            let digest = digest(at).map_or_else(String::new, |digest| format!(" {digest}"));
-            format!("#{}{digest}", roots[at].position)
-        };
-        let name = quote(name.to_string());
-        let message = format!(
-            "two images have the name {name}: {} and {}",
-            show(first),
-            show(other)
-        );
-        let error = Arc::new(Error::new(Code::Ambiguous, message).at(list));
-        for at in group {
-            roots[at].ambiguous = Some(Arc::clone(&error));
-        }
-    }
-}
-
-/// What a place's list of entry points says of itself, and of none of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TopLevel {
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// Its other properties, as JSON text.
-    pub properties: BTreeMap<String, String>,
-}
-
-/// What is known of a place that is one file fetched from a server, beside its bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
-    /// The local copy, which is there as long as the bundle: its bytes say what reads it.
-    pub path: PathBuf,
-    /// The ACI's name that was asked for, if one was. The image must have it.
-    pub name: Option<String>,
-    /// The labels that were asked for. The image must have them, with these values.
-    pub labels: BTreeMap<String, String>,
-    /// Labels that were assumed. If the image has them, it must be with these values.
-    pub assumed: BTreeMap<String, String>,
-    /// The tag that was asked for and led to the labels, if one was: what the image is called where
-    /// it has no version of its own.
-    pub tag: Option<String>,
-}
-
-/// A detached OpenPGP signature, and the keys that its place offers for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Signature {
-    /// The ASCII-armoured signature.
-    pub bytes: Vec<u8>,
-    /// Public keys that were fetched from the place itself, which the user agreed to.
-    pub keys: Vec<Vec<u8>>,
-    /// Where public keys could be fetched, if the user agreed.
-    pub offered: Vec<String>,
-}
-
 /// A place that is read.
+///
+/// Every method is required. What only some places can do is in [`Extras`], and callers ask by the
+/// methods of `dyn Bundle`, which say what a place without the capability answers.
 pub trait Bundle: fmt::Debug + Send + Sync {
     /// Returns the locator for messages, without secrets.
     fn locator(&self) -> String;
@@ -140,23 +20,6 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the list itself can't be read.
     fn roots(&self) -> Result<Vec<RootEntry>>;
-
-    /// Lists every entry point of the place, also where the locator means only one of many (a
-    /// registry's `latest`). An entry may have no descriptor yet, see [`Bundle::resolve`].
-    ///
-    /// # Errors
-    /// If the list itself can't be read.
-    fn listing(&self) -> Result<Vec<RootEntry>> {
-        self.roots()
-    }
-
-    /// Finds out what a listed entry stands for: returns it with its descriptor.
-    ///
-    /// # Errors
-    /// If it is missing or can't be read.
-    fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
-        Ok(entry.clone())
-    }
 
     /// Reads an entry point's root.
     ///
@@ -177,99 +40,254 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// [`Code::Missing`] or an I/O error.
     fn blob(&self, facts: &Facts) -> Result<Blob>;
 
-    /// Returns a blob by its name, for places that name their blobs instead of addressing them by
-    /// content (a docker archive). It verifies what `facts` claim whenever it is read.
+    /// Returns what the place knows and can do beside that. Costs nothing.
+    fn extras(&self) -> Extras<'_>;
+}
+
+/// What some places know and can do; `None` where a place does not.
+///
+/// A place that shows another one takes this apart and puts it together without `..`, so that a new
+/// field can be left out only by naming it (robustness F11).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras<'a> {
+    /// Entry points beyond those that the locator means, and entries without a descriptor.
+    pub listing: Option<&'a dyn Listing>,
+    /// Blobs by name.
+    pub members: Option<&'a dyn NamedBlobs>,
+    /// Other places that hold the entries.
+    pub parts: Option<&'a dyn Parts>,
+    /// The annotations and properties of the list of entry points itself.
+    pub top_level: Option<&'a TopLevel>,
+    /// What is irregular in the list of entry points.
+    pub list_notes: Option<&'a dyn ListNotes>,
+    /// States of files, where no digest says whether bytes have changed.
+    pub states: Option<&'a dyn States>,
+    /// Every blob that is stored.
+    pub stored: Option<&'a dyn StoredBlobs>,
+    /// A detached signature of the one file that the place is.
+    pub signed: Option<&'a dyn Signed>,
+    /// The request that the one file of the place was fetched by. An ACI that was fetched needs a
+    /// good signature.
+    pub fetched: Option<&'a Fetched>,
+    /// The kind of place that the copy of a stream is, if this is such a copy.
+    pub read_by: Option<&'static Place>,
+}
+
+/// A place that lists more entry points than its locator means, such as the tags of a repository.
+pub trait Listing: fmt::Debug {
+    /// Lists every entry point of the place. An entry may have no descriptor yet.
     ///
     /// # Errors
-    /// [`Code::Missing`] if there is no such member, [`Code::Unsupported`] if the place is
-    /// content-addressed.
-    fn member(&self, name: &str, _facts: &Facts) -> Result<Blob> {
-        let message = format!("{} has no members by name", self.locator());
-        Err(Error::new(Code::Unsupported, message).at(quote(name)))
-    }
+    /// If the list itself can't be read.
+    fn listing(&self) -> Result<Vec<RootEntry>>;
+
+    /// Finds out what a listed entry stands for: returns it with its descriptor.
+    ///
+    /// # Errors
+    /// If it is missing or can't be read.
+    fn resolve(&self, entry: &RootEntry) -> Result<RootEntry>;
+}
+
+/// A place that names its blobs instead of addressing them by content, such as a docker archive.
+pub trait NamedBlobs: fmt::Debug {
+    /// Returns a blob by its name. It verifies what `facts` claim whenever it is read.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if there is no such member.
+    fn member(&self, name: &str, facts: &Facts) -> Result<Blob>;
 
     /// Finds a layer by the digest of its uncompressed bytes, for places whose lists may name a
     /// member that is not there; also says what the member is called. Who reads the layer verifies it.
     ///
     /// # Errors
     /// If the place can't be read.
-    fn layer_of(&self, _diff_id: &Digest) -> Result<Option<(String, Blob)>> {
-        Ok(None)
-    }
+    fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>>;
+}
 
-    /// Returns what the list of entry points says of itself.
-    fn top_level(&self) -> TopLevel {
-        TopLevel::default()
-    }
-
-    /// Returns what the lists that hold `entries` say of themselves, each with its place: one list,
-    /// unless this place is made of several.
-    fn top_levels(&self, _entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
-        vec![(self.locator(), self.top_level())]
-    }
-
-    /// Says why the name that an entry has here is none, if so: its image can be read, and needs
-    /// another name to be written (robustness A12).
-    fn bad_name(&self, _entry: &RootEntry) -> Option<Error> {
-        None
-    }
-
-    /// Names what the list of entry points says of an entry otherwise where it lists the same image
-    /// again under the same name: only the first one counts.
-    fn said_again(&self, _entry: &RootEntry) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Returns the place that holds an entry and the entry there, if this place is made of several,
-    /// such as a folder of archives; `None` if it holds its entries itself. The same place is the
-    /// same [`Arc`] as long as its entries are asked for one after another.
+/// A place that is made of several others, such as a folder of archives.
+pub trait Parts: fmt::Debug {
+    /// Returns the place that holds an entry and the entry there; `None` if this place holds the entry
+    /// itself. The same place is the same [`Arc`] as long as its entries are asked for one after
+    /// another.
     ///
     /// # Errors
     /// If that place can't be opened.
-    fn part(&self, _entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
-        Ok(None)
-    }
+    fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>>;
 
-    /// Returns what changes when the bytes of an entry do, where no digest says it: what the file
-    /// system says of its file. Nothing is read. `None` if nothing says it, or the digests do.
+    /// Returns the annotations and properties of the lists that hold `entries`, each with the locator
+    /// of its place.
+    fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)>;
+}
+
+/// A place whose list of entry points can be irregular in single entries.
+pub trait ListNotes: fmt::Debug {
+    /// Says why the name that an entry has here is none, if so: its image can be read, and needs
+    /// another name to be written (robustness A12).
+    fn bad_name(&self, entry: &RootEntry) -> Option<Error>;
+
+    /// Names the fields that differ where the list has the same image again under the same name: only
+    /// the first entry counts.
+    fn duplicate_listings(&self, entry: &RootEntry) -> Vec<String>;
+}
+
+/// A place whose files can change without a digest that says so.
+pub trait States: fmt::Debug {
+    /// Returns what changes when the bytes of an entry do: what the file system says of its file.
+    /// Nothing is read. `None` if nothing says it, or the digests do.
     ///
     /// # Errors
     /// If the file is not there.
-    fn state(&self, _entry: &RootEntry) -> Result<Option<String>> {
-        Ok(None)
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>>;
+}
+
+/// A place that can list its blobs.
+pub trait StoredBlobs: fmt::Debug {
+    /// Lists every digest that is stored here, in order, and names files that should not be;
+    /// `None` where that makes no sense.
+    ///
+    /// # Errors
+    /// If the place can't be listed.
+    fn stored(&self) -> Result<Option<Vec<Digest>>>;
+
+    /// Returns the digest under which [`stored`](Self::stored) lists a blob that is found by `digest`:
+    /// another one where a place stores a blob once and knows it by several digests.
+    fn stored_as(&self, digest: &Digest) -> Digest;
+}
+
+/// A place that is one file, perhaps with a detached signature beside it.
+pub trait Signed: fmt::Debug {
+    /// Returns the detached signature; `None` if there is none.
+    ///
+    /// # Errors
+    /// If there is one and it can't be read.
+    fn signature(&self, limits: &Limits) -> Result<Option<Signature>>;
+}
+
+impl dyn Bundle + '_ {
+    /// Lists every entry point of the place, also where the locator means only one of many (a
+    /// registry's `latest`). An entry may have no descriptor yet, see [`resolve`](Self::resolve).
+    ///
+    /// # Errors
+    /// If the list itself can't be read.
+    pub fn listing(&self) -> Result<Vec<RootEntry>> {
+        match self.extras().listing {
+            Some(listing) => listing.listing(),
+            None => self.roots(),
+        }
     }
 
-    /// Returns the kind of place that the copy of a stream is, if this is such a copy.
-    fn read_by(&self) -> Option<&'static Place> {
-        None
+    /// Finds out what a listed entry stands for: returns it with its descriptor.
+    ///
+    /// # Errors
+    /// If it is missing or can't be read.
+    pub fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
+        match self.extras().listing {
+            Some(listing) => listing.resolve(entry),
+            None => Ok(entry.clone()),
+        }
+    }
+
+    /// Returns a blob by its name, see [`NamedBlobs::member`].
+    ///
+    /// # Errors
+    /// Those of the member; [`Code::Unsupported`] if the place has no members.
+    pub fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
+        match self.extras().members {
+            Some(members) => members.member(name, facts),
+            None => {
+                let message = format!("{} has no members by name", self.locator());
+                Err(Error::new(Code::Unsupported, message).at(quote(name)))
+            }
+        }
+    }
+
+    /// Finds a layer by the digest of its uncompressed bytes, see [`NamedBlobs::layer_of`].
+    ///
+    /// # Errors
+    /// If the place can't be read.
+    pub fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>> {
+        let members = self.extras().members;
+        members.map_or(Ok(None), |members| members.layer_of(diff_id))
+    }
+
+    /// Returns the place that holds an entry and the entry there, see [`Parts::part`]; `None` if this
+    /// place holds its entries itself.
+    ///
+    /// # Errors
+    /// If that place can't be opened.
+    pub fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
+        let parts = self.extras().parts;
+        parts.map_or(Ok(None), |parts| parts.part(entry))
+    }
+
+    /// Returns the annotations and properties of the list of entry points itself.
+    pub fn top_level(&self) -> TopLevel {
+        self.extras().top_level.cloned().unwrap_or_default()
+    }
+
+    /// Returns the annotations and properties of the lists that hold `entries`, each with the locator
+    /// of its place: one list, unless this place is made of several.
+    pub fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
+        match self.extras().parts {
+            Some(parts) => parts.top_levels(entries),
+            None => vec![(self.locator(), self.top_level())],
+        }
+    }
+
+    /// Says why the name that an entry has here is none, see [`ListNotes::bad_name`].
+    pub fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
+        self.extras().list_notes?.bad_name(entry)
+    }
+
+    /// Names the fields in which further listings of an entry differ, see
+    /// [`ListNotes::duplicate_listings`].
+    pub fn duplicate_listings(&self, entry: &RootEntry) -> Vec<String> {
+        let notes = self.extras().list_notes;
+        notes.map_or_else(Vec::new, |notes| notes.duplicate_listings(entry))
+    }
+
+    /// Returns what changes when the bytes of an entry do, see [`States::state`].
+    ///
+    /// # Errors
+    /// If the file is not there.
+    pub fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        let states = self.extras().states;
+        states.map_or(Ok(None), |states| states.state(entry))
+    }
+
+    /// Lists every digest that is stored here, see [`StoredBlobs::stored`].
+    ///
+    /// # Errors
+    /// If the place can't be listed.
+    pub fn stored(&self) -> Result<Option<Vec<Digest>>> {
+        self.extras()
+            .stored
+            .map_or(Ok(None), |blobs| blobs.stored())
+    }
+
+    /// Returns the digest under which a blob is listed, see [`StoredBlobs::stored_as`].
+    pub fn stored_as(&self, digest: &Digest) -> Digest {
+        let blobs = self.extras().stored;
+        blobs.map_or(*digest, |blobs| blobs.stored_as(digest))
+    }
+
+    /// Returns the detached signature of the one file that the place is, see [`Signed::signature`].
+    ///
+    /// # Errors
+    /// If there is one and it can't be read.
+    pub fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
+        let signed = self.extras().signed;
+        signed.map_or(Ok(None), |signed| signed.signature(limits))
     }
 
     /// Returns what is known of the one file that was fetched from a server; `None` for every other
     /// place. An ACI that was fetched needs a good signature.
-    fn fetched(&self) -> Option<&Fetched> {
-        None
+    pub fn fetched(&self) -> Option<&Fetched> {
+        self.extras().fetched
     }
 
-    /// Returns the detached signature that stands beside the one file that the place is.
-    ///
-    /// # Errors
-    /// If there is one and it can't be read.
-    fn signature(&self, _limits: &Limits) -> Result<Option<Signature>> {
-        Ok(None)
-    }
-
-    /// Lists every digest that is stored here, in order, and names files that should not be;
-    /// `None` where that makes no sense. For `verify`.
-    ///
-    /// # Errors
-    /// If the place can't be listed.
-    fn stored(&self) -> Result<Option<Vec<Digest>>> {
-        Ok(None)
-    }
-
-    /// Returns the digest under which [`Bundle::stored`] lists a blob that is found by `digest`:
-    /// another one where a place stores a blob once and knows it by several digests.
-    fn stored_as(&self, digest: &Digest) -> Digest {
-        *digest
+    /// Returns the kind of place that the copy of a stream is, if this is such a copy.
+    pub fn read_by(&self) -> Option<&'static Place> {
+        self.extras().read_by
     }
 }

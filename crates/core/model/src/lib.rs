@@ -15,6 +15,7 @@ mod blob;
 mod bundle;
 mod check;
 mod digest;
+mod entry;
 mod env;
 mod error;
 mod format;
@@ -33,9 +34,12 @@ mod transport;
 
 pub use artifact::{Artifact, Child, Document, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
-pub use bundle::{Bundle, Fetched, Root, RootEntry, Signature, TopLevel, mark_ambiguous};
+pub use bundle::{
+    Bundle, Extras, ListNotes, Listing, NamedBlobs, Parts, Signed, States, StoredBlobs,
+};
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
+pub use entry::{Fetched, Root, RootEntry, Signature, TopLevel, mark_ambiguous};
 pub use env::Env;
 pub use error::{Code, Error, Result, escape, is_hidden, quote, quote_path};
 pub use format::{
@@ -55,5 +59,8 @@ pub use platform::{Platform, PlatformSpec};
 pub use progress::{Event, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};
 pub use secrets::{Secrets, conceal, password_in, without_userinfo};
-pub use sink::{Adopted, BlobWriter, BundleSink, Publication};
+pub use sink::{
+    Adopted, Adoption, BlobWriter, BundleSink, EarlyBlobs, Publication, RootNames, SinkExtras,
+    Transfers,
+};
 pub use transport::Transport;

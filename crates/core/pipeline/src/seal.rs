@@ -16,7 +16,9 @@ use imgconv_model::{
     Adopted, Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error,
     Event, Layer, Reader, Result, SealedLayer, Step,
 };
-use imgconv_stream::{Cancellable, Encoding, HashingReader, Level, Pool, Verified, digest, encode, sniff};
+use imgconv_stream::{
+    Cancellable, Encoding, HashingReader, Level, Pool, Verified, digest, encode, sniff,
+};
 
 use crate::{
     budget::{Budget, Tar},

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use imgconv_http::{Client, RemoteFile, Request, Url};
 use imgconv_model::{
-    Bundle as _, Code, Env, Error, Fetched, Limits, Platform, Result, Root, Signature, quote,
+    Bundle as _, Code, Env, Error, Fetched, Limits, Platform, Result, Root, Signature, Signed as _,
+    quote,
 };
 use imgconv_tags::{ImageTags, Labels};
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
 use imgconv_fs::{Directory, StoredBlob};
 use imgconv_manifest::{KINDS, kind_of, references};
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name,
-    Result, Root, RootEntry, mark_ambiguous,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
+    Name, Result, Root, RootEntry, StoredBlobs, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_document, read_to_limit};
 
@@ -262,7 +262,20 @@ impl Bundle for Store {
         })
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            stored: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl StoredBlobs for Store {
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         self.digests().map(Some).map_err(|error| self.at(error))
+    }
+
+    fn stored_as(&self, digest: &Digest) -> Digest {
+        *digest
     }
 }

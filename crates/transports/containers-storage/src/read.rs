@@ -8,8 +8,8 @@ use std::{
 
 use imgconv_fs::Directory;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open,
-    Reader, Result, Root, RootEntry, mark_ambiguous,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
+    Name, Open, Reader, Result, Root, RootEntry, mark_ambiguous,
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
 
@@ -245,6 +245,10 @@ impl Bundle for Store {
                 what: format!("blob {digest} of {}", self.locator),
             }),
         })
+    }
+
+    fn extras(&self) -> Extras<'_> {
+        Extras::default()
     }
 }
 

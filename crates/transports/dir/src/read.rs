@@ -5,8 +5,8 @@ use std::{path::Path, sync::Arc};
 use imgconv_fs::{Directory, StoredBlob};
 use imgconv_manifest as manifest;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Open, Result, Root,
-    RootEntry, quote,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Open,
+    Result, Root, RootEntry, StoredBlobs, quote,
 };
 use imgconv_stream::{digest, read_document};
 
@@ -162,6 +162,15 @@ impl Bundle for DirBundle {
         })
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            stored: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl StoredBlobs for DirBundle {
     /// Files whose names are no digests are not listed.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         let names = self.directory.names("");
@@ -179,5 +188,9 @@ impl Bundle for DirBundle {
         found.sort();
         found.dedup();
         Ok(Some(found))
+    }
+
+    fn stored_as(&self, digest: &Digest) -> Digest {
+        *digest
     }
 }

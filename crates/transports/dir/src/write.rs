@@ -15,7 +15,8 @@ use imgconv_fs::{
 use imgconv_json::{Value, parse};
 use imgconv_manifest::{Told, told};
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote, quote_path,
+    BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
+    quote, quote_path,
 };
 use imgconv_stream::read_to_limit;
 use rustix::io::Errno;
@@ -210,7 +211,14 @@ impl BundleSink for DirSink {
         self.stage.writer()
     }
 
-    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras::default()
+    }
+
+    /// The place has no list of entry points that says anything of itself.
+    fn set_top_level(&mut self, _: TopLevel) {}
+
+    fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         let at = |error: Error| error.at(self.locator.clone());
         let root = self.root(publications).map_err(at)?;
         if !self.stage.has(&root, publications[0].root.size) {

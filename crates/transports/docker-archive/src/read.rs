@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_layout::INDEX_FILE;
 use imgconv_model::{
-    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry,
-    TopLevel, mark_ambiguous,
+    Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, ListNotes, Name,
+    NamedBlobs, Result, Root, RootEntry, States, StoredBlobs, TopLevel, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -325,6 +325,19 @@ impl Bundle for ArchiveBundle {
         blob.map_err(|error| self.at(error))
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            members: Some(self),
+            top_level: Some(&self.top_level),
+            list_notes: Some(self),
+            states: Some(self),
+            stored: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl NamedBlobs for ArchiveBundle {
     /// Returns a member by its name, through links to other members. With `manifest.json` a config
     /// verifies what a layer holds, so a link may be a little wrong (robustness A4b).
     fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
@@ -345,24 +358,35 @@ impl Bundle for ArchiveBundle {
         };
         found().map_err(|error| self.at(error))
     }
+}
 
-    fn top_level(&self) -> TopLevel {
-        self.top_level.clone()
-    }
-
+impl ListNotes for ArchiveBundle {
     fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
         let mut texts = entry.texts.iter().filter(|_| entry.name.is_none());
         let (text, file) = texts.find_map(|text| self.bad_names.get_key_value(text))?;
         Some(self.at(naming::bad(text).at(format!("file {file}"))))
     }
 
+    /// `RepoTags` say nothing of an image but its names.
+    fn duplicate_listings(&self, _: &RootEntry) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl States for ArchiveBundle {
     /// Before there were configs, no digest said what an image holds.
     fn state(&self, _: &RootEntry) -> Result<Option<String>> {
         Ok(self.members.state())
     }
+}
 
+impl StoredBlobs for ArchiveBundle {
     /// Only a layout names its blobs by their digests.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         Ok(self.layout.then(|| self.members.blobs()))
+    }
+
+    fn stored_as(&self, digest: &Digest) -> Digest {
+        *digest
     }
 }

@@ -11,7 +11,7 @@ use imgconv_fs::{Stage, Staged};
 use imgconv_json::{Map, Object, Value, canonical};
 use imgconv_model::{
     Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result,
-    quote,
+    SinkExtras, TopLevel, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
 use imgconv_tar::{Output, Pack};
@@ -250,12 +250,15 @@ impl BundleSink for ArchiveSink {
         self.output.stage().writer()
     }
 
-    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
-        self.commit_noting(&mut publications.to_vec())
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras::default()
     }
 
+    /// The place has no list of entry points that says anything of itself.
+    fn set_top_level(&mut self, _: TopLevel) {}
+
     /// An entry has the names of its image, which are known now: so are its bytes.
-    fn commit_noting(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
+    fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         let locator = self.locator();
         let at = |error: Error| error.at(locator.clone());
         self.env.check_cancelled()?;

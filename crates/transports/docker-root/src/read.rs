@@ -6,8 +6,8 @@ use imgconv_folder::Folder;
 use imgconv_fs::Directory;
 use imgconv_manifest::archive_image;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Name, Open, Result,
-    Root, RootEntry, mark_ambiguous, quote,
+    Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name,
+    NamedBlobs, Open, Result, Root, RootEntry, mark_ambiguous, quote,
 };
 use imgconv_tar_split::Layer;
 
@@ -189,6 +189,15 @@ impl Bundle for DataRoot {
         Err(self.at(Error::new(Code::Missing, message)))
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            members: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl NamedBlobs for DataRoot {
     /// Returns a config, or a layer as a tar.
     fn member(&self, name: &str, _facts: &Facts) -> Result<Blob> {
         let config = name
@@ -207,5 +216,9 @@ impl Bundle for DataRoot {
             }),
         };
         found.map_err(|error| self.at(error))
+    }
+
+    fn layer_of(&self, _: &Digest) -> Result<Option<(String, Blob)>> {
+        Ok(None)
     }
 }

@@ -16,8 +16,8 @@ use std::{
 
 use imgconv_fs::{Stamp, file_state, open_nonblocking, open_regular, path_of};
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root, RootEntry,
-    Signature, quote, quote_path,
+    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Open, Reader, Result, Root,
+    RootEntry, Signature, Signed, States, quote, quote_path,
 };
 use imgconv_stream::Interruptible;
 use rustix::fs::OFlags;
@@ -179,10 +179,6 @@ impl Bundle for FileBundle {
         }))
     }
 
-    fn state(&self, _: &RootEntry) -> Result<Option<String>> {
-        Ok(self.state.clone())
-    }
-
     fn document(&self, kind: &str, facts: &Facts, _: (&'static str, u64)) -> Result<Document> {
         let message = format!("a file holds no document of type {}", quote(kind));
         Err(self.not_here(facts, message))
@@ -192,6 +188,22 @@ impl Bundle for FileBundle {
         Err(self.not_here(facts, "a file holds no blob".to_owned()))
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            states: Some(self),
+            signed: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl States for FileBundle {
+    fn state(&self, _: &RootEntry) -> Result<Option<String>> {
+        Ok(self.state.clone())
+    }
+}
+
+impl Signed for FileBundle {
     /// The signature of a file is in `FILE.asc`; standard input has none.
     fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
         if self.locator == "-" {

@@ -15,7 +15,8 @@ use std::{
 
 use imgconv_fs::{Stage, parent, standard_output, sweep, sync_directory};
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, quote_path,
+    BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
+    quote_path,
 };
 use imgconv_stream::Hasher;
 use rustix::fs::{AtFlags, CWD};
@@ -389,7 +390,14 @@ impl BundleSink for FileSink {
         }))
     }
 
-    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras::default()
+    }
+
+    /// The place has no list of entry points that says anything of itself.
+    fn set_top_level(&mut self, _: TopLevel) {}
+
+    fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         self.env.check_cancelled()?;
         let paths = match &self.place {
             Place::Stdout => return self.publish_stdout(publications),

@@ -5,7 +5,9 @@
 //! replaced; nothing is ever added to one.
 
 use imgconv_fs::Stage;
-use imgconv_model::{BlobWriter, BundleSink, Digest, Env, Error, Publication, Result, TopLevel};
+use imgconv_model::{
+    BlobWriter, BundleSink, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
+};
 use imgconv_tar::{Output, Pack};
 
 use crate::{
@@ -86,11 +88,15 @@ impl BundleSink for ArchiveSink {
         self.output.stage().writer()
     }
 
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras::default()
+    }
+
     fn set_top_level(&mut self, top_level: TopLevel) {
         self.top_level = top_level;
     }
 
-    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+    fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         let at = |error: Error| error.at(self.output.locator().to_owned());
         self.env.check_cancelled()?;
         let (listed, places) = list(

@@ -9,8 +9,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, Limits, Open, Reader, Result, Root,
-    RootEntry, TopLevel,
+    Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, ListNotes, Open,
+    Reader, Result, Root, RootEntry, StoredBlobs, TopLevel,
 };
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -24,7 +24,8 @@ pub(crate) struct LayoutBundle {
     locator: String,
     files: Arc<dyn Files>,
     index: Index,
-    /// Repeated entries that differ, see [`Index::said_again`]; found when they are asked for.
+    top_level: TopLevel,
+    /// Repeated entries that differ, see [`Index::duplicate_listings`]; found when they are asked for.
     again: OnceLock<BTreeMap<usize, Vec<String>>>,
     limits: Limits,
 }
@@ -38,6 +39,7 @@ impl LayoutBundle {
         Ok(Self {
             locator,
             files,
+            top_level: index.top_level(),
             index,
             again: OnceLock::new(),
             limits: env.limits,
@@ -60,6 +62,7 @@ impl LayoutBundle {
         let bundle = Self {
             locator,
             files,
+            top_level: index.top_level(),
             index,
             again: OnceLock::new(),
             limits: env.limits,
@@ -130,27 +133,40 @@ impl Bundle for LayoutBundle {
         })
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            top_level: Some(&self.top_level),
+            list_notes: Some(self),
+            stored: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl ListNotes for LayoutBundle {
     fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
         let item = self.index.items.get(entry.position)?;
         let error = item.names().check().err()?;
         Some(error.at(format!("file {INDEX_FILE}")))
     }
 
-    fn said_again(&self, entry: &RootEntry) -> Vec<String> {
-        let again = self.again.get_or_init(|| self.index.said_again());
+    fn duplicate_listings(&self, entry: &RootEntry) -> Vec<String> {
+        let again = self.again.get_or_init(|| self.index.duplicate_listings());
         again.get(&entry.position).cloned().unwrap_or_default()
     }
+}
 
-    fn top_level(&self) -> TopLevel {
-        self.index.top_level()
-    }
-
+impl StoredBlobs for LayoutBundle {
     /// Files whose names are no digests are not listed: a layout may hold anything else.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         let listed = self.files.blobs();
         listed
             .map(Some)
             .map_err(|error| error.at(self.locator.clone()))
+    }
+
+    fn stored_as(&self, digest: &Digest) -> Digest {
+        *digest
     }
 }
 

@@ -20,8 +20,8 @@ use imgconv_fs::{
 };
 use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use imgconv_model::{
-    Adopted, BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Report, Result,
-    TopLevel, quote, quote_path,
+    Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, EarlyBlobs, Env, Error, Publication,
+    Report, Result, SinkExtras, TopLevel, quote, quote_path,
 };
 use rustix::{fs::Dir, io::Errno};
 
@@ -405,18 +405,11 @@ impl BundleSink for LayoutSink {
         })
     }
 
-    fn adopt(&self, file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {
-        let Some(name) = share(file, &self.stage, self.link)? else {
-            return Ok(None);
-        };
-        let shared = Shared::new(&self.stage, self.growing.as_ref(), name)?;
-        Ok(Some(Box::new(shared)))
-    }
-
-    fn settle(&self) -> Result<()> {
-        match &self.growing {
-            Some(growing) => growing.settle().map_err(|error| error.at(&*self.locator)),
-            None => Ok(()),
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras {
+            adoption: Some(self),
+            early_blobs: Some(self),
+            ..SinkExtras::default()
         }
     }
 
@@ -424,7 +417,7 @@ impl BundleSink for LayoutSink {
         self.top_level = top_level;
     }
 
-    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+    fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         let at = |error: Error| error.at(self.locator.clone());
         let (listed, places) =
             list(publications, self.ref_name, &self.env, &self.locator).map_err(at)?;
@@ -459,5 +452,24 @@ impl BundleSink for LayoutSink {
             commit.apply(&directory, None).map_err(at)?;
         }
         Ok(places)
+    }
+}
+
+impl Adoption for LayoutSink {
+    fn adopt(&self, file: Option<&File>) -> Result<Option<Box<dyn Adopted>>> {
+        let Some(name) = share(file, &self.stage, self.link)? else {
+            return Ok(None);
+        };
+        let shared = Shared::new(&self.stage, self.growing.as_ref(), name)?;
+        Ok(Some(Box::new(shared)))
+    }
+}
+
+impl EarlyBlobs for LayoutSink {
+    fn settle(&self) -> Result<()> {
+        match &self.growing {
+            Some(growing) => growing.settle().map_err(|error| error.at(&*self.locator)),
+            None => Ok(()),
+        }
     }
 }

@@ -10,8 +10,8 @@ use std::{
 use imgconv_fs::{Directory, StoredBlob};
 use imgconv_manifest::{TarSum, kind_of};
 use imgconv_model::{
-    Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name, Result, Root,
-    RootEntry, quote,
+    Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name,
+    NamedBlobs, Parts, Result, Root, RootEntry, StoredBlobs, TopLevel, quote,
 };
 use imgconv_stream::read_document;
 
@@ -297,6 +297,17 @@ impl Bundle for Storage {
         })
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            members: Some(self),
+            parts: Some(self),
+            stored: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl NamedBlobs for Storage {
     /// Returns the layer of an image of version 1, or the blob of a tar sum.
     fn member(&self, name: &str, _: &Facts) -> Result<Blob> {
         if let Some(sum) = TarSum::parse(name) {
@@ -317,6 +328,12 @@ impl Bundle for Storage {
         })
     }
 
+    fn layer_of(&self, _: &Digest) -> Result<Option<(String, Blob)>> {
+        Ok(None)
+    }
+}
+
+impl Parts for Storage {
     /// Returns the storage as the repositories of an entry see it, if they know tar sums.
     fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
         let Some(repositories) = self.shared.tar_sums.get(&entry.position) else {
@@ -336,6 +353,13 @@ impl Bundle for Storage {
         Ok(Some((Arc::clone(view) as Arc<dyn Bundle>, entry.clone())))
     }
 
+    /// A storage has no list that says anything of itself.
+    fn top_levels(&self, _: &[RootEntry]) -> Vec<(String, TopLevel)> {
+        Vec::new()
+    }
+}
+
+impl StoredBlobs for Storage {
     fn stored_as(&self, digest: &Digest) -> Digest {
         match self.shared.find(digest) {
             Ok(Some((_, stored))) => stored,

@@ -9,8 +9,8 @@ use imgconv_http::{Client, Request};
 use imgconv_json::{Value, parse, within};
 use imgconv_manifest::{self as manifest, descriptor, embedded};
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Facts, Limits, Name,
-    Result, Root, RootEntry, quote,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
+    Listing, Name, Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
 
@@ -345,35 +345,6 @@ impl Bundle for RegistryBundle {
         Ok(roots.insert(self.meant()?).clone())
     }
 
-    fn listing(&self) -> Result<Vec<RootEntry>> {
-        if self.location.tag.is_some() || self.location.digest.is_some() {
-            return self.roots();
-        }
-        let tags = self.first(|session| self.tags(session))?;
-        let entry = |(position, tag): (usize, String)| {
-            let name = self.location.name(&tag);
-            let texts = vec![tag, name.to_string()];
-            RootEntry {
-                position,
-                name: Some(name),
-                texts,
-                child: None,
-                error: None,
-                ambiguous: None,
-            }
-        };
-        Ok(tags.into_iter().enumerate().map(entry).collect())
-    }
-
-    fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
-        let mut entry = entry.clone();
-        let tag = entry.name.as_ref().and_then(|name| name.tag.as_deref());
-        if let (None, Some(tag)) = (&entry.child, tag) {
-            entry.child = Some(self.tag(tag)?);
-        }
-        Ok(entry)
-    }
-
     fn root(&self, entry: &RootEntry) -> Result<Root> {
         let entry = self.resolve(entry)?;
         let Some(child) = &entry.child else {
@@ -432,5 +403,43 @@ impl Bundle for RegistryBundle {
             facts: facts.clone(),
             bytes,
         })
+    }
+
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            listing: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl Listing for RegistryBundle {
+    fn listing(&self) -> Result<Vec<RootEntry>> {
+        if self.location.tag.is_some() || self.location.digest.is_some() {
+            return self.roots();
+        }
+        let tags = self.first(|session| self.tags(session))?;
+        let entry = |(position, tag): (usize, String)| {
+            let name = self.location.name(&tag);
+            let texts = vec![tag, name.to_string()];
+            RootEntry {
+                position,
+                name: Some(name),
+                texts,
+                child: None,
+                error: None,
+                ambiguous: None,
+            }
+        };
+        Ok(tags.into_iter().enumerate().map(entry).collect())
+    }
+
+    fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
+        let mut entry = entry.clone();
+        let tag = entry.name.as_ref().and_then(|name| name.tag.as_deref());
+        if let (None, Some(tag)) = (&entry.child, tag) {
+            entry.child = Some(self.tag(tag)?);
+        }
+        Ok(entry)
     }
 }

@@ -9,6 +9,7 @@ use imgconv_http::Client;
 use imgconv_json::{Value, parse};
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Env, Error, Limits, Publication, Report, Result,
+    RootNames, SinkExtras, TopLevel, Transfers,
 };
 
 use crate::{
@@ -104,20 +105,6 @@ impl BundleSink for RegistrySink {
         self.location.to_string()
     }
 
-    /// A repository of the same registry can lend its blobs.
-    fn comes_from(&self, locator: &str) {
-        if let Some(repository) = neighbour(&self.location, locator) {
-            self.session.add_neighbour(repository);
-        }
-    }
-
-    fn take_over(&self, digest: &Digest, locator: &str) -> Result<bool> {
-        match neighbour(&self.location, locator) {
-            Some(repository) => mount(&self.session, digest, &repository),
-            None => Ok(false),
-        }
-    }
-
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
         if self.held.knows(digest, size) {
             return Ok(true);
@@ -136,16 +123,45 @@ impl BundleSink for RegistrySink {
         Ok(Box::new(Upload::new(&self.session, &self.held, &self.env)))
     }
 
-    fn name_roots(&self, publications: &[Publication]) -> Result<Report> {
-        self.name_unusual(publications)
-            .map_err(|error| error.at(self.locator()))
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras {
+            transfers: Some(self),
+            root_names: Some(self),
+            ..SinkExtras::default()
+        }
     }
 
-    fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
+    /// The place has no list of entry points that says anything of itself.
+    fn set_top_level(&mut self, _: TopLevel) {}
+
+    fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         if publications.is_empty() {
             return Err(Error::new(Code::Missing, "there is no image to write"));
         }
         self.publish(publications)
+            .map_err(|error| error.at(self.locator()))
+    }
+}
+
+impl Transfers for RegistrySink {
+    /// A repository of the same registry can lend its blobs.
+    fn comes_from(&self, locator: &str) {
+        if let Some(repository) = neighbour(&self.location, locator) {
+            self.session.add_neighbour(repository);
+        }
+    }
+
+    fn take_over(&self, digest: &Digest, locator: &str) -> Result<bool> {
+        match neighbour(&self.location, locator) {
+            Some(repository) => mount(&self.session, digest, &repository),
+            None => Ok(false),
+        }
+    }
+}
+
+impl RootNames for RegistrySink {
+    fn name_roots(&self, publications: &[Publication]) -> Result<Report> {
+        self.name_unusual(publications)
             .map_err(|error| error.at(self.locator()))
     }
 }

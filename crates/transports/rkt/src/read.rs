@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use imgconv_fs::Directory;
 use imgconv_json::{Object, parse};
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Facts, Limits, Name, Result, Root, RootEntry, quote,
+    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Name, Result, Root, RootEntry,
+    States, quote,
 };
 
 use crate::{
@@ -129,12 +130,6 @@ impl Bundle for Store {
         Ok(self.keys.iter().enumerate().map(entry).collect())
     }
 
-    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
-        let (file, _) = self.stored(entry)?.file()?;
-        let metadata = file.metadata().map_err(Error::from_io)?;
-        Ok(Some(imgconv_fs::file_state(&metadata)))
-    }
-
     fn root(&self, entry: &RootEntry) -> Result<Root> {
         let stored = self.stored(entry)?;
         let (_, size) = stored.file()?;
@@ -153,5 +148,20 @@ impl Bundle for Store {
 
     fn blob(&self, _: &Facts) -> Result<Blob> {
         Err(self.not_here("blobs of its own"))
+    }
+
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            states: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl States for Store {
+    fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        let (file, _) = self.stored(entry)?.file()?;
+        let metadata = file.metadata().map_err(Error::from_io)?;
+        Ok(Some(imgconv_fs::file_state(&metadata)))
     }
 }

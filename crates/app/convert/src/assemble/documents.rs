@@ -90,7 +90,7 @@ impl<'s> Assembler<'_, 's> {
         let name = self.request.name_of(root)?;
         let name = names::of_digest(self.request, name, root, written, &mut report)?;
         let shown = names::shown(self.request, name.as_ref(), root, &mut report);
-        for field in root.bundle.said_again(&root.entry) {
+        for field in root.bundle.duplicate_listings(&root.entry) {
             let why = "the image is listed again under its name, and the first entry counts";
             report.lose(format!("index.{field}"), LossKind::Dropped, why);
         }

@@ -132,7 +132,7 @@ impl<'s> Planner<'_, 's> {
         let foreign = request.options.foreign;
         foreign::apply(&mut image, foreign, &root.place, request.env, &mut report)?;
         lose_layer_descriptors(&image, &mut report);
-        for field in root.bundle.said_again(&root.entry) {
+        for field in root.bundle.duplicate_listings(&root.entry) {
             report.lose(format!("index.{field}"), LossKind::Dropped, NO_DESCRIPTORS);
         }
         for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use imgconv_model::{
-    Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, Format, FormatId, History, Image,
-    Notes, Report, Result, Root, RootEntry,
+    Artifact, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Format, FormatId,
+    History, Image, NamedBlobs, Notes, Report, Result, Root, RootEntry,
 };
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -120,9 +120,22 @@ impl Bundle for Documents {
         Ok(self.stand_in(facts.clone()))
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            members: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl NamedBlobs for Documents {
     /// An archive's entry names its config, which is read, and its layers, which are not.
     fn member(&self, _: &str, facts: &Facts) -> Result<Blob> {
         Ok(self.stand_in(facts.clone()))
+    }
+
+    fn layer_of(&self, _: &Digest) -> Result<Option<(String, Blob)>> {
+        Ok(None)
     }
 }
 

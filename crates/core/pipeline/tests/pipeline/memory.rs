@@ -8,7 +8,7 @@ use std::{
 
 use imgconv_model::{
     Algorithm, Blob, BlobWriter, BundleSink, Code, Compression, Digest, Env, Error, Facts, Layer,
-    Open, Platform, Publication, Reader, Result,
+    Open, Platform, Publication, Reader, Result, SinkExtras, TopLevel,
 };
 use imgconv_stream::{Encoding, Level, Pool, Verified, digest, encode};
 use imgconv_tar::{END, Entry, EntryKind, head, padding};
@@ -56,7 +56,14 @@ impl BundleSink for Memory {
         }))
     }
 
-    fn commit(self: Box<Self>, _publications: &[Publication]) -> Result<Vec<String>> {
+    fn extras(&self) -> SinkExtras<'_> {
+        SinkExtras::default()
+    }
+
+    /// The place has no list of entry points that says anything of itself.
+    fn set_top_level(&mut self, _: TopLevel) {}
+
+    fn finish(self: Box<Self>, _publications: &mut [Publication]) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 }

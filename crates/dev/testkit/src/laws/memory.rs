@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use imgconv_model::{
     Artifact, Blob, Bundle, Code, Compression, Digest, Document, DocumentFormat, Encoded, Env,
-    Error, Facts, Image, Layer, Limits, Open, Platform, Reader, Report, Result, Root, RootEntry,
-    SealedLayer, Step, check,
+    Error, Extras, Facts, Image, Layer, Limits, NamedBlobs, Open, Platform, Reader, Report, Result,
+    Root, RootEntry, SealedLayer, Step, check,
 };
 use imgconv_stream::Verified;
 
@@ -141,6 +141,15 @@ impl Bundle for Memory {
         Ok(sealed(facts))
     }
 
+    fn extras(&self) -> Extras<'_> {
+        Extras {
+            members: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl NamedBlobs for Memory {
     fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
         match self.members.get(name) {
             None => Err(Error::new(Code::Missing, format!("{name} is not here"))),
@@ -153,6 +162,10 @@ impl Bundle for Memory {
                 }),
             }),
         }
+    }
+
+    fn layer_of(&self, _: &Digest) -> Result<Option<(String, Blob)>> {
+        Ok(None)
     }
 }
 

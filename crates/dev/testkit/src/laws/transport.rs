@@ -141,7 +141,7 @@ impl Folder {
     fn commit(&self, writable: &Writable) -> Publication {
         let sink = self.create(writable);
         let mut publications = [(writable.write)(&*sink)];
-        let places = sink.commit_noting(&mut publications).unwrap();
+        let places = sink.finish(&mut publications).unwrap();
         assert_eq!(places.len(), 1, "one place for each publication");
         let [publication] = publications;
         publication

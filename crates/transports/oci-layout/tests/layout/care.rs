@@ -292,8 +292,8 @@ fn while_blobs_wait_for_the_end_of_a_migration_nothing_is_swept() {
         put(&sink, bytes);
     }
     fs::remove_file(layout.blob_path(b"layer")).unwrap();
-    let list = [publication(text.as_bytes(), Some("a.io/x:v1"))];
-    let error = Box::new(sink).commit(&list).unwrap_err();
+    let mut list = [publication(text.as_bytes(), Some("a.io/x:v1"))];
+    let error = Box::new(sink).finish(&mut list).unwrap_err();
     assert_eq!(error.code(), Code::Missing, "{error}");
     assert!(layout.open().roots().unwrap().is_empty());
     let sink = growing();
@@ -302,7 +302,7 @@ fn while_blobs_wait_for_the_end_of_a_migration_nothing_is_swept() {
         sink.has(&sha256(text.as_bytes()), text.len() as u64)
             .unwrap()
     );
-    Box::new(sink).commit(&list).unwrap();
+    Box::new(sink).finish(&mut list).unwrap();
     assert_eq!(sweep(&path, 0, false).unwrap(), Swept::default());
 }
 
