@@ -68,3 +68,45 @@ impl Open for StoredBlob {
         self.open_again().map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Read as _};
+
+    use imgconv_model::Algorithm;
+    use imgconv_stream::digest;
+
+    use super::*;
+
+    #[test]
+    fn a_stored_blob_is_verified_and_may_vanish() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("blob"), "hello").unwrap();
+        let directory = Arc::new(Directory::open(folder.path()).unwrap());
+        let find = |path: &str, claimed: &str| {
+            let facts = Facts {
+                digest: Some(digest(Algorithm::Sha256, claimed.as_bytes())),
+                size: Some(5),
+            };
+            let name = "the blob".to_owned();
+            StoredBlob::find(&directory, path.to_owned(), facts, "place:x", name).unwrap()
+        };
+        let read = |blob: &StoredBlob| -> Result<String> {
+            let mut text = String::new();
+            let read = blob.open()?.read_to_string(&mut text);
+            read.map(|_| text).map_err(Error::from_io)
+        };
+        assert!(find("none", "hello").is_none());
+        let blob = find("blob", "hello").unwrap();
+        assert_eq!(read(&blob).unwrap(), "hello");
+        let other = find("blob", "other").unwrap();
+        let error = read(&other).unwrap_err();
+        assert_eq!(error.code(), Code::Mismatch);
+        assert!(error.to_string().contains("the blob of place:x"), "{error}");
+        fs::remove_file(folder.path().join("blob")).unwrap();
+        assert_eq!(
+            read(&blob).unwrap_err().to_string(),
+            "place:x: file blob is gone"
+        );
+    }
+}

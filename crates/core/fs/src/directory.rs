@@ -393,6 +393,21 @@ mod tests {
         );
     }
 
+    // D1b
+    #[test]
+    fn links_are_followed_where_the_caller_trusts_them() {
+        let (_folder, directory) = tree();
+        let directory = directory.with_links(Links::Follow);
+        assert_eq!(directory.file("a/link").unwrap().unwrap().1, 6);
+        assert_eq!(directory.names("a/linked").unwrap(), ["file"]);
+        let below = directory.directory("a").unwrap().unwrap();
+        assert_eq!(below.file("linked/file").unwrap().unwrap().1, 5);
+        assert_eq!(
+            directory.file("a/../secret").unwrap_err().code(),
+            Code::Escape
+        );
+    }
+
     #[test]
     fn links_in_directories_stay_inside_the_root() {
         let (folder, directory) = tree();

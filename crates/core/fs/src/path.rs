@@ -1,4 +1,4 @@
-//! Paths of the user: the directory beside which something is made, and errors that name a path.
+//! Paths of the user.
 
 use std::path::Path;
 
@@ -7,5 +7,25 @@ pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_a_directory() {
+        for (path, above) in [
+            ("a", "."),
+            ("a/b", "a"),
+            ("/a", "/"),
+            ("a/b/", "a"),
+            ("..", "."),
+            ("", "."),
+            ("/", "."),
+        ] {
+            assert_eq!(parent(Path::new(path)), Path::new(above), "{path}");
+        }
     }
 }

@@ -69,3 +69,32 @@ pub fn sync_directory(path: &Path) -> Result<()> {
         .and_then(|directory| directory.sync_all())
         .map_err(|error| Error::io(error, quote_path(path)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::descriptor::open_directory;
+
+    #[test]
+    fn nothing_that_holds_something_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let above = open_directory(folder.path()).unwrap();
+        for name in ["new", "taken"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join(name), name).unwrap();
+            fs::write(at(&format!("{name}-file")), name).unwrap();
+        }
+        let taken = rename_directory(&above, "new", &above, "taken").unwrap_err();
+        assert!(matches!(taken, Errno::EXIST | Errno::NOTEMPTY), "{taken}");
+        let kept = rename_file(&above, "new-file", &above, "taken-file", true).unwrap_err();
+        assert_eq!(kept.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(at("taken-file")).unwrap(), "taken");
+        rename_file(&above, "new-file", &above, "taken-file", false).unwrap();
+        assert_eq!(fs::read_to_string(at("taken-file")).unwrap(), "new");
+        rename_directory(&above, "new", &above, "free").unwrap();
+        assert!(at("free/new").exists() && at("taken/taken").exists() && !at("new").exists());
+    }
+}

@@ -14,13 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imgconv_fs::{Stamp, file_state, open_nonblocking, open_regular, path_of};
+use imgconv_fs::{Stamp, file_state, open_nonblocking, open_regular, path_of, set_blocking};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Open, Reader, Result, Root,
     RootEntry, Signature, Signed, States, quote, quote_path,
 };
 use imgconv_stream::Interruptible;
-use rustix::fs::OFlags;
 
 /// How much is read or written at a time.
 const BLOCK: usize = 1 << 20;
@@ -123,7 +122,7 @@ fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
         }
     };
     first.truncate(count);
-    rustix::fs::fcntl_setfl(&file, OFlags::empty()).map_err(|error| failed(error.into()))?;
+    set_blocking(&file).map_err(failed)?;
     let rest = Interruptible::new(file, env);
     let mut bundle = from_reader(io::Cursor::new(first).chain(rest), env)?;
     bundle.locator = path.to_owned();
