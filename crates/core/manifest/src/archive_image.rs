@@ -19,8 +19,8 @@ pub const KIND: &str = media_type::ARCHIVE_IMAGE;
 pub const REMADE: &str = "RemadeLayers";
 
 /// Makes the root document of an image. `config` and `layers` (base first) are the names by which
-/// [`Bundle::member`](imgconv_model::Bundle::member) finds the bytes; a name `blobs/sha256/HEX` also
-/// claims their digest. `remade` are the positions that [`REMADE`] lists.
+/// [`NamedBlobs::member`](imgconv_model::NamedBlobs::member) finds the bytes; a name
+/// `blobs/sha256/HEX` also claims their digest. `remade` are the positions that [`REMADE`] lists.
 pub fn document(config: &str, layers: &[String], remade: &[usize]) -> Document {
     let mut entry = Map::new();
     entry.insert("Config".into(), Value::from(config));

@@ -165,7 +165,7 @@ pub trait Signed: fmt::Debug {
 
 impl dyn Bundle + '_ {
     /// Lists every entry point of the place, also where the locator means only one of many (a
-    /// registry's `latest`). An entry may have no descriptor yet, see [`resolve`](Self::resolve).
+    /// registry's `latest`). An entry may have no descriptor yet, see [`Listing::resolve`].
     ///
     /// # Errors
     /// If the list itself can't be read.

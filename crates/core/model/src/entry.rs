@@ -24,11 +24,11 @@ pub struct RootEntry {
     pub texts: Vec<String>,
     /// Its descriptor, where the place is content-addressed.
     pub child: Option<Child>,
-    /// Why the list's own word of it can't be used, if so. It is listed all the same, and nothing of
-    /// it is read.
+    /// The reason why the item of the list can't be used, if there is one. The entry is listed
+    /// nevertheless, and nothing of it is read.
     pub error: Option<Arc<Error>>,
-    /// Why its name does not tell which image is meant, if so: another image there has it too. Only
-    /// a digest or a position does then.
+    /// The reason why the name does not choose one image, if there is one: another image of the place
+    /// has the same name. A digest or a position chooses then.
     pub ambiguous: Option<Arc<Error>>,
 }
 
@@ -45,7 +45,7 @@ impl RootEntry {
         }
     }
 
-    /// Fails if the list's own word of it can't be used.
+    /// Fails if the item of the list can't be used.
     ///
     /// # Errors
     /// The error of the entry.
@@ -56,8 +56,8 @@ impl RootEntry {
     }
 }
 
-/// Says of the entries of one name that are different images that the name does not tell which is
-/// meant. `list` names the list of entries in messages.
+/// Marks the entries of different images that have one name as ambiguous. `list` names the list of
+/// entries in messages.
 pub fn mark_ambiguous(roots: &mut [RootEntry], list: &str) {
     let mut by_name: BTreeMap<Name, Vec<usize>> = BTreeMap::new();
     for (at, entry) in roots.iter().enumerate() {
@@ -92,7 +92,7 @@ pub fn mark_ambiguous(roots: &mut [RootEntry], list: &str) {
     }
 }
 
-/// What a place's list of entry points says of itself, and of none of them.
+/// Annotations and properties of the list of entry points itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopLevel {
     /// Its annotations.
@@ -101,10 +101,10 @@ pub struct TopLevel {
     pub properties: BTreeMap<String, String>,
 }
 
-/// What is known of a place that is one file fetched from a server, beside its bytes.
+/// Facts about a place that is one file fetched from a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// The local copy, which is there as long as the bundle: its bytes say what reads it.
+    /// The local copy, which exists as long as the bundle. Its bytes show which transport reads it.
     pub path: PathBuf,
     /// The ACI's name that was asked for, if one was. The image must have it.
     pub name: Option<String>,
@@ -112,8 +112,8 @@ pub struct Fetched {
     pub labels: BTreeMap<String, String>,
     /// Labels that were assumed. If the image has them, it must be with these values.
     pub assumed: BTreeMap<String, String>,
-    /// The tag that was asked for and led to the labels, if one was: what the image is called where
-    /// it has no version of its own.
+    /// The tag that was asked for and led to the labels, if there was one: the name of an image that
+    /// has no version of its own.
     pub tag: Option<String>,
 }
 

@@ -12,43 +12,43 @@ use std::{
 
 use crate::{Code, Error, Limits, Network, Notes, Platform, Progress, Result, Secrets, Silent};
 
-/// Everything that comes from outside an operation and is the same for all its parts.
+/// The settings and the shared state of an operation, the same for all its parts.
 #[derive(Clone, Debug)]
 pub struct Env {
-    /// How many threads work.
+    /// The number of threads.
     pub jobs: usize,
-    /// Where temporary files go.
+    /// The directory of temporary files.
     pub tmpdir: PathBuf,
     /// The bounds on input.
     pub limits: Limits,
-    /// `SOURCE_DATE_EPOCH`: generated times are this, seconds since 1970.
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970: every generated time.
     pub epoch: Option<i64>,
     /// The platform that is assumed where the source names none.
     pub host: Platform,
     /// Follow symbolic links of a layout's blobs (robustness D1b).
     pub follow_blob_links: bool,
-    /// The registry that a registry's storage belonged to, `HOST[:PORT]`: the storage itself does
-    /// not say.
+    /// The registry that a registry's storage belonged to, `HOST[:PORT]`. The storage itself does not
+    /// hold that.
     pub registry_host: Option<String>,
-    /// Refuse to replace a file that is there already, unless it is one to which is added.
+    /// Refuse to replace an existing file, unless content is added to the file.
     pub keep_files: bool,
-    /// The namespace of containerd whose images are meant; all if none is given.
+    /// The namespace of containerd whose images are read; `None` for all namespaces.
     pub namespace: Option<String>,
-    /// What the user said about the network.
+    /// The user's settings of the network.
     pub network: Arc<Network>,
     /// Set to end the work early.
     pub cancel: Arc<AtomicBool>,
-    /// Takes events.
+    /// The receiver of progress events.
     pub progress: Arc<dyn Progress>,
-    /// The next number of a piece of work.
+    /// The next number of a piece of work in progress events.
     pub next_id: Arc<AtomicU64>,
-    /// Copies of what came out of pipes, by what the user calls them: it comes only once.
+    /// Copies of streams from pipes, by the path that the user gave. A pipe can be read only once.
     pub copies: Arc<Mutex<BTreeMap<String, Arc<File>>>>,
-    /// Takes what is found while bytes stream by; every image has its own.
+    /// The receiver of warnings about streamed bytes. Each image has its own.
     pub notes: Notes,
     /// The directories in which leftovers of killed processes were looked for in this run.
     pub swept: Arc<Mutex<BTreeSet<PathBuf>>>,
-    /// What no message may show.
+    /// Passwords and tokens that no message may show.
     pub secrets: Secrets,
 }
 

@@ -18,7 +18,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// If it is not there or not such a place.
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>>;
 
-    /// Opens a place for writing; nothing is visible there before [`BundleSink::commit`]. A place
+    /// Opens a place for writing; nothing is visible there before [`BundleSink::finish`]. A place
     /// that is only ever read, such as the store of an engine, need not have this.
     ///
     /// # Errors

@@ -122,7 +122,8 @@ pub static DOCKER_ARCHIVE: DockerArchive = DockerArchive;
 /// See [`DOCKER_ARCHIVE`].
 ///
 /// Its root is an [`ARCHIVE_IMAGE`]. Blobs have names instead of digests: a transport finds them by
-/// [`Bundle::member`], and fills in `RepoTags` when it publishes an image.
+/// [`NamedBlobs::member`](imgconv_model::NamedBlobs::member), and fills in `RepoTags` when it
+/// publishes an image.
 #[derive(Clone, Copy, Debug)]
 pub struct DockerArchive;
 
