@@ -8,6 +8,7 @@
 
 mod destination;
 mod journal;
+mod key;
 mod plan;
 mod report;
 mod rules;

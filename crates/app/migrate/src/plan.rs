@@ -16,7 +16,7 @@ use imgconv_stream::digest;
 
 use imgconv_convert::{
     choose::dependencies::needs_rendering,
-    options::{Options, Sharing},
+    options::Options,
     plan::stream_names::{digest_as_version, file_name, on_host},
     read::{
         cosign::Signed,
@@ -28,10 +28,7 @@ use imgconv_convert::{
     tags,
 };
 
-use super::{destination::Destination, rules::Rules};
-
-/// Changes when what is written for the same input and options does.
-const REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), "-2");
+use super::{destination::Destination, key, rules::Rules};
 
 /// What is to be done, in the order of the store.
 #[derive(Debug, Default)]
@@ -565,14 +562,8 @@ impl Planner<'_> {
                 "`--rename 'REGEX=REPLACEMENT'` gives one another name, `--exclude` leaves it out",
             ));
         }
-        // What does not change what is written.
-        let options = Options {
-            sharing: Sharing::default(),
-            strict: false,
-            dry_run: false,
-            ..self.options.clone()
-        };
-        let mut all = vec![format!("{} {}", REVISION, self.destination.locator)];
+        let conversion = key::conversion(self.destination.locator.format, self.options, self.env);
+        let mut all = vec![format!("{} {}", key::REVISION, self.destination.locator)];
         for Draft {
             place,
             entries,
@@ -582,13 +573,12 @@ impl Planner<'_> {
         {
             let seen: Vec<&Seen> = entries.iter().map(|i| &self.seen[*i]).collect();
             let mut lines = vec![
-                REVISION.to_owned(),
+                key::REVISION.to_owned(),
                 format!(
                     "{} {place}",
                     self.destination.locator.transport.place().scheme
                 ),
-                format!("{:?} {options:?}", self.destination.locator.format),
-                format!("{:?} {}", self.env.epoch, self.env.host),
+                conversion.clone(),
             ];
             // What it is made of besides may be anywhere in the store.
             lines.extend(renders.then(|| store.to_owned()));
@@ -596,7 +586,10 @@ impl Planner<'_> {
             for one in &seen {
                 known &= one.identity.is_some();
                 let identity = one.identity.as_deref().unwrap_or_default();
-                lines.push(format!("{:?} {:?} {identity}", one.name, one.platform));
+                let name = one.name.as_ref().map(ToString::to_string);
+                let name = key::quoted(&name.unwrap_or_default());
+                let platform = one.platform.as_deref().unwrap_or("-");
+                lines.push(format!("{name} {platform} {identity}"));
             }
             let key = digest_of(lines.iter().map(|line| &**line));
             let first = seen[0];

@@ -244,7 +244,10 @@ impl<'a> Sealer<'a> {
                 insist(env, || self.keep(layers, i, budget, env))
             }),
             LayerStep::Recompress(i, encoding) => {
-                let key = Some((encoding.compression, format!("{:?} {toc}", encoding.level)));
+                let key = Some((
+                    encoding.compression,
+                    format!("level {} table-of-contents {toc}", encoding.level),
+                ));
                 self.done.once(&layers[i], key, self.sink, || {
                     let what = place(layers, i);
                     insist(env, || {

@@ -10,7 +10,10 @@
 //! at most as much output; only the first block of a batch is always granted. Nothing waits but by
 //! rayon's `join`.
 
-use std::io::{ErrorKind, Read, Write};
+use std::{
+    fmt,
+    io::{ErrorKind, Read, Write},
+};
 
 use imgconv_model::{Algorithm, Compression, Digest, Env, Error, Event, Result};
 use rayon::prelude::*;
@@ -51,6 +54,17 @@ pub enum Level {
     Fast,
     /// A level of the library: gzip 0 (stored) to 12, zstd 1 to 22.
     Number(i32),
+}
+
+impl fmt::Display for Level {
+    /// `default`, `fast` or the number: stable text, which journals hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Fast => f.write_str("fast"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 /// What came out of [`encode`].
