@@ -5,6 +5,11 @@ use super::files::File;
 
 const LONG: usize = 600;
 const TOO_LONG: usize = 900;
+/// Tests that are a program of their own, for they measure the largest child of their process.
+const ALONE: &[&str] = &[
+    "crates/app/cli/tests/memory.rs",
+    "crates/app/cli/tests/json_memory.rs",
+];
 
 /// Runs all rules of this file.
 pub(super) fn check(files: &[File]) -> Vec<String> {
@@ -18,9 +23,18 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         findings.extend(too_long(file));
         findings.extend(media_types(file));
         findings.extend(skipped_fields(file));
+        findings.extend(test_place(file));
     }
     findings.extend(forgotten(&rust, files));
     findings
+}
+
+/// The tests of a crate are one program, `tests/suite/main.rs` with a module for each part.
+fn test_place(file: &File) -> Option<String> {
+    let (_, rest) = split(&file.path)?;
+    let elsewhere = rest.starts_with("tests/") && !rest.starts_with("tests/suite/");
+    (elsewhere && !ALONE.contains(&&*file.path))
+        .then(|| format!("{}: tests stand in `tests/suite/`", file.path))
 }
 
 /// Files that will soon be too long.
@@ -228,13 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn tests_outside_the_suite_are_found() {
+        let text = "//! Why.\n";
+        let wanted = "crates/core/x/tests/b.rs: tests stand in `tests/suite/`";
+        assert_eq!(found("crates/core/x/tests/b.rs", text), [wanted]);
+        assert_eq!(found("crates/app/cli/tests/memory.rs", text), [""; 0]);
+    }
+
+    #[test]
     fn files_that_nothing_compiles_are_found() {
         let lib = file("crates/core/x/src/lib.rs", "//! Why.\nmod a;\n");
         let check = |path: &str| check(&[lib.clone(), file(path, "//! Why.\n")]);
         assert_eq!(check("crates/core/x/src/a.rs"), [""; 0]);
         assert_eq!(check("crates/core/x/src/a/mod.rs"), [""; 0]);
         assert_eq!(check("crates/core/x/src/b.rs").len(), 1);
-        assert_eq!(check("crates/core/x/tests/b.rs"), [""; 0]);
-        assert_eq!(check("crates/core/x/tests/deep/b.rs").len(), 1);
+        assert_eq!(check("crates/core/x/tests/suite/main.rs"), [""; 0]);
+        assert_eq!(check("crates/core/x/tests/suite/b.rs").len(), 1);
     }
 }
