@@ -5,6 +5,11 @@ use super::files::File;
 
 const LONG: usize = 600;
 const TOO_LONG: usize = 900;
+/// Tests that are a program of their own, for they measure the largest child of their process.
+const ALONE: &[&str] = &[
+    "crates/app/cli/tests/memory.rs",
+    "crates/app/cli/tests/json_memory.rs",
+];
 
 /// Runs all rules of this file.
 pub(super) fn check(files: &[File]) -> Vec<String> {
@@ -20,9 +25,18 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         findings.extend(compared_names(file));
         findings.extend(skipped_fields(file));
         findings.extend(skipped_extras(file));
+        findings.extend(test_place(file));
     }
     findings.extend(forgotten(&rust, files));
     findings
+}
+
+/// The tests of a crate are one program, `tests/suite/main.rs` with a module for each part.
+fn test_place(file: &File) -> Option<String> {
+    let (_, rest) = split(&file.path)?;
+    let elsewhere = rest.starts_with("tests/") && !rest.starts_with("tests/suite/");
+    (elsewhere && !ALONE.contains(&&*file.path))
+        .then(|| format!("{}: tests stand in `tests/suite/`", file.path))
 }
 
 /// Files that will soon be too long.
@@ -158,9 +172,9 @@ fn skipped_fields(file: &File) -> Vec<String> {
 /// (robustness F11). One of its own may leave out what it does not have.
 fn skipped_extras(file: &File) -> Vec<String> {
     let shows_others = [
-        "crates/app/imgconv/src/fetched.rs",
-        "crates/app/imgconv/src/tree.rs",
-        "crates/app/imgconv/src/migrate/watch.rs",
+        "crates/app/locate/src/fetched.rs",
+        "crates/app/locate/src/tree.rs",
+        "crates/app/migrate/src/watch.rs",
     ];
     match shows_others.contains(&&*file.path) {
         true => skips(file, &["Extras {", "SinkExtras {"]),
@@ -336,8 +350,8 @@ mod tests {
 
     #[test]
     fn a_forgotten_capability_is_found() {
-        let lib = file("crates/app/imgconv/src/lib.rs", "//! Why.\nmod tree;\n");
-        let at = "crates/app/imgconv/src/tree.rs";
+        let lib = file("crates/app/locate/src/lib.rs", "//! Why.\nmod tree;\n");
+        let at = "crates/app/locate/src/tree.rs";
         let check = |text: &str| check(&[lib.clone(), file(at, &format!("//! Why.\n{text}"))]);
         assert_eq!(check("let Extras { parts, .. } = a.extras();").len(), 1);
         assert_eq!(check("Extras { parts, ..Extras::default() }").len(), 1);
@@ -349,13 +363,21 @@ mod tests {
     }
 
     #[test]
+    fn tests_outside_the_suite_are_found() {
+        let text = "//! Why.\n";
+        let wanted = "crates/core/x/tests/b.rs: tests stand in `tests/suite/`";
+        assert_eq!(found("crates/core/x/tests/b.rs", text), [wanted]);
+        assert_eq!(found("crates/app/cli/tests/memory.rs", text), [""; 0]);
+    }
+
+    #[test]
     fn files_that_nothing_compiles_are_found() {
         let lib = file("crates/core/x/src/lib.rs", "//! Why.\nmod a;\n");
         let check = |path: &str| check(&[lib.clone(), file(path, "//! Why.\n")]);
         assert_eq!(check("crates/core/x/src/a.rs"), [""; 0]);
         assert_eq!(check("crates/core/x/src/a/mod.rs"), [""; 0]);
         assert_eq!(check("crates/core/x/src/b.rs").len(), 1);
-        assert_eq!(check("crates/core/x/tests/b.rs"), [""; 0]);
-        assert_eq!(check("crates/core/x/tests/deep/b.rs").len(), 1);
+        assert_eq!(check("crates/core/x/tests/suite/main.rs"), [""; 0]);
+        assert_eq!(check("crates/core/x/tests/suite/b.rs").len(), 1);
     }
 }

@@ -7,20 +7,32 @@
 
 mod addressing;
 mod archives;
+mod bombs;
 mod bytes;
 mod care;
+mod chunked;
+mod command;
 mod contents;
+mod corpus;
 mod descriptors;
+mod discovered;
+mod docker;
 mod help;
+mod hostile;
+mod images;
 mod indexes;
+mod layers;
 mod listed_names;
+mod loopback;
+mod matrix;
 mod migrate;
 mod names;
 mod newcomers;
 mod old_acis;
 mod pipes;
-#[path = "../sandbox/mod.rs"]
 mod sandbox;
+mod stores;
+mod tags;
 mod trust;
 mod ways_back;
 mod whole_program;

@@ -1,0 +1,216 @@
+//! A folder becomes a tar with every attribute, and the marks of drivers become whiteouts.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+    sync::Arc,
+};
+
+use imgconv_folder::{Folder, Marks};
+use imgconv_fs::Directory;
+use imgconv_model::{Code, Error, Limits, Notes, Open as _};
+use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+
+fn folder(path: &Path, marks: Marks) -> Folder {
+    Folder {
+        root: Arc::new(Directory::open(path).unwrap()),
+        marks,
+        limits: Limits::default(),
+        what: "folder".to_owned(),
+    }
+}
+
+fn tar(path: &Path, marks: Marks) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let mut reader = folder(path, marks).open()?;
+    reader.read_to_end(&mut bytes).map_err(Error::from_io)?;
+    Ok(bytes)
+}
+
+/// Lists the members as `KIND MODE PATH -> LINK`, with the content of files and the PAX keys.
+fn list(bytes: &[u8]) -> Vec<String> {
+    let source = Box::new(std::io::Cursor::new(bytes.to_vec()));
+    let mut reader = imgconv_tar::Reader::new(source, &Limits::default(), &Notes::default(), "tar");
+    let mut lines = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let mut content = String::new();
+        reader.read_to_string(&mut content).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut line = format!("{:?} {:o} {}", entry.kind, entry.mode, text(&entry.path));
+        if !entry.link.is_empty() {
+            line += &format!(" -> {}", text(&entry.link));
+        }
+        if !content.is_empty() {
+            line += &format!(" = {content}");
+        }
+        for (key, value) in &entry.pax {
+            line += &format!(" {}={}", text(key), text(value));
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn every_kind_of_file_is_a_member() {
+    let temporary = tempfile::tempdir().unwrap();
+    let root = temporary.path();
+    fs::create_dir(root.join("b")).unwrap();
+    mode(&root.join("b"), 0o1750);
+    fs::write(root.join("b/file"), "hello").unwrap();
+    mode(&root.join("b/file"), 0o4755);
+    fs::hard_link(root.join("b/file"), root.join("c")).unwrap();
+    symlink("/etc/passwd", root.join("a")).unwrap();
+    rustix::fs::mknodat(
+        CWD,
+        root.join("d"),
+        FileType::Fifo,
+        Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    fs::write(root.join("e"), "").unwrap();
+    mode(&root.join("e"), 0o644);
+    let _socket = std::os::unix::net::UnixListener::bind(root.join("f")).unwrap();
+    let first = tar(root, Marks::None).unwrap();
+    assert_eq!(
+        list(&first),
+        [
+            "Symlink 777 a -> /etc/passwd",
+            "Directory 1750 b/",
+            "Regular 4755 b/file = hello",
+            "HardLink 4755 c -> b/file",
+            "Fifo 600 d",
+            "Regular 644 e",
+        ]
+    );
+    assert!(tar(root, Marks::None).unwrap() == first);
+    // Another reader sees the same names, owners and times: the folder is as the tar says.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), &first).unwrap();
+    let compared = Command::new("tar")
+        .arg("-df")
+        .arg(file.path())
+        .arg("-C")
+        .arg(root)
+        .output();
+    let compared = compared.unwrap();
+    assert!(compared.status.success(), "{compared:?}");
+}
+
+#[test]
+fn attributes_of_the_user_are_kept_and_those_of_drivers_are_not() {
+    let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = temporary.path().join("a");
+    fs::write(&file, "").unwrap();
+    mode(&file, 0o644);
+    let set =
+        |name: &str, value: &[u8]| rustix::fs::setxattr(&file, name, value, XattrFlags::empty());
+    if set("user.key", b"value").is_err() {
+        return; // No extended attributes here, or not root: nothing can be made to be read.
+    }
+    set("user.overlay.origin", b"x").unwrap();
+    let line = |marks| list(&tar(temporary.path(), marks).unwrap()).concat();
+    assert_eq!(
+        line(Marks::Overlay),
+        "Regular 644 a SCHILY.xattr.user.key=value"
+    );
+    assert_eq!(
+        line(Marks::None),
+        "Regular 644 a SCHILY.xattr.user.key=value SCHILY.xattr.user.overlay.origin=x"
+    );
+}
+
+#[test]
+fn marks_of_overlay_become_whiteouts() {
+    let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = temporary.path();
+    fs::create_dir(root.join("data")).unwrap();
+    mode(&root.join("data"), 0o755);
+    let set = |name: &str, value: &[u8]| {
+        rustix::fs::setxattr(root.join("data"), name, value, XattrFlags::empty())
+    };
+    let device = rustix::fs::mknodat(
+        CWD,
+        root.join("data/gone"),
+        FileType::CharacterDevice,
+        Mode::empty(),
+        0,
+    );
+    if device.is_err() || set("user.overlay.opaque", b"y").is_err() {
+        return; // No extended attributes here, or not root: nothing can be made to be read.
+    }
+    fs::write(root.join("data/new"), "n").unwrap();
+    mode(&root.join("data/new"), 0o600);
+    assert_eq!(
+        list(&tar(root, Marks::Overlay).unwrap()),
+        [
+            "Directory 755 data/",
+            "Regular 644 data/.wh..wh..opq",
+            "Regular 644 data/.wh.gone",
+            "Regular 600 data/new = n",
+        ]
+    );
+}
+
+#[test]
+fn files_of_aufs_itself_are_left_out() {
+    let temporary = tempfile::tempdir().unwrap();
+    let root = temporary.path();
+    fs::create_dir(root.join("a")).unwrap();
+    mode(&root.join("a"), 0o755);
+    for name in ["a/.wh.gone", "a/.wh..wh..opq", ".wh..wh.aufs"] {
+        fs::write(root.join(name), "").unwrap();
+        mode(&root.join(name), 0o444);
+    }
+    fs::create_dir(root.join(".wh..wh.plnk")).unwrap();
+    assert_eq!(
+        list(&tar(root, Marks::Aufs).unwrap()),
+        [
+            "Directory 755 a/",
+            "Regular 444 a/.wh..wh..opq",
+            "Regular 444 a/.wh.gone",
+        ]
+    );
+    // Without marks the same name would delete a file of a lower layer.
+    let error = tar(root, Marks::None).unwrap_err();
+    assert_eq!(error.code(), Code::Unsupported);
+    assert!(error.to_string().contains("\".wh..wh.aufs\""), "{error}");
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_named() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("log");
+    fs::write(&path, vec![b'x'; 100_000]).unwrap();
+    let mut reader = folder(temporary.path(), Marks::None).open().unwrap();
+    let mut head = [0; 1024];
+    reader.read_exact(&mut head).unwrap();
+    fs::write(&path, "short").unwrap();
+    let error = std::io::copy(&mut reader, &mut std::io::sink()).unwrap_err();
+    let text = Error::from_io(error).to_string();
+    assert!(
+        text.contains("file \"log\": the file changed while it was read"),
+        "{text}"
+    );
+    assert!(reader.read(&mut head).is_err());
+}
+
+#[test]
+fn deep_trees_need_no_descriptors() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut path = temporary.path().to_path_buf();
+    for _ in 0..1500 {
+        path.push("d");
+    }
+    fs::create_dir_all(&path).unwrap();
+    let bytes = tar(temporary.path(), Marks::None).unwrap();
+    assert_eq!(list(&bytes).len(), 1500);
+}

@@ -1,0 +1,178 @@
+//! Stores of podman give back the tars of their layers; what is damaged is named.
+
+use std::{fs, io::Read as _, path::Path};
+
+use imgconv_model::{
+    Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, Transport as _,
+};
+use imgconv_testkit::{
+    build::tar_bytes,
+    engines::{self, EngineImage},
+    recipe, sha256_hex,
+};
+use imgconv_transport_containers_storage::CONTAINERS_STORAGE;
+use serde_json::Value;
+
+fn image(names: &[&str], command: &str) -> EngineImage {
+    let layer = |text: &str| tar_bytes(&recipe::parse(text, "test").unwrap()).unwrap();
+    EngineImage {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        layers: vec![
+            layer("dir etc\nfile etc/a \"aaa\""),
+            layer("file etc/.wh.a \"\"\nfile etc/c \"c\""),
+        ],
+        command: command.to_owned(),
+    }
+}
+
+fn open(root: &Path) -> Result<Box<dyn Bundle>> {
+    let env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
+    CONTAINERS_STORAGE.open(root.to_str().unwrap(), &env)
+}
+
+fn manifest(bundle: &dyn Bundle, text: &str) -> Result<Vec<u8>> {
+    let entries = bundle.roots()?;
+    let entry = entries
+        .iter()
+        .find(|entry| entry.texts.iter().any(|known| known == text));
+    let entry = entry.unwrap();
+    let Root::Document(document) = bundle.root(entry)? else {
+        panic!("the root is a document");
+    };
+    let child = entry.child.as_ref().unwrap();
+    assert_eq!(
+        child.digest.to_string(),
+        format!("sha256:{}", sha256_hex(&document.bytes))
+    );
+    Ok(document.bytes.to_vec())
+}
+
+fn blob(bundle: &dyn Bundle, descriptor: &Value) -> Result<Vec<u8>> {
+    let facts = Facts {
+        digest: Some(Digest::parse(descriptor["digest"].as_str().unwrap()).unwrap()),
+        size: descriptor["size"].as_u64(),
+    };
+    let mut bytes = Vec::new();
+    let blob = bundle.blob(&facts)?;
+    blob.open()?
+        .read_to_end(&mut bytes)
+        .map_err(Error::from_io)?;
+    Ok(bytes)
+}
+
+#[test]
+fn both_drivers_give_back_the_tars_and_the_config() {
+    for driver in ["overlay", "vfs"] {
+        for compressed in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let image = image(&["example.com/x:1"], "/x");
+            let images = std::slice::from_ref(&image);
+            engines::containers_storage(images, driver, compressed, folder.path()).unwrap();
+            assert!(CONTAINERS_STORAGE.recognise(folder.path()));
+            let bundle = open(folder.path()).unwrap();
+            let bytes = manifest(&*bundle, "example.com/x:1").unwrap();
+            let stored = folder
+                .path()
+                .join(format!("{driver}-images/{}/manifest", image.id()));
+            // The manifest stays as it is if every layer that it names can be had.
+            assert_eq!(fs::read(stored).unwrap() == bytes, !compressed);
+            let value: Value = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(value["annotations"]["org.example.note"], "kept");
+            assert!(blob(&*bundle, &value["config"]).unwrap() == image.config());
+            for (i, tar) in image.layers.iter().enumerate() {
+                let descriptor = &value["layers"][i];
+                let kind = "application/vnd.oci.image.layer.v1.tar";
+                assert_eq!(descriptor["mediaType"], kind);
+                assert!(blob(&*bundle, descriptor).unwrap() == *tar);
+            }
+        }
+    }
+}
+
+#[test]
+fn names_and_ids_lead_to_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = format!("example.com/x@sha256:{}", "1".repeat(64));
+    let named = image(&["example.com/x:1", "localhost/y:2", &digest], "/x");
+    let unnamed = image(&[], "/unnamed");
+    let all = [named, unnamed.clone()];
+    engines::containers_storage(&all, "overlay", false, folder.path()).unwrap();
+    let bundle = open(folder.path()).unwrap();
+    let listed: Vec<Option<String>> = bundle
+        .roots()
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name.map(|name| name.to_string()))
+        .collect();
+    let name = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        listed,
+        [name("example.com/x:1"), name("localhost/y:2"), None]
+    );
+    for text in [&digest, &unnamed.id(), &unnamed.id()[..12].to_owned()] {
+        manifest(&*bundle, text).unwrap();
+    }
+}
+
+// D16a: also parents in a circle, and an id that is a path.
+#[test]
+fn damage_is_named() {
+    let image = image(&["x:1"], "/x");
+    let chain = image.chain_ids();
+    let made = || {
+        let folder = tempfile::tempdir().unwrap();
+        let images = std::slice::from_ref(&image);
+        engines::containers_storage(images, "overlay", false, folder.path()).unwrap();
+        folder
+    };
+    // Reads the lowest layer.
+    let read = |folder: &tempfile::TempDir| -> Result<Vec<u8>> {
+        let bundle = open(folder.path())?;
+        let value: Value = serde_json::from_slice(&manifest(&*bundle, "x:1")?).unwrap();
+        blob(&*bundle, &value["layers"][0])
+    };
+    let folder = made();
+    assert!(read(&folder).unwrap() == image.layers[0]);
+    let file = folder
+        .path()
+        .join(format!("overlay/{}/diff/etc/a", chain[0]));
+    fs::write(&file, "aab").unwrap();
+    let error = read(&folder).unwrap_err();
+    assert_eq!(error.code(), Code::Mismatch);
+    assert!(error.to_string().contains("file \"etc/a\""), "{error}");
+    let folder = made();
+    fs::remove_file(
+        folder
+            .path()
+            .join(format!("overlay-layers/{}.tar-split.gz", chain[0])),
+    )
+    .unwrap();
+    let error = read(&folder).unwrap_err();
+    assert_eq!(error.code(), Code::Missing);
+    assert!(error.to_string().contains("tar-split.gz"), "{error}");
+    // A chain of parents that comes back to itself concerns that image alone.
+    let folder = made();
+    let list = folder.path().join("overlay-layers/layers.json");
+    let mut layers: Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+    for layer in layers.as_array_mut().unwrap() {
+        layer["parent"] = Value::from(chain[1].clone());
+    }
+    fs::write(&list, layers.to_string()).unwrap();
+    let bundle = open(folder.path()).unwrap();
+    let entries = bundle.roots().unwrap();
+    assert!(entries[0].child.is_none());
+    let error = bundle.root(&entries[0]).unwrap_err();
+    assert_eq!(error.code(), Code::Cycle);
+    // An id that is a path is refused before it becomes one.
+    let text = fs::read_to_string(&list)
+        .unwrap()
+        .replace(&chain[0], "../../x");
+    fs::write(&list, text).unwrap();
+    let error = open(folder.path()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("\"../../x\" is no id of a layer"),
+        "{error}"
+    );
+}
