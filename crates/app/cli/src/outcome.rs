@@ -118,7 +118,10 @@ fn print_outcome(outcome: &Outcome, piped: bool, common: &Common) -> Result<()> 
         let name = clean(image.name.as_deref().unwrap_or("-"));
         match (&image.digest, &image.plan) {
             (Some(digest), _) => text.push_str(&format!("{name} {digest}\n")),
-            (None, Some(plan)) => text.push_str(&format!("{name} would be written: {plan}\n")),
+            (None, Some(plan)) => {
+                text.push_str(&format!("{name} would be written: {plan}\n"));
+                text.push_str(&planned_text(image));
+            }
             (None, None) => text.push_str(&format!("{name} -\n")),
         }
     }
@@ -129,6 +132,36 @@ fn print_outcome(outcome: &Outcome, piped: bool, common: &Common) -> Result<()> 
         say(text.trim_end());
     }
     Ok(())
+}
+
+/// Returns the lines of a dry run: what would become of each document and layer of an image, and why.
+fn planned_text(image: &ImageOutcome) -> String {
+    let mut text = String::new();
+    let Some(planned) = &image.planned else {
+        return text;
+    };
+    for document in &planned.documents {
+        let digest = document.digest.as_deref().unwrap_or_default();
+        let line = format!("  {}: {} {digest}", document.role, document.becomes);
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    for layer in &planned.layers {
+        let from = match layer.from[..] {
+            [one] => format!("layer {one}"),
+            [first, .., last] => format!("layers {first} to {last}"),
+            [] => "no layer".to_owned(),
+        };
+        let source = layer.source.as_deref().map(|digest| format!(" {digest}"));
+        text.push_str(&format!(
+            "  {from}{}: {} ({}): {}\n",
+            source.unwrap_or_default(),
+            layer.step,
+            layer.compression,
+            layer.why
+        ));
+    }
+    text
 }
 
 /// Names on standard error the images that `squash` or `recompress` did not have to change.

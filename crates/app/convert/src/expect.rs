@@ -17,7 +17,9 @@ use crate::{
         stream::{Fate, encode, item},
     },
     choose::request::Request,
+    outcome::{PlannedDocument, PlannedLayer, PlannedOutcome},
     plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage, PlannedStream, StreamStep},
+    plan::streams::encoding,
     read::node::{ImageNode, shown_compression},
 };
 
@@ -78,7 +80,7 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
     let env = &planned.env(request.env);
     let mut image = planned.image.clone();
     let steps = match planned.step {
-        StreamStep::Keep(_) => {
+        StreamStep::Keep(aci) => {
             let mut report = planned.report.clone();
             report.merge(env.notes.snapshot());
             let plan = match request.options.layers.compression {
@@ -86,7 +88,24 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
                 Some(compression) => format!("recompress the file as {compression}"),
             };
             let fate = Fate::Expected(plan);
-            return Ok(vec![item(planned, request, &image, fate, report)]);
+            let mut item = item(planned, request, &image, fate, report);
+            let layer = match request.options.layers.compression {
+                None => {
+                    expected_stream(vec![0], Step::Keep, "nothing of the file changes", request)
+                }
+                Some(_) => {
+                    let why = "another compression was asked for";
+                    expected_stream(vec![0], Step::Recompress, why, request)
+                }
+            };
+            item.images[0].planned = Some(PlannedOutcome {
+                documents: vec![PlannedDocument::new(
+                    "manifest",
+                    aci.image_id.get().copied(),
+                )],
+                layers: vec![layer],
+            });
+            return Ok(vec![item]);
         }
         StreamStep::Squash => {
             squash_layers(&mut image, 0, nothing());
@@ -114,9 +133,32 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
         };
         encode(request, &image, None, env, &mut report)?;
         report.merge(env.notes.snapshot());
-        items.push(item(planned, request, &image, Fate::Expected(plan), report));
+        let mut item = item(planned, request, &image, Fate::Expected(plan), report);
+        let (from, why) = match planned.step {
+            StreamStep::Stack => (vec![i], "each layer becomes an image of its own"),
+            _ => {
+                let all = 0..planned.node.image.layers.len();
+                (all.collect(), "the format holds one tree")
+            }
+        };
+        item.images[0].planned = Some(PlannedOutcome {
+            documents: vec![PlannedDocument::new("manifest", None)],
+            layers: vec![expected_stream(from, Step::Squash, why, request)],
+        });
+        items.push(item);
     }
     Ok(items)
+}
+
+/// Tells how the one tar of a stream would be made.
+fn expected_stream(from: Vec<usize>, step: Step, why: &str, request: &Request<'_>) -> PlannedLayer {
+    PlannedLayer {
+        from,
+        source: None,
+        step: step.to_string(),
+        compression: encoding(&request.options.layers).compression.to_string(),
+        why: why.to_owned(),
+    }
 }
 
 /// Sealed layers as they may become, as far as that is known before they are written.

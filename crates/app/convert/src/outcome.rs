@@ -81,6 +81,58 @@ pub struct ImageOutcome {
     /// In a dry run, what would happen to the layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
+    /// In a dry run, what would become of each document and layer, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned: Option<PlannedOutcome>,
+}
+
+/// What would become of the documents and layers of one image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PlannedOutcome {
+    /// The documents, the root last.
+    pub documents: Vec<PlannedDocument>,
+    /// The resulting layers, base first.
+    pub layers: Vec<PlannedLayer>,
+}
+
+/// What would become of one document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedDocument {
+    /// The role: `config`, `manifest`, or `index`.
+    pub role: String,
+    /// `kept`, byte for byte, or `new`.
+    pub becomes: String,
+    /// The digest that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+impl PlannedDocument {
+    /// Tells what would become of a document. `kept` is the digest that it keeps.
+    pub(crate) fn new(role: &str, kept: Option<Digest>) -> Self {
+        let becomes = if kept.is_some() { "kept" } else { "new" };
+        Self {
+            role: role.to_owned(),
+            becomes: becomes.to_owned(),
+            digest: kept.map(|digest| digest.to_string()),
+        }
+    }
+}
+
+/// What would become of one layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedLayer {
+    /// The positions of the source's layers that it is made of, from 0.
+    pub from: Vec<usize>,
+    /// The digest of the source's blob, if it is made of one that has a digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// What is done: `keep`, `recompress` or `squash`.
+    pub step: String,
+    /// The compression of the result.
+    pub compression: String,
+    /// Why.
+    pub why: String,
 }
 
 /// One layer that was written.

@@ -17,7 +17,7 @@ mod squash;
 pub use budget::{Budget, Tar};
 pub use clamp::clamp;
 pub use done::{Done, Memory};
-pub use plan::{Known, LayerStep, Options, Plan, Squash, plan};
+pub use plan::{Known, LayerStep, Options, Plan, Reason, Squash, plan};
 pub use seal::{Sealer, labelled, write_document};
 pub use squash::{
     Merged, apply, flatten, merge, refuse_windows, squash, squash_above, squash_listed,

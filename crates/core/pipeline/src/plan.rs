@@ -77,11 +77,57 @@ pub enum LayerStep {
     Squash(usize, Encoding),
 }
 
+/// Why a layer takes its step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The layer is stored as the target and the user want it.
+    Suits,
+    /// The layer is foreign and not stored with its image.
+    Absent,
+    /// The user asked for another compression.
+    AskedCompression,
+    /// The target can't hold the layer's compression.
+    CompressionNotHeld(Compression),
+    /// The layer has no stored bytes under a digest: it is made while it is read.
+    NotStored,
+    /// The user asked for a table of contents, which the layer lacks.
+    NoTableOfContents,
+    /// The user asked to compress every layer anew.
+    Forced,
+    /// The user asked for a latest time of entries.
+    LatestTime,
+    /// The user asked to merge layers.
+    AskedSquash,
+    /// The target holds at most so many layers.
+    MostLayers(NonZeroUsize),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suits => f.write_str("the target takes the stored bytes"),
+            Self::Absent => f.write_str("the layer is foreign and not stored with its image"),
+            Self::AskedCompression => f.write_str("another compression was asked for"),
+            Self::CompressionNotHeld(found) => {
+                write!(f, "the target can't hold layers compressed with {found}")
+            }
+            Self::NotStored => f.write_str("the layer is made while it is read"),
+            Self::NoTableOfContents => f.write_str("a table of contents was asked for"),
+            Self::Forced => f.write_str("`--force` compresses every layer anew"),
+            Self::LatestTime => f.write_str("`--clamp-mtime` rewrites every layer"),
+            Self::AskedSquash => f.write_str("merging was asked for"),
+            Self::MostLayers(most) => write!(f, "the target holds at most {most} layers"),
+        }
+    }
+}
+
 /// The steps, base first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// One step for each resulting layer.
     pub steps: Vec<LayerStep>,
+    /// One reason for each step.
+    pub reasons: Vec<Reason>,
     /// True if what is compressed anew gets a table of contents.
     pub toc: bool,
 }
@@ -149,7 +195,7 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
     let kept = &layers[..from.unwrap_or(layers.len())];
     let steps = kept.iter().enumerate().map(|(i, known)| {
         if known.absent {
-            return LayerStep::Keep(i);
+            return (LayerStep::Keep(i), Reason::Absent);
         }
         let holdable = target.compressions.contains(&known.compression);
         let wanted = match options.compression {
@@ -157,18 +203,27 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
             None if known.stored && holdable => known.compression,
             None => default,
         };
-        let same = known.stored && known.compression == wanted && (known.toc || !options.toc);
-        if same && !options.force && options.clamp_mtime.is_none() {
-            LayerStep::Keep(i)
-        } else {
-            LayerStep::Recompress(i, encoding(wanted))
-        }
+        let reason = match known {
+            Known { stored: false, .. } => Reason::NotStored,
+            _ if !holdable => Reason::CompressionNotHeld(known.compression),
+            _ if known.compression != wanted => Reason::AskedCompression,
+            _ if options.toc && !known.toc => Reason::NoTableOfContents,
+            _ if options.force => Reason::Forced,
+            _ if options.clamp_mtime.is_some() => Reason::LatestTime,
+            _ => return (LayerStep::Keep(i), Reason::Suits),
+        };
+        (LayerStep::Recompress(i, encoding(wanted)), reason)
     });
     let squashed = from.map(|from| {
         let wanted = options.compression.unwrap_or(default);
-        LayerStep::Squash(from, encoding(wanted))
+        let reason = match (asked, most) {
+            (None, Some(most)) => Reason::MostLayers(most),
+            (Some(asked), Some(most)) if asked > from => Reason::MostLayers(most),
+            _ => Reason::AskedSquash,
+        };
+        (LayerStep::Squash(from, encoding(wanted)), reason)
     });
-    let steps: Vec<LayerStep> = steps.chain(squashed).collect();
+    let (steps, reasons): (Vec<LayerStep>, Vec<Reason>) = steps.chain(squashed).unzip();
     for step in &steps {
         match step {
             LayerStep::Keep(_) => {}
@@ -178,7 +233,11 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
         }
     }
     let toc = options.toc;
-    Ok(Plan { steps, toc })
+    Ok(Plan {
+        steps,
+        reasons,
+        toc,
+    })
 }
 
 /// Says whether layers can have a table of contents.
@@ -262,6 +321,92 @@ mod tests {
         assert_eq!(
             steps(&[(Zstd, true)], clamped),
             "recompress layer 0 as zstd"
+        );
+    }
+
+    #[test]
+    fn every_step_has_a_reason() {
+        use Compression::{Bzip2, Gzip, Zstd};
+        let known = |compression, stored, absent| Known {
+            compression,
+            stored,
+            absent,
+            toc: false,
+        };
+        let n = |n| NonZeroUsize::new(n).unwrap();
+        let reasons = |layers: &[Known], target: &Capabilities, options: Options| {
+            let plan = plan(layers, target, &options).unwrap();
+            assert_eq!(plan.steps.len(), plan.reasons.len());
+            plan.reasons
+        };
+        let layers = [
+            known(Gzip, true, false),
+            known(Bzip2, true, false),
+            known(Gzip, false, false),
+            known(Gzip, true, true),
+        ];
+        assert_eq!(
+            reasons(&layers, &OCI, Options::default()),
+            [
+                Reason::Suits,
+                Reason::CompressionNotHeld(Bzip2),
+                Reason::NotStored,
+                Reason::Absent
+            ]
+        );
+        let one = &layers[..1];
+        let rows = [
+            (
+                Options {
+                    compression: Some(Zstd),
+                    ..Options::default()
+                },
+                Reason::AskedCompression,
+            ),
+            (
+                Options {
+                    compression: Some(Gzip),
+                    toc: true,
+                    ..Options::default()
+                },
+                Reason::NoTableOfContents,
+            ),
+            (
+                Options {
+                    force: true,
+                    ..Options::default()
+                },
+                Reason::Forced,
+            ),
+            (
+                Options {
+                    clamp_mtime: Some(0),
+                    ..Options::default()
+                },
+                Reason::LatestTime,
+            ),
+            (
+                Options {
+                    squash: Some(Squash::All),
+                    ..Options::default()
+                },
+                Reason::AskedSquash,
+            ),
+        ];
+        for (options, reason) in rows {
+            assert_eq!(reasons(one, &OCI, options), [reason]);
+        }
+        let few = Capabilities {
+            max_layers: Some(2),
+            ..OCI
+        };
+        assert_eq!(
+            reasons(&[layers[0]; 3], &few, Options::default()),
+            [Reason::Suits, Reason::MostLayers(n(2))]
+        );
+        assert_eq!(
+            Reason::CompressionNotHeld(Bzip2).to_string(),
+            "the target can't hold layers compressed with bzip2"
         );
     }
 

@@ -553,6 +553,54 @@ fn a_pipe_can_be_read_and_written() {
 }
 
 #[test]
+fn a_dry_run_says_what_becomes_of_each_document_and_layer_and_why() {
+    let sandbox = Sandbox::new();
+    sandbox.layout("in", "example.com/a", &["dir etc", "file etc/x \"1\""]);
+    let args = ["convert", "oci:in", "oci:out", "--dry-run", "--json"];
+    let planned = |more: &[&str]| -> serde_json::Value {
+        let printed = sandbox.ok(&[&args[..], more].concat());
+        let mut value: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        value["images"][0]["planned"].take()
+    };
+    let kept = planned(&[]);
+    let documents = kept["documents"].as_array().unwrap();
+    let of = |document: &serde_json::Value| (document["role"].clone(), document["becomes"].clone());
+    let expected = [("config", "kept"), ("manifest", "kept")].map(|(a, b)| (a.into(), b.into()));
+    assert_eq!(documents.iter().map(of).collect::<Vec<_>>(), expected);
+    assert!(
+        documents[1]["digest"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+    assert_eq!(kept["layers"][1]["from"], serde_json::json!([1]));
+    assert_eq!(
+        kept["layers"][1]["why"],
+        "the target takes the stored bytes"
+    );
+    let squashed = planned(&["--squash"]);
+    assert_eq!(squashed["documents"][1]["becomes"], "new");
+    assert_eq!(
+        squashed["layers"],
+        serde_json::json!([{
+            "from": [0, 1], "step": "squash", "compression": "gzip", "why": "merging was asked for"
+        }])
+    );
+    // An ACI, and the text of both.
+    let aci = sandbox.ok(&["convert", "oci:in", "a.aci", "--dry-run"]);
+    assert!(
+        aci.contains("  manifest: new\n  layers 0 to 1: squash (gzip): the format holds one tree")
+    );
+    let text = sandbox.ok(&args[..4]);
+    assert!(text.contains("\n  config: kept sha256:"), "{text}");
+    assert!(
+        text.contains(": keep (none): the target takes the stored bytes\n"),
+        "{text}"
+    );
+    assert!(!sandbox.path("out").exists());
+}
+
+#[test]
 fn a_dry_run_writes_nothing_and_says_what_would_happen() {
     let sandbox = Sandbox::new();
     sandbox.layout("in", "example.com/a", &["dir etc", "file etc/x \"1\""]);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use imgconv_format_docker_v2s1::sign;
 use imgconv_layout::is_platform;
 use imgconv_model::{
-    Algorithm, Child, Code, Digest, Document, Encoded, Index, Outcome as LossKind, Publication,
-    Report, Result, quote,
+    Algorithm, Child, Code, Digest, Document, Encoded, Image, Index, Outcome as LossKind,
+    Publication, Report, Result, SealedLayer, quote,
 };
-use imgconv_pipeline::LayerStep;
+use imgconv_pipeline::{LayerStep, Plan as LayerPlan, Reason};
 
 use super::{
     descriptors,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     choose::{request::Request, signing::SCHEMA1},
     options::{Missing, digests_change},
-    outcome::{ImageOutcome, LayerOutcome},
+    outcome::{ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer, PlannedOutcome},
     plan::{
         data::{PlannedArtifact, PlannedImage, PlannedIndex, PlannedNode, PlannedRoot, What},
         lost,
@@ -267,6 +267,19 @@ impl<'s> Assembler<'_, 's> {
         };
         if !self.output.is_final() {
             outcome.plan = Some(planned.layers.to_string());
+            let manifest = node.child.as_ref().map(|child| child.digest);
+            let kept = |before: Option<Digest>, now| before.filter(|before| Some(*before) == now);
+            let config_before = node.config_digest(limits);
+            let mut documents = Vec::new();
+            if config.is_some() {
+                documents.push(PlannedDocument::new("config", kept(config_before, config)));
+            }
+            let now = Some(child.digest);
+            documents.push(PlannedDocument::new("manifest", kept(manifest, now)));
+            outcome.planned = Some(PlannedOutcome {
+                documents,
+                layers: planned_layers(&planned.image, &planned.layers, &sealed),
+            });
             (outcome.digest, outcome.config, outcome.layers) = (None, None, Vec::new());
         }
         report.merge(env.notes.snapshot());
@@ -387,6 +400,11 @@ impl<'s> Assembler<'_, 's> {
             return Ok((Some(one.clone()), images));
         }
         let stored = self.store_index(&kept, index, child)?;
+        let same = Some(child.digest).filter(|digest| *digest == stored.digest);
+        for planned in images.iter_mut().filter_map(|image| image.planned.as_mut()) {
+            let document = PlannedDocument::new("index", same);
+            planned.documents.push(document);
+        }
         preserve::index(self.request, child, Some(&stored))?;
         Ok((Some(stored), images))
     }
@@ -476,4 +494,27 @@ impl<'s> Assembler<'_, 's> {
             bytes: bytes.into(),
         })
     }
+}
+
+/// Tells what would become of each layer of an image.
+fn planned_layers(image: &Image, plan: &LayerPlan, expected: &[SealedLayer]) -> Vec<PlannedLayer> {
+    let steps = plan.steps.iter().zip(&plan.reasons).zip(expected);
+    let tell = |((step, reason), expected): ((&LayerStep, &Reason), &SealedLayer)| {
+        let from = match step {
+            LayerStep::Keep(i) | LayerStep::Recompress(i, _) => vec![*i],
+            LayerStep::Squash(from, _) => (*from..image.layers.len()).collect(),
+        };
+        let source = match from[..] {
+            [one] => image.layers[one].blob.facts.digest,
+            _ => None,
+        };
+        PlannedLayer {
+            from,
+            source: source.map(|digest| digest.to_string()),
+            step: expected.step.to_string(),
+            compression: expected.compression.to_string(),
+            why: reason.to_string(),
+        }
+    };
+    steps.map(tell).collect()
 }

@@ -171,6 +171,7 @@ fn the_first_bad_layer_in_image_order_is_named_whichever_fails_first() {
     let layers = [good.clone(), bad(1, 60), bad(2, 20), bad(3, 0), bad(4, 0)];
     let plan = Plan {
         steps: (0..5).map(imgconv_pipeline::LayerStep::Keep).collect(),
+        reasons: vec![imgconv_pipeline::Reason::Suits; 5],
         toc: false,
     };
     for jobs in [1, 2, 4, 8] {
