@@ -33,7 +33,7 @@ pub(crate) fn write(
     }
     let sources = writing.source.locators(sources)?;
     let mut env = writing.env(env)?;
-    env.keep_files = !writing.safety.overwrite;
+    env.places.keep_files = !writing.safety.overwrite;
     reported(writing, common, piped, &env, || {
         let outcome = imgconv::convert(&sources, destination, options, &env)?;
         if options.change && !common.quiet {

@@ -201,10 +201,7 @@ struct Files {
 }
 
 fn files(picked: &Picked, env: &Env) -> Result<Files> {
-    let env = &Env {
-        notes: picked.node.notes.clone(),
-        ..env.clone()
-    };
+    let env = &env.with_notes(&picked.node.notes);
     let mut contents = Fingerprints::default();
     let layers = &picked.node.image.layers;
     let tree = merge(layers, semantics(&picked.node), &mut contents, env)

@@ -31,10 +31,7 @@ pub fn unpack(
     }
     refuse_same_place(std::slice::from_ref(locator), target)?;
     let picked = pick(locator, platforms, deps, env)?;
-    let env = &Env {
-        notes: picked.node.notes.clone(),
-        ..env.clone()
-    };
+    let env = &env.with_notes(&picked.node.notes);
     let merged = flatten(&picked.node.image.layers, semantics(&picked.node), env)
         .map_err(|error| error.at(&*picked.text))?;
     if let Some(conflict) = merged.tree.windows_conflict(0) {

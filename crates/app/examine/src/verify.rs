@@ -210,10 +210,7 @@ fn check_image(
     seen: &mut Seen,
     verdict: &mut Verdict,
 ) -> Result<()> {
-    let env = &Env {
-        notes: node.notes.clone(),
-        ..env.clone()
-    };
+    let env = &env.with_notes(&node.notes);
     if let (Some(digest), Some(config)) = (node.config_digest(&env.limits), node.original("config"))
     {
         let size = config.bytes.len() as u64;

@@ -17,7 +17,7 @@ mod work;
 
 use std::path::PathBuf;
 
-use imgconv_model::{Code, Env, Error, Event, Result, quote};
+use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote};
 use imgconv_stream::Pool;
 use serde_json::value::RawValue;
 
@@ -124,7 +124,10 @@ pub fn migrate(
     };
     // What a migration has made is its own: it may have been killed before it wrote that down.
     let env = &Env {
-        keep_files: env.keep_files && !began,
+        places: PlaceOptions {
+            keep_files: env.places.keep_files && !began,
+            ..env.places.clone()
+        },
         ..env.clone()
     };
     let bytes = jobs.iter().map(|i| plan.jobs[*i].bytes).sum();

@@ -12,7 +12,22 @@ use std::{
 
 use crate::{Code, Error, Limits, Network, Notes, Platform, Progress, Result, Secrets, Silent};
 
-/// The settings and the shared state of an operation, the same for all its parts.
+/// The settings of single transports; all others ignore them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlaceOptions {
+    /// Layouts: follow symbolic links of blobs (robustness D1b).
+    pub follow_blob_links: bool,
+    /// The storage of a registry: the registry that it belonged to, `HOST[:PORT]`. The storage itself
+    /// does not hold that.
+    pub registry_host: Option<String>,
+    /// Files: refuse to replace an existing one, unless content is added to the file.
+    pub keep_files: bool,
+    /// containerd: the namespace whose images are read; `None` for all namespaces.
+    pub namespace: Option<String>,
+}
+
+/// What an operation works with: the settings and the shared state of the run, the settings of single
+/// transports ([`PlaceOptions`]), and the receiver of what is found about one image ([`Notes`]).
 #[derive(Clone, Debug)]
 pub struct Env {
     /// The number of threads.
@@ -25,15 +40,8 @@ pub struct Env {
     pub epoch: Option<i64>,
     /// The platform that is assumed where the source names none.
     pub host: Platform,
-    /// Follow symbolic links of a layout's blobs (robustness D1b).
-    pub follow_blob_links: bool,
-    /// The registry that a registry's storage belonged to, `HOST[:PORT]`. The storage itself does not
-    /// hold that.
-    pub registry_host: Option<String>,
-    /// Refuse to replace an existing file, unless content is added to the file.
-    pub keep_files: bool,
-    /// The namespace of containerd whose images are read; `None` for all namespaces.
-    pub namespace: Option<String>,
+    /// The settings of single transports.
+    pub places: PlaceOptions,
     /// The user's settings of the network.
     pub network: Arc<Network>,
     /// Set to end the work early.
@@ -44,7 +52,8 @@ pub struct Env {
     pub next_id: Arc<AtomicU64>,
     /// Copies of streams from pipes, by the path that the user gave. A pipe can be read only once.
     pub copies: Arc<Mutex<BTreeMap<String, Arc<File>>>>,
-    /// The receiver of warnings about streamed bytes. Each image has its own.
+    /// The receiver of warnings about streamed bytes. Each image has its own, see
+    /// [`Env::with_notes`].
     pub notes: Notes,
     /// The directories in which leftovers of killed processes were looked for in this run.
     pub swept: Arc<Mutex<BTreeSet<PathBuf>>>,
@@ -61,10 +70,7 @@ impl Env {
             limits: Limits::default(),
             epoch: None,
             host,
-            follow_blob_links: false,
-            registry_host: None,
-            keep_files: false,
-            namespace: None,
+            places: PlaceOptions::default(),
             network: Arc::default(),
             cancel: Arc::default(),
             progress: Arc::new(Silent),
@@ -73,6 +79,16 @@ impl Env {
             notes: Notes::default(),
             swept: Arc::default(),
             secrets: Secrets::default(),
+        }
+    }
+
+    /// Returns the same environment with another receiver of warnings: that of one image, or of one
+    /// place.
+    #[must_use]
+    pub fn with_notes(&self, notes: &Notes) -> Self {
+        Self {
+            notes: notes.clone(),
+            ..self.clone()
         }
     }
 

@@ -40,7 +40,7 @@ pub use bundle::{
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
 pub use entry::{Fetched, Root, RootEntry, Signature, TopLevel, mark_ambiguous};
-pub use env::Env;
+pub use env::{Env, PlaceOptions};
 pub use error::{Code, Error, Result, escape, is_hidden, quote, quote_path};
 pub use format::{
     Capabilities, DecodedStream, DocumentFormat, Encoded, Format, FormatFacts, StreamFormat,

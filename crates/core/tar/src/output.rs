@@ -50,7 +50,7 @@ impl Output {
                 let destination = PathBuf::from(path);
                 refuse_odd(&destination, scheme)?;
                 sweep(parent(&destination), Stage::PREFIX, env);
-                if env.keep_files && destination.symlink_metadata().is_ok() {
+                if env.places.keep_files && destination.symlink_metadata().is_ok() {
                     return Err(Error::exists(quote(path)));
                 }
                 let stage = Stage::new(parent(&destination), Stage::PREFIX, false)?;
@@ -145,10 +145,12 @@ impl Output {
         let above = open_directory(parent(path))?;
         refuse_odd(path, self.scheme())?;
         let last = path.file_name().unwrap_or_default();
-        let renamed = self.stage.rename(&name, &above, last, self.env.keep_files);
+        let renamed = self
+            .stage
+            .rename(&name, &above, last, self.env.places.keep_files);
         if let Err(error) = renamed {
             return Err(match error.kind() {
-                io::ErrorKind::AlreadyExists if self.env.keep_files => Error::exists(place),
+                io::ErrorKind::AlreadyExists if self.env.places.keep_files => Error::exists(place),
                 _ => failed(error),
             });
         }

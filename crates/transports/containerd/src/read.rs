@@ -47,7 +47,7 @@ impl Store {
             entries: Vec::new(),
             limits: env.limits,
         };
-        let wanted = env.namespace.as_deref();
+        let wanted = env.places.namespace.as_deref();
         match store.names(wanted) {
             Ok(Some(names)) => {
                 let missing = wanted.filter(|wanted| !names.namespaces.iter().any(|n| n == wanted));

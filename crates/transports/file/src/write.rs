@@ -32,7 +32,7 @@ pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         path => place(path)?,
     };
     if let Place::File(path) = &place
-        && env.keep_files
+        && env.places.keep_files
     {
         return Err(Error::exists(quote_path(path)));
     }
@@ -189,7 +189,7 @@ impl FileSink {
             }
             refuse_odd(path)?;
             let digest = &publication.root.digest;
-            let keep = self.env.keep_files && !is_added_to(publication);
+            let keep = self.env.places.keep_files && !is_added_to(publication);
             if keep && path.symlink_metadata().is_ok() {
                 // The same image has nothing to replace.
                 if self.is_there(digest, path)? {

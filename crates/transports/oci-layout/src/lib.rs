@@ -209,7 +209,7 @@ pub fn create_archive_with(
 
 /// What becomes of symbolic links in a layout that is read.
 fn links(env: &Env) -> Links {
-    match env.follow_blob_links {
+    match env.places.follow_blob_links {
         true => Links::Follow,
         false => Links::Refuse,
     }

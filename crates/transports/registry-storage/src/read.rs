@@ -223,7 +223,7 @@ impl Storage {
 
 /// Returns the host that names begin with.
 fn checked_host(env: &Env) -> Result<Option<&str>> {
-    let Some(host) = env.registry_host.as_deref() else {
+    let Some(host) = env.places.registry_host.as_deref() else {
         return Ok(None);
     };
     let whole = format!("{host}/x");

@@ -32,8 +32,8 @@ pub(crate) struct SymlinkedBlobs {
 impl Places {
     /// Sets the options in an environment.
     pub(crate) fn apply(&self, env: &mut Env) {
-        env.registry_host.clone_from(&self.registry_host);
-        env.namespace.clone_from(&self.namespace);
+        env.places.registry_host.clone_from(&self.registry_host);
+        env.places.namespace.clone_from(&self.namespace);
         self.blobs.apply(env);
     }
 }
@@ -41,6 +41,6 @@ impl Places {
 impl SymlinkedBlobs {
     /// Sets the option in an environment.
     pub(crate) fn apply(self, env: &mut Env) {
-        env.follow_blob_links = self.allow_symlinked_blobs;
+        env.places.follow_blob_links = self.allow_symlinked_blobs;
     }
 }

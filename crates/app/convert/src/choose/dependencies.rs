@@ -164,10 +164,7 @@ fn render_one(
     let root = candidates
         .key_of(&aci)
         .expect("every root was added to the candidates");
-    let env = &Env {
-        notes: node.notes.clone(),
-        ..env.clone()
-    };
+    let env = &env.with_notes(&node.notes);
     candidates.complete(root, env)?;
     let candidates = &*candidates;
     let mut manifest = |key: &usize| Ok(Arc::clone(&candidates.get(*key).aci.manifest));

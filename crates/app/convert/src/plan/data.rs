@@ -165,9 +165,6 @@ impl PlannedStream<'_> {
     /// Returns the environment in which the stream is made: irregularities go to the image's own
     /// notes.
     pub fn env(&self, env: &Env) -> Env {
-        Env {
-            notes: self.node.notes.clone(),
-            ..env.clone()
-        }
+        env.with_notes(&self.node.notes)
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use imgconv_manifest::family_of;
 use imgconv_model::{
-    Child, Code, Digest, Env, Error, Format, Image, Index, Opaque, PlatformSpec, Report, Result,
+    Child, Code, Digest, Error, Format, Image, Index, Opaque, PlatformSpec, Report, Result,
 };
 use imgconv_pipeline::Sealer;
 
@@ -167,10 +167,7 @@ impl<'s> Planner<'_, 's> {
             }
             platform => platform,
         };
-        let env = &Env {
-            notes: node.notes.clone(),
-            ..request.env.clone()
-        };
+        let env = &request.env.with_notes(&node.notes);
         let capabilities = &target.facts().capabilities;
         let layers = Sealer::plan(&image.layers, capabilities, &request.options.layers, env)?;
         Ok(PlannedImage {

@@ -138,10 +138,7 @@ fn decode_root(
         Root::Document(_) => unsupported(root),
     })?;
     let notes = Notes::default();
-    let env = Env {
-        notes: notes.clone(),
-        ..env.clone()
-    };
+    let env = env.with_notes(&notes);
     let mut report = memo.opened.clone();
     let node = match recognised {
         Recognised::Stream(format, stream) => {

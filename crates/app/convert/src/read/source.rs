@@ -58,10 +58,7 @@ impl Source {
             return None;
         }
         let notes = Notes::default();
-        let env = &Env {
-            notes: notes.clone(),
-            ..env.clone()
-        };
+        let env = &env.with_notes(&notes);
         let (bundle, errors) = open_damaged(locator.transport, &locator.location, env).ok()?;
         let source = Self {
             text: bundle.locator(),
@@ -83,10 +80,7 @@ impl Source {
             return None;
         }
         let notes = Notes::default();
-        let env = &Env {
-            notes: notes.clone(),
-            ..env.clone()
-        };
+        let env = &env.with_notes(&notes);
         let bundle = fetched::open(locator, env).ok()?;
         let entries = bundle.listing().ok().filter(Vec::is_empty)?;
         Some(Self {
@@ -134,10 +128,7 @@ impl Source {
         may_be_empty: bool,
     ) -> Result<Self> {
         let notes = Notes::default();
-        let env = &Env {
-            notes: notes.clone(),
-            ..env.clone()
-        };
+        let env = &env.with_notes(&notes);
         let bundle = fetched::open(locator, env)?;
         let text = bundle.locator();
         let entries = list(&*bundle).map_err(|error| error.at(text.clone()))?;

@@ -33,7 +33,7 @@ fn store(images: &[(EngineImage, &[&str])]) -> tempfile::TempDir {
 
 fn open(root: &Path, namespace: Option<&str>) -> Result<Box<dyn Bundle>> {
     let mut env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
-    env.namespace = namespace.map(str::to_owned);
+    env.places.namespace = namespace.map(str::to_owned);
     CONTAINERD.open(root.to_str().unwrap(), &env)
 }
 

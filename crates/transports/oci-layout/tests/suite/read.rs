@@ -59,7 +59,7 @@ fn replace_by_link(layout: &Layout, name: &str) {
 /// Everything that reading does.
 fn read_all(layout: &Layout, follow: bool) -> Result<Vec<u8>, Error> {
     let mut env = env();
-    env.follow_blob_links = follow;
+    env.places.follow_blob_links = follow;
     let bundle = layout.open_with(&env)?;
     let roots = bundle.roots()?;
     bundle.root(&roots[0])?;

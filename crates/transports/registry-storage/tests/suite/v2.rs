@@ -55,7 +55,7 @@ impl Fixture {
 
     fn open_of(&self, host: Option<&str>) -> Result<Box<dyn Bundle>> {
         let mut env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
-        env.registry_host = host.map(str::to_owned);
+        env.places.registry_host = host.map(str::to_owned);
         REGISTRY_STORAGE.open(self.0.path().to_str().unwrap(), &env)
     }
 

@@ -113,7 +113,7 @@ impl Migrate {
         };
         let writing = &self.conversion.writing;
         let mut env = writing.env(env)?;
-        env.keep_files = !writing.safety.overwrite;
+        env.places.keep_files = !writing.safety.overwrite;
         let options = self.options(&env)?;
         let report = open_report(writing.report.as_deref(), &env)?;
         let source = writing.source.locator(source)?;
