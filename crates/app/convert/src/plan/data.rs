@@ -63,7 +63,7 @@ pub enum What<'s> {
     /// What an index lists is written, and the index over it.
     Index(PlannedIndex<'s>),
     /// An artifact is copied.
-    Artifact(PlannedArtifact<'s>),
+    Artifact(Box<PlannedArtifact<'s>>),
     /// An artifact is left out: the field and the reason of the loss.
     Lost {
         /// The field of the loss.

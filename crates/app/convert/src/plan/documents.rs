@@ -300,12 +300,12 @@ impl<'s> Planner<'_, 's> {
                 .at(child.digest.to_string())
                 .hint(hint));
         }
-        Ok(What::Artifact(PlannedArtifact {
+        Ok(What::Artifact(Box::new(PlannedArtifact {
             opaque: opaque.clone(),
             child: child.clone(),
             kind: kind.clone(),
             bundle: root.bundle,
-        }))
+        })))
     }
 }
 
