@@ -21,6 +21,7 @@ use crate::process::{Result, metadata, root};
 /// Where the way of `aci-to-oci` starts: the first function of this list that exists. The older
 /// places come last.
 const START: &[(&str, &str)] = &[
+    ("crates/app/cli/src/command/aci_to_oci.rs", "run"),
     ("crates/app/cli/src/commands/aci_to_oci.rs", "run"),
     ("crates/app/cli/src/commands/pairs.rs", "run"),
     ("crates/app/cli/src/commands/pair.rs", "run"),
@@ -399,6 +400,29 @@ mod tests {
         assert!(text.starts_with("crates/core/x: "), "{text}");
         assert!(text.contains("\n  a.rs uses start of b.rs"), "{text}");
         assert!(text.contains("\n  b.rs uses more of c.rs"), "{text}");
+    }
+
+    #[test]
+    fn a_method_of_another_type_with_the_same_name_is_no_reference() {
+        let found = workspace(&[
+            ("lib.rs", "mod a; mod b; mod c;"),
+            (
+                "a.rs",
+                "use crate::b::B; pub struct A { pub inner: B, pub list: Vec<B> }
+                 impl A { pub fn go(&mut self, b: &B) {
+                     self.inner.start(); b.start(); self.list.remove(0);
+                 } }",
+            ),
+            (
+                "b.rs",
+                "pub struct B; impl B { pub fn start(&self) {} pub fn remove(&self) {} }",
+            ),
+            (
+                "c.rs",
+                "use crate::a::A; impl A { pub fn start(&self) {} pub fn remove(&self) {} }",
+            ),
+        ]);
+        assert!(Graph::new(&found).circles(true).is_empty());
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //! files between two functions.
 //!
 //! Names are resolved as the compiler does it, as far as that needs no types: through modules,
-//! imports, re-exports and globs. A method call leads to every method of that name whose type or
-//! trait the calling file names; a call of a trait's method leads to all implementations.
+//! imports, re-exports and globs. A method call leads to the method of the receiver's type, if the
+//! receiver is `self`, a field of `self` or a parameter whose type is written out. Any other call
+//! leads to every method of that name whose type or trait the calling file names, unless the
+//! collections of the standard library have a method of that name. A call of a trait's method leads
+//! to all implementations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::{Function, Module, Segments, Workspace};
+use super::source::{Function, Module, Receiver, Segments, Workspace};
 
 /// An item: the crate as an index, the module, the name.
 pub(super) type Definition = (usize, Segments, String);
@@ -26,6 +29,13 @@ pub(super) struct Circle<'a> {
 
 /// Imports that lead to imports are followed this far; a circle of globs ends here.
 const HOPS: usize = 12;
+
+/// Methods of the collections of the standard library. On a receiver whose type is unknown, such a
+/// name says nothing about the type.
+const COLLECTIONS: &[&str] = &[
+    "contains", "entry", "extend", "find", "get", "insert", "is_empty", "iter", "len", "map",
+    "push", "remove", "retain",
+];
 
 /// What lies between two functions.
 #[derive(Debug)]
@@ -195,15 +205,47 @@ impl<'a> Graph<'a> {
                 found.extend(functions);
             }
         }
-        for name in &function.methods {
+        for (receiver, name) in &function.methods {
+            let known = self.type_of(index, receiver);
             for method in self.methods.get(name.as_str()).into_iter().flatten() {
-                if self.is_named(function, index, *method) {
+                let (of, of_trait) = (&self.types[*method], &self.traits[*method]);
+                let fits = match &known {
+                    Some(known) if of_trait.is_none() => of.as_ref() == Some(known),
+                    None if of_trait.is_none() && COLLECTIONS.contains(&name.as_str()) => false,
+                    _ => self.is_named(function, index, *method),
+                };
+                if fits {
                     found.insert(*method);
                 }
             }
         }
         found.remove(&index);
         found
+    }
+
+    /// Returns the type of a value in a function, where it is `self`, a field of `self` or a
+    /// parameter and the type is written as a path to an item of the workspace.
+    fn type_of(&self, index: usize, receiver: &Receiver) -> Option<Definition> {
+        let function = &self.workspace.functions[index];
+        let own = self.types[index].as_ref();
+        let resolve = |owner, module: &[String], path: &[String]| {
+            let (found, rest) = self.resolve(owner, module, path, 0)?;
+            rest.is_empty().then_some(found)
+        };
+        match receiver {
+            Receiver::Own => own.cloned(),
+            Receiver::Field(field) => {
+                let (owner, module, name) = own?;
+                let home = self.module(*owner, module)?;
+                let of = home.fields.get(&(name.clone(), field.clone()))?;
+                resolve(*owner, module, of)
+            }
+            Receiver::Variable(name) => {
+                let of = function.typed.get(name)?;
+                resolve(function.owner, &function.module, of)
+            }
+            Receiver::Other => None,
+        }
     }
 
     /// Says whether the file of a function names the type or the trait of a method.
