@@ -9,8 +9,11 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
-use self::graph::Graph;
+use serde_json::Value;
+
+use self::graph::{Circle, Graph};
 use self::source::Workspace;
 use super::files::{File, files};
 use crate::process::{Result, metadata, root};
@@ -18,6 +21,7 @@ use crate::process::{Result, metadata, root};
 /// Where the way of `aci-to-oci` starts: the first function of this list that exists. The older
 /// places come last.
 const START: &[(&str, &str)] = &[
+    ("crates/app/cli/src/command/aci_to_oci.rs", "run"),
     ("crates/app/cli/src/commands/aci_to_oci.rs", "run"),
     ("crates/app/cli/src/commands/pairs.rs", "run"),
     ("crates/app/cli/src/commands/pair.rs", "run"),
@@ -82,6 +86,39 @@ pub(super) fn run() -> Result {
     Ok(())
 }
 
+/// Returns a finding for each circle of files inside a crate.
+///
+/// # Errors
+/// A file that can't be read or parsed.
+pub(super) fn check(root: &Path, metadata: &Value) -> Result<Vec<String>> {
+    let workspace = source::parse(root, metadata)?;
+    let circles = Graph::new(&workspace).circles(true);
+    Ok(circles.iter().map(finding).collect())
+}
+
+/// Describes a circle with the references that make it.
+fn finding(circle: &Circle<'_>) -> String {
+    let mut text = format!(
+        "{}: these files refer to each other in a circle:",
+        krate(circle.files[0])
+    );
+    for (from, targets) in &circle.references {
+        for (to, names) in targets {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            let short = |file| str::split_once(file, "/src/").map_or(file, |(_, inside)| inside);
+            let _ = write!(
+                text,
+                "\n  {} uses {} of {}",
+                short(from),
+                names.join(", "),
+                short(to)
+            );
+        }
+    }
+    text.push_str("\n  move what both sides use into a file that uses neither");
+    text
+}
+
 fn way(workspace: &Workspace, graph: &Graph<'_>) -> String {
     let find = |places: &[(&str, &str)]| {
         places.iter().find_map(|(file, name)| {
@@ -140,8 +177,11 @@ fn circles(workspace: &Workspace, graph: &Graph<'_>) -> String {
     text.push_str("| crate | files | names |\n| --- | --- | --- |\n");
     for krate in &workspace.crates {
         let inside = format!("{}/src/", place(&krate.folder));
-        for circle in circles.iter().filter(|files| files[0].starts_with(&inside)) {
-            let names: Vec<_> = circle.iter().map(|file| &file[inside.len()..]).collect();
+        let here = (circles.iter()).filter(|circle| circle.files[0].starts_with(&inside));
+        for circle in here {
+            let names: Vec<_> = (circle.files.iter())
+                .map(|file| &file[inside.len()..])
+                .collect();
             let (folder, files) = (&krate.folder, names.len());
             let _ = writeln!(text, "| {folder} | {files} | {} |", names.join(", "));
         }
@@ -350,8 +390,39 @@ mod tests {
         ]);
         let file = |name: &str| format!("crates/core/x/src/{name}.rs");
         let graph = Graph::new(&found);
-        assert_eq!(graph.circles(false), [[file("a"), file("b")]]);
-        assert_eq!(graph.circles(true), [[file("a"), file("b"), file("c")]]);
+        let circles = |methods| -> Vec<_> {
+            let circles = graph.circles(methods).into_iter();
+            circles.map(|circle| circle.files).collect()
+        };
+        assert_eq!(circles(false), [[file("a"), file("b")]]);
+        assert_eq!(circles(true), [[file("a"), file("b"), file("c")]]);
+        let text = finding(&graph.circles(true)[0]);
+        assert!(text.starts_with("crates/core/x: "), "{text}");
+        assert!(text.contains("\n  a.rs uses start of b.rs"), "{text}");
+        assert!(text.contains("\n  b.rs uses more of c.rs"), "{text}");
+    }
+
+    #[test]
+    fn a_method_of_another_type_with_the_same_name_is_no_reference() {
+        let found = workspace(&[
+            ("lib.rs", "mod a; mod b; mod c;"),
+            (
+                "a.rs",
+                "use crate::b::B; pub struct A { pub inner: B, pub list: Vec<B> }
+                 impl A { pub fn go(&mut self, b: &B) {
+                     self.inner.start(); b.start(); self.list.remove(0);
+                 } }",
+            ),
+            (
+                "b.rs",
+                "pub struct B; impl B { pub fn start(&self) {} pub fn remove(&self) {} }",
+            ),
+            (
+                "c.rs",
+                "use crate::a::A; impl A { pub fn start(&self) {} pub fn remove(&self) {} }",
+            ),
+        ]);
+        assert!(Graph::new(&found).circles(true).is_empty());
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn check() -> Result {
         sources::check(&files),
         markdown::check(&files, &|path| root.join(path).exists()),
         robustness.findings,
+        measure::check(&root, &metadata)?,
     ]
     .concat();
     for warning in sources::long_files(&files) {

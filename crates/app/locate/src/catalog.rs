@@ -4,6 +4,8 @@ use imgconv_model::{
     Blob, Document, DocumentFormat, Format, FormatId, Root, StreamFormat, Transport,
 };
 
+use crate::tree::Tree;
+
 /// Every format.
 pub static FORMATS: &[Format] = &[
     Format::Stream(&imgconv_format_aci::Aci),
@@ -31,9 +33,14 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_http::HTTP,
     &imgconv_transport_appc::APPC,
     &imgconv_transport_file::FILE,
-    &crate::tree::TREE,
-    &crate::tree::ACI_TREE,
+    &Tree::all(transports),
+    &Tree::acis(transports),
 ];
+
+/// Returns [`TRANSPORTS`].
+fn transports() -> &'static [&'static dyn Transport] {
+    TRANSPORTS
+}
 
 /// Returns the format of that identity.
 pub fn format(id: &str) -> Option<Format> {

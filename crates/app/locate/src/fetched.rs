@@ -4,7 +4,7 @@
 //! transport for that reads the copy; an ACI is read from the fetched file itself, once its
 //! signature is good.
 
-use std::{collections::BTreeMap, os::unix::fs::FileTypeExt as _, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use imgconv_format_aci::Manifest;
 use imgconv_model::{
@@ -17,7 +17,7 @@ use imgconv_transport_file::{FileBundle, from_pipe};
 
 use crate::{
     catalog,
-    locator::{Locator, neighbour},
+    locator::{Locator, is_fifo, neighbour},
 };
 
 /// Opens a place, wherever it is.
@@ -59,11 +59,6 @@ fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
         true => from_pipe(location, env).map(Some),
         false => Ok(None),
     }
-}
-
-/// Says whether a path is a FIFO, such as `<(…)` of a shell.
-pub fn is_fifo(path: &str) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// Opens the copy of a stream: by the transport that was said, or by the one that recognises the

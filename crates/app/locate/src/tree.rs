@@ -20,8 +20,6 @@ use imgconv_model::{
 use imgconv_transport_file::FileBundle;
 use walkdir::WalkDir;
 
-use crate::catalog;
-
 /// How deep a folder is searched.
 const DEPTH: usize = 16;
 /// How many places are open at most, whatever the number of threads.
@@ -61,16 +59,15 @@ static ACI_TREE_PLACE: Place = Place {
     ..TREE_PLACE
 };
 
-/// Everything below a folder.
-pub static TREE: Tree = Tree { acis_only: false };
+/// Returns the transports that may read what is below a folder; trees among them are passed over.
+pub type Transports = fn() -> &'static [&'static dyn Transport];
 
-/// The ACIs below a folder.
-pub static ACI_TREE: Tree = Tree { acis_only: true };
-
-/// See [`TREE`] and [`ACI_TREE`].
+/// A folder with images; see [`Tree::all`] and [`Tree::acis`].
 #[derive(Clone, Copy, Debug)]
 pub struct Tree {
     acis_only: bool,
+    /// The catalog lists trees and trees ask the catalog, so the catalog hands its list in.
+    transports: Transports,
 }
 
 impl Transport for Tree {
@@ -108,6 +105,22 @@ enum What {
 }
 
 impl Tree {
+    /// The transport for everything below a folder.
+    pub const fn all(transports: Transports) -> Self {
+        Self {
+            acis_only: false,
+            transports,
+        }
+    }
+
+    /// The transport for the ACIs below a folder.
+    pub const fn acis(transports: Transports) -> Self {
+        Self {
+            acis_only: true,
+            transports,
+        }
+    }
+
     /// Looks at everything below a folder, sorted; `None` is what is nothing. Symbolic links are not
     /// followed. Below a place that is a directory nothing is looked for.
     fn walk(self, root: &Path) -> impl Iterator<Item = Option<Found>> {
@@ -176,7 +189,7 @@ impl Tree {
                 && (!self.acis_only || place.any_file)
                 && transport.recognise(path)
         };
-        let found = catalog::TRANSPORTS.iter().find(other).copied()?;
+        let found = (self.transports)().iter().find(other).copied()?;
         // Any file is one to that transport.
         (directory || !found.place().any_file || is_aci(path)).then_some(found)
     }

@@ -2,18 +2,40 @@
 //! files between two functions.
 //!
 //! Names are resolved as the compiler does it, as far as that needs no types: through modules,
-//! imports, re-exports and globs. A method call leads to every method of that name whose type or
-//! trait the calling file names; a call of a trait's method leads to all implementations.
+//! imports, re-exports and globs. A method call leads to the method of the receiver's type, if the
+//! receiver is `self`, a field of `self` or a parameter whose type is written out. Any other call
+//! leads to every method of that name whose type or trait the calling file names, unless the
+//! collections of the standard library have a method of that name. A call of a trait's method leads
+//! to all implementations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::{Function, Module, Segments, Workspace};
+use super::source::{Function, Module, Receiver, Segments, Workspace};
 
 /// An item: the crate as an index, the module, the name.
 pub(super) type Definition = (usize, Segments, String);
 
+/// For each file, the files that it refers to and the names by which it does.
+pub(super) type References<'a> = BTreeMap<&'a str, BTreeMap<&'a str, BTreeSet<String>>>;
+
+/// Files of one crate each of which refers to all others, directly or through others.
+#[derive(Debug)]
+pub(super) struct Circle<'a> {
+    /// The paths of the files, sorted.
+    pub(super) files: Vec<&'a str>,
+    /// The references between these files.
+    pub(super) references: References<'a>,
+}
+
 /// Imports that lead to imports are followed this far; a circle of globs ends here.
 const HOPS: usize = 12;
+
+/// Methods of the collections of the standard library. On a receiver whose type is unknown, such a
+/// name says nothing about the type.
+const COLLECTIONS: &[&str] = &[
+    "contains", "entry", "extend", "find", "get", "insert", "is_empty", "iter", "len", "map",
+    "push", "remove", "retain",
+];
 
 /// What lies between two functions.
 #[derive(Debug)]
@@ -183,15 +205,47 @@ impl<'a> Graph<'a> {
                 found.extend(functions);
             }
         }
-        for name in &function.methods {
+        for (receiver, name) in &function.methods {
+            let known = self.type_of(index, receiver);
             for method in self.methods.get(name.as_str()).into_iter().flatten() {
-                if self.is_named(function, index, *method) {
+                let (of, of_trait) = (&self.types[*method], &self.traits[*method]);
+                let fits = match &known {
+                    Some(known) if of_trait.is_none() => of.as_ref() == Some(known),
+                    None if of_trait.is_none() && COLLECTIONS.contains(&name.as_str()) => false,
+                    _ => self.is_named(function, index, *method),
+                };
+                if fits {
                     found.insert(*method);
                 }
             }
         }
         found.remove(&index);
         found
+    }
+
+    /// Returns the type of a value in a function, where it is `self`, a field of `self` or a
+    /// parameter and the type is written as a path to an item of the workspace.
+    fn type_of(&self, index: usize, receiver: &Receiver) -> Option<Definition> {
+        let function = &self.workspace.functions[index];
+        let own = self.types[index].as_ref();
+        let resolve = |owner, module: &[String], path: &[String]| {
+            let (found, rest) = self.resolve(owner, module, path, 0)?;
+            rest.is_empty().then_some(found)
+        };
+        match receiver {
+            Receiver::Own => own.cloned(),
+            Receiver::Field(field) => {
+                let (owner, module, name) = own?;
+                let home = self.module(*owner, module)?;
+                let of = home.fields.get(&(name.clone(), field.clone()))?;
+                resolve(*owner, module, of)
+            }
+            Receiver::Variable(name) => {
+                let of = function.typed.get(name)?;
+                resolve(function.owner, &function.module, of)
+            }
+            Receiver::Other => None,
+        }
     }
 
     /// Says whether the file of a function names the type or the trait of a method.
@@ -204,19 +258,23 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// Returns, for each file, the other files of its crate that the file refers to: by a path, or,
-    /// with `methods`, by a call of an inherent method that stands there.
-    fn references(&self, methods: bool) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
-        let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    /// Returns, for each file, the other files of its crate that the file refers to, with the names
+    /// that it uses of them: by a path, or, with `methods`, by a call of an inherent method that
+    /// stands there.
+    fn references(&self, methods: bool) -> References<'a> {
+        let mut edges = References::new();
         let folder = |file: &str| file.split("/src/").next().map(str::to_owned);
-        let mut add = |from: &'a str, to: &'a str| {
+        let mut add = |from: &'a str, to: &'a str, name: &str| {
             if from != to && folder(from) == folder(to) {
-                edges.entry(from).or_default().insert(to);
+                let names = edges.entry(from).or_default().entry(to).or_default();
+                names.insert(name.to_owned());
             }
         };
         for (file, named) in &self.named {
-            for target in named.iter().filter_map(|definition| self.file(definition)) {
-                add(file, target);
+            for definition in named {
+                if let Some(target) = self.file(definition) {
+                    add(file, target, &definition.2);
+                }
             }
         }
         if !methods {
@@ -225,15 +283,17 @@ impl<'a> Graph<'a> {
         for (index, function) in self.workspace.functions.iter().enumerate() {
             for called in self.calls(index) {
                 if self.traits[called].is_none() {
-                    add(&function.file, &self.workspace.functions[called].file);
+                    let called = &self.workspace.functions[called];
+                    add(&function.file, &called.file, &called.name);
                 }
             }
         }
         edges
     }
 
-    /// Returns the circles: sets of files of one crate each of which leads to all others.
-    pub(super) fn circles(&self, methods: bool) -> Vec<Vec<&'a str>> {
+    /// Returns the circles: sets of files of one crate each of which leads to all others, and the
+    /// references between the files of each set.
+    pub(super) fn circles(&self, methods: bool) -> Vec<Circle<'a>> {
         circles(&self.references(methods))
     }
 
@@ -272,11 +332,11 @@ impl<'a> Graph<'a> {
 }
 
 /// Returns the strongly connected components with more than one member, each sorted.
-fn circles<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<Vec<&'a str>> {
+fn circles<'a>(edges: &References<'a>) -> Vec<Circle<'a>> {
     let reach = |start: &'a str| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
         while let Some(next) = open.pop() {
-            for to in edges.get(next).into_iter().flatten() {
+            for to in edges.get(next).into_iter().flat_map(BTreeMap::keys) {
                 if seen.insert(*to) {
                     open.push(to);
                 }
@@ -294,7 +354,16 @@ fn circles<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<Vec<&'a str>
             found.insert(circle);
         }
     }
-    found.into_iter().collect()
+    let circle = |files: Vec<&'a str>| {
+        let mut references = References::new();
+        for file in &files {
+            let mut targets = edges[file].clone();
+            targets.retain(|target, _| files.contains(target));
+            references.insert(file, targets);
+        }
+        Circle { files, references }
+    };
+    found.into_iter().map(circle).collect()
 }
 
 #[cfg(test)]
@@ -303,12 +372,22 @@ mod tests {
 
     #[test]
     fn circles_are_found_and_chains_are_not() {
+        let to = |names: &[&'static str]| -> BTreeMap<_, _> {
+            let names = names.iter();
+            names
+                .map(|name| (*name, BTreeSet::from(["f".to_owned()])))
+                .collect()
+        };
         let edges = BTreeMap::from([
-            ("a", BTreeSet::from(["b"])),
-            ("b", BTreeSet::from(["c"])),
-            ("c", BTreeSet::from(["b", "d"])),
-            ("d", BTreeSet::new()),
+            ("a", to(&["b"])),
+            ("b", to(&["c"])),
+            ("c", to(&["b", "d"])),
+            ("d", to(&[])),
         ]);
-        assert_eq!(circles(&edges), [["b", "c"]]);
+        let found = circles(&edges);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].files, ["b", "c"]);
+        let references = [("b", to(&["c"])), ("c", to(&["b"]))];
+        assert_eq!(found[0].references, BTreeMap::from(references));
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct Module {
     pub(super) file: String,
     pub(super) children: BTreeSet<String>,
     pub(super) items: BTreeSet<String>,
+    /// The fields of the structs, by struct and field, with the types that are paths.
+    pub(super) fields: BTreeMap<(String, String), Segments>,
     /// What `use` brings in: the local name and the path.
     pub(super) uses: BTreeMap<String, Segments>,
     pub(super) globs: Vec<Segments>,
@@ -78,7 +80,47 @@ pub(super) struct Function {
     pub(super) line: usize,
     pub(super) lines: usize,
     pub(super) paths: BTreeSet<Segments>,
-    pub(super) methods: BTreeSet<String>,
+    /// The parameters whose types are paths.
+    pub(super) typed: BTreeMap<String, Segments>,
+    /// The calls of methods: on which value, and the name of the method.
+    pub(super) methods: BTreeSet<(Receiver, String)>,
+}
+
+/// The value whose method is called, as far as its type can be read off.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Receiver {
+    /// `self`.
+    Own,
+    /// A field of `self`.
+    Field(String),
+    /// A variable.
+    Variable(String),
+    /// Any other expression.
+    Other,
+}
+
+impl Receiver {
+    fn of(expression: &Expr) -> Self {
+        let name = |expression: &Expr| match expression {
+            Expr::Path(path) => path.path.get_ident().map(ToString::to_string),
+            _ => None,
+        };
+        match expression {
+            Expr::Field(field) if name(&field.base).as_deref() == Some("self") => {
+                match &field.member {
+                    syn::Member::Named(field) => Self::Field(field.to_string()),
+                    syn::Member::Unnamed(_) => Self::Other,
+                }
+            }
+            Expr::Reference(inner) => Self::of(&inner.expr),
+            Expr::Paren(inner) => Self::of(&inner.expr),
+            _ => match name(expression) {
+                Some(name) if name == "self" => Self::Own,
+                Some(name) => Self::Variable(name),
+                None => Self::Other,
+            },
+        }
+    }
 }
 
 /// Parses every library and program of the workspace that `cargo metadata` lists.
@@ -198,6 +240,14 @@ impl Reader<'_> {
         if let Some(name) = name_of(item) {
             found.items.insert(name);
         }
+        if let Item::Struct(item) = item {
+            for field in &item.fields {
+                if let (Some(name), Some(of)) = (&field.ident, type_path(&field.ty)) {
+                    let key = (item.ident.to_string(), name.to_string());
+                    found.fields.insert(key, of);
+                }
+            }
+        }
         let mut walk = Walk::default();
         walk.visit_item(item);
         let paths = walk.items();
@@ -243,6 +293,14 @@ impl Reader<'_> {
     ) {
         let mut walk = Walk::default();
         node.walk(&mut walk);
+        let typed = signature.inputs.iter().filter_map(|input| match input {
+            syn::FnArg::Typed(input) => match &*input.pat {
+                Pat::Ident(name) => Some((name.ident.to_string(), type_path(&input.ty)?)),
+                _ => None,
+            },
+            syn::FnArg::Receiver(_) => None,
+        });
+        let typed = typed.collect();
         let (start, end) = (signature.span().start().line, node.span().end().line);
         self.workspace.functions.push(Function {
             owner: 0,
@@ -255,6 +313,7 @@ impl Reader<'_> {
             line: start,
             lines: end + 1 - start,
             paths: walk.items(),
+            typed,
             methods: walk.methods,
         });
     }
@@ -287,7 +346,7 @@ impl Walked for syn::TraitItemFn {
 #[derive(Default)]
 struct Walk {
     paths: BTreeSet<Segments>,
-    methods: BTreeSet<String>,
+    methods: BTreeSet<(Receiver, String)>,
     /// The names of variables and parameters, which are no items.
     variables: BTreeSet<String>,
     comparisons: Vec<(usize, String)>,
@@ -330,7 +389,8 @@ impl<'a> Visit<'a> for Walk {
     }
 
     fn visit_expr_method_call(&mut self, call: &'a syn::ExprMethodCall) {
-        self.methods.insert(call.method.to_string());
+        let receiver = Receiver::of(&call.receiver);
+        self.methods.insert((receiver, call.method.to_string()));
         if call.method == "contains" {
             self.compared_expression(&call.receiver);
         }

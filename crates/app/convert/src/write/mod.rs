@@ -1,15 +1,16 @@
 //! Writing a plan: layers, documents and streams go to a sink. The only part of a conversion with
 //! threads.
 
+mod destination;
 mod stack;
 mod streams;
 mod users;
 
 use imgconv_manifest::find_blob;
-use imgconv_model::{Algorithm, BundleSink, Child, Document, Env, Result, SealedLayer};
-use imgconv_pipeline::{Sealer, clamp, write_document};
-use imgconv_stream::Pool;
+use imgconv_model::{Algorithm, Child, Document, Env, Result, SealedLayer};
+use imgconv_pipeline::{clamp, write_document};
 
+pub use self::destination::Destination;
 use crate::{
     assemble::{
         Known, documents,
@@ -19,17 +20,6 @@ use crate::{
     plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage},
     read::node::{ImageNode, semantics},
 };
-
-/// Where a plan is written.
-#[derive(Debug)]
-pub struct Destination<'a> {
-    /// Takes blobs.
-    pub sink: &'a dyn BundleSink,
-    /// Writes layers to the sink.
-    pub sealer: &'a Sealer<'a>,
-    /// The threads that compress.
-    pub pool: &'a Pool,
-}
 
 /// Writes everything that a plan says; nothing is visible before the sink commits.
 ///

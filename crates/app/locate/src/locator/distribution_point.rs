@@ -1,16 +1,29 @@
 //! rkt's distribution points: `cimd:TYPE:v=0:DATA` (rkt, Documentation/devel/distribution-point.md).
 
 use imgconv_http::escape;
-use imgconv_model::{Code, Error, FormatId, Result, quote, without_userinfo};
+use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
 
-use super::{
-    Locator, Reference,
-    written::{Address, Written, decoded, transport},
-};
+use super::{percent::decoded, reference::Reference};
+
+/// The image that a distribution point names.
+pub(super) enum DistributionPoint {
+    /// An ACI by its name in appc discovery.
+    Appc(AppImage),
+    /// A reference of an image in a registry.
+    Docker(String),
+    /// The URL of an ACI: of `file`, `http` or `https`.
+    Aci(String),
+    /// The URL of an OCI image layout, and the image in the layout.
+    Layout(String, Option<Reference>),
+}
 
 /// Reads what comes after `cimd:`.
-pub(super) fn read(rest: &str) -> Result<Written> {
+///
+/// # Errors
+/// [`Code::Usage`] for an unknown type or version and for malformed data, [`Code::BadName`] for a
+/// malformed name of an image.
+pub(super) fn read(rest: &str) -> Result<DistributionPoint> {
     let bad = |why: String| {
         Error::new(Code::Usage, format!("`cimd:` {why}"))
             .at(quote(without_userinfo(rest)))
@@ -41,10 +54,10 @@ pub(super) fn read(rest: &str) -> Result<Written> {
                 }
             }
             image.check()?;
-            Ok(Address::At(transport("appc")?, image.to_string()).into())
+            Ok(DistributionPoint::Appc(image))
         }
-        "docker" => Written::pair(None, Some("docker"), data),
-        "aci-archive" => Ok(url(&unescaped(data)?)?.in_format(FormatId::ACI)),
+        "docker" => Ok(DistributionPoint::Docker(data.to_owned())),
+        "aci-archive" => Ok(DistributionPoint::Aci(url(data)?)),
         "oci-image-layout" => {
             let mut reference = None;
             for (key, value) in query {
@@ -53,30 +66,30 @@ pub(super) fn read(rest: &str) -> Result<Written> {
                 }
                 reference = Some(Reference::parse(&value)?);
             }
-            Ok(url(&unescaped(data)?)?.referring_to(reference))
+            Ok(DistributionPoint::Layout(url(data)?, reference))
         }
         other => Err(bad(format!("of type {} is not known", quote(other)))),
     }
 }
 
-/// Reads the URL inside a distribution point.
-fn url(text: &str) -> Result<Written> {
+/// Reads the escaped URL inside a distribution point.
+fn url(escaped: &str) -> Result<String> {
+    let text = unescaped(escaped)?;
     let scheme = text.split_once(':').map(|(scheme, _)| scheme);
     if !matches!(scheme, Some("file" | "http" | "https")) {
         let message = format!(
             "{} is no URL of file, http or https",
-            quote(without_userinfo(text))
+            quote(without_userinfo(&text))
         );
         return Err(Error::new(Code::Usage, message));
     }
-    Written::read(text)
+    Ok(text)
 }
 
 /// Prints a locator as a distribution point; `None` if there is no type for it. A tag of an appc
 /// name is printed as its label `version`, since distribution points know no tags.
-pub(super) fn print(locator: &Locator) -> Option<String> {
-    let location = &locator.location;
-    match locator.transport.place().scheme {
+pub(super) fn print(scheme: &str, location: &str, reference: Option<&Reference>) -> Option<String> {
+    match scheme {
         "appc" => {
             let mut image: AppImage = location.parse().ok()?;
             if let Some(tag) = image.tag.take() {
@@ -98,12 +111,11 @@ pub(super) fn print(locator: &Locator) -> Option<String> {
             location.trim_start_matches('/')
         )),
         "aci" => Some(format!("cimd:aci-archive:v=0:{}", file_url(location)?)),
-        scheme @ ("http" | "https") if locator.reference.is_none() => {
+        scheme @ ("http" | "https") if reference.is_none() => {
             let url = escape(&format!("{scheme}:{location}"));
             Some(format!("cimd:aci-archive:v=0:{url}"))
         }
         "oci" | "oci-archive" => {
-            let reference = locator.reference.as_ref();
             let reference = reference.map(|it| format!("?ref={}", escape(&it.to_string())));
             let url = file_url(location)?;
             Some(format!(

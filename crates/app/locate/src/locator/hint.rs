@@ -11,7 +11,7 @@ use imgconv_transport_registry::Location;
 use imgconv_transport_registry_storage::REGISTRY_STORAGE;
 use imgconv_transport_rkt::RKT;
 
-use super::SUFFIXES;
+use super::scheme::SUFFIXES;
 
 /// How far up a folder's place is looked for: from a blob of a registry's storage to its root.
 const UP: usize = 8;

@@ -3,13 +3,19 @@
 
 mod distribution_point;
 mod hint;
+mod percent;
 mod reference;
 mod scheme;
+/// Says whether a path is a FIFO, such as `<(…)` of a shell.
+pub(crate) fn is_fifo(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
 #[cfg(test)]
 mod tests;
 mod written;
 
-use std::{fmt, path::Path};
+use std::{fmt, os::unix::fs::FileTypeExt as _, path::Path};
 
 use imgconv_model::{
     Addressing, Code, Error, FormatFamily, FormatId, Result, Shape, Transport, quote,
@@ -18,10 +24,11 @@ use imgconv_model::{
 use imgconv_transport_appc::AppImage;
 
 pub use self::hint::neighbour;
+use self::scheme::SUFFIXES;
 pub use self::scheme::check as check_scheme;
 use self::written::{Address, Written, transport};
 pub use self::{reference::Reference, scheme::directory};
-use crate::{catalog, fetched::is_fifo};
+use crate::catalog;
 
 /// Where something is, and which part of it is meant.
 ///
@@ -40,11 +47,6 @@ pub struct Locator {
     /// The text, if it had no scheme and is taken for a name of appc because there is no such path.
     pub guessed: Option<String>,
 }
-
-/// What an archive's name ends with: such a name is none of appc's.
-const SUFFIXES: &[&str] = &[
-    ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
-];
 
 impl Locator {
     /// Reads a locator that something is read from. A bare path is looked at: its bytes decide. If
@@ -241,7 +243,11 @@ impl Locator {
 
     /// Prints the locator as rkt's distribution point, `cimd:…`; `None` if that has no type for it.
     pub fn distribution_point(&self) -> Option<String> {
-        distribution_point::print(self)
+        distribution_point::print(
+            self.transport.place().scheme,
+            &self.location,
+            self.reference.as_ref(),
+        )
     }
 
     fn with_reference(&self, text: String) -> String {

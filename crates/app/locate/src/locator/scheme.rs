@@ -5,6 +5,11 @@ use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 
 use crate::catalog;
 
+/// What an archive's name ends with: such a name is none of appc's.
+pub(super) const SUFFIXES: &[&str] = &[
+    ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
+];
+
 /// Schemes of the grammar that are no transports themselves.
 const OTHERS: &[&str] = &["file", "registry", "dockerv1", "dockerv2", "cimd"];
 
@@ -161,7 +166,7 @@ fn reference(word: &str, rest: &str) -> Option<String> {
             "an image of a registry is `docker://{word}:{port}/{path}`"
         ));
     }
-    let is_tar = super::SUFFIXES.iter().any(|suffix| rest.ends_with(suffix));
+    let is_tar = SUFFIXES.iter().any(|suffix| rest.ends_with(suffix));
     let is_name = Name::parse_reference(word).is_ok() && Name::is_tag(rest);
     (is_name && !is_tar && nearest(word).is_none())
         .then(|| format!("an image of a registry is `docker://{word}:{rest}`"))

@@ -5,9 +5,13 @@
 
 use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
-use percent_encoding::percent_decode_str;
 
-use super::{Reference, distribution_point, scheme as words};
+use super::{
+    distribution_point::{self, DistributionPoint},
+    percent::decoded,
+    reference::Reference,
+    scheme as words,
+};
 use crate::catalog;
 
 /// A locator's text in its parts.
@@ -55,7 +59,7 @@ impl Written {
             return Self::pair(Some(format), Some(distribution), rest);
         }
         if scheme == "cimd" {
-            return distribution_point::read(rest);
+            return Self::of_point(distribution_point::read(rest)?);
         }
         if !is_distribution(scheme) || scheme == "registry" {
             words::check(text)?;
@@ -90,11 +94,25 @@ impl Written {
         Ok(written)
     }
 
-    pub(super) fn referring_to(self, reference: Option<Reference>) -> Self {
+    /// Returns the locator that a distribution point stands for.
+    fn of_point(point: DistributionPoint) -> Result<Self> {
+        match point {
+            DistributionPoint::Appc(image) => {
+                Ok(Address::At(transport("appc")?, image.to_string()).into())
+            }
+            DistributionPoint::Docker(reference) => Self::pair(None, Some("docker"), &reference),
+            DistributionPoint::Aci(url) => Ok(Self::read(&url)?.in_format(FormatId::ACI)),
+            DistributionPoint::Layout(url, reference) => {
+                Ok(Self::read(&url)?.referring_to(reference))
+            }
+        }
+    }
+
+    fn referring_to(self, reference: Option<Reference>) -> Self {
         Self { reference, ..self }
     }
 
-    pub(super) fn in_format(self, id: FormatId) -> Self {
+    fn in_format(self, id: FormatId) -> Self {
         let format = Some(id);
         Self { format, ..self }
     }
@@ -190,27 +208,4 @@ fn unknown_format(id: &str) -> Error {
         advice.insert_str(0, &format!("perhaps `{near}` is meant; "));
     }
     Error::new(Code::Usage, message).hint(advice)
-}
-
-/// Undoes percent-encoding, as in the path of a URL (RFC 3986, section 2.1).
-pub(super) fn decoded(text: &str) -> Result<String> {
-    let bad = |why: &str| {
-        Error::new(
-            Code::Usage,
-            format!("{} {why}", quote(without_userinfo(text))),
-        )
-    };
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('%') {
-        let digits = after.get(..2).unwrap_or_default();
-        if digits.len() < 2 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(bad(
-                "has a `%` without two hexadecimal digits: write it as `%25`",
-            ));
-        }
-        rest = after;
-    }
-    let decoded = percent_decode_str(text).decode_utf8();
-    let decoded = decoded.map_err(|_| bad("is not UTF-8"))?;
-    Ok(decoded.into_owned())
 }
