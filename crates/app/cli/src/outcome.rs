@@ -2,8 +2,8 @@
 
 use std::{path::Path, process::ExitCode};
 
+use imgconv::{Code, Env, Error, Result};
 use imgconv::{ImageOutcome, Locator, Options, Outcome, WholeFile};
-use imgconv_model::{Code, Env, Error, Result};
 
 use crate::{
     options::{Common, Writing},

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use imgconv::{Env, Result};
 use imgconv::{FormatFamily, Options};
-use imgconv_model::{Env, Result};
 
 use crate::{
     options::{Common, Conversion, Destination},

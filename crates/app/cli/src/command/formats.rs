@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use imgconv::Result;
 use imgconv::catalog::{FORMATS, TRANSPORTS};
-use imgconv_model::Result;
 
 use crate::{
     options::Common,

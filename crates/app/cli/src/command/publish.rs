@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use clap::Args;
 use imgconv::PublishOptions;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result};
 
 use crate::{
     options::{Common, Conversion, Site, refuse_stream},

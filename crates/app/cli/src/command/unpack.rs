@@ -3,8 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use imgconv::{Env, Result};
 use imgconv::{UnpackOptions, UnpackOutcome};
-use imgconv_model::{Env, Result};
 
 use crate::{
     options::{Access, Common, Dependencies, Platforms, Source},

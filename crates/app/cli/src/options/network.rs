@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 use imgconv::CertificateDirectory;
-use imgconv_model::{Code, Error, Network, Result};
+use imgconv::{Code, Error, Network, Result};
 
 use crate::environment;
 

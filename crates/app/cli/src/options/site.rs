@@ -6,8 +6,8 @@ use std::{
 };
 
 use clap::Args;
+use imgconv::Env;
 use imgconv::{Signing, SiteOptions};
-use imgconv_model::Env;
 
 /// Options of a site for appc discovery.
 #[derive(Clone, Debug, Args)]

@@ -6,8 +6,8 @@ use std::{
 };
 
 use clap::Args;
+use imgconv::{Env, Result};
 use imgconv::{Freed, Sweep};
-use imgconv_model::{Env, Result};
 
 use crate::{
     options::{Common, SymlinkedBlobs},

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use imgconv::Tagged;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result};
 
 use super::names::joined;
 use crate::{

@@ -6,8 +6,8 @@ mod show;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
+use imgconv::{Code, Env, Error, Result};
 use imgconv::{MigrateOptions, Rules, Shard};
-use imgconv_model::{Code, Env, Error, Result};
 
 use crate::{
     options::{Common, Conversion, Destination, Site},

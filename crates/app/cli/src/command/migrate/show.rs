@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use imgconv::{Code, Result};
 use imgconv::{Migrated, Migration, Notes, Status as ImageStatus, Totals};
-use imgconv_model::{Code, Result};
 use serde::Serialize;
 
 use crate::{

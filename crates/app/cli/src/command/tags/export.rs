@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use imgconv::{Code, Env, Error, Result};
 use imgconv::{Exported, Locator};
-use imgconv_model::{Code, Env, Error, Result};
 
 use crate::{
     options::{Access, Common, Source},

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use imgconv::Labels;
-use imgconv_model::{Code, Env, Error, Result};
+use imgconv::{Code, Env, Error, Result};
 
 use crate::{
     options::Common,
