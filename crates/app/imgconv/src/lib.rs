@@ -136,7 +136,7 @@ pub use imgconv_http::CertificateDirectory;
 /// let error = Locator::source("no-such-file").unwrap_err();
 /// assert_eq!(error.code(), Code::Missing);
 ///
-/// let layout = Locator::destination("out:v1")?;
+/// let layout = Locator::destination("oci:out:v1")?;
 /// assert_eq!(layout.transport.place().scheme, "oci");
 /// # Ok(())
 /// # }

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Difference;
-use imgconv::{Env, Result};
+use imgconv::{Difference, Env, Result};
 
 use crate::{
     exit::Status,

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Result;
-use imgconv::catalog::{FORMATS, TRANSPORTS};
+use imgconv::{
+    Result,
+    catalog::{FORMATS, TRANSPORTS},
+};
 
 use crate::{
     options::Common,

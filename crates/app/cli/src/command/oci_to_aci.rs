@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Env, Result};
-use imgconv::{FormatFamily, Options};
+use imgconv::{Env, FormatFamily, Options, Result};
 
 use crate::{
     options::{Common, Conversion, Destination},

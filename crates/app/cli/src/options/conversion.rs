@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use imgconv::Options;
-use imgconv::{Env, Result};
+use imgconv::{Env, Options, Result};
 
 use super::{
     access::Access,

@@ -1,8 +1,7 @@
 //! The options that state the format and the distribution of a source apart from its locator.
 
 use clap::Args;
-use imgconv::Locator;
-use imgconv::Result;
+use imgconv::{Locator, Result};
 
 /// Format and distribution of the source.
 #[derive(Clone, Debug, Args)]

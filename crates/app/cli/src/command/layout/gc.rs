@@ -6,8 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use imgconv::{Env, Result};
-use imgconv::{Freed, Sweep};
+use imgconv::{Env, Freed, Result, Sweep};
 
 use crate::{
     options::{Common, SymlinkedBlobs},

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Code, Env, Error, Result};
-use imgconv::{Exported, Locator};
+use imgconv::{Code, Env, Error, Exported, Locator, Result};
 
 use crate::{
     options::{Access, Common, Source},
