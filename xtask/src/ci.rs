@@ -19,10 +19,36 @@ pub(crate) fn run() -> Result {
         "warnings",
     ])?;
     cargo(&["test", "--quiet", "--locked", "--workspace"])?;
+    without_features()?;
     eprintln!("$ cargo xtask docs --check");
     // The tests have built it, with the features that they need besides.
     let program = target()?.join("debug/imgconv");
     docs::run(&["--check", "--program", &program.to_string_lossy()])?;
     println!("ci: all checks passed");
     Ok(())
+}
+
+/// Checks the builds that leave out a cargo feature, and tests the smallest build of the library.
+fn without_features() -> Result {
+    for features in ["", "registry", "openpgp"] {
+        cargo(&[
+            "clippy",
+            "--quiet",
+            "--locked",
+            "--package=imgconv-cli",
+            "--no-default-features",
+            &format!("--features={features}"),
+            "--",
+            "-D",
+            "warnings",
+        ])?;
+    }
+    let smallest = ["test", "--quiet", "--locked", "--no-default-features"];
+    cargo(&[&smallest[..], &["--package=imgconv"]].concat())?;
+    let parts = [
+        "--package=imgconv-http",
+        "--package=imgconv-openpgp",
+        "--lib",
+    ];
+    cargo(&[&smallest[..], &parts].concat())
 }

@@ -120,7 +120,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "transports/*",
         ],
     ),
-    ("app/cli", &["app/imgconv", "core/model"]),
+    ("app/cli", &["app/imgconv"]),
     (
         "dev/testkit",
         &["core/model", "core/stream", "core/tar", "core/layer"],

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use imgconv_model::{Code, Error, Network, Platform, ProxySetting, Result, Secret, password_in};
+use imgconv::{Code, Error, Network, Platform, ProxySetting, Result, Secret, password_in};
 
 /// Passwords in arguments and in the URLs of proxies.
 pub(crate) fn passwords() -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use imgconv_model::Code;
+use imgconv::Code;
 
 use crate::signals;
 

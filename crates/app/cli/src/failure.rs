@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use imgconv_model::{Error, conceal};
+use imgconv::{Error, conceal};
 
 use crate::{
     environment::passwords_in_arguments,

@@ -28,7 +28,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use imgconv_model::Result;
+use imgconv::Result;
 
 use crate::arguments::Arguments;
 

@@ -2,8 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use imgconv::{ImageOutcome, Locator, Options, Outcome, WholeFile};
-use imgconv_model::{Code, Env, Error, Result};
+use imgconv::{Code, Env, Error, ImageOutcome, Locator, Options, Outcome, Result, WholeFile};
 
 use crate::{
     options::{Common, Writing},

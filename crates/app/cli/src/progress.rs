@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use imgconv_model::{Event, Progress, Silent};
+use imgconv::{Event, Progress, Silent};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::screen::{clean, say, say_json};

@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use imgconv_model::{Error, Result, Secrets, is_hidden};
+use imgconv::{Error, Result, Secrets, is_hidden};
 use serde::Serialize;
 
 /// The secrets that no message may show; set when the arguments and the environment have been read.
@@ -66,7 +66,7 @@ fn escape_if(text: &str, hidden: impl Fn(char) -> bool, escape: impl Fn(char) ->
 /// Prints text to standard output.
 ///
 /// # Errors
-/// [`Code::Io`](imgconv_model::Code::Io) if the text can't be written. A closed pipe is no error,
+/// [`Code::Io`](imgconv::Code::Io) if the text can't be written. A closed pipe is no error,
 /// because the reader has chosen to stop.
 pub(crate) fn print(text: &str) -> Result<()> {
     print_bytes(clean_lines(text).as_bytes())

@@ -7,18 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imgconv_model::{Code, Env, Error, Limits, Result, conceal, quote};
+use imgconv_model::{Code, Env, Error, Limits, Result, conceal};
 use ureq::Agent;
 
 use crate::{
     address::{Class, Rule, is_loopback},
-    connect::{Classes, Later, Names, Sockets, pause},
+    body::Body,
+    connect::{Classes, Later, Names, Sockets},
     failure,
-    message::{Body, Method, Request, Response},
+    message::{Method, Request, Response},
     route::{Proxy, Routes},
     tls::Certificates,
     tunnel::Connections,
     url::{Url, split_port},
+    wait::pause,
 };
 
 /// Sends requests. Cheap to clone; connections are kept and shared by the clones.
@@ -432,37 +434,6 @@ fn jittered(wait: Duration) -> Duration {
     // The seed of the standard library's hash tables is random, and nothing better is needed.
     let random = RandomState::new().build_hasher().finish() % 1024;
     wait / 2 + wait / 2 * u32::try_from(random).unwrap_or_default() / 1024
-}
-
-/// Reads the parameters of a `Content-Range`: first byte, last byte, whole size if known.
-pub(crate) fn content_range(text: &str) -> Result<(u64, u64, Option<u64>)> {
-    let bad = || {
-        Error::new(
-            Code::Net,
-            format!("the range {} makes no sense", quote(text)),
-        )
-    };
-    let digits = |text: &str| -> Option<u64> {
-        let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse().ok().filter(|_| plain)
-    };
-    let (range, size) = text
-        .strip_prefix("bytes ")
-        .and_then(|rest| rest.split_once('/'))
-        .ok_or_else(bad)?;
-    let (first, last) = range.split_once('-').ok_or_else(bad)?;
-    let (first, last) = (
-        digits(first).ok_or_else(bad)?,
-        digits(last).ok_or_else(bad)?,
-    );
-    let size = match size {
-        "*" => None,
-        size => Some(digits(size).ok_or_else(bad)?),
-    };
-    if first > last || size.is_some_and(|size| last >= size) {
-        return Err(bad());
-    }
-    Ok((first, last, size))
 }
 
 #[cfg(test)]

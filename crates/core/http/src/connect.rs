@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::AtomicBool,
         mpsc::{self, RecvTimeoutError},
     },
     thread,
@@ -32,10 +32,8 @@ use crate::{
     address::{Class, Rule},
     failure::Few,
     url::split_port,
+    wait::{TICK, check_cancelled},
 };
-
-/// How often a wait looks whether the run was cancelled.
-const TICK: Duration = Duration::from_millis(100);
 
 /// The classes of addresses that the hosts named by the user turned out to be in.
 pub(crate) type Classes = Arc<Mutex<BTreeMap<String, Vec<Class>>>>;
@@ -347,27 +345,6 @@ fn patient(
         return Err(ureq::Error::Timeout(reason));
     }
     Ok(())
-}
-
-/// Fails if the run was cancelled.
-pub(crate) fn check_cancelled(cancel: &AtomicBool) -> Result<()> {
-    match cancel.load(Ordering::Relaxed) {
-        true => Err(Error::new(Code::Cancelled, "interrupted")),
-        false => Ok(()),
-    }
-}
-
-/// Waits, but no longer than the run.
-pub(crate) fn pause(wait: Duration, cancel: &AtomicBool) -> Result<()> {
-    let until = Instant::now() + wait;
-    loop {
-        check_cancelled(cancel)?;
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(());
-        }
-        thread::sleep(left.min(TICK));
-    }
 }
 
 /// Returns when a wait ends.

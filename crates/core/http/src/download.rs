@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
-use imgconv_model::{Code, Error, Reader, Result};
+use imgconv_model::{Code, Error, Reader, Result, quote};
 
-use crate::{client::content_range, message::Response};
+use crate::message::Response;
 
 /// Bytes after which a transfer counts as going on, so that the count of its attempts starts anew.
 const PROGRESS: u64 = 1 << 20;
@@ -178,4 +178,35 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Read for Download<A> {
             }
         }
     }
+}
+
+/// Reads the parameters of a `Content-Range`: first byte, last byte, whole size if known.
+fn content_range(text: &str) -> Result<(u64, u64, Option<u64>)> {
+    let bad = || {
+        Error::new(
+            Code::Net,
+            format!("the range {} makes no sense", quote(text)),
+        )
+    };
+    let digits = |text: &str| -> Option<u64> {
+        let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| plain)
+    };
+    let (range, size) = text
+        .strip_prefix("bytes ")
+        .and_then(|rest| rest.split_once('/'))
+        .ok_or_else(bad)?;
+    let (first, last) = range.split_once('-').ok_or_else(bad)?;
+    let (first, last) = (
+        digits(first).ok_or_else(bad)?,
+        digits(last).ok_or_else(bad)?,
+    );
+    let size = match size {
+        "*" => None,
+        size => Some(digits(size).ok_or_else(bad)?),
+    };
+    if first > last || size.is_some_and(|size| last >= size) {
+        return Err(bad());
+    }
+    Ok((first, last, size))
 }

@@ -1,14 +1,12 @@
 //! A request, and the response to it.
 
-use std::{
-    io::{self, Read},
-    time::{Duration, Instant},
-};
+use std::io::Read as _;
 
-use imgconv_model::{Code, Error, Limits, Reader, Result, Timeouts, conceal, quote};
+use http::HeaderMap;
+use imgconv_model::{Code, Error, Limits, Reader, Result, conceal, quote};
 use imgconv_stream::read_to_limit;
 
-use crate::{failure, url::Url};
+use crate::url::Url;
 
 /// What is asked of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +152,7 @@ impl std::fmt::Debug for Request<'_> {
 pub struct Response {
     pub(crate) status: u16,
     pub(crate) url: Url,
-    pub(crate) headers: ureq::http::HeaderMap,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Reader,
     pub(crate) shown: String,
     pub(crate) hidden: Vec<String>,
@@ -240,42 +238,5 @@ impl Response {
             message.push_str(&format!(": {}", quote(said.trim())));
         }
         Error::new(code, message).at(self.shown)
-    }
-}
-
-/// A body while it is received: its errors are ours, and it may not trickle.
-pub(crate) struct Body<R> {
-    pub(crate) inner: R,
-    pub(crate) shown: String,
-    pub(crate) timeouts: Timeouts,
-    /// Time spent waiting, and bytes received, since the average was last looked at.
-    pub(crate) waited: Duration,
-    pub(crate) received: u64,
-}
-
-impl<R: Read> Read for Body<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let begun = Instant::now();
-        let read = self.inner.read(buf);
-        self.waited += begun.elapsed();
-        let n = read.map_err(|error| {
-            let error = failure::of(ureq::Error::from(error));
-            io::Error::from(error.at(self.shown.clone()))
-        })?;
-        self.received += n as u64;
-        if self.waited >= self.timeouts.window {
-            let least = self.timeouts.lowest_rate as f64 * self.waited.as_secs_f64();
-            if n > 0 && (self.received as f64) < least {
-                let message = format!(
-                    "the server sent {} bytes in {} seconds, too slow to go on",
-                    self.received,
-                    self.waited.as_secs()
-                );
-                let error = Error::new(Code::Net, message).at(self.shown.clone());
-                return Err(error.into());
-            }
-            (self.waited, self.received) = (Duration::ZERO, 0);
-        }
-        Ok(n)
     }
 }

@@ -17,7 +17,7 @@ use imgconv_model::{
     Root, RootEntry, Signature, Signed, quote, quote_path,
 };
 
-use crate::{Client, Download, Request, Response, Url, connect::pause};
+use crate::{Client, Download, Request, Response, Url, wait::pause};
 
 /// How much is read at a time.
 const BLOCK: usize = 256 << 10;

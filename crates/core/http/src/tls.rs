@@ -3,7 +3,7 @@
 use std::{
     fmt,
     io::{Read as _, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -25,7 +25,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-use crate::trust;
+use crate::{certificates::CertificateDirectory, trust};
 
 /// Everything that is read from files, once for a client.
 #[derive(Debug)]
@@ -388,54 +388,4 @@ fn identity(own: &ClientCertificate, provider: &CryptoProvider) -> Result<Arc<Id
     CertifiedKey::from_der(chain.clone(), key.clone_key(), provider)
         .map_err(|e| bad_key(e.to_string()))?;
     Ok(Arc::new(Identity { chain, key }))
-}
-
-/// What a directory of certificates for one host holds, as docker, podman and skopeo lay it out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CertificateDirectory {
-    /// Every `*.crt`: certificates that are trusted.
-    pub ca_files: Vec<PathBuf>,
-    /// The `*.cert` and `*.key` of the client.
-    pub client: Option<ClientCertificate>,
-}
-
-impl CertificateDirectory {
-    /// Lists a directory.
-    ///
-    /// # Errors
-    /// [`Code::Io`] if it can't be listed, [`Code::Usage`] if a certificate has no key or there are
-    /// two.
-    pub fn read(path: &Path) -> Result<Self> {
-        let place = || path.display().to_string();
-        let failed = |error| Error::io(error, place());
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(failed)? {
-            files.push(entry.map_err(failed)?.path());
-        }
-        files.sort();
-        let ending = |ending: &str| -> Vec<PathBuf> {
-            let fits = |path: &&PathBuf| path.extension().is_some_and(|found| found == ending);
-            files.iter().filter(fits).cloned().collect()
-        };
-        let client = match &ending("cert")[..] {
-            [] => None,
-            [chain] => {
-                let key = chain.with_extension("key");
-                if !files.contains(&key) {
-                    let message = format!("{} has no key beside it", chain.display());
-                    return Err(Error::new(Code::Usage, message).at(place()));
-                }
-                let chain = chain.clone();
-                Some(ClientCertificate { chain, key })
-            }
-            _ => {
-                let message = "there are two client certificates";
-                return Err(Error::new(Code::Usage, message).at(place()));
-            }
-        };
-        Ok(Self {
-            ca_files: ending("crt"),
-            client,
-        })
-    }
 }

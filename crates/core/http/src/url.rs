@@ -3,8 +3,8 @@
 
 use std::fmt;
 
+use http::Uri;
 use imgconv_model::{Code, Error, Result, quote, without_userinfo};
-use ureq::http::Uri;
 
 /// The longest URL that is taken; signed URLs of object stores have some 2000 bytes.
 const MOST: usize = 16 << 10;

@@ -91,7 +91,10 @@ impl fmt::Display for Code {
 ///
 /// `Display` prints the place from outside in and then the sentence, for example
 /// `layer 3 › entry "usr/bin/x" › offset 10240: header checksum is 1, computed 2`.
-#[derive(Debug)]
+///
+/// `Debug` prints the same line, the code in brackets, and the advice on a line of its own, because
+/// Rust prints an error that `main` returns with `Debug`. Hidden characters are escaped there.
+/// `{:#?}` prints the fields.
 pub struct Error(Box<Inner>);
 
 #[derive(Debug)]
@@ -258,6 +261,32 @@ impl fmt::Display for Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return f.debug_tuple("Error").field(&self.0).finish();
+        }
+        write_visible(f, &format!("{self} [{}]", self.0.code))?;
+        let Some(hint) = &self.0.hint else {
+            return Ok(());
+        };
+        f.write_str("\n  hint: ")?;
+        write_visible(f, hint)
+    }
+}
+
+/// Writes a text with its hidden characters escaped.
+fn write_visible(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    use fmt::Write as _;
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => write!(f, "{}", c.escape_default())?,
+            false => f.write_char(c)?,
+        }
+    }
+    Ok(())
+}
+
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.0.source.as_ref().map(|source| source as _)
@@ -345,6 +374,24 @@ mod tests {
             "layer 3 › offset 512: header checksum is `1`, computed `2`"
         );
         assert_eq!(error.code().as_str(), "bad-tar");
+    }
+
+    #[test]
+    fn debug_is_what_main_prints() {
+        let error = Error::new(Code::Denied, "\u{1b}[2J is there already")
+            .at("out")
+            .hint("`--overwrite` replaces it");
+        assert_eq!(
+            format!("{error:?}"),
+            "out: \\u{1b}[2J is there already [denied]\n  hint: `--overwrite` replaces it"
+        );
+        let error = Error::new(Code::Limit, "too long");
+        assert_eq!(format!("{error:?}"), "too long [limit]");
+        let fields = format!("{error:#?}");
+        assert!(
+            fields.contains("code: Limit") && fields.contains("hint: None"),
+            "{fields}"
+        );
     }
 
     #[test]

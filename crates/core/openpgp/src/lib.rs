@@ -7,126 +7,38 @@
 //!
 //! [`check`] does all of it by what the user said. Nothing here fetches, and only [`check`] asks for
 //! the time.
+//!
+//! The cargo feature `rpgp` (on by default) brings the cryptography. Without the feature, [`check`]
+//! refuses every signature and no key signs, with
+//! [`Code::Unsupported`](imgconv_model::Code::Unsupported): no signature is accepted unverified.
 
 #![deny(missing_docs)]
 
+mod signer;
+
+#[cfg(not(feature = "rpgp"))]
+mod absent;
+#[cfg(feature = "rpgp")]
 mod armour;
+#[cfg(feature = "rpgp")]
+mod check;
+#[cfg(feature = "rpgp")]
 mod key;
+#[cfg(feature = "rpgp")]
+mod refusal;
+#[cfg(feature = "rpgp")]
 mod sign;
+#[cfg(feature = "rpgp")]
 mod strength;
+#[cfg(feature = "rpgp")]
 mod trust;
 
-use std::time::SystemTime;
-
-use imgconv_model::{Code, Env, Error, Limits, Reader, Result, Signature};
-
+#[cfg(not(feature = "rpgp"))]
+pub use absent::{SigningKey, check};
+#[cfg(feature = "rpgp")]
+pub use check::check;
+#[cfg(feature = "rpgp")]
 pub use sign::SigningKey;
+pub use signer::{OpenData, Signer, Verified};
+#[cfg(feature = "rpgp")]
 pub use trust::Trust;
-
-/// How many signatures of one file are looked at: each needs a pass over the whole file.
-const SIGNATURES: usize = 16;
-
-/// Opens the signed bytes anew for each pass.
-pub type OpenData<'a> = &'a dyn Fn() -> Result<Reader>;
-
-/// One key that signed a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Signer {
-    /// The fingerprint of its primary key, in lower-case hexadecimal.
-    pub fingerprint: String,
-    /// Its user IDs, such as `Name <name@example.com>`.
-    pub user_ids: Vec<String>,
-}
-
-/// What a good signature is worth.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// The trusted keys that signed, at least one, in the order of the signatures.
-    pub signers: Vec<Signer>,
-    /// What is irregular in their keys and does not make the signature bad.
-    pub warnings: Vec<String>,
-}
-
-/// Verifies the signature of what is called `name`, by the keys that the user trusts for it. Keys
-/// that the place offers were fetched only if the user agreed, and are trusted for this once.
-///
-/// # Errors
-/// Those of [`Trust::load`] and [`Trust::verify`].
-pub fn check(signature: &Signature, name: &str, data: OpenData<'_>, env: &Env) -> Result<Verified> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a key can have expired; what is written does not depend on it"
-    )]
-    let now = SystemTime::now();
-    let mut trust = Trust::load(&env.network.keyrings, name, &env.limits)?;
-    for keys in &signature.keys {
-        trust.add(keys, &env.limits)?;
-    }
-    let verified = trust.verify(&signature.bytes, data, now, &env.limits);
-    verified.map_err(|error| match &signature.offered[..] {
-        offered if error.code() == Code::Denied && !offered.is_empty() => error.hint(format!(
-            "`--keyring PATH` names trusted keys; `--fetch-pubkeys` takes those of {}",
-            offered.join(", ")
-        )),
-        _ => error,
-    })
-}
-
-impl Trust {
-    /// Verifies a detached signature. Every signature in it that a trusted key claims to have made
-    /// must be good, and there must be at least one.
-    ///
-    /// # Errors
-    /// [`Code::BadSignature`] if one is wrong, too weak, or was made with a key that has expired, is
-    /// revoked or may not sign; [`Code::Denied`] if no trusted key signed; [`Code::Unsupported`] if
-    /// it is no detached signature, or its key can't be computed with; [`Code::Limit`] if it is too large; or what reading the data
-    /// gives.
-    pub fn verify(
-        &self,
-        signature: &[u8],
-        data: OpenData<'_>,
-        now: SystemTime,
-        limits: &Limits,
-    ) -> Result<Verified> {
-        let signatures = armour::signatures(signature, limits)?;
-        if signatures.len() > SIGNATURES {
-            let message = format!("the file holds more than {SIGNATURES} signatures");
-            return Err(Error::new(Code::Limit, message));
-        }
-        let mut verified = Verified::default();
-        let mut strangers = Vec::new();
-        for signature in &signatures {
-            key::check_form(signature, now)?;
-            let Some(found) = self.signer_of(signature) else {
-                strangers.push(key::issuer(signature));
-                continue;
-            };
-            found.verify(signature, data, now, &mut verified)?;
-        }
-        if verified.signers.is_empty() {
-            return Err(self.stranger(&strangers));
-        }
-        Ok(verified)
-    }
-
-    fn stranger(&self, issuers: &[String]) -> Error {
-        let message = format!(
-            "signed by {}, which is not trusted for {}",
-            issuers.join(" and "),
-            self.subject()
-        );
-        Error::new(Code::Denied, message)
-            .at("signature")
-            .hint("`--keyring PATH` names files of trusted keys, or a directory laid out as rkt's")
-    }
-}
-
-/// A [`Code::BadSignature`] error.
-fn bad(message: impl Into<String>) -> Error {
-    refused(Error::new(Code::BadSignature, message))
-}
-
-/// Says what to do with an image whose signature is refused.
-fn refused(error: Error) -> Error {
-    error.hint("`--insecure-image` takes an image whose signature is bad or missing")
-}

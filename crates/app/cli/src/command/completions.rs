@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap_complete::Shell;
-use imgconv_model::Result;
+use imgconv::Result;
 
 use crate::screen::print_bytes;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result};
 
 use crate::{
     options::{Common, Conversion, Destination},

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Difference;
-use imgconv_model::{Env, Result};
+use imgconv::{Difference, Env, Result};
 
 use crate::{
     exit::Status,

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::catalog::{FORMATS, TRANSPORTS};
-use imgconv_model::Result;
+use imgconv::{
+    Result,
+    catalog::{FORMATS, TRANSPORTS},
+};
 
 use crate::{
     options::Common,

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Inspection;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Inspection, Result};
 use serde_json::Value;
 
 use crate::{

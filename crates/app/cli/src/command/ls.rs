@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Listed;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Listed, Result};
 
 use crate::{
     exit::{self, Status},

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use imgconv_model::Result;
+use imgconv::Result;
 
 use crate::{help, options::refuse_stream};
 

@@ -27,7 +27,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result};
 
 use crate::options::Common;
 

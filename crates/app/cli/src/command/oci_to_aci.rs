@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{FormatFamily, Options};
-use imgconv_model::{Env, Result};
+use imgconv::{Env, FormatFamily, Options, Result};
 
 use crate::{
     options::{Common, Conversion, Destination},

@@ -3,8 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use imgconv::{UnpackOptions, UnpackOutcome};
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result, UnpackOptions, UnpackOutcome};
 
 use crate::{
     options::{Access, Common, Dependencies, Platforms, Source},

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Verdict;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result, Verdict};
 
 use crate::{
     exit::{self, Status},

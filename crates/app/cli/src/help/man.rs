@@ -4,7 +4,7 @@ use std::{io::Write as _, path::Path};
 
 use clap::Command;
 use clap_mangen::Man;
-use imgconv_model::{Error, Result};
+use imgconv::{Error, Result};
 
 use super::topics::{ENVIRONMENT, EXIT_CODES, FILES, LOCATORS, TOPICS};
 

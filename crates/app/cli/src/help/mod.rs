@@ -10,7 +10,7 @@ pub(crate) use man::write as write_man_pages;
 pub(crate) use pages::{Page, paged, with_help_option};
 
 use clap::Command;
-use imgconv_model::{Code, Error, Result};
+use imgconv::{Code, Error, Result};
 
 use topics::TOPICS;
 

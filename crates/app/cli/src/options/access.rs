@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use imgconv_model::{Env, Network, Result};
+use imgconv::{Env, Network, Result};
 
 use super::{credentials::Credentials, network::NetworkOptions, places::Places, trust::Trust};
 use crate::environment;
@@ -44,7 +44,7 @@ impl Server {
     /// and certificates.
     ///
     /// # Errors
-    /// [`Code::Usage`](imgconv_model::Code::Usage) if a value is malformed, or the error of a
+    /// [`Code::Usage`](imgconv::Code::Usage) if a value is malformed, or the error of a
     /// certificate directory that can't be read.
     pub(crate) fn apply(&self, mut env: Env) -> Result<Env> {
         let mut network = Network::default();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{ArgAction, Args};
-use imgconv_model::{Code, Env, Error, Result};
+use imgconv::{Code, Env, Error, Result};
 
 use crate::{
     environment,

@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use imgconv::Options;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Options, Result};
 
 use super::{
     access::Access,
@@ -91,7 +90,7 @@ impl Writing {
     /// Returns the options in the types of the library.
     ///
     /// # Errors
-    /// [`Code::BadName`](imgconv_model::Code::BadName) if a platform is malformed.
+    /// [`Code::BadName`](imgconv::Code::BadName) if a platform is malformed.
     pub(crate) fn options(&self) -> Result<Options> {
         Ok(Options {
             pair: None,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use imgconv_model::{Code, Credential, Error, HostHeader, Network, Result, Secret};
+use imgconv::{Code, Credential, Error, HostHeader, Network, Result, Secret};
 
 use super::network::pairs;
 use crate::environment;

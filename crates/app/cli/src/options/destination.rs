@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use clap::Args;
-use imgconv::Locator;
-use imgconv_model::{Code, Error, FormatId, Result};
+use imgconv::{Code, Error, FormatId, Locator, Result};
 
 /// Format and distribution of the destination.
 #[derive(Clone, Debug, Args)]

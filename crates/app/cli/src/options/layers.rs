@@ -96,7 +96,7 @@ pub(crate) struct Squashing {
 impl Layers {
     /// Returns the same options in the types of the library, without merging.
     pub(crate) fn options(&self) -> LayerOptions {
-        use imgconv_model::Compression as Model;
+        use imgconv::Compression as Model;
         LayerOptions {
             compression: match self.compression {
                 Compression::Keep => None,

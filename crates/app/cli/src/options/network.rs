@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use imgconv::CertificateDirectory;
-use imgconv_model::{Code, Error, Network, Result};
+use imgconv::{CertificateDirectory, Code, Error, Network, Result};
 
 use crate::environment;
 

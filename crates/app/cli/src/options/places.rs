@@ -1,7 +1,7 @@
 //! The options about single kinds of places that are read.
 
 use clap::Args;
-use imgconv_model::Env;
+use imgconv::Env;
 
 /// Options of every command that reads a place.
 #[derive(Clone, Debug, Args)]

@@ -1,7 +1,7 @@
 //! The option that selects platforms.
 
 use clap::Args;
-use imgconv_model::{PlatformSpec, Result};
+use imgconv::{PlatformSpec, Result};
 
 /// The platforms to read.
 #[derive(Clone, Debug, Args)]
@@ -22,7 +22,7 @@ impl Platforms {
     /// Parses the platforms.
     ///
     /// # Errors
-    /// [`Code::BadName`](imgconv_model::Code::BadName) if a platform is malformed.
+    /// [`Code::BadName`](imgconv::Code::BadName) if a platform is malformed.
     pub(crate) fn specs(&self) -> Result<Vec<PlatformSpec>> {
         let texts = self.platform.iter();
         texts.map(|text| PlatformSpec::parse(text)).collect()

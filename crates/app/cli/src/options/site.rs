@@ -6,8 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use imgconv::{Signing, SiteOptions};
-use imgconv_model::Env;
+use imgconv::{Env, Signing, SiteOptions};
 
 /// Options of a site for appc discovery.
 #[derive(Clone, Debug, Args)]

@@ -1,8 +1,7 @@
 //! The options that state the format and the distribution of a source apart from its locator.
 
 use clap::Args;
-use imgconv::Locator;
-use imgconv_model::Result;
+use imgconv::{Locator, Result};
 
 /// Format and distribution of the source.
 #[derive(Clone, Debug, Args)]
@@ -22,7 +21,7 @@ impl Source {
     /// Parses the locator of a source.
     ///
     /// # Errors
-    /// [`Code::Usage`](imgconv_model::Code::Usage) if the locator is malformed or contradicts the
+    /// [`Code::Usage`](imgconv::Code::Usage) if the locator is malformed or contradicts the
     /// options.
     pub(crate) fn locator(&self, text: &str) -> Result<Locator> {
         let (format, distribution) = (&self.src_format, &self.src_distribution);

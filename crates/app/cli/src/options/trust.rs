@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use imgconv_model::Network;
+use imgconv::Network;
 
 /// Trust in OpenPGP signatures.
 #[derive(Clone, Debug, Args)]

@@ -234,7 +234,7 @@ const EMPTY: &str = r#"{"mediaType":"application/vnd.oci.empty.v1+json","digest"
 
 /// Stores a blob in the layout `out`; returns its digest.
 fn put(sandbox: &Sandbox, text: &str) -> String {
-    let digest = imgconv_stream::digest(imgconv_model::Algorithm::Sha256, text.as_bytes());
+    let digest = imgconv_stream::digest(imgconv::Algorithm::Sha256, text.as_bytes());
     let digest = digest.to_string();
     fs::write(blob(sandbox, "out", &digest), text).unwrap();
     digest

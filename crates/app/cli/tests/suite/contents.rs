@@ -23,7 +23,7 @@ fn blob(layout: &str, descriptor: &Value) -> String {
 /// Writes a document, and makes its descriptor lead to it.
 fn store(sandbox: &Sandbox, layout: &str, descriptor: &mut Value, document: &Value) {
     let bytes = document.to_string();
-    let digest = digest(imgconv_model::Algorithm::Sha256, bytes.as_bytes());
+    let digest = digest(imgconv::Algorithm::Sha256, bytes.as_bytes());
     descriptor["digest"] = json!(digest.to_string());
     descriptor["size"] = json!(bytes.len());
     fs::write(sandbox.path(&blob(layout, descriptor)), bytes).unwrap();

@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod examples;
+#[cfg(all(feature = "registry", feature = "openpgp"))]
 mod fetched;
 mod mapping;
+#[cfg(feature = "registry")]
 mod registry;
+#[cfg(not(all(feature = "registry", feature = "openpgp")))]
+mod smallest;

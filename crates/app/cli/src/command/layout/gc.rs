@@ -6,8 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use imgconv::{Freed, Sweep};
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Freed, Result, Sweep};
 
 use crate::{
     options::{Common, SymlinkedBlobs},

@@ -8,7 +8,7 @@ mod tag;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result};
 
 use crate::options::Common;
 

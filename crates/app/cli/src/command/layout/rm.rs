@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Removed;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Removed, Result};
 
 use super::names::joined;
 use crate::{

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Tagged;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result, Tagged};
 
 use super::names::joined;
 use crate::{

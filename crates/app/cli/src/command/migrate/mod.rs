@@ -6,8 +6,7 @@ mod show;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
-use imgconv::{MigrateOptions, Rules, Shard};
-use imgconv_model::{Code, Env, Error, Result};
+use imgconv::{Code, Env, Error, MigrateOptions, Result, Rules, Shard};
 
 use crate::{
     options::{Common, Conversion, Destination, Site},

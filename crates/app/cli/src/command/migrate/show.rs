@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use imgconv::{Migrated, Migration, Notes, Status as ImageStatus, Totals};
-use imgconv_model::{Code, Result};
+use imgconv::{Code, Migrated, Migration, Notes, Result, Status as ImageStatus, Totals};
 use serde::Serialize;
 
 use crate::{

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Exported, Locator};
-use imgconv_model::{Code, Env, Error, Result};
+use imgconv::{Code, Env, Error, Exported, Locator, Result};
 
 use crate::{
     options::{Access, Common, Source},

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::TagLine;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result, TagLine};
 
 use crate::{
     exit::Status,

@@ -9,7 +9,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use imgconv_model::{Env, Result};
+use imgconv::{Env, Result};
 
 use crate::options::Common;
 

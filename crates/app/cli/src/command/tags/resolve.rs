@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::Labels;
-use imgconv_model::{Code, Env, Error, Result};
+use imgconv::{Code, Env, Error, Labels, Result};
 
 use crate::{
     options::Common,

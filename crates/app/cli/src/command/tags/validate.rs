@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv_model::{Code, Env, Error, Result};
+use imgconv::{Code, Env, Error, Result};
 
 use crate::{
     exit::Status,
