@@ -9,9 +9,11 @@
 mod destination;
 mod journal;
 mod key;
+mod memory;
 mod plan;
 mod report;
 mod rules;
+mod sources;
 mod watch;
 mod work;
 
@@ -21,7 +23,12 @@ use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote};
 use imgconv_stream::Pool;
 use serde_json::value::RawValue;
 
-use self::{destination::Destination, journal::Journal, plan::Plan, work::Worker};
+use self::{
+    destination::Destination,
+    journal::Journal,
+    plan::Plan,
+    work::{Setup, Worker},
+};
 pub use self::{
     report::{Failure, Merged, Migrated, Migration, Notes, Shard, Status, Totals, merge_reports},
     rules::Rules,
@@ -136,16 +143,16 @@ pub fn migrate(
         bytes,
     });
     let pool = Pool::new(env.jobs)?;
-    let worker = Worker::new(
-        &source,
-        &target,
-        &conversion,
+    let worker = Worker::new(Setup {
+        source: &source,
+        destination: &target,
+        options: &conversion,
         env,
-        &pool,
-        &plan,
-        &jobs,
+        pool: &pool,
+        plan: &plan,
+        jobs: &jobs,
         journal,
-    );
+    });
     let (mut images, files, mut stopped) = worker.run()?;
     if let (Some(site), None, false) = (&options.site, &stopped, conversion.dry_run)
         && !files.acis.is_empty()

@@ -44,10 +44,25 @@ use imgconv_locate::locator::Locator;
 use super::{
     destination::{Destination, Kind, archive_name},
     journal::{Done, Journal, Kept},
+    memory::Remembered,
     plan::{Job, Plan, text},
     report::{Failure, Migrated, Notes, Status},
+    sources::{empty, unnamed, with_sources},
     watch::{Watched, Whereabouts},
 };
+
+/// The work on a share: its jobs, and where they are read from and written to.
+pub(super) struct Setup<'a> {
+    pub(super) source: &'a Source,
+    pub(super) destination: &'a Destination,
+    pub(super) options: &'a Options,
+    pub(super) env: &'a Env,
+    pub(super) pool: &'a Pool,
+    pub(super) plan: &'a Plan,
+    /// Positions in the plan.
+    pub(super) jobs: &'a [usize],
+    pub(super) journal: Option<Journal>,
+}
 
 /// Does the jobs of a share.
 pub(super) struct Worker<'a> {
@@ -112,30 +127,53 @@ struct Place {
 type Shared = Arc<Box<dyn BundleSink>>;
 
 /// What became of a job.
-enum Became {
-    Done(Box<RawValue>, Option<Digest>),
-    Kept(Box<RawValue>, Option<Digest>),
-    /// In a dry run.
-    Planned(Box<RawValue>),
-    /// Nothing is written, perhaps because the destination can't hold it.
-    Nothing(Option<Error>),
+struct Became {
+    status: Status,
+    outcomes: Box<RawValue>,
+    /// The digest of the first root.
+    digest: Option<Digest>,
+    error: Option<Failure>,
+}
+
+impl Became {
+    fn new(status: Status, outcomes: Box<RawValue>, digest: Option<Digest>) -> Self {
+        Self {
+            status,
+            outcomes,
+            digest,
+            error: None,
+        }
+    }
+
+    /// Nothing was written: the job is planned only, left out, or has failed.
+    fn without_outcome(status: Status, error: Option<Failure>) -> Self {
+        Self {
+            error,
+            ..Self::new(status, empty(), None)
+        }
+    }
+
+    /// No image was written, for that reason, or because none is wanted.
+    fn left_out(why: Option<Error>) -> Self {
+        let message = "no image of a platform that is wanted";
+        let why = why.unwrap_or_else(|| Error::new(Code::Missing, message));
+        Self::without_outcome(Status::LeftOut, Some(Failure::of(&why)))
+    }
 }
 
 impl<'a> Worker<'a> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call with all that the work needs"
-    )]
-    pub(super) fn new(
-        source: &'a Source,
-        destination: &'a Destination,
-        options: &'a Options,
-        env: &'a Env,
-        pool: &'a Pool,
-        plan: &'a Plan,
-        jobs: &'a [usize],
-        journal: Option<Journal>,
-    ) -> Self {
+    /// Prepares the work on the jobs of a share.
+    pub(super) fn new(setup: Setup<'a>) -> Self {
+        let Setup {
+            source,
+            destination,
+            options,
+            env,
+            pool,
+            plan,
+            jobs,
+            journal,
+        } = setup;
         let journal = journal.map(Arc::new);
         let room = match destination.kind {
             Kind::Layouts => Room::None("it is of the whole source, which becomes many layouts"),
@@ -192,9 +230,9 @@ impl<'a> Worker<'a> {
         let mut results = lock(&self.results);
         for i in self.jobs {
             let job = &self.plan.jobs[*i];
-            results
-                .entry(*i)
-                .or_insert_with(|| self.told(*i, job, Status::Planned, None, empty(), None));
+            results.entry(*i).or_insert_with(|| {
+                self.told(*i, job, Became::without_outcome(Status::Planned, None))
+            });
         }
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
@@ -217,30 +255,14 @@ impl<'a> Worker<'a> {
             }
             let job = &self.plan.jobs[i];
             let became = self.job(i, job, &mut candidates);
-            let told = match became {
-                Ok(Became::Done(outcomes, digest)) => {
-                    self.told(i, job, Status::Done, digest, outcomes, None)
+            let became = became.unwrap_or_else(|error| {
+                let failure = Failure::of(&error);
+                if error.code() == Code::Cancelled || is_fatal(&error) {
+                    self.end(error);
                 }
-                Ok(Became::Kept(outcomes, digest)) => {
-                    self.told(i, job, Status::Kept, digest, outcomes, None)
-                }
-                Ok(Became::Planned(outcomes)) => {
-                    self.told(i, job, Status::Planned, None, outcomes, None)
-                }
-                Ok(Became::Nothing(why)) => {
-                    let message = "no image of a platform that is wanted";
-                    let why = why.unwrap_or_else(|| Error::new(Code::Missing, message));
-                    let why = Failure::of(&why);
-                    self.told(i, job, Status::LeftOut, None, empty(), Some(why))
-                }
-                Err(error) => {
-                    let failure = Failure::of(&error);
-                    if error.code() == Code::Cancelled || is_fatal(&error) {
-                        self.end(error);
-                    }
-                    self.told(i, job, Status::Failed, None, empty(), Some(failure))
-                }
-            };
+                Became::without_outcome(Status::Failed, Some(failure))
+            });
+            let told = self.told(i, job, became);
             if self.env.check_cancelled().is_err() && told.status == Status::Failed {
                 // What an interruption left undone has not failed.
                 return;
@@ -261,15 +283,7 @@ impl<'a> Worker<'a> {
         lock(&self.stopped).get_or_insert(error);
     }
 
-    fn told(
-        &self,
-        position: usize,
-        job: &Job,
-        status: Status,
-        digest: Option<Digest>,
-        outcomes: Box<RawValue>,
-        error: Option<Failure>,
-    ) -> Migrated {
+    fn told(&self, position: usize, job: &Job, became: Became) -> Migrated {
         let place = self
             .destination
             .locator_of(&job.place, &archive_name(&job.name));
@@ -278,11 +292,11 @@ impl<'a> Worker<'a> {
             source: job.text.clone(),
             name: job.name.clone(),
             destination: self.destination.text(&place, Some(&job.name)),
-            status,
-            digest: digest.map(|digest| digest.to_string()),
-            error,
-            notes: Notes::of(&outcomes),
-            outcomes,
+            status: became.status,
+            digest: became.digest.map(|digest| digest.to_string()),
+            error: became.error,
+            notes: Notes::of(&became.outcomes),
+            outcomes: became.outcomes,
         }
     }
 
@@ -298,7 +312,8 @@ impl<'a> Worker<'a> {
             let root = publications.first().map(|one| one.root.digest);
             self.publish(i, job, publications);
             self.keep_files(i, done);
-            return Ok(Became::Kept(self.told_again(job, &done.outcomes), root));
+            let outcomes = self.told_again(job, &done.outcomes);
+            return Ok(Became::new(Status::Kept, outcomes, root));
         }
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
         options.platforms = nearest(&options.platforms, &roots);
@@ -326,7 +341,7 @@ impl<'a> Worker<'a> {
         let plan = plan(&roots, &request, lost)?;
         // Where images are not wanted, that is the reason why nothing is written.
         let has_images = roots.iter().any(|root| !root.platforms().is_empty());
-        let nothing = |left: &Report| Became::Nothing(not_held(left).filter(|_| !has_images));
+        let nothing = |left: &Report| Became::left_out(not_held(left).filter(|_| !has_images));
         if options.strict || options.dry_run {
             let expected = expect(&plan, &request)?;
             if options.strict {
@@ -336,7 +351,8 @@ impl<'a> Worker<'a> {
                 return Ok(nothing(&expected.left_behind));
             }
             if options.dry_run {
-                return Ok(Became::Planned(self.outcomes(&expected.items, &locator)));
+                let outcomes = self.outcomes(&expected.items, &locator);
+                return Ok(Became::new(Status::Planned, outcomes, None));
             }
         }
         let shared = match self.destination.is_shared() {
@@ -399,7 +415,7 @@ impl<'a> Worker<'a> {
         }
         self.publish(i, job, publications);
         self.keep_files(i, &done);
-        Ok(Became::Done(outcomes, root))
+        Ok(Became::new(Status::Done, outcomes, root))
     }
 
     /// Returns what the journal says of a job, if all of it still stands.
@@ -667,68 +683,6 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// How an outcome begins; no text in one holds a quote that is not escaped.
-const SOURCE: &str = "{\"source\":";
-
-/// Replaces where outcomes come from, in one pass: an image may have tens of thousands of names.
-fn with_sources(outcomes: &RawValue, names: &BTreeMap<String, String>) -> Box<RawValue> {
-    let mut out = String::with_capacity(outcomes.get().len());
-    let mut rest = outcomes.get();
-    while let Some(at) = rest.find(SOURCE) {
-        let (before, after) = rest.split_at(at + SOURCE.len());
-        out.push_str(before);
-        let mut read = serde_json::Deserializer::from_str(after).into_iter::<String>();
-        let source = read.next().and_then(Result::ok);
-        rest = after;
-        if let Some(name) = source.and_then(|source| names.get(&source)) {
-            out.push_str(&serde_json::Value::from(&**name).to_string());
-            rest = after.get(read.byte_offset()..).unwrap_or_default();
-        }
-    }
-    out.push_str(rest);
-    RawValue::from_string(out).unwrap_or_else(|_| empty())
-}
-
-/// What stands in a journal for the place of an entry of a job.
-fn unnamed(entry: usize) -> String {
-    format!("entry {entry} of the image")
-}
-
-/// What a journal remembers of layers, as far as it can be true: a blob at the destination is read
-/// again, and has to hold the tar that the journal says it holds.
-#[derive(Debug)]
-struct Remembered {
-    journal: Arc<Journal>,
-    destination: Destination,
-    env: Env,
-}
-
-impl Remembered {
-    fn holds(&self, layer: &SealedLayer) -> Result<bool> {
-        let Some(file) = self.destination.blob(&layer.digest)? else {
-            // A registry, or a file of its own: it is asked whether it has the blob.
-            return Ok(!self.destination.is_shared());
-        };
-        let notes = imgconv_model::Notes::default();
-        let decoder = Decoder::new(Box::new(file), &self.env.limits, &notes, "blob")?;
-        let source = Cancellable::new(decoder, &self.env);
-        let reader = HashingReader::new(source, &[layer.diff_id.algorithm()]);
-        let (found, _) = reader.finish().map_err(Error::from_io)?;
-        Ok(found.first() == Some(&layer.diff_id))
-    }
-}
-
-impl Memory for Remembered {
-    fn recall(&self, key: &str) -> Option<SealedLayer> {
-        let layer = self.journal.recall(key)?;
-        self.holds(&layer).unwrap_or(false).then_some(layer)
-    }
-
-    fn note(&self, key: &str, layer: &SealedLayer) -> Result<()> {
-        self.journal.note(key, layer)
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -736,10 +690,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// What schema 1 becomes where it is not wanted.
 fn newer() -> Format {
     Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2)
-}
-
-fn empty() -> Box<RawValue> {
-    RawValue::from_string("[]".to_owned()).expect("an empty list is JSON")
 }
 
 fn kind_of(error: &Error) -> Option<io::ErrorKind> {
