@@ -1,8 +1,8 @@
 //! Reads every container image format and writes any other: the library behind the command
 //! `imgconv`.
 //!
-//! [`convert()`] is the main job. [`catalog`] lists all that can be plugged in. Nothing here prints,
-//! reads the environment or exits.
+//! [`convert()`] is the main function. [`catalog`] lists all formats and transports. Nothing here
+//! prints, reads the environment or exits.
 
 #![deny(missing_docs)]
 
