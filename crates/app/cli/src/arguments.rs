@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 /// Parses the words of the command line, the name of the program first.
 ///
 /// # Errors
-/// What is wrong with the words, or the help page that they ask for.
+/// The error of malformed words, or the help page that the words request.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Arguments, Error> {
     let program = program();
     let words = behind_the_command(words, &program);
@@ -41,7 +41,7 @@ pub(crate) fn parse(words: Vec<OsString>) -> Result<Arguments, Error> {
     };
     let matches = program.clone().try_get_matches_from(words.clone());
     let matches = matches.or_else(|error| match error.kind() {
-        // Only now the pages are needed; the second attempt ends with the right one.
+        // The pages are made only when help is needed; the second attempt ends with the right page.
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             help::paged(program, page).try_get_matches_from(words)
         }

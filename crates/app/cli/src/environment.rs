@@ -1,4 +1,4 @@
-//! What the program reads from outside besides its arguments: environment variables, and facts of this
+//! The inputs of the program besides its arguments: environment variables, and facts of this
 //! machine.
 
 use std::{ffi::OsString, path::PathBuf};

@@ -1,4 +1,4 @@
-//! What commands that write images have in common: the call, the printed lines, and the report file.
+//! The common part of commands that write images: the call, the printed lines, and the report file.
 
 use std::{path::Path, process::ExitCode};
 
@@ -9,13 +9,13 @@ use crate::{
     screen::{clean, document, json, print, say},
 };
 
-/// How many losses, and how many warnings, are printed for an image without `--verbose`.
+/// The number of losses, and of warnings, that are printed for an image without `--verbose`.
 const MOST: usize = 20;
 
 /// Converts images and prints what was written.
 ///
 /// # Errors
-/// Those of [`imgconv::convert`], and of options that contradict each other.
+/// The errors of [`imgconv::convert`], and of options that contradict each other.
 pub(crate) fn write(
     sources: &[String],
     destination: &Locator,
@@ -45,7 +45,7 @@ pub(crate) fn write(
 /// Runs work that writes images, prints the outcome, and writes it to the report file.
 ///
 /// # Errors
-/// Those of the work, and of a report file that can't be written.
+/// The errors of the work, and of a report file that can't be written.
 pub(crate) fn reported(
     writing: &Writing,
     common: &Common,
@@ -67,7 +67,8 @@ pub(crate) fn reported(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens the report file, before the work: a file that can't be written is found out early.
+/// Opens the report file before the work, so that an unwritable file is an error before anything is
+/// written.
 ///
 /// # Errors
 /// [`Code::Usage`] for `-`, and the error of a file that can't be made.

@@ -12,9 +12,10 @@ use serde::Serialize;
 /// The secrets that no message may show; set when the arguments and the environment have been read.
 static SECRETS: OnceLock<Secrets> = OnceLock::new();
 
-/// Sets the secrets that no message may show from now on. Secrets that are added later count too.
+/// Sets the secrets that no message may show from now on. Secrets that are added later are hidden
+/// too.
 pub(crate) fn keep_secret(secrets: &Secrets) {
-    // Only the first call counts; a second call would be for the same run.
+    // Only the first call has an effect; a second call would be for the same run.
     let _ = SECRETS.set(secrets.clone());
 }
 

@@ -1,4 +1,4 @@
-//! What is refused before anything is written.
+//! Checks before anything is written.
 
 use std::path::Path;
 
@@ -45,8 +45,8 @@ pub(crate) fn missing(target: Format, options: &Options) -> Result<()> {
     Err(Error::new(Code::Usage, message))
 }
 
-/// Refuses to write onto what is read, which a rename at the end would replace, or into it
-/// (robustness D13b).
+/// Refuses an output that is also a source, since a rename at the end would replace the source, and
+/// an output inside a source (robustness D13b).
 pub fn refuse_same_place(sources: &[Locator], output: &Path) -> Result<()> {
     let local = |source: &&Locator| source.location != "-" && source.transport.place().is_local();
     for source in sources.iter().filter(local) {
@@ -60,7 +60,7 @@ pub fn refuse_same_place(sources: &[Locator], output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same for the files that get their names from their images.
+/// [`refuse_same_place`] for files that get their names from their images.
 pub(crate) fn refuse_same_file(
     items: &[Item],
     sources: &[Locator],
@@ -78,13 +78,13 @@ pub(crate) fn refuse_same_file(
     Ok(())
 }
 
-/// Says whether files go into the destination, and it is none itself.
+/// Says whether the destination is a directory that gets files, and not itself a file.
 pub(crate) fn is_directory(destination: &Locator) -> bool {
     let location = &destination.location;
     location.ends_with('/') || Path::new(location).is_dir()
 }
 
-/// One file can't hold several streams.
+/// Refuses several streams for one file.
 pub(crate) fn refuse_one_file(items: &[Item], one_file: bool, destination: &Locator) -> Result<()> {
     let location = &destination.location;
     if !one_file || items.len() == 1 {
@@ -113,7 +113,7 @@ pub(crate) fn nothing_left(roots: &[SourceRoot<'_>], options: &Options, left: &R
     }
 }
 
-/// The error for a run that leaves everything behind: what that is, and why.
+/// The error for a run in which nothing can be written: it names what is left behind, and why.
 pub fn not_held(left: &Report) -> Option<Error> {
     let told = left.losses.iter().take(10);
     let told: Vec<String> = told
@@ -134,7 +134,7 @@ pub fn not_held(left: &Report) -> Option<Error> {
     })
 }
 
-/// Refuses to change layers where nothing has any.
+/// Refuses changes of layers if no source has any layers.
 pub(crate) fn refuse_unchangeable(items: &[Item], roots: &[SourceRoot<'_>]) -> Result<()> {
     let mut images = items.iter().flat_map(|item| &item.images);
     if images.any(|image| image.platform.is_some()) {
@@ -152,7 +152,7 @@ pub(crate) fn refuse_unchangeable(items: &[Item], roots: &[SourceRoot<'_>]) -> R
     Err(Error::new(Code::Unsupported, message).hint("`convert` copies it as it is"))
 }
 
-/// The error for platforms of which there is no image, or for a source without any.
+/// The error for platforms without an image, or for a source without images.
 pub fn no_image(platforms: &[PlatformSpec], mut there: Vec<String>) -> Error {
     there.sort();
     there.dedup();
@@ -164,7 +164,7 @@ pub fn no_image(platforms: &[PlatformSpec], mut there: Vec<String>) -> Error {
         .hint(format!("there is: {}", there.join(", ")))
 }
 
-/// Refuses what `--strict` forbids: a loss, or a warning.
+/// Refuses losses and warnings, which `--strict` forbids.
 pub fn refuse_losses(items: &[Item]) -> Result<()> {
     let mut found = Vec::new();
     for image in items.iter().flat_map(|item| &item.images) {

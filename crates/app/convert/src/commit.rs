@@ -1,4 +1,4 @@
-//! Making visible what was written, and telling what became of each image.
+//! Making written images visible, and reporting what became of each image.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ use crate::{
     tags,
 };
 
-/// Takes the subject of a list away, if the document that it is about has become another.
+/// Removes the subject of a list if the subject's document has changed.
 pub(crate) fn stale_subject(expected: &Assembled<'_>, top_level: &mut TopLevel) -> Report {
     const SUBJECT: &str = "subject";
     let mut report = Report::default();
@@ -46,10 +46,10 @@ pub(crate) fn tell_first(items: &mut [Item], report: &Report) {
     }
 }
 
-/// Gives roots the names that only the destination can refuse, and tells what it refused.
+/// Gives roots the names that only the destination can refuse, and reports refused names.
 ///
 /// # Errors
-/// If digests have to stay and one is refused, or the destination can't be asked.
+/// If digests have to stay and a name is refused, or the destination can't be asked.
 pub fn name_roots(sink: &dyn BundleSink, items: &mut [Item], options: &Options) -> Result<()> {
     for item in items {
         let publication = std::slice::from_ref(&item.publication);
@@ -64,7 +64,7 @@ pub fn name_roots(sink: &dyn BundleSink, items: &mut [Item], options: &Options) 
     Ok(())
 }
 
-/// Tells the digests by which a place lists images that it describes itself.
+/// Reports the digests under which a place lists images that it describes itself.
 pub fn note_digests(items: &mut [Item], publications: &[Publication]) {
     for (item, publication) in items.iter_mut().zip(publications) {
         if item.publication.root.digest != publication.root.digest
@@ -76,8 +76,8 @@ pub fn note_digests(items: &mut [Item], publications: &[Publication]) {
     }
 }
 
-/// The image tags files that go beside the ACIs of a run, by image name. One that is there already
-/// keeps its other tags.
+/// The image tags files that go beside the ACIs of a run, by image name. A file that is there
+/// already keeps its other tags.
 pub(crate) fn image_tags(
     plan: &Plan<'_>,
     destination: &Locator,
@@ -92,7 +92,8 @@ pub(crate) fn image_tags(
     })
 }
 
-/// Returns what becomes visible: the items, and the image tags files beside them, which are written.
+/// Returns the publications: the items, and the image tags files beside them, which are written
+/// here.
 ///
 /// # Errors
 /// If an image tags file can't be written.
@@ -108,7 +109,7 @@ pub(crate) fn publications(
     };
     let of_item = |item: &Item| {
         let mut publication = item.publication.clone();
-        // What is found by way of an image has no name of its own.
+        // A referrer that was found by way of an image has no name of its own.
         let image = item.images.iter().any(|image| image.platform.is_some());
         let named = image || item.publication.name.is_some() || items.len() == 1;
         publication.reference = reference.clone().filter(|_| named);
@@ -130,7 +131,7 @@ pub(crate) fn publications(
     Ok(publications)
 }
 
-/// Tells what became of each image. `places` are where the publications are, none in a dry run.
+/// Reports what became of each image. `places` are where the publications are, none in a dry run.
 pub(crate) fn outcome(
     items: Vec<Item>,
     tags: Vec<(String, ImageTags)>,
@@ -150,8 +151,8 @@ pub(crate) fn outcome(
         let referred = item.publication.reference.clone();
         for mut image in item.images {
             image.destination = place.clone().unwrap_or_else(|| destination.to_string());
-            // A REF is written as it stands, and is then what the image is called there; in a
-            // registry the place is the name.
+            // A REF is written as it stands, and is then the name of the image there; in a registry
+            // the place is the name.
             match (
                 &destination.reference,
                 names::in_registry(&image.destination),
@@ -168,7 +169,7 @@ pub(crate) fn outcome(
     Outcome { images, image_tags }
 }
 
-/// Says what a destination does with what the source's list of entry points says of itself.
+/// Returns the room that a destination has for the own fields of the sources' lists.
 pub fn room(destination: &Locator, env: &Env) -> Room {
     if !destination.transport.place().has_descriptors() {
         return Room::None("the destination has no index of its own");

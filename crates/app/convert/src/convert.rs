@@ -1,4 +1,4 @@
-//! The story of a conversion: locate, read, choose, plan, write, commit.
+//! A conversion from start to end: locate, read, choose, plan, write, commit.
 
 use std::path::Path;
 
@@ -116,7 +116,7 @@ pub fn convert(
     Ok(commit::outcome(items, tags, destination, &places))
 }
 
-/// Opens every source. A repository's tags go together where image tags files are written.
+/// Opens every source. All tags of a repository are opened where image tags files are written.
 fn open<'l>(
     sources: &'l [Locator],
     options: &Options,
@@ -132,7 +132,7 @@ fn open<'l>(
     sources.iter().map(open).collect()
 }
 
-/// Decodes every entry that is meant, with all that is below it.
+/// Decodes every chosen entry, with all documents below it.
 fn read<'s>(opened: &'s [(&Locator, Source)], env: &Env) -> Result<Vec<SourceRoot<'s>>> {
     let mut roots = Vec::new();
     for (locator, source) in opened {
@@ -154,7 +154,7 @@ fn read<'s>(opened: &'s [(&Locator, Source)], env: &Env) -> Result<Vec<SourceRoo
     Ok(roots)
 }
 
-/// Refuses what can be refused before a byte is written.
+/// Checks everything that can be checked before a byte is written.
 fn refuse(
     expected: &[Item],
     roots: &[SourceRoot<'_>],

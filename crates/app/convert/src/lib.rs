@@ -1,8 +1,8 @@
 //! The engine of every conversion: locate, read, choose, plan, write, commit.
 //!
-//! [`convert::convert`] is the story in one function. [`read`] decodes what is at a place,
-//! [`choose`] picks what is meant, [`plan`] decides what becomes of every layer and document,
-//! [`expect`] says what the plan will give, and [`write`] is the only part with threads.
+//! [`convert::convert`] is the whole conversion in one function. [`read`] decodes the contents of a
+//! place, [`choose`] picks the images, [`plan`] decides what becomes of every layer and document,
+//! [`expect`] computes what the plan will give, and [`write`] is the only part with threads.
 
 mod assemble;
 mod check;

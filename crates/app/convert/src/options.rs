@@ -1,4 +1,4 @@
-//! What the user asked of a conversion.
+//! The user's options for a conversion.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use imgconv_model::{Code, Error, FormatFamily, PlatformSpec, Result};
 use imgconv_pipeline::Options as LayerOptions;
 pub use imgconv_transport_oci_layout::{Link, RefName, Sharing};
 
-/// What to do with children of an index that are not there.
+/// The treatment of index children that are not stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Missing {
     /// Leave them out of the index, and warn (robustness D11b).
@@ -18,7 +18,7 @@ pub enum Missing {
     Fail,
 }
 
-/// What to do with layers that say where else they can be had (`urls`).
+/// The treatment of layers that name other sources of their bytes (`urls`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Foreign {
     /// List them as they are; no connection is opened (robustness C6a).
@@ -32,14 +32,14 @@ pub enum Foreign {
     Fetch,
 }
 
-/// What the user asked of a conversion. Everything can be defaulted.
+/// The user's options for a conversion. Every option has a default.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What may be read and is written, where the command says it.
+    /// The families that the command reads and writes, for the pair commands.
     pub pair: Option<(FormatFamily, FormatFamily)>,
     /// The platforms that are wanted; empty means all.
     pub platforms: Vec<PlatformSpec>,
-    /// What happens to layers.
+    /// The changes to layers.
     pub layers: LayerOptions,
     /// One ACI for each layer, linked by dependencies, instead of one squashed ACI.
     pub no_squash: bool,
@@ -47,36 +47,37 @@ pub struct Options {
     pub name: Option<String>,
     /// The host of the names of ACIs that are made of other images, instead of their registry's.
     pub host: Option<String>,
-    /// To ACI: a tag is no version. The ACI gets the label `dockerimageid`, and the tags go to an
-    /// image tags file beside it.
+    /// To ACI: a tag does not become a version. The ACI gets the label `dockerimageid`, and the
+    /// tags go to an image tags file beside it.
     pub image_tags: bool,
-    /// What `org.opencontainers.image.ref.name` holds.
+    /// The form of names in `org.opencontainers.image.ref.name`.
     pub ref_name: RefName,
     /// Where the dependencies of ACIs are: ACIs, and directories of them.
     pub deps: Vec<String>,
-    /// Layers are what the user wants to change: refuse if there is no image, which has some.
+    /// True if the command changes layers: then a source without any image is refused.
     pub change: bool,
     /// Refuse if anything would be lost or was irregular.
     pub strict: bool,
-    /// Say what would happen, and write nothing.
+    /// Report what would happen, and write nothing.
     pub dry_run: bool,
-    /// What to do with missing children of an index.
+    /// The treatment of missing children of an index.
     pub missing: Missing,
-    /// What to do with foreign layers.
+    /// The treatment of foreign layers.
     pub foreign: Foreign,
-    /// Refuse to write an image or index under another digest than it was read.
+    /// Refuse to write an image or index under another digest than the one by which it was read.
     pub preserve_digests: bool,
     /// The private key (a JSON Web Key) that schema 1 manifests are signed with.
     pub sign_key: Option<PathBuf>,
-    /// What blobs of a layout that is written share their bytes with.
+    /// The files that share their bytes with the blobs of a written layout.
     pub sharing: Sharing,
 }
 
 impl Options {
-    /// Only a layout directory has blobs that can share their bytes with others.
+    /// Refuses forced sharing for a destination other than a layout directory, since only the blobs
+    /// of a layout can share their bytes.
     ///
     /// # Errors
-    /// [`Code::Usage`] if something else is written, and they must.
+    /// [`Code::Usage`] if the destination is no layout and sharing is required.
     pub fn check_sharing(&self, layout: bool) -> Result<()> {
         let forced = matches!(self.sharing.link, Link::Hard | Link::Reflink);
         if layout || !forced && self.sharing.pool.is_none() {
@@ -88,7 +89,7 @@ impl Options {
     }
 }
 
-/// The error for what `--preserve-digests` forbids.
+/// The error for changes that `--preserve-digests` forbids.
 pub(crate) fn digests_change(what: &str) -> Error {
     let message = format!("`--preserve-digests` refuses: this would change: {what}");
     Error::new(Code::Denied, message).hint("`--dry-run` without it shows what would be done")

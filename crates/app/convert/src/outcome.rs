@@ -1,4 +1,4 @@
-//! What a conversion did, as data: the shape of `--json` and `--report`.
+//! The result of a conversion, as data: the shape of `--json` and `--report`.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use imgconv_model::{Digest, Loss, Report, SealedLayer};
 use imgconv_tags::{ImageTags, Labels};
 use serde::Serialize;
 
-/// What a run did: one entry for each image.
+/// The result of a run: one entry for each image.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Outcome {
     /// The images, in the order of the source.
@@ -19,16 +19,16 @@ pub struct Outcome {
 /// An image tags file that was written, or would be.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TagsOutcome {
-    /// The image name that it is for.
+    /// The image name that the file is for.
     pub name: String,
-    /// Where it is.
+    /// The path of the file.
     pub destination: String,
-    /// Every tag, with the labels that it means.
+    /// Every tag, with the labels that the tag stands for.
     pub tags: BTreeMap<String, Labels>,
 }
 
 impl Outcome {
-    /// Adds what another run did.
+    /// Adds the result of another run.
     pub fn append(&mut self, other: Self) {
         self.images.extend(other.images);
         self.image_tags.extend(other.image_tags);
@@ -36,7 +36,7 @@ impl Outcome {
 }
 
 impl TagsOutcome {
-    /// Tells what a file says; tags that mean nothing are left out.
+    /// Describes an image tags file; tags without a meaning are left out.
     pub fn new(name: &str, destination: String, tags: &ImageTags) -> Self {
         let all = tags.all().into_iter();
         Self {
@@ -49,34 +49,34 @@ impl TagsOutcome {
     }
 }
 
-/// What became of one image.
+/// The result for one image.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ImageOutcome {
-    /// Where it came from.
+    /// The place of the source image.
     pub source: String,
-    /// Where it is now; where it would be, in a dry run.
+    /// The place of the written image; in a dry run, where the image would be.
     pub destination: String,
-    /// Its name there.
+    /// The image's name at the destination.
     pub name: Option<String>,
-    /// The format that it is written in.
+    /// The format of the written image.
     pub format: String,
-    /// Its platform; absent for artifacts that are no images.
+    /// The image's platform; absent for artifacts that are no images.
     pub platform: Option<String>,
-    /// The digest of its root document, or of the file.
+    /// The digest of the written root document, or of the file.
     pub digest: Option<String>,
-    /// The digest of the root document that it was made of.
+    /// The digest of the source's root document.
     pub source_digest: Option<String>,
-    /// The digest of the config that it was made of; absent if the source has none.
+    /// The digest of the source's config; absent if the source has none.
     pub source_config: Option<String>,
-    /// The digest of its config.
+    /// The digest of the written config.
     pub config: Option<String>,
     /// The image ID of an ACI: the one read, or the one written.
     pub image_id: Option<String>,
-    /// Its layers, base first; none for an ACI, whose one layer has no digest of its own.
+    /// The layers, base first; none for an ACI, whose one layer has no digest of its own.
     pub layers: Vec<LayerOutcome>,
-    /// What was lost.
+    /// The losses.
     pub losses: Vec<LossOutcome>,
-    /// What was irregular.
+    /// The warnings.
     pub warnings: Vec<WarningOutcome>,
     /// In a dry run, what would happen to the layers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +86,7 @@ pub struct ImageOutcome {
     pub planned: Option<PlannedOutcome>,
 }
 
-/// What would become of the documents and layers of one image.
+/// The planned documents and layers of one image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PlannedOutcome {
     /// The documents, the root last.
@@ -95,7 +95,7 @@ pub struct PlannedOutcome {
     pub layers: Vec<PlannedLayer>,
 }
 
-/// What would become of one document.
+/// The plan for one document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedDocument {
     /// The role: `config`, `manifest`, or `index`.
@@ -108,7 +108,7 @@ pub struct PlannedDocument {
 }
 
 impl PlannedDocument {
-    /// Tells what would become of a document. `kept` is the digest that it keeps.
+    /// Describes what would become of a document. `kept` is the digest that the document keeps.
     pub(crate) fn new(role: &str, kept: Option<Digest>) -> Self {
         let becomes = if kept.is_some() { "kept" } else { "new" };
         Self {
@@ -119,19 +119,19 @@ impl PlannedDocument {
     }
 }
 
-/// What would become of one layer.
+/// The plan for one layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedLayer {
-    /// The positions of the source's layers that it is made of, from 0.
+    /// The positions of the source layers that become this layer, from 0.
     pub from: Vec<usize>,
-    /// The digest of the source's blob, if it is made of one that has a digest.
+    /// The digest of the source's blob, if the layer comes from one blob that has a digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// What is done: `keep`, `recompress` or `squash`.
+    /// The step: `keep`, `recompress` or `squash`.
     pub step: String,
     /// The compression of the result.
     pub compression: String,
-    /// Why.
+    /// The reason for the step.
     pub why: String,
 }
 
@@ -142,14 +142,14 @@ pub struct LayerOutcome {
     pub diff_id: String,
     /// The digest of the stored bytes.
     pub digest: String,
-    /// Their number.
+    /// The number of the stored bytes.
     pub size: u64,
-    /// Their compression.
+    /// The compression of the stored bytes.
     pub compression: String,
-    /// What was done: `keep`, `recompress` or `squash`.
+    /// The step: `keep`, `recompress` or `squash`.
     pub step: String,
-    /// The digest of the source's blob that it was made of, the same if it was kept; absent if it
-    /// was made of several, or of what is stored without a digest.
+    /// The digest of the source's blob, equal to `digest` if the blob was kept; absent if the layer
+    /// was made of several blobs, or of one that is stored without a digest.
     pub source: Option<String>,
 }
 
@@ -160,7 +160,7 @@ pub struct LossOutcome {
     pub field: String,
     /// `dropped`, `approximated` or `synthesised`.
     pub outcome: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
@@ -169,13 +169,13 @@ pub struct LossOutcome {
 pub struct WarningOutcome {
     /// The stable code.
     pub code: String,
-    /// Where.
+    /// The place.
     pub at: String,
-    /// What.
+    /// The message.
     pub message: String,
 }
 
-/// Tells what was lost.
+/// Converts losses to their reported form.
 pub fn losses(losses: Vec<Loss>) -> Vec<LossOutcome> {
     let tell = |loss: Loss| LossOutcome {
         field: loss.field,
@@ -186,7 +186,7 @@ pub fn losses(losses: Vec<Loss>) -> Vec<LossOutcome> {
 }
 
 impl LayerOutcome {
-    /// Tells what became of a source's blob.
+    /// Describes what became of a source's blob.
     pub(crate) fn new(layer: &SealedLayer, source: Option<Digest>) -> Self {
         Self {
             diff_id: layer.diff_id.to_string(),
@@ -200,7 +200,7 @@ impl LayerOutcome {
 }
 
 impl ImageOutcome {
-    /// Adds the entries of a report, each once, and puts all in their one order.
+    /// Adds the entries of a report, each once, and sorts all entries.
     pub fn add_report(&mut self, report: Report) {
         self.losses.extend(losses(report.losses));
         self.losses.sort();

@@ -1,4 +1,4 @@
-//! Image tags of places: which labels tell an image, and the files that map tags to them.
+//! Image tags of places: the labels that identify an image, and the files that map tags to them.
 
 use std::{collections::BTreeMap, io::Read as _};
 
@@ -15,7 +15,7 @@ use crate::read::node::{ImageNode, Node, platform_of};
 /// Reads an image tags file, `-` for standard input.
 ///
 /// # Errors
-/// If it can't be read, and those of [`ImageTags::parse`].
+/// If the file can't be read, and the errors of [`ImageTags::parse`].
 pub fn read(path: &str, env: &Env) -> Result<ImageTags> {
     ImageTags::parse(&read_bytes(path, env)?, &env.limits, path)
 }
@@ -31,7 +31,7 @@ fn read_bytes(path: &str, env: &Env) -> Result<Vec<u8>> {
         return Err(Error::new(Code::Missing, "there is no file").at(quote(path)));
     };
     let mut bytes = Vec::new();
-    // One byte more than the limit tells that there are more.
+    // One more byte than the limit shows that the file is too long.
     let most = env.limits.image_tags.saturating_add(1);
     let reader = blob.open()?;
     let read = reader.take(most).read_to_end(&mut bytes);
@@ -43,8 +43,8 @@ fn read_bytes(path: &str, env: &Env) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The labels that a tag of this root expands to: what tells its images from the others of their
-/// name, and is the same for all of its platforms.
+/// The labels that a tag of this root expands to: they distinguish its images from others of their
+/// name, and are the same for all of its platforms.
 ///
 /// - An image: `dockerimageid`, the ID that Docker shows for it, without `sha256:`: the digest of
 ///   its config; before there were configs, the id of its top v1 image. And its `os` and `arch`.
@@ -52,7 +52,7 @@ fn read_bytes(path: &str, env: &Env) -> Result<Vec<u8>> {
 ///   indexes. The user's labels `os` and `arch` decide which of its images is meant.
 /// - An ACI: its own labels but `os` and `arch`: it has a version of its own.
 ///
-/// `None` for what is no image.
+/// `None` for a root that is no image.
 pub fn identity(node: &Node, limits: &Limits) -> Option<Labels> {
     let id = |hex: String| (DOCKER_IMAGE_ID.to_owned(), hex);
     match node {
@@ -79,14 +79,14 @@ pub fn identity(node: &Node, limits: &Limits) -> Option<Labels> {
 /// The hex digits by which Docker knows an image.
 fn image_id(image: &ImageNode, limits: &Limits) -> Option<String> {
     if let Some(config) = image.original("config") {
-        // Whatever names the config, Docker takes this digest of it.
+        // Docker uses this digest of the config, whatever digest the manifest has for it.
         return Some(digest(Algorithm::Sha256, &config.bytes).hex());
     }
     let manifest = image.original("manifest")?;
     imgconv_format_docker_v2s1::image_id(manifest, limits)
 }
 
-/// The labels `os` and `arch`, as far as appc has words for a platform.
+/// The labels `os` and `arch`, as far as appc has values for a platform.
 fn platform_labels(platform: &Platform) -> Labels {
     let (os, arch) = platform::to_labels(platform).unwrap_or_default();
     let pairs = [("os", os), ("arch", arch)].into_iter();
@@ -95,8 +95,8 @@ fn platform_labels(platform: &Platform) -> Labels {
         .collect()
 }
 
-/// Gives an image that becomes an ACI the label `dockerimageid` of its root, in the place of the
-/// tag. The version that an ACI had before it became this image is its own, and stays.
+/// Gives an image that becomes an ACI the label `dockerimageid` of its root, instead of the tag. A
+/// version that an ACI had before it became this image stays.
 pub fn identify(image: &mut Image, own: Option<&Name>, identity: &Labels) {
     let Some(id) = identity.get(DOCKER_IMAGE_ID) else {
         return;
@@ -107,7 +107,7 @@ pub fn identify(image: &mut Image, own: Option<&Name>, identity: &Labels) {
     }
 }
 
-/// The name of the image tags file that stands beside ACIs of a name.
+/// The name of the image tags file beside the ACIs of a name.
 pub(crate) fn file_name(name: &str) -> String {
     format!("{}.json", file_token(name))
 }
@@ -117,8 +117,8 @@ pub fn site_path(name: &str) -> String {
     format!("aci/{name}/imagetags.json")
 }
 
-/// The image tags of what a run wrote, by the names of the ACIs. Tags that a file `read` returns
-/// already has stay.
+/// The image tags files of a run, by the names of the ACIs. Tags in a file that `read` returns
+/// stay.
 pub fn files(
     tagged: &[(String, String, Labels)],
     read: &dyn Fn(&str) -> Result<Option<ImageTags>>,
@@ -143,7 +143,8 @@ pub fn files(
         .collect()
 }
 
-/// A text as a part of a file name: `/`, and what a shell or another system could misread, is `-`.
+/// A text as a part of a file name: `/`, and any character that a shell or another system could
+/// misread, becomes `-`.
 pub(crate) fn file_token(text: &str) -> String {
     let valid = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
     text.chars()

@@ -1,4 +1,4 @@
-//! How two images differ, whatever their formats: what runs, and every file.
+//! The differences between two images, whatever their formats: in the config, and in every file.
 
 use std::{
     cmp::Ordering,
@@ -16,21 +16,21 @@ use crate::pick::{Picked, pick};
 use imgconv_convert::read::node::semantics;
 use imgconv_locate::locator::Locator;
 
-/// One thing that differs.
+/// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// A config field, such as `config.env`, or a path with a slash before it.
     pub what: String,
-    /// How it is in the first image; absent if it is not there.
+    /// The value in the first image; absent if the first image has none.
     pub a: Option<String>,
-    /// How it is in the second image.
+    /// The value in the second image; absent if the second image has none.
     pub b: Option<String>,
 }
 
-/// Compares two images. `deps` is where the dependencies of ACIs are.
+/// Compares two images. `deps` are the places of the dependencies of ACIs.
 ///
 /// # Errors
-/// If one can't be read, or a locator means several images.
+/// If an image can't be read, or a locator means several images.
 pub fn diff(
     a: &Locator,
     b: &Locator,
@@ -53,7 +53,7 @@ pub fn diff(
     Ok(found)
 }
 
-/// Docker's own fields of a config, which OCI images have too, and what they are called here.
+/// Docker's own fields of a config, which OCI images have too, each with its name in the result.
 const DOCKER: [(&str, &str); 4] = [
     ("config.Healthcheck", "config.healthcheck"),
     ("config.OnBuild", "config.on_build"),
@@ -64,7 +64,7 @@ const DOCKER: [(&str, &str); 4] = [
 /// The fields that mean the same in every format, as text.
 fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
     let config = &image.config;
-    // Whole: what differs must not look equal because it is long.
+    // Values are not shortened: two long values with one beginning must not look equal.
     let list = |values: &[String]| {
         let words = values.iter().map(|value| format!("\"{}\"", escape(value)));
         words.collect::<Vec<_>>().join(" ")
@@ -83,7 +83,7 @@ fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
     put("author", image.author.clone());
     let joined = |exec: &Exec| list(&[&exec.entrypoint[..], &exec.cmd[..]].concat());
     put("config.exec", config.exec.as_ref().map(joined));
-    // No user is the superuser: docker writes nothing, appc writes `0`.
+    // A missing user is the superuser: docker writes nothing, appc writes `0`.
     let user = config
         .user
         .as_deref()
@@ -113,7 +113,7 @@ fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
             put(field, Some(sorted(text, env)));
         }
     }
-    // What made the layers, whether they are there or were merged since.
+    // The commands that made the layers, whether the layers are still there or were merged since.
     let merged = |step: &&History| step.created_by.as_deref() == Some(History::SQUASH);
     let steps = image.history.iter().filter(|step| !merged(step));
     for (i, step) in steps.enumerate() {
@@ -128,7 +128,7 @@ fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
     out
 }
 
-/// JSON text with the keys of every object in order: which of them comes first says nothing.
+/// JSON text with the keys of every object sorted: their order has no meaning.
 fn sorted(text: &str, env: &Env) -> String {
     // The parser bounds the depth.
     fn sort(value: &mut Value) {
@@ -150,7 +150,7 @@ fn sorted(text: &str, env: &Env) -> String {
     }
 }
 
-/// Everything that a step of a history says, but for whether it made a layer.
+/// All fields of a history step, except whether the step made a layer.
 fn describe_step(step: &History) -> String {
     let History {
         created,
@@ -169,7 +169,7 @@ fn describe_step(step: &History) -> String {
         let part = part.as_deref().filter(|part| !part.is_empty())?;
         Some(format!("{word}{}", escape(part)))
     });
-    // A step that says nothing is a step all the same.
+    // An empty step still counts as a step.
     let said: Vec<String> = said.collect();
     if said.is_empty() {
         "-".to_owned()
@@ -219,7 +219,7 @@ fn files(picked: &Picked, env: &Env) -> Result<Files> {
     })
 }
 
-/// The order of a walk: by the bytes of a path, a directory's with a slash at its end.
+/// The order of a walk: by the bytes of a path, where the path of a directory ends with a slash.
 fn order((x, a): &(Vec<u8>, File<'_>), (y, b): &(Vec<u8>, File<'_>)) -> Ordering {
     let both = x.len().min(y.len());
     let after = |path: &[u8], node: &File<'_>| {
@@ -237,7 +237,8 @@ fn compare_files<'f>(a: &'f Files, b: &'f Files, found: &mut Vec<Difference>) {
     let mut compare = |path: &[u8], x: Option<File<'_>>, y: Option<File<'_>>| {
         let side = |files: &Files, node: Option<File<'_>>| match node {
             Some(node) => Some(describe(&node, files)),
-            // A root that no layer names is the one that every reader makes.
+            // A root directory without an entry in any layer has the attributes that every reader
+            // gives it.
             None if path.is_empty() => Some("dir 0755 0:0 @0".to_owned()),
             None => None,
         };
@@ -248,7 +249,7 @@ fn compare_files<'f>(a: &'f Files, b: &'f Files, found: &mut Vec<Difference>) {
         }
     };
     compare(b"", a.tree.get(b""), b.tree.get(b""));
-    // Both walks have one order, so each path is found without looking it up from the root.
+    // Both walks have the same order, so no path has to be looked up from the root.
     let below = |files: &'f Files| files.tree.iter().filter(|(path, _)| !path.is_empty());
     let (mut left, mut right) = (below(a).peekable(), below(b).peekable());
     loop {
@@ -264,7 +265,8 @@ fn compare_files<'f>(a: &'f Files, b: &'f Files, found: &mut Vec<Difference>) {
                     compare(&path, Some(x), Some(y));
                 }
             }
-            // Either it is not there, or it is of another kind and has another place.
+            // The other image has no such path, or a file of another kind at another position of
+            // the walk.
             Ordering::Less => {
                 if let Some((path, x)) = left.next() {
                     compare(&path, Some(x), b.tree.get(&path));

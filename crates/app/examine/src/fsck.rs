@@ -1,9 +1,10 @@
-//! The part of [`verify`](crate::verify()) that follows every reference of a place whose blobs are
-//! found by their digests, whatever else is wrong there: what is missing, what is not what its name
-//! or its descriptor says, what does not belong together, and what nothing refers to.
+//! The part of [`verify`](crate::verify()) that follows every reference of a place that finds blobs
+//! by their digests, whatever else is wrong there. It finds blobs that are missing, that do not
+//! match their name or their descriptor, that do not belong together, and that nothing refers to.
 //!
-//! It reads no layer's tar and verifies no signature; that is done image by image. What was read
-//! there is not read again, and what was found there is not told again.
+//! This pass reads no layer's tar and verifies no signature, since that is done for each image.
+//! Blobs that were read for an image are not read again, and problems that were reported there are
+//! not reported again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,26 +21,26 @@ use imgconv_stream::Cancellable;
 use crate::verdict::{Finding, Verdict};
 use imgconv_convert::read::source::Source;
 
-/// What reading the images has shown already.
+/// The results of reading the images.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Everything that an image was found to refer to.
+    /// Every digest that an image refers to.
     pub(crate) digests: BTreeSet<Digest>,
-    /// Blobs that are what their digests say, with their sizes where they are known.
+    /// Blobs that match their digests, with their sizes where they are known.
     pub(crate) good: BTreeMap<Digest, Option<u64>>,
     /// Manifests whose images could be decoded.
     pub(crate) decoded: BTreeSet<Digest>,
 }
 
 impl Seen {
-    /// Notes a document or blob that was read and verified.
+    /// Records a document or blob that was read and verified.
     pub(crate) fn verified(&mut self, child: &Child) {
         self.digests.insert(child.digest);
         self.good.insert(child.digest, Some(child.size));
     }
 }
 
-/// Checks what the entries of a place lead to, and what else is stored there.
+/// Checks everything that the entries of a place lead to, and everything else that is stored there.
 pub(crate) fn check(
     source: &Source,
     all: bool,
@@ -85,7 +86,7 @@ pub(crate) fn check(
                 ),
             });
         }
-        // What is wrong with it was told when the image was read.
+        // A fault of the embedded data was reported when the image was read.
         let data = embedded(child, &env.limits).ok().flatten();
         walk.refer(
             &Reference {
@@ -112,12 +113,12 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// What is stored under a digest.
+/// The stored bytes under a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Missing,
     Unreadable,
-    /// Its size, where it is known, and whether it is what its digest says.
+    /// The size, where it is known, and whether the bytes match the digest.
     Bytes(Option<u64>, bool),
 }
 
@@ -128,36 +129,37 @@ struct Walk<'a> {
     verdict: &'a mut Verdict,
     found: BTreeMap<Digest, Found>,
     reached: BTreeSet<Digest>,
-    /// Documents that were followed, or will be.
+    /// The documents that were followed, or will be.
     known: BTreeSet<Digest>,
     tasks: Vec<(Reference, String)>,
-    /// The problems that are told already.
+    /// The reported problems.
     told: Problems,
-    /// False if something that may refer to blobs could not be read.
+    /// False if a document that may refer to blobs could not be read.
     complete: bool,
 }
 
-/// The problems by what they tell, so that each is told once and found at once.
+/// The reported problems in a form that finds duplicates fast.
 #[derive(Default)]
 struct Problems {
     /// Codes and messages.
     problems: BTreeSet<(String, String)>,
-    /// The digests that are missing, and those that do not match; of the latter with what was
-    /// expected, too.
+    /// The digests that are missing, and those that do not match; mismatches also with the expected
+    /// value.
     missing: BTreeSet<String>,
     mismatches: BTreeSet<String>,
     sizes: BTreeSet<(String, String)>,
 }
 
 impl Problems {
-    /// Notes a problem; false if it was told.
+    /// Records a problem; false if the problem was reported already.
     fn add(&mut self, finding: &Finding) -> bool {
         let Finding { code, at, message } = finding;
         match &**code {
             "missing" => self.missing.extend(hexes(at).chain(hexes(message))),
             "mismatch" => {
                 let expected = message.split_once("expected ").map(|(_, rest)| rest);
-                // As this pass says it, and as readers of blobs do: `expected 5,`, `expected 5 bytes`.
+                // The two forms of messages: `expected 5,` of this pass, and `expected 5 bytes` of
+                // blob readers.
                 let expected = expected.map(|rest| {
                     let digits = rest.bytes().take_while(u8::is_ascii_digit);
                     &rest[..digits.count()]
@@ -182,7 +184,7 @@ fn hexes(text: &str) -> impl Iterator<Item = String> {
 }
 
 impl Walk<'_> {
-    /// Looks at what is referred to, and follows it if it is a document.
+    /// Checks the target of a reference, and follows the target if it is a document.
     fn refer(&mut self, reference: &Reference, from: &str) {
         let digest = reference.digest;
         self.reached.insert(self.source.bundle.stored_as(&digest));
@@ -228,7 +230,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads what is stored under a digest, once, and compares it with the digest.
+    /// Reads the bytes under a digest, once, and compares them with the digest.
     fn look(&mut self, digest: &Digest, place: &str) -> Found {
         if let Some(found) = self.found.get(digest) {
             return *found;
@@ -274,7 +276,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Tells that bytes are not what was said of them, unless that was told.
+    /// Reports that bytes do not match a reference, unless that was reported.
     fn mismatch(&mut self, digest: &Digest, error: Error, said: Option<u64>, place: &str) {
         let told = match said {
             Some(said) => self.told.sizes.contains(&(digest.hex(), said.to_string())),
@@ -285,7 +287,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Tells what is wrong, unless the same was told of another place.
+    /// Reports a problem, unless the same problem was reported for another place.
     fn problem(&mut self, error: Error) {
         let finding = Finding::of(&error);
         if self.told.add(&finding) {
@@ -314,7 +316,7 @@ impl Walk<'_> {
         }
         let digest = reference.digest;
         if matches!(self.found.get(&digest), Some(Found::Bytes(_, false))) {
-            // Nobody said what is in it.
+            // The blob has no media type, so its references are not known.
             self.complete = false;
             return Ok(());
         }
@@ -329,7 +331,7 @@ impl Walk<'_> {
         };
         match told(&reference.kind) {
             Told::Listing => {}
-            // No list of others is longer.
+            // A manifest or index is never longer than this limit.
             Told::Nothing if stored <= limit.1 => {}
             Told::Nothing | Told::Other => return Ok(()),
         }
@@ -340,14 +342,15 @@ impl Walk<'_> {
         };
         let read = bytes.and_then(|bytes| references(&reference.kind, &bytes, limits));
         match read {
-            // A subject need not be there, even if its manifest is embedded in what is about it.
+            // A subject may be missing, even if its manifest is embedded in the referrer's
+            // descriptor.
             Ok(Some(mut read)) if reference.part == Part::Subject && reference.data.is_some() => {
                 let list = read.list.iter_mut();
                 list.for_each(|reference| reference.dispensable = true);
                 self.follow(&digest, &read, place);
             }
             Ok(Some(read)) => self.follow(&digest, &read, place),
-            // It is something else, which refers to nothing.
+            // The blob is no manifest or index, and refers to nothing.
             Ok(None) => {}
             Err(error) => {
                 self.complete = false;
@@ -382,7 +385,7 @@ impl Walk<'_> {
         }
         if !self.seen.decoded.contains(digest) {
             self.config(read, place);
-            // Which blobs they mean was not found out.
+            // The blobs that the tar sums mean were not found out.
             self.complete &= read.tar_sums.is_empty();
         }
     }
@@ -406,7 +409,7 @@ impl Walk<'_> {
         let document =
             (self.source.bundle).document(&config.kind, &facts, ("config", limits.config));
         let document = match document {
-            // An artifact may say that its config is an image's.
+            // An artifact may use the media type of an image's config.
             Ok(it) if !docker_config::is_config(&it.bytes, limits) => return,
             document => document,
         };
@@ -436,7 +439,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at a blob that nothing refers to.
+    /// Checks a blob that nothing refers to.
     fn unreferenced(&mut self, digest: &Digest) {
         if self.reached.contains(digest) {
             return;
@@ -449,7 +452,7 @@ impl Walk<'_> {
         };
         let message = format!("{digest} is stored and {nothing} refers to it");
         self.warn("unreferenced-blob", &text, message);
-        // One that is gone by now is no fault.
+        // A blob that was removed meanwhile is no fault.
         self.look(digest, &format!("{text} › blob {digest}"));
     }
 }

@@ -1,4 +1,4 @@
-//! What an image is, as data: for people, and for `--json`.
+//! The description of an image, as data: for people, and for `--json`.
 
 use std::collections::BTreeMap;
 
@@ -17,48 +17,48 @@ use imgconv_convert::{
 };
 use imgconv_locate::locator::Locator;
 
-/// What one image is.
+/// The description of one image.
 #[derive(Debug, Default, Serialize)]
 pub struct Inspection {
-    /// Where it is.
+    /// The image's place.
     pub source: String,
-    /// The distribution point of that place, `cimd:…`, if there is a type for it and it is not of
-    /// this machine alone.
+    /// The distribution point of that place, `cimd:…`, if there is a type for the place and the
+    /// place is not only on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distribution_point: Option<String>,
-    /// Its format.
+    /// The image's format.
     pub format: String,
-    /// Its name.
+    /// The image's name.
     pub name: Option<String>,
-    /// Its platform.
+    /// The image's platform.
     pub platform: Option<String>,
-    /// The digest of its root document.
+    /// The digest of the image's root document.
     pub digest: Option<String>,
     /// The image ID of an ACI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
-    /// What the signatures in a schema 1 manifest say: `unsigned`, or `valid` and the identities of
-    /// the keys. Whose keys they are is not known.
+    /// The state of the signatures in a schema 1 manifest: `unsigned`, or `valid` and the
+    /// identities of the keys. The owners of the keys are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
-    /// When it was made.
+    /// The time at which the image was made.
     pub created: Option<String>,
-    /// Who made it.
+    /// The author of the image.
     pub author: Option<String>,
-    /// How it is run.
+    /// The configuration for running the image.
     pub config: Option<Config>,
-    /// Its layers, base first.
+    /// The layers, base first.
     pub layers: Vec<LayerInspection>,
-    /// Its annotations.
+    /// The annotations.
     pub annotations: BTreeMap<String, String>,
-    /// What only its own format says, by field.
+    /// The fields that only the image's own format has.
     pub extensions: BTreeMap<String, String>,
-    /// Why it can't be read, if it can't, or why its name is none.
+    /// The error if the image can't be read, or the fault of an invalid name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// How an image is run.
+/// The configuration for running an image.
 #[derive(Debug, Serialize)]
 pub struct Config {
     /// The part of the command line that stays.
@@ -86,21 +86,22 @@ pub struct Config {
 pub struct LayerInspection {
     /// The digest of the stored bytes.
     pub digest: Option<String>,
-    /// Their number.
+    /// The number of the stored bytes.
     pub size: Option<u64>,
     /// The claimed digest of the tar inside.
     pub diff_id: Option<String>,
-    /// The media type: what the source says.
+    /// The media type in the source.
     pub media_type: Option<String>,
-    /// The compression that the first bytes show; absent for what is no layer, or not stored here.
+    /// The compression detected from the first bytes; absent for blobs that are no layers, or are
+    /// not stored here.
     pub compression: Option<String>,
 }
 
-/// Tells what every image of a locator is.
+/// Describes every image of a locator.
 ///
 /// # Errors
-/// If none can be read, or there is none for the platforms; one of several that can't be read has
-/// its error in its place.
+/// If no image can be read, or there is none for the platforms; if only some images can't be read,
+/// each has its error in its description.
 pub fn inspect(
     locator: &Locator,
     platforms: &[PlatformSpec],
@@ -153,7 +154,7 @@ pub fn inspect(
     Ok(found)
 }
 
-/// The place of an image that can't be read.
+/// The description of an image that can't be read.
 fn unreadable(source: String, name: Option<String>, error: &Error) -> Inspection {
     Inspection {
         source,
@@ -164,11 +165,12 @@ fn unreadable(source: String, name: Option<String>, error: &Error) -> Inspection
     }
 }
 
-/// Returns the stored root document of the one entry that is meant: an ACI's manifest, an OCI
+/// Returns the stored root document of the single entry that the locator means: an ACI's manifest,
+/// an OCI manifest or index.
 /// manifest or index.
 ///
 /// # Errors
-/// If it can't be read, or the locator means several.
+/// If the document can't be read, or the locator means several entries.
 pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
     let source = Source::open(locator, env)?;
     let nodes = source.decode(env)?;
@@ -261,7 +263,7 @@ fn image_inspection(
     })
 }
 
-/// What the signatures of a schema 1 manifest say.
+/// The state of the signatures of a schema 1 manifest.
 fn signature(node: &ImageNode) -> Result<Option<String>> {
     use imgconv_format_docker_v2s1::{SignatureState, verify_document};
     if node.format.id() != FormatId::DOCKER_V2S1 {
@@ -279,9 +281,9 @@ fn signature(node: &ImageNode) -> Result<Option<String>> {
     }))
 }
 
-/// Looks at the first bytes; what is wrong with a blob is for `verify` to say.
+/// Reads the first bytes; errors of a blob are left to `verify`.
 fn compression(layer: &Layer) -> Option<String> {
-    // An ACI's layer is made while its file is read.
+    // An ACI's layer has no stored bytes: the layer is made while the file is read.
     layer.blob.facts.digest?;
     Some(shown_compression(layer)?.to_string())
 }

@@ -1,5 +1,5 @@
-//! Rules of the specifications that no reader depends on: what breaks one is read and carried, and
-//! [`verify`](crate::verify()) names it.
+//! Rules of the specifications that no reader depends on: a document that breaks such a rule is
+//! read and copied, and [`verify`](crate::verify()) reports it.
 
 use imgconv_json::{Value, is_rfc3339};
 use imgconv_manifest as manifest;
@@ -7,10 +7,10 @@ use imgconv_model::{Child, Env, Image, RunConfig, quote};
 
 use crate::verdict::Finding;
 
-/// The code of what is found.
+/// The code of the findings.
 const CODE: &str = "against-specification";
 
-/// Looks at a manifest or an index. What is no JSON is found by others.
+/// Checks a manifest or an index. Other checks report documents that are no JSON.
 pub(crate) fn document(bytes: &[u8], text: &str, env: &Env, found: &mut Vec<Finding>) {
     let value = imgconv_json::parse(bytes, &env.limits, "document");
     let odd = value
@@ -19,7 +19,7 @@ pub(crate) fn document(bytes: &[u8], text: &str, env: &Env, found: &mut Vec<Find
     add(odd, text, found);
 }
 
-/// Looks at the descriptor of an entry point.
+/// Checks the descriptor of an entry point.
 pub(crate) fn entry(child: &Child, text: &str, env: &Env, found: &mut Vec<Finding>) {
     let value = imgconv_json::parse(child.raw.as_bytes(), &env.limits, "descriptor");
     let odd = value.map(|value| manifest::lint_descriptor(&value, "descriptor"));
@@ -34,7 +34,7 @@ fn add(odd: Vec<manifest::Odd>, text: &str, found: &mut Vec<Finding>) {
     }));
 }
 
-/// Looks at what an image says of how it is run (image-spec, config.md).
+/// Checks the configuration for running an image (image-spec, config.md).
 pub(crate) fn config(image: &Image, text: &str, found: &mut Vec<Finding>) {
     let mut tell = |field: String, message: String| {
         found.push(Finding {
@@ -62,7 +62,7 @@ pub(crate) fn config(image: &Image, text: &str, found: &mut Vec<Finding>) {
             ),
         }
     }
-    // Elsewhere a path may begin with a drive.
+    // On other systems a path may begin with a drive.
     let absolute = |path: &str| path.starts_with('/') || image.platform.os != "linux";
     if let Some(path) = working_dir.as_ref().filter(|path| !absolute(path)) {
         let message = format!("{} is no absolute path", quote(path));

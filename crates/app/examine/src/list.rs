@@ -1,4 +1,4 @@
-//! Every image of a place, a line each.
+//! Every image of a place, in one line each.
 
 use imgconv_model::{Child, Env, Result};
 use serde::Serialize;
@@ -14,22 +14,22 @@ use imgconv_locate::locator::Locator;
 /// One image, index child or artifact.
 #[derive(Clone, Debug, Serialize)]
 pub struct Listed {
-    /// Its name there.
+    /// The name at the place.
     pub name: Option<String>,
-    /// Its platform; absent for what is no image.
+    /// The platform; absent for documents that are no images.
     pub platform: Option<String>,
-    /// Its format, or what it is; `missing` for what an index lists and is not there.
+    /// The format, or the kind of document; `missing` for an index entry that is not stored.
     pub format: String,
-    /// The digest of its root document; absent for a plain file.
+    /// The digest of the root document; absent for a plain file.
     pub digest: Option<String>,
     /// The stored bytes: of the root document, the config and the layers; of the file.
     pub size: u64,
-    /// Why it can't be read, if it can't, or why its name is none.
+    /// The error if the image can't be read, or the fault of an invalid name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// Lists what a locator means.
+/// Lists the images that a locator means.
 ///
 /// # Errors
 /// If the place itself can't be read; an image that can't be read has its error in its line.
@@ -105,7 +105,7 @@ fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {
     }
 }
 
-/// What is no image, and what an index lists and is not there.
+/// Lists documents that are no images, and index entries that are not stored.
 fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
     walk(node, None, &mut |node, _| match node {
         Node::Image(_) => {}

@@ -1,4 +1,4 @@
-//! One image out of a locator: for commands that take one.
+//! The choice of one image from a locator, for commands that take one.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -34,7 +34,7 @@ pub(crate) struct Picked {
 
 /// Opens a locator that must mean one image, perhaps of one of the platforms.
 ///
-/// The dependencies of an ACI become its lower layers; `deps` is where they are.
+/// The dependencies of an ACI become its lower layers; `deps` are their places.
 pub(crate) fn pick(
     locator: &Locator,
     platforms: &[PlatformSpec],
@@ -46,7 +46,7 @@ pub(crate) fn pick(
     let mut options = Options {
         platforms: platforms.to_vec(),
         deps: deps.to_vec(),
-        // What is picked is looked at as one tree, never as layers.
+        // The picked image is read as one tree, never as layers.
         layers: LayerOptions {
             squash: Some(Squash::All),
             ..LayerOptions::default()
@@ -139,7 +139,7 @@ pub(crate) fn pick(
     }
 }
 
-/// Where nodes are: two are one if that is equal.
+/// The addresses of nodes: nodes with the same address are the same node.
 fn pointers(nodes: Vec<&ImageNode>) -> BTreeSet<*const ImageNode> {
     nodes.into_iter().map(std::ptr::from_ref).collect()
 }

@@ -1,4 +1,4 @@
-//! What `verify` finds.
+//! The findings of `verify`.
 
 use std::collections::BTreeSet;
 
@@ -6,31 +6,31 @@ use imgconv_locate::locator::Locator;
 use imgconv_model::{Code, Error};
 use serde::Serialize;
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Verdict {
-    /// How many images and artifacts were read to their last byte.
+    /// The number of images and artifacts that were read to their last byte.
     pub checked: u64,
-    /// Who signed, by image: only signatures of trusted keys that are good.
+    /// The signers of each image: only good signatures of trusted keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<SignedBy>,
-    /// What is wrong.
+    /// The problems.
     pub problems: Vec<Finding>,
-    /// What is irregular and not wrong.
+    /// The irregularities that are no problems.
     pub warnings: Vec<Finding>,
-    /// Those of the problems that say only that something could not be read: nothing is damaged.
+    /// The problems that mean only that something could not be read: nothing is damaged.
     #[serde(skip)]
     pub(crate) unread: BTreeSet<Finding>,
 }
 
 impl Verdict {
-    /// Says whether something that was read is not what it should be.
+    /// Says whether any stored bytes are damaged.
     pub fn is_damaged(&self) -> bool {
         let damage = |problem: &Finding| !self.unread.contains(problem);
         self.problems.iter().any(damage)
     }
 
-    /// Adds what is wrong with an entry of a place, or with a part of one.
+    /// Adds an error of an entry of a place, or of a part of one.
     pub(crate) fn problem(&mut self, error: &Error, locator: &Locator, part: Part) {
         let finding = Finding::of(error);
         let remote = !locator.transport.place().is_local();
@@ -53,18 +53,18 @@ impl Verdict {
     }
 }
 
-/// What a problem is met in.
+/// The part of a place in which a problem was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// The place itself, or the list of what is there.
+    /// The place itself, or its list of entries.
     Place,
-    /// The document that an entry begins with.
+    /// The root document of an entry.
     Root,
-    /// What that leads to.
+    /// The documents and blobs below the root.
     Below,
 }
 
-/// Says whether there is no file or directory where the locator says.
+/// Says whether the locator's file or directory is missing.
 fn absent(locator: &Locator) -> bool {
     locator.location != "-" && std::fs::symlink_metadata(&locator.location).is_err()
 }
@@ -80,14 +80,14 @@ pub struct SignedBy {
     pub user_ids: Vec<String>,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// The stable code.
     pub code: String,
-    /// Where, from outside in.
+    /// The place, from outside in.
     pub at: String,
-    /// What.
+    /// The message.
     pub message: String,
 }
 

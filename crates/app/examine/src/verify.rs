@@ -1,4 +1,4 @@
-//! Reads everything, and names everything that is wrong.
+//! Reads all bytes of a place, and reports every fault.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,10 +21,10 @@ use imgconv_convert::read::{
 };
 use imgconv_locate::locator::Locator;
 
-/// Reads everything that a locator means.
+/// Reads all images that a locator means.
 ///
 /// # Errors
-/// Only if the run was interrupted: all that is wrong with the place is in the verdict.
+/// Only if the run was interrupted: all faults of the place are in the verdict.
 pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     let mut verdict = Verdict::default();
     let source = match open(locator, env, &mut verdict) {
@@ -60,11 +60,11 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
             Err(error) => {
                 let read = || source.bundle.root(entry).is_ok();
                 match error.code() {
-                    // What the list says of the entry is wrong, whatever it leads to.
+                    // The entry itself is malformed, whatever the entry leads to.
                     _ if entry.error.is_some() => verdict.problems.push(Finding::of(&error)),
-                    // A document that is there, and leads to what is not, is damage.
+                    // A document that is there, and leads to a missing one, is damage.
                     Code::Missing if read() => verdict.problem(&error, locator, Part::Below),
-                    // The file was read, and nobody who is trusted signed it.
+                    // The file was read, and has no signature of a trusted key.
                     Code::Denied if source.bundle.fetched().is_some() && read() => {
                         verdict.problems.push(Finding::of(&error));
                     }
@@ -73,7 +73,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
             }
         }
     }
-    // What was met after that would not be a finding, but what the interruption left.
+    // An error after an interruption is no finding.
     env.check_cancelled()?;
     let all = locator.reference.is_none();
     fsck::check(&source, all, &seen.shown, env, &mut verdict)?;
@@ -85,11 +85,11 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     Ok(verdict)
 }
 
-/// Opens a place; a layout also if its marker or its index is wrong, which is told.
+/// Opens a place; a layout also if its marker or its index is wrong, which is reported.
 fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
     let error = match Source::open(locator, env) {
         Ok(source) => return Some(source),
-        // An empty place has nothing wrong in its images, and perhaps something in what lies there.
+        // An empty place has no faulty images, but may store faulty blobs.
         Err(error) if error.code() == Code::Missing => match Source::open_empty(locator, env) {
             Some(source) => return Some(source),
             None => error,
@@ -99,7 +99,7 @@ fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
     let damaged = Source::open_damaged(locator, env);
     match damaged {
         Some((source, errors)) => {
-            // A directory with nothing of a layout in it is none, and a layout may be empty.
+            // A directory without any file of a layout is no layout; but a layout may be empty.
             let stored = source.bundle.stored();
             let nothing = errors.len() > 1
                 && errors.iter().all(|error| error.code() == Code::Missing)
@@ -127,11 +127,12 @@ struct At<'a> {
 
 #[derive(Default)]
 struct Seen {
-    /// What several entries or indexes lead to; kept, so that no other takes the place in memory.
+    /// The nodes that several entries or indexes lead to; kept, so that no other node gets the same
+    /// address.
     nodes: BTreeMap<*const Node, Arc<Node>>,
-    /// What it has shown.
+    /// The results of reading the images.
     shown: fsck::Seen,
-    /// Blobs that are carried as they are and were read already.
+    /// Blobs that are copied unchanged and were read already.
     read: BTreeSet<Digest>,
 }
 
@@ -254,7 +255,7 @@ fn check_image(
                     .good
                     .extend(facts.digest.map(|it| (it, facts.size)));
             }
-            // It need not be stored with its image (robustness C6a).
+            // A foreign layer need not be stored with its image (robustness C6a).
             Err(error) if error.code() == Code::Missing && !layer.urls.is_empty() => {
                 verdict.warnings.push(Finding {
                     code: "foreign-layer".to_owned(),
@@ -277,7 +278,7 @@ fn check_image(
     Ok(())
 }
 
-/// Reads one blob that is carried as it is.
+/// Reads one blob that is copied unchanged.
 fn check_blob(
     of: &At<'_>,
     blob: &Child,

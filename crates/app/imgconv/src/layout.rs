@@ -1,5 +1,5 @@
-//! The care of an OCI layout directory: taking names away, giving names, freeing space. Images are
-//! never changed, and a layout in an archive is never written to.
+//! The maintenance of an OCI layout directory: removing names, adding names, freeing space. Images
+//! are never changed, and a layout in an archive is never written to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,13 +21,14 @@ use imgconv_locate::{
 /// A descriptor that was taken out of the index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Removed {
-    /// The names that it had.
+    /// The names that the descriptor had.
     pub names: Vec<String>,
-    /// The image; absent if the descriptor does not say it so that it can be read.
+    /// The digest of the image; absent if the descriptor has no readable digest.
     pub digest: Option<String>,
-    /// True if no other descriptor lists the image: `gc` frees what it alone refers to.
+    /// True if no other descriptor lists the image: `gc` frees the blobs that only the image refers
+    /// to.
     pub last: bool,
-    /// What is listed, is about the image, and keeps its blobs.
+    /// The listed referrers of the image, which keep its blobs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept_by: Vec<String>,
 }
@@ -35,56 +36,56 @@ pub struct Removed {
 /// A name that an image got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tagged {
-    /// The name as the image is found by it.
+    /// The name by which the image is found.
     pub name: String,
     /// The image.
     pub digest: String,
-    /// The images that had the name, each with what became of it.
+    /// The images that had the name, each with its new state.
     pub moved_from: Vec<MovedFrom>,
-    /// What could not be written of the name.
+    /// The parts of the name that could not be written.
     pub losses: Vec<LossOutcome>,
 }
 
 /// An image that lost a name to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MovedFrom {
-    /// The names that its descriptor had.
+    /// The names that the image's descriptor had.
     pub names: Vec<String>,
     /// The image.
     pub digest: String,
-    /// True if it has no other descriptor, so that this one stays, without a name.
+    /// True if the image has no other descriptor, so that this one stays, without a name.
     pub kept_without_name: bool,
 }
 
-/// What was freed, or would be.
+/// The freed space, or the space to free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Freed {
     /// True if nothing was removed.
     pub dry_run: bool,
     /// The blobs, in order.
     pub blobs: Vec<FreedBlob>,
-    /// Their bytes.
+    /// The sum of the blobs' sizes in bytes.
     pub total: u64,
-    /// How many blobs that nothing refers to are too young.
+    /// The number of unreferenced blobs that are too young.
     pub young: u64,
-    /// What killed writers left behind.
+    /// The leftovers of killed writers.
     pub directories: Vec<String>,
 }
 
 /// A blob that was removed, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FreedBlob {
-    /// Its digest.
+    /// The digest of the blob.
     pub digest: String,
-    /// Its bytes.
+    /// The size of the blob in bytes.
     pub size: u64,
 }
 
-/// Takes the descriptors of images out of a layout's index: all of them or, if one reference means
-/// nothing or several, none. Blobs stay.
+/// Removes the descriptors of images from a layout's index: all of them or, if a reference means no
+/// entry or several entries, none. Blobs stay.
 ///
 /// # Errors
-/// What is wrong with the layout; [`Code::Missing`] or [`Code::Ambiguous`] for a reference.
+/// The errors of reading the layout; [`Code::Missing`] or [`Code::Ambiguous`] for a reference.
 pub fn remove(layout: &str, references: &[String], env: &Env) -> Result<Vec<Removed>> {
     let path = place(layout)?;
     let mut removed = edit(&path, env, |index| {
@@ -117,7 +118,7 @@ pub fn remove(layout: &str, references: &[String], env: &Env) -> Result<Vec<Remo
     Ok(removed)
 }
 
-/// What listed documents are about, as far as they can be read: which ones, by what they are about.
+/// The referrers in the list, as far as they can be read, by the digests of their subjects.
 fn referrers(path: &str, env: &Env) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let Ok(bundle) = OCI_LAYOUT.open(path, env) else {
@@ -139,12 +140,12 @@ fn referrers(path: &str, env: &Env) -> BTreeMap<String, Vec<String>> {
     found
 }
 
-/// Gives an image of a layout one more name, as a conversion would write it: a bare word is a tag of
-/// the image's repository. Whatever had the name loses it; its last descriptor stays, without a
-/// name.
+/// Gives an image of a layout one more name, as a conversion would write it: a bare word is a tag
+/// of the image's repository. Another image with that name loses it; the last descriptor of that
+/// image stays, without a name.
 ///
 /// # Errors
-/// What is wrong with the layout, the reference or the name.
+/// The errors of the layout, the reference or the name.
 pub fn tag(
     layout: &str,
     reference: &str,
@@ -203,10 +204,10 @@ pub fn tag(
     })
 }
 
-/// Removes the blobs that nothing in a layout refers to, and what killed writers left behind.
+/// Removes the blobs that nothing in a layout refers to, and the leftovers of killed writers.
 ///
 /// # Errors
-/// What is wrong with anything that `index.json` leads to; nothing was removed then.
+/// The errors of documents and blobs that `index.json` leads to; nothing was removed then.
 pub fn gc(layout: &str, sweep: &Sweep, env: &Env) -> Result<Freed> {
     let swept = imgconv_transport_oci_layout::gc(&place(layout)?, sweep, env)?;
     let blob = |(digest, size): &(Digest, u64)| FreedBlob {
@@ -222,7 +223,7 @@ pub fn gc(layout: &str, sweep: &Sweep, env: &Env) -> Result<Freed> {
     })
 }
 
-/// Reads what the user called the layout: a path, or a locator of a directory.
+/// Reads the user's name of the layout: a path, or a locator of a directory.
 fn place(text: &str) -> Result<String> {
     let locator = Locator::source(text)?;
     if locator.transport.place() != OCI_LAYOUT.place() {
@@ -263,7 +264,7 @@ impl Known {
     }
 }
 
-/// The positions of the one entry that a reference means; a repeated entry is one.
+/// The positions of the single entry that a reference means; repeated entries count as one.
 fn pick(entries: &[RootEntry], known: &Known, reference: &Reference) -> Result<Vec<usize>> {
     let digest = |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest);
     let at = |found: Option<&Vec<usize>>| -> Vec<&RootEntry> {
@@ -282,7 +283,7 @@ fn pick(entries: &[RootEntry], known: &Known, reference: &Reference) -> Result<V
         },
     };
     let Some(first) = matches.first() else {
-        // The same words as everywhere.
+        // Reports the same error as every other command.
         select(entries.to_vec(), Some(reference))?;
         return Ok(Vec::new());
     };

@@ -1,8 +1,8 @@
-//! A file beside a run, such as a report: written at its end, as a whole.
+//! An additional output file of a run, such as a report: written at its end, as a whole.
 //!
-//! A regular file is replaced, so that a run that is killed leaves the one before. Anything else that
-//! can be written to, such as `/dev/null` or a FIFO with a reader, is opened before the work and is
-//! never replaced.
+//! A regular file is replaced, so that a killed run leaves the old file. Anything else that can be
+//! written to, such as `/dev/null` or a FIFO with a reader, is opened before the work and is never
+//! replaced.
 
 use std::{
     fs::{self, File},
@@ -22,16 +22,16 @@ use rustix::{
 #[derive(Debug)]
 pub struct WholeFile {
     path: PathBuf,
-    /// What is there, if it is no regular file.
+    /// The opened file at the path, if it is no regular file.
     special: Option<File>,
     env: Env,
 }
 
 impl WholeFile {
-    /// Finds out early what would make writing fail after everything else is done.
+    /// Checks early whether writing would fail after everything else is done.
     ///
     /// # Errors
-    /// [`Code::Io`] for a directory, a FIFO that nobody reads, and a place that can't be read.
+    /// [`Code::Io`] for a directory, a FIFO without a reader, and a place that can't be read.
     pub fn open(path: &Path, env: &Env) -> Result<Self> {
         let failed = |error: io::Error| Error::io(error, show(path));
         let special = match fs::metadata(path) {
@@ -53,22 +53,23 @@ impl WholeFile {
         })
     }
 
-    /// Writes all of it.
+    /// Writes all bytes.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the file can't be written.
     pub fn write(self, bytes: &[u8]) -> Result<()> {
         let failed = |error: io::Error| Error::io(error, show(&self.path));
         if let Some(mut special) = self.special {
             return special.write_all(bytes).map_err(failed);
         }
-        // A link of the user is followed, not replaced.
+        // A symbolic link of the user is followed, not replaced.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let folder = parent(&path);
         sweep(folder, Stage::PREFIX, &self.env);
         let stage = match Stage::new(folder, Stage::PREFIX, true) {
             Ok(stage) => stage,
-            // Whoever may write the file and not its directory can't have it replaced.
+            // A user with the right to write the file, but not its directory, can't replace the
+            // file.
             Err(_) if path.is_file() => return fs::write(&path, bytes).map_err(failed),
             Err(error) => return Err(error),
         };
@@ -78,7 +79,7 @@ impl WholeFile {
     }
 }
 
-/// Opens what is no regular file, without waiting for a reader of a FIFO.
+/// Opens a file that is not regular, without waiting for a reader of a FIFO.
 fn open_special(path: &Path) -> Result<File> {
     let failed = |error: Errno| match error {
         Errno::NXIO => {

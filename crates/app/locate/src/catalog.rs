@@ -16,8 +16,9 @@ pub static FORMATS: &[Format] = &[
     Format::Documents(&imgconv_format_docker_v2s1::DOCKER_V1),
 ];
 
-/// Every transport. A bare path belongs to the first that recognises it, so the ones that look
-/// closest come first, then the plain file, and folders in which images have to be looked for last.
+/// Every transport. A bare path belongs to the first transport that recognises it, so transports
+/// with the strictest tests come first, then the plain file, and last the folders in which images
+/// have to be searched.
 pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_oci_layout::OCI_LAYOUT,
     &imgconv_transport_dir::DIR,

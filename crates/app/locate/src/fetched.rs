@@ -1,8 +1,8 @@
-//! What was fetched from a server: what reads it, and whether it may be believed.
+//! Files that were fetched from a server: the transport that reads them, and their verification.
 //!
-//! A transport that fetches a file does not know what it is. If its bytes are an archive, the local
-//! transport for that reads the copy; an ACI is read from the fetched file itself, once its
-//! signature is good.
+//! A transport that fetches a file does not know the file's format. If the file is an archive, the
+//! local transport for such archives reads the copy; an ACI is read from the fetched file itself,
+//! after its signature was verified.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,14 +20,14 @@ use crate::{
     locator::{Locator, is_fifo, neighbour},
 };
 
-/// Opens a place, wherever it is.
+/// Opens a place, local or on a server.
 pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
     if let Some(stream) = stream(locator, env)? {
         return open_copy(stream, locator, env);
     }
     let opened = locator.transport.open(&locator.location, env);
     let bundle = opened.map_err(|error| advised(locator.advise(error), locator))?;
-    // What has a name of appc's is an ACI, and nothing of it is looked at before it is verified.
+    // A file with a name of appc is an ACI, and must be verified before any of its bytes are used.
     let Some(fetched) = bundle.fetched().filter(|fetched| fetched.name.is_none()) else {
         return Ok(bundle);
     };
@@ -35,7 +35,7 @@ pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
     let mut transports = catalog::TRANSPORTS.iter().copied();
     let reader = transports.find(|transport| transport.recognise(&path));
     match (reader, path.to_str()) {
-        // One file that is a whole image: the fetched one serves, and is named by its URL.
+        // A file that is a whole image is read from the fetched copy, and named by its URL.
         (None, _) | (_, None) => Ok(bundle),
         (Some(reader), _) if reader.place().any_file => Ok(bundle),
         (Some(reader), Some(path)) => {
@@ -51,7 +51,7 @@ pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
     }
 }
 
-/// Copies what comes out of a pipe, where a locator means one that no transport reads itself.
+/// Copies the contents of a pipe, where a locator means a pipe that no transport reads itself.
 fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
     let (place, location) = (locator.transport.place(), &*locator.location);
     let is_input = location == "-" && place.any_file;
@@ -61,8 +61,8 @@ fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
     }
 }
 
-/// Opens the copy of a stream: by the transport that was said, or by the one that recognises the
-/// bytes, as a bare path is (robustness K23).
+/// Opens the copy of a stream: by the named transport, or by the one that recognises the bytes, as
+/// for a bare path (robustness K23).
 fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
     let path = stream.copy_path();
     let Some(path) = path.as_deref().and_then(Path::to_str) else {
@@ -91,7 +91,7 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
     }
 }
 
-/// Adds what would read a place, where the transport that was said does not.
+/// Adds advice about the transport that can read a place, where the named transport can't.
 fn advised(error: Error, locator: &Locator) -> Error {
     let (said, path) = (locator.transport.place(), Path::new(&locator.location));
     if error.advice().is_some() || !said.is_local() {
@@ -116,12 +116,12 @@ fn advised(error: Error, locator: &Locator) -> Error {
     }
 }
 
-/// An archive that was fetched, or came out of a pipe, read by its own transport.
+/// An archive that was fetched, or came out of a pipe, and that its own transport reads.
 #[derive(Debug)]
 struct FetchedArchive {
     /// The kind of place that the file is.
     read_by: &'static Place,
-    /// The file, which is there as long as this.
+    /// The file, which must exist as long as the archive is read.
     fetched: Box<dyn Bundle>,
     archive: Box<dyn Bundle>,
 }
@@ -147,7 +147,7 @@ impl Bundle for FetchedArchive {
         self.archive.blob(facts)
     }
 
-    /// The archive says what is in the file, and the file where it came from.
+    /// The archive answers for the contents, and the file for its origin.
     fn extras(&self) -> Extras<'_> {
         let Extras {
             listing,
@@ -188,11 +188,12 @@ impl Bundle for FetchedArchive {
     }
 }
 
-/// Verifies the signature of an ACI called `name`. One that was fetched needs a good one; a local
-/// one is verified if there is a signature beside it and the user named trusted keys.
+/// Verifies the signature of an ACI called `name`. A fetched ACI needs a good signature; a local
+/// ACI is verified if there is a signature beside it and the user named trusted keys.
 ///
 /// # Errors
-/// [`Code::Denied`] if a fetched ACI has none, and those of [`imgconv_openpgp::check`].
+/// [`Code::Denied`] if a fetched ACI has no signature, and the errors of
+/// [`imgconv_openpgp::check`].
 pub fn verify(bundle: &dyn Bundle, blob: &Blob, name: &str, env: &Env) -> Result<Verified> {
     let network = &env.network;
     let was_fetched = bundle.fetched().is_some();
@@ -212,7 +213,7 @@ pub fn verify(bundle: &dyn Bundle, blob: &Blob, name: &str, env: &Env) -> Result
     imgconv_openpgp::check(&signature, name, &data, env)
 }
 
-/// Compares an ACI with what was asked for (appc spec, discovery.md, "Validation").
+/// Compares an ACI with the requested name and labels (appc spec, discovery.md, "Validation").
 ///
 /// # Errors
 /// [`Code::Mismatch`].

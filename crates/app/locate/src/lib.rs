@@ -1,5 +1,5 @@
 //! From a string to an open place: the grammar of locators, the catalog of formats and transports,
-//! recognising a bare path by its bytes, and choosing images by a reference.
+//! the recognition of a bare path by its bytes, and the choice of images by a reference.
 //!
 //! Start with [`locator::Locator`]; [`catalog`] lists every format and transport.
 

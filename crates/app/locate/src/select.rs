@@ -1,10 +1,10 @@
-//! Which entries of a place a reference means.
+//! The choice of a place's entries by a reference.
 
 use imgconv_model::{Code, Error, Name, Result, RootEntry, quote};
 
 use crate::locator::Reference;
 
-/// Picks the entries that a reference means. Never the first of several.
+/// Picks the entries that a reference means. Several different images are an error.
 pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<Vec<RootEntry>> {
     let Some(reference) = reference else {
         if entries.is_empty() {
@@ -28,7 +28,7 @@ pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<
         }
         Reference::Name(text) => by_name(&entries, text),
     };
-    // The platforms of one name that are files of their own are what that name means.
+    // A name whose platforms are files of their own means all of these files.
     let platforms = matches.len() > 1
         && matches.iter().all(|entry| {
             entry.child.is_none() && entry.name.is_some() && entry.name == matches[0].name
@@ -59,7 +59,7 @@ pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<
     }
 }
 
-/// Exactly as it stands there; else as a full reference; else as a tag.
+/// Finds entries by their exact text; else by a full reference; else by a tag.
 pub fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
     let exact: Vec<&RootEntry> = entries
         .iter()
@@ -69,7 +69,7 @@ pub fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
         return exact;
     }
     if text.starts_with("sha512-") {
-        // An image ID, whole or shortened, where the place knows half of it.
+        // An image ID, whole or shortened; a store of rkt holds only the first half.
         let fits = |known: &String| {
             known.starts_with(text) || known.starts_with("sha512-") && text.starts_with(&**known)
         };
@@ -99,8 +99,8 @@ pub fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
     entries.iter().filter(tag).collect()
 }
 
-/// Says whether the full reference `wanted` means an entry of that name. A digest in it has to be the
-/// image's, or stand in the name too.
+/// Says whether the full reference `wanted` means an entry of that name. A digest in the reference
+/// has to be the image's, or be part of the name too.
 fn fits(name: &Name, wanted: &Name, entry: &RootEntry) -> bool {
     let Some(digest) = wanted.digest else {
         return name.repository.is_some() && name.qualified() == wanted.qualified();

@@ -1,8 +1,8 @@
-//! A folder of images: everything below it that is an image, an archive, a layout or a store, as if
-//! it were one place.
+//! A folder of images: every image, archive, layout or store below it, as if the folder were one
+//! place.
 //!
-//! What something is, its bytes decide, by the catalog: that is why this transport is here and not
-//! beside the others, which know neither each other nor any format.
+//! The bytes of a file decide its kind, by the catalog: therefore this transport is here and not
+//! beside the others, which depend neither on each other nor on any format.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,14 +20,14 @@ use imgconv_model::{
 use imgconv_transport_file::FileBundle;
 use walkdir::WalkDir;
 
-/// How deep a folder is searched.
+/// The depth to which a folder is searched.
 const DEPTH: usize = 16;
-/// How many places are open at most, whatever the number of threads.
+/// The most places that are open at a time, whatever the number of threads.
 const OPEN: usize = 16;
-/// How many files and folders are looked at to recognise a folder.
+/// The most files and folders that are examined to recognise a folder.
 const LOOKED_AT: usize = 4096;
 
-/// Returns the files below a folder whose names end with `.json`: image tags may be among them.
+/// Returns the files below a folder whose names end with `.json`: some may be image tags.
 pub fn json_files(root: &Path) -> impl Iterator<Item = PathBuf> {
     let walk = WalkDir::new(root).follow_root_links(true).max_depth(DEPTH);
     walk.into_iter()
@@ -50,7 +50,7 @@ static TREE_PLACE: Place = Place {
     writes: None,
 };
 
-/// The facts of a folder of which only the ACIs are read.
+/// The facts of a folder from which only ACIs are read.
 static ACI_TREE_PLACE: Place = Place {
     scheme: "aci-tree",
     syntax: "aci-tree:PATH[:REF]",
@@ -59,14 +59,15 @@ static ACI_TREE_PLACE: Place = Place {
     ..TREE_PLACE
 };
 
-/// Returns the transports that may read what is below a folder; trees among them are passed over.
+/// Returns the transports that may read the files below a folder; trees among them are passed over.
 pub type Transports = fn() -> &'static [&'static dyn Transport];
 
 /// A folder with images; see [`Tree::all`] and [`Tree::acis`].
 #[derive(Clone, Copy, Debug)]
 pub struct Tree {
     acis_only: bool,
-    /// The catalog lists trees and trees ask the catalog, so the catalog hands its list in.
+    /// The transports, passed in by the catalog: the catalog lists trees, so trees can't depend on
+    /// it.
     transports: Transports,
 }
 
@@ -78,7 +79,7 @@ impl Transport for Tree {
         }
     }
 
-    /// Says whether there is anything below a folder. A bare path always means all of it.
+    /// Says whether there is any place below a folder. A bare path always means all of it.
     fn recognise(&self, path: &Path) -> bool {
         let is_place = |found: Found| matches!(found.what, What::Place(_));
         !self.acis_only && path.is_dir() && self.walk(path).take(LOOKED_AT).flatten().any(is_place)
@@ -100,7 +101,7 @@ struct Found {
 enum What {
     /// A place that has images.
     Place(&'static dyn Transport),
-    /// Something that can't be looked at.
+    /// A file or folder that can't be examined.
     Unreadable(Code, String),
 }
 
@@ -121,8 +122,8 @@ impl Tree {
         }
     }
 
-    /// Looks at everything below a folder, sorted; `None` is what is nothing. Symbolic links are not
-    /// followed. Below a place that is a directory nothing is looked for.
+    /// Examines every file and folder below a folder, sorted; `None` stands for anything but a
+    /// place. Symbolic links are not followed, and a directory that is a place is not searched.
     fn walk(self, root: &Path) -> impl Iterator<Item = Option<Found>> {
         let mut walk = WalkDir::new(root)
             .sort_by_file_name()
@@ -132,7 +133,7 @@ impl Tree {
         std::iter::from_fn(move || {
             let entry = match walk.next()? {
                 Ok(entry) => entry,
-                // A file system's own, which only root can list.
+                // A file system's own folder, which only root can list.
                 Err(error) if error.path().is_some_and(is_lost_and_found) => return Some(None),
                 Err(error) => {
                     let path = error.path().unwrap_or(Path::new("?")).to_string_lossy();
@@ -180,7 +181,7 @@ impl Tree {
         }
     }
 
-    /// Returns the transport of the place that a path is.
+    /// Returns the transport that recognises a path.
     fn recognised(self, path: &Path, directory: bool) -> Option<&'static dyn Transport> {
         let other = |transport: &&&dyn Transport| {
             let place = transport.place();
@@ -190,7 +191,7 @@ impl Tree {
                 && transport.recognise(path)
         };
         let found = (self.transports)().iter().find(other).copied()?;
-        // Any file is one to that transport.
+        // The transport for plain files recognises any file, so only ACIs are accepted for it.
         (directory || !found.place().any_file || is_aci(path)).then_some(found)
     }
 }
@@ -215,13 +216,13 @@ type Slot = Arc<Mutex<Option<Arc<dyn Bundle>>>>;
 struct Folder {
     locator: String,
     found: Vec<Found>,
-    /// The entries, and for each what it is of, and which there.
+    /// The entries; `inner` has for each the position of its place, and its entry there.
     roots: Vec<RootEntry>,
     inner: Vec<(usize, RootEntry)>,
-    /// The words of the lists of places of themselves, by place, with its locator; those that say nothing
-    /// are left out.
+    /// The own fields of the places' lists, by place, with the place's locator; lists without such
+    /// fields are left out.
     top_levels: BTreeMap<usize, (String, TopLevel)>,
-    /// The places that were opened last, the latest first.
+    /// The most recently opened places, the latest first.
     opened: Mutex<Vec<(usize, Slot)>>,
     env: Env,
 }
@@ -253,7 +254,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Lists the entries of a place; what is wrong with the place is said when one is read.
+    /// Lists the entries of a place; an error of the place is reported when an entry is read.
     fn list(&mut self, place: usize, root: &Path) {
         let path = Path::new(&self.found[place].path);
         let relative = path.strip_prefix(root).unwrap_or(path);
@@ -276,7 +277,8 @@ impl Folder {
         }
     }
 
-    /// Opens a place. Only the last ones stay open, one for each thread, however many there are.
+    /// Opens a place. Only the most recent places stay open, one for each thread, however many
+    /// there are.
     fn place(&self, place: usize) -> Result<Arc<dyn Bundle>> {
         let slot = {
             let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -289,7 +291,7 @@ impl Folder {
             opened.insert(0, (place, Arc::clone(&slot)));
             slot
         };
-        // Whoever comes first opens it, and others that need it wait.
+        // The first thread opens the place, and other threads that need it wait.
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bundle) = &*slot {
             return Ok(Arc::clone(bundle));
@@ -305,7 +307,7 @@ impl Folder {
         Ok(bundle)
     }
 
-    /// Asks one place after the other for something that its digest fixes.
+    /// Asks one place after the other for data with a known digest.
     fn first<T>(&self, facts: &Facts, ask: impl Fn(&dyn Bundle) -> Result<T>) -> Result<T> {
         for place in 0..self.found.len() {
             self.env.check_cancelled()?;
@@ -360,7 +362,8 @@ impl Bundle for Folder {
     }
 
     fn extras(&self) -> Extras<'_> {
-        // Questions about an entry go to the place that holds it; others have no answer here.
+        // Questions about an entry go to the place that holds it; other questions have no answer
+        // here.
         Extras {
             listing: None,
             members: None,
@@ -384,8 +387,8 @@ impl Parts for Folder {
         Ok(Some((self.place(*place)?, inner.clone())))
     }
 
-    /// Those of the places that hold the entries; all of them, also of a place without entries, if
-    /// the entries are all there are.
+    /// The own fields of the lists of the places that hold the entries; of all places, also of
+    /// those without entries, if the entries are all there are.
     fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
         let places = entries
             .iter()

@@ -1,7 +1,8 @@
 //! Where a migration writes: one layout, a layout for each repository, a folder of archives or of
 //! ACIs, or a registry.
 //!
-//! It says which images go to one place together, and under which names. It does not look at them.
+//! A destination decides which images go to one place together, and under which names. It does not
+//! look at the images.
 
 use std::{
     fs::{self, File},
@@ -21,7 +22,7 @@ use imgconv_locate::locator::Locator;
 
 use super::journal::{Kept, own_directory};
 
-/// What kind of place it is.
+/// The kind of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// One layout.
@@ -104,38 +105,38 @@ impl Destination {
         Ok(Self { kind, locator })
     }
 
-    /// The directory that everything is in; `None` for a registry.
+    /// The directory that holds everything; `None` for a registry.
     pub(super) fn root(&self) -> Option<&Path> {
         (self.kind != Kind::Registry).then(|| Path::new(&self.locator.location))
     }
 
-    /// Where the journal is, if nobody says.
+    /// The default directory of the journal.
     pub(super) fn journal(&self) -> Option<PathBuf> {
         Some(self.root()?.join(DIRECTORY))
     }
 
-    /// Lets layouts share blobs by a pool beside the journal, if the user named none and lets them be
-    /// linked.
+    /// Lets layouts share blobs by a pool beside the journal, unless the user named another pool or
+    /// wants copies.
     pub(super) fn share(&self, sharing: &mut Sharing) {
         if self.kind == Kind::Layouts && sharing.pool.is_none() && sharing.link != Link::Copy {
             sharing.pool = self.journal().map(|journal| journal.join(POOL));
         }
     }
 
-    /// Says whether all images of a place are written by one sink and appear together.
+    /// Says whether one sink writes all images of a place, which then appear together.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self.kind, Kind::Layout | Kind::Layouts)
     }
 
-    /// Says whether images become files that get their names from them, in one directory.
+    /// Says whether images become files in one directory that get their names from the images.
     pub(super) fn has_files(&self) -> bool {
         matches!(self.kind, Kind::Acis | Kind::Site)
     }
 
-    /// Returns what an image of this name is called there. `text` is what the store calls it.
+    /// Returns the name of an image at the destination. `text` is its name in the store.
     ///
     /// # Errors
-    /// [`Code::BadName`] if it can't be called anything there.
+    /// [`Code::BadName`] if the destination can't hold the name.
     pub(super) fn name(&self, name: Option<&Name>, text: &str) -> Result<Option<Name>> {
         if self.kind != Kind::Registry {
             return Ok(name.cloned());
@@ -154,7 +155,7 @@ impl Destination {
         Ok(Some(name))
     }
 
-    /// Returns the place that images of this name go to together, below the destination.
+    /// Returns the place, below the destination, that images of this name share.
     pub(super) fn place(&self, name: Option<&Name>) -> String {
         let repository = name.and_then(|name| name.repository.clone());
         match self.kind {
@@ -184,7 +185,7 @@ impl Destination {
         }
     }
 
-    /// Says where an image of this name is, for reports.
+    /// Returns the text for the place of an image of this name, for reports.
     pub(super) fn text(&self, place: &Locator, name: Option<&str>) -> String {
         match (self.kind, name) {
             (Kind::Layout | Kind::Layouts, Some(name)) => format!("{place}:{name}"),
@@ -193,16 +194,17 @@ impl Destination {
         }
     }
 
-    /// Makes the directory that everything is in.
+    /// Makes the directory that holds everything.
     ///
     /// # Errors
-    /// If it can't be made, or something else is there.
+    /// If the directory can't be made, or something else is there.
     pub(super) fn prepare(&self, env: &Env) -> Result<()> {
         let Some(root) = self.root() else {
             return Ok(());
         };
         let at = || quote(root.as_os_str().as_encoded_bytes());
-        // A directory that is no layout, and not empty, is found out before anything is put there.
+        // A directory that is no layout, and not empty, is refused before anything is written to
+        // it.
         if self.kind == Kind::Layout && root.exists() {
             drop(LayoutSink::create(&self.locator.location, env)?);
         }
@@ -220,8 +222,8 @@ impl Destination {
         }
     }
 
-    /// Says whether files that a journal names are those that an image of this name would have here:
-    /// where they would be, and with the digests of what is published.
+    /// Says whether the files in a journal are those that an image of this name would have here: in
+    /// the same places, and with the digests of the publications.
     pub(super) fn fits(
         &self,
         place: &str,
@@ -265,7 +267,7 @@ impl Destination {
     /// Opens a blob that was written to a layout, or to the pool of several.
     ///
     /// # Errors
-    /// If it can't be opened.
+    /// If the blob can't be opened.
     pub(super) fn blob(&self, digest: &Digest) -> Result<Option<File>> {
         let place = match (self.kind, self.root()) {
             (Kind::Layout, Some(root)) => Some((root, blob_path("", digest))),
@@ -285,7 +287,7 @@ impl Destination {
     /// Opens a place for writing.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the place can't be written.
     pub(super) fn open(
         &self,
         locator: &Locator,
@@ -303,7 +305,7 @@ impl Destination {
     /// Says whether a layout lists all of these images already.
     ///
     /// # Errors
-    /// If it can't be read.
+    /// If the layout can't be read.
     pub(super) fn lists(
         &self,
         locator: &Locator,
@@ -317,7 +319,7 @@ impl Destination {
     /// Looks at a file that was written: a blob of a layout, or a whole image.
     ///
     /// # Errors
-    /// If it is not there.
+    /// If the file is not there.
     pub(super) fn kept(&self, place: &str, digest: &Digest, size: u64) -> Result<Option<Kept>> {
         let (true, Some(root)) = (self.is_shared(), self.root()) else {
             return Ok(None);
@@ -325,10 +327,10 @@ impl Destination {
         Kept::look(root, blob_path(place, digest), digest, size).map(Some)
     }
 
-    /// Says whether a registry has what was pushed there, under a tag or by its digest alone.
+    /// Says whether a registry has a pushed image, under a tag or by its digest alone.
     ///
     /// # Errors
-    /// If it can't be asked.
+    /// If the registry can't be asked.
     pub(super) fn has_tag(
         &self,
         place: &str,
@@ -347,7 +349,7 @@ impl Destination {
             if child.digest == *digest {
                 return Ok(true);
             }
-            // A registry may know a tag's image by another digest.
+            // A registry may list a tag's image under another digest.
             if child.digest.algorithm() != digest.algorithm()
                 && let Root::Document(document) = bundle.root(&entry)?
                 && imgconv_stream::digest(digest.algorithm(), &document.bytes) == *digest
@@ -368,8 +370,9 @@ fn blob_path(place: &str, digest: &Digest) -> String {
     }
 }
 
-/// The directory of a repository: `/` is `+`, which no repository has; what some file system might
-/// take for something else is `%` and two digits. Different repositories have different ones.
+/// The directory of a repository: `/` becomes `+`, which no repository name contains; characters
+/// that a file system might misread become `%` and two digits. Different repositories have
+/// different directories.
 fn directory_name(repository: &str) -> String {
     let plain =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-~".contains(&byte);
@@ -389,7 +392,7 @@ fn directory_name(repository: &str) -> String {
     format!("{}%{}", &name[..180], &digest.hex()[..12])
 }
 
-/// The file of an archive: as the directory of a repository, with `@` before the tag.
+/// The file of an archive: named like the directory of a repository, with `@` before the tag.
 pub(super) fn archive_name(name: &str) -> String {
     let stem = match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains(['/', '@']) && !repository.contains('@') => {

@@ -1,14 +1,15 @@
-//! The journal of a migration: what was done and stands at the destination, durable before anything
-//! relies on it. It is why the same command goes on where it was ended.
+//! The journal of a migration: a record of the finished work at the destination, durable before
+//! anything relies on it. With the journal, the same command continues an interrupted migration.
 //!
-//! A directory holds one file for each share of the work, which only its process writes, under a
-//! lock; all of them are read. A line is a checksum and a JSON document. What does not fit its
-//! checksum, as the last line of a process that was killed, says nothing and is passed over: a lost
+//! A directory holds one file for each share of the work, which only the process of that share
+//! writes, under a lock; all files are read. A line is a checksum and a JSON document. A line that
+//! does not fit its checksum, such as the last line of a killed process, is passed over: a lost
 //! line costs work, never an image.
 //!
-//! A journal says what is published, so it is read only if nobody else can have written it: a plain
-//! file of this user that others can't write to, with one name, reached by no symbolic link. What it
-//! says is compared with the plan and with the destination before it is relied on (`work.rs`).
+//! A journal decides what is published, so it is read only if nobody else can have written it: a
+//! plain file of this user that others can't write to, with one name, reached by no symbolic link.
+//! Its records are compared with the plan and with the destination before they are relied on
+//! (`work.rs`).
 
 use std::{
     collections::BTreeMap,
@@ -36,10 +37,10 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The longest line that is read: that of an image with thousands of layers.
+/// The longest line that is read: the line of an image with thousands of layers.
 const LINE: u64 = 64 << 20;
-/// The rights of a journal: it tells where images come from, which is nobody's business, least of all
-/// that of a web server.
+/// The rights of a journal: it names the sources of images, which other users, and above all a web
+/// server, must not see.
 const PRIVATE: u32 = 0o600;
 
 /// A journal that is read and written.
@@ -49,20 +50,20 @@ pub(crate) struct Journal {
     file: Mutex<File>,
     layers: Mutex<BTreeMap<String, SealedLayer>>,
     images: BTreeMap<String, Done>,
-    /// How many lines did not fit their checksums.
+    /// The number of lines that did not fit their checksums.
     damaged: usize,
 }
 
-/// An image that was done.
+/// The record of a finished image.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Done {
-    /// What becomes visible.
+    /// The publications of the image.
     publications: Vec<Published>,
-    /// Every file that it needs there.
+    /// Every file that the image needs at the destination.
     pub(crate) files: Vec<Kept>,
-    /// What is told of it.
+    /// The outcomes of the image, for reports.
     pub(crate) outcomes: Box<RawValue>,
-    /// The image tags that mean it: repository, tag and labels.
+    /// The image tags for the image: repository, tag and labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<(String, String, Labels)>,
 }
@@ -70,21 +71,21 @@ pub(crate) struct Done {
 /// A file at the destination, as it was when it was complete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
-    /// Its path below the destination.
+    /// The path of the file below the destination.
     pub(crate) path: String,
-    /// The digest of its bytes, if it is known.
+    /// The digest of the file's bytes, if it is known.
     pub(crate) digest: Option<String>,
-    /// Their number.
+    /// The number of bytes.
     pub(crate) size: u64,
-    /// What the file system says of it.
+    /// The file's metadata in the file system.
     state: String,
 }
 
 impl Kept {
-    /// Looks at a complete file.
+    /// Describes a complete file.
     ///
     /// # Errors
-    /// If it is not there, or not of that size.
+    /// If the file is not there, or has another size.
     pub(crate) fn look(root: &Path, path: String, digest: &Digest, size: u64) -> Result<Self> {
         let found = Self::look_at(root, path)?;
         if found.size != size {
@@ -94,10 +95,10 @@ impl Kept {
         Ok(Self { digest, ..found })
     }
 
-    /// Looks at a complete file of which no digest is known.
+    /// Describes a complete file whose digest is not known.
     ///
     /// # Errors
-    /// If it is not there.
+    /// If the file is not there.
     pub(crate) fn look_at(root: &Path, path: String) -> Result<Self> {
         let at = || quote(root.join(&path).as_os_str().as_encoded_bytes());
         let place = root.join(&path);
@@ -113,8 +114,8 @@ impl Kept {
         })
     }
 
-    /// Says whether the file is still there, and as it was: by what the file system says of it, and
-    /// where that differs by reading all of it. Only a path that stays below `root`, and leads over no
+    /// Says whether the file is still there, and unchanged: by its metadata, and where that
+    /// differs, by reading all of it. Only a path that stays below `root`, and leads over no
     /// symbolic link, leads to a file.
     pub(crate) fn stands(&self, root: &Path) -> bool {
         self.look_again(root).unwrap_or(false)
@@ -145,7 +146,7 @@ impl Kept {
     }
 }
 
-/// A [`Publication`] in words.
+/// A [`Publication`] as text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Published {
     kind: String,
@@ -209,7 +210,7 @@ impl Published {
 }
 
 impl Done {
-    /// Puts down what was done.
+    /// Makes the record of a finished image.
     pub(crate) fn new(
         publications: &[Publication],
         files: Vec<Kept>,
@@ -224,16 +225,16 @@ impl Done {
         }
     }
 
-    /// Returns what becomes visible.
+    /// Returns the recorded publications.
     ///
     /// # Errors
-    /// If what was put down is none.
+    /// If a record is malformed.
     pub(crate) fn publications(&self) -> Result<Vec<Publication>> {
         self.publications.iter().map(Published::read).collect()
     }
 }
 
-/// A [`SealedLayer`] in words.
+/// A [`SealedLayer`] as text.
 #[derive(Debug, Serialize, Deserialize)]
 struct Layer {
     digest: String,
@@ -276,19 +277,20 @@ impl Layer {
     }
 }
 
-/// One line.
+/// One line of a journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Line<T, L> {
-    /// What an image became.
+    /// The record of an image.
     Image(String, T),
-    /// What a layer became.
+    /// The record of a layer.
     Layer(String, L),
 }
 
 impl Journal {
-    /// Opens the journal of a share of the work, and makes it if there is none. A directory that the
-    /// user named may be reached by links; the one in a destination is no link, and nobody else's.
+    /// Opens the journal of a share of the work, and makes it if there is none. A directory that
+    /// the user named may be reached by links; the directory in a destination is no link, and
+    /// belongs to this user alone.
     ///
     /// # Errors
     /// [`Code::Denied`] if another process does the same share, or somebody else may have written the
@@ -332,7 +334,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Reads what all shares have done, also those of other runs.
+    /// Reads the records of all shares, also those of other runs.
     fn read(&mut self, directory: &Path, opened: &OwnedFd) -> Result<()> {
         let at = |name: &str| quote(directory.join(name).as_os_str().as_encoded_bytes());
         let failed = |error: Errno| Error::io(error.into(), at(""));
@@ -363,7 +365,7 @@ impl Journal {
     }
 
     fn take(&mut self, line: &[u8]) {
-        // One that was ended in the middle is the last one of a process that was killed.
+        // A line without an end is the last line of a killed process.
         let Some(whole) = line.strip_suffix(b"\n").filter(|line| !line.is_empty()) else {
             return;
         };
@@ -384,21 +386,22 @@ impl Journal {
         }
     }
 
-    /// How many lines are not what this program wrote; nothing is relied on that they say.
+    /// The number of lines that this program did not write; nothing relies on them.
     pub(crate) fn damaged(&self) -> usize {
         self.damaged
     }
 
-    /// The file, for messages.
+    /// The path of the journal, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What a killed process left half written must not swallow the next line, and is no damage.
+    /// Ends an incomplete last line of a killed process, so that the next line is not joined to it.
+    /// Such a line counts as no damage.
     fn end_line(&self) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |error| Error::io(error, quote(self.path.as_os_str().as_encoded_bytes()));
-        // It is appended to, wherever it was read.
+        // The file is open for appending; the reads below use positions.
         let length = file.metadata().map_err(failed)?.len();
         let mut kept = length;
         let mut block = vec![0; 64 << 10];
@@ -423,17 +426,17 @@ impl Journal {
             .map_err(failed)?;
         match VERSION.starts_with(&begin[..count]) {
             true => file.set_len(kept).map_err(failed),
-            // No line of this program: it stays.
+            // Another program wrote this line: it stays.
             false => file.write_all(b"\n").map_err(failed),
         }
     }
 
-    /// Returns what was done for a key.
+    /// Returns the record of a key.
     pub(crate) fn image(&self, key: &str) -> Option<&Done> {
         self.images.get(key)
     }
 
-    /// Puts down an image that was done.
+    /// Records a finished image.
     ///
     /// # Errors
     /// If the line can't be made durable.
@@ -452,10 +455,10 @@ impl Journal {
     }
 }
 
-/// What every line begins with: the version of the lines.
+/// The start of every line: the version of the lines.
 const VERSION: &[u8] = b"2:";
 
-/// What stands before a document in its line.
+/// The text before the document in a line.
 fn checksum(document: &[u8]) -> String {
     let digest = imgconv_stream::digest(Algorithm::Sha256, document);
     format!("2:{}", digest.hex())
@@ -478,8 +481,8 @@ fn named_directory(path: &Path) -> Result<OwnedFd> {
     imgconv_fs::open_directory(path)
 }
 
-/// Opens a directory of our own in a destination; it is made if it is missing. It is no symbolic link,
-/// of this user, and nobody else may even look into it.
+/// Opens a private directory in a destination; it is made if it is missing. The directory is no
+/// symbolic link, belongs to this user, and no other user may read it.
 ///
 /// # Errors
 /// [`Code::Denied`] if something else is there.
@@ -530,7 +533,7 @@ pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
     Ok(opened)
 }
 
-/// Opens a journal, which is believed only if nobody else can have written it.
+/// Opens a journal, which is trusted only if nobody else can have written it.
 fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File> {
     let hint = "look what it is; without it the images are made once more: remove it, or name another \
                 place by `--journal DIR`";
@@ -538,7 +541,7 @@ fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File>
         let message = format!("this can't be relied on as a journal: {why}");
         Err(Error::new(Code::Denied, message).hint(hint))
     };
-    // A FIFO is not waited for, and a link not followed.
+    // The open does not wait for a FIFO and does not follow a link.
     let safe = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(directory, name, flags | safe, Mode::from_raw_mode(PRIVATE));
     let file = match opened {
@@ -755,7 +758,7 @@ mod tests {
                 refused("others can write to it");
             }
         }
-        // What is called otherwise is no journal.
+        // A file with another name is no journal.
         rustix::fs::mknodat(
             rustix::fs::CWD,
             at("zz.jsonl"),
@@ -765,7 +768,7 @@ mod tests {
         )
         .unwrap();
         open().unwrap();
-        // A directory that others could write to is theirs no more; a link is none.
+        // A directory that others could write to is made private; a link is refused.
         fs::set_permissions(at(""), fs::Permissions::from_mode(0o777)).unwrap();
         open().unwrap();
         assert_eq!(mode(&at("")), 0o700);

@@ -1,4 +1,4 @@
-//! The text by which a journal recognises a job: changes whenever what is written for the job would.
+//! The text by which a journal recognises a job: it changes whenever the output of the job would.
 //!
 //! The text is written out field by field and has a version. Structures are taken apart without `..`,
 //! so that a new option can't be forgotten, and renaming a field in the code changes no key.
@@ -7,10 +7,10 @@ use imgconv_convert::options::{Foreign, Missing, Options, RefName};
 use imgconv_model::{Env, FormatId};
 use imgconv_pipeline::{Options as LayerOptions, Squash};
 
-/// The version of the text: changes when what is written for the same input and options does.
+/// The version of the text: it changes when the output for the same input and options does.
 pub(super) const REVISION: &str = concat!("imgconv ", env!("CARGO_PKG_VERSION"), " key 3");
 
-/// Writes out everything that decides what is written, apart from the images themselves: one
+/// Writes out everything that decides the output, apart from the images themselves: one
 /// `name=value` a line.
 pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env) -> String {
     let Options {
@@ -24,7 +24,7 @@ pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env)
         ref_name,
         deps,
         change,
-        // Neither changes what is written, only whether.
+        // Neither option changes the output, only whether there is any.
         strict: _,
         dry_run: _,
         missing,

@@ -1,10 +1,10 @@
-//! Migrating: every image of a store to another place, as one job that can be ended at any point and
-//! goes on where it was.
+//! Migrating: every image of a store to another place, as one job that can be ended at any point
+//! and resumed.
 //!
 //! First a plan is made of documents alone ([`plan`]); then images are done several at a time
 //! ([`work`]), each noted in a [`journal`] when it stands at the destination. Images of one layout
 //! appear together, at the end and in the order of the plan, so that the result does not depend on
-//! who was faster or how often the run was ended; files and tags appear one by one.
+//! the timing of threads or on interruptions; files and tags appear one by one.
 
 mod destination;
 mod journal;
@@ -39,30 +39,32 @@ use imgconv_convert::{
 use imgconv_locate::locator::Locator;
 use imgconv_publish::publish::{SiteOptions, check_site, publish_files};
 
-/// What the user asked of a migration. [`Options::name`] is not used: it names one image.
+/// The user's options for a migration. [`Options::name`] is not used, since a name is for one
+/// image.
 #[derive(Clone, Debug, Default)]
 pub struct MigrateOptions {
-    /// What happens to each image.
+    /// The options for the conversion of each image.
     pub conversion: Options,
-    /// Which images are wanted, and their names.
+    /// The rules for the choice of images and for their names.
     pub rules: Rules,
     /// Make a layout for each repository.
     pub split: bool,
     /// Do only a share of the plan.
     pub shard: Option<Shard>,
-    /// Where the journal is, instead of in the destination.
+    /// The directory of the journal, instead of one in the destination.
     pub journal: Option<PathBuf>,
     /// Make the directory of ACIs a site for appc discovery. [`Options::host`] is its host.
     pub site: Option<SiteOptions>,
-    /// Go on though the destination seems to be too small.
+    /// Continue although the destination seems to be too small.
     pub ignore_space: bool,
 }
 
-/// Migrates every image of a store. One that fails does not stop the rest: its error is in the report.
+/// Migrates every image of a store. A failed image does not stop the rest: its error is in the
+/// report.
 ///
 /// # Errors
-/// What is wrong with the store or the destination as a whole, or with the plan, before anything is
-/// written. What ends the work later is [`Migration::stopped`].
+/// The errors of the store or the destination as a whole, or of the plan, before anything is
+/// written. An error that ends the work later is in [`Migration::stopped`].
 pub fn migrate(
     source: &Locator,
     destination: &Locator,
@@ -129,7 +131,8 @@ pub fn migrate(
             journal
         }
     };
-    // What a migration has made is its own: it may have been killed before it wrote that down.
+    // Files of a migration are its own: a killed run may have written them without a record in the
+    // journal.
     let env = &Env {
         places: PlaceOptions {
             keep_files: env.places.keep_files && !began,
@@ -176,7 +179,7 @@ pub fn migrate(
     })
 }
 
-/// What is told of a journal that has lines of which nothing is relied on.
+/// The warning about journal lines that nothing relies on.
 fn told(journal: &Journal) -> Option<Failure> {
     let message = match journal.damaged() {
         0 => return None,
@@ -189,7 +192,7 @@ fn told(journal: &Journal) -> Option<Failure> {
     Some(Failure::of(&error))
 }
 
-/// What no job is made of: images that can't be read, and copies of others.
+/// The results for images without a job: images that can't be read, and copies of others.
 fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> Vec<Migrated> {
     let first = plan.jobs.len();
     let none = || RawValue::from_string("[]".to_owned()).expect("an empty list is JSON");
@@ -221,8 +224,8 @@ fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> 
         .collect()
 }
 
-/// Refuses a destination that has less room than the layers take in the source of which the journal
-/// does not say that they are there. How much they will take is not known; compression makes it less.
+/// Refuses a destination with less room than the source's layers take, without the layers that the
+/// journal records as written. The final size is not known; compression makes it smaller.
 fn check_space(
     target: &Destination,
     plan: &Plan,
@@ -235,7 +238,7 @@ fn check_space(
     let there = root.ancestors().find(|path| path.exists());
     let place = there.filter(|path| !path.as_os_str().is_empty());
     let place = place.unwrap_or(std::path::Path::new("."));
-    // What can't be asked is found out by writing.
+    // If the free space is not known, writing shows whether there is enough.
     let Ok(stat) = rustix::fs::statvfs(place) else {
         return Ok(());
     };

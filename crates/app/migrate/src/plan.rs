@@ -1,5 +1,6 @@
-//! The plan of a migration: which images there are, what they are called afterwards, and which are
-//! done together. Reads documents, never layers, and keeps of each image a few lines.
+//! The plan of a migration: the images, their names at the destination, and the groups of images
+//! that are written together. Planning reads documents, never layers, and keeps a few lines for
+//! each image.
 //!
 //! Two different images of one name are an error here, before anything is written.
 
@@ -30,41 +31,40 @@ use imgconv_convert::{
 
 use super::{destination::Destination, key, rules::Rules};
 
-/// What is to be done, in the order of the store.
+/// The planned work, in the order of the store.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) jobs: Vec<Job>,
-    /// What can't be read, or has no name that it could get.
+    /// The images that can't be read, or can't get a name.
     pub(super) refused: Vec<Refused>,
-    /// What is left out, because it is there twice.
+    /// The images that are left out as copies of others.
     pub(super) copies: Vec<Copy>,
-    /// The digest of all of it: shares of one plan have the same.
+    /// The digest of the whole plan: shares of one plan have the same digest.
     pub(super) digest: String,
     /// Bytes of all distinct layers.
     pub(super) bytes: u64,
 }
 
-/// Images that are done together: one, under all its names and with all that is about it; or the
+/// Images that are written together: one image, under all its names and with its referrers; or the
 /// platforms of one name that are files of their own.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// The positions in the source's list, and what each is called afterwards if that is not what it
-    /// was called.
+    /// The positions in the source's list, each with its new name if a rule renames it.
     pub(super) entries: Vec<(usize, Option<Name>)>,
-    /// Where it comes from, for messages.
+    /// The job's place in the source, for messages.
     pub(super) text: String,
-    /// What it is called afterwards, or in the store if it has no name.
+    /// The name at the destination, or in the store if the image gets no name.
     pub(super) name: String,
-    /// Every name that one of its entries gets; none if one of them has no name of its own yet.
+    /// The names that the entries get; empty if an entry has no name of its own yet.
     pub(super) names: BTreeSet<Name>,
-    /// Where it goes, see [`Destination::place`].
+    /// The place of the output, see [`Destination::place`].
     pub(super) place: String,
-    /// What the journal calls it: changes when the source, the options or the names do. `None` if
-    /// nothing says whether the source changes.
+    /// The job's key in the journal: it changes when the source, the options or the names do.
+    /// `None` if a change of the source can't be detected.
     pub(super) key: Option<String>,
-    /// What decides which share it belongs to: images with a common base have the same.
+    /// The text that decides the job's share: images with a common base have the same.
     pub(super) base: String,
-    /// Bytes of the layers that no job before it has.
+    /// The bytes of the layers that no earlier job has.
     pub(super) bytes: u64,
 }
 
@@ -76,32 +76,33 @@ pub(super) struct Refused {
     pub(super) error: Error,
 }
 
-/// A file that is, to the byte, another one.
+/// A file with the same bytes as another one.
 #[derive(Debug)]
 pub(super) struct Copy {
     pub(super) text: String,
     pub(super) other: String,
 }
 
-/// What is known of one entry.
+/// The known facts of one entry.
 struct Seen {
     position: usize,
     text: String,
-    /// What the store calls it.
+    /// The entry's name in the store.
     own: String,
     renamed: Option<Name>,
     name: Option<Name>,
-    /// What tells it from other images, as far as that is known without reading it.
+    /// The text that identifies the image, as far as it is known without reading the layers.
     identity: Option<String>,
     base: String,
-    /// Its platform, if it is a file of its own.
+    /// The image's platform, if the image is a file of its own.
     platform: Option<String>,
 }
 
 /// Reads the whole store and plans.
 ///
 /// # Errors
-/// [`Code::Ambiguous`] if two images would have one name, with all of them; if the run is cancelled.
+/// [`Code::Ambiguous`] if two images would have one name, with all such names; if the run is
+/// cancelled.
 pub(super) fn plan(
     source: &Source,
     destination: &Destination,
@@ -127,7 +128,7 @@ pub(super) fn plan(
         ambiguous: ambiguous(source, rules),
     };
     let mut store = Vec::new();
-    // What is about something comes after what it may be about.
+    // A referrer comes after the images that it may be about.
     let mut late = Vec::new();
     let mut memo = source.memo();
     for (position, entry) in source.entries.iter().enumerate() {
@@ -156,7 +157,7 @@ pub(super) fn text(source: &Source, entry: &RootEntry) -> String {
     }
 }
 
-/// What the store calls an entry, before anything of it is read.
+/// The name of an entry in the store, before anything of the entry is read.
 fn called(source: &Source, entry: &RootEntry) -> Option<String> {
     let name = entry.name.as_ref().and_then(reference);
     name.or_else(|| entry.texts.first().cloned())
@@ -164,8 +165,8 @@ fn called(source: &Source, entry: &RootEntry) -> Option<String> {
         .or_else(|| (source.entries.len() > 1).then(|| format!("#{}", entry.position)))
 }
 
-/// The other texts by which the store calls an entry. An entry with a name is not meant by its digest, unless that
-/// name is another's too.
+/// The other texts for an entry in the store. An entry with a name is not selected by its digest,
+/// unless another entry has that name too.
 fn others(entry: &RootEntry) -> Vec<String> {
     let by_digest = entry.name.as_ref().is_some_and(Name::is_by_digest);
     let named = entry.name.is_some() && !by_digest;
@@ -209,7 +210,7 @@ fn reference(name: &Name) -> Option<String> {
     text.or_else(|| Some(name.to_string()).filter(|text| !text.is_empty()))
 }
 
-/// What tells the bytes of an entry from others, as far as that is known without reading them.
+/// The text that identifies the bytes of an entry, as far as it is known without reading them.
 fn identity(source: &Source, entry: &RootEntry, node: &Node) -> Result<Option<String>> {
     let root = match node {
         Node::Image(image) => image.child.as_ref(),
@@ -241,17 +242,17 @@ struct Planner<'a> {
     plan: Plan,
     seen: Vec<Seen>,
     jobs: Vec<Draft>,
-    /// The jobs of each document that something may be about, or that has several names.
+    /// The jobs of each document that may be a subject, or that has several names.
     by_root: BTreeMap<String, Vec<usize>>,
     /// The job that a name belongs to.
     by_name: BTreeMap<String, usize>,
-    /// The job that a file belongs to, in places of files that get their names from their images.
+    /// The job that a file belongs to, at destinations where files get their names from images.
     by_file: BTreeMap<String, usize>,
     layers: BTreeSet<Digest>,
     clashes: Vec<String>,
-    /// Says which image a signature is about.
+    /// Finds the image that a signature is about.
     signed: Signed,
-    /// The entries that are wanted and whose name does not tell them apart, by position.
+    /// The positions of wanted entries that share their name with another entry.
     ambiguous: BTreeMap<usize, Arc<Error>>,
 }
 
@@ -262,13 +263,13 @@ struct Draft {
     /// Positions in [`Planner::seen`].
     entries: Vec<usize>,
     bytes: u64,
-    /// Whether it is made of other images of the store too.
+    /// Whether the job needs other images of the store too.
     renders: bool,
 }
 
 impl Planner<'_> {
-    /// Takes one entry. One that is about something else is taken only with that `subject`, which is
-    /// returned the first time.
+    /// Takes one entry. An entry about another document is taken only with that `subject`, which
+    /// the first call returns.
     fn entry(
         &mut self,
         position: usize,
@@ -308,7 +309,7 @@ impl Planner<'_> {
         Ok(None)
     }
 
-    /// Notes what can't be migrated.
+    /// Records an image that can't be migrated.
     fn refuse(&mut self, entry: &RootEntry, error: Error) -> Result<()> {
         if error.code() == Code::Cancelled {
             return Err(error);
@@ -330,7 +331,7 @@ impl Planner<'_> {
         subject: Option<String>,
         identity: Option<String>,
     ) -> Result<()> {
-        // A name that is none is said by the store; a rule may give another.
+        // The store reports an invalid name as an error; a rule may give another name.
         let name = root.known_name(!self.destination.has_files());
         let known = name.as_ref().ok().and_then(Option::as_ref);
         let own = known
@@ -359,7 +360,7 @@ impl Planner<'_> {
             Some(_) => renamed.clone(),
             None => name?,
         };
-        // What is about an image goes where that one goes.
+        // A document about an image goes to the place of that image.
         let about = subject.and_then(|subject| {
             // A tag may hold no more than the start of a digest.
             let (found, jobs) = self.by_root.range(subject.clone()..).next()?;
@@ -371,7 +372,7 @@ impl Planner<'_> {
             (None, Some(_)) => None,
             _ => self.destination.name(before.as_ref(), &own)?,
         };
-        // Files have their names from it, and a site is for one host.
+        // Files get their names from the image name, which has the host of the site.
         let host = self.options.host.as_deref();
         let name = match (name, host.filter(|_| self.destination.has_files())) {
             (Some(name), Some(host)) => Some(Name {
@@ -405,7 +406,7 @@ impl Planner<'_> {
         let taken = text
             .as_ref()
             .and_then(|text| self.by_name.get(text).copied());
-        // An image goes with itself under another name; files of one name are its platforms.
+        // An image has one job for all its names; files of one name are its platforms.
         let same = self.by_root.get(&found.root).filter(|_| !found.is_stream);
         let same = same.and_then(|jobs| {
             let here = |job: &&usize| self.jobs[**job].place == place;
@@ -416,7 +417,8 @@ impl Planner<'_> {
             true => self.files(&root, seen.name.as_ref()),
             false => Vec::new(),
         };
-        // With image tags, manifests of one config are one image, by its ID, and one ACI.
+        // With image tags, manifests of one config are one image, by the image ID, and become one
+        // ACI.
         let alike = match self.has_image_id(&root) {
             true => files
                 .iter()
@@ -483,14 +485,14 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Says whether a root is told by its image ID and not by its tag.
+    /// Says whether a root is identified by its image ID and not by its tag.
     fn has_image_id(&self, root: &SourceRoot<'_>) -> bool {
         let is_image = matches!(&*root.node, Node::Image(image) if image.aci.is_none());
         self.options.image_tags && is_image
     }
 
-    /// The names of the files that the images of a root become, as a file system that knows no case
-    /// sees them.
+    /// The names of the files that the images of a root become, in the form that a case-insensitive
+    /// file system compares.
     fn files(&self, root: &SourceRoot<'_>, name: Option<&Name>) -> Vec<String> {
         let tags = self.options.image_tags;
         let identity = tags
@@ -516,7 +518,8 @@ impl Planner<'_> {
         files
     }
 
-    /// Says whether a file is, to the byte, one of the same name and platform. Both are read.
+    /// Says whether a file has the same bytes as another file of the same name and platform. Both
+    /// are read.
     fn is_copy(&self, job: usize, seen: &Seen, root: &SourceRoot<'_>) -> Result<bool> {
         let mut others = self.jobs[job].entries.iter().map(|i| &self.seen[*i]);
         let Some(other) = others.find(|other| other.platform == seen.platform) else {
@@ -537,7 +540,7 @@ impl Planner<'_> {
         Ok(own.is_some() && own == its)
     }
 
-    /// Says whether a file is another platform than all those of a job.
+    /// Says whether a file is for another platform than all files of a job.
     fn is_other_platform(&self, job: usize, seen: &Seen) -> bool {
         let others = self.jobs[job].entries.iter();
         let others = others.map(|other| &self.seen[*other]);
@@ -580,7 +583,7 @@ impl Planner<'_> {
                 ),
                 conversion.clone(),
             ];
-            // What it is made of besides may be anywhere in the store.
+            // The dependencies of a rendered image may be anywhere in the store.
             lines.extend(renders.then(|| store.to_owned()));
             let mut known = true;
             for one in &seen {
@@ -620,7 +623,7 @@ impl Planner<'_> {
     }
 }
 
-/// What a root is about, by what it says, by its entry or by its tag.
+/// The subject of a root: from its document, its entry or its tag.
 fn about(root: &SourceRoot<'_>) -> Option<String> {
     let tag = root
         .entry
@@ -632,13 +635,13 @@ fn about(root: &SourceRoot<'_>) -> Option<String> {
     said.or_else(|| tag.and_then(subject_of_tag))
 }
 
-/// What was found below a root.
+/// The facts that were found below a root.
 #[derive(Default)]
 struct Found {
-    /// What tells it from other images.
+    /// The text that identifies the image.
     root: String,
     is_stream: bool,
-    /// Its document and all that it lists, by every digest.
+    /// The root's document and all listed documents, by every digest.
     documents: Vec<String>,
     layers: Vec<(Option<Digest>, u64)>,
     /// The lowest layer of the first image.
@@ -671,7 +674,7 @@ impl Found {
             Some(root) => self.root.clone_from(root),
             None => self.is_stream = true,
         }
-        // What an archive lists has no bytes of its own: its config says which image it is.
+        // The config identifies an entry of an archive, which has no bytes of its own.
         if let Node::Image(image) = node
             && image.format.id() == FormatId::DOCKER_ARCHIVE
             && let Some(config) = image.config_digest(limits)

@@ -1,5 +1,5 @@
-//! What a migration did, as data: the shape of its `--json` and `--report`, and how the reports of
-//! several shares become one.
+//! The result of a migration, as data: the shape of its `--json` and `--report`, and how the
+//! reports of several shares become one.
 
 use std::{
     collections::BTreeMap,
@@ -14,51 +14,52 @@ use serde_json::value::RawValue;
 /// The most bytes of a report that is read.
 const REPORT: u64 = 1 << 30;
 
-/// What a migration did.
+/// The result of a migration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Migration {
     /// The digest of the whole plan: equal for all shares of one migration.
     pub plan: String,
-    /// The share, `I/N`; absent if it is all.
+    /// The share, `I/N`; absent for the whole plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<String>,
     /// The images, in the order of the plan.
     pub images: Vec<Migrated>,
-    /// How many there are of each kind.
+    /// The number of images with each status.
     pub totals: Totals,
-    /// What was irregular and is of no image.
+    /// The irregularities that belong to no image.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Failure>,
-    /// Why it ended early, if it did: the rest is `planned`.
+    /// The error that ended the run early; the rest of the images is `planned`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Failure>,
 }
 
-/// What became of one image: under all its names, with all its platforms and what is about it.
+/// The result for one image: for all its names, with all its platforms and referrers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Migrated {
-    /// Its place in the plan, from 0.
+    /// The image's position in the plan, from 0.
     pub position: usize,
-    /// Where it comes from.
+    /// The image's place in the source.
     pub source: String,
-    /// Its first name at the destination.
+    /// The image's first name at the destination.
     pub name: String,
-    /// Where it is, or would be.
+    /// The image's place, or the planned place.
     pub destination: String,
-    /// What was done.
+    /// The status of the image.
     pub status: Status,
-    /// The digest of its root there.
+    /// The digest of the image's root at the destination.
     pub digest: Option<String>,
-    /// What was wrong, if it failed; why it is left out, if it is.
+    /// The error of a failed image, or the reason why an image is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// How many fields were lost or stand for others, and how much was irregular.
+    /// The number of fields that were lost or replaced, and the number of irregularities.
     pub notes: Notes,
-    /// What became of each name and platform, with digests, losses and warnings: as `convert` tells.
+    /// The outcome for each name and platform, with digests, losses and warnings, as `convert`
+    /// reports it.
     pub outcomes: Box<RawValue>,
 }
 
-/// How much there is to read in the outcomes of an image.
+/// The numbers of losses and warnings in the outcomes of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notes {
     /// Losses.
@@ -68,7 +69,7 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Counts what outcomes tell.
+    /// Counts the losses and warnings of outcomes.
     pub(super) fn of(outcomes: &RawValue) -> Self {
         #[derive(Deserialize)]
         struct Outcome {
@@ -83,19 +84,19 @@ impl Notes {
     }
 }
 
-/// What was done with an image.
+/// The status of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It was written.
+    /// The image was written.
     Done,
-    /// It stood there already, from a run before.
+    /// The image was at the destination already, from an earlier run.
     Kept,
-    /// It failed.
+    /// The image failed.
     Failed,
-    /// There was nothing to write: no platform that is wanted, or it is a copy of another.
+    /// There was nothing to write: no platform is wanted, or the image is a copy of another.
     LeftOut,
-    /// Nothing yet.
+    /// The image is still to be written.
     Planned,
 }
 
@@ -111,16 +112,16 @@ impl std::fmt::Display for Status {
     }
 }
 
-/// An error in words.
+/// An error as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The stable code.
     pub code: String,
-    /// Where, from outside in.
+    /// The places of the error, from outside in.
     pub at: Vec<String>,
-    /// What.
+    /// The message.
     pub message: String,
-    /// What to do about it.
+    /// The advice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -136,10 +137,10 @@ impl Failure {
     }
 }
 
-/// How many images there are of each kind.
+/// The number of images with each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// All.
+    /// All images.
     pub images: u64,
     /// See [`Status::Done`].
     pub done: u64,
@@ -151,7 +152,7 @@ pub struct Totals {
     pub left_out: u64,
     /// See [`Status::Planned`].
     pub planned: u64,
-    /// Bytes of their distinct layers in the source.
+    /// The bytes of the images' distinct layers in the source.
     pub bytes: u64,
 }
 
@@ -175,20 +176,20 @@ impl Totals {
     }
 }
 
-/// The reports of all shares as one.
+/// The joined reports of all shares.
 #[derive(Clone, Debug, Serialize)]
 pub struct Merged {
     /// All images of all shares.
     #[serde(flatten)]
     pub migration: Migration,
-    /// The shares of which there is no report.
+    /// The shares without a report.
     pub missing: Vec<String>,
 }
 
 /// Joins the reports of the shares of one migration.
 ///
 /// # Errors
-/// If a file is no report, two are of one share, or they are of different plans.
+/// If a file is no report, two reports are of one share, or the reports are of different plans.
 pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
     let mut shares: BTreeMap<u64, (&PathBuf, Migration)> = BTreeMap::new();
     let mut first: Option<(&PathBuf, String, u64)> = None;
@@ -271,9 +272,9 @@ fn read(path: &Path) -> Result<Migration> {
 /// A share of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which, from 1.
+    /// The number of the share, from 1.
     pub index: u64,
-    /// Of how many.
+    /// The number of shares.
     pub count: u64,
 }
 
@@ -281,7 +282,7 @@ impl Shard {
     /// Reads `I/N`.
     ///
     /// # Errors
-    /// [`Code::Usage`] if it is none.
+    /// [`Code::Usage`] if the text is no share.
     pub fn parse(text: &str) -> Result<Self> {
         let numbers = text
             .split_once('/')
@@ -295,7 +296,8 @@ impl Shard {
         }
     }
 
-    /// Says whether what has this base belongs to the share: what has the same base does too.
+    /// Says whether images with this base belong to the share: images with the same base are in the
+    /// same share.
     pub(super) fn has(self, base: &str) -> bool {
         let digest = imgconv_stream::digest(imgconv_model::Algorithm::Sha256, base.as_bytes());
         let number = u64::from_str_radix(&digest.hex()[..15], 16).unwrap_or(0);

@@ -1,12 +1,12 @@
-//! Which images of a store are wanted, and what they are called afterwards.
+//! The choice of images of a store, and their names at the destination.
 //!
-//! Rules see the name as text: the full reference where there is one, else what the store calls the
-//! image. They know nothing of images.
+//! Rules match the name as text: the full reference where there is one, else the image's name in
+//! the store. They use nothing else of the image.
 
 use imgconv_model::{Code, Error, Result, quote};
 use regex::Regex;
 
-/// What the user said of names.
+/// The user's rules for names.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     only: Vec<Regex>,
@@ -19,7 +19,7 @@ impl Rules {
     /// renaming is `REGEX=REPLACEMENT`, cut at the last `=`; `$1` is the first group.
     ///
     /// # Errors
-    /// [`Code::Usage`] that names the rule that is none.
+    /// [`Code::Usage`] with the malformed rule.
     pub fn read(only: &[String], exclude: &[String], rename: &[String]) -> Result<Self> {
         let globs = |texts: &[String]| -> Result<Vec<Regex>> {
             texts.iter().map(|text| glob(text)).collect()
@@ -38,15 +38,15 @@ impl Rules {
         })
     }
 
-    /// Says whether an image is wanted that the store calls all these.
+    /// Says whether an image with all these names in the store is wanted.
     pub(crate) fn wants<'t>(&self, names: impl Iterator<Item = &'t str>) -> bool {
         let names: Vec<&str> = names.collect();
         let fits = |rule: &Regex| names.iter().any(|name| rule.is_match(name));
         (self.only.is_empty() || self.only.iter().any(fits)) && !self.exclude.iter().any(fits)
     }
 
-    /// Returns what an image is called instead: every rule is applied to what the one before it
-    /// made. `None` if no rule fits.
+    /// Returns the new name of an image: every rule is applied to the result of the one before.
+    /// `None` if no rule fits.
     pub(crate) fn renamed(&self, name: &str) -> Option<String> {
         let mut new = None;
         for (regex, replacement) in &self.rename {

@@ -1,5 +1,5 @@
-//! A destination that notes what an image needs there, for the journal; and in a registry tells where
-//! else a blob stands, so that it need not be sent again.
+//! A sink that records the blobs of an image, for the journal; in a registry it also knows other
+//! repositories that hold a blob, so that the blob need not be sent again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use imgconv_model::{
     SinkExtras, TopLevel,
 };
 
-/// Every blob that is relied on.
+/// Every blob that the image needs.
 pub(super) type Relied = Arc<Mutex<BTreeSet<(Digest, u64)>>>;
 
 /// Which repository of a registry has a blob.
@@ -32,12 +32,12 @@ impl Whereabouts {
     }
 }
 
-/// A sink that is watched for one image.
+/// A sink that is recorded for one image.
 #[derive(Debug)]
 pub(super) struct Watched<'a> {
     inner: &'a dyn BundleSink,
     relied: Relied,
-    /// Where else blobs are, in a registry.
+    /// The other places of blobs, in a registry.
     elsewhere: Option<&'a Whereabouts>,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Watched<'a> {
         }
     }
 
-    /// Returns every blob that was written, or was there.
+    /// Returns every blob that was written, or was there already.
     pub(super) fn relied(&self) -> BTreeSet<(Digest, u64)> {
         let relied = self.relied.lock().unwrap_or_else(PoisonError::into_inner);
         relied.clone()
@@ -144,7 +144,7 @@ impl BlobWriter for Writer {
     }
 }
 
-/// A blob that is taken over.
+/// A blob that is adopted.
 struct Taken {
     inner: Box<dyn Adopted>,
     relied: Relied,

@@ -1,4 +1,5 @@
-//! Doing what was planned: several images at a time, each noted when it stands at the destination.
+//! Running the jobs of a plan: several images at a time, each recorded in the journal when it is
+//! complete at the destination.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,33 +76,33 @@ pub(super) struct Worker<'a> {
     jobs: &'a [usize],
     journal: Option<Arc<Journal>>,
     places: BTreeMap<&'a str, Place>,
-    /// What became of layers, in all places.
+    /// The written layers, in all places.
     layers: Arc<Layers>,
-    /// What the source's list says of itself, and what of that the destination can't say.
+    /// The own fields of the source's list; `lost` are those that the destination can't hold.
     top_level: TopLevel,
     lost: Report,
     elsewhere: Whereabouts,
-    /// The files that were looked at and stand as the journal says.
+    /// The files that were checked, with the result: true if a file is as the journal records it.
     standing: Mutex<BTreeMap<String, bool>>,
     next: AtomicUsize,
     stop: AtomicBool,
     results: Mutex<BTreeMap<usize, Migrated>>,
-    /// The files that images became, by job.
+    /// The files of the images, by job.
     files: Mutex<BTreeMap<usize, Files>>,
-    /// What ended the work early.
+    /// The error that ended the work early.
     stopped: Mutex<Option<Error>>,
 }
 
-/// The files that images became, for a site.
+/// The files of the images, for a site.
 #[derive(Default)]
 pub(super) struct Files {
     pub(super) acis: Vec<PathBuf>,
-    /// The image tags that mean them: repository, tag and labels.
+    /// The image tags for the files: repository, tag and labels.
     pub(super) tags: Vec<(String, String, Labels)>,
 }
 
 impl Files {
-    /// Puts together those of all jobs, in their order.
+    /// Joins the files of all jobs, in their order.
     fn of(all: BTreeMap<usize, Self>) -> Self {
         let mut together = Self::default();
         for files in all.into_values() {
@@ -115,11 +116,11 @@ impl Files {
 /// A place that several images go to.
 #[derive(Default)]
 struct Place {
-    /// How many jobs are left.
+    /// The number of jobs that are left.
     left: AtomicUsize,
-    /// The sink that they share, as long as it is open.
+    /// The sink that the jobs share, while it is open.
     sink: Mutex<Option<Shared>>,
-    /// What becomes visible, by job.
+    /// The publications, by job.
     publications: Mutex<BTreeMap<usize, Vec<Publication>>>,
 }
 
@@ -218,7 +219,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Does all jobs; returns what became of each, in their order, and what ended the work early.
+    /// Runs all jobs; returns the result of each, in their order, and the error that ended the work
+    /// early.
     pub(super) fn run(self) -> Result<(Vec<Migrated>, Files, Option<Error>)> {
         let workers = self.env.jobs.max(1).min(self.jobs.len());
         thread::scope(|scope| {
@@ -237,7 +239,7 @@ impl<'a> Worker<'a> {
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
         let stopped = lock(&self.stopped).take();
-        // However it showed, what ends early says so.
+        // A cancelled run reports the cancellation, whatever error the workers saw.
         let stopped = stopped.or_else(|| self.env.check_cancelled().err());
         let files = std::mem::take(&mut *lock(&self.files));
         Ok((images, Files::of(files), stopped))
@@ -264,7 +266,7 @@ impl<'a> Worker<'a> {
             });
             let told = self.told(i, job, became);
             if self.env.check_cancelled().is_err() && told.status == Status::Failed {
-                // What an interruption left undone has not failed.
+                // A job that an interruption ended has not failed.
                 return;
             }
             let status = told.status.to_string();
@@ -300,8 +302,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Does one job, unless it was done before.
-    /// `candidates` are the dependencies that a thread has found.
+    /// Runs one job, unless an earlier run did. `candidates` are the dependencies that a thread has
+    /// found.
     fn job(&self, i: usize, job: &Job, candidates: &mut Option<Candidates>) -> Result<Became> {
         self.env.check_cancelled()?;
         let locator = self
@@ -327,7 +329,7 @@ impl<'a> Worker<'a> {
             let store = &*self.source.bundle;
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
-        // It is of no image; the first one tells it.
+        // Losses of the whole list are reported with the first job.
         let first = self.jobs.first() == Some(&i);
         let lost = if first {
             self.lost.clone()
@@ -339,7 +341,7 @@ impl<'a> Worker<'a> {
             ..Request::new(target, &options, Holds::of(&locator, false), env)
         };
         let plan = plan(&roots, &request, lost)?;
-        // Where images are not wanted, that is the reason why nothing is written.
+        // If the images are not wanted, that is the reason why nothing is written.
         let has_images = roots.iter().any(|root| !root.platforms().is_empty());
         let nothing = |left: &Report| Became::left_out(not_held(left).filter(|_| !has_images));
         if options.strict || options.dry_run {
@@ -418,7 +420,7 @@ impl<'a> Worker<'a> {
         Ok(Became::new(Status::Done, outcomes, root))
     }
 
-    /// Returns what the journal says of a job, if all of it still stands.
+    /// Returns the journal's record of a job, if all of its files still exist unchanged.
     fn done_before(&self, job: &Job) -> Result<Option<&Done>> {
         let (Some(journal), Some(key)) = (&self.journal, &job.key) else {
             return Ok(None);
@@ -440,8 +442,8 @@ impl<'a> Worker<'a> {
         Ok(standing.then_some(done))
     }
 
-    /// Says whether what the journal says of a job can be so: something is published, under names that
-    /// the job has, and its files are those that such images have here.
+    /// Says whether the journal's record of a job is plausible: something is published, under names
+    /// of the job, and the files are those that such images have here.
     fn fits(&self, job: &Job, done: &Done) -> bool {
         let Ok(publications) = done.publications() else {
             return false;
@@ -458,8 +460,8 @@ impl<'a> Worker<'a> {
                 .fits(&job.place, &job.name, &publications, &done.files)
     }
 
-    /// What is told of an image, for the journal: places of the source are not put down, because a
-    /// destination may be where everybody looks.
+    /// The outcomes of an image without places of the source, for the journal: other users may be
+    /// able to read the destination.
     fn unsaid(&self, job: &Job, outcomes: &RawValue) -> Box<RawValue> {
         let mut names = BTreeMap::new();
         for (i, (position, _)) in job.entries.iter().enumerate() {
@@ -469,7 +471,7 @@ impl<'a> Worker<'a> {
         with_sources(outcomes, &names)
     }
 
-    /// What was told of an image, with the places of the source.
+    /// The recorded outcomes of an image, with the places of the source.
     fn told_again(&self, job: &Job, outcomes: &RawValue) -> Box<RawValue> {
         let both = job.entries.iter().enumerate();
         let names = both.map(|(i, (position, _))| (unnamed(i), self.text_of(*position)));
@@ -493,15 +495,15 @@ impl<'a> Worker<'a> {
             match there {
                 Ok(true) => {}
                 Err(error) if error.code() == Code::Cancelled => return Err(error),
-                // What is wrong will show when it is pushed.
+                // Pushing will show the error.
                 Ok(false) | Err(_) => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    /// Says whether a registry would refuse schema 1: it has to be signed for the name that it gets,
-    /// and most take it no more.
+    /// Says whether a registry would refuse schema 1: a manifest has to be signed for the name that
+    /// it gets, and most registries no longer accept schema 1.
     fn is_refused(&self, locator: &Locator) -> bool {
         let asked = locator.format.is_some() || self.options.sign_key.is_some();
         self.destination.kind == Kind::Registry && !asked
@@ -531,7 +533,7 @@ impl<'a> Worker<'a> {
         job.entries.iter().map(root).collect()
     }
 
-    /// The environment of one image: as many lanes as are left for each when all work.
+    /// The environment of one image: the threads are divided among the workers.
     fn lanes(&self) -> Env {
         let workers = self.env.jobs.max(1).min(self.jobs.len());
         Env {
@@ -559,14 +561,14 @@ impl<'a> Worker<'a> {
         Ok(sink)
     }
 
-    /// Notes what becomes visible when all images of its place are done.
+    /// Records the publications that become visible when all images of their place are done.
     fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
         if self.destination.is_shared() {
             lock(&self.places[&*job.place].publications).insert(i, publications);
         }
     }
 
-    /// Notes the files of an image, for a site.
+    /// Records the files of an image, for a site.
     fn keep_files(&self, i: usize, done: &Done) {
         if let (Kind::Site, Some(root)) = (self.destination.kind, self.destination.root()) {
             let acis = done
@@ -579,7 +581,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Ends a job: whoever is the last of a place makes its images visible.
+    /// Ends a job: the last job of a place makes its images visible.
     fn leave(&self, name: &str) {
         let place = &self.places[name];
         if place.left.fetch_sub(1, Ordering::AcqRel) > 1
@@ -627,13 +629,13 @@ impl<'a> Worker<'a> {
             Some(shared) => Arc::try_unwrap(shared).map_err(|_| {
                 Error::new(Code::Io, "an image of this place is still being written")
             })?,
-            // All of them stood there already; whether they are listed is seen now.
+            // All images were there already; opening the place shows whether they are listed.
             None => self.open(&locator)?,
         };
         sink.commit(&publications).map(drop)
     }
 
-    /// What is told of the images of a job.
+    /// The outcomes of the images of a job.
     fn outcomes(&self, items: &[Item], locator: &Locator) -> Box<RawValue> {
         let mut all: Vec<ImageOutcome> = items.iter().flat_map(|i| i.images.clone()).collect();
         for image in &mut all {
@@ -642,13 +644,13 @@ impl<'a> Worker<'a> {
         to_raw_value(&all).expect("outcomes are text, numbers and lists")
     }
 
-    /// Looks at the blobs of an image in a layout.
+    /// Describes the blobs of an image in a layout.
     fn files(&self, job: &Job, relied: &BTreeSet<(Digest, u64)>) -> Result<Vec<Kept>> {
         let mut files = Vec::new();
         for (digest, size) in relied {
             match self.destination.kept(&job.place, digest, *size) {
                 Ok(kept) => files.extend(kept),
-                // A foreign layer is listed, and not here.
+                // A foreign layer is listed, and not stored.
                 Err(error) if is_absent(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -656,7 +658,7 @@ impl<'a> Worker<'a> {
         Ok(files)
     }
 
-    /// Looks at the files that an image became: ACIs, or an archive.
+    /// Describes the files of an image: ACIs, or an archive.
     fn images(
         &self,
         locator: &Locator,
@@ -687,7 +689,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What schema 1 becomes where it is not wanted.
+/// The format that replaces schema 1 where a registry refuses it.
 fn newer() -> Format {
     Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2)
 }
@@ -697,7 +699,7 @@ fn kind_of(error: &Error) -> Option<io::ErrorKind> {
     Some(source.kind())
 }
 
-/// Says whether every other image would fail of the same.
+/// Says whether every other image would fail with the same error.
 fn is_fatal(error: &Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     kind_of(error)

@@ -7,11 +7,11 @@
 //!   image's labels with `-` between them: `version`, others by name, `os`, `arch`; or, if there is
 //!   one, `dockerimageid`, `os`, `arch`;
 //! - `aci/NAME/imagetags.json`: the image tags;
-//! - `PATH/index.html`: the page that is asked for when `HOST/PATH` is discovered;
+//! - `PATH/index.html`: the page that a client requests to discover `HOST/PATH`;
 //! - `pubkeys.gpg`: the public keys.
 //!
-//! A page says how names and labels become URLs, and neither which images nor which tags there are:
-//! a tag that moves changes the tags file alone.
+//! A page maps names and labels to URLs, and lists neither images nor tags: a tag that moves
+//! changes the tags file alone.
 
 use std::{
     cmp::Reverse,
@@ -52,44 +52,44 @@ const NO_LABELS: &str = "image";
 /// The most bytes of a file of keys, a passphrase or a signature.
 const KEY_FILE: u64 = 1 << 20;
 
-/// What the user asked of publishing. [`Options::host`] is the site's host.
+/// The user's options for publishing. [`Options::host`] is the site's host.
 #[derive(Clone, Debug, Default)]
 pub struct PublishOptions {
-    /// What happens to images that are no ACIs.
+    /// The options for the conversion of images that are no ACIs.
     pub conversion: Options,
-    /// What the site is told.
+    /// The options of the site.
     pub site: SiteOptions,
 }
 
-/// What a site is told beside its images.
+/// The options of a site.
 #[derive(Clone, Debug, Default)]
 pub struct SiteOptions {
     /// The URL of the site, where it is not `https://HOST`.
     pub url: Option<String>,
-    /// A file of public keys, which clients are told of.
+    /// A file of public keys, which the pages name for clients.
     pub public_keys: Option<PathBuf>,
-    /// What ACIs and image tags are signed with.
+    /// The signing of ACIs and image tags.
     pub signing: Option<Signing>,
 }
 
-/// What is signed with, and when.
+/// The key and the time of signatures.
 #[derive(Clone, Debug)]
 pub struct Signing {
     /// A file with one OpenPGP secret key.
     pub key: PathBuf,
     /// A file whose first line is the key's passphrase.
     pub passphrase: Option<PathBuf>,
-    /// The time that signatures say.
+    /// The time in the signatures.
     pub time: SystemTime,
 }
 
-/// Publishes images to a site, which may not be there yet. ACIs are published byte for byte, with
-/// the signature that stands beside them; everything else is converted. What the site has already
-/// stays; only files that differ are replaced, image tags and pages last.
+/// Publishes images to a site, which may not exist yet. ACIs are published byte for byte, with the
+/// signature beside them; all other images are converted. Existing files of the site stay; only
+/// files that differ are replaced, image tags and pages last.
 ///
 /// # Errors
-/// The first thing that went wrong. A new site appears as a whole or not at all; in one that is
-/// there, nothing changes before everything was read and converted.
+/// The first error. A new site appears as a whole or not at all; in an existing site nothing
+/// changes before everything was read and converted.
 pub fn publish(
     sources: &[Locator],
     directory: &Path,
@@ -172,7 +172,7 @@ pub fn publish_files(
         env.check_cancelled()?;
         let staged = site.temporary(&format!("given-{i}.aci"));
         let failed = |error| Error::io(error, quote(file.as_os_str().as_encoded_bytes()));
-        // The same file under two names, or a copy where there are no links.
+        // A hard link to the file, or a copy where the file system has no links.
         std::fs::hard_link(file, &staged)
             .or_else(|_| std::fs::copy(file, &staged).map(drop))
             .map_err(failed)?;
@@ -238,7 +238,7 @@ fn put(
     Ok(())
 }
 
-/// Converts what is no ACI to ACIs in a directory.
+/// Converts images of other formats to ACIs in a directory.
 fn converted(
     sources: &[Locator],
     directory: &Path,
@@ -253,7 +253,7 @@ fn converted(
     convert(sources, &destination, &options.conversion, env)
 }
 
-/// Says of ACIs that get the site's host in their names what that costs.
+/// Reports the losses of ACIs whose names get the site's host.
 fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
     for (source, signed) in renamed {
         let Some(image) = outcome
@@ -277,16 +277,16 @@ fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
 
 /// A source that is an ACI already.
 struct Given {
-    /// Where its bytes are, as long as they are needed.
+    /// The opened source, as long as its bytes are needed.
     source: Source,
     blob: Blob,
     part: AciPart,
-    /// The signature that stands beside it.
+    /// The signature beside the file.
     signature: Option<Vec<u8>>,
 }
 
 impl Given {
-    /// Opens a source; `None` if it is no ACI.
+    /// Opens a source; `None` if the source is no ACI.
     fn open(locator: &Locator, env: &Env) -> Result<Option<Self>> {
         let source = Source::open_all(locator, env)?;
         let Some(entry) = source.entries.first() else {
@@ -299,7 +299,7 @@ impl Given {
         if !Aci.recognise(blob) {
             return Ok(None);
         }
-        // Where it matters who signed it, that is found out here.
+        // Decoding verifies the signature, where trusted keys are required.
         let decoded = source.decode(env)?;
         let Some(Node::Image(node)) = decoded.first().map(|(_, node)| &**node) else {
             return Ok(None);
@@ -313,13 +313,13 @@ impl Given {
         }))
     }
 
-    /// Says whether its name is one of another host than the site's.
+    /// Says whether the ACI's name has another host than the site.
     fn is_elsewhere(&self, host: Option<&str>) -> bool {
         let own = self.part.manifest.name.split('/').next();
         host.is_some_and(|host| own != Some(host))
     }
 
-    /// Tells what becomes of it, as far as that is known before it is read.
+    /// Describes the result, as far as it is known before the ACI is read.
     fn outcome(&self, directory: &Path) -> ImageOutcome {
         let manifest = &self.part.manifest;
         let name = Name {
@@ -339,7 +339,7 @@ impl Given {
         }
     }
 
-    /// Copies it to a file, reads all of the copy, and takes the signature along.
+    /// Copies the ACI to a file, reads all of the copy, and keeps the signature.
     fn stage(&self, file: PathBuf, image: &mut ImageOutcome, env: &Env) -> Result<Staged> {
         let failed = |error| Error::io(error, quote(file.as_os_str().as_encoded_bytes()));
         let mut source = HashingReader::new(self.blob.open()?, &[Algorithm::Sha256]);
@@ -364,7 +364,7 @@ impl Given {
 struct Staged {
     file: PathBuf,
     part: AciPart,
-    /// The signature that stood beside the source.
+    /// The signature beside the source.
     signature: Option<Vec<u8>>,
 }
 
@@ -380,7 +380,7 @@ impl Staged {
     }
 }
 
-/// What is the same for everything that is published.
+/// The settings that are the same for all published files.
 struct Publisher<'a> {
     url: String,
     key: Option<(SigningKey, SystemTime)>,
@@ -411,7 +411,7 @@ impl Publisher<'_> {
         let replaces = there.is_some();
         let signed = site.there(&signature_path)?.is_some();
         let changed = site.changes(&path, &aci.file)?;
-        // A signature of other bytes must not stand beside these, even for a moment.
+        // A signature of the old bytes must not stand beside the new bytes, even for a moment.
         if changed && signed {
             site.remove(&signature_path)?;
         }
@@ -424,7 +424,7 @@ impl Publisher<'_> {
         }
         let signature = match (&aci.signature, &self.key) {
             (Some(signature), _) => Some(signature.clone()),
-            // One that is there is still right.
+            // The signature of unchanged bytes is still right.
             (None, _) if signed && !changed => None,
             (None, Some(key)) => Some(sign(key, Box::new(open(&aci.file)?))?),
             (None, None) => None,
@@ -436,7 +436,7 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Puts the image tags of a name in their place. Tags that the site has stay.
+    /// Puts the image tags of a name in their place. Tags of the existing file stay.
     fn tags(&self, site: &mut Site, outcome: &mut TagsOutcome) -> Result<()> {
         let path = tags::site_path(&outcome.name);
         let mut file = tags::read(&outcome.destination, self.env)?;
@@ -462,8 +462,8 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Puts the page of a name in its place. Its templates are those of all ACIs of the name that
-    /// the site has; the ones with the most labels come first.
+    /// Puts the page of a name in its place. The templates are those of all ACIs of the name on the
+    /// site; the templates with the most labels come first.
     fn page(&self, site: &mut Site, name: &str) -> Result<()> {
         let mut templates = BTreeSet::new();
         for (path, staged) in site.acis(&aci_folder(name))? {
@@ -529,8 +529,9 @@ fn all_labels(manifest: &Manifest) -> BTreeMap<&str, &str> {
     labels.map(|label| (&*label.name, &*label.value)).collect()
 }
 
-/// The labels of an image that stand in its URL, in their order: all, so that equal URLs are equal
-/// images. An image with a Docker ID is told by that and its platform, which is what a tag means.
+/// The labels of an image that are part of its URL, in their order: all of them, so that equal URLs
+/// are equal images. An image with a Docker ID is identified by that ID and its platform, which a
+/// tag refers to.
 fn labels(manifest: &Manifest) -> Vec<(&str, &str)> {
     let by_id = manifest.label(DOCKER_IMAGE_ID).is_some();
     let rank = |name: &str| match name {
@@ -546,7 +547,7 @@ fn labels(manifest: &Manifest) -> Vec<(&str, &str)> {
     labels
 }
 
-/// The file name of an image without `.aci`: what a client makes of the template.
+/// The file name of an image without `.aci`: the result of filling in the template.
 fn stem(manifest: &Manifest) -> Result<String> {
     let labels = labels(manifest);
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
@@ -567,11 +568,11 @@ fn stem(manifest: &Manifest) -> Result<String> {
     })
 }
 
-/// Refuses, before any work, what a site can't be made of: names of several hosts, and options that
-/// are none. `names` are those that images will have.
+/// Refuses, before any work, inputs that can't make a site: names of several hosts, and malformed
+/// options. `names` are the names that images will have.
 ///
 /// # Errors
-/// [`Code::Usage`] for what the user said, and what reading keys gives.
+/// [`Code::Usage`] for wrong options, and the errors of reading keys.
 pub fn check_site<'n>(
     names: impl Iterator<Item = &'n str>,
     own: Option<&str>,

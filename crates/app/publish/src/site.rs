@@ -1,10 +1,10 @@
-//! The disk side of a published site: what changes is staged beside it and compared with what is
-//! there, then moved into place in the order in which it was put, so that nobody is sent to
-//! something that is not there yet.
+//! The files of a published site: changes are staged beside the site and compared with the existing
+//! files, then moved into place in the order in which they were added, so that no page leads to a
+//! file that is not there yet.
 //!
-//! It knows where an ACI and the image tags of a name are, and nothing of what is in them. Somebody
-//! else may have made the site: every path in it is walked by descriptors, no symbolic link is
-//! followed, and what is no plain file is neither read nor replaced.
+//! This module knows the paths of ACIs and of image tags, and nothing of their contents. Somebody
+//! else may have made the site: every path in it is walked by file descriptors, no symbolic link is
+//! followed, and anything but a plain file is neither read nor replaced.
 
 use std::{
     collections::BTreeMap,
@@ -37,14 +37,14 @@ pub(crate) fn aci_folder(name: &str) -> String {
 pub(crate) struct Site {
     /// Where the site will be.
     root: PathBuf,
-    /// True if there is nothing yet.
+    /// True if the site does not exist yet.
     new: bool,
-    /// What is there now; it is empty if there is nothing yet.
+    /// The existing files; an empty directory if the site does not exist yet.
     files: Directory,
     staging: Arc<Stage>,
     limits: Limits,
     changes: Vec<Change>,
-    /// How many files were staged.
+    /// The number of staged files.
     staged: usize,
 }
 
@@ -66,10 +66,10 @@ impl Change {
 }
 
 impl Site {
-    /// Opens a site, which may not be there yet.
+    /// Opens a site, which may not exist yet.
     ///
     /// # Errors
-    /// If it is no directory, or nothing can be written there.
+    /// If the site is no directory, or nothing can be written there.
     pub(crate) fn open(root: &Path, env: &Env) -> Result<Self> {
         let new = match fs::metadata(root) {
             Ok(metadata) if metadata.is_dir() => false,
@@ -77,12 +77,12 @@ impl Site {
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => return Err(Error::io(error, show(root))),
         };
-        // On the same file system, and where there is a right to write in any case.
+        // The staging directory is on the same file system, where this user has the right to write.
         let beside = if new { parent(root) } else { root };
         sweep(beside, Stage::PREFIX, env);
         let staging = Stage::new(beside, Stage::PREFIX, true)?;
         let files = match new {
-            // A directory of our own in which nothing is.
+            // An empty directory in the staging directory.
             true => {
                 let empty = staging.path().join("empty");
                 fs::create_dir(&empty).map_err(|error| Error::io(error, show(&empty)))?;
@@ -106,10 +106,10 @@ impl Site {
         self.staging.path().join(name)
     }
 
-    /// Opens the file that is at a path of the site now; there may be nothing.
+    /// Opens the file that is at a path of the site now; `None` if there is no file.
     ///
     /// # Errors
-    /// [`Code::Denied`] if what is there is no plain file; [`Code::Escape`] for a symbolic link on the
+    /// [`Code::Denied`] for anything but a plain file; [`Code::Escape`] for a symbolic link on the
     /// way.
     fn file(&self, path: &str) -> Result<Option<File>> {
         let found = self.files.file(path).map_err(|error| match error.code() {
@@ -123,20 +123,20 @@ impl Site {
         Ok(found.map(|(file, _)| file))
     }
 
-    /// Where a file of the site is now, for reading: a path that leads to the file that was looked at,
-    /// as long as it is held. There may be nothing.
+    /// Returns a readable path to the file that is at a path of the site now; the path leads to the
+    /// same file as long as the result is held. `None` if there is no file.
     ///
     /// # Errors
-    /// As for every path of a site: [`Code::Denied`] if what is there is no plain file, [`Code::Escape`]
-    /// for a symbolic link on the way.
+    /// As for every path of a site: [`Code::Denied`] for anything but a plain file,
+    /// [`Code::Escape`] for a symbolic link on the way.
     pub(crate) fn there(&self, path: &str) -> Result<Option<There>> {
         let place = self.root.join(path);
         let found = self.file(path)?;
         Ok(found.map(|file| There { file, place }))
     }
 
-    /// Lists the paths of the ACIs that lie directly in a directory of the site, and of those that
-    /// will, sorted; each with its staged file, if it has one.
+    /// Lists the paths of the ACIs that lie directly in a directory of the site, now or after the
+    /// changes, sorted; each with its staged file, if it has one.
     ///
     /// # Errors
     /// If the directory can't be read.
@@ -159,7 +159,7 @@ impl Site {
         Ok(found)
     }
 
-    /// Opens one of what [`Site::acis`] lists; there may be nothing by now.
+    /// Opens a file that [`Site::acis`] lists; `None` if the file is gone by now.
     ///
     /// # Errors
     /// As [`Site::there`].
@@ -188,10 +188,10 @@ impl Site {
         })
     }
 
-    /// Says whether a file differs from what is at a path now; nothing there differs too.
+    /// Says whether a file differs from the existing one at a path; true if there is none.
     ///
     /// # Errors
-    /// If one of them can't be read.
+    /// If a file can't be read.
     pub(crate) fn changes(&self, path: &str, file: &Path) -> Result<bool> {
         let Some(there) = self.file(path)? else {
             return Ok(true);
@@ -200,7 +200,7 @@ impl Site {
         Ok(!equal.map_err(|error| Error::io(error, show(&self.root.join(path))))?)
     }
 
-    /// Puts bytes at a path; says whether something changes.
+    /// Puts bytes at a path; returns whether something changes.
     ///
     /// # Errors
     /// If they can't be staged, or the path is another file's already.
@@ -216,8 +216,8 @@ impl Site {
         self.put_file(path, staged)
     }
 
-    /// Puts a complete, durable file at a path; says whether something changes. The file must lie
-    /// in a directory that [`Site::temporary`] names.
+    /// Puts a complete, durable file at a path; returns whether something changes. The file must
+    /// lie in a directory that [`Site::temporary`] names.
     ///
     /// # Errors
     /// As [`Site::put`].
@@ -265,7 +265,7 @@ impl Site {
         Ok(())
     }
 
-    /// Refuses a path of which a file system could not hold every component.
+    /// Refuses a path with a component that a file system could not hold.
     fn check(&self, path: &str) -> Result<()> {
         let most = self.limits.file_token;
         let sound = |part: &str| !part.is_empty() && !part.starts_with('.');
@@ -279,12 +279,12 @@ impl Site {
         }
     }
 
-    /// Makes all changes, in their order. A new site appears at once; in one that is there each
-    /// file does.
+    /// Makes all changes, in their order. A new site appears at once; in an existing site each file
+    /// appears at once.
     ///
     /// # Errors
-    /// If a file can't be moved. What was moved before stays: every prefix of the changes is a
-    /// sound site.
+    /// If a file can't be moved. Files that were moved before stay: every prefix of the changes is
+    /// a sound site.
     pub(crate) fn commit(self) -> Result<()> {
         let place = match self.new {
             true => self.temporary("site"),
@@ -319,7 +319,7 @@ impl Site {
     }
 }
 
-/// A file of a site that was opened.
+/// An opened file of a site.
 #[derive(Debug)]
 pub(crate) struct There {
     file: File,
@@ -327,7 +327,7 @@ pub(crate) struct There {
 }
 
 impl There {
-    /// A path that leads to exactly this file, whatever has its name by now.
+    /// A path that leads to exactly this file, whatever file has its name by now.
     pub(crate) fn path(&self) -> String {
         let path = path_of(&self.file);
         match Path::new(&path).exists() {
@@ -337,13 +337,14 @@ impl There {
         }
     }
 
-    /// The path by which it was found, for messages.
+    /// The path by which the file was found, for messages.
     pub(crate) fn shown(&self) -> String {
         self.place.display().to_string()
     }
 }
 
-/// Makes the directories of a path below a directory, and opens the last one. None is a link.
+/// Makes the directories of a path below a directory, and opens the last one. No part may be a
+/// link.
 fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
     let at = || show(&root.join(path));
     let mut found = top.try_clone().map_err(|error| Error::io(error, at()))?;
@@ -384,7 +385,7 @@ fn equal(mut a: File, mut b: File) -> io::Result<bool> {
     loop {
         let count = a.read(&mut of_a)?;
         if count == 0 {
-            // As long as the other, which may have grown meanwhile.
+            // The second file is as long as the first, unless it has grown meanwhile.
             return Ok(b.read(&mut of_b)? == 0);
         }
         match b.read_exact(&mut of_b[..count]) {

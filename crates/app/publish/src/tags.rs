@@ -27,16 +27,16 @@ pub struct Exported {
 pub struct TagLine {
     /// The tag.
     pub tag: String,
-    /// The tag that it is another word for.
+    /// The tag of which this tag is an alias.
     pub alias: Option<String>,
-    /// The labels that it means.
+    /// The labels that the tag resolves to.
     pub labels: Option<Labels>,
-    /// Why it means nothing.
+    /// The error of a tag that does not resolve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What a tag means, with the labels that the user gave.
+/// The resolved labels of a tag, with the labels that the user gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Resolution {
     /// The tag and its aliases, in the order in which they were followed.
@@ -45,11 +45,11 @@ pub struct Resolution {
     pub labels: Labels,
 }
 
-/// Makes the image tags of a place: a file for each image name there, sorted by name. Artifacts
-/// and images without a tag have no part in it. Layers are not read.
+/// Makes the image tags of a place: one file for each image name, sorted by name. Artifacts and
+/// images without a tag are left out. Layers are not read.
 ///
 /// # Errors
-/// [`Code::Missing`] if nothing there has a tag, and what is wrong with the place or its images.
+/// [`Code::Missing`] if no image there has a tag, and the errors of the place or its images.
 pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
     let source = Source::open_all(locator, env)?;
     let mut found: BTreeMap<Option<String>, Vec<(String, Labels)>> = BTreeMap::new();
@@ -77,7 +77,7 @@ pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
         .collect()
 }
 
-/// Lists every tag of a file, sorted, with what it means.
+/// Lists every tag of a file, sorted, with the labels that it resolves to.
 pub fn list_tags(tags: &ImageTags) -> Vec<TagLine> {
     let line = |(tag, meaning): (&str, Result<&Labels>)| {
         let alias = tags.alias(tag).map(str::to_owned);
@@ -95,7 +95,7 @@ pub fn list_tags(tags: &ImageTags) -> Vec<TagLine> {
     tags.all().into_iter().map(line).collect()
 }
 
-/// Resolves a tag and merges what it means with labels that the user gave, who wins.
+/// Resolves a tag and merges its labels with the user's labels, which have priority.
 ///
 /// # Errors
 /// Those of [`imgconv_tags::merge`].
@@ -107,17 +107,17 @@ pub fn resolve_tag(tags: &ImageTags, tag: &str, given: &Labels) -> Result<Resolu
     })
 }
 
-/// Fetches image tags: of a URL, of a file that is there, or of an image name by discovery, which
+/// Fetches image tags: from a URL, from a local file, or for an image name by discovery, which
 /// verifies their signature.
 ///
 /// # Errors
-/// If they can't be had, and those of [`ImageTags::parse`].
+/// If the image tags can't be fetched, and the errors of [`ImageTags::parse`].
 pub fn fetch(from: &str, env: &Env) -> Result<ImageTags> {
     if from.starts_with("https://") || from.starts_with("http://") {
         return of_url(&Url::parse(from)?, env);
     }
     let is_path = from == "-" || Path::new(from).exists();
-    // As `convert` wants it, where a name can't be taken for a path.
+    // The form of a name that `convert` needs, too, because a name can't be taken for a path then.
     if let Some(name) = from.strip_prefix("appc:").filter(|_| !is_path) {
         let image: AppImage = name.strip_prefix("//").unwrap_or(name).parse()?;
         if image.tag.is_some() || !image.labels.is_empty() {

@@ -64,7 +64,7 @@ impl Command {
     /// Runs the command. `program` makes the definition of the whole command line.
     ///
     /// # Errors
-    /// Those of the command.
+    /// The errors of the command.
     pub(crate) fn run(
         &self,
         common: &Common,

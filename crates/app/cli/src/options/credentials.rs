@@ -1,4 +1,4 @@
-//! The options about who the user is on a server.
+//! The options about the user's identity on a server.
 
 use std::path::PathBuf;
 

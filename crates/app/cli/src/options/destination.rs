@@ -20,7 +20,7 @@ pub(crate) struct Destination {
     dest_distribution: Option<String>,
 }
 
-/// What a pair command writes.
+/// The destinations and formats of a pair command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     /// The schemes of the destinations; the first one is assumed for a bare path.
@@ -30,12 +30,12 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// What `…-to-aci` writes.
+    /// The target of `…-to-aci`.
     pub(crate) const ACI: Self = Self {
         schemes: &["aci"],
         formats: &[FormatId::ACI],
     };
-    /// What `…-to-docker` writes.
+    /// The target of `…-to-docker`.
     pub(crate) const DOCKER: Self = Self {
         schemes: &["docker-archive", "dir", "docker"],
         formats: &[
@@ -44,7 +44,7 @@ impl Target {
             FormatId::DOCKER_V2S1,
         ],
     };
-    /// What `…-to-oci` writes.
+    /// The target of `…-to-oci`.
     pub(crate) const OCI: Self = Self {
         schemes: &["oci", "oci-archive", "docker"],
         formats: &[FormatId::OCI],

@@ -1,5 +1,5 @@
-//! What only the list of a place's entry points says: of itself, and in its descriptors. A layout
-//! gets it, other places have no room for it.
+//! Facts that only the list of a place's entry points holds: the list's own fields, and the fields
+//! of its descriptors. A layout can store them; other destinations can't.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -8,8 +8,8 @@ use imgconv_model::{Child, Digest, Env, Outcome as LossKind, Report, Result, Top
 
 use crate::{plan::lost::is_content, read::source::Source};
 
-/// Makes the descriptor of what a root has become say what the root's own did, except what is no
-/// longer true.
+/// Copies the fields of a source root's descriptor to the descriptor of the written root, except
+/// fields that are no longer true.
 pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) -> Result<Child> {
     if new.digest != listed.digest {
         for field in details(listed, &env.limits)? {
@@ -28,8 +28,9 @@ pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) 
     })
 }
 
-/// Brings texts in the place of names up to date that are digests, as containerd calls images that
-/// nobody named: those of a root that was written anew name it no more. `config` is the new one.
+/// Updates the annotations for names whose text is a digest, as containerd writes them for images
+/// without a name. The old digest no longer names a root that was written anew. `config` is the
+/// digest of the new config.
 pub(crate) fn renew_digests(
     new: &mut Child,
     listed: &Child,
@@ -63,19 +64,19 @@ pub(crate) fn renew_digests(
     }
 }
 
-/// The place that a destination has for what the lists of its sources say of themselves.
+/// The room that a destination has for the own fields of the sources' lists.
 #[derive(Debug)]
 pub enum Room {
-    /// Its list is new, and says all of it.
+    /// The destination's list is new and takes all fields.
     New,
-    /// The destination has no list, or one for each image; why.
+    /// The destination has no list, or one for each image; the text is the reason.
     None(&'static str),
-    /// The destination has a list already, which keeps its own.
+    /// The destination has a list already, which keeps its own fields.
     There(TopLevel),
 }
 
-/// Puts together what the lists of all sources say of themselves, for a list that is new; elsewhere
-/// what is not said there already is lost.
+/// Merges the own fields of the lists of all sources for a new list. At other destinations, fields
+/// that the existing list does not have already are lost.
 pub fn top_level<'s>(sources: impl Iterator<Item = &'s Source>, room: &Room) -> (TopLevel, Report) {
     let mut all = match room {
         Room::New | Room::None(_) => TopLevel::default(),

@@ -1,4 +1,4 @@
-//! Assembling documents: images, the indexes over them, artifacts, and what refers to others.
+//! Assembling documents: images, the indexes over them, artifacts, and referrers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ struct Assembler<'a, 's> {
     request: &'a Request<'a>,
     output: &'a dyn Output,
     known: Known<'s>,
-    /// What is lost with documents that are not written at all.
+    /// The losses of documents that are not written.
     left_behind: Report,
 }
 
@@ -86,7 +86,7 @@ impl<'s> Assembler<'_, 's> {
             digest: child.digest,
             is_final: self.output.is_final(),
         };
-        // The name of a root that is not written need not be one.
+        // Only names of written roots are read, because other roots may have an invalid name.
         let name = self.request.name_of(root)?;
         let name = names::of_digest(self.request, name, root, written, &mut report)?;
         let shown = names::shown(self.request, name.as_ref(), root, &mut report);
@@ -100,7 +100,7 @@ impl<'s> Assembler<'_, 's> {
             if self.request.holds.descriptors {
                 let config = images.first().and_then(|image| image.config.clone());
                 child = descriptors::carry(child, listed, env, &mut report)?;
-                // A name takes the place of such texts.
+                // A name replaces an annotation that holds a digest.
                 if name.is_none() {
                     descriptors::renew_digests(&mut child, listed, config, &mut report);
                 }
@@ -126,8 +126,8 @@ impl<'s> Assembler<'_, 's> {
         }))
     }
 
-    /// Tells, or refuses, that a root is known to the destination by another digest than it was read
-    /// by.
+    /// Reports, or refuses, that the destination knows a root by another digest than the one by
+    /// which it was read.
     fn usual_digest(&self, child: &Child, report: &mut Report) -> Result<()> {
         let algorithm = child.digest.algorithm();
         if self.request.holds.any_digest || algorithm == Algorithm::Sha256 {
@@ -145,7 +145,8 @@ impl<'s> Assembler<'_, 's> {
         Ok(())
     }
 
-    /// Assembles what is about `subject` by its tag: it is copied, or left behind with its subject.
+    /// Assembles a document that names `subject` in its tag: the document is copied, or left behind
+    /// with its subject.
     fn about(&mut self, subject: &str, planned: &PlannedRoot<'s>) -> Result<Written> {
         if let Some(why) = self.known.outdated(subject) {
             let field = planned.root.tagged_field();
@@ -158,7 +159,7 @@ impl<'s> Assembler<'_, 's> {
         }
     }
 
-    /// Assembles a node and all below it, once.
+    /// Assembles a node and all nodes below it, once.
     fn node(&mut self, planned: &Arc<PlannedNode<'s>>) -> Result<Written> {
         if let Some(written) = self.known.of(planned) {
             return Ok(written.clone());
@@ -211,7 +212,7 @@ impl<'s> Assembler<'_, 's> {
         }
         let target = planned.target;
         let Encoded { documents, root } = target.encode(&image, &sealed, env, &mut report)?;
-        // Schema 1 has no config: what stands beside it is a layer.
+        // Schema 1 has no config: the documents beside a schema 1 manifest are layers.
         let has_config = target.id() != SCHEMA1;
         let mut config = None;
         let limits = &request.env.limits;
@@ -233,11 +234,11 @@ impl<'s> Assembler<'_, 's> {
                 written,
             )?;
         }
-        // What the config says: what it was told, what had to be assumed, or still nothing.
+        // The platform of the config: the given one, the assumed one, or none.
         let assumed = report.losses.iter().any(|loss| loss.field == "platform");
         child.platform = match &image.platform {
-            // Readers refuse such a descriptor of a layout (robustness K13). That of a copy was without
-            // a platform before.
+            // Readers refuse such a descriptor of a layout (robustness K13). The descriptor of a
+            // copy had no platform before.
             platform if !is_platform(platform) => {
                 let copied = node.child.as_ref().map(|old| old.digest) == Some(child.digest);
                 let why = format!(
@@ -287,7 +288,7 @@ impl<'s> Assembler<'_, 's> {
         Ok((child, outcome))
     }
 
-    /// Assembles what an index lists, and the index over it.
+    /// Assembles the entries of an index, and the index over them.
     fn index(
         &mut self,
         planned: &PlannedIndex<'s>,
@@ -302,7 +303,7 @@ impl<'s> Assembler<'_, 's> {
         let place = format!("index {}", child.digest);
         let mut kept: Vec<Option<Child>> = vec![None; children.len()];
         let mut images: Vec<ImageOutcome> = Vec::new();
-        // What is listed again, here or below, is one image and is told once (robustness C7b).
+        // An image that is listed again, here or below, is reported once (robustness C7b).
         let mut converted: BTreeMap<Digest, Option<Child>> = BTreeMap::new();
         let mut told = BTreeSet::new();
         let all: BTreeSet<Digest> = index.children.iter().map(|child| child.digest).collect();
@@ -337,7 +338,8 @@ impl<'s> Assembler<'_, 's> {
                 }
             };
             kept[entry.position] = new.map(|new| match new.digest == listed.digest {
-                // What was learnt of an image that stays is for choosing, not for writing.
+                // A platform that was read from an image serves for choosing; an unchanged entry
+                // keeps its text.
                 true => listed.clone(),
                 false => Child {
                     platform: listed.platform.clone().or(new.platform),
@@ -409,8 +411,8 @@ impl<'s> Assembler<'_, 's> {
         Ok((Some(stored), images))
     }
 
-    /// Writes an index over what has become of its entries. One that lists the same as before keeps
-    /// its bytes, whichever family it is of, unless the user named a format.
+    /// Writes an index over the written entries. An index with unchanged entries keeps its bytes,
+    /// whichever family it is of, unless the user named a format.
     fn store_index(&self, kept: &[Child], index: &Index, child: &Child) -> Result<Child> {
         let document = match !self.request.holds.asked && kept == index.children {
             true => index.document.clone(),
@@ -422,7 +424,7 @@ impl<'s> Assembler<'_, 's> {
         self.store_root(&document, Some(child))
     }
 
-    /// Copies an index that lists nothing.
+    /// Copies an index without entries.
     fn empty_index(&mut self, index: &Index, child: &Child) -> Result<Written> {
         if !self.request.capabilities.index {
             let field = format!("index {}", child.digest);
@@ -468,7 +470,7 @@ impl<'s> Assembler<'_, 's> {
         Ok((Some(child), vec![outcome]))
     }
 
-    /// Stores a document that `before` may have become: under the same digest if it is the same,
+    /// Stores the document that `before` became: under the same digest if the bytes are the same,
     /// whatever the algorithm.
     fn store_root(&self, document: &Document, before: Option<&Child>) -> Result<Child> {
         let algorithm = before.map(|before| before.digest.algorithm());
@@ -496,7 +498,7 @@ impl<'s> Assembler<'_, 's> {
     }
 }
 
-/// Tells what would become of each layer of an image.
+/// Describes what would become of each layer of an image.
 fn planned_layers(image: &Image, plan: &LayerPlan, expected: &[SealedLayer]) -> Vec<PlannedLayer> {
     let steps = plan.steps.iter().zip(&plan.reasons).zip(expected);
     let tell = |((step, reason), expected): ((&LayerStep, &Reason), &SealedLayer)| {

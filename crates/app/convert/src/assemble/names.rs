@@ -25,8 +25,7 @@ pub(super) struct Written {
     pub(super) is_final: bool,
 }
 
-/// Brings the digest in a name up to date, where there is one: it names the image as it is
-/// written, or nothing.
+/// Updates the digest in a name, if there is one: a digest must be that of the written image.
 ///
 /// # Errors
 /// [`Code::Mismatch`] if the user gave a name with another digest.
@@ -81,14 +80,15 @@ pub(super) fn of_digest(
     Ok(Some(name).filter(|_| !by_digest))
 }
 
-/// Says what a root is called at the destination, as text; reports what can't be held there.
+/// Returns the text of a root's name at the destination; reports parts that the destination can't
+/// hold.
 pub(super) fn shown(
     request: &Request<'_>,
     name: Option<&Name>,
     root: &SourceRoot<'_>,
     report: &mut Report,
 ) -> Option<String> {
-    // Schema 1 has the name inside.
+    // A schema 1 manifest holds the name itself.
     if !request.holds.names && request.target.id() != SCHEMA1 {
         let lost = name.map(|name| {
             let text = name.to_full_reference(&mut Report::default());
@@ -107,7 +107,8 @@ pub(super) fn shown(
         let text = name.to_full_reference(report);
         text.unwrap_or_else(|| name.to_string())
     });
-    // A text that is no name stays where descriptors are written, if it stands in one.
+    // A text that is no name stays in the annotations that it came from, where descriptors are
+    // written.
     if request.holds.descriptors {
         let listed = |text: &String| annotations(root).any(|own| own == text);
         for lost in texts(root, name).filter(|text| !listed(text)) {
@@ -123,12 +124,12 @@ pub(super) fn shown(
     text.or_else(|| kept().cloned())
 }
 
-/// Says whether a name there is a repository and a tag, and nothing else.
+/// Says whether a name at the destination is a repository and a tag, and nothing else.
 fn tags_only(request: &Request<'_>) -> bool {
     request.target.id() == FormatId::DOCKER_ARCHIVE
 }
 
-/// [`shown`] where a name is a repository and a tag.
+/// [`shown`] for a destination where a name is a repository and a tag.
 fn tagged_name(name: Option<&Name>, root: &SourceRoot<'_>, report: &mut Report) -> Option<String> {
     let mut lose = |text: &str, kind| {
         let why = format!(
@@ -154,8 +155,8 @@ fn tagged_name(name: Option<&Name>, root: &SourceRoot<'_>, report: &mut Report) 
     name.to_reference(report)
 }
 
-/// The texts that the list of entry points calls a root by, if it has no name: in its annotations,
-/// or, where there are none, the ID of an image.
+/// The texts by which the list of entry points calls a root without a name: its annotations, or,
+/// where there are none, the ID of an image.
 fn texts(root: &SourceRoot<'_>, name: Option<&Name>) -> impl Iterator<Item = String> {
     let ids = root
         .entry
@@ -167,7 +168,7 @@ fn texts(root: &SourceRoot<'_>, name: Option<&Name>) -> impl Iterator<Item = Str
     all.into_iter()
 }
 
-/// The texts in the annotations that are for names.
+/// The texts in the annotations for names.
 fn annotations<'r>(root: &'r SourceRoot<'_>) -> impl Iterator<Item = &'r String> {
     let listed = root.entry.child.iter().flat_map(|child| &child.annotations);
     let names = listed.filter(|(key, text)| is_name(key) && !text.is_empty());
@@ -187,7 +188,7 @@ fn source_digest(root: &SourceRoot<'_>) -> Option<Digest> {
 /// Refuses two different images that would get one name, before anything is written.
 ///
 /// # Errors
-/// [`Code::Ambiguous`] with both.
+/// [`Code::Ambiguous`] with both images.
 pub(crate) fn refuse_one_name(items: &[Item]) -> Result<()> {
     let mut known: BTreeMap<Name, &Item> = BTreeMap::new();
     for item in items {

@@ -14,12 +14,12 @@ use crate::{
     read::node::ImageNode,
 };
 
-/// Something that becomes visible, with an outcome for each image in it.
+/// A publication with an outcome for each image in it.
 #[derive(Debug)]
 pub struct Item {
     /// The root, its name, and the name of its file.
     pub publication: Publication,
-    /// What became of each image below the root.
+    /// The result for each image below the root.
     pub images: Vec<ImageOutcome>,
 }
 
@@ -52,20 +52,20 @@ pub(crate) trait Output: fmt::Debug {
     fn artifact(&self, planned: &PlannedArtifact<'_>) -> Result<()>;
 }
 
-/// What is assembled of a plan.
+/// The documents and outcomes that were assembled from a plan.
 #[derive(Debug)]
 pub struct Assembled<'s> {
-    /// What becomes visible.
+    /// The publications that become visible.
     pub items: Vec<Item>,
-    /// What is lost with documents that are not written at all, if no item could tell it.
+    /// The losses of documents that are not written, if there is no item to report them with.
     pub left_behind: Report,
-    /// What became of each source document.
+    /// The result for each source document.
     pub(super) known: Known<'s>,
 }
 
 impl<'s> Assembled<'s> {
-    /// Puts together what was assembled. Losses of documents that are not written are told with the
-    /// first image, since they have no item of their own.
+    /// Collects the assembled items. Losses of documents that are not written are reported with the
+    /// first image, since such documents have no item of their own.
     pub(crate) fn new(mut items: Vec<Item>, left_behind: &Report, known: Known<'s>) -> Self {
         let mut left_behind = left_behind.clone();
         if let Some(first) = items.first_mut().and_then(|item| item.images.first_mut()) {
@@ -78,8 +78,8 @@ impl<'s> Assembled<'s> {
         }
     }
 
-    /// Says why what is about `subject`, the text of a digest, is about nothing any more; `None` if
-    /// the subject is there as it was, or never was there.
+    /// Returns the reason why a document about `subject`, the text of a digest, has lost its
+    /// subject; `None` if the subject is unchanged, or was never there.
     pub(crate) fn outdated(&self, subject: &str) -> Option<String> {
         self.known.outdated(subject)
     }
@@ -93,7 +93,7 @@ pub(crate) fn squash_layers(image: &mut Image, from: usize, merged: Layer) {
     image.history = History::merged(steps, from, image.created.clone());
 }
 
-/// A layer without bytes, in the place of one that does not exist yet.
+/// A layer without bytes, as a stand-in for a layer that does not exist yet.
 pub(crate) fn nothing() -> Layer {
     let bytes: Arc<[u8]> = Arc::from(&[][..]);
     Layer {

@@ -1,4 +1,4 @@
-//! `--preserve-digests`: what would be written under another digest than it was read is refused.
+//! `--preserve-digests`: refuses images and indexes that would be written under another digest.
 
 use imgconv_model::{Child, Digest, FormatId, Image, Result};
 use imgconv_pipeline::{LayerStep, Plan as LayerPlan};
@@ -13,7 +13,7 @@ const ARCHIVE: FormatId = FormatId::DOCKER_ARCHIVE;
 /// whenever the manifest is.
 ///
 /// # Errors
-/// [`imgconv_model::Code::Denied`] with all that would change.
+/// [`imgconv_model::Code::Denied`] with all changes.
 pub(super) fn image(
     request: &Request<'_>,
     (node, to): (&ImageNode, FormatId),
@@ -33,7 +33,7 @@ pub(super) fn image(
         match step {
             LayerStep::Keep(_) => {}
             LayerStep::Recompress(i, encoding) => {
-                // What is stored without a digest has none that could change.
+                // A layer that is stored without a digest has no digest that could change.
                 if let Some(digest) = image.layers[*i].blob.facts.digest {
                     let compression = encoding.compression;
                     changes.push(format!(
@@ -47,7 +47,7 @@ pub(super) fn image(
             }
         }
     }
-    // If nothing is known to change, what is written is known to the byte.
+    // If no change is planned, the bytes that will be written are known.
     if changes.is_empty() {
         let (manifest, config) = written;
         let other_config = config != node.config_digest(&request.env.limits);
@@ -65,7 +65,8 @@ pub(super) fn image(
     Err(digests_change(&changes.join(", ")))
 }
 
-/// Refuses an index that is written under another digest than it was read, or not at all.
+/// Refuses an index that is written under another digest than the one by which it was read, or not
+/// at all.
 ///
 /// # Errors
 /// [`imgconv_model::Code::Denied`].

@@ -1,5 +1,5 @@
-//! The `subject` of a document whose subject is not at the destination any more: it goes, and that
-//! is a loss. The document itself stays, for it holds more than a word about something else.
+//! The `subject` of a document whose subject is no longer at the destination: the field is removed
+//! and reported as a loss. The document itself stays, for it holds more than the reference.
 
 use imgconv_json::{Value, canonical, parse};
 use imgconv_model::{
@@ -11,7 +11,7 @@ use crate::read::node::SUBJECT;
 /// Takes the subject out of an image.
 ///
 /// # Errors
-/// If its manifest is no JSON.
+/// If the image's manifest is no JSON.
 pub(crate) fn drop_of_image(
     image: &mut Image,
     format: FormatId,
@@ -23,7 +23,7 @@ pub(crate) fn drop_of_image(
     let own = |original: &&mut imgconv_model::Original| {
         original.format == format && original.role == "manifest"
     };
-    // What an original says beyond the model stays as long as the original does.
+    // An original keeps the fields that the model does not have.
     if let Some(original) = image.originals.iter_mut().find(own) {
         original.document = without(&original.document, &env.limits)?;
     }
@@ -34,7 +34,7 @@ pub(crate) fn drop_of_image(
 /// Takes the subject out of an index.
 ///
 /// # Errors
-/// If it is no JSON.
+/// If the index is no JSON.
 pub(crate) fn drop_of_index(
     index: &Index,
     why: &str,

@@ -1,4 +1,4 @@
-//! What became of the documents that were assembled so far, for the documents that refer to them.
+//! The results for the documents that were assembled so far, for the documents that refer to them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use crate::{outcome::ImageOutcome, plan::data::PlannedNode};
 /// The descriptor of what a document became, if it was written, and the outcomes of its images.
 pub(super) type Written = (Option<Child>, Vec<ImageOutcome>);
 
-/// What became of each source document.
+/// The result for each source document.
 #[derive(Debug, Default)]
 pub(crate) struct Known<'s> {
     /// By the digest under which a document was found.
@@ -50,8 +50,8 @@ impl<'s> Known<'s> {
         self.documents.insert(listed.digest, noted);
     }
 
-    /// Returns what became of a document, and the digest by which it is known, from the text of any
-    /// of its digests, or the start of that.
+    /// Returns what became of a document, and the digest by which the document is known. `text` is
+    /// any of its digests, or the start of one.
     fn became(&self, text: &str) -> Option<(Digest, &Written)> {
         let (found, known) = self.digests.range(text.to_owned()..).next()?;
         let became = self.documents.get(known);
@@ -59,8 +59,8 @@ impl<'s> Known<'s> {
         Some((*known, written))
     }
 
-    /// Says why what is about `subject` is about nothing any more; `None` if the subject is there as
-    /// it was, or never was there.
+    /// Returns the reason why a document about `subject` has lost its subject; `None` if the
+    /// subject is unchanged, or was never there.
     pub(super) fn outdated(&self, subject: &str) -> Option<String> {
         let (known, became) = self.became(subject)?;
         match became {
@@ -70,8 +70,8 @@ impl<'s> Known<'s> {
         }
     }
 
-    /// Says whether what is about `subject` (an attestation) still is about something. What is about
-    /// an image that the index never listed (`all` are those listed) stays as it was.
+    /// Says whether an entry about `subject` (an attestation) still has its subject. An entry about
+    /// an image that the index never listed stays (`all` are the listed digests).
     pub(super) fn survives(
         &self,
         subject: &str,
@@ -94,7 +94,7 @@ impl<'s> Known<'s> {
                 report.lose(field, LossKind::Dropped, why);
                 false
             }
-            // Not wanted, or missing: whoever left the image out left this out with it.
+            // The subject is not wanted, or missing: this entry is left out with its subject.
             Some((None, _)) => false,
             None => !all.contains(&subject),
         }

@@ -1,7 +1,7 @@
-//! Which ACI a dependency means: among those that are given, in the places where the user said that
-//! dependencies are, and, if the user said so, by appc discovery.
+//! Which ACI a dependency refers to: one of the sources, one in the places that the user named for
+//! dependencies, or, if the user allowed it, one found by appc discovery.
 //!
-//! Only manifests are looked at, but where several ACIs fit; what the images hold is for others.
+//! Only manifests are read, unless several ACIs match; rendering reads the contents.
 
 use std::{
     cell::RefCell,
@@ -36,32 +36,32 @@ use imgconv_locate::{locator::Locator, tree::json_files};
 /// The place that stands for discovery.
 pub(crate) const DISCOVERY: &str = "appc:";
 
-/// Every ACI that a dependency may mean.
+/// Every ACI that a dependency may refer to.
 #[derive(Debug, Default)]
 pub struct Candidates {
     all: Vec<Known>,
-    /// What looks like an ACI and can't be read.
+    /// The files that look like an ACI and can't be read.
     damaged: Vec<String>,
-    /// Files there that may be image tags, by their names only.
+    /// The files in the searched places that may be image tags, judged by their names only.
     tag_files: BTreeSet<PathBuf>,
-    /// The image tags of the names that were asked for, `None` where there are none.
+    /// The image tags of the names looked up so far; `None` for a name without image tags.
     tags: RefCell<BTreeMap<String, Option<Arc<ImageTags>>>>,
-    /// What is found nowhere is discovered.
+    /// True if a dependency that no place has is discovered.
     discovers: bool,
-    /// What was asked of discovery, and for which platform.
+    /// The discovered ACIs, by the requested image and platform.
     discovered: BTreeMap<(AppImage, Platform), usize>,
-    /// What the dependencies were settled to mean, each by where it stands in its manifest.
+    /// The resolved dependencies, by their addresses in their manifests.
     settled: BTreeMap<*const Dependency, usize>,
 }
 
-/// An ACI that a dependency may mean.
+/// An ACI that a dependency may refer to.
 #[derive(Debug)]
 pub(crate) struct Known {
     /// Its name for messages.
     pub text: String,
     path: Option<PathBuf>,
     pub aci: AciPart,
-    /// True if it came by discovery: it is only what was asked for then.
+    /// True if the ACI was found by discovery: then it serves only the request that found it.
     discovered: bool,
 }
 
@@ -97,8 +97,7 @@ impl Candidates {
         self.all.len() - 1
     }
 
-    /// Adds the ACIs of a place: a file, a folder or a store; or lets what is found nowhere be
-    /// discovered.
+    /// Adds the ACIs of a place (a file, a folder or a store), or turns discovery on.
     pub(crate) fn search(&mut self, place: &str, env: &Env) -> Result<()> {
         if place == DISCOVERY {
             self.discovers = true;
@@ -127,7 +126,7 @@ impl Candidates {
         self.take_from(&*bundle, &|_| false, env)
     }
 
-    /// Adds the ACIs of a place, but for those that were given.
+    /// Adds the ACIs of a place, except those that are sources.
     pub(crate) fn take_from(
         &mut self,
         bundle: &dyn Bundle,
@@ -149,14 +148,14 @@ impl Candidates {
                     self.add(text.clone(), &text, aci);
                 }
                 Ok(None) => {}
-                // A damaged image is somebody else's business, unless nothing else fits.
+                // A damaged ACI is reported only if no other ACI matches.
                 Err(error) => self.damaged.push(format!("{}: {error}", quote(text))),
             }
         }
         Ok(())
     }
 
-    /// Returns what a dependency means.
+    /// Returns the ACI that a dependency refers to.
     pub(crate) fn resolve(&self, dependency: &Dependency, env: &Env) -> Result<usize> {
         match self.settled.get(&std::ptr::from_ref(dependency)) {
             Some(key) => Ok(*key),
@@ -164,8 +163,8 @@ impl Candidates {
         }
     }
 
-    /// Chooses what a dependency with labels means, of what was not discovered. Image IDs are
-    /// computed only where the name and the labels fit several ACIs.
+    /// Chooses the ACI for a dependency with labels, among those that were not discovered. Image
+    /// IDs are computed only where the name and the labels fit several ACIs.
     fn choose(&self, dependency: &Dependency, env: &Env) -> Result<usize> {
         let fits = |known: &Known| !known.discovered && matches(dependency, &known.aci.manifest);
         let fitting: Vec<usize> = (0..self.all.len())
@@ -193,11 +192,12 @@ impl Candidates {
         })
     }
 
-    /// Settles what the dependencies of an image mean, and those of what they mean in turn. What is
-    /// found nowhere is discovered, if the user said so; else nothing is done here.
+    /// Resolves the dependencies of an image, and the dependencies of those in turn. A dependency
+    /// that no place has is discovered, if the user allowed it; otherwise this function does
+    /// nothing.
     ///
     /// # Errors
-    /// [`Code::Limit`] for `aci_deps_nodes`, and those of discovery.
+    /// [`Code::Limit`] for `aci_deps_nodes`, and the errors of discovery.
     pub(crate) fn complete(&mut self, root: usize, env: &Env) -> Result<()> {
         let (mut pending, mut met) = (vec![root], BTreeSet::from([root]));
         while self.discovers
@@ -223,7 +223,7 @@ impl Candidates {
         Ok(())
     }
 
-    /// Finds out what a dependency of an image means, by discovery if need be.
+    /// Resolves a dependency of an image, by discovery if need be.
     fn settle(&mut self, dependency: &Dependency, of: &Manifest, env: &Env) -> Result<usize> {
         let known = self.settled.get(&std::ptr::from_ref(dependency));
         if let Some(key) = known {
@@ -232,7 +232,7 @@ impl Candidates {
         let labelled = self.labelled(dependency, env)?;
         let key = match self.choose(&labelled, env) {
             Err(error) if error.code() == Code::Missing => {
-                // Without image tags here, those are asked for that the site has.
+                // Without local image tags, the site resolves the tag.
                 let has_tags = self.image_tags(&dependency.image_name, env)?.is_some();
                 let asked = if has_tags { &labelled } else { dependency };
                 self.discover(asked, of, env)?
@@ -243,8 +243,7 @@ impl Candidates {
         Ok(key)
     }
 
-    /// Fetches what a dependency means. Where it does not say for which platform, it is that of the
-    /// image.
+    /// Fetches a dependency. A dependency without a platform gets the platform of the image.
     fn discover(&mut self, dependency: &Dependency, of: &Manifest, env: &Env) -> Result<usize> {
         let labels = dependency.labels.iter();
         let image = AppImage {
@@ -319,7 +318,7 @@ impl Candidates {
     }
 
     /// Finds the image tags of a name: the file that a conversion writes beside the ACIs, or the
-    /// one of a published site.
+    /// file of a published site.
     fn image_tags(&self, name: &str, env: &Env) -> Result<Option<Arc<ImageTags>>> {
         if let Some(known) = self.tags.borrow().get(name) {
             return Ok(known.clone());

@@ -1,5 +1,5 @@
-//! The dependencies of ACIs: laying their file systems below the image's own. Which ACI each of them
-//! means is found out elsewhere.
+//! The dependencies of ACIs: their file systems become layers below the image's own layer. The
+//! module `candidates` finds the ACI for each dependency.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ use crate::{
 };
 use imgconv_locate::locator::Locator;
 
-/// Refuses a place of dependencies that is misspelt, whether anything is looked for there or not.
+/// Refuses a malformed place of dependencies, even if no dependency is looked up.
 ///
 /// # Errors
 /// As [`Locator::dependencies`].
@@ -45,7 +45,7 @@ pub fn check(deps: &[String]) -> Result<()> {
 /// Gives every ACI that has dependencies or a path whitelist its rendered layers.
 ///
 /// # Errors
-/// If a dependency is missing, ambiguous, or not what its manifest says of it.
+/// If a dependency is missing, ambiguous, or does not match its manifest's claims.
 pub fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Result<()> {
     if !needed(roots) {
         return Ok(());
@@ -56,7 +56,7 @@ pub fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Res
             candidates.add(root.text.clone(), &root.place, aci.clone());
         }
     }
-    // What else stands where an image was found: a store has the dependencies of its images.
+    // The places of the sources are searched too: a store holds the dependencies of its images.
     let mut places: Vec<&dyn Bundle> = Vec::new();
     for root in roots.iter() {
         let known = places
@@ -79,8 +79,8 @@ pub fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Res
     render_by(roots, &mut candidates, options, env)
 }
 
-/// Gives every ACI of a store its rendered layers as [`render`] does. The candidates are found when
-/// they are needed first, and are those of the whole store.
+/// Gives every ACI of a store its rendered layers, as [`render`] does. The candidates are searched
+/// when they are first needed, and are those of the whole store.
 ///
 /// # Errors
 /// As [`render`].
@@ -131,7 +131,7 @@ fn render_by(
         }
         let node = Arc::get_mut(&mut root.node).expect("a file's node is not shared");
         let Node::Image(node) = node else { continue };
-        // What stays of the lower layers is read by the rules of layers.
+        // Unless all layers are squashed, the lower layers are read by the rules of layers.
         let stacked = options.layers.squash != Some(Squash::All);
         render_one(node, candidates, stacked, env).map_err(|error| error.at(&*root.text))?;
     }
@@ -145,15 +145,15 @@ fn aci_of(node: &Node) -> Option<&AciPart> {
     }
 }
 
-/// Says whether an image is made of others too, or of a part of itself.
+/// Says whether an image has dependencies or a path whitelist.
 pub fn needs_rendering(node: &Node) -> bool {
     aci_of(node).is_some_and(|aci| {
         !aci.manifest.dependencies.is_empty() || !aci.manifest.path_whitelist.is_empty()
     })
 }
 
-/// Replaces the layer of an ACI by those of all that it depends on and its own, each filtered by
-/// the whitelists of all images above it. `stacked` says that they stay several layers.
+/// Replaces the layer of an ACI by the layers of its dependencies and its own, each filtered by the
+/// whitelists of all images above it. `stacked` is true if they stay several layers.
 fn render_one(
     node: &mut ImageNode,
     candidates: &mut Candidates,
@@ -189,7 +189,8 @@ fn render_one(
     let mut tree = None;
     if stacked && layers.len() > 1 {
         check_stackable(&layers, env)?;
-        // What no level shows on its own: hard links that lead nowhere, limits of the whole image.
+        // Some errors show only in the merged tree: hard links without a target, limits of the
+        // whole image.
         tree = Some(merge(&layers, Semantics::Aci, &mut Discard, env)?);
     }
     if node.image.config.user.is_none() {
@@ -232,7 +233,7 @@ fn render_one(
     Ok(())
 }
 
-/// What the manifests claim of the images that they depend on.
+/// The properties that the manifests claim of their dependencies.
 fn expectations(
     rendered: &[Rendered<usize>],
     candidates: &Candidates,
@@ -268,8 +269,9 @@ fn expectations(
     Ok(expected)
 }
 
-/// Refuses what layers can't say: a layer's entry below a path where a lower layer has a symbolic
-/// link. appc replaces the link by a directory, layers follow it (robustness F, symlink_parent).
+/// Refuses trees that layers can't express: an entry below a path where a lower layer has a
+/// symbolic link. appc replaces the link by a directory, layers follow it (robustness F,
+/// symlink_parent).
 fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
     let mut links: BTreeSet<Vec<u8>> = BTreeSet::new();
     let budget = Budget::default();
@@ -316,7 +318,7 @@ fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// A layer of which only listed paths exist. Read when it is first opened.
+/// A layer reduced to the listed paths. The layer is read when it is first opened.
 fn filtered(layer: Layer, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
     let filtered = Filtered {
         layer: layer.clone(),

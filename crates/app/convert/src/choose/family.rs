@@ -1,9 +1,10 @@
-//! The pair commands say what they read and what they write: what is read must be that.
+//! The pair commands name the family of their sources: other sources are refused.
 //!
-//! An image belongs to a family by its format. What is in an OCI layout is OCI's too, also where its
-//! manifests are of Docker's types, as containerd writes them; and what is in a Docker registry or in
-//! a file of `docker save` is Docker's too, also where its documents are OCI's, as Docker Hub and
-//! Docker since version 25 have them. What an engine stores is of both.
+//! An image belongs to a family by its format. An image in an OCI layout counts as OCI, also where
+//! its manifests are of Docker's types, as containerd writes them; and an image in a Docker
+//! registry or in a file of `docker save` counts as Docker, also where its documents are OCI's, as
+//! Docker Hub and Docker since version 25 have them. An image in the store of an engine counts as
+//! both.
 
 use imgconv_locate::locator::Locator;
 use imgconv_model::{Code, Error, FormatFamily, Result};
@@ -13,7 +14,7 @@ use crate::read::{
     root::SourceRoot,
 };
 
-/// Refuses sources that are not what the command says.
+/// Refuses sources that are not of the command's family.
 ///
 /// # Errors
 /// [`Code::Usage`] with the command that fits.
@@ -25,7 +26,7 @@ pub(crate) fn check(
     let Some((wanted, written)) = pair else {
         return Ok(());
     };
-    // What is found by way of an image is no source of its own.
+    // A referrer that was found by way of an image is no source of its own.
     for root in roots.iter().filter(|root| !root.is_referrer()) {
         let place = locators.iter().find(|it| it.location == root.place);
         let opened = root.bundle.read_by();
@@ -39,7 +40,7 @@ pub(crate) fn check(
         let mut found = Vec::new();
         walk(&root.node, None, &mut |node, _| match node {
             Node::Image(image) => found.push(image.format.facts().family),
-            // Artifacts are OCI's.
+            // Artifacts belong to OCI.
             Node::Opaque { .. } => found.push(FormatFamily::Oci),
             Node::Index { .. } => {}
         });

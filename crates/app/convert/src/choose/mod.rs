@@ -1,4 +1,4 @@
-//! Choosing: which images are meant, in which format they are written, and what they are called.
+//! Choosing: the images that are converted, their format, and their names.
 
 pub mod candidates;
 pub mod dependencies;

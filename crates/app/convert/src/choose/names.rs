@@ -9,7 +9,7 @@ use crate::{options::Options, read::root::SourceRoot};
 /// Refuses a destination and `--name` that give an image two names.
 ///
 /// # Errors
-/// [`Code::Usage`] with both.
+/// [`Code::Usage`] with both names.
 pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()> {
     let Some(text) = options.name.as_deref() else {
         return Ok(());
@@ -31,7 +31,7 @@ pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()
             )
         }
         (Some(Reference::Name(given)), names) => {
-            // A word is a tag in a layout, and a repository for docker.
+            // A bare word is a tag in a layout, and a repository for docker.
             let word = names != Some(Names::Repositories) && !given.contains(['/', ':', '@']);
             let agree = match Name::parse_reference(given) {
                 _ if word && Name::is_tag(given) => {
@@ -83,7 +83,7 @@ pub(crate) fn given(destination: &Locator, options: &Options) -> Result<Options>
     Ok(options)
 }
 
-/// One name for several images would make them one.
+/// Refuses one name for several images, which would replace each other.
 pub(crate) fn check_naming(
     roots: &[SourceRoot<'_>],
     destination: &Locator,
@@ -118,7 +118,7 @@ pub(crate) fn check_naming(
     Ok(())
 }
 
-/// Says whether the roots are single images of one name: they will be one index.
+/// Says whether the roots are single images of one name, which become one index.
 fn is_one_name(roots: &[&SourceRoot<'_>]) -> bool {
     roots
         .iter()

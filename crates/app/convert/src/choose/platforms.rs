@@ -1,4 +1,4 @@
-//! Which image is meant where the platform that was asked for is not there, or there twice.
+//! The choice of an image where the requested platform is missing, or is there twice.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,9 +19,9 @@ pub fn is_wanted(platforms: &[PlatformSpec], spec: &PlatformSpec) -> bool {
         || platforms.iter().any(|wanted| spec.fits(wanted))
 }
 
-/// Replaces each wanted ARM variant of which there is no image by the highest lower one that there
-/// is: an older instruction set runs on newer machines (robustness L15). A version of the system that
-/// is there itself no longer stands for those that begin with it (robustness K16).
+/// Replaces each wanted ARM variant without an image by the highest lower variant that has one: an
+/// older instruction set runs on newer machines (robustness L15). An OS version that an image has
+/// exactly no longer stands for versions that begin with it (robustness K16).
 pub fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<PlatformSpec> {
     if wanted.is_empty() {
         return Vec::new();
@@ -49,8 +49,8 @@ pub fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<Platfor
     chosen.collect()
 }
 
-/// Says of each entry of an index whether it is an image of the same platform as one before it: the
-/// first match is the one that is meant (OCI image-index.md, robustness L15).
+/// Says of each entry of an index whether an earlier entry is an image of the same platform: the
+/// first match counts (OCI image-index.md, robustness L15).
 pub fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
     let mut seen = BTreeSet::new();
     let both = index.children.iter().zip(children);
@@ -60,7 +60,7 @@ pub fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
         };
         let spec = spec_of(image, Some(listed));
         let known = !spec.platform.os.is_empty();
-        // With what only the descriptor says, such as the version of Windows.
+        // Includes facts that only the descriptor has, such as the version of Windows.
         let raw = serde_json::from_str(&listed.raw).unwrap_or(serde_json::Value::Null);
         let key = (spec, raw["platform"].to_string());
         !seen.insert(key) && known
@@ -68,7 +68,7 @@ pub fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
     .collect()
 }
 
-/// The images below a node that only stand in an index after another one of their platform.
+/// The images below a node that stand only after another image of their platform in an index.
 pub fn second_matches(node: &Node) -> Vec<&ImageNode> {
     let (mut first, mut second) = (BTreeSet::new(), Vec::new());
     walk(node, None, &mut |node, _| {
@@ -91,7 +91,7 @@ pub fn second_matches(node: &Node) -> Vec<&ImageNode> {
     second
 }
 
-/// Tells that an image is left out for one of the same platform before it.
+/// Warns that an image is left out because an earlier one has the same platform.
 pub fn warn_second(report: &mut Report, place: &str, image: &ImageNode, platform: &Platform) {
     let image = image.child.as_ref().map(|child| child.digest.to_string());
     let image = image.unwrap_or_default();

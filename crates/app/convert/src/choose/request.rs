@@ -1,4 +1,4 @@
-//! What is asked of one conversion, and what the destination can hold.
+//! The settings of one conversion, and what the destination can hold.
 
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_locate::{catalog, locator::Locator};
@@ -8,35 +8,36 @@ use imgconv_model::{
 
 use crate::{options::Options, read::root::SourceRoot};
 
-/// What is the same for every image of a conversion.
+/// The settings that are the same for every image of a conversion.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// The format that is written.
+    /// The format to write.
     pub target: Format,
-    /// What the format can hold.
+    /// The capabilities of the format.
     pub capabilities: &'static Capabilities,
-    /// What the user asked for.
+    /// The user's options.
     pub options: &'a Options,
-    /// Where the work is done.
+    /// The environment of the run.
     pub env: &'a Env,
-    /// The key that manifests are signed with.
+    /// The key that signs manifests.
     pub key: Option<&'a SigningKey>,
-    /// What the destination holds beside documents and layers.
+    /// The things that the destination holds beside documents and layers.
     pub holds: Holds,
 }
 
-/// What a destination holds beside documents and layers.
+/// The things that a destination holds beside documents and layers.
 #[derive(Clone, Copy, Debug)]
 pub struct Holds {
     /// Names of images.
     pub names: bool,
     /// A list of descriptors.
     pub descriptors: bool,
-    /// Roots under a digest of any algorithm; false if roots are known by their SHA-256 alone.
+    /// Roots under a digest of any algorithm; false if roots are found by their SHA-256 digest
+    /// alone.
     pub any_digest: bool,
     /// One image: of several images of one platform the first is written.
     pub one_file: bool,
-    /// Nothing but the format that the user named.
+    /// Only documents of the format that the user named.
     pub asked: bool,
     /// The formats that images of an index may keep, since the user named none.
     pub kept_formats: &'static [FormatId],
@@ -83,7 +84,7 @@ impl<'a> Request<'a> {
     /// Returns the name that the user gave.
     ///
     /// # Errors
-    /// [`Code::BadName`] if it is no reference.
+    /// [`Code::BadName`] if the name is no reference.
     pub(crate) fn given_name(&self) -> Result<Option<Name>> {
         let given = self.options.name.as_deref();
         given.map(Name::parse_reference).transpose()
@@ -93,7 +94,7 @@ impl<'a> Request<'a> {
     /// its own in any case.
     ///
     /// # Errors
-    /// [`Code::BadName`] if the name is none.
+    /// [`Code::BadName`] if the name is invalid.
     pub(crate) fn name_of(&self, root: &SourceRoot<'_>) -> Result<Option<Name>> {
         match self.given_name()?.filter(|_| !root.is_referrer()) {
             None => root.known_name(!self.target.is_stream()),
@@ -102,8 +103,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The format that the destination is written in: the one that was asked for; else the sources'
-/// own, if the place takes it; else the one of the same family; else the place's default.
+/// The format for a destination: the requested one; else the sources' own, if the place takes it;
+/// else the one of the same family; else the place's default.
 pub fn target(destination: &Locator, roots: &[SourceRoot<'_>]) -> Result<Format> {
     let possible = destination.transport.place().formats();
     let known = |id: FormatId| catalog::format(id.0).expect("the catalog names its own formats");

@@ -7,7 +7,7 @@ use imgconv_model::{Code, Error, FormatId, Limits, Result};
 
 use crate::options::Options;
 
-/// The one format that has signatures inside.
+/// The only format with signatures inside its manifests.
 pub const SCHEMA1: FormatId = FormatId::DOCKER_V2S1;
 
 /// A key is a few hundred bytes.
@@ -16,7 +16,8 @@ const KEY_BYTES: u64 = 1 << 20;
 /// Reads the key that the user named, if the target has signatures.
 ///
 /// # Errors
-/// [`Code::Usage`] if it has none, or what was named is no private key; if it can't be read.
+/// [`Code::Usage`] if the target has no signatures, or the file is no private key; an I/O error if
+/// the file can't be read.
 pub fn signing_key(options: &Options, target: FormatId) -> Result<Option<SigningKey>> {
     let Some(path) = &options.sign_key else {
         return Ok(None);
@@ -40,7 +41,7 @@ fn read_key(path: &Path) -> Result<SigningKey> {
         return Err(Limits::exceeded("key_file", KEY_BYTES, "the signing key"));
     }
     SigningKey::from_jwk(&bytes).map_err(|error| {
-        // It is the user's, not a part of what is read.
+        // The key belongs to the user and is no part of a source.
         Error::new(Code::Usage, error.to_string())
             .hint("`--sign-key` takes a private key on P-256 as a JSON Web Key")
     })

@@ -11,15 +11,15 @@ use crate::read::{
     root::SourceRoot,
 };
 
-/// What becomes of every image, index and artifact of the sources.
+/// The plan for every image, index and artifact of the sources.
 #[derive(Debug)]
 pub struct Plan<'s> {
     /// The outputs, in the order of the sources.
     pub outputs: Outputs<'s>,
-    /// What is lost with documents that are not written at all.
+    /// The losses of documents that are not written.
     pub left_behind: Report,
-    /// The tags that became no version of an ACI: the repository, the tag and the labels that the tag
-    /// stands for.
+    /// The tags that did not become the version of an ACI: the repository, the tag and the labels
+    /// that the tag stands for.
     pub tagged: Vec<(String, String, Labels)>,
 }
 
@@ -39,28 +39,28 @@ pub struct PlannedRoot<'s> {
     pub root: &'s SourceRoot<'s>,
     /// Its position among the roots.
     pub position: usize,
-    /// The digest, or the start of the digest, of the image that the root is about, if its tag or its
-    /// entry says so.
+    /// The digest, or the start of the digest, of the image that the root is about, if the root's
+    /// tag or entry names it.
     pub about: Option<String>,
-    /// What becomes of the root and of all below it.
+    /// The plan for the root and for all nodes below it.
     pub node: Arc<PlannedNode<'s>>,
 }
 
-/// What becomes of a node. A node that is listed several times has one plan.
+/// A node and its plan. A node that is listed several times has one plan.
 #[derive(Debug)]
 pub struct PlannedNode<'s> {
     /// The node.
     pub node: Arc<Node>,
-    /// What becomes of it.
+    /// The plan for the node.
     pub what: What<'s>,
 }
 
-/// What becomes of a node.
+/// The plan for a node.
 #[derive(Debug)]
 pub enum What<'s> {
     /// An image is written.
     Image(Box<PlannedImage>),
-    /// What an index lists is written, and the index over it.
+    /// The entries of an index are written, and the index over them.
     Index(PlannedIndex<'s>),
     /// An artifact is copied.
     Artifact(Box<PlannedArtifact<'s>>),
@@ -82,11 +82,11 @@ pub struct PlannedImage {
     pub target: &'static dyn DocumentFormat,
     /// The image as the format gets it, with the layers of the source.
     pub image: Image,
-    /// What becomes of each layer, and why.
+    /// The step for each layer, with its reason.
     pub layers: LayerPlan,
     /// The platform that is assumed where the image must name one and does not.
     pub assumed: Platform,
-    /// What is known to be lost or irregular.
+    /// The known losses and irregularities.
     pub report: Report,
 }
 
@@ -102,12 +102,12 @@ impl PlannedImage {
     }
 }
 
-/// An index and what it lists.
+/// An index and its entries.
 #[derive(Debug)]
 pub struct PlannedIndex<'s> {
-    /// The entries in the order in which they are written: what is about another entry comes last.
+    /// The entries in the order in which they are written: an entry about another entry comes last.
     pub entries: Vec<PlannedEntry<'s>>,
-    /// What is irregular in the choice of entries.
+    /// The irregularities in the choice of entries.
     pub report: Report,
 }
 
@@ -116,9 +116,9 @@ pub struct PlannedIndex<'s> {
 pub struct PlannedEntry<'s> {
     /// The position in the index.
     pub position: usize,
-    /// The digest of the image that the entry is about, as an attestation says it.
+    /// The digest of the image that the entry is about, if the entry is an attestation.
     pub subject: Option<String>,
-    /// What becomes of the document; `None` if the document is not stored.
+    /// The plan for the document; `None` if the document is not stored.
     pub node: Option<Arc<PlannedNode<'s>>>,
 }
 
@@ -127,11 +127,11 @@ pub struct PlannedEntry<'s> {
 pub struct PlannedArtifact<'s> {
     /// The artifact.
     pub opaque: Opaque,
-    /// Its descriptor.
+    /// The artifact's descriptor.
     pub child: Child,
-    /// The media type of its document.
+    /// The media type of the artifact's document.
     pub kind: String,
-    /// Where its blobs are.
+    /// The place of the artifact's blobs.
     pub bundle: &'s dyn Bundle,
 }
 
@@ -140,11 +140,11 @@ pub struct PlannedArtifact<'s> {
 pub struct PlannedStream<'s> {
     /// The image as it was read.
     pub node: &'s ImageNode,
-    /// The root that it stands in, for messages.
+    /// The root that holds the image, for messages.
     pub text: &'s str,
     /// The image as the format gets it, with the layers of the source.
     pub image: Image,
-    /// What is known to be lost or irregular.
+    /// The known losses and irregularities.
     pub report: Report,
     /// How the stream is made.
     pub step: StreamStep<'s>,

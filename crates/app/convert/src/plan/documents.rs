@@ -45,7 +45,7 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
     };
     let mut planned = Vec::new();
     let mut left_behind = Report::default();
-    // A referrer comes after what it may refer to.
+    // A referrer comes after the documents that it may refer to.
     let is_late = |root: &SourceRoot<'_>| {
         root.tagged_subject().is_some()
             || root.node.subject().is_some()
@@ -90,8 +90,8 @@ struct Planner<'r, 's> {
 
 impl<'s> Planner<'_, 's> {
     fn root(&mut self, root: &'s SourceRoot<'s>) -> Result<Arc<PlannedNode<'s>>> {
-        // What is about an image by its tag is no image, whatever its documents look like: it is
-        // copied, or left out.
+        // A document that names its subject in its tag is no image, whatever its media type: the
+        // document is copied, or left out.
         if let (Node::Opaque { opaque, child }, Some(_)) = (&*root.node, root.tagged_subject()) {
             let opaque = Opaque {
                 image: false,
@@ -104,7 +104,7 @@ impl<'s> Planner<'_, 's> {
         self.node(&root.node, None, root)
     }
 
-    /// Plans a node and all below it; the depth was bounded when the node was decoded.
+    /// Plans a node and all nodes below it; the depth was bounded when the node was decoded.
     fn node(
         &mut self,
         node: &Arc<Node>,
@@ -160,7 +160,7 @@ impl<'s> Planner<'_, 's> {
         foreign::apply(&mut image, foreign, &root.place, request.env, &mut report)?;
         assume_platform(&mut image, &request.options.platforms);
         image.name = request.name_of(root)?;
-        // What must be assumed if the image is written anew; a copy stays as silent as it was.
+        // The platform to assume if the image is written anew; a copy stays without a platform.
         let assumed = match platform_of(node, listed) {
             platform if platform.os.is_empty() || platform.architecture.is_empty() => {
                 request.env.host.clone()
@@ -206,11 +206,11 @@ impl<'s> Planner<'_, 's> {
                 if (about || subject.is_some()) != late {
                     continue;
                 }
-                // What is about an image goes with that image.
+                // An entry about an image is kept or left out with that image.
                 let unwanted = subject.is_none() && self.is_unwanted(listed, node.as_deref());
                 let left_out = match node {
                     Some(_) => unwanted,
-                    // The other policies tell, or refuse, that the document is missing.
+                    // The other policies report, or refuse, a missing document.
                     None => unwanted && options.missing == Missing::Keep,
                 };
                 if left_out {
@@ -265,7 +265,7 @@ impl<'s> Planner<'_, 's> {
             Some(document) => &document.kind,
             None => &child.kind,
         };
-        // Who names a format gets no document of another.
+        // If the user named a format, no document of another family is copied.
         let own = request.capabilities.root_kinds.first();
         let own = own.and_then(|kind| family_of(kind)).unwrap_or("docker");
         let foreign = request.holds.asked && family_of(kind).is_some_and(|family| family != own);
@@ -309,7 +309,7 @@ impl<'s> Planner<'_, 's> {
     }
 }
 
-/// Gives an image that names no platform the platform that the user names, if that is a single one.
+/// Gives an image without a platform the platform that the user named, if it is a single one.
 pub(super) fn assume_platform(image: &mut Image, wanted: &[PlatformSpec]) {
     if image.platform.os.is_empty()
         && image.platform.architecture.is_empty()

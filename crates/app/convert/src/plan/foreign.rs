@@ -1,4 +1,4 @@
-//! Foreign layers: those that say at which URLs they can be had. They are kept, refused, left out, or
+//! Foreign layers: layers with URLs in their descriptors. They are kept, refused, left out, or
 //! fetched (robustness C6).
 
 use std::sync::Arc;
@@ -13,11 +13,10 @@ use imgconv_transport_registry::Location;
 
 use crate::options::Foreign;
 
-/// Does with foreign layers what the user asked for with `policy`. `place` is where the image comes
-/// from.
+/// Treats foreign layers as `policy` demands. `place` is where the image comes from.
 ///
 /// # Errors
-/// [`Code::Denied`] if there is one and foreign layers are refused; those of fetching.
+/// [`Code::Denied`] if there is a foreign layer and the policy refuses it; the errors of fetching.
 pub(super) fn apply(
     image: &mut Image,
     policy: Foreign,
@@ -39,13 +38,13 @@ pub(super) fn apply(
     }
 }
 
-/// Makes ordinary layers of those that have URLs: one that is not stored with its image will be
+/// Makes ordinary layers of those with URLs: a layer that is not stored with its image will be
 /// fetched when it is read, and verified. `place` is where the image comes from: if that is a
 /// registry, its own network may be connected to, else only public addresses.
 ///
 /// # Errors
-/// [`Code::Missing`] if a layer has no digest that what is fetched could be compared with, and the
-/// errors of a client that can't be made.
+/// [`Code::Missing`] if a layer has no digest to verify the fetched bytes with, and the errors of a
+/// client that can't be made.
 fn fetch(image: &mut Image, place: &str, env: &Env) -> Result<()> {
     let mut client = None;
     for (i, layer) in image.layers.iter_mut().enumerate() {
@@ -53,7 +52,7 @@ fn fetch(image: &mut Image, place: &str, env: &Env) -> Result<()> {
             continue;
         }
         let urls = std::mem::take(&mut layer.urls);
-        // What it is now follows from its compression alone.
+        // The media type of an ordinary layer follows from its compression alone.
         layer.kind = None;
         if !matches!(layer.blob.open(), Err(error) if error.code() == Code::Missing) {
             continue;
@@ -157,7 +156,7 @@ fn refuse_foreign(image: &Image, i: usize) -> Error {
         .hint("`--foreign keep` lists it as it is, `--foreign drop` leaves it out")
 }
 
-/// Leaves out every layer with URLs, and all that is said of it.
+/// Leaves out every layer with URLs, and all fields about it.
 fn drop_foreign(image: &mut Image, report: &mut Report) {
     let stays: Vec<bool> = image.layers.iter().map(|l| l.urls.is_empty()).collect();
     if !stays.contains(&false) {
@@ -178,7 +177,7 @@ fn drop_foreign(image: &mut Image, report: &mut Report) {
             .history
             .retain(|step| step.empty_layer || *layer.next().expect("counted above"));
     }
-    // Fields of a layer's descriptor are named by its position.
+    // The extensions name a layer's descriptor by its position.
     let extensions = std::mem::take(&mut image.extensions);
     image.extensions = extensions
         .into_iter()
@@ -186,7 +185,7 @@ fn drop_foreign(image: &mut Image, report: &mut Report) {
         .collect::<Extensions>();
 }
 
-/// Renames `manifest.layers.N…` to where layer N is now; `None` if it is gone.
+/// Renames `manifest.layers.N…` to the new position of layer N; `None` if the layer is gone.
 fn renumber(path: &str, stays: &[bool]) -> Option<String> {
     const LAYERS: &str = "manifest.layers.";
     let position = path

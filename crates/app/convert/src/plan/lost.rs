@@ -1,4 +1,4 @@
-//! What is lost with documents and descriptors that are not written.
+//! The losses of documents and descriptors that are not written.
 
 use imgconv_json::{Object, join};
 use imgconv_layout::{details, is_name};
@@ -6,7 +6,7 @@ use imgconv_model::{Child, Code, Env, Error, Index, Outcome as LossKind, Report,
 
 use crate::{choose::request::Request, options::Missing};
 
-/// Reports what a descriptor says where none is written. Names are for others.
+/// Reports the fields of a descriptor that is not written. Other code reports names.
 ///
 /// # Errors
 /// If the text of the descriptor is no JSON object.
@@ -22,12 +22,12 @@ pub(crate) fn descriptor(listed: &Child, why: &str, env: &Env, report: &mut Repo
     Ok(())
 }
 
-/// Says whether a field only repeats what the root is: without it nothing is lost.
+/// Says whether a field only repeats the root's content: without such a field nothing is lost.
 pub(crate) fn is_content(field: &str) -> bool {
     field == "data"
 }
 
-/// Reports what only an index itself says, where none is written.
+/// Reports the own fields of an index that is not written.
 ///
 /// # Errors
 /// If the document of the index is no JSON object.
@@ -53,12 +53,12 @@ pub(crate) fn index(index: &Index, why: &str, env: &Env, report: &mut Report) ->
     Ok(())
 }
 
-/// Says why an index is not written.
+/// Returns the reason why an index is not written.
 pub(crate) fn no_index(request: &Request<'_>) -> String {
     format!("{} has no index", request.target.id())
 }
 
-/// Reports, or refuses, that a document that an index lists is not stored.
+/// Reports, or refuses, an index entry whose document is not stored.
 ///
 /// # Errors
 /// [`Code::Missing`] if the user forbids it, or the target can't list the document as it is.

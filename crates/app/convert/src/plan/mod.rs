@@ -1,4 +1,4 @@
-//! Planning: all that is decided before a byte is written, as [`data::Plan`].
+//! Planning: all decisions before a byte is written, as [`data::Plan`].
 
 pub mod data;
 mod documents;
@@ -12,7 +12,7 @@ use imgconv_model::{Report, Result};
 use self::data::Plan;
 use crate::{choose::request::Request, read::root::SourceRoot};
 
-/// Plans what becomes of roots. `lost` is what the lists of the sources say of themselves and the
+/// Plans what becomes of roots. `lost` holds the own fields of the sources' lists that the
 /// destination has no place for.
 ///
 /// # Errors

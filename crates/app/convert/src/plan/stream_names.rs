@@ -5,11 +5,11 @@ use imgconv_model::{Digest, Env, Image, Name, Notes, Outcome as LossKind, Report
 
 use crate::{choose::request::Request, read::root::SourceRoot, tags::file_token};
 
-/// The name of an ACI: what the user gave, what the place or the image says, else the file
-/// name of the place, which is reported.
+/// The name of an ACI: the user's, or the one of the place or the image, else the file name of the
+/// place, which is reported.
 ///
 /// # Errors
-/// [`imgconv_model::Code::BadName`] if the name of the user or of the place is none.
+/// [`imgconv_model::Code::BadName`] if the user's or the place's name is invalid.
 pub(super) fn name(
     request: &Request<'_>,
     root: &SourceRoot<'_>,
@@ -18,25 +18,25 @@ pub(super) fn name(
     report: &mut Report,
 ) -> Result<Name> {
     if let Some(mut name) = request.given_name()?.or_else(|| root.renamed.clone()) {
-        // In a migration this has the host already.
+        // In a migration this name has the host already.
         digest_as_version(&mut name, report);
         return Ok(name);
     }
-    // Fails if what the place says is no name.
+    // Fails if the place's name is invalid.
     root.name()?;
     let mut name = known_name(request, root, image, digest, report);
     if let (Some(host), Some(repository)) = (&request.options.host, &mut name.repository) {
         *repository = on_host(repository, host);
     }
     match request.options.image_tags {
-        // The label `dockerimageid` tells it from the others of its name.
+        // The label `dockerimageid` distinguishes this ACI from others of its name.
         true => name.digest = None,
         false => digest_as_version(&mut name, report),
     }
     Ok(name)
 }
 
-/// The name that is known without the user.
+/// The name without the user's options.
 fn known_name(
     request: &Request<'_>,
     root: &SourceRoot<'_>,
@@ -48,10 +48,10 @@ fn known_name(
     let listed = root.entry.name.clone();
     match (own, listed) {
         (Some(own), None) => own,
-        // The ACI's own spelling, if the reference is still what became of it.
+        // The ACI's own spelling, if the reference is still its translation.
         (Some(own), Some(listed)) if same_name(&own, &listed) => own,
         (_, Some(listed)) if listed.repository.is_some() => listed,
-        // Tagged anew: the repository is still what it was.
+        // The image was tagged anew: the repository is unchanged.
         (
             Some(Name {
                 repository: Some(repository),
@@ -74,7 +74,7 @@ fn known_name(
                 if request.options.image_tags {
                     return None;
                 }
-                // Images without any name must not all get the same (robustness C8d).
+                // Images without any name must not all get the same name (robustness C8d).
                 let tag = digest?.hex()[..12].to_owned();
                 let why = format!("the source names no tag; it is {}", quote(&tag));
                 report.lose("tag", LossKind::Synthesised, why);
@@ -98,7 +98,7 @@ pub fn on_host(repository: &str, host: &str) -> String {
     format!("{host}/{path}")
 }
 
-/// The last part of a path without what says that it is an archive, as the name of an ACI.
+/// The last part of a path without archive suffixes, as the name of an ACI.
 fn sanitised_file_name(place: &str) -> String {
     let base = std::path::Path::new(place)
         .file_name()
@@ -126,7 +126,7 @@ pub(super) fn kept_name(image: &Image, env: &Env) -> Option<Name> {
     })
 }
 
-/// Says whether a reference is what an ACI's name and version become.
+/// Says whether a reference is the translation of an ACI's name and version.
 fn same_name(own: &Name, listed: &Name) -> bool {
     let mut ignored = Report::default();
     let tag = || own.to_tag(&mut Report::default());
@@ -137,8 +137,8 @@ fn same_name(own: &Name, listed: &Name) -> bool {
     }
 }
 
-/// `NAME-VERSION-OS-ARCH.aci`, in the words of the ACI's labels; `dockerimageid` stands where the
-/// version does.
+/// `NAME-VERSION-OS-ARCH.aci`, with the values of the ACI's labels; `dockerimageid` replaces a
+/// missing version.
 pub fn file_name(image: &Image) -> String {
     let name = image.name.clone().unwrap_or_default();
     let (os, arch) = platform::to_labels(&image.platform).unwrap_or_default();
@@ -157,8 +157,8 @@ pub fn file_name(image: &Image) -> String {
     format!("{stem}.aci")
 }
 
-/// Puts a digest in the place of a version: an ACI has nowhere else for it, and two images of one
-/// repository must not have one name.
+/// Uses a digest as the version: an ACI has no other place for it, and two images of one repository
+/// must not have one name.
 pub fn digest_as_version(name: &mut Name, report: &mut Report) {
     let Some(digest) = name.digest.take() else {
         return;

@@ -1,5 +1,5 @@
-//! What an ACI carries along of the image that it was made of: read again by the format that wrote
-//! it, when the ACI goes back to a format that has more fields than appc.
+//! The documents of a source image that an ACI carries along: the format that wrote them reads them
+//! again when the ACI is converted to a format that has more fields than appc.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use imgconv_stream::{Verified, read_to_limit};
 
 use imgconv_locate::catalog;
 
-/// Gives an image that was read from an ACI what no field of that could say: the history, the
-/// signal that stops it, and the fields that only the first format has.
+/// Restores the facts of an image that appc has no fields for: the history, the stop signal, and
+/// the fields that only the first format has.
 ///
-/// The ACI's own fields count as they are. What the first format said of its manifest stays with
-/// that manifest: the layers that it names are not these.
+/// The ACI's own fields have priority. Fields of the first format's manifest are not restored,
+/// because that manifest names other layers.
 pub fn restore(image: &mut Image, env: &Env, report: &mut Report) {
     let aci = FormatId::ACI;
     let manifest = image
@@ -33,7 +33,7 @@ pub fn restore(image: &mut Image, env: &Env, report: &mut Report) {
     let documents = Documents {
         config: config.map(|original| original.document.clone()),
     };
-    // What was irregular was said when the ACI was made.
+    // Irregularities were reported when the ACI was made.
     let env = &Env {
         notes: Notes::default(),
         ..env.clone()
@@ -58,7 +58,7 @@ fn adopt(image: &mut Image, was: Image) {
     image.extensions.extend(of_config);
 }
 
-/// A history that fits the layers as they are now: all of them, or fewer because the last ones were
+/// The history, if it fits the present layers: all of them, or fewer because the last ones were
 /// merged, as every squash does.
 fn fitting(history: Vec<History>, image: &Image) -> Vec<History> {
     let named = history.iter().filter(|step| !step.empty_layer).count();
@@ -71,14 +71,14 @@ fn fitting(history: Vec<History>, image: &Image) -> Vec<History> {
     }
 }
 
-/// The documents that are carried, without any layer: those are named and never read.
+/// The carried documents, without any layer: layers are named and never read.
 #[derive(Debug)]
 struct Documents {
     config: Option<Document>,
 }
 
 impl Documents {
-    /// Bytes that nobody reads, unless they are the config's.
+    /// The bytes of the config, or none. Stand-ins for layers have them too and are never read.
     fn bytes(&self) -> Arc<[u8]> {
         let config = self.config.as_ref();
         config.map_or_else(|| Arc::from([]), |config| Arc::clone(&config.bytes))

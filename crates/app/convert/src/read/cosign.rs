@@ -1,5 +1,5 @@
-//! Which image a signature or an attestation in a layout of `cosign save` is about. Such a layout
-//! says by the annotation `kind` of its entries what each of them is.
+//! The image that a signature or an attestation in a layout of `cosign save` is about. Such a
+//! layout marks the kind of each entry by the annotation `kind`.
 
 use imgconv_json::{Value, base64, parse};
 use imgconv_manifest::find_document;
@@ -10,7 +10,7 @@ use super::node::Node;
 /// The annotation of an entry.
 const KIND: &str = "kind";
 const PREFIX: &str = "dev.cosignproject.cosign/";
-/// What the others are about.
+/// The kinds of entries that signatures and attestations are about.
 const IMAGES: &[&str] = &["image", "imageIndex"];
 /// Enough for the signed text of a signature.
 const MOST_BLOBS: usize = 4;
@@ -23,8 +23,8 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// Returns the image that an entry is about: the one that the signed text names, else the one
-    /// before it. `None` if the entry is no signature.
+    /// Returns the image that an entry is about: the one that the signed text names, else the image
+    /// before the entry. `None` if the entry is no signature.
     ///
     /// # Errors
     /// If the signed text can't be read.
@@ -64,7 +64,7 @@ impl Signed {
     }
 }
 
-/// How a report calls an entry that is about an image.
+/// The name of an entry about an image, for reports.
 pub(crate) fn field(entry: &RootEntry) -> Option<String> {
     let (child, kind) = kind(entry)?;
     Some(format!("{PREFIX}{kind} {}", child.digest))
@@ -75,7 +75,7 @@ fn kind(entry: &RootEntry) -> Option<(&Child, &str)> {
     Some((child, child.annotations.get(KIND)?.strip_prefix(PREFIX)?))
 }
 
-/// Reads what a signed text is about: a simple signing document, or an in-toto statement in its
+/// Reads the digest in a signed text: a simple signing document, or an in-toto statement in its
 /// envelope.
 fn named_in(value: &Value, env: &Env) -> Option<Digest> {
     let simple = value.pointer("/critical/image/docker-manifest-digest");

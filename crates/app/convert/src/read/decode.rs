@@ -1,4 +1,4 @@
-//! Decoding: what the root of an entry is, and what all the documents below the root are.
+//! Decoding: the root of an entry, and all documents below the root.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -20,8 +20,8 @@ use super::{
     unknown,
 };
 
-/// Reads the root of an entry: the stored document, else the one that the descriptor embeds. What is
-/// embedded is compared with the descriptor in any case.
+/// Reads the root of an entry: the stored document, else the one that the descriptor embeds. An
+/// embedded document is compared with the descriptor in any case.
 pub(crate) fn root_of(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Root> {
     let data = embedded_root(entry, env)?;
     match (bundle.root(entry), data) {
@@ -55,15 +55,15 @@ pub(super) fn decode_in(
 ) -> Result<Arc<Node>> {
     entry.check()?;
     let entry = &bundle.resolve(entry)?;
-    // Another entry may list the same document and embed something else.
+    // Another entry may list the same document with other embedded data.
     embedded_root(entry, env)?;
     if let Some(child) = &entry.child
         && let Some(node) = memo.nodes.get(&child.digest)
     {
         return Ok(Arc::clone(node));
     }
-    // What somebody lists by a type that no format knows is carried. What was only found, as the
-    // one document of a place, has to be an image.
+    // A listed document of an unknown type is carried. A document that no descriptor lists, as the
+    // only document of a place, has to be an image.
     if let Some(child) = entry.child.as_ref().filter(|child| !child.raw.is_empty())
         && let Some(node) = undecodable(bundle, child, env, memo)?
     {
@@ -81,11 +81,11 @@ pub(super) fn decode_in(
     Ok(node)
 }
 
-/// Reads what no format decodes, because it is of a type that none of them knows; `None` if it may
-/// be a document of one.
+/// Reads a document that no format decodes, because its type is unknown; `None` if a format may
+/// decode it.
 ///
 /// # Errors
-/// [`Code::Missing`] if it is not there.
+/// [`Code::Missing`] if the document is not stored.
 fn undecodable(
     bundle: &dyn Bundle,
     child: &Child,
@@ -95,7 +95,7 @@ fn undecodable(
     let limit = ("manifest", env.limits.manifest);
     match told(&child.kind) {
         Told::Listing => return Ok(None),
-        // No list of others is longer.
+        // A manifest or index is never longer than this limit.
         Told::Nothing if child.size <= limit.1 => {
             let document = find_document(bundle, child, limit, &env.limits)?;
             if catalog::recognise(&Root::Document(document)).is_some() {
@@ -120,7 +120,7 @@ fn decode_root(
     env: &Env,
     memo: &mut Memo,
 ) -> Result<Arc<Node>> {
-    // What is known by its name is verified before anything is made of it (robustness J5).
+    // A stream that was fetched by name is verified before anything is made of it (robustness J5).
     let named = bundle.fetched().and_then(|it| it.name.as_deref());
     let verified = match (root, named) {
         (Root::Stream(blob), Some(name)) => Some(fetched::verify(bundle, blob, name, env)?),
@@ -185,8 +185,8 @@ fn decode_root(
     Ok(node)
 }
 
-/// Decodes an image that is one stream. Of an ACI, checks who signed it and whether it is the one that
-/// was asked for.
+/// Decodes an image that is one stream. For an ACI, checks the signatures, and the name and labels
+/// that were asked for.
 fn decode_file(
     bundle: &dyn Bundle,
     stream: &Blob,
@@ -217,7 +217,7 @@ fn decode_file(
     Ok(node)
 }
 
-/// Decodes what an index lists. The depth of this recursion is bounded by `index_depth`.
+/// Decodes the entries of an index. The depth of this recursion is bounded by `index_depth`.
 fn decode_children(
     bundle: &dyn Bundle,
     index: &Index,
@@ -271,8 +271,8 @@ fn decode_children(
     Ok(children)
 }
 
-/// What is wrong with the bytes explains what is wrong with the image, where the place knows what
-/// the bytes should be.
+/// Returns the error of the stored bytes as the cause, if the bytes do not match the digest that
+/// the place has for them.
 fn damage(error: Error, blob: &Blob, env: &Env) -> Error {
     match blob.open() {
         Ok(reader) => imgconv_stream::blame(error, &mut Cancellable::new(reader, env)),
@@ -280,23 +280,24 @@ fn damage(error: Error, blob: &Blob, env: &Env) -> Error {
     }
 }
 
-/// What was decoded of one place, by the digests of the documents.
+/// The decoded nodes of one place, by the digests of their documents.
 #[derive(Debug)]
 pub struct Memo {
     /// The place, if it is a part of another.
     part: Option<Arc<dyn Bundle>>,
-    /// The format that everything must be in, if it was said outright.
+    /// The format that everything must be in, if the user named one.
     format: Option<FormatId>,
     nodes: BTreeMap<Digest, Arc<Node>>,
-    /// What was irregular when the place was opened.
+    /// The irregularities found when the place was opened.
     opened: Report,
-    /// Takes what the place finds later.
+    /// Takes irregularities that the place finds later.
     notes: Notes,
 }
 
 impl Memo {
-    /// Makes the memory of a place: the format that everything there must be in, what was irregular
-    /// when the place was opened, and what takes irregularities that the place finds later.
+    /// Creates the memo of a place: the format that everything there must be in, the irregularities
+    /// found when the place was opened, and the notes for irregularities that the place finds
+    /// later.
     pub(super) fn new(format: Option<FormatId>, opened: Report, notes: Notes) -> Self {
         Self {
             part: None,
@@ -307,14 +308,14 @@ impl Memo {
         }
     }
 
-    /// Forgets what is of a part.
+    /// Clears the memo when a part of the place is left.
     pub(super) fn leave(&mut self) {
         if self.part.take().is_some() {
             self.nodes.clear();
         }
     }
 
-    /// Remembers what a document is.
+    /// Remembers the node of a document.
     fn add(&mut self, digest: Digest, node: &Arc<Node>, env: &Env) -> Result<()> {
         self.nodes.insert(digest, Arc::clone(node));
         let limit = env.limits.graph_nodes;
@@ -328,8 +329,8 @@ impl Memo {
         }
     }
 
-    /// Forgets what is of another place: a document may name its blobs by what they are called
-    /// there, and then the same bytes mean something else here.
+    /// Clears the memo if another place is entered: a document may name its blobs by paths, and
+    /// then the same bytes mean something else here.
     pub(super) fn enter(&mut self, part: &Arc<dyn Bundle>, opened: &Report) {
         if !self
             .part

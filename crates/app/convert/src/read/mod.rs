@@ -1,5 +1,5 @@
-//! Reading: an open place, its entries, and what each of them is. Nothing here depends on what the
-//! user asked for.
+//! Reading: an open place, its entries, and their decoded contents. Nothing here depends on the
+//! user's options.
 
 pub mod carried;
 pub mod cosign;

@@ -1,4 +1,4 @@
-//! What a source holds, decoded: images, indexes, and what is neither.
+//! The decoded contents of a source: images, indexes, and other documents.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +18,7 @@ use imgconv_openpgp::Signer;
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::{HashingReader, digest, sniff};
 
-/// What a root turned out to be, with everything below it.
+/// A decoded root, with everything below it.
 #[derive(Debug)]
 pub enum Node {
     /// An image.
@@ -27,16 +27,16 @@ pub enum Node {
     Index {
         /// The index.
         index: Index,
-        /// Its descriptor.
+        /// The descriptor of the index.
         child: Child,
-        /// What it lists.
+        /// The entries of the index.
         children: Vec<Option<Arc<Node>>>,
     },
-    /// Something else.
+    /// A document that is neither an image nor an index.
     Opaque {
-        /// What it is.
+        /// The document.
         opaque: Opaque,
-        /// Its descriptor.
+        /// The document's descriptor.
         child: Child,
     },
 }
@@ -48,32 +48,32 @@ pub struct ImageNode {
     pub image: Image,
     /// The format that it was read as.
     pub format: Format,
-    /// Its descriptor, if it has a root document.
+    /// The image's descriptor, if it has a root document.
     pub child: Option<Child>,
-    /// What only an ACI has.
+    /// The facts that only an ACI has.
     pub aci: Option<AciPart>,
-    /// What was irregular in its documents.
+    /// The irregularities in the image's documents.
     pub report: Report,
-    /// What is found while its layers are read.
+    /// Takes irregularities that are found while the layers are read.
     pub notes: Notes,
 }
 
-/// What only an ACI has.
+/// The facts that only an ACI has.
 #[derive(Clone, Debug)]
 pub struct AciPart {
     /// The file.
     pub blob: Blob,
-    /// Its manifest.
+    /// The ACI's manifest.
     pub manifest: Arc<Manifest>,
     /// The image ID; known when the layer has been read to its end.
     pub(crate) image_id: Arc<OnceLock<Digest>>,
-    /// The trusted keys that signed it.
+    /// The trusted keys that signed the ACI.
     pub signers: Vec<Signer>,
 }
 
 impl AciPart {
-    /// Reads the ACI to its end, once: all of it is checked, and the image ID known. `what` names
-    /// it in messages.
+    /// Reads the ACI to its end, once: this checks all of it and gives the image ID. `what` names
+    /// the ACI in messages.
     ///
     /// # Errors
     /// The first thing that is wrong with the archive.
@@ -91,7 +91,7 @@ impl AciPart {
         let id = decoded.digest.get().copied().ok_or_else(|| {
             Error::new(Code::BadManifest, "the ACI ended before it was read").at(what)
         })?;
-        // Another thread can only have set the same value.
+        // The value is the same if another thread has set it meanwhile.
         Ok(*self.image_id.get_or_init(|| id))
     }
 }
@@ -137,7 +137,7 @@ impl ImageNode {
         Some(&original.document)
     }
 
-    /// The document that the image says that it is about.
+    /// The subject of the image.
     pub(crate) fn subject(&self) -> Option<Digest> {
         let key = (self.format.id(), SUBJECT.to_owned());
         let text = self.image.extensions.get(&key)?;
@@ -147,7 +147,7 @@ impl ImageNode {
 
     /// The digest by which the image names its config, if the format has one.
     pub fn config_digest(&self, limits: &Limits) -> Option<Digest> {
-        // An ACI that was once an OCI image carries that one's, which is not its own.
+        // An ACI made from an OCI image carries the OCI config, which is not the ACI's own.
         let config = self.original("config")?;
         let algorithm = match self.original("manifest") {
             Some(manifest) => algorithm_in(manifest, config, limits),
@@ -157,7 +157,8 @@ impl ImageNode {
     }
 }
 
-/// The algorithm of the digest by which one document refers to another: the usual one if it does not.
+/// The algorithm of the digest by which one document refers to another: SHA-256 if there is no such
+/// reference.
 pub(crate) fn algorithm_in(from: &Document, to: &Document, limits: &Limits) -> Algorithm {
     let read = references(&from.kind, &from.bytes, limits);
     let list = read.ok().flatten().map(|read| read.list);
@@ -213,7 +214,7 @@ impl Node {
         }
     }
 
-    /// The document that this one says that it is about.
+    /// The subject of the document.
     pub fn subject(&self) -> Option<Digest> {
         match self {
             Self::Opaque { opaque, .. } => opaque.subject,
@@ -223,7 +224,7 @@ impl Node {
     }
 }
 
-/// The extension that says what an image is about.
+/// The extension that holds an image's subject.
 pub(crate) const SUBJECT: &str = "manifest.subject";
 
 /// Calls `each` with every image below a node, and the descriptor that lists it.
@@ -239,9 +240,9 @@ pub fn images<'n>(
     });
 }
 
-/// Calls `each` with a node and all below it, and the descriptor that lists it. An index is entered
-/// once, however often and deeply it is listed: the time is that of what is written down, not of
-/// the paths that lead there (robustness C7b).
+/// Calls `each` with a node and all nodes below it, and the descriptor that lists each. An index is
+/// entered once, however often and deeply it is listed: the time grows with the number of
+/// documents, not with the number of paths to them (robustness C7b).
 pub fn walk<'n>(
     node: &'n Node,
     listed: Option<&'n Child>,
@@ -266,7 +267,7 @@ pub fn walk<'n>(
     }
 }
 
-/// The platform of an image; the index's word counts where the image itself has none.
+/// The platform of an image; the index's descriptor counts where the image itself has none.
 pub fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform {
     let own = &node.image.platform;
     match listed.and_then(|listed| listed.platform.as_ref()) {
@@ -286,8 +287,8 @@ pub fn semantics(node: &ImageNode) -> Semantics {
     }
 }
 
-/// Finds what an index, or one below it, lists by that digest: the descriptor, and the document if it
-/// is there. Each index is entered once.
+/// Finds the entry of that digest in an index, or in one below it: the descriptor, and the document
+/// if it is stored. Each index is entered once.
 pub(crate) fn below(node: &Arc<Node>, digest: &Digest) -> Option<(Child, Option<Arc<Node>>)> {
     let mut entered = BTreeSet::new();
     let mut open = vec![Arc::clone(node)];
@@ -316,7 +317,7 @@ pub(crate) fn below(node: &Arc<Node>, digest: &Digest) -> Option<(Child, Option<
     gone
 }
 
-/// The compression that the first bytes of a stored layer show; `None` if they can't be read.
+/// The compression detected from the first bytes of a stored layer; `None` if they can't be read.
 pub fn shown_compression(layer: &Layer) -> Option<Compression> {
     let mut first = Vec::new();
     let reader = layer.blob.open().ok()?;

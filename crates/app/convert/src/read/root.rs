@@ -1,4 +1,4 @@
-//! One entry of a source with all that is below the entry: a root of a conversion.
+//! One entry of a source with everything below it: a root of a conversion.
 
 use std::sync::Arc;
 
@@ -19,28 +19,28 @@ pub struct SourceRoot<'a> {
     pub text: String,
     /// The path of the place.
     pub place: String,
-    /// Where its blobs are.
+    /// The place of the root's blobs.
     pub bundle: &'a dyn Bundle,
     /// The entry.
     pub entry: RootEntry,
-    /// What it is called from now on, if that is not what it was called.
+    /// The new name, if a rule renames the root.
     pub renamed: Option<Name>,
-    /// The image that it is about, if the list of a layout says so, see [`cosign`].
+    /// The image that the root is about, if the list of a layout names it, see [`cosign`].
     pub signed: Option<Digest>,
-    /// What it is.
+    /// The decoded root.
     pub node: Arc<Node>,
 }
 
 impl SourceRoot<'_> {
-    /// The name that it gets, or that the place or the image itself gives; an error if what the
-    /// place says is none.
+    /// The root's new name, or the name that the place or the image itself gives; an error if the
+    /// place's name is invalid.
     pub(crate) fn name(&self) -> Result<Option<Name>> {
         self.known_name(false)
     }
 
-    /// The same for a `reference`: an image that only its label `dockerimageid` tells from others of
-    /// its name, as a site with image tags has them, has the start of that in the place of the tag.
-    /// As `latest` each would take the place of the one before it.
+    /// The same for a `reference`: where only the label `dockerimageid` distinguishes an
+    /// image from others of its name, as on a site with image tags, the start of the label's value
+    /// replaces the tag. As `latest`, each image would replace the one before it.
     pub fn known_name(&self, reference: bool) -> Result<Option<Name>> {
         if self.renamed.is_some() {
             return Ok(self.renamed.clone());
@@ -65,7 +65,7 @@ impl SourceRoot<'_> {
         Ok(self.entry.name.clone().or_else(own))
     }
 
-    /// The tag of an ACI that has no version, and no tag that it was asked for by.
+    /// The tag of an ACI that has no version and was not requested by a tag.
     pub(crate) fn image_id_as_tag(&self) -> Option<String> {
         let Node::Image(node) = &*self.node else {
             return None;
@@ -78,13 +78,13 @@ impl SourceRoot<'_> {
         Some(start).filter(|tag| Name::is_tag(tag))
     }
 
-    /// What this is about, if its tag or its entry alone says so: the text of a digest, or its start.
+    /// The subject that only the tag or the entry names: the text of a digest, or its start.
     pub(crate) fn tagged_subject(&self) -> Option<String> {
         let tag = || subject_of_tag(self.entry.name.as_ref()?.tag.as_deref()?);
         self.signed.map(|digest| digest.to_string()).or_else(tag)
     }
 
-    /// How a report calls what is about something else by its tag or its entry.
+    /// The name of a document with a subject in its tag or its entry, for reports.
     pub(crate) fn tagged_field(&self) -> String {
         let field = self.signed.and_then(|_| cosign::field(&self.entry));
         field.unwrap_or_else(|| {
@@ -93,15 +93,15 @@ impl SourceRoot<'_> {
         })
     }
 
-    /// Says whether it is about another document and is found by way of that, or is ignored by all
-    /// who do not know its type. It is none of those that a name can mean.
+    /// Says whether the root is a referrer, which is found by way of its subject, or a blob of an
+    /// unknown type. A name never means such a root.
     pub(crate) fn is_referrer(&self) -> bool {
         let aside = |opaque: &Opaque, child| opaque.subject.is_some() || is_blob(opaque, child);
         self.signed.is_some()
             || matches!(&*self.node, Node::Opaque { opaque, child } if aside(opaque, child))
     }
 
-    /// The platforms of all images below.
+    /// The platforms of all images below the root.
     pub fn platforms(&self) -> Vec<String> {
         let mut found = Vec::new();
         images(&self.node, None, &mut |node, listed| {
@@ -115,9 +115,9 @@ impl SourceRoot<'_> {
 /// Schema").
 const TAG_HEX: usize = 64;
 
-/// Reads what a tag is about: `sha256-HEX.sig`, `.att` or `.sbom` as cosign names what it signs, or
-/// `sha256-HEX` alone (distribution-spec, "Referrers Tag Schema"). Returns the text of the digest; of
-/// a longer one than a tag can hold its start.
+/// Reads the subject in a tag: `sha256-HEX.sig`, `.att` or `.sbom`, the tags of cosign, or
+/// `sha256-HEX` alone (distribution-spec, "Referrers Tag Schema"). Returns the text of the digest;
+/// for a digest that is longer than a tag can hold, its start.
 pub fn subject_of_tag(tag: &str) -> Option<String> {
     let stem = [".sig", ".att", ".sbom"]
         .iter()
@@ -130,7 +130,7 @@ pub fn subject_of_tag(tag: &str) -> Option<String> {
     (cut || Digest::parse(&text).is_ok()).then_some(text)
 }
 
-/// How a name is printed: as a reference where it can be one.
+/// The printed form of a name: a reference where possible.
 pub fn reference_text(name: &Name) -> String {
     name.to_full_reference(&mut Report::default())
         .unwrap_or_else(|| name.to_string())

@@ -1,4 +1,4 @@
-//! Opening a locator: which images there are meant.
+//! Opening a locator, and choosing the images that it means.
 
 use std::sync::Arc;
 
@@ -18,31 +18,32 @@ use super::{
     node::{Node, below},
 };
 
-/// An open place and the images there that are meant.
+/// An open place and the images that the locator means.
 #[derive(Debug)]
 pub struct Source {
     /// The place as the user named it.
     pub text: String,
-    /// Where it is, without a scheme.
+    /// The location, without a scheme.
     pub location: String,
-    /// How entries are addressed there.
+    /// The way in which entries are addressed there.
     addressing: Addressing,
-    /// The bytes.
+    /// The opened place.
     pub bundle: Box<dyn Bundle>,
-    /// The entries that are meant, in the order of the place.
+    /// The chosen entries, in the order of the place.
     pub entries: Vec<RootEntry>,
-    /// What was irregular when the place was opened: told of each of its images.
+    /// The irregularities found when the place was opened, which are reported with each of its
+    /// images.
     opened: Report,
-    /// Takes what the place finds later.
+    /// Takes irregularities that the place finds later.
     notes: Notes,
-    /// The format that everything there must be in, if it was said outright.
+    /// The format that everything there must be in, if the user named one.
     format: Option<FormatId>,
-    /// The entry that leads to the one that is meant, if that only stands in an index below it.
+    /// The entry that leads to the chosen one, if the chosen one stands only in an index below it.
     pub(crate) via: Option<RootEntry>,
 }
 
 impl Source {
-    /// Opens a place and picks what the locator's reference means.
+    /// Opens a place and picks the entries that the locator's reference means.
     ///
     /// # Errors
     /// If the place can't be read, or the reference fits nothing or several images.
@@ -50,8 +51,8 @@ impl Source {
         Self::open_with(locator, env, |bundle| bundle.roots())
     }
 
-    /// Opens a layout for `verify`, whatever is wrong with its list of entry points, and says what
-    /// that is; `None` if the place is none, or can't be opened at all.
+    /// Opens a layout for `verify`, whatever is wrong with its list of entry points, and returns
+    /// the errors; `None` if the place is no layout, or can't be opened at all.
     pub fn open_damaged(locator: &Locator, env: &Env) -> Option<(Self, Vec<Error>)> {
         let is_layout = locator.transport.place().layout;
         if !is_layout || locator.reference.is_some() || locator.location == "-" {
@@ -74,7 +75,7 @@ impl Source {
         Some((source, errors))
     }
 
-    /// Opens a place without images, for `verify`; `None` if it has some, or can't be opened.
+    /// Opens a place without images, for `verify`; `None` if it has images, or can't be opened.
     pub fn open_empty(locator: &Locator, env: &Env) -> Option<Self> {
         if locator.reference.is_some() || locator.location == "-" {
             return None;
@@ -96,7 +97,7 @@ impl Source {
         })
     }
 
-    /// Opens a place as [`Source::open`], with everything that it lists: every tag of a repository,
+    /// Opens a place as [`Source::open`] does, with all of its entries: every tag of a repository,
     /// where the locator names none.
     ///
     /// # Errors
@@ -105,7 +106,7 @@ impl Source {
         Self::open_with(locator, env, |bundle| bundle.listing())
     }
 
-    /// Opens a place as [`Source::open_all`]; one that lists nothing has no entries.
+    /// Opens a place as [`Source::open_all`] does; a place that lists nothing has no entries.
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -132,7 +133,7 @@ impl Source {
         let bundle = fetched::open(locator, env)?;
         let text = bundle.locator();
         let entries = list(&*bundle).map_err(|error| error.at(text.clone()))?;
-        // What has a name of appc's is an ACI.
+        // A file with a name of appc is an ACI.
         let named = bundle
             .fetched()
             .is_some_and(|fetched| fetched.name.is_some());
@@ -167,8 +168,8 @@ impl Source {
         Ok(source)
     }
 
-    /// Gives the entries that the place does not name the names that they have themselves, so that
-    /// one can be chosen. What can't be read stays without.
+    /// Names the unnamed entries by the names that the images hold, so that a reference can choose
+    /// one. An entry that can't be read stays without a name.
     fn name_streams(&mut self, env: &Env) -> Result<()> {
         for i in 0..self.entries.len() {
             let entry = &self.entries[i];
@@ -216,17 +217,18 @@ impl Source {
         }
     }
 
-    /// Decodes everything that the entries reach; each document once.
+    /// Decodes everything below the entries; each document once.
     ///
     /// # Errors
-    /// The first that is malformed or missing (a missing child of an index is kept as a gap).
+    /// The first error of a malformed or missing document (a missing child of an index is kept as a
+    /// gap).
     pub fn decode(&self, env: &Env) -> Result<Vec<(RootEntry, Arc<Node>)>> {
         self.decode_each(env)
             .map(|(entry, node)| node.map(|node| (entry.clone(), node)))
             .collect()
     }
 
-    /// Decodes entry by entry; one that fails does not stop the rest.
+    /// Decodes entry by entry; a failed entry does not stop the rest.
     pub fn decode_each<'s>(
         &'s self,
         env: &'s Env,
@@ -241,12 +243,12 @@ impl Source {
         })
     }
 
-    /// Makes the memory of what is decoded of this place.
+    /// Creates the memo for the decoded documents of this place.
     pub fn memo(&self) -> Memo {
         Memo::new(self.format, self.opened.clone(), self.notes.clone())
     }
 
-    /// Decodes one entry, and remembers what others may lead to as well.
+    /// Decodes one entry, and remembers nodes that other entries may lead to.
     ///
     /// # Errors
     /// As [`Source::decode`].
@@ -275,12 +277,12 @@ impl Source {
         })
     }
 
-    /// Looks for what only an index lists, at any depth. It is called what the entries are called that
-    /// lead to it, if they all have one name. An entry that can't be read is passed over, unless it is
-    /// all that there is.
+    /// Looks for a document that only an index lists, at any depth. Its name is the name of the
+    /// entries that lead to it, if they all have one name. An entry that can't be read is passed
+    /// over, unless it is the only one.
     ///
     /// # Errors
-    /// [`Code::Missing`] if it is listed and not stored; an interruption.
+    /// [`Code::Missing`] if the document is listed and not stored; an interruption.
     pub(crate) fn nested(&mut self, digest: &Digest, env: &Env) -> Result<Option<RootEntry>> {
         let mut memo = self.memo();
         let mut found: Option<(RootEntry, RootEntry)> = None;
@@ -302,7 +304,8 @@ impl Source {
                 Some(_) => {}
                 None => {
                     let entry = RootEntry {
-                        // No position: what the place says of the entry is not said of this one.
+                        // No position: the place's facts about the entry do not apply to this
+                        // document.
                         position: usize::MAX,
                         name: via.name.clone(),
                         texts: Vec::new(),
@@ -328,7 +331,7 @@ impl Source {
     /// Reads the stored root of an entry.
     ///
     /// # Errors
-    /// If it is missing, or not what its descriptor says.
+    /// If the root is missing, or does not match its descriptor.
     pub fn root(&self, entry: &RootEntry, env: &Env) -> Result<Root> {
         let (Some(via), Some(child)) = (&self.via, &entry.child) else {
             return root_of(&*self.bundle, entry, env);

@@ -1,12 +1,12 @@
-//! What an image runs on, with the version and the features of its system, which tell images of one
-//! platform apart.
+//! The platform of an image, with the OS version and the OS features, which distinguish images of
+//! one platform.
 
 use imgconv_model::{Child, PlatformSpec};
 
 use super::node::{ImageNode, platform_of};
 
-/// The platform of an image with the version and the features of its system. What the index says of
-/// the image counts, else its config: a runtime chooses by the index.
+/// The platform of an image with the OS version and the OS features. The index's descriptor has
+/// priority over the config, because a runtime chooses by the index.
 pub fn spec_of(node: &ImageNode, listed: Option<&Child>) -> PlatformSpec {
     let own = |key: &str| -> Option<serde_json::Value> {
         let extensions = &mut node.image.extensions.iter();
@@ -27,7 +27,7 @@ pub fn spec_of(node: &ImageNode, listed: Option<&Child>) -> PlatformSpec {
     }
 }
 
-/// The platform that a descriptor names, with the version and the features of the system.
+/// The platform in a descriptor, with the OS version and the OS features.
 pub(crate) fn spec_listed(listed: &Child) -> PlatformSpec {
     let raw = serde_json::from_str(&listed.raw).unwrap_or(serde_json::Value::Null);
     let platform = &raw["platform"];
@@ -42,8 +42,7 @@ pub(crate) fn spec_listed(listed: &Child) -> PlatformSpec {
     }
 }
 
-/// Tells texts apart for a message: what stands there more than once gets its digest too, if it has
-/// one.
+/// Makes equal texts in a message distinct: each of them gets its digest, if it has one.
 pub fn told_apart(found: &[(String, Option<String>)]) -> Vec<String> {
     let shown = found.iter().take(20).map(|(text, digest)| {
         let again = found.iter().filter(|(other, _)| other == text).count() > 1;

@@ -1,8 +1,8 @@
-//! What a place lists by a type that no format knows: a layer or a cache's config in an index, a
-//! file of an unknown tool. Such a type is no error (image-spec, image-index.md).
+//! Listed documents of a type that no format knows: a layer or a cache's config in an index, a file
+//! of an unknown tool. Such a type is no error (image-spec, image-index.md).
 //!
-//! It is carried byte for byte, and so are the blobs that it describes, if it is JSON. Nothing is
-//! made of it.
+//! Such a document is carried byte for byte and never interpreted; if it is JSON, the blobs that it
+//! describes are carried too.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use imgconv_json::{Value, parse};
 use imgconv_manifest::{Told, descriptor, find_blob, find_document, told};
 use imgconv_model::{Bundle, Child, Code, Digest, Document, Env, Error, Limits, Opaque, Result};
 
-/// Says whether something that is no image is a blob of a type that no format knows: such a blob
-/// travels with itself.
+/// Says whether an opaque document is a blob of an unknown type: such a blob is listed among its
+/// own blobs.
 pub fn is_blob(opaque: &Opaque, child: &Child) -> bool {
     let first = opaque.blobs.first();
     first.is_some_and(|blob| blob.digest == child.digest)
 }
 
-/// Reads what is of a type that no format knows, as far as it may refer to other blobs.
+/// Reads a document of an unknown type, as far as it may refer to other blobs.
 ///
 /// # Errors
-/// [`Code::Missing`] if it is not there, and those of reading it.
+/// [`Code::Missing`] if the document is not stored, and the errors of reading it.
 pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaque> {
     let limits = &env.limits;
     let what = match &*child.kind {
@@ -35,7 +35,7 @@ pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaq
         image: false,
     };
     if !is_there(bundle, child, limits)? {
-        // A registry may have stored it as a manifest.
+        // A registry may have stored the document as a manifest.
         opaque.document = Some(document(bundle, child, limits)?);
     } else if may_be_json(&child.kind) && child.size <= limits.manifest {
         let document = document(bundle, child, limits)?;
@@ -71,8 +71,8 @@ fn is_there(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<bool>
     }
 }
 
-/// Finds the blobs that a document describes, and those that they describe in turn, as far as they
-/// are there. What the document is about does not travel with it.
+/// Finds the blobs that a document describes, and the blobs that those describe in turn, as far as
+/// they are stored. The document's subject does not travel with it.
 fn described(bundle: &dyn Bundle, child: &Child, value: Value, env: &Env) -> Result<Vec<Child>> {
     let limits = &env.limits;
     let mut seen = BTreeSet::from([child.digest]);

@@ -1,4 +1,4 @@
-//! Writing a plan: layers, documents and streams go to a sink. The only part of a conversion with
+//! Writing a plan: layers, documents and streams go to a sink. No other part of a conversion has
 //! threads.
 
 mod destination;
@@ -21,10 +21,10 @@ use crate::{
     read::node::{ImageNode, semantics},
 };
 
-/// Writes everything that a plan says; nothing is visible before the sink commits.
+/// Writes all outputs of a plan; nothing is visible before the sink commits.
 ///
 /// # Errors
-/// The first image that can't be read or written, in the order of the plan.
+/// The error of the first image that can't be read or written, in the order of the plan.
 pub fn write<'s>(
     plan: &Plan<'s>,
     request: &Request<'_>,
@@ -95,7 +95,7 @@ impl Output for Written<'_> {
             kind: _,
             bundle,
         } = planned;
-        // Before the blobs: what is of an unknown type is one of them too.
+        // The document comes before the blobs: a blob of an unknown type is among its own blobs.
         if let Some(document) = &opaque.document {
             self.document(document, child.digest.algorithm())?;
         }

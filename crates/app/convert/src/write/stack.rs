@@ -18,7 +18,7 @@ type WriteLevel<'w> =
     &'w mut dyn FnMut(&Image, Option<u32>, Report) -> Result<(Item, WrittenStream)>;
 
 /// Writes an image as one ACI for each layer, base first; layers from `squash_from` on are merged
-/// first. The losses of the image, `report`, are told with the top one.
+/// first. The losses of the image, `report`, are reported with the top ACI.
 ///
 /// The layers are read twice: once to keep the contents of all files, and once to see, layer by
 /// layer, what each of them changes.
@@ -71,7 +71,7 @@ pub(super) fn write(
             true => report.clone(),
             false => Report::default(),
         };
-        // The user is that of the whole root file system, which the top level has.
+        // The user is looked up in the whole root file system, which the top level has.
         let whole = Merged {
             tree: Arc::new(tree),
             contents: Arc::clone(&contents),
@@ -85,8 +85,8 @@ pub(super) fn write(
     Ok(items)
 }
 
-/// Copies every body, those too that a spool would leave where they are: keys are then offsets in
-/// the copy, which [`Keys`] can count.
+/// Copies every body, including those that a spool would leave where they are: keys are then
+/// offsets in the copy, which [`Keys`] can count.
 struct Copied<'a>(&'a mut Spool);
 
 impl ContentStore for Copied<'_> {

@@ -2,8 +2,8 @@
 //! `/etc/passwd`, which is looked for in the merged root file system.
 //!
 //! The rules are those of runc's user package, which Docker, podman and containerd share: the first
-//! line whose name is the user's, or whose number is, if it is one; fields that are no numbers count as
-//! 0; a number that stands nowhere gets group 0.
+//! line with the user's name, or with the user's number if the user is a number; fields that are no
+//! numbers count as 0; a number that no line has gets group 0.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 
@@ -13,7 +13,8 @@ use imgconv_model::{Env, Error, Image, Report, Result, quote};
 use imgconv_pipeline::Merged;
 use imgconv_tar::EntryKind;
 
-/// Bytes of an `/etc/passwd` that are read; a real one of thousands of users has a tenth of it.
+/// The most bytes of an `/etc/passwd` that are read; a real file with thousands of users has a
+/// tenth of it.
 const LONGEST: u64 = 4 << 20;
 
 /// The group of a user that an image names without one; `None` if it names a group, or no user.
@@ -28,8 +29,8 @@ pub(crate) fn group_of_user(
         .transpose()
 }
 
-/// Returns the group of a user in a merged root file system. A name that can't be found there is told
-/// to the report: Docker would not start the image.
+/// Returns the group of a user in a merged root file system. A name that is not found there is
+/// reported: Docker would not start the image.
 ///
 /// # Errors
 /// If a file can't be read.
@@ -59,7 +60,7 @@ pub(crate) fn group(merged: &Merged, user: &str, env: &Env, report: &mut Report)
     Ok(found.unwrap_or(0))
 }
 
-/// The group of the first line that is the user's.
+/// The group in the first line that matches the user.
 fn search(passwd: impl std::io::Read, user: &[u8], number: Option<u32>) -> Result<Option<u32>> {
     let mut lines = BufReader::new(passwd);
     let mut line = Vec::new();
@@ -90,7 +91,8 @@ fn search(passwd: impl std::io::Read, user: &[u8], number: Option<u32>) -> Resul
     }
 }
 
-/// What a path leads to inside the root, over symbolic links; `..` above the root stays there.
+/// The node that a path leads to inside the root, over symbolic links; `..` above the root stays
+/// there.
 fn find<'t>(tree: &'t Tree, path: &[u8], most: u64) -> Option<Node<'t>> {
     let split = |path: &[u8]| -> Vec<Vec<u8>> {
         let parts = path.split(|byte| *byte == b'/');

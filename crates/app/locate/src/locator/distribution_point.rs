@@ -18,7 +18,7 @@ pub(super) enum DistributionPoint {
     Layout(String, Option<Reference>),
 }
 
-/// Reads what comes after `cimd:`.
+/// Parses the text after `cimd:`.
 ///
 /// # Errors
 /// [`Code::Usage`] for an unknown type or version and for malformed data, [`Code::BadName`] for a
@@ -86,8 +86,8 @@ fn url(escaped: &str) -> Result<String> {
     Ok(text)
 }
 
-/// Prints a locator as a distribution point; `None` if there is no type for it. A tag of an appc
-/// name is printed as its label `version`, since distribution points know no tags.
+/// Prints a locator as a distribution point; `None` if there is no type for it. The tag of an appc
+/// name is printed as its label `version`, since distribution points have no tags.
 pub(super) fn print(scheme: &str, location: &str, reference: Option<&Reference>) -> Option<String> {
     match scheme {
         "appc" => {

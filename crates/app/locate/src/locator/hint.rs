@@ -1,6 +1,7 @@
-//! Advice on texts that name no place: where the image may be, and how that is written.
+//! Advice about texts that name no place: where the image may be, and how such a locator is
+//! written.
 //!
-//! Only looks; what is meant is the user's to say.
+//! This module only reads; the user decides what the text should mean.
 
 use std::path::Path;
 
@@ -13,14 +14,15 @@ use imgconv_transport_rkt::RKT;
 
 use super::scheme::SUFFIXES;
 
-/// How far up a folder's place is looked for: from a blob of a registry's storage to its root.
+/// The most parents of a folder that are searched for a place: enough to reach the root of a
+/// registry's storage from a blob.
 const UP: usize = 8;
 
 /// The stores and layouts whose inner files users name by mistake.
 static STORES: [&dyn Transport; 4] = [&OCI_LAYOUT, &DIR, &RKT, &REGISTRY_STORAGE];
 
-/// Adds how an image of a registry is written, if a text without a scheme may be one, as users of
-/// docker write it. Advice that is there stays.
+/// Adds the form of a registry locator to an error, if a text without a scheme may be an image of a
+/// registry, as users of docker write it. Existing advice stays.
 pub(super) fn registry(error: Error, text: &str) -> Error {
     if error.advice().is_some() || !is_reference(text) {
         return error;
@@ -28,8 +30,8 @@ pub(super) fn registry(error: Error, text: &str) -> Error {
     error.hint(format!("an image of a registry is `docker://{text}`"))
 }
 
-/// Adds to the error of an appc discovery that nobody asked for outright how an image of a registry
-/// is written: that is what most such texts are meant for.
+/// Adds the form of a registry locator to the error of an appc discovery that the user did not
+/// request explicitly: most such texts are meant as images of a registry.
 pub(super) fn registry_instead(error: Error, text: &str) -> Error {
     if !is_reference(text) {
         return error;
@@ -41,15 +43,15 @@ pub(super) fn registry_instead(error: Error, text: &str) -> Error {
     ))
 }
 
-/// Says whether a text may be a reference as docker takes it.
+/// Says whether a text may be a reference in docker's form.
 fn is_reference(text: &str) -> bool {
     let is_path = text.starts_with(['.', '/', '~']) || text.ends_with('/');
     let is_file = SUFFIXES.iter().any(|suffix| text.ends_with(suffix));
     !is_path && !is_file && Location::parse(&format!("//{text}")).is_ok()
 }
 
-/// Says what to name instead of a path that is no place itself: the place that it is a part of, or
-/// what would make an archive of it again.
+/// Returns advice for a path that is no place itself: the place that the path is a part of, or the
+/// command that makes an archive of it again.
 pub fn neighbour(text: &str) -> Option<String> {
     let path = Path::new(text);
     let real = std::fs::canonicalize(path).ok().filter(|it| it.is_dir())?;
@@ -70,7 +72,7 @@ pub fn neighbour(text: &str) -> Option<String> {
     imgconv_transport_docker_archive::unpacked(path)
 }
 
-/// Returns the scheme of the store or layout that a folder is.
+/// Returns the scheme of the store or layout in a folder.
 fn place(folder: &Path) -> Option<&'static str> {
     let mut found = STORES.iter().filter(|it| it.recognise(folder));
     found.next().map(|it| it.place().scheme)

@@ -1,5 +1,5 @@
-//! Locators: `[SCHEME:]LOCATION[:REF]` and all the other ways in which images have been written
-//! down, as the command line takes them.
+//! Locators: `[SCHEME:]LOCATION[:REF]` and all other forms of image names that the command line
+//! accepts.
 
 mod distribution_point;
 mod hint;
@@ -30,27 +30,27 @@ use self::written::{Address, Written, transport};
 pub use self::{reference::Reference, scheme::directory};
 use crate::catalog;
 
-/// Where something is, and which part of it is meant.
+/// A place, and the part of it that the user means.
 ///
 /// `Display` is for messages; [`Locator::exact`] can be read back.
 #[derive(Clone, Debug)]
 pub struct Locator {
     /// The transport.
     pub transport: &'static dyn Transport,
-    /// What the transport takes: a path, `-`, or what comes after the scheme.
+    /// The location in the transport's form: a path, `-`, or the text after the scheme.
     pub location: String,
-    /// Which image there; `None` means all.
+    /// The image at the place; `None` means all images.
     pub reference: Option<Reference>,
-    /// The format that was said outright (`FORMAT+DISTRIBUTION:`): what a source must be in, and a
-    /// destination is written in.
+    /// The format that the user named (`FORMAT+DISTRIBUTION:`): a source must have this format, and
+    /// a destination is written in it.
     pub format: Option<FormatId>,
-    /// The text, if it had no scheme and is taken for a name of appc because there is no such path.
+    /// The text, if it had no scheme and is read as a name of appc because no such path exists.
     pub guessed: Option<String>,
 }
 
 impl Locator {
-    /// Reads a locator that something is read from. A bare path is looked at: its bytes decide. If
-    /// there is nothing, `HOST.NAME/PATH[:TAG][,LABEL=VALUE…]` is an image of appc, as it was for rkt.
+    /// Parses the locator of a source. For a bare path, the bytes at the path decide. If nothing is
+    /// there, `HOST.NAME/PATH[:TAG][,LABEL=VALUE…]` is an image of appc, as for rkt.
     ///
     /// # Errors
     /// [`Code::Usage`] or [`Code::BadName`] if it is malformed, [`Code::Missing`] if a bare path does
@@ -59,8 +59,8 @@ impl Locator {
         Self::of_source(Written::read(text)?)
     }
 
-    /// Reads a locator whose format or distribution (`file`, `registry`, `https`, a transport's
-    /// scheme) is given apart from it.
+    /// Parses a source locator whose format or distribution (`file`, `registry`, `https`, a
+    /// transport's scheme) is given separately.
     ///
     /// # Errors
     /// As [`Locator::source`]; [`Code::Usage`] if there is no such format.
@@ -68,7 +68,7 @@ impl Locator {
         Self::of_source(Written::pair(format, distribution, text)?)
     }
 
-    /// Reads a locator of ACIs that others depend on: a path is one, or a folder with some, or a
+    /// Parses a locator of the dependencies of ACIs: a path to an ACI, to a folder of ACIs, or to a
     /// store.
     pub fn dependencies(text: &str) -> Result<Self> {
         let written = Written::read(text)?;
@@ -103,18 +103,17 @@ impl Locator {
         })
     }
 
-    /// Reads a locator that something is written to. A bare path ending in `.aci` is an ACI, any
-    /// other an OCI layout, perhaps with a REF.
+    /// Parses the locator of a destination. A bare path ending in `.aci` is an ACI, any other path
+    /// an OCI layout, perhaps with a REF.
     ///
     /// # Errors
-    /// [`Code::Usage`] or [`Code::BadName`] if it is malformed, or the path is that of a tar, which
-    /// several formats could be meant by.
+    /// [`Code::Usage`] or [`Code::BadName`] if the locator is malformed, or names a tar, which may
+    /// be of several formats.
     pub fn destination(text: &str) -> Result<Self> {
         Self::of_destination(Written::read(text)?)
     }
 
-    /// Reads a locator that something is written to, whose format or distribution is given apart
-    /// from it.
+    /// Parses a destination locator whose format or distribution is given separately.
     ///
     /// # Errors
     /// As [`Locator::destination`].
@@ -144,7 +143,7 @@ impl Locator {
         })
     }
 
-    /// A path that is to be written, by the format if it was said outright.
+    /// The locator of a path to write, in the format that the user named, if any.
     fn path_to_write(path: &str, format: Option<FormatId>) -> Result<Self> {
         match format {
             Some(FormatId::ACI) => Self::at(transport("aci")?, path),
@@ -175,8 +174,8 @@ impl Locator {
         }
     }
 
-    /// Reads a destination for one kind of place: a bare path needs no scheme. Its format or
-    /// distribution may be given apart from it.
+    /// Parses the destination of one kind of place: a bare path needs no scheme. The format or
+    /// distribution may be given separately.
     ///
     /// # Errors
     /// As [`Locator::destination_as`]; [`Code::Usage`] if the scheme is none of `allowed`.
@@ -215,10 +214,10 @@ impl Locator {
         }
     }
 
-    /// Prints the locator so that it can be read back, secrets of a URL included.
+    /// Prints the locator in a form that can be parsed again, including secrets in a URL.
     ///
-    /// A path with a colon, in a place that takes a REF, is printed as `file://PATH`: it is read
-    /// back if it is there.
+    /// A path with a colon, in a place that takes a REF, is printed as `file://PATH`: that form is
+    /// parsed correctly if the path exists.
     pub fn exact(&self) -> String {
         let scheme = self.transport.place().scheme;
         let registry = scheme == "oci" && self.location.starts_with("//");
@@ -233,7 +232,7 @@ impl Locator {
         self.with_reference(text)
     }
 
-    /// Adds what else the text may have meant to the error of a place that could not be opened.
+    /// Adds other possible meanings of the text to the error of a place that could not be opened.
     pub fn advise(&self, error: Error) -> Error {
         match &self.guessed {
             Some(text) => hint::registry_instead(error, text),
@@ -241,7 +240,7 @@ impl Locator {
         }
     }
 
-    /// Prints the locator as rkt's distribution point, `cimd:…`; `None` if that has no type for it.
+    /// Prints the locator as rkt's distribution point, `cimd:…`; `None` if there is no type for it.
     pub fn distribution_point(&self) -> Option<String> {
         distribution_point::print(
             self.transport.place().scheme,
@@ -260,7 +259,7 @@ impl Locator {
         }
     }
 
-    /// How the images of the place are addressed.
+    /// The way in which the images of the place are addressed.
     pub fn addressing(&self) -> Addressing {
         self.transport.place().addressing
     }
@@ -270,7 +269,7 @@ impl Locator {
         self.addressing() == Addressing::Reference
     }
 
-    /// A path, with a REF where that kind of place takes one.
+    /// A path, with a REF where the kind of place takes one.
     fn bare_destination(scheme: &str, text: &str) -> Result<Self> {
         let transport = transport(scheme)?;
         if Path::new(text).exists() {
@@ -314,7 +313,7 @@ impl Locator {
         Ok(locator)
     }
 
-    /// A path that is looked at; where nothing is, perhaps a name of appc.
+    /// The locator of an existing path; if there is none, perhaps of a name of appc.
     fn bare(text: &str, or_appc: bool) -> Result<Self> {
         if text == "-" {
             return Ok(Self::whole(transport("aci")?, text));
@@ -338,7 +337,7 @@ impl Locator {
             })?;
             return Ok(Self::whole(transport, text));
         }
-        // The longest path that is there; the rest is a REF.
+        // The longest existing path counts; the rest is a REF.
         for (at, _) in text.rmatch_indices(':') {
             let (path, reference) = (&text[..at], &text[at + 1..]);
             if exists(path)
@@ -357,7 +356,7 @@ impl Locator {
             locator.guessed = Some(text.to_owned());
             return Ok(locator);
         }
-        // The text may have been meant as a place on a server.
+        // The user may have meant a place on a server.
         let shown = quote(without_userinfo(text));
         let error = Error::new(Code::Missing, "no such file or directory").at(shown);
         Err(hint::registry(error, text))
@@ -382,7 +381,7 @@ fn holds_acis(transport: &dyn Transport) -> bool {
     place.any_file || place.families.contains(&FormatFamily::Aci)
 }
 
-/// Leaves out what may be secret in a URL: the query, and who the user is.
+/// Removes possible secrets from a URL: the query and the user information.
 fn without_secrets(location: &str) -> String {
     let text = without_userinfo(location);
     match text.split_once('?') {
@@ -391,7 +390,7 @@ fn without_secrets(location: &str) -> String {
     }
 }
 
-/// Says whether a path that is to be written is meant to be a tar. A directory that is there is not.
+/// Says whether a path to write is meant as a tar. An existing directory is not.
 fn is_tar(path: &str) -> bool {
     let tar = [
         ".tar",

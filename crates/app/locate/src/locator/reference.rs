@@ -1,13 +1,13 @@
-//! Which image of a place is meant.
+//! The choice of an image of a place.
 
 use std::fmt;
 
 use imgconv_model::{Code, Digest, Error, Result, quote};
 
-/// Which image of a place is meant.
+/// The reference to an image of a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// A name: exactly as it stands there, a full reference, or a tag that is unique there.
+    /// A name: the exact text at the place, a full reference, or a tag that is unique there.
     Name(String),
     /// `@ALGORITHM:HEX`.
     Digest(Digest),

@@ -1,11 +1,11 @@
-//! Words before the first colon that are no scheme: a path is told from a misspelt or foreign
-//! scheme, and the message says what to write instead.
+//! Words before the first colon that are no scheme: this module distinguishes a path from a
+//! misspelt or foreign scheme, and the error names the right form.
 
 use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 
 use crate::catalog;
 
-/// What an archive's name ends with: such a name is none of appc's.
+/// The suffixes of archives: a name with such a suffix is no name of appc.
 pub(super) const SUFFIXES: &[&str] = &[
     ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
 ];
@@ -13,11 +13,11 @@ pub(super) const SUFFIXES: &[&str] = &[
 /// Schemes of the grammar that are no transports themselves.
 const OTHERS: &[&str] = &["file", "registry", "dockerv1", "dockerv2", "cimd"];
 
-/// Bytes of a word beyond which it is not compared with the schemes: the comparison is quadratic.
+/// The longest word, in bytes, that is compared with the schemes: the comparison is quadratic.
 const LONGEST: usize = 32;
 
-/// Says whether an argument is a path whatever stands before its first colon: it is spelled as one,
-/// or it is there, or what stands before one of its colons is there and the rest is a REF.
+/// Says whether an argument is a path whatever its first colon means: the argument has the form of
+/// a path, or exists, or the text before one of its colons exists and the rest is a REF.
 pub(super) fn is_path(text: &str) -> bool {
     let exists = |path: &str| std::fs::symlink_metadata(path).is_ok();
     let Some((word, _)) = text.split_once(':') else {
@@ -31,11 +31,11 @@ pub(super) fn is_path(text: &str) -> bool {
             .any(|(at, _)| at > 0 && exists(&text[..at]))
 }
 
-/// Refuses an argument of which a word before the first colon is no scheme and no path.
+/// Refuses an argument whose word before the first colon is no scheme and no path.
 ///
 /// # Errors
-/// [`Code::Usage`], with the nearest scheme, or with what leads to the same images where another
-/// program's scheme is known.
+/// [`Code::Usage`], with the nearest scheme, or with the locator for the same images where the
+/// scheme is one of another program.
 pub fn check(text: &str) -> Result<()> {
     match text.split_once(':') {
         Some((word, rest)) if !is_path(text) => Err(unknown(word, rest, text)),
@@ -43,8 +43,8 @@ pub fn check(text: &str) -> Result<()> {
     }
 }
 
-/// The path of a directory that is written to, which is no locator. `aci:` and `file:` may stand
-/// before it; another scheme, or a word that is none, is refused where no such path is there.
+/// The path of a directory to write, which is no locator. `aci:` and `file:` may precede the path;
+/// another scheme, or an unknown word, is refused if no such path exists.
 ///
 /// # Errors
 /// [`Code::Usage`].
@@ -68,7 +68,7 @@ pub fn directory(text: &str) -> Result<&str> {
     }
 }
 
-/// Says what to write instead of a word that is no scheme.
+/// The error for a word that is no scheme, with the right form.
 fn unknown(word: &str, rest: &str, text: &str) -> Error {
     // A user name and a password may stand before the host of a registry; `ostree:REF@/PATH` has none.
     let shown = match text.contains("@/") {
@@ -95,7 +95,7 @@ fn unknown(word: &str, rest: &str, text: &str) -> Error {
         .hint(advice)
 }
 
-/// Advice for a scheme that is not supported where it stands in a pair, or apart.
+/// Advice for a scheme that is not supported in a pair, or in a separate option.
 pub(super) fn advice(word: &str) -> String {
     if let Some(advice) = foreign(word, "…") {
         return advice;
@@ -113,7 +113,7 @@ pub(super) fn advice(word: &str) -> String {
 /// Schemes of other programs that are long enough to be misspelt and still known.
 const FOREIGN: &[&str] = &["docker-daemon", "ostree"];
 
-/// What leads to the images of a place that another program has a scheme for, and this one not.
+/// Advice on the images of a place for which only another program has a scheme.
 fn foreign(word: &str, rest: &str) -> Option<String> {
     let image = rest.trim_start_matches('/');
     let word = word.to_ascii_lowercase();
@@ -146,12 +146,12 @@ fn foreign(word: &str, rest: &str) -> Option<String> {
         ),
         _ => return None,
     };
-    // What became a scheme of this program is no longer foreign.
+    // A foreign scheme that this program has by now is no longer foreign.
     (!is_known(&word) || word == "registry").then_some(advice)
 }
 
-/// Advice for what is rather an image of a registry: `HOST.NAME:PORT/…`, `localhost:PORT`, or
-/// `NAME:TAG` of Docker Hub.
+/// Advice for a text that is probably an image of a registry: `HOST.NAME:PORT/…`, `localhost:PORT`,
+/// or `NAME:TAG` of Docker Hub.
 fn reference(word: &str, rest: &str) -> Option<String> {
     use imgconv_model::Name;
     let (port, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -186,7 +186,7 @@ fn is_known(word: &str) -> bool {
     OTHERS.contains(&word) || catalog::transport(word).is_some()
 }
 
-/// The scheme that a word was most probably meant to be: at most a third of it is wrong.
+/// The scheme that the user probably meant: at most a third of the word is wrong.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {
     let foreign = FOREIGN.iter().copied().filter(|it| !is_known(it));
     closest(word, known().into_iter().chain(foreign))
@@ -202,7 +202,8 @@ pub(super) fn closest(word: &str, all: impl Iterator<Item = &'static str>) -> Op
     (distance <= word.len() / 3).then_some(found)
 }
 
-/// How many letters have to be inserted, removed, replaced or swapped with their neighbour.
+/// The number of letters that have to be inserted, removed, replaced or swapped with their
+/// neighbour.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut before: Vec<usize> = Vec::new();

@@ -1,4 +1,4 @@
-//! What users write, and what it means.
+//! Locators as users write them, and their meaning.
 
 use imgconv_model::Name;
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
-//! What stands before the first colon: a transport, or a pair of format and distribution.
+//! The text before the first colon: a transport, or a pair of format and distribution.
 //!
-//! Bare paths are left as they are. The file system is asked only whether a word before a colon that
-//! is no scheme is part of a path.
+//! Bare paths are not changed. The file system is only asked whether a word before a colon that is
+//! no scheme is part of a path.
 
 use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
@@ -14,15 +14,15 @@ use super::{
 };
 use crate::catalog;
 
-/// A locator's text in its parts.
+/// The parts of a locator's text.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
-    /// The format that was said outright.
+    /// The format that the user named.
     pub(super) format: Option<FormatId>,
-    /// The format that is written there if none was said outright.
+    /// The format to write if the user named none.
     pub(super) usual: Option<FormatId>,
     pub(super) place: Address,
-    /// A REF that stood apart from the place.
+    /// A REF that was given separately from the place.
     pub(super) reference: Option<Reference>,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Address {
     Bare(String),
     /// A path, perhaps with a REF: `file:`.
     File(String),
-    /// Something of a transport.
+    /// The location for a transport.
     At(&'static dyn Transport, String),
 }
 
@@ -47,8 +47,8 @@ impl Written {
         let Some((scheme, rest)) = text.split_once(':') else {
             return Ok(bare());
         };
-        // A path with a plus before a colon is written `./PATH`, unless it is there: a mistyped pair
-        // must not become one.
+        // A path with a plus before a colon is written `./PATH`, unless the path exists: a mistyped
+        // pair must not be read as a path.
         if let Some((format, distribution)) = scheme.split_once('+')
             && !scheme.contains('/')
         {
@@ -68,7 +68,7 @@ impl Written {
         Self::pair(None, Some(scheme), rest)
     }
 
-    /// Reads a locator whose format and distribution are given apart from it.
+    /// Parses a locator whose format and distribution are given separately.
     pub(super) fn pair(
         format: Option<&str>,
         distribution: Option<&str>,
@@ -94,7 +94,7 @@ impl Written {
         Ok(written)
     }
 
-    /// Returns the locator that a distribution point stands for.
+    /// Returns the locator for a distribution point.
     fn of_point(point: DistributionPoint) -> Result<Self> {
         match point {
             DistributionPoint::Appc(image) => {
@@ -135,13 +135,13 @@ impl From<Address> for Written {
     }
 }
 
-/// Says whether a word stands for a way to get at bytes.
+/// Says whether a word names a distribution, a way to get at bytes.
 fn is_distribution(scheme: &str) -> bool {
     let others = ["file", "registry", "dockerv1", "dockerv2"];
     others.contains(&scheme) || catalog::transport(scheme).is_some()
 }
 
-/// What comes after the scheme of a distribution.
+/// Parses the text after the scheme of a distribution.
 fn at(scheme: &str, rest: &str) -> Result<Written> {
     let place = match (scheme, rest.strip_prefix("//")) {
         ("file", Some(path)) => Address::File(decoded(path)?),
@@ -150,7 +150,7 @@ fn at(scheme: &str, rest: &str) -> Result<Written> {
             let image: AppImage = after.unwrap_or(rest).parse()?;
             Address::At(transport("appc")?, image.to_string())
         }
-        // An empty host is none: that is an absolute path, as it was before registries had `oci://`.
+        // With an empty host this is an absolute path, as before registries had `oci://`.
         ("oci", Some(after)) if !after.starts_with('/') => {
             return Ok(Written::from(registry(after)?).usually(FormatId::OCI));
         }
@@ -178,7 +178,7 @@ fn at(scheme: &str, rest: &str) -> Result<Written> {
     Ok(place.into())
 }
 
-/// A place in a registry, qualified as docker does.
+/// A place in a registry, qualified by docker's rules.
 fn registry(reference: &str) -> Result<Address> {
     let location = imgconv_transport_registry::Location::parse(&format!("//{reference}"))?;
     let text = location.to_string();
@@ -186,7 +186,7 @@ fn registry(reference: &str) -> Result<Address> {
     Ok(Address::At(transport("docker")?, rest.to_owned()))
 }
 
-/// Returns the transport of a scheme that the grammar knows.
+/// Returns the transport of a scheme of the grammar.
 pub(super) fn transport(scheme: &str) -> Result<&'static dyn Transport> {
     catalog::transport(scheme).ok_or_else(|| {
         let message = format!(

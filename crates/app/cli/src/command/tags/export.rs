@@ -60,7 +60,8 @@ fn document(found: &[Exported]) -> serde_json::Value {
     serde_json::json!({ "images": images.collect::<Vec<_>>() })
 }
 
-/// The tags of the only image name, because a file is for one name. `names` are those of the source.
+/// The tags of the only image name, because a file is for one name. `names` are the names in the
+/// source.
 fn only<'a>(found: &'a [Exported], names: &str, source: &Locator) -> Result<&'a Exported> {
     match found {
         [only] => Ok(only),

@@ -28,7 +28,7 @@ impl Validate {
         let problems = match imgconv::read_tags(&self.file, env) {
             Ok(tags) => tags.problems(),
             Err(error) if error.code() == Code::Io => return Err(error),
-            // A file that is no image tags file at all has this one problem.
+            // A file that can't be parsed has this one problem.
             Err(error) => vec![error],
         };
         match common.json {
