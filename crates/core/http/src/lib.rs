@@ -2,12 +2,12 @@
 //!
 //! [`Client::send`] sends one [`Request`] and follows its redirects itself, so that every hop is
 //! checked: https never becomes http, credentials stay with the origin that they are for, and a URL
-//! that a server made up leads only to public addresses or to the kind of network that the server
-//! named by the user is in. Servers are reached through the proxies that the user names. Waits are bounded and end with a cancelled run, bodies and headers are
-//! bounded, nothing is decoded on the way, and no secret is in a message. [`Download`] goes on where
-//! a connection was cut.
+//! from a server leads only to public addresses or to the kind of network that the server named by
+//! the user is in. Servers are reached through the proxies that the user names. Waits are bounded
+//! and end with a cancelled run, bodies and headers are bounded, no body is decoded on the way, and
+//! no message has a secret. [`Download`] continues where a connection was cut.
 //!
-//! What a token, a manifest or a discovery page is belongs to the transports.
+//! The transports define tokens, manifests and discovery pages.
 
 #![deny(missing_docs)]
 
