@@ -18,7 +18,7 @@ const XATTR_MAX: usize = 64 << 10;
 /// The most bytes of the target of a symbolic link (Linux: `PATH_MAX`).
 const TARGET_MAX: usize = 4096;
 
-/// A file that was found, by a descriptor that only locates it.
+/// A file that was found, opened by a descriptor that only locates it.
 pub(crate) struct Found {
     pub(crate) descriptor: OwnedFd,
     pub(crate) stat: Stat,
@@ -26,7 +26,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Locates a path below a folder. No component is a link.
+    /// Locates a path below a folder. No component may be a link.
     pub(crate) fn locate(root: &impl std::os::fd::AsFd, path: &[u8]) -> Result<Self> {
         let failed = |error: Errno| Error::io(error.into(), place(path));
         let descriptor = below(root, path, OFlags::PATH | OFlags::NOFOLLOW).map_err(failed)?;
@@ -39,12 +39,12 @@ impl Found {
         })
     }
 
-    /// Says whether the file is overlay's mark of a deletion.
+    /// Returns true if the file is overlay's mark of a deletion.
     pub(crate) fn is_overlay_whiteout(&self) -> bool {
         self.kind == FileType::CharacterDevice && self.stat.st_rdev == 0
     }
 
-    /// Says whether a directory hides what lower layers have in it.
+    /// Returns true if a directory hides the files of lower layers in it.
     pub(crate) fn is_overlay_opaque(&self) -> Result<bool> {
         for name in ["trusted.overlay.opaque", "user.overlay.opaque"] {
             if self.xattr(name.as_bytes())?.as_deref() == Some(b"y") {
@@ -54,7 +54,7 @@ impl Found {
         Ok(false)
     }
 
-    /// Makes the entry of the file under a path. The size of a regular file is that of now.
+    /// Makes the entry of the file under a path. The size of a regular file is the current size.
     pub(crate) fn entry(&self, path: &[u8], marks: Marks) -> Result<Entry> {
         let stat = &self.stat;
         let kind = match self.kind {
@@ -107,7 +107,7 @@ impl Found {
     /// Returns the extended attributes that belong to an image, as PAX records in the order of their
     /// names.
     fn attributes(&self, marks: Marks) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        // Most files have none, and asking costs less than a buffer.
+        // Most files have no attributes, and the query costs less than a buffer.
         if rustix::fs::listxattr_query(self.by_descriptor()) == Ok(0) {
             return Ok(Vec::new());
         }
@@ -143,13 +143,14 @@ impl Found {
         }
     }
 
-    /// A descriptor that only locates a file gives access to its attributes by this path alone.
+    /// Returns the only path that gives access to the attributes of a file whose descriptor only
+    /// locates it.
     fn by_descriptor(&self) -> String {
         path_of(&self.descriptor)
     }
 }
 
-/// Says whether an extended attribute belongs to an image.
+/// Returns true if an extended attribute belongs to an image.
 fn belongs(name: &[u8], marks: Marks) -> bool {
     let of_driver = name.starts_with(b"user.overlay.") || name.starts_with(b"user.containers.");
     name == b"security.capability"
@@ -167,7 +168,7 @@ pub(crate) fn below(
     rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-/// Names a file for messages.
+/// Returns the place of a file for messages.
 pub(crate) fn place(path: &[u8]) -> String {
     match path {
         b"" => "the folder itself".to_owned(),

@@ -24,13 +24,13 @@ pub(crate) struct Walk {
     marks: Marks,
     limits: Limits,
     what: String,
-    /// The directories on the way to the current one: their paths, and the names in them that are
-    /// still to come, the next one last.
+    /// The directories on the way to the current one: their paths, and the remaining names in them,
+    /// the next name last.
     levels: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
     /// The first paths of files with several links, by device and inode.
     links: BTreeMap<(u64, u64), Vec<u8>>,
     members: u64,
-    /// Bytes that come next, and how many of them were returned.
+    /// The next bytes of the tar, and the number of them that were returned.
     ready: Vec<u8>,
     start: usize,
     body: Option<Body>,
@@ -132,7 +132,7 @@ impl Walk {
             Marks::Aufs if name.starts_with(b".wh..wh.") && name != b".wh..wh..opq" => {
                 return Ok(false);
             }
-            // The name would be read as a whiteout in the layer.
+            // Readers of the layer would take the name for a whiteout.
             Marks::None | Marks::Overlay if name.starts_with(b".wh.") => {
                 let message = "a name that begins with `.wh.` would be read as a whiteout";
                 return Err(Error::new(Code::Unsupported, message).at(place(&path)));
@@ -201,7 +201,8 @@ impl Walk {
         known
     }
 
-    /// A hard link has the attributes of its file, so that every reader sees the same.
+    /// Makes a hard link with the attributes of its file, so that every reader gets the same
+    /// attributes.
     fn link(&mut self, path: Vec<u8>, first: Vec<u8>) -> Result<()> {
         let found = Found::locate(&self.root, &first)?;
         let mut entry = found.entry(&first, self.marks)?;
@@ -251,7 +252,7 @@ impl Walk {
 }
 
 impl Body {
-    /// Reads at least a byte; the file has to end where its header says.
+    /// Reads at least a byte; the file must have the size of its header.
     fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let most = usize::try_from(self.left)
             .unwrap_or(usize::MAX)

@@ -1,9 +1,9 @@
-//! Classes of addresses, and the rule which of them a URL from a server may lead to
+//! Classes of addresses, and the rule for the classes that a URL from a server may lead to
 //! (robustness, section L).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What kind of network an address is in.
+/// The kind of network that an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Reachable by everyone.
@@ -14,12 +14,12 @@ pub(crate) enum Class {
     Loopback,
     /// One cable, and the metadata services of clouds.
     LinkLocal,
-    /// Nothing that a server could be at: unspecified, multicast, broadcast, reserved.
+    /// Addresses that no server can have: unspecified, multicast, broadcast, reserved.
     Unusable,
 }
 
 impl Class {
-    /// Returns the class of an address; one that is wrapped in another counts as itself.
+    /// Returns the class of an address; an IPv4 address inside an IPv6 address has its own class.
     pub(crate) fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => Self::of_v4(v4),
@@ -61,7 +61,8 @@ impl Class {
         };
         match segments {
             [0, 0, 0, 0, 0, 0, 0, 1] => Self::Loopback,
-            // Mapped, translated (RFC 6052, RFC 8215) and the old compatible form; `::` is in the last.
+            // Mapped, translated (RFC 6052, RFC 8215) and the old compatible form, which includes
+            // `::`.
             [0, 0, 0, 0, 0, 0xffff | 0, a, b] => low(a, b),
             [0x64, 0xff9b, 0 | 1, _, _, _, a, b] => low(a, b),
             // 6to4 (RFC 3056).
@@ -78,8 +79,8 @@ impl Class {
     }
 }
 
-/// Says whether a host is this machine by its name alone: `localhost`, `*.localhost` (RFC 6761) or a
-/// loopback address. The host has no port; an IPv6 address is in brackets.
+/// Returns true if a host is this machine by its name alone: `localhost`, `*.localhost` (RFC 6761)
+/// or a loopback address. The host has no port; an IPv6 address is in brackets.
 pub fn is_loopback(host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     if name == "localhost" || name.ends_with(".localhost") {
@@ -90,12 +91,12 @@ pub fn is_loopback(host: &str) -> bool {
         .is_ok_and(|address| Class::of(address) == Class::Loopback)
 }
 
-/// Which addresses may be connected to.
+/// The addresses that a connection may lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rule {
-    /// Any: the user named the host.
+    /// Any address: the user named the host.
     Named,
-    /// Public ones, and those of the classes that the host named by the user is in.
+    /// Public addresses, and addresses of the classes that the host named by the user belongs to.
     Remote {
         /// Private addresses too.
         private: bool,
@@ -131,7 +132,7 @@ impl Rule {
         }
     }
 
-    /// Says whether an address may be connected to.
+    /// Returns true if a connection may lead to an address.
     pub(crate) fn allows(self, address: IpAddr) -> bool {
         match self {
             Self::Named => true,

@@ -33,16 +33,16 @@ struct Inner {
     names: Names,
     routes: Arc<Routes>,
     certificates: Certificates,
-    /// Certificates of hosts that have some of their own.
+    /// Certificates for hosts that have their own.
     hosts: Mutex<BTreeMap<String, Option<Arc<Certificates>>>>,
     classes: Classes,
-    /// Connections, by what was checked when they were opened.
+    /// Connections, by the checks that were made when they were opened.
     agents: Mutex<BTreeMap<Checked, Agent>>,
-    /// What servers named by the user turned out to speak: true for https.
+    /// The schemes of the servers named by the user: true for https.
     schemes: Mutex<BTreeMap<String, bool>>,
 }
 
-/// What is checked of a connection: the rule of addresses, whether TLS is spoken and the certificate
+/// The checks of a connection: the rule of addresses, whether TLS is used and the certificate
 /// verified, and the host if it has certificates of its own.
 type Checked = (Rule, Option<bool>, Option<String>);
 
@@ -69,11 +69,11 @@ impl Client {
     }
 
     /// Returns `https://HOST/` for a host that the user named, `HOST[:PORT]`; or `http://HOST/` if
-    /// the user said so, or if it is on this machine (or certificates are not verified) and speaks
-    /// no TLS.
+    /// the user asked for plain http, or if the server does not speak TLS and is on this machine
+    /// (or certificates are not verified).
     ///
     /// # Errors
-    /// [`Code::Denied`] if it is no host, [`Code::Cancelled`].
+    /// [`Code::Denied`] if the text is not a host, [`Code::Cancelled`].
     pub fn base(&self, host: &str) -> Result<Url> {
         let secure = Url::parse(&format!("https://{host}/"))?;
         let plain = Url::parse(&format!("http://{host}/"))?;
@@ -108,11 +108,11 @@ impl Client {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds out whether a server answers in plain http. Nothing is told to it. A TLS server that is
-    /// spoken to like that closes the connection, or answers 400.
+    /// Finds out whether a server answers in plain http. The request holds no data. A TLS server
+    /// that gets plain http closes the connection, or answers 400.
     fn speaks_plain(&self, url: &Url) -> Result<bool> {
         let request = Request::new(Method::Get, url);
-        // A proxy that can't reach the server answers too.
+        // A proxy that can't reach the server sends an answer of its own.
         let of_proxy = self.proxy(url)?.is_some();
         match self.attempt(&request, url, Rule::Named) {
             Ok(response) => {
@@ -124,11 +124,11 @@ impl Client {
         }
     }
 
-    /// Sends a request, follows redirects, and tries again what may succeed then. Returns every
-    /// answer but 408, 429 and 5xx, of which the last attempt's is an error.
+    /// Sends a request, follows redirects, and repeats the request where that may help. Returns
+    /// every answer except 408, 429 and 5xx, which are errors after the last attempt.
     ///
     /// # Errors
-    /// [`Code::Net`] if there is no answer, [`Code::Denied`] if a redirect leads where it must not,
+    /// [`Code::Net`] if there is no answer, [`Code::Denied`] if a redirect leads to a refused URL,
     /// [`Code::Limit`] for too many redirects or too large headers, [`Code::Cancelled`].
     pub fn send(&self, request: &Request<'_>) -> Result<Response> {
         let shown = request.shown();
@@ -176,7 +176,7 @@ impl Client {
         }
     }
 
-    /// Refuses plain http where nobody asked for it.
+    /// Refuses plain http where the user did not ask for it.
     fn check_scheme(&self, request: &Request<'_>) -> Result<()> {
         let url = &request.url;
         let authority = url.authority();
@@ -201,7 +201,7 @@ impl Client {
         })
     }
 
-    /// Which addresses a request may connect to.
+    /// Returns the addresses that a request may connect to.
     fn rule(&self, request: &Request<'_>) -> Result<Rule> {
         let Some(named) = &request.made_up else {
             return Ok(Rule::Named);
@@ -214,7 +214,7 @@ impl Client {
         }
         let is_https = self.lock_schemes().get(named) != Some(&false) && !self.is_listed(named);
         let classes = match self.0.routes.of(is_https, named)? {
-            // Only the proxy knows where it is, unless it is an address itself.
+            // Only the proxy resolves the name, so its class is known only if it is an address.
             Some(_) => Class::of_host(split_port(named).0).into_iter().collect(),
             None => self
                 .sockets(Rule::Named)
@@ -223,7 +223,7 @@ impl Client {
         Ok(classes.into_iter().fold(Rule::PUBLIC, Rule::with))
     }
 
-    /// Returns the proxy that a URL is asked of.
+    /// Returns the proxy for the requests of a URL.
     fn proxy(&self, url: &Url) -> Result<Option<&Proxy>> {
         self.0.routes.of(url.is_https(), url.authority())
     }
@@ -241,7 +241,7 @@ impl Client {
         }
     }
 
-    /// Makes attempts until one succeeds, the waiting is over, or there is no hope.
+    /// Makes attempts until one succeeds, the time for waiting is over, or no attempt can succeed.
     fn insist(&self, request: &Request<'_>) -> Result<Response> {
         let (env, rule) = (&self.0.env, self.rule(request)?);
         let timeouts = &env.network.timeouts;
@@ -262,7 +262,7 @@ impl Client {
                 }
                 Err(Failed { error, .. }) => return Err(error),
             };
-            // A date instead of seconds would need a clock; our own wait does.
+            // A date instead of seconds would need a clock; the wait is then the usual one.
             let asked = asked.and_then(|text| text.trim().parse().ok());
             let asked = asked.map(Duration::from_secs).unwrap_or_default();
             let next = jittered(wait).max(asked);
@@ -338,7 +338,7 @@ impl Client {
         })
     }
 
-    /// Returns the certificates that a host has of its own.
+    /// Returns the certificates for one host alone.
     fn own_certificates(&self, authority: &str) -> Result<Option<Arc<Certificates>>> {
         let inner = &*self.0;
         let mut hosts = inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -352,7 +352,7 @@ impl Client {
     }
 
     /// Returns the connections for a rule. Certificates of servers that the user did not name are
-    /// always verified, and ours is not shown to them.
+    /// always verified, and the client certificate is not sent to them.
     fn agent(&self, rule: Rule, url: &Url) -> Result<Agent> {
         let inner = &*self.0;
         let named = rule == Rule::Named;
@@ -389,7 +389,7 @@ impl Client {
                 tls: verify
                     .map(|it| certificates.config(it, named))
                     .transpose()?,
-                // What is wrong with it concerns only who asks such a proxy.
+                // An error of the certificates matters only to requests through a TLS proxy.
                 tls_of_proxy: inner.certificates.config(true, false).ok(),
                 headers: inner.env.limits.http_headers,
             };
@@ -405,11 +405,11 @@ impl Client {
 /// An attempt without an answer.
 struct Failed {
     error: Error,
-    /// How many attempts are worth making in all.
+    /// The number of attempts, in all, that are useful for this error.
     attempts: u64,
 }
 
-/// One that fails each time.
+/// An error that every attempt would meet again.
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         let attempts = 1;
@@ -417,7 +417,7 @@ impl From<Error> for Failed {
     }
 }
 
-/// Where a response sends us, if it does and the method may be repeated there (RFC 9110, 15.4).
+/// Returns the target of a redirect, if the method may be repeated there (RFC 9110, 15.4).
 fn redirect<'r>(request: &Request<'_>, response: &'r Response) -> Option<&'r str> {
     let reads = matches!(request.method, Method::Get | Method::Head);
     let follows = match response.status {
@@ -429,9 +429,10 @@ fn redirect<'r>(request: &Request<'_>, response: &'r Response) -> Option<&'r str
     response.header("location").filter(|_| follows)
 }
 
-/// Half to all of a wait, so that clients that failed together do not come back together.
+/// Returns a random wait of half to all of `wait`, so that clients that failed together do not
+/// return together.
 fn jittered(wait: Duration) -> Duration {
-    // The seed of the standard library's hash tables is random, and nothing better is needed.
+    // The seed of the standard library's hash tables is random, which is good enough here.
     let random = RandomState::new().build_hasher().finish() % 1024;
     wait / 2 + wait / 2 * u32::try_from(random).unwrap_or_default() / 1024
 }
@@ -451,7 +452,7 @@ mod tests {
         env
     }
 
-    /// A client for which hosts have these addresses and no others have any.
+    /// Makes a client whose resolver has only these hosts and addresses.
     fn knowing(names: &'static [(&str, &[&str])], ca_files: Vec<PathBuf>) -> Client {
         let names = Names::new(move |host, port| {
             let found = names.iter().find(|(name, _)| *name == host);
@@ -527,7 +528,7 @@ mod tests {
         let client = knowing(
             &[
                 ("named.example", &["127.0.0.1"]),
-                // Of several addresses those are taken that are allowed.
+                // Only the allowed addresses of a host are used.
                 ("other.example", &["10.0.0.1", "127.0.0.1"]),
                 ("inner.example", &["10.0.0.1"]),
             ],
@@ -545,7 +546,7 @@ mod tests {
     #[test]
     fn l8_a_name_that_nobody_answers_for_ends_in_time_and_with_the_run() {
         for cancelled in [false, true] {
-            // It answers when the test is over.
+            // The server answers when the test is over.
             let (over, silence) = std::sync::mpsc::channel::<()>();
             let silence = Mutex::new(silence);
             let names = Names::new(move |_, _| {

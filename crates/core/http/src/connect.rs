@@ -1,5 +1,5 @@
 //! Connections: names are resolved, addresses checked against the rule, and sockets read so that
-//! every wait ends in time and with a cancelled run.
+//! every wait ends in time, and ends when the run is cancelled.
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +41,7 @@ pub(crate) type Classes = Arc<Mutex<BTreeMap<String, Vec<Class>>>>;
 /// Finds the addresses of a host at a port.
 type Find = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// What finds addresses. It may take as long as it likes.
+/// A resolver of names. The call may block for any time.
 #[derive(Clone)]
 pub(crate) struct Names(Arc<Find>);
 
@@ -64,7 +64,8 @@ impl fmt::Debug for Names {
     }
 }
 
-/// Finds no address: whoever connects does that, and only when there is no open connection.
+/// A resolver that returns no address: the connector resolves names, and only when there is no open
+/// connection.
 #[derive(Debug)]
 pub(crate) struct Later;
 
@@ -82,11 +83,11 @@ impl Resolver for Later {
 /// Connects to addresses that a rule allows.
 #[derive(Clone, Debug)]
 pub(crate) struct Sockets {
-    /// Which addresses are allowed.
+    /// The addresses that are allowed.
     pub(crate) rule: Rule,
-    /// Finds addresses.
+    /// The resolver of names.
     pub(crate) names: Names,
-    /// Takes what a host named by the user is.
+    /// The classes of hosts named by the user, which are recorded here.
     pub(crate) classes: Classes,
     /// Set when the run is cancelled.
     pub(crate) cancel: Arc<AtomicBool>,
@@ -141,7 +142,7 @@ impl Sockets {
             let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
             let count = u32::try_from(allowed.len()).unwrap_or(u32::MAX);
             for (i, address) in (0u32..).zip(&allowed) {
-                // What is left is shared by the addresses that are left.
+                // The remaining addresses share the remaining time.
                 let left = deadline.saturating_duration_since(Instant::now()) / (count - i);
                 match TcpStream::connect_timeout(address, left.max(Duration::from_millis(1))) {
                     Ok(stream) => return Ok(stream),
@@ -162,7 +163,8 @@ impl Sockets {
         if let Some(classes) = known() {
             return Ok(classes);
         }
-        // It was not spoken to yet: a mirror was, or an image from it names a place.
+        // No request went to this host yet: its mirror answered, or an image from the mirror has a
+        // URL of the host.
         let found = self.find(authority, 443, deadline);
         let found = found.map_err(|few| few.error.at(format!("server {}", quote(authority))))?;
         self.note(authority, &found);
@@ -180,8 +182,8 @@ impl Sockets {
         }
     }
 
-    /// Finds the addresses of a host. A resolver that says that there is no such name says so again:
-    /// that is an answer. One that could not ask says "try again", which is done once.
+    /// Finds the addresses of a host. The answer that a name does not exist is final. A resolver
+    /// that could not ask answers "try again", which is done once.
     fn find(&self, authority: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Few> {
         let host = split_port(authority).0;
         let bare = host
@@ -210,7 +212,8 @@ impl Sockets {
         })
     }
 
-    /// Does what can't be interrupted in a thread of its own, and stops waiting for it in time.
+    /// Runs work that can't be interrupted in a thread of its own, and stops waiting for it in
+    /// time.
     fn wait<T: Send + 'static>(
         &self,
         deadline: Instant,
@@ -221,7 +224,7 @@ impl Sockets {
         thread::Builder::new()
             .name("imgconv-connect".into())
             .spawn(move || {
-                // Nobody may be waiting any more.
+                // The receiver may have stopped waiting; then the result is dropped.
                 let _ = sender.send(work());
             })
             .map_err(|error| Waited::Other(Error::io(error, "thread")))?;
@@ -248,11 +251,11 @@ impl Sockets {
     }
 }
 
-/// How a wait ended that brought nothing.
+/// The reason why a wait ended without a result.
 enum Waited {
-    /// What was waited for failed.
+    /// The awaited work failed.
     Refused(Error),
-    /// It took too long.
+    /// The time for the wait is over.
     Late(Error),
     /// The run was cancelled, or there is no thread.
     Other(Error),
@@ -266,8 +269,8 @@ impl Waited {
     }
 }
 
-/// Says whether a resolver's words are those of `EAI_AGAIN`, which the standard library does not hand
-/// on otherwise: glibc's, and musl's.
+/// Returns true for the error text of `EAI_AGAIN` in glibc and musl; the standard library has no
+/// other sign of this error.
 fn says_again(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.contains("temporary failure") || text.contains("try again")
@@ -318,7 +321,8 @@ impl Transport for Socket {
     }
 
     fn is_open(&mut self) -> bool {
-        // An idle connection has nothing to read; one that has was closed, or says what nobody asked.
+        // An idle connection has nothing to read; a connection with bytes to read was closed, or
+        // sends an answer without a request.
         let quiet = |stream: &TcpStream| {
             stream.set_nonblocking(true)?;
             let peeked = stream.peek(&mut [0]);
@@ -329,7 +333,7 @@ impl Transport for Socket {
     }
 }
 
-/// Swallows the error of a wait that was cut short, unless it is time to give up.
+/// Drops the error of a wait that was cut short, unless the time is over.
 fn patient(
     error: io::Error,
     until: Instant,

@@ -1,4 +1,4 @@
-//! A body that goes on where a connection was cut.
+//! A body whose download continues where a connection was cut.
 
 use std::io::{self, Read};
 
@@ -6,26 +6,26 @@ use imgconv_model::{Code, Error, Reader, Result, quote};
 
 use crate::message::Response;
 
-/// Bytes after which a transfer counts as going on, so that the count of its attempts starts anew.
+/// The number of bytes after which the count of attempts starts anew.
 const PROGRESS: u64 = 1 << 20;
 
 /// Reads the body of a `GET` to its end, with further requests if a connection is cut.
 ///
-/// It does not verify what it reads; put it in a [`Verified`](imgconv_stream::Verified) reader. The
-/// digest of the whole decides whether the pieces belong together (robustness L9).
+/// The reader does not verify the bytes; put it in a [`Verified`](imgconv_stream::Verified) reader.
+/// The digest of the whole decides whether the pieces belong together (robustness L9).
 pub struct Download<A> {
     ask: A,
-    /// How many attempts without progress are made.
+    /// The number of attempts without progress.
     retries: u64,
     size: Option<u64>,
     position: u64,
-    /// What the bytes before `position` are a part of.
+    /// The `ETag` of the file that the bytes before `position` are from.
     etag: Option<String>,
     reader: Option<Reader>,
-    /// The answer says itself where it ends: an early end is an error of its reader.
+    /// True if the answer marks its own end: its reader reports an early end as an error.
     framed: bool,
     failures: u64,
-    /// Where the last cut was.
+    /// The position of the last cut.
     cut: u64,
     restarted: bool,
 }
@@ -40,9 +40,10 @@ impl<A> std::fmt::Debug for Download<A> {
 }
 
 impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
-    /// Makes a reader that asks when it is first read. `ask` sends the `GET`, with the value of a
-    /// `Range` header if one is given, and returns an answer of 200, 206 or 416. `size` is the number
-    /// of bytes of the whole, if it is known; `retries` how often in a row is tried without progress.
+    /// Makes a reader that sends its first request when it is first read. `ask` sends the `GET`,
+    /// with the value of a `Range` header if one is given, and returns an answer of 200, 206 or
+    /// 416. `size` is the number of bytes of the whole body, if known; `retries` is the number of
+    /// consecutive attempts without progress.
     pub fn new(ask: A, size: Option<u64>, retries: u64) -> Self {
         Self {
             ask,
@@ -86,7 +87,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
         }
     }
 
-    /// Sends a request. One that fails has had its attempts: there are no more.
+    /// Sends a request. A request that fails has had its attempts, so this error is final.
     fn ask(&mut self, range: Option<&str>) -> Result<Response> {
         let response = (self.ask)(range).inspect_err(|_| self.failures = self.retries)?;
         let framing = ["content-length", "transfer-encoding"];
@@ -94,7 +95,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
         Ok(response)
     }
 
-    /// Asks for the whole.
+    /// Requests the whole body.
     fn start(&mut self) -> Result<Reader> {
         let response = self.ask(None)?;
         if response.status() != 200 {
@@ -108,7 +109,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
         Ok(response.into_reader())
     }
 
-    /// Says whether a partial answer is the rest of what was read.
+    /// Returns true if a partial answer continues the bytes that were read.
     fn continues(&self, response: &Response) -> bool {
         let range = response.header("content-range").map(content_range);
         let Some(Ok((first, _, size))) = range else {
@@ -125,7 +126,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
         first == self.position && sizes_fit && same
     }
 
-    /// Passes over what was read already.
+    /// Skips the bytes that were read already.
     fn skip(&self, mut reader: Reader) -> Result<Reader> {
         let skipped = io::copy(&mut (&mut reader).take(self.position), &mut io::sink());
         let skipped = skipped.map_err(Error::from_io)?;
@@ -147,7 +148,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
             }
         };
         let n = reader.read(buf).map_err(Error::from_io)?;
-        // What is short as a whole is for the digest to tell.
+        // If the server sends a shorter body as a whole, the digest finds the difference.
         if n == 0 && !self.framed && self.size.is_some_and(|size| self.position < size) {
             return Err(Error::new(Code::Net, "the answer ended too early"));
         }

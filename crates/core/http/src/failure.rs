@@ -1,14 +1,14 @@
-//! Errors of the HTTP library as our own.
+//! Conversion of errors of the HTTP library.
 
 use std::{error::Error as _, fmt, io};
 
 use imgconv_model::{Code, Error, Limits};
 
-/// An error that more than a few attempts do not change.
+/// An error after which only a few attempts are useful.
 #[derive(Debug)]
 pub(crate) struct Few {
     pub(crate) error: Error,
-    /// How many attempts are made in all.
+    /// The number of attempts in all.
     pub(crate) attempts: u64,
 }
 
@@ -21,14 +21,14 @@ impl fmt::Display for Few {
 impl std::error::Error for Few {}
 
 impl Few {
-    /// Adds a place around the ones that are there.
+    /// Adds a place around the existing places.
     pub(crate) fn at(self, place: impl Into<String>) -> Self {
         let error = self.error.at(place);
         Self { error, ..self }
     }
 }
 
-/// As often as a request may be sent.
+/// An error after which all attempts of the request are useful.
 impl From<Error> for Few {
     fn from(error: Error) -> Self {
         let attempts = match error.code() {
@@ -45,7 +45,7 @@ impl From<Few> for io::Error {
     }
 }
 
-/// Turns an error of the library into ours.
+/// Converts an error of the library.
 pub(crate) fn of(error: ureq::Error) -> Error {
     match error {
         ureq::Error::Io(error) => of_io(error),
@@ -99,7 +99,7 @@ fn rustls_in(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Says whether TLS itself failed: another attempt would fail as well.
+/// Returns true if TLS itself failed: another attempt would fail as well.
 pub(crate) fn is_tls(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) | ureq::Error::TlsRequired => true,
@@ -110,7 +110,7 @@ pub(crate) fn is_tls(error: &ureq::Error) -> bool {
     }
 }
 
-/// Says how many attempts of at most `most` are worth making in all.
+/// Returns the number of attempts, at most `most`, that are useful in all.
 pub(crate) fn attempts(error: &ureq::Error, most: u64) -> u64 {
     let passing = match error {
         ureq::Error::Timeout(_) | ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,

@@ -8,20 +8,20 @@ use imgconv_stream::read_to_limit;
 
 use crate::url::Url;
 
-/// What is asked of a server.
+/// The method of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Gives what is there.
+    /// Returns a resource.
     Get,
-    /// Says what is there.
+    /// Returns the headers of a resource.
     Head,
-    /// Starts something.
+    /// Starts an action.
     Post,
-    /// Stores something.
+    /// Stores a resource.
     Put,
-    /// Adds to something.
+    /// Appends to a resource.
     Patch,
-    /// Ends something.
+    /// Deletes a resource.
     Delete,
 }
 
@@ -44,7 +44,7 @@ impl Method {
 pub struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
-    /// The host that the user named, if a server made up the URL: `Some(None)` if there is none.
+    /// For a URL from a server: the host that the user named, `Some(None)` if there is none.
     pub(crate) made_up: Option<Option<String>>,
     pub(crate) headers: Vec<(&'static str, String)>,
     /// Headers for the origin of `url` alone.
@@ -81,9 +81,9 @@ impl<'a> Request<'a> {
         &self.url
     }
 
-    /// Says that the URL came from a server, or from an image: it is https, and leads to a public
+    /// Marks the URL as one from a server or an image: it must be https, and must lead to a public
     /// address or into the kind of network that `named` is in, the authority (`HOST[:PORT]`) of a
-    /// server that the user named and that was spoken to before. A URL of that very authority is
+    /// server that the user named and that answered before. A URL of that very authority counts as
     /// the user's own.
     #[must_use]
     pub fn made_up_by(mut self, named: Option<&str>) -> Self {
@@ -98,8 +98,8 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Adds a header that only the origin of the URL may see: no redirect carries it elsewhere, and
-    /// its value is never shown.
+    /// Adds a header that only the origin of the URL may receive: no redirect carries the header
+    /// elsewhere, and its value is never shown.
     #[must_use]
     pub fn private_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let value = value.into();
@@ -108,7 +108,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Hides a text, such as a password, wherever a server's words are shown.
+    /// Hides a text, such as a password, in every quotation of a server's answer.
     #[must_use]
     pub fn hide(mut self, secret: impl Into<String>) -> Self {
         self.hidden.push(secret.into());
@@ -122,21 +122,22 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Says that a second attempt after a cut connection could do harm; the caller decides then.
+    /// Marks the request as one whose repetition after a cut connection could do harm; the caller
+    /// decides about a second attempt.
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
         self
     }
 
-    /// Says that a redirect is an answer, and is not followed.
+    /// Makes a redirect an answer, which is not followed.
     #[must_use]
     pub fn stay(mut self) -> Self {
         self.stay = true;
         self
     }
 
-    /// Names it for messages.
+    /// Returns the request for messages.
     pub(crate) fn shown(&self) -> String {
         format!("{} {}", self.method.as_str(), self.url)
     }
@@ -179,7 +180,8 @@ impl Response {
         &self.url
     }
 
-    /// Returns the first value of a header; `None` if there is none or it is not plain text.
+    /// Returns the first value of a header; `None` if there is no such header or its value is not
+    /// plain text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
@@ -190,7 +192,7 @@ impl Response {
         all.filter_map(|value| value.to_str().ok()).collect()
     }
 
-    /// Returns the number of bytes of the body, if the server said it.
+    /// Returns the number of bytes of the body, if the server sent it.
     pub fn length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()
     }
@@ -203,7 +205,7 @@ impl Response {
     /// Reads a whole body of at most `limit` bytes.
     ///
     /// # Errors
-    /// [`Code::Limit`] if there is more, [`Code::Net`] if the connection breaks.
+    /// [`Code::Limit`] if the body is longer, [`Code::Net`] if the connection breaks.
     pub fn into_bytes(self, limit: (&'static str, u64)) -> Result<Vec<u8>> {
         if let Some(length) = self.length().filter(|length| *length > limit.1) {
             let what = format!("the answer to {} of {length} bytes", self.shown);
@@ -212,14 +214,14 @@ impl Response {
         read_to_limit(self.body, limit, &self.shown)
     }
 
-    /// Makes the error of a status that is no success: [`Code::Missing`] for 404 and 410,
-    /// [`Code::Denied`] for 401 and 403, else [`Code::Net`]. The beginning of the server's own words
-    /// is quoted in it.
+    /// Makes the error of a status that is not a success: [`Code::Missing`] for 404 and 410,
+    /// [`Code::Denied`] for 401 and 403, else [`Code::Net`]. The error quotes the beginning of the
+    /// server's answer.
     pub fn into_failure(self) -> Error {
         self.into_failure_as(|_| None)
     }
 
-    /// As [`Response::into_failure`], where `read` may find the words of the server in a document.
+    /// Like [`Response::into_failure`]; `read` may find the server's message in a document.
     pub fn into_failure_as(self, read: impl FnOnce(&str) -> Option<String>) -> Error {
         let code = match self.status {
             404 | 410 => Code::Missing,
@@ -228,7 +230,7 @@ impl Response {
         };
         let mut said = Vec::new();
         let most = self.limits.error_body;
-        // What can't be read is not said; the status is what counts.
+        // An unreadable body is not quoted; the status is the error.
         let _ = self.body.take(most).read_to_end(&mut said);
         let said = String::from_utf8_lossy(&said);
         let mut said = read(&said).unwrap_or_else(|| said.into_owned());

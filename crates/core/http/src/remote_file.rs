@@ -1,8 +1,8 @@
 //! One file on a server as a place: fetched once, read as often as needed.
 //!
 //! The file is copied to a private directory below `env.tmpdir`, because an image is read more than
-//! once, and because other transports read archives by their path. What its bytes mean is not known
-//! here.
+//! once, and because other transports read archives by their path. This module does not interpret
+//! the bytes.
 
 use std::{
     fs::File,
@@ -19,32 +19,32 @@ use imgconv_model::{
 
 use crate::{Client, Download, Request, Response, Url, wait::pause};
 
-/// How much is read at a time.
+/// The number of bytes of one read.
 const BLOCK: usize = 256 << 10;
 
-/// A file that was fetched, and the requests for what stands beside it.
+/// A file that was fetched, and the requests for its signature and keys.
 #[derive(Debug)]
 pub struct RemoteFile {
     client: Client,
     env: Env,
     url: Url,
-    /// The private directory; it goes when this is dropped.
+    /// The private directory, which is removed when this value is dropped.
     _stage: Arc<Stage>,
     file: Arc<File>,
     size: u64,
     fetched: Fetched,
     signature: Option<Request<'static>>,
-    /// For each key the places that are asked for it in turn.
+    /// For each key the URLs that are tried in turn.
     keys: Vec<Vec<Request<'static>>>,
 }
 
 impl RemoteFile {
-    /// Fetches a file. A connection that is cut is taken up again where it ended.
+    /// Fetches a file. A connection that is cut is continued at that position.
     ///
     /// # Errors
-    /// [`Code::Missing`] or [`Code::Denied`] if the server says so, [`Code::Limit`] if there are
-    /// more bytes than an image may have, those of [`Client::send`], or [`Code::Io`] that names the
-    /// temporary directory.
+    /// [`Code::Missing`] or [`Code::Denied`] by the status of the answer, [`Code::Limit`] if the
+    /// file is larger than an image may be, the errors of [`Client::send`], or [`Code::Io`] that
+    /// names the temporary directory.
     pub fn fetch(client: &Client, request: &Request<'static>, env: &Env) -> Result<Self> {
         sweep(&env.tmpdir, Stage::PREFIX, env);
         let stage = Stage::new(&env.tmpdir, Stage::PREFIX, false)?;
@@ -91,22 +91,24 @@ impl RemoteFile {
         })
     }
 
-    /// Says where the detached signature is; it is fetched when it is asked for.
+    /// Sets the request for the detached signature, which is sent only when a caller asks for the
+    /// signature.
     #[must_use]
     pub fn signed_at(mut self, request: Request<'static>) -> Self {
         self.signature = Some(request);
         self
     }
 
-    /// Says where the place offers public keys: for each the places that are asked in turn, the one
-    /// that was offered last. They are fetched with the signature, if the user agreed to that.
+    /// Sets the requests for public keys that the place offers: for each key the URLs that are
+    /// tried in turn, the last of which is shown to the user. The keys are fetched with the
+    /// signature, if the user consented.
     #[must_use]
     pub fn keys_at(mut self, requests: Vec<Vec<Request<'static>>>) -> Self {
         self.keys = requests;
         self
     }
 
-    /// Says what image was asked for; the path stays that of the copy.
+    /// Sets the requested image; the path stays that of the copy.
     #[must_use]
     pub fn asked_for(mut self, asked: Fetched) -> Self {
         let path = self.fetched.path;
@@ -114,7 +116,7 @@ impl RemoteFile {
         self
     }
 
-    /// Fetches a public key; what is no success is the response.
+    /// Fetches a public key; an answer that is not a success is returned as the response.
     fn fetch_key(
         &self,
         request: &Request<'_>,
@@ -128,7 +130,7 @@ impl RemoteFile {
         response.into_bytes(limit).map(Ok)
     }
 
-    /// Fetches a signature. A server that still makes it answers 202, as rkt has it.
+    /// Fetches a signature. A server that is still creating the signature answers 202, as for rkt.
     fn fetch_signature(&self, request: &Request<'_>, limits: &Limits) -> Result<Option<Vec<u8>>> {
         let mut wait = self.env.network.timeouts.first_wait;
         for _ in 0..limits.retries {
@@ -174,7 +176,7 @@ impl Bundle for RemoteFile {
         self.url.to_string()
     }
 
-    /// There is exactly one, and it has no name.
+    /// The place has exactly one entry, without a name.
     fn roots(&self) -> Result<Vec<RootEntry>> {
         Ok(vec![RootEntry::only(None)])
     }
@@ -243,7 +245,7 @@ impl Signed for RemoteFile {
     }
 }
 
-/// The copy, read from its beginning with each pass.
+/// The local copy; each reader starts at its beginning.
 #[derive(Debug)]
 struct Copied(Arc<File>);
 

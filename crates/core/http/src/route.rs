@@ -1,8 +1,8 @@
-//! Which server is reached through which proxy, as curl and Go read the environment variables that
-//! the command line hands on.
+//! The choice of a proxy for a server, as curl and Go read the environment variables that the
+//! command line passes on.
 //!
 //! A proxy is for https or for http. Hosts that `NO_PROXY` lists are reached directly, and so is
-//! this machine, as by every Go program: a proxy's loopback device is another one.
+//! this machine, as in every Go program: a proxy's loopback device belongs to another machine.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::{
     url::{is_authority, split_port},
 };
 
-/// The routes that the user's settings give.
+/// The routes of the user's settings.
 #[derive(Debug)]
 pub(crate) struct Routes {
     https: Option<Setting>,
@@ -23,28 +23,28 @@ pub(crate) struct Routes {
     except: Vec<Except>,
 }
 
-/// A proxy, or why there is none: told when a request would need it.
+/// A proxy, or the reason why it can't be used: reported when a request would need the proxy.
 #[derive(Debug)]
 struct Setting(Result<Proxy, (Code, String)>);
 
 /// One proxy.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    /// TLS is spoken with the proxy itself.
+    /// True if the connection to the proxy itself uses TLS.
     pub(crate) secure: bool,
     /// `HOST:PORT`.
     pub(crate) authority: String,
     pub(crate) port: u16,
     /// The value of `Proxy-Authorization`.
     pub(crate) authorization: Option<Secret>,
-    /// The variable that names it.
+    /// The variable that sets the proxy.
     source: String,
 }
 
 impl Proxy {
     fn parse(setting: &ProxySetting) -> Result<Self, (Code, String)> {
         let source = &setting.source;
-        // The value is not repeated: it may have a password in it.
+        // The value is not repeated, since it may hold a password.
         let bad = || {
             let expected = "expected `http://[USER:PASSWORD@]HOST:PORT`";
             let message = format!("`{source}` is no URL of a proxy: {expected}");
@@ -92,7 +92,7 @@ impl Proxy {
         })
     }
 
-    /// Names it for messages.
+    /// Returns the proxy for messages.
     pub(crate) fn shown(&self) -> String {
         format!("proxy {} (`{}`)", quote(&self.authority), self.source)
     }
@@ -102,7 +102,7 @@ impl Proxy {
         split_port(&self.authority).0
     }
 
-    /// The error of a proxy that wants to know who asks.
+    /// Makes the error of a proxy that requires credentials.
     pub(crate) fn wants_credentials(&self) -> Error {
         let message = match self.authorization {
             Some(_) => "the proxy does not accept the credentials (407)",
@@ -119,7 +119,7 @@ impl Proxy {
 }
 
 impl Routes {
-    /// Reads the settings. What is wrong with one is told when it is needed.
+    /// Reads the settings. An error in a setting is reported when the setting is needed.
     pub(crate) fn new(network: &Network) -> Self {
         let read = |setting: &Option<ProxySetting>| {
             setting
@@ -136,10 +136,10 @@ impl Routes {
         }
     }
 
-    /// Returns the proxy for a server, `HOST[:PORT]`; `None` if it is reached directly.
+    /// Returns the proxy for a server, `HOST[:PORT]`; `None` for a direct connection.
     ///
     /// # Errors
-    /// [`Code::Usage`] or [`Code::Unsupported`] if the proxy is none that can be asked.
+    /// [`Code::Usage`] or [`Code::Unsupported`] if the setting is not a usable proxy.
     pub(crate) fn of(&self, is_https: bool, authority: &str) -> Result<Option<&Proxy>> {
         let (setting, default) = match is_https {
             true => (&self.https, 443),
@@ -167,7 +167,7 @@ enum Except {
     All,
     Network(IpAddr, u8),
     Address(IpAddr, Option<u16>),
-    /// A domain: itself, unless only what is below it is meant, and everything below it.
+    /// A domain: everything below it, and the domain itself unless the entry excludes it.
     Domain {
         name: String,
         below: bool,
@@ -208,7 +208,7 @@ impl Except {
         })
     }
 
-    /// Says whether a host is meant.
+    /// Returns true if the entry covers a host.
     fn fits(&self, host: &str, port: u16) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let address = bare(&host).parse::<IpAddr>().ok();
@@ -310,7 +310,8 @@ mod tests {
         }
     }
 
-    // robustness K46: what can't be asked is told, without the password in it, and never passed over.
+    // robustness K46: a proxy that can't be used is reported, without its password, and never
+    // ignored.
     #[test]
     fn k46_a_proxy_that_is_none_is_an_error_without_its_text() {
         for (text, code) in [

@@ -1,4 +1,4 @@
-//! TLS: how a server proves who it is, and which certificate is shown to it.
+//! TLS: verification of a server's certificate, and the client certificate that is sent to it.
 
 use std::{
     fmt,
@@ -27,18 +27,18 @@ use ureq::unversioned::transport::{
 
 use crate::{certificates::CertificateDirectory, trust};
 
-/// Everything that is read from files, once for a client.
+/// The certificates that are read from files, once per client.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     provider: Arc<CryptoProvider>,
     roots: Vec<CertificateDer<'static>>,
     own: Option<Arc<Identity>>,
-    /// Why the authorities that are trusted everywhere can't be read: an error of the first
-    /// connection that needs them, not of others.
+    /// The reason why the authorities for all servers can't be read: an error of the first
+    /// connection that needs them, not of other connections.
     unreadable: Option<(Code, String, String)>,
 }
 
-/// What is shown to servers that want to know who asks.
+/// The client certificate, for servers that require one.
 #[derive(Debug)]
 struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -49,8 +49,8 @@ impl Certificates {
     /// Reads the system's certificates and those that the user named.
     ///
     /// # Errors
-    /// [`Code::Io`] if a file that the user named can't be read, [`Code::Usage`] if it holds nothing
-    /// of the kind.
+    /// [`Code::Io`] if a file that the user named can't be read, [`Code::Usage`] if the file holds
+    /// no certificate or key.
     pub(crate) fn read(network: &Network) -> Result<Self> {
         let (mut roots, unreadable) = match trust::everywhere(network) {
             Ok(roots) => (roots, None),
@@ -72,7 +72,7 @@ impl Certificates {
         })
     }
 
-    /// Adds what the user keeps for one host, `HOST[:PORT]`; `None` if there is nothing.
+    /// Adds the user's certificates for one host, `HOST[:PORT]`; `None` if there are none.
     ///
     /// # Errors
     /// As [`Certificates::read`].
@@ -81,13 +81,13 @@ impl Certificates {
         let mut any = false;
         for directory in &network.host_certificates {
             let directory = directory.join(authority);
-            // One that is not there, or not for us, says nothing.
+            // A directory that does not exist or can't be read is skipped.
             if authority.starts_with('.') || std::fs::read_dir(&directory).is_err() {
                 continue;
             }
             let found = CertificateDirectory::read(&directory)?;
             add(&mut roots, &found.ca_files)?;
-            // What the user named outright is shown first.
+            // A client certificate from the command line takes precedence.
             if let (None, Some(client)) = (&own, &found.client) {
                 own = Some(identity(client, &self.provider)?);
             }
@@ -104,7 +104,7 @@ impl Certificates {
     /// Makes the settings of a group of connections.
     ///
     /// # Errors
-    /// If the authorities that the user trusts in the place of the system's can't be read.
+    /// If the authorities that the user trusts instead of the system's can't be read.
     pub(crate) fn config(&self, verify: bool, named: bool) -> Result<Arc<ClientConfig>> {
         let verifier: Arc<dyn ServerCertVerifier> = match (verify, &self.unreadable) {
             (false, _) => Arc::new(Unverified(Arc::clone(&self.provider))),
@@ -117,7 +117,7 @@ impl Certificates {
                 let mut store = RootCertStore::empty();
                 store.add_parsable_certificates(self.roots.iter().cloned());
                 let store = Arc::new(store);
-                // Without an authority there is nothing to build, and nobody to trust.
+                // Without an authority no verifier can be built, and no server is trusted.
                 let inner = match store.is_empty() {
                     true => None,
                     false => Some(
@@ -151,13 +151,12 @@ impl Certificates {
     }
 }
 
-/// Verifies a server's certificate by the authorities that are trusted, or because it is trusted
-/// itself.
-///
-/// A certificate that the user put among those that are trusted is the end of every chain, as for
-/// OpenSSL (`X509_V_FLAG_PARTIAL_CHAIN`, which curl sets) and Go, though it says that it is an
-/// authority (`openssl req -x509` writes that), or comes from one that nobody knows. The times and
-/// the name in it are verified as for any other.
+/// Verifies a server's certificate by the trusted authorities, or because the certificate itself is
+/// trusted.
+/// A certificate that the user added to the trusted ones ends every chain, as for OpenSSL
+/// (`X509_V_FLAG_PARTIAL_CHAIN`, which curl sets) and Go, even if it is marked as an authority
+/// (`openssl req -x509` does that), or is issued by an unknown authority. Its times and name are
+/// verified as for any other certificate.
 #[derive(Debug)]
 struct Trusting {
     provider: Arc<CryptoProvider>,
@@ -181,7 +180,8 @@ impl Trusting {
             .map_err(|error| rustls::Error::General(error.to_string()))?;
         match alone.verify_server_cert(certificate, &[], name, &[], now) {
             Ok(_) => Ok(()),
-            // Both are found after the times of the certificate were looked at, and before its name.
+            // Both errors are found after the check of the times of the certificate, and before
+            // that of its name.
             Err(error) if is_of_another(&error) || is_authority(&error) => {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
             }
@@ -190,13 +190,13 @@ impl Trusting {
     }
 }
 
-/// The certificate comes from another one.
+/// Returns true if the certificate is issued by another one.
 fn is_of_another(error: &rustls::Error) -> bool {
     use CertificateError::UnknownIssuer;
     matches!(error, rustls::Error::InvalidCertificate(UnknownIssuer))
 }
 
-/// The certificate says that it is one of an authority.
+/// Returns true if the certificate is marked as that of an authority.
 fn is_authority(error: &rustls::Error) -> bool {
     let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
         return false;
@@ -258,7 +258,7 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
-/// Takes every certificate: the user said `--tls-verify=false`.
+/// Accepts every certificate: the user set `--tls-verify=false`.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 
@@ -298,7 +298,7 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-/// A connection within which TLS is spoken.
+/// A connection inside TLS.
 pub(crate) struct Tls {
     buffers: LazyBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,
@@ -364,7 +364,7 @@ impl Transport for Tls {
     }
 }
 
-/// Adds the certificates of files, of which each must have one.
+/// Adds the certificates of files, each of which must have at least one.
 fn add(roots: &mut Vec<CertificateDer<'static>>, files: &[PathBuf]) -> Result<()> {
     for path in files {
         roots.extend(trust::named(path)?);
@@ -374,7 +374,7 @@ fn add(roots: &mut Vec<CertificateDer<'static>>, files: &[PathBuf]) -> Result<()
 
 fn identity(own: &ClientCertificate, provider: &CryptoProvider) -> Result<Arc<Identity>> {
     let pem = trust::read(&own.chain)?;
-    // Here every block counts: a chain with a gap proves nothing.
+    // Here every block counts: a chain with a gap can't be verified.
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| trust::malformed(&own.chain, &error.to_string()))?;
@@ -384,7 +384,7 @@ fn identity(own: &ClientCertificate, provider: &CryptoProvider) -> Result<Arc<Id
     let pem = trust::read(&own.key)?;
     let bad_key = |error: String| trust::malformed(&own.key, &error);
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| bad_key(e.to_string()))?;
-    // What does not belong together would be found out only when a server asks for it.
+    // A key that does not fit the certificate would otherwise fail only when a server asks for it.
     CertifiedKey::from_der(chain.clone(), key.clone_key(), provider)
         .map_err(|e| bad_key(e.to_string()))?;
     Ok(Arc::new(Identity { chain, key }))

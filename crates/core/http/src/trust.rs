@@ -1,7 +1,7 @@
-//! Which certificates are trusted: files of PEM, read block by block.
+//! The trusted certificates: files of PEM, read block by block.
 //!
-//! A block that can't be read is passed over where the file has others, as OpenSSL and Go do: one
-//! bad line in the bundle of a system would otherwise make every server an unknown one.
+//! A block that can't be read is skipped if the file has others, as OpenSSL and Go do: one bad line
+//! in the bundle of a system would otherwise make every server unknown.
 
 use std::{
     io::Read as _,
@@ -14,14 +14,14 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
-/// Bytes of a file of certificates or keys; a system's bundle has some 200 KiB.
+/// The largest file of certificates or keys in bytes; a system's bundle has some 200 KiB.
 const FILE: u64 = 16 << 20;
 
-/// Files of a directory of certificates; a system's has some 300.
+/// The most files of a directory of certificates; a system's directory has some 300.
 const FILES: usize = 10_000;
 
-/// Reads the authorities that are trusted everywhere: those of `SSL_CERT_FILE` and `SSL_CERT_DIR`,
-/// else the system's.
+/// Reads the authorities that are trusted for all servers: those of `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR`, else the system's.
 ///
 /// # Errors
 /// As [`named`], for a file that the user named.
@@ -35,7 +35,7 @@ pub(crate) fn everywhere(network: &Network) -> Result<Vec<CertificateDer<'static
             found.extend(directory_of(directory));
         }
     } else {
-        // A machine without them trusts no one but whom the user named.
+        // A machine without a bundle trusts only the certificates that the user named.
         let probed = openssl_probe::probe();
         if let Some(file) = &probed.cert_file {
             found.extend(readable(file));
@@ -49,10 +49,10 @@ pub(crate) fn everywhere(network: &Network) -> Result<Vec<CertificateDer<'static
     Ok(found)
 }
 
-/// Reads a file that the user named, and that has to have a certificate.
+/// Reads a file that the user named, and that must have a certificate.
 ///
 /// # Errors
-/// [`Code::Io`] if it can't be read, [`Code::Usage`] if there is no certificate in it,
+/// [`Code::Io`] if the file can't be read, [`Code::Usage`] if it has no certificate,
 /// [`Code::Limit`].
 pub(crate) fn named(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let (found, first) = blocks(&read(path)?);
@@ -63,17 +63,18 @@ pub(crate) fn named(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     }
 }
 
-/// Reads the certificates of a file as far as that is possible.
+/// Reads all certificates of a file that can be read.
 fn readable(path: &Path) -> Vec<CertificateDer<'static>> {
     read(path).map_or_else(|_| Vec::new(), |bytes| blocks(&bytes).0)
 }
 
-/// Reads the files of a directory, as OpenSSL's `rehash` makes one. What is no certificate, and a
-/// directory that is not there, is passed over.
+/// Reads the files of a directory in the form of OpenSSL's `rehash`. A file without a certificate,
+/// and a directory that does not exist, is skipped.
 fn directory_of(path: &Path) -> Vec<CertificateDer<'static>> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries.take(FILES).map(|entry| entry.path()).collect();
-    // Hashes are links to files of the same directory, and most systems keep the bundle there too.
+    // Hash names are links to files of the same directory, and most systems keep the bundle there
+    // too.
     files.retain_mut(|file| match std::fs::canonicalize(&*file) {
         Ok(real) => {
             *file = real;
@@ -86,7 +87,7 @@ fn directory_of(path: &Path) -> Vec<CertificateDer<'static>> {
     files.iter().flat_map(|file| readable(file)).collect()
 }
 
-/// Reads the certificates of a PEM text, and why the first block that is none is none.
+/// Reads the certificates of a PEM text, and returns the error of the first bad block.
 fn blocks(text: &[u8]) -> (Vec<CertificateDer<'static>>, Option<String>) {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
     let (mut found, mut first) = (Vec::new(), None);
@@ -136,13 +137,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The error of a file without what it was named for.
+/// Makes the error of a file that has no certificate or key of the expected kind.
 pub(crate) fn nothing(what: &str, path: &Path) -> Error {
     Error::new(Code::Usage, format!("there is no {what} (PEM) in it"))
         .at(path.display().to_string())
 }
 
-/// The error of a file whose PEM can't be read.
+/// Makes the error of a file whose PEM can't be read.
 pub(crate) fn malformed(path: &Path, why: &str) -> Error {
     Error::new(Code::Usage, why).at(path.display().to_string())
 }

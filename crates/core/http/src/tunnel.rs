@@ -1,8 +1,8 @@
 //! Connections to servers, directly or through a proxy: `CONNECT` for https (RFC 9110, 9.3.6), the
 //! whole URL in the request line for http (RFC 9112, 3.2.2).
 //!
-//! A proxy finds the addresses of the hosts that it is asked for, so the rule of addresses can hold
-//! for hosts that are addresses alone; what a name may lead to there is the proxy's to decide.
+//! A proxy resolves the hosts of the requests, so the rule of addresses can be checked only for
+//! hosts that are addresses; the proxy decides about names.
 
 use std::{
     fmt,
@@ -28,20 +28,22 @@ use crate::{
     url::split_port,
 };
 
-/// Why TLS can't be spoken where its settings could not be made.
+/// The error of a connection whose TLS settings could not be made.
 const NO_AUTHORITIES: ureq::Error =
     ureq::Error::Tls("the certificates that are trusted can't be read");
 
-/// Opens connections of one group: with one rule of addresses and one idea of whom to trust.
+/// Opens the connections of one group, which share the rule of addresses and the trusted
+/// certificates.
 #[derive(Clone)]
 pub(crate) struct Connections {
     pub(crate) sockets: Sockets,
     pub(crate) routes: Arc<Routes>,
-    /// For https.
+    /// The settings for https.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    /// For proxies that speak TLS themselves: always verified, and nothing is shown to them.
+    /// The settings for proxies that use TLS themselves: always verified, without a client
+    /// certificate.
     pub(crate) tls_of_proxy: Option<Arc<ClientConfig>>,
-    /// Bytes of the headers of an answer.
+    /// The most bytes of the headers of an answer.
     pub(crate) headers: u64,
 }
 
@@ -139,7 +141,7 @@ impl Connections {
         }
         request.push_str("\r\n");
         stream.write_all(request.as_bytes())?;
-        // Byte by byte out of the buffer: what follows the head is the server's.
+        // The head is read byte by byte from the buffer: the bytes after it belong to the server.
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
@@ -161,7 +163,7 @@ impl Connections {
             Some(status) => {
                 let message = format!("it answered {status} to CONNECT {target}");
                 let error = Error::new(Code::Net, message).at(proxy.shown());
-                // Many proxies answer so at once for a name that is nowhere.
+                // Many proxies send this answer at once for a name that does not exist.
                 let attempts = if status >= 500 { 2 } else { 1 };
                 Few { error, attempts }
             }
@@ -176,7 +178,7 @@ impl Connections {
     }
 }
 
-/// Reads the status of an answer.
+/// Reads the status code of an answer.
 fn status(head: &[u8]) -> Option<u16> {
     let text = head.strip_prefix(b"HTTP/1.")?;
     let (version, text) = text.split_first()?;
@@ -186,7 +188,7 @@ fn status(head: &[u8]) -> Option<u16> {
     digits.parse().ok().filter(|_| plain)
 }
 
-/// Refuses a host that is an address, in any spelling, which the rule does not allow.
+/// Refuses a host that is an address, in any spelling, and that the rule does not allow.
 fn check(rule: Rule, host: &str) -> Result<()> {
     if rule == Rule::Named {
         return Ok(());
@@ -211,14 +213,14 @@ fn check(rule: Rule, host: &str) -> Result<()> {
         .hint("only a server that you name yourself may be in your own network"))
 }
 
-/// A connection to a proxy that passes requests on: their request lines get the whole URL.
+/// A connection to a proxy that forwards requests: their request lines get the whole URL.
 struct Forwarded {
     stream: TransportAdapter,
     buffers: LazyBuffers,
     /// `http://HOST[:PORT]`.
     origin: String,
     authorization: Option<Secret>,
-    /// The next bytes are the head of a request.
+    /// True if the next bytes are the head of a request.
     fresh: bool,
 }
 
@@ -283,7 +285,7 @@ impl Transport for Forwarded {
         self.stream.set_timeout(timeout);
         let amount = self.stream.read(self.buffers.input_append_buf())?;
         self.buffers.input_appended(amount);
-        // Nothing of a request is sent once its answer has begun.
+        // All of a request is sent before its answer begins, so the next bytes are a new head.
         self.fresh |= amount > 0;
         Ok(amount > 0)
     }
@@ -297,7 +299,7 @@ impl Transport for Forwarded {
 mod tests {
     use super::*;
 
-    // robustness K46: a proxy resolves names, so an address in any spelling is looked at before.
+    // robustness K46: a proxy resolves names, so an address in any spelling is checked before.
     #[test]
     fn k46_addresses_are_checked_before_a_proxy_is_asked() {
         for host in [

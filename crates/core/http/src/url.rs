@@ -1,12 +1,12 @@
-//! Absolute URLs of http and https, by the strict half of RFC 3986: what servers are reached by, and
-//! nothing that two readers could take for two servers.
+//! Absolute URLs of http and https, by a strict subset of RFC 3986, which excludes every text that
+//! two readers could take for two servers.
 
 use std::fmt;
 
 use http::Uri;
 use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 
-/// The longest URL that is taken; signed URLs of object stores have some 2000 bytes.
+/// The longest URL that is accepted; signed URLs of object stores have some 2000 bytes.
 const MOST: usize = 16 << 10;
 
 /// An absolute `http` or `https` URL without user information and fragment.
@@ -26,7 +26,7 @@ impl Url {
     ///
     /// # Errors
     /// [`Code::Denied`] for another scheme, for user information, control characters, characters
-    /// that are not ASCII, and everything that is no URL.
+    /// that are not ASCII, and every text that is not a URL.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| Error::new(Code::Denied, format!("URL {} {why}", shown(text)));
         if text.len() > MOST {
@@ -57,7 +57,7 @@ impl Url {
         let slash = if target.starts_with('/') { "" } else { "/" };
         let origin = scheme.len() + "://".len() + authority.len();
         let text = format!("{scheme}://{authority}{slash}{target}");
-        // What is sent is parsed once more, by the client; both must read the same.
+        // The client parses the text once more; both parsers must read the same.
         let same = text.parse::<Uri>().is_ok_and(|uri| {
             uri.authority().is_some_and(|a| a.as_str() == authority)
                 && uri
@@ -107,8 +107,8 @@ impl Url {
         Self::parse(&format!("{}{path}{query}", &self.text[..self.origin]))
     }
 
-    /// Returns this URL with another query; the values are escaped. A parameter that is there
-    /// already is replaced.
+    /// Returns this URL with another query; the values are escaped. An existing parameter is
+    /// replaced.
     #[must_use]
     pub fn with_query<'q>(&self, parameters: impl IntoIterator<Item = (&'q str, &'q str)>) -> Self {
         let added: Vec<(&str, &str)> = parameters.into_iter().collect();
@@ -142,7 +142,7 @@ impl Url {
         &self.text
     }
 
-    /// Says whether it is https.
+    /// Returns true for https.
     pub fn is_https(&self) -> bool {
         self.text.starts_with("https:")
     }
@@ -158,7 +158,7 @@ impl Url {
         split_port(self.authority()).0
     }
 
-    /// Returns the port that is connected to.
+    /// Returns the port of the server.
     pub fn port(&self) -> u16 {
         let default = if self.is_https() { 443 } else { 80 };
         split_port(self.authority())
@@ -178,7 +178,7 @@ impl Url {
     }
 }
 
-/// Without the query.
+/// The text has no query.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text[..self.path])?;
@@ -189,7 +189,7 @@ impl fmt::Display for Url {
     }
 }
 
-/// Without the query.
+/// The text has no query.
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -257,7 +257,7 @@ fn without_dots(path: &str) -> String {
     format!("/{}", out.join("/"))
 }
 
-/// Quotes what may be a URL for a message, without what may be secret in it.
+/// Quotes a possible URL for a message, without parts that may be secret.
 fn shown(text: &str) -> String {
     let text = without_userinfo(text);
     quote(text.split(['?', '#']).next().unwrap_or_default())

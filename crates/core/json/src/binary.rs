@@ -2,8 +2,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-/// Decodes base64 of RFC 4648 section 4: standard alphabet, padded, nothing else between. `None` if the
-/// text is something else.
+/// Decodes base64 of RFC 4648 section 4: standard alphabet, padded, no other characters. `None` for
+/// any other text.
 pub fn base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }

@@ -1,20 +1,20 @@
 //! The only JSON writer: deterministic, compact, escaped as Go does it.
 //!
-//! It does not sort and it does not pretty-print: whoever builds a document puts the keys in the
-//! order in which they shall stand.
+//! The writer does not sort and does not indent: the caller that builds a document puts the keys in
+//! their final order.
 
 use serde_json::Value;
 
-/// Prints a value: no white space, no final newline, keys in the order in which they stand,
-/// numbers with the digits they were read with.
+/// Prints a value: no white space, no final newline, keys in their order in the value, numbers with
+/// the digits of the input.
 ///
-/// Strings are escaped as Go's `encoding/json` does by default, because that is what nearly every
-/// image document was printed by: `<`, `>` and `&` as `\u003c`, `\u003e` and `\u0026`, U+2028 and
-/// U+2029 as `\u2028` and `\u2029`, control characters by their short form where there is one
-/// (`\b`, `\f`, `\n`, `\r`, `\t`) and as `\u00xx` otherwise; everything else as it is.
+/// Strings are escaped as Go's `encoding/json` does by default, because nearly every image document
+/// was printed by it: `<`, `>` and `&` as `\u003c`, `\u003e` and `\u0026`, U+2028 and U+2029 as
+/// `\u2028` and `\u2029`, control characters by their short form where there is one (`\b`, `\f`,
+/// `\n`, `\r`, `\t`) and as `\u00xx` otherwise; all other characters unchanged.
 pub fn canonical(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
-    // Work that is still to do, the next on top: no recursion on the depth of a document.
+    // A stack of the remaining work, the next item on top: no recursion on the depth of a document.
     let mut work = vec![Work::Value(value)];
     while let Some(next) = work.pop() {
         match next {

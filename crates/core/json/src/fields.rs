@@ -1,7 +1,7 @@
 //! Reading typed fields out of a parsed document, with errors that name the field.
 //!
-//! One rule holds everywhere: `null` is the same as an absent field. The meaning of a field is the
-//! caller's.
+//! One rule holds everywhere: `null` is the same as an absent field. The caller interprets the
+//! fields.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ pub struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Takes a value as an object. `path` leads to it and is empty for a whole document.
+    /// Reads a value as an object. `path` leads to the value and is empty for a whole document.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is not an object.
+    /// [`Code::BadManifest`] if the value is not an object.
     pub fn new(value: &'a Value, path: impl Into<String>) -> Result<Self> {
         let path = path.into();
         match value {
@@ -38,15 +38,15 @@ impl<'a> Object<'a> {
         join(&self.path, key)
     }
 
-    /// Returns a field that is there and not `null`.
+    /// Returns a field that is present and not `null`.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// Returns a field that must be there.
+    /// Returns a required field.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is absent.
+    /// [`Code::BadManifest`] if the field is absent.
     pub fn need(&self, key: &str) -> Result<&'a Value> {
         self.get(key)
             .ok_or_else(|| self.bad(key, "is required, but absent"))
@@ -57,10 +57,10 @@ impl<'a> Object<'a> {
         Error::new(Code::BadManifest, message).at(place(&self.path(key)))
     }
 
-    /// Reads a text that must be there.
+    /// Reads a required text.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is absent or no text.
+    /// [`Code::BadManifest`] if the field is absent or not a text.
     pub fn string(&self, key: &str) -> Result<&'a str> {
         let value = self.need(key)?;
         value
@@ -71,16 +71,16 @@ impl<'a> Object<'a> {
     /// Reads a text.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is there and no text.
+    /// [`Code::BadManifest`] if the field is present and not a text.
     pub fn opt_string(&self, key: &str) -> Result<Option<&'a str>> {
         self.get(key).map(|_| self.string(key)).transpose()
     }
 
-    /// Reads a text whose absence means the same as an empty one: writers in Go give optional members
-    /// as `null` or as `""`, and no reader in Go can tell the three apart.
+    /// Reads a text whose absence means the same as an empty text: writers in Go write optional
+    /// members as `null` or as `""`, and no reader in Go can distinguish the three.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is there and no text.
+    /// [`Code::BadManifest`] if the field is present and not a text.
     pub fn opt_text(&self, key: &str) -> Result<Option<&'a str>> {
         Ok(self.opt_string(key)?.filter(|text| !text.is_empty()))
     }
@@ -88,7 +88,7 @@ impl<'a> Object<'a> {
     /// Reads a truth value; absent is false.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is there and neither `true` nor `false`.
+    /// [`Code::BadManifest`] if the field is present and neither `true` nor `false`.
     pub fn flag(&self, key: &str) -> Result<bool> {
         match self.get(key) {
             None => Ok(false),
@@ -97,10 +97,10 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Reads a list; absent is an empty one.
+    /// Reads a list; an absent field is an empty list.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is there and no list.
+    /// [`Code::BadManifest`] if the field is present and not a list.
     pub fn list(&self, key: &str) -> Result<&'a [Value]> {
         match self.get(key) {
             None => Ok(&[]),
@@ -109,10 +109,10 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Reads a list of texts; absent is an empty one.
+    /// Reads a list of texts; an absent field is an empty list.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is there and no list, or an item is no text.
+    /// [`Code::BadManifest`] if the field is present and not a list, or an item is not a text.
     pub fn string_list(&self, key: &str) -> Result<Vec<String>> {
         let item = |(i, value): (usize, &Value)| match value {
             Value::String(text) => Ok(text.clone()),
@@ -125,10 +125,10 @@ impl<'a> Object<'a> {
         self.list(key)?.iter().enumerate().map(item).collect()
     }
 
-    /// Reads a list of objects; absent is an empty one.
+    /// Reads a list of objects; an absent field is an empty list.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is there and no list, or an item is no object.
+    /// [`Code::BadManifest`] if the field is present and not a list, or an item is not an object.
     pub fn objects(&self, key: &str) -> Result<Vec<Object<'a>>> {
         let item = |(i, value)| Object::new(value, format!("{}[{i}]", self.path(key)));
         self.list(key)?.iter().enumerate().map(item).collect()
@@ -137,25 +137,26 @@ impl<'a> Object<'a> {
     /// Reads an object.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is there and no object.
+    /// [`Code::BadManifest`] if the field is present and not an object.
     pub fn opt_object(&self, key: &str) -> Result<Option<Object<'a>>> {
         self.get(key)
             .map(|value| Object::new(value, self.path(key)))
             .transpose()
     }
 
-    /// Reads an object that must be there.
+    /// Reads a required object.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is absent or no object.
+    /// [`Code::BadManifest`] if the field is absent or not an object.
     pub fn object(&self, key: &str) -> Result<Object<'a>> {
         Object::new(self.need(key)?, self.path(key))
     }
 
-    /// Reads a map of texts; absent is an empty one, and a `null` in it an empty text.
+    /// Reads a map of texts; an absent field is an empty map, and a `null` in the map an empty
+    /// text.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is there and no object, or a value is no text.
+    /// [`Code::BadManifest`] if the field is present and not an object, or a value is not a text.
     pub fn string_map(&self, key: &str) -> Result<BTreeMap<String, String>> {
         let Some(object) = self.opt_object(key)? else {
             return Ok(BTreeMap::new());
@@ -168,11 +169,11 @@ impl<'a> Object<'a> {
         object.map.iter().map(entry).collect()
     }
 
-    /// Reads a number of bytes that must be there: an integer from 0 to 2^63 - 1, written without
-    /// fraction or exponent, as every reader in the field takes it.
+    /// Reads a required number of bytes: an integer from 0 to 2^63 - 1, written without fraction or
+    /// exponent, as every other reader expects it.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is absent or anything else.
+    /// [`Code::BadManifest`] if the field is absent or has another value.
     pub fn size(&self, key: &str) -> Result<u64> {
         let value = self.need(key)?;
         let number = match value {
@@ -191,10 +192,11 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// Reads a digest that must be there.
+    /// Reads a required digest.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if it is absent or no text, and those of [`Digest::parse`].
+    /// [`Code::BadManifest`] if the field is absent or not a text, and the errors of
+    /// [`Digest::parse`].
     pub fn digest(&self, key: &str) -> Result<Digest> {
         let text = self.string(key)?;
         Digest::parse(text).map_err(|error| error.at(place(&self.path(key))))
@@ -236,7 +238,7 @@ pub fn check_field_names(map: &Map<String, Value>, known: &[&str]) -> Result<()>
     Ok(())
 }
 
-/// Says whether a key is a field name after case folding; see [`check_field_names`].
+/// Returns true if a key is a field name after case folding; see [`check_field_names`].
 pub fn folds_to(key: &str, name: &str) -> bool {
     let fold = |c: char| match c {
         '\u{17f}' => 's',
@@ -246,7 +248,7 @@ pub fn folds_to(key: &str, name: &str) -> bool {
     key.chars().map(fold).eq(name.chars().map(fold))
 }
 
-/// Checks a claimed size against a limit, before anything is read.
+/// Checks a claimed size against a limit, before the content is read.
 ///
 /// # Errors
 /// [`Code::Limit`] that names `what`.
@@ -261,8 +263,8 @@ pub fn within(size: u64, limit: (&'static str, u64), what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Appends a key to a path: plain if it is of letters, digits, `_`, `-` and `/`, in double quotes
-/// otherwise, so that different places have different paths.
+/// Appends a key to a path: plain if the key has only letters, digits, `_`, `-` and `/`, in double
+/// quotes otherwise, so that different places have different paths.
 pub fn join(path: &str, key: &str) -> String {
     let plain = !key.is_empty()
         && key

@@ -1,9 +1,9 @@
 //! JSON documents, read strictly and written canonically.
 //!
-//! [`parse`] refuses what two readers could understand differently: a member that stands twice, text
-//! that is no UTF-8, bytes after the document. [`Object`] reads typed members and names the path of a
-//! wrong one. [`canonical`] writes the one form in which this project makes documents. The crate
-//! knows no document of any format.
+//! [`parse`] refuses texts that two readers could understand differently: a repeated member, text
+//! that is not UTF-8, bytes after the document. [`Object`] reads typed members, and its errors name
+//! the path of a wrong member. [`canonical`] writes the one form in which this project makes
+//! documents. The crate has no code for a document of a certain format.
 
 #![deny(missing_docs)]
 

@@ -1,37 +1,36 @@
-//! The only JSON reader: strict I-JSON (RFC 7493), as the OCI image specification asks for in
+//! The only JSON reader: strict I-JSON (RFC 7493), as the OCI image specification requires in
 //! considerations.md, into `serde_json` values.
 //!
-//! Why not `serde_json`'s own parser: it takes the last of two equal keys, recurses on depth,
-//! rounds numbers, and reads one special key of its own as a number. Whatever two readers could
-//! see differently is an error here.
+//! The parser of `serde_json` is not used, because it takes the last of two equal keys, recurses on
+//! depth, rounds numbers, and reads one special key of its own as a number. A text that two readers
+//! could read differently is an error here.
 
 use std::mem::size_of;
 
 use imgconv_model::{Code, Error, Limits, Result, quote};
 use serde_json::{Map, Number, Value};
 
-/// No document may be nested deeper than this, whatever the limit says: values are dropped by
-/// recursion, and the stack must hold that.
+/// The deepest nesting of a document, whatever the limit: values are dropped by recursion, and the
+/// stack must hold that.
 const DEEPEST: u64 = 1024;
 
-/// Values may take this much memory whatever the ratio to their text says: small documents are made
-/// of small values.
+/// The memory that values may use whatever the ratio to their text: small documents have small
+/// values.
 const ALWAYS: u64 = 16 << 20;
 
-/// Bytes that an allocation takes beside its content, on average.
+/// The bytes of an allocation beside its content, on average.
 const ALLOCATION: u64 = 24;
 
-/// Bytes of a member of an object: key, value, hash, and its place in the hash table.
+/// The bytes of a member of an object: key, value, hash, and its slot in the hash table.
 const MEMBER: u64 = (size_of::<String>() + size_of::<Value>() + 3 * size_of::<usize>()) as u64;
 
-/// Parses one strict JSON value and nothing after it but white space. `what` names the document in
-/// errors.
+/// Parses one strict JSON value; only white space may follow. `what` names the document in errors.
 ///
 /// Refused are: bytes that are not UTF-8, a byte order mark, equal keys in one object (compared
-/// after escapes are decoded), lone surrogates, numbers beyond what a double can hold, and
-/// everything that RFC 8259 refuses. A number keeps its own digits, so that printing the value
-/// again does not change an integer of thirty of them; only an exponent gets its sign (`1E3` is
-/// printed as `1e+3`).
+/// after escapes are decoded), lone surrogates, numbers beyond the range of a double, and every
+/// text that RFC 8259 refuses. A number keeps its own digits, so that printing the value again does
+/// not change an integer of thirty digits; only an exponent gets its sign (`1E3` is printed as
+/// `1e+3`).
 ///
 /// # Errors
 /// [`Code::Limit`] if the nesting exceeds the limit `json_depth`, or the values would take more
@@ -91,12 +90,12 @@ struct Parser<'a> {
     deepest: u64,
     /// False if the values are dropped.
     keep: bool,
-    /// Bytes of memory that the values take.
+    /// Bytes of memory that the values use.
     held: u64,
     budget: Budget,
 }
 
-/// How much memory the values of a document may take, and the limit that says so.
+/// The memory that the values of a document may use, and the limit that defines it.
 struct Budget {
     most: u64,
     limit: (&'static str, u64),
@@ -119,7 +118,7 @@ impl Budget {
     }
 }
 
-/// A container that is not closed yet. `before` is what was held when it was opened.
+/// A container that is not closed yet. `before` is the memory count when it was opened.
 enum Open {
     Array {
         items: Vec<Value>,
@@ -134,7 +133,7 @@ enum Open {
 }
 
 impl Parser<'_> {
-    /// Counts memory that the values take from now on.
+    /// Adds memory of values to the count.
     fn hold(&mut self, bytes: u64) -> Result<(), Failure> {
         self.held = self.held.saturating_add(bytes);
         if self.held <= self.budget.most {
@@ -315,7 +314,7 @@ impl Parser<'_> {
             {
                 self.position += 1;
             }
-            // Both ends stand beside ASCII bytes, so the slice is cut between characters.
+            // Both ends are next to ASCII bytes, so the slice is cut between characters.
             out.push_str(&self.text[start..self.position]);
             match self.peek() {
                 Some(b'"') => {
@@ -349,7 +348,7 @@ impl Parser<'_> {
         Ok(short)
     }
 
-    /// Reads what follows `\u`, and the second half of a surrogate pair.
+    /// Reads the digits after `\u`, and the second half of a surrogate pair.
     fn unicode_escape(&mut self, start: usize) -> Result<char, Failure> {
         let lone = || (start, bad("a lone surrogate is no character"));
         let first = self.four_digits()?;
@@ -387,7 +386,7 @@ impl Parser<'_> {
             self.position += 1;
         }
         let text = &self.text[start..self.position];
-        // Most numbers are short integers, and this is how they are spelled again.
+        // Most numbers are short integers, whose canonical spelling is the same.
         let digits = text.len() < 19 && text.bytes().all(|byte| byte.is_ascii_digit());
         if digits
             && (text.len() == 1 || !text.starts_with('0'))
@@ -439,8 +438,8 @@ impl Parser<'_> {
     }
 }
 
-/// How many members an object of so many has room for: its hash table has a power of two of places,
-/// and uses seven eighths of them.
+/// Returns the capacity of an object of so many members: its hash table has a power of two of
+/// slots, and uses seven eighths of them.
 fn room(members: usize) -> u64 {
     match members as u64 {
         0 => 0,
@@ -450,7 +449,7 @@ fn room(members: usize) -> u64 {
     }
 }
 
-/// Names the container that `stack` leads to, as `/layers/2`.
+/// Returns the path of the container that `stack` leads to, such as `/layers/2`.
 fn path(stack: &[Open]) -> String {
     if stack.is_empty() {
         return "the document".into();

@@ -1,12 +1,13 @@
-//! Dates as RFC 3339 text. Dates are kept as text; nothing here calculates with one or asks a clock.
+//! Dates as RFC 3339 text. Dates stay text; this module neither calculates with dates nor reads a
+//! clock.
 
-/// Says whether a text is a date by RFC 3339 as Go reads it: `T` and `Z` in upper case, no leap
+/// Returns true if a text is a date by RFC 3339 as Go reads it: `T` and `Z` in upper case, no leap
 /// second.
 pub fn is_rfc3339(text: &str) -> bool {
     check(text).is_some()
 }
 
-/// Returns a date that means something: an empty text and Go's zero time mean "not known".
+/// Returns a known date: an empty text and Go's zero time mean "not known".
 pub fn known_time(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty() && *text != "0001-01-01T00:00:00Z")
 }

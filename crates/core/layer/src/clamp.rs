@@ -2,13 +2,13 @@
 
 use imgconv_tar::{Entry, Time};
 
-/// Records that hold a time (POSIX pax, section "pax Header Block"; libarchive's own). The time of
-/// the last change is no record any more: [`Entry::mtime`] has it.
+/// The PAX records that hold a time (POSIX pax, section "pax Header Block"; libarchive's own). The
+/// time of the last change is not among them: [`Entry::mtime`] has that time.
 const TIMES: [&[u8]; 3] = [b"atime", b"ctime", b"LIBARCHIVE.creationtime"];
 
 /// Sets every time of an entry that is later than `epoch`, seconds since 1970, to `epoch`
-/// (reproducible-builds.org, SOURCE_DATE_EPOCH). Earlier times and all else stay, and so does what
-/// is no number.
+/// (reproducible-builds.org, SOURCE_DATE_EPOCH). Earlier times, values that are not numbers, and
+/// all other fields stay.
 pub fn clamp(mut entry: Entry, epoch: i64) -> Entry {
     let most = Time {
         seconds: epoch,
@@ -23,7 +23,7 @@ pub fn clamp(mut entry: Entry, epoch: i64) -> Entry {
     entry
 }
 
-/// Compares a decimal number of seconds, perhaps with a fraction, with whole ones.
+/// Compares a decimal number of seconds, perhaps with a fraction, with a whole number.
 fn is_later(value: &[u8], epoch: i64) -> bool {
     let Ok(text) = std::str::from_utf8(value) else {
         return false;

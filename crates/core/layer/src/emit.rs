@@ -1,7 +1,7 @@
 //! A tar that is made while it is read: head, body and padding of one member after the other, and
 //! the end.
 //!
-//! Where members come from is the business of [`Members`].
+//! [`Members`] supplies the members.
 
 use std::io::{self, Read};
 
@@ -10,21 +10,21 @@ use imgconv_tar::{END, padding};
 
 /// A source of members.
 pub(crate) trait Members {
-    /// Returns the header blocks of the next member and the size of its body. After `None` it is
-    /// not called again.
+    /// Returns the header blocks of the next member and the size of its body. After `None` the
+    /// method is not called again.
     fn next(&mut self) -> Result<Option<(Vec<u8>, u64)>>;
 
-    /// Reads on in the body of the current member; `buf` is never longer than what is left of it.
+    /// Reads on in the body of the current member; `buf` is never longer than the rest of the body.
     fn body(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 }
 
-/// The tar of some members. Holds one header at a time.
+/// The tar of some members. Memory is one header.
 #[derive(Debug)]
 pub(crate) struct Emit<M> {
     members: M,
     /// Bytes that come before the body.
     head: Vec<u8>,
-    /// How many of them were given out.
+    /// The number of bytes of `head` that were read.
     head_done: usize,
     /// Bytes of the body that are left.
     body: u64,
@@ -51,7 +51,7 @@ impl<M: Members> Emit<M> {
         }
     }
 
-    /// Reads some bytes; none are the end of the archive.
+    /// Reads some bytes; 0 means the end of the archive.
     fn some(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let head = &self.head[self.head_done..];

@@ -1,12 +1,12 @@
-//! What is inside a layer: paths, whiteouts, the merged tree.
+//! The content of layers: paths, whiteouts, the merged tree.
 //!
-//! - [`clean`] and [`marker`]: what the name of an entry means.
+//! - [`clean`] and [`marker`]: the meaning of the name of an entry.
 //! - [`Rewrite`]: a tar whose entries are changed while it streams by, such as by [`clamp()`].
-//! - [`Tree`]: layers applied one over the other, in memory, and written as one tar, all of it or what
-//!   differs from its [`Base`]; bodies are kept in a [`ContentStore`].
+//! - [`Tree`]: layers applied over each other, in memory, and written as one tar: the whole tree or
+//!   its difference from a [`Base`]; bodies are kept in a [`ContentStore`].
 //!
-//! Input and output are uncompressed tars. Compression, digests and which layers an image has are
-//! other crates' business; nothing here creates, follows or changes a file of the host but one
+//! Input and output are uncompressed tars. Other crates handle compression, digests and the list of
+//! layers of an image; this crate creates, follows and changes no file of the host except one
 //! unlinked temporary file.
 
 mod clamp;

@@ -1,29 +1,30 @@
-//! Names that speak about lower layers: whiteouts (image-spec, layer.md) and what AUFS left behind.
+//! Names that refer to lower layers: whiteouts (image-spec, layer.md) and metadata of AUFS.
 //!
-//! Only reads names. What a marker does to a tree is in [`crate::Tree::apply`].
+//! This module only reads names. [`crate::Tree::apply`] applies the markers to a tree.
 
 use imgconv_model::{Code, Error, Result, quote};
 
 use crate::path::split;
 
-/// What the name of an entry says (image-spec, layer.md, "Whiteouts").
+/// The meaning of the name of an entry (image-spec, layer.md, "Whiteouts").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Marker {
-    /// The entry is an ordinary one.
+    /// The entry is an ordinary entry.
     None,
     /// The path that is removed from the lower layers.
     Whiteout(Vec<u8>),
     /// The directory whose children of lower layers are all removed.
     Opaque(Vec<u8>),
-    /// Metadata of AUFS: no path of the image, and no whiteout either. A hard link may lead to
-    /// it.
+    /// Metadata of AUFS: neither a path of the image nor a whiteout. A hard link may lead to such
+    /// an entry.
     Aufs,
 }
 
 /// Reads the marker in a cleaned path.
 ///
 /// Only the last component makes a whiteout: `.wh.x/y` is an ordinary file. A component anywhere
-/// that begins with `.wh..wh.` is of AUFS, unless it is the last one and exactly `.wh..wh..opq`.
+/// that begins with `.wh..wh.` belongs to AUFS, unless the component is the last and exactly
+/// `.wh..wh..opq`.
 ///
 /// # Errors
 /// [`Code::BadTar`] for a whiteout that names nothing, or the directory itself or its parent

@@ -1,6 +1,6 @@
 //! Entry names as keys: one spelling for each path.
 //!
-//! Works on the text of a name only. Symbolic links are the tree's business.
+//! This module works on the text of a name only. The tree resolves symbolic links.
 
 use imgconv_model::{Code, Error, Limits, Result, quote};
 
@@ -14,7 +14,7 @@ pub fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     if path.is_empty() {
         return Err(Error::new(Code::BadTar, "the name is empty"));
     }
-    // The slash that marks a directory is no part of its path.
+    // The slash that marks a directory is not part of its path.
     if path.strip_suffix(b"/").unwrap_or(path).len() as u64 > limits.path {
         let what = format!("path {} of {} bytes", quote(path), path.len());
         return Err(Limits::exceeded("path", limits.path, what));
@@ -43,7 +43,7 @@ pub fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     Ok(key)
 }
 
-/// Splits a cleaned path in its parent's path and its last component.
+/// Splits a cleaned path into its parent's path and its last component.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),

@@ -16,9 +16,9 @@ use crate::emit::{Emit, Members};
 /// refuses it; bodies follow unchanged; the result is canonical and ends with two zero blocks.
 ///
 /// The source is read to its last byte before the two zero blocks come out, so that readers below
-/// have verified everything when this one ends. Memory is one header.
+/// have verified everything when this reader ends. Memory is one header.
 ///
-/// An entry that stays a regular file keeps its size; one that becomes something else loses its
+/// An entry that stays a regular file keeps its size; an entry that becomes another kind loses its
 /// body.
 pub struct Rewrite<R, F> {
     emit: Emit<Mapped<R, F>>,
@@ -31,9 +31,10 @@ impl<R, F> fmt::Debug for Rewrite<R, F> {
 }
 
 impl<R: Read, F: FnMut(Entry) -> Result<Option<Entry>>> Rewrite<R, F> {
-    /// Makes a rewrite of the uncompressed tar `inner`; `what` names it in warnings.
+    /// Makes a rewrite of the uncompressed tar `inner`; `what` names the tar in warnings.
     ///
-    /// Errors of the source and of `map` come out of `read`, as they are: `map` names the entry.
+    /// Errors of the source and of `map` come out of `read` without a change: `map` names the
+    /// entry.
     pub fn new(inner: R, limits: &Limits, notes: &Notes, what: &str, map: F) -> Self {
         let source = Reader::new(inner, limits, notes, what);
         Self {

@@ -1,7 +1,7 @@
-//! Where the bodies of regular files go while a layer is scanned: to a temporary file, to
-//! fingerprints, or nowhere; or they stay where they are.
+//! The stores of the bodies of regular files while a layer is scanned: a temporary file,
+//! fingerprints, no store, or the place where the bodies already are.
 //!
-//! Knows nothing of paths.
+//! The stores do not use paths.
 
 use std::{
     fs::File,
@@ -14,25 +14,25 @@ use std::{
 use imgconv_model::{Algorithm, Code, Env, Error, ReadAt, Reader, Result, quote_path};
 use imgconv_stream::Hasher;
 
-/// Bytes that are written to the temporary file at once.
+/// The number of bytes that are written to the temporary file at once.
 const BUFFER: usize = 1 << 20;
 
-/// Bytes of a body that are looked at at once where none are kept.
+/// The number of bytes of a body that are read at once when bodies are not kept.
 const PIECE: usize = 256 << 10;
 
-/// Where the bodies of regular files go while a layer is scanned.
+/// A store of the bodies of regular files while a layer is scanned.
 pub trait ContentStore: Send {
     /// Takes one body of exactly `size` bytes and returns its key.
     ///
     /// # Errors
-    /// If the body can't be read or is shorter, or if it can't be kept.
+    /// If the body can't be read, is shorter, or can't be kept.
     fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64>;
 
-    /// Starts a layer; `tar` is the same tar for reading by position, if it can be.
+    /// Starts a layer; `tar` is the same tar for reading by position, if it supports that.
     fn begin(&mut self, _tar: Option<Arc<dyn ReadAt>>) {}
 
     /// Takes one body like [`put`](Self::put), which stands whole at an offset of the layer's tar.
-    /// It need not read it.
+    /// The store need not read the body.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -41,27 +41,28 @@ pub trait ContentStore: Send {
     }
 }
 
-/// Bodies in one unlinked temporary file, but for those of a layer that can be read by position:
-/// these stay where they are. A key is the number of the place, 0 for the file, and the offset there.
+/// Bodies in one unlinked temporary file, except the bodies of a layer that can be read by
+/// position: these stay in the layer. A key is a number, 0 for the file and from 1 on for a tar,
+/// and an offset there.
 #[derive(Debug)]
 pub struct Spool {
-    /// The tars that hold bodies; the last is that of the current layer if `in_place`.
+    /// The tars that hold bodies; the last tar is that of the current layer if `in_place`.
     tars: Vec<Arc<dyn ReadAt>>,
     in_place: bool,
     file: File,
     tmpdir: PathBuf,
-    /// What is not written yet; always [`BUFFER`] long.
+    /// Bytes that are not written yet; always [`BUFFER`] long.
     buffer: Box<[u8]>,
     filled: usize,
-    /// Bytes in the file, without the buffer's.
+    /// Bytes in the file, without the buffer.
     written: u64,
 }
 
 impl Spool {
-    /// Makes an empty one in `env.tmpdir`.
+    /// Makes an empty spool in `env.tmpdir`.
     ///
     /// # Errors
-    /// [`Code::Io`], names the directory.
+    /// [`Code::Io`] that names the directory.
     pub fn new(env: &Env) -> Result<Self> {
         let tmpdir = env.tmpdir.clone();
         let file = tempfile::tempfile_in(&tmpdir).map_err(|error| failed(error, &tmpdir))?;
@@ -76,7 +77,7 @@ impl Spool {
         })
     }
 
-    /// Ends writing: from now on it is read, from several threads.
+    /// Ends writing: from now on several threads may read the spool.
     ///
     /// # Errors
     /// [`Code::Io`] if the rest can't be written.
@@ -99,7 +100,7 @@ impl Spool {
     }
 }
 
-/// The bits of a key that are the offset; those above, but for the highest, are the place.
+/// The bits of a key that are the offset; the bits above, except the highest, are the place.
 const OFFSET: u64 = (1 << 48) - 1;
 const PLACES: usize = 1 << 15;
 
@@ -137,7 +138,7 @@ impl ContentStore for Spool {
     }
 }
 
-/// A [`Spool`] that is complete.
+/// A complete [`Spool`].
 #[derive(Debug)]
 pub struct FrozenSpool {
     tars: Vec<Arc<dyn ReadAt>>,
@@ -146,11 +147,11 @@ pub struct FrozenSpool {
 }
 
 impl FrozenSpool {
-    /// Fills `buf` from an offset: the key of a body, plus an offset in it.
+    /// Fills `buf` from the key of a body plus an offset in the body.
     ///
     /// # Errors
-    /// If the temporary file can't be read or is too short; it names the directory. If a layer's tar
-    /// can't be read or has changed.
+    /// If the temporary file can't be read or is too short (the error names the directory), or if a
+    /// layer's tar can't be read or has changed.
     pub fn read_exact_at(&self, buf: &mut [u8], key_plus_offset: u64) -> io::Result<()> {
         let place = key_plus_offset >> OFFSET.count_ones();
         if let Some(tar) = place.checked_sub(1).and_then(|i| self.tars.get(i as usize)) {

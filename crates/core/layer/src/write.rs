@@ -1,7 +1,7 @@
-//! A tree as one canonical tar, made while it is read.
+//! A tree as one canonical tar, which is generated while it is read.
 //!
-//! Members come in byte order of their names, a directory's with its slash; which bytes a header has is the business of
-//! `imgconv_tar::head`.
+//! Members come in byte order of their names, a directory's with its slash; `imgconv_tar::head`
+//! defines the bytes of a header.
 
 use std::{
     collections::HashMap,
@@ -19,9 +19,10 @@ use crate::{
 };
 
 impl Tree {
-    /// One canonical tar of the whole tree, read lazily; `prefix` (`b"rootfs/"` or empty) goes
-    /// before every name and every hard link's target. Memory is one header, the siblings of the
-    /// current path and of its parents, and 8 bytes for each inode that has several paths.
+    /// One canonical tar of the whole tree, generated while it is read; `prefix` (`b"rootfs/"` or
+    /// empty) goes before every name and every hard link's target. Memory is one header, the
+    /// siblings of the current path and of its parents, and 8 bytes for each inode that has several
+    /// paths.
     ///
     /// Members are in the order of [`iter`](Self::iter). The first path of an inode has the
     /// content, the others are hard links to it; these repeat its metadata and PAX records, because
@@ -29,11 +30,12 @@ impl Tree {
     /// that no layer named are written too, except those whose name begins with `.wh.`, which would
     /// be read as whiteouts.
     ///
-    /// After [`only_changes`](Self::only_changes) there is only what that says: in each directory
+    /// After [`only_changes`](Self::only_changes) the tar has only those changes: in each directory
     /// the whiteouts come first. They are empty files, 0644 0:0 time 0.
     ///
-    /// With a prefix, the entry of the root is the prefix itself (made, 0755 0:0 time 0, if no layer
-    /// named it); without one it is `./`, and there only if a layer named it.
+    /// With a prefix, the entry of the root is the prefix itself (made, 0755 0:0 time 0, if no
+    /// layer named the root); without a prefix the entry is `./`, and exists only if a layer named
+    /// the root.
     pub fn into_tar(self: Arc<Self>, prefix: &[u8], contents: Arc<FrozenSpool>) -> Reader {
         let walk = self.walk();
         Box::new(Emit::new(Paths {
@@ -54,23 +56,23 @@ struct Paths {
     contents: Arc<FrozenSpool>,
     prefix: Vec<u8>,
     walk: Walk,
-    /// The root had its turn.
+    /// True once the root was visited.
     begun: bool,
-    /// The directory that was come to last, and how many of its whiteouts were written.
+    /// The directory that was visited last, and the number of its whiteouts that were written.
     directory: Option<(Id, usize)>,
     /// The path that has the content of an inode with several paths.
     first: HashMap<u64, Id>,
     body: Reader,
 }
 
-/// What comes next in the tar; names are without the prefix.
+/// The next member of the tar; names are without the prefix.
 enum Next {
     Path(Id, Vec<u8>),
     Whiteout(Vec<u8>),
 }
 
 impl Paths {
-    /// Goes on to what is written next.
+    /// Advances to the next member.
     fn advance(&mut self) -> Option<Next> {
         if !self.begun {
             self.begun = true;
@@ -102,7 +104,7 @@ impl Paths {
         }
     }
 
-    /// Puts the prefix before a path. What is written must be readable again.
+    /// Puts the prefix before a path. The result must be short enough to be read again.
     fn name(&self, path: &[u8]) -> Result<Vec<u8>> {
         let name = [&self.prefix[..], path].concat();
         let most = self.tree.limits().path;
@@ -169,7 +171,7 @@ impl Members for Paths {
     }
 }
 
-/// The entry of a whiteout: only its name says something.
+/// Makes the entry of a whiteout: only the name has a meaning.
 fn whiteout(path: Vec<u8>) -> Entry {
     Entry::new(path, EntryKind::Regular)
 }

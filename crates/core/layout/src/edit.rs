@@ -1,4 +1,4 @@
-//! Changes of an `index.json` that remove names or move them. Descriptors that do not change keep their
+//! Changes of an `index.json` that remove or move names. Descriptors that do not change keep their
 //! text.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,14 +10,14 @@ use crate::{
     naming::Names,
 };
 
-/// What a new name did to the image that had it.
+/// The effect of a new name on the image that had the name before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// The names that its descriptor had.
+    /// The names of the image's descriptor.
     pub names: Vec<String>,
     /// The image.
     pub digest: Digest,
-    /// True if the image has no other descriptor; then this one stays, without a name.
+    /// True if the image has no other descriptor; then this descriptor stays, without a name.
     pub kept: bool,
 }
 
@@ -31,12 +31,13 @@ impl Index {
         });
     }
 
-    /// Gives an image a name: its descriptor goes to the place of the one that had the name, else to
-    /// the end. An image that had it loses it; its last descriptor stays, without a name.
+    /// Gives an image a name: its descriptor replaces the descriptor that had the name, else it
+    /// goes to the end. An image that had the name loses it; its last descriptor stays, without a
+    /// name.
     ///
     /// # Errors
     /// [`Code::BadJson`](imgconv_model::Code::BadJson) if a descriptor's own text is malformed, and
-    /// the error of an item that has the name and can't be read.
+    /// the error of an unreadable item that has the name.
     pub fn give(&mut self, new: Listed, limits: &Limits) -> Result<Vec<Moved>> {
         let mut moved = Vec::new();
         let mut place = None;
@@ -146,7 +147,7 @@ mod tests {
             descriptor('b', "x.io/b:2"),
         ];
         let mut list = index(&[a.clone(), b.clone(), c.clone()]);
-        // Another name of `a`: nothing else changes, not even by a space.
+        // Another name of `a`: no other byte changes.
         assert_eq!(give(&mut list, 0, "x.io/a:2"), []);
         assert_eq!(
             shown(&list),
@@ -164,12 +165,13 @@ mod tests {
             shown(&list),
             ["a x.io/a:1", "a x.io/b:1", "b x.io/b:2", "a x.io/a:2"]
         );
-        // The last one: `b` stays without a name, and keeps what else was said of it.
+        // The last name of `b`: the descriptor stays without a name, and keeps its other
+        // properties.
         assert!(give(&mut list, 0, "x.io/b:2")[0].kept);
         assert_eq!(shown(&list)[2], "b ");
         assert_eq!(list.items[2].child().unwrap().annotations["k"], "v");
         assert_eq!(shown(&list)[4], "a x.io/b:2");
-        // What it has already.
+        // The image has this name already.
         let before = shown(&list);
         assert_eq!(give(&mut list, 0, "x.io/b:2"), []);
         assert_eq!(shown(&list), before);

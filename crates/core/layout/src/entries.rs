@@ -22,8 +22,8 @@ fn key(names: &Names) -> Key<'_> {
 
 impl Index {
     /// Lists the entry points at their positions in the index. The same image under the same name
-    /// is listed once (robustness C8c). Two images of one name are both listed: only the name does
-    /// not tell which is meant (C8a).
+    /// is listed once (robustness C8c). Two images of one name are both listed: only the name is
+    /// ambiguous (C8a).
     pub fn roots(&self) -> Vec<RootEntry> {
         let mut seen: BTreeSet<(Key<'_>, Digest)> = BTreeSet::new();
         let mut first = |entry: &RootEntry| match &self.items[entry.position] {
@@ -52,8 +52,8 @@ impl Index {
         self.items.iter().enumerate().map(entry).collect()
     }
 
-    /// The positions of images whose name another image has, with nothing else (such as another
-    /// platform) that tells them apart. Those of one name have one error.
+    /// The positions of images whose name another image has too, while no other property (such as
+    /// the platform) distinguishes them. All images of one name have one error.
     fn ambiguous(&self) -> BTreeMap<usize, Arc<Error>> {
         let mut groups: BTreeMap<Key<'_>, Vec<(usize, &Child)>> = BTreeMap::new();
         for (position, item) in self.items.iter().enumerate() {
@@ -81,8 +81,8 @@ impl Index {
         found
     }
 
-    /// Names what the index says of images otherwise where it lists them again under the same name,
-    /// such as `manifests[3].annotations.KEY`, by the position of the entry that counts: the first.
+    /// Names the fields that differ where the index lists an image again under the same name, such
+    /// as `manifests[3].annotations.KEY`, by the position of the entry that counts: the first.
     pub fn duplicate_listings(&self) -> BTreeMap<usize, Vec<String>> {
         let mut first: BTreeMap<(Key<'_>, Digest), usize> = BTreeMap::new();
         let mut found: BTreeMap<usize, Vec<String>> = BTreeMap::new();
@@ -109,7 +109,7 @@ impl Index {
     }
 }
 
-/// Another image of a name than the first, if platforms do not tell all of them apart.
+/// Returns another image of a name than the first, if platforms do not distinguish all of them.
 fn clash<'c>(group: &[(usize, &'c Child)]) -> Option<(usize, &'c Child)> {
     let first = group[0].1.digest;
     let (other, child) = group.iter().find(|(_, child)| child.digest != first)?;
@@ -121,10 +121,10 @@ fn clash<'c>(group: &[(usize, &'c Child)]) -> Option<(usize, &'c Child)> {
     (!apart).then_some((*other, child))
 }
 
-/// The properties of a descriptor, those of its annotations apart.
+/// The properties of a descriptor, and each of its annotations as a property.
 fn members(raw: &str) -> Map<String, Value> {
     let mut all = Map::new();
-    // It was read, or made, as an object.
+    // The text was read, or made, as an object.
     if let Ok(Value::Object(object)) = serde_json::from_str(raw) {
         for (key, value) in object {
             match value {

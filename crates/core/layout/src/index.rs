@@ -1,7 +1,7 @@
 //! `oci-layout` and `index.json`: the marker and the list of entry points.
 //!
 //! Descriptors and properties that do not change keep their text, byte for byte, because other
-//! programs store data in them that this program does not know (robustness INV-3).
+//! programs store data in them that this program does not interpret (robustness INV-3).
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -36,17 +36,17 @@ const FIELDS: &[&str] = &[
     "subject",
     "annotations",
 ];
-/// The properties that every index has. Others are the top level facts of one index.
+/// The properties that every index has. All others are the top-level properties of one index.
 const OWN_FIELDS: &[&str] = &["schemaVersion", "mediaType", "manifests"];
-/// The properties of a descriptor that hold for its bytes only.
+/// The properties of a descriptor that are valid for its bytes only.
 const OF_BYTES: &[&str] = &["urls", "data"];
-/// Properties of image manifests: a reader that looks for one of these sees another document.
+/// Properties of image manifests: a reader that looks for them would read an index as a manifest.
 const FOREIGN: &[&str] = &["config", "fsLayers", "history", "layers"];
 
-/// So many entries may be unreadable in every index; more only as far as its text is long, at one for
-/// each [`SHORTEST`] bytes, because each takes more memory than `{}` is long.
+/// The number of unreadable entries that every index may have; a longer text may have one for each
+/// [`SHORTEST`] bytes, because an entry takes more memory than its text `{}`.
 const FEW_UNREADABLE: usize = 1000;
-/// Unreadable entries that are held, however long they are: each takes about a kilobyte.
+/// The most unreadable entries of any index: each takes about a kilobyte.
 const MOST_UNREADABLE: usize = 100_000;
 const SHORTEST: usize = 64;
 
@@ -79,22 +79,22 @@ pub fn check_marker(bytes: &[u8], limits: &Limits) -> Result<()> {
 /// One descriptor of `index.json`.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// The descriptor as it was written.
+    /// The descriptor, with its original text.
     pub child: Child,
-    /// Its names.
+    /// The names of the image.
     pub names: Names,
 }
 
 /// An item of `manifests` that is not a usable descriptor.
 #[derive(Clone, Debug)]
 pub struct Unreadable {
-    /// Its text.
+    /// The text of the item.
     pub raw: String,
-    /// Its digest and size, as far as they can be read.
+    /// The digest and size, if they can be read.
     pub child: Option<Child>,
-    /// Its names, as far as they can be read.
+    /// The names, if they can be read.
     pub names: Names,
-    /// The reason why it can't be used.
+    /// The reason why the item can't be used.
     pub error: Arc<Error>,
 }
 
@@ -103,12 +103,12 @@ pub struct Unreadable {
 pub enum Item {
     /// A descriptor.
     Listed(Listed),
-    /// Something else, which does not affect the other items (robustness K13).
+    /// An item that can't be used and does not affect the other items (robustness K13).
     Unreadable(Unreadable),
 }
 
 impl Item {
-    /// Returns what leads to the bytes, as far as it can be read.
+    /// Returns the digest and size as a descriptor, if they can be read.
     pub fn child(&self) -> Option<&Child> {
         match self {
             Self::Listed(listed) => Some(&listed.child),
@@ -116,12 +116,12 @@ impl Item {
         }
     }
 
-    /// Returns the digest, as far as it can be read.
+    /// Returns the digest, if it can be read.
     pub fn digest(&self) -> Option<Digest> {
         Some(self.child()?.digest)
     }
 
-    /// Returns the names, as far as they can be read.
+    /// Returns the names, if they can be read.
     pub fn names(&self) -> &Names {
         match self {
             Self::Listed(listed) => &listed.names,
@@ -140,7 +140,7 @@ impl Item {
         }
     }
 
-    /// Returns its text.
+    /// Returns the text of the item.
     pub(crate) fn raw(&self) -> &str {
         match self {
             Self::Listed(listed) => &listed.child.raw,
@@ -154,7 +154,7 @@ impl Item {
 pub struct Index {
     /// Every property, in its order, with its text.
     properties: Vec<(String, String)>,
-    /// The descriptors, and what stands in the place of one.
+    /// The items of `manifests`, usable or not.
     pub items: Vec<Item>,
 }
 
@@ -173,12 +173,12 @@ impl Index {
     }
 
     /// Reads an index strictly (image-spec, image-index.md). `null` for `manifests` is an empty
-    /// list, as Go programs write one. A descriptor that can't be used, and a text that is no name,
-    /// concern their own image alone; see [`Item`] and [`Index::bad_names`].
+    /// list, as Go programs write it. A descriptor that can't be used, and a text that is not a
+    /// name, affect their own image only; see [`Item`] and [`Index::bad_names`].
     ///
     /// # Errors
-    /// [`Code::Ambiguous`] if another reader could take it for a manifest, otherwise those of
-    /// [`parse`](imgconv_json::parse) and of the index's own properties.
+    /// [`Code::Ambiguous`] if another reader could take the index for a manifest, otherwise the
+    /// errors of [`parse`](imgconv_json::parse) and of the index's own properties.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let place = || format!("file {INDEX_FILE}");
         imgconv_json::check(bytes, limits, &place())?;
@@ -221,8 +221,9 @@ impl Index {
     }
 
     fn check(bytes: &[u8], limits: &Limits) -> Result<Self> {
-        // A second pass over what is known to be well formed, for the texts: no tree of all values
-        // is made, since an index may be large and may hold members that mean nothing.
+        // This is a second pass over a well-formed text, for the texts of the properties: a tree of
+        // all values would take too much memory, since an index may be large and may hold unknown
+        // members.
         let properties: Properties = serde_json::from_slice(bytes)
             .map_err(|_| Error::new(Code::BadManifest, "expected an object"))?;
         let mut known = Map::new();
@@ -330,7 +331,7 @@ fn read_item(text: &str, position: usize, limits: &Limits) -> Item {
 
 /// Reads one descriptor of the list.
 fn read_listed(value: &Value, text: &str, path: &str, limits: &Limits) -> Result<Listed> {
-    // Embedded content is checked when the root is read, so that an error concerns that root alone.
+    // Embedded content is checked when the root is read, so that an error affects that root only.
     let object = Object::new(value, path)?;
     let mut child = descriptor_without_data(value, &object, limits)?.child;
     if child.kind.is_empty() {
@@ -343,7 +344,7 @@ fn read_listed(value: &Value, text: &str, path: &str, limits: &Limits) -> Result
     Ok(Listed { child, names })
 }
 
-/// The digest and size of a descriptor that can't be used.
+/// Returns the digest and size of a descriptor that can't be used.
 fn bytes_of(value: &Value, limits: &Limits) -> Option<Child> {
     let object = Object::new(value, "").ok()?;
     let kind = object.opt_string("mediaType").ok()?.unwrap_or_default();
@@ -353,7 +354,7 @@ fn bytes_of(value: &Value, limits: &Limits) -> Option<Child> {
     Some(Child::new(kind, digest, size))
 }
 
-/// The names in the annotations of a descriptor that can't be used.
+/// Returns the name annotations of a descriptor that can't be used.
 fn texts_of(value: &Value) -> BTreeMap<String, String> {
     let annotations = value.get("annotations").and_then(Value::as_object);
     let all = annotations.into_iter().flatten();
@@ -371,11 +372,11 @@ fn strings(annotations: &BTreeMap<String, String>) -> Value {
     )
 }
 
-/// Names what a descriptor says beside what leads to the bytes and for which platform they are:
+/// Names the properties of a descriptor beside its type, digest, size and platform:
 /// `annotations.KEY`, `artifactType`, `platform.os.version` and so on.
 ///
 /// # Errors
-/// [`Code::BadJson`] if its own text is malformed.
+/// [`Code::BadJson`] if the descriptor's own text is malformed.
 pub fn details(child: &Child, limits: &Limits) -> Result<Vec<String>> {
     let annotations = child.annotations.keys();
     let mut found: Vec<String> = annotations
@@ -403,19 +404,19 @@ pub fn details(child: &Child, limits: &Limits) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Says whether a field of [`details`] holds for the bytes of the descriptor only, and goes if they
-/// are written anew.
+/// Returns true if a field of [`details`] is valid for the bytes of the descriptor only, so that it
+/// is dropped when the bytes are written anew.
 pub fn is_of_bytes(field: &str) -> bool {
     OF_BYTES.contains(&field)
 }
 
 /// Makes the descriptor of a publication: the root's own, with the names in its annotations.
-/// Properties of the source's descriptor that are not known here survive; of a root that was
-/// written anew, all but those that hold for the old bytes only.
+/// Unknown properties of the source's descriptor are kept; for a root that was written anew, all
+/// but those that are valid for the old bytes only.
 ///
 /// # Errors
-/// [`Code::BadJson`] if the root's own text is malformed, [`Code::Mismatch`] if it embeds other
-/// content than it names.
+/// [`Code::BadJson`] if the root's own text is malformed, [`Code::Mismatch`] if the embedded
+/// content does not match its digest.
 pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Result<Listed> {
     let root = &publication.root;
     let mut object = Map::new();
@@ -425,7 +426,7 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
             object = own;
         }
         if object.get("digest").and_then(Value::as_str) == Some(&*root.digest.to_string()) {
-            // Content that does not match the digest is never passed on.
+            // Content that does not match the digest is never copied.
             embedded(root, limits)?;
         } else {
             object.retain(|key, _| !is_of_bytes(key));
@@ -483,13 +484,13 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
     })
 }
 
-/// Says whether a descriptor of a layout can have a platform: one that could be taken for a path is
-/// refused by readers (robustness A3), and not written.
+/// Returns true if a descriptor of a layout can have a platform: readers refuse a platform that
+/// could be read as a path (robustness A3), so it is not written.
 pub fn is_platform(platform: &Platform) -> bool {
     bad_part(platform).is_none()
 }
 
-/// Finds the part of a platform that is no word.
+/// Returns the part of a platform that is not a plain word.
 fn bad_part(platform: &Platform) -> Option<&str> {
     let token = |part: &str| {
         part.len() <= 200
@@ -503,7 +504,7 @@ fn bad_part(platform: &Platform) -> Option<&str> {
     parts.into_iter().find(|part| !token(part))
 }
 
-/// Refuses parts of a platform that would be taken for a path (robustness A3).
+/// Refuses parts of a platform that could be read as a path (robustness A3).
 fn check_platform(child: &Child) -> Result<()> {
     let Some(part) = child.platform.as_ref().and_then(bad_part) else {
         return Ok(());
@@ -515,7 +516,8 @@ fn check_platform(child: &Child) -> Result<()> {
     Err(Error::new(Code::BadName, message))
 }
 
-/// Adds what another descriptor of the same bytes says more; says whether it does.
+/// Adds the properties that another descriptor of the same bytes has in addition; returns true if
+/// there were any.
 pub(crate) fn annotate(old: &mut Child, new: &Child) -> bool {
     let mut all = old.annotations.clone();
     all.extend(new.annotations.clone());
@@ -540,8 +542,8 @@ pub(crate) fn annotate(old: &mut Child, new: &Child) -> bool {
     true
 }
 
-/// Returns the text by which a publication is found again: its full name where there is one, because
-/// several repositories may have one tag; else its name; else its digest.
+/// Returns the text that selects a publication later: its full name if it has one, because several
+/// repositories may have the same tag; else its name; else its digest.
 pub fn address(names: &Names, digest: &Digest) -> String {
     let full = |text: &&String| text.contains(['/', ':']) && !text.starts_with('@');
     let reference = names.reference.as_ref();
@@ -575,8 +577,8 @@ impl<'de> Deserialize<'de> for Properties {
     }
 }
 
-/// Takes the items of a list one by one, so that a list of millions takes no memory of its own;
-/// `null` is an empty one. `None` if the text is no list.
+/// Takes the items of a list one by one, so that a list of millions needs no memory of its own;
+/// `null` is an empty list. `None` if the text is not a list.
 fn each(list: &str, mut take: impl FnMut(&RawValue) -> Result<()>) -> Option<Result<()>> {
     struct Items<'a>(&'a mut dyn FnMut(&RawValue) -> Result<()>, Result<()>);
     impl<'de> Visitor<'de> for &mut Items<'_> {
@@ -591,7 +593,7 @@ fn each(list: &str, mut take: impl FnMut(&RawValue) -> Result<()>) -> Option<Res
             while let Some(item) = items.next_element::<&'de RawValue>()? {
                 self.1 = (self.0)(item);
                 if self.1.is_err() {
-                    // Our own error replaces that of the deserializer.
+                    // The error of `take` replaces that of the deserializer.
                     return Err(A::Error::custom("an item was refused"));
                 }
             }

@@ -1,7 +1,7 @@
-//! `oci-layout` and `index.json` of an image layout (image-spec, image-layout.md), wherever they
-//! are: in a directory, in a tar, or in what docker saves since version 25.
+//! `oci-layout` and `index.json` of an image layout (image-spec, image-layout.md): in a directory,
+//! in a tar, or in a file that docker saves since version 25.
 //!
-//! The crate opens no file. The documents behind the descriptors are the formats' business.
+//! The crate opens no file. The formats read the documents behind the descriptors.
 
 #![deny(missing_docs)]
 

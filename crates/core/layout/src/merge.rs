@@ -1,5 +1,5 @@
-//! Putting descriptors into an index, in time that is linear in the names of both: an image may have
-//! tens of thousands of them (robustness K40).
+//! Merging descriptors into an index, in time that is linear in the names of both: an image may
+//! have tens of thousands of names (robustness K40).
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,8 +11,9 @@ use crate::{
 };
 
 impl Index {
-    /// Puts descriptors in: one whose name is there takes that place, others go to the end.
-    /// Everything else stays as it is. Returns whether anything changed. Linear in both.
+    /// Merges descriptors: one whose name is in the index replaces the old descriptor, others go to
+    /// the end. All other items stay. Returns true if the index changed. The time is linear in
+    /// both.
     pub fn merge(&mut self, published: &[Listed]) -> bool {
         let mut changed = false;
         let old = std::mem::take(&mut self.items);
@@ -34,7 +35,7 @@ impl Index {
                 true => named.take(&new.names),
                 false => unnamed.remove(&new.child.digest).unwrap_or_default(),
             };
-            // An item that was removed or replaced since may have another name or no name.
+            // An item that was removed or replaced meanwhile may have another name or no name.
             same.retain(|at| {
                 let item = items[*at].as_ref();
                 item.is_some_and(|item| !is_named || item.names().same(&new.names))
@@ -78,9 +79,9 @@ impl Index {
 /// time.
 #[derive(Default)]
 struct ByName {
-    /// Of those that are full names, by these.
+    /// The positions of full names, by the full name.
     full: BTreeMap<String, Vec<usize>>,
-    /// By their references: of all, and of those that are no full names.
+    /// The positions by reference: first of all names, then of names that are not full.
     reference: BTreeMap<String, Vec<usize>>,
     short: BTreeMap<String, Vec<usize>>,
 }
@@ -102,7 +103,7 @@ impl ByName {
         }
     }
 
-    /// Takes out the positions of the same names, in order.
+    /// Removes and returns the positions of the same names, in order.
     fn take(&mut self, names: &Names) -> Vec<usize> {
         let mut found = Vec::new();
         let full = names.full();
@@ -122,7 +123,7 @@ impl ByName {
     }
 }
 
-/// Names that images are about to get: the same one for two different images is found at once.
+/// The new names of images: the same name for two different images is found at once.
 #[derive(Default)]
 pub struct Taken {
     named: ByName,
@@ -138,15 +139,15 @@ impl fmt::Debug for Taken {
 }
 
 impl Taken {
-    /// Gives an image names. Returns another image that has one of them; it then has none that is
-    /// known here.
+    /// Gives an image names. Returns another image that has one of them; after that, that image has
+    /// no name here.
     pub fn give(&mut self, names: &Names, digest: Digest) -> Option<Digest> {
         let same = self.named.take(names);
         let other = same
             .iter()
             .map(|at| self.digests[*at])
             .find(|one| *one != digest);
-        // The first entry stands for all of the same name and image.
+        // The first entry represents all entries of the same name and image.
         let at = same.first().copied().unwrap_or(self.digests.len());
         if at == self.digests.len() {
             self.digests.push(digest);

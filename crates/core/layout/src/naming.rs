@@ -1,8 +1,8 @@
-//! The names of images in a layout: what annotations say, and what is written into them.
+//! The names of images in a layout: reading and writing their annotations.
 //!
-//! Writers disagree on `org.opencontainers.image.ref.name`: it is a tag, a full reference, or
-//! any text that a user typed. containerd's own annotation always holds the full reference. This
-//! module reads both by one rule; choosing the image that a user means is the caller's.
+//! Writers disagree on `org.opencontainers.image.ref.name`: it is a tag, a full reference, or any
+//! text of a user. containerd's own annotation always holds the full reference. This module reads
+//! both by one rule; the caller selects the image that a user asks for.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// containerd's annotation of the full name.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// Says whether an annotation of a descriptor is a name of what it describes.
+/// Returns true if an annotation of a descriptor is a name of its image.
 pub fn is_name(key: &str) -> bool {
     [REF_NAME, CONTAINERD_NAME].contains(&key)
 }
 
-/// What `org.opencontainers.image.ref.name` holds if the user gave no reference.
+/// The value of `org.opencontainers.image.ref.name` if the user gave no reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RefName {
     /// The full reference, as podman and crane write it.
@@ -35,25 +35,25 @@ pub struct Names {
     pub reference: Option<String>,
     /// The text of `io.containerd.image.name`.
     pub containerd: Option<String>,
-    /// What they mean together.
+    /// The name that both texts give together.
     pub name: Option<Name>,
 }
 
 impl Names {
     /// Reads the names: containerd's first, then a `ref.name` that is a full reference, then one
-    /// that is a tag. A bare word is a tag (`latest`, `3.11`), never a repository. A text that is
-    /// neither is no name, but the image can be asked for by it.
+    /// that is a tag. A single word is a tag (`latest`, `3.11`), never a repository. Any other text
+    /// is not a name, but it selects the image.
     ///
     /// # Errors
-    /// [`Code::BadName`] if a text is more than the specification's grammar of references allows
-    /// (robustness C8e).
+    /// [`Code::BadName`] if a text breaks the specification's grammar of references (robustness
+    /// C8e).
     pub fn read(annotations: &BTreeMap<String, String>) -> Result<Self> {
         let names = Self::read_unchecked(annotations);
         names.check()?;
         Ok(names)
     }
 
-    /// Does the same, and gives no meaning to texts that [`Names::check`] refuses.
+    /// Reads the names like [`Names::read`], and ignores texts that [`Names::check`] refuses.
     pub(crate) fn read_unchecked(annotations: &BTreeMap<String, String>) -> Self {
         let text = |key: &str| {
             annotations
@@ -75,7 +75,7 @@ impl Names {
         names
     }
 
-    /// Refuses texts that no reference can be (robustness C8e).
+    /// Refuses texts that can't be a reference (robustness C8e).
     ///
     /// # Errors
     /// [`Code::BadName`].
@@ -93,9 +93,9 @@ impl Names {
 
     /// Returns the names that a publication gets.
     ///
-    /// A reference that the user gave is written as it stands. containerd's name is the full
-    /// reference that it means: itself, or the image's repository with it as the tag. Without any
-    /// name the texts of the root's own descriptor stay, which were none.
+    /// A reference from the user is written literally. containerd's name is the full reference: the
+    /// text itself, or the image's repository with the text as the tag. Without any name, the texts
+    /// of the root's own descriptor stay, although they are not names.
     ///
     /// # Errors
     /// [`Code::BadName`] if the reference could not be read back.
@@ -129,7 +129,7 @@ impl Names {
             .as_ref()
             .filter(|name| name.repository.is_some() || name.tag.is_some())
             .map(|name| match name.digest {
-                // As containerd writes it, which has no tag for it either.
+                // The form is that of containerd, which has no tag for such a name either.
                 Some(digest) if name.is_by_digest() => format!("@{digest}"),
                 _ => name.to_tag(report),
             });
@@ -145,8 +145,8 @@ impl Names {
         })
     }
 
-    /// Says whether two descriptors have one name: the same full reference if both have one, the
-    /// same text otherwise. Descriptors without a name have none in common.
+    /// Returns true if two descriptors have the same name: the same full reference if both have
+    /// one, else the same text. Descriptors without a name are never the same.
     pub fn same(&self, other: &Self) -> bool {
         match (self.full(), other.full()) {
             (Some(one), Some(other)) => one == other,
@@ -161,17 +161,17 @@ impl Names {
         Some(name.qualified().to_string())
     }
 
-    /// Says whether there is no name, not even a text that is none.
+    /// Returns true if there is no text at all, neither a name nor another text.
     pub fn is_empty(&self) -> bool {
         self.reference.is_none() && self.containerd.is_none()
     }
 
-    /// Says whether both are spelled alike.
+    /// Returns true if both have the same texts.
     pub(crate) fn same_texts(&self, other: &Self) -> bool {
         (&self.reference, &self.containerd) == (&other.reference, &other.containerd)
     }
 
-    /// Returns how the image can be asked for, most exact last.
+    /// Returns the texts that select the image, the most exact last.
     pub fn texts(&self) -> Vec<String> {
         let mut texts: Vec<String> = self.reference.iter().cloned().collect();
         texts.extend(self.containerd.iter().cloned());
@@ -186,7 +186,7 @@ impl Names {
     }
 }
 
-/// Reads a `ref.name`: a full reference only if it has more than one word, else a tag.
+/// Reads a `ref.name`: a full reference only if the text has more than one word, else a tag.
 fn meaning(text: &str) -> Option<Name> {
     if text.contains(['/', ':', '@'])
         && let Ok(name) = Name::parse_reference(text)
@@ -199,13 +199,13 @@ fn meaning(text: &str) -> Option<Name> {
     })
 }
 
-/// Says whether an image can have this text as a name.
+/// Returns true if an image can't have this text as a name.
 pub(crate) fn is_bad(text: &str) -> bool {
     check(text).is_err()
 }
 
-/// Keeps to the characters that the specification's grammar of references has, and to texts that
-/// can't be taken for a path that climbs.
+/// Refuses characters that the specification's grammar of references does not have, and texts that
+/// could be read as a path out of a directory.
 fn check(text: &str) -> Result<()> {
     let bad = |why: &str| {
         let message = format!("name {} {why}", quote(text));
@@ -277,7 +277,7 @@ mod tests {
             ["My/Thing+1"]
         );
         assert_eq!(name(None, None), "none");
-        // containerd's name is no reference
+        // containerd's name is not a reference.
         assert_eq!(name(Some("v1"), Some("X/Y:z")), "v1");
         assert_eq!(name(Some(""), Some("")), "none");
     }
@@ -330,7 +330,7 @@ mod tests {
             write(Some("busybox"), None, RefName::Tag),
             ["latest", "docker.io/library/busybox:latest"]
         );
-        // What the user typed stands as it is, and containerd's name follows it.
+        // The text of the user is written literally, and containerd's name follows it.
         assert_eq!(
             write(Some(full), Some("v2"), RefName::Full),
             ["v2", "example.com/x:v2"]

@@ -1,8 +1,8 @@
-//! One image as docker keeps and saves it: a config and plain layers, which have names.
+//! One image as docker stores and saves it: a config and plain layers, which have names.
 //!
 //! Files of `docker save` and the data of an engine hold such images. There is no manifest of a
-//! registry; the root document is an entry of `manifest.json`, as `docker save` has written it since
-//! Docker 1.10. What the config means is for the format.
+//! registry; the root document is an entry of `manifest.json`, as `docker save` has written it
+//! since Docker 1.10. The format reads the config.
 
 use imgconv_json::{Map, Value, canonical};
 use imgconv_model::{Algorithm, Child, Document};
@@ -14,8 +14,8 @@ use crate::media_type;
 pub const KIND: &str = media_type::ARCHIVE_IMAGE;
 
 /// The field of a root document that lists the positions of layers whose tars the engine did not
-/// keep: they are made anew from extracted files, and the diff IDs of the config do not hold for
-/// them. The field is ours; docker writes none.
+/// keep: these tars are made anew from extracted files, and the diff IDs of the config do not hold
+/// for them. The field belongs to this project; docker writes none.
 pub const REMADE: &str = "RemadeLayers";
 
 /// Makes the root document of an image. `config` and `layers` (base first) are the names by which

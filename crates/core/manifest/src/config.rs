@@ -1,5 +1,5 @@
-//! The config of an image, for every format that has Docker's: what is written, and which other
-//! formats' documents and fields count as its own.
+//! The config of an image, for every format that uses Docker's config: writing it, and the choice
+//! of other formats' documents and fields that count as its own.
 
 use std::collections::{BTreeMap, btree_map};
 
@@ -14,16 +14,16 @@ use crate::{
     family::{CONFIG_FORMATS, Family},
 };
 
-/// Path of a field to its JSON text.
+/// The path of a field, and its JSON text.
 pub(crate) type Paths = BTreeMap<String, String>;
 
 /// Writes the config of an image for one of [`CONFIG_FORMATS`], and returns with it the extensions
-/// of the family's own manifest (`manifest.…`), which are the caller's. `kept` says that the
-/// manifest of the ACI that the image comes from is kept.
+/// of the family's own manifest (`manifest.…`), which the caller writes. `kept` is true if the
+/// manifest of the source ACI is kept.
 ///
-/// The config is that of the image's originals, byte for byte, if it says the same; an original of
-/// any of the formats serves, since the JSON is the same (decision 14). What the formats have no
-/// field for is in the report; annotations are the caller's.
+/// The config is that of the image's originals, byte for byte, if its fields are unchanged; an
+/// original of any of the formats will do, since the JSON is the same (decision 14). Fields that
+/// the formats do not have are in the report; the caller writes annotations.
 ///
 /// # Errors
 /// [`Code::Usage`] if there is not one sealed layer for each layer, [`Code::Limit`] if the config
@@ -114,8 +114,8 @@ pub(crate) fn find<'a>(
         .map(|original| &original.document)
 }
 
-/// Divides the extensions: those of the config, those of the family's manifest; foreign ones are
-/// reported.
+/// Divides the extensions into those of the config and those of the family's manifest; foreign
+/// extensions are reported.
 fn divide(
     family: &Family,
     extensions: &Extensions,
@@ -123,7 +123,7 @@ fn divide(
     report: &mut Report,
 ) -> (Paths, Paths) {
     let (mut config, mut manifest) = (Paths::new(), Paths::new());
-    // What the format itself says comes first.
+    // The format's own extensions come first.
     let own = extensions
         .iter()
         .filter(|((format, _), _)| *format == family.id);
@@ -161,7 +161,7 @@ fn divide(
     (config, manifest)
 }
 
-/// Writes the config, or returns an original if that says the same.
+/// Writes the config, or returns an original if the fields are unchanged.
 fn write_config(
     family: &Family,
     mut wanted: docker_config::ImageConfig,
@@ -179,7 +179,7 @@ fn write_config(
     let found = formats.find_map(|&format| Some((format, find(originals, format, "config")?)));
     let original = found.and_then(|(format, document)| {
         let read = parse(&document.bytes, &env.limits, "config").and_then(|value| {
-            // Only an original that decodes is one; another format may have carried it.
+            // An original must decode, since another format may have carried a bad one.
             docker_config::decode(&value, &mut Report::default())?;
             Ok(value)
         });
@@ -193,7 +193,7 @@ fn write_config(
         complete(&mut wanted.platform, &env.host, report);
     }
     let (mut written, mut changed) = docker_config::encode(value, &wanted, &defaults, report)?;
-    // A copy keeps its bytes, whatever they are; what is made must be loadable.
+    // A copy keeps its bytes, even bad ones; a new config must be loadable.
     let copied = original.as_ref().map(|(format, ..)| *format) == Some(family.id) && !changed;
     changed |= docker_config::loadable(&mut written, copied, report);
     match original {
@@ -212,8 +212,8 @@ fn write_config(
     }
 }
 
-/// Assumes what a config of another format does not say of its platform: a conversion is no copy
-/// (decision 8, robustness C11c).
+/// Assumes a platform for parts that a config of another format does not have: a conversion is not
+/// a copy (decision 8, robustness C11c).
 fn complete(platform: &mut Platform, host: &Platform, report: &mut Report) {
     if !platform.os.is_empty() && !platform.architecture.is_empty() {
         return;
@@ -232,7 +232,7 @@ fn complete(platform: &mut Platform, host: &Platform, report: &mut Report) {
     report.warn("assumed-platform", "config", message);
 }
 
-/// Takes an original that can be read; one that can't is warned of and left out.
+/// Returns an original that can be read; a malformed original is dropped with a warning.
 pub(crate) fn usable<T>(read: Result<T>, what: &str, report: &mut Report) -> Option<T> {
     match read {
         Ok(read) => Some(read),

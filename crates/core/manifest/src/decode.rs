@@ -1,4 +1,4 @@
-//! From the documents of a family to the model.
+//! Decoding: from the documents of a family to the model.
 //!
 //! A manifest is followed to its config, and its layers are named; the entries of an index are not
 //! followed. No blob is opened.
@@ -29,13 +29,15 @@ pub(crate) const INDEX_FIELDS: &[&str] = &[
     "annotations",
 ];
 
-/// Says whether a root is a document of the family, see [`imgconv_model::DocumentFormat::recognise`].
+/// Returns true if a root is a document of the family, see
+/// [`imgconv_model::DocumentFormat::recognise`].
 pub fn recognise(family: &Family, document: &Document) -> bool {
     let kind = media_type::normalise(&document.kind);
     if !kind.is_empty() {
         return is_root(family, &kind);
     }
-    // Without a media type the document itself decides. Documents are bounded by their limits.
+    // Without a media type the fields of the document decide. Documents are bounded by their
+    // limits.
     let Ok(Value::Object(map)) = parse(&document.bytes, &Limits::default(), "document") else {
         return false;
     };
@@ -59,8 +61,8 @@ fn is_root(family: &Family, kind: &str) -> bool {
 /// Reads a root, see [`imgconv_model::DocumentFormat::decode`].
 ///
 /// # Errors
-/// Those of strict JSON and of the document's shape, and
-/// [`Missing`](imgconv_model::Code::Missing) if it refers to what is not there.
+/// The errors of strict JSON and of the document's shape, and
+/// [`Missing`](imgconv_model::Code::Missing) if a referenced document is missing.
 pub fn decode(
     family: &Family,
     document: &Document,
@@ -122,8 +124,8 @@ pub fn decode(
     .map(|image| Artifact::Image(Box::new(image)))
 }
 
-/// Decides what a document is: by the kind it is referred to, else by what it calls itself, else by
-/// its fields.
+/// Returns the kind of a document: the kind of its descriptor, else its own `mediaType`, else the
+/// kind that its fields show.
 fn kind(family: &Family, document: &Document, value: &Value) -> Result<String> {
     let kind = media_type::normalise(&document.kind);
     if !kind.is_empty() {
@@ -166,13 +168,13 @@ fn decode_index(
     })
 }
 
-/// Says whether a config descriptor's type is that of an image.
+/// Returns true if a config descriptor's type is that of an image.
 fn is_image_config(family: &Family, kind: &str) -> bool {
     media_type::is_image_config(kind) || family.config_aliases.contains(&kind)
 }
 
-/// Makes an opaque root, which is carried unchanged. `layer` is the layer type for which the manifest
-/// is no image.
+/// Makes an opaque root, which is carried unchanged. `layer` is the layer type that makes the
+/// manifest an artifact.
 fn opaque(document: Document, manifest: &Manifest, layer: Option<&str>) -> Opaque {
     let config = manifest.config.as_ref().map(|config| &config.child);
     let layers = manifest.layers.iter().map(|layer| &layer.child);
@@ -278,7 +280,7 @@ fn original(format: FormatId, role: &'static str, document: Document) -> Origina
     }
 }
 
-/// Reads the config; embedded bytes, already verified, stand in for a blob that is not there.
+/// Reads the config; embedded bytes, already verified, replace a blob that is missing.
 fn fetch_config(config: &Descriptor, bundle: &dyn Bundle, limits: &Limits) -> Result<Document> {
     let child = &config.child;
     within(child.size, ("config", limits.config), "the config")?;
@@ -321,7 +323,7 @@ fn layer_blob(layer: &Descriptor, bundle: &dyn Bundle) -> Result<Blob> {
     }
 }
 
-/// The blob of a foreign layer that does not travel with its image. Nothing is fetched.
+/// The blob of a foreign layer that is not stored with its image. The blob is never downloaded.
 #[derive(Debug)]
 struct NotCarried {
     urls: Vec<String>,

@@ -47,8 +47,8 @@ pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Re
     Ok(read)
 }
 
-/// Reads a descriptor as [`descriptor`] does, without its embedded content: for lists in which bad
-/// content must concern one entry only.
+/// Reads a descriptor like [`descriptor`], without its embedded content: for lists in which bad
+/// content must affect one entry only.
 pub fn descriptor_without_data(
     value: &Value,
     object: &Object<'_>,

@@ -1,7 +1,7 @@
-//! The image configuration that Docker invented and OCI took over (image-spec, config.md).
+//! The image configuration that Docker introduced and OCI adopted (image-spec, config.md).
 //!
-//! Both directions between its JSON and the model's fields. It knows nothing of manifests, and
-//! which of Docker's own fields a format may write is that format's business: here all are kept.
+//! The module converts between its JSON and the model's fields, both ways. It does not use
+//! manifests, and keeps all of Docker's own fields: each format decides which of them it writes.
 
 mod decode;
 mod encode;
@@ -27,7 +27,7 @@ const TOP: &[&str] = &[
     "history",
 ];
 
-/// Other fields that readers are known to look at.
+/// Other fields that some readers use.
 const TOP_OTHER: &[&str] = &[
     "os.version",
     "os.features",
@@ -52,8 +52,8 @@ const RUN: &[&str] = &[
     "StopSignal",
 ];
 
-/// Other fields of `config` that Docker writes. Their zero values say nothing and are not listed
-/// as extensions, or every image that Docker built would seem to hold a dozen of them.
+/// Other fields of `config` that Docker writes. Their zero values have no meaning and are not
+/// listed as extensions; otherwise every image that Docker built would have a dozen of them.
 const RUN_OTHER: &[&str] = &[
     "ArgsEscaped",
     "AttachStderr",
@@ -85,31 +85,32 @@ const ROOTFS: &[&str] = &["type", "diff_ids"];
 
 const HISTORY: &[&str] = &["created", "created_by", "author", "comment", "empty_layer"];
 
-/// What an image configuration says, in the model's terms.
+/// The content of an image configuration as fields of the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageConfig {
     /// The platform; parts that are absent are empty.
     pub platform: Platform,
-    /// When the image was made; an empty or zero date is absent.
+    /// The date of creation; an empty or zero date is absent.
     pub created: Option<String>,
-    /// Who made it.
+    /// The author.
     pub author: Option<String>,
-    /// How it is run.
+    /// The run configuration.
     pub config: RunConfig,
     /// The digests of the uncompressed layers, base first.
     pub diff_ids: Vec<Digest>,
     /// The history; empty if it does not fit the layers.
     pub history: Vec<History>,
-    /// Everything else: path (see [`imgconv_json::join`]) to JSON text, such as `config.Healthcheck`.
+    /// All other fields: path (see [`imgconv_json::join`]) to JSON text, such as
+    /// `config.Healthcheck`.
     pub extensions: BTreeMap<String, String>,
 }
 
-/// What is written where a new configuration must say something and the image does not.
+/// The values of fields that a new configuration needs and the image does not have.
 #[derive(Clone, Debug)]
 pub struct Defaults<'a> {
-    /// The platform of an image that names none.
+    /// The platform of an image without a platform.
     pub platform: &'a Platform,
-    /// The date of an image that has none.
+    /// The date of an image without a date.
     pub created: Option<String>,
     /// The bounds on the JSON text of extensions.
     pub limits: &'a Limits,

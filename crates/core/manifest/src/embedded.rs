@@ -1,5 +1,5 @@
-//! The content that a descriptor embeds (`data`; image-spec, descriptor.md). Embedded content stands in
-//! for a blob that is not stored, and is compared with the digest and the size in any case.
+//! The content that a descriptor embeds (`data`; image-spec, descriptor.md). Embedded content
+//! replaces a blob that is not stored, and is compared with the digest and the size in any case.
 
 use std::{fs::File, sync::Arc};
 
@@ -9,11 +9,11 @@ use imgconv_model::{
 };
 use imgconv_stream::digest;
 
-/// Reads the property `data` of a descriptor of `size` bytes, which is not yet compared with anything.
+/// Reads the property `data` of a descriptor of `size` bytes, without comparing it with the digest.
 /// An empty text is absent, unless it is the whole blob.
 ///
 /// # Errors
-/// [`Code::BadJson`] if it is not base64, [`Code::BadManifest`] if it is no text.
+/// [`Code::BadJson`] if the text is not base64, [`Code::BadManifest`] if the value is not a text.
 pub(crate) fn data_of(object: &Object<'_>, size: u64) -> Result<Option<Arc<[u8]>>> {
     let text = object.opt_string("data")?;
     let Some(text) = text.filter(|text| !text.is_empty() || size == 0) else {
@@ -26,7 +26,7 @@ pub(crate) fn data_of(object: &Object<'_>, size: u64) -> Result<Option<Arc<[u8]>
     Ok(Some(bytes.into()))
 }
 
-/// Compares bytes with the digest and the size of a descriptor; `what` names them in messages.
+/// Compares bytes with the digest and the size of a descriptor; `what` names the bytes in messages.
 ///
 /// # Errors
 /// [`Code::Mismatch`].
@@ -44,7 +44,7 @@ pub(crate) fn compare(bytes: &[u8], wanted: &Digest, size: u64, what: &str) -> R
 /// Returns the content that a descriptor embeds, verified; `None` if it embeds none.
 ///
 /// # Errors
-/// [`Code::Mismatch`] if it is not what the digest and the size say, [`Code::BadJson`] or
+/// [`Code::Mismatch`] if the content differs from the digest or the size, [`Code::BadJson`] or
 /// [`Code::BadManifest`] if it is malformed.
 pub fn embedded(child: &Child, limits: &Limits) -> Result<Option<Arc<[u8]>>> {
     if child.raw.is_empty() {
@@ -65,10 +65,10 @@ pub fn embedded(child: &Child, limits: &Limits) -> Result<Option<Arc<[u8]>>> {
     Ok(Some(bytes))
 }
 
-/// Reads the document of a descriptor: the stored one, else the one that the descriptor embeds.
+/// Reads the document of a descriptor: the stored document, else the embedded content.
 ///
 /// # Errors
-/// Those of [`Bundle::document`] and [`embedded`].
+/// The errors of [`Bundle::document`] and [`embedded`].
 pub fn find_document(
     bundle: &dyn Bundle,
     child: &Child,
@@ -87,18 +87,18 @@ pub fn find_document(
     })
 }
 
-/// Returns the blob of a descriptor: the stored one, else the one that the descriptor embeds.
+/// Returns the blob of a descriptor: the stored blob, else the embedded content.
 ///
 /// # Errors
-/// Those of [`Bundle::blob`] and [`embedded`].
+/// The errors of [`Bundle::blob`] and [`embedded`].
 pub fn find_blob(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<Blob> {
     blob_or(bundle, &child.facts(), embedded(child, limits)?)
 }
 
-/// Returns a stored blob, or one of the given content, which was verified, if it is not stored.
+/// Returns a stored blob, or a blob of the given verified content if none is stored.
 ///
 /// # Errors
-/// Those of [`Bundle::blob`].
+/// The errors of [`Bundle::blob`].
 pub(crate) fn blob_or(bundle: &dyn Bundle, facts: &Facts, data: Option<Arc<[u8]>>) -> Result<Blob> {
     let bytes: Arc<dyn Open> = match (bundle.blob(facts), data) {
         (found, None) => return found,
@@ -112,7 +112,8 @@ pub(crate) fn blob_or(bundle: &dyn Bundle, facts: &Facts, data: Option<Arc<[u8]>
     })
 }
 
-/// A stored blob whose content is embedded too: only reading shows whether a registry has it.
+/// A stored blob whose content is embedded too: only reading it shows whether a registry has the
+/// blob.
 #[derive(Debug)]
 struct StoredOr {
     bytes: Arc<dyn Open>,

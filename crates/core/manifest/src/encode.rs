@@ -1,5 +1,5 @@
-//! From the model to the documents of a family. Encoding does no I/O: the facts of sealed layers are
-//! enough.
+//! Encoding: from the model to the documents of a family. Encoding does no I/O: the digests and
+//! sizes of sealed layers are enough.
 //!
 //! The documents that the image was decoded from are changed as little as possible; see decisions 3
 //! to 10 and 14 to 18 in `design.rs`.
@@ -22,18 +22,18 @@ use crate::{
     },
 };
 
-/// Bytes that the carried ACI manifest may take in the JSON of the manifest.
+/// The most bytes of the carried ACI manifest in the JSON of the manifest.
 const ACI_MANIFEST_LIMIT: usize = 1 << 20;
 
-/// Annotations of a layer that describe its compressed bytes, by prefix.
+/// Prefixes of annotations of a layer that describe its compressed bytes.
 const TABLE_OF_CONTENTS: &[&str] = &[
     "io.github.containers.zstd-chunked.",
     "containerd.io/snapshot/stargz/",
     "io.containers.estargz.",
 ];
 
-/// Says whether a layer's annotation describes its compressed bytes, so that it goes when they do
-/// and nothing is lost (decision 5).
+/// Returns true if a layer's annotation describes its compressed bytes: it is dropped with these
+/// bytes, and that is no loss (decision 5).
 pub fn describes_compression(key: &str) -> bool {
     TABLE_OF_CONTENTS
         .iter()
@@ -43,7 +43,7 @@ pub fn describes_compression(key: &str) -> bool {
 /// Writes an image, see [`imgconv_model::DocumentFormat::encode`].
 ///
 /// # Errors
-/// If the family has no layers of some layer's compression, or a document exceeds its limit.
+/// If the family has no layer type for the compression of a layer, or a document exceeds its limit.
 pub fn encode(
     family: &Family,
     image: &Image,
@@ -128,7 +128,7 @@ fn read_original<'a>(
     usable(read, "manifest", report)
 }
 
-/// Returns the ACI manifest that is kept for the way back.
+/// Returns the ACI manifest that is kept for the conversion back.
 fn carried_aci<'a>(
     family: &Family,
     originals: &'a [Original],
@@ -145,7 +145,7 @@ fn carried_aci<'a>(
     };
     let there = original.and_then(|original| original.read.annotations.get(ACI_MANIFEST));
     if !family.annotations {
-        // The family has no place for the ACI manifest: its own fields are reported one by one.
+        // The family can't hold the ACI manifest: its own fields are reported one by one.
         return there.is_some_and(|there| there == text).then_some(text);
     }
     let fits = text.len() <= ACI_MANIFEST_LIMIT
@@ -172,7 +172,7 @@ struct Parts<'a> {
     limits: &'a Limits,
 }
 
-/// Writes the manifest, or returns the original if it says the same.
+/// Writes the manifest, or returns the original if its fields are unchanged.
 fn write_manifest(
     parts: &Parts<'_>,
     original: Option<&OriginalManifest<'_>>,
@@ -184,7 +184,7 @@ fn write_manifest(
     let mut top = before.clone();
     put(&mut top, "config", config_descriptor(parts, &before));
     let layers = layer_descriptors(parts, &before, report)?;
-    // An absent list equals an empty one, and stays absent as long as nothing else changes.
+    // An absent list equals an empty list, and stays absent as long as no other field changes.
     let unlisted = original.is_some()
         && before.get("layers").is_none_or(Value::is_null)
         && layers.as_array().is_some_and(Vec::is_empty);
@@ -214,7 +214,7 @@ fn write_manifest(
             bytes: document.bytes.clone(),
         });
     }
-    // A manifest that is written anew must be true in every field and have all required fields.
+    // A manifest that is written anew must be correct in every field and have all required fields.
     if unlisted {
         put(&mut top, "layers", Value::Array(Vec::new()));
     }
@@ -227,7 +227,7 @@ fn write_manifest(
     })
 }
 
-/// Sets a field; a new one goes before the first that stands later in the specification.
+/// Sets a field; a new field goes before the first one that the specification has later.
 fn put(map: &mut Map<String, Value>, key: &str, value: Value) {
     if map.contains_key(key) {
         map.insert(key.to_owned(), value);
@@ -241,7 +241,8 @@ fn put(map: &mut Map<String, Value>, key: &str, value: Value) {
     map.shift_insert(place.unwrap_or(map.len()), key.to_owned(), value);
 }
 
-/// Sets annotations: those that stay keep their place, new ones follow, none at all is no field.
+/// Sets annotations: those that stay keep their position, new ones follow; an empty map is no
+/// field.
 fn put_annotations(top: &mut Map<String, Value>, annotations: &BTreeMap<String, String>) {
     if annotations.is_empty() {
         top.shift_remove("annotations");
@@ -277,7 +278,7 @@ fn config_descriptor(parts: &Parts<'_>, before: &Map<String, Value>) -> Value {
     Value::Object(describe(old, parts.family.config, &found.to_string(), size))
 }
 
-/// Makes a descriptor, keeping what else stands in the one that it replaces.
+/// Makes a descriptor, with the other properties of the descriptor that it replaces.
 fn describe(
     old: Option<&Map<String, Value>>,
     kind: &str,
@@ -307,8 +308,8 @@ fn layer_descriptors(
         .get("layers")
         .and_then(Value::as_array)
         .map_or(&[][..], Vec::as_slice);
-    // With as many layers as before each replaces the one at its place; otherwise only an equal
-    // blob is the same layer.
+    // With the same number of layers each layer replaces the one at its position; otherwise only an
+    // equal blob is the same layer.
     let aligned = old.len() == parts.sealed.len();
     let mut descriptors = Vec::new();
     for (i, (layer, sealed)) in parts.layers.iter().zip(parts.sealed).enumerate() {
@@ -336,8 +337,8 @@ fn layer_descriptors(
     Ok(Value::Array(descriptors))
 }
 
-/// Returns the type that a layer gets anew. A layer that another family calls foreign stays one as
-/// long as its blob is the one that its URLs lead to.
+/// Returns the type that a layer gets when it is written anew. A foreign layer of another family
+/// stays foreign as long as its blob is the one that its URLs lead to.
 fn layer_type(parts: &Parts<'_>, i: usize) -> Result<&'static str> {
     let (family, layer, sealed) = (parts.family, &parts.layers[i], &parts.sealed[i]);
     let of = |table: &[(Compression, &'static str)]| {
@@ -363,7 +364,7 @@ fn layer_type(parts: &Parts<'_>, i: usize) -> Result<&'static str> {
     })
 }
 
-/// Gives every layer its true type.
+/// Gives every layer the type of its compression.
 fn correct_types(top: &mut Map<String, Value>, parts: &Parts<'_>) -> Result<()> {
     let Some(Value::Array(descriptors)) = top.get_mut("layers") else {
         return Ok(());
@@ -378,7 +379,7 @@ fn correct_types(top: &mut Map<String, Value>, parts: &Parts<'_>) -> Result<()> 
     Ok(())
 }
 
-/// Says whether the type of a kept layer may stay in a manifest that is written anew.
+/// Returns true if the type of a kept layer may stay in a manifest that is written anew.
 fn is_true(family: &Family, kind: &str, layer: &Layer, sealed: &SealedLayer) -> bool {
     media_type::layer(kind).is_some_and(|read| {
         let wanted = if read.foreign {
@@ -446,7 +447,7 @@ fn put_layer_fields(
     }
 }
 
-/// Writes an extension that the original does not have, if it has a place.
+/// Writes an extension that the original does not have, if the manifest has a field for it.
 fn put_extension(
     top: &mut Map<String, Value>,
     parts: &Parts<'_>,
@@ -477,7 +478,7 @@ fn put_extension(
                 }
                 _ => return None,
             }
-            // The extension must not make a manifest that readers refuse.
+            // The extension must not make a manifest that readers would refuse.
             read_again(&changed, parts).ok()?;
             Some(changed)
         });
@@ -498,7 +499,7 @@ fn free(key: &str, model: &[&str]) -> bool {
 /// Reports the properties of the original for blobs that were replaced.
 ///
 /// # Errors
-/// If the new manifest is one that would be refused, such as one with too many layers.
+/// If readers would refuse the new manifest, such as one with too many layers.
 fn report_lost_extensions(
     top: &Map<String, Value>,
     parts: &Parts<'_>,
@@ -517,7 +518,7 @@ fn report_lost_extensions(
     Ok(())
 }
 
-/// Reads a manifest that is being made; the fields that every manifest has may still be missing.
+/// Reads a manifest that is being made; required fields may still be missing.
 fn read_again(top: &Map<String, Value>, parts: &Parts<'_>) -> Result<Manifest> {
     let mut whole = top.clone();
     whole.insert("schemaVersion".into(), Value::from(2));

@@ -1,10 +1,9 @@
-//! What tells OCI and Docker schema 2 apart: a table of media types and abilities.
+//! The differences between OCI and Docker schema 2: a table of media types and abilities.
 
 use imgconv_model::{Compression, FormatId};
 
-/// The formats whose images are described by the config of [`docker_config`](crate::docker_config):
-/// an original `config` of one serves all of them, and so does an extension that is not of the
-/// manifest.
+/// The formats whose images have the config of [`docker_config`](crate::docker_config): an original
+/// `config` of one format is usable in all of them, and so is an extension of a config.
 pub const CONFIG_FORMATS: &[FormatId] = &[
     FormatId::OCI,
     FormatId::DOCKER_V2S2,
@@ -15,9 +14,9 @@ pub const CONFIG_FORMATS: &[FormatId] = &[
 /// A family of documents: the same shapes under its own media types.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
-    /// The format that reads and writes them.
+    /// The format of these documents.
     pub id: FormatId,
-    /// What messages call it, such as `OCI`.
+    /// The name in messages, such as `OCI`.
     pub name: &'static str,
     /// The type of a manifest.
     pub manifest: &'static str,
@@ -27,17 +26,17 @@ pub struct Family {
     pub artifact: Option<&'static str>,
     /// The type of a config.
     pub config: &'static str,
-    /// Other types that stand for a config in manifests of the family.
+    /// Other types of configs that manifests of the family may have.
     pub config_aliases: &'static [&'static str],
-    /// The type of a layer that is written with each compression. One that is absent is refused.
+    /// The layer type for each compression. A compression without a type is refused.
     pub layers: &'static [(Compression, &'static str)],
-    /// The same for layers that are had from elsewhere.
+    /// The types of foreign layers.
     pub foreign_layers: &'static [(Compression, &'static str)],
-    /// Whether manifests have annotations. Without, those of the original manifest stay and others
-    /// are reported.
+    /// True if manifests have annotations. Otherwise annotations of the original manifest stay, and
+    /// others are reported.
     pub annotations: bool,
-    /// Whether a document that nobody gives a type is one of this family.
+    /// True if a document without a media type belongs to this family.
     pub untyped: bool,
-    /// How many layers the family's engines run; more are warned of.
+    /// The number of layers that the family's engines can run; more layers get a warning.
     pub usual_layers: Option<usize>,
 }

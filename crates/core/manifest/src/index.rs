@@ -1,16 +1,16 @@
-//! Writing indexes over documents that were published.
+//! Writing indexes over published documents.
 
 use imgconv_json::{Map, Value, canonical, parse};
 use imgconv_model::{Child, Document, Index, Limits, Platform, Result};
 
 use crate::{descriptor::descriptor, family::Family, media_type};
 
-/// Writes an index, see [`imgconv_model::DocumentFormat::encode_index`]. An original of the same family
-/// comes back byte for byte if it lists the same children; otherwise the other fields of the
-/// original stay, whichever family it is of: readers of both families take them.
+/// Writes an index, see [`imgconv_model::DocumentFormat::encode_index`]. An original of the same
+/// family is returned byte for byte if it lists the same children; otherwise the other fields of
+/// the original stay, in either family: readers of both families accept them.
 ///
 /// # Errors
-/// If the original is no JSON.
+/// If the original is not JSON.
 pub fn encode_index(
     family: &Family,
     children: &[Child],
@@ -26,7 +26,7 @@ pub fn encode_index(
     let mut top = Map::new();
     top.insert("schemaVersion".into(), Value::from(2));
     top.insert("mediaType".into(), Value::from(family.index));
-    // Replaced below; it stands here for the order of the fields.
+    // The value is replaced below; the key is inserted here for the order of the fields.
     top.insert("manifests".into(), Value::Null);
     if let Some(original) = original
         && let Value::Object(old) = parse(&original.document.bytes, &limits, "index")?
@@ -42,13 +42,13 @@ pub fn encode_index(
     })
 }
 
-/// Says whether an index is of the family, which nothing may contradict.
+/// Returns true if an index is of the family and no field contradicts that.
 fn of_family(family: &Family, document: &Document) -> bool {
     let kind = media_type::normalise(&document.kind);
     kind.is_empty() || kind == family.index
 }
 
-/// Writes a child's descriptor: what it was, with what is said of it now.
+/// Writes a child's descriptor: its old text, changed where the fields differ.
 fn entry(child: &Child) -> Value {
     let Child {
         kind,
@@ -60,7 +60,7 @@ fn entry(child: &Child) -> Value {
     } = child;
     let limits = Limits::default();
     let old = match parse(raw.as_bytes(), &limits, "descriptor") {
-        // One that says the same stays as it was written, with all that is null or empty in it.
+        // An unchanged descriptor keeps its text, with all members that are null or empty.
         Ok(value)
             if descriptor(&value, "descriptor", &limits).is_ok_and(|read| {
                 let raw = raw.clone();
@@ -79,7 +79,7 @@ fn entry(child: &Child) -> Value {
     map.insert("digest".into(), Value::from(digest));
     map.insert("size".into(), Value::from(*size));
     for (key, value) in old {
-        // Embedded bytes are those of the old document.
+        // Embedded bytes belong to the old document.
         if !map.contains_key(&key) && (same || key != "data") {
             map.insert(key, value);
         }
@@ -105,7 +105,7 @@ fn entry(child: &Child) -> Value {
     Value::Object(map)
 }
 
-/// Writes a platform; `os.version` and the like stay if it is the same platform as before.
+/// Writes a platform; `os.version` and similar members stay if the platform is unchanged.
 fn write_platform(platform: &Platform, old: Option<&Map<String, Value>>) -> Value {
     let Platform {
         os,

@@ -9,7 +9,7 @@ use crate::media_type::{
     OCI_ARTIFACT, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
 };
 
-/// Every type of a document that lists others: what a registry stores as a manifest.
+/// Every type of a document that lists others and that a registry stores as a manifest.
 pub const KINDS: &[&str] = &[
     OCI_MANIFEST,
     OCI_INDEX,
@@ -20,24 +20,24 @@ pub const KINDS: &[&str] = &[
     DOCKER_SCHEMA1,
 ];
 
-/// Says whether a type is that of an index or a manifest list.
+/// Returns true if a type is that of an index or a manifest list.
 pub fn is_index(kind: &str) -> bool {
     [OCI_INDEX, DOCKER_LIST].contains(&kind)
 }
 
-/// What a media type says of its content.
+/// The meaning of a media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// It is a document that lists others: the type is one of [`KINDS`].
+    /// The type of a document that lists others: one of [`KINDS`].
     Listing,
-    /// Nothing: the type is absent or generic, and the document itself must say what it is.
+    /// No meaning: the type is absent or generic, and the document itself decides.
     Nothing,
-    /// It is no such document, but bytes of any size and form (image-spec, image-index.md: an
+    /// The type of other content, bytes of any size and form (image-spec, image-index.md: an
     /// unknown type is no error).
     Other,
 }
 
-/// Says what a media type tells, in any spelling.
+/// Returns the meaning of a media type, in any spelling.
 pub fn told(kind: &str) -> Told {
     match &*media_type::normalise(kind) {
         "" => Told::Nothing,
@@ -46,11 +46,12 @@ pub fn told(kind: &str) -> Told {
     }
 }
 
-/// Returns the media type of a manifest that no descriptor and no header gives one, empty if it
-/// does not show one: its `mediaType`, else what its shape says. `what` names it in messages.
+/// Returns the media type of a manifest that has none from a descriptor or a header: its
+/// `mediaType`, else the type that its shape shows, else an empty text. `what` names the manifest
+/// in messages.
 ///
 /// # Errors
-/// [`Code::BadJson`](imgconv_model::Code::BadJson) if it is no JSON.
+/// [`Code::BadJson`](imgconv_model::Code::BadJson) if the bytes are not JSON.
 pub fn kind_of(bytes: &[u8], limits: &Limits, what: &str) -> Result<String> {
     let value = parse(bytes, limits, what)?;
     Ok(guess(&value).to_owned())
@@ -58,7 +59,7 @@ pub fn kind_of(bytes: &[u8], limits: &Limits, what: &str) -> Result<String> {
 
 pub(crate) fn guess(value: &Value) -> &str {
     let text = |value: &'_ Value| value.as_str().map(str::to_owned);
-    // An empty type says nothing, as an absent one.
+    // An empty type is the same as an absent type.
     if let Some(kind) = value.get("mediaType").and_then(Value::as_str)
         && !kind.is_empty()
     {
@@ -85,7 +86,7 @@ pub(crate) fn guess(value: &Value) -> &str {
                             .all(|child| kind(child).is_some_and(|kind| docker(&kind)));
                     if all_docker { DOCKER_LIST } else { OCI_INDEX }
                 }
-                // A format that takes untyped documents decides.
+                // A format that accepts documents without a type decides.
                 _ => "",
             }
         }

@@ -1,12 +1,12 @@
-//! Documents of the shape that Docker invented (image manifest v2 schema 2) and OCI took over
-//! (image-spec 1.1): manifests, indexes, configs and their descriptors, both ways, for any [`Family`]
-//! of media types.
+//! Documents of the shape that Docker introduced (image manifest v2 schema 2) and OCI adopted
+//! (image-spec 1.1): manifests, indexes, configs and their descriptors, both ways, for any
+//! [`Family`] of media types.
 //!
-//! **This is what `formats/oci` and `formats/docker-v2s2` mean**; those crates only state their media
-//! types. [`decode`] and [`encode`] are the two directions, [`references`] lists what a document
-//! refers to without decoding it, and [`docker_config`] is the config alone. The decisions behind
-//! them are in `design.rs`. The crate reads and writes documents only: names, layouts and registries
-//! belong to transports, the bytes of layers to the pipeline.
+//! **`formats/oci` and `formats/docker-v2s2` are implemented here**; those crates only define their
+//! media types. [`decode`] and [`encode`] are the two directions, [`references`] lists the
+//! references of a document without decoding it, and [`docker_config`] is the config alone. The
+//! design decisions are in `design.rs`. The crate reads and writes documents only: names, layouts
+//! and registries belong to transports, the bytes of layers to the pipeline.
 
 #![deny(missing_docs)]
 

@@ -1,5 +1,5 @@
-//! Rules of the image specification that no reader here depends on: a document that breaks one is
-//! read and carried, and `verify` names it.
+//! Rules of the image specification that no reader here depends on: a document that breaks a rule
+//! is read and carried, and `verify` reports it.
 
 use imgconv_json::{is_rfc3339, join};
 use serde_json::{Map, Value};
@@ -11,12 +11,12 @@ use crate::media_type;
 pub struct Odd {
     /// The path of the property.
     pub field: String,
-    /// What is wrong with it.
+    /// The broken rule.
     pub message: String,
 }
 
-/// Lists what is odd about a manifest or an index (image-spec, manifest.md and image-index.md). The
-/// value of another document has nothing that is odd.
+/// Lists the broken rules of a manifest or an index (image-spec, manifest.md and image-index.md).
+/// The list is empty for the value of any other document.
 pub fn lint(value: &Value) -> Vec<Odd> {
     let Value::Object(top) = value else {
         return Vec::new();
@@ -53,7 +53,8 @@ pub fn lint(value: &Value) -> Vec<Odd> {
     lint.0
 }
 
-/// Lists what is odd about one descriptor (image-spec, descriptor.md). `path` leads to it.
+/// Lists the broken rules of one descriptor (image-spec, descriptor.md). `path` leads to the
+/// descriptor.
 pub fn lint_descriptor(value: &Value, path: &str) -> Vec<Odd> {
     let mut lint = Lint::default();
     lint.descriptor(value, path);
@@ -122,7 +123,7 @@ impl Lint {
         let Some(kind) = map.get(key).and_then(Value::as_str) else {
             return;
         };
-        // An empty one is an absent one.
+        // An empty type is the same as an absent type.
         if !kind.is_empty() && !is_media_type(kind) {
             let kind = imgconv_model::quote(kind);
             let message =
@@ -149,7 +150,7 @@ impl Lint {
     }
 }
 
-/// Appends a plain key to a path that is spelled already.
+/// Appends a plain key to a path whose text is complete.
 fn join_raw(path: &str, key: &str) -> String {
     match path {
         "" => key.to_owned(),
@@ -157,8 +158,8 @@ fn join_raw(path: &str, key: &str) -> String {
     }
 }
 
-/// Says whether a text is a media type by RFC 6838, section 4.2: two names of at most 127 characters;
-/// parameters may follow.
+/// Returns true if a text is a media type by RFC 6838, section 4.2: two names of at most 127
+/// characters; parameters may follow.
 pub(crate) fn is_media_type(kind: &str) -> bool {
     let bare = kind.split(';').next().unwrap_or("").trim_end();
     let name = |name: &str| {
@@ -173,7 +174,7 @@ pub(crate) fn is_media_type(kind: &str) -> bool {
     parts.is_some_and(|(kind, subtype)| name(kind) && name(subtype))
 }
 
-/// Says whether a text is a URL: a scheme and more, of the characters that RFC 3986 allows.
+/// Returns true if a text is a URL: a scheme and more, of the characters that RFC 3986 allows.
 fn is_url(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once(':') else {
         return false;
@@ -184,7 +185,7 @@ fn is_url(url: &str) -> bool {
         .is_some_and(|b| b.is_ascii_alphabetic())
         && (scheme.bytes()).all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&b);
-    // Those that lead somewhere name a host.
+    // URLs of these schemes have a host.
     let web = ["http", "https", "ftp"]
         .iter()
         .any(|one| scheme.eq_ignore_ascii_case(one));

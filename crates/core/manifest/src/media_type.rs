@@ -1,5 +1,5 @@
-//! Media types: the one place where they are spelled, and what each says of its blob. The family of a
-//! manifest does not matter for that: OCI's types stand in Docker's manifests and the other way round.
+//! Media types: the one place of their spellings and meanings. The family of a manifest does not
+//! matter: OCI's types stand in Docker's manifests and the other way round.
 
 use imgconv_model::Compression;
 
@@ -38,7 +38,7 @@ pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json"
 pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// A Docker layer, compressed with gzip.
 pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-/// A Docker layer, compressed with zstd: some tools write the type and most engines refuse it.
+/// A Docker layer, compressed with zstd: some tools write the type, and most engines refuse it.
 pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 /// A foreign Docker layer, not compressed.
 pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
@@ -52,21 +52,22 @@ pub const DOCKER_FOREIGN_LAYER_ZSTD: &str =
 pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 /// A manifest of Docker's schema 1 with signatures.
 pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-/// The manifest of an ACI. The appc specification gives it no type; this is the name of it in this
+/// The manifest of an ACI. The appc specification defines no type; this type belongs to this
 /// project.
 pub const APPC_MANIFEST: &str = "application/vnd.appc.image.manifest+json";
-/// The manifest of an ACI that a document of another format carries. The type is of this project.
+/// The manifest of an ACI that a document of another format carries. The type belongs to this
+/// project.
 pub const CARRIED_ACI_MANIFEST: &str = "application/vnd.imgconv.aci.manifest.v1+json";
-/// One entry of `manifest.json` in a file of `docker save`. The type is of this project.
+/// One entry of `manifest.json` in a file of `docker save`. The type belongs to this project.
 pub const ARCHIVE_IMAGE: &str = "application/vnd.imgconv.docker-archive.image.v1+json";
-/// A chain of v1 images. The type is of this project.
+/// A chain of v1 images. The type belongs to this project.
 pub const V1_IMAGE: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
 
-/// What every type of Docker begins with.
+/// The prefix of every type of Docker.
 pub(crate) const DOCKER_PREFIX: &str = "application/vnd.docker.";
 
-/// Brings a kind to its bare form: without parameters, in lower case, and empty if it is one of
-/// the generic types that say nothing (robustness C2b).
+/// Normalises a kind: without parameters, in lower case, and empty for the generic types, which
+/// have no meaning (robustness C2b).
 pub(crate) fn normalise(kind: &str) -> String {
     let bare = kind.split(';').next().unwrap_or("").trim();
     let bare = bare.to_ascii_lowercase();
@@ -76,21 +77,21 @@ pub(crate) fn normalise(kind: &str) -> String {
     }
 }
 
-/// Says whether a config descriptor's type is that of an image.
+/// Returns true if a config descriptor's type is that of an image.
 pub(crate) fn is_image_config(kind: &str) -> bool {
     kind == OCI_CONFIG || kind == DOCKER_CONFIG
 }
 
-/// What a layer's type says of it.
+/// The meaning of a layer's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LayerType {
     /// The compression; the magic bytes decide when the layer is read.
     pub(crate) compression: Compression,
-    /// True if registries are told not to hold the blob.
+    /// True if registries must not store the blob.
     pub(crate) foreign: bool,
 }
 
-/// Reads a layer's type; `None` if it is not known to be a tar.
+/// Reads a layer's type; `None` if the type is not known to be a tar.
 pub(crate) fn layer(kind: &str) -> Option<LayerType> {
     let of = |compression, foreign| {
         Some(LayerType {
@@ -116,8 +117,8 @@ pub(crate) fn layer(kind: &str) -> Option<LayerType> {
     }
 }
 
-/// Says whether a type that is not known to be a tar could still be meant as an image's layer,
-/// such as an encrypted one. An attestation or a signature is not.
+/// Returns true if a type that is not known to be a tar could still be that of an image's layer,
+/// such as an encrypted one. The type of an attestation or a signature is not.
 pub(crate) fn perhaps_layer(kind: &str) -> bool {
     kind == "application/octet-stream"
         || kind.starts_with("application/vnd.oci.image.layer.")

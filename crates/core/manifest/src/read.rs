@@ -1,7 +1,7 @@
 //! The shape of a manifest: strict reading of its JSON, without following its references.
 //!
-//! Both directions use it: decoding to follow the descriptors, encoding to see what an original
-//! says and to check that a new manifest reads as it was meant.
+//! Both directions use it: decoding to follow the descriptors, encoding to read an original and to
+//! check that a new manifest reads as intended.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -36,14 +36,14 @@ pub(crate) const MODEL_FIELDS: &[&str] = &[
     "annotations",
 ];
 
-/// Fields that only some kind of root document has. Of these a document may hold those of its own
-/// kind alone, in any spelling (CVE-2021-41190).
+/// Fields that only one kind of root document has. A document may have only those of its own kind,
+/// in any spelling (CVE-2021-41190).
 const KIND_FIELDS: &[&str] = &["config", "fsLayers", "history", "layers", "manifests"];
 
 /// The annotation that holds a verbatim ACI manifest, see the design notes.
 pub(crate) const ACI_MANIFEST: &str = "imgconv.aci.manifest";
 
-/// A manifest as it is written.
+/// A manifest as it is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Manifest {
     /// The config; only the withdrawn artifact manifest has none.
@@ -54,7 +54,7 @@ pub(crate) struct Manifest {
     pub(crate) artifact_type: Option<String>,
     /// All annotations, the private one included.
     pub(crate) annotations: BTreeMap<String, String>,
-    /// What the model has no field for: path from `manifest.` on to JSON text.
+    /// Properties that the model has no field for: path from `manifest.` on to JSON text.
     pub(crate) extensions: BTreeMap<String, String>,
 }
 
@@ -98,7 +98,7 @@ pub(crate) fn read(
     Ok(manifest)
 }
 
-/// Checks what manifests and indexes have in common: field names, version, media type.
+/// Checks the common parts of manifests and indexes: field names, version, media type.
 pub(crate) fn head(
     top: &Object<'_>,
     own: &[&str],
@@ -141,9 +141,9 @@ pub(crate) fn head(
 /// The digest of a subject, and the content that its descriptor embeds.
 pub(crate) type Subject = (Digest, Option<Arc<[u8]>>);
 
-/// Reads the digest of the subject, and the content that its descriptor embeds, verified. The grammar
-/// of the digest must hold; an algorithm that is not computed here does no harm, since a subject is
-/// not followed.
+/// Reads the digest of the subject, and the content that its descriptor embeds, verified. The
+/// digest must be valid; an algorithm that is not computed here is accepted, since a subject is not
+/// followed.
 pub(crate) fn subject(top: &Object<'_>) -> Result<Option<Subject>> {
     let Some(subject) = top.opt_object("subject")? else {
         return Ok(None);
@@ -163,7 +163,7 @@ pub(crate) fn subject(top: &Object<'_>) -> Result<Option<Subject>> {
     }
 }
 
-/// Reads a descriptor and compares embedded bytes, and those that everybody knows, with it.
+/// Reads a descriptor and compares its digest with embedded bytes, and with well-known content.
 pub(crate) fn checked(value: &Value, path: String, limits: &Limits) -> Result<Descriptor> {
     let read = descriptor(value, &*path, limits)?;
     let child = &read.child;
@@ -184,7 +184,7 @@ pub(crate) fn checked(value: &Value, path: String, limits: &Limits) -> Result<De
     Ok(read)
 }
 
-/// Lists what the model has no field for, by path.
+/// Lists the properties that the model has no field for, by path.
 fn list_extensions(top: &Object<'_>, extensions: &mut BTreeMap<String, String>) -> Result<()> {
     let mut add = |parent: &str, map: &Map<String, Value>, known: &[&str]| {
         for (key, value) in map {

@@ -1,8 +1,8 @@
-//! What a document of any family refers to: for those who follow every reference of a place,
+//! The references of a document of any family: for callers that follow every reference of a place,
 //! whatever the documents mean.
 //!
-//! The module reads the shape of one document and follows no reference. The meaning of an image is the
-//! formats' business.
+//! The module reads the shape of one document and follows no reference. The formats interpret
+//! images.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     tar_sum::TarSum,
 };
 
-/// The layer of a step of schema 1 that has none. Its bytes are known, so it need not be there.
+/// The layer of a step of schema 1 without a layer. Its bytes are known, so it need not be stored.
 const EMPTY_LAYER: &str = "a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4";
 
 /// The role of a reference in its document.
@@ -37,44 +37,45 @@ pub enum Part {
     Subject,
 }
 
-/// One thing that a document refers to.
+/// One reference of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// The role in the document.
     pub part: Part,
-    /// Its content type; empty where the document gives it none.
+    /// The content type; empty if the document has none.
     pub kind: String,
-    /// Its digest.
+    /// The digest.
     pub digest: Digest,
-    /// Its size in bytes, where the document says it.
+    /// The size in bytes, if the document has it.
     pub size: Option<u64>,
-    /// True if the document is whole without the blob, because its bytes are embedded or known, or
-    /// because it is a layer that is to be had from elsewhere.
+    /// True if the document is complete without the blob, because its bytes are embedded or known,
+    /// or because it is a foreign layer.
     pub dispensable: bool,
-    /// Its content, verified, where the document embeds it.
+    /// The verified content, if the document embeds it.
     pub data: Option<Arc<[u8]>>,
 }
 
-/// A document, and all that it refers to.
+/// A document and all its references.
 #[derive(Clone, Debug)]
 pub struct References {
     /// The document's own type, one of [`KINDS`].
     pub kind: &'static str,
-    /// What it refers to, in its order.
+    /// The references, in the order of the document.
     pub list: Vec<Reference>,
-    /// The layers of schema 1 that are named by a [`TarSum`], which is no digest of stored bytes.
+    /// The layers of schema 1 that are named by a [`TarSum`], which is not a digest of stored
+    /// bytes.
     pub tar_sums: Vec<String>,
 }
 
-/// Reads what a document refers to. `kind` is the type that it is referred to by. `None` if that
-/// is no type of a document that lists others; where it says nothing, the shape decides.
+/// Reads the references of a document. `kind` is the type by which the document is referred to.
+/// `None` for a type of other content; for a type without a meaning, the shape decides.
 ///
 /// # Errors
-/// Those of strict JSON and of the document's shape.
+/// The errors of strict JSON and of the document's shape.
 pub fn references(kind: &str, bytes: &[u8], limits: &Limits) -> Result<Option<References>> {
     let said = media_type::normalise(kind);
     let value = match parse(bytes, limits, "document") {
-        // Any blob may be of a type that says nothing.
+        // A blob of any content may have a type without a meaning.
         Err(_) if said.is_empty() => return Ok(None),
         _ if !said.is_empty() && !KINDS.contains(&&*said) => return Ok(None),
         value => value?,
@@ -115,7 +116,7 @@ pub fn references(kind: &str, bytes: &[u8], limits: &Limits) -> Result<Option<Re
     }))
 }
 
-/// The type of a document that neither a descriptor nor the document itself names.
+/// The type of a document that has none from a descriptor or its own `mediaType`.
 fn shape(value: &Value) -> &str {
     let has = |name: &str| {
         let keys = value.as_object().into_iter().flat_map(|map| map.keys());
@@ -194,8 +195,8 @@ fn subject(top: &Object<'_>) -> Result<Option<Reference>> {
     }))
 }
 
-/// Which company's types a type belongs to, if it is one that OCI or Docker made for the same
-/// thing: `oci` or `docker`. Types that stand in documents of both, and all others, have none.
+/// Returns the family of a type, `oci` or `docker`, if both families have a type for the same
+/// content. Types that stand in documents of both, and all others, have no family.
 pub fn family_of(kind: &str) -> Option<&'static str> {
     let kind = media_type::normalise(kind);
     let known = KINDS.contains(&&*kind)

@@ -1,8 +1,8 @@
-//! Tar sums: how docker 1.5 and 1.6 named the layers that they pushed to a registry. A tar sum is made
-//! of the entries of the tar and says nothing of its stored bytes, so a place must know which blob it
-//! means.
+//! Tar sums: the names by which docker 1.5 and 1.6 pushed layers to a registry. A tar sum is made
+//! of the entries of the tar and not of its stored bytes, so a place must know which blob belongs
+//! to the tar sum.
 //!
-//! No tar sum is computed here.
+//! This module does not compute tar sums.
 
 /// A tar sum, such as `tarsum.v1+sha256:` and hex digits (distribution 2.0, digest/tarsum.go).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl TarSum {
         let (version, rest) = text.strip_prefix("tarsum")?.split_once('+')?;
         let (algorithm, hex) = rest.split_once(':')?;
         let version = match version {
-            // The first version had no name.
+            // The first version has an empty name.
             "" => "v0",
             version => version.strip_prefix('.')?,
         };
@@ -40,8 +40,7 @@ impl TarSum {
         })
     }
 
-    /// Returns the path below `_layers` that a registry's storage has for it:
-    /// `tarsum/VERSION/ALGORITHM/HEX`.
+    /// Returns the path below `_layers` in a registry's storage: `tarsum/VERSION/ALGORITHM/HEX`.
     pub fn path(&self) -> String {
         format!("tarsum/{}/{}/{}", self.version, self.algorithm, self.hex)
     }

@@ -3,7 +3,7 @@
 //!
 //! Such an image has no document of its own. The places that hold v1 images (files of `docker save`
 //! before Docker 1.10, storage of registries before version 2) walk the chain of parents here, and
-//! it becomes one root document; what each `json` says of the image is for the format.
+//! make one root document of the chain; the format interprets each `json`.
 
 use std::collections::BTreeSet;
 
@@ -17,12 +17,12 @@ use crate::media_type;
 /// `{"id":ID,"layers":[{"id":ID,"json":TEXT,"layer":MEMBER},…]}`, `TEXT` verbatim.
 pub const KIND: &str = media_type::V1_IMAGE;
 
-/// Says whether a text is the id of a v1 image: 64 lower-case hex digits (robustness A1a).
+/// Returns true if a text is the id of a v1 image: 64 lower-case hex digits (robustness A1a).
 pub fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Refuses what is no id before it becomes part of any path (robustness A1a).
+/// Refuses a text that is not an id before it becomes part of any path (robustness A1a).
 ///
 /// # Errors
 /// [`Code::BadName`].
@@ -37,7 +37,7 @@ pub fn check_id(id: &str) -> Result<()> {
     Err(Error::new(Code::BadName, message))
 }
 
-/// A root document that was made of a chain.
+/// The root document of a chain.
 #[derive(Clone, Debug)]
 pub struct Chain {
     /// The document, of the kind [`KIND`].
@@ -56,13 +56,13 @@ impl Chain {
 
 /// A place that holds v1 images.
 pub trait Images {
-    /// Reads the `json` of an image, at most `limits.config` bytes; `None` if it is not there.
+    /// Reads the `json` of an image, at most `limits.config` bytes; `None` if it is missing.
     ///
     /// # Errors
-    /// If it can't be read, or the image is not whole.
+    /// If the `json` can't be read, or the image is not complete.
     fn json(&self, id: &str, limits: &Limits) -> Result<Option<Vec<u8>>>;
 
-    /// Names the `json` of an image for messages.
+    /// Returns the name of the `json` of an image for messages.
     fn json_name(&self, id: &str) -> String;
 
     /// Returns the name by which [`NamedBlobs::member`](imgconv_model::NamedBlobs::member) finds the
@@ -73,17 +73,17 @@ pub trait Images {
 /// Returns the id of an image's parent.
 ///
 /// # Errors
-/// [`Code::Missing`] if there is no such image, and those of a `json` that is not in order.
+/// [`Code::Missing`] if there is no such image, and the errors of a malformed `json`.
 pub fn parent(images: &dyn Images, id: &str, limits: &Limits) -> Result<Option<String>> {
     Ok(read(images, id, limits)?.parent)
 }
 
-/// Walks from an image to its base (robustness A2a, A2b) and makes the root document. `walked` grows
-/// by every step, also where the walk fails.
+/// Walks from an image to its base (robustness A2a, A2b) and makes the root document. `walked`
+/// grows with every step, also if the walk fails.
 ///
 /// # Errors
-/// [`Code::Missing`], [`Code::Cycle`] or [`Code::Limit`] for the chain, and those of a `json` that
-/// is not in order.
+/// [`Code::Missing`], [`Code::Cycle`] or [`Code::Limit`] for the chain, and the errors of a
+/// malformed `json`.
 pub fn chain(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
     walk(images, id, limits, walked).map_err(|error| error.at(format!("image {id}")))
 }
@@ -133,7 +133,7 @@ fn walk(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Res
     Ok(Chain { document, ids })
 }
 
-/// What the chain needs of a `json`.
+/// The parts of a `json` that the chain needs.
 struct Json {
     text: String,
     parent: Option<String>,
@@ -147,7 +147,7 @@ fn read(images: &dyn Images, id: &str, limits: &Limits) -> Result<Json> {
     let place = images.json_name(id);
     let value = parse(&bytes, limits, &place)?;
     let parent = parent_in(&value, id).map_err(|error| error.at(place))?;
-    // The parser takes nothing but UTF-8.
+    // The parser accepts UTF-8 only.
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Ok(Json { text, parent })
 }
@@ -159,7 +159,7 @@ fn parent_in(value: &Value, id: &str) -> Result<Option<String>> {
         let message = format!("expected the id of its directory, found {}", quote(own));
         return Err(object.bad("id", message));
     }
-    // They become parts of file names (robustness A3).
+    // The values become parts of file names (robustness A3).
     for key in ["os", "architecture", "variant"] {
         let text = object.opt_string(key)?.unwrap_or_default();
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);

@@ -1,18 +1,18 @@
-//! What a root document turns out to be.
+//! The kinds of artifact that a root document can be.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{Digest, Facts, Image, Platform};
 
-/// What a format decodes a root to.
+/// The artifact that a format decodes from a root.
 #[derive(Clone, Debug)]
 pub enum Artifact {
     /// An image.
     Image(Box<Image>),
     /// A list of other documents, usually one image for several platforms.
     Index(Index),
-    /// Anything else: an SBOM, a chart, a signature, an image with layers that are not tars.
-    /// Carried byte for byte, or reported as left behind; never converted.
+    /// Any other artifact: an SBOM, a chart, a signature, an image with layers that are not tars.
+    /// The artifact is copied byte for byte, or reported as left behind; it is never converted.
     Opaque(Opaque),
 }
 
@@ -28,11 +28,11 @@ pub struct Document {
 /// An index, not yet followed.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// What it lists, in its order.
+    /// The descriptors of the index, in its order.
     pub children: Vec<Child>,
     /// The exact document.
     pub document: Document,
-    /// The document that it is about (its `subject`).
+    /// The document that the index refers to as its `subject`.
     pub subject: Option<Digest>,
 }
 
@@ -54,7 +54,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Makes the descriptor of a document that is found where nobody wrote one.
+    /// Makes the descriptor of a document that no other document has a descriptor of.
     pub fn new(kind: impl Into<String>, digest: Digest, size: u64) -> Self {
         Self {
             kind: kind.into(),
@@ -66,7 +66,7 @@ impl Child {
         }
     }
 
-    /// Returns what is claimed of the bytes.
+    /// Returns the digest and size that the descriptor claims.
     pub fn facts(&self) -> Facts {
         Facts {
             digest: Some(self.digest),
@@ -75,19 +75,19 @@ impl Child {
     }
 }
 
-/// Something that is carried as it is.
+/// An artifact that is copied without a change.
 #[derive(Clone, Debug)]
 pub struct Opaque {
-    /// The exact document. `None` for a blob of a type that no format knows: it is the first of
-    /// `blobs`, and may be of any size.
+    /// The exact document. `None` for a blob of a type that no format supports: the blob is the
+    /// first of `blobs` then, and may be of any size.
     pub document: Option<Document>,
-    /// Every blob that it refers to and that travels with it.
+    /// Every blob that the document refers to and that is copied with the document.
     pub blobs: Vec<Child>,
-    /// The document that it is about (a referrer's `subject`).
+    /// The document that this artifact refers to as its `subject` (a referrer).
     pub subject: Option<Digest>,
-    /// What it is, for messages, such as `artifact application/spdx+json`.
+    /// A description of the artifact for messages, such as `artifact application/spdx+json`.
     pub what: String,
-    /// True if it is an image whose layers are of a type that is not a tar: it can be copied, and
-    /// an attempt to convert it is an error instead of a loss.
+    /// True if the artifact is an image whose layers are of a type that is not a tar: the image can
+    /// be copied, and an attempt to convert it is an error instead of a loss.
     pub image: bool,
 }

@@ -1,4 +1,4 @@
-//! Bytes that can be read again: what is known of them, and how they are opened.
+//! Bytes that can be read again: their claimed digest and size, and how they are opened.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use crate::{Digest, Result};
 /// A stream of bytes, as [`Open::open`] returns it.
 pub type Reader = Box<dyn Read + Send>;
 
-/// The compression of a stream, as its first bytes say.
+/// The compression of a stream, found by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Compression {
     /// Not compressed.
@@ -39,12 +39,12 @@ impl fmt::Display for Compression {
     }
 }
 
-/// What is known of a blob. Never what is wanted.
+/// The claimed digest and size of a blob; never a digest or size that a user asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The digest that somebody claimed.
+    /// The claimed digest, from a descriptor or another reference.
     pub digest: Option<Digest>,
-    /// The size in bytes that somebody claimed.
+    /// The claimed size in bytes.
     pub size: Option<u64>,
 }
 
@@ -61,8 +61,8 @@ pub trait Open: fmt::Debug + Send + Sync {
     /// [`crate::Error`].
     fn open(&self) -> Result<Reader>;
 
-    /// Returns the same bytes for reading by position, if that needs no copy of them. What was
-    /// claimed of them is not verified by such reads: whoever asks before a verified pass gets the
+    /// Returns the same bytes for reading by position, if that needs no copy of them. Such reads do
+    /// not verify the claimed digest and size: a caller that asks before a verified pass gets the
     /// verified bytes afterwards, or an error.
     ///
     /// # Errors
@@ -71,14 +71,15 @@ pub trait Open: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Returns what tells these bytes from others during a run, where no digest does it: where they
-    /// are stored. `None` if they are made while they are read, or nothing tells it.
+    /// Returns a text that identifies these bytes during a run where no digest does: the place
+    /// where they are stored. `None` if the bytes are made while they are read, or have no such
+    /// text.
     fn identity(&self) -> Option<String> {
         None
     }
 
     /// Returns the open file of the local file system that holds exactly these bytes, if there is
-    /// one and no symbolic link led to it. What was claimed of them is not verified.
+    /// one and its path has no symbolic link. The claimed digest and size are not verified.
     ///
     /// # Errors
     /// If it can't be opened.
@@ -92,14 +93,14 @@ pub trait ReadAt: fmt::Debug + Send + Sync {
     /// Fills `buf` with the bytes from `offset` on.
     ///
     /// # Errors
-    /// If they can't be read, end before, or changed since this was made.
+    /// If the bytes can't be read, end before, or changed since the value was made.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-/// Bytes with what is known of them.
+/// Bytes with their claimed digest and size.
 #[derive(Clone, Debug)]
 pub struct Blob {
-    /// What was claimed of exactly these bytes.
+    /// The claimed digest and size of exactly these bytes.
     pub facts: Facts,
     /// The bytes.
     pub bytes: Arc<dyn Open>,

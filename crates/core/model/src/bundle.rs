@@ -9,8 +9,9 @@ use crate::{
 
 /// A place that is read.
 ///
-/// Every method is required. What only some places can do is in [`Extras`], and callers ask by the
-/// methods of `dyn Bundle`, which say what a place without the capability answers.
+/// Every method is required. The capabilities that only some places have are in [`Extras`]; callers
+/// use them by the methods of `dyn Bundle`, which define the answer for a place without the
+/// capability.
 pub trait Bundle: fmt::Debug + Send + Sync {
     /// Returns the locator for messages, without secrets.
     fn locator(&self) -> String;
@@ -24,7 +25,7 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// Reads an entry point's root.
     ///
     /// # Errors
-    /// If it is missing, too large, or not what its descriptor says.
+    /// If the root is missing, too large, or differs from its descriptor.
     fn root(&self, entry: &RootEntry) -> Result<Root>;
 
     /// Reads a whole document of at most `limit` bytes and verifies it.
@@ -33,24 +34,23 @@ pub trait Bundle: fmt::Debug + Send + Sync {
     /// [`Code::Missing`], [`Code::Mismatch`], [`Code::Limit`] or an I/O error.
     fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document>;
 
-    /// Returns a blob that verifies what `facts` claim whenever it is read. `facts.digest` is
-    /// there.
+    /// Returns a blob that verifies `facts` whenever it is read. `facts.digest` must be present.
     ///
     /// # Errors
     /// [`Code::Missing`] or an I/O error.
     fn blob(&self, facts: &Facts) -> Result<Blob>;
 
-    /// Returns what the place knows and can do beside that. Costs nothing.
+    /// Returns the further capabilities of the place. The call costs nothing.
     fn extras(&self) -> Extras<'_>;
 }
 
-/// What some places know and can do; `None` where a place does not.
+/// Capabilities that only some places have; `None` for a place without the capability.
 ///
-/// A place that shows another one takes this apart and puts it together without `..`, so that a new
+/// A place that wraps another place destructures and builds this struct without `..`, so that a new
 /// field can be left out only by naming it (robustness F11).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras<'a> {
-    /// Entry points beyond those that the locator means, and entries without a descriptor.
+    /// Entry points beyond those that the locator selects, and entries without a descriptor.
     pub listing: Option<&'a dyn Listing>,
     /// Blobs by name.
     pub members: Option<&'a dyn NamedBlobs>,
@@ -58,9 +58,9 @@ pub struct Extras<'a> {
     pub parts: Option<&'a dyn Parts>,
     /// The annotations and properties of the list of entry points itself.
     pub top_level: Option<&'a TopLevel>,
-    /// What is irregular in the list of entry points.
+    /// Irregularities in the list of entry points.
     pub list_notes: Option<&'a dyn ListNotes>,
-    /// States of files, where no digest says whether bytes have changed.
+    /// States of files, for places where no digest shows whether bytes have changed.
     pub states: Option<&'a dyn States>,
     /// Every blob that is stored.
     pub stored: Option<&'a dyn StoredBlobs>,
@@ -73,7 +73,7 @@ pub struct Extras<'a> {
     pub read_by: Option<&'static Place>,
 }
 
-/// A place that lists more entry points than its locator means, such as the tags of a repository.
+/// A place that lists more entry points than its locator selects, such as the tags of a repository.
 pub trait Listing: fmt::Debug {
     /// Lists every entry point of the place. An entry may have no descriptor yet.
     ///
@@ -81,23 +81,24 @@ pub trait Listing: fmt::Debug {
     /// If the list itself can't be read.
     fn listing(&self) -> Result<Vec<RootEntry>>;
 
-    /// Finds out what a listed entry stands for: returns it with its descriptor.
+    /// Resolves a listed entry: returns the entry with its descriptor.
     ///
     /// # Errors
-    /// If it is missing or can't be read.
+    /// If the entry is missing or can't be read.
     fn resolve(&self, entry: &RootEntry) -> Result<RootEntry>;
 }
 
 /// A place that names its blobs instead of addressing them by content, such as a docker archive.
 pub trait NamedBlobs: fmt::Debug {
-    /// Returns a blob by its name. It verifies what `facts` claim whenever it is read.
+    /// Returns a blob by its name. The blob verifies `facts` whenever it is read.
     ///
     /// # Errors
     /// [`Code::Missing`] if there is no such member.
     fn member(&self, name: &str, facts: &Facts) -> Result<Blob>;
 
     /// Finds a layer by the digest of its uncompressed bytes, for places whose lists may name a
-    /// member that is not there; also says what the member is called. Who reads the layer verifies it.
+    /// member that is not there; returns the name of the member too. The reader of the layer
+    /// verifies the bytes.
     ///
     /// # Errors
     /// If the place can't be read.
@@ -106,9 +107,9 @@ pub trait NamedBlobs: fmt::Debug {
 
 /// A place that is made of several others, such as a folder of archives.
 pub trait Parts: fmt::Debug {
-    /// Returns the place that holds an entry and the entry there; `None` if this place holds the entry
-    /// itself. The same place is the same [`Arc`] as long as its entries are asked for one after
-    /// another.
+    /// Returns the place that holds an entry and the entry there; `None` if this place holds the
+    /// entry itself. The same place is the same [`Arc`] as long as the entries of that place are
+    /// asked for one after another.
     ///
     /// # Errors
     /// If that place can't be opened.
@@ -121,19 +122,19 @@ pub trait Parts: fmt::Debug {
 
 /// A place whose list of entry points can be irregular in single entries.
 pub trait ListNotes: fmt::Debug {
-    /// Says why the name that an entry has here is none, if so: its image can be read, and needs
-    /// another name to be written (robustness A12).
+    /// Returns the error of an entry's name that is not valid here: the image can be read, and
+    /// needs another name to be written (robustness A12).
     fn bad_name(&self, entry: &RootEntry) -> Option<Error>;
 
-    /// Names the fields that differ where the list has the same image again under the same name: only
-    /// the first entry counts.
+    /// Names the fields that differ where the list has the same image again under the same name:
+    /// only the first entry counts.
     fn duplicate_listings(&self, entry: &RootEntry) -> Vec<String>;
 }
 
-/// A place whose files can change without a digest that says so.
+/// A place whose files can change while no digest shows the change.
 pub trait States: fmt::Debug {
-    /// Returns what changes when the bytes of an entry do: what the file system says of its file.
-    /// Nothing is read. `None` if nothing says it, or the digests do.
+    /// Returns a text that changes when the bytes of an entry change: the metadata of the entry's
+    /// file. The bytes are not read. `None` if there is no such text, or digests show a change.
     ///
     /// # Errors
     /// If the file is not there.
@@ -142,15 +143,16 @@ pub trait States: fmt::Debug {
 
 /// A place that can list its blobs.
 pub trait StoredBlobs: fmt::Debug {
-    /// Lists every digest that is stored here, in order, and names files that should not be;
-    /// `None` where that makes no sense.
+    /// Lists every digest that is stored here, in order, and reports files that do not belong to
+    /// the place; `None` for a place that has no set of blobs.
     ///
     /// # Errors
     /// If the place can't be listed.
     fn stored(&self) -> Result<Option<Vec<Digest>>>;
 
-    /// Returns the digest under which [`stored`](Self::stored) lists a blob that is found by `digest`:
-    /// another one where a place stores a blob once and knows it by several digests.
+    /// Returns the digest under which [`stored`](Self::stored) lists a blob that is found by
+    /// `digest`: another digest for a place that stores a blob once and finds it by several
+    /// digests.
     fn stored_as(&self, digest: &Digest) -> Digest;
 }
 
@@ -164,7 +166,7 @@ pub trait Signed: fmt::Debug {
 }
 
 impl dyn Bundle + '_ {
-    /// Lists every entry point of the place, also where the locator means only one of many (a
+    /// Lists every entry point of the place, also where the locator selects only one of many (a
     /// registry's `latest`). An entry may have no descriptor yet, see [`Listing::resolve`].
     ///
     /// # Errors
@@ -176,10 +178,10 @@ impl dyn Bundle + '_ {
         }
     }
 
-    /// Finds out what a listed entry stands for: returns it with its descriptor.
+    /// Resolves a listed entry: returns the entry with its descriptor.
     ///
     /// # Errors
-    /// If it is missing or can't be read.
+    /// If the entry is missing or can't be read.
     pub fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
         match self.extras().listing {
             Some(listing) => listing.resolve(entry),
@@ -190,7 +192,7 @@ impl dyn Bundle + '_ {
     /// Returns a blob by its name, see [`NamedBlobs::member`].
     ///
     /// # Errors
-    /// Those of the member; [`Code::Unsupported`] if the place has no members.
+    /// The errors of [`NamedBlobs::member`]; [`Code::Unsupported`] if the place has no members.
     pub fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
         match self.extras().members {
             Some(members) => members.member(name, facts),
@@ -234,7 +236,7 @@ impl dyn Bundle + '_ {
         }
     }
 
-    /// Says why the name that an entry has here is none, see [`ListNotes::bad_name`].
+    /// Returns the error of an entry's name that is not valid here, see [`ListNotes::bad_name`].
     pub fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
         self.extras().list_notes?.bad_name(entry)
     }
@@ -246,7 +248,7 @@ impl dyn Bundle + '_ {
         notes.map_or_else(Vec::new, |notes| notes.duplicate_listings(entry))
     }
 
-    /// Returns what changes when the bytes of an entry do, see [`States::state`].
+    /// Returns a text that changes when the bytes of an entry change, see [`States::state`].
     ///
     /// # Errors
     /// If the file is not there.
@@ -280,7 +282,7 @@ impl dyn Bundle + '_ {
         signed.map_or(Ok(None), |signed| signed.signature(limits))
     }
 
-    /// Returns what is known of the one file that was fetched from a server; `None` for every other
+    /// Returns the request that the one file of the place was fetched by; `None` for every other
     /// place. An ACI that was fetched needs a good signature.
     pub fn fetched(&self) -> Option<&Fetched> {
         self.extras().fetched

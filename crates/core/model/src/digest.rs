@@ -31,7 +31,7 @@ impl Algorithm {
     }
 }
 
-/// A verified-grammar digest: an algorithm and a hash of its exact length.
+/// A valid digest: an algorithm and a hash of its exact length.
 ///
 /// The text form is that of OCI (`sha256:` and 64 lower-case hex digits); ACI writes
 /// `sha512-` and 128 hex digits, see [`Digest::image_id`].
@@ -63,8 +63,8 @@ impl Digest {
     /// Reads `ALGORITHM:HEX` by the grammar of the OCI image specification, descriptor.md.
     ///
     /// # Errors
-    /// [`Code::BadDigest`] if the grammar is broken, [`Code::Unsupported`] if it is kept but the
-    /// algorithm is none that is computed here.
+    /// [`Code::BadDigest`] if the text breaks the grammar, [`Code::Unsupported`] if the text is
+    /// valid but this project does not compute the algorithm.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| Error::new(Code::BadDigest, format!("digest {} {why}", quote(text)));
         let (algorithm, encoded) = text.split_once(':').ok_or_else(|| bad("has no `:`"))?;
@@ -136,7 +136,7 @@ impl Digest {
         self.algorithm
     }
 
-    /// Returns the hash, as long as the algorithm says.
+    /// Returns the hash, whose length is that of the algorithm.
     pub fn hash(&self) -> &[u8] {
         &self.hash[..self.algorithm.hash_len()]
     }

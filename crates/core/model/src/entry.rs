@@ -1,4 +1,4 @@
-//! Entry points of a place, and what a place gives beside documents and blobs.
+//! Entry points of a place, and the facts of a place beside documents and blobs.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -9,26 +9,26 @@ use crate::{Blob, Child, Code, Document, Error, Name, Result, quote};
 pub enum Root {
     /// A document.
     Document(Document),
-    /// A stream, perhaps compressed; and a short name for messages.
+    /// A stream, perhaps compressed.
     Stream(Blob),
 }
 
 /// One entry point of a bundle.
 #[derive(Clone, Debug)]
 pub struct RootEntry {
-    /// Its position, from 0.
+    /// The position of the entry in the list, from 0.
     pub position: usize,
-    /// Its name in the neutral form, if it has one.
+    /// The name of the entry in the neutral form, if it has one.
     pub name: Option<Name>,
-    /// Every text by which it may be addressed exactly.
+    /// Every text that selects the entry exactly.
     pub texts: Vec<String>,
-    /// Its descriptor, where the place is content-addressed.
+    /// The descriptor of the entry, if the place is content-addressed.
     pub child: Option<Child>,
     /// The reason why the item of the list can't be used, if there is one. The entry is listed
     /// nevertheless, and nothing of it is read.
     pub error: Option<Arc<Error>>,
-    /// The reason why the name does not choose one image, if there is one: another image of the place
-    /// has the same name. A digest or a position chooses then.
+    /// The reason why the name does not select one image, if there is one: another image of the
+    /// place has the same name. Only a digest or a position selects the image then.
     pub ambiguous: Option<Arc<Error>>,
 }
 
@@ -95,25 +95,26 @@ pub fn mark_ambiguous(roots: &mut [RootEntry], list: &str) {
 /// Annotations and properties of the list of entry points itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopLevel {
-    /// Its annotations.
+    /// The annotations of the list.
     pub annotations: BTreeMap<String, String>,
-    /// Its other properties, as JSON text.
+    /// The other properties of the list, as JSON text.
     pub properties: BTreeMap<String, String>,
 }
 
 /// Facts about a place that is one file fetched from a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// The local copy, which exists as long as the bundle. Its bytes show which transport reads it.
+    /// The local copy, which exists as long as the bundle. The bytes of the copy decide which
+    /// transport reads it.
     pub path: PathBuf,
-    /// The ACI's name that was asked for, if one was. The image must have it.
+    /// The requested name of the ACI, if the request had one. The image must have that name.
     pub name: Option<String>,
-    /// The labels that were asked for. The image must have them, with these values.
+    /// The requested labels. The image must have them, with these values.
     pub labels: BTreeMap<String, String>,
-    /// Labels that were assumed. If the image has them, it must be with these values.
+    /// Labels that discovery assumed. An image that has one of them must have this value.
     pub assumed: BTreeMap<String, String>,
-    /// The tag that was asked for and led to the labels, if there was one: the name of an image that
-    /// has no version of its own.
+    /// The requested tag that became these labels, if there was one: the name of an image that has
+    /// no version of its own.
     pub tag: Option<String>,
 }
 
@@ -122,8 +123,8 @@ pub struct Fetched {
 pub struct Signature {
     /// The ASCII-armoured signature.
     pub bytes: Vec<u8>,
-    /// Public keys that were fetched from the place itself, which the user agreed to.
+    /// Public keys that were fetched from the place itself, with the consent of the user.
     pub keys: Vec<Vec<u8>>,
-    /// Where public keys could be fetched, if the user agreed.
+    /// URLs of public keys that could be fetched with the consent of the user.
     pub offered: Vec<String>,
 }

@@ -17,17 +17,17 @@ use crate::{Code, Error, Limits, Network, Notes, Platform, Progress, Result, Sec
 pub struct PlaceOptions {
     /// Layouts: follow symbolic links of blobs (robustness D1b).
     pub follow_blob_links: bool,
-    /// The storage of a registry: the registry that it belonged to, `HOST[:PORT]`. The storage itself
-    /// does not hold that.
+    /// The registry that the storage of a registry belonged to, `HOST[:PORT]`. The storage itself
+    /// does not hold this name.
     pub registry_host: Option<String>,
-    /// Files: refuse to replace an existing one, unless content is added to the file.
+    /// Files: refuse to replace an existing file, unless content is added to the file.
     pub keep_files: bool,
     /// containerd: the namespace whose images are read; `None` for all namespaces.
     pub namespace: Option<String>,
 }
 
-/// What an operation works with: the settings and the shared state of the run, the settings of single
-/// transports ([`PlaceOptions`]), and the receiver of what is found about one image ([`Notes`]).
+/// The environment of an operation: the settings and the shared state of the run, the settings of
+/// single transports ([`PlaceOptions`]), and the receiver of warnings about one image ([`Notes`]).
 #[derive(Clone, Debug)]
 pub struct Env {
     /// The number of threads.
@@ -36,7 +36,7 @@ pub struct Env {
     pub tmpdir: PathBuf,
     /// The bounds on input.
     pub limits: Limits,
-    /// `SOURCE_DATE_EPOCH`, in seconds since 1970: every generated time.
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970: the value of every generated time.
     pub epoch: Option<i64>,
     /// The platform that is assumed where the source names none.
     pub host: Platform,
@@ -44,7 +44,7 @@ pub struct Env {
     pub places: PlaceOptions,
     /// The user's settings of the network.
     pub network: Arc<Network>,
-    /// Set to end the work early.
+    /// A flag that ends the work early when it is set.
     pub cancel: Arc<AtomicBool>,
     /// The receiver of progress events.
     pub progress: Arc<dyn Progress>,
@@ -55,7 +55,7 @@ pub struct Env {
     /// The receiver of warnings about streamed bytes. Each image has its own, see
     /// [`Env::with_notes`].
     pub notes: Notes,
-    /// The directories in which leftovers of killed processes were looked for in this run.
+    /// The directories in which this run has looked for leftovers of killed processes.
     pub swept: Arc<Mutex<BTreeSet<PathBuf>>>,
     /// Passwords and tokens that no message may show.
     pub secrets: Secrets,

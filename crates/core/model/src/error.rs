@@ -1,7 +1,7 @@
 //! The one error type of the workspace: a stable code, a place, and what was expected.
 //!
-//! One type instead of an enum per crate: callers act on the [`Code`] (exit status, JSON output,
-//! tests), people read the place and the sentence, and nothing else was ever matched on.
+//! One type is enough instead of an enum per crate: callers act on the [`Code`] (exit status, JSON
+//! output, tests), and people read the place and the sentence.
 
 use std::{error, fmt, io, path::Path};
 
@@ -37,9 +37,9 @@ pub enum Code {
     Cycle,
     /// A path leaves its tree.
     Escape,
-    /// Recognised, but not supported.
+    /// The input is recognised, but not supported.
     Unsupported,
-    /// Refused by policy.
+    /// A policy refuses the input or the action.
     Denied,
     /// The network failed.
     Net,
@@ -129,21 +129,21 @@ impl Error {
         Self::new(Code::Mismatch, message)
     }
 
-    /// Adds a place around the ones that are there: the outermost is added last.
+    /// Adds a place around the existing places: the outermost place is added last.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
         self.0.places.insert(0, place.into());
         self
     }
 
-    /// Adds advice: what to do next, such as an option that helps.
+    /// Adds advice: the next action for the user, such as an option that helps.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// The error for a file that is there and must not be replaced.
+    /// Makes the error for a file that exists and must not be replaced.
     pub fn exists(place: impl Into<String>) -> Self {
         let message = "the file is there already, and is not replaced";
         Self::new(Code::Denied, message)
@@ -205,8 +205,8 @@ impl Error {
         self
     }
 
-    /// Returns the same error again, without what the system said beside its message: for what is
-    /// wrong with one entry and is told whenever that is asked for.
+    /// Returns the same error again, without the cause from the system: for an error of one entry
+    /// that is reported whenever a caller asks for the entry.
     #[must_use]
     pub fn again(&self) -> Self {
         let Inner {
@@ -312,8 +312,9 @@ pub fn quote_path(path: &Path) -> String {
     quote(path.as_os_str().as_encoded_bytes())
 }
 
-/// Says whether a character is none that a reader sees where it stands: controls (C0, DEL, C1), ends
-/// of lines and paragraphs, what changes the direction of text or is of no width, and tags.
+/// Returns true for a character that a reader does not see where it stands: controls (C0, DEL, C1),
+/// ends of lines and paragraphs, characters that change the direction of text or have no width, and
+/// tags.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,

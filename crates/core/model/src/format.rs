@@ -1,7 +1,7 @@
 //! The traits that formats implement: the meaning of bytes. A format does no I/O of its own.
 //!
 //! There are two kinds. A format of documents describes an image by documents that name layers by
-//! digest. A format of streams has everything of an image in one file.
+//! digest. A format of streams has the whole image in one file.
 
 use std::{
     fmt,
@@ -41,12 +41,12 @@ impl Format {
         &self.facts().capabilities
     }
 
-    /// Says whether an image is one stream.
+    /// Returns true if an image of the format is one stream.
     pub fn is_stream(self) -> bool {
         matches!(self, Self::Stream(_))
     }
 
-    /// Returns the format of documents; `None` if this is one of streams.
+    /// Returns the format of documents; `None` for a format of streams.
     pub fn documents(self) -> Option<&'static dyn DocumentFormat> {
         match self {
             Self::Documents(format) => Some(format),
@@ -54,7 +54,7 @@ impl Format {
         }
     }
 
-    /// Returns the format of streams; `None` if this is one of documents.
+    /// Returns the format of streams; `None` for a format of documents.
     pub fn stream(self) -> Option<&'static dyn StreamFormat> {
         match self {
             Self::Documents(_) => None,
@@ -68,7 +68,8 @@ pub trait DocumentFormat: fmt::Debug + Send + Sync {
     /// Returns the facts of the format.
     fn facts(&self) -> &'static FormatFacts;
 
-    /// Says whether a document is a root of this format. Of all formats at most one says yes.
+    /// Returns true if a document is a root of this format. At most one format recognises a
+    /// document.
     fn recognise(&self, root: &Document) -> bool;
 
     /// Reads a root. Blobs are not opened.
@@ -83,8 +84,8 @@ pub trait DocumentFormat: fmt::Debug + Send + Sync {
         report: &mut Report,
     ) -> Result<Artifact>;
 
-    /// Writes the documents of an image. `layers` has one sealed layer for each of the image's. Does
-    /// no I/O itself.
+    /// Writes the documents of an image. `layers` has one sealed layer for each layer of the image.
+    /// The method does no I/O itself.
     ///
     /// # Errors
     /// If the image cannot be expressed at all.
@@ -96,10 +97,10 @@ pub trait DocumentFormat: fmt::Debug + Send + Sync {
         report: &mut Report,
     ) -> Result<Encoded>;
 
-    /// Writes an index over documents that were published. `original` is the source's index.
+    /// Writes an index over published documents. `original` is the source's index.
     ///
     /// # Errors
-    /// [`Code::Unsupported`](crate::Code::Unsupported) if the format has none.
+    /// [`Code::Unsupported`](crate::Code::Unsupported) if the format has no index.
     fn encode_index(&self, children: &[Child], original: Option<&Index>) -> Result<Document>;
 
     /// Returns the identity.
@@ -113,20 +114,21 @@ pub trait StreamFormat: fmt::Debug + Send + Sync {
     /// Returns the facts of the format.
     fn facts(&self) -> &'static FormatFacts;
 
-    /// Says whether a file is an image of this format. Looks at a bounded prefix only. Of all formats
-    /// at most one says yes.
+    /// Returns true if a file is an image of this format. The method reads a bounded prefix only.
+    /// At most one format recognises a file.
     fn recognise(&self, stream: &Blob) -> bool;
 
     /// Reads a stream, perhaps compressed, as far as the image needs. `what` names the stream in
-    /// messages. What is irregular goes to the notes of `env`.
+    /// messages. Irregularities go to the notes of `env`.
     ///
     /// # Errors
-    /// If the stream is not in order, as far as it is read. The rest is checked when the layer is read.
+    /// If the part of the stream that is read is not valid. The rest is checked when the layer is
+    /// read.
     fn decode(&self, stream: &Blob, what: &str, env: &Env) -> Result<DecodedStream>;
 
-    /// Returns the uncompressed stream of an image that has one layer at most. The layer is read as
-    /// the stream is; nothing is read before. `group` is the group of a user that the image names
-    /// without a group, for a format that must name one: 0 without it.
+    /// Returns the uncompressed stream of an image that has at most one layer. The layer is read
+    /// together with the stream, not before. `group` is used for a user that the image names
+    /// without a group, in a format that must name a group: 0 without it.
     ///
     /// # Errors
     /// If the image cannot be expressed at all.
@@ -142,10 +144,10 @@ pub trait StreamFormat: fmt::Debug + Send + Sync {
 /// An image that [`StreamFormat::decode`] read from a stream.
 #[derive(Clone, Debug)]
 pub struct DecodedStream {
-    /// The image. The stream of its one layer verifies what is known of the file.
+    /// The image. The stream of its one layer verifies the claimed digest and size of the file.
     pub image: Image,
-    /// The SHA-512 digest of the uncompressed stream, which is the image ID of an ACI. It is there
-    /// once the layer was read to its end.
+    /// The SHA-512 digest of the uncompressed stream, which is the image ID of an ACI. The digest
+    /// is present after the layer was read to its end.
     pub digest: Arc<OnceLock<Digest>>,
 }
 
@@ -175,7 +177,7 @@ pub struct Capabilities {
     pub index: bool,
     /// True if foreign documents can be carried byte for byte.
     pub opaque: bool,
-    /// True if the root's kind may be copied to a sink that takes this format's roots.
+    /// The kinds of root that may be copied to a sink that takes this format's roots.
     pub root_kinds: &'static [&'static str],
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The identity of a format, such as `oci`.
 ///
-/// A format that no transport names may have an identity without a constant here.
+/// The identity of a format that no transport names needs no constant here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FormatId(pub &'static str);
 
@@ -29,14 +29,14 @@ impl fmt::Display for FormatId {
     }
 }
 
-/// The formats that are one to a user, as the pair commands (`aci-to-oci`) call them.
+/// The formats that a user treats as one format, as in the pair commands (`aci-to-oci`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormatFamily {
     /// ACIs.
     Aci,
-    /// OCI images, and whatever is in an OCI layout.
+    /// OCI images, and every image in an OCI layout.
     Oci,
-    /// Images in one of Docker's formats, and whatever is in a Docker registry.
+    /// Images in one of Docker's formats, and every image in a Docker registry.
     Docker,
 }
 

@@ -1,45 +1,48 @@
-//! One image: how to run it, its layers, and what only one format says of it.
+//! One image: its run configuration, its layers, and the fields that only one format has.
 //!
-//! The rule of admission: a field stands here when at least two formats mean the same by it. What
-//! one format says alone stays in [`Image::extensions`] and, verbatim, in [`Image::originals`].
+//! A field stands here when it means the same in at least two formats. The fields of one format
+//! alone stay in [`Image::extensions`] and, verbatim, in [`Image::originals`].
 
 use std::collections::BTreeMap;
 
 use crate::{Blob, Compression, Digest, Document, FormatId, Name, Platform};
 
-/// An image. Deliberately without `#[non_exhaustive]`: formats destructure it without `..`, so a
-/// new field breaks every format that does not handle it.
+/// An image. The struct has no `#[non_exhaustive]` on purpose: formats destructure it without `..`,
+/// so a new field breaks every format that does not handle it.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
-    /// How the source called it.
+    /// The name of the image at the source.
     pub name: Option<Name>,
-    /// What it runs on. Empty parts are not known.
+    /// The platform that the image runs on. Empty parts are unknown.
     pub platform: Platform,
-    /// When it was made, RFC 3339, as the source wrote it.
+    /// The time of creation, RFC 3339, as the source wrote it.
     pub created: Option<String>,
-    /// Who made it.
+    /// The author of the image.
     pub author: Option<String>,
-    /// How to run it.
+    /// The run configuration.
     pub config: RunConfig,
     /// The layers, base first.
     pub layers: Vec<Layer>,
-    /// How each layer came to be, base first; entries without a layer included. Empty if unknown.
+    /// The steps that made the layers, base first; steps without a layer included. Empty if
+    /// unknown.
     pub history: Vec<History>,
-    /// Annotations by the OCI names where OCI has one.
+    /// Annotations, under their OCI names where OCI defines a name.
     pub annotations: BTreeMap<String, String>,
     /// Fields that only one format has, as raw text.
     pub extensions: Extensions,
-    /// The documents that this image was decoded from or, carried along by another format, once
-    /// was: verbatim, so that the way back restores what has not changed.
+    /// The documents that this image was decoded from, and those that another format carried along:
+    /// verbatim, so that the conversion back restores every unchanged field.
     pub originals: Vec<Original>,
 }
 
-/// How an image is run.
+/// The run configuration of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunConfig {
     /// The command line. `None` if the image has nothing to run.
     pub exec: Option<Exec>,
-    /// The user, `NAME|UID[:GROUP|GID]`. `None` if the source says nothing.
+    /// The user, `NAME
+    /// UID[:GROUP
+    /// GID]`. `None` if the source has no user.
     pub user: Option<String>,
     /// The environment, in order; `NAME=VALUE`, but an entry without `=` is kept as it is.
     pub env: Vec<String>,
@@ -49,9 +52,9 @@ pub struct RunConfig {
     pub ports: Vec<Port>,
     /// Paths that should be volumes.
     pub volumes: Vec<String>,
-    /// Labels for whoever runs or lists the image.
+    /// Labels for programs that run or list the image.
     pub labels: BTreeMap<String, String>,
-    /// The signal that ends the program.
+    /// The signal that stops the program.
     pub stop_signal: Option<String>,
 }
 
@@ -69,7 +72,7 @@ pub struct Exec {
 pub struct Port {
     /// The first port.
     pub number: u16,
-    /// How many ports follow each other, at least 1.
+    /// The number of consecutive ports, at least 1.
     pub count: u16,
     /// The protocol in lower case, such as `tcp`.
     pub protocol: String,
@@ -78,22 +81,22 @@ pub struct Port {
 /// One step of an image's history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// When, RFC 3339.
+    /// The time of the step, RFC 3339.
     pub created: Option<String>,
-    /// By which command.
+    /// The command that made the layer.
     pub created_by: Option<String>,
-    /// By whom.
+    /// The author of the step.
     pub author: Option<String>,
-    /// A remark.
+    /// A comment on the step.
     pub comment: Option<String>,
     /// True if the step made no layer.
     pub empty_layer: bool,
 }
 
 impl History {
-    /// The history of an image of which layer `from` and all above it were merged to one: the steps
-    /// that made them stay as a record, without the mark of an earlier merge, and one more made the
-    /// layer that is left. No history stays none.
+    /// Returns the history of an image whose layers from `from` on were merged to one: the steps of
+    /// these layers stay as a record, without the mark of an earlier merge, and one more step
+    /// stands for the merged layer. An empty history stays empty.
     pub fn merged(mut steps: Vec<Self>, from: usize, created: Option<String>) -> Vec<Self> {
         if steps.is_empty() {
             return steps;
@@ -123,11 +126,11 @@ impl History {
         steps
     }
 
-    /// What made the layer of an image whose layers were merged.
+    /// The `created_by` of the step that stands for a merged layer.
     pub const SQUASH: &str = "imgconv squash";
 }
 
-/// (format, path of the field) -> raw text: what only that format says.
+/// (format, path of the field) -> raw text: the fields that only that format has.
 ///
 /// A format other than that one reports every entry as dropped.
 pub type Extensions = BTreeMap<(FormatId, String), String>;
@@ -135,9 +138,9 @@ pub type Extensions = BTreeMap<(FormatId, String), String>;
 /// A document of another format that describes this image, verbatim.
 #[derive(Clone, Debug)]
 pub struct Original {
-    /// The format that it belongs to.
+    /// The format of the document.
     pub format: FormatId,
-    /// Which of the format's documents: `manifest` or `config`.
+    /// The role of the document in the format: `manifest` or `config`.
     pub role: &'static str,
     /// The document.
     pub document: Document,
@@ -148,26 +151,26 @@ pub struct Original {
 pub struct Layer {
     /// The bytes as they are stored.
     pub blob: Blob,
-    /// The claimed digest of the uncompressed tar.
+    /// The claimed digest of the uncompressed tar, the diff ID.
     pub diff_id: Option<Digest>,
-    /// The media type that the source gave it, if it gave one: opaque text.
+    /// The media type in the source, if there is one: opaque text.
     pub kind: Option<String>,
-    /// URLs that a foreign (non-distributable) layer can be had from.
+    /// The URLs of a foreign (non-distributable) layer.
     pub urls: Vec<String>,
     /// The source descriptor's annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// How a sealed layer came from the source's layers.
+/// The way a sealed layer was made from the source's layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The stored bytes were copied.
     Keep,
-    /// The tar is the same, its compression is not.
+    /// The tar is the same, but its compression differs.
     Recompress,
-    /// The tar has other entries than before, such as a table of contents.
+    /// The tar has other entries than the source's, such as a table of contents.
     Rewrite,
-    /// The tar was made anew.
+    /// The tar was made from the merged layers.
     Squash,
 }
 
@@ -182,20 +185,21 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// A layer that stands, verified, at the destination. Nothing about it is optional.
+/// A layer that is stored and verified at the destination. No field is optional, apart from the
+/// annotations, which may be empty.
 #[derive(Clone, Debug)]
 pub struct SealedLayer {
     /// The digest of the stored bytes.
     pub digest: Digest,
     /// The number of the stored bytes.
     pub size: u64,
-    /// What the stored bytes are compressed with.
+    /// The compression of the stored bytes.
     pub compression: Compression,
     /// The digest of the uncompressed tar.
     pub diff_id: Digest,
-    /// How it was made.
+    /// The way the layer was made.
     pub step: Step,
-    /// Annotations that were made with the stored bytes and describe them, such as where a table
-    /// of contents is; none for a layer that was kept, whose own stay.
+    /// Annotations that were made with the stored bytes and describe them, such as the position of
+    /// a table of contents; empty for a layer that was kept, whose own annotations stay.
     pub annotations: BTreeMap<String, String>,
 }

@@ -4,9 +4,10 @@
 //! Start here. A transport opens a [`Bundle`] (bytes and names); a format decodes one of its
 //! [`Root`]s to an [`Artifact`]; the pipeline turns its [`Layer`]s into [`SealedLayer`]s; a format
 //! encodes those to [`Encoded`] documents, or the image to one stream; a [`BundleSink`] stores and
-//! publishes them. What could not be carried over is in the [`Report`], which is part of the result.
+//! publishes them. The fields that could not be carried over are in the [`Report`], a part of the
+//! result.
 //!
-//! This crate knows no JSON, no media type and no clock, opens no file, and depends on nothing.
+//! This crate reads no JSON, media type, clock or file, and has no dependency.
 
 #![deny(missing_docs)]
 

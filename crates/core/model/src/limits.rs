@@ -2,7 +2,7 @@
 
 use crate::{Code, Error, Result};
 
-/// Bounds on what an input may make this program hold or write.
+/// Bounds on the memory and output that an input may make this program use.
 ///
 /// A limit that is exceeded is a [`Code::Limit`] error; a reader stops after limit + 1 bytes and
 /// never allocates a declared size.

@@ -79,10 +79,10 @@ impl Name {
         })
     }
 
-    /// Returns the Docker reference with a tag, fully qualified; a tag that is not known is
-    /// `latest`, as docker reads it. What a reference can't hold is replaced or shortened, and
-    /// reported. `None` if there is no repository, or a digest alone says which image of it is
-    /// meant.
+    /// Returns the Docker reference with a tag, fully qualified; an unknown tag is `latest`, as
+    /// docker reads it. Characters that a reference can't hold are replaced, a path that is too
+    /// long is shortened, and both are reported. `None` if there is no repository, or if only a
+    /// digest identifies the image in its repository.
     pub fn to_reference(&self, report: &mut Report) -> Option<String> {
         if self.is_by_digest() {
             return None;
@@ -92,8 +92,8 @@ impl Name {
         Some(format!("{repository}:{tag}"))
     }
 
-    /// Returns the same with the digest, if there is one: `REPOSITORY:TAG@DIGEST`, or
-    /// `REPOSITORY@DIGEST` where no tag is known.
+    /// Returns the same reference with the digest, if there is one: `REPOSITORY:TAG@DIGEST`, or
+    /// `REPOSITORY@DIGEST` for an unknown tag.
     pub fn to_full_reference(&self, report: &mut Report) -> Option<String> {
         let tagged = match self.is_by_digest() {
             true => self.to_repository(report)?,
@@ -105,7 +105,7 @@ impl Name {
         })
     }
 
-    /// Says whether a digest alone tells the image from the others of its repository.
+    /// Returns true if only a digest identifies the image in its repository.
     pub fn is_by_digest(&self) -> bool {
         self.digest.is_some() && self.tag.is_none()
     }
@@ -144,7 +144,7 @@ impl Name {
         Some(qualified)
     }
 
-    /// Returns the tag that a reference would have, `latest` if none is known.
+    /// Returns the tag of a reference to the image, `latest` if the tag is unknown.
     pub fn to_tag(&self, report: &mut Report) -> String {
         let Some(version) = self.tag.as_deref().filter(|tag| !tag.is_empty()) else {
             return "latest".to_owned();
@@ -181,8 +181,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// Shortens the path of a repository that is longer than a reference can hold. The end, a hash of the
-/// whole name, keeps different names apart.
+/// Shortens the path of a repository that is longer than a reference can hold. The end, a hash of
+/// the whole name, keeps different names apart.
 fn shorten(fixed: String, whole: &str) -> String {
     let (host, path) = match fixed.split_once('/') {
         Some((host, path)) if is_host(host) => (Some(host), path),
@@ -210,7 +210,7 @@ fn shorten(fixed: String, whole: &str) -> String {
     }
 }
 
-/// Replaces what a repository path can't hold: upper case becomes lower, `~` and runs of
+/// Replaces characters that a repository path can't hold: upper case becomes lower, `~` and runs of
 /// separators that the grammar refuses become `_` or their first character.
 fn fix_repository(name: &str) -> String {
     let component = |part: &str| -> String {
@@ -245,7 +245,7 @@ fn fix_repository(name: &str) -> String {
     out.join("/")
 }
 
-/// Replaces what a host name can't hold by `-`, and leaves out what is empty then.
+/// Replaces characters that a host name can't hold by `-`, and drops labels that are empty then.
 fn fix_host(host: &str) -> String {
     if host_is_well_formed(host) {
         return host.to_owned();
@@ -346,10 +346,11 @@ impl Name {
         is_tag(text)
     }
 
-    /// Says whether a text is read as an AC Identifier. appc's own code, and so everything that was
-    /// written with it, asks only for the letters and that separators stand between them: docker2aci
-    /// wrote `volume-data--x`, and the specification's examples have `example.com/~bob/database`. A
-    /// component that is `.` or `..` is none: it would lead elsewhere in a path or a URL.
+    /// Returns true if a text is read as an AC Identifier. appc's own code, and so every ACI that
+    /// was written with it, checks only the letters and that separators stand between them:
+    /// docker2aci wrote `volume-data--x`, and the specification's examples have
+    /// `example.com/~bob/database`. A component that is `.` or `..` is refused: it would lead
+    /// elsewhere in a path or a URL.
     pub fn reads_as_ac_identifier(text: &str) -> bool {
         let word = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let bytes = text.as_bytes();
@@ -361,9 +362,9 @@ impl Name {
             && !text.split('/').any(|part| part == "." || part == "..")
     }
 
-    /// Says whether a text is an AC Identifier (appc spec, types.md):
-    /// `[a-z0-9]+([-._~/][a-z0-9]+)*`. What is written follows this rule, which is stricter than what
-    /// is read ([`Self::reads_as_ac_identifier`]).
+    /// Returns true if a text is an AC Identifier (appc spec, types.md):
+    /// `[a-z0-9]+([-._~/][a-z0-9]+)*`. Written identifiers follow this rule, which is stricter than
+    /// the rule for reading ([`Self::reads_as_ac_identifier`]).
     pub fn is_ac_identifier(text: &str) -> bool {
         let mut after_word = false;
         for byte in text.bytes() {

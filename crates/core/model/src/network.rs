@@ -1,19 +1,19 @@
-//! What the user said about the network: plain data. Nothing here connects, and nothing is read from
-//! the environment; the command line fills it in.
+//! The user's settings of the network: plain data. The command line fills them in; this module does
+//! not connect, and reads nothing from the environment.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-/// The user's word on servers, certificates and credentials.
+/// The user's settings of servers, certificates and credentials.
 ///
-/// A *host* in here is `HOST` or `HOST:PORT` as it stands in a locator; without a port it means
-/// every port of that host.
+/// A *host* here is `HOST` or `HOST:PORT` as in a locator; without a port it means every port of
+/// that host.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
-    /// Whether certificates of servers that the user named are verified, if the user said so. With
-    /// `false` a server that does not speak TLS at all is spoken to in plain http, as skopeo does.
-    /// Without a word they are verified, and only a server on this machine may speak plain http.
+    /// The user's choice whether certificates of named servers are verified. With `false`, a server
+    /// that does not speak TLS at all is asked in plain http, as in skopeo. Without a choice,
+    /// certificates are verified, and only a server on this machine may speak plain http.
     pub tls_verify: Option<bool>,
-    /// Hosts that are spoken to in plain http, and in nothing else.
+    /// Hosts that are asked in plain http only.
     pub plain_http: Vec<String>,
     /// The proxy for https, if there is one.
     pub https_proxy: Option<ProxySetting>,
@@ -21,32 +21,33 @@ pub struct Network {
     pub http_proxy: Option<ProxySetting>,
     /// The hosts that are reached without a proxy, as `NO_PROXY` lists them.
     pub no_proxy: String,
-    /// Files of certificates (PEM) that are trusted in the place of the system's (`SSL_CERT_FILE`).
+    /// Files of certificates (PEM) that are trusted instead of the system's (`SSL_CERT_FILE`).
     pub trust_files: Vec<PathBuf>,
-    /// Directories of such files (`SSL_CERT_DIR`). If neither is given, the system's are trusted.
+    /// Directories of such files (`SSL_CERT_DIR`). Without files and directories, the system's
+    /// certificates are trusted.
     pub trust_directories: Vec<PathBuf>,
-    /// Files of certificates (PEM) that are trusted beside those.
+    /// Files of certificates (PEM) that are trusted in addition.
     pub ca_files: Vec<PathBuf>,
     /// A certificate chain and its private key (both PEM), shown only to hosts that the user named.
     pub client_certificate: Option<ClientCertificate>,
-    /// Directories whose `HOST[:PORT]` are directories of certificates for that host alone, as
-    /// docker's and podman's `certs.d`.
+    /// Directories whose subdirectories `HOST[:PORT]` hold certificates for that host alone, like
+    /// the `certs.d` of docker and podman.
     pub host_certificates: Vec<PathBuf>,
-    /// User and password of a host, given outright. They win over every file.
+    /// User and password of a host from the command line. They take precedence over every file.
     pub credentials: Vec<(String, Credential)>,
-    /// Files in the form of docker's `config.json` (podman's `auth.json` is the same), the first that
-    /// knows a host wins. One that does not exist is passed over.
+    /// Files in the form of docker's `config.json` (podman's `auth.json` is the same); the first
+    /// file with an entry for a host counts. A file that does not exist is skipped.
     pub auth_files: Vec<PathBuf>,
-    /// Token servers that may see the credentials of a registry though their host is another:
-    /// `(HOST, HOST of the token server)`.
+    /// Token servers on another host that may receive the credentials of a registry: `(HOST, HOST
+    /// of the token server)`.
     pub token_hosts: Vec<(String, String)>,
-    /// Places that are asked first for what is on a host: `(HOST, HOST[/PREFIX])`, in order.
+    /// Mirrors that are asked before a host: `(HOST, HOST[/PREFIX])`, in order.
     pub mirrors: Vec<(String, String)>,
-    /// How long is waited.
+    /// The time limits of the network.
     pub timeouts: Timeouts,
     /// Take images without a signature, or with a bad one (`--insecure-image`).
     pub insecure_image: bool,
-    /// Fetch the public keys that a discovery page names; the user consented (robustness J8).
+    /// Fetch the public keys that a discovery page names; the user gave consent (robustness J8).
     pub fetch_pubkeys: bool,
     /// Files and directories with trusted public keys, directories as rkt lays them out.
     pub keyrings: Vec<PathBuf>,
@@ -57,7 +58,7 @@ pub struct Network {
 /// A proxy, as the user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxySetting {
-    /// Where the user wrote it, such as `HTTPS_PROXY`, for messages.
+    /// The origin of the setting, such as `HTTPS_PROXY`, for messages.
     pub source: String,
     /// `[http[s]://][USER:PASSWORD@]HOST[:PORT]`.
     pub url: Secret,
@@ -72,7 +73,7 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
-/// Who the user is on a server.
+/// The credential of the user for a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// A name and a password.
@@ -93,28 +94,28 @@ pub struct HostHeader {
     pub host: String,
     /// The header's name.
     pub name: String,
-    /// Its value.
+    /// The value of the header.
     pub value: Secret,
 }
 
 /// How long the network may take (robustness, section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Finding the address, connecting, and the TLS handshake.
+    /// The time for finding the address, connecting, and the TLS handshake.
     pub connect: Duration,
-    /// From the end of the request to the end of the response's headers.
+    /// The time from the end of the request to the end of the response's headers.
     pub response: Duration,
-    /// Without a single byte.
+    /// The time without a single byte.
     pub idle: Duration,
-    /// Bytes a second that a body must have on average over each `window`.
+    /// Bytes per second that a body must have on average over each `window`.
     pub lowest_rate: u64,
     /// The time over which the average is taken; only time spent waiting for the network counts.
     pub window: Duration,
     /// The wait before the second attempt; it doubles with each further one.
     pub first_wait: Duration,
-    /// The longest that all attempts of one request may wait together.
+    /// The longest total wait between all attempts of one request.
     pub total_wait: Duration,
-    /// The longest `Retry-After` that is waited for.
+    /// The longest `Retry-After` that a request waits for.
     pub retry_after: Duration,
 }
 

@@ -1,7 +1,7 @@
 //! The facts of a kind of place.
 //!
-//! Each transport states them once, in one value. The rest of the program asks for a fact and never
-//! for the name of a scheme, so that a new transport needs no change elsewhere.
+//! Each transport states these facts once, in one value. The rest of the program asks for a fact
+//! and never for the name of a scheme, so that a new transport needs no change elsewhere.
 
 use crate::{FormatFamily, FormatId};
 
@@ -18,12 +18,12 @@ pub struct Place {
     pub shape: Shape,
     /// How a locator names one image of a place.
     pub addressing: Addressing,
-    /// True if [`Transport::recognise`](crate::Transport::recognise) accepts every regular file. Then
-    /// only a format can tell whether a file holds an image.
+    /// True if [`Transport::recognise`](crate::Transport::recognise) accepts every regular file.
+    /// Then only a format can find out whether a file holds an image.
     pub any_file: bool,
     /// True for an OCI image layout: a marker, an index and blobs named by digest.
     pub layout: bool,
-    /// The families to which everything in such a place belongs, whatever the format of an image.
+    /// The families to which every image in such a place belongs, whatever its format.
     pub families: &'static [FormatFamily],
     /// The facts of such a place as a destination; `None` if it is only read.
     pub writes: Option<Writes>,
@@ -90,8 +90,8 @@ impl Place {
         self.shape != Shape::Server
     }
 
-    /// Returns the formats that an image can be written in there, the default first; none if the
-    /// place is only read.
+    /// Returns the formats that an image can be written in there, the default first; empty if the
+    /// place is read-only.
     pub fn formats(&self) -> &'static [FormatId] {
         self.writes.map_or(&[], |writes| writes.formats)
     }

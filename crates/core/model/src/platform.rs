@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{Code, Error, Result, quote};
 
-/// An operating system and processor. An empty part is not known.
+/// An operating system and processor. An empty part is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
     /// The operating system, such as `linux`.
@@ -54,8 +54,8 @@ impl Platform {
         }
     }
 
-    /// Says whether an image for this platform is what somebody asks for with `wanted`: os and
-    /// architecture are equal, and the variant is too where `wanted` has one. `arm64` without a
+    /// Returns true if an image for this platform satisfies a request for `wanted`: os and
+    /// architecture are equal, and the variant is too if `wanted` has one. `arm64` without a
     /// variant and `arm64/v8` are the same.
     pub fn fits(&self, wanted: &Self) -> bool {
         let variant = |platform: &Self| match (&*platform.architecture, platform.variant.as_deref())
@@ -91,10 +91,10 @@ impl fmt::Display for Platform {
     }
 }
 
-/// A platform, with what tells images of one platform apart: the releases of Windows.
+/// A platform with the fields that distinguish images of one platform: the releases of Windows.
 ///
-/// An index and a config say `os.version` and `os.features` (OCI image-index.md). Nothing else in
-/// this program means anything by them; an image keeps them in its documents.
+/// An index and a config can have `os.version` and `os.features` (OCI image-index.md). Only the
+/// selection of an image uses them; an image keeps them in its documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlatformSpec {
     /// The platform.
@@ -103,7 +103,7 @@ pub struct PlatformSpec {
     pub os_version: Option<String>,
     /// `os.features`, such as `win32k`.
     pub os_features: Vec<String>,
-    /// Of what is asked for: whether only that very version fits, not one that begins with it.
+    /// In a request: true if only that very version fits, not a version that begins with it.
     pub exact: bool,
 }
 
@@ -154,10 +154,10 @@ impl PlatformSpec {
         Ok(spec)
     }
 
-    /// Says whether an image for this platform is what somebody asks for with `wanted`: as
-    /// [`Platform::fits`], with every feature that is wanted, and of the wanted version of the system
-    /// or, unless `wanted` is exact, of one that begins with its numbers: `10.0.17763` is
-    /// `10.0.17763.1` too.
+    /// Returns true if an image for this platform satisfies a request for `wanted`: as
+    /// [`Platform::fits`], with every requested feature, and with the requested version of the
+    /// system or, unless `wanted` is exact, a version that begins with its numbers: `10.0.17763`
+    /// selects `10.0.17763.1` too.
     pub fn fits(&self, wanted: &Self) -> bool {
         let begins = |version: &str, wanted_version: &str| {
             let rest = version.strip_prefix(wanted_version);
@@ -186,7 +186,7 @@ impl From<Platform> for PlatformSpec {
     }
 }
 
-/// As containerd writes it.
+/// The form is that of containerd.
 impl fmt::Display for PlatformSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = self.platform.to_string();

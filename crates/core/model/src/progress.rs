@@ -1,55 +1,55 @@
-//! What happens during long work, told to whoever wants to show it.
+//! Events during long work, for a receiver that shows progress.
 
-/// Something that happened. Libraries tell; only the command line draws.
+/// An event. Libraries only send events; the command line draws the progress.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// A piece of work begins: a number that names it from now on, what it is, and its size in
-    /// bytes where that is known.
+    /// A piece of work begins: a number that identifies the piece in later events, a description,
+    /// and the size in bytes if known.
     Begin {
         /// The number of the piece of work, unique in a run.
         id: u64,
-        /// What it is, such as `layer 1/4 sha256:…`.
+        /// A description, such as `layer 1/4 sha256:…`.
         what: &'a str,
-        /// Its size in bytes, if known.
+        /// The size in bytes, if known.
         bytes: Option<u64>,
     },
-    /// So many more bytes of it are done.
+    /// More bytes of a piece of work are done.
     Advance {
         /// The number of the piece of work.
         id: u64,
-        /// Bytes done since the last time.
+        /// The number of bytes since the last event.
         bytes: u64,
     },
-    /// Many images are about to be done.
+    /// Work on many images begins.
     Images {
-        /// How many.
+        /// The number of images.
         count: u64,
-        /// Bytes of their distinct layers.
+        /// The number of bytes of their distinct layers.
         bytes: u64,
     },
-    /// One of them is done.
+    /// An image is done.
     Image {
-        /// Its name.
+        /// The name of the image.
         name: &'a str,
-        /// What became of it, such as `done` or `failed`.
+        /// The result of the image, such as `done` or `failed`.
         status: &'a str,
-        /// Bytes of the layers that it alone has, or has first.
+        /// The bytes of the layers that no earlier image of the run had.
         bytes: u64,
     },
-    /// It is done.
+    /// A piece of work is done.
     End {
         /// The number of the piece of work.
         id: u64,
     },
 }
 
-/// Takes events. Called from several threads.
+/// A receiver of events. Several threads may call it.
 pub trait Progress: std::fmt::Debug + Send + Sync {
-    /// Takes one event.
+    /// Receives one event.
     fn event(&self, event: Event<'_>);
 }
 
-/// Takes events and shows nothing.
+/// A receiver that ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

@@ -1,4 +1,4 @@
-//! What a conversion could not carry over, and what it noticed on the way.
+//! Losses and warnings of a conversion.
 
 use std::{
     collections::BTreeSet,
@@ -6,14 +6,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What became of a field. A field that is kept has no entry.
+/// The outcome of a field. An unchanged field has no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// The target has no place for it.
+    /// The target has no field for the value.
     Dropped,
-    /// The target holds something near to it.
+    /// The target has a field with a similar meaning.
     Approximated,
-    /// The source did not say it and the target needs it.
+    /// The target needs a value that the source does not have.
     Synthesised,
 }
 
@@ -27,14 +27,14 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// One field that did not arrive as it was.
+/// One field whose value the conversion changed or dropped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Loss {
-    /// The field, in the source format's own words, such as `app.isolators`.
+    /// The field, by its name in the source format, such as `app.isolators`.
     pub field: String,
-    /// What became of it.
+    /// The outcome of the field.
     pub outcome: Outcome,
-    /// One sentence: why, and what stands there instead.
+    /// One sentence: the reason, and the value that replaces the field.
     pub why: String,
 }
 
@@ -43,24 +43,24 @@ pub struct Loss {
 pub struct Warning {
     /// A stable code, such as `trailing-data`.
     pub code: &'static str,
-    /// Where it is, from outside in.
+    /// The place of the irregularity, from outside in.
     pub at: String,
-    /// What was found, and how it was read.
+    /// The irregularity, and how the input was read.
     pub message: String,
 }
 
 /// The losses and warnings of one image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Fields that did not arrive as they were.
+    /// The losses: changed and dropped fields.
     pub losses: Vec<Loss>,
     /// Irregularities of the input.
     pub warnings: Vec<Warning>,
-    /// The losses, once there are many, so that each is found without looking at all.
+    /// A set of the losses that finds a loss without a search of the list, once the list is long.
     known: Known,
 }
 
-/// A set that says nothing of the report that it is of.
+/// A set of losses that comparisons of reports ignore.
 #[derive(Clone, Debug, Default)]
 struct Known(BTreeSet<Loss>);
 
@@ -72,7 +72,7 @@ impl PartialEq for Known {
 
 impl Eq for Known {}
 
-/// How many losses are looked through one by one.
+/// The number of losses up to which the list is searched one by one.
 const FEW: usize = 32;
 
 impl Report {
@@ -93,7 +93,8 @@ impl Report {
             }
             return;
         }
-        // The list is public: what was put there or taken away since counts.
+        // The list is public, so a caller may have added or removed losses since the set was
+        // filled.
         if self.known.0.len() != self.losses.len() {
             self.known.0 = self.losses.iter().cloned().collect();
         }
@@ -131,13 +132,13 @@ impl Report {
         }
     }
 
-    /// Puts all entries in their one order, whatever order they were found in.
+    /// Sorts all entries, so that their order does not depend on the order of discovery.
     pub fn sort(&mut self) {
         self.losses.sort();
         self.warnings.sort();
     }
 
-    /// Says whether nothing was lost and nothing was irregular.
+    /// Returns true if the report has no loss and no warning.
     pub fn is_clean(&self) -> bool {
         self.losses.is_empty() && self.warnings.is_empty()
     }
@@ -164,12 +165,12 @@ impl Notes {
             .lose(field, outcome, why);
     }
 
-    /// Takes everything that was collected.
+    /// Returns the collected report and leaves an empty one.
     pub fn take(&self) -> Report {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns what was collected up to now.
+    /// Returns a copy of the report so far.
     pub fn snapshot(&self) -> Report {
         self.0
             .lock()

@@ -1,5 +1,5 @@
-//! Secrets and messages: what was sent as a credential is in no message, however a server spells it,
-//! and neither is a password that stands in a locator.
+//! Secrets in messages: no message shows a credential that was sent, however a server spells it,
+//! and no message shows a password of a locator.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,23 +7,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What stands for a secret.
+/// The text that replaces a secret.
 const MASK: &str = "***";
-/// The shortest text that is taken for a secret; a shorter one is part of every other word.
+/// The shortest text that counts as a secret; a shorter text is a part of too many words.
 const LEAST: usize = 3;
-/// The shortest secret of which parts are masked.
+/// The shortest secret whose parts are masked.
 const LONG: usize = 8;
-/// How many characters in a row of a long secret are one of its parts.
+/// The number of consecutive characters that make a part of a long secret.
 const PART: usize = 6;
-/// The same for a spelling in base64, in which a part of a name looks like a part of a secret.
+/// The same for a spelling in base64, where a part of a name can look like a part of a secret.
 const ENCODED_PART: usize = 8;
-/// How often a text is decoded in search of a secret.
+/// The number of times that a text is decoded in search of a secret.
 const ROUNDS: usize = 4;
-/// What is said instead of a text that holds a secret in a spelling that can't be cut out.
+/// The replacement of a text that holds a secret in a spelling that can't be cut out.
 const LEFT_OUT: &str = "(left out, because it repeats a secret)";
 
-/// The secrets that the user has, of which every message is kept clean. Clones share them. Tokens of a
-/// server, of which a run may get thousands, are concealed where they are used.
+/// The secrets of the user, which no message shows. Clones share the secrets. Tokens of a server,
+/// of which a run may get thousands, are concealed where they are used.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<Mutex<Known>>);
 
@@ -40,7 +40,7 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Adds a password, or the value of a header that has one.
+    /// Adds a password, or the value of a header that contains a password.
     pub fn add(&self, secret: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.all.insert(secret.to_owned()) {
@@ -48,29 +48,30 @@ impl Secrets {
         }
     }
 
-    /// Returns a text in which no secret stands, see [`conceal`].
+    /// Returns the text without any secret, see [`conceal`].
     pub fn conceal(&self, text: &str) -> String {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.parts.conceal(text)
     }
 }
 
-/// Returns a text in which none of the secrets stands: not as it is, not in parts, and not in base64
+/// Returns the text without any of the secrets: neither as they are, nor in parts, nor in base64
 /// (with or without padding, url-safe), percent-encoded, escaped as in JSON or HTML, or in
-/// hexadecimal. A text that holds one in a spelling that can't be cut out is left out as a whole.
+/// hexadecimal. A text that holds a secret in a spelling that can't be cut out is replaced as a
+/// whole.
 pub fn conceal<'s>(text: &str, secrets: impl Iterator<Item = &'s str>) -> String {
     let mut parts = Parts::default();
     secrets.for_each(|secret| parts.add(secret));
     parts.conceal(text)
 }
 
-/// What must not be shown: every part of every spelling of the secrets, by the length of the parts.
+/// Every part of every spelling of the secrets, by the length of the parts.
 #[derive(Debug, Default)]
 struct Parts(BTreeMap<usize, BTreeSet<Vec<u8>>>);
 
 impl Parts {
     fn add(&mut self, secret: &str) {
-        // The scheme of a header is no secret, and stands in many messages.
+        // The scheme of a header is not secret, and occurs in many messages.
         let schemes = ["Basic ", "Bearer "];
         let value = schemes
             .iter()
@@ -86,11 +87,12 @@ impl Parts {
                 let is_base64 = secret.starts_with("Basic ");
                 let part = if is_base64 { ENCODED_PART } else { PART };
                 self.add_spelling(value, part);
-                // Wherever a secret begins in what is encoded, one of these has its middle.
+                // For each position of a secret in the encoded bytes, one of these spellings has
+                // its middle.
                 for skip in 0..3 {
                     let rest = &value[skip..];
                     let text = base64(rest);
-                    // What follows the secret changes the last digit.
+                    // The last digit depends on the bytes after the secret.
                     let end = text.len() - usize::from(rest.len() % 3 != 0);
                     self.add_spelling(&text.as_bytes()[..end], ENCODED_PART);
                 }
@@ -133,7 +135,7 @@ impl Parts {
         }
     }
 
-    /// Masks everything that is a part of a secret.
+    /// Masks every part of a secret.
     fn mask(&self, text: &str) -> String {
         let mut hidden = vec![false; text.len()];
         for (length, parts) in &self.0 {
@@ -163,7 +165,7 @@ impl Parts {
     }
 }
 
-/// Decodes once what is escaped in a text: percent-encoding, and the escapes of JSON and HTML.
+/// Decodes the escapes of a text once: percent-encoding, and the escapes of JSON and HTML.
 fn decoded(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
@@ -176,7 +178,7 @@ fn decoded(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads the escape with which a text begins; returns what it means, and its length.
+/// Reads the escape at the start of a text; returns its value, and its length.
 fn escape_at(text: &[u8]) -> Option<(Vec<u8>, usize)> {
     let number = |digits: &[u8], radix| {
         let digits = std::str::from_utf8(digits).ok()?;
@@ -211,8 +213,8 @@ fn escape_at(text: &[u8]) -> Option<(Vec<u8>, usize)> {
     }
 }
 
-/// What the words of a text are if they are base64 or hexadecimal, at every place where such a text
-/// may begin.
+/// Returns the decoded words of a text that may be base64 or hexadecimal, at every position where
+/// such a text may begin.
 fn runs(text: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for word in text.split(|byte| !byte.is_ascii_alphanumeric() && !b"+/_-".contains(byte)) {
@@ -241,7 +243,7 @@ fn runs(text: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// Puts together bytes of pieces of that many bits; what is left over is dropped.
+/// Joins pieces of `bits` bits to bytes; the bits that are left over are dropped.
 fn bytes_of(pieces: &[u8], bits: u32) -> Vec<u8> {
     let (mut out, mut held, mut count) = (Vec::new(), 0u32, 0u32);
     for piece in pieces {
@@ -281,14 +283,14 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-/// Returns a locator, URL or reference for a message: what stands before the host, which may be a
-/// password, is `***`. The digest of a reference is no host.
+/// Returns a locator, URL or reference for a message: the text before the host, which may be a
+/// password, is replaced by `***`. The digest of a reference is not a host.
 pub fn without_userinfo(text: &str) -> String {
     let start = match text.find("//") {
         Some(at) if text[..at].is_empty() || text[..at].ends_with(':') => at + 2,
         _ => 0,
     };
-    // More slashes than a locator has do not make a password less of a secret.
+    // A password with more slashes than a locator has before it is a secret too.
     let more = text[start..].len() - text[start..].trim_start_matches('/').len();
     let (scheme, rest) = text.split_at(start + more);
     match userinfo(rest) {
@@ -297,7 +299,7 @@ pub fn without_userinfo(text: &str) -> String {
     }
 }
 
-/// Returns the password that stands before the host of a locator, URL or reference, if one does.
+/// Returns the password before the host of a locator, URL or reference, if there is one.
 pub fn password_in(text: &str) -> Option<&str> {
     let start = text.find("//").map_or(0, |at| at + 2);
     let rest = &text[start..];
@@ -306,7 +308,7 @@ pub fn password_in(text: &str) -> Option<&str> {
     (!password.is_empty()).then_some(password)
 }
 
-/// Where the user's name and password end, at an `@`, in a text that begins with them.
+/// Returns the position of the `@` that ends the user's name and password at the start of a text.
 fn userinfo(rest: &str) -> Option<usize> {
     let ats: Vec<usize> = rest
         .match_indices('@')
@@ -317,8 +319,7 @@ fn userinfo(rest: &str) -> Option<usize> {
     if let Some(at) = ats.iter().rev().find(|at| **at < segment) {
         return Some(*at);
     }
-    // A password with a slash, which should be escaped and is not: what stands where the port does is
-    // no number.
+    // A password with an unescaped slash: the text in the position of the port is not a number.
     let authority = &rest[..segment];
     let (host, port) = authority.rsplit_once(':')?;
     let is_port = !port.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());

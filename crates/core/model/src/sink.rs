@@ -1,4 +1,4 @@
-//! An open place that is written.
+//! An open place for writing.
 
 use std::{fmt, fs::File, io::Write};
 
@@ -9,27 +9,28 @@ use crate::{Child, Digest, Name, Reader, Report, Result, TopLevel};
 pub struct Publication {
     /// The root: its descriptor, or the digest and size of the stream.
     pub root: Child,
-    /// Its name.
+    /// The name of the image.
     pub name: Option<Name>,
-    /// The reference as it shall be written, if the user gave one.
+    /// The reference to be written, if the user gave one.
     pub reference: Option<String>,
-    /// The name of the file, for places that hold one file for each image. Such a file is a list that
-    /// holds the content of the one before, which it may replace.
+    /// The name of the file, for places that hold one file for each image. Such a file is a list
+    /// that holds the content of the file that it may replace.
     pub file_name: Option<String>,
 }
 
-/// A place that is written. All methods may be called from several threads.
+/// A place for writing. Several threads may call all methods.
 ///
-/// Every method is required. What only some places can do is in [`SinkExtras`], and callers ask by the
-/// methods of `dyn BundleSink`, which say what a place without the capability does.
+/// Every method is required. The capabilities that only some places have are in [`SinkExtras`];
+/// callers use them by the methods of `dyn BundleSink`, which define the result for a place without
+/// the capability.
 pub trait BundleSink: fmt::Debug + Send + Sync {
     /// Returns the locator for messages, without secrets.
     fn locator(&self) -> String;
 
-    /// Says whether verified bytes of that digest and size are there already.
+    /// Returns true if verified bytes of that digest and size are already stored.
     ///
     /// # Errors
-    /// If that can't be found out.
+    /// If the place can't be asked.
     fn has(&self, digest: &Digest, size: u64) -> Result<bool>;
 
     /// Starts a new blob.
@@ -38,7 +39,7 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     /// If nothing can be written.
     fn writer(&self) -> Result<Box<dyn BlobWriter>>;
 
-    /// Returns what the place can do beside that. Costs nothing.
+    /// Returns the further capabilities of the place. The call costs nothing.
     fn extras(&self) -> SinkExtras<'_>;
 
     /// Takes the annotations and properties of the new list of entry points; a place without a list
@@ -46,18 +47,18 @@ pub trait BundleSink: fmt::Debug + Send + Sync {
     fn set_top_level(&mut self, top_level: TopLevel);
 
     /// Makes everything visible at once, and durable. Dropping the sink instead leaves no trace,
-    /// except blobs without a name in a place that existed before. Returns the final location of each
-    /// publication. A place that writes its root documents itself, as an archive writes its
+    /// except blobs without a name in a place that existed before. Returns the final location of
+    /// each publication. A place that writes its root documents itself, as an archive writes its
     /// `manifest.json`, sets the digest and size of the root of each publication.
     ///
     /// # Errors
-    /// If it can't; then nothing has become visible.
+    /// If an image can't be published; then no publication has become visible.
     fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>>;
 }
 
-/// What some destinations can do; `None` where a destination does not.
+/// Capabilities that only some destinations have; `None` for a destination without the capability.
 ///
-/// A sink that shows another one takes this apart and puts it together without `..`, so that a new
+/// A sink that wraps another sink destructures and builds this struct without `..`, so that a new
 /// field can be left out only by naming it (robustness F11).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SinkExtras<'a> {
@@ -67,39 +68,39 @@ pub struct SinkExtras<'a> {
     pub adoption: Option<&'a dyn Adoption>,
     /// Names of roots that only the place itself can refuse.
     pub root_names: Option<&'a dyn RootNames>,
-    /// Blobs that have their final place before the end.
+    /// Blobs that are at their final place before the end.
     pub early_blobs: Option<&'a dyn EarlyBlobs>,
 }
 
 /// A destination that takes blobs over from other places of the same kind, without their bytes.
 pub trait Transfers: fmt::Debug {
-    /// Tells the locator of a place that blobs will come from.
+    /// Announces the locator of a place that blobs will come from.
     fn comes_from(&self, locator: &str);
 
-    /// Takes over a blob that another place of the same kind is known to have; false if it has to be
+    /// Takes over a blob that another place of the same kind has; false if the blob has to be
     /// written.
     ///
     /// # Errors
-    /// If that can't be found out.
+    /// If the place can't be asked.
     fn take_over(&self, digest: &Digest, locator: &str) -> Result<bool>;
 }
 
 /// A destination whose blobs can share the bytes of files.
 pub trait Adoption: fmt::Debug {
-    /// Takes a blob over that is a file already, so that it shares its bytes instead of getting a
-    /// copy of them. `file` is absent if the blob is no file of its own. `None` if the bytes have to
-    /// be written by a [`writer`](BundleSink::writer).
+    /// Takes over a blob that is a file already, so that the new blob shares the bytes of the file
+    /// instead of a copy. `file` is absent if the blob has no file of its own. `None` if the bytes
+    /// have to be written by a [`writer`](BundleSink::writer).
     ///
     /// # Errors
-    /// [`Code::Unsupported`](crate::Code::Unsupported) if they have to be shared and can't be.
+    /// [`Code::Unsupported`](crate::Code::Unsupported) if the bytes must be shared and can't be.
     fn adopt(&self, file: Option<&File>) -> Result<Option<Box<dyn Adopted>>>;
 }
 
 /// A destination that may refuse names of roots.
 pub trait RootNames: fmt::Debug {
-    /// Gives roots the names that only the place itself can refuse: their digests, where those are not
-    /// of the usual algorithm. Everything that the roots refer to was written; no tag is set. Returns
-    /// the names that are refused, as losses.
+    /// Gives roots the names that only the place itself can refuse: their digests, if those are not
+    /// of the usual algorithm. All documents and blobs that the roots refer to must be written
+    /// before; no tag is set. Returns the refused names, as losses.
     ///
     /// # Errors
     /// If the place can't be asked.
@@ -108,15 +109,15 @@ pub trait RootNames: fmt::Debug {
 
 /// A destination that puts blobs to their final places before the end.
 pub trait EarlyBlobs: fmt::Debug {
-    /// Makes durable what already has its final place.
+    /// Makes the blobs durable that are at their final place already.
     ///
     /// # Errors
-    /// If it can't.
+    /// If the blobs can't be made durable.
     fn settle(&self) -> Result<()>;
 }
 
 impl dyn BundleSink + '_ {
-    /// Tells the locator of a place that blobs will come from, see [`Transfers::comes_from`].
+    /// Announces the locator of a place that blobs will come from, see [`Transfers::comes_from`].
     pub fn comes_from(&self, locator: &str) {
         if let Some(transfers) = self.extras().transfers {
             transfers.comes_from(locator);
@@ -126,7 +127,7 @@ impl dyn BundleSink + '_ {
     /// Takes over a blob that another place has, see [`Transfers::take_over`].
     ///
     /// # Errors
-    /// If that can't be found out.
+    /// If the place can't be asked.
     pub fn take_over(&self, digest: &Digest, locator: &str) -> Result<bool> {
         let transfers = self.extras().transfers;
         transfers.map_or(Ok(false), |transfers| transfers.take_over(digest, locator))
@@ -152,10 +153,10 @@ impl dyn BundleSink + '_ {
         }
     }
 
-    /// Makes durable what already has its final place, see [`EarlyBlobs::settle`].
+    /// Makes the blobs durable that are at their final place already, see [`EarlyBlobs::settle`].
     ///
     /// # Errors
-    /// If it can't.
+    /// If the blobs can't be made durable.
     pub fn settle(&self) -> Result<()> {
         let blobs = self.extras().early_blobs;
         blobs.map_or(Ok(()), |blobs| blobs.settle())
@@ -173,24 +174,24 @@ impl dyn BundleSink + '_ {
 
 /// A blob that was taken over. Dropping it leaves no trace.
 pub trait Adopted: Send {
-    /// Opens the bytes from the start, as they will stand at the destination.
+    /// Opens the bytes from the start, as the destination will store them.
     ///
     /// # Errors
-    /// If they can't be read.
+    /// If the bytes can't be read.
     fn open(&self) -> Result<Reader>;
 
-    /// Ends the blob, which the caller has read from [`open`](Self::open) and hashed.
+    /// Completes the blob; the caller has read the bytes from [`open`](Self::open) and hashed them.
     ///
     /// # Errors
-    /// If it can't be completed.
+    /// If the blob can't be completed.
     fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()>;
 }
 
 /// A blob that is being written. Dropping it leaves no trace.
 pub trait BlobWriter: Write + Send {
-    /// Ends the blob, whose bytes the caller has hashed while writing them.
+    /// Completes the blob; the caller has hashed the bytes while writing them.
     ///
     /// # Errors
-    /// If it can't be completed.
+    /// If the blob can't be completed.
     fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()>;
 }

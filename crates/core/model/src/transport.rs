@@ -1,28 +1,28 @@
-//! The trait that a transport implements: a way to find bytes.
+//! The trait of a transport: access to one kind of place.
 
 use std::fmt;
 
 use crate::{Bundle, BundleSink, Code, Env, Error, Place, Result, quote};
 
-/// A way to find bytes: a kind of place that has names.
+/// A transport: access to a kind of place that has names.
 pub trait Transport: fmt::Debug + Send + Sync {
-    /// Returns the facts of its kind of place.
+    /// Returns the facts of the kind of place.
     fn place(&self) -> &'static Place;
 
-    /// Says whether a local path is such a place, by its bytes.
+    /// Returns true if a local path is such a place, by its bytes.
     fn recognise(&self, path: &std::path::Path) -> bool;
 
     /// Opens a place for reading. `rest` is the locator after the scheme, without a `REF`.
     ///
     /// # Errors
-    /// If it is not there or not such a place.
+    /// If the place is missing or of another kind.
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>>;
 
     /// Opens a place for writing; nothing is visible there before [`BundleSink::finish`]. A place
-    /// that is only ever read, such as the store of an engine, need not have this.
+    /// that is read-only, such as the store of an engine, needs no implementation.
     ///
     /// # Errors
-    /// If it can't be written, or [`Code::Unsupported`] if it is read-only by nature.
+    /// If the place can't be written, or [`Code::Unsupported`] if the kind of place is read-only.
     fn create(&self, rest: &str, _env: &Env) -> Result<Box<dyn BundleSink>> {
         let message = format!("`{}:` is read, and never written", self.place().scheme);
         Err(Error::new(Code::Unsupported, message)

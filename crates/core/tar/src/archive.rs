@@ -1,9 +1,9 @@
 //! The files of a tar, found by name in one pass and then read in place.
 //!
-//! A plain archive on disk is read where it is. A compressed one, or one from a pipe, is copied
-//! decompressed to an unnamed temporary file first, because its members are needed in another
-//! order and more than once. Only members are ever looked at. Symbolic links are told, not followed:
-//! what they may mean is for the caller.
+//! A plain archive on disk is read in place. A compressed archive, or one from a pipe, is copied
+//! decompressed to an unnamed temporary file first, because its members are needed in another order
+//! and more than once. Only members are read. Symbolic links are returned, not followed: the caller
+//! decides about them.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -29,38 +29,38 @@ use crate::{BLOCK, Entry, EntryKind, Reader, padding};
 pub struct Archive {
     file: Arc<File>,
     members: BTreeMap<String, Member>,
-    /// Taken before the first byte was read.
+    /// The state of the file before the first byte was read.
     stamp: Stamp,
 }
 
 /// A member of an [`Archive`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Member {
-    /// A file, or another name of a file that came before it.
+    /// A file, or another name of an earlier file.
     File {
-        /// Where its bytes start in the uncompressed tar.
+        /// The offset of the bytes in the uncompressed tar.
         offset: u64,
-        /// The number of its bytes.
+        /// The number of bytes.
         size: u64,
     },
     /// A symbolic link to this text.
     Symlink(Vec<u8>),
-    /// Another name, with this text, of something that is no file that came before it.
+    /// A hard link with this target, which is not an earlier file.
     HardLink(Vec<u8>),
-    /// Anything else.
+    /// A member of another kind.
     Other(EntryKind),
 }
 
 impl Archive {
     /// Opens an archive on disk, which may be compressed; a symbolic link that the user names is
-    /// followed. Members that `wanted` is false for are passed over; it gets their names without
-    /// `./`, doubled and final slashes, and is asked before their bodies are read.
+    /// followed. Members for which `wanted` returns false are skipped; `wanted` gets the names
+    /// without `./`, doubled and final slashes, and is called before the bodies are read.
     ///
     /// # Errors
-    /// [`Code::Missing`] or [`Code::Io`] if it can't be opened, [`Code::Ambiguous`] for two different
-    /// members of one name, [`Code::Escape`] for a name that leads out of the archive,
-    /// [`Code::Unsupported`] for a wanted sparse file, those of `wanted`, of [`Decoder`] and of
-    /// [`Reader`](crate::Reader).
+    /// [`Code::Missing`] or [`Code::Io`] if the archive can't be opened, [`Code::Ambiguous`] for
+    /// two different members of one name, [`Code::Escape`] for a name that leads out of the
+    /// archive, [`Code::Unsupported`] for a wanted sparse file, the errors of `wanted`, of
+    /// [`Decoder`] and of [`Reader`](crate::Reader).
     pub fn open(path: &Path, env: &Env, wanted: Wanted<'_>) -> Result<Self> {
         let (mut file, first) = open_regular(path)?;
         let mut prefix = Vec::new();
@@ -86,7 +86,8 @@ impl Archive {
     /// Copies an archive, decompressed, to `env.tmpdir`.
     ///
     /// # Errors
-    /// Those of [`Archive::open`], and [`Code::Limit`] if it is larger than `image_bytes`.
+    /// The errors of [`Archive::open`], and [`Code::Limit`] if the archive is larger than
+    /// `image_bytes`.
     pub fn from_reader(reader: Bytes, env: &Env, wanted: Wanted<'_>) -> Result<Self> {
         let decoder = Decoder::new(reader, &env.limits, &env.notes, "archive")?;
         let tmpdir = format!("temporary directory {}", quote_path(&env.tmpdir));
@@ -102,7 +103,7 @@ impl Archive {
         let mut tar = Reader::new(source, &env.limits, &env.notes, "archive");
         let entries = list(&mut tar, wanted)?;
         let spool = tar.into_inner().inner;
-        // Nobody else has the unnamed file, and nothing is written to it any more.
+        // No other process has the unnamed file, and it is complete.
         let first = Stamp::of_file(&spool.file).map_err(Error::from_io)?;
         Self::index(
             Arc::new(spool.file),
@@ -113,8 +114,8 @@ impl Archive {
         )
     }
 
-    /// Finds the body of each member; of members of one name all must have the same bytes
-    /// (robustness A5).
+    /// Finds the body of each member; all members of one name must have the same bytes (robustness
+    /// A5).
     fn index(
         file: Arc<File>,
         stamp: Stamp,
@@ -166,7 +167,7 @@ impl Archive {
         })
     }
 
-    /// Returns the member of that name.
+    /// Returns the member of a name.
     pub fn member(&self, name: &str) -> Option<&Member> {
         self.members.get(name)
     }
@@ -197,7 +198,7 @@ impl Archive {
     }
 }
 
-/// A piece of a shared file that must not change.
+/// A part of a shared file that must not change.
 #[derive(Debug)]
 struct Range {
     file: Arc<File>,
@@ -213,7 +214,7 @@ impl ReadAt for Range {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.file.read_exact_at(buf, self.offset + offset)?;
-        // Looked at after the bytes were read: what came before the change is what was verified.
+        // The stamp is checked after the read: bytes that were read before a change were verified.
         if Stamp::of_file(&self.file)? != self.stamp {
             let message = "the archive was changed while it was read";
             let error = Error::new(Code::Mismatch, message);
@@ -223,12 +224,13 @@ impl ReadAt for Range {
     }
 }
 
-/// Says of a member's name, kind and size whether it is wanted; an error ends the reading.
+/// Decides by a member's name, kind and size whether the member is wanted; an error ends the
+/// reading.
 pub type Wanted<'a> = &'a dyn Fn(&str, EntryKind, u64) -> Result<bool>;
 
 /// Calls `each` with the names of the members within the first `prefix` bytes of a tar, which may
-/// be compressed, until it breaks; returns what it broke with. For recognising a file: whatever
-/// is wrong with it ends the search, and nothing is reported.
+/// be compressed, until `each` breaks; returns the value of the break. The function is for
+/// recognising a file: an error in the file ends the search without a report.
 pub fn look<T>(
     path: &Path,
     prefix: u64,
@@ -257,9 +259,9 @@ struct Named {
     size: u64,
     /// The target of a link.
     link: Vec<u8>,
-    /// Where its first header starts.
+    /// The offset of its first header.
     offset: u64,
-    /// Where the next member's first header starts; `None` for the last.
+    /// The offset of the next member's first header; `None` for the last member.
     next: Option<u64>,
 }
 
@@ -269,7 +271,7 @@ impl Named {
     }
 }
 
-/// Reads the tar to its end, and lists the members that are wanted.
+/// Reads the tar to its end, and lists the wanted members.
 fn list<R: Read>(tar: &mut Reader<R>, wanted: Wanted<'_>) -> Result<Vec<Named>> {
     let mut found: Vec<Named> = Vec::new();
     let mut open = false;
@@ -305,8 +307,8 @@ fn list<R: Read>(tar: &mut Reader<R>, wanted: Wanted<'_>) -> Result<Vec<Named>> 
     Ok(found)
 }
 
-/// Returns a member's name without `./`, doubled and final slashes. `None` if it is no text or
-/// empty, so no name that anyone asks for.
+/// Returns a member's name without `./`, doubled and final slashes. `None` if the name is not a
+/// text or empty, so that no caller can ask for it.
 fn normalise(path: &[u8]) -> Result<Option<String>> {
     let Ok(path) = std::str::from_utf8(path) else {
         return Ok(None);
@@ -324,11 +326,11 @@ fn normalise(path: &[u8]) -> Result<Option<String>> {
     Ok((!parts.is_empty()).then(|| parts.join("/")))
 }
 
-/// Finds the start of a member's body: after its header and the extension headers before that.
-/// The framing was checked when the archive was listed; this only finds the way again.
+/// Finds the start of a member's body: after its header and the extension headers before that. The
+/// framing was checked when the archive was listed; this function only repeats the walk.
 fn body(file: &File, named: &Named, limits: &Limits) -> Result<u64> {
     let bad = |message: &str| Error::new(Code::BadTar, message);
-    // The stored bytes are not the file's bytes.
+    // The stored bytes of a sparse file are not its content.
     let sparse = || {
         Error::new(Code::Unsupported, "the member is stored as a sparse file")
             .hint("make the archive again without `--sparse`")
@@ -374,7 +376,7 @@ fn body(file: &File, named: &Named, limits: &Limits) -> Result<u64> {
     Ok(offset)
 }
 
-/// Reads the size of an extension header: octal, as every writer writes one of that size.
+/// Reads the size of an extension header: octal, as all writers write a size of this range.
 fn size_field(field: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(field).ok()?;
     u64::from_str_radix(text.trim_matches([' ', '\0']), 8).ok()
@@ -412,7 +414,7 @@ fn same(file: &Arc<File>, one: &Member, other: &Member) -> Result<bool> {
     Ok(true)
 }
 
-/// A piece of a shared file, read by position.
+/// A part of a shared file, read by position.
 #[derive(Debug)]
 struct Pread {
     file: Arc<File>,
@@ -426,7 +428,7 @@ impl Pread {
         Self { file, offset, left }
     }
 
-    /// Passes over bytes; returns how many there were.
+    /// Skips bytes; returns their number.
     fn skip(&mut self, count: u64) -> u64 {
         let count = count.min(self.left);
         self.offset += count;
@@ -458,7 +460,7 @@ impl<R: Read> Read for Polled<'_, R> {
     }
 }
 
-/// Copies everything that is read through it to a file.
+/// Copies all bytes that are read through it to a file.
 struct Spool {
     inner: Decoder,
     file: File,

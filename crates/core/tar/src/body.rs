@@ -10,18 +10,18 @@ use std::{
     vec,
 };
 
-/// How far the body of the current member has been read.
+/// The position in the body of the current member.
 ///
-/// A plain file is one piece that covers it all; between and after the pieces of a sparse file are
-/// holes.
+/// A plain file is one piece that covers the whole body; a sparse file has holes between and after
+/// its pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
     /// The name of the member, for errors.
     name: Vec<u8>,
-    /// Logical bytes in all, and how many of them have been given out.
+    /// The number of logical bytes, and the number of those that were returned.
     size: u64,
     position: u64,
-    /// Bytes that are still in the stream: of the content, and the padding after them.
+    /// Remaining bytes in the stream: of the content, and of the padding after it.
     stored: u64,
     padding: u64,
     piece: Piece,
@@ -37,7 +37,7 @@ impl Body {
     }
 
     /// Starts the body of a sparse file. The pieces are ordered, do not overlap, lie within `size`
-    /// and add up to what is stored; `padding` follows them.
+    /// and add up to the stored bytes; `padding` follows them.
     pub(crate) fn start_sparse(
         &mut self,
         name: &[u8],
@@ -59,7 +59,7 @@ impl Body {
         self.pieces = Vec::new().into_iter();
     }
 
-    /// Says whether the body is one piece of which nothing was read yet.
+    /// Returns true if the body is one piece of which no byte was read yet.
     pub(crate) fn is_whole(&self) -> bool {
         self.position == 0 && self.piece.offset == 0 && self.piece.length == self.size
     }
@@ -106,7 +106,7 @@ impl Body {
         Ok(count)
     }
 
-    /// Skips what is left of the body and its padding; nothing can be read any more.
+    /// Skips the rest of the body and its padding; later reads return nothing.
     pub(crate) fn finish<R: Read>(&mut self, source: &mut Source<R>) -> Result<()> {
         self.position = self.size;
         for (what, left) in [

@@ -1,5 +1,5 @@
-//! The loop over members: extension headers are gathered, put together with the header they belong
-//! to, and the end of the archive is told from what only looks like it.
+//! The loop over members: extension headers are collected and joined with the header that they
+//! belong to, and the true end of the archive is distinguished from bytes that only look like it.
 
 use crate::{
     BLOCK, Entry, EntryKind, Time,
@@ -21,8 +21,8 @@ use tar::Header;
 /// Frames a tar stream: [`Reader::next_entry`] goes from member to member, and the [`Read`] side
 /// gives the body of the current one.
 ///
-/// The source may be cut into reads of any size and may be interrupted. It is read ahead by up to
-/// 64 KiB, and to its last byte once the end of the archive has been seen.
+/// Reads of the source may return any number of bytes and may be interrupted. The source is read
+/// ahead by up to 64 KiB, and to its last byte after the end of the archive.
 pub struct Reader<R> {
     source: Source<R>,
     limits: Limits,
@@ -35,7 +35,7 @@ pub struct Reader<R> {
     /// Hole bytes of all sparse files so far, and payload bytes of all global headers.
     holes: u64,
     globals: u64,
-    /// A PAX header was met: a size of a hard link counts for libarchive from then on.
+    /// True after a PAX header: from then on libarchive uses the size of a hard link.
     is_pax: bool,
 }
 
@@ -46,10 +46,10 @@ enum State {
     Failed,
 }
 
-/// What stands where a header is expected.
+/// The block at the position of a header.
 enum Step {
     Header,
-    /// The end, and how many blocks of the end marker there are.
+    /// The end, and the number of blocks of the end marker.
     End(usize),
 }
 
@@ -70,13 +70,13 @@ impl Pending {
 }
 
 impl<R: Read> Reader<R> {
-    /// Makes a reader of an uncompressed stream. `what` names the stream in warnings; errors do not
-    /// name it, their caller does.
+    /// Makes a reader of an uncompressed stream. `what` names the stream in warnings; for errors
+    /// the caller adds the name.
     pub fn new(inner: R, limits: &Limits, notes: &Notes, what: &str) -> Self {
         Self::with(Source::new(inner, None), limits, notes, what)
     }
 
-    /// Makes a reader of a source that can be positioned: bodies that are passed over are not read.
+    /// Makes a reader of a seekable source: bodies that are skipped are not read.
     pub(crate) fn skipping(
         inner: R,
         skip: Skip<R>,
@@ -103,15 +103,15 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Skips the rest of the current body and reads the next member. At the end it reads the stream
-    /// to its last byte and returns `None`.
+    /// Skips the rest of the current body and reads the next member. At the end the reader reads
+    /// the stream to its last byte and returns `None`.
     ///
-    /// Warnings: `short-end` (the end marker is missing or half), `trailing-data` (something follows
-    /// it), `volume-header`, `ignored-link-name` and `ignored-global-record`.
+    /// Warnings: `short-end` (the end marker is missing or incomplete), `trailing-data` (bytes
+    /// after the end marker), `volume-header`, `ignored-link-name` and `ignored-global-record`.
     ///
     /// # Errors
-    /// [`Code::BadTar`], [`Code::Ambiguous`], [`Code::Unsupported`] or [`Code::Limit`], placed at the
-    /// offset of the header and, where it is known, the entry. An error is final: the next call
+    /// [`Code::BadTar`], [`Code::Ambiguous`], [`Code::Unsupported`] or [`Code::Limit`], placed at
+    /// the offset of the header and, if it is known, the entry. An error is final: the next call
     /// fails too.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
         match self.state {
@@ -134,13 +134,13 @@ impl<R: Read> Reader<R> {
         result
     }
 
-    /// Returns the offset in the stream of the current member's body, if nothing of it was read yet
-    /// and all of it stands there as it is: not of a sparse file.
+    /// Returns the offset of the current member's body in the stream, if no byte of the body was
+    /// read yet and the whole body stands there: not for a sparse file.
     pub fn body_offset(&self) -> Option<u64> {
         self.body.is_whole().then(|| self.source.offset())
     }
 
-    /// Gives back the source. Only after the end has been seen has nothing been read ahead of it.
+    /// Returns the source. Only after the end of the archive are no buffered bytes lost.
     pub fn into_inner(self) -> R {
         self.source.into_inner()
     }
@@ -206,7 +206,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Reads what follows the end marker.
+    /// Reads the bytes after the end marker.
     fn end(&mut self, blocks: usize, offset: u64) -> Result<()> {
         if blocks < 2 {
             let message = format!("the archive ends with {blocks} NUL blocks instead of two");
@@ -291,7 +291,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// Passes over the label of a GNU volume.
+    /// Skips the label of a GNU volume.
     fn volume(&mut self, fields: &Fields, pending: &Pending, offset: u64) -> Result<()> {
         if pending.says_something() || fields.size != 0 {
             let message = "a volume header has a size or an extension header";
@@ -305,7 +305,8 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// Puts a member together. `first` is where its first header starts, `offset` where its own.
+    /// Joins the headers of a member. `first` is the offset of its first header, `offset` that of
+    /// its own.
     fn member(
         &mut self,
         mut fields: Fields,
@@ -338,8 +339,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Makes the entry, but for its path and offset, and sets up its body. `slash` says whether the
-    /// name in the header block ends with one.
+    /// Makes the entry, without its path and offset, and sets up its body. `slash` is true if the
+    /// name in the header block ends with a slash.
     fn assemble(
         &mut self,
         path: &[u8],
@@ -397,14 +398,14 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// Says whether every reader passes over the size of a member that has no body (of Go, Python, GNU
-    /// tar, bsdtar and busybox): that of a directory, as old tars have it, and that of a hard link,
-    /// in which they repeat the size of the file. In a PAX archive libarchive reads a body of a hard
-    /// link, as POSIX has it since 2001, and the others do not.
+    /// Returns true if every reader (Go, Python, GNU tar, bsdtar and busybox) ignores the size of a
+    /// member that has no body: the size of a directory, as in old tars, and the size of a hard
+    /// link, which repeats the size of the file. In a PAX archive libarchive reads a body of a hard
+    /// link, as POSIX defines since 2001, and the others do not.
     fn has_no_body(&self, kind: EntryKind, fields: &Fields, extended: &Extended) -> bool {
         let old = matches!(fields.dialect, Dialect::V7 | Dialect::Gnu);
         match kind {
-            // Of an old file whose name makes it a directory, Go reads a body.
+            // Go reads a body of an old file whose name makes it a directory.
             EntryKind::Directory => extended.size.is_none() && fields.flag == b'5',
             EntryKind::HardLink => extended.size.is_none() && (old || !self.is_pax),
             _ => false,
@@ -415,7 +416,7 @@ impl<R: Read> Reader<R> {
         if path.is_empty() {
             return Err(Error::new(Code::BadTar, "the name is empty"));
         }
-        // The slash that marks a directory is no part of its path.
+        // The slash that marks a directory is not part of its path.
         let path = path.strip_suffix(b"/").unwrap_or(path);
         for (what, name) in [("the path", path), ("the link target", link)] {
             if name.len() as u64 > self.limits.path {
@@ -426,7 +427,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// Keeps the link target of a link, and drops the one of anything else with a warning.
+    /// Returns the link target of a link, and drops that of any other member with a warning.
     fn check_link(&self, kind: EntryKind, link: Vec<u8>, path: &[u8]) -> Result<Vec<u8>> {
         if matches!(kind, EntryKind::HardLink | EntryKind::Symlink) {
             if link.is_empty() {

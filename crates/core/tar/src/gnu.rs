@@ -1,4 +1,4 @@
-//! GNU extensions: long names, and the four ways to say where the holes of a sparse file are.
+//! GNU extensions: long names, and the four forms of the map of a sparse file.
 
 use crate::{BLOCK, number, pax, source::Source};
 use imgconv_model::{Code, Error, Limits, Result, quote};
@@ -13,13 +13,13 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
-    /// Returns where the piece ends; both numbers are below 2^63.
+    /// Returns the end of the piece; both numbers are below 2^63.
     pub(crate) fn end(&self) -> u64 {
         self.offset + self.length
     }
 }
 
-/// A sparse file: its logical size, and what of it is stored.
+/// A sparse file: its logical size, and the pieces that are stored.
 #[derive(Debug)]
 pub(crate) struct Map {
     pub(crate) size: u64,
@@ -27,11 +27,11 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    /// Checks the map against the stored bytes and returns how many bytes are holes.
+    /// Checks the map against the stored bytes and returns the number of hole bytes.
     ///
     /// # Errors
-    /// [`Code::BadTar`] if pieces overlap, are not in order, leave the file, or are not what is
-    /// stored.
+    /// [`Code::BadTar`] if pieces overlap, are not in order, leave the file, or differ from the
+    /// stored bytes.
     pub(crate) fn check(&self, stored: u64) -> Result<u64> {
         let (mut end, mut total) = (0, 0u64);
         for piece in &self.pieces {
@@ -73,7 +73,7 @@ impl Map {
     }
 }
 
-/// Takes the name out of the payload of an `L` or `K` header: what stands before the first NUL.
+/// Returns the name in the payload of an `L` or `K` header: the bytes before the first NUL.
 pub(crate) fn long_name(mut payload: Vec<u8>) -> Result<Vec<u8>> {
     let end = payload
         .iter()
@@ -115,7 +115,7 @@ pub(crate) fn old_map<R: Read>(
     Ok(map)
 }
 
-/// Adds the slots up to the first empty one; says whether all were used.
+/// Adds the slots up to the first empty one; returns true if all slots were used.
 fn add_slots(map: &mut Map, slots: &[GnuSparseHeader], limits: &Limits) -> Result<bool> {
     let blank = |field: &[u8]| field[0] == 0;
     let used = slots
@@ -158,12 +158,12 @@ pub(crate) struct SparseRecords {
     blocks: Option<u64>,
     /// The map of form 0.1.
     map: Option<Vec<u8>>,
-    /// Offsets and lengths in turns: the map of form 0.0.
+    /// Offsets and lengths, alternating: the map of form 0.0.
     turns: Vec<u64>,
 }
 
 impl SparseRecords {
-    /// Takes in one record.
+    /// Adds one record.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         match key.strip_prefix(b"GNU.sparse.").unwrap_or(key) {
             b"name" => self.name = Some(pax::name(key, value)?),
@@ -187,7 +187,7 @@ impl SparseRecords {
         Ok(())
     }
 
-    /// Says whether there is any record at all.
+    /// Returns true if there is at least one record.
     pub(crate) fn is_present(&self) -> bool {
         let Self {
             name,
@@ -208,12 +208,12 @@ impl SparseRecords {
             || !turns.is_empty()
     }
 
-    /// Puts the map together. In form 1.0 it stands before the content, so it is read from there,
-    /// and `stored` goes down by what it took.
+    /// Makes the map from the records. In form 1.0 the map stands before the content and is read
+    /// from there; `stored` is reduced by the bytes of the map.
     ///
     /// # Errors
-    /// [`Code::Ambiguous`] if the records are not one complete description: some readers would then
-    /// see a plain file. [`Code::BadTar`] and [`Code::Limit`] for the map itself.
+    /// [`Code::Ambiguous`] if the records are incomplete: some readers would then see a plain file.
+    /// [`Code::BadTar`] and [`Code::Limit`] for the map itself.
     pub(crate) fn map<R: Read>(
         &self,
         source: &mut Source<R>,
@@ -295,8 +295,8 @@ fn incomplete(problem: &str) -> Error {
     Error::new(Code::Ambiguous, message)
 }
 
-/// Reads the map of form 1.0: decimal lines (how many pieces, then offset and length of each) in
-/// whole blocks before the content.
+/// Reads the map of form 1.0: decimal lines (the number of pieces, then offset and length of each)
+/// in whole blocks before the content.
 fn map_in_content<R: Read>(
     map: &mut Map,
     source: &mut Source<R>,

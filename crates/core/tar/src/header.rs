@@ -1,13 +1,13 @@
 //! One header block: checksum, dialect and fields, through the byte views of the `tar` crate.
 //!
-//! Extension headers, which say something about a later member, are `pax` and `gnu`; what a member
-//! is made of is put together in `frame`.
+//! `pax` and `gnu` read extension headers, which belong to a later member; `frame` joins the
+//! headers of a member.
 
 use crate::{BLOCK, number};
 use imgconv_model::{Code, Error, Result, quote};
 use tar::Header;
 
-/// Which rules a header block follows.
+/// The rules that a header block follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// No magic: names of at most 100 bytes, no owner names, no devices.
@@ -35,17 +35,17 @@ pub(crate) struct Fields {
     pub(crate) mtime: i64,
     pub(crate) uname: Vec<u8>,
     pub(crate) gname: Vec<u8>,
-    /// Major and minor number, not yet checked for range: they mean something for devices only.
+    /// Major and minor number, whose range is not checked yet: only devices use them.
     pub(crate) device: (i64, i64),
-    /// Times of a GNU or xstar header; 0 is none.
+    /// Times of a GNU or xstar header; 0 means that there is none.
     pub(crate) atime: i64,
     pub(crate) ctime: i64,
 }
 
 /// Decodes a block that is not all NUL.
 ///
-/// A version other than `00` after the ustar magic is put right in the block: every reader takes it
-/// as ustar, only the view would not.
+/// A version other than `00` after the ustar magic is corrected in the block: every reader reads
+/// the block as ustar, only the view of the crate would not.
 ///
 /// # Errors
 /// [`Code::BadTar`] if the checksum or a number is wrong; [`Code::Ambiguous`] if readers disagree
@@ -95,8 +95,8 @@ pub(crate) fn decode(block: &mut Header) -> Result<Fields> {
     Ok(fields)
 }
 
-/// Checks that a tar can start with a block: with a header, or the first of the two blocks of NULs
-/// that end one without entries.
+/// Checks that a block can start a tar: a header, or the first of the two blocks of NULs that are a
+/// tar without entries.
 ///
 /// # Errors
 /// [`Code::BadTar`] otherwise.
@@ -107,7 +107,7 @@ pub fn check_start(block: &[u8; 512]) -> Result<()> {
     check_sum(Header::from_byte_slice(block)).map_err(|error| error.at("offset 0"))
 }
 
-/// Compares the checksum with the sum over unsigned and over signed bytes; old writers used either.
+/// Compares the checksum with the sums of unsigned and of signed bytes; old writers used either.
 fn check_sum(block: &Header) -> Result<()> {
     let bytes = block.as_bytes();
     let field = &block.as_old().cksum;
@@ -115,8 +115,8 @@ fn check_sum(block: &Header) -> Result<()> {
     let spaces = 8 * i64::from(b' ');
     let unsigned = |part: &[u8]| part.iter().map(|b| u32::from(*b)).sum::<u32>();
     let sum = i64::from(unsigned(bytes) - unsigned(field)) + spaces;
-    // What follows the NUL of this field does not count, as for every reader. Of the other numbers
-    // that is not so: libarchive takes a file with such a one for no tar.
+    // The bytes after the NUL of this field are ignored, as in every reader. For other numbers they
+    // are an error: libarchive does not accept a file with such a number as a tar.
     let stated = match text(field) {
         [] => number::octal(field),
         digits => number::octal(digits),
@@ -172,7 +172,7 @@ fn dialect(block: &mut Header) -> Result<Dialect> {
 /// Reads the times of a GNU header, or the prefix that Go up to 1.7 wrote in their place.
 fn gnu_times(block: &Header, fields: &mut Fields) -> Result<()> {
     let gnu = block.as_gnu().expect("called for GNU headers only");
-    // An unused area starts with NUL, whatever follows.
+    // An unused area starts with NUL, whatever the next bytes.
     let used = |area: &[u8]| area[0] != 0;
     let value = |area: &[u8]| {
         if used(area) {

@@ -1,19 +1,19 @@
 //! Tar: a strict reader of members and the canonical writer of their headers.
 //!
-//! The reference reading is the one of Go's `archive/tar`, which the common engines use: for which
-//! members exist and how long they are, [`Reader`] agrees with it or refuses. It never gives a third
-//! reading. Where other common readers would see something else, it refuses with
+//! The reference is Go's `archive/tar`, which the common engines use: [`Reader`] agrees with it
+//! about the members and their sizes, or refuses the archive. [`Reader`] never has a third result.
+//! Where other common readers would read something else, it refuses with
 //! [`Code::Ambiguous`](imgconv_model::Code::Ambiguous).
 //!
-//! What is read: v7, ustar, PAX, GNU and xstar headers; PAX and GNU long names; sparse files of the
-//! old GNU form and of PAX forms 0.0, 0.1 and 1.0, which come out as plain files. What is written is
-//! one form only: ustar, with a PAX header before it where ustar has no room.
+//! The reader accepts v7, ustar, PAX, GNU and xstar headers; PAX and GNU long names; sparse files
+//! of the old GNU form and of PAX forms 0.0, 0.1 and 1.0, which are returned as plain files. The
+//! writer has one form only: ustar, with a PAX header before it for values that do not fit.
 //!
-//! [`Archive`] finds the members of a tar file by name, and [`Output`] makes such a file appear at
-//! once. Apart from these two this crate touches no file system.
+//! [`Archive`] finds the members of a tar file by name, and [`Output`] publishes such a file at
+//! once. The rest of this crate does not access a file system.
 //!
-//! It deliberately does not resolve links or know whiteouts, and names are bytes as the archive
-//! spells them, except in an [`Archive`].
+//! On purpose this crate does not resolve links or interpret whiteouts, and names are the bytes of
+//! the archive, except in an [`Archive`].
 
 mod archive;
 mod body;
@@ -39,18 +39,18 @@ const BLOCK: usize = 512;
 /// The end of an archive: two blocks of NUL bytes.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-/// Returns how many NUL bytes follow a body of `size` bytes, to fill its last block.
+/// Returns the number of NUL bytes after a body of `size` bytes that fill its last block.
 pub fn padding(size: u64) -> usize {
     let used = (size % BLOCK as u64) as usize;
     (BLOCK - used) % BLOCK
 }
 
-/// What a member is.
+/// The kind of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryKind {
     /// A file with a body.
     Regular,
-    /// Another name of a file that came before it.
+    /// Another name of an earlier file.
     HardLink,
     /// A symbolic link.
     Symlink,
@@ -65,7 +65,7 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// Names the kind in a message, with its article.
+    /// Returns the kind for a message, with its article.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Regular => "a regular file",
@@ -90,13 +90,13 @@ pub struct Time {
     pub nanos: u32,
 }
 
-/// One member, decoded; every dialect gives the same value.
+/// One decoded member; every dialect gives the same value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The name as bytes, as the archive spells it (prefix, PAX path, long name applied); a
-    /// directory's final slashes are kept. Never empty, without NUL.
+    /// The name as the bytes of the archive (prefix, PAX path, long name applied); a directory's
+    /// final slashes are kept. Never empty, without NUL.
     pub path: Vec<u8>,
-    /// What it is.
+    /// The kind.
     pub kind: EntryKind,
     /// Permission bits, within 0o7777.
     pub mode: u32,
@@ -126,8 +126,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Makes an entry with nothing but a name and a kind: mode 0644, owner 0, the time 0, no
-    /// content, no records.
+    /// Makes an entry of a name and a kind: mode 0644, owner 0, time 0, no content, no records.
     pub fn new(path: impl Into<Vec<u8>>, kind: EntryKind) -> Self {
         Self {
             path: path.into(),

@@ -1,10 +1,10 @@
-//! What a member is made of: the rules by which headers are put together into one entry, and the
-//! combinations that are refused because readers disagree about them.
+//! The rules by which headers are joined to one entry, and the combinations that are refused
+//! because readers disagree about them.
 
 use crate::{EntryKind, header::Fields, number};
 use imgconv_model::{Code, Error, Result, quote};
 
-/// Chooses between a PAX record and a GNU long name, of which only one may be there. GNU tar writes a
+/// Returns the PAX record or the GNU long name, of which only one may be present. GNU tar writes a
 /// PAX path beside a sparse name, but never a long name.
 pub(crate) fn one_of(
     key: &str,
@@ -24,8 +24,8 @@ pub(crate) fn one_of(
     }
 }
 
-/// Decides what the member is; a final slash makes a directory of an old regular file. Some readers
-/// look for it in the name of the header block, some in the final one.
+/// Returns the kind of the member; a final slash makes an old regular file a directory. Some
+/// readers look for the slash in the name of the header block, some in the final name.
 pub(crate) fn kind(flag: u8, slash_in_header: bool, slash_in_path: bool) -> Result<EntryKind> {
     let kind = match flag {
         0 | b'0' | b'7' | b'S' => EntryKind::Regular,
@@ -73,7 +73,7 @@ pub(crate) fn device(kind: EntryKind, fields: &Fields) -> Result<(u32, u32)> {
     ))
 }
 
-/// An empty PAX name deletes the one of the header for some readers, and means nothing for others.
+/// An empty PAX name deletes the name in the header for some readers, and is ignored by others.
 pub(crate) fn owner(key: &str, record: Option<Vec<u8>>, field: Vec<u8>) -> Result<Vec<u8>> {
     match record {
         Some(record) if record.is_empty() && !field.is_empty() => {
@@ -88,7 +88,7 @@ pub(crate) fn owner(key: &str, record: Option<Vec<u8>>, field: Vec<u8>) -> Resul
     }
 }
 
-/// Refuses vendor records that libarchive and star take for fields, if they say something else.
+/// Refuses vendor records that libarchive and star use as fields, if their values differ.
 pub(crate) fn check_shadows(
     records: &[(Vec<u8>, Vec<u8>)],
     kind: EntryKind,

@@ -1,7 +1,7 @@
-//! Numbers as tar spells them: octal and base-256 header fields, decimal PAX values, PAX times.
+//! Numbers in tar headers: octal and base-256 header fields, decimal PAX values, PAX times.
 //!
-//! Reading takes only spellings on which readers agree. What is out of range or not a number is
-//! `None`; the caller knows the field and makes the error.
+//! Only spellings on which readers agree are read. Text that is out of range or not a number is
+//! `None`; the caller makes the error, which names the field.
 
 use crate::Time;
 
@@ -31,8 +31,8 @@ pub(crate) fn octal(bytes: &[u8]) -> Option<u64> {
     })
 }
 
-/// Says whether the lenient octal reading of Go takes the field: blanks and NULs around it are
-/// trimmed, and what follows an inner NUL is ignored.
+/// Returns true if the lenient octal reading of Go accepts the field: blanks and NULs around it are
+/// trimmed, and the bytes after an inner NUL are ignored.
 pub(crate) fn is_lenient_octal(bytes: &[u8]) -> bool {
     let blank = |b: &u8| matches!(b, b' ' | 0);
     let Some(start) = bytes.iter().position(|b| !blank(b)) else {
@@ -44,8 +44,9 @@ pub(crate) fn is_lenient_octal(bytes: &[u8]) -> bool {
         .is_some_and(|text| text.iter().all(|b| matches!(b, b'0'..=b'7')))
 }
 
-/// Reads two's complement, most significant byte first; the first bit only marks the form. The first
-/// byte is all mark and sign: with other bits in it, some readers do not take it for a number.
+/// Reads two's complement, most significant byte first; the first bit only marks the form. The
+/// first byte holds only mark and sign: with other bits in it, some readers do not accept the
+/// number.
 fn base256(bytes: &[u8]) -> Option<i64> {
     let (first, rest) = bytes.split_first()?;
     let mut value = match first {
@@ -71,8 +72,8 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     i64::try_from(value).is_ok().then_some(value)
 }
 
-/// Reads a PAX time: a decimal number, maybe negative, maybe with a fraction. Digits below a
-/// nanosecond are cut toward minus infinity.
+/// Reads a PAX time: a decimal number, which may be negative and may have a fraction. Digits below
+/// a nanosecond are cut toward minus infinity.
 pub(crate) fn time(text: &[u8]) -> Option<Time> {
     let (negative, text) = match text.strip_prefix(b"-") {
         Some(rest) => (true, rest),
@@ -114,7 +115,7 @@ pub(crate) fn time(text: &[u8]) -> Option<Time> {
     })
 }
 
-/// Spells a PAX time; a fraction has no zeros at its end.
+/// Prints a PAX time; a fraction has no zeros at its end.
 pub(crate) fn spell_time(time: Time) -> String {
     let Time { seconds, nanos } = time;
     if nanos == 0 {
@@ -128,8 +129,8 @@ pub(crate) fn spell_time(time: Time) -> String {
     text.trim_end_matches('0').to_owned()
 }
 
-/// Writes a header field: octal with a final NUL if it fits, else base-256. Says whether it fitted
-/// into octal.
+/// Writes a header field: octal with a final NUL if it fits, else base-256. Returns true if the
+/// value fits into octal.
 pub(crate) fn put(field: &mut [u8], value: i64) -> bool {
     let digits = field.len() - 1;
     if let Ok(positive) = u64::try_from(value)

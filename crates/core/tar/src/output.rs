@@ -1,6 +1,6 @@
-//! Writing a tar that appears at once: the same bytes for the same content, whoever writes it.
+//! Writing a tar that is published at once: the same content always gives the same bytes.
 //!
-//! The file is written in a private directory beside its place and renamed; one that exists is
+//! The file is written in a private directory beside its place and renamed; an existing file is
 //! replaced. Every attribute of a member is fixed: owner 0, mode 0644 or 0755, time 0.
 
 use std::{
@@ -21,7 +21,7 @@ use crate::{END, Entry, EntryKind, head, padding};
 pub struct Output {
     /// The file; `None` is standard output.
     path: Option<PathBuf>,
-    /// What the name of the file says that it is compressed with.
+    /// The compression that the name of the file asks for.
     compression: Compression,
     locator: String,
     stage: Arc<Stage>,
@@ -29,14 +29,14 @@ pub struct Output {
 }
 
 impl Output {
-    /// Opens a destination: a file, which is replaced if it exists and `env` allows it, or `-` for
-    /// standard output. `scheme` is how its locator starts. The whole archive is compressed with gzip
-    /// or zstd if its name says so.
+    /// Opens a destination: a file, which is replaced if it exists and `env` allows that, or `-`
+    /// for standard output. `scheme` is the start of its locator. The whole archive is compressed
+    /// with gzip or zstd if its name asks for that.
     ///
     /// # Errors
-    /// [`Code::Denied`] if something other than a file is there, or a file that must stay,
-    /// [`Code::Unsupported`] if the name says another compression, [`Code::Io`] if the directory
-    /// can't be written, [`Code::Usage`] for an empty path.
+    /// [`Code::Denied`] if the path is not a file, or is a file that must stay,
+    /// [`Code::Unsupported`] if the name asks for another compression, [`Code::Io`] if the
+    /// directory can't be written, [`Code::Usage`] for an empty path.
     pub fn create(scheme: &str, path: &str, env: &Env) -> Result<Self> {
         let locator = format!("{scheme}:{path}");
         let compression = compression_of(path)?;
@@ -72,16 +72,16 @@ impl Output {
         &self.locator
     }
 
-    /// Returns the private directory in which the content waits.
+    /// Returns the private directory of unpublished content.
     pub fn stage(&self) -> &Arc<Stage> {
         &self.stage
     }
 
-    /// Writes the whole archive by `compose`, ends it, and makes it visible.
+    /// Writes the whole archive by `compose`, completes it, and publishes it.
     ///
     /// # Errors
-    /// Those of `compose`, [`Code::Io`], [`Code::Cancelled`], and [`Code::Denied`] if something other
-    /// than a file is at the destination by now; then nothing has become visible there.
+    /// The errors of `compose`, [`Code::Io`], [`Code::Cancelled`], and [`Code::Denied`] if the
+    /// destination is not a file by now; then nothing was published.
     pub fn write(&self, compose: impl FnOnce(&mut Pack<'_>) -> Result<()>) -> Result<()> {
         match &self.path {
             None => self.to_stdout(compose),
@@ -162,10 +162,10 @@ impl Output {
     }
 }
 
-/// How much of an archive is compressed at a time.
+/// The number of bytes of an archive that are compressed at once.
 const PIECE: usize = 1 << 20;
 
-/// Compresses piece by piece: each becomes a gzip member or zstd frame of its own.
+/// Compresses piece by piece: each piece becomes a gzip member or zstd frame of its own.
 struct Compressed<'a> {
     output: &'a mut dyn Write,
     encoder: PieceEncoder,
@@ -195,7 +195,7 @@ impl Write for Compressed<'_> {
     }
 }
 
-/// Returns the compression that the name of an archive says (robustness K23).
+/// Returns the compression that the name of an archive asks for (robustness K23).
 fn compression_of(path: &str) -> Result<Compression> {
     let says = |suffixes: &[&str]| suffixes.iter().any(|suffix| path.ends_with(suffix));
     if says(&[".gz", ".tgz"]) {
@@ -213,7 +213,7 @@ fn compression_of(path: &str) -> Result<Compression> {
     Ok(Compression::None)
 }
 
-/// Refuses to replace anything but a file or a symbolic link to one.
+/// Refuses to replace anything except a file or a symbolic link to a file.
 fn refuse_odd(path: &Path, scheme: &str) -> Result<()> {
     let place = || quote_path(path);
     let odd = match fs::metadata(path) {
@@ -265,7 +265,7 @@ impl Pack<'_> {
     /// Writes a directory.
     ///
     /// # Errors
-    /// [`Code::Io`], and those of [`head`].
+    /// [`Code::Io`], and the errors of [`head`].
     pub fn directory(&mut self, name: &str) -> Result<()> {
         self.head(name, EntryKind::Directory, 0o755, 0)
     }
@@ -274,7 +274,7 @@ impl Pack<'_> {
     ///
     /// # Errors
     /// [`Code::Io`], [`Code::Cancelled`], [`Code::Mismatch`] if the source has another size, and
-    /// those of [`head`].
+    /// the errors of [`head`].
     pub fn file(&mut self, name: &str, mut source: impl Read, size: u64) -> Result<()> {
         self.head(name, EntryKind::Regular, 0o644, size)?;
         let mut buffer = vec![0; 1 << 18];

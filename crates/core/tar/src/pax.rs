@@ -1,7 +1,7 @@
-//! PAX extension headers: cutting a payload into records, and what the records say.
+//! PAX extension headers: splitting a payload into records, and reading the records.
 //!
-//! Records are cut by their length alone; values are bytes and are never decoded. Sparse maps in
-//! records are gathered here and understood in `gnu`.
+//! Records are split by their length alone; values are bytes and are never decoded. Sparse maps in
+//! records are collected here and read in `gnu`.
 
 use crate::{Time, gnu::SparseRecords, number};
 use imgconv_model::{Code, Error, Result, quote};
@@ -9,7 +9,7 @@ use imgconv_model::{Code, Error, Result, quote};
 /// A key and its value.
 pub(crate) type Record<'a> = (&'a [u8], &'a [u8]);
 
-/// What one `x` header says about the member after it.
+/// The values of one `x` header for the member after it.
 #[derive(Debug, Default)]
 pub(crate) struct Extended {
     pub(crate) path: Option<Vec<u8>>,
@@ -21,7 +21,7 @@ pub(crate) struct Extended {
     pub(crate) gname: Option<Vec<u8>>,
     pub(crate) mtime: Option<Time>,
     pub(crate) sparse: SparseRecords,
-    /// Everything else, in archive order.
+    /// All other records, in archive order.
     pub(crate) others: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -29,7 +29,7 @@ impl Extended {
     /// Reads the payload of an `x` header.
     ///
     /// # Errors
-    /// [`Code::BadTar`] if a record is malformed or a value is not what its key needs;
+    /// [`Code::BadTar`] if a record is malformed or a value is not valid for its key;
     /// [`Code::Ambiguous`] if a key stands twice.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self> {
         let records = records(payload)?;
@@ -62,7 +62,7 @@ impl Extended {
     }
 }
 
-/// Says whether the key belongs to a field of an entry, and so never stands in `Entry::pax`.
+/// Returns true if the key belongs to a field of an entry, and so never stands in `Entry::pax`.
 pub(crate) fn is_field(key: &[u8]) -> bool {
     matches!(
         key,
@@ -78,7 +78,7 @@ pub(crate) fn is_field(key: &[u8]) -> bool {
     ) || key.starts_with(b"GNU.sparse.")
 }
 
-/// Checks a record that is kept verbatim: readers parse these times too, and refuse what is none.
+/// Checks a record that is kept verbatim: readers parse these times too, and refuse bad ones.
 pub(crate) fn check_other(key: &[u8], value: &[u8]) -> Result<()> {
     if matches!(key, b"atime" | b"ctime") && !value.is_empty() {
         time(key, value)?;
@@ -86,8 +86,8 @@ pub(crate) fn check_other(key: &[u8], value: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Says what is wrong with a key: empty, an equals sign, a NUL, or a blank in front, which GNU tar
-/// takes as part of the gap after the length.
+/// Returns the reason why a key is not valid: empty, an equals sign, a NUL, or a blank in front,
+/// which GNU tar reads as part of the gap after the length.
 pub(crate) fn bad_key(key: &[u8]) -> Option<&'static str> {
     match key.first() {
         None => Some("has an empty key"),
@@ -98,7 +98,7 @@ pub(crate) fn bad_key(key: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Cuts a payload into its records.
+/// Splits a payload into its records.
 pub(crate) fn records(payload: &[u8]) -> Result<Vec<Record<'_>>> {
     let mut records = Vec::new();
     let mut rest = payload;
@@ -117,8 +117,8 @@ pub(crate) fn records(payload: &[u8]) -> Result<Vec<Record<'_>>> {
     Ok(records)
 }
 
-/// Cuts the first record: its length in decimal (which counts itself), a space, key, `=`, value, and
-/// a newline.
+/// Splits off the first record: its length in decimal (which includes itself), a space, key, `=`,
+/// value, and a newline.
 fn cut(payload: &[u8]) -> std::result::Result<(Record<'_>, &[u8]), &'static str> {
     let digits = payload
         .iter()
@@ -151,7 +151,7 @@ fn cut(payload: &[u8]) -> std::result::Result<(Record<'_>, &[u8]), &'static str>
     }
 }
 
-/// Refuses a key that stands twice, except for the two of sparse form 0.0, which come in turns.
+/// Refuses a key that stands twice, except the two of sparse form 0.0, which alternate.
 fn refuse_duplicates(records: &[Record<'_>]) -> Result<()> {
     let repeats = |key: &[u8]| matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes");
     let mut keys: Vec<&[u8]> = records.iter().map(|(key, _)| *key).collect();
@@ -168,20 +168,20 @@ fn refuse_duplicates(records: &[Record<'_>]) -> Result<()> {
     }
 }
 
-/// Says whether a key of a global header tells of the archive itself, and of no member: who wrote it
-/// (star), and which volume it is.
+/// Returns true if a key of a global header describes the archive and not a member: its writer
+/// (star), and its volume.
 fn is_of_archive(key: &[u8]) -> bool {
     matches!(key, b"comment" | b"SCHILY.release" | b"SCHILY.archtype")
         || key.starts_with(b"SCHILY.volhdr.")
         || key.starts_with(b"GNU.volume.")
 }
 
-/// Checks the payload of a global header: it may only hold what changes no member; names are bytes in
-/// each of the two character sets that POSIX names. Returns the keys
-/// that do not tell of the archive itself, and so are worth a warning.
+/// Checks the payload of a global header: it may only hold records that change no member; names are
+/// bytes in each of the two character sets that POSIX names. Returns the keys that do not describe
+/// the archive itself, and so need a warning.
 ///
 /// # Errors
-/// [`Code::Ambiguous`] for a key that readers apply to every member, or ignore.
+/// [`Code::Ambiguous`] for a key that some readers apply to every member, and others ignore.
 pub(crate) fn check_global(payload: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut ignored = Vec::new();
     for (key, value) in records(payload)? {
@@ -220,7 +220,7 @@ pub(crate) fn put(payload: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     payload.push(b'\n');
 }
 
-/// Makes the error of a value that its key does not take.
+/// Makes the error of a value that is not valid for its key.
 pub(crate) fn bad_value(key: &[u8], value: &[u8], expected: &str) -> Error {
     let key = String::from_utf8_lossy(key);
     let message = format!(
@@ -235,7 +235,7 @@ pub(crate) fn decimal(key: &[u8], value: &[u8]) -> Result<u64> {
     number::decimal(value).ok_or_else(|| bad_value(key, value, "digits, at most 2^63 - 1"))
 }
 
-/// Reads a value that names something: without NUL, and not empty.
+/// Reads a name: without NUL, and not empty.
 pub(crate) fn name(key: &[u8], value: &[u8]) -> Result<Vec<u8>> {
     if value.is_empty() {
         return Err(bad_value(key, value, "a name"));
@@ -259,7 +259,7 @@ fn time(key: &[u8], value: &[u8]) -> Result<Time> {
     number::time(value).ok_or_else(|| bad_value(key, value, "a decimal number of seconds"))
 }
 
-/// Takes the two character sets that POSIX names; names are bytes in either.
+/// Accepts the two character sets that POSIX names; names are bytes in both.
 fn check_charset(value: &[u8]) -> Result<()> {
     if matches!(value, b"BINARY" | b"ISO-IR 10646 2000 UTF-8") {
         return Ok(());

@@ -1,20 +1,20 @@
 //! The byte stream under the framing: whole blocks, skips, and the offset of the next byte.
 //!
-//! It reads ahead into one buffer, so that headers are cheap and skipped bodies are never copied; of a
-//! source that can be positioned they are not even read.
-//! It knows nothing about tar but the size of a block.
+//! The source reads ahead into one buffer, so that headers are cheap and skipped bodies are never
+//! copied; the skipped bodies of a seekable source are not even read. Of the tar format the source
+//! uses only the size of a block.
 
 use crate::BLOCK;
 use imgconv_model::{Code, Error, Result};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
-/// Bytes of the buffer; bodies that are read in larger pieces go around it.
+/// The size of the buffer; bodies that are read in larger pieces bypass it.
 const BUFFER: usize = 64 << 10;
 
-/// Passes over bytes without reading them, and returns how many there were.
+/// Skips bytes without reading them, and returns their number.
 pub(crate) type Skip<R> = fn(&mut R, u64) -> u64;
 
-/// A buffered source that knows its offset and repeats interrupted reads.
+/// A buffered source that counts its offset and repeats interrupted reads.
 pub(crate) struct Source<R> {
     inner: BufReader<R>,
     offset: u64,
@@ -53,7 +53,7 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Fills one block and returns how many bytes there were: fewer only at the end.
+    /// Fills one block and returns the number of bytes: fewer than a block only at the end.
     pub(crate) fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<usize> {
         let mut filled = 0;
         while filled < BLOCK {
@@ -65,7 +65,7 @@ impl<R: Read> Source<R> {
         Ok(filled)
     }
 
-    /// Reads a block that has to be there; `what` names what it is.
+    /// Reads a required block; `what` names the block in errors.
     pub(crate) fn need_block(&mut self, block: &mut [u8; BLOCK], what: &str) -> Result<()> {
         match self.read_block(block)? {
             BLOCK => Ok(()),
@@ -73,13 +73,13 @@ impl<R: Read> Source<R> {
         }
     }
 
-    /// Reads exactly `size` bytes of an extension header, and the padding after them, which has to be
-    /// NUL: some readers take what stands there as part of the payload. The buffer grows with what is
-    /// really there; `size` is never allocated ahead.
+    /// Reads exactly `size` bytes of an extension header, and the padding after them, which must be
+    /// NUL: some readers read these bytes as part of the payload. The buffer grows with the bytes
+    /// that arrive; `size` is never allocated ahead.
     pub(crate) fn read_payload(&mut self, size: u64) -> Result<Vec<u8>> {
         let padding = crate::padding(size);
         let padded = size + padding as u64;
-        // Most headers fit into a page, and a page is no danger.
+        // Most headers fit into a page, and allocating a page does no harm.
         let mut payload = Vec::with_capacity(padded.min(4096) as usize);
         let found = (&mut self.inner)
             .take(padded)
@@ -98,7 +98,7 @@ impl<R: Read> Source<R> {
         Ok(payload)
     }
 
-    /// Skips `count` bytes and returns how many there were: fewer only at the end.
+    /// Skips `count` bytes and returns the number of skipped bytes: fewer only at the end.
     pub(crate) fn skip(&mut self, count: u64) -> Result<u64> {
         let mut left = count;
         while left > 0 {
@@ -143,7 +143,7 @@ impl<R: Read> Source<R> {
     }
 
     fn fill(&mut self) -> Result<&[u8]> {
-        // `fill_buf` gives back its borrow only outside of the loop.
+        // The borrow of `fill_buf` ends only outside of the loop.
         while self.inner.buffer().is_empty() {
             match self.inner.fill_buf() {
                 Ok(_) => break,

@@ -1,16 +1,16 @@
 //! The canonical header blocks of a member.
 //!
-//! One entry has one spelling: ustar, and a PAX header before it only if something does not fit. The
-//! body, its padding and the end of the archive are for the caller to write.
+//! One entry has one spelling: ustar, and a PAX header before it only if a value does not fit. The
+//! caller writes the body, its padding and the end of the archive.
 //!
 //! Decisions, each held by a test against other readers:
 //! - A name is written as bytes into the ustar fields if it fits there, split at the last possible
 //!   slash if it has to be; else it is a PAX `path`.
-//! - If a name in a PAX record is not UTF-8, a record `hdrcharset=BINARY` says so. Without it bsdtar
-//!   fails on the member; with it Go, Python, GNU tar (which says that it does not know the record)
-//!   and bsdtar give back the same bytes.
-//! - A number that does not fit is a PAX record, and the header field has it in base-256 too, so that
-//!   a reader that knows only one of them sees the same.
+//! - If a name in a PAX record is not UTF-8, a record `hdrcharset=BINARY` marks that. Without it
+//!   bsdtar fails on the member; with it Go, Python, GNU tar (which warns of an unknown record) and
+//!   bsdtar return the same bytes.
+//! - A number that does not fit is a PAX record, and the header field has it in base-256 too, so
+//!   that a reader that supports only one of them reads the same number.
 //! - PAX records are in the byte order of their keys.
 
 use crate::{Entry, EntryKind, number, pax};
@@ -28,10 +28,10 @@ type Records = Vec<(Vec<u8>, Vec<u8>)>;
 /// A directory's name gets exactly one final slash. `offset` is ignored.
 ///
 /// # Errors
-/// [`Code::BadTar`] if the entry cannot be written so that every reader sees it: an empty name, a NUL
-/// in a name, a regular file with a final slash, a size on what has no body, a link without target, a
-/// record in `pax` whose key belongs to a field or stands twice. [`Code::Limit`] if the PAX header
-/// would be above 1 MiB.
+/// [`Code::BadTar`] if the entry cannot be written so that every reader sees it: an empty name, a
+/// NUL in a name, a regular file with a final slash, a size on a member without a body, a link
+/// without target, a record in `pax` whose key belongs to a field or stands twice. [`Code::Limit`]
+/// if the PAX header would be above 1 MiB.
 pub fn head(entry: &Entry) -> Result<Vec<u8>> {
     blocks(entry).map_err(|error| error.at(format!("entry {}", quote(&entry.path))))
 }
@@ -70,7 +70,7 @@ fn refuse(message: impl Into<String>) -> Result<()> {
     Err(Error::new(Code::BadTar, message))
 }
 
-/// Refuses what could not be read back.
+/// Refuses entries that could not be read back.
 fn check(entry: &Entry) -> Result<()> {
     let Entry {
         path,
@@ -142,7 +142,7 @@ fn check_records(records: &Records) -> Result<()> {
     }
 }
 
-/// Makes the ustar header, and records of what does not fit there.
+/// Makes the ustar header, and records of the values that do not fit there.
 fn ustar(entry: &Entry) -> (Header, Records) {
     let mut records = Records::new();
     let mut record = |key: &str, value: Vec<u8>| records.push((key.into(), value));
@@ -176,7 +176,8 @@ fn ustar(entry: &Entry) -> (Header, Records) {
         ("uname", &mut fields.uname, &entry.uname),
         ("gname", &mut fields.gname, &entry.gname),
     ] {
-        // These fields end with a NUL. Half of a name would be another owner, so there is none.
+        // These fields end with a NUL. Half of a name would be another owner, so a long name is
+        // left out.
         if name.len() < field.len() {
             put_text(field, name);
         } else {
@@ -247,7 +248,7 @@ fn pax_header(path: &[u8], size: u64) -> Header {
     header
 }
 
-/// Fills in the checksum: six digits, a NUL and a space, as POSIX archives have it.
+/// Fills in the checksum: six digits, a NUL and a space, as in POSIX archives.
 fn sum(header: &mut Header) {
     header.as_old_mut().cksum = [b' '; 8];
     let sum: u32 = header.as_bytes().iter().map(|b| u32::from(*b)).sum();
@@ -278,7 +279,7 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
         return Some((b"", path));
     }
     // The slash between them is not stored; neither part may be empty. Beside another slash some
-    // readers would drop one.
+    // readers would drop one slash.
     let last = path.len().min(157) - 2;
     let slash = (1..=last)
         .rev()
@@ -287,8 +288,9 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     (name.len() <= 100).then_some((prefix, name))
 }
 
-/// Returns what of a too long name goes into its field of 100 bytes, for readers that do not know
-/// PAX: whole characters, and no slash at the end, where some readers would see a directory.
+/// Returns the part of a too long name that goes into its field of 100 bytes, for readers that do
+/// not support PAX: whole characters, and no slash at the end, where some readers would see a
+/// directory.
 fn shortened(name: &[u8]) -> &[u8] {
     let mut end = 100;
     while end > 1 && name[end] & 0xc0 == 0x80 {

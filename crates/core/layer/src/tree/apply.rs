@@ -25,17 +25,17 @@ use crate::{
     path::{clean, split},
 };
 
-/// Entries that wait together; a batch is freed as soon as it is applied.
+/// The number of waiting entries in a batch; a batch is freed as soon as it is applied.
 const BATCH: usize = 4096;
 
-/// An entry that was read.
+/// An entry that was read and waits for the end of its layer.
 struct Pending {
-    /// The cleaned path; for a hard link then a NUL and its target's cleaned path.
+    /// The cleaned path; for a hard link followed by a NUL and the cleaned path of the target.
     text: Box<[u8]>,
-    /// What the path leads to; for a hard link what its own header says.
+    /// The inode of the path; for a hard link the fields of its own header.
     inode: Id,
     link: bool,
-    /// It is metadata of AUFS, there only for hard links that lead to it.
+    /// True for metadata of AUFS, which is kept only for hard links that lead to it.
     aufs: bool,
 }
 
@@ -53,33 +53,34 @@ impl Pending {
     }
 }
 
-/// The body of the current entry, and its offset in the tar if it stands there whole.
+/// The body of the current entry, and its offset if it stands whole in the tar.
 struct Body<'a> {
     offset: Option<u64>,
     bytes: &'a mut dyn Read,
 }
 
-/// What is known of the layer that is being applied.
+/// The state of the layer that is being applied.
 struct Layer<'a> {
     what: &'a str,
     semantics: Semantics,
-    /// No marker can hide anything: entries are applied at once.
+    /// True if no marker can hide anything: entries are applied at once.
     direct: bool,
     markers: Vec<Marker>,
     batches: Vec<Vec<Pending>>,
     /// Members of AUFS that hard links may lead to.
     aufs: HashMap<Box<[u8]>, Id>,
-    /// Their inodes, held until the layer ends.
+    /// The inodes of these members, held until the layer ends.
     held: Vec<Id>,
-    /// How many entries were metadata of AUFS, and the path of the first.
+    /// The number of entries that were metadata of AUFS, and the path of the first.
     aufs_found: Option<(u64, Vec<u8>)>,
-    /// How many hard links have a header of their own that differs from their target's.
+    /// The number of hard links whose own header differs from their target's.
     differing: u64,
 }
 
 impl Tree {
-    /// Applies the next layer up: `source` is the **uncompressed** tar; it is read to its last
-    /// byte. `what` names it in warnings; errors name the entry, and the caller adds the layer.
+    /// Applies the next layer up: `source` is the **uncompressed** tar, which is read to its last
+    /// byte. `what` names the tar in warnings; errors name the entry, and the caller adds the
+    /// layer.
     ///
     /// Bodies of all regular files go to `store`, those that a later entry replaces too. Entries
     /// are applied in their order. Parents that are missing are made (0755, 0:0, time 0). A hard
@@ -96,7 +97,7 @@ impl Tree {
     /// # Errors
     /// If the tar is malformed, or [`Code::BadTar`] (a hard link to nothing, to a directory or to
     /// itself; a root that is no directory; an odd whiteout), [`Code::Escape`], [`Code::Cycle`],
-    /// [`Code::Limit`]. The tree is then of no use any more.
+    /// [`Code::Limit`]. The tree must not be used afterwards.
     pub fn apply(
         &mut self,
         source: &mut dyn Read,
@@ -162,7 +163,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes one entry in: its body to the store, itself to what waits, or to the tree.
+    /// Reads one entry: its body goes to the store, the entry to the waiting entries or to the
+    /// tree.
     fn read(
         &mut self,
         layer: &mut Layer<'_>,
@@ -229,8 +231,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Notes the path of an entry, or that of what it whites out, while these can be layers of
-    /// Windows.
+    /// Notes the path of an entry, or the path that the entry whites out, as long as these may be
+    /// layers of Windows.
     fn note_of_windows(&mut self, path: &[u8]) -> Result<()> {
         let layer = self.layer;
         if let Some(windows) = &mut self.windows {
@@ -246,7 +248,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the inode of an entry; that of a hard link has no content.
+    /// Makes the inode of an entry; the inode of a hard link has no content.
     fn inode(
         &mut self,
         entry: &mut Entry,
@@ -283,7 +285,8 @@ impl Tree {
         Ok(inode)
     }
 
-    /// Tells of what overlayfs would read as a deletion. Nothing else does, so it is data.
+    /// Warns of entries that overlayfs would read as a deletion. Only overlayfs reads them so, so
+    /// they are kept as data.
     fn warn_of_overlay(&self, layer: &Layer<'_>, entry: &Entry) {
         let device = entry.kind == EntryKind::CharDevice && entry.device == (0, 0);
         let xattr = entry.pax.iter().map(|(key, _)| key).find(|key| {
@@ -304,8 +307,8 @@ impl Tree {
         self.env.notes.warn("overlay-marker", at, message);
     }
 
-    /// Removes what the markers of a layer hide. What they hide is found before anything is
-    /// removed, so their order does not matter.
+    /// Removes the paths that the markers of a layer hide. All of these paths are found before one
+    /// is removed, so the order of the markers does not matter.
     fn hide(&mut self, layer: &Layer<'_>) -> Result<()> {
         if layer.markers.is_empty() {
             return Ok(());
@@ -385,7 +388,7 @@ impl Tree {
         } else {
             (pending.inode, None)
         };
-        // Held, since making the parents may remove the target's own path.
+        // The inode is held, since making the parents may remove the target's own path.
         self.arena.hold(inode);
         if pending.aufs {
             layer.aufs.insert(path.into(), inode);
@@ -403,7 +406,7 @@ impl Tree {
             let parent = directory(&mut self.arena, &mut self.parents, parent, intent, limits)?
                 .expect("a directory that is to be made is there");
             if self.parents.linked() {
-                // Where links lead may lie deeper than any name of an entry is long.
+                // A symbolic link may lead deeper than the longest name of an entry.
                 let length = self.arena.path_length(parent) + 1 + name.len() as u64;
                 if length > limits.path {
                     let what = format!("path {}, of {length} bytes behind its links,", quote(path));
@@ -435,9 +438,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Applies the header of a hard link to the file that it leads to: mode, owner and time as they
-    /// stand there, and the extended attributes if they are at least those of the file. A symbolic
-    /// link takes the owner only, as engines have it. Tells every difference.
+    /// Applies the header of a hard link to the file that it leads to: mode, owner and time as in
+    /// the header, and the extended attributes if they are at least those of the file. A symbolic
+    /// link takes the owner only, as in the engines. Every difference is reported.
     fn header(&mut self, layer: &mut Layer<'_>, pending: &Pending, own: &Inode, inode: Id) {
         let mut file = *self.arena.inode_at(inode);
         let mut told: Vec<String> = Vec::new();
@@ -455,7 +458,7 @@ impl Tree {
                 told.push(format!("mode {:04o} for {:04o}", own.mode, file.mode));
                 file.mode = own.mode;
             }
-            // Of one inode, some writers give the fraction of its time only once.
+            // Some writers store the fraction of the time of an inode only once.
             if own.seconds != file.seconds || (own.nanos != 0 && own.nanos != file.nanos) {
                 told.push(format!(
                     "time {}.{:09} for {}.{:09}",
@@ -467,7 +470,7 @@ impl Tree {
         if own.pax != file.pax {
             let (records, known) = (self.arena.pax.get(own.pax), self.arena.pax.get(file.pax));
             if !records.iter().any(|(key, _)| is_attribute(key)) {
-                // It says nothing of them.
+                // The header of the link has none of these attributes.
             } else if !covers(records, known) {
                 told.push("other extended attributes".to_owned());
                 kept = ", but for the extended attributes: those of the file stay";
@@ -493,7 +496,7 @@ impl Tree {
         }
     }
 
-    /// Finds the inode that a hard link leads to, and the path in the tree that has it.
+    /// Finds the inode that a hard link leads to, and the path in the tree that has the inode.
     fn link(&mut self, layer: &Layer<'_>, target: &[u8]) -> Result<(Id, Option<Id>)> {
         if let Some(inode) = layer.aufs.get(target) {
             return Ok((*inode, None));
@@ -525,10 +528,11 @@ impl Tree {
     }
 }
 
-/// How many hard links of a layer are named whose headers differ from their targets'.
+/// The number of hard links per layer that warnings name because their headers differ from their
+/// targets'.
 const TOLD: u64 = 8;
 
-/// Says whether a PAX record is an extended attribute of the file.
+/// Returns true if a PAX record is an extended attribute of the file.
 fn is_attribute(key: &[u8]) -> bool {
     [&b"SCHILY.xattr."[..], b"LIBARCHIVE.xattr.", b"SCHILY.acl."]
         .iter()

@@ -1,8 +1,9 @@
 //! The memory of a tree: paths and inodes in arrays, found by parent and name.
 //!
-//! Knows directories, names and links, but no layers' rules. A path costs [`Dentry`] (36 bytes),
-//! mostly an [`Inode`] (56 bytes), its name and a slot of 5 bytes in a hash table that is half to
-//! seven eighths full; the arrays grow by doubling. Names and values that repeat are held once.
+//! The arena has directories, names and links, but not the rules of layers. A path costs [`Dentry`]
+//! (36 bytes), mostly an [`Inode`] (56 bytes), its name and a slot of 5 bytes in a hash table that
+//! is half to seven eighths full; the arrays grow by doubling. Names and values that repeat are
+//! held once.
 //!
 //! Ids are positions in the arrays and are used again after a removal.
 
@@ -29,7 +30,7 @@ pub(crate) const ROOT: Id = 0;
 /// One PAX record.
 pub(super) type Record = (Vec<u8>, Vec<u8>);
 
-/// One path: a name in a directory, and where it leads.
+/// One path: a name in a directory, and its inode.
 #[derive(Clone, Debug)]
 pub(super) struct Dentry {
     parent: Id,
@@ -38,12 +39,12 @@ pub(super) struct Dentry {
     child: Id,
     next: Id,
     previous: Id,
-    /// The last layer that named the path, from 1; 0 if none did.
+    /// The last layer that named the path, from 1; 0 if no layer did.
     layer: u32,
     name: Name,
 }
 
-/// What paths lead to.
+/// The object that one or more paths lead to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Inode {
     pub(super) kind: EntryKind,
@@ -67,7 +68,7 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    /// Makes one of that kind, owned by nobody, of time 0.
+    /// Makes an inode of a kind, with owner 0:0 and time 0.
     pub(super) fn new(kind: EntryKind, mode: u16) -> Self {
         Self {
             kind,
@@ -105,7 +106,7 @@ impl Inode {
         self.links
     }
 
-    /// Says whether another inode is the same in all but the number of its paths.
+    /// Returns true if another inode is the same in all but the number of its paths.
     pub(super) fn same(&self, other: &Self) -> bool {
         let key = |one: &Self| {
             let owner = (one.uid, one.gid, one.uname, one.gname);
@@ -127,21 +128,21 @@ pub(super) struct Arena {
     /// Paths by parent and name.
     table: HashTable<Id>,
     state: RandomState,
-    /// The most paths that there may be.
+    /// The limit of the number of paths.
     most: usize,
     /// Owner names and targets of symbolic links; the first is empty.
     pub(super) bytes: Pool<[u8]>,
     /// PAX records; the first are none.
     pub(super) pax: Pool<[Record]>,
-    /// Raised whenever a directory or symbolic link is removed or replaced: what was found by
-    /// walking over paths may lead elsewhere now.
+    /// Raised whenever a directory or symbolic link is removed or replaced: an earlier walk over
+    /// these paths may lead elsewhere now.
     pub(super) generation: u64,
 }
 
 impl Arena {
     /// Makes an arena with the root alone, for at most `most` paths.
     pub(super) fn new(most: u64) -> Self {
-        // Four values of an entry are numbered, so their numbers fit too.
+        // At most four values of an entry get numbers, so these numbers fit too.
         let most = usize::try_from(most.min(u64::from(u32::MAX / 4))).unwrap_or(usize::MAX);
         let mut arena = Self {
             dentries: Vec::new(),
@@ -172,7 +173,7 @@ impl Arena {
         arena
     }
 
-    /// How many paths there are below the root.
+    /// The number of paths below the root.
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
@@ -330,7 +331,7 @@ impl Arena {
         Ok(id)
     }
 
-    /// Lets a path lead to another inode. A directory that is none afterwards loses its children.
+    /// Gives a path another inode. A directory that becomes another kind loses its children.
     pub(super) fn replace(&mut self, id: Id, inode: Id) {
         let before = self.inode_id(id);
         self.inodes[inode as usize].links += 1;
@@ -374,8 +375,8 @@ impl Arena {
         self.remove_siblings(id);
     }
 
-    /// Removes a path, the siblings after it, and everything below them; nothing leads there any
-    /// more.
+    /// Removes a path, the siblings after it, and everything below them; no path leads there
+    /// afterwards.
     fn remove_siblings(&mut self, first: Id) {
         let mut lists = vec![first];
         while let Some(id) = lists.pop() {
@@ -416,13 +417,13 @@ impl Arena {
         }
     }
 
-    /// Takes back an inode that no path leads to.
+    /// Takes an inode that no path leads to out of the arena.
     pub(super) fn take_inode(&mut self, inode: Id) -> Inode {
         self.free_inodes.push(inode);
         self.inodes[inode as usize]
     }
 
-    /// Changes what is said of an inode; the paths that lead to it stay.
+    /// Changes an inode; the paths that lead to it stay.
     pub(super) fn set_inode(&mut self, id: Id, inode: Inode) {
         let links = self.inodes[id as usize].links;
         self.inodes[id as usize] = Inode { links, ..inode };
@@ -451,7 +452,7 @@ impl Arena {
         }
     }
 
-    /// Ends a [`hold`](Self::hold), or what a path did.
+    /// Ends a [`hold`](Self::hold), or the hold of a path.
     pub(super) fn release(&mut self, inode: Id) {
         let links = &mut self.inodes[inode as usize].links;
         *links -= 1;
@@ -482,7 +483,7 @@ fn hash(state: &RandomState, parent: Id, name: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Where a name stands in [`Names`].
+/// The position of a name in [`Names`].
 #[derive(Clone, Copy, Debug)]
 struct Name {
     chunk: u32,
@@ -490,8 +491,8 @@ struct Name {
     len: u32,
 }
 
-/// The bytes of all names, one after the other in chunks. They stay until the tree goes: what is
-/// removed was read before, so the input bounds them.
+/// The bytes of all names, one after the other in chunks. The bytes of a removed name stay until
+/// the tree is dropped: they were read before, so the input bounds them.
 #[derive(Clone, Debug, Default)]
 struct Names {
     chunks: Vec<Vec<u8>>,
@@ -527,14 +528,14 @@ impl Names {
     }
 }
 
-/// Values that are held once, however often they occur.
+/// Values that are held once, even if they occur often.
 #[derive(Debug)]
 pub(super) struct Pool<T: ?Sized + Eq + Hash> {
     items: Vec<Arc<T>>,
     index: HashMap<Arc<T>, u32>,
 }
 
-// Not derived: that would want `T: Clone`.
+// The implementation is not derived: a derived one would require `T: Clone`.
 impl<T: ?Sized + Eq + Hash> Clone for Pool<T> {
     fn clone(&self) -> Self {
         Self {
@@ -554,7 +555,7 @@ impl<T: ?Sized + Eq + Hash> Default for Pool<T> {
 }
 
 impl<T: ?Sized + Eq + Hash> Pool<T> {
-    /// Returns the number of a value, which is new or was there.
+    /// Returns the number of a value, which is added if it is new.
     pub(super) fn add<'a>(&mut self, value: &'a T) -> u32
     where
         Arc<T>: Borrow<T> + From<&'a T>,

@@ -1,7 +1,9 @@
-//! What some layers change in the tree below them, so that it can be written as one layer over it.
+//! The changes that some layers make to the tree below them, so that they can be written as one
+//! layer over it.
 //!
-//! Found by comparing the tree with the one it was, never by keeping the layers' own markers: so
-//! what hides only what was squashed is gone, and what hides something below is said in whiteouts.
+//! The changes are found by comparing the new tree with the old tree, not by keeping the layers'
+//! own markers: a marker that hides only squashed files is dropped, and whiteouts are written for
+//! the files below that are hidden.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +17,19 @@ use super::{
 /// The name of an opaque whiteout (image-spec, layer.md, "Opaque Whiteout").
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// The lower layers' tree, which the next ones change; see [`Tree::base`].
+/// The tree of the lower layers, which the next layers change; see [`Tree::base`].
 ///
-/// Memory is that of the tree: what it was, beside what it becomes.
+/// Memory is that of the tree: the old tree is kept beside the new tree.
 #[derive(Debug)]
 pub struct Base(Arena);
 
 /// The names of the whiteouts in each directory, in byte order.
 type Markers = BTreeMap<Id, Vec<Box<[u8]>>>;
 
-/// What differs between a tree and its base. Ids are the tree's.
+/// The differences between a tree and its base. Ids are those of the tree.
 #[derive(Clone, Debug)]
 pub(super) struct Changes {
-    /// For each path whether it is written.
+    /// For each path: true if the path is written.
     written: Vec<bool>,
     markers: Markers,
 }
@@ -50,11 +52,12 @@ impl Changes {
     }
 }
 
-/// Finds the inodes that the lower layers do not have at all of their paths, and what vanished.
+/// Finds the inodes that the lower layers do not have at all of their paths, and the paths that
+/// vanished.
 ///
-/// A path is the same if it leads to the same inode; the base holds its own, so that no id of them
-/// means another one. An inode is written at all of its paths or at none, which keeps groups of
-/// hard links whole: a link to a file of a lower layer brings that file along.
+/// A path is the same if it leads to the same inode; the base holds its own inodes, so that their
+/// ids are not used again for others. An inode is written at all of its paths or at none, which
+/// keeps groups of hard links whole: a link to a file of a lower layer is written with that file.
 fn compare(old: &Arena, new: &Arena) -> (Vec<bool>, Markers) {
     let mut changed = vec![false; new.inode_ids() as usize];
     let mut markers: Markers = BTreeMap::new();
@@ -69,8 +72,8 @@ fn compare(old: &Arena, new: &Arena) -> (Vec<bool>, Markers) {
                 .map(|name| [b".wh.", name].concat().into())
                 .collect();
             if names.iter().any(|name| name.starts_with(b".wh..wh.")) {
-                // The whiteout of such a name would be read as metadata of AUFS. An opaque one
-                // hides it with all its siblings, and those that are left are written again.
+                // The whiteout of such a name would be read as metadata of AUFS. An opaque whiteout
+                // hides it with all its siblings, and the remaining siblings are written again.
                 names = vec![OPAQUE.into()];
                 below = None;
             }
@@ -82,7 +85,7 @@ fn compare(old: &Arena, new: &Arena) -> (Vec<bool>, Markers) {
         for id in new.children(directory) {
             let lower = below.and_then(|lower| old.child(lower, new.name(id)));
             let inode = new.inode_id(id);
-            // A hard link that leads to a lower file may have changed what is said of it.
+            // A hard link that leads to a lower file may have changed the metadata of the file.
             let same = |lower| old.inode_id(lower) == inode && old.inode(lower).same(new.inode(id));
             if !lower.is_some_and(same) {
                 changed[inode as usize] = true;
@@ -96,30 +99,33 @@ fn compare(old: &Arena, new: &Arena) -> (Vec<bool>, Markers) {
 }
 
 impl Tree {
-    /// Marks where the lower layers end: what is applied from now on are changes to them, see
+    /// Marks the end of the lower layers: layers that are applied from now on are changes to them,
+    /// see
     /// [`only_changes`](Self::only_changes).
     pub fn base(&mut self) -> Base {
         self.arena.hold_all();
         Base(self.arena.clone())
     }
 
-    /// Makes [`into_tar`](Self::into_tar) write only what the layers since [`base`](Self::base)
-    /// changed: a layer that, applied over the lower ones, gives this tree in every attribute.
+    /// Makes [`into_tar`](Self::into_tar) write only the changes of the layers since
+    /// [`base`](Self::base): a layer that, applied over the lower layers, gives this tree in every
+    /// attribute.
     ///
     /// Every path that was named anew is written with all its hard links, those in lower layers
-    /// too, and with its parent directories. What vanished from a directory that is still there is
-    /// said by explicit whiteouts, never by the name of something that is written; only where the
-    /// name itself begins with `.wh.`, and no whiteout of it can be spelled, by an opaque one.
-    /// What is in no lower layer has none.
+    /// too, and with its parent directories. A path that vanished from a directory that still
+    /// exists gets an explicit whiteout; the name of a written member never stands for it. Only a
+    /// name that begins with `.wh.`, of which no whiteout can be spelled, needs an opaque whiteout.
+    /// A path that is in no lower layer gets no whiteout.
     ///
-    /// The tree itself stays whole: [`iter`](Self::iter) and [`get`](Self::get) do not change. It
-    /// is the end: no layer can be applied afterwards.
+    /// The tree itself stays whole: [`iter`](Self::iter) and [`get`](Self::get) do not change. No
+    /// layer can be applied afterwards.
     pub fn only_changes(&mut self, base: Base) {
         self.changes = Some(Changes::of(&base.0, &self.arena));
         self.arena.release_all(&base.0);
     }
 
-    /// The keys of the contents that [`into_tar`](Self::into_tar) reads; some more than once.
+    /// The keys of the contents that [`into_tar`](Self::into_tar) reads; a key may occur more than
+    /// once.
     pub fn contents(&self) -> impl Iterator<Item = u64> + '_ {
         let ids = (0..self.arena.ids()).filter(|id| self.arena.alive(*id) && self.writes(*id));
         let inodes = ids.map(|id| self.arena.inode(id));
@@ -128,7 +134,7 @@ impl Tree {
             .map(|inode| inode.data)
     }
 
-    /// Gives contents new keys, those that another store gave them.
+    /// Replaces keys of contents by the keys of another store.
     pub fn move_contents(&mut self, moved: &BTreeMap<u64, u64>) {
         for inode in self.arena.inodes_mut() {
             if inode.kind == EntryKind::Regular
@@ -140,8 +146,8 @@ impl Tree {
         }
     }
 
-    /// Says whether a path is written. A directory that no layer named is not if its name begins
-    /// with `.wh.`: it would be read as a whiteout.
+    /// Returns true if a path is written. A directory that no layer named is not written if its
+    /// name begins with `.wh.`: it would be read as a whiteout.
     pub(crate) fn writes(&self, id: Id) -> bool {
         let changes = self.changes.as_ref();
         let spelled = self.arena.inode(id).named || !self.arena.name(id).starts_with(b".wh.");

@@ -2,7 +2,8 @@
 //!
 //! Nothing here touches the host's file system: symbolic links are resolved inside the tree.
 //! `apply` has the rules of layers, `resolve` the walk over parents, `arena` the memory, `walk` the
-//! order, `changes` what is different from the tree of the lower layers. Contents are elsewhere, see [`crate::ContentStore`].
+//! order, `changes` the differences from the tree of the lower layers. Contents are elsewhere, see
+//! [`crate::ContentStore`].
 
 mod apply;
 mod arena;
@@ -28,14 +29,14 @@ pub(crate) use self::{
     walk::Walk,
 };
 
-/// How the entries of one layer are read.
+/// The rules by which the entries of one layer are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Semantics {
     /// OCI and Docker: whiteouts, opaque directories, AUFS leftovers (image-spec, layer.md);
     /// symbolic links in parent paths are followed inside the root.
     Layer,
-    /// As [`Semantics::Layer`], of an image that says that it is for Windows: see
-    /// [`Tree::windows_conflict`]. Images that do not say so are known by their directories.
+    /// Like [`Semantics::Layer`], for an image whose config names Windows: see
+    /// [`Tree::windows_conflict`]. Other images for Windows are recognised by their directories.
     Windows,
     /// appc: no whiteouts (a name `.wh.*` is an ordinary name); a later path replaces an earlier
     /// one; a symbolic link where a directory is needed is replaced, not followed.
@@ -53,17 +54,17 @@ pub enum Semantics {
 pub struct Tree {
     arena: Arena,
     env: Env,
-    /// How many layers were applied.
+    /// The number of layers that were applied.
     layer: u32,
-    /// How many tar entries they had.
+    /// The number of tar entries of these layers.
     entries: u64,
-    /// For parents of entries.
+    /// The cache for parents of entries.
     parents: Cache,
-    /// For parents of hard links' targets and of whiteouts.
+    /// The cache for parents of hard links' targets and of whiteouts.
     targets: Cache,
-    /// What alone is written, if not all is.
+    /// The changes that are written, if not the whole tree is.
     changes: Option<Changes>,
-    /// What was seen of the layers, as long as they can be those of Windows.
+    /// The paths of the layers, as long as they may be layers of Windows.
     windows: Option<Box<Windows>>,
 }
 
@@ -77,7 +78,7 @@ impl fmt::Debug for Tree {
 }
 
 impl Tree {
-    /// Makes an empty tree. Of `env` it uses the limits, the notes and the cancel flag.
+    /// Makes an empty tree, which uses the limits, the notes and the cancel flag of `env`.
     pub fn new(env: &Env) -> Self {
         Self {
             arena: Arena::new(env.limits.entries),
@@ -91,17 +92,18 @@ impl Tree {
         }
     }
 
-    /// Says why layers of Windows can't be merged without loss, `from` being the lowest one that is,
-    /// counted from 0; `None` if they can be, or are none of Windows. Layers of an ACI are none.
+    /// Returns the reason why layers of Windows can't be merged without loss; `from` is the lowest
+    /// merged layer, counted from 0. `None` if they can be merged, or are not layers of Windows.
+    /// Layers of an ACI never are.
     pub fn windows_conflict(&self, from: usize) -> Option<String> {
         let windows = self.windows.as_ref()?;
         windows.conflict(from, self.layer as usize)
     }
 
     /// Keeps only listed paths (cleaned), their parent directories, and the root (appc
-    /// `pathWhitelist`; ace.md). A listed directory does not bring what is below it; a hard link
-    /// keeps its content whatever becomes of the others. Paths are taken as they are, over no
-    /// symbolic link; those that are not there do nothing.
+    /// `pathWhitelist`; ace.md). A listed directory does not keep its children; a hard link keeps
+    /// its content even if other paths of the inode are removed. Paths are taken literally, over no
+    /// symbolic link; paths that do not exist have no effect.
     pub fn retain(&mut self, paths: &BTreeSet<Vec<u8>>) {
         let ids = self.arena.ids();
         let mut kept = vec![false; ids as usize];
@@ -115,27 +117,27 @@ impl Tree {
             }
         }
         for id in 0..ids {
-            // The topmost of what goes takes all below it along.
+            // Removing the topmost unlisted path removes all paths below it.
             if !kept[id as usize] && self.arena.alive(id) && kept[self.arena.parent(id) as usize] {
                 self.arena.remove(id);
             }
         }
     }
 
-    /// How many paths [`iter`](Self::iter) yields.
+    /// The number of paths that [`iter`](Self::iter) yields.
     pub fn len(&self) -> usize {
         self.arena.len() + usize::from(self.arena.inode(ROOT).named)
     }
 
-    /// Says whether there is no path at all.
+    /// Returns true if there is no path at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Every path with its inode, in byte order of the names as a tar spells them, a directory's
-    /// with a final slash: `a-b`, `a/`, `a/b`. So parents come before their children, and all that
-    /// is below a directory follows it without a gap. The root, the empty path, is the first if any
-    /// layer named it.
+    /// with a final slash: `a-b`, `a/`, `a/b`. So parents come before their children, and all paths
+    /// below a directory follow it without a gap. The root, the empty path, comes first if a layer
+    /// named it.
     ///
     /// Memory is the siblings of the current path and of its parents.
     pub fn iter(&self) -> Box<dyn Iterator<Item = (Vec<u8>, Node<'_>)> + '_> {
@@ -151,24 +153,24 @@ impl Tree {
         })))
     }
 
-    /// Returns what is at a path (cleaned), over no symbolic link; the root only if any layer named
+    /// Returns the node at a path (cleaned), over no symbolic link; the root only if a layer named
     /// it.
     pub fn get(&self, path: &[u8]) -> Option<Node<'_>> {
         let id = self.arena.find(path)?;
         (id != ROOT || self.arena.inode(ROOT).named).then(|| self.node(id))
     }
 
-    /// Starts to walk over all paths but the root, for one that keeps the tree alive itself.
+    /// Starts to walk over all paths but the root, for a caller that keeps the tree alive itself.
     pub(crate) fn walk(&self) -> Walk {
         Walk::new(&self.arena)
     }
 
-    /// Goes on in a walk over this tree.
+    /// Advances a walk over this tree.
     pub(crate) fn step(&self, walk: &mut Walk) -> Option<Id> {
         walk.next(&self.arena)
     }
 
-    /// The limits that hold for it.
+    /// The limits of the tree.
     pub(crate) fn limits(&self) -> &Limits {
         &self.env.limits
     }
@@ -178,7 +180,7 @@ impl Tree {
         self.arena.path(id)
     }
 
-    /// What is at an id.
+    /// The node at an id.
     pub(crate) fn node(&self, id: Id) -> Node<'_> {
         let inode = self.arena.inode(id);
         let device = matches!(inode.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
@@ -217,14 +219,14 @@ impl Tree {
 /// One path of a tree. Paths with the same `inode` are hard links of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node<'a> {
-    /// What it is; never a hard link.
+    /// The kind of the node; never a hard link.
     pub kind: EntryKind,
-    /// The number of what the path leads to, unique in the tree at one moment. Means nothing
-    /// outside and is not the same in a tree that was made otherwise.
+    /// The number of the inode, unique in the tree at one moment. The number has no meaning
+    /// elsewhere, and differs in a tree that was made in another way.
     pub inode: u64,
-    /// How many paths share the inode.
+    /// The number of paths that share the inode.
     pub links: u32,
-    /// Permission bits, 0o7777. A symbolic link has 0o777, whatever its entry said.
+    /// Permission bits, 0o7777. A symbolic link has 0o777, whatever the mode of its entry.
     pub mode: u32,
     /// The owner's number.
     pub uid: u32,

@@ -1,7 +1,7 @@
 //! From a path to a directory of the tree, over symbolic links inside the virtual root.
 //!
-//! Never touches the host's file system, and never follows the last component of an entry's name:
-//! callers pass parents.
+//! This module never touches the host's file system, and never follows the last component of an
+//! entry's name: callers pass parents.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,36 +14,36 @@ use imgconv_tar::EntryKind;
 
 use super::arena::{Arena, Id, Inode, ROOT};
 
-/// What to do where the path does not lead to a directory.
+/// The action where the path does not lead to a directory.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Intent<'a> {
-    /// Nothing: there is no such directory.
+    /// No action: there is no such directory.
     Find,
-    /// The same, and a symbolic link at one of these paths is none any more: the layer that is
-    /// about to be applied puts something else there.
+    /// As `Find`, but a symbolic link at one of these paths is not followed: the layer that is
+    /// about to be applied replaces or removes the link.
     FindBelow(&'a HashSet<&'a [u8]>),
-    /// Make directories, in place of files where needed; follow symbolic links or replace them
+    /// Make directories, in place of files where needed; follow symbolic links, or replace them
     /// too.
     Make { follow: bool },
 }
 
-/// What was found before, good for one generation of the tree.
+/// Results of earlier walks, valid for one generation of the tree.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cache {
     generation: u64,
-    /// The directory that was asked for last, and whether symbolic links led there.
+    /// The directory of the last request, and whether symbolic links led there.
     last: Option<(Vec<u8>, Id, bool)>,
-    /// Where symbolic links lead, and what following them costs.
+    /// The directories that symbolic links lead to, and the cost of following the links.
     links: HashMap<Id, (Id, Cost)>,
 }
 
-/// What was spent on following symbolic links. It is the same whether a link was followed before or
-/// not, so that no limit depends on what came earlier.
+/// The cost of following symbolic links. The cost is the same whether a link was followed before or
+/// not, so that no limit depends on earlier entries.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
-    /// Links.
+    /// The number of links.
     hops: u64,
-    /// Bytes of their targets.
+    /// The bytes of their targets.
     bytes: u64,
 }
 
@@ -62,7 +62,8 @@ impl Cost {
         }
     }
 
-    /// The bytes are bounded too: a chain of long targets would make one entry as dear as thousands.
+    /// The bytes are bounded too: a chain of long targets would make one entry as costly as
+    /// thousands.
     fn check(self, path: &[u8], limits: &Limits) -> Result<()> {
         if self.hops > limits.link_hops {
             let what = format!("the chain of symbolic links in path {}", quote(path));
@@ -85,7 +86,7 @@ impl Cache {
         self.links.clear();
     }
 
-    /// Where to begin: at the end of the last path if `path` goes on from there.
+    /// Returns the start of the walk: the end of the last path if `path` goes on from there.
     fn start(&self, path: &[u8]) -> (usize, Id, bool) {
         match &self.last {
             Some((last, id, linked)) if path == last => (path.len(), *id, *linked),
@@ -96,8 +97,8 @@ impl Cache {
         }
     }
 
-    /// Says whether symbolic links led to the directory that was asked for last: its own path is
-    /// another one then, and may be longer.
+    /// Returns true if symbolic links led to the directory of the last request: its own path
+    /// differs then, and may be longer.
     pub(super) fn linked(&self) -> bool {
         self.last.as_ref().is_none_or(|(_, _, linked)| *linked)
     }
@@ -108,11 +109,11 @@ struct Frame {
     link: Id,
     target: Arc<[u8]>,
     at: usize,
-    /// What had been spent before it.
+    /// The cost before this link.
     before: Cost,
 }
 
-/// What the next component asks for.
+/// The next step of the walk.
 enum Step {
     Enter(Id),
     Follow(Id),
@@ -123,8 +124,8 @@ enum Step {
 
 /// Finds or makes the directory of a cleaned path.
 ///
-/// `..` in the target of a symbolic link stops at the root, and takes back a name that is not
-/// there or not a directory.
+/// `..` in the target of a symbolic link stops at the root, and removes the name before it even if
+/// that name does not exist or is not a directory.
 pub(super) fn directory(
     arena: &mut Arena,
     cache: &mut Cache,
@@ -140,8 +141,8 @@ pub(super) fn directory(
     let mut frames: Vec<Frame> = Vec::new();
     let mut absent: Vec<Box<[u8]>> = Vec::new();
     let mut cost = Cost::default();
-    // False once `..` took back a name that is not there: if a later entry makes it a link, the
-    // same walk leads elsewhere, and no generation tells.
+    // False once `..` removed a name that does not exist: if a later entry makes the name a link,
+    // the same walk leads elsewhere, and the generation does not change.
     let mut lasting = true;
     loop {
         let step = if let Some(frame) = frames.last_mut() {
@@ -232,7 +233,7 @@ pub(super) fn directory(
     Ok(Some(here))
 }
 
-/// Says what a name in a directory means for the walk.
+/// Returns the next step of the walk for a name in a directory.
 fn look(arena: &Arena, here: Id, name: &[u8], absent: &[Box<[u8]>], intent: Intent<'_>) -> Step {
     match name {
         b"." => return Step::Stay,
@@ -252,7 +253,7 @@ fn look(arena: &Arena, here: Id, name: &[u8], absent: &[Box<[u8]>], intent: Inte
     }
 }
 
-/// Makes a directory, in place of whatever else has the name.
+/// Makes a directory, in place of any other object of that name.
 fn make(arena: &mut Arena, parent: Id, name: &[u8]) -> Result<Id> {
     match arena.child(parent, name) {
         Some(id) if arena.is_directory(id) => Ok(id),
@@ -268,7 +269,7 @@ fn make(arena: &mut Arena, parent: Id, name: &[u8]) -> Result<Id> {
     }
 }
 
-/// Takes the next component off a path.
+/// Takes the next component of a path.
 fn component(path: &[u8], at: &mut usize) -> Option<Range<usize>> {
     while path.get(*at) == Some(&b'/') {
         *at += 1;

@@ -1,8 +1,8 @@
 //! The one order of a tree: byte order of the names as a tar spells them, a directory's with its
 //! final slash: `a-b`, `a/`, `a/b`.
 //!
-//! So parents come before children, and all that is below a directory follows it without a gap:
-//! readers that set a directory's times when they leave it (GNU tar) get them right.
+//! So parents come before children, and all paths below a directory follow it without a gap:
+//! readers that set a directory's times when they leave it (GNU tar) set them correctly.
 
 use std::{cmp::Ordering, vec};
 
@@ -13,7 +13,7 @@ use super::arena::{Arena, Id, ROOT};
 pub(crate) struct Walk {
     levels: Vec<Level>,
     path: Vec<u8>,
-    /// The directory that [`next`](Walk::next) came to: what is below it comes next.
+    /// The directory that [`next`](Walk::next) returned last: its children come next.
     entered: Option<Id>,
 }
 
@@ -37,7 +37,7 @@ impl Walk {
         }
     }
 
-    /// Goes on to the next path of the same tree.
+    /// Advances to the next path of the same tree.
     pub(super) fn next(&mut self, arena: &Arena) -> Option<Id> {
         if let Some(directory) = self.entered.take() {
             self.levels.push(Level {
@@ -63,7 +63,7 @@ impl Walk {
         }
     }
 
-    /// The path that [`next`](Self::next) came to.
+    /// The path that [`next`](Self::next) returned last.
     pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }

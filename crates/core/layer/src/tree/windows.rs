@@ -1,9 +1,9 @@
-//! Layers of Windows, and why some of them can't become one.
+//! Layers of Windows, and the reasons why some of them can't be merged to one.
 //!
-//! A layer of Windows holds the files of the system below `Files` and what it changes in the registry
-//! as deltas below `Hives`: Windows applies a delta to what the layers below say, so the deltas of
-//! two layers are not one file. Names that differ only by case are one name there (robustness K20).
-//! Nothing here reads a registry, and nothing is changed: what is found is told.
+//! A layer of Windows holds the files of the system below `Files`, and changes of the registry as
+//! deltas below `Hives`: Windows applies a delta to the registry of the layers below, so the deltas
+//! of two layers can't become one file. Names that differ only by case are one name there
+//! (robustness K20). This module reads no registry and changes nothing: it only reports conflicts.
 
 use std::collections::HashMap;
 
@@ -15,25 +15,26 @@ const TOP: [&[u8]; 3] = [b"files", b"hives", b"utilityvm"];
 /// The number of a directory, or of a name, and a name.
 type Component = (u32, Box<[u8]>);
 
-/// What was seen of the layers, as long as they can be those of Windows.
+/// The paths of the layers, as long as they may be layers of Windows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Windows {
-    /// The image says so; else its directories have to.
+    /// True if the config of the image names Windows; otherwise the directories must show it.
     pub(super) certain: bool,
-    /// Something that only a layer of Windows has.
+    /// True if a path was found that only a layer of Windows has.
     found: bool,
-    /// Each path by the number of its directory and its name without case: its own number, and how
-    /// it is spelled.
+    /// Each path by the number of its directory and its name without case: its own number and its
+    /// spelling.
     names: HashMap<Component, Component>,
-    /// The first path of each layer that is spelled otherwise than before: the layer, both spellings.
+    /// The first path of each layer whose spelling differs from an earlier one: the layer, both
+    /// spellings.
     spelled: Vec<(u32, Vec<u8>, Vec<u8>)>,
     /// The first delta of each layer.
     deltas: Vec<(u32, Vec<u8>)>,
 }
 
 impl Windows {
-    /// Notes the path of an entry, or one that a whiteout names, of a layer counted from 1. False if
-    /// these are no layers of Windows.
+    /// Notes the path of an entry, or the path of a whiteout, of a layer counted from 1. Returns
+    /// false if these are not layers of Windows.
     pub(super) fn note(&mut self, path: &[u8], layer: u32) -> bool {
         let mut directory = 0;
         let mut spelled = false;
@@ -76,7 +77,8 @@ impl Windows {
         true
     }
 
-    /// Says why a layer, counted from 0, and all above it can't be merged, of so many in all.
+    /// Returns the reason why a layer, counted from 0, and all layers above it can't be merged;
+    /// `layers` is the number of all layers.
     pub(super) fn conflict(&self, from: usize, layers: usize) -> Option<String> {
         if !self.certain && !self.found {
             return None;
@@ -155,7 +157,7 @@ mod tests {
         assert!(told.starts_with("layer 1 "), "{told}");
         assert!(told.contains("\"Hives/System_Delta\""), "{told}");
         assert!(found.conflict(1, 3).is_some());
-        // Nothing is merged: the topmost layer stays one.
+        // One layer is not merged: the topmost layer stays as it is.
         assert_eq!(found.conflict(2, 3), None);
         let cased: [&[&str]; 2] = [&["Files/App/a.txt", "Hives"], &["Files/app/A.TXT"]];
         let told = windows(false, &cased).conflict(0, 2).unwrap();

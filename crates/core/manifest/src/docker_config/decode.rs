@@ -1,4 +1,4 @@
-//! From the JSON of an image configuration to the model's fields.
+//! Decoding: from the JSON of an image configuration to the model's fields.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ use super::{HISTORY, ImageConfig, ROOTFS, RUN, RUN_OTHER, TOP, TOP_OTHER, port, 
 /// Reads an image configuration. `null` is the same as absent everywhere; `Entrypoint` and `Cmd`
 /// may be one text, which is a list of one; an empty text where a name or a date belongs is absent.
 ///
-/// A member that the model has no field for, and of another type than engines read, is warned of
-/// with `config-type` and does not count; [`loadable`](super::loadable) takes it out of what is
-/// written.
+/// A member that the model has no field for, and whose type differs from the one that engines read,
+/// gets the warning `config-type` and does not count; [`loadable`](super::loadable) drops it from
+/// the written configuration.
 ///
 /// Warns with `missing-platform` if `os` or `architecture` is absent, and with `history-mismatch`
 /// if the history names another number of layers than there are diff IDs; the history then counts
@@ -21,8 +21,8 @@ use super::{HISTORY, ImageConfig, ROOTFS, RUN, RUN_OTHER, TOP, TOP_OTHER, port, 
 ///
 /// # Errors
 /// [`BadManifest`](imgconv_model::Code::BadManifest) if a field that the model has is of another
-/// shape, the file system is none of layers, or a date is not RFC 3339;
-/// [`BadJson`](imgconv_model::Code::BadJson) for a misspelt field, and those of digests.
+/// shape, the type of `rootfs` is not `layers`, or a date is not RFC 3339;
+/// [`BadJson`](imgconv_model::Code::BadJson) for a misspelt field, and the errors of digests.
 pub fn decode(value: &Value, report: &mut Report) -> Result<ImageConfig> {
     let wrong = value.as_object().map(types::wrong).unwrap_or_default();
     let mended = (!wrong.is_empty()).then(|| {
@@ -52,7 +52,7 @@ pub fn decode(value: &Value, report: &mut Report) -> Result<ImageConfig> {
         Some(config) => read_run(&config, &mut extensions)?,
     };
     for (key, value) in others(top.map(), TOP) {
-        // The two specified names with a dot stay readable: `os` itself holds no object.
+        // The two specified names with a dot stay readable: `os` itself is not an object.
         let path = match key {
             "os.version" | "os.features" => key.to_owned(),
             key => join("", key),
@@ -70,10 +70,11 @@ pub fn decode(value: &Value, report: &mut Report) -> Result<ImageConfig> {
     })
 }
 
-/// Says whether bytes can be meant as an image configuration: a JSON object that says something of a
-/// root file system. Tools that store files in registries give other documents the type of one.
+/// Returns true if bytes may be an image configuration: a JSON object with a `rootfs`. Tools that
+/// store files in registries give other documents the type of a configuration.
 ///
-/// What is malformed in any other way counts as one, so that [`decode`] tells what is wrong.
+/// Bytes that are malformed in any other way count as a configuration, so that [`decode`] reports
+/// the error.
 pub fn is_config(bytes: &[u8], limits: &Limits) -> bool {
     match parse(bytes, limits, "config") {
         Ok(Value::Object(map)) => match map.get("rootfs") {
@@ -115,7 +116,7 @@ fn read_history(top: &Object<'_>, layers: usize, report: &mut Report) -> Result<
     let mut history = Vec::new();
     let nothing = Value::Object(Map::new());
     for (i, entry) in top.list("history")?.iter().enumerate() {
-        // Go reads `null` as a step that says nothing.
+        // Go reads `null` as a step with empty fields.
         let entry = if entry.is_null() { &nothing } else { entry };
         let entry = Object::new(entry, format!("history[{i}]"))?;
         entry.check_names(HISTORY)?;
@@ -153,7 +154,7 @@ fn read_run(config: &Object<'_>, extensions: &mut BTreeMap<String, String>) -> R
             match port::read(key) {
                 Some(port) if !seen.insert(port.clone()) => {}
                 Some(port) => ports.push(port),
-                // Nothing that the model can hold, but a copy keeps it and others report it.
+                // The model can't hold the key, but a copy keeps it and other formats report it.
                 None => {
                     extensions.insert(join("config.ExposedPorts", key), print(value));
                 }
@@ -187,7 +188,7 @@ fn command(config: &Object<'_>, key: &str) -> Result<Vec<String>> {
     }
 }
 
-/// Reads a list of texts; `null` in it is an empty one, as Go reads it.
+/// Reads a list of texts; `null` in the list is an empty text, as Go reads it.
 fn texts(config: &Object<'_>, key: &str) -> Result<Vec<String>> {
     let items = config.list(key)?;
     if !items.iter().any(Value::is_null) {
@@ -220,7 +221,7 @@ fn present(text: Option<&str>) -> Option<String> {
     text.filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Lists the fields that are there and not `null`, without the known ones.
+/// Lists the fields that are present and not `null`, without the known fields.
 fn others<'a>(
     map: &'a Map<String, Value>,
     known: &'a [&str],

@@ -1,5 +1,5 @@
-//! From the model's fields to the JSON of an image configuration, changing as little as possible
-//! of the one that the image was decoded from.
+//! Encoding: from the model's fields to the JSON of an image configuration, with as few changes as
+//! possible of the configuration that the image was decoded from.
 
 use std::collections::BTreeSet;
 
@@ -9,18 +9,17 @@ use serde_json::{Map, Value};
 
 use super::{Defaults, ImageConfig, ROOTFS, RUN, RUN_OTHER, TOP, TOP_OTHER, decode, port, types};
 
-/// Writes an image configuration. Returns it, and whether it differs from `original`.
+/// Writes an image configuration. Returns its value, and whether the value differs from `original`.
 ///
-/// With an original, every field that says the same as before keeps its JSON, and so does all that
-/// the model has no field for; an extension can be added or changed, not removed. If nothing
-/// differs the caller uses the original's bytes. New fields stand in the specification's order.
+/// With an original, every unchanged field keeps its JSON, and so does every field that the model
+/// does not have; an extension can be added or changed, not removed. If no field differs the caller
+/// uses the original's bytes. New fields stand in the specification's order.
 ///
-/// What can't be written is in the report: a range of ports becomes single ports, a text that is
-/// no date is dropped. A platform that must be assumed is a loss and the warning
-/// `assumed-platform`.
+/// Values that can't be written are in the report: a range of ports becomes single ports, a text
+/// that is not a date is dropped. An assumed platform is a loss and the warning `assumed-platform`.
 ///
 /// # Errors
-/// Those of [`decode`] for `original`.
+/// The errors of [`decode`] for `original`.
 pub fn encode(
     original: Option<&Value>,
     wanted: &ImageConfig,
@@ -55,7 +54,7 @@ pub fn encode(
     set_platform(&mut top, &old.platform, platform);
     let run = write_run(top.get("config"), &old.config, config);
     if fresh || run.as_ref() != top.get("config").and_then(Value::as_object) {
-        // An engine may expect the object even if it is empty.
+        // Some engines expect the object even if it is empty.
         if fresh || run.is_some() {
             let run = Value::Object(run.unwrap_or_default());
             set(&mut top, TOP, "config", Some(run));
@@ -99,8 +98,9 @@ pub fn encode(
     Ok((value, changed))
 }
 
-/// Takes out of a configuration what no engine could load: members of the wrong type, each of which
-/// is a loss. Returns whether there were any. One that is `copied` keeps them, with a warning.
+/// Drops the members of a configuration that no engine could load: members of the wrong type, each
+/// of which is a loss. Returns true if there were any. A configuration that is `copied` keeps them,
+/// with a warning.
 pub fn loadable(config: &mut Value, copied: bool, report: &mut Report) -> bool {
     let Value::Object(top) = config else {
         return false;
@@ -114,7 +114,7 @@ pub fn loadable(config: &mut Value, copied: bool, report: &mut Report) -> bool {
     !wrong.is_empty()
 }
 
-/// Sets or removes a field; a new one goes before the first that stands later in `order`.
+/// Sets or removes a field; a new field goes before the first one that stands later in `order`.
 fn set(map: &mut Map<String, Value>, order: &[&str], key: &str, value: Option<Value>) {
     match (value, map.contains_key(key)) {
         (None, _) => {
@@ -185,7 +185,7 @@ fn assume_platform(
     report.warn("assumed-platform", "config", message);
 }
 
-/// Writes the part that says how the image is run; `None` if there was none and is none.
+/// Writes the run configuration; `None` if the original has none and no field is set.
 fn write_run(
     original: Option<&Value>,
     old: &RunConfig,
@@ -253,7 +253,7 @@ fn write_run(
     (before.is_some() || !map.is_empty()).then_some(map)
 }
 
-/// Keeps what could not be read as a port and the spelling of ports that stay.
+/// Keeps keys that could not be read as a port, and the spelling of ports that stay.
 fn write_ports(original: Option<&Value>, old: &[Port], new: &[Port]) -> Map<String, Value> {
     let (before, after): (BTreeSet<&Port>, BTreeSet<&Port>) =
         (old.iter().collect(), new.iter().collect());
@@ -261,7 +261,7 @@ fn write_ports(original: Option<&Value>, old: &[Port], new: &[Port]) -> Map<Stri
     let mut exposed = taken(original, keep);
     for port in new.iter().filter(|port| !before.contains(port)) {
         for key in port::keys(port) {
-            // What would not be read as a port again is reported instead.
+            // A key that would not be read as a port again is reported instead.
             if !exposed.contains_key(&key) && port::read(&key).is_some() {
                 exposed.insert(key, Value::Object(Map::new()));
             }
@@ -299,8 +299,8 @@ fn write_rootfs(original: Option<&Value>, diff_ids: &[Digest]) -> Value {
     Value::Object(rootfs)
 }
 
-/// Writes the history; none if it is unknown, which every reader takes: one that does not fit the
-/// layers is what they refuse.
+/// Writes the history; none if the history is unknown, which every reader accepts. Readers refuse a
+/// history that does not fit the layers.
 fn write_history(history: &[History], diff_ids: &[Digest]) -> Option<Value> {
     let named = history.iter().filter(|step| !step.empty_layer).count();
     if history.is_empty() || named != diff_ids.len() {
@@ -330,7 +330,7 @@ fn write_history(history: &[History], diff_ids: &[Digest]) -> Option<Value> {
     Some(history.iter().map(entry).collect())
 }
 
-/// Writes one extension; false if it has no place, or one that would be read as something else.
+/// Writes one extension; false if its path does not exist, or would be read as another field.
 fn write_extension(
     top: &mut Map<String, Value>,
     path: &str,
@@ -363,7 +363,7 @@ fn write_extension(
         }
         _ => return false,
     };
-    // An extension that engines could not read is none.
+    // An extension that engines could not read is not written.
     let alone = Map::from_iter([(key.clone(), value.clone())]);
     let alone = parents.iter().rev().fold(alone, |inner, parent| {
         Map::from_iter([((*parent).to_owned(), Value::Object(inner))])
@@ -386,7 +386,7 @@ fn write_extension(
     true
 }
 
-/// Reports every field that would be read back as something else than it was.
+/// Reports every field whose value would differ when it is read back.
 fn report_differences(back: &ImageConfig, wanted: &ImageConfig, report: &mut Report) {
     let ImageConfig {
         platform,

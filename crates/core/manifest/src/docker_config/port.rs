@@ -2,7 +2,7 @@
 
 use imgconv_model::Port;
 
-/// Reads a key. `None` if it is no port: zero, out of range, backwards, or something else.
+/// Reads a key. `None` if the key is not a port: zero, out of range, backwards, or other text.
 pub(super) fn read(key: &str) -> Option<Port> {
     let (numbers, protocol) = key.split_once('/').unwrap_or((key, "tcp"));
     let letters = |b: u8| b.is_ascii_alphanumeric();
@@ -26,7 +26,7 @@ fn number(text: &str) -> Option<u16> {
         .filter(|&number| number > 0)
 }
 
-/// Prints a port as the keys that the specification has: one for each number of a range.
+/// Prints a port as the keys of the specification: one for each number of a range.
 pub(super) fn keys(port: &Port) -> impl Iterator<Item = String> {
     let Port {
         number,

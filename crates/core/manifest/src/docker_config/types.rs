@@ -2,7 +2,7 @@
 //!
 //! Engines read a configuration into typed structures (image-spec, config.md; Docker's
 //! `container.Config` and `image.V1Image`), and one member of another type makes the whole image
-//! unreadable for them. Here such members are found, and taken out where the configuration is
+//! unreadable for them. This module finds such members, and drops them where the configuration is
 //! written anew. `null` is an absent member, as Go reads it. Members of the model are checked where
 //! they are decoded.
 
@@ -10,7 +10,7 @@ use imgconv_json::join;
 use imgconv_model::{Outcome, Report};
 use serde_json::{Map, Value};
 
-/// The type that a member has to have.
+/// The type of a member.
 #[derive(Clone, Copy, Debug)]
 enum Type {
     Text,
@@ -57,7 +57,7 @@ const RUN: &[(&str, Type)] = &[
     ("OnBuild", Texts),
     ("StopTimeout", Integer),
     ("Shell", Command),
-    // Docker before 1.10.
+    // Members that Docker before 1.10 wrote.
     ("Memory", Integer),
     ("MemoryReservation", Integer),
     ("MemorySwap", Integer),
@@ -67,8 +67,8 @@ const RUN: &[(&str, Type)] = &[
     ("VolumesFrom", Text),
 ];
 
-/// What Docker keeps of the container that an image was made from; of it the members that the model
-/// has for `config` are checked here too.
+/// The configuration of the container that an image was made from; the members that the model has
+/// for `config` are checked here too.
 const CONTAINER: &[(&str, Type)] = &[
     ("User", Text),
     ("Env", Texts),
@@ -93,9 +93,10 @@ const TOP: &[(&str, Type)] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     keys: Vec<String>,
-    /// What the type is, and what was found.
+    /// The expected type and the value that was found.
     message: String,
-    /// Its place in a set says all: it can be put right.
+    /// True for a key of a set: the key is complete without its value, so the value can be
+    /// corrected.
     in_set: bool,
 }
 
@@ -128,7 +129,7 @@ pub(super) fn wrong(top: &Map<String, Value>) -> Vec<Wrong> {
                     members(run, table, &mut keys, &mut found);
                 }
             }
-            // Of `config` itself this is an error of decoding.
+            // For `config` itself this is an error of decoding.
             Some(other) if key == "container_config" => {
                 check(other, Object(&[]), &mut keys, &mut found)
             }
@@ -154,7 +155,7 @@ fn members(
     }
 }
 
-/// Checks one member. The types nest twice at most, whatever the input does.
+/// Checks one member. The types nest at most twice, whatever the input.
 fn check(value: &Value, kind: Type, keys: &mut Vec<String>, found: &mut Vec<Wrong>) {
     let is_texts = |items: &[Value]| items.iter().all(|item| item.is_string() || item.is_null());
     let (fits, expected) = match (kind, value) {
@@ -212,8 +213,8 @@ pub(super) fn warn(found: &[Wrong], report: &mut Report) {
     }
 }
 
-/// Takes members of the wrong type out of a configuration, so that engines can load it. What stands
-/// in a set of ports or volumes keeps its place there. With a report, each is a loss.
+/// Drops members of the wrong type from a configuration, so that engines can load it. A key of a
+/// set of ports or volumes stays, with a correct value. With a report, each member is a loss.
 pub(super) fn mend(top: &mut Map<String, Value>, found: &[Wrong], mut report: Option<&mut Report>) {
     for wrong in found {
         let Some((last, parents)) = wrong.keys.split_last() else {
@@ -222,7 +223,7 @@ pub(super) fn mend(top: &mut Map<String, Value>, found: &[Wrong], mut report: Op
         let inner = parents.iter().try_fold(&mut *top, |place, parent| {
             place.get_mut(parent).and_then(Value::as_object_mut)
         });
-        // Found on the same way before.
+        // The check walked the same path, so the parent exists.
         let Some(place) = inner else { continue };
         let (outcome, how) = if wrong.in_set {
             place.insert(last.clone(), Value::Object(Map::new()));
