@@ -1,8 +1,8 @@
 //! What a root document turns out to be.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use crate::{Digest, Facts, Image, Platform};
+use crate::{Digest, Document, Facts, Image, Platform};
 
 /// What a format decodes a root to.
 #[derive(Clone, Debug)]
@@ -14,15 +14,6 @@ pub enum Artifact {
     /// Anything else: an SBOM, a chart, a signature, an image with layers that are not tars.
     /// Carried byte for byte, or reported as left behind; never converted.
     Opaque(Opaque),
-}
-
-/// A document with its content type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
-    /// The content type, opaque to all but formats and transports.
-    pub kind: String,
-    /// The exact bytes.
-    pub bytes: Arc<[u8]>,
 }
 
 /// An index, not yet followed.

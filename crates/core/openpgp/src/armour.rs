@@ -6,7 +6,7 @@ use pgp::{
     packet::Signature,
 };
 
-use crate::bad;
+use crate::refusal::bad;
 
 /// Reads the signatures of a `.asc` file.
 pub(crate) fn signatures(bytes: &[u8], limits: &Limits) -> Result<Vec<Signature>> {

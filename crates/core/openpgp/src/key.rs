@@ -15,7 +15,11 @@ use pgp::{
     types::{KeyDetails, Tag},
 };
 
-use crate::{OpenData, Signer, Verified, bad, refused, strength};
+use crate::{
+    refusal::{bad, refused},
+    strength,
+    verified::{OpenData, Signer, Verified},
+};
 
 /// How far a clock that signs may be ahead of the one that verifies.
 const CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);

@@ -12,40 +12,22 @@
 
 mod armour;
 mod key;
+mod refusal;
 mod sign;
 mod strength;
 mod trust;
+mod verified;
 
 use std::time::SystemTime;
 
-use imgconv_model::{Code, Env, Error, Limits, Reader, Result, Signature};
+use imgconv_model::{Code, Env, Error, Limits, Result, Signature};
 
 pub use sign::SigningKey;
 pub use trust::Trust;
+pub use verified::{OpenData, Signer, Verified};
 
 /// How many signatures of one file are looked at: each needs a pass over the whole file.
 const SIGNATURES: usize = 16;
-
-/// Opens the signed bytes anew for each pass.
-pub type OpenData<'a> = &'a dyn Fn() -> Result<Reader>;
-
-/// One key that signed a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Signer {
-    /// The fingerprint of its primary key, in lower-case hexadecimal.
-    pub fingerprint: String,
-    /// Its user IDs, such as `Name <name@example.com>`.
-    pub user_ids: Vec<String>,
-}
-
-/// What a good signature is worth.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// The trusted keys that signed, at least one, in the order of the signatures.
-    pub signers: Vec<Signer>,
-    /// What is irregular in their keys and does not make the signature bad.
-    pub warnings: Vec<String>,
-}
 
 /// Verifies the signature of what is called `name`, by the keys that the user trusts for it. Keys
 /// that the place offers were fetched only if the user agreed, and are trusted for this once.
@@ -119,14 +101,4 @@ impl Trust {
             .at("signature")
             .hint("`--keyring PATH` names files of trusted keys, or a directory laid out as rkt's")
     }
-}
-
-/// A [`Code::BadSignature`] error.
-fn bad(message: impl Into<String>) -> Error {
-    refused(Error::new(Code::BadSignature, message))
-}
-
-/// Says what to do with an image whose signature is refused.
-fn refused(error: Error) -> Error {
-    error.hint("`--insecure-image` takes an image whose signature is bad or missing")
 }

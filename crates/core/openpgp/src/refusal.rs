@@ -1,0 +1,13 @@
+//! The errors of signatures that are refused.
+
+use imgconv_model::{Code, Error};
+
+/// A [`Code::BadSignature`] error.
+pub(crate) fn bad(message: impl Into<String>) -> Error {
+    refused(Error::new(Code::BadSignature, message))
+}
+
+/// Says what to do with an image whose signature is refused.
+pub(crate) fn refused(error: Error) -> Error {
+    error.hint("`--insecure-image` takes an image whose signature is bad or missing")
+}
