@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::measure::Sample;
 use super::packages::{self, Made};
+use super::setting::{Bench, JOBS};
 use super::table::{Row, markdown};
-use super::{Bench, JOBS};
 use crate::process::{Result, installed};
 
 /// A job, how we do it, and how others do.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
-use super::{Bench, JOBS};
+use super::setting::{Bench, JOBS};
 use crate::process::{Result, call};
 
 /// What one run took.

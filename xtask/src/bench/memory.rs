@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::archive;
 use super::generated::Generated;
+use super::setting::{Bench, JOBS};
 use super::table::markdown;
-use super::{Bench, JOBS};
 use crate::process::Result;
 
 /// An image of one layer.

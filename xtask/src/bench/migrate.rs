@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::archive::{self, Image, Layer, config};
 use super::generated::Generated;
 use super::goals::{Compared, Goal, Peer, Task, compare, judged, rows_json, table};
+use super::setting::{Bench, JOBS};
 use super::table::median;
-use super::{Bench, JOBS};
 use crate::process::{Result, call};
 
 /// Images, and images of a smaller store of the same layers.

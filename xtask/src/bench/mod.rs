@@ -13,37 +13,16 @@ mod migrate;
 mod names;
 mod packages;
 mod scaling;
+mod setting;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 pub(crate) use self::measure::run_script;
+use self::setting::Bench;
 use crate::process::{Profile, Result, operands, program, value};
-
-/// How many threads everyone gets: the goals are stated for two.
-const JOBS: usize = 2;
-
-/// What all benchmarks share.
-#[derive(Debug)]
-struct Bench {
-    /// The program under test.
-    program: PathBuf,
-    /// A folder for inputs and outputs, removed at the end.
-    work: tempfile::TempDir,
-    rounds: u64,
-}
-
-impl Bench {
-    fn path(&self, name: &str) -> PathBuf {
-        self.work.path().join(name)
-    }
-
-    fn input(&self, name: &'static str, path: &Path) -> (&'static str, String) {
-        (name, path.to_string_lossy().into_owned())
-    }
-}
 
 /// Runs the benchmark that is named, or the one of the goals.
 pub(crate) fn run(arguments: &[&str]) -> Result {

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::archive;
 use super::generated::Generated;
+use super::setting::{Bench, JOBS};
 use super::table::{markdown, median};
-use super::{Bench, JOBS, archive};
 use crate::process::Result;
 
 /// How many names an image has.

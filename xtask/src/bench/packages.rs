@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Bench;
 use super::archive::{self, Layer};
+use super::setting::Bench;
 use crate::process::{Result, call};
 
 /// Larger files are left out: with the rest, as in real images, a gigabyte has some 40 000 files.

@@ -5,11 +5,11 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::Bench;
 use super::archive;
 use super::generated::Generated;
 use super::measure::Sample;
 use super::names;
+use super::setting::Bench;
 use super::table::{markdown, median};
 use crate::process::Result;
 

@@ -12,9 +12,9 @@ use std::{
 
 use serde_json::Value;
 
+use super::checks::{Oracle, contains};
 use super::docker::equal;
 use super::registry_server::{Registry, certificates};
-use super::{Oracle, contains};
 use crate::process::Result;
 
 /// The group of this file.

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::Oracle;
+use super::checks::Oracle;
 use super::codecs::REFERENCE;
 use super::docker::equal;
 use crate::process::Result;

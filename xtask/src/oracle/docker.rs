@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::checks::{Oracle, contains, same_tree};
 use super::engine::Engine;
 use super::from_aci::extracted;
-use super::{Oracle, contains, docker_aci, inputs, same_tree};
+use super::inputs;
 use crate::process::Result;
 
 /// The groups of this file; all use the engine.
@@ -45,15 +46,13 @@ umoci unpack --image docker-base:example.com/layers/second:1 docker-base-second
 /// What comparing a layout's tree needs.
 const TREES: [&str; 4] = ["root", "umoci", "skopeo", "jq"];
 
-/// Runs every check of docker archives.
-pub(super) fn run(oracle: &mut Oracle, engine: Option<&Engine>) {
+/// Runs every check of docker archives. Returns the engine if it runs and the images were made.
+pub(super) fn run<'e>(oracle: &mut Oracle, engine: Option<&'e Engine>) -> Option<&'e Engine> {
     let wanted = GROUPS.iter().any(|group| oracle.wants(group));
-    let Some(engine) = engine.filter(|_| wanted) else {
-        return;
-    };
+    let engine = engine.filter(|_| wanted)?;
     let needs = ["root", "actool", "busybox", "setcap", "setfattr", "umoci"];
     if !oracle.check("docker: the images are made", &needs, layers) {
-        return;
+        return None;
     }
     if oracle.wants("docker-read") {
         read(oracle, engine);
@@ -61,9 +60,7 @@ pub(super) fn run(oracle: &mut Oracle, engine: Option<&Engine>) {
     if oracle.wants("docker-write") {
         write(oracle, engine);
     }
-    if oracle.wants("docker-aci") {
-        docker_aci::run(oracle, engine);
-    }
+    Some(engine)
 }
 
 /// Makes the layout `docker-base`, and the trees of its images, unless they are there.

@@ -1,9 +1,9 @@
 //! Docker -> ACI -> Docker: what other tools say of both, and whether the reports are complete.
 
+use super::checks::{Oracle, contains, same_tree};
 use super::docker::{IMAGES, LAYERS_PRINT, equal, loaded};
 use super::engine::Engine;
 use super::from_aci::extracted;
-use super::{Oracle, contains, same_tree};
 use crate::process::Result;
 
 /// Docker to ACI and back: an image with what only docker knows, by `docker commit`.

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::Oracle;
+use super::checks::Oracle;
 use crate::process::{Result, end};
 
 /// A running engine.
@@ -22,24 +22,15 @@ pub(super) struct Engine {
 impl Engine {
     /// Starts the engine if it and root are there.
     pub(super) fn start(oracle: &mut Oracle) -> Option<Self> {
-        let groups = [
-            &super::from_aci::GROUPS[..],
-            &super::docker::GROUPS,
-            &super::schema1::GROUPS,
-            &super::registry::GROUPS,
-        ];
-        let used = groups.concat().iter().any(|group| oracle.wants(group));
         let mut engine = None;
-        if used {
-            oracle.check(
-                "docker: the engine starts",
-                &["dockerd", "docker", "root"],
-                |oracle| {
-                    engine = Some(Self::spawn(oracle)?);
-                    Ok(())
-                },
-            );
-        }
+        oracle.check(
+            "docker: the engine starts",
+            &["dockerd", "docker", "root"],
+            |oracle| {
+                engine = Some(Self::spawn(oracle)?);
+                Ok(())
+            },
+        );
         engine
     }
 

@@ -1,8 +1,8 @@
 //! Stores of engines: what real engines leave on a disk is read after they have ended, and the images
 //! are those that were loaded.
 
+use super::checks::{Oracle, contains, same_tree};
 use super::docker::{equal, layers, unpacked};
-use super::{Oracle, contains, same_tree};
 use crate::process::Result;
 
 /// The image that every engine loads, its archive, and its tree.

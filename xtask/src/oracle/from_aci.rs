@@ -4,9 +4,9 @@ use std::path::Path;
 
 use imgconv_testkit::case::digest_of;
 
+use super::checks::{Oracle, contains, same_tree};
 use super::engine::Engine;
 use super::inputs::{self, Input};
-use super::{Oracle, contains, same_tree};
 use crate::process::Result;
 
 /// Makes one input.

@@ -1,7 +1,7 @@
 //! OCI images that other tools made -> ACI: what `actool` and GNU tar say of the result.
 
+use super::checks::{Oracle, same_tree};
 use super::from_aci::extracted;
-use super::{Oracle, same_tree};
 
 /// A layout of five layers by umoci: files, a whiteout, an opaque directory, then deletions, changes
 /// and a replaced kind by unpacking and repacking.

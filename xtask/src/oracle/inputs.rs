@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::Oracle;
+use super::checks::Oracle;
 use crate::process::Result;
 
 /// An ACI and what running it prints.

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use imgconv_testkit::recipe::{self, Body};
 use imgconv_testkit::{ImageRecipe, build, docker, random, sha256_hex, snapshot};
 
-use super::{Oracle, same_lines};
+use super::checks::{Oracle, same_lines};
 use crate::process::Result;
 
 /// Base layer of some fixtures.

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use imgconv_testkit::{ImageRecipe, build};
 use serde_json::Value;
 
+use super::checks::{Oracle, contains, same_lines, same_tree};
 use super::docker::equal;
 use super::registry_server::Registry;
-use super::{Oracle, contains, same_lines, same_tree, stores};
+use super::stores;
 use crate::process::{Result, root};
 
 /// What the names of the images in the registry's storage begin with.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use super::checks::{Oracle, contains};
 use super::docker::{LAYERS_PRINT, equal, layers};
 use super::engine::Engine;
 use super::registry_server::{Registry, certificates};
-use super::{Oracle, contains};
 use crate::process::Result;
 
 /// The groups of this file; all use the engine.

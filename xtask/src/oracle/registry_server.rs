@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::Oracle;
+use super::checks::Oracle;
 use crate::process::{Result, end, free_port};
 
 /// A certificate authority, and a certificate of it for the loopback device.

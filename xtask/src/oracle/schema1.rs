@@ -2,10 +2,10 @@
 
 use std::fs;
 
+use super::checks::{Oracle, contains, same_tree};
 use super::docker::{LAYERS_PRINT, equal, layers, unpacked};
 use super::engine::Engine;
 use super::registry_server::Registry;
-use super::{Oracle, contains, same_tree};
 
 /// The groups of this file; all use the engine.
 pub(super) const GROUPS: [&str; 1] = ["schema1"];

@@ -10,7 +10,7 @@ use std::time::Duration;
 use imgconv_testkit::{Head, ImageRecipe, build, recipe, stores};
 use serde_json::Value;
 
-use super::Oracle;
+use super::checks::Oracle;
 use super::docker::equal;
 use super::migrate::{Report, contents};
 use crate::process::{Result, call, end, free_port, root};

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use imgconv_testkit::{ImageRecipe, build};
 use serde_json::Value;
 
+use super::checks::{Oracle, contains, same_tree};
 use super::docker::{equal, layers, unpacked};
+use super::inputs;
 use super::registry_server::Registry;
-use super::{Oracle, contains, inputs, same_tree};
 use crate::process::{Result, root};
 
 /// The image that is pushed in every form, and its tree.

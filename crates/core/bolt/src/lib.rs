@@ -22,59 +22,11 @@
 
 #![deny(missing_docs)]
 
+mod damage;
+mod database;
 mod meta;
 mod page;
 mod walk;
 
-use std::{cell::Cell, fs::File};
-
-use imgconv_model::{Code, Error, Result};
-
+pub use database::{Database, MAX_PAGE, MAX_READS};
 pub use walk::{Bucket, Item};
-
-use crate::meta::Meta;
-
-/// The most bytes of one page with those that it covers.
-pub const MAX_PAGE: u64 = 64 << 20;
-
-/// How many times the bytes of the file all walks together may read. Buckets of a hostile file can
-/// share pages, which those of a real one never do.
-pub const MAX_READS: u64 = 16;
-
-/// An open database.
-#[derive(Debug)]
-pub struct Database {
-    file: File,
-    size: u64,
-    meta: Meta,
-    /// Bytes of pages that were read.
-    read: Cell<u64>,
-}
-
-impl Database {
-    /// Reads the meta pages of a file.
-    ///
-    /// # Errors
-    /// [`Code::BadManifest`] if neither meta page is valid, [`Code::Io`] if the file can't be read.
-    pub fn open(file: File) -> Result<Self> {
-        let size = file.metadata().map_err(Error::from_io)?.len();
-        let meta = Meta::find(&file, size)?;
-        let read = Cell::new(0);
-        Ok(Self {
-            file,
-            size,
-            meta,
-            read,
-        })
-    }
-
-    /// Returns the root bucket, which holds the buckets of the database.
-    pub fn root(&self) -> Bucket<'_> {
-        Bucket::at(self, self.meta.root)
-    }
-}
-
-/// Makes the error of a database that is not in order.
-fn damaged(why: impl Into<String>) -> Error {
-    Error::new(Code::BadManifest, why)
-}

@@ -4,7 +4,7 @@ use std::{fs::File, os::unix::fs::FileExt};
 
 use imgconv_model::Result;
 
-use crate::{damaged, page::u32_at, page::u64_at};
+use crate::{damage::damaged, page::u32_at, page::u64_at};
 
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;

@@ -2,7 +2,7 @@
 
 use imgconv_model::Result;
 
-use crate::damaged;
+use crate::damage::damaged;
 
 const HEADER: usize = 16;
 const ELEMENT: usize = 16;

@@ -1,16 +1,24 @@
 //! Buckets, and walking through their elements in the order of their keys.
 
-use std::{collections::BTreeSet, os::unix::fs::FileExt};
+use std::collections::BTreeSet;
 
-use imgconv_model::{Error, Limits, Result};
+use imgconv_model::Result;
 
 use crate::{
-    Database, MAX_PAGE, MAX_READS, damaged,
+    damage::damaged,
+    database::Database,
     page::{Page, u64_at},
 };
 
 /// Bytes of the header of a page, and of that of a bucket.
 const HEADER: usize = 16;
+
+impl Database {
+    /// Returns the root bucket, which holds the buckets of the database.
+    pub fn root(&self) -> Bucket<'_> {
+        Bucket::at(self, self.root_page())
+    }
+}
 
 /// A bucket: a sorted list of keys, each with a value or a bucket.
 #[derive(Debug)]
@@ -131,44 +139,5 @@ impl<'a> Bucket<'a> {
             Some(Item::Bucket(bucket)) => Some(bucket),
             Some(Item::Value(_)) | None => None,
         })
-    }
-}
-
-impl Database {
-    /// Reads a page with those that it covers.
-    fn page(&self, number: u64) -> Result<Page> {
-        let offset = number
-            .checked_mul(self.meta.page_size)
-            .filter(|offset| *offset < self.size)
-            .ok_or_else(|| damaged(format!("page {number} is behind the end of the file")))?;
-        let mut header = [0; HEADER];
-        let at = |error| Error::io(error, format!("page {number}"));
-        self.file.read_exact_at(&mut header, offset).map_err(at)?;
-        if Page::number(&header) != Some(number) {
-            return Err(damaged(format!(
-                "page {number} has another number in its header"
-            )));
-        }
-        let covered = u64::from(Page::overflow(&header).unwrap_or(0)) + 1;
-        let length = covered.saturating_mul(self.meta.page_size);
-        if length > self.size - offset {
-            return Err(damaged(format!("page {number} is longer than the file")));
-        }
-        if length > MAX_PAGE {
-            let what = format!("page {number} of {length} bytes");
-            return Err(Limits::exceeded("bolt_page", MAX_PAGE, what));
-        }
-        let most = self.size.saturating_mul(MAX_READS);
-        self.read.set(self.read.get().saturating_add(length));
-        if self.read.get() > most {
-            return Err(Limits::exceeded(
-                "bolt_reads",
-                most,
-                "what is read of the database",
-            ));
-        }
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        self.file.read_exact_at(&mut bytes, offset).map_err(at)?;
-        Page::new(bytes).map_err(|error| error.at(format!("page {number}")))
     }
 }

@@ -15,7 +15,7 @@ use imgconv_stream::{Hasher, PieceEncoder};
 use imgconv_tar::{END, Entry, EntryKind, Reader, padding};
 
 use crate::{
-    Scheme,
+    scheme::Scheme,
     tar_split::{Crc64, TarSplit},
     toc::{Row, octal},
 };

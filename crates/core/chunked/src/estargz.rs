@@ -11,10 +11,8 @@ use imgconv_model::{Algorithm, Env, Result, quote};
 use imgconv_stream::{PieceEncoder, digest};
 use imgconv_tar::{END, Entry, EntryKind, head, padding};
 
-use crate::{Output, cut::Cutter, toc};
+use crate::{cut::Cutter, output::Output, scheme::TOC_DIGEST, toc};
 
-/// The annotation with the digest of the table.
-pub(crate) const TOC_DIGEST: &str = "containerd.io/snapshot/stargz/toc.digest";
 /// The annotation with the size of the tar, for containers/storage.
 const UNCOMPRESSED_SIZE: &str = "io.containers.estargz.uncompressed-size";
 

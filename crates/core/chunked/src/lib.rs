@@ -11,6 +11,8 @@
 
 mod cut;
 mod estargz;
+mod output;
+mod scheme;
 mod tar_split;
 mod toc;
 mod zstd_chunked;
@@ -20,46 +22,15 @@ use std::{
     io::{Read, Write},
 };
 
-use imgconv_model::{Algorithm, Compression, Digest, Env, Error, Result};
+use imgconv_model::{Algorithm, Digest, Env, Error, Result};
 use imgconv_stream::{Hasher, Level, PieceEncoder, Pool, digest};
 use rayon::prelude::*;
 
-use crate::cut::{Cutter, Piece};
-
-/// How a table of contents is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// eStargz, as docs/estargz.md of containerd/stargz-snapshotter says.
-    Estargz,
-    /// zstd:chunked, as containers/storage writes it in pkg/chunked.
-    ZstdChunked,
-}
-
-impl Scheme {
-    /// Returns the scheme for layers of a compression, if there is one.
-    pub fn of(compression: Compression) -> Option<Self> {
-        match compression {
-            Compression::Gzip => Some(Self::Estargz),
-            Compression::Zstd => Some(Self::ZstdChunked),
-            Compression::None | Compression::Bzip2 | Compression::Xz => None,
-        }
-    }
-
-    /// Says whether the annotations of a layer claim a table of contents of this scheme.
-    pub fn is_claimed(self, annotations: &BTreeMap<String, String>) -> bool {
-        annotations.contains_key(match self {
-            Self::Estargz => estargz::TOC_DIGEST,
-            Self::ZstdChunked => zstd_chunked::CHECKSUM,
-        })
-    }
-
-    fn compression(self) -> Compression {
-        match self {
-            Self::Estargz => Compression::Gzip,
-            Self::ZstdChunked => Compression::Zstd,
-        }
-    }
-}
+pub use crate::scheme::Scheme;
+use crate::{
+    cut::{Cutter, Piece},
+    output::Output,
+};
 
 /// What came out of [`encode`].
 #[derive(Clone, Debug)]
@@ -186,21 +157,5 @@ fn place(
     }
     if !chunk.whole || scheme == Scheme::Estargz {
         cutter.rows[chunk.row].chunk_digest = Some(digest);
-    }
-}
-
-/// Where the layer is written.
-struct Output<'a> {
-    sink: &'a mut (dyn Write + Send),
-    hasher: Hasher,
-    size: u64,
-}
-
-impl Output<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.sink.write_all(bytes).map_err(Error::from_io)?;
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
-        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use imgconv_stream::digest;
 use imgconv_tar::{Entry, EntryKind, Time};
 use serde::{Serialize, Serializer};
 
-use crate::Scheme;
+use crate::scheme::Scheme;
 
 /// Readers refuse a longer table, packed or not (containers/storage, `maxTocSize`).
 const LONGEST: usize = 150 << 20;

@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use imgconv_model::{Algorithm, Code, Error, Result};
 use imgconv_stream::{PieceEncoder, digest};
 
-use crate::{Output, cut::Cutter, toc};
+use crate::{cut::Cutter, output::Output, scheme::CHECKSUM, toc};
 
-/// The annotation with the digest of the table's frame.
-pub(crate) const CHECKSUM: &str = "io.github.containers.zstd-chunked.manifest-checksum";
 /// The annotation `OFFSET:LENGTH:UNCOMPRESSED:TYPE` of the table.
 const POSITION: &str = "io.github.containers.zstd-chunked.manifest-position";
 /// The annotation `OFFSET:LENGTH:UNCOMPRESSED` of the tar-split.

@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::Marks;
+use crate::folder::Marks;
 
 /// The most bytes of the value of an extended attribute, and of the list of their names (Linux:
 /// `XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).

@@ -16,39 +16,12 @@
 #![deny(missing_docs)]
 
 mod entry;
+mod folder;
 mod walk;
 
-use std::sync::Arc;
+use imgconv_model::{Open, Reader, Result};
 
-use imgconv_fs::Directory;
-use imgconv_model::{Limits, Open, Reader, Result};
-
-/// The way a folder marks deletions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Marks {
-    /// No marks: the folder is a root file system.
-    None,
-    /// The marks of overlay: a character device 0/0 is a deleted file, and the extended attribute
-    /// `trusted.overlay.opaque` or `user.overlay.opaque` with the value `y` makes a directory
-    /// opaque.
-    Overlay,
-    /// The marks of aufs: files `.wh.NAME` and `.wh..wh..opq`, which are whiteouts already. The
-    /// files of aufs itself (`.wh..wh.aufs`, `.wh..wh.orph`, `.wh..wh.plnk`) are left out.
-    Aufs,
-}
-
-/// A folder as a tar. The tar is made anew whenever it is opened.
-#[derive(Debug)]
-pub struct Folder {
-    /// The folder.
-    pub root: Arc<Directory>,
-    /// The way the folder marks deletions.
-    pub marks: Marks,
-    /// The bounds on paths and on the number of members.
-    pub limits: Limits,
-    /// The name of the folder in messages.
-    pub what: String,
-}
+pub use folder::{Folder, Marks};
 
 impl Open for Folder {
     fn open(&self) -> Result<Reader> {

@@ -14,8 +14,8 @@ use imgconv_tar::{END, Entry, EntryKind, head, padding};
 use rustix::fs::{Dir, FileType, OFlags};
 
 use crate::{
-    Folder, Marks,
     entry::{Found, below, place},
+    folder::{Folder, Marks},
 };
 
 /// The tar of a folder.

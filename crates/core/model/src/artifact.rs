@@ -1,8 +1,8 @@
 //! The kinds of artifact that a root document can be.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use crate::{Digest, Facts, Image, Platform};
+use crate::{Digest, Document, Facts, Image, Platform};
 
 /// The artifact that a format decodes from a root.
 #[derive(Clone, Debug)]
@@ -14,15 +14,6 @@ pub enum Artifact {
     /// Any other artifact: an SBOM, a chart, a signature, an image with layers that are not tars.
     /// The artifact is copied byte for byte, or reported as left behind; it is never converted.
     Opaque(Opaque),
-}
-
-/// A document with its content type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
-    /// The content type, opaque to all but formats and transports.
-    pub kind: String,
-    /// The exact bytes.
-    pub bytes: Arc<[u8]>,
 }
 
 /// An index, not yet followed.

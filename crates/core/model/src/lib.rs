@@ -16,6 +16,7 @@ mod blob;
 mod bundle;
 mod check;
 mod digest;
+mod document;
 mod entry;
 mod env;
 mod error;
@@ -33,13 +34,14 @@ mod secrets;
 mod sink;
 mod transport;
 
-pub use artifact::{Artifact, Child, Document, Index, Opaque};
+pub use artifact::{Artifact, Child, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
 pub use bundle::{
     Bundle, Extras, ListNotes, Listing, NamedBlobs, Parts, Signed, States, StoredBlobs,
 };
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
+pub use document::Document;
 pub use entry::{Fetched, Root, RootEntry, Signature, TopLevel, mark_ambiguous};
 pub use env::{Env, PlaceOptions};
 pub use error::{Code, Error, Result, escape, is_hidden, quote, quote_path};

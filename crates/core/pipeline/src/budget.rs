@@ -11,7 +11,7 @@ use std::{
 use imgconv_model::{Env, Layer, Limits, Result};
 use imgconv_stream::Decoder;
 
-use crate::seal::{look, note_label};
+use crate::look::{look, note_label};
 
 /// Counts the uncompressed bytes of one image over all its layers.
 #[derive(Clone, Debug, Default)]

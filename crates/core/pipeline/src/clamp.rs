@@ -8,8 +8,7 @@ use imgconv_stream::Verified;
 
 use crate::{
     budget::{Budget, Tar},
-    seal::look,
-    squash::place,
+    look::{look, place},
 };
 
 /// Returns layers in which no entry has a time after `epoch`, seconds since 1970: neither its mtime

@@ -10,6 +10,7 @@
 mod budget;
 mod clamp;
 mod done;
+mod look;
 mod plan;
 mod seal;
 mod squash;
@@ -17,8 +18,9 @@ mod squash;
 pub use budget::{Budget, Tar};
 pub use clamp::clamp;
 pub use done::{Done, Memory};
+pub use look::labelled;
 pub use plan::{Known, LayerStep, Options, Plan, Reason, Squash, plan};
-pub use seal::{Sealer, labelled, write_document};
+pub use seal::{Sealer, write_document};
 pub use squash::{
     Merged, apply, flatten, merge, refuse_windows, squash, squash_above, squash_listed,
 };

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{Cursor, Read as _, Write},
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -16,56 +16,23 @@ use imgconv_model::{
     Adopted, Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error,
     Event, Layer, Reader, Result, SealedLayer, Step,
 };
-use imgconv_stream::{
-    Cancellable, Encoding, HashingReader, Level, Pool, Verified, digest, encode, sniff,
-};
+use imgconv_stream::{Cancellable, Encoding, HashingReader, Level, Verified, digest, encode};
 
 use crate::{
     budget::{Budget, Tar},
-    done::Done,
+    look::{labelled, look, note_label, place},
     plan::{Known, LayerStep, Options, Plan, plan},
-    squash::{place, squash_above},
+    squash::squash_above,
 };
 
 mod chunked;
+mod sealer;
 mod watch;
 
+pub use self::sealer::Sealer;
 use self::watch::watch;
 
-/// Writes layers to one destination. A source layer that several images share is handled once.
-pub struct Sealer<'a> {
-    sink: &'a dyn BundleSink,
-    pool: &'a Pool,
-    done: Arc<Done>,
-}
-
-impl std::fmt::Debug for Sealer<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sealer")
-            .field("sink", &self.sink)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Sealer<'a> {
-    /// Makes a sealer for a destination.
-    pub fn new(sink: &'a dyn BundleSink, pool: &'a Pool) -> Self {
-        Self {
-            sink,
-            pool,
-            done: Arc::default(),
-        }
-    }
-
-    /// Makes a sealer that knows what others did, for this destination or for others.
-    #[must_use]
-    pub fn sharing(self, done: &Arc<Done>) -> Self {
-        Self {
-            done: Arc::clone(done),
-            ..self
-        }
-    }
-
+impl Sealer<'_> {
     /// Looks at the first bytes of every layer and plans its step.
     ///
     /// A foreign layer that is not stored with its image stays as it is, with the warning
@@ -406,57 +373,6 @@ pub fn write_document(
         annotations: BTreeMap::new(),
         raw: String::new(),
     })
-}
-
-/// Reads the first bytes of a layer. `None` for one that has URLs and no blob here, and of which
-/// everything is known that a list of layers says.
-///
-/// # Errors
-/// If the layer can't be read.
-pub(crate) fn look(layer: &Layer) -> Result<Option<Compression>> {
-    let known = layer.diff_id.is_some() && layer.blob.facts.size.is_some();
-    match peek(layer) {
-        Err(error) if error.code() == Code::Missing && known && !layer.urls.is_empty() => Ok(None),
-        other => other.map(Some),
-    }
-}
-
-/// Reads the first bytes of a layer that is there.
-fn peek(layer: &Layer) -> Result<Compression> {
-    let mut source = layer.blob.open()?;
-    let mut prefix = [0; 6];
-    let mut filled = 0;
-    while filled < prefix.len() {
-        match source.read(&mut prefix[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::from_io(error)),
-        }
-    }
-    Ok(sniff(&prefix[..filled]))
-}
-
-/// What the media type of a layer without a blob says of its compression. Nothing else does; every
-/// layer that can be read is looked at instead.
-pub fn labelled(layer: &Layer) -> Compression {
-    match layer.kind.as_deref() {
-        Some(kind) if kind.ends_with("gzip") => Compression::Gzip,
-        Some(kind) if kind.ends_with("zstd") => Compression::Zstd,
-        _ => Compression::None,
-    }
-}
-
-/// Warns if a layer is compressed with something else than its media type says: the bytes count
-/// (robustness C14a).
-pub(crate) fn note_label(layer: &Layer, found: Option<Compression>, place: &str, env: &Env) {
-    if let (Some(kind), Some(found)) = (&layer.kind, found)
-        && labelled(layer) != found
-    {
-        let kind = imgconv_model::quote(kind);
-        let message = format!("its media type is {kind}; its bytes are read as they are: {found}");
-        env.notes.warn("mislabelled-layer", place, message);
-    }
 }
 
 /// Opens a layer whose tar is not going to be looked into: it must start like one, or a layer of

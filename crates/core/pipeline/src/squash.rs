@@ -15,7 +15,7 @@ use imgconv_stream::{HashingReader, ahead, blame};
 
 use crate::{
     budget::{Budget, Tar},
-    seal::look,
+    look::{look, place},
 };
 
 /// A merged file system with its contents.
@@ -293,12 +293,4 @@ pub fn squash_listed(layers: &[Layer], paths: &BTreeSet<Vec<u8>>, env: &Env) -> 
         tree: Arc::new(tree),
         contents: spool.freeze()?,
     })
-}
-
-/// Names a layer for messages: its position, from 0, and its digest where it has one.
-pub(crate) fn place(layers: &[Layer], i: usize) -> String {
-    match layers[i].blob.facts.digest {
-        Some(digest) => format!("layer {i} ({digest})"),
-        None => format!("layer {i}"),
-    }
 }

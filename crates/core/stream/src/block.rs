@@ -9,7 +9,7 @@ use imgconv_model::{Code, Compression, Error, Result};
 use libdeflater::{CompressionLvl, Compressor as Deflate};
 use zstd::{bulk::Compressor as Zstandard, zstd_safe::CParameter};
 
-use crate::{Encoding, Level};
+use crate::encoding::{Encoding, Level};
 
 /// Raised with every change of constants or encoders that changes output bytes.
 pub const ENCODER_REVISION: u32 = 2;

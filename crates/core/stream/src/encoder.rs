@@ -10,28 +10,17 @@
 //! at most as much output; only the first block of a batch is always granted. Nothing waits but by
 //! rayon's `join`.
 
-use std::{
-    fmt,
-    io::{ErrorKind, Read, Write},
-};
+use std::io::{ErrorKind, Read, Write};
 
-use imgconv_model::{Algorithm, Compression, Digest, Env, Error, Event, Result};
+use imgconv_model::{Algorithm, Digest, Env, Error, Event, Result};
 use rayon::prelude::*;
 
 use crate::{
     Hasher, Pool,
     block::{Compressors, Method},
+    encoding::Encoding,
     pool::InFlight,
 };
-
-/// How to compress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Encoding {
-    /// What to write: gzip, zstd, or none.
-    pub compression: Compression,
-    /// How much work to put into it; without meaning where nothing is compressed.
-    pub level: Level,
-}
 
 impl Encoding {
     /// Says whether it can be written.
@@ -41,29 +30,6 @@ impl Encoding {
     /// [`Code::Unsupported`](imgconv_model::Code::Unsupported) for bzip2 and xz.
     pub fn check(&self) -> Result<()> {
         Method::of(self).map(drop)
-    }
-}
-
-/// The compression level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Level {
-    /// The project's choice: gzip 2, zstd 4.
-    #[default]
-    Default,
-    /// The fastest that is still worth it: gzip 1, zstd 1.
-    Fast,
-    /// A level of the library: gzip 0 (stored) to 12, zstd 1 to 22.
-    Number(i32),
-}
-
-impl fmt::Display for Level {
-    /// `default`, `fast` or the number: stable text, which journals hold.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Fast => f.write_str("fast"),
-            Self::Number(number) => write!(f, "{number}"),
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use crc::{CRC_64_GO_ISO, Crc, Digest, Table};
 use imgconv_model::{Code, Error, Result, quote};
 
 use crate::{
-    Files,
+    files::Files,
     record::{Entry, Record},
 };
 

@@ -19,39 +19,17 @@
 #![deny(missing_docs)]
 
 mod assemble;
+mod files;
 mod record;
 
-use std::{fmt, fs::File, sync::Arc};
+use std::sync::Arc;
 
 use imgconv_fs::Directory;
 use imgconv_model::{Code, Error, Limits, Notes, Open, Reader, Result};
 use imgconv_stream::Decoder;
 
 use crate::{assemble::Assembly, record::Record};
-
-/// The most bytes of one line of a record. A segment is one header with its extensions, or the
-/// padding of an archive; in base64 it takes four thirds of its size.
-pub const MAX_LINE: u64 = 32 << 20;
-
-/// Where the contents of the files of a layer are.
-pub trait Files: fmt::Debug + Send + Sync {
-    /// Opens the regular file at a path, as the record spells it; `None` if there is none.
-    ///
-    /// # Errors
-    /// If it can't be opened, or is no regular file.
-    fn open(&self, path: &[u8]) -> Result<Option<File>>;
-}
-
-/// The folder that a layer was extracted to. Links of directories are followed inside the folder.
-impl Files for Directory {
-    fn open(&self, path: &[u8]) -> Result<Option<File>> {
-        let start = path
-            .iter()
-            .position(|byte| *byte != b'/')
-            .unwrap_or(path.len());
-        self.file_in_root(&path[start..])
-    }
-}
+pub use crate::{files::Files, record::MAX_LINE};
 
 /// A layer that is put together whenever it is read. Nothing is verified but the CRC of each file.
 #[derive(Debug)]

@@ -6,7 +6,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_model::{Code, Error, Limits, Reader, Result};
 use serde::Deserialize;
 
-use crate::MAX_LINE;
+/// The most bytes of one line of a record. A segment is one header with its extensions, or the
+/// padding of an archive; in base64 it takes four thirds of its size.
+pub const MAX_LINE: u64 = 32 << 20;
 
 /// One entry of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,10 @@
 //! GNU extensions: long names, and the four forms of the map of a sparse file.
 
-use crate::{BLOCK, number, pax, source::Source};
+use crate::{
+    BLOCK, number,
+    source::Source,
+    value::{self, decimal},
+};
 use imgconv_model::{Code, Error, Limits, Result, quote};
 use std::io::Read;
 use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
@@ -166,18 +170,18 @@ impl SparseRecords {
     /// Adds one record.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         match key.strip_prefix(b"GNU.sparse.").unwrap_or(key) {
-            b"name" => self.name = Some(pax::name(key, value)?),
+            b"name" => self.name = Some(value::name(key, value)?),
             b"major" => self.version.0 = Some(value.to_vec()),
             b"minor" => self.version.1 = Some(value.to_vec()),
-            b"size" => self.size = Some(pax::decimal(key, value)?),
-            b"realsize" => self.real_size = Some(pax::decimal(key, value)?),
-            b"numblocks" => self.blocks = Some(pax::decimal(key, value)?),
+            b"size" => self.size = Some(decimal(key, value)?),
+            b"realsize" => self.real_size = Some(decimal(key, value)?),
+            b"numblocks" => self.blocks = Some(decimal(key, value)?),
             b"map" => self.map = Some(value.to_vec()),
             b"offset" if self.turns.len().is_multiple_of(2) => {
-                self.turns.push(pax::decimal(key, value)?);
+                self.turns.push(decimal(key, value)?);
             }
             b"numbytes" if !self.turns.len().is_multiple_of(2) => {
-                self.turns.push(pax::decimal(key, value)?);
+                self.turns.push(decimal(key, value)?);
             }
             _ => {
                 let message = format!("the PAX record {} is unknown or out of turn", quote(key));
@@ -264,7 +268,7 @@ impl SparseRecords {
             Some(_) if !self.turns.is_empty() => return Err(incomplete("two maps")),
             Some(text) if text.is_empty() => &[][..],
             Some(text) => {
-                let number = |part| pax::decimal(b"GNU.sparse.map", part);
+                let number = |part| decimal(b"GNU.sparse.map", part);
                 listed = text
                     .split(|b| *b == b',')
                     .map(number)

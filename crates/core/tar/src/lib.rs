@@ -25,6 +25,7 @@ mod number;
 mod output;
 mod pax;
 mod source;
+mod value;
 mod write;
 
 pub use archive::{Archive, Member, Wanted, look};

@@ -3,7 +3,12 @@
 //! Records are split by their length alone; values are bytes and are never decoded. Sparse maps in
 //! records are collected here and read in `gnu`.
 
-use crate::{Time, gnu::SparseRecords, number};
+use crate::{
+    Time,
+    gnu::SparseRecords,
+    number,
+    value::{decimal, id, name, time, without_nul},
+};
 use imgconv_model::{Code, Error, Result, quote};
 
 /// A key and its value.
@@ -220,46 +225,7 @@ pub(crate) fn put(payload: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     payload.push(b'\n');
 }
 
-/// Makes the error of a value that is not valid for its key.
-pub(crate) fn bad_value(key: &[u8], value: &[u8], expected: &str) -> Error {
-    let key = String::from_utf8_lossy(key);
-    let message = format!(
-        "the PAX value of `{key}` is {}, expected {expected}",
-        quote(value)
-    );
-    Error::new(Code::BadTar, message)
-}
-
-/// Reads a value that is a number of digits only.
-pub(crate) fn decimal(key: &[u8], value: &[u8]) -> Result<u64> {
-    number::decimal(value).ok_or_else(|| bad_value(key, value, "digits, at most 2^63 - 1"))
-}
-
-/// Reads a name: without NUL, and not empty.
-pub(crate) fn name(key: &[u8], value: &[u8]) -> Result<Vec<u8>> {
-    if value.is_empty() {
-        return Err(bad_value(key, value, "a name"));
-    }
-    without_nul(key, value)
-}
-
-fn without_nul(key: &[u8], value: &[u8]) -> Result<Vec<u8>> {
-    if value.contains(&0) {
-        return Err(bad_value(key, value, "no NUL"));
-    }
-    Ok(value.to_vec())
-}
-
-fn id(key: &[u8], value: &[u8]) -> Result<u32> {
-    let id = number::decimal(value).and_then(|id| u32::try_from(id).ok());
-    id.ok_or_else(|| bad_value(key, value, "digits, at most 2^32 - 1"))
-}
-
-fn time(key: &[u8], value: &[u8]) -> Result<Time> {
-    number::time(value).ok_or_else(|| bad_value(key, value, "a decimal number of seconds"))
-}
-
-/// Accepts the two character sets that POSIX names; names are bytes in both.
+/// Takes the two character sets that POSIX names; names are bytes in either.
 fn check_charset(value: &[u8]) -> Result<()> {
     if matches!(value, b"BINARY" | b"ISO-IR 10646 2000 UTF-8") {
         return Ok(());

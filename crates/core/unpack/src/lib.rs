@@ -26,6 +26,7 @@
 mod attributes;
 mod destination;
 mod notices;
+mod options;
 mod path;
 mod walker;
 mod write;
@@ -38,26 +39,8 @@ use std::{
 use imgconv_layer::{FrozenSpool, Tree};
 use imgconv_model::{Env, Event, Result};
 
+pub use crate::options::{Options, Outcome};
 use crate::{destination::Destination, write::Writer};
-
-/// What is asked for beyond the safe default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Keep setuid and setgid bits and file capabilities.
-    pub preserve_privileges: bool,
-    /// Create character and block devices (as root).
-    pub allow_devices: bool,
-}
-
-/// What was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Names that were created below the target: files, directories (also those that no layer
-    /// named), links and special files.
-    pub entries: u64,
-    /// Bytes of contents; a file with several names counts once.
-    pub bytes: u64,
-}
 
 /// Writes `tree`, whose file contents are in `contents`, to the directory `target`, which must not
 /// exist or be empty.

@@ -28,9 +28,9 @@ use rustix::{
 };
 
 use crate::{
-    Options, Outcome,
     attributes::{CAPABILITY, OWNER, attributes, owner_record},
     notices::Notices,
+    options::{Options, Outcome},
     path::split,
     walker::Walker,
 };

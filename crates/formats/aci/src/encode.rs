@@ -19,6 +19,7 @@ use crate::{
         self, CARRIED, CMD, DOCKER, Decoded, ENTRYPOINT, FORMAT, LABEL, LOOKED_UP, RENAMED, Source,
         USER, is_carried, provenance,
     },
+    equivalence::{one_spelling, same_repository, same_tag},
     identifier::{is_identifier, is_url, is_variable, sanitise},
     loss,
     manifest::{self, Manifest},
@@ -146,32 +147,6 @@ fn fill(
     write_annotations(draft, image, annotations)
 }
 
-/// Says whether two names are the same image's once both were references: an ACI's name comes back
-/// from a Docker or OCI place as the reference that it was turned into.
-pub(crate) fn same_repository(own: Option<&str>, other: Option<&str>) -> bool {
-    let reference = |repository: Option<&str>| {
-        let name = Name {
-            repository: repository.map(str::to_owned),
-            ..Name::default()
-        };
-        name.to_reference(&mut Report::default())
-    };
-    own == other || (own.is_some() && reference(own) == reference(other))
-}
-
-/// [`same_repository`], of tags: none is `latest`.
-pub(crate) fn same_tag(own: Option<&str>, other: Option<&str>) -> bool {
-    let tag = |tag: Option<&str>| {
-        let tag = tag.map(str::to_owned);
-        Name {
-            tag,
-            ..Name::default()
-        }
-        .to_tag(&mut Report::default())
-    };
-    own == other || (other.is_some() && tag(own) == tag(other))
-}
-
 fn write_name(draft: &mut Draft, base: Option<&Name>, name: Option<&Name>) -> Result<()> {
     let part = |name: Option<&Name>| match name {
         Some(Name {
@@ -191,15 +166,6 @@ fn write_name(draft: &mut Draft, base: Option<&Name>, name: Option<&Name>) -> Re
         draft.set_pair("labels", "version", tag.as_deref());
     }
     Ok(())
-}
-
-/// A platform with one spelling: `arm64/v8` is `arm64`.
-pub(crate) fn one_spelling(platform: &Platform) -> Platform {
-    let mut platform = platform.clone();
-    if platform.architecture == "arm64" && platform.variant.as_deref() == Some("v8") {
-        platform.variant = None;
-    }
-    platform
 }
 
 fn write_platform(draft: &mut Draft, base: &Platform, platform: &Platform) -> Result<()> {

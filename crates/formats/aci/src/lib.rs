@@ -14,6 +14,7 @@ mod decode;
 pub mod dependency;
 mod design;
 mod encode;
+mod equivalence;
 pub mod identifier;
 mod loss;
 pub mod manifest;

@@ -9,7 +9,7 @@ use imgconv_model::{FormatId, Image, Name, Original, Outcome, Report, RunConfig,
 
 use crate::{
     decode::{CARRIED, Carried, FORMAT, renamed_path},
-    encode::{one_spelling, same_repository, same_tag},
+    equivalence::{one_spelling, same_repository, same_tag},
     manifest::Manifest,
     run,
 };

@@ -2,12 +2,11 @@
 
 use imgconv_json::{Value, folds_to, parse, within};
 use imgconv_model::{
-    Artifact, Bundle, Code, Document, Env, Error, Extensions, Facts, Image, Layer, Limits, Name,
-    Original, Report, Result, quote,
+    Artifact, Bundle, Code, Document, Env, Error, Extensions, Facts, FormatId, Image, Layer,
+    Limits, Name, Original, Report, Result, quote,
 };
 
 use crate::{
-    DOCKER_V2S1_ID,
     compatibility::{self, Assembled, Step},
     jws::{Envelope, SignatureState, members},
     wire::{self, EMPTY_LAYER, LAYER, LayerName, SIGNED, UNSIGNED, empty_layer},
@@ -116,7 +115,7 @@ pub(crate) fn decode(
         SignatureState::Valid(_) => SIGNED.to_owned(),
     };
     let original = Original {
-        format: DOCKER_V2S1_ID,
+        format: FormatId::DOCKER_V2S1,
         role: "manifest",
         document: Document {
             kind,

@@ -16,7 +16,6 @@ use imgconv_model::{
 };
 
 use crate::{
-    DOCKER_V1_ID, DOCKER_V2S1_ID,
     compatibility::{self, LOWER},
     decode::{self, Read},
     id,
@@ -191,7 +190,7 @@ fn unchanged(
     let original = image
         .originals
         .iter()
-        .find(|original| original.format == DOCKER_V2S1_ID && original.role == "manifest")?;
+        .find(|original| original.format == FormatId::DOCKER_V2S1 && original.role == "manifest")?;
     let document = &original.document;
     let read = Envelope::open(&document.bytes, &env.limits).and_then(|envelope| {
         envelope.verify()?;
@@ -209,7 +208,7 @@ fn unchanged(
     let extensions: Paths = image
         .extensions
         .iter()
-        .filter(|((format, _), _)| *format == DOCKER_V2S1_ID)
+        .filter(|((format, _), _)| *format == FormatId::DOCKER_V2S1)
         .map(|((_, path), raw)| (path.clone(), raw.clone()))
         .collect();
     // The host is not in it; a name that is the same without one changes nothing.
@@ -240,7 +239,7 @@ fn has_layers(names: &[LayerName], sealed: &[SealedLayer]) -> bool {
 
 fn report_foreign(extensions: &Extensions, report: &mut Report) {
     for (format, path) in extensions.keys() {
-        if *format != DOCKER_V2S1_ID {
+        if *format != FormatId::DOCKER_V2S1 {
             lose_field(path, report);
         }
     }
@@ -273,7 +272,7 @@ fn divide(extensions: &Extensions, report: &mut Report) -> (Paths, Option<String
 
 /// Says whether a format's extensions of the configuration mean the same here.
 fn shares_config(format: FormatId) -> bool {
-    CONFIG_FORMATS.contains(&format) || format == DOCKER_V1_ID
+    CONFIG_FORMATS.contains(&format) || format == FormatId::DOCKER_V1
 }
 
 /// Says whether a field can stand in a v1 image and is read as what it is.

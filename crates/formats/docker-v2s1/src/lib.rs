@@ -27,9 +27,6 @@ pub use jws::{SignatureState, manifest_digest, sign, verify_document};
 pub use key::{KeyId, SigningKey};
 pub use wire::SIGNED;
 
-const DOCKER_V2S1_ID: FormatId = FormatId::DOCKER_V2S1;
-const DOCKER_V1_ID: FormatId = FormatId::DOCKER_V1;
-
 /// Returns the ID by which docker before 1.10 knows the image of a root document of this crate's
 /// formats: the id of its top v1 image, 64 hex digits.
 pub fn image_id(document: &Document, limits: &Limits) -> Option<String> {
@@ -47,7 +44,7 @@ pub fn image_id(document: &Document, limits: &Limits) -> Option<String> {
 
 /// The facts of manifests of version 2, schema 1.
 static V2S1_FACTS: FormatFacts = FormatFacts {
-    id: DOCKER_V2S1_ID,
+    id: FormatId::DOCKER_V2S1,
     family: FormatFamily::Docker,
     about: "Docker image manifests, version 2, schema 1, signed or not",
     capabilities: Capabilities {
@@ -65,7 +62,7 @@ pub static DOCKER_V2S1: DockerV2s1 = DockerV2s1;
 
 /// The facts of docker v1 images.
 static V1_FACTS: FormatFacts = FormatFacts {
-    id: DOCKER_V1_ID,
+    id: FormatId::DOCKER_V1,
     family: FormatFamily::Docker,
     about: "docker v1 images, as docker saved and registries stored them before 1.10 (read only)",
     capabilities: Capabilities {

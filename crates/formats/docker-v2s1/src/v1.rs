@@ -9,12 +9,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use imgconv_json::{Object, parse};
 use imgconv_manifest::v1_image::{KIND, is_id};
 use imgconv_model::{
-    Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, Layer, Limits, Original, Report,
-    Result, quote,
+    Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, FormatId, Layer, Limits, Original,
+    Report, Result, quote,
 };
 
 use crate::{
-    DOCKER_V1_ID,
     compatibility::{self, Step},
     decode::build,
 };
@@ -97,7 +96,7 @@ pub(crate) fn decode(
     }
     let image = compatibility::assemble(&steps, None, limits, report)?;
     let original = Original {
-        format: DOCKER_V1_ID,
+        format: FormatId::DOCKER_V1,
         role: "manifest",
         document: document.clone(),
     };

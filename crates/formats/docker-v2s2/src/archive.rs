@@ -19,6 +19,7 @@ use imgconv_stream::{digest, read_to_limit};
 use crate::{
     ARCHIVE_IMAGE,
     empty_layer::{NeverEmpty, replacement},
+    family,
 };
 
 /// What the config needs to know of this format; there is no manifest of a registry in it.
@@ -26,7 +27,7 @@ pub(crate) const FAMILY: Family = Family {
     id: FormatId::DOCKER_ARCHIVE,
     name: "a docker archive",
     manifest: ARCHIVE_IMAGE,
-    ..crate::FAMILY
+    ..family::FAMILY
 };
 
 /// The fields of an entry that are not extensions, in the order they are written in.

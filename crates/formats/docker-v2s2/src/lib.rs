@@ -8,42 +8,19 @@
 
 mod archive;
 mod empty_layer;
+mod family;
 
-use imgconv_manifest::{self as manifest, Family, media_type};
+use imgconv_manifest::{self as manifest, media_type};
 use imgconv_model::{
     Artifact, Bundle, Capabilities, Child, Code, Compression, Document, DocumentFormat, Encoded,
-    Env, Error, FormatFacts, FormatFamily, FormatId, Image, Index, Report, Result, SealedLayer,
+    Env, Error, FormatFacts, FormatFamily, Image, Index, Report, Result, SealedLayer,
 };
+
+use crate::family::FAMILY;
 
 /// The kind of the root document of [`DOCKER_ARCHIVE`]: one entry of an archive's `manifest.json`,
 /// verbatim. It is ours; docker names none.
 pub use imgconv_manifest::archive_image::KIND as ARCHIVE_IMAGE;
-
-/// Docker's engines mount at most this many layers over each other.
-const USUAL_LAYERS: usize = 127;
-
-const FAMILY: Family = Family {
-    id: FormatId::DOCKER_V2S2,
-    name: "Docker",
-    manifest: media_type::DOCKER_MANIFEST,
-    index: media_type::DOCKER_LIST,
-    artifact: None,
-    config: media_type::DOCKER_CONFIG,
-    // What old engines and registries wrote there; docker reads them as configs too.
-    config_aliases: &["application/octet-stream", "application/json", "text/html"],
-    // zstd has a type that some tools write and most engines refuse: read, never written.
-    layers: &[
-        (Compression::None, media_type::DOCKER_LAYER),
-        (Compression::Gzip, media_type::DOCKER_LAYER_GZIP),
-    ],
-    foreign_layers: &[
-        (Compression::None, media_type::DOCKER_FOREIGN_LAYER),
-        (Compression::Gzip, media_type::DOCKER_FOREIGN_LAYER_GZIP),
-    ],
-    annotations: false,
-    untyped: false,
-    usual_layers: Some(USUAL_LAYERS),
-};
 
 /// The facts of image manifest v2 schema 2.
 static V2S2_FACTS: FormatFacts = FormatFacts {

@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod names;
+mod paths;
 mod read;
 
 use std::path::Path;
@@ -23,12 +24,7 @@ use std::path::Path;
 use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
-use crate::read::Store;
-
-/// The folder of the blobs, below which is one for each algorithm.
-const BLOBS: &str = "io.containerd.content.v1.content/blobs";
-/// The database that has the names.
-const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
+use crate::{paths::BLOBS, read::Store};
 
 /// The facts of the kind of place.
 static PLACE: Place = Place {

@@ -11,8 +11,8 @@ use imgconv_model::{
 use imgconv_stream::{Verified, read_document, read_to_limit};
 
 use crate::{
-    BLOBS, DATABASE,
     names::{self, Names},
+    paths::{BLOBS, DATABASE},
 };
 
 /// A root directory that is read.

@@ -10,6 +10,9 @@ use imgconv_json::{Object, Value, parse};
 use imgconv_model::{Code, Digest, Error, Limits, Result, quote};
 use imgconv_tar_split::Layer;
 
+/// The graph drivers whose layers are folders.
+pub(crate) const DRIVERS: [&str; 2] = ["overlay", "vfs"];
+
 /// A layer as `layers.json` lists it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {

@@ -27,10 +27,7 @@ use std::path::Path;
 use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
-use crate::read::Store;
-
-/// The graph drivers whose layers are folders.
-const DRIVERS: [&str; 2] = ["overlay", "vfs"];
+use crate::{layers::DRIVERS, read::Store};
 
 /// The facts of the kind of place.
 static PLACE: Place = Place {

@@ -14,9 +14,8 @@ use imgconv_model::{
 use imgconv_stream::{Verified, digest, read_to_limit};
 
 use crate::{
-    DRIVERS,
     image::{self, Image},
-    layers::{self, Layers, Stored},
+    layers::{self, DRIVERS, Layers, Stored},
 };
 
 /// A store that is read.

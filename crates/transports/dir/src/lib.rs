@@ -7,6 +7,7 @@
 
 #![deny(missing_docs)]
 
+mod files;
 mod read;
 mod write;
 
@@ -17,14 +18,11 @@ use imgconv_model::{
     Addressing, Bundle, BundleSink, Env, FormatId, Names, Place, Result, Shape, Transport, Writes,
 };
 
-use crate::{read::DirBundle, write::DirSink};
-
-const MANIFEST_FILE: &str = "manifest.json";
-const VERSION_FILE: &str = "version";
-/// What the marker file starts with, whichever version it is of.
-const VERSION_START: &str = "Directory Transport Version: ";
-/// The marker file that is written.
-const VERSION: &str = "Directory Transport Version: 1.1\n";
+use crate::{
+    files::{MANIFEST_FILE, VERSION_FILE, VERSION_START},
+    read::DirBundle,
+    write::DirSink,
+};
 
 /// The facts of the kind of place.
 static PLACE: Place = Place {

@@ -10,10 +10,7 @@ use imgconv_model::{
 };
 use imgconv_stream::{digest, read_document};
 
-use crate::{MANIFEST_FILE, VERSION_FILE, VERSION_START};
-
-/// What follows the hex digits in the name of a manifest that a list names.
-pub(crate) const MANIFEST_END: &str = ".manifest.json";
+use crate::files::{MANIFEST_END, MANIFEST_FILE, VERSION_FILE, VERSION_START};
 
 /// A directory that is read.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use imgconv_model::{
 use imgconv_stream::read_to_limit;
 use rustix::io::Errno;
 
-use crate::{MANIFEST_FILE, VERSION, VERSION_FILE, read::MANIFEST_END};
+use crate::files::{MANIFEST_END, MANIFEST_FILE, VERSION, VERSION_FILE};
 
 /// The name of the new directory while it is in the stage.
 const NEW: &str = "new";

@@ -14,8 +14,8 @@ use imgconv_manifest::v1_image::{Images as _, is_id};
 use imgconv_model::{Limits, Name, Notes, Result, RootEntry, quote};
 
 use crate::{
-    MANIFEST_FILE, REPOSITORIES_FILE,
     directories::{LAYER, V1, is_empty_layer},
+    files::{MANIFEST_FILE, REPOSITORIES_FILE},
     legacy::{self, Head},
     manifest::Item,
     members::{Found, plain_name},

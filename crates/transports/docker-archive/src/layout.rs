@@ -15,8 +15,8 @@ use imgconv_model::{
 use imgconv_stream::{Verified, digest, read_to_limit};
 
 use crate::{
-    MANIFEST_FILE,
-    manifest::Item,
+    files::MANIFEST_FILE,
+    manifest::{Item, entries},
     members::{Members, blob_digest, blob_name, limit},
 };
 
@@ -60,7 +60,7 @@ pub(crate) fn roots(
             let place = format!("file {INDEX_FILE}");
             env.notes.warn("docker-archive-fallback", place, message);
         }
-        let every = crate::read::entries(items);
+        let every = entries(items);
         return Ok(every
             .into_iter()
             .map(|(entry, i)| (entry, Some(i)))

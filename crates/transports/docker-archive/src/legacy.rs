@@ -12,8 +12,8 @@ use imgconv_manifest::v1_image::{self, Chain, check_id};
 use imgconv_model::{Child, Digest, Document, Error, Limits, Name, Notes, Result, RootEntry};
 
 use crate::{
-    REPOSITORIES_FILE,
     directories::V1,
+    files::REPOSITORIES_FILE,
     members::{Members, entry, limit},
     naming,
 };

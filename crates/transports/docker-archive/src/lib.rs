@@ -11,6 +11,7 @@
 
 mod both;
 mod directories;
+mod files;
 mod layout;
 mod legacy;
 mod manifest;
@@ -28,13 +29,12 @@ use imgconv_model::{
 
 use imgconv_manifest::v1_image::is_id;
 
-use crate::read::ArchiveBundle;
+use crate::{
+    files::{MANIFEST_FILE, REPOSITORIES_FILE},
+    read::ArchiveBundle,
+};
 pub use crate::{manifest::ARCHIVE_IMAGE, write::ArchiveSink};
 
-/// The file that lists the images, since Docker 1.10.
-const MANIFEST_FILE: &str = "manifest.json";
-/// The file that lists the names, before Docker 1.10.
-const REPOSITORIES_FILE: &str = "repositories";
 /// Decompressed bytes of an archive that are looked at to recognise it.
 const PREFIX: u64 = 1 << 20;
 /// Headers of an uncompressed archive that are looked at to find a `manifest.json` behind its layers.

@@ -3,13 +3,18 @@
 //! One entry of it is the root document of an image. What its config means is for the format; here
 //! are only the shape that the list itself needs, and the names.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_json::{Map, Object, Value, canonical, folds_to};
-use imgconv_model::{Algorithm, Child, Code, Digest, Document, Error, Limits, Name, Result, quote};
+use imgconv_model::{
+    Algorithm, Child, Code, Digest, Document, Error, Limits, Name, Result, RootEntry, quote,
+};
 use imgconv_stream::digest;
 
-use crate::{MANIFEST_FILE, naming};
+use crate::{files::MANIFEST_FILE, naming};
 
 pub use imgconv_manifest::archive_image::KIND as ARCHIVE_IMAGE;
 
@@ -126,4 +131,37 @@ fn item(value: &Value, path: &str, limits: &Limits) -> Result<Item> {
         digest: digest(Algorithm::Sha256, &document),
         document: document.into(),
     })
+}
+
+/// Lists the entry points that `manifest.json` has, one for each name, with the place of their entry.
+pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
+    let mut seen: BTreeMap<Name, usize> = BTreeMap::new();
+    let mut roots = Vec::new();
+    for (position, item) in items.iter().enumerate() {
+        let mut push = |name: Option<&Name>, texts| {
+            let entry = RootEntry {
+                position,
+                name: name.cloned(),
+                texts,
+                child: Some(item.child()),
+                error: None,
+                ambiguous: None,
+            };
+            roots.push((entry, position));
+        };
+        if item.names.is_empty() && item.bad_names.is_empty() {
+            push(None, item.id.clone().into_iter().collect());
+        }
+        for (text, name) in &item.names {
+            // The name of two different images is listed with both: only it is ambiguous.
+            let first = *seen.entry(name.qualified()).or_insert(position);
+            if first == position || !items[first].same(item) {
+                push(Some(name), vec![text.clone()]);
+            }
+        }
+        for text in &item.bad_names {
+            push(None, vec![text.clone()]);
+        }
+    }
+    roots
 }

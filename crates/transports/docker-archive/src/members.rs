@@ -18,7 +18,7 @@ use imgconv_model::{
 use imgconv_stream::{Decoder, Hasher, Interruptible, Verified, read_to_limit};
 use imgconv_tar::{Archive, EntryKind, Member};
 
-use crate::{MANIFEST_FILE, REPOSITORIES_FILE};
+use crate::files::{MANIFEST_FILE, REPOSITORIES_FILE};
 
 /// The directory of blobs that are named by their digests.
 const BLOBS: &str = "blobs";

@@ -10,8 +10,9 @@ use imgconv_model::{
 use imgconv_stream::{Verified, read_to_limit};
 
 use crate::{
-    MANIFEST_FILE, REPOSITORIES_FILE, both,
+    both,
     directories::{Directories, V1},
+    files::{MANIFEST_FILE, REPOSITORIES_FILE},
     layout,
     legacy::{self, Head},
     manifest::{self, Item},
@@ -92,7 +93,7 @@ impl ArchiveBundle {
                 bundle.top_level = index.top_level();
                 layout::roots(members, &index, &bundle.items, env)?
             } else {
-                let every = entries(&bundle.items);
+                let every = manifest::entries(&bundle.items);
                 every
                     .into_iter()
                     .map(|(entry, i)| (entry, Some(i)))
@@ -224,39 +225,6 @@ impl ArchiveBundle {
     fn at(&self, error: Error) -> Error {
         error.at(self.locator.clone())
     }
-}
-
-/// Lists the entry points that `manifest.json` has, one for each name, with the place of their entry.
-pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
-    let mut seen: BTreeMap<Name, usize> = BTreeMap::new();
-    let mut roots = Vec::new();
-    for (position, item) in items.iter().enumerate() {
-        let mut push = |name: Option<&Name>, texts| {
-            let entry = RootEntry {
-                position,
-                name: name.cloned(),
-                texts,
-                child: Some(item.child()),
-                error: None,
-                ambiguous: None,
-            };
-            roots.push((entry, position));
-        };
-        if item.names.is_empty() && item.bad_names.is_empty() {
-            push(None, item.id.clone().into_iter().collect());
-        }
-        for (text, name) in &item.names {
-            // The name of two different images is listed with both: only it is ambiguous.
-            let first = *seen.entry(name.qualified()).or_insert(position);
-            if first == position || !items[first].same(item) {
-                push(Some(name), vec![text.clone()]);
-            }
-        }
-        for text in &item.bad_names {
-            push(None, vec![text.clone()]);
-        }
-    }
-    roots
 }
 
 impl Bundle for ArchiveBundle {

@@ -17,7 +17,7 @@ use imgconv_stream::{digest, read_to_limit};
 use imgconv_tar::{Output, Pack};
 
 use crate::{
-    MANIFEST_FILE,
+    files::MANIFEST_FILE,
     manifest::ARCHIVE_IMAGE,
     members::{blob_digest, entry},
     naming::familiar,

@@ -27,9 +27,6 @@ use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape,
 
 use crate::read::DataRoot;
 
-/// The folder that holds a folder for each graph driver.
-const IMAGE: &str = "image";
-
 /// The facts of the kind of place.
 static PLACE: Place = Place {
     scheme: "docker-root",

@@ -8,7 +8,8 @@ use imgconv_manifest::archive_image;
 use imgconv_model::{Algorithm, Code, Digest, Document, Error, Limits, Result, quote};
 use imgconv_stream::digest;
 
-use crate::IMAGE;
+/// The folder that holds a folder for each graph driver.
+const IMAGE: &str = "image";
 
 /// The most bytes of a file that holds one digest or one name.
 const SMALL: (&str, u64) = ("layout_file", 4096);

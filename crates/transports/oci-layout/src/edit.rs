@@ -11,7 +11,7 @@ use crate::{
     directory::Directory,
     files::{INDEX_FILE, check_layout, read_index},
     leftovers::remove_leftovers,
-    write::lock,
+    lock::lock,
 };
 
 /// Changes the index of a layout. What is not changed keeps its text, and an index that says what it

@@ -40,7 +40,7 @@ use crate::{
     files::{ALGORITHMS, Files, INDEX_FILE, read_index},
     growing::GROWING,
     leftovers::Leftover,
-    write::lock,
+    lock::lock,
 };
 
 /// Which blobs may go.

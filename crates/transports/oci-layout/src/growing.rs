@@ -17,8 +17,8 @@ use imgconv_model::{BlobWriter, Digest, Env, Error, Result};
 use crate::{
     directory::{Directory, make_directory},
     files::BLOBS,
+    lock::lock,
     pool::Pool,
-    write::lock,
 };
 
 /// The file in a stage that says so of its layout.

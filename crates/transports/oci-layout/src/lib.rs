@@ -12,6 +12,7 @@ mod gc;
 mod growing;
 mod hold;
 mod leftovers;
+mod lock;
 mod pack;
 mod pool;
 mod read;

@@ -15,8 +15,7 @@ use std::{
 };
 
 use imgconv_fs::{
-    Link, Links, Stage, lock_directory, open_directory, parent, rename_directory, share, sync,
-    sync_directory,
+    Link, Links, Stage, open_directory, parent, rename_directory, share, sync, sync_directory,
 };
 use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use imgconv_model::{
@@ -32,6 +31,7 @@ use crate::{
     growing::{Growing, GrowingWriter},
     hold::Holds,
     leftovers::remove_leftovers,
+    lock::lock,
     pool::Pool,
     shared::{Shared, Sharing},
 };
@@ -308,11 +308,6 @@ impl Commit<'_> {
         }
         sync(&blobs, BLOBS)
     }
-}
-
-/// Waits for the lock on a layout, which ends when the file is dropped.
-pub(crate) fn lock(directory: &Directory, env: &Env) -> Result<File> {
-    lock_directory(directory.descriptor(), env, "lock of the layout")
 }
 
 /// Says whether a layout lists all publications already, as they would be listed now. Removes what

@@ -7,7 +7,9 @@
 
 #![deny(missing_docs)]
 
+mod head;
 mod links;
+mod paths;
 mod read;
 mod v1;
 mod v2;

@@ -9,10 +9,7 @@ use imgconv_fs::Directory;
 use imgconv_manifest::TarSum;
 use imgconv_model::{Algorithm, Code, Digest, Error, Limits, Result, quote};
 
-use crate::v2::{BASE, read_link};
-
-/// The algorithm under which a registry stores every blob.
-pub(crate) const CANONICAL: Algorithm = Algorithm::Sha256;
+use crate::paths::{BASE, CANONICAL, read_link};
 
 /// The stored blobs to which digests of other algorithms lead.
 #[derive(Debug, Default)]

@@ -10,13 +10,15 @@ use std::{
 use imgconv_fs::{Directory, StoredBlob};
 use imgconv_manifest::{TarSum, kind_of};
 use imgconv_model::{
-    Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name,
-    NamedBlobs, Parts, Result, Root, RootEntry, StoredBlobs, TopLevel, quote,
+    Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name, NamedBlobs,
+    Parts, Result, Root, RootEntry, StoredBlobs, TopLevel, quote,
 };
 use imgconv_stream::read_document;
 
 use crate::{
+    head::Source,
     links::{Links, has_tar_sums, tar_sum},
+    paths::{blob_path, read_link},
     v1::{self, Layer},
     v2,
 };
@@ -54,7 +56,7 @@ impl Shared {
     /// Finds a blob by its own name, else by the links of the repositories. Also returns the digest
     /// under which it is stored.
     fn find(&self, digest: &Digest) -> Result<Option<(File, Digest)>> {
-        if let Some((file, _)) = self.directory.file(&v2::blob_path(digest))? {
+        if let Some((file, _)) = self.directory.file(&blob_path(digest))? {
             return Ok(Some((file, *digest)));
         }
         let (directory, limits) = (&self.directory, &self.limits);
@@ -64,39 +66,9 @@ impl Shared {
         let Some(stored) = linked else {
             return Ok(None);
         };
-        let found = self.directory.file(&v2::blob_path(&stored))?;
+        let found = self.directory.file(&blob_path(&stored))?;
         Ok(found.map(|(file, _)| (file, stored)))
     }
-}
-
-/// What an entry point is.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
-    /// A manifest of version 2.
-    Manifest(Digest),
-    /// A file of version 2 that should name a manifest, and does not.
-    Link(String),
-    /// An image of version 1.
-    Image(String),
-    /// A file of version 1 that should name an image, and does not.
-    Tag(String),
-    /// A directory that can't be listed.
-    Folder(String),
-}
-
-/// An entry point that was found.
-#[derive(Debug)]
-pub(crate) struct Head {
-    /// Its name.
-    pub(crate) name: Option<Name>,
-    /// Every text by which it may be addressed.
-    pub(crate) texts: Vec<String>,
-    /// Its descriptor, as far as it can be known.
-    pub(crate) child: Option<Child>,
-    /// What it is.
-    pub(crate) source: Source,
-    /// The repositories that have it, in version 2.
-    pub(crate) repositories: Vec<String>,
 }
 
 impl Storage {
@@ -179,7 +151,7 @@ impl Storage {
         match source {
             Source::Manifest(digest) => self.manifest(digest),
             Source::Link(path) => {
-                let digest = v2::read_link(&self.shared.directory, path, &self.shared.limits)?;
+                let digest = read_link(&self.shared.directory, path, &self.shared.limits)?;
                 self.manifest(&digest)
             }
             Source::Image(id) => {
@@ -236,19 +208,6 @@ fn checked_host(env: &Env) -> Result<Option<&str>> {
     }
 }
 
-/// Returns the name of an image; one that no reference can be stays as it is.
-pub(crate) fn name(host: Option<&str>, repository: &str, tag: &str) -> Name {
-    let repository = match host {
-        Some(host) => format!("{host}/{repository}"),
-        None => repository.to_owned(),
-    };
-    Name::parse_reference(&format!("{repository}:{tag}")).unwrap_or(Name {
-        repository: Some(repository),
-        tag: Some(tag.to_owned()),
-        digest: None,
-    })
-}
-
 impl Bundle for Storage {
     fn locator(&self) -> String {
         self.shared.locator.clone()
@@ -289,7 +248,7 @@ impl Bundle for Storage {
         let found = self.shared.find(&digest);
         let (_, stored) = found.map_err(|error| self.at(error))?.ok_or_else(absent)?;
         let (directory, locator) = (&self.shared.directory, &self.shared.locator);
-        let (path, name) = (v2::blob_path(&stored), format!("blob {digest}"));
+        let (path, name) = (blob_path(&stored), format!("blob {digest}"));
         let found = StoredBlob::find(directory, path, facts.clone(), locator, name)?;
         Ok(Blob {
             facts: facts.clone(),

@@ -20,7 +20,7 @@ use imgconv_model::{
 };
 use imgconv_stream::Verified;
 
-use crate::read::{Head, Source, name};
+use crate::head::{Head, Source, name};
 
 const IMAGES: &str = "images";
 const REPOSITORIES: &str = "repositories";

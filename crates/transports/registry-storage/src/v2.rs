@@ -11,17 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use imgconv_fs::Directory;
 use imgconv_json::{Value, parse};
 use imgconv_manifest::kind_of;
-use imgconv_model::{
-    Algorithm, Child, Code, Digest, Env, Error, Facts, Limits, Name, Result, quote,
-};
+use imgconv_model::{Algorithm, Child, Digest, Env, Facts, Limits, Name, Result};
 use imgconv_stream::{Verified, read_to_limit};
 
 use crate::{
-    links::CANONICAL,
-    read::{Head, Source, name},
+    head::{Head, Source, name},
+    paths::{BASE, CANONICAL, blob_path, read_link},
 };
 
-pub(crate) const BASE: &str = "docker/registry/v2";
 /// The most bytes that the name of a repository has.
 const LONGEST_NAME: usize = 255;
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
@@ -41,23 +38,6 @@ pub(crate) struct Listed {
 pub(crate) fn is_there(directory: &Directory) -> bool {
     directory.is_directory(&format!("{BASE}/repositories"))
         || directory.is_directory(&format!("{BASE}/blobs"))
-}
-
-/// Returns the path of a blob's bytes.
-pub(crate) fn blob_path(digest: &Digest) -> String {
-    let (algorithm, hex) = (digest.algorithm().as_str(), digest.hex());
-    format!("{BASE}/blobs/{algorithm}/{}/{hex}/data", &hex[..2])
-}
-
-/// Reads a file that holds a digest.
-pub(crate) fn read_link(directory: &Directory, path: &str, limits: &Limits) -> Result<Digest> {
-    let place = || format!("file {}", quote(path));
-    let Some(bytes) = directory.read(path, ("layout_file", limits.layout_file))? else {
-        let message = "the link is missing";
-        return Err(Error::new(Code::Missing, message).at(place()));
-    };
-    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_end();
-    Digest::parse(text).map_err(|error| error.at(place()))
 }
 
 /// Lists every blob.

@@ -11,12 +11,14 @@
 mod blob;
 mod challenge;
 mod credentials;
+mod held;
 mod location;
 mod publish;
 mod read;
 mod referrers;
 mod session;
 mod signed;
+mod sink;
 mod upload;
 mod write;
 
@@ -28,7 +30,7 @@ use imgconv_model::{
 };
 
 use crate::read::RegistryBundle;
-pub use crate::{location::Location, write::RegistrySink};
+pub use crate::{location::Location, sink::RegistrySink};
 
 /// The facts of the kind of place.
 static PLACE: Place = Place {

@@ -16,8 +16,9 @@ use imgconv_stream::digest;
 use crate::{
     referrers::{fallback_index, fallback_tag},
     session::failure,
-    signed, upload,
-    write::RegistrySink,
+    signed,
+    sink::RegistrySink,
+    upload,
 };
 
 /// The tag of an image that has none.

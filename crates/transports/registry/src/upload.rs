@@ -10,8 +10,8 @@ use imgconv_http::{Method, Request, Response, Url};
 use imgconv_model::{BlobWriter, Code, Digest, Env, Error, Result, quote};
 
 use crate::{
+    held::Held,
     session::{Session, failure},
-    write::Held,
 };
 
 /// Bytes of one chunk. A blob that fits in one is sent in one request.

@@ -1,98 +1,15 @@
 //! Writing: blobs are uploaded as they come, manifests are held back until everything is there.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
-};
-
-use imgconv_http::Client;
-use imgconv_json::{Value, parse};
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, Limits, Publication, Report, Result,
-    RootNames, SinkExtras, TopLevel, Transfers,
+    BlobWriter, BundleSink, Code, Digest, Error, Publication, Report, Result, RootNames,
+    SinkExtras, TopLevel, Transfers,
 };
 
 use crate::{
     location::Location,
-    session::Session,
+    sink::RegistrySink,
     upload::{Upload, exists, mount},
 };
-
-/// A repository that is written.
-#[derive(Debug)]
-pub struct RegistrySink {
-    pub(crate) location: Location,
-    pub(crate) session: Arc<Session>,
-    pub(crate) held: Arc<Held>,
-    /// Whether the registry took a manifest by a digest of an unusual algorithm.
-    pub(crate) named: Mutex<BTreeMap<Digest, bool>>,
-    pub(crate) env: Env,
-}
-
-/// What was written and is not a blob of the registry, or is one by now.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    documents: Mutex<BTreeMap<Digest, Arc<[u8]>>>,
-    blobs: Mutex<BTreeSet<(Digest, u64)>>,
-}
-
-impl Held {
-    /// Says whether bytes look like a manifest, which is stored by another way than a blob. What
-    /// only looks like one is uploaded at the end.
-    pub(crate) fn wants(&self, bytes: &[u8], limits: &Limits) -> bool {
-        bytes.len() as u64 <= limits.manifest
-            && bytes.trim_ascii_start().starts_with(b"{")
-            && parse(bytes, limits, "document")
-                .is_ok_and(|value| value.get("schemaVersion").is_some_and(Value::is_number))
-    }
-
-    pub(crate) fn put(&self, digest: Digest, bytes: Arc<[u8]>) {
-        let mut documents = self
-            .documents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        documents.insert(digest, bytes);
-    }
-
-    pub(crate) fn get(&self, digest: &Digest) -> Option<Arc<[u8]>> {
-        let documents = self
-            .documents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        documents.get(digest).cloned()
-    }
-
-    /// Notes that a blob is in the repository.
-    pub(crate) fn note(&self, digest: Digest, size: u64) {
-        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        blobs.insert((digest, size));
-    }
-
-    fn knows(&self, digest: &Digest, size: u64) -> bool {
-        let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let document = self.get(digest);
-        blobs.contains(&(*digest, size)) || document.is_some_and(|bytes| bytes.len() as u64 == size)
-    }
-}
-
-impl RegistrySink {
-    /// Prepares a repository for writing. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// If a certificate or key that the user named can't be read.
-    pub fn create(location: Location, env: &Env) -> Result<Self> {
-        let client = Client::new(env)?;
-        let place = (location.server(), &*location.repository);
-        let session = Session::new(&client, place, location.qualified(), true, env)?;
-        Ok(Self {
-            location,
-            session: Arc::new(session),
-            held: Arc::default(),
-            named: Mutex::default(),
-            env: env.clone(),
-        })
-    }
-}
 
 /// The repository of a locator, if it is of the same registry.
 fn neighbour(own: &Location, locator: &str) -> Option<String> {

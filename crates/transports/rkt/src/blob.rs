@@ -10,6 +10,8 @@ use imgconv_fs::Directory;
 use imgconv_model::{Algorithm, Code, Error, Open, Reader, Result};
 use imgconv_stream::Hasher;
 
+use crate::paths::BLOBS;
+
 /// A key of the store: `sha512-` and the first 64 hex digits of the image ID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(String);
@@ -50,7 +52,7 @@ pub(crate) struct Stored {
 impl Stored {
     /// Opens the file; also returns its size.
     pub(crate) fn file(&self) -> Result<(std::fs::File, u64)> {
-        let found = self.directory.file(&self.key.path(crate::BLOBS));
+        let found = self.directory.file(&self.key.path(BLOBS));
         found
             .map_err(|error| error.at(self.locator.clone()))?
             .ok_or_else(|| {

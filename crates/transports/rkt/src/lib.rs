@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 mod blob;
+mod paths;
 mod read;
 
 use std::path::Path;
@@ -17,12 +18,10 @@ use std::path::Path;
 use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
-use crate::read::Store;
-
-/// The store of the ACIs.
-const BLOBS: &str = "cas/blob";
-/// The store of their manifests.
-const MANIFESTS: &str = "cas/imageManifest";
+use crate::{
+    paths::{BLOBS, MANIFESTS},
+    read::Store,
+};
 
 /// The facts of the kind of place.
 static PLACE: Place = Place {

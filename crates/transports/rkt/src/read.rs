@@ -10,8 +10,8 @@ use imgconv_model::{
 };
 
 use crate::{
-    BLOBS, MANIFESTS,
     blob::{Key, Stored},
+    paths::{BLOBS, MANIFESTS},
 };
 
 /// A store that is read.

@@ -2,12 +2,13 @@
 //!
 //! Nothing here touches the host's file system: symbolic links are resolved inside the tree.
 //! `apply` has the rules of layers, `resolve` the walk over parents, `arena` the memory, `walk` the
-//! order, `changes` the differences from the tree of the lower layers. Contents are elsewhere, see
-//! [`crate::ContentStore`].
+//! order, `changes` the differences from the tree of the lower layers, `partial` the
+//! tree of which only these are written. Contents are elsewhere, see [`crate::ContentStore`].
 
 mod apply;
 mod arena;
 mod changes;
+mod partial;
 mod resolve;
 mod walk;
 mod windows;

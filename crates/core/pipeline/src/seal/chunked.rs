@@ -6,7 +6,7 @@ use imgconv_model::{
 };
 use imgconv_stream::{Encoding, Verified};
 
-use super::{Sealer, watch::watch};
+use super::{sealer::Sealer, watch::watch};
 use crate::budget::{Budget, Tar};
 
 impl Sealer<'_> {

@@ -3,7 +3,10 @@
 use bzip2::{Decompress, Status};
 use imgconv_model::{Compression, Result};
 
-use super::{Codec, Fault, Input, Step, malformed};
+use super::{
+    codec::{Codec, Fault, Step, malformed},
+    input::Input,
+};
 
 /// Decodes bzip2 streams.
 pub(super) struct Bzip2 {

@@ -6,7 +6,10 @@
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use imgconv_model::{Limits, Result};
 
-use super::{Codec, Fault, Input, Step, at_offset, malformed};
+use super::{
+    codec::{Codec, Fault, Step, at_offset, malformed},
+    input::Input,
+};
 
 const HEADER_CHECKSUM: u8 = 0x02;
 const EXTRA: u8 = 0x04;

@@ -7,6 +7,7 @@
 //! before a limit allowed it.
 
 mod bzip2;
+mod codec;
 mod gzip;
 mod input;
 #[cfg(test)]
@@ -21,7 +22,10 @@ use std::{
 
 use imgconv_model::{Code, Compression, Error, Limits, Notes, Reader, Result};
 
-use self::input::Input;
+use self::{
+    codec::{Codec, Fault, malformed},
+    input::Input,
+};
 use crate::{
     BUFFER_SIZE,
     failure::Failure,
@@ -33,63 +37,6 @@ const RATIO_FROM: u64 = 1 << 30;
 
 /// Reads shorter than this go through a buffer: decoders are slow in small steps.
 const DIRECT_SIZE: usize = 64 << 10;
-
-/// Why decoding stopped.
-enum Fault {
-    /// The source failed: its error comes out as it is.
-    Source(io::Error),
-    /// The stream is not acceptable: the error gets the stream's name as its place.
-    Stream(Error),
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Self::Source(error)
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Stream(error)
-    }
-}
-
-/// Makes the error of a malformed stream; `offset` counts compressed bytes.
-fn malformed(offset: u64, message: impl Into<String>) -> Fault {
-    Fault::Stream(at_offset(Error::new(Code::BadCompression, message), offset))
-}
-
-fn at_offset(error: Error, offset: u64) -> Error {
-    error.at(format!("compressed offset {offset}"))
-}
-
-/// What a step of a codec did.
-struct Step {
-    /// Bytes written to the output.
-    written: usize,
-    /// The unit is complete and checked.
-    done: bool,
-}
-
-/// Decodes one unit after the other.
-trait Codec: Send {
-    /// What a unit is called in messages, such as `gzip member`.
-    fn unit(&self) -> &'static str;
-
-    /// Says whether a unit begins with these bytes (at least four, if there are as many).
-    fn begins(&self, prefix: &[u8]) -> bool;
-
-    /// Starts a unit: reads or checks its header. Returns whether it has a body to step through.
-    fn begin(&mut self, input: &mut Input) -> Result<bool, Fault>;
-
-    /// Decodes into `out`, which is not empty. Fails unless it gets on.
-    fn step(&mut self, input: &mut Input, out: &mut [u8]) -> Result<Step, Fault>;
-
-    /// Says whether so many NULs after a unit belong to the format itself.
-    fn is_padding(&self, _zeros: u64) -> bool {
-        false
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

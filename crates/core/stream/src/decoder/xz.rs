@@ -7,7 +7,10 @@
 use imgconv_model::{Code, Error as OurError, Limits, Result};
 use liblzma::stream::{Action, Error, Status, Stream, TELL_UNSUPPORTED_CHECK};
 
-use super::{Codec, Fault, Input, Step, at_offset, malformed};
+use super::{
+    codec::{Codec, Fault, Step, at_offset, malformed},
+    input::Input,
+};
 
 /// Decodes xz streams.
 pub(super) struct Xz {

@@ -6,7 +6,10 @@
 use imgconv_model::{Code, Error, Limits, Result};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
-use super::{Codec, Fault, Input, Step, at_offset, malformed};
+use super::{
+    codec::{Codec, Fault, Step, at_offset, malformed},
+    input::Input,
+};
 
 /// The longest frame header: magic, descriptor, window, dictionary ID, content size.
 const HEADER_SIZE: usize = 4 + 1 + 1 + 4 + 8;

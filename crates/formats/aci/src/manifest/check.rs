@@ -6,8 +6,11 @@ use imgconv_json::{Object, Value, is_rfc3339};
 use imgconv_model::{Code, Digest, Error, Notes, Result, quote};
 
 use super::{
-    App, AppPort, Dependency, EventHandler, LONGEST_NAME, Manifest, MountPoint, Pair, VERSION,
-    isolator,
+    isolator::{self, show},
+    schema::{
+        App, AppPort, Dependency, EventHandler, LONGEST_NAME, Manifest, MountPoint, Pair, VERSION,
+        find,
+    },
 };
 use crate::{
     identifier::{
@@ -245,7 +248,7 @@ impl Check<'_> {
             let message = "a label can't be called `name`: the image's name is a field of its own";
             self.fault(Code::BadName, &object.path("labels"), message);
         }
-        let (os, arch) = (super::find(&labels, "os"), super::find(&labels, "arch"));
+        let (os, arch) = (find(&labels, "os"), find(&labels, "arch"));
         if own && !platform::is_known(os, arch) {
             let text = [os, arch]
                 .into_iter()
@@ -541,17 +544,5 @@ impl Check<'_> {
             self.fault(Code::BadManifest, &object.path(key), message);
         }
         number
-    }
-}
-
-/// A value for a message.
-pub(super) fn show(value: &Value) -> String {
-    match value {
-        Value::String(text) => quote(text),
-        Value::Number(number) => number.to_string(),
-        Value::Null => "null".to_owned(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
     }
 }

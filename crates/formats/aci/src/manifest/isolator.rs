@@ -56,7 +56,7 @@ pub(super) fn conflict(name: &str, before: &BTreeSet<String>) -> Option<String> 
 }
 
 fn expected(what: &str, found: &Value) -> String {
-    format!("expected {what}, found {}", super::check::show(found))
+    format!("expected {what}, found {}", show(found))
 }
 
 fn object(value: &Value) -> Result<&Map<String, Value>, String> {
@@ -169,4 +169,16 @@ fn is_quantity(text: &str) -> bool {
         !power.is_empty() && power.bytes().all(|b| b.is_ascii_digit())
     });
     digits && (known.contains(&suffix) || exponent)
+}
+
+/// Returns a value as messages show it.
+pub(super) fn show(value: &Value) -> String {
+    match value {
+        Value::String(text) => quote(text),
+        Value::Number(number) => number.to_string(),
+        Value::Null => "null".to_owned(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
 }

@@ -16,21 +16,8 @@ use std::collections::BTreeSet;
 
 use imgconv_json::{Map, Value};
 
-use super::{LONGEST_NAME, VERSION};
+use super::schema::{LONGEST_NAME, Renamed, VERSION};
 use crate::identifier::{reads_as_identifier, reads_as_name, sanitise, sanitise_name};
-
-/// A name that the rules forbid, and the one that stands for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Renamed {
-    /// The field of `app`: `mountPoints`, `ports` or `isolators`.
-    pub list: &'static str,
-    /// The position there.
-    pub index: usize,
-    /// The name as it is written.
-    pub was: String,
-    /// The name that is read instead.
-    pub is: String,
-}
 
 /// A manifest in the words of today.
 pub(super) struct Modern {

@@ -1,0 +1,46 @@
+//! The entry points of a storage.
+
+use imgconv_model::{Child, Digest, Name};
+
+/// What an entry point is.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A manifest of version 2.
+    Manifest(Digest),
+    /// A file of version 2 that should name a manifest, and does not.
+    Link(String),
+    /// An image of version 1.
+    Image(String),
+    /// A file of version 1 that should name an image, and does not.
+    Tag(String),
+    /// A directory that can't be listed.
+    Folder(String),
+}
+
+/// An entry point that was found.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Its name.
+    pub(crate) name: Option<Name>,
+    /// Every text by which it may be addressed.
+    pub(crate) texts: Vec<String>,
+    /// Its descriptor, as far as it can be known.
+    pub(crate) child: Option<Child>,
+    /// What it is.
+    pub(crate) source: Source,
+    /// The repositories that have it, in version 2.
+    pub(crate) repositories: Vec<String>,
+}
+
+/// Returns the name of an image; one that no reference can be stays as it is.
+pub(crate) fn name(host: Option<&str>, repository: &str, tag: &str) -> Name {
+    let repository = match host {
+        Some(host) => format!("{host}/{repository}"),
+        None => repository.to_owned(),
+    };
+    Name::parse_reference(&format!("{repository}:{tag}")).unwrap_or(Name {
+        repository: Some(repository),
+        tag: Some(tag.to_owned()),
+        digest: None,
+    })
+}

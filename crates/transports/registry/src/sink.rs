@@ -1,0 +1,41 @@
+//! A repository that is written.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use imgconv_http::Client;
+use imgconv_model::{Digest, Env, Result};
+
+use crate::{held::Held, location::Location, session::Session};
+
+/// A repository that is written.
+#[derive(Debug)]
+pub struct RegistrySink {
+    pub(crate) location: Location,
+    pub(crate) session: Arc<Session>,
+    pub(crate) held: Arc<Held>,
+    /// Whether the registry took a manifest by a digest of an unusual algorithm.
+    pub(crate) named: Mutex<BTreeMap<Digest, bool>>,
+    pub(crate) env: Env,
+}
+
+impl RegistrySink {
+    /// Prepares a repository for writing. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// If a certificate or key that the user named can't be read.
+    pub fn create(location: Location, env: &Env) -> Result<Self> {
+        let client = Client::new(env)?;
+        let place = (location.server(), &*location.repository);
+        let session = Session::new(&client, place, location.qualified(), true, env)?;
+        Ok(Self {
+            location,
+            session: Arc::new(session),
+            held: Arc::default(),
+            named: Mutex::default(),
+            env: env.clone(),
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! The state of a run, how a check runs and ends, and comparisons that say what differs.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Result, call, installed};
+
+/// The state of a run.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    pub(super) program: PathBuf,
+    pub(super) work: PathBuf,
+    pub(super) root: bool,
+    pub(super) require_all: bool,
+    /// The only group that is run; all if empty.
+    pub(super) filter: String,
+    pub(super) passed: u32,
+    pub(super) failed: u32,
+    pub(super) skipped: u32,
+}
+
+impl Oracle {
+    /// Says whether a group of checks was asked for: the word before the colon of their names.
+    pub(super) fn wants(&self, group: &str) -> bool {
+        self.filter.is_empty() || self.filter == group
+    }
+
+    /// Runs one check and prints how it ended; says whether it passed. `needs` are programs, or
+    /// `root`.
+    pub(super) fn check(
+        &mut self,
+        name: &str,
+        needs: &[&str],
+        body: impl FnOnce(&Self) -> Result,
+    ) -> bool {
+        let missing = needs.iter().find(|need| match **need {
+            "root" => !self.root,
+            program => !installed(program),
+        });
+        if let Some(peer) = missing {
+            if self.require_all {
+                self.failed += 1;
+                println!("FAIL  {name}: peer {peer} is missing and --require-all was given");
+            } else {
+                self.skipped += 1;
+                println!("skip  {name} (peer {peer} is missing)");
+            }
+            return false;
+        }
+        match body(self) {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok    {name}");
+                true
+            }
+            Err(output) => {
+                self.failed += 1;
+                println!("FAIL  {name}\n{}", indented(&output));
+                false
+            }
+        }
+    }
+
+    /// A path in the work folder; the folder above it is made.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        let path = self.work.join(name);
+        if let Some(folder) = path.parent() {
+            // What cannot be made shows up where it is used.
+            let _ = std::fs::create_dir_all(folder);
+        }
+        path
+    }
+
+    /// Runs our program in the work folder and demands success.
+    pub(super) fn imgconv<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<String> {
+        self.peer(&self.program.to_string_lossy(), arguments)
+    }
+
+    /// Runs another program in the work folder, at most two minutes, and demands success.
+    pub(super) fn peer<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Result<String> {
+        let mut command = Command::new("timeout");
+        command
+            .args(["-k", "5", "120", program])
+            .args(arguments)
+            .current_dir(&self.work);
+        call(&mut command)
+    }
+
+    /// Runs a shell script in the work folder.
+    pub(super) fn shell(&self, script: &str) -> Result<String> {
+        self.peer("sh", &["-euc", script])
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("      {line}\n")).collect()
+}
+
+/// Demands that two folders are equal in every attribute.
+pub(super) fn same_tree(expected: &Path, found: &Path) -> Result {
+    let lines = |path: &Path| imgconv_testkit::snapshot(path).map_err(|e| e.to_string());
+    same_lines(&lines(expected)?, &lines(found)?)
+}
+
+pub(super) fn same_lines(expected: &[String], found: &[String]) -> Result {
+    let missing = expected.iter().filter(|line| !found.contains(line));
+    let added = found.iter().filter(|line| !expected.contains(line));
+    let mut out = Vec::new();
+    if expected != found {
+        out.extend(missing.map(|line| format!("- {line}")));
+        out.extend(added.map(|line| format!("+ {line}")));
+        out.sort_by(|a, b| a[2..].cmp(&b[2..]));
+        let more = out.len().saturating_sub(60);
+        out.truncate(60);
+        if more > 0 {
+            out.push(format!("… and {more} lines more"));
+        }
+        return Err(format!(
+            "the trees differ (- expected, + found):\n{}",
+            out.join("\n")
+        ));
+    }
+    match expected.len() {
+        0 => Err("both trees are empty: nothing was compared".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Demands that a text contains another.
+pub(super) fn contains(text: &str, part: &str) -> Result {
+    match text.contains(part) {
+        true => Ok(()),
+        false => Err(format!("`{part}` is missing in:\n{text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn oracle(require_all: bool) -> Oracle {
+        Oracle {
+            program: PathBuf::new(),
+            work: std::env::temp_dir(),
+            root: false,
+            require_all,
+            filter: String::new(),
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+        }
+    }
+
+    #[test]
+    fn a_missing_peer_is_a_skip_and_with_require_all_a_failure() {
+        let mut lax = oracle(false);
+        assert!(!lax.check("x", &["no-such-program"], |_| Ok(())));
+        let mut strict = oracle(true);
+        assert!(!strict.check("x", &["no-such-program"], |_| Ok(())));
+        assert!(!strict.check("y", &["root"], |_| Ok(())));
+        assert_eq!((lax.skipped, lax.failed), (1, 0));
+        assert_eq!((strict.skipped, strict.failed), (0, 2));
+    }
+
+    #[test]
+    fn a_failing_peer_fails_the_check() {
+        let mut oracle = oracle(false);
+        assert!(!oracle.check("x", &["sh"], |o| o.shell("echo no >&2; exit 1").map(drop)));
+        assert!(oracle.check("y", &["sh"], |o| o.shell("true").map(drop)));
+        assert_eq!((oracle.passed, oracle.failed), (1, 1));
+    }
+
+    #[test]
+    fn trees_that_differ_in_one_attribute_are_told_apart() {
+        let lines = |mode: &str| vec![format!("dir . {mode} 0:0 @0")];
+        assert!(same_lines(&lines("0755"), &lines("0755")).is_ok());
+        let error = same_lines(&lines("0755"), &lines("0700")).unwrap_err();
+        assert!(
+            error.contains("- dir . 0755") && error.contains("+ dir . 0700"),
+            "{error}"
+        );
+        assert!(same_lines(&[], &[]).is_err());
+    }
+}
