@@ -14,11 +14,10 @@ use std::{
 };
 
 use imgconv_model::{
-    BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, SealedLayer,
-    TopLevel,
+    BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, TopLevel,
 };
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
-use imgconv_stream::{Cancellable, Decoder, HashingReader, Pool};
+use imgconv_stream::Pool;
 use imgconv_tags::Labels;
 use serde_json::value::{RawValue, to_raw_value};
 
