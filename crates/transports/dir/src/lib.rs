@@ -2,8 +2,8 @@
 //!
 //! The manifest is `manifest.json`, every blob is a file named by the hex digits of its digest, a
 //! manifest that a list names is `HEX.manifest.json`, and `version` marks the whole. There are no
-//! names. Signatures (`signature-N`) are left behind with a warning. What the documents mean is
-//! for formats.
+//! names. Signatures (`signature-N`) are left behind with a warning. Formats interpret the
+//! documents.
 
 #![deny(missing_docs)]
 
@@ -21,7 +21,7 @@ use crate::{read::DirBundle, write::DirSink};
 
 const MANIFEST_FILE: &str = "manifest.json";
 const VERSION_FILE: &str = "version";
-/// What the marker file starts with, whichever version it is of.
+/// The start of the marker file, in every version.
 const VERSION_START: &str = "Directory Transport Version: ";
 /// The marker file that is written.
 const VERSION: &str = "Directory Transport Version: 1.1\n";
@@ -71,12 +71,12 @@ impl Transport for Dir {
             })
     }
 
-    /// Opens a directory; the marker file may be missing, as it is from old tools.
+    /// Opens a directory; the marker file may be missing, since old tools did not write it.
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
         Ok(Box::new(DirBundle::open(rest, env)?))
     }
 
-    /// Opens a destination: a path where nothing is, or an empty directory.
+    /// Opens a destination: a path where nothing exists, or an empty directory.
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         Ok(Box::new(DirSink::create(rest, env)?))
     }
