@@ -1,4 +1,4 @@
-//! Writing: blobs are uploaded as they come, manifests are held back until everything is there.
+//! Writing: blobs are uploaded while they are made, manifests are held back until all blobs are stored.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,12 +24,13 @@ pub struct RegistrySink {
     pub(crate) location: Location,
     pub(crate) session: Arc<Session>,
     pub(crate) held: Arc<Held>,
-    /// Whether the registry took a manifest by a digest of an unusual algorithm.
+    /// The answers to manifests with a digest other than SHA-256: true if the registry accepted the
+    /// digest.
     pub(crate) named: Mutex<BTreeMap<Digest, bool>>,
     pub(crate) env: Env,
 }
 
-/// What was written and is not a blob of the registry, or is one by now.
+/// The held documents, which are no blobs of the registry, or only later.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     documents: Mutex<BTreeMap<Digest, Arc<[u8]>>>,
@@ -37,8 +38,8 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Says whether bytes look like a manifest, which is stored by another way than a blob. What
-    /// only looks like one is uploaded at the end.
+    /// Says whether bytes look like a manifest, which is stored in another way than a blob. Other
+    /// documents that look like one are uploaded at the end.
     pub(crate) fn wants(&self, bytes: &[u8], limits: &Limits) -> bool {
         bytes.len() as u64 <= limits.manifest
             && bytes.trim_ascii_start().starts_with(b"{")
@@ -62,7 +63,7 @@ impl Held {
         documents.get(digest).cloned()
     }
 
-    /// Notes that a blob is in the repository.
+    /// Records that a blob is in the repository.
     pub(crate) fn note(&self, digest: Digest, size: u64) {
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         blobs.insert((digest, size));
@@ -94,7 +95,7 @@ impl RegistrySink {
     }
 }
 
-/// The repository of a locator, if it is of the same registry.
+/// The repository of a locator, if it is in the same registry.
 fn neighbour(own: &Location, locator: &str) -> Option<String> {
     let other = Location::parse(locator.strip_prefix("docker:")?).ok()?;
     (other.host == own.host).then_some(other.repository)
@@ -131,7 +132,7 @@ impl BundleSink for RegistrySink {
         }
     }
 
-    /// The place has no list of entry points that says anything of itself.
+    /// The place has no list of entry points with fields of its own.
     fn set_top_level(&mut self, _: TopLevel) {}
 
     fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
@@ -144,7 +145,7 @@ impl BundleSink for RegistrySink {
 }
 
 impl Transfers for RegistrySink {
-    /// A repository of the same registry can lend its blobs.
+    /// Blobs can be mounted from a repository of the same registry.
     fn comes_from(&self, locator: &str) {
         if let Some(repository) = neighbour(&self.location, locator) {
             self.session.add_neighbour(repository);
