@@ -111,7 +111,8 @@ impl RegistrySink {
     }
 
     /// Finds the tag of each image: the tag of the locator; else its own; else `latest`. Documents
-    /// without a name, such as referrers, and documents named by a digest, have no tag.
+    /// without a name, such as referrers, and documents named by a digest, have no tag and are
+    /// found by their digests.
     fn tags(&self, publications: &[Publication]) -> Result<Vec<Option<String>>> {
         let mut tags: Vec<Option<String>> = Vec::with_capacity(publications.len());
         let mut taken: BTreeMap<String, Digest> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Writing: blobs are uploaded while they are made, manifests are held back until all blobs are stored.
+//! Writing: blobs are uploaded while they are made, manifests are held back until all blobs are
+//! stored.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,7 @@ pub struct RegistrySink {
     pub(crate) env: Env,
 }
 
-/// The held documents, which are no blobs of the registry, or only later.
+/// The documents that are held back as possible manifests, and the blobs that the registry has.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     documents: Mutex<BTreeMap<Digest, Arc<[u8]>>>,
