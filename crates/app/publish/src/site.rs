@@ -203,7 +203,7 @@ impl Site {
     /// Puts bytes at a path; returns whether something changes.
     ///
     /// # Errors
-    /// If they can't be staged, or the path is another file's already.
+    /// If the bytes can't be staged, or the path belongs to another file already.
     pub(crate) fn put(&mut self, path: &str, bytes: &[u8]) -> Result<bool> {
         let staged = self.temporary(&format!("put-{}", self.staged));
         self.staged += 1;

@@ -553,8 +553,8 @@ impl Authority {
 }
 
 impl Identity {
-    /// Makes a server's self-signed certificate, perhaps marked as an authority, as `openssl req
-    /// -x509` does; returns it as PEM too.
+    /// Makes a server's self-signed certificate, perhaps marked as an authority, as
+    /// `openssl req -x509` does; returns it as PEM too.
     pub fn self_signed(names: &[&str], years: (i32, i32), authority: bool) -> (Self, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut parameters = CertificateParams::new(names).expect("the names are names");

@@ -227,7 +227,7 @@ struct Commit<'a> {
     env: &'a Env,
     listed: &'a [Listed],
     top_level: &'a TopLevel,
-    /// Tells whether a blob was written in this run.
+    /// Returns whether a blob was written in this run.
     written: &'a dyn Fn(&Digest, u64) -> bool,
     holds: &'a Holds,
 }

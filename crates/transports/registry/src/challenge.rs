@@ -6,14 +6,14 @@ use imgconv_model::{Code, Error, Result, quote};
 /// The way to answer a 401.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
-    /// With a token from a token server.
+    /// A token from a token server.
     Bearer {
         /// The URL of the token server.
         realm: String,
         /// The service for which the token is valid.
         service: Option<String>,
     },
-    /// With a name and a password.
+    /// A name and a password.
     Basic,
 }
 
