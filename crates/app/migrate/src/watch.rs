@@ -106,7 +106,7 @@ impl BundleSink for Watched<'_> {
     fn set_top_level(&mut self, _: TopLevel) {}
 
     fn finish(self: Box<Self>, _: &mut [Publication]) -> Result<Vec<String>> {
-        let message = "what is watched is committed by whoever owns it";
+        let message = "the owner of a watched sink commits it";
         Err(Error::new(Code::Unsupported, message))
     }
 }

@@ -116,7 +116,7 @@ impl Site {
             Code::Escape => {
                 error.hint("a site has no links in it: put a directory there, or a file")
             }
-            _ => Error::new(Code::Denied, "what is there is not a regular file")
+            _ => Error::new(Code::Denied, "the path exists and is not a regular file")
                 .at(show(&self.root.join(path)))
                 .hint("a site replaces only files; remove it, or publish elsewhere"),
         })?;

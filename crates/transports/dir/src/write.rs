@@ -194,7 +194,7 @@ impl DirSink {
 }
 
 fn occupied() -> Error {
-    let message = "the directory is not empty, and what is in it is not replaced";
+    let message = "the directory is not empty, and its files are not replaced";
     Error::new(Code::Denied, message).hint("name a directory that is empty or does not exist")
 }
 

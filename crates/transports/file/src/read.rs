@@ -111,7 +111,7 @@ fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
         env.check_cancelled()?;
         match file.read(&mut first) {
             Ok(0) if began.elapsed() > WRITER_PATIENCE => {
-                let message = "nothing comes out of the named pipe: nobody writes to it";
+                let message = "the named pipe has no writer";
                 return Err(Error::new(Code::Io, message).at(quote(path)));
             }
             Ok(0) => thread::sleep(Duration::from_millis(10)),

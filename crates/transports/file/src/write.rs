@@ -284,7 +284,7 @@ fn refuse_odd(path: &Path) -> Result<()> {
     let what = if kind.is_dir() {
         "a directory is in the way"
     } else {
-        "what is there is not a regular file"
+        "the path exists and is not a regular file"
     };
     Err(Error::new(Code::Denied, what).at(quote_path(path)))
 }

@@ -320,7 +320,7 @@ impl<'a> Marker<'a> {
                 if task.dispensable || (self.sparse && task.from != INDEX_FILE) {
                     return Ok(());
                 }
-                return Err(Error::new(Code::Missing, "it is not in the layout"));
+                return Err(Error::new(Code::Missing, "the blob is not in the layout"));
             }
         };
         let limit = ("manifest", self.env.limits.manifest);
