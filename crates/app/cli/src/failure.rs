@@ -1,4 +1,4 @@
-//! How an error is shown.
+//! The output of errors.
 
 use std::process::ExitCode;
 

@@ -76,7 +76,7 @@ pub fn identity(node: &Node, limits: &Limits) -> Option<Labels> {
     }
 }
 
-/// The hex digits by which Docker knows an image.
+/// The hex digits of Docker's ID of an image.
 fn image_id(image: &ImageNode, limits: &Limits) -> Option<String> {
     if let Some(config) = image.original("config") {
         // Docker uses this digest of the config, whatever digest the manifest has for it.

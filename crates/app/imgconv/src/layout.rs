@@ -227,7 +227,7 @@ pub fn gc(layout: &str, sweep: &Sweep, env: &Env) -> Result<Freed> {
 fn place(text: &str) -> Result<String> {
     let locator = Locator::source(text)?;
     if locator.transport.place() != OCI_LAYOUT.place() {
-        let message = "it is no OCI layout in a directory, and nothing else can be changed";
+        let message = "the place is no OCI layout in a directory, and nothing else can be changed";
         return Err(Error::new(Code::Unsupported, message).at(locator.to_string()));
     }
     match locator.reference {

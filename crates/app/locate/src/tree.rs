@@ -90,7 +90,7 @@ impl Transport for Tree {
     }
 }
 
-/// Something below a folder.
+/// A place or an unreadable file below a folder.
 #[derive(Debug)]
 struct Found {
     path: String,

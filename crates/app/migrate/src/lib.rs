@@ -188,7 +188,7 @@ fn told(journal: &Journal) -> Option<Failure> {
     };
     let error = Error::new(Code::Mismatch, message)
         .at(quote(journal.path().as_os_str().as_encoded_bytes()))
-        .hint("what they say is not relied on: such images are made once more");
+        .hint("the images and layers of such lines are made once more");
     Some(Failure::of(&error))
 }
 
@@ -257,5 +257,5 @@ fn check_space(
     );
     Err(Error::new(Code::Io, message)
         .at(quote(root.as_os_str().as_encoded_bytes()))
-        .hint("`--ignore-space` goes on all the same: what is there already takes no room again"))
+        .hint("`--ignore-space` continues: blobs that are there already take no more room"))
 }

@@ -1,5 +1,5 @@
-//! A sink that records the blobs of an image, for the journal; in a registry it also knows other
-//! repositories that hold a blob, so that the blob need not be sent again.
+//! A sink that records the blobs of an image, for the journal; in a registry the sink also
+//! names other repositories that hold a blob, so that the blob need not be sent again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use imgconv_model::{
 /// Every blob that the image needs.
 pub(super) type Relied = Arc<Mutex<BTreeSet<(Digest, u64)>>>;
 
-/// Which repository of a registry has a blob.
+/// The repository of a registry that has each blob.
 #[derive(Debug, Default)]
 pub(super) struct Whereabouts(Mutex<BTreeMap<Digest, String>>);
 
@@ -106,7 +106,7 @@ impl BundleSink for Watched<'_> {
     fn set_top_level(&mut self, _: TopLevel) {}
 
     fn finish(self: Box<Self>, _: &mut [Publication]) -> Result<Vec<String>> {
-        let message = "what is watched is committed by whoever owns it";
+        let message = "the owner of a watched sink commits it";
         Err(Error::new(Code::Unsupported, message))
     }
 }

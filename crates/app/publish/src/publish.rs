@@ -473,7 +473,7 @@ impl Publisher<'_> {
             let aci = open_aci(&file.path(), self.env);
             let aci = aci.map_err(|error| error.at(quote(file.shown())))?;
             let aci = aci.ok_or_else(|| {
-                let message = "this is no ACI, and the site calls it one";
+                let message = "the file is no ACI, but has the name of one";
                 Error::new(Code::Unsupported, message).at(quote(path))
             })?;
             let names: Vec<String> = labels(&aci.manifest)

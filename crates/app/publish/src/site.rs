@@ -116,7 +116,7 @@ impl Site {
             Code::Escape => {
                 error.hint("a site has no links in it: put a directory there, or a file")
             }
-            _ => Error::new(Code::Denied, "what is there is not a regular file")
+            _ => Error::new(Code::Denied, "the path exists and is not a regular file")
                 .at(show(&self.root.join(path)))
                 .hint("a site replaces only files; remove it, or publish elsewhere"),
         })?;
@@ -203,7 +203,7 @@ impl Site {
     /// Puts bytes at a path; returns whether something changes.
     ///
     /// # Errors
-    /// If they can't be staged, or the path is another file's already.
+    /// If the bytes can't be staged, or the path belongs to another file already.
     pub(crate) fn put(&mut self, path: &str, bytes: &[u8]) -> Result<bool> {
         let staged = self.temporary(&format!("put-{}", self.staged));
         self.staged += 1;

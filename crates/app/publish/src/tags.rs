@@ -98,7 +98,7 @@ pub fn list_tags(tags: &ImageTags) -> Vec<TagLine> {
 /// Resolves a tag and merges its labels with the user's labels, which have priority.
 ///
 /// # Errors
-/// Those of [`imgconv_tags::merge`].
+/// The errors of [`imgconv_tags::merge`].
 pub fn resolve_tag(tags: &ImageTags, tag: &str, given: &Labels) -> Result<Resolution> {
     let chain = tags.resolve(tag)?.chain;
     Ok(Resolution {

@@ -1,8 +1,8 @@
-//! A bbolt database as containerd has it, from keys and values.
+//! A bbolt database in containerd's form, made from keys and values.
 //!
-//! Written from the description of the format, apart from the reader under test. Pages are of 4096
-//! bytes. As bbolt does, a bucket without buckets that is small stands in the value of its parent,
-//! and a bucket with many keys has several leaves and a branch.
+//! This writer follows the description of the format and shares no code with the reader under test.
+//! Pages have 4096 bytes. As in bbolt, a small bucket without inner buckets is stored in the value
+//! of its parent, and a bucket with many keys has several leaves and a branch.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ const BRANCH: u16 = 1;
 const LEAF: u16 = 2;
 const META: u16 = 4;
 const FREE_LIST: u16 = 16;
-/// Keys of one leaf, so that a few are enough for a branch.
+/// The number of keys in one leaf: small, so that a few keys make a branch.
 const KEYS: usize = 8;
 
-/// What stands under a key.
+/// The content of a key.
 #[derive(Clone, Debug)]
 pub enum Node {
     /// A value.
@@ -51,7 +51,7 @@ pub fn file(root: &Bucket) -> Vec<u8> {
     pages[2] = free;
     let count = pages.len() as u64;
     for number in 0..2u64 {
-        // The second meta page is the one of the transaction before.
+        // The second meta page belongs to the transaction before.
         let transaction = 8 - number;
         let root = if number == 0 { top } else { 2 };
         pages[number as usize] = meta(number, root, count, transaction);
@@ -117,7 +117,7 @@ fn write_bucket(pages: &mut Vec<Vec<u8>>, bucket: &Bucket) -> u64 {
     store(pages, page)
 }
 
-/// Returns the value of a bucket: where its root page is, or the page itself.
+/// Returns the value of a bucket: the number of its root page, or the page itself.
 fn bucket_value(pages: &mut Vec<Vec<u8>>, bucket: &Bucket) -> Vec<u8> {
     let plain = bucket.values().all(|node| matches!(node, Node::Value(_)));
     if plain && bucket.len() <= KEYS {
@@ -158,7 +158,7 @@ fn leaf(number: u64, elements: &[(Vec<u8>, u32, Vec<u8>)]) -> Vec<u8> {
     page
 }
 
-/// Adds a page, with as many pages behind it as it needs.
+/// Adds a page, with as many following pages as it needs.
 fn store(pages: &mut Vec<Vec<u8>>, mut page: Vec<u8>) -> u64 {
     let number = pages.len() as u64;
     let more = page.len().div_ceil(PAGE) - 1;

@@ -1,6 +1,6 @@
-//! Bytes from recipes: a tar, an ACI, an OCI layout.
+//! Files made from recipes: a tar, an ACI, an OCI layout.
 //!
-//! The JSON and the gzip are written here by hand, apart from the crates under test. Nothing is
+//! The JSON and the gzip are written here by hand, without the crates under test. Nothing is
 //! validated: a recipe may be wrong on purpose.
 
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ pub fn aci_bytes(image: &ImageRecipe) -> Result<Vec<u8>> {
     Ok(compress(tar_bytes(&items)?, image.head.compression))
 }
 
-/// The manifest of an ACI, given or made.
+/// The manifest of an ACI: the recipe's, or a generated one.
 pub(crate) fn manifest_text(image: &ImageRecipe) -> String {
     match &image.manifest {
         Some(text) => text.clone(),
@@ -67,7 +67,7 @@ fn under_rootfs(path: &[u8]) -> Vec<u8> {
     [b"rootfs/", path].concat()
 }
 
-/// A manifest for recipes that do not bring one.
+/// A manifest for recipes without one.
 fn aci_manifest(image: &ImageRecipe) -> Value {
     let head = &image.head;
     let arch = match (head.arch.as_str(), head.variant.as_str()) {
@@ -114,8 +114,8 @@ pub fn layout(images: &[ImageRecipe], folder: &Path) -> Result<()> {
     layout_of_tars(&tars, folder)
 }
 
-/// Writes an OCI layout as [`layout`] does, of images whose layers are tars already; those of the
-/// recipes are not looked at.
+/// Writes an OCI layout as [`layout`] does, of images whose layers are tars already; the layers of
+/// the recipes are not used.
 pub fn layout_of_tars(images: &[(ImageRecipe, Vec<Vec<u8>>)], folder: &Path) -> Result<()> {
     let mut names: Vec<String> = Vec::new();
     let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -202,7 +202,7 @@ pub(crate) fn config(image: &ImageRecipe, diff_ids: &[String]) -> Value {
     config
 }
 
-/// How an image is run, as OCI and Docker spell it.
+/// The configuration for running an image, in the spelling of OCI and Docker.
 pub(crate) fn run_config(image: &ImageRecipe) -> Value {
     let run = &image.head.config;
     let keys = |list: &[String]| {

@@ -1,6 +1,6 @@
-//! One case of the corpus: inputs, a command line, and what came out of it as text.
+//! One case of the corpus: inputs, a command line, and the results as text.
 //!
-//! A case runs in an empty folder. Recipes stand built in `in/`, given files are copied there, and
+//! A case runs in an empty folder. Recipes are built in `in/`, given files are copied there, and
 //! the command writes to `out`; so paths in messages are the same on every machine.
 
 use std::collections::BTreeMap;
@@ -17,23 +17,23 @@ use crate::{Failure, ImageRecipe, Result, build, dump, sha256_hex, write_file};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// What the case is for, in a sentence.
+    /// The purpose of the case, in a sentence.
     pub about: String,
-    /// The place in a specification that says so.
+    /// The place in a specification that demands this.
     #[serde(default)]
     pub spec: String,
-    /// Recipes of `testdata/images` that stand as `in/NAME.aci`.
+    /// Recipes of `testdata/images` that are built as `in/NAME.aci`.
     #[serde(default)]
     pub aci: Vec<String>,
-    /// Recipes of `testdata/images` that stand as images of the layout `in/layout`.
+    /// Recipes of `testdata/images` that become images of the layout `in/layout`.
     #[serde(default)]
     pub oci: Vec<String>,
-    /// Command lines that run before, and must end with 0.
+    /// Command lines that run first, and must exit with 0.
     #[serde(default)]
     pub before: Vec<Vec<String>>,
     /// The command line, without the program.
     pub command: Vec<String>,
-    /// How it ends.
+    /// The exit code.
     #[serde(default)]
     pub exit: i32,
     /// The losses, each `OUTCOME FIELD`, sorted.
@@ -42,7 +42,7 @@ pub struct Spec {
     /// The codes of the warnings, sorted, each once.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// Why the case does not run yet.
+    /// The reason why the case does not run yet.
     #[serde(default)]
     pub skip: String,
 }
@@ -52,13 +52,13 @@ pub struct Spec {
 pub struct Case {
     /// `GROUP/CASE`.
     pub id: String,
-    /// Where it stands.
+    /// The path of the folder.
     pub folder: PathBuf,
-    /// What it says.
+    /// The parsed `case.toml`.
     pub spec: Spec,
 }
 
-/// What a run gave.
+/// The results of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actual {
     /// The exit code; -1 after a signal.
@@ -188,7 +188,7 @@ impl Case {
         jobs: u32,
     ) -> Result<(i32, String, String)> {
         let mut command = Command::new(program);
-        // Lines of progress come in the order of the threads.
+        // Lines of progress would come in the order of the threads.
         command
             .args(line)
             .args(["--progress", "none"])
@@ -270,8 +270,8 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(out)
 }
 
-/// One digest over the names and bytes of a file or a folder; what is not a regular file is its
-/// link target or nothing.
+/// One digest over the names and bytes of a file or a folder; a symbolic link counts with its
+/// target, any other special file with nothing.
 pub fn digest_of(path: &Path) -> Result<String> {
     let mut list = String::new();
     for name in files(path)? {

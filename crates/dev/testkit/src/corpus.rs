@@ -1,6 +1,6 @@
 //! Runs the cases of `testdata/corpus` and compares them with their golden files.
 //!
-//! Used by plain `cargo test` and by `cargo xtask corpus`. Nothing is printed here.
+//! Used by `cargo test` and by `cargo xtask corpus`. Nothing is printed here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,14 +9,14 @@ use std::path::Path;
 use crate::case::{Actual, Case};
 use crate::{Failure, Result, write_file};
 
-/// How a case ended.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// As expected.
+    /// The case met the expectations.
     Passed,
-    /// Not as expected: what differs.
+    /// The case did not meet them: the differences.
     Failed(String),
-    /// Not run: why.
+    /// The case did not run: the reason.
     Skipped(String),
 }
 
@@ -33,7 +33,7 @@ pub fn digests(testdata: &Path) -> Result<Digests> {
         .map_err(|e| Failure::new(format!("{}: {e}", path.display())))
 }
 
-/// Prints what [`digests`] reads.
+/// Prints the text that [`digests`] reads.
 pub fn print_digests(digests: &Digests) -> String {
     let mut out = String::from(
         "# Case -> digest over all names and bytes of its output.\n\
@@ -69,7 +69,8 @@ fn folders(path: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(out)
 }
 
-/// Runs a case with one job and with four, and compares the two and the golden files.
+/// Runs a case with one job and with four, and compares both with each other and with the golden
+/// files.
 pub fn check(case: &Case, testdata: &Path, program: &Path, digests: &Digests) -> Verdict {
     if !case.spec.skip.is_empty() {
         return Verdict::Skipped(case.spec.skip.clone());
@@ -112,7 +113,7 @@ fn problems(
     Ok(out)
 }
 
-/// Runs twice and demands the same of both.
+/// Runs a case twice and demands equal results.
 fn run(case: &Case, testdata: &Path, program: &Path) -> Result<Actual> {
     let one = case.run(testdata, program, 1)?;
     let four = case.run(testdata, program, 4)?;
@@ -132,7 +133,7 @@ fn run(case: &Case, testdata: &Path, program: &Path) -> Result<Actual> {
     Ok(one)
 }
 
-/// What `case.toml` itself promises; never blessed.
+/// The expectations in `case.toml` itself; blessing never changes them.
 fn promises(case: &Case, actual: &Actual) -> Vec<String> {
     let mut out = Vec::new();
     if actual.exit != case.spec.exit {
@@ -177,10 +178,10 @@ fn expected(case: &Case) -> Result<BTreeMap<String, String>> {
     Ok(out)
 }
 
-/// What a case would change if its golden files were written anew.
+/// The changes that new golden files would make in a case.
 #[derive(Clone, Debug)]
 pub struct Blessing {
-    /// What changes, as text; empty if nothing does.
+    /// The changes as text; empty if there are none.
     pub diff: String,
     actual: Actual,
 }
@@ -188,7 +189,7 @@ pub struct Blessing {
 /// Runs a case and compares; writes nothing.
 ///
 /// # Errors
-/// What `case.toml` promises is not blessed: exit code, losses and warnings must hold.
+/// If an expectation in `case.toml` fails: exit code, losses and warnings can't be blessed.
 pub fn blessing(
     case: &Case,
     testdata: &Path,

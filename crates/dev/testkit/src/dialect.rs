@@ -1,5 +1,6 @@
-//! Members as four generations of archivers spell them, so that a reader meets more than the one
-//! form that the project writes. Made by hand, apart from the crates under test.
+//! Members in the spelling of four generations of archivers, so that a reader is tested with more
+//! than the one form that the project writes. The bytes are made by hand, without the crates under
+//! test.
 
 use imgconv_tar::EntryKind;
 
@@ -15,18 +16,18 @@ pub enum Dialect {
     V7,
     /// POSIX.1-1988: long names are split between name and prefix.
     Ustar,
-    /// GNU tar's own: `L` and `K` members before long names, large numbers in base 256.
+    /// The form of GNU tar: `L` and `K` members before long names, large numbers in base 256.
     Gnu,
-    /// POSIX.1-2001: an `x` header before what ustar can't say.
+    /// POSIX.1-2001: an `x` header for values that ustar can't hold.
     Pax,
 }
 
 impl Dialect {
-    /// All of them, the oldest first. The last can say everything.
+    /// All dialects, the oldest first. The last one can express every member.
     pub const ALL: [Self; 4] = [Self::V7, Self::Ustar, Self::Gnu, Self::Pax];
 
-    /// Writes a member with its body, which a bomb declares longer than it is; `None` if the dialect
-    /// can't say it.
+    /// Writes a member with its body; a bomb declares a longer body than it has. `None` if the
+    /// dialect can't express the member.
     pub fn member(self, item: &Item) -> Option<Vec<u8>> {
         let entry = &item.entry;
         if self != Self::Pax && (!entry.pax.is_empty() || entry.mtime.nanos != 0) {
@@ -35,7 +36,7 @@ impl Dialect {
         let mut out = Vec::new();
         let mut block = Block([0; BLOCK]);
         match self {
-            // Only the slash makes it a directory.
+            // Only the slash marks a directory.
             Self::V7 if entry.path.ends_with(b"/") != (entry.kind == EntryKind::Directory) => {
                 return None;
             }
@@ -93,7 +94,7 @@ impl Dialect {
         for (offset, width, value) in numbers {
             let text = match self.number(width, value) {
                 Some(text) => text,
-                // Its record says it.
+                // The PAX record holds the value.
                 None if self == Self::Pax && offset != 329 && offset != 337 => octal(width, 0)?,
                 None => return None,
             };
@@ -154,7 +155,7 @@ fn octal(width: usize, value: i64) -> Option<Vec<u8>> {
     (text.len() == width).then(|| text.into_bytes())
 }
 
-/// What ustar can't say of a member, as PAX records.
+/// The PAX records for the values of a member that ustar can't hold.
 fn records(item: &Item) -> Vec<u8> {
     let entry = &item.entry;
     let mut out = Vec::new();
@@ -170,7 +171,7 @@ fn records(item: &Item) -> Vec<u8> {
     }
     let mtime = entry.mtime;
     if mtime.nanos != 0 || octal(12, mtime.seconds).is_none() {
-        // Nanoseconds count upward; a written fraction has the sign of the whole.
+        // In an entry nanoseconds count upward; a written fraction has the sign of the whole.
         let (sign, whole, nanos) = match (mtime.seconds < 0, mtime.nanos) {
             (true, 0) => ("-", -mtime.seconds, 0),
             (true, nanos) => ("-", -(mtime.seconds + 1), 1_000_000_000 - nanos),
@@ -274,7 +275,7 @@ mod tests {
     use super::*;
     use crate::recipe;
 
-    /// Of each line, which dialects can say it.
+    /// The dialects that can express each line.
     const LINES: &str = r#"
 file etc/a 0644 1:2 @1000 "hi\n"
 dir d 1777 0:0 @0

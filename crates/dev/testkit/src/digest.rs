@@ -1,4 +1,5 @@
-//! SHA-256 and SHA-512 as hex digits, straight from the package: the tests' own reckoning.
+//! SHA-256 and SHA-512 as hex digits, computed by the packages directly, without the crates under
+//! test.
 
 use std::io::{self, Read};
 
@@ -14,7 +15,7 @@ pub fn sha512_hex(bytes: &[u8]) -> String {
     hex(&Sha512::digest(bytes))
 }
 
-/// Reads to the end and returns how many bytes there were and their SHA-256.
+/// Reads to the end and returns the number of bytes and their SHA-256.
 pub fn sha256_of(reader: &mut dyn Read) -> io::Result<(u64, String)> {
     let (mut hash, mut count) = (Sha256::new(), 0u64);
     let mut buffer = vec![0; 1 << 16];

@@ -1,8 +1,8 @@
-//! Files of `docker save` from recipes: as engines wrote them before 1.10, and from 1.10 on.
+//! Files of `docker save` made from recipes: in the forms of engines before 1.10, and from 1.10 on.
 //!
-//! Written by hand, apart from the crates under test, like [`crate::build`]. An image without a
-//! name has none in the archive; recipes that differ in their names only are one image with
-//! several names.
+//! Written by hand, without the crates under test, like [`crate::build`]. An image without a name
+//! has none in the archive; recipes that differ only in their names are one image with several
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::image::ImageRecipe;
 use crate::recipe;
 use crate::{Failure, Result, sha256_hex};
 
-/// Makes an archive as Docker 1.10 to 24 wrote it: `manifest.json`, configs and layers by their
+/// Makes an archive in the form of Docker 1.10 to 24: `manifest.json`, configs and layers by their
 /// digests, each once.
 ///
 /// # Errors
@@ -49,8 +49,8 @@ pub fn archive(images: &[ImageRecipe]) -> Result<Vec<u8>> {
     members.tar()
 }
 
-/// Makes an archive as engines before 1.10 wrote it: `repositories`, and for each layer a
-/// directory with `VERSION`, `json` and `layer.tar`, the `json` naming its parent.
+/// Makes an archive in the form of engines before 1.10: `repositories`, and for each layer a
+/// directory with `VERSION`, `json` and `layer.tar`, where `json` names the layer's parent.
 ///
 /// # Errors
 /// If a layer can't be written as a tar.
@@ -92,7 +92,7 @@ pub(crate) fn v1_steps(image: &ImageRecipe) -> Result<Vec<V1Step>> {
         let top = i + 1 == image.layers.len();
         let run = if top { run_config(image) } else { json!({}) };
         let parent = steps.last().map_or("", |below| &below.id);
-        // Ids were random; here they depend on what they stand for.
+        // Real ids were random; here they depend on the content.
         let seed = format!("{parent} {} {run} {}", sha256_hex(&tar), head.created);
         let id = sha256_hex(seed.as_bytes());
         let mut json = json!({

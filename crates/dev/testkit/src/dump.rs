@@ -1,7 +1,7 @@
 //! From bytes back to text: a tar as recipe lines, an ACI or a layout as documents and lines.
 //!
-//! The text is what golden files hold, so a change of format shows in review as text. It does not
-//! judge: a damaged file is a failure here, not a finding.
+//! The text is stored in golden files, so a change of format shows in review as text. A damaged
+//! file is a failure here, not a finding.
 
 use std::fs;
 use std::io::Read;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::recipe::{self, Body};
 use crate::{Failure, Result, sha256_hex, sha256_of};
 
-/// Up to this size bodies are held to be printed as they are.
+/// The largest body that is printed in full.
 const INLINE: u64 = 4096;
 
 /// Prints an uncompressed tar as recipe lines, in its own order.
@@ -40,7 +40,7 @@ pub fn tar_lines(tar: &mut dyn Read, what: &str) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Prints whatever the program wrote to `path`: an ACI, a layout, or a folder of ACIs.
+/// Prints the output of the program at `path`: an ACI, a layout, or a folder of ACIs.
 pub fn output(path: &Path) -> Result<String> {
     let mut out = String::new();
     if path.is_file() {

@@ -1,6 +1,7 @@
-//! The stores of engines from tars of layers: docker's data root, podman's store, containerd's root.
+//! The stores of engines, made from tars of layers: docker's data root, podman's store,
+//! containerd's root.
 //!
-//! Written by hand from what real engines leave on a disk, apart from the crates under test, like
+//! Written by hand after the files of real engines, without the crates under test, like
 //! [`crate::build`].
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use crate::{Failure, Result, sha256_hex, write_file};
 /// An image of plain layers.
 #[derive(Clone, Debug, Default)]
 pub struct EngineImage {
-    /// The references that lead to it, as the engine spells them.
+    /// The references to the image, in the engine's spelling.
     pub names: Vec<String>,
     /// The tars, base first.
     pub layers: Vec<Vec<u8>>,
@@ -66,11 +67,12 @@ impl EngineImage {
     }
 }
 
-/// A tar taken apart: its tar-split record (compressed), and the contents of its files by their paths.
+/// The parts of a tar: its tar-split record (compressed), and the contents of its files by their
+/// paths.
 pub type Split = (Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>);
 
-/// Takes a tar apart as tar-split does. `None` if two files of one path differ, one gives way to a directory, or a whiteout has content: no engine could put
-/// such a tar together again.
+/// Takes a tar apart as tar-split does. `None` if two files of one path differ, a file is replaced
+/// by a directory, or a whiteout has content: no engine could assemble such a tar again.
 ///
 /// # Errors
 /// If the bytes are no tar.
@@ -120,7 +122,7 @@ pub fn split(tar: &[u8]) -> Result<Option<Split>> {
             return Ok(None);
         }
     }
-    // A file that gives way to a directory is there no more, as above.
+    // A file that a directory replaces is not stored any more.
     let below = |path: &[u8]| {
         path.iter()
             .enumerate()
@@ -146,7 +148,7 @@ fn clean(path: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-/// Puts the contents of files into a folder, which is made if it is not there.
+/// Writes the contents of files to a folder, which is made if it is missing.
 fn extract(files: &BTreeMap<Vec<u8>, Vec<u8>>, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|error| Failure::io(folder, &error))?;
     for (path, content) in files {
@@ -211,8 +213,8 @@ pub fn docker_root(images: &[EngineImage], driver: &str, root: &Path) -> Result<
     write_file(&base.join("repositories.json"), text.as_bytes())
 }
 
-/// Writes a store of podman with images of one graph driver, `overlay` or `vfs`. `compressed` says
-/// whether the manifests name compressed layers, which such a store never keeps.
+/// Writes a store of podman with images of one graph driver, `overlay` or `vfs`. If `compressed`,
+/// the manifests name compressed layers, which such a store never keeps.
 ///
 /// # Errors
 /// If a layer is no tar, or a file can't be written.
@@ -286,7 +288,7 @@ pub fn containers_storage(
     write_file(&file, json!(listed).to_string().as_bytes())
 }
 
-/// Writes a root directory of containerd. Each image is in each of its namespaces, given beside it.
+/// Writes a root directory of containerd. Each image is in each of the namespaces given with it.
 ///
 /// # Errors
 /// If a file can't be written.
@@ -334,7 +336,7 @@ pub fn containerd(images: &[(EngineImage, Vec<String>)], root: &Path) -> Result<
     write_file(&file, &bolt::file(&names))
 }
 
-/// A signed varint, as Go writes a size.
+/// A signed varint, Go's form of a size.
 fn varint(value: u64) -> Vec<u8> {
     let mut rest = value << 1;
     let mut out = Vec::new();

@@ -1,6 +1,6 @@
 //! An image as text: the folder `testdata/images/NAME` with `image.toml` and `layer-N.list`.
 //!
-//! The recipe says what the image is; [`crate::build`] makes the bytes of one format from it.
+//! The recipe describes the image; [`crate::build`] makes the bytes of one format from it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,13 +35,13 @@ pub struct Head {
     /// OCI only.
     #[serde(default)]
     pub author: String,
-    /// How each layer, or the whole ACI, is compressed.
+    /// The compression of each layer, or of the whole ACI.
     #[serde(default)]
     pub compression: Compression,
     /// The annotations of the OCI manifest.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// How it is run.
+    /// The configuration for running the image.
     #[serde(default)]
     pub config: Config,
 }
@@ -54,18 +54,18 @@ fn amd64() -> String {
     "amd64".into()
 }
 
-/// What the built bytes are compressed with.
+/// The compression of the built bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// Nothing.
+    /// No compression.
     #[default]
     None,
-    /// Gzip of stored blocks: its bytes depend on no compressor.
+    /// Gzip of stored blocks: the bytes do not depend on a compressor.
     Gzip,
 }
 
-/// The part of `image.toml` that says how the image is run, by its OCI names.
+/// The part of `image.toml` with the configuration for running the image, by its OCI names.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -94,7 +94,8 @@ pub struct Config {
 pub struct ImageRecipe {
     /// `image.toml`.
     pub head: Head,
-    /// `manifest.json`: the ACI manifest, verbatim. Without it a small one is made of the head.
+    /// `manifest.json`: the ACI manifest, verbatim. Without this file a small manifest is made from
+    /// the head.
     pub manifest: Option<String>,
     /// `layer-0.list` and so on, base first.
     pub layers: Vec<Vec<Item>>,

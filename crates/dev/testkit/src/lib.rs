@@ -1,15 +1,16 @@
 //! Images as text, and the runner of the corpus.
 //!
-//! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts of it, [`docker`]
-//! files of `docker save`, [`stores`] the stores of engines and registries; [`dump`] is the way back
-//! from bytes to the same text; [`snapshot()`] says of a directory what [`dump`] says of a tar;
-//! [`random`] makes images of every oddity, spelled in every [`dialect`]; [`corpus`] runs the cases
-//! of `testdata/corpus` against the built program. [`server`] is an HTTP server that is as good or
-//! bad as a test needs. [`laws`] are suites that every format or every transport has to pass.
+//! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts from recipes,
+//! [`docker`] files of `docker save`, [`stores`] the stores of engines and registries; [`dump`]
+//! turns bytes into the same text again; [`snapshot()`] describes a directory as [`dump`] describes
+//! a tar; [`random`] makes images with every unusual feature, spelled in every [`dialect`];
+//! [`corpus`] runs the cases of `testdata/corpus` against the built program. [`server`] is an HTTP
+//! server with any behaviour that a test needs. [`laws`] are suites that every format or every
+//! transport has to pass.
 //!
-//! For tests only. What can be reckoned without the crates under test (digests, JSON, gunzip) is,
-//! so that a fault of theirs is not repeated here; tar bytes alone come from `imgconv-tar`, whose
-//! own tests compare it with GNU tar's.
+//! For tests only. Digests, JSON and gunzip are computed without the crates under test, so that a
+//! fault of those crates is not repeated here; only tar bytes come from `imgconv-tar`, whose own
+//! tests compare it with GNU tar.
 
 pub mod bolt;
 pub mod build;
@@ -42,17 +43,17 @@ pub use snapshot::snapshot;
 /// The result type of this crate.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// A sentence about what went wrong: enough where the reader is a developer.
+/// A sentence about an error: enough for a developer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure(String);
 
 impl Failure {
-    /// Makes a failure of a sentence.
+    /// Makes a failure from a sentence.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 
-    /// Makes a failure of an I/O error at a path.
+    /// Makes a failure from an I/O error at a path.
     pub fn io(path: &Path, error: &io::Error) -> Self {
         Self(format!("{}: {error}", path.display()))
     }
@@ -78,12 +79,12 @@ impl From<imgconv_model::Error> for Failure {
     }
 }
 
-/// Reads a text file; the failure names it.
+/// Reads a text file; the failure names the file.
 pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|e| Failure::io(path, &e))
 }
 
-/// Writes a file and the folders above it; the failure names it.
+/// Writes a file and the folders above it; the failure names the file.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|e| Failure::io(folder, &e))?;

@@ -1,16 +1,18 @@
 //! Random images of a few small layers, the same for the same seed.
 //!
-//! Every image is valid by every common reading of the layer format: hard links lead to what is
-//! there, and nothing stands below what is not a directory. Within that there is everything: every
-//! kind, set-id modes, large ids, times before 1970 and with fractions, extended attributes, names
-//! that are long or not UTF-8, four dialects of tar, whiteouts and opaque markers before and after
-//! what they hide, kinds that change, hard links that are replaced or outlive their target,
-//! parents that nobody names, and paths through symbolic links.
+//! Every image is valid by every common reading of the layer format: hard links lead to existing
+//! files, and no entry lies below anything but a directory. Within these rules every feature
+//! occurs: every kind of entry, set-id modes, large ids, times before 1970 and with fractions,
+//! extended attributes, names that are long or not UTF-8, four dialects of tar, whiteouts and
+//! opaque markers before and after the entries that they hide, kinds that change, hard links that
+//! are replaced or outlive their target, parents without an entry, and paths through symbolic
+//! links.
 //!
 //! Left out, since readers disagree and the image specification (layer.md) is silent: entries below
-//! a file, markers below a symbolic link that the same layer changes, hard links to what the same
-//! layer hides, and a hidden directory that comes back without an entry of its own in a layer whose
-//! markers stand last. Nor has an extended attribute an empty value: by POSIX pax that is no record.
+//! a file, markers below a symbolic link that the same layer changes, hard links to files that the
+//! same layer hides, and a hidden directory that reappears without an entry of its own in a layer
+//! whose markers come last. No extended attribute has an empty value: by POSIX pax that is no
+//! record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +49,7 @@ impl Random {
     }
 }
 
-/// One layer: its members, and how they are spelled.
+/// One layer: its members, each with its dialect.
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
     members: Vec<(Item, Dialect)>,
@@ -58,7 +60,7 @@ impl Layer {
     pub fn tar(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for (item, dialect) in &self.members {
-            // A dialect that can't say it leaves the word to the one that can.
+            // If a dialect can't express a member, PAX can.
             let member = dialect.member(item).or_else(|| Dialect::Pax.member(item));
             out.extend(member.unwrap_or_default());
         }
@@ -87,14 +89,14 @@ pub fn image(seed: u64) -> Vec<Layer> {
     (0..count).map(|_| image.layer()).collect()
 }
 
-/// What is there so far.
+/// The state of the image so far.
 struct Image {
     random: Random,
     /// Every path, with the root as the empty one.
     tree: BTreeMap<Path, EntryKind>,
-    /// What the entry said that made a path, but for directories.
+    /// The entry that made each path, except directories.
     heads: BTreeMap<Path, Entry>,
-    /// Symbolic links that lead to a directory, and to which.
+    /// The symbolic links that lead to a directory, each with that directory.
     ways: BTreeMap<Path, Path>,
 }
 
@@ -103,9 +105,9 @@ struct Image {
 struct Draft {
     markers: Vec<Item>,
     entries: Vec<Item>,
-    /// Paths that markers went through: they must stay directories, or links, as they are.
+    /// The paths that markers went through: they must stay the same directories or links.
     pinned: BTreeSet<Path>,
-    /// Whether new directories may have no entry.
+    /// True if new directories may have no entry.
     omits: bool,
 }
 
@@ -148,7 +150,7 @@ impl Image {
         }
     }
 
-    /// Hides some of what is there.
+    /// Hides some of the existing paths.
     fn mark(&mut self, draft: &mut Draft) {
         let lower: Vec<Path> = self.tree.keys().cloned().collect();
         let ways = self.ways.clone();
@@ -165,7 +167,7 @@ impl Image {
                     (parent, [b".wh.", &name[..]].concat())
                 }
             };
-            // A way to the directory is taken only if no marker of this layer touches it.
+            // A way to the directory is used only if no marker of this layer affects it.
             let way = ways.iter().find(|(way, to)| {
                 **to == directory && !hidden.iter().any(|gone| is_within(way, gone))
             });
@@ -201,7 +203,7 @@ impl Image {
         }
     }
 
-    /// Removes a path, or only what is below it.
+    /// Removes a path, or only the paths below it.
     fn hide(&mut self, path: &Path, only_below: bool) {
         let stays = |other: &Path| !is_within(other, path) || (only_below && other == path);
         self.tree
@@ -249,7 +251,7 @@ impl Image {
         let mut item = self.item(spelled.clone(), kind);
         match kind {
             Directory => item.entry.path.push(b'/'),
-            // A header of its own that says otherwise is not what umoci reads: it is a case of its own.
+            // umoci ignores a different header of a hard link: that is a separate case.
             HardLink => match self.link_target(&at) {
                 Some((spelled, target)) => {
                     if let Some(head) = self.heads.get(&target).cloned() {
@@ -264,7 +266,7 @@ impl Image {
             Symlink => item.entry.link = self.symlink_target(&at),
             _ => {}
         }
-        // Through a link that it is about to replace, an entry would change its own parents.
+        // An entry through a link that it is about to replace would change its own parents.
         if is_within(&spelled, &at) && spelled != at {
             return;
         }
@@ -290,7 +292,7 @@ impl Image {
         draft.entries.push(item);
     }
 
-    /// A directory to put something in: its path, and how an entry spells it.
+    /// A directory for a new entry: its path, and its spelling in the entry.
     fn directory(&mut self, draft: &mut Draft) -> (Path, Path) {
         let ways: Vec<(Path, Path)> = self.ways.clone().into_iter().collect();
         if !ways.is_empty() && self.random.percent(25) {
@@ -320,7 +322,7 @@ impl Image {
         (path.clone(), path)
     }
 
-    /// Says whether every part of a path is a directory, or may be made one.
+    /// Says whether every part of a path is a directory, or may become one.
     fn can_be_entered(&self, path: &Path, may_make: bool) -> bool {
         parts(path).iter().all(|part| match self.tree.get(part) {
             Some(kind) => *kind == EntryKind::Directory,
@@ -362,7 +364,7 @@ impl Image {
         }
     }
 
-    /// Something that a hard link at a path can lead to.
+    /// A possible target for a hard link at a path.
     fn link_target(&mut self, at: &Path) -> Option<(Path, Path)> {
         let able = |(path, kind): (&Path, &EntryKind)| {
             let is_able = *kind != EntryKind::Directory && !is_within(path, at);
@@ -388,7 +390,7 @@ impl Image {
         match self.random.below(6) {
             0 => b"does/not/exist".to_vec(),
             1 => [b"/", &to[..]].concat(),
-            // More steps up than there are: the root is its own parent.
+            // More steps up than the depth: the root is its own parent.
             2 => [&up, &b"../../"[..], &to].concat(),
             3 => b"/proc/self".to_vec(),
             _ if up.is_empty() && to.is_empty() => b".".to_vec(),
@@ -396,7 +398,8 @@ impl Image {
         }
     }
 
-    /// Where a symbolic link made by [`Self::symlink_target`] leads, if the way crosses no other.
+    /// The target of a symbolic link made by [`Self::symlink_target`], if the way crosses no other
+    /// link.
     fn lands(&self, at: &Path, target: &[u8]) -> Option<Path> {
         let absolute = target.starts_with(b"/");
         let mut here = if absolute { Path::new() } else { split(at).0 };
@@ -407,7 +410,7 @@ impl Image {
                 name => here = join(&here, name),
             }
         }
-        // A link to its own parents or to itself is no way in.
+        // A link to its own parents or to itself does not count as a way.
         let is_way = self.can_be_entered(&here, true) && !is_within(&here, at);
         is_way.then_some(here)
     }
@@ -500,7 +503,7 @@ fn parts(path: &Path) -> Vec<Path> {
     parts
 }
 
-/// Says whether a path is another or below it.
+/// Says whether a path equals another path or is below it.
 fn is_within(path: &Path, other: &Path) -> bool {
     other.is_empty() || path == other || path.starts_with(&join(other, b""))
 }

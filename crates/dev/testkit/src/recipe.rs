@@ -15,9 +15,9 @@
 //! opaque   var/lib
 //! ```
 //!
-//! Mode, owner and time may be left out, in that order from the right. What a printed line says of
-//! a long body is `bytes=N sha256=HEX`: enough to compare, not enough to build, so the parser
-//! refuses it. This file does not write tar bytes; see [`crate::build`].
+//! Mode, owner and time may be left out, in that order from the right. A printed line replaces a
+//! long body by `bytes=N sha256=HEX`: enough to compare, not enough to build, so the parser refuses
+//! it. This file does not write tar bytes; see [`crate::build`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ use imgconv_tar::{Entry, EntryKind, Time};
 use crate::digest::sha256_hex;
 use crate::text::{self, Cursor};
 
-/// The longest body that is printed as it is.
+/// The longest body that is printed in full.
 const INLINE: usize = 120;
 const XATTR: &str = "SCHILY.xattr.";
 
@@ -47,7 +47,7 @@ pub struct RecipeError {
     pub place: String,
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The error.
     pub message: String,
 }
 
@@ -260,12 +260,12 @@ fn noise(path: &[u8], count: usize) -> Vec<u8> {
     out
 }
 
-/// What a printed line says of a body.
+/// The form of a body in a printed line.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// The bytes are at hand.
     Bytes(Vec<u8>),
-    /// Only their number and SHA-256 (hex) are.
+    /// Only the number of bytes and their SHA-256 (hex) are known.
     Digest(u64, String),
 }
 

@@ -1,5 +1,5 @@
-//! A registry in memory, by the distribution specification 1.1: as much of it as a client needs, and
-//! a hook by which a test makes it lie, refuse or break off.
+//! A registry in memory, by the distribution specification 1.1: the part that a client needs, and a
+//! hook by which a test makes the registry answer wrongly, refuse or break off.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// What is stored. Keys are a repository and a digest, or a tag.
+/// The stored data. Keys are a repository and a digest, or a tag.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// Blobs.
@@ -25,9 +25,10 @@ pub struct Stored {
     pub manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     /// Uploads that were not ended.
     pub uploads: BTreeMap<String, Vec<u8>>,
-    /// Whether it has the referrers API.
+    /// True if the registry has the referrers API.
     pub referrers: bool,
-    /// Whether it takes manifests by their SHA-256 only, as distribution 2 does.
+    /// True if the registry accepts manifests only under their SHA-256 digest, as distribution 2
+    /// does.
     pub usual_digests: bool,
     next: u32,
 }
@@ -41,7 +42,7 @@ impl Stored {
         digest
     }
 
-    /// Stores a manifest under its digest, which it returns, and a tag.
+    /// Stores a manifest under a tag and its digest; returns the digest.
     pub fn manifest(&mut self, repository: &str, tag: &str, kind: &str, bytes: &[u8]) -> String {
         let digest = digest_of(bytes);
         for reference in [tag, &digest] {
@@ -58,7 +59,8 @@ impl Stored {
         self.manifest(repository, tag, &kind, &bytes)
     }
 
-    /// Stores config and layer of an OCI image, and returns its manifest and the type of that.
+    /// Stores the config and the layer of an OCI image, and returns its manifest and the manifest's
+    /// media type.
     pub fn image_of(
         &mut self,
         repository: &str,
@@ -91,7 +93,7 @@ impl Stored {
 
 /// A running registry.
 pub struct Registry {
-    /// The server behind it, with all requests.
+    /// The server of the registry, with all requests.
     pub server: Server,
     stored: Arc<Mutex<Stored>>,
 }
@@ -103,12 +105,12 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// Starts a registry that does what it should.
+    /// Starts a registry that follows the specification.
     pub fn start() -> Self {
         Self::start_with(None, |_, _| None)
     }
 
-    /// Starts a registry, perhaps with TLS. Where `hook` gives a reply, that is the reply.
+    /// Starts a registry, perhaps with TLS. A reply of `hook` replaces the registry's own.
     pub fn start_with(
         identity: Option<&Identity>,
         hook: impl Fn(&Request, &mut Stored) -> Option<Reply> + Send + Sync + 'static,
@@ -129,7 +131,7 @@ impl Registry {
         Self { server, stored }
     }
 
-    /// Returns what is stored, to look at or to change.
+    /// Returns the stored data, to read or to change.
     pub fn stored(&self) -> MutexGuard<'_, Stored> {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,7 +142,7 @@ impl Registry {
     }
 }
 
-/// Answers as the specification says.
+/// Answers by the rules of the specification.
 pub fn answer(request: &Request, stored: &mut Stored) -> Reply {
     let path = request.path().to_owned();
     let Some(rest) = path.strip_prefix("/v2/") else {
@@ -163,7 +165,7 @@ pub fn answer(request: &Request, stored: &mut Stored) -> Reply {
     Reply::ok("{}")
 }
 
-/// Returns `sha256:` and the digits.
+/// Returns `sha256:` and the hex digits.
 pub fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", sha256_hex(bytes))
 }
@@ -236,7 +238,7 @@ fn tags(request: &Request, stored: &mut Stored, repository: &str, _: &str) -> Re
         .map(|(_, tag)| &**tag)
         .filter(|tag| **tag > *after)
         .collect();
-    // Pages are short, whatever was asked for.
+    // Pages are short, whatever page size was requested.
     let page = &left[..left.len().min(2)];
     let reply = Reply::ok(json!({ "name": repository, "tags": page }).to_string());
     match page.last() {

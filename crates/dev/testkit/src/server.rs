@@ -1,6 +1,7 @@
-//! An HTTP server on the loopback device that does what a test tells it: right, wrong, slow, or half.
+//! An HTTP server on the loopback device with the behaviour that a test sets: correct, wrong, slow,
+//! or incomplete.
 //!
-//! It ends when it is dropped, with all its connections.
+//! The server ends when it is dropped, with all its connections.
 
 use std::{
     fmt,
@@ -22,14 +23,14 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Such as `GET`.
+    /// The method, such as `GET`.
     pub method: String,
-    /// Path and query.
+    /// The path and the query.
     pub target: String,
-    /// Names in lower case, in order.
+    /// The headers with names in lower case, in order.
     pub headers: Vec<(String, String)>,
     /// The whole body.
     pub body: Vec<u8>,
@@ -47,7 +48,7 @@ impl Request {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// Returns a parameter of the query, `%XX` undone.
+    /// Returns a parameter of the query, with `%XX` decoded.
     pub fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -70,7 +71,7 @@ fn unescape(value: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// What a handler answers.
+/// The reply of a handler.
 #[derive(Clone, Debug)]
 pub struct Reply {
     head: Head,
@@ -82,13 +83,13 @@ pub struct Reply {
 #[derive(Clone, Debug)]
 enum Head {
     Status(u16, Vec<(String, String)>),
-    /// Nothing but the body's bytes, whatever they are.
+    /// Only the body's bytes, without a status and headers.
     Raw,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum After {
-    /// The next request may come.
+    /// The connection waits for the next request.
     Nothing,
     /// Only so many bytes of the body are sent, and the connection is closed.
     Cut(usize),
@@ -129,7 +130,7 @@ impl Reply {
         Self::raw("")
     }
 
-    /// Adds a header. One that says the length of the body replaces the right one.
+    /// Adds a header. A given length of the body replaces the computed one.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         if let Head::Status(_, headers) = &mut self.head {
@@ -145,14 +146,15 @@ impl Reply {
         self
     }
 
-    /// Closes the connection after so many bytes of the body; its length is said to be the whole's.
+    /// Closes the connection after so many bytes of the body; the announced length is that of the
+    /// whole body.
     #[must_use]
     pub fn cut_after(mut self, bytes: usize) -> Self {
         self.after = After::Cut(bytes);
         self
     }
 
-    /// Sends the body again and again; no length is said.
+    /// Sends the body again and again, without an announced length.
     #[must_use]
     pub fn endless(mut self) -> Self {
         self.after = After::Endless;
@@ -166,7 +168,7 @@ impl Reply {
         self
     }
 
-    /// Leaves the connection open after the body, which is said to be longer.
+    /// Leaves the connection open after the body, with a greater announced length.
     #[must_use]
     pub fn stall(mut self) -> Self {
         self.after = After::Stall;
@@ -204,7 +206,7 @@ impl Reply {
     }
 }
 
-/// What answers requests.
+/// The function that answers requests.
 pub type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
 /// A running server.
@@ -266,7 +268,7 @@ impl Server {
         self.address.to_string()
     }
 
-    /// Returns the URL of a path on it.
+    /// Returns the URL of a path on the server.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.shared.tls.is_some() {
             "https"
@@ -286,7 +288,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        // Wakes the thread that accepts.
+        // The connection wakes the thread that accepts.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -294,7 +296,7 @@ impl Drop for Server {
     }
 }
 
-/// How often a connection looks whether the server ends.
+/// The interval at which a connection checks whether the server ends.
 const TICK: Duration = Duration::from_millis(20);
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -306,7 +308,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok(stream) = stream else { continue };
         let shared = Arc::clone(shared);
         connections.push(thread::spawn(move || {
-            // A client may leave whenever it likes.
+            // A client may close the connection at any time.
             let _ = connection(stream, &shared);
         }));
     }
@@ -348,7 +350,7 @@ fn connection(socket: TcpStream, shared: &Shared) -> io::Result<()> {
     control.shutdown(Shutdown::Both)
 }
 
-/// Sends a reply; says whether the connection goes on.
+/// Sends a reply; returns whether the connection continues.
 fn send(
     stream: &mut dyn Stream,
     reply: &Reply,
@@ -385,7 +387,7 @@ fn send(
     Ok(false)
 }
 
-/// A socket whose reads end when the server does.
+/// A socket whose reads end when the server ends.
 struct Patient<'s> {
     socket: TcpStream,
     shared: &'s Shared,
@@ -458,7 +460,7 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// The certificate and key of a server, and whether it wants one from its clients.
+/// The certificate and key of a server, and whether the server requires a certificate from clients.
 #[derive(Clone, Debug)]
 pub struct Identity(Arc<ServerConfig>);
 
@@ -478,7 +480,7 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// Makes a new one; no two are alike.
+    /// Makes a new authority, different from every other one.
     pub fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -489,7 +491,7 @@ impl Authority {
         }
     }
 
-    /// Returns its certificate as PEM.
+    /// Returns the authority's certificate as PEM.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
@@ -551,8 +553,8 @@ impl Authority {
 }
 
 impl Identity {
-    /// Makes a server's certificate that nobody vouches for but itself, perhaps as that of an
-    /// authority, as `openssl req -x509` makes it; returns it as PEM too.
+    /// Makes a server's self-signed certificate, perhaps marked as an authority, as
+    /// `openssl req -x509` does; returns it as PEM too.
     pub fn self_signed(names: &[&str], years: (i32, i32), authority: bool) -> (Self, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut parameters = CertificateParams::new(names).expect("the names are names");

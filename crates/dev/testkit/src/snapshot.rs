@@ -1,8 +1,8 @@
 //! A directory as recipe lines: every attribute that a layer can carry, one path a line.
 //!
 //! Two directories with the same snapshot have the same types, modes, owners, times, sizes,
-//! contents, link groups, device numbers and extended attributes. Read-only, and it follows no
-//! link.
+//! contents, link groups, device numbers and extended attributes. The snapshot is read-only and
+//! follows no link.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,8 +17,8 @@ use crate::{Failure, Result, sha256_of};
 
 /// Lists everything under `root`, the root itself as `.`, in byte order of paths.
 ///
-/// Of the names of one file the first has the content, the others are `link` lines. A directory's
-/// size and link count are the file system's own affair and are left out.
+/// The first name of a file has its content, the others are `link` lines. The size and the link
+/// count of a directory depend on the file system and are left out.
 pub fn snapshot(root: &Path) -> Result<Vec<String>> {
     let mut paths = vec![PathBuf::new()];
     let mut next = 0;

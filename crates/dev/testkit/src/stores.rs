@@ -1,6 +1,6 @@
-//! Stores of engines and registries from recipes: what is on their disks.
+//! Stores of engines and registries made from recipes, as files on a disk.
 //!
-//! Written by hand, apart from the crates under test, like [`crate::build`].
+//! Written by hand, without the crates under test, like [`crate::build`].
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ use crate::docker::{name, v1_steps};
 use crate::image::{Compression, ImageRecipe};
 use crate::{Failure, Result, read_text, sha256_hex, sha512_hex, write_file};
 
-/// Writes ACIs as rkt's store has them, below `folder/cas`; returns their keys. The database is
-/// there and no database.
+/// Writes ACIs in the form of rkt's store, below `folder/cas`; returns their keys. The database
+/// file is there, but is no valid database.
 ///
 /// # Errors
 /// If an image can't be made, or a file can't be written.
@@ -121,7 +121,7 @@ pub fn registry_v1(images: &[ImageRecipe], folder: &Path) -> Result<Vec<String>>
 
 fn json_file(path: &Path) -> Result<Value> {
     let text = read_text(path)?;
-    // A config or a layer's text is none; only manifests are asked for.
+    // The bytes may be a config or a layer; only manifests are needed here.
     serde_json::from_str(&text)
         .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
 }

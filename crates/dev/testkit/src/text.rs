@@ -1,7 +1,7 @@
 //! The tokens of a recipe line: words and quoted strings over bytes, and how they are printed.
 //!
-//! Names in archives are bytes. A recipe is UTF-8 text, so what is not printable is written `\xNN`.
-//! This file knows nothing of entries.
+//! Names in archives are bytes. A recipe is UTF-8 text, so unprintable bytes are written `\xNN`.
+//! This module does not interpret entries.
 
 use std::fmt::Write as _;
 

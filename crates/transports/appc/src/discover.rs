@@ -1,8 +1,8 @@
 //! Discovery (appc spec, discovery.md, and the order of appc/spec pull request 584): public keys,
 //! image tags, then the image.
 //!
-//! Each kind of meta tag is looked for on its own, first at the whole name, then at its parents. A
-//! page is asked for once.
+//! Each kind of meta tag is searched separately, first on the page of the whole name, then on the
+//! pages of its parents. A page is requested once.
 
 use std::collections::BTreeMap;
 
@@ -25,11 +25,11 @@ pub(crate) struct Discovery<'e> {
     client: Client,
     env: &'e Env,
     name: String,
-    /// The host that the user named, or what serves in its place.
+    /// The host that the user named, or its mirror.
     named: Url,
-    /// Pages by their path: what they say.
+    /// The meta tags of pages, by the paths of the pages.
     pages: BTreeMap<String, Vec<Meta>>,
-    /// What was tried and did not help, for the final error.
+    /// The failed attempts, for the final error.
     tried: Vec<String>,
     requests: u64,
 }
@@ -59,8 +59,8 @@ impl<'e> Discovery<'e> {
     ///
     /// # Errors
     /// [`Code::Missing`] that lists every answer, if nothing was found; [`Code::BadSignature`] or
-    /// [`Code::Denied`] for image tags that are not signed as they should; [`Code::Limit`] if that
-    /// would need too many requests; those of [`Client::send`].
+    /// [`Code::Denied`] for image tags without a good signature; [`Code::Limit`] if too many
+    /// requests would be needed; the errors of [`Client::send`].
     pub(crate) fn image(&mut self, image: &AppImage) -> Result<RemoteFile> {
         let keys = match self.env.network.insecure_image {
             true => Vec::new(),
@@ -88,8 +88,8 @@ impl<'e> Discovery<'e> {
         if let Some(found) = self.fetch(&values, &asked, &keys)? {
             return Ok(found);
         }
-        // By the specification a template with `{version}` does not serve then; appc's own client
-        // puts `latest` there.
+        // By the specification a template with `{version}` can't be used then; appc's own client
+        // uses `latest` as the version.
         if !values.contains_key("version") {
             values.insert("version".to_owned(), "latest".to_owned());
             if let Some(found) = self.fetch(&values, &asked, &keys)? {
@@ -99,7 +99,7 @@ impl<'e> Discovery<'e> {
         Err(self.nothing(Kind::Image))
     }
 
-    /// Fetches the image tags of the name, with their signature verified.
+    /// Fetches the image tags of the name, and verifies their signature.
     pub(crate) fn tags_alone(&mut self) -> Result<ImageTags> {
         let keys = match self.env.network.insecure_image {
             true => Vec::new(),
@@ -128,8 +128,8 @@ impl<'e> Discovery<'e> {
         Ok(None)
     }
 
-    /// Fetches a file that may not be there, from the first place that has it: its signature is what
-    /// stands there too.
+    /// Fetches a file that may be missing, from the first place that has it; the signature comes
+    /// from the same place.
     fn attempt(&mut self, url: &Url, signature: &Url, keys: &[Url]) -> Result<Option<RemoteFile>> {
         let places = self.places(url)?.into_iter();
         for (request, signature) in places.zip(self.places(signature)?) {
@@ -189,7 +189,7 @@ impl<'e> Discovery<'e> {
         imgconv_openpgp::check(signature, &self.name, &data, self.env).map(drop)
     }
 
-    /// Finds where public keys are offered.
+    /// Finds the URLs of public keys.
     fn public_keys(&mut self) -> Result<Vec<Url>> {
         for path in parents(&self.name) {
             let found = self.meta(&path, Kind::PublicKeys)?;
@@ -203,7 +203,7 @@ impl<'e> Discovery<'e> {
         Ok(Vec::new())
     }
 
-    /// The usable templates of a page, of those the ones with the most labels (discovery.md).
+    /// The usable templates of a page: of these, the ones with the most labels (discovery.md).
     fn rendered(&mut self, path: &str, kind: Kind, labels: &Labels) -> Result<Vec<Rendered>> {
         let name = self.name.clone();
         let usable = |meta: &Meta| {
@@ -221,7 +221,7 @@ impl<'e> Discovery<'e> {
         Ok(found)
     }
 
-    /// The meta tags of a page that are for the name.
+    /// The meta tags of a page that apply to the name.
     fn meta(&mut self, path: &str, kind: Kind) -> Result<Vec<Meta>> {
         if !self.pages.contains_key(path) {
             let page = self.page(path)?;
@@ -232,7 +232,7 @@ impl<'e> Discovery<'e> {
         Ok(page.filter(wanted).cloned().collect())
     }
 
-    /// Asks for a page. A client error, or a page without tags, is none.
+    /// Requests a page. A client error, or a page without meta tags, counts as no page.
     fn page(&mut self, path: &str) -> Result<Vec<Meta>> {
         self.count()?;
         let below = path.split_once('/').map_or("", |(_, below)| below);
@@ -266,8 +266,8 @@ impl<'e> Discovery<'e> {
         Ok(found)
     }
 
-    /// The requests for a URL that a page gave: to the mirrors of its host, which the user named, and
-    /// to itself.
+    /// The requests for a URL from a page: to the mirrors of its host, which the user named, and to
+    /// the host itself.
     fn places(&self, url: &Url) -> Result<Vec<Request<'static>>> {
         let mut places = Vec::new();
         for (from, to) in &self.env.network.mirrors {
@@ -284,7 +284,7 @@ impl<'e> Discovery<'e> {
         Ok(places)
     }
 
-    /// Adds the headers that the user gave for exactly this host (robustness J7).
+    /// Adds the headers that the user named for exactly this host (robustness J7).
     fn with_host_headers(&self, mut request: Request<'static>) -> Request<'static> {
         let url = request.url().clone();
         for header in &self.env.network.host_headers {
@@ -316,8 +316,7 @@ impl<'e> Discovery<'e> {
     }
 }
 
-/// The URL on a mirror, `HOST[/PREFIX]`, of what is at a path and query of a host, without the first
-/// slash.
+/// The URL on a mirror, `HOST[/PREFIX]`, for a path and query of a host, without the first slash.
 fn mirrored(client: &Client, mirror: &str, below: &str) -> Result<Url> {
     let (host, prefix) = mirror.split_once('/').unwrap_or((mirror, ""));
     let base = client.base(host)?;
@@ -342,7 +341,7 @@ fn parents(name: &str) -> Vec<String> {
     all
 }
 
-/// The labels `os` and `arch` of a platform, in appc's words.
+/// The labels `os` and `arch` of a platform, with appc's values.
 fn platform_labels(platform: &Platform) -> Labels {
     let arch = match (&*platform.architecture, platform.variant.as_deref()) {
         ("386", _) => "i386",

@@ -7,12 +7,12 @@ use imgconv_model::{Code, Error, Name, Result, quote};
 /// The longest name, tag or value in bytes.
 const LONGEST: usize = 1024;
 
-/// An image by its appc name: what `rkt fetch` takes.
+/// An image by its appc name, as `rkt fetch` accepts it.
 ///
-/// The value after `:` is a tag (appc/spec pull request 584), not the label `version` as before. A
-/// colon stands once, right after the name, as in every client of appc. In a value `%2C` stands for a
-/// comma, `%3A` for a colon and `%25` for a percent sign; every other character, and every other
-/// escape, stands for itself, as it always did.
+/// The value after `:` is a tag (appc/spec pull request 584), not the label `version` as before.
+/// Only one colon is allowed, right after the name, as in every client of appc. In a value `%2C`
+/// stands for a comma, `%3A` for a colon and `%25` for a percent sign; every other character, and
+/// every other escape, stands for itself, as before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AppImage {
     /// The name, an AC Identifier such as `example.com/app`.
@@ -24,8 +24,8 @@ pub struct AppImage {
 }
 
 impl AppImage {
-    /// Checks name, tag and labels, so that nothing in them can lead to another place than the
-    /// template that they are put into says (robustness J4b).
+    /// Checks name, tag and labels, so that no value can change the host or the path of a template
+    /// that it is put into (robustness J4b).
     ///
     /// # Errors
     /// [`Code::BadName`].
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(found.labels["os"], "linux");
         assert_eq!(found.labels["x"], "?&*/=");
         assert_eq!(image("example-app01").tag, None);
-        // A value may hold what the first appc clients could not read.
+        // A value may have characters that the first appc clients could not read.
         assert_eq!(image("a,id=sha256%3Ax").labels["id"], "sha256:x");
         assert_eq!(image("example.com/~bob/a__b").name, "example.com/~bob/a__b");
     }

@@ -1,8 +1,8 @@
 //! Images by their appc names: `example.com/app:1.0,os=linux` is found by meta tags on
 //! `https://example.com/app` (appc spec, discovery.md), with image tags (appc/spec pull request 584).
 //!
-//! What is fetched is checked by others: the bundle says what was asked for, and where the signature
-//! is. Image tags alone are verified here, because they decide what is fetched.
+//! The caller verifies fetched images: the bundle has the request, and the place of the signature.
+//! Only image tags are verified here, because they decide which image is fetched.
 
 #![deny(missing_docs)]
 
@@ -69,8 +69,9 @@ impl Transport for Appc {
 /// Fetches the image tags file of an image name through discovery, and verifies its signature.
 ///
 /// # Errors
-/// [`Code::BadName`] if it is no name; [`Code::Missing`] if none is found, with every answer;
-/// [`Code::Denied`] or [`Code::BadSignature`] if it is not signed by a trusted key; network errors.
+/// [`Code::BadName`] if the name is invalid; [`Code::Missing`] if no file is found, with every
+/// answer; [`Code::Denied`] or [`Code::BadSignature`] without a signature of a trusted key; network
+/// errors.
 pub fn fetch_image_tags(name: &str, env: &Env) -> Result<ImageTags> {
     if !image::is_identifier(name) {
         let message = format!("{} is no appc image name", quote(name));

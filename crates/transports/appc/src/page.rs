@@ -1,11 +1,12 @@
-//! What a discovery page says: its `ac-discovery*` meta tags, by the tokenizer of the HTML standard.
+//! The contents of a discovery page: its `ac-discovery*` meta tags, by the tokenizer of the HTML
+//! standard.
 //!
-//! Tags are taken wherever they stand in the page, as appc's own client does; not in comments, and
-//! not where a browser would see text (`script`, `title`, `noscript` and such).
+//! Tags are read anywhere in the page, as by appc's own client; but not in comments, and not where
+//! a browser would see text (`script`, `title`, `noscript` and such).
 
 use html5gum::{DefaultEmitter, Token, Tokenizer};
 
-/// What a meta tag is for.
+/// The kind of a meta tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Templates of images.
@@ -37,8 +38,8 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    /// Says whether the tag is for an image's name: its prefix is the name or a parent of it, by
-    /// whole path components (appc/spec issue 592).
+    /// Says whether the tag applies to an image's name: its prefix is the name or a parent of the
+    /// name, by whole path components (appc/spec issue 592).
     pub(crate) fn is_for(&self, name: &str) -> bool {
         let prefix = self.prefix.trim_end_matches('/');
         let rest = name.strip_prefix(prefix);
@@ -46,7 +47,7 @@ impl Meta {
     }
 }
 
-/// Reads the meta tags of a page, in its order.
+/// Reads the meta tags of a page, in the order of the page.
 pub(crate) fn read(page: &[u8]) -> Vec<Meta> {
     let mut emitter = DefaultEmitter::default();
     emitter.naively_switch_states(true);

@@ -1,19 +1,20 @@
-//! URL templates of discovery: `{name}`, `{ext}` and labels, put in once.
+//! URL templates of discovery: `{name}`, `{ext}` and labels, replaced in one pass.
 //!
-//! Values are percent-encoded, so that scheme and host stay those of the template, and what is put
-//! in is not looked at again. A template with anything in braces that has no value is not usable
-//! (discovery.md); neither is one without `{ext}`, which could not tell an image from its signature.
+//! Values are percent-encoded, so that scheme and host stay those of the template, and a value is
+//! not expanded again. A template with anything in braces that has no value is not usable
+//! (discovery.md); neither is a template without `{ext}`, which could not distinguish an image from
+//! its signature.
 
 use std::collections::BTreeMap;
 
 use imgconv_http::escape;
 
-/// A template with everything but `{ext}` put in.
+/// A template in which everything except `{ext}` is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rendered {
     /// The text before, between and after each `{ext}`.
     around_ext: Vec<String>,
-    /// How many different labels it has: the most win.
+    /// The number of different labels in the template: the template with the most labels is chosen.
     pub(crate) labels: usize,
 }
 
@@ -24,7 +25,7 @@ impl Rendered {
     }
 }
 
-/// Puts the name and the labels into a template; `None` if it is not usable.
+/// Replaces the name and the labels in a template; `None` if the template is not usable.
 pub(crate) fn render(
     template: &str,
     name: &str,
@@ -43,7 +44,7 @@ pub(crate) fn render(
         let (variable, after) = after.split_once('}')?;
         match variable {
             "ext" => around_ext.push(String::new()),
-            // A name has no character that would have to be encoded.
+            // A name has no character that needs an escape.
             "name" => part.push_str(name),
             label => {
                 part.push_str(&escape(labels.get(label)?));

@@ -1,16 +1,17 @@
-//! The root directory of containerd (`/var/lib/containerd`, or `containerd/daemon` below the data root
-//! of a docker engine with the containerd image store). It need not run. Read only.
+//! The root directory of containerd (`/var/lib/containerd`, or `containerd/daemon` below the data
+//! root of a docker engine with the containerd image store). containerd need not run. Read only.
 //!
 //! Facts from containerd's `plugins/content/local` and `core/metadata/buckets.go`, the same from
 //! containerd 1.2 to 2.1:
 //!
 //! - `io.containerd.content.v1.content/blobs/ALGORITHM/HEX` are documents and layers, as a registry
 //!   served them.
-//! - `io.containerd.metadata.v1.bolt/meta.db` is a bbolt database. Its bucket `v1` has a bucket for each
-//!   namespace (`default`, `k8s.io`, `moby`, …), whose bucket `images` has one for each name, whose
-//!   bucket `target` is the descriptor: `digest`, `mediatype`, and `size` as a signed varint.
+//! - `io.containerd.metadata.v1.bolt/meta.db` is a bbolt database. Its bucket `v1` has a bucket for
+//!   each namespace (`default`, `k8s.io`, `moby`, …); the bucket `images` of a namespace has a
+//!   bucket for each name; and the bucket `target` of a name is the descriptor: `digest`,
+//!   `mediatype`, and `size` as a signed varint.
 //!
-//! Every blob is verified by its digest whenever it is read. Layers that containerd threw away after
+//! Every blob is verified by its digest whenever it is read. Layers that containerd deleted after
 //! it extracted them (`discard_unpacked_layers`) are missing; snapshots are not read.
 
 #![deny(missing_docs)]

@@ -14,18 +14,18 @@ pub(crate) struct Named {
     pub(crate) child: Child,
 }
 
-/// What the database says.
+/// The contents of the database.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// The images, by their names and then their digests.
     pub(crate) images: Vec<Named>,
     /// Every namespace that has images.
     pub(crate) namespaces: Vec<String>,
-    /// The images whose descriptor can't be read: the name, and what is wrong.
+    /// The images with an unreadable descriptor: the name, and the error.
     pub(crate) broken: Vec<(String, Error)>,
 }
 
-/// Reads every name of every namespace, or of the one that is wanted.
+/// Reads every name of every namespace, or of the wanted namespace.
 pub(crate) fn read(file: File, wanted: Option<&str>, limits: &Limits) -> Result<Names> {
     let database = Database::open(file)?;
     let mut found: BTreeMap<(String, Digest), Named> = BTreeMap::new();

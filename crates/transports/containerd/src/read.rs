@@ -25,7 +25,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Lists the images by the database; by the blobs, where there is no database that can be read.
+    /// Lists the images by the database; by the blobs, if the database can't be read.
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("containerd:{rest}");
         let list = || {
@@ -140,7 +140,8 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the descriptor of a blob that is a manifest or an index, and notes what it refers to.
+    /// Returns the descriptor of a blob that is a manifest or an index, and records the references
+    /// in it.
     fn manifest(
         &self,
         file: File,
@@ -197,13 +198,13 @@ impl Store {
     }
 }
 
-/// Reads the name of an image. Docker keeps images without a tag under a name that is none.
+/// Reads the name of an image. Docker keeps images without a tag under a text that is no name.
 fn name(text: &str, digest: &Digest) -> Option<Name> {
     if text.starts_with("moby-dangling@") {
         return None;
     }
     let name = Name::parse_reference(text).ok()?;
-    // A digest that is another one tells nothing of this image.
+    // A name with another digest does not name this image.
     name.digest.is_none_or(|own| own == *digest).then_some(name)
 }
 

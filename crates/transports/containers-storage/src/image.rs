@@ -1,4 +1,4 @@
-//! The images of a store, and the manifest that each is read by.
+//! The images of a store, and the manifest for reading each of them.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_fs::Directory;
@@ -20,7 +20,7 @@ pub(crate) struct Image {
     pub(crate) names: Vec<String>,
     /// The id of the topmost layer; empty for an image without layers.
     pub(crate) top: String,
-    /// The digest of the stored manifest, if the list says it.
+    /// The digest of the stored manifest, if the list has it.
     pub(crate) digest: Option<Digest>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> R
     images.map_err(|error| error.at(place))
 }
 
-/// Returns the digest that the list has of the document `manifest` of an image.
+/// Returns the digest of the document `manifest` of an image, from the list.
 fn manifest_digest(image: &Object<'_>) -> Result<Option<Digest>> {
     let Some(digests) = image.opt_object("big-data-digests")? else {
         return Ok(None);
@@ -110,8 +110,8 @@ impl Image {
         Ok((kind, value, bytes))
     }
 
-    /// Returns the manifest that the image is read by: the stored one if the store has each layer
-    /// that it names, and otherwise one that names the plain tars of the same layers.
+    /// Returns the manifest for reading the image: the stored one if the store has each layer in
+    /// it, and otherwise a manifest with the plain tars of the same layers.
     pub(crate) fn manifest(
         &self,
         root: &Directory,
@@ -170,7 +170,7 @@ impl Image {
     }
 }
 
-/// Returns the digest of the config that a manifest names, as it is written there.
+/// Returns the digest of the config in a manifest, as text.
 pub(crate) fn config(manifest: &[u8], limits: &Limits) -> Option<String> {
     let value = parse(manifest, limits, "manifest").ok()?;
     let digest = value.get("config")?.get("digest")?.as_str()?;

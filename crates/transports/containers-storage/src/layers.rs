@@ -97,7 +97,7 @@ pub(crate) fn chain<'a>(layers: &'a Layers, top: &str, limits: &Limits) -> Resul
 }
 
 impl Stored {
-    /// Returns the tar of the layer, put together when it is read.
+    /// Returns the tar of the layer, which is assembled when it is read.
     pub(crate) fn tar(&self, root: &Arc<Directory>, limits: &Limits) -> Result<Layer> {
         let folder = match self.driver {
             "vfs" => format!("vfs/dir/{}", self.id),
@@ -108,7 +108,7 @@ impl Stored {
             return Err(Error::new(Code::Missing, message).at(format!("folder {folder}")));
         };
         let path = format!("{}-layers/{}.tar-split.gz", self.driver, self.id);
-        // A layer without a record is known before anything is read of it.
+        // A missing record is detected before any bytes of the layer are read.
         Layer::find(root, path.clone(), &Arc::new(files), limits)?.ok_or_else(|| {
             let message = format!("the layer has no file {path}");
             Error::new(Code::Missing, message).hint(

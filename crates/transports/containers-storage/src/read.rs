@@ -30,7 +30,7 @@ pub(crate) struct Store {
     entries: Vec<RootEntry>,
     /// The places of the images by the digests of their manifests.
     manifests: BTreeMap<Digest, usize>,
-    /// The places of the images by the digests of their configs, as their manifests name them.
+    /// The places of the images by the digests of their configs, in the spelling of the manifests.
     configs: BTreeMap<String, usize>,
     limits: Limits,
 }
@@ -91,7 +91,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Lists an image once for each of its names; one without a name once.
+    /// Lists an image once for each of its names; an image without a name once.
     fn list_image(&mut self, position: usize) {
         let image = &self.images[position];
         let document = self.manifest(image).ok();
@@ -139,7 +139,7 @@ impl Store {
         }
     }
 
-    /// Warns of an image that is read by another manifest than the stored one.
+    /// Warns that an image is read by another manifest than the stored one.
     fn warn_of_digest(&self, position: usize, env: &Env) {
         let image = &self.images[position];
         let child = self

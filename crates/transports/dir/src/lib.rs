@@ -2,8 +2,8 @@
 //!
 //! The manifest is `manifest.json`, every blob is a file named by the hex digits of its digest, a
 //! manifest that a list names is `HEX.manifest.json`, and `version` marks the whole. There are no
-//! names. Signatures (`signature-N`) are left behind with a warning. What the documents mean is
-//! for formats.
+//! names. Signatures (`signature-N`) are left behind with a warning. Formats interpret the
+//! documents.
 
 #![deny(missing_docs)]
 
@@ -69,12 +69,12 @@ impl Transport for Dir {
             })
     }
 
-    /// Opens a directory; the marker file may be missing, as it is from old tools.
+    /// Opens a directory; the marker file may be missing, since old tools did not write it.
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
         Ok(Box::new(DirBundle::open(rest, env)?))
     }
 
-    /// Opens a destination: a path where nothing is, or an empty directory.
+    /// Opens a destination: a path where nothing exists, or an empty directory.
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         Ok(Box::new(DirSink::create(rest, env)?))
     }

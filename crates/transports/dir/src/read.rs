@@ -1,4 +1,4 @@
-//! Reading: one root, and blobs that are found by their digests and verified.
+//! Reading: one root, and blobs, which are found and verified by their digests.
 
 use std::{path::Path, sync::Arc};
 
@@ -86,7 +86,7 @@ fn names(digest: &Digest, root: Digest) -> Vec<String> {
     let hex = digest.hex();
     let mut names = vec![hex.clone(), format!("{hex}{MANIFEST_END}")];
     if digest.algorithm() != Algorithm::Sha256 {
-        // Newer versions say the algorithm if it is not the usual one.
+        // Newer versions of skopeo write the algorithm if it is not SHA-256.
         let long = format!("{}-{hex}", digest.algorithm().as_str());
         names.extend([long.clone(), format!("{long}{MANIFEST_END}")]);
     }
@@ -114,7 +114,7 @@ fn check_version(marker: &[u8]) -> Result<()> {
     }
 }
 
-/// `signature-N`, of a manifest that a list names `HEX.signature-N`.
+/// `signature-N`; for a manifest that an index lists, `HEX.signature-N`.
 fn is_signature(name: &str) -> bool {
     let (start, number) = match name.rsplit_once("signature-") {
         Some((start, number)) => (start, number),

@@ -1,5 +1,5 @@
-//! Writing: everything is made in a private directory beside the place, and renamed at the end. A
-//! directory that holds anything is never touched.
+//! Writing: all files are made in a private directory beside the place, which is renamed at the
+//! end. A directory that is not empty is never changed.
 
 use std::{
     collections::BTreeSet,
@@ -31,7 +31,7 @@ const NEW: &str = "new";
 pub(crate) struct DirSink {
     locator: String,
     path: PathBuf,
-    /// An empty directory is there already.
+    /// True if an empty directory is there already.
     exists: bool,
     stage: Arc<Stage>,
     env: Env,
@@ -50,7 +50,7 @@ impl DirSink {
                 if !Directory::open(given)?.is_empty()? {
                     return Err(occupied().at(shown));
                 }
-                // What is replaced is the directory, not a link to it.
+                // The directory is replaced, not a symbolic link to it.
                 let path = fs::canonicalize(given).map_err(|error| Error::io(error, &*shown))?;
                 (path, true)
             }
@@ -103,7 +103,7 @@ impl DirSink {
         Ok(digest)
     }
 
-    /// Puts every blob into the new directory under its name there.
+    /// Puts every blob into the new directory under its file name.
     fn fill(&self, new: &OwnedFd, root: &Digest) -> Result<()> {
         let manifests = self.listed(root)?;
         for (digest, staged) in self.stage.list() {
@@ -127,8 +127,8 @@ impl DirSink {
             .map_err(|error| Error::io(error.into(), format!("file {name}")))
     }
 
-    /// Finds the manifests that the root lists, at any depth. What is listed and was not written is
-    /// not looked for.
+    /// Finds the manifests that the root lists, at any depth. A listed manifest that was not
+    /// written is passed over.
     fn listed(&self, root: &Digest) -> Result<BTreeSet<Digest>> {
         let limits = &self.env.limits;
         let staged = self.stage.list();
@@ -140,7 +140,7 @@ impl DirSink {
             };
             let what = format!("document {next}");
             if next != *root && staged[at].1.size > limits.manifest {
-                // No list of others is longer.
+                // A manifest or index is never longer than this limit.
                 continue;
             }
             let file = self.stage.open(&staged[at].1.path)?;
@@ -181,7 +181,7 @@ impl DirSink {
             .expect("a path without a last part was refused when the sink was made");
         let from = self.stage.descriptor();
         let renamed = match self.exists {
-            // A directory that is empty is replaced, and no other.
+            // Only an empty directory is replaced.
             true => rustix::fs::renameat(from, NEW, &above, name),
             false => rename_directory(from, NEW, &above, name),
         };
@@ -194,7 +194,7 @@ impl DirSink {
 }
 
 fn occupied() -> Error {
-    let message = "the directory is not empty, and what is in it is not replaced";
+    let message = "the directory is not empty, and its files are not replaced";
     Error::new(Code::Denied, message).hint("name a directory that is empty or does not exist")
 }
 
@@ -215,7 +215,7 @@ impl BundleSink for DirSink {
         SinkExtras::default()
     }
 
-    /// The place has no list of entry points that says anything of itself.
+    /// The place has no list of entry points with fields of its own.
     fn set_top_level(&mut self, _: TopLevel) {}
 
     fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {

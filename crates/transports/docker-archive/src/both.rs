@@ -1,11 +1,11 @@
-//! Archives with `manifest.json`, `repositories` and directories of v1 images: what one of them
-//! knows and another does not.
+//! Archives with `manifest.json`, `repositories` and directories of v1 images, which may differ.
 //!
-//! Docker 1.10 to 24 and many builders wrote all three, of the same images. A tool that knew only
-//! the older ones, or only the newer one, left an archive of which `manifest.json` tells but a part
-//! (robustness K24, K25, K28). Docker 1.10 and later read `manifest.json` alone, older ones
-//! `repositories` alone, and which is meant can't be known: so every image of both is an image of
-//! the archive, `manifest.json` has a name that both give away, and every difference is told.
+//! Docker 1.10 to 24 and many builders wrote all three, for the same images. A tool that supported
+//! only the older ones, or only the newer one, left an archive whose `manifest.json` lists only a
+//! part of the images (robustness K24, K25, K28). Docker 1.10 and later read only `manifest.json`,
+//! older versions only `repositories`, and the intended list can't be known: so every image of both
+//! is an image of the archive, `manifest.json` has priority for a name in both, and every
+//! difference is reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,24 +21,26 @@ use crate::{
     members::{Found, plain_name},
 };
 
-/// How many entries are compared that have the layers of an image, where the name tells nothing.
+/// The most entries with the layers of an image that are compared, where the name does not decide.
 const CANDIDATES: usize = 16;
 
-/// What `repositories` adds to the entry points of `manifest.json`.
+/// The entry points that `repositories` adds to those of `manifest.json`.
 #[derive(Debug, Default)]
 pub(crate) struct More {
     /// Further images.
     pub(crate) heads: Vec<Head>,
-    /// Further names of the images of `manifest.json`: the text, the name, the place of the image.
+    /// Further names of the images of `manifest.json`: the text, the name, the position of the
+    /// image.
     pub(crate) names: Vec<(String, Name, usize)>,
     /// The names of `manifest.json` that mean an image of `heads` instead.
     pub(crate) replaced: BTreeSet<Name>,
 }
 
-/// The layers of an image that have entries, each by where its bytes are; `None` if one is not there.
+/// The layers of an image that have entries, each by the offset of its bytes; `None` if one is
+/// missing.
 type Layers = Option<Vec<u64>>;
 
-/// Compares the lists. `roots` are the entry points that are known so far.
+/// Compares the lists. `roots` are the entry points found so far.
 pub(crate) fn compare(
     v1: V1<'_>,
     items: &[Item],
@@ -66,7 +68,7 @@ pub(crate) fn compare(
             None => bad.contains(&*text),
         };
         if !known.is_there(&id) {
-            // Newer writers put a digest there, so only the name can be compared.
+            // Newer writers put a digest in the place of the id, so only the name can be compared.
             if !is_listed {
                 let message = format!(
                     "the archive has no image {}, and {MANIFEST_FILE} does not list that name",
@@ -86,7 +88,7 @@ pub(crate) fn compare(
             (Some(_), _) => continue,
             (None, _) => {}
         }
-        // An image that `manifest.json` does not have.
+        // An image that `manifest.json` does not list.
         let broken = own.is_some_and(|i| known.items[i].is_none());
         let is_whole = known.image(&id)?.layers.is_some();
         let (code, message, text, name) = match name {
@@ -123,7 +125,7 @@ pub(crate) fn compare(
     Ok(more)
 }
 
-/// Tells of every directory that is no part of an image that is listed.
+/// Warns about every directory that is no part of a listed image.
 fn warn_unused(known: &mut Known<'_>, heads: &[Head], notes: &Notes) -> Result<()> {
     let V1 {
         members,
@@ -141,7 +143,7 @@ fn warn_unused(known: &mut Known<'_>, heads: &[Head], notes: &Notes) -> Result<(
         members.check_cancelled()?;
         let is_used = match members.found(&format!("{directory}{LAYER}")) {
             Some(layer) => known.used.contains(&layer.offset) || known.is_empty(&layer),
-            // A broken link may be a layer all the same, and is listed by this name.
+            // A broken link may be a layer all the same; its list entry has this name.
             None => known.names.contains(&format!("{directory}{LAYER}")),
         };
         if !is_used && !used.contains(directory) {
@@ -158,26 +160,26 @@ struct Image {
     /// The chain, base first; empty if it can't be read.
     ids: Vec<String>,
     layers: Layers,
-    /// Where the bytes of its own layer are.
+    /// The offset of the bytes of the image's own layer.
     top: Option<u64>,
 }
 
-/// What is known of the images, each of them looked at once.
+/// The facts about the images; each image is read once.
 struct Known<'a> {
     v1: V1<'a>,
     limits: &'a Limits,
     list: &'a [Item],
     /// The layers of each entry of `manifest.json`.
     items: Vec<Layers>,
-    /// The entry of a name; none of a name that two images have.
+    /// The entry of a name; `None` for a name that two images have.
     by_name: BTreeMap<Name, Option<usize>>,
-    /// Entries by their topmost layer: where its bytes are, and what it is called.
+    /// Entries by their topmost layer: by the offset of its bytes, and by its name.
     by_top: BTreeMap<u64, Vec<usize>>,
     by_top_name: BTreeMap<String, Vec<usize>>,
     by_layers: BTreeMap<Vec<u64>, Vec<usize>>,
-    /// Where the bytes of every layer are that `manifest.json` names.
+    /// The offset of every layer that `manifest.json` names.
     used: BTreeSet<u64>,
-    /// What `manifest.json` calls them.
+    /// The names of these layers in `manifest.json`.
     names: BTreeSet<String>,
     empty: BTreeMap<u64, bool>,
     images: BTreeMap<String, Image>,
@@ -245,7 +247,7 @@ impl<'a> Known<'a> {
         self.by_name.get(&name.qualified()).copied().flatten()
     }
 
-    /// Says whether the archive has anything of an image.
+    /// Says whether the archive has any part of an image.
     fn is_there(&self, id: &str) -> bool {
         let V1 {
             members,
@@ -282,16 +284,16 @@ impl<'a> Known<'a> {
         Ok(&self.images[id])
     }
 
-    /// Returns the entry that is the same image: the one that has its name, or any. It has the same
-    /// topmost layer; or the same layers with entries and the same config, where builders put steps
-    /// without a layer on top.
+    /// Returns the entry for the same image: the entry with the image's name, or any other. The
+    /// same image has the same topmost layer; or the same layers with entries and the same config,
+    /// where builders put steps without a layer on top.
     fn same_image(&mut self, id: &str, own: Option<usize>) -> Result<Option<usize>> {
         let V1 { directories, .. } = self.v1;
         let directory = directories.of(id).first().map_or(id, String::as_str);
         let name = format!("{directory}{LAYER}");
         let Image { layers, top, .. } = self.image(id)?;
         let (layers, top) = (layers.clone(), *top);
-        // The lists are in order.
+        // The lists are sorted.
         let own_of = |list: &Vec<usize>, most: usize| -> Vec<usize> {
             match own {
                 Some(own) => list.binary_search(&own).map(|_| own).into_iter().collect(),
@@ -308,8 +310,8 @@ impl<'a> Known<'a> {
         Ok(equal.into_iter().find(|i| self.has_config_of(id, *i)))
     }
 
-    /// Says whether what an image says of its processes is what the config of an entry says, or it
-    /// says nothing: an image on top of another one may differ in nothing but that.
+    /// Says whether the run configuration of an image equals the config of an entry, or is empty:
+    /// an image on top of another one may differ in nothing but that.
     fn has_config_of(&mut self, id: &str, i: usize) -> bool {
         let key = (id.to_owned(), i);
         if let Some(known) = self.configs.get(&key) {
@@ -337,7 +339,7 @@ impl<'a> Known<'a> {
     /// Says whether a layer has no entry.
     fn is_empty(&mut self, layer: &Found) -> bool {
         let members = self.v1.members;
-        // Files of no bytes have no place of their own.
+        // Files without bytes have no offset of their own.
         let look = || is_empty_layer(members, layer);
         layer.size == 0 || *self.empty.entry(layer.offset).or_insert_with(look)
     }
@@ -353,8 +355,8 @@ impl<'a> Known<'a> {
     }
 }
 
-/// Returns the members of an object that say something: writers differ in whether they write the
-/// others.
+/// Returns the members of an object that have a value: writers differ in whether they write members
+/// without a value.
 fn said(value: &Value) -> Option<Map<String, Value>> {
     let says = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,

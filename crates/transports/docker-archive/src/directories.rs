@@ -1,9 +1,9 @@
-//! The directories of v1 images, and which image each of them is.
+//! The directories of v1 images, and the image in each of them.
 //!
-//! An image is known by the `id` in its `json`, whatever its directory is called: up to Docker 1.1
-//! the directory of the image that was asked for had the name that `docker save` was given, or a
-//! short id, and only those of its parents had their full ids (robustness K24). Docker loads such
-//! an archive by the ids too. Which images are meant, and their names, are for others.
+//! An image is identified by the `id` in its `json`, whatever the name of its directory: up to
+//! Docker 1.1 the directory of the saved image had the name that `docker save` was given, or a
+//! short id, and only the directories of its parents had their full ids (robustness K24). Docker
+//! loads such an archive by the ids too. Other modules choose the images and their names.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,26 +21,26 @@ use crate::{
 
 /// The only version of the directory of a layer.
 const VERSION: &str = "1.0";
-/// The file of an image that says what the image is.
+/// The file that describes an image.
 const JSON: &str = "/json";
-/// The file of an image that is its layer.
+/// The file with the layer of an image.
 pub(crate) const LAYER: &str = "/layer.tar";
-/// The largest file that is looked into to see whether it is a layer without any entry.
+/// The largest file that is examined as a possible layer without any entry.
 const EMPTY: u64 = 32 << 10;
 
 /// The directories of an archive that hold a v1 image, or a part of one.
 #[derive(Debug, Default)]
 pub(crate) struct Directories {
-    /// The directories of each image by its id; the one that is called so comes first.
+    /// The directories of each image by its id; a directory with the id as its name comes first.
     by_id: BTreeMap<String, Vec<String>>,
-    /// The images whose directories do not hold the same.
+    /// The images whose directories have different contents.
     ambiguous: BTreeSet<String>,
-    /// The directories that are no image, and why.
+    /// The directories that are no image, each with the reason.
     odd: BTreeMap<String, String>,
 }
 
 impl Directories {
-    /// Finds the directories by what they hold.
+    /// Finds the directories by their contents.
     ///
     /// # Errors
     /// If the work is cancelled.
@@ -90,7 +90,7 @@ impl Directories {
         self.by_id.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// Lists the directories that are no image, and why.
+    /// Lists the directories that are no image, each with the reason.
     pub(crate) fn odd(&self) -> impl Iterator<Item = (&str, &str)> {
         self.odd.iter().map(|(name, why)| (&**name, &**why))
     }
@@ -101,25 +101,25 @@ impl Directories {
         good.map(String::as_str)
     }
 
-    /// Returns the names that the directories of an image are called by.
+    /// Returns the names of the directories of an image that are image names.
     pub(crate) fn names(&self, id: &str) -> Vec<(String, Name)> {
         let name = |directory: &String| {
             let name = naming::read(directory).ok()?;
-            // Without a tag it may be any word.
+            // Without a tag the text may be any word.
             name.tag.is_some().then(|| (directory.clone(), name))
         };
         self.of(id).iter().filter_map(name).collect()
     }
 
-    /// Returns the file that is the layer of an image.
+    /// Returns the layer file of an image.
     pub(crate) fn layer(&self, members: &Members, id: &str) -> Option<Found> {
         let directory = self.of(id).first().map_or(id, String::as_str);
         members.found(&format!("{directory}{LAYER}"))
     }
 }
 
-/// Says whether a file is a layer without any entry: of no bytes, or of NULs, which may be
-/// compressed. Builders stored those for steps that changed nothing.
+/// Says whether a file is a layer without any entry: no bytes, or only NULs, perhaps compressed.
+/// Builders stored such files for steps that changed nothing.
 pub(crate) fn is_empty_layer(members: &Members, layer: &Found) -> bool {
     if layer.size > EMPTY {
         return false;
@@ -135,11 +135,11 @@ pub(crate) fn is_empty_layer(members: &Members, layer: &Found) -> bool {
     read && bytes.len() as u64 <= EMPTY && bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Returns the id of the image in a directory; `Err` says why it is none.
+/// Returns the id of the image in a directory; `Err` has the reason if there is no image.
 fn id_of(members: &Members, directory: &str, limits: &Limits) -> Result<String, String> {
     let name = format!("{directory}{JSON}");
     if is_id(directory) && members.has(&name) {
-        // What is wrong with it is told of this image.
+        // Errors of such a file are reported for this image.
         return Ok(directory.to_owned());
     }
     if !members.has(&name) {

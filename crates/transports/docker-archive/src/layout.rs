@@ -1,8 +1,8 @@
 //! Archives of Docker 25 and later: an OCI layout with a `manifest.json` beside it.
 //!
-//! The two describe the same images twice, and readers differ in which one they believe. The layout
-//! is used if they agree on the config of each image; the config's digest then pins everything else.
-//! If they do not, no choice is made (there is no option for one).
+//! Both describe the same images, and readers differ in which of them they use. The layout is used
+//! if both agree on the config of each image; the config's digest then fixes everything else. If
+//! they do not agree, the archive is refused (there is no option to choose).
 
 use std::collections::BTreeMap;
 
@@ -20,16 +20,17 @@ use crate::{
     members::{Members, blob_digest, blob_name, limit},
 };
 
-/// An image of the layout, as far as it is compared.
+/// The compared facts of an image of the layout.
 struct Described {
-    /// The config by the digest that the image manifest calls it by.
+    /// The digest of the config in the image manifest.
     named: Digest,
-    /// The same by its usual digest.
+    /// The SHA-256 digest of the same config, and its size.
     config: (Digest, u64),
     layers: Vec<(Digest, u64)>,
 }
 
-/// Says whether the archive is a layout too. Without its marker an `index.json` says nothing.
+/// Says whether the archive is a layout too. Without the marker file an `index.json` does not
+/// count.
 pub(crate) fn is_layout(members: &Members) -> bool {
     members.has(MARKER_FILE) && members.has(INDEX_FILE)
 }
@@ -44,7 +45,7 @@ pub(crate) fn index(members: &Members, limits: &Limits) -> Result<Index> {
     Index::parse(&read(INDEX_FILE)?, limits)
 }
 
-/// Lists the entry points: the descriptors of the layout, each with the place in `items` that is
+/// Lists the entry points: the descriptors of the layout, each with the position in `items` that is
 /// used instead if the layout is wrong about it.
 pub(crate) fn roots(
     members: &Members,
@@ -89,15 +90,15 @@ pub(crate) fn roots(
 struct Checker<'a> {
     members: &'a Members,
     limits: &'a Limits,
-    /// The entries of the layout, and what is used instead.
+    /// The entries of the layout, each with the position of its replacement.
     listed: Vec<(RootEntry, Option<usize>)>,
-    /// What the layout says of each root; empty if it can't be read, which the format will say.
+    /// The images below each root; empty if they can't be read, which the format will report.
     seen: BTreeMap<Digest, Vec<Described>>,
-    /// The places of every name; several if they are for different platforms.
+    /// The positions of every name; several if they are for different platforms.
     by_name: BTreeMap<Name, Vec<usize>>,
-    /// The places of every text that is no name.
+    /// The positions of every text that is no name.
     by_text: BTreeMap<String, Vec<usize>>,
-    /// The first place that leads to a config.
+    /// The first position that leads to a config.
     by_config: BTreeMap<Digest, usize>,
 }
 
@@ -117,7 +118,7 @@ impl Checker<'_> {
             }
             self.seen.insert(child.digest, found);
         }
-        // A text that is a name is found by that.
+        // A text that is a name is found by the name.
         for text in entry.texts.iter().filter(|_| entry.name.is_none()) {
             self.by_text.entry(text.clone()).or_default().push(place);
         }
@@ -153,7 +154,7 @@ impl Checker<'_> {
             };
             let before = matched.len();
             matched.extend(places.iter().filter(has));
-            // A descriptor that can't be used gives way to the entry of `manifest.json`.
+            // An unusable descriptor is replaced by the entry of `manifest.json`.
             let unusable = |place: &&usize| self.listed[**place].0.error.is_some() && !has(place);
             matched.extend(places.iter().filter(unusable));
             let described = places.iter().flat_map(|i| self.of(&self.listed[*i].0));
@@ -187,7 +188,7 @@ impl Checker<'_> {
                 return Err(Error::new(Code::Ambiguous, message));
             };
             matched.push(place);
-            // A name that only one of the two lists is a name of that image.
+            // A name in only one of the two lists is a name of that image.
             for (text, name) in unlisted {
                 matched.push(self.listed.len());
                 self.list(RootEntry {
@@ -217,7 +218,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Says what is wrong with the layers of the one image that a root of the layout describes, if
+    /// Returns the fault in the layers of the single image that a root of the layout describes, if
     /// the entry of `manifest.json` can be right (robustness A13c).
     fn wrong(&self, entry: &RootEntry, item: &Item, config: &Digest) -> Option<String> {
         let [one] = self.of(entry) else {
@@ -264,8 +265,8 @@ impl Checker<'_> {
         None
     }
 
-    /// Returns the digest by which a config is compared: `manifest.json` and the layout may call one
-    /// by digests of two algorithms. One that can't be read keeps the digest that it is called by.
+    /// Returns the digest by which a config is compared: `manifest.json` and the layout may name a
+    /// config by digests of two algorithms. A config that can't be read keeps the given digest.
     fn usual(&self, called: &Digest) -> Digest {
         if called.algorithm() == Algorithm::Sha256 {
             return *called;
@@ -287,7 +288,7 @@ impl Checker<'_> {
         let limit = ("config", self.limits.config);
         let found = self.members.resolve(&item.config, false)?;
         match blob_digest(&item.config) {
-            // What it says is verified when it is read.
+            // The bytes are verified when the config is read.
             Some(named) => Ok(self.usual(&named)),
             None => Ok(digest(
                 Algorithm::Sha256,
@@ -296,8 +297,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Reads what a descriptor leads to; children of an index that are not there are passed over,
-    /// as docker leaves them out (robustness D11b).
+    /// Reads the images below a descriptor; missing children of an index are passed over, as docker
+    /// leaves them out (robustness D11b).
     fn describe(&self, child: &Child) -> Vec<Described> {
         let Some(value) = self.read(child) else {
             return Vec::new();

@@ -1,9 +1,8 @@
 //! Archives from before Docker 1.10: `repositories`, and a directory for each layer, whose `json`
 //! names its parent.
 //!
-//! The chain of parents is walked here and becomes one root document; what each `json` says of the
-//! image is for the format. There are no digests: nothing but the tar itself says what the bytes
-//! should be.
+//! The chain of parents is walked here and becomes one root document; the format interprets each
+//! `json`. There are no digests: only the tar itself shows which bytes belong to a member.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,22 +17,22 @@ use crate::{
     naming,
 };
 
-/// An entry point, and the id that it names. One without a descriptor has a chain that can't be
-/// read: [`document`] says why.
+/// An entry point, and the id in it. An entry point without a descriptor has an unreadable chain:
+/// [`document`] returns the error.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) entry: RootEntry,
     pub(crate) id: String,
-    /// The text that stands where a name belongs and is none.
+    /// The text in the place of a name that is no name.
     pub(crate) bad_name: Option<String>,
 }
 
 /// An entry of `repositories`: the text, the name if it is one, the id.
 pub(crate) type Named = (String, Option<Name>, String);
 
-/// Lists the entry points: every name in `repositories`, every name that a directory is called by,
-/// then every image that is nobody's parent and has no name, and one of each circle that no chain
-/// leads to. What is wrong with one image is no harm to the others.
+/// Lists the entry points: every name in `repositories`, every directory with an image name, then
+/// every image without a name that is no parent, and one image of each circle that no chain leads
+/// to. An error of one image does not affect the others.
 pub(crate) fn heads(v1: V1<'_>, limits: &Limits, notes: &Notes) -> Result<Vec<Head>> {
     let V1 {
         members,
@@ -52,7 +51,7 @@ pub(crate) fn heads(v1: V1<'_>, limits: &Limits, notes: &Notes) -> Result<Vec<He
     }
     let mut parents: BTreeMap<&str, String> = BTreeMap::new();
     for id in &ids {
-        // Whoever follows a chain through it meets the error.
+        // A chain through this image reports the error.
         let parent = v1_image::parent(&v1, id, limits).ok().flatten();
         parents.extend(parent.map(|parent| (*id, parent)));
     }
@@ -73,7 +72,7 @@ pub(crate) fn heads(v1: V1<'_>, limits: &Limits, notes: &Notes) -> Result<Vec<He
     for head in named.iter().map(|(_, _, id)| &**id).chain(unnamed.clone()) {
         reach(head);
     }
-    // Whatever is left leads back to itself.
+    // The remaining images form circles.
     unnamed.extend(ids.iter().filter(|id| reach(id)));
     let unnamed: Vec<String> = unnamed.into_iter().map(str::to_owned).collect();
     let mut heads: Vec<(Option<String>, Option<Name>, String)> = named
@@ -134,7 +133,7 @@ pub(crate) fn list(
     Ok(roots)
 }
 
-/// Tells of a directory with a part of an image that no image takes.
+/// Warns about a directory with a part of an image that no image uses.
 pub(crate) fn warn_unused(notes: &Notes, directory: &str, why: &str) {
     let message = format!("no image is made of this directory: {why}");
     notes.warn("unused-directory", entry(directory), message);
@@ -145,7 +144,7 @@ pub(crate) fn document(v1: V1<'_>, id: &str, limits: &Limits) -> Result<Document
     chain(v1, id, limits, &mut 0).map(|chain| chain.document)
 }
 
-/// Walks the chain of an image that is listed; counts its steps, also where it fails.
+/// Walks the chain of a listed image; counts its steps, also if it fails.
 pub(crate) fn chain(v1: V1<'_>, id: &str, limits: &Limits, walked: &mut u64) -> Result<Chain> {
     let listed = |error: Error| error.at(format!("file {REPOSITORIES_FILE}"));
     check_id(id).map_err(listed)?;
@@ -173,7 +172,7 @@ pub(crate) fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Nam
         for repository in object.map().keys() {
             for (tag, id) in object.string_map(repository)? {
                 let text = format!("{repository}:{tag}");
-                // A digest that stands where the tag does is one.
+                // A digest in the place of the tag is read as a digest.
                 let by_digest = format!("{repository}@{tag}");
                 let name = match Digest::parse(&tag) {
                     Ok(_) => naming::read(&by_digest).ok(),
@@ -183,7 +182,7 @@ pub(crate) fn repositories(members: &Members, limits: &Limits) -> Result<Vec<Nam
                     named.push((text, None, id));
                     continue;
                 };
-                // The name of two images is listed with both: only it is ambiguous.
+                // A name of two images is listed with both: only that name is ambiguous.
                 if known.insert((name.qualified(), id.clone())) {
                     named.push((text, Some(name), id));
                 }

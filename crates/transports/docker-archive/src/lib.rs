@@ -6,8 +6,8 @@
 //! - from 25 on: an OCI layout and `manifest.json` in one tar. The layout is used, after both were
 //!   compared.
 //!
-//! The transport owns the lists of images, their names and the members of the tar. What an image
-//! means is for formats: they get a root document and ask for the members that it names.
+//! The transport owns the lists of images, their names and the members of the tar. Formats
+//! interpret the images: they get a root document and request the members that it names.
 
 mod both;
 mod directories;
@@ -37,10 +37,11 @@ pub use crate::{manifest::ARCHIVE_IMAGE, write::ArchiveSink};
 
 /// Decompressed bytes of an archive that are looked at to recognise it.
 const PREFIX: u64 = 1 << 20;
-/// Headers of an uncompressed archive that are looked at to find a `manifest.json` behind its layers.
+/// The most headers of an uncompressed archive that are read to find a `manifest.json` behind the
+/// layers.
 const HEADERS: usize = 4096;
-/// What may follow an id in the name of a member: the files of a v1 image, and the layers and configs
-/// of those who name them by digest.
+/// The suffixes after an id in the name of a member: the files of a v1 image, and the layers and
+/// configs of writers that name them by digest.
 const MARKERS: [&str; 6] = [
     "/VERSION",
     "/json",
@@ -82,9 +83,9 @@ impl Transport for DockerArchive {
     }
 
     /// Says whether a tar, which may be compressed, holds one of docker's own lists of images, a
-    /// directory of a v1 image, or layers and configs that are named as podman and skopeo do. An OCI
-    /// layout is none, unless `manifest.json` stands in it too: this transport has to be asked before
-    /// the one of layout archives is. Of a compressed archive only the start is looked at.
+    /// directory of a v1 image, or layers and configs with the names that podman and skopeo use. An
+    /// OCI layout is accepted only with a `manifest.json` in it: this transport has to be asked
+    /// before the one of layout archives. Of a compressed archive only the start is read.
     fn recognise(&self, path: &Path) -> bool {
         let mut each = |name: &str| {
             if is_marker(name) {
@@ -108,8 +109,8 @@ impl Transport for DockerArchive {
     }
 }
 
-/// Says what to do with a directory that somebody has unpacked such an archive to; `None` if it is
-/// none of those.
+/// Returns advice for a directory with the unpacked files of such an archive; `None` for any other
+/// directory.
 pub fn unpacked(path: &Path) -> Option<String> {
     let is_file = |name: &str| path.join(name).is_file();
     let layer =
@@ -133,14 +134,14 @@ fn is_marker(name: &str) -> bool {
     if rest.is_some_and(|rest| MARKERS.contains(&rest)) {
         return true;
     }
-    // Up to Docker 1.1 the directory of the image that was asked for may have any name. The one
-    // directory of an ACI is another thing.
+    // Up to Docker 1.1 the directory of the saved image may have any name, except that of the
+    // single directory of an ACI.
     let directory = name.strip_suffix("/layer.tar");
     directory.is_some_and(|directory| directory != "rootfs" && !directory.contains('/'))
 }
 
 /// Says whether an uncompressed tar has one of these names, by jumping from header to header: most
-/// writers put `manifest.json` behind the layers. Whether the tar is sound shows when it is opened.
+/// writers put `manifest.json` behind the layers. Faults of the tar are found when it is opened.
 fn has_marker(path: &Path) -> bool {
     // Opening a device can have effects.
     if !path.is_file() {

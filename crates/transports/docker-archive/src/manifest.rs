@@ -1,7 +1,7 @@
 //! `manifest.json`, the list of images since Docker 1.10.
 //!
-//! One entry of it is the root document of an image. What its config means is for the format; here
-//! are only the shape that the list itself needs, and the names.
+//! Each entry is the root document of an image. The format interprets the config; this module
+//! checks only the shape of the list itself, and the names.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,15 +23,16 @@ const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "Parent", "LayerSource
 /// One entry of `manifest.json`.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    /// The names as they stand there, and what they mean.
+    /// The names, each as text and parsed.
     pub(crate) names: Vec<(String, Name)>,
-    /// What stands there as a name and is none.
+    /// The texts in the place of names that are no names.
     pub(crate) bad_names: BTreeSet<String>,
-    /// The ID of an image that stands there as its name, as containerd writes one that CRI named.
+    /// The ID of an image in the place of its name, as containerd writes for an image that CRI
+    /// named.
     pub(crate) id: Option<String>,
-    /// The member that is the config.
+    /// The member with the config.
     pub(crate) config: String,
-    /// The members that are the layers, base first.
+    /// The members with the layers, base first.
     pub(crate) layers: Vec<String>,
     /// The entry, compact, and its digest.
     document: Arc<[u8]>,
@@ -56,8 +57,8 @@ impl Item {
     }
 }
 
-/// Reads `manifest.json` (robustness A7a). What is no name concerns its image alone (A12), and so does
-/// a name that stands at two different images (K12).
+/// Reads `manifest.json` (robustness A7a). An invalid name concerns its image alone (A12), and so
+/// does a name of two different images (K12).
 ///
 /// # Errors
 /// [`Code::BadManifest`], [`Code::BadJson`] and [`Code::Limit`].
@@ -76,16 +77,16 @@ fn check(value: &Value, limits: &Limits) -> Result<Vec<Item>> {
     values.iter().enumerate().map(read).collect()
 }
 
-/// Returns an entry with its fields in the usual spelling: docker and everything else that is
-/// written in Go match them without regard to case, and old versions of Jib wrote them in lower case
-/// (robustness K27). A field that stands in two spellings is refused.
+/// Returns an entry with its fields in the usual spelling: docker and every other program written
+/// in Go match them without regard to case, and old versions of Jib wrote them in lower case
+/// (robustness K27). A field in two spellings is refused.
 fn in_usual_spelling(object: &Object<'_>) -> Result<Value> {
     let mut usual = Map::new();
     for (key, value) in object.map() {
         let field = FIELDS.iter().find(|field| folds_to(key, field));
         let name = field.map_or(&**key, |field| *field);
         if usual.insert(name.to_owned(), value.clone()).is_some() {
-            // Which of them counts differs from reader to reader.
+            // Readers differ in which of them they use.
             object.check_names(FIELDS)?;
             let message = format!("stands there twice, once as {}", quote(key));
             return Err(object.bad(name, message));

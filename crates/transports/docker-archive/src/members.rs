@@ -1,6 +1,6 @@
 //! The members of an archive by name, and the links between them.
 //!
-//! A link means another member, or nothing: no file outside of the archive is ever looked at.
+//! A link leads to another member, or nowhere: no file outside of the archive is ever read.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
@@ -29,11 +29,11 @@ pub(crate) struct Members {
     locator: String,
     limits: Limits,
     notes: Notes,
-    /// For long searches.
+    /// The environment, for ending long searches.
     env: Env,
-    /// The names of layers by the digests of what they hold, once that was needed.
+    /// The names of layers by the digests of their contents, computed when first needed.
     contents: Mutex<BTreeMap<Algorithm, BTreeMap<Digest, String>>>,
-    /// What changes when the file does; nothing is known of standard input.
+    /// A text that changes when the file does; `None` for standard input.
     state: Option<String>,
 }
 
@@ -45,17 +45,17 @@ impl fmt::Debug for Members {
     }
 }
 
-/// A member that is a file, and where its bytes are.
+/// A member that is a file, and the place of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Its name, after all links.
+    /// The member's name, after all links.
     pub(crate) name: String,
     pub(crate) offset: u64,
-    /// Its bytes.
+    /// The number of bytes.
     pub(crate) size: u64,
 }
 
-/// What becomes of a symbolic link whose target is only found at the root of the archive.
+/// The treatment of a symbolic link whose target is only found at the root of the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AtRoot {
     Refused,
@@ -67,7 +67,8 @@ impl Members {
     /// Opens an archive: a path, or `-` for standard input.
     pub(crate) fn open(rest: &str, locator: &str, env: &Env) -> Result<Self> {
         let wanted = |name: &str, _: EntryKind, size: u64| {
-            // Before the body is read, and copied: it would never be used (robustness A6).
+            // The check comes before the body is read and copied, since it would never be used
+            // (robustness A6).
             match limit(name, &env.limits) {
                 Some(limit) if size > limit.1 => Err(too_large(name, size, limit)),
                 _ => Ok(true),
@@ -94,12 +95,12 @@ impl Members {
         })
     }
 
-    /// Returns what changes when the file does.
+    /// Returns a text that changes when the file does.
     pub(crate) fn state(&self) -> Option<String> {
         self.state.clone()
     }
 
-    /// Says whether there is a member of that name, whatever it is.
+    /// Says whether there is a member of that name, of any kind.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.archive.member(name).is_some()
     }
@@ -120,7 +121,7 @@ impl Members {
             .map_err(|error| error.at(entry(name)))
     }
 
-    /// Finds the file that a name leads to, if it leads to one; nothing is told.
+    /// Finds the file that a name leads to, if there is one; reports nothing.
     pub(crate) fn found(&self, name: &str) -> Option<Found> {
         self.follow(name, AtRoot::Silent).ok()
     }
@@ -156,7 +157,7 @@ impl Members {
                         current = self.step(&mut seen, &current, next)?;
                         continue;
                     }
-                    // The name as it stands in the list, which may be spelled in another way.
+                    // The error has the name in the list, which may be spelled in another way.
                     None if seen.is_empty() => return Err(only_members(missing(name))),
                     None => return Err(missing(&current)),
                 },
@@ -168,7 +169,7 @@ impl Members {
         }
     }
 
-    /// Goes on from one name to the next: not in a circle, and not for ever.
+    /// Adds the next name of a chain of links; refuses circles and chains that are too long.
     fn step(&self, seen: &mut Vec<String>, current: &str, next: String) -> Result<String> {
         seen.push(current.to_owned());
         if seen.contains(&next) {
@@ -183,7 +184,7 @@ impl Members {
         Ok(next)
     }
 
-    /// Returns the link that the directory of a name is, its target, and the rest of the name.
+    /// Returns the directory of a name that is a link, the link's target, and the rest of the name.
     fn below_link<'a>(&self, name: &'a str) -> Option<(&'a str, &[u8], &'a str)> {
         name.match_indices('/').find_map(|(at, _)| {
             let (directory, rest) = (&name[..at], &name[at + 1..]);
@@ -194,10 +195,11 @@ impl Members {
         })
     }
 
-    /// Returns the name that a link means. A hard link counts from the root of the archive, a
-    /// symbolic one from its own directory; some writers mix that up. The archive is a root
-    /// directory of its own, as it is for docker, which unpacks it first: `..` at the top stays
-    /// there, and an absolute target begins there (robustness K26). `rest` is looked for below it.
+    /// Returns the target of a link. The target of a hard link is relative to the root of the
+    /// archive, the target of a symbolic link to its directory; some writers confuse the two. The
+    /// archive is a root directory of its own, as for docker, which unpacks it first: `..` at the
+    /// top stays there, and an absolute target begins there (robustness K26). `rest` is looked up
+    /// below the target.
     fn target(
         &self,
         link: &str,
@@ -237,7 +239,7 @@ impl Members {
         first.ok_or_else(|| escape(target))
     }
 
-    /// Ends a long search when the work is cancelled.
+    /// Ends a long search if the work is cancelled.
     pub(crate) fn check_cancelled(&self) -> Result<()> {
         self.env.check_cancelled()
     }
@@ -268,15 +270,15 @@ impl Members {
         Ok(true)
     }
 
-    /// Opens the bytes of a file, decompressed; nothing is noted of them.
+    /// Opens the bytes of a file, decompressed; irregularities are not recorded.
     pub(crate) fn decoded(&self, found: &Found) -> Result<Decoder> {
         let what = entry(&found.name);
         Decoder::new(self.bytes(found), &self.limits, &Notes::default(), &what)
     }
 
-    /// Finds the layer whose uncompressed bytes have a digest, among the files that are called as
-    /// layers are (robustness K26). Each is read once, whatever is looked for, and at most
-    /// `image_bytes` of all.
+    /// Finds the layer whose uncompressed bytes have a digest, among the files with names of layers
+    /// (robustness K26). Each file is read once for all searches, and at most `image_bytes` of all
+    /// files.
     pub(crate) fn by_content(&self, digest: &Digest) -> Result<Option<String>> {
         let mut known = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let algorithm = digest.algorithm();
@@ -300,7 +302,7 @@ impl Members {
             };
             let mut hasher = Hasher::new(algorithm);
             let mut buffer = vec![0; 1 << 16];
-            // A file that can't be decoded is not the layer that is looked for.
+            // A file that can't be decoded is not the wanted layer.
             let Ok(mut reader) = self.decoded(&found) else {
                 continue;
             };
@@ -349,8 +351,8 @@ impl Members {
         self.read(&self.resolve(name, false)?, limit)
     }
 
-    /// Returns a blob by the name of its member; what it must be is what is claimed and, for a
-    /// blob that is named by its digest, that (robustness A14).
+    /// Returns a blob by the name of its member. The blob must match the given facts and, if its
+    /// name has a digest, that digest (robustness A14).
     pub(crate) fn blob(self: &Arc<Self>, name: &str, lenient: bool, facts: &Facts) -> Result<Blob> {
         let found = self.resolve(name, lenient)?;
         let known = Facts {
@@ -371,7 +373,7 @@ impl Members {
         })
     }
 
-    /// Lists the digests of all blobs that are named by theirs.
+    /// Lists the digests of all blobs with a digest as their name.
     pub(crate) fn blobs(&self) -> Vec<Digest> {
         let mut found: Vec<Digest> = self.names().filter_map(blob_digest).collect();
         found.sort();
@@ -461,7 +463,7 @@ fn escape(target: &[u8]) -> Error {
     Error::new(Code::Escape, message)
 }
 
-/// Says whether a target leaves the archive, if that were unpacked to some directory.
+/// Says whether a target leads out of the archive, if the archive were unpacked to a directory.
 fn leads_out(directory: &str, target: &[u8]) -> bool {
     let mut depth = directory.split('/').filter(|part| !part.is_empty()).count();
     target.starts_with(b"/")
@@ -481,13 +483,13 @@ fn leads_out(directory: &str, target: &[u8]) -> bool {
         })
 }
 
-/// Returns the name of a member in the one spelling that members have; `None` for what is no name.
+/// Returns the name of a member in the normal spelling; `None` for a text that is no name.
 pub(crate) fn plain_name(name: &str) -> Option<String> {
     clean("", name.as_bytes())
 }
 
-/// Takes `.` and `..` out of a path below `directory`; nothing is above the root of the archive.
-/// `None` if it is empty or no text, so no name of a member.
+/// Removes `.` and `..` from a path below `directory`; nothing is above the root of the archive.
+/// `None` if the result is empty or no text, and so no name of a member.
 fn clean(directory: &str, path: &[u8]) -> Option<String> {
     let path = std::str::from_utf8(path).ok()?;
     let mut parts: Vec<&str> = Vec::new();

@@ -3,7 +3,7 @@
 use imgconv_model::{Code, Error, Name, Result, quote};
 
 /// Reads a name of the form `REPOSITORY:TAG` (robustness A12). containerd also writes
-/// `REPOSITORY@DIGEST`, which is no tag (K14).
+/// `REPOSITORY@DIGEST`, without a tag (K14).
 ///
 /// # Errors
 /// [`Code::BadName`] for anything else.
@@ -11,7 +11,7 @@ pub(crate) fn read(text: &str) -> Result<Name> {
     Name::parse_reference(text)
 }
 
-/// The error for what stands where a name belongs and is none.
+/// The error for a text in the place of a name that is no name.
 pub(crate) fn bad(text: &str) -> Error {
     read(text).err().unwrap_or_else(|| {
         let message = format!("{} is not `REPOSITORY:TAG`", quote(text));
@@ -29,7 +29,7 @@ pub(crate) fn familiar(reference: &str) -> String {
         Some(rest) if !rest.contains('/') => rest,
         _ => path,
     };
-    // A first component that looks like a host has to keep its own.
+    // A first component that looks like a host must keep the host before it.
     let same = Name::parse_reference(short).is_ok_and(|name| name.to_string() == reference);
     if same { short } else { reference }.to_owned()
 }

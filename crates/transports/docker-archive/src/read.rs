@@ -1,4 +1,4 @@
-//! Reading an archive: its roots, and its members for whoever knows what they mean.
+//! Reading an archive: its roots, and its members, which formats interpret.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,18 +33,18 @@ pub(crate) struct ArchiveBundle {
     directories: Directories,
     /// Names of images that only `repositories` lists, where `manifest.json` lists others.
     others: Vec<String>,
-    /// The images that no root document can be made of: their places, and their ids.
+    /// The images without a root document: their positions, and their ids.
     broken: BTreeMap<usize, String>,
-    /// What stands where a name belongs and is none, and the file where.
+    /// The texts in the place of names that are no names, each with its file.
     bad_names: BTreeMap<String, &'static str>,
-    /// What the index of the layout says of itself.
+    /// The own fields of the layout's index.
     top_level: TopLevel,
     /// Whether there is a layout, so that blobs are found by their digests.
     layout: bool,
     limits: Limits,
 }
 
-/// Where a root document comes from.
+/// The source of a root document.
 #[derive(Clone, Debug)]
 enum Source {
     /// An entry of `manifest.json`.
@@ -54,7 +54,7 @@ enum Source {
 }
 
 impl ArchiveBundle {
-    /// Reads the lists of images and of members; the images themselves are not looked at.
+    /// Reads the lists of images and of members, but no image.
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("docker-archive:{rest}");
         Self::read(rest, &locator, env).map_err(|error| error.at(locator.clone()))
@@ -123,7 +123,8 @@ impl ArchiveBundle {
         Ok(bundle)
     }
 
-    /// Lists what `manifest.json` or the layout lists, and what only `repositories` does.
+    /// Lists the images of `manifest.json` or the layout, and the images that only `repositories`
+    /// has.
     fn list_all(&mut self, roots: Vec<(RootEntry, Option<usize>)>, env: &Env) -> Result<()> {
         let v1 = V1 {
             members: &self.members,
@@ -137,7 +138,7 @@ impl ArchiveBundle {
                 self.list(entry, item.map(Source::Item));
             }
         }
-        // A layout says itself which of its names are ambiguous.
+        // The layout's own list marks its ambiguous names.
         if !self.layout {
             mark_ambiguous(&mut self.roots, &format!("file {MANIFEST_FILE}"));
         }
@@ -189,7 +190,7 @@ impl ArchiveBundle {
         }
     }
 
-    /// Says where else an image may be, if a file of one is missing.
+    /// Adds other places of an image to the error of a missing file.
     fn with_others(&self, error: Error) -> Error {
         if self.others.is_empty() || error.code() != Code::Missing {
             return error;
@@ -232,7 +233,7 @@ impl Bundle for ArchiveBundle {
         self.locator.clone()
     }
 
-    /// Lists every name; the images of one position are one image.
+    /// Lists every name; entries with the same position are one image.
     fn roots(&self) -> Result<Vec<RootEntry>> {
         Ok(self.roots.clone())
     }
@@ -240,7 +241,7 @@ impl Bundle for ArchiveBundle {
     fn root(&self, entry: &RootEntry) -> Result<Root> {
         entry.check().map_err(|error| self.at(error))?;
         let Some(child) = &entry.child else {
-            // What is wrong with it is found again.
+            // Making the document again returns the error of the image.
             let document = match self.broken.get(&entry.position) {
                 Some(id) => legacy::document(self.v1(), id, &self.limits),
                 None => {
@@ -307,15 +308,15 @@ impl Bundle for ArchiveBundle {
 
 impl NamedBlobs for ArchiveBundle {
     /// Returns a member by its name, through links to other members. With `manifest.json` a config
-    /// verifies what a layer holds, so a link may be a little wrong (robustness A4b).
+    /// verifies the contents of a layer, so a slightly wrong link is accepted (robustness A4b).
     fn member(&self, name: &str, facts: &Facts) -> Result<Blob> {
         let lenient = !self.items.is_empty();
         let blob = self.members.blob(name, lenient, facts);
         blob.map_err(|error| self.at(self.with_others(error)))
     }
 
-    /// Finds a layer by what it holds, where the member that is listed is not there: Docker wrote a
-    /// layer that stood twice as a link, sometimes a broken one (robustness K26).
+    /// Finds a layer by its contents, if the listed member is missing: Docker wrote a layer that an
+    /// image has twice as a link, sometimes a broken one (robustness K26).
     fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>> {
         let found = || {
             let Some(name) = self.members.by_content(diff_id)? else {
@@ -335,14 +336,14 @@ impl ListNotes for ArchiveBundle {
         Some(self.at(naming::bad(text).at(format!("file {file}"))))
     }
 
-    /// `RepoTags` say nothing of an image but its names.
+    /// `RepoTags` hold only the names of an image.
     fn duplicate_listings(&self, _: &RootEntry) -> Vec<String> {
         Vec::new()
     }
 }
 
 impl States for ArchiveBundle {
-    /// Before there were configs, no digest said what an image holds.
+    /// Without configs, no digest covers the contents of an image.
     fn state(&self, _: &RootEntry) -> Result<Option<String>> {
         Ok(self.members.state())
     }

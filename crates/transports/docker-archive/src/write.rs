@@ -1,9 +1,9 @@
-//! Writing an archive that Docker 1.10 and everything after it loads.
+//! Writing an archive that Docker 1.10 and all later engines load.
 //!
-//! It has the form of `manifest.json` alone: `<hex>.json` for a config, `<hex>.tar` for a layer,
-//! each once. There is no `repositories` and no directory of a v1 image in it, which only Docker
-//! before 1.10 needs, and no OCI layout beside it. Members are sorted by name, so that the same
-//! images make the same bytes.
+//! The archive has the form of `manifest.json` alone: `<hex>.json` for a config, `<hex>.tar` for a
+//! layer, each once. It has no `repositories` and no directory of a v1 image, which only Docker
+//! before 1.10 needs, and no OCI layout. Members are sorted by name, so that the same images make
+//! the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ impl ArchiveSink {
         })
     }
 
-    /// Returns the name that a publication gets, as docker writes it.
+    /// Returns the name that a publication gets, in docker's form.
     fn tag(&self, publication: &Publication) -> Result<Option<String>> {
         let given = publication.reference.as_deref();
         let name = match given {
@@ -108,12 +108,12 @@ impl ArchiveSink {
             let message = format!("{} holds a digest, and `RepoTags` has tags", quote(text));
             return Err(Error::new(Code::BadName, message).hint("write it as `REPOSITORY:TAG`"));
         }
-        // The caller tells the losses: a tag without a repository, a digest.
+        // The caller reports the losses: a tag without a repository, a digest.
         let full = name.and_then(|name| name.to_reference(&mut Report::default()));
         Ok(full.as_deref().map(familiar))
     }
 
-    /// Puts the publications together: each image once, with all its names.
+    /// Groups the publications: each image once, with all its names.
     fn images(
         &self,
         publications: &[Publication],
@@ -186,8 +186,8 @@ impl ArchiveSink {
                 .get(digest)
                 .ok_or_else(|| Stage::never_written(digest))?;
             pack.file(name, self.stage().open(&blob.path)?, blob.size)?;
-            // A layer is of no use any more, and may be large. The config of the same digest, if
-            // there should be one, came before it.
+            // The written layer is no longer needed, and may be large. A config of the same digest,
+            // if there is one, was written before.
             if name.ends_with(".tar") {
                 self.stage().remove(&blob.path);
             }
@@ -196,10 +196,10 @@ impl ArchiveSink {
     }
 }
 
-/// Everything that was written.
+/// All written blobs.
 type Blobs = BTreeMap<Digest, Staged>;
 
-/// The image of a publication, by its place in the list, and its name.
+/// The image of a publication, by its position in the list, and its name.
 type Placed = (usize, Option<String>);
 
 /// One entry of `manifest.json`.
@@ -208,7 +208,7 @@ struct Image {
     config: Digest,
     layers: Vec<Digest>,
     tags: Vec<String>,
-    /// Whatever else the entry says.
+    /// The other fields of the entry.
     more: Map<String, Value>,
 }
 
@@ -241,7 +241,7 @@ impl BundleSink for ArchiveSink {
         self.output.locator().to_owned()
     }
 
-    /// Only what was written in this run counts: an archive that exists is replaced.
+    /// Only blobs that were written in this run count: an existing archive is replaced.
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
         Ok(self.stage().has(digest, size))
     }
@@ -254,10 +254,10 @@ impl BundleSink for ArchiveSink {
         SinkExtras::default()
     }
 
-    /// The place has no list of entry points that says anything of itself.
+    /// The place has no list of entry points with fields of its own.
     fn set_top_level(&mut self, _: TopLevel) {}
 
-    /// An entry has the names of its image, which are known now: so are its bytes.
+    /// An entry has the names of its image, so its bytes are known only now.
     fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
         let locator = self.locator();
         let at = |error: Error| error.at(locator.clone());

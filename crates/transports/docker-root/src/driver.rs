@@ -1,4 +1,4 @@
-//! The graph drivers, and where each extracts a layer to.
+//! The graph drivers, and the folder to which each extracts a layer.
 
 use imgconv_folder::Marks;
 use imgconv_model::{Code, Error, Result, quote};
@@ -10,7 +10,7 @@ use imgconv_model::{Code, Error, Result, quote};
 ///
 /// # Errors
 /// [`Code::Unsupported`] for a driver whose layers are no folders, and for an unknown one;
-/// [`Code::BadManifest`] if `cache_id` is no name of a folder.
+/// [`Code::BadManifest`] if `cache_id` is no valid name of a folder.
 pub(crate) fn folder(driver: &str, cache_id: &str) -> Result<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let is_name = !cache_id.is_empty()

@@ -11,8 +11,8 @@
 //!   put together byte for byte. The chain ID of the lowest layer is its diff ID; that of any other is
 //!   the SHA-256 of `PARENT-CHAIN-ID DIFF-ID`.
 //!
-//! Nothing here is trusted: a config is verified by its name, a layer by the diff ID that the config
-//! claims, and files are opened below the folder of their layer only.
+//! No file is trusted: a config is verified by its name, a layer by the diff ID in the config, and
+//! files are opened below the folder of their layer only.
 
 #![deny(missing_docs)]
 

@@ -31,7 +31,7 @@ pub(crate) struct DataRoot {
 }
 
 impl DataRoot {
-    /// Lists the images; of their layers only the folders are looked at.
+    /// Lists the images; of their layers only the folders are checked.
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("docker-root:{rest}");
         let root = Directory::open(Path::new(rest)).map_err(|error| error.at(locator.clone()))?;
@@ -64,8 +64,8 @@ impl DataRoot {
         Ok(found)
     }
 
-    /// Lists an image once for each of its names; one without a name once. An image whose root
-    /// document can't be made has no descriptor, and [`Bundle::root`] says why.
+    /// Lists an image once for each of its names; an image without a name once. An image whose root
+    /// document can't be made has no descriptor, and [`Bundle::root`] returns the error.
     fn list_image(&mut self, position: usize) {
         let image = &self.images[position];
         self.ids.insert(image.id, position);
@@ -148,7 +148,8 @@ impl DataRoot {
     }
 }
 
-/// Reads a reference of `repositories.json`; `None` for one by digest, and for what is none.
+/// Reads a reference of `repositories.json`; `None` for a reference by digest, and for invalid
+/// text.
 fn name(reference: &str) -> Option<Name> {
     if reference.contains('@') {
         return None;

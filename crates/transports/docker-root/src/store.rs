@@ -26,7 +26,7 @@ pub(crate) fn drivers(root: &Directory) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// An image: its ID, the drivers that have its config, and the references that lead to it.
+/// An image: its ID, the drivers that have its config, and its references.
 #[derive(Debug)]
 pub(crate) struct Image {
     pub(crate) id: Digest,
@@ -34,8 +34,8 @@ pub(crate) struct Image {
     pub(crate) references: Vec<String>,
 }
 
-/// Lists the images of all drivers. Those that have a reference come first, by it, then the others
-/// by their IDs.
+/// Lists the images of all drivers. Images with a reference come first, sorted by it, then the
+/// others, sorted by their IDs.
 pub(crate) fn images(root: &Directory, drivers: &[String], limits: &Limits) -> Result<Vec<Image>> {
     let mut found: BTreeMap<Digest, Image> = BTreeMap::new();
     let mut entry = |id: Digest, driver: &str| {
@@ -53,7 +53,7 @@ pub(crate) fn images(root: &Directory, drivers: &[String], limits: &Limits) -> R
     for driver in drivers {
         let folder = format!("{IMAGE}/{driver}/imagedb/content/sha256");
         for hex in root.names(&folder)? {
-            // Anything else there is a temporary file of the engine.
+            // Any other file there is a temporary file of the engine.
             if let Some(id) = Digest::from_hex(Algorithm::Sha256, &hex) {
                 entry(id, driver);
             }
@@ -126,7 +126,7 @@ pub(crate) struct LayerPlace {
 }
 
 impl LayerPlace {
-    /// Returns the name by which the format asks for the layer.
+    /// Returns the name by which the format requests the layer.
     pub(crate) fn member(&self) -> String {
         format!("layerdb/{}/{}", self.driver, self.chain_id.hex())
     }
@@ -167,8 +167,9 @@ impl LayerPlace {
     }
 }
 
-/// Makes the root document of an image: its config, and where its layers are. The first driver that
-/// has all of them is taken, else the first one, whose layers then say what is missing.
+/// Makes the root document of an image: its config, and the places of its layers. The first driver
+/// with all layers is taken; if none has all, the first one, and reading its layers gives the
+/// error.
 pub(crate) fn document(root: &Directory, image: &Image, limits: &Limits) -> Result<Document> {
     let diff_ids = diff_ids(root, image, limits)?;
     let chain = chain_ids(&diff_ids);
@@ -198,7 +199,7 @@ pub(crate) fn document(root: &Directory, image: &Image, limits: &Limits) -> Resu
     Ok(archive_image::document(&config, &members, &remade))
 }
 
-/// Reads the diff IDs of an image's config. The whole config is for the format.
+/// Reads the diff IDs of an image's config. The format interprets the rest of the config.
 fn diff_ids(root: &Directory, image: &Image, limits: &Limits) -> Result<Vec<Digest>> {
     let bytes = config(root, image, limits)?;
     let at = |error: Error| error.at(format!("config {}", image.id));

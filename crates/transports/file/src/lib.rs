@@ -1,8 +1,8 @@
 //! One local file that is a whole image, such as an ACI; `-` is standard input or output.
 //!
-//! It knows nothing of what the bytes mean, and nothing of compression: both are a format's. It
-//! opens regular files only, notices when one changes under it, and makes files appear all at
-//! once or not at all.
+//! The transport does not interpret or decompress the bytes: a format does. The transport opens
+//! regular files only, detects changes of a file during the run, and makes files appear all at once
+//! or not at all.
 
 mod naming;
 mod read;
@@ -49,7 +49,7 @@ impl Transport for File {
         &PLACE
     }
 
-    /// Says whether the path is a regular file; whether its bytes are an image is for a format.
+    /// Says whether the path is a regular file; a format decides whether its bytes are an image.
     fn recognise(&self, path: &Path) -> bool {
         std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
     }

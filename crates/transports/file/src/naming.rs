@@ -1,10 +1,10 @@
 //! File names for several images in one directory: safe, and the same on every file system.
 //!
-//! Two names collide if some file system would take them for one: they differ only in letter
-//! case, or only in how accented letters are composed. The standard library has no normalisation
+//! Two names collide if some file system would treat them as one: they differ only in letter case,
+//! or only in the composition of accented letters. The standard library has no normalisation
 //! tables, so the comparison is coarse: a run of characters outside ASCII equals any other such
-//! run. It may therefore see a collision where there is none (`é.aci` and `ñ.aci`), which costs a
-//! longer name; it never misses one of the two kinds, except for letters whose case pair has
+//! run. It may therefore report a collision where there is none (`é.aci` and `ñ.aci`), which costs
+//! a longer name; it never misses one of the two kinds, except for letters whose case pair has
 //! another length inside ASCII (`ß` and `ss`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,7 @@ fn twice(name: &str, first: &Digest, second: &Digest) -> Error {
     Error::new(Code::Ambiguous, message).hint("convert them one by one, or name them with `--name`")
 }
 
-/// Refuses a name that is not one plain component: nothing is cut or replaced silently.
+/// Refuses a name that is not one plain component: no part is removed or replaced silently.
 fn check(name: &str, limits: &Limits) -> Result<()> {
     let bad = |why: &str| {
         let message = format!("file name {} {why}", quote(name));
@@ -102,7 +102,7 @@ fn check(name: &str, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// Puts the start of the digest before the extension, if there is one made of letters.
+/// Inserts the start of the digest before the extension, if there is an extension of letters.
 fn with_digest(name: &str, digest: &Digest) -> String {
     let hex = digest.hex();
     let hex = &hex[..12];
@@ -118,13 +118,13 @@ fn with_digest(name: &str, digest: &Digest) -> String {
     }
 }
 
-/// Returns a text that is equal for all names that collide. A run of characters outside ASCII is
-/// one `\0`, and takes the letter before it along if it starts with a combining mark: so the
-/// composed and the decomposed form are the same.
+/// Returns a text that is equal for all names that collide. A run of characters outside ASCII
+/// becomes one `\0`, and includes the letter before the run if it starts with a combining mark: so
+/// the composed and the decomposed form are equal.
 fn key(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
-        // These two have a case pair inside ASCII.
+        // These two characters have a case pair inside ASCII.
         let c = match c {
             'ſ' => 's',
             '\u{212a}' => 'k',
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(error.code(), Code::Ambiguous);
         assert!(error.message().contains("\"a.aci\""), "{error}");
         assert_eq!(names(&[("a.aci", 1), ("a.aci", 1)]).unwrap(), ["a.aci"; 2]);
-        // A name that another one becomes.
+        // The file name that a colliding name would get.
         let error = names(&[
             ("App.aci", 0xaa),
             ("app.aci", 0xbb),

@@ -1,8 +1,8 @@
-//! Reading one file as often as needed, and noticing that it is no longer the same one.
+//! Reading one file as often as needed, and detecting that the file has changed.
 //!
-//! Nothing is verified by content here, because nobody claimed a digest: what is checked is that
-//! every pass reads the same file at the same size and with the same times, of which nobody can put back
-//! the one of the last status change.
+//! No content is verified here, because no digest is known: each pass checks that it reads the same
+//! file with the same size and the same times; no program can reset the time of the last status
+//! change.
 
 use std::{
     fs::File,
@@ -21,10 +21,10 @@ use imgconv_model::{
 };
 use imgconv_stream::Interruptible;
 
-/// How much is read or written at a time.
+/// The number of bytes that are read or written at a time.
 const BLOCK: usize = 1 << 20;
 
-/// How long a named pipe may have nobody who writes to it.
+/// The time that a named pipe may have no writer.
 const WRITER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One file that is a whole image.
@@ -33,7 +33,7 @@ pub struct FileBundle {
     locator: String,
     size: u64,
     bytes: Arc<dyn Open>,
-    /// What changes when the file does; nothing is known of standard input.
+    /// A text that changes when the file does; `None` for standard input.
     state: Option<String>,
     /// The copy of a stream.
     copy: Option<Arc<File>>,
@@ -43,7 +43,7 @@ impl FileBundle {
     /// Opens a regular file; a symbolic link that the user names is followed.
     ///
     /// # Errors
-    /// [`Code::Missing`] if there is none, [`Code::Io`] if it is anything but a regular file.
+    /// [`Code::Missing`] if there is no file, [`Code::Io`] if it is not a regular file.
     pub fn open(path: &str) -> Result<Self> {
         let (file, identity) = open(Path::new(path))?;
         let metadata = file.metadata().map_err(|e| Error::io(e, quote(path)))?;
@@ -61,7 +61,7 @@ impl FileBundle {
 }
 
 impl FileBundle {
-    /// Makes a bundle of the copy of a stream.
+    /// Makes a bundle from the copy of a stream.
     fn of_copy(locator: &str, file: Arc<File>, size: u64) -> Self {
         Self {
             locator: locator.to_owned(),
@@ -72,19 +72,19 @@ impl FileBundle {
         }
     }
 
-    /// Returns a path by which the copy of a stream can be opened as long as this is there; `None` for
-    /// a file of its own, and where the system has no such paths.
+    /// Returns a path by which the copy of a stream can be opened as long as the bundle exists;
+    /// `None` for a regular file, and where the system has no such paths.
     pub fn copy_path(&self) -> Option<PathBuf> {
         let path = PathBuf::from(path_of(self.copy.as_ref()?));
         path.exists().then_some(path)
     }
 }
 
-/// Copies standard input (`-`) or what comes out of a FIFO, such as `<(…)` of a shell makes, as
-/// [`from_reader`] does; once in a run, whoever asks for it.
+/// Copies standard input (`-`) or the contents of a FIFO, such as `<(…)` of a shell, as
+/// [`from_reader`] does; once in a run, for all callers.
 ///
 /// # Errors
-/// If it can't be opened, and those of [`from_reader`].
+/// If the stream can't be opened, and the errors of [`from_reader`].
 pub fn from_pipe(path: &str, env: &Env) -> Result<FileBundle> {
     let mut copies = env.copies.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(file) = copies.get(path) {
@@ -106,12 +106,12 @@ fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
     let mut file = open_nonblocking(Path::new(path)).map_err(failed)?;
     let mut first = vec![0; BLOCK];
     let began = Instant::now();
-    // One that nobody writes to would be waited for without end (robustness D2).
+    // A FIFO without a writer would block without end (robustness D2).
     let count = loop {
         env.check_cancelled()?;
         match file.read(&mut first) {
             Ok(0) if began.elapsed() > WRITER_PATIENCE => {
-                let message = "nothing comes out of the named pipe: nobody writes to it";
+                let message = "the named pipe has no writer";
                 return Err(Error::new(Code::Io, message).at(quote(path)));
             }
             Ok(0) => thread::sleep(Duration::from_millis(10)),
@@ -163,7 +163,7 @@ impl Bundle for FileBundle {
         self.locator.clone()
     }
 
-    /// There is exactly one, and it has no name.
+    /// A file is exactly one image, without a name.
     fn roots(&self) -> Result<Vec<RootEntry>> {
         Ok(vec![RootEntry::only(None)])
     }
@@ -232,7 +232,7 @@ impl FileBundle {
     }
 }
 
-/// Fails if the file is not in the state that it was in at first (robustness D4).
+/// Fails if the file has changed since it was opened (robustness D4).
 fn expect(found: &Stamp, first: &Stamp) -> Result<()> {
     let changed = |what: &str| {
         let message = format!("the file was {what} while it was read");
@@ -258,7 +258,7 @@ fn open(path: &Path) -> Result<(File, Stamp)> {
     open_regular(path).map_err(|error| error.at(quote_path(path)))
 }
 
-/// A file that is opened anew for each pass.
+/// A file that is opened again for each pass.
 #[derive(Debug)]
 struct OnDisk {
     path: PathBuf,
@@ -279,8 +279,8 @@ impl Open for OnDisk {
     }
 }
 
-/// One pass over a file. Ends only if the file is still what it was at the start, and reads at
-/// most one byte more than it was long.
+/// One pass over a file. The pass ends only if the file is unchanged since its start, and reads at
+/// most one byte more than the file had.
 #[derive(Debug)]
 struct Pass {
     file: File,
@@ -329,7 +329,7 @@ impl Read for Pass {
     }
 }
 
-/// A stream that was copied to an unnamed file, which nobody else can change.
+/// A stream that was copied to an unnamed file, which no other process can change.
 #[derive(Debug)]
 struct Spooled {
     file: Arc<File>,

@@ -1,9 +1,9 @@
 //! Writing files that appear all at once: in a private directory beside the destination, renamed at
 //! the commit.
 //!
-//! A file is created with mode 0644 less the umask, so it is never writable by others, whatever
-//! the umask is. Only the destination's own directory is written to; a directory that is missing
-//! is made at the commit, its parents are not.
+//! A file is created with mode 0644 less the umask, so no other user can ever write to it, whatever
+//! the umask is. Only the destination's own directory is written to; a missing directory is made at
+//! the commit, its parents are not.
 
 use std::{
     fs::{self, File},
@@ -41,7 +41,7 @@ pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         return Err(Error::new(Code::Io, "not a directory").at(quote_path(&staging)));
     }
     sweep(&staging, Stage::PREFIX, env);
-    // A killed run may have had its stage beside a directory that it was to make.
+    // A killed run may have left its stage beside a directory that it was to make.
     if let Place::Directory(path) = &place {
         sweep(parent(path), Stage::PREFIX, env);
     }
@@ -54,8 +54,8 @@ pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
     }))
 }
 
-/// Says whether an output would be the input itself or lie inside it, so that reading and writing
-/// would disturb each other (robustness D13b). Paths that can't be resolved overlap with nothing.
+/// Says whether an output is the input itself or lies inside it, so that reading and writing would
+/// conflict (robustness D13b). Paths that can't be resolved overlap with nothing.
 pub fn overlaps(input: &Path, output: &Path) -> bool {
     let resolve = |path: &Path| -> Option<PathBuf> {
         if let Ok(path) = fs::canonicalize(path) {
@@ -74,21 +74,21 @@ pub fn overlaps(input: &Path, output: &Path) -> bool {
         }
 }
 
-/// Where the files go.
+/// The place of the written files.
 #[derive(Debug)]
 enum Place {
     /// Standard output, at the commit.
     Stdout,
     /// A directory, made at the commit if it is missing.
     Directory(PathBuf),
-    /// A file that exists.
+    /// An existing file.
     File(PathBuf),
-    /// Nothing is there: one publication is a file, several are a directory.
+    /// Nothing exists there: one publication becomes a file, several become a directory.
     New(PathBuf),
 }
 
-/// Finds out what a path is, and the directory for temporary files: on the same file system, and
-/// there already.
+/// Determines the kind of a path, and the directory for temporary files: an existing directory on
+/// the same file system.
 fn place(path: &str) -> Result<(Place, PathBuf)> {
     let destination = PathBuf::from(path);
     match fs::metadata(&destination) {
@@ -126,14 +126,14 @@ fn place(path: &str) -> Result<(Place, PathBuf)> {
 struct FileSink {
     locator: String,
     place: Place,
-    /// The complete files that have no final name yet, on the file system of the destination.
+    /// The complete files without a final name, on the file system of the destination.
     stage: Arc<Stage>,
     env: Env,
 }
 
 impl FileSink {
-    /// Takes the file of a digest, by its name in the stage; a second image with the same bytes gets a
-    /// copy.
+    /// Takes the file of a digest, by its name in the stage; a second image with the same bytes
+    /// gets a copy.
     fn take(&self, digest: &Digest, last: bool) -> Result<String> {
         let missing = || {
             let message = format!("image {digest} was never written");
@@ -155,7 +155,7 @@ impl FileSink {
         Ok(name)
     }
 
-    /// Says whether a regular file holds exactly the bytes of an image that was written.
+    /// Says whether a regular file holds exactly the bytes of a written image.
     fn is_there(&self, digest: &Digest, path: &Path) -> Result<bool> {
         let list = self.stage.list();
         let Some((_, staged)) = list.iter().find(|(own, _)| own == digest) else {
@@ -191,7 +191,7 @@ impl FileSink {
             let digest = &publication.root.digest;
             let keep = self.env.places.keep_files && !is_added_to(publication);
             if keep && path.symlink_metadata().is_ok() {
-                // The same image has nothing to replace.
+                // A file with the same image need not be replaced.
                 if self.is_there(digest, path)? {
                     continue;
                 }
@@ -237,7 +237,7 @@ impl FileSink {
             .and_then(|()| sync_directory(directory));
         if let Err(error) = published {
             if made {
-                // It is empty, since everything was taken back; if not, it stays.
+                // The directory is empty, since all files were removed again; if not, it stays.
                 let _ = fs::remove_dir(directory);
             }
             return Err(error);
@@ -284,12 +284,13 @@ fn refuse_odd(path: &Path) -> Result<()> {
     let what = if kind.is_dir() {
         "a directory is in the way"
     } else {
-        "what is there is not a regular file"
+        "the path exists and is not a regular file"
     };
     Err(Error::new(Code::Denied, what).at(quote_path(path)))
 }
 
-/// Says whether a file holds what was there before too: image tags, which have no name of an image.
+/// Says whether a file is an extended version of an existing one: image tags, which have no name of
+/// an image.
 fn is_added_to(publication: &Publication) -> bool {
     publication.name.is_none() && publication.file_name.is_some()
 }
@@ -328,18 +329,18 @@ impl BlobWriter for Named {
     }
 }
 
-/// A file that has its final name, and what it takes to undo that.
+/// A file that has its final name, with the facts for undoing that.
 #[derive(Debug)]
 struct Renamed<'a> {
     stage: &'a Stage,
     path: &'a Path,
-    /// What was there before, by its name in the stage.
+    /// The replaced file, by its name in the stage.
     replaced: Option<String>,
 }
 
 impl<'a> Renamed<'a> {
-    /// Renames; if `backup`, the file that was there before stays reachable in the stage where the
-    /// file system has hard links. `keep` refuses to replace it.
+    /// Renames a file; if `backup`, the replaced file stays reachable in the stage where the file
+    /// system has hard links. `keep` refuses to replace a file.
     fn rename(
         stage: &'a Stage,
         staged: &str,
@@ -378,7 +379,7 @@ impl BundleSink for FileSink {
         self.locator.clone()
     }
 
-    /// Only what this sink was given itself counts: a file that exists has no digest.
+    /// Only images that were written to this sink count: an existing file has no known digest.
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
         Ok(self.stage.has(digest, size))
     }
@@ -394,7 +395,7 @@ impl BundleSink for FileSink {
         SinkExtras::default()
     }
 
-    /// The place has no list of entry points that says anything of itself.
+    /// The place has no list of entry points with fields of its own.
     fn set_top_level(&mut self, _: TopLevel) {}
 
     fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {

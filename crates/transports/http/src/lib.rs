@@ -1,8 +1,8 @@
 //! A file on a web server, by its URL: an ACI, with its signature beside it, or an archive.
 //!
-//! The whole file is fetched before anything is read of it. What its bytes are is for others: the
-//! bundle says where the local copy is. The signature of `x.aci` is at `x.aci.asc`, as rkt looks for
-//! it, and is asked for only if the file turns out to be an ACI.
+//! The whole file is fetched before any byte of it is used. The transport does not interpret the
+//! bytes: the bundle has the path of the local copy. The signature of `x.aci` is at `x.aci.asc`, as
+//! for rkt, and is requested only if the file is an ACI.
 
 #![deny(missing_docs)]
 
@@ -62,7 +62,8 @@ impl Transport for Http {
         let url = Url::parse(&format!("{}:{rest}", self.place.scheme))?;
         let client = Client::new(env)?;
         if !url.is_https() {
-            // Finds out whether a server on this machine speaks plain http; others must be listed.
+            // This checks whether a server on this machine speaks plain http; other servers must be
+            // listed.
             client.base(url.authority())?;
         }
         let file = RemoteFile::fetch(&client, &Request::get(&url), env)?;
@@ -77,7 +78,7 @@ impl Transport for Http {
     }
 }
 
-/// Where the signature of a file is: at its path, which ends with `.aci.asc` then; the query stays.
+/// The URL of a file's signature: the same with a path that ends with `.aci.asc`; the query stays.
 fn signature_of(url: &Url) -> Result<Url> {
     let text = url.as_str();
     let (path, query) = match text.find('?') {

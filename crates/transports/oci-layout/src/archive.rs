@@ -9,7 +9,7 @@ use imgconv_tar::{EntryKind, Member};
 
 use crate::files::{ALGORITHMS, BLOBS, Files, INDEX_FILE, LAYOUT_FILE};
 
-/// Decompressed bytes of an archive that are looked at to recognise it.
+/// The most decompressed bytes of an archive that are examined to recognise it.
 const PREFIX: u64 = 1 << 20;
 
 /// A tar that holds the files of a layout.
@@ -44,7 +44,7 @@ impl Files for Archive {
                 Code::Escape,
                 "a symbolic link in an archive is not followed",
             ),
-            // A hard link that leads to no file before it can't be meant.
+            // A hard link without an earlier file of that name is damage.
             Some(Member::HardLink(_) | Member::Other(_)) => {
                 refused(Code::BadTar, "the member is not a regular file")
             }

@@ -18,7 +18,7 @@ pub(crate) struct Directory {
     links: Links,
 }
 
-/// A directory that is open already. Links below it are refused.
+/// Makes a directory from an open descriptor. Links below it are refused.
 impl From<OwnedFd> for Directory {
     fn from(descriptor: OwnedFd) -> Self {
         Self {
@@ -86,7 +86,7 @@ pub(crate) fn make_directory(parent: impl AsFd, name: &str, shown: &str) -> Resu
         .map_err(|error| advise(error).at(format!("directory {shown}")))
 }
 
-/// Says what to do about a link that is refused.
+/// Adds advice to the error of a refused link.
 fn advise(error: Error) -> Error {
     match error.code() {
         Code::Escape => error.hint("`--allow-symlinked-blobs` follows links"),

@@ -1,5 +1,5 @@
-//! Changing the `index.json` of a layout directory in place: under the layout's lock, from what it
-//! says at that moment, and replaced at once. No blob is touched.
+//! Changing the `index.json` of a layout directory in place: under the layout's lock, starting from
+//! its text at that moment, and with an atomic replacement. No blob is changed.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use crate::{
     lock::lock,
 };
 
-/// Changes the index of a layout. What is not changed keeps its text, and an index that says what it
-/// said before is not written. Returns what `change` does.
+/// Changes the index of a layout. Unchanged entries keep their text, and an unchanged index is not
+/// written. Returns the result of `change`.
 ///
 /// # Errors
-/// Those of reading a layout, that of `change`, and [`Code::Io`] if the index can't be replaced;
-/// nothing has changed then.
+/// The errors of reading a layout, the error of `change`, and [`Code::Io`] if the index can't be
+/// replaced; nothing has changed then.
 pub fn edit<T>(path: &str, env: &Env, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {
     let work = || -> Result<T> {
         let directory = open(path, env)?;
@@ -36,7 +36,7 @@ pub fn edit<T>(path: &str, env: &Env, change: impl FnOnce(&mut Index) -> Result<
     work().map_err(|error| error.at(format!("oci:{path}")))
 }
 
-/// Opens a layout that is there, to be changed.
+/// Opens an existing layout for changes.
 pub(crate) fn open(path: &str, env: &Env) -> Result<Directory> {
     let place = Path::new(path);
     if place.is_file() {
@@ -56,7 +56,7 @@ fn replace(path: &str, directory: &Directory, bytes: &[u8], env: &Env) -> Result
         let what = format!("file {INDEX_FILE} of {} bytes", bytes.len());
         return Err(Limits::exceeded("root_index", limit, what));
     }
-    // What can't be looked for or removed now is for the next one.
+    // Leftovers that can't be found or removed now are left to a later run.
     let _ = remove_leftovers(Path::new(path));
     let stage = Stage::new(Path::new(path), Stage::PREFIX, true)?;
     let staged = stage.write(bytes)?;

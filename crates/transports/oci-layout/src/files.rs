@@ -1,4 +1,4 @@
-//! What a layout is made of, whatever holds it: a few files found by name.
+//! The files of a layout, in any container: a few files found by name.
 //!
 //! The directory and the archive implement this and nothing more, so that both are read by the
 //! same code and behave the same.
@@ -33,7 +33,7 @@ pub(crate) trait Files: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Lists every blob whose name is a digest, in order. Other files are not looked at.
+    /// Lists every blob whose name is a digest, in order. Other files are passed over.
     ///
     /// # Errors
     /// If the place can't be listed.
@@ -84,7 +84,7 @@ pub(crate) fn check_layout(files: &dyn Files, limits: &Limits) -> Result<()> {
 /// Reads the `index.json` of a layout.
 ///
 /// # Errors
-/// [`Code::Missing`] if there is none, and those of [`Index::parse`].
+/// [`Code::Missing`] if there is no index, and the errors of [`Index::parse`].
 pub(crate) fn read_index(files: &dyn Files, limits: &Limits) -> Result<Index> {
     let limit = ("root_index", limits.root_index);
     let Some(bytes) = files.read(INDEX_FILE, limit)? else {

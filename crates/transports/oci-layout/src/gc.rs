@@ -1,17 +1,17 @@
-//! Freeing what nothing refers to: marks from `index.json`, then sweeps.
+//! Freeing unreferenced blobs: a mark from `index.json`, then a sweep.
 //!
 //! Everything that `index.json` leads to is live: indexes in indexes, manifests of every kind with
-//! their configs and layers, the blobs of artifacts, and what a listed document is about
-//! (`subject`). The image-spec says of a layout that it may hold blobs that nothing refers to, and
-//! nothing of referrers; nobody can find one that is not listed, so such a one is not live, whatever
-//! it is about. Of a document of an unknown kind every digest in it is taken for a reference.
+//! their configs and layers, the blobs of artifacts, and the subjects of listed documents
+//! (`subject`). The image-spec allows blobs in a layout that nothing refers to, and does not
+//! mention referrers; no reader can find a referrer that is not listed, so such a referrer is not
+//! live, whatever its subject. In a document of an unknown kind every digest counts as a reference.
 //!
-//! While a migration runs, whose blobs are listed at its end, nothing is removed at all.
+//! While a migration runs, nothing is removed at all, because its blobs are listed only at its end.
 //!
-//! Nothing is removed if anything that is live is malformed, damaged or missing. All of it happens
-//! under the layout's lock, so that no writer of this kind can publish anything meanwhile; see
-//! `hold.rs` for what writers do about blobs that they rely on. Writers that take no lock are
-//! protected by the minimum age alone.
+//! Nothing is removed if any live document or blob is malformed, damaged or missing. All work is
+//! done under the layout's lock, so that no other run of imgconv can publish anything meanwhile;
+//! see `hold.rs` for the protection of blobs that a writer relies on. Writers that take no lock are
+//! protected only by the minimum age.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,33 +43,33 @@ use crate::{
     lock::lock,
 };
 
-/// Which blobs may go.
+/// The choice of blobs to remove.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep {
-    /// The time now.
+    /// The present time.
     pub now: SystemTime,
-    /// Blobs that were written, or got their names or other links, later than this before `now`
-    /// stay: a program that takes no lock may be about to list them.
+    /// Blobs that were written, renamed or linked less than this time before `now` stay: a program
+    /// that takes no lock may be about to list them.
     pub min_age: Duration,
-    /// Say what would go, and remove nothing.
+    /// Report the blobs to remove, and remove nothing.
     pub dry_run: bool,
 }
 
-/// What was swept.
+/// The result of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// The blobs with their sizes in bytes, in order.
     pub blobs: Vec<(Digest, u64)>,
-    /// How many others nothing refers to, that are too young.
+    /// The number of other unreferenced blobs, which are too young.
     pub young: u64,
-    /// The private directories of processes that were killed.
+    /// The private directories of killed processes.
     pub directories: Vec<String>,
 }
 
-/// Removes the blobs of a layout that nothing refers to, and what killed writers left behind.
+/// Removes the blobs of a layout that nothing refers to, and the leftovers of killed writers.
 ///
 /// # Errors
-/// What is wrong with the layout; nothing was removed then. [`Code::Io`] if something can't be
+/// The errors of reading the layout; nothing was removed then. [`Code::Io`] if a file can't be
 /// removed.
 pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
     let work = || -> Result<Swept> {
@@ -78,7 +78,7 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
         refuse_growing(path, &directory)?;
         let read = || directory.read(INDEX_FILE, ("root_index", env.limits.root_index));
         let before = read()?;
-        // An entry that can't be read may lead to any blob, so all of them may be live.
+        // An unreadable entry may lead to any blob, so all blobs may be live.
         let items = read_index(&directory, &env.limits)?.items;
         let listed = items.iter().map(|item| item.read().cloned());
         let listed: Vec<Listed> = listed.collect::<Result<_>>().map_err(unreadable)?;
@@ -118,7 +118,7 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
     work().map_err(|error| error.at(format!("oci:{path}")))
 }
 
-/// Says what to do about an entry that can't be read.
+/// Adds advice to the error of an unreadable entry.
 fn unreadable(error: Error) -> Error {
     error.hint(
         "nothing was removed; `imgconv layout rm LAYOUT '#N'` takes the entry at position N out of \
@@ -126,7 +126,7 @@ fn unreadable(error: Error) -> Error {
     )
 }
 
-/// Blobs of a migration are listed at its end only.
+/// Refuses a layout that a migration writes, since its blobs are listed only at the end.
 fn refuse_growing(path: &str, directory: &Directory) -> Result<()> {
     for stage in Stale::others(directory.descriptor(), Stage::PREFIX)? {
         let growing = format!("{stage}/{GROWING}");
@@ -142,14 +142,14 @@ fn refuse_growing(path: &str, directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// Fails if something that new descriptors lead to is not in the layout; what an index lists may be
-/// absent. The caller has the layout's lock.
+/// Fails if a document or blob below new descriptors is not in the layout; entries of an index may
+/// be absent. The caller has the layout's lock.
 pub(crate) fn check_complete(directory: &Directory, listed: &[Listed], env: &Env) -> Result<()> {
     let found = Marker::mark(directory, listed, true, env);
     found.map(drop).map_err(|error| error.hint("run it again"))
 }
 
-/// Lists the blobs in a directory that are to go, and counts them.
+/// Lists the blobs to remove in a directory, and counts the blobs that are too young.
 fn unmarked(
     folder: &imgconv_fs::Directory,
     algorithm: Algorithm,
@@ -172,7 +172,7 @@ fn unmarked(
             continue;
         }
         let written = time(stat.st_mtime, stat.st_mtime_nsec);
-        // A link that was made to it, or its renaming, counts too.
+        // The time of a new hard link or of a renaming counts too.
         let changed = time(stat.st_ctime, stat.st_ctime_nsec);
         let age = sweep.now.duration_since(written.max(changed));
         if sweep.min_age > age.unwrap_or_default() {
@@ -196,30 +196,30 @@ struct Task {
     kind: String,
     facts: Facts,
     digest: Digest,
-    /// What refers to it.
+    /// The document that refers to this one.
     from: String,
-    /// Whether it may be missing.
+    /// True if the document may be missing.
     dispensable: bool,
-    /// What it is for the document that refers to it.
+    /// The role of the document for the referring document.
     part: Part,
 }
 
 /// The content of documents that descriptors embed, by their digests.
 type Embedded = BTreeMap<Digest, Arc<[u8]>>;
 
-/// Follows every reference.
+/// The state of following all references.
 struct Marker<'a> {
     files: &'a Directory,
     env: &'a Env,
     live: BTreeSet<Digest>,
-    /// Documents that were read, or will be.
+    /// The documents that were read, or will be.
     known: BTreeSet<Digest>,
     tasks: Vec<Task>,
-    /// What need not be stored, because a descriptor embeds it.
+    /// The documents that need not be stored, because a descriptor embeds them.
     embedded: Embedded,
-    /// Documents that were not found.
+    /// The documents that were not found.
     missing: BTreeSet<Digest>,
-    /// Whether what an index lists may be missing.
+    /// True if entries of an index may be missing.
     sparse: bool,
 }
 
@@ -274,7 +274,7 @@ impl<'a> Marker<'a> {
         self.live.insert(digest);
         let is_document = matches!(part, Part::Entry | Part::Subject) || KINDS.contains(&&*kind);
         if is_document {
-            // Another descriptor may have led there that embeds nothing.
+            // Another descriptor without embedded data may have led there before.
             let again = data.is_some() && self.missing.remove(&digest);
             if let Some(data) = data {
                 self.embedded.entry(digest).or_insert(data);
@@ -310,7 +310,7 @@ impl<'a> Marker<'a> {
 
     fn read(&mut self, task: &Task) -> Result<()> {
         let stored = self.files.blob(&task.digest)?;
-        // A subject need not be there, even if its manifest is embedded in what is about it.
+        // A subject may be missing, even if its manifest is embedded in the referrer's descriptor.
         let lenient = stored.is_none() && task.part == Part::Subject;
         let (reader, size): (Reader, u64) = match (stored, self.embedded.get(&task.digest)) {
             (Some(stored), _) => stored,
@@ -320,12 +320,12 @@ impl<'a> Marker<'a> {
                 if task.dispensable || (self.sparse && task.from != INDEX_FILE) {
                     return Ok(());
                 }
-                return Err(Error::new(Code::Missing, "it is not in the layout"));
+                return Err(Error::new(Code::Missing, "the blob is not in the layout"));
             }
         };
         let limit = ("manifest", self.env.limits.manifest);
         if size > limit.1 && !KINDS.contains(&&*task.kind) {
-            // No list of others is that long.
+            // A manifest or index is never longer than this limit.
             return Ok(());
         }
         let reader = Verified::new(reader, &task.facts, "the document");
@@ -344,7 +344,7 @@ impl<'a> Marker<'a> {
                 self.refer(reference, &from)
             }),
             None => {
-                // Whatever it is, what it mentions may be meant.
+                // In a document of an unknown kind any digest may be a reference.
                 let value = imgconv_json::parse(&bytes, &self.env.limits, "the document");
                 for digest in value.as_ref().map(mentioned).unwrap_or_default() {
                     let reference = Reference {
@@ -363,7 +363,7 @@ impl<'a> Marker<'a> {
     }
 }
 
-/// Every digest that is a text somewhere in a document.
+/// Every text in a document that is a digest.
 fn mentioned(value: &Value) -> Vec<Digest> {
     let mut found = Vec::new();
     let mut left = vec![value];

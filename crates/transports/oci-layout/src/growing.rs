@@ -1,8 +1,8 @@
-//! Blobs that get their final names as soon as they are complete, while the index is written at the
-//! end only: for work that takes hours, and goes on after it was ended at any point.
+//! Blobs that get their final names as soon as they are complete, while the index is written only
+//! at the end: for work that takes hours, and that can be resumed after any interruption.
 //!
-//! What stands in a layout without being listed is not yet anybody's image; that it is what its
-//! name says is checked before it is relied on, as for every blob that was there before.
+//! A blob that no index lists belongs to no image yet; its bytes are compared with its name before
+//! a writer relies on it, as for every blob that was there before.
 
 use std::{
     collections::BTreeMap,
@@ -21,29 +21,29 @@ use crate::{
     pool::Pool,
 };
 
-/// The file in a stage that says so of its layout.
+/// The file in a stage that marks its layout as growing.
 pub(crate) const GROWING: &str = "growing";
 
-/// The blobs of one algorithm, where they have their final names.
+/// The written blobs, which have their final names.
 #[derive(Debug)]
 pub(crate) struct Growing {
     stage: Arc<Stage>,
-    /// `blobs`, and the directories in it that something was put into.
+    /// The directory `blobs`; `algorithms` are the directories in it that got blobs.
     blobs: OwnedFd,
     algorithms: Mutex<BTreeMap<&'static str, Arc<OwnedFd>>>,
-    /// Whether names were given since they were last made durable. Held while that is done, so that
-    /// whoever asks meanwhile waits for it.
+    /// True if names were added since the last sync. The lock is held during a sync, so that other
+    /// callers wait for it.
     dirty: Mutex<bool>,
     placed: Mutex<BTreeMap<Digest, u64>>,
-    /// Where they are put too.
+    /// The pool that gets the blobs too.
     pool: Option<Arc<Pool>>,
 }
 
 impl Growing {
-    /// Makes the directory of all blobs, if it is not there. From then on, until the stage is gone,
-    /// nobody frees space.
+    /// Makes the directory of all blobs, if it is missing. From then on, until the stage is gone,
+    /// no run frees space.
     pub(crate) fn new(directory: &Directory, stage: &Arc<Stage>, env: &Env) -> Result<Self> {
-        // Whoever frees space now is waited for.
+        // This waits for a run that frees space now.
         let _lock = lock(directory, env)?;
         stage.mark(GROWING)?;
         Ok(Self {
@@ -56,7 +56,7 @@ impl Growing {
         })
     }
 
-    /// Puts blobs into a pool too.
+    /// Sets a pool that gets the blobs too.
     pub(crate) fn with_pool(self, pool: Option<Arc<Pool>>) -> Self {
         Self { pool, ..self }
     }
@@ -71,7 +71,7 @@ impl Growing {
     pub(crate) fn place(&self, digest: &Digest) -> Result<()> {
         let target = self.algorithm(digest.algorithm().as_str())?;
         let Some(staged) = self.stage.take(digest) else {
-            // Another thread was quicker with the same bytes, and has moved them.
+            // Another thread with the same bytes was faster and has moved them.
             return Ok(());
         };
         if let Some(pool) = &self.pool {

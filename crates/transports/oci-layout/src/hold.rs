@@ -1,9 +1,9 @@
-//! The blobs of a layout that a writer found there and relies on.
+//! The blobs that a writer found in a layout and relies on.
 //!
-//! Until the commit nothing lists them, so that whoever frees space could remove them. A private
-//! link in the writer's stage keeps each of them, and the commit, under the layout's lock, puts back
-//! what is gone. The link also makes the blob young again, for programs that take no lock and look
-//! at times. Where the file system has no links, a blob that is gone is an error of the commit.
+//! Until the commit no index lists these blobs, so a run that frees space could remove them. A
+//! private link in the writer's stage keeps each of them, and the commit, under the layout's lock,
+//! restores removed blobs. The link also makes the blob young again, for programs that take no lock
+//! and check times. On a file system without links, a removed blob is an error of the commit.
 
 use std::{
     collections::BTreeMap,
@@ -22,20 +22,21 @@ use crate::{
     files::{BLOBS, Files},
 };
 
-/// What is known of the blobs that were there before.
+/// The facts about blobs that were there before.
 #[derive(Debug, Default)]
 pub(crate) struct Holds(Mutex<BTreeMap<(Digest, u64), Hold>>);
 
 #[derive(Clone, Debug)]
 enum Hold {
-    /// It is not there, or not what its name says.
+    /// The blob is missing, or does not match its name.
     No,
-    /// It is intact; the name of the private link to it, if there could be one.
+    /// The blob is intact; the name of the private link to it, if the file system has links.
     Yes(Option<String>),
 }
 
 impl Holds {
-    /// Says whether a blob is there and intact; it is read once. From then on it is held.
+    /// Says whether a blob is there and intact; each blob is read once. From then on the blob is
+    /// held.
     pub(crate) fn has(
         &self,
         directory: &Directory,
@@ -54,10 +55,10 @@ impl Holds {
         Ok(found)
     }
 
-    /// Puts back what was removed meanwhile. The caller has the layout's lock.
+    /// Restores blobs that were removed meanwhile. The caller has the layout's lock.
     ///
     /// # Errors
-    /// [`Code::Missing`] if something is gone.
+    /// [`Code::Missing`] if a blob can't be restored.
     pub(crate) fn restore(&self, directory: &Directory, stage: &Stage) -> Result<()> {
         let holds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for ((digest, size), hold) in &*holds {
@@ -104,12 +105,12 @@ fn hold(directory: &Directory, stage: &Stage, digest: &Digest, size: u64) -> Res
             return Ok(if intact { Hold::Yes(None) } else { Hold::No });
         }
     }
-    // What is looked at is what is held, whatever gets the blob's name meanwhile.
+    // The held file is checked, whatever file gets the blob's name meanwhile.
     let shown = format!("{BLOBS}/{}/{}", digest.algorithm().as_str(), digest.hex());
     let intact = match open_file_at(stage.descriptor(), &link) {
         Ok(Some(file)) => is_whole(file, digest, size),
         Ok(None) => Ok(false),
-        // A link: it will be replaced.
+        // A symbolic link will be replaced.
         Err(error) if error.code() == Code::Escape => Ok(false),
         Err(error) => Err(error.at(format!("file {shown}"))),
     };
@@ -123,23 +124,23 @@ fn hold(directory: &Directory, stage: &Stage, digest: &Digest, size: u64) -> Res
     })
 }
 
-/// Reads a blob of a layout and says whether it is what its name says.
+/// Reads a blob of a layout and says whether it matches its name.
 pub(crate) fn is_intact(directory: &Directory, digest: &Digest, size: u64) -> Result<bool> {
     match directory.blob(digest) {
         Ok(Some((reader, found))) => Ok(found == size && is_what_it_says(reader, digest, size)?),
         Ok(None) => Ok(false),
-        // A link, or no file: it will be replaced.
+        // A link, or anything but a file, will be replaced.
         Err(error) if error.code() == Code::Escape => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// How often a file is read anew that changed while it was read: another program may just be making
-/// links to it, which changes no byte.
+/// The most attempts to read a file that changes while it is read: another program may be making
+/// links to the file, which changes no byte.
 const READINGS: usize = 4;
 
-/// Reads a file and says whether it is that blob, and stayed the same file with the same bytes until
-/// it was read to its end.
+/// Reads a file and says whether it is that blob, and remained the same file with the same bytes
+/// until the end of the reading.
 pub(crate) fn is_whole(file: File, digest: &Digest, size: u64) -> Result<bool> {
     let stamp = || Ok(Stamp::of(&file.metadata().map_err(Error::from_io)?));
     for _ in 0..READINGS {

@@ -1,25 +1,25 @@
-//! The private directories of writers that were killed: in a layout, and beside the place of one
-//! that was never made (robustness D6).
+//! The private directories of killed writers: in a layout, and beside the place of a layout that
+//! was never made (robustness D6).
 //!
-//! Those that a process holds stay, and so does everything that is no such directory, such as the
-//! journal of a migration.
+//! Directories that a running process holds stay, and so does everything else, such as the journal
+//! of a migration.
 
 use std::{os::fd::OwnedFd, path::Path};
 
 use imgconv_fs::{Stage, Stale, open_directory, parent};
 use imgconv_model::Result;
 
-/// A private directory that nobody holds, and where it is.
+/// A private directory that no process holds, and its place.
 #[derive(Debug)]
 pub(crate) struct Leftover {
     above: OwnedFd,
     stale: Stale,
-    /// Its path for messages.
+    /// The path of the directory, for messages.
     pub(crate) path: String,
 }
 
 impl Leftover {
-    /// Finds those of a layout, which need not exist.
+    /// Finds the leftovers of a layout, which need not exist.
     pub(crate) fn find(layout: &Path) -> Result<Vec<Self>> {
         let mut found = Vec::new();
         let places = [
@@ -27,7 +27,7 @@ impl Leftover {
             (parent(layout).to_owned(), Stage::prefix_beside(layout)),
         ];
         for (folder, prefix) in places {
-            // Beside a layout, what is called like everybody's may be somebody else's.
+            // Beside a layout, a directory with the general prefix may belong to another layout.
             let mine = prefix != Stage::PREFIX || folder == layout;
             if !mine || !folder.is_dir() {
                 continue;
@@ -44,13 +44,13 @@ impl Leftover {
         Ok(found)
     }
 
-    /// Removes it with everything in it.
+    /// Removes the directory with everything in it.
     pub(crate) fn remove(self) -> Result<()> {
         self.stale.remove(&self.above)
     }
 }
 
-/// Removes those of a layout.
+/// Removes the leftovers of a layout.
 pub(crate) fn remove_leftovers(layout: &Path) -> Result<()> {
     for leftover in Leftover::find(layout)? {
         leftover.remove()?;

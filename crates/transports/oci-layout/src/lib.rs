@@ -97,7 +97,7 @@ impl Transport for OciLayout {
         &DIRECTORY_PLACE
     }
 
-    /// Says whether a directory has the marker file, or looks as if it had lost it.
+    /// Says whether a directory has the marker file, or looks like a layout without it.
     fn recognise(&self, path: &Path) -> bool {
         let is_there = |name: &str| path.join(name).symlink_metadata().is_ok();
         path.is_dir() && (is_there(LAYOUT_FILE) || (is_there(INDEX_FILE) && is_there(BLOBS)))
@@ -113,8 +113,8 @@ impl Transport for OciLayout {
         )?))
     }
 
-    /// Opens a destination: a path where nothing is, an empty directory, or a layout, which keeps
-    /// what it holds.
+    /// Opens a destination: a path where nothing exists, an empty directory, or a layout, which
+    /// keeps its contents.
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         create_with(rest, env, RefName::default())
     }
@@ -151,8 +151,8 @@ impl Transport for OciArchive {
 }
 
 /// Opens a layout, in a directory or an archive, whatever is wrong with its marker and its index,
-/// and says what: for `verify`. It lists all that can be read of the index, also images that can't
-/// be told apart by their names.
+/// and returns the errors: for `verify`. The layout lists every readable entry of the index, also
+/// images with ambiguous names.
 ///
 /// # Errors
 /// If the directory or the archive itself can't be read.
@@ -184,7 +184,7 @@ fn open_archive(rest: &str, env: &Env) -> Result<Archive> {
     }
 }
 
-/// Opens a layout directory for writing, with a choice of what `ref.name` holds.
+/// Opens a layout directory for writing; `ref_name` chooses the form of `ref.name`.
 ///
 /// # Errors
 /// See [`LayoutSink::create`].
@@ -194,7 +194,7 @@ pub fn create_with(rest: &str, env: &Env, ref_name: RefName) -> Result<Box<dyn B
     ))
 }
 
-/// Opens a layout archive for writing, with a choice of what `ref.name` holds.
+/// Opens a layout archive for writing; `ref_name` chooses the form of `ref.name`.
 ///
 /// # Errors
 /// See [`ArchiveSink::create`].
@@ -208,7 +208,7 @@ pub fn create_archive_with(
     ))
 }
 
-/// What becomes of symbolic links in a layout that is read.
+/// The treatment of symbolic links in a layout that is read.
 fn links(env: &Env) -> Links {
     match env.places.follow_blob_links {
         true => Links::Follow,

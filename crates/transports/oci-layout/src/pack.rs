@@ -1,8 +1,8 @@
-//! Writing a layout as one tar: the same bytes for the same content, whoever writes it.
+//! Writing a layout as one tar: the same content gives the same bytes.
 //!
 //! Blobs wait in a private directory beside the destination, because the tar's entries are sorted
-//! and their sizes come first. The tar is not compressed: its blobs are. An archive that exists is
-//! replaced; nothing is ever added to one.
+//! and their sizes come first. The tar is not compressed, since its blobs are. An existing archive
+//! is replaced; nothing is ever added to an archive.
 
 use imgconv_fs::Stage;
 use imgconv_model::{
@@ -40,7 +40,7 @@ impl ArchiveSink {
         })
     }
 
-    /// Sets what `org.opencontainers.image.ref.name` holds where the user gave no reference.
+    /// Sets the form of `org.opencontainers.image.ref.name` where the user gave no reference.
     #[must_use]
     pub fn with_ref_name(mut self, ref_name: RefName) -> Self {
         self.ref_name = ref_name;
@@ -65,7 +65,7 @@ impl ArchiveSink {
             for (digest, staged) in of_this {
                 let name = format!("{directory}{}", digest.hex());
                 pack.file(&name, stage.open(&staged.path)?, staged.size)?;
-                // It is of no use any more, and may be large.
+                // The written blob is no longer needed, and may be large.
                 stage.remove(&staged.path);
             }
         }
@@ -79,7 +79,7 @@ impl BundleSink for ArchiveSink {
         self.output.locator().to_owned()
     }
 
-    /// Only what was written in this run counts: an archive that exists is replaced.
+    /// Only blobs that were written in this run count: an existing archive is replaced.
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
         Ok(self.output.stage().has(digest, size))
     }

@@ -1,9 +1,9 @@
-//! One directory of blobs that many layouts share, of the shape of a layout's `blobs`.
+//! One directory of blobs that many layouts share, with the structure of a layout's `blobs`.
 //!
-//! Blobs that are there are shared with the layout, and new ones are put there, by the same rule
-//! (`link.rs`). They get their names there at once and whole, so any number of programs can use a
-//! pool. Nothing is ever removed from one, and none is made part of a layout: without hard links or
-//! clones a pool is only one more copy.
+//! Blobs in the pool are shared with the layout, and new blobs are put into the pool, by the same
+//! rule (`link.rs`). A blob gets its name in the pool only when it is complete, so any number of
+//! programs can use a pool. Nothing is ever removed from a pool, and no layout depends on one:
+//! without hard links or clones a pool is only one more copy.
 
 use std::{
     fs::{self, File},
@@ -22,15 +22,15 @@ use crate::{
     hold::is_whole,
 };
 
-/// A pool that is used.
+/// An open pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
     directory: Directory,
-    /// In the pool, so that what is complete gets its name by renaming.
+    /// The stage in the pool, so that complete blobs get their names by renaming.
     stage: Arc<Stage>,
     link: Link,
     env: Env,
-    /// Blobs that are not what their names say; they are replaced.
+    /// The blobs that do not match their names; they are replaced.
     damaged: Mutex<Vec<Digest>>,
 }
 
@@ -38,7 +38,7 @@ impl Pool {
     /// Opens a pool; its directory is made if it is missing.
     ///
     /// # Errors
-    /// If it can't be written to.
+    /// If the pool can't be written to.
     pub(crate) fn open(path: &Path, link: Link, env: &Env) -> Result<Self> {
         let at = || quote_path(path);
         match fs::create_dir(path) {
@@ -49,7 +49,7 @@ impl Pool {
         }
         let directory = Directory::open(path, Links::Refuse)?;
         let stage = Stage::new(path, Stage::PREFIX, true)?;
-        // What can't be removed now is for the next one.
+        // Leftovers that can't be removed now are left to a later run.
         for stale in Stale::find(directory.descriptor(), Stage::PREFIX).unwrap_or_default() {
             let _ = stale.remove(directory.descriptor());
         }
@@ -62,10 +62,10 @@ impl Pool {
         })
     }
 
-    /// Brings a blob into a stage, if it is there and intact.
+    /// Brings a blob into a stage, if the blob is there and intact.
     ///
     /// # Errors
-    /// If it can't be read, or shared as was asked.
+    /// If the blob can't be read, or can't be shared in the requested way.
     pub(crate) fn get(&self, digest: &Digest, size: u64, into: &Arc<Stage>) -> Result<bool> {
         let at = |error: Error| error.at(format!("blob {digest} of the pool"));
         let Some(file) = self.file(digest)? else {
@@ -95,7 +95,7 @@ impl Pool {
     fn file(&self, digest: &Digest) -> Result<Option<File>> {
         let names = [digest.algorithm().as_str(), &digest.hex()];
         match self.directory.file(&names) {
-            // A link: it is replaced.
+            // A symbolic link is replaced.
             Err(error) if error.code() == Code::Escape => Ok(None),
             other => other,
         }
@@ -119,7 +119,7 @@ impl Pool {
     /// Puts a complete blob of a stage into the pool, unless it is there.
     ///
     /// # Errors
-    /// If it can't be written, or shared as was asked.
+    /// If the blob can't be written, or can't be shared in the requested way.
     pub(crate) fn put(&self, digest: &Digest, staged: &Staged, from: &Stage) -> Result<()> {
         let at = |error: Error| error.at(format!("blob {digest} of the pool"));
         let damaged = || self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +143,7 @@ impl Pool {
             let target = make_directory(self.directory.descriptor(), algorithm, algorithm)?;
             rustix::fs::renameat(self.stage.descriptor(), &*name, &target, digest.hex())
                 .map_err(|error| Error::from_io(error.into()))?;
-            // A link to what is there already is not moved by that.
+            // Renaming a link onto the same file does not remove the link.
             self.stage.remove(&name);
             sync(&target, algorithm)
         };

@@ -1,6 +1,6 @@
-//! Reading a layout, whatever holds its files.
+//! Reading a layout, in a directory or an archive.
 //!
-//! It finds bytes by digest and verifies them; what the documents mean is for formats.
+//! The bundle finds blobs by digest and verifies them; formats interpret the documents.
 
 use std::{
     collections::BTreeMap,
@@ -25,13 +25,14 @@ pub(crate) struct LayoutBundle {
     files: Arc<dyn Files>,
     index: Index,
     top_level: TopLevel,
-    /// Repeated entries that differ, see [`Index::duplicate_listings`]; found when they are asked for.
+    /// The repeated entries that differ, see [`Index::duplicate_listings`]; computed when first
+    /// needed.
     again: OnceLock<BTreeMap<usize, Vec<String>>>,
     limits: Limits,
 }
 
 impl LayoutBundle {
-    /// Reads the marker and the index; blobs are not looked at.
+    /// Reads the marker and the index, but no blob.
     pub(crate) fn new(locator: String, files: Arc<dyn Files>, env: &Env) -> Result<Self> {
         let index = check_layout(&*files, &env.limits)
             .and_then(|()| read_index(&*files, &env.limits))
@@ -46,8 +47,8 @@ impl LayoutBundle {
         })
     }
 
-    /// Opens a layout whatever is wrong with its marker and its index, and says what. Without an
-    /// index that can be read it lists nothing.
+    /// Opens a layout whatever is wrong with its marker and its index, and returns the errors.
+    /// Without a readable index the layout lists nothing.
     pub(crate) fn damaged(locator: String, files: Arc<dyn Files>, env: &Env) -> (Self, Vec<Error>) {
         let mut errors: Vec<Error> = check_layout(&*files, &env.limits)
             .err()
@@ -81,7 +82,7 @@ impl LayoutBundle {
             digest,
             facts: facts.clone(),
         };
-        // That it is there is known now; what it holds is known when it was read.
+        // The file exists; its bytes are verified when they are read.
         stored.raw()?;
         Ok(stored)
     }
@@ -157,7 +158,7 @@ impl ListNotes for LayoutBundle {
 }
 
 impl StoredBlobs for LayoutBundle {
-    /// Files whose names are no digests are not listed: a layout may hold anything else.
+    /// Files whose names are no digests are not listed: a layout may hold any other files.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         let listed = self.files.blobs();
         listed

@@ -7,12 +7,13 @@ use imgconv_model::{Adopted, Code, Digest, Error, Reader, Result};
 
 use crate::{growing::Growing, hold::is_whole};
 
-/// What blobs share their bytes with.
+/// The files that share their bytes with blobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sharing {
-    /// How.
+    /// The way of sharing.
     pub link: Link,
-    /// A directory of the shape of a layout's `blobs`, which blobs come from and go to.
+    /// A directory with the structure of a layout's `blobs`, from which blobs are taken and to
+    /// which they are added.
     pub pool: Option<PathBuf>,
 }
 
@@ -21,9 +22,9 @@ pub struct Sharing {
 pub(crate) struct Shared {
     pub(crate) stage: Arc<Stage>,
     pub(crate) growing: Option<Arc<Growing>>,
-    /// Its name in the stage; `None` when that is no longer ours.
+    /// The file's name in the stage; `None` after the file was handed over.
     name: Option<String>,
-    /// What the file system said of it before it was read.
+    /// The file's metadata before it was read.
     stamp: Stamp,
 }
 
@@ -55,7 +56,7 @@ impl Adopted for Shared {
     fn finish(mut self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
         let failed = |error| Error::io(error, format!("blob {digest}"));
         let file = self.file()?;
-        // Whoever wrote it need not have.
+        // The writer of the file may not have made its bytes durable.
         file.sync_all().map_err(failed)?;
         let found = Stamp::of(&file.metadata().map_err(failed)?);
         if found != self.stamp && !is_whole(file, digest, size)? {

@@ -1,9 +1,9 @@
-//! Writing a layout directory: a new one that appears at once, or one more image in an old one.
+//! Writing a layout directory: a new one that appears at once, or more images in an existing one.
 //!
-//! A new layout is built in a private directory beside its place and renamed. In a layout that
-//! exists, blobs get their names first and `index.json` is replaced last, under a lock on the
-//! layout's directory, from what it says at that moment: several programs of this kind can add
-//! to one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
+//! A new layout is built in a private directory beside its place and renamed. In an existing
+//! layout, blobs get their names first and `index.json` is replaced last, under a lock on the
+//! layout's directory, starting from its text at that moment: several runs of imgconv can add to
+//! one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
 
 use std::{
     collections::BTreeMap,
@@ -44,23 +44,23 @@ pub struct LayoutSink {
     /// The directory, if it exists.
     existing: Option<Directory>,
     stage: Arc<Stage>,
-    /// Where blobs go at once, if they do not wait for the commit.
+    /// The blobs that get their final names at once, if they do not wait for the commit.
     growing: Option<Arc<Growing>>,
     link: Link,
     pool: Option<Arc<Pool>>,
     ref_name: RefName,
     top_level: TopLevel,
     env: Env,
-    /// Blobs that were there before.
+    /// The blobs that were there before.
     holds: Holds,
 }
 
 impl LayoutSink {
-    /// Opens a destination: a path where nothing is, an empty directory, or a layout.
+    /// Opens a destination: a path where nothing exists, an empty directory, or a layout.
     ///
     /// # Errors
-    /// [`Code::Denied`] if something else is there, [`Code::Io`] if it can't be written, and the
-    /// errors of reading a layout if that is damaged.
+    /// [`Code::Denied`] if something else is there, [`Code::Io`] if the directory can't be written,
+    /// and the errors of reading a damaged layout.
     pub fn create(path: &str, env: &Env) -> Result<Self> {
         if path.is_empty() || path == "-" {
             let message = "an OCI layout is a directory, and needs a path";
@@ -92,7 +92,7 @@ impl LayoutSink {
             }
             Err(error) => return Err(Error::io(error, shown)),
         };
-        // What can't be looked for or removed now is for the next one.
+        // Leftovers that can't be found or removed now are left to a later run.
         let _ = remove_leftovers(&destination);
         Ok(Self {
             path: destination,
@@ -109,8 +109,8 @@ impl LayoutSink {
         })
     }
 
-    /// Opens a destination as [`LayoutSink::create`], makes its directory, and gives blobs their
-    /// final names as soon as they are complete. Images become visible by the commit alone.
+    /// Opens a destination as [`LayoutSink::create`] does, makes its directory, and gives blobs
+    /// their final names as soon as they are complete. Only the commit makes images visible.
     ///
     /// # Errors
     /// As [`LayoutSink::create`].
@@ -134,7 +134,7 @@ impl LayoutSink {
         })
     }
 
-    /// Says what blobs share their bytes with.
+    /// Sets the files that blobs share their bytes with.
     ///
     /// # Errors
     /// If the pool can't be opened.
@@ -149,7 +149,7 @@ impl LayoutSink {
         Ok(self)
     }
 
-    /// Sets what `org.opencontainers.image.ref.name` holds where the user gave no reference.
+    /// Sets the form of `org.opencontainers.image.ref.name` where the user gave no reference.
     #[must_use]
     pub fn with_ref_name(mut self, ref_name: RefName) -> Self {
         self.ref_name = ref_name;
@@ -162,7 +162,7 @@ impl LayoutSink {
         self.stage.has(digest, size) || self.growing.as_ref().is_some_and(placed)
     }
 
-    /// Moves the whole new layout to its place; false if something is there by now.
+    /// Moves the whole new layout to its place; false if something is there meanwhile.
     fn rename_new(&self) -> Result<bool> {
         let name = self
             .path
@@ -181,8 +181,8 @@ impl LayoutSink {
 /// The name of a new layout while it is in the stage.
 const NEW: &str = "layout";
 
-/// Reads the index of a layout; `None` if the directory is empty, or what a run left behind that
-/// was killed while it made a layout there.
+/// Reads the index of a layout; `None` if the directory is empty, or holds only the leftovers of a
+/// run that was killed while it made a layout there.
 fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
     let has = |name: &str| directory.open(&[name]).map(|found| found.is_some());
     let mut made = has(LAYOUT_FILE)? || has(INDEX_FILE)?;
@@ -191,12 +191,12 @@ fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
         for entry in Dir::read_from(directory.descriptor()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_bytes();
-            // Another program of this kind was just making a layout here.
+            // Another run of imgconv is making a layout here.
             if name == LAYOUT_FILE.as_bytes() || name == INDEX_FILE.as_bytes() {
                 made = true;
                 continue;
             }
-            // `blobs` is what a run that was killed leaves behind first.
+            // A killed run leaves `blobs` behind first.
             let ours = name.starts_with(Stage::PREFIX.as_bytes()) || name == BLOBS.as_bytes();
             if name != b"." && name != b".." && !ours {
                 let message = format!(
@@ -216,25 +216,25 @@ fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
         return Ok(None);
     }
     let index = read_index(directory, &env.limits)?;
-    // Links in place of directories are found before anything is written.
+    // A link in place of a directory is an error before anything is written.
     directory.blobs()?;
     Ok(Some(index))
 }
 
-/// The commit, on whichever directory it happens.
+/// The commit, in a new or an existing directory.
 struct Commit<'a> {
     stage: &'a Stage,
     env: &'a Env,
     listed: &'a [Listed],
     top_level: &'a TopLevel,
-    /// Says whether a blob was written in this run.
+    /// Returns whether a blob was written in this run.
     written: &'a dyn Fn(&Digest, u64) -> bool,
     holds: &'a Holds,
 }
 
 impl Commit<'_> {
-    /// Puts blobs and descriptors into a layout, or makes one of an empty directory. `moved` is
-    /// the path of that directory below the stage, if it is there.
+    /// Puts blobs and descriptors into a layout, or makes a layout in an empty directory. `moved`
+    /// is the path of that directory below the stage, if it is there.
     fn apply(&self, directory: &Directory, moved: Option<&str>) -> Result<()> {
         let found = load(directory, self.env)?;
         for one in self.listed {
@@ -283,7 +283,7 @@ impl Commit<'_> {
     fn place_blobs(&self, directory: &Directory, moved: Option<&str>) -> Result<()> {
         let blobs = make_directory(directory.descriptor(), BLOBS, BLOBS)?;
         let mut algorithms: BTreeMap<&str, OwnedFd> = BTreeMap::new();
-        // Readers expect this one even if it is empty.
+        // Readers expect the directory of SHA-256 even if it is empty.
         let usual = imgconv_model::Algorithm::Sha256.as_str();
         let shown = |algorithm: &str| format!("{BLOBS}/{algorithm}");
         algorithms.insert(usual, make_directory(&blobs, usual, &shown(usual))?);
@@ -321,7 +321,7 @@ pub fn lists(
     ref_name: RefName,
     env: &Env,
 ) -> Result<bool> {
-    // What can't be looked for or removed now is for the next one.
+    // Leftovers that can't be found or removed now are left to a later run.
     let _ = remove_leftovers(Path::new(path));
     let (listed, _) = list(publications, ref_name, env, path)?;
     let directory = Directory::open(Path::new(path), Links::Refuse)?;
@@ -329,7 +329,7 @@ pub fn lists(
     Ok(index.is_some_and(|mut index| !index.merge(&listed)))
 }
 
-/// Returns the descriptors that publications get, and where each will be found.
+/// Returns the descriptors that publications get, and the locator of each.
 pub(crate) fn list(
     publications: &[Publication],
     ref_name: RefName,
@@ -441,7 +441,7 @@ impl BundleSink for LayoutSink {
         let new = Directory::from(new);
         commit.apply(&new, Some(NEW)).map_err(at)?;
         if !self.rename_new().map_err(at)? {
-            // Another program made a layout here meanwhile: add to that one.
+            // Another program made a layout here meanwhile: the images are added to that layout.
             let directory = Directory::open(&self.path, Links::Refuse)?;
             let _lock = lock(&directory, &self.env).map_err(at)?;
             commit.apply(&directory, None).map_err(at)?;

@@ -1,9 +1,9 @@
 //! The storage of a Docker registry on a disk: of version 2 (the distribution project), of version 1
 //! (the older docker-registry), or both in one directory. Read only; no registry has to run.
 //!
-//! The storage knows repositories and tags, and not the host that the registry had: names are what
-//! docker makes of `REPOSITORY:TAG`, or begin with [`Env::registry_host`](imgconv_model::Env). What
-//! the documents mean is for formats.
+//! The storage has repositories and tags, but not the host of the registry: names are
+//! `REPOSITORY:TAG` qualified by docker's rules, or begin with
+//! [`Env::registry_host`](imgconv_model::Env). Formats interpret the documents.
 
 #![deny(missing_docs)]
 

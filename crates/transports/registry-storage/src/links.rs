@@ -1,7 +1,7 @@
-//! Names of blobs that are not the names that they are stored under: `_layers/ALGORITHM/HEX/link` and
+//! Digests of blobs other than those under which they are stored: `_layers/ALGORITHM/HEX/link` and
 //! `_manifests/revisions/ALGORITHM/HEX/link` of a repository hold the digest of the stored blob
-//! (distribution, registry/storage/linkedblobstore.go). A registry makes one for every name by which a
-//! client pushed a blob: a digest of another algorithm, or a tar sum.
+//! (distribution, registry/storage/linkedblobstore.go). A registry makes such a link for every name
+//! by which a client pushed a blob: a digest of another algorithm, or a tar sum.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
@@ -16,9 +16,9 @@ use crate::paths::{BASE, CANONICAL, read_link};
 pub(crate) struct Links(OnceLock<BTreeMap<Digest, Digest>>);
 
 impl Links {
-    /// Returns the digest under which a blob is stored, if a link of a repository says it. All
-    /// repositories are read once, at the first question: a blob has to fit the digest that led to
-    /// it, so it does not matter which of them knows it.
+    /// Returns the digest under which a blob is stored, if a link of a repository has it. All
+    /// repositories are read once, at the first request: a blob has to match the digest that led to
+    /// it, so any repository may have the link.
     pub(crate) fn stored(
         &self,
         digest: &Digest,
@@ -40,8 +40,8 @@ impl Links {
     }
 }
 
-/// Notes what the links of a repository say. One that can't be read leads nowhere; the error of the
-/// blob that is not found names that.
+/// Collects the links of a repository. An unreadable link is passed over; the error of the missing
+/// blob reports it.
 fn collect(
     repository: &str,
     directory: &Directory,
@@ -72,8 +72,8 @@ pub(crate) fn has_tar_sums(repository: &str, directory: &Directory) -> bool {
     directory.is_directory(&format!("{BASE}/repositories/{repository}/_layers/tarsum"))
 }
 
-/// Returns the digest of the blob that a tar sum means in the first of the repositories that has a
-/// link for it.
+/// Returns the digest of the blob for a tar sum in the first of the repositories that has a link
+/// for it.
 pub(crate) fn tar_sum(
     text: &str,
     sum: &TarSum,

@@ -23,29 +23,29 @@ use crate::{
     v2,
 };
 
-/// A storage that is read: all of it, or as some of its repositories see it.
+/// An open storage: all of it, or the view of some of its repositories.
 #[derive(Debug)]
 pub(crate) struct Storage {
     shared: Arc<Shared>,
-    /// The repositories whose links say what a tar sum means; none for the whole storage, since one
-    /// tar sum may mean other blobs in other repositories.
+    /// The repositories whose links resolve tar sums; empty for the whole storage, since one tar
+    /// sum may mean different blobs in different repositories.
     repositories: Vec<String>,
-    /// The views that were asked for, by their repositories.
+    /// The views made so far, by their repositories.
     views: Mutex<BTreeMap<Vec<String>, Arc<Self>>>,
 }
 
-/// What was found in a storage.
+/// The contents of a storage.
 #[derive(Debug)]
 struct Shared {
     locator: String,
     directory: Arc<Directory>,
     limits: Limits,
     roots: Vec<RootEntry>,
-    /// What each root is, by its position.
+    /// The source of each root, by its position.
     sources: Vec<Source>,
     /// The repositories of a root that have links for tar sums, by its position.
     tar_sums: BTreeMap<usize, Vec<String>>,
-    /// Blobs that only the registry itself refers to.
+    /// The blobs that only the registry itself refers to.
     own: BTreeSet<Digest>,
     /// Every repository of version 2.
     repositories: Vec<String>,
@@ -53,8 +53,8 @@ struct Shared {
 }
 
 impl Shared {
-    /// Finds a blob by its own name, else by the links of the repositories. Also returns the digest
-    /// under which it is stored.
+    /// Finds a blob by its stored digest, else by the links of the repositories. Also returns the
+    /// digest under which it is stored.
     fn find(&self, digest: &Digest) -> Result<Option<(File, Digest)>> {
         if let Some((file, _)) = self.directory.file(&blob_path(digest))? {
             return Ok(Some((file, *digest)));
@@ -72,7 +72,8 @@ impl Shared {
 }
 
 impl Storage {
-    /// Lists the tags, and what has none. What is wrong with one image is said when that one is read.
+    /// Lists the tags, and the images without a tag. Errors of an image are reported when it is
+    /// read.
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("registry-storage:{rest}");
         let directory = Directory::open(Path::new(rest))?;
@@ -172,7 +173,7 @@ impl Storage {
         }
     }
 
-    /// Returns the blob that a tar sum means; what the link says of it is verified, the sum is not.
+    /// Returns the blob for a tar sum; the digest in the link is verified, the sum is not.
     fn tar_sum(&self, text: &str, sum: &TarSum) -> Result<Blob> {
         let Shared {
             directory, limits, ..
@@ -193,7 +194,7 @@ impl Storage {
     }
 }
 
-/// Returns the host that names begin with.
+/// Returns the host at the start of names.
 fn checked_host(env: &Env) -> Result<Option<&str>> {
     let Some(host) = env.places.registry_host.as_deref() else {
         return Ok(None);
@@ -293,7 +294,7 @@ impl NamedBlobs for Storage {
 }
 
 impl Parts for Storage {
-    /// Returns the storage as the repositories of an entry see it, if they know tar sums.
+    /// Returns the view of an entry's repositories, if they have links for tar sums.
     fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
         let Some(repositories) = self.shared.tar_sums.get(&entry.position) else {
             return Ok(None);
@@ -312,7 +313,7 @@ impl Parts for Storage {
         Ok(Some((Arc::clone(view) as Arc<dyn Bundle>, entry.clone())))
     }
 
-    /// A storage has no list that says anything of itself.
+    /// A storage has no list with fields of its own.
     fn top_levels(&self, _: &[RootEntry]) -> Vec<(String, TopLevel)> {
         Vec::new()
     }
@@ -326,7 +327,7 @@ impl StoredBlobs for Storage {
         }
     }
 
-    /// Lists the blobs of version 2, without the signatures that an old registry put aside.
+    /// Lists the blobs of version 2, without the signatures that an old registry stored separately.
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         let mut found = v2::blobs(&self.shared.directory).map_err(|error| self.at(error))?;
         found.retain(|digest| !self.shared.own.contains(digest));

@@ -1,10 +1,10 @@
 //! Version 1, docker-registry's `docker_registry/core/driver.py`: `images/ID/{json,layer,ancestry,
 //! _checksum}` for each layer, and `repositories/NAMESPACE/NAME/tag_TAG`, a file with an id.
 //!
-//! An id is no digest. What is known of the bytes is `_checksum`: the SHA-256 of the `json`, a newline
-//! and the layer, as the registry computed it when it took the layer; older ones also or only have
-//! a sum over the members of the tar, which is not checked. `_inprogress` marks what never became
-//! whole.
+//! An id is no digest. The only known fact about the bytes is `_checksum`: the SHA-256 of the
+//! `json`, a newline and the layer, which the registry computed when it received the layer; older
+//! registries wrote also, or only, a sum over the members of the tar, which is not checked.
+//! `_inprogress` marks images that were never completed.
 
 use std::{
     collections::BTreeSet,
@@ -38,7 +38,7 @@ fn file(id: &str, name: &str) -> String {
     format!("{IMAGES}/{id}/{name}")
 }
 
-/// Lists the entry points: every tag, then every image that nothing else leads to.
+/// Lists the entry points: every tag, then every image that nothing else refers to.
 pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Result<Vec<Head>> {
     let limits = &env.limits;
     let mut heads = tags(directory, host, limits)?;
@@ -61,8 +61,7 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
         let parent = v1_image::parent(&Stored(directory), id, limits);
         parents.extend(parent.ok().flatten());
     }
-    // Tops first; what is left then is below none of them, such as images that are each other's
-    // parents.
+    // Images at the top come first; the remaining images form circles of parents.
     let (below, tops): (Vec<String>, Vec<String>) =
         ids.into_iter().partition(|id| parents.contains(id));
     for id in tops.into_iter().chain(below) {
@@ -82,8 +81,8 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
     Ok(heads)
 }
 
-/// Makes the descriptor of an image, and notes what it is made of. What is wrong with it is said
-/// when it is read.
+/// Makes the descriptor of an image, and records the layers of its chain. Errors of the image are
+/// reported when it is read.
 fn describe(
     directory: &Directory,
     id: &str,
@@ -100,8 +99,8 @@ fn describe(
 
 fn tags(directory: &Directory, host: Option<&str>, limits: &Limits) -> Result<Vec<Head>> {
     let mut heads = Vec::new();
-    // No registry makes a folder of another name, but file systems and those who serve them do, such
-    // as `lost+found` and `@eaDir`; not all of them can be listed.
+    // No registry makes a folder of another name, but file systems and file servers do, such as
+    // `lost+found` and `@eaDir`; some of these can't be listed.
     let list = |folder: &str, name: &str| match is_name(name) {
         true => directory.names(folder),
         false => Ok(directory.names(folder).unwrap_or_default()),
@@ -141,7 +140,8 @@ fn tags(directory: &Directory, host: Option<&str>, limits: &Limits) -> Result<Ve
     Ok(heads)
 }
 
-/// Says whether a text can be a namespace or a repository: registries of version 1 took capitals too.
+/// Says whether a text can be a namespace or a repository: registries of version 1 accepted
+/// capitals too.
 fn is_name(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     text.bytes().all(fits) && !text.starts_with('.')
@@ -157,8 +157,8 @@ pub(crate) fn read_tag(directory: &Directory, path: &str, limits: &Limits) -> Re
     Ok(id.to_owned())
 }
 
-/// Walks the chain of an image, and compares it with the list of ancestors that the registry gave to
-/// its clients: two readers must not see two images.
+/// Walks the chain of an image, and compares it with the list of ancestors that the registry sent
+/// to its clients: all readers must see the same image.
 pub(crate) fn chain(directory: &Directory, id: &str, limits: &Limits) -> Result<Chain> {
     let chain = v1_image::chain(&Stored(directory), id, limits, &mut 0)?;
     let path = file(id, "ancestry");
@@ -255,7 +255,7 @@ impl Layer {
             .filter_map(|text| Digest::parse(text.as_str()?).ok())
             .filter(|digest| digest.algorithm() == Algorithm::Sha256)
             .collect();
-        // The registry took what fitted any of several.
+        // The registry accepted a layer that matched any one of several checksums.
         Ok(sums.first().copied().filter(|_| sums.len() == 1))
     }
 }

@@ -3,8 +3,8 @@
 //! `repositories/NAME/_manifests` has a `link` (a file with a digest) for each manifest
 //! (`revisions/ALGORITHM/HEX`) and each tag (`tags/TAG/current`).
 //!
-//! Nothing says the type of a manifest but the manifest. Of schema 1 only the signed text is stored;
-//! registries before 2.6 put its signatures aside as blobs of their own.
+//! Only the manifest itself has its type. Of schema 1 only the signed text is stored; registries
+//! before 2.6 stored its signatures as separate blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,10 +23,10 @@ use crate::{
 const LONGEST_NAME: usize = 255;
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
-/// What was found in a storage.
+/// The contents of a storage.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
-    /// The tags by repository and name, then what no tag leads to by digest.
+    /// The tags by repository and name, then the manifests without a tag by digest.
     pub(crate) heads: Vec<Head>,
     /// The blobs that are signatures of schema 1 manifests.
     pub(crate) signatures: BTreeSet<Digest>,
@@ -83,8 +83,8 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
         let last = repository.rsplit('/').next().unwrap_or_default();
         let below = match last.is_empty() || Name::is_component(last) {
             true => reading.directories(&path),
-            // No registry makes such a folder, but file systems and those who serve them do, such as
-            // `lost+found`, `.snapshot` and `@eaDir`; not all of them can be listed.
+            // No registry makes such a folder, but file systems and file servers do, such as
+            // `lost+found`, `.snapshot` and `@eaDir`; some of these can't be listed.
             false => directory.directories(&path).ok(),
         };
         let Some(below) = below else {
@@ -109,13 +109,13 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
     Ok(reading.listed)
 }
 
-/// What a manifest is, as far as finding the entry points needs it.
+/// The facts of a manifest that are needed to find the entry points.
 #[derive(Debug)]
 struct Manifest {
     child: Child,
-    /// What it lists, if it is an index.
+    /// The digests in the manifest, if it is an index.
     listed: Vec<Digest>,
-    /// The digest under which its bytes are stored.
+    /// The digest under which the manifest is stored.
     stored: Digest,
 }
 
@@ -131,7 +131,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Lists a directory; one that can't be listed becomes an entry that says so.
+    /// Lists a directory; an unreadable directory becomes an entry with the error.
     fn directories(&mut self, path: &str) -> Option<Vec<String>> {
         match self.directory.directories(path) {
             Ok(names) => Some(names),
@@ -152,7 +152,7 @@ impl Reading<'_> {
         let tags = format!("{path}/_manifests/tags");
         for tag in self.directories(&tags).unwrap_or_default() {
             let link = format!("{tags}/{tag}/current/link");
-            // What can't be a tag and leads nowhere is no registry's, see above.
+            // A folder without a link whose name is no tag was not made by a registry, see above.
             if !Name::is_tag(&tag) && !matches!(self.directory.file(&link), Ok(Some(_))) {
                 continue;
             }
@@ -175,7 +175,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Notes the manifests of a repository. One that was deleted has lost its link.
+    /// Records the manifests of a repository. A deleted manifest has no link.
     fn revisions(&mut self, repository: &str, path: &str) {
         for algorithm in ALGORITHMS {
             let base = format!("{path}/_manifests/revisions/{}", algorithm.as_str());
@@ -208,8 +208,8 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads a manifest once. What is wrong with it is said when it is read as an image.
-    /// `path` is a repository that has it.
+    /// Reads a manifest once. Errors of the manifest are reported when it is read as an image.
+    /// `path` is a repository that has the manifest.
     fn manifest(&mut self, digest: Digest, path: &str) -> &Manifest {
         let (directory, limits) = (self.directory, self.limits);
         self.manifests.entry(digest).or_insert_with(|| {
@@ -240,8 +240,8 @@ impl Reading<'_> {
                 .values()
                 .flat_map(|manifest| &manifest.listed),
         );
-        // A manifest that was pushed by a digest of another algorithm is listed by that one, and not by
-        // the one under which it is stored besides.
+        // A manifest that was pushed by a digest of another algorithm is listed under that digest,
+        // and not under the one of its stored blob.
         let manifests = self.manifests.iter();
         let other = manifests.filter(|(digest, manifest)| manifest.stored != **digest);
         let stored_names: BTreeSet<Digest> = other.map(|(_, manifest)| manifest.stored).collect();
@@ -268,8 +268,8 @@ impl Reading<'_> {
     }
 }
 
-/// Returns the digest under which the manifest of a repository is stored: the one that its link holds,
-/// unless there is a blob of that name.
+/// Returns the digest under which the manifest of a repository is stored: the digest in its link,
+/// unless there is a blob of the given digest.
 fn stored_as(directory: &Directory, digest: &Digest, path: &str, limits: &Limits) -> Digest {
     if digest.algorithm() == CANONICAL || matches!(directory.file(&blob_path(digest)), Ok(Some(_)))
     {
@@ -295,7 +295,7 @@ fn read_blob(
     read_to_limit(reader, ("manifest", limits.manifest), "manifest").ok()
 }
 
-/// Returns the digests that an index lists; whether it is in order is for formats.
+/// Returns the digests in an index; formats check the index.
 fn listed_in(bytes: &[u8], limits: &Limits) -> Vec<Digest> {
     let Ok(value) = parse(bytes, limits, "manifest") else {
         return Vec::new();

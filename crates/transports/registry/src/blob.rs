@@ -11,7 +11,8 @@ use imgconv_stream::Verified;
 
 use crate::session::{Session, failure};
 
-/// Bytes that are asked for first: enough to see what a blob is, which is all that is often wanted.
+/// The number of bytes of the first request: enough to detect the kind of a blob, which is often
+/// all that is needed.
 const HEAD: u64 = 4 << 10;
 
 /// The sessions of the registry and its mirrors, in the order in which they are asked.
@@ -22,7 +23,7 @@ pub(crate) type Sessions = Arc<[Session]>;
 pub(crate) struct RemoteBlob {
     sessions: Sessions,
     facts: Facts,
-    /// Its first bytes, and which session has it, once it was asked for.
+    /// The blob's first bytes, and the session that has it, after the first request.
     head: Mutex<Option<Head>>,
     retries: u64,
 }
@@ -43,7 +44,7 @@ impl RemoteBlob {
         }
     }
 
-    /// Asks for the first bytes, once; a mirror that does not have the blob is passed over.
+    /// Requests the first bytes, once; a mirror without the blob is passed over.
     fn head(&self) -> Result<Head> {
         let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(head) = &*head {
@@ -79,7 +80,7 @@ impl RemoteBlob {
     }
 }
 
-/// Asks for a blob; only what a [`Download`] can use is an answer.
+/// Requests a blob; only a response that a [`Download`] can use counts as an answer.
 fn ask(session: &Session, path: &str, range: Option<&str>) -> Result<Response> {
     let url = session.url(path);
     let mut request = Request::get(&url);

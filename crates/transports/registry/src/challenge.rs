@@ -1,27 +1,28 @@
-//! What a server wants to see: the header `WWW-Authenticate` (RFC 9110, section 11.6.1).
+//! The credentials that a server requires: the header `WWW-Authenticate` (RFC 9110, section
+//! 11.6.1).
 
 use imgconv_model::{Code, Error, Result, quote};
 
-/// How to answer a 401.
+/// The way to answer a 401.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
-    /// With a token from a token server.
+    /// A token from a token server.
     Bearer {
-        /// Its URL.
+        /// The URL of the token server.
         realm: String,
-        /// What the token is for.
+        /// The service for which the token is valid.
         service: Option<String>,
     },
-    /// With a name and a password.
+    /// A name and a password.
     Basic,
 }
 
 impl Challenge {
-    /// Picks the first challenge that can be met, a token before a password.
+    /// Picks the first supported challenge, a token before a password.
     ///
     /// # Errors
-    /// [`Code::Ambiguous`] if a parameter stands twice in a challenge, [`Code::Net`] if there is
-    /// none that can be met.
+    /// [`Code::Ambiguous`] if a challenge has a parameter twice, [`Code::Net`] if no challenge is
+    /// supported.
     pub(crate) fn pick(headers: &[&str]) -> Result<Self> {
         let mut basic = false;
         for header in headers {

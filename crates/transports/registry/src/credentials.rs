@@ -1,5 +1,5 @@
-//! Who the user is on a registry: what was said outright, docker's config file and podman's
-//! `auth.json`, and the credential helpers that they name.
+//! The user's credentials for a registry: those of the command line, docker's config file and
+//! podman's `auth.json`, and the credential helpers that these files name.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -14,19 +14,19 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_json::{Value, parse};
 use imgconv_model::{Code, Credential, Env, Error, Result, Secret, quote};
 
-/// What docker calls its own registry in its config file.
+/// The key of docker's own registry in docker's config file.
 const DOCKER_KEY: &str = "https://index.docker.io/v1/";
 
 /// The user name that stands for an identity token, in files and from helpers.
 const TOKEN_USER: &str = "<token>";
 
-/// Bytes of a config file, or of a helper's answer.
+/// The most bytes of a config file, or of a helper's answer.
 const MOST: u64 = 1 << 20;
 
-/// How often a wait for a helper looks whether the run was cancelled.
+/// The interval at which a wait for a helper checks whether the run was cancelled.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Finds who the user is for a repository, `HOST[:PORT]/PATH`; `None` means nobody.
+/// Finds the credentials for a repository, `HOST[:PORT]/PATH`; `None` if there are none.
 ///
 /// # Errors
 /// If a file or the answer of a helper is malformed, or a helper can't be run or does not end.
@@ -56,7 +56,7 @@ fn from_file(path: &Path, repository: &str, env: &Env) -> Result<Option<Credenti
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    // The parser's messages quote what it found, which may be a password.
+    // The parser's messages quote the text, which may be a password.
     let config = parse(&bytes, &env.limits, "credentials")
         .map_err(|error| Error::new(error.code(), "the file is no JSON object"))?;
     let host = repository.split('/').next().unwrap_or_default();
@@ -86,7 +86,7 @@ fn from_file(path: &Path, repository: &str, env: &Env) -> Result<Option<Credenti
     entry.map_or(Ok(None), entry_credential)
 }
 
-/// The keys under which a repository may be known, the closest first: podman's files name
+/// The keys under which credentials may be stored, the closest first: podman's files name
 /// namespaces, docker's only hosts.
 fn keys(repository: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(repository), |key| {
@@ -94,7 +94,7 @@ fn keys(repository: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A key without what old versions of docker wrote around the host.
+/// A key without the text that old versions of docker wrote around the host.
 fn normal(key: &str) -> &str {
     if key == DOCKER_KEY || key == "index.docker.io" || key == "https://index.docker.io" {
         return "docker.io";
@@ -103,7 +103,7 @@ fn normal(key: &str) -> &str {
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"))
     {
-        // Only the host counts then: `https://HOST/v1/`.
+        // Only the host counts in such a key: `https://HOST/v1/`.
         Some(rest) => rest.split('/').next().unwrap_or_default(),
         None => key,
     }
@@ -122,7 +122,7 @@ fn entry_credential(entry: &Value) -> Result<Option<Credential>> {
         let decoded = STANDARD.decode(auth).map_err(|_| bad())?;
         let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
         let (user, password) = decoded.split_once(':').ok_or_else(bad)?;
-        // Docker pads with NUL bytes in some versions.
+        // Some versions of docker pad with NUL bytes.
         return Ok(Some(basic(user, password.trim_end_matches('\0'))));
     }
     let pair = text("username").zip(text("password"));
@@ -151,7 +151,7 @@ fn from_helper(name: &str, server: &str, env: &Env) -> Result<Option<Credential>
         Code::Cancelled => error,
         _ => error.at(program.clone()).hint(hint),
     })?;
-    // What one that fails says is that it knows nobody, or has no key ring to ask.
+    // A helper fails if it has no credentials for the host, or has no key ring.
     let Some(answer) = answer else {
         return Ok(None);
     };
@@ -162,8 +162,8 @@ fn from_helper(name: &str, server: &str, env: &Env) -> Result<Option<Credential>
     Ok(Some(basic(&user, &secret)))
 }
 
-/// Runs a program with a text on its standard input, and returns what it says if it succeeds. It has
-/// as long as a server has for an answer, and ends with the run.
+/// Runs a program with a text on its standard input, and returns its output if the program
+/// succeeds. The time limit is that of a server's answer, and a cancelled run ends the program.
 fn ask(command: &mut Command, input: &str, env: &Env) -> Result<Option<Vec<u8>>> {
     let mut child = command
         .stdin(Stdio::piped())
@@ -172,7 +172,7 @@ fn ask(command: &mut Command, input: &str, env: &Env) -> Result<Option<Vec<u8>>>
         .spawn()
         .map_err(Error::from_io)?;
     let answer = answer_of(&mut child, input, env);
-    // One that has ended already can't be ended.
+    // The helper may have exited already; then `kill` fails, which is fine.
     let _ = child.kill();
     let ended = child.wait().map_err(Error::from_io)?;
     Ok(Some(answer?).filter(|_| ended.success()))
@@ -184,12 +184,12 @@ fn answer_of(child: &mut Child, input: &str, env: &Env) -> Result<Vec<u8>> {
     let input = input.to_owned();
     let talk = move || {
         if let Some(mut stdin) = stdin {
-            // One that does not read says why in its answer.
+            // A helper that does not read its input reports the reason in its answer.
             let _ = stdin.write_all(input.as_bytes());
         }
         let mut answer = Vec::new();
         let read = stdout.map(|stdout| stdout.take(MOST).read_to_end(&mut answer));
-        // Nobody may be waiting any more.
+        // The receiver may be gone already.
         let _ = sender.send(read.transpose().map(|_| answer));
     };
     thread::Builder::new()
@@ -213,7 +213,7 @@ fn answer_of(child: &mut Child, input: &str, env: &Env) -> Result<Vec<u8>> {
             return Err(Error::new(Code::Io, message));
         }
         if answer.is_some() {
-            // It has closed its output, and is about to end.
+            // The helper has closed its output, and is about to exit.
             thread::sleep(TICK.min(left) / 10);
             continue;
         }

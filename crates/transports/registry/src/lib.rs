@@ -1,10 +1,10 @@
 //! A registry: images by the protocol of the OCI distribution specification 1.1, which Docker's
 //! Registry HTTP API v2 became.
 //!
-//! A session speaks to one repository: it holds the tokens. Reading resolves a
-//! tag once and verifies everything else by digest; blobs stream, and go on after a cut. Writing
-//! uploads blobs as they are made, in pieces, and publishes manifests at the end: what is listed
-//! before what lists it, tags last. What the documents mean is for formats.
+//! A session is for one repository: it holds the tokens. Reading resolves a tag once and verifies
+//! everything else by digest; blobs stream, and continue after an interruption. Writing uploads
+//! blobs as they are made, in pieces, and publishes manifests at the end: an index after its
+//! entries, tags last. Formats interpret the documents.
 
 #![deny(missing_docs)]
 
@@ -68,7 +68,7 @@ impl Transport for Registry {
         false
     }
 
-    /// Connects when something is read.
+    /// Connects at the first read.
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
         Ok(Box::new(RegistryBundle::open(Location::parse(rest)?, env)?))
     }

@@ -1,10 +1,10 @@
-//! What a locator says: a repository on a host, and a tag or a digest there.
+//! The parts of a locator: a repository on a host, and a tag or a digest there.
 
 use std::fmt;
 
 use imgconv_model::{Code, Digest, Error, Name, Result, password_in, quote, without_userinfo};
 
-/// Docker's own registry: what it is called, and where it is.
+/// Docker's own registry: its name in references, and its server.
 const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
 /// An image, or all images, of a repository.
@@ -12,11 +12,11 @@ const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
 pub struct Location {
     /// The host as references name it, `HOST[:PORT]`.
     pub host: String,
-    /// The repository's path on it.
+    /// The path of the repository on the host.
     pub repository: String,
     /// The tag, if one was given.
     pub tag: Option<String>,
-    /// The digest, if one was given; it decides (robustness L12a).
+    /// The digest, if one was given; the digest has priority over the tag (robustness L12a).
     pub digest: Option<Digest>,
 }
 
@@ -25,7 +25,7 @@ impl Location {
     /// qualifies it as docker does.
     ///
     /// # Errors
-    /// [`Code::Usage`] without the slashes, else as [`Name::parse_reference`].
+    /// [`Code::Usage`] without the slashes, else the errors of [`Name::parse_reference`].
     pub fn parse(rest: &str) -> Result<Self> {
         let Some(reference) = rest.strip_prefix("//") else {
             let shown = without_userinfo(rest);
@@ -64,7 +64,7 @@ impl Location {
         })
     }
 
-    /// Returns the host that is connected to.
+    /// Returns the host to connect to.
     pub(crate) fn server(&self) -> &str {
         if self.host == DOCKER.0 {
             DOCKER.1
@@ -88,17 +88,17 @@ impl Location {
     }
 }
 
-/// Returns the host if a reference is one alone, where the repository was forgotten. Docker reads a
-/// reference without a slash as an image of Docker Hub: the name of a private registry would be sent
-/// there, and the question answered by somebody else.
+/// Returns the host if a reference is only a host, where the user forgot the repository. Docker
+/// reads a reference without a slash as an image of Docker Hub: the name of a private registry
+/// would be sent there, and another owner's image might be the answer.
 ///
-/// A host is what docker takes for one before a slash, an address, or a name with a port. A name
-/// without a dot and a number (`registry:5000`) may be a tag of Docker Hub; it is a host where the
-/// number is one of four or five digits that is no year, as no tag there is.
+/// A host has the form that docker accepts before a slash, or is an address, or a name with a port.
+/// A name without a dot and a number (`registry:5000`) may be a tag of Docker Hub; it is a host if
+/// the number has four or five digits and is no year, since no such tag exists.
 fn host_alone(reference: &str) -> Option<&str> {
     let whole = match reference.split_once('@') {
         Some((rest, digest)) if Digest::parse(digest).is_ok() => rest,
-        // Perhaps a password, which no message may show.
+        // The text may be a password, which no message may show.
         Some(_) => return None,
         None => reference,
     };
@@ -132,7 +132,7 @@ fn host_alone(reference: &str) -> Option<&str> {
     (is_host || port).then_some(host)
 }
 
-/// As a locator.
+/// Prints the location as a locator.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "docker://{}", self.qualified())?;

@@ -1,4 +1,4 @@
-//! Manifests: what is listed goes before what lists it, and tags come last.
+//! Manifests: the entries of an index are stored before the index, and tags come last.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,16 +21,16 @@ use crate::{
     upload,
 };
 
-/// The tag of an image that has none.
+/// The tag of an image without a tag.
 const LATEST: &str = "latest";
 
 impl RegistrySink {
-    /// Makes images visible whose blobs are all there; returns where each of them is. It can be
-    /// called again with more.
+    /// Makes images visible whose blobs are all stored; returns the place of each image. Can be
+    /// called again with more images.
     ///
     /// # Errors
-    /// If two images would have one tag, something was never written, or the registry refuses. Tags
-    /// that were set before that stay.
+    /// If two images would have one tag, a blob was never written, or the registry refuses. Tags
+    /// that were set before stay.
     pub fn publish(&self, publications: &[Publication]) -> Result<Vec<String>> {
         let tags = self.tags(publications)?;
         let mut done = BTreeSet::new();
@@ -48,7 +48,7 @@ impl RegistrySink {
             let name = if own || self.location.digest.is_some() {
                 root
             } else {
-                // The loss was told when the name was tried.
+                // The loss was reported when the name was tried.
                 let payload = signed::payload(&document.bytes, &self.env.limits)?;
                 digest(Algorithm::Sha256, &payload)
             };
@@ -65,11 +65,11 @@ impl RegistrySink {
         Ok(places)
     }
 
-    /// Stores everything below roots, and those roots themselves whose digests are not of the usual
-    /// algorithm by those; says which of these the registry refuses.
+    /// Stores everything below roots, and the roots whose digests are not SHA-256 under these
+    /// digests; reports which of these digests the registry refuses.
     ///
     /// # Errors
-    /// As [`RegistrySink::publish`].
+    /// The errors of [`RegistrySink::publish`].
     pub(crate) fn name_unusual(&self, publications: &[Publication]) -> Result<Report> {
         let mut report = Report::default();
         let mut done = BTreeSet::new();
@@ -91,8 +91,8 @@ impl RegistrySink {
         Ok(report)
     }
 
-    /// Stores a manifest by its own digest, once; false if the registry refuses that name. Everything
-    /// below it is there.
+    /// Stores a manifest under its own digest, once; false if the registry refuses that digest.
+    /// Everything below the manifest is stored already.
     fn is_named(&self, root: &Digest, document: &Document) -> Result<bool> {
         let known = || self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(named) = known().get(root) {
@@ -111,8 +111,9 @@ impl RegistrySink {
         Ok(named)
     }
 
-    /// Finds the tag of each image: the one of the locator; else its own; else `latest`. What has
-    /// no name, as a referrer, and what is named by a digest, is found by its digest.
+    /// Finds the tag of each image: the tag of the locator; else its own; else `latest`. Documents
+    /// without a name, such as referrers, and documents named by a digest, have no tag and are
+    /// found by their digests.
     fn tags(&self, publications: &[Publication]) -> Result<Vec<Option<String>>> {
         let mut tags: Vec<Option<String>> = Vec::with_capacity(publications.len());
         let mut taken: BTreeMap<String, Digest> = BTreeMap::new();
@@ -150,7 +151,7 @@ impl RegistrySink {
         Ok(tags)
     }
 
-    /// Returns a document that was written, or that the registry has.
+    /// Returns a document that this run wrote, or that the registry has.
     fn document(&self, digest: &Digest, kind: &str) -> Result<Document> {
         let bytes = match self.held.get(digest) {
             Some(bytes) => bytes,
@@ -163,7 +164,7 @@ impl RegistrySink {
         Ok(Document { kind, bytes })
     }
 
-    /// Finds the type of a document that nobody gives one; empty if it shows none.
+    /// Finds the type of a document without a media type; empty if the type can't be detected.
     fn shown_kind(&self, bytes: &[u8]) -> String {
         let limits = &self.env.limits;
         let kind = manifest::kind_of(bytes, limits, "document").unwrap_or_default();
@@ -174,7 +175,7 @@ impl RegistrySink {
         shape.map_or("", |shape| shape.kind).to_owned()
     }
 
-    /// Uploads what was held back as if it were a manifest, and is a blob.
+    /// Uploads a blob that was held back as a possible manifest.
     fn upload_held(&self, digest: &Digest) -> Result<()> {
         if let Some(bytes) = self.held.get(digest)
             && !upload::exists(&self.session, digest, bytes.len() as u64)?
@@ -203,8 +204,8 @@ impl RegistrySink {
         Err(Error::new(Code::Missing, message))
     }
 
-    /// Stores everything that a document refers to and that is not there yet. The depth of this
-    /// recursion is bounded by `index_depth`.
+    /// Stores everything that a document refers to and that the registry does not have yet. The
+    /// depth of this recursion is bounded by `index_depth`.
     fn below(&self, document: &Document, depth: u64, done: &mut BTreeSet<Digest>) -> Result<()> {
         let limits = &self.env.limits;
         if depth > limits.index_depth + 1 {
@@ -224,7 +225,7 @@ impl RegistrySink {
             if !done.insert(child.digest) {
                 continue;
             }
-            // A registry takes manifests of the types that it knows, and anything as a blob.
+            // A registry accepts manifests of known types, and any bytes as a blob.
             let is_bytes = match told(&child.kind) {
                 Told::Listing => false,
                 Told::Nothing => child.size > limits.manifest,
@@ -234,7 +235,8 @@ impl RegistrySink {
                 self.upload_held(&child.digest)?;
                 continue;
             }
-            // A sparse index lists what nobody has (`--missing keep`); the registry decides.
+            // A sparse index lists missing manifests (`--missing keep`); the registry decides
+            // whether to accept it.
             let document = match self.document(&child.digest, &child.kind) {
                 Ok(document) if !KINDS.contains(&&*document.kind) => {
                     self.upload_held(&child.digest)?;
@@ -247,7 +249,7 @@ impl RegistrySink {
             self.below(&document, depth + 1, done)?;
             self.put(&document, &child.digest.to_string(), &child.digest)?;
         }
-        // What was taken for a manifest and is a blob.
+        // These blobs were held back as possible manifests.
         let config = value.get("config").into_iter();
         let blobs = ["layers", "blobs"]
             .into_iter()
@@ -272,8 +274,8 @@ impl RegistrySink {
         self.session.send(&request, &url)
     }
 
-    /// Stores a manifest under a tag or its digest; returns the digest by which the registry knows
-    /// it. `name` is its own.
+    /// Stores a manifest under a tag or its digest; returns the digest under which the registry
+    /// lists it. `name` is the manifest's own digest.
     fn put(&self, document: &Document, reference: &str, name: &Digest) -> Result<Digest> {
         let response = self.send(document, reference)?;
         if !matches!(response.status(), 200..=204) {
@@ -294,8 +296,8 @@ impl RegistrySink {
         self.stored(document, response, name)
     }
 
-    /// Checks what a registry says of a manifest that it took, and tells referrers to one that has no
-    /// interface for them.
+    /// Checks a registry's response to a stored manifest, and lists a referrer in the fallback
+    /// index of a registry without the referrers API.
     fn stored(&self, document: &Document, response: Response, name: &Digest) -> Result<Digest> {
         let limits = &self.env.limits;
         let payload = signed::payload(&document.bytes, limits)?;

@@ -22,10 +22,10 @@ use crate::{
     signed,
 };
 
-/// The tag that is meant where none is named.
+/// The default tag.
 const LATEST: &str = "latest";
 
-/// Tags of one page of the list.
+/// The number of tags in one page of the list.
 const PAGE: &str = "1000";
 
 /// A repository that is read.
@@ -35,7 +35,7 @@ pub(crate) struct RegistryBundle {
     /// The mirrors, and the registry itself last.
     sessions: Sessions,
     env: Env,
-    /// What tags were found to mean.
+    /// The descriptors of the resolved tags.
     resolved: Mutex<BTreeMap<String, Child>>,
     /// Manifests, by the digests of their bytes.
     documents: Mutex<BTreeMap<Digest, Document>>,
@@ -57,7 +57,7 @@ impl RegistryBundle {
                 prefix => format!("{prefix}/{}", location.repository),
             };
             let qualified = format!("{server}/{repository}");
-            // It becomes a part of a URL.
+            // The repository becomes a part of a URL.
             Name::parse_reference(&qualified)?;
             let place = (server, &*repository);
             sessions.push(Session::new(&client, place, qualified.clone(), false, env)?);
@@ -80,7 +80,7 @@ impl RegistryBundle {
         })
     }
 
-    /// Asks the mirrors in turn, and then the registry, whose error counts.
+    /// Asks the mirrors in turn, and then the registry, whose error is returned.
     fn first<T>(&self, work: impl Fn(&Session) -> Result<T>) -> Result<T> {
         let (last, mirrors) = self
             .sessions
@@ -96,8 +96,8 @@ impl RegistryBundle {
         work(last)
     }
 
-    /// Fetches a manifest by tag or digest, of at most the limit, and says what type it is of. Also
-    /// returns the digest that the registry calls it by, which nobody has verified.
+    /// Fetches a manifest by tag or digest, of at most the limit, with its type. Also returns the
+    /// digest in the registry's response, which is not verified.
     fn manifest(&self, session: &Session, reference: &str) -> Result<(Document, Option<Digest>)> {
         let url = session.url(&format!("manifests/{reference}"));
         let request = Request::get(&url).header("accept", manifest::KINDS.join(", "));
@@ -138,7 +138,7 @@ impl RegistryBundle {
             let (document, _) = self.manifest(session, &wanted.to_string())?;
             let found = digest(wanted.algorithm(), &document.bytes);
             if found != *wanted {
-                // What registries call the digest of a signed one leaves out its signatures.
+                // The digest of a signed manifest in a registry does not cover its signatures.
                 let payload = signed::payload(&document.bytes, &self.env.limits);
                 let payload = payload.map(|payload| digest(wanted.algorithm(), &payload));
                 if !payload.is_ok_and(|payload| payload == *wanted) {
@@ -157,7 +157,7 @@ impl RegistryBundle {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds out, once, what a tag means.
+    /// Resolves a tag, once.
     fn tag(&self, tag: &str) -> Result<Child> {
         let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(child) = resolved.get(tag) {
@@ -170,7 +170,7 @@ impl RegistryBundle {
         Ok(child)
     }
 
-    /// The one image that the locator means, and what refers to it.
+    /// The image that the locator means, and its referrers.
     fn meant(&self) -> Result<Vec<RootEntry>> {
         let (name, texts, child) = match &self.location.digest {
             Some(wanted) => {
@@ -206,13 +206,13 @@ impl RegistryBundle {
         Ok(entries)
     }
 
-    /// Lists what refers to a document, or to one that it lists, each once.
+    /// Lists the referrers of a document, and of the documents that it lists, each once.
     fn referrers(&self, subject: Digest) -> Result<Vec<Child>> {
         let limits = &self.env.limits;
         let mut found: Vec<Child> = Vec::new();
         let mut subjects = vec![(subject, 0)];
-        // A referrer may call the root by a digest of another algorithm than the one by which it is
-        // read here: a registry may know a tag's manifest by several.
+        // A referrer may name the root by a digest of another algorithm: a registry may list a
+        // tag's manifest under several.
         let bytes = self
             .documents()
             .get(&subject)
@@ -234,7 +234,7 @@ impl RegistryBundle {
                     found.push(referrer);
                 }
             }
-            // What is no index, and what is not there, lists nothing.
+            // A document that is no index, or is missing, lists nothing.
             let known = self.documents().get(&subject).cloned();
             let listed = known
                 .map(|document| listed(&document, limits))
@@ -282,7 +282,7 @@ impl RegistryBundle {
             pages.follow(session, &response)?;
             let limits = &self.env.limits;
             let bytes = response.into_bytes(("manifest", limits.manifest))?;
-            // All pages together are no larger than the index of a layout that would hold the tags.
+            // The limit of all pages together is that of a layout's index with the same tags.
             total += bytes.len() as u64;
             let what = "the list of tags";
             within(total, ("root_index", limits.root_index), what)?;
@@ -307,17 +307,17 @@ impl RegistryBundle {
     }
 }
 
-/// What an index lists; nothing if it is none.
+/// The descriptors in an index; empty for any other document.
 fn listed(document: &Document, limits: &Limits) -> Result<Vec<Child>> {
     let value = parse(&document.bytes, limits, "document")?;
     let listed = value.get("manifests").and_then(Value::as_array);
-    // What is no descriptor is somebody else's business.
+    // Malformed descriptors are reported when the index is decoded.
     let child = |listed: &Value| Some(descriptor(listed, "manifests", limits).ok()?.child);
     Ok(listed.into_iter().flatten().filter_map(child).collect())
 }
 
-/// Makes the descriptor of a manifest: by the digest that it was called by, if that is one of its bytes
-/// (that of a signed one leaves out its signatures).
+/// Makes the descriptor of a manifest: with the requested digest, if that is a digest of the bytes
+/// (the digest of a signed manifest does not cover its signatures).
 fn describe(document: &Document, called: Option<&Digest>) -> Child {
     let is_own = |name: &&Digest| digest(name.algorithm(), &document.bytes) == **name;
     let own = || digest(Algorithm::Sha256, &document.bytes);
@@ -336,7 +336,7 @@ impl Bundle for RegistryBundle {
         self.location.to_string()
     }
 
-    /// The image that is meant, `latest` if none was named; then what refers to it.
+    /// The image that the locator means, `latest` without a tag; then its referrers.
     fn roots(&self) -> Result<Vec<RootEntry>> {
         let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(roots) = &*roots {
@@ -381,7 +381,7 @@ impl Bundle for RegistryBundle {
         let blob = self.blob(facts)?;
         let bytes = match blob.open() {
             Ok(reader) => read_to_limit(reader, limit, &what)?.into(),
-            // An index may list a manifest of a type that nobody here knows.
+            // An index may list a manifest of an unknown type.
             Err(error) if error.code() == Code::Missing => {
                 let document = self.manifest_by_digest(&wanted, facts);
                 document.map_err(|_| error)?.bytes

@@ -1,5 +1,5 @@
-//! What refers to an image: by the referrers API, or by the tag that stands in for it where a
-//! registry has no such API (distribution-spec, "Listing Referrers" and its fallback).
+//! The referrers of an image: by the referrers API, or by the fallback tag in a registry without
+//! that API (distribution-spec, "Listing Referrers" and its fallback).
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use imgconv_model::{Child, Code, Digest, Env, Error, Limits, Result};
 
 use crate::session::{Session, failure};
 
-/// Lists the descriptors of everything that says it is about a document, in the registry's order.
+/// Lists the descriptors of all referrers of a document, in the registry's order.
 pub(crate) fn list(session: &Session, subject: &Digest, env: &Env) -> Result<Vec<Child>> {
     let url = session.url(&format!("referrers/{subject}"));
     let mut found = Vec::new();
@@ -19,7 +19,7 @@ pub(crate) fn list(session: &Session, subject: &Digest, env: &Env) -> Result<Vec
         let response = session.send(&Request::get(&url), &url)?;
         match response.status() {
             200 => {}
-            // No such API, in the words of registries of all ages.
+            // Registries without the API answer with any client error.
             400..=499 if found.is_empty() => return fallback(session, subject, env),
             _ => return Err(failure(response)),
         }
@@ -30,11 +30,11 @@ pub(crate) fn list(session: &Session, subject: &Digest, env: &Env) -> Result<Vec
     Ok(found)
 }
 
-/// The most characters of the encoded part of a digest in that tag (distribution-spec, "Referrers Tag
-/// Schema").
+/// The most characters of the encoded part of a digest in the fallback tag (distribution-spec,
+/// "Referrers Tag Schema").
 const TAG_HEX: usize = 64;
 
-/// The tag that stands in for the API: the digest with a dash, of a longer one the start.
+/// The fallback tag: the digest with a dash; for a longer digest its start.
 pub(crate) fn fallback_tag(subject: &Digest) -> String {
     let hex: String = subject.hex().chars().take(TAG_HEX).collect();
     format!("{}-{hex}", subject.algorithm().as_str())
@@ -48,7 +48,7 @@ fn fallback(session: &Session, subject: &Digest, env: &Env) -> Result<Vec<Child>
     Ok(found)
 }
 
-/// Reads the index behind the tag that stands in for the API.
+/// Reads the index of the fallback tag.
 pub(crate) fn fallback_index(
     session: &Session,
     subject: &Digest,
@@ -80,7 +80,7 @@ fn read(bytes: &[u8], limits: &Limits, found: &mut Vec<Child>) -> Result<()> {
     Ok(())
 }
 
-/// The pages of a list, by their `Link` headers (RFC 8288), as often as the limit allows.
+/// The pages of a list, by their `Link` headers (RFC 8288), up to the limit.
 pub(crate) struct Pages {
     next: Option<Url>,
     seen: BTreeSet<Url>,
@@ -111,7 +111,7 @@ impl Pages {
         Ok(Some(url))
     }
 
-    /// Finds the page after an answer. It is on the same registry.
+    /// Finds the page after a response. The page is on the same registry.
     pub(crate) fn follow(&mut self, session: &Session, response: &Response) -> Result<()> {
         let links = response.headers("link");
         let next = links.iter().flat_map(|link| link.split(',')).find(|link| {

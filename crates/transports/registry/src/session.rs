@@ -13,13 +13,13 @@ use imgconv_model::{Code, Credential, Env, Error, Limits, Result, conceal};
 
 use crate::{challenge::Challenge, credentials};
 
-/// Registries whose token server has another name, and that name.
+/// Registries with a token server on another host, and that host.
 const TOKEN_HOSTS: &[(&str, &str)] = &[
     ("registry-1.docker.io", "auth.docker.io"),
     ("registry.gitlab.com", "gitlab.com"),
 ];
 
-/// How long a token lasts at least and at most, whatever its server says.
+/// The shortest and the longest lifetime of a token in seconds, whatever its server answers.
 const LIFETIME: (u64, u64) = (60, 3600);
 
 /// One repository on one registry.
@@ -27,27 +27,27 @@ const LIFETIME: (u64, u64) = (60, 3600);
 pub(crate) struct Session {
     client: Client,
     env: Env,
-    /// `HOST[:PORT]` that is connected to.
+    /// `HOST[:PORT]` of the connection.
     server: String,
     /// `https://HOST/v2/REPOSITORY/`
     base: Url,
     /// The repository's path.
     pub(crate) repository: String,
-    /// How files of credentials name it.
+    /// The key of the repository in files of credentials.
     qualified: String,
-    /// Whether something is written.
+    /// True if the session writes.
     push: bool,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Repositories beside this one that blobs may be mounted from.
+    /// The repositories of this registry from which blobs may be mounted.
     neighbours: BTreeSet<String>,
     granted: Option<Granted>,
 }
 
-/// What the server let us in with.
+/// The accepted credentials.
 struct Granted {
     header: String,
     secrets: Vec<String>,
@@ -70,7 +70,8 @@ impl Granted {
 }
 
 impl Session {
-    /// Prepares a session; `qualified` is `HOST[:PORT]/REPOSITORY` as files of credentials name it.
+    /// Prepares a session; `qualified` is `HOST[:PORT]/REPOSITORY`, the key in files of
+    /// credentials.
     pub(crate) fn new(
         client: &Client,
         (server, repository): (&str, &str),
@@ -91,15 +92,15 @@ impl Session {
         })
     }
 
-    /// Returns the URL of something in the repository, such as `manifests/latest`.
+    /// Returns the URL of a part of the repository, such as `manifests/latest`.
     pub(crate) fn url(&self, path: &str) -> Url {
         self.base
             .join(path)
             .expect("digests, tags and the words of the protocol need no escapes")
     }
 
-    /// Resolves a `Location` or `Link` of an answer. A registry that speaks TLS sends nobody to a
-    /// place that does not.
+    /// Resolves a `Location` or `Link` of a response. A registry with TLS must not redirect to a
+    /// place without TLS.
     pub(crate) fn follow(&self, from: &Url, reference: &str) -> Result<Url> {
         let url = from
             .join(reference)
@@ -111,7 +112,7 @@ impl Session {
         Ok(url)
     }
 
-    /// Takes what this registry was sent as credentials out of an error: it may have sent them back.
+    /// Removes the credentials for this registry from an error: a response may repeat them.
     fn concealed(&self, error: Error) -> Error {
         let token = self
             .state()
@@ -125,14 +126,14 @@ impl Session {
         })
     }
 
-    /// Allows blobs to be taken over from another repository of this registry.
+    /// Allows blobs to be mounted from another repository of this registry.
     pub(crate) fn add_neighbour(&self, repository: String) {
         if repository != self.repository {
             self.state().neighbours.insert(repository);
         }
     }
 
-    /// Lists the repositories that blobs may be taken over from.
+    /// Lists the repositories from which blobs may be mounted.
     pub(crate) fn neighbours(&self) -> Vec<String> {
         self.state().neighbours.iter().cloned().collect()
     }
@@ -141,8 +142,8 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request, with a login if the registry wants one. A URL of another origin gets none,
-    /// and is held to the address rule.
+    /// Sends a request, with a login if the registry requires one. A URL of another origin gets no
+    /// credentials, and must obey the address rule.
     pub(crate) fn send(&self, request: &Request<'_>, url: &Url) -> Result<Response> {
         self.signed(request, url)
             .map_err(|error| self.concealed(error))
@@ -181,7 +182,7 @@ impl Session {
         Ok(response)
     }
 
-    /// What we were let in with before, and since when; `None` if that is over.
+    /// The credentials of the last login, and its time; `None` if they have expired.
     fn granted(&self) -> Result<Option<(Granted, Instant)>> {
         let state = self.state();
         let now = Instant::now();
@@ -191,7 +192,8 @@ impl Session {
         Ok(valid.map(|granted| (granted.copy(), now)))
     }
 
-    /// Gets what the server asks for. While one thread does, the others wait for what it gets.
+    /// Gets the credentials that the server requires. While one thread does this, the others wait
+    /// for the result.
     fn login(&self, challenge: &Challenge, since: Option<Instant>) -> Result<Granted> {
         let mut state = self.state();
         if let Some(granted) = &state.granted
@@ -313,7 +315,8 @@ impl Session {
         })
     }
 
-    /// Says whether a token server may see our password: the registry itself, or its known other name.
+    /// Says whether a token server may get the password: the registry itself, or its known token
+    /// host.
     fn is_trusted(&self, realm: &Url) -> bool {
         let known = TOKEN_HOSTS.iter().map(|(server, host)| (*server, *host));
         let listed = &self.env.network.token_hosts;
@@ -337,14 +340,14 @@ impl Granted {
     }
 }
 
-/// The header for a name and a password, and what of it must not be shown.
+/// The header for a name and a password, and the secrets in it.
 fn basic(user: &str, password: &str) -> (String, Vec<String>) {
     let encoded = STANDARD.encode(format!("{user}:{password}"));
     let header = format!("Basic {encoded}");
     (header, vec![password.to_owned()])
 }
 
-/// Reads a token and for how many seconds it is used.
+/// Reads a token and its lifetime in seconds.
 fn read_token(bytes: &[u8], limits: &Limits) -> Option<(String, u64)> {
     let answer = parse(bytes, limits, "token").ok()?;
     let text = |name: &str| {
@@ -365,8 +368,8 @@ fn read_token(bytes: &[u8], limits: &Limits) -> Option<(String, u64)> {
     Some((token.to_owned(), seconds as u64))
 }
 
-/// Makes the error of an answer that is none of the wanted ones, in the registry's own words
-/// (distribution-spec, "Error codes").
+/// Makes the error of an unexpected response, with the registry's own message (distribution-spec,
+/// "Error codes").
 pub(crate) fn failure(response: Response) -> Error {
     response.into_failure_as(|said| {
         let value = parse(said.as_bytes(), &Limits::default(), "error").ok()?;

@@ -1,12 +1,12 @@
-//! The bytes that the digest of a signed schema 1 manifest is about: those without its signatures.
+//! The bytes that the digest of a signed schema 1 manifest covers: those without its signatures.
 //!
-//! Whether the signatures are right is for the format.
+//! The format verifies the signatures.
 
 use base64::Engine as _;
 use imgconv_json::{Value, parse};
 use imgconv_model::{Limits, Result};
 
-/// Returns the payload of a JSON Web Signature in docker's form, all bytes if there is none.
+/// Returns the payload of a JSON Web Signature in docker's form; all bytes without a signature.
 ///
 /// # Errors
 /// If the document is no JSON.

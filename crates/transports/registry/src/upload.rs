@@ -1,5 +1,5 @@
-//! A blob on its way to a registry (distribution-spec, "Pushing a blob in chunks"): the digest is
-//! told at the end, so that the bytes need not be kept for it.
+//! The upload of a blob to a registry (distribution-spec, "Pushing a blob in chunks"): the digest
+//! is sent at the end, so that the bytes need not be stored first.
 
 use std::{
     io::{self, Write},
@@ -14,7 +14,7 @@ use crate::{
     session::{Session, failure},
 };
 
-/// Bytes of one chunk. A blob that fits in one is sent in one request.
+/// The bytes of one chunk. A blob that fits in one chunk is sent in one request.
 const CHUNK: usize = 8 << 20;
 
 /// A blob that is being uploaded.
@@ -22,11 +22,11 @@ pub(crate) struct Upload {
     session: Arc<Session>,
     held: Arc<Held>,
     env: Env,
-    /// Bytes that are not known to be there, at most a chunk.
+    /// The bytes that the registry has not confirmed, at most a chunk.
     chunk: Vec<u8>,
-    /// Where to send them, once something was sent.
+    /// The URL for the next bytes, after the first request.
     place: Option<Url>,
-    /// Bytes that are there.
+    /// The number of confirmed bytes.
     sent: u64,
 }
 
@@ -42,7 +42,8 @@ impl Upload {
         }
     }
 
-    /// Sends the chunk. After a cut the registry says how much of it arrived, and the rest is sent.
+    /// Sends the chunk. After an interruption the registry reports the number of received bytes,
+    /// and the rest is sent.
     fn flush_chunk(&mut self) -> Result<()> {
         let mut place = match &self.place {
             Some(place) => place.clone(),
@@ -50,7 +51,7 @@ impl Upload {
         };
         let mut failures = 0;
         while !self.chunk.is_empty() {
-            // If nothing more comes of it, it is ended there.
+            // An upload that is given up is cancelled at this URL.
             self.place = Some(place.clone());
             self.env.check_cancelled()?;
             let (next, there) = match self.send_chunk(&place) {
@@ -79,11 +80,11 @@ impl Upload {
         match response.status() {
             202 | 204 => {
                 let next = location(&self.session, &response)?;
-                // One that does not say how much arrived has all of it.
+                // A registry that reports no number has received all bytes.
                 let there = received(&response)?.unwrap_or(last + 1);
                 Ok((next, there))
             }
-            // It disagrees on where we are; it is asked for its view.
+            // The registry expects another offset, and will be asked for it.
             416 => Err(Error::new(
                 Code::Net,
                 "the registry does not want this chunk",
@@ -92,7 +93,7 @@ impl Upload {
         }
     }
 
-    /// Drops what the registry has.
+    /// Drops the bytes that the registry has.
     fn confirm(&mut self, there: u64) -> Result<()> {
         let last = self.sent + self.chunk.len() as u64;
         if !(self.sent..=last).contains(&there) {
@@ -108,7 +109,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Ends the upload with what is left of it.
+    /// Ends the upload with the rest of the bytes.
     fn complete(&mut self, digest: &Digest, size: u64) -> Result<()> {
         if self.place.is_some() {
             self.flush_chunk()?;
@@ -127,7 +128,7 @@ pub(crate) fn monolithic(session: &Session, bytes: &[u8], digest: &Digest) -> Re
     put(session, &place, bytes, digest, bytes.len() as u64)
 }
 
-/// Starts an upload; returns where to send to.
+/// Starts an upload; returns the URL for its bytes.
 fn start(session: &Session) -> Result<Url> {
     let url = session.url("blobs/uploads/");
     let response = session.send(&Request::new(Method::Post, &url), &url)?;
@@ -137,7 +138,7 @@ fn start(session: &Session) -> Result<Url> {
     }
 }
 
-/// Asks how much of an upload is there.
+/// Asks for the number of received bytes of an upload.
 fn status(session: &Session, place: &Url) -> Result<(Url, u64)> {
     let response = session.send(&Request::get(place), place)?;
     match response.status() {
@@ -159,7 +160,7 @@ fn put(session: &Session, place: &Url, bytes: &[u8], digest: &Digest, size: u64)
     let sent = session.send(&request, &url);
     let response = match sent {
         Ok(response) => response,
-        // The answer may have been lost, and the blob be there.
+        // The response may have been lost although the blob was stored.
         Err(error) if error.code() == Code::Net && exists(session, digest, size)? => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -169,21 +170,22 @@ fn put(session: &Session, place: &Url, bytes: &[u8], digest: &Digest, size: u64)
     }
 }
 
-/// Says whether a blob is there.
+/// Says whether the registry has a blob.
 pub(crate) fn exists(session: &Session, digest: &Digest, size: u64) -> Result<bool> {
     let url = session.url(&format!("blobs/{digest}"));
     let response = session.send(&Request::new(Method::Head, &url), &url)?;
     match response.status() {
-        // One that says no size is believed; every registry that we know says it.
+        // A response without a size is accepted; every known registry sends the size.
         200 => Ok(response.length().is_none_or(|length| length == size)),
         404 => Ok(false),
-        // Who may write and not read is told so here.
+        // A user who may write but not read gets this response.
         401 | 403 => Ok(false),
         _ => Err(failure(response)),
     }
 }
 
-/// Asks for a blob of another repository of the same registry; says whether it is here now.
+/// Requests a blob from another repository of the same registry; returns whether this repository
+/// has it now.
 pub(crate) fn mount(session: &Session, digest: &Digest, from: &str) -> Result<bool> {
     let url = session.url("blobs/uploads/");
     let url = url.with_query([("mount", &*digest.to_string()), ("from", from)]);
@@ -191,7 +193,8 @@ pub(crate) fn mount(session: &Session, digest: &Digest, from: &str) -> Result<bo
     match response.status() {
         201 => check_digest(&response, digest).map(|()| true),
         202 => {
-            // It began an upload instead, which nobody wants; that it can't be ended harms no one.
+            // The registry began an upload instead, which is not needed; a failure to cancel it
+            // does no harm.
             if let Ok(place) = location(session, &response) {
                 let _ = session.send(&Request::new(Method::Delete, &place).once(), &place);
             }
@@ -201,7 +204,7 @@ pub(crate) fn mount(session: &Session, digest: &Digest, from: &str) -> Result<bo
     }
 }
 
-/// Compares what the registry says that it stored.
+/// Compares the digest in the registry's response.
 pub(crate) fn check_digest(response: &Response, expected: &Digest) -> Result<()> {
     let said = response.header("docker-content-digest");
     let Some(Ok(said)) = said.map(Digest::parse) else {
@@ -225,7 +228,7 @@ fn location(session: &Session, response: &Response) -> Result<Url> {
     session.follow(response.url(), location)
 }
 
-/// Reads how many bytes are there: `Range: 0-LAST`, with or without `bytes=`.
+/// Reads the number of received bytes: `Range: 0-LAST`, with or without `bytes=`.
 fn received(response: &Response) -> Result<Option<u64>> {
     let Some(range) = response.header("range") else {
         return Ok(None);
@@ -235,8 +238,8 @@ fn received(response: &Response) -> Result<Option<u64>> {
         .strip_prefix("0-")
         .and_then(|last| last.parse::<u64>().ok());
     match last {
-        // Of nothing at all registries say `0-0` too; it can't be told from one byte, which no
-        // chunk but the last has.
+        // For no bytes registries answer `0-0` too, which can't be distinguished from one byte;
+        // only the last chunk can have one byte.
         Some(0) => Ok(Some(0)),
         Some(last) => Ok(Some(last + 1)),
         None => {
@@ -257,7 +260,7 @@ impl Write for Upload {
         Ok(taken)
     }
 
-    /// What is in the chunk waits for more of its kind.
+    /// The bytes of a chunk wait until the chunk is full.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -285,7 +288,7 @@ impl BlobWriter for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // An upload that nobody ends is ended by the registry some day; now is better.
+        // The registry would delete an abandoned upload some day; cancelling it now is better.
         if let Some(place) = self.place.take() {
             let _ = self
                 .session

@@ -1,4 +1,5 @@
-//! Writing: blobs are uploaded as they come, manifests are held back until everything is there.
+//! Writing: blobs are uploaded while they are made, manifests are held back until all blobs are
+//! stored.
 
 use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Error, Publication, Report, Result, RootNames,
@@ -48,7 +49,7 @@ impl BundleSink for RegistrySink {
         }
     }
 
-    /// The place has no list of entry points that says anything of itself.
+    /// The place has no list of entry points with fields of its own.
     fn set_top_level(&mut self, _: TopLevel) {}
 
     fn finish(self: Box<Self>, publications: &mut [Publication]) -> Result<Vec<String>> {
@@ -61,7 +62,7 @@ impl BundleSink for RegistrySink {
 }
 
 impl Transfers for RegistrySink {
-    /// A repository of the same registry can lend its blobs.
+    /// Blobs can be mounted from a repository of the same registry.
     fn comes_from(&self, locator: &str) {
         if let Some(repository) = neighbour(&self.location, locator) {
             self.session.add_neighbour(repository);

@@ -1,4 +1,4 @@
-//! A blob under half of its hash.
+//! A blob whose key is half of its hash.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ pub(crate) struct Key(String);
 impl Key {
     const PREFIX: &str = "sha512-";
 
-    /// Reads a file name; `None` if it is no key.
+    /// Parses a file name; `None` if it is no key.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let hex = name.strip_prefix(Self::PREFIX)?;
         let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
@@ -30,7 +30,7 @@ impl Key {
         &self.0[Self::PREFIX.len()..]
     }
 
-    /// Returns the key as rkt writes it.
+    /// Returns the key in rkt's form.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

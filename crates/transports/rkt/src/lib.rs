@@ -5,7 +5,7 @@
 //! hex digits and `XX` its first two. A blob is the ACI, always uncompressed; the other store has its
 //! manifest, written anew by rkt. `cas/db` (a `ql` database with names, times and origins) is not
 //! read: the index is made of the manifests. Half a hash proves nothing, so every blob is hashed
-//! whenever it is read, and the key has to fit.
+//! whenever it is read, and must match the key.
 
 #![deny(missing_docs)]
 

@@ -25,7 +25,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Lists the keys; neither manifests nor images are looked at.
+    /// Lists the keys; neither manifests nor images are read.
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("rkt:{rest}");
         let directory = Directory::open(Path::new(rest))?;
@@ -56,7 +56,7 @@ impl Store {
     }
 }
 
-/// Lists the keys of both stores: rkt can have been stopped between writing one and the other.
+/// Lists the keys of both stores: rkt may have been stopped after writing only one of them.
 fn keys(directory: &Directory, env: &Env) -> Result<Vec<Key>> {
     let mut found = BTreeSet::new();
     let mut stores = 0;
@@ -67,12 +67,12 @@ fn keys(directory: &Directory, env: &Env) -> Result<Vec<Key>> {
             env.check_cancelled()?;
             let folder = format!("{base}/{prefix}");
             let keys = directory.names(&folder)?;
-            // A file in the wrong place is one that rkt would not find either.
+            // rkt would not find a file in the wrong folder either.
             let fits = |key: &Key| key.path(store).starts_with(&format!("{folder}/"));
             found.extend(keys.iter().filter_map(|name| Key::parse(name)).filter(fits));
         }
     }
-    // A store without images has neither, but it has `cas`.
+    // A store without images has neither of them, but has `cas`.
     if stores == 0 && !directory.is_directory("cas") {
         let message = "there is no directory `cas`, so this is no store of rkt";
         return Err(Error::new(Code::Missing, message)
@@ -81,14 +81,14 @@ fn keys(directory: &Directory, env: &Env) -> Result<Vec<Key>> {
     Ok(found.into_iter().collect())
 }
 
-/// Reads the name and the version of a manifest; whether the rest is in order is for the format.
+/// Reads the name and the version in a manifest; the format checks the rest.
 fn name_in(bytes: &[u8], limits: &Limits) -> Result<Name> {
     let value = parse(bytes, limits, "manifest")?;
     let manifest = Object::new(&value, "")?;
     let mut tag = None;
     for label in manifest.objects("labels")? {
         if label.string("name")? == "version" {
-            // It was `val` in appc 0.1 (robustness K29).
+            // The field was `val` in appc 0.1 (robustness K29).
             let value = match label.opt_string("value")? {
                 Some(value) => value,
                 None => label.string("val")?,
@@ -108,8 +108,8 @@ impl Bundle for Store {
         self.locator.clone()
     }
 
-    /// Lists every key. An image whose manifest is not there, or can't be read, has no name here: it
-    /// has one of its own.
+    /// Lists every key. An image without a readable manifest has no name in the store; the image
+    /// itself has one.
     fn roots(&self) -> Result<Vec<RootEntry>> {
         let limit = ("aci_manifest", self.limits.aci_manifest);
         let entry = |(position, key): (usize, &Key)| {

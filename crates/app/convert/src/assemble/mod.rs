@@ -1,6 +1,6 @@
 //! Assembling: the documents, descriptors, names and losses that follow from a plan and the layers as
 //! they are stored. The same code runs over expected layers, for `--dry-run` and `--strict`, and over
-//! written ones; only an [`Output`](output::Output) tells the two apart.
+//! written ones; only the [`Output`](output::Output) differs.
 
 pub mod descriptors;
 mod documents;

@@ -1,4 +1,4 @@
-//! Where documents and layers go: to a destination, or nowhere while they are only expected.
+//! The output of documents and layers: a destination, or nothing while they are only expected.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -23,7 +23,7 @@ pub struct Item {
     pub images: Vec<ImageOutcome>,
 }
 
-/// Where documents and layers go.
+/// The output of documents and layers.
 pub(crate) trait Output: fmt::Debug {
     /// Says whether what is stored is final: then digests are those of written bytes.
     fn is_final(&self) -> bool;
@@ -42,7 +42,7 @@ pub(crate) trait Output: fmt::Debug {
     /// Stores a document under its digest of that algorithm.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If the document can't be written.
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child>;
 
     /// Stores an artifact and its blobs.

@@ -57,7 +57,7 @@ pub struct Candidates {
 /// An ACI that a dependency may refer to.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// Its name for messages.
+    /// The name of the ACI for messages.
     pub text: String,
     path: Option<PathBuf>,
     pub aci: AciPart,

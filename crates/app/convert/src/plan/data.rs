@@ -37,7 +37,7 @@ pub enum Outputs<'s> {
 pub struct PlannedRoot<'s> {
     /// The root.
     pub root: &'s SourceRoot<'s>,
-    /// Its position among the roots.
+    /// The root's position among the roots.
     pub position: usize,
     /// The digest, or the start of the digest, of the image that the root is about, if the root's
     /// tag or entry names it.
@@ -68,7 +68,7 @@ pub enum What<'s> {
     Lost {
         /// The field of the loss.
         field: String,
-        /// Why the destination can't hold the artifact.
+        /// The reason why the destination can't hold the artifact.
         why: String,
     },
     /// An image of a platform that is not wanted is left out.
@@ -146,11 +146,11 @@ pub struct PlannedStream<'s> {
     pub image: Image,
     /// The known losses and irregularities.
     pub report: Report,
-    /// How the stream is made.
+    /// The way in which the stream is made.
     pub step: StreamStep<'s>,
 }
 
-/// How a stream is made.
+/// The way in which a stream is made.
 #[derive(Debug)]
 pub enum StreamStep<'s> {
     /// The stored file is copied, or its tar compressed anew: the image ID stays.

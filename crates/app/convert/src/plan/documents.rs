@@ -195,7 +195,7 @@ impl<'s> Planner<'_, 's> {
         let mut report = Report::default();
         let mut entries = Vec::new();
         let mut written = BTreeSet::new();
-        // Where one image is written, it is the first of equal ones.
+        // A destination for one image gets the first of several images of one platform.
         let first_only = !self.request.capabilities.index && !options.platforms.is_empty();
         let repeated = repeated(index, children);
         for late in [false, true] {

@@ -95,7 +95,7 @@ struct ForeignBlob {
 impl Open for ForeignBlob {
     /// Asks each URL in turn.
     fn open(&self) -> Result<Reader> {
-        let mut last = Error::new(Code::Missing, "it has no URL");
+        let mut last = Error::new(Code::Missing, "the layer has no URL");
         for url in &self.urls {
             let first = Url::parse(url).and_then(|url| {
                 if !url.is_https() {

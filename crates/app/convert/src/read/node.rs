@@ -276,7 +276,7 @@ pub fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform {
     }
 }
 
-/// How the layers of an image are stacked.
+/// The rules for stacking the layers of an image.
 pub fn semantics(node: &ImageNode) -> Semantics {
     if node.child.is_none() {
         Semantics::Aci

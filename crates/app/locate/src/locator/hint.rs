@@ -59,7 +59,7 @@ pub fn neighbour(text: &str) -> Option<String> {
         if let Some(scheme) = place(ancestor) {
             let ancestor = ancestor.display();
             return Some(format!(
-                "it is a part of what lies in `{scheme}:{ancestor}`: name that"
+                "the path is a part of `{scheme}:{ancestor}`: name that"
             ));
         }
     }

@@ -154,7 +154,7 @@ impl Locator {
                 Self::at(transport("dir")?, path)
             }
             None if path == "-" => {
-                let message = "`-` is standard output, and does not say what to write there";
+                let message = "`-` is standard output, and names no format to write";
                 Err(Error::new(Code::Usage, message).hint(
                     "`oci-archive:-` writes an OCI layout in a tar, `docker-archive:-` what \
                      `docker load` reads, `aci:-` an ACI",

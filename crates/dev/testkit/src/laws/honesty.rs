@@ -1,4 +1,5 @@
-//! The honesty law: what comes back differs from what went in exactly where the report says so.
+//! The honesty law: an image that was written and read again differs from the first one exactly in
+//! the reported fields.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use proptest::test_runner::{Config, TestRunner};
 use super::memory::{ID_A, Memory, Sealed, text};
 use crate::sha256_hex;
 
-/// How many images are tried.
+/// The number of tested images.
 const CASES: u32 = 400;
-/// How many layers an image has at most, less one.
+/// The most layers of an image, less one.
 const LAYERS: usize = 3;
 
 /// An image as a format wrote it.
@@ -25,30 +26,30 @@ pub struct Written {
     pub documents: Vec<Document>,
     /// The root.
     pub root: Document,
-    /// What was lost.
+    /// The losses.
     pub report: Report,
 }
 
 /// A format of documents under the honesty law.
 pub trait Honest {
-    /// Extensions that are mixed: format, path and JSON text, good and bad ones.
+    /// The extensions of test images: format, path and JSON text, valid and invalid ones.
     const EXTENSIONS: &'static [(&'static str, &'static str, &'static str)];
-    /// The formats whose extensions may come back without a word.
+    /// The formats whose extensions may appear without a report.
     const OWN: &'static [FormatId];
-    /// Members that the format makes itself.
+    /// The extensions that the format makes itself.
     const MADE: &'static [&'static str] = &[];
 
-    /// Says whether an extension is the same as one that came back under another format.
+    /// Says whether an extension equals one that was read under another format.
     fn is_same(a: &(FormatId, String), b: &(FormatId, String)) -> bool {
         a == b
     }
 
-    /// Says whether a layer that came back says what the layer says that was written.
+    /// Says whether a layer that was read equals the layer that was written.
     fn is_same_layer(a: &Layer, b: &Layer) -> bool {
         a.blob.facts == b.blob.facts && a.diff_id == b.diff_id
     }
 
-    /// Says whether what else the format promises holds.
+    /// Says whether the format's other promises hold.
     fn holds_too(_before: &Image, _after: &Image, _written: &Written) -> bool {
         true
     }
@@ -59,13 +60,13 @@ pub trait Honest {
     /// Reads an image.
     fn read(memory: &Memory, root: &Document) -> Image;
 
-    /// Reads an image that says other things than those that are tried.
+    /// Reads an image with other content than the test images.
     fn other(memory: &mut Memory) -> Image;
 
-    /// Tries many images.
+    /// Tests many images.
     ///
     /// # Panics
-    /// For an image whose losses were not told, or told falsely.
+    /// If a loss of an image was not reported, or a loss was reported falsely.
     fn is_honest()
     where
         Self: Sized,
@@ -82,7 +83,7 @@ pub trait Honest {
     }
 }
 
-/// An image, whether it has originals that say other things, and whether it has their annotations.
+/// An image, with two flags: it has originals with other content, and it has their annotations.
 #[derive(Clone, Debug)]
 struct Case {
     image: Image,
@@ -118,7 +119,7 @@ fn check<F: Honest>(case: &Case) -> Result<(), TestCaseError> {
     let losses = written.report.losses.iter();
     let listed: BTreeSet<String> = losses.map(|loss| loss.field.clone()).collect();
     prop_assert_eq!(&listed, &differences::<F>(&before, &after), "{}", shown());
-    // Nothing appears from nowhere.
+    // No extension appears without a source.
     for key in after.extensions.keys() {
         let mut given = before.extensions.keys().chain(&known);
         let made = F::MADE.contains(&&*key.1);
@@ -134,7 +135,7 @@ fn check<F: Honest>(case: &Case) -> Result<(), TestCaseError> {
     let mut layers = before.layers.iter().zip(&after.layers);
     prop_assert!(layers.all(|(a, b)| F::is_same_layer(a, b)), "{}", shown());
     prop_assert!(F::holds_too(&before, &after, &written), "{}", shown());
-    // What was written is copied without a change.
+    // An image that was written is copied without a change.
     let again = F::write(&after);
     prop_assert_eq!(text(&again.root), text(&written.root));
     let bytes = |documents: &[Document]| -> Vec<_> {
@@ -270,7 +271,7 @@ fn layer(i: usize) -> Layer {
     }
 }
 
-/// Names every field that differs, in the words of the report. Ports and volumes are sets.
+/// Names every field that differs, with the names of the report. Ports and volumes are sets.
 fn differences<F: Honest>(a: &Image, b: &Image) -> BTreeSet<String> {
     let set = |items: &[Port]| items.iter().cloned().collect::<BTreeSet<_>>();
     let paths = |items: &[String]| items.iter().cloned().collect::<BTreeSet<_>>();

@@ -14,22 +14,22 @@ use imgconv_stream::Verified;
 
 use crate::sha256_hex;
 
-/// A diff ID of nothing in particular.
+/// A diff ID of no real layer.
 pub const ID_A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-/// Another one.
+/// Another diff ID of no real layer.
 pub const ID_B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-/// Blobs by digest, which panic when they are opened, since no format may open one; and members by
-/// name.
+/// Blobs by digest, which panic when they are opened, since no format may open a blob; and members
+/// by name.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Blobs. A document that does not fit its digest is a mismatch.
+    /// The blobs. A document that does not match its digest is a mismatch.
     pub blobs: BTreeMap<Digest, Vec<u8>>,
-    /// Members; one without bytes panics when it is opened.
+    /// The members; a member without bytes panics when it is opened.
     pub members: BTreeMap<String, Option<Vec<u8>>>,
-    /// Whether all blobs are here but those that are missing, whatever their sizes.
+    /// True if all blobs count as present except the missing ones, whatever their sizes.
     pub has_all: bool,
-    /// Blobs that are not here.
+    /// The blobs that count as missing.
     pub missing: Vec<Digest>,
 }
 
@@ -84,10 +84,10 @@ impl Memory {
         format!(r#""digest":"{digest}","size":{}"#, bytes.len())
     }
 
-    /// Takes bytes away that were stored.
+    /// Removes stored bytes.
     ///
     /// # Panics
-    /// If they were not.
+    /// If the bytes were not stored.
     pub fn forget(&mut self, bytes: &[u8]) {
         self.blobs.remove(&digest(bytes)).unwrap();
     }
@@ -182,13 +182,13 @@ pub fn root(kind: &str, text: impl AsRef<[u8]>) -> Document {
     }
 }
 
-/// Reads a root; an image has to be in order.
+/// Reads a root; an image must be valid.
 ///
 /// # Errors
-/// Those of the format.
+/// The errors of the format.
 ///
 /// # Panics
-/// If an image is not in order.
+/// If an image is not valid.
 pub fn decode(
     format: &dyn DocumentFormat,
     memory: &Memory,
@@ -203,18 +203,18 @@ pub fn decode(
     Ok((artifact, report))
 }
 
-/// Demands an error with a code and a part of its message.
+/// Checks that a result is an error with a code and a part of its message.
 ///
 /// # Panics
-/// If it is another one, or none.
+/// If the result is another error, or none.
 pub fn fails<T: Debug>(result: Result<T>, code: Code, part: &str) {
     let error = result.unwrap_err();
     assert_eq!(error.code(), code, "{error}");
     assert!(error.to_string().contains(part), "{error} lacks {part}");
 }
 
-/// Seals the layers as they are, as a plain copy does. A layer without a size or a diff ID gets
-/// those of nothing in particular.
+/// Seals the layers unchanged, as a plain copy does. A layer without a size or a diff ID gets
+/// invented ones.
 ///
 /// # Panics
 /// If a layer has no digest.
@@ -230,10 +230,10 @@ pub fn kept(image: &Image) -> Vec<SealedLayer> {
     image.layers.iter().map(layer).collect()
 }
 
-/// Encodes an image as documents: those that the root refers to, the root, and the report.
+/// Encodes an image as documents: the documents that the root refers to, the root, and the report.
 ///
 /// # Errors
-/// Those of the format.
+/// The errors of the format.
 pub fn encode(
     format: &dyn DocumentFormat,
     image: &Image,
@@ -248,7 +248,7 @@ pub fn encode(
 /// Returns the text of a document.
 ///
 /// # Panics
-/// If it is not UTF-8.
+/// If the document is not UTF-8.
 pub fn text(document: &Document) -> &str {
     std::str::from_utf8(&document.bytes).unwrap()
 }

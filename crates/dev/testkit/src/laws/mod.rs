@@ -1,8 +1,8 @@
-//! Laws that every format or every transport keeps, as suites that its tests call.
+//! Laws for every format or every transport, as suites that their tests call.
 //!
-//! [`Memory`] is the place from which a format reads. [`Honest`] states that a report lists exactly
-//! what differs, [`Documents`] that malformed documents are refused, [`hostile`] that no damage ends
-//! in a panic. [`Writable`] states what a transport promises to those who write.
+//! [`Memory`] is the place from which a format reads. [`Honest`] checks that a report lists exactly
+//! the differences, [`Documents`] that malformed documents are refused, [`hostile`] that no damage
+//! ends in a panic. [`Writable`] checks the promises of a transport to writers.
 //!
 //! The traits of `imgconv-model` are called in [`Memory`] and [`Writable`] alone.
 
@@ -20,11 +20,12 @@ pub use self::memory::{ID_A, ID_B, Memory, Sealed, decode, encode, env, fails, k
 pub use self::strict::{Documents, bad_digests};
 pub use self::transport::{Find, Writable, by_digest, facts, put, put_root};
 
-/// Checks that a reader ends without a panic for every beginning of some bytes, and with each of
-/// them changed. Returns how many of these inputs were read without an error.
+/// Checks that a reader ends without a panic for every beginning of the bytes, and for the bytes
+/// with any one of them changed. Returns the number of these inputs that were read without an
+/// error.
 ///
 /// # Panics
-/// If the reader does, or takes no input at all, not even the bytes as they are.
+/// If the reader panics, or reads none of the inputs, not even the unchanged bytes.
 pub fn hostile<T, E>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, E>) -> usize {
     assert!(read(bytes).is_ok(), "the bytes themselves are not read");
     let cut = (0..bytes.len()).map(|end| bytes[..end].to_vec());

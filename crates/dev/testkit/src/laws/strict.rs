@@ -22,7 +22,7 @@ pub struct Documents {
     pub layer: &'static str,
     /// The media type of a manifest of another family.
     pub foreign: &'static str,
-    /// Whether a document is only known as one of the family by its own `mediaType`.
+    /// True if only a document's own `mediaType` shows that it is one of the family.
     pub typed: bool,
 }
 
@@ -49,7 +49,7 @@ pub fn bad_digests() -> Vec<String> {
 }
 
 impl Documents {
-    /// Returns the member `mediaType` with a comma, where documents need it.
+    /// Returns the member `mediaType` with a comma, where documents need that member.
     fn head(&self, kind: &str) -> String {
         match self.typed {
             true => format!("\"mediaType\":\"{kind}\","),
@@ -57,7 +57,7 @@ impl Documents {
         }
     }
 
-    /// Returns the least manifest, of one layer.
+    /// Returns the smallest manifest, with one layer.
     pub fn minimal(&self, memory: &mut Memory) -> String {
         let config = format!(
             r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{ID_A}"]}}}}"#
@@ -70,10 +70,10 @@ impl Documents {
         )
     }
 
-    /// Returns the least manifest with one edit.
+    /// Returns the smallest manifest with one edit.
     ///
     /// # Panics
-    /// If there is nothing to edit.
+    /// If the text to edit is not there.
     pub fn edited(&self, from: &str, to: &str) -> (Memory, String) {
         let mut memory = Memory::default();
         let text = self.minimal(&mut memory);
@@ -82,7 +82,7 @@ impl Documents {
         (memory, text)
     }
 
-    /// Returns a manifest without layers, whose config is given.
+    /// Returns a manifest without layers, with the given config.
     pub fn of_config(&self, config: &[u8]) -> (Memory, String) {
         let mut memory = Memory::default();
         let config = memory.put(config);
@@ -96,7 +96,7 @@ impl Documents {
     /// Reads a document.
     ///
     /// # Errors
-    /// Those of the format.
+    /// The errors of the format.
     pub fn decode(&self, memory: &Memory, kind: &str, text: &str) -> Result<(Artifact, Report)> {
         decode(self.format, memory, &root(kind, text), &env())
     }
@@ -104,7 +104,7 @@ impl Documents {
     /// Reads a manifest of an image.
     ///
     /// # Panics
-    /// If it is none.
+    /// If the document is no image.
     pub fn image(&self, memory: &Memory, text: &str) -> (Image, Report) {
         match self.decode(memory, self.manifest, text).unwrap() {
             (Artifact::Image(image), report) => (*image, report),
@@ -115,22 +115,22 @@ impl Documents {
     /// Writes an image whose layers are kept: the config, the manifest and the report.
     ///
     /// # Panics
-    /// If the format can't.
+    /// If the format can't write the image.
     pub fn copy(&self, image: &Image) -> (Document, Document, Report) {
         let (documents, root, report) = encode(self.format, image, &kept(image), &env()).unwrap();
         let [config] = documents.try_into().unwrap();
         (config, root, report)
     }
 
-    /// Demands that a document is refused.
+    /// Checks that a document is refused.
     ///
     /// # Panics
-    /// If it is not, or not so.
+    /// If the document is not refused, or with another error.
     pub fn refuse(&self, memory: &Memory, kind: &str, text: &str, code: Code, part: &str) {
         fails(self.decode(memory, kind, text), code, part);
     }
 
-    /// Demands that an edit of the least manifest is refused.
+    /// Checks that an edit of the smallest manifest is refused.
     fn refuse_edit(&self, from: &str, to: &str, code: Code, part: &str) {
         let (memory, text) = self.edited(from, to);
         self.refuse(&memory, self.manifest, &text, code, part);
@@ -156,7 +156,8 @@ impl Documents {
                 .flat_map(|kind| heads.iter().map(move |head| (kind, head)))
             {
                 let (memory, text) = self.edited("{", &format!("{{{head}\"{field}\":[],"));
-                // Without a type of its own a document with members of both is of neither kind.
+                // Without a type of its own a document with members of both kinds is of neither
+                // kind.
                 let part = match self.typed {
                     true => "belongs to another kind",
                     false => "",
@@ -175,7 +176,7 @@ impl Documents {
         }
     }
 
-    /// C2a: what a document is called and what it calls itself are the same.
+    /// C2a: the media type of the reference and that of the document are the same.
     pub fn c2a_media_types_that_differ(&self) {
         let with = |kind: &str| match self.typed {
             true => self.edited(self.manifest, kind),
@@ -198,7 +199,7 @@ impl Documents {
         self.decode(&memory, self.manifest, &silent).unwrap();
     }
 
-    /// C3a, C3c: digests are checked wherever they stand; an unknown algorithm is not supported.
+    /// C3a, C3c: digests are checked in every position; an unknown algorithm is not supported.
     pub fn c3_digests_everywhere(&self) {
         let config =
             r#"{"os":"linux","architecture":"x","rootfs":{"type":"layers","diff_ids":["DIGEST"]}}"#;
@@ -232,7 +233,7 @@ impl Documents {
         }
     }
 
-    /// C4a, C4b: sizes are whole numbers within bounds, and those of the blobs.
+    /// C4a, C4b: sizes are whole numbers within bounds, and equal those of the blobs.
     pub fn c4_sizes(&self) {
         let size = |size: &str, code, part| {
             self.refuse_edit("\"size\":7", &format!("\"size\":{size}"), code, part);
@@ -256,7 +257,8 @@ impl Documents {
         size("8", Code::Mismatch, "layer 0");
     }
 
-    /// C9a, C9b, C9d: no member stands twice, nothing follows the document, no depth without end.
+    /// C9a, C9b, C9d: no member may occur twice, nothing may follow the document, and its depth is
+    /// bounded.
     pub fn c9_strict_json(&self) {
         let part = "\"layers\" stands twice";
         self.refuse_edit("{", "{\"layers\":[],", Code::BadJson, part);
@@ -271,7 +273,7 @@ impl Documents {
         self.refuse(&memory, self.manifest, &text, Code::BadJson, part);
     }
 
-    /// C10: a member whose name is a known one but for its case is refused.
+    /// C10: a member whose name differs from a known one only in case is refused.
     pub fn c10_misspelt_fields(&self) {
         self.refuse_edit("\"layers\"", "\"LAYERS\"", Code::BadJson, "\"LAYERS\"");
         let part = "non-canonical field name";
@@ -319,7 +321,7 @@ impl Documents {
         }
     }
 
-    /// A blob or a config that is not here is missing, and the place of the reference is named.
+    /// A reference to a missing blob or config is an error with the place of the reference.
     pub fn documents_that_are_missing(&self) {
         let (mut memory, text) = self.edited("{", "{");
         memory.forget(b"layer a");

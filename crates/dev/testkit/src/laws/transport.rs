@@ -1,4 +1,4 @@
-//! What a transport promises to those who write to a place and read from it.
+//! The promises of a transport to those who write to a place and read from it.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -23,7 +23,7 @@ pub struct Writable {
     pub transport: &'static dyn Transport,
     /// The name of the file or directory that is written.
     pub name: &'static str,
-    /// Writes an image and returns what is published.
+    /// Writes an image and returns its publication.
     pub write: fn(&dyn BundleSink) -> Publication,
     /// Other bytes that were written with the image.
     pub blobs: &'static [&'static [u8]],
@@ -43,7 +43,7 @@ pub fn facts(bytes: &[u8]) -> Facts {
 /// Writes a blob.
 ///
 /// # Panics
-/// If that fails.
+/// If the blob can't be written.
 pub fn put(sink: &dyn BundleSink, bytes: &[u8]) -> Digest {
     let Facts { digest, size } = facts(bytes);
     let (digest, size) = (digest.unwrap(), size.unwrap());
@@ -56,7 +56,7 @@ pub fn put(sink: &dyn BundleSink, bytes: &[u8]) -> Digest {
 /// Writes a root and returns its publication without a name.
 ///
 /// # Panics
-/// If that fails.
+/// If the root can't be written.
 pub fn put_root(sink: &dyn BundleSink, kind: &str, bytes: &[u8]) -> Publication {
     let digest = put(sink, bytes);
     Publication {
@@ -77,7 +77,7 @@ pub fn put_root(sink: &dyn BundleSink, kind: &str, bytes: &[u8]) -> Publication 
 /// Finds a blob by its digest, as most places do.
 ///
 /// # Errors
-/// Those of the place.
+/// The errors of the place.
 pub fn by_digest(bundle: &dyn Bundle, facts: &Facts) -> Result<Blob> {
     bundle.blob(facts)
 }
@@ -108,7 +108,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// A folder with nothing in it but what a sink makes.
+/// A folder that holds only the files of a sink.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -157,7 +157,7 @@ impl Writable {
     /// Checks all laws.
     ///
     /// # Panics
-    /// If one of them is broken.
+    /// If a law is broken.
     pub fn keeps_the_laws(&self) {
         self.nothing_is_visible_before_the_commit();
         self.a_dropped_sink_leaves_no_trace();
@@ -177,7 +177,7 @@ impl Writable {
         assert!(folder.open(self).is_err());
         sink.commit(&[publication]).unwrap();
         assert!(folder.path(self).exists());
-        // Nothing else is left, such as a directory in which the place was made.
+        // No other file is left, such as a directory in which the place was made.
         assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 1);
     }
 
@@ -190,7 +190,7 @@ impl Writable {
         folder.commit(self);
         let before = tree(folder.0.path());
         let path = folder.path(self);
-        // A place to which nothing can be added refuses the second sink.
+        // A place that accepts no additions refuses the second sink.
         let again = self.transport.create(path.to_str().unwrap(), &folder.env());
         if let Ok(sink) = again {
             (self.write)(&*sink);
