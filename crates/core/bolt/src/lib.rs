@@ -16,9 +16,10 @@
 //! - The value of a bucket is its root page (8) and a sequence (8). If the root page is 0, the page
 //!   follows in the value itself.
 //!
-//! The file is hostile. A walk through a bucket meets a page once, so a walk ends; all walks together
-//! read at most [`MAX_READS`] times the bytes of the file. One page is held in memory at a time. No lock
-//! is taken: an engine that writes meanwhile can make a walk fail, and can't make it read outside.
+//! The file is hostile. A walk through a bucket reads a page only once, so a walk ends; all walks
+//! together read at most [`MAX_READS`] times the bytes of the file. One page is held in memory at a
+//! time. No lock is taken: an engine that writes meanwhile can make a walk fail, but can't make it
+//! read outside.
 
 #![deny(missing_docs)]
 
@@ -34,11 +35,11 @@ pub use walk::{Bucket, Item};
 
 use crate::meta::Meta;
 
-/// The most bytes of one page with those that it covers.
+/// The most bytes of one page with its overflow pages.
 pub const MAX_PAGE: u64 = 64 << 20;
 
-/// How many times the bytes of the file all walks together may read. Buckets of a hostile file can
-/// share pages, which those of a real one never do.
+/// The most times that all walks together may read the bytes of the file. Buckets of a hostile file
+/// can share pages, while those of a real file never do.
 pub const MAX_READS: u64 = 16;
 
 /// An open database.
@@ -47,7 +48,7 @@ pub struct Database {
     file: File,
     size: u64,
     meta: Meta,
-    /// Bytes of pages that were read.
+    /// The bytes of pages that were read.
     read: Cell<u64>,
 }
 
@@ -74,7 +75,7 @@ impl Database {
     }
 }
 
-/// Makes the error of a database that is not in order.
+/// Makes the error of a damaged database.
 fn damaged(why: impl Into<String>) -> Error {
     Error::new(Code::BadManifest, why)
 }

@@ -1,12 +1,12 @@
-//! Detached OpenPGP signatures (RFC 9580) of ACIs, as appc has them: an ASCII-armoured `.aci.asc`
-//! beside an `.aci`, over the file as it is fetched.
+//! Detached OpenPGP signatures (RFC 9580) of ACIs, as appc defines them: an ASCII-armoured
+//! `.aci.asc` beside an `.aci`, over the file as it is fetched.
 //!
-//! [`Trust`] is the set of keys that may sign for an image's name; [`Trust::verify`] says who
-//! signed. [`SigningKey`] signs. The cryptography and the parsing of packets are rPGP's; what a key
-//! may do, and when, is decided here, because rPGP leaves that to its caller.
+//! [`Trust`] is the set of keys that may sign for an image's name; [`Trust::verify`] returns the
+//! signers. [`SigningKey`] signs. rPGP does the cryptography and the parsing of packets; this crate
+//! checks the rights of a key and their times, because rPGP leaves that to its caller.
 //!
-//! [`check`] does all of it by what the user said. Nothing here fetches, and only [`check`] asks for
-//! the time.
+//! [`check`] does all of it by the user's settings. This crate fetches nothing, and only [`check`]
+//! reads the clock.
 
 #![deny(missing_docs)]
 
@@ -23,7 +23,7 @@ use imgconv_model::{Code, Env, Error, Limits, Reader, Result, Signature};
 pub use sign::SigningKey;
 pub use trust::Trust;
 
-/// How many signatures of one file are looked at: each needs a pass over the whole file.
+/// The most signatures of one file that are verified: each needs a pass over the whole file.
 const SIGNATURES: usize = 16;
 
 /// Opens the signed bytes anew for each pass.
@@ -32,26 +32,27 @@ pub type OpenData<'a> = &'a dyn Fn() -> Result<Reader>;
 /// One key that signed a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Signer {
-    /// The fingerprint of its primary key, in lower-case hexadecimal.
+    /// The fingerprint of the primary key, in lower-case hexadecimal.
     pub fingerprint: String,
-    /// Its user IDs, such as `Name <name@example.com>`.
+    /// The user IDs of the key, such as `Name <name@example.com>`.
     pub user_ids: Vec<String>,
 }
 
-/// What a good signature is worth.
+/// The result of a good signature.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
     /// The trusted keys that signed, at least one, in the order of the signatures.
     pub signers: Vec<Signer>,
-    /// What is irregular in their keys and does not make the signature bad.
+    /// Irregularities of these keys that do not make the signature bad.
     pub warnings: Vec<String>,
 }
 
-/// Verifies the signature of what is called `name`, by the keys that the user trusts for it. Keys
-/// that the place offers were fetched only if the user agreed, and are trusted for this once.
+/// Verifies the signature of the image `name`, by the keys that the user trusts for that name. Keys
+/// that the place offers were fetched only with the user's consent, and are trusted for this run
+/// only.
 ///
 /// # Errors
-/// Those of [`Trust::load`] and [`Trust::verify`].
+/// The errors of [`Trust::load`] and [`Trust::verify`].
 pub fn check(signature: &Signature, name: &str, data: OpenData<'_>, env: &Env) -> Result<Verified> {
     #[expect(
         clippy::disallowed_methods,
@@ -73,14 +74,15 @@ pub fn check(signature: &Signature, name: &str, data: OpenData<'_>, env: &Env) -
 }
 
 impl Trust {
-    /// Verifies a detached signature. Every signature in it that a trusted key claims to have made
-    /// must be good, and there must be at least one.
+    /// Verifies a detached signature. Every signature in it that names a trusted key must be good,
+    /// and there must be at least one.
     ///
     /// # Errors
-    /// [`Code::BadSignature`] if one is wrong, too weak, or was made with a key that has expired, is
-    /// revoked or may not sign; [`Code::Denied`] if no trusted key signed; [`Code::Unsupported`] if
-    /// it is no detached signature, or its key can't be computed with; [`Code::Limit`] if it is too large; or what reading the data
-    /// gives.
+    /// [`Code::BadSignature`] if a signature is wrong, too weak, or was made with a key that has
+    /// expired, is revoked or may not sign; [`Code::Denied`] if no trusted key signed;
+    /// [`Code::Unsupported`] if the file is not a detached signature, or the algorithm of its key is
+    /// not supported; [`Code::Limit`] if the signature is too large; or the error of reading the
+    /// data.
     pub fn verify(
         &self,
         signature: &[u8],
@@ -126,7 +128,7 @@ fn bad(message: impl Into<String>) -> Error {
     refused(Error::new(Code::BadSignature, message))
 }
 
-/// Says what to do with an image whose signature is refused.
+/// Adds the advice for an image whose signature is refused.
 fn refused(error: Error) -> Error {
     error.hint("`--insecure-image` takes an image whose signature is bad or missing")
 }

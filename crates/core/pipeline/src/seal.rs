@@ -57,7 +57,8 @@ impl<'a> Sealer<'a> {
         }
     }
 
-    /// Makes a sealer that knows what others did, for this destination or for others.
+    /// Makes a sealer that shares a list of results with others, for this destination or for
+    /// others.
     #[must_use]
     pub fn sharing(self, done: &Arc<Done>) -> Self {
         Self {
@@ -66,9 +67,9 @@ impl<'a> Sealer<'a> {
         }
     }
 
-    /// Looks at the first bytes of every layer and plans its step.
+    /// Reads the first bytes of every layer and plans its step.
     ///
-    /// A foreign layer that is not stored with its image stays as it is, with the warning
+    /// A foreign layer that is not stored with its image stays unchanged, with the warning
     /// `foreign-layer` (robustness C6a).
     ///
     /// # Errors
@@ -105,14 +106,14 @@ impl<'a> Sealer<'a> {
         Ok(plan)
     }
 
-    /// Runs a plan, with the given rules for layers that are squashed: every resulting layer stands
-    /// at the destination afterwards, verified; only a foreign layer without a blob does not.
+    /// Runs a plan, with the given rules for squashed layers: afterwards the destination has every
+    /// resulting layer, verified, except foreign layers without a blob.
     ///
-    /// Layers are lanes: at most as many are in flight as the environment has jobs, and the blocks
-    /// of each share the pool, so memory is bounded by lanes × the encoder's batches.
+    /// At most as many layers are in flight as the environment has jobs, and the blocks of all
+    /// layers share the pool, so memory is bounded by jobs × the encoder's batches.
     ///
     /// # Errors
-    /// That of the first bad layer in image order, whichever failed first.
+    /// The error of the first bad layer in image order, even if another failed before.
     pub fn run(
         &self,
         layers: &[Layer],
@@ -124,8 +125,8 @@ impl<'a> Sealer<'a> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<SealedLayer>>>> =
             plan.steps.iter().map(|_| Mutex::new(None)).collect();
-        // The lowest layer that failed. Those below it are still done: the first of them that fails
-        // is the one to be named, and which lane was faster must not matter.
+        // The lowest layer that failed. The layers below it are still processed: the error is that
+        // of the first of them that fails, and the speed of the threads must not matter.
         let failed = AtomicUsize::new(usize::MAX);
         let lane = || loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
@@ -161,10 +162,10 @@ impl<'a> Sealer<'a> {
         Ok(sealed)
     }
 
-    /// Copies a blob that is carried as it is. It is verified as it is read.
+    /// Copies a blob without a change. The blob is verified while it is read.
     ///
     /// # Errors
-    /// If it does not match its digest or size, or can't be read or written.
+    /// If the blob does not match its digest or size, or can't be read or written.
     ///
     /// # Panics
     /// If the blob's digest is not known.
@@ -196,7 +197,7 @@ impl<'a> Sealer<'a> {
         Ok(copied.size)
     }
 
-    /// Reads a blob that shares its bytes with its source, and verifies it; returns its size.
+    /// Reads and verifies a blob that shares its bytes with its source; returns its size.
     fn read_adopted(
         &self,
         adopted: &dyn Adopted,
@@ -257,9 +258,9 @@ impl<'a> Sealer<'a> {
             }
             LayerStep::Squash(from, encoding) => {
                 let merged = squash_above(layers, from, semantics, env)?.into_layer();
-                // The layers together may be more than one layer of the input may hold; what is made
-                // of them counts like an image that is read, since parents that no layer names come
-                // on top.
+                // The merged layers may be larger together than one layer of the input may be;
+                // their result counts like an image that is read, since parents that no layer names
+                // are added.
                 let mut env = env.clone();
                 env.limits.layer_bytes = u64::MAX;
                 let (what, own) = ("the squashed layer", Budget::default());
@@ -271,8 +272,8 @@ impl<'a> Sealer<'a> {
         }
     }
 
-    /// Copies the stored bytes. They are verified as they are read; the tar inside is read only if
-    /// nobody claimed its digest. A foreign layer without a blob is listed as its image lists it.
+    /// Copies the stored bytes, which are verified while they are read; the tar inside is read only
+    /// if its diff ID is unknown. A foreign layer without a blob keeps its descriptor.
     fn keep(&self, layers: &[Layer], i: usize, budget: &Budget, env: &Env) -> Result<SealedLayer> {
         let what = place(layers, i);
         let layer = &layers[i];
@@ -303,7 +304,7 @@ impl<'a> Sealer<'a> {
         work().map_err(|error| error.at(what.clone()))
     }
 
-    /// Compresses the tar of a layer; its claimed digest is verified on the same pass.
+    /// Compresses the tar of a layer; the claimed diff ID is verified during the same read.
     fn recompress(
         &self,
         layer: &Layer,
@@ -368,7 +369,7 @@ impl<'a> Sealer<'a> {
     }
 }
 
-/// Does a step anew as long as the network fails: an upload that a server lost starts from zero.
+/// Repeats a step as long as the network fails: an upload that a server lost starts from zero.
 fn insist<T>(env: &Env, step: impl Fn() -> Result<T>) -> Result<T> {
     for _ in 1..env.limits.retries {
         match step() {
@@ -379,11 +380,11 @@ fn insist<T>(env: &Env, step: impl Fn() -> Result<T>) -> Result<T> {
     step()
 }
 
-/// Stores a document under its digest of that algorithm, if it is not there yet, and returns its
+/// Stores a document under its digest of that algorithm, if it is not stored yet, and returns its
 /// descriptor.
 ///
 /// # Errors
-/// If it can't be written.
+/// If the document can't be written.
 pub fn write_document(
     sink: &dyn BundleSink,
     document: &Document,
@@ -408,8 +409,8 @@ pub fn write_document(
     })
 }
 
-/// Reads the first bytes of a layer. `None` for one that has URLs and no blob here, and of which
-/// everything is known that a list of layers says.
+/// Reads the first bytes of a layer. `None` for a layer that has URLs and no blob here, and whose
+/// digest, size and diff ID are known.
 ///
 /// # Errors
 /// If the layer can't be read.
@@ -421,7 +422,7 @@ pub(crate) fn look(layer: &Layer) -> Result<Option<Compression>> {
     }
 }
 
-/// Reads the first bytes of a layer that is there.
+/// Reads the first bytes of a stored layer.
 fn peek(layer: &Layer) -> Result<Compression> {
     let mut source = layer.blob.open()?;
     let mut prefix = [0; 6];
@@ -437,8 +438,8 @@ fn peek(layer: &Layer) -> Result<Compression> {
     Ok(sniff(&prefix[..filled]))
 }
 
-/// What the media type of a layer without a blob says of its compression. Nothing else does; every
-/// layer that can be read is looked at instead.
+/// Returns the compression by the media type of a layer without a blob. For every layer that can be
+/// read its first bytes are used instead.
 pub fn labelled(layer: &Layer) -> Compression {
     match layer.kind.as_deref() {
         Some(kind) if kind.ends_with("gzip") => Compression::Gzip,
@@ -447,8 +448,8 @@ pub fn labelled(layer: &Layer) -> Compression {
     }
 }
 
-/// Warns if a layer is compressed with something else than its media type says: the bytes count
-/// (robustness C14a).
+/// Warns if the compression of a layer differs from its media type: the bytes count (robustness
+/// C14a).
 pub(crate) fn note_label(layer: &Layer, found: Option<Compression>, place: &str, env: &Env) {
     if let (Some(kind), Some(found)) = (&layer.kind, found)
         && labelled(layer) != found
@@ -459,8 +460,8 @@ pub(crate) fn note_label(layer: &Layer, found: Option<Compression>, place: &str,
     }
 }
 
-/// Opens a layer whose tar is not going to be looked into: it must start like one, or a layer of
-/// anything would be carried on (robustness A11b).
+/// Opens a layer whose tar is not parsed: its start must be that of a tar, so that a layer with
+/// other content is not copied (robustness A11b).
 fn tar(layer: &Layer, budget: &Budget, env: &Env, what: &str) -> Result<Reader> {
     let mut source = Tar::open(layer, budget, env, what)?;
     let mut start = Vec::new();
