@@ -1,8 +1,8 @@
 //! The image manifest: every field of the appc schema 0.8.11, read and checked.
 //!
-//! The checks are those of `actool validate`, and those of the specification that it leaves out. What
-//! tools of before appc 0.6 wrote is read as what it became, see `old.rs`.
-//! Whatever a manifest holds beyond the schema stays in [`Manifest::raw`], which is the document.
+//! The checks are those of `actool validate`, and those of the specification that `actool` leaves
+//! out. Fields of tools before appc 0.6 are read by their later names, see `old.rs`. Fields beyond
+//! the schema stay in [`Manifest::raw`], which is the document.
 
 mod check;
 mod isolator;
@@ -15,10 +15,10 @@ use imgconv_model::{Digest, Error, Limits, Notes, Result, quote};
 
 pub use self::old::Renamed;
 
-/// The version of the schema that is written, and the highest that is known.
+/// The version of the schema that is written, and the highest that is supported.
 pub const VERSION: &str = "0.8.11";
 
-/// Bytes of an identifier beyond which it is no name but an attack (robustness H6c).
+/// The longest identifier in bytes; a longer text is refused as an attack (robustness H6c).
 const LONGEST_NAME: usize = 1024;
 
 /// A checked image manifest (aci.md, "Image Manifest Schema").
@@ -38,13 +38,13 @@ pub struct Manifest {
     pub path_whitelist: Vec<String>,
     /// `annotations`, in their order; the names are unique.
     pub annotations: Vec<Pair>,
-    /// The paths and values of all fields that the schema does not know.
+    /// The paths and values of all fields that are not in the schema.
     pub unknown: Vec<(String, Value)>,
-    /// The whole document, unknown fields included, in the words of today.
+    /// The whole document, unknown fields included, in the current schema.
     pub raw: Value,
-    /// Whether the document is written otherwise, as it was before appc 0.6.
+    /// True if the document itself is in a schema before appc 0.6.
     pub old: bool,
-    /// The names that the rules forbid, and what stands for each.
+    /// The names that the rules forbid, and the replacement of each.
     pub renamed: Vec<Renamed>,
 }
 
@@ -57,7 +57,7 @@ pub struct Pair {
     pub value: String,
 }
 
-/// How an image is run: `app`.
+/// The run configuration: `app`.
 #[derive(Clone, Debug, Default)]
 pub struct App {
     /// `exec`; may be empty.
@@ -74,7 +74,7 @@ pub struct App {
     pub working_directory: Option<String>,
     /// `environment`, in its order; the names are unique.
     pub environment: Vec<Pair>,
-    /// The names of the `isolators`, whose values are not looked at.
+    /// The names of the `isolators`, whose values are not interpreted.
     pub isolators: Vec<String>,
     /// `mountPoints`, in their order; the names are unique.
     pub mount_points: Vec<MountPoint>,
@@ -95,12 +95,12 @@ pub struct EventHandler {
     pub exec: Vec<String>,
 }
 
-/// A place where an app expects data of others.
+/// A place where an app expects data from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountPoint {
     /// An AC Name.
     pub name: String,
-    /// The path in the root file system, as it is written.
+    /// The path in the root file system, as written.
     pub path: String,
     /// True if the app does not write there.
     pub read_only: bool,
@@ -111,28 +111,28 @@ pub struct MountPoint {
 pub struct AppPort {
     /// An AC Name.
     pub name: String,
-    /// The protocol, as it is written.
+    /// The protocol, as written.
     pub protocol: String,
     /// The first port, from 1.
     pub port: u16,
-    /// How many there are, from 1; the last is at most 65535.
+    /// The number of ports, from 1; the last port is at most 65535.
     pub count: u16,
-    /// True if the app takes the sockets from whoever starts it.
+    /// True if the app receives its sockets from the program that starts it.
     pub socket_activated: bool,
 }
 
-/// An image whose root file system lies below that of the one that names it.
+/// An image whose root file system lies below that of the image with the dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dependency {
     /// The name, an AC Identifier.
     pub image_name: String,
-    /// The image ID that it must have.
+    /// The required image ID.
     pub image_id: Option<Digest>,
-    /// Labels that it must have, names unique.
+    /// The required labels, names unique.
     pub labels: Vec<Pair>,
     /// A tag that image tags turn into more labels (appc/spec pull request 584).
     pub tag: Option<String>,
-    /// The size in bytes that it must have.
+    /// The required size in bytes.
     pub size: Option<u64>,
 }
 
@@ -157,13 +157,14 @@ pub(crate) fn find<'a>(pairs: &'a [Pair], name: &str) -> Option<&'a str> {
 /// Reads and checks the bytes of a manifest.
 ///
 /// # Errors
-/// [`imgconv_model::Code::BadJson`] for what is no strict JSON, and those of [`validate`].
+/// [`imgconv_model::Code::BadJson`] for text that is not strict JSON, and the errors of
+/// [`validate`].
 pub fn parse(bytes: &[u8], limits: &Limits, notes: &Notes) -> Result<Manifest> {
     let value = imgconv_json::parse(bytes, limits, "manifest")?;
     validate(&value, notes)
 }
 
-/// Checks a manifest. What is odd but has one reading is told to `notes`.
+/// Checks a manifest. Irregularities with one reading go to `notes`.
 ///
 /// # Errors
 /// The first of [`violations`].
@@ -198,11 +199,10 @@ fn read(value: &Value, notes: &Notes) -> (Manifest, Vec<Error>) {
     (manifest, violations)
 }
 
-/// Returns everything that is wrong with a manifest, in the order of the schema. Each names the
-/// field, what is expected and what is found; the codes are
-/// `bad-manifest` for a wrong type or an impossible value, `bad-name` for a broken grammar,
-/// `bad-digest` for a malformed image ID, `ambiguous` for duplicates, and `bad-json` for a field
-/// name that differs from a known one in case only.
+/// Returns all errors of a manifest, in the order of the schema. Each names the field, the expected
+/// and the found value; the codes are `bad-manifest` for a wrong type or an impossible value,
+/// `bad-name` for a broken grammar, `bad-digest` for a malformed image ID, `ambiguous` for
+/// duplicates, and `bad-json` for a field name that differs from a known one in case only.
 pub fn violations(value: &Value) -> Vec<Error> {
     read(value, &Notes::default()).1
 }
