@@ -80,8 +80,8 @@ impl Trust {
     /// # Errors
     /// [`Code::BadSignature`] if a signature is wrong, too weak, or was made with a key that has
     /// expired, is revoked or may not sign; [`Code::Denied`] if no trusted key signed;
-    /// [`Code::Unsupported`] if the file is not a detached signature, or the algorithm of its key is
-    /// not supported; [`Code::Limit`] if the signature is too large; or the error of reading the
+    /// [`Code::Unsupported`] if the file is not a detached signature, or the algorithm of its key
+    /// is not supported; [`Code::Limit`] if the signature is too large; or the error of reading the
     /// data.
     pub fn verify(
         &self,

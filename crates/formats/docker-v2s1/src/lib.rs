@@ -1,9 +1,9 @@
 //! Docker's older images: manifests of version 2, schema 1, signed and unsigned, read and written;
 //! and docker v1 images, read.
 //!
-//! Registries and engines have dropped both, so this is a way out for what is stored. It reads and
-//! writes documents only: names, archives and registries belong to transports, the bytes of layers
-//! to the pipeline. The decisions behind it are in `design.rs`.
+//! Registries and engines have dropped both, so this crate converts what is still stored. It reads
+//! and writes documents only: names, archives and registries belong to transports, the bytes of
+//! layers to the pipeline. The design decisions are in `design.rs`.
 
 #![deny(missing_docs)]
 
@@ -30,7 +30,7 @@ pub use wire::SIGNED;
 const DOCKER_V2S1_ID: FormatId = FormatId::DOCKER_V2S1;
 const DOCKER_V1_ID: FormatId = FormatId::DOCKER_V1;
 
-/// Returns the ID by which docker before 1.10 knows the image of a root document of this crate's
+/// Returns the ID that docker before 1.10 has for the image of a root document of this crate's
 /// formats: the id of its top v1 image, 64 hex digits.
 pub fn image_id(document: &Document, limits: &Limits) -> Option<String> {
     let value = imgconv_json::parse(&document.bytes, limits, "manifest").ok()?;

@@ -1,8 +1,9 @@
 //! Docker images since 1.10: manifests and manifest lists of v2 schema 2, as registries hold them,
 //! and the images of an archive of `docker save`. Both have the same config.
 //!
-//! It reads and writes documents only. Schema 1, v1 images and what else an archive holds belong
-//! elsewhere. The code that OCI shares is in [`imgconv_manifest`] (`crates/core/manifest`).
+//! The crate reads and writes documents only. Schema 1, v1 images and the other parts of an archive
+//! belong to other crates. The code that OCI shares is in [`imgconv_manifest`]
+//! (`crates/core/manifest`).
 
 #![deny(missing_docs)]
 
@@ -16,10 +17,10 @@ use imgconv_model::{
 };
 
 /// The kind of the root document of [`DOCKER_ARCHIVE`]: one entry of an archive's `manifest.json`,
-/// verbatim. It is ours; docker names none.
+/// verbatim. The kind belongs to this project; docker defines none.
 pub use imgconv_manifest::archive_image::KIND as ARCHIVE_IMAGE;
 
-/// Docker's engines mount at most this many layers over each other.
+/// The most layers that Docker's engines mount over each other.
 const USUAL_LAYERS: usize = 127;
 
 const FAMILY: Family = Family {
@@ -29,9 +30,10 @@ const FAMILY: Family = Family {
     index: media_type::DOCKER_LIST,
     artifact: None,
     config: media_type::DOCKER_CONFIG,
-    // What old engines and registries wrote there; docker reads them as configs too.
+    // The types that old engines and registries wrote for configs; docker reads them as configs
+    // too.
     config_aliases: &["application/octet-stream", "application/json", "text/html"],
-    // zstd has a type that some tools write and most engines refuse: read, never written.
+    // Some tools write a type for zstd, and most engines refuse it: read, never written.
     layers: &[
         (Compression::None, media_type::DOCKER_LAYER),
         (Compression::Gzip, media_type::DOCKER_LAYER_GZIP),
