@@ -16,9 +16,10 @@
 //! - The value of a bucket is its root page (8) and a sequence (8). If the root page is 0, the page
 //!   follows in the value itself.
 //!
-//! The file is hostile. A walk through a bucket meets a page once, so a walk ends; all walks together
-//! read at most [`MAX_READS`] times the bytes of the file. One page is held in memory at a time. No lock
-//! is taken: an engine that writes meanwhile can make a walk fail, and can't make it read outside.
+//! The file is hostile. A walk through a bucket reads a page only once, so a walk ends; all walks
+//! together read at most [`MAX_READS`] times the bytes of the file. One page is held in memory at a
+//! time. No lock is taken: an engine that writes meanwhile can make a walk fail, but can't make it
+//! read outside.
 
 #![deny(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! The meta pages: which state of the database counts.
+//! The meta pages: finding the current state of the database.
 
 use std::{fs::File, os::unix::fs::FileExt};
 
@@ -10,10 +10,10 @@ const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 /// Bytes of the header of a page.
 const HEADER: usize = 16;
-/// Bytes of a meta page that the checksum is over.
+/// Bytes of a meta page that the checksum covers.
 const CHECKED: usize = 56;
 
-/// What a valid meta page says.
+/// The fields of a valid meta page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meta {
     pub(crate) page_size: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Meta {
 
 impl Meta {
     /// Finds the valid meta page with the higher transaction. The second page begins at the page
-    /// size of the machine that wrote the file, which only a valid meta page tells.
+    /// size of the machine that wrote the file, which is known only from a valid meta page.
     pub(crate) fn find(file: &File, size: u64) -> Result<Self> {
         let first = Self::read(file, 0);
         let second = match first {

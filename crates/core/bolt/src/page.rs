@@ -11,7 +11,7 @@ const LEAF: u16 = 2;
 /// The flag of an element whose value is a bucket.
 const IS_BUCKET: u32 = 1;
 
-/// The bytes of a page, with those of the pages that it covers.
+/// The bytes of a page, with those of its overflow pages.
 #[derive(Debug)]
 pub(crate) struct Page {
     bytes: Vec<u8>,
@@ -48,12 +48,12 @@ impl Page {
         })
     }
 
-    /// Returns how many further pages a page covers, by its header.
+    /// Returns the number of overflow pages of a page, by its header.
     pub(crate) fn overflow(header: &[u8]) -> Option<u32> {
         u32_at(header, 12)
     }
 
-    /// Returns the number that a page says it has.
+    /// Returns the page number in a header.
     pub(crate) fn number(header: &[u8]) -> Option<u64> {
         u64_at(header, 0)
     }

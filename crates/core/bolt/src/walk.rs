@@ -27,16 +27,16 @@ pub struct Bucket<'a> {
     start: Start,
 }
 
-/// Where the elements of a bucket begin.
+/// The start of the elements of a bucket.
 #[derive(Debug)]
 enum Start {
     /// On the page of that number.
     Page(u64),
-    /// On a page that stands in the value of the bucket.
+    /// On a page inside the value of the bucket.
     Inline(Vec<u8>),
 }
 
-/// What stands under a key.
+/// The item of a key.
 #[derive(Debug)]
 pub enum Item<'a> {
     /// A value.
@@ -63,11 +63,11 @@ impl<'a> Bucket<'a> {
         Ok(Self { database, start })
     }
 
-    /// Calls `each` with every key and what stands under it, in the order of the file, which is that
-    /// of the keys if the file is in order.
+    /// Calls `each` with every key and its item, in the order of the file, which is that of the
+    /// keys in a valid file.
     ///
     /// # Errors
-    /// [`imgconv_model::Code::BadManifest`] if a page is not in order or is met twice,
+    /// [`imgconv_model::Code::BadManifest`] if a page is not valid or is reached twice,
     /// [`imgconv_model::Code::Limit`] for a page above [`MAX_PAGE`], and the errors of `each`.
     pub fn each(&self, mut each: impl FnMut(&[u8], Item<'a>) -> Result<()>) -> Result<()> {
         let mut seen = BTreeSet::new();
@@ -115,7 +115,7 @@ impl<'a> Bucket<'a> {
         Ok(())
     }
 
-    /// Returns what stands under a key; `None` if the bucket has no such key.
+    /// Returns the item of a key; `None` if the bucket has no such key.
     ///
     /// # Errors
     /// See [`Bucket::each`].
@@ -130,7 +130,7 @@ impl<'a> Bucket<'a> {
         Ok(found)
     }
 
-    /// Returns the bucket under a key; `None` if there is none, or a value.
+    /// Returns the bucket of a key; `None` if there is no such key, or its item is a value.
     ///
     /// # Errors
     /// See [`Bucket::each`].

@@ -1,8 +1,8 @@
-//! Cutting a tar into pieces that are compressed each by itself: the content of a file starts a new
-//! one, and so does every further chunk of it.
+//! Splitting a tar into pieces that are compressed separately: the content of a file starts a new
+//! piece, and so does every further chunk of it.
 //!
-//! The tar is framed while the very bytes that were framed are recorded, so that what is written is
-//! what was read.
+//! The bytes are recorded while the tar is framed, so that the written bytes are exactly those that
+//! were read.
 
 use std::{
     collections::VecDeque,
@@ -20,53 +20,54 @@ use crate::{
     toc::{Row, octal},
 };
 
-// Changing any of these changes digests.
+// A change of any of these changes digests.
 
-/// Bytes of content in a chunk, all but the last of a file. That of stargz-snapshotter.
+/// Bytes of content in a chunk; only the last chunk of a file has fewer. The value is that of
+/// stargz-snapshotter.
 const CHUNK: u64 = 4 << 20;
-/// A piece of headers alone ends when it is so long.
+/// A piece of headers only ends at this size.
 const HEADERS: usize = 1 << 20;
 
-// End of what changes digests.
+// End of the constants that change digests.
 
-/// Pieces that are compressed together have about so many bytes.
+/// The approximate bytes of pieces that are compressed together.
 const BATCH: usize = 8 << 20;
-/// The most that may follow the end of a tar. GNU tar fills up to 10 KiB, or as told.
+/// The most bytes after the end of a tar. GNU tar fills up to 10 KiB, or to a given size.
 const TRAILING: usize = 64 << 20;
 
 /// A piece of the tar.
 #[derive(Debug, Default)]
 pub(crate) struct Piece {
     pub(crate) content: Vec<u8>,
-    /// The chunk that it starts with.
+    /// The chunk at the start of the piece.
     pub(crate) chunk: Option<Chunk>,
 }
 
 /// A chunk of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunk {
-    /// How many bytes it has.
+    /// The number of bytes.
     pub(crate) length: usize,
-    /// Its row, and that of its file: the same for the first chunk.
+    /// The row of the chunk, and that of its file: the same for the first chunk.
     pub(crate) row: usize,
     pub(crate) file: usize,
-    /// True if it is all of the file.
+    /// True if the chunk is the whole file.
     pub(crate) whole: bool,
 }
 
-/// The cutter of one tar.
+/// Splits one tar into pieces.
 pub(crate) struct Cutter<'a> {
     scheme: Scheme,
     tar: Reader<Recorder<'a>>,
     record: Arc<Mutex<VecDeque<u8>>>,
-    /// How many bytes of the tar were taken out of the record.
+    /// The number of bytes of the tar that were taken out of the record.
     taken: u64,
     pieces: &'a PieceEncoder,
     env: &'a Env,
     id: u64,
     pub(crate) rows: Vec<Row>,
     pub(crate) tar_split: TarSplit,
-    /// The content so far.
+    /// The hash of the content so far.
     pub(crate) content: Hasher,
     pub(crate) content_size: u64,
     /// The piece that is being filled.
@@ -75,13 +76,13 @@ pub(crate) struct Cutter<'a> {
     ended: bool,
 }
 
-/// What is left of the current file.
+/// The rest of the current file.
 #[derive(Default)]
 struct File {
     row: usize,
     size: u64,
     left: u64,
-    /// Over chunks; a file of one chunk has the digest of that.
+    /// The hash over all chunks; a file of one chunk has the digest of that chunk.
     hasher: Option<Hasher>,
     crc: Option<Crc64>,
 }
@@ -122,7 +123,7 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// Returns the next pieces, in their order; none at the end.
+    /// Returns the next pieces, in their order; empty at the end.
     pub(crate) fn next_batch(&mut self) -> Result<Vec<Piece>> {
         let mut batch = Vec::new();
         let mut size = 0;
@@ -143,7 +144,7 @@ impl<'a> Cutter<'a> {
         Ok(batch)
     }
 
-    /// Counts bytes that do not come from the source.
+    /// Counts bytes that are not from the source.
     pub(crate) fn count(&mut self, bytes: &[u8]) {
         self.content.update(bytes);
         self.content_size += bytes.len() as u64;
@@ -155,12 +156,12 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    /// Goes to the next entry, up to its content.
+    /// Advances to the next entry, up to its content.
     fn entry(&mut self, batch: &mut Vec<Piece>) -> Result<()> {
         let Some(entry) = self.tar.next_entry()? else {
             let mut tail = self.take(None);
             if self.scheme == Scheme::Estargz {
-                // The end of what was written canonically; the table comes before it.
+                // The end of the canonical tar is removed; the table comes before it.
                 tail.truncate(tail.len() - END.len());
             }
             self.headers(&tail)?;
@@ -278,7 +279,7 @@ impl<'a> Cutter<'a> {
         Ok(())
     }
 
-    /// Takes so many of the recorded bytes; all without a number.
+    /// Takes `count` of the recorded bytes; all if there is no count.
     fn take(&mut self, count: Option<usize>) -> Vec<u8> {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         let count = count.unwrap_or(record.len());
@@ -286,7 +287,7 @@ impl<'a> Cutter<'a> {
         record.drain(..count).collect()
     }
 
-    /// Looks at what was recorded since the last entry.
+    /// Finds the headers in the bytes that were recorded since the last entry.
     fn recorded_headers(&self) -> Option<Headers> {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         Headers::find(record.make_contiguous(), padding(self.file.size))
@@ -304,8 +305,8 @@ impl<'a> Cutter<'a> {
 struct Headers {
     /// Bytes of the padding and all headers.
     length: usize,
-    /// True if there is a global PAX header, or a volume header, among them: other formats know only
-    /// what belongs to one entry.
+    /// True if a global PAX header, or a volume header, is among them: other formats only have
+    /// headers that belong to one entry.
     global: bool,
 }
 
@@ -338,7 +339,7 @@ impl Headers {
     }
 }
 
-/// Keeps a copy of what is read through it.
+/// Keeps a copy of all bytes that are read through it.
 struct Recorder<'a> {
     inner: Box<dyn Read + Send + 'a>,
     record: Arc<Mutex<VecDeque<u8>>>,

@@ -1,5 +1,5 @@
-//! What is particular to eStargz: a landmark at the start of the tar, the table at its end, and a
-//! footer; see docs/estargz.md of containerd/stargz-snapshotter.
+//! The parts of eStargz: a landmark at the start of the tar, the table at its end, and a footer;
+//! see docs/estargz.md of containerd/stargz-snapshotter.
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +18,9 @@ const UNCOMPRESSED_SIZE: &str = "io.containers.estargz.uncompressed-size";
 
 /// The table, the last file of the tar.
 const TABLE: &str = "stargz.index.json";
-/// Says that nothing should be fetched ahead: nobody said which files are wanted first.
+/// The landmark without prefetch: no list of files to fetch first is known.
 const NO_PREFETCH: &str = ".no.prefetch.landmark";
-/// Says that everything before it should be fetched ahead.
+/// The landmark after the files to fetch first.
 const PREFETCH: &str = ".prefetch.landmark";
 
 /// Makes the tar without its table: the entries of the source, written canonically, after the
@@ -73,7 +73,7 @@ pub(crate) fn finish(
     ]))
 }
 
-/// Makes the header of a file that is not of the source.
+/// Makes the header of a file that is not from the source.
 fn file(name: &str, size: u64) -> Result<Vec<u8>> {
     head(&Entry {
         size,
@@ -81,14 +81,14 @@ fn file(name: &str, size: u64) -> Result<Vec<u8>> {
     })
 }
 
-/// Makes the footer: a gzip member without content, whose extra field says where the table is.
+/// Makes the footer: a gzip member without content, whose extra field has the offset of the table.
 fn footer(offset: u64) -> Vec<u8> {
     // ID1, ID2, CM = deflate, FLG = FEXTRA, MTIME = 0, XFL = 0, OS = 255, RFC 1952 section 2.3.
     let mut footer = vec![0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
     // XLEN; the subfield SG, and its length.
     footer.extend_from_slice(&[26, 0, b'S', b'G', 22, 0]);
     footer.extend_from_slice(format!("{offset:016x}STARGZ").as_bytes());
-    // An empty stored block, and the sum and size of nothing.
+    // An empty stored block, and the checksum and size of no bytes.
     footer.extend_from_slice(&[1, 0, 0, 0xff, 0xff]);
     footer.extend_from_slice(&[0; 8]);
     footer

@@ -1,13 +1,13 @@
 //! Layers with a table of contents, from which a runtime can fetch single files while it starts a
-//! container; for everyone else they are plain layers.
+//! container; for all other readers they are plain layers.
 //!
 //! - [eStargz](Scheme::Estargz) is gzip. Its table is a file at the end of the tar, so the tar
 //!   is made anew and has another diff ID.
-//! - [zstd:chunked](Scheme::ZstdChunked) is zstd. Its table is in a frame that decoders skip, so the
-//!   tar stays as it is, to the byte.
+//! - [zstd:chunked](Scheme::ZstdChunked) is zstd. Its table is in a frame that decoders skip, so
+//!   the tar stays the same, to the byte.
 //!
-//! In both every chunk of a file is compressed by itself. Where they stand and what they are is
-//! decided by the tar and the level alone: the bytes are the same at any number of threads.
+//! In both schemes every chunk of a file is compressed separately. The position and content of the
+//! chunks depend on the tar and the level alone: the bytes are the same at any number of threads.
 
 mod cut;
 mod estargz;
@@ -32,10 +32,10 @@ use crate::{
     output::Output,
 };
 
-/// What came out of [`encode`].
+/// The result of [`encode`].
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The digest of the uncompressed tar that was written.
+    /// The digest of the uncompressed tar that was written, the diff ID.
     pub content: Digest,
     /// The SHA-256 of the written bytes.
     pub digest: Digest,
@@ -49,15 +49,15 @@ pub struct Encoded {
 /// the algorithm of the diff ID, `what` names the layer in warnings, and bytes are reported as
 /// [`Event::Advance`](imgconv_model::Event::Advance) of `id`.
 ///
-/// Memory is two batches of pieces, about 16 MiB and what they become, and below a kilobyte for each
+/// Memory is two batches of pieces, about 16 MiB and their output, and below a kilobyte for each
 /// entry: the table is written at the end.
 ///
 /// # Errors
-/// Those of the source, the tar and the sink;
-/// [`Code::Usage`](imgconv_model::Code::Usage) for a level that does not exist;
-/// [`Code::Unsupported`](imgconv_model::Code::Unsupported) for what a table can't say: names that are
-/// not UTF-8, times outside the years 0 to 9999, and with zstd:chunked sparse files;
-/// [`Code::Limit`](imgconv_model::Code::Limit) if the table would be longer than readers take.
+/// The errors of the source, the tar and the sink; [`Code::Usage`](imgconv_model::Code::Usage) for
+/// a level that does not exist; [`Code::Unsupported`](imgconv_model::Code::Unsupported) for entries
+/// that a table can't describe: names that are not UTF-8, times outside the years 0 to 9999, and
+/// with zstd:chunked sparse files; [`Code::Limit`](imgconv_model::Code::Limit) if the table would
+/// be longer than readers accept.
 #[expect(
     clippy::too_many_arguments,
     reason = "one call with all that a layer needs, as for the plain encoder"
@@ -113,14 +113,15 @@ pub fn encode(
     })
 }
 
-/// What became of a piece.
+/// The output of a piece.
 struct Packed {
     bytes: Vec<u8>,
-    /// That of the chunk that it starts with.
+    /// The digest of the chunk at its start.
     digest: Option<Digest>,
 }
 
-/// Compresses every piece of a batch; the error is that of the first bad one, at any timing.
+/// Compresses every piece of a batch; the error is that of the first bad piece, whatever the
+/// timing.
 fn pack(batch: &[Piece], pieces: &PieceEncoder, env: &Env) -> Result<Vec<Packed>> {
     let results: Vec<Result<Packed>> = batch
         .par_iter()
@@ -136,7 +137,7 @@ fn pack(batch: &[Piece], pieces: &PieceEncoder, env: &Env) -> Result<Vec<Packed>
     results.into_iter().collect()
 }
 
-/// Notes in the table where a piece was written.
+/// Records in the table where a piece was written.
 fn place(
     cutter: &mut Cutter<'_>,
     scheme: Scheme,

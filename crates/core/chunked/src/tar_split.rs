@@ -1,6 +1,6 @@
-//! Tar-split: the headers and paddings of a tar, from which, with the contents of its files, it can
-//! be put together again to the byte. zstd:chunked carries it, so that a reader that fetched single
-//! files can still say what the diff ID is; containers/storage asks for it.
+//! Tar-split: the headers and paddings of a tar, from which, with the contents of its files, the
+//! tar can be restored to the byte. zstd:chunked has a tar-split, so that a reader that fetched
+//! single files can still compute the diff ID; containers/storage requires that.
 //!
 //! The form is that of vbatts/tar-split (tar/storage/entry.go): a line of JSON for each run of
 //! raw bytes, and one for each file.
@@ -12,7 +12,7 @@ use imgconv_model::{Algorithm, Digest, Result};
 use imgconv_stream::{Hasher, PieceEncoder};
 use serde::Serialize;
 
-/// Lines are compressed when they are so long.
+/// The size at which lines are compressed.
 const PIECE: usize = 4 << 20;
 
 #[derive(Serialize)]
@@ -30,7 +30,7 @@ struct Line<'a> {
 const FILE: u8 = 1;
 const SEGMENT: u8 = 2;
 
-/// A tar-split that is being made; compressed on the way.
+/// A tar-split that is being made; it is compressed at once.
 #[derive(Debug, Default)]
 pub(crate) struct TarSplit {
     lines: Vec<u8>,
@@ -38,7 +38,7 @@ pub(crate) struct TarSplit {
     uncompressed: u64,
     position: u64,
     names: BTreeSet<String>,
-    /// The format can't say what the tar is.
+    /// True if the format can't describe the tar.
     given_up: bool,
 }
 
@@ -47,14 +47,14 @@ pub(crate) struct TarSplit {
 pub(crate) struct Packed {
     /// zstd frames.
     pub(crate) bytes: Vec<u8>,
-    /// The bytes in them.
+    /// The number of uncompressed bytes.
     pub(crate) uncompressed: u64,
     /// The SHA-256 of the frames.
     pub(crate) digest: Digest,
 }
 
 impl TarSplit {
-    /// Makes no tar-split: the layer is fetched as a whole then.
+    /// Makes no tar-split: readers then fetch the layer as a whole.
     pub(crate) fn give_up(&mut self) {
         *self = Self {
             given_up: true,
@@ -70,8 +70,8 @@ impl TarSplit {
         self.line(SEGMENT, None, None, Some(STANDARD.encode(bytes)), pieces)
     }
 
-    /// Adds an entry; `crc` is that of its content, if it has any. A name that comes twice has no
-    /// place in this format, and one with `..` might be another's.
+    /// Adds an entry; `crc` is that of its content, if it has any. The format can't hold a repeated
+    /// name, and a name with `..` could be that of another file.
     pub(crate) fn file(
         &mut self,
         name: &str,
@@ -125,7 +125,7 @@ impl TarSplit {
         Ok(())
     }
 
-    /// Ends it; `None` if the tar can't be told in this form.
+    /// Completes the tar-split; `None` if this form can't describe the tar.
     pub(crate) fn finish(mut self, pieces: &PieceEncoder) -> Result<Option<Packed>> {
         if self.given_up {
             return Ok(None);
@@ -141,7 +141,7 @@ impl TarSplit {
     }
 }
 
-/// The CRC-64 of ISO 3309, as Go's `hash/crc64` has it.
+/// The CRC-64 of ISO 3309, as in Go's `hash/crc64`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crc64(u64);
 

@@ -30,7 +30,7 @@ struct Table<'a> {
 /// Writes a table as JSON.
 ///
 /// # Errors
-/// [`Code::Limit`] if it is longer than readers take.
+/// [`Code::Limit`] if the table is longer than readers accept.
 pub(crate) fn json(rows: &[Row], tar_split: Option<Digest>) -> Result<Vec<u8>> {
     let table = Table {
         version: 1,
@@ -50,13 +50,13 @@ pub(crate) fn json(rows: &[Row], tar_split: Option<Digest>) -> Result<Vec<u8>> {
     Ok(json)
 }
 
-/// A row. Fields that are zero or empty are left out, as both schemes have it.
+/// A row. Fields that are zero or empty are left out, as both schemes require.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Row {
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The name as the tar spells it.
+    /// The name in the spelling of the tar.
     pub(crate) name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     link_name: String,
@@ -87,10 +87,10 @@ pub(crate) struct Row {
     /// The digest of a file's whole content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<String>,
-    /// Where the member or frame of the (first) chunk starts in the blob.
+    /// The offset of the member or frame of the (first) chunk in the blob.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) offset: u64,
-    /// Where the last frame of a file ends in the blob.
+    /// The end of the last frame of a file in the blob.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) end_offset: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -120,12 +120,12 @@ impl Serialize for Base64 {
 }
 
 impl Row {
-    /// Makes the row of an entry. `header` is its last header block: a table has the numbers that
-    /// stand there, such as a mode with the bits of the file type, or readers that compare them call
-    /// it inconsistent.
+    /// Makes the row of an entry. `header` is its last header block: a table has the numbers of
+    /// that block, such as a mode with the bits of the file type; otherwise readers that compare
+    /// them report an inconsistent table.
     ///
     /// # Errors
-    /// [`Code::Unsupported`] for what JSON or a date can't say.
+    /// [`Code::Unsupported`] for values that JSON or a date can't hold.
     pub(crate) fn new(entry: &Entry, header: &[u8], scheme: Scheme) -> Result<Self> {
         let number = |from: usize, to: usize| octal(&header[from..to]);
         let is_regular = entry.kind == EntryKind::Regular;

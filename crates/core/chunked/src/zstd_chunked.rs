@@ -1,5 +1,5 @@
-//! What is particular to zstd:chunked: the table, the tar-split and a footer, each in a skippable
-//! frame (RFC 8878 section 3.1.2) after the tar; see pkg/chunked/internal/minimal/compression.go of
+//! The parts of zstd:chunked: the table, the tar-split and a footer, each in a skippable frame (RFC
+//! 8878 section 3.1.2) after the tar; see pkg/chunked/internal/minimal/compression.go of
 //! containers/storage.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ const TAR_SPLIT_POSITION: &str = "io.github.containers.zstd-chunked.tarsplit-pos
 
 /// The type of the table: that of CRFS, the only one.
 const CRFS: u64 = 1;
-/// How the footer ends.
+/// The last bytes of the footer.
 const MAGIC: &[u8; 8] = b"GNUlInUx";
 
 /// Writes the frames after the tar.
@@ -52,7 +52,7 @@ pub(crate) fn finish(
     Ok(annotations)
 }
 
-/// Writes bytes in a skippable frame; returns where they start, and their length.
+/// Writes bytes in a skippable frame; returns their offset and their length.
 fn skippable(bytes: &[u8], output: &mut Output<'_>) -> Result<[u64; 2]> {
     let length = u32::try_from(bytes.len()).map_err(|_| {
         let message = "the table of contents is longer than a zstd frame can skip";

@@ -8,7 +8,7 @@ use imgconv_stream::Verified;
 use crate::directory::Directory;
 
 /// A blob that is a file of a directory. The file is opened anew for each pass, and its bytes are
-/// compared with what is claimed of the blob whenever they are read.
+/// compared with the claimed digest and size whenever they are read.
 #[derive(Debug)]
 pub struct StoredBlob {
     directory: Arc<Directory>,
@@ -23,7 +23,7 @@ impl StoredBlob {
     /// Finds a blob at a path below a directory; `None` if there is no such file. `locator` names the
     /// place in messages, and `name` names the blob in that place.
     ///
-    /// # Errors
+    /// The errors of [`Directory::file`], at `locator`.
     /// Those of [`Directory::file`], at `locator`.
     pub fn find(
         directory: &Arc<Directory>,
@@ -48,7 +48,7 @@ impl StoredBlob {
         Ok(found.map(|(file, _)| file))
     }
 
-    /// Opens the file, which was there when the blob was found.
+    /// Opens the file, which existed when the blob was found.
     fn open_again(&self) -> Result<File> {
         self.open_file()?.ok_or_else(|| {
             let message = format!("file {} is gone", self.path);

@@ -26,16 +26,16 @@ pub fn open_directory(path: &Path) -> Result<OwnedFd> {
 /// Opens the directory `name` in `parent`; a symbolic link is an error.
 ///
 /// # Errors
-/// If there is none, or it can't be read.
+/// If there is no such directory, or it can't be read.
 pub fn open_directory_at(parent: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(parent, name, flags, Mode::empty())?)
 }
 
-/// Says whether an open directory has no entries.
+/// Returns true if an open directory has no entries.
 ///
 /// # Errors
-/// If it can't be listed.
+/// If the directory can't be listed.
 pub fn is_empty(directory: impl AsFd) -> io::Result<bool> {
     for entry in Dir::read_from(directory)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
@@ -45,14 +45,14 @@ pub fn is_empty(directory: impl AsFd) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Sets the mode of something that can't be opened for reading, or must not be: a device, a FIFO, a
+/// Sets the mode of a file that can't be opened for reading, or must not be: a device, a FIFO, a
 /// directory without permissions. Fails if `name` is not of the type `kind`.
 ///
 /// No portable system call sets a mode by name without following a link. So the inode is held by a
 /// descriptor that gives no access to its contents, and `/proc` has a name for exactly that inode.
 ///
 /// # Errors
-/// If it is of another type, or its mode can't be set.
+/// If the file is of another type, or its mode can't be set.
 pub fn set_mode(parent: impl AsFd, name: &[u8], kind: FileType, mode: Mode) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let held = openat(parent, name, flags, Mode::empty())?;
@@ -66,8 +66,8 @@ pub fn set_mode(parent: impl AsFd, name: &[u8], kind: FileType, mode: Mode) -> i
     Ok(chmodat(CWD, path_of(&held), mode, AtFlags::empty())?)
 }
 
-/// Returns the path under which Linux has the file of an open descriptor, whatever has the file's own
-/// name by now. The path is of use as long as the descriptor is open.
+/// Returns the path under which Linux has the file of an open descriptor, even if another file has
+/// its name by now. The path is valid as long as the descriptor is open.
 pub fn path_of(descriptor: impl AsFd) -> String {
     format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd())
 }

@@ -1,8 +1,8 @@
-//! The files of a directory that somebody else made.
+//! The files of a directory that another program made.
 //!
 //! The directory is opened once. Every path below it is walked component by component, symbolic
 //! links are not followed, only regular files are opened, and every check is made on the opened
-//! descriptor, so that nothing that is swapped meanwhile can lead outside (robustness D1 to D3).
+//! descriptor, so that a file that is replaced meanwhile can't lead outside (robustness D1 to D3).
 
 use std::{
     fs::File,
@@ -27,7 +27,7 @@ pub struct Directory {
     links: Links,
 }
 
-/// What becomes of the symbolic links below a directory.
+/// The treatment of symbolic links below a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Links {
     /// A link is an error, because it could lead out of the directory (robustness D1a).
@@ -43,7 +43,7 @@ impl AsFd for Directory {
     }
 }
 
-/// A directory that is open already. Links below it are refused.
+/// The directory is open already. Links below it are refused.
 impl From<OwnedFd> for Directory {
     fn from(descriptor: OwnedFd) -> Self {
         let links = Links::default();
@@ -55,7 +55,7 @@ impl Directory {
     /// Opens a directory. The path is the user's, so links in it are followed.
     ///
     /// # Errors
-    /// [`Code::Missing`] if there is none, [`Code::Io`] if it can't be read.
+    /// [`Code::Missing`] if there is no such directory, [`Code::Io`] if it can't be read.
     pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
@@ -68,13 +68,13 @@ impl Directory {
         Ok(descriptor.into())
     }
 
-    /// Says what becomes of links below the directory.
+    /// Sets the treatment of links below the directory.
     #[must_use]
     pub fn with_links(self, links: Links) -> Self {
         Self { links, ..self }
     }
 
-    /// Opens a regular file; also returns its size in bytes. `None` if there is none.
+    /// Opens a regular file; also returns its size in bytes. `None` if there is no such file.
     ///
     /// # Errors
     /// [`Code::Escape`] for a symbolic link on the way, [`Code::Io`] for anything else that is not
@@ -130,7 +130,7 @@ impl Directory {
         Ok(Some(File::from(opened)))
     }
 
-    /// Reads a whole file of at most `limit` bytes. `None` if there is none.
+    /// Reads a whole file of at most `limit` bytes. `None` if there is no such file.
     ///
     /// # Errors
     /// [`Code::Limit`], and see [`Directory::file`].
@@ -149,7 +149,8 @@ impl Directory {
     /// Lists the names in a directory that are text, sorted; none if there is no such directory.
     ///
     /// # Errors
-    /// [`Code::Escape`] for a symbolic link on the way, [`Code::Io`] for what is no directory.
+    /// [`Code::Escape`] for a symbolic link on the way, [`Code::Io`] for a path that is not a
+    /// directory.
     pub fn names(&self, path: &str) -> Result<Vec<String>> {
         self.list(path, |_| true)
     }
@@ -182,31 +183,32 @@ impl Directory {
         Ok(names)
     }
 
-    /// Says whether the directory has no entries.
+    /// Returns true if the directory has no entries.
     ///
     /// # Errors
-    /// If it can't be listed.
+    /// If the directory can't be listed.
     pub fn is_empty(&self) -> Result<bool> {
         is_empty(self).map_err(|error| Error::io(error, place("", FileType::Directory)))
     }
 
-    /// Opens a directory below this one; `None` if there is none.
+    /// Opens a directory below this one; `None` if there is no such directory.
     ///
     /// # Errors
-    /// [`Code::Escape`] for a symbolic link on the way, [`Code::Io`] for what is no directory.
+    /// [`Code::Escape`] for a symbolic link on the way, [`Code::Io`] for a path that is not a
+    /// directory.
     pub fn directory(&self, path: &str) -> Result<Option<Self>> {
         let found = self.walk(path, FileType::Directory)?;
         let links = self.links;
         Ok(found.map(|descriptor| Self { descriptor, links }))
     }
 
-    /// Says whether a path is a directory. A symbolic link is none.
+    /// Returns true if a path is a directory. A symbolic link is not a directory.
     pub fn is_directory(&self, path: &str) -> bool {
         self.walk(path, FileType::Directory)
             .is_ok_and(|found| found.is_some())
     }
 
-    /// Opens a path whose last component is of that kind; `None` if there is none.
+    /// Opens a path whose last component is of that kind; `None` if there is no such path.
     fn walk(&self, path: &str, kind: FileType) -> Result<Option<OwnedFd>> {
         let failed = |error| Error::io(error, place(path, kind));
         let mut found = self.descriptor.try_clone().map_err(failed)?;
@@ -230,7 +232,7 @@ impl Directory {
     }
 }
 
-/// The kind of an entry, which not every file system says in its listing.
+/// Returns the kind of an entry, which some file systems do not have in their listing.
 fn kind_of(parent: &OwnedFd, entry: &DirEntry) -> std::result::Result<FileType, Errno> {
     match entry.file_type() {
         FileType::Unknown => {
@@ -241,7 +243,7 @@ fn kind_of(parent: &OwnedFd, entry: &DirEntry) -> std::result::Result<FileType, 
     }
 }
 
-/// Opens one name in a directory; `None` if there is none.
+/// Opens one name in a directory; `None` if there is no such name.
 fn step(parent: impl AsFd, name: &str, kind: FileType, links: Links) -> Result<Option<OwnedFd>> {
     if matches!(name, "" | "." | "..") {
         let message = format!("{} is no name of a file", quote(name));
@@ -265,7 +267,7 @@ fn step(parent: impl AsFd, name: &str, kind: FileType, links: Links) -> Result<O
     let descriptor = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
         Ok(descriptor) => descriptor,
         Err(Errno::NOENT) => return Ok(None),
-        // The name became a link, or no directory, since the first check.
+        // The name became a link, or another kind than a directory, since the first check.
         Err(Errno::LOOP | Errno::NOTDIR) => return Err(link()),
         Err(error) => return Err(Error::from_io(error.into())),
     };
@@ -274,7 +276,7 @@ fn step(parent: impl AsFd, name: &str, kind: FileType, links: Links) -> Result<O
     Ok(Some(descriptor))
 }
 
-/// Opens the regular file `name` in an open directory; `None` if there is none.
+/// Opens the regular file `name` in an open directory; `None` if there is no such file.
 ///
 /// # Errors
 /// [`Code::Escape`] for a symbolic link, [`Code::Io`] for anything else that is not a regular file. The
@@ -284,12 +286,12 @@ pub fn open_file_at(parent: impl AsFd, name: &str) -> Result<Option<File>> {
     Ok(opened.map(File::from))
 }
 
-/// Makes the directory `name` in an open one if there is none, and opens it. Its mode is 0755 less the
-/// umask, but its owner can always use it.
+/// Makes the directory `name` in an open directory if it is missing, and opens it. Its mode is 0755
+/// less the umask, but its owner can always use it.
 ///
 /// # Errors
-/// [`Code::Escape`] if a symbolic link is there, [`Code::Io`] if something else is, or if it can't be
-/// made. The errors do not name the directory.
+/// [`Code::Escape`] for a symbolic link of that name, [`Code::Io`] for another kind of file, or if
+/// the directory can't be made. The errors do not name the directory.
 pub fn make_directory_at(parent: impl AsFd, name: &str) -> Result<OwnedFd> {
     let failed = |error: Errno| Error::from_io(error.into());
     match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
@@ -321,7 +323,7 @@ fn link() -> Error {
     Error::new(Code::Escape, message)
 }
 
-/// Names a path for messages; what is not made of plain characters is quoted.
+/// Returns a path for messages; a path with other than plain characters is quoted.
 fn place(path: &str, kind: FileType) -> String {
     let kind = match kind {
         FileType::Directory => "directory",
@@ -421,7 +423,7 @@ mod tests {
         assert_eq!(read(b"a/b/file").unwrap().unwrap(), "hello");
         assert_eq!(read(b"./a//linked/file").unwrap().unwrap(), "hello");
         assert_eq!(read(b"absolute/file").unwrap().unwrap(), "hello");
-        // The link that climbs ends at the root.
+        // A link out of the root ends at the root.
         assert_eq!(read(b"out/secret").unwrap().unwrap(), "secret");
         assert!(read(b"a/none").unwrap().is_none());
         assert_eq!(read(b"a/../secret").unwrap_err().code(), Code::Escape);

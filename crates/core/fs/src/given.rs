@@ -18,33 +18,34 @@ use rustix::{
 
 use crate::state::Stamp;
 
-/// Seconds that a named pipe may have nobody who writes to it.
+/// The seconds that a named pipe may stay without a writer.
 const PATIENCE: i64 = 2;
 
 /// Opens a file for reading, without waiting for the other end of a FIFO or for a line of a terminal.
 /// Reading from the file does not wait either, see [`set_blocking`].
 ///
 /// # Errors
-/// Those of the file system.
+/// The errors of the file system.
 pub fn open_nonblocking(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// Lets a file that was opened without waiting wait when it is read or written.
+/// Lets a file that was opened without waiting wait in reads and writes.
 ///
 /// # Errors
-/// Those of the file system.
+/// The errors of the file system.
 pub fn set_blocking(file: impl AsFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK;
     Ok(rustix::fs::fcntl_setfl(file, flags)?)
 }
 
-/// Opens a regular file for reading, and takes its stamp. Opening a device can have effects, so the path is looked at first;
-/// the look at the opened descriptor is the one that counts (robustness D2, D3).
+/// Opens a regular file for reading, and takes its stamp. Opening a device can have effects, so the
+/// path is checked first; the check of the opened descriptor is the one that counts (robustness D2,
+/// D3).
 ///
 /// # Errors
-/// [`Code::Missing`] if there is none, [`Code::Io`] if it is anything but a regular file or can't be
+/// [`Code::Missing`] if there is no such file, [`Code::Io`] if it is not a regular file or can't be
 /// opened. The errors do not name the path.
 pub fn open_regular(path: &Path) -> Result<(File, Stamp)> {
     let missing = |error: io::Error| {
@@ -65,11 +66,11 @@ pub fn open_regular(path: &Path) -> Result<(File, Stamp)> {
     }
 }
 
-/// Opens a file for reading. A named pipe to which nobody writes is an error after two seconds, where
-/// opening it as a file would wait for ever.
+/// Opens a file for reading. A named pipe without a writer is an error after two seconds; opening
+/// it as a file would wait for ever.
 ///
 /// # Errors
-/// Those of the file system, and [`io::ErrorKind::TimedOut`] for such a pipe.
+/// The errors of the file system, and [`io::ErrorKind::TimedOut`] for such a pipe.
 pub fn open_given(path: &Path) -> io::Result<File> {
     let file = open_nonblocking(path)?;
     if file.metadata()?.file_type().is_fifo() {
@@ -87,8 +88,8 @@ pub fn open_given(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens standard output as a file: past the line buffer of [`io::Stdout`], which looks for line ends
-/// in what is no text.
+/// Opens standard output as a file: without the line buffer of [`io::Stdout`], which would search
+/// for line ends in binary data.
 ///
 /// # Errors
 /// [`Code::Io`] if there is no descriptor left.

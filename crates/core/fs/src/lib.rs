@@ -1,10 +1,10 @@
-//! Files and directories, reached by descriptors and never through a link that somebody else made.
+//! Files and directories, reached by descriptors and never through a link that another program
+//! made.
 //!
 //! **Reading.** [`Directory`] reads the files below a directory: only regular files are opened, and
-//! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is such a
-//! file. [`open_regular`], [`open_given`] and
-//! [`open_nonblocking`] open what the user names. [`Stamp`] tells whether the bytes of a file may have
-//! changed.
+//! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is
+//! such a file. [`open_regular`], [`open_given`] and [`open_nonblocking`] open files that the user
+//! names. A [`Stamp`] shows whether the bytes of a file may have changed.
 //!
 //! **Writing.** [`Stage`] is a private directory for blobs that are written and not yet visible, and
 //! [`Partial`] is a directory that becomes the user's. [`rename_file`] and [`rename_directory`] give final

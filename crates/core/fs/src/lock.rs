@@ -1,4 +1,4 @@
-//! Advisory locks, which the kernel gives back when their process ends, however it ends.
+//! Advisory locks, which the kernel releases when their process ends, also when it is killed.
 
 use std::{
     fs::{File, TryLockError},
@@ -26,7 +26,7 @@ const LOCAL: &[u64] = &[
     0xca45_1a4e,
 ];
 
-/// How long a process sleeps between two attempts to take a lock.
+/// The pause between two attempts to take a lock.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Takes the lock of an open file or directory, which lasts until the descriptor is closed; false if
@@ -42,8 +42,8 @@ pub(crate) fn try_lock(descriptor: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Says whether a lock that can be taken proves that no process holds it. It does on the file systems
-/// of this machine only: on a network, another machine may hold it.
+/// Returns true if a lock that can be taken proves that no process holds it. That holds for the
+/// file systems of this machine only: on a network, another machine may hold the lock.
 pub(crate) fn proves(directory: impl AsFd) -> bool {
     rustix::fs::fstatfs(directory).is_ok_and(|found| {
         u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&(kind & 0xffff_ffff)))
@@ -58,7 +58,8 @@ pub(crate) fn proves(directory: impl AsFd) -> bool {
 /// [`Code::Cancelled`](imgconv_model::Code::Cancelled).
 pub fn lock_directory(directory: impl AsFd, env: &Env, what: &str) -> Result<File> {
     let failed = |error| Error::io(error, what);
-    // A lock belongs to what was opened, and a duplicate descriptor would keep it: so open it anew.
+    // A lock belongs to the open file, and a duplicate descriptor would keep it: so the directory
+    // is opened anew.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(directory, ".", flags, Mode::empty());
     let file = File::from(opened.map_err(|error| failed(error.into()))?);

@@ -1,9 +1,10 @@
 //! A directory that is filled beside its place and gets its name when it is complete.
 //!
-//! A lock file beside the partial directory, which is made before it and removed after it, says that
-//! the directory is no user's. The process that fills it holds a lock on that file: the next run for
-//! the same place removes a partial directory whose lock file no process holds. A [`Stage`](crate::Stage)
-//! has its marker inside instead; here the directory becomes the user's, so nothing may be added to it.
+//! A lock file beside the partial directory, which is made before the directory and removed after
+//! it, marks the directory as a temporary one of this program. The process that fills the directory
+//! holds a lock on that file: the next run for the same place removes a partial directory whose
+//! lock file no process holds. A [`Stage`](crate::Stage) has its marker inside instead; here the
+//! directory becomes the user's, so no file may be added to it.
 
 use std::{
     ffi::OsStr,
@@ -27,15 +28,15 @@ use crate::{
     remove::remove_contents,
 };
 
-/// How many bytes of the place's name the partial directory's name begins with: a name may have 255,
-/// and the suffix needs room.
+/// The number of bytes of the place's name at the start of the partial directory's name: a name may
+/// have 255, and the suffix needs room.
 const NAME_BYTES: usize = 200;
-/// Random characters at the end of the partial directory's name.
+/// The number of random characters at the end of the partial directory's name.
 const RANDOM: usize = 8;
-/// What the lock file's name adds to the partial directory's name.
+/// The suffix of the lock file's name after the partial directory's name.
 const LOCK: &[u8] = b".lock";
 
-/// A partial directory. Its user publishes or removes it.
+/// A partial directory. The caller publishes or removes it.
 #[derive(Debug)]
 pub struct Partial {
     /// The directory that holds the place and the partial directory.
@@ -51,11 +52,11 @@ impl Partial {
     /// can enter it.
     ///
     /// # Errors
-    /// If it can't be made.
+    /// If the directory can't be made.
     pub fn create(parent: OwnedFd, name: &[u8]) -> io::Result<Self> {
         let prefix = prefix(name);
         let mut partial = Vec::new();
-        // `tempfile` only makes up names here, and tries another name when one is taken. The path is
+        // `tempfile` only makes names here, and tries another name when one is taken. The path is
         // never used: the directory is made by descriptor.
         let lock = tempfile::Builder::new()
             .prefix(OsStr::from_bytes(&prefix))
@@ -75,7 +76,8 @@ impl Partial {
             })?
             .into_file();
         let top = open_directory_at(&parent, &partial)?;
-        // In a directory that others may write to, somebody could have put another one in its place.
+        // In a directory that others may write to, another user could have replaced the new
+        // directory.
         if fstat(&top)?.st_uid != geteuid().as_raw() {
             return Err(Errno::PERM.into());
         }
@@ -97,18 +99,18 @@ impl Partial {
         &self.name
     }
 
-    /// Makes the directory durable and gives it its name. An empty directory of that name is replaced, and
-    /// nothing else: what appeared there meanwhile is safe.
+    /// Makes the directory durable and gives it its name. Only an empty directory of that name is
+    /// replaced; any other file that appeared there meanwhile stays.
     ///
     /// # Errors
-    /// [`Errno::EXIST`], [`Errno::NOTEMPTY`] or [`Errno::NOTDIR`] if something else is there, and the
-    /// errors of the file system; then the partial directory is still there.
+    /// [`Errno::EXIST`], [`Errno::NOTEMPTY`] or [`Errno::NOTDIR`] if another file has the name, and
+    /// the errors of the file system; then the partial directory still exists.
     pub fn publish(&self, name: &[u8]) -> io::Result<()> {
         flush(self.top.as_fd())?;
         renameat(&self.parent, &*self.name, &self.parent, name)?;
-        // A lock file that stays is removed by the next run for this place.
+        // The next run for this place removes a lock file that stays.
         let _ = unlinkat(&self.parent, lock_name(&self.name), AtFlags::empty());
-        // The tree is complete and visible; that it can't be made durable any sooner is no failure.
+        // The tree is complete and visible, so a failure to make it durable sooner is not an error.
         let _ = flush(self.parent.as_fd());
         Ok(())
     }
@@ -116,7 +118,7 @@ impl Partial {
     /// Removes the partial directory with everything in it, and its lock file.
     ///
     /// # Errors
-    /// If something can't be removed.
+    /// If a file can't be removed.
     pub fn remove(&self) -> io::Result<()> {
         remove_contents(&self.top, b"")?;
         unlinkat(&self.parent, &*self.name, AtFlags::REMOVEDIR)?;
@@ -127,8 +129,8 @@ impl Partial {
         )?)
     }
 
-    /// Removes the partial directories that killed processes left beside the place `name`. What can't be
-    /// removed now is for the next run.
+    /// Removes the partial directories that killed processes left beside the place `name`.
+    /// Directories that can't be removed now are left to the next run.
     ///
     /// # Errors
     /// If `parent` can't be listed.
@@ -149,14 +151,14 @@ impl Partial {
             );
         }
         for partial in found {
-            // What can't be removed is no reason to leave the rest.
+            // A directory that can't be removed must not keep the others from being removed.
             let _ = remove_leftover(parent, &partial);
         }
         Ok(())
     }
 }
 
-/// Flushes a directory, where the file system can.
+/// Flushes a directory, if the file system supports that.
 fn flush(directory: BorrowedFd<'_>) -> io::Result<()> {
     match fsync(directory) {
         Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) | Ok(()) => Ok(()),
@@ -168,21 +170,21 @@ fn flush(directory: BorrowedFd<'_>) -> io::Result<()> {
 fn make_lock(parent: BorrowedFd<'_>, partial: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let lock = openat(parent, lock_name(partial), flags, Mode::RUSR | Mode::WUSR)?;
-    // On file systems without locks nothing is ever taken for a leftover.
+    // On file systems without locks no directory ever counts as a leftover.
     let _ = try_lock(&lock);
-    // Another run may have taken the file for a leftover before it was locked.
+    // Another run may have removed the file as a leftover before it was locked.
     match fstat(&lock)?.st_nlink {
         0 => Err(io::ErrorKind::AlreadyExists.into()),
         _ => Ok(lock),
     }
 }
 
-/// What the name of a partial directory begins with.
+/// Returns the prefix of the names of partial directories.
 fn prefix(name: &[u8]) -> Vec<u8> {
     [&name[..name.len().min(NAME_BYTES)], b".partial-"].concat()
 }
 
-/// The name of the lock file of a partial directory.
+/// Returns the name of the lock file of a partial directory.
 fn lock_name(partial: &[u8]) -> Vec<u8> {
     [partial, LOCK].concat()
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-/// Returns the directory that a path names something in, which is `.` for a path of one component.
+/// Returns the directory that holds the last component of a path, which is `.` for a path of one
+/// component.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -12,14 +12,14 @@ use rustix::{
 
 use crate::descriptor::{open_directory_at, set_mode};
 
-/// Removes everything in the directory `top`; the entry called `last`, if there is one, goes when
-/// nothing else is left, so that a process that is killed meanwhile leaves it in place.
+/// Removes all entries of the directory `top`; the entry called `last`, if there is one, is removed
+/// after all others, so that a process that is killed meanwhile leaves it in place.
 ///
 /// # Errors
 /// The first entry that can't be removed.
 ///
-/// Instead of descending, each directory inside a directory of `top` is moved up into `top` and
-/// emptied later. So depth costs neither stack nor descriptors, and every entry is handled a
+/// The function does not descend: each directory inside a directory of `top` is moved up into `top`
+/// and emptied later. So depth costs neither stack nor descriptors, and every entry is handled a
 /// constant number of times.
 pub fn remove_contents(top: impl AsFd, last: &[u8]) -> io::Result<()> {
     let top = top.as_fd();
@@ -82,7 +82,7 @@ fn unlink(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Opens a directory that may have been given a mode that shuts its owner out.
+/// Opens a directory whose mode may deny access to its owner.
 fn open_ours(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     let opened = match open_directory_at(parent, name) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -109,7 +109,8 @@ fn move_up(
             Ok(()) => return Ok(()),
             // The name is taken. (An empty directory of that name would be replaced: also fine.)
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => *number += 1,
-            // Its `..` changes, which needs the right to write to it.
+            // The entry `..` of the directory changes, which needs the right to write to the
+            // directory.
             Err(Errno::ACCESS) if !opened_up => {
                 set_mode(directory, name, FileType::Directory, Mode::RWXU)?;
                 opened_up = true;

@@ -1,4 +1,4 @@
-//! Final names: renames that replace nothing, and names that outlast a crash of the machine.
+//! Final names: renames that do not replace, and names that survive a crash of the machine.
 
 use std::{fs::File, io, os::fd::AsFd, path::Path};
 
@@ -9,10 +9,11 @@ use rustix::{
     path::Arg,
 };
 
-/// Moves a file to its final name. `keep` refuses to replace a file that is there.
+/// Moves a file to its final name. With `keep` an existing file is not replaced.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if `keep` refuses, and the errors of the file system.
+/// [`io::ErrorKind::AlreadyExists`] if `keep` is set and the file exists, and the errors of the
+/// file system.
 pub fn rename_file(
     from: impl AsFd,
     name: impl Arg + Copy,
@@ -24,7 +25,7 @@ pub fn rename_file(
         return Ok(rustix::fs::renameat(from, name, directory, to)?);
     }
     match rustix::fs::renameat_with(&from, name, &directory, to, RenameFlags::NOREPLACE) {
-        // On a file system that can't refuse, a hard link never replaces a file.
+        // If the file system has no rename that keeps an existing file, a hard link does the same.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
             rustix::fs::linkat(&from, name, directory, to, AtFlags::empty())?;
             Ok(rustix::fs::unlinkat(from, name, AtFlags::empty())?)
@@ -33,8 +34,8 @@ pub fn rename_file(
     }
 }
 
-/// Moves a directory to a name that is free. On a file system that can't refuse to replace, an empty
-/// directory of that name is replaced; no other is on any.
+/// Moves a directory to a free name. If the file system has no rename that keeps an existing
+/// directory, an empty directory of that name is replaced; a directory with entries never is.
 ///
 /// # Errors
 /// [`Errno::EXIST`] or [`Errno::NOTEMPTY`] if the name is taken, and the errors of the file system.

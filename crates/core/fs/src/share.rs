@@ -1,10 +1,11 @@
 //! Sharing bytes instead of copying them: clones and hard links of files that are blobs already.
 //!
-//! A clone shares blocks until one side is written to, so it is as good as a copy. A hard link is the
-//! same file: damage through one name is damage under all names. So only files of this user that no
-//! other user can write to are linked, and a linked file is never written to and never gets another
-//! owner or mode. Links are made by descriptor, never by name. The caller hashes the file through the
-//! new link before the link gets its final name, and hashes it again if its ctime changed meanwhile.
+//! A clone shares blocks until one side is written to, so it is as good as a copy. A hard link is
+//! the same file: damage under one name is damage under all names. So only files of this user that
+//! no other user can write to are linked, and a linked file is never written to and never gets
+//! another owner or mode. Links are made by descriptor, never by name. The caller hashes the file
+//! through the new link before the link gets its final name, and hashes it again if its ctime
+//! changed meanwhile.
 
 use std::{fs::File, io, os::unix::fs::MetadataExt};
 
@@ -13,21 +14,21 @@ use rustix::fs::{AtFlags, CWD};
 
 use crate::{descriptor::path_of, stage::Stage};
 
-/// How a blob that is a file already gets into a stage.
+/// The way a blob that is a file already is added to a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Link {
-    /// As a clone, else as a hard link, else as a copy.
+    /// A clone, else a hard link, else a copy.
     #[default]
     Auto,
-    /// As a hard link, or not at all.
+    /// A hard link, or an error.
     Hard,
-    /// As a clone, or not at all.
+    /// A clone, or an error.
     Reflink,
-    /// As a copy: nothing that happens to one of them happens to the other.
+    /// A copy: later changes of one file do not affect the other.
     Copy,
 }
 
-/// Why a file is not shared.
+/// The reason why a file is not shared.
 type Refused = String;
 
 /// Makes a file in a stage that shares its bytes with `file`; returns the new file's name in the stage.

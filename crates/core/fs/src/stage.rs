@@ -1,10 +1,10 @@
 //! Blobs that are written but not yet visible: a private directory beside their destination.
 //!
-//! The directory has mode 0700 and a random name, and is removed with everything in it when it is
+//! The directory has mode 0700 and a random name, and is removed with all its files when it is
 //! dropped. Files in it are made with mode 0644 less the umask, and keep that mode when they move.
-//! The process holds a lock on the directory, and a marker file in it says that this program made it.
-//! So [`Stale`](crate::Stale) can tell the directory of a killed process from one in use and from
-//! directories of the user.
+//! The process holds a lock on the directory, and a marker file in it marks it as a directory of
+//! this program. So [`Stale`](crate::Stale) can distinguish the directory of a killed process from
+//! a directory in use and from directories of the user.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -30,7 +30,8 @@ use crate::{
 };
 
 const BUFFER: usize = 1 << 20;
-/// How often a new directory is made after another process removed the last one as a leftover.
+/// The number of attempts to make a directory while other processes remove the new ones as
+/// leftovers.
 const TRIES: usize = 100;
 
 /// A private directory with complete blobs.
@@ -38,7 +39,7 @@ const TRIES: usize = 100;
 pub struct Stage {
     directory: TempDir,
     descriptor: OwnedFd,
-    /// Whether a blob is flushed to the disk as soon as it is complete.
+    /// True if a blob is flushed to the disk as soon as it is complete.
     durable: bool,
     next: AtomicU64,
     blobs: Mutex<BTreeMap<Digest, Staged>>,
@@ -47,20 +48,20 @@ pub struct Stage {
 /// A complete blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Staged {
-    /// Its path below the stage.
+    /// The path below the stage.
     pub path: String,
-    /// Its bytes.
+    /// The number of bytes.
     pub size: u64,
 }
 
 impl Stage {
     /// The usual prefix of the directory's name.
     pub const PREFIX: &str = ".imgconv-";
-    /// The empty marker file in a stage, which tells the stage from a directory of the user with such a
-    /// name. No blob has the marker's name, and the marker is removed last.
+    /// The empty marker file in a stage, which distinguishes the stage from a directory of the user
+    /// with such a name. No blob has the marker's name, and the marker is removed last.
     pub const MARKER: &str = "imgconv-stage";
 
-    /// Makes a private directory in another one.
+    /// Makes a private directory in `parent`.
     ///
     /// # Errors
     /// [`Code::Io`] that names `parent`.
@@ -89,7 +90,7 @@ impl Stage {
             .prefix(prefix)
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(parent)?;
-        // The umask may have taken away even the owner's rights.
+        // The umask may have removed even the owner's rights.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
         let path = directory.path().as_os_str().as_encoded_bytes();
         let descriptor = open_directory_at(CWD, path)?;
@@ -102,7 +103,7 @@ impl Stage {
         })
     }
 
-    /// Returns the prefix for a stage beside `path` in which the directory of that name is made.
+    /// Returns the prefix for a stage beside `path`, in which the directory `path` is made.
     pub fn prefix_beside(path: &Path) -> String {
         let name = path.file_name().unwrap_or_default();
         let prefix = format!(".{}.partial-", name.to_string_lossy());
@@ -113,14 +114,14 @@ impl Stage {
         }
     }
 
-    /// Says whether the name of the stage still leads to the open directory.
+    /// Returns true if the name of the stage still leads to the open directory.
     fn is_there(&self) -> bool {
         let at = rustix::fs::lstat(self.path());
         let own = rustix::fs::fstat(&self.descriptor);
         matches!((at, own), (Ok(at), Ok(own)) if (at.st_dev, at.st_ino) == (own.st_dev, own.st_ino))
     }
 
-    /// Returns the open directory, for moving what is in it.
+    /// Returns the open directory, for moving its files.
     pub fn descriptor(&self) -> &OwnedFd {
         &self.descriptor
     }
@@ -130,7 +131,7 @@ impl Stage {
         self.directory.path()
     }
 
-    /// Says whether a blob is complete here.
+    /// Returns true if the stage has a complete blob.
     pub fn has(&self, digest: &Digest, size: u64) -> bool {
         self.blobs()
             .get(digest)
@@ -143,7 +144,8 @@ impl Stage {
         blobs.iter().map(|(d, s)| (*d, s.clone())).collect()
     }
 
-    /// Hands a complete blob over to the caller, who moves its file. `None` if the stage has no such blob.
+    /// Gives a complete blob to the caller, who moves its file. `None` if the stage has no such
+    /// blob.
     pub fn take(&self, digest: &Digest) -> Option<Staged> {
         self.blobs().remove(digest)
     }
@@ -161,10 +163,11 @@ impl Stage {
         }
     }
 
-    /// Moves a file of the stage to its final name. `keep` refuses to replace a file that is there.
+    /// Moves a file of the stage to its final name. With `keep` an existing file is not replaced.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] if `keep` refuses, and the errors of the file system.
+    /// [`io::ErrorKind::AlreadyExists`] if `keep` is set and the file exists, and the errors of the
+    /// file system.
     pub fn rename(
         &self,
         name: &str,
@@ -206,7 +209,7 @@ impl Stage {
         let file = File::from(descriptor);
         let mode = file.metadata().map_err(|e| Error::io(e, place()))?.mode() & 0o777;
         if mode & 0o600 != 0o600 {
-            // A umask may take away even the owner's right to read it back.
+            // A umask may remove even the owner's right to read the file back.
             file.set_permissions(fs::Permissions::from_mode(mode | 0o600))
                 .map_err(|e| Error::io(e, place()))?;
         }
@@ -225,12 +228,13 @@ impl Stage {
         Ok(name)
     }
 
-    /// Makes an empty marker file for other processes. No blob has its name.
+    /// Makes an empty marker file for other processes. No blob has the marker's name.
     ///
     /// # Errors
     /// [`Code::Io`] that names the file.
     pub fn mark(&self, name: &str) -> Result<()> {
-        // The file is made in one step, so that a process killed meanwhile leaves no half of it.
+        // The file is made in one step, so that a process killed meanwhile leaves no incomplete
+        // marker.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         rustix::fs::openat(&self.descriptor, name, flags, mode)
@@ -255,7 +259,7 @@ impl Stage {
         let _ = rustix::fs::unlinkat(&self.descriptor, path, AtFlags::empty());
     }
 
-    /// Makes the error of a blob that nobody wrote.
+    /// Makes the error of a blob that was never written.
     pub fn never_written(digest: &Digest) -> Error {
         let message = format!("blob {digest} was never written, so nothing may refer to it");
         Error::new(Code::Missing, message)
@@ -299,7 +303,7 @@ struct StageWriter {
 }
 
 impl StageWriter {
-    /// Names the file in an error; an interrupted call stays one that is tried again.
+    /// Adds the name of the file to an error; an interrupted call stays an error that is retried.
     fn place(&self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::Interrupted {
             return error;
@@ -328,8 +332,8 @@ impl BlobWriter for StageWriter {
             return Err(Error::mismatch(what, size, self.count));
         }
         if self.stage.durable {
-            // The flush is done before the blob gets its name, while other blobs are still made. A write
-            // error that the kernel reports late is found here.
+            // The flush is done before the blob gets its name, while other blobs are still made. It
+            // reports a late write error of the kernel.
             let synced = self.file.get_ref().sync_all();
             synced.map_err(|e| Error::from_io(self.place(e)))?;
         }

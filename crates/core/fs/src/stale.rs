@@ -1,10 +1,10 @@
-//! Private directories that killed processes left behind: telling them from those in use, and
+//! Private directories that killed processes left: distinguishing them from directories in use, and
 //! removing them (robustness D6).
 //!
 //! A [`Stage`] holds an advisory lock on its directory, which the kernel releases when its process
-//! ends, however it ends. Only on file systems of this machine does a free lock prove that no process
-//! uses the stage; on all others nothing is removed. Files and directories without [`Stage::MARKER`]
-//! and stages of other users stay, whatever their names are.
+//! ends, also when it is killed. Only on file systems of this machine does a free lock prove that
+//! no process uses the stage; on all others no directory is removed. Files and directories without
+//! [`Stage::MARKER`] and stages of other users stay, whatever their names.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -50,13 +50,13 @@ pub fn sweep(directory: &Path, prefix: &str, env: &Env) {
 #[derive(Debug)]
 pub struct Stale {
     name: String,
-    /// Locked.
+    /// The directory, locked.
     descriptor: OwnedFd,
 }
 
 impl Stale {
-    /// Finds the stages in a directory that no process holds, sorted by name. `prefix` is what
-    /// their names begin with, such as [`Stage::PREFIX`].
+    /// Finds the stages in a directory that no process holds, sorted by name. `prefix` is the start
+    /// of their names, such as [`Stage::PREFIX`].
     ///
     /// # Errors
     /// [`Code::Io`](imgconv_model::Code::Io) if the directory can't be listed.
@@ -73,8 +73,7 @@ impl Stale {
         Ok(found)
     }
 
-    /// Lists the names of the other stages in a directory, those that a process holds or may hold,
-    /// sorted.
+    /// Lists the names of the stages in a directory that a process holds or may hold, sorted.
     ///
     /// # Errors
     /// As [`Stale::find`].
@@ -90,15 +89,16 @@ impl Stale {
         &self.name
     }
 
-    /// Removes it from the directory where it was found, with everything in it.
+    /// Removes the stage, with all its files, from the directory where it was found.
     ///
     /// # Errors
-    /// [`Code::Io`](imgconv_model::Code::Io) if something can't be removed.
+    /// [`Code::Io`](imgconv_model::Code::Io) if a file can't be removed.
     pub fn remove(self, directory: impl AsFd) -> Result<()> {
         let failed = |error: std::io::Error| Error::io(error, quote(&self.name));
         remove_contents(&self.descriptor, Stage::MARKER.as_bytes()).map_err(failed)?;
         match rustix::fs::unlinkat(directory, &*self.name, AtFlags::REMOVEDIR) {
-            // The process of the stage was just removing it, and released the lock after that.
+            // The process of the stage may have removed it already, and released the lock after
+            // that.
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(failed(error.into())),
         }
@@ -127,7 +127,7 @@ fn is_stage(name: &str, prefix: &str) -> bool {
     })
 }
 
-/// Opens and locks a stage; `None` if it is in use, or if this program did not make it. A directory
+/// Opens and locks a stage; `None` if it is in use, or if another program made it. A directory
 /// without a marker counts as a stage only if it is empty: its process was killed before the marker
 /// was made.
 fn hold(directory: impl AsFd, name: &str) -> Option<OwnedFd> {
@@ -181,7 +181,7 @@ mod tests {
         ] {
             dead(folder, name, mode);
         }
-        // K43: directories of the user that are called alike.
+        // K43: directories of the user with similar names.
         for (name, file) in [
             (".imgconv-backup", "photo"),
             (".imgconv-marked", Stage::MARKER),
@@ -194,7 +194,7 @@ mod tests {
         fs::write(folder.join(".imgconv-file01"), "x").unwrap();
         std::os::unix::fs::symlink(".imgconv-Aaaaa1", folder.join(".imgconv-link01")).unwrap();
         assert_eq!(names(folder), [".imgconv-Aaaaa1"]);
-        // Whoever removes it holds it.
+        // A process that removes a stage holds its lock.
         let opened = || fs::File::open(folder).unwrap();
         let mut held = Stale::find(opened(), Stage::PREFIX).unwrap();
         assert_eq!(names(folder), [""; 0]);
@@ -215,7 +215,7 @@ mod tests {
         let env = Env::new(folder, imgconv_model::Platform::new("linux", "amd64"));
         let live = Stage::new(folder, Stage::PREFIX, false).unwrap();
         dead(folder, ".imgconv-Aaaaa1", 0o700);
-        // Its process was killed before it had a marker.
+        // The process was killed before it made the marker.
         fs::create_dir(folder.join(".imgconv-Aaaaa2")).unwrap();
         fs::set_permissions(
             folder.join(".imgconv-Aaaaa2"),

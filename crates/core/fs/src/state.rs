@@ -1,4 +1,4 @@
-//! What the file system says of a file, to tell later whether its bytes may have changed.
+//! The metadata of a file, which shows later whether its bytes may have changed.
 
 use std::{
     fs::{File, Metadata},
@@ -6,17 +6,17 @@ use std::{
     os::unix::fs::MetadataExt as _,
 };
 
-/// What changes when the bytes of a file do. The time of the last modification can be set to any
-/// value; that of the last status change (ctime) is set by the kernel alone, so it belongs here: a
-/// program that puts the first one back moves the second one. A new hard link and another mode move
-/// it too, which costs one more reading and never hides a change.
+/// Metadata that changes when the bytes of a file change. The time of the last modification can be
+/// set to any value; only the kernel sets the time of the last status change (ctime), so it is
+/// included: a program that restores the first time changes the second. A new hard link and another
+/// mode change the ctime too, which costs one more read and never hides a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// The file system.
+    /// The number of the file system.
     pub device: u64,
-    /// The file on it.
+    /// The number of the file in the file system.
     pub inode: u64,
-    /// The number of its bytes.
+    /// The number of bytes.
     pub size: u64,
     /// The time of the last modification: seconds and nanoseconds.
     pub modified: (i64, i64),
@@ -28,12 +28,12 @@ impl Stamp {
     /// Takes the stamp of an open file.
     ///
     /// # Errors
-    /// If the file system can't say it.
+    /// If the file system can't return the metadata.
     pub fn of_file(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self::of(&metadata))
     }
 
-    /// Takes the stamp of a file from what is known of it.
+    /// Takes the stamp of a file from its metadata.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -45,8 +45,8 @@ impl Stamp {
     }
 }
 
-/// Returns the [`Stamp`] of a file as a line of text that outlasts a run. The device is left out: its
-/// number may be another after a reboot. Equal states are no proof of equal bytes.
+/// Returns the [`Stamp`] of a file as a line of text that is valid in later runs. The device is
+/// left out: its number may change at a reboot. Equal states do not prove equal bytes.
 pub fn file_state(metadata: &Metadata) -> String {
     let Stamp {
         device: _,
@@ -85,7 +85,7 @@ mod tests {
         };
         set();
         let before = fs::metadata(&path).unwrap();
-        // Longer than a tick of the clock of a file system.
+        // The pause is longer than a tick of the clock of a file system.
         thread::sleep(Duration::from_millis(50));
         fs::write(&path, "evil").unwrap();
         set();

@@ -12,7 +12,7 @@ pub(crate) enum Class {
     Private,
     /// This machine.
     Loopback,
-    /// One cable, and the metadata services of clouds.
+    /// The addresses of one link, and the metadata services of clouds.
     LinkLocal,
     /// Addresses that no server can have: unspecified, multicast, broadcast, reserved.
     Unusable,

@@ -87,7 +87,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// What went wrong, where, and what to do about it.
+/// An error of this project: the code, the message, the places, and advice for the next action.
 ///
 /// `Display` prints the place from outside in and then the sentence, for example
 /// `layer 3 › entry "usr/bin/x" › offset 10240: header checksum is 1, computed 2`.

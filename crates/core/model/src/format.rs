@@ -160,11 +160,11 @@ pub struct FormatFacts {
     pub family: FormatFamily,
     /// One line of help about the format.
     pub about: &'static str,
-    /// What the format can hold.
+    /// The capabilities of the format.
     pub capabilities: Capabilities,
 }
 
-/// What a format can hold.
+/// The capabilities of a format.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
     /// How many layers an image can have.

@@ -41,8 +41,8 @@ fn malformed(error: &pgp::errors::Error) -> Error {
     bad(format!("the signature is malformed: {error}"))
 }
 
-/// Reads the keys of a file, armoured (also several blocks) or binary. Packets that follow no key
-/// and keys of unknown versions are an error: a key that is thought trusted should be.
+/// Reads the keys of a file, armoured (also several blocks) or binary. Packets that do not belong
+/// to a key and keys of unknown versions are an error, so that no key is silently left out.
 pub(crate) fn keys(bytes: &[u8]) -> Result<Vec<PublicOrSecret>> {
     let bad = |error: pgp::errors::Error| {
         let message = format!("these are no OpenPGP keys: {error}");
@@ -75,7 +75,7 @@ pub(crate) fn keys(bytes: &[u8]) -> Result<Vec<PublicOrSecret>> {
 
 const BEGIN: &[u8] = b"-----BEGIN PGP ";
 
-/// Where armoured blocks start: at the beginning of a line.
+/// Returns the starts of armoured blocks: at the beginning of a line.
 fn starts(bytes: &[u8]) -> Vec<usize> {
     let mut starts = Vec::new();
     let mut offset = 0;

@@ -1,9 +1,9 @@
-//! What one key may do, and when.
+//! The rights of one key, and their times.
 //!
 //! A signature counts if the key that made it may sign: the primary key by its newest valid
 //! self-signature, a subkey by its newest valid binding and the embedded signature back (RFC 9580,
-//! sections 5.2.1 and 10.1). Expiry is judged now, not at the time that the signature claims: who
-//! holds an old key can write any time into it. rkt judges the same way.
+//! sections 5.2.1 and 10.1). Expiry is judged now, not at the claimed time of the signature: the
+//! owner of an old key can write any time into the signature. rkt judges the same way.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +21,7 @@ use crate::{
     strength,
 };
 
-/// How far a clock that signs may be ahead of the one that verifies.
+/// The most that the clock of a signer may be ahead of the clock of the verifier.
 const CLOCK_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A trusted key.
@@ -33,7 +33,7 @@ fn fingerprint(key: &impl KeyDetails) -> String {
     key.fingerprint().to_string().to_lowercase()
 }
 
-/// Which key of a certificate made a signature.
+/// The key of a certificate that made a signature.
 #[derive(Clone, Copy)]
 enum Component<'k> {
     Primary,
@@ -50,7 +50,7 @@ impl Key {
         fingerprint(&self.0.primary_key)
     }
 
-    /// Says whether a signature claims to be of this key or one of its subkeys.
+    /// Returns true if a signature names this key or one of its subkeys as its issuer.
     pub(crate) fn is_named_by(&self, signature: &Signature) -> bool {
         self.component_of(signature).is_some()
     }
@@ -76,7 +76,7 @@ impl Key {
         let component = self.component_of(signature);
         let component = component.expect("the key was chosen because the signature names it");
         let who = format!("key {}", self.fingerprint());
-        // Whoever can break the primary key can add any subkey to it.
+        // An attacker who can break the primary key can add any subkey to it.
         strength::check(&self.0.primary_key, &who).map_err(refused)?;
         if let Component::Subkey(subkey) = component {
             let whose = format!("the subkey {} of {who}", fingerprint(&subkey.key));
@@ -119,7 +119,7 @@ impl Key {
         }
     }
 
-    /// Says why the key may not sign, or what is irregular with it.
+    /// Returns the reason why the key may not sign, or its irregularities.
     fn check_may_sign(
         &self,
         component: Component<'_>,
@@ -167,8 +167,8 @@ impl Key {
         Ok(warnings)
     }
 
-    /// The newest valid signature of the key over itself or one of its user IDs. A user ID that was
-    /// revoked says nothing.
+    /// The newest valid signature of the key over itself or one of its user IDs. A revoked user ID
+    /// does not count.
     fn newest_self_signature(&self) -> Option<&Signature> {
         let primary = &self.0.primary_key;
         let direct = self.0.details.direct_signatures.iter();
@@ -222,7 +222,7 @@ impl Key {
     }
 }
 
-/// Refuses a signature that no key could make good.
+/// Refuses a signature that is not valid for any key.
 pub(crate) fn check_form(signature: &Signature, now: SystemTime) -> Result<()> {
     let Some(config) = signature.config() else {
         return Err(bad("the signature is of an unknown version"));
@@ -266,7 +266,7 @@ pub(crate) fn check_form(signature: &Signature, now: SystemTime) -> Result<()> {
     Ok(())
 }
 
-/// Names who claims to have made a signature.
+/// Returns the claimed issuer of a signature.
 pub(crate) fn issuer(signature: &Signature) -> String {
     if let Some(fingerprint) = signature.issuer_fingerprint().first() {
         return format!("key {}", fingerprint.to_string().to_lowercase());
@@ -277,7 +277,8 @@ pub(crate) fn issuer(signature: &Signature) -> String {
     }
 }
 
-/// Says whether a signature names a key as its maker; one that names none was made by nobody.
+/// Returns true if a signature names a key as its issuer; a signature without an issuer matches no
+/// key.
 fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
     let fingerprints = signature.issuer_fingerprint();
     if !fingerprints.is_empty() {
@@ -303,8 +304,8 @@ fn has_flags(signature: &Signature) -> bool {
     })
 }
 
-/// A signature of a key over itself may still be by SHA-1: that old keys keep working is worth more
-/// than what a collision, which needs the owner's help, could do.
+/// A signature of a key over itself may still use SHA-1: old keys must keep working, and a
+/// collision would need the help of the key's owner.
 fn is_sound(signature: &Signature) -> bool {
     let algorithm = signature.hash_alg();
     algorithm.is_some_and(|algorithm| is_strong(algorithm) || algorithm == HashAlgorithm::Sha1)
@@ -326,7 +327,7 @@ fn is_strong(algorithm: HashAlgorithm) -> bool {
     )
 }
 
-/// Keeps the error of the data, which is not one of the signature.
+/// Keeps the error of the data, which is not an error of the signature.
 struct Recorded {
     reader: Reader,
     error: Option<std::io::Error>,

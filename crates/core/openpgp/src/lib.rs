@@ -1,9 +1,9 @@
-//! Detached OpenPGP signatures (RFC 9580) of ACIs, as appc has them: an ASCII-armoured `.aci.asc`
-//! beside an `.aci`, over the file as it is fetched.
+//! Detached OpenPGP signatures (RFC 9580) of ACIs, as appc defines them: an ASCII-armoured
+//! `.aci.asc` beside an `.aci`, over the file as it is fetched.
 //!
-//! [`Trust`] is the set of keys that may sign for an image's name; [`Trust::verify`] says who
-//! signed. [`SigningKey`] signs. The cryptography and the parsing of packets are rPGP's; what a key
-//! may do, and when, is decided here, because rPGP leaves that to its caller.
+//! [`Trust`] is the set of keys that may sign for an image's name; [`Trust::verify`] returns the
+//! signers. [`SigningKey`] signs. rPGP does the cryptography and the parsing of packets; this crate
+//! checks the rights of a key and their times, because rPGP leaves that to its caller.
 //!
 //! [`check`] does all of it by what the user said. Nothing here fetches, and only [`check`] asks for
 //! the time.

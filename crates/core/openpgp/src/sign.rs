@@ -1,4 +1,4 @@
-//! Signing: what `gpg --armor --detach-sign` does, from a file with a secret key.
+//! Signing like `gpg --armor --detach-sign`, from a file with a secret key.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,12 +31,11 @@ impl std::fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a secret key, as `gpg --armor --export-secret-keys KEY` writes it, and the password
-    /// that it is locked with.
+    /// Reads a secret key, as `gpg --armor --export-secret-keys KEY` writes it, and its password.
     ///
     /// # Errors
-    /// [`Code::BadSignature`] if it can't be read, or is too short; [`Code::Unsupported`] if it can't be
-    /// computed with; [`Code::Usage`] if there is not exactly one secret key.
+    /// [`Code::BadSignature`] if the key can't be read, or is too short; [`Code::Unsupported`] if
+    /// its algorithm is not supported; [`Code::Usage`] if there is not exactly one secret key.
     pub fn read(bytes: &[u8], password: Option<&Secret>) -> Result<Self> {
         let mut keys = armour::keys(bytes)?;
         let (1, Some(PublicOrSecret::Secret(key))) = (keys.len(), keys.pop()) else {
@@ -61,11 +60,12 @@ impl SigningKey {
             .to_lowercase()
     }
 
-    /// Signs all of `data` and returns the armoured signature, `when` as its time. RSA and EdDSA
+    /// Signs all of `data` and returns the armoured signature with the time `when`. RSA and EdDSA
     /// keys give the same signature each time.
     ///
     /// # Errors
-    /// [`Code::Denied`] if the password is wrong or the key can't sign, or what reading gives.
+    /// [`Code::Denied`] if the password is wrong or the key can't sign, or the error of reading the
+    /// data.
     pub fn sign(&self, mut data: Reader, when: SystemTime) -> Result<String> {
         let seconds = when
             .duration_since(UNIX_EPOCH)
@@ -111,7 +111,7 @@ impl SigningKey {
     }
 }
 
-/// A subkey that was made for signing is what everybody else signs with, too.
+/// Returns a subkey for signing, which other programs prefer too.
 fn signing_subkey(key: &SignedSecretKey) -> Option<&SignedSecretSubKey> {
     let signs = |subkey: &&SignedSecretSubKey| {
         let mut bindings = subkey.signatures.iter();

@@ -1,7 +1,7 @@
-//! Whether a key can be relied on at all: it is long enough, and its algorithm can be computed here.
+//! The strength of a key: its length, and whether its algorithm is supported.
 //!
 //! RSA and DSA keys below 2048 bits are disallowed by NIST SP 800-131A (revision 2, table 2), and
-//! factoring one of 1024 bits is within reach of attackers.
+//! attackers can factor a key of 1024 bits.
 
 use imgconv_model::{Code, Error};
 use pgp::{
@@ -10,13 +10,14 @@ use pgp::{
     types::{EcdsaPublicParams, EddsaLegacyPublicParams, KeyDetails, PublicParams},
 };
 
-/// Bits of the shortest RSA or DSA key that counts.
+/// The bits of the shortest RSA or DSA key that is accepted.
 const LEAST: u16 = 2048;
 
-/// Refuses a key that no signature can rely on. `whose` is the subject of the message.
+/// Refuses a key that is too weak or not supported. `whose` is the subject of the message.
 ///
 /// # Errors
-/// [`Code::BadSignature`] for a short key, [`Code::Unsupported`] for one that can't be computed with.
+/// [`Code::BadSignature`] for a short key, [`Code::Unsupported`] for an algorithm that is not
+/// supported.
 pub(crate) fn check(key: &impl KeyDetails, whose: &str) -> Result<(), Error> {
     let params = key.public_params();
     let short = |kind: &str, bits: u16| {
@@ -61,8 +62,8 @@ pub(crate) fn check(key: &impl KeyDetails, whose: &str) -> Result<(), Error> {
     }
 }
 
-/// The bits of the modulus: a key begins with it, and a number with the count of its bits (RFC 9580,
-/// section 3.2).
+/// The bits of the modulus: a key begins with the modulus, and a number with the count of its bits
+/// (RFC 9580, section 3.2).
 fn bits(key: &impl Serialize) -> u16 {
     let bytes = key.to_bytes().unwrap_or_default();
     match bytes[..] {

@@ -1,9 +1,10 @@
-//! Which keys may sign for an image's name.
+//! The keys that may sign for an image's name.
 //!
-//! A file of keys is trusted for every name. A directory is laid out as rkt's: `root.d/FINGERPRINT`
-//! is trusted for every name, `prefix.d/NAME/FINGERPRINT` for `NAME` and everything below it, whole
-//! path components only (appc/spec pull request 592). An empty file takes the trust away that an
-//! earlier directory gave (rkt Documentation/signing-and-verification-guide.md).
+//! A file of keys is trusted for every name. A directory has the layout of rkt's:
+//! `root.d/FINGERPRINT` is trusted for every name, `prefix.d/NAME/FINGERPRINT` for `NAME` and
+//! everything below it, whole path components only (appc/spec pull request 592). An empty file
+//! removes the trust that an earlier directory gave (rkt
+//! Documentation/signing-and-verification-guide.md).
 
 use std::{
     collections::BTreeMap,
@@ -26,19 +27,20 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Trusts nobody yet, for an image of that name.
+    /// Makes a set without trusted keys, for an image of that name.
     pub fn nobody(name: &str) -> Self {
         let name = name.to_owned();
         let (keys, read) = (BTreeMap::new(), 0);
         Self { name, keys, read }
     }
 
-    /// Reads the keys that are trusted for images of that name: from files, and from directories
-    /// laid out as rkt's, where a later place overrides an earlier one.
+    /// Reads the keys that are trusted for images of that name: from files, and from directories in
+    /// the layout of rkt's, where a later place overrides an earlier one.
     ///
     /// # Errors
-    /// [`Code::Usage`] if a directory is laid out differently, [`Code::BadSignature`] if a file holds
-    /// no keys or another than its name says, [`Code::Limit`] if there is too much, or an I/O error.
+    /// [`Code::Usage`] if a directory has another layout, [`Code::BadSignature`] if a file has no
+    /// keys or a key other than that of its name, [`Code::Limit`] if the files are too large, or an
+    /// I/O error.
     pub fn load(places: &[PathBuf], name: &str, limits: &Limits) -> Result<Self> {
         let mut trust = Self::nobody(name);
         for place in places {
@@ -57,7 +59,7 @@ impl Trust {
     /// Trusts the keys of a file, armoured or not, for this name. Returns their fingerprints.
     ///
     /// # Errors
-    /// [`Code::BadSignature`] if they can't be read, [`Code::Denied`] if one is secret.
+    /// [`Code::BadSignature`] if the keys can't be read, [`Code::Denied`] if one is secret.
     pub fn add(&mut self, bytes: &[u8], limits: &Limits) -> Result<Vec<String>> {
         if bytes.len() as u64 > limits.key_ring {
             return Err(Limits::exceeded(
@@ -85,7 +87,7 @@ impl Trust {
         self.keys.is_empty()
     }
 
-    /// The trusted key that a signature names as its maker.
+    /// Returns the trusted key that a signature names as its issuer.
     pub(crate) fn signer_of(&self, signature: &Signature) -> Option<&Key> {
         self.keys.values().find(|key| key.is_named_by(signature))
     }
@@ -109,7 +111,8 @@ impl Trust {
         let mut below = prefix;
         let name = self.name.clone();
         for component in name.split('/') {
-            // An image's name has no such component; this is for names that nobody checked.
+            // A valid image name has no such component; the check is for names that were not
+            // validated.
             if component.is_empty() || component.starts_with('.') {
                 break;
             }

@@ -1,4 +1,4 @@
-//! The budget of uncompressed bytes: bombs end here, whatever their declared sizes.
+//! The budget of uncompressed bytes, which stops decompression bombs whatever their declared sizes.
 
 use std::{
     io::{self, Read},
@@ -17,8 +17,8 @@ use crate::look::{look, note_label};
 #[derive(Clone, Debug, Default)]
 pub struct Budget(Arc<AtomicU64>);
 
-/// A layer's tar: decompressed, within the limits `layer_bytes` and `image_bytes`, and at its end
-/// when the run is cancelled.
+/// A layer's tar: decompressed, and within the limits `layer_bytes` and `image_bytes`; the read
+/// fails when the run is cancelled.
 #[derive(Debug)]
 pub struct Tar {
     inner: Decoder,
@@ -31,7 +31,7 @@ impl Tar {
     /// Opens a layer; `what` names it in messages.
     ///
     /// # Errors
-    /// If it can't be opened, or is compressed with what is not supported.
+    /// If the layer can't be opened, or its compression is not supported.
     pub fn open(layer: &Layer, budget: &Budget, env: &Env, what: &str) -> Result<Self> {
         if layer.kind.is_some() {
             note_label(layer, look(layer)?, what, env);

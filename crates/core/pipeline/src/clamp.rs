@@ -14,8 +14,8 @@ use crate::{
 /// Returns layers in which no entry has a time after `epoch`, seconds since 1970: neither its mtime
 /// nor the access, change and creation times of PAX records.
 ///
-/// Their tars are made while they are read and have new diff IDs; the sources' claims are verified
-/// on the way. A foreign layer that is not stored here stays as it is.
+/// The tars are generated while they are read and have new diff IDs; the claims of the source are
+/// verified during the same read. A foreign layer that is not stored here stays unchanged.
 ///
 /// # Errors
 /// If a layer can't be opened.

@@ -1,8 +1,8 @@
-//! What became of layers: so that a source layer that many images share is handled once, in a run and,
-//! with a memory that outlasts it, in all runs.
+//! The results of layers, so that a source layer of many images is handled once: in a run and, with
+//! a memory that is stored, in all runs.
 //!
-//! Whether what is known stands at a destination is asked there, every time: so several destinations
-//! that can lend each other blobs may share a list.
+//! Every use of a result asks the destination whether it has the blob: so several destinations that
+//! can share blobs may share a list.
 
 use std::{
     collections::BTreeMap,
@@ -13,31 +13,31 @@ use std::{
 use imgconv_model::{BundleSink, Compression, Digest, Layer, Result, SealedLayer};
 use imgconv_stream::ENCODER_REVISION;
 
-/// What became of layers.
+/// The results of layers.
 #[derive(Debug, Default)]
 pub struct Done {
     slots: Mutex<BTreeMap<Key, Slot>>,
     memory: Option<Arc<dyn Memory>>,
 }
 
-/// Remembers what source layers became, beyond one run.
+/// A memory of the results of source layers, beyond one run.
 pub trait Memory: fmt::Debug + Send + Sync {
-    /// Returns what a layer became, whatever stands at a destination now.
+    /// Returns the result of a layer, whether or not a destination has it.
     fn recall(&self, key: &str) -> Option<SealedLayer>;
 
-    /// Remembers what a layer became. The blob is complete at the destination.
+    /// Stores the result of a layer. The blob is complete at the destination.
     ///
     /// # Errors
-    /// If that can't be kept.
+    /// If the result can't be stored.
     fn note(&self, key: &str, layer: &SealedLayer) -> Result<()>;
 }
 
-/// A stored layer (its digest, or where it is stored), the tar that it is claimed to hold, and what
-/// becomes of it. The claim belongs here: two images may claim different tars of one blob, and each
+/// A stored layer (its digest, or where it is stored), its claimed diff ID, and the requested
+/// result. The claim belongs here: two images may claim different diff IDs for one blob, and each
 /// claim is checked.
 type Key = (String, Option<Digest>, Option<(Compression, String)>);
 
-/// What became of it. Whoever does the work holds the lock, so that others wait for it.
+/// The result. The thread that does the work holds the lock, so that others wait for it.
 type Slot = Arc<Mutex<Option<SealedLayer>>>;
 
 impl Done {
@@ -49,8 +49,8 @@ impl Done {
         }
     }
 
-    /// Does a step unless the same was done before; waits if it is being done. `to` is the
-    /// compression that is made, and how; `None` if the stored bytes are kept.
+    /// Does a step unless the same step was done before; waits if another thread is doing it. `to`
+    /// is the new compression and its settings; `None` if the stored bytes are kept.
     pub(crate) fn once(
         &self,
         layer: &Layer,
@@ -62,8 +62,8 @@ impl Done {
         let Some(source) = digest.clone().or_else(|| layer.blob.bytes.identity()) else {
             return work();
         };
-        // Copying is as cheap as looking at what a copy would be. Where nobody knows the digest of the
-        // stored bytes, that of the tar says what they become.
+        // The memory has no kept layers: copying is as cheap as checking the result. If the digest
+        // of the stored bytes is unknown, the diff ID identifies the result.
         let claim = layer.diff_id.map(|id| id.to_string());
         let known = digest.or_else(|| Some(format!("tar {}", claim.as_ref()?)));
         let text = known.zip(to.as_ref()).map(|(known, (compression, how))| {
@@ -102,7 +102,7 @@ impl Done {
     }
 }
 
-/// Says whether what is remembered of a layer can be what it would become now.
+/// Returns true if a remembered result is still valid for a layer.
 fn fits(known: &SealedLayer, layer: &Layer, to: Option<Compression>) -> bool {
     layer.diff_id.is_none_or(|claimed| claimed == known.diff_id)
         && to.is_none_or(|compression| compression == known.compression)

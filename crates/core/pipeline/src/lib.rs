@@ -1,8 +1,8 @@
-//! What happens to layers between two formats: a plan, made by a pure function, and the run that
-//! keeps, recompresses or squashes them in parallel.
+//! The steps of layers between two formats: a plan, made by a pure function, and the run that
+//! keeps, recompresses or squashes layers in parallel.
 //!
-//! This crate alone makes a [`SealedLayer`](imgconv_model::SealedLayer). It knows no format and no
-//! place; it reads [`Layer`](imgconv_model::Layer)s and writes blobs to a
+//! Only this crate makes a [`SealedLayer`](imgconv_model::SealedLayer). It depends on no format and
+//! no place; it reads [`Layer`](imgconv_model::Layer)s and writes blobs to a
 //! [`BundleSink`](imgconv_model::BundleSink).
 
 #![deny(missing_docs)]

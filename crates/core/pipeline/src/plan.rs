@@ -1,5 +1,5 @@
-//! The plan: which step each layer takes. A pure function of what is known of the layers, what the
-//! target holds, and what the user asked for.
+//! The plan: the step of each layer. A pure function of the known facts of the layers, the
+//! capabilities of the target, and the user's options.
 
 use std::{fmt, num::NonZeroUsize};
 
@@ -7,42 +7,42 @@ use imgconv_chunked::Scheme;
 use imgconv_model::{Capabilities, Code, Compression, Error, Result};
 use imgconv_stream::{Encoding, Level};
 
-/// What the user asked for.
+/// The user's options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The compression of every layer; `None` keeps what is there.
+    /// The compression of every layer; `None` keeps the compression of the source.
     pub compression: Option<Compression>,
-    /// Every layer has a table of contents, for runtimes that fetch single files: eStargz with gzip,
-    /// zstd:chunked with zstd.
+    /// True if every layer gets a table of contents, for runtimes that fetch single files: eStargz
+    /// with gzip, zstd:chunked with zstd.
     pub toc: bool,
-    /// The level of what is compressed anew.
+    /// The level for layers that are compressed anew.
     pub level: Level,
-    /// Compress again even where the compression is right already.
+    /// True to compress every layer again, even if its compression is right already.
     pub force: bool,
     /// The latest time that an entry may have, seconds since 1970; see [`clamp()`](crate::clamp()).
-    /// Every layer that is here is then made anew.
+    /// Every stored layer is then made anew.
     pub clamp_mtime: Option<i64>,
-    /// Which layers become one; `None` lets each stay a layer, if the target can hold so many.
+    /// The layers that are merged to one; `None` keeps each layer, if the target can hold so many.
     pub squash: Option<Squash>,
 }
 
-/// Which layers become one. They are always the topmost: what lies below stays as other images
-/// share it.
+/// The layers that are merged to one. They are always the topmost layers: the layers below stay, as
+/// other images share them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Squash {
-    /// All.
+    /// All layers.
     All,
-    /// The last N; all if there are fewer.
+    /// The last N layers; all if there are fewer.
     Last(NonZeroUsize),
-    /// All but the first N; none if there are no more.
+    /// All but the first N layers; none if there are no more.
     KeepBase(usize),
-    /// As few of the last as leave at most N layers; none if there are no more.
+    /// As few of the last layers as leave at most N; none if there are no more.
     AtMost(NonZeroUsize),
 }
 
 impl Squash {
-    /// Returns the lowest of `layers` layers that is merged with all above it; `None` if no layer
-    /// is to be merged.
+    /// Returns the lowest merged layer of `layers` layers; all layers above it are merged too.
+    /// `None` if no layer is to be merged.
     pub fn from(self, layers: usize) -> Option<usize> {
         match self {
             Self::All => Some(0),
@@ -53,16 +53,17 @@ impl Squash {
     }
 }
 
-/// What is known of a layer before it is read.
+/// The facts of a layer that are known before its tar is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The compression that its first bytes show.
     pub compression: Compression,
-    /// True if the bytes are stored under a digest; false if they are made while they are read.
+    /// True if the bytes are stored under a digest; false if they are generated while they are
+    /// read.
     pub stored: bool,
-    /// True if it is a foreign layer whose blob is not here: it can only stay as it is.
+    /// True for a foreign layer whose blob is not stored: it can only stay unchanged.
     pub absent: bool,
-    /// True if its annotations say where the table of contents is that suits its compression.
+    /// True if its annotations have the position of a table of contents that fits its compression.
     pub toc: bool,
 }
 
@@ -71,16 +72,16 @@ pub struct Known {
 pub enum LayerStep {
     /// Copy the stored bytes of that layer.
     Keep(usize),
-    /// Compress the tar of that layer.
+    /// Compress the tar of that layer anew.
     Recompress(usize, Encoding),
     /// Merge that layer and all above it to one.
     Squash(usize, Encoding),
 }
 
-/// Why a layer takes its step.
+/// The reason for the step of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The layer is stored as the target and the user want it.
+    /// The stored layer fits the target and the user's options.
     Suits,
     /// The layer is foreign and not stored with its image.
     Absent,
@@ -88,7 +89,7 @@ pub enum Reason {
     AskedCompression,
     /// The target can't hold the layer's compression.
     CompressionNotHeld(Compression),
-    /// The layer has no stored bytes under a digest: it is made while it is read.
+    /// The layer has no stored bytes under a digest: they are generated while they are read.
     NotStored,
     /// The user asked for a table of contents, which the layer lacks.
     NoTableOfContents,
@@ -128,7 +129,7 @@ pub struct Plan {
     pub steps: Vec<LayerStep>,
     /// One reason for each step.
     pub reasons: Vec<Reason>,
-    /// True if what is compressed anew gets a table of contents.
+    /// True if layers that are compressed anew get a table of contents.
     pub toc: bool,
 }
 
@@ -164,8 +165,9 @@ impl fmt::Display for Plan {
 /// Plans the steps.
 ///
 /// # Errors
-/// [`Code::Unsupported`] if the target can't hold the compression or the tables of contents that were
-/// asked for, [`Code::Usage`] if there is none for the compression, or if a level does not exist in what is compressed anew.
+/// [`Code::Unsupported`] if the target can't hold the requested compression or tables of contents,
+/// [`Code::Usage`] if there is no table of contents for the compression, or if the level does not
+/// exist for a layer that is compressed anew.
 pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Result<Plan> {
     if options.toc {
         check_toc(target, options)?;
@@ -187,7 +189,7 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
         compression,
         level: options.level,
     };
-    // One layer is squashed too: what it hides must not come along as markers.
+    // A single layer is squashed too, so that its whiteouts are not kept as entries.
     let asked = options.squash.and_then(|squash| squash.from(layers.len()));
     let most = target.max_layers.and_then(NonZeroUsize::new);
     let needed = most.and_then(|most| Squash::AtMost(most).from(layers.len()));
@@ -240,7 +242,7 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
     })
 }
 
-/// Says whether layers can have a table of contents.
+/// Checks that layers can have a table of contents.
 fn check_toc(target: &Capabilities, options: &Options) -> Result<()> {
     if options.compression.and_then(Scheme::of).is_none() {
         let message = "a layer with a table of contents is compressed with gzip or zstd";

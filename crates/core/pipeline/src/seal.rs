@@ -35,7 +35,7 @@ use self::watch::watch;
 impl Sealer<'_> {
     /// Looks at the first bytes of every layer and plans its step.
     ///
-    /// A foreign layer that is not stored with its image stays as it is, with the warning
+    /// A foreign layer that is not stored with its image stays unchanged, with the warning
     /// `foreign-layer` (robustness C6a).
     ///
     /// # Errors
@@ -72,14 +72,14 @@ impl Sealer<'_> {
         Ok(plan)
     }
 
-    /// Runs a plan, with the given rules for layers that are squashed: every resulting layer stands
-    /// at the destination afterwards, verified; only a foreign layer without a blob does not.
+    /// Runs a plan, with the given rules for squashed layers: afterwards the destination has every
+    /// resulting layer, verified, except foreign layers without a blob.
     ///
-    /// Layers are lanes: at most as many are in flight as the environment has jobs, and the blocks
-    /// of each share the pool, so memory is bounded by lanes × the encoder's batches.
+    /// At most as many layers are in flight as the environment has jobs, and the blocks of all
+    /// layers share the pool, so memory is bounded by jobs × the encoder's batches.
     ///
     /// # Errors
-    /// That of the first bad layer in image order, whichever failed first.
+    /// The error of the first bad layer in image order, even if another failed before.
     pub fn run(
         &self,
         layers: &[Layer],
@@ -91,8 +91,8 @@ impl Sealer<'_> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<SealedLayer>>>> =
             plan.steps.iter().map(|_| Mutex::new(None)).collect();
-        // The lowest layer that failed. Those below it are still done: the first of them that fails
-        // is the one to be named, and which lane was faster must not matter.
+        // The lowest layer that failed. The layers below it are still processed: the error is that
+        // of the first of them that fails, and the speed of the threads must not matter.
         let failed = AtomicUsize::new(usize::MAX);
         let lane = || loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
@@ -128,10 +128,10 @@ impl Sealer<'_> {
         Ok(sealed)
     }
 
-    /// Copies a blob that is carried as it is. It is verified as it is read.
+    /// Copies a blob without a change. The blob is verified while it is read.
     ///
     /// # Errors
-    /// If it does not match its digest or size, or can't be read or written.
+    /// If the blob does not match its digest or size, or can't be read or written.
     ///
     /// # Panics
     /// If the blob's digest is not known.
@@ -163,7 +163,7 @@ impl Sealer<'_> {
         Ok(copied.size)
     }
 
-    /// Reads a blob that shares its bytes with its source, and verifies it; returns its size.
+    /// Reads and verifies a blob that shares its bytes with its source; returns its size.
     fn read_adopted(
         &self,
         adopted: &dyn Adopted,
@@ -224,9 +224,9 @@ impl Sealer<'_> {
             }
             LayerStep::Squash(from, encoding) => {
                 let merged = squash_above(layers, from, semantics, env)?.into_layer();
-                // The layers together may be more than one layer of the input may hold; what is made
-                // of them counts like an image that is read, since parents that no layer names come
-                // on top.
+                // The merged layers may be larger together than one layer of the input may be;
+                // their result counts like an image that is read, since parents that no layer names
+                // are added.
                 let mut env = env.clone();
                 env.limits.layer_bytes = u64::MAX;
                 let (what, own) = ("the squashed layer", Budget::default());
@@ -238,8 +238,8 @@ impl Sealer<'_> {
         }
     }
 
-    /// Copies the stored bytes. They are verified as they are read; the tar inside is read only if
-    /// nobody claimed its digest. A foreign layer without a blob is listed as its image lists it.
+    /// Copies the stored bytes, which are verified while they are read; the tar inside is read only
+    /// if its diff ID is unknown. A foreign layer without a blob keeps its descriptor.
     fn keep(&self, layers: &[Layer], i: usize, budget: &Budget, env: &Env) -> Result<SealedLayer> {
         let what = place(layers, i);
         let layer = &layers[i];
@@ -270,7 +270,7 @@ impl Sealer<'_> {
         work().map_err(|error| error.at(what.clone()))
     }
 
-    /// Compresses the tar of a layer; its claimed digest is verified on the same pass.
+    /// Compresses the tar of a layer; the claimed diff ID is verified during the same read.
     fn recompress(
         &self,
         layer: &Layer,
@@ -335,7 +335,7 @@ impl Sealer<'_> {
     }
 }
 
-/// Does a step anew as long as the network fails: an upload that a server lost starts from zero.
+/// Repeats a step as long as the network fails: an upload that a server lost starts from zero.
 fn insist<T>(env: &Env, step: impl Fn() -> Result<T>) -> Result<T> {
     for _ in 1..env.limits.retries {
         match step() {
@@ -346,11 +346,11 @@ fn insist<T>(env: &Env, step: impl Fn() -> Result<T>) -> Result<T> {
     step()
 }
 
-/// Stores a document under its digest of that algorithm, if it is not there yet, and returns its
+/// Stores a document under its digest of that algorithm, if it is not stored yet, and returns its
 /// descriptor.
 ///
 /// # Errors
-/// If it can't be written.
+/// If the document can't be written.
 pub fn write_document(
     sink: &dyn BundleSink,
     document: &Document,

@@ -36,7 +36,7 @@ impl fmt::Debug for Merged {
 }
 
 impl Merged {
-    /// Returns the tree as a layer whose tar is made while it is read.
+    /// Returns the tree as a layer whose tar is generated while it is read.
     pub fn into_layer(self) -> Layer {
         Layer {
             blob: Blob {
@@ -58,7 +58,7 @@ impl Open for Merged {
 }
 
 /// Applies layers, base first, to a new tree; file contents go to `store`. Every layer is read to
-/// its last byte, so what is claimed of its bytes, and of the tar inside, has been verified.
+/// its last byte, so its claimed digest, size and diff ID have been verified.
 ///
 /// # Errors
 /// The first error of the first bad layer, which it names.
@@ -76,7 +76,7 @@ pub fn merge(
     Ok(tree)
 }
 
-/// Applies the layer at one position to a tree that holds those below it.
+/// Applies the layer at one position to a tree of the layers below it.
 ///
 /// # Errors
 /// As [`merge`].
@@ -105,7 +105,8 @@ fn apply_one(
     let claimed = layers[i].diff_id;
     let algorithms: Vec<_> = claimed.iter().map(Digest::algorithm).collect();
     let mut work = || {
-        // Asked for before the pass that verifies them, so that a change after it shows.
+        // The blob is opened by position before the pass that verifies its bytes, so that a later
+        // change is detected.
         let in_place = match look(&layers[i])? {
             Some(Compression::None) => layers[i].blob.bytes.positioned()?,
             _ => None,
@@ -133,18 +134,18 @@ fn apply_one(
     work().map_err(|error| error.at(what.clone()))
 }
 
-/// Merges layers to one that stands for all of them.
+/// Merges layers to one that replaces all of them.
 ///
 /// # Errors
-/// As [`merge`], if the temporary directory is full, and [`Code::Unsupported`] for layers of Windows
-/// that can't be one (robustness K20).
+/// As [`merge`], if the temporary directory is full, and [`Code::Unsupported`] for layers of
+/// Windows that can't be merged (robustness K20).
 pub fn squash(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merged> {
     let merged = flatten(layers, semantics, env)?;
     refuse_windows(&merged.tree, 0)?;
     Ok(merged)
 }
 
-/// Refuses layers of Windows that can't be merged without loss, `from` being the lowest one that is.
+/// Refuses layers of Windows that can't be merged without loss; `from` is the lowest merged layer.
 ///
 /// # Errors
 /// [`Code::Unsupported`].
@@ -158,8 +159,8 @@ pub fn refuse_windows(tree: &Tree, from: usize) -> Result<()> {
     }
 }
 
-/// Merges layers with their contents, whatever the system they are of makes of them: to look at the
-/// files.
+/// Merges layers with their contents for reading the files, also layers of Windows that could not
+/// become one layer.
 ///
 /// # Errors
 /// As [`merge`], or if the temporary directory is full.
@@ -172,12 +173,12 @@ pub fn flatten(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merg
     })
 }
 
-/// Merges a layer and all above it, `from` counted from 0, to one over those below, which are read
-/// too: only their trees tell what has to be said over them.
+/// Merges a layer and all above it, `from` counted from 0, to one over the layers below. The layers
+/// below are read too: the whiteouts of the merged layer depend on their trees.
 ///
-/// Memory is two trees (see [`Tree`]): the whole one, and a second of the layers below. Contents of
-/// the layers below are not kept. Those that the new layer needs, because a hard link of an upper
-/// layer leads to their file, are fetched by reading the layers below once more.
+/// Memory is two trees (see [`Tree`]): the whole tree, and a second one of the layers below.
+/// Contents of the layers below are not kept. If the new layer needs some of them, because a hard
+/// link of an upper layer leads to their file, the layers below are read once more.
 ///
 /// # Errors
 /// As [`squash`].
@@ -223,7 +224,7 @@ pub fn squash_above(
 /// Marks the keys of contents of the layers below: a spool leaves the highest bit free.
 const BELOW: u64 = 1 << 63;
 
-/// Numbers contents and keeps none.
+/// A store that numbers contents and keeps none.
 #[derive(Debug, Default)]
 struct Below {
     next: u64,
@@ -247,12 +248,12 @@ impl ContentStore for Below {
     }
 }
 
-/// Keeps the wanted ones of the contents that [`Below`] numbered, in the same order.
+/// A store that keeps the wanted ones of the contents that [`Below`] numbered, in the same order.
 struct Fetch<'a> {
     below: Below,
     wanted: BTreeSet<u64>,
     spool: &'a mut Spool,
-    /// The keys that the spool gave them.
+    /// The keys of these contents in the spool.
     moved: BTreeMap<u64, u64>,
 }
 

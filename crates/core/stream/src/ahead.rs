@@ -1,6 +1,6 @@
-//! Reading ahead in a thread of its own, so that decoding and what is done with the bytes overlap.
+//! Reading ahead in a thread of its own, so that decoding and processing of the bytes overlap.
 //!
-//! Only for work outside of the thread pool: the reader waits on a channel.
+//! This works outside of the thread pool only: the reader waits on a channel.
 
 use std::{
     io::{self, Read},
@@ -10,11 +10,12 @@ use std::{
 
 use crate::{BUFFER_SIZE, failure::Failure};
 
-/// Buffers that may wait to be read.
+/// The number of buffers that may wait to be read.
 const WAITING: usize = 4;
 
-/// Runs `work` over what `source` gives, which is read by another thread meanwhile, up to 1 MiB
-/// ahead. The source is left wherever that was; it has been read to its end if `work` saw the end.
+/// Runs `work` over the bytes of `source`, which another thread reads meanwhile, up to 1 MiB ahead.
+/// The position of the source afterwards is undefined; the source was read to its end if `work` saw
+/// the end.
 pub fn ahead<R: Read + Send, T>(source: &mut R, work: impl FnOnce(&mut dyn Read) -> T) -> T {
     let (full, filled) = sync_channel::<io::Result<Vec<u8>>>(WAITING);
     let (empty, emptied) = channel::<Vec<u8>>();
@@ -33,7 +34,7 @@ pub fn ahead<R: Read + Send, T>(source: &mut R, work: impl FnOnce(&mut dyn Read)
                     Err(error) => Err(error),
                 };
                 let failed = piece.is_err();
-                // The reader is dropped when it has enough.
+                // The reader is dropped when `work` needs no more bytes.
                 if full.send(piece).is_err() || failed {
                     return;
                 }
@@ -50,7 +51,7 @@ pub fn ahead<R: Read + Send, T>(source: &mut R, work: impl FnOnce(&mut dyn Read)
     })
 }
 
-/// The side that is read.
+/// The reading side.
 struct Ahead {
     filled: Receiver<io::Result<Vec<u8>>>,
     empty: Sender<Vec<u8>>,
@@ -91,7 +92,7 @@ impl Read for Ahead {
 mod tests {
     use super::*;
 
-    /// Gives numbered bytes, a few at a time, then fails or ends.
+    /// Returns numbered bytes, a few at a time, then fails or ends.
     struct Numbers {
         left: usize,
         fails: bool,

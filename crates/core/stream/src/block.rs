@@ -1,4 +1,4 @@
-//! Compressing one block: everything that decides about output bytes is in this file.
+//! Compressing one block: all code that determines output bytes is in this file.
 //!
 //! Each block becomes a gzip member or a zstd frame of its own, a function of the block's bytes
 //! and the method alone.
@@ -14,9 +14,10 @@ use crate::encoding::{Encoding, Level};
 /// Raised with every change of constants or encoders that changes output bytes.
 pub const ENCODER_REVISION: u32 = 2;
 
-// Changing any of these changes every digest: bump ENCODER_REVISION.
+// A change of any of these changes every digest: raise ENCODER_REVISION.
 
-/// Bytes of content in one gzip member. Smaller ones compress worse, larger ones hardly better.
+/// Bytes of content in one gzip member. Smaller members compress worse, larger members hardly
+/// better.
 const GZIP_BLOCK: usize = 1 << 20;
 /// The cheapest level whose output is no larger than that of the usual tools.
 const GZIP_DEFAULT: i32 = 2;
@@ -25,8 +26,8 @@ const GZIP_LEVELS: std::ops::RangeInclusive<i32> = 0..=12;
 /// ID1, ID2, CM = deflate, FLG = 0, MTIME = 0, XFL = 0, OS = 255 (unknown), RFC 1952 section 2.3.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// Bytes of content in one zstd frame, and the most that a match may reach back in it: what every
-/// decoder has to support, RFC 8878 section 3.1.1.1.2.
+/// Bytes of content in one zstd frame, and the longest distance of a match in it, which every
+/// decoder must support, RFC 8878 section 3.1.1.1.2.
 const ZSTD_BLOCK: usize = 1 << ZSTD_WINDOW_LOG;
 const ZSTD_WINDOW_LOG: u32 = 23;
 /// The cheapest level whose output is no larger than that of the usual tools at their default.
@@ -34,7 +35,7 @@ const ZSTD_DEFAULT: i32 = 4;
 const ZSTD_FAST: i32 = 1;
 const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=22;
 
-/// The store test looks at so many samples of so many bytes.
+/// The number of samples of the store test, and their size in bytes.
 const SAMPLES: usize = 16;
 const SAMPLE_SIZE: usize = 1 << 10;
 /// Random bytes give about 5120; text, code and most tables far more.
@@ -42,12 +43,12 @@ const SAMPLE_STORE: u32 = 6200;
 /// The longest stored block of deflate, RFC 1951 section 3.2.4.
 const STORED_SIZE: usize = 0xffff;
 
-// End of what changes every digest.
+// End of the constants that change every digest.
 
-/// Bytes of a block that is only copied.
+/// Bytes of a block that is copied without compression.
 const COPY_BLOCK: usize = 1 << 20;
 
-/// How blocks are compressed.
+/// The way blocks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Copy,
@@ -56,7 +57,7 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    /// Finds the method, or says why there is none.
+    /// Returns the method of an encoding, or the reason why there is none.
     pub(crate) fn of(encoding: &Encoding) -> Result<Self> {
         let level = |default, fast, levels: std::ops::RangeInclusive<i32>| match encoding.level {
             Level::Default => Ok(default),
@@ -83,8 +84,8 @@ impl Method {
         }
     }
 
-    /// Returns how many bytes of content may be in flight for each thread of the pool, in all
-    /// streams together. Enough that threads rarely wait for the last block of a batch.
+    /// Returns the bytes of content that may be in flight for each thread of the pool, in all
+    /// streams together: enough that threads rarely wait for the last block of a batch.
     pub(crate) fn in_flight(self) -> usize {
         match self {
             Self::Copy => 4 << 20,
@@ -93,7 +94,7 @@ impl Method {
         }
     }
 
-    /// Returns how many bytes of content a block has, all but the last.
+    /// Returns the bytes of content of a block; only the last block has fewer.
     pub(crate) fn block_size(self) -> usize {
         match self {
             Self::Copy => COPY_BLOCK,
@@ -103,9 +104,9 @@ impl Method {
     }
 }
 
-/// Compressors that wait for their next block: as many as blocks are compressed at once, at most.
+/// Compressors that wait for their next block: at most as many as blocks are compressed at once.
 ///
-/// Reusing one does not change its output; the tests compare with fresh ones.
+/// Reusing a compressor does not change its output; the tests compare with fresh ones.
 pub(crate) struct Compressors {
     method: Method,
     idle: Mutex<Vec<Compressor>>,
@@ -133,7 +134,7 @@ impl Compressors {
 
 struct Compressor {
     library: Library,
-    /// Room for the worst case of deflate, so that blocks keep no more than what they became.
+    /// Room for the worst case of deflate, so that blocks keep only their compressed size.
     scratch: Vec<u8>,
 }
 
@@ -191,7 +192,7 @@ impl Compressor {
                 packed.extend_from_slice(&(content.len() as u32).to_le_bytes());
             }
             Library::Zstd(library) => {
-                // Memory that is not written to is not used: no scratch is needed.
+                // Memory that is not written to is not used, so no scratch is needed.
                 packed.reserve(zstd::compress_bound(content.len()));
                 library
                     .compress_to_buffer(content, packed)
@@ -204,8 +205,8 @@ impl Compressor {
     }
 }
 
-/// Returns room for at least `bound` bytes. Its size can't reach the output: the library only
-/// needs it to be enough.
+/// Returns room for at least `bound` bytes. Its size does not affect the output: the library only
+/// needs enough room.
 fn room(scratch: &mut Vec<u8>, bound: usize) -> &mut [u8] {
     if scratch.len() < bound {
         scratch.resize(bound, 0);
@@ -213,7 +214,8 @@ fn room(scratch: &mut Vec<u8>, bound: usize) -> &mut [u8] {
     &mut scratch[..bound]
 }
 
-/// Whether every sample of a block looks random, so that deflate would only waste time on it.
+/// Returns true if every sample of a block looks random, so that deflate would only waste time on
+/// it.
 fn is_incompressible(content: &[u8]) -> bool {
     let Some(span) = content.len().checked_sub(SAMPLE_SIZE) else {
         return false;
@@ -231,7 +233,7 @@ fn is_incompressible(content: &[u8]) -> bool {
     })
 }
 
-/// Writes deflate data that stores the bytes as they are, RFC 1951 section 3.2.4.
+/// Writes deflate data that stores the bytes uncompressed, RFC 1951 section 3.2.4.
 fn store(content: &[u8], packed: &mut Vec<u8>) {
     let last = content.len().div_ceil(STORED_SIZE);
     for (piece, bytes) in (1..).zip(content.chunks(STORED_SIZE)) {

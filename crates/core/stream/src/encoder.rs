@@ -1,13 +1,13 @@
 //! Compression in parallel blocks, with the digests of both sides computed on the way.
 //!
-//! Output depends on the content and the [`Encoding`] alone: not on the number of threads, not on
-//! how the source cuts its reads. What a block becomes is decided in `block.rs`; this file cuts
-//! blocks, keeps their order and bounds the memory.
+//! The output depends on the content and the [`Encoding`] alone: not on the number of threads, and
+//! not on the sizes of the source's reads. `block.rs` determines the output of a block; this file
+//! splits the content into blocks, keeps their order and bounds the memory.
 //!
-//! Two batches of blocks take turns: while the blocks of one are compressed, the other's output is
+//! Two batches of blocks alternate: while the blocks of one are compressed, the other's output is
 //! hashed and written and its blocks are filled again. Streams that are encoded at the same time
-//! share one bound on the content in flight: 12 MiB for each thread with gzip, 24 MiB with zstd, and
-//! at most as much output; only the first block of a batch is always granted. Nothing waits but by
+//! share one bound on the content in flight: 12 MiB for each thread with gzip, 24 MiB with zstd,
+//! and at most as much output; only the first block of a batch is always granted. All waiting is in
 //! rayon's `join`.
 
 use std::io::{ErrorKind, Read, Write};
@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Encoding {
-    /// Says whether it can be written.
+    /// Checks that the encoding can be written.
     ///
     /// # Errors
     /// [`Code::Usage`](imgconv_model::Code::Usage) for a level that does not exist,
@@ -46,7 +46,8 @@ pub struct Encoded {
     pub size: u64,
 }
 
-/// Reads `source` to its end, hashes it, compresses it in parallel blocks, hashes that, writes it.
+/// Reads `source` to its end, hashes it, compresses it in parallel blocks, hashes and writes the
+/// output.
 ///
 /// gzip is written as members of 1 MiB of content each (no name, no time), zstd as frames of 8 MiB
 /// with checksum and content size; no content gives one empty member or frame. Reports the bytes
@@ -78,27 +79,29 @@ pub fn encode(
     pool.install(|| run(reading, sink, hash, &shape, &compress))
 }
 
-/// How the work is cut.
+/// The sizes and the mode of the work.
 #[derive(Clone, Copy)]
 struct Shape {
     block_size: usize,
-    /// Bytes of content that may be in flight, in all streams; a batch has half of it at most.
+    /// The bytes of content that may be in flight, in all streams; a batch has at most half of
+    /// them.
     most: usize,
-    /// Content is written as it is; then hashing is the work that overlaps with input and output.
+    /// True if the content is written uncompressed; then hashing is the work that overlaps with
+    /// input and output.
     copies: bool,
 }
 
-/// Makes a block's output out of its content.
+/// Makes the output of a block from its content.
 type Compress<'a> = dyn Fn(&[u8], &mut Vec<u8>) -> Result<()> + Sync + 'a;
 
-/// A piece of the content and what became of it. Buffers are reused.
+/// A piece of the content and its output. Buffers are reused.
 #[derive(Default)]
 struct Block {
     content: Vec<u8>,
     packed: Vec<u8>,
 }
 
-/// Blocks that are worked on together, and what was counted for them.
+/// Blocks that are compressed together, and their share of the bound.
 struct Batch<'a> {
     blocks: Vec<Block>,
     in_flight: &'a InFlight,
@@ -135,7 +138,8 @@ fn run(
 ) -> Result<Encoded> {
     let env = reading.env;
     let mut hashers: Vec<Hasher> = hash.iter().copied().map(Hasher::new).collect();
-    // What is written: with content that is copied, one of the content's hashers can serve both.
+    // The output needs a hash too: if the content is copied, one of the content's hashers can serve
+    // both.
     let digest_at = match hash.iter().position(|one| *one == Algorithm::Sha256) {
         Some(position) if shape.copies => position,
         _ => {
@@ -146,7 +150,7 @@ fn run(
     let mut output = (!shape.copies).then(|| hashers.pop()).flatten();
     let mut size = 0u64;
 
-    // Content is hashed where it is read, unless hashing is all the work there is.
+    // Content is hashed where it is read, unless hashing is the only work.
     let read_with = if shape.copies { 0 } else { hashers.len() };
     let (beside, alone) = hashers.split_at_mut(read_with);
     let mut current = Batch::new(reading.in_flight);
@@ -175,8 +179,8 @@ fn run(
                 }
             },
         );
-        // In the order of the stream: what is written comes before what is worked on, and that
-        // before what is read.
+        // The order of the errors is that of the stream: the written batch comes before the
+        // compressed batch, and that before the filled batch.
         size += written?;
         worked?;
         filled?;
@@ -198,7 +202,8 @@ fn run(
     })
 }
 
-/// Compresses every block of a batch; the error is that of the first bad one, at any timing.
+/// Compresses every block of a batch; the error is that of the first bad block, whatever the
+/// timing.
 fn compress_all(batch: &mut Batch<'_>, compress: &Compress<'_>, env: &Env) -> Result<()> {
     let results: Vec<Result<()>> = batch
         .blocks
@@ -229,7 +234,7 @@ fn write(batch: &Batch<'_>, sink: &mut dyn Write, mut hasher: Option<&mut Hasher
     Ok(size)
 }
 
-/// The source, and how far it was read.
+/// The source, and the number of bytes that were read.
 struct Reading<'a> {
     source: &'a mut (dyn Read + Send),
     env: &'a Env,
@@ -259,8 +264,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Fills a batch as far as the source and the bound go, and hashes it. Only the very first block
-    /// may be empty.
+    /// Fills a batch as far as the source and the bound allow, and hashes it. Only the very first
+    /// block may be empty.
     fn fill(&mut self, batch: &mut Batch<'_>, hashers: &mut [Hasher]) -> Result<()> {
         batch.release();
         let Shape {
@@ -295,12 +300,12 @@ impl<'a> Reading<'a> {
             let (id, bytes) = (self.id, n as u64);
             self.env.progress.event(Event::Advance { id, bytes });
         }
-        // Others may need what this batch did not get again.
+        // Unused buffers are freed, since other streams may need their share of the bound.
         batch.blocks.truncate(filled);
         Ok(())
     }
 
-    /// Reads a whole block unless the source ends before, however it cuts its reads.
+    /// Reads a whole block unless the source ends before, whatever the sizes of its reads.
     fn read_block(&mut self, block: &mut [u8]) -> Result<usize> {
         let mut n = 0;
         while n < block.len() && !self.ended {

@@ -1,7 +1,7 @@
 //! The error of a reader, kept so that every further read fails with it.
 //!
-//! A reader that reported its end after an error would let a caller that lost the error take half
-//! a stream for a whole one.
+//! A reader that reported its end after an error could make a caller that lost the error accept
+//! half a stream.
 
 use std::io;
 
@@ -17,7 +17,7 @@ pub(crate) enum Failure {
         message: String,
         hint: Option<String>,
     },
-    /// An error of the system or of someone else's reader.
+    /// An error of the system or of another reader.
     Other(io::ErrorKind, String),
 }
 
@@ -39,7 +39,7 @@ impl Failure {
         }
     }
 
-    /// Makes the same error once more.
+    /// Makes the same error again.
     pub(crate) fn again(&self) -> io::Error {
         match self {
             Self::Ours {

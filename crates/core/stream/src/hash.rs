@@ -1,6 +1,6 @@
-//! Hashing, of bytes in memory and of bytes that stream by.
+//! Hashing of bytes in memory and of bytes while they are read.
 //!
-//! This file compares nothing: see `verified.rs` for readers that check what was claimed.
+//! This file compares no digests: see `verified.rs` for readers that do.
 
 use std::{
     fmt,
@@ -31,7 +31,7 @@ impl Hasher {
         })
     }
 
-    /// Returns the algorithm that it was started with.
+    /// Returns the algorithm of the hash.
     pub fn algorithm(&self) -> Algorithm {
         match self.0 {
             State::Sha256(_) => Algorithm::Sha256,
@@ -47,7 +47,7 @@ impl Hasher {
         }
     }
 
-    /// Returns the digest of all bytes that were added.
+    /// Returns the digest of all added bytes.
     pub fn finish(self) -> Digest {
         match self.0 {
             State::Sha256(hash) => Digest::new(Algorithm::Sha256, &hash.finalize()),
@@ -69,7 +69,7 @@ pub fn digest(algorithm: Algorithm, bytes: &[u8]) -> Digest {
     hasher.finish()
 }
 
-/// Hashes what is read through it, with one or more algorithms, and counts it.
+/// Hashes the bytes that are read through it, with one or more algorithms, and counts them.
 pub struct HashingReader<R> {
     inner: R,
     hashers: Vec<Hasher>,
@@ -77,7 +77,7 @@ pub struct HashingReader<R> {
 }
 
 impl<R: Read> HashingReader<R> {
-    /// Wraps a reader. Without algorithms it only counts.
+    /// Wraps a reader. Without algorithms the reader only counts.
     pub fn new(inner: R, algorithms: &[Algorithm]) -> Self {
         let hashers = algorithms.iter().copied().map(Hasher::new).collect();
         Self {
@@ -87,7 +87,7 @@ impl<R: Read> HashingReader<R> {
         }
     }
 
-    /// Returns how many bytes were read so far.
+    /// Returns the number of bytes read so far.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -95,7 +95,7 @@ impl<R: Read> HashingReader<R> {
     /// Reads the rest, then returns the digests in the order of `algorithms` and the byte count.
     ///
     /// # Errors
-    /// Those of the inner reader, unchanged.
+    /// The errors of the inner reader, unchanged.
     pub fn finish(mut self) -> io::Result<(Vec<Digest>, u64)> {
         let mut buffer = vec![0; BUFFER_SIZE];
         loop {

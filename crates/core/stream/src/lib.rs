@@ -1,11 +1,11 @@
-//! Bytes in motion: hash, verify, limit, decompress, compress.
+//! Streams of bytes: hash, verify, limit, decompress, compress.
 //!
-//! Everything that enters the program is read through a [`Verified`] reader, or counted and hashed
-//! by a [`HashingReader`]; whole documents come into memory by [`read_to_limit`] only. [`Decoder`]
-//! undoes one level of compression by magic bytes, [`encode`] is the only place that compresses,
-//! in parallel and with the same bytes at any number of threads.
+//! All input of the program is read through a [`Verified`] reader, or counted and hashed by a
+//! [`HashingReader`]; only [`read_to_limit`] reads whole documents into memory. [`Decoder`] removes
+//! one level of compression, which it finds by magic bytes; [`encode`] is the only place that
+//! compresses, in parallel and with the same bytes at any number of threads.
 //!
-//! This crate knows no tar, no JSON and no file system, and starts no process.
+//! This crate does not use tar, JSON or the file system, and starts no process.
 
 mod ahead;
 mod blame;

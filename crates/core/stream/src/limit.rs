@@ -1,18 +1,19 @@
 //! Reading a whole stream into memory, up to a limit.
 //!
-//! Only for documents: layers never come into memory as a whole.
+//! The functions are for documents only: layers are never read into memory as a whole.
 
 use std::io::Read;
 
 use imgconv_model::{Document, Error, Facts, Limits, Result};
 
-/// Reads to the end, at most `limit.1` bytes; `limit.0` is the limit's name and `what` the stream's.
+/// Reads to the end, at most `limit.1` bytes; `limit.0` is the name of the limit and `what` that of
+/// the stream.
 ///
-/// Reads at most one byte more than the limit, and allocates as bytes arrive.
+/// The function reads at most one byte more than the limit, and allocates as bytes arrive.
 ///
 /// # Errors
-/// [`Code::Limit`](imgconv_model::Code::Limit) if there is more. An [`Error`] of the reader comes
-/// out unchanged, an I/O error gets `what` as its place.
+/// [`Code::Limit`](imgconv_model::Code::Limit) if the stream is longer. An [`Error`] of the reader
+/// comes out unchanged, an I/O error gets `what` as its place.
 pub fn read_to_limit(reader: impl Read, limit: (&'static str, u64), what: &str) -> Result<Vec<u8>> {
     let (name, most) = limit;
     let mut bytes = Vec::new();
@@ -30,9 +31,9 @@ pub fn read_to_limit(reader: impl Read, limit: (&'static str, u64), what: &str) 
     Ok(bytes)
 }
 
-/// Reads a document of at most `limit.1` bytes, of which `facts` are claimed; `limit.0` is the limit's
-/// name and `what` the document's. The reader verifies the facts; a size above the limit is refused
-/// before anything is read.
+/// Reads a document of at most `limit.1` bytes with the claimed `facts`; `limit.0` is the name of
+/// the limit and `what` that of the document. The reader verifies the facts; a size above the limit
+/// is refused before the first read.
 ///
 /// # Errors
 /// As [`read_to_limit`].

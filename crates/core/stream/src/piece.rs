@@ -1,5 +1,5 @@
-//! Compressing pieces of content that someone else cuts: each becomes a whole gzip member or zstd
-//! frame, with the same encoders as [`encode`](crate::encode()).
+//! Compressing pieces of content that the caller splits: each piece becomes a whole gzip member or
+//! zstd frame, with the same encoders as [`encode`](crate::encode()).
 
 use imgconv_model::{Compression, Result};
 
@@ -8,8 +8,8 @@ use crate::{
     block::{Compressors, Method},
 };
 
-/// Compresses pieces, from any number of threads. What a piece becomes depends on its bytes and the
-/// [`Encoding`] alone.
+/// Compresses pieces, from any number of threads. The output of a piece depends on its bytes and
+/// the [`Encoding`] alone.
 pub struct PieceEncoder(Compressors);
 
 impl PieceEncoder {
@@ -22,7 +22,7 @@ impl PieceEncoder {
         Ok(Self(Compressors::new(method)))
     }
 
-    /// Returns a piece as a whole member or frame. Needs memory for all of both.
+    /// Returns a piece as a whole member or frame. Memory is the piece and its output.
     ///
     /// # Errors
     /// If the library fails.

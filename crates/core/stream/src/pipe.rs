@@ -1,6 +1,6 @@
-//! Reading what may be endless or never say anything: it ends when the run is cancelled.
+//! Reading streams that may be endless or silent: the read ends when the run is cancelled.
 //!
-//! Knows nothing of what is read, and sets no limit.
+//! The readers do not interpret the bytes, and set no limit.
 
 use std::{
     fs::File,
@@ -14,14 +14,14 @@ use rustix::{
     io::Errno,
 };
 
-/// How long a cancelled run may go unnoticed.
+/// The longest time until a reader notices that the run was cancelled.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
-/// Reads a descriptor and looks at the cancel flag while it waits for bytes. A plain read would
-/// wait on for ever: a signal that sets the flag does not end it (robustness M6, L8).
+/// Reads a descriptor and checks the cancel flag while it waits for bytes. A plain read would wait
+/// for ever: a signal that sets the flag does not end it (robustness M6, L8).
 #[derive(Debug)]
 pub struct Interruptible<R> {
     inner: R,
@@ -29,8 +29,7 @@ pub struct Interruptible<R> {
 }
 
 impl<R> Interruptible<R> {
-    /// Reads `inner`, which must not hold back bytes that it has read already, as long as `env` is
-    /// not cancelled.
+    /// Reads `inner` as long as `env` is not cancelled. `inner` must not buffer bytes.
     pub fn new(inner: R, env: &Env) -> Self {
         let env = env.clone();
         Self { inner, env }
@@ -38,7 +37,8 @@ impl<R> Interruptible<R> {
 }
 
 impl Interruptible<File> {
-    /// Reads standard input, past the buffer of [`io::Stdin`]: bytes in there are not waited for.
+    /// Reads standard input without the buffer of [`io::Stdin`], since waiting would not see the
+    /// bytes in that buffer.
     ///
     /// # Errors
     /// If there is no descriptor left.
@@ -64,7 +64,7 @@ impl<R: Read + AsFd> Read for Interruptible<R> {
     }
 }
 
-/// Reads as long as the run is not cancelled: for a long pass that nothing else interrupts.
+/// Reads as long as the run is not cancelled: for a long pass without another check of the flag.
 #[derive(Debug)]
 pub struct Cancellable<R> {
     inner: R,

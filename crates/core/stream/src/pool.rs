@@ -1,7 +1,7 @@
 //! The CPU pool: one for a run, for layers and for the blocks of a layer.
 //!
-//! Nothing in it may wait for the network or on a channel; tasks wait for each other only by
-//! rayon's own `join`, `scope` and iterators.
+//! Work in the pool must not wait for the network or on a channel; tasks wait for each other only
+//! by rayon's own `join`, `scope` and iterators.
 
 use std::{
     fmt,
@@ -11,32 +11,32 @@ use std::{
 use imgconv_model::{Code, Error, Result};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// The CPU pool, `jobs` threads, never rayon's global one (which knows nothing of `--jobs`).
+/// The CPU pool of `jobs` threads, never rayon's global pool (which ignores `--jobs`).
 pub struct Pool {
     threads: ThreadPool,
-    /// What all encoders that share the threads hold together.
+    /// The bytes in flight of all encoders that share the threads.
     in_flight: InFlight,
 }
 
-/// Bytes of content that are being worked on, by whoever shares this.
+/// The bytes of content that all encoders with this counter are processing.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(AtomicUsize);
 
 impl InFlight {
-    /// Counts bytes unless they would be more than `most` in all. Nobody waits: who gets none goes
-    /// on with what he has.
+    /// Counts bytes unless the sum would be more than `most`. The call never waits: an encoder
+    /// without more bytes continues with those that it has.
     pub(crate) fn try_add(&self, bytes: usize, most: usize) -> bool {
         let more = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= most);
         let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
         self.0.fetch_update(set, fetch, more).is_ok()
     }
 
-    /// Counts bytes that have to be there.
+    /// Counts bytes that an encoder needs in any case.
     pub(crate) fn add(&self, bytes: usize) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes back what was counted.
+    /// Subtracts bytes that were counted.
     pub(crate) fn remove(&self, bytes: usize) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -61,7 +61,7 @@ impl Pool {
         Ok(Self { threads, in_flight })
     }
 
-    /// Returns how many threads it has.
+    /// Returns the number of threads.
     pub fn jobs(&self) -> usize {
         self.threads.current_num_threads()
     }
@@ -70,8 +70,8 @@ impl Pool {
         &self.in_flight
     }
 
-    /// Runs `work` in the pool, where rayon's `join`, `scope` and iterators use its threads.
-    /// Called from inside the pool it runs right there.
+    /// Runs `work` in the pool, where rayon's `join`, `scope` and iterators use its threads. A call
+    /// from inside the pool runs `work` at once.
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.threads.install(work)
     }

@@ -1,15 +1,16 @@
-//! Telling a compression by its magic bytes. Names and media types are never asked.
+//! Recognising a compression by its magic bytes. Names and media types are never used.
 
 use imgconv_model::Compression;
 
-/// How many bytes [`sniff`] looks at.
+/// The number of bytes that [`sniff`] needs.
 pub(crate) const SNIFF_SIZE: usize = 6;
 
-/// Says what the first bytes of a stream are. Six suffice; give what there is of a shorter stream.
+/// Returns the compression of a stream by its first bytes. Six bytes are enough; pass all bytes of
+/// a shorter stream.
 ///
-/// Zstandard is also told by a skippable frame (RFC 8878 section 3.1.2) and by the magic bytes of
-/// its versions before 0.8, which the decoder then refuses by name. bzip2 needs, as far as they
-/// are there, the digit and the block magic after `BZh`, since a tar may begin with such a name.
+/// Zstandard is also recognised by a skippable frame (RFC 8878 section 3.1.2) and by the magic
+/// bytes of its versions before 0.8, which the decoder then refuses by name. bzip2 needs, if they
+/// are present, the digit and the block magic after `BZh`, since a tar may begin with such a name.
 pub fn sniff(prefix: &[u8]) -> Compression {
     match prefix {
         [0x1f, 0x8b, ..] => Compression::Gzip,
@@ -22,7 +23,8 @@ pub fn sniff(prefix: &[u8]) -> Compression {
     }
 }
 
-/// Whether bytes can stand after `BZh`: the block size, then the magic of a block or of the end.
+/// Returns true if bytes can stand after `BZh`: the block size, then the magic of a block or of the
+/// end.
 fn bzip2_follows(rest: &[u8]) -> bool {
     match rest {
         [] => true,

@@ -1,6 +1,7 @@
-//! Reading bytes while checking what was claimed of them.
+//! Reading bytes while comparing them with their claimed digest and size.
 //!
-//! Who stops before the end has verified nothing: the check is made when the end is reported.
+//! A caller that stops before the end has verified nothing: the check is made when the end is
+//! reported.
 
 use std::{
     fmt,
@@ -11,9 +12,9 @@ use imgconv_model::{Digest, Error, Facts};
 
 use crate::{Hasher, failure::Failure};
 
-/// Verifies what `facts` claim: reads at most size + 1 bytes, and at the end of the stream fails
-/// with a [`Mismatch`](imgconv_model::Code::Mismatch) error (inside [`io::Error`]) that names the
-/// stream, what was expected and what was found.
+/// Verifies `facts`: reads at most size + 1 bytes, and at the end of the stream fails with a
+/// [`Mismatch`](imgconv_model::Code::Mismatch) error (inside [`io::Error`]) that names the stream,
+/// the expected and the found value.
 ///
 /// A stream that is too long fails as soon as the byte after the claimed size is seen. After an
 /// error every further read fails with the same error.
@@ -34,7 +35,7 @@ enum State {
 }
 
 impl<R: Read> Verified<R> {
-    /// Wraps a reader of the bytes that `facts` are about; `what` names them in messages.
+    /// Wraps a reader of the bytes that `facts` belong to; `what` names them in messages.
     pub fn new(inner: R, facts: &Facts, what: impl Into<String>) -> Self {
         let hash = |digest: Digest| (digest, Hasher::new(digest.algorithm()));
         Self {
@@ -49,7 +50,7 @@ impl<R: Read> Verified<R> {
 
     fn advance(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let most = match self.size {
-            // One byte more than what is left: enough to see that there is too much.
+            // One byte more than the rest: enough to detect that the stream is too long.
             Some(size) => usize::try_from(size - self.count)
                 .unwrap_or(usize::MAX)
                 .saturating_add(1)

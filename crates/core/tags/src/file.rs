@@ -1,4 +1,4 @@
-//! The bytes of an image tags file: strict in, canonical out.
+//! The bytes of an image tags file: strict reading, canonical writing.
 
 use imgconv_json::{Map, Object, Value, canonical, parse, within};
 use imgconv_model::{Code, Error, Limits, Name, Result, quote};
@@ -9,11 +9,11 @@ use crate::{ImageTags, Labels};
 const LONGEST: usize = 1024;
 
 impl ImageTags {
-    /// Reads a file. `what` names it in errors.
+    /// Reads a file. `what` names the file in errors.
     ///
-    /// Strict: the two members of `imagetags.md` and no other, strict JSON (no key twice), label
-    /// names that are AC Identifiers. Tags have no grammar of their own: any text of 1 to 1024
-    /// bytes without control characters.
+    /// The reader is strict: the two members of `imagetags.md` and no other, strict JSON (no key
+    /// twice), label names that are AC Identifiers. Tags have no grammar of their own: any text of
+    /// 1 to 1024 bytes without control characters.
     ///
     /// # Errors
     /// [`Code::Limit`] for `image_tags`; [`Code::BadJson`], [`Code::BadManifest`] or
@@ -95,7 +95,7 @@ fn known(object: &Object<'_>) -> Result<()> {
     }
 }
 
-/// Refuses what can't be a tag.
+/// Refuses a text that can't be a tag.
 pub(crate) fn check_tag(tag: &str) -> Result<()> {
     let why = if tag.is_empty() {
         "is empty"
@@ -110,7 +110,7 @@ pub(crate) fn check_tag(tag: &str) -> Result<()> {
     Err(Error::new(Code::BadName, message))
 }
 
-/// Refuses what can't be labels of an image.
+/// Refuses labels that an image can't have.
 pub(crate) fn check_labels(labels: &Labels) -> Result<()> {
     for (name, value) in labels {
         let message = if !Name::reads_as_ac_identifier(name) || name.len() > LONGEST {

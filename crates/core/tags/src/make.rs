@@ -1,4 +1,4 @@
-//! Making the file of a repository: which of several tags of one image holds the labels.
+//! Making the file of a repository: choosing which of several tags of one image has the labels.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -10,12 +10,12 @@ use crate::{
 };
 
 impl ImageTags {
-    /// Makes the file of tags whose labels are known. Of the tags with the same labels one holds
-    /// them, and the others are its aliases: the one with the most numbers in it (`1.2.3` has
+    /// Makes the file of tags whose labels are known. Of the tags with the same labels one has
+    /// them, and the others are its aliases: the tag with the most numbers in it (`1.2.3` has
     /// three, `latest` none), of those the longest, of those the first in byte order.
     ///
     /// # Errors
-    /// [`Code::BadName`] for a tag or label that can't be one, [`Code::Ambiguous`] if one tag is
+    /// [`Code::BadName`] for a text that can't be a tag or label, [`Code::Ambiguous`] if one tag is
     /// given with different labels.
     pub fn of(images: impl IntoIterator<Item = (String, Labels)>) -> Result<Self> {
         let mut known: BTreeMap<String, Labels> = BTreeMap::new();
@@ -37,7 +37,7 @@ impl ImageTags {
         }
         let mut file = Self::default();
         for (labels, mut tags) in by_labels {
-            // Stable: of equal keys the first in byte order stays first.
+            // The sort is stable: of equal keys the first in byte order stays first.
             tags.sort_by_key(|tag| Reverse((numbers(tag), tag.len())));
             let mut tags = tags.into_iter();
             let Some(holder) = tags.next() else { continue };
@@ -49,11 +49,12 @@ impl ImageTags {
         Ok(file)
     }
 
-    /// Returns the file in which the tags of `newer` mean what they mean there, and the others
-    /// what they meant here. The whole is arranged anew, see [`ImageTags::of`].
+    /// Returns the file in which the tags of `newer` have their labels from there, and the others
+    /// their labels from here. The whole file is arranged anew, see [`ImageTags::of`].
     ///
     /// # Errors
-    /// Those of [`ImageTags::resolve`], of a tag there, or of one here that is not there.
+    /// The errors of [`ImageTags::resolve`] for a tag of `newer`, or for a tag of this file that is
+    /// not in `newer`.
     pub fn updated(&self, newer: &Self) -> Result<Self> {
         let mut all = newer.all();
         for (tag, labels) in self.all() {
@@ -67,7 +68,7 @@ impl ImageTags {
     }
 }
 
-/// How many numbers a tag holds: runs of digits.
+/// Returns the number of numbers in a tag: runs of digits.
 fn numbers(tag: &str) -> usize {
     tag.split(|c: char| !c.is_ascii_digit())
         .filter(|run| !run.is_empty())

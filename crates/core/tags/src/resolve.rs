@@ -1,4 +1,4 @@
-//! From a tag to labels: the whole chain of aliases, and the merging with what a user asked for.
+//! From a tag to labels: the whole chain of aliases, and the merging with the user's labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,15 +6,15 @@ use imgconv_model::{Code, Error, Result, quote};
 
 use crate::{ImageTags, Labels, file::check_labels};
 
-/// How many tags of a chain an error shows.
+/// The most tags of a chain that an error shows.
 const SHOWN: usize = 10;
 
-/// What a tag means.
+/// The labels of a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved<'a> {
     /// The tag and its aliases, in the order in which they were followed.
     pub chain: Vec<&'a str>,
-    /// The labels of the last of them.
+    /// The labels of the last tag of the chain.
     pub labels: &'a Labels,
 }
 
@@ -25,16 +25,16 @@ impl ImageTags {
         all.map(String::as_str).collect()
     }
 
-    /// Returns the tag that a tag is another word for.
+    /// Returns the tag that a tag is an alias of.
     pub fn alias(&self, tag: &str) -> Option<&str> {
         self.aliases.get(tag).map(String::as_str)
     }
 
-    /// Follows aliases until there is none left, then looks up the labels (`imagetags.md`, "Labels
-    /// resolution"). Linear in the length of the chain.
+    /// Follows aliases to the last one, then looks up the labels (`imagetags.md`, "Labels
+    /// resolution"). The time is linear in the length of the chain.
     ///
     /// # Errors
-    /// [`Code::Missing`] if the last tag has no labels, [`Code::Cycle`] if aliases come back.
+    /// [`Code::Missing`] if the last tag has no labels, [`Code::Cycle`] if aliases form a circle.
     pub fn resolve(&self, tag: &str) -> Result<Resolved<'_>> {
         let absent = |tag: &str, message: String| {
             let some: Vec<&str> = self.tags().into_iter().take(20).collect();
@@ -70,10 +70,10 @@ impl ImageTags {
         alias.or_else(|| self.labels.get_key_value(tag).map(|(tag, _)| &**tag))
     }
 
-    /// Resolves every tag, sorted. Linear in the size of the file, and the errors of
+    /// Resolves every tag, sorted. The time is linear in the size of the file, and the errors of
     /// [`ImageTags::resolve`] are short here.
     pub fn all(&self) -> BTreeMap<&str, Result<&Labels>> {
-        // Where the aliases of each tag end; `None` if they never do.
+        // The last tag of the aliases of each tag; `None` for a circle.
         let mut ends: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         for tag in self.tags() {
             let mut last = tag;
@@ -103,12 +103,13 @@ impl ImageTags {
         tags.map(|tag| (tag, meaning(tag))).collect()
     }
 
-    /// Returns everything that is wrong with the aliases, by tag: [`Code::Cycle`] once for each
-    /// circle, [`Code::Missing`] for an alias of nothing, [`Code::Ambiguous`] for labels that can
-    /// never be reached because their tag is an alias too. Linear in the size of the file.
+    /// Returns all errors of the aliases, by tag: [`Code::Cycle`] once for each circle,
+    /// [`Code::Missing`] for an alias of a missing tag, [`Code::Ambiguous`] for labels that can
+    /// never be reached because their tag is an alias too. The time is linear in the size of the
+    /// file.
     pub fn problems(&self) -> Vec<Error> {
         let mut problems = Vec::new();
-        // A walk that comes to a tag of an earlier one learns nothing new.
+        // The rest of a walk that reaches a tag of an earlier walk is known.
         let mut met = BTreeSet::new();
         for tag in self.aliases.keys() {
             let mut last = tag.as_str();
@@ -153,13 +154,13 @@ fn cycle(tag: &str, chain: &[&str]) -> Error {
     Error::new(Code::Cycle, message).at(format!("tag {}", quote(tag)))
 }
 
-/// Merges what a tag means with the labels that the user gave, who wins (`imagetags.md`, "Labels
-/// merging"). Without a tag the given labels stay; without image tags the tag is the label
+/// Merges the labels of a tag with the user's labels, which take precedence (`imagetags.md`,
+/// "Labels merging"). Without a tag the given labels stay; without image tags the tag is the label
 /// `version`.
 ///
 /// # Errors
 /// [`Code::Ambiguous`] if there are no image tags and `version` is given beside a tag;
-/// [`Code::BadName`] if a given label can't be one; and those of [`ImageTags::resolve`].
+/// [`Code::BadName`] if a given label is not valid; and the errors of [`ImageTags::resolve`].
 pub fn merge(tags: Option<&ImageTags>, tag: Option<&str>, given: &Labels) -> Result<Labels> {
     check_labels(given)?;
     let mut merged = given.clone();
@@ -231,7 +232,7 @@ mod tests {
         let error = dangling.resolve("a").unwrap_err();
         assert_eq!(error.code(), Code::Missing);
         assert!(error.to_string().contains(r#"alias "b""#), "{error}");
-        // No labels are labels too: any image of that name.
+        // An empty set of labels is valid: any image of that name.
         assert!(dangling.resolve("c").unwrap().labels.is_empty());
     }
 
@@ -266,7 +267,7 @@ mod tests {
         }
         let bytes = long.to_bytes();
         let mut long = ImageTags::parse(&bytes, &Limits::default(), "x").unwrap();
-        // Every chain ends at nothing, and only one tag is to blame.
+        // Every chain ends at the same missing tag, and only one tag is reported.
         assert_eq!(long.problems().len(), 1);
         long.labels.insert(format!("t{last}"), Labels::new());
         assert_eq!(long.resolve("t0").unwrap().chain.len(), 100_001);

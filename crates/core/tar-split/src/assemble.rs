@@ -1,4 +1,4 @@
-//! Reading the tar that a record and its files make.
+//! Reading the tar of a record and its files.
 
 use std::{
     fmt,
@@ -27,11 +27,11 @@ pub(crate) struct Assembly {
 enum State {
     /// The next entry has to be read.
     Between,
-    /// Bytes of a segment, and how many of them were returned.
+    /// Bytes of a segment, and the number of them that were returned.
     Segment(Vec<u8>, usize),
     /// The content of a file.
     Content(Content),
-    /// Everything was returned.
+    /// All bytes were returned.
     Ended,
     /// An error was returned; every further read fails with its code and its text.
     Failed(Code, String),

@@ -1,20 +1,20 @@
-//! The tar of a layer, put together byte for byte from its tar-split record and the files that an
+//! The tar of a layer, restored byte for byte from its tar-split record and the files that an
 //! engine extracted.
 //!
 //! Docker (since 1.8), podman and CRI-O keep the files of a layer extracted, and beside them a
-//! record of everything in the layer's tar that is not the content of a file: headers, padding, the
+//! record of all bytes of the layer's tar that are not the content of a file: headers, padding, the
 //! trailer. The format of the record is that of `github.com/vbatts/tar-split` (`tar/storage`): a
-//! JSON object a line, gzip-compressed.
+//! JSON object per line, gzip-compressed.
 //!
-//! - `{"type":2,"payload":BASE64,"position":N}` is a segment: bytes of the tar as they are.
+//! - `{"type":2,"payload":BASE64,"position":N}` is a segment: literal bytes of the tar.
 //! - `{"type":1,"name":PATH,"size":N,"payload":BASE64,"position":N}` is the content of a file, to be
 //!   read from `PATH` below the folder of the layer. The payload is its CRC-64 (ISO polynomial, as
 //!   Go's `hash/crc64` computes it), in big-endian order. A path that is not UTF-8 stands in
 //!   `name_raw`, in base64. An entry of size 0 adds no bytes.
 //!
-//! A CRC proves nothing against a forger, but it names the file that changed: the digest of the
-//! whole layer, which the caller verifies, can't. This crate does not know which engine keeps its
-//! records where.
+//! A CRC does not protect against a forger, but it identifies the file that changed, which the
+//! digest of the whole layer can't; the caller verifies that digest. This crate does not depend on
+//! the place where an engine keeps its records.
 
 #![deny(missing_docs)]
 
@@ -31,16 +31,16 @@ use imgconv_stream::Decoder;
 use crate::{assemble::Assembly, record::Record};
 pub use crate::{files::Files, record::MAX_LINE};
 
-/// A layer that is put together whenever it is read. Nothing is verified but the CRC of each file.
+/// A layer that is restored whenever it is read. Only the CRC of each file is verified.
 #[derive(Debug)]
 pub struct Layer {
-    /// The record, compressed as the engine keeps it.
+    /// The record, compressed as the engine stores it.
     pub record: Arc<dyn Open>,
     /// The contents of the files.
     pub files: Arc<dyn Files>,
     /// The bounds on the record.
     pub limits: Limits,
-    /// Names the record in messages.
+    /// The name of the record in messages.
     pub what: String,
 }
 
@@ -49,7 +49,7 @@ impl Layer {
     /// such file. `files` is the folder that the layer was extracted to.
     ///
     /// # Errors
-    /// Those of [`Directory::file`].
+    /// The errors of [`Directory::file`].
     pub fn find(
         root: &Arc<Directory>,
         path: String,
@@ -72,7 +72,7 @@ impl Layer {
     }
 }
 
-/// A record where an engine keeps it.
+/// The stored record of an engine.
 #[derive(Debug)]
 struct RecordFile {
     root: Arc<Directory>,

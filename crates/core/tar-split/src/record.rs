@@ -19,7 +19,7 @@ pub(crate) enum Entry {
     File { path: Vec<u8>, size: u64, crc: u64 },
 }
 
-/// A line as it stands in the record.
+/// A line of the record.
 #[derive(Deserialize)]
 struct Line {
     #[serde(rename = "type")]
@@ -84,7 +84,7 @@ impl Record {
         }
     }
 
-    /// Names the entry that was read last.
+    /// Returns the place of the entry that was read last.
     pub(crate) fn place(&self) -> String {
         format!("{} › line {}", self.what, self.number)
     }
@@ -135,7 +135,8 @@ fn entry(line: &[u8]) -> Result<Option<Entry>, String> {
     }
 }
 
-/// Keeps an error of ours as it is; an error of the system gets the record's name as its place.
+/// Returns an error of this project unchanged; an error of the system gets the record's name as its
+/// place.
 fn read_error(error: io::Error, what: &str) -> Error {
     if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
         Error::from_io(error)

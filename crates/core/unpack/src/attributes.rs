@@ -1,6 +1,6 @@
-//! The extended attributes among an entry's PAX records, and the one that notes an owner.
+//! The extended attributes among an entry's PAX records, and the attribute that records an owner.
 //!
-//! Two dialects are read: `SCHILY.xattr.NAME` with the value as it is (star, GNU tar, Go) and
+//! Two dialects are read: `SCHILY.xattr.NAME` with the plain value (star, GNU tar, Go) and
 //! `LIBARCHIVE.xattr.NAME` with a percent-encoded name and the value in base64 (bsdtar, which
 //! usually writes both). ACLs and file flags are found, to be reported, and not decoded.
 
@@ -14,7 +14,7 @@ use base64::{
 /// The attribute that holds file capabilities.
 pub(crate) const CAPABILITY: &[u8] = b"security.capability";
 
-/// The attribute that notes the owner of a file that its user could not give away.
+/// The attribute that records the owner of a file where the owner itself could not be set.
 pub(crate) const OWNER: &[u8] = b"user.rootlesscontainers";
 
 /// Returns the attributes by name; a value that can't be decoded is `None`, and so is that of an
@@ -54,7 +54,7 @@ pub(crate) fn owner_record(uid: u32, gid: u32) -> Vec<u8> {
     record
 }
 
-/// Decodes `%` and two hex digits; anything else stands for itself.
+/// Decodes `%` and two hex digits; all other bytes stay.
 fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let digit = |at: usize| text.get(at).and_then(|&byte| (byte as char).to_digit(16));
     let (mut decoded, mut at) = (Vec::with_capacity(text.len()), 0);
@@ -72,7 +72,7 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Base64 as tar programs write it: with bits after the last byte that are not zero.
+/// Base64 as tar programs write it: the bits after the last byte may be other than zero.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()

@@ -1,6 +1,6 @@
-//! The target directory: all of it or nothing.
+//! The target directory, which is published as a whole or not at all.
 //!
-//! Everything is written to a partial directory beside the target, see [`Partial`].
+//! All entries are written to a partial directory beside the target, see [`Partial`].
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use rustix::{
     io::Errno,
 };
 
-/// A partial directory beside the target. Dropping it removes it.
+/// A partial directory beside the target. It is removed when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Destination {
     name: Vec<u8>,
@@ -78,7 +78,7 @@ impl Destination {
         Ok(())
     }
 
-    /// Removes the partial directory after an error; the error says so if that does not work.
+    /// Removes the partial directory after an error; a failure to remove it is added to the error.
     pub(crate) fn abandon(mut self, error: Error) -> Error {
         self.published = true; // Nothing is left to do when it is dropped.
         match self.partial.remove() {

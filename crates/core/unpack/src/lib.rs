@@ -1,27 +1,27 @@
-//! Writes a merged [`Tree`] to a directory, so that nothing outside of it can be touched.
+//! Writes a merged [`Tree`] to a directory, so that no file outside of it can be changed.
 //!
-//! The tree was resolved in memory: every link, whiteout and `..` of the archives is gone, and what
-//! is left is a list of real directories with names in them. This crate creates those names one by
+//! The tree was resolved in memory: every link, whiteout and `..` of the archives is gone, and the
+//! result is a list of real directories with names in them. This crate creates those names one by
 //! one: every system call gets the descriptor of a directory that was opened without following
-//! links, and one component. Everything is written to `<target>.partial-<random>` beside the
-//! target, and renamed when it is complete.
+//! links, and one component. All entries are written to `<target>.partial-<random>` beside the
+//! target, which is renamed when it is complete.
 //!
-//! What is written and what is not:
+//! These entries and attributes are written or left out:
 //!
-//! * Owners are set as root. Otherwise an owner other than `0:0` is noted in the extended attribute
-//!   `user.rootlesscontainers` (the convention of rootless container tools), where the file system
-//!   takes it; symbolic links, FIFOs and devices can't carry one.
-//! * Devices are only created as root and when asked for. FIFOs need no privilege and are always
-//!   created, unless the file system has none.
-//! * setuid and setgid bits and file capabilities are only kept when asked for, and never on a file
-//!   whose owner could not be set although root tried: it would lend root's rights.
+//! * Owners are set as root. Otherwise an owner other than `0:0` is recorded in the extended
+//!   attribute `user.rootlesscontainers` (the convention of rootless container tools), if the file
+//!   system supports that; symbolic links, FIFOs and devices can't have the attribute.
+//! * Devices are only created as root and on request. FIFOs need no privilege and are always
+//!   created, unless the file system does not support them.
+//! * setuid and setgid bits and file capabilities are only kept on request, and never on a file
+//!   whose owner root could not set: the file would run with root's rights.
 //! * Of extended attributes only `user.*` and `security.capability` are set. ACLs are not.
 //!
 //! Each of these, where it applies, is one warning with a count and the first few names.
 //!
-//! It does not read archives, does not resolve links, and does not make sparse files. Contents are
-//! not flushed to the disk one by one: after a power failure the kernel may show what it did not
-//! write yet, as after any other extraction.
+//! The crate does not read archives, does not resolve links, and does not make sparse files.
+//! Contents are not flushed to the disk one by one: after a power failure unwritten contents may be
+//! missing, as after any other extraction.
 
 mod attributes;
 mod destination;
@@ -47,12 +47,12 @@ use crate::{destination::Destination, write::Writer};
 ///
 /// The root's own metadata is applied to the target (0755, 0:0 and time 0 if no layer has an entry
 /// for the root). What could not be written as the tree says is in `env.notes`.
-///
+/// for the root). Attributes that could not be written are in `env.notes`.
 /// # Errors
-/// [`Denied`](imgconv_model::Code::Denied) if the target is there and is not an empty directory,
-/// [`Ambiguous`](imgconv_model::Code::Ambiguous) if the file system takes two different names for
-/// one, [`Cancelled`](imgconv_model::Code::Cancelled), or an I/O error that names the entry. Then
-/// the target is as it was before, and the partial directory is removed.
+/// [`Denied`](imgconv_model::Code::Denied) if the target exists and is not an empty directory,
+/// [`Ambiguous`](imgconv_model::Code::Ambiguous) if two different names are the same name to the
+/// file system, [`Cancelled`](imgconv_model::Code::Cancelled), or an I/O error that names the
+/// entry. Then the target is unchanged, and the partial directory is removed.
 pub fn unpack(
     tree: &Tree,
     contents: &Arc<FrozenSpool>,

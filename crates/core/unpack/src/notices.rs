@@ -1,11 +1,11 @@
-//! Collects what could not be written as the tree says, and reports each kind once.
+//! Collects entries and attributes that could not be written, and reports each kind once.
 
 use imgconv_model::{Notes, quote};
 
-/// How many names one warning shows.
+/// The number of names that one warning shows.
 const SHOWN: usize = 5;
 
-/// How often something happened, and where first.
+/// The number of entries of a kind, and the first of them.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     count: u64,
@@ -48,37 +48,37 @@ impl Tally {
     }
 }
 
-/// Everything that is reported at the end.
+/// All counters, which are reported at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
-    /// Devices that were not asked for.
+    /// Devices that the user did not request.
     pub(crate) device_unwanted: Tally,
     /// Devices and FIFOs that can't be created here.
     pub(crate) device_impossible: Tally,
     /// Entries that lost setuid, setgid or capabilities.
     pub(crate) privileges: Tally,
-    /// Entries that lost them although they were asked for.
+    /// Entries that lost these although the user requested them.
     pub(crate) privileges_impossible: Tally,
     /// Attributes that are never set, or not by this user.
     pub(crate) attribute_unwanted: Tally,
     /// Attributes that the file system refused.
     pub(crate) attribute_refused: Tally,
-    /// Entries of 0:0 that belong to another user now.
+    /// Entries with owner 0:0 that belong to another user now.
     pub(crate) owner_default: Tally,
     /// Entries whose owner is in an attribute.
     pub(crate) owner_recorded: Tally,
     /// Entries whose user or group is a number that no file can have.
     pub(crate) owner_impossible: Tally,
-    /// Whether the owner of an entry was set.
+    /// True if the owner of an entry was set.
     pub(crate) owner_set: bool,
-    /// Entries whose owner is nowhere.
+    /// Entries whose owner is neither set nor recorded.
     pub(crate) owner_lost: Tally,
     /// Special files whose mode could not be set.
     pub(crate) mode_lost: Tally,
 }
 
 impl Notices {
-    /// Adds one warning for each kind that happened.
+    /// Adds one warning for each kind that occurred.
     pub(crate) fn report(&self, notes: &Notes, target: &str) {
         let warn = |code: &'static str, tally: &Tally, what: &str| {
             if tally.count > 0 {

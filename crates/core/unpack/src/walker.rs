@@ -1,7 +1,7 @@
-//! Goes from directory to directory of a tree by descriptor, whatever the depth.
+//! A walk from directory to directory of a tree by descriptor, whatever the depth.
 //!
-//! A path of 10 000 components is fine, 10 000 open files are not: only the deepest directories of
-//! the current path stay open, and one in every [`STRIDE`] as a place to start again from.
+//! A path of 10 000 components is possible, 10 000 open files are not: only the deepest directories
+//! of the current path stay open, and one in every [`STRIDE`] as a place to start again from.
 
 use std::{
     collections::VecDeque,
@@ -11,18 +11,18 @@ use std::{
 
 use imgconv_fs::open_directory_at;
 
-/// How many of the deepest directories stay open.
+/// The number of the deepest directories that stay open.
 const RECENT: usize = 32;
-/// How many components lie between two directories that stay open all the time.
+/// The number of components between two directories that always stay open.
 const STRIDE: usize = 1024;
-/// How many of those there are at most.
+/// The most directories that always stay open.
 const MARKS: usize = 32;
 
 /// A position in a tree of directories.
 #[derive(Debug)]
 pub(crate) struct Walker<'a> {
     top: BorrowedFd<'a>,
-    /// The current directory, relative to `top`, and where each of its components ends.
+    /// The current directory, relative to `top`, and the end of each of its components.
     path: Vec<u8>,
     ends: Vec<usize>,
     /// The deepest open directories with their depths; the depth of `top` is 0.
@@ -72,7 +72,7 @@ impl<'a> Walker<'a> {
         Ok(self.deepest().1)
     }
 
-    /// Returns how many leading components the current directory shares with another.
+    /// Returns the number of leading components that the current directory shares with another.
     fn shared_depth(&self, directory: &[u8]) -> usize {
         let same = self.path.iter().zip(directory).take_while(|(a, b)| a == b);
         let same = same.count();

@@ -1,9 +1,9 @@
 //! Creates the entries of a tree below an open directory.
 //!
 //! Two passes: the first creates everything, with directories that only their owner can enter; the
-//! second gives directories their metadata, the deepest first, so that neither a mode shuts the
-//! writer out nor a later entry changes a time. Hard links may reach into any directory until the
-//! first pass ends, so the second can't be folded into it.
+//! second gives directories their metadata, the deepest first, so that neither a mode locks the
+//! writer out nor a later entry changes a time. Hard links may lead into any directory until the
+//! first pass ends, so the two passes can't be one.
 
 use std::{
     collections::{HashMap, hash_map},
@@ -63,20 +63,20 @@ pub(crate) struct Writer<'a> {
 struct Linked {
     /// The first name, or `None` if it was skipped.
     first: Option<Vec<u8>>,
-    /// How many names are still to come.
+    /// The number of names that are still to come.
     left: u32,
 }
 
-/// What became of an owner.
+/// The result of setting an owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    /// It is set.
+    /// The owner is set.
     Set,
-    /// It is not, because only root could: everything belongs to the user.
+    /// The owner is not set, because only root could: all files belong to the user.
     NotRoot,
-    /// Root could not set it: the file belongs to root.
+    /// Root could not set the owner: the file belongs to root.
     Failed,
-    /// Root set what can be set; the user or the group is a number that no file can have.
+    /// Root set the possible part; the user or the group is a number that no file can have.
     Impossible,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes everything.
+    /// Writes all entries.
     pub(crate) fn run(mut self) -> Result<(Outcome, Notices)> {
         let mut here = Walker::new(self.top);
         let mut there = Walker::new(self.top);
@@ -265,10 +265,10 @@ impl<'a> Writer<'a> {
 
     /// Gives directories their metadata.
     ///
-    /// All that is below a directory follows it without a gap, so `a` is complete at the latest at
-    /// the first path that does not begin with these bytes.
+    /// All paths below a directory follow it without a gap, so `a` is complete at the latest at the
+    /// first path that does not begin with these bytes.
     fn finish_directories(&mut self, here: &mut Walker<'_>) -> Result<()> {
-        // Each pending path is the beginning of the next one, and all are of `last`.
+        // Each pending path is the beginning of the next one, and all are beginnings of `last`.
         let mut pending: Vec<(usize, Node<'_>)> = Vec::new();
         let mut last = Vec::new();
         let mut root_named = false;
@@ -308,10 +308,10 @@ impl<'a> Writer<'a> {
             .map_err(|error| error.at(format!("entry {}", quote(path))))
     }
 
-    /// The root as if a layer had made it for its children.
+    /// Sets the metadata of a root that no layer named.
     fn finish_unnamed_root(&self) -> rustix::io::Result<()> {
         if self.root {
-            // Root's own files are root's already, but perhaps not of root's group.
+            // Files that root makes belong to root already, but perhaps not to root's group.
             match fchown(self.top, Some(Uid::ROOT), Some(Gid::ROOT)) {
                 Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::NOTSUP) => {}
                 Err(error) => return Err(error),
@@ -329,7 +329,7 @@ impl<'a> Writer<'a> {
         for (name, value) in attributes(node.pax) {
             match value {
                 Some(value) if name == CAPABILITY && regular => capability = Some(value),
-                // The note of an owner is this program's to write where owners can't be set.
+                // This program writes the owner attribute where owners can't be set.
                 Some(value) if name.starts_with(b"user.") && (self.root || name != OWNER) => {
                     self.set_attribute(file, path, &name, &value)?;
                 }
@@ -357,7 +357,7 @@ impl<'a> Writer<'a> {
         {
             match owner {
                 Owner::Set => self.set_attribute(file, path, CAPABILITY, &value)?,
-                // Only root can; `mode` has reported the other case.
+                // Only root can set the attribute; `mode` has reported the other case.
                 Owner::NotRoot => {
                     let unwanted = &mut self.notices.attribute_unwanted;
                     unwanted.add_attribute(path, CAPABILITY);
@@ -423,20 +423,21 @@ impl<'a> Writer<'a> {
         if !self.root {
             return Ok(Owner::NotRoot);
         }
-        // To the kernel this number means "leave it": no file can have it, and the other one is set.
+        // The kernel reads this number as "unchanged": no file can have it, and the other number is
+        // set.
         let uid = (uid != u32::MAX).then(|| Uid::from_raw(uid));
         let gid = (gid != u32::MAX).then(|| Gid::from_raw(gid));
         let whole = uid.is_some() && gid.is_some();
         match set(uid, gid) {
             Ok(()) if whole => Ok(Owner::Set),
             Ok(()) => Ok(Owner::Impossible),
-            // A file system without owners, or a user namespace that does not map this one.
+            // The file system has no owners, or the user namespace does not map this owner.
             Err(Errno::PERM | Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(Owner::Failed),
             Err(error) => Err(Error::from_io(error.into())),
         }
     }
 
-    /// Notes an owner that was not set, where there is a file that can hold the note.
+    /// Records an owner that was not set, if the file can have the attribute.
     fn record_owner(
         &mut self,
         owner: Owner,
@@ -460,7 +461,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns the mode to set: without privileges unless they are wanted and harmless.
+    /// Returns the mode to set: without privileges unless they are requested and harmless.
     fn mode(&mut self, path: &[u8], node: &Node<'_>, owner: Owner, capability: bool) -> Mode {
         let mode = node.mode & 0o7777;
         if mode & PRIVILEGES == 0 && !capability {
@@ -486,7 +487,8 @@ impl<'a> Writer<'a> {
         match fsetxattr(file, name, value, XattrFlags::empty()) {
             Ok(()) => {}
             Err(Errno::IO) => return Err(Error::from_io(Errno::IO.into())),
-            // Not supported, too large, too many: file systems have different words for it.
+            // The attribute is not supported, too large, or one too many: file systems have
+            // different codes for that.
             Err(_) => self.notices.attribute_refused.add_attribute(path, name),
         }
         Ok(())
@@ -519,8 +521,8 @@ fn link(
 
 /// Makes the error of a name that could not be created.
 ///
-/// The directory was empty and the tree has every name once: one that is there already is another
-/// name to the tree and the same to the file system.
+/// The directory was empty and the tree has every name once: an existing name differs in the tree
+/// but is the same for the file system.
 fn refused(error: Errno, tree: &Tree, directory: BorrowedFd<'_>, path: &[u8]) -> Error {
     if error != Errno::EXIST {
         return Error::from_io(error.into());
@@ -537,9 +539,9 @@ fn refused(error: Errno, tree: &Tree, directory: BorrowedFd<'_>, path: &[u8]) ->
         .hint("unpack to a file system that tells such names apart; a conversion is not affected")
 }
 
-/// Returns the name of the tree, beside the last of `path`, that the file system takes for it.
+/// Returns the name of the tree that is the same as the last name of `path` for the file system.
 ///
-/// The file system is asked about each name, because its own list may show a third form.
+/// The file system is asked for each name, because its own list may show a third form.
 fn taken_for_one(tree: &Tree, directory: BorrowedFd<'_>, path: &[u8]) -> Option<Vec<u8>> {
     let inode = |name: &[u8]| {
         let found = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -547,7 +549,7 @@ fn taken_for_one(tree: &Tree, directory: BorrowedFd<'_>, path: &[u8]) -> Option<
     };
     let (parent, name) = split(path);
     let present = inode(name)?;
-    // A hard link of the one that is looked for has the same inode: the first is the best guess.
+    // A hard link of the wanted file has the same inode: the first name is the best guess.
     let mut candidate: Option<Vec<u8>> = None;
     for (other, _) in tree.iter().take_while(|(other, _)| other != path) {
         let (other_parent, other_name) = split(&other);
@@ -561,7 +563,7 @@ fn taken_for_one(tree: &Tree, directory: BorrowedFd<'_>, path: &[u8]) -> Option<
     candidate
 }
 
-/// Makes both times of an entry: a tree has one.
+/// Makes both times of an entry: a tree has only one time.
 fn times(mtime: Time) -> Timestamps {
     let time = Timespec {
         tv_sec: mtime.seconds,

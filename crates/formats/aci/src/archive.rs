@@ -1,7 +1,7 @@
-//! The archive: which members an ACI may have, and the scan that finds its manifest.
+//! The archive: the members that an ACI may have, and the scan that finds its manifest.
 //!
-//! The members are checked by one [`Checker`], in the scan and again when the layer is read: the
-//! scan stops as soon as the manifest is known, and what comes later is seen only then.
+//! One [`Checker`] checks the members, in the scan and again when the layer is read: the scan stops
+//! after the manifest, so later members are checked only when the layer is read.
 
 use std::{collections::HashMap, io::Read as _, sync::Arc};
 
@@ -15,49 +15,49 @@ use crate::{
     recognise,
 };
 
-/// What a member of an ACI is.
+/// The kind of a member of an ACI.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Member {
-    /// The root of the archive itself, which says nothing.
+    /// The root of the archive itself, which has no meaning.
     Top,
     /// The manifest.
     Manifest,
     /// The root of the image's file system.
     Rootfs,
-    /// A path below it, cleaned, without `rootfs/`.
+    /// A path below `rootfs`, cleaned, without `rootfs/`.
     Inside(Vec<u8>),
 }
 
-/// What a path of the archive is, as far as its names go.
+/// The kind of a path of the archive, by the members up to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Met {
-    /// A directory that only the paths below it speak of.
+    /// A directory that has no member of its own, but paths below it.
     Implied,
     /// A directory.
     Directory,
-    /// Anything else.
+    /// A member of another kind.
     Other,
 }
 
 type Key = [u8; 16];
 
-/// The paths that were met and the directories above them, as hashes: 17 bytes each, however long
-/// they are.
+/// The paths of the members and the directories above them, as hashes: 17 bytes each, whatever
+/// their length.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     met: HashMap<Key, Met>,
-    /// The directory of the last path: most paths lie beside the one before.
+    /// The directory of the last path: most paths are in the same directory as the path before.
     last: Vec<u8>,
-    /// Where the parts of `last` end, and their keys.
+    /// The ends of the parts of `last`, and their keys.
     parts: Vec<(usize, Key)>,
 }
 
 impl Seen {
-    /// Notes a clean path and whether it is a directory. Returns what it was the last time.
+    /// Notes a clean path and whether it is a directory. Returns the earlier kind of the path.
     ///
     /// # Errors
-    /// [`Code::Ambiguous`] for a path below something that is no directory, or for one that is
-    /// none and has paths below it: some readers follow or keep it, others replace it
+    /// [`Code::Ambiguous`] for a path below a member that is not a directory, or for a path that is
+    /// not a directory and has paths below it: some readers follow or keep it, others replace it
     /// (robustness INV-6). [`Code::Limit`] for more paths than `entries`.
     pub(crate) fn insert(
         &mut self,
@@ -81,10 +81,10 @@ impl Seen {
         Ok(before)
     }
 
-    /// Returns what a clean path is; nothing changes.
+    /// Returns the kind of a clean path, without a change.
     ///
     /// # Errors
-    /// The part of it that is no directory, if there is one above it.
+    /// The part of the path above it that is not a directory, if there is one.
     fn find<'p>(&self, path: &'p [u8]) -> std::result::Result<Option<Met>, &'p [u8]> {
         let mut key = Key::default();
         let mut end = 0;
@@ -98,7 +98,7 @@ impl Seen {
         Ok(self.met.get(&key).copied())
     }
 
-    /// Notes the directories above a path; returns the key of the lowest.
+    /// Notes the directories above a path; returns the key of the last one.
     fn above(&mut self, parent: &[u8], path: &[u8], limits: &Limits) -> Result<Key> {
         let equal = self.last.iter().zip(parent).take_while(|(a, b)| a == b);
         let equal = equal.count();
@@ -136,7 +136,7 @@ impl Seen {
     }
 }
 
-/// The key of a name in a directory: a path of any depth is hashed once.
+/// Returns the key of a name in a directory: a path of any depth is hashed only once.
 fn below(directory: Key, name: &[u8]) -> Key {
     let digest = digest(Algorithm::Sha256, &[&directory[..], name].concat());
     let mut key = Key::default();
@@ -144,7 +144,7 @@ fn below(directory: Key, name: &[u8]) -> Key {
     key
 }
 
-/// The directory of a path, empty at the top, and its last name.
+/// Splits a path into its directory, empty at the top, and its last name.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(end) => (&path[..end], &path[end + 1..]),
@@ -177,11 +177,11 @@ impl Checker {
         }
     }
 
-    /// Says what a member is.
+    /// Returns the kind of a member.
     ///
     /// # Errors
     /// [`Code::BadTar`] for a member that an ACI can't have or of a wrong type, [`Code::Ambiguous`]
-    /// for a path that comes twice, [`Code::Escape`] for one that leaves the archive.
+    /// for a repeated path, [`Code::Escape`] for a path that leaves the archive.
     pub(crate) fn member(&mut self, entry: &Entry) -> Result<Member> {
         self.check(entry).map_err(|error| error.at(place(entry)))
     }
@@ -238,13 +238,13 @@ impl Checker {
         Ok(member)
     }
 
-    /// Checks that the target of a hard link, a path in the root file system, came before it
-    /// (robustness F, hl_bad). One that did not may be in a dependency, if there are any: that is
-    /// seen when the images are stacked.
+    /// Checks that the target of a hard link, a path in the root file system, came before the link
+    /// (robustness F, hl_bad). If the image has dependencies, the target may be in one of them:
+    /// that is checked when the images are stacked.
     ///
     /// # Errors
-    /// [`Code::BadTar`] if it did not or is a directory, [`Code::Ambiguous`] if it leads through
-    /// something that is no directory.
+    /// [`Code::BadTar`] if the target did not come before or is a directory, [`Code::Ambiguous`] if
+    /// its path leads through a member that is not a directory.
     pub(crate) fn link(&self, path: &[u8], target: &[u8], stacked: bool) -> Result<()> {
         let full = [b"rootfs/", target].concat();
         let (code, message) = match self.seen.find(&full) {
@@ -267,10 +267,10 @@ impl Checker {
         Err(Error::new(code, message).at(format!("hard link to {}", quote(&full))))
     }
 
-    /// Checks at the end that nothing is missing.
+    /// Checks at the end that no required member is missing.
     ///
     /// # Errors
-    /// [`Code::Missing`] if there was no `manifest`, or nothing of `rootfs`.
+    /// [`Code::Missing`] if there was no `manifest`, or no member of `rootfs`.
     pub(crate) fn finish(&self) -> Result<()> {
         for (found, name) in [
             (self.manifest, "manifest"),
@@ -292,14 +292,14 @@ impl Checker {
     }
 }
 
-/// The path in the root file system of a hard link's target.
+/// Returns the path of a hard link's target in the root file system.
 ///
 /// The target is a name of the archive, so it begins with `rootfs/`: GNU tar and `actool build`
-/// write it like that. One that does not is read from the root file system, with a warning: some
-/// builders left the prefix out. `manifest` and `rootfs` themselves can't be meant.
+/// write it like that. A target without this prefix is read from the root file system, with a
+/// warning: some builders left the prefix out. `manifest` and `rootfs` themselves can't be targets.
 ///
 /// # Errors
-/// [`Code::Escape`] if it leaves the root file system.
+/// [`Code::Escape`] if the target leaves the root file system.
 pub(crate) fn link_target(
     entry: &Entry,
     limits: &Limits,
@@ -326,7 +326,7 @@ pub(crate) fn link_target(
     Ok(target)
 }
 
-/// The first of two passes: what the manifest says.
+/// The result of the first of two passes.
 #[derive(Debug)]
 pub(crate) struct Scanned {
     pub(crate) manifest: Manifest,
@@ -336,8 +336,8 @@ pub(crate) struct Scanned {
 /// Reads an ACI up to its manifest.
 ///
 /// # Errors
-/// As [`Checker`], [`manifest::parse`], and those of the stream; [`Code::Unsupported`] for a file
-/// that is wrapped in a PGP message.
+/// The errors of [`Checker`], [`manifest::parse`], and of the stream; [`Code::Unsupported`] for a
+/// file that is wrapped in a PGP message.
 pub(crate) fn scan(blob: &Blob, env: &Env, what: &str) -> Result<Scanned> {
     let mut found = None;
     let mut checker = Checker::new(&env.limits, &env.notes, what);
@@ -366,7 +366,7 @@ pub(crate) fn scan(blob: &Blob, env: &Env, what: &str) -> Result<Scanned> {
 /// image itself has no such path.
 ///
 /// # Errors
-/// Those of the stream, and [`Code::Limit`] for a chain of links that does not end.
+/// The errors of the stream, and [`Code::Limit`] for an endless chain of links.
 pub(crate) fn owner(blob: &Blob, path: &str, env: &Env, what: &str) -> Result<Option<(u32, u32)>> {
     let mut wanted = clean(path.as_bytes(), &env.limits)?;
     for _ in 0..=env.limits.link_hops {
@@ -401,7 +401,7 @@ pub(crate) fn owner(blob: &Blob, path: &str, env: &Env, what: &str) -> Result<Op
     Err(Limits::exceeded("link_hops", env.limits.link_hops, what))
 }
 
-/// The path that a symbolic link at `path` leads to, below the root; `rest` goes behind it.
+/// Returns the path that a symbolic link at `path` leads to, below the root, with `rest` after it.
 fn follow(path: &[u8], link: &[u8], rest: &[u8]) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
     if !link.starts_with(b"/") {
@@ -414,7 +414,7 @@ fn follow(path: &[u8], link: &[u8], rest: &[u8]) -> Vec<u8> {
     {
         match part {
             b"" | b"." => {}
-            // Above the root is the root, as the kernel has it.
+            // The parent of the root is the root, as in the kernel.
             b".." => drop(parts.pop()),
             part => parts.push(part),
         }
@@ -422,7 +422,7 @@ fn follow(path: &[u8], link: &[u8], rest: &[u8]) -> Vec<u8> {
     parts.join(&b'/')
 }
 
-/// Walks over the members until `visit` says that it has seen enough.
+/// Walks over the members until `visit` ends the walk.
 fn walk(
     blob: &Blob,
     env: &Env,
@@ -444,7 +444,7 @@ fn walk(
     Ok(())
 }
 
-/// Names a member for messages.
+/// Returns the place of a member for messages.
 pub(crate) fn place(entry: &Entry) -> String {
     format!("entry {}", quote(&entry.path))
 }

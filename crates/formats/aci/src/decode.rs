@@ -1,7 +1,7 @@
-//! What a manifest says, in the words of the neutral model. Pure: the archive is read elsewhere.
+//! From a manifest to the neutral model. This module does no I/O: other modules read the archive.
 //!
-//! Everything that the model has no field for goes to [`Image::extensions`], under the manifest's
-//! own names, so that every target can say what it is about to lose.
+//! All values that the model has no field for go to [`Image::extensions`], under the manifest's own
+//! names, so that every target can report them as losses.
 
 use std::collections::BTreeMap;
 
@@ -20,21 +20,21 @@ pub const FORMAT: FormatId = FormatId::ACI;
 /// The content type of an image manifest.
 pub const MANIFEST_KIND: &str = media_type::APPC_MANIFEST;
 
-/// docker2aci's annotations begin so.
+/// The prefix of docker2aci's annotations.
 pub(crate) const DOCKER: &str = "appc.io/docker/";
 /// Annotation: the entry point, a JSON list.
 pub(crate) const ENTRYPOINT: &str = "appc.io/docker/entrypoint";
 /// Annotation: the default arguments, a JSON list.
 pub(crate) const CMD: &str = "appc.io/docker/cmd";
-/// Annotation: the user as Docker writes it, where `user` and `group` do not imply it.
+/// Annotation: the user as Docker writes it, if `user` and `group` do not imply it.
 pub(crate) const USER: &str = "appc.io/docker/user";
-/// Annotation: the group that was looked up for a user without one, in the image's `/etc/passwd`.
+/// Annotation: the group that was found for a user without a group, in the image's `/etc/passwd`.
 pub(crate) const LOOKED_UP: &str = "imgconv.docker.group";
-/// A label that is no field of the model is the annotation of this prefix and its name.
+/// The prefix of the annotation for a label that is not a field of the model.
 pub const LABEL: &str = "appc.io/label/";
-/// Label: the ID that Docker knows an image by, in hex (appc/spec pull request 584).
+/// Label: the ID of an image in Docker, in hex (appc/spec pull request 584).
 pub const DOCKER_IMAGE_ID: &str = "dockerimageid";
-/// The annotation of the model that is the label [`DOCKER_IMAGE_ID`].
+/// The annotation of the model for the label [`DOCKER_IMAGE_ID`].
 pub const IMAGE_ID: &str = "appc.io/label/dockerimageid";
 
 const VERSION: &str = "org.opencontainers.image.version";
@@ -46,16 +46,16 @@ pub(crate) const RENAMED: [(&str, &str); 2] = [
     ("documentation", "org.opencontainers.image.documentation"),
 ];
 
-/// A document of another format that an ACI carries along, verbatim, for the way back.
+/// A document of another format that an ACI carries, verbatim, for the conversion back.
 #[derive(Debug)]
 pub(crate) struct Carried {
-    /// The format that it belongs to.
+    /// The format of the document.
     pub(crate) format: FormatId,
-    /// Which of the format's documents it is.
+    /// The role of the document in the format.
     pub(crate) role: &'static str,
-    /// The annotation that holds it.
+    /// The annotation that holds the document.
     pub(crate) annotation: &'static str,
-    /// Its content type where nothing says another.
+    /// The content type, unless the document or another document names one.
     kind: &'static str,
 }
 
@@ -73,8 +73,8 @@ const fn carried(
     }
 }
 
-/// Everything that an ACI may carry; of one format the manifest comes before the config, whose
-/// type it knows.
+/// All documents that an ACI may carry; the manifest of a format comes before its config, because
+/// the manifest has the type of the config.
 pub(crate) const CARRIED: [Carried; 8] = [
     carried(
         "oci",
@@ -112,7 +112,7 @@ pub(crate) const CARRIED: [Carried; 8] = [
         "imgconv.docker-archive.config",
         media_type::DOCKER_CONFIG,
     ),
-    // With or without signatures: the document itself tells.
+    // The document itself shows whether it has signatures.
     carried(
         "docker-v2s1",
         "manifest",
@@ -127,12 +127,12 @@ pub(crate) const CARRIED: [Carried; 8] = [
     ),
 ];
 
-/// Says whether an annotation holds what is carried along.
+/// Returns true if an annotation holds a carried document.
 pub(crate) fn is_carried(name: &str) -> bool {
     CARRIED.iter().any(|carried| carried.annotation == name)
 }
 
-/// Where an annotation of the model comes from.
+/// The source of an annotation of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The annotation of that name.
@@ -141,20 +141,20 @@ pub(crate) enum Source {
     User(String),
     /// The label of that name.
     Label(String),
-    /// Another field of the manifest, repeated for readers that look only at annotations.
+    /// Another field of the manifest, repeated for readers that use only annotations.
     Implied,
 }
 
-/// A manifest in neutral words.
+/// A decoded manifest.
 #[derive(Clone, Debug)]
 pub(crate) struct Decoded {
     /// The image, without layers.
     pub(crate) image: Image,
-    /// Where each annotation comes from.
+    /// The source of each annotation.
     pub(crate) sources: BTreeMap<String, Source>,
 }
 
-/// Decodes a manifest. `user` stands in for `app.user` and `app.group` where these are paths.
+/// Decodes a manifest. `user` replaces `app.user` and `app.group` where these are paths.
 pub(crate) fn decode(manifest: &Manifest, user: Option<(&str, &str)>) -> Decoded {
     let mut image = Image {
         name: Some(Name {
@@ -191,7 +191,7 @@ pub(crate) fn decode(manifest: &Manifest, user: Option<(&str, &str)>) -> Decoded
     Decoded { image, sources }
 }
 
-/// The field of a name that the rules forbid, by that name.
+/// Returns the path of a field whose name the rules forbid, with that name.
 pub(crate) fn renamed_path(renamed: &Renamed) -> String {
     let Renamed { list, was, .. } = renamed;
     let plain = was
@@ -218,7 +218,7 @@ fn extend_raw(image: &mut Image, object: &Value, key: &str, path: &str) {
     }
 }
 
-/// The annotations that are consumed: what they say stands in another field of the model.
+/// Returns true if an annotation is consumed: another field of the model holds its value.
 fn is_consumed(manifest: &Manifest, pair: &Pair, implied: &[Pair]) -> bool {
     let exec = manifest.app.as_ref().map(|app| &*app.exec);
     match &*pair.name {
@@ -235,8 +235,8 @@ fn is_consumed(manifest: &Manifest, pair: &Pair, implied: &[Pair]) -> bool {
     }
 }
 
-/// docker2aci's annotations that say where an image comes from, as far as they follow from its
-/// name and from the documents that are carried along.
+/// Returns docker2aci's annotations of the origin of an image, if they follow from its name and
+/// from the carried documents.
 pub(crate) fn provenance(name: &str, tag: Option<&str>, originals: &[Original]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     let mut add = |key: &str, value: String| {
@@ -266,9 +266,9 @@ pub(crate) fn provenance(name: &str, tag: Option<&str>, originals: &[Original]) 
     pairs
 }
 
-/// What docker called an image, by its documents. An image that docker kept by its config has the
-/// config's digest as its ID; the chains before that have made-up ones. docker2aci writes the ID of
-/// an image of an archive as the hash of its manifest, too, since there is no other.
+/// Returns the identity of an image in docker, by its documents. The ID of an image with a config
+/// is the config's digest; the older chains have ids of their own. For an image of an archive
+/// docker2aci writes the ID also as the hash of the manifest, since there is no other hash.
 fn identity(originals: &[Original]) -> Vec<(&'static str, String)> {
     let find = |role: &str| {
         let carried = |original: &&Original| {
@@ -322,7 +322,7 @@ fn identity(originals: &[Original]) -> Vec<(&'static str, String)> {
     found
 }
 
-/// The ids in the JSON of a v1 image: its own and its parent's.
+/// Returns the ids in the JSON of a v1 image: its own and its parent's.
 fn v1_ids(text: &str, limits: &imgconv_model::Limits) -> (Option<String>, Option<String>) {
     let value = imgconv_json::parse(text.as_bytes(), limits, "v1 image").unwrap_or_default();
     let id = |key: &str| {
@@ -332,7 +332,7 @@ fn v1_ids(text: &str, limits: &imgconv_model::Limits) -> (Option<String>, Option
     (id("id"), id("parent"))
 }
 
-/// The documents that a manifest carries along.
+/// Returns the documents that a manifest carries.
 fn originals(manifest: &Manifest) -> Vec<Original> {
     let limits = imgconv_model::Limits::default();
     let mut config_kind: Option<(FormatId, String)> = None;
@@ -365,7 +365,7 @@ fn originals(manifest: &Manifest) -> Vec<Original> {
     originals
 }
 
-/// The two parts of `exec`, if the annotations for them say so and still join to it.
+/// Returns the two parts of `exec`, if their annotations exist and still join to `exec`.
 fn split_exec(manifest: &Manifest, exec: &[String]) -> Option<Exec> {
     let part = |name: &str| -> Option<Vec<String>> {
         let Some(text) = manifest.annotation(name) else {
@@ -419,7 +419,7 @@ fn config(manifest: &Manifest, app: &App, user: Option<(&str, &str)>) -> RunConf
     }
 }
 
-/// A port in neutral words.
+/// Returns a port as a value of the model.
 pub(crate) fn port(port: &crate::manifest::AppPort) -> Port {
     Port {
         number: port.port,
@@ -428,7 +428,8 @@ pub(crate) fn port(port: &crate::manifest::AppPort) -> Port {
     }
 }
 
-/// Keeps what the model has no field for: names that nothing implies, and what only ACIs have.
+/// Keeps values that the model has no field for: names that no other field implies, and fields that
+/// only ACIs have.
 fn extend_app(image: &mut Image, manifest: &Manifest, app: &App) {
     let Some(raw) = manifest.raw.get("app") else {
         return;
@@ -476,9 +477,9 @@ fn extend_app(image: &mut Image, manifest: &Manifest, app: &App) {
     }
 }
 
-/// Fills in the annotations: those of the manifest first, then the user's, then other labels, then
-/// what other fields imply. Of two that meet under one name the first counts, the other is kept as
-/// an extension.
+/// Fills in the annotations: first those of the manifest, then the user's, then other labels, then
+/// those that other fields imply. Of two under one name the first counts, the other is kept as an
+/// extension.
 fn annotations(image: &mut Image, manifest: &Manifest) -> BTreeMap<String, Source> {
     let mut sources = BTreeMap::new();
     let mut lost = Vec::new();
@@ -528,7 +529,7 @@ fn annotations(image: &mut Image, manifest: &Manifest) -> BTreeMap<String, Sourc
             );
         }
     }
-    // An image that came from Docker or OCI had those annotations that it wanted.
+    // An image from Docker or OCI has its own annotations already.
     let native = !manifest
         .annotations
         .iter()

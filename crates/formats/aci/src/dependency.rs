@@ -1,7 +1,7 @@
-//! Dependencies: which image each means, and the order in which images are laid over each other.
+//! Dependencies: the image of each dependency, and the order in which images are stacked.
 //!
-//! Pure: images are keys, manifests and candidates are asked for. Reading and merging the file
-//! systems is the caller's work.
+//! This module does no I/O: images are keys, and the caller supplies manifests and candidates. The
+//! caller also reads and merges the file systems.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,30 +12,30 @@ use imgconv_model::{Code, Digest, Error, Limits, Result, quote};
 
 use crate::manifest::{Dependency, Manifest, Pair};
 
-/// An image that may be the one that a dependency means.
+/// An image that may match a dependency.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a, K> {
-    /// What the caller calls it.
+    /// The caller's key of the image.
     pub key: K,
-    /// Its manifest.
+    /// The manifest.
     pub manifest: &'a Manifest,
-    /// Its image ID, if it is known before the image is read.
+    /// The image ID, if it is known before the image is read.
     pub image_id: Option<Digest>,
 }
 
-/// Says whether an image's name and labels are what a dependency asks for (aci.md, "Dependency
-/// Matching"): every label that the dependency has must be there with the same value.
+/// Returns true if an image's name and labels match a dependency (aci.md, "Dependency Matching"):
+/// the image must have every label of the dependency with the same value.
 pub fn matches(dependency: &Dependency, manifest: &Manifest) -> bool {
     let equal = |label: &Pair| manifest.label(&label.name) == Some(&label.value);
     dependency.image_name == manifest.name && dependency.labels.iter().all(equal)
 }
 
-/// Chooses the image that a dependency means. An image ID that is not known yet is taken as right:
+/// Chooses the image of a dependency. An image ID that is not known yet is assumed to be right:
 /// reading the image verifies it.
 ///
 /// # Errors
-/// [`Code::Missing`] if none fits, [`Code::Mismatch`] if those that fit have other image IDs,
-/// [`Code::Ambiguous`] if several different ones fit.
+/// [`Code::Missing`] if no candidate matches, [`Code::Mismatch`] if the matching candidates have
+/// other image IDs, [`Code::Ambiguous`] if several different candidates match.
 pub fn choose<K: Clone>(dependency: &Dependency, candidates: &[Candidate<'_, K>]) -> Result<K> {
     let fitting: Vec<&Candidate<'_, K>> = candidates
         .iter()
@@ -51,7 +51,7 @@ pub fn choose<K: Clone>(dependency: &Dependency, candidates: &[Candidate<'_, K>]
         _ => true,
     };
     let mut chosen: Vec<&Candidate<'_, K>> = fitting.iter().filter(allowed).copied().collect();
-    // Of equal images any will do; one whose image ID is known to be right is surer.
+    // Of equal images any is right; an image whose image ID is known is preferred.
     if chosen.iter().any(|candidate| candidate.image_id.is_some()) && dependency.image_id.is_some()
     {
         chosen.retain(|candidate| candidate.image_id.is_some());
@@ -97,7 +97,7 @@ fn id(id: Option<Digest>) -> String {
     id.map_or_else(|| "with an unknown image ID".to_owned(), |id| id.image_id())
 }
 
-/// Names a dependency for messages: its name, tag, labels and image ID.
+/// Returns a dependency for messages: its name, tag, labels and image ID.
 pub fn describe(dependency: &Dependency) -> String {
     let mut text = quote(&dependency.image_name);
     if let Some(tag) = &dependency.tag {
@@ -124,10 +124,10 @@ fn describe_labels(labels: &[Pair]) -> String {
     }
 }
 
-/// The paths that a whitelist lets exist: cleaned, as bytes, with all parent directories.
+/// The paths that a whitelist allows: cleaned, as bytes, with all parent directories.
 pub type Whitelist = Arc<BTreeSet<Vec<u8>>>;
 
-/// The set of paths that a manifest's `pathWhitelist` lets exist; `None` if it lets all.
+/// Returns the paths that a manifest's `pathWhitelist` allows; `None` if it allows all.
 pub fn whitelist(manifest: &Manifest) -> Option<Whitelist> {
     if manifest.path_whitelist.is_empty() {
         return None;
@@ -135,7 +135,7 @@ pub fn whitelist(manifest: &Manifest) -> Option<Whitelist> {
     let mut paths = BTreeSet::new();
     for path in &manifest.path_whitelist {
         let mut path = path.as_bytes();
-        // A parent that is there already has its own parents.
+        // A parent that is in the set already has its own parents there.
         while paths.insert(path.to_vec()) {
             let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
             path = &path[..end];
@@ -144,18 +144,18 @@ pub fn whitelist(manifest: &Manifest) -> Option<Whitelist> {
     Some(Arc::new(paths))
 }
 
-/// One image of the order, and what of it may exist.
+/// One image of the order, and the paths of it that are allowed.
 #[derive(Clone, Debug)]
 pub struct Rendered<K> {
     /// The image.
     pub key: K,
-    /// Its own whitelist and those of the images that it is a dependency of. A path exists if it is
-    /// in all of them; no whitelist means all paths.
+    /// The whitelists of the image and of the images that depend on it. A path is allowed if it is
+    /// in all of them; without a whitelist all paths are allowed.
     pub whitelists: Vec<Whitelist>,
 }
 
 impl<K> Rendered<K> {
-    /// The paths that all whitelists let exist, `None` if all.
+    /// Returns the paths that all whitelists allow, `None` if all paths are allowed.
     pub fn paths(&self) -> Option<BTreeSet<Vec<u8>>> {
         let (first, others) = self.whitelists.split_first()?;
         let in_all = |path: &&Vec<u8>| others.iter().all(|other| other.contains(*path));
@@ -163,7 +163,7 @@ impl<K> Rendered<K> {
     }
 }
 
-/// An image that was met: its manifest, and the images that it depends on once they are resolved.
+/// A visited image: its manifest, and the images of its dependencies once they are resolved.
 struct Met<K> {
     key: K,
     manifest: Arc<Manifest>,
@@ -171,26 +171,27 @@ struct Met<K> {
     dependencies: Vec<Option<usize>>,
 }
 
-/// A level of the walk: an image, the images whose whitelists filter it, and how many of its
-/// dependencies are still to be visited.
+/// A level of the walk: an image, the images whose whitelists filter it, and the number of its
+/// dependencies that are still to be visited.
 struct Frame {
     image: usize,
     filters: Vec<usize>,
     left: usize,
 }
 
-/// Returns the images in the order in which they are laid over each other, the lowest first and
-/// `root` last: depth-first, as ace.md, "Filesystem Setup", says. An image may come more than once,
-/// with different whitelists; of occurrences with the same ones only the last is kept, which
-/// overwrites all that the others would have written.
+/// Returns the images in the order in which they are stacked, the lowest first and `root` last:
+/// depth-first, as in ace.md, "Filesystem Setup". An image may occur more than once, with different
+/// whitelists; of occurrences with the same whitelists only the last is kept, which overwrites all
+/// paths of the others.
 ///
 /// The walk goes backwards, from the root and its last dependency down, so the last occurrence is
-/// met first and an equal one is not entered again: the time is linear in what is returned, and a
-/// ladder of images that each name the next one twice is no power of two (robustness H3b).
+/// visited first and an equal one is not visited again: the time is linear in the size of the
+/// result, so a chain of images that each name the next one twice does not take exponential time
+/// (robustness H3b).
 ///
 /// # Errors
 /// [`Code::Cycle`] that shows the circle; [`Code::Limit`] for `aci_deps_depth` and
-/// `aci_deps_nodes`; and those of the two functions.
+/// `aci_deps_nodes`; and the errors of the two functions.
 pub fn order<K: Clone + Ord>(
     root: K,
     manifest: &mut dyn FnMut(&K) -> Result<Arc<Manifest>>,

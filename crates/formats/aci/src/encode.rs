@@ -1,8 +1,8 @@
-//! Writing a manifest: the original one, changed only where the image differs from it; or, where
-//! there is none, one as docker2aci would write it.
+//! Writing a manifest: the original manifest, changed only where the image differs from it; or,
+//! without an original, a manifest in the form of docker2aci.
 //!
-//! What got lost is not guessed: the manifest that was written is decoded again, and every field
-//! that differs from the image's is a loss, see `loss.rs`.
+//! Losses are not guessed: the written manifest is decoded again, and every field that differs from
+//! the image's is a loss, see `loss.rs`.
 
 mod draft;
 
@@ -29,7 +29,7 @@ use crate::{
 /// Writes the manifest of an image.
 ///
 /// # Errors
-/// If the image has a value that no ACI can have, or no name.
+/// If the image has a value that an ACI can't have, or no name.
 pub(crate) fn encode(
     image: &Image,
     group: Option<u32>,
@@ -53,7 +53,7 @@ pub(crate) fn encode(
     }
 }
 
-/// The manifest that the image was decoded from, if it carries one that can be read.
+/// Returns the manifest that the image was decoded from, if the image has one that can be read.
 fn original(
     image: &Image,
     limits: &imgconv_model::Limits,
@@ -94,7 +94,7 @@ fn sanitise_name(name: &str) -> Result<String> {
 }
 
 /// Decodes a manifest for comparing it with an image: a user that is a path was resolved when the
-/// image was decoded, and is the same as long as the image still knows of the path.
+/// image was decoded, and is unchanged as long as the image still has the path.
 fn decode_for(manifest: &Manifest, image: &Image) -> Decoded {
     let mut decoded = decode::decode(manifest, None);
     let by_path = ["app.user", "app.group"].map(|key| {
@@ -114,7 +114,8 @@ fn fill(
     (fresh, group): (bool, Option<u32>),
     report: &mut Report,
 ) -> Result<()> {
-    // Without `..`: a new field of the model must be placed here, or named as lost.
+    // The pattern has no `..`: a new field of the model must be written here, or reported as a
+    // loss.
     let Image {
         name,
         platform,
@@ -257,8 +258,8 @@ fn write_config(
     Ok(())
 }
 
-/// Docker's and OCI's reader keeps what it can't read as a port (robustness C12e); an ACI would hold
-/// less than the image says.
+/// Docker's and OCI's reader keeps keys that it can't read as ports (robustness C12e); an ACI would
+/// not have these ports.
 fn refuse_bad_ports(image: &Image) -> Result<()> {
     for (format, path) in image.extensions.keys() {
         if *format != FORMAT
@@ -286,8 +287,8 @@ fn no_nul<'a>(field: &str, texts: impl Iterator<Item = &'a String>) -> Result<()
     Ok(())
 }
 
-/// Writes the environment: of several values the last counts, in the place of the first; what is
-/// no variable is left out (robustness C12f, C12g).
+/// Writes the environment: of several values the last counts, at the position of the first; an
+/// entry that is not a variable is left out (robustness C12f, C12g).
 fn write_environment(draft: &mut Draft, env: &[String], report: &mut Report) -> Result<()> {
     no_nul("config.Env", env.iter())?;
     let mut order = Vec::new();
@@ -312,7 +313,7 @@ fn write_environment(draft: &mut Draft, env: &[String], report: &mut Report) -> 
     Ok(())
 }
 
-/// A working directory as an ACI wants it (robustness C12i).
+/// Returns a working directory as an absolute path, which an ACI requires (robustness C12i).
 fn absolute(path: &str, report: &mut Report) -> String {
     if path.starts_with('/') {
         return path.to_owned();
@@ -334,8 +335,8 @@ fn absolute(path: &str, report: &mut Report) -> String {
     absolute
 }
 
-/// The entries of a list that the image kept as extensions, because the model can't tell all of
-/// them.
+/// Returns the entries of a list that the image kept as extensions, because the model can't
+/// distinguish all of them.
 fn kept_entries(image: &Image, prefix: &str) -> Vec<Value> {
     let own = image
         .extensions
@@ -344,7 +345,8 @@ fn kept_entries(image: &Image, prefix: &str) -> Vec<Value> {
     own.filter_map(|(_, text)| parse_kept(text)).collect()
 }
 
-/// Reads the text of an extension, which this crate wrote; anybody else's may be anything.
+/// Reads the text of an extension that this crate wrote; an extension of another writer may be any
+/// text.
 fn parse_kept(text: &str) -> Option<Value> {
     imgconv_json::parse(
         text.as_bytes(),
@@ -355,8 +357,8 @@ fn parse_kept(text: &str) -> Option<Value> {
 }
 
 /// Writes the fields that only an ACI has. `dependencies` and `pathWhitelist` belong to the root
-/// file system that they were written for: they are never taken from the original alone, because
-/// an image that comes back has them rendered into its layer.
+/// file system that they were written for: they are never taken from the original alone, because an
+/// image from another format has them applied to its layer.
 fn restore_extensions(draft: &mut Draft, image: &Image) {
     let own = |path: &str| {
         let text = image.extensions.get(&(FORMAT, path.to_owned()))?;
@@ -387,8 +389,8 @@ fn restore_extensions(draft: &mut Draft, image: &Image) {
     }
 }
 
-/// Writes docker2aci's annotations of origin, and keeps the documents of OCI and Docker for the way
-/// back.
+/// Writes docker2aci's annotations of origin, and keeps the documents of OCI and Docker for the
+/// conversion back.
 fn write_provenance(draft: &mut Draft, originals: &[Original], report: &mut Report) {
     for original in originals {
         let own = (original.format, original.role);
@@ -413,7 +415,7 @@ fn write_provenance(draft: &mut Draft, originals: &[Original], report: &mut Repo
     }
 }
 
-/// Says whether an annotation of that name means something of its own in an ACI.
+/// Returns true if an annotation of that name has a meaning of its own in an ACI.
 fn is_reserved(name: &str) -> bool {
     ["created", "authors"].contains(&name)
         || is_carried(name)
@@ -446,7 +448,7 @@ fn write_annotations(
             Some(source) if *source != Source::Implied => source.clone(),
             _ => new_place(draft, key, value),
         };
-        // `homepage` must be a URL; another value stands under its own name.
+        // The value of `homepage` must be a URL; another value stands under its own name.
         let place = match place {
             Source::Annotation(name) if is_reserved(&name) && !is_url(value) => {
                 write_annotation(draft, &Source::Annotation(name), None);
@@ -459,7 +461,7 @@ fn write_annotations(
     Ok(())
 }
 
-/// Where an annotation that the manifest does not have yet goes.
+/// Returns the place of an annotation that the manifest does not have yet.
 fn new_place(draft: &Draft, key: &str, value: &str) -> Source {
     if let Some((own, _)) = RENAMED.iter().find(|(_, renamed)| *renamed == key)
         && is_url(value)

@@ -1,33 +1,35 @@
-//! AC Identifiers, AC Names and the other small grammars of a manifest: what they are, and how any
-//! text is made one.
+//! AC Identifiers, AC Names and the other small grammars of a manifest: checking them, and making
+//! them of any text.
 //!
-//! Texts are never made valid silently: whoever calls [`sanitise`] reports the change.
+//! Texts are never made valid silently: the caller of [`sanitise`] reports the change.
 
 use imgconv_model::Name;
 
-/// Says whether a text is an AC Identifier, see [`Name::is_ac_identifier`].
+/// Returns true if a text is an AC Identifier, see [`Name::is_ac_identifier`].
 pub fn is_identifier(text: &str) -> bool {
     Name::is_ac_identifier(text)
 }
 
-/// Says whether a text is an AC Name (appc spec, types.md): `[a-z0-9]+(-[a-z0-9]+)*`, an AC
+/// Returns true if a text is an AC Name (appc spec, types.md): `[a-z0-9]+(-[a-z0-9]+)*`, an AC
 /// Identifier with one kind of separator.
 pub fn is_name(text: &str) -> bool {
     is_identifier(text) && !text.contains(['.', '_', '~', '/'])
 }
 
-/// Says whether a text is read as an AC Identifier, see [`Name::reads_as_ac_identifier`].
+/// Returns true if a text is read as an AC Identifier, see [`Name::reads_as_ac_identifier`].
 pub fn reads_as_identifier(text: &str) -> bool {
     Name::reads_as_ac_identifier(text)
 }
 
-/// Says whether a text is read as an AC Name: as [`reads_as_identifier`], with one kind of separator.
+/// Returns true if a text is read as an AC Name: like [`reads_as_identifier`], with one kind of
+/// separator.
 pub fn reads_as_name(text: &str) -> bool {
     reads_as_identifier(text) && !text.contains(['.', '_', '~', '/'])
 }
 
-/// Makes an AC Identifier of any text: upper case becomes lower, what is not allowed becomes `_`,
-/// of a run of separators the first stays, none is left at the edges. `None` if nothing is left.
+/// Makes an AC Identifier of any text: upper case becomes lower, other forbidden characters become
+/// `_`, of a run of separators the first stays, separators at the ends are dropped. `None` if the
+/// result is empty.
 ///
 /// docker2aci does the same, except that it leaves runs of separators, which the specification's
 /// grammar does not allow.
@@ -35,7 +37,7 @@ pub fn sanitise(text: &str) -> Option<String> {
     sanitise_with(text, "-._~/", '_')
 }
 
-/// Makes an AC Name of any text, as [`sanitise`] does; what is not allowed becomes `-`.
+/// Makes an AC Name of any text, like [`sanitise`]; forbidden characters become `-`.
 pub fn sanitise_name(text: &str) -> Option<String> {
     sanitise_with(text, "-", '-')
 }
@@ -60,7 +62,7 @@ fn sanitise_with(text: &str, separators: &str, other: char) -> Option<String> {
     (!out.is_empty()).then_some(out)
 }
 
-/// Says whether a text can name an environment variable: `[A-Za-z_][A-Za-z_0-9.-]*` (aci.md).
+/// Returns true if a text can name an environment variable: `[A-Za-z_][A-Za-z_0-9.-]*` (aci.md).
 pub(crate) fn is_variable(text: &str) -> bool {
     let mut bytes = text.bytes();
     let first = bytes.next();
@@ -95,7 +97,8 @@ pub(crate) fn semantic_version(text: &str) -> Option<[u64; 3]> {
     parts.next().is_none().then_some(numbers)
 }
 
-/// Says whether a text is a URL with the scheme http or https, as aci.md asks of `homepage`.
+/// Returns true if a text is a URL with the scheme http or https, as aci.md requires for
+/// `homepage`.
 pub(crate) fn is_url(text: &str) -> bool {
     let http = text
         .split_once(':')
@@ -103,9 +106,9 @@ pub(crate) fn is_url(text: &str) -> bool {
     http && !text.chars().any(char::is_control)
 }
 
-/// Cleans a path of a manifest: a relative one is read from `/`, `.` and double slashes go, `..`
-/// goes up. Returns it without slashes at its ends, `None` if it climbs out of the root or holds a
-/// NUL.
+/// Cleans a path of a manifest: a relative path is read from `/`, `.` and double slashes are
+/// dropped, `..` goes up. Returns the path without slashes at its ends, `None` if it climbs out of
+/// the root or holds a NUL.
 pub(crate) fn clean_path(path: &str) -> Option<String> {
     if path.contains('\0') {
         return None;

@@ -4,8 +4,8 @@
 //! has two passes: one up to the manifest, one that streams the rootfs as a layer and hashes the
 //! whole to the image ID. The reasons behind the mapping are in `design.rs`.
 //!
-//! Signatures, discovery and fetching are not here, and neither is the merging of dependencies:
-//! [`dependency`] only says in which order it is done.
+//! Signatures, discovery, fetching and the merging of dependencies are not in this crate:
+//! [`dependency`] only determines their order.
 
 #![deny(missing_docs)]
 
@@ -63,24 +63,24 @@ pub struct Aci;
 /// An ACI that was read up to its manifest.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// The image. It has one layer, whose stream verifies what is known of the ACI.
+    /// The image. It has one layer, whose stream verifies the claimed digest and size of the ACI.
     pub image: Image,
     /// The manifest.
     pub manifest: Manifest,
-    /// The image ID: there once the layer was read to its end.
+    /// The image ID: present after the layer was read to its end.
     pub image_id: Arc<OnceLock<Digest>>,
 }
 
-/// Reads an ACI. `what` names it in messages; `expected` is checked when its layer is read.
+/// Reads an ACI. `what` names the ACI in messages; `expected` is checked when its layer is read.
 ///
 /// A `user` or `group` that is a path is resolved to the owner of that file. In an image with
-/// dependencies the file may be in one of them: if the image itself does not have it, the user stays
-/// open until [`resolve_user`] is called.
+/// dependencies the file may be in one of them: if the image itself does not have the file, the
+/// user stays unresolved until [`resolve_user`] is called.
 ///
 /// # Errors
-/// If the archive or its manifest is not in order, as far as they are read: what comes after the
-/// manifest is checked when the layer is read. [`Code::Unsupported`] if the file is wrapped in a PGP
-/// message, [`Code::Missing`] if the file that names the user is not there.
+/// If the archive or its manifest is not valid up to the manifest; the rest is checked when the
+/// layer is read. [`Code::Unsupported`] if the file is wrapped in a PGP message, [`Code::Missing`]
+/// if the path of the user does not exist.
 pub fn decode_stream(
     blob: &Blob,
     what: &str,
@@ -139,7 +139,8 @@ fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<
     })
 }
 
-/// Returns the manifest of an image that is or was an ACI, from the document that is kept with it.
+/// Returns the manifest of an image that is or was an ACI, from the document that is stored with
+/// the image.
 ///
 /// # Errors
 /// As [`decode_stream`].
@@ -151,14 +152,14 @@ pub fn manifest_of(image: &Image, limits: &Limits) -> Result<Option<Manifest>> {
         .transpose()
 }
 
-/// The user and group that a file belongs to.
+/// The user and group of a file.
 pub type Owner = (u32, u32);
 
 /// Resolves a `user` or `group` that is a path (aci.md) to the owner or group of that file. `owner`
-/// returns both for an absolute path. Nothing happens if neither is a path.
+/// returns both for an absolute path. Without a path the function has no effect.
 ///
 /// # Errors
-/// [`Code::Missing`] if there is no such file, and those of `owner`.
+/// [`Code::Missing`] if there is no such file, and the errors of `owner`.
 pub fn resolve_user(
     image: &mut Image,
     manifest: &Manifest,

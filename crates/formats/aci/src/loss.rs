@@ -1,7 +1,8 @@
-//! The losses of writing an ACI: what differs between an image and what its manifest reads back as.
+//! The losses of writing an ACI: the differences between an image and its written manifest, read
+//! back.
 //!
-//! Because the two are compared, every loss is real and none is left out. Fields are named as OCI
-//! and Docker name them: an image that comes from an ACI has its original and loses nothing.
+//! Because the two are compared, every loss is real and none is left out. Fields have their names
+//! of OCI and Docker: an image that comes from an ACI has its original and loses nothing.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::{
     run,
 };
 
-/// Compares an image with what was written of it. `original` is the manifest that was restored.
+/// Compares an image with its written manifest. `original` is the manifest that was restored.
 pub(crate) fn report(
     image: &Image,
     written: &Image,
@@ -55,7 +56,7 @@ pub(crate) fn report(
         "",
         report,
     );
-    // A manifest that was restored carries what it carried before, if anything.
+    // A restored manifest carries the same documents as before, if any.
     let carried = if original.is_none() {
         &originals[..]
     } else {
@@ -91,7 +92,7 @@ pub(crate) fn report(
     }
 }
 
-/// Says why a field is dropped, and which annotation holds the document that it stands in.
+/// Returns the reason why a field is dropped, with the annotation that holds its document.
 fn no_field(originals: &[Original], format: Option<FormatId>, path: &str) -> String {
     let is_there = |carried: &&Carried| {
         originals
@@ -117,7 +118,7 @@ fn no_field(originals: &[Original], format: Option<FormatId>, path: &str) -> Str
     }
 }
 
-/// The original's name is the same image's as the reference that it was turned into abroad.
+/// The original's name and the reference that was made of it are names of the same image.
 fn compare_name(name: &Name, found: &Name, original: Option<&Manifest>, report: &mut Report) {
     let (own, found_own) = (name.repository.as_deref(), found.repository.as_deref());
     let kept = original.is_some_and(|original| Some(&*original.name) == found_own)
@@ -194,7 +195,7 @@ fn compare_config(
     );
 }
 
-/// Names every entry that is gone, and whether another value took its place.
+/// Reports every entry that is missing, and the value that replaced it, if there is one.
 fn compare_env(env: &[String], written: &[String], report: &mut Report) {
     if env == written {
         return;

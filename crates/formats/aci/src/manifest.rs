@@ -1,8 +1,8 @@
 //! The image manifest: every field of the appc schema 0.8.11, read and checked.
 //!
-//! The checks are those of `actool validate`, and those of the specification that it leaves out. What
-//! tools of before appc 0.6 wrote is read as what it became, see `old.rs`.
-//! Whatever a manifest holds beyond the schema stays in [`Manifest::raw`], which is the document.
+//! The checks are those of `actool validate`, and those of the specification that `actool` leaves
+//! out. Fields of tools before appc 0.6 are read by their later names, see `old.rs`. Fields beyond
+//! the schema stay in [`Manifest::raw`], which is the document.
 
 mod check;
 mod isolator;
@@ -20,13 +20,14 @@ pub use self::schema::{
 /// Reads and checks the bytes of a manifest.
 ///
 /// # Errors
-/// [`imgconv_model::Code::BadJson`] for what is no strict JSON, and those of [`validate`].
+/// [`imgconv_model::Code::BadJson`] for text that is not strict JSON, and the errors of
+/// [`validate`].
 pub fn parse(bytes: &[u8], limits: &Limits, notes: &Notes) -> Result<Manifest> {
     let value = imgconv_json::parse(bytes, limits, "manifest")?;
     validate(&value, notes)
 }
 
-/// Checks a manifest. What is odd but has one reading is told to `notes`.
+/// Checks a manifest. Irregularities with one reading go to `notes`.
 ///
 /// # Errors
 /// The first of [`violations`].
@@ -61,11 +62,10 @@ fn read(value: &Value, notes: &Notes) -> (Manifest, Vec<Error>) {
     (manifest, violations)
 }
 
-/// Returns everything that is wrong with a manifest, in the order of the schema. Each names the
-/// field, what is expected and what is found; the codes are
-/// `bad-manifest` for a wrong type or an impossible value, `bad-name` for a broken grammar,
-/// `bad-digest` for a malformed image ID, `ambiguous` for duplicates, and `bad-json` for a field
-/// name that differs from a known one in case only.
+/// Returns all errors of a manifest, in the order of the schema. Each names the field, the expected
+/// and the found value; the codes are `bad-manifest` for a wrong type or an impossible value,
+/// `bad-name` for a broken grammar, `bad-digest` for a malformed image ID, `ambiguous` for
+/// duplicates, and `bad-json` for a field name that differs from a known one in case only.
 pub fn violations(value: &Value) -> Vec<Error> {
     read(value, &Notes::default()).1
 }

@@ -1,11 +1,11 @@
-//! The labels `os` and `arch` in appc's words, and platforms in Go's words: one table, both ways.
+//! The labels `os` and `arch` of appc, and platforms by the names of Go: one table, both ways.
 //!
 //! The pairs are those of the appc specification's list of valid combinations. `arm64` and
 //! `arm64/v8` are the same platform and both are `aarch64`.
 
 use imgconv_model::{Code, Error, Platform, Result};
 
-/// (os, appc's arch, Go's architecture, variant). Of several rows that fit, the first counts.
+/// (os, appc's arch, Go's architecture, variant). The first matching row counts.
 const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     ("linux", "amd64", "amd64", None),
     ("linux", "i386", "386", None),
@@ -25,8 +25,8 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     ("darwin", "i386", "386", None),
 ];
 
-/// What the labels `os` and `arch` say, in Go's words. A pair that the specification does not know
-/// passes through as it is. The rows of Linux serve where `os` is absent.
+/// Returns the platform of the labels `os` and `arch`. A pair that is not in the specification is
+/// copied unchanged. The rows of Linux are used if `os` is absent.
 pub fn from_labels(os: Option<&str>, arch: Option<&str>) -> Platform {
     let found = arch.and_then(|arch| {
         let wanted = os.unwrap_or("linux");
@@ -39,7 +39,7 @@ pub fn from_labels(os: Option<&str>, arch: Option<&str>) -> Platform {
     }
 }
 
-/// Says whether the specification lists what the labels say; an absent label is no contradiction.
+/// Returns true if the specification lists the labels; an absent label contradicts nothing.
 pub fn is_known(os: Option<&str>, arch: Option<&str>) -> bool {
     let Some(os) = os else { return true };
     TABLE
@@ -47,8 +47,9 @@ pub fn is_known(os: Option<&str>, arch: Option<&str>) -> bool {
         .any(|row| row.0 == os && arch.is_none_or(|arch| row.1 == arch))
 }
 
-/// The labels `os` and `arch` of a platform; an unknown part has none. A variant that appc has no
-/// word for is left out, and an `arm` of Linux without one is `armv6l`, as docker2aci writes it.
+/// Returns the labels `os` and `arch` of a platform; an unknown part has no label. A variant that
+/// appc has no name for is left out, and an `arm` of Linux without a variant is `armv6l`, as
+/// docker2aci writes it.
 ///
 /// # Errors
 /// [`Code::Unsupported`] for a pair that the specification does not list.
@@ -65,8 +66,8 @@ pub fn to_labels(platform: &Platform) -> Result<(Option<String>, Option<String>)
     };
     let exact = |row: &&(&str, &str, &str, Option<&str>)| fits(row) && row.3 == variant.as_deref();
     let row = TABLE.iter().find(exact).or_else(|| {
-        // A variant that has no row of its own is no other platform where only one row fits; that
-        // of arm is another processor, except on FreeBSD, which has one word for all.
+        // A variant without a row of its own is the same platform if only one row fits; a variant
+        // of arm is another processor, except on FreeBSD, which has one name for all.
         let free = wanted != "linux" || architecture != "arm" || variant.is_none();
         TABLE.iter().find(|row| free && fits(row))
     });
@@ -81,7 +82,7 @@ pub fn to_labels(platform: &Platform) -> Result<(Option<String>, Option<String>)
     }
 }
 
-/// Every platform that an ACI can name, in Go's words.
+/// Returns every platform that an ACI can have, by the names of Go.
 pub fn supported() -> Vec<String> {
     TABLE
         .iter()

@@ -1,7 +1,7 @@
-//! Telling an ACI from its first bytes: a tar, perhaps compressed, that begins with `manifest` or
-//! `rootfs`; and the PGP messages that the specification lets an ACI be wrapped in.
+//! Recognising an ACI by its first bytes: a tar, perhaps compressed, that begins with `manifest` or
+//! `rootfs`; and the PGP messages that the specification allows around an ACI.
 //!
-//! Nothing is checked here; what only looks like an ACI is refused when it is read.
+//! This module checks nothing: a file that only looks like an ACI is refused when it is read.
 
 use std::io::{Cursor, Read};
 
@@ -9,12 +9,12 @@ use imgconv_layer::clean;
 use imgconv_model::{Blob, Code, Compression, Error, Limits, Notes, Reader, Result};
 use imgconv_stream::{Decoder, sniff};
 
-/// Bytes of a file that are looked at, and of what they decompress to.
+/// The bytes of a file that are read, and of their decompressed content.
 const PREFIX: u64 = 64 << 10;
-/// Members that are looked at; before the first name that tells there are at most a few.
+/// The members that are read; at most a few come before the first name that decides.
 const MEMBERS: usize = 16;
 
-/// How a PGP message wraps a file.
+/// The way a PGP message wraps a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pgp {
     /// Encrypted, with a passphrase or to keys.
@@ -24,7 +24,7 @@ pub(crate) enum Pgp {
 }
 
 impl Pgp {
-    /// The refusal of such a file (robustness H7c and H8).
+    /// Makes the refusal of such a file (robustness H7c and H8).
     pub(crate) fn refuse(self) -> Error {
         let (what, hint) = match self {
             Self::Encrypted => (
@@ -40,9 +40,9 @@ impl Pgp {
     }
 }
 
-/// Says whether a file that begins like this is an ACI: plain, gzip, bzip2 or xz, or wrapped in a
-/// PGP message (which reading then refuses by name). A few kilobytes suffice, except for bzip2,
-/// which shows nothing before the end of its first block.
+/// Returns true if a file that begins with these bytes is an ACI: plain, gzip, bzip2 or xz, or
+/// wrapped in a PGP message (which reading then refuses by name). A few kilobytes are enough,
+/// except for bzip2, whose content is readable only after the end of its first block.
 pub fn recognise_bytes(prefix: &[u8]) -> bool {
     if pgp(prefix).is_some() {
         return true;
@@ -51,7 +51,7 @@ pub fn recognise_bytes(prefix: &[u8]) -> bool {
     looks_like_one(Box::new(Cursor::new(prefix)))
 }
 
-/// [`recognise_bytes`], of a stream that is read only as far as needed.
+/// Like [`recognise_bytes`], for a stream that is read only as far as needed.
 pub(crate) fn recognise(blob: &Blob) -> bool {
     let Ok((begin, stream)) = peek(blob) else {
         return false;
@@ -59,7 +59,7 @@ pub(crate) fn recognise(blob: &Blob) -> bool {
     pgp(&begin).is_some() || looks_like_one(stream)
 }
 
-/// Opens a stream and looks at its first bytes, which it still gives.
+/// Opens a stream and reads its first bytes, which the returned reader repeats.
 pub(crate) fn peek(blob: &Blob) -> Result<(Vec<u8>, Reader)> {
     let mut stream = blob.open()?;
     let mut begin = Vec::new();
@@ -87,14 +87,14 @@ fn looks_like_one(mut stream: Reader) -> bool {
             }
         }
     };
-    // A prefix ends in the middle, so an error is no answer: what came before it counts.
+    // A prefix ends in the middle, so an error has no meaning: the bytes before it count.
     let mut tar = Vec::new();
     let _ = decoded.take(PREFIX).read_to_end(&mut tar);
     begins_like_one(&tar)
 }
 
-/// Looks at the names of the first members. A malformed archive is recognised by its first header
-/// alone, so that the error says what is wrong with it.
+/// Checks the names of the first members. A malformed archive is recognised by its first header
+/// alone, so that reading it reports the error.
 fn begins_like_one(tar: &[u8]) -> bool {
     let (limits, notes) = (Limits::default(), Notes::default());
     let mut members = imgconv_tar::Reader::new(tar, &limits, &notes, "a prefix");
@@ -127,7 +127,7 @@ fn tells(path: &[u8]) -> bool {
     path == b"manifest" || path == b"rootfs" || path.starts_with(b"rootfs/")
 }
 
-/// Says how a file is wrapped in a PGP message (RFC 4880, sections 4.2 and 6.2), if it is.
+/// Returns the way a file is wrapped in a PGP message (RFC 4880, sections 4.2 and 6.2), if it is.
 pub(crate) fn pgp(begin: &[u8]) -> Option<Pgp> {
     if begin.starts_with(b"-----BEGIN PGP MESSAGE") {
         return Some(Pgp::Encrypted);
@@ -150,7 +150,7 @@ pub(crate) fn pgp(begin: &[u8]) -> Option<Pgp> {
         let length = [1, 2, 4, 0][usize::from(first & 3)];
         (first >> 2 & 0xf, 1 + length)
     };
-    // A packet's first byte is its version; asking for it keeps other binary files out.
+    // A packet's first byte is its version; checking it excludes other binary files.
     let version = *begin.get(body)?;
     match (tag, version) {
         (1, 3 | 6) | (3, 4..=6) | (18, 1 | 2) => Some(Pgp::Encrypted),

@@ -1,7 +1,7 @@
 //! The root file system as a layer, both ways, each in one streaming pass.
 //!
-//! Out of an ACI: the uncompressed bytes are hashed to the image ID while `rootfs/` is taken off
-//! the names. Into one: the manifest goes before, and `rootfs/` before the names.
+//! From an ACI: the uncompressed bytes are hashed to the image ID while `rootfs/` is removed from
+//! the names. To an ACI: the manifest is put first, and `rootfs/` before the names.
 
 use std::{
     io::{self, Cursor, Read},
@@ -20,14 +20,14 @@ use imgconv_tar::{END, Entry, EntryKind, head, padding};
 
 use crate::archive::{Checker, Member, Met, Seen, link_target, place};
 
-/// What a dependency's manifest claims of the image that it names.
+/// The claims of a dependency's manifest about its image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExpectedImage {
     /// The image ID: the SHA-512 of the uncompressed tar.
     pub id: Option<Digest>,
-    /// The size in bytes. The specification does not say of which form; the purpose that it gives
-    /// (not to be sent endless data) fits the file as it is fetched, so that is what it means here;
-    /// builders also wrote the size of the uncompressed tar, so that is taken too.
+    /// The size in bytes. The specification does not define of which form; the purpose that it
+    /// gives (no endless data) fits the file as it is fetched, so this is the meaning here;
+    /// builders also wrote the size of the uncompressed tar, so that size is accepted too.
     pub size: Option<u64>,
 }
 
@@ -39,9 +39,9 @@ pub(crate) struct Rootfs {
     pub(crate) notes: Notes,
     pub(crate) what: String,
     pub(crate) expected: ExpectedImage,
-    /// Whether the image has dependencies, which hard links may lead to.
+    /// True if the image has dependencies, which hard links may lead to.
     pub(crate) stacked: bool,
-    /// The image ID, once a pass has come to the end.
+    /// The image ID, after a pass has reached the end.
     pub(crate) id: Arc<OnceLock<Digest>>,
 }
 
@@ -69,7 +69,7 @@ impl Open for Rootfs {
             let mut checker = shared.lock().unwrap_or_else(PoisonError::into_inner);
             match checker.member(&entry)? {
                 Member::Top | Member::Manifest => return Ok(None),
-                // The root of the layer, so that its mode and owner are kept.
+                // The root of the layer gets an entry, so that its mode and owner are kept.
                 Member::Rootfs => entry.path = b"./".to_vec(),
                 Member::Inside(path) => {
                     let outer = place(&entry);
@@ -105,7 +105,7 @@ impl Open for Rootfs {
     }
 }
 
-/// Names the ACI as the outermost place, unless the error does so already.
+/// Adds the ACI as the outermost place, unless the error has that place already.
 pub(crate) fn located(error: Error, what: &str) -> Error {
     if error.places().first().is_some_and(|place| place == what) {
         return error;
@@ -113,18 +113,18 @@ pub(crate) fn located(error: Error, what: &str) -> Error {
     error.at(what)
 }
 
-/// A directory's name ends with a slash, as all writers have it.
+/// Adds the slash at the end of a directory's name, as all writers do.
 fn end_directory(entry: &mut Entry) {
     if entry.kind == EntryKind::Directory {
         entry.path.push(b'/');
     }
 }
 
-/// A layer whose end is reported only if the whole archive was in order.
+/// A layer whose end is reported only if the whole archive is valid.
 struct Finished<R> {
     inner: R,
     checker: Arc<Mutex<Checker>>,
-    /// The stored bytes, which may know that they are damaged.
+    /// The stored bytes, whose own verification explains errors of damaged bytes.
     blob: Blob,
     what: String,
 }
@@ -154,7 +154,7 @@ impl<R: Read> Read for Finished<R> {
     }
 }
 
-/// Counts the bytes of the file as it is stored.
+/// Counts the stored bytes of the file.
 struct Counted {
     inner: Reader,
     count: Arc<AtomicU64>,
@@ -168,7 +168,7 @@ impl Read for Counted {
     }
 }
 
-/// Hashes the uncompressed tar, and at its end compares what was expected of it.
+/// Hashes the uncompressed tar, and at its end compares the expected image ID and size.
 struct Tap<R> {
     inner: R,
     hasher: Option<Hasher>,
@@ -215,7 +215,7 @@ impl<R> Tap<R> {
         {
             return Err(self.wrong_size(size));
         }
-        // Another pass over the same bytes has found the same.
+        // Another pass over the same bytes may have set the same value.
         let _ = self.id.set(*found);
         Ok(())
     }
@@ -275,8 +275,8 @@ impl Open for Archive {
     }
 }
 
-/// An archive that is made: the limit on what is read holds for it too, since a layer of a few bytes
-/// may name paths of thousands of directories.
+/// An archive that is generated: the limit for reading applies to it too, since a layer of a few
+/// bytes may name paths of thousands of directories.
 struct Bounded<R> {
     inner: R,
     made: u64,
@@ -305,7 +305,7 @@ impl Archive {
         Ok(Verified::new(decoder, &facts, "layer, uncompressed"))
     }
 
-    /// Looks whether the layer's first member is the root directory: it becomes `rootfs`.
+    /// Returns true if the layer's first member is the root directory, which becomes `rootfs`.
     fn begins_with_root(&self, layer: &Layer) -> Result<bool> {
         let mut members =
             imgconv_tar::Reader::new(self.tar(layer)?, &self.limits, &self.notes, "layer");
@@ -317,7 +317,7 @@ impl Archive {
     }
 }
 
-/// Puts `rootfs/` before a member's names. Returns false if it is left out.
+/// Puts `rootfs/` before a member's names. Returns false if the member is left out.
 fn prefix(
     entry: &mut Entry,
     root: bool,
@@ -325,7 +325,7 @@ fn prefix(
     limits: &Limits,
     notes: &Notes,
 ) -> Result<bool> {
-    // What is written must be readable again.
+    // The result must be short enough to be read again.
     let below = |path: &[u8]| clean(&[b"rootfs/", path].concat(), limits);
     let path = clean(&entry.path, limits)?;
     if path.is_empty() {
@@ -365,7 +365,7 @@ fn prefix(
     Ok(true)
 }
 
-/// A member that no source says anything of: root's, of 1970.
+/// Makes a member that no source has: owned by root, with the time 1970.
 fn member(path: &[u8], kind: EntryKind, size: u64) -> Entry {
     Entry {
         mode: if kind == EntryKind::Directory {

@@ -1,4 +1,4 @@
-//! Users, ports and volumes in the words of both sides: what one implies of the other.
+//! Users, ports and volumes: conversion between the forms of ACI and of Docker and OCI.
 //!
 //! The names that an ACI needs for ports and mount points are those that docker2aci makes.
 
@@ -8,14 +8,14 @@ use imgconv_model::{Code, Error, Port, Result, quote};
 
 use crate::identifier::{clean_path, sanitise_name};
 
-/// Bytes of a user's or group's name beyond which it is none.
+/// The longest name of a user or group in bytes.
 const LONGEST_USER: usize = 256;
 
-/// The `user` and `group` of a user as Docker and OCI write it: an empty part counts as absent, an
-/// absent user is root, and `None` is an absent group.
+/// Returns the `user` and `group` of a user in the form of Docker and OCI: an empty part counts as
+/// absent, an absent user is root, and `None` is an absent group.
 ///
 /// # Errors
-/// [`Code::BadManifest`] for what an ACI would read as something else: more than two parts, a
+/// [`Code::BadManifest`] for a text that an ACI would read differently: more than two parts, a
 /// number out of range, a path, a NUL (robustness C12b, C12g).
 pub(crate) fn user_pair(text: &str) -> Result<(String, Option<String>)> {
     let bad = |why: &str| {
@@ -46,8 +46,8 @@ pub(crate) fn user_pair(text: &str) -> Result<(String, Option<String>)> {
     Ok((user.to_owned(), part(1).map(str::to_owned)))
 }
 
-/// The name or number of a user that says no group, of which there is one to be looked up: Docker
-/// takes that of `/etc/passwd`, and `0` for who is not in there.
+/// Returns the name or number of a user without a group, whose group must be looked up: Docker uses
+/// the group in `/etc/passwd`, and `0` for a user that is not in that file.
 pub fn user_without_group(text: &str) -> Option<String> {
     if text.split(':').next().unwrap_or_default().is_empty() {
         return None;
@@ -56,9 +56,9 @@ pub fn user_without_group(text: &str) -> Option<String> {
     group.is_none().then_some(user)
 }
 
-/// The user as Docker and OCI write it, none for root. `verbatim` is what it was before it was
-/// taken apart; it counts if it still means the same. Where it says no group, that is the one that
-/// was looked up, 0, or what the user is, as docker2aci has it.
+/// Returns the user in the form of Docker and OCI, `None` for root. `verbatim` is the original
+/// text; it counts if it still has the same meaning. Without a group in that text, the group may be
+/// the one that was looked up, 0, or equal to the user, as docker2aci writes it.
 pub(crate) fn user_text(
     user: &str,
     group: &str,
@@ -81,7 +81,7 @@ pub(crate) fn user_text(
     }
 }
 
-/// The name that a port has in an ACI that Docker's or OCI's form was converted to.
+/// Returns the name in an ACI of a port from Docker or OCI.
 pub(crate) fn port_name(port: &Port) -> String {
     let last = u32::from(port.number) + u32::from(port.count.max(1)) - 1;
     let numbers = if port.count > 1 {
@@ -93,7 +93,8 @@ pub(crate) fn port_name(port: &Port) -> String {
     sanitise_name(&text).expect("a number is a word of an AC Name")
 }
 
-/// The ports as ranges that neither overlap nor touch, in order: the same ports have the same.
+/// Returns the ports as ranges that neither overlap nor touch, in order: equal ports give equal
+/// ranges.
 pub(crate) fn ranges(ports: &[Port]) -> BTreeMap<String, Vec<(u32, u32)>> {
     let mut sorted: Vec<(&str, u32, u32)> = ports
         .iter()
@@ -114,7 +115,7 @@ pub(crate) fn ranges(ports: &[Port]) -> BTreeMap<String, Vec<(u32, u32)>> {
     ranges
 }
 
-/// Says whether all of a port's numbers are in the ranges.
+/// Returns true if all of a port's numbers are in the ranges.
 pub(crate) fn covers(ranges: &BTreeMap<String, Vec<(u32, u32)>>, port: &Port) -> bool {
     let (first, end) = (
         u32::from(port.number),
@@ -126,28 +127,28 @@ pub(crate) fn covers(ranges: &BTreeMap<String, Vec<(u32, u32)>>, port: &Port) ->
     })
 }
 
-/// The paths of volumes, cleaned: the same volumes have the same.
+/// Returns the cleaned paths of volumes: equal volumes give equal paths.
 pub(crate) fn volume_paths(volumes: &[String]) -> BTreeSet<String> {
     let cleaned = |path: &String| clean_path(path).unwrap_or_else(|| path.clone());
     volumes.iter().map(cleaned).collect()
 }
 
-/// Names of which each is given once. A name that is taken gets a number, in time that does not grow
-/// with the number.
+/// A source of unique names. A name that is taken gets a number, in time that does not grow with
+/// the number.
 #[derive(Debug, Default)]
 pub(crate) struct FreeNames {
     taken: BTreeSet<String>,
-    /// The next number of a name that was taken.
+    /// The next number for each name that was taken.
     next: BTreeMap<String, u64>,
 }
 
 impl FreeNames {
-    /// Takes a name as it is; false if it is taken already.
+    /// Takes a name without a change; false if it is taken already.
     pub(crate) fn take(&mut self, name: String) -> bool {
         self.taken.insert(name)
     }
 
-    /// Gives a name, with a number if it is taken.
+    /// Returns a free name, with a number if `base` is taken.
     pub(crate) fn give(&mut self, base: String) -> String {
         if self.taken.insert(base.clone()) {
             return base;
@@ -163,8 +164,8 @@ impl FreeNames {
     }
 }
 
-/// The names that volumes have in an ACI: (name, path), in path order. Of paths that are the same
-/// one stays, without slashes at its end; a name that is taken gets a number.
+/// Returns the names of volumes in an ACI: (name, path), in path order. Of equal paths one stays,
+/// without slashes at its end; a name that is taken gets a number.
 ///
 /// # Errors
 /// [`Code::BadName`] for a path that is empty, relative, or leaves the root (robustness C12c).
@@ -203,7 +204,7 @@ mod tests {
         user_pair(text).ok()
     }
 
-    // robustness K40: the next number of a name is known, and not searched for.
+    // robustness K40: the next number of a name is stored, and not searched for.
     #[test]
     fn volumes_whose_names_are_alike_get_numbers() {
         let volumes: Vec<String> = (0..3).map(|i| format!("/A{}", ".".repeat(i))).collect();
@@ -260,7 +261,7 @@ mod tests {
         assert_eq!(text("100", "0", Some("100")).as_deref(), Some("100"));
         assert_eq!(text("0", "0", Some("root")), None);
         assert_eq!(text("0", "0", Some("0:0")).as_deref(), Some("0:0"));
-        // Edited since: the verbatim text no longer counts.
+        // The fields were edited since: the verbatim text no longer counts.
         assert_eq!(text("5", "5", Some("100")).as_deref(), Some("5:5"));
         assert_eq!(text("100", "5", Some("100")).as_deref(), Some("100:5"));
     }
@@ -269,7 +270,7 @@ mod tests {
     fn k32_a_group_that_was_looked_up_is_no_part_of_the_user() {
         let text = |group| user_text("nobody", group, Some("nobody"), Some("99"));
         assert_eq!(text("99").as_deref(), Some("nobody"));
-        // Edited since.
+        // The fields were edited since.
         assert_eq!(text("0").as_deref(), Some("nobody:0"));
         for (text, user) in [
             ("nobody", Some("nobody")),

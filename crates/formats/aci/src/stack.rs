@@ -1,10 +1,10 @@
 //! One ACI for each layer, linked by dependencies: the pure parts of `--no-squash`.
 //!
-//! Each level depends on the one below it; only the top has the app. A level's rootfs holds what
-//! its layer changed, whole: hard links are written with all their names, so none points to a file
-//! of a lower level. A level that deletes something lists in `pathWhitelist` everything that is
-//! left. The caller merges the layers one after the other, takes a [`Snapshot`] before each, and
-//! writes the levels base first, because each names the image ID of the one below.
+//! Each level depends on the level below it; only the top level has the app. A level's rootfs holds
+//! all files that its layer changed: hard links are written with all their names, so none points to
+//! a file of a lower level. A level that deletes paths lists all remaining paths in
+//! `pathWhitelist`. The caller merges the layers one after the other, takes a [`Snapshot`] before
+//! each, and writes the levels base first, because each has the image ID of the level below.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,12 +24,12 @@ use crate::{
     platform,
 };
 
-/// The name of a level below the top: the image's, `-layer-` and the level's number, the base's
-/// being 1. The label `version` (or `dockerimageid`) and the image ID in the dependency tell those
-/// of different images apart.
+/// Returns the name of a level below the top: the image's name, `-layer-` and the level's number, 1
+/// for the base. The label `version` (or `dockerimageid`) and the image ID in the dependency
+/// distinguish levels of different images.
 ///
 /// # Errors
-/// [`Code::BadName`] if no AC Identifier can be made of the name.
+/// [`Code::BadName`] if the name can't be made an AC Identifier.
 pub fn level_name(name: &str, number: usize) -> Result<String> {
     let level = sanitise(name).map(|name| format!("{name}-layer-{number}"));
     level.ok_or_else(|| {
@@ -41,12 +41,13 @@ pub fn level_name(name: &str, number: usize) -> Result<String> {
     })
 }
 
-/// Takes an image apart to one image for each layer, base first. Lower ones have a name, a platform
-/// and a layer; the top one has all the rest.
+/// Splits an image into one image for each layer, base first. Lower images have a name, a platform
+/// and a layer; the top image has all other fields.
 ///
 /// # Errors
-/// [`Code::Usage`] if the image has no name, [`Code::Limit`] if there are more layers than
-/// dependencies may be deep, [`Code::Unsupported`] for a platform that appc can't name.
+/// [`Code::Usage`] if the image has no name, [`Code::Limit`] if there are more layers than the
+/// limit of the depth of dependencies, [`Code::Unsupported`] for a platform that appc has no name
+/// for.
 pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
     let most = limits.aci_deps_depth;
     if image.layers.len() as u64 > most.saturating_add(1) {
@@ -73,7 +74,7 @@ pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
     };
     for (i, layer) in lower.iter().enumerate() {
         let name = level_name(repository, i + 1)?;
-        // An original, so that no field is added that only a whole image has.
+        // The manifest is an original, so that no field is added that only a whole image has.
         let mut manifest: Map<String, Value> = Map::new();
         for (key, value) in [
             ("acKind", "ImageManifest"),
@@ -117,10 +118,10 @@ pub fn split(image: &Image, limits: &Limits) -> Result<Vec<Image>> {
     Ok(levels)
 }
 
-/// Makes a level depend on the one below, whose image ID is known once it is written.
+/// Makes a level depend on the level below, whose image ID is known after it is written.
 ///
 /// # Errors
-/// [`Code::Unsupported`] for a platform that appc can't name.
+/// [`Code::Unsupported`] for a platform that appc has no name for.
 pub fn link(upper: &mut Image, lower: &Image, image_id: &Digest) -> Result<()> {
     let labels = labels(lower)?;
     let name = lower.name.clone().unwrap_or_default();
@@ -135,7 +136,7 @@ pub fn link(upper: &mut Image, lower: &Image, image_id: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// Lets only the paths of the merged tree of a level exist.
+/// Restricts a level to the paths of its merged tree.
 ///
 /// # Errors
 /// [`Code::Unsupported`] for a path that is not UTF-8: a manifest can't list it.
@@ -155,14 +156,14 @@ pub fn set_whitelist(level: &mut Image, tree: &Tree) -> Result<()> {
         paths.push(Value::from(format!("/{text}")));
     }
     if paths.is_empty() {
-        // An empty list would let everything exist.
+        // An empty list would allow all paths.
         paths.push("/".into());
     }
     set(level, "pathWhitelist", paths.into());
     Ok(())
 }
 
-/// The labels that tell a level from those of other images.
+/// Returns the labels that distinguish a level from those of other images.
 fn labels(image: &Image) -> Result<Value> {
     let (os, arch) = platform::to_labels(&image.platform)?;
     let version = image.name.as_ref().and_then(|name| name.tag.clone());
@@ -192,23 +193,23 @@ fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
     pairs.map(pair).collect::<Vec<_>>().into()
 }
 
-/// What a merged tree held before a layer was applied to it.
+/// The paths of a merged tree before a layer was applied to it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot(BTreeMap<Vec<u8>, Digest>);
 
-/// What a layer did to a merged tree.
+/// The changes of a layer to a merged tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Every path that is new or differs, and every other name of a file that does. With their
-    /// parents, these are the level's own rootfs.
+    /// Every path that is new or differs, and every other name of a file that differs. With their
+    /// parents, these paths are the level's own rootfs.
     pub paths: BTreeSet<Vec<u8>>,
-    /// True if something is gone that what is new does not replace by itself.
+    /// True if a path was removed that no new path replaces by itself.
     pub deletes: bool,
 }
 
 impl Snapshot {
-    /// Remembers a tree: a digest for each path. The contents are told apart by their keys, so the
-    /// tree must go on with the same content store.
+    /// Records a tree: a digest for each path. The contents are compared by their keys, so the tree
+    /// must continue with the same content store.
     pub fn of(tree: &Tree) -> Self {
         Self(
             tree.iter()
@@ -217,7 +218,7 @@ impl Snapshot {
         )
     }
 
-    /// Compares the tree with what it was.
+    /// Compares the tree with the recorded one.
     pub fn changes(&self, tree: &Tree) -> Changes {
         let mut changes = Changes::default();
         let mut inodes = BTreeSet::new();
@@ -237,7 +238,7 @@ impl Snapshot {
             if path.is_empty() || tree.get(path).is_some() {
                 return false;
             }
-            // Below what is no longer a directory nothing is left anyway.
+            // All paths below a former directory are gone anyway.
             let mut parent = &path[..];
             loop {
                 let end = parent.iter().rposition(|byte| *byte == b'/');
@@ -252,7 +253,7 @@ impl Snapshot {
     }
 }
 
-/// A digest of all that is known of a node but its name.
+/// Returns a digest of all fields of a node except its name.
 fn print(node: &Node<'_>) -> Digest {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut add = |bytes: &[u8]| {

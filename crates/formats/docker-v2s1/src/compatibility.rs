@@ -1,8 +1,8 @@
-//! Docker's v1 image JSON, which schema 1 has one of for each entry and a v1 image for each layer:
-//! from a chain of them to one image.
+//! Docker's v1 image JSON, which a schema 1 manifest has for each entry and a v1 image for each
+//! layer: from a chain of these to one image.
 //!
-//! The top one is the image's configuration; of the others only what they say of their own step
-//! is meant. Chains, blobs and names are checked by those who find them.
+//! The top JSON is the image's configuration; of the others only the fields of their own step
+//! count. The callers check chains, blobs and names.
 
 use std::collections::BTreeMap;
 
@@ -32,11 +32,11 @@ pub(crate) const FIELDS: &[&str] = &[
     "throwaway",
 ];
 
-/// The path of the extension that holds what else the entries below the top one say: a list, base
-/// first.
+/// The path of the extension that holds the other fields of the entries below the top one: a list,
+/// base first.
 pub(crate) const LOWER: &str = "v1Compatibility";
 
-/// One v1 image, its own fields read.
+/// One v1 image, with its own fields.
 #[derive(Clone, Debug)]
 pub(crate) struct V1 {
     pub(crate) map: Map<String, Value>,
@@ -49,13 +49,13 @@ pub(crate) struct V1 {
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) v1: V1,
-    /// What it is called in messages.
+    /// The name in messages.
     pub(crate) place: String,
-    /// True if it has no layer.
+    /// True if the step has no layer.
     pub(crate) empty: bool,
 }
 
-/// What a chain of v1 images says, but for its layers.
+/// The content of a chain of v1 images, without its layers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Assembled {
     pub(crate) platform: Platform,
@@ -63,7 +63,7 @@ pub(crate) struct Assembled {
     pub(crate) author: Option<String>,
     pub(crate) config: imgconv_model::RunConfig,
     pub(crate) history: Vec<History>,
-    /// By path.
+    /// The extensions, by path.
     pub(crate) extensions: BTreeMap<String, String>,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn read(text: &str, limits: &Limits, place: &str) -> Result<V1> {
     read().map_err(|error| error.at(place))
 }
 
-/// Makes an image of a chain, base first. `architecture` counts where the top one names none.
+/// Makes an image of a chain, base first. `architecture` is used if the top JSON has none.
 pub(crate) fn assemble(
     steps: &[Step],
     architecture: Option<&str>,
@@ -105,7 +105,7 @@ pub(crate) fn assemble(
     let history = steps.iter().map(step).collect::<Result<Vec<_>>>()?;
     let mut extensions = BTreeMap::new();
     let mut map = top.v1.map.clone();
-    // What the model holds, in a history that is read on its own.
+    // The model holds these fields, in a history that is read separately.
     for key in ["throwaway", "comment"] {
         map.shift_remove(key);
     }
@@ -156,7 +156,7 @@ fn no_layers() -> Value {
     Value::Object(fields.into_iter().collect())
 }
 
-/// Old images name no operating system, and the oldest no processor: there was one of each.
+/// Old images have no operating system, and the oldest no processor: only one of each existed.
 fn assume_platform(map: &mut Map<String, Value>, architecture: Option<&str>, report: &mut Report) {
     let absent = |map: &Map<String, Value>, key: &str| {
         map.get(key)
@@ -178,7 +178,7 @@ fn assume_platform(map: &mut Map<String, Value>, architecture: Option<&str>, rep
     }
 }
 
-/// Parts of a platform become parts of names and paths.
+/// Refuses parts of a platform that can't be parts of names and paths.
 fn check_token(field: &str, text: &str, limits: &Limits) -> Result<()> {
     let well_formed = !text.starts_with('.')
         && text.len() as u64 <= limits.file_token
@@ -195,7 +195,7 @@ fn check_token(field: &str, text: &str, limits: &Limits) -> Result<()> {
     Err(Error::new(Code::BadName, message).at(format!("field {field}")))
 }
 
-/// Reads what an entry says of its own step.
+/// Reads the fields of an entry about its own step.
 fn step(step: &Step) -> Result<History> {
     let read = || -> Result<History> {
         let value = Value::Object(step.v1.map.clone());
@@ -222,7 +222,7 @@ fn step(step: &Step) -> Result<History> {
     read().map_err(|error| error.at(&*step.place))
 }
 
-/// Reads the command of a step, its words joined by spaces.
+/// Returns the command of a step, its words joined by spaces.
 pub(crate) fn command(container_config: Option<&Value>) -> Result<Option<String>> {
     let Some(value) = container_config else {
         return Ok(None);
@@ -235,7 +235,7 @@ pub(crate) fn command(container_config: Option<&Value>) -> Result<Option<String>
     Ok(Some(words.join(" ")).filter(|text| !text.is_empty()))
 }
 
-/// Says whether a `container_config` says no more than the command of its step.
+/// Returns true if a `container_config` has only the command of its step.
 fn is_simple(container_config: Option<&Value>) -> bool {
     let Some(Value::Object(map)) = container_config else {
         return false;
@@ -244,7 +244,7 @@ fn is_simple(container_config: Option<&Value>) -> bool {
         .all(|(key, value)| key == "Cmd" && value.as_array().is_some_and(|words| words.len() <= 1))
 }
 
-/// Returns what an entry below the top one says beyond its step and its place in the chain.
+/// Returns the fields of an entry below the top one other than its step and its place in the chain.
 fn rest(map: &Map<String, Value>) -> Value {
     let mut map = map.clone();
     if is_simple(map.get("container_config")) {

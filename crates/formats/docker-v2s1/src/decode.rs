@@ -1,4 +1,4 @@
-//! From a schema 1 manifest to the model. Of blobs only the empty layer is looked at.
+//! From a schema 1 manifest to the model. The only blob that is read is the empty layer.
 
 use imgconv_json::{Value, folds_to, parse, within};
 use imgconv_model::{
@@ -12,7 +12,8 @@ use crate::{
     wire::{self, EMPTY_LAYER, LAYER, LayerName, SIGNED, UNSIGNED, empty_layer},
 };
 
-/// Says whether a root is a manifest of schema 1, see [`imgconv_model::DocumentFormat::recognise`].
+/// Returns true if a root is a manifest of schema 1, see
+/// [`imgconv_model::DocumentFormat::recognise`].
 pub(crate) fn recognise(document: &Document) -> bool {
     match &*normalise(&document.kind) {
         SIGNED | UNSIGNED => true,
@@ -21,8 +22,8 @@ pub(crate) fn recognise(document: &Document) -> bool {
     }
 }
 
-/// Nobody says what it is: the fields must. Ambiguous documents are recognised too, so that they
-/// are refused for what they are.
+/// Recognises a document without a type by its fields. Ambiguous documents are recognised too, so
+/// that they are refused as ambiguous.
 fn recognise_content(bytes: &[u8]) -> bool {
     let Some(members) = members(bytes) else {
         return false;
@@ -48,7 +49,7 @@ fn recognise_content(bytes: &[u8]) -> bool {
     own_kind && !schema2 && layers
 }
 
-/// Brings a kind to its bare form, empty if it is one of the types that say nothing (B11c, C2b).
+/// Normalises a kind; a type without a meaning becomes empty (B11c, C2b).
 fn normalise(kind: &str) -> String {
     let bare = kind.split(';').next().unwrap_or("").trim();
     let bare = bare.to_ascii_lowercase();
@@ -58,14 +59,14 @@ fn normalise(kind: &str) -> String {
     }
 }
 
-/// What a document says, but for the bytes of its layers.
+/// The content of a document, without the bytes of its layers.
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) name: Option<Name>,
     pub(crate) image: Assembled,
     /// The blobs of the layers, base first.
     pub(crate) blobs: Vec<LayerName>,
-    /// True if some step has the known empty layer.
+    /// True if a step has the known empty layer.
     pub(crate) has_empty: bool,
 }
 
@@ -159,8 +160,8 @@ pub(crate) fn build(
     }
 }
 
-/// The bytes of the empty layer are known, so it need not be there; but what is there under its
-/// digest must be it.
+/// The bytes of the empty layer are known, so the blob need not be stored; but a stored blob of its
+/// digest must have these bytes.
 fn check_empty_layer(bundle: &dyn Bundle) -> Result<()> {
     let size = EMPTY_LAYER.len() as u64;
     let facts = Facts {
@@ -198,7 +199,7 @@ fn layer(bundle: &dyn Bundle, i: usize, name: &LayerName) -> Result<Layer> {
     })
 }
 
-/// The error of a tar sum for which a place knows no blob.
+/// Makes the error of a tar sum for which a place has no blob.
 fn unknown_sum(sum: &str, error: Error) -> Error {
     if !matches!(error.code(), Code::Missing | Code::Unsupported) {
         return error;

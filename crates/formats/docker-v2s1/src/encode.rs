@@ -1,8 +1,8 @@
-//! From the model to a schema 1 manifest, unsigned. Does no I/O: layers are known by their sealed
-//! facts.
+//! From the model to a schema 1 manifest, unsigned. The module does no I/O: the digests and sizes
+//! of sealed layers are enough.
 //!
-//! An image that says what its original manifest says keeps that manifest, signatures included. Any
-//! other is written anew, and then read back: whatever differs is reported.
+//! An image that is the same as its original manifest keeps that manifest, signatures included. Any
+//! other manifest is written anew, and then read back: every difference is reported.
 
 use std::collections::BTreeMap;
 
@@ -23,16 +23,16 @@ use crate::{
     wire::{self, EMPTY_LAYER, Entry, LAYER, LayerName, UNSIGNED, empty_layer},
 };
 
-/// More layers than this and docker's storage refuses to run the image.
+/// The most layers of an image that docker's storage can run.
 const DOCKER_LAYERS: usize = 127;
 
-/// What a v1 image says of its place in a chain, which is made anew.
+/// The fields of a v1 image for its place in a chain, which is made anew.
 const PLACE: &[&str] = &["id", "parent", "parent_id", "layer_id", "throwaway"];
 
-/// Go's zero time, which docker writes where there is no date.
+/// Go's zero time, which docker writes for a missing date.
 const NO_DATE: &str = "0001-01-01T00:00:00Z";
 
-/// The host of a name that has none.
+/// The host of a name without a host.
 const DOCKER_HOST: &str = "docker.io";
 
 type Paths = BTreeMap<String, String>;
@@ -180,7 +180,7 @@ fn report_layers(layers: &[Layer], report: &mut Report) {
     }
 }
 
-/// Returns the original manifest if it says what the image says, and whether it has empty layers.
+/// Returns the original manifest if the image is unchanged, and whether it has empty layers.
 fn unchanged(
     image: &Image,
     sealed: &[SealedLayer],
@@ -211,7 +211,7 @@ fn unchanged(
         .filter(|((format, _), _)| *format == FormatId::DOCKER_V2S1)
         .map(|((_, path), raw)| (path.clone(), raw.clone()))
         .collect();
-    // The host is not in it; a name that is the same without one changes nothing.
+    // The manifest does not have the host; a name that is the same without the host is unchanged.
     let unheard = &mut Report::default();
     if read.blobs.iter().any(|name| name.digest().is_none()) {
         let why = "the layers were named by tar sums, which only their registry knows; they are \
@@ -231,7 +231,7 @@ fn unchanged(
     same.then(|| (document.clone(), read.has_empty))
 }
 
-/// Says whether a manifest names exactly these layers, by their digests.
+/// Returns true if a manifest has exactly these layers, by their digests.
 fn has_layers(names: &[LayerName], sealed: &[SealedLayer]) -> bool {
     let written = sealed.iter().map(|layer| Some(layer.digest));
     names.iter().map(LayerName::digest).eq(written)
@@ -249,8 +249,8 @@ fn lose_field(path: &str, report: &mut Report) {
     report.lose(path, Outcome::Dropped, "schema 1 has no field for it");
 }
 
-/// Divides the extensions: those of the configuration, and what the lower entries say. What has no
-/// place is reported.
+/// Divides the extensions into those of the configuration and those of the lower entries. All
+/// others are reported.
 fn divide(extensions: &Extensions, report: &mut Report) -> (Paths, Option<String>) {
     let (mut own, mut lower) = (Paths::new(), None);
     for ((format, path), raw) in extensions {
@@ -270,12 +270,12 @@ fn divide(extensions: &Extensions, report: &mut Report) -> (Paths, Option<String
     (own, lower)
 }
 
-/// Says whether a format's extensions of the configuration mean the same here.
+/// Returns true if a format's extensions of the configuration have the same meaning here.
 fn shares_config(format: FormatId) -> bool {
     CONFIG_FORMATS.contains(&format) || format == FormatId::DOCKER_V1
 }
 
-/// Says whether a field can stand in a v1 image and is read as what it is.
+/// Returns true if a field can stand in a v1 image and is read back unchanged.
 fn may_stand(path: &str, raw: &str) -> bool {
     let keys = match path {
         "os.version" | "os.features" => return true,
@@ -334,7 +334,7 @@ fn entries(
 ) -> Result<Vec<Entry>> {
     let rest = lower.and_then(|raw| parse(raw.as_bytes(), &env.limits, LOWER).ok());
     let rest = rest.as_ref().and_then(Value::as_array);
-    // Said of other steps, they say nothing of these.
+    // The list belongs to other steps if its length differs; then it is not written.
     let rest = rest.filter(|rest| rest.len() + 1 == steps.len());
     let mut entries = Vec::new();
     let mut parent = String::new();
@@ -441,7 +441,7 @@ fn lower_entry(
     map
 }
 
-/// Makes the object that says the command of a step; one that says it already stays.
+/// Makes the object that holds the command of a step; an object with that command stays.
 fn container_config(container: Option<Value>, created_by: Option<&str>) -> Option<Value> {
     let written = compatibility::command(container.as_ref());
     if let Ok(written) = &written
@@ -460,7 +460,7 @@ fn container_config(container: Option<Value>, created_by: Option<&str>) -> Optio
 }
 
 /// Returns the repository as docker's registries name it, without its host, and the tag. A host
-/// that is not docker's own is a loss: a reader takes it for that one (design 7).
+/// that is not docker's own is a loss: a reader assumes docker's (design 7).
 fn short_name(name: Option<&Name>, report: &mut Report) -> (String, String) {
     let reference = name.and_then(|name| name.to_full_reference(report));
     let (host, path, tag) = reference
@@ -499,7 +499,7 @@ fn short_name(name: Option<&Name>, report: &mut Report) -> (String, String) {
     (path.to_owned(), tag.to_owned())
 }
 
-/// Reports every field that is read back as something else than it was.
+/// Reports every field that differs when it is read back.
 fn report_differences(
     back: &Read,
     image: &Image,

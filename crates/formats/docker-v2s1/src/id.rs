@@ -1,5 +1,5 @@
-//! The ids of v1 images as docker computes them when it writes schema 1: a chain, each of the blob
-//! of its step and the id below it. They depend on nothing else, the top one also on the config.
+//! The ids of v1 images as docker computes them when it writes schema 1: each is computed from the
+//! blob of its step and the id below it, the top id also from the config, and from nothing else.
 
 use imgconv_model::{Algorithm, Digest};
 use imgconv_stream::digest;
@@ -9,7 +9,7 @@ pub(crate) fn of_step(blob: &Digest, parent: &str) -> String {
     hash(&format!("{} {parent}", blob.hex()))
 }
 
-/// Returns the id of the top step. `config` is the image's whole configuration as schema 2 has it.
+/// Returns the id of the top step. `config` is the image's whole configuration as in schema 2.
 pub(crate) fn of_top(blob: &Digest, parent: &str, config: &str) -> String {
     hash(&format!("{} {parent} {config}", blob.hex()))
 }

@@ -1,9 +1,9 @@
-//! The envelope of a signed schema 1 manifest: which bytes were signed, and by which keys.
+//! The envelope of a signed schema 1 manifest: the signed bytes and the keys of the signatures.
 //!
-//! The signatures stand inside the document that they sign. Each says how many bytes from the
-//! start are the payload's and what the payload ends with; only that payload is ever read as a
-//! manifest. A valid signature proves that the payload fits a key that stands beside it, not who
-//! holds that key.
+//! The signatures stand inside the document that they sign. Each has the length of the payload,
+//! from the start of the document, and the end of the payload; only that payload is ever read as a
+//! manifest. A valid signature proves that the payload fits a key that stands beside it, not the
+//! identity of the key's owner.
 
 use std::{ops::Range, sync::Arc};
 
@@ -13,49 +13,49 @@ use imgconv_stream::digest;
 
 use crate::key::{KeyId, PublicKey, SigningKey, bad, base64url, shape, to_base64url};
 
-/// Signatures of one document. Every one costs a verification.
+/// The most signatures of one document. Each costs a verification.
 const MOST_SIGNATURES: usize = 16;
 
-/// Bytes of a payload's end as a signature gives it: a brace and white space.
+/// The most bytes of a payload's end in a signature: a brace and white space.
 const LONGEST_TAIL: usize = 1024;
 
-/// What the signatures of a document say.
+/// The result of checking the signatures of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignatureState {
-    /// There are none.
+    /// The document has no signatures.
     Unsigned,
-    /// All are valid; the identities of their keys, in the document's order.
+    /// All signatures are valid; the identities of their keys, in the document's order.
     Valid(Vec<KeyId>),
 }
 
 /// Checks every signature of a schema 1 document (robustness B1 to B5).
 ///
 /// # Errors
-/// [`Code::BadSignature`] if one is malformed or wrong, [`Code::Ambiguous`] if there is data outside
-/// of the signed region, [`Code::Limit`] if there are more than 16, [`Code::BadJson`] if the
-/// document is no JSON object.
+/// [`Code::BadSignature`] if a signature is malformed or wrong, [`Code::Ambiguous`] if there is
+/// data outside of the signed region, [`Code::Limit`] if there are more than 16, [`Code::BadJson`]
+/// if the document is not a JSON object.
 pub fn verify_document(bytes: &[u8]) -> Result<SignatureState> {
     Envelope::open(bytes, &Limits::default())?.verify()
 }
 
-/// Returns the digest by which a registry knows a schema 1 document: that of the payload if it is
-/// signed, of all bytes otherwise. In a place that is addressed by the bytes of files, such as an
-/// OCI layout, the digest of all bytes is the one that counts, signed or not.
+/// Returns the digest of a schema 1 document in a registry: that of the payload if the document is
+/// signed, of all bytes otherwise. A place that is addressed by the bytes of files, such as an OCI
+/// layout, uses the digest of all bytes, signed or not.
 ///
 /// The signatures are not verified.
 ///
 /// # Errors
-/// Those of [`verify_document`] about the document's shape.
+/// The errors of [`verify_document`] about the document's shape.
 pub fn manifest_digest(bytes: &[u8]) -> Result<Digest> {
     let envelope = Envelope::open(bytes, &Limits::default())?;
     Ok(digest(Algorithm::Sha256, &envelope.payload))
 }
 
 /// Signs an unsigned schema 1 document. The result holds the payload byte for byte, and depends on
-/// the payload and the key alone: it has no date.
+/// the payload and the key alone: the signature has no date.
 ///
 /// # Errors
-/// [`Code::BadJson`] if the payload is no JSON object with a member, [`Code::Usage`] if it is
+/// [`Code::BadJson`] if the payload is not a JSON object with a member, [`Code::Usage`] if it is
 /// signed already.
 pub fn sign(payload: &[u8], key: &SigningKey) -> Result<Vec<u8>> {
     let value = parse(payload, &Limits::default(), "payload")?;
@@ -102,7 +102,7 @@ pub fn sign(payload: &[u8], key: &SigningKey) -> Result<Vec<u8>> {
     Ok([head, block.as_bytes(), tail].concat())
 }
 
-/// A document taken apart.
+/// The parts of a document.
 #[derive(Debug)]
 pub(crate) struct Envelope {
     /// The bytes that were signed; all bytes of an unsigned document.
@@ -120,10 +120,11 @@ struct Signature {
 }
 
 impl Envelope {
-    /// Finds the payload. What stands outside of it must be the signatures and white space.
+    /// Finds the payload. Outside of the payload only the signatures and white space are allowed.
     pub(crate) fn open(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let Some(found) = signatures(bytes) else {
-            // Without signatures it is what it is; the JSON is checked here and read later.
+            // A document without signatures is its own payload; the JSON is checked here and read
+            // later.
             parse(bytes, limits, "manifest")?;
             return Ok(Self {
                 payload: bytes.into(),
@@ -190,7 +191,7 @@ impl Envelope {
             return Err(outside());
         }
         let payload = [&bytes[..length], &*tail].concat();
-        // What is left of the envelope without its signatures is the payload, if that is an object.
+        // The envelope without its signatures is the payload, if the payload is an object.
         let value = parse(&payload, limits, "signed payload")
             .map_err(|error| bad(format!("the signed region is no document: {error}")))?;
         let again = |map: &imgconv_json::Map<String, Value>| {
@@ -236,7 +237,7 @@ fn verify(signature: &Signature, payload: &str) -> Result<KeyId> {
     Ok(key.id())
 }
 
-/// Reads one signature: it, the number of bytes that it covers, and what follows them.
+/// Reads one signature: its value, the number of bytes that it covers, and the text after them.
 fn read_signature(
     value: &Value,
     most: usize,
@@ -248,7 +249,7 @@ fn read_signature(
         .ok_or_else(|| bad("field protected is not base64url without padding"))?;
     let decoded = parse(&decoded, limits, "field protected").map_err(shape)?;
     let region = Object::new(&decoded, "protected").map_err(shape)?;
-    // RFC 7515: a critical extension must be understood, and none is; a parameter stands once.
+    // RFC 7515: a critical extension must be supported, and none is; a parameter stands once.
     for name in ["alg", "crit", "jwk", "x5c", "b64"] {
         if region.map().contains_key(name) {
             return Err(bad(format!("the protected header has the field `{name}`")));
@@ -266,7 +267,7 @@ fn read_signature(
         )));
     };
     let tail = region.string("formatTail").map_err(shape)?;
-    // The text is a third longer than what it says.
+    // The base64 text is a third longer than its bytes.
     let tail = Some(tail)
         .filter(|tail| tail.len() <= LONGEST_TAIL * 4 / 3 + 4)
         .and_then(base64url)
@@ -290,22 +291,22 @@ fn read_signature(
 pub(crate) struct Member {
     /// The key, escapes decoded.
     pub(crate) key: String,
-    /// Where the key begins.
+    /// The start of the key.
     start: usize,
-    /// Where the value stands.
+    /// The position of the value.
     pub(crate) value: Range<usize>,
 }
 
-/// Returns the members that some reader would take for the signatures; `None` if there are none.
+/// Returns the members that some reader would read as the signatures; `None` if there are none.
 fn signatures(bytes: &[u8]) -> Option<Vec<Member>> {
     let mut found = members(bytes)?;
     found.retain(|member| folds_to(&member.key, "signatures"));
     Some(found).filter(|found| !found.is_empty())
 }
 
-/// Lists the members of the outermost object with their places, equal keys included. It follows
-/// the structure only: what it accepts may still be no JSON. `None` if it can't be followed; valid
-/// JSON that is an object always can.
+/// Lists the members of the outermost object with their positions, equal keys included. The
+/// function follows the structure only, so it may accept text that is not JSON. `None` if the
+/// structure can't be followed, which never happens for a valid JSON object.
 pub(crate) fn members(bytes: &[u8]) -> Option<Vec<Member>> {
     let mut members = Vec::new();
     let mut at = space(bytes, 0);
@@ -354,7 +355,7 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// Returns the place of the comma or brace that ends a member's value.
+/// Returns the position of the comma or brace that ends a member's value.
 fn value_end(bytes: &[u8], start: usize) -> Option<usize> {
     let (mut at, mut depth) = (start, 0u64);
     loop {

@@ -1,7 +1,7 @@
 //! The keys of schema 1 signatures: JSON Web Keys (RFC 7517) in, identities and verdicts out.
 //!
-//! Supported are what docker's own signing library wrote: ES256 on P-256, and RS256. Whom a key
-//! belongs to is nobody's knowledge here: it stands in the document that it signs.
+//! The module supports the keys that docker's own signing library wrote: ES256 on P-256, and RS256.
+//! The owner of a key is unknown here: the key stands in the document that it signs.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use p256::{
 };
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 
-/// What stands before the point of a P-256 key in its DER form (RFC 5480).
+/// The bytes before the point of a P-256 key in its DER form (RFC 5480).
 const P256_DER_PREFIX: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -39,7 +39,7 @@ impl KeyId {
         const DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let hash = digest(Algorithm::Sha256, der);
         let mut text = String::new();
-        // Five bytes are eight digits: two groups.
+        // Five bytes are eight characters: two groups.
         for bytes in hash.hash()[..30].chunks_exact(5) {
             let bits = bytes
                 .iter()
@@ -78,7 +78,7 @@ pub(crate) fn bad(message: impl Into<String>) -> Error {
     Error::new(Code::BadSignature, message)
 }
 
-/// Makes a bad signature of any error about its shape.
+/// Makes a bad signature of any error about the shape of the key.
 pub(crate) fn shape(error: Error) -> Error {
     bad(error.to_string())
 }
@@ -160,7 +160,7 @@ impl PublicKey {
         }
     }
 
-    /// Checks a signature by the algorithm of that name (RFC 7518).
+    /// Verifies a signature by the algorithm of that name (RFC 7518).
     pub(crate) fn verify(&self, algorithm: &str, signed: &[u8], signature: &[u8]) -> Result<()> {
         let wrong = || bad("the signature does not fit the payload and the key");
         match (self, algorithm) {
@@ -208,7 +208,7 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A positive number in DER.
+/// Returns a positive number in DER.
 fn integer(bytes: &[u8]) -> Vec<u8> {
     let digits = &bytes[bytes.iter().take_while(|&&byte| byte == 0).count()..];
     let sign: &[u8] = match digits.first() {
@@ -223,10 +223,10 @@ fn integer(bytes: &[u8]) -> Vec<u8> {
 pub struct SigningKey(p256::ecdsa::SigningKey);
 
 impl SigningKey {
-    /// Makes a fresh key of the operating system's random numbers.
+    /// Makes a new key from the operating system's random numbers.
     ///
     /// # Errors
-    /// [`Code::Io`] if there are none.
+    /// [`Code::Io`] if the system has no random numbers.
     pub fn fresh() -> Result<Self> {
         p256::ecdsa::SigningKey::try_generate()
             .map(Self)
@@ -236,8 +236,8 @@ impl SigningKey {
     /// Reads a private JSON Web Key, such as docker's `key.json`.
     ///
     /// # Errors
-    /// [`Code::BadJson`] if it is no JSON, [`Code::BadSignature`] if it is no private key on
-    /// P-256, or its public part belongs to another one.
+    /// [`Code::BadJson`] if the text is not JSON, [`Code::BadSignature`] if it is not a private key
+    /// on P-256, or its public part belongs to another key.
     pub fn from_jwk(bytes: &[u8]) -> Result<Self> {
         let value = parse(bytes, &Limits::default(), "signing key")?;
         let jwk = Object::new(&value, "").map_err(shape)?;
@@ -276,14 +276,14 @@ impl SigningKey {
     }
 }
 
-/// Prints the identity only.
+/// Prints only the identity.
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SigningKey").field(&self.id()).finish()
     }
 }
 
-/// Decodes base64 of RFC 4648 section 5 without padding, nothing between.
+/// Decodes base64 of RFC 4648 section 5 without padding and without other characters.
 pub(crate) fn base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }

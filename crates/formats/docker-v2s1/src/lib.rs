@@ -1,9 +1,9 @@
 //! Docker's older images: manifests of version 2, schema 1, signed and unsigned, read and written;
 //! and docker v1 images, read.
 //!
-//! Registries and engines have dropped both, so this is a way out for what is stored. It reads and
-//! writes documents only: names, archives and registries belong to transports, the bytes of layers
-//! to the pipeline. The decisions behind it are in `design.rs`.
+//! Registries and engines have dropped both, so this crate converts what is still stored. It reads
+//! and writes documents only: names, archives and registries belong to transports, the bytes of
+//! layers to the pipeline. The design decisions are in `design.rs`.
 
 #![deny(missing_docs)]
 

@@ -1,8 +1,8 @@
 //! Docker v1 images, as `docker save` wrote them before 1.10: a chain of JSON files, each with a
 //! layer. Read only.
 //!
-//! No place has a document that is such an image; the transport that finds the chain writes one, of
-//! the kind [`KIND`]. The chain is checked here once more, since it is what an image means.
+//! No place stores a document for such an image; the transport that finds the chain makes one, of
+//! the kind [`KIND`]. The chain is checked here once more, since the image depends on it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     decode::build,
 };
 
-/// Says whether a root is a v1 image.
+/// Returns true if a root is a v1 image.
 pub(crate) fn recognise(root: &Document) -> bool {
     root.kind == KIND
 }
@@ -70,7 +70,7 @@ pub(crate) fn decode(
         let mut blob = bundle
             .member(member, &Facts::default())
             .map_err(|error| error.at(place()))?;
-        // Old engines saved steps that changed nothing so (robustness A11a).
+        // Old engines saved steps without changes in this form (robustness A11a).
         if blob.facts.size == Some(0) {
             let message = "the layer has no bytes at all; it is read as an empty tar";
             report.warn("empty-layer", place(), message);

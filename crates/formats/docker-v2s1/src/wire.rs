@@ -1,4 +1,4 @@
-//! The shape of a schema 1 manifest: strict reading of a payload, without a look at blobs, and its
+//! The shape of a schema 1 manifest: strict reading of a payload, without reading blobs, and its
 //! printed form.
 
 use std::{collections::BTreeSet, fmt};
@@ -11,12 +11,12 @@ use crate::compatibility::{self, Step};
 
 /// The kind of a manifest with signatures.
 pub const SIGNED: &str = media_type::DOCKER_SCHEMA1_SIGNED;
-/// The kind of a manifest without.
+/// The kind of a manifest without signatures.
 pub(crate) const UNSIGNED: &str = media_type::DOCKER_SCHEMA1;
-/// The kind of a layer; schema 1 itself writes none.
+/// The kind of a layer; schema 1 itself has none.
 pub(crate) const LAYER: &str = media_type::DOCKER_LAYER_GZIP;
 
-/// The layer that docker gives to steps without one: 1024 NULs, gzipped once and for all.
+/// The layer that docker uses for steps without a layer: 1024 NULs, gzipped, always the same bytes.
 pub(crate) const EMPTY_LAYER: &[u8; 32] = &[
     0x1f, 0x8b, 0x08, 0x00, 0x00, 0x09, 0x6e, 0x88, 0x00, 0xff, 0x62, 0x18, 0x05, 0xa3, 0x60, 0x14,
     0x8c, 0x58, 0x00, 0x08, 0x00, 0x00, 0xff, 0xff, 0x2e, 0xaf, 0xb5, 0xef, 0x00, 0x04, 0x00, 0x00,
@@ -40,17 +40,17 @@ pub(crate) fn empty_layer() -> Digest {
     imgconv_stream::digest(Algorithm::Sha256, EMPTY_LAYER)
 }
 
-/// How a manifest names a layer.
+/// The name of a layer in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LayerName {
-    /// By the digest of its stored bytes.
+    /// The digest of its stored bytes.
     Digest(Digest),
-    /// By a tar sum, whose blob only the registry that it was pushed to knows.
+    /// A tar sum, whose blob can be found only in the registry that it was pushed to.
     TarSum(String),
 }
 
 impl LayerName {
-    /// Returns the digest, if it is one.
+    /// Returns the digest, if the name is one.
     pub(crate) fn digest(&self) -> Option<Digest> {
         match self {
             Self::Digest(digest) => Some(*digest),
@@ -80,10 +80,10 @@ fn layer_name(layer: &Object<'_>) -> Result<LayerName> {
     }
 }
 
-/// A manifest as it is written.
+/// The content of a manifest.
 #[derive(Debug)]
 pub(crate) struct Manifest {
-    /// How the manifest calls its image, a hint.
+    /// The name of the image in the manifest, which is only a hint.
     pub(crate) name: Option<Name>,
     pub(crate) architecture: Option<String>,
     /// The steps, base first, each with its blob. Those of empty layers are marked.
@@ -166,7 +166,7 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
     })
 }
 
-/// Checks the place of an entry above another; false if it repeats that one.
+/// Checks the place of an entry above another; false if the entry repeats that one.
 fn follows(step: &Step, name: &LayerName, below: Option<&(Step, LayerName)>) -> Result<bool> {
     let fail =
         |code, message: String| -> Result<bool> { Err(Error::new(code, message).at(&*step.place)) };
@@ -210,7 +210,7 @@ fn follows(step: &Step, name: &LayerName, below: Option<&(Step, LayerName)>) -> 
     }
 }
 
-/// Reads the name and tag. They are a hint: whoever serves the manifest names it.
+/// Reads the name and tag. They are only a hint: the place that holds the manifest names it.
 fn name(top: &Object<'_>, report: &mut Report) -> Result<Option<Name>> {
     let text = |key| Ok(top.opt_string(key)?.filter(|text| !text.is_empty()));
     let (name, tag): (Option<&str>, Option<&str>) = (text("name")?, text("tag")?);

@@ -1,7 +1,7 @@
-//! One image of a docker archive: an entry of `manifest.json`, the config and layers it names.
+//! One image of a docker archive: an entry of `manifest.json`, its config and its layers.
 //!
-//! It sees neither the archive nor the other entries, and leaves `RepoTags` to the transport. It
-//! opens no layer.
+//! The module reads neither the archive nor the other entries, and leaves `RepoTags` to the
+//! transport. It opens no layer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use crate::{
     family,
 };
 
-/// What the config needs to know of this format; there is no manifest of a registry in it.
+/// The parts of this format that the config depends on; an archive has no manifest of a registry.
 pub(crate) const FAMILY: Family = Family {
     id: FormatId::DOCKER_ARCHIVE,
     name: "a docker archive",
@@ -30,8 +30,8 @@ pub(crate) const FAMILY: Family = Family {
     ..family::FAMILY
 };
 
-/// The fields of an entry that are not extensions, in the order they are written in.
-/// `LayerSources` tells where blobs are that the archive holds itself.
+/// The fields of an entry that are not extensions, in the order they are written in. `LayerSources`
+/// has the positions of blobs in the archive itself.
 const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "LayerSources", REMADE];
 
 /// The image that this one was built on, by its ID; kept as an extension.
@@ -74,7 +74,8 @@ pub(crate) fn decode(
     for (i, (name, diff_id)) in entry.layers.iter().zip(diff_ids).enumerate() {
         let place = || format!("layer {i} ({})", quote(name));
         let blob = match bundle.member(name, &named_facts(name)) {
-            // A broken link, as Docker 1.12 wrote some: the config says which layer is meant.
+            // A broken link, as Docker 1.12 wrote some: the diff ID in the config identifies the
+            // layer.
             Err(error) if matches!(error.code(), Code::Missing | Code::Escape | Code::Cycle) => {
                 let found = bundle
                     .layer_of(&diff_id)
@@ -112,11 +113,11 @@ pub(crate) fn decode(
             report.warn("remade-layer", place(), message);
         }
         layers.push(Layer {
-            // Nobody claimed a digest of the stored bytes, so they are stored anew elsewhere.
+            // The digest of the stored bytes is unknown, so other places store the layer anew.
             blob: Blob {
                 facts: Facts {
                     digest: None,
-                    // One without any bytes gets some.
+                    // A layer without any bytes is read as an empty tar, so its size changes.
                     size: blob.facts.size.filter(|size| *size > 0),
                 },
                 bytes: Arc::new(NeverEmpty(blob.bytes)),
@@ -195,8 +196,8 @@ fn read_entry(value: &Value, limits: &Limits) -> Result<Entry> {
     })
 }
 
-/// Reads what the name of a member claims of its bytes: in the newer archives it is a digest
-/// (robustness A14). Older ones name a config by its digest too, but never promised it.
+/// Returns the digest that the name of a member claims: in newer archives the name is a digest
+/// (robustness A14). Older archives name a config by its digest too, but do not guarantee that.
 fn named_facts(name: &str) -> Facts {
     let found = [Algorithm::Sha256, Algorithm::Sha512]
         .into_iter()
@@ -223,8 +224,8 @@ fn read_config(name: &str, bundle: &dyn Bundle, limits: &Limits) -> Result<Docum
     })
 }
 
-/// Warns of a config that is named by an image ID and has another one: engines have named configs so
-/// since Docker 1.10, and no reader relies on it.
+/// Warns of a config whose name is an image ID other than its own: engines have named configs by
+/// their ID since Docker 1.10, and no reader relies on the name.
 fn warn_of_name(name: &str, config: &Document, report: &mut Report) {
     let hex = name.strip_suffix(".json").unwrap_or_default();
     let Some(named) = Digest::from_hex(Algorithm::Sha256, hex) else {
@@ -238,7 +239,7 @@ fn warn_of_name(name: &str, config: &Document, report: &mut Report) {
     }
 }
 
-/// Refuses one member that is said to be two layers (robustness A8).
+/// Refuses a member that is named for two different layers (robustness A8).
 fn one_content_each(names: &[String], diff_ids: &[Digest]) -> Result<()> {
     let mut known: BTreeMap<(&str, Algorithm), Digest> = BTreeMap::new();
     for (i, (name, diff_id)) in names.iter().zip(diff_ids).enumerate() {
@@ -252,8 +253,9 @@ fn one_content_each(names: &[String], diff_ids: &[Digest]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a config and an entry, see [`imgconv_model::DocumentFormat::encode`]. Members are named by the
-/// digests of their bytes, as docker does since 25 and every older one reads.
+/// Writes a config and an entry, see [`imgconv_model::DocumentFormat::encode`]. The names of
+/// members are the digests of their bytes, as in docker since 25; every older docker can read such
+/// names.
 pub(crate) fn encode(
     image: &Image,
     sealed: &[SealedLayer],
@@ -302,13 +304,13 @@ pub(crate) fn encode(
     })
 }
 
-/// Reads the text of an extension; `None` if it would be read back as something else.
+/// Reads the text of an extension; `None` if its value would differ when it is read back.
 fn written_as(path: &str, raw: &str, env: &Env) -> Option<Value> {
     let value = parse(raw.as_bytes(), &env.limits, path).ok()?;
     (!value.is_null() && canonical(&value) == raw.as_bytes()).then_some(value)
 }
 
-/// Says whether a field is none of those that an entry has, in any spelling.
+/// Returns true if a field is not a field of an entry, in any spelling.
 fn is_free(key: &str) -> bool {
     key == PARENT
         || ![FIELDS, &[PARENT]]
@@ -317,7 +319,7 @@ fn is_free(key: &str) -> bool {
             .any(|name| folds_to(key, name))
 }
 
-/// Reports what only the manifest of a registry says.
+/// Reports values that only the manifest of a registry can hold.
 fn report_lost(image: &Image, report: &mut Report) {
     let mut lose = |field: String| {
         let why = "a docker archive has no field for it";

@@ -1,5 +1,5 @@
-//! Layers of no bytes at all, which old engines saved for steps that changed nothing
-//! (robustness A11a). No tar is that short, so such a layer reads as the shortest one.
+//! Layers of no bytes at all, which old engines saved for steps without changes (robustness A11a).
+//! No tar is that short, so such a layer is read as the shortest tar.
 
 use std::{
     io::{Cursor, ErrorKind, Read},
@@ -12,13 +12,13 @@ use imgconv_stream::digest;
 /// The shortest tar: its two final blocks.
 const EMPTY_TAR: [u8; 1024] = [0; 1024];
 
-/// Returns the diff ID of the empty tar if `claimed` is that of no bytes.
+/// Returns the diff ID of the empty tar if `claimed` is the digest of no bytes.
 pub(crate) fn replacement(claimed: &Digest) -> Option<Digest> {
     let algorithm = claimed.algorithm();
     (digest(algorithm, b"") == *claimed).then(|| digest(algorithm, &EMPTY_TAR))
 }
 
-/// Bytes that read as an empty tar if there are none.
+/// Bytes that are read as an empty tar if there are none.
 #[derive(Debug)]
 pub(crate) struct NeverEmpty(pub(crate) Arc<dyn Open>);
 
@@ -36,7 +36,7 @@ impl Open for NeverEmpty {
         }
     }
 
-    /// The empty tar, which stands nowhere, has no content that anybody could ask for.
+    /// The empty tar is not stored, and has no content that could be read by position.
     fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
         self.0.positioned()
     }

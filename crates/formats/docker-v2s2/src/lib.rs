@@ -1,8 +1,9 @@
 //! Docker images since 1.10: manifests and manifest lists of v2 schema 2, as registries hold them,
 //! and the images of an archive of `docker save`. Both have the same config.
 //!
-//! It reads and writes documents only. Schema 1, v1 images and what else an archive holds belong
-//! elsewhere. The code that OCI shares is in [`imgconv_manifest`] (`crates/core/manifest`).
+//! The crate reads and writes documents only. Schema 1, v1 images and the other parts of an archive
+//! belong to other crates. The code that OCI shares is in [`imgconv_manifest`]
+//! (`crates/core/manifest`).
 
 #![deny(missing_docs)]
 
@@ -19,7 +20,7 @@ use imgconv_model::{
 use crate::family::FAMILY;
 
 /// The kind of the root document of [`DOCKER_ARCHIVE`]: one entry of an archive's `manifest.json`,
-/// verbatim. It is ours; docker names none.
+/// verbatim. The kind belongs to this project; docker defines none.
 pub use imgconv_manifest::archive_image::KIND as ARCHIVE_IMAGE;
 
 /// The facts of image manifest v2 schema 2.

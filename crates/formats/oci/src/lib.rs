@@ -1,8 +1,8 @@
 //! OCI images (image-spec 1.1): manifests, indexes and configurations, both ways.
 //!
-//! **Read [`imgconv_manifest`] (`crates/core/manifest`) next.** OCI's documents have the same shape as
-//! those of Docker's schema 2, so that crate decodes and encodes both. This one states the media
-//! types of OCI and binds them to the trait [`Format`].
+//! **Read [`imgconv_manifest`] (`crates/core/manifest`) next.** OCI's documents have the same shape
+//! as those of Docker's schema 2, so that crate decodes and encodes both. This crate defines the
+//! media types of OCI and binds them to the trait [`Format`].
 
 #![deny(missing_docs)]
 

@@ -10,8 +10,8 @@ use super::{sealer::Sealer, watch::watch};
 use crate::budget::{Budget, Tar};
 
 impl Sealer<'_> {
-    /// Compresses the tar of a layer so that single files can be fetched from it. What is claimed of
-    /// the tar is verified on the same pass; with eStargz the tar that is written is another.
+    /// Compresses the tar of a layer so that single files can be fetched from it. The claimed diff
+    /// ID is verified during the same read; with eStargz the written tar differs from the source's.
     pub(super) fn index(
         &self,
         layer: &Layer,

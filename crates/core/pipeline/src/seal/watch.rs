@@ -1,5 +1,5 @@
-//! How far the work on a layer is: counted in the bytes that are stored, of which the total is known,
-//! and not in those that come out of them.
+//! The progress of the work on a layer: counted in stored bytes, whose total is known, and not in
+//! uncompressed bytes.
 
 use std::{
     fs::File,
@@ -12,8 +12,8 @@ use std::{
 
 use imgconv_model::{Blob, Env, Event, Layer, Open, ReadAt, Reader, Result, Silent};
 
-/// Tells of the work on a layer. `work` gets the layer to read, and what it tells itself counts only
-/// where the size of the layer is not known.
+/// Sends progress events of the work on a layer. `work` gets the layer to read; its own events
+/// count only if the size of the layer is unknown.
 pub(super) fn watch<T>(
     layer: &Layer,
     what: &str,
@@ -49,7 +49,7 @@ pub(super) fn watch<T>(
     done
 }
 
-/// Bytes whose reading is told, each once, however often they are read.
+/// Bytes whose first read is counted; further reads of the same bytes are not.
 #[derive(Debug)]
 struct Counted {
     inner: Arc<dyn Open>,

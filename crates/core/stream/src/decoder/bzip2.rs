@@ -1,4 +1,4 @@
-//! One bzip2 stream. Block and stream checksums are the library's work.
+//! One bzip2 stream. The library checks block and stream checksums.
 
 use bzip2::{Decompress, Status};
 use imgconv_model::{Compression, Result};

@@ -1,6 +1,6 @@
 //! The compressed side of a decoder: a buffered source that knows its offset and its end.
 //!
-//! Errors of the source come out unchanged; this file makes none of its own.
+//! Errors of the source come out unchanged; this file makes no errors of its own.
 
 use std::io::{self, Read};
 
@@ -16,7 +16,7 @@ pub(super) struct Input {
     end: usize,
     /// Bytes consumed so far.
     offset: u64,
-    /// The source has reported its end; it is not asked again.
+    /// True if the source has reported its end; it is not read again.
     ended: bool,
 }
 
@@ -37,7 +37,7 @@ impl Input {
         self.offset
     }
 
-    /// Returns what is buffered, after reading if that is nothing; nothing at the end only.
+    /// Returns the buffered bytes, after a read if there are none; empty at the end only.
     pub(super) fn fill(&mut self) -> io::Result<&[u8]> {
         if self.start == self.end {
             self.start = 0;
@@ -47,7 +47,7 @@ impl Input {
         Ok(&self.buffer[self.start..self.end])
     }
 
-    /// Returns what is buffered, at least `n` bytes unless the source ends before.
+    /// Returns the buffered bytes, at least `n` unless the source ends before.
     pub(super) fn peek(&mut self, n: usize) -> io::Result<&[u8]> {
         debug_assert!(n <= self.buffer.len(), "no more than the buffer is asked");
         if self.end - self.start < n {
@@ -61,13 +61,13 @@ impl Input {
         Ok(&self.buffer[self.start..self.end])
     }
 
-    /// Takes `n` bytes of those that were returned last.
+    /// Consumes `n` of the bytes that were returned last.
     pub(super) fn consume(&mut self, n: usize) {
         self.start += n;
         self.offset += n as u64;
     }
 
-    /// Consumes `n` bytes, or as many as there are, and returns how many that were.
+    /// Consumes `n` bytes, or all if there are fewer, and returns their number.
     pub(super) fn skip(&mut self, n: u64) -> io::Result<u64> {
         let mut left = n;
         while left > 0 {
@@ -82,7 +82,7 @@ impl Input {
         Ok(n - left)
     }
 
-    /// Hands bytes over as they are, past the buffer where that saves a copy.
+    /// Copies bytes without decoding, past the buffer where that saves a copy.
     pub(super) fn pass(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end && out.len() >= self.buffer.len() {
             let n = if self.ended {
@@ -111,7 +111,7 @@ impl Input {
     }
 }
 
-/// Reads once, and again if a signal came between.
+/// Reads once, and again after an interrupting signal.
 fn read_some(source: &mut Reader, out: &mut [u8]) -> io::Result<usize> {
     loop {
         match source.read(out) {

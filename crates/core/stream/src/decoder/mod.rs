@@ -1,10 +1,10 @@
-//! Decompression, one level, by magic bytes, with an outer framing that is stricter than the
-//! libraries' own.
+//! Decompression, one level, by magic bytes, with an outer framing that is stricter than that of
+//! the libraries.
 //!
 //! Each codec decodes one *unit* (a gzip member, a zstd frame, a bzip2 or xz stream); this file
-//! puts units after one another, says what may follow the last one, and sees to it that the source
-//! is read to its end. No process is ever started, and nothing that a header declares is allocated
-//! before a limit allowed it.
+//! joins units, defines the bytes that may follow the last unit, and ensures that the source is
+//! read to its end. The decoders start no process, and allocate no declared size before a limit
+//! allowed it.
 
 mod bzip2;
 mod codec;
@@ -32,7 +32,7 @@ use crate::{
     sniff::{SNIFF_SIZE, sniff},
 };
 
-/// Decompressed bytes from which on a suspicious ratio is worth a warning.
+/// The decompressed bytes from which on a suspicious ratio gets a warning.
 const RATIO_FROM: u64 = 1 << 30;
 
 /// Reads shorter than this go through a buffer: decoders are slow in small steps.
@@ -46,20 +46,19 @@ enum State {
     Ended,
 }
 
-/// Decompresses a stream of whatever compression its magic bytes say; [`Compression::None`] passes
-/// through. Exactly one level.
+/// Decompresses a stream by its magic bytes; [`Compression::None`] passes through. Exactly one
+/// level is removed.
 ///
 /// - Several gzip members, zstd frames, bzip2 or xz streams in a row are one stream, empty ones
 ///   included.
-/// - NULs after the last one, up to the end, are skipped with the warning `trailing-zeros` (none
-///   for xz padding by the format, a multiple of four). Anything else there is
-///   [`Code::BadCompression`].
-/// - More than [`Limits::ratio_warn`] times as many bytes out as in, and more than 1 GiB, give the
-///   warning `ratio` at the end.
+/// - NULs after the last unit, up to the end, are skipped with the warning `trailing-zeros` (no
+///   warning for xz padding, a multiple of four). Any other byte there is [`Code::BadCompression`].
+/// - An output of more than [`Limits::ratio_warn`] times the input, and of more than 1 GiB, gets
+///   the warning `ratio` at the end.
 /// - The source is read to its very last byte before the end is reported, so that a
-///   [`Verified`](crate::Verified) source below has checked everything. Its errors come out
-///   unchanged; and where a stream is malformed, the rest of the source is read too, so that bytes
-///   that are not what was claimed are reported as such.
+///   [`Verified`](crate::Verified) source below has checked all bytes. Its errors come out
+///   unchanged; and if a stream is malformed, the rest of the source is read too, so that a wrong
+///   digest is reported as such.
 /// - After an error every further read fails with the same error.
 pub struct Decoder {
     input: Input,
@@ -73,7 +72,7 @@ pub struct Decoder {
     /// Decompressed bytes so far.
     produced: u64,
     trailing_zeros: u64,
-    /// Decoded bytes that a short read left over.
+    /// Decoded bytes that a short read did not take.
     ready: Box<[u8]>,
     ready_start: usize,
     ready_end: usize,
@@ -86,7 +85,7 @@ impl Decoder {
     /// `what` names the stream in errors and warnings; warnings go to `notes`.
     ///
     /// # Errors
-    /// Those of the source, unchanged.
+    /// The errors of the source, unchanged.
     pub fn new(source: Reader, limits: &Limits, notes: &Notes, what: &str) -> Result<Self> {
         let mut input = Input::new(source);
         let compression = sniff(input.peek(SNIFF_SIZE).map_err(Error::from_io)?);
@@ -116,12 +115,12 @@ impl Decoder {
         })
     }
 
-    /// Returns what the magic bytes said.
+    /// Returns the compression by the magic bytes.
     pub fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// Decodes into `out`, which is not empty. Nothing at the end only.
+    /// Decodes into `out`, which is not empty. Returns 0 at the end only.
     fn decode(&mut self, out: &mut [u8]) -> Result<usize, Fault> {
         let Some(codec) = &mut self.codec else {
             return Ok(self.input.pass(out)?);
@@ -157,7 +156,8 @@ impl Decoder {
         Ok(0)
     }
 
-    /// Warns of what is known at the end, so that warnings do not depend on how it was read.
+    /// Adds the warnings that are known only at the end, so that they do not depend on the sizes of
+    /// reads.
     fn warn_at_end(&self) {
         if self.trailing_zeros > 0 {
             let message = format!(
@@ -236,13 +236,13 @@ impl fmt::Debug for Decoder {
     }
 }
 
-/// What stands after a unit.
+/// The bytes after a unit.
 enum Next {
     Unit,
     End { zeros: u64 },
 }
 
-/// Finds out what stands after a unit: another one, or nothing but NULs.
+/// Finds out whether another unit or only NULs follow a unit.
 fn follows(codec: &dyn Codec, input: &mut Input) -> Result<Next, Fault> {
     let mut zeros = 0u64;
     loop {

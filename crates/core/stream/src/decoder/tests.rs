@@ -1,4 +1,4 @@
-//! The ratio warning, with a threshold that is quickly reached.
+//! The ratio warning, with a threshold that is reached quickly.
 
 use std::io::{self, Read, Write};
 
@@ -52,7 +52,7 @@ fn g6a_a_suspicious_ratio_gives_one_warning() {
             "{compression}"
         );
     }
-    // Deflate can't reach 2000.
+    // Deflate can't reach a ratio of 2000.
     assert!(zeros(Compression::Gzip, 1, &limits).is_clean());
     assert!(zeros(Compression::None, 1, &limits).is_clean());
     let limits = Limits {

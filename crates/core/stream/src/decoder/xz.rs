@@ -1,4 +1,4 @@
-//! One xz stream (The .xz File Format 1.2): blocks, index and checks are liblzma's work, under a
+//! One xz stream (The .xz File Format 1.2): liblzma checks blocks, index and checksums, under a
 //! limit of memory.
 //!
 //! Streams in a row and the padding between them are framed by `mod.rs`, not by liblzma, so that

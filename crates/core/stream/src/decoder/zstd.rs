@@ -1,5 +1,5 @@
-//! One Zstandard frame or skippable frame (RFC 8878): the header is checked here, the rest is
-//! libzstd's.
+//! One Zstandard frame or skippable frame (RFC 8878): this file checks the header, libzstd the
+//! rest.
 //!
 //! Dictionaries and the formats before version 0.8 are refused by name.
 
@@ -17,7 +17,7 @@ const HEADER_SIZE: usize = 4 + 1 + 1 + 4 + 8;
 /// The largest window that a window descriptor can express, about 3.75 TiB (section 3.1.1.1.2).
 const LARGEST_WINDOW: u64 = (1 << 41) + 7 * (1 << 38);
 
-/// The largest window exponent that libzstd takes.
+/// The largest window exponent that libzstd accepts.
 const LIBRARY_WINDOW_LOG: u32 = if cfg!(target_pointer_width = "64") {
     31
 } else {
@@ -31,14 +31,14 @@ pub(super) struct Zstd {
     content_size: Option<u64>,
     /// Decompressed bytes of this frame.
     size: u64,
-    /// Where the frame begins.
+    /// The offset of the frame.
     start: u64,
 }
 
 impl Zstd {
     pub(super) fn new(limits: &Limits) -> Result<Self> {
         let mut library = Decoder::new().map_err(Error::from_io)?;
-        // The window is checked here, to the byte; the library's own check is by powers of two.
+        // The window is checked here exactly; the library's own check is by powers of two.
         library
             .set_parameter(DParameter::WindowLogMax(LIBRARY_WINDOW_LOG))
             .map_err(Error::from_io)?;
@@ -127,7 +127,7 @@ impl Codec for Zstd {
                 Ok(false)
             }
             [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-                // A copy, since the header stays in the input.
+                // The header is copied, since it stays in the input.
                 let mut copy = [0; HEADER_SIZE];
                 let length = header.len().min(HEADER_SIZE);
                 copy[..length].copy_from_slice(&header[..length]);
@@ -175,7 +175,7 @@ impl Codec for Zstd {
     }
 }
 
-/// What a frame header says, RFC 8878 section 3.1.1.1.
+/// The fields of a frame header, RFC 8878 section 3.1.1.1.
 #[derive(Debug, PartialEq, Eq)]
 struct FrameHeader {
     reserved: bool,
@@ -185,7 +185,7 @@ struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Reads a header from its magic on; nothing if it is cut off.
+    /// Reads a header from its magic on; `None` if the header is cut off.
     fn parse(header: &[u8]) -> Option<Self> {
         let (&descriptor, mut rest) = header.get(4..)?.split_first()?;
         let mut number = |length: usize| {

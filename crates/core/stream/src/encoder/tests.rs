@@ -1,4 +1,5 @@
-//! What happens when a worker fails: reported without a hang, and the first failure in order.
+//! The failure of a worker: the run reports it without a hang, and reports the first failure in
+//! order.
 
 use std::{
     io::{self, Read},
@@ -36,7 +37,7 @@ fn run_with(
 fn g7_output_keeps_its_order_when_blocks_do_not() {
     for jobs in [1, 2, 3, 8, 64] {
         let (result, sink) = run_with(jobs, |number, packed| {
-            // The lower the number, the longer it takes.
+            // A lower number takes longer.
             let turns = 3000 / (usize::from(number) % 8 + 1);
             let spun: usize = (0..turns).map(std::hint::black_box).sum();
             packed.clear();
@@ -72,7 +73,7 @@ fn g7_a_worker_fails() {
 
 #[test]
 fn g7_the_queue_is_bounded() {
-    // The source looks at how far it is ahead of the sink.
+    // The source measures its distance from the sink.
     struct Ahead<'a> {
         read: usize,
         written: &'a AtomicUsize,
@@ -136,7 +137,7 @@ fn g7_streams_share_one_bound_and_each_gets_on() {
         most: 8 * 1024,
         copies: false,
     };
-    // All but one block of the bound is held by others; nothing is left but the first of a batch.
+    // Others hold all but one block of the bound, so only the first block of a batch is granted.
     in_flight.add(7 * 1024);
     let env = Env::new("/nonexistent", Platform::default());
     let content = vec![7; 100 * 1024];
@@ -151,7 +152,7 @@ fn g7_streams_share_one_bound_and_each_gets_on() {
     pool.install(|| run(reading, &mut sink, &[], &shape, &compress))
         .unwrap();
     assert!(sink == content);
-    // What was counted for it was taken back.
+    // The bytes that were counted for the failed stream were subtracted again.
     assert!(in_flight.try_add(1024, 8 * 1024));
     assert!(!in_flight.try_add(1, 8 * 1024));
 }

@@ -1,5 +1,5 @@
-//! A manifest that is being written: small changes to a JSON document that leave the rest of it,
-//! unknown fields and order included, as it was.
+//! A manifest that is being written: small changes to a JSON document that keep the rest of it,
+//! unknown fields and order included.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use imgconv_model::{Port, Result};
 
 use crate::{manifest::VERSION, run};
 
-/// The order in which fields are written where there is no original.
+/// The order in which fields are written without an original.
 const ORDER: &[&str] = &[
     "acKind",
     "acVersion",
@@ -42,7 +42,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Begins with a document.
+    /// Starts with a document.
     pub(super) fn of(original: &Value) -> Self {
         let value = original.clone();
         Self {
@@ -51,7 +51,7 @@ impl Draft {
         }
     }
 
-    /// Begins with nothing but a name.
+    /// Starts with a name only.
     pub(super) fn fresh(name: &str) -> Self {
         let fields = [
             ("acKind", "ImageManifest"),
@@ -70,7 +70,7 @@ impl Draft {
         &self.value
     }
 
-    /// Ends it: without an original, fields and pairs are put in order.
+    /// Completes the manifest: without an original, fields and pairs are sorted.
     pub(super) fn finish(mut self) -> Value {
         if self.fresh {
             for list in ["labels", "annotations"] {
@@ -108,7 +108,7 @@ impl Draft {
         self.root().shift_remove(key);
     }
 
-    /// The app, made if there is none: with nothing to run, as root.
+    /// Returns the app, which is made if it is missing: with no command, as root.
     pub(super) fn app(&mut self) -> &mut Map<String, Value> {
         let app = self.root().entry("app").or_insert(Value::Null);
         if app.is_null() {
@@ -132,7 +132,7 @@ impl Draft {
         }
     }
 
-    /// The value of a pair in `labels` or `annotations`.
+    /// Returns the value of a pair in `labels` or `annotations`.
     pub(super) fn pair_value(&self, list: &str, name: &str) -> Option<String> {
         let pairs = self.value.get(list)?.as_array()?;
         let pair = pairs.iter().find(|pair| is_named(pair, name))?;
@@ -175,8 +175,8 @@ impl Draft {
         }
     }
 
-    /// Writes ports. An entry of the manifest, or one that was kept, stays as it is if all its
-    /// ports are wanted; what these do not cover is made, sorted by name.
+    /// Writes ports. An entry of the manifest, or a kept entry, stays if all its ports are wanted;
+    /// entries for the remaining ports are made, sorted by name.
     pub(super) fn write_ports(&mut self, ports: &[Port], kept: &[Value]) {
         let wanted = run::ranges(ports);
         let mut entries = self.app_list("ports");
@@ -220,7 +220,7 @@ impl Draft {
         self.set_app("ports", entries.is_empty(), entries.into());
     }
 
-    /// Writes mount points, as [`Self::write_ports`] does.
+    /// Writes mount points, like [`Self::write_ports`].
     pub(super) fn write_mount_points(&mut self, volumes: &[String], kept: &[Value]) -> Result<()> {
         let named = run::mount_points(volumes)?;
         let wanted = run::volume_paths(volumes);
@@ -265,7 +265,7 @@ impl Draft {
     }
 }
 
-/// A port entry of a manifest, in neutral words.
+/// Reads a port entry of a manifest.
 fn read_port(entry: &Value) -> Option<Port> {
     let number = |key: &str| entry.get(key)?.as_u64().and_then(|n| u16::try_from(n).ok());
     let protocol = entry
@@ -301,7 +301,7 @@ fn as_object(value: &mut Value) -> &mut Map<String, Value> {
     value.as_object_mut().expect("made an object above")
 }
 
-/// Puts known fields first, in the given order; the rest follow as they stand.
+/// Puts known fields first, in the given order; the others follow in their own order.
 fn order(map: &mut Map<String, Value>, known: &[&str]) {
     let mut ordered = Map::new();
     for key in known {

@@ -1,4 +1,4 @@
-//! The checks of a manifest: all of them, one after the other, so that one run names every fault.
+//! The checks of a manifest: all of them, one after the other, so that one run reports every error.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,8 +45,8 @@ const APP: &[&str] = &[
     "userLabels",
 ];
 
-/// Reads a manifest as far as it can be read, with everything that is wrong with it. The manifest
-/// is meaningful only if nothing is.
+/// Reads the readable fields of a manifest, and returns all its errors. The manifest is valid only
+/// if there are none.
 pub(super) fn check(value: &Value, notes: &Notes) -> (Manifest, Vec<Error>) {
     let mut check = Check {
         violations: Vec::new(),
@@ -81,7 +81,7 @@ struct Check<'n> {
     notes: &'n Notes,
 }
 
-/// What a text must be.
+/// The grammar of a text.
 #[derive(Clone, Copy)]
 enum Grammar {
     Identifier,
@@ -102,7 +102,8 @@ impl Check<'_> {
         self.notes.warn(code, format!("manifest › {path}"), message);
     }
 
-    /// Notes the fields that are not `known`, and refuses those that only case folding makes so.
+    /// Notes the fields that are not `known`, and refuses those that are known only after case
+    /// folding.
     fn names(&mut self, object: &Object<'_>, known: &[&str]) {
         self.keep(object.check_names(known));
         for (name, value) in object.map() {
@@ -112,7 +113,7 @@ impl Check<'_> {
         }
     }
 
-    /// Reads a text that must be there and follow a grammar.
+    /// Reads a required text that must follow a grammar.
     fn text(&mut self, object: &Object<'_>, key: &str, grammar: Grammar) -> Option<String> {
         let text = self.keep(object.string(key))?;
         self.grammar(&object.path(key), text, grammar)
@@ -210,8 +211,8 @@ impl Check<'_> {
         }
     }
 
-    /// Reads pairs of `name` and `value`. A value that is not there is empty, as Go reads it, which
-    /// is told; a label without one is refused, since images are found by what labels say.
+    /// Reads pairs of `name` and `value`. A missing value is empty, as Go reads it, with a warning;
+    /// a label without a value is refused, since images are found by the values of labels.
     fn pairs(&mut self, object: &Object<'_>, key: &str, grammar: Option<Grammar>) -> Vec<Pair> {
         let mut pairs = Vec::new();
         let mut seen = BTreeSet::new();
@@ -290,7 +291,7 @@ impl Check<'_> {
         let tag = self.keep(object.opt_string("tag")).flatten();
         let mut size = None;
         if object.get("size").is_some() {
-            // Go leaves out a size of 0 when it writes: it means that none is given.
+            // Go leaves out a size of 0 when it writes: 0 means that there is no size.
             size = self.keep(object.size("size")).filter(|size| *size > 0);
         }
         Some(Dependency {
@@ -318,7 +319,7 @@ impl Check<'_> {
     }
 
     fn app(&mut self, object: &Object<'_>) -> App {
-        // The specification's own example spells one field another way than its text does.
+        // The specification's own example spells one field differently from its text.
         let odd = "supplementaryGids";
         let known: Vec<&str> = APP.iter().copied().chain([odd]).collect();
         self.names(object, &known);
@@ -420,8 +421,9 @@ impl Check<'_> {
         variables
     }
 
-    /// Isolators may hold any value (robustness H6e): what they mean is for whoever runs the app. A
-    /// value that appc defines otherwise is told (robustness K33).
+    /// Reads the isolators, which may have any value (robustness H6e): the program that runs the
+    /// app interprets them. A value that breaks the definition in appc gets a warning (robustness
+    /// K33).
     fn isolators(&mut self, object: &Object<'_>) -> Vec<String> {
         let mut names = Vec::new();
         let mut seen = BTreeSet::new();
@@ -503,7 +505,7 @@ impl Check<'_> {
             }
             let socket_activated = self.keep(item.flag("socketActivated")).unwrap_or_default();
             let port = self.number(&item, "port", 1);
-            // Go writes a count of 0 where none was given, and reads it as 1.
+            // Go writes a count of 0 for a missing count, and reads it as 1.
             let count = match item.get("count") {
                 Some(_) => self.number(&item, "count", 0).map(|count| count.max(1)),
                 None => Some(1),

@@ -1,5 +1,5 @@
-//! The values of the isolators that appc 0.8.11 defines (ace.md, "Isolators"), as `actool` checks
-//! them. Names that it does not know may have any value.
+//! The values of the isolators that appc 0.8.11 defines (ace.md, "Isolators"), with the checks of
+//! `actool`. Isolators with other names may have any value.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use imgconv_model::quote;
 const RETAIN: &str = "os/linux/seccomp-retain-set";
 const REMOVE: &str = "os/linux/seccomp-remove-set";
 
-/// Isolators of which an app has one.
+/// Isolators that an app may have only once.
 const SINGLE: &[&str] = &[
     RETAIN,
     REMOVE,
@@ -19,7 +19,7 @@ const SINGLE: &[&str] = &[
     "os/unix/sysctl",
 ];
 
-/// Says what is wrong with an isolator's value, if it is one that is defined.
+/// Returns the error in the value of a defined isolator, if there is one.
 pub(super) fn fault(name: &str, value: &Value) -> Option<String> {
     match name {
         "os/linux/capabilities-retain-set" | "os/linux/capabilities-remove-set" => set(value).err(),
@@ -40,7 +40,7 @@ pub(super) fn fault(name: &str, value: &Value) -> Option<String> {
     }
 }
 
-/// Says what is wrong with an isolator beside those before it.
+/// Returns the conflict of an isolator with the ones before it, if there is one.
 pub(super) fn conflict(name: &str, before: &BTreeSet<String>) -> Option<String> {
     if SINGLE.contains(&name) && before.contains(name) {
         return Some("stands twice, an app has one".to_owned());
@@ -78,7 +78,7 @@ fn integer(value: &Value, least: i64, most: i64) -> Result<(), String> {
     }
 }
 
-/// An object whose `set` is a list of texts that is not empty.
+/// Reads an object whose `set` is a list of texts that is not empty.
 fn set(value: &Value) -> Result<&Map<String, Value>, String> {
     let object = object(value)?;
     let texts = object.get("set").and_then(Value::as_array);
@@ -121,7 +121,7 @@ fn sysctl(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A quantity that is asked for and one that is the most; `device` is for what only has the latter.
+/// Checks a request and a limit of a resource; `device` is for a resource that has only a limit.
 fn resource(value: &Value, device: bool) -> Result<(), String> {
     let object = object(value)?;
     let default = match object.get("default") {
@@ -152,7 +152,7 @@ fn resource(value: &Value, device: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// `NUMBER[SUFFIX]`, where the suffix is of SI, binary, or an exponent.
+/// Returns true for `NUMBER[SUFFIX]`, where the suffix is of SI, binary, or an exponent.
 fn is_quantity(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
     let end = text

@@ -1,5 +1,5 @@
-//! Manifests of before appc 0.6, in the words of today. What became something else under another
-//! name is read as that; nothing is guessed from `acVersion`, which old tools did not keep up.
+//! Conversion of manifests before appc 0.6 to the current schema. Fields with a former name are
+//! read by their current name; `acVersion` is not used, because old tools did not update it.
 //!
 //! | until | then | now |
 //! | --- | --- | --- |
@@ -10,7 +10,7 @@
 //! | 0.5 | `app` of a dependency | `imageName` |
 //! | 0.5 | names of mount points, ports and isolators with `/`, `.` or capitals | AC Names, AC Identifiers |
 //!
-//! A document of today comes back as it is.
+//! A manifest in the current schema is unchanged.
 
 use std::collections::BTreeSet;
 
@@ -25,14 +25,15 @@ pub(super) struct Modern {
     pub(super) renamed: Vec<Renamed>,
 }
 
-/// The lists of `app` whose items have names, and what stands for a name of which nothing is left.
+/// The lists of `app` whose items have names, and the replacement of a name of which no character
+/// is left.
 const NAMED: [(&str, &str); 3] = [
     ("mountPoints", "volume"),
     ("ports", "port"),
     ("isolators", "isolator"),
 ];
 
-/// Returns an old manifest in the words of today, `None` for one that has no others.
+/// Returns an old manifest in the current schema, `None` for a manifest that is current already.
 pub(super) fn modern(value: &Value) -> Option<Modern> {
     let before = value.as_object()?;
     if !is_old(before) {
@@ -64,21 +65,22 @@ pub(super) fn modern(value: &Value) -> Option<Modern> {
             }
         }
     }
-    // It says what the document is written by now.
+    // The field now names the version of the converted document.
     if top.get("acVersion").is_some_and(Value::is_string) {
         top.insert("acVersion".into(), VERSION.into());
     }
     Some(Modern { value, renamed })
 }
 
-/// The members of a dependency that have other names now; the earlier ones count first.
+/// The members of a dependency that were renamed; the earlier ones take precedence.
 const MEMBERS: [(&str, &str); 3] = [
     ("app", "imageName"),
     ("name", "imageName"),
     ("hash", "imageID"),
 ];
 
-/// Says whether anything has to change. It sees all that [`modern`] does, and copies nothing.
+/// Returns true if the manifest needs a change. The check finds the same changes as [`modern`], and
+/// copies nothing.
 fn is_old(top: &Map<String, Value>) -> bool {
     let old_pairs = |object: &Map<String, Value>, key: &str| match object.get(key) {
         Some(Value::Object(_)) => true,
@@ -114,7 +116,7 @@ fn absent(object: &Map<String, Value>, key: &str) -> bool {
     object.get(key).is_none_or(Value::is_null)
 }
 
-/// Renames a member where the new name is not taken, in its place.
+/// Renames a member at its position, unless the new name is taken.
 fn rename(object: &mut Map<String, Value>, from: &str, to: &str) {
     if !absent(object, to) || !object.contains_key(from) {
         return;
@@ -129,7 +131,7 @@ fn rename(object: &mut Map<String, Value>, from: &str, to: &str) {
         .collect();
 }
 
-/// Makes a list of pairs of what was an object, and `value` of what was `val`.
+/// Makes a list of pairs of an object, and `value` of `val`.
 fn pairs(object: &mut Map<String, Value>, key: &str) {
     match object.get_mut(key) {
         Some(Value::Array(items)) => {
@@ -152,7 +154,7 @@ fn pairs(object: &mut Map<String, Value>, key: &str) {
     }
 }
 
-/// The name of an item that can't be read as what the list wants.
+/// Returns the name of an item if it breaks the rules of the list.
 fn odd_name<'a>(item: &'a Map<String, Value>, list: &str) -> Option<&'a str> {
     let name = item.get("name").and_then(Value::as_str)?;
     let good = match list {
@@ -162,7 +164,7 @@ fn odd_name<'a>(item: &'a Map<String, Value>, list: &str) -> Option<&'a str> {
     (!good && !name.is_empty() && name.len() <= LONGEST_NAME).then_some(name)
 }
 
-/// Gives the items of a list names that follow the rules, and that no other item there has.
+/// Gives the items of a list names that follow the rules and that no other item of the list has.
 fn names(items: &mut [Value], list: &'static str, otherwise: &str, renamed: &mut Vec<Renamed>) {
     let name = |item: &Value| item.get("name").and_then(Value::as_str).map(str::to_owned);
     let odd = |item: &Value| {
@@ -171,7 +173,7 @@ fn names(items: &mut [Value], list: &'static str, otherwise: &str, renamed: &mut
     };
     let good = items.iter().filter(|item| !odd(item)).filter_map(name);
     let mut taken: BTreeSet<String> = good.collect();
-    // The next number to try of each name: many equal ones cost no more than their number.
+    // The next number to try for each name: the cost of many equal names is linear.
     let mut next = std::collections::BTreeMap::<String, u64>::new();
     for (index, item) in items.iter_mut().enumerate() {
         let Some(was) = item.as_object().and_then(|it| odd_name(it, list)) else {
@@ -179,7 +181,7 @@ fn names(items: &mut [Value], list: &'static str, otherwise: &str, renamed: &mut
         };
         let was = was.to_owned();
         let made = match list {
-            // Several of one name are how an isolator is given for several things.
+            // An isolator that applies to several things is repeated under one name.
             "isolators" => sanitise(&was),
             _ => sanitise_name(&was),
         };
