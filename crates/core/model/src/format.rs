@@ -113,6 +113,9 @@ pub trait StreamFormat: fmt::Debug + Send + Sync {
     /// Returns the facts of the format.
     fn facts(&self) -> &'static FormatFacts;
 
+    /// Returns the facts that only formats of streams have.
+    fn stream_facts(&self) -> &'static StreamFacts;
+
     /// Says whether a file is an image of this format. Looks at a bounded prefix only. Of all formats
     /// at most one says yes.
     fn recognise(&self, stream: &Blob) -> bool;
@@ -137,6 +140,20 @@ pub trait StreamFormat: fmt::Debug + Send + Sync {
         env: &Env,
         report: &mut Report,
     ) -> Result<Arc<dyn Open>>;
+}
+
+/// The facts of a format of streams.
+#[derive(Clone, Debug)]
+pub struct StreamFacts {
+    /// An image in messages, with the article: `an ACI`.
+    pub noun: &'static str,
+    /// What the name of a file ends with: `.aci`.
+    pub suffix: &'static str,
+    /// True if a stream says how its image is called, what the image runs on, and how it is run; the
+    /// digest of the uncompressed stream is then the image ID. A stream without a description is an
+    /// image only in a place of the family of its format, or where the user says so: its bytes may be
+    /// anything.
+    pub describes: bool,
 }
 
 /// An image that [`StreamFormat::decode`] read from a stream.

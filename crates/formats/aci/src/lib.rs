@@ -31,7 +31,7 @@ use std::{
 use imgconv_model::{
     Blob, Capabilities, Code, Compression, DecodedStream, Digest, Document, Env, Error, Facts,
     FormatFacts, FormatFamily, Image, Layer, Limits, Notes, Open, Original, Report, Result,
-    StreamFormat, quote,
+    StreamFacts, StreamFormat, quote,
 };
 
 pub use decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, LABEL, MANIFEST_KIND};
@@ -53,6 +53,13 @@ static FACTS: FormatFacts = FormatFacts {
         opaque: false,
         root_kinds: &[],
     },
+};
+
+/// The facts of the stream.
+static STREAM: StreamFacts = StreamFacts {
+    noun: "an ACI",
+    suffix: ".aci",
+    describes: true,
 };
 
 /// The format.
@@ -138,6 +145,12 @@ fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<
     })
 }
 
+/// Returns what a manifest says of an image, without its layer. A `user` or `group` that is a path stays
+/// one, see [`resolve_user`].
+pub fn described(manifest: &Manifest) -> Image {
+    decode::decode(manifest, None).image
+}
+
 /// Returns the manifest of an image that is or was an ACI, from the document that is kept with it.
 ///
 /// # Errors
@@ -188,6 +201,10 @@ pub fn resolve_user(
 impl StreamFormat for Aci {
     fn facts(&self) -> &'static FormatFacts {
         &FACTS
+    }
+
+    fn stream_facts(&self) -> &'static StreamFacts {
+        &STREAM
     }
 
     fn recognise(&self, stream: &Blob) -> bool {
