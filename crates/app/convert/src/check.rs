@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use imgconv_file::overlaps;
 use imgconv_locate::locator::Locator;
 use imgconv_model::{Code, Error, Format, PlatformSpec, Report, Result, quote};
-use imgconv_transport_file::overlaps;
 
 use crate::{
     assemble::output::Item,
+    choose::request::Request,
     options::{Missing, Options},
     read::{node::Node, root::SourceRoot, spec::told_apart},
 };
@@ -20,7 +21,10 @@ pub(crate) fn image_tags(target: Format, destination: &Locator, options: &Option
     if !options.image_tags {
         return Ok(());
     }
-    let message = if !target.is_stream() {
+    let describes = target
+        .stream()
+        .is_some_and(|it| it.stream_facts().describes);
+    let message = if !describes {
         "`--image-tags` is for ACIs: other formats have tags"
     } else if destination.location == "-" || destination.location.ends_with(".aci") {
         "`--image-tags` writes a file beside the ACIs"
@@ -85,9 +89,13 @@ pub(crate) fn is_directory(destination: &Locator) -> bool {
 }
 
 /// Refuses several streams for one file.
-pub(crate) fn refuse_one_file(items: &[Item], one_file: bool, destination: &Locator) -> Result<()> {
+pub(crate) fn refuse_one_file(
+    items: &[Item],
+    request: &Request<'_>,
+    destination: &Locator,
+) -> Result<()> {
     let location = &destination.location;
-    if !one_file || items.len() == 1 {
+    if !request.holds.one_file || items.len() == 1 {
         return Ok(());
     }
     let list = items.iter().flat_map(|item| &item.images).map(|image| {
@@ -96,7 +104,12 @@ pub(crate) fn refuse_one_file(items: &[Item], one_file: bool, destination: &Loca
         (text, image.source_digest.clone())
     });
     let list = told_apart(&list.collect::<Vec<_>>());
-    let message = format!("there are {} images and one ACI can hold one", items.len());
+    let noun = request.stream_format().stream_facts().noun;
+    let noun = noun.split_once(' ').map_or(noun, |(_, noun)| noun);
+    let message = format!(
+        "there are {} images and one {noun} can hold one",
+        items.len()
+    );
     Err(Error::new(Code::Ambiguous, message)
         .at(destination.to_string())
         .hint(format!(

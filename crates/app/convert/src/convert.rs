@@ -11,7 +11,7 @@ use crate::{
     assemble::{descriptors, names::refuse_one_name, output::Item},
     check, choose,
     choose::{
-        dependencies, family,
+        dependencies, described, family,
         platforms::nearest,
         request::{Holds, Request, target},
         signing::signing_key,
@@ -51,6 +51,9 @@ pub fn convert(
     // Read.
     let opened = open(sources, &options, env)?;
     let mut roots = read(&opened, env)?;
+    if let Some(config) = &options.config {
+        described::by_file(&mut roots, config, env)?;
+    }
 
     // Choose.
     family::check(options.pair, sources, &roots)?;
@@ -166,7 +169,7 @@ fn refuse(
     if options.change {
         check::refuse_unchangeable(expected, roots)?;
     }
-    check::refuse_one_file(expected, request.holds.one_file, destination)?;
+    check::refuse_one_file(expected, request, destination)?;
     if request.target.is_stream() {
         check::refuse_same_file(expected, sources, destination)?;
     } else if request.holds.names {

@@ -156,7 +156,7 @@ fn expected_stream(from: Vec<usize>, step: Step, why: &str, request: &Request<'_
         from,
         source: None,
         step: step.to_string(),
-        compression: encoding(&request.options.layers).compression.to_string(),
+        compression: encoding(request).compression.to_string(),
         why: why.to_owned(),
     }
 }

@@ -45,6 +45,9 @@ pub struct Options {
     pub no_squash: bool,
     /// The name of the result, instead of the source's.
     pub name: Option<String>,
+    /// A file that describes root file systems, which have no description of their own: an OCI image
+    /// config or an ACI manifest.
+    pub config: Option<PathBuf>,
     /// The host of the names of ACIs that are made of other images, instead of their registry's.
     pub host: Option<String>,
     /// To ACI: a tag does not become a version. The ACI gets the label `dockerimageid`, and the

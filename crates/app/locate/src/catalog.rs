@@ -1,7 +1,7 @@
 //! The only place where formats and transports are registered.
 
 use imgconv_model::{
-    Blob, Document, DocumentFormat, Format, FormatId, Root, StreamFormat, Transport,
+    Blob, Document, DocumentFormat, Format, FormatId, Place, Root, StreamFormat, Transport,
 };
 
 use crate::tree::Tree;
@@ -14,6 +14,7 @@ pub static FORMATS: &[Format] = &[
     Format::Documents(&imgconv_format_docker_v2s2::DOCKER_ARCHIVE),
     Format::Documents(&imgconv_format_docker_v2s1::DOCKER_V2S1),
     Format::Documents(&imgconv_format_docker_v2s1::DOCKER_V1),
+    Format::Stream(&imgconv_format_rootfs::Rootfs),
 ];
 
 /// Every transport. A bare path belongs to the first transport that recognises it, so transports
@@ -34,6 +35,7 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_http::HTTP,
     &imgconv_transport_appc::APPC,
     &imgconv_transport_file::FILE,
+    &imgconv_transport_rootfs::ROOTFS,
     &Tree::all(transports),
     &Tree::acis(transports),
 ];
@@ -67,19 +69,39 @@ impl Recognised<'_> {
     }
 }
 
-/// Finds the one format that recognises a root.
-pub fn recognise(root: &Root) -> Option<Recognised<'_>> {
-    FORMATS.iter().find_map(|format| match (*format, root) {
-        (Format::Documents(format), Root::Document(document)) => {
-            let found = format.recognise(document);
-            found.then_some(Recognised::Document(format, document))
-        }
-        (Format::Stream(format), Root::Stream(stream)) => {
-            let found = format.recognise(stream);
-            found.then_some(Recognised::Stream(format, stream))
-        }
-        (Format::Documents(_), Root::Stream(_)) | (Format::Stream(_), Root::Document(_)) => None,
-    })
+/// Finds the one format that recognises a root. A format whose streams describe nothing is asked only if
+/// it is `said`, and after the others.
+pub fn recognise(root: &Root, said: Option<FormatId>) -> Option<Recognised<'_>> {
+    let asked = |format: &&Format| describes(**format) || said == Some(format.id());
+    FORMATS
+        .iter()
+        .filter(asked)
+        .find_map(|format| match (*format, root) {
+            (Format::Documents(format), Root::Document(document)) => {
+                let found = format.recognise(document);
+                found.then_some(Recognised::Document(format, document))
+            }
+            (Format::Stream(format), Root::Stream(stream)) => {
+                let found = format.recognise(stream);
+                found.then_some(Recognised::Stream(format, stream))
+            }
+            (Format::Documents(_), Root::Stream(_)) | (Format::Stream(_), Root::Document(_)) => {
+                None
+            }
+        })
+}
+
+/// Returns the format that everything in a kind of place has, where the place and not the bytes say it.
+pub fn said_by(place: &Place) -> Option<FormatId> {
+    let here =
+        |format: &&Format| !describes(**format) && place.families.contains(&format.facts().family);
+    FORMATS.iter().find(here).map(|format| format.id())
+}
+
+/// Says whether the bytes of an image tell its format.
+fn describes(format: Format) -> bool {
+    let stream = format.stream();
+    stream.is_none_or(|stream| stream.stream_facts().describes)
 }
 
 /// Returns the transport of that scheme.
@@ -130,12 +152,12 @@ mod tests {
             bytes: Arc::clone(&bytes),
         };
         let root = Root::Document(document);
-        assert_eq!(recognise(&root).unwrap().id(), FormatId::OCI);
+        assert_eq!(recognise(&root, None).unwrap().id(), FormatId::OCI);
         let stream = Blob {
             facts: Facts::default(),
             bytes: Arc::new(bytes),
         };
-        assert!(recognise(&Root::Stream(stream)).is_none());
+        assert!(recognise(&Root::Stream(stream), None).is_none());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use imgconv_file::{FileBundle, from_pipe};
 use imgconv_format_aci::Manifest;
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Place, Reader, Result, Root,
@@ -13,7 +14,6 @@ use imgconv_model::{
 };
 use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
-use imgconv_transport_file::{FileBundle, from_pipe};
 
 use crate::{
     catalog,
@@ -25,6 +25,7 @@ pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
     if let Some(stream) = stream(locator, env)? {
         return open_copy(stream, locator, env);
     }
+    refuse_archive(locator, &locator.location)?;
     let opened = locator.transport.open(&locator.location, env);
     let bundle = opened.map_err(|error| advised(locator.advise(error), locator))?;
     // A file with a name of appc is an ACI, and must be verified before any of its bytes are used.
@@ -54,7 +55,8 @@ pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
 /// Copies the contents of a pipe, where a locator means a pipe that no transport reads itself.
 fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
     let (place, location) = (locator.transport.place(), &*locator.location);
-    let is_input = location == "-" && place.any_file;
+    let takes_any = place.any_file || catalog::said_by(place).is_some();
+    let is_input = location == "-" && takes_any;
     match is_input || place.shape == Shape::File && is_fifo(location) {
         true => from_pipe(location, env).map(Some),
         false => Ok(None),
@@ -68,6 +70,7 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
     let Some(path) = path.as_deref().and_then(Path::to_str) else {
         return Ok(Box::new(stream));
     };
+    refuse_archive(locator, path)?;
     let said = Some(locator.transport).filter(|said| !said.place().any_file);
     let mut transports = catalog::TRANSPORTS.iter().copied();
     let reader = said.or_else(|| transports.find(|reader| reader.recognise(Path::new(path))));
@@ -89,6 +92,32 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
         }
         _ => Ok(Box::new(stream)),
     }
+}
+
+/// Refuses an archive of images in a place that takes every tar for one image. `path` is where the bytes
+/// of the place are.
+///
+/// # Errors
+/// [`Code::Mismatch`] with the scheme that reads the archive.
+fn refuse_archive(locator: &Locator, path: &str) -> Result<()> {
+    let path = Path::new(path);
+    let Some(said) = catalog::said_by(locator.transport.place()).filter(|_| path.is_file()) else {
+        return Ok(());
+    };
+    let mut transports = catalog::TRANSPORTS.iter().copied();
+    let archive = transports.find(|it| !it.place().any_file && it.recognise(path));
+    let Some(archive) = archive else {
+        return Ok(());
+    };
+    let scheme = archive.place().scheme;
+    let error = Error::mismatch(
+        "the format",
+        said,
+        format!("an archive of images ({scheme})"),
+    );
+    Err(error
+        .at(quote(&locator.location))
+        .hint(format!("`{scheme}:{}` reads it", locator.location)))
 }
 
 /// Adds advice about the transport that can read a place, where the named transport can't.

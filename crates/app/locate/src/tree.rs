@@ -11,13 +11,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use imgconv_file::FileBundle;
 use imgconv_format_aci::Aci;
 use imgconv_model::{
     Addressing, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, FormatFamily,
     ListNotes, Parts, Place, Result, Root, RootEntry, Shape, States, StreamFormat as _, TopLevel,
     Transport, quote,
 };
-use imgconv_transport_file::FileBundle;
 use walkdir::WalkDir;
 
 /// The depth to which a folder is searched.

@@ -513,7 +513,7 @@ impl Planner<'_> {
             if let Some(identity) = &identity {
                 tags::identify(&mut image, None, identity);
             }
-            files.push(file_name(&image).to_lowercase());
+            files.push(file_name(&image, ".aci").to_lowercase());
         });
         files
     }

@@ -114,6 +114,9 @@ pub trait StreamFormat: fmt::Debug + Send + Sync {
     /// Returns the facts of the format.
     fn facts(&self) -> &'static FormatFacts;
 
+    /// Returns the facts that only formats of streams have.
+    fn stream_facts(&self) -> &'static StreamFacts;
+
     /// Returns true if a file is an image of this format. The method reads a bounded prefix only.
     /// At most one format recognises a file.
     fn recognise(&self, stream: &Blob) -> bool;
@@ -139,6 +142,20 @@ pub trait StreamFormat: fmt::Debug + Send + Sync {
         env: &Env,
         report: &mut Report,
     ) -> Result<Arc<dyn Open>>;
+}
+
+/// The facts of a format of streams.
+#[derive(Clone, Debug)]
+pub struct StreamFacts {
+    /// An image in messages, with the article: `an ACI`.
+    pub noun: &'static str,
+    /// What the name of a file ends with: `.aci`.
+    pub suffix: &'static str,
+    /// True if a stream says how its image is called, what the image runs on, and how it is run; the
+    /// digest of the uncompressed stream is then the image ID. A stream without a description is an
+    /// image only in a place of the family of its format, or where the user says so: its bytes may be
+    /// anything.
+    pub describes: bool,
 }
 
 /// An image that [`StreamFormat::decode`] read from a stream.

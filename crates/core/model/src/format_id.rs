@@ -19,6 +19,8 @@ impl FormatId {
     pub const DOCKER_ARCHIVE: Self = Self("docker-archive");
     /// Docker image manifests of version 2, schema 1.
     pub const DOCKER_V2S1: Self = Self("docker-v2s1");
+    /// Root file systems without a description, as flat tars.
+    pub const ROOTFS: Self = Self("rootfs");
     /// Docker images before 1.10, as archives and registries stored them.
     pub const DOCKER_V1: Self = Self("docker-v1");
 }
@@ -38,6 +40,8 @@ pub enum FormatFamily {
     Oci,
     /// Images in one of Docker's formats, and every image in a Docker registry.
     Docker,
+    /// Root file systems without a description.
+    Rootfs,
 }
 
 impl FormatFamily {
@@ -47,6 +51,7 @@ impl FormatFamily {
             Self::Aci => "aci",
             Self::Oci => "oci",
             Self::Docker => "docker",
+            Self::Rootfs => "rootfs",
         }
     }
 }

@@ -46,7 +46,8 @@ pub use entry::{Fetched, Root, RootEntry, Signature, TopLevel, mark_ambiguous};
 pub use env::{Env, PlaceOptions};
 pub use error::{Code, Error, Result, escape, is_hidden, quote, quote_path};
 pub use format::{
-    Capabilities, DecodedStream, DocumentFormat, Encoded, Format, FormatFacts, StreamFormat,
+    Capabilities, DecodedStream, DocumentFormat, Encoded, Format, FormatFacts, StreamFacts,
+    StreamFormat,
 };
 pub use format_id::{FormatFamily, FormatId};
 pub use image::{

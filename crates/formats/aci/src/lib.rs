@@ -32,7 +32,7 @@ use std::{
 use imgconv_model::{
     Blob, Capabilities, Code, Compression, DecodedStream, Digest, Document, Env, Error, Facts,
     FormatFacts, FormatFamily, Image, Layer, Limits, Notes, Open, Original, Report, Result,
-    StreamFormat, quote,
+    StreamFacts, StreamFormat, quote,
 };
 
 pub use decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, LABEL, MANIFEST_KIND};
@@ -54,6 +54,13 @@ static FACTS: FormatFacts = FormatFacts {
         opaque: false,
         root_kinds: &[],
     },
+};
+
+/// The facts of the stream.
+static STREAM: StreamFacts = StreamFacts {
+    noun: "an ACI",
+    suffix: ".aci",
+    describes: true,
 };
 
 /// The format.
@@ -139,6 +146,12 @@ fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<
     })
 }
 
+/// Returns what a manifest says of an image, without its layer. A `user` or `group` that is a path
+/// stays a path, see [`resolve_user`].
+pub fn described(manifest: &Manifest) -> Image {
+    decode::decode(manifest, None).image
+}
+
 /// Returns the manifest of an image that is or was an ACI, from the document that is stored with
 /// the image.
 ///
@@ -190,6 +203,10 @@ pub fn resolve_user(
 impl StreamFormat for Aci {
     fn facts(&self) -> &'static FormatFacts {
         &FACTS
+    }
+
+    fn stream_facts(&self) -> &'static StreamFacts {
+        &STREAM
     }
 
     fn recognise(&self, stream: &Blob) -> bool {

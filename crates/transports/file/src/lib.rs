@@ -1,22 +1,13 @@
 //! One local file that is a whole image, such as an ACI; `-` is standard input or output.
 //!
-//! The transport does not interpret or decompress the bytes: a format does. The transport opens
-//! regular files only, detects changes of a file during the run, and makes files appear all at once
-//! or not at all.
-
-mod naming;
-mod read;
-mod write;
+//! The reading and the writing are those of [`imgconv_file`]; this crate states the facts of the place.
 
 use std::path::Path;
 
+use imgconv_file::{FileBundle, create, from_pipe};
 use imgconv_model::{
     Addressing, Bundle, BundleSink, Env, FormatId, Names, Place, Result, Shape, Transport, Writes,
 };
-
-pub use naming::file_names;
-pub use read::{FileBundle, from_pipe, from_reader};
-pub use write::overlaps;
 
 /// The facts of the kind of place.
 static PLACE: Place = Place {
@@ -61,11 +52,8 @@ impl Transport for File {
         Ok(Box::new(FileBundle::open(rest)?))
     }
 
-    /// Opens a destination. A directory (one that exists, or a path that ends with `/`) takes one
-    /// file for each publication, under its `file_name`; so does a path that does not exist yet
-    /// if there are several publications. Any other path is the file itself, and an existing one
-    /// is replaced, as `cp` does. `-` is standard output, written at the commit only.
+    /// Opens a destination, see [`imgconv_file::create`].
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
-        write::create(rest, env)
+        create(rest, env)
     }
 }

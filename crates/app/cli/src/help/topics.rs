@@ -92,6 +92,8 @@ A locator says where images are: [SCHEME:]LOCATION[:REF]
   oci:PATH[:REF]              an OCI image layout, a directory
   oci-archive:PATH[:REF]      a tar of an OCI image layout, plain or compressed; `-` as below
   docker-archive:PATH[:REF]   a file of `docker save`, plain or compressed; `-` as below
+  rootfs:PATH                 a root file system: a directory, or a flat tar as `docker export` makes it;
+                              only a flat tar is written; `-` as below
   dir:PATH                    a directory with one image in plain files, as skopeo writes it
   docker://HOST/REPO[:TAG|@DIGEST]
                               a registry; without a tag, `latest` is read (`ls`: every tag), and an

@@ -99,6 +99,7 @@ impl Writing {
             no_squash: false,
             change: false,
             name: self.names.name.clone(),
+            config: None,
             host: None,
             image_tags: self.names.image_tags,
             ref_name: self.names.ref_name.into(),

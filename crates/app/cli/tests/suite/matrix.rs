@@ -15,13 +15,14 @@ use imgconv_testkit::{Compression, ImageRecipe, build, docker, recipe};
 use serde_json::Value;
 
 /// The formats, and the locator of an image of each: scheme and suffix of the file name.
-const FORMATS: [(&str, &str, &str); 6] = [
+const FORMATS: [(&str, &str, &str); 7] = [
     ("aci", "aci:", ".aci"),
     ("oci", "oci:", ""),
     ("docker-v2s2", "docker-v2s2+dir:", ""),
     ("docker-archive", "docker-archive:", ".tar"),
     ("docker-v2s1", "docker-v2s1+dir:", ""),
     ("docker-v1", "docker-v1+docker-archive:", ".tar"),
+    ("rootfs", "rootfs:", ".tar"),
 ];
 
 const BASE: &str = r#"dir etc 0755 0:0 @1000
@@ -181,6 +182,11 @@ fn make_sources(folder: &Path) {
     fs::write(folder.join("docker-archive.tar"), archive).unwrap();
     let archive = docker::archive_v1(images).unwrap();
     fs::write(folder.join("docker-v1.tar"), archive).unwrap();
+    fs::write(
+        folder.join("rootfs.tar"),
+        build::tar_bytes(&aci.layers[0]).unwrap(),
+    )
+    .unwrap();
     for (format, place, end) in FORMATS {
         if ["docker-v2s2", "docker-v2s1"].contains(&format) {
             let to = format!("{place}{format}{end}");
@@ -192,8 +198,13 @@ fn make_sources(folder: &Path) {
 /// Converts, checks and compares, and returns the outcome in the words of the table.
 fn cell(folder: &Path, from: &str, to: &str) -> String {
     let find = |id: &str| FORMATS.into_iter().find(|format| format.0 == id).unwrap();
+    // Only the scheme says that a tar is an image.
+    let read = |format: &str, path: &str| match format {
+        "rootfs" => format!("rootfs:{path}"),
+        _ => path.to_owned(),
+    };
     let (_, _, end) = find(from);
-    let source = format!("{from}{end}");
+    let source = read(from, &format!("{from}{end}"));
     let (_, place, end) = find(to);
     let target = format!("{from}-{to}{end}");
     let args = ["convert", &source, &format!("{place}{target}"), "--json"];
@@ -207,6 +218,7 @@ fn cell(folder: &Path, from: &str, to: &str) -> String {
     let found = found["images"].as_array().unwrap();
     assert_eq!(found.len(), 1, "{args:?}");
     let mut lost = losses(&found[0]);
+    let target = read(to, &target);
     let output = imgconv(folder, &["verify", &target]);
     assert!(
         text(&output.stdout).ends_with(" checked, nothing wrong\n"),
@@ -221,12 +233,16 @@ fn cell(folder: &Path, from: &str, to: &str) -> String {
         );
     }
     // A `dir:` holds no names, whatever the format; schema 1 has them in the manifest.
-    let nameless = place.ends_with("dir:") && to != "docker-v2s1";
+    let nameless = place == "rootfs:" || place.ends_with("dir:") && to != "docker-v2s1";
     let named = name(folder, &source) != Value::Null;
     let told = lost.iter().any(|loss| loss == "dropped name");
     assert_eq!(told, nameless && named, "{args:?}");
     lost.retain(|loss| loss != "dropped name");
-    if !place.ends_with("dir:") && !from.starts_with("docker-v2") {
+    if place != "rootfs:"
+        && from != "rootfs"
+        && !place.ends_with("dir:")
+        && !from.starts_with("docker-v2")
+    {
         assert_eq!(name(folder, &source), name(folder, &target), "{args:?}");
     }
     match lost.as_slice() {

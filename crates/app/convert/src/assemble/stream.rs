@@ -1,4 +1,4 @@
-//! Assembling one stream: the ACI of an image, and what is told of the ACI.
+//! Assembling one stream: what an image becomes, and what is told of that.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +18,7 @@ pub(crate) struct WrittenStream {
     pub(crate) digest: Digest,
     /// The bytes of the file.
     pub(crate) size: u64,
-    /// The image ID.
+    /// The digest of the uncompressed stream: the image ID of an ACI.
     pub(crate) image_id: Digest,
 }
 
@@ -34,9 +34,7 @@ pub(crate) fn encode(
     env: &Env,
     report: &mut Report,
 ) -> Result<Arc<dyn Open>> {
-    let format = request.target.stream();
-    let format = format.expect("streams are written in a format of streams");
-    format.encode(image, group, env, report)
+    request.stream_format().encode(image, group, env, report)
 }
 
 /// What becomes of a stream.
@@ -57,10 +55,11 @@ pub(crate) fn item(
     report: Report,
 ) -> Item {
     let node = planned.node;
+    let facts = request.stream_format().stream_facts();
     let name = image.name.clone().unwrap_or_default();
     let config = node.config_digest(&request.env.limits);
     let mut outcome = ImageOutcome {
-        name: Some(name.to_string()),
+        name: image.name.as_ref().map(ToString::to_string),
         format: request.target.id().to_string(),
         platform: Some(image.platform.to_string()),
         source: planned.text.to_owned(),
@@ -80,12 +79,12 @@ pub(crate) fn item(
         Fate::Written(written) => {
             (root.digest, root.size) = (written.digest, written.size);
             outcome.digest = Some(written.digest.to_string());
-            outcome.image_id = Some(written.image_id.image_id());
+            outcome.image_id = facts.describes.then(|| written.image_id.image_id());
         }
         Fate::Expected(plan) => outcome.plan = Some(plan),
     }
     outcome.add_report(report);
-    let file_name = Some(file_name(image));
+    let file_name = Some(file_name(image, facts.suffix));
     let publication = Publication {
         root,
         name: Some(name),

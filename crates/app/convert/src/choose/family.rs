@@ -55,9 +55,10 @@ pub(crate) fn check(
             FormatFamily::Aci => "an ACI",
             FormatFamily::Oci => "an OCI image",
             FormatFamily::Docker => "a Docker image",
+            FormatFamily::Rootfs => "a root file system",
         };
         let message = format!("`{wanted}-to-{written}` does not read this: it is {what}");
-        let hint = match found == written {
+        let hint = match found == written || first == FormatFamily::Rootfs {
             true => "`imgconv convert SRC DST` takes every format".to_owned(),
             false => format!(
                 "`imgconv {found}-to-{written}` does, and `imgconv convert SRC DST` takes every format"

@@ -2,6 +2,7 @@
 
 pub mod candidates;
 pub mod dependencies;
+pub(crate) mod described;
 pub(crate) mod family;
 pub mod names;
 pub mod platforms;

@@ -4,6 +4,7 @@ use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_locate::{catalog, locator::Locator};
 use imgconv_model::{
     Capabilities, Code, DocumentFormat, Env, Error, Format, FormatFamily, FormatId, Name, Result,
+    StreamFormat,
 };
 
 use crate::{options::Options, read::root::SourceRoot};
@@ -79,6 +80,12 @@ impl<'a> Request<'a> {
     pub(crate) fn documents_format(&self) -> &'static dyn DocumentFormat {
         let format = self.target.documents();
         format.expect("documents are written in a format of documents")
+    }
+
+    /// Returns the format of the streams that are written.
+    pub(crate) fn stream_format(&self) -> &'static dyn StreamFormat {
+        let format = self.target.stream();
+        format.expect("streams are written in a format of streams")
     }
 
     /// Returns the name that the user gave.

@@ -137,9 +137,9 @@ fn same_name(own: &Name, listed: &Name) -> bool {
     }
 }
 
-/// `NAME-VERSION-OS-ARCH.aci`, with the values of the ACI's labels; `dockerimageid` replaces a
-/// missing version.
-pub fn file_name(image: &Image) -> String {
+/// `NAME-VERSION-OS-ARCH` and the suffix of the format, with the values of the ACI's labels;
+/// `dockerimageid` replaces a missing version.
+pub fn file_name(image: &Image, suffix: &str) -> String {
     let name = image.name.clone().unwrap_or_default();
     let (os, arch) = platform::to_labels(&image.platform).unwrap_or_default();
     let image_id = image.annotations.get(IMAGE_ID).cloned();
@@ -154,7 +154,7 @@ pub fn file_name(image: &Image) -> String {
     if stem.starts_with('.') {
         stem.replace_range(..1, "-");
     }
-    format!("{stem}.aci")
+    format!("{stem}{suffix}")
 }
 
 /// Uses a digest as the version: an ACI has no other place for it, and two images of one repository
@@ -192,7 +192,7 @@ mod tests {
             ..Image::default()
         };
         assert_eq!(
-            file_name(&image),
+            file_name(&image, ".aci"),
             "example.com-a-app-1.0+x-linux-aarch64.aci"
         );
         image.name = Some(Name {
@@ -200,7 +200,7 @@ mod tests {
             ..Name::default()
         });
         image.platform = Platform::new("linux", "amd64");
-        assert_eq!(file_name(&image), "app-linux-amd64.aci");
+        assert_eq!(file_name(&image, ".aci"), "app-linux-amd64.aci");
     }
 
     #[test]

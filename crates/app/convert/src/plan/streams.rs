@@ -1,4 +1,5 @@
-//! Planning for destinations of streams: every image below the roots becomes an ACI.
+//! Planning for destinations of streams: every image below the roots becomes one stream,
+//! such as an ACI.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -7,7 +8,7 @@ use std::{
 
 use imgconv_manifest::describes_compression;
 use imgconv_model::{
-    Child, Code, Compression, Digest, Error, Image, Outcome as LossKind, Report, Result,
+    Child, Code, Digest, Error, Image, Outcome as LossKind, Report, Result, StreamFacts,
 };
 use imgconv_pipeline::Options as LayerOptions;
 use imgconv_stream::{Encoding, Level};
@@ -35,18 +36,25 @@ use crate::{
 /// What tells one ACI from the others: the repository, the labels of the tag, and the config.
 type Identity = (Option<String>, Labels, Digest);
 
-/// Plans an ACI of every image that is wanted.
+/// Plans a stream of every image that is wanted.
 ///
 /// # Errors
-/// If an image can't be written as an ACI, or an option forbids it.
+/// If an image can't be written as a stream, or an option forbids it.
 pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Result<Plan<'s>> {
-    check_compression(request)?;
+    let facts = request.stream_format().stream_facts();
+    check_options(request, facts)?;
     if request.options.preserve_digests {
-        let what = "the manifest, the config and the layers (an ACI has its own)";
-        return Err(digests_change(what));
+        let what = format!(
+            "the manifest, the config and the layers ({} has its own)",
+            facts.noun
+        );
+        return Err(digests_change(&what));
     }
     let mut planner = Planner {
         request,
+        facts,
+        no_image: format!("{} can't hold what is no image", facts.noun),
+        no_descriptors: format!("{} has no descriptors", facts.noun),
         streams: Vec::new(),
         left_behind: Report::default(),
         tagged: Vec::new(),
@@ -64,6 +72,11 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
 
 struct Planner<'r, 's> {
     request: &'r Request<'r>,
+    facts: &'static StreamFacts,
+    /// Why what is no image is lost.
+    no_image: String,
+    /// Why what descriptors say is lost.
+    no_descriptors: String,
     streams: Vec<PlannedStream<'s>>,
     left_behind: Report,
     tagged: Vec<(String, String, Labels)>,
@@ -76,7 +89,8 @@ impl<'s> Planner<'_, 's> {
     fn root(&mut self, root: &'s SourceRoot<'s>) -> Result<()> {
         if root.tagged_subject().is_some() && !matches!(&*root.node, Node::Image(_)) {
             let field = root.tagged_field();
-            self.left_behind.lose(field, LossKind::Dropped, NO_IMAGE);
+            self.left_behind
+                .lose(field, LossKind::Dropped, &*self.no_image);
             return Ok(());
         }
         self.leave_behind(&root.node)?;
@@ -131,18 +145,25 @@ impl<'s> Planner<'_, 's> {
         let digest = node.child.as_ref().map(|child| child.digest);
         let foreign = request.options.foreign;
         foreign::apply(&mut image, foreign, &root.place, request.env, &mut report)?;
-        lose_layer_descriptors(&image, &mut report);
+        lose_layer_descriptors(&image, &self.no_descriptors, &mut report);
         for field in root.bundle.duplicate_listings(&root.entry) {
-            report.lose(format!("index.{field}"), LossKind::Dropped, NO_DESCRIPTORS);
+            let field = format!("index.{field}");
+            report.lose(field, LossKind::Dropped, &*self.no_descriptors);
         }
         for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {
-            lost::descriptor(listed, NO_DESCRIPTORS, request.env, &mut report)?;
+            lost::descriptor(listed, &self.no_descriptors, request.env, &mut report)?;
         }
         assume_platform(&mut image, &request.options.platforms);
-        let name = stream_names::name(request, root, &image, digest, &mut report)?;
-        let repository = name.repository.clone();
-        let tag = request.name_of(root)?.and_then(|name| name.tag);
-        image.name = Some(name);
+        let known = request.name_of(root)?;
+        image.name = match self.facts.describes {
+            true => {
+                let name = stream_names::name(request, root, &image, digest, &mut report)?;
+                Some(name)
+            }
+            false => known.clone(),
+        };
+        let repository = image.name.as_ref().and_then(|name| name.repository.clone());
+        let tag = known.and_then(|name| name.tag);
         if let Some(identity) = identity {
             if let (Some(repository), Some(tag)) = (&repository, tag) {
                 let tagged = (repository.clone(), tag, identity.clone());
@@ -232,14 +253,15 @@ impl<'s> Planner<'_, 's> {
             }
             Node::Opaque { opaque, child } => {
                 let field = format!("{} {}", opaque.what, child.digest);
-                self.left_behind.lose(field, LossKind::Dropped, NO_IMAGE);
+                self.left_behind
+                    .lose(field, LossKind::Dropped, &*self.no_image);
                 Ok(())
             }
         }
     }
 }
 
-/// Says whether an image is an ACI of which nothing is to change, perhaps but its compression.
+/// Says whether an image is such a stream of which nothing is to change, perhaps but its compression.
 fn unchanged(request: &Request<'_>, node: &ImageNode, image: &Image) -> bool {
     let layers = LayerOptions {
         compression: None,
@@ -249,41 +271,47 @@ fn unchanged(request: &Request<'_>, node: &ImageNode, image: &Image) -> bool {
     };
     let same = image.name == node.image.name && image.platform == node.image.platform;
     let asked = layers != LayerOptions::default() || request.options.image_tags;
-    same && !asked && node.aci.is_some()
+    same && !asked && node.aci.is_some() && node.format.id() == request.target.id()
 }
 
 /// Returns how the one stream of an image is compressed.
-pub(crate) fn encoding(layers: &LayerOptions) -> Encoding {
+pub(crate) fn encoding(request: &Request<'_>) -> Encoding {
+    let layers = &request.options.layers;
     Encoding {
-        compression: layers.compression.unwrap_or(Compression::Gzip),
+        compression: layers
+            .compression
+            .unwrap_or(request.capabilities.compressions[0]),
         level: layers.level,
     }
 }
 
-fn check_compression(request: &Request<'_>) -> Result<()> {
+/// Refuses options that the format has no place for.
+fn check_options(request: &Request<'_>, facts: &StreamFacts) -> Result<()> {
     let possible = request.capabilities.compressions;
+    let noun = facts.noun;
+    if request.options.no_squash && !facts.describes {
+        let message = format!("`--no-squash`: {noun} names no other that it is laid over");
+        return Err(Error::new(Code::Usage, message));
+    }
     if request.options.layers.toc {
-        let message = "an ACI has no place for a table of contents";
+        let message = format!("{noun} has no place for a table of contents");
         return Err(Error::new(Code::Unsupported, message)
             .hint("OCI has one: write to `oci:PATH` or `oci-archive:PATH`"));
     }
     match request.options.layers.compression {
         Some(wanted) if !possible.contains(&wanted) => {
             let names: Vec<String> = possible.iter().map(ToString::to_string).collect();
-            let message = format!("an ACI can't be compressed with {wanted}");
+            let message = format!("{noun} can't be compressed with {wanted}");
             Err(Error::new(Code::Unsupported, message)
                 .hint(format!("it can be: {}", names.join(", "))))
         }
-        _ => encoding(&request.options.layers).check(),
+        _ => encoding(request).check(),
     }
 }
 
-const NO_IMAGE: &str = "an ACI can't hold what is no image";
-const NO_DESCRIPTORS: &str = "an ACI has no descriptors";
-
 /// Reports what only the descriptors of layers say.
-fn lose_layer_descriptors(image: &Image, report: &mut Report) {
-    let mut lose = |field: String| report.lose(field, LossKind::Dropped, NO_DESCRIPTORS);
+fn lose_layer_descriptors(image: &Image, why: &str, report: &mut Report) {
+    let mut lose = |field: String| report.lose(field, LossKind::Dropped, why);
     for (i, layer) in image.layers.iter().enumerate() {
         let keys = layer.annotations.keys();
         for key in keys.filter(|key| !describes_compression(key)) {

@@ -98,7 +98,7 @@ fn undecodable(
         // A manifest or index is never longer than this limit.
         Told::Nothing if child.size <= limit.1 => {
             let document = find_document(bundle, child, limit, &env.limits)?;
-            if catalog::recognise(&Root::Document(document)).is_some() {
+            if catalog::recognise(&Root::Document(document), None).is_some() {
                 return Ok(None);
             }
         }
@@ -126,7 +126,7 @@ fn decode_root(
         (Root::Stream(blob), Some(name)) => Some(fetched::verify(bundle, blob, name, env)?),
         _ => None,
     };
-    let found = catalog::recognise(root);
+    let found = catalog::recognise(root, memo.format);
     if let Some(wanted) = memo.format
         && found.is_none_or(|found| found.id() != wanted)
     {
@@ -345,11 +345,25 @@ impl Memo {
     }
 }
 
+const NO_FORMAT: &str = "the file is of no supported format";
+
 fn unsupported(root: &Root) -> Error {
     let known: Vec<String> = catalog::FORMATS
         .iter()
         .map(|f| f.id().to_string())
         .collect();
+    // Bytes alone don't say that a tar is an image.
+    if let Root::Stream(stream) = root
+        && let Some(format) = catalog::FORMATS
+            .iter()
+            .filter_map(|it| it.stream())
+            .find(|it| !it.stream_facts().describes && it.recognise(stream))
+    {
+        let (id, noun) = (format.facts().id, format.stream_facts().noun);
+        return Error::new(Code::Unsupported, NO_FORMAT).hint(format!(
+            "this is {noun}; `{id}:PATH` reads {noun} as an image of one layer"
+        ));
+    }
     let message = match root {
         Root::Document(document) if !document.kind.is_empty() => {
             format!(
@@ -358,7 +372,7 @@ fn unsupported(root: &Root) -> Error {
             )
         }
         Root::Document(_) => "the document is of no supported format".to_owned(),
-        Root::Stream(_) => "the file is of no supported format".to_owned(),
+        Root::Stream(_) => NO_FORMAT.to_owned(),
     };
     Error::new(Code::Unsupported, message).hint(format!("supported: {}", known.join(", ")))
 }

@@ -12,7 +12,8 @@ use imgconv_layer::Semantics;
 use imgconv_manifest::{self as manifest, references};
 use imgconv_model::{
     Algorithm, Blob, Child, Code, Compression, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Layer, Limits, Notes, Opaque, Original, Platform, Report, Result, StreamFormat,
+    Image, Index, Layer, Limits, Notes, Opaque, Original, Outcome, Platform, Report, Result,
+    StreamFormat,
 };
 use imgconv_openpgp::Signer;
 use imgconv_pipeline::{Budget, Tar};
@@ -96,6 +97,9 @@ impl AciPart {
     }
 }
 
+/// The field of the loss that an image gets when nothing says what it runs on.
+pub(crate) const PLATFORM: &str = "platform";
+
 /// Reads an image that is one stream, as far as its description needs.
 pub(crate) fn decode_stream(
     stream: &Blob,
@@ -112,9 +116,18 @@ pub(crate) fn decode_stream(
         image_id: decoded.digest,
         signers: Vec::new(),
     });
-    let (report, notes) = (Report::default(), env.notes.clone());
+    let (mut report, notes) = (Report::default(), env.notes.clone());
+    let mut image = decoded.image;
+    if !format.stream_facts().describes {
+        image.platform = env.host.clone();
+        let why = format!(
+            "the source names none; it is that of this machine, {}",
+            env.host
+        );
+        report.lose(PLATFORM, Outcome::Synthesised, why);
+    }
     Ok(ImageNode {
-        image: decoded.image,
+        image,
         format: Format::Stream(format),
         child: None,
         aci,
@@ -278,7 +291,7 @@ pub fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform {
 
 /// The rules for stacking the layers of an image.
 pub fn semantics(node: &ImageNode) -> Semantics {
-    if node.child.is_none() {
+    if node.aci.is_some() {
         Semantics::Aci
     } else if node.image.platform.os.eq_ignore_ascii_case("windows") {
         Semantics::Windows

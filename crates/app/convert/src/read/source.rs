@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imgconv_locate::{
-    fetched,
+    catalog, fetched,
     locator::{Locator, Reference},
     select::select,
 };
@@ -138,6 +138,7 @@ impl Source {
             .fetched()
             .is_some_and(|fetched| fetched.name.is_some());
         let format = locator.format.or(named.then_some(FormatId::ACI));
+        let format = format.or(catalog::said_by(locator.transport.place()));
         let mut source = Self {
             text,
             location: locator.location.clone(),

@@ -1,4 +1,4 @@
-//! Writing images as single streams: ACIs.
+//! Writing images as single streams, such as ACIs.
 
 use std::sync::atomic::Ordering;
 
@@ -64,7 +64,10 @@ impl Writer<'_> {
         let (mut image, mut report) = (planned.image.clone(), planned.report.clone());
         let layers = self.clamped(&image.layers, env)?;
         let merged = squash(&layers, semantics(planned.node), env)?;
-        let group = group_of_user(&image, &merged, env, &mut report)?;
+        let group = match self.request.stream_format().stream_facts().describes {
+            true => group_of_user(&image, &merged, env, &mut report)?,
+            false => None,
+        };
         squash_layers(&mut image, 0, merged.into_layer());
         let (item, _) = self.one(planned, &image, group, report)?;
         Ok(item)
@@ -80,7 +83,7 @@ impl Writer<'_> {
     ) -> Result<(Item, WrittenStream)> {
         let env = &planned.env(self.request.env);
         let open = encode(self.request, image, group, env, &mut report)?;
-        let encoding = encoding(&self.request.options.layers);
+        let encoding = encoding(self.request);
         let written = self.compress_to_sink(&*open, &encoding, image, env)?;
         report.merge(env.notes.snapshot());
         let fate = Fate::Written(written);
@@ -113,7 +116,7 @@ impl Writer<'_> {
                     blob: aci.blob.clone(),
                     env: env.clone(),
                 };
-                self.compress_to_sink(&tar, &encoding(layers), image, env)?
+                self.compress_to_sink(&tar, &encoding(self.request), image, env)?
             }
         };
         if written.image_id != id {

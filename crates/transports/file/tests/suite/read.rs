@@ -8,8 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use imgconv_file::from_reader;
 use imgconv_model::{Blob, Code, Env, Error, Facts, Platform, Root, Transport};
-use imgconv_transport_file::{FILE, from_reader};
+use imgconv_transport_file::FILE;
 use rustix::fs::{CWD, FileType, Mode};
 use tempfile::TempDir;
 

@@ -9,11 +9,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use imgconv_file::overlaps;
 use imgconv_model::{
     Algorithm, BundleSink, Child, Code, Digest, Env, Error, FormatId, Platform, Publication,
     Transport,
 };
-use imgconv_transport_file::{FILE, overlaps};
+use imgconv_transport_file::FILE;
 use tempfile::TempDir;
 
 fn env() -> Env {

@@ -23,7 +23,15 @@ use rustix::fs::{AtFlags, CWD};
 
 use crate::naming::file_names;
 
-pub(crate) fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
+/// Opens a destination. A directory (one that exists, or a path that ends with `/`) takes one
+/// file for each publication, under its `file_name`; so does a path that does not exist yet
+/// if there are several publications. Any other path is the file itself, and an existing one
+/// is replaced, as `cp` does. `-` is standard output, written at the commit only.
+///
+/// # Errors
+/// [`Code::Usage`] for an empty path, [`Code::Denied`] for what is no regular file, and those of the
+/// file system.
+pub fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
     let (place, staging) = match rest {
         "" => {
             return Err(Error::new(Code::Usage, "the path of the output is empty"));
