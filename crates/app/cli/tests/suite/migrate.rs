@@ -439,18 +439,21 @@ fn m6_a_signal_ends_it_cleanly_and_nothing_is_lost() {
         "--level",
         "19",
     ];
-    let child = sandbox
+    let mut child = sandbox
         .command(&args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(30));
-    kill(
-        Pid::from_raw(i32::try_from(child.id()).unwrap()),
-        Signal::SIGTERM,
-    )
-    .unwrap();
+    // The signal comes when something is being written: before that the program may not have begun.
+    let names = || fs::read_dir(sandbox.folder.path()).unwrap().count();
+    let before = names();
+    while names() == before && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // A migration that has ended meanwhile gets no signal, and is looked at all the same.
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let _ = kill(pid, Signal::SIGTERM);
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!stderr.contains("panicked at"), "{stderr}");
