@@ -29,8 +29,8 @@ use crate::{
 /// Nothing is visible at the destination before everything has been written and verified.
 ///
 /// # Errors
-/// The first thing that went wrong, with its place; [`Code::Strict`](imgconv_model::Code::Strict) if something would be lost and
-/// that was forbidden.
+/// The first error, with its place; [`Code::Strict`](imgconv_model::Code::Strict) if there would be
+/// a loss and losses are forbidden.
 pub fn convert(
     sources: &[Locator],
     destination: &Locator,

@@ -2,7 +2,7 @@
 //! and resumed.
 //!
 //! First a plan is made of documents alone ([`plan`]); then images are done several at a time
-//! ([`work`]), each noted in a [`journal`] when it stands at the destination. Images of one layout
+//! ([`work`]), each recorded in a [`journal`] when it is complete. Images of one layout
 //! appear together, at the end and in the order of the plan, so that the result does not depend on
 //! the timing of threads or on interruptions; files and tags appear one by one.
 

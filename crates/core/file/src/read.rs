@@ -133,7 +133,8 @@ fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
 /// is read more than once; at most as many bytes as an image may have.
 ///
 /// # Errors
-/// If the stream fails, [`Code::Limit`] if it does not end, or [`Code::Io`] that names the temporary directory if that is full.
+/// If the stream fails, [`Code::Limit`] if the stream does not end, or [`Code::Io`] that names the
+/// temporary directory if that is full.
 pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
     let place = || format!("temporary directory {}", quote_path(&env.tmpdir));
     let mut file = tempfile::tempfile_in(&env.tmpdir).map_err(|e| Error::io(e, place()))?;

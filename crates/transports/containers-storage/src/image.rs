@@ -84,7 +84,7 @@ impl Image {
         format!("{}-images/{}/{file}", self.driver, self.id)
     }
 
-    /// Reads the manifest that stands in the store.
+    /// Reads the stored manifest.
     fn stored_manifest(
         &self,
         root: &Directory,

@@ -17,7 +17,7 @@ use imgconv_model::{Code, Credential, Env, Error, Result, Secret, quote};
 /// The key of docker's own registry in docker's config file.
 const DOCKER_KEY: &str = "https://index.docker.io/v1/";
 
-/// The user name that stands for an identity token, in files and from helpers.
+/// The user name that marks an identity token, in files and from helpers.
 const TOKEN_USER: &str = "<token>";
 
 /// The most bytes of a config file, or of a helper's answer.

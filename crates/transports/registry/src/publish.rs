@@ -314,7 +314,7 @@ impl RegistrySink {
         Ok(stored)
     }
 
-    /// Adds a manifest to the index that stands in for the referrers API.
+    /// Adds a manifest to the fallback index, which replaces the referrers API.
     fn list_referrer(
         &self,
         subject: &Digest,

@@ -76,7 +76,7 @@ impl Candidates {
         let all = || self.all.iter();
         all()
             .position(|known| Arc::ptr_eq(&known.aci.manifest, &aci.manifest))
-            // The same file was given twice: the first one stands for both.
+            // The same file was given twice: the first one is used for both.
             .or_else(|| all().position(|known| known.aci.manifest.raw == aci.manifest.raw))
     }
 

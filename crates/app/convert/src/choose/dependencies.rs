@@ -270,8 +270,8 @@ fn expectations(
 }
 
 /// Refuses trees that layers can't express: an entry below a path where a lower layer has a
-/// symbolic link. appc replaces the link by a directory, layers follow it (robustness F,
-/// symlink_parent).
+/// symbolic link. appc replaces the link by a directory, layers follow it
+/// (robustness F, symlink_parent).
 fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
     let mut links: BTreeSet<Vec<u8>> = BTreeSet::new();
     let budget = Budget::default();
