@@ -164,7 +164,7 @@ impl Database {
             return Err(Limits::exceeded(
                 "bolt_reads",
                 most,
-                "what is read of the database",
+                "the bytes that are read of the database",
             ));
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];

@@ -307,7 +307,7 @@ impl Client {
         let (parts, body) = answer.into_parts();
         let both = ["content-length", "transfer-encoding"];
         if both.iter().all(|name| parts.headers.contains_key(*name)) {
-            let message = "the answer says its length in two ways";
+            let message = "the answer gives its length in two ways";
             return Err(Error::new(Code::Net, message).into());
         }
         let mut hidden = request.hidden.clone();
@@ -437,12 +437,7 @@ fn jittered(wait: Duration) -> Duration {
 
 /// Reads the parameters of a `Content-Range`: first byte, last byte, whole size if known.
 pub(crate) fn content_range(text: &str) -> Result<(u64, u64, Option<u64>)> {
-    let bad = || {
-        Error::new(
-            Code::Net,
-            format!("the range {} makes no sense", quote(text)),
-        )
-    };
+    let bad = || Error::new(Code::Net, format!("the range {} is not valid", quote(text)));
     let digits = |text: &str| -> Option<u64> {
         let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         text.parse().ok().filter(|_| plain)

@@ -98,8 +98,8 @@ impl<'a> Sealer<'a> {
             if let LayerStep::Keep(i) = *step
                 && known[i].absent
             {
-                let message = "it is not stored with its image; listed as it is, with the URLs \
-                               where it is said to be";
+                let message = "the layer is not stored with its image; its descriptor is kept, \
+                               with its URLs";
                 env.notes.warn("foreign-layer", place(layers, i), message);
             }
         }
@@ -455,7 +455,7 @@ pub(crate) fn note_label(layer: &Layer, found: Option<Compression>, place: &str,
         && labelled(layer) != found
     {
         let kind = imgconv_model::quote(kind);
-        let message = format!("its media type is {kind}; its bytes are read as they are: {found}");
+        let message = format!("its media type is {kind}, but its compression is {found}");
         env.notes.warn("mislabelled-layer", place, message);
     }
 }
