@@ -70,7 +70,7 @@ impl fmt::Display for Level {
 /// The result of [`encode`].
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The digests of the uncompressed bytes, in the order asked for.
+    /// The digests of the uncompressed bytes, in the requested order.
     pub content: Vec<Digest>,
     /// The uncompressed size in bytes.
     pub content_size: u64,

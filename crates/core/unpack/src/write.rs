@@ -46,7 +46,7 @@ const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(crate) struct Writer<'a> {
     tree: &'a Tree,
     top: BorrowedFd<'a>,
-    /// The file in it that says that it is unfinished.
+    /// The contents of the files of the tree.
     contents: &'a FrozenSpool,
     options: &'a Options,
     env: &'a Env,

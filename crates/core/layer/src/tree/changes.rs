@@ -100,8 +100,7 @@ fn compare(old: &Arena, new: &Arena) -> (Vec<bool>, Markers) {
 
 impl Tree {
     /// Marks the end of the lower layers: layers that are applied from now on are changes to them,
-    /// see
-    /// [`only_changes`](Self::only_changes).
+    /// see [`only_changes`](Self::only_changes).
     pub fn base(&mut self) -> Base {
         self.arena.hold_all();
         Base(self.arena.clone())
