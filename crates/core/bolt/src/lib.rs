@@ -11,7 +11,7 @@
 //!   the transaction (8), and an FNV-1a checksum of the bytes before (8). The valid one with the
 //!   higher transaction counts.
 //! - An element of a branch has the distance to its key (4), the length of the key (4) and the number
-//!   of a page (8). An element of a leaf has flags (4; 1 says that the value is a bucket), the distance
+//!   of a page (8). An element of a leaf has flags (4; 1 means that the value is a bucket), the distance
 //!   to its key (4), and the lengths of the key (4) and of the value behind the key (4).
 //! - The value of a bucket is its root page (8) and a sequence (8). If the root page is 0, the page
 //!   follows in the value itself.

@@ -210,7 +210,7 @@ fn record<'a>(entry: &'a Entry, key: &[u8]) -> Option<&'a [u8]> {
 fn text(bytes: &[u8], what: &str) -> Result<String> {
     String::from_utf8(bytes.to_vec()).map_err(|_| {
         let message = format!(
-            "{what} {} is not UTF-8: a table of contents can't say it",
+            "{what} {} is not UTF-8: a table of contents can't hold it",
             quote(bytes)
         );
         Error::new(Code::Unsupported, message)
@@ -252,7 +252,7 @@ fn date(time: Time) -> Result<String> {
     let Some(whole) = imgconv_json::rfc3339(time.seconds) else {
         let message = format!(
             "the time {} (seconds since 1970) is outside the years 0 to 9999: a table of contents \
-             can't say it",
+             can't hold it",
             time.seconds
         );
         return Err(Error::new(Code::Unsupported, message).hint("`--clamp-mtime` changes it"));

@@ -23,8 +23,8 @@ impl StoredBlob {
     /// Finds a blob at a path below a directory; `None` if there is no such file. `locator` names the
     /// place in messages, and `name` names the blob in that place.
     ///
+    /// # Errors
     /// The errors of [`Directory::file`], at `locator`.
-    /// Those of [`Directory::file`], at `locator`.
     pub fn find(
         directory: &Arc<Directory>,
         path: String,

@@ -76,7 +76,7 @@ impl Stale {
     /// Lists the names of the stages in a directory that a process holds or may hold, sorted.
     ///
     /// # Errors
-    /// As [`Stale::find`].
+    /// The errors of [`Stale::find`].
     pub fn others(directory: impl AsFd, prefix: &str) -> Result<Vec<String>> {
         let stale = Self::find(&directory, prefix)?;
         let mut names = stages(&directory, prefix)?;

@@ -125,7 +125,7 @@ impl Sockets {
             .partition(|found| self.rule.allows(found.ip()));
         if allowed.is_empty() {
             let Some(refused) = refused.first() else {
-                return Err(Error::new(Code::Net, "it has no address").into());
+                return Err(Error::new(Code::Net, "the host has no address").into());
             };
             let message = format!(
                 "a server's answer leads to {}, an address that is not public",

@@ -81,7 +81,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
                 self.skip(reader)
             }
             _ => {
-                let message = format!("the server can't go on at byte {}", self.position);
+                let message = format!("the server can't continue at byte {}", self.position);
                 Err(Error::new(Code::Net, message))
             }
         }
@@ -133,7 +133,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
         if skipped < self.position {
             return Err(Error::new(
                 Code::Net,
-                "what the server sends became shorter",
+                "the body from the server became shorter",
             ));
         }
         Ok(reader)

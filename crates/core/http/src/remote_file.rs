@@ -147,7 +147,7 @@ impl RemoteFile {
             pause(wait, &self.env.cancel)?;
             wait *= 2;
         }
-        let message = "the server says again and again that the signature is not ready yet";
+        let message = "the signature is still not ready on the server";
         Err(Error::new(Code::Net, message).at(request.shown()))
     }
 }

@@ -56,7 +56,8 @@ impl Proxy {
             "http" => false,
             "https" => true,
             known @ ("socks" | "socks4" | "socks4a" | "socks5" | "socks5h") => {
-                let message = format!("`{source}` names a proxy of {known}, which is not spoken");
+                let message =
+                    format!("`{source}` names a proxy of {known}, which is not supported");
                 return Err((Code::Unsupported, message));
             }
             _ => return Err(bad()),
@@ -106,10 +107,11 @@ impl Proxy {
     pub(crate) fn wants_credentials(&self) -> Error {
         let message = match self.authorization {
             Some(_) => "the proxy does not accept the credentials (407)",
-            None => "the proxy wants credentials (407)",
+            None => "the proxy requires credentials (407)",
         };
         let hint = format!(
-            "they stand in the URL: `{}=http://USER:PASSWORD@{}`, special characters as `%` and two digits",
+            "put the credentials into the URL: `{}=http://USER:PASSWORD@{}`, special characters \
+             as `%` and two digits",
             self.source, self.authority
         );
         Error::new(Code::Denied, message)

@@ -75,7 +75,7 @@ impl Certificates {
     /// Adds the user's certificates for one host, `HOST[:PORT]`; `None` if there are none.
     ///
     /// # Errors
-    /// As [`Certificates::read`].
+    /// The errors of [`Certificates::read`].
     pub(crate) fn of_host(&self, authority: &str, network: &Network) -> Result<Option<Self>> {
         let (mut roots, mut own) = (self.roots.clone(), self.own.clone());
         let mut any = false;
@@ -153,6 +153,7 @@ impl Certificates {
 
 /// Verifies a server's certificate by the trusted authorities, or because the certificate itself is
 /// trusted.
+///
 /// A certificate that the user added to the trusted ones ends every chain, as for OpenSSL
 /// (`X509_V_FLAG_PARTIAL_CHAIN`, which curl sets) and Go, even if it is marked as an authority
 /// (`openssl req -x509` does that), or is issued by an unknown authority. Its times and name are

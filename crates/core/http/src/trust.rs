@@ -24,7 +24,7 @@ const FILES: usize = 10_000;
 /// `SSL_CERT_DIR`, else the system's.
 ///
 /// # Errors
-/// As [`named`], for a file that the user named.
+/// The errors of [`named`], for a file that the user named.
 pub(crate) fn everywhere(network: &Network) -> Result<Vec<CertificateDer<'static>>> {
     let mut found = Vec::new();
     if !network.trust_files.is_empty() || !network.trust_directories.is_empty() {

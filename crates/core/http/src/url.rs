@@ -74,7 +74,7 @@ impl Url {
     /// Resolves a reference, such as a `Location`, against this URL (RFC 3986, section 5.2).
     ///
     /// # Errors
-    /// As [`Url::parse`].
+    /// The errors of [`Url::parse`].
     pub fn join(&self, reference: &str) -> Result<Self> {
         let reference = reference.split('#').next().unwrap_or_default();
         let colon = reference.find(':').unwrap_or(usize::MAX);
@@ -172,7 +172,7 @@ impl Url {
         &self.text[self.origin..self.path]
     }
 
-    /// Says whether two URLs are of one origin: scheme, host and port (RFC 6454).
+    /// Returns true if two URLs are of one origin: scheme, host and port (RFC 6454).
     pub fn same_origin(&self, other: &Self) -> bool {
         self.text[..self.origin] == other.text[..other.origin]
     }

@@ -45,7 +45,7 @@ pub fn parse(bytes: &[u8], limits: &Limits, what: &str) -> Result<Value> {
 /// the open objects.
 ///
 /// # Errors
-/// As [`parse`].
+/// The errors of [`parse`].
 pub fn check(bytes: &[u8], limits: &Limits, what: &str) -> Result<()> {
     read(bytes, limits, what, false).map(|_| ())
 }

@@ -35,7 +35,7 @@ pub trait ContentStore: Send {
     /// The store need not read the body.
     ///
     /// # Errors
-    /// As [`put`](Self::put).
+    /// The errors of [`put`](Self::put).
     fn put_at(&mut self, _offset: u64, body: &mut dyn Read, size: u64) -> Result<u64> {
         self.put(body, size)
     }

@@ -253,7 +253,7 @@ impl Index {
             && kind != OCI_INDEX
             && kind != DOCKER_LIST
         {
-            let message = format!("the index says that it is of type {}", quote(kind));
+            let message = format!("the mediaType of the index is {}", quote(kind));
             return Err(Error::new(Code::Ambiguous, message));
         }
         if !object.map().contains_key("manifests") {

@@ -270,7 +270,7 @@ mod tests {
         // regctl, oras, umoci, skopeo: a word is a tag
         assert_eq!(name(Some("latest"), None), "latest");
         assert_eq!(name(Some("3.11"), None), "3.11");
-        // whatever the user typed
+        // any text of a user
         assert_eq!(name(Some("My/Thing+1"), None), "none");
         assert_eq!(
             read(Some("My/Thing+1"), None).unwrap().texts(),

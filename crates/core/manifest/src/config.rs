@@ -141,7 +141,7 @@ fn divide(
                 }
                 btree_map::Entry::Occupied(entry) if entry.get() == raw => {}
                 btree_map::Entry::Occupied(_) => {
-                    let why = format!("{format} says something else of it than another format");
+                    let why = format!("the value in {format} differs from that in another format");
                     report.lose(path, Outcome::Dropped, why);
                 }
             }
@@ -227,7 +227,7 @@ fn complete(platform: &mut Platform, host: &Platform, report: &mut Report) {
     if platform.os.is_empty() {
         platform.os.clone_from(&host.os);
     }
-    let message = format!("the image does not say what it runs on; {host} is assumed");
+    let message = format!("the image has no complete platform; {host} is assumed");
     report.lose("platform", Outcome::Synthesised, &*message);
     report.warn("assumed-platform", "config", message);
 }

@@ -333,7 +333,7 @@ impl Open for NotCarried {
     fn open(&self) -> Result<Reader> {
         let urls: Vec<String> = self.urls.iter().map(quote).collect();
         let message = format!(
-            "the layer is a foreign one and is not stored with its image; it is said to be at {}",
+            "the layer is foreign and not stored with its image; its URLs are {}",
             urls.join(", ")
         );
         Err(Error::new(Code::Missing, message))

@@ -58,8 +58,8 @@ pub fn embedded(child: &Child, limits: &Limits) -> Result<Option<Arc<[u8]>>> {
     };
     compare(&bytes, &child.digest, child.size, "field data").map_err(|error| {
         error.at(place).hint(
-            "the descriptor embeds other content than it names; without `data` the stored blob \
-             counts",
+            "the embedded content does not match the digest; without `data` the stored blob is \
+             used",
         )
     })?;
     Ok(Some(bytes))

@@ -484,11 +484,7 @@ fn put_extension(
         });
     match written {
         Some(changed) => *top = changed,
-        None => report.lose(
-            path,
-            Outcome::Dropped,
-            "it is no field that the manifest can hold",
-        ),
+        None => report.lose(path, Outcome::Dropped, "the manifest can't hold this field"),
     }
 }
 

@@ -125,7 +125,7 @@ pub(crate) fn head(
         && media_type::normalise(written) != kind
     {
         let message = format!(
-            "the document is referred to as {} and calls itself {}",
+            "the document is referred to as {} and its mediaType is {}",
             quote(kind),
             quote(written)
         );

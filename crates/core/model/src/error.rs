@@ -31,7 +31,7 @@ pub enum Code {
     Ambiguous,
     /// A limit was exceeded.
     Limit,
-    /// Something that is referred to is not there.
+    /// A referenced file, document, blob or name is missing.
     Missing,
     /// A chain of references comes back to itself.
     Cycle,

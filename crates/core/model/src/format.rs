@@ -184,7 +184,7 @@ pub struct FormatFacts {
 /// The capabilities of a format.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
-    /// How many layers an image can have.
+    /// The most layers of an image.
     pub max_layers: Option<usize>,
     /// The compressions of a layer, or of the stream that is the image; the default first.
     pub compressions: &'static [Compression],

@@ -24,7 +24,7 @@ pub struct Limits {
     pub json_depth: u64,
     /// Bytes of memory that the values of one JSON document may take.
     pub json_memory: u64,
-    /// The same in multiples of the document's own bytes, for what takes more than 16 MiB.
+    /// The same in multiples of the document's own bytes, for values above 16 MiB in all.
     pub json_ratio: u64,
     /// Layers of one image.
     pub layers: u64,
@@ -42,7 +42,7 @@ pub struct Limits {
     pub gnu_long: u64,
     /// Extension headers before one tar member.
     pub ext_headers: u64,
-    /// Bytes of one path or link target; Linux opens none that is longer.
+    /// Bytes of one path or link target; Linux opens no longer path.
     pub path: u64,
     /// Tar entries of one image, all layers together.
     pub entries: u64,
@@ -54,7 +54,7 @@ pub struct Limits {
     pub layer_bytes: u64,
     /// Uncompressed bytes of one image, read or made.
     pub image_bytes: u64,
-    /// Uncompressed to compressed, above which there is a warning after the first GiB.
+    /// The ratio of uncompressed to compressed bytes that gives a warning after the first GiB.
     pub ratio_warn: u64,
     /// Bytes of a zstd window.
     pub zstd_window: u64,
@@ -84,7 +84,7 @@ pub struct Limits {
     pub retries: u64,
     /// Bytes of an appc discovery page.
     pub discovery_page: u64,
-    /// Discovery pages that are asked for one image.
+    /// Discovery pages that are requested for one image.
     pub discovery_requests: u64,
     /// Bytes of a detached signature.
     pub signature_file: u64,

@@ -267,7 +267,7 @@ fn fix_host(host: &str) -> String {
     }
 }
 
-/// Says whether the first component of a reference is a host: docker's rule.
+/// Returns true if the first component of a reference is a host: docker's rule.
 fn is_host(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase())
 }
@@ -327,7 +327,7 @@ fn is_component(part: &str) -> bool {
     }
 }
 
-/// Says whether a text is a tag: `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
+/// Returns true if a text is a tag: `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
 pub(crate) fn is_tag(text: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     (1..=128).contains(&text.len())
@@ -336,12 +336,12 @@ pub(crate) fn is_tag(text: &str) -> bool {
 }
 
 impl Name {
-    /// Says whether a text can be one component of a repository's path, such as `library`.
+    /// Returns true if a text can be one component of a repository's path, such as `library`.
     pub fn is_component(text: &str) -> bool {
         is_component(text)
     }
 
-    /// Says whether a text is a tag: `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
+    /// Returns true if a text is a tag: `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`.
     pub fn is_tag(text: &str) -> bool {
         is_tag(text)
     }

@@ -98,7 +98,7 @@ pub struct HostHeader {
     pub value: Secret,
 }
 
-/// How long the network may take (robustness, section 3).
+/// The time limits of the network (robustness, section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// The time for finding the address, connecting, and the TLS handshake.

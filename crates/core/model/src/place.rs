@@ -16,7 +16,7 @@ pub struct Place {
     pub about: &'static str,
     /// The shape of a place in the file system, if it is there.
     pub shape: Shape,
-    /// How a locator names one image of a place.
+    /// The form in which a locator names one image of a place.
     pub addressing: Addressing,
     /// True if [`Transport::recognise`](crate::Transport::recognise) accepts every regular file.
     /// Then only a format can find out whether a file holds an image.
@@ -40,7 +40,7 @@ pub enum Shape {
     Server,
 }
 
-/// How a locator names one image of a place.
+/// The form in which a locator names one image of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addressing {
     /// `PLACE:REF`.
@@ -58,7 +58,7 @@ pub enum Addressing {
 pub struct Writes {
     /// The formats that an image can be written in, the default first. Never empty.
     pub formats: &'static [FormatId],
-    /// Where the name of an image is kept.
+    /// The place of the name of an image.
     pub names: Names,
     /// True if the place lists its images by descriptors, which can have annotations.
     pub descriptors: bool,
@@ -69,7 +69,7 @@ pub struct Writes {
     pub shares_blobs: bool,
 }
 
-/// Where a destination keeps the name of an image.
+/// The place where a destination keeps the name of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// Nowhere.
@@ -85,7 +85,7 @@ pub enum Names {
 }
 
 impl Place {
-    /// Says whether such places are in the local file system.
+    /// Returns true if such places are in the local file system.
     pub fn is_local(&self) -> bool {
         self.shape != Shape::Server
     }
@@ -101,17 +101,17 @@ impl Place {
         self.writes.map(|writes| writes.names)
     }
 
-    /// Says whether a destination has room for the names of images.
+    /// Returns true if a destination has room for the names of images.
     pub fn has_names(&self) -> bool {
         self.names() != Some(Names::None)
     }
 
-    /// Says whether a destination lists its images by descriptors.
+    /// Returns true if a destination lists its images by descriptors.
     pub fn has_descriptors(&self) -> bool {
         self.writes.is_some_and(|writes| writes.descriptors)
     }
 
-    /// Says whether an image of a destination is found by a digest of any algorithm.
+    /// Returns true if an image of a destination is found by a digest of any algorithm.
     pub fn has_any_digest(&self) -> bool {
         self.writes.is_some_and(|writes| writes.any_digest)
     }

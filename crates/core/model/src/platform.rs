@@ -1,4 +1,4 @@
-//! Platforms in the words of Go (`GOOS`, `GOARCH`), as OCI and Docker write them.
+//! Platforms by the names of Go (`GOOS`, `GOARCH`), as OCI and Docker write them.
 
 use std::fmt;
 

@@ -166,7 +166,7 @@ impl dyn BundleSink + '_ {
     /// of roots that the place writes itself.
     ///
     /// # Errors
-    /// As [`BundleSink::finish`].
+    /// The errors of [`BundleSink::finish`].
     pub fn commit(self: Box<Self>, publications: &[Publication]) -> Result<Vec<String>> {
         self.finish(&mut publications.to_vec())
     }

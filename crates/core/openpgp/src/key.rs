@@ -248,7 +248,7 @@ pub(crate) fn check_form(signature: &Signature, now: SystemTime) -> Result<()> {
         return Err(bad(message));
     }
     let Some(created) = signature.created().map(SystemTime::from) else {
-        return Err(bad("the signature does not say when it was made"));
+        return Err(bad("the signature has no time"));
     };
     if created > now + CLOCK_SKEW {
         return Err(bad(

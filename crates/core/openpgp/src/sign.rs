@@ -41,7 +41,7 @@ impl SigningKey {
         let (1, Some(PublicOrSecret::Secret(key))) = (keys.len(), keys.pop()) else {
             let message = "signing needs a file with one secret key";
             return Err(Error::new(Code::Usage, message)
-                .hint("`gpg --armor --export-secret-keys KEY` writes it"));
+                .hint("`gpg --armor --export-secret-keys KEY` writes such a file"));
         };
         strength::check(&key.primary_key, "the key")?;
         if let Some(subkey) = signing_subkey(&key) {
@@ -122,5 +122,5 @@ fn signing_subkey(key: &SignedSecretKey) -> Option<&SignedSecretSubKey> {
 
 fn failed(error: &pgp::errors::Error) -> Error {
     Error::new(Code::Denied, format!("the key does not sign: {error}"))
-        .hint("is its password right, and may it sign?")
+        .hint("check the password of the key, and that the key may sign")
 }

@@ -71,7 +71,7 @@ impl Trust {
         let mut added = Vec::new();
         for key in armour::keys(bytes)? {
             let PublicOrSecret::Public(key) = key else {
-                let message = "this is a secret key; only its public half belongs into a ring";
+                let message = "this is a secret key; a ring holds only public keys";
                 return Err(Error::new(Code::Denied, message).hint("`gpg --armor --export KEY`"));
             };
             let key = Key::new(key);

@@ -250,9 +250,9 @@ fn check_toc(target: &Capabilities, options: &Options) -> Result<()> {
     }
     if !target.annotations {
         let message = "the target can't hold layers with a table of contents: it has no \
-                       annotations that would say where the table is";
+                       annotations for the position of the table";
         return Err(Error::new(Code::Unsupported, message)
-            .hint("OCI has them: write to `oci:PATH` or `oci-archive:PATH`"));
+            .hint("OCI has such annotations: write to `oci:PATH` or `oci-archive:PATH`"));
     }
     Ok(())
 }

@@ -64,8 +64,8 @@ impl Sealer<'_> {
             if let LayerStep::Keep(i) = *step
                 && known[i].absent
             {
-                let message = "it is not stored with its image; listed as it is, with the URLs \
-                               where it is said to be";
+                let message = "the layer is not stored with its image; its descriptor is kept, \
+                               with its URLs";
                 env.notes.warn("foreign-layer", place(layers, i), message);
             }
         }

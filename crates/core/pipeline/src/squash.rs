@@ -79,7 +79,7 @@ pub fn merge(
 /// Applies the layer at one position to a tree of the layers below it.
 ///
 /// # Errors
-/// As [`merge`].
+/// The errors of [`merge`].
 pub fn apply(
     tree: &mut Tree,
     layers: &[Layer],
@@ -137,8 +137,8 @@ fn apply_one(
 /// Merges layers to one that replaces all of them.
 ///
 /// # Errors
-/// As [`merge`], if the temporary directory is full, and [`Code::Unsupported`] for layers of
-/// Windows that can't be merged (robustness K20).
+/// The errors of [`merge`], an error if the temporary directory is full, and [`Code::Unsupported`]
+/// for layers of Windows that can't be merged (robustness K20).
 pub fn squash(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merged> {
     let merged = flatten(layers, semantics, env)?;
     refuse_windows(&merged.tree, 0)?;
@@ -163,7 +163,7 @@ pub fn refuse_windows(tree: &Tree, from: usize) -> Result<()> {
 /// become one layer.
 ///
 /// # Errors
-/// As [`merge`], or if the temporary directory is full.
+/// The errors of [`merge`], or an error if the temporary directory is full.
 pub fn flatten(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merged> {
     let mut spool = Spool::new(env)?;
     let tree = merge(layers, semantics, &mut spool, env)?;
@@ -181,7 +181,7 @@ pub fn flatten(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merg
 /// link of an upper layer leads to their file, the layers below are read once more.
 ///
 /// # Errors
-/// As [`squash`].
+/// The errors of [`squash`].
 pub fn squash_above(
     layers: &[Layer],
     from: usize,
@@ -285,7 +285,7 @@ impl ContentStore for Fetch<'_> {
 /// Merges layers by the rules of appc, and keeps only listed paths and their parents.
 ///
 /// # Errors
-/// As [`squash`].
+/// The errors of [`squash`].
 pub fn squash_listed(layers: &[Layer], paths: &BTreeSet<Vec<u8>>, env: &Env) -> Result<Merged> {
     let mut spool = Spool::new(env)?;
     let mut tree = merge(layers, Semantics::Aci, &mut spool, env)?;

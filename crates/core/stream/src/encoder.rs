@@ -36,7 +36,7 @@ impl Encoding {
 /// What came out of [`encode`].
 #[derive(Clone, Debug)]
 pub struct Encoded {
-    /// The digests of the uncompressed bytes, in the order asked for.
+    /// The digests of the uncompressed bytes, in the requested order.
     pub content: Vec<Digest>,
     /// The uncompressed size in bytes.
     pub content_size: u64,

@@ -36,7 +36,7 @@ pub fn read_to_limit(reader: impl Read, limit: (&'static str, u64), what: &str) 
 /// is refused before the first read.
 ///
 /// # Errors
-/// As [`read_to_limit`].
+/// The errors of [`read_to_limit`].
 pub fn read_document(
     reader: impl Read,
     kind: &str,

@@ -16,7 +16,7 @@ impl PieceEncoder {
     /// Makes an encoder.
     ///
     /// # Errors
-    /// As [`Encoding::check`].
+    /// The errors of [`Encoding::check`].
     pub fn new(compression: Compression, level: Level) -> Result<Self> {
         let method = Method::of(&Encoding { compression, level })?;
         Ok(Self(Compressors::new(method)))

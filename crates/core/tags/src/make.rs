@@ -24,7 +24,7 @@ impl ImageTags {
             check_labels(&labels).map_err(|error| error.at(format!("tag {}", quote(&tag))))?;
             match known.get(&tag) {
                 Some(other) if *other != labels => {
-                    let message = format!("the tag {} means two images", quote(&tag));
+                    let message = format!("the tag {} belongs to two images", quote(&tag));
                     return Err(Error::new(Code::Ambiguous, message)
                         .hint(format!("{other:?} and {labels:?}")));
                 }

@@ -170,7 +170,7 @@ pub fn merge(tags: Option<&ImageTags>, tag: Option<&str>, given: &Labels) -> Res
     let Some(tags) = tags else {
         if let Some(version) = merged.insert("version".to_owned(), tag.to_owned()) {
             let message = format!(
-                "without image tags the tag {} is the version, and the label `version` says {}",
+                "without image tags the tag {} is the version, and the label `version` is {}",
                 quote(tag),
                 quote(version)
             );

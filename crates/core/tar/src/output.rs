@@ -205,10 +205,10 @@ fn compression_of(path: &str) -> Result<Compression> {
         return Ok(Compression::Zstd);
     }
     if says(&[".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lzma", ".lz4"]) {
-        let message = "the name says a compression that is not written, only read";
+        let message = "the name asks for a compression that can only be read";
         return Err(Error::new(Code::Unsupported, message)
             .at(quote(path))
-            .hint("a name that ends with `.tar`, `.tar.gz` or `.tar.zst` says one that is"));
+            .hint("use a name that ends with `.tar`, `.tar.gz` or `.tar.zst`"));
     }
     Ok(Compression::None)
 }

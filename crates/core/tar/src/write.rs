@@ -208,8 +208,8 @@ fn ustar(entry: &Entry) -> (Header, Records) {
     (header, records)
 }
 
-/// Makes the header of a PAX header. Its name is for readers that do not know PAX and for people; it
-/// has only printable ASCII.
+/// Makes the header of a PAX header. Its name is for readers that do not support PAX and for people;
+/// the name has only printable ASCII.
 fn pax_header(path: &[u8], size: u64) -> Header {
     let end = path
         .iter()

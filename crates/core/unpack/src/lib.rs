@@ -46,8 +46,8 @@ use crate::{destination::Destination, write::Writer};
 /// exist or be empty.
 ///
 /// The root's own metadata is applied to the target (0755, 0:0 and time 0 if no layer has an entry
-/// for the root). What could not be written as the tree says is in `env.notes`.
-/// for the root). Attributes that could not be written are in `env.notes`.
+/// for the root). Entries and attributes that could not be written are in `env.notes`.
+///
 /// # Errors
 /// [`Denied`](imgconv_model::Code::Denied) if the target exists and is not an empty directory,
 /// [`Ambiguous`](imgconv_model::Code::Ambiguous) if two different names are the same name to the

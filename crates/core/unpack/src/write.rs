@@ -46,7 +46,7 @@ const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(crate) struct Writer<'a> {
     tree: &'a Tree,
     top: BorrowedFd<'a>,
-    /// The file in it that says that it is unfinished.
+    /// The contents of the files of the tree.
     contents: &'a FrozenSpool,
     options: &'a Options,
     env: &'a Env,
@@ -536,7 +536,7 @@ fn refused(error: Errno, tree: &Tree, directory: BorrowedFd<'_>, path: &[u8]) ->
         None => format!("the name {} is there already", quote(split(path).1)),
     };
     Error::new(Code::Ambiguous, message)
-        .hint("unpack to a file system that tells such names apart; a conversion is not affected")
+        .hint("unpack to a file system that distinguishes such names; a conversion is not affected")
 }
 
 /// Returns the name of the tree that is the same as the last name of `path` for the file system.

@@ -64,7 +64,7 @@ fn original(
     match manifest::parse(bytes, limits, &Notes::default()) {
         Ok(manifest) => Some((manifest, bytes.to_vec())),
         Err(error) => {
-            let message = format!("it is written anew: {error}");
+            let message = format!("the manifest is written anew: {error}");
             report.warn("bad-original", "the ACI manifest that was kept", message);
             None
         }
@@ -403,7 +403,7 @@ fn write_provenance(draft: &mut Draft, originals: &[Original], report: &mut Repo
         match str::from_utf8(&original.document.bytes) {
             Ok(text) => draft.set_pair("annotations", carried.annotation, Some(text)),
             Err(_) => {
-                let message = "it is not UTF-8 and can't be kept for the way back";
+                let message = "the document is not UTF-8 and can't be kept for the conversion back";
                 report.warn("original-not-kept", original.role, message);
             }
         }

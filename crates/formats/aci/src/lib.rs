@@ -156,7 +156,7 @@ pub fn described(manifest: &Manifest) -> Image {
 /// the image.
 ///
 /// # Errors
-/// As [`decode_stream`].
+/// The errors of [`decode_stream`].
 pub fn manifest_of(image: &Image, limits: &Limits) -> Result<Option<Manifest>> {
     let kept = |original: &&Original| original.format == FORMAT && original.role == "manifest";
     let original = image.originals.iter().find(kept);

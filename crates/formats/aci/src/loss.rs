@@ -38,7 +38,7 @@ pub(crate) fn report(
         compare_name(name, found, original, report);
     }
     if one_spelling(platform) != one_spelling(&written.platform) {
-        let why = format!("in appc's words it is `{}`", written.platform);
+        let why = format!("the name in appc is `{}`", written.platform);
         report.lose("platform", Outcome::Approximated, why);
     }
     let invalid = "an ACI holds a time by RFC 3339 only";
@@ -84,7 +84,7 @@ pub(crate) fn report(
                 report.lose(path.clone(), Outcome::Approximated, why);
                 continue;
             }
-            "what it belongs to is no longer there".to_owned()
+            "the item that it belongs to is missing".to_owned()
         } else {
             no_field(carried, Some(*format), path)
         };

@@ -348,7 +348,7 @@ fn prefix(
         .next()
         .is_some_and(|name| name.starts_with(b".wh."))
     {
-        let message = "a whiteout means nothing in an ACI; the layers must be squashed first";
+        let message = "an ACI can't hold whiteouts; the layers must be squashed first";
         return Err(Error::new(Code::Unsupported, message));
     }
     let directory = entry.kind == EntryKind::Directory;

@@ -205,11 +205,11 @@ fn unknown_sum(sum: &str, error: Error) -> Error {
         return error;
     }
     let message = format!(
-        "the layer is named by the tar sum {}, and this place does not know its blob: {error}",
+        "the layer is named by the tar sum {}, and this place has no blob for it: {error}",
         quote(sum)
     );
     Error::new(Code::Unsupported, message).hint(
-        "only the storage of the registry that the image was pushed to knows it, in the repository's \
-         `_layers/tarsum`: `registry-storage:PATH` reads that",
+        "the blob is found only in the storage of the registry that the image was pushed to, by \
+         the repository's `_layers/tarsum`: `registry-storage:PATH` reads that storage",
     )
 }

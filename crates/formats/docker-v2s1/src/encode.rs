@@ -214,8 +214,8 @@ fn unchanged(
     // The manifest does not have the host; a name that is the same without the host is unchanged.
     let unheard = &mut Report::default();
     if read.blobs.iter().any(|name| name.digest().is_none()) {
-        let why = "the layers were named by tar sums, which only their registry knows; they are \
-                   named by digests now, and signatures over the old names are left out";
+        let why = "the layers were named by tar sums, which are valid only in their registry; \
+                   they are named by digests now, and signatures over the old names are left out";
         report.lose("fsLayers", Outcome::Approximated, why);
     }
     let same_name = image.name.is_none()
@@ -473,7 +473,7 @@ fn short_name(name: Option<&Name>, report: &mut Report) -> (String, String) {
         })
         .unwrap_or_default();
     if let Some(digest) = name.and_then(|name| name.digest) {
-        let why = format!("schema 1 has no digest in its name, and this is {digest}");
+        let why = format!("a name in schema 1 has no digest, so {digest} is dropped");
         report.lose("name", Outcome::Approximated, why);
     }
     let own = name.and_then(|name| name.repository.as_deref());
@@ -484,7 +484,7 @@ fn short_name(name: Option<&Name>, report: &mut Report) -> (String, String) {
         }
         Some(_) if host != DOCKER_HOST => {
             let why = format!(
-                "schema 1 names no host, and this is on {}; it is `{path}`",
+                "a name in schema 1 has no host, so {} is dropped; the name is `{path}`",
                 quote(host)
             );
             report.lose("name", Outcome::Approximated, why);
@@ -520,7 +520,7 @@ fn report_differences(
     };
     let assumed = image.platform.os.is_empty() || image.platform.architecture.is_empty();
     let platform = assumed || after.platform == image.platform;
-    check("platform", platform, "it is empty in part");
+    check("platform", platform, "the value is empty in part");
     let created = image.created.is_none() || after.created == image.created;
     check("created", created, "it is no date by RFC 3339");
     check("author", after.author == image.author, "it is empty");
@@ -532,6 +532,6 @@ fn report_differences(
     check("layers", layers, known);
     for (path, raw) in kept {
         let same = after.extensions.get(path) == Some(raw);
-        check(path, same, "it is not read back as it was");
+        check(path, same, "the value differs when it is read back");
     }
 }

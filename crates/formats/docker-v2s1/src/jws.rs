@@ -150,9 +150,7 @@ impl Envelope {
         let list = parse(&bytes[member.value.clone()], limits, "field signatures")?;
         let list = list.as_array().map_or(&[][..], Vec::as_slice);
         if list.is_empty() {
-            return Err(bad(
-                "the field `signatures` is there and holds no signature",
-            ));
+            return Err(bad("the field `signatures` holds no signature"));
         }
         if list.len() > MOST_SIGNATURES {
             let message = format!(
@@ -169,8 +167,8 @@ impl Envelope {
                 read_signature(value, bytes.len(), limits).map_err(|error| error.at(&*place))?;
             match &region {
                 Some(first) if *first != (length, tail.clone()) => {
-                    let message = "the signature is about another part of the document than the \
-                                   first one";
+                    let message = "the signature covers another part of the document than the \
+                                   first signature";
                     return Err(bad(message).at(place));
                 }
                 _ => region = Some((length, tail)),

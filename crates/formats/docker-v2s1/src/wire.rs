@@ -112,7 +112,7 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
     if let Some(kind) = top.opt_text("mediaType")?
         && ![SIGNED, UNSIGNED].contains(&kind)
     {
-        let message = format!("a manifest of schema 1 calls itself {}", quote(kind));
+        let message = format!("the mediaType of a manifest of schema 1 is {}", quote(kind));
         return Err(Error::new(Code::Ambiguous, message).at("field mediaType"));
     }
     let (blobs, entries) = (top.objects("fsLayers")?, top.objects("history")?);

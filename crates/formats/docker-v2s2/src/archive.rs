@@ -109,7 +109,7 @@ pub(crate) fn decode(
             let why = "the engine kept no record of the layer's tar, so the tar is made anew from \
                        the extracted files, and has another diff ID";
             report.lose(format!("layers.{i}.diff_id"), Outcome::Approximated, why);
-            let message = "the layer is made of extracted files, which nothing verifies";
+            let message = "the layer is made of extracted files, which have no digest to verify";
             report.warn("remade-layer", place(), message);
         }
         layers.push(Layer {

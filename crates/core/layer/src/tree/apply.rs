@@ -85,11 +85,11 @@ impl Tree {
     /// Bodies of all regular files go to `store`, those that a later entry replaces too. Entries
     /// are applied in their order. Parents that are missing are made (0755, 0:0, time 0). A hard
     /// link shares the inode that its target has at that moment; replacing a path changes no other
-    /// path of the old inode. What a hard link's own header says of mode, owner, time and extended
-    /// attributes counts for all names of the file, as it does for Docker, podman and containerd (see
-    /// `header`). Paths of entries, of whiteouts and of hard links' targets lead over
-    /// symbolic links in their parents, inside the root; but a whiteout does not go through a link
-    /// that its own layer covers with a directory or removes.
+    /// path of the old inode. Mode, owner, time and extended attributes in a hard link's own header
+    /// count for all names of the file, as for Docker, podman and containerd (see `header`). Paths
+    /// of entries, of whiteouts and of hard links' targets lead over symbolic links in their
+    /// parents, inside the root; but a whiteout does not go through a link that its own layer
+    /// covers with a directory or removes.
     ///
     /// Warnings: `duplicate-entry` (the last one wins), `aufs-metadata` (dropped), `link-header` (of
     /// a hard link, differs from its target's) and `overlay-marker` (kept as data).
@@ -540,8 +540,8 @@ fn is_attribute(key: &[u8]) -> bool {
         || key == b"RHT.security.selinux"
 }
 
-/// Says whether the records of a hard link's header are all extended attributes of its target, or
-/// more. The work depends on the header alone: a target with many records may have many links.
+/// Returns true if the records of a hard link's header are all extended attributes of its target,
+/// or more. The work depends on the header alone: a target with many records may have many links.
 fn covers(own: &[(Vec<u8>, Vec<u8>)], target: &[(Vec<u8>, Vec<u8>)]) -> bool {
     if target.len() > own.len() + 16 {
         return false;

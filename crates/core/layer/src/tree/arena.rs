@@ -132,7 +132,7 @@ pub(super) struct Arena {
     most: usize,
     /// Owner names and targets of symbolic links; the first is empty.
     pub(super) bytes: Pool<[u8]>,
-    /// PAX records; the first are none.
+    /// PAX records; the first list is empty.
     pub(super) pax: Pool<[Record]>,
     /// Raised whenever a directory or symbolic link is removed or replaced: an earlier walk over
     /// these paths may lead elsewhere now.
@@ -577,7 +577,7 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
 
 #[cfg(test)]
 thread_local! {
-    /// How often paths were looked up, listed or removed by this thread.
+    /// The number of times that this thread looked up, listed or removed a path.
     pub(super) static COUNT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 

@@ -1,6 +1,6 @@
 //! The merged file system of some layers, as a virtual tree.
 //!
-//! Nothing here touches the host's file system: symbolic links are resolved inside the tree.
+//! This module never touches the host's file system: symbolic links are resolved inside the tree.
 //! `apply` has the rules of layers, `resolve` the walk over parents, `arena` the memory, `walk` the
 //! order, `changes` the differences from the tree of the lower layers, `partial` the
 //! tree of which only these are written. Contents are elsewhere, see [`crate::ContentStore`].

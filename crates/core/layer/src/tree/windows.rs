@@ -87,8 +87,8 @@ impl Windows {
         let delta = self.deltas.iter().find(|(layer, _)| is_merged(*layer));
         if let Some((layer, path)) = delta.filter(|_| layers > from + 1) {
             return Some(format!(
-                "layer {} changes the registry of Windows by {}: such a delta is applied to what the \
-                 layers below say, and merging would lose that",
+                "layer {} changes the registry of Windows by {}: such a delta is applied to the \
+                 registry of the layers below, and merging would lose the delta",
                 layer - 1,
                 quote(path)
             ));
@@ -96,8 +96,8 @@ impl Windows {
         let spelled = self.spelled.iter().find(|(layer, ..)| is_merged(*layer));
         spelled.map(|(layer, known, path)| {
             format!(
-                "layer {} spells {} in another way than before ({}): Windows does not tell case \
-                 apart, so they are one name there, and would be two in one layer",
+                "layer {} spells {} in another way than before ({}): Windows ignores case, so \
+                 both are one name there, and would be two names in one layer",
                 layer - 1,
                 quote(path),
                 quote(known)

@@ -42,7 +42,7 @@ pub fn decode(value: &Value, report: &mut Report) -> Result<ImageConfig> {
         variant: present(top.opt_string("variant")?),
     };
     if platform.os.is_empty() || platform.architecture.is_empty() {
-        let message = "the image does not say which operating system and processor it is for";
+        let message = "the image has no operating system or no processor";
         report.warn("missing-platform", "config", message);
     }
     let diff_ids = read_diff_ids(&top, &mut extensions)?;

@@ -71,7 +71,7 @@ pub fn encode(
     for (path, raw) in extensions {
         if old.extensions.get(path) != Some(raw) && !write_extension(&mut top, path, raw, defaults)
         {
-            let why = "it is no field that an image configuration can hold";
+            let why = "an image configuration can't hold this field";
             report.lose(path, Outcome::Dropped, why);
         }
     }
@@ -180,7 +180,7 @@ fn assume_platform(
     if platform.os.is_empty() {
         set(top, TOP, "os", text(&assumed.os));
     }
-    let message = format!("the image does not say what it runs on; {assumed} is assumed");
+    let message = format!("the image has no complete platform; {assumed} is assumed");
     report.lose("platform", Outcome::Synthesised, &*message);
     report.warn("assumed-platform", "config", message);
 }
@@ -413,7 +413,7 @@ fn report_differences(back: &ImageConfig, wanted: &ImageConfig, report: &mut Rep
             report.lose(field, Outcome::Approximated, why);
         }
     };
-    let empty = "it is empty, which is the same as absent";
+    let empty = "the value is empty, which is the same as absent";
     let date = "it is no date by RFC 3339";
     let assumed = platform.os.is_empty() || platform.architecture.is_empty();
     check("platform", assumed || back.platform == *platform, empty);
@@ -430,7 +430,7 @@ fn report_differences(back: &ImageConfig, wanted: &ImageConfig, report: &mut Rep
     check("volumes", same_set(&run.volumes, volumes), once);
     check("labels", run.labels == *labels, empty);
     check("stop_signal", run.stop_signal == *stop_signal, empty);
-    let fits = "it does not fit the layers, or its dates are not RFC 3339";
+    let fits = "the history does not fit the layers, or its dates are not RFC 3339";
     check("history", back.history == *history, fits);
     for (path, raw) in extensions {
         if back.extensions.get(path) != Some(raw) {

@@ -1,4 +1,4 @@
-//! The compressed side of a decoder: a buffered source that knows its offset and its end.
+//! The compressed side of a decoder: a buffered source that counts its offset and detects its end.
 //!
 //! Errors of the source come out unchanged; this file makes no errors of its own.
 

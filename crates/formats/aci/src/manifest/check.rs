@@ -324,7 +324,7 @@ impl Check<'_> {
         let known: Vec<&str> = APP.iter().copied().chain([odd]).collect();
         self.names(object, &known);
         if object.get(odd).is_some() && object.get("supplementaryGIDs").is_some() {
-            let message = format!("stands twice: it is `{odd}` too");
+            let message = format!("stands twice: as `{odd}` too");
             self.fault(Code::Ambiguous, &object.path("supplementaryGIDs"), message);
         }
         let mut app = App {

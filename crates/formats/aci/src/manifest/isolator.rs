@@ -136,7 +136,7 @@ fn resource(value: &Value, device: bool) -> Result<(), String> {
         let text = match object.get(key) {
             None | Some(Value::Null) => continue,
             Some(_) if device && key == "request" => {
-                return Err("`request` means nothing here".to_owned());
+                return Err("`request` is not allowed here".to_owned());
             }
             Some(Value::String(text)) => text.clone(),
             Some(Value::Number(number)) => number.to_string(),
