@@ -5,7 +5,7 @@ use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 
 use crate::catalog;
 
-/// What an archive's name ends with: such a name is none of appc's.
+/// The ends of names of archives. A name with such an end is no image name of appc.
 pub(super) const SUFFIXES: &[&str] = &[
     ".aci", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".json",
 ];
