@@ -53,7 +53,8 @@ const RULES: &str = "\
   function that opens a blob's file. Calls are found by names, so there are more of them than one
   run makes.
 - Circles: files of one crate each of which refers to all others, by paths or by calls of inherent
-  methods, directly or through others.
+  methods, directly or through others. A call counts if the receiver's type is written nearby, or if
+  the file names the type and the method's name is none of the standard collections'.
 - Lines: without blank lines. Tests: `tests/`, `benches/` and items under `#[cfg(test)]`.
 - Functions: without tests. Parameters include `self`.
 - Public items: items, re-exports and inherent methods with plain `pub`.

@@ -9,7 +9,7 @@ use crate::{damage::damaged, meta::Meta, page::Page};
 /// Bytes of the header of a page.
 const HEADER: usize = 16;
 
-/// The most bytes of one page with those that it covers.
+/// The most bytes of one page, with the further pages that it covers.
 pub const MAX_PAGE: u64 = 64 << 20;
 
 /// How many times the bytes of the file all walks together may read. Buckets of a hostile file can
@@ -30,7 +30,8 @@ impl Database {
     /// Reads the meta pages of a file.
     ///
     /// # Errors
-    /// [`Code::BadManifest`] if neither meta page is valid, [`Code::Io`] if the file can't be read.
+    /// [`Code::BadManifest`](imgconv_model::Code::BadManifest) if neither meta page is valid,
+    /// [`Code::Io`](imgconv_model::Code::Io) if the file can't be read.
     pub fn open(file: File) -> Result<Self> {
         let size = file.metadata().map_err(Error::from_io)?.len();
         let meta = Meta::find(&file, size)?;
@@ -48,7 +49,7 @@ impl Database {
         self.meta.root
     }
 
-    /// Reads a page with those that it covers.
+    /// Reads a page, with the further pages that it covers.
     pub(crate) fn page(&self, number: u64) -> Result<Page> {
         let offset = number
             .checked_mul(self.meta.page_size)

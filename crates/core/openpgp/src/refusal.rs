@@ -2,12 +2,12 @@
 
 use imgconv_model::{Code, Error};
 
-/// A [`Code::BadSignature`] error.
+/// Makes a [`Code::BadSignature`] error.
 pub(crate) fn bad(message: impl Into<String>) -> Error {
     refused(Error::new(Code::BadSignature, message))
 }
 
-/// Says what to do with an image whose signature is refused.
+/// Adds the advice for an image whose signature is refused.
 pub(crate) fn refused(error: Error) -> Error {
     error.hint("`--insecure-image` takes an image whose signature is bad or missing")
 }

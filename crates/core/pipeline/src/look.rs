@@ -19,7 +19,7 @@ pub(crate) fn look(layer: &Layer) -> Result<Option<Compression>> {
 }
 
 /// Reads the first bytes of a layer that is there.
-pub(crate) fn peek(layer: &Layer) -> Result<Compression> {
+fn peek(layer: &Layer) -> Result<Compression> {
     let mut source = layer.blob.open()?;
     let mut prefix = [0; 6];
     let mut filled = 0;
@@ -34,8 +34,8 @@ pub(crate) fn peek(layer: &Layer) -> Result<Compression> {
     Ok(sniff(&prefix[..filled]))
 }
 
-/// What the media type of a layer without a blob says of its compression. Nothing else does; every
-/// layer that can be read is looked at instead.
+/// Returns the compression that the media type of a layer states. This is for layers without a blob
+/// only: the bytes of every other layer decide.
 pub fn labelled(layer: &Layer) -> Compression {
     match layer.kind.as_deref() {
         Some(kind) if kind.ends_with("gzip") => Compression::Gzip,

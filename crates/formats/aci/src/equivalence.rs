@@ -2,8 +2,8 @@
 
 use imgconv_model::{Name, Platform, Report};
 
-/// Says whether two names are the same image's once both were references: an ACI's name comes back
-/// from a Docker or OCI place as the reference that it was turned into.
+/// Says whether two repositories are equal once both are references: the name of an ACI comes back
+/// from a Docker or OCI place as the reference that was made of the name.
 pub(crate) fn same_repository(own: Option<&str>, other: Option<&str>) -> bool {
     let reference = |repository: Option<&str>| {
         let name = Name {
@@ -15,7 +15,7 @@ pub(crate) fn same_repository(own: Option<&str>, other: Option<&str>) -> bool {
     own == other || (own.is_some() && reference(own) == reference(other))
 }
 
-/// [`same_repository`], of tags: none is `latest`.
+/// Says whether two tags are equal once both are tags of references: an absent tag is `latest`.
 pub(crate) fn same_tag(own: Option<&str>, other: Option<&str>) -> bool {
     let tag = |tag: Option<&str>| {
         let tag = tag.map(str::to_owned);
@@ -28,7 +28,7 @@ pub(crate) fn same_tag(own: Option<&str>, other: Option<&str>) -> bool {
     own == other || (other.is_some() && tag(own) == tag(other))
 }
 
-/// A platform with one spelling: `arm64/v8` is `arm64`.
+/// Returns a platform in one spelling: `arm64/v8` is `arm64`.
 pub(crate) fn one_spelling(platform: &Platform) -> Platform {
     let mut platform = platform.clone();
     if platform.architecture == "arm64" && platform.variant.as_deref() == Some("v8") {

@@ -2,7 +2,7 @@
 
 use imgconv_model::{Child, Digest, Name};
 
-/// What an entry point is.
+/// The document or file behind an entry point.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// A manifest of version 2.
@@ -20,13 +20,13 @@ pub(crate) enum Source {
 /// An entry point that was found.
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// Its name.
+    /// The name, if there is one.
     pub(crate) name: Option<Name>,
     /// Every text by which it may be addressed.
     pub(crate) texts: Vec<String>,
     /// Its descriptor, as far as it can be known.
     pub(crate) child: Option<Child>,
-    /// What it is.
+    /// The document or file behind the entry point.
     pub(crate) source: Source,
     /// The repositories that have it, in version 2.
     pub(crate) repositories: Vec<String>,

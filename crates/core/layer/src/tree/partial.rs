@@ -23,12 +23,12 @@ impl Tree {
     ///
     /// Every path that was named anew is written with all its hard links, those in lower layers
     /// too, and with its parent directories. What vanished from a directory that is still there is
-    /// said by explicit whiteouts, never by the name of something that is written; only where the
-    /// name itself begins with `.wh.`, and no whiteout of it can be spelled, by an opaque one.
-    /// What is in no lower layer has none.
+    /// written as explicit whiteouts, never as the name of something that is written. Only a name
+    /// that itself begins with `.wh.`, for which no whiteout can be spelled, makes the whiteout
+    /// opaque. A path that no lower layer has gets no whiteout.
     ///
-    /// The tree itself stays whole: [`iter`](Self::iter) and [`get`](Self::get) do not change. It
-    /// is the end: no layer can be applied afterwards.
+    /// The tree itself stays whole: [`iter`](Self::iter) and [`get`](Self::get) do not change. No
+    /// layer can be applied afterwards.
     pub fn only_changes(&mut self, base: Base) {
         self.changes = Some(Changes::of(base.tree(), &self.arena));
         self.arena.release_all(base.tree());
