@@ -40,7 +40,7 @@ pub(crate) fn report(image: &Image, report: &mut Report) {
         lose(join("config.Labels", key));
     }
     for key in annotations.keys() {
-        lose(join("annotations", key));
+        lose(format!("annotations.{key}"));
     }
     for (_, path) in extensions.keys() {
         lose(path.clone());

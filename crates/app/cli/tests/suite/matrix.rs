@@ -118,6 +118,13 @@ fn told(losses: &[String], what: &str) -> bool {
         "config.shell" => "config.Shell",
         "config.stop_signal" => "config.StopSignal",
         "config.stop_timeout" => "config.StopTimeout",
+        "config.exec" => "config.Entrypoint",
+        "config.user" => "config.User",
+        "config.env" => "config.Env",
+        "config.working_dir" => "config.WorkingDir",
+        "config.ports" => "config.ExposedPorts",
+        "config.volumes" => "config.Volumes",
+        "config.labels.com.example.team" => "config.Labels.\"com.example.team\"",
         step if step.starts_with("history[") => "history",
         other => other,
     };
