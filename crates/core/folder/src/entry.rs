@@ -104,8 +104,8 @@ impl Found {
             .into_bytes())
     }
 
-    /// Returns the extended attributes that belong to an image, as PAX records in the order of their
-    /// names.
+    /// Returns the extended attributes that belong to an image, as PAX records in the order of
+    /// their names.
     fn attributes(&self, marks: Marks) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         // Most files have no attributes, and the query costs less than a buffer.
         if rustix::fs::listxattr_query(self.by_descriptor()) == Ok(0) {

@@ -9,9 +9,9 @@
 //!   `user.` that no graph driver set belong to an image.
 //! - [`Marks`] defines how the folder marks deleted files of a lower layer.
 //!
-//! The folder is hostile: no link is followed, and a file that changes while it is read is an error.
-//! Memory: the names of the directories on the way to the current one, and the first path of each
-//! file that has several links.
+//! The folder is hostile: no link is followed, and a file that changes while it is read is an
+//! error. Memory: the names of the directories on the way to the current one, and the first path of
+//! each file that has several links.
 
 #![deny(missing_docs)]
 

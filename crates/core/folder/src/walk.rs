@@ -187,8 +187,8 @@ impl Walk {
         Ok(())
     }
 
-    /// Returns the path under which a file with several links is a member already; notes the path if
-    /// this is the first one.
+    /// Returns the path under which a file with several links is a member already; notes the path
+    /// if this is the first one.
     fn linked(&mut self, found: &Found, path: &[u8]) -> Option<Vec<u8>> {
         if found.stat.st_nlink < 2 {
             return None;

@@ -20,8 +20,8 @@ pub struct StoredBlob {
 }
 
 impl StoredBlob {
-    /// Finds a blob at a path below a directory; `None` if there is no such file. `locator` names the
-    /// place in messages, and `name` names the blob in that place.
+    /// Finds a blob at a path below a directory; `None` if there is no such file. `locator` names
+    /// the place in messages, and `name` names the blob in that place.
     ///
     /// # Errors
     /// The errors of [`Directory::file`], at `locator`.

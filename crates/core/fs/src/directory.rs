@@ -89,10 +89,10 @@ impl Directory {
         Ok(Some((File::from(descriptor), size)))
     }
 
-    /// Opens a regular file whose path is any bytes, as the root file system of an image has
-    /// them. Symbolic links in the directories of the path are followed inside this directory, as
-    /// a process with this root would follow them; the file itself must not be a link. `None` if there
-    /// is no such file.
+    /// Opens a regular file whose path is any bytes, as the root file system of an image has them.
+    /// Symbolic links in the directories of the path are followed inside this directory, as a
+    /// process with this root would follow them; the file itself must not be a link. `None` if
+    /// there is no such file.
     ///
     /// # Errors
     /// [`Code::Escape`] for a component `..`, [`Code::Io`] for anything that is not a regular file
@@ -279,8 +279,8 @@ fn step(parent: impl AsFd, name: &str, kind: FileType, links: Links) -> Result<O
 /// Opens the regular file `name` in an open directory; `None` if there is no such file.
 ///
 /// # Errors
-/// [`Code::Escape`] for a symbolic link, [`Code::Io`] for anything else that is not a regular file. The
-/// errors do not name the file.
+/// [`Code::Escape`] for a symbolic link, [`Code::Io`] for anything else that is not a regular file.
+/// The errors do not name the file.
 pub fn open_file_at(parent: impl AsFd, name: &str) -> Result<Option<File>> {
     let opened = step(parent, name, FileType::RegularFile, Links::Refuse)?;
     Ok(opened.map(File::from))

@@ -1,4 +1,5 @@
-//! Files that the user names: images, keys, certificates, reports. Links in their paths are followed.
+//! Files that the user names: images, keys, certificates, reports. Links in their paths are
+//! followed.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,8 +22,8 @@ use crate::state::Stamp;
 /// The seconds that a named pipe may stay without a writer.
 const PATIENCE: i64 = 2;
 
-/// Opens a file for reading, without waiting for the other end of a FIFO or for a line of a terminal.
-/// Reading from the file does not wait either, see [`set_blocking`].
+/// Opens a file for reading, without waiting for the other end of a FIFO or for a line of a
+/// terminal. Reading from the file does not wait either, see [`set_blocking`].
 ///
 /// # Errors
 /// The errors of the file system.

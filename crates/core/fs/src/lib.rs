@@ -6,13 +6,13 @@
 //! such a file. [`open_regular`], [`open_given`] and [`open_nonblocking`] open files that the user
 //! names. A [`Stamp`] shows whether the bytes of a file may have changed.
 //!
-//! **Writing.** [`Stage`] is a private directory for blobs that are written and not yet visible, and
-//! [`Partial`] is a directory that becomes the user's. [`rename_file`] and [`rename_directory`] give final
-//! names without replacing, [`sync`] and [`sync_directory`] make names durable, [`share`] makes hard
-//! links and clones.
+//! **Writing.** [`Stage`] is a private directory for blobs that are written and not yet visible,
+//! and [`Partial`] is a directory that becomes the user's. [`rename_file`] and [`rename_directory`]
+//! give final names without replacing, [`sync`] and [`sync_directory`] make names durable,
+//! [`share`] makes hard links and clones.
 //!
-//! **Leftovers.** Processes hold locks on their stages and partial directories. [`Stale`], [`sweep`] and
-//! [`Partial::remove_leftovers`] find and remove those that killed processes left;
+//! **Leftovers.** Processes hold locks on their stages and partial directories. [`Stale`],
+//! [`sweep`] and [`Partial::remove_leftovers`] find and remove those that killed processes left;
 //! [`remove_contents`] empties a directory of any depth.
 
 #![deny(missing_docs)]

@@ -29,8 +29,8 @@ const LOCAL: &[u64] = &[
 /// The pause between two attempts to take a lock.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Takes the lock of an open file or directory, which lasts until the descriptor is closed; false if
-/// another process holds the lock.
+/// Takes the lock of an open file or directory, which lasts until the descriptor is closed; false
+/// if another process holds the lock.
 ///
 /// # Errors
 /// If the file system has no locks.
@@ -50,8 +50,8 @@ pub(crate) fn proves(directory: impl AsFd) -> bool {
     })
 }
 
-/// Waits for the lock of a directory, which lasts until the returned file is dropped. `what` names the
-/// lock in errors.
+/// Waits for the lock of a directory, which lasts until the returned file is dropped. `what` names
+/// the lock in errors.
 ///
 /// # Errors
 /// [`Code::Io`](imgconv_model::Code::Io) if the file system has no locks, and

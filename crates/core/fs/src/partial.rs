@@ -48,8 +48,8 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Makes a directory of a random name that begins with `name`, after its lock file. Only its owner
-    /// can enter it.
+    /// Makes a directory of a random name that begins with `name`, after its lock file. Only its
+    /// owner can enter it.
     ///
     /// # Errors
     /// If the directory can't be made.

@@ -31,8 +31,8 @@ pub enum Link {
 /// The reason why a file is not shared.
 type Refused = String;
 
-/// Makes a file in a stage that shares its bytes with `file`; returns the new file's name in the stage.
-/// `None` if the caller has to copy the bytes.
+/// Makes a file in a stage that shares its bytes with `file`; returns the new file's name in the
+/// stage. `None` if the caller has to copy the bytes.
 ///
 /// # Errors
 /// [`Code::Unsupported`] if `link` demands a way of sharing that is not possible.

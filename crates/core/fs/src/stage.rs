@@ -150,8 +150,8 @@ impl Stage {
         self.blobs().remove(digest)
     }
 
-    /// Registers a file of the stage as a complete blob; false if the stage has a blob of that digest
-    /// already, so that the file is not needed.
+    /// Registers a file of the stage as a complete blob; false if the stage has a blob of that
+    /// digest already, so that the file is not needed.
     pub fn complete(&self, name: &str, digest: &Digest, size: u64) -> bool {
         match self.blobs().entry(*digest) {
             Entry::Occupied(_) => false,

@@ -28,8 +28,9 @@ use crate::{
 /// Characters of a stage's name after its prefix, all of them letters and digits.
 const SUFFIX: usize = 6;
 
-/// Removes the stages that killed processes left in a directory. Each directory is searched once in a
-/// run, so that a run with many images lists it once. Failures are ignored: the next run tries again.
+/// Removes the stages that killed processes left in a directory. Each directory is searched once in
+/// a run, so that a run with many images lists it once. Failures are ignored: the next run tries
+/// again.
 pub fn sweep(directory: &Path, prefix: &str, env: &Env) {
     let new = {
         let mut swept = env.swept.lock().unwrap_or_else(PoisonError::into_inner);

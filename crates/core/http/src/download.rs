@@ -41,9 +41,9 @@ impl<A> std::fmt::Debug for Download<A> {
 
 impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
     /// Makes a reader that sends its first request when it is first read. `ask` sends the `GET`,
-    /// with the value of a `Range` header if one is given, and returns an answer of 200, 206
-    /// or 416. `size` is the number of bytes of the whole body, if known; `retries` is the number of
-    /// consecutive attempts without progress.
+    /// with the value of a `Range` header if one is given, and returns an answer whose status is
+    /// 200, 206 or 416. `size` is the number of bytes of the whole body, if known; `retries` is the
+    /// number of consecutive attempts without progress.
     pub fn new(ask: A, size: Option<u64>, retries: u64) -> Self {
         Self {
             ask,

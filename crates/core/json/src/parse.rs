@@ -40,9 +40,9 @@ pub fn parse(bytes: &[u8], limits: &Limits, what: &str) -> Result<Value> {
     read(bytes, limits, what, true)
 }
 
-/// Checks that [`parse`] would accept a text, without keeping its values: for documents of which only
-/// some members are needed, each of which is parsed on its own. The memory used is that of the keys of
-/// the open objects.
+/// Checks that [`parse`] would accept a text, without keeping its values: for documents of which
+/// only some members are needed, each of which is parsed on its own. The memory used is that of the
+/// keys of the open objects.
 ///
 /// # Errors
 /// The errors of [`parse`].

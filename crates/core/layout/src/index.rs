@@ -456,7 +456,8 @@ pub fn describe(publication: &Publication, names: &Names, limits: &Limits) -> Re
                 && !platform.architecture.is_empty()
                 && is_platform(platform) =>
         {
-            // The value is cloned, because removing and inserting the key would change its position.
+            // The value is cloned, because removing and inserting the key would change its
+            // position.
             let mut map = match object.get("platform") {
                 Some(Value::Object(own)) => own.clone(),
                 _ => Map::new(),

@@ -75,8 +75,8 @@ impl Index {
     }
 }
 
-/// The positions of names by their texts, so that equal names ([`Names::same`]) are found in constant
-/// time.
+/// The positions of names by their texts, so that equal names ([`Names::same`]) are found in
+/// constant time.
 #[derive(Default)]
 struct ByName {
     /// The positions of full names, by the full name.

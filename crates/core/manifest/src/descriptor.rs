@@ -37,9 +37,9 @@ pub struct Descriptor {
 /// Reads a descriptor.
 ///
 /// # Errors
-/// `bad-manifest` if its shape is wrong, `bad-digest` or `unsupported` for its digest, `bad-json` for
-/// a misspelt property or `data` that is not base64, and `limit` if the claimed size exceeds the
-/// limit `image_bytes`.
+/// `bad-manifest` if its shape is wrong, `bad-digest` or `unsupported` for its digest, `bad-json`
+/// for a misspelt property or `data` that is not base64, and `limit` if the claimed size exceeds
+/// the limit `image_bytes`.
 pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Result<Descriptor> {
     let object = Object::new(value, path)?;
     let mut read = descriptor_without_data(value, &object, limits)?;

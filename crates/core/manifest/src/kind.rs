@@ -1,5 +1,5 @@
-//! The media type of a manifest without a descriptor: the `mediaType` of the document, else the type that
-//! its shape shows, as skopeo guesses it. The formats check the shape.
+//! The media type of a manifest without a descriptor: the `mediaType` of the document, else the
+//! type that its shape shows, as skopeo guesses it. The formats check the shape.
 
 use imgconv_json::{Value, parse};
 use imgconv_model::{Limits, Result};

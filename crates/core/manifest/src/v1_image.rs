@@ -65,8 +65,8 @@ pub trait Images {
     /// Returns the name of the `json` of an image for messages.
     fn json_name(&self, id: &str) -> String;
 
-    /// Returns the name by which [`NamedBlobs::member`](imgconv_model::NamedBlobs::member) finds the
-    /// layer.
+    /// Returns the name by which [`NamedBlobs::member`](imgconv_model::NamedBlobs::member) finds
+    /// the layer.
     fn layer_name(&self, id: &str) -> String;
 }
 

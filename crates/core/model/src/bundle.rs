@@ -115,8 +115,8 @@ pub trait Parts: fmt::Debug {
     /// If that place can't be opened.
     fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>>;
 
-    /// Returns the annotations and properties of the lists that hold `entries`, each with the locator
-    /// of its place.
+    /// Returns the annotations and properties of the lists that hold `entries`, each with the
+    /// locator of its place.
     fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)>;
 }
 
@@ -212,8 +212,8 @@ impl dyn Bundle + '_ {
         members.map_or(Ok(None), |members| members.layer_of(diff_id))
     }
 
-    /// Returns the place that holds an entry and the entry there, see [`Parts::part`]; `None` if this
-    /// place holds its entries itself.
+    /// Returns the place that holds an entry and the entry there, see [`Parts::part`]; `None` if
+    /// this place holds its entries itself.
     ///
     /// # Errors
     /// If that place can't be opened.
@@ -227,8 +227,8 @@ impl dyn Bundle + '_ {
         self.extras().top_level.cloned().unwrap_or_default()
     }
 
-    /// Returns the annotations and properties of the lists that hold `entries`, each with the locator
-    /// of its place: one list, unless this place is made of several.
+    /// Returns the annotations and properties of the lists that hold `entries`, each with the
+    /// locator of its place: one list, unless this place is made of several.
     pub fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
         match self.extras().parts {
             Some(parts) => parts.top_levels(entries),

@@ -11,8 +11,8 @@ const LONGEST_PATH: usize = 255;
 ///
 /// For a Docker reference the repository is fully qualified (`docker.io/library/busybox`); for an
 /// ACI it is the image's name (`example.com/app`) and the tag its label `version`. A reference may
-/// name its image by a digest (`busybox@sha256:…`): without a tag beside it no tag is meant, not even
-/// `latest`.
+/// name its image by a digest (`busybox@sha256:…`): without a tag beside it the name has no tag,
+/// not even `latest`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// The repository, or the ACI's name.

@@ -62,8 +62,8 @@ pub struct Writes {
     pub names: Names,
     /// True if the place lists its images by descriptors, which can have annotations.
     pub descriptors: bool,
-    /// True if an image is found by a digest of any algorithm. Otherwise the place has no list of its
-    /// images, and names an image by its SHA-256 digest, if at all.
+    /// True if an image is found by a digest of any algorithm. Otherwise the place has no list of
+    /// its images, and names an image by its SHA-256 digest, if at all.
     pub any_digest: bool,
     /// True if blobs can be files that other places share.
     pub shares_blobs: bool,

@@ -162,8 +162,8 @@ impl dyn BundleSink + '_ {
         blobs.map_or(Ok(()), |blobs| blobs.settle())
     }
 
-    /// Makes everything visible as [`BundleSink::finish`], for a caller that does not need the digests
-    /// of roots that the place writes itself.
+    /// Makes everything visible as [`BundleSink::finish`], for a caller that does not need the
+    /// digests of roots that the place writes itself.
     ///
     /// # Errors
     /// The errors of [`BundleSink::finish`].

@@ -4,8 +4,9 @@ use std::io::{self, Read};
 
 use imgconv_model::{Code, Error};
 
-/// Replaces an error by a digest mismatch if there is one: bytes that do not match their digest explain
-/// every other error, so the rest of the blob is read to compare the digest (robustness M9).
+/// Replaces an error by a digest mismatch if there is one: bytes that do not match their digest
+/// explain every other error, so the rest of the blob is read to compare the digest (robustness
+/// M9).
 pub fn blame(error: Error, source: &mut dyn Read) -> Error {
     if !matches!(
         error.code(),

@@ -56,8 +56,9 @@ pub struct Encoded {
 /// # Errors
 /// [`Code::Usage`](imgconv_model::Code::Usage) for a level that does not exist,
 /// [`Code::Unsupported`](imgconv_model::Code::Unsupported) for bzip2 and xz,
-/// [`Code::Cancelled`](imgconv_model::Code::Cancelled) once `env.cancel` is set, which is looked at for every block. Errors of the
-/// source and the sink come out unchanged. After an error the sink holds a part of the output.
+/// [`Code::Cancelled`](imgconv_model::Code::Cancelled) once `env.cancel` is set, which is looked at
+/// for every block. Errors of the source and the sink come out unchanged. After an error the sink
+/// holds a part of the output.
 pub fn encode(
     source: &mut (dyn Read + Send),
     sink: &mut (dyn Write + Send),

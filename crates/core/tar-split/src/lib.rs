@@ -7,9 +7,9 @@
 //! JSON object per line, gzip-compressed.
 //!
 //! - `{"type":2,"payload":BASE64,"position":N}` is a segment: literal bytes of the tar.
-//! - `{"type":1,"name":PATH,"size":N,"payload":BASE64,"position":N}` is the content of a file, to be
-//!   read from `PATH` below the folder of the layer. The payload is its CRC-64 (ISO polynomial, as
-//!   Go's `hash/crc64` computes it), in big-endian order. A path that is not UTF-8 stands in
+//! - `{"type":1,"name":PATH,"size":N,"payload":BASE64,"position":N}` is the content of a file, to
+//!   be read from `PATH` below the folder of the layer. The payload is its CRC-64 (ISO polynomial,
+//!   as Go's `hash/crc64` computes it), in big-endian order. A path that is not UTF-8 stands in
 //!   `name_raw`, in base64. An entry of size 0 adds no bytes.
 //!
 //! A CRC does not protect against a forger, but it identifies the file that changed, which the
@@ -45,8 +45,8 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// Makes the layer of a record that is a file at `path` below the data of an engine; `None` if there is no
-    /// such file. `files` is the folder that the layer was extracted to.
+    /// Makes the layer of a record that is a file at `path` below the data of an engine; `None` if
+    /// there is no such file. `files` is the folder that the layer was extracted to.
     ///
     /// # Errors
     /// The errors of [`Directory::file`].

@@ -140,7 +140,7 @@ impl<R: Read> Reader<R> {
         self.body.is_whole().then(|| self.source.offset())
     }
 
-    /// Returns the source. Only after the end of the archive are no buffered bytes lost.
+    /// Returns the source. Before the end of the archive was read, buffered bytes are lost.
     pub fn into_inner(self) -> R {
         self.source.into_inner()
     }

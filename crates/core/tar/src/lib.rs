@@ -118,9 +118,9 @@ pub struct Entry {
     pub link: Vec<u8>,
     /// Major and minor number of a device, else 0, 0.
     pub device: (u32, u32),
-    /// All other PAX records (xattrs, ACLs, atime, ctime, comment, vendor), in archive order, values
-    /// verbatim, no key twice. The atime and ctime of a GNU or xstar header stand here as PAX records
-    /// too, unless they are zero.
+    /// All other PAX records (xattrs, ACLs, atime, ctime, comment, vendor), in archive order,
+    /// values verbatim, no key twice. The atime and ctime of a GNU or xstar header stand here as
+    /// PAX records too, unless they are zero.
     pub pax: Vec<(Vec<u8>, Vec<u8>)>,
     /// Offset of the member's first header (extension headers included) in the stream.
     pub offset: u64,

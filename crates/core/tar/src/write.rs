@@ -22,8 +22,8 @@ const PAX_MAX: usize = 1 << 20;
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Makes the header blocks of a member: a PAX header where one is needed, then the ustar header. The
-/// length is a multiple of 512 bytes.
+/// Makes the header blocks of a member: a PAX header where one is needed, then the ustar header.
+/// The length is a multiple of 512 bytes.
 ///
 /// A directory's name gets exactly one final slash. `offset` is ignored.
 ///
@@ -208,8 +208,8 @@ fn ustar(entry: &Entry) -> (Header, Records) {
     (header, records)
 }
 
-/// Makes the header of a PAX header. Its name is for readers that do not support PAX and for people;
-/// the name has only printable ASCII.
+/// Makes the header of a PAX header. Its name is for readers that do not support PAX and for
+/// people; the name has only printable ASCII.
 fn pax_header(path: &[u8], size: u64) -> Header {
     let end = path
         .iter()

@@ -25,7 +25,8 @@
 //! (`manifest/old.rs`). So one module has the old meanings, and a manifest that is written anew is
 //! current; a file that is copied stays.
 //!
-//! **Labels** other than `version`, `os` and `arch` are annotations `appc.io/label/NAME`, both ways.
+//! **Labels** other than `version`, `os` and `arch` are annotations `appc.io/label/NAME`, both
+//! ways.
 //!
 //! **Annotations.** `homepage` and `documentation` have the names of OCI. `version`, `created` and
 //! `authors` are repeated under their OCI names, unless the image came from Docker or OCI: such an

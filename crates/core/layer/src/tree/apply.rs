@@ -91,12 +91,12 @@ impl Tree {
     /// parents, inside the root; but a whiteout does not go through a link that its own layer
     /// covers with a directory or removes.
     ///
-    /// Warnings: `duplicate-entry` (the last one wins), `aufs-metadata` (dropped), `link-header` (of
-    /// a hard link, differs from its target's) and `overlay-marker` (kept as data).
+    /// Warnings: `duplicate-entry` (the last one wins), `aufs-metadata` (dropped), `link-header`
+    /// (of a hard link, differs from its target's) and `overlay-marker` (kept as data).
     ///
     /// # Errors
     /// If the tar is malformed, or [`Code::BadTar`] (a hard link to nothing, to a directory or to
-    /// itself; a root that is no directory; an odd whiteout), [`Code::Escape`], [`Code::Cycle`],
+    /// itself; a root that is not a directory; an odd whiteout), [`Code::Escape`], [`Code::Cycle`],
     /// [`Code::Limit`]. The tree must not be used afterwards.
     pub fn apply(
         &mut self,

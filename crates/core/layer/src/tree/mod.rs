@@ -46,9 +46,9 @@ pub enum Semantics {
 
 /// The merged file system of one or more layers.
 ///
-/// Memory is 92 bytes, 5 to 10 more in a hash table and the length of its name for each path with an
-/// inode of its own: measured 112 bytes for each of a million files, and 149 to 172 at the peak of
-/// applying them over another layer, since each entry of such a layer then needs its path and 24
+/// Memory is 92 bytes, 5 to 10 more in a hash table and the length of its name for each path with
+/// an inode of its own: measured 112 bytes for each of a million files, and 149 to 172 at the peak
+/// of applying them over another layer, since each entry of such a layer then needs its path and 24
 /// bytes until its turn comes. Owner names, targets of symbolic links and lists of PAX records are
 /// held once for all inodes that have equal ones, and come on top.
 #[derive(Clone)]
