@@ -15,7 +15,7 @@ use crate::process::{Profile, Result, call, program, root};
 
 const BEGIN: &str = "<!-- formats:begin -->";
 const END: &str = "<!-- formats:end -->";
-/// The outcomes that `crates/app/cli/tests/matrix.rs` expects.
+/// The outcomes that `crates/app/cli/tests/suite/matrix.rs` expects.
 const MATRIX: &str = "testdata/matrix.txt";
 
 /// Writes or compares the generated documents.

@@ -20,6 +20,7 @@ mod layers;
 mod migrate;
 mod registry;
 mod registry_server;
+mod rootfs;
 mod schema1;
 mod slurm;
 mod stores;
@@ -76,6 +77,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     drop(engine);
     stores::run(&mut oracle);
     engines::run(&mut oracle);
+    rootfs::run(&mut oracle);
     migrate::run(&mut oracle);
     slurm::run(&mut oracle);
     if keep {

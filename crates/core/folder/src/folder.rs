@@ -25,6 +25,8 @@ pub struct Folder {
     pub root: Arc<Directory>,
     /// How it expresses deletions.
     pub marks: Marks,
+    /// True if the tar begins with a member `./` that has the attributes of the folder itself.
+    pub names_root: bool,
     /// The bounds on paths and on the number of members.
     pub limits: Limits,
     /// Names the folder in messages.

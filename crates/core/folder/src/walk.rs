@@ -66,6 +66,10 @@ impl Walk {
             .names(b"")
             .map_err(|error| error.at(walk.what.clone()))?;
         walk.levels.push((Vec::new(), names));
+        if folder.names_root {
+            let found = Found::locate(&walk.root, b"")?;
+            walk.put(&found.entry(b"./", walk.marks)?)?;
+        }
         Ok(walk)
     }
 

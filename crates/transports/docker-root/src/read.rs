@@ -135,6 +135,7 @@ impl DataRoot {
             Some(layer) => Arc::new(layer),
             None => Arc::new(Folder {
                 root: files,
+                names_root: false,
                 marks: driver::marks(&place.driver)
                     .map_err(|error| error.at(format!("file {}", place.record())))?,
                 limits: self.limits,

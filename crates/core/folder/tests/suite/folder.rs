@@ -18,6 +18,7 @@ fn folder(path: &Path, marks: Marks) -> Folder {
     Folder {
         root: Arc::new(Directory::open(path).unwrap()),
         marks,
+        names_root: false,
         limits: Limits::default(),
         what: "folder".to_owned(),
     }
@@ -92,6 +93,16 @@ fn every_kind_of_file_is_a_member() {
         ]
     );
     assert!(tar(root, Marks::None).unwrap() == first);
+    // With the folder itself, which a root file system has.
+    mode(root, 0o711);
+    let named = Folder {
+        names_root: true,
+        ..folder(root, Marks::None)
+    };
+    let mut bytes = Vec::new();
+    named.open().unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(list(&bytes)[0], "Directory 711 ./");
+    assert_eq!(list(&bytes)[1..], list(&first));
     // Another reader sees the same names, owners and times: the folder is as the tar says.
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &first).unwrap();
