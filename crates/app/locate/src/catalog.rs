@@ -99,7 +99,7 @@ pub fn said_by(place: &Place) -> Option<FormatId> {
 }
 
 /// Says whether the bytes of an image tell its format.
-fn describes(format: Format) -> bool {
+pub fn describes(format: Format) -> bool {
     let stream = format.stream();
     stream.is_none_or(|stream| stream.stream_facts().describes)
 }

@@ -350,7 +350,8 @@ const NO_FORMAT: &str = "the file is of no supported format";
 fn unsupported(root: &Root) -> Error {
     let known: Vec<String> = catalog::FORMATS
         .iter()
-        .map(|f| f.id().to_string())
+        .filter(|format| catalog::describes(**format))
+        .map(|format| format.id().to_string())
         .collect();
     // Bytes alone don't say that a tar is an image.
     if let Root::Stream(stream) = root

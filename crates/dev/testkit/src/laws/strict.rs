@@ -189,7 +189,7 @@ impl Documents {
                 self.manifest,
                 &text,
                 Code::Ambiguous,
-                "calls itself",
+                "its mediaType is",
             );
         }
         let (memory, text) = with(self.manifest);
