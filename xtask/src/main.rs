@@ -11,6 +11,7 @@ mod bench;
 mod ci;
 mod corpus;
 mod docs;
+mod newer;
 mod oracle;
 mod process;
 mod tidy;
@@ -30,6 +31,8 @@ Usage: cargo xtask TASK
   docs [--check]             write (--check: compare) the generated documents
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
+  newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
+                             debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling, bench memory [--only INPUT],
         bench migrate [--only JOB] [--size MB]
         [--json] [--rounds N] [--folder DIR]
@@ -45,8 +48,10 @@ fn main() -> ExitCode {
         ["tidy", rest @ ..] => tidy::run(rest),
         ["corpus", rest @ ..] => corpus::run(rest),
         ["docs", rest @ ..] => docs::run(rest),
+        ["newer", rest @ ..] => newer::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["floor", rest @ ..] => bench::run_floor(rest),
         ["measure", rest @ ..] => bench::run_script(rest),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -15,6 +15,8 @@ pub(super) struct Task {
     pub(super) script: &'static str,
     /// The file whose size counts, or a folder whose files do; the same for peers.
     pub(super) output: &'static str,
+    /// The least work of the job, as arguments of `cargo xtask floor`; empty if nothing is comparable.
+    pub(super) floor: &'static str,
     pub(super) peers: &'static [Peer],
 }
 
@@ -72,17 +74,19 @@ const TASKS: &[Task] = &[
         name: "docker-archive to OCI, gzip",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE oci:out --compression gzip"#,
         output: "out",
+        floor: "sha256,deflate,sha256,write $ARCHIVE --out out",
         peers: &[Peer {
             name: "skopeo",
             needs: &["skopeo"],
             script: "exec skopeo --insecure-policy copy -q docker-archive:$ARCHIVE oci:out:1",
-            goal: Goal::wall(0.65).cpu(0.70).bytes(1.0),
+            goal: Goal::wall(0.62).cpu(0.70).bytes(1.0),
         }],
     },
     Task {
         name: "docker-archive to OCI, fast profile (zstd)",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE oci:out --compression zstd --level fast"#,
         output: "out",
+        floor: "sha256,zstd-fast,sha256,write $ARCHIVE --out out",
         peers: &[Peer {
             name: "skopeo, gzip",
             needs: &["skopeo"],
@@ -94,17 +98,19 @@ const TASKS: &[Task] = &[
         name: "docker-archive to OCI, zstd",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE oci:out --compression zstd"#,
         output: "out",
+        floor: "sha256,zstd,sha256,write $ARCHIVE --out out",
         peers: &[Peer {
             name: "skopeo",
             needs: &["skopeo"],
             script: "exec skopeo --insecure-policy copy -q --dest-compress-format zstd docker-archive:$ARCHIVE oci:out:1",
-            goal: Goal::wall(0.69).bytes(1.0),
+            goal: Goal::wall(0.65).bytes(1.0),
         }],
     },
     Task {
         name: "OCI gzip to docker-archive",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT docker-archive:out.tar"#,
         output: "out.tar",
+        floor: "sha256,inflate,sha256,write $BLOBS --out out.tar",
         peers: &[Peer {
             name: "skopeo",
             needs: &["skopeo"],
@@ -116,6 +122,7 @@ const TASKS: &[Task] = &[
         name: "OCI gzip to OCI zstd",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT oci:out --compression zstd"#,
         output: "out",
+        floor: "sha256,inflate,sha256,zstd,sha256,write $BLOBS --out out",
         peers: &[Peer {
             name: "skopeo",
             needs: &["skopeo"],
@@ -124,9 +131,22 @@ const TASKS: &[Task] = &[
         }],
     },
     Task {
-        name: "nothing changes, OCI to OCI",
+        name: "nothing changes, OCI to OCI, linked",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT oci:out"#,
         output: "out",
+        floor: "sha256 $BLOBS",
+        peers: &[Peer {
+            name: "skopeo",
+            needs: &["skopeo"],
+            script: "exec skopeo --insecure-policy copy -q oci:$LAYOUT:1 oci:out:1",
+            goal: Goal::wall(0.2),
+        }],
+    },
+    Task {
+        name: "nothing changes, OCI to OCI, copied",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT oci:out --link copy"#,
+        output: "out",
+        floor: "sha256,write $BLOBS --out out",
         peers: &[
             Peer {
                 name: "skopeo",
@@ -138,7 +158,7 @@ const TASKS: &[Task] = &[
                 name: "`cp -r` and `sync`",
                 needs: &["cp", "sync"],
                 script: "cp -r $LAYOUT out && find out -exec sync {} +",
-                goal: Goal::wall(1.5),
+                goal: Goal::wall(1.25),
             },
         ],
     },
@@ -146,6 +166,7 @@ const TASKS: &[Task] = &[
         name: "nothing changes, OCI to dir",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert oci:$LAYOUT dir:out"#,
         output: "out",
+        floor: "sha256,write $BLOBS --out out",
         peers: &[Peer {
             name: "skopeo",
             needs: &["skopeo"],
@@ -157,6 +178,7 @@ const TASKS: &[Task] = &[
         name: "docker-archive to one ACI, squashed",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE aci:out.aci"#,
         output: "out.aci",
+        floor: "sha256,sha512,deflate,write $ARCHIVE --out out.aci",
         peers: &[
             Peer {
                 name: "docker2aci",
@@ -179,6 +201,7 @@ const TASKS: &[Task] = &[
         name: "docker-archive to one ACI, squashed, fast profile",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS convert docker-archive:$ARCHIVE aci:out.aci --level fast"#,
         output: "out.aci",
+        floor: "sha256,sha512,deflate-fast,write $ARCHIVE --out out.aci",
         peers: &[Peer {
             name: "docker2aci",
             needs: &["docker2aci"],
@@ -192,6 +215,7 @@ const TASKS: &[Task] = &[
         name: "ACI to OCI, gzip",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS aci-to-oci $ACI out"#,
         output: "out",
+        floor: "sha512,sha256,deflate,sha256,write $ACI --out out",
         peers: &[
             Peer {
                 name: "`tar` and `pigz`, through files",
@@ -201,7 +225,7 @@ const TASKS: &[Task] = &[
                     tar -xf $ACI -C tree
                     tar -C tree/rootfs --numeric-owner -cf - . | tee >(sha256sum > diff-id) | pigz -p $JOBS | tee out/layer.gz | sha256sum > digest
                     sha512sum $ACI > image-id"#,
-                goal: Goal::wall(0.5),
+                goal: Goal::wall(0.2),
             },
             Peer {
                 name: "`bsdtar` and `pigz`, streaming",
@@ -210,9 +234,21 @@ const TASKS: &[Task] = &[
                     mkdir out
                     bsdtar -cf - -s '|^rootfs/||' --exclude manifest @$ACI | tee >(sha256sum > diff-id) | pigz -p $JOBS | tee out/layer.gz | sha256sum > digest
                     sha512sum $ACI > image-id"#,
-                goal: Goal::wall(0.5),
+                goal: Goal::wall(0.2),
             },
         ],
+    },
+    Task {
+        name: "unpack",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS unpack oci:$LAYOUT out"#,
+        output: "out",
+        floor: "sha256,inflate,sha256,write $BLOBS --out out",
+        peers: &[Peer {
+            name: "umoci",
+            needs: &["umoci"],
+            script: "umoci raw unpack --image $LAYOUT:1 out",
+            goal: Goal::wall(0.25),
+        }],
     },
 ];
 
@@ -222,12 +258,16 @@ const PREPARE: &str = r#"
     then skopeo --insecure-policy copy -q docker-archive:$ARCHIVE oci:$LAYOUT:1
     else "$IMGCONV" -q convert docker-archive:$ARCHIVE oci:$LAYOUT:1 --compression gzip
     fi
-    "$IMGCONV" -q convert docker-archive:$ARCHIVE aci:$ACI --compression none"#;
+    "$IMGCONV" -q convert docker-archive:$ARCHIVE aci:$ACI --compression none
+    mkdir layers
+    for blob in $LAYOUT/blobs/sha256/*; do gzip -t $blob 2> /dev/null && ln $blob layers/; done || true"#;
 
 /// One job beside one peer, or alone.
 pub(super) struct Compared {
     pub(super) task: &'static str,
     pub(super) ours: Row,
+    /// CPU seconds beside those of the floor.
+    floor: Option<f64>,
     peer: Option<(Row, Goal)>,
 }
 
@@ -240,6 +280,7 @@ pub(super) fn run(bench: &Bench, size: u64, only: &str) -> Result<(String, Value
         bench.input("ARCHIVE", &archive),
         bench.input("LAYOUT", &bench.path("layout")),
         bench.input("ACI", &bench.path("image.aci")),
+        ("BLOBS", format!("{}/*", bench.path("layers").display())),
     ];
     bench.prepare(PREPARE, &inputs)?;
     let mut all = Vec::new();
@@ -265,9 +306,14 @@ pub(super) fn compare(
         .collect();
     let mut ours: Vec<Sample> = Vec::new();
     let mut theirs: Vec<Vec<Sample>> = vec![Vec::new(); peers.len()];
+    let mut floor: Vec<Sample> = Vec::new();
+    let least = format!("exec \"$XTASK\" floor {}", task.floor);
     for round in 0..bench.rounds {
         eprintln!("{}: round {}", task.name, round + 1);
         ours.push(bench.sample(task.script, inputs, JOBS, task.output)?);
+        if !task.floor.is_empty() {
+            floor.push(bench.sample(&least, inputs, 1, ".")?);
+        }
         for (peer, samples) in peers.iter().zip(&mut theirs) {
             samples.push(bench.sample(peer.script, inputs, JOBS, task.output)?);
         }
@@ -275,6 +321,7 @@ pub(super) fn compare(
     let row = |peer| Compared {
         task: task.name,
         ours: Row::new("imgconv", &ours, &ours),
+        floor: (!floor.is_empty()).then(|| Row::new("floor", &floor, &ours).cpu_ratio),
         peer,
     };
     if peers.is_empty() {
@@ -320,6 +367,8 @@ pub(super) fn table(all: &[Compared]) -> String {
                 format!("{:.2}", ours.wall),
                 format!("{:.0}", ours.memory),
                 format!("{:.1}", ours.output),
+                one.floor
+                    .map_or_else(String::new, |ratio| format!("{ratio:.2}")),
             ];
             cells.extend(match &one.peer {
                 None => vec!["none here".to_owned(); 5],
@@ -339,6 +388,7 @@ pub(super) fn table(all: &[Compared]) -> String {
         "wall s",
         "peak MiB",
         "MB",
+        "CPU, ours / floor",
         "beside",
         "wall, ours / theirs",
         "CPU, ours / theirs",
@@ -369,7 +419,7 @@ pub(super) fn rows_json(all: &[Compared]) -> Value {
                 ]);
                 value
             });
-            json!({ "job": one.task, "ours": one.ours.json(), "peer": peer })
+            json!({ "job": one.task, "ours": one.ours.json(), "cpu_floor_ratio": one.floor, "peer": peer })
         })
         .collect()
 }

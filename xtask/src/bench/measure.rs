@@ -41,12 +41,14 @@ impl Bench {
         call(&mut Command::new("sync"))?;
         let this = std::env::current_exe().map_err(|e| e.to_string())?;
         let text = call(
-            Command::new(this)
+            Command::new(&this)
                 .args(["measure", script])
+                .env("XTASK", &this)
                 .env("IMGCONV", &self.program)
                 .env("JOBS", jobs.to_string())
                 .env("GOMAXPROCS", jobs.to_string())
                 .env("TMPDIR", self.work.path())
+                .env("PATH", self.search_path())
                 .envs(inputs.iter().map(|(name, value)| (name, value)))
                 .current_dir(&folder),
         )?;

@@ -33,6 +33,7 @@ const TASKS: &[Task] = &[
         name: "200 images, OCI gzip to OCI, nothing changes",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS migrate oci:$LAYOUT oci:out"#,
         output: "out/blobs",
+        floor: "",
         peers: &[Peer {
             name: "skopeo, one after the other",
             needs: &["skopeo"],
@@ -44,6 +45,7 @@ const TASKS: &[Task] = &[
         name: "200 images, OCI gzip to OCI zstd",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS migrate oci:$LAYOUT oci:out --compression zstd"#,
         output: "out/blobs",
+        floor: "",
         peers: &[Peer {
             name: "skopeo, one after the other",
             needs: &["skopeo"],
@@ -55,6 +57,7 @@ const TASKS: &[Task] = &[
         name: "200 images, docker-archive to OCI gzip",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS migrate docker-archive:$ARCHIVE oci:out --compression gzip"#,
         output: "out/blobs",
+        floor: "",
         peers: &[Peer {
             name: "skopeo, one after the other",
             needs: &["skopeo"],
@@ -71,6 +74,7 @@ const REGISTRY: Task = Task {
         eval "$START"
         "$IMGCONV" -q --jobs $JOBS migrate oci:$LAYOUT docker://127.0.0.1:$PORT/bench"#,
     output: "data",
+    floor: "",
     peers: &[
         Peer {
             name: "skopeo, one after the other",

@@ -5,6 +5,7 @@
 //! ratios can, roughly.
 
 mod archive;
+mod floor;
 mod generated;
 mod goals;
 mod measure;
@@ -20,8 +21,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+pub(crate) use self::floor::run as run_floor;
 pub(crate) use self::measure::run_script;
 use self::setting::Bench;
+use crate::newer::Newer;
 use crate::process::{Profile, Result, operands, program, value};
 
 /// Runs the benchmark that is named, or the one of the goals.
@@ -46,7 +49,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
             .tempdir_in(folder)
             .map_err(|e| e.to_string())?,
         rounds: number("--rounds", 5)?.max(1),
+        newer: Newer::find(),
     };
+    bench.wrap_newer_peers()?;
     let only = value(arguments, "--only")?.unwrap_or_default();
     let (text, json): (String, Value) = match &*subject {
         "goals" => goals::run(&bench, number("--size", 600)?, only)?,

@@ -4,12 +4,15 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::newer::Newer;
 use crate::process::{Result, call, installed};
 
 /// The state of a run.
 #[derive(Debug)]
 pub(super) struct Oracle {
     pub(super) program: PathBuf,
+    /// The private root with newer versions of the peers.
+    pub(super) newer: Option<Newer>,
     pub(super) work: PathBuf,
     pub(super) root: bool,
     pub(super) require_all: bool,
@@ -26,8 +29,8 @@ impl Oracle {
         self.filter.is_empty() || self.filter == group
     }
 
-    /// Runs one check and prints how it ended; says whether it passed. `needs` are programs, or
-    /// `root`.
+    /// Runs one check and prints how it ended; says whether it passed. `needs` are programs, `root`,
+    /// or `newer` for the private root of newer peers.
     pub(super) fn check(
         &mut self,
         name: &str,
@@ -36,6 +39,7 @@ impl Oracle {
     ) -> bool {
         let missing = needs.iter().find(|need| match **need {
             "root" => !self.root,
+            "newer" => self.newer.is_none(),
             program => !installed(program),
         });
         if let Some(peer) = missing {
@@ -85,6 +89,12 @@ impl Oracle {
             .args(arguments)
             .current_dir(&self.work);
         call(&mut command)
+    }
+
+    /// Runs a shell script in the private root of newer peers, which sees the work folder.
+    pub(super) fn newer_shell(&self, script: &str) -> Result<String> {
+        let newer = self.newer.as_ref().ok_or("there are no newer peers")?;
+        call(&mut newer.shell(&self.work, script))
     }
 
     /// Runs a shell script in the work folder.
@@ -142,6 +152,7 @@ mod tests {
     fn oracle(require_all: bool) -> Oracle {
         Oracle {
             program: PathBuf::new(),
+            newer: None,
             work: std::env::temp_dir(),
             root: false,
             require_all,

@@ -13,7 +13,7 @@ const TREE: &str = "docker-base-second/rootfs";
 
 /// Starts docker with a data root of its own, loads the archive and ends docker; prints the image ID.
 const DOCKER: &str = r#"
-d="$PWD/engines/docker-$DRIVER"; mkdir -p "$d"
+d="$PWD/engines/$NAME"; mkdir -p "$d"
 dockerd --data-root "$d/data" --exec-root "$d/exec" --pidfile "$d/pid" -H "unix://$d/sock" \
     --storage-driver "$DRIVER" --bridge=none --iptables=false --ip-forward=false --ip-masq=false \
     >"$d/log" 2>&1 &
@@ -30,7 +30,7 @@ docker -H "unix://$d/sock" images -q --no-trunc
 
 /// Does the same with containerd; prints the digest of the manifest.
 const CONTAINERD: &str = r#"
-d="$PWD/engines/containerd"; mkdir -p "$d"
+d="$PWD/engines/$NAME"; mkdir -p "$d"
 cat >"$d/config.toml" <<END
 version = 2
 root = "$d/root"
@@ -54,12 +54,129 @@ ctr -a "$d/sock" -n k8s.io image ls | awk 'NR == 2 { print $3 }'
 
 /// Loads the archive by podman; prints the image ID. Its run root has to have a short path.
 const PODMAN: &str = r#"
-d="$PWD/engines/podman-$DRIVER"; mkdir -p "$d"
-podman="podman --root $d/root --runroot $PWD/run-$DRIVER --tmpdir $d/tmp --storage-driver $DRIVER"
+d="$PWD/engines/$NAME"; mkdir -p "$d"
+podman="podman --root $d/root --runroot $PWD/run-$NAME --tmpdir $d/tmp --storage-driver $DRIVER"
 $podman load -q -i engines/in.tar >/dev/null
 $podman images -q --no-trunc
 umount "$d/root/$DRIVER" 2>/dev/null || :
 "#;
+
+/// Loads the archive into docker with containerd's image store, in the place where docker keeps it.
+const DOCKER_CONTAINERD: &str = r#"
+d="$PWD/engines/$NAME"; mkdir -p "$d"
+cat >"$d/config.toml" <<END
+version = 2
+root = "$d/data/containerd/daemon"
+state = "$d/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper"]
+[grpc]
+address = "$d/containerd"
+END
+echo '{"features": {"containerd-snapshotter": true}}' >"$d/daemon.json"
+containerd -c "$d/config.toml" >"$d/containerd.log" 2>&1 &
+containerd=$!
+trap 'kill $containerd; wait $containerd || :' EXIT
+tries=0
+until ctr -a "$d/containerd" version >/dev/null 2>&1; do
+    tries=$((tries + 1)); [ $tries -lt 200 ] || { tail -n 20 "$d/containerd.log" >&2; exit 1; }
+    sleep 0.2
+done
+dockerd --config-file "$d/daemon.json" --containerd "$d/containerd" --data-root "$d/data" \
+    --exec-root "$d/exec" --pidfile "$d/pid" -H "unix://$d/sock" \
+    --bridge=none --iptables=false --ip-forward=false --ip-masq=false >"$d/log" 2>&1 &
+docker=$!
+trap 'kill $docker; wait $docker || :; kill $containerd; wait $containerd || :' EXIT
+tries=0
+until docker -H "unix://$d/sock" version >/dev/null 2>&1; do
+    tries=$((tries + 1)); [ $tries -lt 200 ] || { tail -n 20 "$d/log" >&2; exit 1; }
+    sleep 0.2
+done
+docker -H "unix://$d/sock" load -q -i engines/in.tar >/dev/null
+"#;
+
+/// Which digest of the image a script prints.
+#[derive(Clone, Copy)]
+enum Prints {
+    Config,
+    Manifest,
+    Nothing,
+}
+
+/// An engine whose store is read.
+struct Store {
+    /// The name of its directory, which also names the check.
+    name: &'static str,
+    /// The programs that fill the store, or `newer`.
+    needs: &'static [&'static str],
+    /// Sets `DRIVER`.
+    driver: &'static str,
+    script: &'static str,
+    /// The place, without the directory.
+    scheme: &'static str,
+    /// The path in the directory.
+    path: &'static str,
+    /// The digest that the script prints.
+    prints: Prints,
+}
+
+const STORES: &[Store] = &[
+    docker("docker-overlay2", "overlay2", &["dockerd", "docker"]),
+    docker("docker-vfs", "vfs", &["dockerd", "docker"]),
+    docker("newer-docker-overlay2", "overlay2", &["newer"]),
+    docker("newer-docker-vfs", "vfs", &["newer"]),
+    Store {
+        name: "newer-docker-containerd",
+        needs: &["newer"],
+        driver: "",
+        script: DOCKER_CONTAINERD,
+        scheme: "containerd",
+        path: "data/containerd/daemon",
+        prints: Prints::Nothing,
+    },
+    podman("podman-overlay", "overlay", &["podman"]),
+    podman("podman-vfs", "vfs", &["podman"]),
+    podman("newer-podman-overlay", "overlay", &["newer"]),
+    podman("newer-podman-vfs", "vfs", &["newer"]),
+    containerd("containerd", &["containerd", "ctr"]),
+    containerd("newer-containerd", &["newer"]),
+];
+
+const fn docker(name: &'static str, driver: &'static str, needs: &'static [&'static str]) -> Store {
+    Store {
+        name,
+        needs,
+        driver,
+        script: DOCKER,
+        scheme: "docker-root",
+        path: "data",
+        prints: Prints::Config,
+    }
+}
+
+const fn podman(name: &'static str, driver: &'static str, needs: &'static [&'static str]) -> Store {
+    Store {
+        name,
+        needs,
+        driver,
+        script: PODMAN,
+        scheme: "containers-storage",
+        path: "root",
+        prints: Prints::Config,
+    }
+}
+
+const fn containerd(name: &'static str, needs: &'static [&'static str]) -> Store {
+    Store {
+        name,
+        needs,
+        driver: "",
+        script: CONTAINERD,
+        scheme: "containerd",
+        path: "root",
+        prints: Prints::Manifest,
+    }
+}
 
 /// Runs every check of engines.
 pub(super) fn run(oracle: &mut Oracle) {
@@ -77,63 +194,46 @@ pub(super) fn run(oracle: &mut Oracle) {
     if !made {
         return;
     }
-    for driver in ["overlay2", "vfs"] {
-        let name = format!("engines: the data root of docker with {driver}");
-        oracle.check(
-            &name,
-            &["dockerd", "docker", "umoci", "jq", "root"],
-            |oracle| {
-                let id = oracle.shell(&format!("DRIVER={driver}\n{DOCKER}"))?;
-                let store = format!("docker-root:engines/docker-{driver}/data");
-                same_image(
-                    oracle,
-                    &store,
-                    &format!("engines-docker-{driver}"),
-                    id.trim(),
-                )
-            },
-        );
-    }
-    for driver in ["overlay", "vfs"] {
-        let name = format!("engines: the store of podman with {driver}");
-        oracle.check(&name, &["podman", "umoci", "jq", "root"], |oracle| {
-            let id = oracle.shell(&format!("DRIVER={driver}\n{PODMAN}"))?;
-            let store = format!("containers-storage:engines/podman-{driver}/root");
-            same_image(
-                oracle,
-                &store,
-                &format!("engines-podman-{driver}"),
-                id.trim(),
-            )
+    for store in STORES {
+        let needs = [store.needs, &["umoci", "jq", "root"]].concat();
+        oracle.check(&format!("engines: {}", store.name), &needs, |oracle| {
+            let Store {
+                name,
+                driver,
+                script,
+                ..
+            } = store;
+            let script = format!("NAME={name} DRIVER={driver}\n{script}");
+            let printed = match store.needs.contains(&"newer") {
+                true => oracle.newer_shell(&script)?,
+                false => oracle.shell(&script)?,
+            };
+            let place = format!("{}:engines/{name}/{}", store.scheme, store.path);
+            same_image(oracle, &place, &format!("engines-{name}"))?;
+            match store.prints {
+                Prints::Config => {
+                    let raw = format!("skopeo inspect --raw oci:engines-{name}:{NAME}");
+                    let id = oracle.shell(&format!("{raw} | jq -r .config.digest"))?;
+                    equal("the image ID", id.trim(), printed.trim())
+                }
+                // The manifest is one of docker, so the layout has another.
+                Prints::Manifest => contains(
+                    &oracle.imgconv(&["ls", &place, "--namespace", "k8s.io"])?,
+                    printed.trim(),
+                ),
+                Prints::Nothing => Ok(()),
+            }
         });
     }
-    let name = "engines: the root directory of containerd";
-    oracle.check(
-        name,
-        &["containerd", "ctr", "umoci", "jq", "root"],
-        |oracle| {
-            let digest = oracle.shell(CONTAINERD)?;
-            let store = "containerd:engines/containerd/root";
-            contains(
-                &oracle.imgconv(&["ls", store, "--namespace", "k8s.io"])?,
-                digest.trim(),
-            )?;
-            same_image(oracle, store, "engines-containerd", "")
-        },
-    );
 }
 
-/// Demands that a store is whole, and that its image has that ID (unless the ID is empty) and tree.
-fn same_image(oracle: &Oracle, store: &str, layout: &str, id: &str) -> Result {
+/// Demands that a store is whole, and that its image has the tree.
+fn same_image(oracle: &Oracle, store: &str, layout: &str) -> Result {
     contains(
         &oracle.imgconv(&["verify", store])?,
         "1 checked, nothing wrong",
     )?;
     let image = format!("{store}:{NAME}");
     oracle.imgconv(&["convert", &*image, &format!("oci:{layout}")])?;
-    if !id.is_empty() {
-        let script = format!("skopeo inspect --raw oci:{layout}:{NAME} | jq -r .config.digest");
-        equal("the image ID", oracle.shell(&script)?.trim(), id)?;
-    }
     same_tree(&oracle.path(TREE), &unpacked(oracle, layout, 0)?)
 }

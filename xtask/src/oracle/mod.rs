@@ -28,6 +28,7 @@ mod stores;
 use std::process::Command;
 
 use self::checks::Oracle;
+use crate::newer::Newer;
 use crate::process::{Profile, Result, call, operands, program};
 
 /// Runs all checks, or one group of them.
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         .unwrap_or_default();
     let mut oracle = Oracle {
         program: program(arguments, Profile::Dev)?,
+        newer: Newer::find(),
         work: work.path().to_owned(),
         root: call(Command::new("id").arg("-u"))?.trim() == "0",
         require_all: arguments.contains(&"--require-all"),

@@ -12,7 +12,7 @@ use zstd::{bulk::Compressor as Zstandard, zstd_safe::CParameter};
 use crate::encoding::{Encoding, Level};
 
 /// Raised with every change of constants or encoders that changes output bytes.
-pub const ENCODER_REVISION: u32 = 2;
+pub const ENCODER_REVISION: u32 = 3;
 
 // A change of any of these changes every digest: raise ENCODER_REVISION.
 
@@ -30,8 +30,8 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// decoder must support, RFC 8878 section 3.1.1.1.2.
 const ZSTD_BLOCK: usize = 1 << ZSTD_WINDOW_LOG;
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// The cheapest level whose output is no larger than that of the usual tools at their default.
-const ZSTD_DEFAULT: i32 = 4;
+/// The level with the fewest CPU seconds whose output is no larger than that of skopeo at its default.
+const ZSTD_DEFAULT: i32 = 3;
 const ZSTD_FAST: i32 = 1;
 const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=22;
 
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(code(Xz, Level::Fast), Code::Unsupported);
         assert_eq!(method(Gzip, Level::Default).unwrap(), Method::Gzip(2));
         assert_eq!(method(Gzip, Level::Fast).unwrap(), Method::Gzip(1));
-        assert_eq!(method(Zstd, Level::Default).unwrap(), Method::Zstd(4));
+        assert_eq!(method(Zstd, Level::Default).unwrap(), Method::Zstd(3));
         assert_eq!(method(Zstd, Level::Fast).unwrap(), Method::Zstd(1));
         assert_eq!(method(None, Level::Number(99)).unwrap(), Method::Copy);
     }

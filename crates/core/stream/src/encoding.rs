@@ -16,7 +16,7 @@ pub struct Encoding {
 /// The compression level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Level {
-    /// The project's choice: gzip 2, zstd 4.
+    /// The project's choice: gzip 2, zstd 3.
     #[default]
     Default,
     /// The fastest that is still worth it: gzip 1, zstd 1.

@@ -1,0 +1,120 @@
+//! Newer versions of the peers, in a private root: `cargo xtask newer`.
+//!
+//! Debian's stable suite has engines of 2022. The suite `sid` has those of today. `debootstrap` puts
+//! them into a directory of their own, where they can't disturb the system; the directory is kept
+//! and used again by later runs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Result, call};
+
+/// The environment variable that names another directory than [`DEFAULT`].
+const VARIABLE: &str = "IMGCONV_NEWER";
+const DEFAULT: &str = "/var/cache/imgconv-newer";
+
+/// The packages of the private root.
+const PACKAGES: &str = "buildah,busybox-static,ca-certificates,containerd,crun,docker-cli,docker.io,\
+    fuse-overlayfs,jq,podman,runc,skopeo,umoci";
+
+/// Runs a script inside the private root. Each mount is made in a mount namespace of its own: nothing
+/// of the system changes, and all mounts are gone when the last process of the script has ended.
+const ENTER: &str = r#"
+mount --bind "$ROOT" "$ROOT"
+for d in proc sys dev; do mount --rbind "/$d" "$ROOT/$d"; mount --make-rslave "$ROOT/$d"; done
+mkdir -p "$ROOT$WORK"
+mount --bind "$WORK" "$ROOT$WORK"
+exec chroot "$ROOT" /bin/sh -euc 'cd "$1"; eval "$2"' sh "$WORK" "$SCRIPT"
+"#;
+
+/// The private root.
+#[derive(Clone, Debug)]
+pub(crate) struct Newer(PathBuf);
+
+impl Newer {
+    /// Returns the private root if it was made.
+    pub(crate) fn find() -> Option<Self> {
+        let root = directory();
+        root.join("complete").is_file().then_some(Self(root))
+    }
+
+    /// Prepares a command that runs a shell script in the private root. The script sees `work` under
+    /// the same path, starts there, and has five minutes.
+    pub(crate) fn shell(&self, work: &Path, script: &str) -> Command {
+        let mut command = Command::new("timeout");
+        command
+            .args(["-k", "5", "300", "unshare", "--mount", "sh", "-euc", ENTER])
+            .env("ROOT", &self.0)
+            .env("WORK", work)
+            .env("SCRIPT", script);
+        command
+    }
+
+    /// Writes `name` into `directory`: a script that runs that program of the private root in the
+    /// system's own file tree, with the libraries of the private root.
+    ///
+    /// # Errors
+    /// The private root has no such program, or the directory can't be written.
+    pub(crate) fn wrap(&self, name: &str, directory: &Path) -> Result {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = self.0.display();
+        let program = self.0.join("usr/bin").join(name);
+        if !program.is_file() {
+            return Err(format!("{} is missing", program.display()));
+        }
+        let text = format!(
+            "#!/bin/sh\nset -- {root}/usr/bin/{name} \"$@\"\n\
+             for loader in {root}/lib/*-linux-*/ld-linux-*.so.*; do\n\
+             exec \"$loader\" --library-path \"${{loader%/*}}\" \"$@\"\ndone\n"
+        );
+        let path = directory.join(name);
+        std::fs::write(&path, text).map_err(|e| e.to_string())?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+            .map_err(|e| e.to_string())
+    }
+}
+
+/// Makes the private root unless it is there; prints its versions.
+pub(crate) fn run(arguments: &[&str]) -> Result {
+    let newer = match Newer::find() {
+        Some(found) if !arguments.contains(&"--again") => found,
+        _ => make()?,
+    };
+    let script =
+        "dpkg-query -W -f '${Package} ${Version}\\n' containerd docker.io podman skopeo umoci";
+    print!("{}", call(&mut newer.shell(&std::env::temp_dir(), script))?);
+    Ok(())
+}
+
+fn directory() -> PathBuf {
+    std::env::var_os(VARIABLE).map_or_else(|| DEFAULT.into(), PathBuf::from)
+}
+
+/// Makes the root beside its final name, so that an interrupted run leaves nothing that counts.
+fn make() -> Result<Newer> {
+    let root = directory();
+    let partial = root.with_extension("partial");
+    for old in [&partial, &root] {
+        match std::fs::remove_dir_all(old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("{}: {error}", old.display()));
+            }
+            _ => {}
+        }
+    }
+    eprintln!(
+        "making {} from Debian's suite sid, about 1 GB",
+        root.display()
+    );
+    let parent = root.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
+    call(
+        Command::new("debootstrap")
+            .args(["--variant=minbase", &format!("--include={PACKAGES}"), "sid"])
+            .arg(&partial),
+    )?;
+    std::fs::write(partial.join("complete"), "").map_err(|e| e.to_string())?;
+    std::fs::rename(&partial, &root).map_err(|e| e.to_string())?;
+    Ok(Newer(root))
+}
