@@ -33,10 +33,11 @@ Usage: cargo xtask TASK
                              let tools that no one here wrote judge our output
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
-  bench [goals] [--only JOB] [--size MB], bench scaling, bench memory [--only INPUT],
-        bench migrate [--only JOB] [--size MB]
-        [--json] [--rounds N] [--folder DIR]
-                             time, memory and bytes, beside other programs that do the same
+  bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
+        bench migrate [--only JOB] [--size MB], bench start, bench all
+        [--json] [--rounds N] [--folder DIR] [--save]
+                             time, memory and bytes, beside other programs that do the same; all
+                             --save writes docs/benchmarks.md
 
 corpus, docs, oracle and bench take `--program PATH` instead of building the program.";
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::committed::Committed;
 use super::measure::Sample;
 use super::packages::{self, Made};
 use super::setting::{Bench, JOBS};
@@ -358,6 +359,7 @@ fn text(made: &Made, rounds: u64, all: &[Compared]) -> String {
 
 /// A line for each comparison.
 pub(super) fn table(all: &[Compared]) -> String {
+    let committed = Committed::load();
     let rows: Vec<Vec<String>> = all
         .iter()
         .map(|one| {
@@ -371,10 +373,11 @@ pub(super) fn table(all: &[Compared]) -> String {
                     .map_or_else(String::new, |ratio| format!("{ratio:.2}")),
             ];
             cells.extend(match &one.peer {
-                None => vec!["none here".to_owned(); 5],
+                None => vec!["none here".to_owned(); 6],
                 Some((row, goal)) => vec![
                     row.name.clone(),
                     judged(row.wall_ratio, goal.wall),
+                    committed.ratio(one.task, &row.name).to_owned(),
                     judged(row.cpu_ratio, goal.cpu),
                     judged(row.output_ratio, goal.bytes),
                     format!("{:.0}", row.median.memory),
@@ -391,6 +394,7 @@ pub(super) fn table(all: &[Compared]) -> String {
         "CPU, ours / floor",
         "beside",
         "wall, ours / theirs",
+        "committed",
         "CPU, ours / theirs",
         "bytes, ours / theirs",
         "their peak MiB",

@@ -67,9 +67,12 @@ impl Bench {
 
     /// Runs a script that makes an input.
     pub(super) fn prepare(&self, script: &str, inputs: &[(&str, String)]) -> Result {
+        let this = std::env::current_exe().map_err(|e| e.to_string())?;
         call(
             Command::new("bash")
                 .args(["-euo", "pipefail", "-c", script])
+                .env("XTASK", &this)
+                .env("PATH", self.search_path())
                 .env("IMGCONV", &self.program)
                 .env("JOBS", JOBS.to_string())
                 .envs(inputs.iter().map(|(name, value)| (name, value)))

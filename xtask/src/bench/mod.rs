@@ -5,16 +5,19 @@
 //! ratios can, roughly.
 
 mod archive;
+mod committed;
 mod floor;
 mod generated;
 mod goals;
 mod measure;
 mod memory;
 mod migrate;
+mod model;
 mod names;
 mod packages;
 mod scaling;
 mod setting;
+mod start;
 mod table;
 
 use std::path::PathBuf;
@@ -54,20 +57,45 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     bench.wrap_newer_peers()?;
     let only = value(arguments, "--only")?.unwrap_or_default();
     let (text, json): (String, Value) = match &*subject {
+        "all" => all(&bench, number("--size", 600)?)?,
+        "start" => start::run(&bench)?,
         "goals" => goals::run(&bench, number("--size", 600)?, only)?,
+        "scaling" if arguments.contains(&"--model") => model::run(&bench, number("--size", 200)?)?,
         "scaling" => scaling::run(&bench)?,
         "memory" => memory::run(&bench, only)?,
         "migrate" => migrate::run(&bench, number("--size", 80)?, only)?,
         other => {
             return Err(format!(
-                "there is no benchmark `{other}`; there are: goals, scaling, memory, migrate"
+                "there is no benchmark `{other}`; there are: all, goals, scaling, memory, migrate, start"
             ));
         }
     };
+    if arguments.contains(&"--save") {
+        committed::save(&bench, &text)?;
+    }
     if arguments.contains(&"--json") {
         println!("{json}");
     } else {
         print!("{text}");
     }
     Ok(())
+}
+
+/// Runs every benchmark that has a goal.
+fn all(bench: &Bench, size: u64) -> Result<(String, Value)> {
+    let parts = [
+        ("Goals", goals::run(bench, size, "")?),
+        ("Migration", migrate::run(bench, 80, "")?),
+        ("Growth", scaling::run(bench)?),
+        ("More cores", model::run(bench, 200)?),
+        ("Start", start::run(bench)?),
+    ];
+    let text = parts
+        .iter()
+        .map(|(head, (text, _))| format!("## {head}\n\n{text}\n"));
+    let text = text.collect::<String>().trim_end().to_owned() + "\n";
+    Ok((
+        text,
+        parts.iter().map(|(_, (_, json))| json.clone()).collect(),
+    ))
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::archive;
 use super::generated::Generated;
+use super::goals::judged;
 use super::measure::Sample;
 use super::names;
 use super::setting::Bench;
@@ -66,6 +67,10 @@ const SHAPES: [Shape; 8] = [
     },
 ];
 
+/// The most that squashing a million entries may take of compressing them, and its least speed-up.
+const SQUASH: f64 = 1.5;
+const SPEED_UP: f64 = 1.7;
+
 const JOBS: [(&str, &str); 2] = [
     (
         "compress",
@@ -81,6 +86,7 @@ const JOBS: [(&str, &str); 2] = [
 pub(super) fn run(bench: &Bench) -> Result<(String, Value)> {
     let mut rows = Vec::new();
     let mut values = Vec::new();
+    let mut last = Vec::new();
     for shape in &SHAPES {
         let Shape {
             layers,
@@ -103,6 +109,9 @@ pub(super) fn run(bench: &Bench) -> Result<(String, Value)> {
             let peak = two.iter().map(|s| s.memory).fold(0.0, f64::max);
             let (one, two) = (wall(&one), wall(&two));
             let all = layers * entries;
+            if all == 1_000_000 {
+                last.push((one, two));
+            }
             rows.push(vec![
                 name.to_owned(),
                 layers.to_string(),
@@ -135,8 +144,21 @@ pub(super) fn run(bench: &Bench) -> Result<(String, Value)> {
         "peak MiB",
     ];
     let (table, by_names) = names::run(bench)?;
+    let mut text = markdown(&head, &rows);
+    if let [(_, compress), (one, two)] = *last {
+        let speed_up = one / two;
+        text += &format!(
+            "\nSquashing a million entries takes {} times compressing them, with a speed-up of {speed_up:.2} (goal {SPEED_UP}: {})\n",
+            judged(two / compress, Some(SQUASH)),
+            if speed_up >= SPEED_UP {
+                "met"
+            } else {
+                "missed"
+            },
+        );
+    }
     Ok((
-        format!("{}\n{table}", markdown(&head, &rows)),
+        format!("{text}\n{table}"),
         json!({
             "benchmark": "scaling", "rounds": bench.rounds, "rows": values, "names": by_names,
         }),
