@@ -56,20 +56,9 @@ pub(crate) fn pick(
     let mut roots: Vec<SourceRoot<'_>> = Vec::new();
     let mut known = BTreeSet::new();
     for (entry, node) in source.decode(env)? {
-        let text = source.entry_text(&entry);
-        let place = locator.location.clone();
-        let bundle = &*source.bundle;
         // Two names of one image are one image.
         if known.insert(Arc::as_ptr(&node)) {
-            roots.push(SourceRoot {
-                text,
-                place,
-                bundle,
-                entry,
-                renamed: None,
-                signed: None,
-                node,
-            });
+            roots.push(SourceRoot::new(&source, &entry, node));
         }
     }
     options.platforms = nearest(platforms, &roots);

@@ -32,7 +32,9 @@ mod stale;
 mod state;
 
 pub use blob::StoredBlob;
-pub use descriptor::{is_empty, open_directory, open_directory_at, path_of, set_mode};
+pub use descriptor::{
+    is_empty, jobs_within_limit, open_directory, open_directory_at, path_of, set_mode,
+};
 pub use directory::{Directory, Links, make_directory_at, open_file_at};
 pub use given::{open_given, open_nonblocking, open_regular, set_blocking, standard_output};
 pub use lock::lock_directory;

@@ -8,7 +8,7 @@ use imgconv::{Env, Result, Tagged};
 use super::names::joined;
 use crate::{
     options::{Common, RefName, SymlinkedBlobs},
-    screen::{clean, json, print, say},
+    screen::{clean, say, show},
 };
 
 const EXAMPLES: &str = "\
@@ -50,10 +50,8 @@ impl Tag {
         if !common.quiet {
             warn(&tagged);
         }
-        match common.json {
-            true => json(&tagged)?,
-            false => print(&format!("{} {}\n", clean(&tagged.name), tagged.digest))?,
-        }
+        let line = format!("{} {}\n", clean(&tagged.name), tagged.digest);
+        show(common.json, &tagged, &line)?;
         Ok(ExitCode::SUCCESS)
     }
 }
