@@ -3,7 +3,7 @@
 //!
 //! **Reading.** [`Directory`] reads the files below a directory: only regular files are opened, and
 //! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is
-//! such a file. [`open_regular`], [`open_given`] and [`open_nonblocking`] open files that the user
+//! such a file, [`HeldFile`] a file that stays open. [`open_regular`], [`open_given`] and [`open_nonblocking`] open files that the user
 //! names. A [`Stamp`] shows whether the bytes of a file may have changed.
 //!
 //! **Writing.** [`Stage`] is a private directory for blobs that are written and not yet visible,
@@ -31,7 +31,7 @@ mod stage;
 mod stale;
 mod state;
 
-pub use blob::StoredBlob;
+pub use blob::{HeldFile, StoredBlob};
 pub use descriptor::{
     is_empty, jobs_within_limit, open_directory, open_directory_at, path_of, set_mode,
 };
