@@ -21,6 +21,7 @@ use crate::process::{Result, metadata, root};
 /// Where the way of `aci-to-oci` starts: the first function of this list that exists. The older
 /// places come last.
 const START: &[(&str, &str)] = &[
+    ("crates/app/cli/src/command/pair.rs", "run"),
     ("crates/app/cli/src/command/aci_to_oci.rs", "run"),
     ("crates/app/cli/src/commands/aci_to_oci.rs", "run"),
     ("crates/app/cli/src/commands/pairs.rs", "run"),

@@ -8,208 +8,11 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-/// Options of other programs, each group with its advice.
-const OPTIONS: &[(&[&str], &str)] = &[
-    (
-        &["--config"],
-        "`--json` prints the config, `--raw` the stored document",
-    ),
-    (
-        &["--all", "-a", "--multi-arch", "--all-tags"],
-        "everything in the source is converted, unless a REF, a tag or `--platform` selects a part",
-    ),
-    (
-        &[
-            "--os",
-            "--arch",
-            "--variant",
-            "--override-os",
-            "--override-arch",
-            "--override-variant",
-        ],
-        "`--platform OS/ARCH[/VARIANT]` selects a platform",
-    ),
-    (
-        &[
-            "--src-creds",
-            "--dest-creds",
-            "--src-username",
-            "--src-password",
-            "--dest-username",
-            "--dest-password",
-            "--username",
-            "--password",
-            "-u",
-            "-p",
-        ],
-        "`--creds HOST=USER:PASSWORD` sets credentials for a host; `--authfile FILE` and `docker login` keep \
-         them from other users",
-    ),
-    (
-        &[
-            "--src-registry-token",
-            "--dest-registry-token",
-            "--registry-token",
-        ],
-        "credentials are read from the files of `docker login` and `podman login`, or `--authfile`",
-    ),
-    (
-        &[
-            "--src-tls-verify",
-            "--dest-tls-verify",
-            "--insecure",
-            "--insecure-registry",
-            "-k",
-        ],
-        "`--tls-verify=false` accepts any certificate, `--plain-http HOST` speaks plain http with a host",
-    ),
-    (
-        &[
-            "--src-cert-dir",
-            "--dest-cert-dir",
-            "--cacert",
-            "--capath",
-            "--cert",
-            "--tlscacert",
-            "--tlscert",
-            "--tlskey",
-        ],
-        "`--cert-dir DIR` names certificates; `SSL_CERT_FILE` and the `certs.d` directories of docker and podman are read too",
-    ),
-    (
-        &["--src-authfile", "--dest-authfile"],
-        "`--authfile FILE` is for the source and the destination",
-    ),
-    (
-        &["--src-no-creds", "--dest-no-creds", "--no-creds"],
-        "`--authfile FILE` with a file that contains `{}` sends no credentials",
-    ),
-    (
-        &[
-            "--insecure-policy",
-            "--policy",
-            "--registries.d",
-            "--registries-conf",
-        ],
-        "imgconv reads no such file; leave the option out",
-    ),
-    (
-        &["--proxy"],
-        "the environment variables `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` set proxies",
-    ),
-    (
-        &["--dest-compress-format", "--compression-format"],
-        "`--compression HOW` sets the compression",
-    ),
-    (
-        &["--dest-compress-level", "--compression-level"],
-        "`--level N` sets the level",
-    ),
-    (
-        &[
-            "--dest-compress",
-            "--dest-decompress",
-            "--compress",
-            "--dest-oci-accept-uncompressed-layers",
-        ],
-        "`--compression gzip` compresses, `--compression none` does not",
-    ),
-    (
-        &["--additional-tag"],
-        "`imgconv layout tag` adds a name to an image of a layout; for other places convert the image \
-         again, which copies only blobs that are missing",
-    ),
-    (
-        &["--tag", "-t"],
-        "`--name REFERENCE` or a REF in the destination names the result",
-    ),
-    (
-        &["--remove-signatures", "--sign-by", "--sign-by-sigstore"],
-        "signatures are copied if their subject keeps its digest; other programs make new signatures",
-    ),
-    (
-        &["--digestfile", "--iidfile"],
-        "`--json` prints the digests, `--report FILE` writes them",
-    ),
-    (
-        &["--retry-times", "--retry", "--retry-delay"],
-        "`--limit retries=N` sets the number of attempts",
-    ),
-    (&["--debug", "-D", "--log-level"], "`-v` prints more"),
-    (
-        &["--output", "-o"],
-        "the destination is the last argument, `-` for standard output",
-    ),
-    (
-        &["--input", "-i"],
-        "the source is the first argument, `-` for standard input",
-    ),
-    (
-        &["--src", "--dest", "--scoped", "-s", "-d"],
-        "`imgconv migrate SRC DST` copies every image of a place",
-    ),
-    (
-        &["--no-tags", "-n", "--no-trunc", "--digests"],
-        "leave the option out: imgconv always does this",
-    ),
-    (
-        &["--filter"],
-        "`--json` prints one document, which `jq` can filter",
-    ),
-];
+/// Options of other programs. A line is a group of options and the advice, with a colon between them.
+const OPTIONS: &str = include_str!("habits/options.txt");
 
-/// Commands of other programs, each group with its advice.
-const COMMANDS: &[(&[&str], &str)] = &[
-    (
-        &["copy", "cp", "pull", "push", "save", "load", "import"],
-        "`imgconv convert SRC DST` copies images, as in `imgconv convert docker://HOST/REPO:TAG oci:DIR`",
-    ),
-    (
-        &[
-            "images",
-            "image",
-            "list",
-            "list-tags",
-            "catalog",
-            "search",
-            "tag-list",
-        ],
-        "`imgconv ls LOCATOR` lists every image of a place",
-    ),
-    (
-        &["export", "extract", "unpack-image", "mount"],
-        "`imgconv unpack SRC DIR` writes the root file system",
-    ),
-    (
-        &["sync", "mirror"],
-        "`imgconv migrate SRC DST` copies every image of a place",
-    ),
-    (
-        &["manifest", "config", "show", "history"],
-        "`imgconv inspect SRC` prints it, with `--json` or `--raw` for programs",
-    ),
-    (
-        &["delete", "rmi", "rm", "prune"],
-        "`imgconv layout rm` and `imgconv layout gc` remove images from a layout; imgconv removes nothing \
-         from stores and registries",
-    ),
-    (
-        &["validate", "check", "fsck"],
-        "`imgconv verify LOCATOR` reads everything and names every problem",
-    ),
-    (
-        &["login", "logout"],
-        "`docker login` or `podman login` writes the credentials that imgconv reads",
-    ),
-    (
-        &["flatten", "rebase"],
-        "`imgconv squash SRC DST` merges layers",
-    ),
-    (
-        &["tag"],
-        "`imgconv layout tag` adds a name to an image of a layout",
-    ),
-];
+/// Commands of other programs, in the same form.
+const COMMANDS: &str = include_str!("habits/commands.txt");
 
 /// Replaces the parser's suggestion by advice, if the word is an option or a command of another program.
 pub(crate) fn advise(mut error: Error) -> Error {
@@ -250,9 +53,10 @@ fn option(word: &str, command: Option<&str>) -> Option<&'static str> {
     })
 }
 
-fn find(table: &[(&[&str], &'static str)], word: &str) -> Option<&'static str> {
-    let row = table.iter().find(|(words, _)| words.contains(&word))?;
-    Some(row.1)
+fn find(table: &'static str, word: &str) -> Option<&'static str> {
+    let rows = table.lines().filter_map(|row| row.split_once(": "));
+    let mut rows = rows.filter(|(words, _)| words.split(' ').any(|other| other == word));
+    rows.next().map(|(_, advice)| advice)
 }
 
 fn word(error: &Error, kind: ContextKind) -> Option<String> {

@@ -121,6 +121,26 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     print_bytes(document(value).as_bytes())
 }
 
+/// Prints a result: as one JSON document, or as text.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn show(as_json: bool, document: &impl Serialize, text: &str) -> Result<()> {
+    match as_json {
+        true => json(document),
+        false => print(text),
+    }
+}
+
+/// Writes a warning to standard error.
+pub(crate) fn warn(code: &str, at: &str, message: &str) {
+    say(&format!(
+        "warning[{code}]: {}: {}",
+        clean(at),
+        clean(message)
+    ));
+}
+
 /// Makes the JSON document of a result.
 pub(crate) fn document(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value)

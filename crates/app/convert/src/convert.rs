@@ -77,8 +77,7 @@ pub fn convert(
 
     // Plan.
     let room = commit::room(destination, env);
-    let places = opened.iter().map(|(_, source)| source);
-    let (mut top_level, lost) = descriptors::top_level(places, &room);
+    let (mut top_level, lost) = descriptors::top_level(&opened, &room);
     let plan = plan::plan(&roots, &request, lost)?;
     let mut expected = expect::expect(&plan, &request)?;
     let stale = commit::stale_subject(&expected, &mut top_level);
@@ -95,7 +94,7 @@ pub fn convert(
     // Write.
     let mut sink = commit::create(destination, options, env)?;
     sink.set_top_level(top_level);
-    for (_, source) in &opened {
+    for source in &opened {
         sink.comes_from(&source.text);
     }
     let pool = &Pool::new(env.jobs)?;
@@ -120,38 +119,23 @@ pub fn convert(
 }
 
 /// Opens every source. All tags of a repository are opened where image tags files are written.
-fn open<'l>(
-    sources: &'l [Locator],
-    options: &Options,
-    env: &Env,
-) -> Result<Vec<(&'l Locator, Source)>> {
-    let open = |locator: &'l Locator| {
-        let source = match options.image_tags {
-            true => Source::open_all(locator, env)?,
-            false => Source::open(locator, env)?,
-        };
-        Ok((locator, source))
+fn open(sources: &[Locator], options: &Options, env: &Env) -> Result<Vec<Source>> {
+    let open = |locator: &Locator| match options.image_tags {
+        true => Source::open_all(locator, env),
+        false => Source::open(locator, env),
     };
     sources.iter().map(open).collect()
 }
 
 /// Decodes every chosen entry, with all documents below it.
-fn read<'s>(opened: &'s [(&Locator, Source)], env: &Env) -> Result<Vec<SourceRoot<'s>>> {
+fn read<'s>(opened: &'s [Source], env: &Env) -> Result<Vec<SourceRoot<'s>>> {
     let mut roots = Vec::new();
-    for (locator, source) in opened {
+    for source in opened {
         let mut signed = Signed::default();
         for (entry, node) in source.decode(env)? {
-            let signed = signed.subject(&entry, &node, &*source.bundle, env);
-            let text = source.entry_text(&entry);
-            roots.push(SourceRoot {
-                signed: signed.map_err(|error| error.at(text.clone()))?,
-                text,
-                place: locator.location.clone(),
-                bundle: &*source.bundle,
-                entry,
-                renamed: None,
-                node,
-            });
+            let mut root = SourceRoot::new(source, &entry, node);
+            root.find_signed(&mut signed, env)?;
+            roots.push(root);
         }
     }
     Ok(roots)

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use imgconv_model::{Env, Error, FormatId, Layer, Platform, PlatformSpec, Result, Root};
-use imgconv_pipeline::{Budget, Tar};
-use imgconv_stream::HashingReader;
 use serde::Serialize;
 
 use imgconv_convert::{
@@ -167,7 +165,6 @@ fn unreadable(source: String, name: Option<String>, error: &Error) -> Inspection
 
 /// Returns the stored root document of the single entry that the locator means: an ACI's manifest,
 /// an OCI manifest or index.
-/// manifest or index.
 ///
 /// # Errors
 /// If the document can't be read, or the locator means several entries.
@@ -201,13 +198,8 @@ fn image_inspection(
 ) -> Result<Inspection> {
     let image = &node.image;
     // An ACI's image ID is known when its stream has been read to the end.
-    if node.aci.is_some() && node.image_id().is_none() {
-        for layer in &image.layers {
-            let tar = Tar::open(layer, &Budget::default(), env, text)?;
-            HashingReader::new(tar, &[])
-                .finish()
-                .map_err(Error::from_io)?;
-        }
+    if let Some(aci) = &node.aci {
+        aci.read_to_end(text, env)?;
     }
     let config = &image.config;
     let exec = config.exec.clone().unwrap_or_default();

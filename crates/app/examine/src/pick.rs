@@ -56,20 +56,9 @@ pub(crate) fn pick(
     let mut roots: Vec<SourceRoot<'_>> = Vec::new();
     let mut known = BTreeSet::new();
     for (entry, node) in source.decode(env)? {
-        let text = source.entry_text(&entry);
-        let place = locator.location.clone();
-        let bundle = &*source.bundle;
         // Two names of one image are one image.
         if known.insert(Arc::as_ptr(&node)) {
-            roots.push(SourceRoot {
-                text,
-                place,
-                bundle,
-                entry,
-                renamed: None,
-                signed: None,
-                node,
-            });
+            roots.push(SourceRoot::new(&source, &entry, node));
         }
     }
     options.platforms = nearest(platforms, &roots);
@@ -102,25 +91,15 @@ pub(crate) fn pick(
             Err(no_image(platforms, there).at(locator.to_string()))
         }
         [(text, node, spec)] => {
-            let mut image = node.image.clone();
-            let mut report = node.report.clone();
-            image.platform = spec.platform.clone();
+            let mut node = ImageNode::clone(node);
+            node.image.platform = spec.platform.clone();
             if node.aci.is_some() {
-                restore(&mut image, env, &mut report);
+                restore(&mut node.image, env, &mut node.report);
             }
-            left_out.merge(report);
-            let node = ImageNode {
-                image,
-                format: node.format,
-                child: node.child.clone(),
-                aci: node.aci.clone(),
-                report: left_out,
-                notes: node.notes.clone(),
-            };
-            Ok(Picked {
-                text: text.clone(),
-                node,
-            })
+            left_out.merge(node.report);
+            node.report = left_out;
+            let text = text.clone();
+            Ok(Picked { text, node })
         }
         several => {
             let list = several.iter().map(|(text, node, spec)| {

@@ -19,6 +19,7 @@ mod work;
 
 use std::path::PathBuf;
 
+use imgconv_fs::jobs_within_limit;
 use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote};
 use imgconv_stream::Pool;
 use serde_json::value::RawValue;
@@ -134,6 +135,7 @@ pub fn migrate(
     // Files of a migration are its own: a killed run may have written them without a record in the
     // journal.
     let env = &Env {
+        jobs: jobs_within_limit(env.jobs),
         places: PlaceOptions {
             keep_files: env.places.keep_files && !began,
             ..env.places.clone()

@@ -98,6 +98,17 @@ struct Seen {
     platform: Option<String>,
 }
 
+impl Seen {
+    /// The line of the entry in the key of its job.
+    fn key(&self) -> String {
+        let name = self.name.as_ref().map(ToString::to_string);
+        let name = key::quoted(&name.unwrap_or_default());
+        let platform = self.platform.as_deref().unwrap_or("-");
+        let identity = self.identity.as_deref().unwrap_or_default();
+        format!("{name} {platform} {identity}")
+    }
+}
+
 /// Reads the whole store and plans.
 ///
 /// # Errors
@@ -155,6 +166,23 @@ pub(super) fn text(source: &Source, entry: &RootEntry) -> String {
         (Some((part, _)), None) => part.locator(),
         (None, _) => source.entry_text(entry),
     }
+}
+
+/// Decodes an entry.
+///
+/// # Errors
+/// If the entry is malformed or missing.
+pub(super) fn decoded<'s>(
+    source: &'s Source,
+    entry: &RootEntry,
+    env: &Env,
+    memo: &mut Memo,
+) -> Result<SourceRoot<'s>> {
+    let text = text(source, entry);
+    let node = source.decode_entry(entry, env, memo);
+    let node = node.map_err(|error| error.at(text.clone()))?;
+    let root = SourceRoot::new(source, entry, node);
+    Ok(SourceRoot { text, ..root })
 }
 
 /// The name of an entry in the store, before anything of the entry is read.
@@ -278,34 +306,17 @@ impl Planner<'_> {
         memo: &mut Memo,
         store: &mut Vec<String>,
     ) -> Result<Option<String>> {
-        let text = text(self.source, entry);
-        let at = |error: Error| error.at(text.clone());
-        let node = self
-            .source
-            .decode_entry(entry, self.env, memo)
-            .map_err(at)?;
-        let bundle = &*self.source.bundle;
-        let signed = match &subject {
-            None => self.signed.subject(entry, &node, bundle, self.env),
-            Some(known) => Ok(Digest::parse(known).ok()),
-        };
-        let root = SourceRoot {
-            text: text.clone(),
-            place: String::new(),
-            bundle,
-            entry: entry.clone(),
-            renamed: None,
-            signed: signed.map_err(at)?,
-            node,
-        };
-        if subject.is_none()
-            && let Some(subject) = about(&root)
-        {
-            return Ok(Some(subject));
+        let mut root = decoded(self.source, entry, self.env, memo)?;
+        if subject.is_none() {
+            root.find_signed(&mut self.signed, self.env)?;
+            if let Some(subject) = about(&root) {
+                return Ok(Some(subject));
+            }
         }
+        let at = |error: Error| error.at(&*root.text);
         let identity = identity(self.source, entry, &root.node).map_err(at)?;
         store.extend(identity.clone());
-        self.add(position, root, subject, identity).map_err(at)?;
+        self.add(position, &root, subject, identity).map_err(at)?;
         Ok(None)
     }
 
@@ -324,16 +335,17 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Takes a decoded entry: finds its name and its place, and the job that it belongs to.
     fn add(
         &mut self,
         position: usize,
-        root: SourceRoot<'_>,
+        root: &SourceRoot<'_>,
         subject: Option<String>,
         identity: Option<String>,
     ) -> Result<()> {
         // The store reports an invalid name as an error; a rule may give another name.
-        let name = root.known_name(!self.destination.has_files());
-        let known = name.as_ref().ok().and_then(Option::as_ref);
+        let given = root.known_name(!self.destination.has_files());
+        let known = given.as_ref().ok().and_then(Option::as_ref);
         let own = known
             .and_then(reference)
             .or_else(|| called(self.source, &root.entry))
@@ -349,106 +361,55 @@ impl Planner<'_> {
                  `imgconv convert` with `@DIGEST` and `--name` gives another one",
             ));
         }
-        let renamed = match self.rules.renamed(&own) {
-            Some(text) => {
-                let at = |error: Error| error.at(format!("`--rename` of {}", quote(&own)));
-                Some(Name::parse_reference(&text).map_err(at)?)
-            }
-            None => None,
-        };
-        let before = match &renamed {
-            Some(_) => renamed.clone(),
-            None => name?,
-        };
-        // A document about an image goes to the place of that image.
-        let about = subject.and_then(|subject| {
-            // A tag may hold no more than the start of a digest.
-            let (found, jobs) = self.by_root.range(subject.clone()..).next()?;
-            jobs.first()
-                .copied()
-                .filter(|_| found.starts_with(&subject))
-        });
-        let name = match (&before, about) {
-            (None, Some(_)) => None,
-            _ => self.destination.name(before.as_ref(), &own)?,
-        };
-        // Files get their names from the image name, which has the host of the site.
-        let host = self.options.host.as_deref();
-        let name = match (name, host.filter(|_| self.destination.has_files())) {
-            (Some(name), Some(host)) => Some(Name {
-                repository: name.repository.map(|own| on_host(&own, host)),
-                ..name
-            }),
-            (name, _) => name,
-        };
+        let about = subject.and_then(|subject| self.job_about(&subject));
+        let (name, is_new) = self.name(given, &own, about.is_some())?;
         let place = match (about, &name) {
             (Some(job), None) => self.jobs[job].place.clone(),
             _ => self.destination.place(name.as_ref()),
         };
-        let mut found = Found::default();
-        found.look(&root.node, &self.env.limits);
-        let file = root.entry.child.is_none();
-        let base = || match &name {
-            Some(name) => name.to_string(),
-            None => root.text.clone(),
-        };
+        let found = Found::below(&root.node, &self.env.limits);
+        let is_file = root.entry.child.is_none();
+        let unique = name
+            .as_ref()
+            .map_or_else(|| root.text.clone(), Name::to_string);
         let seen = Seen {
             position,
             text: root.text.clone(),
             own,
-            renamed: name.clone().filter(|_| name != before || renamed.is_some()),
+            renamed: name.clone().filter(|_| is_new),
             identity,
-            base: found.base.map_or_else(base, |base| base.to_string()),
-            platform: found.platform.filter(|_| file),
+            base: found.base.map_or(unique, |base| base.to_string()),
+            platform: found.platform.clone().filter(|_| is_file),
             name,
         };
         let text = seen.name.as_ref().and_then(reference);
-        let taken = text
-            .as_ref()
-            .and_then(|text| self.by_name.get(text).copied());
-        // An image has one job for all its names; files of one name are its platforms.
-        let same = self.by_root.get(&found.root).filter(|_| !found.is_stream);
-        let same = same.and_then(|jobs| {
-            let here = |job: &&usize| self.jobs[**job].place == place;
-            jobs.iter().find(here).copied()
-        });
-        let about = about.filter(|job| self.jobs[*job].place == place);
         let files = match self.destination.has_files() {
-            true => self.files(&root, seen.name.as_ref()),
+            true => self.files(root, seen.name.as_ref()),
             false => Vec::new(),
         };
-        // With image tags, manifests of one config are one image, by the image ID, and become one
-        // ACI.
-        let alike = match self.has_image_id(&root) {
-            true => files
-                .iter()
-                .find_map(|file| self.by_file.get(file))
-                .copied(),
-            false => None,
-        };
-        let job = match about.or(same).or(alike) {
-            Some(job) => Some(job),
-            None => taken.filter(|job| file && self.is_other_platform(*job, &seen)),
-        };
-        if let (Some(name), Some(other)) = (&text, taken)
+        let named = text.as_ref().and_then(|text| self.by_name.get(text));
+        let named = named.copied();
+        let job = about
+            .filter(|job| self.jobs[*job].place == place)
+            .or_else(|| self.job_of_image(&found, &place))
+            .or_else(|| self.job_of_files(root, &files))
+            // Files of one name are the platforms of one image.
+            .or_else(|| named.filter(|job| is_file && self.is_other_platform(*job, &seen)));
+        if let (Some(name), Some(other)) = (&text, named)
             && job != Some(other)
         {
-            let first = &self.seen[self.jobs[other].entries[0]];
-            if file && self.is_copy(other, &seen, &root)? {
-                let (text, other) = (seen.text, first.text.clone());
+            if is_file && self.is_copy(other, &seen, root)? {
+                let other = self.first(other).text.clone();
+                let text = seen.text;
                 self.plan.copies.push(Copy { text, other });
                 return Ok(());
             }
-            let clash = format!("{}: {} and {}", quote(name), first.text, seen.text);
-            self.clashes.push(clash);
+            self.clash(name, other, &seen);
         }
-        for file in &files {
-            if let Some(other) = self.by_file.get(file).filter(|other| job != Some(**other))
-                && taken.is_none()
-            {
-                let first = &self.seen[self.jobs[*other].entries[0]];
-                let clash = format!("{}: {} and {}", quote(file), first.text, seen.text);
-                self.clashes.push(clash);
+        for file in files.iter().filter(|_| named.is_none()) {
+            let other = self.by_file.get(file).copied();
+            if let Some(other) = other.filter(|other| job != Some(*other)) {
+                self.clash(file, other, &seen);
             }
         }
         let job = job.unwrap_or_else(|| {
@@ -467,15 +428,9 @@ impl Planner<'_> {
         for document in found.documents {
             self.by_root.entry(document).or_default().push(job);
         }
-        let new = |(digest, _): &(Option<Digest>, u64)| {
-            digest.is_none_or(|digest| self.layers.insert(digest))
-        };
-        let bytes: u64 = found
-            .layers
-            .into_iter()
-            .filter(new)
-            .map(|(_, size)| size)
-            .sum();
+        let layers = found.layers.into_iter();
+        let new = layers.filter(|(digest, _)| digest.is_none_or(|it| self.layers.insert(it)));
+        let bytes: u64 = new.map(|(_, size)| size).sum();
         self.plan.bytes += bytes;
         self.seen.push(seen);
         let draft = &mut self.jobs[job];
@@ -483,6 +438,71 @@ impl Planner<'_> {
         draft.bytes += bytes;
         draft.renders |= needs_rendering(&root.node);
         Ok(())
+    }
+
+    /// Returns the name at the destination, and whether the entry has to be renamed to get it. `given` is
+    /// the name in the store, `own` its text.
+    fn name(
+        &self,
+        given: Result<Option<Name>>,
+        own: &str,
+        is_about_image: bool,
+    ) -> Result<(Option<Name>, bool)> {
+        let by_rule = self.rules.renamed(own).map(|text| {
+            let at = |error: Error| error.at(format!("`--rename` of {}", quote(own)));
+            Name::parse_reference(&text).map_err(at)
+        });
+        let by_rule = by_rule.transpose()?;
+        let is_renamed = by_rule.is_some();
+        let before = match by_rule {
+            Some(name) => Some(name),
+            None => given?,
+        };
+        let mut name = match &before {
+            None if is_about_image => None,
+            name => self.destination.name(name.as_ref(), own)?,
+        };
+        // Files get their names from the image name, which has the host of the site.
+        if let (Some(name), Some(host)) = (&mut name, &self.options.host)
+            && self.destination.has_files()
+        {
+            name.repository = name.repository.take().map(|own| on_host(&own, host));
+        }
+        let is_new = is_renamed || name != before;
+        Ok((name, is_new))
+    }
+
+    /// The job of the image that a document is about: the document goes to the place of that image.
+    fn job_about(&self, subject: &str) -> Option<usize> {
+        // A tag may hold no more than the start of a digest.
+        let (found, jobs) = self.by_root.range(subject.to_owned()..).next()?;
+        jobs.first().copied().filter(|_| found.starts_with(subject))
+    }
+
+    /// The job of an image at a place: an image has one job for all its names.
+    fn job_of_image(&self, found: &Found, place: &str) -> Option<usize> {
+        let jobs = self.by_root.get(&found.root).filter(|_| !found.is_stream)?;
+        let mut jobs = jobs.iter().copied();
+        jobs.find(|job| self.jobs[*job].place == place)
+    }
+
+    /// The job of an image with the same image ID: with image tags, manifests of one config become one
+    /// ACI.
+    fn job_of_files(&self, root: &SourceRoot<'_>, files: &[String]) -> Option<usize> {
+        let mut jobs = files.iter().filter_map(|file| self.by_file.get(file));
+        jobs.next().copied().filter(|_| self.has_image_id(root))
+    }
+
+    /// Records that a job and an entry outside of it would have one name or file.
+    fn clash(&mut self, name: &str, job: usize, seen: &Seen) {
+        let first = &self.first(job).text;
+        let clash = format!("{}: {first} and {}", quote(name), seen.text);
+        self.clashes.push(clash);
+    }
+
+    /// The first entry of a job.
+    fn first(&self, job: usize) -> &Seen {
+        &self.seen[self.jobs[job].entries[0]]
     }
 
     /// Says whether a root is identified by its image ID and not by its tag.
@@ -542,12 +562,9 @@ impl Planner<'_> {
 
     /// Says whether a file is for another platform than all files of a job.
     fn is_other_platform(&self, job: usize, seen: &Seen) -> bool {
-        let others = self.jobs[job].entries.iter();
-        let others = others.map(|other| &self.seen[*other]);
-        seen.platform.is_some()
-            && others
-                .into_iter()
-                .all(|other| other.platform.is_some() && other.platform != seen.platform)
+        let mut others = self.jobs[job].entries.iter().map(|i| &self.seen[*i]);
+        let is_other = |other: &Seen| other.platform.is_some() && other.platform != seen.platform;
+        seen.platform.is_some() && others.all(is_other)
     }
 
     fn finish(mut self, store: &str) -> Result<Plan> {
@@ -565,56 +582,37 @@ impl Planner<'_> {
                 "`--rename 'REGEX=REPLACEMENT'` gives one another name, `--exclude` leaves it out",
             ));
         }
-        let conversion = key::conversion(self.destination.locator.format, self.options, self.env);
-        let mut all = vec![format!("{} {}", key::REVISION, self.destination.locator)];
-        for Draft {
-            place,
-            entries,
-            bytes,
-            renders,
-        } in &self.jobs
-        {
-            let seen: Vec<&Seen> = entries.iter().map(|i| &self.seen[*i]).collect();
+        let locator = &self.destination.locator;
+        let conversion = key::conversion(locator.format, self.options, self.env);
+        let scheme = locator.transport.place().scheme;
+        let mut all = vec![format!("{} {locator}", key::REVISION)];
+        for draft in std::mem::take(&mut self.jobs) {
+            let seen: Vec<&Seen> = draft.entries.iter().map(|i| &self.seen[*i]).collect();
             let mut lines = vec![
                 key::REVISION.to_owned(),
-                format!(
-                    "{} {place}",
-                    self.destination.locator.transport.place().scheme
-                ),
+                format!("{scheme} {}", draft.place),
                 conversion.clone(),
             ];
             // The dependencies of a rendered image may be anywhere in the store.
-            lines.extend(renders.then(|| store.to_owned()));
-            let mut known = true;
-            for one in &seen {
-                known &= one.identity.is_some();
-                let identity = one.identity.as_deref().unwrap_or_default();
-                let name = one.name.as_ref().map(ToString::to_string);
-                let name = key::quoted(&name.unwrap_or_default());
-                let platform = one.platform.as_deref().unwrap_or("-");
-                lines.push(format!("{name} {platform} {identity}"));
-            }
+            lines.extend(draft.renders.then(|| store.to_owned()));
+            lines.extend(seen.iter().map(|one| one.key()));
             let key = digest_of(lines.iter().map(|line| &**line));
-            let first = seen[0];
-            let name = seen
-                .iter()
-                .find_map(|one| one.name.as_ref().and_then(reference));
             all.push(key.clone());
+            let names = seen.iter().map(|one| one.name.clone());
+            let names: Option<BTreeSet<Name>> = names.collect();
+            let mut texts = seen.iter().filter_map(|one| reference(one.name.as_ref()?));
             self.plan.jobs.push(Job {
                 entries: seen
                     .iter()
                     .map(|one| (one.position, one.renamed.clone()))
                     .collect(),
-                text: first.text.clone(),
-                name: name.unwrap_or_else(|| first.own.clone()),
-                names: match seen.iter().all(|one| one.name.is_some()) {
-                    true => seen.iter().filter_map(|one| one.name.clone()).collect(),
-                    false => BTreeSet::new(),
-                },
-                place: place.clone(),
-                key: known.then_some(key),
-                base: first.base.clone(),
-                bytes: *bytes,
+                text: seen[0].text.clone(),
+                name: texts.next().unwrap_or_else(|| seen[0].own.clone()),
+                names: names.unwrap_or_default(),
+                place: draft.place,
+                key: Some(key).filter(|_| seen.iter().all(|one| one.identity.is_some())),
+                base: seen[0].base.clone(),
+                bytes: draft.bytes,
             });
         }
         all.extend(self.plan.refused.iter().map(|refused| refused.text.clone()));
@@ -650,37 +648,39 @@ struct Found {
 }
 
 impl Found {
-    fn look(&mut self, node: &Node, limits: &Limits) {
+    fn below(node: &Node, limits: &Limits) -> Self {
+        let mut found = Self::default();
         walk(node, None, &mut |node, _| {
             let digests = node.digests().into_iter();
-            self.documents
-                .extend(digests.map(|digest| digest.to_string()));
+            let digests = digests.map(|digest| digest.to_string());
+            found.documents.extend(digests);
         });
         images(node, None, &mut |image, listed| {
-            self.platform
-                .get_or_insert_with(|| platform_of(image, listed).to_string());
+            let platform = || platform_of(image, listed).to_string();
+            found.platform.get_or_insert_with(platform);
             if let Some(aci) = &image.aci {
-                self.layers.push((None, aci.blob.facts.size.unwrap_or(0)));
+                found.layers.push((None, aci.blob.facts.size.unwrap_or(0)));
                 return;
             }
             for layer in &image.image.layers {
                 let facts = &layer.blob.facts;
                 let digest = facts.digest.or(layer.diff_id);
-                self.base = self.base.or(digest);
-                self.layers.push((digest, facts.size.unwrap_or(0)));
+                found.base = found.base.or(digest);
+                found.layers.push((digest, facts.size.unwrap_or(0)));
             }
         });
-        match self.documents.first() {
-            Some(root) => self.root.clone_from(root),
-            None => self.is_stream = true,
+        match found.documents.first() {
+            Some(root) => found.root.clone_from(root),
+            None => found.is_stream = true,
         }
         // The config identifies an entry of an archive, which has no bytes of its own.
         if let Node::Image(image) = node
             && image.format.id() == FormatId::DOCKER_ARCHIVE
             && let Some(config) = image.config_digest(limits)
         {
-            self.root = config.to_string();
-            self.documents.push(self.root.clone());
+            found.root = config.to_string();
+            found.documents.push(found.root.clone());
         }
+        found
     }
 }

@@ -35,7 +35,7 @@ use imgconv_convert::{
     name_roots, not_held, note_digests,
     options::Options,
     outcome::ImageOutcome,
-    plan::plan,
+    plan::{data::Plan as ConversionPlan, plan},
     read::{cosign::Signed, root::SourceRoot, source::Source},
     refuse_losses, room, write,
 };
@@ -45,7 +45,7 @@ use super::{
     destination::{Destination, Kind, archive_name},
     journal::{Done, Journal, Kept},
     memory::Remembered,
-    plan::{Job, Plan, text},
+    plan::{Job, Plan, decoded, text},
     report::{Failure, Migrated, Notes, Status},
     sources::{empty, unnamed, with_sources},
     watch::{Watched, Whereabouts},
@@ -126,6 +126,23 @@ struct Place {
 /// A sink that several threads write to, and the last of them commits.
 type Shared = Arc<Box<dyn BundleSink>>;
 
+/// The open sink of a job.
+enum Opened {
+    /// The sink of all jobs of a place.
+    Shared(Shared),
+    /// A sink of the job alone.
+    Own(Box<dyn BundleSink>),
+}
+
+impl Opened {
+    fn sink(&self) -> &dyn BundleSink {
+        match self {
+            Self::Shared(sink) => &***sink,
+            Self::Own(sink) => &**sink,
+        }
+    }
+}
+
 /// What became of a job.
 struct Became {
     status: Status,
@@ -179,7 +196,7 @@ impl<'a> Worker<'a> {
             Kind::Layouts => Room::None("it is of the whole source, which becomes many layouts"),
             _ => room(&destination.locator, env),
         };
-        let (top_level, lost) = descriptors::top_level(std::iter::once(source), &room);
+        let (top_level, lost) = descriptors::top_level([source], &room);
         let memory = journal.clone().map(|journal| {
             let (destination, env) = (destination.clone(), env.clone());
             let remembered = Remembered {
@@ -285,9 +302,7 @@ impl<'a> Worker<'a> {
     }
 
     fn told(&self, position: usize, job: &Job, became: Became) -> Migrated {
-        let place = self
-            .destination
-            .locator_of(&job.place, &archive_name(&job.name));
+        let place = self.locator_of(job);
         Migrated {
             position,
             source: job.text.clone(),
@@ -305,9 +320,6 @@ impl<'a> Worker<'a> {
     /// found.
     fn job(&self, i: usize, job: &Job, candidates: &mut Option<Candidates>) -> Result<Became> {
         self.env.check_cancelled()?;
-        let locator = self
-            .destination
-            .locator_of(&job.place, &archive_name(&job.name));
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
@@ -316,6 +328,7 @@ impl<'a> Worker<'a> {
             let outcomes = self.told_again(job, &done.outcomes);
             return Ok(Became::new(Status::Kept, outcomes, root));
         }
+        let locator = self.locator_of(job);
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
         options.platforms = nearest(&options.platforms, &roots);
         let target = match target(&locator, &roots)? {
@@ -328,17 +341,13 @@ impl<'a> Worker<'a> {
             let store = &*self.source.bundle;
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
-        // Losses of the whole list are reported with the first job.
-        let first = self.jobs.first() == Some(&i);
-        let lost = if first {
-            self.lost.clone()
-        } else {
-            Report::default()
-        };
         let request = Request {
             key: key.as_ref(),
             ..Request::new(target, &options, Holds::of(&locator, false), env)
         };
+        // Losses of the whole list are reported with the first job.
+        let is_first = self.jobs.first() == Some(&i);
+        let lost = is_first.then(|| self.lost.clone()).unwrap_or_default();
         let plan = plan(&roots, &request, lost)?;
         // If the images are not wanted, that is the reason why nothing is written.
         let has_images = roots.iter().any(|root| !root.platforms().is_empty());
@@ -356,19 +365,24 @@ impl<'a> Worker<'a> {
                 return Ok(Became::new(Status::Planned, outcomes, None));
             }
         }
-        let shared = match self.destination.is_shared() {
-            true => Some(self.shared(job, &locator)?),
-            false => None,
+        self.write(i, &locator, plan, &request, &nothing)
+    }
+
+    /// Writes a planned job, and records it. `nothing` is the result if no image is written.
+    fn write(
+        &self,
+        i: usize,
+        locator: &Locator,
+        plan: ConversionPlan<'_>,
+        request: &Request<'_>,
+        nothing: &dyn Fn(&Report) -> Became,
+    ) -> Result<Became> {
+        let (job, options, env) = (&self.plan.jobs[i], request.options, request.env);
+        let opened = match self.destination.is_shared() {
+            true => Opened::Shared(self.shared(job, locator)?),
+            false => Opened::Own(self.destination.open(locator, options, env)?),
         };
-        let own = match &shared {
-            Some(_) => None,
-            None => Some(self.destination.open(&locator, &options, env)?),
-        };
-        let sink: &dyn BundleSink = match (&shared, &own) {
-            (Some(shared), _) => &***shared,
-            (None, Some(own)) => &**own,
-            (None, None) => unreachable!("one of them was opened above"),
-        };
+        let sink = opened.sink();
         sink.comes_from(&self.source.text);
         let registry = self.destination.kind == Kind::Registry;
         let watched = Watched::new(sink, registry.then_some(&self.elsewhere));
@@ -377,9 +391,9 @@ impl<'a> Worker<'a> {
             sealer: &Sealer::new(&watched, self.pool).sharing(&self.layers),
             pool: self.pool,
         };
-        let written = write::write(&plan, &request, &place)?;
+        let written = write::write(&plan, request, &place)?;
         let mut items = written.items;
-        name_roots(sink, &mut items, &options)?;
+        name_roots(sink, &mut items, options)?;
         if options.strict {
             refuse_losses(&items)?;
         }
@@ -391,24 +405,24 @@ impl<'a> Worker<'a> {
         for layer in items.iter().flat_map(|i| &i.images).flat_map(|i| &i.layers) {
             relied.insert((Digest::parse(&layer.digest)?, layer.size));
         }
-        let mut publications: Vec<Publication> =
-            items.iter().map(|item| item.publication.clone()).collect();
-        let files = match own {
-            None => {
+        let publications = items.iter().map(|item| item.publication.clone());
+        let mut publications: Vec<Publication> = publications.collect();
+        let files = match opened {
+            Opened::Shared(sink) => {
                 sink.settle()?;
                 self.files(job, &relied)?
             }
-            Some(own) => {
-                let places = own.finish(&mut publications)?;
+            Opened::Own(sink) => {
+                let places = sink.finish(&mut publications)?;
                 note_digests(&mut items, &publications);
                 for (digest, _) in relied {
                     self.elsewhere.note(digest, &job.place);
                 }
-                self.images(&locator, &publications, &places)?
+                self.images(locator, &publications, &places)?
             }
         };
         let root = publications.first().map(|one| one.root.digest);
-        let outcomes = self.outcomes(&items, &locator);
+        let outcomes = self.outcomes(&items, locator);
         let unsaid = self.unsaid(job, &outcomes);
         let done = Done::new(&publications, files, unsaid, plan.tagged);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
@@ -417,6 +431,12 @@ impl<'a> Worker<'a> {
         self.publish(i, job, publications);
         self.keep_files(i, &done);
         Ok(Became::new(Status::Done, outcomes, root))
+    }
+
+    /// The locator of the output of a job.
+    fn locator_of(&self, job: &Job) -> Locator {
+        let file = archive_name(&job.name);
+        self.destination.locator_of(&job.place, &file)
     }
 
     /// Returns the journal's record of a job, if all of its files still exist unchanged.
@@ -514,20 +534,10 @@ impl<'a> Worker<'a> {
         let mut signed = Signed::default();
         let root = |(position, renamed): &(usize, Option<imgconv_model::Name>)| {
             let entry = &self.source.entries[*position];
-            let text = text(self.source, entry);
-            let at = |error: Error| error.at(text.clone());
-            let node = self.source.decode_entry(entry, self.env, &mut memo);
-            let node = node.map_err(at)?;
-            let signed = signed.subject(entry, &node, &*self.source.bundle, self.env);
-            Ok(SourceRoot {
-                node,
-                signed: signed.map_err(at)?,
-                text,
-                place: self.source.location.clone(),
-                bundle: &*self.source.bundle,
-                entry: entry.clone(),
-                renamed: renamed.clone(),
-            })
+            let mut root = decoded(self.source, entry, self.env, &mut memo)?;
+            root.find_signed(&mut signed, self.env)?;
+            root.renamed.clone_from(renamed);
+            Ok(root)
         };
         job.entries.iter().map(root).collect()
     }

@@ -128,7 +128,8 @@ pub fn publish(
         outcome.append(converted);
         return Ok(outcome);
     }
-    let mut site = Site::open(directory, env)?;
+    let publisher = Publisher::open(directory, host, &options.site, env)?;
+    let site = &publisher.site;
     let mut acis = Vec::new();
     for (i, (given, image)) in given.iter().zip(&mut outcome.images).enumerate() {
         let staged = given.stage(site.temporary(&format!("given-{i}.aci")), image, env);
@@ -140,17 +141,7 @@ pub fn publish(
         acis.push(Staged::open(Path::new(&image.destination), env)?);
     }
     outcome.append(converted);
-    put(
-        &mut site,
-        &acis,
-        &mut outcome,
-        host,
-        &options.site,
-        directory,
-        env,
-    )?;
-    env.check_cancelled()?;
-    site.commit()?;
+    publisher.publish(&acis, &mut outcome)?;
     Ok(outcome)
 }
 
@@ -166,7 +157,8 @@ pub fn publish_files(
     options: &SiteOptions,
     env: &Env,
 ) -> Result<()> {
-    let mut site = Site::open(directory, env)?;
+    let publisher = Publisher::open(directory, host, options, env)?;
+    let site = &publisher.site;
     let mut acis = Vec::new();
     for (i, file) in files.iter().enumerate() {
         env.check_cancelled()?;
@@ -190,52 +182,7 @@ pub fn publish_files(
             .image_tags
             .push(TagsOutcome::new(&name, text, &tags));
     }
-    put(
-        &mut site,
-        &acis,
-        &mut outcome,
-        host,
-        options,
-        directory,
-        env,
-    )?;
-    env.check_cancelled()?;
-    site.commit()
-}
-
-/// Puts ACIs, image tags and pages in their places of a site.
-fn put(
-    site: &mut Site,
-    acis: &[Staged],
-    outcome: &mut Outcome,
-    own_host: Option<&str>,
-    options: &SiteOptions,
-    directory: &Path,
-    env: &Env,
-) -> Result<()> {
-    let host = host(acis.iter().map(|aci| &*aci.part.manifest.name), own_host)?;
-    let publisher = Publisher {
-        url: url(&host, options)?,
-        key: options.signing.as_ref().map(secret_key).transpose()?,
-        directory,
-        env,
-    };
-    if let Some(path) = &options.public_keys {
-        site.put(PUBLIC_KEYS, &read_small(path)?)?;
-    }
-    for (aci, image) in acis.iter().zip(&mut outcome.images) {
-        env.check_cancelled()?;
-        let published = publisher.aci(site, aci, image);
-        published.map_err(|error| error.at(image.source.clone()))?;
-    }
-    for tags in &mut outcome.image_tags {
-        publisher.tags(site, tags)?;
-    }
-    let names: BTreeSet<&str> = acis.iter().map(|aci| &*aci.part.manifest.name).collect();
-    for name in names {
-        publisher.page(site, name)?;
-    }
-    Ok(())
+    publisher.publish(&acis, &mut outcome)
 }
 
 /// Converts images of other formats to ACIs in a directory.
@@ -256,11 +203,8 @@ fn converted(
 /// Reports the losses of ACIs whose names get the site's host.
 fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
     for (source, signed) in renamed {
-        let Some(image) = outcome
-            .images
-            .iter_mut()
-            .find(|image| image.source == *source)
-        else {
+        let mut images = outcome.images.iter_mut();
+        let Some(image) = images.find(|image| image.source == *source) else {
             continue;
         };
         let signature = match signed {
@@ -380,17 +324,67 @@ impl Staged {
     }
 }
 
-/// The settings that are the same for all published files.
+/// A site that files are being published to.
 struct Publisher<'a> {
-    url: String,
-    key: Option<(SigningKey, SystemTime)>,
+    site: Site,
     directory: &'a Path,
+    /// The host that the user named.
+    host: Option<&'a str>,
+    options: &'a SiteOptions,
     env: &'a Env,
 }
 
-impl Publisher<'_> {
+/// The key and the time of signatures.
+type SigningKeyAt = (SigningKey, SystemTime);
+
+impl<'a> Publisher<'a> {
+    fn open(
+        directory: &'a Path,
+        host: Option<&'a str>,
+        options: &'a SiteOptions,
+        env: &'a Env,
+    ) -> Result<Self> {
+        Ok(Self {
+            site: Site::open(directory, env)?,
+            directory,
+            host,
+            options,
+            env,
+        })
+    }
+
+    /// Puts ACIs, image tags and pages in their places, and makes them visible.
+    fn publish(mut self, acis: &[Staged], outcome: &mut Outcome) -> Result<()> {
+        let names: BTreeSet<&str> = acis.iter().map(|aci| &*aci.part.manifest.name).collect();
+        let host = host(names.iter().copied(), self.host)?;
+        let url = url(&host, self.options)?;
+        let key = self.options.signing.as_ref().map(secret_key).transpose()?;
+        if let Some(path) = &self.options.public_keys {
+            self.site.put(PUBLIC_KEYS, &read_small(path)?)?;
+        }
+        for (aci, image) in acis.iter().zip(&mut outcome.images) {
+            self.env.check_cancelled()?;
+            let published = self.aci(aci, image, key.as_ref());
+            published.map_err(|error| error.at(image.source.clone()))?;
+        }
+        for tags in &mut outcome.image_tags {
+            self.tags(tags, key.as_ref())?;
+        }
+        for name in names {
+            self.page(name, &url)?;
+        }
+        self.env.check_cancelled()?;
+        self.site.commit()
+    }
+
     /// Puts an ACI and its signature in their places.
-    fn aci(&self, site: &mut Site, aci: &Staged, image: &mut ImageOutcome) -> Result<()> {
+    fn aci(
+        &mut self,
+        aci: &Staged,
+        image: &mut ImageOutcome,
+        key: Option<&SigningKeyAt>,
+    ) -> Result<()> {
+        let site = &mut self.site;
         let manifest = &aci.part.manifest;
         let folder = aci_folder(&manifest.name);
         let path = format!("{folder}/{}.aci", stem(manifest)?);
@@ -422,7 +416,7 @@ impl Publisher<'_> {
                 message: "the site had other bytes for the same name and labels".to_owned(),
             });
         }
-        let signature = match (&aci.signature, &self.key) {
+        let signature = match (&aci.signature, key) {
             (Some(signature), _) => Some(signature.clone()),
             // The signature of unchanged bytes is still right.
             (None, _) if signed && !changed => None,
@@ -437,7 +431,8 @@ impl Publisher<'_> {
     }
 
     /// Puts the image tags of a name in their place. Tags of the existing file stay.
-    fn tags(&self, site: &mut Site, outcome: &mut TagsOutcome) -> Result<()> {
+    fn tags(&mut self, outcome: &mut TagsOutcome, key: Option<&SigningKeyAt>) -> Result<()> {
+        let site = &mut self.site;
         let path = tags::site_path(&outcome.name);
         let mut file = tags::read(&outcome.destination, self.env)?;
         if let Some(there) = site.there(&path)? {
@@ -451,7 +446,7 @@ impl Publisher<'_> {
         let signature_path = format!("{path}.asc");
         let signed = site.there(&signature_path)?.is_some();
         let changed = site.put(&path, &bytes)?;
-        match &self.key {
+        match key {
             Some(key) if changed || !signed => {
                 let bytes = io::Cursor::new(bytes);
                 site.put(&signature_path, &sign(key, Box::new(bytes))?)?;
@@ -464,7 +459,8 @@ impl Publisher<'_> {
 
     /// Puts the page of a name in its place. The templates are those of all ACIs of the name on the
     /// site; the templates with the most labels come first.
-    fn page(&self, site: &mut Site, name: &str) -> Result<()> {
+    fn page(&mut self, name: &str, url: &str) -> Result<()> {
+        let site = &mut self.site;
         let mut templates = BTreeSet::new();
         for (path, staged) in site.acis(&aci_folder(name))? {
             let Some(file) = site.listed(&path, staged)? else {
@@ -488,18 +484,15 @@ impl Publisher<'_> {
                 [] => NO_LABELS.to_owned(),
                 names => names.join("-"),
             };
-            let template = format!("{}/aci/{{name}}/{stem}.{{ext}}", self.url);
+            let template = format!("{url}/aci/{{name}}/{stem}.{{ext}}");
             metas.push(("ac-discovery", template));
         }
         if site.will_have(&tags::site_path(name))? {
-            let template = format!("{}/aci/{{name}}/imagetags.{{ext}}", self.url);
+            let template = format!("{url}/aci/{{name}}/imagetags.{{ext}}");
             metas.push(("ac-discovery-imagetags", template));
         }
         if site.will_have(PUBLIC_KEYS)? {
-            metas.push((
-                "ac-discovery-pubkeys",
-                format!("{}/{PUBLIC_KEYS}", self.url),
-            ));
+            metas.push(("ac-discovery-pubkeys", format!("{url}/{PUBLIC_KEYS}")));
         }
         let path = match name.split_once('/') {
             Some((_, path)) => format!("{path}/index.html"),
@@ -630,7 +623,7 @@ fn url(host: &str, options: &SiteOptions) -> Result<String> {
     }
 }
 
-fn secret_key(signing: &Signing) -> Result<(SigningKey, SystemTime)> {
+fn secret_key(signing: &Signing) -> Result<SigningKeyAt> {
     let passphrase = match &signing.passphrase {
         None => None,
         Some(path) => {
@@ -647,7 +640,7 @@ fn secret_key(signing: &Signing) -> Result<(SigningKey, SystemTime)> {
     Ok((key, signing.time))
 }
 
-fn sign((key, time): &(SigningKey, SystemTime), data: Reader) -> Result<Vec<u8>> {
+fn sign((key, time): &SigningKeyAt, data: Reader) -> Result<Vec<u8>> {
     key.sign(data, *time).map(String::into_bytes)
 }
 

@@ -7,14 +7,15 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use imgconv_fs::{Stamp, file_state, open_nonblocking, open_regular, path_of, set_blocking};
+use imgconv_fs::{
+    HeldFile, Stamp, file_state, open_nonblocking, open_regular, path_of, set_blocking,
+};
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Open, Reader, Result, Root,
     RootEntry, Signature, Signed, States, quote, quote_path,
@@ -68,7 +69,8 @@ impl FileBundle {
             size,
             state: None,
             copy: Some(Arc::clone(&file)),
-            bytes: Arc::new(Spooled { file }),
+            // No other process can change an unnamed file.
+            bytes: Arc::new(HeldFile(file)),
         }
     }
 
@@ -326,35 +328,6 @@ impl Read for Pass {
             }
         }
         self.count = total;
-        Ok(count)
-    }
-}
-
-/// A stream that was copied to an unnamed file, which no other process can change.
-#[derive(Debug)]
-struct Spooled {
-    file: Arc<File>,
-}
-
-impl Open for Spooled {
-    fn open(&self) -> Result<Reader> {
-        Ok(Box::new(SpooledPass {
-            file: Arc::clone(&self.file),
-            offset: 0,
-        }))
-    }
-}
-
-#[derive(Debug)]
-struct SpooledPass {
-    file: Arc<File>,
-    offset: u64,
-}
-
-impl Read for SpooledPass {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
         Ok(count)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Members are sorted, a directory before its children; headers are those of `imgconv_tar::head`. A
 //! file with several links is a member once, followed by hard links to it. Sockets are left out, as
-//! in every engine.
+//! in every engine; [`Folder::report_sockets`] reports them.
 //!
 //! - Owners, permissions, times, device numbers and extended attributes are those of the file
 //!   system. Of the extended attributes only `security.capability` and those of the namespace
@@ -17,6 +17,7 @@
 
 mod entry;
 mod folder;
+mod sockets;
 mod walk;
 
 use imgconv_model::{Open, Reader, Result};

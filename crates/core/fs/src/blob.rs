@@ -1,6 +1,11 @@
-//! Blobs that are files of a directory.
+//! Bytes that are files: blobs of a directory, and files that stay open.
 
-use std::{fs::File, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
 
 use imgconv_model::{Code, Error, Facts, Open, Reader, Result};
 use imgconv_stream::Verified;
@@ -108,5 +113,31 @@ mod tests {
             read(&blob).unwrap_err().to_string(),
             "place:x: file blob is gone"
         );
+    }
+}
+
+/// A file that stays open. It is read by position, so that each reader starts at its beginning.
+#[derive(Debug)]
+pub struct HeldFile(pub Arc<File>);
+
+impl Open for HeldFile {
+    fn open(&self) -> Result<Reader> {
+        Ok(Box::new(Pass {
+            file: Arc::clone(&self.0),
+            offset: 0,
+        }))
+    }
+}
+
+struct Pass {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for Pass {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
     }
 }

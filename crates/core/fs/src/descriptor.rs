@@ -11,7 +11,23 @@ use imgconv_model::{Error, Result, quote_path};
 use rustix::{
     fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fstat, openat},
     io::Errno,
+    process::{Resource, getrlimit},
 };
+
+/// The descriptors that a process has open whatever it does.
+const FIXED: u64 = 24;
+/// The descriptors that a job has open at a time: of the source, of a stage, of a spool.
+const OF_A_JOB: u64 = 8;
+
+/// Returns how many of `jobs` can run at a time within the limit on open descriptors of this process,
+/// and at least 1.
+pub fn jobs_within_limit(jobs: usize) -> usize {
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return jobs;
+    };
+    let possible = limit.saturating_sub(FIXED) / OF_A_JOB;
+    jobs.min(usize::try_from(possible).unwrap_or(jobs)).max(1)
+}
 
 /// Opens a directory by a path of the user; symbolic links in the path are followed.
 ///

@@ -3,7 +3,7 @@
 //!
 //! **Reading.** [`Directory`] reads the files below a directory: only regular files are opened, and
 //! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is
-//! such a file. [`open_regular`], [`open_given`] and [`open_nonblocking`] open files that the user
+//! such a file, [`HeldFile`] a file that stays open. [`open_regular`], [`open_given`] and [`open_nonblocking`] open files that the user
 //! names. A [`Stamp`] shows whether the bytes of a file may have changed.
 //!
 //! **Writing.** [`Stage`] is a private directory for blobs that are written and not yet visible,
@@ -31,8 +31,10 @@ mod stage;
 mod stale;
 mod state;
 
-pub use blob::StoredBlob;
-pub use descriptor::{is_empty, open_directory, open_directory_at, path_of, set_mode};
+pub use blob::{HeldFile, StoredBlob};
+pub use descriptor::{
+    is_empty, jobs_within_limit, open_directory, open_directory_at, path_of, set_mode,
+};
 pub use directory::{Directory, Links, make_directory_at, open_file_at};
 pub use given::{open_given, open_nonblocking, open_regular, set_blocking, standard_output};
 pub use lock::lock_directory;

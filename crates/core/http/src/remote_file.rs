@@ -7,14 +7,13 @@
 use std::{
     fs::File,
     io::{self, Read, Write as _},
-    os::unix::fs::FileExt as _,
     sync::Arc,
 };
 
-use imgconv_fs::{Stage, sweep};
+use imgconv_fs::{HeldFile, Stage, sweep};
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Limits, Open, Reader, Result,
-    Root, RootEntry, Signature, Signed, quote, quote_path,
+    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Limits, Result, Root,
+    RootEntry, Signature, Signed, quote, quote_path,
 };
 
 use crate::{Client, Download, Request, Response, Url, wait::pause};
@@ -187,7 +186,7 @@ impl Bundle for RemoteFile {
                 digest: None,
                 size: Some(self.size),
             },
-            bytes: Arc::new(Copied(Arc::clone(&self.file))),
+            bytes: Arc::new(HeldFile(Arc::clone(&self.file))),
         }))
     }
 
@@ -242,31 +241,5 @@ impl Signed for RemoteFile {
             signature.keys.push(key);
         }
         Ok(Some(signature))
-    }
-}
-
-/// The local copy; each reader starts at its beginning.
-#[derive(Debug)]
-struct Copied(Arc<File>);
-
-impl Open for Copied {
-    fn open(&self) -> Result<Reader> {
-        Ok(Box::new(Pass {
-            file: Arc::clone(&self.0),
-            offset: 0,
-        }))
-    }
-}
-
-struct Pass {
-    file: Arc<File>,
-    offset: u64,
-}
-
-impl Read for Pass {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, btree_map};
 use imgconv_json::{canonical, parse, rfc3339, within};
 use imgconv_model::{
     Code, Document, Env, Error, Extensions, FormatId, Image, Original, Outcome, Platform, Report,
-    Result, RunConfig, SealedLayer,
+    Result, SealedLayer,
 };
 
 use crate::{
@@ -48,16 +48,6 @@ pub fn encode_config(
         extensions,
         originals,
     } = image;
-    let RunConfig {
-        exec,
-        user,
-        env: variables,
-        working_dir,
-        ports,
-        volumes,
-        labels,
-        stop_signal,
-    } = config;
     if layers.len() != sealed.len() {
         let message = format!(
             "the image has {} layers and {} were written",
@@ -80,16 +70,7 @@ pub fn encode_config(
         platform: platform.clone(),
         created: created.clone(),
         author: author.clone(),
-        config: RunConfig {
-            exec: exec.clone(),
-            user: user.clone(),
-            env: variables.clone(),
-            working_dir: working_dir.clone(),
-            ports: ports.clone(),
-            volumes: volumes.clone(),
-            labels: labels.clone(),
-            stop_signal: stop_signal.clone(),
-        },
+        config: config.clone(),
         diff_ids: sealed.iter().map(|layer| layer.diff_id).collect(),
         history: history.clone(),
         extensions: config_extensions,

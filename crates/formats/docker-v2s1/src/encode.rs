@@ -12,7 +12,7 @@ use imgconv_json::{
 use imgconv_manifest::{CONFIG_FORMATS, docker_config};
 use imgconv_model::{
     Code, Compression, Digest, Document, Encoded, Env, Error, Extensions, FormatId, History, Image,
-    Layer, Name, Outcome, Report, Result, RunConfig, SealedLayer, quote,
+    Layer, Name, Outcome, Report, Result, SealedLayer, quote,
 };
 
 use crate::{
@@ -56,16 +56,6 @@ pub(crate) fn encode(
         extensions,
         originals: _, // only an unchanged one is used, see below
     } = image;
-    let RunConfig {
-        exec,
-        user,
-        env: variables,
-        working_dir,
-        ports,
-        volumes,
-        labels,
-        stop_signal,
-    } = config;
     check_layers(layers, sealed)?;
     report_layers(layers, report);
     for key in annotations.keys() {
@@ -89,16 +79,7 @@ pub(crate) fn encode(
         platform: platform.clone(),
         created: created.clone(),
         author: author.clone(),
-        config: RunConfig {
-            exec: exec.clone(),
-            user: user.clone(),
-            env: variables.clone(),
-            working_dir: working_dir.clone(),
-            ports: ports.clone(),
-            volumes: volumes.clone(),
-            labels: labels.clone(),
-            stop_signal: stop_signal.clone(),
-        },
+        config: config.clone(),
         diff_ids: sealed.iter().map(|layer| layer.diff_id).collect(),
         history: steps.clone(),
         extensions: own.clone(),

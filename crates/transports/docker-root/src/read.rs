@@ -7,7 +7,7 @@ use imgconv_fs::Directory;
 use imgconv_manifest::archive_image;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name,
-    NamedBlobs, Open, Result, Root, RootEntry, mark_ambiguous, quote,
+    NamedBlobs, Notes, Open, Result, Root, RootEntry, mark_ambiguous, quote,
 };
 use imgconv_tar_split::Layer;
 
@@ -28,6 +28,8 @@ pub(crate) struct DataRoot {
     /// The places of the images by their IDs.
     ids: BTreeMap<Digest, usize>,
     limits: Limits,
+    /// Takes the losses of layers.
+    notes: Notes,
 }
 
 impl DataRoot {
@@ -55,6 +57,7 @@ impl DataRoot {
             documents: BTreeMap::new(),
             ids: BTreeMap::new(),
             limits: env.limits,
+            notes: env.notes.clone(),
         };
         for position in 0..found.images.len() {
             env.check_cancelled()?;
@@ -133,14 +136,18 @@ impl DataRoot {
         let found = Layer::find(&self.root, place.record(), &files, &self.limits)?;
         let bytes: Arc<dyn Open> = match found {
             Some(layer) => Arc::new(layer),
-            None => Arc::new(Folder {
-                root: files,
-                names_root: false,
-                marks: driver::marks(&place.driver)
-                    .map_err(|error| error.at(format!("file {}", place.record())))?,
-                limits: self.limits,
-                what: format!("layer {}", place.chain_id),
-            }),
+            None => {
+                let marks = driver::marks(&place.driver);
+                let folder = Folder {
+                    root: files,
+                    names_root: false,
+                    marks: marks.map_err(|error| error.at(format!("file {}", place.record())))?,
+                    limits: self.limits,
+                    what: format!("layer {}", place.chain_id),
+                };
+                folder.report_sockets(&self.notes);
+                Arc::new(folder)
+            }
         };
         Ok(Blob {
             facts: Facts::default(),

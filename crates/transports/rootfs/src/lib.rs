@@ -64,12 +64,10 @@ impl Transport for Rootfs {
             marks: Marks::None,
             names_root: true,
             limits: env.limits,
-            what: rest.to_owned(),
+            what: format!("{}:{rest}", PLACE.scheme),
         };
-        Ok(Box::new(Tree {
-            locator: rest.to_owned(),
-            tree: Arc::new(tree),
-        }))
+        tree.report_sockets(&env.notes);
+        Ok(Box::new(Tree(Arc::new(tree))))
     }
 
     /// Opens a file, or `-`, for a flat tar.
@@ -89,21 +87,18 @@ impl Transport for Rootfs {
 
 /// A directory that is a root file system.
 #[derive(Debug)]
-struct Tree {
-    locator: String,
-    tree: Arc<Folder>,
-}
+struct Tree(Arc<Folder>);
 
 impl Tree {
     fn nothing_else(&self, what: &str) -> Error {
         let message = format!("a root file system holds no {what}");
-        Error::new(Code::Missing, message).at(self.locator.clone())
+        Error::new(Code::Missing, message).at(self.locator())
     }
 }
 
 impl Bundle for Tree {
     fn locator(&self) -> String {
-        self.locator.clone()
+        self.0.what.clone()
     }
 
     /// There is exactly one, and it has no name.
@@ -114,7 +109,7 @@ impl Bundle for Tree {
     fn root(&self, _: &RootEntry) -> Result<Root> {
         Ok(Root::Stream(Blob {
             facts: Facts::default(),
-            bytes: self.tree.clone(),
+            bytes: self.0.clone(),
         }))
     }
 

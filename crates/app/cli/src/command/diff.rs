@@ -8,7 +8,7 @@ use imgconv::{Difference, Env, Result};
 use crate::{
     exit::Status,
     options::{Access, Common, Dependencies, Destination, Platforms, Source},
-    screen::{clean, json, print},
+    screen::{clean, show},
 };
 
 const EXAMPLES: &str = "\
@@ -47,10 +47,9 @@ impl Diff {
         let (a, b) = (self.from.locator(&self.a)?, self.to.source(&self.b)?);
         let platforms = self.platforms.specs()?;
         let found = imgconv::diff(&a, &b, &platforms, &self.dependencies.deps, &env)?;
-        match common.json {
-            true => json(&serde_json::json!({ "differences": found }))?,
-            false => print(&found.iter().map(text).collect::<String>())?,
-        }
+        let document = serde_json::json!({ "differences": found });
+        let lines: String = found.iter().map(text).collect();
+        show(common.json, &document, &lines)?;
         Ok(match found.is_empty() {
             true => ExitCode::SUCCESS,
             false => Status::Failed.into(),

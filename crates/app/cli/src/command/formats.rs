@@ -8,10 +8,7 @@ use imgconv::{
     catalog::{FORMATS, TRANSPORTS},
 };
 
-use crate::{
-    options::Common,
-    screen::{json, print},
-};
+use crate::{options::Common, screen::show};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,10 +22,7 @@ pub(crate) struct Formats {}
 
 impl Formats {
     pub(crate) fn run(self, common: &Common) -> Result<ExitCode> {
-        match common.json {
-            true => json(&document())?,
-            false => print(&text())?,
-        }
+        show(common.json, &document(), &text())?;
         Ok(ExitCode::SUCCESS)
     }
 }

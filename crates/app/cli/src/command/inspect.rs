@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     exit::{self, Status},
     options::{Access, Common, Platforms, Source},
-    screen::{clean, json, print, print_bytes},
+    screen::{clean, print_bytes, show},
 };
 
 const EXAMPLES: &str = "\
@@ -46,10 +46,8 @@ impl Inspect {
             return Ok(ExitCode::SUCCESS);
         }
         let found = imgconv::inspect(&locator, &self.platforms.specs()?, &env)?;
-        match common.json {
-            true => json(&serde_json::json!({ "images": found }))?,
-            false => print(&text(&found))?,
-        }
+        let document = serde_json::json!({ "images": found });
+        show(common.json, &document, &text(&found))?;
         Ok(match found.iter().any(|image| image.error.is_some()) {
             true => exit::unsuccessful(Status::Failed),
             false => ExitCode::SUCCESS,

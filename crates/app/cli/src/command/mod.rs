@@ -1,13 +1,9 @@
 //! The commands: one file each, with the arguments, the examples of the help page, and the call of the
-//! library.
+//! library. The six pair commands share a file.
 
-mod aci_to_docker;
-mod aci_to_oci;
 mod completions;
 mod convert;
 mod diff;
-mod docker_to_aci;
-mod docker_to_oci;
 mod formats;
 mod help;
 mod inspect;
@@ -15,8 +11,7 @@ mod layout;
 mod ls;
 mod man;
 mod migrate;
-mod oci_to_aci;
-mod oci_to_docker;
+mod pair;
 mod publish;
 mod recompress;
 mod squash;
@@ -35,12 +30,8 @@ use crate::options::Common;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Convert(Box<convert::Convert>),
-    AciToOci(Box<aci_to_oci::AciToOci>),
-    OciToAci(Box<oci_to_aci::OciToAci>),
-    DockerToOci(Box<docker_to_oci::DockerToOci>),
-    DockerToAci(Box<docker_to_aci::DockerToAci>),
-    OciToDocker(Box<oci_to_docker::OciToDocker>),
-    AciToDocker(Box<aci_to_docker::AciToDocker>),
+    #[command(flatten)]
+    Pair(pair::PairCommand),
     Squash(Box<squash::Squash>),
     Recompress(Box<recompress::Recompress>),
     Inspect(Box<inspect::Inspect>),
@@ -73,12 +64,7 @@ impl Command {
     ) -> Result<ExitCode> {
         match self {
             Self::Convert(command) => command.run(common, env),
-            Self::AciToOci(command) => command.run(common, env),
-            Self::OciToAci(command) => command.run(common, env),
-            Self::DockerToOci(command) => command.run(common, env),
-            Self::DockerToAci(command) => command.run(common, env),
-            Self::OciToDocker(command) => command.run(common, env),
-            Self::AciToDocker(command) => command.run(common, env),
+            Self::Pair(command) => command.run(common, env),
             Self::Squash(command) => command.run(common, env),
             Self::Recompress(command) => command.run(common, env),
             Self::Inspect(command) => command.run(common, env),

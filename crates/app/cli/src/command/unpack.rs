@@ -7,7 +7,7 @@ use imgconv::{Env, Result, UnpackOptions, UnpackOutcome};
 
 use crate::{
     options::{Access, Common, Dependencies, Platforms, Source},
-    screen::{clean, json, say},
+    screen::{json, warn},
 };
 
 const EXAMPLES: &str = "\
@@ -62,8 +62,7 @@ impl Unpack {
             imgconv::unpack(&locator, &directory, &platforms, deps, &options, &env)?;
         if !common.quiet {
             for warning in &report.warnings {
-                let (at, message) = (clean(&warning.at), clean(&warning.message));
-                say(&format!("warning[{}]: {at}: {message}", warning.code));
+                warn(warning.code, &warning.at, &warning.message);
             }
         }
         if common.json {

@@ -8,7 +8,7 @@ use imgconv::{Env, Result, Verdict};
 use crate::{
     exit::{self, Status},
     options::{Access, Common, Source},
-    screen::{clean, json, print, say},
+    screen::{clean, json, print, warn},
 };
 
 const EXAMPLES: &str = "\
@@ -41,8 +41,7 @@ impl Verify {
         } else {
             if !common.quiet {
                 for warning in &verdict.warnings {
-                    let (at, message) = (clean(&warning.at), clean(&warning.message));
-                    say(&format!("warning[{}]: {at}: {message}", warning.code));
+                    warn(&warning.code, &warning.at, &warning.message);
                 }
             }
             print(&text(&verdict))?;

@@ -21,7 +21,7 @@ pub(super) fn markdown(program: &Command) -> String {
         out += &format!("\n### Topic {}\n\n", topic.name);
         out += &match topic.text.lines().any(|line| line.starts_with("  ")) {
             true => fence(topic.text),
-            false => format!("{}\n", topic.text),
+            false => topic.text.to_owned(),
         };
         let definition = built(topic);
         for group in groups(&definition) {

@@ -36,28 +36,28 @@ pub(super) const TOPICS: &[Topic] = &[
     Topic {
         name: "conversion",
         about: "details of the options that convert images",
-        text: CONVERSION,
+        text: include_str!("topics/conversion.txt"),
         options: Some(conversion),
         elsewhere: false,
     },
     Topic {
         name: "network",
         about: "options of connections and credentials",
-        text: NETWORK,
+        text: include_str!("topics/network.txt"),
         options: Some(|it| Credentials::augment_args(NetworkOptions::augment_args(it))),
         elsewhere: true,
     },
     Topic {
         name: "trust",
         about: "options of OpenPGP signatures",
-        text: TRUST,
+        text: include_str!("topics/trust.txt"),
         options: Some(Trust::augment_args),
         elsewhere: true,
     },
     Topic {
         name: "common",
         about: "details of the common options",
-        text: COMMON,
+        text: include_str!("topics/common.txt"),
         options: Some(Common::augment_args),
         elsewhere: false,
     },
@@ -84,99 +84,11 @@ pub(super) const TOPICS: &[Topic] = &[
     },
 ];
 
-pub(super) const LOCATORS: &str = "\
-A locator says where images are: [SCHEME:]LOCATION[:REF]
+pub(super) const LOCATORS: &str = include_str!("topics/locators.txt");
 
-  PATH                        any kind of place; the bytes decide the format, not the suffix
-  aci:PATH                    an ACI, or as destination a directory for ACIs; `-` as below
-  oci:PATH[:REF]              an OCI image layout, a directory
-  oci-archive:PATH[:REF]      a tar of an OCI image layout, plain or compressed; `-` as below
-  docker-archive:PATH[:REF]   a file of `docker save`, plain or compressed; `-` as below
-  rootfs:PATH                 a root file system: a directory, or a flat tar as `docker export` makes it;
-                              only a flat tar is written; `-` as below
-  dir:PATH                    a directory with one image in plain files, as skopeo writes it
-  docker://HOST/REPO[:TAG|@DIGEST]
-                              a registry; without a tag, `latest` is read (`ls`: every tag), and an
-                              image that is written keeps its own tag
-  https://HOST/PATH[#REF]     an ACI or an archive on a web server
-  appc:NAME[:TAG][,LABEL=VALUE…]
-                              an ACI, found by appc discovery
-  cimd:…                      a distribution point of rkt
-  FORMAT+DISTRIBUTION:…       format and distribution, such as `aci+https://…`, `oci+registry://…`
-
-Stores and directories that are only read:
-  rkt:PATH[:REF]              the data directory of rkt
-  registry-storage:PATH[:REF] the storage of a registry
-  docker-root:PATH[:REF]      the data root of a docker engine
-  containerd:PATH[:REF]       the root directory of containerd
-  containers-storage:PATH[:REF]
-                              the store of podman, buildah or CRI-O
-  tree:PATH[:REF], aci-tree:PATH[:REF]
-                              all images, or all ACIs, below a directory
-
-REF is a full reference, a tag that is unique in the place, `@sha256:…`, or `#N`, a position from 0.
-`-` is standard input or standard output. A word before the first `:` that is no scheme is an error,
-except in a path that exists; `./PATH` is always a path. `imgconv formats` lists what each place holds.";
-
-const CONVERSION: &str = "\
-Commands that write images share these options. The pair commands, such as `aci-to-oci`, and `publish`
-and `migrate` have all of them; `squash` and `recompress` have no `--squash` and no `--no-squash`.";
-
-const NETWORK: &str = "\
-Commands that read or write a place on a server have these options. Proxies are set by environment
-variables, see `imgconv help environment`. Credentials are read from the files of `docker login` and
-`podman login`, see `imgconv help files`.";
-
-const TRUST: &str = "\
-An ACI or an image tags file that is fetched needs an OpenPGP signature by a key that is trusted for
-its name. Commands that can fetch one have these options.";
-
-const COMMON: &str = "Every command has these options. They may stand before the command, too.";
-
-pub(super) const ENVIRONMENT: &str = "\
-Environment variables that are read:
-
-  HTTPS_PROXY, HTTP_PROXY, ALL_PROXY
-      The proxies, `http[s]://[USER:PASSWORD@]HOST:PORT`. The lower-case names are read first.
-      HTTP_PROXY is ignored in a CGI script.
-  NO_PROXY
-      Hosts that are connected to without a proxy: domains, addresses and networks (10.0.0.0/8),
-      each optionally with a port, or `*`. This machine never needs a proxy.
-  SSL_CERT_FILE, SSL_CERT_DIR
-      Certificates that are trusted instead of the certificates of the system.
-  REGISTRY_AUTH_FILE
-      The value of `--authfile`.
-  DOCKER_CONFIG, XDG_RUNTIME_DIR, XDG_CONFIG_HOME, HOME
-      Directories of the files of credentials and certificates.
-  TMPDIR
-      The value of `--tmpdir`.
-  SOURCE_DATE_EPOCH
-      The time in everything that is made anew, in seconds since 1970.";
-
-pub(super) const FILES: &str = "\
-Files that are used besides images and the files that options name:
-
-  $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json, ~/.docker/config.json
-      Credentials of registries, in the order of the search.
-  ~/.config/containers/certs.d/HOST:PORT/, /etc/containers/certs.d/, /etc/docker/certs.d/
-      Certificates that are trusted for one host (`*.crt`), and client certificates (`*.cert`,
-      `*.key`).
-  /etc/ssl/certs/, /etc/pki/tls/
-      Certificates of the system.
-  DST/.imgconv-migrate/
-      The journal of a migration, with which the next run continues.";
-
-pub(super) const EXIT_CODES: &str = "\
-The exit code tells how a command ended:
-
-  0         success
-  1         failure; for `migrate`: of at least one image; for `diff`: the images differ; for
-            `verify`: something could not be read
-  2         wrong arguments
-  3         refused by `--strict`
-  4         the input does not match its digest, size or signature; for `verify`: any damage
-  130, 143  ended by SIGINT (Ctrl-C) or SIGTERM";
-
+pub(super) const ENVIRONMENT: &str = include_str!("topics/environment.txt");
+pub(super) const FILES: &str = include_str!("topics/files.txt");
+pub(super) const EXIT_CODES: &str = include_str!("topics/exit-codes.txt");
 /// Adds the options of a conversion, without those that other topics describe.
 fn conversion(command: Command) -> Command {
     let others: Vec<String> = TOPICS
@@ -221,7 +133,7 @@ impl Topic {
     /// The help page of the topic.
     pub(super) fn page(&self) -> String {
         let options = self.definition().render_long_help().to_string();
-        format!("{}\n\n{options}", self.text).trim_end().to_owned() + "\n"
+        format!("{}\n{options}", self.text).trim_end().to_owned() + "\n"
     }
 }
 

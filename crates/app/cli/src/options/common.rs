@@ -39,6 +39,8 @@ pub(crate) struct Common {
     )]
     progress: Style,
     /// Number of worker threads [default: one per processor]
+    ///
+    /// `migrate` uses fewer threads if the limit on open files (`ulimit -n`) is too small for them.
     #[arg(long, global = true, hide_short_help = true, value_name = "N")]
     jobs: Option<usize>,
     /// Directory for temporary files

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use clap::Args;
-use imgconv::{Code, Error, FormatId, Locator, Result};
+use imgconv::{Code, Error, FormatFamily, FormatId, Locator, Result};
 
 /// Format and distribution of the destination.
 #[derive(Clone, Debug, Args)]
@@ -23,6 +23,8 @@ pub(crate) struct Destination {
 /// The destinations and formats of a pair command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
+    /// The family of the formats.
+    pub(crate) family: FormatFamily,
     /// The schemes of the destinations; the first one is assumed for a bare path.
     schemes: &'static [&'static str],
     /// The formats, in order of preference.
@@ -32,11 +34,13 @@ pub(crate) struct Target {
 impl Target {
     /// The target of `…-to-aci`.
     pub(crate) const ACI: Self = Self {
+        family: FormatFamily::Aci,
         schemes: &["aci"],
         formats: &[FormatId::ACI],
     };
     /// The target of `…-to-docker`.
     pub(crate) const DOCKER: Self = Self {
+        family: FormatFamily::Docker,
         schemes: &["docker-archive", "dir", "docker"],
         formats: &[
             FormatId::DOCKER_ARCHIVE,
@@ -46,6 +50,7 @@ impl Target {
     };
     /// The target of `…-to-oci`.
     pub(crate) const OCI: Self = Self {
+        family: FormatFamily::Oci,
         schemes: &["oci", "oci-archive", "docker"],
         formats: &[FormatId::OCI],
     };
@@ -62,7 +67,8 @@ impl Destination {
     }
 
     /// Parses the locator of the destination of a pair command. The command decides the format, so
-    /// that the format does not depend on the source.
+    /// that the format does not depend on the source. For ACIs every path except a `.aci` file is a
+    /// directory, which is made if it is missing.
     ///
     /// # Errors
     /// As [`Destination::locator`], and if the locator names a format that the command does not write.
@@ -79,28 +85,18 @@ impl Destination {
                     "the command writes {}; `imgconv convert` writes every format",
                     formats.join(", ")
                 );
-                Err(Error::new(Code::Usage, message).at(text).hint(hint))
+                return Err(Error::new(Code::Usage, message).at(text).hint(hint));
             }
-            Some(_) => Ok(locator),
-            // The place holds one format only, so the format needs no choice.
-            None if possible.len() < 2 => Ok(locator),
-            None => {
+            // A place that holds one format only needs no choice.
+            None if possible.len() > 1 => {
                 locator.format = formats.iter().copied().find(|id| possible.contains(id));
-                Ok(locator)
             }
+            _ => {}
         }
-    }
-
-    /// Parses the locator of a destination for ACIs: every path except a `.aci` file is a directory,
-    /// which is made if it is missing.
-    ///
-    /// # Errors
-    /// As [`Destination::locator_of`].
-    pub(crate) fn aci_locator(&self, text: &str) -> Result<Locator> {
-        let mut locator = self.locator_of(text, &Target::ACI)?;
-        let file = locator.location.ends_with(".aci") || locator.location == "-";
-        if !file && !locator.location.ends_with('/') {
-            locator.location.push('/');
+        let location = &mut locator.location;
+        let is_file = location.ends_with(".aci") || location == "-";
+        if target.family == FormatFamily::Aci && !is_file && !location.ends_with('/') {
+            location.push('/');
         }
         Ok(locator)
     }

@@ -77,13 +77,18 @@ pub enum Room {
 
 /// Merges the own fields of the lists of all sources for a new list. At other destinations, fields
 /// that the existing list does not have already are lost.
-pub fn top_level<'s>(sources: impl Iterator<Item = &'s Source>, room: &Room) -> (TopLevel, Report) {
+pub fn top_level<'s>(
+    sources: impl IntoIterator<Item = &'s Source>,
+    room: &Room,
+) -> (TopLevel, Report) {
     let mut all = match room {
         Room::New | Room::None(_) => TopLevel::default(),
         Room::There(there) => there.clone(),
     };
     let mut report = Report::default();
-    let lists = sources.flat_map(|source| source.bundle.top_levels(&source.entries));
+    let lists = sources
+        .into_iter()
+        .flat_map(|source| source.bundle.top_levels(&source.entries));
     for (place, own) in lists {
         let mut merge = |all: &mut BTreeMap<String, String>, own, prefix: &str| {
             for (key, text) in own {

@@ -51,23 +51,17 @@ fn describes_itself(node: &ImageNode) -> bool {
 
 /// Returns an image with the layers of `node` and the description `described`.
 fn describe(node: &ImageNode, described: &Image, irregular: &Report) -> ImageNode {
-    let mut image = described.clone();
-    image.layers.clone_from(&node.image.layers);
-    let mut report = node.report.clone();
-    if image.platform.os.is_empty() && image.platform.architecture.is_empty() {
-        image.platform = node.image.platform.clone();
+    let mut node = node.clone();
+    let undescribed = std::mem::replace(&mut node.image, described.clone());
+    node.image.layers = undescribed.layers;
+    let platform = &mut node.image.platform;
+    if platform.os.is_empty() && platform.architecture.is_empty() {
+        *platform = undescribed.platform;
     } else {
-        report.losses.retain(|loss| loss.field != PLATFORM);
+        node.report.losses.retain(|loss| loss.field != PLATFORM);
     }
-    report.merge(irregular.clone());
-    ImageNode {
-        image,
-        format: node.format,
-        child: node.child.clone(),
-        aci: node.aci.clone(),
-        report,
-        notes: node.notes.clone(),
-    }
+    node.report.merge(irregular.clone());
+    node
 }
 
 /// Reads a description; the format is decided by the document.

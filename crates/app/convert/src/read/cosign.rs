@@ -28,7 +28,7 @@ impl Signed {
     ///
     /// # Errors
     /// If the signed text can't be read.
-    pub fn subject(
+    pub(super) fn subject(
         &mut self,
         entry: &RootEntry,
         node: &Node,

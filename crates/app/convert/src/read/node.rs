@@ -43,7 +43,7 @@ pub enum Node {
 }
 
 /// A decoded image.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ImageNode {
     /// The image.
     pub image: Image,

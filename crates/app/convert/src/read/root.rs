@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use imgconv_format_aci::DOCKER_IMAGE_ID;
-use imgconv_model::{Bundle, Digest, Name, Opaque, Report, Result, RootEntry};
+use imgconv_model::{Bundle, Digest, Env, Name, Opaque, Report, Result, RootEntry};
 
 use super::{
-    cosign,
+    cosign::{self, Signed},
     node::{Node, images},
+    source::Source,
     spec::spec_of,
     unknown::is_blob,
 };
@@ -29,6 +30,31 @@ pub struct SourceRoot<'a> {
     pub signed: Option<Digest>,
     /// The decoded root.
     pub node: Arc<Node>,
+}
+
+impl<'a> SourceRoot<'a> {
+    /// Describes a decoded entry of a source.
+    pub fn new(source: &'a Source, entry: &RootEntry, node: Arc<Node>) -> Self {
+        Self {
+            text: source.entry_text(entry),
+            place: source.location.clone(),
+            bundle: &*source.bundle,
+            entry: entry.clone(),
+            renamed: None,
+            signed: None,
+            node,
+        }
+    }
+
+    /// Finds the image that the root is about, if the list of a layout names it.
+    ///
+    /// # Errors
+    /// If the signed text can't be read.
+    pub fn find_signed(&mut self, known: &mut Signed, env: &Env) -> Result<()> {
+        let found = known.subject(&self.entry, &self.node, self.bundle, env);
+        self.signed = found.map_err(|error| error.at(&*self.text))?;
+        Ok(())
+    }
 }
 
 impl SourceRoot<'_> {

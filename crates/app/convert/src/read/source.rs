@@ -48,7 +48,7 @@ impl Source {
     /// # Errors
     /// If the place can't be read, or the reference fits nothing or several images.
     pub fn open(locator: &Locator, env: &Env) -> Result<Self> {
-        Self::open_with(locator, env, |bundle| bundle.roots())
+        Self::open_with(locator, env, |bundle| bundle.roots(), false)
     }
 
     /// Opens a layout for `verify`, whatever is wrong with its list of entry points, and returns
@@ -61,18 +61,8 @@ impl Source {
         let notes = Notes::default();
         let env = &env.with_notes(&notes);
         let (bundle, errors) = open_damaged(locator.transport, &locator.location, env).ok()?;
-        let source = Self {
-            text: bundle.locator(),
-            location: locator.location.clone(),
-            addressing: locator.addressing(),
-            entries: bundle.roots().ok()?,
-            bundle,
-            opened: notes.take(),
-            notes,
-            format: locator.format,
-            via: None,
-        };
-        Some((source, errors))
+        let entries = bundle.roots().ok()?;
+        Some((Self::new(locator, bundle, entries, notes), errors))
     }
 
     /// Opens a place without images, for `verify`; `None` if it has images, or can't be opened.
@@ -84,7 +74,34 @@ impl Source {
         let env = &env.with_notes(&notes);
         let bundle = fetched::open(locator, env).ok()?;
         let entries = bundle.listing().ok().filter(Vec::is_empty)?;
-        Some(Self {
+        Some(Self::new(locator, bundle, entries, notes))
+    }
+
+    /// Opens a place as [`Source::open`] does, with all of its entries: every tag of a repository,
+    /// where the locator names none.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_all(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_with(locator, env, |bundle| bundle.listing(), false)
+    }
+
+    /// Opens a place as [`Source::open_all`] does; a place that lists nothing has no entries.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_listing(locator: &Locator, env: &Env) -> Result<Self> {
+        Self::open_with(locator, env, |bundle| bundle.listing(), true)
+    }
+
+    /// Describes an opened place. `notes` has the irregularities that were found so far.
+    fn new(
+        locator: &Locator,
+        bundle: Box<dyn Bundle>,
+        entries: Vec<RootEntry>,
+        notes: Notes,
+    ) -> Self {
+        Self {
             text: bundle.locator(),
             location: locator.location.clone(),
             addressing: locator.addressing(),
@@ -94,35 +111,10 @@ impl Source {
             notes,
             format: locator.format,
             via: None,
-        })
-    }
-
-    /// Opens a place as [`Source::open`] does, with all of its entries: every tag of a repository,
-    /// where the locator names none.
-    ///
-    /// # Errors
-    /// As [`Source::open`].
-    pub fn open_all(locator: &Locator, env: &Env) -> Result<Self> {
-        Self::open_with(locator, env, |bundle| bundle.listing())
-    }
-
-    /// Opens a place as [`Source::open_all`] does; a place that lists nothing has no entries.
-    ///
-    /// # Errors
-    /// As [`Source::open`].
-    pub fn open_listing(locator: &Locator, env: &Env) -> Result<Self> {
-        Self::open_any(locator, env, |bundle| bundle.listing(), true)
+        }
     }
 
     fn open_with(
-        locator: &Locator,
-        env: &Env,
-        list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
-    ) -> Result<Self> {
-        Self::open_any(locator, env, list, false)
-    }
-
-    fn open_any(
         locator: &Locator,
         env: &Env,
         list: impl FnOnce(&dyn Bundle) -> Result<Vec<RootEntry>>,
@@ -131,25 +123,14 @@ impl Source {
         let notes = Notes::default();
         let env = &env.with_notes(&notes);
         let bundle = fetched::open(locator, env)?;
-        let text = bundle.locator();
-        let entries = list(&*bundle).map_err(|error| error.at(text.clone()))?;
+        let entries = list(&*bundle).map_err(|error| error.at(bundle.locator()))?;
         // A file with a name of appc is an ACI.
         let named = bundle
             .fetched()
             .is_some_and(|fetched| fetched.name.is_some());
-        let format = locator.format.or(named.then_some(FormatId::ACI));
-        let format = format.or(catalog::said_by(locator.transport.place()));
-        let mut source = Self {
-            text,
-            location: locator.location.clone(),
-            addressing: locator.addressing(),
-            bundle,
-            entries,
-            opened: notes.take(),
-            notes,
-            format,
-            via: None,
-        };
+        let mut source = Self::new(locator, bundle, entries, notes);
+        source.format = source.format.or(named.then_some(FormatId::ACI));
+        source.format = (source.format).or(catalog::said_by(locator.transport.place()));
         if matches!(locator.reference, Some(Reference::Name(_))) {
             source.name_streams(env)?;
         }

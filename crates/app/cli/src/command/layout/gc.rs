@@ -10,7 +10,7 @@ use imgconv::{Env, Freed, Result, Sweep};
 
 use crate::{
     options::{Common, SymlinkedBlobs},
-    screen::{clean, json, print},
+    screen::{clean, show},
 };
 
 const EXAMPLES: &str = "\
@@ -62,10 +62,7 @@ impl Gc {
             dry_run: self.dry_run,
         };
         let freed = imgconv::gc_layout(&self.layout, &sweep, &env)?;
-        match common.json {
-            true => json(&freed)?,
-            false => print(&text(&freed))?,
-        }
+        show(common.json, &freed, &text(&freed))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -8,7 +8,7 @@ use imgconv::{Env, Removed, Result};
 use super::names::joined;
 use crate::{
     options::{Common, SymlinkedBlobs},
-    screen::{clean, json, print, say},
+    screen::{clean, say, show},
 };
 
 const EXAMPLES: &str = "\
@@ -46,10 +46,9 @@ impl Rm {
                 self.warn(entry);
             }
         }
-        match common.json {
-            true => json(&serde_json::json!({ "removed": removed }))?,
-            false => print(&removed.iter().map(line).collect::<String>())?,
-        }
+        let document = serde_json::json!({ "removed": removed });
+        let lines: String = removed.iter().map(line).collect();
+        show(common.json, &document, &lines)?;
         Ok(ExitCode::SUCCESS)
     }
 

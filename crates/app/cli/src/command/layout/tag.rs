@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Env, Result, Tagged};
+use imgconv::{Env, RefName, Result, Tagged};
 
 use super::names::joined;
 use crate::{
-    options::{Common, RefName, SymlinkedBlobs},
-    screen::{clean, json, print, say},
+    options::{Common, SymlinkedBlobs, ref_name},
+    screen::{clean, say, show},
 };
 
 const EXAMPLES: &str = "\
@@ -36,7 +36,7 @@ pub(crate) struct Tag {
     #[arg(value_name = "NEWNAME")]
     name: String,
     /// Value of the annotation `org.opencontainers.image.ref.name`
-    #[arg(long, value_enum, default_value_t = RefName::Full, value_name = "WHAT")]
+    #[arg(long, value_parser = ref_name(), default_value = "full", value_name = "WHAT")]
     ref_name: RefName,
     #[command(flatten)]
     blobs: SymlinkedBlobs,
@@ -46,14 +46,12 @@ impl Tag {
     pub(crate) fn run(&self, common: &Common, mut env: Env) -> Result<ExitCode> {
         self.blobs.apply(&mut env);
         let (layout, reference, name) = (&self.layout, &self.reference, &self.name);
-        let tagged = imgconv::tag_in_layout(layout, reference, name, self.ref_name.into(), &env)?;
+        let tagged = imgconv::tag_in_layout(layout, reference, name, self.ref_name, &env)?;
         if !common.quiet {
             warn(&tagged);
         }
-        match common.json {
-            true => json(&tagged)?,
-            false => print(&format!("{} {}\n", clean(&tagged.name), tagged.digest))?,
-        }
+        let line = format!("{} {}\n", clean(&tagged.name), tagged.digest);
+        show(common.json, &tagged, &line)?;
         Ok(ExitCode::SUCCESS)
     }
 }

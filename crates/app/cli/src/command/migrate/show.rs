@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     exit::{self, Status},
     options::Common,
-    screen::{clean, json, print, say},
+    screen::{self, clean, say, warn},
 };
 
 /// Prints a line for each image and the totals to standard output, and problems to standard error.
@@ -21,10 +21,7 @@ pub(super) fn show(
     if !common.quiet {
         say_problems(migration, common.verbose > 0);
     }
-    match common.json {
-        true => json(document),
-        false => print(&text(migration)),
-    }
+    screen::show(common.json, document, &text(migration))
 }
 
 /// The exit code of a migration: success if no image failed or is still to be copied. If `--strict`
@@ -54,9 +51,7 @@ pub(super) fn exit_code(migration: &Migration, dry_run: bool) -> ExitCode {
 /// Prints warnings, failures, and the numbers of losses.
 fn say_problems(migration: &Migration, verbose: bool) {
     for warning in &migration.warnings {
-        let at = clean(&warning.at.join(" › "));
-        let message = clean(&warning.message);
-        say(&format!("warning[{}]: {at}: {message}", warning.code));
+        warn(&warning.code, &warning.at.join(" › "), &warning.message);
         if let Some(hint) = &warning.hint {
             say(&format!("  hint: {}", clean(hint)));
         }

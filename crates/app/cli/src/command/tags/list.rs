@@ -8,7 +8,7 @@ use imgconv::{Env, Result, TagLine};
 use crate::{
     exit::Status,
     options::Common,
-    screen::{clean, json, print},
+    screen::{clean, show},
 };
 
 const EXAMPLES: &str = "\
@@ -26,10 +26,9 @@ pub(crate) struct List {
 impl List {
     pub(crate) fn run(&self, common: &Common, env: &Env) -> Result<ExitCode> {
         let tags = imgconv::list_tags(&imgconv::read_tags(&self.file, env)?);
-        match common.json {
-            true => json(&serde_json::json!({ "tags": tags }))?,
-            false => print(&tags.iter().map(line).collect::<String>())?,
-        }
+        let document = serde_json::json!({ "tags": tags });
+        let lines: String = tags.iter().map(line).collect();
+        show(common.json, &document, &lines)?;
         Ok(match tags.iter().any(|tag| tag.error.is_some()) {
             true => Status::Failed.into(),
             false => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use imgconv::{Code, Env, Error, Labels, Result};
 
 use crate::{
     options::Common,
-    screen::{clean, json, print},
+    screen::{clean, show},
 };
 
 const EXAMPLES: &str = "\
@@ -32,13 +32,9 @@ impl Resolve {
     pub(crate) fn run(&self, common: &Common, env: &Env) -> Result<ExitCode> {
         let tags = imgconv::read_tags(&self.file, env)?;
         let resolution = imgconv::resolve_tag(&tags, &self.tag, &labels(&self.label)?)?;
-        if common.json {
-            json(&resolution)?;
-        } else {
-            let pairs = resolution.labels.iter();
-            let lines = pairs.map(|(name, value)| format!("{name}={}\n", clean(value)));
-            print(&lines.collect::<String>())?;
-        }
+        let pairs = resolution.labels.iter();
+        let lines = pairs.map(|(name, value)| format!("{name}={}\n", clean(value)));
+        show(common.json, &resolution, &lines.collect::<String>())?;
         Ok(ExitCode::SUCCESS)
     }
 }

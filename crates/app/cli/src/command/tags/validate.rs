@@ -8,7 +8,7 @@ use imgconv::{Code, Env, Error, Result};
 use crate::{
     exit::Status,
     options::Common,
-    screen::{clean, json, print},
+    screen::{clean, show},
 };
 
 const EXAMPLES: &str = "\
@@ -31,10 +31,8 @@ impl Validate {
             // A file that can't be parsed has this one problem.
             Err(error) => vec![error],
         };
-        match common.json {
-            true => json(&document(&problems))?,
-            false => print(&problems.iter().map(line).collect::<String>())?,
-        }
+        let lines: String = problems.iter().map(line).collect();
+        show(common.json, &document(&problems), &lines)?;
         Ok(match problems.is_empty() {
             true => ExitCode::SUCCESS,
             false => Status::Failed.into(),
