@@ -37,7 +37,7 @@ pub(super) fn check(files: &[File]) -> Comparison {
     };
     let (rules, doubles) = rules(&document.text);
     for id in doubles {
-        let message = format!("{DOCUMENT}: the id {id} stands twice");
+        let message = format!("{DOCUMENT}: the id {id} occurs twice");
         found.findings.push(message);
     }
     let mut tested = BTreeSet::new();

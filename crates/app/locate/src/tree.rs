@@ -323,7 +323,7 @@ impl Folder {
             .digest
             .as_ref()
             .map_or(String::new(), Digest::to_string);
-        let message = format!("blob {digest} is in none of the places here");
+        let message = format!("no place in the folder has the blob {digest}");
         Err(Error::new(Code::Missing, message).at(self.locator.clone()))
     }
 }

@@ -535,10 +535,10 @@ pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
 
 /// Opens a journal, which is trusted only if nobody else can have written it.
 fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File> {
-    let hint = "look what it is; without it the images are made once more: remove it, or name another \
-                place by `--journal DIR`";
+    let hint = "look at the file; if you remove it, all images are converted again; `--journal \
+                DIR` names another place for the journal";
     let denied = |why: String| {
-        let message = format!("this can't be relied on as a journal: {why}");
+        let message = format!("the journal can't be trusted: {why}");
         Err(Error::new(Code::Denied, message).hint(hint))
     };
     // The open does not wait for a FIFO and does not follow a link.

@@ -334,7 +334,7 @@ impl Given {
             name: Some(name.to_string()),
             format: "aci".to_owned(),
             platform: Some(platform.to_string()),
-            plan: Some("published as it is".to_owned()),
+            plan: Some("publish unchanged".to_owned()),
             ..ImageOutcome::default()
         }
     }
@@ -403,7 +403,7 @@ impl Publisher<'_> {
             && all_labels(&other.manifest) != all_labels(manifest)
         {
             let message = format!(
-                "the site has another image here, with the labels {:?}",
+                "the site has another image with this file name, with the labels {:?}",
                 all_labels(&other.manifest)
             );
             return Err(Error::new(Code::Ambiguous, message).at(quote(&path)));
@@ -419,7 +419,7 @@ impl Publisher<'_> {
             image.warnings.push(WarningOutcome {
                 code: "replaced".to_owned(),
                 at: path.clone(),
-                message: "the site had other bytes for the same name and labels".to_owned(),
+                message: "the site had another file for the same name and labels".to_owned(),
             });
         }
         let signature = match (&aci.signature, &self.key) {
@@ -473,7 +473,8 @@ impl Publisher<'_> {
             let aci = open_aci(&file.path(), self.env);
             let aci = aci.map_err(|error| error.at(quote(file.shown())))?;
             let aci = aci.ok_or_else(|| {
-                let message = "the file is no ACI, but has the name of one";
+                let message =
+                    "the name of the file ends with `.aci`, but its content is not an ACI";
                 Error::new(Code::Unsupported, message).at(quote(path))
             })?;
             let names: Vec<String> = labels(&aci.manifest)

@@ -60,7 +60,7 @@ pub fn encode_config(
     } = config;
     if layers.len() != sealed.len() {
         let message = format!(
-            "the image has {} layers and {} were written",
+            "the image has {} layers, but {} layers were written",
             layers.len(),
             sealed.len()
         );
@@ -70,7 +70,7 @@ pub fn encode_config(
         && layers.len() > most
     {
         let message = format!(
-            "the image has {} layers, and engines run at most {most}",
+            "the image has {} layers, but engines run at most {most}",
             layers.len()
         );
         report.warn("many-layers", "manifest", message);
@@ -148,12 +148,12 @@ fn divide(
         } else {
             let why = if kept && *format == FormatId::ACI {
                 format!(
-                    "{} has no field for it; kept verbatim in the annotation \
-                     imgconv.aci.manifest for the way back",
+                    "{} has no field for this value; it is kept in the annotation \
+                     imgconv.aci.manifest for the conversion back",
                     family.name
                 )
             } else {
-                format!("{} has no field for it", family.name)
+                format!("{} has no field for this value", family.name)
             };
             report.lose(path, Outcome::Dropped, why);
         }

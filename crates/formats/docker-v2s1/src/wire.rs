@@ -155,7 +155,7 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
     let mut seen = BTreeSet::new();
     for (step, _) in &steps {
         if !seen.insert(&step.v1.id) {
-            let message = format!("the id {} stands twice in the chain", step.v1.id);
+            let message = format!("the id {} occurs twice in the chain", step.v1.id);
             return Err(Error::new(Code::BadManifest, message).at(&*step.place));
         }
     }
@@ -192,11 +192,11 @@ fn follows(step: &Step, name: &LayerName, below: Option<&(Step, LayerName)>) -> 
         Some((below, blob)) if below.v1.id == *id => {
             if blob != name {
                 return bad(format!(
-                    "the id {id} stands for two layers, {blob} and {name}"
+                    "two entries have the id {id}, but different layers: {blob} and {name}"
                 ));
             }
             if below.v1.map != step.v1.map {
-                let message = format!("the id {id} stands twice and says different things");
+                let message = format!("two entries have the id {id}, but different configs");
                 return fail(Code::Ambiguous, message);
             }
             Ok(false)

@@ -96,14 +96,15 @@ pub(crate) fn compare(
                 more.replaced.insert(name.qualified());
                 let message = format!(
                     "the image of that name in {MANIFEST_FILE} has files that the archive does not \
-                     have; the image {id}, which {REPOSITORIES_FILE} names so, is whole and is used"
+                     have; the image {id}, which has that name in {REPOSITORIES_FILE}, is complete \
+                     and is used"
                 );
                 ("docker-archive-fallback", message, Some(text), Some(name))
             }
             Some(_) if is_listed => {
                 let message = format!(
-                    "{MANIFEST_FILE} has another image of that name, and keeps the name; the image \
-                     that {REPOSITORIES_FILE} names so is asked for by its ID, {id}"
+                    "{MANIFEST_FILE} has another image of that name, which keeps the name; the \
+                     image of that name in {REPOSITORIES_FILE} can be selected by its ID, {id}"
                 );
                 ("repositories-differs", message, None, None)
             }

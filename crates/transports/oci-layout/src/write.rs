@@ -246,8 +246,8 @@ impl Commit<'_> {
         }
         let is_new = found.is_none();
         if !is_new && *self.top_level != TopLevel::default() {
-            let message = "another program made a layout here meanwhile, whose index would hide \
-                           what this one says of itself";
+            let message = "another program made a layout here at the same time; its index would \
+                           replace the annotations of the new index";
             return Err(Error::new(Code::Denied, message).hint("run it again"));
         }
         let mut index = found.unwrap_or_else(|| {

@@ -587,7 +587,7 @@ fn n19_a_change_that_changes_nothing_says_so() {
         "{said}"
     );
     assert!(
-        said.contains("unchanged: example.com/artifact:1: it is no image"),
+        said.contains("unchanged: example.com/artifact:1: not an image"),
         "{said}"
     );
     assert_eq!(digests(&sandbox, "out"), digests(&sandbox, "in"));

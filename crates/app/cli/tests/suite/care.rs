@@ -644,7 +644,7 @@ fn blobs_are_linked_only_where_that_is_safe() {
     // Members of an archive can't be linked, and only layouts receive links.
     sandbox.ok(&["convert", "oci:in", "oci-archive:in.tar"]);
     let args = ["convert", "oci-archive:in.tar", "oci:no", "--link", "hard"];
-    sandbox.fails(&args, 1, &["error[unsupported]", "no file of its own"]);
+    sandbox.fails(&args, 1, &["error[unsupported]", "not a separate file"]);
     sandbox.fails(
         &["convert", "oci:in", "x.aci", "--link", "hard"],
         2,
@@ -675,7 +675,7 @@ fn blobs_are_linked_only_where_that_is_safe() {
     fs::set_permissions(&source, fs::Permissions::from_mode(0o644)).unwrap();
     fs::rename(&source, sandbox.path("elsewhere")).unwrap();
     symlink(sandbox.path("elsewhere"), &source).unwrap();
-    refuse("no file of its own");
+    refuse("not a separate file");
     fs::remove_file(&source).unwrap();
     fs::rename(sandbox.path("elsewhere"), &source).unwrap();
     if rustix::process::geteuid().is_root() {

@@ -349,7 +349,7 @@ fn a_name_by_digest_gets_no_tag() {
         4,
         &["error[mismatch]"],
     );
-    // A tag beside the digest is one; the ID of an image is no name of a repository.
+    // A tag beside the digest is one; the ID of an image is not the name of a repository.
     let both = format!("docker.io/library/alpine:3@{}", all[0]);
     top["manifests"][0]["annotations"] = json!({ CONTAINERD: both });
     top["manifests"][1]["annotations"] = json!({ CONTAINERD: all[0], REF: all[0] });

@@ -304,7 +304,7 @@ fn what_docker_can_not_hold_is_refused_before_anything_is_written() {
             &["both", "docker-archive:out"],
             1,
             "ambiguous",
-            "there are 2 platforms and docker-archive can hold one",
+            "there are 2 platforms, but docker-archive can hold only one",
         ),
         (
             &["oci", "docker-archive:out", "--compression", "zstd"],

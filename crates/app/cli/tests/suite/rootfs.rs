@@ -144,7 +144,7 @@ fn p02_only_the_scheme_makes_an_image_of_a_tar() {
     sandbox.fails(
         &["convert", "f.tar", "oci:out"],
         1,
-        &["no supported format", hint],
+        &["format of the file is not supported", hint],
     );
     for (source, texts) in [
         ("rootfs:text", ["expected rootfs", "found something else"]),
@@ -308,7 +308,7 @@ fn p06_a_config_that_does_not_fit_is_refused() {
     let mut file = File::create(sandbox.path("c")).unwrap();
     file.write_all(br#"{"architecture":"arm64","os":"linux"}"#)
         .unwrap();
-    let usage = ["error[usage]", "config of its own"];
+    let usage = ["error[usage]", "has its own config"];
     sandbox.fails(&["convert", "lay", "oci:out", "--config", "c"], 2, &usage);
     for (text, code) in [
         ("[]", "error[bad-manifest]"),

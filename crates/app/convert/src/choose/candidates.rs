@@ -109,11 +109,11 @@ impl Candidates {
         if !transport.place().is_local() {
             let message = "dependencies are looked for in files, folders and stores";
             return Err(at(Error::new(Code::Unsupported, message))
-                .hint("`--deps appc:` discovers those that are found nowhere"));
+                .hint("`--deps appc:` fetches the dependencies that no place has"));
         }
         if transport.place().any_file {
             let Some(aci) = open_aci(location, env).map_err(at)? else {
-                let message = "this is neither an ACI nor a place that has ACIs";
+                let message = "this is neither an ACI nor a place with ACIs";
                 return Err(at(Error::new(Code::Unsupported, message)));
             };
             self.add(location.clone(), location, aci);

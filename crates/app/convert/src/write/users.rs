@@ -52,7 +52,8 @@ pub(crate) fn group(merged: &Merged, user: &str, env: &Env, report: &mut Report)
     };
     if found.is_none() && number.is_none() {
         let message = format!(
-            "{} is not in the image's `/etc/passwd`, so its group is not known; it is 0",
+            "{} is not in the image's `/etc/passwd`, so the group of the user is unknown; 0 is \
+             used",
             quote(user)
         );
         report.warn("unknown-user", "config.User", message);

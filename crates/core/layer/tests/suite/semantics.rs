@@ -460,7 +460,11 @@ const REFUSALS: &[Refusal] = &[
         "hl_bad, before its target",
         &[&["b=>a", "a=1"]],
         Code::BadTar,
-        &[r#"entry "b""#, r#"hard link to "a""#, "no such path"],
+        &[
+            r#"entry "b""#,
+            r#"hard link to "a""#,
+            "the path exists neither",
+        ],
     ),
     (
         "hl_bad, itself",

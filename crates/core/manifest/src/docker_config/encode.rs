@@ -414,7 +414,7 @@ fn report_differences(back: &ImageConfig, wanted: &ImageConfig, report: &mut Rep
         }
     };
     let empty = "the value is empty, which is the same as absent";
-    let date = "it is no date by RFC 3339";
+    let date = "the value is not a date in the form of RFC 3339";
     let assumed = platform.os.is_empty() || platform.architecture.is_empty();
     check("platform", assumed || back.platform == *platform, empty);
     let given = created.is_none() || back.created == *created;

@@ -305,7 +305,7 @@ fn e13_a_refused_entry_leaves_nothing() {
     refused.extend(fields);
     let mut twice = record(b"a", b"1");
     twice.pax.push((b"a".to_vec(), b"2".to_vec()));
-    refused.push((twice, "stands twice"));
+    refused.push((twice, "occurs twice"));
     for (entry, message) in refused {
         let error = head(&entry).unwrap_err();
         assert_eq!(error.code(), Code::BadTar);

@@ -260,7 +260,7 @@ impl Documents {
     /// C9a, C9b, C9d: no member may occur twice, nothing may follow the document, and its depth is
     /// bounded.
     pub fn c9_strict_json(&self) {
-        let part = "\"layers\" stands twice";
+        let part = "\"layers\" occurs twice";
         self.refuse_edit("{", "{\"layers\":[],", Code::BadJson, part);
         let (memory, text) = self.edited("{", "{");
         let part = format!("line 1, column {}", text.len() + 1);

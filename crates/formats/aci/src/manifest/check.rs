@@ -151,7 +151,7 @@ impl Check<'_> {
             )
         };
         if let Some(better) = better.filter(|better| better.len() <= 80 && !holds) {
-            error = error.hint(format!("`{better}` would be one"));
+            error = error.hint(format!("`{better}` would be valid"));
         }
         self.violations.push(error.at(format!("field {path}")));
         false
@@ -233,7 +233,7 @@ impl Check<'_> {
             let value = value.flatten();
             let Some(name) = name else { continue };
             if !seen.insert(name.clone()) {
-                let message = format!("{} stands twice in `{key}`", quote(&name));
+                let message = format!("{} occurs twice in `{key}`", quote(&name));
                 self.fault(Code::Ambiguous, &item.path("name"), message);
                 continue;
             }
@@ -324,7 +324,7 @@ impl Check<'_> {
         let known: Vec<&str> = APP.iter().copied().chain([odd]).collect();
         self.names(object, &known);
         if object.get(odd).is_some() && object.get("supplementaryGIDs").is_some() {
-            let message = format!("stands twice: as `{odd}` too");
+            let message = format!("is given twice: also as `{odd}`");
             self.fault(Code::Ambiguous, &object.path("supplementaryGIDs"), message);
         }
         let mut app = App {

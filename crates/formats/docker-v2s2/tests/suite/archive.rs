@@ -195,7 +195,7 @@ fn a7a_entries_that_are_none() {
         &none,
         r#"{"Config":"c","Config":"d"}"#,
         Code::BadJson,
-        "stands twice",
+        "occurs twice",
     );
     let one = config(&[ID_A]);
     let memory = memory(&[("c", &one), ("empty", "{}"), ("l", "x")]);
