@@ -67,7 +67,7 @@ fn names_are_taken_away_and_given() {
     let name = |name: &str, digest: &str| (name.to_owned(), digest.to_owned());
     let all = blobs(&sandbox.path("out"));
 
-    // One tag of two repositories, one digest with two names, nothing: all are refused.
+    // A tag of two repositories, a digest with two names, and a REF without an entry are refused.
     sandbox.fails(
         &["layout", "rm", "out", "1.0"],
         1,
@@ -240,7 +240,7 @@ fn put(sandbox: &Sandbox, text: &str) -> String {
     digest
 }
 
-/// Changes what the layout `out` lists.
+/// Changes the index of the layout `out`.
 fn list(sandbox: &Sandbox, change: impl FnOnce(&mut Vec<Value>)) {
     let mut index = index(sandbox, "out");
     change(index["manifests"].as_array_mut().unwrap());
@@ -251,7 +251,7 @@ fn descriptor(kind: &str, digest: &str, size: usize) -> Value {
     serde_json::json!({ "mediaType": kind, "digest": digest, "size": size })
 }
 
-/// What a test does to a layout, and the code and a text of what has to be found.
+/// A change of a layout, with the code and a part of the message that `verify` must report.
 struct Damage {
     what: &'static str,
     code: &'static str,
@@ -742,7 +742,7 @@ fn many_layouts_share_one_pool() {
         fs::read(&pooled).unwrap(),
         fs::read(blob(&sandbox, "in", &layer)).unwrap()
     );
-    // With copies only, the pool still saves the work of making blobs anew.
+    // With copies only, the pool still saves the work of making blobs again.
     sandbox.ok(&[
         "convert",
         "oci:in",

@@ -352,7 +352,7 @@ fn k48_a_wrong_size_is_counted_once() {
     }
 }
 
-// robustness N8: 4 is damage; what could not be read at all is 1.
+// robustness N8: exit code 4 means damage; 1 means that a part could not be read at all.
 #[test]
 fn n8_verify_tells_damage_from_what_could_not_be_read() {
     let sandbox = Sandbox::new();

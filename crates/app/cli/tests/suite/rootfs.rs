@@ -11,7 +11,7 @@ use imgconv_testkit::{build, dump, recipe};
 
 use crate::sandbox::Sandbox;
 
-/// Makes a tree with a hard link, a symbolic link and a mode that is not the usual one.
+/// Makes a tree with a hard link, a symbolic link and an unusual mode.
 fn tree(sandbox: &Sandbox) {
     fs::create_dir_all(sandbox.path("tree/etc")).unwrap();
     fs::write(sandbox.path("tree/etc/a"), "1").unwrap();
@@ -75,7 +75,7 @@ fn p01_a_directory_comes_back_as_it_was() {
             .iter()
             .any(|it| it.starts_with("link "))
     );
-    // A tar of the same tree is the same image, but for what a tool adds to the tar.
+    // A tar of the same tree gives the same image, except for entries that the tool adds.
     assert_eq!(sandbox.ok(&["diff", "oci:lay", "rootfs:tree"]), "");
     assert_eq!(sandbox.ok(&["diff", "oci:lay", "rootfs:out.tar"]), "");
     for command in ["ls", "inspect", "verify"] {

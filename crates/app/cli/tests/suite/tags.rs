@@ -73,7 +73,7 @@ fn labels_of(sandbox: &Sandbox, file: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What a file of an ACI's root holds.
+/// The content of a file of an ACI's root file system.
 fn content(sandbox: &Sandbox, file: &str) -> String {
     let out = format!("unpacked-{}", file.replace('/', "-"));
     sandbox.ok(&["unpack", file, &out]);

@@ -250,7 +250,7 @@ fn a_blob_that_was_changed_behind_its_time_is_made_anew() {
     }
 }
 
-/// What killed runs leave below a folder.
+/// The leftovers of killed runs below a folder.
 fn unfinished(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];

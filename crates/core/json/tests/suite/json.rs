@@ -242,7 +242,7 @@ fn k38_values_take_memory_by_the_size_of_the_text() {
         assert_eq!(error.code(), Code::Limit, "{error}");
         let says = format!("exceeds the limit `{limit}` of {value}");
         assert!(error.to_string().contains(&says), "{error}");
-        // What is not kept takes none.
+        // Values that are not kept take no memory.
         check(text.as_bytes(), &limits, "x").unwrap();
     }
     let mut raised = limits;

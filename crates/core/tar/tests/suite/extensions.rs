@@ -409,7 +409,7 @@ fn global_comment() {
     assert_eq!(outcome.entry().offset, 1024);
     // An archive with nothing but a comment.
     works(&[comment.clone(), END.to_vec()].concat(), &[]);
-    // Go forgets what an `x` header before it said, others do not.
+    // Go forgets the `x` header before it, other readers do not.
     let bytes = [pax(&[rec("path", "p")]), comment, raw()].concat();
     fails(&bytes, Code::Ambiguous, "global PAX header stands between");
     let vendor = global(&[rec("VENDOR.x", "1")]);
