@@ -427,7 +427,7 @@ impl Walk<'_> {
         match decoded {
             Ok(decoded) if decoded.diff_ids.len() != layers => {
                 let message = format!(
-                    "the config has {} diff IDs and the manifest {layers} layers",
+                    "the config has {} diff IDs, but the manifest has {layers} layers",
                     decoded.diff_ids.len()
                 );
                 let error = Error::new(Code::BadManifest, message);

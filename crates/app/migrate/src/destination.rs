@@ -87,7 +87,7 @@ impl Destination {
             }
         };
         if split && kind != Kind::Layouts {
-            let message = "`--split repo` is for layouts: every other place has one for each image";
+            let message = "`--split repo` is for layouts; other places need no split";
             return usage(message.to_owned(), "write to `oci:DIR`");
         }
         if site && kind != Kind::Site {
@@ -142,9 +142,11 @@ impl Destination {
             return Ok(name.cloned());
         }
         let nameless = || {
-            let message = format!("{} has no name to be pushed under", quote(text));
-            Error::new(Code::BadName, message)
-                .hint("`--rename 'REGEX=REPLACEMENT'` gives it one, `--exclude` leaves it out")
+            let message = format!("{} has no name in the registry", quote(text));
+            Error::new(Code::BadName, message).hint(
+                "`--rename 'REGEX=REPLACEMENT'` gives the image a name, `--exclude` leaves the \
+                 image out",
+            )
         };
         let reference = name
             .and_then(|name| name.to_full_reference(&mut Report::default()))

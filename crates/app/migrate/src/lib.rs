@@ -89,7 +89,7 @@ pub fn migrate(
     if plan.jobs.is_empty() && plan.refused.is_empty() {
         let message = match source.entries.len() {
             0 => "there are no images here",
-            _ => "no image here is wanted",
+            _ => "no image is selected",
         };
         return Err(Error::new(Code::Missing, message)
             .at(&*source.text)

@@ -555,7 +555,7 @@ fn stem(manifest: &Manifest) -> Result<String> {
     for (name, value) in &labels {
         if value.is_empty() || value.starts_with('.') || !value.chars().all(plain) {
             let message = format!(
-                "the label {name} is {}, which can't stand in the URL of an image",
+                "the label {name} is {}, which can't be part of the URL of an image",
                 quote(value)
             );
             return Err(Error::new(Code::BadName, message)

@@ -237,7 +237,7 @@ pub(crate) fn usable<T>(read: Result<T>, what: &str, report: &mut Report) -> Opt
     match read {
         Ok(read) => Some(read),
         Err(error) => {
-            let message = format!("the carried original can't be used: {error}");
+            let message = format!("the kept original document can't be used: {error}");
             report.warn("bad-original", what, message);
             None
         }

@@ -199,7 +199,7 @@ fn unchanged(
     let read = match read {
         Ok(read) => read,
         Err(error) => {
-            let message = format!("the carried original can't be used: {error}");
+            let message = format!("the kept original document can't be used: {error}");
             report.warn("bad-original", "manifest", message);
             return None;
         }

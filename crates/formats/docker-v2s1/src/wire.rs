@@ -142,8 +142,8 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
         let (empty, place) = (name.digest() == Some(empty_layer()), place);
         if v1.throwaway && !empty {
             let message = format!(
-                "the entry is marked `throwaway`, and its layer {name} is not the empty one: \
-                 some readers would take the layer and others would not"
+                "the entry is marked `throwaway`, and its layer {name} is not the empty one: some \
+                 readers would use the layer and others would not"
             );
             return Err(Error::new(Code::Ambiguous, message).at(place));
         }
@@ -184,7 +184,7 @@ fn follows(step: &Step, name: &LayerName, below: Option<&(Step, LayerName)>) -> 
     match below {
         None => match parent {
             Some(parent) => bad(format!(
-                "the base has a parent, {}, which the manifest does not hold",
+                "the lowest entry has the parent {}, which the manifest does not have",
                 quote(parent)
             )),
             None => Ok(true),

@@ -63,7 +63,7 @@ pub(crate) fn decode(
     } = read;
     if diff_ids.len() != entry.layers.len() {
         let message = format!(
-            "the config has {} diff IDs and the entry {} layers",
+            "the config has {} diff IDs, but the entry has {} layers",
             diff_ids.len(),
             entry.layers.len()
         );

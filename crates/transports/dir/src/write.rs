@@ -55,7 +55,8 @@ impl DirSink {
                 (path, true)
             }
             Ok(_) => {
-                let message = "the destination is a directory, and something else is there";
+                let message =
+                    "the destination is a directory, but the path exists and is not a directory";
                 return Err(Error::new(Code::Denied, message).at(shown));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

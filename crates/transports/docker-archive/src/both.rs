@@ -50,7 +50,7 @@ pub(crate) fn compare(
 ) -> Result<More> {
     let mut known = Known::new(v1, items, limits);
     let named = legacy::repositories(v1.members, limits).unwrap_or_else(|error| {
-        let message = format!("it can't be read, so {MANIFEST_FILE} is used alone: {error}");
+        let message = format!("the file can't be read, so only {MANIFEST_FILE} is used: {error}");
         let place = format!("file {REPOSITORIES_FILE}");
         notes.warn("repositories-unreadable", place, message);
         Vec::new()
@@ -139,7 +139,7 @@ fn warn_unused(known: &mut Known<'_>, heads: &[Head], notes: &Notes) -> Result<(
         used.extend(chain.chain([id]).flat_map(of));
     }
     let odd: BTreeMap<&str, &str> = directories.odd().collect();
-    let why = format!("neither {MANIFEST_FILE} nor {REPOSITORIES_FILE} leads to it");
+    let why = format!("neither {MANIFEST_FILE} nor {REPOSITORIES_FILE} leads to the directory");
     for directory in directories.every() {
         members.check_cancelled()?;
         let is_used = match members.found(&format!("{directory}{LAYER}")) {

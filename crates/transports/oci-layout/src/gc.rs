@@ -83,7 +83,7 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
         let listed = items.iter().map(|item| item.read().cloned());
         let listed: Vec<Listed> = listed.collect::<Result<_>>().map_err(unreadable)?;
         let live = Marker::mark(&directory, &listed, false, env).map_err(|error| {
-            error.hint("nothing was removed; `imgconv verify` names everything that is wrong")
+            error.hint("nothing was removed; `imgconv verify` names every problem")
         })?;
         let mut swept = Swept::default();
         let mut victims = Vec::new();

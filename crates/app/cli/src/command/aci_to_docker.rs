@@ -22,7 +22,7 @@ pub(crate) struct AciToDocker {
     /// The ACIs
     #[arg(value_name = "ACI", required = true)]
     sources: Vec<String>,
-    /// Archive for `docker load`, or a `dir:`
+    /// Archive for `docker load`, or `dir:PATH`
     #[arg(value_name = "OUT")]
     destination: String,
     #[command(flatten)]

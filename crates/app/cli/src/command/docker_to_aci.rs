@@ -22,7 +22,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DockerToAci {
-    /// File of `docker save` of any generation, or a `dir:`
+    /// File of `docker save` from any Docker version, or `dir:PATH`
     #[arg(value_name = "SRC")]
     source: String,
     /// Directory for files `NAME-VERSION-OS-ARCH.aci`, or one `.aci` file

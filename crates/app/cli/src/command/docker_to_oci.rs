@@ -20,7 +20,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DockerToOci {
-    /// File of `docker save` of any generation, or a `dir:`
+    /// File of `docker save` from any Docker version, or `dir:PATH`
     #[arg(value_name = "SRC")]
     source: String,
     /// OCI layout, made if it is missing, added to if it exists; or a `.tar`, an archive of a layout

@@ -22,7 +22,7 @@ pub(crate) struct OciToDocker {
     /// OCI layout, or an archive of a layout
     #[arg(value_name = "SRC")]
     source: String,
-    /// Archive for `docker load`, or a `dir:`
+    /// Archive for `docker load`, or `dir:PATH`
     #[arg(value_name = "OUT")]
     destination: String,
     #[command(flatten)]

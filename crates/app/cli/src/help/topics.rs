@@ -131,7 +131,7 @@ const TRUST: &str = "\
 An ACI or an image tags file that is fetched needs an OpenPGP signature by a key that is trusted for
 its name. Commands that can fetch one have these options.";
 
-const COMMON: &str = "Every command has these options. They may stand before the command, too.";
+const COMMON: &str = "Every command has these options. They are also accepted before the command.";
 
 pub(super) const ENVIRONMENT: &str = "\
 Environment variables that are read:
@@ -141,17 +141,17 @@ Environment variables that are read:
       HTTP_PROXY is ignored in a CGI script.
   NO_PROXY
       Hosts that are connected to without a proxy: domains, addresses and networks (10.0.0.0/8),
-      each optionally with a port, or `*`. This machine never needs a proxy.
+      each optionally with a port, or `*`. Connections to this machine never use a proxy.
   SSL_CERT_FILE, SSL_CERT_DIR
       Certificates that are trusted instead of the certificates of the system.
   REGISTRY_AUTH_FILE
-      The value of `--authfile`.
+      The default of `--authfile`.
   DOCKER_CONFIG, XDG_RUNTIME_DIR, XDG_CONFIG_HOME, HOME
-      Directories of the files of credentials and certificates.
+      Directories in which files of credentials and certificates are looked for.
   TMPDIR
-      The value of `--tmpdir`.
+      The default of `--tmpdir`.
   SOURCE_DATE_EPOCH
-      The time in everything that is made anew, in seconds since 1970.";
+      The time that is written to new documents and entries, in seconds since 1970.";
 
 pub(super) const FILES: &str = "\
 Files that are used besides images and the files that options name:

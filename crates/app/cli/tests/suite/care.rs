@@ -366,7 +366,7 @@ const DAMAGES: &[Damage] = &[
             manifest["config"]["size"] = text.len().into();
             fs::remove_file(blob(sandbox, "out", &layer_of(sandbox, 6))).unwrap();
             relist(sandbox, 6, &manifest);
-            "the history names 2 layers and the image has 1".to_owned()
+            "the history names 2 layers, but the image has 1".to_owned()
         },
     },
     Damage {

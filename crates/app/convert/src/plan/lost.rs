@@ -82,7 +82,7 @@ pub(crate) fn missing_child(
         Missing::Keep => {
             if !request.capabilities.root_kinds.contains(&&*listed.kind) {
                 let target = request.target.id();
-                let message = format!("{what}, and can't be converted to {target}");
+                let message = format!("{what}, and the entry can't be converted to {target}");
                 return Err(Error::new(Code::Missing, message)
                     .at(place)
                     .hint("`--missing drop` leaves the entry out of the index"));

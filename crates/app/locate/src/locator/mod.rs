@@ -331,7 +331,7 @@ impl Locator {
                 return Ok(Self::whole(transport("aci")?, text));
             }
             let transport = found(text).ok_or_else(|| {
-                let message = "this is no image, archive, layout or store";
+                let message = "this is not an image, archive, layout or store";
                 let error = Error::new(Code::Unsupported, message).at(quote(text));
                 match neighbour(text) {
                     Some(hint) => error.hint(hint),

@@ -71,7 +71,7 @@ pub fn encode(
     for (path, raw) in extensions {
         if old.extensions.get(path) != Some(raw) && !write_extension(&mut top, path, raw, defaults)
         {
-            let why = "an image configuration can't hold this field";
+            let why = "an image config can't hold this field";
             report.lose(path, Outcome::Dropped, why);
         }
     }
@@ -434,7 +434,7 @@ fn report_differences(back: &ImageConfig, wanted: &ImageConfig, report: &mut Rep
     check("history", back.history == *history, fits);
     for (path, raw) in extensions {
         if back.extensions.get(path) != Some(raw) {
-            let message = format!("the text {} is read back differently", quote(raw));
+            let message = format!("the text {} would be read back differently", quote(raw));
             let listed = report.losses.iter().any(|loss| loss.field == *path);
             if !listed {
                 report.lose(path, Outcome::Approximated, message);

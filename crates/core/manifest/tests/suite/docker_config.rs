@@ -243,7 +243,7 @@ fn c12l_a_history_that_does_not_fit() {
     assert!(
         report.warnings[0]
             .message
-            .contains("names 2 layers and the image has 1")
+            .contains("names 2 layers, but the image has 1")
     );
     assert_eq!(config.history, []);
     copies(&original);

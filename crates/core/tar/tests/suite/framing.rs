@@ -519,7 +519,7 @@ fn k35_a_size_without_a_body() {
         fails(
             &bytes,
             Code::BadTar,
-            "some readers take what follows for its body",
+            "some readers read the following bytes as its body",
         );
         // The body itself is none of the headers that every reader looks for.
         let body = [sized(kind), vec![b'x'; 1024], END.to_vec()].concat();
@@ -531,7 +531,7 @@ fn k35_a_size_without_a_body() {
     fails(
         &bytes,
         Code::BadTar,
-        "some readers take what follows for its body",
+        "some readers read the following bytes as its body",
     );
     works(&[comment, target, sized(b'5'), raw()].concat(), &next);
 }

@@ -270,7 +270,7 @@ fn sparse_bad_records() {
                 ("offset", "0"),
             ],
             Code::BadTar,
-            "out of turn",
+            "out of order",
         ),
         (
             &[("size", "512"), ("numblocks", "0")],

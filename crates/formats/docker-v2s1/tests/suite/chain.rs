@@ -114,7 +114,7 @@ fn b7_chains() {
     let none = three(('c', None), ('b', Some('a')));
     refuse(none, Code::BadManifest, "the parent is absent");
     let based = manifest(&[(blob('1'), v1('a', Some('b'), ""))]);
-    refuse(based, Code::BadManifest, "the base has a parent");
+    refuse(based, Code::BadManifest, "the lowest entry has the parent");
     let own = three(('c', Some('c')), ('b', Some('a')));
     refuse(own, Code::Cycle, "is its own parent");
     let base = manifest(&[(blob('1'), v1('a', Some('a'), ""))]);

@@ -201,7 +201,7 @@ fn a7a_entries_that_are_none() {
     let memory = memory(&[("c", &one), ("empty", "{}"), ("l", "x")]);
     let entry =
         |config: &str, layers: &str| format!(r#"{{"Config":"{config}","Layers":{layers}}}"#);
-    let counts = |n: usize| format!("the config has 1 diff IDs and the entry {n} layers");
+    let counts = |n: usize| format!("the config has 1 diff IDs, but the entry has {n} layers");
     refuse(&memory, &entry("c", "[]"), Code::BadManifest, &counts(0));
     refuse(&memory, &entry("c", "null"), Code::BadManifest, &counts(0));
     refuse(
