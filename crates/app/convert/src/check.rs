@@ -170,11 +170,11 @@ pub fn no_image(platforms: &[PlatformSpec], mut there: Vec<String>) -> Error {
     there.sort();
     there.dedup();
     if there.is_empty() {
-        return Error::new(Code::Missing, "there are no images here");
+        return Error::new(Code::Missing, "the place has no images");
     }
     let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     Error::new(Code::Missing, format!("no image for {}", wanted.join(", ")))
-        .hint(format!("there is: {}", there.join(", ")))
+        .hint(format!("available: {}", there.join(", ")))
 }
 
 /// Refuses losses and warnings, which `--strict` forbids.

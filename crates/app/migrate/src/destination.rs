@@ -65,7 +65,7 @@ impl Destination {
             Err(error.hint(hint))
         };
         if let Some(reference) = &locator.reference {
-            let message = format!("{reference} names one image, and a migration is of many");
+            let message = format!("{reference} names one image, but a migration copies many");
             return usage(message, "`--rename` gives images other names");
         }
         let kind = match (place.names(), place.shape) {
@@ -97,7 +97,7 @@ impl Destination {
         if kind == Kind::Registry {
             let location = Location::parse(&locator.location)?;
             if location.tag.is_some() || location.digest.is_some() {
-                let message = "a tag names one image, and a migration is of many".to_owned();
+                let message = "a tag names one image, but a migration copies many".to_owned();
                 return usage(message, "write to `docker://HOST/PREFIX`");
             }
         }

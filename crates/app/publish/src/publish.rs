@@ -371,7 +371,7 @@ struct Staged {
 impl Staged {
     fn open(file: &Path, env: &Env) -> Result<Self> {
         let part = open_aci(&file.to_string_lossy(), env)?;
-        let part = part.ok_or_else(|| Error::new(Code::Unsupported, "this is no ACI"))?;
+        let part = part.ok_or_else(|| Error::new(Code::Unsupported, "the file is not an ACI"))?;
         Ok(Self {
             file: file.to_owned(),
             part,

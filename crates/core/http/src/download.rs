@@ -150,7 +150,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
         let n = reader.read(buf).map_err(Error::from_io)?;
         // If the server sends a shorter body as a whole, the digest finds the difference.
         if n == 0 && !self.framed && self.size.is_some_and(|size| self.position < size) {
-            return Err(Error::new(Code::Net, "the answer ended too early"));
+            return Err(Error::new(Code::Net, "the response ended too early"));
         }
         self.position += n as u64;
         Ok(n)

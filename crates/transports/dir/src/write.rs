@@ -97,7 +97,10 @@ impl DirSink {
         }
         for publication in publications {
             if let Some(reference) = &publication.reference {
-                let message = format!("{} can't be kept: `dir:` has no names", quote(reference));
+                let message = format!(
+                    "{} can't be kept, because `dir:` has no names",
+                    quote(reference)
+                );
                 return Err(Error::new(Code::Usage, message).hint("leave out the REF"));
             }
         }

@@ -788,7 +788,7 @@ fn a_store_that_is_gone_or_empty_says_so() {
     sandbox.fails(
         &["migrate", "rkt:cas", "oci:out"],
         1,
-        &["error[missing]", "no images here"],
+        &["error[missing]", "the place has no images"],
     );
     storage(&sandbox, 2);
     sandbox.fails(

@@ -44,7 +44,7 @@ pub(super) fn of_digest(
         && let Some(tag) = root.image_id_as_tag()
     {
         let why = format!(
-            "the image has no version, and `{tag}` is the start of its label `dockerimageid`"
+            "the image has no version; the tag `{tag}` is the start of its label `dockerimageid`"
         );
         report.lose("tag", LossKind::Synthesised, why);
     }

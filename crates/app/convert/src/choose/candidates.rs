@@ -272,7 +272,7 @@ impl Candidates {
         let text = source.text.clone();
         let decoded = source.decode(env)?;
         let Some(Node::Image(node)) = decoded.first().map(|(_, node)| &**node) else {
-            return Err(Error::new(Code::Unsupported, "this is no ACI").at(text));
+            return Err(Error::new(Code::Unsupported, "the file is not an ACI").at(text));
         };
         for warning in &node.report.warnings {
             env.notes
@@ -290,7 +290,9 @@ impl Candidates {
                 });
                 self.all.len() - 1
             }
-            (None, None) => return Err(Error::new(Code::Unsupported, "this is no ACI").at(text)),
+            (None, None) => {
+                return Err(Error::new(Code::Unsupported, "the file is not an ACI").at(text));
+            }
         };
         self.discovered.insert(asked, key);
         Ok(key)

@@ -296,7 +296,7 @@ fn check_options(request: &Request<'_>, facts: &StreamFacts) -> Result<()> {
         return Err(Error::new(Code::Usage, message));
     }
     if request.options.layers.toc {
-        let message = format!("{noun} has no place for a table of contents");
+        let message = format!("{noun} can't hold a table of contents");
         return Err(Error::new(Code::Unsupported, message)
             .hint("OCI has one: write to `oci:PATH` or `oci-archive:PATH`"));
     }

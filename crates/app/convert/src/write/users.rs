@@ -40,7 +40,7 @@ pub(crate) fn group(merged: &Merged, user: &str, env: &Env, report: &mut Report)
         Some(node) if node.kind == EntryKind::Regular => {
             if node.size > LONGEST {
                 let message = format!(
-                    "only the first {LONGEST} bytes are searched for {}",
+                    "only the first {LONGEST} bytes of the file are searched for the user {}",
                     quote(user)
                 );
                 report.warn("large-passwd", "/etc/passwd", message);

@@ -258,7 +258,7 @@ fn l15_a_platform_that_is_not_there_is_missing_and_the_list_is_shown() {
     let to = format!("oci:{}", folder.path().join("out").display());
     let error = convert(&registry.locator("x:t"), &to, &options, &env).unwrap_err();
     assert_eq!(error.code(), Code::Missing);
-    assert_eq!(error.advice(), Some("there is: linux/amd64"));
+    assert_eq!(error.advice(), Some("available: linux/amd64"));
 }
 
 #[test]

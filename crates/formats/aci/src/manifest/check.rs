@@ -190,7 +190,10 @@ impl Check<'_> {
         let known = semantic_version(VERSION);
         match semantic_version(text) {
             None => {
-                let message = format!("{} is no semantic version, such as {VERSION}", quote(text));
+                let message = format!(
+                    "{} is not a semantic version, such as {VERSION}",
+                    quote(text)
+                );
                 self.fault(Code::BadManifest, "acVersion", message);
             }
             Some([0, 0, 0]) => {
@@ -202,7 +205,7 @@ impl Check<'_> {
             }
             version if version > known => {
                 let message = format!(
-                    "{} is above {VERSION}, the last that is known; read as that",
+                    "{} is newer than {VERSION}, the last known version; read as {VERSION}",
                     quote(text)
                 );
                 self.warn("unknown-version", "acVersion", message);
