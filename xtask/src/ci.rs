@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result {
     cargo(&["test", "--quiet", "--locked", "--workspace"])?;
     without_features()?;
     eprintln!("$ cargo xtask docs --check");
-    // The tests have built it, with the features that they need besides.
+    // The tests have built the program, with additional features that they need.
     let program = target()?.join("debug/imgconv");
     docs::run(&["--check", "--program", &program.to_string_lossy()])?;
     println!("ci: all checks passed");

@@ -1,6 +1,6 @@
 //! `cargo xtask corpus`: runs the cases of `testdata/corpus`, builds recipes, blesses golden files.
 //!
-//! Plain `cargo test` runs the same cases; this is for working on them.
+//! `cargo test` runs the same cases; this task is for changing them.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: the parts of documents that the program itself knows, written or compared.
+//! `cargo xtask docs`: writes the generated parts of documents, or compares them.
 //!
 //! The README's table of conversions comes from `imgconv formats --json` and from the results of the
 //! matrix test; `docs/cli.md` is the output of `imgconv help reference`. `--check` writes nothing and
@@ -130,7 +130,8 @@ fn outcomes(matrix: &str) -> Result<BTreeMap<(&str, &str), &str>> {
     lines.map(cell).collect()
 }
 
-/// An outcome in a word. A synthesised field is no loss, because the source did not have it.
+/// An outcome in one word. A synthesised field is not a loss, because the source did not have the
+/// field.
 fn verdict(outcome: &str) -> &'static str {
     let lost = |part: &str| part.starts_with("dropped ") || part.starts_with("approximated ");
     if outcome.starts_with("refused ") {

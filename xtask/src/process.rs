@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The result of a task: what is printed before it ends with failure.
+/// The result of a task; the error is the text that is printed before the exit with failure.
 pub(crate) type Result<T = ()> = std::result::Result<T, String>;
 
 /// The repository's root.
@@ -63,14 +63,14 @@ pub(crate) fn build_program(profile: Profile) -> Result<PathBuf> {
     Ok(target()?.join(folder).join("imgconv"))
 }
 
-/// Where cargo puts what it builds.
+/// The target directory of cargo.
 pub(crate) fn target() -> Result<PathBuf> {
     let metadata = metadata()?;
     let target = metadata["target_directory"].as_str();
     Ok(target.ok_or("cargo metadata names no target")?.into())
 }
 
-/// The program that `--program PATH` names, or else a fresh build.
+/// The program under test: the one that `--program PATH` names, else a fresh build.
 pub(crate) fn program(arguments: &[&str], profile: Profile) -> Result<PathBuf> {
     match value(arguments, "--program")? {
         Some(path) => std::path::absolute(path).map_err(|e| e.to_string()),
@@ -90,7 +90,7 @@ pub(crate) fn value<'a>(arguments: &[&'a str], name: &str) -> Result<Option<&'a 
     }
 }
 
-/// The words that are neither options nor, for the options in `with_value`, what follows them.
+/// The words that are neither options nor values of the options in `with_value`.
 pub(crate) fn operands<'a>(arguments: &[&'a str], with_value: &[&str]) -> Vec<&'a str> {
     let mut out = Vec::new();
     let mut words = arguments.iter();
@@ -109,7 +109,7 @@ pub(crate) fn operands<'a>(arguments: &[&'a str], with_value: &[&str]) -> Vec<&'
 pub(crate) enum Profile {
     /// Quick to build.
     Dev,
-    /// What users run.
+    /// The build profile of the released program.
     Release,
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Runs a command with its output caught, and demands success; the failure shows all of it.
+/// Runs a command and captures its output. If the command fails, the error shows all output.
 pub(crate) fn call(command: &mut Command) -> Result<String> {
     let output = raw(command)?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -138,7 +138,8 @@ pub(crate) fn raw(command: &mut Command) -> Result<Output> {
         .map_err(|e| format!("{program}: {e}"))
 }
 
-/// Returns a port of the loopback device that is free now; nothing else here asks for ports.
+/// Returns a free port of the loopback device. No other process of the checks takes ports, so the
+/// port stays free.
 pub(crate) fn free_port() -> Result<u16> {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
@@ -146,7 +147,7 @@ pub(crate) fn free_port() -> Result<u16> {
         .map_err(|e| e.to_string())
 }
 
-/// Asks a child of ours to end, and kills it if it has not when `patience` is over.
+/// Asks a child process to end, and kills the child if it still runs after `patience`.
 pub(crate) fn end(child: &mut Child, patience: Duration) {
     let id = i32::try_from(child.id()).map(Pid::from_raw);
     if id.is_ok_and(|id| kill(id, Signal::SIGTERM).is_ok()) {
@@ -163,7 +164,7 @@ pub(crate) fn end(child: &mut Child, patience: Duration) {
     let _ = child.wait();
 }
 
-/// A command, how it ended, and what it printed.
+/// A command, its exit status, and its output.
 pub(crate) fn shown(command: &Command, output: &Output) -> String {
     let mut text = format!("$ {}", command.get_program().to_string_lossy());
     for argument in command.get_args() {

@@ -28,7 +28,7 @@ pub(super) fn header(name: &str, size: u64) -> [u8; BLOCK as usize] {
     if size < 8 << 30 {
         octal(124, 12, size);
     } else {
-        // More than eleven digits hold: a binary number, as GNU tar writes it.
+        // A number of more than eleven digits is written in binary, as GNU tar does.
         block[124] = 0x80;
         block[128..136].copy_from_slice(&size.to_be_bytes());
     }
@@ -130,7 +130,7 @@ pub(super) fn config(name: &str, diff_ids: &[String]) -> String {
     .to_string()
 }
 
-/// Writes everything that is read through it.
+/// A reader that copies all bytes to a writer.
 struct Copied<'a> {
     from: Box<dyn Read>,
     to: &'a mut dyn Write,

@@ -1,17 +1,17 @@
-//! Layers of any size, made while they are read: text-like content, the same at every run.
+//! Generated layers of any size: the content is like text, and equal in every run.
 
 use std::io::{self, Read};
 
 use super::archive::{Layer, header, padding};
 
-/// A layer of so many entries: directories of a thousand, files of one size.
+/// A layer with a given number of entries: directories of a thousand files, all of the same size.
 #[derive(Debug)]
 pub(super) struct Generated {
     entries: u64,
     size: u64,
     /// The entry that comes next.
     next: u64,
-    /// What is missing of the current file.
+    /// The number of bytes that are still to be read of the current file.
     left: u64,
     ended: bool,
     /// Bytes that are made and not read yet, from `start` on.
@@ -21,7 +21,7 @@ pub(super) struct Generated {
     random: Random,
 }
 
-/// Every so many entries one is a directory, with those that follow in it.
+/// The number of entries from one directory to the next.
 const IN_DIRECTORY: u64 = 1000;
 
 /// Bytes of content made at once.

@@ -1,4 +1,4 @@
-//! The jobs that have a goal, beside the programs that do the same.
+//! The jobs that have a goal, compared with other programs for the same job.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::setting::{Bench, JOBS};
 use super::table::{Row, markdown};
 use crate::process::{Result, installed};
 
-/// A job, how we do it, and how others do.
+/// A job: the script of imgconv and the scripts of other programs.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) name: &'static str,
@@ -25,13 +25,13 @@ pub(super) struct Task {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) name: &'static str,
-    /// Programs it needs.
+    /// The programs that the script needs.
     pub(super) needs: &'static [&'static str],
     pub(super) script: &'static str,
     pub(super) goal: Goal,
 }
 
-/// The most that ours / theirs may be; `None` where nothing is promised.
+/// The upper bound of the ratio imgconv / other program; `None` without a goal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Goal {
     wall: Option<f64>,
@@ -253,7 +253,7 @@ const TASKS: &[Task] = &[
     },
 ];
 
-/// Makes `$LAYOUT`, by the usual tool if it is there, and `$ACI`.
+/// Makes `$LAYOUT`, by skopeo if it is installed, and `$ACI`.
 const PREPARE: &str = r#"
     if command -v skopeo > /dev/null
     then skopeo --insecure-policy copy -q docker-archive:$ARCHIVE oci:$LAYOUT:1
@@ -334,7 +334,7 @@ pub(super) fn compare(
         .collect())
 }
 
-/// A ratio, beside its goal if it has one.
+/// A ratio, with its goal if there is a goal.
 pub(super) fn judged(ratio: f64, goal: Option<f64>) -> String {
     match goal {
         None => format!("{ratio:.2}"),

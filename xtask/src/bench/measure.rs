@@ -1,4 +1,4 @@
-//! Running one script in an empty folder, and what it used.
+//! Running one script in an empty folder, and measuring its time, memory and output.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use super::setting::{Bench, JOBS};
 use crate::process::{Result, call};
 
-/// What one run took.
+/// The time and memory of one run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sample {
     /// Seconds from start to end.
     pub(super) wall: f64,
     /// Seconds of all processors, user and system.
     pub(super) cpu: f64,
-    /// The largest resident set of any one process, in MiB.
+    /// The largest resident set of any single process, in MiB.
     pub(super) memory: f64,
     /// Bytes written that count, in MB.
     pub(super) output: f64,
@@ -37,7 +37,7 @@ impl Bench {
     ) -> Result<Sample> {
         let folder = self.path("run");
         fs::create_dir(&folder).map_err(|e| e.to_string())?;
-        // A round must not pay for what the one before left to the disk.
+        // A round must not wait for disk writes of the previous round.
         call(&mut Command::new("sync"))?;
         let this = std::env::current_exe().map_err(|e| e.to_string())?;
         let text = call(
@@ -98,8 +98,8 @@ pub(super) fn total(path: &Path) -> Result<u64> {
     Ok(sum)
 }
 
-/// `cargo xtask measure SCRIPT`: runs one bash script and prints what it used as JSON. A process of
-/// its own, because the system counts all children of a process together.
+/// `cargo xtask measure SCRIPT`: runs one bash script and prints its time and memory as JSON. A
+/// process of its own, because the system counts all children of a process together.
 pub(crate) fn run_script(arguments: &[&str]) -> Result {
     let script = arguments.first().ok_or("measure needs a script")?;
     let start = Instant::now();

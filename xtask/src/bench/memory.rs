@@ -1,4 +1,4 @@
-//! Peak memory where an image is large: ten gigabytes in one layer, a million entries in another.
+//! Peak memory for large images: a layer of ten gigabytes, and a layer of a million entries.
 
 use std::fs;
 

@@ -1,5 +1,6 @@
-//! A store of images that share layers, migrated whole, beside one run of skopeo for each image and `skopeo sync`; what
-//! a second run over the finished migration takes; and memory, which does not depend on the number of images.
+//! The migration of a store of images that share layers, compared with one run of skopeo for each
+//! image and with `skopeo sync`; the cost of a second run over the finished migration; and memory,
+//! which does not depend on the number of images.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -68,7 +69,7 @@ const TASKS: &[Task] = &[
     },
 ];
 
-/// To a registry that is started for it, which the time of all includes.
+/// A migration to a registry that is started for the run; the time includes the start.
 const REGISTRY: Task = Task {
     name: "200 images, OCI gzip to a registry",
     script: r#"
@@ -96,7 +97,7 @@ const REGISTRY: Task = Task {
     ],
 };
 
-/// Starts a registry, and ends it with the script.
+/// Starts a registry, which ends with the script.
 const START: &str = r#"
     printf 'version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: 127.0.0.1:%s}\n' \
         "$PWD/data" "$PORT" > config.yml
@@ -133,7 +134,7 @@ pub(super) fn run(bench: &Bench, size: u64, only: &str) -> Result<(String, Value
     ))
 }
 
-/// What a second run took, and what a store of fewer images did.
+/// The costs of a second run, and of a store of fewer images.
 struct Again {
     task: &'static str,
     /// Seconds, and as a part of those of the first run.
@@ -176,7 +177,7 @@ impl Again {
     }
 }
 
-/// Runs a task over what it has finished, and one over fewer images.
+/// Runs a task over a finished migration, and a task over fewer images.
 fn second(
     bench: &Bench,
     task: &Task,
@@ -271,7 +272,7 @@ fn image(i: usize) -> Image {
     }
 }
 
-/// A compressed layer: its file, and what documents say of it.
+/// A compressed layer: its file, and the fields of its descriptor.
 struct Blob {
     hex: String,
     size: u64,

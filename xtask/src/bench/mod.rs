@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: time, memory and bytes of the main jobs, beside the same work by others.
+//! `cargo xtask bench`: time, memory and bytes of the main jobs, compared with other programs.
 //!
-//! Ours and the peers run in turn, round by round, so that a busy machine hurts all of them; ratios
-//! are taken inside a round and their median is shown. Figures of two machines cannot be compared;
-//! ratios can, roughly.
+//! imgconv and the other programs run in turn, round by round, so that a busy machine affects all
+//! of them; ratios are taken inside a round and their median is shown. Figures of two machines
+//! cannot be compared; ratios can, roughly.
 
 mod archive;
 mod committed;
@@ -30,7 +30,7 @@ use self::setting::Bench;
 use crate::newer::Newer;
 use crate::process::{Profile, Result, operands, program, value};
 
-/// Runs the benchmark that is named, or the one of the goals.
+/// Runs the named benchmark; the default is `goals`.
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let number = |name: &str, default: u64| match value(arguments, name)? {
         None => Ok(default),

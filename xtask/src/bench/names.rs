@@ -1,4 +1,5 @@
-//! How time grows with the names of one image, at n, 2n and 4n: nothing may grow faster than they do.
+//! The growth of time with the number of names of one image, at n, 2n and 4n: no task may grow
+//! faster than linearly.
 
 use std::fs;
 use std::path::Path;
@@ -92,7 +93,7 @@ pub(super) fn run(bench: &Bench) -> Result<(String, Value)> {
     Ok((markdown(&head, &rows), Value::from(values)))
 }
 
-/// Lists the one image of a layout under that many names.
+/// Gives the single image of a layout the given number of names.
 fn name(layout: &Path, count: usize) -> Result {
     let path = layout.join("index.json");
     let bytes = fs::read(&path).map_err(|e| e.to_string())?;

@@ -15,11 +15,11 @@ use crate::process::{Result, call};
 /// Larger files are left out: with the rest, as in real images, a gigabyte has some 40 000 files.
 const LARGEST: u64 = 8_000_000;
 
-/// One in so many files of the base gets copied with three names, and one in so many deleted.
+/// One of this many files of the base gets three names, and one of this many is deleted.
 const LINKED: usize = 20;
 const DELETED: usize = 10;
 
-/// What was made.
+/// The bytes and the entries of the image that was made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Made {
     pub(super) bytes: u64,
@@ -95,7 +95,7 @@ fn listed(size: u64) -> Result<Vec<(PathBuf, u64)>> {
         if data.is_file() && data.len() > LARGEST {
             continue;
         }
-        // The names of one file hold its bytes once.
+        // Hard links to one file share its bytes.
         let counts = data.is_file() && seen.insert((data.dev(), data.ino()));
         let own = if counts { data.len() } else { 0 };
         bytes += own;

@@ -1,5 +1,5 @@
-//! How time and memory grow with layers, entries and threads, on generated layers, and time with the
-//! names of one image.
+//! The growth of time and memory with layers, entries and threads, on generated layers, and of time
+//! with the names of one image.
 
 use std::fs;
 

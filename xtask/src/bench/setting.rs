@@ -9,7 +9,7 @@ use crate::process::Result;
 /// How many threads everyone gets: the goals are stated for two.
 pub(super) const JOBS: usize = 2;
 
-/// What all benchmarks share.
+/// The settings that all benchmarks share.
 #[derive(Debug)]
 pub(super) struct Bench {
     /// The program under test.

@@ -1,4 +1,4 @@
-//! Samples of several runners to rows of a table, with ratios that are paired.
+//! Converts samples of several programs to rows of a table, with ratios within each round.
 
 use serde_json::{Value, json};
 

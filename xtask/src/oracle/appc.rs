@@ -1,4 +1,5 @@
-//! appc: sites that `imgconv publish` makes, behind a real web server, found by a real client.
+//! Checks of appc discovery: a real client finds the sites that `imgconv publish` makes, behind a
+//! real web server.
 
 use std::{
     collections::BTreeMap,
@@ -54,7 +55,8 @@ server.serve_forever()
 const FETCH: &str =
     "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1]).read())";
 
-/// A key with a passphrase, as `key.pub` and `key.sec`, and what ends the agent that holds it.
+/// A key with a passphrase, as `key.pub` and `key.sec`, and a guard that ends the agent with the
+/// key.
 const KEY: &str = r#"
 mkdir -p -m 700 gnupg
 printf 'correct horse\n' > passphrase
@@ -77,7 +79,7 @@ impl Web {
     /// Serves a folder of the work folder, which may not be there yet.
     fn start(oracle: &Oracle, folder: &str) -> Result<Self> {
         certificates(oracle)?;
-        // Free now; nothing else here asks for ports.
+        // The port is free now, and no other check takes ports.
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .map_err(|e| e.to_string())?
@@ -158,11 +160,11 @@ pub(super) fn run(oracle: &mut Oracle) {
         moved(oracle, &registry, &source, &web);
         signed(oracle, &source);
     }
-    // A key that was asked for has an agent that holds it.
+    // GnuPG started an agent, which would outlive the checks.
     let _ = gpg(oracle, "gpgconf --kill all");
 }
 
-/// Runs a script whose GnuPG is one of its own.
+/// Runs a script with its own GnuPG home.
 fn gpg(oracle: &Oracle, script: &str) -> Result<String> {
     oracle.shell(&format!("export GNUPGHOME=\"$PWD/gnupg\"\n{script}"))
 }

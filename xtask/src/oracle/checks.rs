@@ -1,4 +1,5 @@
-//! The state of a run, how a check runs and ends, and comparisons that say what differs.
+//! The state of a run of checks, the runner of a single check, and comparisons whose errors name
+//! the difference.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -24,13 +25,13 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    /// Says whether a group of checks was asked for: the word before the colon of their names.
+    /// Says whether the user selected a group of checks: the word before the colon of their names.
     pub(super) fn wants(&self, group: &str) -> bool {
         self.filter.is_empty() || self.filter == group
     }
 
-    /// Runs one check and prints how it ended; says whether it passed. `needs` are programs, `root`,
-    /// or `newer` for the private root of newer peers.
+    /// Runs one check, prints the result, and returns whether the check passed. `needs` are
+    /// programs, `root`, or `newer` for the private root of newer peers.
     pub(super) fn check(
         &mut self,
         name: &str,
@@ -70,7 +71,7 @@ impl Oracle {
     pub(super) fn path(&self, name: &str) -> PathBuf {
         let path = self.work.join(name);
         if let Some(folder) = path.parent() {
-            // What cannot be made shows up where it is used.
+            // An error here appears again where the folder is used.
             let _ = std::fs::create_dir_all(folder);
         }
         path

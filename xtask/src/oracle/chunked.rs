@@ -1,5 +1,5 @@
-//! Layers with a table of contents: every file fetched by the table alone, in Python; and eStargz,
-//! whose tar has two files more, read as a plain layer.
+//! Checks of layers with a table of contents: a Python program fetches every file by the table
+//! alone, and eStargz layers, whose tar has two more files, are read as plain layers.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Layers of every profile of every codec, read by programs that no one here wrote; and the same
-//! bytes from one thread, two and eight.
+//! Checks of compressed layers: independent programs read every profile of every codec, and one,
+//! two and eight threads write the same bytes.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! Docker archives: what other tools write is read here, and what is written here is read there.
+//! Checks of Docker archives: imgconv reads archives of other tools, and other tools read archives
+//! of imgconv.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use crate::process::Result;
 /// The groups of this file; all use the engine.
 pub(super) const GROUPS: [&str; 3] = ["docker-read", "docker-write", "docker-aci"];
 
-/// What running an image of [`layers`] prints.
+/// The output of a container of an image of [`layers`].
 pub(super) const LAYERS_PRINT: &str = "layers speak\n";
 
 /// The images of the layout that every group here starts from: the name, and the tree it unpacks to.
@@ -43,7 +44,7 @@ umoci unpack --image docker-base:example.com/layers/first:1 docker-base-first
 umoci unpack --image docker-base:example.com/layers/second:1 docker-base-second
 "#;
 
-/// What comparing a layout's tree needs.
+/// The programs that a comparison of a layout's file tree needs.
 const TREES: [&str; 4] = ["root", "umoci", "skopeo", "jq"];
 
 /// Runs every check of docker archives. Returns the engine if it runs and the images were made.
@@ -410,7 +411,8 @@ fn write(oracle: &mut Oracle, engine: &Engine) {
             Box::new(move |oracle| {
                 loaded(oracle, engine, second)?;
                 engine.docker(oracle, &["save", "-o", "v1-save.tar", second])?;
-                // What docker wrote before 1.10 is what it still writes, less these files.
+                // Archives of docker before 1.10 have the same files as today's, except these
+                // files.
                 oracle.shell(
                     "mkdir v1-save && tar -xf v1-save.tar -C v1-save\n\
                      rm v1-save/*.json\n\
@@ -433,7 +435,7 @@ fn write(oracle: &mut Oracle, engine: &Engine) {
     }
 }
 
-/// Other tools take the archive, and agree on what is in it.
+/// Other tools load the archive and see the same images in it.
 fn taken(oracle: &mut Oracle, engine: &Engine, archive: &Written) {
     let name = |what: &str| format!("docker-write: {}: {what}", archive.title);
     let file = archive.file;
@@ -499,7 +501,7 @@ fn taken(oracle: &mut Oracle, engine: &Engine, archive: &Written) {
     });
 }
 
-/// Demands that a value is what was expected.
+/// Fails unless a value equals the expected value.
 pub(super) fn equal<T: PartialEq + std::fmt::Debug + ?Sized>(
     what: &str,
     found: &T,

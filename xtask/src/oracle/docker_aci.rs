@@ -1,4 +1,5 @@
-//! Docker -> ACI -> Docker: what other tools say of both, and whether the reports are complete.
+//! Checks of Docker -> ACI -> Docker: other tools read both results, and the reports must be
+//! complete.
 
 use super::checks::{Oracle, contains, same_tree};
 use super::docker::{IMAGES, LAYERS_PRINT, equal, loaded};
@@ -6,7 +7,7 @@ use super::engine::Engine;
 use super::from_aci::extracted;
 use crate::process::Result;
 
-/// Docker to ACI and back: an image with what only docker knows, by `docker commit`.
+/// Docker to ACI and back: an image with fields that only Docker has, made by `docker commit`.
 pub(super) fn run(oracle: &mut Oracle, engine: &Engine) {
     let title = |what: &str| format!("docker-aci: {what}");
     let image = "example.com/oracle/committed:1";
@@ -129,7 +130,7 @@ pub(super) fn run(oracle: &mut Oracle, engine: &Engine) {
             }
             let steps = |file: &str| oracle.shell(&format!("jq '.history | length' {file}.json"));
             let count = |text: String| text.trim().parse::<u32>().map_err(|e| e.to_string());
-            // One more made the one layer that is left.
+            // One more step made the remaining layer.
             equal(
                 "the number of steps",
                 &count(steps("committed-back")?)?,
@@ -156,7 +157,8 @@ changed(.[0].config; .[1].config; "config."),
 changed(.[0] | del(.config, .rootfs); .[1] | del(.config, .rootfs); "")
 "#;
 
-/// Demands that every field, beside the line that names it, stands in the reports of both ways.
+/// Fails unless the reports of both conversions have every field, beside the line that names the
+/// field.
 fn all_reported(oracle: &Oracle, fields: &[(&str, &str)]) -> Result {
     let losses = oracle.shell("jq -r '.images[].losses[].field' to-aci.json to-docker.json")?;
     for (field, line) in fields {

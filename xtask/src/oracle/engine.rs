@@ -1,4 +1,5 @@
-//! A Docker engine of our own: started in the work folder, without network, ended by its id.
+//! A Docker engine for the checks, started in the work folder without a network, ended by its
+//! process id.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine if it and root are there.
+    /// Starts the engine if it is installed and the user is root.
     pub(super) fn start(oracle: &mut Oracle) -> Option<Self> {
         let mut engine = None;
         oracle.check(
@@ -92,7 +93,8 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Asks the engine to end (it ends its containerd), and kills it if it has not after 20 seconds.
+    /// Asks the engine to end, which also ends its containerd; kills the engine if it still runs
+    /// after 20 seconds.
     fn drop(&mut self) {
         end(&mut self.child, Duration::from_secs(20));
         // The engine mounts its data folder on itself where mounts are shared, and in a chroot

@@ -1,5 +1,5 @@
-//! Stores of engines: what real engines leave on a disk is read after they have ended, and the images
-//! are those that were loaded.
+//! Checks of engine stores: real engines load images and end; imgconv reads the store on the disk
+//! and finds the same images.
 
 use super::checks::{Oracle, contains, same_tree};
 use super::docker::{equal, layers, unpacked};

@@ -1,4 +1,4 @@
-//! ACI -> OCI -> ACI: what other tools say of our layouts, and of our ACIs.
+//! Checks of ACI -> OCI -> ACI: other tools read the layouts and the ACIs.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! OCI images that other tools made -> ACI: what `actool` and GNU tar say of the result.
+//! Checks of OCI -> ACI: other tools make the images, and `actool` and GNU tar read the ACIs.
 
 use super::checks::{Oracle, same_tree};
 use super::from_aci::extracted;
@@ -6,8 +6,8 @@ use super::from_aci::extracted;
 /// A layout of five layers by umoci: files, a whiteout, an opaque directory, then deletions, changes
 /// and a replaced kind by unpacking and repacking.
 ///
-/// What is inserted ends in a link or a directory on purpose: `umoci insert` 0.4.7 does not pad the
-/// last body and does not end the archive; the first is an error for GNU tar and for us, the
+/// The inserted files end with a link or a directory on purpose: `umoci insert` 0.4.7 does not pad
+/// the last body and does not end the archive; the first is an error for GNU tar and for us, the
 /// second is a short end and is read.
 const UMOCI: &str = r#"
 mkdir -p made/dir made/hidden opaque/sub
@@ -97,7 +97,7 @@ fn squashed(oracle: &mut Oracle, name: &str, source: &str) {
     );
 }
 
-/// One ACI a layer; put together again by their dependencies, the tree is the same.
+/// One ACI for each layer; the tree of all dependencies together must be the same.
 fn not_squashed(oracle: &mut Oracle) {
     let needs = ["root", "umoci", "actool"];
     oracle.check("umoci: --no-squash gives valid ACIs that render the same tree", &needs, |oracle| {

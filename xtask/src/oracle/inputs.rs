@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::checks::Oracle;
 use crate::process::Result;
 
-/// An ACI and what running it prints.
+/// An ACI and the output of running it.
 #[derive(Clone, Debug)]
 pub(super) struct Input {
     /// A short name: the start of its checks' names, and the last part of the image's name.
@@ -14,7 +14,7 @@ pub(super) struct Input {
     pub(super) aci: PathBuf,
     /// The reference that the OCI image should have.
     pub(super) reference: String,
-    /// What the image's `exec` prints.
+    /// The output of the image's `exec`.
     pub(super) prints: &'static str,
 }
 
@@ -58,7 +58,7 @@ touch -d '2002-03-04T05:06:07Z' "$R/etc/passwd" "$R/etc"
 touch -d '1999-01-01T00:00:00Z' "$R"
 "#;
 
-/// What only GNU tar takes: fifos, devices, fractions of seconds, sparse files.
+/// Kinds of files that only GNU tar stores: FIFOs, devices, fractions of seconds, sparse files.
 const SPECIAL: &str = r#"
 cp -a "$FROM" "$R"
 mkfifo -m 0620 "$R/tmp/fifo"
@@ -178,7 +178,7 @@ pub(super) fn packages(oracle: &Oracle) -> Result<Input> {
     Ok(input)
 }
 
-/// The busybox tree with what actool cannot take, by GNU tar.
+/// The busybox tree with additional files that actool does not accept, packed by GNU tar.
 pub(super) fn gnu_tar(oracle: &Oracle) -> Result<Input> {
     let from = oracle.path("trees/busybox-again");
     tree(oracle, "busybox-again", BUSYBOX, "")?;

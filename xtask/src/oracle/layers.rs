@@ -1,6 +1,7 @@
-//! The algebra of layers: what is merged here beside what `umoci unpack` makes of the layers.
+//! Checks of merged layers: the tree that imgconv makes is compared with the tree that `umoci
+//! unpack` makes.
 //!
-//! umoci 0.4.7 differs from layer.md, or goes beyond it, in what is named here, and nowhere else:
+//! umoci 0.4.7 differs from layer.md, or goes beyond it, only in these points:
 //!
 //! - A parent that no entry names gets the time of unpacking, and so does the directory above it: it
 //!   restores the time of an entry's own directory only (`UnpackEntry`). Such times are not
@@ -111,7 +112,7 @@ fn fixtures(oracle: &mut Oracle) {
                 let size = item.body.len() as u64;
                 recipe::line(&item.entry, &Body::Digest(size, sha256_hex(&item.body)))
             });
-            // The root, which no fixture names, is what umoci makes it.
+            // No fixture has an entry for the root directory, so umoci chooses its attributes.
             same_lines(&lines.collect::<Vec<_>>(), &unpacked[1..])?;
             for squashed in ["fixtures-oci", "fixtures-docker"] {
                 compare(&unpacked, &by_umoci(oracle, squashed, &reference)?)?;
@@ -219,8 +220,8 @@ fn by_imgconv(oracle: &Oracle, layout: &str, reference: &str) -> Result<Vec<Stri
     })
 }
 
-/// Lists what `unpack` puts into a folder, or below it, and removes that; a directory whose time is
-/// that of unpacking has none.
+/// Lists the files that `unpack` writes to a folder, or below it, and removes the files; a
+/// directory whose time is that of unpacking has none.
 fn listed(
     oracle: &Oracle,
     image: &str,
@@ -273,7 +274,8 @@ fn without_time(line: &str) -> String {
     }
 }
 
-/// Demands that two lists are equal, but for what an unnamed parent gets from umoci.
+/// Fails unless two lists are equal; attributes that umoci gives to parents without an entry are
+/// ignored.
 fn compare(expected: &[String], found: &[String]) -> Result {
     let unset = |line: &&String| line.contains(UNSET);
     let unset: BTreeMap<&str, &String> = expected

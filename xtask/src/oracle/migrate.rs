@@ -1,6 +1,6 @@
-//! Whole stores migrated: what a real registry wrote, a folder of actool's ACIs, a store of rkt and a registry of
-//! version 1 to one layout, and the first of them to every other kind of destination. Others read every image of the
-//! results, and unpack them to the trees that they were made of.
+//! Checks of migrations: the storage of a real registry, a folder of actool's ACIs, a store of rkt
+//! and a registry of version 1 go to one layout, and the first of them goes to every other kind of
+//! destination. Other tools read every resulting image, and unpack the original trees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,13 +15,13 @@ use super::registry_server::Registry;
 use super::stores;
 use crate::process::{Result, root};
 
-/// What the names of the images in the registry's storage begin with.
+/// The prefix of the image names in the registry's storage.
 const HOST: &str = "registry.example.com:5000";
 /// The layout that four stores become.
 const ALL: &str = "migrate/all";
-/// The tree of what is pushed in every form.
+/// The file tree of the image that is pushed in every form.
 const TREE: &str = "docker-base-second/rootfs";
-/// What the checks of a tree need.
+/// The programs that checks of a file tree need.
 const TREES: [&str; 3] = ["skopeo", "umoci", "root"];
 
 /// The tags of the registry's storage: repository, platforms.
@@ -34,7 +34,7 @@ const TAGS: [(&str, &[&str]); 6] = [
     ("index", &["amd64", "arm64"]),
 ];
 
-/// How many different images these are: `moved` and `team/schema2` are two names of one.
+/// The number of different images: `moved` and `team/schema2` are two names of one image.
 const IMAGES: usize = 5;
 
 /// Recipes that become a store of rkt, and those of a registry of version 1.
@@ -93,7 +93,7 @@ fn handmade(oracle: &Oracle) -> Result {
 }
 
 fn one_layout(oracle: &mut Oracle) {
-    // In the registry's storage two tags are one image, and one image has no tag.
+    // In the registry's storage two tags name the same image, and another image has no tag.
     for (source, images) in [
         ("registry-storage:stores/data", 6),
         ("aci-tree:stores/acis", 1),
@@ -145,13 +145,14 @@ fn one_layout(oracle: &mut Oracle) {
 
 /// Where the tree of an image comes from.
 enum Tree {
-    /// It was there before the image.
+    /// The folder existed before the image was made.
     Folder(&'static str),
     /// umoci unpacks a layout that was written by hand.
     Unpacked(String),
 }
 
-/// What a tree has, but for the times of its directories: umoci leaves those that are in no layer as they are.
+/// The entries of a tree without the times of directories, because umoci does not set the times of
+/// directories that no layer lists.
 fn lines(tree: &Path) -> Result<Vec<String>> {
     let lines = imgconv_testkit::snapshot(tree).map_err(|e| e.to_string())?;
     let without_time = |line: String| match line.rsplit_once(" @") {
@@ -260,7 +261,8 @@ fn registry(oracle: &mut Oracle) {
     let Some(registry) = registry else {
         return;
     };
-    // A registry takes schema 1 only signed for the place it comes to: it goes there as something else.
+    // A registry accepts schema 1 only with a signature for its own repository name, so these
+    // images are pushed in another format.
     for (format, prefix) in [("docker-v2s2+", "new"), ("", "kept")] {
         let name =
             format!("migrate: {format}docker://, skopeo finds every digest and umoci unpacks each");
@@ -290,7 +292,7 @@ fn registry(oracle: &mut Oracle) {
     }
 }
 
-/// The tags that are one image.
+/// The tags that name the same image.
 fn single() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
     TAGS.into_iter()
         .filter(|(_, platforms)| platforms.len() == 1)
@@ -298,7 +300,7 @@ fn single() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
 
 /// Migrates the tags of the registry's storage.
 fn storage(oracle: &Oracle, options: &[&str], destination: &str) -> Result<Report> {
-    // What has no tag has no place in a registry.
+    // An image without a tag can't be pushed to a registry.
     let options = [&["--only", "*:t"], options].concat();
     migrated(
         oracle,
@@ -372,7 +374,8 @@ impl Report {
             .count()
     }
 
-    /// Demands so many images, each of another source, and all of them at the destination.
+    /// Fails unless the report has the given number of images, each from another source, and all of
+    /// them are at the destination.
     pub(super) fn complete(&self, count: usize) -> Result {
         let sources: BTreeSet<&str> = self
             .images()
@@ -403,7 +406,7 @@ fn text<'a>(image: &'a Value, key: &str) -> &'a str {
     image[key].as_str().unwrap_or_default()
 }
 
-/// What a layout holds.
+/// The contents of a layout.
 #[derive(Debug)]
 pub(super) struct Contents {
     /// The digest of every name.

@@ -1,9 +1,9 @@
-//! `cargo xtask oracle`: tools that no one here wrote judge our output, and make our input.
+//! `cargo xtask oracle`: independent tools read the output of imgconv, and make its input.
 //!
 //! Every check has a name and ends as `ok`, `FAIL` or `skip`; a missing tool is a skip, and with
-//! `--require-all` a failure. All work happens in one temporary folder; servers are started by
-//! hand in it and ended by their process id. Needs root: owners, devices and capabilities are what
-//! is compared.
+//! `--require-all` a failure. All work happens in one temporary folder; servers are started in the
+//! folder and ended by their process ids. The checks need root, because they compare owners,
+//! devices and capabilities.
 
 mod appc;
 mod checks;
@@ -31,7 +31,7 @@ use self::checks::Oracle;
 use crate::newer::Newer;
 use crate::process::{Profile, Result, call, operands, program};
 
-/// Runs all checks, or one group of them.
+/// Runs all checks, or one group of checks.
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let keep = arguments.contains(&"--keep");
     let work = tempfile::Builder::new().prefix("imgconv-oracle-").tempdir();

@@ -1,5 +1,5 @@
-//! A real registry: skopeo and docker agree with what we pull and push, with TLS and passwords, and
-//! over connections that break.
+//! Checks against a real registry: skopeo and docker confirm pulls and pushes, with TLS and
+//! passwords, and over connections that break.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -104,7 +104,7 @@ fn skopeo(oracle: &Oracle, arguments: &[&str]) -> Result<String> {
     oracle.peer("skopeo", &all)
 }
 
-/// Asks skopeo for the digest of what a tag means.
+/// Asks skopeo for the digest of a tag.
 fn digest_of(oracle: &Oracle, remote: &str) -> Result<String> {
     let raw = format!("skopeo inspect --tls-verify=false --raw {remote}");
     oracle.shell(&format!("printf 'sha256:'; {raw} | sha256sum | cut -c-64"))
@@ -115,7 +115,7 @@ fn root_of(oracle: &Oracle, layout: &str) -> Result<String> {
     oracle.shell(&format!("jq -r '.manifests[].digest' {layout}/index.json"))
 }
 
-/// What skopeo pushed we pull as skopeo does.
+/// imgconv pulls images that skopeo pushed, with the same result as skopeo.
 fn pull(oracle: &mut Oracle, port: u16) {
     let from = format!("oci:docker-base:{IMAGE}");
     for (name, source, format) in [
@@ -190,7 +190,7 @@ fn pull(oracle: &mut Oracle, port: u16) {
     });
 }
 
-/// What we push skopeo and docker read as it was.
+/// skopeo and docker read pushed images unchanged.
 fn push(oracle: &mut Oracle, port: u16, engine: &Engine) {
     let from = format!("oci:docker-base:{IMAGE}");
     let list = format!("docker://127.0.0.1:{port}/theirs/list:t");
@@ -373,7 +373,7 @@ fn guarded(oracle: &mut Oracle) {
     });
 }
 
-/// Passes connections on, and cuts the first ones that carry more than a little.
+/// Forwards connections, and cuts the first connections that carry more than a few bytes.
 struct Proxy {
     port: u16,
     cut: Arc<AtomicUsize>,

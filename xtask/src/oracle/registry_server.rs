@@ -1,5 +1,5 @@
-//! A docker registry for checks: started by hand, ended by its process id. And certificates for it
-//! and other servers on the loopback device.
+//! A Docker registry for checks, started as a child process, and certificates for servers on the
+//! loopback device.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::checks::Oracle;
 use crate::process::{Result, end, free_port};
 
-/// A certificate authority, and a certificate of it for the loopback device.
+/// A certificate authority, and a certificate that it signed for the loopback device.
 const CERTIFICATES: &str = r#"
 mkdir -p tls trusted
 openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=oracle -days 2 -keyout tls/ca.key -out trusted/ca.crt
@@ -43,8 +43,8 @@ impl Registry {
         Self::start_with(oracle, folder, "", "")
     }
 
-    /// Starts one as [`Registry::start`], with more in its configuration: below `http`, and at the
-    /// end.
+    /// Starts a registry as [`Registry::start`] does, with additional configuration: below `http`,
+    /// and at the end.
     pub(super) fn start_with(
         oracle: &Oracle,
         folder: &str,

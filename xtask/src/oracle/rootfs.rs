@@ -1,5 +1,5 @@
-//! Root file systems: what podman exports is read, and what is written is what GNU tar and podman make
-//! of it.
+//! Checks of root file systems: imgconv reads exports of podman, and podman and GNU tar read the
+//! tars of imgconv.
 
 use super::checks::{Oracle, contains, same_tree};
 use super::docker::{layers, unpacked};

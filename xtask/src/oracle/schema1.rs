@@ -1,4 +1,4 @@
-//! Docker's schema 1, and a registry that still takes it.
+//! Checks of Docker's schema 1, with a registry that still accepts such manifests.
 
 use std::fs;
 
@@ -119,7 +119,7 @@ fn theirs(oracle: &mut Oracle, registry: &Registry) {
     );
 }
 
-/// Our schema 1, signed with a key made for it.
+/// Schema 1 manifests of imgconv, signed with a new key.
 fn ours(oracle: &mut Oracle, registry: &Registry, engine: &Engine) {
     let image = registry.image("ours");
     let remote = format!("docker://{image}");

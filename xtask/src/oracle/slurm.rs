@@ -1,5 +1,6 @@
-//! Migrations that schedulers run: a job array of a real Slurm, one task of which is killed and requeued, and the
-//! command lines of the Kubernetes manifests, run by hand, for there is no cluster here.
+//! Checks of migrations under schedulers: a job array of a real Slurm, of which one task is killed
+//! and requeued, and the command lines of the Kubernetes manifests, run directly because no cluster
+//! is available.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,9 +19,9 @@ use crate::process::{Result, call, end, free_port, root};
 /// The store: images of two layers, a base that two of them share and one of its own.
 const IMAGES: usize = 32;
 const SOURCE: &str = "registry-storage:slurm/store";
-/// What the array is told besides: it takes long enough to be killed in.
+/// Additional arguments of the job array; they make a task take long enough to be killed.
 const SLOWLY: [&str; 6] = ["--compression", "zstd", "--level", "15", "--jobs", "1"];
-/// What the Kubernetes manifest says besides.
+/// Additional arguments in the Kubernetes manifest.
 const IN_PODS: [&str; 2] = ["--compression", "zstd"];
 
 /// Submits, kills task 2 when some of its images are done and not all, requeues it and waits for the last job. That
@@ -154,7 +155,7 @@ fn same_as(oracle: &Oracle, alone: &str, layout: &str) -> Result {
     }
 }
 
-/// The manifests say what the project promises, and their command lines do it.
+/// The manifests have the properties that the documentation promises, and their command lines work.
 fn pods(oracle: &mut Oracle) {
     let name = "slurm: the Kubernetes jobs are indexed, bounded and without rights";
     oracle.check(name, &["yq"], |_| {
@@ -357,7 +358,7 @@ impl Slurm {
 impl Drop for Slurm {
     /// Ends the jobs, then the daemons, each by its id.
     fn drop(&mut self) {
-        // Jobs outlive their daemon. Where there are none, or no controller, there is nothing to wait for.
+        // Jobs outlive their daemon. Without jobs or without a controller no wait is needed.
         let script = "scancel --user=root; for _ in $(seq 50); do \
                       test -n \"$(squeue -h)\" || exit; sleep 0.1; done";
         let _ = Command::new("sh")
@@ -371,8 +372,9 @@ impl Drop for Slurm {
     }
 }
 
-/// What both daemons read. Eight processors are pretended, so that four tasks run at once; a task that is requeued
-/// waits until its credential has expired, which five seconds is the shortest that Slurm takes.
+/// The configuration of both daemons. It claims eight processors, so that four tasks run at once; a
+/// task that is requeued waits until its credential has expired, which five seconds is the shortest
+/// that Slurm takes.
 fn configuration(host: &str, folder: &Path, controller: u16, node: u16) -> String {
     let folder = folder.display();
     format!(

@@ -1,5 +1,5 @@
-//! Stores that others filled: the storage of a registry that skopeo pushed to, read when the registry
-//! is gone, and a folder of ACIs by actool.
+//! Checks of stores that other programs filled: the storage of a registry, read after the registry
+//! ended, and a folder of ACIs by actool.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ const STORAGE: &str = "registry-storage:stores/data";
 /// A file with the digests of its tags.
 const DIGESTS: &str = "stores/digests";
 
-/// What is pushed: repository, format, source. A tag that moves leaves its first manifest behind.
+/// The pushed images: repository, format, source. A tag that moves leaves its first manifest
+/// behind.
 const PUSHED: [(&str, &str, &str); 7] = [
     ("moved", "oci", "oci:docker-base:example.com/layers/first:1"),
     ("moved", "v2s2", IMAGE),
@@ -125,7 +126,7 @@ fn storage(oracle: &mut Oracle, digests: &[String]) {
         }
         Ok(())
     });
-    // Two tags are one image.
+    // Two tags name the same image.
     oracle.check("stores: imgconv verify of the storage", &[], |oracle| {
         contains(
             &oracle.imgconv(&["verify", STORAGE])?,
@@ -169,7 +170,7 @@ fn storage(oracle: &mut Oracle, digests: &[String]) {
     });
 }
 
-/// A folder of ACIs by actool, one deep and with a signature beside it.
+/// A folder of ACIs by actool; one ACI lies in a subfolder, with a signature beside it.
 fn acis(oracle: &mut Oracle) {
     let name = "stores: a folder of actool's ACIs, umoci unpack equals the tree";
     let needs = [

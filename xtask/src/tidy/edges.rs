@@ -1,4 +1,4 @@
-//! Which crate may depend on which: the architecture as a table, compared with `cargo metadata`.
+//! The allowed dependencies between crates, as a table that is compared with `cargo metadata`.
 
 use serde_json::Value;
 

@@ -38,8 +38,9 @@ pub(super) fn check(metadata: &Value) -> Vec<String> {
     findings
 }
 
-/// An expression is a product of sums: `AND` over what `OR` (or the old `/`) joins. A sum without
-/// parentheses around a product does not occur in practice and is read the strict way.
+/// An expression is a product of sums: `AND` joins groups, and `OR` (or the old `/`) joins the
+/// members of a group. A sum without parentheses around a product does not occur in practice and is
+/// read the strict way.
 fn allowed(expression: &str) -> bool {
     let plain = expression.replace(['(', ')'], " ").replace('/', " OR ");
     plain.split(" AND ").all(|part| {

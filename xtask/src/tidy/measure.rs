@@ -304,7 +304,8 @@ fn comparisons(workspace: &Workspace) -> String {
     text
 }
 
-/// Texts that should have one home: how many lines outside tests have them, and in how many files.
+/// Texts that should have one home: the number of lines outside tests that have them, and the
+/// number of files.
 fn words(rust: &[&File]) -> String {
     let mut text = "## Texts that should have one home\n\n| text | lines | files |\n\
         | --- | --- | --- |\n"

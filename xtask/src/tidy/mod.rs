@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: the rules that the compiler does not know.
 //!
-//! Each rule is a function from texts to findings, so that its test can feed it something bad. A
+//! Each rule is a function from texts to findings, so that a test can call it with a bad text. A
 //! rule never changes a file.
 
 mod edges;

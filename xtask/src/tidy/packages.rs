@@ -1,4 +1,5 @@
-//! Every crate has what a package registry asks for, so that all of them can be packaged at any time.
+//! Every crate has the fields that a package registry requires, so that all crates can be packaged
+//! at any time.
 
 use serde_json::Value;
 

@@ -17,7 +17,7 @@ use super::files::File;
 const DOCUMENT: &str = "docs/robustness.md";
 const UNTESTED: &str = "untested: ";
 
-/// What the comparison found.
+/// The result of the comparison.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     /// Everything that is wrong.
@@ -37,7 +37,7 @@ pub(super) fn check(files: &[File]) -> Comparison {
     };
     let (rules, doubles) = rules(&document.text);
     for id in doubles {
-        let message = format!("{DOCUMENT}: the id {id} stands twice");
+        let message = format!("{DOCUMENT}: the id {id} occurs twice");
         found.findings.push(message);
     }
     let mut tested = BTreeSet::new();
@@ -147,7 +147,8 @@ fn tokens(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A letter of a section, one or two digits, perhaps a letter; or a guarantee.
+/// Says whether a text is an id: the letter of a section, one or two digits and perhaps a letter;
+/// or the id of a guarantee.
 fn is_id(word: &str) -> bool {
     if let Some(number) = word.strip_prefix("INV-") {
         return number.len() == 1 && number.bytes().all(|b| b.is_ascii_digit());
@@ -176,7 +177,7 @@ fn of_name(line: &str, rules: &BTreeMap<&str, bool>) -> Vec<String> {
             found.push((*rule).to_owned());
         }
     }
-    // A name of one word is that of a helper.
+    // A test name of one word cites no rule.
     let words: Vec<&str> = name.split('_').collect();
     for word in words.iter().take(words.len() - 1) {
         let id = match word.strip_prefix("inv") {

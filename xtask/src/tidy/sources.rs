@@ -1,5 +1,6 @@
-//! Rules over the text of Rust files: a first line that says what the file is for, an upper bound on
-//! length, where media types are spelled, where schemes and format IDs are compared as text, what `encode.rs` may not skip, no file left out.
+//! Rules over the text of Rust files: a first line with the purpose of the file, a maximum length,
+//! the only places of media types and of comparisons with schemes and format IDs, no `..` in
+//! `encode.rs`, no file outside the module tree.
 
 use super::files::File;
 
@@ -169,7 +170,7 @@ fn skipped_fields(file: &File) -> Vec<String> {
 }
 
 /// A bundle or sink of `crates/app` that shows another one may forget none of its capabilities
-/// (robustness F11). One of its own may leave out what it does not have.
+/// (robustness F11). A bundle that shows no other may leave out capabilities that it does not have.
 fn skipped_extras(file: &File) -> Vec<String> {
     let shows_others = [
         "crates/app/locate/src/fetched.rs",

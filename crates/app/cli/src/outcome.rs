@@ -173,10 +173,10 @@ fn unchanged(outcome: &Outcome) {
         let name = clean(image.name.as_deref().unwrap_or(&image.source));
         say(&match &image.platform {
             Some(platform) => format!(
-                "unchanged: {name} ({}): its layers are what was asked for already",
+                "unchanged: {name} ({}): its layers already have the requested form",
                 clean(platform)
             ),
-            None => format!("unchanged: {name}: it is no image and is copied without a change"),
+            None => format!("unchanged: {name}: not an image, copied unchanged"),
         });
     }
 }

@@ -22,7 +22,7 @@ pub(crate) enum Style {
     Bar,
     /// A line every ten seconds for work that takes long
     Plain,
-    /// One JSON event a line
+    /// JSON events, one per line
     Json,
     /// No progress
     None,

@@ -37,7 +37,7 @@ fn k38_json_takes_memory_by_its_own_size() {
     let path = |name: &str| folder.path().join(name);
     let zeros = "0,".repeat(16 << 20);
     let objects = r#"{"":{}},"#.repeat(2 << 20);
-    // Members that mean nothing, and all the others of which there may be many.
+    // Unknown members, and all known members that may be large.
     fs::create_dir_all(path("layout/blobs/sha256")).unwrap();
     fs::write(
         path("layout/oci-layout"),

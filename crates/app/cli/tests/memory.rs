@@ -15,7 +15,8 @@ use std::{
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-/// A tar with one member of a size, written in base-256; `body` writes what is there of it.
+/// A tar with one member, whose size is written in base-256; `body` writes the existing part of the
+/// member.
 fn one_member(path: &Path, name: &str, size: u64, body: impl FnOnce(&mut File)) {
     let mut header = [0; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());

@@ -107,7 +107,7 @@ pub(crate) fn refuse_one_file(
     let noun = request.stream_format().stream_facts().noun;
     let noun = noun.split_once(' ').map_or(noun, |(_, noun)| noun);
     let message = format!(
-        "there are {} images and one {noun} can hold one",
+        "there are {} images, but one {noun} holds only one image",
         items.len()
     );
     Err(Error::new(Code::Ambiguous, message)
@@ -139,7 +139,7 @@ pub fn not_held(left: &Report) -> Option<Error> {
     };
     (!told.is_empty()).then(|| {
         let message = format!(
-            "nothing here can be written there: {}{more}",
+            "the destination can't hold any document of the source: {}{more}",
             told.join("; ")
         );
         Error::new(Code::Unsupported, message)
@@ -159,7 +159,7 @@ pub(crate) fn refuse_unchangeable(items: &[Item], roots: &[SourceRoot<'_>]) -> R
     });
     let what: Vec<String> = what.collect();
     let message = format!(
-        "there is no image here whose layers could be changed: {}",
+        "the source has no image whose layers could be changed: {}",
         what.join(", ")
     );
     Err(Error::new(Code::Unsupported, message).hint("`convert` copies it as it is"))
@@ -170,11 +170,11 @@ pub fn no_image(platforms: &[PlatformSpec], mut there: Vec<String>) -> Error {
     there.sort();
     there.dedup();
     if there.is_empty() {
-        return Error::new(Code::Missing, "there are no images here");
+        return Error::new(Code::Missing, "the place has no images");
     }
     let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     Error::new(Code::Missing, format!("no image for {}", wanted.join(", ")))
-        .hint(format!("there is: {}", there.join(", ")))
+        .hint(format!("available: {}", there.join(", ")))
 }
 
 /// Refuses losses and warnings, which `--strict` forbids.

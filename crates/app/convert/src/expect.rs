@@ -91,10 +91,10 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
             let mut item = item(planned, request, &image, fate, report);
             let layer = match request.options.layers.compression {
                 None => {
-                    expected_stream(vec![0], Step::Keep, "nothing of the file changes", request)
+                    expected_stream(vec![0], Step::Keep, "no byte of the file changes", request)
                 }
                 Some(_) => {
-                    let why = "another compression was asked for";
+                    let why = "another compression was requested";
                     expected_stream(vec![0], Step::Recompress, why, request)
                 }
             };
@@ -138,7 +138,7 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
             StreamStep::Stack => (vec![i], "each layer becomes an image of its own"),
             _ => {
                 let all = 0..planned.node.image.layers.len();
-                (all.collect(), "the format holds one tree")
+                (all.collect(), "the format holds one file tree")
             }
         };
         item.images[0].planned = Some(PlannedOutcome {

@@ -94,6 +94,7 @@ impl Options {
 
 /// The error for changes that `--preserve-digests` forbids.
 pub(crate) fn digests_change(what: &str) -> Error {
-    let message = format!("`--preserve-digests` refuses: this would change: {what}");
-    Error::new(Code::Denied, message).hint("`--dry-run` without it shows what would be done")
+    let message = format!("`--preserve-digests` forbids a change of {what}");
+    Error::new(Code::Denied, message)
+        .hint("`--dry-run` without `--preserve-digests` shows the changes")
 }

@@ -81,7 +81,8 @@ pub(crate) fn check(
                 code: "repeated-entry".to_owned(),
                 at: text.clone(),
                 message: format!(
-                    "the image is listed again under its name, and otherwise: {}",
+                    "the index lists the image twice under this name, and the second entry differs \
+                     in: {}",
                     again.join(", ")
                 ),
             });
@@ -204,7 +205,9 @@ impl Walk<'_> {
             Found::Missing => {
                 self.complete &= !is_document;
                 if !self.told.missing.contains(&digest.hex()) {
-                    let message = format!("blob {digest} is referred to and not there");
+                    let message = format!(
+                        "a document refers to blob {digest}, but the place does not store it"
+                    );
                     self.problem(Error::new(Code::Missing, message).at(place));
                 }
                 return;
@@ -377,7 +380,7 @@ impl Walk<'_> {
         }
         for kind in foreign {
             let message = format!(
-                "{digest} is of type {} and lists something of type {kind}, which belongs to the \
+                "{digest} is of type {} and lists a document of type {kind}, which belongs to the \
                  other family",
                 read.kind
             );
@@ -424,7 +427,7 @@ impl Walk<'_> {
         match decoded {
             Ok(decoded) if decoded.diff_ids.len() != layers => {
                 let message = format!(
-                    "the config has {} diff IDs and the manifest {layers} layers",
+                    "the config has {} diff IDs, but the manifest has {layers} layers",
                     decoded.diff_ids.len()
                 );
                 let error = Error::new(Code::BadManifest, message);
@@ -450,7 +453,7 @@ impl Walk<'_> {
         } else {
             "nothing that can be read"
         };
-        let message = format!("{digest} is stored and {nothing} refers to it");
+        let message = format!("{digest} is stored, but {nothing} refers to it");
         self.warn("unreferenced-blob", &text, message);
         // A blob that was removed meanwhile is no fault.
         self.look(digest, &format!("{text} › blob {digest}"));

@@ -172,7 +172,10 @@ pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
     let source = Source::open(locator, env)?;
     let nodes = source.decode(env)?;
     let [(entry, node)] = &nodes[..] else {
-        let message = format!("there are {} images and one is needed", nodes.len());
+        let message = format!(
+            "there are {} images, but the command takes one",
+            nodes.len()
+        );
         return Err(Error::new(imgconv_model::Code::Ambiguous, message)
             .at(locator.to_string())
             .hint("add a REF: `imgconv ls` lists them"));

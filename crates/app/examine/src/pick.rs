@@ -107,7 +107,10 @@ pub(crate) fn pick(
                 (format!("{text} ({spec})"), digest)
             });
             let list = told_apart(&list.collect::<Vec<_>>());
-            let message = format!("there are {} images and one is needed", several.len());
+            let message = format!(
+                "there are {} images, but the command takes one",
+                several.len()
+            );
             Err(Error::new(Code::Ambiguous, message)
                 .at(locator.to_string())
                 .hint(format!(

@@ -183,7 +183,8 @@ fn check_node(
                     None => verdict.problems.push(Finding {
                         code: "missing".to_owned(),
                         at,
-                        message: "listed in the index and not there".to_owned(),
+                        message: "the index lists the document, but the place does not store it"
+                            .to_owned(),
                     }),
                 }
             }

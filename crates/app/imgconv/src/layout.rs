@@ -160,7 +160,7 @@ pub fn tag(
     }
     edit(&place(layout)?, env, |index| {
         let chosen = select(index.roots(), Some(&reference))?;
-        let nothing = || Error::new(Code::Missing, "there are no images here");
+        let nothing = || Error::new(Code::Missing, "the place has no images");
         let entry = chosen.into_iter().next().ok_or_else(nothing)?;
         entry.check()?;
         let root = entry.child.clone().ok_or_else(nothing)?;
@@ -295,9 +295,9 @@ fn pick(entries: &[RootEntry], known: &Known, reference: &Reference) -> Result<V
             format!("#{} {}{digest}", entry.position, names.join(" = "))
         };
         let list: Vec<String> = matches.iter().take(20).map(show).collect();
-        let message = format!("{} fits several entries", quote(reference.to_string()));
+        let message = format!("{} matches several entries", quote(reference.to_string()));
         return Err(
-            Error::new(Code::Ambiguous, message).hint(format!("name one of: {}", list.join(", ")))
+            Error::new(Code::Ambiguous, message).hint(format!("use one of: {}", list.join(", ")))
         );
     }
     Ok(matches.iter().map(|entry| entry.position).collect())

@@ -83,7 +83,7 @@ impl WholeFile {
 fn open_special(path: &Path) -> Result<File> {
     let failed = |error: Errno| match error {
         Errno::NXIO => {
-            let message = "nobody reads from the FIFO, so nothing can be written to it";
+            let message = "no process reads from the FIFO, so it can't be written";
             Error::new(Code::Io, message).at(show(path))
         }
         error => Error::io(error.into(), show(path)),

@@ -127,7 +127,7 @@ fn advised(error: Error, locator: &Locator) -> Error {
         return error;
     }
     if locator.location == "-" {
-        return error.hint("`-` without a scheme is read as what its bytes are");
+        return error.hint("`-` without a scheme is recognised by its bytes");
     }
     if let Some(hint) = imgconv_transport_docker_archive::unpacked(path) {
         return error.hint(hint);
@@ -135,7 +135,7 @@ fn advised(error: Error, locator: &Locator) -> Error {
     let mut transports = catalog::TRANSPORTS.iter().copied();
     match transports.find(|transport| transport.recognise(path)) {
         Some(found) if found.place() != said && !found.place().any_file => {
-            let hint = format!("this is what `{}:` reads", found.place().scheme);
+            let hint = format!("`{}:` reads this place", found.place().scheme);
             error.hint(hint)
         }
         _ => match neighbour(&locator.location) {
@@ -275,7 +275,7 @@ pub fn check_asked(fetched: &Fetched, manifest: &Manifest) -> Result<()> {
         {
             let what = format!("the label {}", quote(label));
             let error = Error::mismatch(what, quote(assumed), quote(found));
-            return Err(error.hint(format!("ask for it: `,{label}={found}`")));
+            return Err(error.hint(format!("request it: add `,{label}={found}` to the name")));
         }
     }
     Ok(())

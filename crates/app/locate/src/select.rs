@@ -8,7 +8,7 @@ use crate::locator::Reference;
 pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<Vec<RootEntry>> {
     let Some(reference) = reference else {
         if entries.is_empty() {
-            return Err(Error::new(Code::Missing, "there are no images here"));
+            return Err(Error::new(Code::Missing, "the place has no images"));
         }
         return Ok(entries);
     };
@@ -44,16 +44,16 @@ pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<
     match matches[..] {
         [] => Err(Error::new(
             Code::Missing,
-            format!("no image {} here", quote(reference.to_string())),
+            format!("the place has no image {}", quote(reference.to_string())),
         )
         .hint(format!(
-            "there is: {}",
+            "available: {}",
             list(&entries.iter().collect::<Vec<_>>())
         ))),
         _ if distinct => {
-            let message = format!("{} fits several images", quote(reference.to_string()));
+            let message = format!("{} matches several images", quote(reference.to_string()));
             Err(Error::new(Code::Ambiguous, message)
-                .hint(format!("name one of: {}", list(&matches))))
+                .hint(format!("use one of: {}", list(&matches))))
         }
         _ => Ok(vec![matches[0].clone()]),
     }

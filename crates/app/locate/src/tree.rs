@@ -170,7 +170,9 @@ impl Tree {
             }),
             (None, Some(_)) => unreadable(Code::BadName, "the name of the file is not UTF-8"),
             (_, None) if kind.is_dir() && entry.depth() == DEPTH => {
-                let message = format!("folders are searched {DEPTH} deep, and this is below");
+                let message = format!(
+                    "folders are searched to a depth of {DEPTH}, and this folder is deeper"
+                );
                 unreadable(Code::Limit, &message)
             }
             (_, None) if kind.is_file() => match std::fs::File::open(path) {
@@ -323,7 +325,7 @@ impl Folder {
             .digest
             .as_ref()
             .map_or(String::new(), Digest::to_string);
-        let message = format!("blob {digest} is in none of the places here");
+        let message = format!("no place in the folder has the blob {digest}");
         Err(Error::new(Code::Missing, message).at(self.locator.clone()))
     }
 }
@@ -349,7 +351,7 @@ impl Bundle for Folder {
     fn root(&self, entry: &RootEntry) -> Result<Root> {
         match self.part(entry)? {
             Some((bundle, inner)) => bundle.root(&inner),
-            None => Err(Error::new(Code::Missing, "there is no such entry")),
+            None => Err(Error::new(Code::Missing, "the entry does not exist")),
         }
     }
 

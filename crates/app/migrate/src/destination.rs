@@ -65,7 +65,7 @@ impl Destination {
             Err(error.hint(hint))
         };
         if let Some(reference) = &locator.reference {
-            let message = format!("{reference} names one image, and a migration is of many");
+            let message = format!("{reference} names one image, but a migration copies many");
             return usage(message, "`--rename` gives images other names");
         }
         let kind = match (place.names(), place.shape) {
@@ -87,7 +87,7 @@ impl Destination {
             }
         };
         if split && kind != Kind::Layouts {
-            let message = "`--split repo` is for layouts: every other place has one for each image";
+            let message = "`--split repo` is for layouts; other places need no split";
             return usage(message.to_owned(), "write to `oci:DIR`");
         }
         if site && kind != Kind::Site {
@@ -97,7 +97,7 @@ impl Destination {
         if kind == Kind::Registry {
             let location = Location::parse(&locator.location)?;
             if location.tag.is_some() || location.digest.is_some() {
-                let message = "a tag names one image, and a migration is of many".to_owned();
+                let message = "a tag names one image, but a migration copies many".to_owned();
                 return usage(message, "write to `docker://HOST/PREFIX`");
             }
         }
@@ -142,9 +142,11 @@ impl Destination {
             return Ok(name.cloned());
         }
         let nameless = || {
-            let message = format!("{} has no name to be pushed under", quote(text));
-            Error::new(Code::BadName, message)
-                .hint("`--rename 'REGEX=REPLACEMENT'` gives it one, `--exclude` leaves it out")
+            let message = format!("{} has no name in the registry", quote(text));
+            Error::new(Code::BadName, message).hint(
+                "`--rename 'REGEX=REPLACEMENT'` gives the image a name, `--exclude` leaves the \
+                 image out",
+            )
         };
         let reference = name
             .and_then(|name| name.to_full_reference(&mut Report::default()))

@@ -315,10 +315,10 @@ impl Journal {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let message = "another migration is at work here";
+                let message = "another migration with this journal is running";
                 return Err(Error::new(Code::Denied, message)
                     .at(at())
-                    .hint("wait for it, or give each a share: `--shard I/N`"));
+                    .hint("wait for its end, or give each migration a share: `--shard I/N`"));
             }
             Err(TryLockError::Error(error)) => return Err(Error::io(error, at())),
         }
@@ -494,7 +494,8 @@ pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
         Err(error) => return Err(failed(error)),
     }
     let denied = |why: String| {
-        let hint = "remove it if nobody needs it, or name another place by `--journal DIR`";
+        let hint = "remove the directory if no program needs it, or name another place with \
+                    `--journal DIR`";
         Err(Error::new(Code::Denied, why).at(at()).hint(hint))
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -516,14 +517,17 @@ pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
     let opened = match opened {
         Ok(opened) => opened,
         Err(Errno::LOOP | Errno::NOTDIR) => {
-            return denied("a migration keeps its journal here, and this is no directory".into());
+            return denied(
+                "a migration keeps its journal in this path, but the path is not a directory"
+                    .into(),
+            );
         }
         Err(error) => return Err(failed(error)),
     };
     let stat = rustix::fs::fstat(&opened).map_err(failed)?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return denied(format!(
-            "a migration keeps its journal here, and the directory belongs to user {}",
+            "a migration keeps its journal in this path, but the directory belongs to user {}",
             stat.st_uid
         ));
     }
@@ -535,10 +539,10 @@ pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
 
 /// Opens a journal, which is trusted only if nobody else can have written it.
 fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File> {
-    let hint = "look what it is; without it the images are made once more: remove it, or name another \
-                place by `--journal DIR`";
+    let hint = "look at the file; if you remove it, all images are converted again; `--journal \
+                DIR` names another place for the journal";
     let denied = |why: String| {
-        let message = format!("this can't be relied on as a journal: {why}");
+        let message = format!("the journal can't be trusted: {why}");
         Err(Error::new(Code::Denied, message).hint(hint))
     };
     // The open does not wait for a FIFO and does not follow a link.
@@ -546,8 +550,8 @@ fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File>
     let opened = rustix::fs::openat(directory, name, flags | safe, Mode::from_raw_mode(PRIVATE));
     let file = match opened {
         Ok(opened) => File::from(opened),
-        Err(Errno::LOOP) => return denied("it is a symbolic link".into()),
-        Err(Errno::ISDIR | Errno::NXIO) => return denied("it is no plain file".into()),
+        Err(Errno::LOOP) => return denied("the path is a symbolic link".into()),
+        Err(Errno::ISDIR | Errno::NXIO) => return denied("the path is not a regular file".into()),
         Err(error) => return Err(Error::from_io(error.into())),
     };
     let metadata = file.metadata().map_err(Error::from_io)?;
@@ -556,10 +560,10 @@ fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File>
         rustix::process::geteuid().as_raw(),
     );
     if !metadata.is_file() {
-        return denied("it is no plain file".into());
+        return denied("the path is not a regular file".into());
     }
     if metadata.uid() != own {
-        return denied(format!("it belongs to user {}", metadata.uid()));
+        return denied(format!("the file belongs to user {}", metadata.uid()));
     }
     if mode & 0o022 != 0 {
         return denied(format!("others can write to it (its mode is {mode:04o})"));
@@ -747,9 +751,9 @@ mod tests {
                 0,
             )
             .unwrap();
-            refused("no plain file");
+            refused("not a regular file");
             fs::create_dir(at(name)).unwrap();
-            refused("no plain file");
+            refused("not a regular file");
             fs::hard_link(&victim, at(name)).unwrap();
             refused("2 names");
             for mode in [0o666, 0o620, 0o602] {

@@ -89,8 +89,8 @@ pub fn migrate(
     let plan = plan::plan(&source, &target, &options.rules, &conversion, env)?;
     if plan.jobs.is_empty() && plan.refused.is_empty() {
         let message = match source.entries.len() {
-            0 => "there are no images here",
-            _ => "no image here is wanted",
+            0 => "the place has no images",
+            _ => "no image is selected",
         };
         return Err(Error::new(Code::Missing, message)
             .at(&*source.text)
@@ -214,7 +214,7 @@ fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> 
         (&refused.text, &refused.name, Status::Failed, error)
     });
     let copies = plan.copies.iter().map(|copy| {
-        let message = format!("the same bytes as {}", copy.other);
+        let message = format!("the image has the same bytes as {}", copy.other);
         let error = Failure::of(&Error::new(Code::Ambiguous, message));
         (&copy.text, &copy.text, Status::LeftOut, error)
     });

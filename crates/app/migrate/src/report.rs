@@ -204,7 +204,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
             first.get_or_insert_with(|| (path, report.plan.clone(), shard.count));
         if *plan != report.plan || *count != shard.count {
             let message = format!(
-                "this is of another plan than {}: the source or the options were others",
+                "this report belongs to another plan than {}: the source or the options differ",
                 quote(other.as_os_str().as_encoded_bytes())
             );
             return Err(at(Error::new(Code::Ambiguous, message)

@@ -193,7 +193,9 @@ impl<'a> Worker<'a> {
         } = setup;
         let journal = journal.map(Arc::new);
         let room = match destination.kind {
-            Kind::Layouts => Room::None("it is of the whole source, which becomes many layouts"),
+            Kind::Layouts => Room::None(
+                "the field describes the whole source, and the source becomes several layouts",
+            ),
             _ => room(&destination.locator, env),
         };
         let (top_level, lost) = descriptors::top_level([source], &room);

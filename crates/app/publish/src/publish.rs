@@ -278,7 +278,7 @@ impl Given {
             name: Some(name.to_string()),
             format: "aci".to_owned(),
             platform: Some(platform.to_string()),
-            plan: Some("published as it is".to_owned()),
+            plan: Some("publish unchanged".to_owned()),
             ..ImageOutcome::default()
         }
     }
@@ -315,7 +315,7 @@ struct Staged {
 impl Staged {
     fn open(file: &Path, env: &Env) -> Result<Self> {
         let part = open_aci(&file.to_string_lossy(), env)?;
-        let part = part.ok_or_else(|| Error::new(Code::Unsupported, "this is no ACI"))?;
+        let part = part.ok_or_else(|| Error::new(Code::Unsupported, "the file is not an ACI"))?;
         Ok(Self {
             file: file.to_owned(),
             part,
@@ -397,7 +397,7 @@ impl<'a> Publisher<'a> {
             && all_labels(&other.manifest) != all_labels(manifest)
         {
             let message = format!(
-                "the site has another image here, with the labels {:?}",
+                "the site has another image with this file name, with the labels {:?}",
                 all_labels(&other.manifest)
             );
             return Err(Error::new(Code::Ambiguous, message).at(quote(&path)));
@@ -413,7 +413,7 @@ impl<'a> Publisher<'a> {
             image.warnings.push(WarningOutcome {
                 code: "replaced".to_owned(),
                 at: path.clone(),
-                message: "the site had other bytes for the same name and labels".to_owned(),
+                message: "the site had another file for the same name and labels".to_owned(),
             });
         }
         let signature = match (&aci.signature, key) {
@@ -469,7 +469,8 @@ impl<'a> Publisher<'a> {
             let aci = open_aci(&file.path(), self.env);
             let aci = aci.map_err(|error| error.at(quote(file.shown())))?;
             let aci = aci.ok_or_else(|| {
-                let message = "the file is no ACI, but has the name of one";
+                let message =
+                    "the name of the file ends with `.aci`, but its content is not an ACI";
                 Error::new(Code::Unsupported, message).at(quote(path))
             })?;
             let names: Vec<String> = labels(&aci.manifest)
@@ -547,7 +548,7 @@ fn stem(manifest: &Manifest) -> Result<String> {
     for (name, value) in &labels {
         if value.is_empty() || value.starts_with('.') || !value.chars().all(plain) {
             let message = format!(
-                "the label {name} is {}, which can't stand in the URL of an image",
+                "the label {name} is {}, which can't be part of the URL of an image",
                 quote(value)
             );
             return Err(Error::new(Code::BadName, message)

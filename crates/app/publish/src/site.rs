@@ -113,12 +113,14 @@ impl Site {
     /// way.
     fn file(&self, path: &str) -> Result<Option<File>> {
         let found = self.files.file(path).map_err(|error| match error.code() {
-            Code::Escape => {
-                error.hint("a site has no links in it: put a directory there, or a file")
-            }
+            Code::Escape => error.hint(
+                "a site must not contain symbolic links; replace the link by a directory or a file",
+            ),
             _ => Error::new(Code::Denied, "the path exists and is not a regular file")
                 .at(show(&self.root.join(path)))
-                .hint("a site replaces only files; remove it, or publish elsewhere"),
+                .hint(
+                    "a site replaces only files; remove the path, or publish to another directory",
+                ),
         })?;
         Ok(found.map(|(file, _)| file))
     }
@@ -358,7 +360,8 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
                 |error| match Errno::from_io_error(&error) {
                     Some(Errno::LOOP | Errno::NOTDIR) => {
                         let message =
-                            "a symbolic link or a file stands where a site has a directory";
+                            "the path must be a directory of the site, but is a symbolic link or a \
+                             file";
                         Error::new(Code::Escape, message).at(at())
                     }
                     _ => Error::io(error, at()),

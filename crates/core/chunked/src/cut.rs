@@ -181,7 +181,8 @@ impl<'a> Cutter<'a> {
         let headers = self.recorded_headers();
         let body = headers.map(|headers| self.taken + headers.length as u64);
         if entry.kind == EntryKind::Regular && self.tar.body_offset() != body {
-            let message = "the entry is a sparse file, and a table of contents can't hold its map";
+            let message = "the entry is a sparse file, and a table of contents can't hold the map \
+                           of its holes";
             return Err(Error::new(Code::Unsupported, message).hint(
                 "`--squash` or `--clamp-mtime` writes the tar anew, where it is an ordinary file",
             ));

@@ -65,7 +65,7 @@ impl Found {
             FileType::CharacterDevice => EntryKind::CharDevice,
             FileType::BlockDevice => EntryKind::BlockDevice,
             _ => {
-                let message = "the file system does not say what kind of file it is";
+                let message = "the file system does not return the type of the file";
                 return Err(Error::new(Code::Io, message).at(place(path)));
             }
         };

@@ -42,7 +42,7 @@ pub fn share(file: Option<&File>, stage: &Stage, link: Link) -> Result<Option<St
     }
     let (cloned, linked): (Option<Refused>, Option<Refused>) = match file {
         None => {
-            let why = "its source is no file of its own".to_owned();
+            let why = "the source of the blob is not a separate file".to_owned();
             (Some(why.clone()), Some(why))
         }
         Some(file) => {
@@ -64,8 +64,8 @@ pub fn share(file: Option<&File>, stage: &Stage, link: Link) -> Result<Option<St
         }
     };
     let message = match (link, cloned, linked) {
-        (Link::Hard, _, Some(why)) => format!("it can't be hard-linked: {why}"),
-        (Link::Reflink, Some(why), _) => format!("it can't be cloned: {why}"),
+        (Link::Hard, _, Some(why)) => format!("the blob can't be hard-linked: {why}"),
+        (Link::Reflink, Some(why), _) => format!("the blob can't be cloned: {why}"),
         _ => return Ok(None),
     };
     Err(Error::new(Code::Unsupported, message).hint("`--link auto` copies what can't be linked"))

@@ -309,7 +309,7 @@ impl Client {
         let (parts, body) = answer.into_parts();
         let both = ["content-length", "transfer-encoding"];
         if both.iter().all(|name| parts.headers.contains_key(*name)) {
-            let message = "the answer gives its length in two ways";
+            let message = "the response has both `Content-Length` and `Transfer-Encoding`";
             return Err(Error::new(Code::Net, message).into());
         }
         let mut hidden = request.hidden.clone();

@@ -128,7 +128,7 @@ impl Sockets {
                 return Err(Error::new(Code::Net, "the host has no address").into());
             };
             let message = format!(
-                "a server's answer leads to {}, an address that is not public",
+                "a response of the server leads to {}, an address that is not public",
                 refused.ip()
             );
             return Err(Error::new(Code::Denied, message)

@@ -100,7 +100,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
         let response = self.ask(None)?;
         if response.status() != 200 {
             let message = format!(
-                "the server answered {} to a plain request",
+                "the server answered {} to a request for the whole body",
                 response.status()
             );
             return Err(Error::new(Code::Net, message));
@@ -150,7 +150,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
         let n = reader.read(buf).map_err(Error::from_io)?;
         // If the server sends a shorter body as a whole, the digest finds the difference.
         if n == 0 && !self.framed && self.size.is_some_and(|size| self.position < size) {
-            return Err(Error::new(Code::Net, "the answer ended too early"));
+            return Err(Error::new(Code::Net, "the response ended too early"));
         }
         self.position += n as u64;
         Ok(n)
@@ -183,12 +183,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Read for Download<A> {
 
 /// Reads the parameters of a `Content-Range`: first byte, last byte, whole size if known.
 fn content_range(text: &str) -> Result<(u64, u64, Option<u64>)> {
-    let bad = || {
-        Error::new(
-            Code::Net,
-            format!("the range {} makes no sense", quote(text)),
-        )
-    };
+    let bad = || Error::new(Code::Net, format!("the range {} is malformed", quote(text)));
     let digits = |text: &str| -> Option<u64> {
         let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         text.parse().ok().filter(|_| plain)

@@ -53,7 +53,7 @@ pub(crate) fn of(error: ureq::Error) -> Error {
             Error::new(Code::Net, format!("the server took too long ({what})"))
         }
         ureq::Error::LargeResponseHeader(_, limit) => {
-            Limits::exceeded("http_headers", limit as u64, "the headers of the answer")
+            Limits::exceeded("http_headers", limit as u64, "the headers of the response")
         }
         ureq::Error::Protocol(error) if error.to_string().contains("too many headers") => {
             Limits::exceeded("http_headers", 128, "the number of headers")

@@ -208,7 +208,7 @@ impl Response {
     /// [`Code::Limit`] if the body is longer, [`Code::Net`] if the connection breaks.
     pub fn into_bytes(self, limit: (&'static str, u64)) -> Result<Vec<u8>> {
         if let Some(length) = self.length().filter(|length| *length > limit.1) {
-            let what = format!("the answer to {} of {length} bytes", self.shown);
+            let what = format!("the response to {} of {length} bytes", self.shown);
             return Err(Limits::exceeded(limit.0, limit.1, what));
         }
         read_to_limit(self.body, limit, &self.shown)

@@ -207,7 +207,8 @@ fn check(rule: Rule, host: &str) -> Result<()> {
     if allowed {
         return Ok(());
     }
-    let message = format!("a server's answer leads to {bare}, an address that is not public");
+    let message =
+        format!("a response of the server leads to {bare}, an address that is not public");
     Err(Error::new(Code::Denied, message)
         .at(format!("server {}", quote(host)))
         .hint("only a server that you name yourself may be in your own network"))

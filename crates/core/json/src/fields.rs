@@ -229,7 +229,7 @@ pub fn check_field_names(map: &Map<String, Value>, known: &[&str]) -> Result<()>
         let like = known.iter().find(|name| folds_to(key, name));
         if let Some(like) = like {
             let message = format!(
-                "non-canonical field name {}: some readers take it for `{like}`",
+                "non-canonical field name {}: some readers read the field as `{like}`",
                 quote(key)
             );
             return Err(Error::new(Code::BadJson, message));

@@ -292,7 +292,7 @@ impl Parser<'_> {
         }
         let key = self.string()?;
         if map.is_some_and(|map| map.contains_key(&key)) {
-            let message = format!("the key {} stands twice in {}", quote(&key), path(stack));
+            let message = format!("the key {} occurs twice in {}", quote(&key), path(stack));
             return Err((start, bad(message)));
         }
         self.skip_space();

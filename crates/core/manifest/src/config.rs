@@ -50,7 +50,7 @@ pub fn encode_config(
     } = image;
     if layers.len() != sealed.len() {
         let message = format!(
-            "the image has {} layers and {} were written",
+            "the image has {} layers, but {} layers were written",
             layers.len(),
             sealed.len()
         );
@@ -60,7 +60,7 @@ pub fn encode_config(
         && layers.len() > most
     {
         let message = format!(
-            "the image has {} layers, and engines run at most {most}",
+            "the image has {} layers, but engines run at most {most}",
             layers.len()
         );
         report.warn("many-layers", "manifest", message);
@@ -129,12 +129,12 @@ fn divide(
         } else {
             let why = if kept && *format == FormatId::ACI {
                 format!(
-                    "{} has no field for it; kept verbatim in the annotation \
-                     imgconv.aci.manifest for the way back",
+                    "{} has no field for this value; it is kept in the annotation \
+                     imgconv.aci.manifest for the conversion back",
                     family.name
                 )
             } else {
-                format!("{} has no field for it", family.name)
+                format!("{} has no field for this value", family.name)
             };
             report.lose(path, Outcome::Dropped, why);
         }
@@ -218,7 +218,7 @@ pub(crate) fn usable<T>(read: Result<T>, what: &str, report: &mut Report) -> Opt
     match read {
         Ok(read) => Some(read),
         Err(error) => {
-            let message = format!("the carried original can't be used: {error}");
+            let message = format!("the kept original document can't be used: {error}");
             report.warn("bad-original", what, message);
             None
         }

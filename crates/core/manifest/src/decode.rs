@@ -222,7 +222,7 @@ fn decode_image(
     } = read;
     if diff_ids.len() != manifest.layers.len() {
         let message = format!(
-            "the config has {} diff IDs and the manifest {} layers",
+            "the config has {} diff IDs, but the manifest has {} layers",
             diff_ids.len(),
             manifest.layers.len()
         );

@@ -112,7 +112,7 @@ pub(crate) fn head(
             .find(|name| !own.contains(name) && folds_to(key, name));
         if alien.is_some() {
             let message = format!(
-                "the document is {} and has the field {}, which belongs to another kind of \
+                "the document is {}, but has the field {}, which belongs to another kind of \
                  document",
                 quote(kind),
                 quote(key)
@@ -125,7 +125,7 @@ pub(crate) fn head(
         && media_type::normalise(written) != kind
     {
         let message = format!(
-            "the document is referred to as {} and its mediaType is {}",
+            "the descriptor has the media type {}, but the document has the mediaType {}",
             quote(kind),
             quote(written)
         );

@@ -24,7 +24,10 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the place can't be written, or [`Code::Unsupported`] if the kind of place is read-only.
     fn create(&self, rest: &str, _env: &Env) -> Result<Box<dyn BundleSink>> {
-        let message = format!("`{}:` is read, and never written", self.place().scheme);
+        let message = format!(
+            "imgconv can read `{}:`, but not write to it",
+            self.place().scheme
+        );
         Err(Error::new(Code::Unsupported, message)
             .at(quote(rest))
             .hint("write to a layout, an archive or ACIs: `oci:`, `docker-archive:`, `aci:`"))

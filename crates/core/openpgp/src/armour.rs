@@ -23,7 +23,7 @@ pub(crate) fn signatures(bytes: &[u8], limits: &Limits) -> Result<Vec<Signature>
                 .hint("`gpg --armor --detach-sign FILE` makes a detached signature"));
         }
         [] => return Err(bad("this is no ASCII-armoured OpenPGP signature")),
-        _ => return Err(bad("there is more here than one armoured signature block")),
+        _ => return Err(bad("the file has more than one armoured signature block")),
     }
     let (found, _) =
         DetachedSignature::from_armor_many(bytes).map_err(|error| malformed(&error))?;

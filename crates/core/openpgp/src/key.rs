@@ -228,7 +228,7 @@ pub(crate) fn check_form(signature: &Signature, now: SystemTime) -> Result<()> {
         return Err(bad("the signature is of an unknown version"));
     };
     if config.typ() != SignatureType::Binary {
-        return Err(bad("the signature is not one over the bytes of a file"));
+        return Err(bad("the signature is not over the bytes of a file"));
     }
     if !is_strong(config.hash_alg) {
         let message = format!("the signature is by {}, which is broken", config.hash_alg);

@@ -108,15 +108,15 @@ impl fmt::Display for Reason {
         match self {
             Self::Suits => f.write_str("the target takes the stored bytes"),
             Self::Absent => f.write_str("the layer is foreign and not stored with its image"),
-            Self::AskedCompression => f.write_str("another compression was asked for"),
+            Self::AskedCompression => f.write_str("another compression was requested"),
             Self::CompressionNotHeld(found) => {
                 write!(f, "the target can't hold layers compressed with {found}")
             }
             Self::NotStored => f.write_str("the layer is made while it is read"),
-            Self::NoTableOfContents => f.write_str("a table of contents was asked for"),
+            Self::NoTableOfContents => f.write_str("a table of contents was requested"),
             Self::Forced => f.write_str("`--force` compresses every layer anew"),
             Self::LatestTime => f.write_str("`--clamp-mtime` rewrites every layer"),
-            Self::AskedSquash => f.write_str("merging was asked for"),
+            Self::AskedSquash => f.write_str("merging was requested"),
             Self::MostLayers(most) => write!(f, "the target holds at most {most} layers"),
         }
     }

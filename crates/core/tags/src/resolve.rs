@@ -40,7 +40,7 @@ impl ImageTags {
             let some: Vec<&str> = self.tags().into_iter().take(20).collect();
             Error::new(Code::Missing, message)
                 .at(format!("tag {}", quote(tag)))
-                .hint(format!("there is: {}", quote(some.join(", "))))
+                .hint(format!("available: {}", quote(some.join(", "))))
         };
         let Some(first) = self.known(tag) else {
             return Err(absent(tag, "there is no such tag".to_owned()));

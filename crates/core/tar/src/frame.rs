@@ -117,7 +117,7 @@ impl<R: Read> Reader<R> {
         match self.state {
             State::Ended => return Ok(None),
             State::Failed => {
-                let message = "the archive could not be read up to here";
+                let message = "an earlier part of the archive could not be read";
                 return Err(Error::new(Code::BadTar, message).at(self.source.place()));
             }
             State::Open => {}
@@ -356,7 +356,7 @@ impl<R: Read> Reader<R> {
         } else if (fields.size != 0 || stored != 0) && !self.has_no_body(kind, &fields, &extended) {
             let size = fields.size.max(stored);
             let message = format!(
-                "{} has a size of {size}: some readers take what follows for its body",
+                "{} has a size of {size}: some readers read the following bytes as its body",
                 kind.describe()
             );
             return Err(Error::new(Code::BadTar, message));

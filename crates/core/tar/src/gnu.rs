@@ -49,7 +49,7 @@ impl Map {
             end = piece.end();
             if end > self.size {
                 let message = format!(
-                    "the sparse map goes to {end}, beyond the size of {}",
+                    "the sparse map ends at {end}, beyond the size of {}",
                     self.size
                 );
                 return Err(Error::new(Code::BadTar, message));
@@ -184,7 +184,7 @@ impl SparseRecords {
                 self.turns.push(decimal(key, value)?);
             }
             _ => {
-                let message = format!("the PAX record {} is unknown or out of turn", quote(key));
+                let message = format!("the PAX record {} is unknown or out of order", quote(key));
                 return Err(Error::new(Code::BadTar, message));
             }
         }
@@ -295,7 +295,7 @@ impl SparseRecords {
 
 fn incomplete(problem: &str) -> Error {
     let message =
-        format!("the GNU.sparse records have {problem}: only some readers take the file as sparse");
+        format!("the GNU.sparse records have {problem}: only some readers read the file as sparse");
     Error::new(Code::Ambiguous, message)
 }
 

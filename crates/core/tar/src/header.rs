@@ -154,7 +154,8 @@ fn dialect(block: &mut Header) -> Result<Dialect> {
         }
         if bytes[345 + 130] != 0 {
             // Some readers would take the times as the end of the prefix.
-            let message = "the xstar prefix is not ended: readers disagree where the name starts";
+            let message =
+                "the xstar prefix is not ended: readers disagree about the start of the name";
             return Err(Error::new(Code::Ambiguous, message));
         }
         return Ok(Dialect::Star);

@@ -205,7 +205,7 @@ fn compression_of(path: &str) -> Result<Compression> {
         return Ok(Compression::Zstd);
     }
     if says(&[".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lzma", ".lz4"]) {
-        let message = "the name asks for a compression that can only be read";
+        let message = "the suffix of the name stands for a compression that imgconv can only read";
         return Err(Error::new(Code::Unsupported, message)
             .at(quote(path))
             .hint("use a name that ends with `.tar`, `.tar.gz` or `.tar.zst`"));
@@ -222,7 +222,7 @@ fn refuse_odd(path: &Path, scheme: &str) -> Result<()> {
         Err(error) => return Err(Error::io(error, place())),
     };
     if odd {
-        let message = "an archive is a file, and something else is there";
+        let message = "an archive is a file, but the path exists and is not a file";
         return Err(Error::new(Code::Denied, message)
             .hint(format!("`{scheme}:-` writes to standard output"))
             .at(place()));

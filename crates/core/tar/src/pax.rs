@@ -35,7 +35,7 @@ impl Extended {
     ///
     /// # Errors
     /// [`Code::BadTar`] if a record is malformed or a value is not valid for its key;
-    /// [`Code::Ambiguous`] if a key stands twice.
+    /// [`Code::Ambiguous`] if a key occurs twice.
     pub(crate) fn parse(payload: &[u8]) -> Result<Self> {
         let records = records(payload)?;
         refuse_duplicates(&records)?;
@@ -156,7 +156,7 @@ fn cut(payload: &[u8]) -> std::result::Result<(Record<'_>, &[u8]), &'static str>
     }
 }
 
-/// Refuses a key that stands twice, except the two of sparse form 0.0, which alternate.
+/// Refuses a key that occurs twice, except the two of sparse form 0.0, which alternate.
 fn refuse_duplicates(records: &[Record<'_>]) -> Result<()> {
     let repeats = |key: &[u8]| matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes");
     let mut keys: Vec<&[u8]> = records.iter().map(|(key, _)| *key).collect();
@@ -167,7 +167,7 @@ fn refuse_duplicates(records: &[Record<'_>]) -> Result<()> {
     {
         None => Ok(()),
         Some(pair) => {
-            let message = format!("the PAX key {} stands twice in one header", quote(pair[0]));
+            let message = format!("the PAX key {} occurs twice in one header", quote(pair[0]));
             Err(Error::new(Code::Ambiguous, message))
         }
     }

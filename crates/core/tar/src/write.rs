@@ -30,7 +30,7 @@ type Records = Vec<(Vec<u8>, Vec<u8>)>;
 /// # Errors
 /// [`Code::BadTar`] if the entry cannot be written so that every reader sees it: an empty name, a
 /// NUL in a name, a regular file with a final slash, a size on a member without a body, a link
-/// without target, a record in `pax` whose key belongs to a field or stands twice. [`Code::Limit`]
+/// without target, a record in `pax` whose key belongs to a field or occurs twice. [`Code::Limit`]
 /// if the PAX header would be above 1 MiB.
 pub fn head(entry: &Entry) -> Result<Vec<u8>> {
     blocks(entry).map_err(|error| error.at(format!("entry {}", quote(&entry.path))))
@@ -138,7 +138,7 @@ fn check_records(records: &Records) -> Result<()> {
     keys.sort_unstable();
     match keys.windows(2).find(|pair| pair[0] == pair[1]) {
         None => Ok(()),
-        Some(pair) => refuse(format!("the PAX record {} stands twice", quote(pair[0]))),
+        Some(pair) => refuse(format!("the PAX record {} occurs twice", quote(pair[0]))),
     }
 }
 

@@ -506,7 +506,7 @@ fn link(
     let name = split(path).1;
     let (parent, first_name) = split(first);
     let first_directory = there.enter(parent).map_err(Error::from_io)?;
-    // Without flags the first name itself is linked, also if it is a symbolic link.
+    // Without flags the first name itself is linked, also if the path is a symbolic link.
     linkat(
         first_directory,
         first_name,

@@ -284,7 +284,8 @@ impl Checker {
             }
         }
         if !self.rootfs {
-            let message = "the directory `rootfs` itself is not listed; read as mode 0755, root's";
+            let message =
+                "the directory `rootfs` itself is not listed; mode 0755 and owner root are assumed";
             self.notes
                 .warn("implied-rootfs", self.what.clone(), message);
         }
@@ -319,7 +320,8 @@ pub(crate) fn link_target(
         return Err(Error::new(Code::Escape, message));
     }
     let message = format!(
-        "hard link targets, {} among them, are not below `rootfs`; read from there",
+        "hard link targets, {} among them, are not below `rootfs`; they are read as paths below \
+         `rootfs`",
         quote(&entry.link)
     );
     notes.warn("link-without-prefix", what.to_owned(), message);

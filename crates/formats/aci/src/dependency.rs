@@ -82,7 +82,7 @@ pub fn choose<K: Clone>(dependency: &Dependency, candidates: &[Candidate<'_, K>]
             })
             .collect();
         let message = format!(
-            "{} images fit the dependency {}: {}",
+            "{} images match the dependency {}: {}",
             chosen.len(),
             describe(dependency),
             found.join("; ")

@@ -80,11 +80,11 @@ pub(crate) fn report(
             });
             if let Some(renamed) = renamed {
                 let (was, is) = (quote(&renamed.was), &renamed.is);
-                let why = format!("appc's rules forbid {was}; it is `{is}`");
+                let why = format!("appc does not allow the name {was}; `{is}` is used");
                 report.lose(path.clone(), Outcome::Approximated, why);
                 continue;
             }
-            "the item that it belongs to is missing".to_owned()
+            "the item with this field is missing".to_owned()
         } else {
             no_field(carried, Some(*format), path)
         };
@@ -112,9 +112,10 @@ fn no_field(originals: &[Original], format: Option<FormatId>, path: &str) -> Str
         .or(there().next())
     {
         Some(Carried { annotation, .. }) => format!(
-            "an ACI has no field for it; kept in the annotation `{annotation}` for the way back"
+            "an ACI has no field for this value; it is kept in the annotation `{annotation}` for \
+             the conversion back"
         ),
-        None => "an ACI has no field for it".to_owned(),
+        None => "an ACI has no field for this value".to_owned(),
     }
 }
 
@@ -128,7 +129,7 @@ fn compare_name(name: &Name, found: &Name, original: Option<&Manifest>, report: 
         && !kept
     {
         let why = format!(
-            "an ACI's name is an AC Identifier; {} is `{found_own}`",
+            "an ACI's name is an AC Identifier; {} becomes `{found_own}`",
             quote(own)
         );
         report.lose("name", Outcome::Approximated, why);
@@ -158,7 +159,7 @@ fn compare_config(
         stop_signal,
     } = config;
     if exec != &written.exec {
-        let why = "the parts of `exec` are kept apart only where there is something to run";
+        let why = "an ACI keeps entrypoint and command apart only if the app has an `exec`";
         report.lose("config.Entrypoint", Outcome::Approximated, why);
     }
     differ(

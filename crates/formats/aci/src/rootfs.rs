@@ -336,7 +336,8 @@ fn prefix(
             ));
         }
         if !root {
-            let message = "the root directory is not the first entry; mode 0755, root's, stays";
+            let message =
+                "the root directory is not the first entry; mode 0755 and owner root are kept";
             notes.warn("late-root", "layer", message);
             return Ok(false);
         }

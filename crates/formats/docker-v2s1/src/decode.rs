@@ -205,7 +205,7 @@ fn unknown_sum(sum: &str, error: Error) -> Error {
         return error;
     }
     let message = format!(
-        "the layer is named by the tar sum {}, and this place has no blob for it: {error}",
+        "the layer is named by the tar sum {}, but this place has no blob with this sum: {error}",
         quote(sum)
     );
     Error::new(Code::Unsupported, message).hint(

@@ -64,7 +64,7 @@ pub(crate) fn encode(
     }
     if sealed.len() > DOCKER_LAYERS {
         let message = format!(
-            "the image has {} layers, and docker runs none with more than {DOCKER_LAYERS}",
+            "the image has {} layers, but docker runs images with at most {DOCKER_LAYERS}",
             sealed.len()
         );
         report.warn("many-layers", "manifest", message);
@@ -123,7 +123,7 @@ fn documents(root: Document, has_empty: bool) -> Encoded {
 fn check_layers(layers: &[Layer], sealed: &[SealedLayer]) -> Result<()> {
     if layers.len() != sealed.len() {
         let message = format!(
-            "the image has {} layers and {} were written",
+            "the image has {} layers, but {} layers were written",
             layers.len(),
             sealed.len()
         );
@@ -180,7 +180,7 @@ fn unchanged(
     let read = match read {
         Ok(read) => read,
         Err(error) => {
-            let message = format!("the carried original can't be used: {error}");
+            let message = format!("the kept original document can't be used: {error}");
             report.warn("bad-original", "manifest", message);
             return None;
         }
@@ -227,7 +227,11 @@ fn report_foreign(extensions: &Extensions, report: &mut Report) {
 }
 
 fn lose_field(path: &str, report: &mut Report) {
-    report.lose(path, Outcome::Dropped, "schema 1 has no field for it");
+    report.lose(
+        path,
+        Outcome::Dropped,
+        "schema 1 has no field for this value",
+    );
 }
 
 /// Divides the extensions into those of the configuration and those of the lower entries. All
@@ -503,7 +507,11 @@ fn report_differences(
     let platform = assumed || after.platform == image.platform;
     check("platform", platform, "the value is empty in part");
     let created = image.created.is_none() || after.created == image.created;
-    check("created", created, "it is no date by RFC 3339");
+    check(
+        "created",
+        created,
+        "the value is not a date in the form of RFC 3339",
+    );
     check("author", after.author == image.author, "it is empty");
     let shared = "the last step has the date and author of the image, an empty text is absent, and \
                   dates are of RFC 3339";

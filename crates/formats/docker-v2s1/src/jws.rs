@@ -134,7 +134,8 @@ impl Envelope {
         let outside = || {
             Error::new(
                 Code::Ambiguous,
-                "data outside the signed region: some readers would take it for the manifest's",
+                "data outside the signed region: some readers would read the data as part of the \
+                 manifest",
             )
         };
         let [member] = &found[..] else {
@@ -142,7 +143,7 @@ impl Envelope {
         };
         if member.key != "signatures" {
             let message = format!(
-                "non-canonical field name {}: some readers take it for `signatures`",
+                "non-canonical field name {}: some readers read the field as `signatures`",
                 imgconv_model::quote(&member.key)
             );
             return Err(Error::new(Code::BadJson, message).at("manifest"));

@@ -140,7 +140,7 @@ impl PublicKey {
         let id = key.id();
         match jwk.opt_string("kid").map_err(shape)? {
             Some(kid) if kid != id.as_str() => Err(bad(format!(
-                "the key calls itself {}, and its identity is {id}",
+                "the key has the `kid` {}, but its identity is {id}",
                 quote(kid)
             ))),
             _ => Ok(key),

@@ -150,6 +150,6 @@ impl DocumentFormat for DockerV1 {
 }
 
 fn no_index(what: &str) -> Error {
-    let message = format!("{what} has no index: one name is one image");
+    let message = format!("{what} has no index, so each name is for one image");
     Error::new(Code::Unsupported, message).hint("choose one platform with `--platform`")
 }

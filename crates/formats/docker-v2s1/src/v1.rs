@@ -118,7 +118,7 @@ fn read_step(item: &Object<'_>, id: &str, limits: &Limits) -> Result<Step> {
     let v1 = compatibility::read(item.string("json")?, limits, &place)?;
     if v1.id != id {
         let message = format!(
-            "it is the JSON of the image {}, expected {id}",
+            "the file is the JSON of the image {}, expected {id}",
             quote(&v1.id)
         );
         return Err(Error::new(Code::BadManifest, message).at(place));

@@ -142,8 +142,8 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
         let (empty, place) = (name.digest() == Some(empty_layer()), place);
         if v1.throwaway && !empty {
             let message = format!(
-                "the entry is marked `throwaway`, and its layer {name} is not the empty one: \
-                 some readers would take the layer and others would not"
+                "the entry is marked `throwaway`, and its layer {name} is not the empty one: some \
+                 readers would use the layer and others would not"
             );
             return Err(Error::new(Code::Ambiguous, message).at(place));
         }
@@ -155,7 +155,7 @@ pub(crate) fn read(payload: &[u8], limits: &Limits, report: &mut Report) -> Resu
     let mut seen = BTreeSet::new();
     for (step, _) in &steps {
         if !seen.insert(&step.v1.id) {
-            let message = format!("the id {} stands twice in the chain", step.v1.id);
+            let message = format!("the id {} occurs twice in the chain", step.v1.id);
             return Err(Error::new(Code::BadManifest, message).at(&*step.place));
         }
     }
@@ -184,7 +184,7 @@ fn follows(step: &Step, name: &LayerName, below: Option<&(Step, LayerName)>) -> 
     match below {
         None => match parent {
             Some(parent) => bad(format!(
-                "the base has a parent, {}, which the manifest does not hold",
+                "the lowest entry has the parent {}, which the manifest does not have",
                 quote(parent)
             )),
             None => Ok(true),
@@ -192,11 +192,11 @@ fn follows(step: &Step, name: &LayerName, below: Option<&(Step, LayerName)>) -> 
         Some((below, blob)) if below.v1.id == *id => {
             if blob != name {
                 return bad(format!(
-                    "the id {id} stands for two layers, {blob} and {name}"
+                    "two entries have the id {id}, but different layers: {blob} and {name}"
                 ));
             }
             if below.v1.map != step.v1.map {
-                let message = format!("the id {id} stands twice and says different things");
+                let message = format!("two entries have the id {id}, but different configs");
                 return fail(Code::Ambiguous, message);
             }
             Ok(false)

@@ -63,7 +63,7 @@ pub(crate) fn decode(
     } = read;
     if diff_ids.len() != entry.layers.len() {
         let message = format!(
-            "the config has {} diff IDs and the entry {} layers",
+            "the config has {} diff IDs, but the entry has {} layers",
             diff_ids.len(),
             entry.layers.len()
         );
@@ -84,7 +84,7 @@ pub(crate) fn decode(
                     return Err(error.at(place()));
                 };
                 let message = format!(
-                    "the member is not there ({}); {} is read instead, whose diff ID is the same",
+                    "the member is missing ({}); {} is read instead, which has the same diff ID",
                     error.message(),
                     quote(instead)
                 );
@@ -168,7 +168,7 @@ fn read_entry(value: &Value, limits: &Limits) -> Result<Entry> {
     top.string_list("RepoTags")?;
     let config = top.string("Config")?;
     if config.is_empty() {
-        return Err(top.bad("Config", "is empty, and should name the config"));
+        return Err(top.bad("Config", "is empty; expected the name of the config"));
     }
     let layers = top.string_list("Layers")?;
     if layers.len() as u64 > limits.layers {
@@ -176,7 +176,7 @@ fn read_entry(value: &Value, limits: &Limits) -> Result<Entry> {
         return Err(Limits::exceeded("layers", limits.layers, what));
     }
     if let Some(i) = layers.iter().position(String::is_empty) {
-        let message = "is empty, and should name a layer";
+        let message = "is empty; expected the name of a layer";
         return Err(top.bad(&format!("Layers[{i}]"), message));
     }
     let others = top
@@ -289,7 +289,7 @@ pub(crate) fn encode(
                 entry.insert(key.clone(), value);
             }
             _ => {
-                let why = "it is no field that an entry of a docker archive can hold";
+                let why = "an entry of a docker archive can't hold this field";
                 report.lose(path, Outcome::Dropped, why);
             }
         }
@@ -322,7 +322,7 @@ fn is_free(key: &str) -> bool {
 /// Reports values that only the manifest of a registry can hold.
 fn report_lost(image: &Image, report: &mut Report) {
     let mut lose = |field: String| {
-        let why = "a docker archive has no field for it";
+        let why = "a docker archive has no field for this value";
         report.lose(field, Outcome::Dropped, why);
     };
     for key in image.annotations.keys() {

@@ -136,7 +136,7 @@ impl Image {
         let descriptors = descriptors.map_err(|error| error.at(place()))?;
         if descriptors.len() != chain.len() {
             let message = format!(
-                "the manifest has {} layers and the store {}",
+                "the manifest has {} layers, but the store has {}",
                 descriptors.len(),
                 chain.len()
             );

@@ -104,7 +104,7 @@ impl Stored {
             driver => format!("{driver}/{}/diff", self.id),
         };
         let Some(files) = root.directory(&folder)? else {
-            let message = format!("the files of the layer {} are not there", self.id);
+            let message = format!("the files of the layer {} are missing", self.id);
             return Err(Error::new(Code::Missing, message).at(format!("folder {folder}")));
         };
         let path = format!("{}-layers/{}.tar-split.gz", self.driver, self.id);
@@ -112,8 +112,8 @@ impl Stored {
         Layer::find(root, path.clone(), &Arc::new(files), limits)?.ok_or_else(|| {
             let message = format!("the layer has no file {path}");
             Error::new(Code::Missing, message).hint(
-                "the tar of the layer can't be put together without that file; use `podman save` \
-                 on the machine that has the store",
+                "the tar of the layer can't be restored without that file; use `podman save` on \
+                 the machine that has the store",
             )
         })
     }

@@ -154,7 +154,7 @@ impl Store {
         if stored != child.digest {
             let message = format!(
                 "the store does not keep the compressed layers of the manifest {stored}; the image \
-                 is read by {}, which names the same layers as plain tars",
+                 is read with the manifest {}, which has the same layers as plain tars",
                 child.digest
             );
             env.notes

@@ -55,7 +55,8 @@ impl DirSink {
                 (path, true)
             }
             Ok(_) => {
-                let message = "the destination is a directory, and something else is there";
+                let message =
+                    "the destination is a directory, but the path exists and is not a directory";
                 return Err(Error::new(Code::Denied, message).at(shown));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -96,7 +97,10 @@ impl DirSink {
         }
         for publication in publications {
             if let Some(reference) = &publication.reference {
-                let message = format!("{} can't be kept: `dir:` has no names", quote(reference));
+                let message = format!(
+                    "{} can't be kept, because `dir:` has no names",
+                    quote(reference)
+                );
                 return Err(Error::new(Code::Usage, message).hint("leave out the REF"));
             }
         }

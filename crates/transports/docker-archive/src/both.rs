@@ -50,7 +50,7 @@ pub(crate) fn compare(
 ) -> Result<More> {
     let mut known = Known::new(v1, items, limits);
     let named = legacy::repositories(v1.members, limits).unwrap_or_else(|error| {
-        let message = format!("it can't be read, so {MANIFEST_FILE} is used alone: {error}");
+        let message = format!("the file can't be read, so only {MANIFEST_FILE} is used: {error}");
         let place = format!("file {REPOSITORIES_FILE}");
         notes.warn("repositories-unreadable", place, message);
         Vec::new()
@@ -96,14 +96,15 @@ pub(crate) fn compare(
                 more.replaced.insert(name.qualified());
                 let message = format!(
                     "the image of that name in {MANIFEST_FILE} has files that the archive does not \
-                     have; the image {id}, which {REPOSITORIES_FILE} names so, is whole and is used"
+                     have; the image {id}, which has that name in {REPOSITORIES_FILE}, is complete \
+                     and is used"
                 );
                 ("docker-archive-fallback", message, Some(text), Some(name))
             }
             Some(_) if is_listed => {
                 let message = format!(
-                    "{MANIFEST_FILE} has another image of that name, and keeps the name; the image \
-                     that {REPOSITORIES_FILE} names so is asked for by its ID, {id}"
+                    "{MANIFEST_FILE} has another image of that name, which keeps the name; the \
+                     image of that name in {REPOSITORIES_FILE} can be selected by its ID, {id}"
                 );
                 ("repositories-differs", message, None, None)
             }
@@ -138,7 +139,7 @@ fn warn_unused(known: &mut Known<'_>, heads: &[Head], notes: &Notes) -> Result<(
         used.extend(chain.chain([id]).flat_map(of));
     }
     let odd: BTreeMap<&str, &str> = directories.odd().collect();
-    let why = format!("neither {MANIFEST_FILE} nor {REPOSITORIES_FILE} leads to it");
+    let why = format!("neither {MANIFEST_FILE} nor {REPOSITORIES_FILE} leads to the directory");
     for directory in directories.every() {
         members.check_cancelled()?;
         let is_used = match members.found(&format!("{directory}{LAYER}")) {

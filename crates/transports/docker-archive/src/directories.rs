@@ -143,7 +143,7 @@ fn id_of(members: &Members, directory: &str, limits: &Limits) -> Result<String, 
         return Ok(directory.to_owned());
     }
     if !members.has(&name) {
-        return Err("it has no `json`, so it is no image".to_owned());
+        return Err("the directory has no `json`, so it is not an image".to_owned());
     }
     let read = || -> Result<Option<String>> {
         let bytes = members.read_name(&name, ("config", limits.config))?;
@@ -156,11 +156,11 @@ fn id_of(members: &Members, directory: &str, limits: &Limits) -> Result<String, 
     match read() {
         Ok(Some(id)) if is_id(&id) => Ok(id),
         Ok(Some(id)) => Err(format!(
-            "its `json` has the id {}, which is not 64 lower-case hex digits",
+            "the `json` has the id {}, which is not 64 lower-case hex digits",
             quote(&id)
         )),
-        Ok(None) => Err("its `json` has no `id`, so it is no image".to_owned()),
-        Err(error) => Err(format!("its `json` can't be read: {error}")),
+        Ok(None) => Err("the `json` has no `id`, so the directory is not an image".to_owned()),
+        Err(error) => Err(format!("the `json` can't be read: {error}")),
     }
 }
 
@@ -194,7 +194,7 @@ impl Images for V1<'_> {
         };
         if self.directories.ambiguous.contains(id) {
             let message = format!(
-                "the directories {} say that they are the image {id}, and hold different files",
+                "the directories {} have the id {id} in `json`, but hold different files",
                 self.directories
                     .of(id)
                     .iter()

@@ -57,7 +57,7 @@ pub(crate) fn roots(
     let listed = index.roots();
     if listed.is_empty() {
         if !items.is_empty() {
-            let message = format!("it lists no image; {MANIFEST_FILE} is used");
+            let message = format!("the index lists no image; {MANIFEST_FILE} is used");
             let place = format!("file {INDEX_FILE}");
             env.notes.warn("docker-archive-fallback", place, message);
         }
@@ -202,7 +202,9 @@ impl Checker<'_> {
         for place in matched {
             let entry = &self.listed[place].0;
             let why = match &entry.error {
-                Some(error) => Some(format!("its descriptor can't be used: {error}")),
+                Some(error) => Some(format!(
+                    "the descriptor of the image can't be used: {error}"
+                )),
                 None => self.wrong(entry, item, &config),
             };
             let Some(why) = why else { continue };
@@ -257,7 +259,7 @@ impl Checker<'_> {
                 && found.size != *size
             {
                 return Some(format!(
-                    "the image manifest says that {digest} has {size} bytes, and it has {}",
+                    "the image manifest gives {digest} the size {size}, but the blob has {} bytes",
                     found.size
                 ));
             }

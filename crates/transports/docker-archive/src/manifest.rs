@@ -88,7 +88,7 @@ fn in_usual_spelling(object: &Object<'_>) -> Result<Value> {
         if usual.insert(name.to_owned(), value.clone()).is_some() {
             // Readers differ in which of them they use.
             object.check_names(FIELDS)?;
-            let message = format!("stands there twice, once as {}", quote(key));
+            let message = format!("is given twice, once as {}", quote(key));
             return Err(object.bad(name, message));
         }
     }

@@ -226,7 +226,8 @@ impl Members {
         if !there(&first) && there(&second) && (hard || lenient != AtRoot::Refused) {
             if !hard && lenient == AtRoot::Told {
                 let message = format!(
-                    "the link target {} is not beside the link but at the root of the archive",
+                    "the link target {} is not relative to the link, but to the root of the \
+                     archive",
                     quote(target)
                 );
                 self.notes.warn("link-target-at-root", entry(link), message);
@@ -457,7 +458,7 @@ fn article(kind: EntryKind) -> &'static str {
 
 fn escape(target: &[u8]) -> Error {
     let message = format!(
-        "the link target {} leads out of the archive, and no member is meant by it",
+        "the link target {} leads out of the archive to no member",
         quote(target)
     );
     Error::new(Code::Escape, message)

@@ -129,7 +129,7 @@ impl DataRoot {
         let files = driver::folder(&place.driver, &cache_id)
             .map_err(|error| error.at(format!("folder {folder}")))?;
         let Some(files) = self.root.directory(&files)? else {
-            let message = format!("the files of layer {} are not there", place.chain_id);
+            let message = format!("the files of layer {} are missing", place.chain_id);
             return Err(Error::new(Code::Missing, message).at(format!("folder {files}")));
         };
         let files = Arc::new(files);

@@ -83,7 +83,7 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
         let listed = items.iter().map(|item| item.read().cloned());
         let listed: Vec<Listed> = listed.collect::<Result<_>>().map_err(unreadable)?;
         let live = Marker::mark(&directory, &listed, false, env).map_err(|error| {
-            error.hint("nothing was removed; `imgconv verify` names everything that is wrong")
+            error.hint("nothing was removed; `imgconv verify` names every problem")
         })?;
         let mut swept = Swept::default();
         let mut victims = Vec::new();
@@ -100,7 +100,8 @@ pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
         }
         env.check_cancelled()?;
         if read()? != before {
-            let message = "a program that takes no lock changed the layout meanwhile";
+            let message =
+                "another program, which takes no lock, changed the layout at the same time";
             return Err(Error::new(Code::Io, message).hint("run it again"));
         }
         for (folder, found) in victims {
@@ -132,10 +133,12 @@ fn refuse_growing(path: &str, directory: &Directory) -> Result<()> {
         let growing = format!("{stage}/{GROWING}");
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         if rustix::fs::statat(directory.descriptor(), growing, flags).is_ok() {
-            let message = "a migration to this layout is running, and lists its blobs at its end";
+            let message = "a migration to this layout is running, and the index will list its \
+                           blobs only at the end";
             let place = quote_path(&Path::new(path).join(stage));
             return Err(Error::new(Code::Denied, message).hint(format!(
-                "run it again then; if nothing is running anywhere, remove {place}"
+                "run the command again when the migration has ended; if no migration is running, \
+                 remove {place}"
             )));
         }
     }
@@ -334,7 +337,7 @@ impl<'a> Marker<'a> {
         match references(&task.kind, &bytes, &self.env.limits)? {
             Some(found) if !found.tar_sums.is_empty() => {
                 let message = format!(
-                    "which blob it means by {} is not known",
+                    "the blob with the tar sum {} is unknown",
                     quote(&found.tar_sums[0])
                 );
                 Err(Error::new(Code::Unsupported, message))

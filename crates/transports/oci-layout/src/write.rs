@@ -77,7 +77,8 @@ impl LayoutSink {
                 (Some(directory), stage)
             }
             Ok(_) => {
-                let message = "an OCI layout is a directory, and something else is there";
+                let message =
+                    "an OCI layout is a directory, but the path exists and is not a directory";
                 return Err(Error::new(Code::Denied, message)
                     .hint("`oci-archive:` writes one file")
                     .at(shown));
@@ -125,7 +126,7 @@ impl LayoutSink {
         }
         let sink = Self::create(path, env)?;
         let Some(directory) = &sink.existing else {
-            return Err(Error::new(Code::Io, "the directory is gone again").at(quote(path)));
+            return Err(Error::new(Code::Io, "the directory disappeared").at(quote(path)));
         };
         let growing = Growing::new(directory, &sink.stage, env)?;
         Ok(Self {
@@ -246,8 +247,8 @@ impl Commit<'_> {
         }
         let is_new = found.is_none();
         if !is_new && *self.top_level != TopLevel::default() {
-            let message = "another program made a layout here meanwhile, whose index would hide \
-                           what this one says of itself";
+            let message = "another program made a layout here at the same time; its index would \
+                           replace the annotations of the new index";
             return Err(Error::new(Code::Denied, message).hint("run it again"));
         }
         let mut index = found.unwrap_or_else(|| {

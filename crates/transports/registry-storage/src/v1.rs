@@ -151,7 +151,8 @@ fn is_name(text: &str) -> bool {
 pub(crate) fn read_tag(directory: &Directory, path: &str, limits: &Limits) -> Result<String> {
     let place = || format!("file {}", quote(path));
     let bytes = directory.read(path, ("layout_file", limits.layout_file))?;
-    let bytes = bytes.ok_or_else(|| Error::new(Code::Missing, "the tag is gone").at(place()))?;
+    let bytes =
+        bytes.ok_or_else(|| Error::new(Code::Missing, "the tag was removed").at(place()))?;
     let id = std::str::from_utf8(&bytes).unwrap_or_default().trim();
     check_id(id).map_err(|error| error.at(place()))?;
     Ok(id.to_owned())

@@ -46,7 +46,7 @@ impl Challenge {
         if basic {
             return Ok(Self::Basic);
         }
-        let message = "the server asks for a login of an unknown kind";
+        let message = "the server requires a login of an unknown kind";
         Err(Error::new(Code::Net, message))
     }
 }

@@ -155,7 +155,7 @@ fn from_helper(name: &str, server: &str, env: &Env) -> Result<Option<Credential>
     let Some(answer) = answer else {
         return Ok(None);
     };
-    let bad = || Error::new(Code::BadJson, "its answer makes no sense").at(program.clone());
+    let bad = || Error::new(Code::BadJson, "its answer is malformed").at(program.clone());
     let answer = parse(&answer, &env.limits, &program).map_err(|_| bad())?;
     let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
     let (user, secret) = text("Username").zip(text("Secret")).ok_or_else(bad)?;

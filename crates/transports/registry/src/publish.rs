@@ -82,8 +82,8 @@ impl RegistrySink {
             self.below(&document, 0, &mut done)?;
             if !self.is_named(&root, &document)? {
                 let why = format!(
-                    "the registry takes no manifest by a digest of this algorithm; {root} is known \
-                     there by its sha256"
+                    "the registry accepts no digests of this algorithm, so {root} gets its sha256 \
+                     digest there"
                 );
                 report.lose("digest", Outcome::Dropped, why);
             }
@@ -283,11 +283,12 @@ impl RegistrySink {
             let error = failure(response).at(format!("manifest {reference}"));
             return Err(match refused {
                 true if name.algorithm() != Algorithm::Sha256 => error.hint(
-                    "the registry may take no manifest by a digest of this algorithm, and what \
-                     refers to it can't call it otherwise; `oci:` and `oci-archive:` keep it",
+                    "the registry may accept no digests of this algorithm, and the documents that \
+                     refer to the manifest need this digest; `oci:` and `oci-archive:` keep the \
+                     digest",
                 ),
                 true => error.hint(
-                    "a registry may not take every format: `docker-v2s2+docker://…` and \
+                    "a registry may not accept every format: `docker-v2s2+docker://…` and \
                      `docker-v2s1+docker://…` write older ones, the last with `--sign-key FILE`",
                 ),
                 false => error,

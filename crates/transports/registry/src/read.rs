@@ -290,12 +290,15 @@ impl RegistryBundle {
             let listed = match page.get("tags") {
                 None | Some(Value::Null) => &[][..],
                 Some(Value::Array(listed)) => listed,
-                Some(_) => return Err(Error::new(Code::BadManifest, "the list of tags is none")),
+                Some(_) => return Err(Error::new(Code::BadManifest, "`tags` is not a list")),
             };
             for tag in listed {
                 let tag = tag.as_str().unwrap_or_default();
                 if !Name::is_tag(tag) {
-                    let message = format!("the registry lists {}, which is no tag", quote(tag));
+                    let message = format!(
+                        "the registry lists {}, which is not a valid tag",
+                        quote(tag)
+                    );
                     return Err(Error::new(Code::BadName, message));
                 }
                 tags.push(tag.to_owned());

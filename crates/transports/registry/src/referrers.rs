@@ -126,12 +126,12 @@ impl Pages {
             .strip_prefix('<')
             .and_then(|rest| rest.split_once('>'));
         let Some((reference, _)) = reference else {
-            let message = format!("the link {} makes no sense", imgconv_model::quote(next));
+            let message = format!("the link {} is malformed", imgconv_model::quote(next));
             return Err(Error::new(Code::Net, message));
         };
         let url = session.follow(response.url(), reference)?;
         if !url.same_origin(response.url()) {
-            let message = format!("the next page of the list is said to be at {url}");
+            let message = format!("the registry names {url} as the next page of the list");
             return Err(Error::new(Code::Denied, message));
         }
         self.next = Some(url);

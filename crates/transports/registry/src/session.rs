@@ -106,7 +106,7 @@ impl Session {
             .join(reference)
             .map_err(|error| self.concealed(error))?;
         if self.base.is_https() && !url.is_https() {
-            let message = format!("{} sends us to {url}, which is not https", self.server);
+            let message = format!("{} redirects to {url}, which is not https", self.server);
             return Err(self.concealed(Error::new(Code::Denied, message)));
         }
         Ok(url)
@@ -165,7 +165,7 @@ impl Session {
         }
         if !response.url().same_origin(&self.base) {
             let message = format!(
-                "{} asks for a login, and we have none for it",
+                "{} requires a login, and no credentials are known for it",
                 response.url()
             );
             return Err(Error::new(Code::Denied, message));
@@ -216,7 +216,8 @@ impl Session {
         let granted = match challenge {
             Challenge::Basic => {
                 let Some(Credential::Basic { user, password }) = &credential else {
-                    let message = "the registry asks for a login, and there is none for it";
+                    let message =
+                        "the registry requires a login, and no credentials are known for it";
                     return Err(Error::new(Code::Denied, message)
                         .at(self.server.clone())
                         .hint(format!("`docker login {}` stores credentials", self.server)));
@@ -297,7 +298,8 @@ impl Session {
         match response.status() {
             200 => {}
             301..=399 => {
-                let message = format!("the token server {realm} sends our password elsewhere");
+                let message =
+                    format!("the token server {realm} redirects the password to another server");
                 return Err(Error::new(Code::Denied, message));
             }
             _ => return Err(failure(response).at("token server")),

@@ -37,7 +37,7 @@ const COLLECTIONS: &[&str] = &[
     "push", "remove", "retain",
 ];
 
-/// What lies between two functions.
+/// The functions and files between two functions.
 #[derive(Debug)]
 pub(super) struct Way {
     /// The functions that lie on any way of calls from the one to the other.

@@ -1,7 +1,7 @@
 //! The source of the workspace as modules, functions and the paths that they name, parsed by `syn`.
 //!
 //! Code under `#[cfg(test)]` is left out, and so are `tests/`, benches and examples: the measures
-//! describe what a reader of the program has to follow.
+//! describe the code that a reader of the program reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -57,7 +57,7 @@ pub(super) struct Module {
     pub(super) items: BTreeSet<String>,
     /// The fields of the structs, by struct and field, with the types that are paths.
     pub(super) fields: BTreeMap<(String, String), Segments>,
-    /// What `use` brings in: the local name and the path.
+    /// A name that `use` brings in, and its path.
     pub(super) uses: BTreeMap<String, Segments>,
     pub(super) globs: Vec<Segments>,
     /// Every path that the module names, without re-exports by `pub use`.
@@ -342,7 +342,7 @@ impl Walked for syn::TraitItemFn {
     }
 }
 
-/// Collects what an item names.
+/// Collects the paths that an item names.
 #[derive(Default)]
 struct Walk {
     paths: BTreeSet<Segments>,
@@ -495,8 +495,8 @@ fn type_path(of: &Type) -> Option<Segments> {
     }
 }
 
-/// Records what a `use` brings in. A re-export by `pub use` is followed by those who name it, and
-/// is no reference of this module.
+/// Records the names that a `use` brings in. A re-export by `pub use` is followed by those who name
+/// it, and is no reference of this module.
 fn imports(item: &ItemUse, found: &mut Module) {
     let mut open = vec![(Vec::new(), &item.tree)];
     while let Some((prefix, tree)) = open.pop() {

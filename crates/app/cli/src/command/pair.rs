@@ -114,7 +114,7 @@ fn layout(source: Arg) -> Arg {
 }
 
 fn saved(source: Arg) -> Arg {
-    source.help("File of `docker save` of any generation, or a `dir:`")
+    source.help("File of `docker save` from any Docker version, or `dir:PATH`")
 }
 
 fn to_oci(destination: Arg) -> Arg {
@@ -128,5 +128,5 @@ fn to_aci(destination: Arg) -> Arg {
 }
 
 fn to_docker(destination: Arg) -> Arg {
-    destination.help("Archive for `docker load`, or a `dir:`")
+    destination.help("Archive for `docker load`, or `dir:PATH`")
 }

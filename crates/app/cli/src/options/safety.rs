@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// What a conversion may do.
+/// Options that refuse, allow or only predict the changes of a conversion.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Safety")]
 pub(crate) struct Safety {

@@ -360,7 +360,7 @@ fn k03_a_storage_is_asked_by_the_links_of_every_algorithm() {
     for child in &listed {
         whole(&sandbox, "out", child);
     }
-    // A link that leads to something else is no other name of it.
+    // A link that leads to another blob is not another name of the layer.
     let path = format!("_layers/sha512/{}", sha512_hex(&tar));
     for repository in ["p/a", "p/b"] {
         storage.link(repository, &path, &storage.blob(b"something else"));
@@ -465,7 +465,7 @@ fn k05_what_a_descriptor_embeds_stands_in_for_the_blob() {
     whole(&sandbox, "out", &index["manifests"][0]);
     whole(&sandbox, "out", &listed[1]);
     whole(&sandbox, "out", &listed[2]);
-    // It repeats the manifest: where no descriptor is written nothing is lost.
+    // The descriptor repeats the manifest, so nothing is lost where no descriptor is written.
     let args = ["convert", "in:example.com/r:1", "docker-archive:r.tar"];
     assert_eq!(losses(&sandbox, &args), [""; 0]);
 }
@@ -520,7 +520,7 @@ fn k05_embedded_content_that_is_another_is_refused_wherever_it_stands() {
         ];
         if ["root", "text"].contains(&folder) {
             sandbox.fails(&tag, exit, &["data"]);
-            // It is wrong with that entry alone.
+            // Only that entry is wrong.
             let good = format!("{folder}:example.com/a:1");
             sandbox.ok(&["convert", &good, &target]);
         }
@@ -535,7 +535,7 @@ fn k05_a_subject_that_is_only_embedded_need_not_be_whole() {
     let subject = layout.embed(layout.image(["sha256"; 4]));
     let artifact = layout.artifact("sha256", json!({ "subject": subject }));
     layout.list(artifact, "example.com/a:1").write();
-    // What it refers to is there, and stays.
+    // The blobs that it refers to exist, and stay.
     let before = fs::read_dir(sandbox.path("in/blobs/sha256"))
         .unwrap()
         .count();

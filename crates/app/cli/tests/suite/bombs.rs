@@ -21,7 +21,8 @@ fn bomb(sandbox: &Sandbox) {
     // The last of the zeros are the end of the tar.
     item.entry.size = BLOCKS * (128 << 10) - 1024;
     let header = Dialect::Ustar.member(&item).unwrap();
-    // One raw block for the header, then the zeros, and the last of them says so.
+    // One raw block for the header, then blocks of zeros; the last block has the flag of the last
+    // block.
     let mut layer = b"\x28\xb5\x2f\xfd\x00\x38\x00\x10\x00".to_vec();
     layer.extend(&header);
     for i in 1..=BLOCKS {

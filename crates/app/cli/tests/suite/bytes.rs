@@ -147,7 +147,7 @@ fn copied(sandbox: &Sandbox, folder: &str, what: &str) {
     }
 }
 
-/// What a run lost.
+/// The losses of a run.
 fn losses(sandbox: &Sandbox, args: &[&str]) -> Vec<String> {
     let report: Value = serde_json::from_str(&sandbox.ok(&[args, &["--json"]].concat())).unwrap();
     let images = report["images"].as_array().unwrap().iter();
@@ -217,7 +217,7 @@ fn k07_a_manifest_without_layers_keeps_its_bytes() {
         layout.list(image, "example.com/a:1");
         layout.write();
         copied(&sandbox, "in", what);
-        // A manifest that is written anew has all required fields.
+        // A rewritten manifest has all required fields.
         sandbox.ok(&["squash", "oci:in", "oci:new"]);
         let new = stored(&sandbox, "new", &listed(&sandbox, "new")[0]);
         assert!(new["layers"].is_array(), "{new}");
@@ -587,7 +587,7 @@ fn n19_a_change_that_changes_nothing_says_so() {
         "{said}"
     );
     assert!(
-        said.contains("unchanged: example.com/artifact:1: it is no image"),
+        said.contains("unchanged: example.com/artifact:1: not an image"),
         "{said}"
     );
     assert_eq!(digests(&sandbox, "out"), digests(&sandbox, "in"));

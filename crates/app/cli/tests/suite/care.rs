@@ -67,7 +67,7 @@ fn names_are_taken_away_and_given() {
     let name = |name: &str, digest: &str| (name.to_owned(), digest.to_owned());
     let all = blobs(&sandbox.path("out"));
 
-    // One tag of two repositories, one digest with two names, nothing: all are refused.
+    // A tag of two repositories, a digest with two names, and a REF without an entry are refused.
     sandbox.fails(
         &["layout", "rm", "out", "1.0"],
         1,
@@ -240,7 +240,7 @@ fn put(sandbox: &Sandbox, text: &str) -> String {
     digest
 }
 
-/// Changes what the layout `out` lists.
+/// Changes the index of the layout `out`.
 fn list(sandbox: &Sandbox, change: impl FnOnce(&mut Vec<Value>)) {
     let mut index = index(sandbox, "out");
     change(index["manifests"].as_array_mut().unwrap());
@@ -251,7 +251,7 @@ fn descriptor(kind: &str, digest: &str, size: usize) -> Value {
     serde_json::json!({ "mediaType": kind, "digest": digest, "size": size })
 }
 
-/// What a test does to a layout, and the code and a text of what has to be found.
+/// A change of a layout, with the code and a part of the message that `verify` must report.
 struct Damage {
     what: &'static str,
     code: &'static str,
@@ -366,7 +366,7 @@ const DAMAGES: &[Damage] = &[
             manifest["config"]["size"] = text.len().into();
             fs::remove_file(blob(sandbox, "out", &layer_of(sandbox, 6))).unwrap();
             relist(sandbox, 6, &manifest);
-            "the history names 2 layers and the image has 1".to_owned()
+            "the history names 2 layers, but the image has 1".to_owned()
         },
     },
     Damage {
@@ -644,7 +644,7 @@ fn blobs_are_linked_only_where_that_is_safe() {
     // Members of an archive can't be linked, and only layouts receive links.
     sandbox.ok(&["convert", "oci:in", "oci-archive:in.tar"]);
     let args = ["convert", "oci-archive:in.tar", "oci:no", "--link", "hard"];
-    sandbox.fails(&args, 1, &["error[unsupported]", "no file of its own"]);
+    sandbox.fails(&args, 1, &["error[unsupported]", "not a separate file"]);
     sandbox.fails(
         &["convert", "oci:in", "x.aci", "--link", "hard"],
         2,
@@ -675,7 +675,7 @@ fn blobs_are_linked_only_where_that_is_safe() {
     fs::set_permissions(&source, fs::Permissions::from_mode(0o644)).unwrap();
     fs::rename(&source, sandbox.path("elsewhere")).unwrap();
     symlink(sandbox.path("elsewhere"), &source).unwrap();
-    refuse("no file of its own");
+    refuse("not a separate file");
     fs::remove_file(&source).unwrap();
     fs::rename(sandbox.path("elsewhere"), &source).unwrap();
     if rustix::process::geteuid().is_root() {
@@ -742,7 +742,7 @@ fn many_layouts_share_one_pool() {
         fs::read(&pooled).unwrap(),
         fs::read(blob(&sandbox, "in", &layer)).unwrap()
     );
-    // With copies only, the pool still saves the work of making blobs anew.
+    // With copies only, the pool still saves the work of making blobs again.
     sandbox.ok(&[
         "convert",
         "oci:in",

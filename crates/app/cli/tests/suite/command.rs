@@ -583,14 +583,14 @@ fn a_dry_run_says_what_becomes_of_each_document_and_layer_and_why() {
     assert_eq!(
         squashed["layers"],
         serde_json::json!([{
-            "from": [0, 1], "step": "squash", "compression": "gzip", "why": "merging was asked for"
+            "from": [0, 1], "step": "squash", "compression": "gzip", "why": "merging was requested"
         }])
     );
     // An ACI, and the text of both.
     let aci = sandbox.ok(&["convert", "oci:in", "a.aci", "--dry-run"]);
-    assert!(
-        aci.contains("  manifest: new\n  layers 0 to 1: squash (gzip): the format holds one tree")
-    );
+    assert!(aci.contains(
+        "  manifest: new\n  layers 0 to 1: squash (gzip): the format holds one file tree"
+    ));
     let text = sandbox.ok(&args[..4]);
     assert!(text.contains("\n  config: kept sha256:"), "{text}");
     assert!(

@@ -1,4 +1,4 @@
-//! What documents and layers say that no model has a field for, or that breaks a rule: named by
+//! Parts of documents and layers that the model has no field for, or that break a rule: named by
 //! `verify`, never lost without a word.
 
 use std::fs;
@@ -96,7 +96,7 @@ fn k36_members_of_a_config_that_no_engine_can_load() {
     assert_eq!(config_of(&sandbox, "copy"), config_of(&sandbox, "in"));
     assert!(copied["warnings"].to_string().contains("config.OnBuild"));
 
-    // What is made can be loaded: the rest stays, and each member is a loss.
+    // The result can be loaded: the other members stay, and each bad member is a loss.
     let made = report(&sandbox, &["convert", "in", "docker-archive:made.tar"]);
     let losses = made["losses"].to_string();
     for member in members {
@@ -197,7 +197,7 @@ fn k34_the_header_of_a_hard_link_counts_everywhere() {
     for text in says {
         assert!(found.contains(text), "{text}: {found}");
     }
-    // The second link says what the file is by then.
+    // The second link has the current attributes of the file.
     assert_eq!(found.matches("link-header").count(), 1, "{found}");
     sandbox.ok(&["unpack", "in", "tree"]);
     for target in ["oci:squashed", "aci:made.aci"] {
@@ -223,7 +223,7 @@ fn k34_the_header_of_a_hard_link_counts_everywhere() {
             "{tree}"
         );
     }
-    // What was made is the same, and has nothing odd any more.
+    // The result is the same, and has no odd parts any more.
     assert!(!warnings(&sandbox, "squashed").contains("link-header"));
     sandbox.ok(&["diff", "in", "squashed"]);
     sandbox.ok(&["diff", "in", "made.aci"]);

@@ -286,7 +286,7 @@ fn dependencies_are_discovered_if_the_user_says_so() {
     );
     // Without `appc:` nothing is fetched.
     let unpack = ["unpack", "app.aci", "out"];
-    site.fails(&unpack, "bob.pub.asc", 1, "`--deps appc:` discovers them");
+    site.fails(&unpack, "bob.pub.asc", 1, "`--deps appc:` fetches them");
     assert!(site.server.requests().is_empty());
 
     let discover = [&unpack[..], &["--deps", "appc:"]].concat();
@@ -354,5 +354,5 @@ fn the_tag_of_a_dependency_leads_through_the_image_tags_of_the_site() {
     );
     site.fails(&unpack, "bob.pub.asc", 4, "error[mismatch]");
     let args = ["unpack", "app.aci", "out", "--deps", "appc:example.com/x"];
-    site.fails(&args, "bob.pub.asc", 1, "`--deps appc:` discovers");
+    site.fails(&args, "bob.pub.asc", 1, "`--deps appc:` fetches");
 }

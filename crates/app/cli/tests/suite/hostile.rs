@@ -263,8 +263,8 @@ fn d2_a_fifo_is_refused_at_once() {
     }
 }
 
-/// Waits for the end of a run, and ends it if that takes too long. Returns its exit code and what
-/// it wrote to standard error.
+/// Waits for the end of a run, and ends it if the run takes too long. Returns the exit code and the
+/// text of standard error.
 fn within(mut child: Child, time: Duration) -> (Option<i32>, String) {
     let begin = Instant::now();
     while child.try_wait().unwrap().is_none() {

@@ -258,7 +258,7 @@ fn a_missing_platform_of_an_index_is_listed_and_told() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
     assert!(
-        stderr.contains("no image for linux/s390x") && stderr.contains("there is: linux/amd64")
+        stderr.contains("no image for linux/s390x") && stderr.contains("available: linux/amd64")
     );
     let lines = ok(folder, &["ls", "in"]);
     assert!(

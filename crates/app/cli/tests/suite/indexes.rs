@@ -94,7 +94,7 @@ fn c7b_shared_indexes_are_visited_once() {
     assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
-/// No hashes can fit a circle, so whoever makes one lies about a digest.
+/// No hashes fit a circle, so at least one digest of a circle is wrong.
 #[test]
 fn c7c_a_circle_is_a_digest_that_does_not_fit() {
     let digest = |c: char| format!("sha256:{}", c.to_string().repeat(64));
@@ -117,7 +117,7 @@ fn c7c_a_circle_is_a_digest_that_does_not_fit() {
     assert!(String::from_utf8_lossy(&verified.stdout).contains("mismatch"));
     sandbox.fails(&["convert", "out", "oci:copy"], 4, &["error[mismatch]"]);
 
-    // A manifest that is about the index that lists it.
+    // A manifest whose subject is the index that lists it.
     let sandbox = Sandbox::new();
     sandbox.layout("out", "example.com/x", &["file a \"1\""]);
     edit(&sandbox, |child| {

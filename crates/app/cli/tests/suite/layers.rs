@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Four layers: a base, a link into it, a deletion in it, and one of what is squashed.
+/// Four layers: a base, a link into the base, a deletion in it, and a deletion in a squashed layer.
 const LAYERS: [&str; 4] = [
     "dir bin\nfile bin/a \"A\"\nfile bin/z \"Z\"\nfile old \"1\"",
     "file tmp/x \"2\"\nlink b -> bin/a",

@@ -91,7 +91,7 @@ fn what_the_lists_of_a_folder_say_of_themselves_goes_along() {
     assert_eq!(fields, std::slice::from_ref(&other));
     let said = json!({ "com.example.a": "1", "com.example.b": "2", "com.example.both": "1" });
     assert_eq!(index(&sandbox, "out")["annotations"], said);
-    // Of one image only its own list counts.
+    // For a single image only its own list counts.
     sandbox.ok(&[
         "convert",
         "tree:tree:example.com/b:1.0",
@@ -150,7 +150,8 @@ fn a_name_that_stands_twice_is_only_that_names_ambiguity() {
     ] {
         sandbox.fails(args, 1, &texts);
     }
-    // A migration leaves out what can't be told apart, and says so; a digest chooses.
+    // A migration leaves out images that can't be distinguished, with a warning; a digest selects
+    // one of them.
     let output = sandbox.run(&["migrate", "oci:in", "oci:m"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(digests(&index(&sandbox, "m")), [&*all[2]]);
@@ -187,7 +188,7 @@ fn what_a_layout_cannot_list_is_not_written() {
     assert!(fields.contains(&lost), "{fields:?}");
     let texts = ["index.manifests.platform", "x!"];
     sandbox.fails(&["aci-to-oci", "acis/odd.aci", "no", "--strict"], 3, &texts);
-    // Both are listed, read, and more can be added.
+    // Both are listed and read, and more images can be added.
     for (folder, args) in [
         ("out", None),
         ("m", Some(["migrate", "aci-tree:acis", "oci:m"])),
@@ -276,7 +277,7 @@ fn an_entry_that_cannot_be_used_hides_no_other() {
         Some(1)
     );
     assert_eq!(digests(&index(&sandbox, "m")), [&*all[0], &all[2]]);
-    // A new image changes nothing of the bad entries, and `gc` waits until they are gone.
+    // A new image does not change the bad entries, and `gc` refuses to run until they are gone.
     sandbox.ok(&["convert", "oci:one", "oci:in:example.com/more:1"]);
     let after = index(&sandbox, "in");
     assert_eq!(
@@ -349,7 +350,7 @@ fn a_name_by_digest_gets_no_tag() {
         4,
         &["error[mismatch]"],
     );
-    // A tag beside the digest is one; the ID of an image is no name of a repository.
+    // A tag beside the digest is one; the ID of an image is not the name of a repository.
     let both = format!("docker.io/library/alpine:3@{}", all[0]);
     top["manifests"][0]["annotations"] = json!({ CONTAINERD: both });
     top["manifests"][1]["annotations"] = json!({ CONTAINERD: all[0], REF: all[0] });
@@ -368,7 +369,7 @@ fn a_name_by_digest_gets_no_tag() {
     );
 }
 
-// K40: it took minutes.
+// K40: this took minutes once.
 #[test]
 fn many_names_of_one_image_take_their_time_once() {
     let sandbox = Sandbox::new();

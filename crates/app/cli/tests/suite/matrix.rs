@@ -2,7 +2,7 @@
 //! `testdata/matrix.txt`, from which the README's table is made.
 //!
 //! The image has two layers, every kind of link, a set-user-ID bit, a whiteout, and a value for
-//! every field of the config. What a single format does with odd input is tested elsewhere.
+//! every field of the config. The tests of the format crates cover odd input.
 
 use std::{
     collections::BTreeSet,
@@ -139,7 +139,7 @@ fn name(folder: &Path, place: &str) -> Value {
     images(folder, &["inspect", place])[0]["name"].clone()
 }
 
-/// What differs between two places: config fields, and paths with a slash before them.
+/// The differences between two places: config fields, and paths with a slash before them.
 fn differences(folder: &Path, a: &str, b: &str) -> Vec<String> {
     let output = imgconv(folder, &["diff", a, b, "--json"]);
     let list = json(&output)["differences"].as_array().unwrap().clone();
@@ -172,7 +172,7 @@ fn image(name: &str, version: &str, file: &str) -> ImageRecipe {
     image
 }
 
-/// Makes the image in every format: from the recipe where it is known how, else from OCI.
+/// Makes the image in every format: from the recipe if the testkit can, else from OCI.
 fn make_sources(folder: &Path) {
     let kept = |line: &&str| !line.contains("etc/gone") && *line != "dir etc 0755 0:0 @1000";
     let list: Vec<&str> = BASE.lines().chain(TOP.lines()).filter(kept).collect();
@@ -304,7 +304,7 @@ fn what_docker_can_not_hold_is_refused_before_anything_is_written() {
             &["both", "docker-archive:out"],
             1,
             "ambiguous",
-            "there are 2 platforms and docker-archive can hold one",
+            "there are 2 platforms, but docker-archive can hold only one",
         ),
         (
             &["oci", "docker-archive:out", "--compression", "zstd"],
@@ -343,7 +343,8 @@ fn what_docker_can_not_hold_is_refused_before_anything_is_written() {
     assert_eq!(images(folder, &one)[0]["platform"], "linux/arm64");
 }
 
-/// Several images: two names of one, a tag that two repositories share, one without a name.
+/// Several images: two names of one image, a tag that two repositories share, an image without a
+/// name.
 fn several() -> Vec<ImageRecipe> {
     vec![
         image("example.com/one", "1", "one"),

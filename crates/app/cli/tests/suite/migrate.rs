@@ -1,5 +1,5 @@
-//! Migrating whole stores: what arrives, what is refused before anything is written, what one bad
-//! image costs, and that the work can be ended at any point and goes on.
+//! Migrating whole stores: the results, the refusals before anything is written, the effect of one
+//! bad image, and migrations that are killed at any point and continue.
 
 use std::{
     collections::BTreeMap,
@@ -239,7 +239,7 @@ fn names_are_chosen_and_changed_by_rules() {
         ["new.example.com/app1:v1.1", "new.example.com/app2:v1.2"]
     );
     sandbox.ok(&["inspect", "oci:out:new.example.com/app2:v1.2"]);
-    // Nothing is written if two images would have one name, or if nothing is wanted.
+    // Nothing is written if two images would have one name, or if no image is selected.
     let clash = ["migrate", "store", "oci:x", "--rename", ":1.*$=:same"];
     sandbox.fails(
         &clash,
@@ -261,7 +261,7 @@ fn names_are_chosen_and_changed_by_rules() {
         2,
         &["error[usage]"],
     );
-    // A dry run says all of it and writes nothing.
+    // A dry run prints the whole plan and writes nothing.
     let dry = [
         "migrate",
         "store",
@@ -312,7 +312,7 @@ fn m1_one_poisoned_image_is_named_and_the_rest_arrives() {
             .ok(&["verify", "oci:out"])
             .contains("9 checked, nothing wrong")
     );
-    // Mended, the same command adds what is missing and does nothing else.
+    // After the repair, the same command adds only the missing images.
     bytes[middle] ^= 1;
     fs::write(sandbox.path(&blob), &bytes).unwrap();
     let said = sandbox.ok(&args);
@@ -409,7 +409,7 @@ fn m2_killed_at_any_point_the_same_command_goes_on_and_ends_the_same() {
             let mut after = whole.mul_f64(0.05 + 0.03 * f64::from(rounds % 20));
             while !killed(&sandbox, &migrate(out), after) {
                 kills += 1;
-                // What it did is visible only when all of it is.
+                // The images become visible only all together.
                 let index = |folder: &str| fs::read(sandbox.path(folder).join("index.json")).ok();
                 if !split && let Some(found) = index("out") {
                     assert_eq!(Some(found), index("undisturbed"));
@@ -680,7 +680,7 @@ fn a_site_is_what_publish_makes_and_goes_on_where_it_was() {
     let file = "site/aci/example.com/team/app1/imagetags.json";
     let labels = sandbox.ok(&["tags", "resolve", file, "1.5"]);
     assert!(labels.contains("dockerimageid"), "{labels}");
-    // What is missing on the site is put there again, and nothing is converted again.
+    // Files that are missing on the site are written again, without another conversion.
     fs::remove_file(sandbox.path(file)).unwrap();
     let said = sandbox.ok(&args);
     assert!(said.contains("8 images, 8 kept"), "{said}");
@@ -747,7 +747,7 @@ fn d7_a_full_or_read_only_destination_ends_it_cleanly_and_it_goes_on() {
         let said = fs::read_to_string(sandbox.path("said")).unwrap();
         assert!(said.contains("16 images"), "{said}");
     }
-    // What seems to be too small is refused before.
+    // A destination that seems too small is refused first.
     let script = "
         mount -t tmpfs -o size=20k none disk
         rc=0; \"$0\" migrate store oci:disk/out || rc=$?
@@ -788,7 +788,7 @@ fn a_store_that_is_gone_or_empty_says_so() {
     sandbox.fails(
         &["migrate", "rkt:cas", "oci:out"],
         1,
-        &["error[missing]", "no images here"],
+        &["error[missing]", "the place has no images"],
     );
     storage(&sandbox, 2);
     sandbox.fails(

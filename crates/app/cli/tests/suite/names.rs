@@ -150,7 +150,7 @@ fn k22_a_pair_command_reads_what_it_says() {
             }
         }
     }
-    // One of several is enough to refuse, and so is what comes through a pipe.
+    // One bad name among several is enough for a refusal, also through a pipe.
     sandbox.fails(
         &["aci-to-oci", "a.aci", "d.tar", "out"],
         2,
@@ -223,7 +223,7 @@ fn k16_a_version_of_the_system_and_a_digest_choose() {
             ("10.0.20348.6", "win32k"),
         ],
     );
-    // Windows has such versions; the rule is the same for what the configs here say.
+    // Windows has such versions; the rule is the same for the configs of this test.
     let first = "linux(10.0.17763.1)/amd64";
     let convert = |platform: &str| -> String {
         let args = [

@@ -134,7 +134,7 @@ fn k47_a_reference_without_a_scheme_is_told_how_a_registry_is_written() {
         (&["docker-to-aci", "busybox", "o"], 1),
         (&["convert", "library/busybox:1.35", "oci:o"], 1),
     ] {
-        let hint = format!("an image of a registry is `docker://{}`", args[1]);
+        let hint = format!("an image in a registry is written `docker://{}`", args[1]);
         sandbox.fails(args, exit, &[&hint]);
     }
     for path in ["./busybox", "/nowhere/busybox", "saved.tar", "Busy Box"] {
@@ -166,7 +166,7 @@ fn k48_a_part_of_a_place_leads_to_the_place() {
         ("layout/blobs", "oci:ROOT/layout"),
         ("layout/blobs/sha256", "oci:ROOT/layout"),
     ] {
-        let place = format!("`{}`: name that", place.replace("ROOT", root));
+        let place = format!("`{}`: use that locator", place.replace("ROOT", root));
         sandbox.fails(&["ls", path], 1, &["error[unsupported]", &place]);
     }
     for (folder, files, hint) in [
@@ -196,7 +196,7 @@ fn k48_a_part_of_a_place_leads_to_the_place() {
             sandbox.fails(&["ls", folder], 1, &[hint]);
         }
     }
-    let place = format!("`rkt:{root}/rk`: name that");
+    let place = format!("`rkt:{root}/rk`: use that locator");
     sandbox.fails(&["ls", "rk/cas"], 1, &[&place]);
 }
 
@@ -352,7 +352,7 @@ fn k48_a_wrong_size_is_counted_once() {
     }
 }
 
-// robustness N8: 4 is damage; what could not be read at all is 1.
+// robustness N8: exit code 4 means damage; 1 means that a part could not be read at all.
 #[test]
 fn n8_verify_tells_damage_from_what_could_not_be_read() {
     let sandbox = Sandbox::new();

@@ -1,5 +1,5 @@
-//! Rows K17 and K29 to K33 through the command: ACIs of old tools become what they say, and the group of
-//! a user is that of the image's own files.
+//! Rows K17 and K29 to K33 through the command: ACIs of old tools are converted as their manifests
+//! say, and the group of a user is that of the image's own files.
 
 use std::fs;
 
@@ -62,7 +62,7 @@ fn k29_k30_k31_what_old_tools_wrote_becomes_what_it_says() {
     assert_eq!(found["config"]["volumes"][0], "/data");
     assert_eq!(found["config"]["ports"][0], "6379/tcp");
     assert_eq!(found["config"]["env"][0], "A=b");
-    // To Docker and back to an ACI: what is written is of today, with valid names.
+    // To Docker and back to an ACI: the new ACI has the current schema and valid names.
     for back in [
         &["oci-to-aci", "o", "back.aci"][..],
         &["convert", "o", "aci:again.aci"],

@@ -11,7 +11,7 @@ use imgconv_testkit::{build, dump, recipe};
 
 use crate::sandbox::Sandbox;
 
-/// Makes a tree with a hard link, a symbolic link and a mode that is not the usual one.
+/// Makes a tree with a hard link, a symbolic link and an unusual mode.
 fn tree(sandbox: &Sandbox) {
     fs::create_dir_all(sandbox.path("tree/etc")).unwrap();
     fs::write(sandbox.path("tree/etc/a"), "1").unwrap();
@@ -75,7 +75,7 @@ fn p01_a_directory_comes_back_as_it_was() {
             .iter()
             .any(|it| it.starts_with("link "))
     );
-    // A tar of the same tree is the same image, but for what a tool adds to the tar.
+    // A tar of the same tree gives the same image, except for entries that the tool adds.
     assert_eq!(sandbox.ok(&["diff", "oci:lay", "rootfs:tree"]), "");
     assert_eq!(sandbox.ok(&["diff", "oci:lay", "rootfs:out.tar"]), "");
     for command in ["ls", "inspect", "verify"] {
@@ -144,7 +144,7 @@ fn p02_only_the_scheme_makes_an_image_of_a_tar() {
     sandbox.fails(
         &["convert", "f.tar", "oci:out"],
         1,
-        &["no supported format", hint],
+        &["format of the file is not supported", hint],
     );
     for (source, texts) in [
         ("rootfs:text", ["expected rootfs", "found something else"]),
@@ -308,7 +308,7 @@ fn p06_a_config_that_does_not_fit_is_refused() {
     let mut file = File::create(sandbox.path("c")).unwrap();
     file.write_all(br#"{"architecture":"arm64","os":"linux"}"#)
         .unwrap();
-    let usage = ["error[usage]", "config of its own"];
+    let usage = ["error[usage]", "has its own config"];
     sandbox.fails(&["convert", "lay", "oci:out", "--config", "c"], 2, &usage);
     for (text, code) in [
         ("[]", "error[bad-manifest]"),

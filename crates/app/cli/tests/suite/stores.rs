@@ -157,7 +157,7 @@ fn d9_every_command_reads_every_kind_of_store_and_changes_none() {
         ] {
             let texts: &[&str] = match target.ends_with("store") || target.ends_with("/new") {
                 true => &["error["],
-                false => &["error[unsupported]", "is read, and never written"],
+                false => &["error[unsupported]", "but not write to it"],
             };
             sandbox.fails(&["convert", "oci:one0", target], 1, texts);
         }
@@ -333,7 +333,7 @@ fn a_signature_beside_an_aci_is_noted() {
     assert!(output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains("app.aci.asc") && said.contains("not checked"),
+        said.contains("app.aci.asc") && said.contains("not verified"),
         "{said}"
     );
     let strict = &["convert", "--strict", "aci-tree:acis", "oci:strict"];

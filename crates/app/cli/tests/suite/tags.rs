@@ -73,7 +73,7 @@ fn labels_of(sandbox: &Sandbox, file: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What a file of an ACI's root holds.
+/// The content of a file of an ACI's root file system.
 fn content(sandbox: &Sandbox, file: &str) -> String {
     let out = format!("unpacked-{}", file.replace('/', "-"));
     sandbox.ok(&["unpack", file, &out]);
@@ -616,7 +616,7 @@ fn what_can_not_be_published_changes_nothing() {
         (&["a.aci", "b.aci", "new"], 2, "one host"),
         (&["oci", "site"], 2, "can't be the name of a host"),
         (&["c.aci", "site"], 1, "label version is \"../x\""),
-        (&["d.aci", "site"], 1, "another image here"),
+        (&["d.aci", "site"], 1, "another image with this file name"),
         (&["broken.aci", "site"], 1, "broken.aci"),
         (&["a.aci", "site", "--url", "ftp://x"], 2, "no URL"),
         (
@@ -641,7 +641,7 @@ fn what_can_not_be_published_changes_nothing() {
         "--dry-run",
     ]);
     assert!(
-        said.contains("example.com/a:1.0 would be written: published as it is"),
+        said.contains("example.com/a:1.0 would be written: publish unchanged"),
         "{said}"
     );
     assert!(said.contains("squash 1 layers"), "{said}");

@@ -196,7 +196,7 @@ fn a_journal_of_somebody_else_is_refused() {
     );
     fs::remove_file(&path).unwrap();
     mkfifo(&path);
-    sandbox.fails(&OCI, 1, &["error[denied]", "no plain file"]);
+    sandbox.fails(&OCI, 1, &["error[denied]", "not a regular file"]);
     fs::remove_file(&path).unwrap();
     // Files with other names do not disturb the run.
     mkfifo(&path.with_file_name("zz.jsonl"));
@@ -250,7 +250,7 @@ fn a_blob_that_was_changed_behind_its_time_is_made_anew() {
     }
 }
 
-/// What killed runs leave below a folder.
+/// The leftovers of killed runs below a folder.
 fn unfinished(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
@@ -474,7 +474,7 @@ fn a_report_is_never_waited_for_and_replaces_no_device() {
         sandbox.fails(
             &[command, "oci", &to, "--report", "fifo"],
             1,
-            &["nobody reads"],
+            &["no process reads"],
         );
         sandbox.ok(&[command, "oci", &to, "--report", "/dev/null"]);
         let null = fs::metadata("/dev/null").unwrap();

@@ -302,7 +302,7 @@ fn a_name_that_has_no_place_is_a_loss() {
             "{target}: {found}"
         );
     }
-    // What comes from docker's own registry, or has no name, loses none.
+    // An image from Docker Hub, or without a name, loses no name.
     sandbox.layout("own", "busybox", &["dir etc"]);
     let found = image(&sandbox, &["convert", "own", "docker-v2s1+dir:d"]);
     assert_eq!(losses(&found), ["synthesised history"]);

@@ -1,5 +1,5 @@
-//! A batch and the whole program (section M of robustness.md): what images share, what changes during
-//! a run, how few resources are enough, and that nothing around the program changes its output.
+//! A batch and the whole program (section M of robustness.md): layers that images share, files that
+//! change during a run, few resources, and independence of the output from the environment.
 
 use std::{
     collections::BTreeSet,

@@ -14,7 +14,10 @@ pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) 
     if new.digest != listed.digest {
         for field in details(listed, &env.limits)? {
             if is_of_bytes(&field) && !is_content(&field) {
-                let why = format!("it is of {}, which was written anew", listed.digest);
+                let why = format!(
+                    "the field describes {}, and that document was written anew",
+                    listed.digest
+                );
                 report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
             }
         }
@@ -54,11 +57,11 @@ pub(crate) fn renew_digests(
         if digest == listed.digest {
             let now = text.replace(&digest.to_string(), &new.digest.to_string());
             new.annotations.insert(key, now);
-            let why = format!("it was {text}, and the image was written anew");
+            let why = format!("the annotation held {text}, and the image was written anew");
             report.lose(field, LossKind::Approximated, why);
         } else if config.as_deref() != Some(&*digest.to_string()) {
             new.annotations.remove(&key);
-            let why = format!("it was {text}, and the image was written anew");
+            let why = format!("the annotation held {text}, and the image was written anew");
             report.lose(field, LossKind::Dropped, why);
         }
     }
@@ -97,12 +100,15 @@ pub fn top_level<'s>(
                     (Room::None(why), _) => report.lose(field, LossKind::Dropped, *why),
                     (_, Entry::Occupied(other)) if *other.get() == text => {}
                     (Room::There(_), _) => {
-                        let why = "the destination has an index already, which keeps its own";
+                        let why = "the destination already has an index, and that index keeps its \
+                                   own value";
                         report.lose(field, LossKind::Dropped, why);
                     }
                     (Room::New, Entry::Vacant(free)) => drop(free.insert(text)),
                     (Room::New, Entry::Occupied(_)) => {
-                        let why = format!("{place} says something else than another");
+                        let why = format!(
+                            "the value of {place} differs from the value of another source"
+                        );
                         report.lose(field, LossKind::Dropped, why);
                     }
                 }

@@ -91,7 +91,8 @@ impl<'s> Assembler<'_, 's> {
         let name = names::of_digest(self.request, name, root, written, &mut report)?;
         let shown = names::shown(self.request, name.as_ref(), root, &mut report);
         for field in root.bundle.duplicate_listings(&root.entry) {
-            let why = "the image is listed again under its name, and the first entry counts";
+            let why =
+                "the index lists the image twice under this name, and only the first entry is used";
             report.lose(format!("index.{field}"), LossKind::Dropped, why);
         }
         self.usual_digest(&child, &mut report)?;
@@ -135,11 +136,12 @@ impl<'s> Assembler<'_, 's> {
         }
         let digest = child.digest;
         if self.request.options.preserve_digests {
-            let what = format!("the digest {digest} (the destination knows images by sha256 only)");
+            let what =
+                format!("the digest {digest} (the destination addresses images by sha256 only)");
             return Err(digests_change(&what));
         }
         let why = format!(
-            "the destination has no place for it, and {digest} is known there by its sha256"
+            "the destination addresses images by sha256 only, so {digest} gets another digest there"
         );
         report.lose("digest", LossKind::Dropped, why);
         Ok(())
@@ -242,7 +244,7 @@ impl<'s> Assembler<'_, 's> {
             platform if !is_platform(platform) => {
                 let copied = node.child.as_ref().map(|old| old.digest) == Some(child.digest);
                 let why = format!(
-                    "{} is no platform that a descriptor can have; the config keeps it",
+                    "a descriptor can't have the platform {}; only the config keeps the platform",
                     quote(platform.to_string())
                 );
                 if request.holds.descriptors && !copied {
@@ -488,7 +490,7 @@ impl<'s> Assembler<'_, 's> {
             return Ok(root);
         };
         let bytes = sign(&root.bytes, key).map_err(|error| match error.code() {
-            Code::Usage => error.hint("leave out `--sign-key`: it stays signed as it is"),
+            Code::Usage => error.hint("leave out `--sign-key`: the manifest keeps its signatures"),
             _ => error,
         })?;
         Ok(Document {

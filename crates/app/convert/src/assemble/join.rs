@@ -80,7 +80,7 @@ pub(super) fn join_platforms(
 pub(super) fn one_platform(request: &Request<'_>, there: &[(String, Option<String>)]) -> Error {
     let target = request.target.id();
     let message = format!(
-        "there are {} platforms and {target} can hold one",
+        "there are {} platforms, but {target} can hold only one",
         there.len().max(2)
     );
     Error::new(Code::Ambiguous, message).hint(format!(

@@ -44,7 +44,7 @@ pub(super) fn of_digest(
         && let Some(tag) = root.image_id_as_tag()
     {
         let why = format!(
-            "the image has no version, and `{tag}` is the start of its label `dockerimageid`"
+            "the image has no version; the tag `{tag}` is the start of its label `dockerimageid`"
         );
         report.lose("tag", LossKind::Synthesised, why);
     }
@@ -54,7 +54,7 @@ pub(super) fn of_digest(
     };
     if request.options.name.is_some() && !root.is_referrer() {
         // An image that is not written yet has no digest.
-        let what = "the digest in the name that was given";
+        let what = "the digest in the given name";
         return match written.is_final && digest != written.digest {
             true => Err(Error::mismatch(what, digest, written.digest)),
             false => Ok(Some(name)),
@@ -65,13 +65,13 @@ pub(super) fn of_digest(
         return Ok(Some(name));
     }
     if source == Some(digest) {
-        let why = format!("it holds {digest}, and the image was written anew");
+        let why = format!("the name holds {digest}, and the image was written anew");
         report.lose("name", LossKind::Approximated, why);
         name.digest = Some(written.digest);
         return Ok(Some(name));
     }
     let why = format!(
-        "{} holds the digest of something else, and the image was written anew",
+        "{} holds the digest of another document, and the image was written anew",
         quote(name.to_string())
     );
     report.lose("name", LossKind::Dropped, why);
@@ -95,7 +95,7 @@ pub(super) fn shown(
             text.unwrap_or_else(|| name.to_string())
         });
         for name in lost.into_iter().chain(texts(root, name)) {
-            let why = format!("the destination has no names, and this is {name}");
+            let why = format!("the destination has no names, so {name} is lost");
             report.lose("name", LossKind::Dropped, why);
         }
         return None;
@@ -112,7 +112,7 @@ pub(super) fn shown(
     if request.holds.descriptors {
         let listed = |text: &String| annotations(root).any(|own| own == text);
         for lost in texts(root, name).filter(|text| !listed(text)) {
-            let why = format!("{} is no name of a repository", quote(&lost));
+            let why = format!("{} is not the name of a repository", quote(&lost));
             report.lose("name", LossKind::Dropped, why);
         }
     }
@@ -133,7 +133,8 @@ fn tags_only(request: &Request<'_>) -> bool {
 fn tagged_name(name: Option<&Name>, root: &SourceRoot<'_>, report: &mut Report) -> Option<String> {
     let mut lose = |text: &str, kind| {
         let why = format!(
-            "`RepoTags` holds `REPOSITORY:TAG`, and this is {}; `--name` gives another",
+            "`RepoTags` holds only names of the form `REPOSITORY:TAG`, and the name is {}; \
+             `--name` gives another name",
             quote(text)
         );
         report.lose("name", kind, why);

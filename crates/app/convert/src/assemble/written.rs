@@ -65,8 +65,12 @@ impl<'s> Known<'s> {
         let (known, became) = self.became(subject)?;
         match became {
             (Some(new), _) if new.digest == known => None,
-            (Some(_), _) => Some(format!("it is about {subject}, which was written anew")),
-            (None, _) => Some(format!("it is about {subject}, which was not wanted")),
+            (Some(_), _) => Some(format!(
+                "the document refers to {subject}, and that image was written anew"
+            )),
+            (None, _) => Some(format!(
+                "the document refers to {subject}, and that image was not selected"
+            )),
         }
     }
 
@@ -89,7 +93,8 @@ impl<'s> Known<'s> {
         match became {
             Some((Some(child), _)) if child.digest == known => true,
             Some((Some(_), _)) => {
-                let why = format!("it is about {subject}, which was written anew");
+                let why =
+                    format!("the document refers to {subject}, and that image was written anew");
                 let field = format!("attestation {}", listed.digest);
                 report.lose(field, LossKind::Dropped, why);
                 false

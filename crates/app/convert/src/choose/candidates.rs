@@ -109,11 +109,11 @@ impl Candidates {
         if !transport.place().is_local() {
             let message = "dependencies are looked for in files, folders and stores";
             return Err(at(Error::new(Code::Unsupported, message))
-                .hint("`--deps appc:` discovers those that are found nowhere"));
+                .hint("`--deps appc:` fetches the dependencies that no place has"));
         }
         if transport.place().any_file {
             let Some(aci) = open_aci(location, env).map_err(at)? else {
-                let message = "this is neither an ACI nor a place that has ACIs";
+                let message = "this is neither an ACI nor a place with ACIs";
                 return Err(at(Error::new(Code::Unsupported, message)));
             };
             self.add(location.clone(), location, aci);
@@ -272,7 +272,7 @@ impl Candidates {
         let text = source.text.clone();
         let decoded = source.decode(env)?;
         let Some(Node::Image(node)) = decoded.first().map(|(_, node)| &**node) else {
-            return Err(Error::new(Code::Unsupported, "this is no ACI").at(text));
+            return Err(Error::new(Code::Unsupported, "the file is not an ACI").at(text));
         };
         for warning in &node.report.warnings {
             env.notes
@@ -290,7 +290,9 @@ impl Candidates {
                 });
                 self.all.len() - 1
             }
-            (None, None) => return Err(Error::new(Code::Unsupported, "this is no ACI").at(text)),
+            (None, None) => {
+                return Err(Error::new(Code::Unsupported, "the file is not an ACI").at(text));
+            }
         };
         self.discovered.insert(asked, key);
         Ok(key)

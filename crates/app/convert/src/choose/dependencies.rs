@@ -213,7 +213,7 @@ fn render_one(
     {
         let names: Vec<String> = aci.manifest.dependencies.iter().map(describe).collect();
         let why = format!(
-            "{} became {} layers below",
+            "the dependencies {} became {} layers below the layer of the image",
             names.join(", "),
             layers.len() - 1
         );
@@ -225,7 +225,7 @@ fn render_one(
         .remove(&(id, "pathWhitelist".to_owned()))
         .is_some()
     {
-        let why = "applied: what it does not list is not in the layers";
+        let why = "the whitelist was applied: the layers hold only the listed paths";
         node.report
             .lose("pathWhitelist", Outcome::Approximated, why);
     }
@@ -289,13 +289,14 @@ fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
                 parent = &path[..end];
                 if links.contains(parent) && !directories.contains(parent) {
                     let message = format!(
-                        "{} is below {}, a symbolic link of a dependency that appc would replace",
+                        "{} is below {}, a symbolic link of a dependency; appc replaces the link \
+                         by a directory, which layers can't do",
                         quote(&path),
                         quote(parent)
                     );
-                    return Err(Error::new(Code::Unsupported, message)
-                        .at(what)
-                        .hint("`--squash` makes one layer, in which it can be said"));
+                    return Err(Error::new(Code::Unsupported, message).at(what).hint(
+                        "`--squash` makes one layer, which has the directory instead of the link",
+                    ));
                 }
             }
             match entry.kind {

@@ -33,7 +33,7 @@ pub(crate) fn by_file(roots: &mut [SourceRoot<'_>], file: &Path, env: &Env) -> R
             Node::Image(node) if !describes_itself(node) => node,
             Node::Image(_) | Node::Index { .. } | Node::Opaque { .. } => {
                 let message =
-                    "`--config` is for root file systems, and this has a config of its own";
+                    "`--config` describes root file systems, but this image has its own config";
                 return Err(Error::new(Code::Usage, message).at(&*root.text).hint(
                     "leave `--config` out, or name a directory or a flat tar: `rootfs:PATH`",
                 ));

@@ -57,7 +57,7 @@ pub(crate) fn check(
             FormatFamily::Docker => "a Docker image",
             FormatFamily::Rootfs => "a root file system",
         };
-        let message = format!("`{wanted}-to-{written}` does not read this: it is {what}");
+        let message = format!("`{wanted}-to-{written}` does not read {what}");
         let hint = match found == written || first == FormatFamily::Rootfs {
             true => "`imgconv convert SRC DST` takes every format".to_owned(),
             false => format!(

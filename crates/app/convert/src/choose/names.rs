@@ -94,7 +94,7 @@ pub(crate) fn check_naming(
     match &destination.reference {
         Some(Reference::Name(text)) if several => {
             let message = format!(
-                "{} names one image and the source has {}",
+                "{} names one image, but the source has {} images",
                 quote(text),
                 roots.len()
             );
@@ -104,13 +104,15 @@ pub(crate) fn check_naming(
         }
         Some(Reference::Name(_)) | None => {}
         Some(reference) => {
-            let message = format!("a destination can't be `{reference}`");
-            return Err(Error::new(Code::Usage, message).hint("give a name, or none"));
+            let message =
+                format!("`{reference}` selects an image to read, and can't name a destination");
+            return Err(Error::new(Code::Usage, message)
+                .hint("write a name after the destination, or leave the REF out"));
         }
     }
     if options.name.is_some() && several {
         let message = format!(
-            "`--name` names one image and the source has {}",
+            "`--name` names one image, but the source has {} images",
             roots.len()
         );
         return Err(Error::new(Code::Usage, message).hint("add a REF to the source"));

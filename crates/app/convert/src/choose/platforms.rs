@@ -95,7 +95,9 @@ pub fn second_matches(node: &Node) -> Vec<&ImageNode> {
 pub fn warn_second(report: &mut Report, place: &str, image: &ImageNode, platform: &Platform) {
     let image = image.child.as_ref().map(|child| child.digest.to_string());
     let image = image.unwrap_or_default();
-    let message = format!("the first image for {platform} is taken, and {image} left out");
+    let message = format!(
+        "several images are for {platform}: the first one is used, and {image} is left out"
+    );
     report.warn("second-match", place, message);
 }
 

@@ -23,7 +23,8 @@ pub fn signing_key(options: &Options, target: FormatId) -> Result<Option<Signing
         return Ok(None);
     };
     if target != SCHEMA1 {
-        let message = format!("`--sign-key` signs {SCHEMA1}, and {target} is written");
+        let message =
+            format!("`--sign-key` signs {SCHEMA1} manifests, but the output format is {target}");
         let hint = format!("`{SCHEMA1}+dir:PATH` is a destination of that format");
         return Err(Error::new(Code::Usage, message).hint(hint));
     }

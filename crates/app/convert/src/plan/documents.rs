@@ -61,7 +61,7 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
                 && is_blob(opaque, child)
             {
                 let field = format!("{} {}", opaque.what, child.digest);
-                let why = "the destination lists manifests only";
+                let why = "the destination can list manifests only, not other blobs";
                 left_behind.lose(field, imgconv_model::Outcome::Dropped, why);
                 continue;
             }
@@ -275,8 +275,8 @@ impl<'s> Planner<'_, 's> {
             return Ok(What::Lost {
                 field: format!("{} {}", opaque.what, child.digest),
                 why: match foreign {
-                    true => format!("it is of type {kind}, which is none of {target}"),
-                    false => format!("{target} can't hold what is no image"),
+                    true => format!("the type {kind} does not belong to {target}"),
+                    false => format!("{target} can't hold documents that are not images"),
                 },
             });
         }
@@ -288,11 +288,11 @@ impl<'s> Planner<'_, 's> {
             let what = &opaque.what;
             let (message, hint) = match foreign {
                 true => (
-                    format!("{what} can be copied and not converted to {target}"),
-                    "without a format of the destination it is copied as it is",
+                    format!("{what} can be copied, but not converted to {target}"),
+                    "name no format for the destination: then the document is copied unchanged",
                 ),
                 false => (
-                    format!("{what} can be copied and not changed"),
+                    format!("{what} can be copied, but not changed"),
                     "`convert` without options for layers copies it",
                 ),
             };

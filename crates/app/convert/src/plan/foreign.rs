@@ -150,10 +150,13 @@ fn urls(image: &Image, i: usize) -> String {
 fn refuse_foreign(image: &Image, i: usize) -> Error {
     let digest = image.layers[i].blob.facts.digest;
     let digest = digest.map_or_else(String::new, |digest| format!(" ({digest})"));
-    let message = format!("a foreign layer, said to be at {}", urls(image, i));
+    let message = format!("the layer is foreign; its URLs are {}", urls(image, i));
     Error::new(Code::Denied, message)
         .at(format!("layer {i}{digest}"))
-        .hint("`--foreign keep` lists it as it is, `--foreign drop` leaves it out")
+        .hint(
+            "`--foreign keep` keeps the descriptor of the layer, `--foreign drop` leaves the layer \
+             out",
+        )
 }
 
 /// Leaves out every layer with URLs, and all fields about it.
@@ -163,7 +166,7 @@ fn drop_foreign(image: &mut Image, report: &mut Report) {
         return;
     }
     for (i, _) in stays.iter().enumerate().filter(|(_, stays)| !**stays) {
-        let why = format!("a foreign layer, said to be at {}", urls(image, i));
+        let why = format!("the layer is foreign; its URLs are {}", urls(image, i));
         report.lose(format!("layers[{i}]"), LossKind::Dropped, why);
     }
     let mut layer = stays.iter();

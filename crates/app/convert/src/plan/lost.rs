@@ -68,23 +68,26 @@ pub(crate) fn missing_child(
     request: &Request<'_>,
     report: &mut Report,
 ) -> Result<()> {
-    let what = format!("{} is listed and not there", listed.digest);
+    let what = format!(
+        "the index lists {}, but the source does not store it",
+        listed.digest
+    );
     match request.options.missing {
         Missing::Drop if request.options.preserve_digests => {
             Err(Error::new(Code::Missing, what).at(place).hint(
-                "`--missing keep` leaves the index as it is; without \
-                 `--preserve-digests` it is written without it",
+                "`--missing keep` leaves the index as it is; without `--preserve-digests` the \
+                 index is written without the entry",
             ))
         }
         Missing::Keep => {
             if !request.capabilities.root_kinds.contains(&&*listed.kind) {
                 let target = request.target.id();
-                let message = format!("{what}, and can't be converted to {target}");
+                let message = format!("{what}, and the entry can't be converted to {target}");
                 return Err(Error::new(Code::Missing, message)
                     .at(place)
-                    .hint("`--missing drop` leaves it out of the index"));
+                    .hint("`--missing drop` leaves the entry out of the index"));
             }
-            let message = format!("{what}; the index lists it all the same");
+            let message = format!("{what}; the index keeps the entry");
             report.warn("missing-child", place, message);
             Ok(())
         }
@@ -92,12 +95,12 @@ pub(crate) fn missing_child(
             report.warn(
                 "missing-child",
                 place,
-                format!("{what}; the index is written without it"),
+                format!("{what}; the index is written without the entry"),
             );
             Ok(())
         }
         Missing::Fail => Err(Error::new(Code::Missing, what)
             .at(place)
-            .hint("`--missing drop` leaves it out of the index")),
+            .hint("`--missing drop` leaves the entry out of the index")),
     }
 }

@@ -66,7 +66,7 @@ fn known_name(
         (_, listed) => {
             let repository = sanitised_file_name(&root.place);
             let why = format!(
-                "the source names no repository; it is {}",
+                "the source names no repository; {} is used",
                 quote(&repository)
             );
             report.lose("name", LossKind::Synthesised, why);
@@ -76,7 +76,7 @@ fn known_name(
                 }
                 // Images without any name must not all get the same name (robustness C8d).
                 let tag = digest?.hex()[..12].to_owned();
-                let why = format!("the source names no tag; it is {}", quote(&tag));
+                let why = format!("the source names no tag; {} is used", quote(&tag));
                 report.lose("tag", LossKind::Synthesised, why);
                 Some(tag)
             });
@@ -164,10 +164,12 @@ pub fn digest_as_version(name: &mut Name, report: &mut Report) {
         return;
     };
     let why = match &name.tag {
-        Some(_) => format!("an ACI's name holds no digest, and this is {digest}"),
+        Some(_) => format!("an ACI's name can't hold a digest, so {digest} is dropped"),
         None => {
             let version = digest.hex()[..12].to_owned();
-            let why = format!("an ACI's name holds no digest; {digest} is the version `{version}`");
+            let why = format!(
+                "an ACI's name can't hold a digest; the version `{version}` stands for {digest}"
+            );
             name.tag = Some(version);
             why
         }

@@ -53,7 +53,7 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
     let mut planner = Planner {
         request,
         facts,
-        no_image: format!("{} can't hold what is no image", facts.noun),
+        no_image: format!("{} can't hold documents that are not images", facts.noun),
         no_descriptors: format!("{} has no descriptors", facts.noun),
         streams: Vec::new(),
         left_behind: Report::default(),
@@ -207,8 +207,8 @@ impl<'s> Planner<'_, 's> {
                 let (first, said) = entry.get();
                 if *first != digest && *said != annotations {
                     let why = format!(
-                        "it is the same image as {first}, by its image ID, and the ACI says what \
-                         that manifest says of itself"
+                        "the manifest is of the same image as {first} (the image IDs are equal), \
+                         and the ACI gets the annotations of that manifest"
                     );
                     let field = format!("manifest {digest} annotations");
                     self.left_behind.lose(field, LossKind::Dropped, why);
@@ -248,7 +248,7 @@ impl<'s> Planner<'_, 's> {
                 Ok(())
             }
             Node::Opaque { opaque, child } if opaque.image => {
-                let message = format!("{} can be copied and not converted", opaque.what);
+                let message = format!("{} can be copied, but not converted", opaque.what);
                 Err(Error::new(Code::Unsupported, message).at(child.digest.to_string()))
             }
             Node::Opaque { opaque, child } => {
@@ -290,11 +290,13 @@ fn check_options(request: &Request<'_>, facts: &StreamFacts) -> Result<()> {
     let possible = request.capabilities.compressions;
     let noun = facts.noun;
     if request.options.no_squash && !facts.describes {
-        let message = format!("`--no-squash`: {noun} names no other that it is laid over");
+        let message = format!(
+            "`--no-squash` needs dependencies between the outputs, and {noun} can't have any"
+        );
         return Err(Error::new(Code::Usage, message));
     }
     if request.options.layers.toc {
-        let message = format!("{noun} has no place for a table of contents");
+        let message = format!("{noun} can't hold a table of contents");
         return Err(Error::new(Code::Unsupported, message)
             .hint("OCI has one: write to `oci:PATH` or `oci-archive:PATH`"));
     }

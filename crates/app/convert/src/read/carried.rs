@@ -42,7 +42,8 @@ pub fn restore(image: &mut Image, env: &Env, report: &mut Report) {
         Ok(Artifact::Image(was)) => adopt(image, *was),
         Ok(Artifact::Index(_) | Artifact::Opaque(_)) => {}
         Err(error) => {
-            let message = format!("what the ACI carries along can't be used: {error}");
+            let message =
+                format!("the documents that the ACI carries along can't be used: {error}");
             report.warn("bad-original", format!("{} manifest", format.id()), message);
         }
     }
@@ -92,7 +93,7 @@ impl Documents {
 
 impl Bundle for Documents {
     fn locator(&self) -> String {
-        "what the ACI carries".to_owned()
+        "the documents in the ACI".to_owned()
     }
 
     fn roots(&self) -> Result<Vec<RootEntry>> {

@@ -147,7 +147,7 @@ fn decode_root(
             let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
             let signature = format!("{}.asc", bundle.locator());
             if memo.part.is_some() && !signed && Path::new(&signature).is_file() {
-                let message = "a signature stands beside the image, and is not checked";
+                let message = "a signature file is beside the image, but was not verified";
                 node.report
                     .warn("signature-not-checked", signature, message);
             }
@@ -210,7 +210,7 @@ fn decode_file(
         node.report.warn("weak-key", "signature", warning);
     }
     if !verified.signers.is_empty() {
-        let why = "it is over the bytes of the ACI, and was good";
+        let why = "the signature is of the ACI file; it was verified and is not copied";
         node.report.lose("signature", Outcome::Dropped, why);
     }
     aci.signers = verified.signers;
@@ -345,7 +345,7 @@ impl Memo {
     }
 }
 
-const NO_FORMAT: &str = "the file is of no supported format";
+const NO_FORMAT: &str = "the format of the file is not supported";
 
 fn unsupported(root: &Root) -> Error {
     let known: Vec<String> = catalog::FORMATS
@@ -362,17 +362,17 @@ fn unsupported(root: &Root) -> Error {
     {
         let (id, noun) = (format.facts().id, format.stream_facts().noun);
         return Error::new(Code::Unsupported, NO_FORMAT).hint(format!(
-            "this is {noun}; `{id}:PATH` reads {noun} as an image of one layer"
+            "this is {noun}; `{id}:PATH` reads the file as an image of one layer"
         ));
     }
     let message = match root {
         Root::Document(document) if !document.kind.is_empty() => {
             format!(
-                "a document of type {} is of no supported format",
+                "the format of documents of type {} is not supported",
                 quote(&document.kind)
             )
         }
-        Root::Document(_) => "the document is of no supported format".to_owned(),
+        Root::Document(_) => "the format of the document is not supported".to_owned(),
         Root::Stream(_) => NO_FORMAT.to_owned(),
     };
     Error::new(Code::Unsupported, message).hint(format!("supported: {}", known.join(", ")))

@@ -121,7 +121,7 @@ pub(crate) fn decode_stream(
     if !format.stream_facts().describes {
         image.platform = env.host.clone();
         let why = format!(
-            "the source names none; it is that of this machine, {}",
+            "the source names no platform; the platform of this machine, {}, is used",
             env.host
         );
         report.lose(PLATFORM, Outcome::Synthesised, why);

@@ -72,7 +72,7 @@ impl SourceRoot<'_> {
             return Ok(self.renamed.clone());
         }
         if let Some(error) = self.bundle.bad_name(&self.entry) {
-            return Err(error.hint("`--name REFERENCE` gives the image another one"));
+            return Err(error.hint("`--name REFERENCE` gives the image another name"));
         }
         let own = || match &*self.node {
             Node::Image(node) => {

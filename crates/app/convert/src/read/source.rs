@@ -301,7 +301,7 @@ impl Source {
         }
         let Some((entry, via)) = found else {
             if gone {
-                let message = format!("{digest} is listed in an index here, and is not stored");
+                let message = format!("an index lists {digest}, but the place does not store it");
                 return Err(Error::new(Code::Missing, message).at(self.text.clone()));
             }
             return Ok(None);

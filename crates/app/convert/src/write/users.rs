@@ -40,7 +40,7 @@ pub(crate) fn group(merged: &Merged, user: &str, env: &Env, report: &mut Report)
         Some(node) if node.kind == EntryKind::Regular => {
             if node.size > LONGEST {
                 let message = format!(
-                    "only the first {LONGEST} bytes are searched for {}",
+                    "only the first {LONGEST} bytes of the file are searched for the user {}",
                     quote(user)
                 );
                 report.warn("large-passwd", "/etc/passwd", message);
@@ -52,7 +52,8 @@ pub(crate) fn group(merged: &Merged, user: &str, env: &Env, report: &mut Report)
     };
     if found.is_none() && number.is_none() {
         let message = format!(
-            "{} is not in the image's `/etc/passwd`, so its group is not known; it is 0",
+            "{} is not in the image's `/etc/passwd`, so the group of the user is unknown; 0 is \
+             used",
             quote(user)
         );
         report.warn("unknown-user", "config.User", message);

@@ -1,4 +1,4 @@
-//! Images from servers: what is found by name or URL, who signed it, and what is refused.
+//! Images from servers: images found by name or URL, their signatures, and refusals.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ fn key(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// What gpg would write: the signature of bob.
+/// The signature of bob, as gpg writes it.
 fn sign(bytes: &[u8]) -> Vec<u8> {
     let key = SigningKey::read(&fs::read(key("bob.secret.asc")).unwrap(), None).unwrap();
     let when = UNIX_EPOCH + Duration::from_secs(1_590_969_600);
@@ -176,7 +176,7 @@ fn a_format_said_outright_is_checked() {
     for source in [
         format!("oci+{}", server.url("/app.aci")),
         format!("aci+{}", server.url("/archive")),
-        // What is found by an appc name is an ACI, or nothing.
+        // An appc name finds only ACIs.
         "appc:example.com/archived".to_owned(),
     ] {
         run.failure(&source, Code::Mismatch);
@@ -271,7 +271,7 @@ fn j5_another_name_or_label_than_was_asked_for_is_a_mismatch() {
     assert!(error.to_string().contains("\"version\""), "{error}");
     run.failure("appc:example.com/app,channel=beta", Code::Mismatch);
     run.failure("appc:example.com/app,arch=i386", Code::Mismatch);
-    // The signature comes first: what nobody trusted signed is not even parsed.
+    // The signature is verified first: a file without a trusted signature is not parsed.
     let garbage = server(b"no ACI at all".to_vec(), Some(sign(b"other bytes")));
     let run = Run::new(&garbage);
     run.failure("appc:example.com/app", Code::BadSignature);
@@ -295,7 +295,7 @@ fn a_local_signature_is_verified_if_keys_are_trusted() {
     fs::write(local.path().join("app.aci.asc"), sign(b"other bytes")).unwrap();
     assert_eq!(check(&run).problems[0].code, "bad-signature");
     run.failure(source, Code::BadSignature);
-    // Without trusted keys nothing is said about signatures.
+    // Without trusted keys the report has no signatures.
     run.network.keyrings.clear();
     assert_eq!(check(&run).problems, []);
 }

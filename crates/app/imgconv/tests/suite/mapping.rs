@@ -182,7 +182,7 @@ fn get(document: &Value, path: &[&str]) -> Option<Value> {
     Some(found)
 }
 
-/// What a conversion made of an image.
+/// The result of the conversion of an image.
 struct Converted {
     document: Value,
     losses: Vec<String>,
@@ -195,7 +195,7 @@ fn losses(image: &ImageOutcome) -> Vec<String> {
     lines
 }
 
-/// Converts, after a dry run that must have told the same.
+/// Converts, after a dry run that must report the same losses.
 fn run(folder: &Path, from: &str, to: &str) -> Result<Converted, String> {
     let text = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let destination = Locator::destination(&text(to)).unwrap();
@@ -261,7 +261,7 @@ fn losses_of(cell: &str) -> Vec<String> {
     cell.split("`, `").map(str::to_owned).collect()
 }
 
-/// What is wrong with a row, if anything is.
+/// The error of a row, if there is one.
 fn wrong(cells: &[String], converted: &Converted, verbatim: &[String]) -> Option<String> {
     let found = get(&converted.document, &parts(&cells[2]));
     let right = match &*cells[3] {

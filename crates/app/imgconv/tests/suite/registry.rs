@@ -95,7 +95,8 @@ fn an_index_and_what_refers_to_it_go_along() {
         let index = index.to_string();
         let digest = stored.manifest("x", "t", INDEX, index.as_bytes());
         let subject = json!({ "mediaType": INDEX, "digest": digest, "size": index.len() });
-        // One is about the index, the other about an image that it lists.
+        // The subject of one is the index, the subject of the other is an image that the index
+        // lists.
         for (tag, subject) in [("signature", subject), ("child-signature", child)] {
             let signature = json!({
                 "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/x.signature",
@@ -257,7 +258,7 @@ fn l15_a_platform_that_is_not_there_is_missing_and_the_list_is_shown() {
     let to = format!("oci:{}", folder.path().join("out").display());
     let error = convert(&registry.locator("x:t"), &to, &options, &env).unwrap_err();
     assert_eq!(error.code(), Code::Missing);
-    assert_eq!(error.advice(), Some("there is: linux/amd64"));
+    assert_eq!(error.advice(), Some("available: linux/amd64"));
 }
 
 #[test]
@@ -276,7 +277,7 @@ fn n7_k14_an_image_without_a_tag_in_the_place_keeps_its_own() {
             ..Options::default()
         };
         let pushed = convert(&layout, &other.locator("c"), &options, &env).unwrap();
-        // The name that is told is the one that was pushed, not the one in the source.
+        // The reported name is the pushed name, not the name in the source.
         assert_eq!(
             pushed.images[0].name.as_deref(),
             Some(&*format!("{authority}/c:t"))

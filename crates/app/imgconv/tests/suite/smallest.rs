@@ -1,4 +1,4 @@
-//! Builds without a cargo feature refuse what they can't do, and say which feature is missing.
+//! Builds without a cargo feature refuse the affected work, and name the missing feature.
 
 #[cfg(not(feature = "openpgp"))]
 use std::sync::Arc;

@@ -35,7 +35,7 @@ pub(super) fn read(rest: &str) -> Result<DistributionPoint> {
         return Err(bad("needs a type, a version and data".to_owned()));
     };
     if version != "v=0" {
-        return Err(bad(format!("of version {} is not known", quote(version))));
+        return Err(bad(format!("has the unknown version {}", quote(version))));
     }
     let (data, query) = match data.split_once('?') {
         Some((data, query)) if kind != "docker" => (data, pairs(query)?),
@@ -68,7 +68,7 @@ pub(super) fn read(rest: &str) -> Result<DistributionPoint> {
             }
             Ok(DistributionPoint::Layout(url(data)?, reference))
         }
-        other => Err(bad(format!("of type {} is not known", quote(other)))),
+        other => Err(bad(format!("has the unknown type {}", quote(other)))),
     }
 }
 

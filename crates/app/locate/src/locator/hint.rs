@@ -27,7 +27,9 @@ pub(super) fn registry(error: Error, text: &str) -> Error {
     if error.advice().is_some() || !is_reference(text) {
         return error;
     }
-    error.hint(format!("an image of a registry is `docker://{text}`"))
+    error.hint(format!(
+        "an image in a registry is written `docker://{text}`"
+    ))
 }
 
 /// Adds the form of a registry locator to the error of an appc discovery that the user did not
@@ -38,7 +40,8 @@ pub(super) fn registry_instead(error: Error, text: &str) -> Error {
     }
     let other = error.advice().map(|advice| format!("; else: {advice}"));
     error.hint(format!(
-        "{text} was taken for a name of appc; an image of a registry is `docker://{text}`{}",
+        "{text} was read as an appc image name; an image in a registry is written \
+         `docker://{text}`{}",
         other.unwrap_or_default()
     ))
 }
@@ -59,7 +62,7 @@ pub fn neighbour(text: &str) -> Option<String> {
         if let Some(scheme) = place(ancestor) {
             let ancestor = ancestor.display();
             return Some(format!(
-                "the path is a part of `{scheme}:{ancestor}`: name that"
+                "the path is a part of `{scheme}:{ancestor}`: use that locator"
             ));
         }
     }

@@ -154,7 +154,7 @@ impl Locator {
                 Self::at(transport("dir")?, path)
             }
             None if path == "-" => {
-                let message = "`-` is standard output, and names no format to write";
+                let message = "`-` is standard output, and its format is not known";
                 Err(Error::new(Code::Usage, message).hint(
                     "`oci-archive:-` writes an OCI layout in a tar, `docker-archive:-` what \
                      `docker load` reads, `aci:-` an ACI",
@@ -164,7 +164,7 @@ impl Locator {
             Some(FormatId::OCI) if is_tar(path) => Self::bare_destination("oci-archive", path),
             None if path.ends_with(".aci") => Self::at(transport("aci")?, path),
             None if is_tar(path) => {
-                let message = format!("{} says `tar`, not what kind of", quote(path));
+                let message = format!("{} could be an OCI or a Docker archive", quote(path));
                 Err(Error::new(Code::Usage, message).hint(format!(
                     "`oci-archive:{path}` writes an OCI layout in a tar, \
                      `docker-archive:{path}` what `docker load` reads"
@@ -193,7 +193,10 @@ impl Locator {
                     return Self::bare_destination("oci-archive", path);
                 }
                 if allowed[0] == "aci" && is_tar(path) {
-                    let message = format!("{} says `tar`, and ACIs are written here", quote(path));
+                    let message = format!(
+                        "{} is the name of a tar, but this command writes ACIs",
+                        quote(path)
+                    );
                     return Err(Error::new(Code::Usage, message).hint(
                         "a path that ends with `.aci` is one ACI, one that ends with `/` a directory \
                          for several",
@@ -302,8 +305,8 @@ impl Locator {
             let message =
                 format!("`{scheme}:` is a directory, and `-` is standard input or output");
             return Err(Error::new(Code::Usage, message).hint(format!(
-                "`oci-archive:-`, `docker-archive:-` and `aci:-` can be that; `{scheme}:./-` is a \
-                 directory of that name"
+                "`oci-archive:-`, `docker-archive:-` and `aci:-` accept `-`; `{scheme}:./-` is a \
+                 directory with the name `-`"
             )));
         }
         if locator.location.is_empty() {
@@ -328,7 +331,7 @@ impl Locator {
                 return Ok(Self::whole(transport("aci")?, text));
             }
             let transport = found(text).ok_or_else(|| {
-                let message = "this is no image, archive, layout or store";
+                let message = "this is not an image, archive, layout or store";
                 let error = Error::new(Code::Unsupported, message).at(quote(text));
                 match neighbour(text) {
                     Some(hint) => error.hint(hint),

@@ -138,7 +138,7 @@ fn foreign(word: &str, rest: &str) -> Option<String> {
              `oci:DIR`; for a destination, write `oci:DIR` and let another program take it from there"
         ),
         "registry" | "docker-registry" | "remote" | "image" | "oras" | "docker-image" => {
-            format!("an image of a registry is `docker://{image}`")
+            format!("an image in a registry is written `docker://{image}`")
         }
         "oci-layout" | "oci-dir" | "ocidir" | "layout" => format!("a layout is `oci:{image}`"),
         "tar" | "archive" | "docker-tar" | "docker-tarball" => format!(
@@ -163,13 +163,13 @@ fn reference(word: &str, rest: &str) -> Option<String> {
             path
         };
         return Some(format!(
-            "an image of a registry is `docker://{word}:{port}/{path}`"
+            "an image in a registry is written `docker://{word}:{port}/{path}`"
         ));
     }
     let is_tar = SUFFIXES.iter().any(|suffix| rest.ends_with(suffix));
     let is_name = Name::parse_reference(word).is_ok() && Name::is_tag(rest);
     (is_name && !is_tar && nearest(word).is_none())
-        .then(|| format!("an image of a registry is `docker://{word}:{rest}`"))
+        .then(|| format!("an image in a registry is written `docker://{word}:{rest}`"))
 }
 
 /// Every scheme that can be written.

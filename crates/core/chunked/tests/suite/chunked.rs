@@ -8,7 +8,7 @@ use imgconv_stream::{Decoder, Level, Pool, digest};
 use imgconv_testkit::{build, dump::tar_lines, recipe};
 use serde_json::Value;
 
-/// Every kind of entry, a file of three chunks, one of exactly one, and one of nothing.
+/// Every kind of entry, a file of three chunks, a file of exactly one chunk, and an empty file.
 const LAYER: &str = r#"
 dir     bin 0755 0:0 @0
 file    bin/big 0755 1:2 @1500000000.123456789 noise=9000000
@@ -50,7 +50,7 @@ fn write(tar: &[u8], scheme: Scheme, jobs: usize) -> Result<(Encoded, Vec<u8>, N
     Ok((encoded, sink, env.notes))
 }
 
-/// Writes with several numbers of threads, and compares the digest of what was written.
+/// Writes with several numbers of threads, and compares the digest of the output.
 #[track_caller]
 fn pinned(scheme: Scheme, expected: &str) -> (Encoded, Vec<u8>, Vec<u8>) {
     let tar = tar(LAYER);
@@ -213,7 +213,7 @@ fn estargz_adds_its_files_and_every_chunk_can_be_fetched_alone() {
             continue;
         };
         let content = unpack(&blob[usize::try_from(start).unwrap()..offset]);
-        // The size of the last chunk is not said.
+        // The table does not have the size of the last chunk.
         let size = match row["chunkSize"].as_u64() {
             Some(size) => size,
             None => {

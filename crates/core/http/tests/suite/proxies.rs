@@ -49,7 +49,7 @@ fn write(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// A proxy that answers `CONNECT` with some words and leads to one server, whatever is asked for.
+/// A proxy that answers `CONNECT` with the given text and connects every request to one server.
 struct Tunnels {
     authority: String,
     heads: Arc<Mutex<Vec<String>>>,
@@ -141,7 +141,7 @@ fn k46_https_goes_through_a_tunnel_and_tls_is_with_the_server() {
     for request in server.requests() {
         assert_eq!(request.header("proxy-authorization"), None);
     }
-    // An address that a server leads to is checked before the proxy is asked for it.
+    // An address that a server leads to is checked before the proxy gets a request for the address.
     let url = Url::parse("https://169.254.169.254/").unwrap();
     let made_up = Request::get(&url).made_up_by(Some("registry.example"));
     assert_eq!(client.send(&made_up).unwrap_err().code(), Code::Denied);
@@ -252,7 +252,7 @@ fn k46_what_a_proxy_refuses_is_told_without_the_password() {
             1,
         ),
         (
-            // It says what it was told.
+            // The proxy repeats the credentials that it received.
             "HTTP/1.1 403 Forbidden\r\n\r\nBasic bWU6aHVudGVyMg==",
             "http://registry.example/",
             Code::Denied,
@@ -304,7 +304,7 @@ fn k46_authorities_of_the_user_stand_in_the_place_of_the_systems() {
         error.to_string().contains("TLS: invalid peer certificate"),
         "{error}"
     );
-    // The file is named, and only where it is needed.
+    // The error names the file, and only requests that need the file fail.
     let missing = folder.path().join("missing.pem");
     let error = asked(vec![missing.clone()], vec![]).unwrap_err();
     assert_eq!(error.code(), Code::Io, "{error}");
@@ -350,7 +350,7 @@ fn n3_a_certificate_that_is_trusted_itself_needs_no_authority() {
                 "{is_authority} {ways}"
             );
         }
-        // Another one beside it, or in its place, changes nothing.
+        // Another certificate beside the right one, or in its place, changes nothing.
         let (_, other) = Identity::self_signed(&names, (2000, 2100), is_authority);
         assert_eq!(
             asked(&identity, &format!("{other}{pem}"), 0).as_deref(),
@@ -371,7 +371,7 @@ fn n3_a_certificate_that_is_trusted_itself_needs_no_authority() {
             );
         }
     }
-    // The same for one that an authority made which nobody named.
+    // The same holds for a certificate of an authority that is not trusted.
     let pem = authority.certificate(&names, (2000, 2100));
     let identity = authority.identity(&names, (2000, 2100), false);
     let error = asked(&identity, &pem.certificate, 0).unwrap_err();

@@ -98,7 +98,7 @@ fn l1_no_credential_follows_a_redirect_to_another_origin() {
         for name in ["authorization", "cookie", "proxy-authorization"] {
             assert_eq!(seen[0].header(name), None);
         }
-        // What it was once taken from it does not get back.
+        // A host that lost the header in a redirect does not get the header back.
         let own = first.requests();
         assert_eq!(own[0].header("authorization"), Some("Basic c2VjcmV0"));
         assert_eq!(own[1].header("authorization"), None);
@@ -307,7 +307,7 @@ fn l8_silence_and_a_trickle_end_in_time() {
     let (client, base) = plain(&server);
     for path in ["/silent", "/stalls", "/trickles"] {
         let url = base.join(path).unwrap();
-        // One attempt, so that the test is short.
+        // A single attempt keeps the test short.
         let request = Request::get(&url).once();
         let read = client.send(&request).and_then(|response| {
             let mut bytes = Vec::new();
@@ -320,7 +320,7 @@ fn l8_silence_and_a_trickle_end_in_time() {
 
 #[test]
 fn l8_a_handshake_without_end_ends_in_time() {
-    // It takes the connection and says nothing.
+    // The listener accepts the connection and sends nothing.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let authority = listener.local_addr().unwrap().to_string();
     let mut network = network();
@@ -372,7 +372,7 @@ fn resumed(
             let first = range.trim_start_matches("bytes=").trim_end_matches('-');
             partial(first.parse().unwrap())
         }
-        // The first time it is cut.
+        // The first connection is cut.
         None => Reply::ok(body).header("etag", "\"1\"").cut_after(
             match plain_requests.fetch_add(1, Ordering::Relaxed) {
                 0 => 40,
@@ -504,7 +504,7 @@ fn redirects_are_counted() {
 #[test]
 fn l13_no_secret_is_in_a_message() {
     let server = Server::start(|request| {
-        // It says back all that it was told.
+        // The server repeats all credentials that it received.
         let said = format!("{:?}", request.headers);
         Reply::status(400).body(said)
     });
@@ -554,7 +554,7 @@ fn l14_a_bad_certificate_is_refused() {
 
 #[test]
 fn l14_old_tls_is_refused() {
-    // The answer of a server that knows TLS 1.1 and nothing newer: an alert, protocol_version.
+    // The answer of a server that supports only TLS 1.1 and older: the alert protocol_version.
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let authority = server.local_addr().unwrap().to_string();
     let answering = thread::spawn(move || {
@@ -594,7 +594,7 @@ fn l14_a_custom_ca_and_a_client_certificate_work() {
     assert_eq!(get(&with, &url).unwrap(), "known");
     let without = client(network(None));
     assert_eq!(get(&without, &url).unwrap_err().code(), Code::Net);
-    // It is shown to no server that the user did not name.
+    // The client certificate is not sent to a server that the user did not name.
     let request = Request::get(&url).made_up_by(Some("127.0.0.1:1"));
     assert!(with.send(&request).is_err());
     // A key that belongs to another certificate is found out at once.
@@ -633,11 +633,11 @@ fn l14_certificates_of_a_host_are_for_that_host_alone() {
     assert_eq!(get(&client, &url(&known)).unwrap(), "known");
     let error = get(&client, &url(&other)).unwrap_err();
     assert!(error.to_string().contains("TLS"), "{error}");
-    // Not even this one is shown to a server that the user did not name.
+    // This client certificate is not sent to a server that the user did not name, either.
     let made_up = url(&known);
     let request = Request::get(&made_up).made_up_by(Some("127.0.0.1:1"));
     assert!(client.send(&request).is_err());
-    // What is there must be what it says.
+    // A file `*.crt` must hold a certificate.
     std::fs::write(own.join("ca.crt"), "no certificate").unwrap();
     let error = get(&with(&[folder.path()]), &url(&known)).unwrap_err();
     assert_eq!(error.code(), Code::Usage, "{error}");

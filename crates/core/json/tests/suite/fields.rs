@@ -118,7 +118,7 @@ fn c10_look_alikes() {
             "field a.b",
         );
     }
-    // Both spellings may be known, and what only looks alike to people is another name.
+    // Both spellings may be known names; a name that only looks alike is another name.
     let value = value(r#"{"Size":1,"size":2,"laуers":3,"layers_":4}"#);
     check_field_names(value.as_object().unwrap(), &["Size", "size", "layers"]).unwrap();
 }

@@ -47,7 +47,7 @@ fn c9a_h6f_duplicate_keys() {
         refuse(
             text.as_bytes(),
             Code::BadJson,
-            &["stands twice", key, place],
+            &["occurs twice", key, place],
         );
     }
 }
@@ -242,20 +242,20 @@ fn k38_values_take_memory_by_the_size_of_the_text() {
         assert_eq!(error.code(), Code::Limit, "{error}");
         let says = format!("exceeds the limit `{limit}` of {value}");
         assert!(error.to_string().contains(&says), "{error}");
-        // What is not kept takes none.
+        // Values that are not kept take no memory.
         check(text.as_bytes(), &limits, "x").unwrap();
     }
     let mut raised = limits;
     raised.set("json_ratio", 100).unwrap();
     assert!(parse(list("0", 800_000).as_bytes(), &raised, "x").is_ok());
-    // The keys of an open object are kept, to find one that stands twice.
+    // The keys of an open object are kept, to find one that occurs twice.
     let keys: Vec<String> = (0..200_000).map(|i| format!(r#""{i}":0"#)).collect();
     raised.set("json_memory", 1 << 20).unwrap();
     let error = check(format!("{{{}}}", keys.join(",")).as_bytes(), &raised, "x").unwrap_err();
     assert_eq!(error.code(), Code::Limit, "{error}");
     let error = check(br#"{"a":[{"b":1,"b":2}]}"#, &limits, "x").unwrap_err();
     assert!(
-        error.to_string().contains("stands twice in \"/a/0\""),
+        error.to_string().contains("occurs twice in \"/a/0\""),
         "{error}"
     );
 }

@@ -473,7 +473,7 @@ impl Tree {
                 // The header of the link has none of these attributes.
             } else if !covers(records, known) {
                 told.push("other extended attributes".to_owned());
-                kept = ", but for the extended attributes: those of the file stay";
+                kept = ", except the extended attributes: those of the file stay";
             } else if attributes(records) != attributes(known) {
                 told.push("other extended attributes".to_owned());
                 file.pax = own.pax;
@@ -488,7 +488,8 @@ impl Tree {
             let at = format!("{} › entry {}", layer.what, quote(pending.path()));
             let message = format!(
                 "the header of the hard link differs from that of its target {}: {}; as for \
-                 container engines, it counts for every name of the file{kept}",
+                 container engines, the header of the link is used for every name of the \
+                 file{kept}",
                 quote(pending.target()),
                 told.join(", ")
             );
@@ -517,7 +518,7 @@ impl Tree {
             _ => self.arena.child(parent, name),
         });
         let Some(id) = found else {
-            let message = "there is no such path, neither before it in the layer nor below";
+            let message = "the path exists neither earlier in the layer nor in the layers below";
             return Err(Error::new(Code::BadTar, message).at(place()));
         };
         if self.arena.is_directory(id) {

@@ -356,7 +356,8 @@ const ROWS: &[Row] = &[
 fn i1_breakouts_stay_inside() {
     assert_eq!(ROWS.len(), 34);
     for (name, lower, upper, expected) in ROWS {
-        // Without a lower layer entries are applied as they are read, with one they wait: the same.
+        // Without a lower layer, entries are applied while they are read; with a lower layer they
+        // are applied at its end. Both give the same tree.
         for layers in [&[*lower, *upper][..], &[&["zz"], *lower, *upper]] {
             match (apply(layers, Semantics::Layer, &env()), expected) {
                 (Ok(applied), Ok(expected)) => {

@@ -9,7 +9,7 @@ use crate::support::{env, layer};
 use imgconv_layer::{ContentStore, Semantics, Spool, Tree};
 use imgconv_model::ReadAt;
 
-/// A tar in memory; `spoilt` reads as if somebody had changed it.
+/// A tar in memory; with `spoilt`, it reads as if another program had changed the tar.
 #[derive(Debug)]
 struct Tar {
     bytes: Vec<u8>,

@@ -1,8 +1,8 @@
-//! Random layers: the tree equals a model that does the plainest thing, and what is written reads
-//! back as the same tree.
+//! Random layers: the tree equals a simple model, and the written tar is read back as the same
+//! tree.
 //!
 //! The model keeps whole paths in an ordered map, resolves links by rewriting text, and looks at
-//! every path to find children. It shares no code with the tree.
+//! every path to find children. The model shares no code with the tree.
 
 use std::{
     cell::RefCell,
@@ -16,7 +16,7 @@ use imgconv_layer::Semantics;
 use imgconv_testkit::dialect::Dialect;
 use proptest::prelude::*;
 
-/// What a path leads to.
+/// The object that a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Inode {
     flag: u8,
@@ -44,7 +44,7 @@ impl Inode {
         }
     }
 
-    /// What the header of a hard link says counts for the file.
+    /// Applies the header of a hard link to the file.
     fn take_header(&mut self, link: &Item) {
         let attributes = |records: &[(Vec<u8>, Vec<u8>)]| -> BTreeMap<Vec<u8>, Vec<u8>> {
             let of_file = |key: &[u8]| key.starts_with(b"SCHILY.xattr.");
@@ -61,7 +61,7 @@ impl Inode {
         }
     }
 
-    /// A directory that nobody named.
+    /// A directory without an entry of its own.
     fn unnamed() -> Self {
         Self::new(&Item {
             typeflag: b'5',
@@ -225,7 +225,7 @@ impl Model {
                 Name::Opaque(path) => (path.clone(), None),
                 _ => continue,
             };
-            // On a tree without any path nothing can be hidden, and nothing is looked at.
+            // A tree without paths has nothing that a marker could hide.
             if lower.0.keys().all(Vec::is_empty) {
                 continue;
             }
@@ -308,7 +308,7 @@ impl Model {
         Ok(())
     }
 
-    /// All paths: what they lead to and the first path that leads there too.
+    /// All paths, each with its object and the first path of the same object.
     fn listing(&self) -> Vec<(Vec<u8>, Inode, Vec<u8>)> {
         let first = |inode: &Rc<RefCell<Inode>>| {
             let mut paths = self.0.iter().filter(|(_, other)| Rc::ptr_eq(inode, other));
@@ -491,7 +491,8 @@ fn layers() -> impl Strategy<Value = Vec<Vec<Item>>> {
 fn check(mut layers: Vec<Vec<Item>>, semantics: Semantics) -> Result<(), TestCaseError> {
     let mut model = Model::default();
     for i in 0..layers.len() {
-        // What the model refuses the tree refuses; then the layer goes on without it.
+        // The tree refuses every entry that the model refuses; then the layer continues without the
+        // entry.
         loop {
             let mut next = model.clone();
             let Err(bad) = next.apply(&layers[i], semantics) else {
@@ -545,7 +546,7 @@ fn check(mut layers: Vec<Vec<Item>>, semantics: Semantics) -> Result<(), TestCas
         prop_assert_eq!(plain(&partial), plain(&applied), "from {}", from);
     }
 
-    // Of what is kept nothing changes, and parents stay.
+    // Kept layers do not change, and parents stay.
     let kept: BTreeSet<Vec<u8>> = rows.iter().step_by(2).map(|row| row.0.clone()).collect();
     let mut tree = Arc::into_inner(applied.tree).unwrap();
     tree.retain(&kept);

@@ -23,7 +23,7 @@ fn listed(tar: &[u8]) -> Vec<String> {
     out
 }
 
-/// What the layers from `from` on become over those below.
+/// The tar that the layers from `from` on become over the layers below.
 fn upper(layers: &[&[&str]], from: usize) -> Vec<String> {
     let tars: Vec<Vec<u8>> = layers.iter().map(|entries| layer(entries)).collect();
     listed(&changes(&tars, from, Semantics::Layer, &env()))
@@ -43,7 +43,7 @@ fn f5a_a_marker_is_dropped_where_it_hides_only_squashed_layers() {
         &["etc/.wh.b", ".wh.var", "d=4"],
     ];
     assert_eq!(upper(layers, 1), ["d"]);
-    // Hidden by a kept layer already: there is nothing left to hide.
+    // A kept layer hides the path already, so no whiteout is needed.
     let layers: &[&[&str]] = &[&["a=1"], &[".wh.a"], &[".wh.a", "b=2"]];
     assert_eq!(upper(layers, 2), ["b"]);
 }
@@ -64,7 +64,7 @@ fn f5b_a_directory_that_was_removed_and_made_again() {
         "d/s/y",
     ];
     assert_eq!(upper(layers, 1), expected);
-    // The same by an opaque whiteout, which becomes explicit ones.
+    // The same by an opaque whiteout, which becomes explicit whiteouts.
     let layers: &[&[&str]] = &[base, &["d/.wh..wh..opq", "d/b=2", "d/s/", "d/s/y=2"]];
     assert_eq!(upper(layers, 1), expected);
 }
@@ -202,7 +202,7 @@ fn f11_200_000_whiteouts_over_a_kept_layer() {
 fn k34_a_link_that_changes_a_lower_file_brings_it_along() {
     let layers: &[&[&str]] = &[&["a=1", "c=>a"], &["b=>a!600"]];
     assert_eq!(upper(layers, 1), ["a", "b=>a", "c=>a"]);
-    // One that changes nothing does so as well, as it did.
+    // A link that changes nothing is handled in the same way.
     let layers: &[&[&str]] = &[&["a=1", "z=2"], &["b=>a"]];
     assert_eq!(upper(layers, 1), ["a", "b=>a"]);
 }

@@ -122,7 +122,7 @@ fn e11_limits() {
                 .contains("tar entries exceeds the limit `entries` of 10")
         );
     }
-    // So do parents that nobody named.
+    // Parents without an entry count, too.
     let error = apply(&[items(["1/2/3/4/5/6/7/8/9/10/11=".into()])], &env).unwrap_err();
     assert_eq!(error.code(), Code::Limit);
     assert!(

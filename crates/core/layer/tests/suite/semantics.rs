@@ -412,7 +412,7 @@ fn partly(name: &str, layers: &[&[&str]], applied: &Applied) {
     }
 }
 
-/// F9, F4: what is written has parents before children and targets before links, and reads back as
+/// F9, F4: the written tar has parents before children and targets before links, and reads back as
 /// the same tree; the bytes are the same every time (F10).
 fn again(name: &str, applied: &Applied) {
     let tar = applied.tar(b"");
@@ -460,7 +460,11 @@ const REFUSALS: &[Refusal] = &[
         "hl_bad, before its target",
         &[&["b=>a", "a=1"]],
         Code::BadTar,
-        &[r#"entry "b""#, r#"hard link to "a""#, "no such path"],
+        &[
+            r#"entry "b""#,
+            r#"hard link to "a""#,
+            "the path exists neither",
+        ],
     ),
     (
         "hl_bad, itself",
@@ -777,7 +781,7 @@ fn aci_has_no_markers_and_follows_no_links() {
         let applied = apply(layers, Semantics::Aci, &env()).unwrap();
         assert_eq!(applied.text(), *expected, "{name}");
         let back = apply_tars(&[applied.tar(b"")], Semantics::Aci, &env()).unwrap();
-        // A directory `.wh.*` that nobody named is not written, and is made again for its children.
+        // A directory `.wh.*` without an entry is not written, and is made again for its children.
         assert_eq!(back.text(), *expected, "{name}");
     }
 }
@@ -844,7 +848,7 @@ fn k34_the_header_of_a_hard_link_counts_for_the_file() {
     let (_, _, pax, warnings) =
         merged(&[item("a=x", 1, 10, &[(x, "1")]), item("b=>a", 1, 10, &[])]);
     assert_eq!((&*pax, warnings.len()), ("1", 0));
-    // Many are told once.
+    // Many such links give one warning.
     let mut items = vec![item("a=x", 0, 0, &[])];
     items.extend((1..=20).map(|i| item(&format!("b{i}=>a"), 0, i, &[])));
     let (_, time, _, warnings) = merged(&items);

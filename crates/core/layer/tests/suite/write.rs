@@ -1,4 +1,4 @@
-//! What comes out: the tar of a tree, the rewrite of a stream, and the stores.
+//! Output: the tar of a tree, the rewrite of a stream, and the stores of contents.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use imgconv_layer::{ContentStore, Discard, Fingerprints, Rewrite, Semantics, Spo
 use imgconv_model::{Code, Error, Limits, Notes};
 use imgconv_tar::{Entry, EntryKind};
 
-/// What the `tar` package sees in an archive: type, name, target, content.
+/// An entry of an archive as the `tar` package reads it: type, name, target, content.
 fn listed(tar: &[u8]) -> Vec<String> {
     let mut archive = tar::Archive::new(tar);
     let mut rows = Vec::new();
@@ -100,7 +100,7 @@ fn wh_not_a_directory_that_looks_like_a_whiteout_is_not_written() {
         "0 x.wh.y/z 3",
     ];
     assert_eq!(listed(&applied.tar(b"")), expected);
-    // As a layer over something, it hides nothing either.
+    // As an upper layer, the tar hides nothing either.
     let over = [layer(&["etc/b=4"]), applied.tar(b"")];
     let over = apply_tars(&over, Semantics::Layer, &env()).unwrap();
     assert_eq!(over.content(b"etc/b"), "4");
@@ -140,7 +140,7 @@ fn r23_metadata_and_records_survive() {
     let x = back.tree.get(b"bin/x").unwrap();
     assert!(x.pax.iter().any(|(_, value)| *value == capability));
     assert_eq!((x.uid, x.links, x.pax.len()), (2_000_000, 2, 2));
-    // Readers that chown through the link clear capabilities: it repeats them.
+    // Readers that chown through the link clear capabilities, so the link repeats them.
     let tar = applied.tar(b"");
     let hits = tar
         .windows(capability.len())
@@ -190,7 +190,7 @@ fn an_unreadable_spool_is_an_error_of_the_stream() {
     assert_eq!(error.code(), Code::Io);
     assert!(error.to_string().contains("temporary file in"), "{error}");
     assert!(error.advice().unwrap().contains("--tmpdir"));
-    // It stays an error: an archive that is cut never looks complete.
+    // The error stays: an archive that is cut never looks complete.
     assert!(reader.read(&mut [0; 512]).is_err());
 }
 
@@ -298,7 +298,7 @@ fn rewrite_refusals_come_out_as_they_are() {
 
 #[test]
 fn rewrite_reads_to_the_last_byte_before_it_ends() {
-    /// Fails where it should end, as a reader that verifies does.
+    /// Fails at the end of the data, as a reader that verifies does.
     struct Wrong<'a>(&'a [u8]);
     impl Read for Wrong<'_> {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

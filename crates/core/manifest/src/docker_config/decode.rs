@@ -132,8 +132,7 @@ fn read_history(top: &Object<'_>, layers: usize, report: &mut Report) -> Result<
     let named = history.iter().filter(|step| !step.empty_layer).count();
     if !history.is_empty() && named != layers {
         let message = format!(
-            "the history names {named} layers and the image has {layers}: the history counts as \
-             unknown"
+            "the history names {named} layers, but the image has {layers}: the history is ignored"
         );
         report.warn("history-mismatch", "config", message);
         history.clear();

@@ -71,7 +71,7 @@ pub fn encode(
     for (path, raw) in extensions {
         if old.extensions.get(path) != Some(raw) && !write_extension(&mut top, path, raw, defaults)
         {
-            let why = "an image configuration can't hold this field";
+            let why = "an image config can't hold this field";
             report.lose(path, Outcome::Dropped, why);
         }
     }
@@ -414,7 +414,7 @@ fn report_differences(back: &ImageConfig, wanted: &ImageConfig, report: &mut Rep
         }
     };
     let empty = "the value is empty, which is the same as absent";
-    let date = "it is no date by RFC 3339";
+    let date = "the value is not a date in the form of RFC 3339";
     let assumed = platform.os.is_empty() || platform.architecture.is_empty();
     check("platform", assumed || back.platform == *platform, empty);
     let given = created.is_none() || back.created == *created;
@@ -434,7 +434,7 @@ fn report_differences(back: &ImageConfig, wanted: &ImageConfig, report: &mut Rep
     check("history", back.history == *history, fits);
     for (path, raw) in extensions {
         if back.extensions.get(path) != Some(raw) {
-            let message = format!("the text {} is read back differently", quote(raw));
+            let message = format!("the text {} would be read back differently", quote(raw));
             let listed = report.losses.iter().any(|loss| loss.field == *path);
             if !listed {
                 report.lose(path, Outcome::Approximated, message);

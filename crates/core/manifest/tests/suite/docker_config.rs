@@ -189,7 +189,7 @@ fn c12e_c12j_ports() {
         assert_eq!(read(&fields).extensions.len(), 1, "{key}");
         copies(&with(&fields));
     }
-    // Equal ports under two spellings are one, and a copy keeps both.
+    // Two spellings of the same port are one port, and a copy keeps both spellings.
     let twice = r#","config":{"ExposedPorts":{"80":{},"80/tcp":{}}}"#;
     assert_eq!(read(twice).config.ports.len(), 1);
     copies(&with(twice));
@@ -243,14 +243,14 @@ fn c12l_a_history_that_does_not_fit() {
     assert!(
         report.warnings[0]
             .message
-            .contains("names 2 layers and the image has 1")
+            .contains("names 2 layers, but the image has 1")
     );
     assert_eq!(config.history, []);
     copies(&original);
     config.author = Some("me".into());
     let (written, changed, _) = write(Some(&original), &config);
     assert!(changed && !written.contains("history"), "{written}");
-    // One that fits the layers before and not after does not stay either.
+    // A history that fits the layers only before the change does not stay either.
     let original = with(r#","history":[{"created_by":"a"}]"#);
     let mut config = decode(&original, &mut Report::default()).unwrap();
     config
@@ -487,7 +487,7 @@ fn k36_members_of_the_wrong_type() {
         assert_eq!((written, report.warnings.len()), (config.clone(), 1));
         copies(&config);
     }
-    // What Go reads.
+    // Values that Go reads.
     for fields in [
         r#","os.features":null,"container_config":null"#,
         r#","config":{"Volumes":{"/a":null,"/b":{"x":1}},"OnBuild":[null,"x"],"Shell":"sh"}"#,
@@ -496,7 +496,7 @@ fn k36_members_of_the_wrong_type() {
     ] {
         read(fields);
     }
-    // `null` in a list is an empty text, and a step of history that says nothing.
+    // `null` in a list is an empty text, and in the history an empty step.
     let config = read(r#","config":{"Env":["A=b",null],"Cmd":[null]},"history":[null]"#);
     assert_eq!(config.config.env, ["A=b", ""]);
     assert_eq!(config.config.exec.unwrap().cmd, [""]);

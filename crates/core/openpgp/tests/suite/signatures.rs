@@ -283,7 +283,7 @@ fn a_key_that_is_too_short_is_refused_wherever_it_stands() {
             "{error}"
         );
     }
-    // A stranger's short key is nobody's business.
+    // A short key that did not sign causes no warning.
     failure(&trusting(&["alice"]), "nora.sig", Code::Denied);
     let error = SigningKey::read(&file("nora.secret.asc"), None).unwrap_err();
     assert_eq!(error.code(), Code::BadSignature);
@@ -330,7 +330,7 @@ proptest! {
         damaged[at] = byte;
         let trust = trusting(&["alice"]);
         if let Ok(verified) = verify_bytes(&trust, &damaged, DATA) {
-            // Only what is outside of the signature itself can change without an effect.
+            // Only bytes outside of the signature itself can change without an effect.
             prop_assert_eq!(signers(&verified), [ALICE]);
         }
         let mut keys = file("alice.pub.asc");

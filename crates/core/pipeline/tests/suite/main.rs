@@ -1,4 +1,5 @@
-//! The pipeline against a destination in memory: what is written, how often, and whose fault it is.
+//! The pipeline with a destination in memory: the written blobs, their number, and the side that
+//! errors name.
 
 #![expect(
     clippy::unwrap_used,

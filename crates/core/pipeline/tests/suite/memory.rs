@@ -139,7 +139,7 @@ pub(crate) fn compressed(bytes: &[u8], compression: Compression) -> Vec<u8> {
     out
 }
 
-/// Bytes that verify what is claimed of them, as a transport's do.
+/// Bytes that verify their digest and size, as the blobs of a transport do.
 #[derive(Debug)]
 struct Claimed {
     facts: Facts,
@@ -157,7 +157,7 @@ impl Open for Claimed {
     }
 }
 
-/// A stored layer: its blob is what is claimed of it, and it holds `tar`.
+/// A stored layer: its blob has the claimed digest and size, and holds `tar`.
 pub(crate) fn layer(tar: &[u8], compression: Compression) -> Layer {
     let bytes = compressed(tar, compression);
     let facts = Facts {

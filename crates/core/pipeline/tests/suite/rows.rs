@@ -32,7 +32,7 @@ fn recompress(compression: Compression) -> Options {
     }
 }
 
-/// A layer of which nothing is claimed but the digest of its bytes.
+/// A layer with no facts except the digest of its bytes.
 fn raw(bytes: &[u8]) -> Layer {
     let facts = Facts {
         digest: Some(sha(bytes)),
@@ -75,7 +75,7 @@ fn after_end_is_warned_of_and_left_out_of_a_squash() {
         "{}",
         warnings[0].message
     );
-    // As a layer that is only compressed anew it stays the same tar, to the last byte.
+    // A layer that is only compressed again keeps every byte of its tar.
     let options = recompress(Compression::Zstd);
     let sealed = run(&[layer(&more, Compression::Gzip)], options, &sink, &env).unwrap();
     assert_eq!(sealed[0].diff_id, sha(&more));
@@ -132,7 +132,7 @@ fn g4a_zero_bytes_a_layer_of_skippable_frames_only_is_no_tar() {
     }
 }
 
-/// A zstd frame of zeros without end, which counts what is taken of it (RFC 8878: blocks that
+/// A zstd frame of zeros without end, which counts the bytes that are read (RFC 8878: blocks that
 /// repeat one byte).
 #[derive(Debug)]
 struct Bomb {
@@ -164,7 +164,7 @@ impl Open for Bomb {
     }
 }
 
-/// A layer of one file of 1 TiB, and what is taken of its bytes.
+/// A layer of one file of 1 TiB, and the number of its bytes that are read.
 fn bomb() -> (Layer, Arc<AtomicU64>) {
     let mut item = recipe::parse("file zeros", "bomb").unwrap().remove(0);
     item.entry.size = 1 << 40;
@@ -202,7 +202,7 @@ fn g6b_a_bomb_ends_at_the_budget_and_the_layer_is_named() {
             text.starts_with("layer 1") && text.contains("`layer_bytes` of 268435456"),
             "{text}"
         );
-        // 2048 blocks of 4 bytes, and what was read ahead.
+        // 2048 blocks of 4 bytes, and the bytes that were read ahead.
         let taken = taken.load(Ordering::Relaxed);
         assert!(taken < 4 << 20, "{taken} compressed bytes were read");
     }

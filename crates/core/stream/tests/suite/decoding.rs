@@ -1,4 +1,4 @@
-//! Streams that must be read: what several units, empty ones, padding and odd headers mean.
+//! Streams that must be read: several units, empty units, padding and odd headers.
 
 use std::io::{self, Read};
 
@@ -215,7 +215,7 @@ fn g4a_skippable_frames_are_skipped() {
     ];
     let (out, report) = unpack(&stream.concat()).unwrap();
     assert!(out == b"one two" && report.is_clean());
-    // Nothing else: no bytes, which the reader of the tar then refuses.
+    // The stream has no other bytes; the reader of the tar then refuses it.
     let (out, report) = unpack(&[skippable(0, 9), skippable(1, 0)].concat()).unwrap();
     assert!(out.is_empty() && report.is_clean());
 }

@@ -1,4 +1,4 @@
-//! Streams that must be refused, with the code and what the message names.
+//! Streams that must be refused, with the code and a part of the message.
 
 use imgconv_model::{Code, Compression, Limits};
 
@@ -172,7 +172,7 @@ fn g3b_gzip_trailers_and_bodies() {
         Code::BadCompression,
         &["offset 21", "ISIZE", "3", "computed 2"],
     );
-    // No final block, then the trailer: the deflate data goes on into nothing.
+    // No final block, then the trailer: the deflate data has no end.
     let open = gzip(header, b"\0\x02\0\xfd\xffhi");
     fails(
         &open,
@@ -188,7 +188,7 @@ fn g3b_gzip_trailers_and_bodies() {
     fails(&lengths, Code::BadCompression, &["deflate data", "corrupt"]);
 }
 
-/// A zstd frame: descriptor and what follows it in the header, then a raw block.
+/// A zstd frame: the descriptor and the rest of the header, then a raw block.
 fn zstd(header: &[u8], block: &[u8]) -> Vec<u8> {
     let size = (block.len() as u32) << 3 | 1;
     [b"\x28\xb5\x2f\xfd", header, &size.to_le_bytes()[..3], block].concat()

@@ -1,4 +1,4 @@
-//! Hashing, verifying and limiting what is read.
+//! Hashing, verifying and limiting bytes while they are read.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,4 @@
-//! What the tests feed and read with: known bytes, encoders of every format, awkward readers.
+//! Inputs and readers of the tests: known bytes, encoders of every format, awkward readers.
 
 use std::io::{self, Read, Write};
 
@@ -30,7 +30,7 @@ pub(crate) fn content(size: usize) -> Vec<u8> {
     };
     let mut bytes = Vec::with_capacity(size + 16);
     while bytes.len() < size {
-        // From 2 to 4 MiB there is nothing but noise: whole blocks of it.
+        // From 2 to 4 MiB the bytes are noise, over whole blocks.
         if (2 << 20..4 << 20).contains(&bytes.len()) {
             bytes.push(next() as u8);
         } else {
@@ -42,7 +42,7 @@ pub(crate) fn content(size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Compresses with an encoder that is not ours, to one member, frame or stream.
+/// Compresses with an independent encoder, to one member, frame or stream.
 pub(crate) fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
     match compression {
         Compression::None => bytes.to_vec(),

@@ -11,7 +11,7 @@ use imgconv_fs::Directory;
 use imgconv_model::{Code, Error, Limits, Open};
 use imgconv_tar_split::Layer;
 
-/// A header of a regular file with nothing but the fields that the test looks at.
+/// A header of a regular file with only the fields that the test needs.
 fn header(name: &[u8], size: usize) -> Vec<u8> {
     let mut block = vec![0; 512];
     block[..name.len()].copy_from_slice(name);
@@ -52,7 +52,7 @@ fn read(record: &str, folder: &tempfile::TempDir) -> Result<Vec<u8>, Error> {
     match reader.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
         Err(error) => {
-            // A failed layer must not end as if it were whole.
+            // A failed layer must not look complete.
             assert!(reader.read(&mut [0; 8]).is_err());
             Err(Error::from_io(error))
         }

@@ -1,4 +1,5 @@
-//! Archives on disk: bodies are passed over, not read, and what is read by position must not change.
+//! Archives on disk: bodies are skipped, not read, and bytes that are read by position must not
+//! change.
 
 use std::{fs, path::Path};
 
@@ -12,7 +13,7 @@ fn open(path: &Path) -> Result<Archive, Error> {
     Archive::open(path, &env, &|_, _, _| Ok(true))
 }
 
-/// Two members, the first longer than what is read ahead.
+/// Two members, the first longer than the read-ahead buffer.
 fn tar() -> Vec<u8> {
     let mut bytes = ent(b"long", &[b'x'; 200_000]).bytes();
     bytes.extend(ent(b"short", b"abc").bytes());
@@ -71,7 +72,7 @@ fn what_is_read_by_position_must_not_change() {
     file.set_times(back).unwrap();
     let error = Error::from_io(place.read_exact_at(&mut found, 1).unwrap_err());
     assert_eq!(error.code(), Code::Mismatch);
-    // Whoever asks now is told too: what was read first may be gone.
+    // Later readers get the error, too: the bytes that were read first may be gone.
     let late = archive.positioned(offset, size).unwrap();
     assert!(late.read_exact_at(&mut found, 1).is_err());
     file.set_len(bytes.len() as u64 + 512).unwrap();

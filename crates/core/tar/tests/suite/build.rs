@@ -28,7 +28,7 @@ pub(crate) fn pad(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A header block and what follows it; every field can be set to any bytes.
+/// A header block with its body; every field can be set to any bytes.
 #[derive(Clone)]
 pub(crate) struct Block {
     bytes: [u8; 512],
@@ -89,7 +89,7 @@ impl Block {
     pub(crate) fn link(self, link: &[u8]) -> Self {
         self.put(157, link, 100)
     }
-    /// Sets the magic; with one that is not blank, the device fields are 0, not blank.
+    /// Sets the magic; with a magic that is not blank, the device fields are 0, not blank.
     pub(crate) fn magic(self, magic: &[u8; 8]) -> Self {
         let zero = if magic == V7 { vec![] } else { octal(0, 8) };
         self.put(257, magic, 8)
@@ -209,7 +209,7 @@ pub(crate) fn extension(slots: &[u8], extended: bool) -> Vec<u8> {
     block.to_vec()
 }
 
-/// Everything that one reading gives.
+/// The complete result of reading a stream once.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) members: Vec<(Entry, Vec<u8>)>,
@@ -342,7 +342,7 @@ pub(crate) fn works(bytes: &[u8], expected: &[(&str, u64)]) -> Outcome {
     outcome
 }
 
-/// Asserts exactly these members and exactly one warning with that code.
+/// Asserts the exact members, and exactly one warning with the code.
 #[track_caller]
 pub(crate) fn warns(bytes: &[u8], expected: &[(&str, u64)], code: &str) -> Outcome {
     let outcome = works_with_warnings(bytes, expected);

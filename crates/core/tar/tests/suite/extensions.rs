@@ -59,13 +59,13 @@ fn pax_size_dup() {
         hdr(b"blob", 0).bytes(),
         tail(),
     ];
-    fails(&bytes.concat(), Code::Ambiguous, "\"size\" stands twice");
+    fails(&bytes.concat(), Code::Ambiguous, "\"size\" occurs twice");
     let bytes = [
         pax(&[rec("size", "1024"), rec("size", "0")]),
         hdr(b"blob", 1024).bytes(),
         tail(),
     ];
-    fails(&bytes.concat(), Code::Ambiguous, "\"size\" stands twice");
+    fails(&bytes.concat(), Code::Ambiguous, "\"size\" occurs twice");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn pax_size_huge() {
 #[test]
 fn pax_path_dup() {
     let bytes = [pax(&[rec("path", "first"), rec("path", "last")]), raw()].concat();
-    fails(&bytes, Code::Ambiguous, "\"path\" stands twice");
+    fails(&bytes, Code::Ambiguous, "\"path\" occurs twice");
     let link = hdr(b"ln", 0).flag(b'2').link(b"t").bytes();
     let bytes = [
         pax(&[rec("linkpath", "first"), rec("linkpath", "last")]),
@@ -125,7 +125,7 @@ fn pax_path_dup() {
     fails(
         &bytes.concat(),
         Code::Ambiguous,
-        "\"linkpath\" stands twice",
+        "\"linkpath\" occurs twice",
     );
     let bytes = [
         pax(&[
@@ -138,7 +138,7 @@ fn pax_path_dup() {
     fails(
         &bytes.concat(),
         Code::Ambiguous,
-        "\"SCHILY.xattr.a\" stands twice",
+        "\"SCHILY.xattr.a\" occurs twice",
     );
 }
 
@@ -409,7 +409,7 @@ fn global_comment() {
     assert_eq!(outcome.entry().offset, 1024);
     // An archive with nothing but a comment.
     works(&[comment.clone(), END.to_vec()].concat(), &[]);
-    // Go forgets what an `x` header before it said, others do not.
+    // Go forgets the `x` header before it, other readers do not.
     let bytes = [pax(&[rec("path", "p")]), comment, raw()].concat();
     fails(&bytes, Code::Ambiguous, "global PAX header stands between");
     let vendor = global(&[rec("VENDOR.x", "1")]);

@@ -49,7 +49,8 @@ fn size_on_headeronly() {
         "a block device",
         "b",
     );
-    // A PAX size of 0 does not take back the one in the header: some readers know only that.
+    // A PAX size of 0 does not replace the size in the header, because some readers know only the
+    // header.
     let link = hdr(b"ln", 1024).flag(b'2').link(b"t").bytes();
     size(
         [pax(&[rec("size", "0")]), link, tail()].concat(),
@@ -66,7 +67,7 @@ fn trailing_slash() {
     let after = [ent(b"after", b"a").bytes(), END.to_vec()].concat();
     let outcome = works(&[old, after.clone()].concat(), &[("d/", 0), ("after", 1)]);
     assert_eq!(outcome.entry().kind, EntryKind::Directory);
-    // Without a size it is as ambiguous: GNU tar makes a directory of it, Go a file.
+    // Without a size the entry is ambiguous, too: GNU tar makes a directory of it, Go a file.
     for flag in [b'0', b'7'] {
         let file = hdr(b"d/", 0).flag(flag).bytes();
         fails(
@@ -89,7 +90,7 @@ fn trailing_slash() {
 fn ustar_prefix() {
     let bytes = [ent(b"name", b"a").prefix(b"dir/sub").bytes(), END.to_vec()].concat();
     works(&bytes, &[("dir/sub/name", 1)]);
-    // What leaves the root is for the reader of paths to refuse; here it is a name.
+    // Names that leave the root are refused by the reader of paths; this crate reads any name.
     let bytes = [
         ent(b"passwd", b"a").prefix(b"../../etc").bytes(),
         END.to_vec(),
@@ -135,7 +136,7 @@ fn gnu_magic_prefix() {
     );
     works(&with(b"755"), &[("name", 1)]);
     assert_eq!(works(&with(&octal(0, 12)), &[("name", 1)]).entry().pax, []);
-    // A PAX time is the finer one.
+    // The PAX time has the higher resolution.
     let bytes = [pax(&[rec("atime", "15.5")]), with(&times)].concat();
     let outcome = works(&bytes, &[("name", 1)]);
     assert_eq!(
@@ -291,7 +292,7 @@ fn k48_what_follows_the_nul_of_the_checksum_does_not_count() {
         assert_eq!(text.len(), 8, "the sum has four digits");
         works(&with(text), &[("a", 0)]);
     }
-    // A wrong one is shown, and what is no number is called so.
+    // The error shows a wrong checksum, and says if the checksum is not a number.
     fails(
         &with(b"000001\x0036"[..8].to_vec()),
         Code::BadTar,
@@ -468,7 +469,7 @@ fn members_know_where_they_start() {
     assert_eq!(offsets, [0, 1024]);
 }
 
-/// That every other case reads the same byte by byte is asserted by `read_limited`.
+/// `read_limited` asserts for every other case that reading byte by byte gives the same result.
 #[test]
 fn e12_pieces_of_any_size_give_the_same() {
     let records = [rec("SCHILY.xattr.user.a", b"x\ny"), rec("size", "1024")];
@@ -518,7 +519,7 @@ fn k35_a_size_without_a_body() {
         fails(
             &bytes,
             Code::BadTar,
-            "some readers take what follows for its body",
+            "some readers read the following bytes as its body",
         );
         // The body itself is none of the headers that every reader looks for.
         let body = [sized(kind), vec![b'x'; 1024], END.to_vec()].concat();
@@ -530,7 +531,7 @@ fn k35_a_size_without_a_body() {
     fails(
         &bytes,
         Code::BadTar,
-        "some readers take what follows for its body",
+        "some readers read the following bytes as its body",
     );
     works(&[comment, target, sized(b'5'), raw()].concat(), &next);
 }

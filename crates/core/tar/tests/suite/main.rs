@@ -1,5 +1,5 @@
-//! Tests of the tar crate: hostile and odd streams built byte by byte, and what other readers make of
-//! the headers that are written. Tests are named after the case they hold.
+//! Tests of the tar crate: hostile and odd streams built byte by byte, and other readers on the
+//! written headers. Names begin with the case of the test.
 
 #![allow(
     clippy::unwrap_used,

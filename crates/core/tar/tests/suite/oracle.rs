@@ -1,5 +1,5 @@
-//! What other readers make of the headers that are written (case E13): the `tar` crate always, and
-//! Python, bsdtar and GNU tar where they are installed.
+//! Other readers on the written headers (case E13): the `tar` crate always, and Python, bsdtar and
+//! GNU tar where they are installed.
 
 use crate::{build::END, write::entry};
 use imgconv_tar::{Entry, EntryKind, Time, head, padding};
@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-/// What every reader has to agree on.
+/// The fields on which all readers must agree.
 #[derive(Debug, PartialEq)]
 struct Seen {
     path: Vec<u8>,
@@ -132,7 +132,7 @@ fn expected(entries: &[Entry]) -> Vec<Seen> {
     entries.iter().map(seen).collect()
 }
 
-/// Runs a reader; `None` and a line that says so if it is not there.
+/// Runs a reader; returns `None` and prints a line if the reader is not installed.
 fn run(program: &str, arguments: &[&str], archive: &Path) -> Option<Vec<u8>> {
     let mut command = Command::new(program);
     command
@@ -334,7 +334,7 @@ fn bsdtar_agrees() {
 #[test]
 fn names_that_are_not_utf8_are_extracted_as_they_are() {
     let file = archive(&binary());
-    // GNU tar says that it does not know `hdrcharset`, and reads names as bytes all the same.
+    // GNU tar warns that it does not know `hdrcharset`, but reads names as bytes.
     let quiet: &[&str] = &["--warning=no-unknown-keyword"];
     for (program, options) in [("tar", quiet), ("bsdtar", &[])] {
         let target = tempfile::tempdir().unwrap();

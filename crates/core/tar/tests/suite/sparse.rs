@@ -270,7 +270,7 @@ fn sparse_bad_records() {
                 ("offset", "0"),
             ],
             Code::BadTar,
-            "out of turn",
+            "out of order",
         ),
         (
             &[("size", "512"), ("numblocks", "0")],
@@ -348,7 +348,7 @@ fn sparse_bad_records() {
         let bytes = member(b"sp", &records, &pad(text.as_bytes()));
         fails(&bytes, Code::BadTar, "line of the sparse map");
     }
-    // Maps on what is no file, and two maps.
+    // Maps on entries that are not files, and two maps.
     let records = pax(&[
         rec("GNU.sparse.size", "0"),
         rec("GNU.sparse.numblocks", "0"),

@@ -1,4 +1,4 @@
-//! What entries carry: names of every kind, owners, times, devices, xattrs.
+//! The fields of entries: names of every kind, owners, times, devices, xattrs.
 
 use crate::build::*;
 use imgconv_model::Code;
@@ -172,7 +172,7 @@ fn every_kind_is_read() {
             .mode(b"0001755\0")
             .owner(b"root", b"wheel")
             .bytes(),
-        // Device numbers of what is no device mean nothing.
+        // Device numbers of an entry that is not a device are ignored.
         hdr(b"fifo", 0)
             .flag(b'6')
             .device(&b256(-1, 8), &octal(1, 8))

@@ -23,7 +23,7 @@ fn file(path: impl AsRef<[u8]>) -> Entry {
     entry(path, EntryKind::Regular)
 }
 
-/// Reads the one member that the blocks head.
+/// Reads the single member whose headers the blocks are.
 fn read_back(blocks: &[u8]) -> Entry {
     assert_eq!(blocks.len() % 512, 0);
     let source = blocks.chain(&END[..]);
@@ -37,7 +37,7 @@ fn read_back(blocks: &[u8]) -> Entry {
     entry
 }
 
-/// How an entry looks once it has been written: the one spelling of everything.
+/// The entry as it is read back after writing: the canonical spelling of every field.
 fn canonical(mut entry: Entry) -> Entry {
     if entry.kind == EntryKind::Directory {
         while entry.path.ends_with(b"/") {
@@ -305,7 +305,7 @@ fn e13_a_refused_entry_leaves_nothing() {
     refused.extend(fields);
     let mut twice = record(b"a", b"1");
     twice.pax.push((b"a".to_vec(), b"2".to_vec()));
-    refused.push((twice, "stands twice"));
+    refused.push((twice, "occurs twice"));
     for (entry, message) in refused {
         let error = head(&entry).unwrap_err();
         assert_eq!(error.code(), Code::BadTar);
@@ -422,7 +422,7 @@ proptest! {
     fn every_entry_comes_back(entry in entries()) {
         let blocks = head(&entry).unwrap();
         prop_assert_eq!(read_back(&blocks), canonical(entry));
-        // Writing what was read changes nothing.
+        // Writing an entry that was read changes nothing.
         prop_assert_eq!(head(&read_back(&blocks)).unwrap(), blocks);
     }
 

@@ -1,4 +1,4 @@
-//! Builds layers out of literals, unpacks them, and looks at what is on the disk.
+//! Builds layers out of literals, unpacks them, and inspects the files on the disk.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -129,7 +129,7 @@ fn nameless(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-/// Says whether the tests run as root; what they expect differs.
+/// Says whether the tests run as root; their expectations differ.
 pub(crate) fn root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -188,8 +188,8 @@ impl World {
         Ok((tree, spool.freeze()?))
     }
 
-    /// Applies layers and writes the tree to `work/out`; whatever happens, nothing around it may
-    /// change, and after an error nothing may be left.
+    /// Applies layers and writes the tree to `work/out`. Files around `work/out` must never change,
+    /// and an error must leave no files.
     pub(crate) fn try_unpack(&self, layers: &[&[Member]]) -> Result<Outcome> {
         let layers: Vec<_> = layers.iter().map(|members| tar(members)).collect();
         let result = self
@@ -243,7 +243,7 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Everything that can be seen of one file.
+/// All attributes of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) kind: &'static str,

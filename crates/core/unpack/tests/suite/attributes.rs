@@ -93,7 +93,7 @@ fn special() -> [Member; 5] {
 #[test]
 fn i5a_devices_are_skipped_and_listed() {
     let world = World::new();
-    // dev, dev/fifo and f are written.
+    // Three entries are written: dev, dev/fifo and f.
     assert_eq!(world.unpack(&special()).entries, 3);
     assert_eq!(names(&world.at("dev")), ["fifo"]);
     assert_eq!(mode(&world, "dev/fifo"), 0o622);
@@ -412,7 +412,7 @@ fn i6_modes_that_shut_the_writer_out() {
     if root() {
         assert_eq!(stat("shut/in"), (0o111, 3, 3));
     } else {
-        // So that the temporary directory can be removed, and to look inside.
+        // The mode allows to remove the temporary directory, and to look inside.
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(world.at("shut"), fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!(stat("shut/in"), (0o111, 3, 3));

@@ -1,4 +1,4 @@
-//! I1: the known ways out of a directory, as data, and what the directory holds in the end.
+//! I1: the known ways out of a directory, as data, with the expected contents of the directory.
 //!
 //! The names of the rows are those of containerd's table of breakouts; three rows end differently
 //! here, as robustness.md says.
@@ -9,7 +9,7 @@ use imgconv_model::Code;
 
 use crate::archive::{Member, World, dir, file, inside, link, read, symlink};
 
-/// What must be true of the directory, or that it is refused.
+/// The expected state of the directory, or the refusal.
 enum Then {
     /// Two paths are one file, links followed inside the directory.
     Same(&'static str, &'static str),

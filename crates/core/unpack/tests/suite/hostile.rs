@@ -117,7 +117,7 @@ fn i8_a_directory_becomes_a_link_at_a_bad_moment() {
     }
 }
 
-// Another process of the same user: whatever becomes of the unpacking, nothing outside changes.
+// Another process of the same user: the unpacking may fail, but nothing outside changes.
 #[test]
 fn i8_directories_become_links_meanwhile() {
     let world = World::new();
@@ -294,7 +294,7 @@ fn i10_killed_in_the_middle() {
             .map(|number| file(format!("{number}"), "x"))
             .collect();
         let (tree, spool) = world.tree(&[tar(&members)]).unwrap();
-        // A parent that is not there any more ends it, should the kill not come.
+        // The child also ends if its parent is gone and the kill does not come.
         let _ = unpack(&tree, &spool, Path::new("out"), &world.options, &world.env);
         return;
     }
@@ -322,7 +322,7 @@ fn i10_killed_in_the_middle() {
     // As if another process had been killed between its rename and the end.
     fs::write(dir.path().join("out.partial-aaaaaaaa.lock"), "").unwrap();
     assert!(partial.starts_with("out.partial-"), "{partial}");
-    // K43: what is left of it goes with the next run, and what is the user's does not.
+    // K43: the next run removes the leftovers of the killed run, and no file of the user.
     let user = dir.path().join("out.partial-20240101");
     fs::create_dir(&user).unwrap();
     fs::write(user.join("photo"), "precious").unwrap();
@@ -341,7 +341,7 @@ fn deep() -> String {
     vec!["d"; 10_000].join("/")
 }
 
-/// Removes what is too deep for the standard library's way of removing.
+/// Removes trees that are too deep for the standard library.
 fn remove(path: &Path) {
     assert!(
         Command::new("rm")

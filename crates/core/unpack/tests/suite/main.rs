@@ -1,7 +1,7 @@
-//! What a directory holds after a tree was unpacked to it, and that nothing else changed.
-//! Rows of robustness.md section I, by their ids.
+//! The contents of a directory after a tree was unpacked to it; nothing else may change. Rows of
+//! robustness.md section I, by their ids.
 
-// A panic in a helper is a failure report too, as it is in a test.
+// A panic in a helper function reports a failure, as in a test.
 #![allow(clippy::unwrap_used)]
 
 mod archive;

@@ -1,4 +1,4 @@
-//! I3, I4, and what holds for any tree: the target, what is counted, cancelling, all attributes at
+//! I3, I4, and properties of any tree: the target, the counters, cancelling, all attributes at
 //! once.
 
 use std::{
@@ -198,7 +198,7 @@ proptest! {
             prop_assert_eq!(seen.mode, mode, "{}", path);
             prop_assert_eq!(seen.mtime, (seconds, i64::from(nanos)), "{}", path);
             if !root() {
-                // So that the temporary directory can be removed.
+                // The mode allows to remove the temporary directory.
                 let mode = fs::Permissions::from_mode(0o700);
                 fs::set_permissions(world.at(path), mode).unwrap();
             }

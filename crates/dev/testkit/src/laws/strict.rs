@@ -189,7 +189,7 @@ impl Documents {
                 self.manifest,
                 &text,
                 Code::Ambiguous,
-                "its mediaType is",
+                "the document has the mediaType",
             );
         }
         let (memory, text) = with(self.manifest);
@@ -260,7 +260,7 @@ impl Documents {
     /// C9a, C9b, C9d: no member may occur twice, nothing may follow the document, and its depth is
     /// bounded.
     pub fn c9_strict_json(&self) {
-        let part = "\"layers\" stands twice";
+        let part = "\"layers\" occurs twice";
         self.refuse_edit("{", "{\"layers\":[],", Code::BadJson, part);
         let (memory, text) = self.edited("{", "{");
         let part = format!("line 1, column {}", text.len() + 1);
@@ -288,7 +288,7 @@ impl Documents {
             self.layer
         );
         let more = |n: usize| format!("\"layers\":[{},", vec![layer.clone(); n].join(","));
-        let part = "the config has 1 diff IDs and the manifest 2 layers";
+        let part = "the config has 1 diff IDs, but the manifest has 2 layers";
         self.refuse_edit("\"layers\":[", &more(1), Code::BadManifest, part);
         let part = "the list of 1025 layers exceeds the limit `layers` of 1024";
         self.refuse_edit("\"layers\":[", &more(1024), Code::Limit, part);

@@ -151,7 +151,7 @@ impl Check<'_> {
             )
         };
         if let Some(better) = better.filter(|better| better.len() <= 80 && !holds) {
-            error = error.hint(format!("`{better}` would be one"));
+            error = error.hint(format!("`{better}` would be valid"));
         }
         self.violations.push(error.at(format!("field {path}")));
         false
@@ -190,7 +190,10 @@ impl Check<'_> {
         let known = semantic_version(VERSION);
         match semantic_version(text) {
             None => {
-                let message = format!("{} is no semantic version, such as {VERSION}", quote(text));
+                let message = format!(
+                    "{} is not a semantic version, such as {VERSION}",
+                    quote(text)
+                );
                 self.fault(Code::BadManifest, "acVersion", message);
             }
             Some([0, 0, 0]) => {
@@ -202,7 +205,7 @@ impl Check<'_> {
             }
             version if version > known => {
                 let message = format!(
-                    "{} is above {VERSION}, the last that is known; read as that",
+                    "{} is newer than {VERSION}, the last known version; read as {VERSION}",
                     quote(text)
                 );
                 self.warn("unknown-version", "acVersion", message);
@@ -233,7 +236,7 @@ impl Check<'_> {
             let value = value.flatten();
             let Some(name) = name else { continue };
             if !seen.insert(name.clone()) {
-                let message = format!("{} stands twice in `{key}`", quote(&name));
+                let message = format!("{} occurs twice in `{key}`", quote(&name));
                 self.fault(Code::Ambiguous, &item.path("name"), message);
                 continue;
             }
@@ -324,7 +327,7 @@ impl Check<'_> {
         let known: Vec<&str> = APP.iter().copied().chain([odd]).collect();
         self.names(object, &known);
         if object.get(odd).is_some() && object.get("supplementaryGIDs").is_some() {
-            let message = format!("stands twice: as `{odd}` too");
+            let message = format!("is given twice: also as `{odd}`");
             self.fault(Code::Ambiguous, &object.path("supplementaryGIDs"), message);
         }
         let mut app = App {

@@ -43,7 +43,7 @@ pub(super) fn fault(name: &str, value: &Value) -> Option<String> {
 /// Returns the conflict of an isolator with the ones before it, if there is one.
 pub(super) fn conflict(name: &str, before: &BTreeSet<String>) -> Option<String> {
     if SINGLE.contains(&name) && before.contains(name) {
-        return Some("stands twice, an app has one".to_owned());
+        return Some("occurs twice, but an app has only one".to_owned());
     }
     let other = match name {
         RETAIN => REMOVE,

@@ -227,7 +227,7 @@ fn h6c_names() {
         refused(&with_app(field), Code::BadName, names);
     }
     let error = parse(&with(r#""x":0"#).replace("example.com/app", "Example.com/App")).unwrap_err();
-    assert_eq!(error.advice(), Some("`example.com/app` would be one"));
+    assert_eq!(error.advice(), Some("`example.com/app` would be valid"));
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn h6d_duplicates() {
     refused(
         &with(&two("labels", r#""value":"x""#)),
         Code::Ambiguous,
-        "field labels[1].name: \"a\" stands twice",
+        "field labels[1].name: \"a\" occurs twice",
     );
     refused(
         &with(&two("annotations", r#""value":"x""#)),

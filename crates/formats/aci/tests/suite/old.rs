@@ -271,7 +271,7 @@ fn k33_values_of_isolators_are_looked_at() {
         let text = with_app(&format!(r#""isolators":[{a},{b}]"#));
         let found = parse(&text).unwrap().1;
         assert!(
-            found[0].contains("stands twice") || found[0].contains("beside"),
+            found[0].contains("occurs twice") || found[0].contains("beside"),
             "{found:?}"
         );
     }

@@ -108,13 +108,13 @@ fn b7_chains() {
     );
 
     let twice = three(('a', Some('b')), ('b', Some('a')));
-    refuse(twice, Code::BadManifest, "stands twice in the chain");
+    refuse(twice, Code::BadManifest, "occurs twice in the chain");
     let wrong = three(('c', Some('a')), ('b', Some('a')));
     refuse(wrong, Code::BadManifest, "the parent is \"aaa");
     let none = three(('c', None), ('b', Some('a')));
     refuse(none, Code::BadManifest, "the parent is absent");
     let based = manifest(&[(blob('1'), v1('a', Some('b'), ""))]);
-    refuse(based, Code::BadManifest, "the base has a parent");
+    refuse(based, Code::BadManifest, "the lowest entry has the parent");
     let own = three(('c', Some('c')), ('b', Some('a')));
     refuse(own, Code::Cycle, "is its own parent");
     let base = manifest(&[(blob('1'), v1('a', Some('a'), ""))]);
@@ -128,12 +128,12 @@ fn b7_chains() {
         (blob('2'), v1('a', None, "")),
         (blob('1'), v1('a', None, "")),
     ]);
-    refuse(layers, Code::BadManifest, "stands for two layers");
+    refuse(layers, Code::BadManifest, "but different layers");
     let says = manifest(&[
         (blob('1'), v1('a', None, r#","author":"x""#)),
         (blob('1'), v1('a', None, "")),
     ]);
-    refuse(says, Code::Ambiguous, "says different things");
+    refuse(says, Code::Ambiguous, "but different configs");
 }
 
 #[test]

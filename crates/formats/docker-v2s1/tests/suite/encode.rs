@@ -188,7 +188,7 @@ fn what_cannot_be_written() {
         DOCKER_V2S1.encode(image, layers, &env(), &mut Report::default())
     };
     fails(write(&foreign(), &[zstd]), Code::Unsupported, "found zstd");
-    fails(write(&foreign(), &[]), Code::Usage, "1 layers and 0");
+    fails(write(&foreign(), &[]), Code::Usage, "1 layers, but 0");
     let mut image = foreign();
     image.platform.os = "a/b".into();
     let result = write(&image, &[sealed(&blob('1'))]);

@@ -284,7 +284,7 @@ fn b5b_wrong_signatures() {
         |part| {
             part.jwk = jwk(&other).replacen('{', &format!(r#"{{"kid": "{}","#, ids[0]), 1);
         },
-        "the key calls itself",
+        "the key has the `kid`",
     );
     for chain in [
         "[\"!\"]".to_owned(),
@@ -476,7 +476,7 @@ fn a_given_key() {
     fails(
         read(r#""kid":"ABCD","#, private),
         Code::BadSignature,
-        "the key calls itself",
+        "the key has the `kid`",
     );
 }
 

@@ -195,13 +195,13 @@ fn a7a_entries_that_are_none() {
         &none,
         r#"{"Config":"c","Config":"d"}"#,
         Code::BadJson,
-        "stands twice",
+        "occurs twice",
     );
     let one = config(&[ID_A]);
     let memory = memory(&[("c", &one), ("empty", "{}"), ("l", "x")]);
     let entry =
         |config: &str, layers: &str| format!(r#"{{"Config":"{config}","Layers":{layers}}}"#);
-    let counts = |n: usize| format!("the config has 1 diff IDs and the entry {n} layers");
+    let counts = |n: usize| format!("the config has 1 diff IDs, but the entry has {n} layers");
     refuse(&memory, &entry("c", "[]"), Code::BadManifest, &counts(0));
     refuse(&memory, &entry("c", "null"), Code::BadManifest, &counts(0));
     refuse(

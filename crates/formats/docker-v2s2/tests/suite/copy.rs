@@ -186,7 +186,7 @@ fn what_only_an_aci_says_is_reported_and_its_manifest_is_not_kept() {
     assert_eq!(text(&root), manifest);
     assert_eq!(report.losses.len(), 1);
     assert_eq!(report.losses[0].field, "app.isolators");
-    assert_eq!(report.losses[0].why, "Docker has no field for it");
+    assert_eq!(report.losses[0].why, "Docker has no field for this value");
 }
 
 #[test]

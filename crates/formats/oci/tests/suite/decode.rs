@@ -250,7 +250,7 @@ fn c12k_diff_ids_and_layers() {
         MANIFEST,
         &text,
         Code::BadManifest,
-        "the config has 1 diff IDs and the manifest 2 layers",
+        "the config has 1 diff IDs, but the manifest has 2 layers",
     );
 }
 

@@ -231,7 +231,7 @@ fn an_aci_manifest_that_can_not_travel_is_said() {
             ]
         );
         assert!(report.losses[0].why.contains(part), "{report:?}");
-        assert_eq!(report.losses[1].why, "OCI has no field for it");
+        assert_eq!(report.losses[1].why, "OCI has no field for this value");
     }
     // One that somebody wrote all the same is not taken out of a copy.
     let mut memory = Memory::default();

@@ -125,7 +125,7 @@ fn what_is_there_is_never_replaced() {
     fs::write(tmp.path().join("full/x"), "x").unwrap();
     refused("full", "not empty");
     fs::write(tmp.path().join("file"), "x").unwrap();
-    refused("file", "something else is there");
+    refused("file", "exists and is not a directory");
     symlink("nowhere", tmp.path().join("link")).unwrap();
     refused("link", "leads nowhere");
     assert_eq!(list(tmp.path()), ["file", "full", "link"]);

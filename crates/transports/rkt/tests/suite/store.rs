@@ -202,6 +202,6 @@ fn what_is_no_store_says_what_to_name() {
     assert!(
         error
             .to_string()
-            .contains("`rkt:` is read, and never written")
+            .contains("imgconv can read `rkt:`, but not write to it")
     );
 }

@@ -65,8 +65,10 @@ fn document(found: &[Exported]) -> serde_json::Value {
 fn only<'a>(found: &'a [Exported], names: &str, source: &Locator) -> Result<&'a Exported> {
     match found {
         [only] => Ok(only),
-        [] => Err(Error::new(Code::Missing, "no image of that name has a tag")
-            .hint(format!("the source has: {names}"))),
+        [] => Err(
+            Error::new(Code::Missing, "no image with that name has a tag")
+                .hint(format!("the source has: {names}")),
+        ),
         several => {
             let message = format!(
                 "the source has {} image names, but an image tags file is for one",

@@ -37,7 +37,7 @@ impl Sandbox {
         self.command(args).output().unwrap()
     }
 
-    /// Runs and demands success; returns what was printed.
+    /// Runs the command, asserts success, and returns the output.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -46,7 +46,8 @@ impl Sandbox {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs and demands an exit code and texts on standard error; nothing else may have changed.
+    /// Runs the command and asserts an exit code and texts on standard error; nothing else may have
+    /// changed.
     pub(crate) fn fails(&self, args: &[&str], exit: i32, texts: &[&str]) {
         let before = state(self.folder.path());
         let output = self.run(args);

@@ -29,7 +29,8 @@ pub(crate) struct Item {
     pub(crate) mtime: u64,
     pub(crate) device: (u32, u32),
     pub(crate) pax: Vec<(Vec<u8>, Vec<u8>)>,
-    /// How the header is spelled, if the dialect can say it; else by the `tar` package.
+    /// The dialect of the header; if the dialect can't express the entry, the `tar` package writes
+    /// it.
     pub(crate) dialect: Option<Dialect>,
 }
 
@@ -321,7 +322,7 @@ impl Applied {
         out
     }
 
-    /// The content of a regular file, through what is not UTF-8.
+    /// The content of a regular file, where bytes may not be UTF-8.
     pub(crate) fn content(&self, path: &[u8]) -> String {
         String::from_utf8_lossy(&self.bytes(path)).into_owned()
     }
