@@ -114,7 +114,7 @@ impl fmt::Display for Reason {
             }
             Self::NotStored => f.write_str("the layer is made while it is read"),
             Self::NoTableOfContents => f.write_str("a table of contents was requested"),
-            Self::Forced => f.write_str("`--force` compresses every layer anew"),
+            Self::Forced => f.write_str("`--force` recompresses every layer"),
             Self::LatestTime => f.write_str("`--clamp-mtime` rewrites every layer"),
             Self::AskedSquash => f.write_str("merging was requested"),
             Self::MostLayers(most) => write!(f, "the target holds at most {most} layers"),
