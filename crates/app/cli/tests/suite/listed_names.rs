@@ -434,7 +434,7 @@ fn a_tag_alone_is_no_name_of_an_archive() {
 
 // N6
 #[test]
-fn two_names_that_are_given_must_be_one() {
+fn two_given_names_must_be_equal() {
     let sandbox = Sandbox::new();
     layout(&sandbox, "in", 1);
     for to in [
