@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn c6a_a_layer_that_is_not_here_stays_as_it_is() {
+    fn c6a_a_layer_that_is_not_stored_stays_unchanged() {
         let absent = Known {
             compression: Compression::Gzip,
             stored: true,
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_contents_is_made_where_none_is_said_to_be() {
+    fn a_table_of_contents_is_made_for_layers_that_claim_none() {
         let options = Options {
             compression: Some(Compression::Zstd),
             toc: true,

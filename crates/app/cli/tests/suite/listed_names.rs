@@ -121,7 +121,7 @@ fn what_the_lists_of_a_folder_say_of_themselves_goes_along() {
 
 // K12
 #[test]
-fn a_name_that_stands_twice_is_only_that_names_ambiguity() {
+fn a_name_that_occurs_twice_is_ambiguous_and_affects_no_other() {
     let sandbox = Sandbox::new();
     let mut top = layout(&sandbox, "in", 3);
     top["manifests"][1]["annotations"] = top["manifests"][0]["annotations"].clone();

@@ -202,7 +202,7 @@ fn h7d_trust_is_by_whole_path_components() {
 }
 
 #[test]
-fn a_place_of_keys_that_is_none_is_an_error() {
+fn a_directory_without_keys_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let load = |path: &Path| {
         let places = [PathBuf::from(path)];
