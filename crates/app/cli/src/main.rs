@@ -8,7 +8,7 @@
 //! - `help/`: help pages, help topics, man pages and the reference in `docs/cli.md`. All of them are
 //!   made from the same definitions.
 //! - `screen.rs` and `outcome.rs`: how results are printed. `progress.rs`: how progress is shown.
-//! - `environment.rs` and `signals.rs`: what comes from outside besides the arguments.
+//! - `environment.rs` and `signals.rs`: inputs other than the arguments.
 
 mod arguments;
 mod command;

@@ -12,7 +12,7 @@ use crate::{
 /// The number of losses, and of warnings, that are printed for an image without `--verbose`.
 const MOST: usize = 20;
 
-/// Converts images and prints what was written.
+/// Converts images and prints the written names and digests.
 ///
 /// # Errors
 /// The errors of [`imgconv::convert`], and of options that contradict each other.

@@ -126,7 +126,8 @@ pub(crate) fn nothing_left(roots: &[SourceRoot<'_>], options: &Options, left: &R
     }
 }
 
-/// The error for a run in which nothing can be written: it names what is left behind, and why.
+/// The error for a run in which nothing can be written: the error names the documents that are left
+/// behind, with reasons.
 pub fn not_held(left: &Report) -> Option<Error> {
     let told = left.losses.iter().take(10);
     let told: Vec<String> = told

@@ -23,7 +23,7 @@ use crate::{
     read::node::{ImageNode, shown_compression},
 };
 
-/// Returns what a plan is expected to give. Digests of what is written anew are not known yet.
+/// Returns the expected result of a plan. Digests of rewritten documents are not known yet.
 ///
 /// # Errors
 /// If a target can't express an image, or an option forbids what would be done.
@@ -177,7 +177,7 @@ fn expected_layers(image: &Image, plan: &LayerPlan) -> Vec<SealedLayer> {
                 }
                 LayerStep::Squash(_, to) => (None, Step::Squash, to.compression),
             };
-            // New bytes have a new digest: what is said of the old ones is about to be lost.
+            // New bytes have a new digest, so fields about the old bytes will be lost.
             let kept = layer.filter(|_| step == Step::Keep);
             let facts = kept.map(|layer| layer.blob.facts.clone());
             let facts = facts.unwrap_or_default();
@@ -193,7 +193,8 @@ fn expected_layers(image: &Image, plan: &LayerPlan) -> Vec<SealedLayer> {
         .collect()
 }
 
-/// The compression of a layer that is kept: what its bytes show; its type, if they are not here.
+/// The compression of a kept layer: detected from its bytes; without bytes, taken from its media
+/// type.
 fn kept_compression(layer: &Layer) -> Compression {
     shown_compression(layer).unwrap_or_else(|| imgconv_pipeline::labelled(layer))
 }

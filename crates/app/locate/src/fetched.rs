@@ -234,9 +234,8 @@ pub fn verify(bundle: &dyn Bundle, blob: &Blob, name: &str, env: &Env) -> Result
             return Ok(Verified::default());
         }
         let message = format!("{} has no signature", quote(name));
-        return Err(
-            Error::new(Code::Denied, message).hint("`--insecure-image` takes it without one")
-        );
+        return Err(Error::new(Code::Denied, message)
+            .hint("`--insecure-image` accepts the image without a signature"));
     };
     let data = || -> Result<Reader> { Ok(Box::new(Cancellable::new(blob.open()?, env))) };
     imgconv_openpgp::check(&signature, name, &data, env)

@@ -696,7 +696,7 @@ mod tests {
 
     // K42
     #[test]
-    fn a_line_that_was_changed_says_nothing() {
+    fn a_changed_line_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let journal = Journal::open(folder.path(), "", true).unwrap();

@@ -255,9 +255,13 @@ fn check_space(
         return Ok(());
     }
     let message = format!(
-        "the layers take {needed} bytes in the source, and {free} are free at the destination"
+        "the layers have {needed} bytes in the source, but the destination has only {free} free \
+         bytes"
     );
     Err(Error::new(Code::Io, message)
         .at(quote(root.as_os_str().as_encoded_bytes()))
-        .hint("`--ignore-space` continues: blobs that are there already take no more room"))
+        .hint(
+            "`--ignore-space` continues anyway; blobs that the destination has already need no \
+             space",
+        ))
 }

@@ -579,7 +579,8 @@ impl Planner<'_> {
                 message.push_str(&format!("; and {more} more"));
             }
             return Err(Error::new(Code::Ambiguous, message).hint(
-                "`--rename 'REGEX=REPLACEMENT'` gives one another name, `--exclude` leaves it out",
+                "`--rename 'REGEX=REPLACEMENT'` gives one of them another name, `--exclude` leaves \
+                 one out",
             ));
         }
         let locator = &self.destination.locator;

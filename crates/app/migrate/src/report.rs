@@ -212,7 +212,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
         }
         if let Some((other, _)) = shares.get(&shard.index) {
             let message = format!(
-                "there are two reports of the share {}, this and {}",
+                "there are two reports of the share {}: this report and {}",
                 shard,
                 quote(other.as_os_str().as_encoded_bytes())
             );

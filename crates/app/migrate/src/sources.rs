@@ -1,4 +1,4 @@
-//! The places of the source in what is told of images: a journal must not hold them, because a
+//! The places of the source in reports on images: a journal must not hold them, because a
 //! destination may be where everybody looks.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub(super) fn with_sources(outcomes: &RawValue, names: &BTreeMap<String, String>
     RawValue::from_string(out).unwrap_or_else(|_| empty())
 }
 
-/// What stands in a journal for the place of an entry of a job.
+/// The text that replaces the place of an entry of a job in a journal.
 pub(super) fn unnamed(entry: usize) -> String {
     format!("entry {entry} of the image")
 }

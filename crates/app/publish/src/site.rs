@@ -246,7 +246,7 @@ impl Site {
                 return Ok(false);
             }
             if own {
-                let message = "two different files would be written here";
+                let message = "two different files would be written to this path";
                 return Err(Error::new(Code::Ambiguous, message).at(quote(path)));
             }
         }

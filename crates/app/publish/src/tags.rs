@@ -65,7 +65,9 @@ pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
         }
     }
     if found.is_empty() {
-        return Err(Error::new(Code::Missing, "no image here has a tag").at(locator.to_string()));
+        return Err(
+            Error::new(Code::Missing, "no image of the place has a tag").at(locator.to_string())
+        );
     }
     found
         .into_iter()

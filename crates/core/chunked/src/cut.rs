@@ -183,14 +183,13 @@ impl<'a> Cutter<'a> {
         if entry.kind == EntryKind::Regular && self.tar.body_offset() != body {
             let message = "the entry is a sparse file, and a table of contents can't hold the map \
                            of its holes";
-            return Err(Error::new(Code::Unsupported, message).hint(
-                "`--squash` or `--clamp-mtime` writes the tar anew, where it is an ordinary file",
-            ));
+            return Err(Error::new(Code::Unsupported, message)
+                .hint("`--squash` or `--clamp-mtime` rewrites the tar with an ordinary file"));
         }
         let Some(headers) = headers else {
             let message = "the size of an extension header is not written in octal digits";
             return Err(Error::new(Code::Unsupported, message)
-                .hint("`--squash` or `--clamp-mtime` writes the tar anew"));
+                .hint("`--squash` or `--clamp-mtime` rewrites the tar"));
         };
         if headers.global {
             self.tar_split.give_up();
@@ -353,7 +352,7 @@ impl Read for Recorder<'_> {
         if record.len() + n > TRAILING {
             let message = format!("more than {TRAILING} bytes follow the end of the tar");
             return Err(Error::new(Code::Unsupported, message)
-                .hint("`--squash` or `--clamp-mtime` writes the tar anew, without them")
+                .hint("`--squash` or `--clamp-mtime` rewrites the tar without these bytes")
                 .into());
         }
         record.extend(&buf[..n]);

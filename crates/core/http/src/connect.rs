@@ -132,7 +132,7 @@ impl Sockets {
                 refused.ip()
             );
             return Err(Error::new(Code::Denied, message)
-                .hint("only a server that you name yourself may be in your own network")
+                .hint("only a server that the user names may be in a private network")
                 .into());
         }
         if self.rule == Rule::Named {

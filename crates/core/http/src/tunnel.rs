@@ -211,7 +211,7 @@ fn check(rule: Rule, host: &str) -> Result<()> {
         format!("a response of the server leads to {bare}, an address that is not public");
     Err(Error::new(Code::Denied, message)
         .at(format!("server {}", quote(host)))
-        .hint("only a server that you name yourself may be in your own network"))
+        .hint("only a server that the user names may be in a private network"))
 }
 
 /// A connection to a proxy that forwards requests: their request lines get the whole URL.

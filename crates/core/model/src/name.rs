@@ -481,7 +481,7 @@ mod tests {
 
     // K13
     #[test]
-    fn a_name_that_no_reference_can_hold_is_another_and_told() {
+    fn a_name_that_no_reference_can_hold_is_changed_and_reported() {
         let name = |repository: String| Name {
             repository: Some(repository),
             ..Name::default()

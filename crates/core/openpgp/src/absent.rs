@@ -20,7 +20,7 @@ pub fn check(
     _env: &Env,
 ) -> Result<Verified> {
     let message = "this build has no OpenPGP support; the signature can't be verified";
-    let hint = format!("{HINT}; `--insecure-image` takes the image without verifying it");
+    let hint = format!("{HINT}; `--insecure-image` accepts the image without verifying it");
     Err(Error::new(Code::Unsupported, message).hint(hint))
 }
 

@@ -9,5 +9,5 @@ pub(crate) fn bad(message: impl Into<String>) -> Error {
 
 /// Adds the advice for an image whose signature is refused.
 pub(crate) fn refused(error: Error) -> Error {
-    error.hint("`--insecure-image` takes an image whose signature is bad or missing")
+    error.hint("`--insecure-image` accepts an image whose signature is bad or missing")
 }

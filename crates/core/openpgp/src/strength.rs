@@ -21,9 +21,8 @@ const LEAST: u16 = 2048;
 pub(crate) fn check(key: &impl KeyDetails, whose: &str) -> Result<(), Error> {
     let params = key.public_params();
     let short = |kind: &str, bits: u16| {
-        let message = format!(
-            "{whose} is {kind} key of {bits} bits, and one below {LEAST} bits can be broken"
-        );
+        let message =
+            format!("{whose} is {kind} key of {bits} bits; keys below {LEAST} bits can be broken");
         Error::new(Code::BadSignature, message)
             .hint("sign with a key of at least 2048 bits, or with Ed25519")
     };

@@ -114,7 +114,7 @@ impl fmt::Display for Reason {
             }
             Self::NotStored => f.write_str("the layer is made while it is read"),
             Self::NoTableOfContents => f.write_str("a table of contents was requested"),
-            Self::Forced => f.write_str("`--force` compresses every layer anew"),
+            Self::Forced => f.write_str("`--force` recompresses every layer"),
             Self::LatestTime => f.write_str("`--clamp-mtime` rewrites every layer"),
             Self::AskedSquash => f.write_str("merging was requested"),
             Self::MostLayers(most) => write!(f, "the target holds at most {most} layers"),
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn c6a_a_layer_that_is_not_here_stays_as_it_is() {
+    fn c6a_a_layer_that_is_not_stored_stays_unchanged() {
         let absent = Known {
             compression: Compression::Gzip,
             stored: true,
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_contents_is_made_where_none_is_said_to_be() {
+    fn a_table_of_contents_is_made_for_layers_that_claim_none() {
         let options = Options {
             compression: Some(Compression::Zstd),
             toc: true,

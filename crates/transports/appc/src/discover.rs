@@ -327,7 +327,7 @@ fn mirrored(client: &Client, mirror: &str, below: &str) -> Result<Url> {
 
 fn unsigned() -> Error {
     Error::new(Code::Denied, "the image tags have no signature")
-        .hint("`--insecure-image` takes them as they are")
+        .hint("`--insecure-image` accepts them without a signature")
 }
 
 /// A name and its parents: `a/b/c`, `a/b`, `a`.

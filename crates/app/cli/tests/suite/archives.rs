@@ -51,7 +51,7 @@ fn one_bad_name(sandbox: &Sandbox) {
 }
 
 #[test]
-fn a12_one_bad_name_is_told_and_the_rest_is_usable() {
+fn a12_a_bad_name_is_reported_and_the_rest_is_usable() {
     let sandbox = Sandbox::new();
     one_bad_name(&sandbox);
     let bad = "EXAMPLE/../one:1;";
@@ -126,7 +126,7 @@ fn a12_one_bad_name_is_told_and_the_rest_is_usable() {
 }
 
 #[test]
-fn a2b_one_broken_chain_is_told_and_the_rest_is_usable() {
+fn a2b_a_broken_chain_is_reported_and_the_rest_is_usable() {
     let sandbox = Sandbox::new();
     let images = [
         recipe("example.com/one", "amd64", "one"),
@@ -185,7 +185,7 @@ fn warnings(sandbox: &Sandbox, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a5b_what_is_found_while_an_archive_is_opened_is_in_the_report() {
+fn a5b_warnings_of_opening_an_archive_are_in_the_report() {
     let sandbox = Sandbox::new();
     let bytes = docker::archive(&[recipe("example.com/one", "amd64", "one")]).unwrap();
     // Every member twice, with the same bytes.
@@ -233,7 +233,7 @@ fn a_warning_of_a_dependency_is_in_the_report_of_the_image() {
 }
 
 #[test]
-fn a11b_what_is_no_tar_is_no_empty_layer() {
+fn a11b_a_file_that_is_no_tar_is_no_empty_layer() {
     let sandbox = Sandbox::new();
     let bytes = docker::archive_v1(&[recipe("example.com/one", "amd64", "one")]).unwrap();
     let text = "this is not a tar archive".repeat(50);
@@ -319,7 +319,7 @@ fn a11a_a_layer_of_no_bytes_is_empty_in_the_oldest_archives_too() {
 
 /// As docker 25 and later save: a layout, and `manifest.json` beside it.
 #[test]
-fn a12_one_bad_name_beside_a_layout_is_told_and_the_rest_is_usable() {
+fn a12_a_bad_name_beside_a_layout_is_reported_and_the_rest_is_usable() {
     let sandbox = Sandbox::new();
     let images = [
         recipe("example.com/one", "amd64", "one"),

@@ -225,7 +225,7 @@ fn k07_a_manifest_without_layers_keeps_its_bytes() {
 }
 
 #[test]
-fn k08_what_is_of_an_unknown_type_is_carried_byte_for_byte() {
+fn k08_documents_of_an_unknown_type_are_copied_byte_for_byte() {
     let sandbox = Sandbox::new();
     let mut layout = Layout::new(&sandbox, "in");
     let far = layout.blob("a/b", b"found by way of it");
@@ -509,7 +509,7 @@ fn k21_signatures_in_a_saved_layout_go_with_the_digest_that_they_are_about() {
 }
 
 #[test]
-fn k21_a_subject_that_was_written_anew_is_lost() {
+fn k21_the_subject_field_of_a_rewritten_subject_is_lost() {
     let sandbox = Sandbox::new();
     let mut layout = Layout::new(&sandbox, "in");
     let about = layout.image("amd64", |_| {});
@@ -538,7 +538,7 @@ fn k21_a_subject_that_was_written_anew_is_lost() {
 }
 
 #[test]
-fn k21_the_subject_of_a_list_goes_with_the_image_that_it_is_about() {
+fn k21_the_subject_of_a_list_is_lost_with_its_image() {
     let sandbox = Sandbox::new();
     let mut layout = Layout::new(&sandbox, "in");
     let image = layout.image("amd64", |_| {});

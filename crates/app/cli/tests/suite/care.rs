@@ -539,7 +539,7 @@ fn verify_names_every_damage_alone_and_all_together() {
 }
 
 #[test]
-fn c8e_a_name_that_is_none_spoils_only_its_own_image() {
+fn c8e_a_malformed_name_affects_only_its_own_image() {
     let sandbox = Sandbox::new();
     let digest = add(&sandbox, "out", "example.com/a", "1.0", "a");
     list(&sandbox, |all| {

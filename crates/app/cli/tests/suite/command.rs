@@ -507,7 +507,7 @@ fn a_missing_child_of_an_index_is_left_out_or_refused() {
 
 // robustness G6b: a bomb is stopped by a budget, and the layer is named.
 #[test]
-fn a_budget_stops_what_is_too_large() {
+fn a_budget_stops_large_layers() {
     let sandbox = Sandbox::new();
     sandbox.layout(
         "in",
@@ -553,7 +553,7 @@ fn a_pipe_can_be_read_and_written() {
 }
 
 #[test]
-fn a_dry_run_says_what_becomes_of_each_document_and_layer_and_why() {
+fn a_dry_run_prints_the_plan_of_each_document_and_layer_with_reasons() {
     let sandbox = Sandbox::new();
     sandbox.layout("in", "example.com/a", &["dir etc", "file etc/x \"1\""]);
     let args = ["convert", "oci:in", "oci:out", "--dry-run", "--json"];
@@ -601,7 +601,7 @@ fn a_dry_run_says_what_becomes_of_each_document_and_layer_and_why() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing_and_says_what_would_happen() {
+fn a_dry_run_writes_nothing_and_prints_the_plan() {
     let sandbox = Sandbox::new();
     sandbox.layout("in", "example.com/a", &["dir etc", "file etc/x \"1\""]);
     let before = state(sandbox.folder.path());

@@ -121,7 +121,7 @@ fn k36_members_of_a_config_that_no_engine_can_load() {
 
 // robustness K37
 #[test]
-fn k37_verify_names_what_breaks_a_rule() {
+fn k37_verify_names_each_broken_rule() {
     let sandbox = Sandbox::new();
     type Change = fn(&mut Value, &mut Value, &mut Value);
     let rows: [(Change, &str); 12] = [
@@ -231,7 +231,7 @@ fn k34_the_header_of_a_hard_link_counts_everywhere() {
 
 // robustness K39
 #[test]
-fn k39_what_is_made_counts_too() {
+fn k39_the_size_of_the_output_counts_too() {
     let sandbox = Sandbox::new();
     let deep = |first: &str| format!("file {first}/{} \"\"", vec!["d"; 1990].join("/"));
     let lines: Vec<String> = (0..3).map(|i| deep(&format!("{i}0"))).collect();

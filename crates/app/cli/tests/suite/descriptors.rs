@@ -44,7 +44,7 @@ fn without_names(mut child: Value) -> Value {
 }
 
 #[test]
-fn a_copy_says_all_that_its_source_said() {
+fn a_copy_keeps_all_fields_of_the_index() {
     let sandbox = Sandbox::new();
     let source = annotated(&sandbox);
     sandbox.ok(&["convert", "in", "oci-archive:a.tar", "--strict"]);

@@ -204,7 +204,7 @@ fn a_key_signs_schema_1_alone() {
 }
 
 #[test]
-fn every_digest_has_the_one_that_it_was() {
+fn every_document_keeps_its_digest_algorithm() {
     let sandbox = Sandbox::new();
     three_layers(&sandbox);
     let (manifest, descriptor) = root(&sandbox.path("oci"));
@@ -237,7 +237,7 @@ fn every_digest_has_the_one_that_it_was() {
 }
 
 #[test]
-fn preserve_digests_refuses_what_would_change_and_names_it() {
+fn preserve_digests_names_the_refused_changes() {
     let sandbox = Sandbox::new();
     three_layers(&sandbox);
     let refused = |source: &str, target: &str, more: &[&str], texts: &[&str]| {
@@ -333,7 +333,7 @@ fn preserve_digests_keeps_an_index_whole() {
 }
 
 #[test]
-fn d11b_a_sparse_index_is_kept_if_it_is_asked_for() {
+fn d11b_missing_keep_writes_a_sparse_index() {
     let sandbox = Sandbox::new();
     let second = two_platforms(&sandbox);
     let whole = root(&sandbox.path("oci"));

@@ -71,7 +71,7 @@ fn large(sandbox: &Sandbox) {
 }
 
 #[test]
-fn inv6_what_comes_after_the_manifest_stops_every_output() {
+fn inv6_a_bad_entry_after_the_manifest_stops_every_output() {
     let mut no_rootfs = file("manifest", MANIFEST.as_bytes());
     no_rootfs.extend([0; 1024]);
     let link = |path: &str, target: &str| member(path, b'2', target, b"");
@@ -233,7 +233,7 @@ fn d13b_the_output_is_not_in_the_input() {
 }
 
 #[test]
-fn a_report_that_can_not_be_written_is_said_before_anything_is() {
+fn a_report_that_cannot_be_written_is_an_error_before_the_work() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("a.aci"), aci(MANIFEST, &[])).unwrap();
     for report in ["nope/report.json", "."] {
@@ -405,7 +405,7 @@ fn an_endless_pipe_ends_at_its_limit() {
 }
 
 #[test]
-fn m6_output_that_nobody_takes_is_no_panic() {
+fn m6_a_closed_standard_output_is_no_panic() {
     let sandbox = Sandbox::new();
     fs::write(sandbox.path("a.aci"), aci(MANIFEST, &[])).unwrap();
     let full = || File::options().write(true).open("/dev/full").unwrap();

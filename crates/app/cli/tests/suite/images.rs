@@ -162,7 +162,7 @@ fn an_image_with_a_tag_only_is_called_as_its_layout() {
 }
 
 #[test]
-fn an_aci_that_was_tagged_anew_keeps_its_repository() {
+fn an_aci_with_a_new_tag_keeps_its_repository() {
     let sandbox = tempfile::tempdir().unwrap();
     let folder = sandbox.path();
     let manifest = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/my~app","labels":[{"name":"version","value":"1.0+x"},{"name":"os","value":"linux"},{"name":"arch","value":"amd64"}]}"#;
@@ -241,7 +241,7 @@ fn a_copy_of_an_image_without_a_platform_invents_none() {
 }
 
 #[test]
-fn a_missing_platform_of_an_index_is_listed_and_told() {
+fn a_missing_platform_of_an_index_is_listed_with_a_warning() {
     let sandbox = tempfile::tempdir().unwrap();
     let folder = sandbox.path();
     let layout = Layout::new(&folder.join("in"));

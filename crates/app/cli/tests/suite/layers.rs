@@ -140,7 +140,7 @@ fn every_choice_of_layers_gives_the_same_files() {
 }
 
 #[test]
-fn f5_what_a_partial_squash_writes() {
+fn f5_the_output_of_a_partial_squash() {
     let sandbox = Sandbox::new();
     four(&sandbox);
     let args = [
@@ -332,7 +332,7 @@ fn sign(layout: &Path, tag: &str) -> String {
 }
 
 #[test]
-fn a_cosign_signature_goes_with_what_it_signs() {
+fn a_cosign_signature_is_left_out_with_its_subject() {
     for command in [
         &["squash", "oci:in", "oci:out"][..],
         &["recompress", "oci:in", "oci:out", "--compression", "zstd"],
@@ -359,7 +359,7 @@ fn a_cosign_signature_goes_with_what_it_signs() {
 }
 
 #[test]
-fn a_cosign_signature_stays_with_what_stays() {
+fn a_cosign_signature_stays_with_its_subject() {
     let sandbox = Sandbox::new();
     four(&sandbox);
     let layout = sandbox.path("in");
@@ -383,7 +383,7 @@ fn a_cosign_signature_stays_with_what_stays() {
 }
 
 #[test]
-fn an_attestation_goes_with_what_it_is_about() {
+fn an_attestation_is_left_out_with_its_subject() {
     let sandbox = Sandbox::new();
     four(&sandbox);
     let layout = sandbox.path("in");
@@ -418,7 +418,7 @@ fn an_attestation_goes_with_what_it_is_about() {
 }
 
 #[test]
-fn recompress_changes_what_needs_it() {
+fn recompress_changes_only_layers_of_another_compression() {
     let sandbox = Sandbox::new();
     four(&sandbox);
     let before = image(&sandbox, &["inspect", "in"]);

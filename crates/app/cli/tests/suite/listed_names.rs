@@ -121,7 +121,7 @@ fn what_the_lists_of_a_folder_say_of_themselves_goes_along() {
 
 // K12
 #[test]
-fn a_name_that_stands_twice_is_only_that_names_ambiguity() {
+fn a_name_that_occurs_twice_is_ambiguous_and_affects_no_other() {
     let sandbox = Sandbox::new();
     let mut top = layout(&sandbox, "in", 3);
     top["manifests"][1]["annotations"] = top["manifests"][0]["annotations"].clone();
@@ -434,7 +434,7 @@ fn a_tag_alone_is_no_name_of_an_archive() {
 
 // N6
 #[test]
-fn two_names_that_are_given_must_be_one() {
+fn two_given_names_must_be_equal() {
     let sandbox = Sandbox::new();
     layout(&sandbox, "in", 1);
     for to in [

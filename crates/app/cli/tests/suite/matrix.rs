@@ -433,7 +433,7 @@ fn every_image_of_an_archive_from_before_1_10_keeps_its_names() {
 }
 
 #[test]
-fn docker_to_aci_and_back_loses_what_was_reported_and_no_more() {
+fn docker_to_aci_and_back_loses_only_the_reported_fields() {
     let sandbox = tempfile::tempdir().unwrap();
     let folder = sandbox.path();
     make_sources(folder);

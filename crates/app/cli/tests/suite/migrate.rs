@@ -94,7 +94,7 @@ fn totals(report: &Value, what: &str) -> u64 {
 }
 
 #[test]
-fn a_store_becomes_one_layout_that_says_what_it_said() {
+fn a_store_becomes_one_layout_with_the_same_fields() {
     let sandbox = Sandbox::new();
     storage(&sandbox, 12);
     let before = snapshot(&sandbox.path("store")).unwrap();
@@ -722,7 +722,7 @@ fn unshared(sandbox: &Sandbox, script: &str) -> Option<String> {
 }
 
 #[test]
-fn d7_a_full_or_read_only_destination_ends_it_cleanly_and_it_goes_on() {
+fn d7_a_run_at_a_full_or_read_only_destination_ends_cleanly_and_continues() {
     let sandbox = Sandbox::new();
     storage(&sandbox, 16);
     sandbox.ok(&["migrate", "store", "oci:undisturbed"]);

@@ -276,7 +276,7 @@ fn k16_a_version_of_the_system_and_a_digest_choose() {
     }
     assert!(
         convert("linux(10.0.1)/amd64").contains(first),
-        "what is there is told"
+        "the error lists the available images"
     );
     // A child of an index below an index, by its digest, with the name that leads to it.
     for (i, digest) in digests.iter().enumerate() {

@@ -114,7 +114,7 @@ fn k48_habits_of_other_programs_get_an_answer() {
 
 // robustness K47
 #[test]
-fn k47_a_reference_without_a_scheme_is_told_how_a_registry_is_written() {
+fn k47_the_hint_for_a_reference_without_a_scheme_is_a_registry_locator() {
     let sandbox = Sandbox::new();
     for (args, exit) in [
         // The first argument is also a valid appc name.
@@ -354,7 +354,7 @@ fn k48_a_wrong_size_is_counted_once() {
 
 // robustness N8: exit code 4 means damage; 1 means that a part could not be read at all.
 #[test]
-fn n8_verify_tells_damage_from_what_could_not_be_read() {
+fn n8_verify_distinguishes_damage_from_unreadable_parts() {
     let sandbox = Sandbox::new();
     sandbox.layout("layout", "example.com/one", &["file a \"1\""]);
     sandbox.aci("a.aci", "example.com/a", LABELS, "file x");

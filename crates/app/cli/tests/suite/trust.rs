@@ -206,7 +206,7 @@ fn a_journal_of_somebody_else_is_refused() {
 
 // K41
 #[test]
-fn a_blob_that_was_changed_behind_its_time_is_made_anew() {
+fn a_blob_that_was_changed_with_its_old_time_is_written_again() {
     let sandbox = Sandbox::new();
     store(&sandbox, 4);
     for split in [false, true] {
@@ -566,7 +566,7 @@ fn a_site_of_several_hosts_is_refused_before_the_work() {
 
 // N14
 #[test]
-fn a_site_says_nothing_of_its_source() {
+fn a_site_does_not_name_its_source() {
     let sandbox = Sandbox::new();
     store(&sandbox, 2);
     let args = ["--json", "migrate", "oci:store", "aci:site/", "--site"];

@@ -278,7 +278,7 @@ fn an_aci_says_what_docker_called_the_image() {
 }
 
 #[test]
-fn a_name_that_has_no_place_is_a_loss() {
+fn a_name_that_the_destination_cannot_hold_is_a_loss() {
     let sandbox = Sandbox::new();
     sandbox.layout("oci", "example.com/team/app", &["dir etc"]);
     for (target, field, why) in [

@@ -40,7 +40,7 @@ fn m3_a_blob_of_many_images_is_converted_once() {
     assert_eq!(
         layers.len(),
         121,
-        "one that all share, and one of each image"
+        "one layer that all images share, and one layer of each image"
     );
 }
 

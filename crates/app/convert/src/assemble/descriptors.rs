@@ -15,7 +15,7 @@ pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) 
         for field in details(listed, &env.limits)? {
             if is_of_bytes(&field) && !is_content(&field) {
                 let why = format!(
-                    "the field describes {}, and that document was written anew",
+                    "the field describes {}, and that document was rewritten",
                     listed.digest
                 );
                 report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
@@ -57,11 +57,11 @@ pub(crate) fn renew_digests(
         if digest == listed.digest {
             let now = text.replace(&digest.to_string(), &new.digest.to_string());
             new.annotations.insert(key, now);
-            let why = format!("the annotation held {text}, and the image was written anew");
+            let why = format!("the annotation held {text}, and the image was rewritten");
             report.lose(field, LossKind::Approximated, why);
         } else if config.as_deref() != Some(&*digest.to_string()) {
             new.annotations.remove(&key);
-            let why = format!("the annotation held {text}, and the image was written anew");
+            let why = format!("the annotation held {text}, and the image was rewritten");
             report.lose(field, LossKind::Dropped, why);
         }
     }

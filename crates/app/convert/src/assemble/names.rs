@@ -65,13 +65,13 @@ pub(super) fn of_digest(
         return Ok(Some(name));
     }
     if source == Some(digest) {
-        let why = format!("the name holds {digest}, and the image was written anew");
+        let why = format!("the name holds {digest}, and the image was rewritten");
         report.lose("name", LossKind::Approximated, why);
         name.digest = Some(written.digest);
         return Ok(Some(name));
     }
     let why = format!(
-        "{} holds the digest of another document, and the image was written anew",
+        "{} holds the digest of another document, and the image was rewritten",
         quote(name.to_string())
     );
     report.lose("name", LossKind::Dropped, why);

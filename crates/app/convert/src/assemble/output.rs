@@ -25,7 +25,7 @@ pub struct Item {
 
 /// The output of documents and layers.
 pub(crate) trait Output: fmt::Debug {
-    /// Says whether what is stored is final: then digests are those of written bytes.
+    /// Says whether stored blobs are final, so that digests are those of written bytes.
     fn is_final(&self) -> bool;
 
     /// Returns the layers of a planned image as they are stored, one for each step.

@@ -37,7 +37,7 @@ pub(super) fn image(
                 if let Some(digest) = image.layers[*i].blob.facts.digest {
                     let compression = encoding.compression;
                     changes.push(format!(
-                        "layer {i} ({digest}, compressed anew as {compression})"
+                        "layer {i} ({digest}, recompressed as {compression})"
                     ));
                 }
             }

@@ -1,4 +1,4 @@
-//! Assembling one stream: what an image becomes, and what is told of that.
+//! Assembling one stream: the ACI or tar of an image, and its report.
 
 use std::{collections::BTreeMap, sync::Arc};
 

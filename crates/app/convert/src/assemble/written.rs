@@ -66,7 +66,7 @@ impl<'s> Known<'s> {
         match became {
             (Some(new), _) if new.digest == known => None,
             (Some(_), _) => Some(format!(
-                "the document refers to {subject}, and that image was written anew"
+                "the document refers to {subject}, and that image was rewritten"
             )),
             (None, _) => Some(format!(
                 "the document refers to {subject}, and that image was not selected"
@@ -93,8 +93,7 @@ impl<'s> Known<'s> {
         match became {
             Some((Some(child), _)) if child.digest == known => true,
             Some((Some(_), _)) => {
-                let why =
-                    format!("the document refers to {subject}, and that image was written anew");
+                let why = format!("the document refers to {subject}, and that image was rewritten");
                 let field = format!("attestation {}", listed.digest);
                 report.lose(field, LossKind::Dropped, why);
                 false

@@ -73,7 +73,7 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
 struct Planner<'r, 's> {
     request: &'r Request<'r>,
     facts: &'static StreamFacts,
-    /// Why what is no image is lost.
+    /// The reason of the loss of documents that are not images.
     no_image: String,
     /// Why what descriptors say is lost.
     no_descriptors: String,
@@ -218,8 +218,8 @@ impl<'s> Planner<'_, 's> {
         }
     }
 
-    /// Reports what is no image, and what is missing; an image with layers that are no tars is an
-    /// error.
+    /// Reports documents that are not images, and missing documents; an image with layers that are
+    /// no tars is an error.
     fn leave_behind(&mut self, node: &Node) -> Result<()> {
         let mut all = Vec::new();
         walk(node, None, &mut |node, _| all.push(node));

@@ -97,7 +97,7 @@ impl AciPart {
     }
 }
 
-/// The field of the loss that an image gets when nothing says what it runs on.
+/// The field of the loss for an image without a platform.
 pub(crate) const PLATFORM: &str = "platform";
 
 /// Reads an image that is one stream, as far as its description needs.

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_may_say_what_it_is_about() {
+    fn a_tag_may_name_its_subject() {
         let hex = "ab".repeat(32);
         let about = subject_of_tag;
         for suffix in [".sig", ".att", ".sbom", ""] {

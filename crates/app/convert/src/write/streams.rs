@@ -95,7 +95,7 @@ impl Writer<'_> {
         let env = &planned.env(self.request.env);
         let image = &planned.image;
         let name = image.name.clone().unwrap_or_default().to_string();
-        // All of it is looked at, as if it were made anew.
+        // The whole ACI is checked, as if it were a new ACI.
         let id = aci.read_to_end(&name, env)?;
         let layers = &self.request.options.layers;
         let written = match layers.compression {

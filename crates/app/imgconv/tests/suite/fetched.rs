@@ -168,7 +168,7 @@ fn an_archive_is_read_from_a_server() {
 }
 
 #[test]
-fn a_format_said_outright_is_checked() {
+fn a_stated_format_is_checked() {
     let server = server(aci(), None);
     let mut run = Run::new(&server);
     run.network.insecure_image = true;

@@ -173,7 +173,7 @@ fn fetching() -> Options {
 }
 
 #[test]
-fn c6b_a_foreign_layer_is_not_fetched_from_where_it_must_not_be() {
+fn c6b_a_foreign_layer_is_not_fetched_from_a_forbidden_address() {
     let authority = Authority::new();
     let server = Server::start_tls(&authority.server(), |_| Reply::ok(layer("file")));
     let port = server.authority().rsplit_once(':').unwrap().1.to_owned();

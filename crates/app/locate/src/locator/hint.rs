@@ -38,7 +38,9 @@ pub(super) fn registry_instead(error: Error, text: &str) -> Error {
     if !is_reference(text) {
         return error;
     }
-    let other = error.advice().map(|advice| format!("; else: {advice}"));
+    let other = error
+        .advice()
+        .map(|advice| format!("; otherwise: {advice}"));
     error.hint(format!(
         "{text} was read as an appc image name; an image in a registry is written \
          `docker://{text}`{}",

@@ -119,23 +119,25 @@ fn foreign(word: &str, rest: &str) -> Option<String> {
     let word = word.to_ascii_lowercase();
     let advice = match &*word {
         "docker-daemon" | "docker-engine" => format!(
-            "images of a running Docker engine come and go as files: `docker save -o FILE.tar {image}` \
-             makes one that is read as `docker-archive:FILE.tar`, and `docker load -i FILE.tar` takes \
-             one that was written as `docker-archive:FILE.tar`"
+            "imgconv exchanges images with a running Docker engine through files: `docker save -o \
+             FILE.tar {image}` makes one that is read as `docker-archive:FILE.tar`, and `docker \
+             load -i FILE.tar` takes one that was written as `docker-archive:FILE.tar`"
         ),
         "containers" | "podman" | "buildah" | "cri-o" => format!(
-            "images of podman's storage come and go as files: `podman save --format oci-archive -o \
-             FILE.tar {image}` makes one that is read as `oci-archive:FILE.tar`, and `podman load -i \
-             FILE.tar` takes one that was written as `oci-archive:FILE.tar` or `docker-archive:FILE.tar`"
+            "imgconv exchanges images with podman's storage through files: `podman save --format \
+             oci-archive -o FILE.tar {image}` makes one that is read as `oci-archive:FILE.tar`, \
+             and `podman load -i FILE.tar` takes one that was written as `oci-archive:FILE.tar` or \
+             `docker-archive:FILE.tar`"
         ),
         "ctr" | "nerdctl" => format!(
-            "images of containerd come and go as files: `ctr images export FILE.tar {image}` makes one \
-             that is read as `oci-archive:FILE.tar`, and `ctr images import FILE.tar` takes one that was \
-             written as `oci-archive:FILE.tar`"
+            "imgconv exchanges images with containerd through files: `ctr images export FILE.tar \
+             {image}` makes one that is read as `oci-archive:FILE.tar`, and `ctr images import \
+             FILE.tar` takes one that was written as `oci-archive:FILE.tar`"
         ),
         "ostree" | "sif" | "tarball" | "atomic" => format!(
-            "skopeo reads that: `skopeo copy {word}:{rest} oci:DIR` makes a layout that is read as \
-             `oci:DIR`; for a destination, write `oci:DIR` and let another program take it from there"
+            "skopeo can read this place: `skopeo copy {word}:{rest} oci:DIR` makes a layout that \
+             is read as `oci:DIR`; for a destination, write `oci:DIR` and copy the layout with \
+             another program"
         ),
         "registry" | "docker-registry" | "remote" | "image" | "oras" | "docker-image" => {
             format!("an image in a registry is written `docker://{image}`")
@@ -257,7 +259,7 @@ mod tests {
             ("ostree:x@/r", "`skopeo copy ostree:x@/r oci:DIR`"),
             (
                 "docker-deamon:x",
-                "perhaps `docker-daemon:x` is meant, and images of a running",
+                "perhaps `docker-daemon:x` is meant, and imgconv exchanges images",
             ),
             ("sif:x.sif", "skopeo"),
             ("tarball:x.tar", "skopeo"),

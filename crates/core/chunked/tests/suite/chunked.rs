@@ -237,7 +237,7 @@ fn estargz_adds_its_files_and_every_chunk_can_be_fetched_alone() {
 }
 
 #[test]
-fn the_files_of_an_earlier_estargz_are_made_anew() {
+fn the_files_of_an_earlier_estargz_are_replaced() {
     let (_, first, _) = write(&tar("file a \"1\""), Scheme::Estargz, 1).unwrap();
     let (_, again, notes) = write(&unpack(&first), Scheme::Estargz, 1).unwrap();
     assert!(again == first);

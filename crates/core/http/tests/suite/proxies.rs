@@ -213,7 +213,7 @@ fn k46_this_machine_and_the_hosts_of_no_proxy_are_reached_directly() {
 }
 
 #[test]
-fn k46_what_a_proxy_refuses_is_told_without_the_password() {
+fn k46_the_error_of_a_proxy_has_no_password() {
     let folder = tempfile::tempdir().unwrap();
     for (answer, url, code, expected, most) in [
         (

@@ -129,7 +129,7 @@ fn l2_a_redirect_never_gives_up_tls() {
 }
 
 #[test]
-fn l2_plain_http_is_spoken_only_where_it_was_asked_for() {
+fn l2_plain_http_needs_an_explicit_option() {
     let client = client(network());
     let url = Url::parse("http://example.com/").unwrap();
     let error = client.send(&Request::get(&url)).unwrap_err();
@@ -258,7 +258,7 @@ fn l5a_headers_of_a_megabyte_and_a_long_body_are_a_limit() {
 }
 
 #[test]
-fn l5c_a_length_that_is_said_twice_is_an_error_and_none_is_not() {
+fn l5c_two_lengths_are_an_error_and_a_missing_length_is_not() {
     let server = Server::start(|request| match request.path() {
         "/twice" => {
             Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab")
@@ -407,19 +407,19 @@ fn ranged(first: usize, said: usize) -> Reply {
 }
 
 #[test]
-fn l9_a_download_goes_on_where_it_was_cut() {
+fn l9_a_cut_download_continues() {
     let (read, requests) = resumed(BODY, |first| ranged(first, first));
     assert_eq!((read.unwrap(), requests), (BODY.to_vec(), 2));
 }
 
 #[test]
-fn l9_an_answer_that_starts_anew_is_read_on() {
+fn l9_a_response_that_restarts_is_read_to_its_end() {
     let (read, _) = resumed(BODY, |_| Reply::ok(BODY));
     assert_eq!(read.unwrap(), BODY);
 }
 
 #[test]
-fn l9_a_range_that_does_not_fit_is_asked_for_anew_once() {
+fn l9_a_wrong_range_is_requested_once_more() {
     let wrong: [fn(usize) -> Reply; 5] = [
         |first| ranged(first, first - 1),
         |first| {
@@ -449,7 +449,7 @@ fn l9_a_range_that_does_not_fit_is_asked_for_anew_once() {
 }
 
 #[test]
-fn l10_what_may_pass_is_tried_again_and_the_rest_is_not() {
+fn l10_only_temporary_errors_are_tried_again() {
     for status in [429, 500, 502, 503] {
         let count = AtomicUsize::new(0);
         let server = Server::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {

@@ -53,7 +53,7 @@ fn c9a_h6f_duplicate_keys() {
 }
 
 #[test]
-fn c9b_h6f_what_is_no_json() {
+fn c9b_h6f_malformed_json_is_refused() {
     let rows: [(&[u8], &str); 27] = [
         (
             b"{\"a\":\"\xff\"}",
@@ -206,12 +206,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn no_bytes_cause_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         let _ = parse(&bytes, &Limits::default(), "x");
     }
 
     #[test]
-    fn no_near_json_makes_it_panic(text in "[\\[\\]{}\",:0-9eE.+\\-\\\\utrlnafsd8 ]{0,40}") {
+    fn no_near_json_causes_a_panic(text in "[\\[\\]{}\",:0-9eE.+\\-\\\\utrlnafsd8 ]{0,40}") {
         if let Ok(value) = parse(text.as_bytes(), &Limits::default(), "x") {
             prop_assert_eq!(text.parse::<imgconv_json::Value>().unwrap(), value);
         }

@@ -11,7 +11,7 @@ use super::{
 };
 
 impl Tree {
-    /// Marks where the lower layers end: what is applied from now on are changes to them, see
+    /// Marks the end of the lower layers: later layers are changes to them, see
     /// [`only_changes`](Self::only_changes).
     pub fn base(&mut self) -> Base {
         self.arena.hold_all();

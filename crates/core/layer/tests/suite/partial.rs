@@ -30,13 +30,13 @@ fn upper(layers: &[&[&str]], from: usize) -> Vec<String> {
 }
 
 #[test]
-fn f5a_a_marker_is_kept_for_what_a_kept_layer_has() {
+fn f5a_a_marker_is_kept_for_paths_of_a_kept_layer() {
     let layers: &[&[&str]] = &[&["etc/", "etc/a=1"], &["etc/b=2"], &["etc/.wh.a"]];
     assert_eq!(upper(layers, 1), ["etc/", "etc/.wh.a", "etc/b"]);
 }
 
 #[test]
-fn f5a_a_marker_is_dropped_where_it_hides_only_squashed_layers() {
+fn f5a_a_marker_for_squashed_layers_alone_is_dropped() {
     let layers: &[&[&str]] = &[
         &["etc/", "etc/a=1"],
         &["etc/b=2", "var/c=3"],
@@ -70,7 +70,7 @@ fn f5b_a_directory_that_was_removed_and_made_again() {
 }
 
 #[test]
-fn f5b_a_name_that_no_whiteout_can_spell_is_hidden_by_an_opaque_one() {
+fn f5b_an_opaque_whiteout_hides_a_name_that_no_whiteout_can_spell() {
     let layers: &[&[&str]] = &[
         &[
             "d/",
@@ -88,7 +88,7 @@ fn f5b_a_name_that_no_whiteout_can_spell_is_hidden_by_an_opaque_one() {
 }
 
 #[test]
-fn f5c_a_hard_link_to_a_kept_file_brings_it_along() {
+fn f5c_a_hard_link_to_a_kept_file_brings_the_file_along() {
     let layers: &[&[&str]] = &[&["bin/", "bin/a=A", "bin/z=A"], &["b=>bin/a"]];
     let tars: Vec<Vec<u8>> = layers.iter().map(|entries| layer(entries)).collect();
     let tar = changes(&tars, 1, Semantics::Layer, &env());
@@ -199,7 +199,7 @@ fn f11_200_000_whiteouts_over_a_kept_layer() {
 
 // robustness K34
 #[test]
-fn k34_a_link_that_changes_a_lower_file_brings_it_along() {
+fn k34_a_link_that_changes_a_lower_file_brings_the_file_along() {
     let layers: &[&[&str]] = &[&["a=1", "c=>a"], &["b=>a!600"]];
     assert_eq!(upper(layers, 1), ["a", "b=>a", "c=>a"]);
     // A link that changes nothing is handled in the same way.

@@ -73,7 +73,7 @@ fn f9_the_first_name_has_the_content_and_parents_come_first() {
 }
 
 #[test]
-fn the_root_is_written_where_it_belongs() {
+fn the_root_is_written_in_its_place() {
     let named = aci(&[&["./!700", "a=1"]]);
     assert_eq!(listed(&named.tar(b"")), ["5 ./ ", "0 a 1"]);
     assert_eq!(
@@ -263,7 +263,7 @@ fn rewrite_of_its_own_output_changes_nothing() {
 }
 
 #[test]
-fn rewrite_loses_the_body_of_what_is_no_file_any_more() {
+fn rewrite_drops_the_body_of_an_entry_that_is_no_file_any_more() {
     let source = layer(&["a=body", "b=1"]);
     let to_fifo = |mut entry: Entry| {
         if entry.path == b"a" {
@@ -297,7 +297,7 @@ fn rewrite_refusals_come_out_as_they_are() {
 }
 
 #[test]
-fn rewrite_reads_to_the_last_byte_before_it_ends() {
+fn rewrite_reads_the_last_byte_before_the_end() {
     /// Fails at the end of the data, as a reader that verifies does.
     struct Wrong<'a>(&'a [u8]);
     impl Read for Wrong<'_> {

@@ -424,7 +424,7 @@ fn report_differences(back: &ImageConfig, wanted: &ImageConfig, report: &mut Rep
     check("user", run.user == *user, empty);
     check("env", run.env == *env, empty);
     check("working_dir", run.working_dir == *working_dir, empty);
-    let single = "a range is written as single ports, and a protocol is one word in lower case";
+    let single = "a range is written as single ports, and a protocol in lower case";
     check("ports", same_set(&run.ports, ports), single);
     let once = "equal paths are written once";
     check("volumes", same_set(&run.volumes, volumes), once);

@@ -112,7 +112,7 @@ fn c11b_old_spellings() {
 }
 
 #[test]
-fn c11c_an_absent_platform_warns_and_a_copy_keeps_it_absent() {
+fn c11c_an_absent_platform_warns_and_stays_absent_in_a_copy() {
     let text = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["{ID_A}"]}}}}"#);
     let mut report = Report::default();
     let mut config = decode(&value(&text), &mut report).unwrap();
@@ -316,7 +316,7 @@ fn a_change_touches_only_its_field() {
 }
 
 #[test]
-fn a_new_one_has_the_fields_of_the_specification_in_its_order() {
+fn a_new_config_has_the_fields_in_the_order_of_the_specification() {
     let wanted = ImageConfig {
         platform: Platform::parse("linux/arm/v7").unwrap(),
         created: Some("2015-10-31T22:22:56Z".into()),

@@ -202,7 +202,7 @@ fn h7d_trust_is_by_whole_path_components() {
 }
 
 #[test]
-fn a_place_of_keys_that_is_none_is_an_error() {
+fn a_directory_without_keys_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let load = |path: &Path| {
         let places = [PathBuf::from(path)];
@@ -264,7 +264,7 @@ fn keys_of_the_place_itself_serve_only_if_they_were_fetched() {
 
 // K45
 #[test]
-fn a_key_that_is_too_short_is_refused_wherever_it_stands() {
+fn a_short_key_is_refused_in_every_place() {
     for (name, what) in [
         ("nora", "an RSA key of 1024 bits"),
         ("dora", "a DSA key of 1024 bits"),
@@ -292,7 +292,7 @@ fn a_key_that_is_too_short_is_refused_wherever_it_stands() {
 
 // K45
 #[test]
-fn a_key_on_a_curve_that_is_not_supported_is_told_as_that() {
+fn the_error_of_a_key_on_an_unsupported_curve_names_the_curve() {
     let error = failure(&trusting(&["bruno"]), "bruno.sig", Code::Unsupported);
     let text = error.to_string();
     assert!(

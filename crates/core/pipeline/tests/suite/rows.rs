@@ -209,7 +209,7 @@ fn g6b_a_bomb_ends_at_the_budget_and_the_layer_is_named() {
 }
 
 #[test]
-fn g6b_many_layers_have_one_budget() {
+fn g6b_all_layers_share_one_budget() {
     let zeros = "\0".repeat(10 << 20);
     let big = layer(&tar(&[("zeros", &zeros)]), Compression::Zstd);
     let layers = vec![big; 42];

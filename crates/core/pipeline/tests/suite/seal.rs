@@ -55,7 +55,7 @@ fn a_kept_layer_is_the_same_bytes() {
 }
 
 #[test]
-fn the_diff_id_of_a_kept_layer_is_reckoned_if_nobody_claims_it() {
+fn a_missing_diff_id_of_a_kept_layer_is_computed() {
     let (sink, tar) = (Memory::default(), tar(&[("a", "1")]));
     let mut layers = [layer(&tar, Compression::Gzip)];
     layers[0].diff_id = None;

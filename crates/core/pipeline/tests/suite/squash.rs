@@ -21,7 +21,7 @@ const SQUASH: Options = Options {
 };
 
 #[test]
-fn the_layers_become_one_without_what_is_hidden() {
+fn the_merged_layer_has_no_hidden_paths() {
     let layers = [
         layer(
             &tar(&[("a", "1"), ("b", "2"), ("d/", ""), ("d/x", "3")]),
@@ -114,7 +114,7 @@ fn partly(keep: usize) -> Options {
 }
 
 #[test]
-fn f5_the_base_stays_and_the_layers_above_become_one() {
+fn f5_the_base_stays_and_the_layers_above_are_merged() {
     let layers = [
         layer(&tar(&[("a", "1"), ("b", "1")]), Compression::Gzip),
         layer(&tar(&[("c", "2")]), Compression::Gzip),

@@ -266,7 +266,7 @@ fn inv2_the_source_is_read_to_its_last_byte() {
 }
 
 #[test]
-fn inv2_bytes_that_are_not_what_was_claimed_are_a_mismatch_before_they_are_malformed() {
+fn inv2_a_mismatch_is_reported_before_malformed_bytes() {
     for compression in FORMATS {
         let packed = pack(compression, &content(100_000));
         let facts = Facts {

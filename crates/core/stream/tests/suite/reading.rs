@@ -67,7 +67,7 @@ fn what_is_as_claimed_passes() {
 }
 
 #[test]
-fn inv2_what_is_not_as_claimed_is_a_mismatch() {
+fn inv2_a_wrong_digest_or_size_is_a_mismatch() {
     let other = format!("sha256:{}", "0".repeat(64));
     let cases: [(&[u8], Facts, &str); 6] = [
         (

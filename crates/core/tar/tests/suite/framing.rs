@@ -276,7 +276,7 @@ fn cksum() {
 
 // robustness K48: tar, bsdtar and Python read the checksum up to its NUL (COMPRESS-707).
 #[test]
-fn k48_what_follows_the_nul_of_the_checksum_does_not_count() {
+fn k48_bytes_after_the_nul_of_the_checksum_are_ignored() {
     let block = hdr(b"a", 0).bytes();
     let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
     let field: u32 = block[148..156].iter().map(|b| u32::from(*b)).sum();

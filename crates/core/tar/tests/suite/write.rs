@@ -189,7 +189,7 @@ fn e13_every_oddity_comes_back() {
 }
 
 #[test]
-fn e13_records_stand_in_one_order() {
+fn e13_records_have_a_fixed_order() {
     let mut member = Entry {
         uid: u32::MAX,
         pax: vec![
@@ -427,7 +427,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(mut bytes in collection::vec(any::<u8>(), 0..3000)) {
+    fn no_bytes_cause_a_panic(mut bytes in collection::vec(any::<u8>(), 0..3000)) {
         let read = |bytes: &[u8]| {
             let notes = Notes::default();
             let mut reader = Reader::new(bytes, &Limits::default(), &notes, "any");

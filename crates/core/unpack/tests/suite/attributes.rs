@@ -202,7 +202,7 @@ fn i5b_privileges_survive_a_foreign_owner() {
 
 // To chown, the number -1 means "leave it": the file would be root's, with its privileges.
 #[test]
-fn i5b_an_owner_that_cannot_be_set_takes_the_privileges_with_it() {
+fn i5b_without_the_owner_the_privileges_are_cleared() {
     let mut world = World::new();
     world.options.preserve_privileges = true;
     let [suid, sgid, cap, _] = privileged();
@@ -231,7 +231,7 @@ fn i5b_an_owner_that_cannot_be_set_takes_the_privileges_with_it() {
 
 // robustness K48: the number that no file can have concerns that entry alone, and half of it.
 #[test]
-fn k48_an_owner_that_no_file_can_have_is_told_alone() {
+fn k48_an_owner_that_no_file_can_have_has_its_own_warning() {
     if !root() {
         return skip("only root can set owners");
     }

@@ -179,7 +179,7 @@ impl Progress for Folding {
 }
 
 #[test]
-fn i9a_two_names_that_the_file_system_takes_for_one() {
+fn i9a_two_names_that_the_file_system_folds() {
     // The second pair is é, once composed and once not.
     for pair in [["PAM.7.gz", "pam.7.gz"], ["e\u{301}", "\u{e9}"]] {
         let mut world = World::new();

@@ -84,7 +84,7 @@ fn i4_an_empty_target_is_used() {
 }
 
 #[test]
-fn a_target_without_a_parent_is_an_io_error_that_names_it() {
+fn the_error_of_a_target_without_a_parent_names_the_target() {
     let world = World::new();
     let (tree, spool) = world.tree(&[tar(&[file("a", "x")])]).unwrap();
     let target = world.work().join("missing/out");

@@ -65,7 +65,7 @@ fn warn(tagged: &Tagged) {
     }
     for other in &tagged.moved_from {
         let kept = match other.kept_without_name {
-            true => "; it has no other name and stays listed without one",
+            true => "; it has no other name and stays in the index without a name",
             false => "",
         };
         let (digest, names) = (&other.digest, joined(&other.names));

@@ -71,7 +71,7 @@ fn only<'a>(found: &'a [Exported], names: &str, source: &Locator) -> Result<&'a 
         ),
         several => {
             let message = format!(
-                "the source has {} image names, but an image tags file is for one",
+                "the source has {} image names, but an image tags file is for one name",
                 several.len()
             );
             Err(Error::new(Code::Ambiguous, message)
