@@ -68,13 +68,13 @@ impl BundleSink for Watched<'_> {
     }
 
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
-        let mut there = self.inner.has(digest, size)?;
-        if let (false, Some(elsewhere)) = (there, self.elsewhere)
-            && let Some(place) = elsewhere.of(digest)
-        {
-            let place = format!("docker://{place}");
-            there = self.inner.take_over(digest, &place)?;
-        }
+        // A blob that this run stored elsewhere is taken over by one request, whether it is here or not.
+        let known = self.elsewhere.and_then(|elsewhere| elsewhere.of(digest));
+        let there = match known {
+            Some(place) => self.inner.take_over(digest, &format!("docker://{place}"))?,
+            None => false,
+        };
+        let there = there || self.inner.has(digest, size)?;
         if there {
             note(&self.relied, digest, size);
         }
@@ -94,12 +94,14 @@ impl BundleSink for Watched<'_> {
             adoption,
             root_names,
             early_blobs,
+            documents_unasked,
         } = self.inner.extras();
         SinkExtras {
             transfers,
             adoption: adoption.map(|_| self as &dyn Adoption),
             root_names,
             early_blobs,
+            documents_unasked,
         }
     }
 

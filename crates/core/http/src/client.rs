@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
-use imgconv_model::{Code, Env, Error, Limits, Result, conceal};
+use imgconv_model::{Code, Env, Error, Limits, Network, Result, Shared, conceal};
 use ureq::Agent;
 
 use crate::{
@@ -30,6 +30,17 @@ pub struct Client(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     env: Env,
+    pool: Arc<Pool>,
+}
+
+/// What all clients of a run share.
+#[derive(Debug)]
+struct Pool {
+    /// The settings that the rest depends on.
+    network: Network,
+    limits: Limits,
+    jobs: usize,
+    cancel: Arc<AtomicBool>,
     names: Names,
     routes: Arc<Routes>,
     certificates: Certificates,
@@ -42,22 +53,16 @@ struct Inner {
     schemes: Mutex<BTreeMap<String, bool>>,
 }
 
-/// The checks of a connection: the rule of addresses, whether TLS is used and the certificate
-/// verified, and the host if it has certificates of its own.
-type Checked = (Rule, Option<bool>, Option<String>);
-
-impl Client {
-    /// Makes a client. Opens no connection.
-    ///
-    /// # Errors
-    /// If a certificate or key that the user named can't be read.
-    pub fn new(env: &Env) -> Result<Self> {
-        Self::resolving(env, Names::system())
-    }
-
-    fn resolving(env: &Env, names: Names) -> Result<Self> {
-        Ok(Self(Arc::new(Inner {
-            env: env.clone(),
+impl Pool {
+    fn new(env: &Env, names: Names) -> Result<Self> {
+        let mut network = Network::clone(&env.network);
+        // The pool must not hold the slot that holds the pool.
+        network.shared = Shared::default();
+        Ok(Self {
+            network,
+            limits: env.limits,
+            jobs: env.jobs,
+            cancel: Arc::clone(&env.cancel),
             names,
             routes: Arc::new(Routes::new(&env.network)),
             certificates: Certificates::read(&env.network)?,
@@ -65,7 +70,38 @@ impl Client {
             classes: Classes::default(),
             agents: Mutex::default(),
             schemes: Mutex::default(),
-        })))
+        })
+    }
+
+    fn fits(&self, env: &Env) -> bool {
+        self.network == *env.network
+            && self.limits == env.limits
+            && self.jobs == env.jobs
+            && Arc::ptr_eq(&self.cancel, &env.cancel)
+    }
+}
+
+/// The checks of a connection: the rule of addresses, whether TLS is used and the certificate
+/// verified, and the host if it has certificates of its own.
+type Checked = (Rule, Option<bool>, Option<String>);
+
+impl Client {
+    /// Makes a client. Opens no connection. Clients of equal settings share their connections.
+    ///
+    /// # Errors
+    /// If a certificate or key that the user named can't be read.
+    pub fn new(env: &Env) -> Result<Self> {
+        let make = || Pool::new(env, Names::system());
+        let pool = env
+            .network
+            .shared
+            .get_or_make(|pool: &Pool| pool.fits(env), make)?;
+        Ok(Self::over(env, pool))
+    }
+
+    fn over(env: &Env, pool: Arc<Pool>) -> Self {
+        let env = env.clone();
+        Self(Arc::new(Inner { env, pool }))
     }
 
     /// Returns `https://HOST/` for a host that the user named, `HOST[:PORT]`; or `http://HOST/` if
@@ -103,6 +139,7 @@ impl Client {
 
     fn lock_schemes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, bool>> {
         self.0
+            .pool
             .schemes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -213,7 +250,7 @@ impl Client {
             return Ok(Rule::Named);
         }
         let is_https = self.lock_schemes().get(named) != Some(&false) && !self.is_listed(named);
-        let classes = match self.0.routes.of(is_https, named)? {
+        let classes = match self.0.pool.routes.of(is_https, named)? {
             // Only the proxy resolves the name, so its class is known only if it is an address.
             Some(_) => Class::of_host(split_port(named).0).into_iter().collect(),
             None => self
@@ -225,7 +262,7 @@ impl Client {
 
     /// Returns the proxy for the requests of a URL.
     fn proxy(&self, url: &Url) -> Result<Option<&Proxy>> {
-        self.0.routes.of(url.is_https(), url.authority())
+        self.0.pool.routes.of(url.is_https(), url.authority())
     }
 
     fn deadline(&self) -> Instant {
@@ -235,8 +272,8 @@ impl Client {
     fn sockets(&self, rule: Rule) -> Sockets {
         Sockets {
             rule,
-            names: self.0.names.clone(),
-            classes: Arc::clone(&self.0.classes),
+            names: self.0.pool.names.clone(),
+            classes: Arc::clone(&self.0.pool.classes),
             cancel: Arc::clone(&self.0.env.cancel),
         }
     }
@@ -341,11 +378,18 @@ impl Client {
     /// Returns the certificates for one host alone.
     fn own_certificates(&self, authority: &str) -> Result<Option<Arc<Certificates>>> {
         let inner = &*self.0;
-        let mut hosts = inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = inner
+            .pool
+            .hosts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = hosts.get(authority) {
             return Ok(known.clone());
         }
-        let own = inner.certificates.of_host(authority, &inner.env.network)?;
+        let own = inner
+            .pool
+            .certificates
+            .of_host(authority, &inner.env.network)?;
         let own = own.map(Arc::new);
         hosts.insert(authority.to_owned(), own.clone());
         Ok(own)
@@ -363,8 +407,12 @@ impl Client {
             false => None,
         };
         let host = own.is_some().then(|| url.authority().to_owned());
-        let certificates = own.as_deref().unwrap_or(&inner.certificates);
-        let mut agents = inner.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificates = own.as_deref().unwrap_or(&inner.pool.certificates);
+        let mut agents = inner
+            .pool
+            .agents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let make = || -> Result<Agent> {
             let timeouts = &inner.env.network.timeouts;
             let headers = usize::try_from(inner.env.limits.http_headers).unwrap_or(usize::MAX);
@@ -385,12 +433,12 @@ impl Client {
                 .build();
             let connections = Connections {
                 sockets: self.sockets(rule),
-                routes: Arc::clone(&inner.routes),
+                routes: Arc::clone(&inner.pool.routes),
                 tls: verify
                     .map(|it| certificates.config(it, named))
                     .transpose()?,
                 // An error of the certificates matters only to requests through a TLS proxy.
-                tls_of_proxy: inner.certificates.config(true, false).ok(),
+                tls_of_proxy: inner.pool.certificates.config(true, false).ok(),
                 headers: inner.env.limits.http_headers,
             };
             Ok(Agent::with_parts(config, connections, Later))
@@ -446,6 +494,24 @@ mod tests {
 
     use super::*;
 
+    fn resolving(env: &Env, names: Names) -> Client {
+        Client::over(env, Arc::new(Pool::new(env, names).unwrap()))
+    }
+
+    #[test]
+    fn clients_of_equal_settings_share_their_connections() {
+        let env = env(Network::default());
+        let pool = |env: &Env| Client::new(env).unwrap().0.pool.clone();
+        let first = pool(&env);
+        assert!(Arc::ptr_eq(&first, &pool(&env.clone())));
+        let mut other = env.clone();
+        Arc::make_mut(&mut other.network).tls_verify = Some(false);
+        assert!(!Arc::ptr_eq(&first, &pool(&other)));
+        let mut other = env.clone();
+        other.cancel = Arc::default();
+        assert!(!Arc::ptr_eq(&first, &pool(&other)));
+    }
+
     fn env(network: Network) -> Env {
         let mut env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
         env.network = Arc::new(network);
@@ -464,7 +530,7 @@ mod tests {
             ca_files,
             ..Network::default()
         };
-        Client::resolving(&env(network), names).unwrap()
+        resolving(&env(network), names)
     }
 
     fn port(server: &Server) -> String {
@@ -561,7 +627,7 @@ mod tests {
                 timeouts,
                 ..Network::default()
             });
-            let client = Client::resolving(&env, names).unwrap();
+            let client = resolving(&env, names);
             let url = Url::parse("https://silent.example/").unwrap();
             let asking = thread::spawn(move || client.send(&Request::get(&url).once()));
             if cancelled {

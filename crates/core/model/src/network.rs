@@ -1,13 +1,19 @@
 //! The user's settings of the network: plain data. The command line fills them in; this module does
 //! not connect, and reads nothing from the environment.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// The user's settings of servers, certificates and credentials.
 ///
 /// A *host* here is `HOST` or `HOST:PORT` as in a locator; without a port it means every port of
 /// that host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
     /// The user's choice whether certificates of named servers are verified. With `false`, a server
     /// that does not speak TLS at all is asked in plain http, as in skopeo. Without a choice,
@@ -53,6 +59,50 @@ pub struct Network {
     pub keyrings: Vec<PathBuf>,
     /// Headers for appc servers, each for exactly one host (robustness J7).
     pub host_headers: Vec<HostHeader>,
+    /// What the clients of equal settings share.
+    pub shared: Shared,
+}
+
+/// Connections, certificates and facts about servers that the clients of one run share, so that a job
+/// does not find out again what another job knows. Clones hold the same state. The state is the
+/// client's own: this type only carries it.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>);
+
+impl Shared {
+    /// Returns the state if `fits` accepts it, or else makes a new state and keeps that.
+    ///
+    /// # Errors
+    /// The error of `make`.
+    pub fn get_or_make<T: Any + Send + Sync, E>(
+        &self,
+        fits: impl FnOnce(&T) -> bool,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = slot.clone().and_then(|state| state.downcast::<T>().ok());
+        if let Some(known) = known.filter(|known| fits(known)) {
+            return Ok(known);
+        }
+        let made = Arc::new(make()?);
+        *slot = Some(Arc::clone(&made) as Arc<dyn Any + Send + Sync>);
+        Ok(made)
+    }
+}
+
+/// Settings are equal whatever their clients have learned.
+impl PartialEq for Shared {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Shared {}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
 }
 
 /// A proxy, as the user wrote it.

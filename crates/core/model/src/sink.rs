@@ -70,6 +70,9 @@ pub struct SinkExtras<'a> {
     pub root_names: Option<&'a dyn RootNames>,
     /// Blobs that are at their final place before the end.
     pub early_blobs: Option<&'a dyn EarlyBlobs>,
+    /// True if a document is written without a look whether the place has it: the place does not find
+    /// manifests by [`BundleSink::has`], and the question costs as much as a small blob.
+    pub documents_unasked: bool,
 }
 
 /// A destination that takes blobs over from other places of the same kind, without their bytes.

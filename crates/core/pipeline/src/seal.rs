@@ -358,7 +358,7 @@ pub fn write_document(
 ) -> Result<Child> {
     let digest = digest(algorithm, &document.bytes);
     let size = document.bytes.len() as u64;
-    if !sink.has(&digest, size)? {
+    if sink.extras().documents_unasked || !sink.has(&digest, size)? {
         let mut writer = sink.writer()?;
         writer
             .write_all(&document.bytes)

@@ -273,6 +273,10 @@ impl BlobWriter for Upload {
             let what = format!("size of blob {digest} as it was written");
             return Err(Error::mismatch(what, size, count));
         }
+        if self.held.knows(digest, size) {
+            // Another image of this run has the same config.
+            return Ok(());
+        }
         if self.place.is_none() && self.held.wants(&self.chunk, &self.env.limits) {
             self.held
                 .put(*digest, std::mem::take(&mut self.chunk).into());

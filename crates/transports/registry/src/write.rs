@@ -45,6 +45,7 @@ impl BundleSink for RegistrySink {
         SinkExtras {
             transfers: Some(self),
             root_names: Some(self),
+            documents_unasked: true,
             ..SinkExtras::default()
         }
     }
@@ -71,8 +72,11 @@ impl Transfers for RegistrySink {
 
     fn take_over(&self, digest: &Digest, locator: &str) -> Result<bool> {
         match neighbour(&self.location, locator) {
-            Some(repository) => mount(&self.session, digest, &repository),
-            None => Ok(false),
+            // The repository itself has nothing to take over from.
+            Some(repository) if repository != self.location.repository => {
+                mount(&self.session, digest, &repository)
+            }
+            _ => Ok(false),
         }
     }
 }
