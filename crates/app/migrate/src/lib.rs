@@ -106,32 +106,11 @@ pub fn migrate(
     let jobs: Vec<usize> = (0..plan.jobs.len())
         .filter(|i| mine(&plan.jobs[*i].base))
         .collect();
-    let mut began = false;
-    let mut warnings = Vec::new();
-    let journal = match conversion.dry_run {
-        true => None,
-        false => {
-            let share = shard.map_or(String::new(), |s| format!("-{}-of-{}", s.index, s.count));
-            let directory = options.journal.clone().or_else(|| target.journal());
-            began = directory.as_ref().is_some_and(|path| path.is_dir());
-            let check = |journal: Option<&Journal>| match options.ignore_space {
-                true => Ok(()),
-                false => check_space(&target, &plan, &jobs, journal),
-            };
-            if !began {
-                check(None)?;
-            }
-            target.prepare(env)?;
-            let named = options.journal.is_some();
-            let journal = directory.map(|directory| Journal::open(&directory, &share, named));
-            let journal = journal.transpose()?;
-            warnings.extend(journal.as_ref().and_then(told));
-            if began {
-                check(journal.as_ref())?;
-            }
-            journal
-        }
+    let (journal, began) = match conversion.dry_run {
+        true => (None, false),
+        false => begin(&target, &plan, &jobs, options, env)?,
     };
+    let warnings = journal.as_ref().and_then(told).into_iter().collect();
     // Files of a migration are its own: a killed run may have written them without a record in the
     // journal.
     let env = &Env {
@@ -179,6 +158,36 @@ pub fn migrate(
         warnings,
         stopped: stopped.as_ref().map(Failure::of),
     })
+}
+
+/// Prepares the destination and opens the journal, unless there is too little room. Returns the journal,
+/// if there is one, and whether an earlier run began the migration.
+fn begin(
+    target: &Destination,
+    plan: &Plan,
+    jobs: &[usize],
+    options: &MigrateOptions,
+    env: &Env,
+) -> Result<(Option<Journal>, bool)> {
+    let check = |journal: Option<&Journal>| match options.ignore_space {
+        true => Ok(()),
+        false => check_space(target, plan, jobs, journal),
+    };
+    let directory = options.journal.clone().or_else(|| target.journal());
+    let began = directory.as_ref().is_some_and(|path| path.is_dir());
+    if !began {
+        check(None)?;
+    }
+    target.prepare(env)?;
+    let share = options.shard;
+    let share = share.map_or(String::new(), |s| format!("-{}-of-{}", s.index, s.count));
+    let named = options.journal.is_some();
+    let journal = directory.map(|directory| Journal::open(&directory, &share, named));
+    let journal = journal.transpose()?;
+    if began {
+        check(journal.as_ref())?;
+    }
+    Ok((journal, began))
 }
 
 /// The warning about journal lines that nothing relies on.

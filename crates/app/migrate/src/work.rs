@@ -19,6 +19,7 @@ use imgconv_model::{
 use imgconv_pipeline::{Done as Layers, Memory, Sealer};
 use imgconv_stream::Pool;
 use imgconv_tags::Labels;
+use imgconv_transport_oci_layout::lists;
 use serde_json::value::{RawValue, to_raw_value};
 
 use imgconv_convert::{
@@ -627,11 +628,8 @@ impl<'a> Worker<'a> {
         }
         let opened = lock(&place.sink).take();
         let locator = self.destination.locator_of(name, "");
-        if opened.is_none()
-            && self
-                .destination
-                .lists(&locator, &publications, self.options, self.env)?
-        {
+        let ref_name = self.options.ref_name;
+        if opened.is_none() && lists(&locator.location, &publications, ref_name, self.env)? {
             return Ok(());
         }
         let sink = match opened {
