@@ -347,8 +347,10 @@ impl<'a> Worker<'a> {
             ..Request::new(target, &options, Holds::of(&locator, false), env)
         };
         // Losses of the whole list are reported with the first job.
-        let is_first = self.jobs.first() == Some(&i);
-        let lost = is_first.then(|| self.lost.clone()).unwrap_or_default();
+        let lost = match self.jobs.first() == Some(&i) {
+            true => self.lost.clone(),
+            false => Report::default(),
+        };
         let plan = plan(&roots, &request, lost)?;
         // If the images are not wanted, that is the reason why nothing is written.
         let has_images = roots.iter().any(|root| !root.platforms().is_empty());
