@@ -17,7 +17,7 @@ mod sources;
 mod watch;
 mod work;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use imgconv_fs::jobs_within_limit;
 use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote};
@@ -28,7 +28,7 @@ use self::{
     destination::Destination,
     journal::Journal,
     plan::Plan,
-    work::{Setup, Worker},
+    work::{State, Worker},
 };
 pub use self::{
     report::{Failure, Merged, Migrated, Migration, Notes, Shard, Status, Totals, merge_reports},
@@ -127,7 +127,8 @@ pub fn migrate(
         bytes,
     });
     let pool = Pool::new(env.jobs)?;
-    let worker = Worker::new(Setup {
+    let journal = journal.map(Arc::new);
+    let worker = Worker {
         source: &source,
         destination: &target,
         options: &conversion,
@@ -135,9 +136,10 @@ pub fn migrate(
         pool: &pool,
         plan: &plan,
         jobs: &jobs,
+        state: State::new(&source, &target, (&plan, &jobs), journal.as_ref(), env),
         journal,
-    });
-    let (mut images, files, mut stopped) = worker.run()?;
+    };
+    let (mut images, files, mut stopped) = worker.run();
     if let (Some(site), None, false) = (&options.site, &stopped, conversion.dry_run)
         && !files.acis.is_empty()
     {
