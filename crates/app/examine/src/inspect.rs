@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Env, Error, FormatId, Layer, Platform, PlatformSpec, Result, Root};
+use imgconv_model::{Code, Env, Error, FormatId, Layer, Platform, PlatformSpec, Result, Root};
 use serde::Serialize;
 
 use imgconv_convert::{
@@ -176,21 +176,18 @@ pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
             "there are {} images, but the command takes one",
             nodes.len()
         );
-        return Err(Error::new(imgconv_model::Code::Ambiguous, message)
+        return Err(Error::new(Code::Ambiguous, message)
             .at(locator.to_string())
             .hint("add a REF: `imgconv ls` lists them"));
     };
-    match (source.root(entry, env)?, &**node) {
-        (Root::Document(document), _) => Ok(document.bytes.to_vec()),
-        (Root::Stream(_), Node::Image(image)) => image
-            .original("manifest")
-            .map(|document| document.bytes.to_vec())
-            .ok_or_else(|| Error::new(imgconv_model::Code::Missing, "no stored document")),
-        (Root::Stream(_), _) => Err(Error::new(
-            imgconv_model::Code::Missing,
-            "no stored document",
-        )),
-    }
+    let root = source.root(entry, env)?;
+    let stored = match (&root, &**node) {
+        (Root::Document(document), _) => Some(document),
+        (Root::Stream(_), Node::Image(image)) => image.original("manifest"),
+        (Root::Stream(_), _) => None,
+    };
+    let stored = stored.ok_or_else(|| Error::new(Code::Missing, "no stored document"))?;
+    Ok(stored.bytes.to_vec())
 }
 
 fn image_inspection(

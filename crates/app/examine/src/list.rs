@@ -12,7 +12,7 @@ use imgconv_convert::read::{
 use imgconv_locate::locator::Locator;
 
 /// One image, index child or artifact.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Listed {
     /// The name at the place.
     pub name: Option<String>,
@@ -56,11 +56,11 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
             }
             Err(error) => lines.push(Listed {
                 name: name.map(ToString::to_string),
-                platform: None,
                 format: "unreadable".to_owned(),
                 digest: entry.child.as_ref().map(|child| child.digest.to_string()),
                 size: entry.child.as_ref().map_or(0, |child| child.size),
                 error: Some(error.to_string()),
+                ..Listed::default()
             }),
         }
     }
@@ -76,13 +76,8 @@ fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {
         .sum();
     let documents: u64 = match &node.child {
         Some(child) => {
-            let config = node
-                .image
-                .originals
-                .iter()
-                .find(|o| o.format == node.format.id() && o.role == "config")
-                .map_or(0, |original| original.document.bytes.len() as u64);
-            child.size + config
+            let config = node.original("config");
+            child.size + config.map_or(0, |config| config.bytes.len() as u64)
         }
         None => node
             .aci
@@ -101,7 +96,7 @@ fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {
         format: node.format.id().to_string(),
         digest: node.child.as_ref().map(|child| child.digest.to_string()),
         size: layers + documents,
-        error: None,
+        ..Listed::default()
     }
 }
 
@@ -115,26 +110,23 @@ fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
             for (listed, child) in index.children.iter().zip(children) {
                 if child.is_none() {
                     lines.push(Listed {
-                        name: None,
                         platform: listed.platform.as_ref().map(ToString::to_string),
                         format: "missing".to_owned(),
                         digest: Some(listed.digest.to_string()),
                         size: listed.size,
-                        error: None,
+                        ..Listed::default()
                     });
                 }
             }
         }
         Node::Opaque { opaque, child } => lines.push(Listed {
-            name: None,
-            platform: None,
             format: opaque.what.clone(),
             digest: Some(child.digest.to_string()),
             size: match unknown::is_blob(opaque, child) {
                 true => 0,
                 false => child.size,
             } + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
-            error: None,
+            ..Listed::default()
         }),
     });
 }

@@ -14,7 +14,7 @@ use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Names, Publication, Report, Result,
     Root, Shape, Transport as _, quote,
 };
-use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing, lists};
+use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing};
 use imgconv_transport_registry::{Location, REGISTRY};
 
 use imgconv_convert::options::Options;
@@ -302,20 +302,6 @@ impl Destination {
             return Ok(Box::new(sink.with_sharing(&options.sharing)?));
         }
         locator.transport.create(&locator.location, env)
-    }
-
-    /// Says whether a layout lists all of these images already.
-    ///
-    /// # Errors
-    /// If the layout can't be read.
-    pub(super) fn lists(
-        &self,
-        locator: &Locator,
-        publications: &[Publication],
-        options: &Options,
-        env: &Env,
-    ) -> Result<bool> {
-        lists(&locator.location, publications, options.ref_name, env)
     }
 
     /// Looks at a file that was written: a blob of a layout, or a whole image.

@@ -48,6 +48,24 @@ pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env)
         .iter()
         .map(|platform| format!("{platform}{}", if platform.exact { " exactly" } else { "" }))
         .collect();
+    let ref_name = match ref_name {
+        RefName::Full => "full",
+        RefName::Tag => "tag",
+    };
+    let deps: Vec<String> = deps.iter().map(|place| quoted(place)).collect();
+    let missing = match missing {
+        Missing::Drop => "drop",
+        Missing::Keep => "keep",
+        Missing::Fail => "fail",
+    };
+    let foreign = match foreign {
+        Foreign::Keep => "keep",
+        Foreign::Fail => "fail",
+        Foreign::Drop => "drop",
+        Foreign::Fetch => "fetch",
+    };
+    let sign_key = sign_key.as_ref();
+    let sign_key = sign_key.map(|path| quoted(&path.to_string_lossy()));
     let lines = [
         ("format", optional(format)),
         ("pair", optional(pair)),
@@ -62,50 +80,13 @@ pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env)
         ("name", optional(name.as_deref().map(quoted))),
         ("host", optional(host.as_deref().map(quoted))),
         ("image-tags", image_tags.to_string()),
-        (
-            "ref-name",
-            match ref_name {
-                RefName::Full => "full",
-                RefName::Tag => "tag",
-            }
-            .to_owned(),
-        ),
-        (
-            "deps",
-            deps.iter()
-                .map(|place| quoted(place))
-                .collect::<Vec<_>>()
-                .join(" "),
-        ),
+        ("ref-name", ref_name.to_owned()),
+        ("deps", deps.join(" ")),
         ("change", change.to_string()),
-        (
-            "missing",
-            match missing {
-                Missing::Drop => "drop",
-                Missing::Keep => "keep",
-                Missing::Fail => "fail",
-            }
-            .to_owned(),
-        ),
-        (
-            "foreign",
-            match foreign {
-                Foreign::Keep => "keep",
-                Foreign::Fail => "fail",
-                Foreign::Drop => "drop",
-                Foreign::Fetch => "fetch",
-            }
-            .to_owned(),
-        ),
+        ("missing", missing.to_owned()),
+        ("foreign", foreign.to_owned()),
         ("preserve-digests", preserve_digests.to_string()),
-        (
-            "sign-key",
-            optional(
-                sign_key
-                    .as_ref()
-                    .map(|path| quoted(&path.to_string_lossy())),
-            ),
-        ),
+        ("sign-key", optional(sign_key)),
         ("epoch", optional(env.epoch)),
         ("host-platform", env.host.to_string()),
     ];

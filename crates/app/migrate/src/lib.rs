@@ -17,7 +17,7 @@ mod sources;
 mod watch;
 mod work;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use imgconv_fs::jobs_within_limit;
 use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote};
@@ -28,7 +28,7 @@ use self::{
     destination::Destination,
     journal::Journal,
     plan::Plan,
-    work::{Setup, Worker},
+    work::{State, Worker},
 };
 pub use self::{
     report::{Failure, Merged, Migrated, Migration, Notes, Shard, Status, Totals, merge_reports},
@@ -106,32 +106,11 @@ pub fn migrate(
     let jobs: Vec<usize> = (0..plan.jobs.len())
         .filter(|i| mine(&plan.jobs[*i].base))
         .collect();
-    let mut began = false;
-    let mut warnings = Vec::new();
-    let journal = match conversion.dry_run {
-        true => None,
-        false => {
-            let share = shard.map_or(String::new(), |s| format!("-{}-of-{}", s.index, s.count));
-            let directory = options.journal.clone().or_else(|| target.journal());
-            began = directory.as_ref().is_some_and(|path| path.is_dir());
-            let check = |journal: Option<&Journal>| match options.ignore_space {
-                true => Ok(()),
-                false => check_space(&target, &plan, &jobs, journal),
-            };
-            if !began {
-                check(None)?;
-            }
-            target.prepare(env)?;
-            let named = options.journal.is_some();
-            let journal = directory.map(|directory| Journal::open(&directory, &share, named));
-            let journal = journal.transpose()?;
-            warnings.extend(journal.as_ref().and_then(told));
-            if began {
-                check(journal.as_ref())?;
-            }
-            journal
-        }
+    let (journal, began) = match conversion.dry_run {
+        true => (None, false),
+        false => begin(&target, &plan, &jobs, options, env)?,
     };
+    let warnings = journal.as_ref().and_then(told).into_iter().collect();
     // Files of a migration are its own: a killed run may have written them without a record in the
     // journal.
     let env = &Env {
@@ -148,7 +127,8 @@ pub fn migrate(
         bytes,
     });
     let pool = Pool::new(env.jobs)?;
-    let worker = Worker::new(Setup {
+    let journal = journal.map(Arc::new);
+    let worker = Worker {
         source: &source,
         destination: &target,
         options: &conversion,
@@ -156,9 +136,10 @@ pub fn migrate(
         pool: &pool,
         plan: &plan,
         jobs: &jobs,
+        state: State::new(&source, &target, (&plan, &jobs), journal.as_ref(), env),
         journal,
-    });
-    let (mut images, files, mut stopped) = worker.run()?;
+    };
+    let (mut images, files, mut stopped) = worker.run();
     if let (Some(site), None, false) = (&options.site, &stopped, conversion.dry_run)
         && !files.acis.is_empty()
     {
@@ -179,6 +160,36 @@ pub fn migrate(
         warnings,
         stopped: stopped.as_ref().map(Failure::of),
     })
+}
+
+/// Prepares the destination and opens the journal, unless there is too little room. Returns the journal,
+/// if there is one, and whether an earlier run began the migration.
+fn begin(
+    target: &Destination,
+    plan: &Plan,
+    jobs: &[usize],
+    options: &MigrateOptions,
+    env: &Env,
+) -> Result<(Option<Journal>, bool)> {
+    let check = |journal: Option<&Journal>| match options.ignore_space {
+        true => Ok(()),
+        false => check_space(target, plan, jobs, journal),
+    };
+    let directory = options.journal.clone().or_else(|| target.journal());
+    let began = directory.as_ref().is_some_and(|path| path.is_dir());
+    if !began {
+        check(None)?;
+    }
+    target.prepare(env)?;
+    let share = options.shard;
+    let share = share.map_or(String::new(), |s| format!("-{}-of-{}", s.index, s.count));
+    let named = options.journal.is_some();
+    let journal = directory.map(|directory| Journal::open(&directory, &share, named));
+    let journal = journal.transpose()?;
+    if began {
+        check(journal.as_ref())?;
+    }
+    Ok((journal, began))
 }
 
 /// The warning about journal lines that nothing relies on.

@@ -16,9 +16,10 @@ use std::{
 use imgconv_model::{
     BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, TopLevel,
 };
-use imgconv_pipeline::{Done as Layers, Memory, Sealer};
+use imgconv_pipeline::{Done as Layers, Sealer};
 use imgconv_stream::Pool;
 use imgconv_tags::Labels;
+use imgconv_transport_oci_layout::lists;
 use serde_json::value::{RawValue, to_raw_value};
 
 use imgconv_convert::{
@@ -52,7 +53,7 @@ use super::{
 };
 
 /// The work on a share: its jobs, and where they are read from and written to.
-pub(super) struct Setup<'a> {
+pub(super) struct Worker<'a> {
     pub(super) source: &'a Source,
     pub(super) destination: &'a Destination,
     pub(super) options: &'a Options,
@@ -61,19 +62,12 @@ pub(super) struct Setup<'a> {
     pub(super) plan: &'a Plan,
     /// Positions in the plan.
     pub(super) jobs: &'a [usize],
-    pub(super) journal: Option<Journal>,
+    pub(super) journal: Option<Arc<Journal>>,
+    pub(super) state: State<'a>,
 }
 
-/// Does the jobs of a share.
-pub(super) struct Worker<'a> {
-    source: &'a Source,
-    destination: &'a Destination,
-    options: &'a Options,
-    env: &'a Env,
-    pool: &'a Pool,
-    plan: &'a Plan,
-    jobs: &'a [usize],
-    journal: Option<Arc<Journal>>,
+/// What the jobs of a share have in common while they are done.
+pub(super) struct State<'a> {
     places: BTreeMap<&'a str, Place>,
     /// The written layers, in all places.
     layers: Arc<Layers>,
@@ -178,20 +172,15 @@ impl Became {
     }
 }
 
-impl<'a> Worker<'a> {
-    /// Prepares the work on the jobs of a share.
-    pub(super) fn new(setup: Setup<'a>) -> Self {
-        let Setup {
-            source,
-            destination,
-            options,
-            env,
-            pool,
-            plan,
-            jobs,
-            journal,
-        } = setup;
-        let journal = journal.map(Arc::new);
+impl<'a> State<'a> {
+    /// The state before the first job.
+    pub(super) fn new(
+        source: &Source,
+        destination: &Destination,
+        (plan, jobs): (&'a Plan, &[usize]),
+        journal: Option<&Arc<Journal>>,
+        env: &Env,
+    ) -> Self {
         let room = match destination.kind {
             Kind::Layouts => Room::None(
                 "the field describes the whole source, and the source becomes several layouts",
@@ -199,30 +188,20 @@ impl<'a> Worker<'a> {
             _ => room(&destination.locator, env),
         };
         let (top_level, lost) = descriptors::top_level([source], &room);
-        let memory = journal.clone().map(|journal| {
-            let (destination, env) = (destination.clone(), env.clone());
-            let remembered = Remembered {
-                journal,
-                destination,
-                env,
-            };
-            Arc::new(remembered) as Arc<dyn Memory>
-        });
-        let layers = memory.map_or_else(Layers::default, Layers::remembering);
+        let layers = match journal {
+            None => Layers::default(),
+            Some(journal) => Layers::remembering(Arc::new(Remembered {
+                journal: Arc::clone(journal),
+                destination: destination.clone(),
+                env: env.clone(),
+            })),
+        };
         let mut places: BTreeMap<&str, Place> = BTreeMap::new();
         for i in jobs {
             let place = places.entry(&*plan.jobs[*i].place).or_default();
             *place.left.get_mut() += 1;
         }
         Self {
-            source,
-            destination,
-            options,
-            env,
-            pool,
-            plan,
-            jobs,
-            journal,
             places,
             layers: Arc::new(layers),
             top_level,
@@ -236,10 +215,12 @@ impl<'a> Worker<'a> {
             stopped: Mutex::default(),
         }
     }
+}
 
+impl Worker<'_> {
     /// Runs all jobs; returns the result of each, in their order, and the error that ended the work
     /// early.
-    pub(super) fn run(self) -> Result<(Vec<Migrated>, Files, Option<Error>)> {
+    pub(super) fn run(self) -> (Vec<Migrated>, Files, Option<Error>) {
         let workers = self.env.jobs.max(1).min(self.jobs.len());
         thread::scope(|scope| {
             for _ in 1..workers {
@@ -247,7 +228,7 @@ impl<'a> Worker<'a> {
             }
             self.work();
         });
-        let mut results = lock(&self.results);
+        let mut results = lock(&self.state.results);
         for i in self.jobs {
             let job = &self.plan.jobs[*i];
             results.entry(*i).or_insert_with(|| {
@@ -256,21 +237,21 @@ impl<'a> Worker<'a> {
         }
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
-        let stopped = lock(&self.stopped).take();
+        let stopped = lock(&self.state.stopped).take();
         // A cancelled run reports the cancellation, whatever error the workers saw.
         let stopped = stopped.or_else(|| self.env.check_cancelled().err());
-        let files = std::mem::take(&mut *lock(&self.files));
-        Ok((images, Files::of(files), stopped))
+        let files = std::mem::take(&mut *lock(&self.state.files));
+        (images, Files::of(files), stopped)
     }
 
     fn work(&self) {
         let mut candidates = None;
         loop {
-            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            let at = self.state.next.fetch_add(1, Ordering::Relaxed);
             let Some(i) = self.jobs.get(at).copied() else {
                 return;
             };
-            if self.stop.load(Ordering::Relaxed) {
+            if self.state.stop.load(Ordering::Relaxed) {
                 return;
             }
             let job = &self.plan.jobs[i];
@@ -288,7 +269,7 @@ impl<'a> Worker<'a> {
                 return;
             }
             let status = told.status.to_string();
-            lock(&self.results).insert(i, told);
+            lock(&self.state.results).insert(i, told);
             self.env.progress.event(Event::Image {
                 name: &job.name,
                 status: &status,
@@ -299,8 +280,8 @@ impl<'a> Worker<'a> {
     }
 
     fn end(&self, error: Error) {
-        self.stop.store(true, Ordering::Relaxed);
-        lock(&self.stopped).get_or_insert(error);
+        self.state.stop.store(true, Ordering::Relaxed);
+        lock(&self.state.stopped).get_or_insert(error);
     }
 
     fn told(&self, position: usize, job: &Job, became: Became) -> Migrated {
@@ -348,8 +329,10 @@ impl<'a> Worker<'a> {
             ..Request::new(target, &options, Holds::of(&locator, false), env)
         };
         // Losses of the whole list are reported with the first job.
-        let is_first = self.jobs.first() == Some(&i);
-        let lost = is_first.then(|| self.lost.clone()).unwrap_or_default();
+        let lost = match self.jobs.first() == Some(&i) {
+            true => self.state.lost.clone(),
+            false => Report::default(),
+        };
         let plan = plan(&roots, &request, lost)?;
         // If the images are not wanted, that is the reason why nothing is written.
         let has_images = roots.iter().any(|root| !root.platforms().is_empty());
@@ -387,10 +370,10 @@ impl<'a> Worker<'a> {
         let sink = opened.sink();
         sink.comes_from(&self.source.text);
         let registry = self.destination.kind == Kind::Registry;
-        let watched = Watched::new(sink, registry.then_some(&self.elsewhere));
+        let watched = Watched::new(sink, registry.then_some(&self.state.elsewhere));
         let place = write::Destination {
             sink: &watched,
-            sealer: &Sealer::new(&watched, self.pool).sharing(&self.layers),
+            sealer: &Sealer::new(&watched, self.pool).sharing(&self.state.layers),
             pool: self.pool,
         };
         let written = write::write(&plan, request, &place)?;
@@ -418,7 +401,7 @@ impl<'a> Worker<'a> {
                 let places = sink.finish(&mut publications)?;
                 note_digests(&mut items, &publications);
                 for (digest, _) in relied {
-                    self.elsewhere.note(digest, &job.place);
+                    self.state.elsewhere.note(digest, &job.place);
                 }
                 self.images(locator, &publications, &places)?
             }
@@ -451,11 +434,11 @@ impl<'a> Worker<'a> {
         };
         let standing = match self.destination.root() {
             Some(root) => done.files.iter().all(|file| {
-                if let Some(known) = lock(&self.standing).get(&file.path) {
+                if let Some(known) = lock(&self.state.standing).get(&file.path) {
                     return *known;
                 }
                 let stands = file.stands(root);
-                lock(&self.standing).insert(file.path.clone(), stands);
+                lock(&self.state.standing).insert(file.path.clone(), stands);
                 stands
             }),
             None => self.stands_in_registry(job, done)?,
@@ -555,7 +538,7 @@ impl<'a> Worker<'a> {
 
     /// Returns the sink that the images of a place share.
     fn shared(&self, job: &Job, locator: &Locator) -> Result<Shared> {
-        let mut open = lock(&self.places[&*job.place].sink);
+        let mut open = lock(&self.state.places[&*job.place].sink);
         if let Some(sink) = &*open {
             return Ok(Arc::clone(sink));
         }
@@ -567,7 +550,7 @@ impl<'a> Worker<'a> {
     fn open(&self, locator: &Locator) -> Result<Box<dyn BundleSink>> {
         let mut sink = self.destination.open(locator, self.options, self.env)?;
         if self.destination.kind == Kind::Layout {
-            sink.set_top_level(self.top_level.clone());
+            sink.set_top_level(self.state.top_level.clone());
         }
         Ok(sink)
     }
@@ -575,7 +558,7 @@ impl<'a> Worker<'a> {
     /// Records the publications that become visible when all images of their place are done.
     fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
         if self.destination.is_shared() {
-            lock(&self.places[&*job.place].publications).insert(i, publications);
+            lock(&self.state.places[&*job.place].publications).insert(i, publications);
         }
     }
 
@@ -588,13 +571,13 @@ impl<'a> Worker<'a> {
                 .map(|file| root.join(&file.path))
                 .collect();
             let tags = done.tags.clone();
-            lock(&self.files).insert(i, Files { acis, tags });
+            lock(&self.state.files).insert(i, Files { acis, tags });
         }
     }
 
     /// Ends a job: the last job of a place makes its images visible.
     fn leave(&self, name: &str) {
-        let place = &self.places[name];
+        let place = &self.state.places[name];
         if place.left.fetch_sub(1, Ordering::AcqRel) > 1
             || !self.destination.is_shared()
             || self.options.dry_run
@@ -603,7 +586,7 @@ impl<'a> Worker<'a> {
         }
         if let Err(error) = self.commit(name, place) {
             let failure = Failure::of(&error);
-            let mut results = lock(&self.results);
+            let mut results = lock(&self.state.results);
             for i in lock(&place.publications).keys() {
                 if let Some(told) = results.get_mut(i) {
                     told.status = Status::Failed;
@@ -629,11 +612,8 @@ impl<'a> Worker<'a> {
         }
         let opened = lock(&place.sink).take();
         let locator = self.destination.locator_of(name, "");
-        if opened.is_none()
-            && self
-                .destination
-                .lists(&locator, &publications, self.options, self.env)?
-        {
+        let ref_name = self.options.ref_name;
+        if opened.is_none() && lists(&locator.location, &publications, ref_name, self.env)? {
             return Ok(());
         }
         let sink = match opened {

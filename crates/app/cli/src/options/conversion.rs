@@ -3,12 +3,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use imgconv::{Env, Missing, Options, Result};
+use clap::{Args, ValueEnum};
+use imgconv::{Env, Options, Result};
 
 use super::{
     access::Access,
-    choice::{Choice, choice},
     dependencies::Dependencies,
     layers::{Layers, Squashing},
     links::Links,
@@ -18,19 +17,16 @@ use super::{
     source::Source,
 };
 
-const MISSING: &[Choice<Missing>] = &[
-    (
-        "drop",
-        "Leave the manifests out of the index, with a warning",
-        Missing::Drop,
-    ),
-    (
-        "keep",
-        "Keep the manifests in the index, with a warning: a sparse index",
-        Missing::Keep,
-    ),
-    ("fail", "Fail", Missing::Fail),
-];
+/// The treatment of manifests that an index lists and the source does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Missing {
+    /// Leave the manifests out of the index, with a warning
+    Drop,
+    /// Keep the manifests in the index, with a warning: a sparse index
+    Keep,
+    /// Fail
+    Fail,
+}
 
 /// Options of every command that converts.
 #[derive(Clone, Debug, Args)]
@@ -53,8 +49,8 @@ pub(crate) struct Writing {
     /// Treatment of manifests that an index lists and the source does not hold
     #[arg(
         long,
-        value_parser = choice(MISSING),
-        default_value = "drop",
+        value_enum,
+        default_value_t = Missing::Drop,
         value_name = "HOW",
         hide_short_help = true,
         help_heading = "Input"
@@ -106,12 +102,16 @@ impl Writing {
             config: None,
             host: None,
             image_tags: self.names.image_tags,
-            ref_name: self.names.ref_name,
+            ref_name: self.names.ref_name.into(),
             deps: self.dependencies.deps.clone(),
             strict: self.safety.strict,
             dry_run: self.safety.dry_run,
-            missing: self.missing,
-            foreign: self.layers.foreign,
+            missing: match self.missing {
+                Missing::Drop => imgconv::Missing::Drop,
+                Missing::Keep => imgconv::Missing::Keep,
+                Missing::Fail => imgconv::Missing::Fail,
+            },
+            foreign: self.layers.foreign(),
             preserve_digests: self.safety.preserve_digests,
             sign_key: self.safety.sign_key.clone(),
             sharing: self.links.sharing(),

@@ -2,69 +2,51 @@
 
 use std::num::NonZeroUsize;
 
-use clap::Args;
-use imgconv::{Compression, Foreign, LayerOptions, Level, Squash};
+use clap::{Args, ValueEnum};
+use imgconv::{LayerOptions, Level, Squash};
 
-use super::choice::{Choice, choice};
+/// The compression of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Compression {
+    /// Keep the compression of the source; new layers get gzip
+    Keep,
+    /// gzip
+    Gzip,
+    /// Zstandard (OCI only)
+    Zstd,
+    /// Zstandard with a table of contents, for runtimes that fetch single files (OCI only)
+    #[value(name = "zstd:chunked")]
+    ZstdChunked,
+    /// gzip with a table of contents; adds files to each layer (OCI only)
+    Estargz,
+    /// No compression
+    None,
+}
 
-/// A compression, if the source does not decide, and whether a layer gets a table of contents.
-type Encoding = (Option<Compression>, bool);
-
-const COMPRESSIONS: &[Choice<Encoding>] = &[
-    (
-        "keep",
-        "Keep the compression of the source; new layers get gzip",
-        (None, false),
-    ),
-    ("gzip", "gzip", (Some(Compression::Gzip), false)),
-    (
-        "zstd",
-        "Zstandard (OCI only)",
-        (Some(Compression::Zstd), false),
-    ),
-    (
-        "zstd:chunked",
-        "Zstandard with a table of contents, for runtimes that fetch single files (OCI only)",
-        (Some(Compression::Zstd), true),
-    ),
-    (
-        "estargz",
-        "gzip with a table of contents; adds files to each layer (OCI only)",
-        (Some(Compression::Gzip), true),
-    ),
-    ("none", "No compression", (Some(Compression::None), false)),
-];
-
-const FOREIGN: &[Choice<Foreign>] = &[
-    (
-        "keep",
-        "Keep the descriptor, with a warning if the source does not store the layer",
-        Foreign::Keep,
-    ),
-    ("fail", "Fail", Foreign::Fail),
-    (
-        "drop",
-        "Leave the layer out, together with its history entry",
-        Foreign::Drop,
-    ),
-    (
-        "fetch",
-        "Fetch the layer if the source does not store it (https, no credentials), and write it as an \
-         ordinary layer",
-        Foreign::Fetch,
-    ),
-];
+/// The treatment of layers with `urls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Foreign {
+    /// Keep the descriptor, with a warning if the source does not store the layer
+    Keep,
+    /// Fail
+    Fail,
+    /// Leave the layer out, together with its history entry
+    Drop,
+    /// Fetch the layer if the source does not store it (https, no credentials), and write it as an
+    /// ordinary layer
+    Fetch,
+}
 
 /// How layers are written.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Layers")]
 pub(crate) struct Layers {
     /// Treatment of layers with `urls` (foreign or non-distributable layers)
-    #[arg(long, value_parser = choice(FOREIGN), default_value = "keep", value_name = "HOW", hide_short_help = true)]
-    pub(super) foreign: Foreign,
+    #[arg(long, value_enum, default_value_t = Foreign::Keep, value_name = "HOW", hide_short_help = true)]
+    foreign: Foreign,
     /// Compression of layers; to ACI: of the file
-    #[arg(long, value_parser = choice(COMPRESSIONS), default_value = "keep", value_name = "HOW")]
-    compression: Encoding,
+    #[arg(long, value_enum, default_value_t = Compression::Keep, value_name = "HOW")]
+    compression: Compression,
     /// Compression level: a number, or `fast` (gzip: 0 to 12, zstd: 1 to 22)
     #[arg(long, value_name = "N", value_parser = level, allow_negative_numbers = true)]
     level: Option<Level>,
@@ -114,14 +96,32 @@ pub(crate) struct Squashing {
 impl Layers {
     /// Returns the same options in the types of the library, without merging.
     pub(crate) fn options(&self) -> LayerOptions {
-        let (compression, toc) = self.compression;
+        use imgconv::Compression as Model;
         LayerOptions {
-            compression,
-            toc,
+            compression: match self.compression {
+                Compression::Keep => None,
+                Compression::Gzip | Compression::Estargz => Some(Model::Gzip),
+                Compression::Zstd | Compression::ZstdChunked => Some(Model::Zstd),
+                Compression::None => Some(Model::None),
+            },
+            toc: matches!(
+                self.compression,
+                Compression::Estargz | Compression::ZstdChunked
+            ),
             level: self.level.unwrap_or_default(),
             force: self.force,
             clamp_mtime: self.clamp_mtime,
             squash: None,
+        }
+    }
+
+    /// Returns the treatment of layers with `urls` in the type of the library.
+    pub(crate) fn foreign(&self) -> imgconv::Foreign {
+        match self.foreign {
+            Foreign::Keep => imgconv::Foreign::Keep,
+            Foreign::Fail => imgconv::Foreign::Fail,
+            Foreign::Drop => imgconv::Foreign::Drop,
+            Foreign::Fetch => imgconv::Foreign::Fetch,
         }
     }
 }

@@ -2,21 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use imgconv::{Link, Sharing};
+use clap::{Args, ValueEnum};
+use imgconv::Sharing;
 
-use super::choice::{Choice, choice};
-
-const LINKS: &[Choice<Link>] = &[
-    ("auto", "A clone; else a hard link; else a copy", Link::Auto),
-    ("hard", "A hard link, or an error", Link::Hard),
-    (
-        "reflink",
-        "A clone, which shares blocks until one of the files is changed, or an error",
-        Link::Reflink,
-    ),
-    ("copy", "A copy", Link::Copy),
-];
+/// How an unchanged blob gets into a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Link {
+    /// A clone; else a hard link; else a copy
+    Auto,
+    /// A hard link, or an error
+    Hard,
+    /// A clone, which shares blocks until one of the files is changed, or an error
+    Reflink,
+    /// A copy
+    Copy,
+}
 
 /// With which files the blobs of a layout share their bytes.
 #[derive(Clone, Debug, Args)]
@@ -28,7 +28,7 @@ pub(crate) struct Links {
     /// damage to the file damages both layouts; use `copy` if the new layout is a backup. Only
     /// files that you own and that nobody else can write to are hard-linked, and never through a
     /// symbolic link.
-    #[arg(long, value_parser = choice(LINKS), default_value = "auto", value_name = "HOW", hide_short_help = true)]
+    #[arg(long, value_enum, default_value_t = Link::Auto, value_name = "HOW", hide_short_help = true)]
     link: Link,
     /// To an OCI layout: directory of blobs that many layouts share
     ///
@@ -43,7 +43,12 @@ impl Links {
     /// Returns the same options in the types of the library.
     pub(crate) fn sharing(&self) -> Sharing {
         Sharing {
-            link: self.link,
+            link: match self.link {
+                Link::Auto => imgconv::Link::Auto,
+                Link::Hard => imgconv::Link::Hard,
+                Link::Reflink => imgconv::Link::Reflink,
+                Link::Copy => imgconv::Link::Copy,
+            },
             pool: self.blob_pool.clone(),
         }
     }

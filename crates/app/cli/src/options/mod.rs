@@ -5,7 +5,6 @@
 //! pages describe in a topic of their own instead.
 
 mod access;
-mod choice;
 mod common;
 mod conversion;
 mod credentials;
@@ -29,7 +28,7 @@ pub(crate) use credentials::Credentials;
 pub(crate) use dependencies::Dependencies;
 pub(crate) use destination::{Destination, Target, refuse_stream};
 pub(crate) use layers::Merge;
-pub(crate) use names::ref_name;
+pub(crate) use names::RefName;
 pub(crate) use network::NetworkOptions;
 pub(crate) use places::{Places, SymlinkedBlobs};
 pub(crate) use platforms::Platforms;

@@ -1,19 +1,23 @@
 //! The options about names of images in the output.
 
-use clap::{Args, builder::TypedValueParser};
-use imgconv::RefName;
+use clap::{Args, ValueEnum};
 
-use super::choice::{Choice, choice};
+/// The value of the name annotation of a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RefName {
+    /// The full reference
+    Full,
+    /// The tag alone
+    Tag,
+}
 
-/// The values of the name annotation of a layout.
-const REF_NAMES: &[Choice<RefName>] = &[
-    ("full", "The full reference", RefName::Full),
-    ("tag", "The tag alone", RefName::Tag),
-];
-
-/// Parses the value of `--ref-name`.
-pub(crate) fn ref_name() -> impl TypedValueParser<Value = RefName> {
-    choice(REF_NAMES)
+impl From<RefName> for imgconv::RefName {
+    fn from(chosen: RefName) -> Self {
+        match chosen {
+            RefName::Full => Self::Full,
+            RefName::Tag => Self::Tag,
+        }
+    }
 }
 
 /// How images are named.
@@ -33,6 +37,6 @@ pub(crate) struct Names {
     #[arg(long, hide_short_help = true)]
     pub(crate) image_tags: bool,
     /// Value of the annotation `org.opencontainers.image.ref.name`
-    #[arg(long, value_parser = ref_name(), default_value = "full", value_name = "WHAT", hide_short_help = true)]
+    #[arg(long, value_enum, default_value_t = RefName::Full, value_name = "WHAT", hide_short_help = true)]
     pub(crate) ref_name: RefName,
 }

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File},
     io::Write as _,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixListener,
+    },
     process::{Command, Stdio},
 };
 
@@ -335,4 +338,25 @@ fn p06_a_config_that_does_not_fit_is_refused() {
         output.status.success() && told.contains("platform synthesised"),
         "{told}"
     );
+}
+
+#[test]
+fn sockets_of_a_directory_are_a_loss() {
+    let sandbox = Sandbox::new();
+    tree(&sandbox);
+    for name in ["tree/etc/z", "tree/etc/s"] {
+        drop(UnixListener::bind(sandbox.path(name)).unwrap());
+    }
+    let loss =
+        "sockets dropped: a layer holds no sockets, and rootfs:tree has 2, such as file \"etc/s\"";
+    let convert = ["convert", "rootfs:tree", "oci:lay"];
+    let strict = sandbox.run(&[&convert[..], &["--strict"]].concat());
+    assert_eq!(strict.status.code(), Some(3));
+    for args in [&[&convert[..], &["--dry-run"]].concat()[..], &convert] {
+        let output = sandbox.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && stderr.contains(loss), "{stderr}");
+    }
+    sandbox.ok(&["convert", "oci:lay", "rootfs:out.tar"]);
+    assert!(!tool(&sandbox, "tar", &["-tf", "out.tar"]).contains("etc/s"));
 }

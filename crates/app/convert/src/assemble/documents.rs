@@ -306,7 +306,6 @@ impl<'s> Assembler<'_, 's> {
         let mut kept: Vec<Option<Child>> = vec![None; children.len()];
         let mut images: Vec<ImageOutcome> = Vec::new();
         // An image that is listed again, here or below, is reported once (robustness C7b).
-        let mut converted: BTreeMap<Digest, Option<Child>> = BTreeMap::new();
         let mut told = BTreeSet::new();
         let all: BTreeSet<Digest> = index.children.iter().map(|child| child.digest).collect();
         for entry in &planned.entries {
@@ -327,18 +326,11 @@ impl<'s> Assembler<'_, 's> {
                 }
                 continue;
             };
-            let new = match converted.get(&listed.digest) {
-                Some(new) => new.clone(),
-                None => {
-                    let (new, outcomes) = self.node(node)?;
-                    images.extend(outcomes.into_iter().filter(|outcome| {
-                        let source = outcome.source_digest.clone();
-                        source.is_none_or(|source| told.insert(source))
-                    }));
-                    converted.insert(listed.digest, new.clone());
-                    new
-                }
-            };
+            let (new, outcomes) = self.node(node)?;
+            images.extend(outcomes.into_iter().filter(|outcome| {
+                let source = outcome.source_digest.clone();
+                source.is_none_or(|source| told.insert(source))
+            }));
             kept[entry.position] = new.map(|new| match new.digest == listed.digest {
                 // A platform that was read from an image serves for choosing; an unchanged entry
                 // keeps its text.
@@ -351,16 +343,10 @@ impl<'s> Assembler<'_, 's> {
                 },
             });
         }
-        let mut there = Vec::new();
-        for ((listed, node), kept) in index.children.iter().zip(children).zip(&kept) {
-            let Some(node) = node.as_deref().filter(|_| kept.is_some()) else {
-                continue;
-            };
-            each_image(node, Some(listed), &mut |image, listed| {
-                let digest = image.child.as_ref().map(|child| child.digest.to_string());
-                there.push((spec_of(image, listed).to_string(), digest));
-            });
-        }
+        let platforms = match self.request.capabilities.index {
+            true => Vec::new(),
+            false => platforms(index, children, &kept),
+        };
         let kept: Vec<Child> = kept.into_iter().flatten().collect();
         if kept.is_empty() {
             self.left_behind.merge(report);
@@ -382,21 +368,9 @@ impl<'s> Assembler<'_, 's> {
         }
         if !self.request.capabilities.index {
             let [one] = &kept[..] else {
-                return Err(one_platform(self.request, &there));
+                return Err(one_platform(self.request, &platforms));
             };
-            preserve::index(self.request, child, None)?;
-            let mut report = Report::default();
-            lost::index(
-                index,
-                &lost::no_index(self.request),
-                self.request.env,
-                &mut report,
-            )?;
-            for key in one.annotations.keys() {
-                let why = lost::no_index(self.request);
-                let field = format!("index.manifests.annotations.{key}");
-                report.lose(field, LossKind::Dropped, why);
-            }
+            let report = self.lost_index(index, child, one)?;
             match images.first_mut() {
                 Some(first) => first.add_report(report),
                 None => self.left_behind.merge(report),
@@ -411,6 +385,19 @@ impl<'s> Assembler<'_, 's> {
         }
         preserve::index(self.request, child, Some(&stored))?;
         Ok((Some(stored), images))
+    }
+
+    /// Reports what is lost if only the one image of an index is written.
+    fn lost_index(&self, index: &Index, child: &Child, image: &Child) -> Result<Report> {
+        preserve::index(self.request, child, None)?;
+        let mut report = Report::default();
+        let why = lost::no_index(self.request);
+        lost::index(index, &why, self.request.env, &mut report)?;
+        for key in image.annotations.keys() {
+            let field = format!("index.manifests.annotations.{key}");
+            report.lose(field, LossKind::Dropped, &*why);
+        }
+        Ok(report)
     }
 
     /// Writes an index over the written entries. An index with unchanged entries keeps its bytes,
@@ -498,6 +485,25 @@ impl<'s> Assembler<'_, 's> {
             bytes: bytes.into(),
         })
     }
+}
+
+/// The platforms and digests of the images below the entries of an index that are written.
+fn platforms(
+    index: &Index,
+    children: &[Option<Arc<Node>>],
+    written: &[Option<Child>],
+) -> Vec<(String, Option<String>)> {
+    let mut found = Vec::new();
+    for ((listed, node), written) in index.children.iter().zip(children).zip(written) {
+        let Some(node) = node.as_deref().filter(|_| written.is_some()) else {
+            continue;
+        };
+        each_image(node, Some(listed), &mut |image, listed| {
+            let digest = image.child.as_ref().map(|child| child.digest.to_string());
+            found.push((spec_of(image, listed).to_string(), digest));
+        });
+    }
+    found
 }
 
 /// Describes what would become of each layer of an image.
