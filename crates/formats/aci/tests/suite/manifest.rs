@@ -2,6 +2,7 @@
 
 use imgconv_format_aci::manifest::{self, Manifest};
 use imgconv_model::{Code, Error, Limits, Notes};
+use imgconv_testkit::laws::StrictJson;
 
 fn parse(text: &str) -> Result<(Manifest, Vec<&'static str>), Error> {
     let notes = Notes::default();
@@ -409,4 +410,20 @@ fn the_example_of_the_specification_is_read_whole() {
         manifest.annotation("authors"),
         Some("Carly <carly@example.com>")
     );
+}
+
+#[test]
+fn every_member_of_the_example_is_strict() {
+    let read = |text: &str| {
+        let (mut manifest, warnings) = parse(text)?;
+        manifest.raw = imgconv_json::Value::Null;
+        Ok(format!("{manifest:?} {warnings:?}"))
+    };
+    let example = StrictJson {
+        text: include_str!("example.json"),
+        read: &read,
+        free: &["app.userLabels"],
+        dropped: &[],
+    };
+    example.is_strict();
 }
