@@ -61,11 +61,6 @@ impl Record {
             let count = line
                 .read_until(b'\n', &mut self.buffer)
                 .map_err(|error| read_error(error, &self.what))?;
-            if count == 0 && self.number == 1 {
-                // Every tar has a trailer, so its record has at least one line.
-                let error = Error::new(Code::BadManifest, "the record is empty");
-                return Err(error.at(self.what.clone()));
-            }
             if count == 0 {
                 return Ok(None);
             }

@@ -419,10 +419,14 @@ fn every_member_of_the_example_is_strict() {
         manifest.raw = imgconv_json::Value::Null;
         Ok(format!("{manifest:?} {warnings:?}"))
     };
+    let mut example: serde_json::Value =
+        serde_json::from_str(include_str!("example.json")).unwrap();
+    // Isolators are kept as they are: the manifest has their names only.
+    example["app"]["isolators"] = serde_json::json!([]);
     let example = StrictJson {
-        text: include_str!("example.json"),
+        text: &example.to_string(),
         read: &read,
-        free: &["app.userLabels"],
+        free: &["app.userLabels", "app.userAnnotations"],
         dropped: &[],
     };
     example.is_strict();

@@ -2,8 +2,8 @@
 
 use imgconv_format_docker_v2s1::DOCKER_V2S1;
 use imgconv_model::{
-    Code, Compression, Digest, DocumentFormat, Exec, FormatId, History, Image,
-    Name, Outcome, Platform, Report, RunConfig, SealedLayer, Step,
+    Code, Compression, Digest, DocumentFormat, Exec, FormatId, History, Image, Name, Outcome,
+    Platform, Report, RunConfig, SealedLayer, Step,
 };
 use imgconv_testkit::laws::layer;
 

@@ -2,15 +2,13 @@
 
 use imgconv_format_oci::OCI;
 use imgconv_model::{
-    Code, Compression, Digest, Document, DocumentFormat, Env, FormatId, Image,
-    Original, Outcome, Platform, Report, SealedLayer, Step,
+    Code, Compression, Digest, Document, DocumentFormat, Env, FormatId, Image, Original, Outcome,
+    Platform, Report, SealedLayer, Step,
 };
 use imgconv_testkit::laws::layer;
 
 use crate::{
-    bundle::{
-        CONFIG, ID_A, ID_B, MANIFEST, Memory, TAR_GZIP, encode, env, image, kept, text,
-    },
+    bundle::{CONFIG, ID_A, ID_B, MANIFEST, Memory, TAR_GZIP, encode, env, image, kept, text},
     fixtures::{dockerish, minimal, with_subject},
 };
 

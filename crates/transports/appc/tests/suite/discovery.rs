@@ -182,7 +182,10 @@ fn j2a_redirects_are_followed_up_to_ten() {
         "/loop?ac-discovery=1" => Reply::status(301).header("location", "/loop?ac-discovery=1"),
         _ => Reply::status(404),
     });
-    assert_eq!(stream(&*open(&server, "example.com").unwrap()), b"the image");
+    assert_eq!(
+        stream(&*open(&server, "example.com").unwrap()),
+        b"the image"
+    );
     failure(open(&server, "example.com/loop"), Code::Limit);
     let asked = targets(&server);
     let looped = asked

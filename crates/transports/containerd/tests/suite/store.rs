@@ -105,9 +105,7 @@ fn blobs_are_verified() {
     let folder = store(&[(image.clone(), &["default"])]);
     let hex = sha256_hex(&image.layers[0]);
     let facts = laws::facts(&image.layers[0]);
-    let read = || -> Result<Vec<u8>> {
-        laws::read(&open(folder.path(), None)?.blob(&facts)?)
-    };
+    let read = || -> Result<Vec<u8>> { laws::read(&open(folder.path(), None)?.blob(&facts)?) };
     assert!(read().unwrap() == image.layers[0]);
     let path = folder
         .path()

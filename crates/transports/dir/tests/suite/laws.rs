@@ -1,9 +1,7 @@
 //! The laws of transports that write.
 
 use imgconv_model::{BundleSink, Publication};
-use imgconv_testkit::laws::{
-    Again, Images, Readable, Writable, Writes, by_digest, put, put_root,
-};
+use imgconv_testkit::laws::{Again, Images, Readable, Writable, Writes, by_digest, put, put_root};
 use imgconv_transport_dir::DIR;
 
 use crate::fixture::{MANIFEST, directory, manifest};

@@ -5,8 +5,8 @@ use std::{fs, path::PathBuf};
 use imgconv_model::{
     Algorithm, Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, Transport,
 };
-pub(crate) use imgconv_testkit::laws::read;
 use imgconv_tar::{END, Entry, EntryKind, head, padding};
+pub(crate) use imgconv_testkit::laws::read;
 use imgconv_transport_docker_archive::DOCKER_ARCHIVE;
 use tempfile::TempDir;
 

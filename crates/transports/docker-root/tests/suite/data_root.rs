@@ -36,9 +36,8 @@ fn layers(bundle: &dyn Bundle, text: &str) -> Result<Vec<Vec<u8>>> {
         panic!("the root is a document");
     };
     let value: serde_json::Value = serde_json::from_slice(&document.bytes).unwrap();
-    let member = |name: &str| -> Result<Vec<u8>> {
-        laws::read(&bundle.member(name, &Facts::default())?)
-    };
+    let member =
+        |name: &str| -> Result<Vec<u8>> { laws::read(&bundle.member(name, &Facts::default())?) };
     let config = member(value["Config"].as_str().unwrap())?;
     assert!(
         entry

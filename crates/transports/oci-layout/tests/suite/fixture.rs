@@ -8,8 +8,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Algorithm, Bundle, BundleSink, Child, Digest, Env, Error, Facts, Name, Platform,
-    Publication, Result, Transport,
+    Algorithm, Bundle, BundleSink, Child, Digest, Env, Error, Facts, Name, Platform, Publication,
+    Result, Transport,
 };
 pub(crate) use imgconv_testkit::laws::read;
 use imgconv_transport_oci_layout::OCI_LAYOUT;

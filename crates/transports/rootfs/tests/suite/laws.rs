@@ -41,11 +41,14 @@ fn a_directory_and_a_flat_tar_keep_the_laws_of_reading_and_survive_damage() {
     for path in [&tree, &file] {
         // The bytes of a root file system are the image, whatever they are.
         let place = Readable {
-            unprotected: &["name", "flat.tar"],
+            unprotected: &["flat.tar"],
             recognised: false,
             ..Readable::at(&ROOTFS, path)
         };
         place.keeps_the_laws();
-        place.survives_damage();
+        // The tree of a directory is the image, and the times of its directories are parts of it.
+        if path.is_file() {
+            place.survives_damage();
+        }
     }
 }
