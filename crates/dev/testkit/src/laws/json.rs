@@ -85,7 +85,9 @@ impl StrictJson<'_> {
                 object[TWIN] = object[&name].clone();
                 let twice = changed.to_string().replace(TWIN, &name);
                 let found = (self.read)(&twice).map_err(|error| error.code());
-                if !matches!(found, Err(Code::BadJson | Code::Ambiguous)) {
+                // JSON inside a text of another document is a part of its manifest.
+                let refused = [Code::BadJson, Code::Ambiguous, Code::BadManifest];
+                if !found.as_ref().is_err_and(|code| refused.contains(code)) {
                     say(&format!("{path}.{name}"), "a twin is refused", &found);
                 }
                 let other = misspelt(&name);
@@ -138,13 +140,13 @@ impl StrictJson<'_> {
                 }
             }
         }
-        for (text, code) in [
-            (format!("\u{feff}{}", self.text), Code::BadJson),
-            (format!("{} x", self.text), Code::BadJson),
-            (format!("{}{}", self.text, self.text), Code::BadJson),
+        for text in [
+            format!("\u{feff}{}", self.text),
+            format!("{} x", self.text),
+            format!("{}{}", self.text, self.text),
         ] {
             let found = (self.read)(&text).map_err(|error| error.code());
-            if found != Err(code) {
+            if !matches!(found, Err(Code::BadJson | Code::BadManifest)) {
                 say("the document", "nothing stands around it", &found);
             }
         }

@@ -370,7 +370,6 @@ fn every_member_of_a_manifest_and_of_its_v1_images_is_strict() {
     let v1 = json!({
         "id": id('a'), "created": "2020-01-01T00:00:00Z", "author": "a", "comment": "c",
         "architecture": "arm", "os": "linux", "docker_version": "1", "Size": 1, "throwaway": false,
-        "container_config": { "Cmd": ["a"] },
         "config": {
             "User": "u", "ExposedPorts": { "80/tcp": {} }, "Env": ["A=1"], "Entrypoint": ["/a"],
             "Cmd": ["b"], "Volumes": { "/v": {} }, "WorkingDir": "/w", "Labels": { "l": "1" },
