@@ -25,6 +25,15 @@ pub fn tar_bytes(items: &[Item]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// Makes the tar of a layer from the text of its recipe.
+///
+/// # Panics
+/// If the text is no recipe.
+#[allow(clippy::unwrap_used, reason = "a panic is how a fixture reports")]
+pub fn layer(text: &str) -> Vec<u8> {
+    tar_bytes(&recipe::parse(text, "test").unwrap()).unwrap()
+}
+
 /// Makes an ACI: the manifest, then the only layer under `rootfs/` (appc spec, aci.md).
 pub fn aci_bytes(image: &ImageRecipe) -> Result<Vec<u8>> {
     if image.layers.len() > 1 {
@@ -156,10 +165,34 @@ pub fn layout_of_tars(images: &[(ImageRecipe, Vec<Vec<u8>>)], folder: &Path) -> 
     )
 }
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// Makes the tar of the files below a folder, in order, as archives of layouts are.
+///
+/// # Errors
+/// If a file can't be read.
+pub fn packed(folder: &Path) -> Result<Vec<u8>> {
+    let (mut items, mut open) = (BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(&next).map_err(|e| Failure::io(&next, &e))? {
+            let path = entry.map_err(|e| Failure::io(&next, &e))?.path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let mut item = recipe::parse("file x", "packed")?.remove(0);
+            item.body = std::fs::read(&path).map_err(|e| Failure::io(&path, &e))?;
+            item.entry.size = item.body.len() as u64;
+            let name = path.strip_prefix(folder).unwrap_or(&path).as_os_str();
+            item.entry.path = name.as_encoded_bytes().to_vec();
+            items.insert(item.entry.path.clone(), item);
+        }
+    }
+    tar_bytes(&items.into_values().collect::<Vec<_>>())
+}
+
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// Writes one image's blobs and returns the descriptor of its manifest.
 fn manifest(image: &ImageRecipe, tars: &[Vec<u8>], folder: &Path) -> Result<Value> {

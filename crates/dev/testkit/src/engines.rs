@@ -31,6 +31,30 @@ pub struct EngineImage {
 }
 
 impl EngineImage {
+    /// Makes an image of names and layers, each layer as the text of a recipe.
+    ///
+    /// # Panics
+    /// If a layer is no recipe.
+    pub fn of(names: &[&str], layers: &[&str], command: &str) -> Self {
+        Self {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            layers: layers
+                .iter()
+                .map(|text| crate::build::layer(text))
+                .collect(),
+            command: command.to_owned(),
+        }
+    }
+
+    /// Makes two images with different names that share their base layer.
+    pub fn samples() -> [Self; 2] {
+        let base = "dir etc\nfile etc/a \"aaa\"\nfile etc/other \"other\"";
+        ["1", "2"].map(|tag| {
+            let top = format!("dir etc\nfile etc/version \"{tag}\"");
+            Self::of(&[&format!("example.com/app:{tag}")], &[base, &top], tag)
+        })
+    }
+
     /// Returns the diff IDs.
     pub fn diff_ids(&self) -> Vec<String> {
         let id = |tar: &Vec<u8>| format!("sha256:{}", sha256_hex(tar));
@@ -276,9 +300,10 @@ pub fn containers_storage(
         write_file(&folder.join("manifest"), manifest.to_string().as_bytes())?;
         let name = STANDARD.encode(format!("sha256:{id}").as_bytes());
         write_file(&folder.join(format!("={name}")), &config)?;
+        let digest = format!("sha256:{}", sha256_hex(manifest.to_string().as_bytes()));
         listed.push(json!({
             "id": id, "names": image.names, "layer": chain.last(),
-            "digest": format!("sha256:{}", sha256_hex(manifest.to_string().as_bytes())),
+            "digest": digest, "big-data-digests": { "manifest": digest },
         }));
     }
     let layers: Vec<Value> = layers.into_values().collect();

@@ -102,6 +102,33 @@ pub struct ImageRecipe {
 }
 
 impl ImageRecipe {
+    /// Makes an image of a name, a version and layers, each as the text of a recipe.
+    ///
+    /// # Panics
+    /// If a layer is no recipe.
+    #[allow(clippy::unwrap_used, reason = "a panic is how a fixture reports")]
+    pub fn of(name: &str, version: &str, layers: &[&str]) -> Self {
+        let mut image = Self::default();
+        image.head.name = name.to_owned();
+        image.head.version = version.to_owned();
+        image.head.os = linux();
+        image.head.arch = amd64();
+        let items = |text: &&str| recipe::parse(text, "test").unwrap();
+        image.layers = layers.iter().map(items).collect();
+        image
+    }
+
+    /// Makes two images with different names that share their base layer; or
+    /// have one layer each, as ACIs do.
+    pub fn samples(one_layer: bool) -> [Self; 2] {
+        let base = "dir etc\nfile etc/a \"aaa\"";
+        ["1.0", "2.0"].map(|version| {
+            let top = format!("file etc/version \"{version}\"");
+            let layers: &[&str] = if one_layer { &[&top] } else { &[base, &top] };
+            Self::of("example.com/app", version, layers)
+        })
+    }
+
     /// Reads the recipe in a folder.
     pub fn load(folder: &Path) -> Result<Self> {
         let text = crate::read_text(&folder.join("image.toml"))?;

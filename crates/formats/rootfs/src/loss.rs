@@ -3,7 +3,7 @@
 //! Fields have the names of an OCI config, as in the losses of every other format.
 
 use imgconv_json::join;
-use imgconv_model::{Exec, Image, Outcome, Report, RunConfig};
+use imgconv_model::{Exec, Image, Outcome, Platform, Report, RunConfig};
 
 const NO_PLACE: &str = "a flat tar holds files and nothing else";
 
@@ -28,10 +28,7 @@ pub(crate) fn report(image: &Image, report: &mut Report) {
         }
     };
     lose_if(name.is_some(), "name");
-    lose_if(
-        !platform.os.is_empty() || !platform.architecture.is_empty(),
-        "platform",
-    );
+    lose_if(*platform != Platform::default(), "platform");
     lose_if(created.is_some(), "created");
     lose_if(author.is_some(), "author");
     lose_if(!history.is_empty(), "history");

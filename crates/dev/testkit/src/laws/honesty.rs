@@ -15,7 +15,7 @@ use super::memory::{ID_A, Memory, Sealed, text};
 use crate::sha256_hex;
 
 /// The number of tested images.
-const CASES: u32 = 400;
+pub(super) const CASES: u32 = 400;
 /// The most layers of an image, less one.
 const LAYERS: usize = 3;
 
@@ -76,7 +76,8 @@ pub trait Honest {
             failure_persistence: None,
             ..Config::default()
         };
-        let result = TestRunner::new(config).run(&cases::<Self>(), |case| check::<Self>(&case));
+        let result =
+            TestRunner::new(config).run(&cases(Self::EXTENSIONS), |case| check::<Self>(&case));
         if let Err(failure) = result {
             panic!("{failure}");
         }
@@ -85,8 +86,8 @@ pub trait Honest {
 
 /// An image, with two flags: it has originals with other content, and it has their annotations.
 #[derive(Clone, Debug)]
-struct Case {
-    image: Image,
+pub(super) struct Case {
+    pub(super) image: Image,
     original: bool,
     annotated: bool,
 }
@@ -191,8 +192,11 @@ fn run_config() -> impl Strategy<Value = RunConfig> {
         )
 }
 
-fn extensions<F: Honest>() -> impl Strategy<Value = Extensions> {
-    let entry = prop::sample::select(F::EXTENSIONS);
+/// Extensions of test images: format, path and JSON text.
+pub(super) type Texts = &'static [(&'static str, &'static str, &'static str)];
+
+fn extensions(texts: Texts) -> impl Strategy<Value = Extensions> {
+    let entry = prop::sample::select(texts);
     prop::collection::vec(entry, 0..5).prop_map(|entries| {
         let entry =
             |(format, path, raw): (_, &str, &str)| ((FormatId(format), path.into()), raw.into());
@@ -200,7 +204,7 @@ fn extensions<F: Honest>() -> impl Strategy<Value = Extensions> {
     })
 }
 
-fn cases<F: Honest>() -> impl Strategy<Value = Case> {
+pub(super) fn cases(texts: Texts) -> impl Strategy<Value = Case> {
     let platform = ("(linux)?", "(arm)?", prop::option::of("v[67]")).prop_map(
         |(os, architecture, variant)| Platform {
             os,
@@ -221,7 +225,7 @@ fn cases<F: Honest>() -> impl Strategy<Value = Case> {
         (platform, date(), word(), run_config()),
         (0..LAYERS, prop::collection::vec(step, 0..4)),
         prop::collection::btree_map("[a-z.]{1,4}|imgconv.aci.manifest", "[a-z<]{0,4}", 0..3),
-        extensions::<F>(),
+        extensions(texts),
         (any::<bool>(), any::<bool>()),
     )
         .prop_map(

@@ -1,24 +1,41 @@
 //! Laws for every format or every transport, as suites that their tests call.
 //!
-//! [`Memory`] is the place from which a format reads. [`Honest`] checks that a report lists exactly
-//! the differences, [`Documents`] that malformed documents are refused, [`hostile`] that no damage
-//! ends in a panic. [`Writable`] checks the promises of a transport to writers.
+//! | law | what holds |
+//! | --- | --- |
+//! | [`Honest`], [`Streamed`] | an image that is written and read again differs where the report says so, and nowhere else |
+//! | [`Documents`] | malformed manifests, indexes and configs are refused, each fault by its code |
+//! | [`StrictJson`] | no member of a document stands twice, is misspelt, has another type, or is dropped silently |
+//! | [`hostile`] | no damage of bytes ends in a panic |
+//! | [`Readable`] | a place that is read: entries, absent blobs, refused writes; damage of each of its files |
+//! | [`Writable`] | a place that is written: nothing before the commit, no trace without one |
+//! | [`Writes`] | images of every kind are read again as they were written, also after a second write |
 //!
-//! The traits of `imgconv-model` are called in [`Memory`] and [`Writable`] alone.
+//! [`Memory`] is the place from which a format reads. The traits of `imgconv-model` are called in
+//! this module alone.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a law reports")]
 
 mod honesty;
+mod json;
 mod memory;
+mod place;
+mod round_trip;
+mod stream;
 mod strict;
 mod transport;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::honesty::{Honest, Written};
-pub use self::memory::{ID_A, ID_B, Memory, Sealed, decode, encode, env, fails, kept, root, text};
-pub use self::strict::{Documents, bad_digests};
-pub use self::transport::{Find, Writable, by_digest, facts, put, put_root};
+pub use self::json::StrictJson;
+pub use self::memory::{
+    ID_A, ID_B, Memory, Sealed, decode, encode, env, fails, kept, layer, root, text,
+};
+pub use self::place::Readable;
+pub use self::round_trip::{Again, Images, Writes};
+pub use self::stream::Streamed;
+pub use self::strict::{Documents, bad_digests, shown};
+pub use self::transport::{Find, Writable, by_digest, facts, put, put_root, read, stream};
 
 /// Checks that a reader ends without a panic for every beginning of the bytes, and for the bytes
 /// with any one of them changed. Returns the number of these inputs that were read without an

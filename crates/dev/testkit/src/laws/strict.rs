@@ -4,7 +4,9 @@
 //! The names begin with the rules of `docs/robustness.md`.
 
 use imgconv_model::{Artifact, Code, Document, DocumentFormat, Image, Report, Result};
+use serde_json::{Value, json};
 
+use super::json::StrictJson;
 use super::memory::{ID_A, ID_B, Memory, decode, encode, env, fails, kept, root, text};
 
 /// A family of documents: manifests that name a config and layers, and indexes.
@@ -46,6 +48,43 @@ pub fn bad_digests() -> Vec<String> {
         format!("sha512:{a}"),
         "a".repeat(1 << 20),
     ]
+}
+
+/// Shows what a document means, without its bytes, for [`StrictJson`].
+///
+/// # Errors
+/// The error of the document.
+pub fn shown(artifact: Result<(Artifact, Report)>) -> Result<String> {
+    Ok(match artifact? {
+        (Artifact::Image(mut image), report) => {
+            image.originals.clear();
+            format!("{image:?} {report:?}")
+        }
+        (Artifact::Index(index), report) => {
+            let mut children = index.children;
+            for child in &mut children {
+                let mut raw: Value = serde_json::from_str(&child.raw).unwrap();
+                without_null(&mut raw);
+                child.raw = raw.to_string();
+            }
+            format!("{children:?} {:?} {report:?}", index.subject)
+        }
+        // An artifact is carried as it is, with all members.
+        (Artifact::Opaque(opaque), report) => {
+            format!("{} zz-unknown 714.5 {report:?}", opaque.what)
+        }
+    })
+}
+
+fn without_null(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(without_null);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_null),
+        _ => {}
+    }
 }
 
 impl Documents {
@@ -344,6 +383,79 @@ impl Documents {
             assert_eq!(config.bytes, image.originals[1].document.bytes);
             assert_eq!(report, Report::default());
         }
+    }
+
+    /// Every member of a manifest is strict.
+    pub fn manifest_is_strict(&self) {
+        let mut memory = Memory::default();
+        let minimal = self.minimal(&mut memory);
+        let mut manifest: Value = serde_json::from_str(&minimal).unwrap();
+        manifest["mediaType"] = json!(self.manifest);
+        let read = |text: &str| shown(self.decode(&memory, self.manifest, text));
+        let document = StrictJson {
+            text: &manifest.to_string(),
+            read: &read,
+            free: &[],
+            dropped: &[],
+        };
+        document.is_strict();
+    }
+
+    /// Every member of an index is strict. Version and features of a system are kept as they are,
+    /// and so is the index itself.
+    pub fn index_is_strict(&self) {
+        let index = json!({
+            "schemaVersion": 2, "mediaType": self.index,
+            "manifests": [{
+                "mediaType": self.manifest, "digest": ID_A, "size": 1,
+                "platform": {
+                    "architecture": "arm", "os": "linux", "variant": "v7", "os.version": "1",
+                    "os.features": ["a"],
+                },
+            }],
+        });
+        let memory = Memory::default();
+        let document = StrictJson {
+            text: &index.to_string(),
+            read: &|text| shown(self.decode(&memory, self.index, text)),
+            free: &[],
+            dropped: &[""],
+        };
+        document.is_strict();
+    }
+
+    /// Every member of a config is strict.
+    pub fn config_is_strict(&self) {
+        let config = json!({
+            "created": "2020-01-01T00:00:00Z", "author": "a", "architecture": "arm", "variant": "v7",
+            "os": "linux", "os.version": "1", "os.features": ["a"],
+            "config": {
+                "User": "u", "ExposedPorts": { "80/tcp": {} }, "Env": ["A=1"], "Entrypoint": ["/a"],
+                "Cmd": ["b"], "Volumes": { "/v": {} }, "WorkingDir": "/w", "Labels": { "l": "1" },
+                "StopSignal": "SIGTERM",
+            },
+            "rootfs": { "type": "layers", "diff_ids": [] },
+            "history": [{
+                "created": "2020-01-01T00:00:00Z", "created_by": "c", "author": "a", "comment": "d",
+                "empty_layer": true,
+            }],
+        });
+        let read = |text: &str| {
+            let (memory, manifest) = self.of_config(text.as_bytes());
+            shown(self.decode(&memory, self.manifest, &manifest))
+        };
+        let document = StrictJson {
+            text: &config.to_string(),
+            read: &read,
+            free: &["config.ExposedPorts", "config.Volumes", "config.Labels"],
+            // They stay in the config that is copied.
+            dropped: &[
+                "config.ExposedPorts.80/tcp",
+                "config.Volumes./v",
+                "history[]",
+            ],
+        };
+        document.is_strict();
     }
 
     /// No damage of a manifest ends in a panic.

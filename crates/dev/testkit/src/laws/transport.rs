@@ -45,12 +45,19 @@ pub fn facts(bytes: &[u8]) -> Facts {
 /// # Panics
 /// If the blob can't be written.
 pub fn put(sink: &dyn BundleSink, bytes: &[u8]) -> Digest {
+    try_put(sink, bytes).unwrap();
+    facts(bytes).digest.unwrap()
+}
+
+/// Writes a blob, which the place may refuse.
+///
+/// # Errors
+/// The errors of the place.
+pub(super) fn try_put(sink: &dyn BundleSink, bytes: &[u8]) -> Result<()> {
     let Facts { digest, size } = facts(bytes);
-    let (digest, size) = (digest.unwrap(), size.unwrap());
-    let mut writer = sink.writer().unwrap();
-    writer.write_all(bytes).unwrap();
-    writer.finish(&digest, size).unwrap();
-    digest
+    let mut writer = sink.writer()?;
+    writer.write_all(bytes).map_err(Error::from_io)?;
+    writer.finish(&digest.unwrap(), size.unwrap())
 }
 
 /// Writes a root and returns its publication without a name.
@@ -58,16 +65,15 @@ pub fn put(sink: &dyn BundleSink, bytes: &[u8]) -> Digest {
 /// # Panics
 /// If the root can't be written.
 pub fn put_root(sink: &dyn BundleSink, kind: &str, bytes: &[u8]) -> Publication {
-    let digest = put(sink, bytes);
+    put(sink, bytes);
+    publication(kind, bytes)
+}
+
+/// Returns the publication of a root without a name.
+pub(super) fn publication(kind: &str, bytes: &[u8]) -> Publication {
+    let digest = facts(bytes).digest.unwrap();
     Publication {
-        root: Child {
-            kind: kind.into(),
-            digest,
-            size: bytes.len() as u64,
-            platform: None,
-            annotations: BTreeMap::new(),
-            raw: String::new(),
-        },
+        root: Child::new(kind, digest, bytes.len() as u64),
         name: None,
         reference: None,
         file_name: None,
@@ -82,7 +88,11 @@ pub fn by_digest(bundle: &dyn Bundle, facts: &Facts) -> Result<Blob> {
     bundle.blob(facts)
 }
 
-fn read(blob: &Blob) -> Result<Vec<u8>> {
+/// Reads a blob to its end.
+///
+/// # Errors
+/// The error of the blob.
+pub fn read(blob: &Blob) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match blob.open()?.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
@@ -90,8 +100,23 @@ fn read(blob: &Blob) -> Result<Vec<u8>> {
     }
 }
 
-/// Returns everything below a directory, with contents.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+/// Reads the first entry of a place, which is a stream.
+///
+/// # Panics
+/// If the entry can't be read, or is a document.
+pub fn stream(bundle: &dyn Bundle) -> Vec<u8> {
+    let roots = bundle.roots().unwrap();
+    match bundle.root(&roots[0]).unwrap() {
+        Root::Stream(blob) => read(&blob).unwrap(),
+        Root::Document(document) => panic!("a document: {}", document.kind),
+    }
+}
+
+/// Returns a file, or everything below a directory, with contents.
+pub(super) fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    if folder.is_file() {
+        return BTreeMap::from([(PathBuf::new(), fs::read(folder).unwrap())]);
+    }
     let (mut found, mut open) = (BTreeMap::new(), vec![folder.to_owned()]);
     while let Some(next) = open.pop() {
         for entry in fs::read_dir(&next).unwrap() {
@@ -148,7 +173,7 @@ impl Folder {
     }
 }
 
-fn fails<T: Debug>(result: Result<T>, code: Code) {
+pub(super) fn fails<T: Debug>(result: Result<T>, code: Code) {
     let error = result.unwrap_err();
     assert_eq!(error.code(), code, "{error}");
 }

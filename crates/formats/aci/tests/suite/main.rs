@@ -6,6 +6,7 @@ mod archive;
 mod build;
 mod dependency;
 mod format;
+mod honesty;
 mod manifest;
 mod mapping;
 mod old;

@@ -2,6 +2,7 @@
 
 use imgconv_format_aci::manifest::{self, Manifest};
 use imgconv_model::{Code, Error, Limits, Notes};
+use imgconv_testkit::laws::StrictJson;
 
 fn parse(text: &str) -> Result<(Manifest, Vec<&'static str>), Error> {
     let notes = Notes::default();
@@ -409,4 +410,24 @@ fn the_example_of_the_specification_is_read_whole() {
         manifest.annotation("authors"),
         Some("Carly <carly@example.com>")
     );
+}
+
+#[test]
+fn every_member_of_the_example_is_strict() {
+    let read = |text: &str| {
+        let (mut manifest, warnings) = parse(text)?;
+        manifest.raw = imgconv_json::Value::Null;
+        Ok(format!("{manifest:?} {warnings:?}"))
+    };
+    let mut example: serde_json::Value =
+        serde_json::from_str(include_str!("example.json")).unwrap();
+    // Isolators are kept as they are: the manifest has their names only.
+    example["app"]["isolators"] = serde_json::json!([]);
+    let example = StrictJson {
+        text: &example.to_string(),
+        read: &read,
+        free: &["app.userLabels", "app.userAnnotations"],
+        dropped: &[],
+    };
+    example.is_strict();
 }

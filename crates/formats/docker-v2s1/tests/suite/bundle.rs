@@ -5,7 +5,7 @@ use imgconv_model::{
     Artifact, Code, Document, DocumentFormat, Env, Image, Report, Result, SealedLayer,
 };
 use imgconv_testkit::laws;
-pub(crate) use imgconv_testkit::laws::{Memory, Sealed, env, fails, kept, root, text};
+pub(crate) use imgconv_testkit::laws::{Memory, env, fails, kept, root, text};
 
 pub(crate) const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 pub(crate) const UNSIGNED: &str = "application/vnd.docker.distribution.manifest.v1+json";

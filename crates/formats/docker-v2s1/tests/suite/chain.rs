@@ -1,7 +1,9 @@
 //! Robustness B6 to B9 and B11, and the section C cases of these documents: what a payload says.
 
-use imgconv_model::{Algorithm, Code, Digest};
+use imgconv_model::{Algorithm, Artifact, Code, Digest};
 use imgconv_stream::digest;
+use imgconv_testkit::laws::{StrictJson, shown};
+use serde_json::json;
 
 use crate::{
     build::{EMPTY, blob, id, manifest, minimal, raw_manifest, v1},
@@ -349,4 +351,35 @@ fn limits_and_missing_layers() {
         &format!(r#","x":{}1{}"#, "[".repeat(200), "]".repeat(200)),
     );
     refuse(manifest(&[(blob('1'), deep)]), Code::Limit, "json_depth");
+}
+
+#[test]
+fn every_member_of_a_manifest_and_of_its_v1_images_is_strict() {
+    let read = |text: &str| {
+        let (image, report) = decode(text)?;
+        shown(Ok((Artifact::Image(Box::new(image)), report)))
+    };
+    let outer = StrictJson {
+        text: &minimal(),
+        read: &read,
+        free: &[],
+        // Members that nobody knows do no harm, and a copy keeps them.
+        dropped: &["", "fsLayers[]", "history[]"],
+    };
+    outer.is_strict();
+    let v1 = json!({
+        "id": id('a'), "created": "2020-01-01T00:00:00Z", "author": "a", "comment": "c",
+        "architecture": "arm", "os": "linux", "docker_version": "1", "Size": 1, "throwaway": false,
+        "config": {
+            "User": "u", "ExposedPorts": { "80/tcp": {} }, "Env": ["A=1"], "Entrypoint": ["/a"],
+            "Cmd": ["b"], "Volumes": { "/v": {} }, "WorkingDir": "/w", "Labels": { "l": "1" },
+        },
+    });
+    let v1 = StrictJson {
+        text: &v1.to_string(),
+        read: &|text| read(&manifest(&[(blob('1'), text.to_owned())])),
+        free: &["config.ExposedPorts", "config.Volumes", "config.Labels"],
+        dropped: &["config.ExposedPorts.80/tcp", "config.Volumes./v"],
+    };
+    v1.is_strict();
 }

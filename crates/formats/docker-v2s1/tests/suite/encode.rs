@@ -1,34 +1,16 @@
 //! Writing schema 1.
 
-use std::sync::Arc;
-
 use imgconv_format_docker_v2s1::DOCKER_V2S1;
 use imgconv_model::{
-    Blob, Code, Compression, Digest, DocumentFormat, Exec, Facts, FormatId, History, Image, Layer,
-    Name, Outcome, Platform, Report, RunConfig, SealedLayer, Step,
+    Code, Compression, Digest, DocumentFormat, Exec, FormatId, History, Image, Name, Outcome,
+    Platform, Report, RunConfig, SealedLayer, Step,
 };
+use imgconv_testkit::laws::layer;
 
 use crate::{
     build::{EMPTY, blob, manifest, v1},
-    bundle::{Sealed, UNSIGNED, decode_with, encode, env, fails, image, kept, memory, root, text},
+    bundle::{UNSIGNED, decode_with, encode, env, fails, image, kept, memory, root, text},
 };
-
-pub(crate) fn layer(digest: &str) -> Layer {
-    let facts = Facts {
-        digest: Some(Digest::parse(digest).unwrap()),
-        size: Some(9),
-    };
-    Layer {
-        blob: Blob {
-            facts,
-            bytes: Arc::new(Sealed),
-        },
-        diff_id: None,
-        kind: None,
-        urls: Vec::new(),
-        annotations: Default::default(),
-    }
-}
 
 fn sealed(digest: &str) -> SealedLayer {
     SealedLayer {

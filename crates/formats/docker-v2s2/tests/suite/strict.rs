@@ -106,3 +106,10 @@ fn documents_that_are_missing() {
 fn no_damage_of_a_manifest_is_fatal() {
     DOCUMENTS.no_damage_is_fatal();
 }
+
+#[test]
+fn every_member_of_every_document_is_strict() {
+    DOCUMENTS.manifest_is_strict();
+    DOCUMENTS.index_is_strict();
+    DOCUMENTS.config_is_strict();
+}

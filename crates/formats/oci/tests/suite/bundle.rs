@@ -3,7 +3,7 @@
 use imgconv_format_oci::OCI;
 use imgconv_model::{Artifact, Code, Document, Env, Image, Report, Result, SealedLayer};
 use imgconv_testkit::laws::{self, Documents};
-pub(crate) use imgconv_testkit::laws::{ID_A, ID_B, Memory, Sealed, env, kept, root, text};
+pub(crate) use imgconv_testkit::laws::{ID_A, ID_B, Memory, env, kept, root, text};
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";

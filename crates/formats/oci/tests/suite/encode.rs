@@ -1,39 +1,19 @@
 //! Writing: what a change touches, what is kept, what is said.
 
-use std::sync::Arc;
-
 use imgconv_format_oci::OCI;
 use imgconv_model::{
-    Blob, Code, Compression, Digest, Document, DocumentFormat, Env, Facts, FormatId, Image, Layer,
-    Original, Outcome, Platform, Report, SealedLayer, Step,
+    Code, Compression, Digest, Document, DocumentFormat, Env, FormatId, Image, Original, Outcome,
+    Platform, Report, SealedLayer, Step,
 };
+use imgconv_testkit::laws::layer;
 
 use crate::{
-    bundle::{
-        CONFIG, ID_A, ID_B, MANIFEST, Memory, Sealed, TAR_GZIP, encode, env, image, kept, text,
-    },
+    bundle::{CONFIG, ID_A, ID_B, MANIFEST, Memory, TAR_GZIP, encode, env, image, kept, text},
     fixtures::{dockerish, minimal, with_subject},
 };
 
 const ID_C: &str = "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc";
 const ACI: FormatId = FormatId("aci");
-
-fn layer(digest: &str) -> Layer {
-    let facts = Facts {
-        digest: Some(Digest::parse(digest).unwrap()),
-        size: Some(9),
-    };
-    Layer {
-        blob: Blob {
-            facts,
-            bytes: Arc::new(Sealed),
-        },
-        diff_id: None,
-        kind: None,
-        urls: Vec::new(),
-        annotations: Default::default(),
-    }
-}
 
 fn sealed(digest: &str, compression: Compression, step: Step) -> SealedLayer {
     SealedLayer {

@@ -5,4 +5,5 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod honesty;
 mod rootfs;

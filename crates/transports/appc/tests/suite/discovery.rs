@@ -3,9 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use imgconv_model::{
-    Bundle, Code, Env, Error, HostHeader, Network, Platform, Result, Root, Secret, Transport as _,
+    Bundle, Code, Env, Error, HostHeader, Network, Platform, Result, Secret, Transport as _,
 };
-use imgconv_testkit::server::{Authority, Reply, Request, Server};
+use imgconv_testkit::{
+    laws::stream,
+    server::{Authority, Reply, Request, Server},
+};
 use imgconv_transport_appc::{APPC, fetch_image_tags};
 
 /// An environment in which `example.com` is the server.
@@ -24,16 +27,6 @@ fn env(server: &Server, change: impl FnOnce(&mut Network)) -> Env {
 
 fn open(server: &Server, image: &str) -> Result<Box<dyn Bundle>> {
     APPC.open(image, &env(server, |_| {}))
-}
-
-fn bytes(bundle: &dyn Bundle) -> Vec<u8> {
-    let roots = bundle.roots().unwrap();
-    let Root::Stream(blob) = bundle.root(&roots[0]).unwrap() else {
-        panic!("a file is a stream");
-    };
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut blob.open().unwrap(), &mut bytes).unwrap();
-    bytes
 }
 
 fn failure(result: Result<Box<dyn Bundle>>, code: Code) -> Error {
@@ -70,7 +63,7 @@ fn an_image_is_found_at_its_name_or_a_parent_of_it() {
         _ => Reply::status(500),
     });
     let bundle = open(&server, "example.com/a,version=1").unwrap();
-    assert_eq!(bytes(&*bundle), b"the image");
+    assert_eq!(stream(&*bundle), b"the image");
     let env = env(&server, |_| {});
     let signature = bundle.signature(&env.limits).unwrap().unwrap();
     assert_eq!(signature.bytes, b"the signature");
@@ -103,9 +96,9 @@ fn the_templates_with_the_most_labels_win() {
         }
     });
     let versioned = open(&server, "example.com,version=1").unwrap();
-    assert_eq!(bytes(&*versioned), b"/1-linux-amd64.aci");
+    assert_eq!(stream(&*versioned), b"/1-linux-amd64.aci");
     let latest = open(&server, "example.com").unwrap();
-    assert_eq!(bytes(&*latest), b"/latest-linux-amd64.aci");
+    assert_eq!(stream(&*latest), b"/latest-linux-amd64.aci");
 }
 
 #[test]
@@ -115,7 +108,7 @@ fn without_a_version_latest_is_the_last_resort() {
         target => Reply::ok(target.to_owned()),
     });
     let bundle = open(&server, "example.com").unwrap();
-    assert_eq!(bytes(&*bundle), b"/latest.aci");
+    assert_eq!(stream(&*bundle), b"/latest.aci");
     assert!(bundle.fetched().unwrap().labels.is_empty());
 }
 
@@ -137,7 +130,7 @@ fn a_tag_goes_through_image_tags_and_is_the_version_without_them() {
     });
     let insecure = env(&server, |network| network.insecure_image = true);
     let tagged = APPC.open("example.com/tagged:latest", &insecure).unwrap();
-    assert_eq!(bytes(&*tagged), b"/example.com/tagged-2.0.aci");
+    assert_eq!(stream(&*tagged), b"/example.com/tagged-2.0.aci");
     assert_eq!(tagged.fetched().unwrap().labels["build"], "7");
     let asked = targets(&server);
     assert_eq!(
@@ -153,12 +146,12 @@ fn a_tag_goes_through_image_tags_and_is_the_version_without_them() {
         .open("example.com/tagged:latest,version=1", &insecure)
         .unwrap();
     assert_eq!(
-        bytes(&*own),
+        stream(&*own),
         b"/example.com/tagged-1.aci",
         "the user's label wins"
     );
     let plain = APPC.open("example.com/plain:latest", &insecure).unwrap();
-    assert_eq!(bytes(&*plain), b"/example.com/plain-latest.aci");
+    assert_eq!(stream(&*plain), b"/example.com/plain-latest.aci");
     let unknown = APPC.open("example.com/tagged:nope", &insecure);
     failure(unknown, Code::Missing);
     let tags = fetch_image_tags("example.com/tagged", &insecure).unwrap();
@@ -189,7 +182,10 @@ fn j2a_redirects_are_followed_up_to_ten() {
         "/loop?ac-discovery=1" => Reply::status(301).header("location", "/loop?ac-discovery=1"),
         _ => Reply::status(404),
     });
-    assert_eq!(bytes(&*open(&server, "example.com").unwrap()), b"the image");
+    assert_eq!(
+        stream(&*open(&server, "example.com").unwrap()),
+        b"the image"
+    );
     failure(open(&server, "example.com/loop"), Code::Limit);
     let asked = targets(&server);
     let looped = asked
@@ -303,7 +299,7 @@ fn j4a_a_value_stays_in_its_place() {
         _ => Reply::ok("the image"),
     });
     let bundle = open(&server, "example.com,x=../../../x?a#b@c{os}").unwrap();
-    assert_eq!(bytes(&*bundle), b"the image");
+    assert_eq!(stream(&*bundle), b"the image");
     let asked = targets(&server);
     let last = asked.last().unwrap();
     assert_eq!(
@@ -327,7 +323,7 @@ fn j4c_a_template_that_can_not_serve_leads_to_the_parent() {
         }
     });
     let bundle = open(&server, "example.com/a").unwrap();
-    assert_eq!(bytes(&*bundle), b"/parent.aci");
+    assert_eq!(stream(&*bundle), b"/parent.aci");
 }
 
 #[test]
@@ -400,7 +396,7 @@ fn j7_a_header_goes_to_its_host_alone() {
         network.timeouts.total_wait = Duration::ZERO;
     });
     let bundle = APPC.open("example.com", &env).unwrap();
-    assert_eq!(bytes(&*bundle), b"the image");
+    assert_eq!(stream(&*bundle), b"the image");
     let sent = |server: &Server| -> Vec<Option<String>> {
         let requests = server.requests().into_iter();
         requests
@@ -485,7 +481,7 @@ fn n17_a_mirror_serves_the_image_its_signature_and_the_keys() {
         network.fetch_pubkeys = true;
     });
     let bundle = APPC.open("example.com/a", &env).unwrap();
-    assert_eq!(bytes(&*bundle), b"the image");
+    assert_eq!(stream(&*bundle), b"the image");
     let signature = bundle.signature(&env.limits).unwrap().unwrap();
     assert_eq!(signature.bytes, b"the signature");
     assert_eq!(signature.keys, [b"the key"]);
@@ -511,7 +507,7 @@ fn n17_the_host_itself_is_asked_after_its_mirror() {
         network.mirrors.push(more);
     });
     let bundle = APPC.open("example.com/a", &env).unwrap();
-    assert_eq!(bytes(&*bundle), b"of the host");
+    assert_eq!(stream(&*bundle), b"of the host");
     let signature = bundle.signature(&env.limits).unwrap().unwrap();
     assert_eq!(signature.bytes, b"of the host");
     assert!(targets(&mirror).contains(&"/copy/a.aci".to_owned()));

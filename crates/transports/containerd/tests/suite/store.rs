@@ -1,24 +1,18 @@
 //! A root directory of containerd: its images by their names and namespaces, its blobs verified.
 
-use std::{fs, io::Read as _, path::Path};
+use std::{fs, path::Path};
 
-use imgconv_model::{Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Transport as _};
+use imgconv_model::{Bundle, Code, Env, Platform, Result, Transport as _};
 use imgconv_testkit::{
-    build::tar_bytes,
     engines::{self, EngineImage},
-    recipe, sha256_hex,
+    laws, sha256_hex,
 };
 use imgconv_transport_containerd::CONTAINERD;
 
 const DATABASE: &str = "io.containerd.metadata.v1.bolt/meta.db";
 
 fn image(names: &[&str], command: &str) -> EngineImage {
-    let tar = tar_bytes(&recipe::parse("file a \"aaa\"", "test").unwrap()).unwrap();
-    EngineImage {
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
-        layers: vec![tar],
-        command: command.to_owned(),
-    }
+    EngineImage::of(names, &["file a \"aaa\""], command)
 }
 
 fn store(images: &[(EngineImage, &[&str])]) -> tempfile::TempDir {
@@ -110,18 +104,8 @@ fn blobs_are_verified() {
     let image = image(&["x:1"], "/x");
     let folder = store(&[(image.clone(), &["default"])]);
     let hex = sha256_hex(&image.layers[0]);
-    let facts = Facts {
-        digest: Some(Digest::parse(&format!("sha256:{hex}")).unwrap()),
-        size: Some(image.layers[0].len() as u64),
-    };
-    let read = || -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let blob = open(folder.path(), None)?.blob(&facts)?;
-        blob.open()?
-            .read_to_end(&mut bytes)
-            .map_err(Error::from_io)?;
-        Ok(bytes)
-    };
+    let facts = laws::facts(&image.layers[0]);
+    let read = || -> Result<Vec<u8>> { laws::read(&open(folder.path(), None)?.blob(&facts)?) };
     assert!(read().unwrap() == image.layers[0]);
     let path = folder
         .path()

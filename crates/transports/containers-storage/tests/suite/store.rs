@@ -1,28 +1,21 @@
 //! Stores of podman give back the tars of their layers; what is damaged is named.
 
-use std::{fs, io::Read as _, path::Path};
+use std::{fs, path::Path};
 
-use imgconv_model::{
-    Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, Transport as _,
-};
+use imgconv_model::{Bundle, Code, Digest, Env, Facts, Platform, Result, Root, Transport as _};
 use imgconv_testkit::{
-    build::tar_bytes,
     engines::{self, EngineImage},
-    recipe, sha256_hex,
+    laws, sha256_hex,
 };
 use imgconv_transport_containers_storage::CONTAINERS_STORAGE;
 use serde_json::Value;
 
 fn image(names: &[&str], command: &str) -> EngineImage {
-    let layer = |text: &str| tar_bytes(&recipe::parse(text, "test").unwrap()).unwrap();
-    EngineImage {
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
-        layers: vec![
-            layer("dir etc\nfile etc/a \"aaa\""),
-            layer("file etc/.wh.a \"\"\nfile etc/c \"c\""),
-        ],
-        command: command.to_owned(),
-    }
+    let layers = [
+        "dir etc\nfile etc/a \"aaa\"",
+        "file etc/.wh.a \"\"\nfile etc/c \"c\"",
+    ];
+    EngineImage::of(names, &layers, command)
 }
 
 fn open(root: &Path) -> Result<Box<dyn Bundle>> {
@@ -52,12 +45,7 @@ fn blob(bundle: &dyn Bundle, descriptor: &Value) -> Result<Vec<u8>> {
         digest: Some(Digest::parse(descriptor["digest"].as_str().unwrap()).unwrap()),
         size: descriptor["size"].as_u64(),
     };
-    let mut bytes = Vec::new();
-    let blob = bundle.blob(&facts)?;
-    blob.open()?
-        .read_to_end(&mut bytes)
-        .map_err(Error::from_io)?;
-    Ok(bytes)
+    laws::read(&bundle.blob(&facts)?)
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Directories as skopeo writes them, and helpers to open and copy them.
 
-use std::{fs, io::Read, path::Path};
+use std::{fs, path::Path};
 
 use imgconv_model::{
     Algorithm, Bundle, BundleSink, Child, Digest, Env, Facts, Name, Platform, Publication, Result,
     Transport,
 };
+use imgconv_testkit::laws;
 use imgconv_transport_dir::DIR;
 
 pub(crate) const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -53,12 +54,7 @@ pub(crate) fn create(path: &Path) -> Result<Box<dyn BundleSink>> {
 }
 
 pub(crate) fn content(bundle: &dyn Bundle, facts: &Facts) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut reader = bundle.blob(facts)?.open()?;
-    reader
-        .read_to_end(&mut bytes)
-        .map_err(imgconv_model::Error::from_io)?;
-    Ok(bytes)
+    laws::read(&bundle.blob(facts)?)
 }
 
 pub(crate) fn put(sink: &dyn BundleSink, bytes: &[u8]) -> Child {

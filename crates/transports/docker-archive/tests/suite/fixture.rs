@@ -1,11 +1,12 @@
 //! Archives made by hand.
 
-use std::{fs, io::Read, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, Transport,
+    Algorithm, Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, Transport,
 };
 use imgconv_tar::{END, Entry, EntryKind, head, padding};
+pub(crate) use imgconv_testkit::laws::read;
 use imgconv_transport_docker_archive::DOCKER_ARCHIVE;
 use tempfile::TempDir;
 
@@ -137,14 +138,6 @@ impl Saved {
 
     pub(crate) fn recognised(&self) -> bool {
         DOCKER_ARCHIVE.recognise(&self.path)
-    }
-}
-
-pub(crate) fn read(blob: &Blob) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    match blob.open()?.read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Error::from_io(error)),
     }
 }
 

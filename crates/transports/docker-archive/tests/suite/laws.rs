@@ -1,7 +1,12 @@
 //! The laws of transports that write.
 
+use std::fs;
+
 use imgconv_model::{Blob, Bundle, BundleSink, Facts, Publication, Result};
-use imgconv_testkit::laws::{Writable, put, put_root};
+use imgconv_testkit::{
+    ImageRecipe, docker,
+    laws::{Again, Images, Readable, Writable, Writes, put, put_root},
+};
 use imgconv_transport_docker_archive::{ARCHIVE_IMAGE, DOCKER_ARCHIVE};
 
 use crate::write::document;
@@ -30,4 +35,34 @@ fn an_archive_keeps_the_laws() {
         find: Some(find),
     };
     archive.keeps_the_laws();
+}
+
+#[test]
+fn archives_of_both_ages_keep_the_laws_of_reading_and_survive_damage() {
+    let images = ImageRecipe::samples(false);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("archive");
+    for (bytes, unprotected) in [
+        (docker::archive(&images).unwrap(), &[][..]),
+        // No digest protects the layers of a v1 image.
+        (docker::archive_v1(&images).unwrap(), &["archive"]),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let archive = Readable {
+            unprotected,
+            ..Readable::at(&DOCKER_ARCHIVE, &path)
+        };
+        archive.keeps_the_laws();
+        archive.survives_damage();
+    }
+}
+
+#[test]
+fn images_of_every_kind_are_read_again_as_they_were_written() {
+    let writes = Writes {
+        images: Images::archived,
+        refused: &[],
+        again: Again::Replaced,
+    };
+    writes.hold_at(&DOCKER_ARCHIVE, "out.tar");
 }

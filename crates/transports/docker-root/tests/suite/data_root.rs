@@ -2,31 +2,23 @@
 
 use std::{
     fs,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
 use imgconv_model::{Bundle, Code, Env, Error, Facts, Platform, Result, Root, Transport as _};
 use imgconv_testkit::{
-    build::tar_bytes,
+    build::layer,
     engines::{self, EngineImage},
-    random, recipe, sha256_hex,
+    laws, random, sha256_hex,
 };
 use imgconv_transport_docker_root::DOCKER_ROOT;
 
-fn layer(text: &str) -> Vec<u8> {
-    tar_bytes(&recipe::parse(text, "test").unwrap()).unwrap()
-}
-
 fn image(names: &[&str], command: &str) -> EngineImage {
-    EngineImage {
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
-        layers: vec![
-            layer("dir etc\nfile etc/a \"aaa\"\nfile etc/b \"b\""),
-            layer("dir etc\nfile etc/.wh.a \"\"\nfile etc/c \"c\""),
-        ],
-        command: command.to_owned(),
-    }
+    let layers = [
+        "dir etc\nfile etc/a \"aaa\"\nfile etc/b \"b\"",
+        "dir etc\nfile etc/.wh.a \"\"\nfile etc/c \"c\"",
+    ];
+    EngineImage::of(names, &layers, command)
 }
 
 fn open(root: &Path) -> Result<Box<dyn Bundle>> {
@@ -44,14 +36,8 @@ fn layers(bundle: &dyn Bundle, text: &str) -> Result<Vec<Vec<u8>>> {
         panic!("the root is a document");
     };
     let value: serde_json::Value = serde_json::from_slice(&document.bytes).unwrap();
-    let member = |name: &str| -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let blob = bundle.member(name, &Facts::default())?;
-        blob.open()?
-            .read_to_end(&mut bytes)
-            .map_err(Error::from_io)?;
-        Ok(bytes)
-    };
+    let member =
+        |name: &str| -> Result<Vec<u8>> { laws::read(&bundle.member(name, &Facts::default())?) };
     let config = member(value["Config"].as_str().unwrap())?;
     assert!(
         entry

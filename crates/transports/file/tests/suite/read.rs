@@ -10,6 +10,7 @@ use std::{
 
 use imgconv_file::from_reader;
 use imgconv_model::{Blob, Code, Env, Error, Facts, Platform, Root, Transport};
+use imgconv_testkit::laws::read;
 use imgconv_transport_file::FILE;
 use rustix::fs::{CWD, FileType, Mode};
 use tempfile::TempDir;
@@ -28,14 +29,6 @@ fn blob(path: &Path) -> Blob {
     match bundle.root(&roots[0]).unwrap() {
         Root::Stream(blob) => blob,
         Root::Document(document) => panic!("{document:?}"),
-    }
-}
-
-fn read(blob: &Blob) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    match blob.open()?.read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Error::from_io(error)),
     }
 }
 

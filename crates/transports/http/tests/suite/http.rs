@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
-use imgconv_model::{Bundle, Code, Env, Network, Platform, Result, Root, Transport as _};
-use imgconv_testkit::server::{Reply, Server};
+use imgconv_model::{Bundle, Code, Env, Network, Platform, Result, Transport as _};
+use imgconv_testkit::{
+    laws::stream,
+    server::{Reply, Server},
+};
 use imgconv_transport_http::{HTTP, HTTPS};
 
-fn env() -> Env {
+pub(crate) fn env() -> Env {
     let mut network = Network::default();
     network.timeouts.first_wait = Duration::from_millis(1);
     Env {
@@ -25,16 +28,6 @@ fn open(server: &Server, path: &str, env: &Env) -> Result<Box<dyn Bundle>> {
     HTTP.open(&format!("//{}{path}", server.authority()), env)
 }
 
-fn bytes(bundle: &dyn Bundle) -> Vec<u8> {
-    let roots = bundle.roots().unwrap();
-    let Root::Stream(blob) = bundle.root(&roots[0]).unwrap() else {
-        panic!("a file is a stream");
-    };
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut blob.open().unwrap(), &mut bytes).unwrap();
-    bytes
-}
-
 #[test]
 fn a_file_and_its_signature_are_fetched() {
     let server = Server::start(|request| match &*request.target {
@@ -44,8 +37,8 @@ fn a_file_and_its_signature_are_fetched() {
     });
     let env = env();
     let bundle = open(&server, "/x.aci?q", &env).unwrap();
-    assert_eq!(bytes(&*bundle), b"the image");
-    assert_eq!(bytes(&*bundle), b"the image", "as often as needed");
+    assert_eq!(stream(&*bundle), b"the image");
+    assert_eq!(stream(&*bundle), b"the image", "as often as needed");
     assert!(
         !server
             .requests()
@@ -104,7 +97,7 @@ fn a_cut_download_goes_on_where_it_ended() {
         }
     });
     let bundle = open(&server, "/x", &env()).unwrap();
-    assert_eq!(bytes(&*bundle), b"0123456789".repeat(10_000));
+    assert_eq!(stream(&*bundle), b"0123456789".repeat(10_000));
 }
 
 #[test]
@@ -130,7 +123,7 @@ fn j9b_a_server_that_can_not_go_on_is_asked_for_all_of_it() {
             }
         });
         let bundle = open(&server, "/x", &env()).unwrap();
-        assert_eq!(bytes(&*bundle), b"0123456789".repeat(10_000), "{second}");
+        assert_eq!(stream(&*bundle), b"0123456789".repeat(10_000), "{second}");
     }
 }
 

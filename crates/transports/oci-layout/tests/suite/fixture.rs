@@ -3,14 +3,15 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{Read, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use imgconv_model::{
-    Algorithm, Blob, Bundle, BundleSink, Child, Digest, Env, Error, Facts, Name, Platform,
-    Publication, Result, Transport,
+    Algorithm, Bundle, BundleSink, Child, Digest, Env, Error, Facts, Name, Platform, Publication,
+    Result, Transport,
 };
+pub(crate) use imgconv_testkit::laws::read;
 use imgconv_transport_oci_layout::OCI_LAYOUT;
 use tempfile::TempDir;
 
@@ -100,14 +101,6 @@ pub(crate) fn descriptor(bytes: &[u8], more: &str) -> String {
         sha256(bytes),
         bytes.len()
     )
-}
-
-pub(crate) fn read(blob: &Blob) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    match blob.open()?.read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Error::from_io(error)),
-    }
 }
 
 pub(crate) fn create(path: &Path) -> Box<dyn BundleSink> {

@@ -1,10 +1,9 @@
 //! A storage of version 1 made by hand: chains, checksums, and damage.
 
-use std::{fs, io::Read, os::unix::fs::symlink, path::PathBuf};
+use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
-use imgconv_model::{
-    Algorithm, Bundle, Code, Env, Error, Facts, Platform, Result, Root, Transport,
-};
+use imgconv_model::{Algorithm, Bundle, Code, Env, Facts, Platform, Result, Root, Transport};
+use imgconv_testkit::laws;
 use imgconv_transport_registry_storage::REGISTRY_STORAGE;
 
 struct Fixture(tempfile::TempDir);
@@ -74,10 +73,7 @@ impl Fixture {
 
     fn layer(&self, letter: char) -> Result<Vec<u8>> {
         let name = format!("images/{}/layer", id(letter));
-        let mut bytes = Vec::new();
-        let mut reader = self.open().member(&name, &Facts::default())?.open()?;
-        reader.read_to_end(&mut bytes).map_err(Error::from_io)?;
-        Ok(bytes)
+        laws::read(&self.open().member(&name, &Facts::default())?)
     }
 }
 

@@ -1,10 +1,11 @@
 //! A storage of version 2 made by hand: tags, indexes, revisions without tags, and damage.
 
-use std::{fs, io::Read, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
 use imgconv_model::{
-    Algorithm, Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, Transport,
+    Algorithm, Bundle, Code, Digest, Env, Facts, Platform, Result, Root, Transport,
 };
+use imgconv_testkit::laws;
 use imgconv_transport_registry_storage::REGISTRY_STORAGE;
 
 const MANIFEST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","n":1}"#;
@@ -129,7 +130,7 @@ fn names_begin_with_the_host_that_was_given() {
     fixture.tag("team/app", "1.0", &fixture.blob(MANIFEST));
     let name = |host| {
         let entries = fixture.open_of(Some(host))?.roots()?;
-        Ok::<_, Error>(entries[0].name.as_ref().unwrap().to_string())
+        Ok::<_, imgconv_model::Error>(entries[0].name.as_ref().unwrap().to_string())
     };
     assert_eq!(
         name("localhost:5000").unwrap(),
@@ -226,12 +227,7 @@ fn blobs_are_verified_and_found_by_their_digests_alone() {
         digest: Some(layer),
         size,
     };
-    let read = |facts: &Facts| -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut reader = bundle.blob(facts)?.open()?;
-        reader.read_to_end(&mut bytes).map_err(Error::from_io)?;
-        Ok(bytes)
-    };
+    let read = |facts: &Facts| laws::read(&bundle.blob(facts)?);
     assert_eq!(read(&facts(Some(5))).unwrap(), b"layer");
     assert_eq!(read(&facts(None)).unwrap(), b"layer");
     assert_eq!(read(&facts(Some(6))).unwrap_err().code(), Code::Mismatch);

@@ -5,6 +5,7 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod laws;
 mod login;
 mod pull;
 mod push;
@@ -88,10 +89,7 @@ pub(crate) fn facts(digest: &str, size: usize) -> Facts {
 }
 
 pub(crate) fn read_blob(bundle: &dyn Bundle, facts: &Facts) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    let mut reader = bundle.blob(facts)?.open()?;
-    reader.read_to_end(&mut bytes).map_err(Error::from_io)?;
-    Ok(bytes)
+    imgconv_testkit::laws::read(&bundle.blob(facts)?)
 }
 
 pub(crate) fn write_blob(sink: &dyn BundleSink, bytes: &[u8]) -> Result<(), Error> {

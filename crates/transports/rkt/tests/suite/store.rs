@@ -1,9 +1,9 @@
 //! A store made by hand, as rkt leaves it, and everything that can be wrong with one.
 
-use std::{fs, io::Read, os::unix::fs::symlink, path::PathBuf};
+use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
-use imgconv_model::{Bundle, Code, Env, Error, Facts, Platform, Result, Root, Transport};
-use imgconv_testkit::{ImageRecipe, recipe, stores};
+use imgconv_model::{Bundle, Code, Env, Facts, Platform, Result, Root, Transport};
+use imgconv_testkit::{ImageRecipe, laws, stores};
 use imgconv_transport_rkt::RKT;
 
 struct Fixture {
@@ -15,14 +15,7 @@ impl Fixture {
     /// A store with two versions of one image.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let image = |version: &str| {
-            let mut image = ImageRecipe::default();
-            image.head.name = "example.com/app".into();
-            image.head.version = version.into();
-            image.layers = vec![recipe::parse("dir etc\nfile etc/a \"a\"", "test").unwrap()];
-            image
-        };
-        let keys = stores::rkt(&[image("1.0"), image("2.0")], folder.path()).unwrap();
+        let keys = stores::rkt(&ImageRecipe::samples(true), folder.path()).unwrap();
         Self { folder, keys }
     }
 
@@ -59,11 +52,7 @@ impl Fixture {
         let Root::Stream(blob) = bundle.root(entry.unwrap())? else {
             panic!("an ACI is a stream");
         };
-        let mut bytes = Vec::new();
-        blob.open()?
-            .read_to_end(&mut bytes)
-            .map_err(Error::from_io)?;
-        Ok(bytes)
+        laws::read(&blob)
     }
 }
 
