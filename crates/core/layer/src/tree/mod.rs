@@ -10,6 +10,7 @@ mod arena;
 mod changes;
 mod partial;
 mod resolve;
+mod scan;
 mod walk;
 mod windows;
 
@@ -18,7 +19,11 @@ use std::{collections::BTreeSet, fmt};
 use imgconv_model::{Env, Limits};
 use imgconv_tar::{EntryKind, Time};
 
-pub use self::changes::Base;
+pub use self::{
+    apply::Applying,
+    changes::Base,
+    scan::{Batch, scan},
+};
 use self::{
     arena::{Arena, NONE, number_of},
     changes::Changes,
@@ -179,6 +184,11 @@ impl Tree {
     /// The whole path of an id.
     pub(crate) fn path(&self, id: Id) -> Vec<u8> {
         self.arena.path(id)
+    }
+
+    /// Returns true for the path of a directory.
+    pub(crate) fn is_directory(&self, id: Id) -> bool {
+        self.arena.is_directory(id)
     }
 
     /// The node at an id.
