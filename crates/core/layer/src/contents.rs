@@ -94,7 +94,11 @@ impl Contents {
     fn window(&mut self, wanted: usize) -> io::Result<&[u8]> {
         self.turn += 1;
         let (key, turn) = (self.at, self.turn);
-        if let Some(i) = self.windows.iter().position(|window| window.from(key).is_some()) {
+        if let Some(i) = self
+            .windows
+            .iter()
+            .position(|window| window.from(key).is_some())
+        {
             let window = &mut self.windows[i];
             window.used = turn;
             return Ok(window.from(key).unwrap_or_default());
@@ -102,7 +106,9 @@ impl Contents {
         let i = self.victim(key);
         let window = &mut self.windows[i];
         // A place that was read to its end is read on in larger steps.
-        let goes_on = key.checked_sub(window.end()).is_some_and(|gap| gap < MOST as u64);
+        let goes_on = key
+            .checked_sub(window.end())
+            .is_some_and(|gap| gap < MOST as u64);
         let size = match goes_on && !window.bytes.is_empty() {
             true => (2 * window.bytes.len()).min(MOST),
             false => FIRST,
@@ -110,7 +116,9 @@ impl Contents {
         let there = usize::try_from(self.spool.after(key)).unwrap_or(usize::MAX);
         window.used = turn;
         window.key = key;
-        window.bytes.resize(size.max(wanted).min(there.max(wanted)), 0);
+        window
+            .bytes
+            .resize(size.max(wanted).min(there.max(wanted)), 0);
         if let Err(error) = self.spool.read_exact_at(&mut window.bytes, key) {
             window.bytes.clear();
             return Err(error);
@@ -122,7 +130,8 @@ impl Contents {
     /// one, or the one that was not used for the longest time.
     fn victim(&mut self, key: u64) -> usize {
         let ends_before = |window: &Window| {
-            key.checked_sub(window.end()).is_some_and(|gap| gap < MOST as u64)
+            key.checked_sub(window.end())
+                .is_some_and(|gap| gap < MOST as u64)
         };
         if let Some(i) = self.windows.iter().position(ends_before) {
             return i;

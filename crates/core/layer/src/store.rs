@@ -199,7 +199,9 @@ impl SpoolLayer {
         let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
         let reserved = &self.shared.reserved;
         if let Some(end) = end
-            && reserved.compare_exchange(self.reserved, end, set, get).is_ok()
+            && reserved
+                .compare_exchange(self.reserved, end, set, get)
+                .is_ok()
         {
             self.reserved = end;
             return Ok(next);
@@ -208,9 +210,8 @@ impl SpoolLayer {
         let room = size.max(BUFFER as u64);
         let fits = |start: u64| start.checked_add(room).filter(|end| *end <= OFFSET);
         let start = self.shared.reserved.fetch_update(set, get, fits);
-        self.at = start.map_err(|_| {
-            Error::new(Code::Limit, "the contents of all files exceed 256 TiB")
-        })?;
+        self.at = start
+            .map_err(|_| Error::new(Code::Limit, "the contents of all files exceed 256 TiB"))?;
         self.reserved = self.at + room;
         Ok(self.at)
     }

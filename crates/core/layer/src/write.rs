@@ -3,11 +3,7 @@
 //! Members come in byte order of their names, a directory's with its slash; `imgconv_tar::head`
 //! defines the bytes of a header.
 
-use std::{
-    collections::HashMap,
-    io,
-    sync::Arc,
-};
+use std::{collections::HashMap, io, sync::Arc};
 
 use imgconv_model::{Limits, Reader, Result, quote};
 use imgconv_tar::{Entry, EntryKind, put_head};

@@ -48,23 +48,7 @@ pub(crate) fn apply_all(
     stores: &dyn Stores,
     env: &Env,
 ) -> Result<()> {
-    let queues = range.clone().map(|_| Queue::default()).collect();
-    let lanes = Lanes {
-        layers,
-        range: range.clone(),
-        semantics,
-        stores,
-        env,
-        state: Mutex::new(State {
-            queues,
-            turn: range.start,
-            waiting: 0,
-            bytes: 0,
-        }),
-        changed: Condvar::new(),
-        next: AtomicUsize::new(range.start),
-        failed: AtomicUsize::new(usize::MAX),
-    };
+    let lanes = Lanes::new(layers, range.clone(), semantics, stores, env);
     if env.jobs <= 1 {
         return range.clone().try_for_each(|i| lanes.alone(tree, i));
     }
@@ -97,7 +81,7 @@ struct Lanes<'a> {
 
 struct State {
     queues: Vec<Queue>,
-    /// The layer that is being applied.
+    /// The layer that is being applied; the end of the range before the first.
     turn: usize,
     /// Bytes of the batches of later layers.
     waiting: usize,
@@ -162,6 +146,35 @@ impl Drop for Stop<'_, '_> {
     }
 }
 
+impl<'a> Lanes<'a> {
+    fn new(
+        layers: &'a [Layer],
+        range: Range<usize>,
+        semantics: Semantics,
+        stores: &'a dyn Stores,
+        env: &'a Env,
+    ) -> Self {
+        let queues = range.clone().map(|_| Queue::default()).collect();
+        let state = State {
+            queues,
+            turn: range.end,
+            waiting: 0,
+            bytes: 0,
+        };
+        Self {
+            layers,
+            next: AtomicUsize::new(range.start),
+            range,
+            semantics,
+            stores,
+            env,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            failed: AtomicUsize::new(usize::MAX),
+        }
+    }
+}
+
 impl Lanes<'_> {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -179,7 +192,10 @@ impl Lanes<'_> {
     /// Fails if the result of a layer is not needed any more.
     fn check(&self, layer: usize) -> Result<()> {
         match self.failed.load(Ordering::Relaxed) <= layer {
-            true => Err(Error::new(Code::Cancelled, "the layer is not needed any more")),
+            true => Err(Error::new(
+                Code::Cancelled,
+                "the layer is not needed any more",
+            )),
             false => Ok(()),
         }
     }
@@ -368,13 +384,22 @@ impl Lanes<'_> {
         };
         let limit = self.env.limits.image_bytes;
         let result = if all > limit {
-            Err(Limits::exceeded("image_bytes", limit, "the uncompressed image"))
+            Err(Limits::exceeded(
+                "image_bytes",
+                limit,
+                "the uncompressed image",
+            ))
         } else {
             match (refused, outcome.found) {
                 (None, Ok(found)) => tree.end(layer).and_then(|()| {
                     let claimed = self.layers[i].diff_id;
-                    match claimed.zip(found).filter(|(claimed, found)| claimed != found) {
-                        Some((claimed, found)) => Err(Error::mismatch("the diff ID", claimed, found)),
+                    match claimed
+                        .zip(found)
+                        .filter(|(claimed, found)| claimed != found)
+                    {
+                        Some((claimed, found)) => {
+                            Err(Error::mismatch("the diff ID", claimed, found))
+                        }
                         None => Ok(()),
                     }
                 }),
@@ -407,5 +432,79 @@ struct Failing(Option<Error>);
 impl Read for Failing {
     fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
         self.0.take().map_or(Ok(0), |error| Err(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use imgconv_model::{Blob, Facts, Platform};
+    use imgconv_tar::{END, Entry, EntryKind, head};
+
+    use super::*;
+    use crate::stores::Below;
+
+    /// A layer of empty files with long names.
+    fn layer(files: usize) -> Layer {
+        let mut tar = Vec::new();
+        for i in 0..files {
+            let name = format!("{}/{i}", "directory/".repeat(8));
+            tar.extend(head(&Entry::new(name, EntryKind::Regular)).unwrap());
+        }
+        tar.extend(END);
+        let bytes: Arc<[u8]> = tar.into();
+        Layer {
+            blob: Blob {
+                facts: Facts::default(),
+                bytes: Arc::new(bytes),
+            },
+            diff_id: None,
+            kind: None,
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_layer_that_is_far_ahead_stops_until_its_turn() {
+        const FILES: usize = 150_000;
+        let layers = [layer(1), layer(FILES)];
+        let env = Env {
+            jobs: 2,
+            ..Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"))
+        };
+        let lanes = Lanes::new(&layers, 0..2, Semantics::Layer, &Below, &env);
+        let mut tree = Tree::new(&env);
+        thread::scope(|scope| {
+            let _stop = Stop(&lanes);
+            // Nobody reads the lower layer, so the upper one can't be applied.
+            lanes.next.store(1, Ordering::Relaxed);
+            scope.spawn(|| lanes.work());
+            loop {
+                let state = lanes.state();
+                assert!(state.waiting <= WAITING, "{}", state.waiting);
+                assert!(
+                    state.queues[1].outcome.is_none(),
+                    "the layer was read to its end"
+                );
+                // Batches are far smaller than this.
+                if state.waiting > WAITING - (1 << 20) {
+                    break;
+                }
+                drop(state);
+                thread::yield_now();
+            }
+            scope.spawn(|| {
+                let outcome = lanes.read(0, &mut |batch| lanes.push(0, batch));
+                lanes.state().queues[0].outcome = Some(outcome);
+                lanes.changed.notify_all();
+            });
+            lanes.apply(&mut tree, 0).unwrap();
+            lanes.apply(&mut tree, 1).unwrap();
+            assert_eq!(lanes.state().waiting, 0);
+        });
+        // The files and their eight directories.
+        assert_eq!(tree.len(), FILES + 8);
     }
 }

@@ -192,7 +192,14 @@ pub fn squash_above(
     apply_all(&mut tree, layers, 0..from, semantics, &Below, env)?;
     let base = tree.base();
     let spool = Spool::new(env)?;
-    apply_all(&mut tree, layers, from..layers.len(), semantics, &spool, env)?;
+    apply_all(
+        &mut tree,
+        layers,
+        from..layers.len(),
+        semantics,
+        &spool,
+        env,
+    )?;
     refuse_windows(&tree, from)?;
     tree.only_changes(base);
     let wanted: BTreeSet<u64> = tree.contents().filter(|key| key & BELOW != 0).collect();

@@ -108,7 +108,9 @@ struct FetchLayer<'a> {
 impl FetchLayer<'_> {
     fn moved(&self, key: u64, to: u64) {
         let moved = self.fetch.moved.lock();
-        moved.unwrap_or_else(PoisonError::into_inner).insert(key, to);
+        moved
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, to);
     }
 }
 

@@ -168,8 +168,16 @@ impl Tree {
 
     /// Puts the entries of a batch in the tree.
     fn place_all(&mut self, layer: &mut Applying, batch: &Batch) -> Result<()> {
-        let names: Vec<u32> = batch.names.iter().map(|name| self.arena.bytes.add(name)).collect();
-        let pax: Vec<u32> = batch.pax.iter().map(|list| self.arena.pax.add(list)).collect();
+        let names: Vec<u32> = batch
+            .names
+            .iter()
+            .map(|name| self.arena.bytes.add(name))
+            .collect();
+        let pax: Vec<u32> = batch
+            .pax
+            .iter()
+            .map(|list| self.arena.pax.add(list))
+            .collect();
         for (item, path, link) in batch.items() {
             if matches!(item.role, Role::Dropped | Role::Whiteout | Role::Opaque) {
                 continue;

@@ -159,7 +159,11 @@ impl Scan<'_> {
     }
 
     /// Reads the next entry; false at the end.
-    fn next(&mut self, tar: &mut Reader<&mut dyn Read>, store: &mut dyn ContentStore) -> Result<bool> {
+    fn next(
+        &mut self,
+        tar: &mut Reader<&mut dyn Read>,
+        store: &mut dyn ContentStore,
+    ) -> Result<bool> {
         let Some(entry) = tar.next_entry()? else {
             return Ok(false);
         };
@@ -235,7 +239,10 @@ impl Scan<'_> {
         let known = self.pax.len();
         item.pax = self.pax.add(&entry.pax);
         if self.pax.len() > known {
-            let bytes = entry.pax.iter().map(|(key, value)| key.len() + value.len() + 64);
+            let bytes = entry
+                .pax
+                .iter()
+                .map(|(key, value)| key.len() + value.len() + 64);
             self.bytes += bytes.sum::<usize>();
         }
         self.add(start, item);
@@ -317,7 +324,11 @@ impl Item {
         Self {
             role,
             kind: entry.kind,
-            mode: if entry.kind == EntryKind::Symlink { 0o777 } else { mode },
+            mode: if entry.kind == EntryKind::Symlink {
+                0o777
+            } else {
+                mode
+            },
             uid: entry.uid,
             gid: entry.gid,
             nanos: entry.mtime.nanos,

@@ -5,6 +5,7 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod lanes;
 mod memory;
 mod random;
 mod rows;
