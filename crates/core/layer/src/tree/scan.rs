@@ -343,3 +343,57 @@ impl Item {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use imgconv_model::Platform;
+    use imgconv_tar::{END, head};
+
+    use super::*;
+    use crate::Discard;
+
+    // robustness E11: the figure in the documentation of `Batch` and of `Tree`
+    #[test]
+    fn e11_bytes_of_a_waiting_entry() {
+        assert_eq!(size_of::<Item>(), 64);
+    }
+
+    /// The batches of a layer of files with these records.
+    fn batches(records: impl Iterator<Item = Vec<u8>>) -> Vec<Batch> {
+        let mut tar = Vec::new();
+        for (i, value) in records.enumerate() {
+            let mut entry = Entry::new(format!("file-{i}"), EntryKind::Regular);
+            entry.pax.push((b"SCHILY.xattr.user.a".to_vec(), value));
+            tar.extend(head(&entry).unwrap());
+        }
+        tar.extend(END);
+        let env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
+        let mut batches = Vec::new();
+        let mut keep = |batch| {
+            batches.push(batch);
+            Ok(())
+        };
+        let (mut source, semantics) = (&tar[..], Semantics::Layer);
+        scan(
+            &mut source,
+            semantics,
+            &mut Discard,
+            &env,
+            "layer",
+            &mut keep,
+        )
+        .unwrap();
+        batches
+    }
+
+    // robustness E11: a batch has a bound in bytes, whatever its entries say
+    #[test]
+    fn e11_long_records_end_a_batch() {
+        let large = batches((0..40u8).map(|i| vec![i; 100_000]));
+        assert!(large.len() >= 12, "{}", large.len());
+        assert!(large.iter().all(|batch| batch.bytes() < BYTES + 101_000));
+        let equal = batches((0..40u8).map(|_| vec![7; 100_000]));
+        assert_eq!(equal.len(), 1);
+        assert!(equal[0].bytes() < 110_000);
+    }
+}
