@@ -343,9 +343,10 @@ impl Arena {
     /// Makes a table of twice the size, of all paths. The names are read in the order of their ids,
     /// which is that of the memory: the table itself would read them in the order of their hashes.
     fn grow(&mut self) {
-        let most = self.table.len() + 1;
+        // Room for one more path is room for twice as many: the size is a power of two.
+        let least = self.table.len() + 1;
         self.table = HashTable::new();
-        self.table = HashTable::with_capacity(2 * most);
+        self.table = HashTable::with_capacity(least);
         for id in 1..self.ids() {
             if self.alive(id) {
                 let hash = hash(&self.state, self.parent(id), self.name(id));
