@@ -355,9 +355,8 @@ impl Lanes<'_> {
         let mut layer = tree.begin(self.semantics, &place(self.layers, i));
         let mut refused = None;
         let outcome = self.read(i, &mut |batch| {
-            tree.add(&mut layer, batch).map_err(|error| {
+            tree.add(&mut layer, batch).inspect_err(|error| {
                 refused = Some(error.again());
-                error
             })
         });
         self.end(tree, layer, i, refused, outcome)
