@@ -10,9 +10,9 @@ use imgconv_tar::{END, padding};
 
 /// A source of members.
 pub(crate) trait Members {
-    /// Returns the header blocks of the next member and the size of its body. After `None` the
-    /// method is not called again.
-    fn next(&mut self) -> Result<Option<(Vec<u8>, u64)>>;
+    /// Appends the header blocks of the next member to `head` and returns the size of its body.
+    /// After `None` the method is not called again.
+    fn next(&mut self, head: &mut Vec<u8>) -> Result<Option<u64>>;
 
     /// Reads on in the body of the current member; `buf` is never longer than the rest of the body.
     fn body(&mut self, buf: &mut [u8]) -> io::Result<usize>;
@@ -83,16 +83,13 @@ impl<M: Members> Emit<M> {
                 return Ok(0);
             }
             self.head_done = 0;
-            match self.members.next()? {
-                Some((head, body)) => {
-                    self.head = head;
-                    self.body = body;
-                    self.padding = padding(body);
-                }
-                None => {
-                    self.head = END.to_vec();
-                    self.ended = true;
-                }
+            self.head.clear();
+            if let Some(body) = self.members.next(&mut self.head)? {
+                self.body = body;
+                self.padding = padding(body);
+            } else {
+                self.head.extend_from_slice(&END);
+                self.ended = true;
             }
         }
     }

@@ -10,6 +10,7 @@
 //! unlinked temporary file.
 
 mod clamp;
+mod contents;
 mod emit;
 mod marker;
 mod path;
@@ -22,5 +23,5 @@ pub use clamp::clamp;
 pub use marker::{Marker, marker};
 pub use path::clean;
 pub use rewrite::Rewrite;
-pub use store::{ContentStore, Discard, Fingerprints, FrozenSpool, Spool};
-pub use tree::{Base, Node, Semantics, Tree};
+pub use store::{ContentStore, Discard, Fingerprints, FrozenSpool, Spool, SpoolLayer};
+pub use tree::{Applying, Base, Batch, Node, Semantics, Tree, scan};

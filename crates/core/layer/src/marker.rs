@@ -30,6 +30,10 @@ pub enum Marker {
 /// [`Code::BadTar`] for a whiteout that names nothing, or the directory itself or its parent
 /// (`.wh.`, `.wh..`, `.wh...`).
 pub fn marker(path: &[u8]) -> Result<Marker> {
+    // Nearly no path has a marker.
+    if !path.windows(4).any(|bytes| bytes == b".wh.") {
+        return Ok(Marker::None);
+    }
     let (parent, name) = split(path);
     let of_aufs = |component: &[u8]| component.starts_with(b".wh..wh.");
     if parent.split(|byte| *byte == b'/').any(of_aufs) {

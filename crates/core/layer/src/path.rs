@@ -11,6 +11,13 @@ use imgconv_model::{Code, Error, Limits, Result, quote};
 /// [`Code::BadTar`] if the name is empty or holds a NUL, [`Code::Limit`] if it is longer than
 /// `path`, [`Code::Escape`] if it climbs out of the root.
 pub fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+    let mut key = Vec::with_capacity(path.len());
+    clean_into(path, limits, &mut key)?;
+    Ok(key)
+}
+
+/// Appends the key of an entry name, see [`clean`]. After an error `out` may have a part of the key.
+pub(crate) fn clean_into(path: &[u8], limits: &Limits, out: &mut Vec<u8>) -> Result<()> {
     if path.is_empty() {
         return Err(Error::new(Code::BadTar, "the name is empty"));
     }
@@ -23,24 +30,27 @@ pub fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>> {
         let message = format!("path {} holds a NUL", quote(path));
         return Err(Error::new(Code::BadTar, message));
     }
-    let mut key = Vec::with_capacity(path.len());
+    let start = out.len();
     for component in path.split(|byte| *byte == b'/') {
         match component {
             b"" | b"." => {}
-            b".." if key.is_empty() => {
+            b".." if out.len() == start => {
                 let message = format!("path {} leaves the root", quote(path));
                 return Err(Error::new(Code::Escape, message));
             }
-            b".." => key.truncate(split(&key).0.len()),
+            b".." => {
+                let parent = split(&out[start..]).0.len();
+                out.truncate(start + parent);
+            }
             _ => {
-                if !key.is_empty() {
-                    key.push(b'/');
+                if out.len() > start {
+                    out.push(b'/');
                 }
-                key.extend_from_slice(component);
+                out.extend_from_slice(component);
             }
         }
     }
-    Ok(key)
+    Ok(())
 }
 
 /// Splits a cleaned path into its parent's path and its last component.

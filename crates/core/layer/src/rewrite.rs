@@ -8,7 +8,7 @@ use std::{
 };
 
 use imgconv_model::{Code, Error, Limits, Notes, Result, quote};
-use imgconv_tar::{Entry, EntryKind, Reader, head};
+use imgconv_tar::{Entry, EntryKind, Reader, put_head};
 
 use crate::emit::{Emit, Members};
 
@@ -55,7 +55,7 @@ struct Mapped<R, F> {
 }
 
 impl<R: Read, F: FnMut(Entry) -> Result<Option<Entry>>> Mapped<R, F> {
-    fn mapped(&mut self, entry: Entry) -> Result<Option<(Vec<u8>, u64)>> {
+    fn mapped(&mut self, entry: Entry, head: &mut Vec<u8>) -> Result<Option<u64>> {
         let size = entry.size;
         let Some(mut entry) = (self.map)(entry)? else {
             return Ok(None);
@@ -67,14 +67,15 @@ impl<R: Read, F: FnMut(Entry) -> Result<Option<Entry>>> Mapped<R, F> {
             let place = format!("entry {}", quote(&entry.path));
             return Err(Error::new(Code::Usage, message).at(place));
         }
-        Ok(Some((head(&entry)?, entry.size)))
+        put_head(&entry, head)?;
+        Ok(Some(entry.size))
     }
 }
 
 impl<R: Read, F: FnMut(Entry) -> Result<Option<Entry>>> Members for Mapped<R, F> {
-    fn next(&mut self) -> Result<Option<(Vec<u8>, u64)>> {
+    fn next(&mut self, head: &mut Vec<u8>) -> Result<Option<u64>> {
         while let Some(entry) = self.source.next_entry()? {
-            let mapped = self.mapped(entry)?;
+            let mapped = self.mapped(entry, head)?;
             if mapped.is_some() {
                 return Ok(mapped);
             }

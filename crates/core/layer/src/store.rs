@@ -5,10 +5,13 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::FileExt,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use imgconv_model::{Algorithm, Code, Env, Error, ReadAt, Reader, Result, quote_path};
@@ -39,23 +42,43 @@ pub trait ContentStore: Send {
     fn put_at(&mut self, _offset: u64, body: &mut dyn Read, size: u64) -> Result<u64> {
         self.put(body, size)
     }
+
+    /// Ends a layer: the store writes what it still holds in memory.
+    ///
+    /// # Errors
+    /// If that can't be written.
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Bodies in one unlinked temporary file, except the bodies of a layer that can be read by
 /// position: these stay in the layer. A key is a number, 0 for the file and from 1 on for a tar,
 /// and an offset there.
+///
+/// Several layers may be read at once, each with a [`SpoolLayer`] of its own. A spool that is used
+/// as a store itself puts bodies one after the other without a gap.
 #[derive(Debug)]
 pub struct Spool {
-    /// The tars that hold bodies; the last tar is that of the current layer if `in_place`.
-    tars: Vec<Arc<dyn ReadAt>>,
-    in_place: bool,
+    shared: Arc<Shared>,
+    own: SpoolLayer,
+}
+
+/// What all layers of a spool have in common.
+#[derive(Debug)]
+struct Shared {
     file: File,
     tmpdir: PathBuf,
-    /// Bytes that are not written yet; always [`BUFFER`] long.
-    buffer: Box<[u8]>,
-    filled: usize,
-    /// Bytes in the file, without the buffer.
-    written: u64,
+    /// The end of the part of the file that layers reserved.
+    reserved: AtomicU64,
+    /// The tars that hold bodies, and the end of the last body in each.
+    tars: Mutex<Vec<(Arc<dyn ReadAt>, u64)>>,
+}
+
+impl Shared {
+    fn tars(&self) -> MutexGuard<'_, Vec<(Arc<dyn ReadAt>, u64)>> {
+        self.tars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Spool {
@@ -66,60 +89,168 @@ impl Spool {
     pub fn new(env: &Env) -> Result<Self> {
         let tmpdir = env.tmpdir.clone();
         let file = tempfile::tempfile_in(&tmpdir).map_err(|error| failed(error, &tmpdir))?;
-        Ok(Self {
-            tars: Vec::new(),
-            in_place: false,
+        let shared = Arc::new(Shared {
             file,
             tmpdir,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            filled: 0,
-            written: 0,
-        })
+            reserved: AtomicU64::new(0),
+            tars: Mutex::default(),
+        });
+        let own = SpoolLayer::new(&shared);
+        Ok(Self { shared, own })
     }
 
-    /// Ends writing: from now on several threads may read the spool.
+    /// Makes a store for one layer. Stores of one spool may be used by several threads at once.
+    pub fn layer(&self) -> SpoolLayer {
+        SpoolLayer::new(&self.shared)
+    }
+
+    /// Ends writing: from now on several threads may read the spool. Every [`SpoolLayer`] was
+    /// ended before.
     ///
     /// # Errors
     /// [`Code::Io`] if the rest can't be written.
     pub fn freeze(mut self) -> Result<Arc<FrozenSpool>> {
-        self.flush()?;
+        self.own.end()?;
+        let tars = std::mem::take(&mut *self.shared.tars());
+        let size = self.shared.file.metadata();
+        let size = size.map_err(|error| failed(error, &self.shared.tmpdir))?;
         Ok(Arc::new(FrozenSpool {
-            tars: self.tars,
-            file: self.file,
-            tmpdir: self.tmpdir,
+            tars,
+            size: size.len(),
+            shared: self.shared,
         }))
     }
+}
 
-    fn flush(&mut self) -> Result<()> {
-        self.file
-            .write_all(&self.buffer[..self.filled])
-            .map_err(|error| failed(error, &self.tmpdir))?;
-        self.written += self.filled as u64;
-        self.filled = 0;
-        Ok(())
+impl ContentStore for Spool {
+    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
+        self.own.put(body, size)
     }
+
+    fn begin(&mut self, tar: Option<Arc<dyn ReadAt>>) {
+        self.own.begin(tar);
+    }
+
+    fn put_at(&mut self, offset: u64, body: &mut dyn Read, size: u64) -> Result<u64> {
+        self.own.put_at(offset, body, size)
+    }
+}
+
+/// The part of a [`Spool`] that one layer fills.
+#[derive(Debug)]
+pub struct SpoolLayer {
+    shared: Arc<Shared>,
+    /// The number of the tar that holds the bodies, from 1, and the end of the last body there.
+    place: Option<(usize, u64)>,
+    /// Bytes that are not written yet, and their offset in the file. The buffer has no bytes before
+    /// the first body, then always [`BUFFER`].
+    buffer: Box<[u8]>,
+    filled: usize,
+    at: u64,
+    /// The end of the reserved part of the file.
+    reserved: u64,
 }
 
 /// The bits of a key that are the offset; the bits above, except the highest, are the place.
 const OFFSET: u64 = (1 << 48) - 1;
 const PLACES: usize = 1 << 15;
 
-impl ContentStore for Spool {
+impl SpoolLayer {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            place: None,
+            buffer: Box::default(),
+            filled: 0,
+            at: 0,
+            reserved: 0,
+        }
+    }
+
+    /// Notes how far the bodies of the current tar reach.
+    fn leave(&mut self) {
+        if let Some((place, end)) = self.place.take()
+            && let Some((_, known)) = self.shared.tars().get_mut(place - 1)
+        {
+            *known = end;
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.shared
+            .file
+            .write_all_at(&self.buffer[..self.filled], self.at)
+            .map_err(|error| failed(error, &self.shared.tmpdir))?;
+        self.at += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+
+    /// Reserves room for a body and returns its offset: after the last body, unless another layer
+    /// reserved that room.
+    fn reserve(&mut self, size: u64) -> Result<u64> {
+        let next = self.at + self.filled as u64;
+        let there = self.reserved - next;
+        if size <= there {
+            return Ok(next);
+        }
+        let more = (size - there).max(BUFFER as u64);
+        let end = self.reserved.checked_add(more).filter(|end| *end <= OFFSET);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        let reserved = &self.shared.reserved;
+        if let Some(end) = end
+            && reserved
+                .compare_exchange(self.reserved, end, set, get)
+                .is_ok()
+        {
+            self.reserved = end;
+            return Ok(next);
+        }
+        self.flush()?;
+        let room = size.max(BUFFER as u64);
+        let fits = |start: u64| start.checked_add(room).filter(|end| *end <= OFFSET);
+        let start = self.shared.reserved.fetch_update(set, get, fits);
+        self.at = start
+            .map_err(|_| Error::new(Code::Limit, "the contents of all files exceed 256 TiB"))?;
+        self.reserved = self.at + room;
+        Ok(self.at)
+    }
+}
+
+impl ContentStore for SpoolLayer {
     fn begin(&mut self, tar: Option<Arc<dyn ReadAt>>) {
-        self.in_place = tar.is_some() && self.tars.len() + 1 < PLACES;
-        self.tars.extend(tar.filter(|_| self.in_place));
+        self.leave();
+        let mut tars = self.shared.tars();
+        if let Some(tar) = tar
+            && tars.len() + 1 < PLACES
+        {
+            tars.push((tar, 0));
+            self.place = Some((tars.len(), 0));
+        }
     }
 
     fn put_at(&mut self, offset: u64, body: &mut dyn Read, size: u64) -> Result<u64> {
-        let end = offset.checked_add(size);
-        if !self.in_place || end.is_none_or(|end| end > OFFSET) {
-            return self.put(body, size);
+        let end = offset.checked_add(size).filter(|end| *end <= OFFSET);
+        match (&mut self.place, end) {
+            (Some((place, last)), Some(end)) => {
+                *last = end.max(*last);
+                Ok((*place as u64) << OFFSET.count_ones() | offset)
+            }
+            _ => self.put(body, size),
         }
-        Ok((self.tars.len() as u64) << OFFSET.count_ones() | offset)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.flush()?;
+        self.leave();
+        Ok(())
     }
 
     fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
-        let key = self.written + self.filled as u64;
+        let key = self.reserve(size)?;
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER].into_boxed_slice();
+        }
         let mut left = size;
         while left > 0 {
             if self.filled == BUFFER {
@@ -141,9 +272,11 @@ impl ContentStore for Spool {
 /// A complete [`Spool`].
 #[derive(Debug)]
 pub struct FrozenSpool {
-    tars: Vec<Arc<dyn ReadAt>>,
-    file: File,
-    tmpdir: PathBuf,
+    shared: Arc<Shared>,
+    /// The tars that hold bodies, and the end of the last body in each.
+    tars: Vec<(Arc<dyn ReadAt>, u64)>,
+    /// Bytes of the file.
+    size: u64,
 }
 
 impl FrozenSpool {
@@ -153,13 +286,25 @@ impl FrozenSpool {
     /// If the temporary file can't be read or is too short (the error names the directory), or if a
     /// layer's tar can't be read or has changed.
     pub fn read_exact_at(&self, buf: &mut [u8], key_plus_offset: u64) -> io::Result<()> {
-        let place = key_plus_offset >> OFFSET.count_ones();
-        if let Some(tar) = place.checked_sub(1).and_then(|i| self.tars.get(i as usize)) {
+        if let Some((tar, _)) = self.tar(key_plus_offset) {
             return tar.read_exact_at(buf, key_plus_offset & OFFSET);
         }
-        self.file
+        self.shared
+            .file
             .read_exact_at(buf, key_plus_offset)
-            .map_err(|error| failed(error, &self.tmpdir).into())
+            .map_err(|error| failed(error, &self.shared.tmpdir).into())
+    }
+
+    /// The tar that holds a body; `None` for a body in the file.
+    fn tar(&self, key: u64) -> Option<&(Arc<dyn ReadAt>, u64)> {
+        let place = key >> OFFSET.count_ones();
+        place.checked_sub(1).and_then(|i| self.tars.get(i as usize))
+    }
+
+    /// The number of bytes from a key on that bodies of the same place have.
+    pub(crate) fn after(&self, key: u64) -> u64 {
+        let end = self.tar(key).map_or(self.size, |(_, end)| *end);
+        end.saturating_sub(key & OFFSET)
     }
 
     /// Opens one body.

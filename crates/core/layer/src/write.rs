@@ -3,17 +3,14 @@
 //! Members come in byte order of their names, a directory's with its slash; `imgconv_tar::head`
 //! defines the bytes of a header.
 
-use std::{
-    collections::HashMap,
-    io::{self, Read},
-    sync::Arc,
-};
+use std::{collections::HashMap, io, sync::Arc};
 
 use imgconv_model::{Limits, Reader, Result, quote};
-use imgconv_tar::{Entry, EntryKind, head};
+use imgconv_tar::{Entry, EntryKind, put_head};
 
 use crate::{
     FrozenSpool, Tree,
+    contents::Contents,
     emit::{Emit, Members},
     tree::{Id, ROOT, Walk},
 };
@@ -40,20 +37,20 @@ impl Tree {
         let walk = self.walk();
         Box::new(Emit::new(Paths {
             tree: self,
-            contents,
+            contents: Contents::new(contents),
             prefix: prefix.to_vec(),
             walk,
             begun: false,
             directory: None,
             first: HashMap::new(),
-            body: Box::new(io::empty()),
+            entry: Entry::new(Vec::new(), EntryKind::Regular),
         }))
     }
 }
 
 struct Paths {
     tree: Arc<Tree>,
-    contents: Arc<FrozenSpool>,
+    contents: Contents,
     prefix: Vec<u8>,
     walk: Walk,
     /// True once the root was visited.
@@ -62,13 +59,16 @@ struct Paths {
     directory: Option<(Id, usize)>,
     /// The path that has the content of an inode with several paths.
     first: HashMap<u64, Id>,
-    body: Reader,
+    /// The entry of the last member, whose memory is used again.
+    entry: Entry,
 }
 
-/// The next member of the tar; names are without the prefix.
+/// The next member of the tar.
 enum Next {
-    Path(Id, Vec<u8>),
-    Whiteout(Vec<u8>),
+    /// A path of the tree, that of the walk or the root.
+    Path(Id),
+    /// The whiteout of that name in the directory of the walk.
+    Whiteout(usize),
 }
 
 impl Paths {
@@ -77,71 +77,64 @@ impl Paths {
         if !self.begun {
             self.begun = true;
             self.directory = Some((ROOT, 0));
-            if !self.prefix.is_empty() {
-                return Some(Next::Path(ROOT, Vec::new()));
-            }
-            if self.tree.node(ROOT).named && self.tree.writes(ROOT) {
-                return Some(Next::Path(ROOT, b"./".to_vec()));
+            let named = self.tree.node(ROOT).named && self.tree.writes(ROOT);
+            if named || !self.prefix.is_empty() {
+                return Some(Next::Path(ROOT));
             }
         }
         loop {
             if let Some((id, done)) = &mut self.directory {
-                if let Some(name) = self.tree.markers(*id).get(*done) {
+                if *done < self.tree.markers(*id).len() {
                     *done += 1;
-                    let parent = self.walk.path();
-                    let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
-                    return Some(Next::Whiteout([parent, slash, &name[..]].concat()));
+                    return Some(Next::Whiteout(*done - 1));
                 }
                 self.directory = None;
             }
             let id = self.tree.step(&mut self.walk)?;
-            if self.tree.node(id).kind == EntryKind::Directory {
+            if self.tree.is_directory(id) {
                 self.directory = Some((id, 0));
             }
             if self.tree.writes(id) {
-                return Some(Next::Path(id, self.walk.path().to_vec()));
+                return Some(Next::Path(id));
             }
         }
     }
 
-    /// Puts the prefix before a path. The result must be short enough to be read again.
-    fn name(&self, path: &[u8]) -> Result<Vec<u8>> {
-        let name = [&self.prefix[..], path].concat();
+    /// Makes the entry of a whiteout: only the name has a meaning.
+    fn whiteout(&self, position: usize) -> Result<Entry> {
+        let directory = self.directory.map_or(ROOT, |(id, _)| id);
+        let name = &self.tree.markers(directory)[position];
+        let parent = self.walk.path();
+        let slash: &[u8] = if parent.is_empty() { b"" } else { b"/" };
+        let path = [&self.prefix[..], parent, slash, &name[..]].concat();
+        self.check(&path)?;
+        Ok(Entry::new(path, EntryKind::Regular))
+    }
+
+    /// Checks that a name is short enough to be read again.
+    fn check(&self, name: &[u8]) -> Result<()> {
         let most = self.tree.limits().path;
         if name.len() as u64 > most {
-            let what = format!("path {} of {} bytes", quote(&name), name.len());
+            let what = format!("path {} of {} bytes", quote(name), name.len());
             return Err(Limits::exceeded("path", most, what));
         }
-        Ok(name)
+        Ok(())
     }
-}
 
-impl Members for Paths {
-    fn next(&mut self) -> Result<Option<(Vec<u8>, u64)>> {
-        let (id, path) = match self.advance() {
-            None => return Ok(None),
-            Some(Next::Path(id, path)) => (id, path),
-            Some(Next::Whiteout(path)) => {
-                return Ok(Some((head(&whiteout(self.name(&path)?))?, 0)));
-            }
-        };
+    /// Makes the entry of a path, without its name.
+    fn fill(&mut self, id: Id) -> Result<()> {
         let tree = Arc::clone(&self.tree);
         let node = tree.node(id);
-        let mut entry = Entry {
-            path: self.name(&path)?,
-            kind: node.kind,
-            mode: node.mode,
-            uid: node.uid,
-            gid: node.gid,
-            uname: node.uname.to_vec(),
-            gname: node.gname.to_vec(),
-            mtime: node.mtime,
-            size: node.size,
-            link: node.link.to_vec(),
-            device: node.device,
-            pax: node.pax.to_vec(),
-            offset: 0,
-        };
+        let entry = &mut self.entry;
+        (entry.kind, entry.mode) = (node.kind, node.mode);
+        (entry.uid, entry.gid) = (node.uid, node.gid);
+        (entry.mtime, entry.size, entry.device) = (node.mtime, node.size, node.device);
+        set(&mut entry.uname, node.uname);
+        set(&mut entry.gname, node.gname);
+        set(&mut entry.link, node.link);
+        if entry.pax != node.pax {
+            entry.pax = node.pax.to_vec();
+        }
         if node.kind == EntryKind::Directory {
             if !entry.path.ends_with(b"/") {
                 entry.path.push(b'/');
@@ -149,29 +142,53 @@ impl Members for Paths {
         } else if node.links > 1 {
             match self.first.get(&node.inode) {
                 Some(first) => {
+                    let link = [&self.prefix[..], &tree.path(*first)].concat();
                     entry.kind = EntryKind::HardLink;
-                    entry.link = self.name(&tree.path(*first))?;
-                    entry.size = 0;
-                    entry.device = (0, 0);
+                    (entry.size, entry.device) = (0, (0, 0));
+                    self.check(&link)?;
+                    self.entry.link = link;
                 }
                 None => {
                     self.first.insert(node.inode, id);
                 }
             }
         }
-        if entry.size > 0 {
-            self.body = self.contents.open(node.content, node.size);
+        if self.entry.size > 0 {
+            self.contents.start(node.content, node.size);
         }
-        let size = entry.size;
-        Ok(Some((head(&entry)?, size)))
-    }
-
-    fn body(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.body.read(buf)
+        Ok(())
     }
 }
 
-/// Makes the entry of a whiteout: only the name has a meaning.
-fn whiteout(path: Vec<u8>) -> Entry {
-    Entry::new(path, EntryKind::Regular)
+/// Gives a buffer other bytes; its memory is used again.
+fn set(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    buffer.clear();
+    buffer.extend_from_slice(bytes);
+}
+
+impl Members for Paths {
+    fn next(&mut self, head: &mut Vec<u8>) -> Result<Option<u64>> {
+        let id = match self.advance() {
+            None => return Ok(None),
+            Some(Next::Path(id)) => id,
+            Some(Next::Whiteout(position)) => {
+                put_head(&self.whiteout(position)?, head)?;
+                return Ok(Some(0));
+            }
+        };
+        set(&mut self.entry.path, &self.prefix);
+        if id != ROOT {
+            self.entry.path.extend_from_slice(self.walk.path());
+        } else if self.prefix.is_empty() {
+            self.entry.path.extend_from_slice(b"./");
+        }
+        self.check(&self.entry.path)?;
+        self.fill(id)?;
+        put_head(&self.entry, head)?;
+        Ok(Some(self.entry.size))
+    }
+
+    fn body(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.contents.read(buf)
+    }
 }

@@ -17,6 +17,18 @@ use crate::look::{look, note_label};
 #[derive(Clone, Debug, Default)]
 pub struct Budget(Arc<AtomicU64>);
 
+impl Budget {
+    /// Goes on after layers of so many uncompressed bytes.
+    pub(crate) fn after(bytes: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(bytes)))
+    }
+
+    /// Returns the number of bytes so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A layer's tar: decompressed, and within the limits `layer_bytes` and `image_bytes`; the read
 /// fails when the run is cancelled.
 #[derive(Debug)]

@@ -10,10 +10,12 @@
 mod budget;
 mod clamp;
 mod done;
+mod lanes;
 mod look;
 mod plan;
 mod seal;
 mod squash;
+mod stores;
 
 pub use budget::{Budget, Tar};
 pub use clamp::clamp;

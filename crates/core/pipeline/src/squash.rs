@@ -4,18 +4,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     io::Read,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_layer::{ContentStore, Discard, FrozenSpool, Semantics, Spool, Tree};
-use imgconv_model::{
-    Blob, Code, Compression, Digest, Env, Error, Facts, Layer, Open, ReadAt, Reader, Result,
-};
+use imgconv_layer::{ContentStore, FrozenSpool, Semantics, Spool, Tree};
+use imgconv_model::{Blob, Code, Digest, Env, Error, Facts, Layer, Open, Reader, Result};
 use imgconv_stream::{HashingReader, ahead, blame};
 
 use crate::{
     budget::{Budget, Tar},
-    look::{look, place},
+    lanes::apply_all,
+    look::place,
+    stores::{BELOW, Below, Fetch, positioned},
 };
 
 /// A merged file system with its contents.
@@ -107,11 +107,7 @@ fn apply_one(
     let mut work = || {
         // The blob is opened by position before the pass that verifies its bytes, so that a later
         // change is detected.
-        let in_place = match look(&layers[i])? {
-            Some(Compression::None) => layers[i].blob.bytes.positioned()?,
-            _ => None,
-        };
-        store.begin(in_place);
+        store.begin(positioned(&layers[i])?);
         let source = Tar::open(&layers[i], budget, env, &what)?;
         let mut source = HashingReader::new(source, &algorithms);
         let mut apply = |source: &mut dyn Read| {
@@ -124,6 +120,7 @@ fn apply_one(
             apply(&mut source)?;
         }
         let (found, _) = source.finish().map_err(Error::from_io)?;
+        store.end()?;
         match (claimed, found.first()) {
             (Some(claimed), Some(found)) if claimed != *found => {
                 Err(Error::mismatch("the diff ID", claimed, found))
@@ -165,8 +162,8 @@ pub fn refuse_windows(tree: &Tree, from: usize) -> Result<()> {
 /// # Errors
 /// The errors of [`merge`], or an error if the temporary directory is full.
 pub fn flatten(layers: &[Layer], semantics: Semantics, env: &Env) -> Result<Merged> {
-    let mut spool = Spool::new(env)?;
-    let tree = merge(layers, semantics, &mut spool, env)?;
+    let (mut tree, spool) = (Tree::new(env), Spool::new(env)?);
+    apply_all(&mut tree, layers, 0..layers.len(), semantics, &spool, env)?;
     Ok(Merged {
         tree: Arc::new(tree),
         contents: spool.freeze()?,
@@ -191,29 +188,30 @@ pub fn squash_above(
     if from == 0 {
         return squash(layers, semantics, env);
     }
-    let budget = Budget::default();
     let mut tree = Tree::new(env);
-    let mut below = Below::default();
-    for i in 0..from {
-        apply_one(&mut tree, layers, i, semantics, &mut below, &budget, env)?;
-    }
+    apply_all(&mut tree, layers, 0..from, semantics, &Below, env)?;
     let base = tree.base();
-    let mut spool = Spool::new(env)?;
-    for i in from..layers.len() {
-        apply_one(&mut tree, layers, i, semantics, &mut spool, &budget, env)?;
-    }
+    let spool = Spool::new(env)?;
+    apply_all(
+        &mut tree,
+        layers,
+        from..layers.len(),
+        semantics,
+        &spool,
+        env,
+    )?;
     refuse_windows(&tree, from)?;
     tree.only_changes(base);
     let wanted: BTreeSet<u64> = tree.contents().filter(|key| key & BELOW != 0).collect();
     if !wanted.is_empty() {
-        let mut fetch = Fetch {
-            below: Below::default(),
+        let fetch = Fetch {
             wanted,
-            spool: &mut spool,
-            moved: BTreeMap::new(),
+            spool: &spool,
+            moved: Mutex::default(),
         };
-        merge(&layers[..from], semantics, &mut fetch, env)?;
-        tree.move_contents(&fetch.moved);
+        apply_all(&mut Tree::new(env), layers, 0..from, semantics, &fetch, env)?;
+        let moved = fetch.moved.into_inner();
+        tree.move_contents(&moved.unwrap_or_else(PoisonError::into_inner));
     }
     Ok(Merged {
         tree: Arc::new(tree),
@@ -221,74 +219,14 @@ pub fn squash_above(
     })
 }
 
-/// Marks the keys of contents of the layers below: a spool leaves the highest bit free.
-const BELOW: u64 = 1 << 63;
-
-/// A store that numbers contents and keeps none.
-#[derive(Debug, Default)]
-struct Below {
-    next: u64,
-}
-
-impl Below {
-    fn key(&mut self) -> u64 {
-        self.next += 1;
-        BELOW | self.next
-    }
-}
-
-impl ContentStore for Below {
-    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
-        Discard.put(body, size)?;
-        Ok(self.key())
-    }
-
-    fn put_at(&mut self, _offset: u64, _body: &mut dyn Read, _size: u64) -> Result<u64> {
-        Ok(self.key())
-    }
-}
-
-/// A store that keeps the wanted ones of the contents that [`Below`] numbered, in the same order.
-struct Fetch<'a> {
-    below: Below,
-    wanted: BTreeSet<u64>,
-    spool: &'a mut Spool,
-    /// The keys of these contents in the spool.
-    moved: BTreeMap<u64, u64>,
-}
-
-impl ContentStore for Fetch<'_> {
-    fn put(&mut self, body: &mut dyn Read, size: u64) -> Result<u64> {
-        let key = self.below.key();
-        if self.wanted.contains(&key) {
-            self.moved.insert(key, self.spool.put(body, size)?);
-        } else {
-            Discard.put(body, size)?;
-        }
-        Ok(key)
-    }
-
-    fn begin(&mut self, tar: Option<Arc<dyn ReadAt>>) {
-        self.spool.begin(tar);
-    }
-
-    fn put_at(&mut self, offset: u64, body: &mut dyn Read, size: u64) -> Result<u64> {
-        let key = self.below.key();
-        if self.wanted.contains(&key) {
-            let moved = self.spool.put_at(offset, body, size)?;
-            self.moved.insert(key, moved);
-        }
-        Ok(key)
-    }
-}
-
 /// Merges layers by the rules of appc, and keeps only listed paths and their parents.
 ///
 /// # Errors
 /// The errors of [`squash`].
 pub fn squash_listed(layers: &[Layer], paths: &BTreeSet<Vec<u8>>, env: &Env) -> Result<Merged> {
-    let mut spool = Spool::new(env)?;
-    let mut tree = merge(layers, Semantics::Aci, &mut spool, env)?;
+    let (mut tree, spool) = (Tree::new(env), Spool::new(env)?);
+    let all = 0..layers.len();
+    apply_all(&mut tree, layers, all, Semantics::Aci, &spool, env)?;
     tree.retain(paths);
     Ok(Merged {
         tree: Arc::new(tree),

@@ -32,7 +32,7 @@ pub use archive::{Archive, Member, Wanted, look};
 pub use frame::Reader;
 pub use header::check_start;
 pub use output::{Output, Pack};
-pub use write::head;
+pub use write::{head, put_head};
 
 /// Bytes of a block, the unit of every tar archive.
 const BLOCK: usize = 512;

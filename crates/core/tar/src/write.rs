@@ -13,8 +13,9 @@
 //!   that a reader that supports only one of them reads the same number.
 //! - PAX records are in the byte order of their keys.
 
-use crate::{Entry, EntryKind, number, pax};
+use crate::{BLOCK, Entry, EntryKind, number, pax};
 use imgconv_model::{Code, Error, Limits, Result, quote};
+use std::borrow::Cow;
 use tar::{Header, UstarHeader};
 
 /// Readers refuse a longer PAX header (Go does, from 1 MiB on).
@@ -33,10 +34,20 @@ type Records = Vec<(Vec<u8>, Vec<u8>)>;
 /// without target, a record in `pax` whose key belongs to a field or occurs twice. [`Code::Limit`]
 /// if the PAX header would be above 1 MiB.
 pub fn head(entry: &Entry) -> Result<Vec<u8>> {
-    blocks(entry).map_err(|error| error.at(format!("entry {}", quote(&entry.path))))
+    let mut out = Vec::with_capacity(BLOCK);
+    put_head(entry, &mut out)?;
+    Ok(out)
 }
 
-fn blocks(entry: &Entry) -> Result<Vec<u8>> {
+/// Appends the header blocks of a member, see [`head`]. After an error `out` is unchanged.
+///
+/// # Errors
+/// The errors of [`head`].
+pub fn put_head(entry: &Entry, out: &mut Vec<u8>) -> Result<()> {
+    blocks(entry, out).map_err(|error| error.at(format!("entry {}", quote(&entry.path))))
+}
+
+fn blocks(entry: &Entry, out: &mut Vec<u8>) -> Result<()> {
     check(entry)?;
     let (header, mut records) = ustar(entry);
     if records
@@ -47,7 +58,8 @@ fn blocks(entry: &Entry) -> Result<Vec<u8>> {
     }
     records.extend_from_slice(&entry.pax);
     if records.is_empty() {
-        return Ok(header.as_bytes().to_vec());
+        out.extend_from_slice(header.as_bytes());
+        return Ok(());
     }
     records.sort();
     let mut payload = Vec::new();
@@ -59,11 +71,11 @@ fn blocks(entry: &Entry) -> Result<Vec<u8>> {
         return Err(Limits::exceeded("pax_header", PAX_MAX as u64, what));
     }
     let size = payload.len();
-    let mut out = pax_header(&entry.path, size as u64).as_bytes().to_vec();
+    out.extend_from_slice(pax_header(&entry.path, size as u64).as_bytes());
     out.append(&mut payload);
     out.resize(out.len() + crate::padding(size as u64), 0);
     out.extend_from_slice(header.as_bytes());
-    Ok(out)
+    Ok(())
 }
 
 fn refuse(message: impl Into<String>) -> Result<()> {
@@ -164,7 +176,7 @@ fn ustar(entry: &Entry) -> (Header, Records) {
         put_text(&mut fields.name, name);
     } else {
         put_text(&mut fields.name, shortened(&path));
-        record("path", path);
+        record("path", path.into_owned());
     }
     if entry.link.len() <= fields.linkname.len() {
         put_text(&mut fields.linkname, &entry.link);
@@ -262,12 +274,12 @@ fn view(header: &mut Header) -> &mut UstarHeader {
 }
 
 /// Returns the name with the one final slash of a directory.
-fn spelled_path(entry: &Entry) -> Vec<u8> {
-    let mut path = entry.path.clone();
-    if entry.kind == EntryKind::Directory {
-        while path.ends_with(b"/") {
-            path.pop();
-        }
+fn spelled_path(entry: &Entry) -> Cow<'_, [u8]> {
+    let mut path = Cow::Borrowed(&entry.path[..]);
+    let slashes = path.iter().rev().take_while(|byte| **byte == b'/').count();
+    if entry.kind == EntryKind::Directory && slashes != 1 {
+        let path = path.to_mut();
+        path.truncate(path.len() - slashes);
         path.push(b'/');
     }
     path

@@ -12,61 +12,24 @@ use std::{
 };
 
 use imgconv_model::{Code, Error, Limits, Result, quote};
-use imgconv_tar::{Entry, EntryKind, Reader};
+use imgconv_tar::EntryKind;
 
 use super::{
     Semantics, Tree,
     arena::{Id, Inode, ROOT},
     resolve::{Intent, directory},
+    scan::{Batch, Item, Role, scan},
 };
-use crate::{
-    ContentStore,
-    marker::{Marker, marker},
-    path::{clean, split},
-};
+use crate::{ContentStore, path::split};
 
-/// The number of waiting entries in a batch; a batch is freed as soon as it is applied.
-const BATCH: usize = 4096;
-
-/// An entry that was read and waits for the end of its layer.
-struct Pending {
-    /// The cleaned path; for a hard link followed by a NUL and the cleaned path of the target.
-    text: Box<[u8]>,
-    /// The inode of the path; for a hard link the fields of its own header.
-    inode: Id,
-    link: bool,
-    /// True for metadata of AUFS, which is kept only for hard links that lead to it.
-    aufs: bool,
-}
-
-impl Pending {
-    fn path(&self) -> &[u8] {
-        match self.link {
-            true => self.text.split(|byte| *byte == 0).next().unwrap_or(&[]),
-            false => &self.text,
-        }
-    }
-
-    /// The target of a hard link.
-    fn target(&self) -> &[u8] {
-        &self.text[self.path().len() + 1..]
-    }
-}
-
-/// The body of the current entry, and its offset if it stands whole in the tar.
-struct Body<'a> {
-    offset: Option<u64>,
-    bytes: &'a mut dyn Read,
-}
-
-/// The state of the layer that is being applied.
-struct Layer<'a> {
-    what: &'a str,
+/// A layer that is being applied to a tree, see [`Tree::begin`].
+#[derive(Debug)]
+pub struct Applying {
+    what: String,
     semantics: Semantics,
     /// True if no marker can hide anything: entries are applied at once.
     direct: bool,
-    markers: Vec<Marker>,
-    batches: Vec<Vec<Pending>>,
+    batches: Vec<Batch>,
     /// Members of AUFS that hard links may lead to.
     aufs: HashMap<Box<[u8]>, Id>,
     /// The inodes of these members, held until the layer ends.
@@ -75,6 +38,15 @@ struct Layer<'a> {
     aufs_found: Option<(u64, Vec<u8>)>,
     /// The number of hard links whose own header differs from their target's.
     differing: u64,
+}
+
+/// An entry whose turn it is.
+struct Placing<'a> {
+    item: &'a Item,
+    path: &'a [u8],
+    link: &'a [u8],
+    /// The inode of the path; for a hard link the fields of its own header.
+    inode: Inode,
 }
 
 impl Tree {
@@ -105,45 +77,55 @@ impl Tree {
         store: &mut dyn ContentStore,
         what: &str,
     ) -> Result<()> {
+        let mut layer = self.begin(semantics, what);
+        let env = self.env.clone();
+        let mut add = |batch| self.add(&mut layer, batch);
+        scan(source, semantics, store, &env, what, &mut add)?;
+        self.end(layer)
+    }
+
+    /// Begins to apply the next layer up, whose batches [`scan`] makes.
+    pub fn begin(&mut self, semantics: Semantics, what: &str) -> Applying {
         self.layer += 1;
         match (semantics, &mut self.windows) {
             (Semantics::Aci, windows) => *windows = None,
             (Semantics::Windows, Some(windows)) => windows.certain = true,
             (Semantics::Windows | Semantics::Layer, _) => {}
         }
-        let mut layer = Layer {
-            what,
+        Applying {
+            what: what.to_owned(),
             semantics,
             direct: semantics == Semantics::Aci || self.arena.len() == 0,
-            markers: Vec::new(),
             batches: Vec::new(),
             aufs: HashMap::new(),
             held: Vec::new(),
             aufs_found: None,
             differing: 0,
-        };
-        let mut tar = Reader::new(source, &self.env.limits, &self.env.notes, what);
-        while let Some(mut entry) = tar.next_entry()? {
-            self.env.check_cancelled()?;
-            self.entries += 1;
-            if self.entries > self.env.limits.entries {
-                let what = "the number of tar entries";
-                return Err(Limits::exceeded("entries", self.env.limits.entries, what));
-            }
-            let mut body = Body {
-                offset: tar.body_offset(),
-                bytes: &mut tar,
-            };
-            self.read(&mut layer, &mut entry, &mut body, store)
-                .map_err(|error| error.at(format!("entry {}", quote(&entry.path))))?;
         }
+    }
+
+    /// Adds the next entries of a layer. Over other layers they wait for the end of the layer.
+    ///
+    /// # Errors
+    /// The errors of [`apply`](Self::apply).
+    pub fn add(&mut self, layer: &mut Applying, batch: Batch) -> Result<()> {
+        self.note(layer, &batch)?;
+        if layer.direct {
+            return self.place_all(layer, &batch);
+        }
+        layer.batches.push(batch);
+        Ok(())
+    }
+
+    /// Ends a layer whose batches were all added.
+    ///
+    /// # Errors
+    /// The errors of [`apply`](Self::apply).
+    pub fn end(&mut self, mut layer: Applying) -> Result<()> {
         self.hide(&layer)?;
         for batch in std::mem::take(&mut layer.batches) {
             self.env.check_cancelled()?;
-            for pending in batch {
-                self.place(&mut layer, &pending)
-                    .map_err(|error| error.at(format!("entry {}", quote(pending.path()))))?;
-            }
+            self.place_all(&mut layer, &batch)?;
         }
         for inode in layer.held {
             self.arena.release(inode);
@@ -153,172 +135,94 @@ impl Tree {
                 "{} hard links in all have headers that differ from their targets'",
                 layer.differing
             );
-            self.env.notes.warn("link-header", what, message);
+            self.env.notes.warn("link-header", &layer.what, message);
         }
         if let Some((count, first)) = layer.aufs_found {
             let message = format!("AUFS metadata was dropped: {count} entries, this is the first");
-            let at = format!("{what} › entry {}", quote(first));
+            let at = format!("{} › entry {}", layer.what, quote(first));
             self.env.notes.warn("aufs-metadata", at, message);
         }
         Ok(())
     }
 
-    /// Reads one entry: its body goes to the store, the entry to the waiting entries or to the
-    /// tree.
-    fn read(
-        &mut self,
-        layer: &mut Layer<'_>,
-        entry: &mut Entry,
-        body: &mut Body<'_>,
-        store: &mut dyn ContentStore,
-    ) -> Result<()> {
-        let path = clean(&entry.path, &self.env.limits)?;
-        self.note_of_windows(&path)?;
-        let mut aufs = false;
-        if layer.semantics != Semantics::Aci {
-            match marker(&path)? {
-                Marker::None => {}
-                Marker::Aufs => {
-                    aufs = true;
-                    let found = layer.aufs_found.get_or_insert_with(|| (0, path.clone()));
-                    found.0 += 1;
-                    if entry.kind == EntryKind::Directory {
-                        return Ok(());
-                    }
-                }
-                found => {
-                    if !layer.direct {
-                        layer.markers.push(found);
-                    }
-                    return Ok(());
-                }
+    /// Counts the entries of a batch, and notes their paths and those that they white out, as long
+    /// as these may be layers of Windows.
+    fn note(&mut self, layer: &mut Applying, batch: &Batch) -> Result<()> {
+        for (item, path, _) in batch.items() {
+            self.entries += 1;
+            if self.entries > self.env.limits.entries {
+                let what = "the number of tar entries";
+                return Err(Limits::exceeded("entries", self.env.limits.entries, what));
             }
-        }
-        if path.is_empty() && entry.kind != EntryKind::Directory {
-            let message = format!(
-                "the type of root is {}, it can only be a directory",
-                entry.kind.describe()
-            );
-            return Err(Error::new(Code::BadTar, message));
-        }
-        let pending = if entry.kind == EntryKind::HardLink {
-            let target = clean(&entry.link, &self.env.limits)
-                .map_err(|error| error.at(format!("hard link to {}", quote(&entry.link))))?;
-            let header = self.inode(entry, body, store)?;
-            Pending {
-                text: [&path[..], b"\0", &target].concat().into(),
-                inode: self.arena.add_inode(header),
-                link: true,
-                aufs,
-            }
-        } else {
-            self.warn_of_overlay(layer, entry);
-            let inode = self.inode(entry, body, store)?;
-            Pending {
-                text: path.into(),
-                inode: self.arena.add_inode(inode),
-                link: false,
-                aufs,
-            }
-        };
-        if layer.direct {
-            return self.place(layer, &pending);
-        }
-        match layer.batches.last_mut() {
-            Some(batch) if batch.len() < BATCH => batch.push(pending),
-            _ => layer.batches.push(vec![pending]),
-        }
-        Ok(())
-    }
-
-    /// Notes the path of an entry, or the path that the entry whites out, as long as these may be
-    /// layers of Windows.
-    fn note_of_windows(&mut self, path: &[u8]) -> Result<()> {
-        let layer = self.layer;
-        if let Some(windows) = &mut self.windows {
-            let is_windows = match marker(path)? {
-                Marker::None => windows.note(path, layer),
-                Marker::Whiteout(path) | Marker::Opaque(path) => windows.note(&path, layer),
-                Marker::Aufs => true,
-            };
-            if !is_windows {
+            if matches!(item.role, Role::Aufs | Role::AufsLink | Role::Dropped) {
+                let found = layer.aufs_found.get_or_insert_with(|| (0, path.to_vec()));
+                found.0 += 1;
+            } else if let Some(windows) = &mut self.windows
+                && !windows.note(path, self.layer)
+            {
                 self.windows = None;
             }
         }
         Ok(())
     }
 
-    /// Makes the inode of an entry; the inode of a hard link has no content.
-    fn inode(
-        &mut self,
-        entry: &mut Entry,
-        body: &mut Body<'_>,
-        store: &mut dyn ContentStore,
-    ) -> Result<Inode> {
-        let permissions = u16::try_from(entry.mode & 0o7777).expect("it is masked");
-        let mut inode = Inode::new(entry.kind, permissions);
-        match entry.kind {
-            EntryKind::Regular => {
-                inode.size = entry.size;
-                if entry.size > 0 {
-                    inode.data = match body.offset {
-                        Some(offset) => store.put_at(offset, body.bytes, entry.size)?,
-                        None => store.put(body.bytes, entry.size)?,
-                    };
-                }
+    /// Puts the entries of a batch in the tree.
+    fn place_all(&mut self, layer: &mut Applying, batch: &Batch) -> Result<()> {
+        let names: Vec<u32> = batch
+            .names
+            .iter()
+            .map(|name| self.arena.bytes.add(name))
+            .collect();
+        let pax: Vec<u32> = batch
+            .pax
+            .iter()
+            .map(|list| self.arena.pax.add(list))
+            .collect();
+        for (item, path, link) in batch.items() {
+            if matches!(item.role, Role::Dropped | Role::Whiteout | Role::Opaque) {
+                continue;
             }
-            EntryKind::Symlink => {
-                inode.mode = 0o777;
-                inode.data = u64::from(self.arena.bytes.add(&entry.link));
-            }
-            EntryKind::CharDevice | EntryKind::BlockDevice => {
-                let (major, minor) = entry.device;
-                inode.data = u64::from(major) << 32 | u64::from(minor);
-            }
-            EntryKind::Directory | EntryKind::Fifo | EntryKind::HardLink => {}
+            let inode = Inode {
+                uid: item.uid,
+                gid: item.gid,
+                seconds: item.seconds,
+                nanos: item.nanos,
+                uname: names[item.uname as usize],
+                gname: names[item.gname as usize],
+                pax: pax[item.pax as usize],
+                size: item.size,
+                data: match item.kind {
+                    EntryKind::Symlink => u64::from(self.arena.bytes.add(link)),
+                    _ => item.data,
+                },
+                ..Inode::new(item.kind, item.mode)
+            };
+            let placing = Placing {
+                item,
+                path,
+                link,
+                inode,
+            };
+            self.place(layer, &placing)
+                .map_err(|error| error.at(format!("entry {}", quote(path))))?;
         }
-        (inode.uid, inode.gid) = (entry.uid, entry.gid);
-        (inode.seconds, inode.nanos) = (entry.mtime.seconds, entry.mtime.nanos);
-        inode.uname = self.arena.bytes.add(&entry.uname);
-        inode.gname = self.arena.bytes.add(&entry.gname);
-        inode.pax = self.arena.pax.add(&entry.pax);
-        Ok(inode)
-    }
-
-    /// Warns of entries that overlayfs would read as a deletion. Only overlayfs reads them so, so
-    /// they are kept as data.
-    fn warn_of_overlay(&self, layer: &Layer<'_>, entry: &Entry) {
-        let device = entry.kind == EntryKind::CharDevice && entry.device == (0, 0);
-        let xattr = entry.pax.iter().map(|(key, _)| key).find(|key| {
-            let name = key
-                .strip_prefix(b"SCHILY.xattr.")
-                .or_else(|| key.strip_prefix(b"LIBARCHIVE.xattr."));
-            name.is_some_and(|name| {
-                name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
-            })
-        });
-        let what = match xattr {
-            Some(key) => format!("the record {} is of overlayfs", quote(key)),
-            None if device => "the character device 0:0 is a whiteout of overlayfs".to_owned(),
-            None => return,
-        };
-        let at = format!("{} › entry {}", layer.what, quote(&entry.path));
-        let message = format!("{what}; it is kept as data and deletes nothing");
-        self.env.notes.warn("overlay-marker", at, message);
+        Ok(())
     }
 
     /// Removes the paths that the markers of a layer hide. All of these paths are found before one
     /// is removed, so the order of the markers does not matter.
-    fn hide(&mut self, layer: &Layer<'_>) -> Result<()> {
-        if layer.markers.is_empty() {
+    fn hide(&mut self, layer: &Applying) -> Result<()> {
+        let items = || layer.batches.iter().flat_map(Batch::items);
+        let is_marker = |item: &Item| matches!(item.role, Role::Whiteout | Role::Opaque);
+        if !items().any(|(item, ..)| is_marker(item)) {
             return Ok(());
         }
         self.targets.clear();
         let covered = OnceCell::new();
         let (mut whiteouts, mut opaque) = (Vec::new(), Vec::new());
-        for marker in &layer.markers {
-            match marker {
-                Marker::Whiteout(path) => {
+        for (item, path, _) in items() {
+            match item.role {
+                Role::Whiteout => {
                     let (parent, name) = split(path);
                     let id = self
                         .lower(layer, &covered, parent)
@@ -326,13 +230,13 @@ impl Tree {
                         .and_then(|parent| self.arena.child(parent, name));
                     whiteouts.extend(id);
                 }
-                Marker::Opaque(path) => {
+                Role::Opaque => {
                     let id = self
                         .lower(layer, &covered, path)
                         .map_err(|error| error.at(format!("opaque whiteout in {}", quote(path))))?;
                     opaque.extend(id);
                 }
-                Marker::None | Marker::Aufs => {}
+                _ => {}
             }
         }
         self.targets.clear();
@@ -352,20 +256,19 @@ impl Tree {
     /// Finds a directory of the lower layers for a marker.
     fn lower<'a>(
         &mut self,
-        layer: &'a Layer<'_>,
+        layer: &'a Applying,
         covered: &OnceCell<HashSet<&'a [u8]>>,
         path: &[u8],
     ) -> Result<Option<Id>> {
         let covered = covered.get_or_init(|| {
-            let pending = layer.batches.iter().flatten();
-            let directories = pending.filter(|pending| {
-                !pending.link && self.arena.inode_at(pending.inode).kind == EntryKind::Directory
-            });
-            let whiteouts = layer.markers.iter().filter_map(|marker| match marker {
-                Marker::Whiteout(path) => Some(&path[..]),
-                _ => None,
-            });
-            directories.map(Pending::path).chain(whiteouts).collect()
+            let items = layer.batches.iter().flat_map(Batch::items);
+            let covers = |item: &Item| match item.role {
+                Role::Entry | Role::Aufs => item.kind == EntryKind::Directory,
+                Role::Whiteout => true,
+                _ => false,
+            };
+            let covering = items.filter(|(item, ..)| covers(item));
+            covering.map(|(_, path, _)| path).collect()
         });
         let intent = Intent::FindBelow(covered);
         directory(
@@ -378,19 +281,19 @@ impl Tree {
     }
 
     /// Puts one entry in the tree.
-    fn place(&mut self, layer: &mut Layer<'_>, pending: &Pending) -> Result<()> {
-        let path = pending.path();
-        let (inode, target) = if pending.link {
-            let (inode, target) = self.link(layer, pending.target())?;
-            let header = self.arena.take_inode(pending.inode);
-            self.header(layer, pending, &header, inode);
-            (inode, target)
-        } else {
-            (pending.inode, None)
+    fn place(&mut self, layer: &mut Applying, placing: &Placing<'_>) -> Result<()> {
+        let path = placing.path;
+        let (inode, target) = match placing.item.role {
+            Role::Link | Role::AufsLink => {
+                let (inode, target) = self.link(layer, placing.link)?;
+                self.header(layer, placing, inode);
+                (inode, target)
+            }
+            _ => (self.arena.add_inode(placing.inode), None),
         };
         // The inode is held, since making the parents may remove the target's own path.
         self.arena.hold(inode);
-        if pending.aufs {
+        if matches!(placing.item.role, Role::Aufs | Role::AufsLink) {
             layer.aufs.insert(path.into(), inode);
             layer.held.push(inode);
             return Ok(());
@@ -421,7 +324,7 @@ impl Tree {
             }
             Ok(id) if Some(id) == target => {
                 let message = "the hard link leads to itself";
-                let place = format!("hard link to {}", quote(pending.target()));
+                let place = format!("hard link to {}", quote(placing.link));
                 return Err(Error::new(Code::BadTar, message).at(place));
             }
             Ok(id) => {
@@ -441,7 +344,8 @@ impl Tree {
     /// Applies the header of a hard link to the file that it leads to: mode, owner and time as in
     /// the header, and the extended attributes if they are at least those of the file. A symbolic
     /// link takes the owner only, as in the engines. Every difference is reported.
-    fn header(&mut self, layer: &mut Layer<'_>, pending: &Pending, own: &Inode, inode: Id) {
+    fn header(&mut self, layer: &mut Applying, placing: &Placing<'_>, inode: Id) {
+        let own = &placing.inode;
         let mut file = *self.arena.inode_at(inode);
         let mut told: Vec<String> = Vec::new();
         let mut kept = "";
@@ -485,12 +389,12 @@ impl Tree {
         self.arena.set_inode(inode, file);
         layer.differing += 1;
         if layer.differing <= TOLD {
-            let at = format!("{} › entry {}", layer.what, quote(pending.path()));
+            let at = format!("{} › entry {}", layer.what, quote(placing.path));
             let message = format!(
                 "the header of the hard link differs from that of its target {}: {}; as for \
                  container engines, the header of the link is used for every name of the \
                  file{kept}",
-                quote(pending.target()),
+                quote(placing.link),
                 told.join(", ")
             );
             self.env.notes.warn("link-header", at, message);
@@ -498,7 +402,7 @@ impl Tree {
     }
 
     /// Finds the inode that a hard link leads to, and the path in the tree that has the inode.
-    fn link(&mut self, layer: &Layer<'_>, target: &[u8]) -> Result<(Id, Option<Id>)> {
+    fn link(&mut self, layer: &Applying, target: &[u8]) -> Result<(Id, Option<Id>)> {
         if let Some(inode) = layer.aufs.get(target) {
             return Ok((*inode, None));
         }

@@ -64,7 +64,7 @@ pub(super) struct Inode {
     /// The content's key, the position of the link's target in `Arena::bytes`, or the device's
     /// major and minor number.
     pub(super) data: u64,
-    links: u32,
+    pub(super) links: u32,
 }
 
 impl Inode {
@@ -321,14 +321,38 @@ impl Arena {
         }
         self.dentries[parent as usize].child = id;
         self.inodes[inode as usize].links += 1;
+        if self.table.len() == self.table.capacity() {
+            self.grow();
+        } else {
+            let hash = hash(&self.state, parent, name);
+            self.index(id, hash);
+        }
+        Ok(id)
+    }
+
+    /// Adds a path to the table, which has room.
+    fn index(&mut self, id: Id, hash: u64) {
         let (dentries, names, state) = (&self.dentries, &self.names, &self.state);
         let rehash = |id: &Id| {
             let dentry = &dentries[*id as usize];
-            hash(state, dentry.parent, names.get(dentry.name))
+            self::hash(state, dentry.parent, names.get(dentry.name))
         };
-        self.table
-            .insert_unique(hash(state, parent, name), id, rehash);
-        Ok(id)
+        self.table.insert_unique(hash, id, rehash);
+    }
+
+    /// Makes a table of twice the size, of all paths. The names are read in the order of their ids,
+    /// which is that of the memory: the table itself would read them in the order of their hashes.
+    fn grow(&mut self) {
+        // Room for one more path is room for twice as many: the size is a power of two.
+        let least = self.table.len() + 1;
+        self.table = HashTable::new();
+        self.table = HashTable::with_capacity(least);
+        for id in 1..self.ids() {
+            if self.alive(id) {
+                let hash = hash(&self.state, self.parent(id), self.name(id));
+                self.index(id, hash);
+            }
+        }
     }
 
     /// Gives a path another inode. A directory that becomes another kind loses its children.
@@ -415,12 +439,6 @@ impl Arena {
                 number(self.inodes.len() - 1)
             }
         }
-    }
-
-    /// Takes an inode that no path leads to out of the arena.
-    pub(super) fn take_inode(&mut self, inode: Id) -> Inode {
-        self.free_inodes.push(inode);
-        self.inodes[inode as usize]
     }
 
     /// Changes an inode; the paths that lead to it stay.
@@ -533,6 +551,8 @@ impl Names {
 pub(super) struct Pool<T: ?Sized + Eq + Hash> {
     items: Vec<Arc<T>>,
     index: HashMap<Arc<T>, u32>,
+    /// The number that was returned last: most entries have the values of the entry before.
+    last: u32,
 }
 
 // The implementation is not derived: a derived one would require `T: Clone`.
@@ -541,6 +561,7 @@ impl<T: ?Sized + Eq + Hash> Clone for Pool<T> {
         Self {
             items: self.items.clone(),
             index: self.index.clone(),
+            last: self.last,
         }
     }
 }
@@ -550,24 +571,43 @@ impl<T: ?Sized + Eq + Hash> Default for Pool<T> {
         Self {
             items: Vec::new(),
             index: HashMap::new(),
+            last: 0,
         }
     }
 }
 
 impl<T: ?Sized + Eq + Hash> Pool<T> {
+    /// The number of different values.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Returns the values in the order of their numbers.
+    pub(super) fn into_items(self) -> Vec<Arc<T>> {
+        self.items
+    }
+
     /// Returns the number of a value, which is added if it is new.
     pub(super) fn add<'a>(&mut self, value: &'a T) -> u32
     where
         Arc<T>: Borrow<T> + From<&'a T>,
     {
-        if let Some(number) = self.index.get(value) {
-            return *number;
+        if let Some(item) = self.items.get(self.last as usize)
+            && **item == *value
+        {
+            return self.last;
         }
-        let number = number(self.items.len());
-        let item = Arc::from(value);
-        self.items.push(Arc::clone(&item));
-        self.index.insert(item, number);
-        number
+        self.last = match self.index.get(value) {
+            Some(number) => *number,
+            None => {
+                let item = Arc::from(value);
+                self.items.push(Arc::clone(&item));
+                let number = number(self.items.len() - 1);
+                self.index.insert(item, number);
+                number
+            }
+        };
+        self.last
     }
 
     pub(super) fn get(&self, number: u32) -> &Arc<T> {
