@@ -68,4 +68,16 @@ impl Open for Clamped {
         let rewritten = Rewrite::new(tar, &env.limits, &env.notes, what, map);
         Ok(Box::new(rewritten))
     }
+
+    /// The source layer, its claimed diff ID and the bound determine every byte, and all checks.
+    fn identity(&self) -> Option<String> {
+        let Layer { blob, diff_id, .. } = &self.layer;
+        let source = match blob.facts.digest {
+            Some(digest) => digest.to_string(),
+            None => blob.bytes.identity()?,
+        };
+        let claimed = diff_id.map_or_else(|| "-".to_owned(), |claimed| claimed.to_string());
+        let epoch = self.epoch;
+        Some(format!("{source} {claimed} clamped to {epoch}"))
+    }
 }
