@@ -9,8 +9,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, Error, Publication, Reader, Result,
-    SinkExtras, TopLevel,
+    Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, Document, Error, ExpectedBlobs,
+    Publication, Reader, Result, SinkExtras, TopLevel,
 };
 
 /// Every blob that the image needs.
@@ -94,12 +94,14 @@ impl BundleSink for Watched<'_> {
             adoption,
             root_names,
             early_blobs,
+            places,
         } = self.inner.extras();
         SinkExtras {
             transfers,
             adoption: adoption.map(|_| self as &dyn Adoption),
             root_names,
             early_blobs,
+            places: places.map(|_| self as &dyn ExpectedBlobs),
         }
     }
 
@@ -117,6 +119,20 @@ impl Adoption for Watched<'_> {
         Ok(adopted.map(|inner| {
             let relied = Arc::clone(&self.relied);
             Box::new(Taken { inner, relied }) as Box<dyn Adopted>
+        }))
+    }
+}
+
+impl ExpectedBlobs for Watched<'_> {
+    fn expect(&self, documents: &[Document], blobs: &BTreeMap<Digest, Option<u64>>) -> Result<()> {
+        let places = self.inner.extras().places;
+        places.map_or(Ok(()), |places| places.expect(documents, blobs))
+    }
+
+    fn writer_of(&self, digest: &Digest) -> Result<Box<dyn BlobWriter>> {
+        Ok(Box::new(Writer {
+            inner: self.inner.writer_of(digest)?,
+            relied: Arc::clone(&self.relied),
         }))
     }
 }

@@ -10,6 +10,7 @@
 mod budget;
 mod clamp;
 mod done;
+mod expected;
 mod look;
 mod plan;
 mod seal;
@@ -18,6 +19,7 @@ mod squash;
 pub use budget::{Budget, Tar};
 pub use clamp::clamp;
 pub use done::{Done, Memory};
+pub use expected::expected;
 pub use look::labelled;
 pub use plan::{Known, LayerStep, Options, Plan, Reason, Squash, plan};
 pub use seal::{Sealer, write_document};
