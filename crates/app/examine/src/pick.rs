@@ -16,7 +16,7 @@ use imgconv_convert::{
     options::Options,
     read::{
         carried::restore,
-        node::{ImageNode, images},
+        node::{Computed, ImageNode, images},
         root::SourceRoot,
         source::Source,
         spec::{spec_of, told_apart},
@@ -116,6 +116,7 @@ pub(crate) fn pick(
                 aci: node.aci.clone(),
                 report: left_out,
                 notes: node.notes.clone(),
+                computed: Computed::default(),
             };
             Ok(Picked {
                 text: text.clone(),

@@ -66,7 +66,7 @@ fn gzip(bytes: &dyn ReadAt, size: u64) -> Option<u64> {
     };
     let sum = match before {
         // Content that grows does so by little; a much smaller number has lost its upper bits.
-        0 if last + size / 64 < size => last + (1 << 32),
+        0 if last + size / 64 + 1024 < size => last + (1 << 32),
         before => before + last,
     };
     (sum / DEFLATE_MOST <= size).then_some(sum)

@@ -14,7 +14,7 @@ use imgconv_model::{
 use imgconv_stream::read_to_limit;
 
 use crate::read::{
-    node::{ImageNode, Node, PLATFORM},
+    node::{Computed, ImageNode, Node, PLATFORM},
     root::SourceRoot,
 };
 
@@ -67,6 +67,7 @@ fn describe(node: &ImageNode, described: &Image, irregular: &Report) -> ImageNod
         aci: node.aci.clone(),
         report,
         notes: node.notes.clone(),
+        computed: Computed::default(),
     }
 }
 
