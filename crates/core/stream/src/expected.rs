@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn zstd_frames_state_their_sizes() {
         let encoder = PieceEncoder::new(Compression::Zstd, Level::Default);
-        let mut encoder = encoder.unwrap();
+        let encoder = encoder.unwrap();
         let mut all = Vec::new();
         let mut total = 0;
         for (i, count) in [1, 255, 256, 70_000, 900_000, 0].into_iter().enumerate() {
