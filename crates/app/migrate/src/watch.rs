@@ -9,8 +9,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, Error, Publication, Reader, Result,
-    SinkExtras, TopLevel,
+    Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, Document, Error, ExpectedBlobs,
+    Publication, Reader, Result, SinkExtras, TopLevel,
 };
 
 /// Every blob that the image needs.
@@ -95,6 +95,7 @@ impl BundleSink for Watched<'_> {
             root_names,
             early_blobs,
             documents_unasked,
+            places,
         } = self.inner.extras();
         SinkExtras {
             transfers,
@@ -102,6 +103,7 @@ impl BundleSink for Watched<'_> {
             root_names,
             early_blobs,
             documents_unasked,
+            places: places.map(|_| self as &dyn ExpectedBlobs),
         }
     }
 
@@ -119,6 +121,20 @@ impl Adoption for Watched<'_> {
         Ok(adopted.map(|inner| {
             let relied = Arc::clone(&self.relied);
             Box::new(Taken { inner, relied }) as Box<dyn Adopted>
+        }))
+    }
+}
+
+impl ExpectedBlobs for Watched<'_> {
+    fn expect(&self, documents: &[Document], blobs: &BTreeMap<Digest, Option<u64>>) -> Result<()> {
+        let places = self.inner.extras().places;
+        places.map_or(Ok(()), |places| places.expect(documents, blobs))
+    }
+
+    fn writer_of(&self, digest: &Digest) -> Result<Box<dyn BlobWriter>> {
+        Ok(Box::new(Writer {
+            inner: self.inner.writer_of(digest)?,
+            relied: Arc::clone(&self.relied),
         }))
     }
 }

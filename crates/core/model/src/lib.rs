@@ -64,7 +64,7 @@ pub use progress::{Event, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};
 pub use secrets::{Secrets, conceal, password_in, without_userinfo};
 pub use sink::{
-    Adopted, Adoption, BlobWriter, BundleSink, EarlyBlobs, Publication, RootNames, SinkExtras,
-    Transfers,
+    Adopted, Adoption, BlobWriter, BundleSink, EarlyBlobs, ExpectedBlobs, Publication, RootNames,
+    SinkExtras, Transfers,
 };
 pub use transport::Transport;

@@ -1,8 +1,8 @@
 //! An open place for writing.
 
-use std::{fmt, fs::File, io::Write};
+use std::{collections::BTreeMap, fmt, fs::File, io::Write};
 
-use crate::{Child, Digest, Name, Reader, Report, Result, TopLevel};
+use crate::{Child, Digest, Document, Name, Reader, Report, Result, TopLevel};
 
 /// One image (or index, or artifact) that becomes visible at the destination.
 #[derive(Clone, Debug)]
@@ -73,6 +73,8 @@ pub struct SinkExtras<'a> {
     /// True if a document is written without a look whether the place has it: the place does not find
     /// manifests by [`BundleSink::has`], and the question costs as much as a small blob.
     pub documents_unasked: bool,
+    /// Places for blobs that are expected.
+    pub places: Option<&'a dyn ExpectedBlobs>,
 }
 
 /// A destination that takes blobs over from other places of the same kind, without their bytes.
@@ -119,7 +121,35 @@ pub trait EarlyBlobs: fmt::Debug {
     fn settle(&self) -> Result<()>;
 }
 
+/// A destination that prepares the places of blobs, if their digests are known before their bytes.
+pub trait ExpectedBlobs: fmt::Debug {
+    /// Announces the documents that are going to be written, roots included, and the blobs that they
+    /// refer to, each with its expected size; `None` is an unknown size. Nothing has to come true:
+    /// a blob that is not written, or has another size, costs time and nothing else.
+    ///
+    /// # Errors
+    /// If the places can't be prepared.
+    fn expect(&self, documents: &[Document], blobs: &BTreeMap<Digest, Option<u64>>) -> Result<()>;
+
+    /// Starts a new blob that must have that digest, see [`BundleSink::writer`].
+    ///
+    /// # Errors
+    /// If nothing can be written.
+    fn writer_of(&self, digest: &Digest) -> Result<Box<dyn BlobWriter>>;
+}
+
 impl dyn BundleSink + '_ {
+    /// Starts a new blob that must have that digest, see [`ExpectedBlobs::writer_of`].
+    ///
+    /// # Errors
+    /// If nothing can be written.
+    pub fn writer_of(&self, digest: &Digest) -> Result<Box<dyn BlobWriter>> {
+        match self.extras().places {
+            Some(places) => places.writer_of(digest),
+            None => self.writer(),
+        }
+    }
+
     /// Announces the locator of a place that blobs will come from, see [`Transfers::comes_from`].
     pub fn comes_from(&self, locator: &str) {
         if let Some(transfers) = self.extras().transfers {

@@ -68,4 +68,51 @@ impl Open for Clamped {
         let rewritten = Rewrite::new(tar, &env.limits, &env.notes, what, map);
         Ok(Box::new(rewritten))
     }
+
+    /// The source layer, its claimed diff ID and the bound determine every byte, and all checks.
+    fn identity(&self) -> Option<String> {
+        let Layer { blob, diff_id, .. } = &self.layer;
+        let source = match blob.facts.digest {
+            Some(digest) => digest.to_string(),
+            None => blob.bytes.identity()?,
+        };
+        let claimed = diff_id.map_or_else(|| "-".to_owned(), |claimed| claimed.to_string());
+        let epoch = self.epoch;
+        Some(format!("{source} {claimed} clamped to {epoch}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgconv_model::{Algorithm, Platform};
+    use imgconv_stream::digest;
+
+    use super::*;
+
+    #[test]
+    fn a_clamped_layer_is_recognised_by_its_source_and_the_bound() {
+        let env = Env::new("/nonexistent", Platform::default());
+        let layer = |bytes: &[u8], claimed: bool| Layer {
+            blob: Blob {
+                facts: Facts {
+                    digest: Some(digest(Algorithm::Sha256, bytes)),
+                    size: None,
+                },
+                bytes: Arc::new(Arc::<[u8]>::from(bytes)),
+            },
+            diff_id: claimed.then(|| digest(Algorithm::Sha256, b"claim")),
+            kind: None,
+            urls: Vec::new(),
+            annotations: std::collections::BTreeMap::new(),
+        };
+        let identity = |layer: Layer, epoch| {
+            let clamped = clamp(&[layer], epoch, &env).unwrap();
+            clamped[0].blob.bytes.identity().unwrap()
+        };
+        let one = identity(layer(b"a", false), 5);
+        assert_eq!(one, identity(layer(b"a", false), 5));
+        assert_ne!(one, identity(layer(b"a", false), 6));
+        assert_ne!(one, identity(layer(b"b", false), 5));
+        assert_ne!(one, identity(layer(b"a", true), 5));
+    }
 }

@@ -10,6 +10,7 @@
 mod budget;
 mod clamp;
 mod done;
+mod expected;
 mod lanes;
 mod look;
 mod plan;
@@ -20,6 +21,7 @@ mod stores;
 pub use budget::{Budget, Tar};
 pub use clamp::clamp;
 pub use done::{Done, Memory};
+pub use expected::expected;
 pub use look::labelled;
 pub use plan::{Known, LayerStep, Options, Plan, Reason, Squash, plan};
 pub use seal::{Sealer, write_document};

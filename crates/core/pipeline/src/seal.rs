@@ -16,7 +16,7 @@ use imgconv_model::{
     Adopted, Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error,
     Event, Layer, Reader, Result, SealedLayer, Step,
 };
-use imgconv_stream::{Cancellable, Encoding, HashingReader, Level, Verified, digest, encode};
+use imgconv_stream::{Cancellable, Encoding, HashingReader, Verified, copy, digest, encode};
 
 use crate::{
     budget::{Budget, Tar},
@@ -150,17 +150,20 @@ impl Sealer<'_> {
             adopted.finish(&claimed, size)?;
             return Ok(size);
         }
-        let plain = Encoding {
-            compression: Compression::None,
-            level: Level::Default,
-        };
         let mut source = blob.open().map_err(|error| error.at(&what))?;
-        let mut writer = self.sink.writer()?;
-        let copied = self
-            .encode(&what, blob, &mut source, &mut writer, &plain, &[], env)
-            .map_err(|error| error.at(&what))?;
-        writer.finish(&claimed, copied.size)?;
-        Ok(copied.size)
+        let mut writer = self.sink.writer_of(&claimed)?;
+        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
+        env.progress.event(Event::Begin {
+            id,
+            what: &what,
+            bytes: blob.facts.size,
+        });
+        // The source verifies the claimed digest.
+        let copied = copy(&mut *source, &mut writer, self.pool, env, id);
+        env.progress.event(Event::End { id });
+        let size = copied.map_err(|error| error.at(&what))?;
+        writer.finish(&claimed, size)?;
+        Ok(size)
     }
 
     /// Reads and verifies a blob that shares its bytes with its source; returns its size.
@@ -283,7 +286,13 @@ impl Sealer<'_> {
             let algorithm = layer
                 .diff_id
                 .map_or(Algorithm::Sha256, |claimed| claimed.algorithm());
-            let mut writer = self.sink.writer()?;
+            let mut writer = match (encoding.compression, layer.diff_id) {
+                // The tar itself is stored, so its digest is known.
+                (Compression::None, Some(claimed)) if algorithm == Algorithm::Sha256 => {
+                    self.sink.writer_of(&claimed)?
+                }
+                _ => self.sink.writer()?,
+            };
             let encoded = watch(layer, what, env, |layer, env, id| {
                 let mut source = tar(layer, budget, env, what)?;
                 let hash = [algorithm];
@@ -307,31 +316,6 @@ impl Sealer<'_> {
             })
         };
         work().map_err(|error| error.at(what))
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call with all that a copy needs"
-    )]
-    fn encode(
-        &self,
-        what: &str,
-        blob: &Blob,
-        source: &mut Reader,
-        writer: &mut (dyn Write + Send),
-        encoding: &Encoding,
-        hash: &[Algorithm],
-        env: &Env,
-    ) -> Result<imgconv_stream::Encoded> {
-        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
-        env.progress.event(Event::Begin {
-            id,
-            what,
-            bytes: blob.facts.size,
-        });
-        let encoded = encode(&mut **source, writer, encoding, hash, self.pool, env, id);
-        env.progress.event(Event::End { id });
-        encoded
     }
 }
 

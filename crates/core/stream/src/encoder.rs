@@ -80,6 +80,49 @@ pub fn encode(
     pool.install(|| run(reading, sink, hash, &shape, &compress))
 }
 
+/// Copies `source` to its end without hashing, reading and writing at the same time; returns the
+/// number of bytes. This is for sources that verify their bytes themselves, since one hash of each
+/// byte is enough. Reports the bytes read as [`Event::Advance`] of `id`.
+///
+/// # Errors
+/// [`Code::Cancelled`](imgconv_model::Code::Cancelled) once `env.cancel` is set. Errors of the source
+/// and the sink come out unchanged. After an error the sink holds a part of the bytes.
+pub fn copy(
+    source: &mut (dyn Read + Send),
+    sink: &mut (dyn Write + Send),
+    pool: &Pool,
+    env: &Env,
+    id: u64,
+) -> Result<u64> {
+    let method = Method::Copy;
+    let shape = Shape {
+        block_size: method.block_size(),
+        most: method.in_flight() * pool.jobs(),
+        copies: true,
+    };
+    let reading = Reading::new(source, env, id, &shape, pool.in_flight());
+    pool.install(|| pass(reading, sink))
+}
+
+fn pass(mut reading: Reading<'_>, sink: &mut (dyn Write + Send)) -> Result<u64> {
+    let mut current = Batch::new(reading.in_flight);
+    let mut other = Batch::new(reading.in_flight);
+    let mut size = 0;
+    reading.fill(&mut current, &mut [])?;
+    while !current.blocks.is_empty() {
+        let (written, filled) = rayon::join(
+            || write(&current, sink, None),
+            || reading.fill(&mut other, &mut []),
+        );
+        // The order of the errors is that of the stream.
+        size += written?;
+        filled?;
+        std::mem::swap(&mut current, &mut other);
+    }
+    sink.flush().map_err(Error::from_io)?;
+    Ok(size)
+}
+
 /// The sizes and the mode of the work.
 #[derive(Clone, Copy)]
 struct Shape {

@@ -31,7 +31,7 @@ mod write;
 pub use archive::{Archive, Member, Wanted, look};
 pub use frame::Reader;
 pub use header::check_start;
-pub use output::{Output, Pack};
+pub use output::{Output, Pack, file_head};
 pub use write::{head, put_head};
 
 /// Bytes of a block, the unit of every tar archive.

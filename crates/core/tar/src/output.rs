@@ -4,7 +4,7 @@
 //! replaced. Every attribute of a member is fixed: owner 0, mode 0644 or 0755, time 0.
 
 use std::{
-    fs::{self},
+    fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -132,14 +132,38 @@ impl Output {
         path: &Path,
         compose: impl FnOnce(&mut Pack<'_>) -> Result<()>,
     ) -> Result<()> {
-        let place = quote_path(path);
         let (file, name) = self.stage.file()?;
         let mut output = io::BufWriter::with_capacity(1 << 18, file);
         self.pack(&mut output, compose)?;
-        let failed = |error| Error::io(error, place.clone());
         let file = output
             .into_inner()
-            .map_err(|error| failed(error.into_error()))?;
+            .map_err(|error| Error::io(error.into_error(), quote_path(path)))?;
+        self.publish_at(path, &file, &name)
+    }
+
+    /// Says whether the archive is a file without compression, so that members can be written at
+    /// their places in any order.
+    pub fn has_places(&self) -> bool {
+        self.path.is_some() && self.compression == Compression::None
+    }
+
+    /// Publishes a complete archive that is a file of the stage: `file`, by its `name` there.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); [`Code::Unsupported`] for standard output.
+    pub fn publish(&self, file: &File, name: &str) -> Result<()> {
+        match &self.path {
+            Some(path) => self.publish_at(path, file, name),
+            None => Err(Error::new(
+                Code::Unsupported,
+                "standard output has no file to publish",
+            )),
+        }
+    }
+
+    fn publish_at(&self, path: &Path, file: &File, name: &str) -> Result<()> {
+        let place = quote_path(path);
+        let failed = |error| Error::io(error, place.clone());
         file.sync_all().map_err(failed)?;
         self.env.check_cancelled()?;
         let above = open_directory(parent(path))?;
@@ -147,7 +171,7 @@ impl Output {
         let last = path.file_name().unwrap_or_default();
         let renamed = self
             .stage
-            .rename(&name, &above, last, self.env.places.keep_files);
+            .rename(name, &above, last, self.env.places.keep_files);
         if let Err(error) = renamed {
             return Err(match error.kind() {
                 io::ErrorKind::AlreadyExists if self.env.places.keep_files => Error::exists(place),
@@ -230,6 +254,22 @@ fn refuse_odd(path: &Path, scheme: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes the header blocks of a file in such an archive, see [`head`].
+///
+/// # Errors
+/// The errors of [`head`].
+pub fn file_head(name: &str, size: u64) -> Result<Vec<u8>> {
+    member_head(name, EntryKind::Regular, 0o644, size)
+}
+
+fn member_head(name: &str, kind: EntryKind, mode: u32, size: u64) -> Result<Vec<u8>> {
+    head(&Entry {
+        mode,
+        size,
+        ..Entry::new(name.as_bytes().to_vec(), kind)
+    })
+}
+
 /// A tar that is being written.
 pub struct Pack<'a> {
     output: &'a mut dyn Write,
@@ -252,22 +292,12 @@ impl Pack<'_> {
             .map_err(|error| Error::io(error, self.place))
     }
 
-    fn head(&mut self, name: &str, kind: EntryKind, mode: u32, size: u64) -> Result<()> {
-        let entry = Entry {
-            mode,
-            size,
-            ..Entry::new(name.as_bytes().to_vec(), kind)
-        };
-        let bytes = head(&entry)?;
-        self.write(&bytes)
-    }
-
     /// Writes a directory.
     ///
     /// # Errors
     /// [`Code::Io`], and the errors of [`head`].
     pub fn directory(&mut self, name: &str) -> Result<()> {
-        self.head(name, EntryKind::Directory, 0o755, 0)
+        self.write(&member_head(name, EntryKind::Directory, 0o755, 0)?)
     }
 
     /// Writes a file of exactly `size` bytes.
@@ -276,7 +306,7 @@ impl Pack<'_> {
     /// [`Code::Io`], [`Code::Cancelled`], [`Code::Mismatch`] if the source has another size, and
     /// the errors of [`head`].
     pub fn file(&mut self, name: &str, mut source: impl Read, size: u64) -> Result<()> {
-        self.head(name, EntryKind::Regular, 0o644, size)?;
+        self.write(&file_head(name, size)?)?;
         let mut buffer = vec![0; 1 << 18];
         let mut count = 0u64;
         loop {

@@ -36,8 +36,38 @@ impl Open for NeverEmpty {
         }
     }
 
+    /// The bytes are the same whenever the stored bytes are: images that share a layer of an archive
+    /// are recognised by it.
+    fn identity(&self) -> Option<String> {
+        self.0.identity()
+    }
+
     /// The empty tar is not stored, and has no content that could be read by position.
     fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
         self.0.positioned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Stored;
+
+    impl Open for Stored {
+        fn open(&self) -> Result<Reader> {
+            Ok(Box::new(Cursor::new(b"")))
+        }
+
+        fn identity(&self) -> Option<String> {
+            Some("a place".to_owned())
+        }
+    }
+
+    #[test]
+    fn the_place_of_the_stored_bytes_identifies_a_layer() {
+        let identity = NeverEmpty(Arc::new(Stored)).identity();
+        assert_eq!(identity.as_deref(), Some("a place"));
     }
 }

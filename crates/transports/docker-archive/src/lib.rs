@@ -11,6 +11,7 @@
 
 mod both;
 mod directories;
+mod draft;
 mod files;
 mod layout;
 mod legacy;

@@ -4,19 +4,27 @@
 //! layer, each once. It has no `repositories` and no directory of a v1 image, which only Docker
 //! before 1.10 needs, and no OCI layout. Members are sorted by name, so that the same images make
 //! the same bytes.
+//!
+//! Layers whose digests and sizes are known before are written to their places in the archive
+//! (`draft.rs`); all other blobs wait in files of their own until the names of all members are known.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write as _},
+    sync::{Arc, OnceLock},
+};
 
 use imgconv_fs::{Stage, Staged};
 use imgconv_json::{Map, Object, Value, canonical};
 use imgconv_model::{
-    Algorithm, BlobWriter, BundleSink, Code, Digest, Env, Error, Name, Publication, Report, Result,
-    SinkExtras, TopLevel, quote,
+    Algorithm, BlobWriter, BundleSink, Code, Digest, Document, Env, Error, ExpectedBlobs, Name,
+    Publication, Report, Result, SinkExtras, TopLevel, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
-use imgconv_tar::{Output, Pack};
+use imgconv_tar::{END, Output, Pack, file_head, padding};
 
 use crate::{
+    draft::{At, Draft, Expected, is_layer},
     files::MANIFEST_FILE,
     manifest::ARCHIVE_IMAGE,
     members::{blob_digest, entry},
@@ -27,6 +35,8 @@ use crate::{
 #[derive(Debug)]
 pub struct ArchiveSink {
     output: Output,
+    /// The archive with the layers that are at their places.
+    draft: OnceLock<Arc<Draft>>,
     env: Env,
 }
 
@@ -39,12 +49,18 @@ impl ArchiveSink {
     pub fn create(path: &str, env: &Env) -> Result<Self> {
         Ok(Self {
             output: Output::create("docker-archive", path, env)?,
+            draft: OnceLock::new(),
             env: env.clone(),
         })
     }
 
-    fn stage(&self) -> &Stage {
+    fn stage(&self) -> &Arc<Stage> {
         self.output.stage()
+    }
+
+    /// Returns the place and size of a layer that is in the archive already.
+    fn drafted(&self, digest: &Digest) -> Option<(u64, u64)> {
+        self.draft.get()?.written(digest)
     }
 
     fn staged(&self) -> BTreeMap<Digest, Staged> {
@@ -67,28 +83,7 @@ impl ArchiveSink {
             .get(&root.digest)
             .ok_or_else(|| Stage::never_written(&root.digest))?;
         let bytes = read_to_limit(self.stage().open(&blob.path)?, limit, &what)?;
-        let value = imgconv_json::parse(&bytes, &self.env.limits, &what)?;
-        let object = Object::new(&value, "").map_err(|error| error.at(&*what))?;
-        let blob = |key: &str, name: &str| {
-            blob_digest(name).ok_or_else(|| {
-                let message = format!("{} is no name of a blob", quote(name));
-                object.bad(key, message)
-            })
-        };
-        let mut more = object.map().clone();
-        for key in ["Config", "RepoTags", "Layers"] {
-            more.shift_remove(key);
-        }
-        Ok(Image {
-            config: blob("Config", object.string("Config")?)?,
-            layers: object
-                .string_list("Layers")?
-                .iter()
-                .map(|name| blob("Layers", name))
-                .collect::<Result<_>>()?,
-            more,
-            tags: Vec::new(),
-        })
+        Image::parse(&bytes, &self.env.limits, &what)
     }
 
     /// Returns the name that a publication gets, in docker's form.
@@ -161,39 +156,120 @@ impl ArchiveSink {
         Ok((images, placed))
     }
 
-    /// Writes every member, sorted by name.
+    /// Lists all members but the list of images, sorted by name, with their sizes. The list of images
+    /// comes after them all, because no hexadecimal digit comes after its first letter.
+    fn members(&self, images: &[Image], staged: &Blobs) -> Result<Vec<(String, Digest, u64)>> {
+        let members = names(images).into_iter().map(|(name, digest)| {
+            let drafted = self.drafted(&digest).map(|(_, size)| size);
+            let waits = || staged.get(&digest).map(|staged| staged.size);
+            let size = drafted.or_else(waits);
+            let size = size.ok_or_else(|| Stage::never_written(&digest))?;
+            Ok((name, digest, size))
+        });
+        members.collect()
+    }
+
+    /// Writes every member, in order. A written layer is no longer needed, and may be large.
     fn compose(
         &self,
         pack: &mut Pack<'_>,
-        images: &[Image],
+        members: &[(String, Digest, u64)],
         staged: &Blobs,
         list: &[u8],
     ) -> Result<()> {
-        let mut members: BTreeMap<String, Option<Digest>> = BTreeMap::new();
-        members.insert(MANIFEST_FILE.to_owned(), None);
-        for image in images {
-            members.insert(config_name(&image.config), Some(image.config));
-            for layer in &image.layers {
-                members.insert(layer_name(layer), Some(*layer));
-            }
-        }
-        for (name, digest) in &members {
-            let Some(digest) = digest else {
-                pack.file(name, list, list.len() as u64)?;
+        for (name, digest, size) in members {
+            if let (Some(draft), Some((offset, _))) = (self.draft.get(), self.drafted(digest))
+                && is_layer(name)
+            {
+                pack.file(name, draft.open(offset, *size)?, *size)?;
                 continue;
-            };
-            let blob = staged
-                .get(digest)
-                .ok_or_else(|| Stage::never_written(digest))?;
-            pack.file(name, self.stage().open(&blob.path)?, blob.size)?;
-            // The written layer is no longer needed, and may be large. A config of the same digest,
-            // if there is one, was written before.
-            if name.ends_with(".tar") {
-                self.stage().remove(&blob.path);
             }
+            pack.file(name, self.waiting(digest, staged)?, *size)?;
+            self.done_with(name, digest, staged);
         }
-        Ok(())
+        pack.file(MANIFEST_FILE, list, list.len() as u64)
     }
+
+    /// Completes an archive in which layers are at their places: everything else is written around
+    /// them.
+    fn fill(
+        &self,
+        draft: &Draft,
+        members: &[(String, Digest, u64)],
+        staged: &Blobs,
+        list: &[u8],
+    ) -> Result<()> {
+        let (file, name) = draft.file();
+        let failed = |error| Error::io(error, self.locator());
+        let mut at = At { file, offset: 0 };
+        for (name, digest, size) in members {
+            at.write_all(&file_head(name, *size)?).map_err(failed)?;
+            if is_layer(name) && draft.written(digest).is_some() {
+                at.offset += size;
+            } else {
+                self.copy(self.waiting(digest, staged)?, &mut at)?;
+                self.done_with(name, digest, staged);
+            }
+            at.write_all(&END[..padding(*size)]).map_err(failed)?;
+        }
+        let size = list.len() as u64;
+        for bytes in [
+            &*file_head(MANIFEST_FILE, size)?,
+            list,
+            &END[..padding(size)],
+            &END,
+        ] {
+            at.write_all(bytes).map_err(failed)?;
+        }
+        // A layer that was begun and given up may have left bytes behind the end.
+        file.set_len(at.offset).map_err(failed)?;
+        self.output.publish(file, name)
+    }
+
+    fn copy(&self, mut source: impl Read, at: &mut At<'_>) -> Result<()> {
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            self.env.check_cancelled()?;
+            match source.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => at.write_all(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+                Err(error) => Err(error),
+            }
+            .map_err(|error| Error::io(error, self.locator()))?;
+        }
+    }
+
+    /// Opens a blob that waits in a file of its own. A config with the bytes of a layer waits in the
+    /// place of the layer.
+    fn waiting(&self, digest: &Digest, staged: &Blobs) -> Result<Box<dyn Read>> {
+        let draft = self.draft.get().zip(self.drafted(digest));
+        match (staged.get(digest), draft) {
+            (Some(blob), _) => Ok(Box::new(self.stage().open(&blob.path)?)),
+            (None, Some((draft, (offset, size)))) => Ok(Box::new(draft.open(offset, size)?)),
+            (None, None) => Err(Stage::never_written(digest)),
+        }
+    }
+
+    /// Removes the file of a layer that is in the archive now. A config of the same digest, if there
+    /// is one, was written before.
+    fn done_with(&self, name: &str, digest: &Digest, staged: &Blobs) {
+        if let Some(blob) = staged.get(digest).filter(|_| is_layer(name)) {
+            self.stage().remove(&blob.path);
+        }
+    }
+}
+
+/// Returns the names of all members but the list of images, with their digests.
+fn names(images: &[Image]) -> BTreeMap<String, Digest> {
+    let mut members = BTreeMap::new();
+    for image in images {
+        members.insert(config_name(&image.config), image.config);
+        for layer in &image.layers {
+            members.insert(layer_name(layer), *layer);
+        }
+    }
+    members
 }
 
 /// All written blobs.
@@ -213,6 +289,32 @@ struct Image {
 }
 
 impl Image {
+    /// Reads a root document; `what` names it in messages.
+    fn parse(bytes: &[u8], limits: &imgconv_model::Limits, what: &str) -> Result<Self> {
+        let value = imgconv_json::parse(bytes, limits, what)?;
+        let object = Object::new(&value, "").map_err(|error| error.at(what))?;
+        let blob = |key: &str, name: &str| {
+            blob_digest(name).ok_or_else(|| {
+                let message = format!("{} is no name of a blob", quote(name));
+                object.bad(key, message)
+            })
+        };
+        let mut more = object.map().clone();
+        for key in ["Config", "RepoTags", "Layers"] {
+            more.shift_remove(key);
+        }
+        Ok(Self {
+            config: blob("Config", object.string("Config")?)?,
+            layers: object
+                .string_list("Layers")?
+                .iter()
+                .map(|name| blob("Layers", name))
+                .collect::<Result<_>>()?,
+            more,
+            tags: Vec::new(),
+        })
+    }
+
     fn value(&self) -> Value {
         let mut object = Map::new();
         object.insert("Config".into(), Value::from(config_name(&self.config)));
@@ -243,7 +345,8 @@ impl BundleSink for ArchiveSink {
 
     /// Only blobs that were written in this run count: an existing archive is replaced.
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
-        Ok(self.stage().has(digest, size))
+        let drafted = self.drafted(digest);
+        Ok(drafted.is_some_and(|(_, own)| own == size) || self.stage().has(digest, size))
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {
@@ -251,7 +354,11 @@ impl BundleSink for ArchiveSink {
     }
 
     fn extras(&self) -> SinkExtras<'_> {
-        SinkExtras::default()
+        SinkExtras {
+            // A pipe and a compressed archive are written from start to end.
+            places: self.output.has_places().then_some(self),
+            ..SinkExtras::default()
+        }
     }
 
     /// The place has no list of entry points with fields of its own.
@@ -268,7 +375,7 @@ impl BundleSink for ArchiveSink {
             .iter()
             .flat_map(|one| one.layers.iter().chain([&one.config]))
         {
-            if !staged.contains_key(digest) {
+            if !staged.contains_key(digest) && self.drafted(digest).is_none() {
                 return Err(at(Stage::never_written(digest)));
             }
         }
@@ -298,8 +405,45 @@ impl BundleSink for ArchiveSink {
                 what,
             )));
         }
-        self.output
-            .write(|pack| self.compose(pack, &images, &staged, &list))?;
+        let members = self.members(&images, &staged)?;
+        match self.draft.get() {
+            Some(draft) if draft.fits(&members)? => self.fill(draft, &members, &staged, &list)?,
+            _ => self
+                .output
+                .write(|pack| self.compose(pack, &members, &staged, &list))?,
+        }
         Ok(places)
+    }
+}
+
+impl ExpectedBlobs for ArchiveSink {
+    fn expect(&self, documents: &[Document], blobs: &BTreeMap<Digest, Option<u64>>) -> Result<()> {
+        if self.draft.get().is_some() {
+            return Ok(());
+        }
+        let roots = documents.iter().filter(|one| one.kind == ARCHIVE_IMAGE);
+        let what = "an expected document";
+        let images = roots.map(|one| Image::parse(&one.bytes, &self.env.limits, what));
+        // A document that can't be read is refused when it is written.
+        let Ok(images) = images.collect::<Result<Vec<Image>>>() else {
+            return Ok(());
+        };
+        let members = names(&images).into_iter().map(|(name, digest)| {
+            let expected = Expected {
+                digest,
+                size: blobs.get(&digest).copied().flatten(),
+                is_layer: is_layer(&name),
+            };
+            (name, expected)
+        });
+        let most = self.env.limits.image_bytes;
+        let draft = Draft::new(self.stage(), &members.collect(), most)?;
+        let _ = self.draft.set(draft);
+        Ok(())
+    }
+
+    fn writer_of(&self, digest: &Digest) -> Result<Box<dyn BlobWriter>> {
+        let placed = self.draft.get().and_then(|draft| draft.writer(digest));
+        placed.map_or_else(|| self.writer(), Ok)
     }
 }

@@ -30,6 +30,7 @@ mod names;
 mod newcomers;
 mod old_acis;
 mod pipes;
+mod places;
 mod rootfs;
 mod sandbox;
 mod stores;

@@ -820,3 +820,17 @@ fn what_the_index_of_a_layout_says_of_itself_goes_along_or_is_told() {
         assert!(!losses(1).contains(field), "{destination}: {}", losses(1));
     }
 }
+
+/// The archive names a layer by its member alone, and the journal records each layer that is made.
+#[test]
+fn a_layer_of_an_archive_that_images_share_is_made_once() {
+    let sandbox = Sandbox::new();
+    let saved = docker::archive(&images(12)).unwrap();
+    fs::write(sandbox.path("saved.tar"), saved).unwrap();
+    sandbox.ok(&["migrate", "docker-archive:saved.tar", "oci:out"]);
+    let journal = fs::read_to_string(sandbox.path("out/.imgconv-migrate/journal.jsonl")).unwrap();
+    let of = |kind: &str| journal.lines().filter(|line| line.contains(kind)).count();
+    assert_eq!(of(r#" {"image":["#), 12);
+    // Two bases, and a layer of each image.
+    assert_eq!(of(r#" {"layer":["#), 2 + 12);
+}

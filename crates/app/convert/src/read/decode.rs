@@ -16,7 +16,7 @@ use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
 
 use super::{
-    node::{ImageNode, Node, decode_stream},
+    node::{Computed, ImageNode, Node, decode_stream},
     unknown,
 };
 
@@ -165,6 +165,7 @@ fn decode_root(
                     aci: None,
                     report,
                     notes,
+                    computed: Computed::default(),
                 })),
                 Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
                 Artifact::Index(index) => {

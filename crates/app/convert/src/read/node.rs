@@ -57,6 +57,23 @@ pub struct ImageNode {
     pub report: Report,
     /// Takes irregularities that are found while the layers are read.
     pub notes: Notes,
+    /// Digests of the documents.
+    pub computed: Computed,
+}
+
+/// Digests of the documents of an image, computed when first needed: an image may have many names,
+/// and each of them asks.
+#[derive(Debug, Default)]
+pub struct Computed {
+    config: OnceLock<Option<Digest>>,
+    root: OnceLock<Vec<Digest>>,
+}
+
+/// A clone is empty: the image of a cloned node may change, and so do its digests.
+impl Clone for Computed {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// The facts that only an ACI has.
@@ -133,6 +150,7 @@ pub(crate) fn decode_stream(
         aci,
         report,
         notes,
+        computed: Computed::default(),
     })
 }
 
@@ -160,13 +178,15 @@ impl ImageNode {
 
     /// The digest by which the image names its config, if the format has one.
     pub fn config_digest(&self, limits: &Limits) -> Option<Digest> {
-        // An ACI made from an OCI image carries the OCI config, which is not the ACI's own.
-        let config = self.original("config")?;
-        let algorithm = match self.original("manifest") {
-            Some(manifest) => algorithm_in(manifest, config, limits),
-            None => Algorithm::Sha256,
-        };
-        Some(digest(algorithm, &config.bytes))
+        *self.computed.config.get_or_init(|| {
+            // An ACI made from an OCI image carries the OCI config, which is not the ACI's own.
+            let config = self.original("config")?;
+            let algorithm = match self.original("manifest") {
+                Some(manifest) => algorithm_in(manifest, config, limits),
+                None => Algorithm::Sha256,
+            };
+            Some(digest(algorithm, &config.bytes))
+        })
     }
 }
 
@@ -185,27 +205,35 @@ pub(crate) fn algorithm_in(from: &Document, to: &Document, limits: &Limits) -> A
     found.map_or(Algorithm::Sha256, |it| it.digest.algorithm())
 }
 
+/// The digest by which a document was found, and its digests of the other algorithms.
+fn every_digest(child: &Child, bytes: &[u8]) -> Vec<Digest> {
+    let others = [Algorithm::Sha256, Algorithm::Sha512]
+        .into_iter()
+        .filter(|algorithm| *algorithm != child.digest.algorithm())
+        .map(|algorithm| digest(algorithm, bytes));
+    std::iter::once(child.digest).chain(others).collect()
+}
+
 impl Node {
     /// Every digest of the root document: the one by which it was found, and those of the other
     /// algorithms, by which something else may refer to it.
     pub fn digests(&self) -> Vec<Digest> {
-        let (child, bytes) = match self {
+        match self {
             Self::Image(image) => match (&image.child, image.original("manifest")) {
-                (Some(child), Some(manifest)) => (child, &manifest.bytes),
-                (Some(child), None) => return vec![child.digest],
-                (None, _) => return Vec::new(),
+                (Some(child), Some(manifest)) => {
+                    let root = &image.computed.root;
+                    root.get_or_init(|| every_digest(child, &manifest.bytes))
+                        .clone()
+                }
+                (Some(child), None) => vec![child.digest],
+                (None, _) => Vec::new(),
             },
-            Self::Index { index, child, .. } => (child, &index.document.bytes),
+            Self::Index { index, child, .. } => every_digest(child, &index.document.bytes),
             Self::Opaque { opaque, child } => match &opaque.document {
-                Some(document) => (child, &document.bytes),
-                None => return vec![child.digest],
+                Some(document) => every_digest(child, &document.bytes),
+                None => vec![child.digest],
             },
-        };
-        let others = [Algorithm::Sha256, Algorithm::Sha512]
-            .into_iter()
-            .filter(|algorithm| *algorithm != child.digest.algorithm())
-            .map(|algorithm| digest(algorithm, bytes));
-        std::iter::once(child.digest).chain(others).collect()
+        }
     }
 
     /// The digest by which the root document was found; `None` for a stream.

@@ -2,6 +2,7 @@
 //! threads.
 
 mod destination;
+mod places;
 mod stack;
 mod streams;
 mod users;
@@ -30,6 +31,7 @@ pub fn write<'s>(
     request: &Request<'_>,
     destination: &Destination<'_>,
 ) -> Result<Assembled<'s>> {
+    places::announce(plan, request, destination.sink)?;
     match &plan.outputs {
         Outputs::Documents(roots) => {
             let written = Written {

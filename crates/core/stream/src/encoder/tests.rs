@@ -156,3 +156,44 @@ fn g7_streams_share_one_bound_and_each_gets_on() {
     assert!(in_flight.try_add(1024, 8 * 1024));
     assert!(!in_flight.try_add(1, 8 * 1024));
 }
+
+/// A source that fails behind its bytes, and never returns more than a few at once.
+struct Fails(Vec<u8>, usize);
+
+impl Read for Fails {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = &self.0[self.1..];
+        if left.is_empty() {
+            return Err(io::Error::other("broken"));
+        }
+        let count = left.len().min(buf.len()).min(100_000);
+        buf[..count].copy_from_slice(&left[..count]);
+        self.1 += count;
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_copy_has_the_bytes_of_its_source_at_any_number_of_threads() {
+    let env = Env::new("/nonexistent", Platform::default());
+    for size in [0, 1, 1 << 20, (1 << 20) + 1, 40_000_000] {
+        let content: Vec<u8> = (0..size).map(|i: usize| (i % 251) as u8).collect();
+        for jobs in [1, 2, 8] {
+            let pool = Pool::new(jobs).unwrap();
+            let mut sink = Vec::new();
+            let copied = super::copy(&mut &content[..], &mut sink, &pool, &env, 1).unwrap();
+            assert_eq!(copied, size as u64);
+            assert!(sink == content, "{size} {jobs}");
+        }
+    }
+}
+
+#[test]
+fn a_copy_ends_with_the_error_of_its_source() {
+    let env = Env::new("/nonexistent", Platform::default());
+    let pool = Pool::new(2).unwrap();
+    let mut sink = Vec::new();
+    let mut source = Fails(vec![7; 9_000_000], 0);
+    let error = super::copy(&mut source, &mut sink, &pool, &env, 1).unwrap_err();
+    assert!(error.to_string().contains("broken"), "{error}");
+}

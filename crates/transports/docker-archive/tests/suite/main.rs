@@ -9,4 +9,5 @@ mod laws;
 mod layout;
 mod legacy;
 mod manifest;
+mod places;
 mod write;

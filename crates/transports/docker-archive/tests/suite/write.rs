@@ -45,7 +45,7 @@ fn image(sink: &dyn BundleSink, config: &str, layers: &[&str], name: Option<&str
     publication(&document, name)
 }
 
-fn publication(document: &str, name: Option<&str>) -> Publication {
+pub(crate) fn publication(document: &str, name: Option<&str>) -> Publication {
     Publication {
         root: Child {
             kind: ARCHIVE_IMAGE.into(),

@@ -1,0 +1,87 @@
+//! Telling a destination which documents and blobs are going to be written, as far as that is known
+//! before.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use imgconv_model::{
+    Algorithm, BundleSink, Child, Code, Digest, Document, Env, Error, Result, SealedLayer,
+};
+use imgconv_pipeline::expected;
+use imgconv_stream::digest;
+
+use crate::{
+    assemble::{documents, output::Output},
+    choose::request::Request,
+    plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage},
+    read::node::ImageNode,
+};
+
+/// Announces the output of a plan to a destination that prepares places. A plan whose digests are
+/// not all known before is not announced; its errors are those of writing.
+pub(super) fn announce(
+    plan: &Plan<'_>,
+    request: &Request<'_>,
+    sink: &dyn BundleSink,
+) -> Result<()> {
+    let (Some(places), Outputs::Documents(roots)) = (sink.extras().places, &plan.outputs) else {
+        return Ok(());
+    };
+    // New times are new bytes.
+    if request.options.layers.clamp_mtime.is_some() {
+        return Ok(());
+    }
+    let told = Told::default();
+    if documents(roots, &plan.left_behind, request, &told).is_err() {
+        return Ok(());
+    }
+    let documents = told.documents.into_inner();
+    places.expect(&documents, &told.blobs.into_inner())
+}
+
+/// Collects what is expected; nothing is stored.
+#[derive(Debug, Default)]
+struct Told {
+    documents: RefCell<Vec<Document>>,
+    blobs: RefCell<BTreeMap<Digest, Option<u64>>>,
+}
+
+impl Output for Told {
+    fn is_final(&self) -> bool {
+        false
+    }
+
+    fn layers(
+        &self,
+        planned: &PlannedImage,
+        _node: &ImageNode,
+        env: &Env,
+    ) -> Result<Vec<SealedLayer>> {
+        let layers = expected(&planned.image.layers, &planned.layers, env);
+        let layers = layers.ok_or_else(|| {
+            let message = "the digests of the layers are not known yet";
+            Error::new(Code::Unsupported, message)
+        })?;
+        let sizes = layers.iter().map(|(layer, size)| (layer.digest, *size));
+        self.blobs.borrow_mut().extend(sizes);
+        Ok(layers.into_iter().map(|(layer, _)| layer).collect())
+    }
+
+    fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
+        let digest = digest(algorithm, &document.bytes);
+        let size = document.bytes.len() as u64;
+        self.blobs.borrow_mut().insert(digest, Some(size));
+        self.documents.borrow_mut().push(document.clone());
+        Ok(Child {
+            kind: document.kind.clone(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+            raw: String::new(),
+        })
+    }
+
+    fn artifact(&self, _planned: &PlannedArtifact<'_>) -> Result<()> {
+        Ok(())
+    }
+}
