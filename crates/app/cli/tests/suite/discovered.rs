@@ -286,7 +286,7 @@ fn dependencies_are_discovered_if_the_user_says_so() {
     );
     // Without `appc:` nothing is fetched.
     let unpack = ["unpack", "app.aci", "out"];
-    site.fails(&unpack, "bob.pub.asc", 1, "`--deps appc:` fetches them");
+    site.fails(&unpack, "bob.pub.asc", 1, "`--deps appc:` discovers them");
     assert!(site.server.requests().is_empty());
 
     let discover = [&unpack[..], &["--deps", "appc:"]].concat();

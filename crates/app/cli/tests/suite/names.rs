@@ -145,7 +145,7 @@ fn k22_a_pair_command_reads_what_it_says() {
                 sandbox.fails(
                     &args,
                     2,
-                    &[&format!("`{command}` does not read this"), &right],
+                    &[&format!("`{command}` does not read a"), &right],
                 );
             }
         }

@@ -143,7 +143,7 @@ fn p02_only_the_scheme_makes_an_image_of_a_tar() {
     sandbox.ok(&["oci-to-docker", "lay", "d.tar"]);
     sandbox.ok(&["convert", "lay", "oci-archive:o.tar"]);
     sandbox.ok(&["oci-to-aci", "lay", "x.aci"]);
-    let hint = "`rootfs:PATH` reads a flat tar";
+    let hint = "this is a flat tar; `rootfs:PATH` reads";
     sandbox.fails(
         &["convert", "f.tar", "oci:out"],
         1,
