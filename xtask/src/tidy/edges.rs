@@ -55,6 +55,17 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "transports/docker-daemon",
+        &[
+            "core/model",
+            "core/stream",
+            "core/fs",
+            "core/json",
+            "core/http",
+            "transports/docker-archive",
+        ],
+    ),
+    (
         "transports/*",
         &[
             "core/model",

@@ -3,17 +3,19 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     hash::{BuildHasher, Hasher, RandomState},
+    io::Read,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use imgconv_model::{Code, Env, Error, Limits, Result, conceal};
-use ureq::Agent;
+use ureq::{Agent, SendBody};
 
 use crate::{
     address::{Class, Rule, is_loopback},
     body::Body,
     connect::{Classes, Later, Names, Sockets},
+    engine::LocalSocket,
     failure,
     message::{Method, Request, Response},
     route::{Proxy, Routes},
@@ -40,6 +42,8 @@ struct Inner {
     agents: Mutex<BTreeMap<Checked, Agent>>,
     /// The schemes of the servers named by the user: true for https.
     schemes: Mutex<BTreeMap<String, bool>>,
+    /// The socket on this machine that every request goes to, if there is one.
+    local: Option<Arc<LocalSocket>>,
 }
 
 /// The checks of a connection: the rule of addresses, whether TLS is used and the certificate
@@ -55,7 +59,16 @@ impl Client {
         Self::resolving(env, Names::system())
     }
 
+    /// Makes a client whose every request goes to one socket of this machine. Opens no connection.
+    pub(crate) fn at_socket(env: &Env, local: LocalSocket) -> Result<Self> {
+        Self::with(env, Names::system(), Some(local))
+    }
+
     fn resolving(env: &Env, names: Names) -> Result<Self> {
+        Self::with(env, names, None)
+    }
+
+    fn with(env: &Env, names: Names, local: Option<LocalSocket>) -> Result<Self> {
         Ok(Self(Arc::new(Inner {
             env: env.clone(),
             names,
@@ -65,6 +78,7 @@ impl Client {
             classes: Classes::default(),
             agents: Mutex::default(),
             schemes: Mutex::default(),
+            local: local.map(Arc::new),
         })))
     }
 
@@ -136,6 +150,16 @@ impl Client {
         let conceal = |text: &str| conceal(text, request.hidden.iter().map(String::as_str));
         let sent = self.follow(request);
         sent.map_err(|error| error.map_texts(conceal).at(shown))
+    }
+
+    /// Sends a request once and returns the answer whatever its status is. `body` is sent in chunks
+    /// while it is read; an error of the reader breaks the request off.
+    ///
+    /// # Errors
+    /// [`Code::Net`] if there is no answer, [`Code::Cancelled`], and the errors of `body`.
+    pub fn ask(&self, request: &Request<'_>, body: Option<&mut dyn Read>) -> Result<Response> {
+        let answer = self.attempt_with(request, &request.url, Rule::Named, body);
+        answer.map_err(|failed| failed.error.at(request.shown()))
     }
 
     fn follow(&self, request: &Request<'_>) -> Result<Response> {
@@ -282,6 +306,16 @@ impl Client {
     }
 
     fn attempt(&self, request: &Request<'_>, url: &Url, rule: Rule) -> Result<Response, Failed> {
+        self.attempt_with(request, url, rule, None)
+    }
+
+    fn attempt_with(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        rule: Rule,
+        body: Option<&mut dyn Read>,
+    ) -> Result<Response, Failed> {
         let mut builder = ureq::http::Request::builder()
             .method(request.method.as_str())
             .uri(url.as_str())
@@ -295,7 +329,10 @@ impl Client {
         let bodyless = matches!(request.method, Method::Get | Method::Head | Method::Delete);
         let agent = self.agent(rule, url)?;
         let proxy = self.proxy(url)?.filter(|_| !url.is_https());
-        let sent = if bodyless {
+        let sent = if let Some(body) = body {
+            let body = builder.body(SendBody::from_reader(body));
+            body.map(|request| agent.run(request))
+        } else if bodyless {
             builder.body(()).map(|request| agent.run(request))
         } else {
             builder.body(request.body).map(|request| agent.run(request))
@@ -386,6 +423,7 @@ impl Client {
             let connections = Connections {
                 sockets: self.sockets(rule),
                 routes: Arc::clone(&inner.routes),
+                local: inner.local.clone(),
                 tls: verify
                     .map(|it| certificates.config(it, named))
                     .transpose()?,

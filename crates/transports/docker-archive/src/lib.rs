@@ -33,7 +33,10 @@ use crate::{
     files::{MANIFEST_FILE, REPOSITORIES_FILE},
     read::ArchiveBundle,
 };
-pub use crate::{manifest::ARCHIVE_IMAGE, write::ArchiveSink};
+pub use crate::{
+    manifest::ARCHIVE_IMAGE,
+    write::{ArchiveSink, Receiver, SentImage},
+};
 
 /// Decompressed bytes of an archive that are looked at to recognise it.
 const PREFIX: u64 = 1 << 20;
@@ -107,6 +110,15 @@ impl Transport for DockerArchive {
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         Ok(Box::new(ArchiveSink::create(rest, env)?))
     }
+}
+
+/// Opens an archive that another place gave out. `path` is the copy of the archive, and `locator` the
+/// name of the other place for messages.
+///
+/// # Errors
+/// As for an archive that a user names.
+pub fn open_copy(path: &str, locator: &str, env: &Env) -> Result<Box<dyn Bundle>> {
+    Ok(Box::new(ArchiveBundle::open_as(path, locator, env)?))
 }
 
 /// Returns advice for a directory with the unpacked files of such an archive; `None` for any other

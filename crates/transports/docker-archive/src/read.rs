@@ -56,8 +56,12 @@ enum Source {
 impl ArchiveBundle {
     /// Reads the lists of images and of members, but no image.
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
-        let locator = format!("docker-archive:{rest}");
-        Self::read(rest, &locator, env).map_err(|error| error.at(locator.clone()))
+        Self::open_as(rest, &format!("docker-archive:{rest}"), env)
+    }
+
+    /// Reads the lists of an archive that messages name by `locator`.
+    pub(crate) fn open_as(rest: &str, locator: &str, env: &Env) -> Result<Self> {
+        Self::read(rest, locator, env).map_err(|error| error.at(locator))
     }
 
     fn read(rest: &str, locator: &str, env: &Env) -> Result<Self> {
