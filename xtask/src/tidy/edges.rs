@@ -58,8 +58,6 @@ const EDGES: &[(&str, &[&str])] = &[
         "transports/docker-daemon",
         &[
             "core/model",
-            "core/stream",
-            "core/fs",
             "core/json",
             "core/http",
             "transports/docker-archive",

@@ -186,6 +186,7 @@ fn saved(names: &[String], images: &[EngineImage]) -> Result<Option<Vec<u8>>> {
             .ok_or_else(|| Failure::new("a loaded image is not given out"))?;
         let (repository, tag) = match wanted.rsplit_once(':') {
             Some((repository, tag)) if !wanted.starts_with("sha256:") => (repository, tag),
+            None if image.names.contains(&format!("{wanted}:latest")) => (&**wanted, ""),
             _ => ("", ""),
         };
         // Names do not change the config of an image.

@@ -23,8 +23,8 @@ mod write;
 use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt, path::Path};
 
 use imgconv_model::{
-    Addressing, Bundle, BundleSink, Env, FormatFamily, FormatId, Names, Place, Result, Shape,
-    Transport, Writes,
+    Addressing, Bundle, BundleSink, Env, FormatFamily, FormatId, Names, Place, Reader, Result,
+    Shape, Transport, Writes,
 };
 
 use imgconv_manifest::v1_image::is_id;
@@ -112,13 +112,21 @@ impl Transport for DockerArchive {
     }
 }
 
-/// Opens an archive that another place gave out. `path` is the copy of the archive, and `locator` the
-/// name of the other place for messages.
+/// Opens an archive that another place sends: a copy of at most `limit` bytes is made in the temporary
+/// directory. `locator` is the other place for messages.
 ///
 /// # Errors
-/// As for an archive that a user names.
-pub fn open_copy(path: &str, locator: &str, env: &Env) -> Result<Box<dyn Bundle>> {
-    Ok(Box::new(ArchiveBundle::open_as(path, locator, env)?))
+/// The errors of `reader`, [`Code::Limit`](imgconv_model::Code::Limit) if the archive is longer, and as
+/// for an archive that a user names.
+pub fn open_stream(
+    reader: Reader,
+    limit: u64,
+    locator: &str,
+    env: &Env,
+) -> Result<Box<dyn Bundle>> {
+    Ok(Box::new(ArchiveBundle::of_stream(
+        reader, limit, locator, env,
+    )?))
 }
 
 /// Returns advice for a directory with the unpacked files of such an archive; `None` for any other

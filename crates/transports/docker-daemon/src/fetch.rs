@@ -1,34 +1,21 @@
-//! Fetching an archive of images from an engine into the temporary directory.
+//! Fetching an archive of images from an engine.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    os::unix::fs::FileExt as _,
-    sync::{Arc, atomic::Ordering},
+    io::{self, Read},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use imgconv_fs::{Stage, sweep};
 use imgconv_json::Value;
-use imgconv_model::{Bundle, Code, Env, Error, Event, Limits, Result, quote, quote_path};
-use imgconv_transport_docker_archive::open_copy;
+use imgconv_model::{Bundle, Code, Env, Error, Event, Limits, Reader, Result, quote};
+use imgconv_transport_docker_archive::open_stream;
 
 use crate::api::{Engine, error_in};
 
-/// The number of bytes of one read.
-const BLOCK: usize = 256 << 10;
-/// The bytes at the end of an archive in which the message of a failed engine is looked for.
+/// The last bytes of an archive in which the message of a failed engine is looked for.
 const TAIL: usize = 16 << 10;
 
-/// An archive that was fetched.
-#[derive(Debug)]
-pub(crate) struct Fetched {
-    /// The private directory of the copy, which is removed when this value is dropped.
-    _stage: Arc<Stage>,
-    /// The archive.
-    pub(crate) bundle: Arc<dyn Bundle>,
-}
-
-/// Fetches images as one archive. `what` describes them for messages, and `size` is the number of
-/// bytes that they take in the engine.
+/// Fetches images as one archive into the temporary directory. `size` is the number of bytes that the
+/// images take in the engine.
 ///
 /// # Errors
 /// The errors of the engine; [`Code::Net`] if the engine broke off; the errors of an archive.
@@ -37,92 +24,71 @@ pub(crate) fn fetch(
     names: &[String],
     (locator, size): (&str, u64),
     env: &Env,
-) -> Result<Fetched> {
-    sweep(&env.tmpdir, Stage::PREFIX, env);
-    let stage = Stage::new(&env.tmpdir, Stage::PREFIX, false)?;
-    let (mut file, name) = stage.file()?;
+) -> Result<Arc<dyn Bundle>> {
     let id = env.next_id.fetch_add(1, Ordering::Relaxed);
     let what = match names {
         [one] => format!("{} from the engine", quote(one)),
         several => format!("{} images from the engine", several.len()),
     };
-    env.progress.event(Event::Begin {
-        id,
-        what: &what,
-        bytes: Some(size).filter(|size| *size > 0),
+    let bytes = Some(size).filter(|size| *size > 0);
+    let what = &*what;
+    env.progress.event(Event::Begin { id, what, bytes });
+    let tail = Arc::new(Mutex::new(Vec::new()));
+    let opened = engine.save(names).and_then(|response| {
+        let body: Reader = Box::new(Watched {
+            body: response.into_reader(),
+            tail: Arc::clone(&tail),
+            env: env.clone(),
+            id,
+        });
+        let count = names.len().max(1) as u64;
+        let limit = env.limits.image_bytes.saturating_mul(count);
+        open_stream(body, limit, locator, env).map_err(|error| {
+            let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            let error = match failure_in(&tail, &env.limits) {
+                None => error.at("archive of the engine"),
+                Some(message) => {
+                    let message = format!("the engine broke off the archive: {}", quote(message));
+                    Error::new(Code::Net, message)
+                }
+            };
+            engine.place(error)
+        })
     });
-    let copied = copy(engine, names, &mut file, id, env);
     env.progress.event(Event::End { id });
-    copied?;
-    let read = stage.open(&name)?;
-    if let Some(message) = failure_at_end(&read, &env.limits) {
-        let message = format!("the engine broke off the archive: {}", quote(message));
-        return Err(engine.place(Error::new(Code::Net, message)));
-    }
-    let path = stage.path().join(&name);
-    let text = path.to_str().ok_or_else(|| {
-        let message = "the path of the temporary directory is not UTF-8";
-        Error::new(Code::BadName, message).at(quote_path(&path))
-    })?;
-    let opened = open_copy(text, locator, env);
-    let bundle =
-        opened.map_err(|error| engine.place(error.at("the archive that the engine sent")))?;
-    Ok(Fetched {
-        _stage: stage,
-        bundle: Arc::from(bundle),
-    })
+    opened.map(Arc::from)
 }
 
-/// Copies the archive to a file.
-fn copy(
-    engine: &Engine,
-    names: &[String],
-    file: &mut std::fs::File,
+/// The body of an answer: its progress is told, and its last bytes are remembered.
+struct Watched {
+    body: Reader,
+    tail: Arc<Mutex<Vec<u8>>>,
+    env: Env,
     id: u64,
-    env: &Env,
-) -> Result<()> {
-    let count = names.len().max(1) as u64;
-    let limit = env.limits.image_bytes.saturating_mul(count);
-    let mut body = engine.save(names)?.into_reader();
-    let mut buffer = vec![0; BLOCK];
-    let mut size = 0u64;
-    loop {
-        env.check_cancelled()?;
-        let count = match body.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(engine.place(Error::from_io(error))),
-        };
-        size += count as u64;
-        if size > limit {
-            let what = "the archive that the engine sends";
-            return Err(engine.place(Limits::exceeded("image_bytes", limit, what)));
-        }
-        let written = file.write_all(&buffer[..count]);
-        written.map_err(|error| {
-            Error::io(
-                error,
-                format!("temporary directory {}", quote_path(&env.tmpdir)),
-            )
-        })?;
-        env.progress.event(Event::Advance {
-            id,
-            bytes: count as u64,
-        });
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(buffer)?;
+        let read = &buffer[..count];
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = TAIL.saturating_sub(count).min(tail.len());
+        let gone = tail.len() - kept;
+        tail.drain(..gone);
+        tail.extend_from_slice(&read[count.saturating_sub(TAIL)..]);
+        let (id, bytes) = (self.id, count as u64);
+        self.env.progress.event(Event::Advance { id, bytes });
+        Ok(count)
     }
 }
 
 /// Finds the message of an engine that failed after it had begun to send: docker appends a line of
 /// JSON to the archive and ends the answer as if all were well.
-fn failure_at_end(file: &std::fs::File, limits: &Limits) -> Option<String> {
-    let size = file.metadata().ok()?.len();
-    let start = size.saturating_sub(TAIL as u64);
-    let mut tail = vec![0; TAIL];
-    let count = file.read_at(&mut tail, start).ok()?;
-    let tail = tail[..count].trim_ascii_end();
+fn failure_in(tail: &[u8], limits: &Limits) -> Option<String> {
+    let tail = tail.trim_ascii_end();
     let begins = |at: &usize| tail[*at..].starts_with(b"{\"error");
-    let at = (0..tail.len()).rev().filter(begins).last()?;
+    // The message itself may hold such a text.
+    let at = (0..tail.len()).find(begins)?;
     let line = tail[at..].split(|byte| *byte == b'\n').next()?;
     let value: Value = imgconv_json::parse(line.trim_ascii(), limits, "line").ok()?;
     error_in(&value)

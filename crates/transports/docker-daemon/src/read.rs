@@ -17,7 +17,7 @@ use imgconv_model::{
 use crate::{
     WHOLE,
     api::{Engine, Listed, check_name},
-    fetch::{Fetched, fetch},
+    fetch::fetch,
 };
 
 /// The most bytes of the names in one request: a URL has at most 16 KiB.
@@ -42,7 +42,7 @@ pub(crate) struct EngineBundle {
 /// Everything that was fetched.
 #[derive(Debug, Default)]
 struct Archives {
-    fetched: Vec<Fetched>,
+    fetched: Vec<Arc<dyn Bundle>>,
     roots: Vec<RootEntry>,
     /// For each entry the position of its archive and its entry there; `None` for an image that the
     /// engine does not give out.
@@ -122,7 +122,7 @@ impl EngineBundle {
         Ok(all)
     }
 
-    fn fetch(&self, images: &[&Listed]) -> Result<Fetched> {
+    fn fetch(&self, images: &[&Listed]) -> Result<Arc<dyn Bundle>> {
         let names: Vec<String> = images.iter().flat_map(|image| asked(image)).collect();
         let size = images.iter().map(|image| image.size).sum();
         fetch(&self.engine, &names, (&self.locator, size), &self.env)
@@ -155,7 +155,7 @@ impl EngineBundle {
     /// Asks one archive after the other for data with a known digest.
     fn first<T>(&self, facts: &Facts, ask: impl Fn(&dyn Bundle) -> Result<T>) -> Result<T> {
         for fetched in &self.archives()?.fetched {
-            match ask(&*fetched.bundle) {
+            match ask(&**fetched) {
                 Err(error) if matches!(error.code(), Code::Missing | Code::Unsupported) => {}
                 other => return other,
             }
@@ -171,8 +171,13 @@ impl EngineBundle {
 
 impl Archives {
     /// Adds the entries of an archive. `wanted` is the one name that the user asked for.
-    fn add(&mut self, fetched: Fetched, images: &[&Listed], wanted: Option<&str>) -> Result<()> {
-        let mut entries = fetched.bundle.roots()?;
+    fn add(
+        &mut self,
+        fetched: Arc<dyn Bundle>,
+        images: &[&Listed],
+        wanted: Option<&str>,
+    ) -> Result<()> {
+        let mut entries = fetched.roots()?;
         // podman puts every name of an image into the archive.
         let wanted = wanted.and_then(|text| Name::parse_reference(text).ok());
         let wanted = wanted.map(|name| name.qualified());
@@ -185,7 +190,7 @@ impl Archives {
         }
         if let [image] = images {
             for entry in entries.iter_mut().filter(|entry| entry.name.is_none()) {
-                entry.texts.insert(0, image.id.to_string());
+                entry.texts.insert(0, image.id.hex());
             }
         }
         let place = self.fetched.len();
@@ -215,7 +220,7 @@ impl Archives {
             names => names.iter().map(Some).collect(),
         };
         for name in names {
-            let texts = name.into_iter().cloned().chain([image.id.to_string()]);
+            let texts = name.into_iter().cloned().chain([image.id.hex()]);
             self.roots.push(RootEntry {
                 position: self.roots.len(),
                 name: name.and_then(|name| Name::parse_reference(name).ok()),
@@ -326,10 +331,7 @@ impl Parts for EngineBundle {
         let mut all = archives.roots.iter().enumerate();
         let found = all.find(same);
         let inner = found.and_then(|(at, _)| archives.inner[at].as_ref());
-        Ok(inner.map(|(place, inner)| {
-            let bundle = Arc::clone(&archives.fetched[*place].bundle);
-            (bundle, inner.clone())
-        }))
+        Ok(inner.map(|(place, inner)| (Arc::clone(&archives.fetched[*place]), inner.clone())))
     }
 
     fn top_levels(&self, entries: &[RootEntry]) -> Vec<(String, TopLevel)> {
@@ -344,8 +346,8 @@ impl Parts for EngineBundle {
         archives
             .fetched
             .iter()
-            .filter(|fetched| holds(&fetched.bundle, &parts))
-            .map(|fetched| (self.locator.clone(), fetched.bundle.top_level()))
+            .filter(|fetched| holds(fetched, &parts))
+            .map(|fetched| (self.locator.clone(), fetched.top_level()))
             .filter(|(_, top_level)| *top_level != TopLevel::default())
             .collect()
     }
@@ -366,7 +368,16 @@ impl ListNotes for EngineBundle {
 }
 
 impl States for EngineBundle {
+    /// The ID in the engine, which covers the content of an image. The copy of an archive has another
+    /// state in each run.
     fn state(&self, entry: &RootEntry) -> Result<Option<String>> {
+        let is_it = |image: &&Listed| {
+            let named = entry.texts.iter().any(|text| image.names.contains(text));
+            named || entry.texts.iter().any(|text| *text == image.id.hex())
+        };
+        if let Some(image) = self.images.iter().find(is_it) {
+            return Ok(Some(image.id.to_string()));
+        }
         match self.part(entry)? {
             Some((bundle, inner)) => bundle.state(&inner),
             None => Ok(None),

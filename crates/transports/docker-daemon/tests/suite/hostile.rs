@@ -2,11 +2,15 @@
 
 use std::{
     os::unix::net::UnixListener,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
+    time::Duration,
 };
 
-use imgconv_model::{Code, Event, Progress, Transport as _};
+use imgconv_model::{Code, Env, Event, Network, Progress, Transport as _};
 use imgconv_testkit::{
     docker,
     engine::refusal,
@@ -28,7 +32,7 @@ fn q06_an_engine_that_is_not_there_is_named_by_its_socket() {
     let socket = directory.path().join("none.sock");
     let mut env = env(&directory);
     env.places.docker_host = Some(format!("unix://{}", socket.display()));
-    let fails = |env| DOCKER_DAEMON.open("a:1", env).unwrap_err();
+    let fails = |env: &Env| DOCKER_DAEMON.open("a:1", env).unwrap_err();
     let error = fails(&env);
     assert_eq!(error.code(), Code::Missing);
     assert!(error.to_string().contains("none.sock"), "{error}");
@@ -128,6 +132,16 @@ fn q09_a_server_that_is_no_engine_is_not_believed() {
     }
 }
 
+/// The start of an archive with a layer of 8 GiB.
+fn layer_without_end() -> Vec<u8> {
+    let mut head = docker::archive(&three()[..1]).unwrap()[..512].to_vec();
+    head[124..136].copy_from_slice(b"77777777777\0");
+    head[148..156].copy_from_slice(b"        ");
+    let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+    head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    [head, vec![b'x'; 4096]].concat()
+}
+
 // robustness Q10: answers without end.
 #[test]
 fn q10_answers_without_end_are_bounded() {
@@ -138,8 +152,9 @@ fn q10_answers_without_end_are_bounded() {
         Some(Reply::ok("[]").header("x", headers.clone()))
     });
     assert_eq!(place.fails("").code(), Code::Limit);
-    let mut place = with(&three(), |request| {
-        gets(request).then(|| Reply::ok("x".repeat(4096)).endless())
+    let endless = layer_without_end();
+    let mut place = with(&three(), move |request| {
+        gets(request).then(|| Reply::ok(endless.clone()).endless())
     });
     place.env.limits.image_bytes = 1 << 20;
     assert_eq!(place.fails("a:1").code(), Code::Limit);
@@ -147,7 +162,7 @@ fn q10_answers_without_end_are_bounded() {
 
 /// Cancels the run at the first bytes.
 #[derive(Debug)]
-struct Cancels(std::sync::Arc<std::sync::atomic::AtomicBool>);
+struct Cancels(Arc<AtomicBool>);
 
 impl Progress for Cancels {
     fn event(&self, event: Event<'_>) {
@@ -163,7 +178,7 @@ fn q10_a_cancelled_run_waits_no_longer() {
     let mut place = with(&three(), |request| {
         gets(request).then(|| Reply::ok("x".repeat(4096)).stall())
     });
-    place.env.progress = std::sync::Arc::new(Cancels(std::sync::Arc::clone(&place.env.cancel)));
+    place.env.progress = Arc::new(Cancels(Arc::clone(&place.env.cancel)));
     assert_eq!(place.fails("a:1").code(), Code::Cancelled);
 }
 
@@ -208,6 +223,9 @@ fn q12_an_engine_is_reached_by_tcp() {
         let bundle = DOCKER_DAEMON.open("", &env).unwrap();
         assert!(bundle.summaries().unwrap().unwrap().is_empty());
     }
+    let mut network = Network::default();
+    network.timeouts.connect = Duration::from_millis(300);
+    env.network = Arc::new(network);
     // With certificates `tcp` means TLS, which this server does not speak.
     env.places.docker_certificates = Some(directory.path().to_owned());
     env.places.docker_host = Some(format!("tcp://{}", server.authority()));

@@ -102,7 +102,7 @@ fn q14_a_refusal_is_an_error_that_quotes_the_engine() {
         (Reply::hang_up(), "closed the connection"),
         (
             Reply::ok("{\"stream\":\"Loaded image: a:1\"}"),
-            "no image `a:1` after it was loaded",
+            "no image \"a:1\" after it was loaded",
         ),
     ];
     for (reply, expected) in replies {
