@@ -9,6 +9,7 @@ mod appc;
 mod checks;
 mod chunked;
 mod codecs;
+mod daemon;
 mod docker;
 mod docker_aci;
 mod engine;
@@ -79,6 +80,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     drop(engine);
     stores::run(&mut oracle);
     engines::run(&mut oracle);
+    daemon::run(&mut oracle);
     rootfs::run(&mut oracle);
     migrate::run(&mut oracle);
     slurm::run(&mut oracle);

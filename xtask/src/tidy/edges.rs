@@ -55,6 +55,15 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "transports/docker-daemon",
+        &[
+            "core/model",
+            "core/json",
+            "core/http",
+            "transports/docker-archive",
+        ],
+    ),
+    (
         "transports/*",
         &[
             "core/model",

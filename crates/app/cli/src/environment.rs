@@ -114,16 +114,31 @@ fn config() -> Option<PathBuf> {
 /// The files in which podman, skopeo and docker keep credentials, in podman's order
 /// (containers-auth.json(5)).
 pub(crate) fn auth_files() -> Vec<PathBuf> {
-    let docker = variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")));
     let podman = |folder: PathBuf| folder.join("containers/auth.json");
     [
         variable("XDG_RUNTIME_DIR").map(podman),
         config().map(podman),
-        docker.map(|folder| folder.join("config.json")),
+        docker_directory().map(|folder| folder.join("config.json")),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The address of a running engine (docker's `DOCKER_HOST`).
+pub(crate) fn docker_host() -> Option<String> {
+    Some(value("DOCKER_HOST")?.to_string_lossy().into_owned())
+}
+
+/// The directory of the certificates for an engine, if docker would use TLS (`DOCKER_TLS_VERIFY`).
+pub(crate) fn docker_certificates() -> Option<PathBuf> {
+    value("DOCKER_TLS_VERIFY")?;
+    variable("DOCKER_CERT_PATH").or_else(docker_directory)
+}
+
+/// The directory of docker's own settings of the user.
+fn docker_directory() -> Option<PathBuf> {
+    variable("DOCKER_CONFIG").or_else(|| Some(variable("HOME")?.join(".docker")))
 }
 
 /// The directories in which podman, skopeo and docker keep certificates of registries

@@ -1,6 +1,6 @@
 //! Every image of a place, in one line each.
 
-use imgconv_model::{Child, Env, Result};
+use imgconv_model::{Child, Env, Result, Summary};
 use serde::Serialize;
 
 use imgconv_convert::read::{
@@ -36,6 +36,9 @@ pub struct Listed {
 pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
     // An empty place has an empty list.
     let source = Source::open_listing(locator, env)?;
+    if let Some(summaries) = source.bundle.summaries()? {
+        return Ok(summaries.into_iter().map(summary_line).collect());
+    }
     let mut lines = Vec::new();
     for (entry, node) in source.decode_each(env) {
         let name = entry.name.as_ref();
@@ -65,6 +68,24 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
         }
     }
     Ok(lines)
+}
+
+fn summary_line(summary: Summary) -> Listed {
+    let Summary {
+        name,
+        platform,
+        format,
+        digest,
+        size,
+    } = summary;
+    Listed {
+        name,
+        platform: platform.map(|platform| platform.to_string()),
+        format: format.to_string(),
+        digest: Some(digest),
+        size,
+        error: None,
+    }
 }
 
 fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {

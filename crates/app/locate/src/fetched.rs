@@ -189,6 +189,7 @@ impl Bundle for FetchedArchive {
             signed: _,
             fetched: _,
             read_by: _,
+            summaries: _,
         } = self.archive.extras();
         let Extras {
             listing: _,
@@ -201,6 +202,7 @@ impl Bundle for FetchedArchive {
             signed,
             fetched,
             read_by: _,
+            summaries: _,
         } = self.fetched.extras();
         Extras {
             listing,
@@ -213,6 +215,7 @@ impl Bundle for FetchedArchive {
             signed,
             fetched,
             read_by: Some(self.read_by),
+            summaries: None,
         }
     }
 }

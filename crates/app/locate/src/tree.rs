@@ -377,6 +377,7 @@ impl Bundle for Folder {
             signed: None,
             fetched: None,
             read_by: None,
+            summaries: None,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Where a migration writes: one layout, a layout for each repository, a folder of archives or of
-//! ACIs, or a registry.
+//! ACIs, a registry, or a running engine.
 //!
 //! A destination decides which images go to one place together, and under which names. It does not
 //! look at the images.
@@ -37,6 +37,8 @@ pub(super) enum Kind {
     Site,
     /// A registry: a repository for each name.
     Registry,
+    /// An engine, which loads image by image.
+    Engine,
 }
 
 /// The directory of the journal, in the destination.
@@ -72,6 +74,7 @@ impl Destination {
             (Some(Names::Tags), Shape::Directory) if split => Kind::Layouts,
             (Some(Names::Tags), Shape::Directory) => Kind::Layout,
             (Some(Names::Location), _) => Kind::Registry,
+            (Some(Names::Repositories), Shape::Server) => Kind::Engine,
             (Some(Names::Repositories), _) => Kind::Archives,
             (Some(Names::Image), _) if site && locator.location != "-" => Kind::Site,
             (Some(Names::Image), _)
@@ -81,8 +84,8 @@ impl Destination {
             }
             _ => {
                 let message = format!("`{}:` can't hold the images of a store", place.scheme);
-                let hint = "`oci:DIR`, `docker-archive:DIR/`, `aci:DIR/` and \
-                            `docker://HOST/PREFIX` can";
+                let hint = "`oci:DIR`, `docker-archive:DIR/`, `aci:DIR/`, \
+                            `docker://HOST/PREFIX` and `docker-daemon:` can";
                 return usage(message, hint);
             }
         };
@@ -105,9 +108,10 @@ impl Destination {
         Ok(Self { kind, locator })
     }
 
-    /// The directory that holds everything; `None` for a registry.
+    /// The directory that holds everything; `None` for a registry and an engine.
     pub(super) fn root(&self) -> Option<&Path> {
-        (self.kind != Kind::Registry).then(|| Path::new(&self.locator.location))
+        let elsewhere = matches!(self.kind, Kind::Registry | Kind::Engine);
+        (!elsewhere).then(|| Path::new(&self.locator.location))
     }
 
     /// The default directory of the journal.
@@ -161,7 +165,7 @@ impl Destination {
     pub(super) fn place(&self, name: Option<&Name>) -> String {
         let repository = name.and_then(|name| name.repository.clone());
         match self.kind {
-            Kind::Layout | Kind::Acis | Kind::Archives | Kind::Site => String::new(),
+            Kind::Layout | Kind::Acis | Kind::Archives | Kind::Site | Kind::Engine => String::new(),
             Kind::Layouts => {
                 repository.map_or_else(|| "%unnamed".to_owned(), |name| directory_name(&name))
             }
@@ -174,7 +178,7 @@ impl Destination {
         let root = &self.locator.location;
         let below = |name: &str| Path::new(root).join(name).to_string_lossy().into_owned();
         let location = match self.kind {
-            Kind::Layout => root.clone(),
+            Kind::Layout | Kind::Engine => root.clone(),
             Kind::Layouts => below(place),
             Kind::Acis => format!("{}/", root.trim_end_matches('/')),
             Kind::Site => format!("{}/", below(&format!("{DIRECTORY}/{ACIS}"))),
@@ -192,6 +196,7 @@ impl Destination {
         match (self.kind, name) {
             (Kind::Layout | Kind::Layouts, Some(name)) => format!("{place}:{name}"),
             (Kind::Registry, Some(name)) => format!("docker://{name}"),
+            (Kind::Engine, Some(name)) => format!("{place}{name}"),
             _ => place.to_string(),
         }
     }
@@ -262,7 +267,7 @@ impl Destination {
                 files.len() == publications.len() && files.iter().zip(publications).all(fits)
             }
             Kind::Archives => matches!(files, [one] if one.path == archive_name(name)),
-            Kind::Registry => files.is_empty(),
+            Kind::Registry | Kind::Engine => files.is_empty(),
         }
     }
 
@@ -315,7 +320,8 @@ impl Destination {
         Kept::look(root, blob_path(place, digest), digest, size).map(Some)
     }
 
-    /// Says whether a registry has a pushed image, under a tag or by its digest alone.
+    /// Says whether a registry has a pushed image, under a tag or by its digest alone. An engine is
+    /// not asked: its images may change under their names, so each is loaded again.
     ///
     /// # Errors
     /// If the registry can't be asked.
@@ -326,6 +332,9 @@ impl Destination {
         digest: &Digest,
         env: &Env,
     ) -> Result<bool> {
+        if self.kind == Kind::Engine {
+            return Ok(false);
+        }
         let place = match tag {
             Some(tag) => format!("//{place}:{tag}"),
             None => format!("//{place}@{digest}"),

@@ -1,10 +1,10 @@
 //! The client of a build without the feature `client`.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, io::Read};
 
 use imgconv_model::{Code, Env, Error, Result};
 
-use crate::{Request, Response, Url};
+use crate::{Request, Response, Url, engine::LocalSocket};
 
 /// The client of a build that has no HTTP and no TLS. No value of the type can be made, so no request
 /// is ever sent.
@@ -27,6 +27,18 @@ impl Client {
     /// # Errors
     /// None.
     pub fn base(&self, _host: &str) -> Result<Url> {
+        match self.0 {}
+    }
+
+    pub(crate) fn at_socket(env: &Env, _: LocalSocket) -> Result<Self> {
+        Self::new(env)
+    }
+
+    /// Sends a request once. Unreachable, because there is no client.
+    ///
+    /// # Errors
+    /// None.
+    pub fn ask(&self, _: &Request<'_>, _: Option<&mut dyn Read>) -> Result<Response> {
         match self.0 {}
     }
 

@@ -3,17 +3,19 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     hash::{BuildHasher, Hasher, RandomState},
+    io::Read,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use imgconv_model::{Code, Env, Error, Limits, Network, Result, Shared, conceal};
-use ureq::Agent;
+use ureq::{Agent, SendBody};
 
 use crate::{
     address::{Class, Rule, is_loopback},
     body::Body,
     connect::{Classes, Later, Names, Sockets},
+    engine::LocalSocket,
     failure,
     message::{Method, Request, Response},
     route::{Proxy, Routes},
@@ -51,10 +53,12 @@ struct Pool {
     agents: Mutex<BTreeMap<Checked, Agent>>,
     /// The schemes of the servers named by the user: true for https.
     schemes: Mutex<BTreeMap<String, bool>>,
+    /// The socket on this machine that every request goes to, if there is one.
+    local: Option<Arc<LocalSocket>>,
 }
 
 impl Pool {
-    fn new(env: &Env, names: Names) -> Result<Self> {
+    fn new(env: &Env, names: Names, local: Option<LocalSocket>) -> Result<Self> {
         let mut network = Network::clone(&env.network);
         // The pool must not hold the slot that holds the pool.
         network.shared = Shared::default();
@@ -70,6 +74,7 @@ impl Pool {
             classes: Classes::default(),
             agents: Mutex::default(),
             schemes: Mutex::default(),
+            local: local.map(Arc::new),
         })
     }
 
@@ -91,12 +96,18 @@ impl Client {
     /// # Errors
     /// If a certificate or key that the user named can't be read.
     pub fn new(env: &Env) -> Result<Self> {
-        let make = || Pool::new(env, Names::system());
+        let make = || Pool::new(env, Names::system(), None);
         let pool = env
             .network
             .shared
             .get_or_make(|pool: &Pool| pool.fits(env), make)?;
         Ok(Self::over(env, pool))
+    }
+
+    /// Makes a client whose every request goes to one socket of this machine. Opens no connection.
+    pub(crate) fn at_socket(env: &Env, local: LocalSocket) -> Result<Self> {
+        let pool = Pool::new(env, Names::system(), Some(local))?;
+        Ok(Self::over(env, Arc::new(pool)))
     }
 
     fn over(env: &Env, pool: Arc<Pool>) -> Self {
@@ -173,6 +184,16 @@ impl Client {
         let conceal = |text: &str| conceal(text, request.hidden.iter().map(String::as_str));
         let sent = self.follow(request);
         sent.map_err(|error| error.map_texts(conceal).at(shown))
+    }
+
+    /// Sends a request once and returns the answer whatever its status is. `body` is sent in chunks
+    /// while it is read; an error of the reader breaks the request off.
+    ///
+    /// # Errors
+    /// [`Code::Net`] if there is no answer, [`Code::Cancelled`], and the errors of `body`.
+    pub fn ask(&self, request: &Request<'_>, body: Option<&mut dyn Read>) -> Result<Response> {
+        let answer = self.attempt_with(request, &request.url, Rule::Named, body);
+        answer.map_err(|failed| failed.error.at(request.shown()))
     }
 
     fn follow(&self, request: &Request<'_>) -> Result<Response> {
@@ -319,6 +340,16 @@ impl Client {
     }
 
     fn attempt(&self, request: &Request<'_>, url: &Url, rule: Rule) -> Result<Response, Failed> {
+        self.attempt_with(request, url, rule, None)
+    }
+
+    fn attempt_with(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        rule: Rule,
+        body: Option<&mut dyn Read>,
+    ) -> Result<Response, Failed> {
         let mut builder = ureq::http::Request::builder()
             .method(request.method.as_str())
             .uri(url.as_str())
@@ -332,7 +363,10 @@ impl Client {
         let bodyless = matches!(request.method, Method::Get | Method::Head | Method::Delete);
         let agent = self.agent(rule, url)?;
         let proxy = self.proxy(url)?.filter(|_| !url.is_https());
-        let sent = if bodyless {
+        let sent = if let Some(body) = body {
+            let body = builder.body(SendBody::from_reader(body));
+            body.map(|request| agent.run(request))
+        } else if bodyless {
             builder.body(()).map(|request| agent.run(request))
         } else {
             builder.body(request.body).map(|request| agent.run(request))
@@ -434,6 +468,7 @@ impl Client {
             let connections = Connections {
                 sockets: self.sockets(rule),
                 routes: Arc::clone(&inner.pool.routes),
+                local: inner.pool.local.clone(),
                 tls: verify
                     .map(|it| certificates.config(it, named))
                     .transpose()?,
@@ -495,7 +530,7 @@ mod tests {
     use super::*;
 
     fn resolving(env: &Env, names: Names) -> Client {
-        Client::over(env, Arc::new(Pool::new(env, names).unwrap()))
+        Client::over(env, Arc::new(Pool::new(env, names, None).unwrap()))
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::{
     fmt,
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    os::unix::net::UnixStream,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::AtomicBool,
@@ -109,13 +111,26 @@ impl Sockets {
             stream.set_write_timeout(Some(TICK))
         };
         set().map_err(|error| Error::new(Code::Net, error.to_string()))?;
+        Ok(self.socket_of(Stream::Tcp(stream), details))
+    }
+
+    /// Opens the socket of a program on this machine, by its path.
+    pub(crate) fn local(&self, path: &Path, details: &ConnectionDetails<'_>) -> io::Result<Socket> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(TICK))?;
+        stream.set_write_timeout(Some(TICK))?;
+        Ok(self.socket_of(Stream::Unix(stream), details))
+    }
+
+    fn socket_of(&self, stream: Stream, details: &ConnectionDetails<'_>) -> Socket {
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Socket {
+        Socket {
             stream,
             buffers,
             cancel: Arc::clone(&self.cancel),
-        })
+            deaf: false,
+        }
     }
 
     fn open(&self, authority: &str, port: u16, deadline: Instant) -> Result<TcpStream, Few> {
@@ -276,12 +291,39 @@ fn says_again(text: &str) -> bool {
     text.contains("temporary failure") || text.contains("try again")
 }
 
+/// The two kinds of sockets.
+#[derive(Debug)]
+enum Stream {
+    /// A connection through the network.
+    Tcp(TcpStream),
+    /// A connection to a program on this machine.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+}
+
 /// An open socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     buffers: LazyBuffers,
     cancel: Arc<AtomicBool>,
+    /// True if the program at the other end of a socket of this machine reads no more.
+    deaf: bool,
 }
 
 impl Transport for Socket {
@@ -293,12 +335,17 @@ impl Transport for Socket {
         let timeout = timeout.for_write();
         let mut until = deadline(timeout);
         let mut left = &self.buffers.output()[..amount];
-        while !left.is_empty() {
+        while !left.is_empty() && !self.deaf {
             match self.stream.write(left) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(n) => {
                     left = &left[n..];
                     until = deadline(timeout);
+                }
+                // An engine that refuses a long body answers before it has read all of the body, and
+                // closes its socket. The answer can still be read.
+                Err(error) if is_gone(&error) && matches!(self.stream, Stream::Unix(_)) => {
+                    self.deaf = true;
                 }
                 Err(error) => patient(error, until, timeout.reason, &self.cancel)?,
             }
@@ -329,8 +376,21 @@ impl Transport for Socket {
             stream.set_nonblocking(false)?;
             peeked
         };
-        quiet(&self.stream).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        match &self.stream {
+            Stream::Tcp(stream) => {
+                quiet(stream).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // A new connection costs nothing there, and the standard library can't look into an open
+            // one.
+            Stream::Unix(_) => false,
+        }
     }
+}
+
+/// Says whether an error of a write means that the other end reads no more.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionReset)
 }
 
 /// Drops the error of a wait that was cut short, unless the time is over.

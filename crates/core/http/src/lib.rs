@@ -23,6 +23,7 @@
 mod address;
 mod certificates;
 mod download;
+mod engine;
 mod message;
 mod remote_file;
 mod url;
@@ -54,6 +55,7 @@ pub use certificates::CertificateDirectory;
 #[cfg(feature = "client")]
 pub use client::Client;
 pub use download::Download;
+pub use engine::EngineAddress;
 pub use message::{Method, Request, Response};
 pub use remote_file::RemoteFile;
 pub use url::{Url, escape};

@@ -22,6 +22,7 @@ use ureq::unversioned::transport::{
 use crate::{
     address::Rule,
     connect::{Sockets, deadline},
+    engine::LocalSocket,
     failure::Few,
     route::{Proxy, Routes},
     tls::Tls,
@@ -38,6 +39,8 @@ const NO_AUTHORITIES: ureq::Error =
 pub(crate) struct Connections {
     pub(crate) sockets: Sockets,
     pub(crate) routes: Arc<Routes>,
+    /// The socket on this machine that every request goes to, if there is one.
+    pub(crate) local: Option<Arc<LocalSocket>>,
     /// The settings for https.
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// The settings for proxies that use TLS themselves: always verified, without a client
@@ -66,6 +69,11 @@ impl Connector<()> for Connections {
             .authority()
             .ok_or(ureq::Error::HostNotFound)?
             .as_str();
+        if let Some(local) = &self.local {
+            let socket = self.sockets.local(&local.path, details);
+            let socket = socket.map_err(|error| io::Error::from(local.unreachable(&error)))?;
+            return Ok(Some(Box::new(socket)));
+        }
         let is_https = details.needs_tls();
         let until = deadline(details.timeout);
         let left = || NextTimeout {

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Blob, Code, Digest, Document, Error, Facts, Fetched, Limits, Place, Result, Root, RootEntry,
-    Signature, TopLevel, quote,
+    Blob, Code, Digest, Document, Error, Facts, Fetched, FormatId, Limits, Place, Platform, Result,
+    Root, RootEntry, Signature, TopLevel, quote,
 };
 
 /// A place that is read.
@@ -71,6 +71,32 @@ pub struct Extras<'a> {
     pub fetched: Option<&'a Fetched>,
     /// The kind of place that the copy of a stream is, if this is such a copy.
     pub read_by: Option<&'static Place>,
+    /// Short descriptions of the images, which cost less than the images.
+    pub summaries: Option<&'a dyn Summaries>,
+}
+
+/// A short description of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The name at the place; `None` for an image without a name.
+    pub name: Option<String>,
+    /// The platform, if the place says which.
+    pub platform: Option<Platform>,
+    /// The format in which the place gives the image out.
+    pub format: FormatId,
+    /// The digest by which the place knows the image.
+    pub digest: String,
+    /// The bytes that the image takes at the place, as the place says.
+    pub size: u64,
+}
+
+/// A place that can describe its images without reading them, where reading is dear.
+pub trait Summaries: fmt::Debug {
+    /// Describes every image that the locator means.
+    ///
+    /// # Errors
+    /// If the place can't be asked.
+    fn summaries(&self) -> Result<Vec<Summary>>;
 }
 
 /// A place that lists more entry points than its locator selects, such as the tags of a repository.
@@ -280,6 +306,16 @@ impl dyn Bundle + '_ {
     pub fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
         let signed = self.extras().signed;
         signed.map_or(Ok(None), |signed| signed.signature(limits))
+    }
+
+    /// Describes the images without reading them, see [`Summaries::summaries`]; `None` for a place
+    /// whose images have to be read.
+    ///
+    /// # Errors
+    /// If the place can't be asked.
+    pub fn summaries(&self) -> Result<Option<Vec<Summary>>> {
+        let summaries = self.extras().summaries;
+        summaries.map(|summaries| summaries.summaries()).transpose()
     }
 
     /// Returns the request that the one file of the place was fetched by; `None` for every other

@@ -24,6 +24,11 @@ pub struct PlaceOptions {
     pub keep_files: bool,
     /// containerd: the namespace whose images are read; `None` for all namespaces.
     pub namespace: Option<String>,
+    /// Engines: the address, such as `unix:///var/run/docker.sock`; `None` for docker's usual socket.
+    pub docker_host: Option<String>,
+    /// Engines: the directory with `ca.pem`, `cert.pem` and `key.pem`, which means that an address
+    /// `tcp://…` is one of TLS.
+    pub docker_certificates: Option<PathBuf>,
 }
 
 /// The environment of an operation: the settings and the shared state of the run, the settings of

@@ -49,6 +49,9 @@ pub enum Addressing {
     Fragment,
     /// The name of an image in a registry, which holds the host.
     Registry,
+    /// `SCHEME:NAME`: a place without a location of its own. The text after the scheme is the name of an
+    /// image, and no text means every image.
+    Name,
     /// The place holds one image, which has no other address.
     Alone,
 }

@@ -167,6 +167,14 @@ impl Archive {
         })
     }
 
+    /// Returns the metadata of the file that is read: the archive, or its copy.
+    ///
+    /// # Errors
+    /// [`Code::Io`].
+    pub fn metadata(&self) -> Result<std::fs::Metadata> {
+        self.file.metadata().map_err(Error::from_io)
+    }
+
     /// Returns the member of a name.
     pub fn member(&self, name: &str) -> Option<&Member> {
         self.members.get(name)

@@ -16,10 +16,10 @@ use imgconv_stream::{Level, PieceEncoder};
 
 use crate::{END, Entry, EntryKind, head, padding};
 
-/// A tar that will be written: a file, or standard output.
+/// A tar that will be written: a file, standard output, or what a caller sends on.
 #[derive(Debug)]
 pub struct Output {
-    /// The file; `None` is standard output.
+    /// The file; `None` is standard output, or a writer of the caller.
     path: Option<PathBuf>,
     /// The compression that the name of the file asks for.
     compression: Compression,
@@ -67,6 +67,22 @@ impl Output {
         })
     }
 
+    /// Makes a tar that the caller sends on by [`Output::send`], without a file: the unpublished
+    /// content is in the temporary directory. `locator` names the destination in messages.
+    ///
+    /// # Errors
+    /// [`Code::Io`] if the temporary directory can't be written.
+    pub fn streamed(locator: &str, env: &Env) -> Result<Self> {
+        sweep(&env.tmpdir, Stage::PREFIX, env);
+        Ok(Self {
+            path: None,
+            compression: Compression::None,
+            locator: locator.to_owned(),
+            stage: Stage::new(&env.tmpdir, Stage::PREFIX, false)?,
+            env: env.clone(),
+        })
+    }
+
     /// Returns the locator, `SCHEME:PATH`.
     pub fn locator(&self) -> &str {
         &self.locator
@@ -87,6 +103,21 @@ impl Output {
             None => self.to_stdout(compose),
             Some(path) => self.to_file(path, compose),
         }
+    }
+
+    /// Writes the whole archive by `compose` to a writer of the caller, uncompressed.
+    ///
+    /// # Errors
+    /// The errors of `compose`, [`Code::Io`] of the writer, [`Code::Cancelled`].
+    pub fn send(
+        &self,
+        output: &mut dyn Write,
+        compose: impl FnOnce(&mut Pack<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut buffered = io::BufWriter::with_capacity(1 << 18, output);
+        self.pack_plain(&mut buffered, compose)?;
+        let flushed = buffered.flush();
+        flushed.map_err(|error| Error::io(error, self.locator.clone()))
     }
 
     fn pack(

@@ -21,6 +21,7 @@ pub mod dialect;
 mod digest;
 pub mod docker;
 pub mod dump;
+pub mod engine;
 pub mod engines;
 mod image;
 pub mod laws;
@@ -29,6 +30,7 @@ pub mod recipe;
 pub mod registry;
 pub mod server;
 mod snapshot;
+mod socket;
 pub mod stores;
 mod text;
 

@@ -6,7 +6,7 @@
 use std::{
     fmt,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,6 +22,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     server::WebPkiClientVerifier,
 };
+
+use crate::socket::{Address, Listener, Socket};
 
 /// A request as received.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +52,17 @@ impl Request {
 
     /// Returns a parameter of the query, with `%XX` decoded.
     pub fn query(&self, name: &str) -> Option<String> {
-        let (_, query) = self.target.split_once('?')?;
-        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        self.queries(name).into_iter().next()
+    }
+
+    /// Returns every value of a parameter of the query, with `%XX` decoded.
+    pub fn queries(&self, name: &str) -> Vec<String> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         pairs
-            .find(|(found, _)| *found == name)
+            .filter(|(found, _)| *found == name)
             .map(|(_, value)| unescape(value))
+            .collect()
     }
 }
 
@@ -146,6 +154,20 @@ impl Reply {
         self
     }
 
+    /// Sends the body in chunks, without an announced length.
+    #[must_use]
+    pub fn chunked(mut self) -> Self {
+        let mut chunks = Vec::new();
+        for chunk in self.body.chunks(1 << 16) {
+            chunks.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            chunks.extend_from_slice(chunk);
+            chunks.extend_from_slice(b"\r\n");
+        }
+        chunks.extend_from_slice(b"0\r\n\r\n");
+        self.body = chunks;
+        self.header("transfer-encoding", "chunked")
+    }
+
     /// Closes the connection after so many bytes of the body; the announced length is that of the
     /// whole body.
     #[must_use]
@@ -211,7 +233,7 @@ pub type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
 /// A running server.
 pub struct Server {
-    address: SocketAddr,
+    address: Address,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -232,7 +254,20 @@ impl fmt::Debug for Server {
 impl Server {
     /// Starts a server that speaks plain http.
     pub fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::run(Box::new(handler), None)
+        let listening = Listener::port().expect("the loopback device has a port");
+        Self::run(listening, Box::new(handler), None)
+    }
+
+    /// Starts a server that speaks plain http at a path instead of a port.
+    ///
+    /// # Panics
+    /// If there is something at the path.
+    pub fn start_at(
+        path: &Path,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listening = Listener::path(path).expect("the path is free");
+        Self::run(listening, Box::new(handler), None)
     }
 
     /// Starts a server that speaks TLS.
@@ -240,14 +275,15 @@ impl Server {
         identity: &Identity,
         handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        Self::run(Box::new(handler), Some(Arc::clone(&identity.0)))
+        let listening = Listener::port().expect("the loopback device has a port");
+        Self::run(listening, Box::new(handler), Some(Arc::clone(&identity.0)))
     }
 
-    fn run(handler: Box<Handler>, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback device has a port");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+    fn run(
+        (listener, address): (Listener, Address),
+        handler: Box<Handler>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             requests: Mutex::default(),
@@ -263,9 +299,12 @@ impl Server {
         }
     }
 
-    /// Returns `127.0.0.1:PORT`.
+    /// Returns `127.0.0.1:PORT`, or the path.
     pub fn authority(&self) -> String {
-        self.address.to_string()
+        match &self.address {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(path) => path.display().to_string(),
+        }
     }
 
     /// Returns the URL of a path on the server.
@@ -275,7 +314,7 @@ impl Server {
         } else {
             "http"
         };
-        format!("{scheme}://{}{path}", self.address)
+        format!("{scheme}://{}{path}", self.authority())
     }
 
     /// Returns every request up to now, in the order in which they were read.
@@ -289,7 +328,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         // The connection wakes the thread that accepts.
-        let _ = TcpStream::connect(self.address);
+        self.address.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -299,9 +338,10 @@ impl Drop for Server {
 /// The interval at which a connection checks whether the server ends.
 const TICK: Duration = Duration::from_millis(20);
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn accept(listener: &Listener, shared: &Arc<Shared>) {
     let mut connections = Vec::new();
-    for stream in listener.incoming() {
+    loop {
+        let stream = listener.accept();
         if shared.stop.load(Ordering::Relaxed) {
             break;
         }
@@ -320,9 +360,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-fn connection(socket: TcpStream, shared: &Shared) -> io::Result<()> {
-    socket.set_read_timeout(Some(TICK))?;
-    socket.set_nodelay(true)?;
+fn connection(socket: Socket, shared: &Shared) -> io::Result<()> {
+    socket.set_read_timeout(TICK)?;
     let control = socket.try_clone()?;
     let socket = Patient { socket, shared };
     let mut stream: Box<dyn Stream + '_> = match &shared.tls {
@@ -347,7 +386,7 @@ fn connection(socket: TcpStream, shared: &Shared) -> io::Result<()> {
         }
     }
     drop(stream);
-    control.shutdown(Shutdown::Both)
+    control.shutdown()
 }
 
 /// Sends a reply; returns whether the connection continues.
@@ -389,7 +428,7 @@ fn send(
 
 /// A socket whose reads end when the server ends.
 struct Patient<'s> {
-    socket: TcpStream,
+    socket: Socket,
     shared: &'s Shared,
 }
 
@@ -418,6 +457,27 @@ impl Write for Patient<'_> {
     }
 }
 
+/// Reads a body in chunks (RFC 9112, 7.1); a connection that ends before the last chunk is an error.
+fn read_chunks(stream: &mut dyn Stream) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while !line.ends_with(b"\r\n") {
+            stream.read_exact(&mut byte)?;
+            line.push(byte[0]);
+        }
+        let text = String::from_utf8_lossy(&line);
+        let size = usize::from_str_radix(text.trim(), 16).map_err(io::Error::other)?;
+        let mut chunk = vec![0; size + 2];
+        stream.read_exact(&mut chunk)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        body.extend_from_slice(&chunk[..size]);
+    }
+}
+
 fn read_request(stream: &mut dyn Stream) -> io::Result<Option<Request>> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -442,6 +502,14 @@ fn read_request(stream: &mut dyn Stream) -> io::Result<Option<Request>> {
         headers,
         body: Vec::new(),
     };
+    let (about, encoding) = (&request.headers, "transfer-encoding");
+    if about
+        .iter()
+        .any(|(name, value)| name == encoding && value == "chunked")
+    {
+        request.body = read_chunks(stream)?;
+        return Ok(Some(request));
+    }
     let length = request.header("content-length");
     let length = length.and_then(|text| text.parse().ok()).unwrap_or(0);
     request.body = vec![0; length];

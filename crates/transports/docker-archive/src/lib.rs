@@ -24,8 +24,8 @@ mod write;
 use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt, path::Path};
 
 use imgconv_model::{
-    Addressing, Bundle, BundleSink, Env, FormatFamily, FormatId, Names, Place, Result, Shape,
-    Transport, Writes,
+    Addressing, Bundle, BundleSink, Env, FormatFamily, FormatId, Names, Place, Reader, Result,
+    Shape, Transport, Writes,
 };
 
 use imgconv_manifest::v1_image::is_id;
@@ -34,7 +34,10 @@ use crate::{
     files::{MANIFEST_FILE, REPOSITORIES_FILE},
     read::ArchiveBundle,
 };
-pub use crate::{manifest::ARCHIVE_IMAGE, write::ArchiveSink};
+pub use crate::{
+    manifest::ARCHIVE_IMAGE,
+    write::{ArchiveSink, Receiver, SentImage},
+};
 
 /// Decompressed bytes of an archive that are looked at to recognise it.
 const PREFIX: u64 = 1 << 20;
@@ -108,6 +111,23 @@ impl Transport for DockerArchive {
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         Ok(Box::new(ArchiveSink::create(rest, env)?))
     }
+}
+
+/// Opens an archive that another place sends: a copy of at most `limit` bytes is made in the temporary
+/// directory. `locator` is the other place for messages.
+///
+/// # Errors
+/// The errors of `reader`, [`Code::Limit`](imgconv_model::Code::Limit) if the archive is longer, and as
+/// for an archive that a user names.
+pub fn open_stream(
+    reader: Reader,
+    limit: u64,
+    locator: &str,
+    env: &Env,
+) -> Result<Box<dyn Bundle>> {
+    Ok(Box::new(ArchiveBundle::of_stream(
+        reader, limit, locator, env,
+    )?))
 }
 
 /// Returns advice for a directory with the unpacked files of such an archive; `None` for any other

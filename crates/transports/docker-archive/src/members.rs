@@ -66,14 +66,7 @@ enum AtRoot {
 impl Members {
     /// Opens an archive: a path, or `-` for standard input.
     pub(crate) fn open(rest: &str, locator: &str, env: &Env) -> Result<Self> {
-        let wanted = |name: &str, _: EntryKind, size: u64| {
-            // The check comes before the body is read and copied, since it would never be used
-            // (robustness A6).
-            match limit(name, &env.limits) {
-                Some(limit) if size > limit.1 => Err(too_large(name, size, limit)),
-                _ => Ok(true),
-            }
-        };
+        let wanted = wanted(&env.limits);
         let archive = match rest {
             "-" => {
                 let input = Interruptible::standard_input(env)?;
@@ -84,7 +77,20 @@ impl Members {
         let archive = archive?;
         let metadata = (rest != "-").then(|| std::fs::metadata(rest));
         let state = metadata.and_then(std::io::Result::ok);
-        Ok(Self {
+        Ok(Self::new(archive, state, locator, env))
+    }
+
+    /// Copies an archive of at most `limit` bytes to the temporary directory and lists its members.
+    pub(crate) fn of_stream(reader: Reader, limit: u64, locator: &str, env: &Env) -> Result<Self> {
+        let mut copying = env.clone();
+        copying.limits.image_bytes = limit;
+        let archive = Archive::from_reader(reader, &copying, &wanted(&env.limits))?;
+        let state = archive.metadata()?;
+        Ok(Self::new(archive, Some(state), locator, env))
+    }
+
+    fn new(archive: Archive, state: Option<std::fs::Metadata>, locator: &str, env: &Env) -> Self {
+        Self {
             archive,
             state: state.map(|metadata| imgconv_fs::file_state(&metadata)),
             locator: locator.to_owned(),
@@ -92,7 +98,7 @@ impl Members {
             notes: env.notes.clone(),
             env: env.clone(),
             contents: Mutex::default(),
-        })
+        }
     }
 
     /// Returns a text that changes when the file does.
@@ -426,6 +432,16 @@ pub(crate) fn blob_digest(name: &str) -> Option<Digest> {
         .into_iter()
         .find(|known| known.as_str() == algorithm)?;
     Digest::from_hex(algorithm, hex)
+}
+
+/// Refuses a list of an archive that is too large, before the list is read and copied, since it would
+/// never be used (robustness A6).
+fn wanted(limits: &Limits) -> impl Fn(&str, EntryKind, u64) -> Result<bool> {
+    let limits = *limits;
+    move |name, _, size| match limit(name, &limits) {
+        Some(limit) if size > limit.1 => Err(too_large(name, size, limit)),
+        _ => Ok(true),
+    }
 }
 
 /// The limit on one of the archive's own lists.

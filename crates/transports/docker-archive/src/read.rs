@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use imgconv_layout::INDEX_FILE;
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, ListNotes, Name,
-    NamedBlobs, Result, Root, RootEntry, States, StoredBlobs, TopLevel, mark_ambiguous,
+    NamedBlobs, Reader, Result, Root, RootEntry, States, StoredBlobs, TopLevel, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -57,11 +57,19 @@ impl ArchiveBundle {
     /// Reads the lists of images and of members, but no image.
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("docker-archive:{rest}");
-        Self::read(rest, &locator, env).map_err(|error| error.at(locator.clone()))
+        let members = Members::open(rest, &locator, env);
+        let opened = members.and_then(|members| Self::read(members, &locator, env));
+        opened.map_err(|error| error.at(locator))
     }
 
-    fn read(rest: &str, locator: &str, env: &Env) -> Result<Self> {
-        let members = Members::open(rest, locator, env)?;
+    /// Copies an archive of at most `limit` bytes, and reads its lists. Messages name the archive by
+    /// `locator`.
+    pub(crate) fn of_stream(reader: Reader, limit: u64, locator: &str, env: &Env) -> Result<Self> {
+        let members = Members::of_stream(reader, limit, locator, env)?;
+        Self::read(members, locator, env)
+    }
+
+    fn read(members: Members, locator: &str, env: &Env) -> Result<Self> {
         let limits = &env.limits;
         let mut bundle = Self {
             locator: locator.to_owned(),

@@ -10,7 +10,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write as _},
+    fmt,
+    io::{self, Read, Write},
     sync::{Arc, OnceLock},
 };
 
@@ -38,6 +39,35 @@ pub struct ArchiveSink {
     /// The archive with the layers that are at their places.
     draft: OnceLock<Arc<Draft>>,
     env: Env,
+    /// The receiver of the archive; `None` for a file or standard output.
+    receiver: Option<Arc<dyn Receiver>>,
+}
+
+/// A program that takes an archive while it is written, such as an engine that loads its images.
+pub trait Receiver: fmt::Debug + Send + Sync {
+    /// Takes an archive. `send` writes the archive once, of `size` bytes or a little more; an error
+    /// of `send` means that the archive is not whole and must not be used.
+    ///
+    /// # Errors
+    /// If the images are not there afterwards.
+    fn receive(
+        &self,
+        images: &[SentImage],
+        size: u64,
+        send: &mut (dyn FnMut(&mut dyn Write) -> Result<()> + Send),
+    ) -> Result<()>;
+}
+
+/// An image of an archive that a [`Receiver`] takes.
+#[derive(Clone, Debug)]
+pub struct SentImage {
+    /// The digest of the config, the image ID.
+    pub config: Digest,
+    /// The diff IDs of the layers as the config lists them, lowest first; empty if the config has no
+    /// such list.
+    pub diff_ids: Vec<String>,
+    /// The names, in docker's form.
+    pub tags: Vec<String>,
 }
 
 impl ArchiveSink {
@@ -51,7 +81,45 @@ impl ArchiveSink {
             output: Output::create("docker-archive", path, env)?,
             draft: OnceLock::new(),
             env: env.clone(),
+            receiver: None,
         })
+    }
+
+    /// Makes an archive that is sent to a receiver. `locator` names the destination in messages.
+    ///
+    /// # Errors
+    /// [`Code::Io`] if the temporary directory can't be written.
+    pub fn sent(locator: &str, receiver: Arc<dyn Receiver>, env: &Env) -> Result<Self> {
+        Ok(Self {
+            output: Output::streamed(locator, env)?,
+            draft: OnceLock::new(),
+            env: env.clone(),
+            receiver: Some(receiver),
+        })
+    }
+
+    /// Describes the images for a receiver.
+    fn to_send(&self, images: &[Image], staged: &Blobs) -> Result<Vec<SentImage>> {
+        let describe = |image: &Image| {
+            let what = format!("config {}", image.config);
+            let blob = staged
+                .get(&image.config)
+                .ok_or_else(|| Stage::never_written(&image.config))?;
+            let limit = ("config", self.env.limits.config);
+            let bytes = read_to_limit(self.stage().open(&blob.path)?, limit, &what)?;
+            let value = imgconv_json::parse(&bytes, &self.env.limits, &what)?;
+            let listed = value.get("rootfs").and_then(|one| one.get("diff_ids"));
+            let listed = listed.and_then(Value::as_array).into_iter().flatten();
+            Ok(SentImage {
+                config: image.config,
+                diff_ids: listed
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect(),
+                tags: image.tags.clone(),
+            })
+        };
+        images.iter().map(describe).collect()
     }
 
     fn stage(&self) -> &Arc<Stage> {
@@ -406,6 +474,16 @@ impl BundleSink for ArchiveSink {
             )));
         }
         let members = self.members(&images, &staged)?;
+        if let Some(receiver) = &self.receiver {
+            let size = staged.values().map(|blob| blob.size).sum();
+            let sent = self.to_send(&images, &staged).map_err(at)?;
+            let mut send = |output: &mut dyn Write| {
+                self.output
+                    .send(output, |pack| self.compose(pack, &members, &staged, &list))
+            };
+            receiver.receive(&sent, size, &mut send).map_err(at)?;
+            return Ok(places);
+        }
         match self.draft.get() {
             Some(draft) if draft.fits(&members)? => self.fill(draft, &members, &staged, &list)?,
             _ => self

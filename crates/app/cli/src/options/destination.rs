@@ -41,7 +41,7 @@ impl Target {
     /// The target of `…-to-docker`.
     pub(crate) const DOCKER: Self = Self {
         family: FormatFamily::Docker,
-        schemes: &["docker-archive", "dir", "docker"],
+        schemes: &["docker-archive", "dir", "docker", "docker-daemon"],
         formats: &[
             FormatId::DOCKER_ARCHIVE,
             FormatId::DOCKER_V2S2,

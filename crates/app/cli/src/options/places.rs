@@ -3,6 +3,8 @@
 use clap::Args;
 use imgconv::Env;
 
+use crate::environment;
+
 /// Options of every command that reads a place.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Places")]
@@ -16,6 +18,9 @@ pub(crate) struct Places {
     /// Select a namespace of containerd [default: all]
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+    /// Address of a running engine: `unix://PATH`, `tcp://HOST:PORT` [default: DOCKER_HOST, else docker's socket]
+    #[arg(long, value_name = "URL")]
+    docker_host: Option<String>,
     #[command(flatten)]
     blobs: SymlinkedBlobs,
 }
@@ -34,6 +39,8 @@ impl Places {
     pub(crate) fn apply(&self, env: &mut Env) {
         env.places.registry_host.clone_from(&self.registry_host);
         env.places.namespace.clone_from(&self.namespace);
+        env.places.docker_host = self.docker_host.clone().or_else(environment::docker_host);
+        env.places.docker_certificates = environment::docker_certificates();
         self.blobs.apply(env);
     }
 }

@@ -25,11 +25,11 @@ fn places() -> Sandbox {
 #[test]
 fn k15_a_word_that_is_no_scheme_is_no_path() {
     let sandbox = places();
-    let daemon = "`docker load -i FILE.tar`";
+    let podman = "`podman load -i FILE.tar`";
     let near = "perhaps `docker-archive:d.tar` is meant";
     for (args, text) in [
-        (&["convert", "in", "docker-daemon:busybox"][..], daemon),
-        (&["convert", "docker-daemon:busybox", "oci:o"], daemon),
+        (&["convert", "in", "podman:busybox"][..], podman),
+        (&["convert", "podman:busybox", "oci:o"], podman),
         (&["convert", "in", "docker-archve:d.tar"], near),
         (&["ls", "docker-archve:d.tar"], near),
         (&["inspect", "podman:x"], "`podman save"),
@@ -37,10 +37,10 @@ fn k15_a_word_that_is_no_scheme_is_no_path() {
         (&["diff", "in", "sif:x"], "skopeo"),
         (&["unpack", "in", "docker-archve:d.tar"], near),
         (&["unpack", "in", "oci:o"], "`./oci:o`"),
-        (&["publish", "a.aci", "docker-daemon:x"], daemon),
-        (&["publish", "docker-daemon:x", "site"], daemon),
+        (&["publish", "a.aci", "podman:x"], podman),
+        (&["publish", "podman:x", "site"], podman),
         (&["publish", "a.aci", "oci:site"], "`./oci:site`"),
-        (&["migrate", "in", "docker-daemon:x"], daemon),
+        (&["migrate", "in", "podman:x"], podman),
         (&["migrate", "docker-archve:d.tar", "oci:o"], near),
         (&["layout", "gc", "docker-archve:d.tar"], near),
         (&["tags", "export", "docker-archve:d.tar"], near),

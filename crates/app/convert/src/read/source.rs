@@ -86,7 +86,9 @@ impl Source {
         Self::open_with(locator, env, |bundle| bundle.listing(), false)
     }
 
-    /// Opens a place as [`Source::open_all`] does; a place that lists nothing has no entries.
+    /// Opens a place as [`Source::open_all`] does; a place that lists nothing has no entries. Neither
+    /// has a place that describes its images itself ([`Summaries`](imgconv_model::Summaries)), where
+    /// the entries would cost as much as the images.
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -123,7 +125,10 @@ impl Source {
         let notes = Notes::default();
         let env = &env.with_notes(&notes);
         let bundle = fetched::open(locator, env)?;
-        let entries = list(&*bundle).map_err(|error| error.at(bundle.locator()))?;
+        let entries = match may_be_empty && bundle.extras().summaries.is_some() {
+            true => Vec::new(),
+            false => list(&*bundle).map_err(|error| error.at(bundle.locator()))?,
+        };
         // A file with a name of appc is an ACI.
         let named = bundle
             .fetched()
@@ -173,6 +178,7 @@ impl Source {
         let name = entry.name.as_ref().filter(|_| self.via.is_none());
         let reference = match (name, &entry.child) {
             (Some(name), _) => Some(name.to_string()),
+            (None, Some(_)) if self.addressing == Addressing::Name => entry.texts.first().cloned(),
             (None, Some(child)) => Some(format!("@{}", child.digest)),
             (None, None) => match entry.texts.first() {
                 None if entry.error.is_some() => Some(format!("#{}", entry.position)),
@@ -195,7 +201,9 @@ impl Source {
                     format!("{}@{digest}", &whole[..tag])
                 }
             },
-            Addressing::Alone => self.text.clone(),
+            // The text of the place is the image, unless the place is all of them.
+            Addressing::Name if self.location.is_empty() => format!("{}{reference}", self.text),
+            Addressing::Name | Addressing::Alone => self.text.clone(),
         }
     }
 

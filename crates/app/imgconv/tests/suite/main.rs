@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+#[cfg(feature = "registry")]
+mod engine;
 mod examples;
 #[cfg(all(feature = "registry", feature = "openpgp"))]
 mod fetched;

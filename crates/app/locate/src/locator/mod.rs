@@ -136,11 +136,17 @@ impl Locator {
             Address::Bare(path) | Address::File(path) => Self::path_to_write(&path, format)?,
             Address::At(transport, rest) => Self::at(transport, &rest)?,
         };
-        Ok(Self {
+        let mut locator = Self {
             format: format.or(usual),
             reference: reference.or(locator.reference),
             ..locator
-        })
+        };
+        // The name of an image that is written is a REF everywhere.
+        if locator.addressing() == Addressing::Name && !locator.location.is_empty() {
+            locator.reference = Some(Reference::parse(&locator.location)?);
+            locator.location.clear();
+        }
+        Ok(locator)
     }
 
     /// The locator of a path to write, in the format that the user named, if any.
@@ -257,6 +263,9 @@ impl Locator {
             Some(reference) if self.addressing() == Addressing::Fragment => {
                 format!("{text}#{reference}")
             }
+            Some(reference) if self.addressing() == Addressing::Name => {
+                format!("{text}{reference}")
+            }
             Some(reference) => format!("{text}:{reference}"),
             None => text,
         }
@@ -309,7 +318,7 @@ impl Locator {
                  directory with the name `-`"
             )));
         }
-        if locator.location.is_empty() {
+        if locator.location.is_empty() && locator.addressing() != Addressing::Name {
             let scheme = transport.place().scheme;
             return Err(Error::new(Code::Usage, format!("`{scheme}:` needs a path")));
         }
@@ -372,7 +381,7 @@ impl fmt::Display for Locator {
         let location = match self.addressing() {
             Addressing::Fragment => without_secrets(&self.location),
             Addressing::Registry => without_userinfo(&self.location),
-            Addressing::Reference | Addressing::Alone => self.location.clone(),
+            Addressing::Reference | Addressing::Name | Addressing::Alone => self.location.clone(),
         };
         f.write_str(&self.with_reference(format!("{scheme}:{location}")))
     }

@@ -111,18 +111,16 @@ pub(super) fn advice(word: &str) -> String {
 }
 
 /// Schemes of other programs that are long enough to be misspelt and still known.
-const FOREIGN: &[&str] = &["docker-daemon", "ostree"];
+const FOREIGN: &[&str] = &["ostree"];
 
 /// Advice on the images of a place for which only another program has a scheme.
 fn foreign(word: &str, rest: &str) -> Option<String> {
     let image = rest.trim_start_matches('/');
     let word = word.to_ascii_lowercase();
     let advice = match &*word {
-        "docker-daemon" | "docker-engine" => format!(
-            "imgconv exchanges images with a running Docker engine through files: `docker save -o \
-             FILE.tar {image}` makes one that is read as `docker-archive:FILE.tar`, and `docker \
-             load -i FILE.tar` takes one that was written as `docker-archive:FILE.tar`"
-        ),
+        "docker-engine" | "engine" | "moby" => {
+            format!("an image of a running engine is written `docker-daemon:{image}`")
+        }
         "containers" | "podman" | "buildah" | "cri-o" => format!(
             "imgconv exchanges images with podman's storage through files: `podman save --format \
              oci-archive -o FILE.tar {image}` makes one that is read as `oci-archive:FILE.tar`, \
