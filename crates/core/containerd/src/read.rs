@@ -1,6 +1,6 @@
 //! A root directory of containerd as a bundle.
 
-use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs::File, sync::Arc};
 
 use imgconv_fs::{Directory, StoredBlob};
 use imgconv_manifest::{KINDS, kind_of, references};
@@ -15,9 +15,9 @@ use crate::{
     paths::{BLOBS, DATABASE},
 };
 
-/// A root directory that is read.
+/// A root directory of containerd that is read.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     locator: String,
     directory: Arc<Directory>,
     entries: Vec<RootEntry>,
@@ -25,18 +25,19 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Lists the images by the database; by the blobs, if the database can't be read.
-    pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
-        let locator = format!("containerd:{rest}");
-        let list = || {
-            let directory = Directory::open(Path::new(rest))?;
-            Self::list(directory, &locator, env)
-        };
-        list().map_err(|error: Error| error.at(locator.clone()))
+    /// Says whether a directory is a root directory of containerd: whether it has a content store.
+    pub fn is_there(directory: &Directory) -> bool {
+        directory.is_directory(BLOBS)
     }
 
-    fn list(directory: Directory, locator: &str, env: &Env) -> Result<Self> {
-        if !directory.is_directory(BLOBS) {
+    /// Lists the images by the database; by the blobs, if the database can't be read. `locator` names
+    /// the place in messages.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if the directory has no content store, or the namespace that `env` names
+    /// has no images; the errors of the database if `env` names a namespace.
+    pub fn open(directory: Directory, locator: &str, env: &Env) -> Result<Self> {
+        if !Self::is_there(&directory) {
             let message = format!("there is no folder `{BLOBS}`");
             return Err(Error::new(Code::Missing, message)
                 .hint("name containerd's root directory, such as /var/lib/containerd"));
@@ -75,6 +76,16 @@ impl Store {
             }
         }
         Ok(store)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Says whether a blob is stored. Its bytes are not read.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        let found = self.directory.file(&path(digest));
+        found.is_ok_and(|file| file.is_some())
     }
 
     fn names(&self, wanted: Option<&str>) -> Result<Option<Names>> {
