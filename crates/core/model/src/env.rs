@@ -24,6 +24,23 @@ pub struct PlaceOptions {
     pub keep_files: bool,
     /// containerd: the namespace whose images are read; `None` for all namespaces.
     pub namespace: Option<String>,
+    /// containers-storage: where the default store is looked for.
+    pub storage: StorageSettings,
+}
+
+/// The facts of the user and the machine by which podman's default store is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// The files that may be `storage.conf`, the most important first.
+    pub configs: Vec<PathBuf>,
+    /// The one of these that is the user's own.
+    pub user_config: Option<PathBuf>,
+    /// Whether the user is not root.
+    pub rootless: bool,
+    /// The root of the store if no file names one.
+    pub root: PathBuf,
+    /// The variables that a path in `storage.conf` may have, without `$`, and their values.
+    pub variables: Vec<(String, String)>,
 }
 
 /// The environment of an operation: the settings and the shared state of the run, the settings of

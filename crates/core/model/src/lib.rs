@@ -43,7 +43,7 @@ pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
 pub use document::Document;
 pub use entry::{Fetched, Root, RootEntry, Signature, TopLevel, mark_ambiguous};
-pub use env::{Env, PlaceOptions};
+pub use env::{Env, PlaceOptions, StorageSettings};
 pub use error::{Code, Error, Result, escape, is_hidden, quote, quote_path};
 pub use format::{
     Capabilities, DecodedStream, DocumentFormat, Encoded, Format, FormatFacts, StreamFacts,

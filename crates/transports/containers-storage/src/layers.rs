@@ -16,6 +16,8 @@ pub(crate) const DRIVERS: [&str; 2] = ["overlay", "vfs"];
 /// A layer as `layers.json` lists it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
+    /// The root of the store that has the layer.
+    pub(crate) root: Arc<Directory>,
     pub(crate) driver: &'static str,
     pub(crate) id: String,
     parent: Option<String>,
@@ -29,7 +31,7 @@ pub(crate) struct Stored {
 pub(crate) type Layers = BTreeMap<String, Stored>;
 
 /// Reads `layers.json` of a driver; no layers if there is none.
-pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> Result<Layers> {
+pub(crate) fn read(root: &Arc<Directory>, driver: &'static str, limits: &Limits) -> Result<Layers> {
     let path = format!("{driver}-layers/layers.json");
     let limit = ("root_index", limits.root_index);
     let Some(bytes) = root.read(&path, limit)? else {
@@ -42,13 +44,13 @@ pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> R
     };
     let mut layers = Layers::new();
     for (i, item) in items.iter().enumerate() {
-        let stored = layer(item, i, driver).map_err(|error| error.at(place.clone()))?;
+        let stored = layer(item, i, driver, root).map_err(|error| error.at(place.clone()))?;
         layers.insert(stored.id.clone(), stored);
     }
     Ok(layers)
 }
 
-fn layer(item: &Value, i: usize, driver: &'static str) -> Result<Stored> {
+fn layer(item: &Value, i: usize, driver: &'static str, root: &Arc<Directory>) -> Result<Stored> {
     let object = Object::new(item, format!("[{i}]"))?;
     let id = object.string("id")?;
     if !is_id(id) {
@@ -57,6 +59,7 @@ fn layer(item: &Value, i: usize, driver: &'static str) -> Result<Stored> {
     let size = object.get("diff-size").and_then(Value::as_u64);
     let diff_id = object.opt_string("diff-digest")?.map(Digest::parse);
     Ok(Stored {
+        root: Arc::clone(root),
         driver,
         id: id.to_owned(),
         parent: object.opt_string("parent")?.map(str::to_owned),
@@ -98,7 +101,8 @@ pub(crate) fn chain<'a>(layers: &'a Layers, top: &str, limits: &Limits) -> Resul
 
 impl Stored {
     /// Returns the tar of the layer, which is assembled when it is read.
-    pub(crate) fn tar(&self, root: &Arc<Directory>, limits: &Limits) -> Result<Layer> {
+    pub(crate) fn tar(&self, limits: &Limits) -> Result<Layer> {
+        let root = &self.root;
         let folder = match self.driver {
             "vfs" => format!("vfs/dir/{}", self.id),
             driver => format!("{driver}/{}/diff", self.id),

@@ -3,6 +3,8 @@
 use clap::Args;
 use imgconv::Env;
 
+use crate::environment;
+
 /// Options of every command that reads a place.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Places")]
@@ -34,6 +36,7 @@ impl Places {
     pub(crate) fn apply(&self, env: &mut Env) {
         env.places.registry_host.clone_from(&self.registry_host);
         env.places.namespace.clone_from(&self.namespace);
+        environment::storage(&mut env.places.storage);
         self.blobs.apply(env);
     }
 }
