@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/fs",
             "core/manifest",
             "core/bolt",
+            "core/folder",
         ],
     ),
     ("core/file", &["core/model", "core/stream", "core/fs"]),

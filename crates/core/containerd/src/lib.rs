@@ -12,7 +12,7 @@
 //!   `mediatype`, and `size` as a signed varint.
 //!
 //! Every blob is verified by its digest whenever it is read. Layers that containerd deleted after
-//! it extracted them (`discard_unpacked_layers`) are missing; snapshots are not read.
+//! it extracted them (`discard_unpacked_layers`) are missing, and can be made anew from snapshots.
 
 #![deny(missing_docs)]
 
@@ -20,5 +20,7 @@ mod held;
 mod names;
 mod paths;
 mod read;
+mod snapshots;
+mod varint;
 
 pub use read::Store;

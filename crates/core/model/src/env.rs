@@ -24,6 +24,8 @@ pub struct PlaceOptions {
     pub keep_files: bool,
     /// containerd: the namespace whose images are read; `None` for all namespaces.
     pub namespace: Option<String>,
+    /// containerd: make a layer anew from its snapshot if its blob is gone.
+    pub from_snapshots: bool,
     /// containers-storage: where the default store is looked for.
     pub storage: StorageSettings,
 }

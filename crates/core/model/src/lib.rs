@@ -37,7 +37,7 @@ mod transport;
 pub use artifact::{Artifact, Child, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
 pub use bundle::{
-    Bundle, Extras, ListNotes, Listing, NamedBlobs, Parts, Signed, States, StoredBlobs,
+    Bundle, Extracted, Extras, ListNotes, Listing, NamedBlobs, Parts, Signed, States, StoredBlobs,
 };
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};

@@ -456,6 +456,35 @@ pub fn containerd(images: &[(EngineImage, Vec<String>)], root: &Path) -> Result<
     write_file(&file, &bolt::file(&names))
 }
 
+/// Adds snapshots of the layers of images to a root directory of containerd, as the snapshotter
+/// `overlayfs` keeps them, in the namespace `default`. The layers have no whiteouts.
+///
+/// # Errors
+/// If a layer is no tar, or a file can't be written.
+pub fn containerd_snapshots(images: &[EngineImage], root: &Path) -> Result<()> {
+    let folder = root.join("io.containerd.snapshotter.v1.overlayfs");
+    let mut database = bolt::Bucket::new();
+    let mut number = 0u8;
+    for image in images {
+        for (tar, chain_id) in image.layers.iter().zip(image.chain_ids()) {
+            number += 1;
+            let (_, files) = apart(tar)?;
+            extract(&files, &folder.join(format!("snapshots/{number}/fs")))?;
+            let key = format!("default/{}/sha256:{chain_id}", 40 + number);
+            let mut put = |name: &str, value: &[u8]| {
+                bolt::put(&mut database, &["v1", "snapshots", &key, name], value);
+            };
+            put("id", &[number]);
+            put("kind", &[3]);
+        }
+        // The files of a container, which are no layer.
+        let key = format!("default/{}/a-container", 140 + number);
+        bolt::put(&mut database, &["v1", "snapshots", &key, "id"], &[99]);
+        bolt::put(&mut database, &["v1", "snapshots", &key, "kind"], &[2]);
+    }
+    write_file(&folder.join("metadata.db"), &bolt::file(&database))
+}
+
 /// A signed varint, Go's form of a size.
 fn varint(value: u64) -> Vec<u8> {
     let mut rest = value << 1;

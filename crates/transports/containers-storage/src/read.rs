@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_fs::Directory;
+use imgconv_fs::{Directory, warn_if_held};
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
-    Name, Open, Reader, Result, Root, RootEntry, mark_ambiguous, quote,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extracted, Extras, Facts,
+    Limits, Name, Notes, Open, Reader, Result, Root, RootEntry, mark_ambiguous, quote,
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
 
@@ -33,6 +33,8 @@ pub(crate) struct Store {
     /// The places of the images by the digests of their configs, in the spelling of the manifests.
     configs: BTreeMap<String, usize>,
     limits: Limits,
+    /// Takes the losses of layers.
+    notes: Notes,
 }
 
 impl Store {
@@ -91,6 +93,7 @@ impl Store {
             manifests: BTreeMap::new(),
             configs: BTreeMap::new(),
             limits: env.limits,
+            notes: env.notes.clone(),
         };
         if let Some(wanted) = wanted.filter(|wanted| !DRIVERS.contains(wanted)) {
             let message = format!(
@@ -107,6 +110,17 @@ impl Store {
             let there = |driver: &&str| image::is_there(root, driver);
             for driver in DRIVERS.into_iter().filter(is_wanted).filter(there) {
                 any = true;
+                let locks = [
+                    "storage.lock".to_owned(),
+                    format!("{driver}-layers/layers.lock"),
+                    format!("{driver}-images/images.lock"),
+                ];
+                warn_if_held(
+                    root,
+                    &locks.each_ref().map(|path| &**path),
+                    locator,
+                    &env.notes,
+                );
                 store.add(root, driver, &mut seen)?;
             }
         }
@@ -333,7 +347,28 @@ impl Bundle for Store {
     }
 
     fn extras(&self) -> Extras<'_> {
-        Extras::default()
+        Extras {
+            extracted: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl Extracted for Store {
+    /// Finds the layer whose record is missing by its own diff ID: a store has a layer once for each
+    /// chain, and the layers of a chain differ.
+    fn remake(&self, diff_ids: &[Digest]) -> Result<Option<Blob>> {
+        let Some(layer) = diff_ids.last().and_then(|id| self.tars.get(id)) else {
+            return Ok(None);
+        };
+        let none = Layers::new();
+        let layers = self.layers.get(layer.driver).unwrap_or(&none);
+        let folder = layer.remake(layers, &self.limits, &self.notes);
+        let folder = folder.map_err(|error| self.at(error))?;
+        Ok(folder.map(|folder| Blob {
+            facts: Facts::default(),
+            bytes: Arc::new(folder),
+        }))
     }
 }
 

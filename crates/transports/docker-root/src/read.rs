@@ -7,11 +7,12 @@ use std::{
 };
 
 use imgconv_containerd::Store;
-use imgconv_fs::Directory;
+use imgconv_fs::{Directory, warn_if_held};
 use imgconv_manifest::archive_image;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
-    Name, NamedBlobs, Notes, Open, Result, Root, RootEntry, StoredBlobs, mark_ambiguous, quote,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extracted, Extras, Facts,
+    Limits, Name, NamedBlobs, Notes, Open, Result, Root, RootEntry, StoredBlobs, mark_ambiguous,
+    quote,
 };
 use imgconv_tar_split::Layer;
 
@@ -23,6 +24,14 @@ use crate::{
 
 /// The folder of containerd's root directory below a data root.
 pub(crate) const DAEMON: &str = "containerd/daemon";
+/// The files that a running engine locks.
+const LOCKED: [&str; 5] = [
+    "network/files/local-kv.db",
+    "volumes/metadata.db",
+    "buildkit/cache.db",
+    "buildkit/metadata_v2.db",
+    "buildkit/snapshots.db",
+];
 /// The namespace in which an engine keeps its own images.
 const NAMESPACE: &str = "moby/";
 
@@ -87,6 +96,7 @@ impl DataRoot {
             Some(directory) => Some(Store::open(directory, &format!("{locator}/{DAEMON}"), env)?),
             None => None,
         };
+        warn_if_held(&root, &LOCKED, locator, &env.notes);
         let images = match env.places.namespace {
             // Only containerd has namespaces.
             Some(_) if daemon.is_some() => Vec::new(),
@@ -391,6 +401,7 @@ impl Bundle for DataRoot {
             .map(|daemon| daemon as &dyn StoredBlobs);
         Extras {
             members: Some(self),
+            extracted: self.daemon.as_ref().map(|daemon| daemon as &dyn Extracted),
             stored,
             ..Extras::default()
         }

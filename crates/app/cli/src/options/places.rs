@@ -18,6 +18,12 @@ pub(crate) struct Places {
     /// Select a namespace of containerd [default: all]
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+    /// Make a layer anew from containerd's snapshot if its blob is gone
+    ///
+    /// The layer has the same files, but other bytes, so it gets another digest, which is reported as
+    /// a loss.
+    #[arg(long)]
+    from_snapshots: bool,
     #[command(flatten)]
     blobs: SymlinkedBlobs,
 }
@@ -36,6 +42,7 @@ impl Places {
     pub(crate) fn apply(&self, env: &mut Env) {
         env.places.registry_host.clone_from(&self.registry_host);
         env.places.namespace.clone_from(&self.namespace);
+        env.places.from_snapshots = self.from_snapshots;
         environment::storage(&mut env.places.storage);
         self.blobs.apply(env);
     }

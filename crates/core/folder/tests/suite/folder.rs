@@ -300,3 +300,39 @@ fn the_difference_of_two_trees_is_a_layer() {
 fn times(path: &Path) -> std::time::SystemTime {
     fs::metadata(path).unwrap().modified().unwrap()
 }
+
+#[test]
+fn owners_and_modes_that_were_only_noted_are_applied() {
+    let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = temporary.path();
+    fs::write(root.join("a"), "a").unwrap();
+    mode(&root.join("a"), 0o600);
+    let set = |value: &[u8]| {
+        let name = "user.containers.override_stat";
+        rustix::fs::setxattr(root.join("a"), name, value, XattrFlags::empty())
+    };
+    if set(b"12:34:0104755").is_err() {
+        return; // No extended attributes here.
+    }
+    let entry = || {
+        let bytes = tar(root, Marks::Overlay)?;
+        let source = Box::new(std::io::Cursor::new(bytes));
+        let mut reader =
+            imgconv_tar::Reader::new(source, &Limits::default(), &Notes::default(), "tar");
+        let entry = reader.next_entry()?.unwrap();
+        Ok::<_, Error>((entry.uid, entry.gid, entry.mode, entry.pax.len()))
+    };
+    assert_eq!(entry().unwrap(), (12, 34, 0o4755, 0));
+    set(b"12:34:0755:file").unwrap();
+    assert_eq!(entry().unwrap(), (12, 34, 0o755, 0));
+    for bad in [
+        "12:34",
+        "12:34:0755:block-1-2",
+        "12:34:9",
+        "x:0:0755",
+        "12:34:0755:dir",
+    ] {
+        set(bad.as_bytes()).unwrap();
+        assert_eq!(entry().unwrap_err().code(), Code::Unsupported, "{bad}");
+    }
+}

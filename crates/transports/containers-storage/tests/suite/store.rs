@@ -1,6 +1,6 @@
 //! Stores of podman give back the tars of their layers; what is damaged is named.
 
-use std::{fs, io::Read as _, path::Path};
+use std::{fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
 use imgconv_model::{
     Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, StorageSettings,
@@ -293,4 +293,38 @@ fn a_driver_and_short_names_select_images() {
     }
     let error = open_by(&format!("[btrfs@{both}]"), &StorageSettings::default()).unwrap_err();
     assert_eq!(error.code(), Code::Unsupported);
+}
+
+// D16b: a layer of podman whose record is gone.
+#[test]
+fn a_layer_without_a_record_is_made_of_its_files() {
+    for driver in ["overlay", "vfs"] {
+        let image = image(&["x:1"], "/x");
+        let folder = made(std::slice::from_ref(&image), driver);
+        let diff_ids: Vec<Digest> = image
+            .diff_ids()
+            .iter()
+            .map(|id| Digest::parse(id).unwrap())
+            .collect();
+        let bundle = open(folder.path()).unwrap();
+        assert!(bundle.remake(&diff_ids[..1]).unwrap().is_none(), "{driver}");
+        let base = &image.chain_ids()[0];
+        let record = folder
+            .path()
+            .join(format!("{driver}-layers/{base}.tar-split.gz"));
+        fs::remove_file(record).unwrap();
+        let remade = bundle.remake(&diff_ids[..1]);
+        if fs::metadata(folder.path()).unwrap().uid() == 0 {
+            let mut tar = Vec::new();
+            let blob = remade.unwrap().unwrap();
+            blob.open().unwrap().read_to_end(&mut tar).unwrap();
+            let lines = imgconv_testkit::dump::tar_lines(&mut &*tar, "layer").unwrap();
+            assert!(
+                lines.iter().any(|line| line.starts_with("file etc/a ")),
+                "{lines:?}"
+            );
+        } else {
+            assert_eq!(remade.unwrap_err().code(), Code::Unsupported);
+        }
+    }
 }
