@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(found, [(0, 0x2a, 99), (8, 0x1f, 131)]);
     }
 
-    /// Another process holds the lock, and ends when its input does.
+    /// D16h: another process holds the lock, and ends when its input does.
     #[test]
     fn a_lock_of_another_process_is_seen_and_not_taken() {
         let folder = tempfile::tempdir().unwrap();

@@ -86,7 +86,8 @@ fn folders(driver: &str, cache_id: &str) -> Result<Vec<(String, Option<Marks>)>>
                  read from files"
             );
             let hint = "start the engine of that data root and use `docker save`, then convert \
-                        the file";
+                        the file; or mount the volume of the topmost layer and read the mount, \
+                        without the config, as `rootfs:PATH`";
             return Err(Error::new(Code::Unsupported, message).hint(hint));
         }
         _ => {

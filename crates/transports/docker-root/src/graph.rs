@@ -161,10 +161,10 @@ impl Graph {
         Ok(found)
     }
 
-    /// Walks the chain of an image.
-    pub(crate) fn chain(&self, id: &str) -> Result<Chain> {
+    /// Walks the chain of an image; counts its steps, also if it fails.
+    pub(crate) fn chain(&self, id: &str, walked: &mut u64) -> Result<Chain> {
         v1_image::check_id(id).map_err(|error| error.at("file repositories"))?;
-        v1_image::chain(self, id, &self.limits, &mut 0)
+        v1_image::chain(self, id, &self.limits, walked)
     }
 
     /// Opens the layer that [`Images::layer_name`] named; `None` for another name.

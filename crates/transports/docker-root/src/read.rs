@@ -182,9 +182,19 @@ impl DataRoot {
             return Ok(());
         };
         let stored = self.images.iter().map(|image| image.id).collect();
+        let mut walked = 0;
         for head in graph.heads(&stored)? {
             env.check_cancelled()?;
-            let child = graph.chain(&head.id).ok().map(|chain| chain.child());
+            let chain = graph.chain(&head.id, &mut walked);
+            if walked > self.limits.graph_nodes {
+                let what = "the number of layers of all images";
+                return Err(Limits::exceeded(
+                    "graph_nodes",
+                    self.limits.graph_nodes,
+                    what,
+                ));
+            }
+            let child = chain.ok().map(|chain| chain.child());
             let (names, others): (Vec<_>, Vec<_>) =
                 head.names.into_iter().partition(|(_, name)| name.is_some());
             let short = head.id.get(..12).unwrap_or(&head.id).to_owned();
@@ -234,7 +244,9 @@ impl DataRoot {
             (Some(Where::Image(i)), _, _) => {
                 store::document(&self.root, &self.images[*i], &self.limits)
             }
-            (Some(Where::Graph(id)), Some(graph), _) => graph.chain(id).map(|chain| chain.document),
+            (Some(Where::Graph(id)), Some(graph), _) => {
+                graph.chain(id, &mut 0).map(|chain| chain.document)
+            }
             (Some(Where::Daemon(entry)), _, Some(daemon)) => match daemon.root(entry)? {
                 Root::Document(document) => Ok(document),
                 Root::Stream(_) => Err(Error::new(Code::Unsupported, "the image is a stream")),

@@ -160,6 +160,21 @@ fn nothing_leads_out_of_a_graph() {
     assert_eq!(bundle.root(&entries[0]).unwrap_err().code(), Code::BadName);
 }
 
+// D16b
+#[test]
+fn drivers_of_old_roots_without_folders_are_named() {
+    for driver in ["devicemapper", "zfs"] {
+        let folder = tempfile::tempdir().unwrap();
+        let images = [image(&["x:1"], "/x")];
+        engines::docker_graph(&images, driver, true, folder.path()).unwrap();
+        let error = layers(&*open(folder.path()).unwrap(), "x:1").unwrap_err();
+        assert_eq!(error.code(), Code::Unsupported);
+        let text = format!("the graph driver `{driver}` keeps layers on volumes of its own");
+        assert!(error.to_string().contains(&text), "{error}");
+        assert!(error.advice().unwrap().contains("rootfs:PATH"));
+    }
+}
+
 // D16e
 #[test]
 fn three_stores_are_listed_together() {
