@@ -3,6 +3,7 @@
 
 use super::checks::{Oracle, contains, same_tree};
 use super::docker::{equal, layers, unpacked};
+use super::layers::{NAMES, more_images, same_merged};
 use crate::process::Result;
 
 /// The image that every engine loads, its archive, and its tree.
@@ -10,6 +11,9 @@ const IMAGE: &str = "oci:docker-base:example.com/layers/second:1";
 const ARCHIVE: &str = "engines/in.tar";
 const NAME: &str = "example.com/engine/x:1";
 const TREE: &str = "docker-base-second/rootfs";
+/// The further images that every engine loads: a layout and an archive of the same ones.
+const MORE: &str = "engines/more";
+const MORE_ARCHIVE: &str = "engines/more.tar";
 
 /// Starts docker with a data root of its own, loads the archive and ends docker; prints the image ID.
 const DOCKER: &str = r#"
@@ -24,8 +28,9 @@ until docker -H "unix://$d/sock" version >/dev/null 2>&1; do
     tries=$((tries + 1)); [ $tries -lt 200 ] || { tail -n 20 "$d/log" >&2; exit 1; }
     sleep 0.2
 done
+docker -H "unix://$d/sock" load -q -i engines/more.tar >/dev/null
 docker -H "unix://$d/sock" load -q -i engines/in.tar >/dev/null
-docker -H "unix://$d/sock" images -q --no-trunc
+docker -H "unix://$d/sock" images -q --no-trunc example.com/engine/x:1
 "#;
 
 /// Does the same with containerd; prints the digest of the manifest.
@@ -48,16 +53,18 @@ until ctr -a "$d/sock" version >/dev/null 2>&1; do
     tries=$((tries + 1)); [ $tries -lt 200 ] || { tail -n 20 "$d/log" >&2; exit 1; }
     sleep 0.2
 done
+ctr -a "$d/sock" -n k8s.io image import --no-unpack engines/more.tar >/dev/null
 ctr -a "$d/sock" -n k8s.io image import --no-unpack engines/in.tar >/dev/null
-ctr -a "$d/sock" -n k8s.io image ls | awk 'NR == 2 { print $3 }'
+ctr -a "$d/sock" -n k8s.io image ls | awk '$1 == "example.com/engine/x:1" { print $3 }'
 "#;
 
 /// Loads the archive by podman; prints the image ID. Its run root has to have a short path.
 const PODMAN: &str = r#"
 d="$PWD/engines/$NAME"; mkdir -p "$d"
 podman="podman --root $d/root --runroot $PWD/run-$NAME --tmpdir $d/tmp --storage-driver $DRIVER"
+$podman load -q -i engines/more.tar >/dev/null
 $podman load -q -i engines/in.tar >/dev/null
-$podman images -q --no-trunc
+$podman images -q --no-trunc example.com/engine/x:1
 umount "$d/root/$DRIVER" 2>/dev/null || :
 "#;
 
@@ -92,6 +99,7 @@ until docker -H "unix://$d/sock" version >/dev/null 2>&1; do
     tries=$((tries + 1)); [ $tries -lt 200 ] || { tail -n 20 "$d/log" >&2; exit 1; }
     sleep 0.2
 done
+docker -H "unix://$d/sock" load -q -i engines/more.tar >/dev/null
 docker -H "unix://$d/sock" load -q -i engines/in.tar >/dev/null
 "#;
 
@@ -118,6 +126,8 @@ struct Store {
     path: &'static str,
     /// The digest that the script prints.
     prints: Prints,
+    /// Other locators of the same images: what stands before and behind the directory.
+    also: &'static [(&'static str, &'static str)],
 }
 
 const STORES: &[Store] = &[
@@ -133,6 +143,7 @@ const STORES: &[Store] = &[
         scheme: "containerd",
         path: "data/containerd/daemon",
         prints: Prints::Nothing,
+        also: &[("docker-root:", "/data:")],
     },
     podman("podman-overlay", "overlay", &["podman"]),
     podman("podman-vfs", "vfs", &["podman"]),
@@ -151,10 +162,15 @@ const fn docker(name: &'static str, driver: &'static str, needs: &'static [&'sta
         scheme: "docker-root",
         path: "data",
         prints: Prints::Config,
+        also: &[],
     }
 }
 
 const fn podman(name: &'static str, driver: &'static str, needs: &'static [&'static str]) -> Store {
+    let also: &[(&str, &str)] = match driver.as_bytes() {
+        b"vfs" => &[("containers-storage:[vfs@", "/root]")],
+        _ => &[("containers-storage:[overlay@", "/root+/unused:x=y]")],
+    };
     Store {
         name,
         needs,
@@ -163,6 +179,7 @@ const fn podman(name: &'static str, driver: &'static str, needs: &'static [&'sta
         scheme: "containers-storage",
         path: "root",
         prints: Prints::Config,
+        also,
     }
 }
 
@@ -175,6 +192,7 @@ const fn containerd(name: &'static str, needs: &'static [&'static str]) -> Store
         scheme: "containerd",
         path: "root",
         prints: Prints::Manifest,
+        also: &[],
     }
 }
 
@@ -189,7 +207,8 @@ pub(super) fn run(oracle: &mut Oracle) {
         let to = format!("docker-archive:{}:{NAME}", oracle.path(ARCHIVE).display());
         oracle
             .peer("skopeo", &["--insecure-policy", "copy", IMAGE, &to])
-            .map(drop)
+            .map(drop)?;
+        more_images(oracle, MORE, MORE_ARCHIVE)
     });
     if !made {
         return;
@@ -209,7 +228,16 @@ pub(super) fn run(oracle: &mut Oracle) {
                 false => oracle.shell(&script)?,
             };
             let place = format!("{}:engines/{name}/{}", store.scheme, store.path);
-            same_image(oracle, &place, &format!("engines-{name}"))?;
+            let count = NAMES.len() + 1;
+            contains(
+                &oracle.imgconv(&["verify", &*place])?,
+                &format!("{count} checked, nothing wrong"),
+            )?;
+            same_images(oracle, &format!("{place}:"), &format!("engines-{name}"))?;
+            for (i, (before, behind)) in store.also.iter().enumerate() {
+                let place = format!("{before}engines/{name}{behind}");
+                same_images(oracle, &place, &format!("engines-{name}-{i}"))?;
+            }
             match store.prints {
                 Prints::Config => {
                     let raw = format!("skopeo inspect --raw oci:engines-{name}:{NAME}");
@@ -227,13 +255,19 @@ pub(super) fn run(oracle: &mut Oracle) {
     }
 }
 
-/// Demands that a store is whole, and that its image has the tree.
-fn same_image(oracle: &Oracle, store: &str, layout: &str) -> Result {
-    contains(
-        &oracle.imgconv(&["verify", store])?,
-        "1 checked, nothing wrong",
-    )?;
-    let image = format!("{store}:{NAME}");
-    oracle.imgconv(&["convert", &*image, &format!("oci:{layout}")])?;
-    same_tree(&oracle.path(TREE), &unpacked(oracle, layout, 0)?)
+/// Demands that the images of a store have their trees. `start` is a locator without the name.
+fn same_images(oracle: &Oracle, start: &str, layout: &str) -> Result {
+    let convert = |name: &str, layout: &str| {
+        let image = format!("{start}{name}");
+        oracle.imgconv(&["convert", &*image, &format!("oci:{layout}")])
+    };
+    convert(NAME, layout)?;
+    same_tree(&oracle.path(TREE), &unpacked(oracle, layout, 0)?)?;
+    for name in NAMES {
+        let reference = format!("example.com/{name}:1");
+        let copy = format!("{layout}-{name}");
+        convert(&reference, &copy)?;
+        same_merged(oracle, (MORE, &copy), &reference)?;
+    }
+    Ok(())
 }

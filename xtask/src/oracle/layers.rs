@@ -62,6 +62,30 @@ const FIXTURES: [Fixture; 6] = [
     ("dir2sym", &[B, "symlink etc -> usr"], "symlink etc -> usr"),
 ];
 
+/// The names of the fixtures, each `example.com/NAME:1`.
+pub(super) const NAMES: [&str; 6] = [
+    "opaque",
+    "samelayer",
+    "hardover",
+    "harddel",
+    "hardboth",
+    "dir2sym",
+];
+
+/// Writes the fixtures as a layout and as an archive of docker.
+pub(super) fn more_images(oracle: &Oracle, layout: &str, archive: &str) -> Result {
+    let images = FIXTURES.iter().map(fixture).collect::<Result<Vec<_>>>()?;
+    build::layout(&images, &oracle.path(layout)).map_err(|e| e.to_string())?;
+    let bytes = docker::archive(&images).map_err(|e| e.to_string())?;
+    fs::write(oracle.path(archive), bytes).map_err(|e| e.to_string())
+}
+
+/// Demands that umoci unpacks the same tree of an image from two layouts.
+pub(super) fn same_merged(oracle: &Oracle, layouts: (&str, &str), reference: &str) -> Result {
+    let known = by_umoci(oracle, layouts.0, reference)?;
+    compare(&known, &by_umoci(oracle, layouts.1, reference)?)
+}
+
 /// How many random images there are.
 const IMAGES: usize = 500;
 

@@ -1,9 +1,11 @@
 //! The inputs of the program besides its arguments: environment variables, and facts of this
 //! machine.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, os::unix::fs::MetadataExt as _, path::PathBuf};
 
-use imgconv::{Code, Error, Network, Platform, ProxySetting, Result, Secret, password_in};
+use imgconv::{
+    Code, Error, Network, Platform, ProxySetting, Result, Secret, StorageSettings, password_in,
+};
 
 /// Passwords in arguments and in the URLs of proxies.
 pub(crate) fn passwords() -> Vec<String> {
@@ -147,6 +149,38 @@ pub(crate) fn certificates() -> Vec<PathBuf> {
     let own = config().map(|folder| folder.join("containers/certs.d"));
     let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
     own.into_iter().chain(system).collect()
+}
+
+/// Finds out where podman looks for its default store (containers-storage.conf(5)).
+pub(crate) fn storage(settings: &mut StorageSettings) {
+    let user = std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
+    settings.rootless = user != 0;
+    let data = variable("XDG_DATA_HOME")
+        .or_else(|| Some(variable("HOME")?.join(".local/share")))
+        .filter(|_| settings.rootless)
+        .unwrap_or_else(|| PathBuf::from("/var/lib"));
+    settings.root = data.join("containers/storage");
+    let own = variable("CONTAINERS_STORAGE_CONF").or_else(|| {
+        let own = config()?.join("containers/storage.conf");
+        settings.rootless.then_some(own)
+    });
+    settings.user_config.clone_from(&own);
+    let system = [
+        "/etc/containers/storage.conf",
+        "/usr/share/containers/storage.conf",
+    ];
+    let system = system.map(PathBuf::from).into_iter();
+    settings.configs = own.into_iter().chain(system).collect();
+    let text = |name: &str| value(name)?.into_string().ok();
+    let variables = [
+        ("HOME", text("HOME")),
+        ("UID", Some(user.to_string())),
+        ("USER", text("USER")),
+    ];
+    settings.variables = variables
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect();
 }
 
 /// The platform of this machine, with Go's names (image-spec, config.md).

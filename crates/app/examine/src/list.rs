@@ -33,9 +33,14 @@ pub struct Listed {
 ///
 /// # Errors
 /// If the place itself can't be read; an image that can't be read has its error in its line.
+/// Irregularities of the place are added to `env.notes`.
 pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
     // An empty place has an empty list.
     let source = Source::open_listing(locator, env)?;
+    for warning in &source.opened().warnings {
+        env.notes
+            .warn(warning.code, &*warning.at, &*warning.message);
+    }
     if let Some(summaries) = source.bundle.summaries()? {
         return Ok(summaries.into_iter().map(summary_line).collect());
     }

@@ -181,6 +181,7 @@ impl Bundle for FetchedArchive {
         let Extras {
             listing,
             members,
+            extracted,
             parts,
             top_level,
             list_notes,
@@ -194,6 +195,7 @@ impl Bundle for FetchedArchive {
         let Extras {
             listing: _,
             members: _,
+            extracted: _,
             parts: _,
             top_level: _,
             list_notes: _,
@@ -207,6 +209,7 @@ impl Bundle for FetchedArchive {
         Extras {
             listing,
             members,
+            extracted,
             parts,
             top_level,
             list_notes,

@@ -369,6 +369,7 @@ impl Bundle for Folder {
         Extras {
             listing: None,
             members: None,
+            extracted: None,
             parts: Some(self),
             top_level: None,
             list_notes: Some(self),

@@ -90,10 +90,49 @@ impl Found {
             }
             _ => {}
         }
+        if marks == Marks::Overlay {
+            self.override_stat(&mut entry)
+                .map_err(|error| error.at(place(path)))?;
+        }
         entry.pax = self
             .attributes(marks)
             .map_err(|error| error.at(place(path)))?;
         Ok(entry)
+    }
+
+    /// Applies the owner and the mode that an engine without privileges noted instead of setting them:
+    /// `UID:GID:MODE[:KIND]`, the mode octal.
+    fn override_stat(&self, entry: &mut Entry) -> Result<()> {
+        let Some(value) = self.xattr(b"user.containers.override_stat")? else {
+            return Ok(());
+        };
+        let text = String::from_utf8_lossy(&value).into_owned();
+        let bad = || {
+            let message = format!(
+                "the attribute `user.containers.override_stat` is {}, and not `UID:GID:MODE` of this \
+                 kind of file",
+                quote(&text)
+            );
+            Error::new(Code::Unsupported, message)
+        };
+        let parts: Vec<&str> = text.trim_end_matches('\0').split(':').collect();
+        let (owner, rest) = parts.split_at_checked(2).ok_or_else(bad)?;
+        let mode = rest
+            .first()
+            .and_then(|mode| u32::from_str_radix(mode, 8).ok());
+        let number = |text: &str| text.parse::<u32>().map_err(|_| bad());
+        let fits = match rest.get(1) {
+            None | Some(&"") => true,
+            Some(&"dir") => entry.kind == EntryKind::Directory,
+            Some(&"file") => entry.kind == EntryKind::Regular,
+            Some(&"symlink") => entry.kind == EntryKind::Symlink,
+            Some(&"pipe") => entry.kind == EntryKind::Fifo,
+            Some(_) => false,
+        };
+        entry.uid = number(owner[0])?;
+        entry.gid = number(owner[1])?;
+        entry.mode = mode.filter(|_| fits).ok_or_else(bad)? & 0o7777;
+        Ok(())
     }
 
     fn target(&self) -> Result<Vec<u8>> {

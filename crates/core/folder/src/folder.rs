@@ -25,6 +25,9 @@ pub struct Folder {
     pub root: Arc<Directory>,
     /// How it expresses deletions.
     pub marks: Marks,
+    /// The whole tree below, if the tar is to hold only what differs from it; what is in that tree
+    /// alone becomes a whiteout. Such a folder has no marks.
+    pub below: Option<Arc<Directory>>,
     /// True if the tar begins with a member `./` that has the attributes of the folder itself.
     pub names_root: bool,
     /// The bounds on paths and on the number of members.

@@ -8,6 +8,9 @@
 //!   system. Of the extended attributes only `security.capability` and those of the namespace
 //!   `user.` that no graph driver set belong to an image.
 //! - [`Marks`] defines how the folder marks deleted files of a lower layer.
+//! - A folder that is the whole tree down to a layer is compared with the tree below
+//!   ([`Folder::below`]). Two files are the same if all attributes and, unless they are one file of the
+//!   file system, all bytes are the same. Times alone would hide a change.
 //!
 //! The folder is hostile: no link is followed, and a file that changes while it is read is an
 //! error. Memory: the names of the directories on the way to the current one, and the first path of

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     fs::File,
-    io::{self, Read},
+    io::{self, BufRead as _, BufReader, Read},
     sync::Arc,
 };
 
@@ -21,12 +21,13 @@ use crate::{
 /// The tar of a folder.
 pub(crate) struct Walk {
     root: Arc<Directory>,
+    below: Option<Arc<Directory>>,
     marks: Marks,
     limits: Limits,
     what: String,
     /// The directories on the way to the current one: their paths, and the remaining names in them,
     /// the next name last.
-    levels: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+    levels: Vec<(Vec<u8>, Vec<Name>)>,
     /// The first paths of files with several links, by device and inode.
     links: BTreeMap<(u64, u64), Vec<u8>>,
     members: u64,
@@ -36,6 +37,14 @@ pub(crate) struct Walk {
     body: Option<Body>,
     ended: bool,
     failed: Option<(Code, String)>,
+}
+
+/// A name in a directory.
+struct Name {
+    bytes: Vec<u8>,
+    /// Whether the folder has the name, and whether the tree below has it.
+    here: bool,
+    below: bool,
 }
 
 /// The content of a file.
@@ -50,6 +59,7 @@ impl Walk {
     pub(crate) fn new(folder: &Folder) -> Result<Self> {
         let mut walk = Self {
             root: Arc::clone(&folder.root),
+            below: folder.below.clone(),
             marks: folder.marks,
             limits: folder.limits,
             what: folder.what.clone(),
@@ -63,7 +73,7 @@ impl Walk {
             failed: None,
         };
         let names = walk
-            .names(b"")
+            .names(b"", walk.below.is_some())
             .map_err(|error| error.at(walk.what.clone()))?;
         walk.levels.push((Vec::new(), names));
         if folder.names_root {
@@ -73,11 +83,27 @@ impl Walk {
         Ok(walk)
     }
 
-    /// Lists the names in a directory, the last one first.
-    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+    /// Lists the names in a directory, the last one first; with those of the tree below, if that has
+    /// the directory too.
+    fn names(&self, path: &[u8], is_below: bool) -> Result<Vec<Name>> {
+        let mut names: BTreeMap<Vec<u8>, (bool, bool)> = BTreeMap::new();
+        for bytes in self.list(&self.root, path)? {
+            names.insert(bytes, (true, false));
+        }
+        if let Some(root) = self.below.as_ref().filter(|_| is_below) {
+            let listed = self.list(root, path);
+            for bytes in listed.map_err(|error| error.at("the tree below"))? {
+                names.entry(bytes).or_default().1 = true;
+            }
+        }
+        let name = |(bytes, (here, below))| Name { bytes, here, below };
+        Ok(names.into_iter().rev().map(name).collect())
+    }
+
+    fn list(&self, root: &Directory, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         let failed = |error: rustix::io::Errno| Error::io(error.into(), place(path));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let directory = below(&self.root, path, flags).map_err(failed)?;
+        let directory = below(root, path, flags).map_err(failed)?;
         let mut names = Vec::new();
         for entry in Dir::read_from(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -90,7 +116,6 @@ impl Walk {
                 return Err(Limits::exceeded("entries", self.limits.entries, what));
             }
         }
-        names.sort_unstable_by(|a, b| b.cmp(a));
         Ok(names)
     }
 
@@ -107,63 +132,120 @@ impl Walk {
                 continue;
             };
             let path = match &directory[..] {
-                b"" => name,
-                directory => [directory, b"/", &name].concat(),
+                b"" => name.bytes.clone(),
+                directory => [directory, b"/", &name.bytes].concat(),
             };
             if path.len() as u64 > self.limits.path {
                 let what = place(&path);
                 return Err(Limits::exceeded("path", self.limits.path, what));
             }
-            if self.member(path)? {
+            if self.member(path, &name)? {
                 return Ok(());
             }
         }
     }
 
     /// Makes the member of a path; false if the path adds nothing to the tar.
-    fn member(&mut self, path: Vec<u8>) -> Result<bool> {
+    fn member(&mut self, path: Vec<u8>, name: &Name) -> Result<bool> {
+        if !name.here {
+            return self.whiteout(&path, &name.bytes).map(|()| true);
+        }
         let found = Found::locate(&self.root, &path)?;
-        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(&path);
         match self.marks {
             Marks::Overlay if found.is_overlay_whiteout() => {
-                let parent = &path[..path.len() - name.len()];
-                self.put(&Entry::new(
-                    [parent, b".wh.", name].concat(),
-                    EntryKind::Regular,
-                ))?;
-                return Ok(true);
+                return self.whiteout(&path, &name.bytes).map(|()| true);
             }
-            Marks::Aufs if name.starts_with(b".wh..wh.") && name != b".wh..wh..opq" => {
+            Marks::Aufs if name.bytes.starts_with(b".wh..wh.") && name.bytes != b".wh..wh..opq" => {
                 return Ok(false);
             }
             // Readers of the layer would take the name for a whiteout.
-            Marks::None | Marks::Overlay if name.starts_with(b".wh.") => {
+            Marks::None | Marks::Overlay if name.bytes.starts_with(b".wh.") => {
                 let message = "a name that begins with `.wh.` would be read as a whiteout";
                 return Err(Error::new(Code::Unsupported, message).at(place(&path)));
             }
             _ => {}
         }
-        match found.kind {
-            FileType::Socket => return Ok(false),
-            FileType::Directory => self.directory(&found, path)?,
-            FileType::RegularFile => self.file(&found, path)?,
+        let other = match self.below.as_ref().filter(|_| name.below) {
+            Some(root) => Some(Found::locate(root, &path)?),
+            None => None,
+        };
+        match (found.kind, other) {
+            (FileType::Socket, Some(other)) if other.kind != FileType::Socket => {
+                self.whiteout(&path, &name.bytes).map(|()| true)
+            }
+            (FileType::Socket, _) => Ok(false),
+            (FileType::Directory, other) => self.directory(&found, path, other),
+            (_, Some(other)) if self.is_same(&found, &other, &path)? => Ok(false),
+            (FileType::RegularFile, _) => self.file(&found, path).map(|()| true),
             _ => match self.linked(&found, &path) {
-                Some(first) => self.link(path, first)?,
-                None => self.put(&found.entry(&path, self.marks)?)?,
+                Some(first) => self.link(path, first).map(|()| true),
+                None => self.put(&found.entry(&path, self.marks)?).map(|()| true),
             },
         }
-        Ok(true)
     }
 
-    fn directory(&mut self, found: &Found, path: Vec<u8>) -> Result<()> {
-        self.put(&found.entry(&path, self.marks)?)?;
+    fn whiteout(&mut self, path: &[u8], name: &[u8]) -> Result<()> {
+        let parent = &path[..path.len() - name.len()];
+        let mark = [parent, b".wh.", name].concat();
+        self.put(&Entry::new(mark, EntryKind::Regular))
+    }
+
+    /// Enters a directory; `other` is the file of that path in the tree below.
+    fn directory(&mut self, found: &Found, path: Vec<u8>, other: Option<Found>) -> Result<bool> {
+        let entry = found.entry(&path, self.marks)?;
+        let other = other.filter(|other| other.kind == FileType::Directory);
+        let is_new = match &other {
+            Some(other) => other.entry(&path, self.marks)? != entry,
+            None => true,
+        };
+        if is_new {
+            self.put(&entry)?;
+        }
         if self.marks == Marks::Overlay && found.is_overlay_opaque()? {
             let mark = [&path[..], b"/.wh..wh..opq"].concat();
             self.put(&Entry::new(mark, EntryKind::Regular))?;
         }
-        let names = self.names(&path)?;
+        let names = self.names(&path, other.is_some())?;
         self.levels.push((path, names));
-        Ok(())
+        Ok(is_new)
+    }
+
+    /// Says whether a file that is no directory is the same as in the tree below.
+    fn is_same(&self, found: &Found, other: &Found, path: &[u8]) -> Result<bool> {
+        if (found.stat.st_dev, found.stat.st_ino) == (other.stat.st_dev, other.stat.st_ino) {
+            return Ok(true);
+        }
+        let is_other = |kind| matches!(kind, FileType::Socket | FileType::Directory);
+        if is_other(other.kind)
+            || found.entry(path, self.marks)? != other.entry(path, self.marks)?
+        {
+            return Ok(false);
+        }
+        let Some(below) = self
+            .below
+            .as_ref()
+            .filter(|_| found.kind == FileType::RegularFile)
+        else {
+            return Ok(true);
+        };
+        let mut one = BufReader::new(open(&self.root, path, found)?);
+        let mut two = BufReader::new(open(below, path, other)?);
+        let failed = |error| Error::io(error, place(path));
+        loop {
+            let (a, b) = (
+                one.fill_buf().map_err(failed)?,
+                two.fill_buf().map_err(failed)?,
+            );
+            let count = a.len().min(b.len());
+            if a[..count] != b[..count] || (count == 0 && a.len() != b.len()) {
+                return Ok(false);
+            }
+            if count == 0 {
+                return Ok(true);
+            }
+            one.consume(count);
+            two.consume(count);
+        }
     }
 
     fn file(&mut self, found: &Found, path: Vec<u8>) -> Result<()> {
@@ -175,15 +257,8 @@ impl Walk {
         if entry.size == 0 {
             return Ok(());
         }
-        let failed = |error: rustix::io::Errno| Error::io(error.into(), place(&path));
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let opened = below(&self.root, &path, flags).map_err(failed)?;
-        let stat = rustix::fs::fstat(&opened).map_err(failed)?;
-        if (stat.st_dev, stat.st_ino) != (found.stat.st_dev, found.stat.st_ino) {
-            return Err(changed(&path));
-        }
         self.body = Some(Body {
-            file: File::from(opened),
+            file: open(&self.root, &path, found)?,
             path,
             left: entry.size,
             size: entry.size,
@@ -279,6 +354,18 @@ impl Body {
         }
         Ok(count)
     }
+}
+
+/// Opens a regular file that was located.
+fn open(root: &Directory, path: &[u8], found: &Found) -> Result<File> {
+    let failed = |error: rustix::io::Errno| Error::io(error.into(), place(path));
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = below(root, path, flags).map_err(failed)?;
+    let stat = rustix::fs::fstat(&opened).map_err(failed)?;
+    if (stat.st_dev, stat.st_ino) != (found.stat.st_dev, found.stat.st_ino) {
+        return Err(changed(path));
+    }
+    Ok(File::from(opened))
 }
 
 fn changed(path: &[u8]) -> Error {

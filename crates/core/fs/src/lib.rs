@@ -21,6 +21,7 @@ mod blob;
 mod descriptor;
 mod directory;
 mod given;
+mod held;
 mod lock;
 mod partial;
 mod path;
@@ -37,6 +38,7 @@ pub use descriptor::{
 };
 pub use directory::{Directory, Links, make_directory_at, open_file_at};
 pub use given::{open_given, open_nonblocking, open_regular, set_blocking, standard_output};
+pub use held::{held, warn_if_held};
 pub use lock::lock_directory;
 pub use partial::Partial;
 pub use path::parent;

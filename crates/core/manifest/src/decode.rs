@@ -15,9 +15,11 @@ use crate::{
     descriptor::Descriptor,
     docker_config,
     embedded::blob_or,
+    encode::describes_compression,
     family::Family,
     media_type,
     read::{self, ACI_MANIFEST, Manifest},
+    remade::report_remade,
 };
 
 pub(crate) const INDEX_FIELDS: &[&str] = &[
@@ -228,19 +230,29 @@ fn decode_image(
         );
         return Err(Error::new(Code::BadManifest, message).at("config › field rootfs.diff_ids"));
     }
-    let layer = |(i, (layer, diff_id))| -> Result<Layer> {
-        let layer: &Descriptor = layer;
-        Ok(Layer {
-            blob: layer_blob(layer, bundle)
-                .map_err(|error| error.at(format!("layer {i} ({})", layer.child.digest)))?,
-            diff_id: Some(diff_id),
+    let mut layer = |(i, layer): (usize, &Descriptor)| -> Result<Layer> {
+        let place = || format!("layer {i} ({})", layer.child.digest);
+        let stored = Layer {
+            blob: match layer_blob(layer, bundle) {
+                Err(error) if error.code() == Code::Missing => {
+                    let remade = bundle.remake(&diff_ids[..=i]);
+                    let Some(blob) = remade.map_err(|error| error.at(place()))? else {
+                        return Err(error.at(place()));
+                    };
+                    report_remade(i, place(), report);
+                    return Ok(remade_layer(layer, blob));
+                }
+                blob => blob.map_err(|error| error.at(place()))?,
+            },
+            diff_id: Some(diff_ids[i]),
             kind: Some(layer.child.kind.clone()),
             urls: layer.urls.clone(),
             annotations: layer.child.annotations.clone(),
-        })
+        };
+        Ok(stored)
     };
-    let layers = manifest.layers.iter().zip(diff_ids).enumerate();
-    let layers = layers.map(layer).collect::<Result<Vec<_>>>()?;
+    let layers = manifest.layers.iter().enumerate();
+    let layers = layers.map(&mut layer).collect::<Result<Vec<_>>>()?;
     let mut annotations = manifest.annotations.clone();
     let aci = annotations.remove(ACI_MANIFEST);
     let mut originals = vec![
@@ -301,6 +313,19 @@ fn fetch_config(config: &Descriptor, bundle: &dyn Bundle, limits: &Limits) -> Re
             Err(error.at("config, which the manifest refers to"))
         }
         (Err(error), _) => Err(error.at("config")),
+    }
+}
+
+/// A layer that is made anew, so that neither its descriptor nor its diff ID describe it.
+fn remade_layer(layer: &Descriptor, blob: Blob) -> Layer {
+    let mut annotations = layer.child.annotations.clone();
+    annotations.retain(|key, _| !describes_compression(key));
+    Layer {
+        blob,
+        diff_id: None,
+        kind: None,
+        urls: Vec::new(),
+        annotations,
     }
 }
 

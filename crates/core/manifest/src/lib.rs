@@ -25,6 +25,7 @@ mod lint;
 pub mod media_type;
 mod read;
 mod references;
+mod remade;
 mod tar_sum;
 pub mod v1_image;
 
@@ -38,4 +39,5 @@ pub use index::encode_index;
 pub use kind::{KINDS, Told, is_index, kind_of, told};
 pub use lint::{Odd, lint, lint_descriptor};
 pub use references::{Part, Reference, References, family_of, references};
+pub use remade::report_remade;
 pub use tar_sum::TarSum;

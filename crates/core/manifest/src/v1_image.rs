@@ -5,7 +5,7 @@
 //! before Docker 1.10, storage of registries before version 2) walk the chain of parents here, and
 //! make one root document of the chain; the format interprets each `json`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_json::{Map, Object, Value, canonical, parse};
 use imgconv_model::{Algorithm, Child, Code, Document, Error, Limits, Result, quote};
@@ -14,8 +14,12 @@ use imgconv_stream::digest;
 use crate::media_type;
 
 /// The kind of a root document that is a chain of v1 images, base first:
-/// `{"id":ID,"layers":[{"id":ID,"json":TEXT,"layer":MEMBER},…]}`, `TEXT` verbatim.
+/// `{"id":ID,"layers":[{"id":ID,"json":TEXT,"layer":MEMBER},…]}`, `TEXT` verbatim. A layer whose tar is
+/// made anew ([`Images::is_remade`]) also has the field [`REMADE`], which is `true`.
 pub const KIND: &str = media_type::V1_IMAGE;
+
+/// The field of a layer in the root document whose tar the place did not keep.
+pub const REMADE: &str = "remade";
 
 /// Returns true if a text is the id of a v1 image: 64 lower-case hex digits (robustness A1a).
 pub fn is_id(text: &str) -> bool {
@@ -68,6 +72,44 @@ pub trait Images {
     /// Returns the name by which [`NamedBlobs::member`](imgconv_model::NamedBlobs::member) finds
     /// the layer.
     fn layer_name(&self, id: &str) -> String;
+
+    /// Returns true if the place did not keep the tar of the layer and makes the tar anew from
+    /// extracted files.
+    ///
+    /// # Errors
+    /// If the files of the layer can't be examined.
+    fn is_remade(&self, id: &str) -> Result<bool>;
+}
+
+/// Finds the images that have to be listed by their ids: every image that is not in `named` and is no
+/// parent, and one image of each circle that no chain leads to. `ids` are all ids, sorted. An image
+/// with an unreadable `json` has no parent here; its chain gives the error.
+pub fn unnamed(images: &dyn Images, ids: &[&str], named: &[&str], limits: &Limits) -> Vec<String> {
+    let mut parents: BTreeMap<&str, String> = BTreeMap::new();
+    for id in ids {
+        let parent = parent(images, id, limits).ok().flatten();
+        parents.extend(parent.map(|parent| (*id, parent)));
+    }
+    let mut not_heads: BTreeSet<&str> = named.iter().copied().collect();
+    not_heads.extend(parents.values().map(String::as_str));
+    let is_head = |id: &&str| !not_heads.contains(*id);
+    let mut unnamed: Vec<&str> = ids.iter().copied().filter(is_head).collect();
+    let mut reached: BTreeSet<&str> = BTreeSet::new();
+    let mut reach = |head: &str| {
+        let mut next = ids.binary_search(&head).ok().map(|i| ids[i]);
+        let mut is_new = false;
+        while let Some(id) = next.filter(|id| reached.insert(id)) {
+            is_new = true;
+            next = parents.get(id).map(String::as_str);
+        }
+        is_new
+    };
+    for head in named.iter().chain(&unnamed) {
+        reach(head);
+    }
+    // The remaining images form circles.
+    unnamed.extend(ids.iter().filter(|id| reach(id)));
+    unnamed.into_iter().map(str::to_owned).collect()
 }
 
 /// Returns the id of an image's parent.
@@ -110,6 +152,9 @@ fn walk(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Res
         layer.insert("id".into(), Value::from(&*current));
         layer.insert("json".into(), Value::from(json.text));
         layer.insert("layer".into(), Value::from(images.layer_name(&current)));
+        if images.is_remade(&current)? {
+            layer.insert(REMADE.into(), Value::from(true));
+        }
         layers.push(Value::Object(layer));
         if let Some(parent) = &json.parent
             && (*parent == current || seen.contains(parent))

@@ -54,6 +54,8 @@ pub struct Extras<'a> {
     pub listing: Option<&'a dyn Listing>,
     /// Blobs by name.
     pub members: Option<&'a dyn NamedBlobs>,
+    /// The extracted files of layers whose own bytes are gone.
+    pub extracted: Option<&'a dyn Extracted>,
     /// Other places that hold the entries.
     pub parts: Option<&'a dyn Parts>,
     /// The annotations and properties of the list of entry points itself.
@@ -129,6 +131,18 @@ pub trait NamedBlobs: fmt::Debug {
     /// # Errors
     /// If the place can't be read.
     fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>>;
+}
+
+/// A place that may have the extracted files of layers whose own bytes are gone, such as the store of an
+/// engine.
+pub trait Extracted: fmt::Debug {
+    /// Makes the tar of a layer anew from its files. `diff_ids` are those of the image from its base
+    /// up to the layer, which is the last. The tar has another digest, which the caller reports as a
+    /// loss. `None` if the place has no files of the layer, or is not to use them.
+    ///
+    /// # Errors
+    /// If the files can't be read.
+    fn remake(&self, diff_ids: &[Digest]) -> Result<Option<Blob>>;
 }
 
 /// A place that is made of several others, such as a folder of archives.
@@ -236,6 +250,16 @@ impl dyn Bundle + '_ {
     pub fn layer_of(&self, diff_id: &Digest) -> Result<Option<(String, Blob)>> {
         let members = self.extras().members;
         members.map_or(Ok(None), |members| members.layer_of(diff_id))
+    }
+
+    /// Makes the tar of a layer anew from extracted files, see [`Extracted::remake`]; `None` if the
+    /// place has no such files.
+    ///
+    /// # Errors
+    /// If the files can't be read.
+    pub fn remake(&self, diff_ids: &[Digest]) -> Result<Option<Blob>> {
+        let extracted = self.extras().extracted;
+        extracted.map_or(Ok(None), |extracted| extracted.remake(diff_ids))
     }
 
     /// Returns the place that holds an entry and the entry there, see [`Parts::part`]; `None` if

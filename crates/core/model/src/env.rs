@@ -29,6 +29,25 @@ pub struct PlaceOptions {
     /// Engines: the directory with `ca.pem`, `cert.pem` and `key.pem`, which means that an address
     /// `tcp://…` is one of TLS.
     pub docker_certificates: Option<PathBuf>,
+    /// containerd: make a layer anew from its snapshot if its blob is gone.
+    pub from_snapshots: bool,
+    /// containers-storage: where the default store is looked for.
+    pub storage: StorageSettings,
+}
+
+/// The facts of the user and the machine by which podman's default store is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// The files that may be `storage.conf`, the most important first.
+    pub configs: Vec<PathBuf>,
+    /// The one of these that is the user's own.
+    pub user_config: Option<PathBuf>,
+    /// Whether the user is not root.
+    pub rootless: bool,
+    /// The root of the store if no file names one.
+    pub root: PathBuf,
+    /// The variables that a path in `storage.conf` may have, without `$`, and their values.
+    pub variables: Vec<(String, String)>,
 }
 
 /// The environment of an operation: the settings and the shared state of the run, the settings of

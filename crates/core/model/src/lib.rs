@@ -37,14 +37,14 @@ mod transport;
 pub use artifact::{Artifact, Child, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
 pub use bundle::{
-    Bundle, Extras, ListNotes, Listing, NamedBlobs, Parts, Signed, States, StoredBlobs, Summaries,
-    Summary,
+    Bundle, Extracted, Extras, ListNotes, Listing, NamedBlobs, Parts, Signed, States, StoredBlobs,
+    Summaries, Summary,
 };
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};
 pub use document::Document;
 pub use entry::{Fetched, Root, RootEntry, Signature, TopLevel, mark_ambiguous};
-pub use env::{Env, PlaceOptions};
+pub use env::{Env, PlaceOptions, StorageSettings};
 pub use error::{Code, Error, Result, escape, is_hidden, quote, quote_path};
 pub use format::{
     Capabilities, DecodedStream, DocumentFormat, Encoded, Format, FormatFacts, StreamFacts,

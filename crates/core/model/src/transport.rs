@@ -12,6 +12,12 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Returns true if a local path is such a place, by its bytes.
     fn recognise(&self, path: &std::path::Path) -> bool;
 
+    /// Splits the locator after the scheme into the location and the text of a `REF`, for a kind of
+    /// place with a grammar of its own; `None` to split at the first colon.
+    fn split(&self, _rest: &str) -> Option<(String, Option<String>)> {
+        None
+    }
+
     /// Opens a place for reading. `rest` is the locator after the scheme, without a `REF`.
     ///
     /// # Errors

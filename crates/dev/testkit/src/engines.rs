@@ -10,6 +10,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_model::{Limits, Notes};
@@ -111,7 +112,11 @@ pub fn split(tar: &[u8]) -> Result<Option<Split>> {
         position += 1;
         lines += &format!("{value}\n");
     };
+    let mut empty = Vec::new();
     while let Some(entry) = reader.next_entry().map_err(fail)? {
+        if entry.kind == EntryKind::Regular && entry.size == 0 && !is_mark(&entry.path) {
+            empty.push(clean(&entry.path));
+        }
         if entry.kind != EntryKind::Regular || entry.size == 0 {
             continue;
         }
@@ -132,11 +137,7 @@ pub fn split(tar: &[u8]) -> Result<Option<Split>> {
         done = end;
         let key = clean(&entry.path);
         // No engine keeps the content of a whiteout.
-        if key
-            .rsplit(|byte| *byte == b'/')
-            .next()
-            .is_some_and(|name| name.starts_with(b".wh."))
-        {
+        if is_mark(&key) {
             return Ok(None);
         }
         if files
@@ -155,6 +156,14 @@ pub fn split(tar: &[u8]) -> Result<Option<Split>> {
     if files.keys().any(|path| below(path)) {
         return Ok(None);
     }
+    // The record does not depend on files without content.
+    for path in empty {
+        let is_parent = |other: &Vec<u8>| other.starts_with(&[&*path, b"/"].concat());
+        let has_file = |at: usize| path[at] == b'/' && files.contains_key(&path[..at]);
+        if !files.keys().any(is_parent) && !(0..path.len()).any(has_file) {
+            files.entry(path).or_default();
+        }
+    }
     line(json!({"type": 2, "payload": STANDARD.encode(&tar[done..])}));
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let packed = gzip
@@ -162,6 +171,70 @@ pub fn split(tar: &[u8]) -> Result<Option<Split>> {
         .and_then(|()| gzip.finish());
     let packed = packed.map_err(|error| Failure::new(error.to_string()))?;
     Ok(Some((packed, files)))
+}
+
+/// Says whether a path is that of a whiteout.
+fn is_mark(path: &[u8]) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next();
+    name.is_some_and(|name| name.starts_with(b".wh."))
+}
+
+/// Lists the paths of the whiteouts of a tar.
+fn marks(tar: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut reader = Reader::new(tar, &Limits::default(), &Notes::default(), "tar");
+    let fail = |error: imgconv_model::Error| Failure::new(error.to_string());
+    let mut found = Vec::new();
+    while let Some(entry) = reader.next_entry().map_err(fail)? {
+        if is_mark(&entry.path) {
+            found.push(clean(&entry.path));
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes what the whiteouts of a tar delete from a tree.
+fn delete(tree: &mut BTreeMap<Vec<u8>, Vec<u8>>, tar: &[u8]) -> Result<()> {
+    for mark in marks(tar)? {
+        let end = mark.iter().rposition(|byte| *byte == b'/');
+        let (parent, name) = mark.split_at(end.map_or(0, |end| end + 1));
+        let gone = match name {
+            b".wh..wh..opq" => parent.to_vec(),
+            name => [parent, &name[4..]].concat(),
+        };
+        let inside = [&*gone, b"/"].concat();
+        tree.retain(|path, _| match name {
+            b".wh..wh..opq" => !path.starts_with(&gone),
+            _ => *path != gone && !path.starts_with(&inside),
+        });
+    }
+    Ok(())
+}
+
+/// Writes the files of a layer as a graph driver does. `tree` holds the files of the layers below, and
+/// gets those of this one.
+fn drive(
+    driver: &str,
+    id: &str,
+    tar: &[u8],
+    tree: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    root: &Path,
+) -> Result<Vec<u8>> {
+    let (record, mut files) = apart(tar)?;
+    delete(tree, tar)?;
+    tree.extend(files.clone());
+    if driver == "aufs" {
+        files.extend(marks(tar)?.into_iter().map(|mark| (mark, Vec::new())));
+    }
+    let whole = matches!(driver, "vfs" | "overlay" | "btrfs");
+    let folder = match driver {
+        "aufs" => format!("aufs/diff/{id}"),
+        "vfs" => format!("vfs/dir/{id}"),
+        "btrfs" => format!("btrfs/subvolumes/{id}"),
+        "overlay" => format!("overlay/{id}/root"),
+        driver => format!("{driver}/{id}/diff"),
+    };
+    extract(if whole { tree } else { &files }, &root.join(folder))?;
+    Ok(record)
 }
 
 fn clean(path: &[u8]) -> Vec<u8> {
@@ -176,7 +249,12 @@ fn clean(path: &[u8]) -> Vec<u8> {
 fn extract(files: &BTreeMap<Vec<u8>, Vec<u8>>, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|error| Failure::io(folder, &error))?;
     for (path, content) in files {
-        write_file(&folder.join(OsStr::from_bytes(path)), content)?;
+        let path = folder.join(OsStr::from_bytes(path));
+        write_file(&path, content)?;
+        // Drivers that copy trees keep the times.
+        let file = fs::File::options().write(true).open(&path);
+        file.and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
+            .map_err(|error| Failure::io(&path, &error))?;
     }
     Ok(())
 }
@@ -210,8 +288,8 @@ pub fn docker_root(images: &[EngineImage], driver: &str, root: &Path) -> Result<
         let chain = image.chain_ids();
         let mut tree = BTreeMap::new();
         for (i, (tar, chain_id)) in image.layers.iter().zip(&chain).enumerate() {
-            let (record, files) = apart(tar)?;
             let cache_id = sha256_hex(format!("{driver} {chain_id}").as_bytes());
+            let record = drive(driver, &cache_id, tar, &mut tree, root)?;
             let facts = base.join("layerdb/sha256").join(chain_id);
             write_file(&facts.join("diff"), image.diff_ids()[i].as_bytes())?;
             write_file(&facts.join("cache-id"), cache_id.as_bytes())?;
@@ -221,20 +299,62 @@ pub fn docker_root(images: &[EngineImage], driver: &str, root: &Path) -> Result<
                 let parent = format!("sha256:{}", chain[i - 1]);
                 write_file(&facts.join("parent"), parent.as_bytes())?;
             }
-            tree.extend(files.clone());
-            let whole = matches!(driver, "vfs" | "overlay" | "btrfs");
-            let folder = match driver {
-                "aufs" => format!("aufs/diff/{cache_id}"),
-                "vfs" => format!("vfs/dir/{cache_id}"),
-                "btrfs" => format!("btrfs/subvolumes/{cache_id}"),
-                "overlay" => format!("overlay/{cache_id}/root"),
-                driver => format!("{driver}/{cache_id}/diff"),
-            };
-            extract(if whole { &tree } else { &files }, &root.join(folder))?;
         }
     }
     let text = json!({ "Repositories": repositories }).to_string();
     write_file(&base.join("repositories.json"), text.as_bytes())
+}
+
+/// Writes the data root of a docker engine from before 1.10, with images of one graph driver; see
+/// [`docker_root`]. Only Docker 1.8 and 1.9 kept `records` of the tars. Returns the ids, which are not
+/// the image IDs of newer engines.
+///
+/// # Errors
+/// If a layer is no tar, or a file can't be written.
+pub fn docker_graph(
+    images: &[EngineImage],
+    driver: &str,
+    records: bool,
+    root: &Path,
+) -> Result<Vec<String>> {
+    let mut repositories: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut ids = Vec::new();
+    for image in images {
+        let mut parent: Option<String> = None;
+        let mut tree = BTreeMap::new();
+        let top = image.layers.len() - 1;
+        for (i, (tar, chain_id)) in image.layers.iter().zip(image.chain_ids()).enumerate() {
+            let command = if i == top { &*image.command } else { "below" };
+            let id = sha256_hex(format!("graph {chain_id} {command}").as_bytes());
+            let mut json = json!({
+                "id": id, "created": "2014-06-01T00:00:00Z", "architecture": "amd64", "os": "linux",
+                "config": {"Cmd": [command]}, "Size": tar.len(),
+            });
+            if let Some(parent) = parent {
+                json["parent"] = json!(parent);
+            }
+            let folder = root.join("graph").join(&id);
+            write_file(&folder.join("json"), json.to_string().as_bytes())?;
+            let size = tar.len().to_string();
+            write_file(&folder.join("layersize"), size.as_bytes())?;
+            let record = drive(driver, &id, tar, &mut tree, root)?;
+            if records {
+                write_file(&folder.join("tar-data.json.gz"), &record)?;
+            }
+            parent = Some(id);
+        }
+        let id = parent.unwrap_or_default();
+        for name in &image.names {
+            let (name, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+            let known = repositories.entry(name.to_owned()).or_default();
+            known.insert(tag.to_owned(), id.clone());
+        }
+        ids.push(id);
+    }
+    let text = json!({ "Repositories": repositories }).to_string();
+    let file = root.join(format!("repositories-{driver}"));
+    write_file(&file, text.as_bytes())?;
+    Ok(ids)
 }
 
 /// Writes a store of podman with images of one graph driver, `overlay` or `vfs`. If `compressed`,
@@ -359,6 +479,35 @@ pub fn containerd(images: &[(EngineImage, Vec<String>)], root: &Path) -> Result<
     }
     let file = root.join("io.containerd.metadata.v1.bolt/meta.db");
     write_file(&file, &bolt::file(&names))
+}
+
+/// Adds snapshots of the layers of images to a root directory of containerd, as the snapshotter
+/// `overlayfs` keeps them, in the namespace `default`. The layers have no whiteouts.
+///
+/// # Errors
+/// If a layer is no tar, or a file can't be written.
+pub fn containerd_snapshots(images: &[EngineImage], root: &Path) -> Result<()> {
+    let folder = root.join("io.containerd.snapshotter.v1.overlayfs");
+    let mut database = bolt::Bucket::new();
+    let mut number = 0u8;
+    for image in images {
+        for (tar, chain_id) in image.layers.iter().zip(image.chain_ids()) {
+            number += 1;
+            let (_, files) = apart(tar)?;
+            extract(&files, &folder.join(format!("snapshots/{number}/fs")))?;
+            let key = format!("default/{}/sha256:{chain_id}", 40 + number);
+            let mut put = |name: &str, value: &[u8]| {
+                bolt::put(&mut database, &["v1", "snapshots", &key, name], value);
+            };
+            put("id", &[number]);
+            put("kind", &[3]);
+        }
+        // The files of a container, which are no layer.
+        let key = format!("default/{}/a-container", 140 + number);
+        bolt::put(&mut database, &["v1", "snapshots", &key, "id"], &[99]);
+        bolt::put(&mut database, &["v1", "snapshots", &key, "kind"], &[2]);
+    }
+    write_file(&folder.join("metadata.db"), &bolt::file(&database))
 }
 
 /// A signed varint, Go's form of a size.

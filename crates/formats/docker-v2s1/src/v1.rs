@@ -6,8 +6,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use imgconv_json::{Object, parse};
-use imgconv_manifest::v1_image::{KIND, is_id};
+use imgconv_json::{Object, Value, parse};
+use imgconv_manifest::{
+    report_remade,
+    v1_image::{KIND, REMADE, is_id},
+};
 use imgconv_model::{
     Artifact, Blob, Bundle, Code, Document, Env, Error, Facts, FormatId, Layer, Limits, Original,
     Report, Result, quote,
@@ -42,7 +45,7 @@ pub(crate) fn decode(
     let (mut steps, mut layers): (Vec<Step>, Vec<Layer>) = Default::default();
     let mut seen = BTreeSet::new();
     for (i, item) in items.iter().enumerate() {
-        item.check_names(&["id", "json", "layer"])?;
+        item.check_names(&["id", "json", "layer", REMADE])?;
         let id = checked_id(item, "id")?;
         if !seen.insert(id) {
             let message = format!("the chain of parents comes back to {id}");
@@ -79,6 +82,9 @@ pub(crate) fn decode(
                 facts: Facts::default(),
                 bytes: Arc::new(empty),
             };
+        }
+        if item.get(REMADE) == Some(&Value::Bool(true)) {
+            report_remade(i, place(), report);
         }
         layers.push(Layer {
             blob,

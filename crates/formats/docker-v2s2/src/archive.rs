@@ -9,7 +9,9 @@ use std::{
 };
 
 use imgconv_json::{Map, Object, Value, canonical, folds_to, join, parse, split};
-use imgconv_manifest::{self as manifest, Family, archive_image::REMADE, docker_config};
+use imgconv_manifest::{
+    self as manifest, Family, archive_image::REMADE, docker_config, report_remade,
+};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Code, Compression, Digest, Document, Encoded, Env, Error, Facts,
     FormatId, Image, Layer, Limits, Original, Outcome, Report, Result, SealedLayer, quote,
@@ -106,11 +108,7 @@ pub(crate) fn decode(
         };
         let remade = entry.remade.contains(&(i as u64));
         if remade {
-            let why = "the engine kept no record of the layer's tar, so the tar is made anew from \
-                       the extracted files, and has another diff ID";
-            report.lose(format!("layers.{i}.diff_id"), Outcome::Approximated, why);
-            let message = "the layer is made of extracted files, which have no digest to verify";
-            report.warn("remade-layer", place(), message);
+            report_remade(i, place(), report);
         }
         layers.push(Layer {
             // The digest of the stored bytes is unknown, so other places store the layer anew.

@@ -1,5 +1,7 @@
 //! The images of a store, and the manifest for reading each of them.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_fs::Directory;
 use imgconv_json::{Map, Object, Value, canonical, parse};
@@ -15,6 +17,8 @@ use crate::layers::{self, Layers, Stored, is_id};
 /// An image as `images.json` lists it.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
+    /// The root of the store that has the image.
+    pub(crate) root: Arc<Directory>,
     pub(crate) driver: &'static str,
     pub(crate) id: String,
     pub(crate) names: Vec<String>,
@@ -35,7 +39,11 @@ fn list_path(driver: &str) -> String {
 }
 
 /// Reads `images.json` of a driver, in its order; no images if there is none.
-pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> Result<Vec<Image>> {
+pub(crate) fn read(
+    root: &Arc<Directory>,
+    driver: &'static str,
+    limits: &Limits,
+) -> Result<Vec<Image>> {
     let path = list_path(driver);
     let Some(bytes) = root.read(&path, ("root_index", limits.root_index))? else {
         return Ok(Vec::new());
@@ -52,6 +60,7 @@ pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> R
             return Err(object.bad("id", format!("{} is no id of an image", quote(id))));
         }
         Ok(Image {
+            root: Arc::clone(root),
             driver,
             id: id.to_owned(),
             names: object.string_list("names")?,
@@ -85,13 +94,9 @@ impl Image {
     }
 
     /// Reads the stored manifest.
-    fn stored_manifest(
-        &self,
-        root: &Directory,
-        limits: &Limits,
-    ) -> Result<(String, Value, Vec<u8>)> {
+    fn stored_manifest(&self, limits: &Limits) -> Result<(String, Value, Vec<u8>)> {
         let path = self.document_path("manifest");
-        let Some(bytes) = root.read(&path, ("manifest", limits.manifest))? else {
+        let Some(bytes) = self.root.read(&path, ("manifest", limits.manifest))? else {
             return Err(
                 Error::new(Code::Missing, "the image has no manifest").at(format!("file {path}"))
             );
@@ -112,14 +117,9 @@ impl Image {
 
     /// Returns the manifest for reading the image: the stored one if the store has each layer in
     /// it, and otherwise a manifest with the plain tars of the same layers.
-    pub(crate) fn manifest(
-        &self,
-        root: &Directory,
-        layers: &Layers,
-        limits: &Limits,
-    ) -> Result<Document> {
+    pub(crate) fn manifest(&self, layers: &Layers, limits: &Limits) -> Result<Document> {
         let place = || format!("file {}", self.document_path("manifest"));
-        let (kind, value, bytes) = self.stored_manifest(root, limits)?;
+        let (kind, value, bytes) = self.stored_manifest(limits)?;
         let layer_kind = match &*kind {
             OCI_MANIFEST => OCI_LAYER,
             DOCKER_MANIFEST => DOCKER_LAYER,

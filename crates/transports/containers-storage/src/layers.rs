@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_folder::{Folder, Marks};
 use imgconv_fs::Directory;
 use imgconv_json::{Object, Value, parse};
-use imgconv_model::{Code, Digest, Error, Limits, Result, quote};
+use imgconv_model::{Code, Digest, Error, Limits, Notes, Result, quote};
 use imgconv_tar_split::Layer;
 
 /// The graph drivers whose layers are folders.
@@ -16,6 +17,8 @@ pub(crate) const DRIVERS: [&str; 2] = ["overlay", "vfs"];
 /// A layer as `layers.json` lists it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
+    /// The root of the store that has the layer.
+    pub(crate) root: Arc<Directory>,
     pub(crate) driver: &'static str,
     pub(crate) id: String,
     parent: Option<String>,
@@ -29,7 +32,7 @@ pub(crate) struct Stored {
 pub(crate) type Layers = BTreeMap<String, Stored>;
 
 /// Reads `layers.json` of a driver; no layers if there is none.
-pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> Result<Layers> {
+pub(crate) fn read(root: &Arc<Directory>, driver: &'static str, limits: &Limits) -> Result<Layers> {
     let path = format!("{driver}-layers/layers.json");
     let limit = ("root_index", limits.root_index);
     let Some(bytes) = root.read(&path, limit)? else {
@@ -42,13 +45,13 @@ pub(crate) fn read(root: &Directory, driver: &'static str, limits: &Limits) -> R
     };
     let mut layers = Layers::new();
     for (i, item) in items.iter().enumerate() {
-        let stored = layer(item, i, driver).map_err(|error| error.at(place.clone()))?;
+        let stored = layer(item, i, driver, root).map_err(|error| error.at(place.clone()))?;
         layers.insert(stored.id.clone(), stored);
     }
     Ok(layers)
 }
 
-fn layer(item: &Value, i: usize, driver: &'static str) -> Result<Stored> {
+fn layer(item: &Value, i: usize, driver: &'static str, root: &Arc<Directory>) -> Result<Stored> {
     let object = Object::new(item, format!("[{i}]"))?;
     let id = object.string("id")?;
     if !is_id(id) {
@@ -57,6 +60,7 @@ fn layer(item: &Value, i: usize, driver: &'static str) -> Result<Stored> {
     let size = object.get("diff-size").and_then(Value::as_u64);
     let diff_id = object.opt_string("diff-digest")?.map(Digest::parse);
     Ok(Stored {
+        root: Arc::clone(root),
         driver,
         id: id.to_owned(),
         parent: object.opt_string("parent")?.map(str::to_owned),
@@ -97,24 +101,78 @@ pub(crate) fn chain<'a>(layers: &'a Layers, top: &str, limits: &Limits) -> Resul
 }
 
 impl Stored {
-    /// Returns the tar of the layer, which is assembled when it is read.
-    pub(crate) fn tar(&self, root: &Arc<Directory>, limits: &Limits) -> Result<Layer> {
+    /// Opens the folder with the files of the layer.
+    fn files(&self) -> Result<Arc<Directory>> {
         let folder = match self.driver {
             "vfs" => format!("vfs/dir/{}", self.id),
             driver => format!("{driver}/{}/diff", self.id),
         };
-        let Some(files) = root.directory(&folder)? else {
+        let files = self.root.directory(&folder)?;
+        files.map(Arc::new).ok_or_else(|| {
             let message = format!("the files of the layer {} are missing", self.id);
-            return Err(Error::new(Code::Missing, message).at(format!("folder {folder}")));
-        };
-        let path = format!("{}-layers/{}.tar-split.gz", self.driver, self.id);
-        // A missing record is detected before any bytes of the layer are read.
-        Layer::find(root, path.clone(), &Arc::new(files), limits)?.ok_or_else(|| {
-            let message = format!("the layer has no file {path}");
-            Error::new(Code::Missing, message).hint(
-                "the tar of the layer can't be restored without that file; use `podman save` on \
-                 the machine that has the store",
-            )
+            Error::new(Code::Missing, message).at(format!("folder {folder}"))
         })
+    }
+
+    /// Returns the path of the record.
+    fn record(&self) -> String {
+        format!("{}-layers/{}.tar-split.gz", self.driver, self.id)
+    }
+
+    /// Returns the tar of the layer, which is assembled when it is read.
+    pub(crate) fn tar(&self, limits: &Limits) -> Result<Layer> {
+        let (files, path) = (self.files()?, self.record());
+        // A missing record is detected before any bytes of the layer are read.
+        Layer::find(&self.root, path.clone(), &files, limits)?.ok_or_else(|| {
+            let message = format!("the layer has no file {path}");
+            Error::new(Code::Missing, message)
+        })
+    }
+
+    /// Makes the tar of the layer anew from its files; `None` if the record is there.
+    pub(crate) fn remake(
+        &self,
+        layers: &Layers,
+        limits: &Limits,
+        notes: &Notes,
+    ) -> Result<Option<Folder>> {
+        if self.root.file(&self.record())?.is_some() {
+            return Ok(None);
+        }
+        let stat = rustix::fs::fstat(&*self.root).map_err(|error| Error::from_io(error.into()))?;
+        if stat.st_uid != 0 {
+            let message = format!(
+                "the layer {} has no file {}, and the owners of the files in the store of a user are \
+                 shifted by the user's namespace",
+                self.id,
+                self.record()
+            );
+            return Err(Error::new(Code::Unsupported, message)
+                .hint("run the command in that namespace: `podman unshare imgconv …`"));
+        }
+        let parent = self.parent.as_deref().filter(|id| !id.is_empty());
+        let below = match (self.driver, parent) {
+            ("vfs", Some(id)) => {
+                let parent = layers.get(id).ok_or_else(|| {
+                    let message = format!("there is no layer {}", quote(id));
+                    Error::new(Code::Missing, message)
+                })?;
+                Some(parent.files()?)
+            }
+            _ => None,
+        };
+        let folder = Folder {
+            root: self.files()?,
+            marks: match self.driver {
+                "vfs" => Marks::None,
+                _ => Marks::Overlay,
+            },
+            below,
+            names_root: false,
+            limits: *limits,
+            what: format!("layer {}", self.id),
+        };
+        folder.report_sockets(notes);
+        Ok(Some(folder))
     }
 }

@@ -12,15 +12,20 @@
 //!   together byte for byte.
 //! - `overlay/ID/diff` and `vfs/dir/ID` have the files.
 //!
+//! A locator is the path of a store, or has skopeo's form, `[DRIVER@ROOT]NAME`. A name alone is looked
+//! for in the default store of podman, which `storage.conf` names, with its additional stores.
+//!
 //! The store does not keep the compressed layers that a manifest names. Where a manifest names layers
 //! that are plain tars, they are found by their digests and the manifest stays as it is. Otherwise
 //! each layer gets the descriptor of its plain tar, so the manifest has another digest.
 
 #![deny(missing_docs)]
 
+mod config;
 mod image;
 mod layers;
 mod read;
+mod spec;
 
 use std::path::Path;
 
@@ -62,6 +67,10 @@ impl Transport for ContainersStorage {
                 .any(|driver| image::is_there(&directory, driver))
         };
         path.is_dir() && Directory::open(path).is_ok_and(has)
+    }
+
+    fn split(&self, rest: &str) -> Option<(String, Option<String>)> {
+        spec::split(rest)
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {

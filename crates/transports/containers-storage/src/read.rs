@@ -2,27 +2,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
 };
 
-use imgconv_fs::Directory;
+use imgconv_fs::{Directory, warn_if_held};
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
-    Name, Open, Reader, Result, Root, RootEntry, mark_ambiguous,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extracted, Extras, Facts,
+    Limits, Name, Notes, Open, Reader, Result, Root, RootEntry, mark_ambiguous, quote,
 };
 use imgconv_stream::{Verified, digest, read_to_limit};
 
 use crate::{
+    config::{self, Stores},
     image::{self, Image},
     layers::{self, DRIVERS, Layers, Stored},
+    spec::{self, Spec},
 };
 
 /// A store that is read.
 #[derive(Debug)]
 pub(crate) struct Store {
     locator: String,
-    root: Arc<Directory>,
     images: Vec<Image>,
     layers: BTreeMap<&'static str, Layers>,
     /// The layers of all drivers by the digests of their tars.
@@ -33,28 +33,59 @@ pub(crate) struct Store {
     /// The places of the images by the digests of their configs, in the spelling of the manifests.
     configs: BTreeMap<String, usize>,
     limits: Limits,
+    /// Takes the losses of layers.
+    notes: Notes,
 }
 
 impl Store {
     /// Lists the images; their layers are not read.
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("containers-storage:{rest}");
-        let list = || {
-            let root = Directory::open(Path::new(rest)).map_err(|error| {
-                error.hint(
-                    "name the store's directory and then the image, as in \
-                     `containers-storage:/var/lib/containers/storage:NAME`",
-                )
-            })?;
-            Self::list(root, &locator, env)
-        };
-        list().map_err(|error: Error| error.at(locator.clone()))
+        Self::at_location(rest, &locator, env).map_err(|error| error.at(locator.clone()))
     }
 
-    fn list(root: Directory, locator: &str, env: &Env) -> Result<Self> {
+    /// Opens the roots of the stores that a location means. Additional stores may be missing, as they
+    /// may for podman.
+    fn at_location(rest: &str, locator: &str, env: &Env) -> Result<Self> {
+        let (stores, is_default) = match spec::read(rest) {
+            Spec::Root(driver, root) => {
+                let driver = driver.map(str::to_owned);
+                let roots = vec![root.into()];
+                (Stores { driver, roots }, false)
+            }
+            Spec::Default => (config::stores(&env.places.storage)?, true),
+        };
+        let mut roots = Vec::new();
+        for (i, path) in stores.roots.iter().enumerate() {
+            match Directory::open(path) {
+                Ok(root) => roots.push(Arc::new(root)),
+                Err(error) if i > 0 && error.code() == Code::Missing => {}
+                Err(error) if is_default => {
+                    return Err(error.hint(
+                        "this is the default store; name another one by its path, as in \
+                         `containers-storage:/var/lib/containers/storage:NAME` or \
+                         `containers-storage:[overlay@/var/lib/containers/storage]NAME`",
+                    ));
+                }
+                Err(error) => {
+                    return Err(error.hint(
+                        "name the store's directory and then the image, as in \
+                         `containers-storage:/var/lib/containers/storage:NAME`",
+                    ));
+                }
+            }
+        }
+        Self::list(&roots, stores.driver.as_deref(), locator, env)
+    }
+
+    fn list(
+        roots: &[Arc<Directory>],
+        wanted: Option<&str>,
+        locator: &str,
+        env: &Env,
+    ) -> Result<Self> {
         let mut store = Self {
             locator: locator.to_owned(),
-            root: Arc::new(root),
             images: Vec::new(),
             layers: BTreeMap::new(),
             tars: BTreeMap::new(),
@@ -62,33 +93,76 @@ impl Store {
             manifests: BTreeMap::new(),
             configs: BTreeMap::new(),
             limits: env.limits,
+            notes: env.notes.clone(),
         };
-        let there = |driver: &&str| image::is_there(&store.root, driver);
-        let drivers: Vec<&'static str> = DRIVERS.into_iter().filter(there).collect();
-        if drivers.is_empty() {
-            let message = "there is no file `overlay-images/images.json` or \
-                           `vfs-images/images.json`";
+        if let Some(wanted) = wanted.filter(|wanted| !DRIVERS.contains(wanted)) {
+            let message = format!(
+                "the images of the graph driver {} can't be read",
+                quote(wanted)
+            );
+            return Err(Error::new(Code::Unsupported, message)
+                .hint("`overlay` and `vfs` keep layers as files"));
+        }
+        let mut any = false;
+        let mut seen = BTreeSet::new();
+        for root in roots {
+            let is_wanted = |driver: &&str| wanted.is_none_or(|wanted| wanted == *driver);
+            let there = |driver: &&str| image::is_there(root, driver);
+            for driver in DRIVERS.into_iter().filter(is_wanted).filter(there) {
+                any = true;
+                let locks = [
+                    "storage.lock".to_owned(),
+                    format!("{driver}-layers/layers.lock"),
+                    format!("{driver}-images/images.lock"),
+                ];
+                warn_if_held(
+                    root,
+                    &locks.each_ref().map(|path| &**path),
+                    locator,
+                    &env.notes,
+                );
+                store.add(root, driver, &mut seen)?;
+            }
+        }
+        if !any {
+            let drivers = wanted.map_or(DRIVERS.to_vec(), |wanted| vec![wanted]);
+            let file = |driver: &&str| format!("`{driver}-images/images.json`");
+            let files: Vec<String> = drivers.iter().map(file).collect();
+            let message = format!("there is no file {}", files.join(" or "));
             return Err(Error::new(Code::Missing, message)
                 .hint("name the store's root, such as /var/lib/containers/storage"));
-        }
-        for driver in drivers {
-            let layers = layers::read(&store.root, driver, &store.limits)?;
-            for layer in layers.values() {
-                if let Some(diff_id) = layer.diff_id {
-                    store.tars.entry(diff_id).or_insert_with(|| layer.clone());
-                }
-            }
-            store.layers.insert(driver, layers);
-            let images = image::read(&store.root, driver, &store.limits)?;
-            store.images.extend(images);
         }
         for position in 0..store.images.len() {
             env.check_cancelled()?;
             store.list_image(position);
             store.warn_of_digest(position, env);
         }
+        name_shortly(&mut store.entries);
         mark_ambiguous(&mut store.entries, "images.json");
         Ok(store)
+    }
+
+    /// Adds the layers and images of a driver. What an earlier store has too is taken from there.
+    /// `seen` are the drivers, ids and names of the images so far.
+    fn add(
+        &mut self,
+        root: &Arc<Directory>,
+        driver: &'static str,
+        seen: &mut BTreeSet<(&'static str, String, Vec<String>)>,
+    ) -> Result<()> {
+        let known = self.layers.entry(driver).or_default();
+        for (id, layer) in layers::read(root, driver, &self.limits)? {
+            if let Some(diff_id) = layer.diff_id {
+                self.tars.entry(diff_id).or_insert_with(|| layer.clone());
+            }
+            known.entry(id).or_insert(layer);
+        }
+        for image in image::read(root, driver, &self.limits)? {
+            if seen.insert((driver, image.id.clone(), image.names.clone())) {
+                self.images.push(image);
+            }
+        }
+        Ok(())
     }
 
     /// Lists an image once for each of its names; an image without a name once.
@@ -133,9 +207,14 @@ impl Store {
             return;
         }
         for text in names {
+            let name = Name::parse_reference(text).ok();
+            // The store may have no name by the digest of its own manifest.
+            let by_digest = name.as_ref().and_then(|name| name.repository.as_ref());
+            let by_digest = by_digest.zip(image.digest);
+            let by_digest = by_digest.map(|(name, digest)| format!("{name}@{digest}"));
             let texts = [text.clone()].into_iter().chain(of_image.iter().cloned());
-            self.entries
-                .push(entry(Name::parse_reference(text).ok(), texts.collect()));
+            let texts = texts.chain(by_digest);
+            self.entries.push(entry(name, texts.collect()));
         }
     }
 
@@ -165,7 +244,7 @@ impl Store {
     fn manifest(&self, image: &Image) -> Result<Document> {
         let none = Layers::new();
         let layers = self.layers.get(image.driver).unwrap_or(&none);
-        let document = image.manifest(&self.root, layers, &self.limits);
+        let document = image.manifest(layers, &self.limits);
         document.map_err(|error| error.at(format!("image {}", image.id)))
     }
 
@@ -180,18 +259,39 @@ impl Store {
             return Ok(None);
         };
         let limit = ("config", self.limits.config);
-        self.root.read(&image.document_path(&name), limit)
+        image.root.read(&image.document_path(&name), limit)
     }
 
     fn find(&self, digest: &Digest) -> Result<Arc<dyn Open>> {
         if let Some(layer) = self.tars.get(digest) {
-            return Ok(Arc::new(layer.tar(&self.root, &self.limits)?));
+            return Ok(Arc::new(layer.tar(&self.limits)?));
         }
         if let Some(bytes) = self.config(digest)? {
             return Ok(Arc::new(Arc::<[u8]>::from(bytes)));
         }
         let message = format!("neither a layer nor a config has the digest {digest}");
         Err(Error::new(Code::Missing, message))
+    }
+}
+
+/// Adds the short forms of names: podman finds `localhost/NAME` and `docker.io/library/NAME` by `NAME`.
+/// If a store has both, the short form is ambiguous.
+fn name_shortly(entries: &mut [RootEntry]) {
+    for entry in entries {
+        let Some(name) = &entry.name else { continue };
+        let repository = name.repository.as_deref().unwrap_or_default();
+        let short = ["localhost/", "docker.io/library/"]
+            .into_iter()
+            .find_map(|prefix| repository.strip_prefix(prefix));
+        let Some(short) = short else { continue };
+        match name.tag.as_deref() {
+            Some("latest") => {
+                entry.texts.push(format!("{short}:latest"));
+                entry.texts.push(short.to_owned());
+            }
+            Some(tag) => entry.texts.push(format!("{short}:{tag}")),
+            None => {}
+        }
     }
 }
 
@@ -247,7 +347,28 @@ impl Bundle for Store {
     }
 
     fn extras(&self) -> Extras<'_> {
-        Extras::default()
+        Extras {
+            extracted: Some(self),
+            ..Extras::default()
+        }
+    }
+}
+
+impl Extracted for Store {
+    /// Finds the layer whose record is missing by its own diff ID: a store has a layer once for each
+    /// chain, and the layers of a chain differ.
+    fn remake(&self, diff_ids: &[Digest]) -> Result<Option<Blob>> {
+        let Some(layer) = diff_ids.last().and_then(|id| self.tars.get(id)) else {
+            return Ok(None);
+        };
+        let none = Layers::new();
+        let layers = self.layers.get(layer.driver).unwrap_or(&none);
+        let folder = layer.remake(layers, &self.limits, &self.notes);
+        let folder = folder.map_err(|error| self.at(error))?;
+        Ok(folder.map(|folder| Blob {
+            facts: Facts::default(),
+            bytes: Arc::new(folder),
+        }))
     }
 }
 

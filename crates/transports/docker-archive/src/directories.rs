@@ -219,6 +219,10 @@ impl Images for V1<'_> {
         let directory = self.directories.of(id).first().map_or(id, String::as_str);
         format!("{directory}{LAYER}")
     }
+
+    fn is_remade(&self, _: &str) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 fn check_version(members: &Members, directory: &str, limits: &Limits) -> Result<()> {

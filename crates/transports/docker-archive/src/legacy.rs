@@ -49,32 +49,8 @@ pub(crate) fn heads(v1: V1<'_>, limits: &Limits, notes: &Notes) -> Result<Vec<He
         let new = names.filter(|(_, name)| !known.contains(name));
         named.extend(new.map(|(text, name)| (text, Some(name), (*id).to_owned())));
     }
-    let mut parents: BTreeMap<&str, String> = BTreeMap::new();
-    for id in &ids {
-        // A chain through this image reports the error.
-        let parent = v1_image::parent(&v1, id, limits).ok().flatten();
-        parents.extend(parent.map(|parent| (*id, parent)));
-    }
-    let mut not_heads: BTreeSet<&str> = named.iter().map(|(_, _, id)| &**id).collect();
-    not_heads.extend(parents.values().map(String::as_str));
-    let is_head = |id: &&str| !not_heads.contains(*id);
-    let mut unnamed: Vec<&str> = ids.iter().copied().filter(is_head).collect();
-    let mut reached: BTreeSet<&str> = BTreeSet::new();
-    let mut reach = |head: &'_ str| {
-        let mut next = ids.binary_search(&head).ok().map(|i| ids[i]);
-        let mut is_new = false;
-        while let Some(id) = next.filter(|id| reached.insert(id)) {
-            is_new = true;
-            next = parents.get(id).map(String::as_str);
-        }
-        is_new
-    };
-    for head in named.iter().map(|(_, _, id)| &**id).chain(unnamed.clone()) {
-        reach(head);
-    }
-    // The remaining images form circles.
-    unnamed.extend(ids.iter().filter(|id| reach(id)));
-    let unnamed: Vec<String> = unnamed.into_iter().map(str::to_owned).collect();
+    let heads: Vec<&str> = named.iter().map(|(_, _, id)| &**id).collect();
+    let unnamed = v1_image::unnamed(&v1, &ids, &heads, limits);
     let mut heads: Vec<(Option<String>, Option<Name>, String)> = named
         .into_iter()
         .map(|(text, name, id)| (Some(text), name, id))

@@ -1,7 +1,8 @@
-//! The data root of a docker engine (`/var/lib/docker`), which need not run. Read only.
+//! The data root of a docker engine (`/var/lib/docker`), which need not run. Read only. A root can have
+//! images in three stores:
 //!
-//! Facts from moby's `image`, `layer` and `reference` packages, the same from Docker 1.10 to 28:
-//! `image/DRIVER/` has a folder for each graph driver that was ever in use there.
+//! Since Docker 1.10, in the engine's own store (moby's `image`, `layer` and `reference` packages, the
+//! same up to Docker 28): `image/DRIVER/` is a folder for each graph driver that was ever in use there.
 //!
 //! - `repositories.json` names images: `{"Repositories":{REPOSITORY:{REFERENCE:IMAGE-ID}}}`, where a
 //!   reference is `REPOSITORY:TAG` or `REPOSITORY@DIGEST`.
@@ -11,21 +12,37 @@
 //!   put together byte for byte. The chain ID of the lowest layer is its diff ID; that of any other is
 //!   the SHA-256 of `PARENT-CHAIN-ID DIFF-ID`.
 //!
+//! Before Docker 1.10 (docker's `graph` package), version 1 images:
+//!
+//! - `repositories-DRIVER` names images: `{"Repositories":{REPOSITORY:{TAG:ID}}}`.
+//! - `graph/ID/json` describes an image and names its parent; Docker 1.9 left the id out and wrote the
+//!   parent to `graph/ID/parent` or to the field `parent_id`. `graph/ID/tar-data.json.gz` is the record
+//!   of the layer's tar, since Docker 1.8; `ID` is also the name of the driver's folder.
+//! - `.migration-v1-images.json` lists the images that a newer engine copied to its own store.
+//!
+//! With containerd's image store, which Docker 29 uses by default: `containerd/daemon` is containerd's
+//! root directory, see `imgconv_containerd`. The images are in the namespace `moby`.
+//!
+//! An image of the engine's own store that containerd's store holds whole is listed there only. A name
+//! that two stores give to different images is ambiguous.
+//!
 //! No file is trusted: a config is verified by its name, a layer by the diff ID in the config, and
 //! files are opened below the folder of their layer only.
 
 #![deny(missing_docs)]
 
 mod driver;
+mod graph;
 mod read;
 mod store;
 
 use std::path::Path;
 
+use imgconv_containerd::Store;
 use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
-use crate::read::DataRoot;
+use crate::read::{DAEMON, DataRoot};
 
 /// The facts of the kind of place.
 static PLACE: Place = Place {
@@ -52,11 +69,14 @@ impl Transport for DockerRoot {
         &PLACE
     }
 
-    /// Says whether a directory holds the images of a graph driver.
+    /// Says whether a directory has one of the three stores.
     fn recognise(&self, path: &Path) -> bool {
+        let daemon = |root: &Directory| root.directory(DAEMON).ok().flatten();
         path.is_dir()
-            && Directory::open(path).is_ok_and(|directory| {
-                store::drivers(&directory).is_ok_and(|drivers| !drivers.is_empty())
+            && Directory::open(path).is_ok_and(|root| {
+                store::drivers(&root).is_ok_and(|drivers| !drivers.is_empty())
+                    || graph::is_there(&root)
+                    || daemon(&root).is_some_and(|daemon| Store::is_there(&daemon))
             })
     }
 

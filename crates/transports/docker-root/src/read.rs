@@ -1,20 +1,39 @@
 //! A data root as a bundle.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
-use imgconv_folder::Folder;
-use imgconv_fs::Directory;
+use imgconv_containerd::Store;
+use imgconv_fs::{Directory, warn_if_held};
 use imgconv_manifest::archive_image;
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name,
-    NamedBlobs, Notes, Open, Result, Root, RootEntry, mark_ambiguous, quote,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extracted, Extras, Facts,
+    Limits, Name, NamedBlobs, Notes, Open, Result, Root, RootEntry, StoredBlobs, mark_ambiguous,
+    quote,
 };
 use imgconv_tar_split::Layer;
 
 use crate::{
-    driver,
+    driver::{self, Files},
+    graph::Graph,
     store::{self, Image, LayerPlace},
 };
+
+/// The folder of containerd's root directory below a data root.
+pub(crate) const DAEMON: &str = "containerd/daemon";
+/// The files that a running engine locks.
+const LOCKED: [&str; 5] = [
+    "network/files/local-kv.db",
+    "volumes/metadata.db",
+    "buildkit/cache.db",
+    "buildkit/metadata_v2.db",
+    "buildkit/snapshots.db",
+];
+/// The namespace in which an engine keeps its own images.
+const NAMESPACE: &str = "moby/";
 
 /// A data root that is read.
 #[derive(Debug)]
@@ -22,14 +41,31 @@ pub(crate) struct DataRoot {
     locator: String,
     root: Arc<Directory>,
     images: Vec<Image>,
+    /// The images from before Docker 1.10.
+    graph: Option<Graph>,
+    /// The images of containerd's store.
+    daemon: Option<Store>,
     entries: Vec<RootEntry>,
-    /// The places of the images by the digests of their root documents.
+    /// The images by the positions of their entries.
+    places: Vec<Where>,
+    /// The positions of the images by the digests of the root documents that are made for them.
     documents: BTreeMap<Digest, usize>,
-    /// The places of the images by their IDs.
+    /// The places in `images` by the IDs.
     ids: BTreeMap<Digest, usize>,
     limits: Limits,
     /// Takes the losses of layers.
     notes: Notes,
+}
+
+/// Where an image is.
+#[derive(Clone, Debug)]
+enum Where {
+    /// At that place in the list of images.
+    Image(usize),
+    /// The version 1 image of that id.
+    Graph(String),
+    /// An entry of containerd's store.
+    Daemon(Box<RootEntry>),
 }
 
 impl DataRoot {
@@ -41,49 +77,149 @@ impl DataRoot {
     }
 
     fn list(root: Directory, locator: &str, env: &Env) -> Result<Self> {
+        let root = Arc::new(root);
         let drivers = store::drivers(&root)?;
-        if drivers.is_empty() {
-            let message = "there is no folder `image/DRIVER` with images, so this is no data root \
-                           of a docker engine";
-            return Err(Error::new(Code::Missing, message)
-                .hint("name the engine's data root, such as /var/lib/docker"));
+        let graph = Graph::open(&root, &env.limits)?;
+        let daemon = root.directory(DAEMON)?.filter(Store::is_there);
+        if drivers.is_empty() && graph.is_none() && daemon.is_none() {
+            let message = format!(
+                "there are no images in `image/DRIVER`, `graph` or `{DAEMON}`, so this is no data \
+                 root of a docker engine"
+            );
+            return Err(Error::new(Code::Missing, message).hint(
+                "name the engine's data root, such as /var/lib/docker; an engine that uses the \
+                 containerd of the system has its images there: \
+                 `containerd:/var/lib/containerd`",
+            ));
         }
-        let images = store::images(&root, &drivers, &env.limits)?;
+        let daemon = match daemon {
+            Some(directory) => Some(Store::open(directory, &format!("{locator}/{DAEMON}"), env)?),
+            None => None,
+        };
+        warn_if_held(&root, &LOCKED, locator, &env.notes);
+        let images = match env.places.namespace {
+            // Only containerd has namespaces.
+            Some(_) if daemon.is_some() => Vec::new(),
+            _ => store::images(&root, &drivers, &env.limits)?,
+        };
         let mut found = Self {
             locator: locator.to_owned(),
-            root: Arc::new(root),
+            root,
             images,
+            graph: graph.filter(|_| env.places.namespace.is_none()),
+            daemon,
             entries: Vec::new(),
+            places: Vec::new(),
             documents: BTreeMap::new(),
             ids: BTreeMap::new(),
             limits: env.limits,
             notes: env.notes.clone(),
         };
-        for position in 0..found.images.len() {
+        let daemon = found.daemon_entries()?;
+        let held: BTreeMap<Digest, BTreeSet<Name>> = match &found.daemon {
+            Some(store) if !found.images.is_empty() => held(store, &daemon),
+            _ => BTreeMap::new(),
+        };
+        for i in 0..found.images.len() {
             env.check_cancelled()?;
-            found.list_image(position);
+            found.list_image(i, held.get(&found.images[i].id));
         }
-        mark_ambiguous(&mut found.entries, "repositories.json");
+        found.list_graph(env)?;
+        for mut entry in daemon {
+            let place = Where::Daemon(Box::new(entry.clone()));
+            entry.position = found.places.len();
+            found.places.push(place);
+            found.entries.push(entry);
+        }
+        share_texts(&mut found.entries);
+        mark_ambiguous(&mut found.entries, "the lists of names");
         Ok(found)
     }
 
+    /// Returns the entries of containerd's store, those of the engine's own namespace first.
+    fn daemon_entries(&self) -> Result<Vec<RootEntry>> {
+        let Some(daemon) = &self.daemon else {
+            return Ok(Vec::new());
+        };
+        let mut entries = daemon.roots()?;
+        let is_other =
+            |entry: &RootEntry| !entry.texts.iter().any(|text| text.starts_with(NAMESPACE));
+        entries.sort_by_key(is_other);
+        Ok(entries)
+    }
+
     /// Lists an image once for each of its names; an image without a name once. An image whose root
-    /// document can't be made has no descriptor, and [`Bundle::root`] returns the error.
-    fn list_image(&mut self, position: usize) {
-        let image = &self.images[position];
-        self.ids.insert(image.id, position);
+    /// document can't be made has no descriptor, and [`Bundle::root`] returns the error. `held` are
+    /// the names under which containerd's store has the same image, if it has.
+    fn list_image(&mut self, i: usize, held: Option<&BTreeSet<Name>>) {
+        let image = &self.images[i];
+        self.ids.insert(image.id, i);
         let document = store::document(&self.root, image, &self.limits).ok();
         let child = document.map(|document| archive_image::child(&document));
+        let hex = image.id.hex();
+        let ids = [image.id.to_string(), hex.clone(), hex[..12].to_owned()];
+        let (mut names, others): (Vec<_>, Vec<_>) = image
+            .references
+            .iter()
+            .map(|text| (text.clone(), name(text)))
+            .partition(|(_, name)| name.is_some());
+        let others = others.into_iter().map(|(text, _)| text);
+        let others: Vec<String> = others.chain(ids).collect();
+        if let Some(held) = held {
+            names.retain(|(_, name)| {
+                let name = name.as_ref().map(Name::qualified);
+                name.is_some_and(|name| !held.contains(&name))
+            });
+            if names.is_empty() {
+                return;
+            }
+        }
+        self.push(Where::Image(i), child, names, others);
+    }
+
+    fn list_graph(&mut self, env: &Env) -> Result<()> {
+        let Some(graph) = self.graph.take() else {
+            return Ok(());
+        };
+        let stored = self.images.iter().map(|image| image.id).collect();
+        let mut walked = 0;
+        for head in graph.heads(&stored)? {
+            env.check_cancelled()?;
+            let chain = graph.chain(&head.id, &mut walked);
+            if walked > self.limits.graph_nodes {
+                let what = "the number of layers of all images";
+                return Err(Limits::exceeded(
+                    "graph_nodes",
+                    self.limits.graph_nodes,
+                    what,
+                ));
+            }
+            let child = chain.ok().map(|chain| chain.child());
+            let (names, others): (Vec<_>, Vec<_>) =
+                head.names.into_iter().partition(|(_, name)| name.is_some());
+            let short = head.id.get(..12).unwrap_or(&head.id).to_owned();
+            let others = others.into_iter().map(|(text, _)| text);
+            let others = others.chain([head.id.clone(), short]).collect();
+            self.push(Where::Graph(head.id), child, names, others);
+        }
+        self.graph = Some(graph);
+        Ok(())
+    }
+
+    /// Adds an image: an entry for each name, or one without a name. `others` are the texts by which
+    /// the image is found besides its names.
+    fn push(
+        &mut self,
+        place: Where,
+        child: Option<Child>,
+        names: Vec<(String, Option<Name>)>,
+        others: Vec<String>,
+    ) {
+        let position = self.places.len();
+        self.places.push(place);
         if let Some(child) = &child {
             self.documents.insert(child.digest, position);
         }
-        let hex = image.id.hex();
-        let ids = [image.id.to_string(), hex.clone(), hex[..12].to_owned()];
-        let (names, others): (Vec<_>, Vec<_>) = image
-            .references
-            .iter()
-            .map(|text| (text, name(text)))
-            .partition(|(_, name)| name.is_some());
         let entry = |name: Option<Name>, texts: Vec<String>| RootEntry {
             position,
             name,
@@ -92,30 +228,57 @@ impl DataRoot {
             error: None,
             ambiguous: None,
         };
-        let of_image = others.into_iter().map(|(text, _)| text.clone()).chain(ids);
-        let of_image: Vec<String> = of_image.collect();
         if names.is_empty() {
-            self.entries.push(entry(None, of_image));
+            self.entries.push(entry(None, others));
             return;
         }
         for (text, name) in names {
-            let texts = [text.clone()].into_iter().chain(of_image.clone());
+            let texts = [text].into_iter().chain(others.iter().cloned());
             self.entries.push(entry(name, texts.collect()));
         }
     }
 
-    fn image(&self, position: usize) -> Result<&Image> {
-        self.images.get(position).ok_or_else(|| {
-            let message = format!("there is no entry #{position}");
-            Error::new(Code::Missing, message)
-        })
+    /// Makes the root document of an image, or reads it.
+    fn document_at(&self, position: usize) -> Result<Document> {
+        match (self.places.get(position), &self.graph, &self.daemon) {
+            (Some(Where::Image(i)), _, _) => {
+                store::document(&self.root, &self.images[*i], &self.limits)
+            }
+            (Some(Where::Graph(id)), Some(graph), _) => {
+                graph.chain(id, &mut 0).map(|chain| chain.document)
+            }
+            (Some(Where::Daemon(entry)), _, Some(daemon)) => match daemon.root(entry)? {
+                Root::Document(document) => Ok(document),
+                Root::Stream(_) => Err(Error::new(Code::Unsupported, "the image is a stream")),
+            },
+            _ => {
+                let message = format!("there is no entry #{position}");
+                Err(Error::new(Code::Missing, message))
+            }
+        }
     }
 
     fn at(&self, error: Error) -> Error {
         error.at(self.locator.clone())
     }
 
+    /// Opens the extracted files of a layer.
+    fn files(&self, place: &LayerPlace) -> Result<Files> {
+        let cache_id = place.line(&self.root, "cache-id")?;
+        let what = format!("layer {}", place.chain_id);
+        driver::files(&self.root, &place.driver, &cache_id, &what)
+            .map_err(|error| error.at(format!("folder {}", place.folder())))
+    }
+
     fn layer(&self, name: &str) -> Result<Blob> {
+        if let Some(graph) = &self.graph
+            && let Some(bytes) = graph.layer(name, &self.notes)?
+        {
+            return Ok(Blob {
+                facts: Facts::default(),
+                bytes,
+            });
+        }
         let Some(place) = LayerPlace::parse(name) else {
             let message = format!("there is no layer {}", quote(name));
             return Err(Error::new(Code::Missing, message));
@@ -125,34 +288,66 @@ impl DataRoot {
             let message = format!("the engine's data has no layer {}", place.chain_id);
             return Err(Error::new(Code::Missing, message).at(format!("folder {folder}")));
         }
-        let cache_id = place.line(&self.root, "cache-id")?;
-        let files = driver::folder(&place.driver, &cache_id)
-            .map_err(|error| error.at(format!("folder {folder}")))?;
-        let Some(files) = self.root.directory(&files)? else {
-            let message = format!("the files of layer {} are missing", place.chain_id);
-            return Err(Error::new(Code::Missing, message).at(format!("folder {files}")));
-        };
-        let files = Arc::new(files);
-        let found = Layer::find(&self.root, place.record(), &files, &self.limits)?;
+        let files = self.files(&place)?;
+        let found = Layer::find(&self.root, place.record(), &files.root, &self.limits)?;
         let bytes: Arc<dyn Open> = match found {
             Some(layer) => Arc::new(layer),
             None => {
-                let marks = driver::marks(&place.driver);
-                let folder = Folder {
-                    root: files,
-                    names_root: false,
-                    marks: marks.map_err(|error| error.at(format!("file {}", place.record())))?,
-                    limits: self.limits,
-                    what: format!("layer {}", place.chain_id),
+                let below = || match place.below(&self.root)? {
+                    Some(below) => self.files(&below).map(Some),
+                    None => Ok(None),
                 };
-                folder.report_sockets(&self.notes);
-                Arc::new(folder)
+                let what = format!("layer {}", place.chain_id);
+                Arc::new(files.remake(below, self.limits, what, &self.notes)?)
             }
         };
         Ok(Blob {
             facts: Facts::default(),
             bytes,
         })
+    }
+}
+
+/// Finds the images that containerd's store holds whole: the image IDs, each with the names of the
+/// entries that lead to that image.
+fn held(store: &Store, entries: &[RootEntry]) -> BTreeMap<Digest, BTreeSet<Name>> {
+    let mut held: BTreeMap<Digest, BTreeSet<Name>> = BTreeMap::new();
+    let mut known: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
+    for entry in entries {
+        let Some(child) = &entry.child else { continue };
+        let ids = known
+            .entry(child.digest)
+            .or_insert_with(|| store.image_ids(child));
+        for id in ids.iter() {
+            let names = held.entry(*id).or_default();
+            names.extend(entry.name.as_ref().map(Name::qualified));
+        }
+    }
+    held
+}
+
+/// Gives entries of one name the same texts, so that each spelling of the name finds all of them.
+fn share_texts(entries: &mut [RootEntry]) {
+    let mut spelled: BTreeMap<Name, Vec<String>> = BTreeMap::new();
+    for entry in &*entries {
+        if let (Some(name), Some(text)) = (&entry.name, entry.texts.first()) {
+            let texts = spelled.entry(name.qualified()).or_default();
+            if !texts.contains(text) {
+                texts.push(text.clone());
+            }
+        }
+    }
+    for entry in entries {
+        let texts = entry.name.as_ref().map(Name::qualified);
+        for text in texts
+            .and_then(|name| spelled.get(&name))
+            .into_iter()
+            .flatten()
+        {
+            if !entry.texts.contains(text) {
+                entry.texts.push(text.clone());
+            }
+        }
     }
 }
 
@@ -175,32 +370,51 @@ impl Bundle for DataRoot {
     }
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {
-        let image = self.image(entry.position).map_err(|error| self.at(error))?;
-        store::document(&self.root, image, &self.limits)
+        self.document_at(entry.position)
             .map(Root::Document)
             .map_err(|error| self.at(error))
     }
 
-    fn document(&self, _: &str, facts: &Facts, _: (&'static str, u64)) -> Result<Document> {
+    fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
         let position = facts.digest.and_then(|digest| self.documents.get(&digest));
-        let Some(position) = position else {
-            let message = "the data of an engine has no documents but configs";
-            return Err(self.at(Error::new(Code::Missing, message)));
-        };
-        let document = self
-            .image(*position)
-            .and_then(|image| store::document(&self.root, image, &self.limits));
-        document.map_err(|error| self.at(error))
+        match (position, &self.daemon) {
+            (Some(position), _) => self.document_at(*position).map_err(|error| self.at(error)),
+            (None, Some(daemon)) => daemon.document(kind, facts, limit),
+            (None, None) => {
+                let message = "the data of an engine has no documents but configs";
+                Err(self.at(Error::new(Code::Missing, message)))
+            }
+        }
     }
 
-    fn blob(&self, _: &Facts) -> Result<Blob> {
-        let message = "the data of an engine has no blobs, only extracted layers";
-        Err(self.at(Error::new(Code::Missing, message)))
+    fn blob(&self, facts: &Facts) -> Result<Blob> {
+        let position = facts.digest.and_then(|digest| self.documents.get(&digest));
+        match (position, &self.daemon) {
+            (Some(position), _) => {
+                let document = self.document_at(*position);
+                let document = document.map_err(|error| self.at(error))?;
+                Ok(Blob {
+                    facts: facts.clone(),
+                    bytes: Arc::new(document.bytes),
+                })
+            }
+            (None, Some(daemon)) => daemon.blob(facts),
+            (None, None) => {
+                let message = "the data of an engine has no blobs, only extracted layers";
+                Err(self.at(Error::new(Code::Missing, message)))
+            }
+        }
     }
 
     fn extras(&self) -> Extras<'_> {
+        let stored = self
+            .daemon
+            .as_ref()
+            .map(|daemon| daemon as &dyn StoredBlobs);
         Extras {
             members: Some(self),
+            extracted: self.daemon.as_ref().map(|daemon| daemon as &dyn Extracted),
+            stored,
             ..Extras::default()
         }
     }

@@ -154,6 +154,19 @@ impl LayerPlace {
         format!("{}/tar-split.json.gz", self.folder())
     }
 
+    /// Returns the place of the layer below; `None` for the lowest layer, whose chain ID is its diff ID.
+    pub(crate) fn below(&self, root: &Directory) -> Result<Option<Self>> {
+        if self.line(root, "diff")? == self.chain_id.to_string() {
+            return Ok(None);
+        }
+        let chain_id = Digest::parse(&self.line(root, "parent")?)
+            .map_err(|error| error.at(format!("file {}/parent", self.folder())))?;
+        Ok(Some(Self {
+            driver: self.driver.clone(),
+            chain_id,
+        }))
+    }
+
     /// Reads a file of the layer's facts that holds one line.
     pub(crate) fn line(&self, root: &Directory, name: &str) -> Result<String> {
         let path = format!("{}/{name}", self.folder());

@@ -196,6 +196,10 @@ impl Images for Stored<'_> {
     fn layer_name(&self, id: &str) -> String {
         file(id, "layer")
     }
+
+    fn is_remade(&self, _: &str) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// The layer of an image.

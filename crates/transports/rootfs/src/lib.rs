@@ -62,6 +62,7 @@ impl Transport for Rootfs {
         let tree = Folder {
             root: Arc::new(Directory::open(path)?),
             marks: Marks::None,
+            below: None,
             names_root: true,
             limits: env.limits,
             what: format!("{}:{rest}", PLACE.scheme),

@@ -8,7 +8,7 @@ use imgconv::{Env, Listed, Result};
 use crate::{
     exit::{self, Status},
     options::{Access, Common, Source},
-    screen::{clean, json, print, say},
+    screen::{clean, json, print, say, warn},
 };
 
 const EXAMPLES: &str = "\
@@ -35,6 +35,12 @@ impl Ls {
     pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
         let env = self.access.apply(env)?;
         let images = imgconv::list(&self.from.locator(&self.source)?, &env)?;
+        let warnings = env.notes.take().warnings;
+        if !common.quiet {
+            for warning in &warnings {
+                warn(warning.code, &warning.at, &warning.message);
+            }
+        }
         if common.json {
             json(&serde_json::json!({ "images": images }))?;
         } else {

@@ -21,6 +21,12 @@ pub(crate) struct Places {
     /// Address of a running engine: `unix://PATH`, `tcp://HOST:PORT` [default: DOCKER_HOST, else docker's socket]
     #[arg(long, value_name = "URL")]
     docker_host: Option<String>,
+    /// Make a layer anew from containerd's snapshot if its blob is gone
+    ///
+    /// The layer has the same files, but other bytes, so it gets another digest, which is reported as
+    /// a loss.
+    #[arg(long)]
+    from_snapshots: bool,
     #[command(flatten)]
     blobs: SymlinkedBlobs,
 }
@@ -41,6 +47,8 @@ impl Places {
         env.places.namespace.clone_from(&self.namespace);
         env.places.docker_host = self.docker_host.clone().or_else(environment::docker_host);
         env.places.docker_certificates = environment::docker_certificates();
+        env.places.from_snapshots = self.from_snapshots;
+        environment::storage(&mut env.places.storage);
         self.blobs.apply(env);
     }
 }

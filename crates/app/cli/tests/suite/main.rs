@@ -17,6 +17,7 @@ mod corpus;
 mod descriptors;
 mod discovered;
 mod docker;
+mod engines;
 mod help;
 mod hostile;
 mod images;

@@ -96,6 +96,11 @@ impl Source {
         Self::open_with(locator, env, |bundle| bundle.listing(), true)
     }
 
+    /// Returns the irregularities found when the place was opened.
+    pub fn opened(&self) -> &Report {
+        &self.opened
+    }
+
     /// Describes an opened place. `notes` has the irregularities that were found so far.
     fn new(
         locator: &Locator,

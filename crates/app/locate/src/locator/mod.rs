@@ -302,6 +302,11 @@ impl Locator {
     }
 
     fn at(transport: &'static dyn Transport, rest: &str) -> Result<Self> {
+        if let Some((location, reference)) = transport.split(rest) {
+            let mut locator = Self::whole(transport, &location);
+            locator.reference = reference.map(|text| Reference::parse(&text)).transpose()?;
+            return Ok(locator);
+        }
         let mut locator = Self::whole(transport, rest);
         if locator.takes_reference()
             && let Some((location, reference)) = rest.split_once(':')

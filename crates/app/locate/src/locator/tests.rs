@@ -379,3 +379,27 @@ proptest! {
         let _ = Locator::destination(&text).map(|locator| locator.exact());
     }
 }
+
+#[test]
+fn skopeos_spelling_of_a_store_is_a_location_and_a_name() {
+    let name = |text: &str| Some(Reference::Name(text.to_owned()));
+    for (text, location, reference) in [
+        ("containers-storage:busybox:1", "[]", name("busybox:1")),
+        (
+            "containers-storage:[overlay@/x+/run:a=b]localhost:5000/y:1",
+            "[overlay@/x]",
+            name("localhost:5000/y:1"),
+        ),
+        ("containers-storage:/x:busybox:1", "/x", name("busybox:1")),
+        ("containers-storage:[overlay@/x]", "[overlay@/x]", None),
+    ] {
+        let locator = Locator::source(text).unwrap();
+        assert_eq!(locator.location, location);
+        assert_eq!(locator.reference, reference);
+        let again = Locator::source(&locator.exact()).unwrap();
+        assert_eq!(
+            (again.location, again.reference),
+            (locator.location, reference)
+        );
+    }
+}

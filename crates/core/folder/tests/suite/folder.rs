@@ -18,6 +18,7 @@ fn folder(path: &Path, marks: Marks) -> Folder {
     Folder {
         root: Arc::new(Directory::open(path).unwrap()),
         marks,
+        below: None,
         names_root: false,
         limits: Limits::default(),
         what: "folder".to_owned(),
@@ -224,4 +225,114 @@ fn deep_trees_need_no_descriptors() {
     fs::create_dir_all(&path).unwrap();
     let bytes = tar(temporary.path(), Marks::None).unwrap();
     assert_eq!(list(&bytes).len(), 1500);
+}
+
+/// Two whole trees, as `vfs` copies and `overlay` of Docker 1.4 to 1.12 links them.
+#[test]
+fn the_difference_of_two_trees_is_a_layer() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (old, new) = (temporary.path().join("old"), temporary.path().join("new"));
+    for name in ["etc", "gone", "same"] {
+        fs::create_dir_all(old.join(name)).unwrap();
+        mode(&old.join(name), 0o755);
+    }
+    for name in [
+        "etc/a",
+        "etc/b",
+        "etc/linked",
+        "etc/removed",
+        "gone/x",
+        "same/x",
+    ] {
+        fs::write(old.join(name), name).unwrap();
+        mode(&old.join(name), 0o644);
+    }
+    symlink("a", old.join("etc/link")).unwrap();
+    fs::write(old.join("kind"), "a file").unwrap();
+    let copied = Command::new("cp").arg("-a").arg(&old).arg(&new).status();
+    assert!(copied.unwrap().success());
+    fs::remove_file(new.join("etc/linked")).unwrap();
+    fs::hard_link(old.join("etc/linked"), new.join("etc/linked")).unwrap();
+    assert_eq!(times(&new.join("etc/a")), times(&old.join("etc/a")));
+    let difference = || {
+        let folder = Folder {
+            below: Some(Arc::new(Directory::open(&old).unwrap())),
+            ..folder(&new, Marks::None)
+        };
+        let mut bytes = Vec::new();
+        folder.open().unwrap().read_to_end(&mut bytes).unwrap();
+        // Times of directories differ, since files were made in them.
+        let mut lines = list(&bytes);
+        lines.retain(|line| !line.starts_with("Directory 755 etc"));
+        lines
+    };
+    assert_eq!(difference(), [""; 0]);
+    // Only the content of `b` changes, not its size nor its time.
+    let before = times(&new.join("etc/b"));
+    fs::write(new.join("etc/b"), "ETC/B").unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(new.join("etc/b"))
+        .unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(before))
+        .unwrap();
+    mode(&new.join("etc/a"), 0o600);
+    fs::remove_file(new.join("etc/removed")).unwrap();
+    fs::remove_dir_all(new.join("gone")).unwrap();
+    fs::remove_file(new.join("kind")).unwrap();
+    fs::create_dir(new.join("kind")).unwrap();
+    mode(&new.join("kind"), 0o700);
+    fs::write(new.join("kind/y"), "y").unwrap();
+    mode(&new.join("kind/y"), 0o644);
+    assert_eq!(
+        difference(),
+        [
+            "Regular 600 etc/a = etc/a",
+            "Regular 644 etc/b = ETC/B",
+            "Regular 644 etc/.wh.removed",
+            "Regular 644 .wh.gone",
+            "Directory 700 kind/",
+            "Regular 644 kind/y = y",
+        ]
+    );
+}
+
+fn times(path: &Path) -> std::time::SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
+}
+
+#[test]
+fn owners_and_modes_that_were_only_noted_are_applied() {
+    let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = temporary.path();
+    fs::write(root.join("a"), "a").unwrap();
+    mode(&root.join("a"), 0o600);
+    let set = |value: &[u8]| {
+        let name = "user.containers.override_stat";
+        rustix::fs::setxattr(root.join("a"), name, value, XattrFlags::empty())
+    };
+    if set(b"12:34:0104755").is_err() {
+        return; // No extended attributes here.
+    }
+    let entry = || {
+        let bytes = tar(root, Marks::Overlay)?;
+        let source = Box::new(std::io::Cursor::new(bytes));
+        let mut reader =
+            imgconv_tar::Reader::new(source, &Limits::default(), &Notes::default(), "tar");
+        let entry = reader.next_entry()?.unwrap();
+        Ok::<_, Error>((entry.uid, entry.gid, entry.mode, entry.pax.len()))
+    };
+    assert_eq!(entry().unwrap(), (12, 34, 0o4755, 0));
+    set(b"12:34:0755:file").unwrap();
+    assert_eq!(entry().unwrap(), (12, 34, 0o755, 0));
+    for bad in [
+        "12:34",
+        "12:34:0755:block-1-2",
+        "12:34:9",
+        "x:0:0755",
+        "12:34:0755:dir",
+    ] {
+        set(bad.as_bytes()).unwrap();
+        assert_eq!(entry().unwrap_err().code(), Code::Unsupported, "{bad}");
+    }
 }

@@ -176,3 +176,55 @@ fn no_damage_of_the_database_is_fatal() {
         }
     }
 }
+
+// D16g
+#[test]
+fn a_layer_without_a_blob_is_made_of_its_snapshot() {
+    let image = image(&["x:1"], "/x");
+    let folder = store(&[(image.clone(), &["default"])]);
+    engines::containerd_snapshots(std::slice::from_ref(&image), folder.path()).unwrap();
+    let diff_ids: Vec<Digest> = image
+        .diff_ids()
+        .iter()
+        .map(|id| Digest::parse(id).unwrap())
+        .collect();
+    let open = |wanted: bool| {
+        let mut env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
+        env.places.from_snapshots = wanted;
+        CONTAINERD.open(folder.path().to_str().unwrap(), &env)
+    };
+    let remade = |diff_ids: &[Digest]| -> Result<Option<Vec<u8>>> {
+        let Some(blob) = open(true)?.remake(diff_ids)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        blob.open()?
+            .read_to_end(&mut bytes)
+            .map_err(Error::from_io)?;
+        Ok(Some(bytes))
+    };
+    let tar = remade(&diff_ids).unwrap().unwrap();
+    let lines = imgconv_testkit::dump::tar_lines(&mut &*tar, "layer").unwrap();
+    assert!(
+        lines[0].starts_with("file a ") && lines[0].ends_with("\"aaa\""),
+        "{lines:?}"
+    );
+    // Without the option, for another chain, and without the files, there is none.
+    assert!(open(false).unwrap().remake(&diff_ids).unwrap().is_none());
+    let other = [diff_ids.clone(), diff_ids.clone()].concat();
+    assert!(remade(&other).unwrap().is_none());
+    assert!(remade(&[]).unwrap().is_none());
+    let snapshotter = folder.path().join("io.containerd.snapshotter.v1.overlayfs");
+    // No damage of the database is fatal.
+    let path = snapshotter.join("metadata.db");
+    let whole = fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(31) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0xff;
+        fs::write(&path, bytes).unwrap();
+        let _ = remade(&diff_ids);
+    }
+    fs::write(&path, whole).unwrap();
+    fs::remove_dir_all(snapshotter.join("snapshots/1")).unwrap();
+    assert!(remade(&diff_ids).unwrap().is_none());
+}

@@ -1,8 +1,11 @@
 //! Stores of podman give back the tars of their layers; what is damaged is named.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-use imgconv_model::{Bundle, Code, Digest, Env, Facts, Platform, Result, Root, Transport as _};
+use imgconv_model::{
+    Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, StorageSettings,
+    Transport as _,
+};
 use imgconv_testkit::{
     engines::{self, EngineImage},
     laws, sha256_hex,
@@ -163,4 +166,155 @@ fn damage_is_named() {
             .contains("\"../../x\" is no id of a layer"),
         "{error}"
     );
+}
+
+/// Opens a store by a location and the settings of the machine.
+fn open_by(location: &str, settings: &StorageSettings) -> Result<Box<dyn Bundle>> {
+    let mut env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
+    env.places.storage = settings.clone();
+    CONTAINERS_STORAGE.open(location, &env)
+}
+
+fn made(images: &[EngineImage], driver: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    engines::containers_storage(images, driver, true, folder.path()).unwrap();
+    folder
+}
+
+// D16f
+#[test]
+fn the_configuration_names_the_default_store() {
+    let own = made(&[image(&["localhost/own:1"], "/own")], "overlay");
+    let other = made(
+        &[
+            image(&["localhost/other:1"], "/other"),
+            image(&["localhost/own:1"], "/own"),
+        ],
+        "overlay",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("storage.conf");
+    let text = format!(
+        "# a comment\n[storage]\ndriver = \"overlay\"\ngraphroot = '{}' # here\n\
+         rootless_storage_path = \"$HOME/of-user\"\n\
+         [storage.options]\nadditionalimagestores = [\n  \"{}\",\n  \"/not/there\",\n]\n",
+        own.path().display(),
+        other.path().display()
+    );
+    fs::write(&config, text).unwrap();
+    let missing = folder.path().join("missing.conf");
+    let mut settings = StorageSettings {
+        configs: vec![missing.clone(), config.clone()],
+        ..StorageSettings::default()
+    };
+    let names = |settings: &StorageSettings| -> Vec<String> {
+        let bundle = open_by("[]", settings).unwrap();
+        let entries = bundle.roots().unwrap().into_iter();
+        entries
+            .map(|entry| entry.name.unwrap().to_string())
+            .collect()
+    };
+    // The image that both stores have is one.
+    assert_eq!(names(&settings), ["localhost/own:1", "localhost/other:1"]);
+    let bundle = open_by("[]", &settings).unwrap();
+    let bytes = manifest(&*bundle, "localhost/other:1").unwrap();
+    let value: Value = serde_json::from_slice(&bytes).unwrap();
+    assert!(blob(&*bundle, &value["layers"][0]).is_ok());
+    // A user who is not root has a store of his own, which the file of the system can move.
+    settings.rootless = true;
+    settings.variables = vec![("HOME".to_owned(), folder.path().display().to_string())];
+    let images = [image(&["localhost/user:1"], "/user")];
+    engines::containers_storage(&images, "vfs", false, &folder.path().join("of-user")).unwrap();
+    assert_eq!(names(&settings)[0], "localhost/user:1");
+    settings.user_config = Some(config.clone());
+    assert_eq!(names(&settings)[0], "localhost/own:1");
+    settings.configs = vec![missing];
+    settings.root = folder.path().join("of-user");
+    assert_eq!(names(&settings), ["localhost/user:1"]);
+    settings.root = folder.path().join("nowhere");
+    let error = open_by("[]", &settings).unwrap_err();
+    assert_eq!(error.code(), Code::Missing);
+    assert!(
+        error
+            .advice()
+            .unwrap()
+            .contains("this is the default store")
+    );
+    fs::write(&config, "[storage\n").unwrap();
+    settings.configs = vec![config];
+    let error = open_by("[]", &settings).unwrap_err();
+    assert_eq!(error.code(), Code::BadManifest);
+    assert!(error.to_string().contains("storage.conf"), "{error}");
+}
+
+// D16f
+#[test]
+fn a_driver_and_short_names_select_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let names = ["localhost/a:latest", "docker.io/library/b:2", "quay.io/c:1"];
+    let images = [image(&names, "/overlay")];
+    engines::containers_storage(&images, "overlay", true, root).unwrap();
+    let images = [
+        image(&["docker.io/library/a:latest"], "/vfs"),
+        image(&["localhost/d:3"], "/d"),
+    ];
+    engines::containers_storage(&images, "vfs", true, root).unwrap();
+    let found = |location: &str, text: &str| {
+        let bundle = open_by(location, &StorageSettings::default()).unwrap();
+        let entries = bundle.roots().unwrap();
+        let with = |entry: &&imgconv_model::RootEntry| entry.texts.iter().any(|one| one == text);
+        entries.iter().filter(with).count()
+    };
+    let both = root.to_str().unwrap();
+    let (overlay, vfs) = (format!("[overlay@{both}]"), format!("[vfs@{both}]"));
+    for (location, text, count) in [
+        (&*overlay, "a", 1),
+        (&overlay, "a:latest", 1),
+        (&overlay, "b:2", 1),
+        (&overlay, "b", 0),
+        (&overlay, "c:1", 0),
+        (&overlay, "d:3", 0),
+        (&vfs, "d:3", 1),
+        // Two images: the short name is ambiguous.
+        (both, "a", 2),
+    ] {
+        assert_eq!(found(location, text), count, "{location} {text}");
+    }
+    let error = open_by(&format!("[btrfs@{both}]"), &StorageSettings::default()).unwrap_err();
+    assert_eq!(error.code(), Code::Unsupported);
+}
+
+// D16b: a layer of podman whose record is gone.
+#[test]
+fn a_layer_without_a_record_is_made_of_its_files() {
+    for driver in ["overlay", "vfs"] {
+        let image = image(&["x:1"], "/x");
+        let folder = made(std::slice::from_ref(&image), driver);
+        let diff_ids: Vec<Digest> = image
+            .diff_ids()
+            .iter()
+            .map(|id| Digest::parse(id).unwrap())
+            .collect();
+        let bundle = open(folder.path()).unwrap();
+        assert!(bundle.remake(&diff_ids[..1]).unwrap().is_none(), "{driver}");
+        let base = &image.chain_ids()[0];
+        let record = folder
+            .path()
+            .join(format!("{driver}-layers/{base}.tar-split.gz"));
+        fs::remove_file(record).unwrap();
+        let remade = bundle.remake(&diff_ids[..1]);
+        if fs::metadata(folder.path()).unwrap().uid() == 0 {
+            let mut tar = Vec::new();
+            let blob = remade.unwrap().unwrap();
+            blob.open().unwrap().read_to_end(&mut tar).unwrap();
+            let lines = imgconv_testkit::dump::tar_lines(&mut &*tar, "layer").unwrap();
+            assert!(
+                lines.iter().any(|line| line.starts_with("file etc/a ")),
+                "{lines:?}"
+            );
+        } else {
+            assert_eq!(remade.unwrap_err().code(), Code::Unsupported);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imgconv_manifest::v1_image;
 use imgconv_model::{Bundle, Code, Env, Error, Facts, Platform, Result, Root, Transport as _};
 use imgconv_testkit::{
     build::layer,
@@ -13,7 +14,7 @@ use imgconv_testkit::{
 };
 use imgconv_transport_docker_root::DOCKER_ROOT;
 
-fn image(names: &[&str], command: &str) -> EngineImage {
+pub(crate) fn image(names: &[&str], command: &str) -> EngineImage {
     let layers = [
         "dir etc\nfile etc/a \"aaa\"\nfile etc/b \"b\"",
         "dir etc\nfile etc/.wh.a \"\"\nfile etc/c \"c\"",
@@ -21,13 +22,13 @@ fn image(names: &[&str], command: &str) -> EngineImage {
     EngineImage::of(names, &layers, command)
 }
 
-fn open(root: &Path) -> Result<Box<dyn Bundle>> {
+pub(crate) fn open(root: &Path) -> Result<Box<dyn Bundle>> {
     let env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
     DOCKER_ROOT.open(root.to_str().unwrap(), &env)
 }
 
 /// Reads the layers of an entry as the format does: by the names in the root document.
-fn layers(bundle: &dyn Bundle, text: &str) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn layers(bundle: &dyn Bundle, text: &str) -> Result<Vec<Vec<u8>>> {
     let entries = bundle.roots()?;
     let entry = entries
         .iter()
@@ -38,6 +39,11 @@ fn layers(bundle: &dyn Bundle, text: &str) -> Result<Vec<Vec<u8>>> {
     let value: serde_json::Value = serde_json::from_slice(&document.bytes).unwrap();
     let member =
         |name: &str| -> Result<Vec<u8>> { laws::read(&bundle.member(name, &Facts::default())?) };
+    if document.kind == v1_image::KIND {
+        let layers = value["layers"].as_array().unwrap().iter();
+        let name = |layer: &serde_json::Value| layer["layer"].as_str().unwrap().to_owned();
+        return layers.map(|layer| member(&name(layer))).collect();
+    }
     let config = member(value["Config"].as_str().unwrap())?;
     assert!(
         entry
@@ -316,6 +322,49 @@ fn a_layer_without_a_record_is_made_of_its_files() {
     };
     let text = String::from_utf8(document.bytes.to_vec()).unwrap();
     assert!(text.contains("\"RemadeLayers\":[0]"), "{text}");
+}
+
+/// Lists kinds, paths and contents of a tar's members without directories.
+pub(crate) fn files(tar: &[u8]) -> Vec<String> {
+    let lines = imgconv_testkit::dump::tar_lines(&mut &*tar, "layer").unwrap();
+    let words = |line: &String| -> Vec<String> {
+        let words = line.split(' ');
+        // Neither modes, owners nor times.
+        let wanted = |word: &&str| !word.starts_with(|c: char| c == '@' || c.is_ascii_digit());
+        words.filter(wanted).map(str::to_owned).collect()
+    };
+    let mut lines: Vec<String> = lines
+        .iter()
+        .filter(|line| !line.starts_with("dir "))
+        .map(|line| words(line).join(" "))
+        .collect();
+    lines.sort();
+    lines
+}
+
+// D16b
+#[test]
+fn layers_of_every_driver_are_remade() {
+    for driver in ["overlay", "aufs", "vfs", "btrfs"] {
+        let folder = tempfile::tempdir().unwrap();
+        let image = image(&["x:1"], "/x");
+        engines::docker_root(std::slice::from_ref(&image), driver, folder.path()).unwrap();
+        for chain in image.chain_ids() {
+            let facts = folder
+                .path()
+                .join(format!("image/{driver}/layerdb/sha256/{chain}"));
+            fs::remove_file(facts.join("tar-split.json.gz")).unwrap();
+        }
+        let tars = layers(&*open(folder.path()).unwrap(), "x:1").unwrap();
+        for (tar, known) in tars.iter().zip(&image.layers) {
+            assert_eq!(files(tar), files(known), "{driver}");
+        }
+        // Without the tree below, the whole tree would bring back deleted files.
+        let top = folder.path().join(format!("image/{driver}/layerdb/sha256"));
+        fs::remove_file(top.join(&image.chain_ids()[1]).join("parent")).unwrap();
+        let tars = layers(&*open(folder.path()).unwrap(), "x:1");
+        assert_eq!(tars.is_err(), driver != "aufs", "{driver}");
+    }
 }
 
 // D16b

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod data_root;
+mod graph;
 mod laws;

@@ -1,42 +1,48 @@
 //! A root directory of containerd as a bundle.
 
-use std::{collections::BTreeSet, fs::File, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs::File, sync::Arc};
 
-use imgconv_fs::{Directory, StoredBlob};
+use imgconv_fs::{Directory, StoredBlob, warn_if_held};
 use imgconv_manifest::{KINDS, kind_of, references};
 use imgconv_model::{
-    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
-    Name, Result, Root, RootEntry, StoredBlobs, mark_ambiguous,
+    Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extracted, Extras, Facts,
+    Limits, Name, Notes, Result, Root, RootEntry, StoredBlobs, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_document, read_to_limit};
 
 use crate::{
     names::{self, Names},
     paths::{BLOBS, DATABASE},
+    snapshots::{self, Snapshots},
 };
 
-/// A root directory that is read.
+/// A root directory of containerd that is read.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     locator: String,
     directory: Arc<Directory>,
     entries: Vec<RootEntry>,
+    /// The extracted layers, if the user asked for them.
+    snapshots: Option<Snapshots>,
     limits: Limits,
+    /// Takes the losses of layers.
+    notes: Notes,
 }
 
 impl Store {
-    /// Lists the images by the database; by the blobs, if the database can't be read.
-    pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
-        let locator = format!("containerd:{rest}");
-        let list = || {
-            let directory = Directory::open(Path::new(rest))?;
-            Self::list(directory, &locator, env)
-        };
-        list().map_err(|error: Error| error.at(locator.clone()))
+    /// Says whether a directory is a root directory of containerd: whether it has a content store.
+    pub fn is_there(directory: &Directory) -> bool {
+        directory.is_directory(BLOBS)
     }
 
-    fn list(directory: Directory, locator: &str, env: &Env) -> Result<Self> {
-        if !directory.is_directory(BLOBS) {
+    /// Lists the images by the database; by the blobs, if the database can't be read. `locator` names
+    /// the place in messages.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if the directory has no content store, or the namespace that `env` names
+    /// has no images; the errors of the database if `env` names a namespace.
+    pub fn open(directory: Directory, locator: &str, env: &Env) -> Result<Self> {
+        if !Self::is_there(&directory) {
             let message = format!("there is no folder `{BLOBS}`");
             return Err(Error::new(Code::Missing, message)
                 .hint("name containerd's root directory, such as /var/lib/containerd"));
@@ -45,8 +51,15 @@ impl Store {
             locator: locator.to_owned(),
             directory: Arc::new(directory),
             entries: Vec::new(),
+            snapshots: None,
             limits: env.limits,
+            notes: env.notes.clone(),
         };
+        let databases = [DATABASE, &snapshots::database()];
+        warn_if_held(&store.directory, &databases, locator, &env.notes);
+        if env.places.from_snapshots {
+            store.snapshots = Some(store.snapshots()?);
+        }
         let wanted = env.places.namespace.as_deref();
         match store.names(wanted) {
             Ok(Some(names)) => {
@@ -75,6 +88,26 @@ impl Store {
             }
         }
         Ok(store)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Says whether a blob is stored. Its bytes are not read.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        let found = self.directory.file(&path(digest));
+        found.is_ok_and(|file| file.is_some())
+    }
+
+    /// Reads the list of snapshots.
+    fn snapshots(&self) -> Result<Snapshots> {
+        let path = snapshots::database();
+        let at = |error: Error| error.at(format!("file {path}"));
+        match self.directory.file(&path)? {
+            Some((file, _)) => snapshots::read(file, &self.limits).map_err(at),
+            None => Ok(Snapshots::default()),
+        }
     }
 
     fn names(&self, wanted: Option<&str>) -> Result<Option<Names>> {
@@ -251,11 +284,20 @@ impl Bundle for Store {
         let found = StoredBlob::find(&self.directory, path, facts.clone(), &self.locator, name)?;
         let stored = found.ok_or_else(|| {
             let message = format!("blob {digest} is not in the content store");
-            self.at(Error::new(Code::Missing, message).hint(
-                "containerd fetches only the platforms that it runs, and may discard the blobs of \
-                 layers that it extracted; pull the image again with \
-                 `ctr image pull --all-platforms`, or name a platform with `--platform`",
-            ))
+            let hint = match self.snapshots {
+                None => {
+                    "containerd fetches only the platforms that it runs, and may discard the blobs \
+                     of layers that it extracted; pull the image again with `ctr image pull \
+                     --all-platforms`, name a platform with `--platform`, or make the layers anew \
+                     from their snapshots with `--from-snapshots`"
+                }
+                Some(_) => {
+                    "containerd fetches only the platforms that it runs, and no snapshot has the \
+                     files of that blob; pull the image again with `ctr image pull \
+                     --all-platforms`, or name a platform with `--platform`"
+                }
+            };
+            self.at(Error::new(Code::Missing, message).hint(hint))
         })?;
         Ok(Blob {
             facts: facts.clone(),
@@ -266,8 +308,19 @@ impl Bundle for Store {
     fn extras(&self) -> Extras<'_> {
         Extras {
             stored: Some(self),
+            extracted: Some(self),
             ..Extras::default()
         }
+    }
+}
+
+impl Extracted for Store {
+    fn remake(&self, diff_ids: &[Digest]) -> Result<Option<Blob>> {
+        let Some(snapshots) = &self.snapshots else {
+            return Ok(None);
+        };
+        let made = snapshots.remake(&self.directory, diff_ids, &self.limits, &self.notes);
+        made.map_err(|error| self.at(error))
     }
 }
 

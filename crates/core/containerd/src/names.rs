@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fs::File};
 use imgconv_bolt::{Bucket, Database, Item};
 use imgconv_model::{Child, Code, Digest, Error, Limits, Result, quote};
 
+use crate::varint::varint;
+
 /// An image that has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
@@ -100,23 +102,16 @@ fn target(image: &Bucket<'_>) -> Result<Child> {
     let digest = Digest::parse(&text("digest")?)?;
     let size = fields
         .get(b"size".as_slice())
-        .and_then(|bytes| varint(bytes));
+        .and_then(|bytes| signed(bytes));
     let size = size.ok_or_else(|| bad("the field `size` is no size".to_owned()))?;
     Ok(Child::new(text("mediatype")?, digest, size))
 }
 
 /// Reads a signed varint of Go's `encoding/binary` that is not below zero.
-fn varint(bytes: &[u8]) -> Option<u64> {
-    let mut value: u64 = 0;
-    for (i, byte) in bytes.iter().enumerate() {
-        let bits = u64::from(byte & 0x7f);
-        value |= bits.checked_mul(1u64.checked_shl(7 * u32::try_from(i).ok()?)?)?;
-        if byte & 0x80 == 0 {
-            // The lowest bit is the sign.
-            return (value & 1 == 0).then_some(value >> 1);
-        }
-    }
-    None
+fn signed(bytes: &[u8]) -> Option<u64> {
+    // The lowest bit is the sign.
+    let value = varint(bytes)?;
+    (value & 1 == 0).then_some(value >> 1)
 }
 
 /// Makes the error for a namespace that has no images.
@@ -132,7 +127,7 @@ pub(crate) fn no_namespace(wanted: &str, namespaces: &[String]) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::varint;
+    use super::signed;
 
     #[test]
     fn sizes_are_read_as_go_writes_them() {
@@ -152,7 +147,7 @@ mod tests {
             (&[], None),
             (&[0xff; 11], None),
         ] {
-            assert_eq!(varint(bytes), value, "{bytes:?}");
+            assert_eq!(signed(bytes), value, "{bytes:?}");
         }
     }
 }
