@@ -400,10 +400,6 @@ fn names_file(error: &str, file: &Path) -> bool {
     if own.len() > 3 && error.contains(own) {
         return true;
     }
-    // A blob has no other name than its digest.
-    if error.contains("blob sha256:") {
-        return true;
-    }
     let parts = file.iter().filter_map(|part| part.to_str());
     let mut ids = parts.filter(|part| part.len() >= 24);
     ids.any(|part| error.contains(&part[part.len() - 24..]) || error.contains(&part[..12]))
