@@ -62,6 +62,8 @@ pub struct Limits {
     pub xz_memory: u64,
     /// Bytes of one gzip header field.
     pub gzip_field: u64,
+    /// NUL bytes after a gzip member, a zstd frame, or a bzip2 or xz stream.
+    pub padding: u64,
     /// Depth of an ACI dependency tree.
     pub aci_deps_depth: u64,
     /// Images in an ACI dependency tree.
@@ -127,6 +129,7 @@ impl Default for Limits {
             zstd_window: 128 * MIB,
             xz_memory: 256 * MIB,
             gzip_field: 64 * KIB,
+            padding: MIB,
             aci_deps_depth: 64,
             aci_deps_nodes: 1024,
             image_tags: 20 * MIB,
@@ -203,6 +206,7 @@ by_name!(
     zstd_window,
     xz_memory,
     gzip_field,
+    padding,
     aci_deps_depth,
     aci_deps_nodes,
     image_tags,

@@ -40,6 +40,8 @@ pub(crate) struct Record {
     what: String,
     number: u64,
     buffer: Vec<u8>,
+    /// True if an entry was found that adds bytes.
+    begun: bool,
 }
 
 impl Record {
@@ -49,6 +51,7 @@ impl Record {
             what,
             number: 0,
             buffer: Vec::new(),
+            begun: false,
         }
     }
 
@@ -61,8 +64,14 @@ impl Record {
             let count = line
                 .read_until(b'\n', &mut self.buffer)
                 .map_err(|error| read_error(error, &self.what))?;
-            if count == 0 {
+            if count == 0 && self.begun {
                 return Ok(None);
+            }
+            if count == 0 {
+                let message = "the record is empty, but every tar has at least its trailer";
+                return Err(Error::new(Code::BadManifest, message)
+                    .at(self.what.clone())
+                    .hint("restore the file from a backup, or pull the image again"));
             }
             if count as u64 > MAX_LINE {
                 let what = format!("line {} of {}", self.number, self.what);
@@ -72,7 +81,10 @@ impl Record {
                 continue;
             }
             match entry(&self.buffer) {
-                Ok(Some(entry)) => return Ok(Some(entry)),
+                Ok(Some(entry)) => {
+                    self.begun = true;
+                    return Ok(Some(entry));
+                }
                 Ok(None) => {}
                 Err(why) => {
                     let error = Error::new(Code::BadManifest, why);

@@ -46,7 +46,7 @@ pub fn decode(value: &Value, report: &mut Report) -> Result<ImageConfig> {
         report.warn("missing-platform", "config", message);
     }
     let diff_ids = read_diff_ids(&top, &mut extensions)?;
-    let history = read_history(&top, diff_ids.len(), report)?;
+    let history = read_history(&top, diff_ids.len(), &mut extensions, report)?;
     let config = match top.opt_object("config")? {
         None => RunConfig::default(),
         Some(config) => read_run(&config, &mut extensions)?,
@@ -112,7 +112,12 @@ fn read_diff_ids(
     texts.iter().enumerate().map(parse).collect()
 }
 
-fn read_history(top: &Object<'_>, layers: usize, report: &mut Report) -> Result<Vec<History>> {
+fn read_history(
+    top: &Object<'_>,
+    layers: usize,
+    extensions: &mut BTreeMap<String, String>,
+    report: &mut Report,
+) -> Result<Vec<History>> {
     let mut history = Vec::new();
     let nothing = Value::Object(Map::new());
     for (i, entry) in top.list("history")?.iter().enumerate() {
@@ -120,6 +125,9 @@ fn read_history(top: &Object<'_>, layers: usize, report: &mut Report) -> Result<
         let entry = if entry.is_null() { &nothing } else { entry };
         let entry = Object::new(entry, format!("history[{i}]"))?;
         entry.check_names(HISTORY)?;
+        for (key, value) in others(entry.map(), HISTORY) {
+            extensions.insert(join(&format!("history[{i}]"), key), print(value));
+        }
         let text = |key| Ok(entry.opt_string(key)?.map(str::to_owned));
         history.push(History {
             created: date(&entry, "created")?,
@@ -151,8 +159,12 @@ fn read_run(config: &Object<'_>, extensions: &mut BTreeMap<String, String>) -> R
     if let Some(exposed) = config.opt_object("ExposedPorts")? {
         for (key, value) in exposed.map() {
             match port::read(key) {
-                Some(port) if !seen.insert(port.clone()) => {}
-                Some(port) => ports.push(port),
+                Some(port) => {
+                    read_members("config.ExposedPorts", key, value, extensions);
+                    if seen.insert(port.clone()) {
+                        ports.push(port);
+                    }
+                }
                 // The model can't hold the key, but a copy keeps it and other formats report it.
                 None => {
                     extensions.insert(join("config.ExposedPorts", key), print(value));
@@ -161,6 +173,9 @@ fn read_run(config: &Object<'_>, extensions: &mut BTreeMap<String, String>) -> R
         }
     }
     let volumes = config.opt_object("Volumes")?;
+    for (key, value) in volumes.iter().flat_map(Object::map) {
+        read_members("config.Volumes", key, value, extensions);
+    }
     for (key, value) in others(config.map(), RUN) {
         if !(RUN_OTHER.contains(&key) && is_zero(value)) {
             extensions.insert(join("config", key), print(value));
@@ -178,6 +193,17 @@ fn read_run(config: &Object<'_>, extensions: &mut BTreeMap<String, String>) -> R
         labels: config.string_map("Labels")?,
         stop_signal: present(config.opt_string("StopSignal")?),
     })
+}
+
+/// Reads the members of a value that the specification wants to be an empty object.
+fn read_members(set: &str, key: &str, value: &Value, extensions: &mut BTreeMap<String, String>) {
+    for (member, value) in value
+        .as_object()
+        .into_iter()
+        .flat_map(|map| others(map, &[]))
+    {
+        extensions.insert(join(&join(set, key), member), print(value));
+    }
 }
 
 fn command(config: &Object<'_>, key: &str) -> Result<Vec<String>> {

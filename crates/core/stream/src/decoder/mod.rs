@@ -23,7 +23,7 @@ use std::{
 use imgconv_model::{Code, Compression, Error, Limits, Notes, Reader, Result};
 
 use self::{
-    codec::{Codec, Fault, malformed},
+    codec::{Codec, Fault, at_offset, malformed},
     input::Input,
 };
 use crate::{
@@ -51,14 +51,15 @@ enum State {
 ///
 /// - Several gzip members, zstd frames, bzip2 or xz streams in a row are one stream, empty ones
 ///   included.
-/// - NULs after the last unit, up to the end, are skipped with the warning `trailing-zeros` (no
-///   warning for xz padding, a multiple of four). Any other byte there is [`Code::BadCompression`].
+/// - NULs after the last unit, up to the end and to [`Limits::padding`], are skipped with the warning
+///   `trailing-zeros` (no warning for xz padding, a multiple of four). Any other byte there is
+///   [`Code::BadCompression`].
 /// - An output of more than [`Limits::ratio_warn`] times the input, and of more than 1 GiB, gets
 ///   the warning `ratio` at the end.
 /// - The source is read to its very last byte before the end is reported, so that a
 ///   [`Verified`](crate::Verified) source below has checked all bytes. Its errors come out
-///   unchanged; and if a stream is malformed, the rest of the source is read too, so that a wrong
-///   digest is reported as such.
+///   unchanged; and if a stream is malformed, the rest of the source is read too, up to
+///   [`Limits::layer_bytes`], so that a wrong digest is reported as such.
 /// - After an error every further read fails with the same error.
 pub struct Decoder {
     input: Input,
@@ -69,6 +70,10 @@ pub struct Decoder {
     notes: Notes,
     ratio_warn: u64,
     ratio_from: u64,
+    /// The most NULs after a unit.
+    padding: u64,
+    /// The most bytes that are read after a fault, to find a wrong digest.
+    rest: u64,
     /// Decompressed bytes so far.
     produced: u64,
     trailing_zeros: u64,
@@ -106,6 +111,8 @@ impl Decoder {
             notes: notes.clone(),
             ratio_warn: limits.ratio_warn,
             ratio_from: RATIO_FROM,
+            padding: limits.padding,
+            rest: limits.layer_bytes,
             produced: 0,
             trailing_zeros: 0,
             ready: vec![0; ready].into_boxed_slice(),
@@ -141,7 +148,7 @@ impl Decoder {
                         return Ok(step.written);
                     }
                 }
-                State::Between => match follows(codec.as_ref(), &mut self.input)? {
+                State::Between => match follows(codec.as_ref(), &mut self.input, self.padding)? {
                     Next::Unit => self.state = State::First,
                     Next::End { zeros } => {
                         self.state = State::Ended;
@@ -199,7 +206,7 @@ impl Decoder {
         let error = match fault {
             Fault::Source(error) => error,
             Fault::Stream(error) if error.code() == Code::BadCompression => {
-                match self.input.skip(u64::MAX) {
+                match self.input.skip(self.rest) {
                     Ok(_) => error.at(&self.what).into(),
                     Err(error) => error,
                 }
@@ -242,8 +249,9 @@ enum Next {
     End { zeros: u64 },
 }
 
-/// Finds out whether another unit or only NULs follow a unit.
-fn follows(codec: &dyn Codec, input: &mut Input) -> Result<Next, Fault> {
+/// Finds out whether another unit or only NULs, at most `limit`, follow a unit.
+fn follows(codec: &dyn Codec, input: &mut Input, limit: u64) -> Result<Next, Fault> {
+    let begin = input.offset();
     let mut zeros = 0u64;
     loop {
         let chunk = input.fill()?;
@@ -251,6 +259,11 @@ fn follows(codec: &dyn Codec, input: &mut Input) -> Result<Next, Fault> {
         let (empty, all) = (chunk.is_empty(), nulls == chunk.len());
         input.consume(nulls);
         zeros += nulls as u64;
+        // The hole of a sparse file has no end that a reader would see.
+        if zeros > limit {
+            let what = format!("the padding of NUL bytes after the {}", codec.unit());
+            return Err(at_offset(Limits::exceeded("padding", limit, what), begin).into());
+        }
         if empty {
             let zeros = if codec.is_padding(zeros) { 0 } else { zeros };
             return Ok(Next::End { zeros });

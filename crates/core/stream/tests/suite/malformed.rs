@@ -1,6 +1,9 @@
 //! Streams that must be refused, with the code and a part of the message.
 
-use imgconv_model::{Code, Compression, Limits};
+use std::io::{Read as _, Seek as _, Write as _};
+
+use imgconv_model::{Code, Compression, Error, Limits, Notes};
+use imgconv_stream::Decoder;
 
 use crate::samples::{FORMATS, content, fails, fails_with, hex, pack, unpack, unpack_with};
 
@@ -385,5 +388,79 @@ fn damaged_bzip2() {
         let mut damaged = packed.clone();
         damaged[at] ^= 4;
         fails(&damaged, Code::BadCompression, &["bzip2 stream", "offset"]);
+    }
+}
+
+/// A stream with NULs after its end, which counts the bytes that were read.
+struct Padded {
+    packed: std::io::Cursor<Vec<u8>>,
+    zeros: std::io::Take<std::io::Repeat>,
+    read: std::sync::Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl std::io::Read for Padded {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let count = match self.packed.read(out)? {
+            0 => self.zeros.read(out)?,
+            count => count,
+        };
+        let order = std::sync::atomic::Ordering::Relaxed;
+        self.read.fetch_add(count as u64, order);
+        Ok(count)
+    }
+}
+
+/// Decodes a stream with NULs after its end; returns the number of bytes that were read.
+fn padded(packed: &[u8], zeros: u64) -> (Result<Vec<u8>, Error>, u64) {
+    let read = std::sync::Arc::default();
+    let source = Padded {
+        packed: std::io::Cursor::new(packed.to_vec()),
+        zeros: std::io::repeat(0).take(zeros),
+        read: std::sync::Arc::clone(&read),
+    };
+    let limits = Limits::default();
+    let notes = Notes::default();
+    let mut out = Vec::new();
+    let result = Decoder::new(Box::new(source), &limits, &notes, "layer 1")
+        .and_then(|mut decoder| decoder.read_to_end(&mut out).map_err(Error::from_io));
+    let count = read.load(std::sync::atomic::Ordering::Relaxed);
+    (result.map(|_| out), count)
+}
+
+#[test]
+fn g2c_padding_is_read_up_to_its_limit() {
+    let limit = Limits::default().padding;
+    for compression in FORMATS {
+        let packed = pack(compression, b"hello");
+        let (result, _) = padded(&packed, limit);
+        assert_eq!(result.unwrap(), b"hello", "{compression}");
+        for zeros in [limit + 1, limit + 4, 2 * limit, 1 << 40] {
+            let (result, read) = padded(&packed, zeros);
+            let error = result.unwrap_err();
+            assert_eq!(error.code(), Code::Limit, "{compression}: {error}");
+            let text = error.to_string();
+            let offset = format!("compressed offset {}", packed.len());
+            for part in ["layer 1", "`padding`", &offset] {
+                assert!(text.contains(part), "{compression}: {text}");
+            }
+            assert!(read <= 2 * limit + packed.len() as u64, "{compression}");
+        }
+    }
+}
+
+#[test]
+fn g2c_the_hole_of_a_sparse_file_is_not_read_to_its_end() {
+    for compression in FORMATS {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&pack(compression, b"hello")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        file.rewind().unwrap();
+        let mut reader = file.try_clone().unwrap();
+        let (limits, notes) = (Limits::default(), Notes::default());
+        let mut decoder = Decoder::new(Box::new(file), &limits, &notes, "layer 1").unwrap();
+        let error = decoder.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(Error::from_io(error).code(), Code::Limit, "{compression}");
+        // Both descriptors share the position.
+        assert!(reader.stream_position().unwrap() <= 4 * limits.padding);
     }
 }

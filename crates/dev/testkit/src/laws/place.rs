@@ -400,10 +400,6 @@ fn names_file(error: &str, file: &Path) -> bool {
     if own.len() > 3 && error.contains(own) {
         return true;
     }
-    // A blob has no other name than its digest.
-    if error.contains("blob sha256:") {
-        return true;
-    }
     let parts = file.iter().filter_map(|part| part.to_str());
     let mut ids = parts.filter(|part| part.len() >= 24);
     ids.any(|part| error.contains(&part[part.len() - 24..]) || error.contains(&part[..12]))
@@ -459,12 +455,19 @@ pub(super) fn contents(bundle: &dyn Bundle, entry: &RootEntry) -> Result<Vec<Vec
     while let Some(value) = open.pop() {
         let mut found = BTreeMap::new();
         descriptors(&value, &mut found);
-        for (digest, size) in found {
+        for (digest, Described { kind, size }) in found {
             let facts = Facts {
                 digest: Some(digest),
                 size,
             };
-            let bytes = bounded(&bundle.blob(&facts)?)?;
+            // A registry has manifests and blobs at different places.
+            let bytes = match is_manifest(&kind) {
+                true => bundle
+                    .document(&kind, &facts, ("manifest", MOST))?
+                    .bytes
+                    .to_vec(),
+                false => bounded(&bundle.blob(&facts)?)?,
+            };
             open.extend(serde_json::from_slice(&bytes).ok());
             blobs.push(bytes);
         }
@@ -507,14 +510,30 @@ fn check_diff_ids(names: &[String], blobs: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
-/// Collects the descriptors of a document, with their sizes.
-fn descriptors(value: &Value, found: &mut BTreeMap<Digest, Option<u64>>) {
+/// The type and the size in a descriptor.
+struct Described {
+    kind: String,
+    size: Option<u64>,
+}
+
+/// Says whether a media type is one of manifests and indexes, of OCI or of Docker.
+fn is_manifest(kind: &str) -> bool {
+    kind.contains(".manifest.") || kind.contains(".index.")
+}
+
+/// Collects the descriptors of a document.
+fn descriptors(value: &Value, found: &mut BTreeMap<Digest, Described>) {
     match value {
         Value::Object(map) => {
             if let Some(digest) = map.get("digest").and_then(Value::as_str)
                 && let Ok(digest) = Digest::parse(digest)
             {
-                found.insert(digest, map.get("size").and_then(Value::as_u64));
+                let kind = map.get("mediaType").and_then(Value::as_str);
+                let described = Described {
+                    kind: kind.unwrap_or_default().to_owned(),
+                    size: map.get("size").and_then(Value::as_u64),
+                };
+                found.insert(digest, described);
             }
             map.values().for_each(|value| descriptors(value, found));
         }

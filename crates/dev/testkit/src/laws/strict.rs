@@ -448,12 +448,7 @@ impl Documents {
             text: &config.to_string(),
             read: &read,
             free: &["config.ExposedPorts", "config.Volumes", "config.Labels"],
-            // They stay in the config that is copied.
-            dropped: &[
-                "config.ExposedPorts.80/tcp",
-                "config.Volumes./v",
-                "history[]",
-            ],
+            dropped: &[],
         };
         document.is_strict();
     }

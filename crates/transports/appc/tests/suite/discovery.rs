@@ -12,7 +12,7 @@ use imgconv_testkit::{
 use imgconv_transport_appc::{APPC, fetch_image_tags};
 
 /// An environment in which `example.com` is the server.
-fn env(server: &Server, change: impl FnOnce(&mut Network)) -> Env {
+pub(crate) fn env(server: &Server, change: impl FnOnce(&mut Network)) -> Env {
     let mut network = Network {
         mirrors: vec![("example.com".into(), server.authority())],
         ..Network::default()
@@ -46,7 +46,7 @@ fn host(request: &Request) -> String {
 }
 
 /// A page with one template on the server that serves it.
-fn page(request: &Request, template: &str) -> Reply {
+pub(crate) fn page(request: &Request, template: &str) -> Reply {
     let host = host(request);
     Reply::ok(format!(
         "<meta name=ac-discovery content='example.com http://{host}/{template}'>"
