@@ -24,8 +24,10 @@ use imgconv_locate::locator::Locator;
 /// Reads all images that a locator means.
 ///
 /// # Errors
-/// Only if the run was interrupted: all faults of the place are in the verdict.
+/// Only if the run was interrupted, or the locator is a whole registry: all faults of the place are in
+/// the verdict.
 pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
+    locator.refuse_whole_registry()?;
     let mut verdict = Verdict::default();
     let source = match open(locator, env, &mut verdict) {
         Some(source) => source,

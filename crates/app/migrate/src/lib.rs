@@ -85,7 +85,7 @@ pub fn migrate(
         let message = "image tags belong to a site";
         return Err(Error::new(Code::Usage, message).hint("`--site` makes one of `aci:DIR/`"));
     }
-    let source = Source::open_all(source, env)?;
+    let source = Source::open_store(source, env)?;
     let plan = plan::plan(&source, &target, &options.rules, &conversion, env)?;
     if plan.jobs.is_empty() && plan.refused.is_empty() {
         let message = match source.entries.len() {

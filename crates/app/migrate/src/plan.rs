@@ -160,6 +160,9 @@ pub(super) fn plan(
 
 /// Names an entry for messages: in a folder by the place there that holds it.
 pub(super) fn text(source: &Source, entry: &RootEntry) -> String {
+    if source.is_registry() {
+        return source.entry_text(entry);
+    }
     let part = source.bundle.part(entry).ok().flatten();
     match (part, &entry.name) {
         (Some((part, _)), Some(name)) => format!("{}:{name}", part.locator()),
@@ -306,6 +309,9 @@ impl Planner<'_> {
         memo: &mut Memo,
         store: &mut Vec<String>,
     ) -> Result<Option<String>> {
+        if self.source.is_registry() && !self.wants_listed(entry) {
+            return Ok(None);
+        }
         let mut root = decoded(self.source, entry, self.env, memo)?;
         if subject.is_none() {
             root.find_signed(&mut self.signed, self.env)?;
@@ -318,6 +324,16 @@ impl Planner<'_> {
         store.extend(identity.clone());
         self.add(position, &root, subject, identity).map_err(at)?;
         Ok(None)
+    }
+
+    /// Says whether a tag of a registry is wanted: its name is known before its image is asked for.
+    fn wants_listed(&self, entry: &RootEntry) -> bool {
+        let Some(name) = entry.name.as_ref().and_then(reference) else {
+            return true;
+        };
+        let others = others(entry);
+        let others = others.iter().map(|text| &**text);
+        self.rules.wants(std::iter::once(&*name).chain(others))
     }
 
     /// Records an image that can't be migrated.

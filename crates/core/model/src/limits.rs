@@ -78,8 +78,12 @@ pub struct Limits {
     pub error_body: u64,
     /// Bytes of all headers of one HTTP response.
     pub http_headers: u64,
-    /// Pages of one list of tags, or of referrers.
+    /// Pages of one list of tags, of referrers or of repositories.
     pub tag_pages: u64,
+    /// Repositories in the list of a whole registry.
+    pub repositories: u64,
+    /// Tags of all repositories of a whole registry.
+    pub registry_tags: u64,
     /// Redirects that one HTTP request follows.
     pub redirects: u64,
     /// Attempts at one HTTP request.
@@ -138,6 +142,8 @@ impl Default for Limits {
             error_body: 64 * KIB,
             http_headers: 256 * KIB,
             tag_pages: 10_000,
+            repositories: 100_000,
+            registry_tags: 1_000_000,
             redirects: 10,
             retries: 5,
             discovery_page: MIB,
@@ -215,6 +221,8 @@ by_name!(
     error_body,
     http_headers,
     tag_pages,
+    repositories,
+    registry_tags,
     redirects,
     retries,
     discovery_page,

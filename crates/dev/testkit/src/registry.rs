@@ -148,6 +148,9 @@ pub fn answer(request: &Request, stored: &mut Stored) -> Reply {
     let Some(rest) = path.strip_prefix("/v2/") else {
         return Reply::status(404);
     };
+    if rest == "_catalog" {
+        return catalog(request, stored);
+    }
     for (part, work) in [
         (
             "/blobs/uploads/",
@@ -228,6 +231,23 @@ fn manifest(request: &Request, stored: &mut Stored, repository: &str, name: &str
     Reply::ok(bytes.clone())
         .header("content-type", kind)
         .header("docker-content-digest", digest_of(bytes))
+}
+
+/// Lists the repositories that have a manifest, as distribution does.
+fn catalog(request: &Request, stored: &Stored) -> Reply {
+    let after = request.query("last").unwrap_or_default();
+    let all = stored.manifests.keys().map(|(repository, _)| &**repository);
+    let mut left: Vec<&str> = all.filter(|name| **name > *after).collect();
+    left.dedup();
+    let page = &left[..left.len().min(2)];
+    let reply = Reply::ok(json!({ "repositories": page }).to_string());
+    match page.last() {
+        Some(last) if page.len() < left.len() => {
+            let link = format!("</v2/_catalog?n=2&last={last}>; rel=\"next\"");
+            reply.header("link", link)
+        }
+        _ => reply,
+    }
 }
 
 fn tags(request: &Request, stored: &mut Stored, repository: &str, _: &str) -> Reply {

@@ -1,7 +1,7 @@
 //! A registry: images by the protocol of the OCI distribution specification 1.1, which Docker's
 //! Registry HTTP API v2 became.
 //!
-//! A session is for one repository: it holds the tokens. Reading resolves a tag once and verifies
+//! A session is for one repository, or for the list of all: it holds the tokens. Reading resolves a tag once and verifies
 //! everything else by digest; blobs stream, and continue after an interruption. Writing uploads
 //! blobs as they are made, in pieces, and publishes manifests at the end: an index after its
 //! entries, tags last. Formats interpret the documents.
@@ -20,6 +20,7 @@ mod session;
 mod signed;
 mod sink;
 mod upload;
+mod whole;
 mod write;
 
 use std::path::Path;
@@ -29,14 +30,21 @@ use imgconv_model::{
     Transport, Writes,
 };
 
-use crate::read::RegistryBundle;
-pub use crate::{location::Location, sink::RegistrySink};
+pub use crate::{
+    location::{Host, Location},
+    sink::RegistrySink,
+};
+use crate::{
+    read::{RegistryBundle, Resolved},
+    whole::WholeRegistry,
+};
 
 /// The facts of the kind of place.
 static PLACE: Place = Place {
     scheme: "docker",
-    syntax: "docker://HOST[:PORT]/REPO[:TAG|@DIGEST]",
-    about: "a registry; without a tag `latest` is read (`ls`: every tag), and an image keeps its own",
+    syntax: "docker://HOST[:PORT][/REPO[:TAG|@DIGEST]]",
+    about: "a registry; without a tag `latest` is read (`ls`: every tag), and an image keeps its own; \
+            `ls` and `migrate` read every repository of a host",
     shape: Shape::Server,
     addressing: Addressing::Registry,
     any_file: false,
@@ -70,7 +78,11 @@ impl Transport for Registry {
 
     /// Connects at the first read.
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
-        Ok(Box::new(RegistryBundle::open(Location::parse(rest)?, env)?))
+        if let Some(host) = Host::parse(rest) {
+            return Ok(Box::new(WholeRegistry::open(host, env)?));
+        }
+        let (location, resolved) = (Location::parse(rest)?, Resolved::default());
+        Ok(Box::new(RegistryBundle::open(location, resolved, env)?))
     }
 
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {

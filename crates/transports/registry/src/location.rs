@@ -7,6 +7,88 @@ use imgconv_model::{Code, Digest, Error, Name, Result, password_in, quote, witho
 /// Docker's own registry: its name in references, and its server.
 const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
+/// A registry as a whole: every repository there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host(String);
+
+impl Host {
+    /// Reads `//HOST[:PORT]` or `//HOST[:PORT]/`. `None` for every other text: a reference, or a
+    /// malformed text, which [`Location::parse`] describes.
+    pub fn parse(rest: &str) -> Option<Self> {
+        let host = host_alone(rest.strip_prefix("//")?)?;
+        let whole = rest.trim_start_matches('/').trim_end_matches('/');
+        if host != whole {
+            // The text has a tag or a digest.
+            return None;
+        }
+        let name = Name::parse_reference(&format!("{host}/x")).ok()?;
+        let repository = name.repository?;
+        // A word that docker takes for a part of the path is no host.
+        let (found, _) = repository.split_once('/')?;
+        (found == host).then(|| Self(host.to_owned()))
+    }
+
+    /// Returns the host as references name it, `HOST[:PORT]`.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the host to connect to.
+    pub(crate) fn server(&self) -> &str {
+        server_of(&self.0)
+    }
+
+    /// Returns the place of a repository here.
+    ///
+    /// # Errors
+    /// [`Code::BadName`] if the text is no path of a repository.
+    pub(crate) fn repository(&self, path: &str) -> Result<Location> {
+        let qualified = format!("{}/{path}", self.0);
+        let name = Name::parse_reference(&qualified);
+        let repository = name.ok().and_then(|name| match name {
+            Name {
+                repository,
+                tag: None,
+                digest: None,
+            } => repository,
+            _ => None,
+        });
+        if repository.as_deref() != Some(&qualified) {
+            let message = format!(
+                "the registry lists {}, which is not a valid name of a repository",
+                quote(path)
+            );
+            return Err(Error::new(Code::BadName, message));
+        }
+        Ok(Location {
+            host: self.0.clone(),
+            repository: path.to_owned(),
+            tag: None,
+            digest: None,
+        })
+    }
+}
+
+/// Prints the registry as a locator, with a slash where the host alone would be an image of Docker
+/// Hub.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = match host_alone(&self.0) {
+            Some(_) => "",
+            None => "/",
+        };
+        write!(f, "docker://{}{slash}", self.0)
+    }
+}
+
+/// Returns the server of a host as references name it.
+fn server_of(host: &str) -> &str {
+    match host == DOCKER.0 {
+        true => DOCKER.1,
+        false => host,
+    }
+}
+
 /// An image, or all images, of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -46,8 +128,8 @@ impl Location {
             let message = format!("{} is a registry, and names no repository", quote(host));
             let hub = reference.trim_end_matches('/');
             return Err(Error::new(Code::BadName, message).hint(format!(
-                "write it as `docker://{host}/REPOSITORY:TAG`; an image of Docker Hub that is called \
-                 so is `docker://library/{hub}`"
+                "write it as `docker://{host}/REPOSITORY:TAG`; only `ls` and `migrate` read a whole \
+                 registry; an image of Docker Hub that is called so is `docker://library/{hub}`"
             )));
         }
         let name = Name::parse_reference(reference)?;
@@ -66,11 +148,7 @@ impl Location {
 
     /// Returns the host to connect to.
     pub(crate) fn server(&self) -> &str {
-        if self.host == DOCKER.0 {
-            DOCKER.1
-        } else {
-            &self.host
-        }
+        server_of(&self.host)
     }
 
     /// Returns the repository's qualified name.
@@ -228,6 +306,78 @@ mod tests {
             ),
         ] {
             assert_eq!(Location::parse(rest).unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn l17a_a_host_alone_is_a_whole_registry() {
+        for (rest, shown) in [
+            ("//127.0.0.1:5998", "docker://127.0.0.1:5998"),
+            ("//[::1]", "docker://[::1]"),
+            ("//localhost:80", "docker://localhost:80"),
+            ("//registry.example.com", "docker://registry.example.com"),
+            ("//registry.example.com//", "docker://registry.example.com"),
+            ("//docker.io/", "docker://docker.io"),
+            ("//registry:5000", "docker://registry:5000"),
+            ("//registry:2/", "docker://registry:2/"),
+        ] {
+            let host = Host::parse(rest).unwrap();
+            assert_eq!(host.to_string(), shown);
+            let again = shown.strip_prefix("docker:").unwrap();
+            assert_eq!(Host::parse(again), Some(host));
+            assert_eq!(Location::parse(rest).unwrap_err().code(), Code::BadName);
+        }
+        let digest = format!("//127.0.0.1:5998@sha256:{HEX}");
+        for rest in [
+            "//x",
+            "//x/",
+            "//registry:2",
+            "//a/b",
+            "//localhost:latest",
+            "//registry.example.com/:1",
+            "//user:password@host.example",
+            "//-/",
+            "//../",
+            "//",
+            "///",
+            "host.example",
+            "",
+            &digest,
+        ] {
+            assert_eq!(Host::parse(rest), None, "{rest}");
+        }
+    }
+
+    // robustness L17c
+    #[test]
+    fn l17c_names_of_repositories_are_checked() {
+        let host = Host::parse("//host.example:5000").unwrap();
+        assert_eq!(
+            host.repository("a/b").unwrap().qualified(),
+            "host.example:5000/a/b"
+        );
+        let long = "a".repeat(256);
+        for path in [
+            "",
+            "..",
+            "a/../b",
+            "/a",
+            "a/",
+            "a//b",
+            "A",
+            "a:t",
+            "a b",
+            "a\nb",
+            "a\u{1b}[2J",
+            "a%2fb",
+            "a@b",
+            "?x",
+            "#",
+            &long,
+        ] {
+            let error = host.repository(path).unwrap_err();
+            assert_eq!(error.code(), Code::BadName, "{path:?}");
+            assert!(!error.to_string().contains(['\n', '\u{1b}']), "{error}");
         }
     }
 

@@ -28,6 +28,9 @@ const LATEST: &str = "latest";
 /// The number of tags in one page of the list.
 const PAGE: &str = "1000";
 
+/// The descriptors of the resolved tags of a repository.
+pub(crate) type Resolved = Arc<Mutex<BTreeMap<String, Child>>>;
+
 /// A repository that is read.
 #[derive(Debug)]
 pub(crate) struct RegistryBundle {
@@ -36,14 +39,15 @@ pub(crate) struct RegistryBundle {
     sessions: Sessions,
     env: Env,
     /// The descriptors of the resolved tags.
-    resolved: Mutex<BTreeMap<String, Child>>,
+    resolved: Resolved,
     /// Manifests, by the digests of their bytes.
     documents: Mutex<BTreeMap<Digest, Document>>,
     roots: Mutex<Option<Vec<RootEntry>>>,
 }
 
 impl RegistryBundle {
-    pub(crate) fn open(location: Location, env: &Env) -> Result<Self> {
+    /// Opens a repository, of which some tags may be resolved already. Connects at the first read.
+    pub(crate) fn open(location: Location, resolved: Resolved, env: &Env) -> Result<Self> {
         let client = Client::new(env)?;
         let mut sessions = Vec::new();
         for (host, mirror) in &env.network.mirrors {
@@ -74,7 +78,7 @@ impl RegistryBundle {
             location,
             sessions: sessions.into(),
             env: env.clone(),
-            resolved: Mutex::default(),
+            resolved,
             documents: Mutex::default(),
             roots: Mutex::default(),
         })

@@ -1,4 +1,4 @@
-//! Requests to one repository of one registry, with the login that they need.
+//! Requests to one repository of one registry, or to the registry as a whole, with the login that they need.
 
 use std::{
     collections::BTreeSet,
@@ -22,16 +22,16 @@ const TOKEN_HOSTS: &[(&str, &str)] = &[
 /// The shortest and the longest lifetime of a token in seconds, whatever its server answers.
 const LIFETIME: (u64, u64) = (60, 3600);
 
-/// One repository on one registry.
+/// One repository on one registry, or the list of its repositories.
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
     env: Env,
     /// `HOST[:PORT]` of the connection.
     server: String,
-    /// `https://HOST/v2/REPOSITORY/`
+    /// `https://HOST/v2/REPOSITORY/`, or `https://HOST/v2/` for a registry as a whole.
     base: Url,
-    /// The repository's path.
+    /// The repository's path; empty for a registry as a whole.
     pub(crate) repository: String,
     /// The key of the repository in files of credentials.
     qualified: String,
@@ -88,6 +88,26 @@ impl Session {
             repository: repository.to_owned(),
             qualified,
             push,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Prepares a session for the list of repositories of a registry; `host` is the key in files of
+    /// credentials.
+    pub(crate) fn of_catalog(
+        client: &Client,
+        server: &str,
+        host: String,
+        env: &Env,
+    ) -> Result<Self> {
+        Ok(Self {
+            client: client.clone(),
+            env: env.clone(),
+            server: server.to_owned(),
+            base: client.base(server)?.join("/v2/")?,
+            repository: String::new(),
+            qualified: host,
+            push: false,
             state: Mutex::default(),
         })
     }
@@ -256,7 +276,10 @@ impl Session {
         }
         let credential = credential.filter(|_| self.is_trusted(&realm));
         let actions = if self.push { "pull,push" } else { "pull" };
-        let mut scopes = vec![format!("repository:{}:{actions}", self.repository)];
+        let mut scopes = vec![match &*self.repository {
+            "" => "registry:catalog:*".to_owned(),
+            repository => format!("repository:{repository}:{actions}"),
+        }];
         scopes.extend(
             neighbours
                 .iter()

@@ -16,6 +16,7 @@ Examples:
   imgconv ls out/
   imgconv ls /var/lib/docker
   imgconv ls docker://registry.example.com/team/app       every tag of a repository
+  imgconv ls docker://registry.example.com                every repository of a registry
   imgconv ls containerd:/var/lib/containerd --namespace k8s.io";
 
 /// List every image of a place: name, platform, format, digest, size

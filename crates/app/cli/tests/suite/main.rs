@@ -39,4 +39,5 @@ mod tags;
 mod trust;
 mod ways_back;
 mod whole_program;
+mod whole_registries;
 mod windows;

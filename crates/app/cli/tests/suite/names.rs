@@ -89,9 +89,16 @@ fn k18_a_registry_without_a_repository_is_asked_nothing() {
         for suffix in ["", "/"] {
             let place = format!("docker://{host}{suffix}");
             for args in [
-                &["ls", &place][..],
-                &["inspect", &place],
+                &["inspect", &place][..],
+                &["verify", &place],
+                &["unpack", &place, "o"],
+                &["diff", "in", &place],
+                &["squash", &place, "oci:o"],
+                &["docker-to-oci", &place, "o"],
                 &["convert", &place, "oci:o"],
+                &["convert", &place, "aci:o/", "--image-tags"],
+                &["publish", &place, "o"],
+                &["tags", "export", &place],
                 &["convert", "in", &place],
                 &["migrate", "in", &place],
                 &["convert", &format!("oci://{host}{suffix}"), "o"],

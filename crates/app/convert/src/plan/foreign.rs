@@ -9,7 +9,7 @@ use imgconv_model::{
     Result, quote,
 };
 use imgconv_stream::Verified;
-use imgconv_transport_registry::Location;
+use imgconv_transport_registry::{Host, Location};
 
 use crate::options::Foreign;
 
@@ -66,7 +66,8 @@ fn fetch(image: &mut Image, place: &str, env: &Env) -> Result<()> {
             None => &*client.insert(Client::new(env)?),
         };
         let facts = layer.blob.facts.clone();
-        let named = Location::parse(place).ok().map(|location| location.host);
+        let whole = Host::parse(place).map(|host| host.name().to_owned());
+        let named = whole.or_else(|| Some(Location::parse(place).ok()?.host));
         layer.blob = Blob {
             facts: facts.clone(),
             bytes: Arc::new(ForeignBlob {

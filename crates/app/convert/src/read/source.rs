@@ -81,12 +81,22 @@ impl Source {
     /// where the locator names none.
     ///
     /// # Errors
-    /// As [`Source::open`].
+    /// As [`Source::open`]; [`Code::BadName`] if the locator is a whole registry.
     pub fn open_all(locator: &Locator, env: &Env) -> Result<Self> {
+        locator.refuse_whole_registry()?;
+        Self::open_store(locator, env)
+    }
+
+    /// Opens a place as [`Source::open_all`] does, where it may also be a whole registry: every tag
+    /// of every repository.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_store(locator: &Locator, env: &Env) -> Result<Self> {
         Self::open_with(locator, env, |bundle| bundle.listing(), false)
     }
 
-    /// Opens a place as [`Source::open_all`] does; a place that lists nothing has no entries. Neither
+    /// Opens a place as [`Source::open_store`] does; a place that lists nothing has no entries. Neither
     /// has a place that describes its images itself ([`Summaries`](imgconv_model::Summaries)), where
     /// the entries would cost as much as the images.
     ///
@@ -175,6 +185,11 @@ impl Source {
             }
         }
         Ok(())
+    }
+
+    /// Says whether the place is a repository or a whole registry, whose entries have full names.
+    pub fn is_registry(&self) -> bool {
+        self.addressing == Addressing::Registry
     }
 
     /// Names an entry for messages and reports: as a locator that leads to it.

@@ -22,6 +22,7 @@ use imgconv_model::{
     without_userinfo,
 };
 use imgconv_transport_appc::AppImage;
+use imgconv_transport_registry::{Host, Location};
 
 pub use self::hint::neighbour;
 use self::scheme::SUFFIXES;
@@ -136,6 +137,7 @@ impl Locator {
             Address::Bare(path) | Address::File(path) => Self::path_to_write(&path, format)?,
             Address::At(transport, rest) => Self::at(transport, &rest)?,
         };
+        locator.refuse_whole_registry()?;
         let mut locator = Self {
             format: format.or(usual),
             reference: reference.or(locator.reference),
@@ -274,6 +276,18 @@ impl Locator {
     /// The way in which the images of the place are addressed.
     pub fn addressing(&self) -> Addressing {
         self.transport.place().addressing
+    }
+
+    /// Refuses a registry as a whole, which only a command that reads a whole store can mean.
+    ///
+    /// # Errors
+    /// [`Code::BadName`] if the locator is a host without a repository.
+    pub fn refuse_whole_registry(&self) -> Result<()> {
+        let is_registry = self.addressing() == Addressing::Registry;
+        match is_registry && Host::parse(&self.location).is_some() {
+            true => Location::parse(&self.location).map(drop),
+            false => Ok(()),
+        }
     }
 
     /// Only places with several images take a REF; an ACI's path may hold colons.

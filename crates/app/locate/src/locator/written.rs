@@ -5,6 +5,7 @@
 
 use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
 use imgconv_transport_appc::AppImage;
+use imgconv_transport_registry::{Host, Location};
 
 use super::{
     distribution_point::{self, DistributionPoint},
@@ -178,10 +179,13 @@ fn at(scheme: &str, rest: &str) -> Result<Written> {
     Ok(place.into())
 }
 
-/// A place in a registry, qualified by docker's rules.
+/// A place in a registry, qualified by docker's rules, or the whole registry.
 fn registry(reference: &str) -> Result<Address> {
-    let location = imgconv_transport_registry::Location::parse(&format!("//{reference}"))?;
-    let text = location.to_string();
+    let rest = format!("//{reference}");
+    let text = match Host::parse(&rest) {
+        Some(host) => host.to_string(),
+        None => Location::parse(&rest)?.to_string(),
+    };
     let rest = text.strip_prefix("docker:").unwrap_or(&text);
     Ok(Address::At(transport("docker")?, rest.to_owned()))
 }

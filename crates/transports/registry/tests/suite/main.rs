@@ -9,6 +9,7 @@ mod laws;
 mod login;
 mod pull;
 mod push;
+mod whole;
 
 use std::{
     io::Read as _,

@@ -19,6 +19,7 @@ Examples:
   imgconv migrate /var/lib/registry oci:all                 storage of a registry to one layout
   imgconv migrate rkt:/var/lib/rkt oci:out --split repo     a layout for each repository
   imgconv migrate saved/ docker://registry.example.com/old --rename '^docker.io/='
+  imgconv migrate docker://old.example.com oci:all          every repository of a registry
   imgconv migrate old/ oci:all --dry-run --only '*/team/*'  print the plan
   imgconv migrate old/ oci:all --shard 1/4 --report 1.json  the first of four workers
   imgconv migrate merge-reports 1.json 2.json 3.json 4.json";
@@ -42,7 +43,7 @@ Examples:
 pub(crate) struct Migrate {
     #[command(subcommand)]
     command: Option<Subcommands>,
-    /// Locator of a store, a layout, an archive, or a directory of them
+    /// Locator of a store, a layout, an archive, a directory of them, or a registry (`docker://HOST`)
     #[arg(value_name = "SRC", required = true)]
     source: Option<String>,
     /// `oci:DIR`, `docker-archive:DIR/` or `aci:DIR/` (a file for each image), or `docker://HOST/PREFIX`
