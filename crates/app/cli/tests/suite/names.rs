@@ -149,11 +149,7 @@ fn k22_a_pair_command_reads_what_it_says() {
                     true => "`imgconv convert SRC DST`".to_owned(),
                     false => format!("`imgconv {family}-to-{to}`"),
                 };
-                sandbox.fails(
-                    &args,
-                    2,
-                    &[&format!("`{command}` does not read a"), &right],
-                );
+                sandbox.fails(&args, 2, &[&format!("`{command}` does not read a"), &right]);
             }
         }
     }

@@ -87,8 +87,7 @@ fn q13_images_are_loaded_by_their_names() {
     fs::write(&archive, docker::archive(&images()[..1]).unwrap()).unwrap();
     let source = archive.to_str().unwrap();
     let outcome = convert(source, "docker-daemon:busybox:9", &env).unwrap();
-    let place = outcome.images[0].destination.as_deref();
-    assert_eq!(place, Some("docker-daemon:busybox:9"));
+    assert_eq!(outcome.images[0].destination, "docker-daemon:busybox:9");
     convert(source, "docker-daemon:", &env).unwrap();
     let loaded = engine.images();
     assert_eq!(loaded.len(), 1, "one image by two names");
