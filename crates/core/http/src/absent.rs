@@ -4,7 +4,7 @@ use std::{convert::Infallible, io::Read};
 
 use imgconv_model::{Code, Env, Error, Result};
 
-use crate::{Request, Response, Url, engine::LocalSocket};
+use crate::{Request, Response, Url, local::LocalSocket};
 
 /// The client of a build that has no HTTP and no TLS. No value of the type can be made, so no request
 /// is ever sent.

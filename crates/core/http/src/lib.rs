@@ -24,6 +24,7 @@ mod address;
 mod certificates;
 mod download;
 mod engine;
+mod local;
 mod message;
 mod remote_file;
 mod url;

@@ -22,8 +22,8 @@ use ureq::unversioned::transport::{
 use crate::{
     address::Rule,
     connect::{Sockets, deadline},
-    engine::LocalSocket,
     failure::Few,
+    local::LocalSocket,
     route::{Proxy, Routes},
     tls::Tls,
     url::split_port,

@@ -45,9 +45,6 @@ static PLACE: Place = Place {
     }),
 };
 
-/// The scheme with its colon, which is the locator of all images of an engine.
-const WHOLE: &str = "docker-daemon:";
-
 /// The transport, as the catalog lists it.
 pub static DOCKER_DAEMON: DockerDaemon = DockerDaemon;
 
@@ -78,10 +75,6 @@ impl Transport for DockerDaemon {
         let engine = Engine::open(env)?;
         engine.ping()?;
         let loader = Arc::new(Loader::new(engine, env));
-        Ok(Box::new(ArchiveSink::sent(
-            WHOLE.trim_end_matches(':'),
-            loader,
-            env,
-        )?))
+        Ok(Box::new(ArchiveSink::sent(PLACE.scheme, loader, env)?))
     }
 }

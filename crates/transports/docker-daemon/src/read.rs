@@ -15,10 +15,12 @@ use imgconv_model::{
 };
 
 use crate::{
-    WHOLE,
     api::{Engine, Listed, check_name},
     fetch::fetch,
 };
+
+/// The scheme with its colon, which is the locator of all images of an engine.
+const WHOLE: &str = "docker-daemon:";
 
 /// The most bytes of the names in one request: a URL has at most 16 KiB.
 const QUERY: usize = 12 << 10;

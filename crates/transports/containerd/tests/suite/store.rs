@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use imgconv_model::{Bundle, Code, Env, Platform, Result, Transport as _};
+use imgconv_model::{Bundle, Code, Digest, Env, Error, Platform, Result, Transport as _};
 use imgconv_testkit::{
     engines::{self, EngineImage},
     laws, sha256_hex,

@@ -3,8 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use imgconv_model::{
-    Bundle, Code, Digest, Env, Error, Facts, Platform, Result, Root, StorageSettings,
-    Transport as _,
+    Bundle, Code, Digest, Env, Facts, Platform, Result, Root, StorageSettings, Transport as _,
 };
 use imgconv_testkit::{
     engines::{self, EngineImage},
