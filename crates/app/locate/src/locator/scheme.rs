@@ -251,14 +251,11 @@ mod tests {
         for (text, said) in [
             ("docker-archve:x.tar", "`docker-archive:x.tar`"),
             ("Docker-Archive:x.tar", "`docker-archive:x.tar`"),
-            ("docker-daemon:busybox", "`docker save -o FILE.tar busybox`"),
+            ("docker-engine:busybox", "`docker-daemon:busybox`"),
             ("podman:x", "`podman save"),
             ("ctr:x", "`ctr images export"),
             ("ostree:x@/r", "`skopeo copy ostree:x@/r oci:DIR`"),
-            (
-                "docker-deamon:x",
-                "perhaps `docker-daemon:x` is meant, and imgconv exchanges images",
-            ),
+            ("docker-deamon:x", "perhaps `docker-daemon:x` is meant"),
             ("sif:x.sif", "skopeo"),
             ("tarball:x.tar", "skopeo"),
             ("registry:h.example/x", "`docker://h.example/x`"),

@@ -74,6 +74,7 @@ fn every_field_arrives() {
             "config.Unknown",
             "container_config",
             "docker_version",
+            "history[1].more",
             "id",
             "manifest.config.annotations",
             "manifest.layers.0.x",

@@ -349,7 +349,13 @@ fn a_squashed_image_has_one_layer_and_says_what_went() {
     );
     let layers = format!(r#""layers":[{{"mediaType":"{TAR_GZIP}","digest":"{ID_C}","size":9}}]"#);
     assert!(text(&root).contains(&layers), "{}", text(&root));
-    assert_eq!(losses(&report), [("manifest.layers.0.x", Outcome::Dropped)]);
+    assert_eq!(
+        losses(&report),
+        [
+            ("history[1].more", Outcome::Dropped),
+            ("manifest.layers.0.x", Outcome::Dropped)
+        ]
+    );
 }
 
 #[test]

@@ -268,19 +268,13 @@ fn damage_concerns_one_image_and_is_named() {
         ),
         (
             |f| fs::write(f.facts(0).join("tar-split.json.gz"), "").unwrap(),
-            Code::Mismatch,
-            "",
+            Code::BadManifest,
+            "the record is empty",
         ),
     ];
     for (i, (damage, code, text)) in cases.into_iter().enumerate() {
         let fixture = Fixture::new();
         damage(&fixture);
-        if i == 7 {
-            // An empty record is an empty layer to this transport: the diff ID refuses it.
-            let bundle = open(fixture.folder.path()).unwrap();
-            assert!(layers(&*bundle, "x:1").unwrap()[0].is_empty());
-            continue;
-        }
         let error = fixture.fails();
         assert_eq!(error.code(), code, "{i}: {error}");
         assert!(error.to_string().contains(text), "{i}: {error}");
