@@ -25,7 +25,10 @@ impl LocalSocket {
             io::ErrorKind::NotFound => (
                 Code::Missing,
                 "there is no such socket: no engine runs here, or its socket is elsewhere".to_owned(),
-                other.to_owned(),
+                format!(
+                    "{other}; without an engine, `docker-archive:FILE.tar` is a file of `docker save` \
+                     and for `docker load`"
+                ),
             ),
             io::ErrorKind::PermissionDenied => (
                 Code::Denied,

@@ -103,7 +103,7 @@ fn extensions_alone_cross_too() {
     image.extensions.insert(shell("oci"), r#"["own"]"#.into());
     let (config, _, report) = to_oci(&image);
     assert!(text(&config).contains(r#""Shell":["own"]"#));
-    assert_eq!(report.losses.len(), 1);
+    assert_eq!(report.losses.len(), 2);
     assert_eq!(report.losses[0].field, "config.Shell");
 }
 
