@@ -76,7 +76,7 @@ pub(super) fn write_all(path: &Path, layers: Vec<Layer>, images: &[Image]) -> Re
     let mut tar = BufWriter::with_capacity(1 << 20, file);
     let (mut names, mut diff_ids) = (Vec::new(), Vec::new());
     for (i, layer) in layers.into_iter().enumerate() {
-        let name = format!("{i}/layer.tar");
+        let name = format!("{}/layer.tar", layer_id(i));
         tar.write_all(&header(&name, layer.size)).map_err(failed)?;
         let mut copied = Copied {
             from: layer.bytes,
@@ -108,6 +108,9 @@ pub(super) fn write_all(path: &Path, layers: Vec<Layer>, images: &[Image]) -> Re
         documents.push((config_name, config));
     }
     documents.push(("manifest.json".to_owned(), json!(list).to_string()));
+    if let [image] = images {
+        documents.extend(older_documents(image));
+    }
     for (name, text) in documents {
         let size = text.len() as u64;
         tar.write_all(&header(&name, size))
@@ -118,6 +121,34 @@ pub(super) fn write_all(path: &Path, layers: Vec<Layer>, images: &[Image]) -> Re
     tar.write_all(&[0; 2 * BLOCK as usize])
         .and_then(|()| tar.flush())
         .map_err(failed)
+}
+
+/// The ID of a layer in the manner of engines before 1.10: not a digest, and not checked as one.
+fn layer_id(layer: usize) -> String {
+    format!("{layer:064x}")
+}
+
+/// The documents of engines before 1.10, which docker2aci needs.
+fn older_documents(image: &Image) -> Vec<(String, String)> {
+    let mut documents = Vec::new();
+    let mut parent = None;
+    for layer in &image.layers {
+        let id = layer_id(*layer);
+        let mut json = json!({ "id": id, "architecture": "amd64", "os": "linux" });
+        if let Some(parent) = &parent {
+            json["parent"] = json!(parent);
+        }
+        documents.push((format!("{id}/VERSION"), "1.0".to_owned()));
+        documents.push((format!("{id}/json"), json.to_string()));
+        parent = Some(id);
+    }
+    let (name, tag) = image
+        .name
+        .rsplit_once(':')
+        .unwrap_or((&image.name, "latest"));
+    let names = json!({ name: { tag: parent } });
+    documents.push(("repositories".to_owned(), names.to_string()));
+    documents
 }
 
 /// The config of an image, another for each name.
