@@ -191,6 +191,7 @@ impl Bundle for FetchedArchive {
             fetched: _,
             read_by: _,
             summaries: _,
+            referrers,
         } = self.archive.extras();
         let Extras {
             listing: _,
@@ -205,6 +206,7 @@ impl Bundle for FetchedArchive {
             fetched,
             read_by: _,
             summaries: _,
+            referrers: _,
         } = self.fetched.extras();
         Extras {
             listing,
@@ -219,6 +221,7 @@ impl Bundle for FetchedArchive {
             fetched,
             read_by: Some(self.read_by),
             summaries: None,
+            referrers,
         }
     }
 }

@@ -379,6 +379,7 @@ impl Bundle for Folder {
             fetched: None,
             read_by: None,
             summaries: None,
+            referrers: None,
         }
     }
 }

@@ -39,17 +39,27 @@ pub(super) struct Plan {
     pub(super) refused: Vec<Refused>,
     /// The images that are left out as copies of others.
     pub(super) copies: Vec<Copy>,
+    /// The referrers that the source does not list, at positions after those of its list.
+    referrers: Vec<RootEntry>,
     /// The digest of the whole plan: shares of one plan have the same digest.
     pub(super) digest: String,
     /// Bytes of all distinct layers.
     pub(super) bytes: u64,
 }
 
+impl Plan {
+    /// The entry at a position of a job.
+    pub(super) fn entry<'p>(&'p self, source: &'p Source, position: usize) -> &'p RootEntry {
+        let listed = source.entries.get(position);
+        listed.unwrap_or_else(|| &self.referrers[position - source.entries.len()])
+    }
+}
+
 /// Images that are written together: one image, under all its names and with its referrers; or the
 /// platforms of one name that are files of their own.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// The positions in the source's list, each with its new name if a rule renames it.
+    /// The positions of the entries, see [`Plan::entry`], each with its new name if a rule renames it.
     pub(super) entries: Vec<(usize, Option<Name>)>,
     /// The job's place in the source, for messages.
     pub(super) text: String,
@@ -137,25 +147,68 @@ pub(super) fn plan(
         clashes: Vec::new(),
         signed: Signed::default(),
         ambiguous: ambiguous(source, rules),
+        carried: BTreeMap::new(),
+        unlisted: Vec::new(),
+        store: Vec::new(),
     };
-    let mut store = Vec::new();
-    // A referrer comes after the images that it may be about.
+    // A referrer comes after the documents that it may be about.
     let mut late = Vec::new();
     let mut memo = source.memo();
     for (position, entry) in source.entries.iter().enumerate() {
         env.check_cancelled()?;
-        match planner.entry(position, entry, None, &mut memo, &mut store) {
-            Ok(None) => {}
-            Ok(Some(subject)) => late.push((position, entry, subject)),
+        match planner.entry(position, entry, &mut memo) {
+            Ok(found) => late.extend(found),
             Err(error) => planner.refuse(entry, error)?,
         }
     }
-    for (position, entry, subject) in late {
-        if let Err(error) = planner.entry(position, entry, Some(subject), &mut memo, &mut store) {
+    for at in after_subjects(&late) {
+        env.check_cancelled()?;
+        let entry = &source.entries[late[at].position];
+        if let Err(error) = planner.referrer(&late[at], entry, &mut memo) {
             planner.refuse(entry, error)?;
         }
     }
-    planner.finish(&digest_of(store.iter().map(|text| &**text)))
+    for (job, entry) in std::mem::take(&mut planner.unlisted) {
+        env.check_cancelled()?;
+        if let Err(error) = planner.unlisted(job, &entry, &mut memo) {
+            planner.refuse_wanted(&entry, error)?;
+        }
+    }
+    planner.finish()
+}
+
+/// An entry about another document.
+struct Late {
+    position: usize,
+    /// The text of the subject's digest, or its start.
+    subject: String,
+    /// The entry's own digests.
+    digests: Vec<Digest>,
+}
+
+/// Returns the positions in `late` so that a referrer of a referrer comes after its subject.
+fn after_subjects(late: &[Late]) -> Vec<usize> {
+    let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (at, one) in late.iter().enumerate() {
+        for digest in &one.digests {
+            owners.entry(digest.to_string()).or_default().push(at);
+        }
+    }
+    let mut entered = vec![false; late.len()];
+    let mut order = Vec::new();
+    for first in 0..late.len() {
+        let mut open = vec![(first, false)];
+        while let Some((at, done)) = open.pop() {
+            if done {
+                order.push(at);
+            } else if !std::mem::replace(&mut entered[at], true) {
+                open.push((at, true));
+                let subjects = owners.get(&late[at].subject).into_iter().flatten();
+                open.extend(subjects.map(|subject| (*subject, false)));
+            }
+        }
+    }
+    order
 }
 
 /// Names an entry for messages: in a folder by the place there that holds it.
@@ -184,8 +237,9 @@ pub(super) fn decoded<'s>(
     let text = text(source, entry);
     let node = source.decode_entry(entry, env, memo);
     let node = node.map_err(|error| error.at(text.clone()))?;
-    let root = SourceRoot::new(source, entry, node);
-    Ok(SourceRoot { text, ..root })
+    let mut root = SourceRoot::new(source, entry, node);
+    root.text = text;
+    Ok(root)
 }
 
 /// The name of an entry in the store, before anything of the entry is read.
@@ -285,6 +339,12 @@ struct Planner<'a> {
     signed: Signed,
     /// The positions of wanted entries that share their name with another entry.
     ambiguous: BTreeMap<usize, Arc<Error>>,
+    /// The jobs of each root, and of each document of an index of referrers.
+    carried: BTreeMap<String, Vec<usize>>,
+    /// The referrers that the source does not list, with the jobs of their subjects.
+    unlisted: Vec<(usize, RootEntry)>,
+    /// What identifies each entry of the store.
+    store: Vec<String>,
 }
 
 /// A job that more entries may belong to.
@@ -299,31 +359,83 @@ struct Draft {
 }
 
 impl Planner<'_> {
-    /// Takes one entry. An entry about another document is taken only with that `subject`, which
-    /// the first call returns.
+    /// Takes one entry, unless it is about another document: such an entry is returned.
     fn entry(
         &mut self,
         position: usize,
         entry: &RootEntry,
-        subject: Option<String>,
         memo: &mut Memo,
-        store: &mut Vec<String>,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Late>> {
         if self.source.is_registry() && !self.wants_listed(entry) {
             return Ok(None);
         }
         let mut root = decoded(self.source, entry, self.env, memo)?;
-        if subject.is_none() {
-            root.find_signed(&mut self.signed, self.env)?;
-            if let Some(subject) = about(&root) {
-                return Ok(Some(subject));
+        root.find_signed(&mut self.signed, self.env)?;
+        if let Some(subject) = about(&root) {
+            let digests = root.node.digests();
+            return Ok(Some(Late {
+                position,
+                subject,
+                digests,
+            }));
+        }
+        self.take(position, &root, &[None])?;
+        Ok(None)
+    }
+
+    /// Takes an entry about another document. Without a name it belongs to every job of its subject.
+    fn referrer(&mut self, late: &Late, entry: &RootEntry, memo: &mut Memo) -> Result<()> {
+        let root = decoded(self.source, entry, self.env, memo)?;
+        let mut jobs = self.jobs_about(&late.subject);
+        if root.known_name(false).is_ok_and(|name| name.is_some()) {
+            jobs.truncate(1);
+        }
+        let abouts: Vec<_> = jobs.into_iter().map(Some).collect();
+        match abouts.is_empty() {
+            true => self.take(late.position, &root, &[None]),
+            false => self.take(late.position, &root, &abouts),
+        }
+    }
+
+    /// Takes a referrer that the source does not list, unless its document is at the place of its
+    /// subject already: under a tag, or in the index of a fallback tag.
+    fn unlisted(&mut self, job: usize, entry: &RootEntry, memo: &mut Memo) -> Result<()> {
+        let place = &self.jobs[job].place;
+        let digest = entry.child.as_ref().map(|child| child.digest.to_string());
+        let carried = digest.and_then(|digest| self.carried.get(&digest));
+        let mut carried = carried.into_iter().flatten();
+        if carried.any(|other| self.jobs[*other].place == *place) {
+            return Ok(());
+        }
+        let position = self.source.entries.len() + self.plan.referrers.len();
+        self.plan.referrers.push(entry.clone());
+        let root = decoded(self.source, entry, self.env, memo)?;
+        self.take(position, &root, &[Some(job)])
+    }
+
+    /// Takes a decoded entry, for each job that it is about, and finds its referrers.
+    fn take(
+        &mut self,
+        position: usize,
+        root: &SourceRoot<'_>,
+        abouts: &[Option<usize>],
+    ) -> Result<()> {
+        let at = |error: Error| error.at(&*root.text);
+        let identity = identity(self.source, &root.entry, &root.node).map_err(at)?;
+        self.store.extend(identity.clone());
+        let is_listed = position < self.source.entries.len();
+        let unlisted = match is_listed {
+            true => self.source.bundle.referrers(&root.entry).map_err(at)?,
+            false => Vec::new(),
+        };
+        for about in abouts {
+            let job = self.add(position, root, *about, identity.clone());
+            if let Some(job) = job.map_err(at)? {
+                let unlisted = unlisted.iter().cloned();
+                self.unlisted.extend(unlisted.map(|entry| (job, entry)));
             }
         }
-        let at = |error: Error| error.at(&*root.text);
-        let identity = identity(self.source, entry, &root.node).map_err(at)?;
-        store.extend(identity.clone());
-        self.add(position, &root, subject, identity).map_err(at)?;
-        Ok(None)
+        Ok(())
     }
 
     /// Says whether a tag of a registry is wanted: its name is known before its image is asked for.
@@ -336,29 +448,38 @@ impl Planner<'_> {
         self.rules.wants(std::iter::once(&*name).chain(others))
     }
 
-    /// Records an image that can't be migrated.
+    /// Records an image that can't be migrated, if it is wanted.
     fn refuse(&mut self, entry: &RootEntry, error: Error) -> Result<()> {
+        let name = called(self.source, entry).unwrap_or_else(|| text(self.source, entry));
+        let others = others(entry);
+        let others = others.iter().map(|text| &**text);
+        let is_wanted = self.rules.wants(std::iter::once(&*name).chain(others));
+        match is_wanted || error.code() == Code::Cancelled {
+            true => self.refuse_wanted(entry, error),
+            false => Ok(()),
+        }
+    }
+
+    /// Records an image that is wanted and can't be migrated.
+    fn refuse_wanted(&mut self, entry: &RootEntry, error: Error) -> Result<()> {
         if error.code() == Code::Cancelled {
             return Err(error);
         }
         let text = text(self.source, entry);
         let name = called(self.source, entry).unwrap_or_else(|| text.clone());
-        let others = others(entry);
-        let others = others.iter().map(|text| &**text);
-        if self.rules.wants(std::iter::once(&*name).chain(others)) {
-            self.plan.refused.push(Refused { text, name, error });
-        }
+        self.plan.refused.push(Refused { text, name, error });
         Ok(())
     }
 
-    /// Takes a decoded entry: finds its name and its place, and the job that it belongs to.
+    /// Adds a decoded entry to the job that it belongs to, with its name and its place. `about` is the
+    /// job of its subject. Returns the job, unless the entry is left out.
     fn add(
         &mut self,
         position: usize,
         root: &SourceRoot<'_>,
-        subject: Option<String>,
+        about: Option<usize>,
         identity: Option<String>,
-    ) -> Result<()> {
+    ) -> Result<Option<usize>> {
         // The store reports an invalid name as an error; a rule may give another name.
         let given = root.known_name(!self.destination.has_files());
         let known = given.as_ref().ok().and_then(Option::as_ref);
@@ -367,9 +488,14 @@ impl Planner<'_> {
             .or_else(|| called(self.source, &root.entry))
             .unwrap_or_else(|| root.text.clone());
         let texts = others(&root.entry);
-        let texts = texts.iter().map(|text| &**text);
-        if !self.rules.wants(std::iter::once(&*own).chain(texts)) {
-            return Ok(());
+        let mut texts = std::iter::once(&*own).chain(texts.iter().map(|text| &**text));
+        // A referrer without a name is wanted as its subject is.
+        let is_wanted = match (about, known) {
+            (Some(_), None) => !self.rules.excludes(&mut texts),
+            _ => self.rules.wants(&mut texts),
+        };
+        if !is_wanted {
+            return Ok(None);
         }
         if let Some(error) = self.ambiguous.get(&position) {
             return Err(error.again().hint(
@@ -377,7 +503,6 @@ impl Planner<'_> {
                  `imgconv convert` with `@DIGEST` and `--name` gives another one",
             ));
         }
-        let about = subject.and_then(|subject| self.job_about(&subject));
         let (name, is_new) = self.name(given, &own, about.is_some())?;
         let place = match (about, &name) {
             (Some(job), None) => self.jobs[job].place.clone(),
@@ -418,7 +543,7 @@ impl Planner<'_> {
                 let other = self.first(other).text.clone();
                 let text = seen.text;
                 self.plan.copies.push(Copy { text, other });
-                return Ok(());
+                return Ok(None);
             }
             self.clash(name, other, &seen);
         }
@@ -441,7 +566,15 @@ impl Planner<'_> {
         for file in files {
             self.by_file.entry(file).or_insert(job);
         }
-        for document in found.documents {
+        let own = match about {
+            Some(_) => found.documents.len(),
+            None => root.node.digests().len(),
+        };
+        for (i, document) in found.documents.into_iter().enumerate() {
+            if i < own {
+                let carried = self.carried.entry(document.clone()).or_default();
+                carried.push(job);
+            }
             self.by_root.entry(document).or_default().push(job);
         }
         let layers = found.layers.into_iter();
@@ -453,7 +586,7 @@ impl Planner<'_> {
         draft.entries.push(self.seen.len() - 1);
         draft.bytes += bytes;
         draft.renders |= needs_rendering(&root.node);
-        Ok(())
+        Ok(Some(job))
     }
 
     /// Returns the name at the destination, and whether the entry has to be renamed to get it. `given` is
@@ -488,11 +621,15 @@ impl Planner<'_> {
         Ok((name, is_new))
     }
 
-    /// The job of the image that a document is about: the document goes to the place of that image.
-    fn job_about(&self, subject: &str) -> Option<usize> {
+    /// The jobs of the document that another one is about, the first one first.
+    fn jobs_about(&self, subject: &str) -> Vec<usize> {
         // A tag may hold no more than the start of a digest.
-        let (found, jobs) = self.by_root.range(subject.to_owned()..).next()?;
-        jobs.first().copied().filter(|_| found.starts_with(subject))
+        let found = self.by_root.range(subject.to_owned()..).next();
+        let found = found.filter(|(found, _)| found.starts_with(subject));
+        let mut jobs = found.map_or_else(Vec::new, |(_, jobs)| jobs.clone());
+        let mut seen = BTreeSet::new();
+        jobs.retain(|job| seen.insert(*job));
+        jobs
     }
 
     /// The job of an image at a place: an image has one job for all its names.
@@ -561,7 +698,7 @@ impl Planner<'_> {
         let Some(other) = others.find(|other| other.platform == seen.platform) else {
             return Ok(false);
         };
-        let entry = &self.source.entries[other.position];
+        let entry = self.plan.entry(self.source, other.position);
         let node = self
             .source
             .decode_entry(entry, self.env, &mut self.source.memo())?;
@@ -583,7 +720,8 @@ impl Planner<'_> {
         seen.platform.is_some() && others.all(is_other)
     }
 
-    fn finish(mut self, store: &str) -> Result<Plan> {
+    fn finish(mut self) -> Result<Plan> {
+        let store = digest_of(self.store.iter().map(|text| &**text));
         if !self.clashes.is_empty() {
             let more = self.clashes.len().saturating_sub(20);
             self.clashes.truncate(20);
@@ -611,7 +749,7 @@ impl Planner<'_> {
                 conversion.clone(),
             ];
             // The dependencies of a rendered image may be anywhere in the store.
-            lines.extend(draft.renders.then(|| store.to_owned()));
+            lines.extend(draft.renders.then(|| store.clone()));
             lines.extend(seen.iter().map(|one| one.key()));
             let key = digest_of(lines.iter().map(|line| &**line));
             all.push(key.clone());

@@ -42,7 +42,13 @@ impl Rules {
     pub(crate) fn wants<'t>(&self, names: impl Iterator<Item = &'t str>) -> bool {
         let names: Vec<&str> = names.collect();
         let fits = |rule: &Regex| names.iter().any(|name| rule.is_match(name));
-        (self.only.is_empty() || self.only.iter().any(fits)) && !self.exclude.iter().any(fits)
+        (self.only.is_empty() || self.only.iter().any(fits))
+            && !self.excludes(names.iter().copied())
+    }
+
+    /// Says whether a rule leaves out an image with any of these names.
+    pub(crate) fn excludes<'t>(&self, mut names: impl Iterator<Item = &'t str>) -> bool {
+        names.any(|name| self.exclude.iter().any(|rule| rule.is_match(name)))
     }
 
     /// Returns the new name of an image: every rule is applied to the result of the one before.

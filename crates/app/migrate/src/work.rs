@@ -336,16 +336,24 @@ impl Worker<'_> {
         let plan = plan(&roots, &request, lost)?;
         // If the images are not wanted, that is the reason why nothing is written.
         let has_images = roots.iter().any(|root| !root.platforms().is_empty());
-        let nothing = |left: &Report| Became::left_out(not_held(left).filter(|_| !has_images));
+        let nothing = |items: &[Item], left: &Report| {
+            // Referrers alone are left out with their image.
+            let mut images = items.iter().flat_map(|item| &item.images);
+            let is_left_out = match has_images {
+                true => images.all(|image| image.platform.is_none()),
+                false => items.is_empty(),
+            };
+            is_left_out.then(|| Became::left_out(not_held(left).filter(|_| !has_images)))
+        };
         if options.strict || options.dry_run {
             let expected = expect(&plan, &request)?;
             if options.strict {
                 refuse_losses(&expected.items)?;
             }
-            if options.dry_run && expected.items.is_empty() {
-                return Ok(nothing(&expected.left_behind));
-            }
             if options.dry_run {
+                if let Some(became) = nothing(&expected.items, &expected.left_behind) {
+                    return Ok(became);
+                }
                 let outcomes = self.outcomes(&expected.items, &locator);
                 return Ok(Became::new(Status::Planned, outcomes, None));
             }
@@ -353,14 +361,14 @@ impl Worker<'_> {
         self.write(i, &locator, plan, &request, &nothing)
     }
 
-    /// Writes a planned job, and records it. `nothing` is the result if no image is written.
+    /// Writes a planned job, and records it. `nothing` returns the result if no image is written.
     fn write(
         &self,
         i: usize,
         locator: &Locator,
         plan: ConversionPlan<'_>,
         request: &Request<'_>,
-        nothing: &dyn Fn(&Report) -> Became,
+        nothing: &dyn Fn(&[Item], &Report) -> Option<Became>,
     ) -> Result<Became> {
         let (job, options, env) = (&self.plan.jobs[i], request.options, request.env);
         let opened = match self.destination.is_shared() {
@@ -382,8 +390,8 @@ impl Worker<'_> {
         if options.strict {
             refuse_losses(&items)?;
         }
-        if items.is_empty() {
-            return Ok(nothing(&written.left_behind));
+        if let Some(became) = nothing(&items, &written.left_behind) {
+            return Ok(became);
         }
         env.check_cancelled()?;
         let mut relied = watched.relied();
@@ -483,18 +491,17 @@ impl Worker<'_> {
     }
 
     fn text_of(&self, position: usize) -> String {
-        let entry = self.source.entries.get(position);
-        entry.map_or_else(String::new, |entry| text(self.source, entry))
+        text(self.source, self.plan.entry(self.source, position))
     }
 
     fn stands_in_registry(&self, job: &Job, done: &Done) -> Result<bool> {
         for publication in done.publications()? {
             let digest = publication.root.digest;
-            let name = publication.name.unwrap_or_default();
-            let tag = match name.is_by_digest() {
-                true => None,
-                false => Some(name.tag.as_deref().unwrap_or("latest")),
-            };
+            // A referrer has no name, and is found by its digest.
+            let name = publication.name.filter(|name| !name.is_by_digest());
+            let tag = name
+                .as_ref()
+                .map(|name| name.tag.as_deref().unwrap_or("latest"));
             let there = self.destination.has_tag(&job.place, tag, &digest, self.env);
             match there {
                 Ok(true) => {}
@@ -518,7 +525,7 @@ impl Worker<'_> {
         let mut memo = self.source.memo();
         let mut signed = Signed::default();
         let root = |(position, renamed): &(usize, Option<imgconv_model::Name>)| {
-            let entry = &self.source.entries[*position];
+            let entry = self.plan.entry(self.source, *position);
             let mut root = decoded(self.source, entry, self.env, &mut memo)?;
             root.find_signed(&mut signed, self.env)?;
             root.renamed.clone_from(renamed);

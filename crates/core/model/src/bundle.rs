@@ -75,6 +75,8 @@ pub struct Extras<'a> {
     pub read_by: Option<&'static Place>,
     /// Short descriptions of the images, which cost less than the images.
     pub summaries: Option<&'a dyn Summaries>,
+    /// Documents about the entries that the list of entries does not hold.
+    pub referrers: Option<&'a dyn Referrers>,
 }
 
 /// A short description of an image.
@@ -114,6 +116,18 @@ pub trait Listing: fmt::Debug {
     /// # Errors
     /// If the entry is missing or can't be read.
     fn resolve(&self, entry: &RootEntry) -> Result<RootEntry>;
+}
+
+/// A place that keeps referrers apart from its list of entries, such as a registry with the referrers
+/// API.
+pub trait Referrers: fmt::Debug {
+    /// Lists the documents about an entry, about the documents that it lists, and about those
+    /// referrers in turn: each once, after its subject, without a name, and with the position of
+    /// `entry`.
+    ///
+    /// # Errors
+    /// If the place can't be asked, or lists more than a limit allows.
+    fn referrers(&self, entry: &RootEntry) -> Result<Vec<RootEntry>>;
 }
 
 /// A place that names its blobs instead of addressing them by content, such as a docker archive.
@@ -227,6 +241,16 @@ impl dyn Bundle + '_ {
             Some(listing) => listing.resolve(entry),
             None => Ok(entry.clone()),
         }
+    }
+
+    /// Lists the referrers of an entry that the list of entries does not hold, see
+    /// [`Referrers::referrers`].
+    ///
+    /// # Errors
+    /// If the place can't be asked.
+    pub fn referrers(&self, entry: &RootEntry) -> Result<Vec<RootEntry>> {
+        let referrers = self.extras().referrers;
+        referrers.map_or(Ok(Vec::new()), |referrers| referrers.referrers(entry))
     }
 
     /// Returns a blob by its name, see [`NamedBlobs::member`].

@@ -37,8 +37,8 @@ mod transport;
 pub use artifact::{Artifact, Child, Index, Opaque};
 pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
 pub use bundle::{
-    Bundle, Extracted, Extras, ListNotes, Listing, NamedBlobs, Parts, Signed, States, StoredBlobs,
-    Summaries, Summary,
+    Bundle, Extracted, Extras, ListNotes, Listing, NamedBlobs, Parts, Referrers, Signed, States,
+    StoredBlobs, Summaries, Summary,
 };
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};

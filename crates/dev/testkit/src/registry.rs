@@ -59,6 +59,44 @@ impl Stored {
         self.manifest(repository, tag, &kind, &bytes)
     }
 
+    /// Stores an artifact about a document under its digest alone, and lists the artifact in the
+    /// fallback tag of a registry without the referrers API; returns its digest.
+    pub fn referrer(&mut self, repository: &str, subject: &str, text: &str) -> String {
+        let (kind, document) = &self.manifests[&(repository.to_owned(), subject.to_owned())];
+        let subject = json!({ "mediaType": kind, "digest": subject, "size": document.len() });
+        let tag = subject["digest"].as_str().unwrap_or_default();
+        let tag = tag.replace(':', "-");
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": kind, "artifactType": "text/x-note",
+            "config": {
+                "mediaType": "application/vnd.oci.empty.v1+json",
+                "digest": self.blob(repository, b"{}"), "size": 2,
+            },
+            "layers": [{
+                "mediaType": "text/plain",
+                "digest": self.blob(repository, text.as_bytes()), "size": text.len(),
+            }],
+            "subject": subject,
+        });
+        let bytes = manifest.to_string().into_bytes();
+        let digest = digest_of(&bytes);
+        let listed = json!({ "mediaType": kind, "digest": digest, "size": bytes.len() });
+        self.manifest(repository, &digest, kind, &bytes);
+        if !self.referrers {
+            let known = self.manifests.get(&(repository.to_owned(), tag.clone()));
+            let known = known.and_then(|(_, bytes)| serde_json::from_slice(bytes).ok());
+            let mut index = known.unwrap_or_else(
+                || json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] }),
+            );
+            if let Some(list) = index["manifests"].as_array_mut() {
+                list.push(listed);
+            }
+            self.manifest(repository, &tag, INDEX, index.to_string().as_bytes());
+        }
+        digest
+    }
+
     /// Stores the config and the layer of an OCI image, and returns its manifest and the manifest's
     /// media type.
     pub fn image_of(

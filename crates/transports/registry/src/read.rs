@@ -1,7 +1,7 @@
 //! Reading: tags are resolved once, and everything else is found and verified by its digest.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use imgconv_json::{Value, parse, within};
 use imgconv_manifest::{self as manifest, descriptor, embedded};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
-    Listing, Name, Result, Root, RootEntry, quote,
+    Listing, Name, Referrers, Result, Root, RootEntry, quote,
 };
 use imgconv_stream::{digest, read_to_limit};
 
@@ -42,6 +42,8 @@ pub(crate) struct RegistryBundle {
     resolved: Resolved,
     /// Manifests, by the digests of their bytes.
     documents: Mutex<BTreeMap<Digest, Document>>,
+    /// The referrers of each document that the registry was asked about.
+    referrers: Mutex<BTreeMap<Digest, Vec<Child>>>,
     roots: Mutex<Option<Vec<RootEntry>>>,
 }
 
@@ -80,6 +82,7 @@ impl RegistryBundle {
             env: env.clone(),
             resolved,
             documents: Mutex::default(),
+            referrers: Mutex::default(),
             roots: Mutex::default(),
         })
     }
@@ -201,7 +204,7 @@ impl RegistryBundle {
             error: None,
             ambiguous: None,
         }];
-        for referrer in self.referrers(subject)? {
+        for referrer in self.referrers_of(subject)? {
             entries.push(RootEntry {
                 position: entries.len(),
                 ..RootEntry::only(Some(referrer))
@@ -210,22 +213,34 @@ impl RegistryBundle {
         Ok(entries)
     }
 
-    /// Lists the referrers of a document, and of the documents that it lists, each once.
-    fn referrers(&self, subject: Digest) -> Result<Vec<Child>> {
+    /// Asks for the referrers of one document, once.
+    fn ask_referrers(&self, subject: &Digest) -> Result<Vec<Child>> {
+        let known = || {
+            self.referrers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(known) = known().get(subject) {
+            return Ok(known.clone());
+        }
+        let found = self.first(|session| referrers::list(session, subject, &self.env))?;
+        known().insert(*subject, found.clone());
+        Ok(found)
+    }
+
+    /// Lists the referrers of a document, of the documents that it lists, and of those referrers:
+    /// each once, after its subject.
+    fn referrers_of(&self, root: Digest) -> Result<Vec<Child>> {
         let limits = &self.env.limits;
         let mut found: Vec<Child> = Vec::new();
-        let mut subjects = vec![(subject, 0)];
+        let mut subjects = vec![(root, 0)];
+        // Documents that are no new subject, and referrers that are listed already.
+        let (mut asked, mut listed) = (BTreeSet::from([root]), BTreeSet::from([root]));
         // A referrer may name the root by a digest of another algorithm: a registry may list a
         // tag's manifest under several.
-        let bytes = self
-            .documents()
-            .get(&subject)
-            .map(|it| Arc::clone(&it.bytes));
+        let bytes = self.documents().get(&root).map(|it| Arc::clone(&it.bytes));
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            if let Some(bytes) = bytes
-                .as_deref()
-                .filter(|_| algorithm != subject.algorithm())
-            {
+            if let Some(bytes) = bytes.as_deref().filter(|_| algorithm != root.algorithm()) {
                 subjects.push((digest(algorithm, bytes), 0));
             }
         }
@@ -233,19 +248,24 @@ impl RegistryBundle {
         while let Some((subject, depth)) = subjects.get(next).copied() {
             self.env.check_cancelled()?;
             next += 1;
-            for referrer in self.first(|session| referrers::list(session, &subject, &self.env))? {
-                if found.iter().all(|known| known.digest != referrer.digest) {
+            let mut below = Vec::new();
+            for referrer in self.ask_referrers(&subject)? {
+                if listed.insert(referrer.digest) {
+                    below.push(referrer.clone());
                     found.push(referrer);
                 }
             }
+            if depth >= limits.index_depth && !below.is_empty() {
+                let what = "the number of referrers that refer to each other";
+                return Err(Limits::exceeded("index_depth", limits.index_depth, what));
+            }
             // A document that is no index, or is missing, lists nothing.
             let known = self.documents().get(&subject).cloned();
-            let listed = known
-                .map(|document| listed(&document, limits))
-                .transpose()?;
-            for child in listed.into_iter().flatten() {
-                let new = subjects.iter().all(|(known, _)| *known != child.digest);
-                if !new || depth >= limits.index_depth {
+            if let Some(document) = known.filter(|_| depth < limits.index_depth) {
+                below.extend(children(&document, limits)?);
+            }
+            for child in below {
+                if !asked.insert(child.digest) {
                     continue;
                 }
                 if manifest::is_index(&child.kind) {
@@ -315,7 +335,7 @@ impl RegistryBundle {
 }
 
 /// The descriptors in an index; empty for any other document.
-fn listed(document: &Document, limits: &Limits) -> Result<Vec<Child>> {
+fn children(document: &Document, limits: &Limits) -> Result<Vec<Child>> {
     let value = parse(&document.bytes, limits, "document")?;
     let listed = value.get("manifests").and_then(Value::as_array);
     // Malformed descriptors are reported when the index is decoded.
@@ -415,8 +435,26 @@ impl Bundle for RegistryBundle {
     fn extras(&self) -> Extras<'_> {
         Extras {
             listing: Some(self),
+            referrers: Some(self),
             ..Extras::default()
         }
+    }
+}
+
+impl Referrers for RegistryBundle {
+    fn referrers(&self, entry: &RootEntry) -> Result<Vec<RootEntry>> {
+        let entry = Listing::resolve(self, entry)?;
+        let Some(child) = &entry.child else {
+            return Ok(Vec::new());
+        };
+        // The document tells which others it lists, and has a digest of each algorithm.
+        self.manifest_by_digest(&child.digest, &child.facts())?;
+        let found = self.referrers_of(child.digest)?.into_iter();
+        let at = |referrer| RootEntry {
+            position: entry.position,
+            ..RootEntry::only(Some(referrer))
+        };
+        Ok(found.map(at).collect())
     }
 }
 

@@ -12,6 +12,9 @@ use crate::session::{Session, failure};
 
 /// Lists the descriptors of all referrers of a document, in the registry's order.
 pub(crate) fn list(session: &Session, subject: &Digest, env: &Env) -> Result<Vec<Child>> {
+    if session.lacks_referrers() {
+        return fallback(session, subject, env);
+    }
     let url = session.url(&format!("referrers/{subject}"));
     let mut found = Vec::new();
     let mut pages = Pages::new(url, env);
@@ -20,7 +23,14 @@ pub(crate) fn list(session: &Session, subject: &Digest, env: &Env) -> Result<Vec
         match response.status() {
             200 => {}
             // Registries without the API answer with any client error.
-            400..=499 if found.is_empty() => return fallback(session, subject, env),
+            status @ 400..=499 if found.is_empty() => {
+                // A registry with the API never answers with 404 (distribution-spec, "Listing
+                // Referrers"), so the others are not asked again for each image.
+                if status == 404 {
+                    session.note_no_referrers();
+                }
+                return fallback(session, subject, env);
+            }
             _ => return Err(failure(response)),
         }
         pages.follow(session, &response)?;

@@ -45,6 +45,8 @@ struct State {
     /// The repositories of this registry from which blobs may be mounted.
     neighbours: BTreeSet<String>,
     granted: Option<Granted>,
+    /// True once the registry has answered that it has no referrers API.
+    lacks_referrers: bool,
 }
 
 /// The accepted credentials.
@@ -117,6 +119,16 @@ impl Session {
         self.base
             .join(path)
             .expect("digests, tags and the words of the protocol need no escapes")
+    }
+
+    /// Says whether the registry is known to have no referrers API.
+    pub(crate) fn lacks_referrers(&self) -> bool {
+        self.state().lacks_referrers
+    }
+
+    /// Records that the registry has no referrers API.
+    pub(crate) fn note_no_referrers(&self) {
+        self.state().lacks_referrers = true;
     }
 
     /// Resolves a `Location` or `Link` of a response. A registry with TLS must not redirect to a

@@ -9,8 +9,8 @@ use std::{
 use imgconv_http::{Client, Request};
 use imgconv_json::{Value, parse, within};
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Listing, Parts, Result, Root,
-    RootEntry, TopLevel, quote,
+    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Listing, Parts, Referrers,
+    Result, Root, RootEntry, TopLevel, quote,
 };
 
 use crate::{
@@ -263,6 +263,7 @@ impl Bundle for WholeRegistry {
         Extras {
             listing: Some(self),
             parts: Some(self),
+            referrers: Some(self),
             ..Extras::default()
         }
     }
@@ -284,6 +285,15 @@ impl Listing for WholeRegistry {
         match self.part(entry)? {
             Some((repository, inner)) => repository.resolve(&inner),
             None => Ok(entry.clone()),
+        }
+    }
+}
+
+impl Referrers for WholeRegistry {
+    fn referrers(&self, entry: &RootEntry) -> Result<Vec<RootEntry>> {
+        match self.part(entry)? {
+            Some((repository, inner)) => repository.referrers(&inner),
+            None => Ok(Vec::new()),
         }
     }
 }

@@ -258,7 +258,12 @@ impl<'s> Planner<'_, 's> {
         })
     }
 
-    fn artifact(&self, opaque: &Opaque, child: &Child, root: &SourceRoot<'s>) -> Result<What<'s>> {
+    fn artifact(
+        &self,
+        opaque: &Opaque,
+        child: &Child,
+        root: &'s SourceRoot<'s>,
+    ) -> Result<What<'s>> {
         let request = self.request;
         let layers = &request.options.layers;
         let kind = match &opaque.document {
@@ -304,7 +309,7 @@ impl<'s> Planner<'_, 's> {
             opaque: opaque.clone(),
             child: child.clone(),
             kind: kind.clone(),
-            bundle: root.bundle,
+            bundle: root.holder(),
         })))
     }
 }

@@ -20,8 +20,10 @@ pub struct SourceRoot<'a> {
     pub text: String,
     /// The path of the place.
     pub place: String,
-    /// The place of the root's blobs.
+    /// The place of the root.
     pub bundle: &'a dyn Bundle,
+    /// The part of the place that holds the entry, if the place is made of several.
+    part: Option<Arc<dyn Bundle>>,
     /// The entry.
     pub entry: RootEntry,
     /// The new name, if a rule renames the root.
@@ -39,6 +41,8 @@ impl<'a> SourceRoot<'a> {
             text: source.entry_text(entry),
             place: source.location.clone(),
             bundle: &*source.bundle,
+            // An error of the part was returned when the entry was decoded.
+            part: source.part(entry).ok().flatten().map(|(part, _)| part),
             entry: entry.clone(),
             renamed: None,
             signed: None,
@@ -117,6 +121,11 @@ impl SourceRoot<'_> {
             let name = self.entry.name.as_ref();
             format!("tag {}", name.map_or_else(String::new, reference_text))
         })
+    }
+
+    /// The place that holds the root's blobs.
+    pub(crate) fn holder(&self) -> &dyn Bundle {
+        self.part.as_deref().unwrap_or(self.bundle)
     }
 
     /// Says whether the root is a referrer, which is found by way of its subject, or a blob of an

@@ -215,7 +215,9 @@ impl Source {
             Addressing::Registry => match reference.strip_prefix('@') {
                 None => format!("docker://{reference}"),
                 Some(digest) => {
-                    let whole = self.text.split_once('@').map_or(&*self.text, |(it, _)| it);
+                    let part = self.bundle.part(entry).ok().flatten();
+                    let text = part.map_or_else(|| self.text.clone(), |(part, _)| part.locator());
+                    let whole = text.split_once('@').map_or(&*text, |(it, _)| it);
                     let end = whole.rfind('/').map_or(0, |slash| slash + 1);
                     let tag = whole[end..].find(':').map_or(whole.len(), |at| end + at);
                     format!("{}@{digest}", &whole[..tag])
@@ -264,15 +266,12 @@ impl Source {
     /// As [`Source::decode`].
     pub fn decode_entry(&self, entry: &RootEntry, env: &Env, memo: &mut Memo) -> Result<Arc<Node>> {
         let via = self.via.as_ref().unwrap_or(entry);
-        let node = match self.bundle.part(via)? {
+        let node = match self.part(via)? {
             None => {
                 memo.leave();
                 decode_in(&*self.bundle, via, env, memo)?
             }
-            Some((mut part, mut inner)) => {
-                while let Some(deeper) = part.part(&inner)? {
-                    (part, inner) = deeper;
-                }
+            Some((part, inner)) => {
                 memo.enter(&part, &self.opened);
                 decode_in(&*part, &inner, env, memo)?
             }
@@ -285,6 +284,18 @@ impl Source {
             let message = format!("{} is no longer in its index", child.digest);
             Error::new(Code::Missing, message)
         })
+    }
+
+    /// The innermost place that holds an entry, and the entry there; `None` if the place itself does.
+    pub(super) fn part(&self, entry: &RootEntry) -> Result<Option<(Arc<dyn Bundle>, RootEntry)>> {
+        let mut found = self.bundle.part(entry)?;
+        while let Some((part, inner)) = &found {
+            match part.part(inner)? {
+                Some(deeper) => found = Some(deeper),
+                None => break,
+            }
+        }
+        Ok(found)
     }
 
     /// Looks for a document that only an index lists, at any depth. Its name is the name of the
