@@ -27,6 +27,7 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         findings.extend(skipped_fields(file));
         findings.extend(skipped_extras(file));
         findings.extend(test_place(file));
+        findings.extend(timed(file));
     }
     findings.extend(forgotten(&rust, files));
     findings
@@ -38,6 +39,32 @@ fn test_place(file: &File) -> Option<String> {
     let elsewhere = rest.starts_with("tests/") && !rest.starts_with("tests/suite/");
     (elsewhere && !ALONE.contains(&&*file.path))
         .then(|| format!("{}: tests stand in `tests/suite/`", file.path))
+}
+
+/// A busy machine makes every test slow: an assertion on elapsed time fails without a fault. A test
+/// counts work, waits for an event, or has an input for which the fault would never end.
+fn timed(file: &File) -> Vec<String> {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let code: Vec<&str> = file.text.lines().filter(is_code).collect();
+    let code = code.join("\n");
+    let code = match file.path.starts_with("xtask/") {
+        true => "",
+        false => &code,
+    };
+    let asserted = code.split("assert").skip(1);
+    let asserted = asserted.filter_map(|rest| rest.split(';').next());
+    let times = ["elapsed()", "Duration::from_", ".as_secs()", ".as_millis()"];
+    let compares = |text: &&str| text.contains(" < ") || text.contains(" <= ");
+    let timed = asserted.filter(|text| times.iter().any(|time| text.contains(time)));
+    let found = timed.filter(compares).map(|text| {
+        let line = text.lines().map(str::trim).find(|line| line.len() > 4);
+        let path = &file.path;
+        format!(
+            "{path}: a test asserts on time: {}",
+            line.unwrap_or_default()
+        )
+    });
+    found.collect()
 }
 
 /// Files that will soon be too long.
@@ -280,6 +307,20 @@ mod tests {
 
     fn found(path: &str, text: &str) -> Vec<String> {
         check(&[file(path, text)])
+    }
+
+    #[test]
+    fn an_assertion_on_time_is_found() {
+        let file = |text: &str| file("crates/core/x/tests/suite/a.rs", text);
+        for text in [
+            "assert!(begun.elapsed() < Duration::from_secs(5));",
+            "assert!(\n    took.as_secs() <= 5,\n    \"too slow\"\n);",
+        ] {
+            assert_eq!(timed(&file(text)).len(), 1, "{text}");
+        }
+        let fine =
+            "let wait = Duration::from_secs(5);\nassert!(a < b);\n// assert on elapsed() < 5";
+        assert!(timed(&file(fine)).is_empty());
     }
 
     #[test]

@@ -60,14 +60,9 @@ impl Output for Expected {
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
-        Ok(Child {
-            kind: document.kind.clone(),
-            digest: digest(algorithm, &document.bytes),
-            size: document.bytes.len() as u64,
-            platform: None,
-            annotations: BTreeMap::new(),
-            raw: String::new(),
-        })
+        let digest = digest(algorithm, &document.bytes);
+        let size = document.bytes.len() as u64;
+        Ok(Child::new(&*document.kind, digest, size))
     }
 
     fn artifact(&self, _planned: &PlannedArtifact<'_>) -> Result<()> {

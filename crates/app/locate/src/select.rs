@@ -154,13 +154,11 @@ mod tests {
             position,
             name: Some(name),
             texts: vec![text.into()],
-            child: Some(Child::new(
+            ..RootEntry::only(Some(Child::new(
                 "",
                 Digest::new(Algorithm::Sha256, &[hash; 32]),
                 1,
-            )),
-            error: None,
-            ambiguous: None,
+            )))
         }
     }
 

@@ -22,7 +22,6 @@ use std::{path::PathBuf, sync::Arc};
 use imgconv_fs::jobs_within_limit;
 use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote};
 use imgconv_stream::Pool;
-use serde_json::value::RawValue;
 
 use self::{
     destination::Destination,
@@ -208,7 +207,6 @@ fn told(journal: &Journal) -> Option<Failure> {
 /// The results for images without a job: images that can't be read, and copies of others.
 fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> Vec<Migrated> {
     let first = plan.jobs.len();
-    let none = || RawValue::from_string("[]".to_owned()).expect("an empty list is JSON");
     let one = |i: usize, source: &str, name: &str, status, error| Migrated {
         position: first + i,
         source: source.to_owned(),
@@ -218,7 +216,7 @@ fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> 
         digest: None,
         error: Some(error),
         notes: Notes::default(),
-        outcomes: none(),
+        outcomes: sources::empty(),
     };
     let refused = plan.refused.iter().map(|refused| {
         let error = Failure::of(&refused.error);

@@ -88,11 +88,7 @@ impl<R: Read> Read for Cancellable<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::Ordering,
-        thread,
-        time::{Duration, Instant},
-    };
+    use std::{sync::atomic::Ordering, thread, time::Duration};
 
     use imgconv_model::{Code, Platform};
 
@@ -123,12 +119,10 @@ mod tests {
         let (reader, _writer) = io::pipe().unwrap();
         let env = env();
         let mut reader = Interruptible::new(reader, &env);
-        let begin = Instant::now();
         let thread = thread::spawn(move || reader.read(&mut [0; 8]).unwrap_err());
         thread::sleep(Duration::from_millis(200));
         env.cancel.store(true, Ordering::Relaxed);
         let error = Error::from_io(thread.join().unwrap());
         assert_eq!(error.code(), Code::Cancelled);
-        assert!(begin.elapsed() < Duration::from_secs(2));
     }
 }

@@ -334,15 +334,13 @@ mod tests {
     fn l8_a_helper_that_hangs_is_ended_in_time_and_with_the_run() {
         let mut network = Network::default();
         network.timeouts.response = Duration::from_millis(200);
-        let begun = Instant::now();
-        for text in ["exec sleep 60", "exec >&-; exec sleep 60"] {
+        for text in ["exec sleep 600", "exec >&-; exec sleep 600"] {
             let error = script(text, &env(network.clone())).unwrap_err();
             assert!(error.to_string().contains("did not answer"), "{error}");
         }
         let env = env(Network::default());
         env.cancel.store(true, Ordering::Relaxed);
-        let error = script("exec sleep 60", &env).unwrap_err();
+        let error = script("exec sleep 600", &env).unwrap_err();
         assert_eq!(error.code(), Code::Cancelled);
-        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 }

@@ -1,10 +1,7 @@
 //! Indexes below indexes, and blobs that are listed again and again (sections C7 and C13 of the
 //! robustness document).
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use crate::sandbox::Sandbox;
 use imgconv_testkit::sha256_hex;
@@ -75,9 +72,8 @@ fn c7a_the_depth_of_indexes_is_bounded() {
 #[test]
 fn c7b_shared_indexes_are_visited_once() {
     let sandbox = Sandbox::new();
-    // 40^7 paths lead to the image.
+    // 40^7 paths lead to the image: to follow each would never end.
     nested(&sandbox, 7, 40);
-    let begin = Instant::now();
     for args in [
         &["ls", "out"][..],
         &["inspect", "out"],
@@ -91,7 +87,6 @@ fn c7b_shared_indexes_are_visited_once() {
     let report = sandbox.ok(&["convert", "--json", "oci:out", "oci:copy"]);
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["images"].as_array().unwrap().len(), 1);
-    assert!(begin.elapsed() < Duration::from_secs(20));
 }
 
 /// No hashes fit a circle, so at least one digest of a circle is wrong.

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink},
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use imgconv_testkit::{
@@ -312,8 +312,7 @@ fn what_killed_runs_left_goes_with_the_next_one_and_what_is_the_users_stays() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            let began = Instant::now();
-            while child.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_secs(20) {
+            while child.try_wait().unwrap().is_none() {
                 if !unfinished(sandbox.folder.path()).is_empty() {
                     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
                     kill(pid, Signal::SIGKILL).unwrap();

@@ -1,6 +1,6 @@
 //! Assembling one stream: the ACI or tar of an image, and its report.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use imgconv_model::{Algorithm, Child, Digest, Env, Image, Open, Publication, Report, Result};
 
@@ -67,14 +67,8 @@ pub(crate) fn item(
         source_config: config.map(|it| it.to_string()),
         ..ImageOutcome::default()
     };
-    let mut root = Child {
-        kind: String::new(),
-        digest: Digest::new(Algorithm::Sha256, &[0; 32]),
-        size: 0,
-        platform: Some(image.platform.clone()),
-        annotations: BTreeMap::new(),
-        raw: String::new(),
-    };
+    let mut root = Child::new("", Digest::new(Algorithm::Sha256, &[0; 32]), 0);
+    root.platform = Some(image.platform.clone());
     match fate {
         Fate::Written(written) => {
             (root.digest, root.size) = (written.digest, written.size);

@@ -34,10 +34,7 @@ pub fn restore(image: &mut Image, env: &Env, report: &mut Report) {
         config: config.map(|original| original.document.clone()),
     };
     // Irregularities were reported when the ACI was made.
-    let env = &Env {
-        notes: Notes::default(),
-        ..env.clone()
-    };
+    let env = &env.with_notes(&Notes::default());
     match format.decode(&manifest.document, &documents, env, &mut Report::default()) {
         Ok(Artifact::Image(was)) => adopt(image, *was),
         Ok(Artifact::Index(_) | Artifact::Opaque(_)) => {}

@@ -329,10 +329,7 @@ impl Source {
                         // document.
                         position: usize::MAX,
                         name: via.name.clone(),
-                        texts: Vec::new(),
-                        child: Some(listed),
-                        error: None,
-                        ambiguous: None,
+                        ..RootEntry::only(Some(listed))
                     };
                     found = Some((entry, via.clone()));
                 }

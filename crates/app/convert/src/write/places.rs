@@ -71,14 +71,7 @@ impl Output for Told {
         let size = document.bytes.len() as u64;
         self.blobs.borrow_mut().insert(digest, Some(size));
         self.documents.borrow_mut().push(document.clone());
-        Ok(Child {
-            kind: document.kind.clone(),
-            digest,
-            size,
-            platform: None,
-            annotations: BTreeMap::new(),
-            raw: String::new(),
-        })
+        Ok(Child::new(&*document.kind, digest, size))
     }
 
     fn artifact(&self, _planned: &PlannedArtifact<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ mod examples;
 #[cfg(all(feature = "registry", feature = "openpgp"))]
 mod fetched;
 mod mapping;
+mod members;
 #[cfg(feature = "registry")]
 mod registry;
 #[cfg(not(all(feature = "registry", feature = "openpgp")))]

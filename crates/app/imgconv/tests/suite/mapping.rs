@@ -55,7 +55,7 @@ fn write_aci(path: &Path, manifest: &str) {
 }
 
 /// Writes a layout of one image and returns its manifest and config.
-fn write_layout(folder: &Path, image: &Value) -> [String; 2] {
+pub(crate) fn write_layout(folder: &Path, image: &Value) -> [String; 2] {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let put = |kind: &str, bytes: &[u8]| {
@@ -118,7 +118,7 @@ fn aci_base() -> Value {
     })
 }
 
-fn oci_base() -> Value {
+pub(crate) fn oci_base() -> Value {
     json!({
         "architecture": "amd64", "os": "linux", "config": { "Entrypoint": ["/bin/app"] },
         "rootfs": { "type": "layers" },

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use imgconv_http::{Client, Request, Url};
@@ -386,7 +386,6 @@ fn k47_a_name_that_does_not_exist_is_looked_up_once() {
     // RFC 2606: there never is such a name.
     let url = "https://registry.example.invalid/v2/";
     let client = client(Network::default());
-    let begun = Instant::now();
     let error = get(&client, url).unwrap_err();
     assert_eq!(error.code(), Code::Net, "{error}");
     assert!(
@@ -396,8 +395,4 @@ fn k47_a_name_that_does_not_exist_is_looked_up_once() {
     // A resolver that could not ask is asked once more.
     assert!(!error.to_string().contains("after 5 attempts"), "{error}");
     assert!(error.advice().unwrap().contains("HTTPS_PROXY"), "{error}");
-    assert!(
-        begun.elapsed() < Duration::from_secs(12),
-        "one look-up may take long, five longer"
-    );
 }

@@ -165,14 +165,12 @@ fn k31_names_of_mount_points_and_ports_are_made_valid() {
     );
     let same = r#""mountPoints":[{"name":"","path":"/data"}]"#;
     assert_eq!(parse(&with_app(same)).unwrap_err().code(), Code::BadName);
-    // Many of one name take no longer than as many others.
-    let point = |i: usize| format!(r#"{{"name":"A/","path":"/{i}"}}"#);
-    let many: Vec<String> = (0..20_000).map(point).collect();
+    // To compare each of these names with all others would take minutes.
+    let point = |i: usize| format!(r#"{{"name":"A/","path":"/{i:040}"}}"#);
+    let many: Vec<String> = (0..40_000).map(point).collect();
     let text = with_app(&format!(r#""mountPoints":[{}]"#, many.join(",")));
-    let start = std::time::Instant::now();
     let app = parse(&text).unwrap().0.app.unwrap();
-    assert_eq!(app.mount_points[19_999].name, "a-19999");
-    assert!(start.elapsed() < std::time::Duration::from_secs(20));
+    assert_eq!(app.mount_points[39_999].name, "a-39999");
 }
 
 #[test]

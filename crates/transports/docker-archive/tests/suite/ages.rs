@@ -343,10 +343,9 @@ fn k27_keys_and_names_in_other_spellings() {
 }
 
 #[test]
-fn k24_many_names_of_many_images_are_compared_in_time() {
-    let start = std::time::Instant::now();
+fn k24_many_names_of_many_images_are_compared_by_order() {
     let a = id('a');
-    let tags: Vec<String> = (0..20_000).map(|i| format!(r#""{i}":"{a}""#)).collect();
+    let tags: Vec<String> = (0..100_000).map(|i| format!(r#""{i}":"{a}""#)).collect();
     let tar = v1(Tar::default().file("c.json", "{}"), &a, &a, "", "")
         .file("manifest.json", list("null", &[&a]))
         .file("repositories", format!(r#"{{"x":{{{}}}}}"#, tags.join(",")));
@@ -354,6 +353,5 @@ fn k24_many_names_of_many_images_are_compared_in_time() {
     let bundle = DOCKER_ARCHIVE
         .open(saved.path.to_str().unwrap(), &env())
         .unwrap();
-    assert_eq!(bundle.roots().unwrap().len(), 20_001);
-    assert!(start.elapsed().as_secs() < 10);
+    assert_eq!(bundle.roots().unwrap().len(), 100_001);
 }

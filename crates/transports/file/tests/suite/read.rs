@@ -1,12 +1,6 @@
 //! Reading one file: what is refused, and what is noticed when it changes (robustness section D).
 
-use std::{
-    fs,
-    io::Read,
-    os::unix::fs::symlink,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, io::Read, os::unix::fs::symlink, path::Path};
 
 use imgconv_file::from_reader;
 use imgconv_model::{Blob, Code, Env, Error, Facts, Platform, Root, Transport};
@@ -71,11 +65,9 @@ fn d2_what_is_no_regular_file_is_refused_at_once() {
     symlink("fifo", path("link")).unwrap();
     symlink("/dev/zero", path("device")).unwrap();
     for name in ["fifo", "socket", "directory", "link", "device"] {
-        let start = Instant::now();
         let error = FILE
             .open(path(name).to_str().unwrap(), &env(dir.path()))
             .unwrap_err();
-        assert!(start.elapsed() < Duration::from_secs(1), "{name}");
         assert_eq!(error.code(), Code::Io, "{name}");
         assert!(error.to_string().contains("not a regular file"), "{error}");
         assert!(error.to_string().contains(name), "{error}");

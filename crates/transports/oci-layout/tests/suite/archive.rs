@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use imgconv_model::{Bundle, Code, Compression, Env, Error, Result, Transport};
@@ -247,11 +246,9 @@ fn d2_members_that_are_no_files_are_refused() {
     // The archive itself.
     let path = dir.path().join("fifo");
     rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    let start = Instant::now();
     let error = OCI_ARCHIVE
         .open(path.to_str().unwrap(), &env())
         .unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(error.code(), Code::Io);
     assert!(error.to_string().contains("not a regular file"), "{error}");
 }

@@ -6,7 +6,6 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
 };
 
 use imgconv_model::{Algorithm, Code, Error, Facts, Limits, Root, Transport};
@@ -128,9 +127,7 @@ fn d2_what_is_no_regular_file_is_refused_at_once() {
 }
 
 fn not_a_file(layout: &Layout, what: &str) {
-    let start = Instant::now();
     let error = layout.open().blob(&facts(b"layer")).unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(1), "{what}");
     assert_eq!(error.code(), Code::Io, "{what}: {error}");
     assert!(error.to_string().contains("not a regular file"), "{error}");
     let hex = facts(b"layer").digest.unwrap().hex();
@@ -298,12 +295,10 @@ fn d10_the_layout_file() {
         "{\"imageLayoutVersion\": \"1.0.0\", \"x\": [1]}\n",
     );
     layout.open();
-    // 1 GB: nothing of it is read.
+    // To read 4 TB would never end.
     let file = fs::File::create(layout.path("oci-layout")).unwrap();
-    file.set_len(1 << 30).unwrap();
-    let start = Instant::now();
+    file.set_len(1 << 42).unwrap();
     assert_eq!(layout.fails().code(), Code::Limit);
-    assert!(start.elapsed() < Duration::from_secs(1));
     fs::remove_file(layout.path("oci-layout")).unwrap();
     let error = layout.fails();
     assert_eq!(error.code(), Code::Missing);
