@@ -8,6 +8,7 @@ use std::{
 };
 
 use crc::{CRC_64_GO_ISO, Crc, Digest, Table};
+use imgconv_fs::Near;
 use imgconv_model::{Code, Error, Result, quote};
 
 use crate::{
@@ -21,6 +22,7 @@ static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_GO_ISO);
 pub(crate) struct Assembly {
     record: Record,
     files: Arc<dyn Files>,
+    near: Near,
     state: State,
 }
 
@@ -51,6 +53,7 @@ impl Assembly {
         Self {
             record,
             files,
+            near: Near::default(),
             state: State::Between,
         }
     }
@@ -91,28 +94,33 @@ impl Assembly {
         }
     }
 
-    fn content(&self, path: Vec<u8>, size: u64, expected: u64) -> Result<Content> {
-        let found = self.files.open(&path);
+    fn content(&mut self, path: Vec<u8>, size: u64, expected: u64) -> Result<Content> {
+        let found = self.files.open(&path, &mut self.near);
         let found = found.map_err(|error| error.at(self.record.place()))?;
-        let Some(file) = found else {
+        let Some((file, stored)) = found else {
             let message = "the store has no such file";
             return Err(Error::new(Code::Missing, message)
                 .at(place(&path))
                 .at(self.record.place()));
         };
-        Ok(Content {
+        let content = Content {
             file,
             path,
             size,
             left: size,
             expected,
             crc: CRC.digest(),
-        })
+        };
+        match stored == size {
+            true => Ok(content),
+            false => Err(content.wrong_size(stored).at(self.record.place())),
+        }
     }
 }
 
 impl Content {
-    /// Reads some of the content, at least a byte; checks the size and the CRC with the last one.
+    /// Reads some of the content, at least a byte; checks the CRC with the last one. The size of the
+    /// file was compared when the file was opened.
     fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let most = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
@@ -122,8 +130,7 @@ impl Content {
             result => result.map_err(|error| Error::io(error, place(&self.path)))?,
         };
         if count == 0 {
-            let (size, found) = (self.size, self.size - self.left);
-            return Err(self.changed("size", format!("{size} bytes"), format!("{found} bytes")));
+            return Err(self.wrong_size(self.size - self.left));
         }
         self.crc.update(&out[..count]);
         self.left -= count as u64;
@@ -134,17 +141,17 @@ impl Content {
     }
 
     fn check_end(&mut self) -> Result<()> {
-        let more = self.file.read(&mut [0; 1]);
-        if more.map_err(|error| Error::io(error, place(&self.path)))? != 0 {
-            let size = self.size;
-            return Err(self.changed("size", format!("{size} bytes"), "more".to_owned()));
-        }
         let crc = std::mem::replace(&mut self.crc, CRC.digest()).finalize();
         if crc != self.expected {
             let expected = format!("{:016x}", self.expected);
             return Err(self.changed("CRC-64", expected, format!("{crc:016x}")));
         }
         Ok(())
+    }
+
+    fn wrong_size(&self, found: u64) -> Error {
+        let expected = format!("{} bytes", self.size);
+        self.changed("size", expected, format!("{found} bytes"))
     }
 
     fn changed(&self, what: &str, expected: String, found: String) -> Error {
