@@ -17,12 +17,15 @@ use super::layers::{by_umoci, compare};
 use super::registry_server::Registry;
 use crate::process::Result;
 
-/// The layout of the originals, and an archive of docker with those that such a file can hold.
+/// The layout of the originals.
 const ORIGINALS: &str = "engines/originals";
-pub(super) const ARCHIVE: &str = "engines/originals.tar";
+/// An archive of docker with those that every engine keeps, and one with the image that some don't.
+const ARCHIVE: &str = "engines/originals.tar";
+pub(super) const SPARSE_ARCHIVE: &str = "engines/sparse.tar";
+pub(super) const SPARSE: &str = "example.com/sparse:1";
 /// The image whose programs run in a container, its archive and its name.
 const RUNNABLE: &str = "oci:docker-base:example.com/layers/second:1";
-pub(super) const RUNNABLE_ARCHIVE: &str = "engines/in.tar";
+const RUNNABLE_ARCHIVE: &str = "engines/in.tar";
 pub(super) const NAME: &str = "example.com/engine/x:1";
 /// The original for several platforms.
 const PLATFORMS: &str = "example.com/platforms:1";
@@ -47,6 +50,8 @@ pub(super) struct Originals {
 pub(super) struct Held {
     /// The image whose programs run.
     pub(super) runnable: bool,
+    /// The image with a sparse file.
+    pub(super) sparse: bool,
     /// The image that a registry serves as schema 1.
     pub(super) schema1: bool,
     /// The architectures of the image for several platforms.
@@ -57,6 +62,7 @@ impl Held {
     /// The images of a store that no engine wrote.
     pub(super) const ARCHIVED: Self = Self {
         runnable: false,
+        sparse: false,
         schema1: false,
         platforms: &[],
     };
@@ -74,11 +80,14 @@ impl Originals {
     pub(super) fn make(oracle: &Oracle) -> Result<Self> {
         layers(oracle)?;
         let images = dozen::images();
-        let all = [images.clone(), dozen::platforms()].concat();
+        let sparse = vec![dozen::sparse()];
+        let all = [images.clone(), dozen::platforms(), sparse.clone()].concat();
         let layout = oracle.path(ORIGINALS);
         build::layout_of_tars(&all, &layout).map_err(|e| e.to_string())?;
-        let archive = docker::archive_of_tars(&images).map_err(|e| e.to_string())?;
-        fs::write(oracle.path(ARCHIVE), archive).map_err(|e| e.to_string())?;
+        for (path, images) in [(ARCHIVE, &images), (SPARSE_ARCHIVE, &sparse)] {
+            let archive = docker::archive_of_tars(images).map_err(|e| e.to_string())?;
+            fs::write(oracle.path(path), archive).map_err(|e| e.to_string())?;
+        }
         let registry = Registry::start(oracle, "engines/registry")?;
         let copy = |words: &[&str]| {
             let all = [&["--insecure-policy", "copy", "-q"], words].concat();
@@ -119,11 +128,14 @@ impl Originals {
         let mut all: Vec<Expected> = self
             .manifests
             .keys()
-            .filter(|name| !matches!(name.as_str(), NAME | PLATFORMS))
+            .filter(|name| !matches!(name.as_str(), NAME | PLATFORMS | SPARSE))
             .map(|name| one(name, name, &["amd64"]))
             .collect();
         if held.runnable {
             all.push(one(NAME, NAME, &["amd64"]));
+        }
+        if held.sparse {
+            all.push(one(SPARSE, SPARSE, &["amd64"]));
         }
         if held.schema1 {
             all.push(one(&self.registry.image(SCHEMA1), NAME, &["amd64"]));
@@ -133,6 +145,15 @@ impl Originals {
             all.push(one(&name, PLATFORMS, held.platforms));
         }
         all
+    }
+
+    /// The archives that a store gets.
+    pub(super) fn loaded(held: Held) -> Vec<&'static str> {
+        let sparse = held.sparse.then_some(SPARSE_ARCHIVE);
+        [ARCHIVE, RUNNABLE_ARCHIVE]
+            .into_iter()
+            .chain(sparse)
+            .collect()
     }
 
     /// The images that a store gets from the registry, by the names that engines use.
@@ -146,6 +167,11 @@ impl Originals {
     /// Says whether an image of the registry is one for several platforms.
     pub(super) fn is_index(&self, name: &str) -> bool {
         name == self.registry.image(INDEX)
+    }
+
+    /// Says whether an image of the registry is one of schema 1.
+    pub(super) fn is_schema1(&self, name: &str) -> bool {
+        name == self.registry.image(SCHEMA1)
     }
 
     /// Demands that the image of a layout has the tree of the original of the same name.
@@ -181,7 +207,7 @@ impl Originals {
             return Err(format!("listed with an error: {bad}"));
         }
         oracle.imgconv(&["verify", place])?;
-        oracle.imgconv(&["migrate", place, &format!("oci:{layout}")])?;
+        oracle.imgconv(&["migrate", place, &format!("oci+oci:{layout}")])?;
         oracle.imgconv(&["verify", layout])?;
         let migrated = manifests(&oracle.path(layout))?;
         let migrated_names: Vec<String> = migrated.keys().cloned().collect();

@@ -6,6 +6,8 @@
 //!
 //! - Docker's graph drivers and podman keep one platform of an image for several, and docker with
 //!   containerd's store fetches the blobs of one; `ctr` fetches all of them.
+//! - Docker's graph drivers and podman lose the form of a sparse file, and can't save such an image:
+//!   their stores have the image, and its layer is refused.
 //! - Docker 28 and containerd 2.1 refuse images of schema 1; the older engines and podman convert
 //!   them.
 
@@ -13,10 +15,10 @@ use std::collections::BTreeMap;
 
 use imgconv_testkit::{dozen, engines};
 
-use super::checks::Oracle;
+use super::checks::{Oracle, contains};
 use super::daemon::Running;
 use super::docker::equal;
-use super::dozen::{Held, NAME, Originals};
+use super::dozen::{Held, NAME, Originals, SPARSE, SPARSE_ARCHIVE};
 use crate::process::Result;
 
 /// Starts docker with a data root of its own, loads and pulls the images and ends docker; prints the names
@@ -33,9 +35,11 @@ until docker -H "unix://$d/sock" version >/dev/null 2>&1; do
     tries=$((tries + 1)); [ $tries -lt 200 ] || { tail -n 20 "$d/log" >&2; exit 1; }
     sleep 0.2
 done
-docker -H "unix://$d/sock" load -q -i engines/originals.tar >/dev/null
-docker -H "unix://$d/sock" load -q -i engines/in.tar >/dev/null
+for file in $LOADED; do docker -H "unix://$d/sock" load -q -i "$file" >/dev/null; done
 for name in $PULLED; do docker -H "unix://$d/sock" pull -q "$name" >/dev/null; done
+if [ -n "$REFUSED" ] && docker -H "unix://$d/sock" save -o "$d/saved" "$REFUSED" 2>/dev/null; then
+    echo "docker saves $REFUSED" >&2; exit 1
+fi
 docker -H "unix://$d/sock" images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}'
 "#;
 
@@ -59,8 +63,9 @@ until ctr -a "$d/sock" version >/dev/null 2>&1; do
     tries=$((tries + 1)); [ $tries -lt 200 ] || { tail -n 20 "$d/log" >&2; exit 1; }
     sleep 0.2
 done
-ctr -a "$d/sock" -n k8s.io image import --no-unpack engines/originals.tar >/dev/null
-ctr -a "$d/sock" -n k8s.io image import --no-unpack engines/in.tar >/dev/null
+for file in $LOADED; do
+    ctr -a "$d/sock" -n k8s.io image import --no-unpack "$file" >/dev/null
+done
 for name in $PULLED; do
     ctr -a "$d/sock" -n k8s.io content fetch --plain-http --all-platforms "$name" >/dev/null
 done
@@ -71,9 +76,11 @@ ctr -a "$d/sock" -n k8s.io image ls | awk 'NR > 1 { print $1, $3 }'
 const PODMAN: &str = r#"
 d="$PWD/engines/$NAME"; mkdir -p "$d"
 podman="podman --root $d/root --runroot $PWD/run-$NAME --tmpdir $d/tmp --storage-driver $DRIVER"
-$podman load -q -i engines/originals.tar >/dev/null
-$podman load -q -i engines/in.tar >/dev/null
+for file in $LOADED; do $podman load -q -i "$file" >/dev/null; done
 for name in $PULLED; do $podman pull -q --tls-verify=false "$name" >/dev/null; done
+if [ -n "$REFUSED" ] && $podman save -q -o "$d/saved" "$REFUSED" 2>/dev/null; then
+    echo "podman saves $REFUSED" >&2; exit 1
+fi
 $podman images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}'
 umount "$d/root/$DRIVER" 2>/dev/null || :
 "#;
@@ -109,8 +116,7 @@ until docker -H "unix://$d/sock" version >/dev/null 2>&1; do
     tries=$((tries + 1)); [ $tries -lt 200 ] || { tail -n 20 "$d/log" >&2; exit 1; }
     sleep 0.2
 done
-docker -H "unix://$d/sock" load -q -i engines/originals.tar >/dev/null
-docker -H "unix://$d/sock" load -q -i engines/in.tar >/dev/null
+for file in $LOADED; do docker -H "unix://$d/sock" load -q -i "$file" >/dev/null; done
 for name in $PULLED; do docker -H "unix://$d/sock" pull -q "$name" >/dev/null; done
 docker -H "unix://$d/sock" images --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}'
 "#;
@@ -159,7 +165,10 @@ const STORES: &[Store] = &[
         scheme: "containerd",
         path: "data/containerd/daemon",
         prints: Prints::Manifests,
-        held: held(false, &["amd64"]),
+        held: Held {
+            sparse: true,
+            ..held(false, &["amd64"])
+        },
         also: &[("docker-root:", "/data:")],
     },
     podman("podman-overlay", "overlay", &["podman"]),
@@ -173,6 +182,7 @@ const STORES: &[Store] = &[
 const fn held(schema1: bool, platforms: &'static [&'static str]) -> Held {
     Held {
         runnable: true,
+        sparse: false,
         schema1,
         platforms,
     }
@@ -224,7 +234,10 @@ const fn containerd(name: &'static str, needs: &'static [&'static str], schema1:
         scheme: "containerd",
         path: "root",
         prints: Prints::Manifests,
-        held: held(schema1, &["amd64", "arm64"]),
+        held: Held {
+            sparse: true,
+            ..held(schema1, &["amd64", "arm64"])
+        },
         also: &[],
     }
 }
@@ -261,6 +274,11 @@ pub(super) fn run(oracle: &mut Oracle) {
             Ok(())
         });
     }
+    for store in STORES.iter().filter(|store| !store.held.sparse) {
+        let needs = [store.needs, &["root"]].concat();
+        let title = format!("engines: {}, a sparse file", store.name);
+        oracle.check(&title, &needs, |oracle| sparse(oracle, store));
+    }
     by_hand(oracle, &originals);
     let old = STORES[0].name;
     let name = "engines: an old data root to a newer docker";
@@ -280,23 +298,54 @@ pub(super) fn run(oracle: &mut Oracle) {
 
 /// Fills a store by its engine, which has ended then; returns the digests that the engine names.
 fn fill(oracle: &Oracle, store: &Store, originals: &Originals) -> Result<BTreeMap<String, String>> {
-    let Store {
-        name,
-        driver,
-        script,
-        ..
-    } = store;
-    let pulled = originals.pulled(store.held).join(" ");
-    let script = format!("NAME={name} DRIVER={driver} PULLED='{pulled}'\n{script}");
-    let printed = match store.needs.contains(&"newer") {
-        true => oracle.newer_shell(&script)?,
-        false => oracle.shell(&script)?,
-    };
+    let words = [
+        ("LOADED", Originals::loaded(store.held).join(" ")),
+        ("PULLED", originals.pulled(store.held).join(" ")),
+        ("REFUSED", String::new()),
+    ];
+    let printed = fill_with(oracle, store, store.name, &words)?;
     let line = |line: &str| {
         let (name, id) = line.split_once(' ')?;
         Some((name.to_owned(), id.trim().to_owned()))
     };
     Ok(printed.lines().filter_map(line).collect())
+}
+
+/// Runs the script of a store with variables of the shell; `name` is that of the directory.
+fn fill_with(
+    oracle: &Oracle,
+    store: &Store,
+    name: &str,
+    words: &[(&str, String)],
+) -> Result<String> {
+    let words = words
+        .iter()
+        .map(|(key, value)| format!("{key}='{value}'\n"));
+    let words: String = words.collect();
+    let (driver, script) = (store.driver, store.script);
+    let script = format!("NAME={name} DRIVER={driver}\n{words}{script}");
+    match store.needs.contains(&"newer") {
+        true => oracle.newer_shell(&script),
+        false => oracle.shell(&script),
+    }
+}
+
+/// Checks that an image with a sparse file, which the engine can't save, is listed and refused.
+fn sparse(oracle: &Oracle, store: &Store) -> Result {
+    let name = format!("{}-sparse", store.name);
+    let words = [
+        ("LOADED", SPARSE_ARCHIVE.to_owned()),
+        ("PULLED", String::new()),
+        ("REFUSED", SPARSE.to_owned()),
+    ];
+    fill_with(oracle, store, &name, &words)?;
+    let place = format!("{}:engines/{name}/{}", store.scheme, store.path);
+    contains(&oracle.imgconv(&["ls", &*place])?, SPARSE)?;
+    let program = oracle.program.display();
+    let said = oracle.shell(&format!(
+        "if '{program}' convert '{place}' oci:engines-{name} 2>&1; then exit 1; fi"
+    ))?;
+    contains(&said, "the engine kept the content of this sparse file")
 }
 
 fn check(
@@ -312,7 +361,17 @@ fn check(
     let names: Vec<&String> = printed.keys().collect();
     equal("the names of the engine", &names, &configs.keys().collect())?;
     match store.prints {
-        Prints::Configs => equal("the image IDs", &configs, printed)?,
+        Prints::Configs => {
+            // Podman keeps no config of an image of schema 1.
+            let is_podman = store.scheme == "containers-storage";
+            let kept = |(name, _): &(&String, &String)| !is_podman || !originals.is_schema1(name);
+            let pick = |of: &BTreeMap<String, String>| {
+                let kept = of.iter().filter(kept);
+                kept.map(|(name, id)| (name.clone(), id.clone()))
+                    .collect::<Vec<_>>()
+            };
+            equal("the image IDs", &pick(&configs), &pick(printed))?;
+        }
         Prints::Manifests => {
             let listed = oracle.imgconv(&["ls", "--json", &place])?;
             for (name, digest) in printed {

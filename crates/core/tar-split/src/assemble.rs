@@ -23,6 +23,8 @@ pub(crate) struct Assembly {
     record: Record,
     files: Arc<dyn Files>,
     near: Near,
+    /// The stored size of a sparse file, if the last segment ends with the header of such a file.
+    sparse: Option<u64>,
     state: State,
 }
 
@@ -54,6 +56,7 @@ impl Assembly {
             record,
             files,
             near: Near::default(),
+            sparse: None,
             state: State::Between,
         }
     }
@@ -66,7 +69,10 @@ impl Assembly {
                 State::Between => {
                     self.state = match self.record.next()? {
                         None => State::Ended,
-                        Some(Entry::Segment(bytes)) => State::Segment(bytes, 0),
+                        Some(Entry::Segment(bytes)) => {
+                            self.sparse = sparse_size(&bytes);
+                            State::Segment(bytes, 0)
+                        }
                         Some(Entry::File { path, size, crc }) => {
                             State::Content(self.content(path, size, crc)?)
                         }
@@ -95,6 +101,17 @@ impl Assembly {
     }
 
     fn content(&mut self, path: Vec<u8>, size: u64, expected: u64) -> Result<Content> {
+        if self.sparse.take().is_some_and(|stored| stored != size) {
+            let message = "the engine kept the content of this sparse file, but not the form in which \
+                           the tar of the layer stored it, so the tar can't be put together again";
+            return Err(Error::new(Code::Unsupported, message)
+                .hint(
+                    "the engine can't save this image either; pull the image again from a registry, \
+                     or convert the output of `docker export` of a container as `rootfs:FILE`",
+                )
+                .at(place(&path))
+                .at(self.record.place()));
+        }
         let found = self.files.open(&path, &mut self.near);
         let found = found.map_err(|error| error.at(self.record.place()))?;
         let Some((file, stored)) = found else {
@@ -159,6 +176,23 @@ impl Content {
             .at(place(&self.path))
             .hint("the file was changed after the engine extracted it; restore it from a backup")
     }
+}
+
+/// Returns the stored size in the header at the end of a segment if the segment marks a sparse file: by
+/// a record of PAX, or by the type of GNU tar.
+fn sparse_size(segment: &[u8]) -> Option<u64> {
+    const BLOCK: usize = 512;
+    let header = &segment[segment.len().checked_sub(BLOCK)?..];
+    // A header of PAX, its records and the header of the file.
+    let has_records = segment.len() >= 3 * BLOCK;
+    let mark = b"GNU.sparse.";
+    let is_sparse = header[156] == b'S'
+        || has_records && segment.windows(mark.len()).any(|window| window == mark);
+    if !is_sparse || !header[257..].starts_with(b"ustar") {
+        return None;
+    }
+    let digits = str::from_utf8(&header[124..136]).ok()?;
+    u64::from_str_radix(digits.trim_matches(['\0', ' ']), 8).ok()
 }
 
 fn place(path: &[u8]) -> String {

@@ -82,8 +82,16 @@ pub fn images() -> Vec<Image> {
     all.push((head("xattrs"), xattrs()));
     all.push((head("capabilities"), capabilities()));
     all.push((head("names"), names()));
-    all.push((head("sparse"), vec![sparse()]));
     all
+}
+
+/// Makes an image with a file in a sparse form. Engines that keep the extracted files of a layer don't
+/// keep that form, so neither they nor a reader of their store can make the tar again.
+///
+/// # Panics
+/// See [`images`].
+pub fn sparse() -> Image {
+    (head("sparse"), vec![sparse_layer()])
 }
 
 /// Makes the images of [`images`] for the stores of [`crate::engines`].
@@ -108,7 +116,8 @@ pub fn platforms() -> Vec<Image> {
         let mut image = head("platforms");
         image.head.arch = arch.to_owned();
         let own = format!("dir ./\nfile arch \"{arch}\"");
-        (image, vec![layer(BASE), layer(&own)])
+        // Layers of its own: containerd does not fetch the blob of a layer that it has extracted.
+        (image, vec![layer("dir ./\nfile common \"c\""), layer(&own)])
     };
     ["amd64", "arm64"].map(image).into()
 }
@@ -165,7 +174,7 @@ fn names() -> Vec<Vec<u8>> {
 
 /// A layer with a file stored in the sparse form 1.0 of GNU tar: a map, then the pieces.
 #[allow(clippy::unwrap_used, reason = "a panic is how a fixture reports")]
-fn sparse() -> Vec<u8> {
+fn sparse_layer() -> Vec<u8> {
     let mut items =
         crate::recipe::parse("dir ./\nfile plain \"p\"\nfile x\nfile y", "sparse").unwrap();
     let mut stored = b"2\n1500000\n4\n3000000\n0\n".to_vec();
@@ -217,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_sparse_file_is_read_with_its_holes() {
-        let lines = crate::dump::tar_lines(&mut &*sparse(), "sparse").unwrap();
+        let lines = crate::dump::tar_lines(&mut &*sparse_layer(), "sparse").unwrap();
         assert_eq!(lines.len(), 3, "{lines:?}");
         let mut content = vec![0; 3_000_000];
         content[1_500_000..1_500_004].copy_from_slice(b"data");
@@ -230,7 +239,7 @@ mod tests {
         let images = images();
         let names: std::collections::BTreeSet<&String> =
             images.iter().map(|(image, _)| &image.head.name).collect();
-        assert_eq!(names.len(), 11);
+        assert_eq!(names.len(), 10);
         assert_eq!(platforms()[1].0.head.arch, "arm64");
     }
 }
