@@ -167,6 +167,7 @@ const STORES: &[Store] = &[
         prints: Prints::Manifests,
         held: Held {
             sparse: true,
+            partial: true,
             ..held(false, &["amd64"])
         },
         also: &[("docker-root:", "/data:")],
@@ -185,6 +186,7 @@ const fn held(schema1: bool, platforms: &'static [&'static str]) -> Held {
         sparse: false,
         schema1,
         platforms,
+        partial: false,
     }
 }
 

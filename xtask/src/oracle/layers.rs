@@ -211,7 +211,7 @@ pub(super) fn by_umoci(oracle: &Oracle, layout: &str, reference: &str) -> Result
 }
 
 /// Unpacks an image of a layout by our program, and lists it.
-fn by_imgconv(oracle: &Oracle, layout: &str, reference: &str) -> Result<Vec<String>> {
+pub(super) fn by_imgconv(oracle: &Oracle, layout: &str, reference: &str) -> Result<Vec<String>> {
     let image = format!("oci:{layout}:{reference}");
     listed(oracle, &image, "", |folder| {
         let folder = folder.to_string_lossy();
