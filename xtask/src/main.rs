@@ -34,7 +34,8 @@ Usage: cargo xtask TASK
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
-        bench migrate [--only JOB] [--size MB], bench start, bench all
+        bench migrate [--only JOB] [--size MB], bench store [--only JOB] [--size MB],
+        bench start, bench all
         [--json] [--rounds N] [--folder DIR] [--save]
                              time, memory and bytes, beside other programs that do the same; all
                              --save writes docs/benchmarks.md

@@ -60,7 +60,7 @@ impl Goal {
         }
     }
 
-    const fn cpu(self, most: f64) -> Self {
+    pub(super) const fn cpu(self, most: f64) -> Self {
         Self {
             cpu: Some(most),
             ..self
@@ -337,6 +337,8 @@ pub(super) fn compare(
 /// A ratio, with its goal if there is a goal.
 pub(super) fn judged(ratio: f64, goal: Option<f64>) -> String {
     match goal {
+        // No job of the row wrote anything.
+        None if ratio.is_nan() => String::new(),
         None => format!("{ratio:.2}"),
         Some(goal) if meets(ratio, goal) => format!("{ratio:.2} (goal {goal:.2}: met)"),
         Some(goal) => format!("{ratio:.2} (goal {goal:.2}: missed)"),
@@ -437,5 +439,6 @@ mod tests {
         assert_eq!(judged(0.654, Some(0.65)), "0.65 (goal 0.65: met)");
         assert_eq!(judged(0.656, Some(0.65)), "0.66 (goal 0.65: missed)");
         assert_eq!(judged(0.3, None), "0.30");
+        assert_eq!(judged(0.0 / 0.0, None), "");
     }
 }

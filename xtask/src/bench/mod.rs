@@ -18,6 +18,7 @@ mod packages;
 mod scaling;
 mod setting;
 mod start;
+mod store;
 mod table;
 
 use std::path::PathBuf;
@@ -64,9 +65,10 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         "scaling" => scaling::run(&bench)?,
         "memory" => memory::run(&bench, only)?,
         "migrate" => migrate::run(&bench, number("--size", 80)?, only)?,
+        "store" => store::run(&bench, number("--size", STORES)?, only)?,
         other => {
             return Err(format!(
-                "there is no benchmark `{other}`; there are: all, goals, scaling, memory, migrate, start"
+                "there is no benchmark `{other}`; there are: all, goals, scaling, memory, migrate, start, store"
             ));
         }
     };
@@ -81,11 +83,15 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     Ok(())
 }
 
+/// The MB of a store of an engine: the goal is stated for that size.
+const STORES: u64 = 5000;
+
 /// Runs every benchmark that has a goal.
 fn all(bench: &Bench, size: u64) -> Result<(String, Value)> {
     let parts = [
         ("Goals", goals::run(bench, size, "")?),
         ("Migration", migrate::run(bench, 80, "")?),
+        ("Stores of engines", store::run(bench, STORES, "")?),
         ("Growth", scaling::run(bench)?),
         ("More cores", model::run(bench, 200)?),
         ("Start", start::run(bench)?),

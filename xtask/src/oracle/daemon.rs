@@ -171,11 +171,7 @@ pub(super) fn run(oracle: &mut Oracle) {
             if !oracle.path("daemon/docker/data/overlay2").is_dir() {
                 return Err("docker has left no data root".into());
             }
-            let kind = Kind {
-                name: "migrated",
-                ..KINDS[1]
-            };
-            let engine = Running::start(oracle, &kind)?;
+            let engine = Running::newer(oracle, "migrated")?;
             let old = "docker-root:daemon/docker/data";
             oracle.imgconv(&[
                 "migrate",
@@ -238,12 +234,18 @@ fn config(oracle: &Oracle, image: &str) -> Result<String> {
 }
 
 /// A running engine.
-struct Running {
+pub(super) struct Running {
     child: Child,
     directory: PathBuf,
 }
 
 impl Running {
+    /// Starts a newer docker; `name` is that of its directory.
+    pub(super) fn newer(oracle: &Oracle, name: &'static str) -> Result<Self> {
+        let kind = Kind { name, ..KINDS[1] };
+        Self::start(oracle, &kind)
+    }
+
     fn start(oracle: &Oracle, kind: &Kind) -> Result<Self> {
         let Kind { name, driver, .. } = kind;
         let script = format!("NAME={name} DRIVER={driver}\n{}", kind.script);
@@ -282,7 +284,7 @@ impl Running {
         ))
     }
 
-    fn host(&self) -> String {
+    pub(super) fn host(&self) -> String {
         format!("unix://{}", self.directory.join("sock").display())
     }
 
@@ -291,7 +293,7 @@ impl Running {
         oracle.peer("docker", &[&["-H", &self.host()], arguments].concat())
     }
 
-    fn id(&self, oracle: &Oracle, name: &str) -> Result<String> {
+    pub(super) fn id(&self, oracle: &Oracle, name: &str) -> Result<String> {
         let words = ["inspect", "--type", "image", "-f", "{{.Id}}", name];
         let id = self.docker(oracle, &words)?;
         let id = id.trim();
@@ -301,7 +303,7 @@ impl Running {
         })
     }
 
-    fn runs(&self, oracle: &Oracle, name: &str) -> Result {
+    pub(super) fn runs(&self, oracle: &Oracle, name: &str) -> Result {
         let words = ["run", "--rm", "--network", "none", name];
         equal(
             "what it printed",

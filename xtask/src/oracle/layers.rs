@@ -62,30 +62,6 @@ const FIXTURES: [Fixture; 6] = [
     ("dir2sym", &[B, "symlink etc -> usr"], "symlink etc -> usr"),
 ];
 
-/// The names of the fixtures, each `example.com/NAME:1`.
-pub(super) const NAMES: [&str; 6] = [
-    "opaque",
-    "samelayer",
-    "hardover",
-    "harddel",
-    "hardboth",
-    "dir2sym",
-];
-
-/// Writes the fixtures as a layout and as an archive of docker.
-pub(super) fn more_images(oracle: &Oracle, layout: &str, archive: &str) -> Result {
-    let images = FIXTURES.iter().map(fixture).collect::<Result<Vec<_>>>()?;
-    build::layout(&images, &oracle.path(layout)).map_err(|e| e.to_string())?;
-    let bytes = docker::archive(&images).map_err(|e| e.to_string())?;
-    fs::write(oracle.path(archive), bytes).map_err(|e| e.to_string())
-}
-
-/// Demands that umoci unpacks the same tree of an image from two layouts.
-pub(super) fn same_merged(oracle: &Oracle, layouts: (&str, &str), reference: &str) -> Result {
-    let known = by_umoci(oracle, layouts.0, reference)?;
-    compare(&known, &by_umoci(oracle, layouts.1, reference)?)
-}
-
 /// How many random images there are.
 const IMAGES: usize = 500;
 
@@ -226,7 +202,7 @@ fn reference(seed: usize) -> String {
 }
 
 /// Unpacks an image of a layout by umoci, and lists it.
-fn by_umoci(oracle: &Oracle, layout: &str, reference: &str) -> Result<Vec<String>> {
+pub(super) fn by_umoci(oracle: &Oracle, layout: &str, reference: &str) -> Result<Vec<String>> {
     let image = format!("{layout}:{reference}");
     listed(oracle, &image, "rootfs", |bundle| {
         let bundle = bundle.to_string_lossy();
@@ -235,7 +211,7 @@ fn by_umoci(oracle: &Oracle, layout: &str, reference: &str) -> Result<Vec<String
 }
 
 /// Unpacks an image of a layout by our program, and lists it.
-fn by_imgconv(oracle: &Oracle, layout: &str, reference: &str) -> Result<Vec<String>> {
+pub(super) fn by_imgconv(oracle: &Oracle, layout: &str, reference: &str) -> Result<Vec<String>> {
     let image = format!("oci:{layout}:{reference}");
     listed(oracle, &image, "", |folder| {
         let folder = folder.to_string_lossy();
@@ -300,7 +276,7 @@ fn without_time(line: &str) -> String {
 
 /// Fails unless two lists are equal; attributes that umoci gives to parents without an entry are
 /// ignored.
-fn compare(expected: &[String], found: &[String]) -> Result {
+pub(super) fn compare(expected: &[String], found: &[String]) -> Result {
     let unset = |line: &&String| line.contains(UNSET);
     let unset: BTreeMap<&str, &String> = expected
         .iter()

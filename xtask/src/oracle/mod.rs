@@ -12,6 +12,7 @@ mod codecs;
 mod daemon;
 mod docker;
 mod docker_aci;
+mod dozen;
 mod engine;
 mod engines;
 mod from_aci;

@@ -98,7 +98,7 @@ fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {
         .image
         .layers
         .iter()
-        .filter_map(|l| l.blob.facts.size)
+        .filter_map(|l| l.blob.facts.size.or_else(|| l.blob.bytes.stored_size()))
         .sum();
     let documents: u64 = match &node.child {
         Some(child) => {

@@ -2,14 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read,
     sync::Arc,
 };
 
 use imgconv_layer::{Discard, Tree};
 use imgconv_manifest::find_blob;
-use imgconv_model::{Algorithm, Child, Code, Digest, Env, Error, Result};
+use imgconv_model::{Algorithm, Child, Code, Compression, Digest, Env, Error, Result};
 use imgconv_pipeline::{Budget, Tar};
-use imgconv_stream::{Cancellable, HashingReader};
+use imgconv_stream::{Cancellable, HashingReader, ahead};
 
 use crate::{
     fsck, lint,
@@ -238,15 +239,28 @@ fn check_image(
         seen.shown.digests.extend(layer.blob.facts.digest);
         let mut work = || -> Result<()> {
             let what = format!("layer {i}");
-            let source = Tar::open(layer, &budget, env, &what)?;
-            let algorithm = layer.diff_id.map_or(Algorithm::Sha256, |id| id.algorithm());
-            let mut source = HashingReader::new(source, &[algorithm]);
-            tree.apply(&mut source, semantics(node), &mut Discard, &what)
-                .map_err(|error| imgconv_stream::blame(error, &mut source))?;
-            let (found, _) = source.finish().map_err(Error::from_io)?;
-            match layer.diff_id {
-                Some(claimed) if claimed != found[0] => {
-                    Err(Error::mismatch("the diff ID", claimed, found[0]))
+            let mut source = Tar::open(layer, &budget, env, &what)?;
+            // The reader compares the digest of the blob, which is the diff ID of a plain tar.
+            let is_compared = source.compression() == Compression::None
+                && layer.diff_id.is_some()
+                && layer.diff_id == layer.blob.facts.digest;
+            let algorithms: Vec<Algorithm> = match layer.diff_id {
+                Some(id) if !is_compared => vec![id.algorithm()],
+                _ => Vec::new(),
+            };
+            let mut check = |source: &mut dyn Read| {
+                let mut source = HashingReader::new(source, &algorithms);
+                tree.apply(&mut source, semantics(node), &mut Discard, &what)
+                    .map_err(|error| imgconv_stream::blame(error, &mut source))?;
+                source.finish().map_err(Error::from_io)
+            };
+            let (found, _) = match env.jobs > 1 {
+                true => ahead(&mut source, check)?,
+                false => check(&mut source)?,
+            };
+            match (layer.diff_id, found.first()) {
+                (Some(claimed), Some(found)) if claimed != *found => {
+                    Err(Error::mismatch("the diff ID", claimed, *found))
                 }
                 _ => Ok(()),
             }

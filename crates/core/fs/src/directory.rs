@@ -27,6 +27,10 @@ pub struct Directory {
     links: Links,
 }
 
+/// The directory of the file that [`Directory::file_near`] opened last.
+#[derive(Debug, Default)]
+pub struct Near(Option<(Vec<u8>, OwnedFd)>);
+
 /// The treatment of symbolic links below a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Links {
@@ -98,36 +102,59 @@ impl Directory {
     /// [`Code::Escape`] for a component `..`, [`Code::Io`] for anything that is not a regular file
     /// or can't be opened.
     pub fn file_in_root(&self, path: &[u8]) -> Result<Option<File>> {
+        let found = self.file_near(path, &mut Near::default())?;
+        Ok(found.map(|(file, _)| file))
+    }
+
+    /// Opens a regular file as [`Directory::file_in_root`] does; also returns its size in bytes. Of
+    /// files in one directory that are opened one after the other, only the first needs a walk along
+    /// the path: `near` has the directory of the last one, and belongs to this directory alone.
+    ///
+    /// # Errors
+    /// See [`Directory::file_in_root`].
+    pub fn file_near(&self, path: &[u8], near: &mut Near) -> Result<Option<(File, u64)>> {
         let place = || quote(path);
         if path.split(|byte| *byte == b'/').any(|name| name == b"..") {
             let message = "the path has a component `..`, which could lead out of the directory";
             return Err(Error::new(Code::Escape, message).at(place()));
         }
-        let open = |flags: OFlags| {
-            rustix::fs::openat2(
-                &self.descriptor,
-                path,
-                flags | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-                Mode::empty(),
-                ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-            )
+        let end = path.iter().rposition(|byte| *byte == b'/');
+        let (parent, name) = path.split_at(end.map_or(0, |end| end + 1));
+        let failed = |error: Errno| match error {
+            Errno::NOENT | Errno::NOTDIR => Ok(None),
+            error => Err(Error::io(error.into(), place())),
         };
-        let regular = |descriptor: &OwnedFd| {
-            let stat =
-                rustix::fs::fstat(descriptor).map_err(|error| Error::io(error.into(), place()))?;
-            check(stat.st_mode, FileType::RegularFile).map_err(|error| error.at(place()))
+        let directory = match &near.0 {
+            Some((known, directory)) if known == parent => directory,
+            _ => {
+                let opened = rustix::fs::openat2(
+                    &self.descriptor,
+                    if parent.is_empty() { b"." } else { parent },
+                    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                    ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+                );
+                let opened = match opened {
+                    Ok(descriptor) => descriptor,
+                    Err(error) => return failed(error),
+                };
+                &near.0.insert((parent.to_owned(), opened)).1
+            }
         };
-        // Opening a device can have effects, so the first descriptor only locates the file.
-        let located = match open(OFlags::PATH) {
-            Ok(descriptor) => descriptor,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            Err(error) => return Err(Error::io(error.into(), place())),
+        // Opening a device can have effects, so the kind of the file is found out before.
+        let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(error) => return failed(error),
         };
-        regular(&located)?;
-        let opened = open(OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+        check(stat.st_mode, FileType::RegularFile).map_err(|error| error.at(place()))?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, name, flags, Mode::empty())
             .map_err(|error| Error::io(error.into(), place()))?;
-        regular(&opened)?;
-        Ok(Some(File::from(opened)))
+        let stat = rustix::fs::fstat(&opened).map_err(|error| Error::io(error.into(), place()))?;
+        check(stat.st_mode, FileType::RegularFile).map_err(|error| error.at(place()))?;
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        Ok(Some((File::from(opened), size)))
     }
 
     /// Reads a whole file of at most `limit` bytes. `None` if there is no such file.
@@ -429,6 +456,14 @@ mod tests {
         assert_eq!(read(b"a/../secret").unwrap_err().code(), Code::Escape);
         assert_eq!(read(b"a/link").unwrap_err().code(), Code::Escape);
         assert_eq!(read(b"a/b").unwrap_err().code(), Code::Io);
+        let mut near = Near::default();
+        for (path, size) in [(&b"a/b/file"[..], 5), (b"a/b/file", 5), (b"out/secret", 6)] {
+            let found = directory.file_near(path, &mut near).unwrap();
+            assert_eq!(found.unwrap().1, size);
+        }
+        let linked = directory.file_near(b"a/link", &mut near).unwrap_err();
+        assert_eq!(linked.code(), Code::Escape);
+        assert!(directory.file_near(b"a/none", &mut near).unwrap().is_none());
     }
 
     #[test]

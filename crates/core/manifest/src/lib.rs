@@ -26,6 +26,7 @@ pub mod media_type;
 mod read;
 mod references;
 mod remade;
+mod signed;
 mod tar_sum;
 pub mod v1_image;
 
@@ -40,4 +41,5 @@ pub use kind::{KINDS, Told, is_index, kind_of, told};
 pub use lint::{Odd, lint, lint_descriptor};
 pub use references::{Part, Reference, References, family_of, references};
 pub use remade::report_remade;
+pub use signed::payload;
 pub use tar_sum::TarSum;

@@ -78,6 +78,13 @@ pub trait Open: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns how many bytes the place stores for these bytes, as it states itself, if the place
+    /// keeps them in another form and the claimed size is unknown: a number to show, which nothing
+    /// verifies.
+    fn stored_size(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns the open file of the local file system that holds exactly these bytes, if there is
     /// one and its path has no symbolic link. The claimed digest and size are not verified.
     ///

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use imgconv_model::{Env, Layer, Limits, Result};
+use imgconv_model::{Compression, Env, Layer, Limits, Result};
 use imgconv_stream::Decoder;
 
 use crate::look::{look, note_label};
@@ -55,6 +55,13 @@ impl Tar {
             budget: budget.clone(),
             env: env.clone(),
         })
+    }
+}
+
+impl Tar {
+    /// Returns the compression by the magic bytes.
+    pub fn compression(&self) -> Compression {
+        self.inner.compression()
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crc::{CRC_64_GO_ISO, Crc, Digest, Table};
+use imgconv_fs::Near;
 use imgconv_model::{Code, Error, Result, quote};
 
 use crate::{
@@ -21,6 +22,9 @@ static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_GO_ISO);
 pub(crate) struct Assembly {
     record: Record,
     files: Arc<dyn Files>,
+    near: Near,
+    /// The stored size of a sparse file, if the last segment ends with the header of such a file.
+    sparse: Option<u64>,
     state: State,
 }
 
@@ -51,6 +55,8 @@ impl Assembly {
         Self {
             record,
             files,
+            near: Near::default(),
+            sparse: None,
             state: State::Between,
         }
     }
@@ -63,7 +69,10 @@ impl Assembly {
                 State::Between => {
                     self.state = match self.record.next()? {
                         None => State::Ended,
-                        Some(Entry::Segment(bytes)) => State::Segment(bytes, 0),
+                        Some(Entry::Segment(bytes)) => {
+                            self.sparse = sparse_size(&bytes);
+                            State::Segment(bytes, 0)
+                        }
                         Some(Entry::File { path, size, crc }) => {
                             State::Content(self.content(path, size, crc)?)
                         }
@@ -91,28 +100,44 @@ impl Assembly {
         }
     }
 
-    fn content(&self, path: Vec<u8>, size: u64, expected: u64) -> Result<Content> {
-        let found = self.files.open(&path);
+    fn content(&mut self, path: Vec<u8>, size: u64, expected: u64) -> Result<Content> {
+        if self.sparse.take().is_some_and(|stored| stored != size) {
+            let message = "the engine kept the content of this sparse file, but not the form in which \
+                           the tar of the layer stored it, so the tar can't be put together again";
+            return Err(Error::new(Code::Unsupported, message)
+                .hint(
+                    "the engine can't save this image either; pull the image again from a registry, \
+                     or convert the output of `docker export` of a container as `rootfs:FILE`",
+                )
+                .at(place(&path))
+                .at(self.record.place()));
+        }
+        let found = self.files.open(&path, &mut self.near);
         let found = found.map_err(|error| error.at(self.record.place()))?;
-        let Some(file) = found else {
+        let Some((file, stored)) = found else {
             let message = "the store has no such file";
             return Err(Error::new(Code::Missing, message)
                 .at(place(&path))
                 .at(self.record.place()));
         };
-        Ok(Content {
+        let content = Content {
             file,
             path,
             size,
             left: size,
             expected,
             crc: CRC.digest(),
-        })
+        };
+        match stored == size {
+            true => Ok(content),
+            false => Err(content.wrong_size(stored).at(self.record.place())),
+        }
     }
 }
 
 impl Content {
-    /// Reads some of the content, at least a byte; checks the size and the CRC with the last one.
+    /// Reads some of the content, at least a byte; checks the CRC with the last one. The size of the
+    /// file was compared when the file was opened.
     fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let most = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
@@ -122,8 +147,7 @@ impl Content {
             result => result.map_err(|error| Error::io(error, place(&self.path)))?,
         };
         if count == 0 {
-            let (size, found) = (self.size, self.size - self.left);
-            return Err(self.changed("size", format!("{size} bytes"), format!("{found} bytes")));
+            return Err(self.wrong_size(self.size - self.left));
         }
         self.crc.update(&out[..count]);
         self.left -= count as u64;
@@ -134,11 +158,6 @@ impl Content {
     }
 
     fn check_end(&mut self) -> Result<()> {
-        let more = self.file.read(&mut [0; 1]);
-        if more.map_err(|error| Error::io(error, place(&self.path)))? != 0 {
-            let size = self.size;
-            return Err(self.changed("size", format!("{size} bytes"), "more".to_owned()));
-        }
         let crc = std::mem::replace(&mut self.crc, CRC.digest()).finalize();
         if crc != self.expected {
             let expected = format!("{:016x}", self.expected);
@@ -147,11 +166,33 @@ impl Content {
         Ok(())
     }
 
+    fn wrong_size(&self, found: u64) -> Error {
+        let expected = format!("{} bytes", self.size);
+        self.changed("size", expected, format!("{found} bytes"))
+    }
+
     fn changed(&self, what: &str, expected: String, found: String) -> Error {
         Error::mismatch(format!("the {what} of the extracted file"), expected, found)
             .at(place(&self.path))
             .hint("the file was changed after the engine extracted it; restore it from a backup")
     }
+}
+
+/// Returns the stored size in the header at the end of a segment if the segment marks a sparse file: by
+/// a record of PAX, or by the type of GNU tar.
+fn sparse_size(segment: &[u8]) -> Option<u64> {
+    const BLOCK: usize = 512;
+    let header = &segment[segment.len().checked_sub(BLOCK)?..];
+    // A header of PAX, its records and the header of the file.
+    let has_records = segment.len() >= 3 * BLOCK;
+    let mark = b"GNU.sparse.";
+    let is_sparse = header[156] == b'S'
+        || has_records && segment.windows(mark.len()).any(|window| window == mark);
+    if !is_sparse || !header[257..].starts_with(b"ustar") {
+        return None;
+    }
+    let digits = str::from_utf8(&header[124..136]).ok()?;
+    u64::from_str_radix(digits.trim_matches(['\0', ' ']), 8).ok()
 }
 
 fn place(path: &[u8]) -> String {

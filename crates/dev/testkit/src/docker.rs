@@ -19,16 +19,29 @@ use crate::{Failure, Result, sha256_hex};
 /// # Errors
 /// If a layer can't be written as a tar.
 pub fn archive(images: &[ImageRecipe]) -> Result<Vec<u8>> {
+    let mut with_tars = Vec::new();
+    for image in images {
+        let tars: Result<_> = image.layers.iter().map(|items| tar_bytes(items)).collect();
+        with_tars.push((image.clone(), tars?));
+    }
+    archive_of_tars(&with_tars)
+}
+
+/// Makes an archive as [`archive`] does, of images whose layers are tars already; the layers of the
+/// recipes are not used.
+///
+/// # Errors
+/// If the archive can't be written as a tar.
+pub fn archive_of_tars(images: &[(ImageRecipe, Vec<Vec<u8>>)]) -> Result<Vec<u8>> {
     let mut members = Members::default();
     let mut entries: Vec<Value> = Vec::new();
-    for image in images {
+    for (image, tars) in images {
         let (mut layers, mut ids) = (Vec::new(), Vec::new());
-        for items in &image.layers {
-            let tar = tar_bytes(items)?;
-            let hex = sha256_hex(&tar);
+        for tar in tars {
+            let hex = sha256_hex(tar);
             ids.push(format!("sha256:{hex}"));
             layers.push(format!("{hex}/layer.tar"));
-            members.put(format!("{hex}/layer.tar"), tar);
+            members.put(format!("{hex}/layer.tar"), tar.clone());
         }
         let config = config(image, &ids).to_string().into_bytes();
         let path = format!("{}.json", sha256_hex(&config));

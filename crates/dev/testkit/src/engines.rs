@@ -221,6 +221,15 @@ fn drive(
 ) -> Result<Vec<u8>> {
     let (record, mut files) = apart(tar)?;
     delete(tree, tar)?;
+    // A file and a directory replace each other.
+    let is_below = |path: &[u8], above: &[u8]| {
+        path.strip_prefix(above)
+            .is_some_and(|rest| rest.starts_with(b"/"))
+    };
+    tree.retain(|known, _| {
+        let mut paths = files.keys();
+        !paths.any(|path| is_below(path, known) || is_below(known, path))
+    });
     tree.extend(files.clone());
     if driver == "aufs" {
         files.extend(marks(tar)?.into_iter().map(|mark| (mark, Vec::new())));
@@ -439,7 +448,7 @@ pub fn containers_storage(
 /// If a file can't be written.
 pub fn containerd(images: &[(EngineImage, Vec<String>)], root: &Path) -> Result<()> {
     let blobs = root.join("io.containerd.content.v1.content/blobs/sha256");
-    let mut names = bolt::Bucket::new();
+    let mut names = Vec::new();
     for (image, namespaces) in images {
         let config = image.config();
         write_file(&blobs.join(image.id()), &config)?;
@@ -466,19 +475,52 @@ pub fn containerd(images: &[(EngineImage, Vec<String>)], root: &Path) -> Result<
         write_file(&blobs.join(&hex), &manifest)?;
         for namespace in namespaces {
             for name in &image.names {
-                let mut put = |key: &[&str], value: &[u8]| {
-                    let path = [&["v1", &**namespace, "images", &**name], key].concat();
-                    bolt::put(&mut names, &path, value);
-                };
-                put(&["createdat"], b"\x01");
-                put(&["target", "digest"], format!("sha256:{hex}").as_bytes());
-                put(&["target", "mediatype"], kind.as_bytes());
-                put(&["target", "size"], &varint(manifest.len() as u64));
+                names.push(ContainerdName {
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                    kind: kind.to_owned(),
+                    digest: format!("sha256:{hex}"),
+                    size: manifest.len() as u64,
+                });
             }
         }
     }
+    containerd_database(&names, root)
+}
+
+/// A name in the database of containerd, with the descriptor that it stands for.
+#[derive(Clone, Debug)]
+pub struct ContainerdName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name of the image.
+    pub name: String,
+    /// The media type.
+    pub kind: String,
+    /// The digest, with its algorithm.
+    pub digest: String,
+    /// The number of bytes.
+    pub size: u64,
+}
+
+/// Writes the database of a root directory of containerd.
+///
+/// # Errors
+/// If the file can't be written.
+pub fn containerd_database(names: &[ContainerdName], root: &Path) -> Result<()> {
+    let mut database = bolt::Bucket::new();
+    for name in names {
+        let mut put = |key: &[&str], value: &[u8]| {
+            let path = [&["v1", &*name.namespace, "images", &*name.name], key].concat();
+            bolt::put(&mut database, &path, value);
+        };
+        put(&["createdat"], b"\x01");
+        put(&["target", "digest"], name.digest.as_bytes());
+        put(&["target", "mediatype"], name.kind.as_bytes());
+        put(&["target", "size"], &varint(name.size));
+    }
     let file = root.join("io.containerd.metadata.v1.bolt/meta.db");
-    write_file(&file, &bolt::file(&names))
+    write_file(&file, &bolt::file(&database))
 }
 
 /// Adds snapshots of the layers of images to a root directory of containerd, as the snapshotter

@@ -1,7 +1,8 @@
 //! Images as text, and the runner of the corpus.
 //!
 //! [`ImageRecipe`] reads `testdata/images`; [`build`] makes ACIs and OCI layouts from recipes,
-//! [`docker`] files of `docker save`, [`stores`] the stores of engines and registries; [`dump`]
+//! [`docker`] files of `docker save`, [`stores`] the stores of engines and registries, [`dozen`] the
+//! images that every engine gets; [`dump`]
 //! turns bytes into the same text again; [`snapshot()`] describes a directory as [`dump`] describes
 //! a tar; [`random`] makes images with every unusual feature, spelled in every [`dialect`];
 //! [`corpus`] runs the cases of `testdata/corpus` against the built program. [`server`] is an HTTP
@@ -20,6 +21,7 @@ pub mod dialect;
 
 mod digest;
 pub mod docker;
+pub mod dozen;
 pub mod dump;
 pub mod engine;
 pub mod engines;

@@ -42,6 +42,10 @@ impl Open for NeverEmpty {
         self.0.identity()
     }
 
+    fn stored_size(&self) -> Option<u64> {
+        self.0.stored_size()
+    }
+
     /// The empty tar is not stored, and has no content that could be read by position.
     fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
         self.0.positioned()

@@ -11,7 +11,10 @@ use imgconv_manifest::v1_image::{self, Chain, Images, is_id};
 use imgconv_model::{Code, Digest, Error, Limits, Name, Notes, Open, Result, quote};
 use imgconv_tar_split::Layer;
 
-use crate::driver::{self, DRIVERS, Files};
+use crate::{
+    driver::{self, DRIVERS, Files},
+    measured::Measured,
+};
 
 /// The folder that holds a folder for each image.
 const GRAPH: &str = "graph";
@@ -178,7 +181,7 @@ impl Graph {
         if let Some(path) = self.record(id)? {
             let found = Layer::find(&self.root, path, &files.root, &self.limits)?;
             if let Some(layer) = found {
-                return Ok(Some(Arc::new(layer)));
+                return Ok(Some(self.measured(id, Arc::new(layer))));
             }
         }
         let below = || match v1_image::parent(self, id, &self.limits)? {
@@ -186,7 +189,15 @@ impl Graph {
             None => Ok(None),
         };
         let folder = files.remake(below, self.limits, what, notes)?;
-        Ok(Some(Arc::new(folder)))
+        Ok(Some(self.measured(id, Arc::new(folder))))
+    }
+
+    fn measured(&self, id: &str, bytes: Arc<dyn Open>) -> Arc<dyn Open> {
+        Arc::new(Measured {
+            bytes,
+            root: Arc::clone(&self.root),
+            path: format!("{GRAPH}/{id}/layersize"),
+        })
     }
 
     /// Returns the path of the record of a layer. A newer engine that began to copy the images may

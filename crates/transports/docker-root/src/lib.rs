@@ -21,7 +21,9 @@
 //! - `.migration-v1-images.json` lists the images that a newer engine copied to its own store.
 //!
 //! With containerd's image store, which Docker 29 uses by default: `containerd/daemon` is containerd's
-//! root directory, see `imgconv_containerd`. The images are in the namespace `moby`.
+//! root directory, see `imgconv_containerd`. The images are in the namespace `moby`. An engine that
+//! uses the containerd of the system has them in `../containerd` (`/var/lib/containerd`), of which only
+//! that namespace is read.
 //!
 //! An image of the engine's own store that containerd's store holds whole is listed there only. A name
 //! that two stores give to different images is ambiguous.
@@ -33,6 +35,7 @@
 
 mod driver;
 mod graph;
+mod measured;
 mod read;
 mod store;
 

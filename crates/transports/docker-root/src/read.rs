@@ -19,11 +19,14 @@ use imgconv_tar_split::Layer;
 use crate::{
     driver::{self, Files},
     graph::Graph,
+    measured::Measured,
     store::{self, Image, LayerPlace},
 };
 
 /// The folder of containerd's root directory below a data root.
 pub(crate) const DAEMON: &str = "containerd/daemon";
+/// The name of the root directory of the system's containerd, beside a data root.
+const SYSTEM: &str = "containerd";
 /// The files that a running engine locks.
 const LOCKED: [&str; 5] = [
     "network/files/local-kv.db",
@@ -73,15 +76,17 @@ impl DataRoot {
     pub(crate) fn open(rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("docker-root:{rest}");
         let root = Directory::open(Path::new(rest)).map_err(|error| error.at(locator.clone()))?;
-        Self::list(root, &locator, env).map_err(|error| error.at(locator.clone()))
+        let beside = beside(Path::new(rest), env);
+        Self::list(root, beside, &locator, env).map_err(|error| error.at(locator.clone()))
     }
 
-    fn list(root: Directory, locator: &str, env: &Env) -> Result<Self> {
+    /// `beside` is the store of the system's containerd, if the engine keeps images there.
+    fn list(root: Directory, beside: Option<Store>, locator: &str, env: &Env) -> Result<Self> {
         let root = Arc::new(root);
         let drivers = store::drivers(&root)?;
         let graph = Graph::open(&root, &env.limits)?;
         let daemon = root.directory(DAEMON)?.filter(Store::is_there);
-        if drivers.is_empty() && graph.is_none() && daemon.is_none() {
+        if drivers.is_empty() && graph.is_none() && daemon.is_none() && beside.is_none() {
             let message = format!(
                 "there are no images in `image/DRIVER`, `graph` or `{DAEMON}`, so this is no data \
                  root of a docker engine"
@@ -94,7 +99,7 @@ impl DataRoot {
         }
         let daemon = match daemon {
             Some(directory) => Some(Store::open(directory, &format!("{locator}/{DAEMON}"), env)?),
-            None => None,
+            None => beside,
         };
         warn_if_held(&root, &LOCKED, locator, &env.notes);
         let images = match env.places.namespace {
@@ -115,14 +120,21 @@ impl DataRoot {
             limits: env.limits,
             notes: env.notes.clone(),
         };
-        let daemon = found.daemon_entries()?;
-        let held: BTreeMap<Digest, BTreeSet<Name>> = match &found.daemon {
+        let mut daemon = found.daemon_entries()?;
+        let held: BTreeMap<Digest, Held> = match &found.daemon {
             Some(store) if !found.images.is_empty() => held(store, &daemon),
             _ => BTreeMap::new(),
         };
         for i in 0..found.images.len() {
             env.check_cancelled()?;
-            found.list_image(i, held.get(&found.images[i].id));
+            let id = found.images[i].id;
+            let held = held.get(&id);
+            if found.list_image(i, held.map(|held| &held.names)) {
+                continue;
+            }
+            for place in held.map(Held::places).unwrap_or_default() {
+                daemon[place].texts.extend(id_texts(&id));
+            }
         }
         found.list_graph(env)?;
         for mut entry in daemon {
@@ -150,14 +162,14 @@ impl DataRoot {
 
     /// Lists an image once for each of its names; an image without a name once. An image whose root
     /// document can't be made has no descriptor, and [`Bundle::root`] returns the error. `held` are
-    /// the names under which containerd's store has the same image, if it has.
-    fn list_image(&mut self, i: usize, held: Option<&BTreeSet<Name>>) {
+    /// the names under which containerd's store has the same image, if it has. Returns false if all
+    /// names of the image are among them, so that nothing is listed.
+    fn list_image(&mut self, i: usize, held: Option<&BTreeSet<Name>>) -> bool {
         let image = &self.images[i];
         self.ids.insert(image.id, i);
         let document = store::document(&self.root, image, &self.limits).ok();
         let child = document.map(|document| archive_image::child(&document));
-        let hex = image.id.hex();
-        let ids = [image.id.to_string(), hex.clone(), hex[..12].to_owned()];
+        let ids = id_texts(&image.id);
         let (mut names, others): (Vec<_>, Vec<_>) = image
             .references
             .iter()
@@ -171,10 +183,11 @@ impl DataRoot {
                 name.is_some_and(|name| !held.contains(&name))
             });
             if names.is_empty() {
-                return;
+                return false;
             }
         }
         self.push(Where::Image(i), child, names, others);
+        true
     }
 
     fn list_graph(&mut self, env: &Env) -> Result<()> {
@@ -301,26 +314,79 @@ impl DataRoot {
                 Arc::new(files.remake(below, self.limits, what, &self.notes)?)
             }
         };
+        let measured = Measured {
+            bytes,
+            root: Arc::clone(&self.root),
+            path: format!("{folder}/size"),
+        };
         Ok(Blob {
             facts: Facts::default(),
-            bytes,
+            bytes: Arc::new(measured),
         })
     }
 }
 
-/// Finds the images that containerd's store holds whole: the image IDs, each with the names of the
-/// entries that lead to that image.
-fn held(store: &Store, entries: &[RootEntry]) -> BTreeMap<Digest, BTreeSet<Name>> {
-    let mut held: BTreeMap<Digest, BTreeSet<Name>> = BTreeMap::new();
+/// Opens the store of the system's containerd, which lies beside the data root, if an engine keeps
+/// images there: only the namespace of the engine is read, unless the user named another. A store
+/// that can't be read belongs to no engine of this root.
+fn beside(root: &Path, env: &Env) -> Option<Store> {
+    let path = match (root.file_name(), root.parent()) {
+        (Some(_), Some(parent)) => parent.join(SYSTEM),
+        _ => root.join("..").join(SYSTEM),
+    };
+    let mut env = env.clone();
+    let namespace = NAMESPACE.trim_end_matches('/').to_owned();
+    env.places.namespace.get_or_insert(namespace);
+    let open = |env: &Env| {
+        let directory = Directory::open(&path).ok()?;
+        let locator = format!("containerd:{}", path.display());
+        Store::open(directory, &locator, env).ok()
+    };
+    // Warnings about a store without images of the engine are of no interest.
+    let store = open(&env.with_notes(&Notes::default()))?;
+    let has_images = store.roots().is_ok_and(|roots| !roots.is_empty());
+    has_images.then(|| open(&env)).flatten()
+}
+
+/// The forms in which docker prints the ID of an image.
+fn id_texts(id: &Digest) -> [String; 3] {
+    let hex = id.hex();
+    [id.to_string(), hex.clone(), hex[..12].to_owned()]
+}
+
+/// An image of a graph driver that containerd's store holds whole.
+#[derive(Debug, Default)]
+struct Held {
+    /// The names of the entries that lead to the image.
+    names: BTreeSet<Name>,
+    /// The places of these entries, each with the number of images that it leads to.
+    entries: Vec<(usize, usize)>,
+}
+
+impl Held {
+    /// Returns the places of the entries that the ID of the image means: those that lead to no other
+    /// image, if there are any.
+    fn places(&self) -> Vec<usize> {
+        let fewest = self.entries.iter().map(|(_, images)| *images).min();
+        let alone = |(_, images): &&(usize, usize)| fewest != Some(1) || *images == 1;
+        let places = self.entries.iter().filter(alone);
+        places.map(|(place, _)| *place).collect()
+    }
+}
+
+/// Finds the images that containerd's store holds whole, by their IDs.
+fn held(store: &Store, entries: &[RootEntry]) -> BTreeMap<Digest, Held> {
+    let mut held: BTreeMap<Digest, Held> = BTreeMap::new();
     let mut known: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
-    for entry in entries {
+    for (place, entry) in entries.iter().enumerate() {
         let Some(child) = &entry.child else { continue };
         let ids = known
             .entry(child.digest)
             .or_insert_with(|| store.image_ids(child));
         for id in ids.iter() {
-            let names = held.entry(*id).or_default();
-            names.extend(entry.name.as_ref().map(Name::qualified));
+            let held = held.entry(*id).or_default();
+            held.names.extend(entry.name.as_ref().map(Name::qualified));
+            held.entries.push((place, ids.len()));
         }
     }
     held

@@ -17,7 +17,6 @@ mod publish;
 mod read;
 mod referrers;
 mod session;
-mod signed;
 mod sink;
 mod upload;
 mod whole;

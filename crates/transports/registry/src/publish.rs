@@ -16,7 +16,6 @@ use imgconv_stream::digest;
 use crate::{
     referrers::{fallback_index, fallback_tag},
     session::failure,
-    signed,
     sink::RegistrySink,
     upload,
 };
@@ -49,7 +48,7 @@ impl RegistrySink {
                 root
             } else {
                 // The loss was reported when the name was tried.
-                let payload = signed::payload(&document.bytes, &self.env.limits)?;
+                let payload = imgconv_manifest::payload(&document.bytes, &self.env.limits)?;
                 digest(Algorithm::Sha256, &payload)
             };
             let reference = tag.clone().unwrap_or_else(|| name.to_string());
@@ -301,7 +300,7 @@ impl RegistrySink {
     /// index of a registry without the referrers API.
     fn stored(&self, document: &Document, response: Response, name: &Digest) -> Result<Digest> {
         let limits = &self.env.limits;
-        let payload = signed::payload(&document.bytes, limits)?;
+        let payload = imgconv_manifest::payload(&document.bytes, limits)?;
         let stored = digest(Algorithm::Sha256, &payload);
         upload::check_digest(&response, &stored)?;
         upload::check_digest(&response, &digest(name.algorithm(), &payload))?;

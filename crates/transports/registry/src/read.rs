@@ -19,7 +19,6 @@ use crate::{
     location::Location,
     referrers::{self, Pages},
     session::{Session, failure},
-    signed,
 };
 
 /// The default tag.
@@ -146,7 +145,7 @@ impl RegistryBundle {
             let found = digest(wanted.algorithm(), &document.bytes);
             if found != *wanted {
                 // The digest of a signed manifest in a registry does not cover its signatures.
-                let payload = signed::payload(&document.bytes, &self.env.limits);
+                let payload = imgconv_manifest::payload(&document.bytes, &self.env.limits);
                 let payload = payload.map(|payload| digest(wanted.algorithm(), &payload));
                 if !payload.is_ok_and(|payload| payload == *wanted) {
                     return Err(Error::mismatch(format!("digest of {what}"), wanted, found));

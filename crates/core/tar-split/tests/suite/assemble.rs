@@ -188,3 +188,33 @@ fn a_damaged_record_is_refused() {
     let error = std::io::copy(&mut layer.open().unwrap(), &mut std::io::sink()).unwrap_err();
     assert_eq!(Error::from_io(error).code(), Code::BadCompression);
 }
+
+// D16i
+/// Docker and podman note the whole content of a sparse file, whose header states the stored bytes.
+#[test]
+fn a_sparse_file_can_not_be_put_together_again() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("holes"), "123456789").unwrap();
+    let ustar = |size: usize, kind: u8| {
+        let mut block = header(b"holes", size);
+        block[156] = kind;
+        block[257..262].copy_from_slice(b"ustar");
+        block
+    };
+    let mut records = vec![0; 1024];
+    records[512..540].copy_from_slice(b"28 GNU.sparse.realsize=9....");
+    let by_records = [records, ustar(5, b'0')].concat();
+    for start in [by_records, ustar(5, b'S')] {
+        let record = segment(&start) + &file("holes", 9, CRC_OF_DIGITS);
+        let error = read(&record, &folder).unwrap_err();
+        assert_eq!(error.code(), Code::Unsupported);
+        let text = error.to_string();
+        assert!(
+            text.contains("file \"holes\": the engine kept the content of this sparse"),
+            "{text}"
+        );
+    }
+    // A member of another file is between the records and the file.
+    let record = segment(&ustar(9, b'S')) + &file("holes", 9, CRC_OF_DIGITS);
+    assert!(read(&record, &folder).is_ok());
+}

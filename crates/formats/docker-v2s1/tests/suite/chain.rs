@@ -182,6 +182,23 @@ fn b8a_b8c_empty_layers() {
     assert_eq!((nothing.layers.len(), nothing.history.len()), (0, 1));
 }
 
+/// Podman replaces the digests of compressed layers by those of plain tars in the manifests that it
+/// keeps, also the digest of the empty layer.
+#[test]
+fn b8a_the_plain_tar_of_the_empty_layer() {
+    let plain = format!("sha256:{}", imgconv_testkit::sha256_hex(&[0; 1024]));
+    let throwaway = r#","throwaway":true"#;
+    let both = |more: &str| {
+        image(manifest(&[
+            (blob('1'), v1('b', Some('a'), "")),
+            (plain.clone(), v1('a', None, more)),
+        ]))
+    };
+    assert_eq!(both(throwaway).layers.len(), 1);
+    // A layer that is not marked is a layer.
+    assert_eq!(both("").layers.len(), 2);
+}
+
 #[test]
 fn b8b_throwaway_of_a_real_layer() {
     let document = manifest(&[(blob('1'), v1('a', None, r#","throwaway":true"#))]);

@@ -317,3 +317,45 @@ fn a_layer_without_a_record_is_made_of_its_files() {
         }
     }
 }
+
+// D16i
+/// Podman converts nothing of an image that a registry serves as schema 1: its store has the signed
+/// manifest, which names the plain tars, and the digest in the list does not cover the signatures.
+#[test]
+fn an_image_of_schema_1_is_read_with_its_own_manifest() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+    let folder = tempfile::tempdir().unwrap();
+    let image = image(&["example.com/x:1"], "/x");
+    let images = std::slice::from_ref(&image);
+    engines::containers_storage(images, "overlay", false, folder.path()).unwrap();
+    let layer = &image.diff_ids()[1];
+    let head = format!(
+        "{{\"schemaVersion\": 1, \"name\": \"x\", \"tag\": \"1\", \"architecture\": \"amd64\", \
+         \"fsLayers\": [{{\"blobSum\": \"{layer}\"}}], \"history\": [{{\"v1Compatibility\": \"{{}}\"}}]"
+    );
+    let protected = serde_json::json!({
+        "formatLength": head.len(), "formatTail": URL_SAFE_NO_PAD.encode("}"),
+    });
+    let protected = URL_SAFE_NO_PAD.encode(protected.to_string());
+    let signed = format!("{head}, \"signatures\": [{{\"protected\": \"{protected}\"}}]}}");
+    let stored = folder
+        .path()
+        .join(format!("overlay-images/{}/manifest", image.id()));
+    fs::write(&stored, &signed).unwrap();
+    let list = folder.path().join("overlay-images/images.json");
+    let mut value: Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+    let payload = sha256_hex(format!("{head}}}").as_bytes());
+    value[0]["big-data-digests"]["manifest"] = format!("sha256:{payload}").into();
+    fs::write(&list, value.to_string()).unwrap();
+    let bundle = open(folder.path()).unwrap();
+    let read = manifest(&*bundle, "example.com/x:1").unwrap();
+    assert!(read == signed.as_bytes());
+    let descriptor = serde_json::json!({ "digest": layer });
+    assert!(blob(&*bundle, &descriptor).unwrap() == image.layers[1]);
+    // Any other change of the manifest is found.
+    fs::write(&stored, signed.replace("\"x\"", "\"y\"")).unwrap();
+    let bundle = open(folder.path()).unwrap();
+    let entry = &bundle.roots().unwrap()[0];
+    assert_eq!(bundle.root(entry).unwrap_err().code(), Code::Mismatch);
+}

@@ -253,4 +253,58 @@ fn three_stores_are_listed_together() {
     for (text, image) in [("old:1", &old), ("copied:1", &copied), ("also:1", &both)] {
         assert!(layers(&*bundle, text).unwrap() == image.layers, "{text}");
     }
+    // The ID of an image that both stores have leads to the entry of the newer store.
+    let held = images_of(&*bundle, &engines_id(&stored[3]));
+    assert_eq!(held, ["-"]);
+    assert_eq!(images_of(&*bundle, &stored[3].id()[..12]), ["-"]);
+    assert_eq!(
+        images_of(&*bundle, &engines_id(&both)),
+        ["docker.io/library/also:1"]
+    );
+}
+
+/// The ID of an image with its algorithm.
+fn engines_id(image: &engines::EngineImage) -> String {
+    format!("sha256:{}", image.id())
+}
+
+/// The names of the entries that a text leads to.
+fn images_of(bundle: &dyn imgconv_model::Bundle, text: &str) -> Vec<String> {
+    let with = |entry: &imgconv_model::RootEntry| entry.texts.iter().any(|one| one == text);
+    let entries = bundle.roots().unwrap().into_iter().filter(with);
+    let name = |entry: imgconv_model::RootEntry| {
+        let name = entry.name.map(|name| name.to_string());
+        name.unwrap_or("-".to_owned())
+    };
+    entries.map(name).collect()
+}
+
+// D16e
+#[test]
+fn the_images_of_the_containerd_beside_the_root_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, system) = (
+        folder.path().join("docker"),
+        folder.path().join("containerd"),
+    );
+    let old = image(&["old:1"], "/old");
+    engines::docker_root(std::slice::from_ref(&old), "overlay2", &root).unwrap();
+    let of = |name: &str, space: &str| (image(&[name], name), vec![space.to_owned()]);
+    let other = of("docker.io/library/other:1", "k8s.io");
+    engines::containerd(std::slice::from_ref(&other), &system).unwrap();
+    let names = || {
+        let entries = open(&root).unwrap().roots().unwrap().into_iter();
+        let names = entries.map(|entry| entry.name.unwrap().to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["docker.io/library/old:1"]);
+    let new = of("docker.io/library/new:1", "moby");
+    engines::containerd(&[other, new], &system).unwrap();
+    let both = ["docker.io/library/old:1", "docker.io/library/new:1"];
+    assert_eq!(names(), both);
+    // An engine with a containerd of its own uses no other one.
+    let own = of("docker.io/library/own:1", "moby");
+    engines::containerd(&[own], &root.join("containerd/daemon")).unwrap();
+    let both = ["docker.io/library/old:1", "docker.io/library/own:1"];
+    assert_eq!(names(), both);
 }

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod data_root;
+mod dozen;
 mod graph;
 mod laws;

@@ -10,7 +10,7 @@ use imgconv_model::{Limits, Result};
 ///
 /// # Errors
 /// If the document is no JSON.
-pub(crate) fn payload(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+pub fn payload(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     let value = parse(bytes, limits, "manifest")?;
     Ok(region(bytes, &value, limits).unwrap_or_else(|| bytes.to_vec()))
 }
