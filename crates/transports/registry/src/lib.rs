@@ -19,6 +19,7 @@ mod referrers;
 mod session;
 mod signed;
 mod sink;
+mod sources;
 mod upload;
 mod whole;
 mod write;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_http::{Client, Request};
+use imgconv_http::Request;
 use imgconv_json::{Value, parse, within};
 use imgconv_manifest::{self as manifest, descriptor, embedded};
 use imgconv_model::{
@@ -15,11 +15,12 @@ use imgconv_model::{
 use imgconv_stream::{digest, read_to_limit};
 
 use crate::{
-    blob::{RemoteBlob, Sessions},
+    blob::RemoteBlob,
     location::Location,
     referrers::{self, Pages},
     session::{Session, failure},
     signed,
+    sources::Sources,
 };
 
 /// The default tag.
@@ -35,8 +36,7 @@ pub(crate) type Resolved = Arc<Mutex<BTreeMap<String, Child>>>;
 #[derive(Debug)]
 pub(crate) struct RegistryBundle {
     location: Location,
-    /// The mirrors, and the registry itself last.
-    sessions: Sessions,
+    sources: Arc<Sources>,
     env: Env,
     /// The descriptors of the resolved tags.
     resolved: Resolved,
@@ -48,35 +48,9 @@ pub(crate) struct RegistryBundle {
 impl RegistryBundle {
     /// Opens a repository, of which some tags may be resolved already. Connects at the first read.
     pub(crate) fn open(location: Location, resolved: Resolved, env: &Env) -> Result<Self> {
-        let client = Client::new(env)?;
-        let mut sessions = Vec::new();
-        for (host, mirror) in &env.network.mirrors {
-            if *host != location.host {
-                continue;
-            }
-            let (server, prefix) = mirror.split_once('/').unwrap_or((mirror, ""));
-            let prefix = prefix.trim_end_matches('/');
-            let repository = match prefix {
-                "" => location.repository.clone(),
-                prefix => format!("{prefix}/{}", location.repository),
-            };
-            let qualified = format!("{server}/{repository}");
-            // The repository becomes a part of a URL.
-            Name::parse_reference(&qualified)?;
-            let place = (server, &*repository);
-            sessions.push(Session::new(&client, place, qualified.clone(), false, env)?);
-        }
-        let place = (location.server(), &*location.repository);
-        sessions.push(Session::new(
-            &client,
-            place,
-            location.qualified(),
-            false,
-            env,
-        )?);
         Ok(Self {
+            sources: Arc::new(Sources::of(&location, env)?),
             location,
-            sessions: sessions.into(),
             env: env.clone(),
             resolved,
             documents: Mutex::default(),
@@ -84,20 +58,9 @@ impl RegistryBundle {
         })
     }
 
-    /// Asks the mirrors in turn, and then the registry, whose error is returned.
+    /// Asks the mirrors in turn, and then the registry.
     fn first<T>(&self, work: impl Fn(&Session) -> Result<T>) -> Result<T> {
-        let (last, mirrors) = self
-            .sessions
-            .split_last()
-            .expect("the registry itself is always there");
-        for mirror in mirrors {
-            match work(mirror) {
-                Err(error) if error.code() == Code::Cancelled => return Err(error),
-                Err(_) => {}
-                Ok(found) => return Ok(found),
-            }
-        }
-        work(last)
+        self.sources.first(work).map(|found| found.value)
     }
 
     /// Fetches a manifest by tag or digest, of at most the limit, with its type. Also returns the
@@ -405,7 +368,7 @@ impl Bundle for RegistryBundle {
             return Err(Error::new(Code::Missing, message));
         }
         let retries = self.env.limits.retries;
-        let bytes = Arc::new(RemoteBlob::new(&self.sessions, facts, retries));
+        let bytes = Arc::new(RemoteBlob::new(&self.sources, facts, retries));
         Ok(Blob {
             facts: facts.clone(),
             bytes,
@@ -425,7 +388,7 @@ impl Listing for RegistryBundle {
         if self.location.tag.is_some() || self.location.digest.is_some() {
             return self.roots();
         }
-        let tags = self.first(|session| self.tags(session))?;
+        let tags = self.sources.list(|session| self.tags(session))?;
         let entry = |(position, tag): (usize, String)| {
             let name = self.location.name(&tag);
             let texts = vec![tag, name.to_string()];
