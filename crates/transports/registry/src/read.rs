@@ -42,6 +42,8 @@ pub(crate) struct RegistryBundle {
     resolved: Resolved,
     /// Manifests, by the digests of their bytes.
     documents: Mutex<BTreeMap<Digest, Document>>,
+    /// The places that gave the manifests.
+    places: Mutex<BTreeMap<Digest, usize>>,
     roots: Mutex<Option<Vec<RootEntry>>>,
 }
 
@@ -54,13 +56,9 @@ impl RegistryBundle {
             env: env.clone(),
             resolved,
             documents: Mutex::default(),
+            places: Mutex::default(),
             roots: Mutex::default(),
         })
-    }
-
-    /// Asks the mirrors in turn, and then the registry.
-    fn first<T>(&self, work: impl Fn(&Session) -> Result<T>) -> Result<T> {
-        self.sources.first(work).map(|found| found.value)
     }
 
     /// Fetches a manifest by tag or digest, of at most the limit, with its type. Also returns the
@@ -101,7 +99,7 @@ impl RegistryBundle {
         if let Some(document) = known {
             return of_claimed_size(document);
         }
-        let document = self.first(|session| {
+        let found = self.sources.first(|session| {
             let (document, _) = self.manifest(session, &wanted.to_string())?;
             let found = digest(wanted.algorithm(), &document.bytes);
             if found != *wanted {
@@ -114,8 +112,14 @@ impl RegistryBundle {
             }
             of_claimed_size(document)
         })?;
-        self.documents().insert(*wanted, document.clone());
-        Ok(document)
+        self.documents().insert(*wanted, found.value.clone());
+        self.places().insert(*wanted, found.at);
+        self.sources.prefer(found.at);
+        Ok(found.value)
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, usize>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn documents(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Document>> {
@@ -130,8 +134,12 @@ impl RegistryBundle {
         if let Some(child) = resolved.get(tag) {
             return Ok(child.clone());
         }
-        let (document, name) = self.first(|session| self.manifest(session, tag))?;
+        let found = self
+            .sources
+            .resolve(|session| self.manifest(session, tag))?;
+        let (document, name) = found.value;
         let child = describe(&document, name.as_ref());
+        self.places().insert(child.digest, found.at);
         self.documents().insert(child.digest, document);
         resolved.insert(tag.to_owned(), child.clone());
         Ok(child)
@@ -145,6 +153,10 @@ impl RegistryBundle {
                 let document = self.manifest_by_digest(wanted, &facts)?;
                 let child = describe(&document, Some(wanted));
                 self.documents().insert(child.digest, document);
+                // The digest of a signed manifest is another one here.
+                let place = self.places().get(wanted).copied();
+                self.places()
+                    .extend(place.map(|place| (child.digest, place)));
                 let tag = self.location.tag.as_deref();
                 (tag.map(|tag| self.location.name(tag)), Vec::new(), child)
             }
@@ -176,6 +188,11 @@ impl RegistryBundle {
     /// Lists the referrers of a document, and of the documents that it lists, each once.
     fn referrers(&self, subject: Digest) -> Result<Vec<Child>> {
         let limits = &self.env.limits;
+        let place = self.places().get(&subject).copied().unwrap_or_default();
+        let list = |subject: &Digest| {
+            let list = |session: &Session| referrers::list(session, subject, &self.env);
+            self.sources.about(place, list)
+        };
         let mut found: Vec<Child> = Vec::new();
         let mut subjects = vec![(subject, 0)];
         // A referrer may name the root by a digest of another algorithm: a registry may list a
@@ -196,7 +213,7 @@ impl RegistryBundle {
         while let Some((subject, depth)) = subjects.get(next).copied() {
             self.env.check_cancelled()?;
             next += 1;
-            for referrer in self.first(|session| referrers::list(session, &subject, &self.env))? {
+            for referrer in list(&subject)? {
                 if found.iter().all(|known| known.digest != referrer.digest) {
                     found.push(referrer);
                 }

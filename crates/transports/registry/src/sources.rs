@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Sources {
     asked: String,
     /// The mirrors, and the registry itself last.
     places: Vec<Source>,
+    /// The position of the place that gave the last image, which is asked first for its parts.
+    likely: AtomicUsize,
 }
 
 struct Source {
@@ -51,6 +53,8 @@ pub(crate) struct Found<T> {
     pub(crate) session: Arc<Session>,
     /// The place, if it is a mirror: `HOST/REPOSITORY`.
     pub(crate) mirror: Option<String>,
+    /// The position of the place.
+    pub(crate) at: usize,
 }
 
 impl fmt::Debug for Sources {
@@ -105,84 +109,116 @@ impl Sources {
             env: env.clone(),
             asked,
             places,
+            likely: AtomicUsize::new(0),
         })
     }
 
-    /// Asks the places in turn for a document or a blob.
+    /// Asks the places in turn for a document or a blob, beginning with the place that is the likely one.
     pub(crate) fn first<T>(&self, work: impl Fn(&Session) -> Result<T>) -> Result<Found<T>> {
-        self.first_of(|_| true, work)
+        let start = self.likely.load(Ordering::Relaxed);
+        self.in_turn((start..self.places.len()).chain(0..start), work)
+    }
+
+    /// Asks the places in turn for a tag, and takes the place that has the tag for the likely place of what
+    /// the tag leads to.
+    pub(crate) fn resolve<T>(&self, work: impl Fn(&Session) -> Result<T>) -> Result<Found<T>> {
+        let found = self.in_turn(0..self.places.len(), work)?;
+        self.prefer(found.at);
+        Ok(found)
+    }
+
+    /// Takes a place for the likely place of what is asked for next.
+    pub(crate) fn prefer(&self, at: usize) {
+        self.likely.store(at, Ordering::Relaxed);
+    }
+
+    /// Asks the place that gave a document about the document, and the registry itself if that place fails.
+    /// Another mirror may lack the document, and would answer that there is nothing about it.
+    pub(crate) fn about<T>(&self, at: usize, work: impl Fn(&Session) -> Result<T>) -> Result<T> {
+        let own = self.own();
+        let found = self.in_turn([at].into_iter().chain((at != own).then_some(own)), work)?;
+        Ok(found.value)
     }
 
     /// Asks the places in turn that have a whole list of tags.
     pub(crate) fn list<T>(&self, work: impl Fn(&Session) -> Result<T>) -> Result<T> {
-        let (own, _) = self.split();
-        let all = own.place.blocked.is_some();
-        let found = self.first_of(|source| source.lists || all, work)?;
+        let all = self.places[self.own()].place.blocked.is_some();
+        let which = |at: &usize| all || self.places[*at].lists;
+        let found = self.in_turn((0..self.places.len()).filter(which), work)?;
         Ok(found.value)
     }
 
-    fn split(&self) -> (&Source, &[Source]) {
-        self.places
-            .split_last()
-            .expect("the registry itself is always there")
+    /// Returns the position of the registry itself.
+    fn own(&self) -> usize {
+        self.places.len() - 1
     }
 
-    fn first_of<T>(
+    /// Asks places in turn. If all of them fail, the error of the registry itself is returned.
+    fn in_turn<T>(
         &self,
-        which: impl Fn(&Source) -> bool,
+        order: impl Iterator<Item = usize>,
         work: impl Fn(&Session) -> Result<T>,
     ) -> Result<Found<T>> {
-        let (own, mirrors) = self.split();
         let mut failed: Vec<(String, Error)> = Vec::new();
-        for mirror in mirrors.iter().filter(|source| which(source)) {
-            let name = &mirror.place.repository;
-            if let Some(why) = &*mirror.down() {
+        let mut of_own = None;
+        for at in order {
+            let source = &self.places[at];
+            let name = &source.place.repository;
+            let is_mirror = at != self.own();
+            if let Some(why) = source.down().as_ref().filter(|_| is_mirror) {
                 failed.push((name.clone(), Error::new(Code::Net, why.clone())));
                 continue;
             }
-            match self.ask(mirror, &work) {
+            let error = match self.ask(source, &work) {
                 Ok((session, value)) => {
-                    let mirror = Some(name.clone());
+                    let mirror = is_mirror.then(|| name.clone());
                     return Ok(Found {
                         value,
                         session,
                         mirror,
+                        at,
                     });
                 }
-                Err(error) if passes(&error) => {
-                    if !mirror.told.1.swap(true, Ordering::Relaxed) {
-                        self.tell(&format!("the mirror {name} is passed over: {error}"));
-                    }
-                    if error.code() == Code::Net {
-                        *mirror.down() = Some(error.to_string());
-                    }
-                    failed.push((name.clone(), error));
-                }
-                Err(error) if error.code() == Code::Cancelled => return Err(error),
-                Err(error) => return Err(error.at(format!("mirror {name}"))),
+                Err(error) => error,
+            };
+            if error.code() == Code::Cancelled || !is_mirror && !passes(&error) {
+                return Err(error);
             }
+            if !is_mirror {
+                of_own = Some(error);
+                continue;
+            }
+            if !passes(&error) {
+                return Err(error.at(format!("mirror {name}")));
+            }
+            if !source.told.1.swap(true, Ordering::Relaxed) {
+                self.tell(&format!("the mirror {name} is passed over: {error}"));
+            }
+            if error.code() == Code::Net {
+                *source.down() = Some(error.to_string());
+            }
+            failed.push((name.clone(), error));
         }
-        let error = match self.ask(own, &work) {
-            Ok((session, value)) => {
-                let mirror = None;
-                return Ok(Found {
-                    value,
-                    session,
-                    mirror,
-                });
+        let own = &self.places[self.own()].place;
+        let (error, why) = match (of_own, own.blocked.as_deref()) {
+            (Some(error), None) if failed.is_empty() => return Err(error),
+            (Some(error), None) => (error, "the mirrors were asked too".to_owned()),
+            (_, why) => {
+                // Only mirrors may be asked, so the last of them says what is wrong.
+                let Some((name, last)) = failed.pop() else {
+                    let message = "no place has lists of tags";
+                    return Err(own
+                        .refusal()
+                        .unwrap_or_else(|| Error::new(Code::Missing, message)));
+                };
+                let why = why.unwrap_or("the registry itself was not asked");
+                (
+                    last.at(format!("mirror {name}")),
+                    format!("only mirrors are asked, since {why}"),
+                )
             }
-            Err(error) => error,
         };
-        if failed.is_empty() || error.code() == Code::Cancelled {
-            return Err(error);
-        }
-        if own.place.blocked.is_some() {
-            // Only the mirrors were asked, so the last of them says what is wrong.
-            let (name, last) = failed.pop().expect("the list is not empty");
-            let why = format!("only mirrors are asked, since {}", error.message());
-            return Err(advise(last.at(format!("mirror {name}")), &why, &failed));
-        }
-        Err(advise(error, "the mirrors were asked before", &failed))
+        Err(advise(error, &why, &failed))
     }
 
     /// Asks one place.
