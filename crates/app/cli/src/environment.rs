@@ -170,9 +170,9 @@ pub(crate) fn registries() -> RegistriesFiles {
         places.push((own.clone(), vec![additions(own)]));
     }
     places.push((system.clone(), of_system.collect()));
-    let cache = match is_root() {
-        true => Some(PathBuf::from("/var/cache")),
-        false => variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache"))),
+    let cache = match user() {
+        0 => Some(PathBuf::from("/var/cache")),
+        _ => variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache"))),
     };
     RegistriesFiles {
         places,
@@ -181,14 +181,15 @@ pub(crate) fn registries() -> RegistriesFiles {
     }
 }
 
-/// Says whether the user is root.
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid()) == 0
+/// Returns the number of the user.
+fn user() -> u32 {
+    std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid())
 }
 
 /// Finds out where podman looks for its default store (containers-storage.conf(5)).
 pub(crate) fn storage(settings: &mut StorageSettings) {
-    settings.rootless = !is_root();
+    let user = user();
+    settings.rootless = user != 0;
     let data = variable("XDG_DATA_HOME")
         .or_else(|| Some(variable("HOME")?.join(".local/share")))
         .filter(|_| settings.rootless)
