@@ -138,7 +138,8 @@ impl Store {
             store.list_image(position);
             store.warn_of_digest(position, env);
         }
-        name_shortly(&mut store.entries, &*Registries::of(&env.network)?);
+        let registries = Registries::of(&env.network)?;
+        name_shortly(&mut store.entries, &registries);
         mark_ambiguous(&mut store.entries, "images.json");
         Ok(store)
     }
