@@ -117,7 +117,6 @@ fn l18c_what_is_blocked_is_neither_read_nor_written() {
         &["convert", &place, "oci:o"][..],
         &["convert", "l", &place],
         &["ls", &whole],
-        &["migrate", "l", &place],
     ] {
         let args = [args, &["--registries-conf", "r.conf"]].concat();
         let output = sandbox.run(&args);
