@@ -98,6 +98,11 @@ impl Oracle {
         call(&mut newer.shell(&self.work, script))
     }
 
+    /// Reads the digest of the one image of a layout in the work folder.
+    pub(super) fn root_of(&self, layout: &str) -> Result<String> {
+        self.shell(&format!("jq -r '.manifests[].digest' {layout}/index.json"))
+    }
+
     /// Runs a shell script in the work folder.
     pub(super) fn shell(&self, script: &str) -> Result<String> {
         self.peer("sh", &["-euc", script])

@@ -20,6 +20,7 @@ mod from_oci;
 mod inputs;
 mod layers;
 mod migrate;
+mod mirrors;
 mod registry;
 mod registry_server;
 mod rootfs;

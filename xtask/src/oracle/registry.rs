@@ -11,6 +11,7 @@ use std::thread;
 use super::checks::{Oracle, contains};
 use super::docker::{LAYERS_PRINT, equal, layers};
 use super::engine::Engine;
+use super::mirrors;
 use super::registry_server::{Registry, certificates};
 use crate::process::Result;
 
@@ -92,6 +93,7 @@ pub(super) fn run(oracle: &mut Oracle, engine: Option<&Engine>) {
     });
     if let Some(registry) = registry {
         pull(oracle, registry.port);
+        mirrors::run(oracle, registry.port);
         push(oracle, registry.port, engine);
         broken(oracle, registry.port);
     }
@@ -108,11 +110,6 @@ fn skopeo(oracle: &Oracle, arguments: &[&str]) -> Result<String> {
 fn digest_of(oracle: &Oracle, remote: &str) -> Result<String> {
     let raw = format!("skopeo inspect --tls-verify=false --raw {remote}");
     oracle.shell(&format!("printf 'sha256:'; {raw} | sha256sum | cut -c-64"))
-}
-
-/// Reads the digest of the one image of a layout.
-fn root_of(oracle: &Oracle, layout: &str) -> Result<String> {
-    oracle.shell(&format!("jq -r '.manifests[].digest' {layout}/index.json"))
 }
 
 /// imgconv pulls images that skopeo pushed, with the same result as skopeo.
@@ -151,7 +148,7 @@ fn pull(oracle: &mut Oracle, port: u16) {
                 oracle.imgconv(&["convert", &remote, &format!("oci:our-{name}:x")])?;
                 skopeo(oracle, &["--all", tls, &remote, &format!("oci:their-{name}:x")])?;
                 let (ours, theirs) = (format!("our-{name}"), format!("their-{name}"));
-                return equal("digest", &root_of(oracle, &ours)?, &root_of(oracle, &theirs)?);
+                return equal("digest", &oracle.root_of(&ours)?, &oracle.root_of(&theirs)?);
             }
             oracle.imgconv(&["convert", &remote, &format!("dir:our-{name}")])?;
             skopeo(oracle, &[tls, &remote, &format!("dir:their-{name}")])?;
@@ -304,8 +301,8 @@ fn broken(oracle: &mut Oracle, port: u16) {
             equal("connections that were cut", &cut, &6)?;
             equal(
                 "digest",
-                &root_of(oracle, "pulled-big")?,
-                &root_of(oracle, "big")?,
+                &oracle.root_of("pulled-big")?,
+                &oracle.root_of("big")?,
             )?;
             let direct = format!("docker://127.0.0.1:{port}/ours/big:t");
             skopeo(
@@ -319,8 +316,8 @@ fn broken(oracle: &mut Oracle, port: u16) {
             )?;
             equal(
                 "digest",
-                &root_of(oracle, "skopeo-big")?,
-                &root_of(oracle, "big")?,
+                &oracle.root_of("skopeo-big")?,
+                &oracle.root_of("big")?,
             )
         },
     );
@@ -355,7 +352,7 @@ fn guarded(oracle: &mut Oracle) {
         oracle.shell(&format!(
             "skopeo --insecure-policy copy --authfile auth.json --src-cert-dir trusted {remote} oci:guarded-skopeo:x"
         ))?;
-        equal("digest", &root_of(oracle, "guarded-oci")?, &root_of(oracle, "guarded-skopeo")?)?;
+        equal("digest", &oracle.root_of("guarded-oci")?, &oracle.root_of("guarded-skopeo")?)?;
         for (missing, said) in [
             (format!("--authfile none.json {} {}", trust[0], trust[1]), "denied"),
             ("--authfile auth.json".to_owned(), "TLS"),

@@ -12,6 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/layout", &["core/model", "core/json", "core/manifest"]),
     ("core/http", &["core/model", "core/stream", "core/fs"]),
     ("core/openpgp", &["core/model"]),
+    ("core/containers-conf", &["core/model", "core/stream"]),
     ("core/bolt", &["core/model"]),
     (
         "core/containerd",
@@ -87,6 +88,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/http",
             "core/tags",
             "core/openpgp",
+            "core/containers-conf",
             "core/tar-split",
             "core/bolt",
             "core/containerd",

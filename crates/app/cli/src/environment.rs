@@ -1,10 +1,15 @@
 //! The inputs of the program besides its arguments: environment variables, and facts of this
 //! machine.
 
-use std::{ffi::OsString, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use imgconv::{
-    Code, Error, Network, Platform, ProxySetting, Result, Secret, StorageSettings, password_in,
+    Code, Error, Network, Platform, ProxySetting, RegistriesFiles, Result, Secret, StorageSettings,
+    password_in,
 };
 
 /// Passwords in arguments and in the URLs of proxies.
@@ -151,9 +156,39 @@ pub(crate) fn certificates() -> Vec<PathBuf> {
     own.into_iter().chain(system).collect()
 }
 
+/// Finds out where podman and skopeo look for `registries.conf` (containers-registries.conf(5),
+/// containers-registries.conf.d(5)). The folder of the user is `.config` also where `XDG_CONFIG_HOME` names
+/// another one.
+pub(crate) fn registries() -> RegistriesFiles {
+    let additions = |file: &Path| file.with_added_extension("d");
+    let system = PathBuf::from("/etc/containers/registries.conf");
+    let own = variable("HOME").map(|home| home.join(".config/containers/registries.conf"));
+    let of_system = [Some(&system), own.as_ref()];
+    let of_system = of_system.into_iter().flatten().map(|file| additions(file));
+    let mut places: Vec<(PathBuf, Vec<PathBuf>)> = Vec::new();
+    if let Some(own) = &own {
+        places.push((own.clone(), vec![additions(own)]));
+    }
+    places.push((system.clone(), of_system.collect()));
+    let cache = match user() {
+        0 => Some(PathBuf::from("/var/cache")),
+        _ => variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache"))),
+    };
+    RegistriesFiles {
+        places,
+        recorded_aliases: cache.map(|cache| cache.join("containers/short-name-aliases.conf")),
+        ..RegistriesFiles::default()
+    }
+}
+
+/// Returns the number of the user.
+fn user() -> u32 {
+    std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid())
+}
+
 /// Finds out where podman looks for its default store (containers-storage.conf(5)).
 pub(crate) fn storage(settings: &mut StorageSettings) {
-    let user = std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid());
+    let user = user();
     settings.rootless = user != 0;
     let data = variable("XDG_DATA_HOME")
         .or_else(|| Some(variable("HOME")?.join(".local/share")))

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use imgconv::{Event, Progress, Silent};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::screen::{clean, say, say_json};
+use crate::screen::{clean, concealed, say, say_json};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,13 +37,31 @@ const PLAIN_MINIMUM: Duration = Duration::from_secs(2);
 /// The time that a piece of work has to take before its rate is shown.
 const RATE_MINIMUM: Duration = Duration::from_secs(1);
 
-/// Makes the progress display of a style. `Auto` is resolved by the caller, who knows the terminal.
-pub(crate) fn make(style: Style) -> Arc<dyn Progress> {
-    match style {
+/// Makes the progress display of a style. `Auto` is resolved by the caller, who knows the terminal. With
+/// `verbose`, a line tells each choice of the program.
+pub(crate) fn make(style: Style, verbose: bool) -> Arc<dyn Progress> {
+    let progress: Arc<dyn Progress> = match style {
         Style::None => Arc::new(Silent),
-        Style::Json => Arc::new(Json::default()),
+        Style::Json => return Arc::new(Json::default()),
         Style::Plain => Arc::new(Plain::default()),
         Style::Auto | Style::Bar => Arc::new(Bars::default()),
+    };
+    match verbose {
+        true => Arc::new(Telling(progress)),
+        false => progress,
+    }
+}
+
+/// A display with a line for each choice of the program.
+#[derive(Debug)]
+struct Telling(Arc<dyn Progress>);
+
+impl Progress for Telling {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Chosen { what } => say(&clean(what)),
+            event => self.0.event(event),
+        }
     }
 }
 
@@ -200,6 +218,7 @@ impl Progress for Bars {
                     }
                 }
             }
+            Event::Chosen { .. } => {}
         }
     }
 }
@@ -286,6 +305,7 @@ impl Progress for Plain {
                     }
                 }
             }
+            Event::Chosen { .. } => {}
         }
     }
 }
@@ -323,6 +343,9 @@ impl Progress for Json {
             } => serde_json::json!({
                 "event": "image", "name": name, "status": status, "bytes": bytes,
             }),
+            Event::Chosen { what } => {
+                serde_json::json!({ "event": "chosen", "what": concealed(what) })
+            }
         };
         say_json(&line);
     }

@@ -33,6 +33,9 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     env: Env,
     pool: Arc<Pool>,
+    /// Whether servers named by the user need no valid certificate, if the user has not said anything about
+    /// all servers.
+    lenient: bool,
 }
 
 /// What all clients of a run share.
@@ -51,8 +54,8 @@ struct Pool {
     classes: Classes,
     /// Connections, by the checks that were made when they were opened.
     agents: Mutex<BTreeMap<Checked, Agent>>,
-    /// The schemes of the servers named by the user: true for https.
-    schemes: Mutex<BTreeMap<String, bool>>,
+    /// The schemes of the servers named by the user, for lenient and other clients: true for https.
+    schemes: Mutex<BTreeMap<(bool, String), bool>>,
     /// The socket on this machine that every request goes to, if there is one.
     local: Option<Arc<LocalSocket>>,
 }
@@ -112,7 +115,27 @@ impl Client {
 
     fn over(env: &Env, pool: Arc<Pool>) -> Self {
         let env = env.clone();
-        Self(Arc::new(Inner { env, pool }))
+        let lenient = false;
+        Self(Arc::new(Inner { env, pool, lenient }))
+    }
+
+    /// Returns a client that takes any certificate of a server named by the user, and speaks plain http if
+    /// the server does not speak TLS: for a place that a configuration file calls insecure. What the user
+    /// says about all servers ([`Network::tls_verify`]) counts more. Connections are shared with other
+    /// lenient clients of equal settings, and not with the others.
+    #[must_use]
+    pub fn lenient(&self) -> Self {
+        Self(Arc::new(Inner {
+            env: self.0.env.clone(),
+            pool: Arc::clone(&self.0.pool),
+            lenient: true,
+        }))
+    }
+
+    /// Says whether certificates of servers named by the user are verified.
+    fn verifies(&self) -> bool {
+        let verify = self.0.env.network.tls_verify;
+        verify.unwrap_or(!self.0.lenient)
     }
 
     /// Returns `https://HOST/` for a host that the user named, `HOST[:PORT]`; or `http://HOST/` if
@@ -124,31 +147,35 @@ impl Client {
     pub fn base(&self, host: &str) -> Result<Url> {
         let secure = Url::parse(&format!("https://{host}/"))?;
         let plain = Url::parse(&format!("http://{host}/"))?;
-        let network = &self.0.env.network;
         if self.is_listed(host) {
             return Ok(plain);
         }
-        let may_be_plain = match network.tls_verify {
-            Some(verify) => !verify,
-            None => is_loopback(secure.host()),
-        };
+        let unsaid = self.0.env.network.tls_verify.is_none();
+        let may_be_plain = !self.verifies() || unsaid && is_loopback(secure.host());
         if !may_be_plain {
             return Ok(secure);
         }
         let mut schemes = self.lock_schemes();
-        let known = schemes.get(host).copied();
+        let key = (self.0.lenient, host.to_owned());
+        let known = schemes.get(&key).copied();
         let is_https = match known {
             Some(is_https) => is_https,
             None => {
                 let is_https = !self.speaks_plain(&plain)?;
-                schemes.insert(host.to_owned(), is_https);
+                schemes.insert(key, is_https);
                 is_https
             }
         };
         Ok(if is_https { secure } else { plain })
     }
 
-    fn lock_schemes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, bool>> {
+    /// Says whether a server turned out to speak plain http only.
+    fn is_plain(&self, authority: &str) -> bool {
+        let key = (self.0.lenient, authority.to_owned());
+        self.lock_schemes().get(&key) == Some(&false)
+    }
+
+    fn lock_schemes(&self) -> std::sync::MutexGuard<'_, BTreeMap<(bool, String), bool>> {
         self.0
             .pool
             .schemes
@@ -238,8 +265,7 @@ impl Client {
     fn check_scheme(&self, request: &Request<'_>) -> Result<()> {
         let url = &request.url;
         let authority = url.authority();
-        let agreed =
-            self.is_listed(authority) || self.lock_schemes().get(authority) == Some(&false);
+        let agreed = self.is_listed(authority) || self.is_plain(authority);
         if url.is_https() || agreed {
             return Ok(());
         }
@@ -270,7 +296,7 @@ impl Client {
         if named == request.url.authority() {
             return Ok(Rule::Named);
         }
-        let is_https = self.lock_schemes().get(named) != Some(&false) && !self.is_listed(named);
+        let is_https = !self.is_plain(named) && !self.is_listed(named);
         let classes = match self.0.pool.routes.of(is_https, named)? {
             // Only the proxy resolves the name, so its class is known only if it is an address.
             Some(_) => Class::of_host(split_port(named).0).into_iter().collect(),
@@ -434,7 +460,7 @@ impl Client {
     fn agent(&self, rule: Rule, url: &Url) -> Result<Agent> {
         let inner = &*self.0;
         let named = rule == Rule::Named;
-        let verify = !named || inner.env.network.tls_verify != Some(false);
+        let verify = !named || self.verifies();
         let verify = url.is_https().then_some(verify);
         let own = match url.is_https() {
             true => self.own_certificates(url.authority())?,

@@ -57,7 +57,8 @@ pub use image::{
 pub use limits::Limits;
 pub use name::Name;
 pub use network::{
-    ClientCertificate, Credential, HostHeader, Network, ProxySetting, Secret, Shared, Timeouts,
+    ClientCertificate, Credential, HostHeader, Network, ProxySetting, RegistriesFiles, Secret,
+    Shared, Timeouts,
 };
 pub use place::{Addressing, Names, Place, Shape, Writes};
 pub use platform::{Platform, PlatformSpec};

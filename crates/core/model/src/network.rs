@@ -49,6 +49,8 @@ pub struct Network {
     pub token_hosts: Vec<(String, String)>,
     /// Mirrors that are asked before a host: `(HOST, HOST[/PREFIX])`, in order.
     pub mirrors: Vec<(String, String)>,
+    /// The files that may be `registries.conf`.
+    pub registries: RegistriesFiles,
     /// The time limits of the network.
     pub timeouts: Timeouts,
     /// Take images without a signature, or with a bad one (`--insecure-image`).
@@ -63,9 +65,24 @@ pub struct Network {
     pub shared: Shared,
 }
 
-/// Connections, certificates and facts about servers that the clients of one run share, so that a job
-/// does not find out again what another job knows. Clones hold the same state. The state is the
-/// client's own: this type only carries it.
+/// The files with podman's settings of registries (containers-registries.conf(5)). By default there is
+/// none, and no setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistriesFiles {
+    /// The file that the user named. It must exist, and no other file is read.
+    pub only: Option<PathBuf>,
+    /// The files of which the first that exists counts, each with the directories whose files `*.conf` are
+    /// read after it. The directories of the last file are read even if no file exists.
+    pub places: Vec<(PathBuf, Vec<PathBuf>)>,
+    /// The file in which podman records the aliases of short names.
+    pub recorded_aliases: Option<PathBuf>,
+    /// The settings, once they are read.
+    pub shared: Shared,
+}
+
+/// State that all parts of one run share, so that a job does not find out again what another job knows:
+/// connections, certificates and facts about servers, or the contents of configuration files. Clones hold
+/// the same state. The state is its user's own: this type only carries it.
 #[derive(Clone, Default)]
 pub struct Shared(Arc<Mutex<Option<Arc<dyn Any + Send + Sync>>>>);
 

@@ -36,6 +36,12 @@ pub enum Event<'a> {
         /// The bytes of the layers that no earlier image of the run had.
         bytes: u64,
     },
+    /// A choice of the program that is neither a warning nor a result, such as the mirror from which an
+    /// image is read.
+    Chosen {
+        /// A sentence.
+        what: &'a str,
+    },
     /// A piece of work is done.
     End {
         /// The number of the piece of work.

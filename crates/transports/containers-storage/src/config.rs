@@ -1,16 +1,10 @@
 //! Where the stores are: `storage.conf` (containers-storage.conf(5)).
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use imgconv_model::{Code, Error, Result, StorageSettings, quote_path};
-use imgconv_stream::read_to_limit;
+use imgconv_containers_conf::read;
+use imgconv_model::{Result, StorageSettings};
 use serde::Deserialize;
-
-/// The most bytes of a configuration file.
-const MAX: (&str, u64) = ("config", 1 << 20);
 
 /// The stores that are read together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,14 +40,14 @@ struct Options {
 /// counts; a file of the system moves the store of a user by `rootless_storage_path` only.
 ///
 /// # Errors
-/// [`Code::BadManifest`] for a file that is no TOML, and the errors of reading it.
+/// [`Code::BadManifest`](imgconv_model::Code::BadManifest) for a file that is no TOML, and the errors of reading it.
 pub(crate) fn stores(settings: &StorageSettings) -> Result<Stores> {
     let mut storage = Storage::default();
     let mut of_user = false;
     for path in &settings.configs {
-        if let Some(found) = read(path)? {
+        if let Some(found) = read::<Document>(path)? {
             of_user = settings.user_config.as_ref() == Some(path);
-            storage = found;
+            storage = found.storage;
             break;
         }
     }
@@ -79,22 +73,6 @@ pub(crate) fn stores(settings: &StorageSettings) -> Result<Stores> {
         driver: None,
         roots,
     })
-}
-
-fn read(path: &Path) -> Result<Option<Storage>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io(error, quote_path(path))),
-    };
-    let place = format!("file {}", quote_path(path));
-    let bytes = read_to_limit(file, MAX, &place)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let document: Document = toml::from_str(&text).map_err(|error| {
-        let message = format!("the configuration is no valid TOML: {}", error.message());
-        Error::new(Code::BadManifest, message).at(place)
-    })?;
-    Ok(Some(document.storage))
 }
 
 /// Replaces the variables that a path in the configuration may have.

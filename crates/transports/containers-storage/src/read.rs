@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use imgconv_containers_conf::Registries;
 use imgconv_fs::{Directory, warn_if_held};
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extracted, Extras, Facts,
@@ -137,7 +138,8 @@ impl Store {
             store.list_image(position);
             store.warn_of_digest(position, env);
         }
-        name_shortly(&mut store.entries);
+        let registries = Registries::of(&env.network)?;
+        name_shortly(&mut store.entries, &registries);
         mark_ambiguous(&mut store.entries, "images.json");
         Ok(store)
     }
@@ -274,23 +276,27 @@ impl Store {
     }
 }
 
-/// Adds the short forms of names: podman finds `localhost/NAME` and `docker.io/library/NAME` by `NAME`.
-/// If a store has both, the short form is ambiguous.
-fn name_shortly(entries: &mut [RootEntry]) {
+/// Adds the short forms of names: podman finds `localhost/NAME`, `docker.io/library/NAME`, the alias `NAME`
+/// and `NAME` at the registries that it searches by `NAME`. Podman takes the first of them that the store
+/// has. Here a short form for several images is ambiguous, and the message lists them.
+fn name_shortly(entries: &mut [RootEntry], registries: &Registries) {
     for entry in entries {
         let Some(name) = &entry.name else { continue };
         let repository = name.repository.as_deref().unwrap_or_default();
-        let short = ["localhost/", "docker.io/library/"]
+        let mut shorts: BTreeSet<String> = registries.short_names(repository).into_iter().collect();
+        let usual = ["localhost/", "docker.io/library/"]
             .into_iter()
             .find_map(|prefix| repository.strip_prefix(prefix));
-        let Some(short) = short else { continue };
-        match name.tag.as_deref() {
-            Some("latest") => {
-                entry.texts.push(format!("{short}:latest"));
-                entry.texts.push(short.to_owned());
+        shorts.extend(usual.map(str::to_owned));
+        for short in shorts {
+            match name.tag.as_deref() {
+                Some("latest") => {
+                    entry.texts.push(format!("{short}:latest"));
+                    entry.texts.push(short);
+                }
+                Some(tag) => entry.texts.push(format!("{short}:{tag}")),
+                None => {}
             }
-            Some(tag) => entry.texts.push(format!("{short}:{tag}")),
-            None => {}
         }
     }
 }

@@ -6,38 +6,40 @@ use std::{
 };
 
 use imgconv_http::{Download, Request, Response};
-use imgconv_model::{Code, Error, Facts, Open, Reader, Result};
+use imgconv_model::{Error, Facts, Open, Reader, Result};
 use imgconv_stream::Verified;
 
-use crate::session::{Session, failure};
+use crate::{
+    session::{Session, failure},
+    sources::Sources,
+};
 
 /// The number of bytes of the first request: enough to detect the kind of a blob, which is often
 /// all that is needed.
 const HEAD: u64 = 4 << 10;
 
-/// The sessions of the registry and its mirrors, in the order in which they are asked.
-pub(crate) type Sessions = Arc<[Session]>;
-
 /// A blob where it is stored.
 #[derive(Debug)]
 pub(crate) struct RemoteBlob {
-    sessions: Sessions,
+    sources: Arc<Sources>,
     facts: Facts,
-    /// The blob's first bytes, and the session that has it, after the first request.
+    /// The blob's first bytes, and the place that has it, after the first request.
     head: Mutex<Option<Head>>,
     retries: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Head {
-    session: usize,
+    session: Arc<Session>,
+    /// The place, if it is a mirror.
+    mirror: Option<String>,
     bytes: Arc<[u8]>,
 }
 
 impl RemoteBlob {
-    pub(crate) fn new(sessions: &Sessions, facts: &Facts, retries: u64) -> Self {
+    pub(crate) fn new(sources: &Arc<Sources>, facts: &Facts, retries: u64) -> Self {
         Self {
-            sessions: Arc::clone(sessions),
+            sources: Arc::clone(sources),
             facts: facts.clone(),
             head: Mutex::default(),
             retries,
@@ -51,27 +53,22 @@ impl RemoteBlob {
             return Ok(head.clone());
         }
         let path = self.path();
-        let last = self.sessions.len() - 1;
-        for (session, at) in self.sessions.iter().zip(0..) {
-            let range = format!("bytes=0-{}", HEAD - 1);
-            let found = ask(session, &path, Some(&range)).and_then(|response| {
-                let mut bytes = Vec::new();
-                if response.status() != 416 {
-                    let read = response.into_reader().take(HEAD).read_to_end(&mut bytes);
-                    read.map_err(Error::from_io)?;
-                }
-                Ok(bytes)
-            });
-            match found {
-                Ok(bytes) => {
-                    let bytes = bytes.into();
-                    return Ok(head.insert(Head { session: at, bytes }).clone());
-                }
-                Err(error) if at == last || error.code() == Code::Cancelled => return Err(error),
-                Err(_) => {}
+        let range = format!("bytes=0-{}", HEAD - 1);
+        let found = self.sources.first(|session| {
+            let response = ask(session, &path, Some(&range))?;
+            let mut bytes = Vec::new();
+            if response.status() != 416 {
+                let read = response.into_reader().take(HEAD).read_to_end(&mut bytes);
+                read.map_err(Error::from_io)?;
             }
-        }
-        unreachable!("there is at least one session, and the last returns")
+            Ok(bytes)
+        })?;
+        let new = Head {
+            session: found.session,
+            mirror: found.mirror,
+            bytes: found.value.into(),
+        };
+        Ok(head.insert(new).clone())
     }
 
     fn path(&self) -> String {
@@ -102,18 +99,21 @@ impl Open for RemoteBlob {
             None => (head.bytes.len() as u64) < HEAD,
         };
         let path = self.path();
-        let what = format!("blob {}", path.trim_start_matches("blobs/"));
+        let mut what = format!("blob {}", path.trim_start_matches("blobs/"));
+        if let Some(mirror) = &head.mirror {
+            what = format!("{what} of the mirror {mirror}");
+        }
         let first = io::Cursor::new(Arc::clone(&head.bytes));
         if whole {
             return Ok(Box::new(Verified::new(first, &self.facts, what)));
         }
-        let sessions = Arc::clone(&self.sessions);
+        let start = head.bytes.len() as u64;
         let rest = Download::new(
-            move |range| ask(&sessions[head.session], &path, range),
+            move |range| ask(&head.session, &path, range),
             self.facts.size,
             self.retries,
         );
-        let rest = rest.from(head.bytes.len() as u64);
+        let rest = rest.from(start);
         Ok(Box::new(Verified::new(
             first.chain(rest),
             &self.facts,

@@ -18,6 +18,7 @@ mod read;
 mod referrers;
 mod session;
 mod sink;
+mod sources;
 mod upload;
 mod whole;
 mod write;

@@ -33,11 +33,6 @@ impl Host {
         &self.0
     }
 
-    /// Returns the host to connect to.
-    pub(crate) fn server(&self) -> &str {
-        server_of(&self.0)
-    }
-
     /// Returns the place of a repository here.
     ///
     /// # Errors
@@ -82,7 +77,7 @@ impl fmt::Display for Host {
 }
 
 /// Returns the server of a host as references name it.
-fn server_of(host: &str) -> &str {
+pub(crate) fn server_of(host: &str) -> &str {
     match host == DOCKER.0 {
         true => DOCKER.1,
         false => host,

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_http::{Client, Request};
+use imgconv_http::Request;
 use imgconv_json::{Value, parse, within};
 use imgconv_manifest::{self as manifest, descriptor, embedded};
 use imgconv_model::{
@@ -15,10 +15,11 @@ use imgconv_model::{
 use imgconv_stream::{digest, read_to_limit};
 
 use crate::{
-    blob::{RemoteBlob, Sessions},
+    blob::RemoteBlob,
     location::Location,
     referrers::{self, Pages},
     session::{Session, failure},
+    sources::Sources,
 };
 
 /// The default tag.
@@ -34,8 +35,7 @@ pub(crate) type Resolved = Arc<Mutex<BTreeMap<String, Child>>>;
 #[derive(Debug)]
 pub(crate) struct RegistryBundle {
     location: Location,
-    /// The mirrors, and the registry itself last.
-    sessions: Sessions,
+    sources: Arc<Sources>,
     env: Env,
     /// The descriptors of the resolved tags.
     resolved: Resolved,
@@ -43,63 +43,24 @@ pub(crate) struct RegistryBundle {
     documents: Mutex<BTreeMap<Digest, Document>>,
     /// The referrers of each document that the registry was asked about.
     referrers: Mutex<BTreeMap<Digest, Vec<Child>>>,
+    /// The places that gave the manifests.
+    places: Mutex<BTreeMap<Digest, usize>>,
     roots: Mutex<Option<Vec<RootEntry>>>,
 }
 
 impl RegistryBundle {
     /// Opens a repository, of which some tags may be resolved already. Connects at the first read.
     pub(crate) fn open(location: Location, resolved: Resolved, env: &Env) -> Result<Self> {
-        let client = Client::new(env)?;
-        let mut sessions = Vec::new();
-        for (host, mirror) in &env.network.mirrors {
-            if *host != location.host {
-                continue;
-            }
-            let (server, prefix) = mirror.split_once('/').unwrap_or((mirror, ""));
-            let prefix = prefix.trim_end_matches('/');
-            let repository = match prefix {
-                "" => location.repository.clone(),
-                prefix => format!("{prefix}/{}", location.repository),
-            };
-            let qualified = format!("{server}/{repository}");
-            // The repository becomes a part of a URL.
-            Name::parse_reference(&qualified)?;
-            let place = (server, &*repository);
-            sessions.push(Session::new(&client, place, qualified.clone(), false, env)?);
-        }
-        let place = (location.server(), &*location.repository);
-        sessions.push(Session::new(
-            &client,
-            place,
-            location.qualified(),
-            false,
-            env,
-        )?);
         Ok(Self {
+            sources: Arc::new(Sources::of(&location, env)?),
             location,
-            sessions: sessions.into(),
             env: env.clone(),
             resolved,
             documents: Mutex::default(),
             referrers: Mutex::default(),
+            places: Mutex::default(),
             roots: Mutex::default(),
         })
-    }
-
-    /// Asks the mirrors in turn, and then the registry, whose error is returned.
-    fn first<T>(&self, work: impl Fn(&Session) -> Result<T>) -> Result<T> {
-        let (last, mirrors) = self
-            .sessions
-            .split_last()
-            .expect("the registry itself is always there");
-        for mirror in mirrors {
-            match work(mirror) {
-                Err(error) if error.code() == Code::Cancelled => return Err(error),
-                Err(_) => {}
-                Ok(found) => return Ok(found),
-            }
-        }
-        work(last)
     }
 
     /// Fetches a manifest by tag or digest, of at most the limit, with its type. Also returns the
@@ -140,7 +101,7 @@ impl RegistryBundle {
         if let Some(document) = known {
             return of_claimed_size(document);
         }
-        let document = self.first(|session| {
+        let found = self.sources.first(|session| {
             let (document, _) = self.manifest(session, &wanted.to_string())?;
             let found = digest(wanted.algorithm(), &document.bytes);
             if found != *wanted {
@@ -153,8 +114,14 @@ impl RegistryBundle {
             }
             of_claimed_size(document)
         })?;
-        self.documents().insert(*wanted, document.clone());
-        Ok(document)
+        self.documents().insert(*wanted, found.value.clone());
+        self.places().insert(*wanted, found.at);
+        self.sources.prefer(found.at);
+        Ok(found.value)
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, usize>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn documents(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Document>> {
@@ -169,8 +136,12 @@ impl RegistryBundle {
         if let Some(child) = resolved.get(tag) {
             return Ok(child.clone());
         }
-        let (document, name) = self.first(|session| self.manifest(session, tag))?;
+        let found = self
+            .sources
+            .resolve(|session| self.manifest(session, tag))?;
+        let (document, name) = found.value;
         let child = describe(&document, name.as_ref());
+        self.places().insert(child.digest, found.at);
         self.documents().insert(child.digest, document);
         resolved.insert(tag.to_owned(), child.clone());
         Ok(child)
@@ -184,6 +155,10 @@ impl RegistryBundle {
                 let document = self.manifest_by_digest(wanted, &facts)?;
                 let child = describe(&document, Some(wanted));
                 self.documents().insert(child.digest, document);
+                // The digest of a signed manifest is another one here.
+                let place = self.places().get(wanted).copied();
+                self.places()
+                    .extend(place.map(|place| (child.digest, place)));
                 let tag = self.location.tag.as_deref();
                 (tag.map(|tag| self.location.name(tag)), Vec::new(), child)
             }
@@ -212,8 +187,8 @@ impl RegistryBundle {
         Ok(entries)
     }
 
-    /// Asks for the referrers of one document, once.
-    fn ask_referrers(&self, subject: &Digest) -> Result<Vec<Child>> {
+    /// Asks the place that gave an image for the referrers of one document, once.
+    fn ask_referrers(&self, subject: &Digest, place: usize) -> Result<Vec<Child>> {
         let known = || {
             self.referrers
                 .lock()
@@ -222,7 +197,8 @@ impl RegistryBundle {
         if let Some(known) = known().get(subject) {
             return Ok(known.clone());
         }
-        let found = self.first(|session| referrers::list(session, subject, &self.env))?;
+        let list = |session: &Session| referrers::list(session, subject, &self.env);
+        let found = self.sources.about(place, list)?;
         known().insert(*subject, found.clone());
         Ok(found)
     }
@@ -231,6 +207,7 @@ impl RegistryBundle {
     /// each once, after its subject.
     fn referrers_of(&self, root: Digest) -> Result<Vec<Child>> {
         let limits = &self.env.limits;
+        let place = self.places().get(&root).copied().unwrap_or_default();
         let mut found: Vec<Child> = Vec::new();
         let mut subjects = vec![(root, 0)];
         // Documents that are no new subject, and referrers that are listed already.
@@ -248,7 +225,7 @@ impl RegistryBundle {
             self.env.check_cancelled()?;
             next += 1;
             let mut below = Vec::new();
-            for referrer in self.ask_referrers(&subject)? {
+            for referrer in self.ask_referrers(&subject, place)? {
                 if listed.insert(referrer.digest) {
                     below.push(referrer.clone());
                     found.push(referrer);
@@ -424,7 +401,7 @@ impl Bundle for RegistryBundle {
             return Err(Error::new(Code::Missing, message));
         }
         let retries = self.env.limits.retries;
-        let bytes = Arc::new(RemoteBlob::new(&self.sessions, facts, retries));
+        let bytes = Arc::new(RemoteBlob::new(&self.sources, facts, retries));
         Ok(Blob {
             facts: facts.clone(),
             bytes,
@@ -462,7 +439,7 @@ impl Listing for RegistryBundle {
         if self.location.tag.is_some() || self.location.digest.is_some() {
             return self.roots();
         }
-        let tags = self.first(|session| self.tags(session))?;
+        let tags = self.sources.list(|session| self.tags(session))?;
         let entry = |(position, tag): (usize, String)| {
             let name = self.location.name(&tag);
             let texts = vec![tag, name.to_string()];

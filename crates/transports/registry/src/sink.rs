@@ -5,10 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use imgconv_containers_conf::Registries;
 use imgconv_http::Client;
 use imgconv_model::{Digest, Env, Result};
 
-use crate::{held::Held, location::Location, session::Session};
+use crate::{held::Held, location::Location, session::Session, sources::client_for};
 
 /// A repository that is written.
 #[derive(Debug)]
@@ -22,12 +23,18 @@ pub struct RegistrySink {
 }
 
 impl RegistrySink {
-    /// Prepares a repository for writing. Nothing is sent yet.
+    /// Prepares a repository for writing: the named one, whatever `registries.conf` says about reading it.
+    /// Nothing is sent yet.
     ///
     /// # Errors
-    /// If a certificate or key that the user named can't be read.
+    /// If a certificate or key that the user named can't be read, if `registries.conf` can't, or
+    /// [`Code::Denied`](imgconv_model::Code::Denied) if it blocks the repository.
     pub fn create(location: Location, env: &Env) -> Result<Self> {
-        let client = Client::new(env)?;
+        let own = Registries::of(&env.network)?.named(&location.qualified())?;
+        if let Some(refusal) = own.refusal() {
+            return Err(refusal);
+        }
+        let client = client_for(&own, &Client::new(env)?);
         let place = (location.server(), &*location.repository);
         let session = Session::new(&client, place, location.qualified(), true, env)?;
         Ok(Self {

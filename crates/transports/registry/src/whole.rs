@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use imgconv_containers_conf::Registries;
 use imgconv_http::{Client, Request};
 use imgconv_json::{Value, parse, within};
 use imgconv_model::{
@@ -14,10 +15,11 @@ use imgconv_model::{
 };
 
 use crate::{
-    location::{Host, Location},
+    location::{Host, Location, server_of},
     read::{RegistryBundle, Resolved},
     referrers::Pages,
     session::{Session, failure},
+    sources::client_for,
 };
 
 /// The number of repositories in one page of the list.
@@ -77,8 +79,10 @@ impl WholeRegistry {
 
     /// Lists the paths of all repositories, sorted.
     fn catalog(&self) -> Result<Vec<String>> {
-        let host = self.host.name().to_owned();
-        let session = Session::of_catalog(&self.client, self.host.server(), host, &self.env)?;
+        let place = Registries::of(&self.env.network)?.listing(self.host.name())?;
+        let client = client_for(&place, &self.client);
+        let server = server_of(&place.repository);
+        let session = Session::of_catalog(&client, server, place.repository.clone(), &self.env)?;
         let limits = &self.env.limits;
         let first = session.url("_catalog").with_query([("n", PAGE)]);
         let mut pages = Pages::new(first, &self.env);

@@ -48,7 +48,7 @@ impl Server {
     /// certificate directory that can't be read.
     pub(crate) fn apply(&self, mut env: Env) -> Result<Env> {
         let mut network = Network::default();
-        self.network.apply(&mut network)?;
+        self.network.apply(&mut network, &mut env.limits)?;
         self.credentials.apply(&mut network)?;
         self.trust.apply(&mut network);
         environment::proxies(&mut network);

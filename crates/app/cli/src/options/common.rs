@@ -25,7 +25,7 @@ pub(crate) struct Common {
     /// Print no warnings and no progress
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Print every warning and every loss
+    /// Print every warning and every loss, and the mirrors that are used
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Style of progress on standard error
@@ -92,7 +92,7 @@ impl Common {
         }
         screen::keep_secret(&env.secrets);
         env.cancel = cancel;
-        env.progress = progress::make(self.style());
+        env.progress = progress::make(self.style(), self.verbose > 0);
         Ok(env)
     }
 

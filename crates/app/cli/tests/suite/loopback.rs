@@ -9,7 +9,9 @@ use std::{
 use imgconv_testkit::server::{Reply, Server};
 
 fn imgconv() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_imgconv"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgconv"));
+    command.env("CONTAINERS_REGISTRIES_CONF", "/dev/null");
+    command
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod old_acis;
 mod pipes;
 mod places;
 mod referrers;
+mod registries;
 mod rootfs;
 mod sandbox;
 mod stores;

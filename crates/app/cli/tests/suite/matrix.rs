@@ -81,6 +81,7 @@ fn imgconv(folder: &Path, args: &[&str]) -> Output {
         .args(args)
         .current_dir(folder)
         .env_remove("SOURCE_DATE_EPOCH")
+        .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
         .output()
         .unwrap()
 }

@@ -1,9 +1,10 @@
 //! Stores of podman give back the tars of their layers; what is damaged is named.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use imgconv_model::{
-    Bundle, Code, Digest, Env, Facts, Platform, Result, Root, StorageSettings, Transport as _,
+    Bundle, Code, Digest, Env, Facts, Network, Platform, Result, Root, StorageSettings,
+    Transport as _,
 };
 use imgconv_testkit::{
     engines::{self, EngineImage},
@@ -282,6 +283,47 @@ fn a_driver_and_short_names_select_images() {
     }
     let error = open_by(&format!("[btrfs@{both}]"), &StorageSettings::default()).unwrap_err();
     assert_eq!(error.code(), Code::Unsupported);
+}
+
+#[test]
+fn d16i_short_names_of_registries_conf_select_images() {
+    let folder = made(
+        &[
+            image(&["q.example/team/a:1", "docker.io/library/b:latest"], "/a"),
+            image(&["p.example/team/a:1"], "/other"),
+            image(&["quay.io/deep/fedora:latest"], "/fedora"),
+        ],
+        "overlay",
+    );
+    let config = folder.path().join("registries.conf");
+    let texts = |search: &str, text: &str| {
+        let aliases = "[aliases]\nfedora = \"quay.io/deep/fedora\"\n";
+        let search = format!("unqualified-search-registries = [{search}]\n{aliases}");
+        fs::write(&config, search).unwrap();
+        let mut env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
+        let mut network = Network::default();
+        network.registries.only = Some(config.clone());
+        env.network = Arc::new(network);
+        let bundle = CONTAINERS_STORAGE.open(folder.path().to_str().unwrap(), &env);
+        let entries = bundle.unwrap().roots().unwrap();
+        let with = |entry: &&imgconv_model::RootEntry| entry.texts.iter().any(|one| one == text);
+        entries.iter().filter(with).count()
+    };
+    let (q, both) = ("\"q.example\"", "\"q.example\", \"p.example\"");
+    for (search, text, count) in [
+        ("", "team/a:1", 0),
+        (q, "team/a:1", 1),
+        (q, "team/a", 0),
+        // Two images: the short name is ambiguous.
+        (both, "team/a:1", 2),
+        ("", "fedora", 1),
+        ("", "fedora:latest", 1),
+        ("", "fedora:1", 0),
+        ("\"docker.io\"", "library/b", 1),
+        ("", "b", 1),
+    ] {
+        assert_eq!(texts(search, text), count, "{search} {text}");
+    }
 }
 
 // D16b: a layer of podman whose record is gone.

@@ -7,6 +7,7 @@
 
 mod laws;
 mod login;
+mod mirrors;
 mod pull;
 mod push;
 mod whole;

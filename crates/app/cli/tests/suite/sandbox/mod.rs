@@ -29,7 +29,8 @@ impl Sandbox {
         command
             .args(args)
             .current_dir(self.folder.path())
-            .env_remove("SOURCE_DATE_EPOCH");
+            .env_remove("SOURCE_DATE_EPOCH")
+            .env("CONTAINERS_REGISTRIES_CONF", "/dev/null");
         command
     }
 
