@@ -28,6 +28,7 @@ mod references;
 mod remade;
 mod tar_sum;
 pub mod v1_image;
+pub mod v1_layer;
 
 pub use config::encode_config;
 pub use decode::{decode, recognise};

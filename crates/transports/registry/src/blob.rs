@@ -1,19 +1,12 @@
 //! A blob of a registry, verified whenever it is read.
 
-use std::{
-    io::{self, Read},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use imgconv_http::{Download, Request, Response};
-use imgconv_model::{Code, Error, Facts, Open, Reader, Result};
+use imgconv_http::{Beginning, Request, Response};
+use imgconv_model::{Code, Facts, Open, Reader, Result};
 use imgconv_stream::Verified;
 
 use crate::session::{Session, failure};
-
-/// The number of bytes of the first request: enough to detect the kind of a blob, which is often
-/// all that is needed.
-const HEAD: u64 = 4 << 10;
 
 /// The sessions of the registry and its mirrors, in the order in which they are asked.
 pub(crate) type Sessions = Arc<[Session]>;
@@ -31,7 +24,7 @@ pub(crate) struct RemoteBlob {
 #[derive(Clone, Debug)]
 struct Head {
     session: usize,
-    bytes: Arc<[u8]>,
+    beginning: Beginning,
 }
 
 impl RemoteBlob {
@@ -53,19 +46,13 @@ impl RemoteBlob {
         let path = self.path();
         let last = self.sessions.len() - 1;
         for (session, at) in self.sessions.iter().zip(0..) {
-            let range = format!("bytes=0-{}", HEAD - 1);
-            let found = ask(session, &path, Some(&range)).and_then(|response| {
-                let mut bytes = Vec::new();
-                if response.status() != 416 {
-                    let read = response.into_reader().take(HEAD).read_to_end(&mut bytes);
-                    read.map_err(Error::from_io)?;
-                }
-                Ok(bytes)
-            });
-            match found {
-                Ok(bytes) => {
-                    let bytes = bytes.into();
-                    return Ok(head.insert(Head { session: at, bytes }).clone());
+            match Beginning::request(|range| ask(session, &path, range)) {
+                Ok(beginning) => {
+                    let found = Head {
+                        session: at,
+                        beginning,
+                    };
+                    return Ok(head.insert(found).clone());
                 }
                 Err(error) if at == last || error.code() == Code::Cancelled => return Err(error),
                 Err(_) => {}
@@ -97,27 +84,10 @@ fn ask(session: &Session, path: &str, range: Option<&str>) -> Result<Response> {
 impl Open for RemoteBlob {
     fn open(&self) -> Result<Reader> {
         let head = self.head()?;
-        let whole = match self.facts.size {
-            Some(size) => head.bytes.len() as u64 >= size,
-            None => (head.bytes.len() as u64) < HEAD,
-        };
-        let path = self.path();
+        let (path, sessions) = (self.path(), Arc::clone(&self.sessions));
         let what = format!("blob {}", path.trim_start_matches("blobs/"));
-        let first = io::Cursor::new(Arc::clone(&head.bytes));
-        if whole {
-            return Ok(Box::new(Verified::new(first, &self.facts, what)));
-        }
-        let sessions = Arc::clone(&self.sessions);
-        let rest = Download::new(
-            move |range| ask(&sessions[head.session], &path, range),
-            self.facts.size,
-            self.retries,
-        );
-        let rest = rest.from(head.bytes.len() as u64);
-        Ok(Box::new(Verified::new(
-            first.chain(rest),
-            &self.facts,
-            what,
-        )))
+        let ask = move |range: Option<&str>| ask(&sessions[head.session], &path, range);
+        let bytes = head.beginning.and_rest(ask, self.facts.size, self.retries);
+        Ok(Box::new(Verified::new(bytes, &self.facts, what)))
     }
 }

@@ -7,8 +7,9 @@ use std::{
 
 use imgconv_http::Client;
 use imgconv_model::{Digest, Env, Result};
+use imgconv_registry::Location;
 
-use crate::{held::Held, location::Location, session::Session};
+use crate::{held::Held, session::Session};
 
 /// A repository that is written.
 #[derive(Debug)]

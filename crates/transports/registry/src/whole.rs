@@ -12,9 +12,9 @@ use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Listing, Parts, Result, Root,
     RootEntry, TopLevel, quote,
 };
+use imgconv_registry::{Host, Location};
 
 use crate::{
-    location::{Host, Location},
     read::{RegistryBundle, Resolved},
     referrers::Pages,
     session::{Session, failure},
