@@ -196,16 +196,16 @@ fn walk(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Res
 /// list.
 ///
 /// # Errors
-/// [`Code::BadManifest`] if the text is no list of texts or does not begin with the image,
-/// [`Code::BadName`] for a text that is no id, [`Code::Cycle`] for an id that occurs twice,
-/// [`Code::Limit`] for more than `limits.layers` ids.
+/// [`Code::BadManifest`] if the text is no list, [`Code::BadName`] for an item that is no id,
+/// [`Code::Cycle`] for an id that occurs twice, [`Code::Ambiguous`] if the list does not begin with the
+/// image, [`Code::Limit`] for more than `limits.layers` ids.
 pub fn ancestry(bytes: &[u8], id: &str, limits: &Limits, place: &str) -> Result<Vec<String>> {
     let value = parse(bytes, limits, place)?;
     let read = || -> Result<Vec<String>> {
-        let bad = |message: String| Error::new(Code::BadManifest, message);
-        let listed = value
-            .as_array()
-            .ok_or_else(|| bad("the ancestors are not a list".to_owned()))?;
+        let Some(listed) = value.as_array() else {
+            let message = "the ancestors are not a list";
+            return Err(Error::new(Code::BadManifest, message));
+        };
         if listed.len() as u64 > limits.layers {
             let what = format!("the list of {} ancestors of {id}", listed.len());
             return Err(Limits::exceeded("layers", limits.layers, what));
@@ -225,9 +225,8 @@ pub fn ancestry(bytes: &[u8], id: &str, limits: &Limits, place: &str) -> Result<
             Some(first) if first == id => Ok(ids),
             first => {
                 let found = first.map_or("no image".to_owned(), quote);
-                Err(bad(format!(
-                    "the list of ancestors begins with {found}, expected {id}"
-                )))
+                let message = format!("the list of ancestors begins with {found}, expected {id}");
+                Err(Error::new(Code::Ambiguous, message))
             }
         }
     };

@@ -213,7 +213,10 @@ impl Source {
             Addressing::Fragment => format!("{}#{reference}", self.text),
             // A name there holds the host and the repository.
             Addressing::Registry => match reference.strip_prefix('@') {
-                None => format!("docker://{reference}"),
+                None => {
+                    let scheme = self.text.split("://").next().unwrap_or_default();
+                    format!("{scheme}://{reference}")
+                }
                 Some(digest) => {
                     let whole = self.text.split_once('@').map_or(&*self.text, |(it, _)| it);
                     let end = whole.rfind('/').map_or(0, |slash| slash + 1);
