@@ -162,12 +162,16 @@ impl Session {
         let tokens = response.headers("x-docker-token").join(",");
         if !tokens.is_empty() {
             access.token = Some(format!("Token {tokens}"));
-            // The words around the signature are no secrets, and occur in messages.
-            let signature = tokens
+            // The words around the signature occur in messages.
+            let signatures: Vec<String> = tokens
                 .split(',')
-                .filter_map(|part| part.trim().strip_prefix("signature="));
-            access.secrets.extend(signature.map(str::to_owned));
-            access.secrets.push(tokens);
+                .filter_map(|part| part.trim().strip_prefix("signature="))
+                .map(str::to_owned)
+                .collect();
+            match signatures.is_empty() {
+                true => access.secrets.push(tokens),
+                false => access.secrets.extend(signatures),
+            }
         }
         let cookies: Vec<&str> = response
             .headers("set-cookie")
@@ -222,6 +226,10 @@ impl Session {
             let message = format!("{} names {url}, which is not https", self.index.authority());
             return Err(at(Error::new(Code::Denied, message)));
         }
+        if url.as_str().contains('?') {
+            let message = format!("{url} has a query, expected a host");
+            return Err(at(Error::new(Code::Denied, message)));
+        }
         let path = url.path().trim_end_matches('/');
         let path = path.strip_suffix("/v1").unwrap_or(path);
         url.join(&format!("{path}/v1/")).map_err(at)
@@ -269,14 +277,14 @@ impl Session {
     /// elsewhere must obey the rules of a redirect.
     fn sign<'a>(&self, request: Request<'a>, access: &Access) -> Request<'a> {
         let is_index = request.url().same_origin(&self.index);
-        let header = access.token.as_ref();
-        let header = header.or(access.login.as_ref().filter(|_| is_index));
         let mut request = request;
-        if let Some(header) = header {
-            request = request.private_header("authorization", header.clone());
+        if let Some(token) = &access.token {
+            request = request.origin_header("authorization", token.clone());
+        } else if let Some(login) = access.login.as_ref().filter(|_| is_index) {
+            request = request.private_header("authorization", login.clone());
         }
         if let Some(cookies) = &access.cookies {
-            request = request.private_header("cookie", cookies.clone());
+            request = request.origin_header("cookie", cookies.clone());
         }
         if !is_index {
             request = request.made_up_by(Some(self.index.authority()));
