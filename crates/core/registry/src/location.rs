@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn l19a_version_1_names_neither_a_whole_host_nor_a_digest() {
+    fn l19g_version_1_names_neither_a_whole_host_nor_a_digest() {
         let parse = |rest: &str| Location::parse_as(Protocol::V1, rest);
         let location = parse("//host:5000/a/b:t").unwrap();
         assert_eq!(location.to_string(), "dockerv1://host:5000/a/b:t");
