@@ -1,6 +1,6 @@
 //! A registry of version 1 over a storage of [`stores::registry_v1`](crate::stores::registry_v1), by
 //! docker-registry's API: the part that a client which pulls needs, and a hook by which a test makes the
-//! registry lie, refuse or break off.
+//! registry lie, refuse or break off. docker2aci pulls from it.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,8 @@ use crate::{
 pub struct Settings {
     /// The root directory of the storage.
     pub storage: PathBuf,
-    /// The answer of the index in `X-Docker-Endpoints`; `None` for no such header.
+    /// The answer of the index in `X-Docker-Endpoints`, no such header if it is empty; `None` for the host
+    /// of the request, as docker-registry answers.
     pub endpoints: Option<String>,
     /// The token that the index gives and that images and tags need; `None` for no token.
     pub token: Option<String>,
@@ -150,8 +151,10 @@ fn index(request: &Request, repository: &str, settings: &Settings) -> Reply {
         return failure(404, "images not found");
     };
     let mut reply = Reply::ok(list);
-    if let Some(endpoints) = &settings.endpoints {
-        reply = reply.header("x-docker-endpoints", endpoints.clone());
+    let own = request.header("host").unwrap_or_default();
+    let endpoints = settings.endpoints.as_deref().unwrap_or(own);
+    if !endpoints.is_empty() {
+        reply = reply.header("x-docker-endpoints", endpoints);
     }
     if let Some(cookie) = &settings.cookie {
         reply = reply.header("set-cookie", format!("{cookie}; Path=/; HttpOnly"));

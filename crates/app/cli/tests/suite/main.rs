@@ -32,6 +32,7 @@ mod newcomers;
 mod old_acis;
 mod pipes;
 mod places;
+mod registries_v1;
 mod rootfs;
 mod sandbox;
 mod stores;
