@@ -23,7 +23,7 @@ use crate::read::Repository;
 static PLACE: Place = Place {
     scheme: "dockerv1",
     syntax: "dockerv1://HOST[:PORT]/REPO[:TAG]",
-    about: "a registry that speaks the older API v1 (read only); without a tag `latest` is read (`ls`: every tag)",
+    about: "a registry that speaks the API v1; without a tag `latest` is read (`ls`, `migrate`: every tag)",
     shape: Shape::Server,
     addressing: Addressing::Registry,
     any_file: false,

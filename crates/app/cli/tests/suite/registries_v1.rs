@@ -66,7 +66,7 @@ fn migrate_copies_every_tag() {
         let source = format!("dockerv1://{host}/example.com/app:{tag}");
         assert!(sources.contains(&&*source), "{sources:?}");
     }
-    assert_eq!(sandbox.ok(&["ls", "all"]).lines().count(), 3);
+    assert_eq!(sandbox.ok(&["ls", "all"]).lines().count(), 2);
     sandbox.ok(&["verify", "all"]);
 }
 
@@ -103,14 +103,12 @@ fn l19e_a_wrong_checksum_leaves_no_output() {
         fs::write(image.unwrap().path().join("_checksum"), sum).unwrap();
     }
     let one = format!("{place}:1.0");
-    for args in [
-        ["convert", &one, "oci:out"].as_slice(),
-        &["verify", &one],
-    ] {
+    for args in [["convert", &one, "oci:out"].as_slice(), &["verify", &one]] {
         let output = sandbox.run(args);
         assert_eq!(output.status.code(), Some(4));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("dockerv1://"), "{said}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("digest of json and layer"), "{said}");
     }
     assert!(!sandbox.path("out").exists());
 }
