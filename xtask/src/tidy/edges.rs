@@ -11,6 +11,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/manifest", &["core/model", "core/stream", "core/json"]),
     ("core/layout", &["core/model", "core/json", "core/manifest"]),
     ("core/http", &["core/model", "core/stream", "core/fs"]),
+    (
+        "core/registry",
+        &["core/model", "core/stream", "core/fs", "core/json"],
+    ),
     ("core/openpgp", &["core/model"]),
     ("core/containers-conf", &["core/model", "core/stream"]),
     ("core/bolt", &["core/model"]),
@@ -86,6 +90,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "core/manifest",
             "core/layout",
             "core/http",
+            "core/registry",
             "core/tags",
             "core/openpgp",
             "core/containers-conf",

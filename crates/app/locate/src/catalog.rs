@@ -31,6 +31,7 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_docker_archive::DOCKER_ARCHIVE,
     &imgconv_transport_oci_layout::OCI_ARCHIVE,
     &imgconv_transport_registry::REGISTRY,
+    &imgconv_transport_registry_v1::REGISTRY_V1,
     &imgconv_transport_docker_daemon::DOCKER_DAEMON,
     &imgconv_transport_http::HTTPS,
     &imgconv_transport_http::HTTP,

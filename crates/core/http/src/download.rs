@@ -1,6 +1,9 @@
 //! A body whose download continues where a connection was cut.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
 use imgconv_model::{Code, Error, Reader, Result, quote};
 
@@ -8,6 +11,52 @@ use crate::message::Response;
 
 /// The number of bytes after which the count of attempts starts anew.
 const PROGRESS: u64 = 1 << 20;
+
+/// The first bytes of a body, which one small request brings: enough to detect the kind of a blob, which
+/// is often all that is needed.
+#[derive(Clone, Debug)]
+pub struct Beginning(Arc<[u8]>);
+
+impl Beginning {
+    /// The number of bytes of the first request.
+    const MOST: u64 = 4 << 10;
+
+    /// Requests the first bytes; `ask` is that of [`Download::new`].
+    ///
+    /// # Errors
+    /// The errors of `ask`, and [`Code::Net`] if the connection breaks.
+    pub fn request(ask: impl FnOnce(Option<&str>) -> Result<Response>) -> Result<Self> {
+        let response = ask(Some(&format!("bytes=0-{}", Self::MOST - 1)))?;
+        let mut bytes = Vec::new();
+        // An empty body has no first byte, so its range can't be met.
+        if response.status() != 416 {
+            let read = response
+                .into_reader()
+                .take(Self::MOST)
+                .read_to_end(&mut bytes);
+            read.map_err(Error::from_io)?;
+        }
+        Ok(Self(bytes.into()))
+    }
+
+    /// Reads the whole body: the first bytes, then a [`Download`] of the rest, if there is more. The
+    /// arguments are those of [`Download::new`].
+    pub fn and_rest<A>(&self, ask: A, size: Option<u64>, retries: u64) -> Reader
+    where
+        A: FnMut(Option<&str>) -> Result<Response> + Send + 'static,
+    {
+        let count = self.0.len() as u64;
+        let first = io::Cursor::new(Arc::clone(&self.0));
+        let is_whole = match size {
+            Some(size) => count >= size,
+            None => count < Self::MOST,
+        };
+        if is_whole {
+            return Box::new(first);
+        }
+        Box::new(first.chain(Download::new(ask, size, retries).from(count)))
+    }
+}
 
 /// Reads the body of a `GET` to its end, with further requests if a connection is cut.
 ///

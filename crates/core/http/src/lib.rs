@@ -55,7 +55,7 @@ pub use address::is_loopback;
 pub use certificates::CertificateDirectory;
 #[cfg(feature = "client")]
 pub use client::Client;
-pub use download::Download;
+pub use download::{Beginning, Download};
 pub use engine::EngineAddress;
 pub use message::{Method, Request, Response};
 pub use remote_file::RemoteFile;

@@ -101,10 +101,16 @@ impl<'a> Request<'a> {
     /// Adds a header that only the origin of the URL may receive: no redirect carries the header
     /// elsewhere, and its value is never shown.
     #[must_use]
-    pub fn private_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn private_header(self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let value = value.into();
-        self.hidden.push(value.clone());
-        self.private.push((name.into(), value));
+        self.hide(value.clone()).origin_header(name, value)
+    }
+
+    /// Adds a header that only the origin of the URL may receive, whose value is made of secrets and of
+    /// words that occur in messages: the caller hides the secrets in the value.
+    #[must_use]
+    pub fn origin_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.private.push((name.into(), value.into()));
         self
     }
 

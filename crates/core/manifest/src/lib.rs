@@ -29,6 +29,7 @@ mod remade;
 mod signed;
 mod tar_sum;
 pub mod v1_image;
+pub mod v1_layer;
 
 pub use config::encode_config;
 pub use decode::{decode, recognise};

@@ -51,6 +51,20 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// Compares the chain of parents with the list of ancestors of [`ancestry`]: all clients of a
+    /// registry must see the same image.
+    ///
+    /// # Errors
+    /// [`Code::Ambiguous`].
+    pub fn check_ancestry(&self, ancestry: &[String], place: &str) -> Result<()> {
+        if ancestry.iter().rev().eq(&self.ids) {
+            return Ok(());
+        }
+        let id = self.ids.last().map_or("the image", String::as_str);
+        let message = format!("the ancestors of {id} are not its chain of parents");
+        Err(Error::new(Code::Ambiguous, message).at(place.to_owned()))
+    }
+
     /// Makes the descriptor of the document.
     pub fn child(&self) -> Child {
         let bytes = &self.document.bytes;
@@ -176,6 +190,47 @@ fn walk(images: &dyn Images, id: &str, limits: &Limits, walked: &mut u64) -> Res
         bytes: canonical(&Value::Object(object)).into(),
     };
     Ok(Chain { document, ids })
+}
+
+/// Reads the list of ancestors that a registry has for an image, the image itself first; `place` names the
+/// list.
+///
+/// # Errors
+/// [`Code::BadManifest`] if the text is no list, [`Code::BadName`] for an item that is no id,
+/// [`Code::Cycle`] for an id that occurs twice, [`Code::Ambiguous`] if the list does not begin with the
+/// image, [`Code::Limit`] for more than `limits.layers` ids.
+pub fn ancestry(bytes: &[u8], id: &str, limits: &Limits, place: &str) -> Result<Vec<String>> {
+    let value = parse(bytes, limits, place)?;
+    let read = || -> Result<Vec<String>> {
+        let Some(listed) = value.as_array() else {
+            let message = "the ancestors are not a list";
+            return Err(Error::new(Code::BadManifest, message));
+        };
+        if listed.len() as u64 > limits.layers {
+            let what = format!("the list of {} ancestors of {id}", listed.len());
+            return Err(Limits::exceeded("layers", limits.layers, what));
+        }
+        let mut ids: Vec<String> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for item in listed {
+            let item = item.as_str().unwrap_or_default();
+            check_id(item)?;
+            if !seen.insert(item) {
+                let message = format!("the list of ancestors comes back to {item}");
+                return Err(Error::new(Code::Cycle, message));
+            }
+            ids.push(item.to_owned());
+        }
+        match ids.first() {
+            Some(first) if first == id => Ok(ids),
+            first => {
+                let found = first.map_or("no image".to_owned(), quote);
+                let message = format!("the list of ancestors begins with {found}, expected {id}");
+                Err(Error::new(Code::Ambiguous, message))
+            }
+        }
+    };
+    read().map_err(|error| error.at(place.to_owned()))
 }
 
 /// The parts of a `json` that the chain needs.

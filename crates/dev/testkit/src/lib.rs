@@ -30,6 +30,7 @@ pub mod laws;
 pub mod random;
 pub mod recipe;
 pub mod registry;
+pub mod registry_v1;
 pub mod server;
 mod snapshot;
 mod socket;

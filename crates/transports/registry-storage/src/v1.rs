@@ -6,19 +6,14 @@
 //! registries wrote also, or only, a sum over the members of the tar, which is not checked.
 //! `_inprogress` marks images that were never completed.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Cursor, Read},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use imgconv_fs::Directory;
-use imgconv_json::{Value, parse};
-use imgconv_manifest::v1_image::{self, Chain, Images, check_id, is_id};
-use imgconv_model::{
-    Algorithm, Code, Digest, Env, Error, Facts, Limits, Open, Reader, Result, quote,
+use imgconv_manifest::{
+    v1_image::{self, Chain, Images, check_id, is_id},
+    v1_layer,
 };
-use imgconv_stream::Verified;
+use imgconv_model::{Code, Digest, Env, Error, Limits, Open, Reader, Result, quote};
 
 use crate::head::{Head, Source, name};
 
@@ -167,13 +162,8 @@ pub(crate) fn chain(directory: &Directory, id: &str, limits: &Limits) -> Result<
         return Ok(chain);
     };
     let place = format!("file {path}");
-    let listed = parse(&bytes, limits, &place)?;
-    let listed = listed.as_array().map(Vec::as_slice).unwrap_or_default();
-    let listed = listed.iter().rev().map(Value::as_str);
-    if !listed.eq(chain.ids.iter().map(|id| Some(id.as_str()))) {
-        let message = format!("the ancestors of {id} are not its chain of parents");
-        return Err(Error::new(Code::Ambiguous, message).at(place));
-    }
+    let listed = v1_image::ancestry(&bytes, id, limits, &place)?;
+    chain.check_ancestry(&listed, &place)?;
     Ok(chain)
 }
 
@@ -249,19 +239,8 @@ impl Layer {
         let Some(bytes) = self.directory.read(&path, limit)? else {
             return Ok(None);
         };
-        let texts = match parse(&bytes, &self.limits, &path) {
-            Ok(Value::Array(texts)) => texts,
-            Ok(text) => vec![text],
-            // The oldest registries wrote the bare text.
-            Err(_) => vec![Value::from(String::from_utf8_lossy(&bytes).trim())],
-        };
-        let sums: BTreeSet<Digest> = texts
-            .iter()
-            .filter_map(|text| Digest::parse(text.as_str()?).ok())
-            .filter(|digest| digest.algorithm() == Algorithm::Sha256)
-            .collect();
-        // The registry accepted a layer that matched any one of several checksums.
-        Ok(sums.first().copied().filter(|_| sums.len() == 1))
+        let texts = v1_layer::checksums(&bytes, &self.limits);
+        Ok(v1_layer::checksum(texts.iter().map(String::as_str)))
     }
 }
 
@@ -274,25 +253,14 @@ impl Open for Layer {
 
     fn open(&self) -> Result<Reader> {
         let (layer, size) = self.file()?;
-        let Some(digest) = self.checksum()? else {
-            let facts = Facts {
-                digest: None,
-                size: Some(size),
-            };
-            return Ok(Box::new(Verified::new(layer, &facts, self.what())));
+        let sum = match self.checksum()? {
+            Some(digest) => {
+                let json = Stored(&self.directory).json(&self.id, &self.limits)?;
+                Some((digest, json.unwrap_or_default()))
+            }
+            None => None,
         };
-        let json = Stored(&self.directory).json(&self.id, &self.limits)?;
-        let mut begin = json.unwrap_or_default();
-        begin.push(b'\n');
-        let before = begin.len() as u64;
-        let facts = Facts {
-            digest: Some(digest),
-            size: Some(before + size),
-        };
-        let whole = Cursor::new(begin).chain(layer);
-        let mut verified = Verified::new(whole, &facts, self.what());
-        io::copy(&mut (&mut verified).take(before), &mut io::sink()).map_err(Error::from_io)?;
-        Ok(Box::new(verified))
+        v1_layer::verified(layer, Some(size), sum, self.what())
     }
 }
 

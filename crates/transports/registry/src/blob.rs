@@ -1,22 +1,15 @@
 //! A blob of a registry, verified whenever it is read.
 
-use std::{
-    io::{self, Read},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use imgconv_http::{Download, Request, Response};
-use imgconv_model::{Error, Facts, Open, Reader, Result};
+use imgconv_http::{Beginning, Request, Response};
+use imgconv_model::{Facts, Open, Reader, Result};
 use imgconv_stream::Verified;
 
 use crate::{
     session::{Session, failure},
     sources::Sources,
 };
-
-/// The number of bytes of the first request: enough to detect the kind of a blob, which is often
-/// all that is needed.
-const HEAD: u64 = 4 << 10;
 
 /// A blob where it is stored.
 #[derive(Debug)]
@@ -33,7 +26,7 @@ struct Head {
     session: Arc<Session>,
     /// The place, if it is a mirror.
     mirror: Option<String>,
-    bytes: Arc<[u8]>,
+    beginning: Beginning,
 }
 
 impl RemoteBlob {
@@ -53,20 +46,12 @@ impl RemoteBlob {
             return Ok(head.clone());
         }
         let path = self.path();
-        let range = format!("bytes=0-{}", HEAD - 1);
-        let found = self.sources.first(|session| {
-            let response = ask(session, &path, Some(&range))?;
-            let mut bytes = Vec::new();
-            if response.status() != 416 {
-                let read = response.into_reader().take(HEAD).read_to_end(&mut bytes);
-                read.map_err(Error::from_io)?;
-            }
-            Ok(bytes)
-        })?;
+        let ask_for = |session: &Session| Beginning::request(|range| ask(session, &path, range));
+        let found = self.sources.first(ask_for)?;
         let new = Head {
             session: found.session,
             mirror: found.mirror,
-            bytes: found.value.into(),
+            beginning: found.value,
         };
         Ok(head.insert(new).clone())
     }
@@ -77,7 +62,7 @@ impl RemoteBlob {
     }
 }
 
-/// Requests a blob; only a response that a [`Download`] can use counts as an answer.
+/// Requests a blob; only a response that a [`Beginning`] can use counts as an answer.
 fn ask(session: &Session, path: &str, range: Option<&str>) -> Result<Response> {
     let url = session.url(path);
     let mut request = Request::get(&url);
@@ -94,30 +79,14 @@ fn ask(session: &Session, path: &str, range: Option<&str>) -> Result<Response> {
 impl Open for RemoteBlob {
     fn open(&self) -> Result<Reader> {
         let head = self.head()?;
-        let whole = match self.facts.size {
-            Some(size) => head.bytes.len() as u64 >= size,
-            None => (head.bytes.len() as u64) < HEAD,
-        };
         let path = self.path();
         let mut what = format!("blob {}", path.trim_start_matches("blobs/"));
         if let Some(mirror) = &head.mirror {
             what = format!("{what} of the mirror {mirror}");
         }
-        let first = io::Cursor::new(Arc::clone(&head.bytes));
-        if whole {
-            return Ok(Box::new(Verified::new(first, &self.facts, what)));
-        }
-        let start = head.bytes.len() as u64;
-        let rest = Download::new(
-            move |range| ask(&head.session, &path, range),
-            self.facts.size,
-            self.retries,
-        );
-        let rest = rest.from(start);
-        Ok(Box::new(Verified::new(
-            first.chain(rest),
-            &self.facts,
-            what,
-        )))
+        let session = head.session;
+        let ask = move |range: Option<&str>| ask(&session, &path, range);
+        let bytes = head.beginning.and_rest(ask, self.facts.size, self.retries);
+        Ok(Box::new(Verified::new(bytes, &self.facts, what)))
     }
 }

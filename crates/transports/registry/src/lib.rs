@@ -10,9 +10,7 @@
 
 mod blob;
 mod challenge;
-mod credentials;
 mod held;
-mod location;
 mod publish;
 mod read;
 mod referrers;
@@ -30,10 +28,9 @@ use imgconv_model::{
     Transport, Writes,
 };
 
-pub use crate::{
-    location::{Host, Location},
-    sink::RegistrySink,
-};
+pub use imgconv_registry::{Host, Location};
+
+pub use crate::sink::RegistrySink;
 use crate::{
     read::{RegistryBundle, Resolved},
     whole::WholeRegistry,

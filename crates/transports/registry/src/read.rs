@@ -12,11 +12,11 @@ use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extras, Facts, Limits,
     Listing, Name, Referrers, Result, Root, RootEntry, quote,
 };
+use imgconv_registry::Location;
 use imgconv_stream::{digest, read_to_limit};
 
 use crate::{
     blob::RemoteBlob,
-    location::Location,
     referrers::{self, Pages},
     session::{Session, failure},
     sources::Sources,

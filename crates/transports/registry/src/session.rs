@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_http::{Client, Method, Request, Response, Url, escape};
 use imgconv_json::{Value, parse};
 use imgconv_model::{Code, Credential, Env, Error, Limits, Result, conceal};
+use imgconv_registry::{basic, find_credential};
 
-use crate::{challenge::Challenge, credentials};
+use crate::challenge::Challenge;
 
 /// Registries with a token server on another host, and that host.
 const TOKEN_HOSTS: &[(&str, &str)] = &[
@@ -236,15 +236,7 @@ impl Session {
             // Another thread was faster.
             return Ok(granted.copy());
         }
-        let credential = credentials::find(&self.env, &self.qualified)?;
-        match &credential {
-            Some(Credential::Basic { user, password }) => {
-                self.env.secrets.add(password.expose());
-                self.env.secrets.add(&basic(user, password.expose()).0);
-            }
-            Some(Credential::IdentityToken(token)) => self.env.secrets.add(token.expose()),
-            None => {}
-        }
+        let credential = find_credential(&self.env, &self.qualified)?;
         let granted = match challenge {
             Challenge::Basic => {
                 let Some(Credential::Basic { user, password }) = &credential else {
@@ -254,10 +246,9 @@ impl Session {
                         .at(self.server.clone())
                         .hint(format!("`docker login {}` stores credentials", self.server)));
                 };
-                let (header, secrets) = basic(user, password.expose());
                 Granted {
-                    header,
-                    secrets,
+                    header: basic(user, password.expose()),
+                    secrets: vec![password.expose().to_owned()],
                     until: None,
                     neighbours: state.neighbours.clone(),
                 }
@@ -305,13 +296,10 @@ impl Session {
         let base = self.base.authority();
         let request = match credential {
             None => Request::get(&url),
-            Some(Credential::Basic { user, password }) => {
-                let (header, secrets) = basic(user, password.expose());
-                let request = Request::get(&url)
-                    .private_header("authorization", header)
-                    .stay();
-                secrets.into_iter().fold(request, Request::hide)
-            }
+            Some(Credential::Basic { user, password }) => Request::get(&url)
+                .private_header("authorization", basic(user, password.expose()))
+                .hide(password.expose())
+                .stay(),
             Some(Credential::IdentityToken(token)) => {
                 let fields = [
                     ("grant_type", "refresh_token"),
@@ -375,13 +363,6 @@ impl Granted {
             neighbours: self.neighbours.clone(),
         }
     }
-}
-
-/// The header for a name and a password, and the secrets in it.
-fn basic(user: &str, password: &str) -> (String, Vec<String>) {
-    let encoded = STANDARD.encode(format!("{user}:{password}"));
-    let header = format!("Basic {encoded}");
-    (header, vec![password.to_owned()])
 }
 
 /// Reads a token and its lifetime in seconds.

@@ -8,8 +8,9 @@ use std::{
 use imgconv_containers_conf::Registries;
 use imgconv_http::Client;
 use imgconv_model::{Digest, Env, Result};
+use imgconv_registry::Location;
 
-use crate::{held::Held, location::Location, session::Session, sources::client_for};
+use crate::{held::Held, session::Session, sources::client_for};
 
 /// A repository that is written.
 #[derive(Debug)]

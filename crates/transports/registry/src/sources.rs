@@ -16,11 +16,9 @@ use std::{
 use imgconv_containers_conf::{Place, Reading, Registries};
 use imgconv_http::Client;
 use imgconv_model::{Code, Env, Error, Event, Name, Result};
+use imgconv_registry::{Location, Protocol};
 
-use crate::{
-    location::{Location, server_of},
-    session::Session,
-};
+use crate::session::Session;
 
 /// The places of a repository.
 pub(crate) struct Sources {
@@ -251,7 +249,7 @@ impl Sources {
         let Place { repository, .. } = &source.place;
         let client = client_for(&source.place, &self.client);
         let (host, path) = repository.split_once('/').unwrap_or((repository, ""));
-        let place = (server_of(host), path);
+        let place = (Protocol::V2.server(host), path);
         let made = Session::new(&client, place, repository.clone(), false, &self.env)?;
         Ok(Arc::clone(session.insert(Arc::new(made))))
     }

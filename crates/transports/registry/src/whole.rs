@@ -13,9 +13,9 @@ use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Listing, Parts, Referrers,
     Result, Root, RootEntry, TopLevel, quote,
 };
+use imgconv_registry::{Host, Location, Protocol};
 
 use crate::{
-    location::{Host, Location, server_of},
     read::{RegistryBundle, Resolved},
     referrers::Pages,
     session::{Session, failure},
@@ -81,7 +81,7 @@ impl WholeRegistry {
     fn catalog(&self) -> Result<Vec<String>> {
         let place = Registries::of(&self.env.network)?.listing(self.host.name())?;
         let client = client_for(&place, &self.client);
-        let server = server_of(&place.repository);
+        let server = Protocol::V2.server(&place.repository);
         let session = Session::of_catalog(&client, server, place.repository.clone(), &self.env)?;
         let limits = &self.env.limits;
         let first = session.url("_catalog").with_query([("n", PAGE)]);

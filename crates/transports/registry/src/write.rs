@@ -5,9 +5,9 @@ use imgconv_model::{
     BlobWriter, BundleSink, Code, Digest, Error, Publication, Report, Result, RootNames,
     SinkExtras, TopLevel, Transfers,
 };
+use imgconv_registry::Location;
 
 use crate::{
-    location::Location,
     sink::RegistrySink,
     upload::{Upload, exists, mount},
 };

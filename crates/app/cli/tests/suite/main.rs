@@ -34,6 +34,7 @@ mod pipes;
 mod places;
 mod referrers;
 mod registries;
+mod registries_v1;
 mod rootfs;
 mod sandbox;
 mod stores;

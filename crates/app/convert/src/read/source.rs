@@ -213,7 +213,10 @@ impl Source {
             Addressing::Fragment => format!("{}#{reference}", self.text),
             // A name there holds the host and the repository.
             Addressing::Registry => match reference.strip_prefix('@') {
-                None => format!("docker://{reference}"),
+                None => {
+                    let scheme = self.text.split("://").next().unwrap_or_default();
+                    format!("{scheme}://{reference}")
+                }
                 Some(digest) => {
                     let part = self.bundle.part(entry).ok().flatten();
                     let text = part.map_or_else(|| self.text.clone(), |(part, _)| part.locator());

@@ -6,9 +6,9 @@
 use std::path::Path;
 
 use imgconv_model::{Error, Transport};
+use imgconv_registry::Location;
 use imgconv_transport_dir::DIR;
 use imgconv_transport_oci_layout::OCI_LAYOUT;
-use imgconv_transport_registry::Location;
 use imgconv_transport_registry_storage::REGISTRY_STORAGE;
 use imgconv_transport_rkt::RKT;
 

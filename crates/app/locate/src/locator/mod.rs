@@ -21,8 +21,8 @@ use imgconv_model::{
     Addressing, Code, Error, FormatFamily, FormatId, Result, Shape, Transport, quote,
     without_userinfo,
 };
+use imgconv_registry::{Host, Location};
 use imgconv_transport_appc::AppImage;
-use imgconv_transport_registry::{Host, Location};
 
 pub use self::hint::neighbour;
 use self::scheme::SUFFIXES;

@@ -11,7 +11,7 @@ pub(super) const SUFFIXES: &[&str] = &[
 ];
 
 /// Schemes of the grammar that are no transports themselves.
-const OTHERS: &[&str] = &["file", "registry", "dockerv1", "dockerv2", "cimd"];
+const OTHERS: &[&str] = &["file", "registry", "dockerv2", "cimd"];
 
 /// The longest word, in bytes, that is compared with the schemes: the comparison is quadratic.
 const LONGEST: usize = 32;

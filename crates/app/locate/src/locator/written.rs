@@ -4,8 +4,8 @@
 //! no scheme is part of a path.
 
 use imgconv_model::{Code, Error, FormatId, Result, Transport, quote, without_userinfo};
+use imgconv_registry::{Host, Location, Protocol};
 use imgconv_transport_appc::AppImage;
-use imgconv_transport_registry::{Host, Location};
 
 use super::{
     distribution_point::{self, DistributionPoint},
@@ -138,7 +138,7 @@ impl From<Address> for Written {
 
 /// Says whether a word names a distribution, a way to get at bytes.
 fn is_distribution(scheme: &str) -> bool {
-    let others = ["file", "registry", "dockerv1", "dockerv2"];
+    let others = ["file", "registry", "dockerv2"];
     others.contains(&scheme) || catalog::transport(scheme).is_some()
 }
 
@@ -159,10 +159,10 @@ fn at(scheme: &str, rest: &str) -> Result<Written> {
             let written = Written::from(registry(after.unwrap_or(rest))?);
             return Ok(written.usually(FormatId::DOCKER_V2S2));
         }
-        ("dockerv1", _) => {
-            let message = "the registry API v1 is not spoken";
-            return Err(Error::new(Code::Unsupported, message)
-                .hint("`docker://` speaks version 2; `registry-storage:` reads the disk of a registry of version 1"));
+        ("dockerv1", after) => {
+            let reference = after.unwrap_or(rest);
+            let location = Location::parse_as(Protocol::V1, &format!("//{reference}"))?;
+            located(Protocol::V1, &location.to_string())?
         }
         ("docker" | "registry", after) => registry(after.unwrap_or(rest))?,
         ("http" | "https", _) => {
@@ -186,8 +186,15 @@ fn registry(reference: &str) -> Result<Address> {
         Some(host) => host.to_string(),
         None => Location::parse(&rest)?.to_string(),
     };
-    let rest = text.strip_prefix("docker:").unwrap_or(&text);
-    Ok(Address::At(transport("docker")?, rest.to_owned()))
+    located(Protocol::V2, &text)
+}
+
+/// The place of a locator that has the scheme of a protocol.
+fn located(protocol: Protocol, text: &str) -> Result<Address> {
+    let scheme = protocol.scheme();
+    let rest = text.strip_prefix(scheme).unwrap_or(text);
+    let rest = rest.strip_prefix(':').unwrap_or(rest);
+    Ok(Address::At(transport(scheme)?, rest.to_owned()))
 }
 
 /// Returns the transport of a scheme of the grammar.

@@ -26,11 +26,31 @@ const MOST: u64 = 1 << 20;
 /// The interval at which a wait for a helper checks whether the run was cancelled.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Finds the credentials for a repository, `HOST[:PORT]/PATH`; `None` if there are none.
+/// Makes the value of `Authorization` for a name and a password (RFC 7617).
+pub fn basic(user: &str, password: &str) -> String {
+    let encoded = STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {encoded}")
+}
+
+/// Finds the credentials for a repository, `HOST[:PORT]/PATH`; `None` if there are none. From then on no
+/// message of the run shows the secrets in them.
 ///
 /// # Errors
 /// If a file or the answer of a helper is malformed, or a helper can't be run or does not end.
-pub(crate) fn find(env: &Env, repository: &str) -> Result<Option<Credential>> {
+pub fn find_credential(env: &Env, repository: &str) -> Result<Option<Credential>> {
+    let found = find(env, repository)?;
+    match &found {
+        Some(Credential::Basic { user, password }) => {
+            env.secrets.add(password.expose());
+            env.secrets.add(&basic(user, password.expose()));
+        }
+        Some(Credential::IdentityToken(token)) => env.secrets.add(token.expose()),
+        None => {}
+    }
+    Ok(found)
+}
+
+fn find(env: &Env, repository: &str) -> Result<Option<Credential>> {
     let network = &env.network;
     let host = repository.split('/').next().unwrap_or_default();
     let given = network.credentials.iter().find(|(known, _)| known == host);
@@ -123,13 +143,13 @@ fn entry_credential(entry: &Value) -> Result<Option<Credential>> {
         let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
         let (user, password) = decoded.split_once(':').ok_or_else(bad)?;
         // Some versions of docker pad with NUL bytes.
-        return Ok(Some(basic(user, password.trim_end_matches('\0'))));
+        return Ok(Some(credential_of(user, password.trim_end_matches('\0'))));
     }
     let pair = text("username").zip(text("password"));
-    Ok(pair.map(|(user, password)| basic(user, password)))
+    Ok(pair.map(|(user, password)| credential_of(user, password)))
 }
 
-fn basic(user: &str, password: &str) -> Credential {
+fn credential_of(user: &str, password: &str) -> Credential {
     let (user, password) = (user.to_owned(), Secret::new(password));
     if user == TOKEN_USER {
         return Credential::IdentityToken(password);
@@ -159,7 +179,7 @@ fn from_helper(name: &str, server: &str, env: &Env) -> Result<Option<Credential>
     let answer = parse(&answer, &env.limits, &program).map_err(|_| bad())?;
     let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
     let (user, secret) = text("Username").zip(text("Secret")).ok_or_else(bad)?;
-    Ok(Some(basic(&user, &secret)))
+    Ok(Some(credential_of(&user, &secret)))
 }
 
 /// Runs a program with a text on its standard input, and returns its output if the program
@@ -249,7 +269,7 @@ mod tests {
             auth_files: vec![folder.path().join("none.json"), path],
             ..Network::default()
         };
-        let found = find(&env(network), repository).unwrap();
+        let found = find_credential(&env(network), repository).unwrap();
         found.map(|found| match found {
             Credential::Basic { user, password } => format!("{user}/{}", password.expose()),
             Credential::IdentityToken(token) => format!("token {}", token.expose()),
@@ -296,7 +316,7 @@ mod tests {
             r#"{"credsStore":"../hunter"}"#,
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = find(&env(network.clone()), "x.example/y").unwrap_err();
+            let error = find_credential(&env(network.clone()), "x.example/y").unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }
@@ -304,13 +324,13 @@ mod tests {
     #[test]
     fn what_was_said_outright_wins() {
         let network = Network {
-            credentials: vec![("x.example".into(), basic("a", "b"))],
+            credentials: vec![("x.example".into(), credential_of("a", "b"))],
             ..Network::default()
         };
         let env = env(network);
-        let found = find(&env, "x.example/y").unwrap();
-        assert_eq!(found, Some(basic("a", "b")));
-        assert_eq!(find(&env, "x.example:1/y").unwrap(), None);
+        let found = find_credential(&env, "x.example/y").unwrap();
+        assert_eq!(found, Some(credential_of("a", "b")));
+        assert_eq!(find_credential(&env, "x.example:1/y").unwrap(), None);
     }
 
     /// Asks a shell script.

@@ -4,8 +4,36 @@ use std::fmt;
 
 use imgconv_model::{Code, Digest, Error, Name, Result, password_in, quote, without_userinfo};
 
-/// Docker's own registry: its name in references, and its server.
-const DOCKER: (&str, &str) = ("docker.io", "registry-1.docker.io");
+/// The name of Docker's own registry in references.
+const DOCKER: &str = "docker.io";
+
+/// The version of the protocol that a locator names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The registry API v1 of docker-registry: `dockerv1:`.
+    V1,
+    /// The Registry HTTP API v2, today's distribution specification: `docker:`.
+    V2,
+}
+
+impl Protocol {
+    /// Returns the scheme of locators.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::V1 => "dockerv1",
+            Self::V2 => "docker",
+        }
+    }
+
+    /// Returns the server of a host as references name it.
+    pub fn server(self, host: &str) -> &str {
+        match (host == DOCKER, self) {
+            (false, _) => host,
+            (true, Self::V1) => "index.docker.io",
+            (true, Self::V2) => "registry-1.docker.io",
+        }
+    }
+}
 
 /// A registry as a whole: every repository there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +65,7 @@ impl Host {
     ///
     /// # Errors
     /// [`Code::BadName`] if the text is no path of a repository.
-    pub(crate) fn repository(&self, path: &str) -> Result<Location> {
+    pub fn repository(&self, path: &str) -> Result<Location> {
         let qualified = format!("{}/{path}", self.0);
         let name = Name::parse_reference(&qualified);
         let repository = name.ok().and_then(|name| match name {
@@ -56,6 +84,7 @@ impl Host {
             return Err(Error::new(Code::BadName, message));
         }
         Ok(Location {
+            protocol: Protocol::V2,
             host: self.0.clone(),
             repository: path.to_owned(),
             tag: None,
@@ -76,17 +105,11 @@ impl fmt::Display for Host {
     }
 }
 
-/// Returns the server of a host as references name it.
-pub(crate) fn server_of(host: &str) -> &str {
-    match host == DOCKER.0 {
-        true => DOCKER.1,
-        false => host,
-    }
-}
-
 /// An image, or all images, of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
+    /// The protocol that the locator names.
+    pub protocol: Protocol,
     /// The host as references name it, `HOST[:PORT]`.
     pub host: String,
     /// The path of the repository on the host.
@@ -98,21 +121,31 @@ pub struct Location {
 }
 
 impl Location {
-    /// Reads `//HOST[:PORT]/REPO[:TAG][@DIGEST]`, a Docker reference after two slashes, and
-    /// qualifies it as docker does.
+    /// Reads `//HOST[:PORT]/REPO[:TAG][@DIGEST]` of the scheme `docker`, a Docker reference after two
+    /// slashes, and qualifies it as docker does.
     ///
     /// # Errors
     /// [`Code::Usage`] without the slashes, else the errors of [`Name::parse_reference`].
     pub fn parse(rest: &str) -> Result<Self> {
+        Self::parse_as(Protocol::V2, rest)
+    }
+
+    /// Reads the text after the scheme of a protocol, see [`Location::parse`].
+    ///
+    /// # Errors
+    /// Those of [`Location::parse`]; [`Code::Unsupported`] for a host without a repository and
+    /// [`Code::BadName`] for a digest in version 1, which has neither a list of repositories nor
+    /// digests of images.
+    pub fn parse_as(protocol: Protocol, rest: &str) -> Result<Self> {
+        let scheme = protocol.scheme();
         let Some(reference) = rest.strip_prefix("//") else {
             let shown = without_userinfo(rest);
-            let message = format!("`docker:{shown}` is no place in a registry");
-            return Err(
-                Error::new(Code::Usage, message).hint("write it as `docker://HOST/REPOSITORY:TAG`")
-            );
+            let message = format!("`{scheme}:{shown}` is no place in a registry");
+            return Err(Error::new(Code::Usage, message)
+                .hint(format!("write it as `{scheme}://HOST/REPOSITORY:TAG`")));
         };
         if password_in(reference).is_some() {
-            let shown = quote(format!("docker://{}", without_userinfo(reference)));
+            let shown = quote(format!("{scheme}://{}", without_userinfo(reference)));
             let message = format!("{shown} has a user name or a password in it");
             return Err(Error::new(Code::BadName, message).hint(
                 "a locator holds none: `--creds HOST=USER:PASSWORD`, `--authfile` or `docker login` \
@@ -120,6 +153,9 @@ impl Location {
             ));
         }
         if let Some(host) = host_alone(reference) {
+            if protocol == Protocol::V1 {
+                return Err(whole_v1(host));
+            }
             let message = format!("{} is a registry, and names no repository", quote(host));
             let hub = reference.trim_end_matches('/');
             return Err(Error::new(Code::BadName, message).hint(format!(
@@ -128,12 +164,20 @@ impl Location {
             )));
         }
         let name = Name::parse_reference(reference)?;
+        if let (Protocol::V1, Some(digest)) = (protocol, &name.digest) {
+            let message =
+                format!("{digest} can't be asked for: version 1 has no digests of images");
+            return Err(Error::new(Code::BadName, message)
+                .at(quote(reference))
+                .hint(format!("write it as `{scheme}://HOST/REPOSITORY:TAG`")));
+        }
         let qualified = name.repository.unwrap_or_default();
         let Some((host, repository)) = qualified.split_once('/') else {
             let message = format!("{} names no repository", quote(reference));
             return Err(Error::new(Code::BadName, message));
         };
         Ok(Self {
+            protocol,
             host: host.to_owned(),
             repository: repository.to_owned(),
             tag: name.tag,
@@ -142,23 +186,36 @@ impl Location {
     }
 
     /// Returns the host to connect to.
-    pub(crate) fn server(&self) -> &str {
-        server_of(&self.host)
+    pub fn server(&self) -> &str {
+        self.protocol.server(&self.host)
     }
 
     /// Returns the repository's qualified name.
-    pub(crate) fn qualified(&self) -> String {
+    pub fn qualified(&self) -> String {
         format!("{}/{}", self.host, self.repository)
     }
 
     /// Returns the name of a tag here.
-    pub(crate) fn name(&self, tag: &str) -> Name {
+    pub fn name(&self, tag: &str) -> Name {
         Name {
             repository: Some(self.qualified()),
             tag: Some(tag.to_owned()),
             digest: None,
         }
     }
+}
+
+/// The error for a registry of version 1 as a whole.
+fn whole_v1(host: &str) -> Error {
+    let message = format!(
+        "{} names no repository, and the registry API v1 has no list of repositories",
+        quote(host)
+    );
+    Error::new(Code::Unsupported, message).hint(format!(
+        "write it as `dockerv1://{host}/REPOSITORY:TAG`; only registries with a search (`/v1/search`) could \
+         name their repositories, and the search is not asked; on the registry's own machine \
+         `registry-storage:PATH` reads its disk"
+    ))
 }
 
 /// Returns the host if a reference is only a host, where the user forgot the repository. Docker
@@ -208,7 +265,7 @@ fn host_alone(reference: &str) -> Option<&str> {
 /// Prints the location as a locator.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "docker://{}", self.qualified())?;
+        write!(f, "{}://{}", self.protocol.scheme(), self.qualified())?;
         if let Some(tag) = &self.tag {
             write!(f, ":{tag}")?;
         }
@@ -302,6 +359,22 @@ mod tests {
         ] {
             assert_eq!(Location::parse(rest).unwrap().to_string(), shown);
         }
+    }
+
+    #[test]
+    fn l19g_version_1_names_neither_a_whole_host_nor_a_digest() {
+        let parse = |rest: &str| Location::parse_as(Protocol::V1, rest);
+        let location = parse("//host:5000/a/b:t").unwrap();
+        assert_eq!(location.to_string(), "dockerv1://host:5000/a/b:t");
+        assert_eq!(parse("//x").unwrap().server(), "index.docker.io");
+        for rest in ["//host:5000", "//host.example/", "//localhost"] {
+            let error = parse(rest).unwrap_err();
+            assert_eq!(error.code(), Code::Unsupported, "{rest}");
+            assert!(error.advice().unwrap().contains("/v1/search"), "{error}");
+        }
+        let digest = format!("//host:5000/a@sha256:{HEX}");
+        assert_eq!(parse(&digest).unwrap_err().code(), Code::BadName);
+        assert_eq!(parse("host/a").unwrap_err().code(), Code::Usage);
     }
 
     #[test]
