@@ -136,11 +136,12 @@ fn a_fence_is_taken_apart() {
 /// same authority, whose root is `site`), and the stores of engines by their usual paths below
 /// `/var/lib`: both are replaced before a command runs, and replaced back in what it prints.
 struct Inputs {
-    sandbox: Sandbox,
     replaced: Vec<(&'static str, String)>,
     engine: FakeEngine,
     /// Servers end when they are dropped.
     _servers: (Registry, Registry, Server),
+    /// The folder goes last: the engine ends by a connection to its socket, which is in the folder.
+    sandbox: Sandbox,
 }
 
 const MANIFEST: &str = r#","app":{"exec":["/bin/app"],"user":"0","group":"0",
@@ -234,7 +235,7 @@ impl Inputs {
         fs::create_dir(at("old-images")).unwrap();
         let (old, new) = (
             docker::archive_v1(&both).unwrap(),
-            docker::archive(&both[..1]).unwrap(),
+            docker::archive(&[image("example.com/app", "2.0", "amd64", &LAYERS[1..])]).unwrap(),
         );
         fs::write(at("saved-2014.tar"), &old).unwrap();
         fs::write(at("old-images/tools-2014.tar"), old).unwrap();
@@ -298,10 +299,10 @@ impl Inputs {
             ("/var/lib/", at("var/lib/").display().to_string()),
         ];
         Self {
-            sandbox,
             replaced,
             engine,
             _servers: (plain, secure, web),
+            sandbox,
         }
     }
 
@@ -447,7 +448,9 @@ fn every_option_that_the_documents_name_exists() {
     let reference = sandbox.ok(&["help", "reference"]);
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '-');
     let known: BTreeSet<&str> = reference.split(word).collect();
-    for (name, text) in documents() {
+    // The rules for bad input also name options that were decided against.
+    let written = documents().into_iter();
+    for (name, text) in written.filter(|(name, _)| name != "docs/robustness.md") {
         let prose: Vec<&str> = text.split("```").step_by(2).collect();
         for span in prose
             .iter()
@@ -459,6 +462,14 @@ fn every_option_that_the_documents_name_exists() {
             }
         }
     }
+}
+
+#[test]
+fn the_first_page_is_short() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let has_letters = |word: &&str| word.contains(char::is_alphanumeric);
+    let words = text.split_whitespace().filter(has_letters).count();
+    assert!(words <= 1000, "README.md has {words} words");
 }
 
 #[test]
