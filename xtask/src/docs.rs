@@ -1,8 +1,9 @@
 //! `cargo xtask docs`: writes the generated parts of documents, or compares them.
 //!
 //! The README's table of conversions comes from `imgconv formats --json` and from the results of the
-//! matrix test; `docs/cli.md` is the output of `imgconv help reference`. `--check` writes nothing and
-//! fails if a document is stale.
+//! matrix test, the table of `docs/places.md` from the first too; `docs/cli.md` is the output of
+//! `imgconv help reference`, and `docs/terminal.svg` shows a real run. `--check` writes nothing and fails
+//! if a document is stale.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +12,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::picture;
 use crate::process::{Profile, Result, call, program, root};
 
-const BEGIN: &str = "<!-- formats:begin -->";
-const END: &str = "<!-- formats:end -->";
 /// The outcomes that `crates/app/cli/tests/suite/matrix.rs` expects.
 const MATRIX: &str = "testdata/matrix.txt";
 
@@ -29,12 +29,23 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     let root = root();
     let formats = call(Command::new(&program).args(["formats", "--json"]))?;
     let formats = serde_json::from_str(&formats).map_err(|e| format!("formats --json: {e}"))?;
-    let readme = root.join("README.md");
-    let text = fs::read_to_string(&readme).map_err(|e| format!("README.md: {e}"))?;
-    let matrix = fs::read_to_string(root.join(MATRIX)).map_err(|e| format!("{MATRIX}: {e}"))?;
+    let read = |name: &str| {
+        fs::read_to_string(root.join(name)).map_err(|error| format!("{name}: {error}"))
+    };
+    let conversions = conversions(&formats, &read(MATRIX)?)?;
+    let with = |name: &str, part: &str, table: &str| {
+        let new = replaced(&read(name)?, part, table);
+        new.map(|text| (root.join(name), text))
+            .map_err(|error| format!("{name}: {error}"))
+    };
     let documents = [
-        (readme, replaced(&text, &table(&formats, &matrix)?)?),
+        with("README.md", "formats", &conversions)?,
+        with("docs/places.md", "places", &places(&formats)?)?,
         (root.join("docs/cli.md"), manual(&program)?),
+        (
+            root.join("docs/terminal.svg"),
+            picture::of(&program, &root)?,
+        ),
     ];
     let mut stale = Vec::new();
     for (path, wanted) in documents {
@@ -57,27 +68,35 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     }
 }
 
-/// Puts `table` between the markers.
-fn replaced(text: &str, table: &str) -> Result<String> {
-    let missing = || format!("README.md: the markers {BEGIN} and {END} are missing");
-    let (head, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
-    let (_, tail) = rest.split_once(END).ok_or_else(missing)?;
-    Ok(format!("{head}{BEGIN}\n\n{table}\n{END}{tail}"))
+/// Puts `table` between the markers of a part.
+fn replaced(text: &str, part: &str, table: &str) -> Result<String> {
+    let (begin, end) = (
+        format!("<!-- {part}:begin -->"),
+        format!("<!-- {part}:end -->"),
+    );
+    let missing = || format!("the markers {begin} and {end} are missing");
+    let (head, rest) = text.split_once(&begin).ok_or_else(missing)?;
+    let (_, tail) = rest.split_once(&end).ok_or_else(missing)?;
+    Ok(format!("{head}{begin}\n\n{table}\n{end}{tail}"))
 }
 
-/// The table of conversions with the outcomes of the matrix test, then the table of places.
-fn table(formats: &Value, matrix: &str) -> Result<String> {
-    let list = |key: &str| {
-        let list = formats[key].as_array().filter(|list| !list.is_empty());
-        list.ok_or_else(|| format!("`imgconv formats --json` lists no {key}"))
-    };
-    let text = |value: &Value, key: &str| {
-        let text = value[key].as_str().map(|text| text.replace('|', "\\|"));
-        text.ok_or_else(|| lacks(key, value))
-    };
+/// A list of `imgconv formats --json`.
+fn list<'a>(formats: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
+    let list = formats[key].as_array().filter(|list| !list.is_empty());
+    list.ok_or_else(|| format!("`imgconv formats --json` lists no {key}"))
+}
+
+/// A text of an entry, for a cell of a table.
+fn text(value: &Value, key: &str) -> Result<String> {
+    let text = value[key].as_str().map(|text| text.replace('|', "\\|"));
+    text.ok_or_else(|| lacks(key, value))
+}
+
+/// The table of conversions with the outcomes of the matrix test.
+fn conversions(formats: &Value, matrix: &str) -> Result<String> {
     let outcomes = outcomes(matrix)?;
     let mut ids = Vec::new();
-    for format in list("formats")? {
+    for format in list(formats, "formats")? {
         ids.push((text(format, "id")?, text(format, "about")?));
     }
     let mut out = String::from("| from \\ to |");
@@ -98,8 +117,14 @@ fn table(formats: &Value, matrix: &str) -> Result<String> {
         "\nOne image with a value for every field goes through every cell in a test. In part: the \
          target can't hold\nall of them, and the report names those that [{MATRIX}]({MATRIX}) lists.\n"
     );
-    out += "\n| place | spelled | what is written there |\n| --- | --- | --- |\n";
-    for transport in list("transports")? {
+    Ok(out)
+}
+
+/// The table of places.
+fn places(formats: &Value) -> Result<String> {
+    let mut out =
+        String::from("| place | spelled | what is written there |\n| --- | --- | --- |\n");
+    for transport in list(formats, "transports")? {
         let writes = transport["writes"].as_array();
         let writes = writes.ok_or_else(|| lacks("writes", transport))?;
         let writes: Vec<&str> = writes.iter().filter_map(Value::as_str).collect();
@@ -156,11 +181,11 @@ mod tests {
 
     #[test]
     fn the_table_stands_between_the_markers() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        let new = replaced(&text, "new\n").unwrap();
-        assert_eq!(new, format!("a\n{BEGIN}\n\nnew\n\n{END}\nb\n"));
-        assert_eq!(replaced(&new, "new\n").unwrap(), new);
-        assert!(replaced("no markers", "new").is_err());
+        let text = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n";
+        let new = replaced(text, "x", "new\n").unwrap();
+        assert_eq!(new, "a\n<!-- x:begin -->\n\nnew\n\n<!-- x:end -->\nb\n");
+        assert_eq!(replaced(&new, "x", "new\n").unwrap(), new);
+        assert!(replaced("no markers", "x", "new").is_err());
     }
 
     const CELLS: &str = "# about\naci aci whole\naci oci synthesised history, dropped app\n\
@@ -174,23 +199,24 @@ mod tests {
                 { "syntax": "oci:PATH[:REF]", "about": "a layout", "writes": ["oci", "x"] },
             ],
         });
-        let text = table(&formats, CELLS).unwrap();
+        let text = conversions(&formats, CELLS).unwrap();
         let wanted = "| from \\ to | aci | oci |\n| --- | --- | --- |\n\
                       | **aci**: A | yes | in part |\n| **oci**: O | no | yes |\n";
         assert!(text.starts_with(wanted), "{text}");
+        let text = places(&formats).unwrap();
         assert!(
             text.contains("| a layout | `oci:PATH[:REF]` | oci, x |"),
             "{text}"
         );
         for bad in [
             json!({ "formats": [], "transports": [] }),
-            json!({ "formats": [ { "id": "aci" } ], "transports": [] }),
-            json!({ "formats": formats["formats"], "transports": [ { "syntax": "x", "about": "x", "writes": "oci" } ] }),
+            json!({ "formats": [ { "id": "aci" } ], "transports": [ { "syntax": "x", "about": "x", "writes": "oci" } ] }),
         ] {
-            assert!(table(&bad, CELLS).is_err(), "{bad}");
+            assert!(conversions(&bad, CELLS).is_err(), "{bad}");
+            assert!(places(&bad).is_err(), "{bad}");
         }
         for (bad, part) in [("aci aci whole", "no aci oci"), ("aci aci", "`aci aci`")] {
-            let error = table(&formats, bad).unwrap_err();
+            let error = conversions(&formats, bad).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
     }

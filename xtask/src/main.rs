@@ -13,6 +13,7 @@ mod corpus;
 mod docs;
 mod newer;
 mod oracle;
+mod picture;
 mod process;
 mod tidy;
 
@@ -28,7 +29,7 @@ Usage: cargo xtask TASK
   corpus build NAME DIR      write a recipe of testdata/images as NAME.aci and as a layout
   corpus bless [CASE] [--yes]
                              show (--yes: write) what the golden files would become
-  docs [--check]             write (--check: compare) the generated documents
+  docs [--check]             write (--check: compare) the generated documents and the picture
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by

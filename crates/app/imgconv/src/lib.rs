@@ -184,9 +184,9 @@ pub use imgconv_migrate::{
 pub use imgconv_model as model;
 pub use imgconv_model::{
     Algorithm, ClientCertificate, Code, Compression, Credential, Digest, Env, Error, Event,
-    FormatFamily, FormatId, HostHeader, Limits, Loss, Network, Platform, PlatformSpec, Progress,
-    ProxySetting, RegistriesFiles, Report, Result, Secret, Secrets, Silent, StorageSettings,
-    Timeouts, Warning, conceal, escape, is_hidden, password_in, quote, quote_path,
+    FormatFamily, FormatId, HostHeader, Limit, Limits, Loss, Network, Platform, PlatformSpec,
+    Progress, ProxySetting, RegistriesFiles, Report, Result, Secret, Secrets, Silent,
+    StorageSettings, Timeouts, Warning, conceal, escape, is_hidden, password_in, quote, quote_path,
     without_userinfo,
 };
 pub use imgconv_pipeline::{Options as LayerOptions, Squash};

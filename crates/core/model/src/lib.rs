@@ -54,7 +54,7 @@ pub use format_id::{FormatFamily, FormatId};
 pub use image::{
     Exec, Extensions, History, Image, Layer, Original, Port, RunConfig, SealedLayer, Step,
 };
-pub use limits::Limits;
+pub use limits::{Limit, Limits};
 pub use name::Name;
 pub use network::{
     ClientCertificate, Credential, HostHeader, Network, ProxySetting, RegistriesFiles, Secret,

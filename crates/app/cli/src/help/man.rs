@@ -52,7 +52,7 @@ fn page(mut command: Command, name: &str, parents: &[String]) -> std::io::Result
     let examples = command.get_after_help();
     let examples = examples.map_or_else(String::new, ToString::to_string);
     let mut topics = TOPICS.iter().filter(|topic| topic.concerns(&command));
-    let has_locators = topics.any(|topic| topic.text == LOCATORS);
+    let has_locators = topics.any(|topic| topic.text() == LOCATORS);
     let children: Vec<String> = command.get_subcommands().map(page_name).collect();
     let is_root = parents.is_empty();
     let man = Man::new(command.override_usage(usage));

@@ -19,9 +19,10 @@ pub(super) fn markdown(program: &Command) -> String {
     out += "\n## Topics\n\n`imgconv help TOPIC` prints them.\n";
     for topic in TOPICS {
         out += &format!("\n### Topic {}\n\n", topic.name);
-        out += &match topic.text.lines().any(|line| line.starts_with("  ")) {
-            true => fence(topic.text),
-            false => topic.text.to_owned(),
+        let text = topic.text();
+        out += &match text.lines().any(|line| line.starts_with("  ")) {
+            true => fence(&text),
+            false => text.into_owned(),
         };
         let definition = built(topic);
         for group in groups(&definition) {

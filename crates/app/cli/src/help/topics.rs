@@ -1,6 +1,9 @@
 //! The help topics: texts and option groups that several commands share.
 
+use std::borrow::Cow;
+
 use clap::{Arg, Args as _, Command};
+use imgconv::{Limit, Limits};
 
 use crate::options::{
     Common, Conversion, Credentials, Destination, NetworkOptions, Places, Source, Trust,
@@ -11,8 +14,10 @@ pub(super) struct Topic {
     pub(super) name: &'static str,
     /// A line about the topic.
     pub(super) about: &'static str,
-    /// The text before the options.
-    pub(super) text: &'static str,
+    /// The text before the options and the rows.
+    text: &'static str,
+    /// Makes the rows of a table below the text.
+    rows: Option<fn() -> String>,
     /// Adds the options that the topic describes to a command.
     options: Option<fn(Command) -> Command>,
     /// Help pages of commands leave the options of this topic out, and point at the topic.
@@ -28,6 +33,7 @@ pub(super) const TOPICS: &[Topic] = &[
         name: "locators",
         about: "how places are written, and options about them",
         text: LOCATORS,
+        rows: None,
         options: Some(|it| {
             Places::augment_args(Destination::augment_args(Source::augment_args(it)))
         }),
@@ -37,6 +43,7 @@ pub(super) const TOPICS: &[Topic] = &[
         name: "conversion",
         about: "details of the options that convert images",
         text: include_str!("topics/conversion.txt"),
+        rows: None,
         options: Some(conversion),
         elsewhere: false,
     },
@@ -44,6 +51,7 @@ pub(super) const TOPICS: &[Topic] = &[
         name: "network",
         about: "options of connections and credentials",
         text: include_str!("topics/network.txt"),
+        rows: None,
         options: Some(|it| Credentials::augment_args(NetworkOptions::augment_args(it))),
         elsewhere: true,
     },
@@ -51,6 +59,7 @@ pub(super) const TOPICS: &[Topic] = &[
         name: "trust",
         about: "options of OpenPGP signatures",
         text: include_str!("topics/trust.txt"),
+        rows: None,
         options: Some(Trust::augment_args),
         elsewhere: true,
     },
@@ -58,13 +67,23 @@ pub(super) const TOPICS: &[Topic] = &[
         name: "common",
         about: "details of the common options",
         text: include_str!("topics/common.txt"),
+        rows: None,
         options: Some(Common::augment_args),
+        elsewhere: false,
+    },
+    Topic {
+        name: "limits",
+        about: "limits on input, with their defaults",
+        text: include_str!("topics/limits.txt"),
+        rows: Some(limits),
+        options: None,
         elsewhere: false,
     },
     Topic {
         name: "environment",
         about: "environment variables",
         text: ENVIRONMENT,
+        rows: None,
         options: None,
         elsewhere: false,
     },
@@ -72,6 +91,7 @@ pub(super) const TOPICS: &[Topic] = &[
         name: "files",
         about: "files that are read and written besides images",
         text: FILES,
+        rows: None,
         options: None,
         elsewhere: false,
     },
@@ -79,6 +99,7 @@ pub(super) const TOPICS: &[Topic] = &[
         name: "exit-codes",
         about: "exit codes",
         text: EXIT_CODES,
+        rows: None,
         options: None,
         elsewhere: false,
     },
@@ -89,6 +110,33 @@ pub(super) const LOCATORS: &str = include_str!("topics/locators.txt");
 pub(super) const ENVIRONMENT: &str = include_str!("topics/environment.txt");
 pub(super) const FILES: &str = include_str!("topics/files.txt");
 pub(super) const EXIT_CODES: &str = include_str!("topics/exit-codes.txt");
+
+/// A line for each limit: its name, its default, and what the limit bounds.
+fn limits() -> String {
+    let rows = Limits::default().all().into_iter();
+    let rows = rows.map(|Limit { name, about, value }| {
+        let default = match about.to_lowercase().contains("bytes") {
+            true => in_binary_units(value),
+            false => value.to_string(),
+        };
+        format!(
+            "  {name:18}  {default:>9}  {}\n",
+            about.trim_end_matches('.')
+        )
+    });
+    rows.collect()
+}
+
+/// A number of bytes as `64 MiB` if it is a multiple of such a unit.
+fn in_binary_units(value: u64) -> String {
+    for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if value >> shift > 0 && value.is_multiple_of(1 << shift) {
+            return format!("{} {unit}", value >> shift);
+        }
+    }
+    value.to_string()
+}
+
 /// Adds the options of a conversion, without those that other topics describe.
 fn conversion(command: Command) -> Command {
     let others: Vec<String> = TOPICS
@@ -105,6 +153,14 @@ fn conversion(command: Command) -> Command {
 }
 
 impl Topic {
+    /// The text before the options, with the rows.
+    pub(super) fn text(&self) -> Cow<'static, str> {
+        match self.rows {
+            Some(rows) => Cow::Owned(format!("{}{}", self.text, rows())),
+            None => Cow::Borrowed(self.text),
+        }
+    }
+
     /// The definition of the options that the topic describes.
     pub(super) fn definition(&self) -> Command {
         let command = Command::new(self.name)
@@ -133,7 +189,7 @@ impl Topic {
     /// The help page of the topic.
     pub(super) fn page(&self) -> String {
         let options = self.definition().render_long_help().to_string();
-        format!("{}\n{options}", self.text).trim_end().to_owned() + "\n"
+        format!("{}\n{options}", self.text()).trim_end().to_owned() + "\n"
     }
 }
 

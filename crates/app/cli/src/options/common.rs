@@ -55,8 +55,8 @@ pub(crate) struct Common {
     tmpdir: Option<PathBuf>,
     /// Set a limit on input, such as `layer_bytes=1000000` (repeatable)
     ///
-    /// The error of an input that exceeds a limit names the limit. An unknown name is an error that
-    /// lists all limits.
+    /// The error of an input that exceeds a limit names the limit. `imgconv help limits` lists all
+    /// limits with their defaults.
     #[arg(long, global = true, hide_short_help = true, value_name = "NAME=N")]
     limit: Vec<String>,
 }

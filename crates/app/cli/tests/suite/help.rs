@@ -72,6 +72,13 @@ fn the_topics_exist_and_describe_the_shared_options() {
         ("network", &["--tls-verify", "--authfile", "--mirror"]),
         ("trust", &["--keyring", "--insecure-image"]),
         ("common", &["--json", "--limit"]),
+        (
+            "limits",
+            &[
+                "layer_bytes            64 GiB  Uncompressed bytes",
+                "retries  ",
+            ],
+        ),
         ("environment", &["NO_PROXY", "SOURCE_DATE_EPOCH"]),
         ("files", &["auth.json"]),
         ("exit-codes", &["130"]),
