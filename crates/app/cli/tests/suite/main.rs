@@ -32,6 +32,7 @@ mod newcomers;
 mod old_acis;
 mod pipes;
 mod places;
+mod printed;
 mod rootfs;
 mod sandbox;
 mod stores;
