@@ -1,15 +1,15 @@
 //! The common part of commands that write images: the call, the printed lines, and the report file.
 
-use std::{path::Path, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use imgconv::{Code, Env, Error, ImageOutcome, Locator, Options, Outcome, Result, WholeFile};
 
 use crate::{
     options::{Common, Writing},
-    screen::{clean, document, json, print, say},
+    screen::{clean, columns, document, json, print, say},
 };
 
-/// The number of losses, and of warnings, that are printed for an image without `--verbose`.
+/// The number of kinds of losses and warnings that are printed for an image without `--verbose`.
 const MOST: usize = 20;
 
 /// Converts images and prints the written names and digests.
@@ -54,7 +54,16 @@ pub(crate) fn reported(
     work: impl FnOnce() -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let report = open_report(writing.report.as_deref(), env)?;
+    let digests = open_digests(writing.digestfile.as_deref(), env)?;
     let outcome = work()?;
+    if let Some(file) = digests {
+        let digests = outcome
+            .images
+            .iter()
+            .filter_map(|image| image.digest.as_ref());
+        let lines: String = digests.map(|digest| format!("{digest}\n")).collect();
+        file.write(lines.as_bytes())?;
+    }
     if let Some(report) = report {
         report.write(document(&outcome).as_bytes())?;
     }
@@ -83,28 +92,88 @@ pub(crate) fn open_report(path: Option<&Path>, env: &Env) -> Result<Option<Whole
     Ok(Some(opened))
 }
 
-/// Prints the losses and the warnings of an image to standard error.
+/// Opens the file of digests before the work, as [`open_report`] does.
+fn open_digests(path: Option<&Path>, env: &Env) -> Result<Option<WholeFile>> {
+    let open = |path| WholeFile::open(path, env).map_err(|error| error.at("`--digestfile`"));
+    path.map(open).transpose()
+}
+
+/// Prints the losses and the warnings of an image to standard error. Unless all are wanted, those of
+/// one kind are one line with a count, and lost values come before changed and added ones.
 fn say_losses(image: &ImageOutcome, all: bool) {
     let name = clean(image.name.as_deref().unwrap_or(&image.source));
-    let most = if all { usize::MAX } else { MOST };
-    for loss in image.losses.iter().take(most) {
+    let mut lines = Vec::new();
+    for loss in &image.losses {
         let (field, why) = (clean(&loss.field), clean(&loss.why));
-        say(&format!("loss: {name}: {field} {}: {why}", loss.outcome));
+        let kind = format!(
+            "{} {} {}",
+            loss.outcome,
+            without_numbers(&field),
+            without_numbers(&why)
+        );
+        let line = format!("loss: {name}: {field} {}: {why}", loss.outcome);
+        lines.push((kind, line));
     }
-    for warning in image.warnings.iter().take(most) {
+    if !all {
+        // The words of the outcomes are in the order of their weight: dropped, approximated, synthesised.
+        let weight = |kind: &str| {
+            ["dropped", "approximated"]
+                .iter()
+                .position(|word| kind.starts_with(word))
+        };
+        lines.sort_by_key(|(kind, _)| weight(kind).unwrap_or(usize::MAX));
+    }
+    for warning in &image.warnings {
         let (at, message) = (clean(&warning.at), clean(&warning.message));
+        let kind = format!(
+            "{} {} {}",
+            warning.code,
+            without_numbers(&at),
+            without_numbers(&message)
+        );
+        let line = format!("warning[{}]: {name}: {at}: {message}", warning.code);
+        lines.push((kind, line));
+    }
+    if all {
+        lines.iter().for_each(|(_, line)| say(line));
+        return;
+    }
+    let total = lines.len();
+    let mut kinds: Vec<(String, usize)> = Vec::new();
+    let mut places = BTreeMap::new();
+    for (kind, line) in lines {
+        let place = *places.entry(kind).or_insert(kinds.len());
+        match kinds.get_mut(place) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((line, 1)),
+        }
+    }
+    let mut said = 0;
+    for (line, count) in kinds.iter().take(MOST) {
+        said += count;
+        match count {
+            1 => say(line),
+            count => say(&format!("{line} (and {} more of this kind)", count - 1)),
+        }
+    }
+    if total > said || kinds.len() < total {
         say(&format!(
-            "warning[{}]: {name}: {at}: {message}",
-            warning.code
+            "{name}: {total} losses and warnings in all: `-v` prints each, `--report FILE` writes each"
         ));
     }
-    let hidden =
-        image.losses.len().saturating_sub(most) + image.warnings.len().saturating_sub(most);
-    if hidden > 0 {
-        say(&format!(
-            "{name}: {hidden} more losses and warnings: `-v` prints all, `--report FILE` writes all"
-        ));
+}
+
+/// Returns a text with `#` for each number, so that members of one list have the same text.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '0'..='9' if out.ends_with('#') => {}
+            '0'..='9' => out.push('#'),
+            c => out.push(c),
+        }
     }
+    out
 }
 
 /// Prints a line for each image. If the image itself was `piped` to standard output, the lines go to
@@ -113,17 +182,12 @@ fn print_outcome(outcome: &Outcome, piped: bool, common: &Common) -> Result<()> 
     if common.json {
         return json(outcome);
     }
+    let rows: Vec<Vec<String>> = outcome.images.iter().map(result_row).collect();
     let mut text = String::new();
-    for image in &outcome.images {
-        let name = clean(image.name.as_deref().unwrap_or("-"));
-        match (&image.digest, &image.plan) {
-            (Some(digest), _) => text.push_str(&format!("{name} {digest}\n")),
-            (None, Some(plan)) => {
-                text.push_str(&format!("{name} would be written: {plan}\n"));
-                text.push_str(&planned_text(image));
-            }
-            (None, None) => text.push_str(&format!("{name} -\n")),
-        }
+    for (line, image) in columns(&rows).lines().zip(&outcome.images) {
+        text.push_str(line);
+        text.push('\n');
+        text.push_str(&planned_text(image));
     }
     if !piped {
         return print(&text);
@@ -132,6 +196,24 @@ fn print_outcome(outcome: &Outcome, piped: bool, common: &Common) -> Result<()> 
         say(text.trim_end());
     }
     Ok(())
+}
+
+/// Returns the columns of an image's line: name, destination, platform, digest, and note.
+fn result_row(image: &ImageOutcome) -> Vec<String> {
+    let note = match (&image.plan, image.losses.len()) {
+        (Some(plan), _) => format!("would be written: {plan}"),
+        (None, 0) => String::new(),
+        (None, 1) => "1 loss".to_owned(),
+        (None, n) => format!("{n} losses"),
+    };
+    let or_dash = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), |text| clean(text));
+    vec![
+        or_dash(image.name.as_ref()),
+        clean(&image.destination),
+        or_dash(image.platform.as_ref()),
+        or_dash(image.known_by()),
+        note,
+    ]
 }
 
 /// Returns the lines of a dry run: what would become of each document and layer of an image, and why.

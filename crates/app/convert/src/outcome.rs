@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Digest, Loss, Report, SealedLayer};
+use imgconv_model::{Digest, FormatId, Loss, Report, SealedLayer};
 use imgconv_tags::{ImageTags, Labels};
 use serde::Serialize;
 
@@ -213,6 +213,19 @@ impl ImageOutcome {
         self.warnings.extend(warnings);
         self.warnings.sort();
         self.warnings.dedup();
+    }
+
+    /// Returns the digest by which users know the image: the image ID of an ACI and of an image in a
+    /// file of `docker save`, otherwise the digest of the root document.
+    pub fn known_by(&self) -> Option<&String> {
+        let own = if self.format == FormatId::ACI.0 {
+            self.image_id.as_ref()
+        } else if self.format == FormatId::DOCKER_ARCHIVE.0 {
+            self.config.as_ref()
+        } else {
+            None
+        };
+        own.or(self.digest.as_ref())
     }
 
     /// Says whether nothing was lost and nothing was irregular.

@@ -1,6 +1,8 @@
 //! Every image of a place, in one line each.
 
-use imgconv_model::{Child, Env, Result, Summary};
+use std::collections::BTreeMap;
+
+use imgconv_model::{Child, Env, Name, Result, Summary};
 use serde::Serialize;
 
 use imgconv_convert::read::{
@@ -16,14 +18,27 @@ use imgconv_locate::locator::Locator;
 pub struct Listed {
     /// The name at the place.
     pub name: Option<String>,
+    /// The tag in the name, or an ACI's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The labels of an ACI that name neither version nor platform.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// The platform; absent for documents that are no images.
     pub platform: Option<String>,
     /// The format, or the kind of document; `missing` for an index entry that is not stored.
     pub format: String,
     /// The digest of the root document; absent for a plain file.
     pub digest: Option<String>,
+    /// The image ID of docker: the digest of the config. An ACI's image ID is not known before the
+    /// whole ACI is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
     /// The stored bytes: of the root document, the config and the layers; of the file.
     pub size: u64,
+    /// The locator of the file or folder that holds the image, where the place holds several of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
     /// The error if the image can't be read, or the fault of an invalid name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -51,19 +66,23 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
             Ok(node) => {
                 let before = lines.len();
                 images(&node, None, &mut |image, listed| {
-                    lines.push(image_line(image, listed));
+                    lines.push(image_line(image, listed, env));
                 });
                 other_lines(&node, &mut lines);
                 let bad_name = source.bundle.bad_name(entry);
+                let held_by = source.held_by(entry)?;
                 for line in &mut lines[before..] {
                     if line.name.is_none() {
                         line.name = name.map(ToString::to_string);
+                        line.tag = name.and_then(|name| name.tag.clone());
                     }
+                    line.held_by.clone_from(&held_by);
                     line.error = bad_name.as_ref().map(ToString::to_string);
                 }
             }
             Err(error) => lines.push(Listed {
                 name: name.map(ToString::to_string),
+                tag: name.and_then(|name| name.tag.clone()),
                 format: "unreadable".to_owned(),
                 digest: entry.child.as_ref().map(|child| child.digest.to_string()),
                 size: entry.child.as_ref().map_or(0, |child| child.size),
@@ -83,17 +102,19 @@ fn summary_line(summary: Summary) -> Listed {
         digest,
         size,
     } = summary;
+    let tag = name.as_deref().map(Name::parse_reference);
     Listed {
+        tag: tag.and_then(|name| name.ok()?.tag),
         name,
         platform: platform.map(|platform| platform.to_string()),
         format: format.to_string(),
         digest: Some(digest),
         size,
-        error: None,
+        ..Listed::default()
     }
 }
 
-fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {
+fn image_line(node: &ImageNode, listed: Option<&Child>, env: &Env) -> Listed {
     let layers: u64 = node
         .image
         .layers
@@ -111,15 +132,21 @@ fn image_line(node: &ImageNode, listed: Option<&Child>) -> Listed {
             .map_or(0, |aci| aci.blob.facts.size.unwrap_or(0)),
     };
     let platform = platform_of(node, listed);
+    let name = node.image.name.as_ref();
+    let name = name.filter(|_| node.child.is_none());
+    let labels = node.aci.iter().flat_map(|aci| &aci.manifest.labels);
+    let labels = labels.filter(|label| !["version", "os", "arch"].contains(&&*label.name));
     Listed {
-        name: node
-            .image
-            .name
-            .as_ref()
-            .filter(|_| node.child.is_none())
-            .map(reference_text),
+        name: name.map(reference_text),
+        tag: name.and_then(|name| name.tag.clone()),
+        labels: labels
+            .map(|label| (label.name.clone(), label.value.clone()))
+            .collect(),
         platform: Some(platform.to_string()),
         format: node.format.id().to_string(),
+        image_id: node
+            .config_digest(&env.limits)
+            .map(|digest| digest.to_string()),
         digest: node.child.as_ref().map(|child| child.digest.to_string()),
         size: layers + documents,
         ..Listed::default()

@@ -19,12 +19,15 @@ pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<
             .collect(),
         Reference::Digest(digest) => {
             let same = |entry: &&RootEntry| {
-                entry
-                    .child
-                    .as_ref()
-                    .is_some_and(|child| child.digest == *digest)
+                let root = entry.child.as_ref().map(|child| child.digest);
+                root == Some(*digest)
             };
-            entries.iter().filter(same).take(1).collect()
+            let found: Vec<&RootEntry> = entries.iter().filter(same).take(1).collect();
+            match found.is_empty() {
+                // The digest may be an image ID of docker, by which some places know their images.
+                true => by_name(&entries, &digest.hex()),
+                false => found,
+            }
         }
         Reference::Name(text) => by_name(&entries, text),
     };

@@ -51,6 +51,17 @@ impl Item {
         }
     }
 
+    /// Returns the image ID, in hexadecimal, that the name of the config states: `HEX.json`, or
+    /// `blobs/sha256/HEX` since Docker 25. A config that differs from that ID is refused when it is read.
+    fn image_id(&self) -> Option<String> {
+        let hex = match self.config.strip_suffix(".json") {
+            Some(hex) => hex,
+            None => self.config.strip_prefix("blobs/sha256/")?,
+        };
+        let id = Digest::parse(&format!("sha256:{hex}")).ok()?;
+        Some(id.hex())
+    }
+
     /// Says whether another entry is the same image.
     pub(crate) fn same(&self, other: &Self) -> bool {
         (&self.config, &self.layers) == (&other.config, &other.layers)
@@ -139,7 +150,9 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
     let mut seen: BTreeMap<Name, usize> = BTreeMap::new();
     let mut roots = Vec::new();
     for (position, item) in items.iter().enumerate() {
-        let mut push = |name: Option<&Name>, texts| {
+        let image_id = item.image_id();
+        let mut push = |name: Option<&Name>, text: Option<&String>| {
+            let texts = text.into_iter().chain(&image_id).cloned().collect();
             let entry = RootEntry {
                 position,
                 name: name.cloned(),
@@ -151,17 +164,17 @@ pub(crate) fn entries(items: &[Item]) -> Vec<(RootEntry, usize)> {
             roots.push((entry, position));
         };
         if item.names.is_empty() && item.bad_names.is_empty() {
-            push(None, item.id.clone().into_iter().collect());
+            push(None, item.id.as_ref());
         }
         for (text, name) in &item.names {
             // The name of two different images is listed with both: only it is ambiguous.
             let first = *seen.entry(name.qualified()).or_insert(position);
             if first == position || !items[first].same(item) {
-                push(Some(name), vec![text.clone()]);
+                push(Some(name), Some(text));
             }
         }
         for text in &item.bad_names {
-            push(None, vec![text.clone()]);
+            push(None, Some(text));
         }
     }
     roots

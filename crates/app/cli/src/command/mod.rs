@@ -29,12 +29,14 @@ use crate::options::Common;
 /// The commands, in the order of the help page.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(visible_alias = "copy")]
     Convert(Box<convert::Convert>),
     #[command(flatten)]
     Pair(pair::PairCommand),
     Squash(Box<squash::Squash>),
     Recompress(Box<recompress::Recompress>),
     Inspect(Box<inspect::Inspect>),
+    #[command(visible_alias = "list")]
     Ls(Box<ls::Ls>),
     Verify(Box<verify::Verify>),
     Diff(Box<diff::Diff>),

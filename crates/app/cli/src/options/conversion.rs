@@ -67,6 +67,14 @@ pub(crate) struct Writing {
     /// The result has every loss and every warning.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
+    /// Write the digest of each written image to a file, a line each
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Output",
+        hide_short_help = true
+    )]
+    pub(crate) digestfile: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) source: Source,
     #[command(flatten)]

@@ -172,7 +172,8 @@ fn output_does_not_depend_on_the_number_of_threads() {
         for jobs in ["1", "2", "8"] {
             let out = format!("out-{jobs}-{}", profile.join(""));
             let args = [&["aci-to-oci", "a.aci", &out, "--jobs", jobs], profile].concat();
-            seen.push((sandbox.ok(&args), state(&sandbox.path(&out))));
+            let said = sandbox.ok(&args).replace(&out, "out");
+            seen.push((said, state(&sandbox.path(&out))));
         }
         assert_eq!(seen[0], seen[1], "{profile:?}");
         assert_eq!(seen[0], seen[2], "{profile:?}");

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::sandbox::{Sandbox, labels};
+use crate::sandbox::{Sandbox, columns, labels};
 use imgconv_testkit::{Head, ImageRecipe, build, recipe};
 use serde_json::{Value, json};
 
@@ -422,11 +422,13 @@ fn a_tag_alone_is_no_name_of_an_archive() {
     }
     // The digest and the name that are printed choose the image.
     let said = sandbox.ok(&["convert", "in", "docker-archive:x.tar"]);
-    let digest = said.trim().rsplit(' ').next().unwrap();
+    let digest = columns(&said)[3];
     sandbox.ok(&["inspect", &format!("docker-archive:x.tar:@{digest}")]);
     let name = ["--name", "example.com/x:1"];
     let said = sandbox.ok(&[&["convert", "in", "docker-archive:y.tar"][..], &name].concat());
-    let (name, digest) = said.trim().split_once(' ').unwrap();
+    let [name, _, _, digest] = columns(&said)[..4] else {
+        panic!("{said}")
+    };
     for reference in [name, &format!("@{digest}")] {
         sandbox.ok(&["inspect", &format!("docker-archive:y.tar:{reference}")]);
     }

@@ -33,6 +33,7 @@ mod newcomers;
 mod old_acis;
 mod pipes;
 mod places;
+mod printed;
 mod referrers;
 mod registries;
 mod registries_v1;

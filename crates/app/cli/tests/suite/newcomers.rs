@@ -88,7 +88,7 @@ fn k48_habits_of_other_programs_get_an_answer() {
             "the destination is the last argument",
         ),
         (
-            &["copy", "oci:layout", "dir:out"],
+            &["cp", "oci:layout", "dir:out"],
             "`imgconv convert SRC DST`",
         ),
         (&["images"], "`imgconv ls LOCATOR`"),

@@ -258,6 +258,17 @@ impl Source {
         })
     }
 
+    /// Returns the locator of the place inside this place that holds an entry; `None` if this place
+    /// holds the entry itself.
+    ///
+    /// # Errors
+    /// If that place can't be opened.
+    pub fn held_by(&self, entry: &RootEntry) -> Result<Option<String>> {
+        let via = self.via.as_ref().unwrap_or(entry);
+        let part = self.bundle.part(via)?;
+        Ok(part.map(|(part, _)| part.locator()))
+    }
+
     /// Creates the memo for the decoded documents of this place.
     pub fn memo(&self) -> Memo {
         Memo::new(self.format, self.opened.clone(), self.notes.clone())

@@ -116,3 +116,11 @@ pub(crate) const LABELS: &str = r#","labels":[{"name":"version","value":"1.0"},{
 pub(crate) fn labels(version: &str, arch: &str) -> String {
     LABELS.replace("1.0", version).replace("amd64", arch)
 }
+
+/// Returns the columns of a printed line.
+pub(crate) fn columns(line: &str) -> Vec<&str> {
+    line.split("  ")
+        .map(str::trim)
+        .filter(|cell| !cell.is_empty())
+        .collect()
+}
