@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use super::setting::{Bench, JOBS};
 use crate::process::{Result, call};
 
+/// The folder that has a folder for each run.
+const RUNS: &str = "runs";
+
 /// The time and memory of one run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sample {
@@ -35,8 +38,9 @@ impl Bench {
         jobs: usize,
         output: &str,
     ) -> Result<Sample> {
-        let folder = self.path("run");
-        fs::create_dir(&folder).map_err(|e| e.to_string())?;
+        let folder = self.path(RUNS).join(self.runs.get().to_string());
+        self.runs.set(self.runs.get() + 1);
+        fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
         // A round must not wait for disk writes of the previous round.
         call(&mut Command::new("sync"))?;
         let this = std::env::current_exe().map_err(|e| e.to_string())?;
@@ -61,8 +65,19 @@ impl Bench {
             memory: number("memory"),
             output: total(&folder.join(output))? as f64 / 1e6,
         };
-        fs::remove_dir_all(&folder).map_err(|e| e.to_string())?;
+        if !self.keep_outputs.get() {
+            self.remove_outputs()?;
+        }
         Ok(sample)
+    }
+
+    /// Removes what the runs so far have written.
+    pub(super) fn remove_outputs(&self) -> Result {
+        let folder = self.path(RUNS);
+        match folder.exists() {
+            true => fs::remove_dir_all(&folder).map_err(|e| e.to_string()),
+            false => Ok(()),
+        }
     }
 
     /// Runs a script that makes an input.

@@ -35,6 +35,7 @@ const TASKS: &[Task] = &[
         name: "200 images, OCI gzip to OCI, nothing changes",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS migrate oci:$LAYOUT oci:out"#,
         output: "out/blobs",
+        many_files: false,
         floor: "",
         peers: &[Peer {
             name: "skopeo, one after the other",
@@ -47,6 +48,7 @@ const TASKS: &[Task] = &[
         name: "200 images, OCI gzip to OCI zstd",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS migrate oci:$LAYOUT oci:out --compression zstd"#,
         output: "out/blobs",
+        many_files: false,
         floor: "",
         peers: &[Peer {
             name: "skopeo, one after the other",
@@ -59,6 +61,7 @@ const TASKS: &[Task] = &[
         name: "200 images, docker-archive to OCI gzip",
         script: r#"exec "$IMGCONV" -q --jobs $JOBS migrate docker-archive:$ARCHIVE oci:out --compression gzip"#,
         output: "out/blobs",
+        many_files: false,
         floor: "",
         peers: &[Peer {
             name: "skopeo, one after the other",
@@ -76,6 +79,7 @@ const REGISTRY: Task = Task {
         eval "$START"
         "$IMGCONV" -q --jobs $JOBS migrate oci:$LAYOUT docker://127.0.0.1:$PORT/bench"#,
     output: "data",
+    many_files: false,
     floor: "",
     peers: &[
         Peer {

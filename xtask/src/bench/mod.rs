@@ -21,6 +21,7 @@ mod start;
 mod store;
 mod table;
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -53,6 +54,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
             .tempdir_in(folder)
             .map_err(|e| e.to_string())?,
         rounds: number("--rounds", 5)?.max(1),
+        runs: Cell::default(),
+        keep_outputs: Cell::default(),
         newer: Newer::find(),
     };
     bench.wrap_newer_peers()?;

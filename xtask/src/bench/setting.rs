@@ -1,5 +1,6 @@
 //! The program under test, the folder and the rounds of a benchmark.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,10 @@ pub(super) struct Bench {
     /// A folder for inputs and outputs, removed at the end.
     pub(super) work: tempfile::TempDir,
     pub(super) rounds: u64,
+    /// How many runs there were.
+    pub(super) runs: Cell<u64>,
+    /// Whether the output of a run is kept until all rounds are over.
+    pub(super) keep_outputs: Cell<bool>,
     /// The private root, whose peers replace those of the system.
     pub(super) newer: Option<Newer>,
 }

@@ -23,11 +23,11 @@ const COMMANDS: [(&str, &str); 2] = [
 
 /// Measures both commands.
 pub(super) fn run(bench: &Bench) -> Result<(String, Value)> {
-    let archive = bench.path("one.tar");
+    let archive = bench.path("small.tar");
     archive::write(&archive, vec![Generated::layer(10, 200, 1)])?;
     let inputs = [
         bench.input("ARCHIVE", &archive),
-        bench.input("LAYOUT", &bench.path("one")),
+        bench.input("LAYOUT", &bench.path("small")),
     ];
     bench.prepare(
         r#""$IMGCONV" -q convert docker-archive:$ARCHIVE oci:$LAYOUT"#,

@@ -39,6 +39,7 @@ const TASKS: &[Task] = &[
         name: "verify of a data root of docker, overlay2",
         script: r#"STORE=$DOCKER; exec "$IMGCONV" -q --jobs $JOBS verify docker-root:$STORE"#,
         output: ".",
+        many_files: false,
         floor: "",
         peers: &[Peer {
             name: "reading its files and hashing them, one thread",
@@ -51,6 +52,7 @@ const TASKS: &[Task] = &[
         name: "verify of a root of containerd, plain layers",
         script: r#"STORE=$CONTAINERD; exec "$IMGCONV" -q --jobs $JOBS verify containerd:$STORE"#,
         output: ".",
+        many_files: false,
         floor: "",
         peers: &[Peer {
             name: "reading its files and hashing them, one thread",

@@ -129,7 +129,7 @@ fn head(name: &str) -> ImageRecipe {
 /// A layer that adds a file, and sometimes deletes one of a layer below.
 fn many(i: usize) -> Vec<u8> {
     let gone = match i {
-        2.. if i % 3 == 0 => format!("\nwhiteout n/{}", i - 2),
+        2.. if i.is_multiple_of(3) => format!("\nwhiteout n/{}", i - 2),
         _ => String::new(),
     };
     layer(&format!("dir ./\ndir n\nfile n/{i} \"{i}\"{gone}"))

@@ -1,4 +1,4 @@
-//! `registries.conf`, attempts and time limits, through the command (rows L18a to L18d, L19, D16i).
+//! `registries.conf`, attempts and time limits, through the command (rows L18a to L18d, L20, D16i).
 
 use std::{fs, net::TcpListener};
 

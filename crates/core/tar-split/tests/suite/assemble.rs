@@ -189,7 +189,7 @@ fn a_damaged_record_is_refused() {
     assert_eq!(Error::from_io(error).code(), Code::BadCompression);
 }
 
-// D16i
+// D16j
 /// Docker and podman note the whole content of a sparse file, whose header states the stored bytes.
 #[test]
 fn a_sparse_file_can_not_be_put_together_again() {

@@ -360,7 +360,7 @@ fn a_layer_without_a_record_is_made_of_its_files() {
     }
 }
 
-// D16i
+// D16j
 /// Podman converts nothing of an image that a registry serves as schema 1: its store has the signed
 /// manifest, which names the plain tars, and the digest in the list does not cover the signatures.
 #[test]
