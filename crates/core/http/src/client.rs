@@ -682,11 +682,13 @@ mod tests {
                 let _ = silence.lock().unwrap().recv();
                 Ok(Vec::new())
             });
-            let mut timeouts = Timeouts::default();
-            // The wait of a run that is cancelled has no other end.
-            timeouts.connect = match cancelled {
-                true => Duration::from_secs(24 * 60 * 60),
-                false => Duration::from_millis(300),
+            let timeouts = Timeouts {
+                // The wait of a run that is cancelled has no other end.
+                connect: match cancelled {
+                    true => Duration::from_secs(24 * 60 * 60),
+                    false => Duration::from_millis(300),
+                },
+                ..Timeouts::default()
             };
             let env = env(Network {
                 timeouts,

@@ -131,11 +131,13 @@ impl Image {
         let layer_kind = match &*kind {
             OCI_MANIFEST => OCI_LAYER,
             DOCKER_MANIFEST => DOCKER_LAYER,
-            // The engine writes a manifest of schema 1 anew, with the plain tars of the layers; its
-            // format reads no layer that the store does not have, the empty one.
             DOCKER_SCHEMA1 | DOCKER_SCHEMA1_SIGNED => {
-                let bytes = bytes.into();
-                return Ok(Document { kind, bytes });
+                let chain = layers::chain(layers, &self.top, limits)?;
+                let plain = plain_schema1(&value, &chain, limits).map_err(|e| e.at(place()))?;
+                return Ok(plain.unwrap_or_else(|| Document {
+                    kind,
+                    bytes: bytes.into(),
+                }));
             }
             _ => {
                 let message = format!(
@@ -182,6 +184,60 @@ impl Image {
             bytes: canonical(&Value::Object(manifest)).into(),
         })
     }
+}
+
+/// Returns a manifest of schema 1 with the plain tars of an image's layers; `None` if the manifest has
+/// them. The engine writes such a manifest itself, but keeps the digests of compressed layers that the
+/// store already had from another image. A step without a layer (`throwaway`) names the empty layer,
+/// which the store does not have and the format does not read.
+fn plain_schema1(value: &Value, chain: &[&Stored], limits: &Limits) -> Result<Option<Document>> {
+    let top = Object::new(value, "")?;
+    let (names, steps) = (top.objects("fsLayers")?, top.objects("history")?);
+    if names.len() != steps.len() {
+        let message = "`fsLayers` and `history` have different lengths";
+        return Err(Error::new(Code::BadManifest, message));
+    }
+    let (mut plain, mut is_same) = (Vec::with_capacity(names.len()), true);
+    // The lists begin with the newest layer, the chain with the base.
+    let mut layers = chain.iter().rev();
+    for (i, (name, step)) in names.iter().zip(&steps).enumerate() {
+        let place = format!("history[{i}].v1Compatibility");
+        let step = parse(step.string("v1Compatibility")?.as_bytes(), limits, &place)?;
+        let mut entry = name.map().clone();
+        if step.get("throwaway").and_then(Value::as_bool) != Some(true) {
+            let Some(diff_id) = layers.next().and_then(|layer| layer.diff_id) else {
+                return Err(other_count(&names, chain));
+            };
+            let own = Value::from(diff_id.to_string());
+            is_same &= entry.get("blobSum") == Some(&own);
+            entry.insert("blobSum".into(), own);
+        }
+        plain.push(Value::Object(entry));
+    }
+    if layers.next().is_some() {
+        return Err(other_count(&names, chain));
+    }
+    if is_same {
+        return Ok(None);
+    }
+    let mut manifest = top.map().clone();
+    manifest.insert("fsLayers".into(), Value::Array(plain));
+    // The signatures are those of the stored manifest.
+    manifest.shift_remove("signatures");
+    Ok(Some(Document {
+        kind: DOCKER_SCHEMA1.to_owned(),
+        bytes: canonical(&Value::Object(manifest)).into(),
+    }))
+}
+
+fn other_count(names: &[Object<'_>], chain: &[&Stored]) -> Error {
+    let message = format!(
+        "the steps of the manifest need other layers than the {} that the store has; the manifest \
+         names {} layers, those of steps without a layer included",
+        chain.len(),
+        names.len()
+    );
+    Error::new(Code::BadManifest, message)
 }
 
 /// Returns the digest of the config in a manifest, as text.

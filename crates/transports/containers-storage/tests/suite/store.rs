@@ -371,10 +371,20 @@ fn an_image_of_schema_1_is_read_with_its_own_manifest() {
     let image = image(&["example.com/x:1"], "/x");
     let images = std::slice::from_ref(&image);
     engines::containers_storage(images, "overlay", false, folder.path()).unwrap();
-    let layer = &image.diff_ids()[1];
+    let diff_ids = image.diff_ids();
+    // Newest first; the step in the middle has no layer.
+    let empty = format!("sha256:{}", "e".repeat(64));
+    let names = |newest: &str| {
+        let names = [newest, &empty, &diff_ids[0]];
+        serde_json::json!(names.map(|name| serde_json::json!({ "blobSum": name })))
+    };
+    let steps = ["{}", "{\"throwaway\":true}", "{}"];
+    let steps = steps.map(|step| serde_json::json!({ "v1Compatibility": step }));
+    let steps = serde_json::json!(steps);
     let head = format!(
         "{{\"schemaVersion\": 1, \"name\": \"x\", \"tag\": \"1\", \"architecture\": \"amd64\", \
-         \"fsLayers\": [{{\"blobSum\": \"{layer}\"}}], \"history\": [{{\"v1Compatibility\": \"{{}}\"}}]"
+         \"fsLayers\": {}, \"history\": {steps}",
+        names(&diff_ids[1])
     );
     let protected = serde_json::json!({
         "formatLength": head.len(), "formatTail": URL_SAFE_NO_PAD.encode("}"),
@@ -393,8 +403,30 @@ fn an_image_of_schema_1_is_read_with_its_own_manifest() {
     let bundle = open(folder.path()).unwrap();
     let read = manifest(&*bundle, "example.com/x:1").unwrap();
     assert!(read == signed.as_bytes());
-    let descriptor = serde_json::json!({ "digest": layer });
+    let descriptor = serde_json::json!({ "digest": &diff_ids[1] });
     assert!(blob(&*bundle, &descriptor).unwrap() == image.layers[1]);
+    // Podman 5 keeps the digest of a compressed layer that it already had from another image.
+    let document = |newest: &str, steps: &Value| {
+        let value = serde_json::json!({
+            "schemaVersion": 1, "name": "x", "tag": "1", "architecture": "amd64",
+            "fsLayers": names(newest), "history": steps,
+        });
+        let text = value.to_string();
+        fs::write(&stored, &text).unwrap();
+        let mut value: Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+        let digest = format!("sha256:{}", sha256_hex(text.as_bytes()));
+        value[0]["big-data-digests"]["manifest"] = digest.into();
+        fs::write(&list, value.to_string()).unwrap();
+        manifest(&*open(folder.path()).unwrap(), "example.com/x:1")
+    };
+    let compressed = format!("sha256:{}", "c".repeat(64));
+    let read: Value = serde_json::from_slice(&document(&compressed, &steps).unwrap()).unwrap();
+    assert_eq!(read["fsLayers"], names(&diff_ids[1]));
+    let mut other = steps.clone();
+    other[1]["v1Compatibility"] = "{}".into();
+    let error = document(&compressed, &other).unwrap_err();
+    assert_eq!(error.code(), Code::BadManifest, "{error}");
+    fs::write(&stored, &signed).unwrap();
     // Any other change of the manifest is found.
     fs::write(&stored, signed.replace("\"x\"", "\"y\"")).unwrap();
     let bundle = open(folder.path()).unwrap();

@@ -5,8 +5,11 @@ use imgconv::{Code, Error, Listed, Result};
 use super::table;
 use crate::screen::clean;
 
+/// Returns the text of a field for an image.
+type Value = fn(&Listed) -> String;
+
 /// The fields of a template, with their meaning.
-const FIELDS: &[(&str, fn(&Listed) -> String)] = &[
+const FIELDS: &[(&str, Value)] = &[
     ("Name", |image| image.name.clone().unwrap_or_default()),
     ("Repository", table::repository),
     ("Tag", |image| image.tag.clone().unwrap_or_default()),
@@ -25,7 +28,7 @@ const FIELDS: &[(&str, fn(&Listed) -> String)] = &[
 /// A part of a template.
 enum Part {
     Text(String),
-    Field(fn(&Listed) -> String),
+    Field(Value),
 }
 
 /// A parsed template.
