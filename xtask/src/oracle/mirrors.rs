@@ -146,9 +146,15 @@ fn skopeo(oracle: &Oracle, arguments: &[&str]) -> Result<String> {
 fn both_refuse(oracle: &Oracle, remote: &str, why: &str) -> Result {
     let ours = imgconv(
         oracle,
-        &["convert", remote, "oci:refused:x", "--retry-times", "0"],
+        &[
+            "convert",
+            remote,
+            "oci:never-written:x",
+            "--retry-times",
+            "0",
+        ],
     );
-    let theirs = skopeo(oracle, &["copy", remote, "oci:refused:x"]);
+    let theirs = skopeo(oracle, &["copy", remote, "oci:never-written:x"]);
     match (ours, theirs) {
         (Err(ours), Err(theirs)) => {
             contains(&ours, why)?;
