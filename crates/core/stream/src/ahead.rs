@@ -17,33 +17,35 @@ const WAITING: usize = 4;
 /// The position of the source afterwards is undefined; the source was read to its end if `work` saw
 /// the end.
 pub fn ahead<R: Read + Send, T>(source: &mut R, work: impl FnOnce(&mut dyn Read) -> T) -> T {
-    let (full, filled) = sync_channel::<io::Result<Vec<u8>>>(WAITING);
-    let (empty, emptied) = channel::<Vec<u8>>();
+    let (full, filled) = sync_channel::<io::Result<Piece>>(WAITING);
+    let (empty, emptied) = channel::<Box<[u8]>>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            loop {
-                let mut buffer = emptied.try_recv().unwrap_or_default();
-                buffer.resize(BUFFER_SIZE, 0);
-                let piece = match source.read(&mut buffer) {
-                    Ok(0) => return,
-                    Ok(n) => {
-                        buffer.truncate(n);
-                        Ok(buffer)
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => Err(error),
-                };
-                let failed = piece.is_err();
+            let mut last = false;
+            while !last {
+                let buffer = emptied.try_recv();
+                let mut buffer = buffer.unwrap_or_else(|_| vec![0; BUFFER_SIZE].into());
+                // A source of many small files gives a few bytes at a time: a piece is filled, so that
+                // the threads wait for each other seldom.
+                let (count, end) = fill(source, &mut buffer);
+                last = end.is_some();
+                let error = end.and_then(io::Result::err);
+                let piece = (count > 0).then_some(Piece { buffer, count });
                 // The reader is dropped when `work` needs no more bytes.
-                if full.send(piece).is_err() || failed {
-                    return;
+                for sent in piece.map(Ok).into_iter().chain(error.map(Err)) {
+                    if full.send(sent).is_err() {
+                        return;
+                    }
                 }
             }
         });
         let mut ahead = Ahead {
             filled,
             empty,
-            buffer: Vec::new(),
+            piece: Piece {
+                buffer: Box::default(),
+                count: 0,
+            },
             done: 0,
             failure: None,
         };
@@ -51,11 +53,31 @@ pub fn ahead<R: Read + Send, T>(source: &mut R, work: impl FnOnce(&mut dyn Read)
     })
 }
 
+/// The bytes that were read at the start of a buffer.
+struct Piece {
+    buffer: Box<[u8]>,
+    count: usize,
+}
+
+/// Reads until the buffer is full, and returns the number of bytes and how the source ended, if it did.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> (usize, Option<io::Result<()>>) {
+    let mut count = 0;
+    while count < buffer.len() {
+        match source.read(&mut buffer[count..]) {
+            Ok(0) => return (count, Some(Ok(()))),
+            Ok(n) => count += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (count, Some(Err(error))),
+        }
+    }
+    (count, None)
+}
+
 /// The reading side.
 struct Ahead {
-    filled: Receiver<io::Result<Vec<u8>>>,
-    empty: Sender<Vec<u8>>,
-    buffer: Vec<u8>,
+    filled: Receiver<io::Result<Piece>>,
+    empty: Sender<Box<[u8]>>,
+    piece: Piece,
     done: usize,
     failure: Option<Failure>,
 }
@@ -65,13 +87,15 @@ impl Read for Ahead {
         if let Some(failure) = &self.failure {
             return Err(failure.again());
         }
-        if self.done == self.buffer.len() {
+        if self.done == self.piece.count {
             match self.filled.recv() {
-                Ok(Ok(buffer)) => {
-                    let old = std::mem::replace(&mut self.buffer, buffer);
+                Ok(Ok(piece)) => {
+                    let old = std::mem::replace(&mut self.piece, piece);
                     self.done = 0;
-                    // The reader may be dropped already.
-                    let _ = self.empty.send(old);
+                    // The reader may be dropped already; the first piece has no buffer.
+                    if !old.buffer.is_empty() {
+                        let _ = self.empty.send(old.buffer);
+                    }
                 }
                 Ok(Err(error)) => {
                     self.failure = Some(Failure::of(&error));
@@ -81,8 +105,8 @@ impl Read for Ahead {
                 Err(_) => return Ok(0),
             }
         }
-        let n = buf.len().min(self.buffer.len() - self.done);
-        buf[..n].copy_from_slice(&self.buffer[self.done..self.done + n]);
+        let n = buf.len().min(self.piece.count - self.done);
+        buf[..n].copy_from_slice(&self.piece.buffer[self.done..self.done + n]);
         self.done += n;
         Ok(n)
     }
