@@ -139,15 +139,7 @@ fn say_losses(image: &ImageOutcome, all: bool) {
         return;
     }
     let total = lines.len();
-    let mut kinds: Vec<(String, usize)> = Vec::new();
-    let mut places = BTreeMap::new();
-    for (kind, line) in lines {
-        let place = *places.entry(kind).or_insert(kinds.len());
-        match kinds.get_mut(place) {
-            Some((_, count)) => *count += 1,
-            None => kinds.push((line, 1)),
-        }
-    }
+    let kinds = collapsed(lines);
     let mut said = 0;
     for (line, count) in kinds.iter().take(MOST) {
         said += count;
@@ -161,6 +153,20 @@ fn say_losses(image: &ImageOutcome, all: bool) {
             "{name}: {total} losses and warnings in all: `-v` prints each, `--report FILE` writes each"
         ));
     }
+}
+
+/// Returns the first line of each kind, in order, with the number of lines of that kind.
+fn collapsed(lines: Vec<(String, String)>) -> Vec<(String, usize)> {
+    let mut kinds: Vec<(String, usize)> = Vec::new();
+    let mut places = BTreeMap::new();
+    for (kind, line) in lines {
+        let place = *places.entry(kind).or_insert(kinds.len());
+        match kinds.get_mut(place) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((line, 1)),
+        }
+    }
+    kinds
 }
 
 /// Returns a text with `#` for each number, so that members of one list have the same text.
@@ -260,5 +266,25 @@ fn unchanged(outcome: &Outcome) {
             ),
             None => format!("unchanged: {name}: not an image, copied unchanged"),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_differ_in_numbers_only_are_of_one_kind() {
+        let lines = [
+            "layer 9: x",
+            "layer 10: x",
+            "layer: x",
+            "layer 3: y",
+            "layer 11: x",
+        ];
+        let lines = lines.map(|line| (without_numbers(line), line.to_owned()));
+        let expected = [("layer 9: x", 3), ("layer: x", 1), ("layer 3: y", 1)];
+        let expected = expected.map(|(line, count)| (line.to_owned(), count));
+        assert_eq!(collapsed(lines.into()), expected);
     }
 }

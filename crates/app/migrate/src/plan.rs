@@ -343,7 +343,7 @@ struct Planner<'a> {
     carried: BTreeMap<String, Vec<usize>>,
     /// The referrers that the source does not list, with the jobs of their subjects.
     unlisted: Vec<(usize, RootEntry)>,
-    /// What identifies each entry of the store.
+    /// The identity of each entry of the store.
     store: Vec<String>,
 }
 

@@ -6,12 +6,12 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// One limit with its name and its meaning, as `imgconv help limits` prints them.
+/// A limit with its name and its meaning, as `imgconv help limits` prints them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// The name that [`Limits::set`] takes.
     pub name: &'static str,
-    /// What the limit bounds, as a sentence with a unit.
+    /// The meaning: the bounded quantity, as a sentence with a unit.
     pub about: &'static str,
     /// The value.
     pub value: u64,

@@ -133,7 +133,7 @@ impl Location {
     /// Reads the text after the scheme of a protocol, see [`Location::parse`].
     ///
     /// # Errors
-    /// Those of [`Location::parse`]; [`Code::Unsupported`] for a host without a repository and
+    /// The errors of [`Location::parse`]; [`Code::Unsupported`] for a host without a repository and
     /// [`Code::BadName`] for a digest in version 1, which has neither a list of repositories nor
     /// digests of images.
     pub fn parse_as(protocol: Protocol, rest: &str) -> Result<Self> {

@@ -89,7 +89,7 @@ pub fn archive_v1(images: &[ImageRecipe]) -> Result<Vec<u8>> {
     members.tar()
 }
 
-/// One image of a chain of v1 images.
+/// An image of a chain of v1 images.
 pub(crate) struct V1Step {
     pub(crate) id: String,
     pub(crate) json: String,

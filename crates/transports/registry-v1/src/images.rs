@@ -14,7 +14,7 @@ use imgconv_model::{Code, Digest, Limits, Result};
 
 use crate::session::Session;
 
-/// One image of a chain.
+/// An image of a chain.
 #[derive(Debug)]
 pub(crate) struct Step {
     /// The bytes of `json`, which the checksum covers.

@@ -49,7 +49,7 @@ fn image() -> Value {
     image
 }
 
-/// What becomes of the layers.
+/// The treatment of the layers.
 #[derive(Clone, Copy, Debug)]
 enum How {
     Copy,
