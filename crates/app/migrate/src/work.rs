@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use imgconv_fs::jobs_within_limit;
 use imgconv_model::{
     BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, TopLevel,
 };
@@ -221,9 +222,8 @@ impl Worker<'_> {
     /// Runs all jobs; returns the result of each, in their order, and the error that ended the work
     /// early.
     pub(super) fn run(self) -> (Vec<Migrated>, Files, Option<Error>) {
-        let workers = self.env.jobs.max(1).min(self.jobs.len());
         thread::scope(|scope| {
-            for _ in 1..workers {
+            for _ in 1..self.workers() {
                 scope.spawn(|| self.work());
             }
             self.work();
@@ -534,11 +534,21 @@ impl Worker<'_> {
         job.entries.iter().map(root).collect()
     }
 
+    /// The number of images that are done at once. A registry takes twice as many as there are threads, because
+    /// most of the time of an upload is the wait for answers.
+    fn workers(&self) -> usize {
+        let jobs = self.env.jobs.max(1);
+        let most = match self.destination.kind {
+            Kind::Registry if jobs > 1 => jobs_within_limit(2 * jobs),
+            _ => jobs,
+        };
+        most.min(self.jobs.len())
+    }
+
     /// The environment of one image: the threads are divided among the workers.
     fn lanes(&self) -> Env {
-        let workers = self.env.jobs.max(1).min(self.jobs.len());
         Env {
-            jobs: self.env.jobs.max(1).div_ceil(workers),
+            jobs: self.env.jobs.max(1).div_ceil(self.workers()),
             ..self.env.clone()
         }
     }

@@ -93,6 +93,24 @@ impl Directory {
         Ok(Some((File::from(descriptor), size)))
     }
 
+    /// Returns true if there is a regular file; the file is not opened.
+    ///
+    /// # Errors
+    /// See [`Directory::file`].
+    pub fn has_file(&self, path: &str) -> Result<bool> {
+        let Some((parent, name)) = self.parent(path) else {
+            return Ok(self.file(path)?.is_some());
+        };
+        let kind = FileType::RegularFile;
+        let stat = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(Error::io(error.into(), place(path, kind))),
+        };
+        check(stat.st_mode, kind).map_err(|error| error.at(place(path, kind)))?;
+        Ok(true)
+    }
+
     /// Opens a regular file whose path is any bytes, as the root file system of an image has them.
     /// Symbolic links in the directories of the path are followed inside this directory, as a
     /// process with this root would follow them; the file itself must not be a link. `None` if
@@ -235,8 +253,30 @@ impl Directory {
             .is_ok_and(|found| found.is_some())
     }
 
+    /// Opens the directory of a path by one system call that follows no link, and returns the last component.
+    /// `None` if the call fails, or is missing (Linux before 5.6): the walk by components finds the reason.
+    fn parent<'p>(&self, path: &'p str) -> Option<(OwnedFd, &'p str)> {
+        let (parent, name) = path.rsplit_once('/')?;
+        let plain = |name: &str| !matches!(name, "" | "." | "..");
+        if self.links == Links::Follow || !path.split('/').all(plain) {
+            return None;
+        }
+        let opened = rustix::fs::openat2(
+            &self.descriptor,
+            parent,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+        );
+        Some((opened.ok()?, name))
+    }
+
     /// Opens a path whose last component is of that kind; `None` if there is no such path.
     fn walk(&self, path: &str, kind: FileType) -> Result<Option<OwnedFd>> {
+        if let Some((parent, name)) = self.parent(path) {
+            return step(&parent, name, kind, self.links)
+                .map_err(|error| error.at(place(path, kind)));
+        }
         let failed = |error| Error::io(error, place(path, kind));
         let mut found = self.descriptor.try_clone().map_err(failed)?;
         if path.is_empty() {
@@ -393,6 +433,10 @@ mod tests {
         assert!(directory.read("a/b/none", limit).unwrap().is_none());
         assert!(directory.read("none/b/file", limit).unwrap().is_none());
         assert_eq!(directory.file("a/b/file").unwrap().unwrap().1, 5);
+        assert!(directory.has_file("a/b/file").unwrap());
+        assert!(!directory.has_file("a/b/none").unwrap());
+        assert!(!directory.has_file("none/b/file").unwrap());
+        assert_eq!(directory.has_file("a/b").unwrap_err().code(), Code::Io);
         assert_eq!(directory.names("a").unwrap(), ["b", "link", "linked"]);
         assert_eq!(directory.names("none").unwrap(), [""; 0]);
         assert_eq!(directory.directories("").unwrap(), ["a"]);
@@ -414,6 +458,8 @@ mod tests {
             "/etc/passwd",
         ] {
             let error = directory.file(path).unwrap_err();
+            assert_eq!(error.code(), Code::Escape, "{path}: {error}");
+            let error = directory.has_file(path).unwrap_err();
             assert_eq!(error.code(), Code::Escape, "{path}: {error}");
         }
         assert_eq!(

@@ -143,10 +143,13 @@ impl Digest {
 
     /// Returns the hash as lower-case hex digits.
     pub fn hex(&self) -> String {
-        self.hash()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+        let mut hex = String::with_capacity(self.hash().len() * 2);
+        for byte in self.hash() {
+            hex.push(digit(byte >> 4));
+            hex.push(digit(byte & 15));
+        }
+        hex
     }
 
     /// Returns the ACI form of the digest, such as `sha512-` and 128 hex digits.

@@ -113,8 +113,8 @@ fn check_sum(block: &Header) -> Result<()> {
     let field = &block.as_old().cksum;
     // The checksum field itself counts as eight spaces.
     let spaces = 8 * i64::from(b' ');
-    let unsigned = |part: &[u8]| part.iter().map(|b| u32::from(*b)).sum::<u32>();
-    let sum = i64::from(unsigned(bytes) - unsigned(field)) + spaces;
+    let of_field: u32 = field.iter().map(|b| u32::from(*b)).sum();
+    let sum = i64::from(number::byte_sum(bytes) - of_field) + spaces;
     // The bytes after the NUL of this field are ignored, as in every reader. For other numbers they
     // are an error: libarchive does not accept a file with such a number as a tar.
     let stated = match text(field) {

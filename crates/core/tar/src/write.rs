@@ -263,7 +263,7 @@ fn pax_header(path: &[u8], size: u64) -> Header {
 /// Fills in the checksum: six digits, a NUL and a space, as in POSIX archives.
 fn sum(header: &mut Header) {
     header.as_old_mut().cksum = [b' '; 8];
-    let sum: u32 = header.as_bytes().iter().map(|b| u32::from(*b)).sum();
+    let sum = number::byte_sum(header.as_bytes());
     let field = &mut header.as_old_mut().cksum;
     // 512 bytes of 255 need six digits.
     number::put(&mut field[..7], i64::from(sum));

@@ -9,14 +9,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use imgconv_json::{Object, parse};
 use imgconv_model::{Algorithm, Code, Error, Limits, Result, quote};
 use imgconv_stream::digest;
-use p256::{
-    ecdsa::{
-        Signature, VerifyingKey,
-        signature::{Signer as _, Verifier as _},
-    },
-    elliptic_curve::Generate as _,
+use p256::ecdsa::{
+    Signature, VerifyingKey,
+    signature::{Signer as _, Verifier as _},
 };
-use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use ring::{
+    rand::{SecureRandom as _, SystemRandom},
+    signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents},
+};
 
 /// The bytes before the point of a P-256 key in its DER form (RFC 5480).
 const P256_DER_PREFIX: &[u8] = &[
@@ -228,9 +228,16 @@ impl SigningKey {
     /// # Errors
     /// [`Code::Io`] if the system has no random numbers.
     pub fn fresh() -> Result<Self> {
-        p256::ecdsa::SigningKey::try_generate()
-            .map(Self)
-            .map_err(|error| Error::new(Code::Io, format!("no random numbers: {error}")))
+        loop {
+            let mut private = [0; 32];
+            SystemRandom::new()
+                .fill(&mut private)
+                .map_err(|_| Error::new(Code::Io, "the system has no random numbers"))?;
+            // Zero and numbers from the order of the curve on are no keys: one of 2^32 numbers.
+            if let Ok(key) = p256::ecdsa::SigningKey::from_slice(&private) {
+                return Ok(Self(key));
+            }
+        }
     }
 
     /// Reads a private JSON Web Key, such as docker's `key.json`.
@@ -264,7 +271,7 @@ impl SigningKey {
     pub(crate) fn point(&self) -> Vec<u8> {
         self.0
             .verifying_key()
-            .to_sec1_point(false)
+            .to_encoded_point(false)
             .as_bytes()
             .to_vec()
     }

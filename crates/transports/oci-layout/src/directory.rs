@@ -57,6 +57,11 @@ impl Files for Directory {
         Ok(found.map(|(file, size)| (Box::new(file) as Reader, size)))
     }
 
+    fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        let path = format!("{BLOBS}/{}/{}", digest.algorithm().as_str(), digest.hex());
+        self.files.has_file(&path).map_err(advise)
+    }
+
     fn file(&self, name: &[&str]) -> Result<Option<File>> {
         if self.links == Links::Follow {
             return Ok(None);

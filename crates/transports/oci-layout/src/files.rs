@@ -47,6 +47,14 @@ pub(crate) trait Files: Debug + Send + Sync {
         self.open(&[BLOBS, digest.algorithm().as_str(), &digest.hex()])
     }
 
+    /// Returns true if there is a blob.
+    ///
+    /// # Errors
+    /// See [`Files::open`].
+    fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.blob(digest)?.is_some())
+    }
+
     /// Reads a whole file of at most `limit` bytes. `None` if there is none.
     ///
     /// # Errors

@@ -71,20 +71,17 @@ impl LayoutBundle {
         (bundle, errors)
     }
 
-    fn open(&self, facts: &Facts) -> Result<Stored> {
+    fn find(&self, facts: &Facts) -> Result<Stored> {
         let Some(digest) = facts.digest else {
             let message = "a blob of a layout is found by its digest, and none is known";
             return Err(Error::new(Code::Missing, message).at(self.locator.clone()));
         };
-        let stored = Stored {
+        Ok(Stored {
             locator: self.locator.clone(),
             files: Arc::clone(&self.files),
             digest,
             facts: facts.clone(),
-        };
-        // The file exists; its bytes are verified when they are read.
-        stored.raw()?;
-        Ok(stored)
+        })
     }
 }
 
@@ -116,7 +113,7 @@ impl Bundle for LayoutBundle {
             let what = format!("document {digest} of {size} bytes");
             return Err(Limits::exceeded(limit.0, limit.1, what).at(self.locator.clone()));
         }
-        let stored = self.open(facts)?;
+        let stored = self.find(facts)?;
         let what = format!("document {}", stored.digest);
         let bytes = read_to_limit(stored.open()?, limit, &what)
             .map_err(|error| error.at(self.locator.clone()))?;
@@ -127,7 +124,13 @@ impl Bundle for LayoutBundle {
     }
 
     fn blob(&self, facts: &Facts) -> Result<Blob> {
-        let stored = self.open(facts)?;
+        let stored = self.find(facts)?;
+        // The bytes are verified when they are read.
+        match self.files.has_blob(&stored.digest) {
+            Ok(true) => {}
+            Ok(false) => return Err(stored.missing()),
+            Err(error) => return Err(error.at(self.locator.clone())),
+        }
         Ok(Blob {
             facts: facts.clone(),
             bytes: Arc::new(stored),
@@ -184,12 +187,14 @@ impl Stored {
     fn raw(&self) -> Result<Reader> {
         match self.files.blob(&self.digest) {
             Ok(Some((reader, _))) => Ok(reader),
-            Ok(None) => {
-                let message = format!("blob {} is not in the layout", self.digest);
-                Err(Error::new(Code::Missing, message).at(self.locator.clone()))
-            }
+            Ok(None) => Err(self.missing()),
             Err(error) => Err(error.at(self.locator.clone())),
         }
+    }
+
+    fn missing(&self) -> Error {
+        let message = format!("blob {} is not in the layout", self.digest);
+        Error::new(Code::Missing, message).at(self.locator.clone())
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn key() -> SigningKey {
 }
 
 pub(crate) fn point(key: &SigningKey) -> (Vec<u8>, Vec<u8>) {
-    let point = key.verifying_key().to_sec1_point(false);
+    let point = key.verifying_key().to_encoded_point(false);
     let bytes = point.as_bytes();
     (bytes[1..33].to_vec(), bytes[33..].to_vec())
 }
