@@ -19,7 +19,17 @@ const NAMES: [&str; 6] = [
     "unlicense",
 ];
 /// How they end.
-const ENDS: [&str; 7] = ["", "txt", "md", "mit", "apache", "apache-2.0", "bsd"];
+const ENDS: [&str; 9] = [
+    "",
+    "txt",
+    "md",
+    "mit",
+    "apache",
+    "apache-2.0",
+    "bsd",
+    "bsd-3-clause",
+    "0bsd",
+];
 /// Packages of C code keep its licence in a folder of it.
 const DEPTH: usize = 3;
 /// The licence of glibc, a part of a program that is linked with it statically.
@@ -69,9 +79,15 @@ fn collect(folder: &Path, depth: usize, out: &mut Vec<String>) -> Result {
     let entries = fs::read_dir(folder).map_err(shown)?;
     let mut entries = entries.collect::<std::io::Result<Vec<_>>>().map_err(shown)?;
     entries.sort_by_key(fs::DirEntry::file_name);
+    let name_of = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().to_lowercase();
+    // Beside a file LICENSE, the file COPYING names the choice, or has the licence that is not chosen (zstd).
+    let chosen = entries.iter().any(|entry| name_of(entry).starts_with("licen"));
     for entry in entries {
         let kind = entry.file_type().map_err(shown)?;
-        let name = entry.file_name().to_string_lossy().to_lowercase();
+        let name = name_of(&entry);
+        if chosen && name.starts_with("copying") {
+            continue;
+        }
         let tests = ["test", "tests", "examples", "benches", "contrib"];
         if kind.is_dir() && depth > 1 && !tests.contains(&&*name) {
             collect(&entry.path(), depth - 1, out)?;
@@ -127,7 +143,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for name in [
             "LICENSE-MIT",
+            "zstd/LICENSE",
             "zstd/COPYING",
+            "xz/COPYING",
             "tests/LICENSE",
             "a/b/c/LICENSE",
         ] {
@@ -135,6 +153,6 @@ mod tests {
         }
         let mut found = Vec::new();
         collect(folder.path(), DEPTH, &mut found).unwrap();
-        assert_eq!(found, ["LICENSE-MIT", "zstd/COPYING"]);
+        assert_eq!(found, ["LICENSE-MIT", "xz/COPYING", "zstd/LICENSE"]);
     }
 }

@@ -1,5 +1,5 @@
-//! The packages whose code is in the program: what `imgconv-cli` needs to run, from `cargo metadata`,
-//! with the digests of the lock file. Packages of tests and of build scripts are not in it.
+//! The packages of the program, from `cargo metadata`: those whose code is in it, and the macros that made
+//! code for it, with the digests of the lock file. Packages of tests and of build scripts are not here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub(super) fn url(name: &str, version: &str) -> String {
     format!("pkg:cargo/{name}@{}", version.replace('+', "%2B"))
 }
 
-/// All packages in the program.
+/// All packages of the program.
 #[derive(Debug)]
 pub(super) struct Packages {
     /// The version of the program.

@@ -1,8 +1,8 @@
 //! The static program for each machine that this one can build for.
 //!
 //! musl is taken where Rust has its library for it, else glibc, linked statically. A static glibc looks
-//! names up by itself in `/etc/hosts` and DNS, and by no other module of `nsswitch.conf`
-//! (`docs/install.md`).
+//! names up in `/etc/hosts` and DNS by itself, and loads other modules that `nsswitch.conf` names from
+//! the system (`docs/install.md`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
