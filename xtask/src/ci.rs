@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: every check that needs no other program. Stops at the first that fails.
 
-use crate::process::{Result, cargo, target};
+use crate::process::{Result, cargo, installed, target};
 use crate::{docs, tidy};
 
 /// Runs the checks, the quickest first.
@@ -8,6 +8,7 @@ pub(crate) fn run() -> Result {
     cargo(&["fmt", "--all", "--check"])?;
     eprintln!("$ cargo xtask tidy");
     tidy::run(&[])?;
+    packages()?;
     cargo(&[
         "clippy",
         "--quiet",
@@ -25,6 +26,16 @@ pub(crate) fn run() -> Result {
     let program = target()?.join("debug/imgconv");
     docs::run(&["--check", "--program", &program.to_string_lossy()])?;
     println!("ci: all checks passed");
+    Ok(())
+}
+
+/// Checks licences, sources and versions of the packages by the rules of `.cargo/deny.toml`. The
+/// advisories are not checked: their database is fetched from the Internet.
+fn packages() -> Result {
+    if installed("cargo-deny") {
+        return cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"]);
+    }
+    eprintln!("skip  cargo deny: cargo-deny is not installed; `cargo install cargo-deny` brings it");
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 mod bench;
 mod ci;
 mod corpus;
+mod dist;
 mod docs;
 mod newer;
 mod oracle;
@@ -30,6 +31,11 @@ Usage: cargo xtask TASK
   corpus bless [CASE] [--yes]
                              show (--yes: write) what the golden files would become
   docs [--check]             write (--check: compare) the generated documents and the picture
+  dist [--out DIR] [--profile NAME | --program FILE]
+                             write the files of a release to target/dist; the same commit gives the
+                             same bytes
+  dist --check [--out DIR] [--require-all]
+                             install and use each file of a release where nothing else is (as root)
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
@@ -50,6 +56,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy", rest @ ..] => tidy::run(rest),
         ["corpus", rest @ ..] => corpus::run(rest),
+        ["dist", rest @ ..] => dist::run(rest),
         ["docs", rest @ ..] => docs::run(rest),
         ["newer", rest @ ..] => newer::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),

@@ -38,6 +38,11 @@ impl Newer {
         root.join("complete").is_file().then_some(Self(root))
     }
 
+    /// The directory of the private root.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Prepares a command that runs a shell script in the private root. The script sees `work` under
     /// the same path, starts there, and has five minutes.
     pub(crate) fn shell(&self, work: &Path, script: &str) -> Command {

@@ -10,29 +10,52 @@ use crate::process::{Result, call, installed};
 
 /// The state of a run.
 #[derive(Debug)]
-pub(super) struct Oracle {
-    pub(super) program: PathBuf,
+pub(crate) struct Oracle {
+    pub(crate) program: PathBuf,
     /// The private root with newer versions of the peers.
-    pub(super) newer: Option<Newer>,
-    pub(super) work: PathBuf,
-    pub(super) root: bool,
-    pub(super) require_all: bool,
+    pub(crate) newer: Option<Newer>,
+    pub(crate) work: PathBuf,
+    pub(crate) root: bool,
+    pub(crate) require_all: bool,
     /// The only group that is run; all if empty.
-    pub(super) filter: String,
-    pub(super) passed: u32,
-    pub(super) failed: u32,
-    pub(super) skipped: u32,
+    pub(crate) filter: String,
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: u32,
 }
 
 impl Oracle {
+    /// Prepares a run of checks in a work folder.
+    ///
+    /// # Errors
+    /// The user is not known, because `id` fails.
+    pub(crate) fn new(
+        program: PathBuf,
+        work: &Path,
+        require_all: bool,
+        filter: &str,
+    ) -> Result<Self> {
+        Ok(Self {
+            program,
+            newer: Newer::find(),
+            work: work.to_owned(),
+            root: call(Command::new("id").arg("-u"))?.trim() == "0",
+            require_all,
+            filter: filter.to_owned(),
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+        })
+    }
+
     /// Says whether the user selected a group of checks: the word before the colon of their names.
-    pub(super) fn wants(&self, group: &str) -> bool {
+    pub(crate) fn wants(&self, group: &str) -> bool {
         self.filter.is_empty() || self.filter == group
     }
 
     /// Runs one check, prints the result, and returns whether the check passed. `needs` are
     /// programs, `root`, or `newer` for the private root of newer peers.
-    pub(super) fn check(
+    pub(crate) fn check(
         &mut self,
         name: &str,
         needs: &[&str],
@@ -68,7 +91,7 @@ impl Oracle {
     }
 
     /// A path in the work folder; the folder above it is made.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         let path = self.work.join(name);
         if let Some(folder) = path.parent() {
             // An error here appears again where the folder is used.
@@ -78,12 +101,12 @@ impl Oracle {
     }
 
     /// Runs our program in the work folder and demands success.
-    pub(super) fn imgconv<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<String> {
+    pub(crate) fn imgconv<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<String> {
         self.peer(&self.program.to_string_lossy(), arguments)
     }
 
     /// Runs another program in the work folder, at most two minutes, and demands success.
-    pub(super) fn peer<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Result<String> {
+    pub(crate) fn peer<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Result<String> {
         let mut command = Command::new("timeout");
         command
             .args(["-k", "5", "120", program])
@@ -93,18 +116,18 @@ impl Oracle {
     }
 
     /// Runs a shell script in the private root of newer peers, which sees the work folder.
-    pub(super) fn newer_shell(&self, script: &str) -> Result<String> {
+    pub(crate) fn newer_shell(&self, script: &str) -> Result<String> {
         let newer = self.newer.as_ref().ok_or("there are no newer peers")?;
         call(&mut newer.shell(&self.work, script))
     }
 
     /// Reads the digest of the one image of a layout in the work folder.
-    pub(super) fn root_of(&self, layout: &str) -> Result<String> {
+    pub(crate) fn root_of(&self, layout: &str) -> Result<String> {
         self.shell(&format!("jq -r '.manifests[].digest' {layout}/index.json"))
     }
 
     /// Runs a shell script in the work folder.
-    pub(super) fn shell(&self, script: &str) -> Result<String> {
+    pub(crate) fn shell(&self, script: &str) -> Result<String> {
         self.peer("sh", &["-euc", script])
     }
 }
@@ -114,12 +137,12 @@ fn indented(text: &str) -> String {
 }
 
 /// Demands that two folders are equal in every attribute.
-pub(super) fn same_tree(expected: &Path, found: &Path) -> Result {
+pub(crate) fn same_tree(expected: &Path, found: &Path) -> Result {
     let lines = |path: &Path| imgconv_testkit::snapshot(path).map_err(|e| e.to_string());
     same_lines(&lines(expected)?, &lines(found)?)
 }
 
-pub(super) fn same_lines(expected: &[String], found: &[String]) -> Result {
+pub(crate) fn same_lines(expected: &[String], found: &[String]) -> Result {
     let missing = expected.iter().filter(|line| !found.contains(line));
     let added = found.iter().filter(|line| !expected.contains(line));
     let mut out = Vec::new();
@@ -144,7 +167,7 @@ pub(super) fn same_lines(expected: &[String], found: &[String]) -> Result {
 }
 
 /// Demands that a text contains another.
-pub(super) fn contains(text: &str, part: &str) -> Result {
+pub(crate) fn contains(text: &str, part: &str) -> Result {
     match text.contains(part) {
         true => Ok(()),
         false => Err(format!("`{part}` is missing in:\n{text}")),

@@ -12,17 +12,17 @@ use crate::process::{Result, end};
 
 /// A running engine.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub(crate) struct Engine {
     child: Child,
     socket: PathBuf,
     data: PathBuf,
     /// The socket of the containerd that the engine started.
-    pub(super) containerd: PathBuf,
+    pub(crate) containerd: PathBuf,
 }
 
 impl Engine {
     /// Starts the engine if it is installed and the user is root.
-    pub(super) fn start(oracle: &mut Oracle) -> Option<Self> {
+    pub(crate) fn start(oracle: &mut Oracle) -> Option<Self> {
         let mut engine = None;
         oracle.check(
             "docker: the engine starts",
@@ -86,7 +86,7 @@ impl Engine {
     }
 
     /// Runs the client against this engine.
-    pub(super) fn docker(&self, oracle: &Oracle, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn docker(&self, oracle: &Oracle, arguments: &[&str]) -> Result<String> {
         let host = format!("unix://{}", self.socket.display());
         oracle.peer("docker", &[&["-H", &host], arguments].concat())
     }

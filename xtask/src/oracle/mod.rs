@@ -6,14 +6,14 @@
 //! devices and capabilities.
 
 mod appc;
-mod checks;
+pub(crate) mod checks;
 mod chunked;
 mod codecs;
 mod daemon;
 mod docker;
 mod docker_aci;
 mod dozen;
-mod engine;
+pub(crate) mod engine;
 mod engines;
 mod from_aci;
 mod from_oci;
@@ -28,11 +28,8 @@ mod schema1;
 mod slurm;
 mod stores;
 
-use std::process::Command;
-
 use self::checks::Oracle;
-use crate::newer::Newer;
-use crate::process::{Profile, Result, call, operands, program};
+use crate::process::{Profile, Result, operands, program};
 
 /// Runs all checks, or one group of checks.
 pub(crate) fn run(arguments: &[&str]) -> Result {
@@ -43,17 +40,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         .first()
         .copied()
         .unwrap_or_default();
-    let mut oracle = Oracle {
-        program: program(arguments, Profile::Dev)?,
-        newer: Newer::find(),
-        work: work.path().to_owned(),
-        root: call(Command::new("id").arg("-u"))?.trim() == "0",
-        require_all: arguments.contains(&"--require-all"),
-        filter: filter.to_owned(),
-        passed: 0,
-        failed: 0,
-        skipped: 0,
-    };
+    let require_all = arguments.contains(&"--require-all");
+    let program = program(arguments, Profile::Dev)?;
+    let mut oracle = Oracle::new(program, work.path(), require_all, filter)?;
     let groups = [
         &from_aci::GROUPS[..],
         &docker::GROUPS,

@@ -167,16 +167,18 @@ fn pods(oracle: &mut Oracle) {
         )?;
         let count = &job.0["spec"]["completions"];
         equal("parallelism", &job.0["spec"]["parallelism"], count)?;
-        equal(
-            "SHARDS",
-            &job.container()["env"][0]["value"],
-            &count.to_string().into(),
-        )?;
+        let shares = format!("job/{count}");
+        let words = job.words();
+        equal("shares", &words.contains(&shares.as_str()), &true)?;
         let merge = Job::read("merge")?;
+        let reports = merge
+            .words()
+            .into_iter()
+            .filter(|word| word.ends_with(".json"));
         equal(
             "what is merged",
-            &merge.container()["args"][1],
-            &count.to_string().into(),
+            &Some(reports.count() as u64),
+            &count.as_u64(),
         )?;
         for job in [job, merge] {
             let pod = &job.0["spec"]["template"]["spec"];
@@ -205,12 +207,9 @@ fn pods(oracle: &mut Oracle) {
                 &true,
             )?;
             for mount in container["volumeMounts"].as_array().into_iter().flatten() {
-                let read_only = mount["mountPath"] == "/source" || mount["mountPath"] == "/scripts";
-                equal(
-                    "a mount",
-                    &mount["readOnly"].as_bool().unwrap_or_default(),
-                    &read_only,
-                )?;
+                let read_only = mount["readOnly"].as_bool().unwrap_or_default();
+                let sources = mount["mountPath"] == "/source" || container["name"] == "merge";
+                equal("a mount", &read_only, &sources)?;
             }
         }
         Ok(())
@@ -219,10 +218,8 @@ fn pods(oracle: &mut Oracle) {
     oracle.check(name, &["yq"], |oracle| {
         let job = Job::read("migrate")?;
         let count = job.0["spec"]["completions"].as_u64().unwrap_or_default();
-        let pod = |index: u64| {
-            let mut command = job.command(oracle)?;
-            call(command.env("JOB_COMPLETION_INDEX", index.to_string()))
-        };
+        fs::create_dir(oracle.path("slurm/destination")).map_err(|e| e.to_string())?;
+        let pod = |index: u64| call(&mut job.command(oracle, &index.to_string()));
         thread::scope(|scope| {
             let pods: Vec<_> = (0..count)
                 .map(|index| scope.spawn(move || pod(index)))
@@ -232,8 +229,9 @@ fn pods(oracle: &mut Oracle) {
                 .map(|pod| pod.join().map_err(|_| "a thread broke off")?);
             ended.try_for_each(|said| said.map(drop))
         })?;
-        call(&mut Job::read("merge")?.command(oracle)?)?;
-        let merged = oracle.path("slurm/destination/reports/merged.json");
+        let printed = call(&mut Job::read("merge")?.command(oracle, ""))?;
+        let merged = oracle.path("slurm/destination/merged.json");
+        fs::write(&merged, printed).map_err(|e| e.to_string())?;
         Report::read(&merged)?.complete(IMAGES)?;
         same_as(oracle, "slurm/alone-in-pods", "slurm/destination/images")
     });
@@ -255,28 +253,24 @@ impl Job {
         &self.0["spec"]["template"]["spec"]["containers"][0]
     }
 
-    /// The container's command line, what is mounted there replaced by folders of ours.
-    fn command(&self, oracle: &Oracle) -> Result<Command> {
-        let container = self.container();
-        let words = [&container["command"], &container["args"]];
-        let words = words.into_iter().filter_map(Value::as_array).flatten();
-        let words = words.filter_map(Value::as_str).map(|word| {
-            word.replace("/source", &oracle.path("slurm/store").to_string_lossy())
-                .replace(
-                    "/destination",
-                    &oracle.path("slurm/destination").to_string_lossy(),
-                )
-                .replace("/scripts", &root().join("deploy").to_string_lossy())
+    /// The arguments of the container, whose image has a fixed command.
+    fn words(&self) -> Vec<&str> {
+        let words = self.container()["args"].as_array().into_iter().flatten();
+        words.filter_map(Value::as_str).collect()
+    }
+
+    /// The container's command line in the pod with this index: the index is set as Kubernetes sets
+    /// it, and what is mounted there is replaced by folders of ours.
+    fn command(&self, oracle: &Oracle, index: &str) -> Command {
+        let at = |name: &str| oracle.path(name).to_string_lossy().into_owned();
+        let words = self.words().into_iter().map(|word| {
+            word.replace("/source", &at("slurm/store"))
+                .replace("/destination", &at("slurm/destination"))
+                .replace("$(JOB_COMPLETION_INDEX)", index)
         });
-        let words: Vec<String> = words.collect();
-        let (program, rest) = words.split_first().ok_or("a container without a command")?;
-        let mut command = Command::new(program);
-        command.args(rest).env("IMGCONV", &oracle.program);
-        for variable in container["env"].as_array().into_iter().flatten() {
-            let text = |key: &str| variable[key].as_str().unwrap_or_default();
-            command.env(text("name"), text("value"));
-        }
-        Ok(command)
+        let mut command = Command::new(&oracle.program);
+        command.args(words).env("JOB_COMPLETION_INDEX", index);
+        command
     }
 }
 
@@ -458,23 +452,10 @@ mod tests {
     }
 
     #[test]
-    fn completion_indexes_begin_at_zero() {
-        let folder = tempfile::tempdir().unwrap();
-        let reports = folder.path().to_string_lossy().into_owned();
-        let pod = |index, shards| {
-            let environment = [("JOB_COMPLETION_INDEX", index), ("SHARDS", shards)];
-            said("migrate-shard.sh", &environment, &[&reports, "a", "b"])
-        };
-        let found = pod("7", "8").unwrap().replace(&reports, "R");
-        assert_eq!(
-            found,
-            "migrate a b --shard 8/8 --report R/shard-8-of-8.json"
-        );
-        assert!(pod("8", "8").unwrap_err().contains("SHARDS is 8"));
-        assert!(pod("0", "").unwrap_err().contains("SHARDS is"));
-        let error = said("migrate-shard.sh", &[], &[&reports, "a", "b"]).unwrap_err();
+    fn a_script_without_an_array_fails() {
+        let error = said("migrate-shard.sh", &[], &["reports", "a", "b"]).unwrap_err();
         assert!(
-            error.contains("exit status: 2") && error.contains("neither a task"),
+            error.contains("exit status: 2") && error.contains("no task of a job array"),
             "{error}"
         );
     }

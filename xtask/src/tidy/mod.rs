@@ -5,7 +5,6 @@
 
 mod edges;
 mod files;
-mod licences;
 mod markdown;
 mod measure;
 mod packages;
@@ -36,7 +35,6 @@ fn check() -> Result {
     let findings = [
         edges::check(&metadata),
         edges::check_table(&table),
-        licences::check(&metadata),
         packages::check(&metadata),
         sources::check(&files),
         markdown::check(&files, &|path| root.join(path).exists()),

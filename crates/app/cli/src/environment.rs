@@ -64,6 +64,11 @@ pub(crate) fn epoch() -> Result<Option<i64>> {
     })
 }
 
+/// Reads the number of this pod in an Indexed Job of Kubernetes, from 0.
+pub(crate) fn completion_index() -> Option<u64> {
+    value("JOB_COMPLETION_INDEX")?.to_str()?.parse().ok()
+}
+
 /// Reads a variable. An empty variable counts as one that is not set.
 fn value(name: &str) -> Option<OsString> {
     let value = std::env::var_os(name);

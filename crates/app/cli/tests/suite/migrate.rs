@@ -470,6 +470,33 @@ fn m6_a_signal_ends_it_cleanly_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_pod_does_the_share_of_its_index() {
+    let sandbox = Sandbox::new();
+    storage(&sandbox, 4);
+    let pod = |index: &str, share: &str, to: &str| {
+        let mut command = sandbox.command(&["migrate", "store", to, "--shard", share]);
+        command.env("JOB_COMPLETION_INDEX", index).output().unwrap()
+    };
+    for (index, share) in [("0", "1/2"), ("1", "2/2")] {
+        let (ours, theirs) = (format!("oci:job-{index}"), format!("oci:share-{index}"));
+        assert!(pod(index, "job/2", &ours).status.success());
+        sandbox.ok(&["migrate", "store", &theirs, "--shard", share]);
+        let all = [&ours[4..], &theirs[4..]].map(|folder| result(&sandbox.path(folder)));
+        assert_eq!(all[0], all[1], "{index}");
+    }
+    for (index, said) in [
+        ("2", "\"3/2\" is no share"),
+        ("", "JOB_COMPLETION_INDEX"),
+        ("x", "JOB_COMPLETION_INDEX"),
+    ] {
+        let output = pod(index, "job/2", "oci:none");
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+#[test]
 fn shares_of_one_plan_are_done_apart_and_their_reports_are_joined() {
     let sandbox = Sandbox::new();
     storage(&sandbox, 16);

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use imgconv::{Code, Env, Error, MigrateOptions, Result, Rules, Shard};
 
 use crate::{
+    environment::completion_index,
     options::{Common, Conversion, Destination, Site},
     outcome::open_report,
     screen::clean_json,
@@ -78,7 +79,10 @@ struct Selection {
     /// Make one layout for each repository, below the directory
     #[arg(long, value_enum, value_name = "BY")]
     split: Option<Split>,
-    /// Do only share I of N; images with a common base are in the same share
+    /// Do only share I of N, from 1; images with a common base are in the same share
+    ///
+    /// `job/N` is the share of this pod of an Indexed Job of Kubernetes, whose number from 0 is in
+    /// JOB_COMPLETION_INDEX.
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
     /// Directory of the journal [default: in the destination; for a registry: no journal]
@@ -143,10 +147,24 @@ impl Migrate {
             conversion,
             rules,
             split: matches!(selection.split, Some(Split::Repo)),
-            shard: selection.shard.as_deref().map(Shard::parse).transpose()?,
+            shard: selection.shard.as_deref().map(share).transpose()?,
             journal: selection.journal.clone(),
             site: self.site.then(|| self.of_site.options(env)),
             ignore_space: selection.ignore_space,
         })
     }
+}
+
+/// Reads the value of `--shard`.
+fn share(text: &str) -> Result<Shard> {
+    let Some(count) = text.strip_prefix("job/") else {
+        return Shard::parse(text);
+    };
+    let number = completion_index().ok_or_else(|| {
+        let message = "`--shard job/N` needs a number in JOB_COMPLETION_INDEX";
+        let hint = "Kubernetes sets the variable in jobs with `completionMode: Indexed`; elsewhere \
+                    write `I/N`";
+        Error::new(Code::Usage, message).hint(hint)
+    })?;
+    Shard::parse(&format!("{}/{count}", number.saturating_add(1)))
 }
