@@ -4,7 +4,7 @@ use std::path::Path;
 
 use imgconv_file::overlaps;
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Code, Error, Format, PlatformSpec, Report, Result, quote};
+use imgconv_model::{Code, Error, Format, PlatformSpec, Report, Result, quote_path};
 
 use crate::{
     assemble::output::Item,
@@ -57,7 +57,7 @@ pub fn refuse_same_place(sources: &[Locator], output: &Path) -> Result<()> {
         if overlaps(Path::new(&source.location), output) {
             let message = format!("the output is the source {source}, or lies in it");
             return Err(Error::new(Code::Denied, message)
-                .at(quote(output.as_os_str().as_encoded_bytes()))
+                .at(quote_path(output))
                 .hint("write to another place"));
         }
     }
@@ -82,12 +82,6 @@ pub(crate) fn refuse_same_file(
     Ok(())
 }
 
-/// Says whether the destination is a directory that gets files, and not itself a file.
-pub(crate) fn is_directory(destination: &Locator) -> bool {
-    let location = &destination.location;
-    location.ends_with('/') || Path::new(location).is_dir()
-}
-
 /// Refuses several streams for one file.
 pub(crate) fn refuse_one_file(
     items: &[Item],
@@ -95,7 +89,7 @@ pub(crate) fn refuse_one_file(
     destination: &Locator,
 ) -> Result<()> {
     let location = &destination.location;
-    if !request.holds.one_file || items.len() == 1 {
+    if !request.one_file || items.len() == 1 {
         return Ok(());
     }
     let list = items.iter().flat_map(|item| &item.images).map(|image| {
@@ -129,23 +123,23 @@ pub(crate) fn nothing_left(roots: &[SourceRoot<'_>], options: &Options, left: &R
 /// The error for a run in which nothing can be written: the error names the documents that are left
 /// behind, with reasons.
 pub fn not_held(left: &Report) -> Option<Error> {
-    let told = left.losses.iter().take(10);
-    let told: Vec<String> = told
-        .map(|loss| format!("{}: {}", loss.field, loss.why))
-        .collect();
-    let more = left.losses.len().saturating_sub(told.len());
-    let more = match more {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    (!told.is_empty()).then(|| {
-        let message = format!(
-            "the destination can't hold any document of the source: {}{more}",
-            told.join("; ")
-        );
+    let told = left.losses.iter();
+    let told = told.map(|loss| format!("{}: {}", loss.field, loss.why));
+    let told = some_of(&told.collect::<Vec<_>>(), 10);
+    (!left.losses.is_empty()).then(|| {
+        let message = format!("the destination can't hold any document of the source: {told}");
         Error::new(Code::Unsupported, message)
             .hint("`convert` to `oci:DIR` copies everything as it is")
     })
+}
+
+/// Joins texts for a message: at most so many of them, and the number of the others.
+pub fn some_of(texts: &[String], most: usize) -> String {
+    let shown = texts[..texts.len().min(most)].join("; ");
+    match texts.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
 }
 
 /// Refuses changes of layers if no source has any layers.
@@ -182,27 +176,15 @@ pub fn no_image(platforms: &[PlatformSpec], mut there: Vec<String>) -> Error {
 pub fn refuse_losses(items: &[Item]) -> Result<()> {
     let mut found = Vec::new();
     for image in items.iter().flat_map(|item| &item.images) {
-        found.extend(
-            image
-                .losses
-                .iter()
-                .map(|loss| format!("{} {}: {}", loss.field, loss.outcome, loss.why)),
-        );
-        found.extend(
-            image
-                .warnings
-                .iter()
-                .map(|w| format!("{} at {}: {}", w.code, w.at, w.message)),
-        );
+        let losses = image.losses.iter();
+        let losses = losses.map(|loss| format!("{} {}: {}", loss.field, loss.outcome, loss.why));
+        let warnings = image.warnings.iter();
+        let warnings = warnings.map(|w| format!("{} at {}: {}", w.code, w.at, w.message));
+        found.extend(losses.chain(warnings));
     }
     if found.is_empty() {
         return Ok(());
     }
-    let more = found.len().saturating_sub(10);
-    found.truncate(10);
-    let mut message = format!("`--strict` refuses: {}", found.join("; "));
-    if more > 0 {
-        message.push_str(&format!("; and {more} more"));
-    }
+    let message = format!("`--strict` refuses: {}", some_of(&found, 10));
     Err(Error::new(Code::Strict, message).hint("without `--strict` these become warnings"))
 }

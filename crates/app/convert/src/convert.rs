@@ -13,8 +13,7 @@ use crate::{
     choose::{
         dependencies, described, family,
         platforms::nearest,
-        request::{Holds, Request, target},
-        signing::signing_key,
+        request::{Request, target},
     },
     commit, expect,
     options::Options,
@@ -63,17 +62,12 @@ pub fn convert(
     check::image_tags(target, destination, options)?;
     let writes = destination.transport.place().writes;
     options.check_sharing(writes.is_some_and(|writes| writes.shares_blobs))?;
-    let key = signing_key(options, target.id())?;
+    let request = Request::new(target, destination, options, env)?;
     check::missing(target, options)?;
     if !target.is_stream() {
         dependencies::render(&mut roots, options, env)?;
     }
     choose::names::check_naming(&roots, destination, options)?;
-    let one_file = target.is_stream() && !check::is_directory(destination);
-    let request = Request {
-        key: key.as_ref(),
-        ..Request::new(target, options, Holds::of(destination, one_file), env)
-    };
 
     // Plan.
     let room = commit::room(destination, env);
@@ -156,7 +150,7 @@ fn refuse(
     check::refuse_one_file(expected, request, destination)?;
     if request.target.is_stream() {
         check::refuse_same_file(expected, sources, destination)?;
-    } else if request.holds.names {
+    } else if request.place.has_names() {
         refuse_one_name(expected)?;
     }
     if options.strict {

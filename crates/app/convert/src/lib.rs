@@ -22,6 +22,6 @@ pub use self::{
         descriptors,
         output::{Assembled, Item},
     },
-    check::{no_image, not_held, refuse_losses, refuse_same_place},
+    check::{no_image, not_held, refuse_losses, refuse_same_place, some_of},
     commit::{name_roots, note_digests, room},
 };

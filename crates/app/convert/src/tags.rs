@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Read as _};
 
-use imgconv_format_aci::{DOCKER_IMAGE_ID, IMAGE_ID, identifier, platform};
+use imgconv_format_aci::{DOCKER_IMAGE_ID, IMAGE_ID, identifier, manifest::to_map, platform};
 use imgconv_model::{
     Algorithm, Code, Env, Error, Image, Limits, Name, Platform, Result, Root, Transport as _, quote,
 };
@@ -60,12 +60,9 @@ pub fn identity(node: &Node, limits: &Limits) -> Option<Labels> {
         Node::Index { child, .. } => Some(Labels::from([id(child.digest.hex())])),
         Node::Image(image) => match &image.aci {
             Some(aci) => {
-                let labels = aci.manifest.labels.iter();
-                let own = labels.filter(|label| !["os", "arch"].contains(&&*label.name));
-                Some(
-                    own.map(|label| (label.name.clone(), label.value.clone()))
-                        .collect(),
-                )
+                let mut labels = to_map(&aci.manifest.labels);
+                labels.retain(|name, _| !["os", "arch"].contains(&&**name));
+                Some(labels)
             }
             None => {
                 let mut labels = platform_labels(&platform_of(image, None));

@@ -1,11 +1,7 @@
 //! The differences between two images, whatever their formats: in the config, and in every file.
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_json::Value;
 use imgconv_layer::{Fingerprints, Node as File, Tree};
 use imgconv_model::{Env, Exec, History, Image, PlatformSpec, Result, escape};
 use imgconv_pipeline::merge;
@@ -130,20 +126,9 @@ fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
 
 /// JSON text with the keys of every object sorted: their order has no meaning.
 fn sorted(text: &str, env: &Env) -> String {
-    // The parser bounds the depth.
-    fn sort(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                map.sort_keys();
-                map.values_mut().for_each(sort);
-            }
-            Value::Array(values) => values.iter_mut().for_each(sort),
-            _ => {}
-        }
-    }
     match imgconv_json::parse(text.as_bytes(), &env.limits, "field") {
         Ok(mut value) => {
-            sort(&mut value);
+            value.sort_all_objects();
             value.to_string()
         }
         Err(_) => escape(text),
@@ -219,20 +204,7 @@ fn files(picked: &Picked, env: &Env) -> Result<Files> {
     })
 }
 
-/// The order of a walk: by the bytes of a path, where the path of a directory ends with a slash.
-fn order((x, a): &(Vec<u8>, File<'_>), (y, b): &(Vec<u8>, File<'_>)) -> Ordering {
-    let both = x.len().min(y.len());
-    let after = |path: &[u8], node: &File<'_>| {
-        let slash = (node.kind == EntryKind::Directory).then_some(b'/');
-        path.get(both).copied().or(slash)
-    };
-    x[..both]
-        .cmp(&y[..both])
-        .then_with(|| after(x, a).cmp(&after(y, b)))
-        .then_with(|| x.len().cmp(&y.len()))
-}
-
-fn compare_files<'f>(a: &'f Files, b: &'f Files, found: &mut Vec<Difference>) {
+fn compare_files(a: &Files, b: &Files, found: &mut Vec<Difference>) {
     let before = found.len();
     let mut compare = |path: &[u8], x: Option<File<'_>>, y: Option<File<'_>>| {
         let side = |files: &Files, node: Option<File<'_>>| match node {
@@ -249,36 +221,12 @@ fn compare_files<'f>(a: &'f Files, b: &'f Files, found: &mut Vec<Difference>) {
         }
     };
     compare(b"", a.tree.get(b""), b.tree.get(b""));
-    // Both walks have the same order, so no path has to be looked up from the root.
-    let below = |files: &'f Files| files.tree.iter().filter(|(path, _)| !path.is_empty());
-    let (mut left, mut right) = (below(a).peekable(), below(b).peekable());
-    loop {
-        let which = match (left.peek(), right.peek()) {
-            (None, None) => break,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(x), Some(y)) => order(x, y),
-        };
-        match which {
-            Ordering::Equal => {
-                if let (Some((path, x)), Some((_, y))) = (left.next(), right.next()) {
-                    compare(&path, Some(x), Some(y));
-                }
-            }
-            // The other image has no such path, or a file of another kind at another position of
-            // the walk.
-            Ordering::Less => {
-                if let Some((path, x)) = left.next() {
-                    compare(&path, Some(x), b.tree.get(&path));
-                }
-            }
-            Ordering::Greater => {
-                if let Some((path, y)) = right.next()
-                    && a.tree.get(&path).is_none()
-                {
-                    compare(&path, None, Some(y));
-                }
-            }
+    for (path, x) in a.tree.iter().filter(|(path, _)| !path.is_empty()) {
+        compare(&path, Some(x), b.tree.get(&path));
+    }
+    for (path, y) in b.tree.iter().filter(|(path, _)| !path.is_empty()) {
+        if a.tree.get(&path).is_none() {
+            compare(&path, None, Some(y));
         }
     }
     found[before..].sort_by(|x, y| x.what.cmp(&y.what));

@@ -52,7 +52,7 @@ pub(crate) fn check(
         Ok(Some(stored)) => stored,
         Ok(None) => return Ok(()),
         Err(error) => {
-            verdict.problems.push(Finding::of(&error.at(&*source.text)));
+            verdict.fault(&error.at(&*source.text));
             return Ok(());
         }
     };
@@ -77,29 +77,23 @@ pub(crate) fn check(
         let text = source.entry_text(entry);
         let again = source.bundle.duplicate_listings(entry);
         if !again.is_empty() {
-            walk.verdict.warnings.push(Finding {
-                code: "repeated-entry".to_owned(),
-                at: text.clone(),
-                message: format!(
-                    "the index lists the image twice under this name, and the second entry differs \
-                     in: {}",
-                    again.join(", ")
-                ),
-            });
+            let message = format!(
+                "the index lists the image twice under this name, and the second entry differs in: {}",
+                again.join(", ")
+            );
+            walk.warn("repeated-entry", &text, message);
         }
         // A fault of the embedded data was reported when the image was read.
         let data = embedded(child, &env.limits).ok().flatten();
-        walk.refer(
-            &Reference {
-                part: Part::Entry,
-                kind: child.kind.clone(),
-                digest: child.digest,
-                size: Some(child.size),
-                dispensable: data.is_some(),
-                data,
-            },
-            &text,
-        );
+        let reference = Reference {
+            part: Part::Entry,
+            kind: child.kind.clone(),
+            digest: child.digest,
+            size: Some(child.size),
+            dispensable: data.is_some(),
+            data,
+        };
+        walk.refer(&reference, &text);
     }
     while let Some((reference, place)) = walk.tasks.pop() {
         env.check_cancelled()?;
@@ -216,17 +210,14 @@ impl Walk<'_> {
                 self.complete &= !is_document;
                 return;
             }
-            Found::Bytes(Some(size), _) if reference.size.is_some_and(|said| said != size) => {
-                let said = reference.size.unwrap_or_default();
-                let what = format!("size of blob {digest}");
-                self.mismatch(
-                    &digest,
-                    Error::mismatch(what, said, size),
-                    Some(said),
-                    &place,
-                );
+            Found::Bytes(size, _) => {
+                if let (Some(said), Some(size)) = (reference.size, size)
+                    && said != size
+                {
+                    let error = Error::mismatch(format!("size of blob {digest}"), said, size);
+                    self.mismatch(&digest, error, Some(said), &place);
+                }
             }
-            Found::Bytes(..) => {}
         }
         if is_document && self.known.insert(digest) {
             self.tasks.push((reference.clone(), place));
@@ -247,10 +238,7 @@ impl Walk<'_> {
     }
 
     fn read(&mut self, digest: &Digest, place: &str) -> Found {
-        let facts = Facts {
-            digest: Some(*digest),
-            size: None,
-        };
+        let facts = Facts::of(*digest);
         let opened = self.source.bundle.blob(&facts).and_then(|blob| blob.open());
         let mut reader = match opened {
             Ok(reader) => Cancellable::new(reader, self.env),
@@ -299,37 +287,25 @@ impl Walk<'_> {
     }
 
     fn warn(&mut self, code: &str, at: &str, message: String) {
-        self.verdict.warnings.push(Finding {
-            code: code.to_owned(),
-            at: at.to_owned(),
-            message,
-        });
+        let finding = Finding::new(code, at.to_owned(), message);
+        self.verdict.warnings.push(finding);
     }
 
     /// Follows a document.
     fn document(&mut self, reference: &Reference, place: &str) -> Result<()> {
         let limits = &self.env.limits;
-        if self.known.len() as u64 > limits.graph_nodes {
-            let limit = limits.graph_nodes;
-            return Err(Limits::exceeded(
-                "graph_nodes",
-                limit,
-                "the number of documents",
-            ));
-        }
+        let most = ("graph_nodes", limits.graph_nodes);
+        Limits::check(self.known.len() as u64, most, "the number of documents")?;
         let digest = reference.digest;
         if matches!(self.found.get(&digest), Some(Found::Bytes(_, false))) {
             // The blob has no media type, so its references are not known.
             self.complete = false;
             return Ok(());
         }
-        let facts = Facts {
-            digest: Some(digest),
-            size: None,
-        };
+        let facts = Facts::of(digest);
         let limit = ("manifest", limits.manifest);
         let stored = match self.found.get(&digest) {
-            Some(Found::Bytes(size, _)) => size.unwrap_or(0),
+            Some(Found::Bytes(Some(size), _)) => *size,
             _ => 0,
         };
         match told(&reference.kind) {
@@ -404,10 +380,7 @@ impl Walk<'_> {
             return;
         }
         let limits = &self.env.limits;
-        let facts = Facts {
-            digest: Some(config.digest),
-            size: None,
-        };
+        let facts = Facts::of(config.digest);
         let mut report = Report::default();
         let document =
             (self.source.bundle).document(&config.kind, &facts, ("config", limits.config));
@@ -419,11 +392,8 @@ impl Walk<'_> {
         let decoded = document
             .and_then(|it| imgconv_json::parse(&it.bytes, limits, "config"))
             .and_then(|value| docker_config::decode(&value, &mut report));
-        let layers = read
-            .list
-            .iter()
-            .filter(|one| one.part == Part::Blob)
-            .count();
+        let layers = read.list.iter().filter(|one| one.part == Part::Blob);
+        let layers = layers.count();
         match decoded {
             Ok(decoded) if decoded.diff_ids.len() != layers => {
                 let message = format!(
@@ -448,10 +418,9 @@ impl Walk<'_> {
             return;
         }
         let text = self.source.text.clone();
-        let nothing = if self.complete {
-            "nothing"
-        } else {
-            "nothing that can be read"
+        let nothing = match self.complete {
+            true => "nothing",
+            false => "nothing that can be read",
         };
         let message = format!("{digest} is stored, but {nothing} refers to it");
         self.warn("unreferenced-blob", &text, message);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use imgconv_convert::{
     no_image,
     read::{
-        node::{ImageNode, Node, images, platform_of, shown_compression, walk},
+        node::{ImageNode, Node, platform_of, shown_compression},
         source::Source,
         spec::spec_of,
     },
@@ -122,20 +122,16 @@ pub fn inspect(
             }
         };
         let before = found.len();
-        let mut result = Ok(());
-        images(&node, None, &mut |image, listed| {
+        for (image, listed) in node.images() {
             let platform = platform_of(image, listed);
             let spec = spec_of(image, listed);
             there.push(spec.to_string());
             if !platforms.is_empty() && !platforms.iter().any(|wanted| spec.fits(wanted)) {
-                return;
+                continue;
             }
-            match image_inspection(&text, image, &platform, env) {
-                Ok(inspection) => found.push(inspection),
-                Err(error) => result = Err(error.at(&*text)),
-            }
-        });
-        result?;
+            let inspection = image_inspection(&text, image, &platform, env);
+            found.push(inspection.map_err(|error| error.at(&*text))?);
+        }
         if platforms.is_empty() {
             opaque(&node, &text, &mut found);
         }
@@ -281,26 +277,24 @@ fn compression(layer: &Layer) -> Option<String> {
 }
 
 fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
-    walk(node, None, &mut |node, _| match node {
-        Node::Image(_) | Node::Index { .. } => {}
-        Node::Opaque { opaque, child } => found.push(Inspection {
+    for (node, _) in node.walk() {
+        let Node::Opaque { opaque, child } = node else {
+            continue;
+        };
+        let blobs = opaque.blobs.iter().map(|blob| LayerInspection {
+            digest: Some(blob.digest.to_string()),
+            size: Some(blob.size),
+            diff_id: None,
+            media_type: Some(blob.kind.clone()),
+            compression: None,
+        });
+        found.push(Inspection {
             source: text.to_owned(),
-            distribution_point: None,
             format: opaque.what.clone(),
             digest: Some(child.digest.to_string()),
-            layers: opaque
-                .blobs
-                .iter()
-                .map(|blob| LayerInspection {
-                    digest: Some(blob.digest.to_string()),
-                    size: Some(blob.size),
-                    diff_id: None,
-                    media_type: Some(blob.kind.clone()),
-                    compression: None,
-                })
-                .collect(),
+            layers: blobs.collect(),
             annotations: child.annotations.clone(),
             ..Inspection::default()
-        }),
-    });
+        });
+    }
 }

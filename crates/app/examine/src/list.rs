@@ -6,7 +6,7 @@ use imgconv_model::{Child, Env, Name, Result, Summary};
 use serde::Serialize;
 
 use imgconv_convert::read::{
-    node::{ImageNode, Node, images, platform_of, walk},
+    node::{ImageNode, Node, platform_of},
     root::reference_text,
     source::Source,
     unknown,
@@ -52,10 +52,7 @@ pub struct Listed {
 pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
     // An empty place has an empty list.
     let source = Source::open_listing(locator, env)?;
-    for warning in &source.opened().warnings {
-        env.notes
-            .warn(warning.code, &*warning.at, &*warning.message);
-    }
+    env.notes.take_warnings(source.opened());
     if let Some(summaries) = source.bundle.summaries()? {
         return Ok(summaries.into_iter().map(summary_line).collect());
     }
@@ -65,9 +62,8 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
         match node {
             Ok(node) => {
                 let before = lines.len();
-                images(&node, None, &mut |image, listed| {
-                    lines.push(image_line(image, listed, env));
-                });
+                let images = node.images();
+                lines.extend(images.map(|(image, listed)| image_line(image, listed, env)));
                 other_lines(&node, &mut lines);
                 let bad_name = source.bundle.bad_name(entry);
                 let held_by = source.held_by(entry)?;
@@ -155,31 +151,32 @@ fn image_line(node: &ImageNode, listed: Option<&Child>, env: &Env) -> Listed {
 
 /// Lists documents that are no images, and index entries that are not stored.
 fn other_lines(node: &Node, lines: &mut Vec<Listed>) {
-    walk(node, None, &mut |node, _| match node {
-        Node::Image(_) => {}
-        Node::Index {
-            index, children, ..
-        } => {
-            for (listed, child) in index.children.iter().zip(children) {
-                if child.is_none() {
-                    lines.push(Listed {
-                        platform: listed.platform.as_ref().map(ToString::to_string),
-                        format: "missing".to_owned(),
-                        digest: Some(listed.digest.to_string()),
-                        size: listed.size,
-                        ..Listed::default()
-                    });
-                }
+    for (node, _) in node.walk() {
+        match node {
+            Node::Image(_) => {}
+            Node::Index {
+                index, children, ..
+            } => {
+                let all = index.children.iter().zip(children);
+                let missing = all.filter(|(_, child)| child.is_none());
+                lines.extend(missing.map(|(listed, _)| Listed {
+                    platform: listed.platform.as_ref().map(ToString::to_string),
+                    format: "missing".to_owned(),
+                    digest: Some(listed.digest.to_string()),
+                    size: listed.size,
+                    ..Listed::default()
+                }));
+            }
+            Node::Opaque { opaque, child } => {
+                let blobs: u64 = opaque.blobs.iter().map(|blob| blob.size).sum();
+                let is_blob = unknown::is_blob(opaque, child);
+                lines.push(Listed {
+                    format: opaque.what.clone(),
+                    digest: Some(child.digest.to_string()),
+                    size: blobs + if is_blob { 0 } else { child.size },
+                    ..Listed::default()
+                });
             }
         }
-        Node::Opaque { opaque, child } => lines.push(Listed {
-            format: opaque.what.clone(),
-            digest: Some(child.digest.to_string()),
-            size: match unknown::is_blob(opaque, child) {
-                true => 0,
-                false => child.size,
-            } + opaque.blobs.iter().map(|blob| blob.size).sum::<u64>(),
-            ..Listed::default()
-        }),
-    });
+    }
 }

@@ -16,7 +16,7 @@ use imgconv_convert::{
     options::Options,
     read::{
         carried::restore,
-        node::{ImageNode, images},
+        node::ImageNode,
         root::SourceRoot,
         source::Source,
         spec::{spec_of, told_apart},
@@ -69,13 +69,13 @@ pub(crate) fn pick(
     for root in &roots {
         let second = match platforms {
             [] => BTreeSet::new(),
-            _ => pointers(second_matches(&root.node)),
+            _ => second_matches(&root.node),
         };
-        images(&root.node, None, &mut |node, listed| {
+        for (node, listed) in root.node.images() {
             let spec = spec_of(node, listed);
             let new = !images_found.contains(&std::ptr::from_ref(node));
             if !new || !is_wanted(&options.platforms, &spec) {
-                return;
+                continue;
             }
             if second.contains(&std::ptr::from_ref(node)) {
                 warn_second(&mut left_out, &root.text, node, &spec.platform);
@@ -83,7 +83,7 @@ pub(crate) fn pick(
                 images_found.insert(std::ptr::from_ref(node));
                 found.push((root.text.clone(), node, spec));
             }
-        });
+        }
     }
     match &found[..] {
         [] => {
@@ -119,9 +119,4 @@ pub(crate) fn pick(
                 )))
         }
     }
-}
-
-/// The addresses of nodes: nodes with the same address are the same node.
-fn pointers(nodes: Vec<&ImageNode>) -> BTreeSet<*const ImageNode> {
-    nodes.into_iter().map(std::ptr::from_ref).collect()
 }

@@ -30,6 +30,11 @@ impl Verdict {
         self.problems.iter().any(damage)
     }
 
+    /// Adds an error that is damage.
+    pub(crate) fn fault(&mut self, error: &Error) {
+        self.problems.push(Finding::of(error));
+    }
+
     /// Adds an error of an entry of a place, or of a part of one.
     pub(crate) fn problem(&mut self, error: &Error, locator: &Locator, part: Part) {
         let finding = Finding::of(error);
@@ -92,11 +97,19 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn of(error: &Error) -> Self {
+    pub(crate) fn new(code: &str, at: String, message: impl Into<String>) -> Self {
         Self {
-            code: error.code().to_string(),
-            at: error.places().join(" › "),
-            message: error.message().to_owned(),
+            code: code.to_owned(),
+            at,
+            message: message.into(),
         }
+    }
+
+    pub(crate) fn of(error: &Error) -> Self {
+        Self::new(
+            error.code().as_str(),
+            error.places().join(" › "),
+            error.message(),
+        )
     }
 }

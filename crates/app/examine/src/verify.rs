@@ -30,12 +30,9 @@ use imgconv_locate::locator::Locator;
 pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     locator.refuse_whole_registry()?;
     let mut verdict = Verdict::default();
-    let source = match open(locator, env, &mut verdict) {
-        Some(source) => source,
-        None => {
-            env.check_cancelled()?;
-            return Ok(verdict);
-        }
+    let Some(source) = open(locator, env, &mut verdict) else {
+        env.check_cancelled()?;
+        return Ok(verdict);
     };
     let mut seen = Seen::default();
     for (entry, node) in source.decode_each(env) {
@@ -47,12 +44,10 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
         match node {
             Ok(node) => {
                 if let Some(error) = source.bundle.bad_name(entry) {
-                    verdict.problems.push(Finding::of(&error.at(&*text)));
+                    verdict.fault(&error.at(&*text));
                 }
                 if let Some(error) = &entry.ambiguous {
-                    verdict
-                        .problems
-                        .push(Finding::of(&error.again().at(&*source.text)));
+                    verdict.fault(&error.again().at(&*source.text));
                 }
                 let at = At {
                     source: &source,
@@ -64,12 +59,12 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 let read = || source.bundle.root(entry).is_ok();
                 match error.code() {
                     // The entry itself is malformed, whatever the entry leads to.
-                    _ if entry.error.is_some() => verdict.problems.push(Finding::of(&error)),
+                    _ if entry.error.is_some() => verdict.fault(&error),
                     // A document that is there, and leads to a missing one, is damage.
                     Code::Missing if read() => verdict.problem(&error, locator, Part::Below),
                     // The file was read, and has no signature of a trusted key.
                     Code::Denied if source.bundle.fetched().is_some() && read() => {
-                        verdict.problems.push(Finding::of(&error));
+                        verdict.fault(&error);
                     }
                     _ => verdict.problem(&error, locator, Part::Root),
                 }
@@ -99,27 +94,22 @@ fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
         },
         Err(error) => error,
     };
-    let damaged = Source::open_damaged(locator, env);
-    match damaged {
-        Some((source, errors)) => {
-            // A directory without any file of a layout is no layout; but a layout may be empty.
-            let stored = source.bundle.stored();
-            let nothing = errors.len() > 1
-                && errors.iter().all(|error| error.code() == Code::Missing)
-                && stored.is_ok_and(|stored| stored.is_none_or(|stored| stored.is_empty()));
-            let found: Vec<Finding> = errors.iter().map(Finding::of).collect();
-            if nothing {
-                verdict.unread.extend(found.iter().cloned());
-            }
-            verdict.problems.extend(found);
-            Some(source)
-        }
-        None => {
-            let error = error.at(locator.to_string());
-            verdict.problem(&error, locator, Part::Place);
-            None
-        }
+    let Some((source, errors)) = Source::open_damaged(locator, env) else {
+        let error = error.at(locator.to_string());
+        verdict.problem(&error, locator, Part::Place);
+        return None;
+    };
+    // A directory without any file of a layout is no layout; but a layout may be empty.
+    let stored = source.bundle.stored();
+    let nothing = errors.len() > 1
+        && errors.iter().all(|error| error.code() == Code::Missing)
+        && stored.is_ok_and(|stored| stored.is_none_or(|stored| stored.is_empty()));
+    let found: Vec<Finding> = errors.iter().map(Finding::of).collect();
+    if nothing {
+        verdict.unread.extend(found.iter().cloned());
     }
+    verdict.problems.extend(found);
+    Some(source)
 }
 
 /// The place that is read.
@@ -161,11 +151,8 @@ fn check_node(
                 seen.shown.verified(child);
                 seen.shown.decoded.insert(child.digest);
             }
-            for original in &image.image.originals {
-                if original.format == image.format.id() && original.role == "manifest" {
-                    let bytes = &original.document.bytes;
-                    lint::document(bytes, text, env, &mut verdict.warnings);
-                }
+            if let Some(manifest) = image.original("manifest") {
+                lint::document(&manifest.bytes, text, env, &mut verdict.warnings);
             }
             lint::config(&image.image, text, &mut verdict.warnings);
             check_image(place, image, text, env, seen, verdict)?;
@@ -183,12 +170,11 @@ fn check_node(
                 let at = format!("{text} › index › {}", listed.digest);
                 match child {
                     Some(child) => check_node(place, child, &at, env, seen, verdict)?,
-                    None => verdict.problems.push(Finding {
-                        code: "missing".to_owned(),
-                        at,
-                        message: "the index lists the document, but the place does not store it"
-                            .to_owned(),
-                    }),
+                    None => {
+                        let message =
+                            "the index lists the document, but the place does not store it";
+                        verdict.problems.push(Finding::new("missing", at, message));
+                    }
                 }
             }
         }
@@ -274,11 +260,8 @@ fn check_image(
             }
             // A foreign layer need not be stored with its image (robustness C6a).
             Err(error) if error.code() == Code::Missing && !layer.urls.is_empty() => {
-                verdict.warnings.push(Finding {
-                    code: "foreign-layer".to_owned(),
-                    at: place,
-                    message: error.message().to_owned(),
-                });
+                let finding = Finding::new("foreign-layer", place, error.message());
+                verdict.warnings.push(finding);
             }
             Err(error) => verdict.problem(&error.at(place), of.locator, Part::Below),
         }
@@ -287,10 +270,9 @@ fn check_image(
     report.merge(env.notes.snapshot());
     verdict
         .warnings
-        .extend(report.warnings.into_iter().map(|warning| Finding {
-            code: warning.code.to_owned(),
-            at: format!("{text} › {}", warning.at),
-            message: warning.message,
+        .extend(report.warnings.into_iter().map(|warning| {
+            let at = format!("{text} › {}", warning.at);
+            Finding::new(warning.code, at, warning.message)
         }));
     Ok(())
 }

@@ -241,6 +241,7 @@ fn place(text: &str) -> Result<String> {
 
 /// Entries by every text and digest that they have, so that many references are looked up without
 /// looking at all entries for each.
+#[derive(Default)]
 struct Known {
     texts: BTreeMap<String, Vec<usize>>,
     digests: BTreeMap<Digest, Vec<usize>>,
@@ -248,10 +249,7 @@ struct Known {
 
 impl Known {
     fn of(entries: &[RootEntry]) -> Self {
-        let mut known = Self {
-            texts: BTreeMap::new(),
-            digests: BTreeMap::new(),
-        };
+        let mut known = Self::default();
         for (at, entry) in entries.iter().enumerate() {
             for text in &entry.texts {
                 known.texts.entry(text.clone()).or_default().push(at);
@@ -266,13 +264,9 @@ impl Known {
 
 /// The positions of the single entry that a reference means; repeated entries count as one.
 fn pick(entries: &[RootEntry], known: &Known, reference: &Reference) -> Result<Vec<usize>> {
-    let digest = |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest);
     let at = |found: Option<&Vec<usize>>| -> Vec<&RootEntry> {
-        found
-            .into_iter()
-            .flatten()
-            .map(|at| &entries[*at])
-            .collect()
+        let found = found.into_iter().flatten();
+        found.map(|at| &entries[*at]).collect()
     };
     let matches: Vec<&RootEntry> = match reference {
         Reference::Position(n) => entries.get(*n).into_iter().collect(),
@@ -287,11 +281,12 @@ fn pick(entries: &[RootEntry], known: &Known, reference: &Reference) -> Result<V
         select(entries.to_vec(), Some(reference))?;
         return Ok(Vec::new());
     };
-    let is_same = |e: &&RootEntry| digest(e) == digest(first) && e.texts == first.texts;
+    let is_same = |e: &&RootEntry| e.digest() == first.digest() && e.texts == first.texts;
     if !matches.iter().all(is_same) {
         let show = |entry: &&RootEntry| {
             let names: Vec<String> = entry.texts.iter().map(quote).collect();
-            let digest = digest(entry).map_or_else(String::new, |digest| format!(" (@{digest})"));
+            let digest = entry.digest().map(|digest| format!(" (@{digest})"));
+            let digest = digest.unwrap_or_default();
             format!("#{} {}{digest}", entry.position, names.join(" = "))
         };
         let list: Vec<String> = matches.iter().take(20).map(show).collect();

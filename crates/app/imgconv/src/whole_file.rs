@@ -12,7 +12,7 @@ use std::{
 };
 
 use imgconv_fs::{Stage, parent, set_blocking, sweep};
-use imgconv_model::{Code, Env, Error, Result, quote};
+use imgconv_model::{Code, Env, Error, Result, quote_path};
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
@@ -33,10 +33,10 @@ impl WholeFile {
     /// # Errors
     /// [`Code::Io`] for a directory, a FIFO without a reader, and a place that can't be read.
     pub fn open(path: &Path, env: &Env) -> Result<Self> {
-        let failed = |error: io::Error| Error::io(error, show(path));
+        let failed = |error: io::Error| Error::io(error, quote_path(path));
         let special = match fs::metadata(path) {
             Ok(found) if found.is_dir() => {
-                return Err(Error::new(Code::Io, "it can't be a directory").at(show(path)));
+                return Err(Error::new(Code::Io, "it can't be a directory").at(quote_path(path)));
             }
             Ok(found) if !found.is_file() => Some(open_special(path)?),
             Ok(_) => None,
@@ -58,7 +58,7 @@ impl WholeFile {
     /// # Errors
     /// If the file can't be written.
     pub fn write(self, bytes: &[u8]) -> Result<()> {
-        let failed = |error: io::Error| Error::io(error, show(&self.path));
+        let failed = |error: io::Error| Error::io(error, quote_path(&self.path));
         if let Some(mut special) = self.special {
             return special.write_all(bytes).map_err(failed);
         }
@@ -84,16 +84,12 @@ fn open_special(path: &Path) -> Result<File> {
     let failed = |error: Errno| match error {
         Errno::NXIO => {
             let message = "no process reads from the FIFO, so it can't be written";
-            Error::new(Code::Io, message).at(show(path))
+            Error::new(Code::Io, message).at(quote_path(path))
         }
-        error => Error::io(error.into(), show(path)),
+        error => Error::io(error.into(), quote_path(path)),
     };
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened: OwnedFd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
-    set_blocking(&opened).map_err(|error| Error::io(error, show(path)))?;
+    set_blocking(&opened).map_err(|error| Error::io(error, quote_path(path)))?;
     Ok(File::from(opened))
-}
-
-fn show(path: &Path) -> String {
-    quote(path.as_os_str().as_encoded_bytes())
 }

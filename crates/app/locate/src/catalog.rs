@@ -1,5 +1,7 @@
 //! The only place where formats and transports are registered.
 
+use std::path::Path;
+
 use imgconv_model::{
     Blob, Document, DocumentFormat, Format, FormatId, Place, Root, StreamFormat, Transport,
 };
@@ -38,8 +40,14 @@ pub static TRANSPORTS: &[&dyn Transport] = &[
     &imgconv_transport_appc::APPC,
     &imgconv_transport_file::FILE,
     &imgconv_transport_rootfs::ROOTFS,
-    &Tree::all(transports),
-    &Tree::acis(transports),
+    &Tree {
+        acis_only: false,
+        transports,
+    },
+    &Tree {
+        acis_only: true,
+        transports,
+    },
 ];
 
 /// Returns [`TRANSPORTS`].
@@ -108,10 +116,14 @@ pub fn describes(format: Format) -> bool {
 
 /// Returns the transport of that scheme.
 pub fn transport(scheme: &str) -> Option<&'static dyn Transport> {
-    TRANSPORTS
-        .iter()
-        .copied()
-        .find(|transport| transport.place().scheme == scheme)
+    let mut all = TRANSPORTS.iter().copied();
+    all.find(|transport| transport.place().scheme == scheme)
+}
+
+/// Returns the first transport that recognises what is at a path.
+pub fn transport_of(path: &Path) -> Option<&'static dyn Transport> {
+    let mut all = TRANSPORTS.iter().copied();
+    all.find(|transport| transport.recognise(path))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! local transport for such archives reads the copy; an ACI is read from the fetched file itself,
 //! after its signature was verified.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use imgconv_file::{FileBundle, from_pipe};
 use imgconv_format_aci::Manifest;
@@ -32,24 +32,18 @@ pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
     let Some(fetched) = bundle.fetched().filter(|fetched| fetched.name.is_none()) else {
         return Ok(bundle);
     };
-    let path = fetched.path.clone();
-    let mut transports = catalog::TRANSPORTS.iter().copied();
-    let reader = transports.find(|transport| transport.recognise(&path));
-    match (reader, path.to_str()) {
-        // A file that is a whole image is read from the fetched copy, and named by its URL.
-        (None, _) | (_, None) => Ok(bundle),
-        (Some(reader), _) if reader.place().any_file => Ok(bundle),
-        (Some(reader), Some(path)) => {
-            let archive = reader
-                .open(path, env)
-                .map_err(|error| error.at(bundle.locator()))?;
-            Ok(Box::new(FetchedArchive {
-                read_by: reader.place(),
-                fetched: bundle,
-                archive,
-            }))
-        }
-    }
+    // A file that is a whole image is read from the fetched copy, and named by its URL.
+    let reader = catalog::transport_of(&fetched.path).filter(|reader| !reader.place().any_file);
+    let (Some(reader), Some(path)) = (reader, fetched.path.to_str()) else {
+        return Ok(bundle);
+    };
+    let opened = reader.open(path, env);
+    let archive = opened.map_err(|error| error.at(bundle.locator()))?;
+    Ok(Box::new(FetchedArchive {
+        read_by: reader.place(),
+        fetched: bundle,
+        archive,
+    }))
 }
 
 /// Copies the contents of a pipe, where a locator means a pipe that no transport reads itself.
@@ -72,26 +66,23 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
     };
     refuse_archive(locator, path)?;
     let said = Some(locator.transport).filter(|said| !said.place().any_file);
-    let mut transports = catalog::TRANSPORTS.iter().copied();
-    let reader = said.or_else(|| transports.find(|reader| reader.recognise(Path::new(path))));
-    match reader {
-        Some(reader) if !reader.place().any_file => {
-            let copied = Locator {
-                transport: reader,
-                location: path.to_owned(),
-                ..locator.clone()
-            };
-            let archive = reader
-                .open(path, env)
-                .map_err(|error| advised(error, &copied).at(locator.location.clone()))?;
-            Ok(Box::new(FetchedArchive {
-                read_by: reader.place(),
-                fetched: Box::new(stream),
-                archive,
-            }))
-        }
-        _ => Ok(Box::new(stream)),
-    }
+    let reader = said.or_else(|| catalog::transport_of(Path::new(path)));
+    let Some(reader) = reader.filter(|reader| !reader.place().any_file) else {
+        return Ok(Box::new(stream));
+    };
+    let copied = Locator {
+        transport: reader,
+        location: path.to_owned(),
+        ..locator.clone()
+    };
+    let archive = reader
+        .open(path, env)
+        .map_err(|error| advised(error, &copied).at(locator.location.clone()))?;
+    Ok(Box::new(FetchedArchive {
+        read_by: reader.place(),
+        fetched: Box::new(stream),
+        archive,
+    }))
 }
 
 /// Refuses an archive of images in a place that takes every tar for one image. `path` is where the bytes
@@ -110,12 +101,8 @@ fn refuse_archive(locator: &Locator, path: &str) -> Result<()> {
         return Ok(());
     };
     let scheme = archive.place().scheme;
-    let error = Error::mismatch(
-        "the format",
-        said,
-        format!("an archive of images ({scheme})"),
-    );
-    Err(error
+    let found = format!("an archive of images ({scheme})");
+    Err(Error::mismatch("the format", said, found)
         .at(quote(&locator.location))
         .hint(format!("`{scheme}:{}` reads it", locator.location)))
 }
@@ -132,8 +119,7 @@ fn advised(error: Error, locator: &Locator) -> Error {
     if let Some(hint) = imgconv_transport_docker_archive::unpacked(path) {
         return error.hint(hint);
     }
-    let mut transports = catalog::TRANSPORTS.iter().copied();
-    match transports.find(|transport| transport.recognise(path)) {
+    match catalog::transport_of(path) {
         Some(found) if found.place() != said && !found.place().any_file => {
             let hint = format!("`{}:` reads this place", found.place().scheme);
             error.hint(hint)
@@ -193,21 +179,7 @@ impl Bundle for FetchedArchive {
             summaries: _,
             referrers,
         } = self.archive.extras();
-        let Extras {
-            listing: _,
-            members: _,
-            extracted: _,
-            parts: _,
-            top_level: _,
-            list_notes: _,
-            states: _,
-            stored: _,
-            signed,
-            fetched,
-            read_by: _,
-            summaries: _,
-            referrers: _,
-        } = self.fetched.extras();
+        let of_file = self.fetched.extras();
         Extras {
             listing,
             members,
@@ -217,8 +189,8 @@ impl Bundle for FetchedArchive {
             list_notes,
             states,
             stored,
-            signed,
-            fetched,
+            signed: of_file.signed,
+            fetched: of_file.fetched,
             read_by: Some(self.read_by),
             summaries: None,
             referrers,
@@ -258,27 +230,19 @@ pub fn check_asked(fetched: &Fetched, manifest: &Manifest) -> Result<()> {
     if let Some(name) = &fetched.name
         && *name != manifest.name
     {
-        return Err(Error::mismatch(
-            "the name of the image",
-            quote(name),
-            quote(&manifest.name),
-        ));
+        let (wanted, found) = (quote(name), quote(&manifest.name));
+        return Err(Error::mismatch("the name of the image", wanted, found));
     }
-    let found: BTreeMap<&str, &str> = manifest
-        .labels
-        .iter()
-        .map(|label| (&*label.name, &*label.value))
-        .collect();
     for (label, wanted) in &fetched.labels {
-        let found = found.get(&**label);
-        if found != Some(&&**wanted) {
+        let found = manifest.label(label);
+        if found != Some(&**wanted) {
             let found = found.map_or_else(|| "none".to_owned(), quote);
             let what = format!("the label {}", quote(label));
             return Err(Error::mismatch(what, quote(wanted), found));
         }
     }
     for (label, assumed) in &fetched.assumed {
-        if let Some(found) = found.get(&**label)
+        if let Some(found) = manifest.label(label)
             && found != assumed
         {
             let what = format!("the label {}", quote(label));

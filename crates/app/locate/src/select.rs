@@ -13,20 +13,16 @@ pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<
         return Ok(entries);
     };
     let matches: Vec<&RootEntry> = match reference {
-        Reference::Position(n) => entries
-            .iter()
-            .filter(|entry| entry.position == *n)
-            .collect(),
+        Reference::Position(n) => {
+            let mut all = entries.iter();
+            all.find(|entry| entry.position == *n).into_iter().collect()
+        }
         Reference::Digest(digest) => {
-            let same = |entry: &&RootEntry| {
-                let root = entry.child.as_ref().map(|child| child.digest);
-                root == Some(*digest)
-            };
-            let found: Vec<&RootEntry> = entries.iter().filter(same).take(1).collect();
-            match found.is_empty() {
+            let mut all = entries.iter();
+            match all.find(|entry| entry.digest() == Some(*digest)) {
+                Some(found) => vec![found],
                 // The digest may be an image ID of docker, by which some places know their images.
-                true => by_name(&entries, &digest.hex()),
-                false => found,
+                None => by_name(&entries, &digest.hex()),
             }
         }
         Reference::Name(text) => by_name(&entries, text),
@@ -39,20 +35,15 @@ pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<
     if platforms {
         return Ok(matches.into_iter().cloned().collect());
     }
-    let digest = |entry: &RootEntry| entry.child.as_ref().map(|child| child.digest);
-    let distinct = matches.len() > 1
-        && matches
-            .iter()
-            .any(|entry| entry.child.is_none() || digest(entry) != digest(matches[0]));
+    let is_other =
+        |entry: &&RootEntry| entry.child.is_none() || entry.digest() != matches[0].digest();
+    let distinct = matches.len() > 1 && matches.iter().any(is_other);
     match matches[..] {
-        [] => Err(Error::new(
-            Code::Missing,
-            format!("the place has no image {}", quote(reference.to_string())),
-        )
-        .hint(format!(
-            "available: {}",
-            list(&entries.iter().collect::<Vec<_>>())
-        ))),
+        [] => {
+            let message = format!("the place has no image {}", quote(reference.to_string()));
+            let available = list(&entries.iter().collect::<Vec<_>>());
+            Err(Error::new(Code::Missing, message).hint(format!("available: {available}")))
+        }
         _ if distinct => {
             let message = format!("{} matches several images", quote(reference.to_string()));
             Err(Error::new(Code::Ambiguous, message)
@@ -80,26 +71,17 @@ pub fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
         return entries.iter().filter(id).collect();
     }
     if let Ok(wanted) = Name::parse_reference(text) {
-        let full: Vec<&RootEntry> = entries
-            .iter()
-            .filter(|entry| {
-                entry
-                    .name
-                    .as_ref()
-                    .is_some_and(|name| fits(name, &wanted, entry))
-            })
-            .collect();
+        let fits = |entry: &&RootEntry| {
+            let name = entry.name.as_ref();
+            name.is_some_and(|name| fits(name, &wanted, entry))
+        };
+        let full: Vec<&RootEntry> = entries.iter().filter(fits).collect();
         if !full.is_empty() {
             return full;
         }
     }
-    let tag = |entry: &&RootEntry| {
-        entry
-            .name
-            .as_ref()
-            .is_some_and(|name| name.tag.as_deref() == Some(text))
-    };
-    entries.iter().filter(tag).collect()
+    let has_tag = |entry: &&RootEntry| entry.tag() == Some(text);
+    entries.iter().filter(has_tag).collect()
 }
 
 /// Says whether the full reference `wanted` means an entry of that name. A digest in the reference
@@ -108,31 +90,23 @@ fn fits(name: &Name, wanted: &Name, entry: &RootEntry) -> bool {
     let Some(digest) = wanted.digest else {
         return name.repository.is_some() && name.qualified() == wanted.qualified();
     };
-    let own = entry.child.as_ref().map(|child| child.digest);
     name.repository == wanted.repository
         && (wanted.tag.is_none() || wanted.tag == name.tag)
-        && (name.digest == Some(digest) || own == Some(digest))
+        && (name.digest == Some(digest) || entry.digest() == Some(digest))
 }
 
 /// Lists entries for a message: at most twenty.
 fn list(entries: &[&RootEntry]) -> String {
-    let mut names: Vec<String> = entries
-        .iter()
-        .take(20)
-        .map(|entry| {
-            let digest = entry
-                .child
-                .as_ref()
-                .map_or(String::new(), |c| format!(" (@{})", c.digest));
-            match &entry.name {
-                Some(name) => format!("{}{digest}", quote(name.to_string())),
-                None => match entry.texts.first() {
-                    Some(text) => quote(text),
-                    None => format!("#{}{digest}", entry.position),
-                },
-            }
-        })
-        .collect();
+    let shown = |entry: &&RootEntry| {
+        let digest = entry.digest().map(|digest| format!(" (@{digest})"));
+        let digest = digest.unwrap_or_default();
+        match (&entry.name, entry.texts.first()) {
+            (Some(name), _) => format!("{}{digest}", quote(name.to_string())),
+            (None, Some(text)) => quote(text),
+            (None, None) => format!("#{}{digest}", entry.position),
+        }
+    };
+    let mut names: Vec<String> = entries.iter().take(20).map(shown).collect();
     if entries.len() > 20 {
         names.push(format!("and {} more", entries.len() - 20));
     }

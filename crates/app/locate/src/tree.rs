@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -62,13 +61,14 @@ static ACI_TREE_PLACE: Place = Place {
 /// Returns the transports that may read the files below a folder; trees among them are passed over.
 pub type Transports = fn() -> &'static [&'static dyn Transport];
 
-/// A folder with images; see [`Tree::all`] and [`Tree::acis`].
+/// A folder with images.
 #[derive(Clone, Copy, Debug)]
 pub struct Tree {
-    acis_only: bool,
+    /// Read ACIs only, and not everything below the folder.
+    pub acis_only: bool,
     /// The transports, passed in by the catalog: the catalog lists trees, so trees can't depend on
     /// it.
-    transports: Transports,
+    pub transports: Transports,
 }
 
 impl Transport for Tree {
@@ -81,8 +81,8 @@ impl Transport for Tree {
 
     /// Says whether there is any place below a folder. A bare path always means all of it.
     fn recognise(&self, path: &Path) -> bool {
-        let is_place = |found: Found| matches!(found.what, What::Place(_));
-        !self.acis_only && path.is_dir() && self.walk(path).take(LOOKED_AT).flatten().any(is_place)
+        let mut found = self.walk(path).take(LOOKED_AT).flatten();
+        !self.acis_only && path.is_dir() && found.any(|found| found.transport.is_ok())
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
@@ -94,34 +94,19 @@ impl Transport for Tree {
 #[derive(Debug)]
 struct Found {
     path: String,
-    what: What,
+    /// The transport of a place that has images; the error of a file or folder that can't be examined.
+    transport: Result<&'static dyn Transport>,
 }
 
-#[derive(Debug)]
-enum What {
-    /// A place that has images.
-    Place(&'static dyn Transport),
-    /// A file or folder that can't be examined.
-    Unreadable(Code, String),
+impl Found {
+    fn unreadable(path: &Path, code: Code, message: String) -> Self {
+        let path = path.to_string_lossy().into_owned();
+        let transport = Err(Error::new(code, message).at(quote(&path)));
+        Self { path, transport }
+    }
 }
 
 impl Tree {
-    /// The transport for everything below a folder.
-    pub const fn all(transports: Transports) -> Self {
-        Self {
-            acis_only: false,
-            transports,
-        }
-    }
-
-    /// The transport for the ACIs below a folder.
-    pub const fn acis(transports: Transports) -> Self {
-        Self {
-            acis_only: true,
-            transports,
-        }
-    }
-
     /// Examines every file and folder below a folder, sorted; `None` stands for anything but a
     /// place. Symbolic links are not followed, and a directory that is a place is not searched.
     fn walk(self, root: &Path) -> impl Iterator<Item = Option<Found>> {
@@ -136,15 +121,14 @@ impl Tree {
                 // A file system's own folder, which only root can list.
                 Err(error) if error.path().is_some_and(is_lost_and_found) => return Some(None),
                 Err(error) => {
-                    let path = error.path().unwrap_or(Path::new("?")).to_string_lossy();
-                    let path = path.into_owned();
-                    let what = What::Unreadable(Code::Io, error.to_string());
-                    return Some(Some(Found { path, what }));
+                    let path = error.path().unwrap_or(Path::new("?"));
+                    let found = Found::unreadable(path, Code::Io, error.to_string());
+                    return Some(Some(found));
                 }
             };
             let found = self.look(&entry);
-            let is_place = |found: &Found| matches!(found.what, What::Place(_));
-            if entry.file_type().is_dir() && found.as_ref().is_some_and(is_place) {
+            let is_place = found.as_ref().is_some_and(|found| found.transport.is_ok());
+            if entry.file_type().is_dir() && is_place {
                 walk.skip_current_dir();
             }
             Some(found)
@@ -154,11 +138,7 @@ impl Tree {
     fn look(self, entry: &walkdir::DirEntry) -> Option<Found> {
         let path = entry.path();
         let kind = entry.file_type();
-        let unreadable = |code, message: &str| {
-            let path = path.to_string_lossy().into_owned();
-            let what = What::Unreadable(code, message.to_owned());
-            Some(Found { path, what })
-        };
+        let unreadable = |code, message| Some(Found::unreadable(path, code, message));
         if entry.depth() == 0 && kind.is_dir() || !kind.is_dir() && !kind.is_file() {
             return None;
         }
@@ -166,18 +146,21 @@ impl Tree {
         match (path.to_str(), place) {
             (Some(path), Some(transport)) => Some(Found {
                 path: path.to_owned(),
-                what: What::Place(transport),
+                transport: Ok(transport),
             }),
-            (None, Some(_)) => unreadable(Code::BadName, "the name of the file is not UTF-8"),
+            (None, Some(_)) => {
+                let message = "the name of the file is not UTF-8".to_owned();
+                unreadable(Code::BadName, message)
+            }
             (_, None) if kind.is_dir() && entry.depth() == DEPTH => {
                 let message = format!(
                     "folders are searched to a depth of {DEPTH}, and this folder is deeper"
                 );
-                unreadable(Code::Limit, &message)
+                unreadable(Code::Limit, message)
             }
             (_, None) if kind.is_file() => match std::fs::File::open(path) {
                 Ok(_) => None,
-                Err(error) => unreadable(Code::Io, &error.to_string()),
+                Err(error) => unreadable(Code::Io, error.to_string()),
             },
             (_, None) => None,
         }
@@ -215,6 +198,7 @@ fn is_aci(path: &Path) -> bool {
 type Slot = Arc<Mutex<Option<Arc<dyn Bundle>>>>;
 
 /// A folder that is read.
+#[derive(Debug)]
 struct Folder {
     locator: String,
     found: Vec<Found>,
@@ -299,12 +283,8 @@ impl Folder {
             return Ok(Arc::clone(bundle));
         }
         let found = &self.found[place];
-        let bundle: Arc<dyn Bundle> = match &found.what {
-            What::Place(transport) => Arc::from(transport.open(&found.path, &self.env)?),
-            What::Unreadable(code, message) => {
-                return Err(Error::new(*code, message.clone()).at(quote(&found.path)));
-            }
-        };
+        let transport = found.transport.as_ref().map_err(Error::again)?;
+        let bundle: Arc<dyn Bundle> = Arc::from(transport.open(&found.path, &self.env)?);
         *slot = Some(Arc::clone(&bundle));
         Ok(bundle)
     }
@@ -327,15 +307,6 @@ impl Folder {
             .map_or(String::new(), Digest::to_string);
         let message = format!("no place in the folder has the blob {digest}");
         Err(Error::new(Code::Missing, message).at(self.locator.clone()))
-    }
-}
-
-impl fmt::Debug for Folder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Folder")
-            .field("locator", &self.locator)
-            .field("found", &self.found)
-            .finish_non_exhaustive()
     }
 }
 

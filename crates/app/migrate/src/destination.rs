@@ -12,7 +12,7 @@ use std::{
 use imgconv_fs::Directory;
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Names, Publication, Report, Result,
-    Root, Shape, Transport as _, quote,
+    Root, Shape, Transport as _, quote, quote_path,
 };
 use imgconv_transport_oci_layout::{LayoutSink, Link, Sharing};
 use imgconv_transport_registry::{Location, REGISTRY};
@@ -209,7 +209,7 @@ impl Destination {
         let Some(root) = self.root() else {
             return Ok(());
         };
-        let at = || quote(root.as_os_str().as_encoded_bytes());
+        let at = || quote_path(root);
         // A directory that is no layout, and not empty, is refused before anything is written to
         // it.
         if self.kind == Kind::Layout && root.exists() {

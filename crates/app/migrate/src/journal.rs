@@ -26,7 +26,7 @@ use std::{
 use imgconv_fs::{Directory, file_state};
 use imgconv_model::{
     Algorithm, Child, Code, Compression, Digest, Error, Name, Platform, Publication, Result,
-    SealedLayer, Step, quote,
+    SealedLayer, Step, quote, quote_path,
 };
 use imgconv_pipeline::Memory;
 use imgconv_tags::Labels;
@@ -100,7 +100,7 @@ impl Kept {
     /// # Errors
     /// If the file is not there.
     pub(crate) fn look_at(root: &Path, path: String) -> Result<Self> {
-        let at = || quote(root.join(&path).as_os_str().as_encoded_bytes());
+        let at = || quote_path(&root.join(&path));
         let place = root.join(&path);
         let metadata = std::fs::symlink_metadata(&place).map_err(|error| Error::io(error, at()))?;
         if !metadata.is_file() {
@@ -297,12 +297,14 @@ impl Journal {
     /// journal; [`Code::Io`] if it can't be written.
     pub(crate) fn open(directory: &Path, share: &str, named: bool) -> Result<Self> {
         let opened = match named {
-            true => named_directory(directory)?,
+            true => {
+                make_directory(directory).and_then(|()| imgconv_fs::open_directory(directory))?
+            }
             false => own_directory(directory)?,
         };
         let name = format!("journal{share}.jsonl");
         let path = directory.join(&name);
-        let at = || quote(path.as_os_str().as_encoded_bytes());
+        let at = || quote_path(&path);
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
         let file = open_journal(&opened, &name, flags).map_err(|error| error.at(at()))?;
         let metadata = file.metadata().map_err(|error| Error::io(error, at()))?;
@@ -336,7 +338,7 @@ impl Journal {
 
     /// Reads the records of all shares, also those of other runs.
     fn read(&mut self, directory: &Path, opened: &OwnedFd) -> Result<()> {
-        let at = |name: &str| quote(directory.join(name).as_os_str().as_encoded_bytes());
+        let at = |name: &str| quote_path(&directory.join(name));
         let failed = |error: Errno| Error::io(error.into(), at(""));
         let mut names = Vec::new();
         for entry in Dir::read_from(opened).map_err(failed)? {
@@ -400,7 +402,7 @@ impl Journal {
     /// Such a line counts as no damage.
     fn end_line(&self) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |error| Error::io(error, quote(self.path.as_os_str().as_encoded_bytes()));
+        let failed = |error| Error::io(error, quote_path(&self.path));
         // The file is open for appending; the reads below use positions.
         let length = file.metadata().map_err(failed)?.len();
         let mut kept = length;
@@ -451,7 +453,7 @@ impl Journal {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(bytes.as_bytes())
             .and_then(|()| file.sync_data())
-            .map_err(|error| Error::io(error, quote(self.path.as_os_str().as_encoded_bytes())))
+            .map_err(|error| Error::io(error, quote_path(&self.path)))
     }
 }
 
@@ -471,14 +473,12 @@ fn document_of(line: &[u8]) -> Option<&[u8]> {
     (checksum(document).as_bytes() == sum).then_some(document)
 }
 
-/// Opens a directory that the user named; it is made if it is missing.
-fn named_directory(path: &Path) -> Result<OwnedFd> {
-    let failed = |error: Errno| Error::io(error.into(), quote(path.as_os_str().as_encoded_bytes()));
+/// Makes a directory of this user, unless it exists.
+fn make_directory(path: &Path) -> Result<()> {
     match rustix::fs::mkdir(path, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(failed(error)),
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(Error::io(error.into(), quote_path(path))),
     }
-    imgconv_fs::open_directory(path)
 }
 
 /// Opens a private directory in a destination; it is made if it is missing. The directory is no
@@ -487,12 +487,9 @@ fn named_directory(path: &Path) -> Result<OwnedFd> {
 /// # Errors
 /// [`Code::Denied`] if something else is there.
 pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
-    let at = || quote(path.as_os_str().as_encoded_bytes());
+    let at = || quote_path(path);
     let failed = |error: Errno| Error::io(error.into(), at());
-    match rustix::fs::mkdir(path, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(failed(error)),
-    }
+    make_directory(path)?;
     let denied = |why: String| {
         let hint = "remove the directory if no program needs it, or name another place with \
                     `--journal DIR`";

@@ -20,7 +20,7 @@ mod work;
 use std::{path::PathBuf, sync::Arc};
 
 use imgconv_fs::jobs_within_limit;
-use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote};
+use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote_path};
 use imgconv_stream::Pool;
 
 use self::{
@@ -139,14 +139,15 @@ pub fn migrate(
         journal,
     };
     let (mut images, files, mut stopped) = worker.run();
+    let (acis, tags): (Vec<_>, Vec<_>) = files.into_iter().map(|it| (it.acis, it.tags)).unzip();
     if let (Some(site), None, false) = (&options.site, &stopped, conversion.dry_run)
-        && !files.acis.is_empty()
+        && !acis.concat().is_empty()
     {
         let root = std::path::Path::new(&destination.location);
-        let tags = tags::files(&files.tags, &|_| Ok(None));
+        let tags = tags::files(&tags.concat(), &|_| Ok(None));
         let host = conversion.host.as_deref();
         stopped = tags
-            .and_then(|tags| publish_files(&files.acis, tags, host, root, site, env))
+            .and_then(|tags| publish_files(&acis.concat(), tags, host, root, site, env))
             .err();
     }
     images.extend(left_over(&plan, &target, mine));
@@ -199,39 +200,28 @@ fn told(journal: &Journal) -> Option<Failure> {
         n => format!("{n} lines of the journal are damaged or of another version"),
     };
     let error = Error::new(Code::Mismatch, message)
-        .at(quote(journal.path().as_os_str().as_encoded_bytes()))
+        .at(quote_path(journal.path()))
         .hint("the images and layers of such lines are made once more");
     Some(Failure::of(&error))
 }
 
 /// The results for images without a job: images that can't be read, and copies of others.
 fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> Vec<Migrated> {
-    let first = plan.jobs.len();
-    let one = |i: usize, source: &str, name: &str, status, error| Migrated {
-        position: first + i,
-        source: source.to_owned(),
-        name: name.to_owned(),
-        destination: target.locator.to_string(),
-        status,
-        digest: None,
-        error: Some(error),
-        notes: Notes::default(),
-        outcomes: sources::empty(),
-    };
-    let refused = plan.refused.iter().map(|refused| {
-        let error = Failure::of(&refused.error);
-        (&refused.text, &refused.name, Status::Failed, error)
-    });
-    let copies = plan.copies.iter().map(|copy| {
-        let message = format!("the image has the same bytes as {}", copy.other);
-        let error = Failure::of(&Error::new(Code::Ambiguous, message));
-        (&copy.text, &copy.text, Status::LeftOut, error)
-    });
-    refused
-        .chain(copies)
-        .enumerate()
-        .filter(|(_, (source, ..))| mine(source))
-        .map(|(i, (source, name, status, error))| one(i, source, name, status, error))
+    let refused = plan.refused.iter().map(|image| (image, Status::Failed));
+    let copies = plan.copies.iter().map(|image| (image, Status::LeftOut));
+    let all = (plan.jobs.len()..).zip(refused.chain(copies));
+    all.filter(|(_, (image, _))| mine(&image.text))
+        .map(|(position, (image, status))| Migrated {
+            position,
+            source: image.text.clone(),
+            name: image.name.clone(),
+            destination: target.locator.to_string(),
+            status,
+            digest: None,
+            error: Some(Failure::of(&image.error)),
+            notes: Notes::default(),
+            outcomes: sources::empty(),
+        })
         .collect()
 }
 
@@ -267,10 +257,8 @@ fn check_space(
         "the layers have {needed} bytes in the source, but the destination has only {free} free \
          bytes"
     );
-    Err(Error::new(Code::Io, message)
-        .at(quote(root.as_os_str().as_encoded_bytes()))
-        .hint(
-            "`--ignore-space` continues anyway; blobs that the destination has already need no \
+    Err(Error::new(Code::Io, message).at(quote_path(root)).hint(
+        "`--ignore-space` continues anyway; blobs that the destination has already need no \
              space",
-        ))
+    ))
 }

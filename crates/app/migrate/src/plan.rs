@@ -10,8 +10,8 @@ use std::{
 };
 
 use imgconv_model::{
-    Algorithm, Code, Digest, Env, Error, FormatId, Image, Limits, Name, Report, Result, RootEntry,
-    quote,
+    Algorithm, Child, Code, Digest, Env, Error, FormatId, Image, Limits, Name, Report, Result,
+    RootEntry, quote,
 };
 use imgconv_stream::digest;
 
@@ -22,11 +22,11 @@ use imgconv_convert::{
     read::{
         cosign::Signed,
         decode::Memo,
-        node::{Node, images, platform_of, walk},
-        root::{SourceRoot, subject_of_tag},
+        node::{ImageNode, Node, platform_of},
+        root::SourceRoot,
         source::Source,
     },
-    tags,
+    some_of, tags,
 };
 
 use super::{destination::Destination, key, rules::Rules};
@@ -37,8 +37,8 @@ pub(super) struct Plan {
     pub(super) jobs: Vec<Job>,
     /// The images that can't be read, or can't get a name.
     pub(super) refused: Vec<Refused>,
-    /// The images that are left out as copies of others.
-    pub(super) copies: Vec<Copy>,
+    /// The images that are left out because another file has the same bytes.
+    pub(super) copies: Vec<Refused>,
     /// The referrers that the source does not list, at positions after those of its list.
     referrers: Vec<RootEntry>,
     /// The digest of the whole plan: shares of one plan have the same digest.
@@ -84,13 +84,6 @@ pub(super) struct Refused {
     pub(super) text: String,
     pub(super) name: String,
     pub(super) error: Error,
-}
-
-/// A file with the same bytes as another one.
-#[derive(Debug)]
-pub(super) struct Copy {
-    pub(super) text: String,
-    pub(super) other: String,
 }
 
 /// The known facts of one entry.
@@ -263,6 +256,12 @@ fn others(entry: &RootEntry) -> Vec<String> {
     others
 }
 
+/// The name of an entry in the store, and its other texts.
+fn texts(source: &Source, entry: &RootEntry) -> Vec<String> {
+    let own = called(source, entry).unwrap_or_else(|| text(source, entry));
+    std::iter::once(own).chain(others(entry)).collect()
+}
+
 /// The entries whose name another entry that is wanted has too: both are refused, and the rest of the
 /// store is migrated.
 fn ambiguous(source: &Source, rules: &Rules) -> BTreeMap<usize, Arc<Error>> {
@@ -272,9 +271,7 @@ fn ambiguous(source: &Source, rules: &Rules) -> BTreeMap<usize, Arc<Error>> {
         let (Some(error), Some(child)) = (&entry.ambiguous, &entry.child) else {
             continue;
         };
-        let (own, others) = (called(source, entry), others(entry));
-        let names = own.iter().chain(&others).map(|text| &**text);
-        if rules.wants(names) {
+        if rules.wants(&texts(source, entry)) {
             let (positions, digests) = groups.entry(Arc::as_ptr(error)).or_default();
             positions.push(position);
             digests.insert(child.digest);
@@ -297,12 +294,8 @@ fn reference(name: &Name) -> Option<String> {
 
 /// The text that identifies the bytes of an entry, as far as it is known without reading them.
 fn identity(source: &Source, entry: &RootEntry, node: &Node) -> Result<Option<String>> {
-    let root = match node {
-        Node::Image(image) => image.child.as_ref(),
-        Node::Index { child, .. } | Node::Opaque { child, .. } => Some(child),
-    };
     let state = source.bundle.state(entry)?;
-    let root = root.map(|child| child.digest.to_string());
+    let root = node.root_digest().map(|digest| digest.to_string());
     Ok(match (root, state) {
         (Some(root), Some(state)) => Some(format!("{root} {state}")),
         (root, state) => root.or(state),
@@ -440,20 +433,13 @@ impl Planner<'_> {
 
     /// Says whether a tag of a registry is wanted: its name is known before its image is asked for.
     fn wants_listed(&self, entry: &RootEntry) -> bool {
-        let Some(name) = entry.name.as_ref().and_then(reference) else {
-            return true;
-        };
-        let others = others(entry);
-        let others = others.iter().map(|text| &**text);
-        self.rules.wants(std::iter::once(&*name).chain(others))
+        let is_named = entry.name.as_ref().and_then(reference).is_some();
+        !is_named || self.rules.wants(&texts(self.source, entry))
     }
 
     /// Records an image that can't be migrated, if it is wanted.
     fn refuse(&mut self, entry: &RootEntry, error: Error) -> Result<()> {
-        let name = called(self.source, entry).unwrap_or_else(|| text(self.source, entry));
-        let others = others(entry);
-        let others = others.iter().map(|text| &**text);
-        let is_wanted = self.rules.wants(std::iter::once(&*name).chain(others));
+        let is_wanted = self.rules.wants(&texts(self.source, entry));
         match is_wanted || error.code() == Code::Cancelled {
             true => self.refuse_wanted(entry, error),
             false => Ok(()),
@@ -487,12 +473,12 @@ impl Planner<'_> {
             .and_then(reference)
             .or_else(|| called(self.source, &root.entry))
             .unwrap_or_else(|| root.text.clone());
-        let texts = others(&root.entry);
-        let mut texts = std::iter::once(&*own).chain(texts.iter().map(|text| &**text));
+        let mut texts = others(&root.entry);
+        texts.insert(0, own.clone());
         // A referrer without a name is wanted as its subject is.
         let is_wanted = match (about, known) {
-            (Some(_), None) => !self.rules.excludes(&mut texts),
-            _ => self.rules.wants(&mut texts),
+            (Some(_), None) => !self.rules.excludes(&texts),
+            _ => self.rules.wants(&texts),
         };
         if !is_wanted {
             return Ok(None);
@@ -540,9 +526,11 @@ impl Planner<'_> {
             && job != Some(other)
         {
             if is_file && self.is_copy(other, &seen, root)? {
-                let other = self.first(other).text.clone();
-                let text = seen.text;
-                self.plan.copies.push(Copy { text, other });
+                let other = &self.first(other).text;
+                let message = format!("the image has the same bytes as {other}");
+                let error = Error::new(Code::Ambiguous, message);
+                let (text, name) = (seen.text.clone(), seen.text);
+                self.plan.copies.push(Refused { text, name, error });
                 return Ok(None);
             }
             self.clash(name, other, &seen);
@@ -671,8 +659,7 @@ impl Planner<'_> {
         let identity = tags
             .then(|| tags::identity(&root.node, &self.env.limits))
             .flatten();
-        let mut files = Vec::new();
-        images(&root.node, None, &mut |node, listed| {
+        let file = |(node, listed): (&ImageNode, Option<&Child>)| {
             let mut name = name.cloned().or_else(|| node.image.name.clone());
             if let Some(name) = name.as_mut().filter(|_| !tags) {
                 digest_as_version(name, &mut Report::default());
@@ -686,9 +673,9 @@ impl Planner<'_> {
             if let Some(identity) = &identity {
                 tags::identify(&mut image, None, identity);
             }
-            files.push(file_name(&image, ".aci").to_lowercase());
-        });
-        files
+            file_name(&image, ".aci").to_lowercase()
+        };
+        root.node.images().map(file).collect()
     }
 
     /// Says whether a file has the same bytes as another file of the same name and platform. Both
@@ -723,15 +710,8 @@ impl Planner<'_> {
     fn finish(mut self) -> Result<Plan> {
         let store = digest_of(self.store.iter().map(|text| &**text));
         if !self.clashes.is_empty() {
-            let more = self.clashes.len().saturating_sub(20);
-            self.clashes.truncate(20);
-            let mut message = format!(
-                "different images would have one name or file: {}",
-                self.clashes.join("; ")
-            );
-            if more > 0 {
-                message.push_str(&format!("; and {more} more"));
-            }
+            let clashes = some_of(&self.clashes, 20);
+            let message = format!("different images would have one name or file: {clashes}");
             return Err(Error::new(Code::Ambiguous, message).hint(
                 "`--rename 'REGEX=REPLACEMENT'` gives one of them another name, `--exclude` leaves \
                  one out",
@@ -778,14 +758,8 @@ impl Planner<'_> {
 
 /// The subject of a root: from its document, its entry or its tag.
 fn about(root: &SourceRoot<'_>) -> Option<String> {
-    let tag = root
-        .entry
-        .name
-        .as_ref()
-        .and_then(|name| name.tag.as_deref());
-    let said = root.node.subject().or(root.signed);
-    let said = said.map(|digest| digest.to_string());
-    said.or_else(|| tag.and_then(subject_of_tag))
+    let said = root.node.subject().map(|digest| digest.to_string());
+    said.or_else(|| root.tagged_subject())
 }
 
 /// The facts that were found below a root.
@@ -805,17 +779,15 @@ struct Found {
 impl Found {
     fn below(node: &Node, limits: &Limits) -> Self {
         let mut found = Self::default();
-        walk(node, None, &mut |node, _| {
-            let digests = node.digests().into_iter();
-            let digests = digests.map(|digest| digest.to_string());
-            found.documents.extend(digests);
-        });
-        images(node, None, &mut |image, listed| {
+        let digests = node.walk().flat_map(|(node, _)| node.digests());
+        let digests = digests.map(|digest| digest.to_string());
+        found.documents.extend(digests);
+        for (image, listed) in node.images() {
             let platform = || platform_of(image, listed).to_string();
             found.platform.get_or_insert_with(platform);
             if let Some(aci) = &image.aci {
                 found.layers.push((None, aci.blob.facts.size.unwrap_or(0)));
-                return;
+                continue;
             }
             for layer in &image.image.layers {
                 let facts = &layer.blob.facts;
@@ -823,7 +795,7 @@ impl Found {
                 found.base = found.base.or(digest);
                 found.layers.push((digest, facts.size.unwrap_or(0)));
             }
-        });
+        }
         match found.documents.first() {
             Some(root) => found.root.clone_from(root),
             None => found.is_stream = true,

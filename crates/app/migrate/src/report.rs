@@ -3,11 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
-use imgconv_model::{Code, Error, Limits, Result, quote};
+use imgconv_model::{Code, Error, Result, quote, quote_path};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -194,7 +193,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
     let mut shares: BTreeMap<u64, (&PathBuf, Migration)> = BTreeMap::new();
     let mut first: Option<(&PathBuf, String, u64)> = None;
     for path in paths {
-        let at = |error: Error| error.at(quote(path.as_os_str().as_encoded_bytes()));
+        let at = |error: Error| error.at(quote_path(path));
         let report = read(path).map_err(at)?;
         let shard = match &report.shard {
             Some(text) => Shard::parse(text).map_err(at)?,
@@ -205,7 +204,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
         if *plan != report.plan || *count != shard.count {
             let message = format!(
                 "this report belongs to another plan than {}: the source or the options differ",
-                quote(other.as_os_str().as_encoded_bytes())
+                quote_path(other)
             );
             return Err(at(Error::new(Code::Ambiguous, message)
                 .hint("run every share with the same options over the same store")));
@@ -214,7 +213,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
             let message = format!(
                 "there are two reports of the share {}: this report and {}",
                 shard,
-                quote(other.as_os_str().as_encoded_bytes())
+                quote_path(other)
             );
             return Err(at(Error::new(Code::Ambiguous, message)));
         }
@@ -255,14 +254,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
 }
 
 fn read(path: &Path) -> Result<Migration> {
-    let mut bytes = Vec::new();
-    let file = imgconv_fs::open_given(path).map_err(Error::from_io)?;
-    file.take(REPORT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Error::from_io)?;
-    if bytes.len() as u64 > REPORT {
-        return Err(Limits::exceeded("report", REPORT, "the report"));
-    }
+    let bytes = imgconv_fs::read_given(path, ("report", REPORT), "the report")?;
     serde_json::from_slice(&bytes).map_err(|error| {
         let message = format!("this is no report of a migration: {error}");
         Error::new(Code::BadJson, message)

@@ -39,15 +39,14 @@ impl Rules {
     }
 
     /// Says whether an image with all these names in the store is wanted.
-    pub(crate) fn wants<'t>(&self, names: impl Iterator<Item = &'t str>) -> bool {
-        let names: Vec<&str> = names.collect();
+    pub(crate) fn wants(&self, names: &[String]) -> bool {
         let fits = |rule: &Regex| names.iter().any(|name| rule.is_match(name));
-        (self.only.is_empty() || self.only.iter().any(fits))
-            && !self.excludes(names.iter().copied())
+        (self.only.is_empty() || self.only.iter().any(fits)) && !self.excludes(names)
     }
 
     /// Says whether a rule leaves out an image with any of these names.
-    pub(crate) fn excludes<'t>(&self, mut names: impl Iterator<Item = &'t str>) -> bool {
+    pub(crate) fn excludes(&self, names: &[String]) -> bool {
+        let mut names = names.iter();
         names.any(|name| self.exclude.iter().any(|rule| rule.is_match(name)))
     }
 
@@ -95,7 +94,7 @@ mod tests {
     }
 
     fn wants(rules: &Rules, name: &str) -> bool {
-        rules.wants([name].into_iter())
+        rules.wants(&[name.to_owned()])
     }
 
     #[test]

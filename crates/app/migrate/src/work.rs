@@ -29,8 +29,8 @@ use imgconv_convert::{
         candidates::Candidates,
         dependencies,
         platforms::nearest,
-        request::{Holds, Request, target},
-        signing::{SCHEMA1, signing_key},
+        request::{Request, target},
+        signing::SCHEMA1,
     },
     descriptors::{self, Room},
     expect::expect,
@@ -50,7 +50,7 @@ use super::{
     plan::{Job, Plan, decoded, text},
     report::{Failure, Migrated, Notes, Status},
     sources::{empty, unnamed, with_sources},
-    watch::{Watched, Whereabouts},
+    watch::{Repository, Whereabouts},
 };
 
 /// The work on a share: its jobs, and where they are read from and written to.
@@ -68,6 +68,7 @@ pub(super) struct Worker<'a> {
 }
 
 /// What the jobs of a share have in common while they are done.
+#[derive(Default)]
 pub(super) struct State<'a> {
     places: BTreeMap<&'a str, Place>,
     /// The written layers, in all places.
@@ -87,24 +88,11 @@ pub(super) struct State<'a> {
     stopped: Mutex<Option<Error>>,
 }
 
-/// The files of the images, for a site.
-#[derive(Default)]
+/// The files of an image, for a site.
 pub(super) struct Files {
     pub(super) acis: Vec<PathBuf>,
-    /// The image tags for the files: repository, tag and labels.
+    /// The image tags for the file: repository, tag and labels.
     pub(super) tags: Vec<(String, String, Labels)>,
-}
-
-impl Files {
-    /// Joins the files of all jobs, in their order.
-    fn of(all: BTreeMap<usize, Self>) -> Self {
-        let mut together = Self::default();
-        for files in all.into_values() {
-            together.acis.extend(files.acis);
-            together.tags.extend(files.tags);
-        }
-        together
-    }
 }
 
 /// A place that several images go to.
@@ -135,41 +123,6 @@ impl Opened {
             Self::Shared(sink) => &***sink,
             Self::Own(sink) => &**sink,
         }
-    }
-}
-
-/// What became of a job.
-struct Became {
-    status: Status,
-    outcomes: Box<RawValue>,
-    /// The digest of the first root.
-    digest: Option<Digest>,
-    error: Option<Failure>,
-}
-
-impl Became {
-    fn new(status: Status, outcomes: Box<RawValue>, digest: Option<Digest>) -> Self {
-        Self {
-            status,
-            outcomes,
-            digest,
-            error: None,
-        }
-    }
-
-    /// Nothing was written: the job is planned only, left out, or has failed.
-    fn without_outcome(status: Status, error: Option<Failure>) -> Self {
-        Self {
-            error,
-            ..Self::new(status, empty(), None)
-        }
-    }
-
-    /// No image was written, for that reason, or because none is wanted.
-    fn left_out(why: Option<Error>) -> Self {
-        let message = "no image of a platform that is wanted";
-        let why = why.unwrap_or_else(|| Error::new(Code::Missing, message));
-        Self::without_outcome(Status::LeftOut, Some(Failure::of(&why)))
     }
 }
 
@@ -207,21 +160,15 @@ impl<'a> State<'a> {
             layers: Arc::new(layers),
             top_level,
             lost,
-            elsewhere: Whereabouts::default(),
-            standing: Mutex::default(),
-            next: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-            results: Mutex::default(),
-            files: Mutex::default(),
-            stopped: Mutex::default(),
+            ..Self::default()
         }
     }
 }
 
 impl Worker<'_> {
-    /// Runs all jobs; returns the result of each, in their order, and the error that ended the work
-    /// early.
-    pub(super) fn run(self) -> (Vec<Migrated>, Files, Option<Error>) {
+    /// Runs all jobs; returns the result and the files of each, in their order, and the error that
+    /// ended the work early.
+    pub(super) fn run(self) -> (Vec<Migrated>, Vec<Files>, Option<Error>) {
         thread::scope(|scope| {
             for _ in 1..self.workers() {
                 scope.spawn(|| self.work());
@@ -230,10 +177,7 @@ impl Worker<'_> {
         });
         let mut results = lock(&self.state.results);
         for i in self.jobs {
-            let job = &self.plan.jobs[*i];
-            results.entry(*i).or_insert_with(|| {
-                self.told(*i, job, Became::without_outcome(Status::Planned, None))
-            });
+            results.entry(*i).or_insert_with(|| self.planned(*i));
         }
         let images = std::mem::take(&mut *results).into_values().collect();
         drop(results);
@@ -241,7 +185,7 @@ impl Worker<'_> {
         // A cancelled run reports the cancellation, whatever error the workers saw.
         let stopped = stopped.or_else(|| self.env.check_cancelled().err());
         let files = std::mem::take(&mut *lock(&self.state.files));
-        (images, Files::of(files), stopped)
+        (images, files.into_values().collect(), stopped)
     }
 
     fn work(&self) {
@@ -255,21 +199,18 @@ impl Worker<'_> {
                 return;
             }
             let job = &self.plan.jobs[i];
-            let became = self.job(i, job, &mut candidates);
-            let became = became.unwrap_or_else(|error| {
-                let failure = Failure::of(&error);
-                if error.code() == Code::Cancelled || is_fatal(&error) {
-                    self.end(error);
-                }
-                Became::without_outcome(Status::Failed, Some(failure))
+            let result = self.job(i, job, &mut candidates);
+            let result = result.unwrap_or_else(|error| {
+                let failed = self.unwritten(i, Status::Failed, &error);
+                self.end_if_fatal(error);
+                failed
             });
-            let told = self.told(i, job, became);
-            if self.env.check_cancelled().is_err() && told.status == Status::Failed {
+            if self.env.check_cancelled().is_err() && result.status == Status::Failed {
                 // A job that an interruption ended has not failed.
                 return;
             }
-            let status = told.status.to_string();
-            lock(&self.state.results).insert(i, told);
+            let status = result.status.to_string();
+            lock(&self.state.results).insert(i, result);
             self.env.progress.event(Event::Image {
                 name: &job.name,
                 status: &status,
@@ -279,29 +220,63 @@ impl Worker<'_> {
         }
     }
 
-    fn end(&self, error: Error) {
-        self.state.stop.store(true, Ordering::Relaxed);
-        lock(&self.state.stopped).get_or_insert(error);
+    /// Ends the work if the run was cancelled, or every other image would fail with the same error.
+    fn end_if_fatal(&self, error: Error) {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let is_full = kind_of(&error)
+            .is_some_and(|kind| [QuotaExceeded, ReadOnlyFilesystem, StorageFull].contains(&kind));
+        if error.code() == Code::Cancelled || is_full {
+            self.state.stop.store(true, Ordering::Relaxed);
+            lock(&self.state.stopped).get_or_insert(error);
+        }
     }
 
-    fn told(&self, position: usize, job: &Job, became: Became) -> Migrated {
+    /// The result of a job that is planned only.
+    fn planned(&self, i: usize) -> Migrated {
+        let job = &self.plan.jobs[i];
         let place = self.locator_of(job);
         Migrated {
-            position,
+            position: i,
             source: job.text.clone(),
             name: job.name.clone(),
             destination: self.destination.text(&place, Some(&job.name)),
-            status: became.status,
-            digest: became.digest.map(|digest| digest.to_string()),
-            error: became.error,
-            notes: Notes::of(&became.outcomes),
-            outcomes: became.outcomes,
+            status: Status::Planned,
+            digest: None,
+            error: None,
+            notes: Notes::default(),
+            outcomes: empty(),
+        }
+    }
+
+    /// The result of a job that wrote nothing.
+    fn unwritten(&self, i: usize, status: Status, error: &Error) -> Migrated {
+        Migrated {
+            status,
+            error: Some(Failure::of(error)),
+            ..self.planned(i)
+        }
+    }
+
+    /// The result of a job with outcomes; the digest is that of its first root.
+    fn result(
+        &self,
+        i: usize,
+        status: Status,
+        outcomes: Box<RawValue>,
+        digest: Option<Digest>,
+    ) -> Migrated {
+        Migrated {
+            status,
+            digest: digest.map(|digest| digest.to_string()),
+            notes: Notes::of(&outcomes),
+            outcomes,
+            ..self.planned(i)
         }
     }
 
     /// Runs one job, unless an earlier run did. `candidates` are the dependencies that a thread has
     /// found.
-    fn job(&self, i: usize, job: &Job, candidates: &mut Option<Candidates>) -> Result<Became> {
+    fn job(&self, i: usize, job: &Job, candidates: &mut Option<Candidates>) -> Result<Migrated> {
         self.env.check_cancelled()?;
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
@@ -309,7 +284,7 @@ impl Worker<'_> {
             self.publish(i, job, publications);
             self.keep_files(i, done);
             let outcomes = self.told_again(job, &done.outcomes);
-            return Ok(Became::new(Status::Kept, outcomes, root));
+            return Ok(self.result(i, Status::Kept, outcomes, root));
         }
         let locator = self.locator_of(job);
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
@@ -318,16 +293,12 @@ impl Worker<'_> {
             own if own.id() == SCHEMA1 && self.is_refused(&locator) => newer(),
             own => own,
         };
-        let key = signing_key(&options, target.id())?;
         let env = &self.lanes();
+        let request = Request::new(target, &locator, &options, env)?;
         if !target.is_stream() {
             let store = &*self.source.bundle;
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
-        let request = Request {
-            key: key.as_ref(),
-            ..Request::new(target, &options, Holds::of(&locator, false), env)
-        };
         // Losses of the whole list are reported with the first job.
         let lost = match self.jobs.first() == Some(&i) {
             true => self.state.lost.clone(),
@@ -343,7 +314,11 @@ impl Worker<'_> {
                 true => images.all(|image| image.platform.is_none()),
                 false => items.is_empty(),
             };
-            is_left_out.then(|| Became::left_out(not_held(left).filter(|_| !has_images)))
+            is_left_out.then(|| {
+                let unwanted = Error::new(Code::Missing, "no image of a platform that is wanted");
+                let why = not_held(left).filter(|_| !has_images).unwrap_or(unwanted);
+                self.unwritten(i, Status::LeftOut, &why)
+            })
         };
         if options.strict || options.dry_run {
             let expected = expect(&plan, &request)?;
@@ -351,11 +326,11 @@ impl Worker<'_> {
                 refuse_losses(&expected.items)?;
             }
             if options.dry_run {
-                if let Some(became) = nothing(&expected.items, &expected.left_behind) {
-                    return Ok(became);
+                if let Some(left_out) = nothing(&expected.items, &expected.left_behind) {
+                    return Ok(left_out);
                 }
                 let outcomes = self.outcomes(&expected.items, &locator);
-                return Ok(Became::new(Status::Planned, outcomes, None));
+                return Ok(self.result(i, Status::Planned, outcomes, None));
             }
         }
         self.write(i, &locator, plan, &request, &nothing)
@@ -368,8 +343,8 @@ impl Worker<'_> {
         locator: &Locator,
         plan: ConversionPlan<'_>,
         request: &Request<'_>,
-        nothing: &dyn Fn(&[Item], &Report) -> Option<Became>,
-    ) -> Result<Became> {
+        nothing: &dyn Fn(&[Item], &Report) -> Option<Migrated>,
+    ) -> Result<Migrated> {
         let (job, options, env) = (&self.plan.jobs[i], request.options, request.env);
         let opened = match self.destination.is_shared() {
             true => Opened::Shared(self.shared(job, locator)?),
@@ -377,11 +352,17 @@ impl Worker<'_> {
         };
         let sink = opened.sink();
         sink.comes_from(&self.source.text);
-        let registry = self.destination.kind == Kind::Registry;
-        let watched = Watched::new(sink, registry.then_some(&self.state.elsewhere));
+        let repository = Repository {
+            inner: sink,
+            elsewhere: &self.state.elsewhere,
+        };
+        let target: &dyn BundleSink = match self.destination.kind {
+            Kind::Registry => &repository,
+            _ => sink,
+        };
         let place = write::Destination {
-            sink: &watched,
-            sealer: &Sealer::new(&watched, self.pool).sharing(&self.state.layers),
+            sink: target,
+            sealer: &Sealer::new(target, self.pool).sharing(&self.state.layers),
             pool: self.pool,
         };
         let written = write::write(&plan, request, &place)?;
@@ -390,25 +371,21 @@ impl Worker<'_> {
         if options.strict {
             refuse_losses(&items)?;
         }
-        if let Some(became) = nothing(&items, &written.left_behind) {
-            return Ok(became);
+        if let Some(left_out) = nothing(&items, &written.left_behind) {
+            return Ok(left_out);
         }
         env.check_cancelled()?;
-        let mut relied = watched.relied();
-        for layer in items.iter().flat_map(|i| &i.images).flat_map(|i| &i.layers) {
-            relied.insert((Digest::parse(&layer.digest)?, layer.size));
-        }
         let publications = items.iter().map(|item| item.publication.clone());
         let mut publications: Vec<Publication> = publications.collect();
         let files = match opened {
             Opened::Shared(sink) => {
                 sink.settle()?;
-                self.files(job, &relied)?
+                self.files(job, &written.stored)?
             }
             Opened::Own(sink) => {
                 let places = sink.finish(&mut publications)?;
                 note_digests(&mut items, &publications);
-                for (digest, _) in relied {
+                for (digest, _) in written.stored {
                     self.state.elsewhere.note(digest, &job.place);
                 }
                 self.images(locator, &publications, &places)?
@@ -423,7 +400,7 @@ impl Worker<'_> {
         }
         self.publish(i, job, publications);
         self.keep_files(i, &done);
-        Ok(Became::new(Status::Done, outcomes, root))
+        Ok(self.result(i, Status::Done, outcomes, root))
     }
 
     /// The locator of the output of a job.
@@ -610,10 +587,8 @@ impl Worker<'_> {
                     told.error = Some(failure.clone());
                 }
             }
-            if error.code() == Code::Cancelled || is_fatal(&error) {
-                drop(results);
-                self.end(error);
-            }
+            drop(results);
+            self.end_if_fatal(error);
         }
     }
 
@@ -653,9 +628,9 @@ impl Worker<'_> {
     }
 
     /// Describes the blobs of an image in a layout.
-    fn files(&self, job: &Job, relied: &BTreeSet<(Digest, u64)>) -> Result<Vec<Kept>> {
+    fn files(&self, job: &Job, stored: &BTreeSet<(Digest, u64)>) -> Result<Vec<Kept>> {
         let mut files = Vec::new();
-        for (digest, size) in relied {
+        for (digest, size) in stored {
             match self.destination.kept(&job.place, digest, *size) {
                 Ok(kept) => files.extend(kept),
                 // A foreign layer is listed, and not stored.
@@ -705,13 +680,6 @@ fn newer() -> Format {
 fn kind_of(error: &Error) -> Option<io::ErrorKind> {
     let source = error.source()?.downcast_ref::<io::Error>()?;
     Some(source.kind())
-}
-
-/// Says whether every other image would fail with the same error.
-fn is_fatal(error: &Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    kind_of(error)
-        .is_some_and(|kind| [QuotaExceeded, ReadOnlyFilesystem, StorageFull].contains(&kind))
 }
 
 fn is_absent(error: &Error) -> bool {

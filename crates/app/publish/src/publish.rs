@@ -17,15 +17,15 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use imgconv_format_aci::{Aci, DOCKER_IMAGE_ID, Manifest, identifier, platform};
 use imgconv_model::{
-    Algorithm, Blob, Code, Env, Error, Limits, Name, Reader, Result, Root, Secret,
-    StreamFormat as _, quote,
+    Algorithm, Code, Env, Error, Name, Reader, Result, Root, Secret, StreamFormat as _, quote,
+    quote_path,
 };
 use imgconv_openpgp::SigningKey;
 use imgconv_stream::HashingReader;
@@ -123,9 +123,7 @@ pub fn publish(
         ..Outcome::default()
     };
     if options.conversion.dry_run {
-        let mut converted = converted(&others, directory, options, env)?;
-        tell_renamed(&mut converted, &renamed);
-        outcome.append(converted);
+        outcome.append(converted(&others, &renamed, directory, options, env)?);
         return Ok(outcome);
     }
     let publisher = Publisher::open(directory, host, &options.site, env)?;
@@ -135,8 +133,8 @@ pub fn publish(
         let staged = given.stage(site.temporary(&format!("given-{i}.aci")), image, env);
         acis.push(staged.map_err(|error| error.at(given.source.text.clone()))?);
     }
-    let mut converted = converted(&others, &site.temporary("converted"), options, env)?;
-    tell_renamed(&mut converted, &renamed);
+    let folder = site.temporary("converted");
+    let converted = converted(&others, &renamed, &folder, options, env)?;
     for image in &converted.images {
         acis.push(Staged::open(Path::new(&image.destination), env)?);
     }
@@ -163,7 +161,7 @@ pub fn publish_files(
     for (i, file) in files.iter().enumerate() {
         env.check_cancelled()?;
         let staged = site.temporary(&format!("given-{i}.aci"));
-        let failed = |error| Error::io(error, quote(file.as_os_str().as_encoded_bytes()));
+        let failed = |error| Error::io(error, quote_path(file));
         // A hard link to the file, or a copy where the file system has no links.
         std::fs::hard_link(file, &staged)
             .or_else(|_| std::fs::copy(file, &staged).map(drop))
@@ -185,9 +183,11 @@ pub fn publish_files(
     publisher.publish(&acis, &mut outcome)
 }
 
-/// Converts images of other formats to ACIs in a directory.
+/// Converts images of other formats to ACIs in a directory. `renamed` are the ACIs whose names get the
+/// site's host, each with whether it was signed.
 fn converted(
     sources: &[Locator],
+    renamed: &[(String, bool)],
     directory: &Path,
     options: &PublishOptions,
     env: &Env,
@@ -197,11 +197,7 @@ fn converted(
     }
     let place = format!("aci:{}/", directory.display());
     let destination = Locator::destination_of(None, None, &place, &["aci"])?;
-    convert(sources, &destination, &options.conversion, env)
-}
-
-/// Reports the losses of ACIs whose names get the site's host.
-fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
+    let mut outcome = convert(sources, &destination, &options.conversion, env)?;
     for (source, signed) in renamed {
         let mut images = outcome.images.iter_mut();
         let Some(image) = images.find(|image| image.source == *source) else {
@@ -217,13 +213,13 @@ fn tell_renamed(outcome: &mut Outcome, renamed: &[(String, bool)]) {
             message: format!("`--host` gives the ACI another name and image ID{signature}"),
         });
     }
+    Ok(outcome)
 }
 
 /// A source that is an ACI already.
 struct Given {
     /// The opened source, as long as its bytes are needed.
     source: Source,
-    blob: Blob,
     part: AciPart,
     /// The signature beside the file.
     signature: Option<Vec<u8>>,
@@ -236,11 +232,8 @@ impl Given {
         let Some(entry) = source.entries.first() else {
             return Ok(None);
         };
-        let root = source.root(entry, env)?;
-        let Root::Stream(blob) = &root else {
-            return Ok(None);
-        };
-        if !Aci.recognise(blob) {
+        let is_aci = matches!(source.root(entry, env)?, Root::Stream(blob) if Aci.recognise(&blob));
+        if !is_aci {
             return Ok(None);
         }
         // Decoding verifies the signature, where trusted keys are required.
@@ -250,7 +243,6 @@ impl Given {
         };
         let signature = source.bundle.signature(&env.limits)?;
         Ok(node.aci.clone().map(|part| Self {
-            blob: blob.clone(),
             part,
             signature: signature.map(|signature| signature.bytes),
             source,
@@ -285,8 +277,8 @@ impl Given {
 
     /// Copies the ACI to a file, reads all of the copy, and keeps the signature.
     fn stage(&self, file: PathBuf, image: &mut ImageOutcome, env: &Env) -> Result<Staged> {
-        let failed = |error| Error::io(error, quote(file.as_os_str().as_encoded_bytes()));
-        let mut source = HashingReader::new(self.blob.open()?, &[Algorithm::Sha256]);
+        let failed = |error| Error::io(error, quote_path(&file));
+        let mut source = HashingReader::new(self.part.blob.open()?, &[Algorithm::Sha256]);
         let mut out = File::create_new(&file).map_err(failed)?;
         io::copy(&mut source, &mut out)
             .and_then(|_| out.sync_all())
@@ -420,7 +412,11 @@ impl<'a> Publisher<'a> {
             (Some(signature), _) => Some(signature.clone()),
             // The signature of unchanged bytes is still right.
             (None, _) if signed && !changed => None,
-            (None, Some(key)) => Some(sign(key, Box::new(open(&aci.file)?))?),
+            (None, Some(key)) => {
+                let file = File::open(&aci.file);
+                let file = file.map_err(|error| Error::io(error, quote_path(&aci.file)))?;
+                Some(sign(key, Box::new(file))?)
+            }
             (None, None) => None,
         };
         site.put_file(&path, aci.file.clone())?;
@@ -473,18 +469,13 @@ impl<'a> Publisher<'a> {
                     "the name of the file ends with `.aci`, but its content is not an ACI";
                 Error::new(Code::Unsupported, message).at(quote(path))
             })?;
-            let names: Vec<String> = labels(&aci.manifest)
-                .iter()
-                .map(|(name, _)| format!("{{{name}}}"))
-                .collect();
+            let names = labels(&aci.manifest).into_iter();
+            let names: Vec<String> = names.map(|(name, _)| format!("{{{name}}}")).collect();
             templates.insert((Reverse(names.len()), names));
         }
         let mut metas = Vec::new();
         for (_, names) in &templates {
-            let stem = match &names[..] {
-                [] => NO_LABELS.to_owned(),
-                names => names.join("-"),
-            };
+            let stem = joined(names);
             let template = format!("{url}/aci/{{name}}/{stem}.{{ext}}");
             metas.push(("ac-discovery", template));
         }
@@ -555,11 +546,19 @@ fn stem(manifest: &Manifest) -> Result<String> {
                 .hint("a label of a published image is of letters, digits and `._-+~`"));
         }
     }
-    let values: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
-    Ok(match &values[..] {
+    let values: Vec<String> = labels
+        .iter()
+        .map(|(_, value)| (*value).to_owned())
+        .collect();
+    Ok(joined(&values))
+}
+
+/// The stem of a file name from the values of labels, or from their names in a template.
+fn joined(parts: &[String]) -> String {
+    match parts {
         [] => NO_LABELS.to_owned(),
-        values => values.join("-"),
-    })
+        parts => parts.join("-"),
+    }
 }
 
 /// Refuses, before any work, inputs that can't make a site: names of several hosts, and malformed
@@ -625,17 +624,14 @@ fn url(host: &str, options: &SiteOptions) -> Result<String> {
 }
 
 fn secret_key(signing: &Signing) -> Result<SigningKeyAt> {
-    let passphrase = match &signing.passphrase {
-        None => None,
-        Some(path) => {
-            let bytes = read_small(path)?;
-            let text = String::from_utf8(bytes).map_err(|_| {
-                let message = "the passphrase is not UTF-8";
-                Error::new(Code::Usage, message).at(path.display().to_string())
-            })?;
-            Some(Secret::new(text.lines().next().unwrap_or_default()))
-        }
+    let passphrase = |path: &PathBuf| -> Result<Secret> {
+        let text = String::from_utf8(read_small(path)?).map_err(|_| {
+            let message = "the passphrase is not UTF-8";
+            Error::new(Code::Usage, message).at(path.display().to_string())
+        })?;
+        Ok(Secret::new(text.lines().next().unwrap_or_default()))
     };
+    let passphrase = signing.passphrase.as_ref().map(passphrase).transpose()?;
     let key = SigningKey::read(&read_small(&signing.key)?, passphrase.as_ref());
     let key = key.map_err(|error| error.at(signing.key.display().to_string()))?;
     Ok((key, signing.time))
@@ -645,19 +641,8 @@ fn sign((key, time): &SigningKeyAt, data: Reader) -> Result<Vec<u8>> {
     key.sign(data, *time).map(String::into_bytes)
 }
 
-fn open(path: &Path) -> Result<File> {
-    imgconv_fs::open_given(path)
-        .map_err(|error| Error::io(error, quote(path.as_os_str().as_encoded_bytes())))
-}
-
 /// Reads a file that must be small.
 fn read_small(path: &Path) -> Result<Vec<u8>> {
-    let place = quote(path.as_os_str().as_encoded_bytes());
-    let mut bytes = Vec::new();
-    let read = open(path)?.take(KEY_FILE + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Error::io(error, place.clone()))?;
-    if bytes.len() as u64 > KEY_FILE {
-        return Err(Limits::exceeded("key_file", KEY_FILE, "the file").at(place));
-    }
-    Ok(bytes)
+    let bytes = imgconv_fs::read_given(path, ("key_file", KEY_FILE), "the file");
+    bytes.map_err(|error| error.at(quote_path(path)))
 }

@@ -18,7 +18,7 @@ use std::{
 use imgconv_fs::{
     Directory, Stage, open_directory, open_directory_at, parent, path_of, sweep, sync_directory,
 };
-use imgconv_model::{Code, Env, Error, Limits, Result, quote};
+use imgconv_model::{Code, Env, Error, Limits, Result, quote, quote_path};
 use rustix::{
     fs::{AtFlags, CWD, Mode},
     io::Errno,
@@ -50,19 +50,10 @@ pub(crate) struct Site {
 
 /// One step towards the new site.
 #[derive(Debug)]
-enum Change {
-    /// A staged file gets its path.
-    Put { path: String, staged: PathBuf },
-    /// A file goes.
-    Remove { path: String },
-}
-
-impl Change {
-    fn path(&self) -> &str {
-        match self {
-            Self::Put { path, .. } | Self::Remove { path } => path,
-        }
-    }
+struct Change {
+    path: String,
+    /// The staged file that gets the path; `None` if the file at the path goes.
+    staged: Option<PathBuf>,
 }
 
 impl Site {
@@ -73,9 +64,9 @@ impl Site {
     pub(crate) fn open(root: &Path, env: &Env) -> Result<Self> {
         let new = match fs::metadata(root) {
             Ok(metadata) if metadata.is_dir() => false,
-            Ok(_) => return Err(Error::new(Code::Io, "not a directory").at(show(root))),
+            Ok(_) => return Err(Error::new(Code::Io, "not a directory").at(quote_path(root))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => return Err(Error::io(error, show(root))),
+            Err(error) => return Err(Error::io(error, quote_path(root))),
         };
         // The staging directory is on the same file system, where this user has the right to write.
         let beside = if new { parent(root) } else { root };
@@ -85,7 +76,7 @@ impl Site {
             // An empty directory in the staging directory.
             true => {
                 let empty = staging.path().join("empty");
-                fs::create_dir(&empty).map_err(|error| Error::io(error, show(&empty)))?;
+                fs::create_dir(&empty).map_err(|error| Error::io(error, quote_path(&empty)))?;
                 Directory::open(&empty)?
             }
             false => Directory::open(root)?,
@@ -117,7 +108,7 @@ impl Site {
                 "a site must not contain symbolic links; replace the link by a directory or a file",
             ),
             _ => Error::new(Code::Denied, "the path exists and is not a regular file")
-                .at(show(&self.root.join(path)))
+                .at(quote_path(&self.root.join(path)))
                 .hint(
                     "a site replaces only files; remove the path, or publish to another directory",
                 ),
@@ -151,11 +142,12 @@ impl Site {
             }
         }
         for change in &self.changes {
-            if let Change::Put { path, staged } = change
-                && path.ends_with(".aci")
-                && path.rsplit_once('/').is_some_and(|(own, _)| own == folder)
-            {
-                found.insert(path.clone(), Some(staged.clone()));
+            let is_here = change
+                .path
+                .rsplit_once('/')
+                .is_some_and(|(own, _)| own == folder);
+            if is_here && change.staged.is_some() && change.path.ends_with(".aci") {
+                found.insert(change.path.clone(), change.staged.clone());
             }
         }
         Ok(found)
@@ -169,7 +161,7 @@ impl Site {
         let Some(place) = staged else {
             return self.there(path);
         };
-        let file = File::open(&place).map_err(|error| Error::io(error, show(&place)))?;
+        let file = File::open(&place).map_err(|error| Error::io(error, quote_path(&place)))?;
         Ok(Some(There { file, place }))
     }
 
@@ -178,14 +170,9 @@ impl Site {
     /// # Errors
     /// As [`Site::there`].
     pub(crate) fn will_have(&self, path: &str) -> Result<bool> {
-        let last = self
-            .changes
-            .iter()
-            .rev()
-            .find(|change| change.path() == path);
-        Ok(match last {
-            Some(Change::Put { .. }) => true,
-            Some(Change::Remove { .. }) => false,
+        let mut changes = self.changes.iter().rev();
+        Ok(match changes.find(|change| change.path == path) {
+            Some(last) => last.staged.is_some(),
             None => self.file(path)?.is_some(),
         })
     }
@@ -199,7 +186,7 @@ impl Site {
             return Ok(true);
         };
         let equal = File::open(file).and_then(|file| equal(there, file));
-        Ok(!equal.map_err(|error| Error::io(error, show(&self.root.join(path))))?)
+        Ok(!equal.map_err(|error| Error::io(error, quote_path(&self.root.join(path))))?)
     }
 
     /// Puts bytes at a path; returns whether something changes.
@@ -214,7 +201,7 @@ impl Site {
             file.write_all(bytes)?;
             file.sync_all()
         };
-        write().map_err(|error| Error::io(error, show(&staged)))?;
+        write().map_err(|error| Error::io(error, quote_path(&staged)))?;
         self.put_file(path, staged)
     }
 
@@ -225,24 +212,18 @@ impl Site {
     /// As [`Site::put`].
     pub(crate) fn put_file(&mut self, path: &str, staged: PathBuf) -> Result<bool> {
         self.check(path)?;
-        let before = self.changes.iter().find_map(|change| match change {
-            Change::Put {
-                path: other,
-                staged,
-            } if other == path => Some(staged.clone()),
-            _ => None,
-        });
-        let before = match before {
+        let mut changes = self.changes.iter().filter(|change| change.path == path);
+        let before = match changes.find_map(|change| change.staged.as_ref()) {
             Some(staged) => {
-                let opened = File::open(&staged);
-                let opened = opened.map_err(|error| Error::io(error, show(&staged)))?;
+                let opened = File::open(staged);
+                let opened = opened.map_err(|error| Error::io(error, quote_path(staged)))?;
                 Some((opened, true))
             }
             None => self.file(path)?.map(|file| (file, false)),
         };
         if let Some((before, own)) = before {
             let equal = File::open(&staged).and_then(|file| equal(before, file));
-            if equal.map_err(|error| Error::io(error, show(&self.root.join(path))))? {
+            if equal.map_err(|error| Error::io(error, quote_path(&self.root.join(path))))? {
                 return Ok(false);
             }
             if own {
@@ -250,8 +231,7 @@ impl Site {
                 return Err(Error::new(Code::Ambiguous, message).at(quote(path)));
             }
         }
-        let path = path.to_owned();
-        self.changes.push(Change::Put { path, staged });
+        self.change(path, Some(staged));
         Ok(true)
     }
 
@@ -261,10 +241,14 @@ impl Site {
     /// As [`Site::there`].
     pub(crate) fn remove(&mut self, path: &str) -> Result<()> {
         if self.file(path)?.is_some() {
-            let path = path.to_owned();
-            self.changes.push(Change::Remove { path });
+            self.change(path, None);
         }
         Ok(())
+    }
+
+    fn change(&mut self, path: &str, staged: Option<PathBuf>) {
+        let path = path.to_owned();
+        self.changes.push(Change { path, staged });
     }
 
     /// Refuses a path with a component that a file system could not hold.
@@ -292,29 +276,29 @@ impl Site {
             true => self.temporary("site"),
             false => self.root.clone(),
         };
-        fs::create_dir_all(&place).map_err(|error| Error::io(error, show(&place)))?;
+        fs::create_dir_all(&place).map_err(|error| Error::io(error, quote_path(&place)))?;
         let top = open_directory(&place)?;
         for change in &self.changes {
-            let shown = show(&self.root.join(change.path()));
+            let shown = quote_path(&self.root.join(&change.path));
             let failed = |error: Errno| Error::io(error.into(), shown.clone());
-            let (folder, name) = match change.path().rsplit_once('/') {
+            let (folder, name) = match change.path.rsplit_once('/') {
                 Some((folder, name)) => (make_directories(&top, folder, &self.root)?, name),
                 None => (
                     top.try_clone().map_err(|error| Error::io(error, &*shown))?,
-                    change.path(),
+                    &*change.path,
                 ),
             };
-            match change {
+            match &change.staged {
                 // A link that appeared here meanwhile is replaced, and not followed.
-                Change::Put { staged, .. } => rustix::fs::renameat(CWD, staged, &folder, name),
-                Change::Remove { .. } => rustix::fs::unlinkat(&folder, name, AtFlags::empty()),
+                Some(staged) => rustix::fs::renameat(CWD, staged, &folder, name),
+                None => rustix::fs::unlinkat(&folder, name, AtFlags::empty()),
             }
             .and_then(|()| rustix::fs::fsync(&folder))
             .map_err(failed)?;
         }
         if self.new {
             let renamed = fs::rename(&place, &self.root);
-            renamed.map_err(|error| Error::io(error, show(&self.root)))?;
+            renamed.map_err(|error| Error::io(error, quote_path(&self.root)))?;
             sync_directory(parent(&self.root))?;
         }
         Ok(())
@@ -348,7 +332,7 @@ impl There {
 /// Makes the directories of a path below a directory, and opens the last one. No part may be a
 /// link.
 fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
-    let at = || show(&root.join(path));
+    let at = || quote_path(&root.join(path));
     let mut found = top.try_clone().map_err(|error| Error::io(error, at()))?;
     for name in path.split('/') {
         match rustix::fs::mkdirat(&found, name, Mode::from_raw_mode(0o777)) {
@@ -369,10 +353,6 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
             )?;
     }
     Ok(found)
-}
-
-fn show(path: &Path) -> String {
-    quote(path.as_os_str().as_encoded_bytes())
 }
 
 /// Says whether two files hold the same bytes.

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Read as _},
     os::{
         fd::AsFd,
         unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use imgconv_model::{Code, Error, Result};
+use imgconv_model::{Code, Error, Limits, Result};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
@@ -87,6 +87,24 @@ pub fn open_given(path: &Path) -> io::Result<File> {
     }
     set_blocking(&file)?;
     Ok(file)
+}
+
+/// Reads a file that the user names, with [`open_given`]. `limit` has the name and the value of the
+/// limit on its bytes, and `what` is the name of the file in the error of a longer one.
+///
+/// # Errors
+/// [`Code::Io`] if the file can't be read, [`Code::Limit`] if it is too long. The errors do not name
+/// the path.
+pub fn read_given(path: &Path, limit: (&'static str, u64), what: &str) -> Result<Vec<u8>> {
+    let (name, most) = limit;
+    let mut bytes = Vec::new();
+    open_given(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .map_err(Error::from_io)?;
+    match bytes.len() as u64 > most {
+        true => Err(Limits::exceeded(name, most, what)),
+        false => Ok(bytes),
+    }
 }
 
 /// Opens standard output as a file: without the line buffer of [`io::Stdout`], which would search

@@ -37,7 +37,9 @@ pub use descriptor::{
     is_empty, jobs_within_limit, open_directory, open_directory_at, path_of, set_mode,
 };
 pub use directory::{Directory, Links, Near, make_directory_at, open_file_at};
-pub use given::{open_given, open_nonblocking, open_regular, set_blocking, standard_output};
+pub use given::{
+    open_given, open_nonblocking, open_regular, read_given, set_blocking, standard_output,
+};
 pub use held::{held, warn_if_held};
 pub use lock::lock_directory;
 pub use partial::Partial;

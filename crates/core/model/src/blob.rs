@@ -48,6 +48,16 @@ pub struct Facts {
     pub size: Option<u64>,
 }
 
+impl Facts {
+    /// The facts of a blob of which only the digest is claimed.
+    pub fn of(digest: Digest) -> Self {
+        Self {
+            digest: Some(digest),
+            size: None,
+        }
+    }
+}
+
 /// A source of bytes that can be opened as often as needed.
 ///
 /// A stream whose digest or size was claimed verifies them: it fails with

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use crate::{Blob, Child, Code, Document, Error, Name, Result, quote};
+use crate::{Blob, Child, Code, Digest, Document, Error, Name, Result, quote};
 
 /// A root of a bundle: a document that refers to others, or a stream that is the whole image.
 #[derive(Clone, Debug)]
@@ -45,6 +45,16 @@ impl RootEntry {
         }
     }
 
+    /// The digest of the root, if the place is content-addressed.
+    pub fn digest(&self) -> Option<Digest> {
+        self.child.as_ref().map(|child| child.digest)
+    }
+
+    /// The tag in the name of the entry.
+    pub fn tag(&self) -> Option<&str> {
+        self.name.as_ref()?.tag.as_deref()
+    }
+
     /// Fails if the item of the list can't be used.
     ///
     /// # Errors
@@ -66,7 +76,7 @@ pub fn mark_ambiguous(roots: &mut [RootEntry], list: &str) {
         }
     }
     for (name, group) in by_name {
-        let digest = |at: usize| roots[at].child.as_ref().map(|child| child.digest);
+        let digest = |at: usize| roots[at].digest();
         let first = group[0];
         let Some(other) = group
             .iter()

@@ -3,9 +3,9 @@
 //! A field stands here when it means the same in at least two formats. The fields of one format
 //! alone stay in [`Image::extensions`] and, verbatim, in [`Image::originals`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{Blob, Compression, Digest, Document, FormatId, Name, Platform};
+use crate::{Blob, Compression, Digest, Document, Facts, FormatId, Name, Open, Platform};
 
 /// An image. The struct has no `#[non_exhaustive]` on purpose: formats destructure it without `..`,
 /// so a new field breaks every format that does not handle it.
@@ -159,6 +159,20 @@ pub struct Layer {
     pub urls: Vec<String>,
     /// The source descriptor's annotations.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Layer {
+    /// A layer that is made while it is read: nothing is claimed of its bytes.
+    pub fn made(bytes: Arc<dyn Open>) -> Self {
+        let facts = Facts::default();
+        Self {
+            blob: Blob { facts, bytes },
+            diff_id: None,
+            kind: None,
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
 }
 
 /// The way a sealed layer was made from the source's layers.

@@ -164,6 +164,17 @@ impl Limits {
         let message = format!("{} exceeds the limit `{name}` of {limit}", what.into());
         Error::new(Code::Limit, message).hint(format!("`--limit {name}=N` raises it"))
     }
+
+    /// Refuses a count of `what` above a limit, which is given with its name.
+    ///
+    /// # Errors
+    /// [`Code::Limit`] if the count is too large.
+    pub fn check(count: u64, limit: (&'static str, u64), what: &str) -> Result<()> {
+        match count > limit.1 {
+            true => Err(Self::exceeded(limit.0, limit.1, what)),
+            false => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

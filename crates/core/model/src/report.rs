@@ -157,6 +157,13 @@ impl Notes {
             .warn(code, at, message);
     }
 
+    /// Adds the warnings of a report.
+    pub fn take_warnings(&self, report: &Report) {
+        for warning in &report.warnings {
+            self.warn(warning.code, &*warning.at, &*warning.message);
+        }
+    }
+
     /// Adds a loss, see [`Report::lose`].
     pub fn lose(&self, field: impl Into<String>, outcome: Outcome, why: impl Into<String>) {
         self.0

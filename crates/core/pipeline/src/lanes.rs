@@ -436,9 +436,9 @@ impl Read for Failing {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::sync::Arc;
 
-    use imgconv_model::{Blob, Facts, Platform};
+    use imgconv_model::Platform;
     use imgconv_tar::{END, Entry, EntryKind, head};
 
     use super::*;
@@ -453,16 +453,7 @@ mod tests {
         }
         tar.extend(END);
         let bytes: Arc<[u8]> = tar.into();
-        Layer {
-            blob: Blob {
-                facts: Facts::default(),
-                bytes: Arc::new(bytes),
-            },
-            diff_id: None,
-            kind: None,
-            urls: Vec::new(),
-            annotations: BTreeMap::new(),
-        }
+        Layer::made(Arc::new(bytes))
     }
 
     #[test]

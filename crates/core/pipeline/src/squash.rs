@@ -1,14 +1,14 @@
 //! Merging layers: read each once into a tree and a spool, and write the tree as one tar.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     io::Read,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use imgconv_layer::{ContentStore, FrozenSpool, Semantics, Spool, Tree};
-use imgconv_model::{Blob, Code, Digest, Env, Error, Facts, Layer, Open, Reader, Result};
+use imgconv_model::{Code, Digest, Env, Error, Layer, Open, Reader, Result};
 use imgconv_stream::{HashingReader, ahead, blame};
 
 use crate::{
@@ -38,16 +38,7 @@ impl fmt::Debug for Merged {
 impl Merged {
     /// Returns the tree as a layer whose tar is generated while it is read.
     pub fn into_layer(self) -> Layer {
-        Layer {
-            blob: Blob {
-                facts: Facts::default(),
-                bytes: Arc::new(self),
-            },
-            diff_id: None,
-            kind: None,
-            urls: Vec::new(),
-            annotations: BTreeMap::new(),
-        }
+        Layer::made(Arc::new(self))
     }
 }
 

@@ -24,13 +24,10 @@ mod rootfs;
 mod run;
 pub mod stack;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use imgconv_model::{
-    Blob, Capabilities, Code, Compression, DecodedStream, Digest, Document, Env, Error, Facts,
+    Blob, Capabilities, Code, Compression, DecodedStream, Digest, Document, Env, Error,
     FormatFacts, FormatFamily, Image, Layer, Limits, Notes, Open, Original, Report, Result,
     StreamFacts, StreamFormat, quote,
 };
@@ -120,16 +117,7 @@ fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<
         stacked: !manifest.dependencies.is_empty(),
         id: Arc::clone(&image_id),
     };
-    image.layers.push(Layer {
-        blob: Blob {
-            facts: Facts::default(),
-            bytes: Arc::new(rootfs),
-        },
-        diff_id: None,
-        kind: None,
-        urls: Vec::new(),
-        annotations: BTreeMap::new(),
-    });
+    image.layers.push(Layer::made(Arc::new(rootfs)));
     let document = Document {
         kind: MANIFEST_KIND.to_owned(),
         bytes: scanned.bytes,

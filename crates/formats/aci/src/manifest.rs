@@ -14,7 +14,7 @@ use imgconv_model::{Error, Limits, Notes, Result, quote};
 
 pub(crate) use self::schema::find;
 pub use self::schema::{
-    App, AppPort, Dependency, EventHandler, Manifest, MountPoint, Pair, Renamed, VERSION,
+    App, AppPort, Dependency, EventHandler, Manifest, MountPoint, Pair, Renamed, VERSION, to_map,
 };
 
 /// Reads and checks the bytes of a manifest.

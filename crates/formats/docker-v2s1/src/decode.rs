@@ -181,10 +181,7 @@ fn check_empty_layer(bundle: &dyn Bundle) -> Result<()> {
 
 fn layer(bundle: &dyn Bundle, i: usize, name: &LayerName) -> Result<Layer> {
     let found = match name {
-        LayerName::Digest(digest) => bundle.blob(&Facts {
-            digest: Some(*digest),
-            size: None,
-        }),
+        LayerName::Digest(digest) => bundle.blob(&Facts::of(*digest)),
         LayerName::TarSum(sum) => bundle
             .member(sum, &Facts::default())
             .map_err(|error| unknown_sum(sum, error)),

@@ -11,14 +11,11 @@ mod loss;
 mod read;
 mod write;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use imgconv_model::{
-    Blob, Capabilities, Code, Compression, DecodedStream, Env, Error, Facts, FormatFacts,
-    FormatFamily, FormatId, Image, Layer, Open, Report, Result, StreamFacts, StreamFormat,
+    Blob, Capabilities, Code, Compression, DecodedStream, Env, Error, FormatFacts, FormatFamily,
+    FormatId, Image, Layer, Open, Report, Result, StreamFacts, StreamFormat,
 };
 
 /// The facts of the format.
@@ -68,16 +65,7 @@ impl StreamFormat for Rootfs {
             notes: env.notes.clone(),
             what: what.to_owned(),
         };
-        let layer = Layer {
-            blob: Blob {
-                facts: Facts::default(),
-                bytes: Arc::new(layer),
-            },
-            diff_id: None,
-            kind: None,
-            urls: Vec::new(),
-            annotations: BTreeMap::new(),
-        };
+        let layer = Layer::made(Arc::new(layer));
         let image = Image {
             layers: vec![layer],
             ..Image::default()

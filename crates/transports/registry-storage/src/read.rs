@@ -138,10 +138,7 @@ impl Storage {
     }
 
     fn manifest(&self, digest: &Digest) -> Result<Document> {
-        let facts = Facts {
-            digest: Some(*digest),
-            size: None,
-        };
+        let facts = Facts::of(*digest);
         let document = self.document("", &facts, ("manifest", self.shared.limits.manifest))?;
         let kind = kind_of(&document.bytes, &self.shared.limits, "manifest")
             .map_err(|error| error.at(digest.to_string()))?;
@@ -179,10 +176,7 @@ impl Storage {
             directory, limits, ..
         } = &*self.shared;
         let digest = tar_sum(text, sum, &self.repositories, directory, limits)?;
-        self.blob(&Facts {
-            digest: Some(digest),
-            size: None,
-        })
+        self.blob(&Facts::of(digest))
     }
 
     /// Names the storage as the outermost place, once.

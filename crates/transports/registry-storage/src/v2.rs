@@ -287,10 +287,7 @@ fn read_blob(
     limits: &Limits,
 ) -> Option<Vec<u8>> {
     let (file, _) = directory.file(&blob_path(stored)).ok()??;
-    let facts = Facts {
-        digest: Some(*digest),
-        size: None,
-    };
+    let facts = Facts::of(*digest);
     let reader = Verified::new(file, &facts, "manifest");
     read_to_limit(reader, ("manifest", limits.manifest), "manifest").ok()
 }

@@ -30,83 +30,57 @@ pub(super) const REFERENCE: &str = "reference";
 /// The topics, in the order of the help page.
 pub(super) const TOPICS: &[Topic] = &[
     Topic {
-        name: "locators",
-        about: "how places are written, and options about them",
-        text: LOCATORS,
-        rows: None,
         options: Some(|it| {
             Places::augment_args(Destination::augment_args(Source::augment_args(it)))
         }),
         elsewhere: true,
+        ..Topic::of_text(
+            "locators",
+            "how places are written, and options about them",
+            LOCATORS,
+        )
     },
     Topic {
-        name: "conversion",
-        about: "details of the options that convert images",
-        text: include_str!("topics/conversion.txt"),
-        rows: None,
         options: Some(conversion),
-        elsewhere: false,
+        ..Topic::of_text(
+            "conversion",
+            "details of the options that convert images",
+            CONVERSION,
+        )
     },
     Topic {
-        name: "network",
-        about: "options of connections and credentials",
-        text: include_str!("topics/network.txt"),
-        rows: None,
         options: Some(|it| Credentials::augment_args(NetworkOptions::augment_args(it))),
         elsewhere: true,
+        ..Topic::of_text("network", "options of connections and credentials", NETWORK)
     },
     Topic {
-        name: "trust",
-        about: "options of OpenPGP signatures",
-        text: include_str!("topics/trust.txt"),
-        rows: None,
         options: Some(Trust::augment_args),
         elsewhere: true,
+        ..Topic::of_text("trust", "options of OpenPGP signatures", TRUST)
     },
     Topic {
-        name: "common",
-        about: "details of the common options",
-        text: include_str!("topics/common.txt"),
-        rows: None,
         options: Some(Common::augment_args),
-        elsewhere: false,
+        ..Topic::of_text("common", "details of the common options", COMMON)
     },
     Topic {
-        name: "limits",
-        about: "limits on input, with their defaults",
-        text: include_str!("topics/limits.txt"),
         rows: Some(limits),
-        options: None,
-        elsewhere: false,
+        ..Topic::of_text("limits", "limits on input, with their defaults", LIMITS)
     },
-    Topic {
-        name: "environment",
-        about: "environment variables",
-        text: ENVIRONMENT,
-        rows: None,
-        options: None,
-        elsewhere: false,
-    },
-    Topic {
-        name: "files",
-        about: "files that are read and written besides images",
-        text: FILES,
-        rows: None,
-        options: None,
-        elsewhere: false,
-    },
-    Topic {
-        name: "exit-codes",
-        about: "exit codes",
-        text: EXIT_CODES,
-        rows: None,
-        options: None,
-        elsewhere: false,
-    },
+    Topic::of_text("environment", "environment variables", ENVIRONMENT),
+    Topic::of_text(
+        "files",
+        "files that are read and written besides images",
+        FILES,
+    ),
+    Topic::of_text("exit-codes", "exit codes", EXIT_CODES),
 ];
 
 pub(super) const LOCATORS: &str = include_str!("topics/locators.txt");
-
+const CONVERSION: &str = include_str!("topics/conversion.txt");
+const NETWORK: &str = include_str!("topics/network.txt");
+const TRUST: &str = include_str!("topics/trust.txt");
+const COMMON: &str = include_str!("topics/common.txt");
+const LIMITS: &str = include_str!("topics/limits.txt");
 pub(super) const ENVIRONMENT: &str = include_str!("topics/environment.txt");
 pub(super) const FILES: &str = include_str!("topics/files.txt");
 pub(super) const EXIT_CODES: &str = include_str!("topics/exit-codes.txt");
@@ -153,6 +127,18 @@ fn conversion(command: Command) -> Command {
 }
 
 impl Topic {
+    /// A topic without options.
+    const fn of_text(name: &'static str, about: &'static str, text: &'static str) -> Self {
+        Self {
+            name,
+            about,
+            text,
+            rows: None,
+            options: None,
+            elsewhere: false,
+        }
+    }
+
     /// The text before the options, with the rows.
     pub(super) fn text(&self) -> Cow<'static, str> {
         match self.rows {

@@ -43,25 +43,19 @@ pub(crate) fn renew_digests(
     if new.digest == listed.digest {
         return;
     }
-    let known: Vec<(String, String)> = new
-        .annotations
-        .iter()
-        .filter(|(key, _)| is_name(key))
-        .map(|(key, text)| (key.clone(), text.clone()))
-        .collect();
-    for (key, text) in known {
+    let known = new.annotations.clone().into_iter();
+    for (key, text) in known.filter(|(key, _)| is_name(key)) {
         let Ok(digest) = Digest::parse(text.trim_start_matches('@')) else {
             continue;
         };
         let field = format!("index.manifests.annotations.{key}");
+        let why = format!("the annotation held {text}, and the image was rewritten");
         if digest == listed.digest {
             let now = text.replace(&digest.to_string(), &new.digest.to_string());
             new.annotations.insert(key, now);
-            let why = format!("the annotation held {text}, and the image was rewritten");
             report.lose(field, LossKind::Approximated, why);
         } else if config.as_deref() != Some(&*digest.to_string()) {
             new.annotations.remove(&key);
-            let why = format!("the annotation held {text}, and the image was rewritten");
             report.lose(field, LossKind::Dropped, why);
         }
     }

@@ -28,7 +28,7 @@ use crate::{
         lost,
     },
     read::{
-        node::{ImageNode, Node, algorithm_in, images as each_image},
+        node::{ImageNode, Node, algorithm_in},
         spec::spec_of,
     },
 };
@@ -98,7 +98,7 @@ impl<'s> Assembler<'_, 's> {
         self.usual_digest(&child, &mut report)?;
         if let Some(listed) = &root.entry.child {
             let env = self.request.env;
-            if self.request.holds.descriptors {
+            if self.request.place.has_descriptors() {
                 let config = images.first().and_then(|image| image.config.clone());
                 child = descriptors::carry(child, listed, env, &mut report)?;
                 // A name replaces an annotation that holds a digest.
@@ -131,7 +131,7 @@ impl<'s> Assembler<'_, 's> {
     /// which it was read.
     fn usual_digest(&self, child: &Child, report: &mut Report) -> Result<()> {
         let algorithm = child.digest.algorithm();
-        if self.request.holds.any_digest || algorithm == Algorithm::Sha256 {
+        if self.request.place.has_any_digest() || algorithm == Algorithm::Sha256 {
             return Ok(());
         }
         let digest = child.digest;
@@ -247,7 +247,7 @@ impl<'s> Assembler<'_, 's> {
                     "a descriptor can't have the platform {}; only the config keeps the platform",
                     quote(platform.to_string())
                 );
-                if request.holds.descriptors && !copied {
+                if request.place.has_descriptors() && !copied {
                     report.lose("index.manifests.platform", LossKind::Dropped, why);
                 }
                 None
@@ -403,7 +403,7 @@ impl<'s> Assembler<'_, 's> {
     /// Writes an index over the written entries. An index with unchanged entries keeps its bytes,
     /// whichever family it is of, unless the user named a format.
     fn store_index(&self, kept: &[Child], index: &Index, child: &Child) -> Result<Child> {
-        let document = match !self.request.holds.asked && kept == index.children {
+        let document = match !self.request.asked && kept == index.children {
             true => index.document.clone(),
             false => self
                 .request
@@ -473,7 +473,7 @@ impl<'s> Assembler<'_, 's> {
 
     /// Signs the manifest that is about to be stored, if there is a key.
     fn signed(&self, root: Document) -> Result<Document> {
-        let Some(key) = self.request.key else {
+        let Some(key) = &self.request.key else {
             return Ok(root);
         };
         let bytes = sign(&root.bytes, key).map_err(|error| match error.code() {
@@ -498,10 +498,10 @@ fn platforms(
         let Some(node) = node.as_deref().filter(|_| written.is_some()) else {
             continue;
         };
-        each_image(node, Some(listed), &mut |image, listed| {
+        for (image, below) in node.images() {
             let digest = image.child.as_ref().map(|child| child.digest.to_string());
-            found.push((spec_of(image, listed).to_string(), digest));
-        });
+            found.push((spec_of(image, below.or(Some(listed))).to_string(), digest));
+        }
     }
     found
 }

@@ -35,12 +35,7 @@ pub(super) fn join_platforms(
             items.append(&mut group);
             continue;
         }
-        group.sort_by(|a, b| {
-            a.publication
-                .root
-                .platform
-                .cmp(&b.publication.root.platform)
-        });
+        group.sort_by_cached_key(|item| item.publication.root.platform.clone());
         for pair in group.windows(2) {
             let [a, b] = [&pair[0], &pair[1]];
             if a.publication.root.platform == b.publication.root.platform {

@@ -13,7 +13,7 @@ use imgconv_transport_registry::Location;
 use super::output::Item;
 use crate::{
     choose::{request::Request, signing::SCHEMA1},
-    read::{node::Node, root::SourceRoot},
+    read::root::{SourceRoot, reference_text},
 };
 
 /// The digest of a root at the destination.
@@ -48,7 +48,7 @@ pub(super) fn of_digest(
         );
         report.lose("tag", LossKind::Synthesised, why);
     }
-    let held = request.holds.names && !tags_only(request);
+    let held = request.place.has_names() && !tags_only(request);
     let Some(digest) = name.digest.filter(|_| held) else {
         return Ok(Some(name));
     };
@@ -89,11 +89,8 @@ pub(super) fn shown(
     report: &mut Report,
 ) -> Option<String> {
     // A schema 1 manifest holds the name itself.
-    if !request.holds.names && request.target.id() != SCHEMA1 {
-        let lost = name.map(|name| {
-            let text = name.to_full_reference(&mut Report::default());
-            text.unwrap_or_else(|| name.to_string())
-        });
+    if !request.place.has_names() && request.target.id() != SCHEMA1 {
+        let lost = name.map(reference_text);
         for name in lost.into_iter().chain(texts(root, name)) {
             let why = format!("the destination has no names, so {name} is lost");
             report.lose("name", LossKind::Dropped, why);
@@ -109,7 +106,7 @@ pub(super) fn shown(
     });
     // A text that is no name stays in the annotations that it came from, where descriptors are
     // written.
-    if request.holds.descriptors {
+    if request.place.has_descriptors() {
         let listed = |text: &String| annotations(root).any(|own| own == text);
         for lost in texts(root, name).filter(|text| !listed(text)) {
             let why = format!("{} is not the name of a repository", quote(&lost));
@@ -119,7 +116,7 @@ pub(super) fn shown(
     let kept = || {
         annotations(root)
             .next()
-            .filter(|_| request.holds.descriptors)
+            .filter(|_| request.place.has_descriptors())
     };
     text.or_else(|| kept().cloned())
 }
@@ -178,12 +175,7 @@ fn annotations<'r>(root: &'r SourceRoot<'_>) -> impl Iterator<Item = &'r String>
 
 /// The digest that a root has in the source.
 fn source_digest(root: &SourceRoot<'_>) -> Option<Digest> {
-    let of_node = match &*root.node {
-        Node::Image(image) => image.child.as_ref(),
-        Node::Index { child, .. } | Node::Opaque { child, .. } => Some(child),
-    };
-    let listed = root.entry.child.as_ref();
-    listed.or(of_node).map(|child| child.digest)
+    root.entry.digest().or_else(|| root.node.root_digest())
 }
 
 /// Refuses two different images that would get one name, before anything is written.

@@ -1,10 +1,10 @@
 //! The output of documents and layers: a destination, or nothing while they are only expected.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use imgconv_model::{
-    Algorithm, Blob, Child, Document, Env, Facts, History, Image, Layer, Publication, Report,
-    Result, SealedLayer,
+    Algorithm, Child, Digest, Document, Env, History, Image, Layer, Publication, Report, Result,
+    SealedLayer,
 };
 
 use super::written::Known;
@@ -59,6 +59,9 @@ pub struct Assembled<'s> {
     pub items: Vec<Item>,
     /// The losses of documents that are not written, if there is no item to report them with.
     pub left_behind: Report,
+    /// The stored documents and layers, with their sizes, that the items rely on. The files of streams
+    /// are not among them.
+    pub stored: BTreeSet<(Digest, u64)>,
     /// The result for each source document.
     pub(super) known: Known<'s>,
 }
@@ -74,6 +77,7 @@ impl<'s> Assembled<'s> {
         Self {
             items,
             left_behind,
+            stored: BTreeSet::new(),
             known,
         }
     }
@@ -96,14 +100,5 @@ pub(crate) fn squash_layers(image: &mut Image, from: usize, merged: Layer) {
 /// A layer without bytes, as a stand-in for a layer that does not exist yet.
 pub(crate) fn nothing() -> Layer {
     let bytes: Arc<[u8]> = Arc::from(&[][..]);
-    Layer {
-        blob: Blob {
-            facts: Facts::default(),
-            bytes: Arc::new(bytes),
-        },
-        diff_id: None,
-        kind: None,
-        urls: Vec::new(),
-        annotations: BTreeMap::new(),
-    }
+    Layer::made(Arc::new(bytes))
 }

@@ -86,20 +86,16 @@ impl<'s> Known<'s> {
         let Ok(subject) = Digest::parse(subject) else {
             return true;
         };
-        let (known, became) = match self.became(&subject.to_string()) {
-            Some((known, became)) => (known, Some(became)),
-            None => (subject, None),
-        };
-        match became {
-            Some((Some(child), _)) if child.digest == known => true,
-            Some((Some(_), _)) => {
+        match self.became(&subject.to_string()) {
+            Some((known, (Some(child), _))) if child.digest == known => true,
+            Some((_, (Some(_), _))) => {
                 let why = format!("the document refers to {subject}, and that image was rewritten");
                 let field = format!("attestation {}", listed.digest);
                 report.lose(field, LossKind::Dropped, why);
                 false
             }
             // The subject is not wanted, or missing: this entry is left out with its subject.
-            Some((None, _)) => false,
+            Some((_, (None, _))) => false,
             None => !all.contains(&subject),
         }
     }

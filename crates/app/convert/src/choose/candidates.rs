@@ -13,14 +13,14 @@ use std::{
 use imgconv_format_aci::{
     Aci, Manifest,
     dependency::{Candidate, choose, describe, matches},
-    manifest::{Dependency, Pair},
+    manifest::{Dependency, Pair, to_map},
     platform,
 };
 use imgconv_model::{
     Bundle, Code, Env, Error, Limits, Platform, Result, Root, RootEntry, StreamFormat as _,
     Transport as _, quote,
 };
-use imgconv_tags::{ImageTags, Labels};
+use imgconv_tags::ImageTags;
 use imgconv_transport_appc::{APPC, AppImage};
 use imgconv_transport_file::FILE;
 
@@ -212,11 +212,9 @@ impl Candidates {
                 if !met.insert(found) {
                     continue;
                 }
-                let most = env.limits.aci_deps_nodes;
-                if met.len() as u64 > most {
-                    let what = "the number of images in the dependency tree";
-                    return Err(Limits::exceeded("aci_deps_nodes", most, what));
-                }
+                let most = ("aci_deps_nodes", env.limits.aci_deps_nodes);
+                let what = "the number of images in the dependency tree";
+                Limits::check(met.len() as u64, most, what)?;
                 pending.push(found);
             }
         }
@@ -245,13 +243,10 @@ impl Candidates {
 
     /// Fetches a dependency. A dependency without a platform gets the platform of the image.
     fn discover(&mut self, dependency: &Dependency, of: &Manifest, env: &Env) -> Result<usize> {
-        let labels = dependency.labels.iter();
         let image = AppImage {
             name: dependency.image_name.clone(),
             tag: dependency.tag.clone(),
-            labels: labels
-                .map(|label| (label.name.clone(), label.value.clone()))
-                .collect(),
+            labels: to_map(&dependency.labels),
         };
         image.check()?;
         let own = platform::from_labels(of.label("os"), of.label("arch"));
@@ -271,27 +266,23 @@ impl Candidates {
         let source = Source::open(&locator, env)?;
         let text = source.text.clone();
         let decoded = source.decode(env)?;
+        let not_an_aci = || Error::new(Code::Unsupported, "the file is not an ACI").at(&*text);
         let Some(Node::Image(node)) = decoded.first().map(|(_, node)| &**node) else {
-            return Err(Error::new(Code::Unsupported, "the file is not an ACI").at(text));
+            return Err(not_an_aci());
         };
-        for warning in &node.report.warnings {
-            env.notes
-                .warn(warning.code, &*warning.at, &*warning.message);
-        }
+        env.notes.take_warnings(&node.report);
         let same = |known: &Known| known.discovered && known.text == text;
-        let key = match (self.all.iter().position(same), &node.aci) {
-            (Some(key), _) => key,
-            (None, Some(aci)) => {
+        let key = match self.all.iter().position(same) {
+            Some(key) => key,
+            None => {
+                let aci = node.aci.clone().ok_or_else(not_an_aci)?;
                 self.all.push(Known {
                     text,
                     path: None,
-                    aci: aci.clone(),
+                    aci,
                     discovered: true,
                 });
                 self.all.len() - 1
-            }
-            (None, None) => {
-                return Err(Error::new(Code::Unsupported, "the file is not an ACI").at(text));
             }
         };
         self.discovered.insert(asked, key);
@@ -304,11 +295,7 @@ impl Candidates {
         let Some(tag) = &dependency.tag else {
             return Ok(dependency.clone());
         };
-        let given: Labels = dependency
-            .labels
-            .iter()
-            .map(|Pair { name, value }| (name.clone(), value.clone()))
-            .collect();
+        let given = to_map(&dependency.labels);
         let tags = self.image_tags(&dependency.image_name, env)?;
         let labels = imgconv_tags::merge(tags.as_deref(), Some(tag), &given)
             .map_err(|error| error.at(format!("dependency {}", describe(dependency))))?;

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -204,13 +203,13 @@ fn render_one(
         };
         resolve_user(&mut node.image, &aci.manifest, &mut owner)?;
     }
-    let id = FormatId::ACI;
-    if node
-        .image
-        .extensions
-        .remove(&(id, "dependencies".to_owned()))
-        .is_some()
-    {
+    let extensions = &mut node.image.extensions;
+    let mut had = |field: &str| {
+        extensions
+            .remove(&(FormatId::ACI, field.to_owned()))
+            .is_some()
+    };
+    if had("dependencies") {
         let names: Vec<String> = aci.manifest.dependencies.iter().map(describe).collect();
         let why = format!(
             "the dependencies {} became {} layers below the layer of the image",
@@ -219,12 +218,7 @@ fn render_one(
         );
         node.report.lose("dependencies", Outcome::Approximated, why);
     }
-    if node
-        .image
-        .extensions
-        .remove(&(id, "pathWhitelist".to_owned()))
-        .is_some()
-    {
+    if had("pathWhitelist") {
         let why = "the whitelist was applied: the layers hold only the listed paths";
         node.report
             .lose("pathWhitelist", Outcome::Approximated, why);
@@ -299,18 +293,10 @@ fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
                     ));
                 }
             }
-            match entry.kind {
-                EntryKind::Symlink => {
-                    own.insert(path);
-                }
-                EntryKind::Directory => {
-                    directories.insert(path);
-                }
-                EntryKind::Regular
-                | EntryKind::HardLink
-                | EntryKind::CharDevice
-                | EntryKind::BlockDevice
-                | EntryKind::Fifo => {}
+            if entry.kind == EntryKind::Symlink {
+                own.insert(path);
+            } else if entry.kind == EntryKind::Directory {
+                directories.insert(path);
             }
         }
         links.retain(|link| !directories.contains(link));
@@ -336,19 +322,12 @@ fn filtered(layer: Layer, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
     }
 }
 
+#[derive(Debug)]
 struct Filtered {
     layer: Layer,
     paths: BTreeSet<Vec<u8>>,
     env: Env,
     merged: Mutex<Option<Merged>>,
-}
-
-impl fmt::Debug for Filtered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Filtered")
-            .field("paths", &self.paths.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Open for Filtered {

@@ -9,10 +9,7 @@
 use imgconv_locate::locator::Locator;
 use imgconv_model::{Code, Error, FormatFamily, Result};
 
-use crate::read::{
-    node::{Node, walk},
-    root::SourceRoot,
-};
+use crate::read::{node::Node, root::SourceRoot};
 
 /// Refuses sources that are not of the command's family.
 ///
@@ -37,19 +34,16 @@ pub(crate) fn check(
         if places.any(|place| place.families.contains(&wanted)) {
             continue;
         }
-        let mut found = Vec::new();
-        walk(&root.node, None, &mut |node, _| match node {
-            Node::Image(image) => found.push(image.format.facts().family),
+        let found = root.node.walk().filter_map(|(node, _)| match node {
+            Node::Image(image) => Some(image.format.facts().family),
             // Artifacts belong to OCI.
-            Node::Opaque { .. } => found.push(FormatFamily::Oci),
-            Node::Index { .. } => {}
+            Node::Opaque { .. } => Some(FormatFamily::Oci),
+            Node::Index { .. } => None,
         });
-        let Some(first) = found.first().copied() else {
+        let found: Vec<FormatFamily> = found.collect();
+        let Some(first) = found.first().filter(|_| !found.contains(&wanted)) else {
             continue;
         };
-        if found.contains(&wanted) {
-            continue;
-        }
         let (wanted, written, found) = (wanted.as_str(), written.as_str(), first.as_str());
         let what = match first {
             FormatFamily::Aci => "an ACI",
@@ -58,7 +52,7 @@ pub(crate) fn check(
             FormatFamily::Rootfs => "a root file system",
         };
         let message = format!("`{wanted}-to-{written}` does not read {what}");
-        let hint = match found == written || first == FormatFamily::Rootfs {
+        let hint = match found == written || *first == FormatFamily::Rootfs {
             true => "`imgconv convert SRC DST` takes every format".to_owned(),
             false => format!(
                 "`imgconv {found}-to-{written}` does, and `imgconv convert SRC DST` takes every format"

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use imgconv_model::{Index, Platform, PlatformSpec, Report};
 
 use crate::read::{
-    node::{ImageNode, Node, images, walk},
+    node::{ImageNode, Node},
     root::SourceRoot,
     spec::spec_of,
 };
@@ -26,12 +26,8 @@ pub fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<Platfor
     if wanted.is_empty() {
         return Vec::new();
     }
-    let mut specs = Vec::new();
-    for root in roots {
-        images(&root.node, None, &mut |node, listed| {
-            specs.push(spec_of(node, listed))
-        });
-    }
+    let images = roots.iter().flat_map(|root| root.node.images());
+    let specs: Vec<PlatformSpec> = images.map(|(node, listed)| spec_of(node, listed)).collect();
     let there: Vec<Platform> = specs.iter().map(|spec| spec.platform.clone()).collect();
     let chosen = wanted.iter().map(|wanted| {
         let platform = lower(&wanted.platform, &there);
@@ -68,27 +64,25 @@ pub fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
     .collect()
 }
 
-/// The images below a node that stand only after another image of their platform in an index.
-pub fn second_matches(node: &Node) -> Vec<&ImageNode> {
-    let (mut first, mut second) = (BTreeSet::new(), Vec::new());
-    walk(node, None, &mut |node, _| {
+/// The addresses of the images below a node that stand only after another image of their platform in
+/// an index.
+pub fn second_matches(node: &Node) -> BTreeSet<*const ImageNode> {
+    let (mut first, mut second) = (BTreeSet::new(), BTreeSet::new());
+    for (node, _) in node.walk() {
         let Node::Index {
             index, children, ..
         } = node
         else {
-            return;
+            continue;
         };
         for (child, repeated) in children.iter().zip(repeated(index, children)) {
             if let Some(Node::Image(image)) = child.as_deref() {
-                match repeated {
-                    true => second.push(&**image),
-                    false => drop(first.insert(std::ptr::from_ref(&**image))),
-                }
+                let matches = if repeated { &mut second } else { &mut first };
+                matches.insert(std::ptr::from_ref(&**image));
             }
         }
-    });
-    second.retain(|image| !first.contains(&std::ptr::from_ref(*image)));
-    second
+    }
+    &second - &first
 }
 
 /// Warns that an image is left out because an earlier one has the same platform.

@@ -1,12 +1,15 @@
 //! The settings of one conversion, and what the destination can hold.
 
+use std::path::Path;
+
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_locate::{catalog, locator::Locator};
 use imgconv_model::{
-    Capabilities, Code, DocumentFormat, Env, Error, Format, FormatFamily, FormatId, Name, Result,
-    StreamFormat,
+    Capabilities, Code, DocumentFormat, Env, Error, Format, FormatFamily, FormatId, Name, Place,
+    Result, StreamFormat,
 };
 
+use super::signing::signing_key;
 use crate::{options::Options, read::root::SourceRoot};
 
 /// The settings that are the same for every image of a conversion.
@@ -21,59 +24,39 @@ pub struct Request<'a> {
     /// The environment of the run.
     pub env: &'a Env,
     /// The key that signs manifests.
-    pub key: Option<&'a SigningKey>,
-    /// The things that the destination holds beside documents and layers.
-    pub holds: Holds,
-}
-
-/// The things that a destination holds beside documents and layers.
-#[derive(Clone, Copy, Debug)]
-pub struct Holds {
-    /// Names of images.
-    pub names: bool,
-    /// A list of descriptors.
-    pub descriptors: bool,
-    /// Roots under a digest of any algorithm; false if roots are found by their SHA-256 digest
-    /// alone.
-    pub any_digest: bool,
-    /// One image: of several images of one platform the first is written.
+    pub key: Option<SigningKey>,
+    /// The facts of the destination.
+    pub place: &'static Place,
+    /// Whether the destination is a file of one image: of several images of one platform the first is
+    /// written.
     pub one_file: bool,
-    /// Only documents of the format that the user named.
+    /// Whether the user named the format, so that documents of other formats are not copied.
     pub asked: bool,
-    /// The formats that images of an index may keep, since the user named none.
-    pub kept_formats: &'static [FormatId],
-}
-
-impl Holds {
-    /// Returns what a destination holds. The destination is a file of one image if `one_file`.
-    pub fn of(destination: &Locator, one_file: bool) -> Self {
-        let asked = destination.format.is_some();
-        let place = destination.transport.place();
-        Self {
-            names: place.has_names(),
-            descriptors: place.has_descriptors(),
-            any_digest: place.has_any_digest(),
-            one_file,
-            asked,
-            kept_formats: match asked {
-                true => &[],
-                false => place.formats(),
-            },
-        }
-    }
 }
 
 impl<'a> Request<'a> {
-    /// Asks for images in the format `target`, without a signing key.
-    pub fn new(target: Format, options: &'a Options, holds: Holds, env: &'a Env) -> Self {
-        Self {
+    /// Asks for images in the format `target` at a destination.
+    ///
+    /// # Errors
+    /// The errors of [`signing_key`].
+    pub fn new(
+        target: Format,
+        destination: &Locator,
+        options: &'a Options,
+        env: &'a Env,
+    ) -> Result<Self> {
+        let location = &destination.location;
+        let is_directory = location.ends_with('/') || Path::new(location).is_dir();
+        Ok(Self {
             target,
             capabilities: target.capabilities(),
             options,
             env,
-            key: None,
-            holds,
-        }
+            key: signing_key(options, target.id())?,
+            place: destination.transport.place(),
+            one_file: target.is_stream() && !is_directory,
+            asked: destination.format.is_some(),
+        })
     }
 
     /// Returns the format of the documents that are written.

@@ -1,9 +1,9 @@
 //! The key that schema 1 manifests are signed with.
 
-use std::{io::Read as _, path::Path};
+use std::path::Path;
 
 use imgconv_format_docker_v2s1::SigningKey;
-use imgconv_model::{Code, Error, FormatId, Limits, Result};
+use imgconv_model::{Code, Error, FormatId, Result};
 
 use crate::options::Options;
 
@@ -34,13 +34,7 @@ pub fn signing_key(options: &Options, target: FormatId) -> Result<Option<Signing
 }
 
 fn read_key(path: &Path) -> Result<SigningKey> {
-    let mut bytes = Vec::new();
-    imgconv_fs::open_given(path)
-        .and_then(|file| file.take(KEY_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(Error::from_io)?;
-    if bytes.len() as u64 > KEY_BYTES {
-        return Err(Limits::exceeded("key_file", KEY_BYTES, "the signing key"));
-    }
+    let bytes = imgconv_fs::read_given(path, ("key_file", KEY_BYTES), "the signing key")?;
     SigningKey::from_jwk(&bytes).map_err(|error| {
         // The key belongs to the user and is no part of a source.
         Error::new(Code::Usage, error.to_string())

@@ -8,7 +8,8 @@ use std::{
 
 use imgconv_manifest::family_of;
 use imgconv_model::{
-    Child, Code, Digest, Error, Format, Image, Index, Opaque, PlatformSpec, Report, Result,
+    Child, Code, Digest, Error, Format, FormatId, Image, Index, Opaque, PlatformSpec, Report,
+    Result,
 };
 use imgconv_pipeline::Sealer;
 
@@ -57,7 +58,7 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
                 continue;
             }
             if let Node::Opaque { opaque, child } = &*root.node
-                && !request.holds.descriptors
+                && !request.place.has_descriptors()
                 && is_blob(opaque, child)
             {
                 let field = format!("{} {}", opaque.what, child.digest);
@@ -146,9 +147,9 @@ impl<'s> Planner<'_, 's> {
         root: &SourceRoot<'_>,
     ) -> Result<PlannedImage> {
         let request = self.request;
-        let kept = request.holds.kept_formats;
+        let can_stay = |own: FormatId| !request.asked && request.place.formats().contains(&own);
         let target = match (listed, node.format) {
-            (Some(_), Format::Documents(own)) if kept.contains(&own.id()) => own,
+            (Some(_), Format::Documents(own)) if can_stay(own.id()) => own,
             _ => request.documents_format(),
         };
         let mut report = node.report.clone();
@@ -273,7 +274,7 @@ impl<'s> Planner<'_, 's> {
         // If the user named a format, no document of another family is copied.
         let own = request.capabilities.root_kinds.first();
         let own = own.and_then(|kind| family_of(kind)).unwrap_or("docker");
-        let foreign = request.holds.asked && family_of(kind).is_some_and(|family| family != own);
+        let foreign = request.asked && family_of(kind).is_some_and(|family| family != own);
         let held = request.capabilities.opaque && !foreign;
         let target = request.target.id();
         if !held && !opaque.image {

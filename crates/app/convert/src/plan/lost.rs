@@ -72,35 +72,27 @@ pub(crate) fn missing_child(
         "the index lists {}, but the source does not store it",
         listed.digest
     );
-    match request.options.missing {
+    let refuse = |what| {
+        let error = Error::new(Code::Missing, what).at(place);
+        Err(error.hint("`--missing drop` leaves the entry out of the index"))
+    };
+    let index = match request.options.missing {
         Missing::Drop if request.options.preserve_digests => {
-            Err(Error::new(Code::Missing, what).at(place).hint(
+            return Err(Error::new(Code::Missing, what).at(place).hint(
                 "`--missing keep` leaves the index as it is; without `--preserve-digests` the \
                  index is written without the entry",
-            ))
+            ));
         }
-        Missing::Keep => {
-            if !request.capabilities.root_kinds.contains(&&*listed.kind) {
-                let target = request.target.id();
-                let message = format!("{what}, and the entry can't be converted to {target}");
-                return Err(Error::new(Code::Missing, message)
-                    .at(place)
-                    .hint("`--missing drop` leaves the entry out of the index"));
-            }
-            let message = format!("{what}; the index keeps the entry");
-            report.warn("missing-child", place, message);
-            Ok(())
+        Missing::Keep if !request.capabilities.root_kinds.contains(&&*listed.kind) => {
+            let target = request.target.id();
+            return refuse(format!(
+                "{what}, and the entry can't be converted to {target}"
+            ));
         }
-        Missing::Drop => {
-            report.warn(
-                "missing-child",
-                place,
-                format!("{what}; the index is written without the entry"),
-            );
-            Ok(())
-        }
-        Missing::Fail => Err(Error::new(Code::Missing, what)
-            .at(place)
-            .hint("`--missing drop` leaves the entry out of the index")),
-    }
+        Missing::Fail => return refuse(what),
+        Missing::Keep => "the index keeps the entry",
+        Missing::Drop => "the index is written without the entry",
+    };
+    report.warn("missing-child", place, format!("{what}; {index}"));
+    Ok(())
 }

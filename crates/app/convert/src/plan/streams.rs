@@ -26,7 +26,7 @@ use crate::{
     },
     options::digests_change,
     read::{
-        node::{ImageNode, Node, images, platform_of, walk},
+        node::{ImageNode, Node, platform_of},
         root::SourceRoot,
         spec::spec_of,
     },
@@ -93,7 +93,9 @@ impl<'s> Planner<'_, 's> {
                 .lose(field, LossKind::Dropped, &*self.no_image);
             return Ok(());
         }
-        self.leave_behind(&root.node)?;
+        for (node, _) in root.node.walk() {
+            self.leave_behind(node)?;
+        }
         let identity = match self.request.options.image_tags {
             true => tags::identity(&root.node, &self.request.env.limits),
             false => None,
@@ -108,17 +110,13 @@ impl<'s> Planner<'_, 's> {
     /// Finds the images below a root that become ACIs.
     fn wanted(&mut self, root: &'s SourceRoot<'s>) -> Vec<(&'s ImageNode, Option<&'s Child>)> {
         let platforms = &self.request.options.platforms;
-        let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
         let mut known = BTreeSet::new();
-        images(&root.node, None, &mut |node, listed| {
-            if is_wanted(platforms, &spec_of(node, listed)) && known.insert(ptr::from_ref(node)) {
-                found.push((node, listed));
-            }
+        let wanted = root.node.images().filter(|(node, listed)| {
+            is_wanted(platforms, &spec_of(node, *listed)) && known.insert(ptr::from_ref(*node))
         });
-        if self.request.holds.one_file && !platforms.is_empty() {
+        let mut found: Vec<(&ImageNode, Option<&Child>)> = wanted.collect();
+        if self.request.one_file && !platforms.is_empty() {
             let second = second_matches(&root.node);
-            let second: BTreeSet<*const ImageNode> =
-                second.into_iter().map(ptr::from_ref).collect();
             found.retain(|(node, listed)| {
                 let first = !second.contains(&ptr::from_ref(*node));
                 if !first {
@@ -221,13 +219,6 @@ impl<'s> Planner<'_, 's> {
     /// Reports documents that are not images, and missing documents; an image with layers that are
     /// no tars is an error.
     fn leave_behind(&mut self, node: &Node) -> Result<()> {
-        let mut all = Vec::new();
-        walk(node, None, &mut |node, _| all.push(node));
-        all.into_iter()
-            .try_for_each(|node| self.leave_one_behind(node))
-    }
-
-    fn leave_one_behind(&mut self, node: &Node) -> Result<()> {
         match node {
             Node::Image(_) => Ok(()),
             Node::Index {

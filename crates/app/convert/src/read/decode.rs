@@ -46,144 +46,176 @@ fn embedded_root(entry: &RootEntry, env: &Env) -> Result<Option<Document>> {
     Ok(Some(Document { kind, bytes }))
 }
 
-/// Decodes an entry of the place that holds it.
-pub(super) fn decode_in(
-    bundle: &dyn Bundle,
-    entry: &RootEntry,
-    env: &Env,
-    memo: &mut Memo,
-) -> Result<Arc<Node>> {
-    entry.check()?;
-    let entry = &bundle.resolve(entry)?;
-    // Another entry may list the same document with other embedded data.
-    embedded_root(entry, env)?;
-    if let Some(child) = &entry.child
-        && let Some(node) = memo.nodes.get(&child.digest)
-    {
-        return Ok(Arc::clone(node));
-    }
-    // A listed document of an unknown type is carried. A document that no descriptor lists, as the
-    // only document of a place, has to be an image.
-    if let Some(child) = entry.child.as_ref().filter(|child| !child.raw.is_empty())
-        && let Some(node) = undecodable(bundle, child, env, memo)?
-    {
-        return Ok(node);
-    }
-    let root = root_of(bundle, entry, env)?;
-    let node = decode_root(bundle, &root, entry.child.as_ref(), 0, env, memo)?;
-    if let (Some(listed), Node::Image(image)) = (&entry.name, &*node)
-        && let Some(own) = image.image.name.as_ref().filter(|_| image.aci.is_some())
-        && own != listed
-    {
-        let what = "the name in the index of the store";
-        return Err(Error::mismatch(what, own, listed));
-    }
-    Ok(node)
+/// Decodes the documents of one place.
+pub(super) struct Decoder<'a> {
+    pub(super) bundle: &'a dyn Bundle,
+    pub(super) env: &'a Env,
+    pub(super) memo: &'a mut Memo,
 }
 
-/// Reads a document that no format decodes, because its type is unknown; `None` if a format may
-/// decode it.
-///
-/// # Errors
-/// [`Code::Missing`] if the document is not stored.
-fn undecodable(
-    bundle: &dyn Bundle,
-    child: &Child,
-    env: &Env,
-    memo: &mut Memo,
-) -> Result<Option<Arc<Node>>> {
-    let limit = ("manifest", env.limits.manifest);
-    match told(&child.kind) {
-        Told::Listing => return Ok(None),
-        // A manifest or index is never longer than this limit.
-        Told::Nothing if child.size <= limit.1 => {
-            let document = find_document(bundle, child, limit, &env.limits)?;
-            if catalog::recognise(&Root::Document(document), None).is_some() {
-                return Ok(None);
-            }
+impl Decoder<'_> {
+    /// Decodes an entry of the place.
+    pub(super) fn entry(mut self, entry: &RootEntry) -> Result<Arc<Node>> {
+        entry.check()?;
+        let entry = &self.bundle.resolve(entry)?;
+        // Another entry may list the same document with other embedded data.
+        embedded_root(entry, self.env)?;
+        if let Some(child) = &entry.child
+            && let Some(node) = self.memo.nodes.get(&child.digest)
+        {
+            return Ok(Arc::clone(node));
         }
-        Told::Nothing | Told::Other => {}
+        // A listed document of an unknown type is carried. A document that no descriptor lists, as
+        // the only document of a place, has to be an image.
+        if let Some(child) = entry.child.as_ref().filter(|child| !child.raw.is_empty())
+            && let Some(node) = self.undecodable(child)?
+        {
+            return Ok(node);
+        }
+        let root = root_of(self.bundle, entry, self.env)?;
+        let node = self.root(&root, entry.child.as_ref(), 0)?;
+        if let (Some(listed), Node::Image(image)) = (&entry.name, &*node)
+            && let Some(own) = image.image.name.as_ref().filter(|_| image.aci.is_some())
+            && own != listed
+        {
+            let what = "the name in the index of the store";
+            return Err(Error::mismatch(what, own, listed));
+        }
+        Ok(node)
     }
-    let opaque = unknown::read(bundle, child, env)?;
-    let child = child.clone();
-    let digest = child.digest;
-    let node = Arc::new(Node::Opaque { opaque, child });
-    memo.add(digest, &node, env)?;
-    Ok(Some(node))
-}
 
-fn decode_root(
-    bundle: &dyn Bundle,
-    root: &Root,
-    child: Option<&Child>,
-    depth: u64,
-    env: &Env,
-    memo: &mut Memo,
-) -> Result<Arc<Node>> {
-    // A stream that was fetched by name is verified before anything is made of it (robustness J5).
-    let named = bundle.fetched().and_then(|it| it.name.as_deref());
-    let verified = match (root, named) {
-        (Root::Stream(blob), Some(name)) => Some(fetched::verify(bundle, blob, name, env)?),
-        _ => None,
-    };
-    let found = catalog::recognise(root, memo.format);
-    if let Some(wanted) = memo.format
-        && found.is_none_or(|found| found.id() != wanted)
-    {
-        let found = found.map_or_else(|| "something else".into(), |it| it.id().to_string());
-        return Err(Error::mismatch("the format", wanted, found));
-    }
-    let recognised = found.ok_or_else(|| match root {
-        Root::Stream(blob) => damage(unsupported(root), blob, env),
-        Root::Document(_) => unsupported(root),
-    })?;
-    let notes = Notes::default();
-    let env = env.with_notes(&notes);
-    let mut report = memo.opened.clone();
-    let node = match recognised {
-        Recognised::Stream(format, stream) => {
-            let mut node = decode_file(bundle, stream, format, verified, &env)?;
-            node.report.merge(report);
-            let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
-            let signature = format!("{}.asc", bundle.locator());
-            if memo.part.is_some() && !signed && Path::new(&signature).is_file() {
-                let message = "a signature file is beside the image, but was not verified";
-                node.report
-                    .warn("signature-not-checked", signature, message);
+    /// Reads a document that no format decodes, because its type is unknown; `None` if a format may
+    /// decode it.
+    ///
+    /// # Errors
+    /// [`Code::Missing`] if the document is not stored.
+    fn undecodable(&mut self, child: &Child) -> Result<Option<Arc<Node>>> {
+        match told(&child.kind) {
+            Told::Listing => return Ok(None),
+            // A manifest or index is never longer than this limit.
+            Told::Nothing if child.size <= self.env.limits.manifest => {
+                let document = self.document(child)?;
+                if catalog::recognise(&Root::Document(document), None).is_some() {
+                    return Ok(None);
+                }
             }
-            Node::Image(Box::new(node))
+            Told::Nothing | Told::Other => {}
         }
-        Recognised::Document(format, document) => {
-            let child = child.expect("a document has a descriptor").clone();
-            let artifact = format.decode(document, bundle, &env, &mut report)?;
-            report.merge(memo.notes.take());
-            match artifact {
-                Artifact::Image(image) => Node::Image(Box::new(ImageNode {
-                    image: *image,
-                    format: Format::Documents(format),
-                    child: Some(child),
-                    aci: None,
-                    report,
-                    notes,
-                    computed: Computed::default(),
-                })),
-                Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
-                Artifact::Index(index) => {
-                    let children = decode_children(bundle, &index, depth, &env, memo)?;
-                    Node::Index {
-                        index,
-                        child,
-                        children,
+        let opaque = unknown::read(self.bundle, child, self.env)?;
+        let child = child.clone();
+        let digest = child.digest;
+        let node = Arc::new(Node::Opaque { opaque, child });
+        self.memo.add(digest, &node, self.env)?;
+        Ok(Some(node))
+    }
+
+    fn document(&self, child: &Child) -> Result<Document> {
+        let limits = &self.env.limits;
+        find_document(self.bundle, child, ("manifest", limits.manifest), limits)
+    }
+
+    fn root(&mut self, root: &Root, child: Option<&Child>, depth: u64) -> Result<Arc<Node>> {
+        let bundle = self.bundle;
+        // A stream that was fetched by name is verified before anything is made of it (robustness J5).
+        let named = bundle.fetched().and_then(|it| it.name.as_deref());
+        let verified = match (root, named) {
+            (Root::Stream(blob), Some(name)) => {
+                Some(fetched::verify(bundle, blob, name, self.env)?)
+            }
+            _ => None,
+        };
+        let found = catalog::recognise(root, self.memo.format);
+        if let Some(wanted) = self.memo.format
+            && found.is_none_or(|found| found.id() != wanted)
+        {
+            let found = found.map_or_else(|| "something else".into(), |it| it.id().to_string());
+            return Err(Error::mismatch("the format", wanted, found));
+        }
+        let recognised = found.ok_or_else(|| match root {
+            Root::Stream(blob) => damage(unsupported(root), blob, self.env),
+            Root::Document(_) => unsupported(root),
+        })?;
+        let notes = Notes::default();
+        let env = &self.env.with_notes(&notes);
+        let mut report = self.memo.opened.clone();
+        let node = match recognised {
+            Recognised::Stream(format, stream) => {
+                let mut node = decode_file(bundle, stream, format, verified, env)?;
+                node.report.merge(report);
+                let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
+                let signature = format!("{}.asc", bundle.locator());
+                if self.memo.part.is_some() && !signed && Path::new(&signature).is_file() {
+                    let message = "a signature file is beside the image, but was not verified";
+                    node.report
+                        .warn("signature-not-checked", signature, message);
+                }
+                Node::Image(Box::new(node))
+            }
+            Recognised::Document(format, document) => {
+                let child = child.expect("a document has a descriptor").clone();
+                let artifact = format.decode(document, bundle, env, &mut report)?;
+                report.merge(self.memo.notes.take());
+                match artifact {
+                    Artifact::Image(image) => Node::Image(Box::new(ImageNode {
+                        image: *image,
+                        format: Format::Documents(format),
+                        child: Some(child),
+                        aci: None,
+                        report,
+                        notes,
+                        computed: Computed::default(),
+                    })),
+                    Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
+                    Artifact::Index(index) => {
+                        let memo = &mut *self.memo;
+                        let children = Decoder { bundle, env, memo }.children(&index, depth)?;
+                        Node::Index {
+                            index,
+                            child,
+                            children,
+                        }
                     }
                 }
             }
+        };
+        let node = Arc::new(node);
+        if let Some(child) = child {
+            self.memo.add(child.digest, &node, self.env)?;
         }
-    };
-    let node = Arc::new(node);
-    if let Some(child) = child {
-        memo.add(child.digest, &node, &env)?;
+        Ok(node)
     }
-    Ok(node)
+
+    /// Decodes the entries of an index. The depth of this recursion is bounded by `index_depth`.
+    fn children(&mut self, index: &Index, depth: u64) -> Result<Vec<Option<Arc<Node>>>> {
+        let most = ("index_depth", self.env.limits.index_depth);
+        Limits::check(depth + 1, most, "the nesting of indexes")?;
+        let mut children = Vec::with_capacity(index.children.len());
+        for child in &index.children {
+            if let Some(node) = self.memo.nodes.get(&child.digest) {
+                children.push(Some(Arc::clone(node)));
+                continue;
+            }
+            let at = |error: Error| error.at(format!("index › {}", child.digest));
+            let found = match self.undecodable(child) {
+                Ok(Some(node)) => {
+                    children.push(Some(node));
+                    continue;
+                }
+                Ok(None) => self.document(child),
+                Err(error) => Err(error),
+            };
+            let node = match found {
+                Ok(document) => {
+                    let root = Root::Document(document);
+                    Some(self.root(&root, Some(child), depth + 1).map_err(at)?)
+                }
+                Err(error) if error.code() == Code::Missing => None,
+                Err(error) => return Err(at(error)),
+            };
+            children.push(node);
+        }
+        Ok(children)
+    }
 }
 
 /// Decodes an image that is one stream. For an ACI, checks the signatures, and the name and labels
@@ -216,60 +248,6 @@ fn decode_file(
     }
     aci.signers = verified.signers;
     Ok(node)
-}
-
-/// Decodes the entries of an index. The depth of this recursion is bounded by `index_depth`.
-fn decode_children(
-    bundle: &dyn Bundle,
-    index: &Index,
-    depth: u64,
-    env: &Env,
-    memo: &mut Memo,
-) -> Result<Vec<Option<Arc<Node>>>> {
-    if depth >= env.limits.index_depth {
-        let limit = env.limits.index_depth;
-        return Err(Limits::exceeded(
-            "index_depth",
-            limit,
-            "the nesting of indexes",
-        ));
-    }
-    let mut children = Vec::with_capacity(index.children.len());
-    for child in &index.children {
-        if let Some(node) = memo.nodes.get(&child.digest) {
-            children.push(Some(Arc::clone(node)));
-            continue;
-        }
-        let at = |error: Error| error.at(format!("index › {}", child.digest));
-        let limit = ("manifest", env.limits.manifest);
-        let found = match undecodable(bundle, child, env, memo) {
-            Ok(Some(node)) => {
-                children.push(Some(node));
-                continue;
-            }
-            Ok(None) => find_document(bundle, child, limit, &env.limits),
-            Err(error) => Err(error),
-        };
-        let document = match found {
-            Ok(document) => document,
-            Err(error) if error.code() == Code::Missing => {
-                children.push(None);
-                continue;
-            }
-            Err(error) => return Err(at(error)),
-        };
-        let node = decode_root(
-            bundle,
-            &Root::Document(document),
-            Some(child),
-            depth + 1,
-            env,
-            memo,
-        )
-        .map_err(at)?;
-        children.push(Some(node));
-    }
-    Ok(children)
 }
 
 /// Returns the error of the stored bytes as the cause, if the bytes do not match the digest that
@@ -319,15 +297,8 @@ impl Memo {
     /// Remembers the node of a document.
     fn add(&mut self, digest: Digest, node: &Arc<Node>, env: &Env) -> Result<()> {
         self.nodes.insert(digest, Arc::clone(node));
-        let limit = env.limits.graph_nodes;
-        match self.nodes.len() as u64 > limit {
-            true => Err(Limits::exceeded(
-                "graph_nodes",
-                limit,
-                "the number of documents",
-            )),
-            false => Ok(()),
-        }
+        let most = ("graph_nodes", env.limits.graph_nodes);
+        Limits::check(self.nodes.len() as u64, most, "the number of documents")
     }
 
     /// Clears the memo if another place is entered: a document may name its blobs by paths, and

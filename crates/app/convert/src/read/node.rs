@@ -263,50 +263,43 @@ impl Node {
             Self::Image(node) => node.subject(),
         }
     }
+
+    /// The images at and below the node, each with the descriptor that lists it in an index.
+    pub fn images(&self) -> impl Iterator<Item = (&ImageNode, Option<&Child>)> {
+        self.walk().filter_map(|(node, listed)| match node {
+            Self::Image(image) => Some((&**image, listed)),
+            Self::Index { .. } | Self::Opaque { .. } => None,
+        })
+    }
+
+    /// The node and all nodes below it, each with the descriptor that lists it in an index. An index
+    /// is entered once, however often and deeply it is listed: the time grows with the number of
+    /// documents, not with the number of paths to them (robustness C7b).
+    pub fn walk(&self) -> impl Iterator<Item = (&Self, Option<&Child>)> {
+        let mut entered = BTreeSet::new();
+        let mut open = vec![(self, None)];
+        std::iter::from_fn(move || {
+            while let Some((node, listed)) = open.pop() {
+                if let Self::Index {
+                    index, children, ..
+                } = node
+                {
+                    if !entered.insert(std::ptr::from_ref(node)) {
+                        continue;
+                    }
+                    for (listed, child) in index.children.iter().zip(children).rev() {
+                        open.extend(child.as_deref().map(|child| (child, Some(listed))));
+                    }
+                }
+                return Some((node, listed));
+            }
+            None
+        })
+    }
 }
 
 /// The extension that holds an image's subject.
 pub(crate) const SUBJECT: &str = "manifest.subject";
-
-/// Calls `each` with every image below a node, and the descriptor that lists it.
-pub fn images<'n>(
-    node: &'n Node,
-    listed: Option<&'n Child>,
-    each: &mut dyn FnMut(&'n ImageNode, Option<&'n Child>),
-) {
-    walk(node, listed, &mut |node, listed| {
-        if let Node::Image(image) = node {
-            each(image, listed);
-        }
-    });
-}
-
-/// Calls `each` with a node and all nodes below it, and the descriptor that lists each. An index is
-/// entered once, however often and deeply it is listed: the time grows with the number of
-/// documents, not with the number of paths to them (robustness C7b).
-pub fn walk<'n>(
-    node: &'n Node,
-    listed: Option<&'n Child>,
-    each: &mut dyn FnMut(&'n Node, Option<&'n Child>),
-) {
-    let mut entered = BTreeSet::new();
-    let mut open = vec![(node, listed)];
-    while let Some((node, listed)) = open.pop() {
-        if matches!(node, Node::Index { .. }) && !entered.insert(std::ptr::from_ref(node)) {
-            continue;
-        }
-        each(node, listed);
-        if let Node::Index {
-            index, children, ..
-        } = node
-        {
-            let both = index.children.iter().zip(children).rev();
-            open.extend(
-                both.filter_map(|(listed, child)| Some((&**child.as_ref()?, Some(listed)))),
-            );
-        }
-    }
-}
 
 /// The platform of an image; the index's descriptor counts where the image itself has none.
 pub fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform {

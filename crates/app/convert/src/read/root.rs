@@ -7,7 +7,7 @@ use imgconv_model::{Bundle, Digest, Env, Name, Opaque, Report, Result, RootEntry
 
 use super::{
     cosign::{self, Signed},
-    node::{Node, images},
+    node::Node,
     source::Source,
     spec::spec_of,
     unknown::is_blob,
@@ -109,8 +109,8 @@ impl SourceRoot<'_> {
     }
 
     /// The subject that only the tag or the entry names: the text of a digest, or its start.
-    pub(crate) fn tagged_subject(&self) -> Option<String> {
-        let tag = || subject_of_tag(self.entry.name.as_ref()?.tag.as_deref()?);
+    pub fn tagged_subject(&self) -> Option<String> {
+        let tag = || subject_of_tag(self.entry.tag()?);
         self.signed.map(|digest| digest.to_string()).or_else(tag)
     }
 
@@ -138,11 +138,10 @@ impl SourceRoot<'_> {
 
     /// The platforms of all images below the root.
     pub fn platforms(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        images(&self.node, None, &mut |node, listed| {
-            found.push(spec_of(node, listed).to_string());
-        });
-        found
+        let images = self.node.images();
+        images
+            .map(|(node, listed)| spec_of(node, listed).to_string())
+            .collect()
     }
 }
 

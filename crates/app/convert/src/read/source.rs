@@ -14,7 +14,7 @@ use imgconv_model::{
 use imgconv_transport_oci_layout::open_damaged;
 
 use super::{
-    decode::{Memo, decode_in, root_of},
+    decode::{Decoder, Memo, root_of},
     node::{Node, below},
 };
 
@@ -155,7 +155,10 @@ impl Source {
             source.name_streams(env)?;
         }
         if let Some(Reference::Digest(digest)) = &locator.reference
-            && !source.entries.iter().any(|entry| is_child(entry, digest))
+            && !source
+                .entries
+                .iter()
+                .any(|entry| entry.digest() == Some(*digest))
             && let Some(entry) = source.nested(digest, env)?
         {
             source.entries = vec![entry];
@@ -280,16 +283,18 @@ impl Source {
     /// As [`Source::decode`].
     pub fn decode_entry(&self, entry: &RootEntry, env: &Env, memo: &mut Memo) -> Result<Arc<Node>> {
         let via = self.via.as_ref().unwrap_or(entry);
-        let node = match self.part(via)? {
+        let part = self.part(via)?;
+        let (bundle, entry_there) = match &part {
             None => {
                 memo.leave();
-                decode_in(&*self.bundle, via, env, memo)?
+                (&*self.bundle, via)
             }
             Some((part, inner)) => {
-                memo.enter(&part, &self.opened);
-                decode_in(&*part, &inner, env, memo)?
+                memo.enter(part, &self.opened);
+                (&**part, inner)
             }
         };
+        let node = Decoder { bundle, env, memo }.entry(entry_there)?;
         let (Some(_), Some(child)) = (&self.via, &entry.child) else {
             return Ok(node);
         };
@@ -369,16 +374,8 @@ impl Source {
             return root_of(&*self.bundle, entry, env);
         };
         let limit = ("manifest", env.limits.manifest);
-        let document = match self.bundle.part(via)? {
-            Some((part, _)) => find_document(&*part, child, limit, &env.limits),
-            None => find_document(&*self.bundle, child, limit, &env.limits),
-        };
-        document.map(Root::Document)
+        let part = self.bundle.part(via)?;
+        let bundle = part.as_ref().map_or(&*self.bundle, |(part, _)| &**part);
+        find_document(bundle, child, limit, &env.limits).map(Root::Document)
     }
-}
-
-/// Says whether an entry is the document of that digest.
-pub(crate) fn is_child(entry: &RootEntry, digest: &Digest) -> bool {
-    let child = entry.child.as_ref();
-    child.is_some_and(|child| child.digest == *digest)
 }

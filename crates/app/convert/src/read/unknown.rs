@@ -83,10 +83,12 @@ fn described(bundle: &dyn Bundle, child: &Child, value: Value, env: &Env) -> Res
             if !seen.insert(described.digest) {
                 continue;
             }
-            if seen.len() as u64 > limits.graph_nodes {
-                let what = "the number of blobs of one document";
-                return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
-            }
+            let most = ("graph_nodes", limits.graph_nodes);
+            Limits::check(
+                seen.len() as u64,
+                most,
+                "the number of blobs of one document",
+            )?;
             let at = |error: Error| error.at(format!("blob {}", described.digest));
             if !is_there(bundle, &described, limits).map_err(at)? {
                 continue;

@@ -7,8 +7,10 @@ mod stack;
 mod streams;
 mod users;
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use imgconv_manifest::find_blob;
-use imgconv_model::{Algorithm, Child, Document, Env, Result, SealedLayer};
+use imgconv_model::{Algorithm, Child, Digest, Document, Env, Result, SealedLayer};
 use imgconv_pipeline::{clamp, write_document};
 
 pub use self::destination::Destination;
@@ -37,8 +39,11 @@ pub fn write<'s>(
             let written = Written {
                 destination,
                 request,
+                stored: RefCell::default(),
             };
-            documents(roots, &plan.left_behind, request, &written)
+            let mut assembled = documents(roots, &plan.left_behind, request, &written)?;
+            assembled.stored = written.stored.into_inner();
+            Ok(assembled)
         }
         Outputs::Streams(planned) => {
             let writer = streams::Writer {
@@ -60,6 +65,7 @@ pub fn write<'s>(
 struct Written<'a> {
     destination: &'a Destination<'a>,
     request: &'a Request<'a>,
+    stored: RefCell<BTreeSet<(Digest, u64)>>,
 }
 
 impl Output for Written<'_> {
@@ -83,11 +89,18 @@ impl Output for Written<'_> {
             None => layers,
         };
         let sealer = self.destination.sealer;
-        sealer.run(layers, &planned.layers, semantics(node), env)
+        let sealed = sealer.run(layers, &planned.layers, semantics(node), env)?;
+        let blobs = sealed.iter().map(|layer| (layer.digest, layer.size));
+        self.stored.borrow_mut().extend(blobs);
+        Ok(sealed)
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
-        write_document(self.destination.sink, document, algorithm)
+        let stored = write_document(self.destination.sink, document, algorithm)?;
+        self.stored
+            .borrow_mut()
+            .insert((stored.digest, stored.size));
+        Ok(stored)
     }
 
     fn artifact(&self, planned: &PlannedArtifact<'_>) -> Result<()> {
@@ -104,8 +117,9 @@ impl Output for Written<'_> {
         let env = self.request.env;
         for blob in &opaque.blobs {
             if !(opaque.document.is_some() && blob.digest == child.digest) {
-                let blob = find_blob(*bundle, blob, &env.limits)?;
-                self.destination.sealer.copy(&blob, env)?;
+                let found = find_blob(*bundle, blob, &env.limits)?;
+                let size = self.destination.sealer.copy(&found, env)?;
+                self.stored.borrow_mut().insert((blob.digest, size));
             }
         }
         Ok(())

@@ -63,17 +63,8 @@ pub(crate) fn group(merged: &Merged, user: &str, env: &Env, report: &mut Report)
 
 /// The group in the first line that matches the user.
 fn search(passwd: impl std::io::Read, user: &[u8], number: Option<u32>) -> Result<Option<u32>> {
-    let mut lines = BufReader::new(passwd);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let count = lines
-            .read_until(b'\n', &mut line)
-            .map_err(Error::from_io)
-            .map_err(|error| error.at("/etc/passwd"))?;
-        if count == 0 {
-            return Ok(None);
-        }
+    for line in BufReader::new(passwd).split(b'\n') {
+        let line = line.map_err(|error| Error::from_io(error).at("/etc/passwd"))?;
         let text = line.trim_ascii();
         if text.is_empty() {
             continue;
@@ -90,6 +81,7 @@ fn search(passwd: impl std::io::Read, user: &[u8], number: Option<u32>) -> Resul
             return Ok(Some(gid));
         }
     }
+    Ok(None)
 }
 
 /// The node that a path leads to inside the root, over symbolic links; `..` above the root stays
@@ -101,13 +93,12 @@ fn find<'t>(tree: &'t Tree, path: &[u8], most: u64) -> Option<Node<'t>> {
     };
     let mut left = split(path);
     let mut at: Vec<Vec<u8>> = Vec::new();
-    let (mut hops, mut found) = (0, None);
+    let mut hops = 0;
     while let Some(part) = left.pop() {
         match &*part {
             b"" | b"." => continue,
             b".." => {
                 at.pop();
-                found = None;
                 continue;
             }
             _ => at.push(part),
@@ -123,12 +114,9 @@ fn find<'t>(tree: &'t Tree, path: &[u8], most: u64) -> Option<Node<'t>> {
                 at.clear();
             }
             left.extend(split(node.link));
-            found = None;
-        } else {
-            found = Some(node);
         }
     }
-    found
+    tree.get(&at.join(&b'/'))
 }
 
 #[cfg(test)]

@@ -350,10 +350,7 @@ impl Locator {
             return Ok(Self::whole(transport("aci")?, text));
         }
         let exists = |path: &str| std::fs::symlink_metadata(path).is_ok();
-        let found = |path: &str| {
-            let mut all = catalog::TRANSPORTS.iter().copied();
-            all.find(|transport| transport.recognise(Path::new(path)))
-        };
+        let found = |path: &str| catalog::transport_of(Path::new(path));
         if exists(text) {
             if is_fifo(text) {
                 return Ok(Self::whole(transport("aci")?, text));

@@ -2,6 +2,7 @@
 //! misspelt or foreign scheme, and the error names the right form.
 
 use imgconv_model::{Code, Error, Result, quote, without_userinfo};
+use strsim::osa_distance;
 
 use crate::catalog;
 
@@ -198,29 +199,8 @@ pub(super) fn closest(word: &str, all: impl Iterator<Item = &'static str>) -> Op
         return None;
     }
     let word = word.to_ascii_lowercase().replace('_', "-");
-    let (distance, found) = all.map(|it| (distance(&word, it), it)).min()?;
+    let (distance, found) = all.map(|it| (osa_distance(&word, it), it)).min()?;
     (distance <= word.len() / 3).then_some(found)
-}
-
-/// The number of letters that have to be inserted, removed, replaced or swapped with their
-/// neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = replaced.min(last[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(before[j - 2] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]

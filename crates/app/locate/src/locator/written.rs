@@ -97,41 +97,30 @@ impl Written {
 
     /// Returns the locator for a distribution point.
     fn of_point(point: DistributionPoint) -> Result<Self> {
-        match point {
+        Ok(match point {
             DistributionPoint::Appc(image) => {
-                Ok(Address::At(transport("appc")?, image.to_string()).into())
+                Address::At(transport("appc")?, image.to_string()).into()
             }
-            DistributionPoint::Docker(reference) => Self::pair(None, Some("docker"), &reference),
-            DistributionPoint::Aci(url) => Ok(Self::read(&url)?.in_format(FormatId::ACI)),
-            DistributionPoint::Layout(url, reference) => {
-                Ok(Self::read(&url)?.referring_to(reference))
-            }
-        }
-    }
-
-    fn referring_to(self, reference: Option<Reference>) -> Self {
-        Self { reference, ..self }
-    }
-
-    fn in_format(self, id: FormatId) -> Self {
-        let format = Some(id);
-        Self { format, ..self }
-    }
-
-    fn usually(self, id: FormatId) -> Self {
-        let usual = Some(id);
-        Self { usual, ..self }
+            DistributionPoint::Docker(reference) => at("docker", &reference)?,
+            DistributionPoint::Aci(url) => Self {
+                format: Some(FormatId::ACI),
+                ..Self::read(&url)?
+            },
+            DistributionPoint::Layout(url, reference) => Self {
+                reference,
+                ..Self::read(&url)?
+            },
+        })
     }
 }
 
 impl From<Address> for Written {
     fn from(place: Address) -> Self {
-        let (format, usual, reference) = (None, None, None);
         Self {
-            format,
-            usual,
+            format: None,
+            usual: None,
             place,
-            reference,
+            reference: None,
         }
     }
 }
@@ -144,6 +133,7 @@ fn is_distribution(scheme: &str) -> bool {
 
 /// Parses the text after the scheme of a distribution.
 fn at(scheme: &str, rest: &str) -> Result<Written> {
+    let (mut usual, mut reference) = (None, None);
     let place = match (scheme, rest.strip_prefix("//")) {
         ("file", Some(path)) => Address::File(decoded(path)?),
         ("file", None) => Address::File(rest.to_owned()),
@@ -153,11 +143,12 @@ fn at(scheme: &str, rest: &str) -> Result<Written> {
         }
         // With an empty host this is an absolute path, as before registries had `oci://`.
         ("oci", Some(after)) if !after.starts_with('/') => {
-            return Ok(Written::from(registry(after)?).usually(FormatId::OCI));
+            usual = Some(FormatId::OCI);
+            registry(after)?
         }
         ("dockerv2", after) => {
-            let written = Written::from(registry(after.unwrap_or(rest))?);
-            return Ok(written.usually(FormatId::DOCKER_V2S2));
+            usual = Some(FormatId::DOCKER_V2S2);
+            registry(after.unwrap_or(rest))?
         }
         ("dockerv1", after) => {
             let reference = after.unwrap_or(rest);
@@ -166,17 +157,19 @@ fn at(scheme: &str, rest: &str) -> Result<Written> {
         }
         ("docker" | "registry", after) => registry(after.unwrap_or(rest))?,
         ("http" | "https", _) => {
-            let (location, reference) = match rest.split_once('#') {
-                Some((location, "")) => (location, None),
-                Some((location, reference)) => (location, Some(Reference::parse(reference)?)),
-                None => (rest, None),
-            };
-            let place = Address::At(transport(scheme)?, location.to_owned());
-            return Ok(Written::from(place).referring_to(reference));
+            let (location, text) = rest.split_once('#').unwrap_or((rest, ""));
+            if !text.is_empty() {
+                reference = Some(Reference::parse(text)?);
+            }
+            Address::At(transport(scheme)?, location.to_owned())
         }
         _ => Address::At(transport(scheme)?, rest.to_owned()),
     };
-    Ok(place.into())
+    Ok(Written {
+        usual,
+        reference,
+        ..place.into()
+    })
 }
 
 /// A place in a registry, qualified by docker's rules, or the whole registry.

@@ -60,6 +60,12 @@ pub struct Pair {
     pub value: String,
 }
 
+/// Pairs as a map from their names to their values.
+pub fn to_map(pairs: &[Pair]) -> BTreeMap<String, String> {
+    let pairs = pairs.iter().cloned();
+    pairs.map(|Pair { name, value }| (name, value)).collect()
+}
+
 /// How an image is run: `app`.
 #[derive(Clone, Debug, Default)]
 pub struct App {
