@@ -96,6 +96,7 @@ impl BundleSink for Watched<'_> {
             early_blobs,
             documents_unasked,
             places,
+            beside,
         } = self.inner.extras();
         SinkExtras {
             transfers,
@@ -104,6 +105,7 @@ impl BundleSink for Watched<'_> {
             early_blobs,
             documents_unasked,
             places: places.map(|_| self as &dyn ExpectedBlobs),
+            beside,
         }
     }
 

@@ -89,6 +89,52 @@ pub fn image(seed: u64) -> Vec<Layer> {
     (0..count).map(|_| image.layer()).collect()
 }
 
+/// Makes an uncompressed ACI of the base layer of an image, with that manifest: the manifest stands anywhere,
+/// directories may come twice, and the tar ends in one of many ways. A reader may refuse the tar, since an ACI
+/// has no paths through symbolic links.
+pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
+    let mut random = Random(seed ^ 0xac1);
+    let base = image(seed).swap_remove(0);
+    let mut members = Vec::new();
+    for (mut item, dialect) in base.members {
+        let path = item
+            .entry
+            .path
+            .strip_prefix(b"./")
+            .unwrap_or(&item.entry.path);
+        let is_marker = |name: &[u8]| name.starts_with(b".wh.");
+        if path.split(|byte| *byte == b'/').any(is_marker) {
+            continue;
+        }
+        item.entry.path = [b"rootfs/", path].concat();
+        if item.entry.kind == EntryKind::HardLink {
+            item.entry.link = [b"rootfs/", &item.entry.link[..]].concat();
+        }
+        members.push((item, dialect));
+    }
+    let directories = members
+        .iter()
+        .filter(|(item, _)| item.entry.kind == EntryKind::Directory);
+    let directories: Vec<_> = directories.cloned().collect();
+    if !directories.is_empty() && random.percent(20) {
+        members.push(random.pick(&directories));
+    }
+    let mut entry = Entry::new("manifest", EntryKind::Regular);
+    entry.size = manifest.len() as u64;
+    let body = manifest.as_bytes().to_vec();
+    let at = random.pick(&[0, members.len(), members.len() / 2]);
+    members.insert(at, (Item { entry, body }, random.pick(&Dialect::ALL)));
+    let mut tar = Layer { members }.tar();
+    match random.below(5) {
+        0 => tar.truncate(tar.len() - 1024),
+        1 => tar.truncate(tar.len() - 512),
+        2 => tar.resize(tar.len().next_multiple_of(10_240), 0),
+        3 => tar.extend_from_slice(b"bytes after the end"),
+        _ => {}
+    }
+    tar
+}
+
 /// The state of the image so far.
 struct Image {
     random: Random,

@@ -17,7 +17,7 @@ use super::{
         Outputs, Plan, PlannedArtifact, PlannedEntry, PlannedImage, PlannedIndex, PlannedNode,
         PlannedRoot, What,
     },
-    foreign,
+    foreign, reversal,
 };
 use crate::{
     choose::{
@@ -167,6 +167,7 @@ impl<'s> Planner<'_, 's> {
             }
             platform => platform,
         };
+        let reversal = reversal::keepsake(node, root, target, request, &mut report)?;
         let env = &request.env.with_notes(&node.notes);
         let capabilities = &target.facts().capabilities;
         let layers = Sealer::plan(&image.layers, capabilities, &request.options.layers, env)?;
@@ -176,6 +177,7 @@ impl<'s> Planner<'_, 's> {
             layers,
             assumed,
             report,
+            reversal,
         })
     }
 

@@ -3,6 +3,7 @@
 
 mod destination;
 mod places;
+mod reversal;
 mod stack;
 mod streams;
 mod users;
@@ -10,15 +11,16 @@ mod users;
 use imgconv_manifest::find_blob;
 use imgconv_model::{Algorithm, Child, Document, Env, Result, SealedLayer};
 use imgconv_pipeline::{clamp, write_document};
+use imgconv_reversal::Content;
 
 pub use self::destination::Destination;
 use crate::{
     assemble::{
         Known, documents,
-        output::{Assembled, Output},
+        output::{Assembled, Output, RecordOf},
     },
     choose::request::Request,
-    plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage},
+    plan::data::{Keepsake, Outputs, Plan, PlannedArtifact, PlannedImage},
     read::node::{ImageNode, semantics},
 };
 
@@ -72,7 +74,7 @@ impl Output for Written<'_> {
         planned: &PlannedImage,
         node: &ImageNode,
         env: &Env,
-    ) -> Result<Vec<SealedLayer>> {
+    ) -> Result<(Vec<SealedLayer>, Option<Content>)> {
         let layers = &planned.image.layers;
         let clamped;
         let layers = match self.request.options.layers.clamp_mtime {
@@ -83,7 +85,25 @@ impl Output for Written<'_> {
             None => layers,
         };
         let sealer = self.destination.sealer;
-        sealer.run(layers, &planned.layers, semantics(node), env)
+        let aci = node.aci.as_ref().filter(|_| planned.reversal.is_some());
+        let Some(aci) = aci else {
+            let sealed = sealer.run(layers, &planned.layers, semantics(node), env)?;
+            return Ok((sealed, None));
+        };
+        let recording = reversal::Recording::new(aci, layers, env);
+        let layers = recording.layers();
+        let sealed = sealer.run(layers, &planned.layers, semantics(node), env)?;
+        Ok((sealed, Some(recording.content(aci, env)?)))
+    }
+
+    fn reversal(
+        &self,
+        record: RecordOf<'_>,
+        content: Content,
+        keepsake: &Keepsake,
+    ) -> Result<(Child, u64)> {
+        let (sink, env) = (self.destination.sink, self.request.env);
+        reversal::store(sink, record, content, keepsake, env)
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
