@@ -1,6 +1,6 @@
 //! A conversion from start to end: locate, read, choose, plan, write, commit.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use imgconv_locate::locator::Locator;
 use imgconv_model::{Env, Result};
@@ -20,7 +20,7 @@ use crate::{
     options::Options,
     outcome::Outcome,
     plan,
-    read::{cosign::Signed, reversal, root::SourceRoot, source::Source},
+    read::{cosign::Signed, reversal::Search, root::SourceRoot, source::Source},
     write::{self, Destination},
 };
 
@@ -132,18 +132,15 @@ fn read<'s>(opened: &'s [Source], env: &Env) -> Result<Vec<SourceRoot<'s>>> {
     let mut roots = Vec::new();
     for source in opened {
         let mut signed = Signed::default();
-        let mut memo = source.memo();
-        let mut beside = BTreeMap::new();
+        let (mut search, mut beside) = (Search::new(source), Vec::new());
         for (entry, node) in source.decode(env)? {
-            for (entry, node) in reversal::beside(source, &node, &entry, &mut memo, env)? {
-                beside.insert(node.root_digest(), (entry, node));
-            }
+            beside.extend(search.beside(&entry, &node, env)?);
             let mut root = SourceRoot::new(source, &entry, node);
             root.find_signed(&mut signed, env)?;
             roots.push(root);
         }
         // A record of reversal comes along with its image.
-        let beside = beside.into_values();
+        let beside = beside.into_iter();
         roots.extend(beside.map(|(entry, node)| SourceRoot::new(source, &entry, node)));
     }
     Ok(roots)

@@ -9,7 +9,7 @@ use imgconv_convert::{
     no_image,
     read::{
         node::{ImageNode, Node, images, platform_of, shown_compression, walk},
-        reversal::{self, Reversal},
+        reversal::{self, Reversal, Search},
         source::Source,
         spec::spec_of,
     },
@@ -142,7 +142,7 @@ pub fn inspect(
     let point = remote.then(|| locator.distribution_point()).flatten();
     let (mut found, mut there) = (Vec::new(), Vec::new());
     let mut nodes = Vec::new();
-    let mut memo = source.memo();
+    let mut search = Search::new(&source);
     for (entry, node) in source.decode_each(env) {
         let text = source.entry_text(entry);
         let name = entry.name.as_ref().map(ToString::to_string);
@@ -155,7 +155,7 @@ pub fn inspect(
                 continue;
             }
         };
-        let beside = reversal::beside(&source, &node, entry, &mut memo, env)?;
+        let beside = search.beside(entry, &node, env)?;
         nodes.extend(beside.into_iter().map(|(_, node)| node));
         nodes.push(Arc::clone(&node));
         let before = found.len();

@@ -18,7 +18,7 @@ use crate::{
 };
 use imgconv_convert::read::{
     node::{ImageNode, Node, images, semantics},
-    reversal,
+    reversal::{self, Search},
     root::SourceRoot,
     source::Source,
 };
@@ -41,7 +41,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     };
     let mut seen = Seen::default();
     let mut found = Vec::new();
-    let mut memo = source.memo();
+    let mut search = Search::new(&source);
     for (entry, node) in source.decode_each(env) {
         env.check_cancelled()?;
         let text = source.entry_text(entry);
@@ -83,7 +83,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     }
     for at in 0..found.len() {
         let (entry, node) = (found[at].entry.clone(), Arc::clone(&found[at].node));
-        match reversal::beside(&source, &node, &entry, &mut memo, env) {
+        match search.beside(&entry, &node, env) {
             Ok(beside) => found.extend(
                 beside
                     .into_iter()

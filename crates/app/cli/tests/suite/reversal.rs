@@ -41,13 +41,18 @@ fn document(sandbox: &Sandbox, args: &[&str]) -> Value {
 fn artifact(sandbox: &Sandbox, layout: &str) -> (Value, String) {
     let index = fs::read(sandbox.path(layout).join("index.json")).unwrap();
     let index: Value = serde_json::from_slice(&index).unwrap();
-    let all = index["manifests"].as_array().unwrap();
-    let mut found = all.iter().filter(|entry| entry["artifactType"] == TYPE);
-    let digest = found.next().unwrap()["digest"].as_str().unwrap().to_owned();
-    assert!(found.next().is_none());
-    let blob = format!("blobs/{}", digest.replace(':', "/"));
-    let manifest = fs::read(sandbox.path(layout).join(blob)).unwrap();
-    (serde_json::from_slice(&manifest).unwrap(), digest)
+    let mut found = Vec::new();
+    for entry in index["manifests"].as_array().unwrap() {
+        let digest = entry["digest"].as_str().unwrap().to_owned();
+        let blob = format!("blobs/{}", digest.replace(':', "/"));
+        let manifest = fs::read(sandbox.path(layout).join(blob)).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        if manifest["artifactType"] == TYPE {
+            found.push((manifest, digest));
+        }
+    }
+    assert_eq!(found.len(), 1, "{index}");
+    found.remove(0)
 }
 
 /// The path of the record in a layout.
@@ -121,12 +126,8 @@ fn an_aci_comes_back_with_its_signature_and_the_note_exact() {
     sandbox.ok(&["convert", "oci:copy:1.0", "aci:two.aci", "--exact"]);
     assert_eq!(image_id(&sandbox.path("two.aci")), id);
     // Nothing is free to be removed.
-    assert_eq!(
-        sandbox
-            .ok(&["layout", "gc", "copy", "--min-age", "0s"])
-            .trim(),
-        ""
-    );
+    let removed = sandbox.ok(&["layout", "gc", "copy", "--min-age", "0s"]);
+    assert!(removed.starts_with("0 blobs"), "{removed}");
     sandbox.ok(&["oci-to-aci", "copy", "three.aci", "--exact"]);
 }
 
@@ -498,7 +499,7 @@ fn acis_of_gnu_tar_come_back() {
     fs::write(tree.join("manifest"), manifest).unwrap();
     fs::write(tree.join("rootfs/etc/a"), "a").unwrap();
     fs::hard_link(tree.join("rootfs/etc/a"), tree.join("rootfs/etc/b")).unwrap();
-    let odd = std::ffi::OsStr::from_encoded_bytes(b"rootfs/etc/\xff\xfe");
+    let odd = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"rootfs/etc/\xff\xfe");
     fs::write(tree.join(odd), "odd").unwrap();
     let sparse = fs::File::create(tree.join("rootfs/sparse")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 1 << 20).unwrap();

@@ -190,53 +190,95 @@ fn subjects(node: &Node, limits: &Limits) -> BTreeSet<Digest> {
     found
 }
 
-/// Finds the artifacts of reversal about an entry's images that the entries of the source do not have: the
-/// locator selected the image alone, or the place keeps referrers apart.
-///
-/// # Errors
-/// If the place can't be asked.
-pub fn beside(
-    source: &Source,
-    node: &Node,
-    entry: &RootEntry,
-    memo: &mut Memo,
-    env: &Env,
-) -> Result<Vec<(RootEntry, Arc<Node>)>> {
-    let subjects = subjects(node, &env.limits);
-    if subjects.is_empty() || source.held_by(entry)?.is_some() {
-        return Ok(Vec::new());
+/// The search for artifacts of reversal that the entries of a source do not have: the locator selected the image
+/// alone, or the place keeps referrers apart.
+pub struct Search<'s> {
+    source: &'s Source,
+    memo: Memo,
+    /// The digests of the source's own entries.
+    listed: BTreeSet<Digest>,
+    /// The other entries of the place that may be such artifacts, once they are known.
+    others: Option<Vec<RootEntry>>,
+}
+
+impl fmt::Debug for Search<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search")
+            .field("source", self.source)
+            .finish_non_exhaustive()
     }
-    let bundle = &*source.bundle;
-    let mut entries = match bundle.extras().referrers {
-        Some(_) => bundle.referrers(entry)?,
-        None => bundle.roots()?,
-    };
-    let listed = |entry: &RootEntry| {
-        let digest = entry.child.as_ref().map(|child| child.digest);
-        let mut all = source.entries.iter();
-        all.any(|own| own.child.as_ref().map(|child| child.digest) == digest)
-    };
-    entries.retain(|entry| entry.child.as_ref().is_some_and(may_be) && !listed(entry));
-    let mut found = Vec::new();
-    for entry in entries {
-        env.check_cancelled()?;
-        if entry.name.is_some() || entry.error.is_some() {
-            continue;
+}
+
+impl<'s> Search<'s> {
+    /// Starts a search beside the entries of a source.
+    pub fn new(source: &'s Source) -> Self {
+        let entries = source.entries.iter();
+        Self {
+            source,
+            memo: source.memo(),
+            listed: entries
+                .filter_map(|entry| Some(entry.child.as_ref()?.digest))
+                .collect(),
+            others: None,
         }
-        let node = match source.decode_entry(&entry, env, memo) {
-            Ok(node) => node,
-            Err(error) if error.code() == Code::Cancelled => return Err(error),
-            // Another document of the place is no matter of this image.
-            Err(_) => continue,
+    }
+
+    /// Finds the artifacts about the images of an entry; each is found once.
+    ///
+    /// # Errors
+    /// If the place can't be asked.
+    pub fn beside(
+        &mut self,
+        entry: &RootEntry,
+        node: &Node,
+        env: &Env,
+    ) -> Result<Vec<(RootEntry, Arc<Node>)>> {
+        let subjects = subjects(node, &env.limits);
+        if subjects.is_empty() || self.source.held_by(entry)?.is_some() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for entry in self.candidates(entry)? {
+            env.check_cancelled()?;
+            let node = match self.source.decode_entry(&entry, env, &mut self.memo) {
+                Ok(node) => node,
+                Err(error) if error.code() == Code::Cancelled => return Err(error),
+                // Another document of the place is no matter of this image.
+                Err(_) => continue,
+            };
+            if let (Node::Opaque { opaque, .. }, Some(child)) = (&*node, &entry.child)
+                && is_named(opaque)
+                && opaque.subject.is_some_and(|it| subjects.contains(&it))
+                && self.listed.insert(child.digest)
+            {
+                found.push((entry, node));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entries that may be artifacts about an entry.
+    fn candidates(&mut self, entry: &RootEntry) -> Result<Vec<RootEntry>> {
+        let bundle = &*self.source.bundle;
+        let listed = &self.listed;
+        let is_one = |other: &RootEntry| {
+            let child = other.child.as_ref();
+            other.name.is_none()
+                && other.error.is_none()
+                && child.is_some_and(|child| may_be(child) && !listed.contains(&child.digest))
         };
-        if let Node::Opaque { opaque, .. } = &*node
-            && is_named(opaque)
-            && opaque.subject.is_some_and(|it| subjects.contains(&it))
-        {
-            found.push((entry, node));
+        if bundle.extras().referrers.is_some() {
+            let mut found = bundle.referrers(entry)?;
+            found.retain(is_one);
+            return Ok(found);
         }
+        if let Some(others) = &self.others {
+            return Ok(others.clone());
+        }
+        let mut found = bundle.roots()?;
+        found.retain(is_one);
+        Ok(self.others.insert(found).clone())
     }
-    Ok(found)
 }
 
 /// Says whether a listed document may be an artifact of reversal: many programs list no type of artifacts.
