@@ -266,6 +266,19 @@ const TASKS: &[Task] = &[
             },
         ],
     },
+    Task {
+        name: "ACI to OCI, gzip, with a record",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS aci-to-oci --reversible $ACI out"#,
+        output: "out",
+        many_files: false,
+        floor: "sha512,sha256,deflate,sha256,write $ACI --out out",
+        peers: &[Peer {
+            name: "imgconv without the record",
+            needs: &[],
+            script: r#"exec "$IMGCONV" -q --jobs $JOBS aci-to-oci $ACI out"#,
+            goal: Goal::wall(1.08).cpu(1.08).bytes(1.01),
+        }],
+    },
 ];
 
 /// Makes `$LAYOUT`, by skopeo if it is installed, and `$ACI`.

@@ -23,6 +23,7 @@ mod migrate;
 mod mirrors;
 mod registry;
 mod registry_server;
+mod reversal;
 mod rootfs;
 mod schema1;
 mod slurm;
@@ -68,6 +69,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     schema1::run(&mut oracle, engine.as_ref());
     registry::run(&mut oracle, engine.as_ref());
     appc::run(&mut oracle);
+    reversal::run(&mut oracle);
     drop(engine);
     stores::run(&mut oracle);
     engines::run(&mut oracle);

@@ -35,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("core/tags", &["core/model", "core/json"]),
     ("core/tar", &["core/model", "core/stream", "core/fs"]),
     ("core/layer", &["core/model", "core/stream", "core/tar"]),
+    ("core/reversal", &["core/model", "core/stream", "core/tar"]),
     (
         "core/unpack",
         &["core/model", "core/fs", "core/tar", "core/layer"],

@@ -208,6 +208,7 @@ fn print_outcome(outcome: &Outcome, piped: bool, common: &Common) -> Result<()> 
 fn result_row(image: &ImageOutcome) -> Vec<String> {
     let note = match (&image.plan, image.losses.len()) {
         (Some(plan), _) => format!("would be written: {plan}"),
+        (None, _) if image.exact => "exact".to_owned(),
         (None, 0) => String::new(),
         (None, 1) => "1 loss".to_owned(),
         (None, n) => format!("{n} losses"),

@@ -19,7 +19,7 @@ use crate::{
     options::Options,
     outcome::Outcome,
     plan,
-    read::{cosign::Signed, root::SourceRoot, source::Source},
+    read::{cosign::Signed, reversal::Search, root::SourceRoot, source::Source},
     write::{self, Destination},
 };
 
@@ -126,11 +126,16 @@ fn read<'s>(opened: &'s [Source], env: &Env) -> Result<Vec<SourceRoot<'s>>> {
     let mut roots = Vec::new();
     for source in opened {
         let mut signed = Signed::default();
+        let (mut search, mut beside) = (Search::new(source), Vec::new());
         for (entry, node) in source.decode(env)? {
+            beside.extend(search.beside(&entry, &node, env)?);
             let mut root = SourceRoot::new(source, &entry, node);
             root.find_signed(&mut signed, env)?;
             roots.push(root);
         }
+        // A record of reversal comes along with its image.
+        let beside = beside.into_iter();
+        roots.extend(beside.map(|(entry, node)| SourceRoot::new(source, &entry, node)));
     }
     Ok(roots)
 }

@@ -8,17 +8,20 @@ use imgconv_model::{
     SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan as LayerPlan};
+use imgconv_reversal::Content;
 use imgconv_stream::digest;
 
 use crate::{
     assemble::{
         Known, documents,
-        output::{Assembled, Item, Output, nothing, squash_layers},
+        output::{Assembled, Item, Output, RecordOf, nothing, squash_layers},
         stream::{Fate, encode, item},
     },
     choose::request::Request,
     outcome::{PlannedDocument, PlannedLayer, PlannedOutcome},
-    plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage, PlannedStream, StreamStep},
+    plan::data::{
+        Keepsake, Outputs, Plan, PlannedArtifact, PlannedImage, PlannedStream, StreamStep,
+    },
     plan::streams::encoding,
     read::node::{ImageNode, shown_compression},
 };
@@ -55,8 +58,12 @@ impl Output for Expected {
         planned: &PlannedImage,
         _node: &ImageNode,
         _env: &Env,
-    ) -> Result<Vec<SealedLayer>> {
-        Ok(expected_layers(&planned.image, &planned.layers))
+    ) -> Result<(Vec<SealedLayer>, Option<Content>)> {
+        Ok((expected_layers(&planned.image, &planned.layers), None))
+    }
+
+    fn reversal(&self, _: RecordOf<'_>, _: Content, _: &Keepsake) -> Result<(Child, u64)> {
+        unreachable!("only layers that are written give a record")
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
@@ -72,6 +79,20 @@ impl Output for Expected {
 
 /// Returns the streams that an image is expected to become.
 fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<Item>> {
+    if let Some(exact) = planned.exact.first() {
+        let why = "the ACI is put together again from the image and its record";
+        let fate = Fate::Expected("restore the ACI exactly".to_owned());
+        let mut item = item(planned, request, &exact.image, fate, exact.report.clone());
+        let from = (0..planned.node.image.layers.len()).collect();
+        item.images[0].planned = Some(PlannedOutcome {
+            documents: vec![PlannedDocument::new(
+                "manifest",
+                Some(exact.reversal.image_id),
+            )],
+            layers: vec![expected_stream(from, Step::Rewrite, why, request)],
+        });
+        return Ok(vec![item]);
+    }
     let env = &planned.env(request.env);
     let mut image = planned.image.clone();
     let steps = match planned.step {

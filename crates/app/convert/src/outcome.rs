@@ -72,6 +72,12 @@ pub struct ImageOutcome {
     pub config: Option<String>,
     /// The image ID of an ACI: the one read, or the one written.
     pub image_id: Option<String>,
+    /// True if the file is the very ACI that the image was made of.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
+    /// The record of reversal that was written beside the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reversal: Option<ReversalOutcome>,
     /// The layers, base first; none for an ACI, whose one layer has no digest of its own.
     pub layers: Vec<LayerOutcome>,
     /// The losses.
@@ -151,6 +157,15 @@ pub struct LayerOutcome {
     /// The digest of the source's blob, equal to `digest` if the blob was kept; absent if the layer
     /// was made of several blobs, or of one that is stored without a digest.
     pub source: Option<String>,
+}
+
+/// A record of reversal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReversalOutcome {
+    /// The digest of the artifact that holds the record.
+    pub digest: String,
+    /// The bytes of the record.
+    pub size: u64,
 }
 
 /// One loss.

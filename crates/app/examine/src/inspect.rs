@@ -1,6 +1,6 @@
 //! The description of an image, as data: for people, and for `--json`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_model::{Code, Env, Error, FormatId, Layer, Platform, PlatformSpec, Result, Root};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use imgconv_convert::{
     no_image,
     read::{
         node::{ImageNode, Node, platform_of, shown_compression},
+        reversal::{self, Reversal, Search},
         source::Source,
         spec::spec_of,
     },
@@ -35,6 +36,9 @@ pub struct Inspection {
     /// The image ID of an ACI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// The ACI that the image was made of, if there is a record with which it becomes the same ACI again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reversal: Option<ReversalInspection>,
     /// The state of the signatures in a schema 1 manifest: `unsigned`, or `valid` and the
     /// identities of the keys. The owners of the keys are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +58,34 @@ pub struct Inspection {
     /// The error if the image can't be read, or the fault of an invalid name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A record of reversal.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReversalInspection {
+    /// The digest of the artifact that holds the record.
+    pub digest: String,
+    /// The bytes of the record.
+    pub size: u64,
+    /// The image ID of the ACI.
+    pub image_id: String,
+    /// The name of the file that the ACI was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Whether the signature of the ACI is kept.
+    pub signed: bool,
+}
+
+impl From<Reversal> for ReversalInspection {
+    fn from(reversal: Reversal) -> Self {
+        Self {
+            digest: reversal.digest.to_string(),
+            size: reversal.record.size,
+            image_id: reversal.image_id.image_id(),
+            file: reversal.file,
+            signed: reversal.signature.is_some(),
+        }
+    }
 }
 
 /// The configuration for running an image.
@@ -109,6 +141,8 @@ pub fn inspect(
     let remote = !locator.transport.place().is_local();
     let point = remote.then(|| locator.distribution_point()).flatten();
     let (mut found, mut there) = (Vec::new(), Vec::new());
+    let mut nodes = Vec::new();
+    let mut search = Search::new(&source);
     for (entry, node) in source.decode_each(env) {
         let text = source.entry_text(entry);
         let name = entry.name.as_ref().map(ToString::to_string);
@@ -121,6 +155,9 @@ pub fn inspect(
                 continue;
             }
         };
+        let beside = search.beside(entry, &node, env)?;
+        nodes.extend(beside.into_iter().map(|(_, node)| node));
+        nodes.push(Arc::clone(&node));
         let before = found.len();
         for (image, listed) in node.images() {
             let platform = platform_of(image, listed);
@@ -142,10 +179,26 @@ pub fn inspect(
             inspection.distribution_point = point.clone();
         }
     }
+    note_reversals(&mut found, &nodes, env);
     if found.is_empty() && !platforms.is_empty() {
         return Err(no_image(platforms, there).at(locator.to_string()));
     }
     Ok(found)
+}
+
+/// Adds the records to the descriptions of their images; a malformed record is left to `verify`.
+fn note_reversals(found: &mut [Inspection], nodes: &[Arc<Node>], env: &Env) {
+    for (_, _, read) in reversal::among(nodes.iter().map(|node| &**node), &env.limits) {
+        let Ok(reversal) = read else { continue };
+        let subject = reversal.subject.to_string();
+        let about = |image: &&mut Inspection| {
+            image.digest.as_ref() == Some(&subject)
+                || image.digest == Some(reversal.digest.to_string())
+        };
+        for image in found.iter_mut().filter(about) {
+            image.reversal = Some(reversal.clone().into());
+        }
+    }
 }
 
 /// The description of an image that can't be read.
@@ -216,6 +269,7 @@ fn image_inspection(
         platform: Some(platform.to_string()),
         digest: node.child.as_ref().map(|child| child.digest.to_string()),
         image_id: node.image_id().map(|id| id.image_id()),
+        reversal: None,
         signature: signature(node)?,
         created: image.created.clone(),
         author: image.author.clone(),

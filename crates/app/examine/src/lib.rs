@@ -11,7 +11,7 @@ mod verdict;
 mod verify;
 
 pub use diff::{Difference, diff};
-pub use inspect::{Config, Inspection, LayerInspection, inspect, raw};
+pub use inspect::{Config, Inspection, LayerInspection, ReversalInspection, inspect, raw};
 pub use list::{Listed, list};
 pub use unpack::{Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
 pub use verdict::{Finding, SignedBy, Verdict};

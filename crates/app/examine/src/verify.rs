@@ -18,6 +18,8 @@ use crate::{
 };
 use imgconv_convert::read::{
     node::{ImageNode, Node, semantics},
+    reversal::{self, Search},
+    root::SourceRoot,
     source::Source,
 };
 use imgconv_locate::locator::Locator;
@@ -35,6 +37,8 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
         return Ok(verdict);
     };
     let mut seen = Seen::default();
+    let mut found = Vec::new();
+    let mut search = Search::new(&source);
     for (entry, node) in source.decode_each(env) {
         env.check_cancelled()?;
         let text = source.entry_text(entry);
@@ -54,6 +58,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                     locator,
                 };
                 check_node(&at, &node, &text, env, &mut seen, &mut verdict)?;
+                found.push(SourceRoot::new(&source, entry, node));
             }
             Err(error) => {
                 let read = || source.bundle.root(entry).is_ok();
@@ -71,6 +76,18 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
             }
         }
     }
+    for at in 0..found.len() {
+        let (entry, node) = (found[at].entry.clone(), Arc::clone(&found[at].node));
+        match search.beside(&entry, &node, env) {
+            Ok(beside) => found.extend(
+                beside
+                    .into_iter()
+                    .map(|(entry, node)| SourceRoot::new(&source, &entry, node)),
+            ),
+            Err(error) => verdict.problem(&error, locator, Part::Below),
+        }
+    }
+    check_reversals(&found, locator, env, &mut verdict)?;
     // An error after an interruption is no finding.
     env.check_cancelled()?;
     let all = locator.reference.is_none();
@@ -274,6 +291,63 @@ fn check_image(
             let at = format!("{text} › {}", warning.at);
             Finding::new(warning.code, at, warning.message)
         }));
+    Ok(())
+}
+
+/// Restores every ACI that a record is about, and compares it with its image ID.
+fn check_reversals(
+    found: &[SourceRoot<'_>],
+    locator: &Locator,
+    env: &Env,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let nodes = found.iter().map(|root| &*root.node);
+    let records = reversal::among(nodes.clone(), &env.limits);
+    let mut subjects = BTreeMap::new();
+    if !records.is_empty() {
+        for node in nodes {
+            for (image, _) in node.images() {
+                subjects.extend(image.child.as_ref().map(|child| (child.digest, image)));
+            }
+        }
+    }
+    let mut checked = BTreeSet::new();
+    for (at, child, read) in records {
+        env.check_cancelled()?;
+        if !checked.insert(child.digest) {
+            continue;
+        }
+        let root = &found[at];
+        let reversal = match read {
+            Ok(reversal) => reversal,
+            Err(error) => {
+                verdict.problem(&error.at(&*root.text), locator, Part::Below);
+                continue;
+            }
+        };
+        let Some(image) = subjects.get(&reversal.subject) else {
+            verdict.warnings.push(Finding {
+                code: "record-without-image".to_owned(),
+                at: root.text.clone(),
+                message: format!(
+                    "the image {} of the record is not here, so the record was not checked",
+                    reversal.subject
+                ),
+            });
+            continue;
+        };
+        let work = || -> Result<()> {
+            let tar = reversal.rebuild(root.holder(), &image.image.layers, env)?;
+            let tar = HashingReader::new(Cancellable::new(tar, env), &[]);
+            tar.finish().map_err(Error::from_io)?;
+            reversal.signature(root.holder(), env)?;
+            Ok(())
+        };
+        if let Err(error) = work() {
+            let error = error.at(format!("record {}", reversal.record.digest));
+            verdict.problem(&error.at(&*root.text), locator, Part::Below);
+        }
+    }
     Ok(())
 }
 

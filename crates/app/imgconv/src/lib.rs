@@ -71,7 +71,10 @@ pub use imgconv_convert::convert::convert;
 pub use imgconv_convert::tags::read as read_tags;
 pub use imgconv_convert::{
     options::{Foreign, Link, Missing, Options, RefName, Sharing},
-    outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome},
+    outcome::{
+        ImageOutcome, LayerOutcome, LossOutcome, Outcome, ReversalOutcome, TagsOutcome,
+        WarningOutcome,
+    },
 };
 /// # Example
 ///
@@ -115,8 +118,8 @@ pub use imgconv_examine::list;
 #[doc(inline)]
 pub use imgconv_examine::verify;
 pub use imgconv_examine::{
-    Config, Difference, Finding, Inspection, LayerInspection, Listed, SignedBy, UnpackOptions,
-    UnpackOutcome, Verdict, diff, inspect, raw, unpack,
+    Config, Difference, Finding, Inspection, LayerInspection, Listed, ReversalInspection, SignedBy,
+    UnpackOptions, UnpackOutcome, Verdict, diff, inspect, raw, unpack,
 };
 pub use imgconv_http::CertificateDirectory;
 /// # Example

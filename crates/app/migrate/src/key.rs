@@ -24,6 +24,8 @@ pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env)
         ref_name,
         deps,
         change,
+        reversible,
+        exact,
         // Neither option changes the output, only whether there is any.
         strict: _,
         dry_run: _,
@@ -87,6 +89,8 @@ pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env)
         ("foreign", foreign.to_owned()),
         ("preserve-digests", preserve_digests.to_string()),
         ("sign-key", optional(sign_key)),
+        ("reversible", reversible.to_string()),
+        ("exact", exact.to_string()),
         ("epoch", optional(env.epoch)),
         ("host-platform", env.host.to_string()),
     ];
@@ -132,7 +136,7 @@ mod tests {
             "format=-\npair=-\nplatforms=\ncompression=-\ntable-of-contents=false\nlevel=default\n\
              force=false\nclamp-mtime=-\nsquash=-\nno-squash=false\nname=-\nhost=-\n\
              image-tags=false\nref-name=full\ndeps=\nchange=false\nmissing=drop\nforeign=keep\n\
-             preserve-digests=false\nsign-key=-\nepoch=-\nhost-platform=linux/amd64"
+             preserve-digests=false\nsign-key=-\nreversible=false\nexact=false\nepoch=-\nhost-platform=linux/amd64"
         );
     }
 

@@ -136,7 +136,7 @@ pub fn publish(
     let folder = site.temporary("converted");
     let converted = converted(&others, &renamed, &folder, options, env)?;
     for image in &converted.images {
-        acis.push(Staged::open(Path::new(&image.destination), env)?);
+        acis.push(Staged::signed(Path::new(&image.destination), env)?);
     }
     outcome.append(converted);
     publisher.publish(&acis, &mut outcome)?;
@@ -166,7 +166,11 @@ pub fn publish_files(
         std::fs::hard_link(file, &staged)
             .or_else(|_| std::fs::copy(file, &staged).map(drop))
             .map_err(failed)?;
-        acis.push(Staged::open(&staged, env)?);
+        let aci = Staged::open(&staged, env)?;
+        acis.push(Staged {
+            signature: signature_beside(file)?,
+            ..aci
+        });
     }
     let mut outcome = Outcome::default();
     outcome
@@ -313,6 +317,25 @@ impl Staged {
             part,
             signature: None,
         })
+    }
+
+    /// Opens an ACI with the signature beside it: that of an ACI that was restored exactly.
+    fn signed(file: &Path, env: &Env) -> Result<Self> {
+        Ok(Self {
+            signature: signature_beside(file)?,
+            ..Self::open(file, env)?
+        })
+    }
+}
+
+/// Reads the signature beside a file that this run wrote; `None` if there is none.
+fn signature_beside(file: &Path) -> Result<Option<Vec<u8>>> {
+    let mut path = file.to_owned().into_os_string();
+    path.push(".asc");
+    let path = PathBuf::from(path);
+    match path.symlink_metadata() {
+        Ok(_) => read_small(&path).map(Some),
+        Err(_) => Ok(None),
     }
 }
 

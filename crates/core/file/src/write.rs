@@ -6,19 +6,20 @@
 //! the commit, its parents are not.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use imgconv_fs::{Stage, parent, standard_output, sweep, sync_directory};
 use imgconv_model::{
-    BlobWriter, BundleSink, Code, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
-    quote_path,
+    Algorithm, Beside, BlobWriter, BundleSink, Child, Code, Digest, Env, Error, Publication,
+    Result, SinkExtras, TopLevel, quote_path,
 };
-use imgconv_stream::Hasher;
+use imgconv_stream::{Hasher, digest};
 use rustix::fs::{AtFlags, CWD};
 
 use crate::naming::file_names;
@@ -58,6 +59,7 @@ pub fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         locator: rest.to_owned(),
         place,
         stage: Stage::new(&staging, Stage::PREFIX, durable)?,
+        beside: Mutex::default(),
         env: env.clone(),
     }))
 }
@@ -136,6 +138,9 @@ struct FileSink {
     place: Place,
     /// The complete files without a final name, on the file system of the destination.
     stage: Arc<Stage>,
+    /// The small files beside images, by the digest of the image's file: the suffix of the name, and the
+    /// digest and the size of the content.
+    beside: Mutex<BTreeMap<Digest, BTreeMap<String, (Digest, u64)>>>,
     env: Env,
 }
 
@@ -188,8 +193,35 @@ impl FileSink {
         }
     }
 
-    /// Makes the images visible under these paths.
+    /// Returns the images and the small files beside them, each with its path.
+    fn with_beside(
+        &self,
+        publications: &[Publication],
+        paths: &[PathBuf],
+    ) -> (Vec<Publication>, Vec<PathBuf>) {
+        let (mut all, mut places) = (publications.to_vec(), paths.to_vec());
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        for (publication, path) in publications.iter().zip(paths) {
+            for (suffix, (digest, size)) in
+                beside.get(&publication.root.digest).into_iter().flatten()
+            {
+                let mut name = path.clone().into_os_string();
+                name.push(suffix);
+                all.push(Publication {
+                    root: Child::new("", *digest, *size),
+                    name: None,
+                    reference: None,
+                    file_name: None,
+                });
+                places.push(name.into());
+            }
+        }
+        (all, places)
+    }
+
+    /// Makes the images visible under these paths, and the small files beside them.
     fn publish(&self, publications: &[Publication], paths: &[PathBuf]) -> Result<()> {
+        let (publications, paths) = &self.with_beside(publications, paths);
         let mut moves: Vec<(String, &Path, bool)> = Vec::with_capacity(paths.len());
         for (i, (publication, path)) in publications.iter().zip(paths).enumerate() {
             if moves.iter().any(|(_, other, _)| other == path) {
@@ -382,6 +414,19 @@ impl<'a> Renamed<'a> {
     }
 }
 
+impl Beside for FileSink {
+    fn put_beside(&self, of: &Digest, suffix: &str, content: &[u8]) -> Result<()> {
+        let (digest, size) = (digest(Algorithm::Sha256, content), content.len() as u64);
+        let mut writer = self.writer()?;
+        writer.write_all(content).map_err(Error::from_io)?;
+        writer.finish(&digest, size)?;
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = beside.entry(*of).or_default();
+        files.insert(suffix.to_owned(), (digest, size));
+        Ok(())
+    }
+}
+
 impl BundleSink for FileSink {
     fn locator(&self) -> String {
         self.locator.clone()
@@ -400,7 +445,11 @@ impl BundleSink for FileSink {
     }
 
     fn extras(&self) -> SinkExtras<'_> {
-        SinkExtras::default()
+        let piped = matches!(self.place, Place::Stdout);
+        SinkExtras {
+            beside: (!piped).then_some(self as &dyn Beside),
+            ..SinkExtras::default()
+        }
     }
 
     /// The place has no list of entry points with fields of its own.

@@ -51,6 +51,11 @@ impl<M: Members> Emit<M> {
         }
     }
 
+    /// Returns the source of the members.
+    pub(crate) fn into_inner(self) -> M {
+        self.members
+    }
+
     /// Reads some bytes; 0 means the end of the archive.
     fn some(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use imgconv_model::{Code, Error, Limits, Notes, Result, quote};
-use imgconv_tar::{Entry, EntryKind, Reader, put_head};
+use imgconv_tar::{Entry, EntryKind, Reader, Trace, padding, put_head};
 
 use crate::emit::{Emit, Members};
 
@@ -38,7 +38,29 @@ impl<R: Read, F: FnMut(Entry) -> Result<Option<Entry>>> Rewrite<R, F> {
     pub fn new(inner: R, limits: &Limits, notes: &Notes, what: &str, map: F) -> Self {
         let source = Reader::new(inner, limits, notes, what);
         Self {
-            emit: Emit::new(Mapped { source, map }),
+            emit: Emit::new(Mapped {
+                source,
+                map,
+                written: 0,
+            }),
+        }
+    }
+
+    /// Reports to `trace` what becomes of every byte of the source. The call comes before the first read.
+    #[must_use]
+    pub fn traced(self, trace: Box<dyn Trace>) -> Self {
+        let Mapped {
+            source,
+            map,
+            written,
+        } = self.emit.into_inner();
+        let source = source.traced(trace);
+        Self {
+            emit: Emit::new(Mapped {
+                source,
+                map,
+                written,
+            }),
         }
     }
 }
@@ -52,6 +74,8 @@ impl<R: Read, F: FnMut(Entry) -> Result<Option<Entry>>> Read for Rewrite<R, F> {
 struct Mapped<R, F> {
     source: Reader<R>,
     map: F,
+    /// The bytes of the members so far.
+    written: u64,
 }
 
 impl<R: Read, F: FnMut(Entry) -> Result<Option<Entry>>> Mapped<R, F> {
@@ -68,6 +92,9 @@ impl<R: Read, F: FnMut(Entry) -> Result<Option<Entry>>> Mapped<R, F> {
             return Err(Error::new(Code::Usage, message).at(place));
         }
         put_head(&entry, head)?;
+        let body = self.written + head.len() as u64;
+        self.source.body_goes_to(body);
+        self.written = body + entry.size + padding(entry.size) as u64;
         Ok(Some(entry.size))
     }
 }

@@ -63,6 +63,14 @@ pub const ARCHIVE_IMAGE: &str = "application/vnd.imgconv.docker-archive.image.v1
 /// A chain of v1 images. The type belongs to this project.
 pub const V1_IMAGE: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
 
+/// The type of the artifact that holds a record of reversal (docs/reversal.md). The type belongs to this
+/// project.
+pub const REVERSAL: &str = "application/vnd.imgconv.reversal.v1";
+/// A record of reversal itself, a blob of that artifact.
+pub const REVERSAL_RECORD: &str = "application/vnd.imgconv.reversal.record.v1";
+/// A detached OpenPGP signature (RFC 3156, section 5).
+pub const SIGNATURE: &str = "application/pgp-signature";
+
 /// The prefix of every type of Docker.
 pub(crate) const DOCKER_PREFIX: &str = "application/vnd.docker.";
 

@@ -66,7 +66,7 @@ pub use progress::{Event, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};
 pub use secrets::{Secrets, conceal, password_in, without_userinfo};
 pub use sink::{
-    Adopted, Adoption, BlobWriter, BundleSink, EarlyBlobs, ExpectedBlobs, Publication, RootNames,
-    SinkExtras, Transfers,
+    Adopted, Adoption, Beside, BlobWriter, BundleSink, EarlyBlobs, ExpectedBlobs, Publication,
+    RootNames, SinkExtras, Transfers,
 };
 pub use transport::Transport;

@@ -75,6 +75,18 @@ pub struct SinkExtras<'a> {
     pub documents_unasked: bool,
     /// Places for blobs that are expected.
     pub places: Option<&'a dyn ExpectedBlobs>,
+    /// Small files beside the file of an image.
+    pub beside: Option<&'a dyn Beside>,
+}
+
+/// A destination whose images are files that small files can stand beside, such as a signature.
+pub trait Beside: fmt::Debug {
+    /// Takes the content of a file that gets the name of an image's file and `suffix` behind it. `of` is the
+    /// digest of the image's file, which is written to this sink.
+    ///
+    /// # Errors
+    /// If the content can't be written.
+    fn put_beside(&self, of: &Digest, suffix: &str, content: &[u8]) -> Result<()>;
 }
 
 /// A destination that takes blobs over from other places of the same kind, without their bytes.
@@ -147,6 +159,18 @@ impl dyn BundleSink + '_ {
         match self.extras().places {
             Some(places) => places.writer_of(digest),
             None => self.writer(),
+        }
+    }
+
+    /// Takes a small file that stands beside the file of an image, see [`Beside::put_beside`]; false if the
+    /// destination has no place for the small file.
+    ///
+    /// # Errors
+    /// If the content can't be written.
+    pub fn put_beside(&self, of: &Digest, suffix: &str, content: &[u8]) -> Result<bool> {
+        match self.extras().beside {
+            Some(beside) => beside.put_beside(of, suffix, content).map(|()| true),
+            None => Ok(false),
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Body {
     padding: u64,
     piece: Piece,
     pieces: vec::IntoIter<Piece>,
+    /// The place of the logical bytes in the output, if the output holds them.
+    output: Option<u64>,
 }
 
 impl Body {
@@ -57,6 +59,12 @@ impl Body {
         (self.stored, self.padding) = (stored, padding);
         self.piece = Piece::default();
         self.pieces = Vec::new().into_iter();
+        self.output = None;
+    }
+
+    /// Says where the logical bytes of the body will be in the output.
+    pub(crate) fn goes_to(&mut self, offset: u64) {
+        self.output = Some(offset);
     }
 
     /// Returns true if the body is one piece of which no byte was read yet.
@@ -100,6 +108,12 @@ impl Body {
                 return Err(self.truncated("the body", self.stored, 0, source).into());
             }
             self.stored -= count as u64;
+            if let Some(trace) = source.trace() {
+                match self.output.filter(|_| !trace.keeps_bodies()) {
+                    Some(output) => trace.copied(output + self.position, count as u64)?,
+                    None => trace.literal(&buf[..count])?,
+                }
+            }
             count
         };
         self.position += count as u64;

@@ -9,6 +9,7 @@ use crate::{
     member::{check_shadows, device, kind, one_of, owner},
     pax::{self, Extended},
     source::{Skip, Source, truncated},
+    trace::Trace,
 };
 use imgconv_model::{Code, Error, Limits, Notes, Result, quote};
 use std::{
@@ -74,6 +75,20 @@ impl<R: Read> Reader<R> {
     /// the caller adds the name.
     pub fn new(inner: R, limits: &Limits, notes: &Notes, what: &str) -> Self {
         Self::with(Source::new(inner, None), limits, notes, what)
+    }
+
+    /// Reports every byte of the stream to `trace`, from its first byte on: the call comes before the first
+    /// member is read.
+    #[must_use]
+    pub fn traced(mut self, trace: Box<dyn Trace>) -> Self {
+        self.source.set_trace(trace);
+        self
+    }
+
+    /// Says that the body of the current member, which is read from now on, goes to that offset of the
+    /// caller's output, with the holes of a sparse file. Only a trace needs to know.
+    pub fn body_goes_to(&mut self, offset: u64) {
+        self.body.goes_to(offset);
     }
 
     /// Makes a reader of a seekable source: bodies that are skipped are not read.
@@ -160,6 +175,9 @@ impl<R: Read> Reader<R> {
                     return Err(Error::new(Code::BadTar, message).at(place(offset)));
                 }
                 self.end(blocks, offset)?;
+                if let Some(trace) = self.source.trace() {
+                    trace.ended()?;
+                }
                 return Ok(None);
             }
             let fields = header::decode(&mut self.block).map_err(|e| e.at(place(offset)))?;

@@ -25,6 +25,7 @@ mod number;
 mod output;
 mod pax;
 mod source;
+mod trace;
 mod value;
 mod write;
 
@@ -32,6 +33,7 @@ pub use archive::{Archive, Member, Wanted, look};
 pub use frame::Reader;
 pub use header::check_start;
 pub use output::{Output, Pack, file_head};
+pub use trace::{Trace, Tracing};
 pub use write::{head, put_head};
 
 /// Bytes of a block, the unit of every tar archive.

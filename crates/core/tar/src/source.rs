@@ -4,7 +4,7 @@
 //! copied; the skipped bodies of a seekable source are not even read. Of the tar format the source
 //! uses only the size of a block.
 
-use crate::BLOCK;
+use crate::{BLOCK, trace::Trace};
 use imgconv_model::{Code, Error, Result};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
@@ -19,6 +19,7 @@ pub(crate) struct Source<R> {
     inner: BufReader<R>,
     offset: u64,
     skip: Option<Skip<R>>,
+    trace: Option<Box<dyn Trace>>,
 }
 
 impl<R: Read> Source<R> {
@@ -27,7 +28,27 @@ impl<R: Read> Source<R> {
             inner: BufReader::with_capacity(BUFFER, inner),
             offset: 0,
             skip,
+            trace: None,
         }
+    }
+
+    /// Reports every byte from here on to `trace`.
+    pub(crate) fn set_trace(&mut self, trace: Box<dyn Trace>) {
+        self.trace = Some(trace);
+    }
+
+    /// Returns the receiver of the bytes that are read.
+    pub(crate) fn trace(&mut self) -> Option<&mut dyn Trace> {
+        match &mut self.trace {
+            Some(trace) => Some(&mut **trace),
+            None => None,
+        }
+    }
+
+    fn literal(&mut self, bytes: &[u8]) -> Result<()> {
+        self.trace
+            .as_mut()
+            .map_or(Ok(()), |trace| trace.literal(bytes))
     }
 
     pub(crate) fn into_inner(self) -> R {
@@ -39,7 +60,7 @@ impl<R: Read> Source<R> {
         self.offset
     }
 
-    /// Reads some bytes; 0 is the end.
+    /// Reads some bytes, which the caller reports to the trace; 0 is the end.
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.inner.read(buf) {
@@ -62,6 +83,7 @@ impl<R: Read> Source<R> {
                 n => filled += n,
             }
         }
+        self.literal(&block[..filled])?;
         Ok(filled)
     }
 
@@ -86,6 +108,7 @@ impl<R: Read> Source<R> {
             .read_to_end(&mut payload)
             .map_err(Error::from_io)? as u64;
         self.offset += found;
+        self.literal(&payload)?;
         if found < padded {
             return Err(truncated("an extension header", padded, found).at(self.place()));
         }
@@ -114,7 +137,7 @@ impl<R: Read> Source<R> {
                 break;
             }
             let n = usize::try_from(left).map_or(there, |left| left.min(there));
-            self.consume(n);
+            self.pass(n)?;
             left -= n as u64;
         }
         Ok(count - left)
@@ -133,7 +156,7 @@ impl<R: Read> Source<R> {
             if let (None, Some(found)) = (first, found) {
                 first = Some(self.offset + found as u64);
             }
-            self.consume(there);
+            self.pass(there)?;
         }
     }
 
@@ -154,9 +177,14 @@ impl<R: Read> Source<R> {
         Ok(self.inner.buffer())
     }
 
-    fn consume(&mut self, count: usize) {
+    /// Passes over buffered bytes.
+    fn pass(&mut self, count: usize) -> Result<()> {
+        if let Some(trace) = &mut self.trace {
+            trace.literal(&self.inner.buffer()[..count])?;
+        }
         self.inner.consume(count);
         self.offset += count as u64;
+        Ok(())
     }
 }
 

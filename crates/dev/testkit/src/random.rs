@@ -89,6 +89,69 @@ pub fn image(seed: u64) -> Vec<Layer> {
     (0..count).map(|_| image.layer()).collect()
 }
 
+/// Makes an uncompressed ACI of the base layer of an image, with that manifest: the manifest stands anywhere,
+/// directories may come twice, and the tar ends in one of many ways. What no ACI has is left out: markers, paths
+/// twice or through symbolic links, and links to what is not before them.
+pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
+    let mut random = Random(seed ^ 0xac1);
+    let base = image(seed).swap_remove(0);
+    let (mut members, mut met) = (Vec::new(), BTreeMap::new());
+    for (mut item, dialect) in base.members {
+        let entry = &mut item.entry;
+        let path = plain(&entry.path);
+        let is_directory = entry.kind == EntryKind::Directory;
+        let above = (1..path.len()).filter(|end| path[*end] == b'/');
+        let mut above = above.map(|end| met.insert(path[..end].to_vec(), true));
+        let is_below_file = above.any(|was| was == Some(false));
+        let is_twice = met.contains_key(&path);
+        let target = plain(&entry.link);
+        let is_lost = entry.kind == EntryKind::HardLink && met.get(&target) != Some(&false);
+        let is_marker = |name: &[u8]| name.starts_with(b".wh.") || name == b"..";
+        let has_marker = path.split(|byte| *byte == b'/').any(is_marker);
+        if is_below_file || is_twice || is_lost || has_marker || path.is_empty() {
+            continue;
+        }
+        met.insert(path, is_directory);
+        let below = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
+        entry.path = [b"rootfs/", below].concat();
+        if entry.kind == EntryKind::HardLink {
+            entry.link = [b"rootfs/", &target[..]].concat();
+        }
+        members.push((item, dialect));
+    }
+    let directories = members
+        .iter()
+        .filter(|(item, _)| item.entry.kind == EntryKind::Directory);
+    let directories: Vec<_> = directories.cloned().collect();
+    if !directories.is_empty() && random.percent(20) {
+        members.push(random.pick(&directories));
+    }
+    let mut entry = Entry::new("manifest", EntryKind::Regular);
+    entry.size = manifest.len() as u64;
+    let body = manifest.as_bytes().to_vec();
+    let at = random.pick(&[0, members.len(), members.len() / 2]);
+    let spelled = random.pick(&Dialect::ALL);
+    members.insert(at, (Item { entry, body }, spelled));
+    let mut tar = Layer { members }.tar();
+    match random.below(5) {
+        0 => tar.truncate(tar.len() - 1024),
+        1 => tar.truncate(tar.len() - 512),
+        2 => tar.resize(tar.len().next_multiple_of(10_240), 0),
+        3 => tar.extend_from_slice(b"bytes after the end"),
+        _ => {}
+    }
+    tar
+}
+
+/// The path without empty parts and parts that mean nothing.
+fn plain(path: &[u8]) -> Path {
+    let parts = path.split(|byte| *byte == b'/');
+    let parts: Vec<&[u8]> = parts
+        .filter(|part| !part.is_empty() && *part != b".")
+        .collect();
+    parts.join(&b'/')
+}
+
 /// The state of the image so far.
 struct Image {
     random: Random,

@@ -31,6 +31,7 @@ use imgconv_model::{
     FormatFacts, FormatFamily, Image, Layer, Limits, Notes, Open, Original, Report, Result,
     StreamFacts, StreamFormat, quote,
 };
+use imgconv_tar::Tracing;
 
 pub use decode::{DOCKER_IMAGE_ID, FORMAT, IMAGE_ID, LABEL, MANIFEST_KIND};
 pub use manifest::Manifest;
@@ -116,6 +117,7 @@ fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<
         expected: expected.clone(),
         stacked: !manifest.dependencies.is_empty(),
         id: Arc::clone(&image_id),
+        tracing: None,
     };
     image.layers.push(Layer::made(Arc::new(rootfs)));
     let document = Document {
@@ -131,6 +133,28 @@ fn read(blob: &Blob, what: &str, expected: &ExpectedImage, env: &Env) -> Result<
         image,
         manifest,
         image_id,
+    })
+}
+
+/// Returns the bytes of the layer of an ACI, as [`decode_stream`] gives them; each pass is reported to
+/// `tracing`, and sets `image_id` at its end. `stacked` says whether the image has dependencies.
+pub fn traced_layer(
+    blob: &Blob,
+    what: &str,
+    stacked: bool,
+    image_id: &Arc<OnceLock<Digest>>,
+    tracing: Arc<dyn Tracing>,
+    env: &Env,
+) -> Arc<dyn Open> {
+    Arc::new(rootfs::Rootfs {
+        blob: blob.clone(),
+        limits: env.limits,
+        notes: env.notes.clone(),
+        what: what.to_owned(),
+        expected: ExpectedImage::default(),
+        stacked,
+        id: Arc::clone(image_id),
+        tracing: Some(tracing),
     })
 }
 

@@ -16,7 +16,7 @@ use imgconv_model::{
     Algorithm, Blob, Code, Digest, Error, Facts, Layer, Limits, Notes, Open, Reader, Result, quote,
 };
 use imgconv_stream::{Decoder, Hasher, Verified, blame};
-use imgconv_tar::{END, Entry, EntryKind, head, padding};
+use imgconv_tar::{END, Entry, EntryKind, Tracing, head, padding};
 
 use crate::archive::{Checker, Member, Met, Seen, link_target, place};
 
@@ -43,6 +43,8 @@ pub(crate) struct Rootfs {
     pub(crate) stacked: bool,
     /// The image ID, after a pass has reached the end.
     pub(crate) id: Arc<OnceLock<Digest>>,
+    /// What every pass is reported to.
+    pub(crate) tracing: Option<Arc<dyn Tracing>>,
 }
 
 impl Open for Rootfs {
@@ -94,7 +96,10 @@ impl Open for Rootfs {
             }
             Ok(Some(entry))
         };
-        let inner = Rewrite::new(tap, &self.limits, &self.notes, &self.what, strip);
+        let mut inner = Rewrite::new(tap, &self.limits, &self.notes, &self.what, strip);
+        if let Some(tracing) = &self.tracing {
+            inner = inner.traced(tracing.begin()?);
+        }
         let what = self.what.clone();
         Ok(Box::new(Finished {
             inner,

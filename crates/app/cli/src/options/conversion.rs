@@ -13,6 +13,7 @@ use super::{
     links::Links,
     names::Names,
     platforms::Platforms,
+    reversal::Reversal,
     safety::Safety,
     source::Source,
 };
@@ -33,6 +34,8 @@ enum Missing {
 pub(crate) struct Conversion {
     #[command(flatten)]
     squashing: Squashing,
+    #[command(flatten)]
+    reversal: Reversal,
     #[command(flatten)]
     pub(crate) writing: Writing,
 }
@@ -90,6 +93,8 @@ impl Conversion {
         let mut options = self.writing.options()?;
         options.layers.squash = self.squashing.squash();
         options.no_squash = self.squashing.no_squash;
+        options.reversible = self.reversal.reversible;
+        options.exact = self.reversal.exact;
         Ok(options)
     }
 }
@@ -112,6 +117,8 @@ impl Writing {
             image_tags: self.names.image_tags,
             ref_name: self.names.ref_name.into(),
             deps: self.dependencies.deps.clone(),
+            reversible: false,
+            exact: false,
             strict: self.safety.strict,
             dry_run: self.safety.dry_run,
             missing: match self.missing {

@@ -17,6 +17,7 @@ mod names;
 mod network;
 mod places;
 mod platforms;
+mod reversal;
 mod safety;
 mod site;
 mod source;

@@ -10,19 +10,22 @@ use imgconv_model::{
     Publication, Report, Result, SealedLayer, quote,
 };
 use imgconv_pipeline::{LayerStep, Plan as LayerPlan, Reason};
+use imgconv_reversal::Content;
 
 use super::{
     descriptors,
     join::{join_platforms, one_platform},
     names,
-    output::{Assembled, Item, Output, nothing, squash_layers},
+    output::{Assembled, Item, Output, RecordOf, nothing, squash_layers},
     preserve, subject,
     written::{Known, Written},
 };
 use crate::{
     choose::{request::Request, signing::SCHEMA1},
     options::{Missing, digests_change},
-    outcome::{ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer, PlannedOutcome},
+    outcome::{
+        ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer, PlannedOutcome, ReversalOutcome,
+    },
     plan::{
         data::{PlannedArtifact, PlannedImage, PlannedIndex, PlannedNode, PlannedRoot, What},
         lost,
@@ -48,6 +51,7 @@ pub(crate) fn documents<'s>(
         output,
         known: Known::default(),
         left_behind: left_behind.clone(),
+        records: Vec::new(),
     };
     let mut items: BTreeMap<usize, (Item, bool)> = BTreeMap::new();
     for planned in roots {
@@ -58,7 +62,9 @@ pub(crate) fn documents<'s>(
         }
     }
     let items = items.into_values().collect();
-    let items = join_platforms(items, request, output)?;
+    let mut items = join_platforms(items, request, output)?;
+    // A record comes after the image that it is about.
+    items.append(&mut assembler.records);
     let (left_behind, known) = (assembler.left_behind, assembler.known);
     Ok(Assembled::new(items, &left_behind, known))
 }
@@ -69,6 +75,8 @@ struct Assembler<'a, 's> {
     known: Known<'s>,
     /// The losses of documents that are not written.
     left_behind: Report,
+    /// The records of reversal of the written images, each once.
+    records: Vec<Item>,
 }
 
 impl<'s> Assembler<'_, 's> {
@@ -191,7 +199,7 @@ impl<'s> Assembler<'_, 's> {
         Ok(written)
     }
 
-    fn image(&self, planned: &PlannedImage, node: &ImageNode) -> Result<(Child, ImageOutcome)> {
+    fn image(&mut self, planned: &PlannedImage, node: &ImageNode) -> Result<(Child, ImageOutcome)> {
         let request = self.request;
         let (mut report, mut image) = (planned.report.clone(), planned.image.clone());
         let subject = node.subject().map(|subject| subject.to_string());
@@ -199,7 +207,7 @@ impl<'s> Assembler<'_, 's> {
             subject::drop_of_image(&mut image, node.format.id(), &why, request.env, &mut report)?;
         }
         let env = &planned.env(node, request.env);
-        let sealed = self.output.layers(planned, node, env)?;
+        let (sealed, content) = self.output.layers(planned, node, env)?;
         let blobs = planned.layers.steps.iter().map(|step| match step {
             LayerStep::Keep(i) | LayerStep::Recompress(i, _) => image.layers[*i].blob.facts.digest,
             LayerStep::Squash(..) => None,
@@ -226,6 +234,10 @@ impl<'s> Assembler<'_, 's> {
             }
         }
         let mut child = self.store_root(&self.signed(root)?, node.child.as_ref())?;
+        let reversal = match content {
+            Some(content) => Some(self.reversal(planned, (node, &child), &sealed, content)?),
+            None => None,
+        };
         if let Some(image) = &source_image {
             let written = (&child, config);
             preserve::image(
@@ -265,6 +277,7 @@ impl<'s> Assembler<'_, 's> {
             source_config: node.config_digest(limits).map(|it| it.to_string()),
             config: config.map(|digest| digest.to_string()),
             image_id: node.image_id().map(|id| id.image_id()),
+            reversal,
             layers,
             ..ImageOutcome::default()
         };
@@ -288,6 +301,41 @@ impl<'s> Assembler<'_, 's> {
         report.merge(env.notes.snapshot());
         outcome.add_report(report);
         Ok((child, outcome))
+    }
+
+    /// Stores the record of the ACI that became an image.
+    fn reversal(
+        &mut self,
+        planned: &PlannedImage,
+        (node, subject): (&ImageNode, &Child),
+        sealed: &[SealedLayer],
+        content: Content,
+    ) -> Result<ReversalOutcome> {
+        let keepsake = planned.reversal.clone().unwrap_or_default();
+        let own = sealed.last().expect("an ACI has a layer");
+        let record = RecordOf {
+            subject,
+            node,
+            diff_id: own.diff_id,
+        };
+        let (artifact, size) = self.output.reversal(record, content, &keepsake)?;
+        let digest = artifact.digest;
+        let is_known = |item: &Item| item.publication.root.digest == digest;
+        if !self.records.iter().any(is_known) {
+            self.records.push(Item {
+                publication: Publication {
+                    root: artifact,
+                    name: None,
+                    reference: None,
+                    file_name: None,
+                },
+                images: Vec::new(),
+            });
+        }
+        Ok(ReversalOutcome {
+            digest: digest.to_string(),
+            size,
+        })
     }
 
     /// Assembles the entries of an index, and the index over them.

@@ -8,6 +8,7 @@ mod join;
 pub(crate) mod names;
 pub(crate) mod output;
 mod preserve;
+pub(crate) mod reversal;
 pub(crate) mod stream;
 mod subject;
 mod written;

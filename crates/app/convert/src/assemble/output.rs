@@ -7,10 +7,12 @@ use imgconv_model::{
     SealedLayer,
 };
 
+use imgconv_reversal::Content;
+
 use super::written::Known;
 use crate::{
     outcome::ImageOutcome,
-    plan::data::{PlannedArtifact, PlannedImage},
+    plan::data::{Keepsake, PlannedArtifact, PlannedImage},
     read::node::ImageNode,
 };
 
@@ -28,7 +30,8 @@ pub(crate) trait Output: fmt::Debug {
     /// Says whether stored blobs are final, so that digests are those of written bytes.
     fn is_final(&self) -> bool;
 
-    /// Returns the layers of a planned image as they are stored, one for each step.
+    /// Returns the layers of a planned image as they are stored, one for each step, and the record of the
+    /// ACI that they were made of, if there has to be one.
     ///
     /// # Errors
     /// The first layer that can't be read or written.
@@ -37,7 +40,19 @@ pub(crate) trait Output: fmt::Debug {
         planned: &PlannedImage,
         node: &ImageNode,
         env: &Env,
-    ) -> Result<Vec<SealedLayer>>;
+    ) -> Result<(Vec<SealedLayer>, Option<Content>)>;
+
+    /// Stores a record of the ACI that became the image `subject`, with what else is kept of the ACI.
+    /// Returns the artifact and the size of the record.
+    ///
+    /// # Errors
+    /// If a blob can't be written.
+    fn reversal(
+        &self,
+        record: RecordOf<'_>,
+        content: Content,
+        keepsake: &Keepsake,
+    ) -> Result<(Child, u64)>;
 
     /// Stores a document under its digest of that algorithm.
     ///
@@ -50,6 +65,17 @@ pub(crate) trait Output: fmt::Debug {
     /// # Errors
     /// If a blob can't be read or written.
     fn artifact(&self, planned: &PlannedArtifact<'_>) -> Result<()>;
+}
+
+/// The image that a record is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordOf<'a> {
+    /// The image as it was stored.
+    pub(crate) subject: &'a Child,
+    /// The ACI that it was.
+    pub(crate) node: &'a ImageNode,
+    /// The digest of the layer that holds the files of the ACI.
+    pub(crate) diff_id: Digest,
 }
 
 /// The documents and outcomes that were assembled from a plan.

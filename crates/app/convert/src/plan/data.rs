@@ -8,6 +8,7 @@ use imgconv_tags::Labels;
 
 use crate::read::{
     node::{AciPart, ImageNode, Node},
+    reversal::Reversal,
     root::SourceRoot,
 };
 
@@ -88,6 +89,17 @@ pub struct PlannedImage {
     pub assumed: Platform,
     /// The known losses and irregularities.
     pub report: Report,
+    /// What a record of reversal gets beside the tar, if one is made.
+    pub reversal: Option<Keepsake>,
+}
+
+/// What is kept of an ACI beside its tar.
+#[derive(Clone, Debug, Default)]
+pub struct Keepsake {
+    /// The name of its file.
+    pub file: Option<String>,
+    /// Its detached signature.
+    pub signature: Option<Vec<u8>>,
 }
 
 impl PlannedImage {
@@ -148,6 +160,22 @@ pub struct PlannedStream<'s> {
     pub report: Report,
     /// The way in which the stream is made.
     pub step: StreamStep<'s>,
+    /// The records by which the image may become the ACI again that it was made of, the best first. They are
+    /// tried before `step`.
+    pub exact: Vec<PlannedExact<'s>>,
+}
+
+/// A record by which an image may become the ACI again that it was made of.
+#[derive(Debug)]
+pub struct PlannedExact<'s> {
+    /// The artifact that holds the record.
+    pub reversal: Reversal,
+    /// The place of the artifact's blobs.
+    pub bundle: &'s dyn Bundle,
+    /// The image, with the name and platform that the ACI's manifest says.
+    pub image: Image,
+    /// The losses and irregularities of the way back.
+    pub report: Report,
 }
 
 /// The way in which a stream is made.

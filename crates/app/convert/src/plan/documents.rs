@@ -18,7 +18,7 @@ use super::{
         Outputs, Plan, PlannedArtifact, PlannedEntry, PlannedImage, PlannedIndex, PlannedNode,
         PlannedRoot, What,
     },
-    foreign,
+    foreign, reversal,
 };
 use crate::{
     choose::{
@@ -168,6 +168,7 @@ impl<'s> Planner<'_, 's> {
             }
             platform => platform,
         };
+        let reversal = reversal::keepsake(node, root, target, request, &mut report)?;
         let env = &request.env.with_notes(&node.notes);
         let capabilities = &target.facts().capabilities;
         let layers = Sealer::plan(&image.layers, capabilities, &request.options.layers, env)?;
@@ -177,6 +178,7 @@ impl<'s> Planner<'_, 's> {
             layers,
             assumed,
             report,
+            reversal,
         })
     }
 

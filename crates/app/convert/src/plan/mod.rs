@@ -4,6 +4,7 @@ pub mod data;
 mod documents;
 mod foreign;
 pub(crate) mod lost;
+mod reversal;
 pub mod stream_names;
 pub(crate) mod streams;
 
@@ -22,6 +23,7 @@ pub fn plan<'s>(
     request: &Request<'_>,
     lost: Report,
 ) -> Result<Plan<'s>> {
+    reversal::check(request)?;
     let mut plan = match request.target.is_stream() {
         true => streams::plan(roots, request)?,
         false => documents::plan(roots, request)?,

@@ -127,7 +127,7 @@ pub(super) fn kept_name(image: &Image, env: &Env) -> Option<Name> {
 }
 
 /// Says whether a reference is the translation of an ACI's name and version.
-fn same_name(own: &Name, listed: &Name) -> bool {
+pub(super) fn same_name(own: &Name, listed: &Name) -> bool {
     let mut ignored = Report::default();
     let tag = || own.to_tag(&mut Report::default());
     match &listed.repository {

@@ -8,7 +8,7 @@ use std::{
 
 use imgconv_manifest::describes_compression;
 use imgconv_model::{
-    Child, Code, Digest, Error, Image, Outcome as LossKind, Report, Result, StreamFacts,
+    Child, Code, Digest, Error, FormatId, Image, Outcome as LossKind, Report, Result, StreamFacts,
 };
 use imgconv_pipeline::Options as LayerOptions;
 use imgconv_stream::{Encoding, Level};
@@ -17,7 +17,9 @@ use imgconv_tags::Labels;
 use super::{
     data::{Outputs, Plan, PlannedStream, StreamStep},
     documents::assume_platform,
-    foreign, lost, stream_names,
+    foreign, lost,
+    reversal::Records,
+    stream_names,
 };
 use crate::{
     choose::{
@@ -59,14 +61,24 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
         left_behind: Report::default(),
         tagged: Vec::new(),
         known: BTreeMap::new(),
+        records: Records::of(roots, request),
     };
     for root in roots {
         planner.root(root).map_err(|error| error.at(&*root.text))?;
     }
+    let Planner {
+        streams,
+        mut left_behind,
+        tagged,
+        records,
+        no_image,
+        ..
+    } = planner;
+    records.lost(&no_image, &mut left_behind);
     Ok(Plan {
-        outputs: Outputs::Streams(planner.streams),
-        left_behind: planner.left_behind,
-        tagged: planner.tagged,
+        outputs: Outputs::Streams(streams),
+        left_behind,
+        tagged,
     })
 }
 
@@ -83,6 +95,8 @@ struct Planner<'r, 's> {
     /// The images that have an ACI already: the digest of the manifest that the ACI is made of, and
     /// the annotations of that manifest.
     known: BTreeMap<Identity, (Digest, BTreeMap<String, String>)>,
+    /// The records of the ACIs that images were made of.
+    records: Records<'s>,
 }
 
 impl<'s> Planner<'_, 's> {
@@ -148,9 +162,11 @@ impl<'s> Planner<'_, 's> {
             let field = format!("index.{field}");
             report.lose(field, LossKind::Dropped, &*self.no_descriptors);
         }
+        let mut unlisted = Report::default();
         for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {
-            lost::descriptor(listed, &self.no_descriptors, request.env, &mut report)?;
+            lost::descriptor(listed, &self.no_descriptors, request.env, &mut unlisted)?;
         }
+        report.merge(unlisted.clone());
         assume_platform(&mut image, &request.options.platforms);
         let known = request.name_of(root)?;
         image.name = match self.facts.describes {
@@ -178,12 +194,20 @@ impl<'s> Planner<'_, 's> {
             true => StreamStep::Keep(node.aci.as_ref().expect("an unchanged ACI is one")),
             false => StreamStep::Squash,
         };
+        let exact = match (&step, request.target.id() == FormatId::ACI) {
+            (StreamStep::Squash | StreamStep::Stack, true) => {
+                let reports = (&unlisted, &mut report);
+                self.records.exact(node, root, request, reports)?
+            }
+            _ => Vec::new(),
+        };
         Ok(Some(PlannedStream {
             node,
             text: &root.text,
             image,
             report,
             step,
+            exact,
         }))
     }
 
@@ -242,6 +266,7 @@ impl<'s> Planner<'_, 's> {
                 let message = format!("{} can be copied, but not converted", opaque.what);
                 Err(Error::new(Code::Unsupported, message).at(child.digest.to_string()))
             }
+            Node::Opaque { child, .. } if self.records.has(child) => Ok(()),
             Node::Opaque { opaque, child } => {
                 let field = format!("{} {}", opaque.what, child.digest);
                 self.left_behind

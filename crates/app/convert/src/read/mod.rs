@@ -5,6 +5,7 @@ pub mod carried;
 pub mod cosign;
 pub mod decode;
 pub mod node;
+pub mod reversal;
 pub mod root;
 pub mod source;
 pub mod spec;

@@ -12,7 +12,7 @@ use imgconv_layer::Semantics;
 use imgconv_manifest::{self as manifest, references};
 use imgconv_model::{
     Algorithm, Blob, Child, Code, Compression, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Layer, Limits, Notes, Opaque, Original, Outcome, Platform, Report, Result,
+    Image, Index, Layer, Limits, Notes, Opaque, Open, Original, Outcome, Platform, Report, Result,
     StreamFormat,
 };
 use imgconv_openpgp::Signer;
@@ -81,6 +81,10 @@ impl Clone for Computed {
 pub struct AciPart {
     /// The file.
     pub blob: Blob,
+    /// The text for the file in messages.
+    pub(crate) what: String,
+    /// The bytes of the ACI's own layer.
+    pub(crate) layer: Arc<dyn Open>,
     /// The ACI's manifest.
     pub manifest: Arc<Manifest>,
     /// The image ID; known when the layer has been read to its end.
@@ -129,6 +133,8 @@ pub(crate) fn decode_stream(
     let aci = aci.filter(|_| format.facts().id == FormatId::ACI);
     let aci = aci.map(|manifest| AciPart {
         blob: stream.clone(),
+        what: what.to_owned(),
+        layer: Arc::clone(&decoded.image.layers[0].blob.bytes),
         manifest: Arc::new(manifest),
         image_id: decoded.digest,
         signers: Vec::new(),

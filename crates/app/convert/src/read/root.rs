@@ -124,7 +124,7 @@ impl SourceRoot<'_> {
     }
 
     /// The place that holds the root's blobs.
-    pub(crate) fn holder(&self) -> &dyn Bundle {
+    pub fn holder(&self) -> &dyn Bundle {
         self.part.as_deref().unwrap_or(self.bundle)
     }
 

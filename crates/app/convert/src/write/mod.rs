@@ -3,6 +3,7 @@
 
 mod destination;
 mod places;
+mod reversal;
 mod stack;
 mod streams;
 mod users;
@@ -10,17 +11,18 @@ mod users;
 use std::{cell::RefCell, collections::BTreeSet};
 
 use imgconv_manifest::find_blob;
-use imgconv_model::{Algorithm, Child, Digest, Document, Env, Result, SealedLayer};
+use imgconv_model::{Algorithm, Child, Digest, Document, Env, Error, Layer, Result, SealedLayer};
 use imgconv_pipeline::{clamp, write_document};
+use imgconv_reversal::Content;
 
 pub use self::destination::Destination;
 use crate::{
     assemble::{
         Known, documents,
-        output::{Assembled, Output},
+        output::{Assembled, Output, RecordOf},
     },
     choose::request::Request,
-    plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage},
+    plan::data::{Keepsake, Outputs, Plan, PlannedArtifact, PlannedImage},
     read::node::{ImageNode, semantics},
 };
 
@@ -78,7 +80,7 @@ impl Output for Written<'_> {
         planned: &PlannedImage,
         node: &ImageNode,
         env: &Env,
-    ) -> Result<Vec<SealedLayer>> {
+    ) -> Result<(Vec<SealedLayer>, Option<Content>)> {
         let layers = &planned.image.layers;
         let clamped;
         let layers = match self.request.options.layers.clamp_mtime {
@@ -89,10 +91,31 @@ impl Output for Written<'_> {
             None => layers,
         };
         let sealer = self.destination.sealer;
-        let sealed = sealer.run(layers, &planned.layers, semantics(node), env)?;
-        let blobs = sealed.iter().map(|layer| (layer.digest, layer.size));
+        let run = |layers: &[Layer]| {
+            let sealed = sealer.run(layers, &planned.layers, semantics(node), env)?;
+            let blobs = sealed.iter().map(|layer| (layer.digest, layer.size));
+            self.stored.borrow_mut().extend(blobs);
+            Ok::<_, Error>(sealed)
+        };
+        let aci = node.aci.as_ref().filter(|_| planned.reversal.is_some());
+        let Some(aci) = aci else {
+            return Ok((run(layers)?, None));
+        };
+        let recording = reversal::Recording::new(aci, layers, env);
+        let sealed = run(recording.layers())?;
+        Ok((sealed, Some(recording.content(aci, env)?)))
+    }
+
+    fn reversal(
+        &self,
+        record: RecordOf<'_>,
+        content: Content,
+        keepsake: &Keepsake,
+    ) -> Result<(Child, u64)> {
+        let (sink, env) = (self.destination.sink, self.request.env);
+        let (artifact, size, blobs) = reversal::store(sink, record, content, keepsake, env)?;
         self.stored.borrow_mut().extend(blobs);
-        Ok(sealed)
+        Ok((artifact, size))
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {

@@ -7,12 +7,16 @@ use imgconv_model::{
     Algorithm, BundleSink, Child, Code, Digest, Document, Env, Error, Result, SealedLayer,
 };
 use imgconv_pipeline::expected;
+use imgconv_reversal::Content;
 use imgconv_stream::digest;
 
 use crate::{
-    assemble::{documents, output::Output},
+    assemble::{
+        documents,
+        output::{Output, RecordOf},
+    },
     choose::request::Request,
-    plan::data::{Outputs, Plan, PlannedArtifact, PlannedImage},
+    plan::data::{Keepsake, Outputs, Plan, PlannedArtifact, PlannedImage},
     read::node::ImageNode,
 };
 
@@ -55,7 +59,7 @@ impl Output for Told {
         planned: &PlannedImage,
         _node: &ImageNode,
         env: &Env,
-    ) -> Result<Vec<SealedLayer>> {
+    ) -> Result<(Vec<SealedLayer>, Option<Content>)> {
         let layers = expected(&planned.image.layers, &planned.layers, env);
         let layers = layers.ok_or_else(|| {
             let message = "the digests of the layers are not known yet";
@@ -63,7 +67,11 @@ impl Output for Told {
         })?;
         let sizes = layers.iter().map(|(layer, size)| (layer.digest, *size));
         self.blobs.borrow_mut().extend(sizes);
-        Ok(layers.into_iter().map(|(layer, _)| layer).collect())
+        Ok((layers.into_iter().map(|(layer, _)| layer).collect(), None))
+    }
+
+    fn reversal(&self, _: RecordOf<'_>, _: Content, _: &Keepsake) -> Result<(Child, u64)> {
+        unreachable!("only layers that are written give a record")
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use imgconv_model::{
-    Algorithm, Blob, Compression, Env, Error, Event, Image, Layer, Open, Reader, Report, Result,
+    Algorithm, Blob, Code, Compression, Digest, Env, Error, Event, Image, Layer, Notes, Open,
+    Outcome as LossKind, Reader, Report, Result,
 };
 use imgconv_pipeline::{clamp, squash};
 use imgconv_stream::{Decoder, Encoding, Level, encode as compress};
@@ -16,11 +17,17 @@ use crate::{
     },
     choose::request::Request,
     plan::{
-        data::{PlannedStream, StreamStep},
+        data::{PlannedExact, PlannedStream, StreamStep},
         streams::encoding,
     },
-    read::node::{AciPart, semantics},
+    read::{
+        node::{AciPart, semantics},
+        reversal::Rebuilt,
+    },
 };
+
+/// What the name of a signature has more than the name of its file.
+const SIGNATURE_SUFFIX: &str = ".asc";
 
 /// Writes streams to a destination.
 #[derive(Debug)]
@@ -32,6 +39,12 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// Writes what a planned image becomes.
     pub(super) fn stream(&self, planned: &PlannedStream<'_>) -> Result<Vec<Item>> {
+        for exact in &planned.exact {
+            match self.exact(planned, exact) {
+                Ok(item) => return Ok(vec![item]),
+                Err(error) => self.not_exact(planned, exact, error)?,
+            }
+        }
         match planned.step {
             StreamStep::Keep(aci) => Ok(vec![self.kept(planned, aci)?]),
             StreamStep::Squash => Ok(vec![self.squashed(planned)?]),
@@ -84,7 +97,7 @@ impl Writer<'_> {
         let env = &planned.env(self.request.env);
         let open = encode(self.request, image, group, env, &mut report)?;
         let encoding = encoding(self.request);
-        let written = self.compress_to_sink(&*open, &encoding, image, env)?;
+        let written = self.compress_to_sink(&*open, &encoding, image, None, env)?;
         report.merge(env.notes.snapshot());
         let fate = Fate::Written(written);
         Ok((item(planned, self.request, image, fate, report), written))
@@ -105,7 +118,7 @@ impl Writer<'_> {
                     level: Level::default(),
                 };
                 let stored = aci.blob.bytes.as_ref();
-                let copied = self.compress_to_sink(stored, &encoding, image, env)?;
+                let copied = self.compress_to_sink(stored, &encoding, image, None, env)?;
                 WrittenStream {
                     image_id: id,
                     ..copied
@@ -116,7 +129,7 @@ impl Writer<'_> {
                     blob: aci.blob.clone(),
                     env: env.clone(),
                 };
-                self.compress_to_sink(&tar, &encoding(self.request), image, env)?
+                self.compress_to_sink(&tar, &encoding(self.request), image, None, env)?
             }
         };
         if written.image_id != id {
@@ -129,12 +142,83 @@ impl Writer<'_> {
         Ok(item(planned, self.request, image, fate, report))
     }
 
-    /// Writes a stream; the hash of the stream is the image ID of a tar.
+    /// Writes the ACI that the image was made of, and its signature beside it.
+    fn exact(&self, planned: &PlannedStream<'_>, exact: &PlannedExact<'_>) -> Result<Item> {
+        let notes = Notes::default();
+        let env = &self.request.env.with_notes(&notes);
+        let PlannedExact {
+            reversal,
+            bundle,
+            image,
+            report,
+        } = exact;
+        let signature = reversal.signature(*bundle, env)?;
+        let before = reversal.open(*bundle, env)?.header().compression;
+        let mut encoding = encoding(self.request);
+        if self.request.options.layers.compression.is_none() && before == Compression::None {
+            encoding.compression = Compression::None;
+        }
+        let tar = Rebuilt {
+            reversal,
+            bundle: *bundle,
+            layers: &planned.node.image.layers,
+            env,
+        };
+        let written =
+            self.compress_to_sink(&tar, &encoding, image, Some(reversal.image_id), env)?;
+        let mut report = report.clone();
+        if let Some(signature) = signature {
+            let sink = self.destination.sink;
+            let fits = match before {
+                Compression::None => encoding.compression == Compression::None,
+                _ => reversal.file_digest == Some(written.digest),
+            };
+            if !fits {
+                let message = "the signature is of the ACI with another compression, so a program that verifies the \
+                               file as it is refuses it";
+                notes.warn("signature-of-other-file", "signature", message);
+            }
+            if !sink.put_beside(&written.digest, SIGNATURE_SUFFIX, &signature)? {
+                let why = "the destination is one stream, and the signature of the ACI is a file of its own";
+                report.lose("signature", LossKind::Dropped, why);
+            }
+        }
+        report.merge(notes.take());
+        let mut item = item(planned, self.request, image, Fate::Written(written), report);
+        item.images[0].exact = true;
+        Ok(item)
+    }
+
+    /// Decides about an ACI that can't be restored: a warning, unless the run has to end.
+    fn not_exact(
+        &self,
+        planned: &PlannedStream<'_>,
+        exact: &PlannedExact<'_>,
+        error: Error,
+    ) -> Result<()> {
+        if matches!(error.code(), Code::Cancelled | Code::Io | Code::Net) {
+            return Err(error);
+        }
+        let record = format!("artifact {}", exact.reversal.digest);
+        if self.request.options.exact {
+            // Damage, whatever shows it.
+            let message = format!("the record does not give back the ACI: {error}");
+            return Err(Error::new(Code::Mismatch, message).at(record));
+        }
+        let message =
+            format!("the ACI is made anew, because its record does not give it back: {error}");
+        planned.node.notes.warn("bad-record", record, message);
+        Ok(())
+    }
+
+    /// Writes a stream; the hash of the stream is the image ID of a tar. `verified` is the hash if the stream itself
+    /// ends only with that hash.
     fn compress_to_sink(
         &self,
         open: &dyn Open,
         encoding: &Encoding,
         image: &Image,
+        verified: Option<Digest>,
         env: &Env,
     ) -> Result<WrittenStream> {
         let id = env.next_id.fetch_add(1, Ordering::Relaxed);
@@ -146,12 +230,15 @@ impl Writer<'_> {
         });
         let mut source = open.open()?;
         let mut writer = self.destination.sink.writer()?;
-        let hash = [Algorithm::Sha512];
+        let hash: &[Algorithm] = match verified {
+            None => &[Algorithm::Sha512],
+            Some(_) => &[],
+        };
         let encoded = compress(
             &mut *source,
             &mut writer,
             encoding,
-            &hash,
+            hash,
             self.destination.pool,
             env,
             id,
@@ -162,7 +249,7 @@ impl Writer<'_> {
         Ok(WrittenStream {
             digest: encoded.digest,
             size: encoded.size,
-            image_id: encoded.content[0],
+            image_id: verified.unwrap_or_else(|| encoded.content[0]),
         })
     }
 }

@@ -11,5 +11,6 @@ mod mapping;
 mod members;
 #[cfg(feature = "registry")]
 mod registry;
+mod reversal;
 #[cfg(not(all(feature = "registry", feature = "openpgp")))]
 mod smallest;

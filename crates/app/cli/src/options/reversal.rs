@@ -1,0 +1,21 @@
+//! The options about the exact way back of an ACI.
+
+use clap::Args;
+
+/// Options about the way from an ACI to documents and back to the same ACI.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Safety")]
+pub(crate) struct Reversal {
+    /// From ACI: keep a record beside the image that gives back the same ACI
+    ///
+    /// The record is an OCI artifact about the image. It holds what the image does not keep of the ACI,
+    /// with its signature.
+    #[arg(long)]
+    pub(crate) reversible: bool,
+    /// To ACI: fail if an image does not become the very ACI that it was made of
+    ///
+    /// Without this option an image without a good record becomes a new ACI. The exit code is 4 for a
+    /// damaged record, and 1 without one.
+    #[arg(long)]
+    pub(crate) exact: bool,
+}

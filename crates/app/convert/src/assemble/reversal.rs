@@ -1,0 +1,129 @@
+//! The manifest of the artifact that holds a record of reversal (`docs/reversal.md`).
+
+use imgconv_json::{Map, Value, canonical};
+use imgconv_manifest::media_type::{OCI_MANIFEST, REVERSAL};
+use imgconv_model::{Child, Digest, Document};
+
+use crate::read::reversal::{FILE, FILE_DIGEST, IMAGE_ID};
+
+/// The bytes of the config: such an artifact has none of its own (image-spec, "Guidance for an Empty
+/// Descriptor").
+pub(crate) const EMPTY: &[u8] = b"{}";
+
+/// The blobs of an artifact of reversal, which are stored already.
+#[derive(Debug)]
+pub(crate) struct Blobs<'a> {
+    /// The empty config.
+    pub(crate) config: &'a Child,
+    /// The record.
+    pub(crate) record: &'a Child,
+    /// The signature of the ACI.
+    pub(crate) signature: Option<&'a Child>,
+}
+
+/// What the artifact says of the ACI.
+#[derive(Debug)]
+pub(crate) struct Said<'a> {
+    /// The image ID.
+    pub(crate) image_id: &'a Digest,
+    /// The name of the file.
+    pub(crate) file: Option<&'a str>,
+    /// The digest of the file, if its signature is of compressed bytes.
+    pub(crate) file_digest: Option<&'a Digest>,
+}
+
+/// Makes the manifest of the artifact about an image that was an ACI.
+pub(crate) fn manifest(subject: &Child, blobs: &Blobs<'_>, said: &Said<'_>) -> Document {
+    let mut annotations = Map::new();
+    annotations.insert(IMAGE_ID.into(), said.image_id.image_id().into());
+    if let Some(file) = said.file {
+        annotations.insert(FILE.into(), file.into());
+    }
+    if let Some(digest) = said.file_digest {
+        annotations.insert(FILE_DIGEST.into(), digest.to_string().into());
+    }
+    let layers: Vec<Value> = std::iter::once(blobs.record)
+        .chain(blobs.signature)
+        .map(descriptor)
+        .collect();
+    let mut manifest = Map::new();
+    for (key, value) in [
+        ("schemaVersion", Value::from(2)),
+        ("mediaType", OCI_MANIFEST.into()),
+        ("artifactType", REVERSAL.into()),
+        ("config", descriptor(blobs.config)),
+        ("layers", layers.into()),
+        ("subject", descriptor(subject)),
+        ("annotations", annotations.into()),
+    ] {
+        manifest.insert(key.into(), value);
+    }
+    Document {
+        kind: OCI_MANIFEST.to_owned(),
+        bytes: canonical(&manifest.into()).into(),
+    }
+}
+
+/// Returns the descriptor by which a list names the artifact: with its type, by which others find it.
+pub(crate) fn listed(mut child: Child) -> Child {
+    let mut object = match descriptor(&child) {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    };
+    object.insert("artifactType".into(), REVERSAL.into());
+    child.raw = String::from_utf8_lossy(&canonical(&object.into())).into_owned();
+    child
+}
+
+fn descriptor(child: &Child) -> Value {
+    let mut object = Map::new();
+    object.insert("mediaType".into(), (&*child.kind).into());
+    object.insert("digest".into(), child.digest.to_string().into());
+    object.insert("size".into(), child.size.into());
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use imgconv_manifest::media_type::OCI_EMPTY;
+    use imgconv_model::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn the_manifest_is_an_artifact_about_the_image() {
+        let child = |kind: &str, byte| {
+            let digest = Digest::new(Algorithm::Sha256, &[byte; 32]);
+            Child::new(kind, digest, u64::from(byte))
+        };
+        let (config, record) = (child(OCI_EMPTY, 2), child("r", 3));
+        let blobs = Blobs {
+            config: &config,
+            record: &record,
+            signature: None,
+        };
+        let id = Digest::new(Algorithm::Sha512, &[9; 64]);
+        let said = Said {
+            image_id: &id,
+            file: Some("app.aci"),
+            file_digest: None,
+        };
+        let made = manifest(&child("m", 1), &blobs, &said);
+        let text = String::from_utf8(made.bytes.to_vec()).expect("the manifest is text");
+        let hex = |byte: u8, size| format!("{byte:02x}").repeat(size);
+        let expected = format!(
+            "{{\"annotations\":{{\"imgconv.reversal.file\":\"app.aci\",\
+             \"imgconv.reversal.image-id\":\"sha512-{}\"}},\
+             \"artifactType\":\"application/vnd.imgconv.reversal.v1\",\
+             \"config\":{{\"digest\":\"sha256:{}\",\"mediaType\":\"{OCI_EMPTY}\",\"size\":2}},\
+             \"layers\":[{{\"digest\":\"sha256:{}\",\"mediaType\":\"r\",\"size\":3}}],\
+             \"mediaType\":\"{OCI_MANIFEST}\",\"schemaVersion\":2,\
+             \"subject\":{{\"digest\":\"sha256:{}\",\"mediaType\":\"m\",\"size\":1}}}}",
+            hex(9, 64),
+            hex(2, 32),
+            hex(3, 32),
+            hex(1, 32)
+        );
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,265 @@
+//! The exact way back: what is kept of an ACI that becomes documents, and which records make an image an ACI
+//! again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use imgconv_format_aci::{described, manifest_of};
+use imgconv_manifest::media_type::OCI_MANIFEST;
+use imgconv_model::{
+    Child, Code, Compression, Digest, DocumentFormat, Error, FormatFamily, FormatId, Image,
+    Outcome as LossKind, Report, Result, quote,
+};
+
+use super::{
+    data::{Keepsake, PlannedExact},
+    stream_names::{kept_name, on_host, same_name},
+};
+use crate::{
+    choose::request::Request,
+    read::{
+        node::ImageNode,
+        reversal::{Reversal, among, field, was_aci},
+        root::SourceRoot,
+    },
+};
+
+/// The loss of an ACI's signature.
+const SIGNATURE: &str = "signature";
+
+/// Refuses options about the exact way back that the format of the destination has no use for.
+///
+/// # Errors
+/// [`Code::Usage`] and [`Code::Unsupported`].
+pub(super) fn check(request: &Request<'_>) -> Result<()> {
+    let (options, target) = (request.options, request.target.id());
+    if options.exact && target != FormatId::ACI {
+        let message = format!("`--exact` restores ACIs, and the destination gets {target}");
+        return Err(Error::new(Code::Usage, message).hint("write to `aci:PATH`"));
+    }
+    // An ACI that stays an ACI is copied.
+    if options.reversible && request.target.is_stream() && target != FormatId::ACI {
+        return Err(no_artifacts(target));
+    }
+    Ok(())
+}
+
+fn no_artifacts(target: FormatId) -> Error {
+    let message =
+        format!("`--reversible` needs a destination that holds artifacts, and {target} does not");
+    Error::new(Code::Unsupported, message)
+        .hint("write to `oci:DIR`, `oci-archive:FILE` or `docker://…`")
+}
+
+/// Returns what a record of an image gets, if the user asked for records and the image is an ACI.
+///
+/// # Errors
+/// [`Code::Usage`] if the layers would be changed beside, [`Code::Unsupported`] if the destination can't hold
+/// the record or there is no record of such an image, and the errors of reading the signature.
+pub(super) fn keepsake(
+    node: &ImageNode,
+    root: &SourceRoot<'_>,
+    target: &'static dyn DocumentFormat,
+    request: &Request<'_>,
+    report: &mut Report,
+) -> Result<Option<Keepsake>> {
+    if !request.options.reversible {
+        return Ok(None);
+    }
+    if node.aci.is_none() {
+        if node.format.facts().family != FormatFamily::Oci {
+            let message = "`--reversible` keeps the way back to ACIs only";
+            return Err(Error::new(Code::Unsupported, message)
+                .hint("leave `--reversible` out for other sources"));
+        }
+        return Ok(None);
+    }
+    let capabilities = &target.facts().capabilities;
+    if !capabilities.opaque || !capabilities.root_kinds.contains(&OCI_MANIFEST) {
+        return Err(no_artifacts(target.id()));
+    }
+    let layers = &request.options.layers;
+    let estargz = layers.toc && layers.compression == Some(Compression::Gzip);
+    for (given, option) in [
+        (layers.squash.is_some(), "--squash"),
+        (layers.clamp_mtime.is_some(), "--clamp-mtime"),
+        (estargz, "--compression estargz"),
+    ] {
+        if given {
+            let message = format!(
+                "`--reversible` keeps the files of an ACI as they are, and `{option}` changes them"
+            );
+            return Err(Error::new(Code::Usage, message).hint("leave one of the two options out"));
+        }
+    }
+    let holder = root.holder();
+    let file = holder.extras().signed.and_then(|_| {
+        let locator = holder.locator();
+        let locator = locator.split(['?', '#']).next().unwrap_or_default();
+        let name = Path::new(locator).file_name()?.to_str()?.to_owned();
+        (!name.chars().any(char::is_control)).then_some(name)
+    });
+    let signature = holder.signature(&request.env.limits)?;
+    let signature = signature.map(|signature| signature.bytes);
+    if signature.is_some() {
+        report.losses.retain(|loss| loss.field != SIGNATURE);
+    }
+    Ok(Some(Keepsake {
+        file: file.filter(|file| file != "-"),
+        signature,
+    }))
+}
+
+/// The artifacts of reversal among the roots.
+#[derive(Debug, Default)]
+pub(super) struct Records<'s> {
+    /// By the image that they are about, in the order of the roots.
+    by_subject: BTreeMap<Digest, Vec<(&'s SourceRoot<'s>, Result<Reversal, String>)>>,
+    /// The artifacts themselves, and those among them by which an ACI is made again.
+    all: BTreeMap<Digest, &'s Child>,
+    used: BTreeSet<Digest>,
+}
+
+impl<'s> Records<'s> {
+    pub(super) fn of(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Self {
+        let mut records = Self::default();
+        let nodes = roots.iter().map(|root| &*root.node);
+        for (position, child, read) in among(nodes, &request.env.limits) {
+            let root = &roots[position];
+            records.all.insert(child.digest, child);
+            let subject = match &read {
+                Ok(reversal) => Some(reversal.subject),
+                Err(_) => root.node.subject(),
+            };
+            if let Some(subject) = subject {
+                let read = read.map_err(|error| error.to_string());
+                records
+                    .by_subject
+                    .entry(subject)
+                    .or_default()
+                    .push((root, read));
+            }
+        }
+        records
+    }
+
+    /// Says whether a document is such an artifact, of which [`lost`](Self::lost) tells.
+    pub(super) fn has(&self, child: &Child) -> bool {
+        self.all.contains_key(&child.digest)
+    }
+
+    /// Reports the artifacts that are left behind.
+    pub(super) fn lost(&self, why: &str, report: &mut Report) {
+        for (digest, child) in &self.all {
+            if !self.used.contains(digest) {
+                report.lose(field(child), LossKind::Dropped, why);
+            }
+        }
+    }
+
+    /// Plans the ways in which an image becomes the ACI again that it was.
+    ///
+    /// # Errors
+    /// If the user wants nothing else and there is no such way.
+    pub(super) fn exact(
+        &mut self,
+        node: &ImageNode,
+        root: &SourceRoot<'s>,
+        request: &Request<'_>,
+        (lost, report): (&Report, &mut Report),
+    ) -> Result<Vec<PlannedExact<'s>>> {
+        let only = request.options.exact;
+        let refuse = |code, message: String, hint: &str| match only {
+            true => Err(Error::new(code, message).hint(hint)),
+            false => Ok(Vec::new()),
+        };
+        let found = node.child.as_ref().map(|child| child.digest);
+        let found = found.and_then(|digest| self.by_subject.get(&digest));
+        let limits = &request.env.limits;
+        let manifest = manifest_of(&node.image, limits).ok().flatten();
+        let (Some(found), Some(manifest)) = (found, manifest.filter(|_| was_aci(node, limits)))
+        else {
+            let message =
+                "`--exact` needs a record of the ACI that the image was made of, and there is none";
+            let hint = "`--reversible` makes the record when an ACI is converted; without `--exact` the image becomes a new ACI";
+            return refuse(Code::Missing, message.to_owned(), hint);
+        };
+        if let Some(change) = change(request, root, &node.image) {
+            let message = format!("`--exact` restores an ACI as it was, and {change} changes it");
+            return refuse(Code::Usage, message, "leave one of the two options out");
+        }
+        let own = described(&manifest);
+        let image = Image {
+            name: own.name,
+            platform: own.platform,
+            annotations: own.annotations,
+            ..node.image.clone()
+        };
+        let mut exact = Vec::new();
+        for (holder, read) in found {
+            match read {
+                Ok(reversal) => {
+                    self.used.insert(reversal.digest);
+                    exact.push(PlannedExact {
+                        reversal: reversal.clone(),
+                        bundle: holder.holder(),
+                        image: image.clone(),
+                        report: report_of(node, lost),
+                    });
+                }
+                Err(message) if only => {
+                    let message = format!("the record of the ACI is damaged: {message}");
+                    return Err(Error::new(Code::Mismatch, message));
+                }
+                Err(message) => {
+                    let message =
+                        format!("the ACI is made anew, because its record is damaged: {message}");
+                    report.warn("bad-record", "reversal", message);
+                }
+            }
+        }
+        Ok(exact)
+    }
+}
+
+/// The irregularities of an image, and the losses of what lists it: nothing of the image itself is lost.
+fn report_of(node: &ImageNode, lost: &Report) -> Report {
+    let mut report = lost.clone();
+    for warning in &node.report.warnings {
+        report.warn(warning.code, warning.at.clone(), warning.message.clone());
+    }
+    report
+}
+
+/// Returns what the user wants that makes another ACI of the image.
+fn change(request: &Request<'_>, root: &SourceRoot<'_>, image: &Image) -> Option<String> {
+    let options = request.options;
+    let layers = &options.layers;
+    for (given, option) in [
+        (options.no_squash, "--no-squash"),
+        (layers.clamp_mtime.is_some(), "--clamp-mtime"),
+        (options.image_tags, "--image-tags"),
+    ] {
+        if given {
+            return Some(format!("`{option}`"));
+        }
+    }
+    let own = kept_name(image, request.env)?;
+    if let Ok(Some(given)) = request.given_name()
+        && !same_name(&own, &given)
+    {
+        return Some("`--name`".to_owned());
+    }
+    if let Some(renamed) = &root.renamed
+        && !same_name(&own, renamed)
+    {
+        return Some(format!("the new name {}", quote(renamed.to_string())));
+    }
+    let repository = own.repository.unwrap_or_default();
+    match &options.host {
+        Some(host) if on_host(&repository, host) != repository => Some("`--host`".to_owned()),
+        _ => None,
+    }
+}

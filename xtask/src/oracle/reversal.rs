@@ -1,0 +1,102 @@
+//! Checks of the exact way back: ACIs by `actool` and GNU tar, through a layout, an archive and a registry, and
+//! `gpg` on the signature of the restored ACI.
+
+use super::checks::{Oracle, contains};
+use super::docker::equal;
+use super::inputs::{self, Input};
+use super::registry_server::Registry;
+use crate::process::Result;
+
+/// The group of this file.
+const GROUP: &str = "reversal";
+
+/// Makes a key and signs the files, each in `FILE.asc`.
+const SIGN: &str = r#"
+mkdir -p -m 700 gnupg-reversal
+say="gpg --homedir gnupg-reversal --batch --quiet --pinentry-mode loopback --passphrase ''"
+eval "$say --quick-generate-key 'Reversal <reversal@localhost>' ed25519 sign never" 2> /dev/null || true
+eval "$say --armor --yes --output $1.asc --detach-sign $1"
+"#;
+
+/// The image ID of a file: the SHA-512 of its tar.
+fn image_id(oracle: &Oracle, file: &str) -> Result<String> {
+    oracle.shell(&format!(
+        "case $(head -c 2 {file} | od -An -tx1 | tr -d ' ') in 1f8b) zcat {file};; *) cat {file};; esac | sha512sum"
+    ))
+}
+
+/// Runs every check of the exact way back.
+pub(super) fn run(oracle: &mut Oracle) {
+    if !oracle.wants(GROUP) {
+        return;
+    }
+    let tools = ["root", "actool", "busybox", "setcap", "setfattr", "gpg"];
+    type Make = fn(&Oracle) -> Result<Input>;
+    let makers: [(&str, Make); 2] = [("actool", inputs::busybox), ("GNU tar", inputs::gnu_tar)];
+    for (i, (by, make)) in makers.into_iter().enumerate() {
+        let (file, out) = (format!("reversal-{i}.aci"), format!("reversal-{i}"));
+        let made = oracle.check(
+            &format!("{GROUP}: an ACI by {by}, signed"),
+            &tools,
+            |oracle| {
+                let input = make(oracle)?;
+                // A signature is of the file as it is, so the file is not compressed.
+                let aci = input.aci.display();
+                oracle.shell(&format!("zcat -f {aci} > {file}"))?;
+                let arguments = ["-euc", SIGN, "sh", &*file];
+                oracle.peer("sh", &arguments)?;
+                oracle
+                    .imgconv(&["aci-to-oci", "--reversible", &*file, &*out])
+                    .map(drop)
+            },
+        );
+        if !made {
+            continue;
+        }
+        oracle.check(
+            &format!("{GROUP}: back from a layout and an archive, {by}"),
+            &["gpg"],
+            |oracle| {
+                let archive = format!("oci-archive:{out}.tar");
+                oracle.imgconv(&["convert", &out, &archive])?;
+                let places = [format!("oci:{out}"), archive];
+                places.iter().enumerate().try_for_each(|(j, place)| {
+                    back(oracle, place, &file, &format!("back-{i}-{j}.aci"))
+                })
+            },
+        );
+        let needs = ["docker-registry", "gpg"];
+        oracle.check(
+            &format!("{GROUP}: back from docker-registry, {by}"),
+            &needs,
+            |oracle| {
+                let registry = Registry::start(oracle, &format!("registry-{out}"))?;
+                let place = format!("docker://{}", registry.image("team/app"));
+                oracle.imgconv(&["convert", &out, &place])?;
+                back(oracle, &place, &file, &format!("pulled-{i}.aci"))
+            },
+        );
+        oracle.check(&format!("{GROUP}: skopeo copies the image, {by}"), &["skopeo"], |oracle| {
+            let arguments = ["--insecure-policy", "copy", "-q"];
+            let source = oracle.shell(&format!(
+                "jq -r '.manifests[] | select(.artifactType == null) | .annotations[\"org.opencontainers.image.ref.name\"]' {out}/index.json"
+            ))?;
+            let from = format!("oci:{out}:{}", source.trim());
+            let to = format!("dir:copied-{i}");
+            oracle.peer("skopeo", &[&arguments[..], &[&from, &to]].concat()).map(drop)
+        });
+    }
+}
+
+/// Restores an ACI, compares it, and verifies its signature.
+fn back(oracle: &Oracle, place: &str, file: &str, to: &str) -> Result {
+    let destination = format!("aci:{to}");
+    let arguments = ["convert", place, &*destination, "--exact"];
+    contains(&oracle.imgconv(&arguments)?, "exact")?;
+    let ids = [file, to].map(|file| image_id(oracle, file));
+    let [before, after] = ids;
+    equal("the image ID", &*before?, &*after?)?;
+    oracle.shell(&format!("cmp {file} {to}"))?;
+    let verify = format!("gpg --homedir gnupg-reversal --batch --verify {to}.asc {to} 2>&1");
+    contains(&oracle.shell(&verify)?, "Good signature")
+}
