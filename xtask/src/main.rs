@@ -11,6 +11,7 @@ mod bench;
 mod ci;
 mod corpus;
 mod docs;
+mod members;
 mod newer;
 mod oracle;
 mod picture;

@@ -143,6 +143,8 @@ struct Became {
     outcomes: Box<RawValue>,
     /// The digest of the first root.
     digest: Option<Digest>,
+    /// The bytes of the files of the images, where an image is a file.
+    file_bytes: Option<u64>,
     error: Option<Failure>,
 }
 
@@ -152,6 +154,7 @@ impl Became {
             status,
             outcomes,
             digest,
+            file_bytes: None,
             error: None,
         }
     }
@@ -293,6 +296,8 @@ impl Worker<'_> {
             destination: self.destination.text(&place, Some(&job.name)),
             status: became.status,
             digest: became.digest.map(|digest| digest.to_string()),
+            source_bytes: Some(job.bytes),
+            file_bytes: became.file_bytes,
             error: became.error,
             notes: Notes::of(&became.outcomes),
             outcomes: became.outcomes,
@@ -306,10 +311,14 @@ impl Worker<'_> {
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
+            let file_bytes = self.file_bytes(&publications);
             self.publish(i, job, publications);
             self.keep_files(i, done);
             let outcomes = self.told_again(job, &done.outcomes);
-            return Ok(Became::new(Status::Kept, outcomes, root));
+            return Ok(Became {
+                file_bytes,
+                ..Became::new(Status::Kept, outcomes, root)
+            });
         }
         let locator = self.locator_of(job);
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
@@ -421,9 +430,19 @@ impl Worker<'_> {
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
+        let file_bytes = self.file_bytes(&publications);
         self.publish(i, job, publications);
         self.keep_files(i, &done);
-        Ok(Became::new(Status::Done, outcomes, root))
+        Ok(Became {
+            file_bytes,
+            ..Became::new(Status::Done, outcomes, root)
+        })
+    }
+
+    /// The bytes of the files of the images, where each image is a file whose digest is its own.
+    fn file_bytes(&self, publications: &[Publication]) -> Option<u64> {
+        let sizes = publications.iter().map(|one| one.root.size);
+        self.destination.has_files().then(|| sizes.sum())
     }
 
     /// The locator of the output of a job.

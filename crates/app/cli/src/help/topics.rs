@@ -96,6 +96,14 @@ pub(super) const TOPICS: &[Topic] = &[
         elsewhere: false,
     },
     Topic {
+        name: "json",
+        about: "JSON documents, their versions and schemas",
+        text: include_str!("topics/json.txt"),
+        rows: None,
+        options: None,
+        elsewhere: false,
+    },
+    Topic {
         name: "exit-codes",
         about: "exit codes",
         text: EXIT_CODES,
