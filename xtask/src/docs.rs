@@ -2,7 +2,8 @@
 //!
 //! The README's table of conversions comes from `imgconv formats --json` and from the results of the
 //! matrix test, the table of `docs/places.md` from the first too; `docs/cli.md` is the output of
-//! `imgconv help reference`, and `docs/terminal.svg` shows a real run. `--check` writes nothing and fails
+//! `imgconv help reference`, the schemas in `docs/schema` come from the types of the program, and the
+//! tables of `docs/json.md` from the schemas; `docs/terminal.svg` shows a real run. `--check` writes nothing and fails
 //! if a document is stale.
 
 use std::collections::BTreeMap;
@@ -12,8 +13,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::picture;
-use crate::process::{Profile, Result, call, program, root};
+use crate::process::{Profile, Result, call, cargo, program, root};
+use crate::{members, picture};
 
 /// The outcomes that `crates/app/cli/tests/suite/matrix.rs` expects.
 const MATRIX: &str = "testdata/matrix.txt";
@@ -38,9 +39,15 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         new.map(|text| (root.join(name), text))
             .map_err(|error| format!("{name}: {error}"))
     };
+    if !check {
+        // A test of the program compares the schemas with the types, so a check is made already.
+        schemas()?;
+    }
+    let members = members::of(&root.join("docs/schema"))?;
     let documents = [
         with("README.md", "formats", &conversions)?,
         with("docs/places.md", "places", &places(&formats)?)?,
+        with("docs/json.md", "members", &members)?,
         (root.join("docs/cli.md"), manual(&program)?),
         (
             root.join("docs/terminal.svg"),
@@ -66,6 +73,22 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
             stale.join(", ")
         )),
     }
+}
+
+/// Writes the schemas, by a test of the program: only its tests know the schemas of the types.
+fn schemas() -> Result {
+    cargo(&[
+        "test",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--bin=imgconv",
+        "--",
+        "--quiet",
+        "--ignored",
+        "--exact",
+        "schemas::write",
+    ])
 }
 
 /// Puts `table` between the markers of a part.

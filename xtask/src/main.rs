@@ -12,6 +12,7 @@ mod ci;
 mod corpus;
 mod dist;
 mod docs;
+mod members;
 mod newer;
 mod oracle;
 mod picture;

@@ -18,6 +18,7 @@ mod engines;
 mod from_aci;
 mod from_oci;
 mod inputs;
+mod json;
 mod layers;
 mod migrate;
 mod mirrors;
@@ -75,6 +76,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     engines::run(&mut oracle);
     daemon::run(&mut oracle);
     rootfs::run(&mut oracle);
+    json::run(&mut oracle);
     migrate::run(&mut oracle);
     slurm::run(&mut oracle);
     if keep {

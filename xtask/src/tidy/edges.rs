@@ -171,6 +171,10 @@ const ONLY: &[(&str, &str)] = &[
     ("syn", "xtask"),
 ];
 
+/// External packages of tests and documents that crates of the program know too: there they are
+/// optional, so that the program is built without them.
+const OPTIONAL: &[&str] = &["schemars"];
+
 /// Compares every dependency inside the workspace with the table.
 pub(super) fn check(metadata: &Value) -> Vec<String> {
     let root = metadata["workspace_root"].as_str().unwrap_or_default();
@@ -205,6 +209,8 @@ pub(super) fn check(metadata: &Value) -> Vec<String> {
                 && *only != from
             {
                 findings.push(format!("{from}: only {only} may use the package `{name}`"));
+            } else if !dev && OPTIONAL.contains(&name) && dependency["optional"] != true {
+                findings.push(format!("{from}: the package `{name}` must be optional"));
             }
         }
     }
@@ -314,6 +320,13 @@ mod tests {
             ["core/layer: only core/tar may use the package `tar`"]
         );
         assert_eq!(check(&metadata("crates/core/common", json!({}))).len(), 1);
+        let schemars = |kind: Value, optional: bool| {
+            let dependency = json!({ "name": "schemars", "kind": kind, "optional": optional });
+            check(&metadata("crates/app/convert", dependency)).len()
+        };
+        assert_eq!(schemars(json!(null), false), 1);
+        assert_eq!(schemars(json!(null), true), 0);
+        assert_eq!(schemars(json!("dev"), false), 0);
     }
 
     #[test]

@@ -2,29 +2,19 @@
 
 use std::process::ExitCode;
 
-use imgconv::{Error, conceal};
+use imgconv::{Document, Error, conceal};
 
 use crate::{
+    documents::Failed,
     environment::passwords_in_arguments,
     exit::{self, Status},
-    screen::{clean, concealed, say, say_json},
+    screen::{clean, say, say_json},
 };
 
 /// Prints an error to standard error, as text or as JSON, and returns the exit code.
 pub(crate) fn report(error: &Error, as_json: bool) -> ExitCode {
     if as_json {
-        let places: Vec<String> = error
-            .places()
-            .iter()
-            .map(|place| concealed(place))
-            .collect();
-        let document = serde_json::json!({ "error": {
-            "code": error.code().as_str(),
-            "at": places,
-            "message": concealed(error.message()),
-            "hint": error.advice().map(concealed),
-        }});
-        say_json(&document);
+        say_json(&Document::new(Failed::of(error)));
     } else {
         say(&format!(
             "error[{}]: {}",

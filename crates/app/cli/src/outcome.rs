@@ -92,6 +92,19 @@ pub(crate) fn open_report(path: Option<&Path>, env: &Env) -> Result<Option<Whole
     Ok(Some(opened))
 }
 
+/// Opens the file of a page before the work, as [`open_report`] does. `name` is that of the argument.
+///
+/// # Errors
+/// As [`open_report`].
+pub(crate) fn open_page(path: &Path, name: &str, env: &Env) -> Result<WholeFile> {
+    if path == Path::new("-") {
+        let message = format!("`{name}` is a file, but `-` means standard output");
+        let hint = "`/dev/stdout` is a file too";
+        return Err(Error::new(Code::Usage, message).hint(hint));
+    }
+    WholeFile::open(path, env).map_err(|error| error.at(format!("`{name}`")))
+}
+
 /// Opens the file of digests before the work, as [`open_report`] does.
 fn open_digests(path: Option<&Path>, env: &Env) -> Result<Option<WholeFile>> {
     let open = |path| WholeFile::open(path, env).map_err(|error| error.at("`--digestfile`"));

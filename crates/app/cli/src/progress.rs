@@ -11,7 +11,10 @@ use clap::ValueEnum;
 use imgconv::{Event, Progress, Silent};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::screen::{clean, concealed, say, say_json};
+use crate::{
+    events::EventLine,
+    screen::{clean, concealed, say, say_json},
+};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -322,30 +325,30 @@ impl Progress for Json {
         let line = match event {
             Event::Begin { id, what, bytes } => {
                 done.insert(id, 0);
-                serde_json::json!({ "event": "begin", "id": id, "what": what, "bytes": bytes })
+                EventLine::Begin { id, what, bytes }
             }
             Event::Advance { id, bytes } => {
                 let total = done.entry(id).or_default();
                 *total += bytes;
-                serde_json::json!({ "event": "advance", "id": id, "done": *total })
+                EventLine::Advance { id, done: *total }
             }
             Event::End { id } => {
-                let total = done.remove(&id);
-                serde_json::json!({ "event": "end", "id": id, "done": total })
+                let done = done.remove(&id);
+                EventLine::End { id, done }
             }
-            Event::Images { count, bytes } => {
-                serde_json::json!({ "event": "images", "count": count, "bytes": bytes })
-            }
+            Event::Images { count, bytes } => EventLine::Images { count, bytes },
             Event::Image {
                 name,
                 status,
                 bytes,
-            } => serde_json::json!({
-                "event": "image", "name": name, "status": status, "bytes": bytes,
-            }),
-            Event::Chosen { what } => {
-                serde_json::json!({ "event": "chosen", "what": concealed(what) })
-            }
+            } => EventLine::Image {
+                name,
+                status,
+                bytes,
+            },
+            Event::Chosen { what } => EventLine::Chosen {
+                what: concealed(what),
+            },
         };
         say_json(&line);
     }

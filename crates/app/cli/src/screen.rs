@@ -6,7 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
-use imgconv::{Error, Result, Secrets, is_hidden};
+use imgconv::{Document, Error, Result, Secrets, is_hidden};
 use serde::Serialize;
 
 /// The secrets that no message may show; set when the arguments and the environment have been read.
@@ -118,9 +118,15 @@ pub(crate) fn say(line: &str) {
 
 /// Writes a JSON document as one line to standard error. The caller makes sure that no value contains
 /// a secret.
-pub(crate) fn say_json(value: &serde_json::Value) {
-    let line = format!("{}\n", clean_json(&value.to_string()));
+pub(crate) fn say_json(value: &impl Serialize) {
+    let line = format!("{}\n", line(value));
     let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Makes a line of JSON.
+pub(crate) fn line(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value);
+    clean_json(&text.expect("results are maps with text keys, numbers and text"))
 }
 
 /// Prints the bytes of a JSON document.
@@ -134,7 +140,7 @@ pub(crate) fn print_document(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Prints a value as one JSON document.
+/// Prints a result as one JSON document.
 ///
 /// # Errors
 /// As [`print`].
@@ -162,9 +168,9 @@ pub(crate) fn warn(code: &str, at: &str, message: &str) {
     ));
 }
 
-/// Makes the JSON document of a result.
+/// Makes the JSON document of a result, with its version.
 pub(crate) fn document(value: &impl Serialize) -> String {
-    let mut text = serde_json::to_string_pretty(value)
+    let mut text = serde_json::to_string_pretty(&Document::new(value))
         .expect("results are maps with text keys, numbers and text");
     text.push('\n');
     clean_json(&text)
@@ -188,6 +194,7 @@ mod tests {
         assert!(text.contains(r"a\u009b31m\u007f\u202e\u2028\u2029\u00ad\udb40\udc41\u001b[b"));
         assert!(text.contains("é\u{1f600}"));
         let back: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(back, value);
+        let expected = serde_json::json!({ "version": 1, "k": hostile, "plain": "é\u{1f600}" });
+        assert_eq!(back, expected);
     }
 }

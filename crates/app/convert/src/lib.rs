@@ -9,6 +9,7 @@ mod check;
 pub mod choose;
 mod commit;
 pub mod convert;
+mod document;
 pub mod expect;
 pub mod options;
 pub mod outcome;
@@ -24,4 +25,5 @@ pub use self::{
     },
     check::{no_image, not_held, refuse_losses, refuse_same_place, some_of},
     commit::{name_roots, note_digests, room},
+    document::{DOCUMENT_VERSION, Document},
 };

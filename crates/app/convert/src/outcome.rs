@@ -8,6 +8,7 @@ use serde::Serialize;
 
 /// The result of a run: one entry for each image.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// The images, in the order of the source.
     pub images: Vec<ImageOutcome>,
@@ -18,6 +19,7 @@ pub struct Outcome {
 
 /// An image tags file that was written, or would be.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TagsOutcome {
     /// The image name that the file is for.
     pub name: String,
@@ -51,6 +53,7 @@ impl TagsOutcome {
 
 /// The result for one image.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ImageOutcome {
     /// The place of the source image.
     pub source: String,
@@ -60,13 +63,13 @@ pub struct ImageOutcome {
     pub name: Option<String>,
     /// The format of the written image.
     pub format: String,
-    /// The image's platform; absent for artifacts that are no images.
+    /// The image's platform; null for artifacts that are no images.
     pub platform: Option<String>,
     /// The digest of the written root document, or of the file.
     pub digest: Option<String>,
     /// The digest of the source's root document.
     pub source_digest: Option<String>,
-    /// The digest of the source's config; absent if the source has none.
+    /// The digest of the source's config; null if the source has none.
     pub source_config: Option<String>,
     /// The digest of the written config.
     pub config: Option<String>,
@@ -94,6 +97,7 @@ pub struct ImageOutcome {
 
 /// The planned documents and layers of one image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlannedOutcome {
     /// The documents, the root last.
     pub documents: Vec<PlannedDocument>,
@@ -103,6 +107,7 @@ pub struct PlannedOutcome {
 
 /// The plan for one document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlannedDocument {
     /// The role: `config`, `manifest`, or `index`.
     pub role: String,
@@ -127,6 +132,7 @@ impl PlannedDocument {
 
 /// The plan for one layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlannedLayer {
     /// The positions of the source layers that become this layer, from 0.
     pub from: Vec<usize>,
@@ -143,6 +149,7 @@ pub struct PlannedLayer {
 
 /// One layer that was written.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LayerOutcome {
     /// The digest of the uncompressed tar.
     pub diff_id: String,
@@ -154,13 +161,14 @@ pub struct LayerOutcome {
     pub compression: String,
     /// The step: `keep`, `recompress` or `squash`.
     pub step: String,
-    /// The digest of the source's blob, equal to `digest` if the blob was kept; absent if the layer
+    /// The digest of the source's blob, equal to `digest` if the blob was kept; null if the layer
     /// was made of several blobs, or of one that is stored without a digest.
     pub source: Option<String>,
 }
 
 /// A record of reversal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReversalOutcome {
     /// The digest of the artifact that holds the record.
     pub digest: String,
@@ -170,6 +178,7 @@ pub struct ReversalOutcome {
 
 /// One loss.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LossOutcome {
     /// The field.
     pub field: String,
@@ -181,6 +190,7 @@ pub struct LossOutcome {
 
 /// One warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WarningOutcome {
     /// The stable code.
     pub code: String,

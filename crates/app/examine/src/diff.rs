@@ -14,12 +14,13 @@ use imgconv_locate::locator::Locator;
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Difference {
     /// A config field, such as `config.env`, or a path with a slash before it.
     pub what: String,
-    /// The value in the first image; absent if the first image has none.
+    /// The value in the first image; null if the first image has none.
     pub a: Option<String>,
-    /// The value in the second image; absent if the second image has none.
+    /// The value in the second image; null if the second image has none.
     pub b: Option<String>,
 }
 

@@ -18,6 +18,7 @@ use imgconv_locate::locator::Locator;
 
 /// The description of one image.
 #[derive(Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Inspection {
     /// The image's place.
     pub source: String,
@@ -62,6 +63,7 @@ pub struct Inspection {
 
 /// A record of reversal.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReversalInspection {
     /// The digest of the artifact that holds the record.
     pub digest: String,
@@ -90,6 +92,7 @@ impl From<Reversal> for ReversalInspection {
 
 /// The configuration for running an image.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Config {
     /// The part of the command line that stays.
     pub entrypoint: Vec<String>,
@@ -113,6 +116,7 @@ pub struct Config {
 
 /// One layer.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LayerInspection {
     /// The digest of the stored bytes.
     pub digest: Option<String>,
@@ -122,7 +126,7 @@ pub struct LayerInspection {
     pub diff_id: Option<String>,
     /// The media type in the source.
     pub media_type: Option<String>,
-    /// The compression detected from the first bytes; absent for blobs that are no layers, or are
+    /// The compression detected from the first bytes; null for blobs that are no layers, or are
     /// not stored here.
     pub compression: Option<String>,
 }

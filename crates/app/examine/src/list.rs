@@ -15,6 +15,7 @@ use imgconv_locate::locator::Locator;
 
 /// One image, index child or artifact.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listed {
     /// The name at the place.
     pub name: Option<String>,
@@ -24,11 +25,11 @@ pub struct Listed {
     /// The labels of an ACI that name neither version nor platform.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// The platform; absent for documents that are no images.
+    /// The platform; null for documents that are no images.
     pub platform: Option<String>,
     /// The format, or the kind of document; `missing` for an index entry that is not stored.
     pub format: String,
-    /// The digest of the root document; absent for a plain file.
+    /// The digest of the root document; null for a plain file.
     pub digest: Option<String>,
     /// The image ID of docker: the digest of the config. An ACI's image ID is not known before the
     /// whole ACI is read.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 /// The findings.
 #[derive(Clone, Debug, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// The number of images and artifacts that were read to their last byte.
     pub checked: u64,
@@ -76,6 +77,7 @@ fn absent(locator: &Locator) -> bool {
 
 /// A good signature of a trusted key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignedBy {
     /// The image.
     pub at: String,
@@ -87,6 +89,7 @@ pub struct SignedBy {
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// The stable code.
     pub code: String,

@@ -20,10 +20,11 @@ use imgconv_locate::{
 
 /// A descriptor that was taken out of the index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Removed {
     /// The names that the descriptor had.
     pub names: Vec<String>,
-    /// The digest of the image; absent if the descriptor has no readable digest.
+    /// The digest of the image; null if the descriptor has no readable digest.
     pub digest: Option<String>,
     /// True if no other descriptor lists the image: `gc` frees the blobs that only the image refers
     /// to.
@@ -35,6 +36,7 @@ pub struct Removed {
 
 /// A name that an image got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tagged {
     /// The name by which the image is found.
     pub name: String,
@@ -48,6 +50,7 @@ pub struct Tagged {
 
 /// An image that lost a name to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MovedFrom {
     /// The names that the image's descriptor had.
     pub names: Vec<String>,
@@ -59,6 +62,7 @@ pub struct MovedFrom {
 
 /// The freed space, or the space to free.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Freed {
     /// True if nothing was removed.
     pub dry_run: bool,
@@ -74,6 +78,7 @@ pub struct Freed {
 
 /// A blob that was removed, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FreedBlob {
     /// The digest of the blob.
     pub digest: String,

@@ -29,12 +29,13 @@
 //!
 //! # Cargo features
 //!
-//! Both features are on by default.
+//! `registry` and `openpgp` are on by default.
 //!
 //! - `registry`: registries, web servers and appc discovery, with HTTP and TLS. Without the feature a
 //!   locator of a server is read, and opening it fails with [`Code::Unsupported`].
 //! - `openpgp`: OpenPGP signatures of ACIs. Without the feature an image whose signature would have to
 //!   be verified is refused with [`Code::Unsupported`], and nothing can be signed.
+//! - `schema`, off by default: the results have JSON Schemas, by the trait of the crate `schemars`.
 
 #![deny(missing_docs)]
 
@@ -70,6 +71,7 @@ mod whole_file;
 pub use imgconv_convert::convert::convert;
 pub use imgconv_convert::tags::read as read_tags;
 pub use imgconv_convert::{
+    DOCUMENT_VERSION, Document,
     options::{Foreign, Link, Missing, Options, RefName, Sharing},
     outcome::{
         ImageOutcome, LayerOutcome, LossOutcome, Outcome, ReversalOutcome, TagsOutcome,
@@ -180,7 +182,7 @@ pub use imgconv_locate::{
 pub use imgconv_migrate::migrate;
 pub use imgconv_migrate::{
     Failure, Merged, MigrateOptions, Migrated, Migration, Notes, Rules, Shard, Status, Totals,
-    merge_reports,
+    merge_reports, read_report, report_page,
 };
 /// The neutral model of images: the types that formats and transports share, all of them. The types
 /// that most programs need stand beside the functions too.

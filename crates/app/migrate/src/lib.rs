@@ -10,6 +10,7 @@ mod destination;
 mod journal;
 mod key;
 mod memory;
+mod page;
 mod plan;
 mod report;
 mod rules;
@@ -30,7 +31,11 @@ use self::{
     work::{State, Worker},
 };
 pub use self::{
-    report::{Failure, Merged, Migrated, Migration, Notes, Shard, Status, Totals, merge_reports},
+    page::report_page,
+    report::{
+        Failure, Merged, Migrated, Migration, Notes, Shard, Status, Totals, merge_reports,
+        read_report,
+    },
     rules::Rules,
 };
 use imgconv_convert::{
@@ -218,6 +223,8 @@ fn left_over(plan: &Plan, target: &Destination, mine: impl Fn(&str) -> bool) -> 
             destination: target.locator.to_string(),
             status,
             digest: None,
+            source_bytes: None,
+            file_bytes: None,
             error: Some(Failure::of(&image.error)),
             notes: Notes::default(),
             outcomes: sources::empty(),

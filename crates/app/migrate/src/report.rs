@@ -6,15 +6,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imgconv_convert::DOCUMENT_VERSION;
 use imgconv_model::{Code, Error, Result, quote, quote_path};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The most bytes of a report that is read.
 const REPORT: u64 = 1 << 30;
+/// The most shares of a plan.
+const SHARES: u64 = 1 << 20;
 
 /// The result of a migration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Migration {
     /// The digest of the whole plan: equal for all shares of one migration.
     pub plan: String,
@@ -35,6 +39,7 @@ pub struct Migration {
 
 /// The result for one image: for all its names, with all its platforms and referrers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Migrated {
     /// The image's position in the plan, from 0.
     pub position: usize,
@@ -48,6 +53,14 @@ pub struct Migrated {
     pub status: Status,
     /// The digest of the image's root at the destination.
     pub digest: Option<String>,
+    /// The bytes of the image's layers in the source, without the layers that an earlier image of the
+    /// plan has; absent for images that could not be read and in reports of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_bytes: Option<u64>,
+    /// The bytes of the files that were written for the image, where an image is a file of its own, as
+    /// an ACI is; absent where images share a place, whose blobs the outcomes list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
     /// The error of a failed image, or the reason why an image is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
@@ -55,11 +68,16 @@ pub struct Migrated {
     pub notes: Notes,
     /// The outcome for each name and platform, with digests, losses and warnings, as `convert`
     /// reports it.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Vec<imgconv_convert::outcome::ImageOutcome>")
+    )]
     pub outcomes: Box<RawValue>,
 }
 
 /// The numbers of losses and warnings in the outcomes of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Notes {
     /// Losses.
     pub losses: usize,
@@ -85,6 +103,7 @@ impl Notes {
 
 /// The status of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// The image was written.
@@ -113,6 +132,7 @@ impl std::fmt::Display for Status {
 
 /// An error as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Failure {
     /// The stable code.
     pub code: String,
@@ -138,18 +158,19 @@ impl Failure {
 
 /// The number of images with each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Totals {
     /// All images.
     pub images: u64,
-    /// See [`Status::Done`].
+    /// Images that were written.
     pub done: u64,
-    /// See [`Status::Kept`].
+    /// Images that were there already, from an earlier run.
     pub kept: u64,
-    /// See [`Status::Failed`].
+    /// Images that failed.
     pub failed: u64,
-    /// See [`Status::LeftOut`].
+    /// Images for which there was nothing to write.
     pub left_out: u64,
-    /// See [`Status::Planned`].
+    /// Images that are still to be written.
     pub planned: u64,
     /// The bytes of the images' distinct layers in the source.
     pub bytes: u64,
@@ -177,6 +198,7 @@ impl Totals {
 
 /// The joined reports of all shares.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Merged {
     /// All images of all shares.
     #[serde(flatten)]
@@ -194,7 +216,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
     let mut first: Option<(&PathBuf, String, u64)> = None;
     for path in paths {
         let at = |error: Error| error.at(quote_path(path));
-        let report = read(path).map_err(at)?;
+        let report = read(path).map_err(at)?.migration;
         let shard = match &report.shard {
             Some(text) => Shard::parse(text).map_err(at)?,
             None => Shard { index: 1, count: 1 },
@@ -231,7 +253,7 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
     let mut warnings: Vec<Failure> = Vec::new();
     let mut images: Vec<Migrated> = Vec::new();
     for (_, report) in shares.into_values() {
-        bytes += report.totals.bytes;
+        bytes = u64::saturating_add(bytes, report.totals.bytes);
         stopped = stopped.or(report.stopped);
         for warning in report.warnings {
             if !warnings.contains(&warning) {
@@ -253,11 +275,44 @@ pub fn merge_reports(paths: &[PathBuf]) -> Result<Merged> {
     Ok(Merged { migration, missing })
 }
 
-fn read(path: &Path) -> Result<Migration> {
+/// Reads a report of one migration: of a share, of the whole plan, or of joined shares.
+///
+/// # Errors
+/// [`Code::Limit`] for a file of more than 1 GiB, [`Code::Unsupported`] for a report of another version,
+/// [`Code::BadJson`] for a file that is no report.
+pub fn read_report(path: &Path) -> Result<Merged> {
+    read(path).map_err(|error| error.at(quote_path(path)))
+}
+
+fn read(path: &Path) -> Result<Merged> {
     let bytes = imgconv_fs::read_given(path, ("report", REPORT), "the report")?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+    parse(&bytes)
+}
+
+/// Parses a report. A report without a version is from before there were versions, and has the members
+/// of version 1.
+fn parse(bytes: &[u8]) -> Result<Merged> {
+    #[derive(Deserialize)]
+    struct Frame {
+        version: Option<u64>,
+        #[serde(default)]
+        missing: Vec<String>,
+    }
+    let bad = |error: serde_json::Error| {
         let message = format!("this is no report of a migration: {error}");
         Error::new(Code::BadJson, message)
+    };
+    let frame: Frame = serde_json::from_slice(bytes).map_err(bad)?;
+    if let Some(version) = frame.version.filter(|it| *it != DOCUMENT_VERSION) {
+        let message = format!(
+            "the report has version {version}, but this program reads version {DOCUMENT_VERSION}"
+        );
+        return Err(Error::new(Code::Unsupported, message)
+            .hint("read the report with the version of imgconv that wrote it"));
+    }
+    Ok(Merged {
+        migration: serde_json::from_slice(bytes).map_err(bad)?,
+        missing: frame.missing,
     })
 }
 
@@ -280,7 +335,9 @@ impl Shard {
             .split_once('/')
             .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match numbers {
-            Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index, count }),
+            Some((index, count)) if (1..=count).contains(&index) && count <= SHARES => {
+                Ok(Self { index, count })
+            }
             _ => {
                 let message = format!("{} is no share of a plan", quote(text));
                 Err(Error::new(Code::Usage, message).hint("write it as `I/N`, from `1/N` to `N/N`"))
@@ -319,6 +376,8 @@ mod tests {
                 destination: "oci:x".into(),
                 status: *status,
                 digest: None,
+                source_bytes: None,
+                file_bytes: None,
                 error: None,
                 notes: Notes::default(),
                 outcomes: RawValue::from_string("[{\"a\":1e2}]".into()).unwrap(),
@@ -388,7 +447,7 @@ mod tests {
             });
             assert_eq!(shares.count(), 1, "{base}");
         }
-        for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "-1/2"] {
+        for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "-1/2", "1/1048577"] {
             assert_eq!(
                 Shard::parse(text).unwrap_err().code(),
                 Code::Usage,

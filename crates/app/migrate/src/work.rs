@@ -242,6 +242,8 @@ impl Worker<'_> {
             destination: self.destination.text(&place, Some(&job.name)),
             status: Status::Planned,
             digest: None,
+            source_bytes: Some(job.bytes),
+            file_bytes: None,
             error: None,
             notes: Notes::default(),
             outcomes: empty(),
@@ -281,10 +283,14 @@ impl Worker<'_> {
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
+            let file_bytes = self.file_bytes(&publications);
             self.publish(i, job, publications);
             self.keep_files(i, done);
             let outcomes = self.told_again(job, &done.outcomes);
-            return Ok(self.result(i, Status::Kept, outcomes, root));
+            return Ok(Migrated {
+                file_bytes,
+                ..self.result(i, Status::Kept, outcomes, root)
+            });
         }
         let locator = self.locator_of(job);
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
@@ -398,9 +404,19 @@ impl Worker<'_> {
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
+        let file_bytes = self.file_bytes(&publications);
         self.publish(i, job, publications);
         self.keep_files(i, &done);
-        Ok(self.result(i, Status::Done, outcomes, root))
+        Ok(Migrated {
+            file_bytes,
+            ..self.result(i, Status::Done, outcomes, root)
+        })
+    }
+
+    /// The bytes of the files of the images, where each image is a file whose digest is its own.
+    fn file_bytes(&self, publications: &[Publication]) -> Option<u64> {
+        let sizes = publications.iter().map(|one| one.root.size);
+        self.destination.has_files().then(|| sizes.sum())
     }
 
     /// The locator of the output of a job.

@@ -24,6 +24,7 @@ pub struct Exported {
 
 /// One tag of an image tags file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TagLine {
     /// The tag.
     pub tag: String,
@@ -38,6 +39,7 @@ pub struct TagLine {
 
 /// The resolved labels of a tag, with the labels that the user gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resolution {
     /// The tag and its aliases, in the order in which they were followed.
     pub chain: Vec<String>,

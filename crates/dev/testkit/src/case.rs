@@ -11,7 +11,7 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Failure, ImageRecipe, Result, build, dump, sha256_hex, write_file};
+use crate::{Failure, ImageRecipe, Result, build, dump, schema::Schema, sha256_hex, write_file};
 
 /// `case.toml`. Unknown keys are errors.
 #[derive(Clone, Debug, Deserialize)]
@@ -123,6 +123,11 @@ impl Case {
             let text = crate::read_text(&report)?;
             let value: Value = serde_json::from_str(&text)
                 .map_err(|e| Failure::new(format!("the report is not JSON: {e}")))?;
+            if !value["version"].is_null() {
+                let is_migration = !value["plan"].is_null();
+                let schema = if is_migration { "migration" } else { "result" };
+                Schema::load(schema)?.check(&text)?;
+            }
             let mut lines = Vec::new();
             collect(&value, &mut losses, &mut warnings, &mut lines);
             lines.sort();

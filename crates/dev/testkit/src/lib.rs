@@ -5,6 +5,7 @@
 //! images that every engine gets; [`dump`]
 //! turns bytes into the same text again; [`snapshot()`] describes a directory as [`dump`] describes
 //! a tar; [`random`] makes images with every unusual feature, spelled in every [`dialect`];
+//! [`schema`] validates the JSON that the program prints;
 //! [`corpus`] runs the cases of `testdata/corpus` against the built program. [`server`] is an HTTP
 //! server with any behaviour that a test needs. [`laws`] are suites that every format or every
 //! transport has to pass.
@@ -31,6 +32,7 @@ pub mod random;
 pub mod recipe;
 pub mod registry;
 pub mod registry_v1;
+pub mod schema;
 pub mod server;
 mod snapshot;
 mod socket;

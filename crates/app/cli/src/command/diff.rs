@@ -6,6 +6,7 @@ use clap::Args;
 use imgconv::{Difference, Env, Result};
 
 use crate::{
+    documents::Differences,
     exit::Status,
     options::{Access, Common, Dependencies, Destination, Platforms, Source},
     screen::{clean, show},
@@ -47,10 +48,10 @@ impl Diff {
         let (a, b) = (self.from.locator(&self.a)?, self.to.source(&self.b)?);
         let platforms = self.platforms.specs()?;
         let found = imgconv::diff(&a, &b, &platforms, &self.dependencies.deps, &env)?;
-        let document = serde_json::json!({ "differences": found });
-        let lines: String = found.iter().map(text).collect();
+        let document = Differences { differences: found };
+        let lines: String = document.differences.iter().map(text).collect();
         show(common.json, &document, &lines)?;
-        Ok(match found.is_empty() {
+        Ok(match document.differences.is_empty() {
             true => ExitCode::SUCCESS,
             false => Status::Failed.into(),
         })

@@ -8,7 +8,7 @@ use imgconv::{
     catalog::{FORMATS, TRANSPORTS},
 };
 
-use crate::{options::Common, screen::show};
+use crate::{documents::Catalog, options::Common, screen::show};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,29 +22,9 @@ pub(crate) struct Formats {}
 
 impl Formats {
     pub(crate) fn run(self, common: &Common) -> Result<ExitCode> {
-        show(common.json, &document(), &text())?;
+        show(common.json, &Catalog::new(), &text())?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn document() -> serde_json::Value {
-    let formats = FORMATS
-        .iter()
-        .map(|format| serde_json::json!({ "id": format.id().0, "about": format.facts().about }));
-    let transports = TRANSPORTS.iter().map(|transport| {
-        let place = transport.place();
-        let writes: Vec<&str> = place.formats().iter().map(|id| id.0).collect();
-        serde_json::json!({
-            "scheme": place.scheme,
-            "syntax": place.syntax,
-            "about": place.about,
-            "writes": writes,
-        })
-    });
-    serde_json::json!({
-        "formats": formats.collect::<Vec<_>>(),
-        "transports": transports.collect::<Vec<_>>(),
-    })
 }
 
 fn text() -> String {

@@ -7,6 +7,7 @@ use imgconv::{Env, Inspection, Result};
 use serde_json::Value;
 
 use crate::{
+    documents::Inspections,
     exit::{self, Status},
     options::{Access, Common, Platforms, Source},
     screen::{clean, print_bytes, show},
@@ -46,12 +47,14 @@ impl Inspect {
             return Ok(ExitCode::SUCCESS);
         }
         let found = imgconv::inspect(&locator, &self.platforms.specs()?, &env)?;
-        let document = serde_json::json!({ "images": found });
-        show(common.json, &document, &text(&found))?;
-        Ok(match found.iter().any(|image| image.error.is_some()) {
-            true => exit::unsuccessful(Status::Failed),
-            false => ExitCode::SUCCESS,
-        })
+        let document = Inspections { images: found };
+        show(common.json, &document, &text(&document.images))?;
+        Ok(
+            match document.images.iter().any(|image| image.error.is_some()) {
+                true => exit::unsuccessful(Status::Failed),
+                false => ExitCode::SUCCESS,
+            },
+        )
     }
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use imgconv::{Env, Result, UnpackOptions, UnpackOutcome};
 
 use crate::{
+    documents::{Irregularity, Unpacked},
     options::{Access, Common, Dependencies, Platforms, Source},
     screen::{json, warn},
 };
@@ -66,17 +67,13 @@ impl Unpack {
             }
         }
         if common.json {
-            let warnings = report.warnings.iter().map(|warning| {
-                let (code, at, message) = (warning.code, &warning.at, &warning.message);
-                serde_json::json!({ "code": code, "at": at, "message": message })
-            });
             let UnpackOutcome { entries, bytes, .. } = outcome;
-            json(&serde_json::json!({
-                "directory": directory.display().to_string(),
-                "entries": entries,
-                "bytes": bytes,
-                "warnings": warnings.collect::<Vec<_>>(),
-            }))?;
+            json(&Unpacked {
+                directory: directory.display().to_string(),
+                entries,
+                bytes,
+                warnings: report.warnings.iter().map(Irregularity::of).collect(),
+            })?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -72,6 +72,11 @@ pub(super) const TOPICS: &[Topic] = &[
         "files that are read and written besides images",
         FILES,
     ),
+    Topic::of_text(
+        "json",
+        "JSON documents, their versions and schemas",
+        include_str!("topics/json.txt"),
+    ),
     Topic::of_text("exit-codes", "exit codes", EXIT_CODES),
 ];
 

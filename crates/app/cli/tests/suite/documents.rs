@@ -397,6 +397,8 @@ fn faults(name: &str, text: &str) -> Vec<String> {
         return Vec::new();
     }
     let inputs = Inputs::new();
+    // Lines for `jq` need that program, as users do.
+    let has_jq = inputs.run("jq --version").0 == Some(0);
     let (mut faults, mut said) = (Vec::new(), String::new());
     for fence in fences {
         let at = format!("{name}:{}", fence.line);
@@ -404,7 +406,7 @@ fn faults(name: &str, text: &str) -> Vec<String> {
             "sh" => {
                 said.clear();
                 for call in calls(&fence.lines) {
-                    if builds(&call.text) {
+                    if builds(&call.text) || !has_jq && call.text.contains("jq ") {
                         continue;
                     }
                     let (status, text) = inputs.run(&call.text);
@@ -421,7 +423,7 @@ fn faults(name: &str, text: &str) -> Vec<String> {
                 }
             }
             "output" => {
-                if let Some(line) = unsaid(&fence.lines, &said) {
+                if has_jq && let Some(line) = unsaid(&fence.lines, &said) {
                     faults.push(format!("{at}: `{line}` is not (there) in: {said}"));
                 }
             }

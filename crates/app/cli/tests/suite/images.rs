@@ -10,19 +10,23 @@ use std::{
 use imgconv_testkit::{ImageRecipe, build, recipe, sha256_hex};
 use serde_json::{Value, json};
 
+use crate::sandbox::json;
+
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 fn imgconv(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_imgconv"))
+    let output = Command::new(env!("CARGO_BIN_EXE_imgconv"))
         .args(args)
         .current_dir(folder)
         .env_remove("SOURCE_DATE_EPOCH")
         .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
         .output()
-        .unwrap()
+        .unwrap();
+    json::check(args, folder, &output);
+    output
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -37,6 +37,7 @@ mod printed;
 mod referrers;
 mod registries;
 mod registries_v1;
+mod report_page;
 mod reversal;
 mod rootfs;
 mod sandbox;

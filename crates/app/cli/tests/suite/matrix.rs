@@ -14,6 +14,8 @@ use std::{
 use imgconv_testkit::{Compression, ImageRecipe, build, docker, recipe};
 use serde_json::Value;
 
+use crate::sandbox::json;
+
 /// The formats, and the locator of an image of each: scheme and suffix of the file name.
 const FORMATS: [(&str, &str, &str); 7] = [
     ("aci", "aci:", ".aci"),
@@ -77,13 +79,15 @@ const MANIFEST: &str = r#"{
 }"#;
 
 fn imgconv(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_imgconv"))
+    let output = Command::new(env!("CARGO_BIN_EXE_imgconv"))
         .args(args)
         .current_dir(folder)
         .env_remove("SOURCE_DATE_EPOCH")
         .env("CONTAINERS_REGISTRIES_CONF", "/dev/null")
         .output()
-        .unwrap()
+        .unwrap();
+    json::check(args, folder, &output);
+    output
 }
 
 fn text(bytes: &[u8]) -> String {

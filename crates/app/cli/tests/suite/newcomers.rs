@@ -18,7 +18,7 @@ fn run(sandbox: &Sandbox, args: &[&str], env: &[(&str, &str)]) -> (i32, String, 
     for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(name).env_remove(name.to_uppercase());
     }
-    let output = command.envs(env.iter().copied()).output().unwrap();
+    let output = sandbox.output(command.envs(env.iter().copied()), args);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (
         output.status.code().unwrap(),

@@ -29,7 +29,7 @@ fn k23_what_comes_out_of_a_pipe_is_what_its_bytes_are() {
     for file in sources(&sandbox) {
         let (file, piped) = (&*file, |args: &[&str]| {
             let input = File::open(sandbox.path(&file)).unwrap();
-            let output = sandbox.command(args).stdin(input).output().unwrap();
+            let output = sandbox.output(sandbox.command(args).stdin(input), args);
             let told = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(output.status.success(), "{args:?} < {file}: {told}");
             String::from_utf8(output.stdout).unwrap()

@@ -6,7 +6,7 @@ use crate::sandbox::{Sandbox, columns};
 
 /// Runs a command that must succeed, and returns both streams.
 fn run(sandbox: &Sandbox, args: &[&str]) -> (String, String) {
-    let output = sandbox.command(args).output().unwrap();
+    let output = sandbox.run(args);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{args:?}: {err}");

@@ -52,7 +52,7 @@ fn l18a_verbose_names_the_mirror_and_the_image_keeps_its_name() {
     let run = |args: &[&str]| {
         let mut command = sandbox.command(args);
         command.env("CONTAINERS_REGISTRIES_CONF", "r.conf");
-        let output = command.output().unwrap();
+        let output = sandbox.output(&mut command, args);
         assert!(output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };

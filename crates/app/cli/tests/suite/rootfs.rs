@@ -51,7 +51,7 @@ fn lines(sandbox: &Sandbox, file: &str) -> Vec<String> {
 /// Runs with a file as standard input; returns standard output.
 fn piped(sandbox: &Sandbox, args: &[&str], file: &str) -> Vec<u8> {
     let input = File::open(sandbox.path(file)).unwrap();
-    let output = sandbox.command(args).stdin(input).output().unwrap();
+    let output = sandbox.output(sandbox.command(args).stdin(input), args);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{args:?} < {file}: {told}");
     output.stdout

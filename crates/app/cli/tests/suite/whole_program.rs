@@ -85,14 +85,14 @@ fn m4_an_image_that_goes_during_the_run_is_missing_alone() {
 /// Runs in a shell that sets limits before.
 fn limited(sandbox: &Sandbox, limits: &str, args: &[&str]) -> Output {
     let script = format!("{limits}; exec \"$0\" \"$@\"");
-    Command::new("sh")
+    let mut command = Command::new("sh");
+    command
         .args(["-c", &script, env!("CARGO_BIN_EXE_imgconv")])
         .args(args)
         .current_dir(sandbox.folder.path())
         // The allocator of the C library would reserve an arena for each thread.
-        .env("MALLOC_ARENA_MAX", "1")
-        .output()
-        .unwrap()
+        .env("MALLOC_ARENA_MAX", "1");
+    sandbox.output(&mut command, args)
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn m8_nothing_around_the_program_changes_its_output() {
         let mut command = sandbox.command(&args);
         command.envs(environment.iter().copied());
         command.env("SOURCE_DATE_EPOCH", "1500000000");
-        let output = command.output().unwrap();
+        let output = sandbox.output(&mut command, &args);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{stderr}");
         found.insert(state(&sandbox.path(&out)));
@@ -164,4 +164,59 @@ fn m10_messages_quote_what_a_terminal_would_obey() {
             assert!(!text.contains(bad), "{args:?}: {text}");
         }
     }
+}
+
+/// A name with all that a terminal, a viewer or a page would act on: an escape sequence, a line end, an
+/// override of the direction, C1 controls, and markup.
+const HOSTILE: &str = "x\u{1b}[2J\n\u{202e}y\u{9b}\u{200f}<b>\u{7f}\u{2028}";
+
+#[test]
+fn m10_no_command_prints_what_a_name_tells_a_terminal() {
+    let sandbox = Sandbox::new();
+    let note = serde_json::to_string(HOSTILE).unwrap();
+    let fields = format!(r#"{LABELS},"annotations":[{{"name":"note","value":{note}}}]"#);
+    let aci = format!("in/{HOSTILE}.aci");
+    sandbox.aci(&aci, "example.com/x", &fields, "file a \"2\"");
+    sandbox.aci("in/z.aci", "example.com/z", LABELS, "file a \"1\"");
+    fs::write(sandbox.path("in/bad\u{202e}.aci"), "no archive").unwrap();
+    let z = "in/z.aci";
+    for args in [
+        &["ls", "tree:in"][..],
+        &["ls", &aci],
+        &["ls", &aci, "--format", "table"],
+        &["ls", &aci, "--format", "{{.Labels}} {{.File}}"],
+        &["inspect", &aci],
+        &["verify", "tree:in"],
+        &["diff", &aci, z],
+        &["aci-to-oci", &aci, "oci:out", "--dry-run", "-v"],
+        &["aci-to-oci", &aci, "oci:out", "-v", "--report", "r.json"],
+        &["unpack", "in/bad\u{202e}.aci", "root"],
+        &[
+            "migrate",
+            "tree:in",
+            "oci:all",
+            "--report",
+            "m.json",
+            "--report-html",
+            "m.html",
+        ],
+        &["report", "m.json", &format!("{HOSTILE}/page.html")],
+        &["layout", "rm", "oci:out", HOSTILE],
+        &["tags", "list", &aci],
+        &["frobnicate\u{1b}[2J"],
+    ] {
+        let json = [args, &["--json"]].concat();
+        let events = [args, &["--progress", "json"]].concat();
+        let runs = [args, &json, &events].map(|args| (args.to_vec(), sandbox.run(args)));
+        for (args, output) in runs {
+            let text = [&output.stdout[..], &output.stderr].concat();
+            let text = String::from_utf8(text).unwrap();
+            let acts =
+                |c: &char| c.is_control() && *c != '\n' || "\u{202e}\u{200f}\u{2028}".contains(*c);
+            assert_eq!(text.chars().find(acts), None, "{args:?}: {text}");
+            assert!(!text.contains("panicked at"), "{args:?}: {text}");
+        }
+    }
+    let page = fs::read_to_string(sandbox.path("m.html")).unwrap();
+    assert!(page.contains("\\u{202e}") && !page.contains("<b>y") && !page.contains('\u{202e}'));
 }

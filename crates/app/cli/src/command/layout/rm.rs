@@ -7,6 +7,7 @@ use imgconv::{Env, Removed, Result};
 
 use super::names::joined;
 use crate::{
+    documents::RemovedEntries,
     options::{Common, SymlinkedBlobs},
     screen::{clean, say, show},
 };
@@ -46,8 +47,8 @@ impl Rm {
                 self.warn(entry);
             }
         }
-        let document = serde_json::json!({ "removed": removed });
-        let lines: String = removed.iter().map(line).collect();
+        let document = RemovedEntries { removed };
+        let lines: String = document.removed.iter().map(line).collect();
         show(common.json, &document, &lines)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -11,6 +11,7 @@ use imgconv::{Code, Env, Error, Listed, Result};
 use self::template::Template;
 
 use crate::{
+    documents::Listing,
     exit::{self, Status},
     options::{Access, Common, Source},
     screen::{clean, json, print_bytes, say, warn},
@@ -64,19 +65,26 @@ impl Ls {
                 warn(warning.code, &warning.at, &warning.message);
             }
         }
+        let listing = Listing { images };
         if common.json {
-            json(&serde_json::json!({ "images": images }))?;
+            json(&listing)?;
         } else {
-            let printed = print_bytes(format.text(&images, self.no_trunc).as_bytes());
-            for error in images.iter().filter_map(|image| image.error.as_ref()) {
+            let printed = print_bytes(format.text(&listing.images, self.no_trunc).as_bytes());
+            for error in listing
+                .images
+                .iter()
+                .filter_map(|image| image.error.as_ref())
+            {
                 say(&format!("error: {}", clean(error)));
             }
             printed?;
         }
-        Ok(match images.iter().any(|image| image.error.is_some()) {
-            true => exit::unsuccessful(Status::Failed),
-            false => ExitCode::SUCCESS,
-        })
+        Ok(
+            match listing.images.iter().any(|image| image.error.is_some()) {
+                true => exit::unsuccessful(Status::Failed),
+                false => ExitCode::SUCCESS,
+            },
+        )
     }
 }
 

@@ -6,13 +6,13 @@ mod show;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand, ValueEnum};
-use imgconv::{Code, Env, Error, MigrateOptions, Result, Rules, Shard};
+use imgconv::{Code, Document, Env, Error, Merged, MigrateOptions, Result, Rules, Shard};
 
 use crate::{
     environment::completion_index,
     options::{Common, Conversion, Destination, Site},
-    outcome::open_report,
-    screen::clean_json,
+    outcome::{open_page, open_report},
+    screen::line,
 };
 
 const EXAMPLES: &str = "\
@@ -22,6 +22,7 @@ Examples:
   imgconv migrate saved/ docker://registry.example.com/old --rename '^docker.io/='
   imgconv migrate docker://old.example.com oci:all          every repository of a registry
   imgconv migrate old/ oci:all --dry-run --only '*/team/*'  print the plan
+  imgconv migrate old/ oci:all --report-html report.html    a report to look at
   imgconv migrate old/ oci:all --shard 1/4 --report 1.json  the first of four workers
   imgconv migrate merge-reports 1.json 2.json 3.json 4.json";
 
@@ -88,6 +89,11 @@ struct Selection {
     /// Directory of the journal [default: in the destination; for a registry: no journal]
     #[arg(long, value_name = "DIR", hide_short_help = true)]
     journal: Option<PathBuf>,
+    /// Write the report as a page to look at
+    ///
+    /// `imgconv report` makes the same page of a report that `--report` wrote.
+    #[arg(long, value_name = "FILE")]
+    report_html: Option<PathBuf>,
     /// Continue although the layers are larger than the free space at the destination
     #[arg(long, hide_short_help = true)]
     ignore_space: bool,
@@ -120,14 +126,24 @@ impl Migrate {
         env.places.keep_files = !writing.safety.overwrite;
         let options = self.options(&env)?;
         let report = open_report(writing.report.as_deref(), &env)?;
+        let page = self.selection.report_html.as_deref();
+        let page = page.map(|path| open_page(path, "--report-html", &env));
+        let page = page.transpose()?;
         let source = writing.source.locator(source)?;
         let destination = self.to.locator(destination)?;
         let migration = imgconv::migrate(&source, &destination, &options, &env)?;
         if let Some(report) = report {
-            let text = serde_json::to_string(&migration);
-            let text = text.map_err(|error| Error::new(Code::Io, error.to_string()))?;
-            report.write(format!("{}\n", clean_json(&text)).as_bytes())?;
+            let text = line(&Document::new(&migration)) + "\n";
+            report.write(text.as_bytes())?;
         }
+        let merged = Merged {
+            migration,
+            missing: Vec::new(),
+        };
+        if let Some(page) = page {
+            page.write(imgconv::report_page(&merged)?.as_bytes())?;
+        }
+        let migration = merged.migration;
         show::show(&migration, &migration, common)?;
         let dry_run = options.conversion.dry_run;
         Ok(show::exit_code(&migration, dry_run))

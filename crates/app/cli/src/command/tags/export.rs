@@ -6,6 +6,7 @@ use clap::Args;
 use imgconv::{Code, Env, Error, Exported, Locator, Result};
 
 use crate::{
+    documents::ExportedTags,
     options::{Access, Common, Source},
     screen::{clean, json, print_document},
 };
@@ -45,19 +46,11 @@ impl Export {
             found.retain(|found| found.name.as_ref() == Some(name));
         }
         match common.json {
-            true => json(&document(&found))?,
+            true => json(&ExportedTags::of(&found))?,
             false => print_document(&only(&found, &names, &source)?.tags.to_bytes())?,
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn document(found: &[Exported]) -> serde_json::Value {
-    let images = found.iter().map(|found| {
-        let tags = imgconv::list_tags(&found.tags);
-        serde_json::json!({ "name": found.name, "tags": tags })
-    });
-    serde_json::json!({ "images": images.collect::<Vec<_>>() })
 }
 
 /// The tags of the only image name, because a file is for one name. `names` are the names in the

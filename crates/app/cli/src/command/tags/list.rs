@@ -6,6 +6,7 @@ use clap::Args;
 use imgconv::{Env, Result, TagLine};
 
 use crate::{
+    documents::TagList,
     exit::Status,
     options::Common,
     screen::{clean, show},
@@ -26,10 +27,10 @@ pub(crate) struct List {
 impl List {
     pub(crate) fn run(&self, common: &Common, env: &Env) -> Result<ExitCode> {
         let tags = imgconv::list_tags(&imgconv::read_tags(&self.file, env)?);
-        let document = serde_json::json!({ "tags": tags });
-        let lines: String = tags.iter().map(line).collect();
+        let document = TagList { tags };
+        let lines: String = document.tags.iter().map(line).collect();
         show(common.json, &document, &lines)?;
-        Ok(match tags.iter().any(|tag| tag.error.is_some()) {
+        Ok(match document.tags.iter().any(|tag| tag.error.is_some()) {
             true => Status::Failed.into(),
             false => ExitCode::SUCCESS,
         })

@@ -6,6 +6,7 @@ use clap::Args;
 use imgconv::{Code, Env, Error, Result};
 
 use crate::{
+    documents::Problems,
     exit::Status,
     options::Common,
     screen::{clean, show},
@@ -32,21 +33,12 @@ impl Validate {
             Err(error) => vec![error],
         };
         let lines: String = problems.iter().map(line).collect();
-        show(common.json, &document(&problems), &lines)?;
+        show(common.json, &Problems::of(&problems), &lines)?;
         Ok(match problems.is_empty() {
             true => ExitCode::SUCCESS,
             false => Status::Failed.into(),
         })
     }
-}
-
-fn document(problems: &[Error]) -> serde_json::Value {
-    let problems = problems.iter().map(|error| {
-        serde_json::json!({
-            "code": error.code().as_str(), "at": error.places(), "message": error.message(),
-        })
-    });
-    serde_json::json!({ "problems": problems.collect::<Vec<_>>() })
 }
 
 fn line(error: &Error) -> String {

@@ -1,5 +1,7 @@
 //! A folder in which the command runs, and the images that it is given there.
 
+pub(crate) mod json;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -35,7 +37,14 @@ impl Sandbox {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
+        self.output(&mut self.command(args), args)
+    }
+
+    /// Runs a prepared command with those arguments, and validates its JSON.
+    pub(crate) fn output(&self, command: &mut Command, args: &[&str]) -> Output {
+        let output = command.output().unwrap();
+        json::check(args, self.folder.path(), &output);
+        output
     }
 
     /// Runs the command, asserts success, and returns the output.
