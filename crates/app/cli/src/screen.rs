@@ -3,11 +3,13 @@
 
 use std::{
     io::{self, Write},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use imgconv::{Error, Result, Secrets, is_hidden};
 use serde::Serialize;
+
+use crate::environment;
 
 /// The secrets that no message may show; set when the arguments and the environment have been read.
 static SECRETS: OnceLock<Secrets> = OnceLock::new();
@@ -78,6 +80,10 @@ pub(crate) fn print(text: &str) -> Result<()> {
 /// # Errors
 /// As [`print`].
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
+    // Both streams are often one terminal.
+    let mut drawn = drawn();
+    let erased = drawn.erased();
+    let _ = io::stderr().lock().write_all(erased);
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -111,16 +117,127 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
 /// Writes a line to standard error. A failure is ignored, because there is no other place to report
 /// it; `eprintln!` would panic.
 pub(crate) fn say(line: &str) {
-    let _ = io::stderr()
-        .lock()
-        .write_all(format!("{}\n", clean_lines(&concealed(line))).as_bytes());
+    say_bytes(format!("{}\n", clean_lines(&concealed(line))).as_bytes());
+}
+
+/// The kind of a message, which a terminal shows as a colour of the message's first word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Label {
+    /// The command failed.
+    Error,
+    /// A warning or a loss.
+    Warning,
+    /// Advice.
+    Hint,
+}
+
+impl Label {
+    /// The codes that begin the colour (ECMA-48, SGR): those that the help pages of clap use.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Error => "\x1b[1;31m",
+            Self::Warning => "\x1b[1;33m",
+            Self::Hint => "\x1b[32m",
+        }
+    }
+}
+
+/// Writes a line to standard error that begins with a word and a colon. The word is coloured where a
+/// terminal has colours and the user has not refused them.
+pub(crate) fn say_as(label: Label, word: &str, text: &str) {
+    let (begin, end) = match environment::has_colour(&io::stderr()) {
+        true => (label.code(), "\x1b[0m"),
+        false => ("", ""),
+    };
+    let (word, text) = (clean(&concealed(word)), clean_lines(&concealed(text)));
+    // Leading spaces stay before the colour.
+    let shown = word.trim_start();
+    let indent = &word[..word.len() - shown.len()];
+    say_bytes(format!("{indent}{begin}{shown}:{end} {text}\n").as_bytes());
 }
 
 /// Writes a JSON document as one line to standard error. The caller makes sure that no value contains
 /// a secret.
-pub(crate) fn say_json(value: &serde_json::Value) {
-    let line = format!("{}\n", clean_json(&value.to_string()));
-    let _ = io::stderr().lock().write_all(line.as_bytes());
+pub(crate) fn say_json(value: &impl Serialize) {
+    let text = serde_json::to_string(value).expect("messages are maps with text keys");
+    say_bytes(format!("{}\n", clean_json(&text)).as_bytes());
+}
+
+fn say_bytes(bytes: &[u8]) {
+    let mut drawn = drawn();
+    let erased = drawn.erased();
+    let _ = io::stderr().lock().write_all(&[erased, bytes].concat());
+}
+
+/// Whether lines of progress are on the terminal of standard error. The cursor stands at the start of the
+/// first of them, so that clearing the rest of the screen removes them, whatever the width is by then.
+#[derive(Debug)]
+struct Drawn(bool);
+
+static DRAWN: Mutex<Drawn> = Mutex::new(Drawn(false));
+
+fn drawn() -> MutexGuard<'static, Drawn> {
+    DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drawn {
+    /// Returns the bytes that remove the lines from the terminal, which the caller writes.
+    fn erased(&mut self) -> &'static [u8] {
+        match std::mem::take(&mut self.0) {
+            // ECMA-48: carriage return, erase to the end of the screen.
+            true => b"\r\x1b[J",
+            false => b"",
+        }
+    }
+}
+
+/// Draws lines of progress on the terminal of standard error, instead of those before. The caller makes
+/// sure that each fits its width.
+pub(crate) fn draw(lines: &[String]) {
+    let mut drawn = drawn();
+    let mut text = String::from("\r");
+    for (i, line) in lines.iter().enumerate() {
+        if i > 0 {
+            text.push_str("\r\n");
+        }
+        text.push_str(&clean(&concealed(line)));
+        // The rest of the line is from the last drawing.
+        text.push_str("\x1b[K");
+    }
+    text.push_str("\x1b[J\r");
+    if lines.len() > 1 {
+        text.push_str(&format!("\x1b[{}A", lines.len() - 1));
+    }
+    if lines.is_empty() && !drawn.0 {
+        return;
+    }
+    drawn.0 = !lines.is_empty();
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Removes the lines of progress.
+pub(crate) fn erase() {
+    let erased = drawn().erased();
+    let _ = io::stderr().lock().write_all(erased);
+}
+
+/// Returns the columns and rows of the terminal of standard error; 80 and 24 if the terminal does not tell.
+pub(crate) fn size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    match size {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            (usize::from(size.ws_col), usize::from(size.ws_row))
+        }
+        _ => (80, 24),
+    }
+}
+
+/// Returns the number of columns of a text. Letters of East Asia take two columns, and so do, by this
+/// count, all characters behind the Hangul letters: a line may become too short, but never too long.
+pub(crate) fn width(text: &str) -> usize {
+    text.chars()
+        .map(|c| 1 + usize::from(c >= '\u{1100}' && c != '…'))
+        .sum()
 }
 
 /// Prints the bytes of a JSON document.
@@ -155,11 +272,8 @@ pub(crate) fn show(as_json: bool, document: &impl Serialize, text: &str) -> Resu
 
 /// Writes a warning to standard error.
 pub(crate) fn warn(code: &str, at: &str, message: &str) {
-    say(&format!(
-        "warning[{code}]: {}: {}",
-        clean(at),
-        clean(message)
-    ));
+    let text = format!("{}: {}", clean(at), clean(message));
+    say_as(Label::Warning, &format!("warning[{code}]"), &text);
 }
 
 /// Makes the JSON document of a result.

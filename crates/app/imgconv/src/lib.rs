@@ -71,7 +71,10 @@ pub use imgconv_convert::convert::convert;
 pub use imgconv_convert::tags::read as read_tags;
 pub use imgconv_convert::{
     options::{Foreign, Link, Missing, Options, RefName, Sharing},
-    outcome::{ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome, WarningOutcome},
+    outcome::{
+        ChangeOutcome, ImageOutcome, LayerOutcome, LossOutcome, Outcome, TagsOutcome,
+        WarningOutcome,
+    },
 };
 /// # Example
 ///
@@ -115,8 +118,8 @@ pub use imgconv_examine::list;
 #[doc(inline)]
 pub use imgconv_examine::verify;
 pub use imgconv_examine::{
-    Config, Difference, Finding, Inspection, LayerInspection, Listed, SignedBy, UnpackOptions,
-    UnpackOutcome, Verdict, diff, inspect, raw, unpack,
+    Config, Difference, Finding, Inspection, LayerInspection, LeftOut, Listed, SignedBy,
+    UnpackOptions, UnpackOutcome, Verdict, diff, inspect, raw, unpack,
 };
 pub use imgconv_http::CertificateDirectory;
 /// # Example
@@ -183,9 +186,9 @@ pub use imgconv_migrate::{
 /// that most programs need stand beside the functions too.
 pub use imgconv_model as model;
 pub use imgconv_model::{
-    Algorithm, ClientCertificate, Code, Compression, Credential, Digest, Env, Error, Event,
-    FormatFamily, FormatId, HostHeader, Limit, Limits, Loss, Network, Platform, PlatformSpec,
-    Progress, ProxySetting, RegistriesFiles, Report, Result, Secret, Secrets, Silent,
+    Algorithm, ClientCertificate, Code, Compression, Counted, Credential, Digest, Env, Error,
+    Event, FormatFamily, FormatId, HostHeader, Limit, Limits, Loss, Network, Phase, Platform,
+    PlatformSpec, Progress, ProxySetting, RegistriesFiles, Report, Result, Secret, Secrets, Silent,
     StorageSettings, Timeouts, Warning, conceal, escape, is_hidden, password_in, quote, quote_path,
     without_userinfo,
 };

@@ -192,6 +192,7 @@ impl Bundle for FetchedArchive {
             read_by: _,
             summaries: _,
             referrers,
+            partial,
         } = self.archive.extras();
         let Extras {
             listing: _,
@@ -207,6 +208,7 @@ impl Bundle for FetchedArchive {
             read_by: _,
             summaries: _,
             referrers: _,
+            partial: _,
         } = self.fetched.extras();
         Extras {
             listing,
@@ -222,6 +224,7 @@ impl Bundle for FetchedArchive {
             read_by: Some(self.read_by),
             summaries: None,
             referrers,
+            partial,
         }
     }
 }

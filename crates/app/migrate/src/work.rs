@@ -14,7 +14,8 @@ use std::{
 };
 
 use imgconv_model::{
-    BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, TopLevel,
+    BundleSink, Code, Digest, Env, Error, Event, Format, Phase, Publication, Report, Result,
+    TopLevel,
 };
 use imgconv_pipeline::{Done as Layers, Sealer};
 use imgconv_stream::Pool;
@@ -319,7 +320,7 @@ impl Worker<'_> {
             own => own,
         };
         let key = signing_key(&options, target.id())?;
-        let env = &self.lanes();
+        let env = &self.lanes().for_image(&job.name);
         if !target.is_stream() {
             let store = &*self.source.bundle;
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
@@ -616,6 +617,10 @@ impl Worker<'_> {
             .collect();
         if publications.is_empty() {
             return Ok(());
+        }
+        if self.state.places.len() == 1 {
+            let phase = Phase::Committing;
+            self.env.progress.event(Event::Phase { phase });
         }
         let opened = lock(&place.sink).take();
         let locator = self.destination.locator_of(name, "");

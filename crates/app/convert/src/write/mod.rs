@@ -5,7 +5,10 @@ mod destination;
 mod places;
 mod stack;
 mod streams;
+mod told;
 mod users;
+
+use std::cell::RefCell;
 
 use imgconv_manifest::find_blob;
 use imgconv_model::{Algorithm, Child, Document, Env, Result, SealedLayer};
@@ -32,11 +35,14 @@ pub fn write<'s>(
     destination: &Destination<'_>,
 ) -> Result<Assembled<'s>> {
     places::announce(plan, request, destination.sink)?;
+    told::begin(plan, request.env);
+    let known = RefCell::default();
     match &plan.outputs {
         Outputs::Documents(roots) => {
             let written = Written {
                 destination,
                 request,
+                known,
             };
             documents(roots, &plan.left_behind, request, &written)
         }
@@ -49,6 +55,7 @@ pub fn write<'s>(
             for planned in planned {
                 let written = writer.stream(planned);
                 items.extend(written.map_err(|error| error.at(planned.text))?);
+                known.borrow_mut().done(&planned.image, request.env);
             }
             Ok(Assembled::new(items, &plan.left_behind, Known::default()))
         }
@@ -60,6 +67,8 @@ pub fn write<'s>(
 struct Written<'a> {
     destination: &'a Destination<'a>,
     request: &'a Request<'a>,
+    /// The layers that progress has told.
+    known: RefCell<told::Known>,
 }
 
 impl Output for Written<'_> {
@@ -83,7 +92,11 @@ impl Output for Written<'_> {
             None => layers,
         };
         let sealer = self.destination.sealer;
-        sealer.run(layers, &planned.layers, semantics(node), env)
+        let env = &env.for_image(&told::label(&planned.image));
+        let sealed = sealer.run(layers, &planned.layers, semantics(node), env)?;
+        let mut known = self.known.borrow_mut();
+        known.done(&planned.image, self.request.env);
+        Ok(sealed)
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
