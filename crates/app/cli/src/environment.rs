@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    io::IsTerminal,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -221,6 +222,17 @@ pub(crate) fn storage(settings: &mut StorageSettings) {
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
+}
+
+/// Says whether messages to a stream may have colours: the stream is a terminal that has colours (`TERM`),
+/// and the user has not refused them (`NO_COLOR`, no-color.org).
+pub(crate) fn has_colour(stream: &impl IsTerminal) -> bool {
+    value("TERM").is_some() && value("NO_COLOR").is_none() && can_redraw(stream)
+}
+
+/// Says whether a stream is a terminal on which lines can be drawn again.
+pub(crate) fn can_redraw(stream: &impl IsTerminal) -> bool {
+    value("TERM").is_none_or(|term| term != "dumb") && stream.is_terminal()
 }
 
 /// The platform of this machine, with Go's names (image-spec, config.md).

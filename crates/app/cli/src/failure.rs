@@ -8,7 +8,7 @@ use crate::{
     documents::Failed,
     environment::passwords_in_arguments,
     exit::{self, Status},
-    screen::{clean, say, say_json},
+    screen::{Label, clean, say, say_as, say_json},
 };
 
 /// Prints an error to standard error, as text or as JSON, and returns the exit code.
@@ -16,13 +16,10 @@ pub(crate) fn report(error: &Error, as_json: bool) -> ExitCode {
     if as_json {
         say_json(&Document::new(Failed::of(error)));
     } else {
-        say(&format!(
-            "error[{}]: {}",
-            error.code(),
-            clean(&error.to_string())
-        ));
+        let word = format!("error[{}]", error.code());
+        say_as(Label::Error, &word, &clean(&error.to_string()));
         if let Some(advice) = error.advice() {
-            say(&format!("  hint: {}", clean(advice)));
+            say_as(Label::Hint, "  hint", &clean(advice));
         }
     }
     exit::of_error(error.code())

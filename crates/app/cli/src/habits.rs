@@ -46,7 +46,7 @@ fn option(word: &str, command: Option<&str>) -> Option<&'static str> {
     // format.
     Some(match command {
         Some("inspect" | "ls" | "verify" | "diff" | "formats") | None => {
-            "imgconv has no templates: `--json` prints one document, for example for \
+            "only `ls` has templates: `--json` prints one document, for example for \
              `jq -r '.images[0].platform'`"
         }
         _ => "the locator contains the format, as in `docker-v2s2+docker://…` or `oci:DIR`",

@@ -8,14 +8,13 @@
 //! - `help/`: help pages, help topics, man pages and the reference in `docs/cli.md`. All of them are
 //!   made from the same definitions.
 //! - `screen.rs` and `outcome.rs`: how results are printed. `progress.rs`: how progress is shown.
-//! - `documents.rs` and `events.rs`: the JSON that is printed; `schemas.rs` makes `docs/schema` of them.
+//! - `documents.rs` and `progress/events.rs`: the JSON that is printed; `schemas.rs` makes `docs/schema` of them.
 //! - `environment.rs` and `signals.rs`: inputs other than the arguments.
 
 mod arguments;
 mod command;
 mod documents;
 mod environment;
-mod events;
 mod exit;
 mod failure;
 mod habits;

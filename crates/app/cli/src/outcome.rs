@@ -1,12 +1,17 @@
 //! The common part of commands that write images: the call, the printed lines, and the report file.
 
-use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use std::{
+    cmp::Ordering, collections::BTreeMap, io::IsTerminal as _, path::Path, process::ExitCode,
+};
 
-use imgconv::{Code, Env, Error, ImageOutcome, Locator, Options, Outcome, Result, WholeFile};
+use imgconv::{
+    ChangeOutcome, Code, Env, Error, ImageOutcome, Locator, Options, Outcome, Result, WholeFile,
+};
 
 use crate::{
     options::{Common, Writing},
-    screen::{clean, columns, document, json, print, say},
+    progress::human,
+    screen::{Label, clean, columns, document, json, print, say, say_as},
 };
 
 /// The number of kinds of losses and warnings that are printed for an image without `--verbose`.
@@ -30,6 +35,12 @@ pub(crate) fn write(
         let message = "`--json` and the image can't both go to standard output";
         return Err(Error::new(Code::Usage, message).hint("`--report FILE` writes the same JSON"));
     }
+    if piped && std::io::stdout().is_terminal() {
+        let message = "the image is not text, and standard output is a terminal";
+        return Err(Error::new(Code::Usage, message)
+            .at(destination.to_string())
+            .hint("redirect the output to a file (`> FILE`) or to a program (`| docker load`)"));
+    }
     let sources = writing.source.locators(sources)?;
     let mut env = writing.env(env)?;
     env.places.keep_files = !writing.safety.overwrite;
@@ -37,6 +48,7 @@ pub(crate) fn write(
         let outcome = imgconv::convert(&sources, destination, options, &env)?;
         if options.change && !common.quiet {
             unchanged(&outcome);
+            changed(&outcome);
         }
         Ok(outcome)
     })
@@ -124,8 +136,8 @@ fn say_losses(image: &ImageOutcome, all: bool) {
             without_numbers(&field),
             without_numbers(&why)
         );
-        let line = format!("loss: {name}: {field} {}: {why}", loss.outcome);
-        lines.push((kind, line));
+        let line = format!("{name}: {field} {}: {why}", loss.outcome);
+        lines.push((kind, ("loss".to_owned(), line)));
     }
     if !all {
         // The words of the outcomes are in the order of their weight: dropped, approximated, synthesised.
@@ -144,22 +156,24 @@ fn say_losses(image: &ImageOutcome, all: bool) {
             without_numbers(&at),
             without_numbers(&message)
         );
-        let line = format!("warning[{}]: {name}: {at}: {message}", warning.code);
-        lines.push((kind, line));
+        let label = format!("warning[{}]", warning.code);
+        lines.push((kind, (label, format!("{name}: {at}: {message}"))));
     }
     if all {
-        lines.iter().for_each(|(_, line)| say(line));
+        let each = |(label, line): &(String, String)| say_as(Label::Warning, label, line);
+        lines.iter().for_each(|(_, line)| each(line));
         return;
     }
     let total = lines.len();
     let kinds = collapsed(lines);
     let mut said = 0;
-    for (line, count) in kinds.iter().take(MOST) {
+    for ((label, line), count) in kinds.iter().take(MOST) {
         said += count;
-        match count {
-            1 => say(line),
-            count => say(&format!("{line} (and {} more of this kind)", count - 1)),
-        }
+        let more = match count {
+            1 => String::new(),
+            count => format!(" (and {} more of this kind)", count - 1),
+        };
+        say_as(Label::Warning, label, &format!("{line}{more}"));
     }
     if total > said || kinds.len() < total {
         say(&format!(
@@ -169,8 +183,8 @@ fn say_losses(image: &ImageOutcome, all: bool) {
 }
 
 /// Returns the first line of each kind, in order, with the number of lines of that kind.
-fn collapsed(lines: Vec<(String, String)>) -> Vec<(String, usize)> {
-    let mut kinds: Vec<(String, usize)> = Vec::new();
+fn collapsed<T>(lines: Vec<(String, T)>) -> Vec<(T, usize)> {
+    let mut kinds: Vec<(T, usize)> = Vec::new();
     let mut places = BTreeMap::new();
     for (kind, line) in lines {
         let place = *places.entry(kind).or_insert(kinds.len());
@@ -281,6 +295,42 @@ fn unchanged(outcome: &Outcome) {
             None => format!("unchanged: {name}: not an image, copied unchanged"),
         });
     }
+}
+
+/// Tells on standard error how many layers and bytes `squash` or `recompress` saved.
+fn changed(outcome: &Outcome) {
+    for image in &outcome.images {
+        let unchanged = image.digest.is_some() && image.digest == image.source_digest;
+        let Some(change) = image.change.filter(|_| !unchanged) else {
+            continue;
+        };
+        let name = clean(image.name.as_deref().unwrap_or(&image.source));
+        let platform = image.platform.as_deref().map(clean).unwrap_or_default();
+        say(&format!("{name} ({platform}): {}", saved(&change)));
+    }
+}
+
+/// Says what a change of layers saved.
+fn saved(change: &ChangeOutcome) -> String {
+    let layers = match (change.source_layers, change.layers) {
+        (before, after) if before == after => String::new(),
+        (before, after) => format!(", {before} layers became {after}"),
+    };
+    let Some(before) = change.source_bytes.filter(|bytes| *bytes > 0) else {
+        return format!("{} of layers{layers}", human(change.bytes));
+    };
+    let (less, part) = match before.cmp(&change.bytes) {
+        Ordering::Less => ("more", change.bytes - before),
+        Ordering::Equal | Ordering::Greater => ("saved", before - change.bytes),
+    };
+    // In whole percents, which never say 0 for a difference that is seen.
+    let percent = (part as f64 / before as f64 * 100.0).ceil();
+    format!(
+        "{} of layers became {}: {} {less} ({percent} %){layers}",
+        human(before),
+        human(change.bytes),
+        human(part)
+    )
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use imgconv::{Document, Freed, Merged, Migration, Outcome, Resolution, Tagged, V
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 
-use crate::{documents as own, events::EventLine};
+use crate::{documents as own, progress::ProgressLine};
 
 /// Makes a schema.
 type Make = fn() -> Value;
@@ -94,7 +94,7 @@ const ALL: &[(&str, &str, Make)] = &[
     (
         "progress",
         "An event of `--progress json`, a line of standard error",
-        of::<EventLine<'_>>,
+        of::<ProgressLine>,
     ),
 ];
 

@@ -3,11 +3,14 @@
 
 use std::{
     io::{self, Write},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use imgconv::{Document, Error, Result, Secrets, is_hidden};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+
+use crate::environment;
 
 /// The secrets that no message may show; set when the arguments and the environment have been read.
 static SECRETS: OnceLock<Secrets> = OnceLock::new();
@@ -78,6 +81,8 @@ pub(crate) fn print(text: &str) -> Result<()> {
 /// # Errors
 /// As [`print`].
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
+    // Both streams are often one terminal.
+    let _erased = erased();
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -111,16 +116,119 @@ pub(crate) fn columns(rows: &[Vec<String>]) -> String {
 /// Writes a line to standard error. A failure is ignored, because there is no other place to report
 /// it; `eprintln!` would panic.
 pub(crate) fn say(line: &str) {
-    let _ = io::stderr()
-        .lock()
-        .write_all(format!("{}\n", clean_lines(&concealed(line))).as_bytes());
+    say_bytes(format!("{}\n", clean_lines(&concealed(line))).as_bytes());
+}
+
+/// The kind of a message, which a terminal shows as a colour of the message's first word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Label {
+    /// The command failed.
+    Error,
+    /// A warning or a loss.
+    Warning,
+    /// Advice.
+    Hint,
+}
+
+impl Label {
+    /// The codes that begin the colour (ECMA-48, SGR): those that the help pages of clap use.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Error => "\x1b[1;31m",
+            Self::Warning => "\x1b[1;33m",
+            Self::Hint => "\x1b[32m",
+        }
+    }
+}
+
+/// Writes a line to standard error that begins with a word and a colon. The word is coloured where a
+/// terminal has colours and the user has not refused them.
+pub(crate) fn say_as(label: Label, word: &str, text: &str) {
+    let (begin, end) = match environment::has_colour(&io::stderr()) {
+        true => (label.code(), "\x1b[0m"),
+        false => ("", ""),
+    };
+    let (word, text) = (clean(&concealed(word)), clean_lines(&concealed(text)));
+    // Leading spaces stay before the colour.
+    let shown = word.trim_start();
+    let indent = &word[..word.len() - shown.len()];
+    say_bytes(format!("{indent}{begin}{shown}:{end} {text}\n").as_bytes());
 }
 
 /// Writes a JSON document as one line to standard error. The caller makes sure that no value contains
 /// a secret.
 pub(crate) fn say_json(value: &impl Serialize) {
-    let line = format!("{}\n", line(value));
-    let _ = io::stderr().lock().write_all(line.as_bytes());
+    say_bytes(format!("{}\n", line(value)).as_bytes());
+}
+
+fn say_bytes(bytes: &[u8]) {
+    let _erased = erased();
+    let _ = io::stderr().lock().write_all(bytes);
+}
+
+/// The lines of progress on the terminal of standard error, a bar for each. Other output removes them first; the
+/// next drawing shows them again.
+#[derive(Debug)]
+struct Drawn {
+    all: MultiProgress,
+    bars: Vec<ProgressBar>,
+}
+
+static DRAWN: Mutex<Option<Drawn>> = Mutex::new(None);
+
+/// The lock on the lines of progress, which are removed from the terminal while other output is written.
+fn erased() -> MutexGuard<'static, Option<Drawn>> {
+    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(drawn) = &*drawn {
+        // A terminal that is gone takes no other output either.
+        let _ = drawn.all.clear();
+    }
+    drawn
+}
+
+/// Draws lines of progress on the terminal of standard error, instead of those before. The caller makes
+/// sure that each fits its width.
+pub(crate) fn draw(lines: &[String]) {
+    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let Drawn { all, bars } = drawn.get_or_insert_with(|| Drawn {
+        // The caller decides how often lines are drawn.
+        all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(u8::MAX)),
+        bars: Vec::new(),
+    });
+    for bar in bars.drain(lines.len().min(bars.len())..) {
+        all.remove(&bar);
+    }
+    while bars.len() < lines.len() {
+        let style = ProgressStyle::with_template("{msg}").expect("the template has one key");
+        bars.push(all.add(ProgressBar::no_length().with_style(style)));
+    }
+    for (bar, line) in bars.iter().zip(lines) {
+        bar.set_message(clean(&concealed(line)));
+    }
+}
+
+/// Removes the lines of progress.
+pub(crate) fn erase() {
+    erased().take();
+}
+
+/// Returns the columns and rows of the terminal of standard error; 80 and 24 if the terminal does not tell.
+pub(crate) fn size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    match size {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            (usize::from(size.ws_col), usize::from(size.ws_row))
+        }
+        _ => (80, 24),
+    }
+}
+
+/// Returns the number of columns of a text. Letters of East Asia take two columns, and so do, by this
+/// count, all characters behind the Hangul letters: a line may become too short, but never too long.
+pub(crate) fn width(text: &str) -> usize {
+    text.chars()
+        .map(|c| 1 + usize::from(c >= '\u{1100}' && c != '…'))
+        .sum()
 }
 
 /// Makes a line of JSON.
@@ -161,11 +269,8 @@ pub(crate) fn show(as_json: bool, document: &impl Serialize, text: &str) -> Resu
 
 /// Writes a warning to standard error.
 pub(crate) fn warn(code: &str, at: &str, message: &str) {
-    say(&format!(
-        "warning[{code}]: {}: {}",
-        clean(at),
-        clean(message)
-    ));
+    let text = format!("{}: {}", clean(at), clean(message));
+    say_as(Label::Warning, &format!("warning[{code}]"), &text);
 }
 
 /// Makes the JSON document of a result, with its version.

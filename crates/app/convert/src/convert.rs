@@ -3,12 +3,16 @@
 use std::path::Path;
 
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Env, Result};
+use imgconv_model::{Env, Event, Phase, Result};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
 
 use crate::{
-    assemble::{descriptors, names::refuse_one_name, output::Item},
+    assemble::{
+        descriptors,
+        names::{add_names, refuse_one_name},
+        output::Item,
+    },
     check, choose,
     choose::{
         dependencies, described, family,
@@ -48,6 +52,8 @@ pub fn convert(
     let mut options = choose::names::given(destination, options)?;
 
     // Read.
+    let phase = |phase| env.progress.event(Event::Phase { phase });
+    phase(Phase::Reading);
     let opened = open(sources, &options, env)?;
     let mut roots = read(&opened, env)?;
     if let Some(config) = &options.config {
@@ -69,11 +75,14 @@ pub fn convert(
     }
     choose::names::check_naming(&roots, destination, options)?;
 
+    choose::names::check_several(destination, &request)?;
+
     // Plan.
     let room = commit::room(destination, env);
     let (mut top_level, lost) = descriptors::top_level(&opened, &room);
     let plan = plan::plan(&roots, &request, lost)?;
     let mut expected = expect::expect(&plan, &request)?;
+    add_names(&mut expected.items, options)?;
     let stale = commit::stale_subject(&expected, &mut top_level);
     commit::tell_first(&mut expected.items, &stale);
     let tags = commit::image_tags(&plan, destination, env)?;
@@ -98,6 +107,7 @@ pub fn convert(
         pool,
     };
     let mut items = write::write(&plan, &request, &place)?.items;
+    add_names(&mut items, options)?;
     commit::tell_first(&mut items, &stale);
     commit::name_roots(&*sink, &mut items, options)?;
     if options.strict {
@@ -106,6 +116,7 @@ pub fn convert(
 
     // Commit.
     env.check_cancelled()?;
+    phase(Phase::Committing);
     let mut publications = commit::publications(&items, &tags, destination, &*sink)?;
     let places = sink.finish(&mut publications)?;
     commit::note_digests(&mut items, &publications);

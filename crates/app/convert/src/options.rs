@@ -45,6 +45,8 @@ pub struct Options {
     pub no_squash: bool,
     /// The name of the result, instead of the source's.
     pub name: Option<String>,
+    /// Further names of the result, for destinations that can give an image several names.
+    pub more_names: Vec<String>,
     /// A file that describes root file systems, which have no description of their own: an OCI image
     /// config or an ACI manifest.
     pub config: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Digest, FormatId, Loss, Report, SealedLayer};
+use imgconv_model::{Digest, FormatId, Image, Loss, Report, SealedLayer};
 use imgconv_tags::{ImageTags, Labels};
 use serde::Serialize;
 
@@ -87,12 +87,43 @@ pub struct ImageOutcome {
     pub losses: Vec<LossOutcome>,
     /// The warnings.
     pub warnings: Vec<WarningOutcome>,
+    /// For commands that change layers (`squash`, `recompress`): the layers before and after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeOutcome>,
     /// In a dry run, what would happen to the layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
     /// In a dry run, what would become of each document and layer, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planned: Option<PlannedOutcome>,
+}
+
+/// The layers of one image before and after a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ChangeOutcome {
+    /// The number of the source's layers.
+    pub source_layers: usize,
+    /// The bytes of the source's layers as the source stores them; absent if unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_bytes: Option<u64>,
+    /// The number of the written layers.
+    pub layers: usize,
+    /// The bytes of the written layers; of the file, if the image is one file.
+    pub bytes: u64,
+}
+
+impl ChangeOutcome {
+    /// Describes the change of the layers of an image to so many layers and bytes.
+    pub(crate) fn new(source: &Image, layers: usize, bytes: u64) -> Self {
+        let sizes = source.layers.iter().map(|layer| layer.blob.size_to_count());
+        Self {
+            source_layers: source.layers.len(),
+            source_bytes: sizes.sum(),
+            layers,
+            bytes,
+        }
+    }
 }
 
 /// The planned documents and layers of one image.

@@ -352,7 +352,14 @@ impl Walk<'_> {
                 Part::Subject => format!("{place} › subject"),
                 Part::Config | Part::Blob => place.to_owned(),
             };
-            self.refer(reference, &from);
+            // An engine fetches some of the platforms of an index.
+            let not_fetched = reference.part == Part::Entry && self.source.bundle.extras().partial;
+            let dispensable = reference.dispensable || not_fetched;
+            let reference = Reference {
+                dispensable,
+                ..reference.clone()
+            };
+            self.refer(&reference, &from);
         }
         for kind in foreign {
             let message = format!(

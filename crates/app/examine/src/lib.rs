@@ -13,6 +13,6 @@ mod verify;
 pub use diff::{Difference, diff};
 pub use inspect::{Config, Inspection, LayerInspection, ReversalInspection, inspect, raw};
 pub use list::{Listed, list};
-pub use unpack::{Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
+pub use unpack::{LeftOut, Options as UnpackOptions, Outcome as UnpackOutcome, unpack};
 pub use verdict::{Finding, SignedBy, Verdict};
 pub use verify::verify;

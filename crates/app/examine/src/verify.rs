@@ -8,8 +8,11 @@ use std::{
 
 use imgconv_layer::{Discard, Tree};
 use imgconv_manifest::find_blob;
-use imgconv_model::{Algorithm, Child, Code, Compression, Digest, Env, Error, Result};
-use imgconv_pipeline::{Budget, Tar};
+use imgconv_model::{
+    Algorithm, Child, Code, Compression, Counted, Digest, Env, Error, Event, Layer, Phase, Result,
+    Work,
+};
+use imgconv_pipeline::{Budget, Tar, watch};
 use imgconv_stream::{Cancellable, HashingReader, ahead};
 
 use crate::{
@@ -32,16 +35,23 @@ use imgconv_locate::locator::Locator;
 pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     locator.refuse_whole_registry()?;
     let mut verdict = Verdict::default();
+    let phase = Phase::Reading;
+    env.progress.event(Event::Phase { phase });
     let Some(source) = open(locator, env, &mut verdict) else {
         env.check_cancelled()?;
         return Ok(verdict);
     };
     let mut seen = Seen::default();
+    env.progress.event(Event::Images {
+        count: source.entries.len() as u64,
+        bytes: None,
+    });
     let mut found = Vec::new();
     let mut search = Search::new(&source);
     for (entry, node) in source.decode_each(env) {
         env.check_cancelled()?;
         let text = source.entry_text(entry);
+        let before = verdict.problems.len();
         if let Some(child) = &entry.child {
             lint::entry(child, &text, env, &mut verdict.warnings);
         }
@@ -57,6 +67,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                     source: &source,
                     locator,
                 };
+                let env = &env.for_image(&text);
                 check_node(&at, &node, &text, env, &mut seen, &mut verdict)?;
                 found.push(SourceRoot::new(&source, entry, node));
             }
@@ -75,6 +86,14 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 }
             }
         }
+        env.progress.event(Event::Image {
+            name: &text,
+            status: match verdict.problems.len() == before {
+                true => "done",
+                false => "failed",
+            },
+            bytes: 0,
+        });
     }
     for at in 0..found.len() {
         let (entry, node) = (found[at].entry.clone(), Arc::clone(&found[at].node));
@@ -187,6 +206,16 @@ fn check_node(
                 let at = format!("{text} › index › {}", listed.digest);
                 match child {
                     Some(child) => check_node(place, child, &at, env, seen, verdict)?,
+                    None if place.source.bundle.extras().partial => {
+                        let platform = listed.platform.as_ref();
+                        let platform = platform.map_or_else(String::new, |it| format!(" ({it})"));
+                        let message =
+                            "the index lists the document, but the engine did not fetch it";
+                        let at = format!("{at}{platform}");
+                        verdict
+                            .warnings
+                            .push(Finding::new("not-fetched", at, message));
+                    }
                     None => {
                         let message =
                             "the index lists the document, but the place does not store it";
@@ -240,8 +269,8 @@ fn check_image(
             None => text.to_owned(),
         };
         seen.shown.digests.extend(layer.blob.facts.digest);
-        let mut work = || -> Result<()> {
-            let what = format!("layer {i}");
+        let what = format!("layer {i}");
+        let mut work = |layer: &Layer, env: &Env, _| -> Result<()> {
             let mut source = Tar::open(layer, &budget, env, &what)?;
             // The reader compares the digest of the blob, which is the diff ID of a plain tar.
             let is_compared = source.compression() == Compression::None
@@ -268,7 +297,7 @@ fn check_image(
                 _ => Ok(()),
             }
         };
-        match work() {
+        match watch(layer, &what, env, &mut work) {
             Ok(()) => {
                 let facts = &layer.blob.facts;
                 seen.shown
@@ -366,6 +395,8 @@ fn check_blob(
     }
     let work = || -> Result<()> {
         let reader = find_blob(&*of.source.bundle, blob, &env.limits)?.open()?;
+        let what = blob.digest.to_string();
+        let reader = Work::begin(&what, Counted::Source, Some(blob.size), env).reading(reader);
         HashingReader::new(Cancellable::new(reader, env), &[])
             .finish()
             .map_err(Error::from_io)?;

@@ -36,7 +36,10 @@ impl Progress for Counter {
                 self.bytes.fetch_add(bytes, Ordering::Relaxed);
             }
             Event::End { .. } => eprintln!("{} bytes", self.bytes.load(Ordering::Relaxed)),
-            Event::Images { .. } | Event::Image { .. } | Event::Chosen { .. } => {}
+            Event::Phase { .. }
+            | Event::Images { .. }
+            | Event::Image { .. }
+            | Event::Chosen { .. } => {}
         }
     }
 }

@@ -74,8 +74,8 @@ pub use imgconv_convert::{
     DOCUMENT_VERSION, Document,
     options::{Foreign, Link, Missing, Options, RefName, Sharing},
     outcome::{
-        ImageOutcome, LayerOutcome, LossOutcome, Outcome, ReversalOutcome, TagsOutcome,
-        WarningOutcome,
+        ChangeOutcome, ImageOutcome, LayerOutcome, LossOutcome, Outcome, ReversalOutcome,
+        TagsOutcome, WarningOutcome,
     },
 };
 /// # Example
@@ -120,8 +120,8 @@ pub use imgconv_examine::list;
 #[doc(inline)]
 pub use imgconv_examine::verify;
 pub use imgconv_examine::{
-    Config, Difference, Finding, Inspection, LayerInspection, Listed, ReversalInspection, SignedBy,
-    UnpackOptions, UnpackOutcome, Verdict, diff, inspect, raw, unpack,
+    Config, Difference, Finding, Inspection, LayerInspection, LeftOut, Listed, ReversalInspection,
+    SignedBy, UnpackOptions, UnpackOutcome, Verdict, diff, inspect, raw, unpack,
 };
 pub use imgconv_http::CertificateDirectory;
 /// # Example
@@ -188,9 +188,9 @@ pub use imgconv_migrate::{
 /// that most programs need stand beside the functions too.
 pub use imgconv_model as model;
 pub use imgconv_model::{
-    Algorithm, ClientCertificate, Code, Compression, Credential, Digest, Env, Error, Event,
-    FormatFamily, FormatId, HostHeader, Limit, Limits, Loss, Network, Platform, PlatformSpec,
-    Progress, ProxySetting, RegistriesFiles, Report, Result, Secret, Secrets, Silent,
+    Algorithm, ClientCertificate, Code, Compression, Counted, Credential, Digest, Env, Error,
+    Event, FormatFamily, FormatId, HostHeader, Limit, Limits, Loss, Network, Phase, Platform,
+    PlatformSpec, Progress, ProxySetting, RegistriesFiles, Report, Result, Secret, Secrets, Silent,
     StorageSettings, Timeouts, Warning, conceal, escape, is_hidden, password_in, quote, quote_path,
     without_userinfo,
 };

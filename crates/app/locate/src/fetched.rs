@@ -178,6 +178,7 @@ impl Bundle for FetchedArchive {
             read_by: _,
             summaries: _,
             referrers,
+            partial,
         } = self.archive.extras();
         let of_file = self.fetched.extras();
         Extras {
@@ -194,6 +195,7 @@ impl Bundle for FetchedArchive {
             read_by: Some(self.read_by),
             summaries: None,
             referrers,
+            partial,
         }
     }
 }

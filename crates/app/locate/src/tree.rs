@@ -351,6 +351,7 @@ impl Bundle for Folder {
             read_by: None,
             summaries: None,
             referrers: None,
+            partial: false,
         }
     }
 }

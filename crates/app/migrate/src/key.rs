@@ -35,7 +35,8 @@ pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env)
         sign_key,
         // Links and copies hold the same bytes.
         sharing: _,
-        config: _, // only of `convert`
+        config: _,     // only of `convert`
+        more_names: _, // only of `convert`
     } = options;
     let LayerOptions {
         compression,

@@ -21,7 +21,7 @@ mod work;
 use std::{path::PathBuf, sync::Arc};
 
 use imgconv_fs::jobs_within_limit;
-use imgconv_model::{Code, Env, Error, Event, PlaceOptions, Result, quote_path};
+use imgconv_model::{Code, Env, Error, Event, Phase, PlaceOptions, Result, quote_path};
 use imgconv_stream::Pool;
 
 use self::{
@@ -89,6 +89,8 @@ pub fn migrate(
         let message = "image tags belong to a site";
         return Err(Error::new(Code::Usage, message).hint("`--site` makes one of `aci:DIR/`"));
     }
+    let phase = |phase| env.progress.event(Event::Phase { phase });
+    phase(Phase::Reading);
     let source = Source::open_store(source, env)?;
     let plan = plan::plan(&source, &target, &options.rules, &conversion, env)?;
     if plan.jobs.is_empty() && plan.refused.is_empty() {
@@ -126,9 +128,10 @@ pub fn migrate(
         ..env.clone()
     };
     let bytes = jobs.iter().map(|i| plan.jobs[*i].bytes).sum();
+    phase(Phase::Writing);
     env.progress.event(Event::Images {
         count: jobs.len() as u64,
-        bytes,
+        bytes: Some(bytes),
     });
     let pool = Pool::new(env.jobs)?;
     let journal = journal.map(Arc::new);

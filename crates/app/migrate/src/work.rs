@@ -15,7 +15,8 @@ use std::{
 
 use imgconv_fs::jobs_within_limit;
 use imgconv_model::{
-    BundleSink, Code, Digest, Env, Error, Event, Format, Publication, Report, Result, TopLevel,
+    BundleSink, Code, Digest, Env, Error, Event, Format, Phase, Publication, Report, Result,
+    TopLevel,
 };
 use imgconv_pipeline::{Done as Layers, Sealer};
 use imgconv_stream::Pool;
@@ -299,7 +300,7 @@ impl Worker<'_> {
             own if own.id() == SCHEMA1 && self.is_refused(&locator) => newer(),
             own => own,
         };
-        let env = &self.lanes();
+        let env = &self.lanes().for_image(&job.name);
         let request = Request::new(target, &locator, &options, env)?;
         if !target.is_stream() {
             let store = &*self.source.bundle;
@@ -617,6 +618,10 @@ impl Worker<'_> {
             .collect();
         if publications.is_empty() {
             return Ok(());
+        }
+        if self.state.places.len() == 1 {
+            let phase = Phase::Committing;
+            self.env.progress.event(Event::Phase { phase });
         }
         let opened = lock(&place.sink).take();
         let locator = self.destination.locator_of(name, "");

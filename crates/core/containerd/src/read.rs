@@ -309,6 +309,7 @@ impl Bundle for Store {
         Extras {
             stored: Some(self),
             extracted: Some(self),
+            partial: true,
             ..Extras::default()
         }
     }

@@ -17,8 +17,8 @@ use imgconv_fs::{
     HeldFile, Stamp, file_state, open_nonblocking, open_regular, path_of, set_blocking,
 };
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Limits, Open, Reader, Result, Root,
-    RootEntry, Signature, Signed, States, quote, quote_path,
+    Blob, Bundle, Code, Counted, Document, Env, Error, Extras, Facts, Limits, Open, Reader, Result,
+    Root, RootEntry, Signature, Signed, States, Work, quote, quote_path,
 };
 use imgconv_stream::Interruptible;
 
@@ -138,6 +138,8 @@ fn from_fifo(path: &str, env: &Env) -> Result<FileBundle> {
 /// If the stream fails, [`Code::Limit`] if the stream does not end, or [`Code::Io`] that names the
 /// temporary directory if that is full.
 pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
+    // The copy is read as the source, whose bytes are counted then.
+    let work = Work::begin("standard input", Counted::Result, None, env);
     let place = || format!("temporary directory {}", quote_path(&env.tmpdir));
     let mut file = tempfile::tempfile_in(&env.tmpdir).map_err(|e| Error::io(e, place()))?;
     let mut buffer = vec![0; BLOCK];
@@ -153,6 +155,7 @@ pub fn from_reader(mut reader: impl Read, env: &Env) -> Result<FileBundle> {
         file.write_all(&buffer[..count])
             .map_err(|e| Error::io(e, place()))?;
         size += count as u64;
+        work.advance(count as u64);
         let limit = env.limits.image_bytes;
         if size > limit {
             return Err(Limits::exceeded("image_bytes", limit, "standard input"));

@@ -67,6 +67,8 @@ pub struct Download<A> {
     /// The number of attempts without progress.
     retries: u64,
     size: Option<u64>,
+    /// The size that the server states for the whole body.
+    stated: Option<u64>,
     position: u64,
     /// The `ETag` of the file that the bytes before `position` are from.
     etag: Option<String>,
@@ -98,6 +100,7 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
             ask,
             retries,
             size,
+            stated: None,
             position: 0,
             etag: None,
             reader: None,
@@ -106,6 +109,12 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
             cut: 0,
             restarted: false,
         }
+    }
+
+    /// Returns the number of bytes of the whole body, if the caller or the server has stated it: a number
+    /// to show.
+    pub fn length(&self) -> Option<u64> {
+        self.size.or(self.stated)
     }
 
     /// Starts at a position instead of 0.
@@ -155,6 +164,8 @@ impl<A: FnMut(Option<&str>) -> Result<Response> + Send> Download<A> {
             return Err(Error::new(Code::Net, message));
         }
         self.etag = response.header("etag").map(str::to_owned);
+        let length = response.header("content-length");
+        self.stated = length.and_then(|length| length.parse().ok());
         Ok(response.into_reader())
     }
 

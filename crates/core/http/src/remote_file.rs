@@ -12,8 +12,8 @@ use std::{
 
 use imgconv_fs::{HeldFile, Stage, sweep};
 use imgconv_model::{
-    Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Limits, Result, Root,
-    RootEntry, Signature, Signed, quote, quote_path,
+    Blob, Bundle, Code, Counted, Document, Env, Error, Extras, Facts, Fetched, Limits, Result,
+    Root, RootEntry, Signature, Signed, Work, quote, quote_path,
 };
 
 use crate::{Client, Download, Request, Response, Url, wait::pause};
@@ -53,6 +53,7 @@ impl RemoteFile {
         let mut download = Download::new(ask(client, request), None, env.limits.retries);
         let mut buffer = vec![0; BLOCK];
         let mut size = 0;
+        let mut work = None;
         loop {
             env.check_cancelled()?;
             let count = match download.read(&mut buffer) {
@@ -61,6 +62,12 @@ impl RemoteFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Error::from_io(error)),
             };
+            // The copy is read as the source, whose bytes are counted then.
+            let work = work.get_or_insert_with(|| {
+                let url = request.url.to_string();
+                Work::begin(&url, Counted::Result, download.length(), env)
+            });
+            work.advance(count as u64);
             size += count as u64;
             if size > limit {
                 return Err(Limits::exceeded(

@@ -7,10 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Digest, Result};
+use crate::{Counted, Digest, Result};
 
 /// A stream of bytes, as [`Open::open`] returns it.
 pub type Reader = Box<dyn Read + Send>;
+
+/// A receiver of the numbers of bytes that are read, for progress.
+pub type Count = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// The compression of a stream, found by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +98,24 @@ pub trait Open: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Opens the bytes like [`Open::open`], and tells `count` how many bytes each read takes from the
+    /// place: these bytes, or those that they are made of while they are read.
+    ///
+    /// # Errors
+    /// As [`Open::open`].
+    fn open_counted(&self, count: &Count) -> Result<Reader> {
+        Ok(Box::new(CountedReader {
+            inner: self.open()?,
+            count: Arc::clone(count),
+        }))
+    }
+
+    /// Returns which bytes [`Open::open_counted`] counts, and their number in a whole pass, if these are
+    /// other bytes than the claimed size is about. The number is for people; nothing verifies it.
+    fn counted(&self) -> (Counted, Option<u64>) {
+        (Counted::Source, None)
+    }
+
     /// Returns the open file of the local file system that holds exactly these bytes, if there is
     /// one and its path has no symbolic link. The claimed digest and size are not verified.
     ///
@@ -102,6 +123,20 @@ pub trait Open: fmt::Debug + Send + Sync {
     /// If it can't be opened.
     fn file(&self) -> Result<Option<File>> {
         Ok(None)
+    }
+}
+
+/// A stream whose reads are counted.
+struct CountedReader {
+    inner: Reader,
+    count: Count,
+}
+
+impl Read for CountedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        (self.count)(read as u64);
+        Ok(read)
     }
 }
 
@@ -130,6 +165,14 @@ impl Blob {
     /// See [`Open::open`].
     pub fn open(&self) -> Result<Reader> {
         self.bytes.open()
+    }
+
+    /// Returns the number of bytes of a whole pass as progress counts them, if known. Nothing verifies
+    /// the number.
+    pub fn size_to_count(&self) -> Option<u64> {
+        let counted = || self.bytes.counted().1;
+        let stored = || self.bytes.stored_size();
+        self.facts.size.or_else(counted).or_else(stored)
     }
 }
 

@@ -77,6 +77,9 @@ pub struct Extras<'a> {
     pub summaries: Option<&'a dyn Summaries>,
     /// Documents about the entries that the list of entries does not hold.
     pub referrers: Option<&'a dyn Referrers>,
+    /// True for the store of an engine, which fetches some of the platforms that an index lists: a
+    /// document of an index that is not there is no damage.
+    pub partial: bool,
 }
 
 /// A short description of an image.

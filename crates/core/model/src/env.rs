@@ -72,6 +72,8 @@ pub struct Env {
     pub cancel: Arc<AtomicBool>,
     /// The receiver of progress events.
     pub progress: Arc<dyn Progress>,
+    /// The image that the work is for, in progress events; `None` if the work is for no single image.
+    pub image: Option<Arc<str>>,
     /// The next number of a piece of work in progress events.
     pub next_id: Arc<AtomicU64>,
     /// Copies of streams from pipes, by the path that the user gave. A pipe can be read only once.
@@ -98,6 +100,7 @@ impl Env {
             network: Arc::default(),
             cancel: Arc::default(),
             progress: Arc::new(Silent),
+            image: None,
             next_id: Arc::default(),
             copies: Arc::default(),
             notes: Notes::default(),
@@ -112,6 +115,16 @@ impl Env {
     pub fn with_notes(&self, notes: &Notes) -> Self {
         Self {
             notes: notes.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the environment of the work for one image, which progress events then name. Work for a part
+    /// of an image is for that image.
+    #[must_use]
+    pub fn for_image(&self, name: &str) -> Self {
+        Self {
+            image: Some(self.image.clone().unwrap_or_else(|| name.into())),
             ..self.clone()
         }
     }

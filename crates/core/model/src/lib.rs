@@ -35,7 +35,7 @@ mod sink;
 mod transport;
 
 pub use artifact::{Artifact, Child, Index, Opaque};
-pub use blob::{Blob, Compression, Facts, Open, ReadAt, Reader};
+pub use blob::{Blob, Compression, Count, Facts, Open, ReadAt, Reader};
 pub use bundle::{
     Bundle, Extracted, Extras, ListNotes, Listing, NamedBlobs, Parts, Referrers, Signed, States,
     StoredBlobs, Summaries, Summary,
@@ -62,7 +62,7 @@ pub use network::{
 };
 pub use place::{Addressing, Names, Place, Shape, Writes};
 pub use platform::{Platform, PlatformSpec};
-pub use progress::{Event, Progress, Silent};
+pub use progress::{Counted, Event, Phase, Progress, Silent, Work};
 pub use report::{Loss, Notes, Outcome, Report, Warning};
 pub use secrets::{Secrets, conceal, password_in, without_userinfo};
 pub use sink::{

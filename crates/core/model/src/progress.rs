@@ -1,16 +1,62 @@
 //! Events during long work, for a receiver that shows progress.
 
+use std::{
+    fmt,
+    io::{self, Read},
+    sync::{Arc, atomic::Ordering},
+};
+
+use crate::{Env, Reader};
+
+/// A part of a command, in the order in which commands have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Documents are read, and everything is planned.
+    Reading,
+    /// Layers and documents are read, checked, and written to a private place.
+    Writing,
+    /// What was written becomes visible.
+    Committing,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reading => "reading",
+            Self::Writing => "writing",
+            Self::Committing => "committing",
+        })
+    }
+}
+
+/// The bytes that a piece of work counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Bytes of the source as the source stores them: part of [`Event::Images`].
+    Source,
+    /// Bytes of a result that is made of bytes that were counted before.
+    Result,
+}
+
 /// An event. Libraries only send events; the command line draws the progress.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// A piece of work begins: a number that identifies the piece in later events, a description,
-    /// and the size in bytes if known.
+    /// The next part of the command begins.
+    Phase {
+        /// The part.
+        phase: Phase,
+    },
+    /// A piece of work begins.
     Begin {
-        /// The number of the piece of work, unique in a run.
+        /// The number that identifies the piece in later events, unique in a run.
         id: u64,
-        /// A description, such as `layer 1/4 sha256:…`.
+        /// The image that the work is for, if the work is for one image.
+        image: Option<&'a str>,
+        /// The digest of a blob, or a description.
         what: &'a str,
-        /// The size in bytes, if known.
+        /// The bytes that are counted.
+        counted: Counted,
+        /// The number of bytes, if known.
         bytes: Option<u64>,
     },
     /// More bytes of a piece of work are done.
@@ -20,18 +66,18 @@ pub enum Event<'a> {
         /// The number of bytes since the last event.
         bytes: u64,
     },
-    /// Work on many images begins.
+    /// Work on images begins.
     Images {
         /// The number of images.
         count: u64,
-        /// The number of bytes of their distinct layers.
-        bytes: u64,
+        /// The number of bytes of their distinct layers as the source stores them, if known.
+        bytes: Option<u64>,
     },
     /// An image is done.
     Image {
-        /// The name of the image.
+        /// The name of the image, as [`Event::Begin`] has it.
         name: &'a str,
-        /// The result of the image, such as `done` or `failed`.
+        /// The result of the image, such as `done`, `kept` (by an earlier run) or `failed`.
         status: &'a str,
         /// The bytes of the layers that no earlier image of the run had.
         bytes: u64,
@@ -61,4 +107,63 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn event(&self, _: Event<'_>) {}
+}
+
+/// A piece of work that has begun. Its end is told when the value is dropped, also after an error.
+#[derive(Debug)]
+pub struct Work {
+    progress: Arc<dyn Progress>,
+    id: u64,
+}
+
+impl Work {
+    /// Tells that a piece of work begins.
+    pub fn begin(what: &str, counted: Counted, bytes: Option<u64>, env: &Env) -> Self {
+        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
+        env.progress.event(Event::Begin {
+            id,
+            image: env.image.as_deref(),
+            what,
+            counted,
+            bytes,
+        });
+        let progress = Arc::clone(&env.progress);
+        Self { progress, id }
+    }
+
+    /// Returns the number of the piece, for events that other code sends.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Tells that more bytes are done.
+    pub fn advance(&self, bytes: u64) {
+        let id = self.id;
+        self.progress.event(Event::Advance { id, bytes });
+    }
+
+    /// Returns a reader that counts what is read from `inner`. The work ends with the reader.
+    pub fn reading(self, inner: Reader) -> Reader {
+        Box::new(WorkReader { inner, work: self })
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.progress.event(Event::End { id: self.id });
+    }
+}
+
+/// A stream whose reading is a piece of work.
+struct WorkReader {
+    inner: Reader,
+    work: Work,
+}
+
+impl Read for WorkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.work.advance(count as u64);
+        Ok(count)
+    }
 }

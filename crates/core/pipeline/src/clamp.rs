@@ -3,12 +3,13 @@
 use std::{io, sync::Arc};
 
 use imgconv_layer::Rewrite;
-use imgconv_model::{Blob, Env, Facts, Layer, Open, Reader, Result};
+use imgconv_model::{Blob, Count, Counted, Env, Facts, Layer, Open, Reader, Result};
 use imgconv_stream::Verified;
 
 use crate::{
     budget::{Budget, Tar},
     look::{look, place},
+    watch::counted_layer,
 };
 
 /// Returns layers in which no entry has a time after `epoch`, seconds since 1970: neither its mtime
@@ -56,17 +57,16 @@ struct Clamped {
 
 impl Open for Clamped {
     fn open(&self) -> Result<Reader> {
-        let (what, env, epoch) = (&self.what, &self.env, self.epoch);
-        let tar = Tar::open(&self.layer, &Budget::default(), env, what)?;
-        let claimed = Facts {
-            digest: self.layer.diff_id,
-            size: None,
-        };
-        let tar = Verified::new(tar, &claimed, format!("the tar of {what}"));
-        let tar = io::BufReader::with_capacity(1 << 16, tar);
-        let map = move |entry| Ok(Some(imgconv_layer::clamp(entry, epoch)));
-        let rewritten = Rewrite::new(tar, &env.limits, &env.notes, what, map);
-        Ok(Box::new(rewritten))
+        self.rewrite(&self.layer)
+    }
+
+    fn open_counted(&self, count: &Count) -> Result<Reader> {
+        self.rewrite(&counted_layer(&self.layer, count))
+    }
+
+    fn counted(&self) -> (Counted, Option<u64>) {
+        let blob = &self.layer.blob;
+        (blob.bytes.counted().0, blob.size_to_count())
     }
 
     /// The source layer, its claimed diff ID and the bound determine every byte, and all checks.
@@ -79,6 +79,23 @@ impl Open for Clamped {
         let claimed = diff_id.map_or_else(|| "-".to_owned(), |claimed| claimed.to_string());
         let epoch = self.epoch;
         Some(format!("{source} {claimed} clamped to {epoch}"))
+    }
+}
+
+impl Clamped {
+    /// Rewrites the tar of the layer.
+    fn rewrite(&self, layer: &Layer) -> Result<Reader> {
+        let (what, env, epoch) = (&self.what, &self.env, self.epoch);
+        let tar = Tar::open(layer, &Budget::default(), env, what)?;
+        let claimed = Facts {
+            digest: self.layer.diff_id,
+            size: None,
+        };
+        let tar = Verified::new(tar, &claimed, format!("the tar of {what}"));
+        let tar = io::BufReader::with_capacity(1 << 16, tar);
+        let map = move |entry| Ok(Some(imgconv_layer::clamp(entry, epoch)));
+        let rewritten = Rewrite::new(tar, &env.limits, &env.notes, what, map);
+        Ok(Box::new(rewritten))
     }
 }
 

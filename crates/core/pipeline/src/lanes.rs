@@ -27,6 +27,7 @@ use crate::{
     budget::{Budget, Tar},
     look::place,
     stores::{Stores, positioned},
+    watch::watch,
 };
 
 /// Bytes of all batches that wait for the turn of their layers: about 120 000 entries.
@@ -242,7 +243,20 @@ impl Lanes<'_> {
         scanned: &mut dyn FnMut(),
     ) -> Result<Option<Digest>> {
         env.check_cancelled()?;
-        let layer = &self.layers[i];
+        let what = place(self.layers, i);
+        watch(&self.layers[i], &what, env, |layer, env, _| {
+            self.read_layer(i, layer, (budget, env), each, scanned)
+        })
+    }
+
+    fn read_layer(
+        &self,
+        i: usize,
+        layer: &Layer,
+        (budget, env): (&Budget, &Env),
+        each: &mut dyn FnMut(Batch) -> Result<()>,
+        scanned: &mut dyn FnMut(),
+    ) -> Result<Option<Digest>> {
         let what = place(self.layers, i);
         // The blob is opened by position before the pass that verifies its bytes, so that a later
         // change is detected.

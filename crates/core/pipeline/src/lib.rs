@@ -17,6 +17,7 @@ mod plan;
 mod seal;
 mod squash;
 mod stores;
+mod watch;
 
 pub use budget::{Budget, Tar};
 pub use clamp::clamp;
@@ -28,3 +29,4 @@ pub use seal::{Sealer, write_document};
 pub use squash::{
     Merged, apply, flatten, merge, refuse_windows, squash, squash_above, squash_listed,
 };
+pub use watch::watch;

@@ -13,8 +13,8 @@ use std::{
 use imgconv_chunked::Scheme;
 use imgconv_layer::Semantics;
 use imgconv_model::{
-    Adopted, Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error,
-    Event, Layer, Reader, Result, SealedLayer, Step,
+    Adopted, Algorithm, Blob, BundleSink, Child, Code, Compression, Counted, Digest, Document, Env,
+    Error, Layer, Reader, Result, SealedLayer, Step, Work,
 };
 use imgconv_stream::{Cancellable, Encoding, HashingReader, Verified, copy, digest, encode};
 
@@ -23,14 +23,13 @@ use crate::{
     look::{labelled, look, note_label, place},
     plan::{Known, LayerStep, Options, Plan, plan},
     squash::squash_above,
+    watch::watch,
 };
 
 mod chunked;
 mod sealer;
-mod watch;
 
 pub use self::sealer::Sealer;
-use self::watch::watch;
 
 impl Sealer<'_> {
     /// Looks at the first bytes of every layer and plans its step.
@@ -152,15 +151,10 @@ impl Sealer<'_> {
         }
         let mut source = blob.open().map_err(|error| error.at(&what))?;
         let mut writer = self.sink.writer_of(&claimed)?;
-        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
-        env.progress.event(Event::Begin {
-            id,
-            what: &what,
-            bytes: blob.facts.size,
-        });
+        let work = Work::begin(&what, Counted::Source, blob.facts.size, env);
         // The source verifies the claimed digest.
-        let copied = copy(&mut *source, &mut writer, self.pool, env, id);
-        env.progress.event(Event::End { id });
+        let copied = copy(&mut *source, &mut writer, self.pool, env, work.id());
+        drop(work);
         let size = copied.map_err(|error| error.at(&what))?;
         writer.finish(&claimed, size)?;
         Ok(size)
@@ -174,9 +168,7 @@ impl Sealer<'_> {
         what: &str,
         env: &Env,
     ) -> Result<u64> {
-        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
-        let bytes = blob.facts.size;
-        env.progress.event(Event::Begin { id, what, bytes });
+        let told = Work::begin(what, Counted::Source, blob.facts.size, env);
         let work = || -> Result<u64> {
             let reader = Verified::new(adopted.open()?, &blob.facts, format!("blob {what}"));
             let mut reader = Cancellable::new(reader, env);
@@ -185,18 +177,15 @@ impl Sealer<'_> {
                 match reader.read(&mut buffer) {
                     Ok(0) => return Ok(size),
                     Ok(count) => {
-                        let bytes = count as u64;
-                        size += bytes;
-                        env.progress.event(Event::Advance { id, bytes });
+                        size += count as u64;
+                        told.advance(count as u64);
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(Error::from_io(error)),
                 }
             }
         };
-        let size = work().map_err(|error| error.at(what));
-        env.progress.event(Event::End { id });
-        size
+        work().map_err(|error| error.at(what))
     }
 
     fn step(

@@ -8,7 +8,7 @@ use std::{
 };
 
 use imgconv_layer::{ContentStore, FrozenSpool, Semantics, Spool, Tree};
-use imgconv_model::{Code, Digest, Env, Error, Layer, Open, Reader, Result};
+use imgconv_model::{Code, Counted, Digest, Env, Error, Layer, Open, Reader, Result};
 use imgconv_stream::{HashingReader, ahead, blame};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     lanes::apply_all,
     look::place,
     stores::{BELOW, Below, Fetch, positioned},
+    watch::watch,
 };
 
 /// A merged file system with its contents.
@@ -45,6 +46,11 @@ impl Merged {
 impl Open for Merged {
     fn open(&self) -> Result<Reader> {
         Ok(Arc::clone(&self.tree).into_tar(b"", Arc::clone(&self.contents)))
+    }
+
+    /// The layers were counted when they were merged; the headers of the tar count as nothing.
+    fn counted(&self) -> (Counted, Option<u64>) {
+        (Counted::Result, Some(self.tree.content_bytes()))
     }
 }
 
@@ -95,11 +101,11 @@ fn apply_one(
     let what = place(layers, i);
     let claimed = layers[i].diff_id;
     let algorithms: Vec<_> = claimed.iter().map(Digest::algorithm).collect();
-    let mut work = || {
+    let mut work = |layer: &Layer, env: &Env, _| {
         // The blob is opened by position before the pass that verifies its bytes, so that a later
         // change is detected.
-        store.begin(positioned(&layers[i])?);
-        let source = Tar::open(&layers[i], budget, env, &what)?;
+        store.begin(positioned(layer)?);
+        let source = Tar::open(layer, budget, env, &what)?;
         let mut source = HashingReader::new(source, &algorithms);
         let mut apply = |source: &mut dyn Read| {
             let applied = tree.apply(source, semantics, store, &what);
@@ -119,7 +125,7 @@ fn apply_one(
             _ => Ok(()),
         }
     };
-    work().map_err(|error| error.at(what.clone()))
+    watch(&layers[i], &what, env, &mut work).map_err(|error| error.at(what.clone()))
 }
 
 /// Merges layers to one that replaces all of them.

@@ -17,8 +17,8 @@ use std::{
 
 use imgconv_fs::{Stamp, open_regular};
 use imgconv_model::{
-    Code, Compression, Env, Error, Limits, Notes, ReadAt, Reader as Bytes, Result, quote,
-    quote_path,
+    Code, Compression, Counted, Env, Error, Limits, Notes, ReadAt, Reader as Bytes, Result, Work,
+    quote, quote_path,
 };
 use imgconv_stream::{Decoder, sniff};
 
@@ -67,8 +67,10 @@ impl Archive {
         let read = (&mut file).take(6).read_to_end(&mut prefix);
         read.map_err(Error::from_io)?;
         if sniff(&prefix) != Compression::None {
+            let what = path.file_name().unwrap_or_default().to_string_lossy();
+            let work = Work::begin(&what, Counted::Result, Some(first.size), env);
             let reader = Pread::new(Arc::new(file), 0, u64::MAX);
-            return Self::from_reader(Box::new(reader), env, wanted);
+            return Self::from_reader(work.reading(Box::new(reader)), env, wanted);
         }
         let size = first.size;
         let file = Arc::new(file);

@@ -31,15 +31,12 @@ mod path;
 mod walker;
 mod write;
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{path::Path, sync::Arc};
 
 use imgconv_layer::{FrozenSpool, Tree};
-use imgconv_model::{Env, Event, Result};
+use imgconv_model::{Counted, Env, Result, Work};
 
-pub use crate::options::{Options, Outcome};
+pub use crate::options::{LeftOut, Options, Outcome};
 use crate::{destination::Destination, write::Writer};
 
 /// Writes `tree`, whose file contents are in `contents`, to the directory `target`, which must not
@@ -61,21 +58,19 @@ pub fn unpack(
     env: &Env,
 ) -> Result<Outcome> {
     let destination = Destination::create(target)?;
-    let id = env.next_id.fetch_add(1, Ordering::Relaxed);
-    let what = format!("unpack to {}", destination.shown());
-    env.progress.event(Event::Begin {
-        id,
-        what: &what,
-        bytes: None,
-    });
-    let written = Writer::new(tree, destination.top(), contents, options, env, id).run();
-    env.progress.event(Event::End { id });
+    let what = format!("files in {}", destination.shown());
+    let work = Work::begin(&what, Counted::Result, Some(tree.content_bytes()), env);
+    let written = Writer::new(tree, destination.top(), contents, options, env, work.id()).run();
+    drop(work);
     match written {
         Ok((outcome, notices)) => {
             let shown = destination.shown().to_owned();
             destination.publish()?;
             notices.report(&env.notes, &shown);
-            Ok(outcome)
+            Ok(Outcome {
+                left_out: notices.left_out(),
+                ..outcome
+            })
         }
         Err(error) => Err(destination.abandon(error)),
     }

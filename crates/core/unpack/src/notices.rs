@@ -2,6 +2,8 @@
 
 use imgconv_model::{Notes, quote};
 
+use crate::options::LeftOut;
+
 /// The number of names that one warning shows.
 const SHOWN: usize = 5;
 
@@ -78,6 +80,24 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
+    /// Returns the numbers of all kinds.
+    pub(crate) fn left_out(&self) -> LeftOut {
+        let sum = |tallies: &[&Tally]| tallies.iter().map(|tally| tally.count).sum();
+        LeftOut {
+            special_files: sum(&[&self.device_unwanted, &self.device_impossible]),
+            privileges: sum(&[&self.privileges, &self.privileges_impossible]),
+            attributes: sum(&[&self.attribute_unwanted, &self.attribute_refused]),
+            owners: sum(&[
+                &self.owner_default,
+                &self.owner_recorded,
+                &self.owner_impossible,
+                &self.owner_lost,
+            ]),
+            recorded_owners: sum(&[&self.owner_recorded]),
+            modes: sum(&[&self.mode_lost]),
+        }
+    }
+
     /// Adds one warning for each kind that occurred.
     pub(crate) fn report(&self, notes: &Notes, target: &str) {
         let warn = |code: &'static str, tally: &Tally, what: &str| {

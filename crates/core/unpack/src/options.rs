@@ -17,4 +17,23 @@ pub struct Outcome {
     pub entries: u64,
     /// Bytes of contents; a file with several names counts once.
     pub bytes: u64,
+    /// What was left out.
+    pub left_out: LeftOut,
+}
+
+/// The numbers of entries and attributes that could not be written, or were not asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Devices and other special files that were not created.
+    pub special_files: u64,
+    /// Entries without their setuid and setgid bits or capabilities.
+    pub privileges: u64,
+    /// Extended attributes.
+    pub attributes: u64,
+    /// Entries whose owner is not set; the owner of some of them is recorded.
+    pub owners: u64,
+    /// Entries whose owner is only recorded in the attribute `user.rootlesscontainers`.
+    pub recorded_owners: u64,
+    /// Special files without their permissions.
+    pub modes: u64,
 }

@@ -13,7 +13,8 @@ use std::{
 
 use imgconv_layer::{Rewrite, clean};
 use imgconv_model::{
-    Algorithm, Blob, Code, Digest, Error, Facts, Layer, Limits, Notes, Open, Reader, Result, quote,
+    Algorithm, Blob, Code, Count, Counted, Digest, Error, Facts, Layer, Limits, Notes, Open,
+    Reader, Result, quote,
 };
 use imgconv_stream::{Decoder, Hasher, Verified, blame};
 use imgconv_tar::{END, Entry, EntryKind, Tracing, head, padding};
@@ -49,9 +50,24 @@ pub(crate) struct Rootfs {
 
 impl Open for Rootfs {
     fn open(&self) -> Result<Reader> {
+        self.strip(self.blob.open()?)
+    }
+
+    fn open_counted(&self, count: &Count) -> Result<Reader> {
+        self.strip(self.blob.bytes.open_counted(count)?)
+    }
+
+    fn counted(&self) -> (Counted, Option<u64>) {
+        (Counted::Source, self.blob.size_to_count())
+    }
+}
+
+impl Rootfs {
+    /// Makes the layer of the stored bytes.
+    fn strip(&self, stored: Reader) -> Result<Reader> {
         let fetched = Arc::new(AtomicU64::new(0));
-        let source = Counted {
-            inner: self.blob.open()?,
+        let source = Fetched {
+            inner: stored,
             count: Arc::clone(&fetched),
         };
         let tap = Tap {
@@ -160,12 +176,12 @@ impl<R: Read> Read for Finished<R> {
 }
 
 /// Counts the stored bytes of the file.
-struct Counted {
+struct Fetched {
     inner: Reader,
     count: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
+impl Read for Fetched {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buf)?;
         self.count.fetch_add(count as u64, Ordering::Relaxed);

@@ -6,7 +6,9 @@ use std::{
 };
 
 use imgconv_layer::{Rewrite, clean};
-use imgconv_model::{Blob, Code, Error, Limits, Notes, Open, Reader, Result, quote};
+use imgconv_model::{
+    Blob, Code, Count, Counted, Error, Limits, Notes, Open, Reader, Result, quote,
+};
 use imgconv_stream::Decoder;
 use imgconv_tar::{END, Entry, EntryKind};
 
@@ -50,7 +52,21 @@ pub(crate) struct Flat {
 
 impl Open for Flat {
     fn open(&self) -> Result<Reader> {
-        let stored = self.blob.open()?;
+        self.clean(self.blob.open()?)
+    }
+
+    fn open_counted(&self, count: &Count) -> Result<Reader> {
+        self.clean(self.blob.bytes.open_counted(count)?)
+    }
+
+    fn counted(&self) -> (Counted, Option<u64>) {
+        (Counted::Source, self.blob.size_to_count())
+    }
+}
+
+impl Flat {
+    /// Makes the layer of the stored bytes.
+    fn clean(&self, stored: Reader) -> Result<Reader> {
         let tar = Decoder::new(stored, &self.limits, &self.notes, &self.what)?;
         let limits = self.limits;
         let mut files = BTreeSet::new();

@@ -12,8 +12,8 @@ use std::{
 
 use imgconv_layout::{INDEX_FILE, MARKER_FILE};
 use imgconv_model::{
-    Algorithm, Blob, Code, Digest, Env, Error, Facts, Limits, Notes, Open, ReadAt, Reader, Result,
-    quote,
+    Algorithm, Blob, Code, Counted, Digest, Env, Error, Facts, Limits, Notes, Open, ReadAt, Reader,
+    Result, Work, quote,
 };
 use imgconv_stream::{Decoder, Hasher, Interruptible, Verified, read_to_limit};
 use imgconv_tar::{Archive, EntryKind, Member};
@@ -70,7 +70,8 @@ impl Members {
         let archive = match rest {
             "-" => {
                 let input = Interruptible::standard_input(env)?;
-                Archive::from_reader(Box::new(input), env, &wanted)
+                let work = Work::begin("standard input", Counted::Result, None, env);
+                Archive::from_reader(work.reading(Box::new(input)), env, &wanted)
             }
             path => Archive::open(Path::new(path), env, &wanted),
         };

@@ -2,11 +2,13 @@
 
 use std::{
     io::{self, Read},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use imgconv_json::Value;
-use imgconv_model::{Bundle, Code, Env, Error, Event, Limits, Reader, Result, quote};
+use imgconv_model::{
+    Bundle, Code, Counted, Env, Error, Event, Limits, Reader, Result, Work, quote,
+};
 use imgconv_transport_docker_archive::open_stream;
 
 use crate::api::{Engine, error_in};
@@ -25,14 +27,13 @@ pub(crate) fn fetch(
     (locator, size): (&str, u64),
     env: &Env,
 ) -> Result<Arc<dyn Bundle>> {
-    let id = env.next_id.fetch_add(1, Ordering::Relaxed);
     let what = match names {
         [one] => format!("{} from the engine", quote(one)),
         several => format!("{} images from the engine", several.len()),
     };
     let bytes = Some(size).filter(|size| *size > 0);
-    let what = &*what;
-    env.progress.event(Event::Begin { id, what, bytes });
+    let work = Work::begin(&what, Counted::Result, bytes, env);
+    let id = work.id();
     let tail = Arc::new(Mutex::new(Vec::new()));
     let opened = engine.save(names).and_then(|response| {
         let body: Reader = Box::new(Watched {
@@ -55,7 +56,7 @@ pub(crate) fn fetch(
             engine.place(error)
         })
     });
-    env.progress.event(Event::End { id });
+    drop(work);
     opened.map(Arc::from)
 }
 

@@ -319,6 +319,7 @@ impl Bundle for EngineBundle {
             list_notes: Some(self),
             states: Some(self),
             summaries: Some(self),
+            partial: true,
             ..Extras::default()
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use imgconv_json::Value;
-use imgconv_model::{Code, Env, Error, Event, Limits, Reader, Result, quote};
+use imgconv_model::{Code, Counted, Env, Error, Limits, Reader, Result, Work, quote};
 use imgconv_transport_docker_archive::{Receiver, SentImage};
 
 use crate::api::{Described, Engine, error_in};
@@ -47,12 +47,8 @@ impl Loader {
         let (reader, mut writer) = pipe;
         let whole = AtomicBool::new(false);
         let failed: Mutex<Option<Error>> = Mutex::default();
-        let id = self.env.next_id.fetch_add(1, Ordering::Relaxed);
-        self.env.progress.event(Event::Begin {
-            id,
-            what: "loading into the engine",
-            bytes: Some(size),
-        });
+        let what = "loading into the engine";
+        let work = Work::begin(what, Counted::Result, Some(size), &self.env);
         let answer = thread::scope(|scope| {
             scope.spawn(|| {
                 match send(&mut writer) {
@@ -67,15 +63,14 @@ impl Loader {
             let mut body = Archive {
                 pipe: reader,
                 whole: &whole,
-                env: &self.env,
-                id,
+                work: &work,
             };
             let response = self.engine.load(&mut body);
             // The archive may still be written: the end of the pipe ends that.
             drop(body);
             response.and_then(|response| self.answer(response.into_reader()))
         });
-        self.env.progress.event(Event::End { id });
+        drop(work);
         let own = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         match (answer, own) {
             // An engine that refuses stops reading: then the pipe is closed, and its answer tells why.
@@ -197,8 +192,7 @@ fn is_closed_pipe(error: &Error) -> bool {
 struct Archive<'a> {
     pipe: PipeReader,
     whole: &'a AtomicBool,
-    env: &'a Env,
-    id: u64,
+    work: &'a Work,
 }
 
 impl Read for Archive<'_> {
@@ -207,10 +201,7 @@ impl Read for Archive<'_> {
         if count == 0 && !buffer.is_empty() && !self.whole.load(Ordering::Acquire) {
             return Err(io::Error::other("the archive is not whole"));
         }
-        self.env.progress.event(Event::Advance {
-            id: self.id,
-            bytes: count as u64,
-        });
+        self.work.advance(count as u64);
         Ok(count)
     }
 }

@@ -481,6 +481,7 @@ impl Bundle for DataRoot {
             members: Some(self),
             extracted: self.daemon.as_ref().map(|daemon| daemon as &dyn Extracted),
             stored,
+            partial: true,
             ..Extras::default()
         }
     }

@@ -23,8 +23,8 @@ use std::{path::Path, sync::Arc};
 
 use imgconv_fs::Links;
 use imgconv_model::{
-    Addressing, Bundle, BundleSink, Env, Error, FormatFamily, FormatId, Names, Place, Result,
-    Shape, Transport, Writes,
+    Addressing, Bundle, BundleSink, Counted, Env, Error, FormatFamily, FormatId, Names, Place,
+    Result, Shape, Transport, Work, Writes,
 };
 use imgconv_stream::Interruptible;
 
@@ -178,7 +178,8 @@ fn open_archive(rest: &str, env: &Env) -> Result<Archive> {
     match rest {
         "-" => {
             let input = Interruptible::standard_input(env)?;
-            Archive::from_reader(Box::new(input), env)
+            let work = Work::begin("standard input", Counted::Result, None, env);
+            Archive::from_reader(work.reading(Box::new(input)), env)
         }
         path => Archive::open(Path::new(path), env),
     }

@@ -3,12 +3,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use imgconv::{Env, Result, UnpackOptions, UnpackOutcome};
+use imgconv::{Env, LeftOut, Result, UnpackOptions, UnpackOutcome};
 
 use crate::{
     documents::{Irregularity, Unpacked},
     options::{Access, Common, Dependencies, Platforms, Source},
-    screen::{json, warn},
+    progress::human,
+    screen::{clean, json, print, warn},
 };
 
 const EXAMPLES: &str = "\
@@ -19,7 +20,8 @@ Examples:
 
 /// Write the root file system of an image to a new directory, safely
 ///
-/// Without root privileges, owners are set as far as the system allows.
+/// Without root privileges, owners are set as far as the system allows. A line at the end counts the entries,
+/// and what was left out: owners, devices, set-user-ID bits, extended attributes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Unpack {
@@ -66,15 +68,50 @@ impl Unpack {
                 warn(warning.code, &warning.at, &warning.message);
             }
         }
+        let UnpackOutcome {
+            entries,
+            bytes,
+            left_out,
+        } = outcome;
         if common.json {
-            let UnpackOutcome { entries, bytes, .. } = outcome;
             json(&Unpacked {
                 directory: directory.display().to_string(),
                 entries,
                 bytes,
+                left_out: (&left_out).into(),
                 warnings: report.warnings.iter().map(Irregularity::of).collect(),
             })?;
+        } else if !common.quiet {
+            let directory = clean(&directory.to_string_lossy());
+            let size = human(bytes);
+            let left_out = summary(&left_out);
+            print(&format!(
+                "{directory}  {entries} entries  {size}  {left_out}\n"
+            ))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says what was left out, in a few words; warnings say more.
+fn summary(left_out: &LeftOut) -> String {
+    let owners = match left_out.recorded_owners {
+        0 => "owners".to_owned(),
+        recorded => format!("owners, {recorded} of them recorded in an attribute"),
+    };
+    let kinds = [
+        (left_out.owners, &*owners),
+        (left_out.special_files, "devices"),
+        (left_out.privileges, "set-user-ID bits and capabilities"),
+        (left_out.attributes, "extended attributes"),
+        (left_out.modes, "permissions of special files"),
+    ];
+    let kinds = kinds.iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<String> = kinds
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    match kinds.is_empty() {
+        true => "nothing left out".to_owned(),
+        false => format!("left out: {}", kinds.join("; ")),
     }
 }

@@ -1,7 +1,6 @@
 //! The options of every command.
 
 use std::{
-    io::IsTerminal as _,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -99,7 +98,7 @@ impl Common {
     fn style(&self) -> Style {
         match self.progress {
             _ if self.quiet => Style::None,
-            Style::Auto if std::io::stderr().is_terminal() => Style::Bar,
+            Style::Auto if environment::can_redraw(&std::io::stderr()) => Style::Bar,
             Style::Auto => Style::Plain,
             style => style,
         }

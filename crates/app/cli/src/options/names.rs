@@ -24,11 +24,13 @@ impl From<RefName> for imgconv::RefName {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Names")]
 pub(crate) struct Names {
-    /// Name of the result [default: the name in the source]
+    /// Name of the result, repeatable [default: the name in the source]
     ///
-    /// The name is a full reference, `HOST/REPOSITORY:TAG`.
+    /// The name is a full reference, `HOST/REPOSITORY:TAG`. Layouts, files for `docker load`, engines and
+    /// registries can give an image several names; in a registry all of them are tags of the repository
+    /// that the destination names.
     #[arg(long, value_name = "REFERENCE")]
-    pub(crate) name: Option<String>,
+    pub(crate) name: Vec<String>,
     /// To ACI: write an image tags file instead of versions
     ///
     /// The image tags file, beside the ACIs, maps each tag to an ACI. An ACI gets the label `dockerimageid` instead

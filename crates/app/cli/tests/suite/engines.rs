@@ -139,3 +139,68 @@ fn a_name_of_two_stores_is_refused_and_all_images_are_verified() {
         "oci:other",
     ]);
 }
+
+// robustness D16k
+#[test]
+fn platforms_that_an_engine_did_not_fetch_are_a_warning_and_missing_elsewhere() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.path("store");
+    let one = image("docker.io/library/x:1");
+    engines::containerd(&[(one, vec!["default".to_owned()])], &root).unwrap();
+    let blobs = root.join("io.containerd.content.v1.content/blobs/sha256");
+    let is_manifest = |path: &std::path::PathBuf| {
+        fs::read(path)
+            .unwrap()
+            .windows(8)
+            .any(|text| text == b"\"layers\"")
+    };
+    let files = fs::read_dir(&blobs).unwrap().map(|it| it.unwrap().path());
+    let manifest = files.into_iter().find(is_manifest).unwrap();
+    let digest = manifest.file_name().unwrap().to_str().unwrap().to_owned();
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let child = |digest: &str, size: u64, arch: &str| {
+        serde_json::json!({
+            "mediaType": kind, "digest": format!("sha256:{digest}"), "size": size,
+            "platform": { "os": "linux", "architecture": arch },
+        })
+    };
+    let size = fs::metadata(&manifest).unwrap().len();
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": kind,
+        "manifests": [child(&digest, size, "amd64"), child(&"ab".repeat(32), 500, "arm64")],
+    });
+    let index = index.to_string().into_bytes();
+    let hex = sha256_hex(&index);
+    fs::write(blobs.join(&hex), &index).unwrap();
+    let name = engines::ContainerdName {
+        namespace: "default".to_owned(),
+        name: "docker.io/library/x:1".to_owned(),
+        kind: kind.to_owned(),
+        digest: format!("sha256:{hex}"),
+        size: index.len() as u64,
+    };
+    engines::containerd_database(&[name], &root).unwrap();
+    let output = sandbox.run(&["verify", "containerd:store"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("warning[not-fetched]: "), "{said}");
+    assert!(said.contains("(linux/arm64): "), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "1 checked, nothing wrong\n");
+    // In a layout the same is damage.
+    sandbox.ok(&[
+        "convert",
+        "containerd:store",
+        "oci:lay",
+        "--missing",
+        "keep",
+    ]);
+    let output = sandbox.run(&["verify", "oci:lay"]);
+    assert_eq!(output.status.code(), Some(4));
+    // An image of a store whose own document is gone is damage there too.
+    fs::remove_file(blobs.join(&hex)).unwrap();
+    let output = sandbox.run(&["verify", "containerd:store"]);
+    assert_ne!(output.status.code(), Some(0));
+}

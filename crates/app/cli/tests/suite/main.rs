@@ -43,6 +43,8 @@ mod rootfs;
 mod sandbox;
 mod stores;
 mod tags;
+mod terminal;
+mod told;
 mod trust;
 mod ways_back;
 mod whole_program;

@@ -24,7 +24,8 @@ use crate::{
     choose::{request::Request, signing::SCHEMA1},
     options::{Missing, digests_change},
     outcome::{
-        ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer, PlannedOutcome, ReversalOutcome,
+        ChangeOutcome, ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer, PlannedOutcome,
+        ReversalOutcome,
     },
     plan::{
         data::{PlannedArtifact, PlannedImage, PlannedIndex, PlannedNode, PlannedRoot, What},
@@ -281,7 +282,11 @@ impl<'s> Assembler<'_, 's> {
             layers,
             ..ImageOutcome::default()
         };
-        if !self.output.is_final() {
+        if self.output.is_final() {
+            let bytes = sealed.iter().map(|layer| layer.size).sum();
+            let change = || ChangeOutcome::new(&planned.image, sealed.len(), bytes);
+            outcome.change = request.options.change.then(change);
+        } else {
             outcome.plan = Some(planned.layers.to_string());
             let manifest = node.child.as_ref().map(|child| child.digest);
             let kept = |before: Option<Digest>, now| before.filter(|before| Some(*before) == now);

@@ -13,6 +13,7 @@ use imgconv_transport_registry::Location;
 use super::output::Item;
 use crate::{
     choose::{request::Request, signing::SCHEMA1},
+    options::Options,
     read::root::{SourceRoot, reference_text},
 };
 
@@ -176,6 +177,36 @@ fn annotations<'r>(root: &'r SourceRoot<'_>) -> impl Iterator<Item = &'r String>
 /// The digest that a root has in the source.
 fn source_digest(root: &SourceRoot<'_>) -> Option<Digest> {
     root.entry.digest().or_else(|| root.node.root_digest())
+}
+
+/// Publishes each image once more under each further name that the user gave. A referrer has the names of
+/// its subject.
+///
+/// # Errors
+/// [`Code::BadName`] if a name is no reference.
+pub(crate) fn add_names(items: &mut Vec<Item>, options: &Options) -> Result<()> {
+    if options.more_names.is_empty() {
+        return Ok(());
+    }
+    for item in std::mem::take(items) {
+        let is_image = item.images.iter().any(|image| image.platform.is_some());
+        let mut all = vec![item];
+        for text in options.more_names.iter().filter(|_| is_image) {
+            let name = Name::parse_reference(text)?;
+            let mut again = all[0].clone();
+            let shown = name.to_full_reference(&mut Report::default());
+            for image in &mut again.images {
+                image.name.clone_from(&shown);
+                // The losses are those of the image, which were told with its first name.
+                image.losses.clear();
+                image.warnings.clear();
+            }
+            again.publication.name = Some(name);
+            all.push(again);
+        }
+        items.extend(all);
+    }
+    Ok(())
 }
 
 /// Refuses two different images that would get one name, before anything is written.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A publication with an outcome for each image in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Item {
     /// The root, its name, and the name of its file.
     pub publication: Publication,

@@ -7,7 +7,7 @@ use imgconv_model::{Algorithm, Child, Digest, Env, Image, Open, Publication, Rep
 use super::output::Item;
 use crate::{
     choose::request::Request,
-    outcome::ImageOutcome,
+    outcome::{ChangeOutcome, ImageOutcome},
     plan::{data::PlannedStream, stream_names::file_name},
 };
 
@@ -73,6 +73,8 @@ pub(crate) fn item(
         Fate::Written(written) => {
             (root.digest, root.size) = (written.digest, written.size);
             outcome.digest = Some(written.digest.to_string());
+            let change = || ChangeOutcome::new(&planned.image, 1, written.size);
+            outcome.change = request.options.change.then(change);
             outcome.image_id = facts.describes.then(|| written.image_id.image_id());
         }
         Fate::Expected(plan) => outcome.plan = Some(plan),

@@ -4,16 +4,25 @@ use imgconv_locate::locator::{Locator, Reference};
 use imgconv_model::{Code, Error, Name, Names, Result, quote};
 use imgconv_transport_registry::Location;
 
-use crate::{options::Options, read::root::SourceRoot};
+use crate::{
+    choose::{request::Request, signing::SCHEMA1},
+    options::Options,
+    read::root::SourceRoot,
+};
 
 /// Refuses a destination and `--name` that give an image two names.
 ///
 /// # Errors
 /// [`Code::Usage`] with both names.
 pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()> {
-    let Some(text) = options.name.as_deref() else {
-        return Ok(());
-    };
+    let all = options.name.iter().chain(&options.more_names);
+    for text in all {
+        check_one(destination, text)?;
+    }
+    Ok(())
+}
+
+fn check_one(destination: &Locator, text: &str) -> Result<()> {
     let name = Name::parse_reference(text)?;
     let (place, agree) = match (
         &destination.reference,
@@ -53,6 +62,45 @@ pub(crate) fn check_given(destination: &Locator, options: &Options) -> Result<()
         quote(text)
     );
     Err(Error::new(Code::Usage, message).hint("leave one of them out"))
+}
+
+/// Refuses several names where an image can have one: in a destination of files, in a manifest that holds
+/// the name itself, and where the destination gives the name.
+///
+/// # Errors
+/// [`Code::Usage`], or [`Code::BadName`] for a further name that holds a digest.
+pub(crate) fn check_several(destination: &Locator, request: &Request<'_>) -> Result<()> {
+    let options = request.options;
+    if options.more_names.is_empty() {
+        return Ok(());
+    }
+    let target = request.target.id();
+    let one = |why: &str, hint: &str| {
+        let message = format!(
+            "`--name` is given {} times, but {why}",
+            options.more_names.len() + 1
+        );
+        Err(Error::new(Code::Usage, message)
+            .at(destination.to_string())
+            .hint(hint))
+    };
+    if destination.reference.is_some() {
+        return one(
+            "the destination has a REF, which is one name",
+            "leave the REF out",
+        );
+    }
+    if request.target.is_stream() || !request.place.has_names() || target == SCHEMA1 {
+        let why = format!("the destination can give an image of the format {target} one name only");
+        return one(&why, "write the image once for each name");
+    }
+    for text in &options.more_names {
+        if Name::parse_reference(text)?.digest.is_some() {
+            let message = format!("{} holds a digest, and a further name can't", quote(text));
+            return Err(Error::new(Code::BadName, message).hint("write it as `REPOSITORY:TAG`"));
+        }
+    }
+    Ok(())
 }
 
 /// The options with the name that the destination itself gives: an image that gets a tag of a registry

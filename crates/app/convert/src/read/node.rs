@@ -16,7 +16,7 @@ use imgconv_model::{
     StreamFormat,
 };
 use imgconv_openpgp::Signer;
-use imgconv_pipeline::{Budget, Tar};
+use imgconv_pipeline::{Budget, Tar, watch};
 use imgconv_stream::{HashingReader, digest, sniff};
 
 /// A decoded root, with everything below it.
@@ -105,10 +105,11 @@ impl AciPart {
         }
         let decoded = Aci.decode(&self.blob, what, env)?;
         for layer in &decoded.image.layers {
-            let tar = Tar::open(layer, &Budget::default(), env, what)?;
-            HashingReader::new(tar, &[])
-                .finish()
-                .map_err(Error::from_io)?;
+            watch(layer, what, env, |layer, env, _| {
+                let tar = Tar::open(layer, &Budget::default(), env, what)?;
+                let read = HashingReader::new(tar, &[]).finish();
+                read.map_err(Error::from_io)
+            })?;
         }
         let id = decoded.digest.get().copied().ok_or_else(|| {
             Error::new(Code::BadManifest, "the ACI ended before it was read").at(what)

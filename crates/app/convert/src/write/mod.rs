@@ -6,6 +6,7 @@ mod places;
 mod reversal;
 mod stack;
 mod streams;
+mod told;
 mod users;
 
 use std::{cell::RefCell, collections::BTreeSet};
@@ -36,12 +37,15 @@ pub fn write<'s>(
     destination: &Destination<'_>,
 ) -> Result<Assembled<'s>> {
     places::announce(plan, request, destination.sink)?;
+    told::begin(plan, request.env);
+    let known = RefCell::default();
     match &plan.outputs {
         Outputs::Documents(roots) => {
             let written = Written {
                 destination,
                 request,
                 stored: RefCell::default(),
+                known,
             };
             let mut assembled = documents(roots, &plan.left_behind, request, &written)?;
             assembled.stored = written.stored.into_inner();
@@ -56,6 +60,7 @@ pub fn write<'s>(
             for planned in planned {
                 let written = writer.stream(planned);
                 items.extend(written.map_err(|error| error.at(planned.text))?);
+                known.borrow_mut().done(&planned.image, request.env);
             }
             Ok(Assembled::new(items, &plan.left_behind, Known::default()))
         }
@@ -68,6 +73,8 @@ struct Written<'a> {
     destination: &'a Destination<'a>,
     request: &'a Request<'a>,
     stored: RefCell<BTreeSet<(Digest, u64)>>,
+    /// The layers that progress has told.
+    known: RefCell<told::Known>,
 }
 
 impl Output for Written<'_> {
@@ -91,10 +98,14 @@ impl Output for Written<'_> {
             None => layers,
         };
         let sealer = self.destination.sealer;
+        let env = &env.for_image(&told::label(&planned.image));
         let run = |layers: &[Layer]| {
             let sealed = sealer.run(layers, &planned.layers, semantics(node), env)?;
             let blobs = sealed.iter().map(|layer| (layer.digest, layer.size));
             self.stored.borrow_mut().extend(blobs);
+            self.known
+                .borrow_mut()
+                .done(&planned.image, self.request.env);
             Ok::<_, Error>(sealed)
         };
         let aci = node.aci.as_ref().filter(|_| planned.reversal.is_some());

@@ -1,15 +1,13 @@
 //! Writing images as single streams, such as ACIs.
 
-use std::sync::atomic::Ordering;
-
 use imgconv_model::{
-    Algorithm, Blob, Code, Compression, Digest, Env, Error, Event, Image, Layer, Notes, Open,
-    Outcome as LossKind, Reader, Report, Result,
+    Algorithm, Blob, Code, Compression, Counted, Digest, Env, Error, Image, Layer, Notes, Open,
+    Outcome as LossKind, Reader, Report, Result, Work,
 };
 use imgconv_pipeline::{clamp, squash};
 use imgconv_stream::{Decoder, Encoding, Level, encode as compress};
 
-use super::{Destination, stack, users::group_of_user};
+use super::{Destination, stack, told, users::group_of_user};
 use crate::{
     assemble::{
         output::{Item, squash_layers},
@@ -39,17 +37,19 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// Writes what a planned image becomes.
     pub(super) fn stream(&self, planned: &PlannedStream<'_>) -> Result<Vec<Item>> {
+        let env = &planned
+            .env(self.request.env)
+            .for_image(&told::label(&planned.image));
         for exact in &planned.exact {
-            match self.exact(planned, exact) {
+            match self.exact(planned, exact, env) {
                 Ok(item) => return Ok(vec![item]),
                 Err(error) => self.not_exact(planned, exact, error)?,
             }
         }
         match planned.step {
-            StreamStep::Keep(aci) => Ok(vec![self.kept(planned, aci)?]),
-            StreamStep::Squash => Ok(vec![self.squashed(planned)?]),
+            StreamStep::Keep(aci) => Ok(vec![self.kept(planned, aci, env)?]),
+            StreamStep::Squash => Ok(vec![self.squashed(planned, env)?]),
             StreamStep::Stack => {
-                let env = &planned.env(self.request.env);
                 let mut image = planned.image.clone();
                 image.layers = self.clamped(&image.layers, env)?;
                 let squash = self.request.options.layers.squash;
@@ -57,7 +57,7 @@ impl Writer<'_> {
                 let semantics = semantics(planned.node);
                 let told = (&planned.report, env);
                 stack::write(image, from, semantics, told, &mut |level, group, report| {
-                    self.one(planned, level, group, report)
+                    self.one(planned, level, group, report, env)
                 })
             }
         }
@@ -72,8 +72,7 @@ impl Writer<'_> {
     }
 
     /// Writes one image with all its layers merged.
-    fn squashed(&self, planned: &PlannedStream<'_>) -> Result<Item> {
-        let env = &planned.env(self.request.env);
+    fn squashed(&self, planned: &PlannedStream<'_>, env: &Env) -> Result<Item> {
         let (mut image, mut report) = (planned.image.clone(), planned.report.clone());
         let layers = self.clamped(&image.layers, env)?;
         let merged = squash(&layers, semantics(planned.node), env)?;
@@ -82,7 +81,7 @@ impl Writer<'_> {
             false => None,
         };
         squash_layers(&mut image, 0, merged.into_layer());
-        let (item, _) = self.one(planned, &image, group, report)?;
+        let (item, _) = self.one(planned, &image, group, report, env)?;
         Ok(item)
     }
 
@@ -93,8 +92,8 @@ impl Writer<'_> {
         image: &Image,
         group: Option<u32>,
         mut report: Report,
+        env: &Env,
     ) -> Result<(Item, WrittenStream)> {
-        let env = &planned.env(self.request.env);
         let open = encode(self.request, image, group, env, &mut report)?;
         let encoding = encoding(self.request);
         let written = self.compress_to_sink(&*open, &encoding, image, None, env)?;
@@ -104,8 +103,7 @@ impl Writer<'_> {
     }
 
     /// Writes an ACI as it is stored, or its tar in another compression: its image ID stays.
-    fn kept(&self, planned: &PlannedStream<'_>, aci: &AciPart) -> Result<Item> {
-        let env = &planned.env(self.request.env);
+    fn kept(&self, planned: &PlannedStream<'_>, aci: &AciPart, env: &Env) -> Result<Item> {
         let image = &planned.image;
         let name = image.name.clone().unwrap_or_default().to_string();
         // The whole ACI is checked, as if it were a new ACI.
@@ -143,9 +141,14 @@ impl Writer<'_> {
     }
 
     /// Writes the ACI that the image was made of, and its signature beside it.
-    fn exact(&self, planned: &PlannedStream<'_>, exact: &PlannedExact<'_>) -> Result<Item> {
+    fn exact(
+        &self,
+        planned: &PlannedStream<'_>,
+        exact: &PlannedExact<'_>,
+        env: &Env,
+    ) -> Result<Item> {
         let notes = Notes::default();
-        let env = &self.request.env.with_notes(&notes);
+        let env = &env.with_notes(&notes);
         let PlannedExact {
             reversal,
             bundle,
@@ -221,13 +224,8 @@ impl Writer<'_> {
         verified: Option<Digest>,
         env: &Env,
     ) -> Result<WrittenStream> {
-        let id = env.next_id.fetch_add(1, Ordering::Relaxed);
-        let what = image.name.clone().unwrap_or_default().to_string();
-        env.progress.event(Event::Begin {
-            id,
-            what: &what,
-            bytes: None,
-        });
+        let sizes = image.layers.iter().map(|layer| layer.blob.size_to_count());
+        let work = Work::begin("the ACI", Counted::Result, sizes.sum(), env);
         let mut source = open.open()?;
         let mut writer = self.destination.sink.writer()?;
         let hash: &[Algorithm] = match verified {
@@ -241,9 +239,9 @@ impl Writer<'_> {
             hash,
             self.destination.pool,
             env,
-            id,
+            work.id(),
         );
-        env.progress.event(Event::End { id });
+        drop(work);
         let encoded = encoded?;
         writer.finish(&encoded.digest, encoded.size)?;
         Ok(WrittenStream {

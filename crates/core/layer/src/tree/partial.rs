@@ -1,6 +1,6 @@
 //! A tree of which only the changes of its upper layers are written: a partial squash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_tar::EntryKind;
 
@@ -41,6 +41,19 @@ impl Tree {
         inodes
             .filter(|inode| inode.kind == EntryKind::Regular && inode.size > 0)
             .map(|inode| inode.data)
+    }
+
+    /// Returns the number of bytes of the files that [`into_tar`](Self::into_tar) writes.
+    pub fn content_bytes(&self) -> u64 {
+        let mut linked = BTreeSet::new();
+        let ids = (0..self.arena.ids()).filter(|id| self.arena.alive(*id) && self.writes(*id));
+        let sizes = ids.map(|id| {
+            let inode = self.arena.inode(id);
+            let is_counted = inode.kind == EntryKind::Regular
+                && (inode.links() < 2 || linked.insert(self.arena.inode_id(id)));
+            if is_counted { inode.size } else { 0 }
+        });
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// Gives contents new keys, those that another store gave them.

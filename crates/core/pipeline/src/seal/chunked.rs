@@ -6,8 +6,11 @@ use imgconv_model::{
 };
 use imgconv_stream::{Encoding, Verified};
 
-use super::{sealer::Sealer, watch::watch};
-use crate::budget::{Budget, Tar};
+use super::sealer::Sealer;
+use crate::{
+    budget::{Budget, Tar},
+    watch::watch,
+};
 
 impl Sealer<'_> {
     /// Compresses the tar of a layer so that single files can be fetched from it. The claimed diff

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     exit::{self, Status},
     options::Common,
-    screen::{self, clean, say, warn},
+    screen::{self, Label, clean, say, say_as, warn},
 };
 
 /// Prints a line for each image and the totals to standard output, and problems to standard error.
@@ -53,7 +53,7 @@ fn say_problems(migration: &Migration, verbose: bool) {
     for warning in &migration.warnings {
         warn(&warning.code, &warning.at.join(" › "), &warning.message);
         if let Some(hint) = &warning.hint {
-            say(&format!("  hint: {}", clean(hint)));
+            say_as(Label::Hint, "  hint", &clean(hint));
         }
     }
     for image in &migration.images {
@@ -86,18 +86,18 @@ fn say_problems(migration: &Migration, verbose: bool) {
 /// Prints the error of an image, if there is one.
 fn say_error(image: &Migrated) {
     let Some(error) = &image.error else { return };
-    let what = match image.status {
-        ImageStatus::Failed => format!("error[{}]", error.code),
-        _ => image.status.to_string(),
+    let (label, word) = match image.status {
+        ImageStatus::Failed => (Label::Error, format!("error[{}]", error.code)),
+        _ => (Label::Warning, image.status.to_string()),
     };
     let mut places: Vec<&str> = error.at.iter().map(|place| &**place).collect();
     if places.is_empty() {
         places.push(&image.source);
     }
     let (at, message) = (clean(&places.join(" › ")), clean(&error.message));
-    say(&format!("{what}: {at}: {message}"));
+    say_as(label, &word, &format!("{at}: {message}"));
     if let Some(hint) = &error.hint {
-        say(&format!("  hint: {}", clean(hint)));
+        say_as(Label::Hint, "  hint", &clean(hint));
     }
 }
 
