@@ -35,7 +35,9 @@ fn packages() -> Result {
     if installed("cargo-deny") {
         return cargo(&["deny", "--offline", "check", "licenses", "bans", "sources"]);
     }
-    eprintln!("skip  cargo deny: cargo-deny is not installed; `cargo install cargo-deny` brings it");
+    eprintln!(
+        "skip  cargo deny: cargo-deny is not installed; `cargo install cargo-deny` brings it"
+    );
     Ok(())
 }
 

@@ -77,11 +77,15 @@ pub(super) fn document(packages: &Packages, target: &Target) -> Result<String> {
 fn collect(folder: &Path, depth: usize, out: &mut Vec<String>) -> Result {
     let shown = |error: std::io::Error| format!("{}: {error}", folder.display());
     let entries = fs::read_dir(folder).map_err(shown)?;
-    let mut entries = entries.collect::<std::io::Result<Vec<_>>>().map_err(shown)?;
+    let mut entries = entries
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(shown)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     let name_of = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().to_lowercase();
     // Beside a file LICENSE, the file COPYING names the choice, or has the licence that is not chosen (zstd).
-    let chosen = entries.iter().any(|entry| name_of(entry).starts_with("licen"));
+    let chosen = entries
+        .iter()
+        .any(|entry| name_of(entry).starts_with("licen"));
     for entry in entries {
         let kind = entry.file_type().map_err(shown)?;
         let name = name_of(&entry);
