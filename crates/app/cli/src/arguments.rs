@@ -73,10 +73,12 @@ fn behind_the_command(words: Vec<OsString>, program: &clap::Command) -> Vec<OsSt
             moved.extend(words.by_ref().take(1 + usize::from(takes_value)));
         } else if let Some(takes_value) = option(word, program) {
             let words = words.by_ref().take(1 + usize::from(takes_value));
-            match names.is_empty() {
-                true => front.extend(words),
-                false => moved.extend(words),
-            }
+            let place = if names.is_empty() {
+                &mut front
+            } else {
+                &mut moved
+            };
+            place.extend(words);
         } else if word == "help" {
             words.next();
             front.push("help".into());
@@ -85,12 +87,7 @@ fn behind_the_command(words: Vec<OsString>, program: &clap::Command) -> Vec<OsSt
             break;
         }
     }
-    front
-        .into_iter()
-        .chain(names)
-        .chain(moved)
-        .chain(words)
-        .collect()
+    [front, names, moved, words.collect()].concat()
 }
 
 /// Finds the option that a word names, and tells whether the next word is the value of the option.
@@ -100,15 +97,12 @@ fn option(word: &OsStr, command: &clap::Command) -> Option<bool> {
         Some((name, _)) => (name, true),
         None => (word, false),
     };
+    let mut all = command.get_arguments();
     let found = match name.strip_prefix("--") {
-        Some(long) => command
-            .get_arguments()
-            .find(|it| it.get_long() == Some(long)),
+        Some(long) => all.find(|it| it.get_long() == Some(long)),
         None => {
             let short = name.strip_prefix('-')?.chars().next()?;
-            command
-                .get_arguments()
-                .find(|it| it.get_short() == Some(short))
+            all.find(|it| it.get_short() == Some(short))
         }
     };
     let takes_value = |it: &clap::Arg| {

@@ -58,10 +58,8 @@ pub(crate) fn epoch() -> Result<Option<i64>> {
         return Ok(None);
     };
     text.parse().map(Some).map_err(|_| {
-        Error::new(
-            Code::Usage,
-            format!("SOURCE_DATE_EPOCH is `{text}`, not a number of seconds"),
-        )
+        let message = format!("SOURCE_DATE_EPOCH is `{text}`, not a number of seconds");
+        Error::new(Code::Usage, message)
     })
 }
 

@@ -35,16 +35,11 @@ pub fn diff(
     deps: &[String],
     env: &Env,
 ) -> Result<Vec<Difference>> {
-    let (a, b) = (
-        pick(a, platforms, deps, env)?,
-        pick(b, platforms, deps, env)?,
-    );
+    let pick = |locator| pick(locator, platforms, deps, env);
+    let (a, b) = (pick(a)?, pick(b)?);
     let mut found = Vec::new();
-    compare_maps(
-        fields(&a.node.image, env),
-        fields(&b.node.image, env),
-        &mut found,
-    );
+    let fields = |picked: &Picked| fields(&picked.node.image, env);
+    compare_maps(fields(&a), fields(&b), &mut found);
     let (a_files, b_files) = (files(&a, env)?, files(&b, env)?);
     compare_files(&a_files, &b_files, &mut found);
     Ok(found)
@@ -72,10 +67,8 @@ fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
             out.insert(field.to_owned(), value);
         }
     };
-    put(
-        "platform",
-        (!image.platform.os.is_empty()).then(|| image.platform.to_string()),
-    );
+    let platform = Some(&image.platform).filter(|platform| !platform.os.is_empty());
+    put("platform", platform.map(ToString::to_string));
     put("created", image.created.clone());
     put("author", image.author.clone());
     let joined = |exec: &Exec| list(&[&exec.entrypoint[..], &exec.cmd[..]].concat());
@@ -258,23 +251,14 @@ fn describe(node: &File<'_>, files: &Files) -> String {
     if node.kind != EntryKind::Symlink {
         out.push_str(&format!(" {:04o}", node.mode));
     }
-    out.push_str(&format!(
-        " {}:{} @{}",
-        node.uid,
-        node.gid,
-        seconds(node.mtime)
-    ));
+    let (user, group, time) = (node.uid, node.gid, seconds(node.mtime));
+    out.push_str(&format!(" {user}:{group} @{time}"));
     match node.kind {
         EntryKind::Regular | EntryKind::HardLink => {
-            let hex = if node.size == 0 {
-                String::new()
-            } else {
-                usize::try_from(node.content)
-                    .ok()
-                    .and_then(|index| files.contents.digests.get(index))
-                    .map(|hash| hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
-                    .unwrap_or_default()
-            };
+            let index = usize::try_from(node.content).ok().filter(|_| node.size > 0);
+            let hash = index.and_then(|index| files.contents.digests.get(index));
+            let bytes = hash.iter().flat_map(|hash| &hash[..8]);
+            let hex: String = bytes.map(|byte| format!("{byte:02x}")).collect();
             out.push_str(&format!(" {} bytes {hex}", node.size));
         }
         EntryKind::Symlink => out.push_str(&format!(" -> \"{}\"", escape(node.link))),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use imgconv_model::{Code, Env, Error, FormatId, Layer, Platform, PlatformSpec, Result, Root};
 use serde::Serialize;
 
+use crate::pick::not_one;
 use imgconv_convert::{
     no_image,
     read::{
@@ -225,13 +226,7 @@ pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
     let source = Source::open(locator, env)?;
     let nodes = source.decode(env)?;
     let [(entry, node)] = &nodes[..] else {
-        let message = format!(
-            "there are {} images, but the command takes one",
-            nodes.len()
-        );
-        return Err(Error::new(Code::Ambiguous, message)
-            .at(locator.to_string())
-            .hint("add a REF: `imgconv ls` lists them"));
+        return Err(not_one(nodes.len(), locator).hint("add a REF: `imgconv ls` lists them"));
     };
     let root = source.root(entry, env)?;
     let stored = match (&root, &**node) {
@@ -258,16 +253,13 @@ fn image_inspection(
     let exec = config.exec.clone().unwrap_or_default();
     let ports = config.ports.iter().map(|port| match port.count {
         1 => format!("{}/{}", port.number, port.protocol),
-        count => format!(
-            "{}-{}/{}",
-            port.number,
-            port.number + (count - 1),
-            port.protocol
-        ),
+        count => {
+            let last = port.number + (count - 1);
+            format!("{}-{last}/{}", port.number, port.protocol)
+        }
     });
     Ok(Inspection {
         source: text.to_owned(),
-        distribution_point: None,
         format: node.format.id().to_string(),
         name: image.name.as_ref().map(ToString::to_string),
         platform: Some(platform.to_string()),
@@ -305,17 +297,15 @@ fn image_inspection(
             .iter()
             .map(|((_, field), text)| (field.clone(), text.clone()))
             .collect(),
-        error: None,
+        ..Inspection::default()
     })
 }
 
 /// The state of the signatures of a schema 1 manifest.
 fn signature(node: &ImageNode) -> Result<Option<String>> {
     use imgconv_format_docker_v2s1::{SignatureState, verify_document};
-    if node.format.id() != FormatId::DOCKER_V2S1 {
-        return Ok(None);
-    }
-    let Some(manifest) = node.original("manifest") else {
+    let is_signed = node.format.id() == FormatId::DOCKER_V2S1;
+    let Some(manifest) = node.original("manifest").filter(|_| is_signed) else {
         return Ok(None);
     };
     Ok(Some(match verify_document(&manifest.bytes)? {

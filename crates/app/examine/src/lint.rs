@@ -46,10 +46,8 @@ pub(crate) fn config(image: &Image, text: &str, found: &mut Vec<Finding>) {
         stop_signal,
     } = &image.config;
     for (i, variable) in env.iter().enumerate() {
-        if !variable
-            .split_once('=')
-            .is_some_and(|(name, _)| !name.is_empty())
-        {
+        let name = variable.split_once('=').map(|(name, _)| name);
+        if name.is_none_or(str::is_empty) {
             let message = format!("{} is not of the form NAME=VALUE", quote(variable));
             tell(&format!("config.Env[{i}]"), &message);
         }

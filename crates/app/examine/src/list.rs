@@ -112,21 +112,16 @@ fn summary_line(summary: Summary) -> Listed {
 }
 
 fn image_line(node: &ImageNode, listed: Option<&Child>, env: &Env) -> Listed {
-    let layers: u64 = node
-        .image
-        .layers
-        .iter()
-        .filter_map(|l| l.blob.facts.size.or_else(|| l.blob.bytes.stored_size()))
-        .sum();
-    let documents: u64 = match &node.child {
-        Some(child) => {
+    let blobs = node.image.layers.iter().map(|layer| &layer.blob);
+    let sizes = blobs.filter_map(|blob| blob.facts.size.or_else(|| blob.bytes.stored_size()));
+    let layers: u64 = sizes.sum();
+    let documents: u64 = match (&node.child, &node.aci) {
+        (Some(child), _) => {
             let config = node.original("config");
             child.size + config.map_or(0, |config| config.bytes.len() as u64)
         }
-        None => node
-            .aci
-            .as_ref()
-            .map_or(0, |aci| aci.blob.facts.size.unwrap_or(0)),
+        (None, Some(aci)) => aci.blob.facts.size.unwrap_or(0),
+        (None, None) => 0,
     };
     let platform = platform_of(node, listed);
     let name = node.image.name.as_ref();

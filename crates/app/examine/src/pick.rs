@@ -107,16 +107,14 @@ pub(crate) fn pick(
                 (format!("{text} ({spec})"), digest)
             });
             let list = told_apart(&list.collect::<Vec<_>>());
-            let message = format!(
-                "there are {} images, but the command takes one",
-                several.len()
-            );
-            Err(Error::new(Code::Ambiguous, message)
-                .at(locator.to_string())
-                .hint(format!(
-                    "add a REF or `--platform OS/ARCH`: {}",
-                    list.join(", ")
-                )))
+            let hint = format!("add a REF or `--platform OS/ARCH`: {}", list.join(", "));
+            Err(not_one(several.len(), locator).hint(hint))
         }
     }
+}
+
+/// The error of a locator that means several images, where a command takes one.
+pub(crate) fn not_one(images: usize, locator: &Locator) -> Error {
+    let message = format!("there are {images} images, but the command takes one");
+    Error::new(Code::Ambiguous, message).at(locator.to_string())
 }

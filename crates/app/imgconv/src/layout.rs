@@ -131,8 +131,7 @@ fn referrers(path: &str, env: &Env) -> BTreeMap<String, Vec<String>> {
     };
     for entry in bundle.roots().unwrap_or_default() {
         let Some(child) = entry.child else { continue };
-        let limit = ("manifest", env.limits.manifest);
-        let document = find_document(&*bundle, &child, limit, &env.limits);
+        let document = find_document(&*bundle, &child, &env.limits);
         let read = document.and_then(|it| references(&child.kind, &it.bytes, &env.limits));
         let list = read.ok().flatten().map(|read| read.list);
         for subject in list.unwrap_or_default() {

@@ -87,17 +87,13 @@ pub fn recognise(root: &Root, said: Option<FormatId>) -> Option<Recognised<'_>> 
         .iter()
         .filter(asked)
         .find_map(|format| match (*format, root) {
-            (Format::Documents(format), Root::Document(document)) => {
-                let found = format.recognise(document);
-                found.then_some(Recognised::Document(format, document))
+            (Format::Documents(format), Root::Document(document)) if format.recognise(document) => {
+                Some(Recognised::Document(format, document))
             }
-            (Format::Stream(format), Root::Stream(stream)) => {
-                let found = format.recognise(stream);
-                found.then_some(Recognised::Stream(format, stream))
+            (Format::Stream(format), Root::Stream(stream)) if format.recognise(stream) => {
+                Some(Recognised::Stream(format, stream))
             }
-            (Format::Documents(_), Root::Stream(_)) | (Format::Stream(_), Root::Document(_)) => {
-                None
-            }
+            _ => None,
         })
 }
 

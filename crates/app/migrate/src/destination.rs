@@ -276,17 +276,12 @@ impl Destination {
     /// # Errors
     /// If the blob can't be opened.
     pub(super) fn blob(&self, digest: &Digest) -> Result<Option<File>> {
-        let place = match (self.kind, self.root()) {
-            (Kind::Layout, Some(root)) => Some((root, blob_path("", digest))),
-            (Kind::Layouts, Some(root)) => {
-                let path = blob_path("", digest);
-                let path = path.strip_prefix("blobs/").unwrap_or(&path);
-                Some((root, format!("{DIRECTORY}/{POOL}/{path}")))
-            }
-            _ => None,
-        };
-        let Some((root, path)) = place else {
+        let (true, Some(root)) = (self.is_shared(), self.root()) else {
             return Ok(None);
+        };
+        let path = match blob_path("", digest) {
+            path if self.kind == Kind::Layout => path,
+            path => format!("{DIRECTORY}/{POOL}/{}", path.trim_start_matches("blobs/")),
         };
         Ok(Directory::open(root)?.file(&path)?.map(|(file, _)| file))
     }

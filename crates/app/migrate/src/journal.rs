@@ -307,12 +307,11 @@ impl Journal {
         let at = || quote_path(&path);
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
         let file = open_journal(&opened, &name, flags).map_err(|error| error.at(at()))?;
-        let metadata = file.metadata().map_err(|error| Error::io(error, at()))?;
-        if metadata.mode() & 0o7777 != PRIVATE {
+        let failed = |error| Error::io(error, at());
+        if file.metadata().map_err(failed)?.mode() & 0o7777 != PRIVATE {
             // The umask may have taken away even the owner's rights.
             let private = std::fs::Permissions::from_mode(PRIVATE);
-            file.set_permissions(private)
-                .map_err(|error| Error::io(error, at()))?;
+            file.set_permissions(private).map_err(failed)?;
         }
         match file.try_lock() {
             Ok(()) => {}
@@ -322,7 +321,7 @@ impl Journal {
                     .at(at())
                     .hint("wait for its end, or give each migration a share: `--shard I/N`"));
             }
-            Err(TryLockError::Error(error)) => return Err(Error::io(error, at())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let mut journal = Self {
             path,

@@ -689,12 +689,9 @@ impl Planner<'_> {
         let node = self
             .source
             .decode_entry(entry, self.env, &mut self.source.memo())?;
-        let id = |node: &Node, text: &str| match node {
-            Node::Image(image) => {
-                let aci = image.aci.as_ref();
-                aci.map(|aci| aci.read_to_end(text, self.env)).transpose()
-            }
-            Node::Index { .. } | Node::Opaque { .. } => Ok(None),
+        let id = |node: &Node, text: &str| {
+            let aci = node.aci();
+            aci.map(|aci| aci.read_to_end(text, self.env)).transpose()
         };
         let (own, its) = (id(&root.node, &seen.text)?, id(&node, &other.text)?);
         Ok(own.is_some() && own == its)

@@ -37,10 +37,7 @@ use imgconv_convert::{
     convert::convert,
     options::Options,
     outcome::{ImageOutcome, Outcome, TagsOutcome, WarningOutcome},
-    read::{
-        node::{AciPart, Node},
-        source::Source,
-    },
+    read::{node::AciPart, source::Source},
     refuse_same_place, tags,
 };
 use imgconv_locate::locator::Locator;
@@ -172,10 +169,10 @@ pub fn publish_files(
             ..aci
         });
     }
-    let mut outcome = Outcome::default();
-    outcome
-        .images
-        .resize_with(acis.len(), ImageOutcome::default);
+    let mut outcome = Outcome {
+        images: vec![ImageOutcome::default(); acis.len()],
+        ..Outcome::default()
+    };
     for (i, (name, tags)) in tags.into_iter().enumerate() {
         let file = site.temporary(&format!("tags-{i}.json"));
         let text = file.display().to_string();
@@ -242,11 +239,9 @@ impl Given {
         }
         // Decoding verifies the signature, where trusted keys are required.
         let decoded = source.decode(env)?;
-        let Some(Node::Image(node)) = decoded.first().map(|(_, node)| &**node) else {
-            return Ok(None);
-        };
+        let part = decoded.first().and_then(|(_, node)| node.aci().cloned());
         let signature = source.bundle.signature(&env.limits)?;
-        Ok(node.aci.clone().map(|part| Self {
+        Ok(part.map(|part| Self {
             part,
             signature: signature.map(|signature| signature.bytes),
             source,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use imgconv_convert::{
-    read::{node::Node, source::Source},
+    read::source::Source,
     tags::{identity, read},
 };
 use imgconv_http::{Client, Request, Url};
@@ -56,10 +56,7 @@ pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
     let source = Source::open_all(locator, env)?;
     let mut found: BTreeMap<Option<String>, Vec<(String, Labels)>> = BTreeMap::new();
     for (entry, node) in source.decode(env)? {
-        let own = match &*node {
-            Node::Image(image) => image.image.name.clone(),
-            Node::Index { .. } | Node::Opaque { .. } => None,
-        };
+        let own = node.as_image().and_then(|image| image.image.name.clone());
         let name = entry.name.or(own).unwrap_or_default();
         if let (Some(tag), Some(labels)) = (name.tag, identity(&node, &env.limits)) {
             let tags = found.entry(name.repository).or_default();
@@ -67,9 +64,8 @@ pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
         }
     }
     if found.is_empty() {
-        return Err(
-            Error::new(Code::Missing, "no image of the place has a tag").at(locator.to_string())
-        );
+        let error = Error::new(Code::Missing, "no image of the place has a tag");
+        return Err(error.at(locator.to_string()));
     }
     found
         .into_iter()
@@ -85,15 +81,11 @@ pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
 pub fn list_tags(tags: &ImageTags) -> Vec<TagLine> {
     let line = |(tag, meaning): (&str, Result<&Labels>)| {
         let alias = tags.alias(tag).map(str::to_owned);
-        let (labels, error) = match meaning {
-            Ok(labels) => (Some(labels.clone()), None),
-            Err(error) => (None, Some(error.message().to_owned())),
-        };
         TagLine {
             tag: tag.to_owned(),
             alias,
-            labels,
-            error,
+            labels: meaning.as_ref().ok().copied().cloned(),
+            error: meaning.err().map(|error| error.message().to_owned()),
         }
     };
     tags.all().into_iter().map(line).collect()

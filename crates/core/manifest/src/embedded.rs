@@ -65,26 +65,33 @@ pub fn embedded(child: &Child, limits: &Limits) -> Result<Option<Arc<[u8]>>> {
     Ok(Some(bytes))
 }
 
-/// Reads the document of a descriptor: the stored document, else the embedded content.
+/// Reads the document of a descriptor, of at most as many bytes as a manifest: the stored document, else
+/// the embedded content.
 ///
 /// # Errors
 /// The errors of [`Bundle::document`] and [`embedded`].
-pub fn find_document(
-    bundle: &dyn Bundle,
-    child: &Child,
-    limit: (&'static str, u64),
-    limits: &Limits,
-) -> Result<Document> {
-    let missing = match bundle.document(&child.kind, &child.facts(), limit) {
-        Err(error) if error.code() == Code::Missing => error,
-        found => return found,
+pub fn find_document(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<Document> {
+    let limit = ("manifest", limits.manifest);
+    match bundle.document(&child.kind, &child.facts(), limit) {
+        Err(error) if error.code() == Code::Missing => {
+            embedded_document(child, limits)?.ok_or(error)
+        }
+        found => found,
+    }
+}
+
+/// The document that a descriptor embeds, of at most as many bytes as a manifest; `None` if there is none.
+///
+/// # Errors
+/// The errors of [`embedded`], and [`Code::Limit`] for a longer document.
+pub fn embedded_document(child: &Child, limits: &Limits) -> Result<Option<Document>> {
+    let Some(bytes) = embedded(child, limits)? else {
+        return Ok(None);
     };
-    let bytes = embedded(child, limits)?.ok_or(missing)?;
+    let limit = ("manifest", limits.manifest);
     within(bytes.len() as u64, limit, "the embedded document")?;
-    Ok(Document {
-        kind: child.kind.clone(),
-        bytes,
-    })
+    let kind = child.kind.clone();
+    Ok(Some(Document { kind, bytes }))
 }
 
 /// Returns the blob of a descriptor: the stored blob, else the embedded content.

@@ -34,7 +34,7 @@ pub mod v1_layer;
 pub use config::encode_config;
 pub use decode::{decode, recognise};
 pub use descriptor::{DESCRIPTOR_FIELDS, Descriptor, descriptor, descriptor_without_data};
-pub use embedded::{embedded, find_blob, find_document};
+pub use embedded::{embedded, embedded_document, find_blob, find_document};
 pub use encode::{describes_compression, encode};
 pub use family::{CONFIG_FORMATS, Family};
 pub use index::encode_index;

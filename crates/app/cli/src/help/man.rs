@@ -117,11 +117,8 @@ fn section(out: &mut Vec<u8>, heading: &str, lines: &str) -> std::io::Result<()>
     writeln!(out, ".SH \"{heading}\"\n.nf")?;
     for line in lines.trim_end().lines() {
         // A line that begins with `.` or `'` would be a request of roff.
-        let guard = if line.starts_with(['.', '\'']) {
-            "\\&"
-        } else {
-            ""
-        };
+        let is_request = line.starts_with(['.', '\'']);
+        let guard = if is_request { "\\&" } else { "" };
         let line = line
             .replace('\\', "\\e")
             .replace('-', "\\-")

@@ -6,6 +6,7 @@
 use clap::{Arg, ArgAction, Command};
 
 use super::topics::{self, TOPICS, Topic};
+use crate::screen::columns;
 
 /// The parts of a page with a long description. `before-help` is the description without its first
 /// paragraph.
@@ -98,15 +99,11 @@ fn pointers(topics: &[&Topic], page: Page, path: &str) -> String {
         .iter()
         .filter(|topic| page == Page::Full || topic.elsewhere)
         .map(|topic| (format!("imgconv help {}", topic.name), topic.about));
-    let lines: Vec<(String, &str)> = full.into_iter().chain(topics).collect();
-    let width = lines.iter().map(|(call, _)| call.len()).max();
-    let width = width.unwrap_or_default();
-    let lines = lines.iter();
-    let lines: Vec<String> = lines
-        .map(|(call, about)| format!("  {call:width$}  {about}"))
-        .collect();
-    match lines.is_empty() {
+    let lines = full.into_iter().chain(topics);
+    let row = |(call, about): (String, &str)| vec![format!("  {call}"), about.to_owned()];
+    let rows: Vec<Vec<String>> = lines.map(row).collect();
+    match rows.is_empty() {
         true => String::new(),
-        false => format!("More help:\n{}", lines.join("\n")),
+        false => format!("More help:\n{}", columns(&rows).trim_end()),
     }
 }

@@ -85,22 +85,15 @@ impl NetworkOptions {
             network.client_certificate = found.client.or(network.client_certificate.take());
         }
         network.mirrors = pairs("--mirror", &self.mirror)?;
-        match self
-            .registries_conf
-            .as_ref()
-            .filter(|path| !path.as_os_str().is_empty())
-        {
+        let only = self.registries_conf.as_ref();
+        match only.filter(|path| !path.as_os_str().is_empty()) {
             Some(only) => network.registries.only = Some(only.clone()),
             None => network.registries = environment::registries(),
         }
         if let Some(more) = self.retry_times {
+            let message = "`--retry-times` has a number that is too large";
             let attempts = more.checked_add(1);
-            limits.retries = attempts.ok_or_else(|| {
-                Error::new(
-                    Code::Usage,
-                    "`--retry-times` has a number that is too large",
-                )
-            })?;
+            limits.retries = attempts.ok_or_else(|| Error::new(Code::Usage, message))?;
         }
         let timeouts = &mut network.timeouts;
         timeouts.first_wait = self.retry_delay.unwrap_or(timeouts.first_wait);

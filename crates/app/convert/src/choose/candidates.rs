@@ -26,7 +26,7 @@ use imgconv_transport_file::FILE;
 
 use crate::{
     read::{
-        node::{AciPart, Node, decode_stream},
+        node::{AciPart, decode_stream},
         source::Source,
     },
     tags,
@@ -267,9 +267,8 @@ impl Candidates {
         let text = source.text.clone();
         let decoded = source.decode(env)?;
         let not_an_aci = || Error::new(Code::Unsupported, "the file is not an ACI").at(&*text);
-        let Some(Node::Image(node)) = decoded.first().map(|(_, node)| &**node) else {
-            return Err(not_an_aci());
-        };
+        let node = decoded.first().and_then(|(_, node)| node.as_image());
+        let node = node.ok_or_else(not_an_aci)?;
         env.notes.take_warnings(&node.report);
         let same = |known: &Known| known.discovered && known.text == text;
         let key = match self.all.iter().position(same) {

@@ -24,7 +24,7 @@ use super::candidates::{Candidates, DISCOVERY};
 use crate::{
     options::Options,
     read::{
-        node::{AciPart, ImageNode, Node},
+        node::{ImageNode, Node},
         root::SourceRoot,
     },
 };
@@ -51,7 +51,7 @@ pub fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Res
     }
     let mut candidates = Candidates::default();
     for root in roots.iter() {
-        if let Some(aci) = aci_of(&root.node) {
+        if let Some(aci) = root.node.aci() {
             candidates.add(root.text.clone(), &root.place, aci.clone());
         }
     }
@@ -105,7 +105,7 @@ pub fn render_in_store(
         }
     };
     for root in roots.iter() {
-        if let Some(aci) = aci_of(&root.node)
+        if let Some(aci) = root.node.aci()
             && candidates.key_of(aci).is_none()
         {
             candidates.add(root.text.clone(), &root.place, aci.clone());
@@ -137,16 +137,9 @@ fn render_by(
     Ok(())
 }
 
-fn aci_of(node: &Node) -> Option<&AciPart> {
-    match node {
-        Node::Image(image) => image.aci.as_ref(),
-        Node::Index { .. } | Node::Opaque { .. } => None,
-    }
-}
-
 /// Says whether an image has dependencies or a path whitelist.
 pub fn needs_rendering(node: &Node) -> bool {
-    aci_of(node).is_some_and(|aci| {
+    node.aci().is_some_and(|aci| {
         !aci.manifest.dependencies.is_empty() || !aci.manifest.path_whitelist.is_empty()
     })
 }

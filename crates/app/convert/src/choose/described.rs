@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc};
 use imgconv_format_aci::{self as aci, manifest as aci_manifest};
 use imgconv_fs::open_regular;
 use imgconv_json::Value;
+use imgconv_locate::catalog;
 use imgconv_manifest::docker_config;
 use imgconv_model::{
     Code, Document, Env, Error, FormatId, Image, Notes, Original, Outcome, Report, Result,
@@ -30,7 +31,7 @@ pub(crate) fn by_file(roots: &mut [SourceRoot<'_>], file: &Path, env: &Env) -> R
     report.merge(notes.take());
     for root in roots {
         let node = match &*root.node {
-            Node::Image(node) if !describes_itself(node) => node,
+            Node::Image(node) if !catalog::describes(node.format) => node,
             Node::Image(_) | Node::Index { .. } | Node::Opaque { .. } => {
                 let message =
                     "`--config` describes root file systems, but this image has its own config";
@@ -42,11 +43,6 @@ pub(crate) fn by_file(roots: &mut [SourceRoot<'_>], file: &Path, env: &Env) -> R
         root.node = Arc::new(Node::Image(Box::new(describe(node, &described, &report))));
     }
     Ok(())
-}
-
-fn describes_itself(node: &ImageNode) -> bool {
-    let stream = node.format.stream();
-    stream.is_none_or(|stream| stream.stream_facts().describes)
 }
 
 /// Returns an image with the layers of `node` and the description `described`.

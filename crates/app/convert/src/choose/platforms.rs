@@ -51,7 +51,7 @@ pub fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
     let mut seen = BTreeSet::new();
     let both = index.children.iter().zip(children);
     both.map(|(listed, child)| {
-        let Some(Node::Image(image)) = child.as_deref() else {
+        let Some(image) = child.as_deref().and_then(Node::as_image) else {
             return false;
         };
         let spec = spec_of(image, Some(listed));

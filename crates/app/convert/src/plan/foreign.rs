@@ -24,18 +24,14 @@ pub(super) fn apply(
     env: &Env,
     report: &mut Report,
 ) -> Result<()> {
-    match policy {
-        Foreign::Keep => Ok(()),
-        Foreign::Fail => match image.layers.iter().position(|layer| !layer.urls.is_empty()) {
-            Some(i) => Err(refuse_foreign(image, i)),
-            None => Ok(()),
-        },
-        Foreign::Drop => {
-            drop_foreign(image, report);
-            Ok(())
-        }
-        Foreign::Fetch => fetch(image, place, env),
+    let first = image.layers.iter().position(|layer| !layer.urls.is_empty());
+    match (policy, first) {
+        (Foreign::Keep, _) | (Foreign::Fail, None) => {}
+        (Foreign::Fail, Some(i)) => return Err(refuse_foreign(image, i)),
+        (Foreign::Drop, _) => drop_foreign(image, report),
+        (Foreign::Fetch, _) => fetch(image, place, env)?,
     }
+    Ok(())
 }
 
 /// Makes ordinary layers of those with URLs: a layer that is not stored with its image will be

@@ -45,16 +45,13 @@ impl Signed {
         let Node::Opaque { opaque, .. } = node else {
             return Ok(self.image);
         };
-        let json = opaque
-            .blobs
-            .iter()
-            .filter(|blob| blob.kind.ends_with("json"));
+        let blobs = opaque.blobs.iter();
+        let json = blobs.filter(|blob| blob.kind.ends_with("json"));
         for blob in json.take(MOST_BLOBS) {
             if blob.size > env.limits.manifest {
                 continue;
             }
-            let limit = ("manifest", env.limits.manifest);
-            let text = find_document(bundle, blob, limit, &env.limits)?;
+            let text = find_document(bundle, blob, &env.limits)?;
             let named = parse(&text.bytes, &env.limits, "signed text").ok();
             if let Some(subject) = named.as_ref().and_then(|value| named_in(value, env)) {
                 return Ok(Some(subject));

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use imgconv_json::within;
 use imgconv_locate::{
     catalog::{self, Recognised},
     fetched,
 };
-use imgconv_manifest::{Told, embedded, find_document, told};
+use imgconv_manifest::{Told, embedded_document, find_document, told};
 use imgconv_model::{
     Artifact, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Format, FormatId, Index,
     Limits, Notes, Outcome, Report, Result, Root, RootEntry, StreamFormat, quote,
@@ -34,16 +33,8 @@ pub(crate) fn root_of(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Resu
 
 /// The root that the descriptor of an entry embeds, verified.
 fn embedded_root(entry: &RootEntry, env: &Env) -> Result<Option<Document>> {
-    let Some(child) = &entry.child else {
-        return Ok(None);
-    };
-    let Some(bytes) = embedded(child, &env.limits)? else {
-        return Ok(None);
-    };
-    let limit = ("manifest", env.limits.manifest);
-    within(bytes.len() as u64, limit, "the embedded document")?;
-    let kind = child.kind.clone();
-    Ok(Some(Document { kind, bytes }))
+    let child = entry.child.as_ref();
+    child.map_or(Ok(None), |child| embedded_document(child, &env.limits))
 }
 
 /// Decodes the documents of one place.
@@ -94,7 +85,7 @@ impl Decoder<'_> {
             Told::Listing => return Ok(None),
             // A manifest or index is never longer than this limit.
             Told::Nothing if child.size <= self.env.limits.manifest => {
-                let document = self.document(child)?;
+                let document = find_document(self.bundle, child, &self.env.limits)?;
                 if catalog::recognise(&Root::Document(document), None).is_some() {
                     return Ok(None);
                 }
@@ -107,11 +98,6 @@ impl Decoder<'_> {
         let node = Arc::new(Node::Opaque { opaque, child });
         self.memo.add(digest, &node, self.env)?;
         Ok(Some(node))
-    }
-
-    fn document(&self, child: &Child) -> Result<Document> {
-        let limits = &self.env.limits;
-        find_document(self.bundle, child, ("manifest", limits.manifest), limits)
     }
 
     fn root(&mut self, root: &Root, child: Option<&Child>, depth: u64) -> Result<Arc<Node>> {
@@ -201,7 +187,7 @@ impl Decoder<'_> {
                     children.push(Some(node));
                     continue;
                 }
-                Ok(None) => self.document(child),
+                Ok(None) => find_document(self.bundle, child, &self.env.limits),
                 Err(error) => Err(error),
             };
             let node = match found {

@@ -273,10 +273,21 @@ impl Node {
 
     /// The images at and below the node, each with the descriptor that lists it in an index.
     pub fn images(&self) -> impl Iterator<Item = (&ImageNode, Option<&Child>)> {
-        self.walk().filter_map(|(node, listed)| match node {
-            Self::Image(image) => Some((&**image, listed)),
+        self.walk()
+            .filter_map(|(node, listed)| Some((node.as_image()?, listed)))
+    }
+
+    /// The image, if the node is one.
+    pub fn as_image(&self) -> Option<&ImageNode> {
+        match self {
+            Self::Image(image) => Some(image),
             Self::Index { .. } | Self::Opaque { .. } => None,
-        })
+        }
+    }
+
+    /// The parts of an ACI, if the node is one.
+    pub fn aci(&self) -> Option<&AciPart> {
+        self.as_image()?.aci.as_ref()
     }
 
     /// The node and all nodes below it, each with the descriptor that lists it in an index. An index

@@ -78,29 +78,23 @@ impl SourceRoot<'_> {
         if let Some(error) = self.bundle.bad_name(&self.entry) {
             return Err(error.hint("`--name REFERENCE` gives the image another name"));
         }
-        let own = || match &*self.node {
-            Node::Image(node) => {
-                let mut name = node.image.name.clone()?;
-                if name.tag.is_none() {
-                    let fetched = self.bundle.fetched();
-                    name.tag = fetched.and_then(|fetched| fetched.tag.clone());
-                }
-                if name.tag.is_none() && reference {
-                    name.tag = self.image_id_as_tag();
-                }
-                Some(name)
+        let own = || {
+            let mut name = self.node.as_image()?.image.name.clone()?;
+            if name.tag.is_none() {
+                let fetched = self.bundle.fetched();
+                name.tag = fetched.and_then(|fetched| fetched.tag.clone());
             }
-            Node::Index { .. } | Node::Opaque { .. } => None,
+            if name.tag.is_none() && reference {
+                name.tag = self.image_id_as_tag();
+            }
+            Some(name)
         };
         Ok(self.entry.name.clone().or_else(own))
     }
 
     /// The tag of an ACI that has no version and was not requested by a tag.
     pub(crate) fn image_id_as_tag(&self) -> Option<String> {
-        let Node::Image(node) = &*self.node else {
-            return None;
-        };
-        let aci = node.aci.as_ref().filter(|_| self.entry.name.is_none())?;
+        let aci = self.node.aci().filter(|_| self.entry.name.is_none())?;
         let is_known = aci.manifest.label("version").is_some()
             || self.bundle.fetched().is_some_and(|it| it.tag.is_some());
         let id = aci.manifest.label(DOCKER_IMAGE_ID).filter(|_| !is_known)?;

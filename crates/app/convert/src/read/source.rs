@@ -373,9 +373,8 @@ impl Source {
         let (Some(via), Some(child)) = (&self.via, &entry.child) else {
             return root_of(&*self.bundle, entry, env);
         };
-        let limit = ("manifest", env.limits.manifest);
         let part = self.bundle.part(via)?;
         let bundle = part.as_ref().map_or(&*self.bundle, |(part, _)| &**part);
-        find_document(bundle, child, limit, &env.limits).map(Root::Document)
+        find_document(bundle, child, &env.limits).map(Root::Document)
     }
 }

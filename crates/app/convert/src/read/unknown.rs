@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use imgconv_json::{Value, parse};
 use imgconv_manifest::{Told, descriptor, find_blob, find_document, told};
-use imgconv_model::{Bundle, Child, Code, Digest, Document, Env, Error, Limits, Opaque, Result};
+use imgconv_model::{Bundle, Child, Code, Digest, Env, Error, Limits, Opaque, Result};
 
 /// Says whether an opaque document is a blob of an unknown type: such a blob is listed among its
 /// own blobs.
@@ -36,9 +36,9 @@ pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaq
     };
     if !is_there(bundle, child, limits)? {
         // A registry may have stored the document as a manifest.
-        opaque.document = Some(document(bundle, child, limits)?);
+        opaque.document = Some(find_document(bundle, child, limits)?);
     } else if may_be_json(&child.kind) && child.size <= limits.manifest {
-        let document = document(bundle, child, limits)?;
+        let document = find_document(bundle, child, limits)?;
         opaque.document = parse(&document.bytes, limits, "document")
             .is_ok_and(|value| value.is_object())
             .then_some(document);
@@ -46,17 +46,12 @@ pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaq
     if let Some(document) = &opaque.document
         && let Ok(value) = parse(&document.bytes, limits, "document")
     {
-        let subject = value.get("subject").and_then(|it| it.get("digest"));
-        let subject = subject.and_then(Value::as_str);
+        let subject = value.pointer("/subject/digest").and_then(Value::as_str);
         opaque.subject = subject.and_then(|text| Digest::parse(text).ok());
         let described = described(bundle, child, value, env)?;
         opaque.blobs.extend(described);
     }
     Ok(opaque)
-}
-
-fn document(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<Document> {
-    find_document(bundle, child, ("manifest", limits.manifest), limits)
 }
 
 fn may_be_json(kind: &str) -> bool {
@@ -94,7 +89,7 @@ fn described(bundle: &dyn Bundle, child: &Child, value: Value, env: &Env) -> Res
                 continue;
             }
             if may_be_json(&described.kind) && described.size <= limits.manifest {
-                let read = self::document(bundle, &described, limits).map_err(at)?;
+                let read = find_document(bundle, &described, limits).map_err(at)?;
                 documents.extend(parse(&read.bytes, limits, "document"));
             }
             found.push(described);

@@ -1,6 +1,8 @@
 //! Words before the first colon that are no scheme: this module distinguishes a path from a
 //! misspelt or foreign scheme, and the error names the right form.
 
+use std::collections::BTreeSet;
+
 use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 use strsim::osa_distance;
 
@@ -158,11 +160,8 @@ fn reference(word: &str, rest: &str) -> Option<String> {
     let (port, path) = rest.split_once('/').unwrap_or((rest, ""));
     let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     if is_port && (word.contains('.') || word == "localhost") {
-        let path = if path.is_empty() {
-            "REPOSITORY:TAG"
-        } else {
-            path
-        };
+        let named = Some(path).filter(|path| !path.is_empty());
+        let path = named.unwrap_or("REPOSITORY:TAG");
         return Some(format!(
             "an image in a registry is written `docker://{word}:{port}/{path}`"
         ));
@@ -177,10 +176,8 @@ fn reference(word: &str, rest: &str) -> Option<String> {
 fn known() -> Vec<&'static str> {
     let transports = catalog::TRANSPORTS.iter().map(|it| it.place().scheme);
     let others = OTHERS.iter().copied().filter(|it| *it != "registry");
-    let mut all: Vec<&str> = transports.chain(others).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
+    let all: BTreeSet<&str> = transports.chain(others).collect();
+    all.into_iter().collect()
 }
 
 fn is_known(word: &str) -> bool {
