@@ -137,6 +137,11 @@ impl Destination {
         matches!(self.kind, Kind::Acis | Kind::Site)
     }
 
+    /// Says whether an image is a file of its own, or several, and shares no layer with another image.
+    pub(super) fn has_whole_files(&self) -> bool {
+        self.has_files() || self.kind == Kind::Archives
+    }
+
     /// Returns the name of an image at the destination. `text` is its name in the store.
     ///
     /// # Errors

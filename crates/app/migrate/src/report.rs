@@ -57,8 +57,8 @@ pub struct Migrated {
     /// plan has; absent for images that could not be read and in reports of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_bytes: Option<u64>,
-    /// The bytes of the files that were written for the image, where an image is a file of its own, as
-    /// an ACI is; absent where images share a place, whose blobs the outcomes list.
+    /// The bytes of the files of the image, where an image is a file of its own, as an ACI or a file of
+    /// `docker save` is; absent where images share a place and their layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
     /// The error of a failed image, or the reason why an image is left out.

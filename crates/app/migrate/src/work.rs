@@ -284,7 +284,7 @@ impl Worker<'_> {
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
             let root = publications.first().map(|one| one.root.digest);
-            let file_bytes = self.file_bytes(&publications);
+            let file_bytes = self.file_bytes(done);
             self.publish(i, job, publications);
             self.keep_files(i, done);
             let outcomes = self.told_again(job, &done.outcomes);
@@ -405,7 +405,7 @@ impl Worker<'_> {
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
-        let file_bytes = self.file_bytes(&publications);
+        let file_bytes = self.file_bytes(&done);
         self.publish(i, job, publications);
         self.keep_files(i, &done);
         Ok(Migrated {
@@ -414,10 +414,10 @@ impl Worker<'_> {
         })
     }
 
-    /// The bytes of the files of the images, where each image is a file whose digest is its own.
-    fn file_bytes(&self, publications: &[Publication]) -> Option<u64> {
-        let sizes = publications.iter().map(|one| one.root.size);
-        self.destination.has_files().then(|| sizes.sum())
+    /// The bytes of the files of an image, where an image is a file of its own.
+    fn file_bytes(&self, done: &Done) -> Option<u64> {
+        let sizes = done.files.iter().map(|file| file.size);
+        self.destination.has_whole_files().then(|| sizes.sum())
     }
 
     /// The locator of the output of a job.

@@ -95,6 +95,25 @@ fn acis_count_as_files_and_a_dry_run_has_a_page_too() {
         page.contains(&format!("data-v=\"{size}\"")),
         "{size}: {page}"
     );
+    let archives = [
+        "migrate",
+        "tree:old",
+        "docker-archive:archives/",
+        "--json",
+        "--only",
+        "*",
+    ];
+    let output = sandbox.run(&archives);
+    let report = String::from_utf8(output.stdout).unwrap();
+    let first = fs::read_dir(sandbox.path("archives")).unwrap().flatten();
+    let mut archives = first.filter(|file| file.file_type().unwrap().is_file());
+    let size = archives.next().unwrap().metadata().unwrap().len();
+    assert!(
+        report.contains(&format!("\"file_bytes\": {size}")),
+        "{report}"
+    );
+    let size = fs::metadata(sandbox.path("acis/example.com-one-1.0-linux-amd64.aci"));
+    let size = size.unwrap().len();
     let again = sandbox.ok(&[&["migrate", "tree:old", "aci:acis/", "--json"], &args[..]].concat());
     assert!(
         again.contains(&format!("\"file_bytes\": {size}")),

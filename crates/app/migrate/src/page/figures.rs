@@ -52,14 +52,14 @@ impl Outcome {
     }
 
     /// The digest by which the image was known in the source.
-    pub(super) fn old(&self) -> Option<&str> {
+    pub(super) fn before(&self) -> Option<&str> {
         let id = self.image_id.as_deref();
         let id = id.filter(|_| self.format != FormatId::ACI.0);
         self.source_digest.as_deref().or(id)
     }
 
     /// The digest by which the image is known at the destination.
-    pub(super) fn new(&self) -> Option<&str> {
+    pub(super) fn after(&self) -> Option<&str> {
         let id = self.image_id.as_deref();
         let id = id.filter(|_| self.format == FormatId::ACI.0);
         id.or(self.digest.as_deref())
@@ -108,7 +108,7 @@ pub(super) struct Figures {
     /// Number, size and images of each layer.
     layers: BTreeMap<String, (usize, u64, u64)>,
     pub(super) repositories: BTreeMap<String, Repository>,
-    /// The bytes of ACIs.
+    /// The bytes of images that are files.
     files: u64,
     /// The bytes of the images if none shared a layer.
     pub(super) alone: u64,
@@ -179,7 +179,9 @@ impl Figures {
         let own = own.or_default();
         own.images += 1;
         let mut counted = BTreeSet::new();
-        for layer in outcomes.iter().flat_map(|one| &one.layers) {
+        // An image that is a file has its layers in the file, and shares them with none.
+        let layers = outcomes.iter().filter(|_| image.file_bytes.is_none());
+        for layer in layers.flat_map(|one| &one.layers) {
             if !counted.insert(&layer.digest) {
                 continue;
             }
@@ -202,7 +204,7 @@ impl Figures {
         own.bytes = own.bytes.saturating_add(more);
     }
 
-    /// The bytes at the destination: each layer once, and the ACIs.
+    /// The bytes at the destination: each layer once, and the images that are files.
     pub(super) fn stored(&self) -> u64 {
         let layers = self.layers.values().map(|(_, size, _)| *size);
         layers.fold(self.files, u64::saturating_add)

@@ -362,7 +362,7 @@ fn row(out: &mut String, image: &Migrated, outcomes: &[Outcome]) {
             true => None,
             false => Some(layers.fold(0, u64::saturating_add)),
         };
-        let digests = [outcome.old(), outcome.new()].map(Option::unwrap_or_default);
+        let digests = [outcome.before(), outcome.after()].map(Option::unwrap_or_default);
         let name = outcome.name.as_deref().unwrap_or(&image.name);
         let platform = outcome.platform.as_deref().unwrap_or_default();
         add(name, platform, digests, size, outcome.losses());

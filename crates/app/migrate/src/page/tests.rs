@@ -134,8 +134,18 @@ fn numbers_are_those_of_the_images() {
             "done",
             &[outcome("r/a:1", &[base.clone(), own])],
         ),
-        image(1, "r/a:2", "kept", &[outcome("r/a:2", &[base.clone()])]),
-        image(2, "r/b:1", "done", &[outcome("r/b:1", &[base.clone()])]),
+        image(
+            1,
+            "r/a:2",
+            "kept",
+            &[outcome("r/a:2", std::slice::from_ref(&base))],
+        ),
+        image(
+            2,
+            "r/b:1",
+            "done",
+            &[outcome("r/b:1", std::slice::from_ref(&base))],
+        ),
         image(3, "r/c:1", "failed", &[]),
     ]));
     for part in [
@@ -156,6 +166,30 @@ fn numbers_are_those_of_the_images() {
         assert!(page.contains(part), "{part} is not in {page}");
     }
     assert!(tags(&page).contains(&"svg".to_owned()));
+
+    // Files share no layers.
+    let mut files = report(&[
+        image(
+            0,
+            "r/a:1",
+            "done",
+            &[outcome("r/a:1", &[layer("base", 100)])],
+        ),
+        image(
+            1,
+            "r/a:2",
+            "done",
+            &[outcome("r/a:2", &[layer("base", 100)])],
+        ),
+    ]);
+    files["images"][0]["file_bytes"] = 150.into();
+    files["images"][1]["file_bytes"] = 160.into();
+    let page = self::page(&files);
+    assert!(page.contains("Sharing layers saves 0 B (0 %)."), "{page}");
+    assert!(
+        page.contains("<title>r/a: 2 images, 310 B</title>"),
+        "{page}"
+    );
 }
 
 #[test]

@@ -59,10 +59,7 @@ fn schema(args: &[&str]) -> Option<&'static str> {
                 .iter()
                 .any(|(name, _)| name.split(' ').next() == Some(word))
     };
-    let at = args
-        .iter()
-        .position(|word| known(&word))
-        .unwrap_or(args.len());
+    let at = args.iter().position(known).unwrap_or(args.len());
     let mut words = args[at..].iter();
     let (first, second) = (words.next()?, words.next().unwrap_or(&""));
     if WRITERS.contains(first) {
