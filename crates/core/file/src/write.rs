@@ -131,6 +131,9 @@ fn place(path: &str) -> Result<(Place, PathBuf)> {
     }
 }
 
+/// The small files beside an image: the suffix of each name, and the digest and the size of the content.
+type SmallFiles = BTreeMap<String, (Digest, u64)>;
+
 /// A place for files that are whole images.
 #[derive(Debug)]
 struct FileSink {
@@ -138,9 +141,8 @@ struct FileSink {
     place: Place,
     /// The complete files without a final name, on the file system of the destination.
     stage: Arc<Stage>,
-    /// The small files beside images, by the digest of the image's file: the suffix of the name, and the
-    /// digest and the size of the content.
-    beside: Mutex<BTreeMap<Digest, BTreeMap<String, (Digest, u64)>>>,
+    /// The small files beside images, by the digest of the image's file.
+    beside: Mutex<BTreeMap<Digest, SmallFiles>>,
     env: Env,
 }
 

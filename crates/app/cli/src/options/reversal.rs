@@ -10,12 +10,12 @@ pub(crate) struct Reversal {
     ///
     /// The record is an OCI artifact about the image. It holds what the image does not keep of the ACI,
     /// with its signature.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) reversible: bool,
     /// To ACI: fail if an image does not become the very ACI that it was made of
     ///
     /// Without this option an image without a good record becomes a new ACI. The exit code is 4 for a
     /// damaged record, and 1 without one.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) exact: bool,
 }

@@ -112,11 +112,14 @@ pub(super) fn keepsake(
     }))
 }
 
+/// An artifact with its root, or the fault of its manifest.
+type Found<'s> = (&'s SourceRoot<'s>, Result<Reversal, String>);
+
 /// The artifacts of reversal among the roots.
 #[derive(Debug, Default)]
 pub(super) struct Records<'s> {
     /// By the image that they are about, in the order of the roots.
-    by_subject: BTreeMap<Digest, Vec<(&'s SourceRoot<'s>, Result<Reversal, String>)>>,
+    by_subject: BTreeMap<Digest, Vec<Found<'s>>>,
     /// The artifacts themselves, and those among them by which an ACI is made again.
     all: BTreeMap<Digest, &'s Child>,
     used: BTreeSet<Digest>,

@@ -189,7 +189,6 @@ fn a_record_of_many_small_files_is_small() {
     let made = made(&tar, |_| true).unwrap();
     made.comes_back("many");
     let each = made.record.len() as f64 / f64::from(COUNT);
-    eprintln!("{each} bytes an entry");
     assert!(each < 60.0, "{each} bytes an entry");
 }
 
