@@ -7,6 +7,7 @@ use std::{
 };
 
 use imgconv::{Error, Result, Secrets, is_hidden};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::environment;
@@ -82,8 +83,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
     // Both streams are often one terminal.
     let mut drawn = drawn();
-    let erased = drawn.erased();
-    let _ = io::stderr().lock().write_all(erased);
+    erase_drawn(&mut drawn);
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -165,29 +165,23 @@ pub(crate) fn say_json(value: &impl Serialize) {
 
 fn say_bytes(bytes: &[u8]) {
     let mut drawn = drawn();
-    let erased = drawn.erased();
-    let _ = io::stderr().lock().write_all(&[erased, bytes].concat());
+    erase_drawn(&mut drawn);
+    let _ = io::stderr().lock().write_all(bytes);
 }
 
-/// Whether lines of progress are on the terminal of standard error. The cursor stands at the start of the
-/// first of them, so that clearing the rest of the screen removes them, whatever the width is by then.
-#[derive(Debug)]
-struct Drawn(bool);
+/// The lines of progress on the terminal of standard error: the message of one bar, while they are there. The
+/// lock keeps other output from going between the lines.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-static DRAWN: Mutex<Drawn> = Mutex::new(Drawn(false));
+type Drawn = MutexGuard<'static, Option<ProgressBar>>;
 
-fn drawn() -> MutexGuard<'static, Drawn> {
+fn drawn() -> Drawn {
     DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Drawn {
-    /// Returns the bytes that remove the lines from the terminal, which the caller writes.
-    fn erased(&mut self) -> &'static [u8] {
-        match std::mem::take(&mut self.0) {
-            // ECMA-48: carriage return, erase to the end of the screen.
-            true => b"\r\x1b[J",
-            false => b"",
-        }
+fn erase_drawn(drawn: &mut Drawn) {
+    if let Some(bar) = drawn.take() {
+        bar.finish_and_clear();
     }
 }
 
@@ -195,30 +189,22 @@ impl Drawn {
 /// sure that each fits its width.
 pub(crate) fn draw(lines: &[String]) {
     let mut drawn = drawn();
-    let mut text = String::from("\r");
-    for (i, line) in lines.iter().enumerate() {
-        if i > 0 {
-            text.push_str("\r\n");
-        }
-        text.push_str(&clean(&concealed(line)));
-        // The rest of the line is from the last drawing.
-        text.push_str("\x1b[K");
-    }
-    text.push_str("\x1b[J\r");
-    if lines.len() > 1 {
-        text.push_str(&format!("\x1b[{}A", lines.len() - 1));
-    }
-    if lines.is_empty() && !drawn.0 {
+    if lines.is_empty() {
+        erase_drawn(&mut drawn);
         return;
     }
-    drawn.0 = !lines.is_empty();
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let bar = drawn.get_or_insert_with(|| {
+        let style = ProgressStyle::with_template("{msg}");
+        let style = style.expect("the template above is well formed");
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+    });
+    let lines: Vec<String> = lines.iter().map(|line| clean(&concealed(line))).collect();
+    bar.set_message(lines.join("\n"));
 }
 
 /// Removes the lines of progress.
 pub(crate) fn erase() {
-    let erased = drawn().erased();
-    let _ = io::stderr().lock().write_all(erased);
+    erase_drawn(&mut drawn());
 }
 
 /// Returns the columns and rows of the terminal of standard error; 80 and 24 if the terminal does not tell.
