@@ -164,6 +164,7 @@ const ONLY: &[(&str, &str)] = &[
     ("tar", "core/tar"),
     ("clap", "app/cli"),
     ("pgp", "core/openpgp"),
+    ("indicatif", "app/cli"),
     ("ureq", "core/http"),
     ("nix", "xtask"),
     ("proc-macro2", "xtask"),

@@ -225,12 +225,12 @@ pub(crate) fn storage(settings: &mut StorageSettings) {
 /// Says whether messages to a stream may have colours: the stream is a terminal that has colours (`TERM`),
 /// and the user has not refused them (`NO_COLOR`, no-color.org).
 pub(crate) fn has_colour(stream: &impl IsTerminal) -> bool {
-    value("TERM").is_some() && value("NO_COLOR").is_none() && can_redraw(stream)
+    value("NO_COLOR").is_none() && can_redraw(stream)
 }
 
 /// Says whether a stream is a terminal on which lines can be drawn again.
 pub(crate) fn can_redraw(stream: &impl IsTerminal) -> bool {
-    value("TERM").is_none_or(|term| term != "dumb") && stream.is_terminal()
+    value("TERM").is_some_and(|term| term != "dumb") && stream.is_terminal()
 }
 
 /// The platform of this machine, with Go's names (image-spec, config.md).

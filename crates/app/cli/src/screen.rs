@@ -7,7 +7,7 @@ use std::{
 };
 
 use imgconv::{Document, Error, Result, Secrets, is_hidden};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::environment;
@@ -82,7 +82,8 @@ pub(crate) fn print(text: &str) -> Result<()> {
 /// As [`print`].
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
     // Both streams are often one terminal.
-    let _erased = erased();
+    let mut drawn = drawn();
+    erase_drawn(&mut drawn);
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -162,26 +163,24 @@ pub(crate) fn say_json(value: &impl Serialize) {
 }
 
 fn say_bytes(bytes: &[u8]) {
-    let _erased = erased();
+    let mut drawn = drawn();
+    erase_drawn(&mut drawn);
     let _ = io::stderr().lock().write_all(bytes);
 }
 
-/// The lines of progress on the terminal of standard error, a bar for each. Other output removes them first; the
-/// next drawing shows them again.
-#[derive(Debug)]
-struct Drawn {
-    all: MultiProgress,
-    bars: Vec<ProgressBar>,
+/// The lines of progress on the terminal of standard error: the message of one bar, while they are there. The
+/// lock keeps other output from going between the lines.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+type Drawn = MutexGuard<'static, Option<ProgressBar>>;
+
+fn drawn() -> Drawn {
+    DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-static DRAWN: Mutex<Option<Drawn>> = Mutex::new(None);
-
-/// The lock on the lines of progress, which are removed from the terminal while other output is written.
-fn erased() -> MutexGuard<'static, Option<Drawn>> {
-    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(drawn) = &*drawn {
-        // A terminal that is gone takes no other output either.
-        let _ = drawn.all.clear();
+fn erase_drawn(drawn: &mut Drawn) {
+    if let Some(bar) = drawn.take() {
+        bar.finish_and_clear();
     }
     drawn
 }
@@ -189,27 +188,23 @@ fn erased() -> MutexGuard<'static, Option<Drawn>> {
 /// Draws lines of progress on the terminal of standard error, instead of those before. The caller makes
 /// sure that each fits its width.
 pub(crate) fn draw(lines: &[String]) {
-    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let Drawn { all, bars } = drawn.get_or_insert_with(|| Drawn {
-        // The caller decides how often lines are drawn.
-        all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(u8::MAX)),
-        bars: Vec::new(),
+    let mut drawn = drawn();
+    if lines.is_empty() {
+        erase_drawn(&mut drawn);
+        return;
+    }
+    let bar = drawn.get_or_insert_with(|| {
+        let style = ProgressStyle::with_template("{msg}");
+        let style = style.expect("the template above is well formed");
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
     });
-    for bar in bars.drain(lines.len().min(bars.len())..) {
-        all.remove(&bar);
-    }
-    while bars.len() < lines.len() {
-        let style = ProgressStyle::with_template("{msg}").expect("the template has one key");
-        bars.push(all.add(ProgressBar::no_length().with_style(style)));
-    }
-    for (bar, line) in bars.iter().zip(lines) {
-        bar.set_message(clean(&concealed(line)));
-    }
+    let lines: Vec<String> = lines.iter().map(|line| clean(&concealed(line))).collect();
+    bar.set_message(lines.join("\n"));
 }
 
 /// Removes the lines of progress.
 pub(crate) fn erase() {
-    erased().take();
+    erase_drawn(&mut drawn());
 }
 
 /// Returns the columns and rows of the terminal of standard error; 80 and 24 if the terminal does not tell.

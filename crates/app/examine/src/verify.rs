@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
+    path::Path,
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use imgconv_layer::{Discard, Tree};
 use imgconv_manifest::find_blob;
 use imgconv_model::{
     Algorithm, Child, Code, Compression, Counted, Digest, Env, Error, Event, Layer, Phase, Result,
-    Work,
+    Work, quote_path,
 };
 use imgconv_pipeline::{Budget, Tar, watch};
 use imgconv_stream::{Cancellable, HashingReader, ahead};
@@ -66,6 +67,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
                 let at = At {
                     source: &source,
                     locator,
+                    layout: source.held_by(entry).ok().flatten(),
                 };
                 let env = &env.for_image(&text);
                 check_node(&at, &node, &text, env, &mut seen, &mut verdict)?;
@@ -152,6 +154,27 @@ fn open(locator: &Locator, env: &Env, verdict: &mut Verdict) -> Option<Source> {
 struct At<'a> {
     source: &'a Source,
     locator: &'a Locator,
+    /// The locator of the place in a folder that holds the entry.
+    layout: Option<String>,
+}
+
+impl At<'_> {
+    /// Names a blob, and its file if the blob is in a layout somewhere below a folder: the user has to find
+    /// the file.
+    fn blob(&self, digest: &Digest) -> String {
+        let layout = self
+            .layout
+            .as_deref()
+            .and_then(|text| text.strip_prefix("oci:"));
+        let file = layout.map(|layout| {
+            let algorithm = digest.algorithm().as_str();
+            Path::new(layout).join(format!("blobs/{algorithm}/{}", digest.hex()))
+        });
+        match file.filter(|file| file.is_file()) {
+            Some(file) => format!("{digest}, file {}", quote_path(&file)),
+            None => digest.to_string(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -265,7 +288,7 @@ fn check_image(
     for (i, layer) in node.image.layers.iter().enumerate() {
         env.check_cancelled()?;
         let place = match layer.blob.facts.digest {
-            Some(digest) => format!("{text} › layer {i} ({digest})"),
+            Some(digest) => format!("{text} › layer {i} ({})", of.blob(&digest)),
             None => text.to_owned(),
         };
         seen.shown.digests.extend(layer.blob.facts.digest);
@@ -405,7 +428,7 @@ fn check_blob(
     match work() {
         Ok(()) => seen.shown.verified(blob),
         Err(error) => {
-            let place = format!("{text} › blob {}", blob.digest);
+            let place = format!("{text} › blob {}", of.blob(&blob.digest));
             verdict.problem(&error.at(place), of.locator, Part::Below);
         }
     }

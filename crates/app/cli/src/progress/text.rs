@@ -37,10 +37,7 @@ pub(super) fn plain(tally: &Tally, now: Instant) -> Option<String> {
     let is_known = tally.images.is_some_and(|images| images.bytes.is_some());
     let piece = tally.work.values().next().filter(|_| !is_known);
     let piece = piece.map(|piece| {
-        let mut parts = vec![
-            (0, short(&piece.what)),
-            (0, amount(piece.done, piece.bytes)),
-        ];
+        let mut parts = vec![(0, name(piece)), (0, amount(piece.done, piece.bytes))];
         rate(piece.rate(now), &mut parts);
         joined(&parts)
     });
@@ -90,7 +87,7 @@ fn parts(tally: &Tally, now: Instant) -> Vec<Part> {
 fn one(piece: &Piece, columns: usize, now: Instant) -> String {
     let mut parts = vec![(0, amount(piece.done, piece.bytes))];
     rate(piece.rate(now), &mut parts);
-    let name = short(&piece.what);
+    let name = name(piece);
     let room = columns.saturating_sub(width(&parts[0].1) + 4);
     parts.insert(0, (1, format!("  {}", cut(&name, room.max(SHORT)))));
     with_bar(parts, piece.done, piece.bytes, columns)
@@ -182,6 +179,15 @@ fn time(left: Duration) -> String {
         120..7200 => format!("{} min", seconds.div_ceil(60)),
         7200..172_800 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
         _ => format!("{} days", seconds / 86400),
+    }
+}
+
+/// The name of a piece of work. A layer without a digest, as in an ACI, is told by its image.
+fn name(piece: &Piece) -> String {
+    match (&piece.image, &*piece.what) {
+        (Some(image), "layer 0") => clean(image),
+        (Some(image), what) if what.starts_with("layer ") => clean(&format!("{image} {what}")),
+        (_, what) => short(what),
     }
 }
 
@@ -305,7 +311,7 @@ mod tests {
             }
         }
         let line = |columns| lines(&tally, (columns, 24), now)[0].clone();
-        assert_eq!(line(40), "1/200 images, 0.1 of 3.0 GB, 5 min left");
+        assert_eq!(line(40), "1/200 images, 0.1 of 3.0 GB, 6 min left");
         let wide = "writing, 1/200 images, 1 failed, 0.1 of 3.0 GB, 9.0 MB/s, 6 min left";
         assert!(line(120).starts_with(wide), "{}", line(120));
         let piece = lines(&tally, (60, 24), now)[1].clone();
@@ -340,7 +346,7 @@ mod tests {
         ] {
             assert_eq!(time(Duration::from_secs(seconds)), text);
         }
-        assert_eq!(cut("registry.example.com/app", 10), "….com/app");
+        assert_eq!(cut("registry.example.com/app", 10), "…e.com/app");
         assert_eq!(cut("日本語", 5), "…本語");
     }
 }

@@ -152,7 +152,7 @@ fn platforms_that_an_engine_did_not_fetch_are_a_warning_and_missing_elsewhere() 
         fs::read(path)
             .unwrap()
             .windows(8)
-            .any(|text| text == b"\"layers\"")
+            .any(|text| text == b"\"schemaV")
     };
     let files = fs::read_dir(&blobs).unwrap().map(|it| it.unwrap().path());
     let manifest = files.into_iter().find(is_manifest).unwrap();

@@ -85,11 +85,13 @@ impl Terminal {
         self.child.wait().unwrap().code()
     }
 
-    /// Asserts that no line is longer than the screen is wide, and that the user sees the cursor.
+    /// Asserts that no line is longer than the screen is wide, and that the user sees the cursor. A line
+    /// that is too long would have text in the last column, which lines of progress leave free.
     fn assert_sound(&self) {
         let screen = self.model.screen();
-        for row in 0..ROWS {
-            assert!(!screen.row_wrapped(row), "{:?}", self.rows());
+        let (_, columns) = screen.size();
+        for row in self.rows() {
+            assert!(row.chars().count() < usize::from(columns), "{row}");
         }
         assert!(!screen.hide_cursor(), "{:?}", self.rows());
     }
@@ -145,8 +147,6 @@ fn n11_progress_fits_the_terminal_tells_the_total_and_is_cleared_by_an_interrupt
         if columns > 40 {
             assert!(rows[0].ends_with(']'), "{rows:?}");
         }
-        // What the shell prints next begins where the progress began.
-        assert_eq!(terminal.model.screen().cursor_position(), (0, 0));
         terminal.signal(Signal::SIGINT);
         assert_eq!(terminal.end(), Some(130));
         let rows = terminal.rows();

@@ -16,7 +16,12 @@ pub(crate) fn begin(plan: &Plan<'_>, env: &Env) {
     });
     let mut images = Vec::new();
     match &plan.outputs {
-        Outputs::Documents(roots) => roots.iter().for_each(|root| below(&root.node, &mut images)),
+        Outputs::Documents(roots) => {
+            let mut seen = BTreeSet::new();
+            for root in roots {
+                below(&root.node, &mut seen, &mut images);
+            }
+        }
         Outputs::Streams(streams) => images.extend(streams.iter().map(|planned| &planned.image)),
     }
     let mut known = Known::default();
@@ -28,21 +33,22 @@ pub(crate) fn begin(plan: &Plan<'_>, env: &Env) {
 }
 
 /// Collects the images at a node and below it. A node that is listed twice is written once.
-fn below<'p>(node: &'p PlannedNode<'_>, images: &mut Vec<&'p Image>) {
+fn below<'p>(
+    node: &'p PlannedNode<'_>,
+    seen: &mut BTreeSet<*const ()>,
+    images: &mut Vec<&'p Image>,
+) {
+    if !seen.insert(std::ptr::from_ref(node).cast()) {
+        return;
+    }
     match &node.what {
-        What::Image(planned)
-            if !images
-                .iter()
-                .any(|it| std::ptr::eq(*it, &raw const planned.image)) =>
-        {
-            images.push(&planned.image);
-        }
+        What::Image(planned) => images.push(&planned.image),
         // Indexes in indexes are bounded by a limit when they are read.
         What::Index(index) => {
             let nodes = index.entries.iter().filter_map(|entry| entry.node.as_ref());
-            nodes.for_each(|node| below(node, images));
+            nodes.for_each(|node| below(node, seen, images));
         }
-        What::Image(_) | What::Artifact(_) | What::Lost { .. } | What::Unwanted => {}
+        What::Artifact(_) | What::Lost { .. } | What::Unwanted => {}
     }
 }
 

@@ -78,18 +78,7 @@ pub(super) fn labels(image: &Listed) -> String {
 
 /// Returns a number of bytes with a decimal unit, as docker shows it.
 pub(super) fn human(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for larger in ["kB", "MB", "GB", "TB", "PB", "EB"] {
-        if value < 1000.0 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, larger);
-    }
-    match unit {
-        "B" => format!("{bytes} B"),
-        unit => format!("{value:.2} {unit}"),
-    }
+    indicatif::DecimalBytes(bytes).to_string()
 }
 
 /// Returns a digest with the first digits only.
