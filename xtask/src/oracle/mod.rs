@@ -25,6 +25,7 @@ mod registry;
 mod registry_server;
 mod rootfs;
 mod schema1;
+mod serve;
 mod slurm;
 mod stores;
 
@@ -83,6 +84,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     stores::run(&mut oracle);
     engines::run(&mut oracle);
     daemon::run(&mut oracle);
+    serve::run(&mut oracle);
     rootfs::run(&mut oracle);
     migrate::run(&mut oracle);
     slurm::run(&mut oracle);

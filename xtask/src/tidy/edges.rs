@@ -138,6 +138,16 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "app/serve",
+        &[
+            "app/locate",
+            "app/convert",
+            "core/*",
+            "formats/*",
+            "transports/*",
+        ],
+    ),
+    (
         "app/imgconv",
         &[
             "app/locate",
@@ -145,6 +155,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "app/examine",
             "app/publish",
             "app/migrate",
+            "app/serve",
             "core/*",
             "formats/*",
             "transports/*",
@@ -165,6 +176,8 @@ const ONLY: &[(&str, &str)] = &[
     ("pgp", "core/openpgp"),
     ("indicatif", "app/cli"),
     ("ureq", "core/http"),
+    ("hyper", "app/serve"),
+    ("tokio", "app/serve"),
     ("nix", "xtask"),
     ("proc-macro2", "xtask"),
     ("syn", "xtask"),

@@ -14,6 +14,7 @@ mod migrate;
 mod pair;
 mod publish;
 mod recompress;
+mod serve;
 mod squash;
 mod tags;
 mod unpack;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Layout(layout::Layout),
     Publish(Box<publish::Publish>),
     Migrate(Box<migrate::Migrate>),
+    Serve(Box<serve::Serve>),
     Formats(formats::Formats),
     Completions(completions::Completions),
     Man(man::Man),
@@ -78,6 +80,7 @@ impl Command {
             Self::Layout(command) => command.run(common, env),
             Self::Publish(command) => command.run(common, env),
             Self::Migrate(command) => command.run(common, env),
+            Self::Serve(command) => command.run(common, env),
             Self::Formats(command) => command.run(common),
             Self::Completions(command) => command.run(&mut program()),
             Self::Man(command) => command.run(&program()),
