@@ -1,6 +1,7 @@
 //! Making what a store does not have as it is asked for: by the engine of conversions.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -11,19 +12,19 @@ use std::{
 use imgconv_convert::{
     choose::{
         dependencies,
-        platforms::nearest,
+        platforms::{is_wanted, nearest},
         request::{Holds, Request, target},
         signing::SCHEMA1,
     },
     options::Options,
     plan::plan,
-    read::root::SourceRoot,
+    read::{node::Node, root::SourceRoot, spec::spec_of},
     write::{self, Destination},
 };
 use imgconv_locate::{catalog, locator::Locator};
 use imgconv_model::{
-    BlobWriter, BundleSink, Child, Code, Digest, Error, FormatId, Name, Notes, Publication, Report,
-    Result, SinkExtras, TopLevel,
+    BlobWriter, BundleSink, Child, Code, Digest, Error, FormatId, Name, Notes, PlatformSpec,
+    Publication, Report, Result, RootEntry, SinkExtras, TopLevel,
 };
 use imgconv_pipeline::Sealer;
 
@@ -120,10 +121,26 @@ impl Stock {
             format: want.format,
             guessed: None,
         };
-        let mut options = Options::default();
         if want.one {
-            options.platforms = nearest(std::slice::from_ref(&self.platform), &roots);
+            let wanted = nearest(std::slice::from_ref(&self.platform), &roots);
+            let mut found = roots.iter().filter_map(|root| {
+                let (listed, node) = of_platform(&root.node, &wanted)?;
+                let child = listed.or_else(|| root.entry.child.clone());
+                let entry = RootEntry {
+                    child,
+                    ..root.entry.clone()
+                };
+                let mut found = SourceRoot::new(source, &entry, node);
+                found.renamed.clone_from(&root.renamed);
+                Some(found)
+            });
+            roots = found.next().into_iter().collect();
+            if roots.is_empty() {
+                let message = format!("the image has no platform {}", self.platform);
+                return Err(Error::new(Code::Missing, message));
+            }
         }
+        let options = Options::default();
         let target = target(&destination, &roots)?;
         dependencies::render_in_store(&mut roots, &*source.bundle, &mut None, &options, env)?;
         let request = Request {
@@ -143,13 +160,34 @@ impl Stock {
         let written = write::write(&plan, &request, &place)?;
         let root = written.items.into_iter().next();
         root.map(|item| item.publication.root).ok_or_else(|| {
-            let message = match want.one {
-                true => format!("the image has no platform {}", self.platform),
-                false => "the source has no image that a registry can hold".to_owned(),
-            };
+            let message = "the source has no image that a registry can hold";
             Error::new(Code::Missing, message)
         })
     }
+}
+
+/// Finds the first image of a wanted platform, and the descriptor that lists it. Each index is entered
+/// once.
+fn of_platform(root: &Arc<Node>, wanted: &[PlatformSpec]) -> Option<(Option<Child>, Arc<Node>)> {
+    let mut entered = BTreeSet::new();
+    let mut open = vec![(None, Arc::clone(root))];
+    while let Some((listed, node)) = open.pop() {
+        match &*node {
+            Node::Image(image) if is_wanted(wanted, &spec_of(image, listed.as_ref())) => {
+                return Some((listed, node));
+            }
+            Node::Index {
+                index, children, ..
+            } if entered.insert(Arc::as_ptr(&node)) => {
+                let both = index.children.iter().zip(children).rev();
+                open.extend(both.filter_map(|(listed, child)| {
+                    Some((Some(listed.clone()), Arc::clone(child.as_ref()?)))
+                }));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Takes what a conversion makes. What the repository serves already is not written again.

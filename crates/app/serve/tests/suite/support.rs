@@ -122,8 +122,17 @@ impl Stores {
         *log.listening.lock().unwrap() = Some(sender);
         let cancel = Arc::clone(&env.cancel);
         let watcher: Arc<dyn Watcher> = Arc::clone(&log) as Arc<dyn Watcher>;
-        let thread = spawn(move || serve(&sources, &options, watcher, &env));
-        let address = listening.recv().expect("the server listens");
+        let messages = Arc::clone(&log);
+        let thread = spawn(move || {
+            let ended = serve(&sources, &options, watcher, &env);
+            // A server that never listened sends nothing.
+            *messages.listening.lock().unwrap() = None;
+            ended
+        });
+        let address = match listening.recv() {
+            Ok(address) => address,
+            Err(_) => panic!("the server did not listen: {:?}", thread.join().unwrap()),
+        };
         Running {
             address,
             cancel,
