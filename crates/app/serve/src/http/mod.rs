@@ -8,6 +8,7 @@
 mod accept;
 mod answers;
 mod body;
+mod content;
 mod lists;
 mod page;
 mod patient;
@@ -15,6 +16,7 @@ mod range;
 mod refusal;
 mod route;
 mod server;
+mod v1;
 
 use std::{
     convert::Infallible,

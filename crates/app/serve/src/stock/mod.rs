@@ -8,6 +8,7 @@ mod contents;
 mod making;
 mod names;
 mod proven;
+mod v1;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -38,7 +39,7 @@ use self::{
     names::{Served, served},
     proven::Proven,
 };
-pub use self::{contents::Manifest, proven::Stamped};
+pub use self::{contents::Manifest, proven::Stamped, v1::V1Image};
 use crate::options::{ServeOptions, Watcher};
 
 /// The parts of places that stay open after they were used.
@@ -61,6 +62,8 @@ pub struct Stock {
     env: Env,
     parts: Mutex<VecDeque<(usize, usize, Arc<dyn Bundle>)>>,
     proven: Proven,
+    /// The v1 images that were asked for, by id.
+    v1: RwLock<BTreeMap<String, Arc<V1Image>>>,
     /// The sizes of blobs whose documents do not state them.
     sizes: Mutex<BTreeMap<Digest, u64>>,
 }
@@ -77,6 +80,8 @@ impl fmt::Debug for Stock {
 /// A repository.
 #[derive(Debug)]
 pub struct Repository {
+    /// The position in the list.
+    number: usize,
     host: String,
     path: String,
     /// The name in lists.
@@ -183,6 +188,11 @@ impl Repository {
         self.contents().size(root)
     }
 
+    /// Returns the size of a blob, if it is known.
+    pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
+        self.contents().blobs.get(digest)?.size
+    }
+
     /// Says whether a blob is there.
     pub fn has_blob(&self, digest: &Digest) -> bool {
         let contents = self.contents();
@@ -227,6 +237,7 @@ impl Stock {
             env: env.clone(),
             parts: Mutex::default(),
             proven: Proven::default(),
+            v1: RwLock::default(),
             sizes: Mutex::default(),
         };
         let mut placed = Vec::new();
@@ -374,6 +385,7 @@ impl Stock {
         }
         let at = self.repositories.len();
         self.repositories.push(Repository {
+            number: at,
             host: served.host.clone(),
             path: served.path.clone(),
             name: full.clone(),

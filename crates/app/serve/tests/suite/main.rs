@@ -11,6 +11,7 @@ mod hostile;
 mod lifetime;
 mod made;
 mod negotiation;
+mod old;
 mod page;
 mod pull;
 mod support;
