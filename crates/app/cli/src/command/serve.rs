@@ -24,7 +24,7 @@ Examples:
 
 /// Serve the images of any places to clients of registries, read only
 ///
-/// The server speaks the API of registries, version 2, over HTTP. Documents and blobs that a place has
+/// The server speaks the API of registries, versions 2 and 1, over HTTP. Documents and blobs that a place has
 /// are served byte for byte. A client that does not accept the stored format gets another one, and what
 /// a place does not have as a registry needs it is made when it is asked for. The repository of an image
 /// is its reference without the host: `docker.io/library/alpine:3` is `library/alpine:3`. SIGTERM and

@@ -73,6 +73,19 @@ impl Manifest {
     }
 }
 
+/// A v1 image: one step of an image.
+#[derive(Clone, Debug)]
+pub struct V1Image {
+    /// The document `json`.
+    pub json: String,
+    /// The ids from this image down to its base, this one first.
+    pub ancestry: Vec<String>,
+    /// The layer.
+    pub layer: Digest,
+    /// The number of the repository with the layer.
+    pub(super) repository: usize,
+}
+
 /// Where a blob is.
 #[derive(Clone, Debug)]
 pub(super) enum At {

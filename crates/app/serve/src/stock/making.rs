@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use imgconv_convert::{
@@ -21,78 +18,135 @@ use imgconv_convert::{
     read::{node::Node, root::SourceRoot, spec::spec_of},
     write::{self, Destination},
 };
-use imgconv_locate::{catalog, locator::Locator};
+use imgconv_locate::locator::Locator;
+use imgconv_manifest::{Part, references};
 use imgconv_model::{
-    BlobWriter, BundleSink, Child, Code, Digest, Error, FormatId, Name, Notes, PlatformSpec,
+    BlobWriter, BundleSink, Child, Code, Digest, Document, Error, Facts, Name, Notes, PlatformSpec,
     Publication, Report, Result, RootEntry, SinkExtras, TopLevel,
 };
 use imgconv_pipeline::Sealer;
+use imgconv_stream::read_to_limit;
+use imgconv_transport_registry::REGISTRY;
 
-use super::{Item, Repository, Stock, cache::Cache, contents::Contents};
-
-/// The form in which an image is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Want {
-    /// The format; `None` for the one that a conversion to a registry chooses.
-    pub(super) format: Option<FormatId>,
-    /// True for one platform of an index.
-    pub(super) one: bool,
-}
-
-impl Want {
-    /// The image as a conversion to a registry makes it.
-    pub(super) const USUAL: Self = Self {
-        format: None,
-        one: false,
-    };
-}
-
-/// The result of making one form of one image. Whoever makes it holds the lock.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    /// Counts the attempts, so that those who waited for a failed one do not repeat it.
-    attempts: AtomicU64,
-    made: Mutex<Option<Result<Digest, Error>>>,
-}
-
-impl Slot {
-    /// Returns the result, or makes it; a failed attempt is repeated by the next caller that did not wait
-    /// for it.
-    pub(super) fn once(&self, make: impl FnOnce() -> Result<Digest>) -> Result<Digest> {
-        let before = self.attempts.load(Ordering::Acquire);
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*made {
-            Some(Ok(digest)) => return Ok(*digest),
-            Some(Err(error)) if self.attempts.load(Ordering::Acquire) != before => {
-                return Err(error.again());
-            }
-            _ => {}
-        }
-        let result = make();
-        self.attempts.fetch_add(1, Ordering::AcqRel);
-        let told = match &result {
-            Ok(digest) => Ok(*digest),
-            Err(error) => Err(error.again()),
-        };
-        *made = Some(told);
-        result
-    }
-
-    /// Returns the result if it is there.
-    pub(super) fn ready(&self) -> Option<Digest> {
-        let made = self.made.try_lock().ok()?;
-        made.as_ref()?.as_ref().ok().copied()
-    }
-}
+use super::{
+    cache::Cache,
+    contents::{At, Contents, Found, Manifest, look},
+    forms::Want,
+    opening::Stock,
+    repository::{Item, Repository},
+};
 
 impl Stock {
-    /// Makes one form of an image; returns the root document, which is not registered yet.
-    pub(super) fn convert(
+    /// Returns an image in a form; `None` without `make` if it has to be made.
+    pub(super) fn form(
         &self,
         repository: &Repository,
-        item: &Item,
+        at: usize,
         want: Want,
-    ) -> Result<Child> {
+        make: bool,
+    ) -> Result<Option<Arc<Manifest>>> {
+        let item = &self.items[at];
+        let found = |digest: &Digest| {
+            repository.manifest(digest).ok_or_else(|| {
+                let message = format!("{digest} was made and is gone");
+                Error::new(Code::Missing, message).at(&*item.text)
+            })
+        };
+        if let Some(digest) = item.stored.filter(|_| want == Want::USUAL) {
+            return found(&digest).map(Some);
+        }
+        let slot = {
+            let mut forms = item.forms.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(forms.entry(want).or_default())
+        };
+        if let Some(digest) = slot.ready() {
+            return found(&digest).map(Some);
+        }
+        if !make {
+            return Ok(None);
+        }
+        let digest = slot.once(|| {
+            let root = self.convert(repository, item, want)?;
+            self.register_made(repository, &root)
+        });
+        let digest = digest.map_err(|error| error.at(&*item.text))?;
+        found(&digest).map(Some)
+    }
+
+    /// Registers a document that was made, and everything that it refers to; returns its digest.
+    fn register_made(&self, repository: &Repository, root: &Child) -> Result<Digest> {
+        let limit = ("manifest", self.env.limits.manifest);
+        let mut own = None;
+        let mut open = vec![root.clone()];
+        let mut seen = BTreeSet::new();
+        while let Some(child) = open.pop() {
+            if !seen.insert(child.digest) {
+                continue;
+            }
+            let known = repository.manifest(&child.digest);
+            let document = match (&known, self.cache.blob(&child.digest, Some(child.size))?) {
+                (Some(known), _) => Document {
+                    kind: known.kind.to_owned(),
+                    bytes: Arc::clone(&known.bytes),
+                },
+                (None, Some(blob)) => {
+                    let what = child.digest.to_string();
+                    let bytes = read_to_limit(blob.open()?, limit, &what)?;
+                    Document {
+                        kind: child.kind.clone(),
+                        bytes: bytes.into(),
+                    }
+                }
+                // An index lists documents that are not stored.
+                (None, None) if own.is_some() => continue,
+                (None, None) => {
+                    let message = format!("{} was made and is gone", child.digest);
+                    return Err(Error::new(Code::Missing, message));
+                }
+            };
+            let list = references(&document.kind, &document.bytes, &self.env.limits)?;
+            for reference in list.into_iter().flat_map(|read| read.list) {
+                if reference.part == Part::Entry {
+                    let size = reference.size.unwrap_or_default();
+                    open.push(Child::new(reference.kind, reference.digest, size));
+                }
+            }
+            if let Some(known) = known {
+                own.get_or_insert(known.digest);
+                continue;
+            }
+            let blob = |facts: &Facts| {
+                let Some(digest) = facts.digest else {
+                    return Ok(None);
+                };
+                if let Some(held) = repository.contents().blobs.get(&digest) {
+                    return Ok(Some(held.size));
+                }
+                let found = self.cache.blob(&digest, facts.size)?;
+                Ok(found.map(|blob| blob.facts.size))
+            };
+            match look(
+                &document,
+                &[child.digest],
+                &At::Cache,
+                &blob,
+                &self.env.limits,
+            )? {
+                Found::Complete(complete) => {
+                    own.get_or_insert(complete.manifest.digest);
+                    repository.add(complete);
+                }
+                Found::Incomplete => {
+                    let message = format!("{} was made and is not complete", child.digest);
+                    return Err(Error::new(Code::Missing, message));
+                }
+            }
+        }
+        own.ok_or_else(|| Error::new(Code::Missing, "nothing was made"))
+    }
+
+    /// Makes one form of an image; returns the root document, which is not registered yet.
+    fn convert(&self, repository: &Repository, item: &Item, want: Want) -> Result<Child> {
         let source = &self.sources[item.source];
         // What is lost is what `convert` would report; a client has no place for it.
         let env = &self.env.with_notes(&Notes::default());
@@ -114,8 +168,7 @@ impl Stock {
             }
         }
         let destination = Locator {
-            transport: catalog::transport("docker")
-                .ok_or_else(|| Error::new(Code::Unsupported, "this build knows no registries"))?,
+            transport: &REGISTRY,
             location: format!("//{}/{}", repository.host, repository.path),
             reference: None,
             format: want.format,

@@ -7,20 +7,12 @@ use imgconv_manifest::media_type;
 use imgconv_model::{Code, Digest, Error, FormatId, Result};
 use serde_json::Value;
 
-use super::{Manifest, Repository, Stock, making::Want};
-
-/// A v1 image: one step of an image.
-#[derive(Clone, Debug)]
-pub struct V1Image {
-    /// The document `json`.
-    pub json: String,
-    /// The ids from this image down to its base, this one first.
-    pub ancestry: Vec<String>,
-    /// The layer.
-    pub layer: Digest,
-    /// The number of the repository with the layer.
-    repository: usize,
-}
+use super::{
+    contents::{Manifest, V1Image},
+    forms::Want,
+    opening::Stock,
+    repository::Repository,
+};
 
 impl Stock {
     /// Returns the id of the top v1 image of a tag, after the image was made as schema 1.
