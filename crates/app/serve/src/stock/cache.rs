@@ -56,8 +56,14 @@ impl Cache {
 
     /// Says whether a complete file of that digest and size is there.
     pub(super) fn has(&self, digest: &Digest, size: u64) -> bool {
+        self.size(digest).is_ok_and(|found| found == Some(size))
+    }
+
+    /// Returns the size of a file; `None` if there is none.
+    pub(super) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let found = self.home.file(&name(digest));
-        found.is_ok_and(|found| found.is_some_and(|(_, there)| there == size))
+        let found = found.map_err(|error| error.at(&*self.shown))?;
+        Ok(found.map(|(_, size)| size))
     }
 
     /// Returns a file as a blob that is verified whenever it is read; `None` if there is none.

@@ -122,8 +122,7 @@ impl Stock {
                 if let Some(held) = repository.contents().blobs.get(&digest) {
                     return Ok(Some(held.size));
                 }
-                let found = self.cache.blob(&digest, facts.size)?;
-                Ok(found.map(|blob| blob.facts.size))
+                Ok(self.cache.size(&digest)?.map(Some))
             };
             match look(
                 &document,

@@ -226,17 +226,17 @@ fn v02_a_blob_that_changed_is_cut_before_its_last_byte() {
     let mut bad = good.clone();
     bad[0] ^= 1;
     fs::write(file(&server, &digest), &bad).unwrap();
-    for range in ["", "bytes=1-2"] {
+    // The connection may end before the headers are sent.
+    for (range, length) in [("", good.len()), ("bytes=1-2", 2)] {
         let headers = [("range", range)];
         let reply = server.request("GET", &path, &headers[..usize::from(!range.is_empty())]);
-        let length: usize = reply.header("content-length").parse().unwrap();
         assert!(reply.body.len() < length, "the answer looks complete");
     }
     // The end is missing, or there is more.
     for bytes in [&good[..good.len() - 1], &[&good[..], b"x"].concat()] {
         fs::write(file(&server, &digest), bytes).unwrap();
         let reply = server.get(&path);
-        assert!(reply.status == 200 && reply.body.len() < good.len() || reply.status >= 400);
+        assert!(reply.status != 200 || reply.body.len() < good.len());
     }
     let failed = server.log.failed.lock().unwrap().join("\n");
     assert!(failed.contains(&digest), "{failed}");
