@@ -43,7 +43,7 @@ fn packages() -> Result {
 
 /// Checks the builds that leave out a cargo feature, and tests the smallest build of the library.
 fn without_features() -> Result {
-    for features in ["", "registry", "openpgp"] {
+    for features in ["", "registry", "openpgp", "serve"] {
         cargo(&[
             "clippy",
             "--quiet",

@@ -246,6 +246,12 @@ impl Running {
         Self::start(oracle, &kind)
     }
 
+    /// Starts docker; `name` is that of its directory.
+    pub(super) fn older(oracle: &Oracle, name: &'static str) -> Result<Self> {
+        let kind = Kind { name, ..KINDS[0] };
+        Self::start(oracle, &kind)
+    }
+
     fn start(oracle: &Oracle, kind: &Kind) -> Result<Self> {
         let Kind { name, driver, .. } = kind;
         let script = format!("NAME={name} DRIVER={driver}\n{}", kind.script);
@@ -289,7 +295,7 @@ impl Running {
     }
 
     /// Runs docker's client against the engine.
-    fn docker(&self, oracle: &Oracle, arguments: &[&str]) -> Result<String> {
+    pub(super) fn docker(&self, oracle: &Oracle, arguments: &[&str]) -> Result<String> {
         oracle.peer("docker", &[&["-H", &self.host()], arguments].concat())
     }
 

@@ -130,11 +130,11 @@ enum Prints {
 }
 
 /// An engine whose store is read.
-struct Store {
+pub(super) struct Store {
     /// The name of its directory, which also names the check.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// The programs that fill the store, or `newer`.
-    needs: &'static [&'static str],
+    pub(super) needs: &'static [&'static str],
     /// Sets `DRIVER`.
     driver: &'static str,
     script: &'static str,
@@ -144,7 +144,7 @@ struct Store {
     path: &'static str,
     /// The digests that the script prints.
     prints: Prints,
-    held: Held,
+    pub(super) held: Held,
     /// Other locators of the same images: what stands before and behind the directory.
     also: &'static [(&'static str, &'static str)],
 }
@@ -152,7 +152,7 @@ struct Store {
 const OLDER_DOCKER: &[&str] = &["dockerd", "docker"];
 const NEWER: &[&str] = &["newer"];
 
-const STORES: &[Store] = &[
+pub(super) const STORES: &[Store] = &[
     docker("docker-overlay2", "overlay2", OLDER_DOCKER, true),
     docker("docker-vfs", "vfs", OLDER_DOCKER, true),
     docker("newer-docker-overlay2", "overlay2", NEWER, false),
@@ -314,7 +314,7 @@ fn fill(oracle: &Oracle, store: &Store, originals: &Originals) -> Result<BTreeMa
 }
 
 /// Runs the script of a store with variables of the shell; `name` is that of the directory.
-fn fill_with(
+pub(super) fn fill_with(
     oracle: &Oracle,
     store: &Store,
     name: &str,

@@ -27,6 +27,7 @@ mod registry_server;
 mod reversal;
 mod rootfs;
 mod schema1;
+mod serve;
 mod slurm;
 mod stores;
 
@@ -75,6 +76,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     stores::run(&mut oracle);
     engines::run(&mut oracle);
     daemon::run(&mut oracle);
+    serve::run(&mut oracle);
     rootfs::run(&mut oracle);
     json::run(&mut oracle);
     migrate::run(&mut oracle);

@@ -139,6 +139,16 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "app/serve",
+        &[
+            "app/locate",
+            "app/convert",
+            "core/*",
+            "formats/*",
+            "transports/*",
+        ],
+    ),
+    (
         "app/imgconv",
         &[
             "app/locate",
@@ -146,6 +156,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "app/examine",
             "app/publish",
             "app/migrate",
+            "app/serve",
             "core/*",
             "formats/*",
             "transports/*",
@@ -166,6 +177,8 @@ const ONLY: &[(&str, &str)] = &[
     ("pgp", "core/openpgp"),
     ("indicatif", "app/cli"),
     ("ureq", "core/http"),
+    ("hyper", "app/serve"),
+    ("tokio", "app/serve"),
     ("nix", "xtask"),
     ("proc-macro2", "xtask"),
     ("syn", "xtask"),

@@ -3,7 +3,7 @@
 //!
 //! A program works in three steps: [`Locator::source`] and [`Locator::destination`] read where
 //! images are, an [`Env`] holds the settings of a run, and a function does the work: [`convert()`],
-//! [`list`], [`inspect`], [`diff`], [`verify`], [`unpack`], [`publish`] or [`migrate()`]. Every
+//! [`list`], [`inspect`], [`diff`], [`verify`], [`unpack`], [`publish`], [`migrate()`] or [`serve`]. Every
 //! function returns what it did as data, or an [`Error`] with a [`Code`]. `main` can return the
 //! error: it is printed with its place and its advice.
 //!
@@ -29,12 +29,14 @@
 //!
 //! # Cargo features
 //!
-//! `registry` and `openpgp` are on by default.
+//! `registry`, `openpgp` and `serve` are on by default.
 //!
 //! - `registry`: registries, web servers and appc discovery, with HTTP and TLS. Without the feature a
 //!   locator of a server is read, and opening it fails with [`Code::Unsupported`].
 //! - `openpgp`: OpenPGP signatures of ACIs. Without the feature an image whose signature would have to
 //!   be verified is refused with [`Code::Unsupported`], and nothing can be signed.
+//! - `serve`: the HTTP server of [`serve`]. Without the feature the function fails with
+//!   [`Code::Unsupported`].
 //! - `schema`, off by default: the results have JSON Schemas, by the trait of the crate `schemars`.
 
 #![deny(missing_docs)]
@@ -202,6 +204,7 @@ pub use imgconv_publish::{
         resolve_tag,
     },
 };
+pub use imgconv_serve::{ServeOptions, Watcher, serve};
 pub use imgconv_stream::Level;
 pub use imgconv_tags::{ImageTags, Labels};
 pub use layout::{

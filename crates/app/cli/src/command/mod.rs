@@ -15,6 +15,7 @@ mod pair;
 mod publish;
 mod recompress;
 mod report;
+mod serve;
 mod squash;
 mod tags;
 mod unpack;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Publish(Box<publish::Publish>),
     Migrate(Box<migrate::Migrate>),
     Report(report::Report),
+    Serve(Box<serve::Serve>),
     Formats(formats::Formats),
     Completions(completions::Completions),
     Man(man::Man),
@@ -81,6 +83,7 @@ impl Command {
             Self::Publish(command) => command.run(common, env),
             Self::Migrate(command) => command.run(common, env),
             Self::Report(command) => command.run(&env),
+            Self::Serve(command) => command.run(common, env),
             Self::Formats(command) => command.run(common),
             Self::Completions(command) => command.run(&mut program()),
             Self::Man(command) => command.run(&program()),

@@ -29,7 +29,7 @@ pub(crate) use conversion::{Conversion, Writing};
 pub(crate) use credentials::Credentials;
 pub(crate) use dependencies::Dependencies;
 pub(crate) use destination::{Destination, Target, refuse_stream};
-pub(crate) use duration::duration;
+pub(crate) use duration::{duration, some_duration};
 pub(crate) use layers::Merge;
 pub(crate) use names::RefName;
 pub(crate) use network::NetworkOptions;

@@ -31,6 +31,7 @@ const COMMANDS: &[&str] = &[
     "publish",
     "migrate",
     "migrate merge-reports",
+    "serve",
     "formats",
     "completions",
     "man",

@@ -1,0 +1,141 @@
+//! The command `serve`.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use imgconv::{Code, Env, Error, PlatformSpec, Result, ServeOptions, Watcher, quote};
+
+use crate::{
+    options::{Access, Common, Source, duration, some_duration},
+    screen::{clean, json, print, say},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  imgconv serve oci:out
+  imgconv serve tree:/backup --listen 0.0.0.0:5000
+  imgconv serve /var/lib/docker app.aci --cache /var/cache/imgconv --warm";
+
+/// Serve the images of any places to clients of registries, read only
+///
+/// The server speaks the API of registries, versions 2 and 1, over HTTP. Documents and blobs that a place has
+/// are served byte for byte. A client that does not accept the stored format gets another one, and what
+/// a place does not have as a registry needs it is made when it is asked for. The repository of an image
+/// is its reference without the host: `docker.io/library/alpine:3` is `library/alpine:3`. SIGTERM and
+/// Ctrl-C end the server.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Serve {
+    /// Locators of the places
+    #[arg(value_name = "LOCATOR", required = true)]
+    sources: Vec<String>,
+    /// Address to listen on; port 0 is any free port [default: 127.0.0.1:5000]
+    ///
+    /// Every host that reaches the address can read every image: the server asks for no password.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Directory for what has to be made, kept for later runs [default: a private one that is removed]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Make everything that has to be made before the server listens
+    #[arg(long)]
+    warm: bool,
+    /// Platform of an index for clients that accept no index
+    #[arg(long, value_name = "OS/ARCH", default_value = ServeOptions::PLATFORM)]
+    platform: String,
+    /// Most connections at a time
+    #[arg(long, value_name = "N", default_value_t = ServeOptions::CONNECTIONS)]
+    connections: usize,
+    /// Longest time for the headers of a request, and for a client to take more of an answer
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = some_duration)]
+    patience: Duration,
+    /// Longest time that running answers have when the server ends
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    grace: Duration,
+    #[command(flatten)]
+    from: Source,
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Serve {
+    pub(crate) fn run(&self, common: &Common, env: Env) -> Result<ExitCode> {
+        let env = self.access.apply(env)?;
+        if self.connections == 0 {
+            let message = "`--connections` needs at least 1";
+            return Err(Error::new(Code::Usage, message));
+        }
+        let options = ServeOptions {
+            listen: match &self.listen {
+                None => ServeOptions::LISTEN,
+                Some(text) => address(text)?,
+            },
+            cache: self.cache.clone(),
+            warm: self.warm,
+            connections: self.connections,
+            patience: self.patience,
+            grace: self.grace,
+            ..ServeOptions::new(PlatformSpec::parse(&self.platform)?)
+        };
+        let sources = self.from.locators(&self.sources)?;
+        let watcher = Arc::new(Log {
+            json: common.json,
+            quiet: common.quiet,
+        });
+        imgconv::serve(&sources, &options, watcher, &env)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Reads an address: a host that is a name may have several, of which the first is taken.
+fn address(text: &str) -> Result<SocketAddr> {
+    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| {
+        let message = format!("`--listen {}` is no address", clean(text));
+        Error::new(Code::Usage, message).hint("write it as `ADDRESS:PORT`, such as `0.0.0.0:5000`")
+    })
+}
+
+/// Prints the messages of the server.
+#[derive(Debug)]
+struct Log {
+    json: bool,
+    quiet: bool,
+}
+
+impl Watcher for Log {
+    fn listening(&self, address: SocketAddr, repositories: usize, images: usize) {
+        // A closed standard output does not end the server.
+        let _ = match self.json {
+            true => json(&serde_json::json!({
+                "listening": format!("http://{address}"),
+                "repositories": repositories,
+                "images": images,
+            })),
+            false => print(&format!(
+                "listening on http://{address}: {images} images in {repositories} repositories\n"
+            )),
+        };
+    }
+
+    fn left_out(&self, why: &Error) {
+        if !self.quiet {
+            say(&format!(
+                "warning[{}]: {}",
+                why.code(),
+                clean(&why.to_string())
+            ));
+        }
+    }
+
+    fn failed(&self, what: &str, why: &Error) {
+        let message = format!("{}: {why}", quote(what));
+        say(&format!("error[{}]: {}", why.code(), clean(&message)));
+    }
+}

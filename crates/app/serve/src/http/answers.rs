@@ -1,0 +1,114 @@
+//! Requests and their answers (distribution-spec, "Pull" and "Content Discovery").
+
+use std::sync::Arc;
+
+use hyper::{
+    HeaderMap, Method, Request, Response,
+    header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, VARY},
+};
+use serde_json::json;
+
+use super::{
+    body::Body,
+    content::{blob, document, json_answer, linked, referrers, tagged, unmade},
+    lists::{Page, parameter},
+    page,
+    refusal::Refusal,
+    route::{Wanted, route},
+    server::Server,
+    v1,
+};
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+
+/// Answers a request. The body of a request is never read.
+pub(super) async fn answer<B>(server: &Arc<Server>, request: &Request<B>) -> Response<Body> {
+    let answered = match *request.method() {
+        Method::GET | Method::HEAD => get(server, request).await,
+        _ => Err(Refusal::READ_ONLY),
+    };
+    let mut response = answered.unwrap_or_else(|refusal| refusal.answer());
+    let headers = response.headers_mut();
+    // What follows a body that is not read must not be taken for a request.
+    if has_body(request.headers()) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(NO_SNIFF, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Says whether a request announces a body.
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH);
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+}
+
+async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<Body>, Refusal> {
+    let (stock, headers) = (&server.stock, request.headers());
+    let query = request.uri().query();
+    let path = request.uri().path();
+    if let Some(path) = path.strip_prefix(v1::PREFIX) {
+        return v1::answer(server, path, headers).await;
+    }
+    match path {
+        "/" => return Ok(page::page(stock, query, headers)),
+        "/style.css" => return Ok(page::style()),
+        _ => {}
+    }
+    let wanted = route(path)?;
+    let host = parameter(query, "ns");
+    let find = |name: &str| {
+        stock
+            .find(name, host.as_deref())
+            .ok_or(Refusal::NAME_UNKNOWN)
+    };
+    match wanted {
+        Wanted::Version => Ok(json_answer("application/json", &json!({}))),
+        Wanted::Catalog => {
+            let page = Page::of(query)?;
+            let (names, link) = page.of_list(stock.names(), "/v2/_catalog");
+            let list = json!({ "repositories": names });
+            Ok(linked(json_answer("application/json", &list), link))
+        }
+        Wanted::Tags(name) => {
+            let repository = find(&name)?;
+            let page = Page::of(query)?;
+            let path = format!("/v2/{name}/tags/list");
+            let (tags, link) = page.of_list(repository.tags(), &path);
+            let list = json!({ "name": name, "tags": tags });
+            Ok(linked(json_answer("application/json", &list), link))
+        }
+        Wanted::Tagged(name, tag) => {
+            let repository = find(&name)?;
+            if !repository.has_tag(&tag) {
+                return Err(Refusal::manifest_unknown("the repository has no such tag"));
+            }
+            let found = tagged(server, (name, host), tag, headers).await?;
+            let mut response = document(&found, &found.digest, headers);
+            response
+                .headers_mut()
+                .insert(VARY, HeaderValue::from_static("accept"));
+            Ok(response)
+        }
+        Wanted::Manifest(name, digest) => {
+            let repository = find(&name)?;
+            let found = match repository.manifest(&digest) {
+                Some(found) => found,
+                None => unmade(server, (name, host), digest).await?,
+            };
+            Ok(document(&found, &digest, headers))
+        }
+        Wanted::Blob(name, digest) => {
+            if !find(&name)?.has_blob(&digest) {
+                return Err(Refusal::BLOB_UNKNOWN);
+            }
+            blob(server, (name, host), digest, headers).await
+        }
+        Wanted::Referrers(name, digest) => {
+            let filter = parameter(query, "artifactType");
+            Ok(referrers(find(&name)?, &digest, filter.as_deref()))
+        }
+    }
+}

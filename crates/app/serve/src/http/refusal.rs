@@ -1,0 +1,87 @@
+//! Answers that are errors, as the distribution specification words them ("Error Codes").
+
+use hyper::{
+    Response, StatusCode,
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+};
+use serde_json::json;
+
+use super::body::Body;
+
+/// A refused request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    /// A code of the specification.
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    /// The server has nothing at that path.
+    pub(super) const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED");
+    /// The name of a repository is malformed.
+    pub(super) const NAME_INVALID: Self = Self::new(StatusCode::BAD_REQUEST, "NAME_INVALID");
+    /// A digest is malformed, or has an algorithm that nothing here has.
+    pub(super) const DIGEST_INVALID: Self = Self::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID");
+    /// There is no such repository.
+    pub(super) const NAME_UNKNOWN: Self = Self::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN");
+    /// There is no such blob.
+    pub(super) const BLOB_UNKNOWN: Self = Self::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN");
+    /// The number of items of a page is no number.
+    pub(super) const PAGE_INVALID: Self =
+        Self::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID");
+    /// The server is read only.
+    pub(super) const READ_ONLY: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED");
+    /// A source can't be read. The reason is in the log alone: it names files of this machine.
+    pub(super) const FAILED: Self = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN");
+
+    const fn new(status: StatusCode, code: &'static str) -> Self {
+        Self {
+            status,
+            code,
+            message: String::new(),
+        }
+    }
+
+    /// There is no such document, for that reason.
+    pub(super) fn manifest_unknown(message: &str) -> Self {
+        Self {
+            message: message.to_owned(),
+            ..Self::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN")
+        }
+    }
+
+    /// The sentence for a code without one of its own.
+    fn sentence(&self) -> &str {
+        match self.code {
+            _ if !self.message.is_empty() => &self.message,
+            "NAME_INVALID" => "the name of the repository is malformed",
+            "DIGEST_INVALID" => {
+                "the digest is malformed, or its algorithm is neither sha256 nor sha512"
+            }
+            "NAME_UNKNOWN" => "no such repository is served",
+            "BLOB_UNKNOWN" => "the repository has no such blob",
+            "PAGINATION_NUMBER_INVALID" => "the number of items must be a number",
+            "UNKNOWN" => "the image can't be read; the log of the server has the reason",
+            _ if self.status == StatusCode::METHOD_NOT_ALLOWED => "the server is read only",
+            _ => "there is nothing at this path",
+        }
+    }
+
+    /// Makes the answer.
+    pub(super) fn answer(&self) -> Response<Body> {
+        let error = json!({ "code": self.code, "message": self.sentence(), "detail": null });
+        let text = json!({ "errors": [error] }).to_string();
+        let length = HeaderValue::from(text.len());
+        let mut response = Response::new(Body::whole(text));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_LENGTH, length);
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        response
+    }
+}

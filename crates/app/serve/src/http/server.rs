@@ -1,0 +1,15 @@
+//! What all connections share.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::{options::Watcher, stock::Stock};
+
+/// The images, and the limits on work.
+pub(super) struct Server {
+    pub(super) stock: Stock,
+    pub(super) watcher: Arc<dyn Watcher>,
+    /// Limits the requests that make something.
+    pub(super) makers: Arc<Semaphore>,
+}

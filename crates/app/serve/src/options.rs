@@ -1,0 +1,63 @@
+//! The settings of a server, and the receiver of its messages.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use imgconv_model::{Error, PlatformSpec};
+
+/// The settings of a server. Every setting has a default.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The address to listen on. Port 0 is any free port.
+    pub listen: SocketAddr,
+    /// The directory for what has to be made, kept at the end; `None` for a private directory in the
+    /// directory of temporary files, removed at the end.
+    pub cache: Option<PathBuf>,
+    /// Make everything before the server listens.
+    pub warm: bool,
+    /// The platform of an index that a client gets if it accepts no index.
+    pub platform: PlatformSpec,
+    /// The most connections at a time. Further clients wait until a connection ends.
+    pub connections: usize,
+    /// The longest time for the headers of a request, and for a client to take more bytes of an answer.
+    pub patience: Duration,
+    /// The longest time that running answers have when the server ends.
+    pub grace: Duration,
+}
+
+impl ServeOptions {
+    /// The default address: only programs on this machine reach the server.
+    pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
+    /// The default number of connections.
+    pub const CONNECTIONS: usize = 512;
+    /// The default platform.
+    pub const PLATFORM: &str = "linux/amd64";
+
+    /// Returns the default settings with a platform.
+    pub fn new(platform: PlatformSpec) -> Self {
+        Self {
+            listen: Self::LISTEN,
+            cache: None,
+            warm: false,
+            platform,
+            connections: Self::CONNECTIONS,
+            patience: Duration::from_secs(60),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The receiver of a server's messages. Several threads may call all methods.
+pub trait Watcher: Send + Sync {
+    /// The server accepts connections at that address.
+    fn listening(&self, address: SocketAddr, repositories: usize, images: usize);
+
+    /// An image is not served, or not under the name that it has.
+    fn left_out(&self, why: &Error);
+
+    /// An answer failed. `what` is the document or blob that was asked for.
+    fn failed(&self, what: &str, why: &Error);
+}

@@ -1,0 +1,24 @@
+//! The images of the sources, by repository and tag, with their documents and blobs.
+//!
+//! Everything here blocks, and several threads may call everything. No name of a request is a path: each
+//! is looked up in a list.
+mod blobs;
+mod cache;
+mod choosing;
+mod contents;
+mod forms;
+mod making;
+mod names;
+mod opening;
+mod proven;
+mod repository;
+mod v1;
+
+pub use self::{
+    blobs::{Bytes, Opened},
+    choosing::{Accepts, Answer},
+    contents::{Manifest, V1Image},
+    opening::Stock,
+    proven::Stamped,
+    repository::Repository,
+};

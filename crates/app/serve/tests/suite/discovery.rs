@@ -1,0 +1,239 @@
+//! The rules of the distribution specification 1.1 for content discovery, each with a test of its name.
+
+use std::fs;
+
+use imgconv_testkit::{ImageRecipe, registry::Registry};
+use serde_json::{Value, json};
+
+use crate::support::{INDEX, OCI, Running, Stores, image, root_of};
+
+fn tags() -> Running {
+    let images = ["1.0", "2.0", "latest", "Zeta"].map(|tag| image("example.com/app", tag));
+    Stores::new().layout("out", &images).serve()
+}
+
+#[test]
+fn listing_tags_is_200_in_order() {
+    let server = tags();
+    let reply = server.get("/v2/app/tags/list");
+    assert_eq!((reply.status, reply.header("link")), (200, ""));
+    let expected = json!({ "name": "app", "tags": ["1.0", "2.0", "Zeta", "latest"] });
+    assert_eq!(reply.json(), expected);
+}
+
+#[test]
+fn listing_tags_n_limits_the_page_and_link_leads_to_the_next() {
+    let server = tags();
+    let mut path = "/v2/app/tags/list?n=3".to_owned();
+    let mut found = Vec::new();
+    loop {
+        let reply = server.get(&path);
+        let page = reply.json()["tags"].as_array().unwrap().clone();
+        assert!(page.len() <= 3);
+        found.extend(page);
+        let link = reply.header("link");
+        if link.is_empty() {
+            break;
+        }
+        let next = link.strip_suffix(">; rel=\"next\"").unwrap();
+        path = next.strip_prefix('<').unwrap().to_owned();
+    }
+    assert_eq!(found, ["1.0", "2.0", "Zeta", "latest"]);
+}
+
+#[test]
+fn listing_tags_n_of_0_is_an_empty_list() {
+    let server = tags();
+    let reply = server.get("/v2/app/tags/list?n=0");
+    assert_eq!(reply.json()["tags"], json!([]));
+    assert_eq!(reply.header("link"), "");
+}
+
+#[test]
+fn listing_tags_last_begins_after_a_tag_that_need_not_be_there() {
+    let server = tags();
+    for (last, expected) in [
+        ("2.0", json!(["Zeta", "latest"])),
+        ("3", json!(["Zeta", "latest"])),
+    ] {
+        let reply = server.get(&format!("/v2/app/tags/list?last={last}"));
+        assert_eq!(reply.json()["tags"], expected);
+    }
+}
+
+#[test]
+fn listing_tags_of_an_unknown_repository_is_404() {
+    let reply = tags().get("/v2/none/tags/list");
+    assert_eq!((reply.status, &*reply.code()), (404, "NAME_UNKNOWN"));
+}
+
+#[test]
+fn listing_repositories_has_pages() {
+    let images =
+        ["a.example/x", "b.example/y/z", "docker.io/library/w"].map(|name| image(name, "1"));
+    let server = Stores::new().layout("out", &images).serve();
+    let all = server.get("/v2/_catalog").json();
+    assert_eq!(all, json!({ "repositories": ["library/w", "x", "y/z"] }));
+    let reply = server.get("/v2/_catalog?n=1&last=library/w");
+    assert_eq!(reply.json(), json!({ "repositories": ["x"] }));
+    assert_eq!(
+        reply.header("link"),
+        "</v2/_catalog?n=1&last=x>; rel=\"next\""
+    );
+    let reply = server.get("/v2/_catalog?n=x");
+    assert_eq!(
+        (reply.status, &*reply.code()),
+        (400, "PAGINATION_NUMBER_INVALID")
+    );
+}
+
+/// Writes a referrer into a layout; returns its digest.
+fn referrer(server: &std::path::Path, subject: &str, kind: &str) -> String {
+    let put = |bytes: &[u8]| {
+        let hex = imgconv_testkit::sha256_hex(bytes);
+        fs::write(server.join("blobs/sha256").join(&hex), bytes).unwrap();
+        format!("sha256:{hex}")
+    };
+    let size = |digest: &str| {
+        fs::metadata(server.join("blobs").join(digest.replace(':', "/")))
+            .unwrap()
+            .len()
+    };
+    let empty = put(b"{}");
+    let note = put(kind.as_bytes());
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": OCI, "artifactType": kind,
+        "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2 },
+        "layers": [{ "mediaType": "text/plain", "digest": note, "size": kind.len() }],
+        "subject": { "mediaType": OCI, "digest": subject, "size": size(subject) },
+        "annotations": { "note": kind },
+    });
+    let digest = put(manifest.to_string().as_bytes());
+    let path = server.join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let listed = json!({ "mediaType": OCI, "digest": digest, "size": size(&digest) });
+    index["manifests"].as_array_mut().unwrap().push(listed);
+    fs::write(&path, index.to_string()).unwrap();
+    digest
+}
+
+fn referred() -> (Running, String, [String; 2]) {
+    let stores = Stores::new().layout("out", &[image("example.com/app", "1")]);
+    let layout = stores.path("out");
+    let subject = root_of(&layout);
+    let found = ["text/x-sbom", "text/x-signature"].map(|kind| referrer(&layout, &subject, kind));
+    (stores.serve(), subject, found)
+}
+
+#[test]
+fn listing_referrers_is_an_index_with_artifact_types_and_annotations() {
+    let (server, subject, digests) = referred();
+    let reply = server.get(&format!("/v2/app/referrers/{subject}"));
+    assert_eq!((reply.status, reply.header("content-type")), (200, INDEX));
+    let index = reply.json();
+    assert_eq!(
+        (&index["schemaVersion"], &index["mediaType"]),
+        (&json!(2), &json!(INDEX))
+    );
+    let listed = index["manifests"].as_array().unwrap();
+    assert_eq!(listed.len(), 2);
+    for descriptor in listed {
+        let digest = descriptor["digest"].as_str().unwrap();
+        assert!(digests.iter().any(|known| known == digest));
+        assert_eq!(descriptor["mediaType"], OCI);
+        assert_eq!(
+            descriptor["annotations"]["note"],
+            descriptor["artifactType"]
+        );
+        let (reply, _) = server.pull("app", digest, "*/*");
+        assert_eq!(descriptor["size"], reply.body.len());
+    }
+}
+
+#[test]
+fn listing_referrers_by_artifact_type_says_that_the_filter_was_applied() {
+    let (server, subject, digests) = referred();
+    let path = format!("/v2/app/referrers/{subject}?artifactType=text%2Fx-sbom");
+    let reply = server.get(&path);
+    assert_eq!(reply.header("oci-filters-applied"), "artifactType");
+    let listed = reply.json()["manifests"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(listed[0]["digest"], digests[0]);
+}
+
+#[test]
+fn listing_referrers_of_what_has_none_is_an_empty_index() {
+    let (server, _, _) = referred();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let reply = server.get(&format!("/v2/app/referrers/{digest}"));
+    assert_eq!((reply.status, reply.header("content-type")), (200, INDEX));
+    assert_eq!(reply.json()["manifests"], json!([]));
+}
+
+#[test]
+fn referrers_have_no_tags() {
+    let (server, _, _) = referred();
+    assert_eq!(server.get("/v2/app/tags/list").json()["tags"], json!(["1"]));
+    assert_eq!(
+        server.get("/v2/_catalog").json()["repositories"],
+        json!(["app"])
+    );
+}
+
+// V03
+#[test]
+fn v03_names_lead_to_images_with_and_without_their_hosts() {
+    let a = ImageRecipe::of("a.example/app", "1", &["file a \"a\""]);
+    let b = ImageRecipe::of("b.example/app", "1", &["file b \"b\""]);
+    let images = [a, b, image("busybox", "1")];
+    let server = Stores::new().layout("out", &images).serve();
+    let names = server.get("/v2/_catalog").json()["repositories"].clone();
+    assert_eq!(names, json!(["app", "b.example/app", "library/busybox"]));
+    let digest = |path: &str| {
+        let reply = server.get(path);
+        assert_eq!(reply.status, 200, "{path}");
+        reply.header("docker-content-digest").to_owned()
+    };
+    let (a, b) = (
+        digest("/v2/app/manifests/1"),
+        digest("/v2/b.example/app/manifests/1"),
+    );
+    assert_ne!(a, b);
+    assert_eq!(digest("/v2/a.example/app/manifests/1"), a);
+    assert_eq!(digest("/v2/app/manifests/1?ns=b.example"), b);
+    assert_eq!(digest("/v2/app/manifests/1?ns=none.example"), a);
+    let busybox = digest("/v2/library/busybox/manifests/1");
+    assert_eq!(digest("/v2/busybox/manifests/1"), busybox);
+    assert_eq!(digest("/v2/docker.io/library/busybox/manifests/1"), busybox);
+    let left_out = server.log.left_out.lock().unwrap().join("\n");
+    assert!(left_out.contains("b.example/app"), "{left_out}");
+}
+
+// V03
+#[test]
+fn v03_of_two_images_with_one_name_the_first_has_it() {
+    let first = ImageRecipe::of("example.com/app", "1", &["file a \"a\""]);
+    let second = ImageRecipe::of("example.com/app", "1", &["file b \"b\""]);
+    let stores = Stores::new()
+        .layout("one", &[first])
+        .layout("two", &[second]);
+    let (one, two) = (root_of(&stores.path("one")), root_of(&stores.path("two")));
+    let server = stores.serve();
+    let reply = server.get("/v2/app/manifests/1");
+    assert_eq!(reply.header("docker-content-digest"), one);
+    assert_eq!(server.get(&format!("/v2/app/manifests/{two}")).status, 200);
+    let left_out = server.log.left_out.lock().unwrap().join("\n");
+    assert!(
+        left_out.contains("another image has the name example.com/app:1"),
+        "{left_out}"
+    );
+}
+
+#[test]
+fn a_registry_is_served_too() {
+    let registry = Registry::start();
+    registry.stored().image("team/x", "t", b"");
+    let locator = format!("docker://{}/team/x", registry.server.authority());
+    let server = Stores::new().place(locator).serve();
+    server.pull("team/x", "t", "*/*");
+}
