@@ -10,7 +10,7 @@ use imgconv_convert::{
     choose::{
         dependencies,
         platforms::{is_wanted, nearest},
-        request::{Holds, Request, target},
+        request::{Request, target},
         signing::SCHEMA1,
     },
     options::Options,
@@ -196,8 +196,8 @@ impl Stock {
         let target = target(&destination, &roots)?;
         dependencies::render_in_store(&mut roots, &*source.bundle, &mut None, &options, env)?;
         let request = Request {
-            key: Some(&self.key).filter(|_| target.id() == SCHEMA1),
-            ..Request::new(target, &options, Holds::of(&destination, false), env)
+            key: (target.id() == SCHEMA1).then(|| self.key.clone()),
+            ..Request::new(target, &destination, &options, env)?
         };
         let plan = plan(&roots, &request, Report::default())?;
         let sink = Sink {

@@ -6,12 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use imgconv_convert::read::{
-    cosign::Signed,
-    node::{Node, walk},
-    root::SourceRoot,
-    source::Source,
-};
+use imgconv_convert::read::{cosign::Signed, node::Node, root::SourceRoot, source::Source};
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_locate::locator::Locator;
 use imgconv_model::{
@@ -322,8 +317,7 @@ impl Stock {
         let blob = |facts: &Facts| find(bundle, facts);
         let held = At::Source(number);
         let mut whole = true;
-        let mut failed = None;
-        walk(node, None, &mut |node, _| {
+        for (node, _) in node.walk() {
             let document = match node {
                 Node::Image(image) => image.original("manifest"),
                 Node::Index { index, .. } => Some(&index.document),
@@ -337,18 +331,12 @@ impl Stock {
                     }
                     _ => whole = false,
                 }
-                return;
+                continue;
             };
-            match look(document, &node.digests(), &held, &blob, &self.env.limits) {
-                Ok(Found::Complete(complete)) => self.repositories[at].add(complete),
-                Ok(Found::Incomplete) => whole &= !image,
-                Err(error) => {
-                    failed.get_or_insert(error);
-                }
+            match look(document, &node.digests(), &held, &blob, &self.env.limits)? {
+                Found::Complete(complete) => self.repositories[at].add(complete),
+                Found::Incomplete => whole &= !image,
             }
-        });
-        if let Some(error) = failed {
-            return Err(error);
         }
         let root = node.root_digest().filter(|_| whole);
         Ok(root.filter(|root| self.repositories[at].manifest(root).is_some()))
