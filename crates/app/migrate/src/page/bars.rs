@@ -1,7 +1,7 @@
 //! Bar charts as inline SVG. Positions are percentages, so that a chart fits any width and its text
 //! keeps its size.
 
-use super::escape::{html, shortened};
+use super::escape::{html, shortened, visible};
 
 /// The height of a bar with its text, in pixels.
 const ROW: usize = 34;
@@ -35,7 +35,7 @@ pub(super) fn draw(about: &str, bars: &[Bar]) -> String {
              <rect class=\"b\" x=\"0\" y=\"{rect}\" width=\"{}.{}%\" height=\"8\" rx=\"4\"/></g>\n",
             html(&bar.label),
             html(&bar.value),
-            html(&shortened(&bar.label, LABEL)),
+            html(&shortened(&visible(&bar.label), LABEL)),
             html(&bar.value),
             tenths / 10,
             tenths % 10,

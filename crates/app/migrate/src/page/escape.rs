@@ -20,6 +20,18 @@ pub(super) fn html(text: &str) -> String {
     out
 }
 
+/// Returns a text with escapes for its hidden characters, as [`html`] shows them.
+pub(super) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 /// Returns at most that many characters of a text, the last ones, with `…` for the rest: names of one
 /// place have their beginning in common.
 pub(super) fn shortened(text: &str, most: usize) -> String {
@@ -90,6 +102,7 @@ mod tests {
         }
         assert_eq!(shortened("éabc", 3), "…bc");
         assert_eq!(shortened("éab", 3), "éab");
+        assert_eq!(shortened(&visible("abc\u{202e}"), 5), "…02e}");
         assert_eq!(
             [1, 999, 1000, 1_234_567].map(grouped),
             ["1", "999", "1,000", "1,234,567"]
