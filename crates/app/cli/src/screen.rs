@@ -182,7 +182,6 @@ fn erase_drawn(drawn: &mut Drawn) {
     if let Some(bar) = drawn.take() {
         bar.finish_and_clear();
     }
-    drawn
 }
 
 /// Draws lines of progress on the terminal of standard error, instead of those before. The caller makes
