@@ -33,6 +33,7 @@ mod report;
 mod secrets;
 mod sink;
 mod transport;
+mod work;
 
 pub use artifact::{Artifact, Child, Index, Opaque};
 pub use blob::{Blob, Compression, Count, Facts, Open, ReadAt, Reader};
@@ -62,7 +63,7 @@ pub use network::{
 };
 pub use place::{Addressing, Names, Place, Shape, Writes};
 pub use platform::{Platform, PlatformSpec};
-pub use progress::{Counted, Event, Phase, Progress, Silent, Work};
+pub use progress::{Counted, Event, Phase, Progress, Silent};
 pub use report::{Loss, Notes, Outcome, Report, Warning};
 pub use secrets::{Secrets, conceal, password_in, without_userinfo};
 pub use sink::{
@@ -70,3 +71,4 @@ pub use sink::{
     RootNames, SinkExtras, Transfers,
 };
 pub use transport::Transport;
+pub use work::Work;

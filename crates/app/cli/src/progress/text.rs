@@ -315,7 +315,10 @@ mod tests {
         let wide = "writing, 1/200 images, 1 failed, 0.1 of 3.0 GB, 9.0 MB/s, 6 min left";
         assert!(line(120).starts_with(wide), "{}", line(120));
         let piece = lines(&tally, (60, 24), now)[1].clone();
-        assert_eq!(piece, "  5f70bf18a086, 90 of 300 MB, 9.0 MB/s, 23 s left");
+        assert_eq!(
+            piece,
+            "  5f70bf18a086, 90 of 300 MB, 9.0 MB/s, 23 s left  [#.....]"
+        );
         for id in 8..30 {
             tally.add(&begin(id, "b", None));
         }
