@@ -112,17 +112,17 @@ mod tests {
         let text = String::from_utf8(made.bytes.to_vec()).expect("the manifest is text");
         let hex = |byte: u8, size| format!("{byte:02x}").repeat(size);
         let expected = format!(
-            "{{\"annotations\":{{\"imgconv.reversal.file\":\"app.aci\",\
-             \"imgconv.reversal.image-id\":\"sha512-{}\"}},\
+            "{{\"schemaVersion\":2,\"mediaType\":\"{OCI_MANIFEST}\",\
              \"artifactType\":\"application/vnd.imgconv.reversal.v1\",\
-             \"config\":{{\"digest\":\"sha256:{}\",\"mediaType\":\"{OCI_EMPTY}\",\"size\":2}},\
-             \"layers\":[{{\"digest\":\"sha256:{}\",\"mediaType\":\"r\",\"size\":3}}],\
-             \"mediaType\":\"{OCI_MANIFEST}\",\"schemaVersion\":2,\
-             \"subject\":{{\"digest\":\"sha256:{}\",\"mediaType\":\"m\",\"size\":1}}}}",
-            hex(9, 64),
+             \"config\":{{\"mediaType\":\"{OCI_EMPTY}\",\"digest\":\"sha256:{}\",\"size\":2}},\
+             \"layers\":[{{\"mediaType\":\"r\",\"digest\":\"sha256:{}\",\"size\":3}}],\
+             \"subject\":{{\"mediaType\":\"m\",\"digest\":\"sha256:{}\",\"size\":1}},\
+             \"annotations\":{{\"imgconv.reversal.image-id\":\"sha512-{}\",\
+             \"imgconv.reversal.file\":\"app.aci\"}}}}",
             hex(2, 32),
             hex(3, 32),
-            hex(1, 32)
+            hex(1, 32),
+            hex(9, 64),
         );
         assert_eq!(text, expected);
     }
