@@ -53,9 +53,9 @@ pub(super) fn page(stock: &Stock, query: Option<&str>, headers: &HeaderMap) -> R
     }
     if let (Some(_), Some(last)) = (names.next(), last) {
         let last = utf8_percent_encode(last, NON_ALPHANUMERIC);
-        let _ = write!(
+        let _ = writeln!(
             list,
-            "<p><a href=\"/?last={last}\">more repositories</a></p>\n"
+            "<p><a href=\"/?last={last}\">more repositories</a></p>"
         );
     }
     if list.is_empty() {
@@ -78,7 +78,7 @@ pub(super) fn page(stock: &Stock, query: Option<&str>, headers: &HeaderMap) -> R
 fn section(list: &mut String, stock: &Stock, repository: &Repository, host: &str) {
     let name = repository.name();
     let (host, shown) = (escaped(host), escaped(name));
-    let _ = write!(list, "<h2>{shown}</h2>\n<ul>\n");
+    let _ = writeln!(list, "<h2>{shown}</h2>\n<ul>");
     let mut tags = repository.tags();
     for tag in tags.by_ref().take(TAGS) {
         let tag_shown = escaped(tag);
@@ -93,15 +93,11 @@ fn section(list: &mut String, stock: &Stock, repository: &Repository, host: &str
             },
             None => "made when it is asked for".to_owned(),
         };
-        let _ = write!(
-            list,
-            " <span class=\"note\">{}</span></li>\n",
-            escaped(&note)
-        );
+        let _ = writeln!(list, " <span class=\"note\">{}</span></li>", escaped(&note));
     }
     let more = tags.count();
     if more > 0 {
-        let _ = write!(list, "<li class=\"note\">and {more} more tags</li>\n");
+        let _ = writeln!(list, "<li class=\"note\">and {more} more tags</li>");
     }
     list.push_str("</ul>\n");
 }

@@ -27,6 +27,9 @@ use crate::options::{ServeOptions, Watcher};
 /// The parts of places that stay open after they were used.
 const OPEN_PARTS: usize = 16;
 
+/// An open part of a source: the number of the source, the position of an entry, and the part.
+type OpenPart = (usize, usize, Arc<dyn Bundle>);
+
 /// The images of all sources.
 pub struct Stock {
     pub(super) sources: Vec<Source>,
@@ -42,7 +45,7 @@ pub struct Stock {
     pub(super) key: SigningKey,
     pub(super) platform: PlatformSpec,
     pub(super) env: Env,
-    pub(super) parts: Mutex<VecDeque<(usize, usize, Arc<dyn Bundle>)>>,
+    parts: Mutex<VecDeque<OpenPart>>,
     pub(super) proven: Proven,
     /// The v1 images that were asked for, by id.
     pub(super) v1: RwLock<BTreeMap<String, Arc<V1Image>>>,
