@@ -84,7 +84,6 @@ fn schemas() -> Result {
         "--workspace",
         "--bin=imgconv",
         "--",
-        "--quiet",
         "--ignored",
         "--exact",
         "schemas::write",
