@@ -67,6 +67,8 @@ fn section(name: &str, schema: &Value, told: &mut BTreeMap<String, String>) -> R
     };
     match schema["oneOf"].as_array() {
         Some(events) => {
+            // The members of every event.
+            table.members("", schema)?;
             for event in events {
                 table.event(event)?;
             }
@@ -98,9 +100,16 @@ impl<'a> Table<'a> {
         let tag = &event["properties"]["event"]["const"];
         let tag = tag.as_str().ok_or("an event without the member `event`")?;
         self.row("event", &format!("`{tag}`"), &meaning(event));
-        let members = event["properties"].as_object().into_iter().flatten();
-        for (name, member) in members.filter(|(name, _)| *name != "event") {
-            self.member(&format!("… {name}"), member, is_optional(event, name))?;
+        let root = self.root;
+        let path = event["$ref"]
+            .as_str()
+            .and_then(|path| path.strip_prefix('#'));
+        let shared = path.and_then(|path| root.pointer(path));
+        for schema in [event].into_iter().chain(shared) {
+            let members = schema["properties"].as_object().into_iter().flatten();
+            for (name, member) in members.filter(|(name, _)| *name != "event") {
+                self.member(&format!("… {name}"), member, is_optional(schema, name))?;
+            }
         }
         Ok(())
     }

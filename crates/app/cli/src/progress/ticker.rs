@@ -49,7 +49,10 @@ impl Ticking {
         let draw = move || {
             let mut guard = shared.lock();
             loop {
-                let waited = shared.ended.wait_timeout(guard, D::EVERY);
+                // A short run may have ended before this thread began, so the flag counts before the wait too.
+                let waited = shared
+                    .ended
+                    .wait_timeout_while(guard, D::EVERY, |(_, ended)| !*ended);
                 guard = waited.unwrap_or_else(PoisonError::into_inner).0;
                 if guard.1 {
                     break;
