@@ -68,7 +68,9 @@ fn section(name: &str, schema: &Value, told: &mut BTreeMap<String, String>) -> R
     match schema["oneOf"].as_array() {
         Some(events) => {
             // The members of every event.
-            table.members("", schema)?;
+            if schema["properties"].is_object() {
+                table.members("", schema)?;
+            }
             for event in events {
                 table.event(event)?;
             }

@@ -20,11 +20,14 @@ use crate::{
     fsck, lint,
     verdict::{Finding, Part, SignedBy, Verdict},
 };
-use imgconv_convert::read::{
-    node::{ImageNode, Node, semantics},
-    reversal::{self, Search},
-    root::SourceRoot,
-    source::Source,
+use imgconv_convert::{
+    choose::restored::check_restored,
+    read::{
+        node::{ImageNode, Node, semantics},
+        reversal::{self, Search},
+        root::SourceRoot,
+        source::Source,
+    },
 };
 use imgconv_locate::locator::Locator;
 
@@ -389,9 +392,7 @@ fn check_reversals(
             continue;
         };
         let work = || -> Result<()> {
-            let tar = reversal.rebuild(root.holder(), &image.image.layers, env)?;
-            let tar = HashingReader::new(Cancellable::new(tar, env), &[]);
-            tar.finish().map_err(Error::from_io)?;
+            check_restored(&reversal, root.holder(), &image.image, env)?;
             reversal.signature(root.holder(), env)?;
             Ok(())
         };

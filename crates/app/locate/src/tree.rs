@@ -159,6 +159,11 @@ impl Tree {
                 unreadable(Code::Limit, message)
             }
             (_, None) if kind.is_file() => match std::fs::File::open(path) {
+                // A damaged ACI must not pass for a file of another kind.
+                Ok(_) if is_called_aci(path) => {
+                    let message = "the file is called an ACI, but is none, or is damaged";
+                    unreadable(Code::BadTar, message.to_owned())
+                }
                 Ok(_) => None,
                 Err(error) => unreadable(Code::Io, error.to_string()),
             },
@@ -183,6 +188,11 @@ impl Tree {
 
 fn is_lost_and_found(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == "lost+found")
+}
+
+fn is_called_aci(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("aci"))
 }
 
 fn is_aci(path: &Path) -> bool {

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+type Map = serde_json::Map<String, Value>;
+
 use crate::{Failure, Result, read_text};
 
 /// The most references that lead from one schema to the next.
@@ -76,6 +78,7 @@ impl Schema {
             faults.push(format!("{at}: the schema refers to itself"));
             return;
         }
+        let schema = &self.joined(schema);
         for (keyword, operand) in schema {
             match &**keyword {
                 "$schema" | "$defs" | "title" | "description" | "required" | "default" => {}
@@ -125,12 +128,35 @@ impl Schema {
         }
     }
 
+    /// Moves the members that a schema shares with the schemas below it into these: a `$ref` beside `properties`, and
+    /// `properties` beside `oneOf`. Then each schema that names members knows all of them.
+    fn joined(&self, schema: &Map) -> Map {
+        let mut all = schema.clone();
+        if !all.contains_key("properties") {
+            return all;
+        }
+        let target = all.get("$ref").and_then(Value::as_str);
+        let target = target.and_then(|name| self.root.pointer(name.strip_prefix('#')?));
+        if let Some(target) = target.and_then(Value::as_object) {
+            all.remove("$ref");
+            add(&mut all, target);
+        }
+        if let Some(Value::Array(mut branches)) = all.remove("oneOf") {
+            for branch in branches.iter_mut().filter_map(Value::as_object_mut) {
+                add(branch, &all);
+            }
+            all.retain(|keyword, _| !matches!(&**keyword, "type" | "properties" | "required"));
+            all.insert("oneOf".to_owned(), Value::Array(branches));
+        }
+        all
+    }
+
     /// Validates the members of an object. A schema that names members, or is of an object without
     /// naming any, knows all of them.
     fn members(
         &self,
-        schema: &serde_json::Map<String, Value>,
-        members: &serde_json::Map<String, Value>,
+        schema: &Map,
+        members: &Map,
         at: &str,
         depth: usize,
         faults: &mut Vec<String>,
@@ -187,6 +213,7 @@ impl Schema {
     fn format(&self, name: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
         let fits = match name.as_str() {
             _ if !value.is_number() => true,
+            Some("double") => true,
             Some("uint" | "uint64") => value.as_u64().is_some(),
             Some("uint32") => value.as_u64().is_some_and(|it| u32::try_from(it).is_ok()),
             _ => {
@@ -197,6 +224,24 @@ impl Schema {
         if !fits {
             faults.push(format!("{at}: {value} is not of the format {name}"));
         }
+    }
+}
+
+/// Adds the members that a schema names, and those that it requires, to another one.
+fn add(to: &mut Map, from: &Map) {
+    if let Some(Value::Object(members)) = from.get("properties") {
+        let own = to
+            .entry("properties")
+            .or_insert_with(|| Value::Object(Map::new()));
+        let own = own.as_object_mut().into_iter();
+        own.for_each(|own| own.extend(members.clone()));
+    }
+    if let Some(Value::Array(names)) = from.get("required") {
+        let own = to
+            .entry("required")
+            .or_insert_with(|| Value::Array(Vec::new()));
+        let own = own.as_array_mut().into_iter();
+        own.for_each(|own| own.extend(names.clone()));
     }
 }
 
@@ -284,6 +329,29 @@ mod tests {
         ] {
             let error = Schema::parse("x", schema).unwrap().check("1").unwrap_err();
             assert!(error.to_string().contains(part), "{schema}: {error}");
+        }
+    }
+
+    #[test]
+    fn shared_members_count_in_each_choice() {
+        let schema = r##"{ "properties": { "time": { "type": "number", "format": "double" } }, "required": ["time"],
+            "oneOf": [
+                { "$ref": "#/$defs/work", "properties": { "event": { "const": "begin" } }, "required": ["event"] },
+                { "properties": { "event": { "const": "end" } }, "required": ["event"] } ],
+            "$defs": { "work": { "properties": { "id": { "type": "integer" } }, "required": ["id"] } } }"##;
+        let schema = Schema::parse("x", schema).unwrap();
+        for text in [
+            r#"{"time":0.5,"event":"begin","id":1}"#,
+            r#"{"time":1,"event":"end"}"#,
+        ] {
+            assert_eq!(schema.check(text), Ok(()), "{text}");
+        }
+        for text in [
+            r#"{"event":"end"}"#,
+            r#"{"time":1,"event":"begin"}"#,
+            r#"{"time":1,"event":"end","id":1}"#,
+        ] {
+            assert!(schema.check(text).is_err(), "{text}");
         }
     }
 }

@@ -593,7 +593,7 @@ fn a_folder_of_everything_is_migrated_with_what_belongs_together() {
         docker::archive_v1(&older).unwrap(),
     )
     .unwrap();
-    fs::write(sandbox.path("old/broken.aci"), b"not an image").unwrap();
+    fs::write(sandbox.path("old/notes.txt"), b"not an image").unwrap();
     stores::rkt(
         &[one_layer(&image("example.com/rkt", "2", BASE, ""))],
         &sandbox.path("old/rkt"),

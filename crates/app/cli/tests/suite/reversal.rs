@@ -214,9 +214,17 @@ fn a_bad_record_is_a_warning_or_a_refusal() {
 /// H9b: a record that is whole, and belongs to another image.
 #[test]
 fn a_foreign_record_is_refused() {
+    foreign_record(LABELS);
+    // A record of an ACI with a whitelist holds all files, and needs no layer.
+    let listed = r#","pathWhitelist":["/etc/a","/x"]"#;
+    foreign_record(&format!("{LABELS}{listed}"));
+}
+
+/// Puts the record of another ACI with the same manifest beside an image.
+fn foreign_record(fields: &str) {
     let sandbox = Sandbox::new();
-    app(&sandbox);
-    sandbox.aci("other.aci", "example.com/app", LABELS, "file x \"other\"");
+    sandbox.aci("app.aci", "example.com/app", fields, TREE);
+    sandbox.aci("other.aci", "example.com/app", fields, "file x \"other\"");
     sandbox.ok(&["aci-to-oci", "--reversible", "app.aci", "out"]);
     sandbox.ok(&["aci-to-oci", "--reversible", "other.aci", "other"]);
     // The record of the other image under the manifest that names this image.

@@ -246,3 +246,37 @@ fn k48_mistyped_commands_options_and_schemes_get_the_word_that_was_meant() {
         sandbox.fails(args, 2, &[meant]);
     }
 }
+
+#[test]
+fn k09_a_damaged_aci_of_a_folder_is_named() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("s")).unwrap();
+    sandbox.aci("s/good.aci", "example.com/good", LABELS, "file a \"a\"");
+    let good = fs::read(sandbox.path("s/good.aci")).unwrap();
+    let mut flipped = good.clone();
+    flipped[30] ^= 1;
+    let damaged: [(&str, &[u8]); 4] = [
+        ("cut.ACI", &good[..60]),
+        ("empty.aci", b""),
+        ("flipped.aci", &flipped),
+        ("other.aci", b"no image at all"),
+    ];
+    for (name, bytes) in damaged {
+        fs::write(sandbox.path("s").join(name), bytes).unwrap();
+    }
+    let commands: [&[&str]; 4] = [
+        &["ls", "s"],
+        &["verify", "s"],
+        &["verify", "aci-tree:s"],
+        &["migrate", "s", "oci:out"],
+    ];
+    for args in commands {
+        let output = sandbox.run(args);
+        assert!(!output.status.success(), "{args:?}");
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        for (name, _) in damaged {
+            assert!(text.contains(name), "{args:?} does not name {name}: {text}");
+        }
+    }
+}

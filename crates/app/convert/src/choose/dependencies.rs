@@ -7,7 +7,7 @@ use std::{
 };
 
 use imgconv_format_aci::{
-    ExpectedImage, Manifest, decode_stream,
+    Decoded, ExpectedImage, Manifest, decode_stream,
     dependency::{Rendered, describe, order},
     manifest::Dependency,
     resolve_user,
@@ -218,6 +218,25 @@ fn render_one(
     }
     node.image.layers = layers;
     Ok(())
+}
+
+/// Returns an ACI's own layer as rendering makes it: without the files that its path whitelist does not list.
+///
+/// # Errors
+/// If the whitelist is malformed.
+pub(crate) fn own_layer(decoded: &Decoded, env: &Env) -> Result<Layer> {
+    let layer = decoded.image.layers[0].clone();
+    let alone = Arc::new(Manifest {
+        dependencies: Vec::new(),
+        ..decoded.manifest.clone()
+    });
+    let mut manifest = |(): &()| Ok(Arc::clone(&alone));
+    let mut resolve = |_: &Dependency| Ok(());
+    let rendered = order((), &mut manifest, &mut resolve, &env.limits)?;
+    Ok(match rendered.last().and_then(Rendered::paths) {
+        None => layer,
+        Some(paths) => filtered(layer, paths, env),
+    })
 }
 
 /// The properties that the manifests claim of their dependencies.

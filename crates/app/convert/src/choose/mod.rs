@@ -7,4 +7,5 @@ pub(crate) mod family;
 pub mod names;
 pub mod platforms;
 pub mod request;
+pub mod restored;
 pub mod signing;

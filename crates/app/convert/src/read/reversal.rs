@@ -10,7 +10,8 @@ use imgconv_manifest::{
     media_type::{OCI_MANIFEST, REVERSAL, REVERSAL_RECORD, SIGNATURE},
 };
 use imgconv_model::{
-    Bundle, Child, Code, Digest, Env, Error, Layer, Limits, Opaque, Open, Reader, Result, RootEntry,
+    Blob, Bundle, Child, Code, Digest, Env, Error, Layer, Limits, Opaque, Open, Reader, Result,
+    RootEntry,
 };
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_reversal::Record;
@@ -92,8 +93,11 @@ impl Reversal {
     /// # Errors
     /// If the blob is missing or damaged, or has another image ID than the artifact.
     pub fn open(&self, bundle: &dyn Bundle, env: &Env) -> Result<Record> {
+        self.opened(&find_blob(bundle, &self.record, &env.limits)?, env)
+    }
+
+    fn opened(&self, blob: &Blob, env: &Env) -> Result<Record> {
         let what = format!("record {}", self.record.digest);
-        let blob = find_blob(bundle, &self.record, &env.limits)?;
         let record = Record::open(blob.open()?, &env.limits, &what)?;
         let found = record.header().image_id;
         if found != self.image_id {
@@ -104,28 +108,23 @@ impl Reversal {
         Ok(record)
     }
 
-    /// Returns the tar of the ACI, made of the record and the layers of the image. The end of the tar is an
-    /// error unless its digest is the image ID.
+    /// Returns the tar of the ACI, made of the record and the layers of the image whenever it is opened. The end of
+    /// the tar is an error unless its digest is the image ID.
     ///
     /// # Errors
-    /// If the record is damaged, or belongs to another image.
-    pub fn rebuild(&self, bundle: &dyn Bundle, layers: &[Layer], env: &Env) -> Result<Reader> {
-        let record = self.open(bundle, env)?;
-        let layer: Reader = match &record.header().layer {
-            None => Box::new(std::io::empty()),
-            Some(copied) => {
-                let own = |layer: &&Layer| layer.diff_id == Some(copied.diff_id);
-                let layer = layers.iter().rev().find(own).ok_or_else(|| {
-                    let message = format!(
-                        "the record is about a layer with the diff ID {}, which the image does not have",
-                        copied.diff_id
-                    );
-                    Error::new(Code::Mismatch, message)
-                })?;
-                Box::new(Tar::open(layer, &Budget::default(), env, "layer")?)
-            }
-        };
-        record.rebuild(layer)
+    /// If the blob of the record is missing. The stream fails if the record is damaged, or belongs to another image.
+    pub(crate) fn rebuilt(
+        &self,
+        bundle: &dyn Bundle,
+        layers: &[Layer],
+        env: &Env,
+    ) -> Result<Rebuilt> {
+        Ok(Rebuilt {
+            reversal: self.clone(),
+            record: find_blob(bundle, &self.record, &env.limits)?,
+            layers: layers.to_vec(),
+            env: env.clone(),
+        })
     }
 
     /// Reads the signature of the ACI, if there is one.
@@ -143,24 +142,39 @@ impl Reversal {
 }
 
 /// The tar of an ACI that is made of a record and layers whenever it is opened.
-pub(crate) struct Rebuilt<'a> {
-    pub(crate) reversal: &'a Reversal,
-    pub(crate) bundle: &'a dyn Bundle,
-    pub(crate) layers: &'a [Layer],
-    pub(crate) env: &'a Env,
+pub(crate) struct Rebuilt {
+    reversal: Reversal,
+    record: Blob,
+    layers: Vec<Layer>,
+    env: Env,
 }
 
-impl fmt::Debug for Rebuilt<'_> {
+impl fmt::Debug for Rebuilt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rebuilt")
-            .field("reversal", self.reversal)
+            .field("reversal", &self.reversal)
             .finish_non_exhaustive()
     }
 }
 
-impl Open for Rebuilt<'_> {
+impl Open for Rebuilt {
     fn open(&self) -> Result<Reader> {
-        self.reversal.rebuild(self.bundle, self.layers, self.env)
+        let record = self.reversal.opened(&self.record, &self.env)?;
+        let layer: Reader = match &record.header().layer {
+            None => Box::new(std::io::empty()),
+            Some(copied) => {
+                let own = |layer: &&Layer| layer.diff_id == Some(copied.diff_id);
+                let layer = self.layers.iter().rev().find(own).ok_or_else(|| {
+                    let message = format!(
+                        "the record is about a layer with the diff ID {}, which the image does not have",
+                        copied.diff_id
+                    );
+                    Error::new(Code::Mismatch, message)
+                })?;
+                Box::new(Tar::open(layer, &Budget::default(), &self.env, "layer")?)
+            }
+        };
+        record.rebuild(layer)
     }
 }
 

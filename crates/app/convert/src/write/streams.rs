@@ -13,15 +13,12 @@ use crate::{
         output::{Item, squash_layers},
         stream::{Fate, WrittenStream, encode, item},
     },
-    choose::request::Request,
+    choose::{request::Request, restored::check_restored},
     plan::{
         data::{PlannedExact, PlannedStream, StreamStep},
         streams::encoding,
     },
-    read::{
-        node::{AciPart, semantics},
-        reversal::Rebuilt,
-    },
+    read::node::{AciPart, semantics},
 };
 
 /// What the name of a signature has more than the name of its file.
@@ -40,11 +37,16 @@ impl Writer<'_> {
         let env = &planned
             .env(self.request.env)
             .for_image(&told::label(&planned.image));
-        for exact in &planned.exact {
+        // The last record of a list is the newest.
+        let mut failed = Vec::new();
+        for exact in planned.exact.iter().rev() {
             match self.exact(planned, exact, env) {
                 Ok(item) => return Ok(vec![item]),
-                Err(error) => self.not_exact(planned, exact, error)?,
+                Err(error) => failed.push((exact, error)),
             }
+        }
+        for (exact, error) in failed {
+            self.not_exact(planned, exact, error)?;
         }
         match planned.step {
             StreamStep::Keep(aci) => Ok(vec![self.kept(planned, aci, env)?]),
@@ -161,12 +163,8 @@ impl Writer<'_> {
         if self.request.options.layers.compression.is_none() && before == Compression::None {
             encoding.compression = Compression::None;
         }
-        let tar = Rebuilt {
-            reversal,
-            bundle: *bundle,
-            layers: &planned.node.image.layers,
-            env,
-        };
+        check_restored(reversal, *bundle, &planned.node.image, env)?;
+        let tar = reversal.rebuilt(*bundle, &planned.node.image.layers, env)?;
         let written =
             self.compress_to_sink(&tar, &encoding, image, Some(reversal.image_id), env)?;
         let mut report = report.clone();

@@ -1,0 +1,64 @@
+//! The check that a restored ACI is the one that the image was made of.
+
+use std::sync::Arc;
+
+use imgconv_format_aci::{ExpectedImage, decode_stream};
+use imgconv_model::{
+    Blob, Bundle, Code, Digest, Document, Env, Error, Facts, FormatId, Image, Notes, Result,
+};
+use imgconv_pipeline::{Budget, Tar};
+use imgconv_stream::HashingReader;
+
+use super::dependencies::own_layer;
+use crate::read::reversal::Reversal;
+
+/// Restores an ACI, reads it like any other, and compares it with the image: the manifest byte for byte, and the own
+/// layer by its diff ID. The digest of an image says nothing about its referrers, and a record states the digest of
+/// what it makes: so neither proves that both belong together.
+///
+/// # Errors
+/// [`Code::Mismatch`] if the record makes another ACI, and the errors of the record and of the layers.
+pub fn check_restored(
+    reversal: &Reversal,
+    bundle: &dyn Bundle,
+    image: &Image,
+    env: &Env,
+) -> Result<()> {
+    let what = format!("record {}", reversal.record.digest);
+    // The warnings about the ACI were given when the image was made of it.
+    let env = &env.with_notes(&Notes::default());
+    let blob = Blob {
+        facts: Facts::default(),
+        bytes: Arc::new(reversal.rebuilt(bundle, &image.layers, env)?),
+    };
+    let restored = decode_stream(&blob, &what, &ExpectedImage::default(), env)?;
+    let (expected, found) = (manifest(image), manifest(&restored.image));
+    if expected.map(|document| &document.bytes) != found.map(|document| &document.bytes) {
+        let message = "the record makes an ACI with another manifest than the image was made of";
+        return Err(Error::new(Code::Mismatch, message).at(what));
+    }
+    let claimed = image.layers.last().and_then(|layer| layer.diff_id);
+    let claimed = claimed.ok_or_else(|| {
+        Error::new(Code::Missing, "the layer of the image has no diff ID").at(&*what)
+    })?;
+    let layer = own_layer(&restored, env)?;
+    let tar = Tar::open(&layer, &Budget::default(), env, &what)?;
+    let reader = HashingReader::new(tar, &[claimed.algorithm()]);
+    let (digests, _): (Vec<Digest>, u64) = reader.finish().map_err(Error::from_io)?;
+    match digests.first() {
+        Some(found) if *found == claimed => Ok(()),
+        found => {
+            let found = found.map(ToString::to_string).unwrap_or_default();
+            Err(Error::mismatch("the diff ID of the restored ACI", claimed, found).at(what))
+        }
+    }
+}
+
+/// The manifest of the ACI that an image is, or was.
+fn manifest(image: &Image) -> Option<&Document> {
+    let of_aci = image
+        .originals
+        .iter()
+        .find(|original| original.format == FormatId::ACI && original.role == "manifest");
+    of_aci.map(|original| &original.document)
+}
