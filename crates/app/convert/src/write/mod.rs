@@ -124,9 +124,9 @@ impl Output for Written<'_> {
         keepsake: &Keepsake,
     ) -> Result<(Child, u64)> {
         let (sink, env) = (self.destination.sink, self.request.env);
-        let (artifact, size, blobs) = reversal::store(sink, record, content, keepsake, env)?;
-        self.stored.borrow_mut().extend(blobs);
-        Ok((artifact, size))
+        let stored = reversal::store(sink, record, content, keepsake, env)?;
+        self.stored.borrow_mut().extend(stored.blobs);
+        Ok((stored.artifact, stored.size))
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {

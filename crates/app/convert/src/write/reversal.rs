@@ -95,15 +95,24 @@ fn traced(aci: &AciPart, recorder: &Recorder, layer: &Layer, env: &Env) -> Layer
     }
 }
 
-/// Stores the record of an ACI and what is kept beside it; returns the artifact, the size of the record, and digest
-/// and size of all that was stored.
+/// A stored record.
+pub(super) struct Stored {
+    /// The artifact that holds the record.
+    pub(super) artifact: Child,
+    /// The bytes of the record.
+    pub(super) size: u64,
+    /// Digest and size of everything that was stored.
+    pub(super) blobs: Vec<(Digest, u64)>,
+}
+
+/// Stores the record of an ACI and what is kept beside it.
 pub(super) fn store(
     sink: &dyn BundleSink,
     record: RecordOf<'_>,
     content: Content,
     keepsake: &Keepsake,
     env: &Env,
-) -> Result<(Child, u64, Vec<(Digest, u64)>)> {
+) -> Result<Stored> {
     let aci = record.node.aci.as_ref().expect("only an ACI is recorded");
     let image_id = aci.read_to_end(&aci.what, env)?;
     let compression = compression(&aci.blob)?;
@@ -156,8 +165,12 @@ pub(super) fn store(
     let document = manifest(record.subject, &blobs, &said);
     let artifact = write_document(sink, &document, Algorithm::Sha256)?;
     let all = [&artifact, &config, &stored].into_iter().chain(&signature);
-    let all = all.map(|child| (child.digest, child.size)).collect();
-    Ok((listed(artifact), size, all))
+    let blobs = all.map(|child| (child.digest, child.size)).collect();
+    Ok(Stored {
+        artifact: listed(artifact),
+        size,
+        blobs,
+    })
 }
 
 /// The compression of a file.

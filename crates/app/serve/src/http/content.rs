@@ -159,6 +159,12 @@ pub(super) async fn blob(
         opening.await.unwrap_or(Err(Refusal::FAILED))?
     };
     let size = opened.size;
+    if size == 0 && digest != imgconv_stream::digest(digest.algorithm(), b"") {
+        // An answer without a body would end before anything is verified.
+        let error = Error::mismatch("the digest of the empty blob", digest, "that of no bytes");
+        server.watcher.failed(&what, &error);
+        return Err(Refusal::FAILED);
+    }
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     // A part of another blob than the client has the rest of is of no use.
     let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|wanted| wanted == tag));

@@ -21,8 +21,8 @@ use imgconv_convert::{
 use imgconv_locate::locator::Locator;
 use imgconv_manifest::{Part, references};
 use imgconv_model::{
-    BlobWriter, BundleSink, Child, Code, Digest, Document, Error, Facts, Name, Notes, PlatformSpec,
-    Publication, Report, Result, RootEntry, SinkExtras, TopLevel,
+    BlobWriter, BundleSink, Child, Code, Digest, Document, Env, Error, Facts, Name, Notes,
+    PlatformSpec, Publication, Report, Result, RootEntry, Silent, SinkExtras, TopLevel,
 };
 use imgconv_pipeline::Sealer;
 use imgconv_stream::read_to_limit;
@@ -147,8 +147,12 @@ impl Stock {
     /// Makes one form of an image; returns the root document, which is not registered yet.
     fn convert(&self, repository: &Repository, item: &Item, want: Want) -> Result<Child> {
         let source = &self.sources[item.source];
-        // What is lost is what `convert` would report; a client has no place for it.
-        let env = &self.env.with_notes(&Notes::default());
+        // What is lost is what `convert` would report; a client has no place for it. The work is one of many requests,
+        // so the whole has no progress.
+        let env = &Env {
+            progress: Arc::new(Silent),
+            ..self.env.with_notes(&Notes::default())
+        };
         let mut memo = source.memo();
         let mut roots = Vec::with_capacity(item.entries.len());
         for entry in &item.entries {
