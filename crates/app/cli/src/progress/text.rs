@@ -68,7 +68,7 @@ fn parts(tally: &Tally, now: Instant) -> Vec<Part> {
     let Some(images) = tally.images else {
         return parts;
     };
-    // One image needs no count.
+    // A single image needs no count.
     if images.count != 1 {
         let word = if images.count == 0 { "" } else { " images" };
         parts.push((1, format!("{}/{}{word}", images.done, images.count)));

@@ -125,7 +125,7 @@ fn an_aci_comes_back_with_its_signature_and_the_note_exact() {
     artifact(&sandbox, "copy");
     sandbox.ok(&["convert", "oci:copy:1.0", "aci:two.aci", "--exact"]);
     assert_eq!(image_id(&sandbox.path("two.aci")), id);
-    // Nothing is free to be removed.
+    // No blob is free to be removed.
     let removed = sandbox.ok(&["layout", "gc", "copy", "--min-age", "0s"]);
     assert!(removed.starts_with("0 blobs"), "{removed}");
     sandbox.ok(&["oci-to-aci", "copy", "three.aci", "--exact"]);
@@ -352,7 +352,7 @@ fn stores_and_sites_get_the_same_acis_again() {
         .unwrap();
         ids.push(image_id(&sandbox.path(&file)));
     }
-    // One name for two platforms becomes one index, with a record for each image.
+    // A name with two platforms becomes one index, with a record for each image.
     sandbox.ok(&["migrate", "tree:store", "oci:all", "--reversible"]);
     sandbox.ok(&["verify", "all"]);
     sandbox.ok(&["migrate", "oci:all", "aci:back/", "--exact"]);

@@ -21,7 +21,7 @@ pub(crate) struct Blobs<'a> {
     pub(crate) signature: Option<&'a Child>,
 }
 
-/// What the artifact says of the ACI.
+/// The annotations of the artifact about the ACI.
 #[derive(Debug)]
 pub(crate) struct Said<'a> {
     /// The image ID.

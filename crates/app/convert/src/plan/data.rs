@@ -89,11 +89,11 @@ pub struct PlannedImage {
     pub assumed: Platform,
     /// The known losses and irregularities.
     pub report: Report,
-    /// What a record of reversal gets beside the tar, if one is made.
+    /// The parts of the artifact beside the record, if a record is made.
     pub reversal: Option<Keepsake>,
 }
 
-/// What is kept of an ACI beside its tar.
+/// The parts of an ACI that are kept beside its tar.
 #[derive(Clone, Debug, Default)]
 pub struct Keepsake {
     /// The name of its file.
