@@ -181,6 +181,8 @@ pub(super) fn packages(oracle: &Oracle) -> Result<Input> {
 /// The busybox tree with additional files that actool does not accept, packed by GNU tar.
 pub(super) fn gnu_tar(oracle: &Oracle) -> Result<Input> {
     let from = oracle.path("trees/busybox-again");
+    // Another group may have made the tree.
+    oracle.shell(&format!("rm -rf '{}'", from.display()))?;
     tree(oracle, "busybox-again", BUSYBOX, "")?;
     let tree = tree(oracle, "gnutar", SPECIAL, &from.to_string_lossy())?;
     let exec = r#"["/bin/sh", "-c", "echo tar speaks"]"#;
