@@ -21,7 +21,7 @@ use crate::{
     read::node::{AciPart, semantics},
 };
 
-/// What the name of a signature has more than the name of its file.
+/// The end that the name of a signature has after the name of the signed file.
 const SIGNATURE_SUFFIX: &str = ".asc";
 
 /// Writes streams to a destination.

@@ -69,7 +69,7 @@ impl Outcome {
 /// Losses, or warnings, of one kind.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// What happened: the outcome of a loss, or the code of a warning.
+    /// The outcome of a loss, or the code of a warning.
     pub(super) what: String,
     /// The field of the first loss; empty for warnings.
     pub(super) field: String,

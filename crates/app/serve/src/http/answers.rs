@@ -30,7 +30,7 @@ pub(super) async fn answer<B>(server: &Arc<Server>, request: &Request<B>) -> Res
     };
     let mut response = answered.unwrap_or_else(|refusal| refusal.answer());
     let headers = response.headers_mut();
-    // What follows a body that is not read must not be taken for a request.
+    // The bytes of a body that is not read must not be taken for a request.
     if has_body(request.headers()) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

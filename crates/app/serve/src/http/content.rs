@@ -36,7 +36,7 @@ pub(super) async fn tagged(
     let client = Accepted::of(headers);
     let what = format!("{}:{tag}", name.0);
     let tell = |error: Error| told(server, &what, &error);
-    // What is there needs no thread.
+    // A document that is there already needs no thread.
     let mut answer = {
         let repository = find(&server.stock, &name)?;
         let tagged = server.stock.tagged(repository, &tag, &client, false);

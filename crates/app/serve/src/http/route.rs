@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 /// limits).
 const LONGEST_NAME: usize = 1024;
 
-/// What a request is for.
+/// The resource that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// The version check: `/v2/`.

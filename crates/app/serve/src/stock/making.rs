@@ -147,7 +147,7 @@ impl Stock {
     /// Makes one form of an image; returns the root document, which is not registered yet.
     fn convert(&self, repository: &Repository, item: &Item, want: Want) -> Result<Child> {
         let source = &self.sources[item.source];
-        // What is lost is what `convert` would report; a client has no place for it. The work is one of many requests,
+        // The losses are those that `convert` would report; a client can't be told of them. The work is one of many requests,
         // so the whole has no progress.
         let env = &Env {
             progress: Arc::new(Silent),
