@@ -246,6 +246,42 @@ fn v02_a_blob_that_changed_is_cut_before_its_last_byte() {
 
 // V02
 #[test]
+fn v02_an_empty_blob_with_another_digest_is_no_answer() {
+    let stores = Stores::new().layout("out", &[image("example.com/team/app", "1")]);
+    let blobs = stores.path("out/blobs/sha256");
+    let edit = |path: &std::path::Path, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        change(&mut value);
+        value.to_string()
+    };
+    let index = stores.path("out/index.json");
+    let read: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    let name = |value: &serde_json::Value| {
+        let digest = value["digest"].as_str().unwrap();
+        digest.trim_start_matches("sha256:").to_owned()
+    };
+    let old = blobs.join(name(&read["manifests"][0]));
+    // The manifest claims that the layer is empty, and so is its file.
+    let manifest = edit(&old, &|value| value["layers"][0]["size"] = 0.into());
+    let layer: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let layer = name(&layer["layers"][0]);
+    fs::write(blobs.join(&layer), b"").unwrap();
+    let hex = sha256_hex(manifest.as_bytes());
+    fs::write(blobs.join(&hex), &manifest).unwrap();
+    let text = edit(&index, &|value| {
+        value["manifests"][0]["digest"] = format!("sha256:{hex}").into();
+        value["manifests"][0]["size"] = manifest.len().into();
+    });
+    fs::write(&index, text).unwrap();
+    let server = stores.serve();
+    let reply = server.get(&format!("/v2/team/app/blobs/sha256:{layer}"));
+    assert_ne!(reply.status, 200);
+    let failed = server.log.failed.lock().unwrap().join("\n");
+    assert!(failed.contains(&layer), "{failed}");
+}
+
+// V02
+#[test]
 fn v02_a_blob_that_is_gone_is_404_and_the_rest_is_served() {
     let server = one();
     let digest = layer(&server);
