@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use imgconv::{Document, Error, conceal};
+use imgconv::{Code, Document, Error, conceal};
 
 use crate::{
     documents::Failed,
@@ -27,12 +27,39 @@ pub(crate) fn report(error: &Error, as_json: bool) -> ExitCode {
 
 /// Prints the error of the arguments, or the help page that the arguments ask for. The error repeats
 /// arguments, and an argument may contain a password.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let passwords = passwords_in_arguments();
-    if passwords.is_empty() || !error.use_stderr() {
+pub(crate) fn usage(error: &clap::Error, as_json: bool) -> ExitCode {
+    if !error.use_stderr() {
         error.exit();
     }
+    let passwords = passwords_in_arguments();
     let text = error.render().to_string();
-    say(conceal(&text, passwords.iter().map(String::as_str)).trim_end());
+    let text = conceal(&text, passwords.iter().map(String::as_str));
+    if as_json {
+        say_json(&Document::new(Failed::of(&usage_error(&text))));
+    } else if passwords.is_empty() {
+        error.exit();
+    } else {
+        say(text.trim_end());
+    }
     Status::Usage.into()
+}
+
+/// Makes an error of the text of the parser: the first paragraph is the message, and the tips after
+/// the message are the hint. The usage and the pointer to the help page are for people.
+fn usage_error(text: &str) -> Error {
+    let mut parts = text.split("\n\n").map(joined);
+    let message = parts.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let hints = parts.filter_map(|part| part.strip_prefix("tip: ").map(str::to_owned));
+    let hints: Vec<String> = hints.collect();
+    let error = Error::new(Code::Usage, message);
+    match hints.is_empty() {
+        true => error,
+        false => error.hint(hints.join("; ")),
+    }
+}
+
+/// Returns a text as one line.
+fn joined(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

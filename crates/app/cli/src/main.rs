@@ -28,6 +28,7 @@ mod screen;
 mod signals;
 
 use std::{
+    ffi::OsString,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -38,9 +39,11 @@ use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
     let cancel = signals::cancel_on_signals();
-    let arguments = match arguments::parse(std::env::args_os().collect()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let as_json = words.iter().any(|word| word == "--json");
+    let arguments = match arguments::parse(words) {
         Ok(arguments) => arguments,
-        Err(error) => return failure::usage(&habits::advise(error)),
+        Err(error) => return failure::usage(&habits::advise(error), as_json),
     };
     run(&arguments, cancel).unwrap_or_else(|error| failure::report(&error, arguments.common.json))
 }

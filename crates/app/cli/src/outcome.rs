@@ -323,8 +323,10 @@ fn saved(change: &ChangeOutcome) -> String {
         Ordering::Less => ("more", change.bytes - before),
         Ordering::Equal | Ordering::Greater => ("saved", before - change.bytes),
     };
-    // In whole percents, which never say 0 for a difference that is seen.
-    let percent = (part as f64 / before as f64 * 100.0).ceil();
+    let percent = match u128::from(part) * 100 / u128::from(before) {
+        0 if part > 0 => "less than 1".to_owned(),
+        percent => percent.to_string(),
+    };
     format!(
         "{} of layers became {}: {} {less} ({percent} %){layers}",
         human(before),

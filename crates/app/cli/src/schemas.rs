@@ -94,7 +94,7 @@ const ALL: &[(&str, &str, Make)] = &[
     (
         "progress",
         "An event of `--progress json`, a line of standard error",
-        of::<ProgressLine>,
+        of::<Document<ProgressLine>>,
     ),
 ];
 

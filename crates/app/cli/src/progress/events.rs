@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imgconv::{Counted, Event, Progress};
+use imgconv::{Counted, Document, Event, Progress};
 use serde::Serialize;
 
 use super::tally::Tally;
@@ -183,7 +183,7 @@ impl Progress for Events {
         let milliseconds = self.began.elapsed().as_millis() as f64;
         let time = milliseconds / 1000.0;
         // The lock is held, so that the lines are in the order of their times.
-        say_json(&ProgressLine { time, event });
+        say_json(&Document::new(ProgressLine { time, event }));
     }
 }
 

@@ -280,3 +280,48 @@ fn k09_a_damaged_aci_of_a_folder_is_named() {
         }
     }
 }
+
+#[test]
+fn an_error_of_the_arguments_is_json_too() {
+    let sandbox = Sandbox::new();
+    for (args, message, hint) in [
+        (
+            &["squash", "--json", "oci:in", "oci:out", "--plattform", "x"][..],
+            "unexpected argument '--plattform' found",
+            Some("'--platform'"),
+        ),
+        (
+            &["inspect", "--json"],
+            "the following required arguments were not provided: <LOCATOR>",
+            None,
+        ),
+        (
+            &["nothing", "--json"],
+            "unrecognized subcommand 'nothing'",
+            None,
+        ),
+        (
+            &["convert", "--json", "--creds", "a=b:secret", "--such"],
+            "unexpected argument '--such' found",
+            None,
+        ),
+    ] {
+        let output = sandbox.run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["version"], 1);
+        assert_eq!(document["error"]["code"], "usage", "{text}");
+        let told = document["error"]["message"].as_str().unwrap();
+        assert!(told.starts_with(message), "{told}");
+        if let Some(hint) = hint {
+            let told = document["error"]["hint"].as_str().unwrap();
+            assert!(told.contains(hint), "{told}");
+        }
+        assert!(
+            !text.contains("secret") && !text.contains("Usage:"),
+            "{text}"
+        );
+    }
+}

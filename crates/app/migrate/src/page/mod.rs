@@ -202,8 +202,8 @@ fn losses(figures: &Figures) -> String {
     let losses = figures.losses();
     if !losses.is_empty() {
         out += "<h2>Losses</h2>\n\
-                <p class=\"soft\">Fields that the target can't hold, or holds in another form. Numbers in \
-                a field stand for all of their kind.</p>\n\
+                <p class=\"soft\">Fields that the target can't hold, or holds in another form. Losses \
+                that differ only in a number are one line, with the number of the first.</p>\n\
                 <table class=\"kinds\"><thead><tr><th>outcome</th><th>field</th><th class=\"n\">images</th>\
                 <th class=\"n\">times</th><th>why</th></tr></thead>\n<tbody>\n";
         let line = |kind: &Kind| {
@@ -261,7 +261,7 @@ fn sizes(totals: &Totals, figures: &Figures) -> String {
     let (finished, all) = (totals.done + totals.kept, totals.images);
     if finished < all {
         note += &format!(
-            " The source counts all images, the destination the {} of {} that are there.",
+            " The source has the bytes of all images, the destination those of {} of {}.",
             grouped(finished),
             grouped(all),
         );

@@ -159,7 +159,7 @@ fn numbers_are_those_of_the_images() {
         "in 3 to 4 images: 1 layer, saves 200 B",
         "r/a: 2 images, 110 B",
         "r/b: 1 image, 100 B",
-        "the 3 of 4 that are there",
+        "the destination those of 3 of 4",
         "<td class=\"d\">sha256:old-r/a:1</td><td class=\"d\">sha256:new-r/a:1</td>\
          <td class=\"n\" data-v=\"110\">110 B</td><td class=\"n\">1</td>",
     ] {

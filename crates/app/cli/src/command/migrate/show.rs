@@ -112,7 +112,10 @@ fn text(migration: &Migration) -> String {
 }
 
 fn summary(totals: &Totals) -> String {
-    let mut parts = vec![format!("{} images", totals.images)];
+    let mut parts = vec![match totals.images {
+        1 => "1 image".to_owned(),
+        count => format!("{count} images"),
+    }];
     for (count, what) in [
         (totals.done, "done"),
         (totals.kept, "kept"),

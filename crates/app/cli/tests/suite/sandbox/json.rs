@@ -94,7 +94,7 @@ fn checked(args: &[&str], folder: &Path, output: &Output) -> imgconv_testkit::Re
     if json || has(&["--progress", "json"]) {
         let text = String::from_utf8_lossy(&output.stderr);
         for line in text.lines().filter(|line| line.starts_with('{')) {
-            let schema = match line.starts_with("{\"time\"") {
+            let schema = match line.starts_with("{\"version\":1,\"time\"") {
                 true => "progress",
                 false => "error",
             };
