@@ -39,8 +39,7 @@ use imgconv_locate::locator::Locator;
 pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     locator.refuse_whole_registry()?;
     let mut verdict = Verdict::default();
-    let phase = Phase::Reading;
-    env.progress.event(Event::Phase { phase });
+    env.phase(Phase::Reading);
     let Some(source) = open(locator, env, &mut verdict) else {
         env.check_cancelled()?;
         return Ok(verdict);

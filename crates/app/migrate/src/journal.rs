@@ -185,26 +185,24 @@ impl Published {
 
     fn read(&self) -> Result<Publication> {
         let platform = self.platform.as_deref().map(Platform::parse).transpose()?;
-        let name = self.name.clone();
+        let root = Child {
+            platform,
+            annotations: self.annotations.clone(),
+            raw: self.raw.clone(),
+            ..Child::new(&*self.kind, Digest::parse(&self.digest)?, self.size)
+        };
+        let name = match self.name.clone() {
+            Some((repository, tag, digest)) => Some(Name {
+                repository,
+                tag,
+                digest: digest.as_deref().map(Digest::parse).transpose()?,
+            }),
+            None => None,
+        };
         Ok(Publication {
-            root: Child {
-                platform,
-                annotations: self.annotations.clone(),
-                raw: self.raw.clone(),
-                ..Child::new(&*self.kind, Digest::parse(&self.digest)?, self.size)
-            },
-            name: name
-                .map(|(repository, tag, digest)| -> Result<Name> {
-                    let digest = digest.as_deref().map(Digest::parse).transpose()?;
-                    Ok(Name {
-                        repository,
-                        tag,
-                        digest,
-                    })
-                })
-                .transpose()?,
-            reference: None,
+            name,
             file_name: self.file_name.clone(),
+            ..Publication::of(root)
         })
     }
 }
@@ -297,9 +295,8 @@ impl Journal {
     /// journal; [`Code::Io`] if it can't be written.
     pub(crate) fn open(directory: &Path, share: &str, named: bool) -> Result<Self> {
         let opened = match named {
-            true => {
-                make_directory(directory).and_then(|()| imgconv_fs::open_directory(directory))?
-            }
+            true => imgconv_fs::make_own_directory(directory)
+                .and_then(|()| imgconv_fs::open_directory(directory))?,
             false => own_directory(directory)?,
         };
         let name = format!("journal{share}.jsonl");
@@ -472,105 +469,38 @@ fn document_of(line: &[u8]) -> Option<&[u8]> {
     (checksum(document).as_bytes() == sum).then_some(document)
 }
 
-/// Makes a directory of this user, unless it exists.
-fn make_directory(path: &Path) -> Result<()> {
-    match rustix::fs::mkdir(path, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(Error::io(error.into(), quote_path(path))),
-    }
-}
-
-/// Opens a private directory in a destination; it is made if it is missing. The directory is no
-/// symbolic link, belongs to this user, and no other user may read it.
+/// Opens a private directory in a destination; the directory is made if it is missing.
 ///
 /// # Errors
 /// [`Code::Denied`] if something else is there.
 pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
-    let at = || quote_path(path);
-    let failed = |error: Errno| Error::io(error.into(), at());
-    make_directory(path)?;
-    let denied = |why: String| {
+    imgconv_fs::own_directory(path).map_err(|error| {
+        let why = "a migration keeps its journal in this path, but";
         let hint = "remove the directory if no program needs it, or name another place with \
                     `--journal DIR`";
-        Err(Error::new(Code::Denied, why).at(at()).hint(hint))
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::open(path, flags, Mode::empty());
-    let opened = match open() {
-        Err(Errno::ACCESS) => {
-            // The umask may have taken away even the owner's rights.
-            imgconv_fs::set_mode(
-                rustix::fs::CWD,
-                path.as_os_str().as_encoded_bytes(),
-                rustix::fs::FileType::Directory,
-                Mode::RWXU,
-            )
-            .map_err(|error| Error::io(error, at()))?;
-            open()
-        }
-        opened => opened,
-    };
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(Errno::LOOP | Errno::NOTDIR) => {
-            return denied(
-                "a migration keeps its journal in this path, but the path is not a directory"
-                    .into(),
-            );
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let stat = rustix::fs::fstat(&opened).map_err(failed)?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
-        return denied(format!(
-            "a migration keeps its journal in this path, but the directory belongs to user {}",
-            stat.st_uid
-        ));
-    }
-    if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
-        rustix::fs::fchmod(&opened, Mode::RWXU).map_err(failed)?;
-    }
-    Ok(opened)
+        explained(error, why, hint).at(quote_path(path))
+    })
 }
 
 /// Opens a journal, which is trusted only if nobody else can have written it.
 fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File> {
-    let hint = "look at the file; if you remove it, all images are converted again; `--journal \
-                DIR` names another place for the journal";
-    let denied = |why: String| {
-        let message = format!("the journal can't be trusted: {why}");
-        Err(Error::new(Code::Denied, message).hint(hint))
-    };
-    // The open does not wait for a FIFO and does not follow a link.
-    let safe = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(directory, name, flags | safe, Mode::from_raw_mode(PRIVATE));
-    let file = match opened {
-        Ok(opened) => File::from(opened),
-        Err(Errno::LOOP) => return denied("the path is a symbolic link".into()),
-        Err(Errno::ISDIR | Errno::NXIO) => return denied("the path is not a regular file".into()),
-        Err(error) => return Err(Error::from_io(error.into())),
-    };
-    let metadata = file.metadata().map_err(Error::from_io)?;
-    let (mode, own) = (
-        metadata.mode() & 0o7777,
-        rustix::process::geteuid().as_raw(),
-    );
-    if !metadata.is_file() {
-        return denied("the path is not a regular file".into());
+    let mode = Mode::from_raw_mode(PRIVATE);
+    imgconv_fs::open_own_file(directory, name, flags, mode).map_err(|error| {
+        let hint = "look at the file; if you remove it, all images are converted again; `--journal \
+                    DIR` names another place for the journal";
+        explained(error, "the journal can't be trusted:", hint)
+    })
+}
+
+/// Says what a refusal means for a migration; other errors stay as they are.
+fn explained(error: Error, why: &str, hint: &str) -> Error {
+    match error.code() {
+        Code::Denied => {
+            let message = format!("{why} {}", error.message());
+            Error::new(Code::Denied, message).hint(hint)
+        }
+        _ => error,
     }
-    if metadata.uid() != own {
-        return denied(format!("the file belongs to user {}", metadata.uid()));
-    }
-    if mode & 0o022 != 0 {
-        return denied(format!("others can write to it (its mode is {mode:04o})"));
-    }
-    if metadata.nlink() != 1 {
-        return denied(format!(
-            "the file has {} names (hard links)",
-            metadata.nlink()
-        ));
-    }
-    Ok(file)
 }
 
 impl Memory for Journal {

@@ -89,8 +89,7 @@ pub fn migrate(
         let message = "image tags belong to a site";
         return Err(Error::new(Code::Usage, message).hint("`--site` makes one of `aci:DIR/`"));
     }
-    let phase = |phase| env.progress.event(Event::Phase { phase });
-    phase(Phase::Reading);
+    env.phase(Phase::Reading);
     let source = Source::open_store(source, env)?;
     let plan = plan::plan(&source, &target, &options.rules, &conversion, env)?;
     if plan.jobs.is_empty() && plan.refused.is_empty() {
@@ -128,7 +127,7 @@ pub fn migrate(
         ..env.clone()
     };
     let bytes = jobs.iter().map(|i| plan.jobs[*i].bytes).sum();
-    phase(Phase::Writing);
+    env.phase(Phase::Writing);
     env.progress.event(Event::Images {
         count: jobs.len() as u64,
         bytes: Some(bytes),

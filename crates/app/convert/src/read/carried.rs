@@ -26,12 +26,8 @@ pub fn restore(image: &mut Image, env: &Env, report: &mut Report) {
     let Some(Format::Documents(format)) = catalog::format(manifest.format.0) else {
         return;
     };
-    let config = image
-        .originals
-        .iter()
-        .find(|original| original.format == manifest.format && original.role == "config");
     let documents = Documents {
-        config: config.map(|original| original.document.clone()),
+        config: image.original(manifest.format, "config").cloned(),
     };
     // Irregularities were reported when the ACI was made.
     let env = &env.with_notes(&Notes::default());
