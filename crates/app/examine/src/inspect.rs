@@ -116,7 +116,7 @@ pub struct Config {
 }
 
 /// One layer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LayerInspection {
     /// The digest of the stored bytes.
@@ -332,9 +332,8 @@ fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
         let blobs = opaque.blobs.iter().map(|blob| LayerInspection {
             digest: Some(blob.digest.to_string()),
             size: Some(blob.size),
-            diff_id: None,
             media_type: Some(blob.kind.clone()),
-            compression: None,
+            ..LayerInspection::default()
         });
         found.push(Inspection {
             source: text.to_owned(),

@@ -126,12 +126,10 @@ impl Kept {
         if self.path.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
             return Ok(false);
         }
-        let Some((file, size)) = Directory::open(root)?.file(&self.path)? else {
+        let found = Directory::open(root)?.file(&self.path)?;
+        let Some((file, _)) = found.filter(|(_, size)| *size == self.size) else {
             return Ok(false);
         };
-        if size != self.size {
-            return Ok(false);
-        }
         let metadata = file.metadata().map_err(Error::from_io)?;
         if file_state(&metadata) == self.state {
             return Ok(true);

@@ -379,11 +379,11 @@ impl Planner<'_> {
         if root.known_name(false).is_ok_and(|name| name.is_some()) {
             jobs.truncate(1);
         }
-        let abouts: Vec<_> = jobs.into_iter().map(Some).collect();
-        match abouts.is_empty() {
-            true => self.take(late.position, &root, &[None]),
-            false => self.take(late.position, &root, &abouts),
+        let mut abouts: Vec<_> = jobs.into_iter().map(Some).collect();
+        if abouts.is_empty() {
+            abouts.push(None);
         }
+        self.take(late.position, &root, &abouts)
     }
 
     /// Takes a referrer that the source does not list, unless its document is at the place of its

@@ -83,17 +83,17 @@ impl Layers {
     /// Returns the same options in the types of the library, without merging.
     pub(crate) fn options(&self) -> LayerOptions {
         use imgconv::Compression as Model;
+        let (compression, toc) = match self.compression {
+            Compression::Keep => (None, false),
+            Compression::Gzip => (Some(Model::Gzip), false),
+            Compression::Zstd => (Some(Model::Zstd), false),
+            Compression::ZstdChunked => (Some(Model::Zstd), true),
+            Compression::Estargz => (Some(Model::Gzip), true),
+            Compression::None => (Some(Model::None), false),
+        };
         LayerOptions {
-            compression: match self.compression {
-                Compression::Keep => None,
-                Compression::Gzip | Compression::Estargz => Some(Model::Gzip),
-                Compression::Zstd | Compression::ZstdChunked => Some(Model::Zstd),
-                Compression::None => Some(Model::None),
-            },
-            toc: matches!(
-                self.compression,
-                Compression::Estargz | Compression::ZstdChunked
-            ),
+            compression,
+            toc,
             level: self.level.unwrap_or_default(),
             force: self.force,
             clamp_mtime: self.clamp_mtime,

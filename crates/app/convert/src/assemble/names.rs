@@ -143,13 +143,12 @@ fn tagged_name(name: Option<&Name>, root: &SourceRoot<'_>, report: &mut Report) 
         }
         return None;
     };
-    match (&name.repository, name.digest) {
-        (None, _) => lose(&name.to_string(), LossKind::Dropped),
-        (Some(_), Some(_)) if name.is_by_digest() => {
+    match name.digest {
+        _ if name.repository.is_none() || name.is_by_digest() => {
             lose(&name.to_string(), LossKind::Dropped);
         }
-        (Some(_), Some(_)) => lose(&name.to_string(), LossKind::Approximated),
-        (Some(_), None) => {}
+        Some(_) => lose(&name.to_string(), LossKind::Approximated),
+        None => {}
     }
     name.to_reference(report)
 }
