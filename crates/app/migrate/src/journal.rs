@@ -46,12 +46,13 @@ const PRIVATE: u32 = 0o600;
 /// A journal that is read and written.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    path: PathBuf,
+    /// The path of the journal, for messages.
+    pub(crate) path: PathBuf,
     file: Mutex<File>,
     layers: Mutex<BTreeMap<String, SealedLayer>>,
     images: BTreeMap<String, Done>,
-    /// The number of lines that did not fit their checksums.
-    damaged: usize,
+    /// The number of lines that this program did not write; nothing relies on them.
+    pub(crate) damaged: usize,
 }
 
 /// The record of a finished image.
@@ -382,16 +383,6 @@ impl Journal {
         }
     }
 
-    /// The number of lines that this program did not write; nothing relies on them.
-    pub(crate) fn damaged(&self) -> usize {
-        self.damaged
-    }
-
-    /// The path of the journal, for messages.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Ends an incomplete last line of a killed process, so that the next line is not joined to it.
     /// Such a line counts as no damage.
     fn end_line(&self) -> Result<()> {
@@ -472,33 +463,30 @@ fn document_of(line: &[u8]) -> Option<&[u8]> {
 /// # Errors
 /// [`Code::Denied`] if something else is there.
 pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
-    imgconv_fs::own_directory(path).map_err(|error| {
-        let why = "a migration keeps its journal in this path, but";
-        let hint = "remove the directory if no program needs it, or name another place with \
-                    `--journal DIR`";
-        explained(error, why, hint).at(quote_path(path))
+    let why = "a migration keeps its journal in this path, but";
+    let hint = "remove the directory if no program needs it, or name another place with \
+                `--journal DIR`";
+    imgconv_fs::own_directory(path).map_err(|error| match error.code() {
+        Code::Denied => refused(why, &error, hint).at(quote_path(path)),
+        _ => error,
     })
 }
 
 /// Opens a journal, which is trusted only if nobody else can have written it.
 fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File> {
-    let mode = Mode::from_raw_mode(PRIVATE);
-    imgconv_fs::open_own_file(directory, name, flags, mode).map_err(|error| {
-        let hint = "look at the file; if you remove it, all images are converted again; `--journal \
-                    DIR` names another place for the journal";
-        explained(error, "the journal can't be trusted:", hint)
+    let hint = "look at the file; if you remove it, all images are converted again; `--journal \
+                DIR` names another place for the journal";
+    let opened = imgconv_fs::open_own_file(directory, name, flags, Mode::from_raw_mode(PRIVATE));
+    opened.map_err(|error| match error.code() {
+        Code::Denied => refused("the journal can't be trusted:", &error, hint),
+        _ => error,
     })
 }
 
-/// Says what a refusal means for a migration; other errors stay as they are.
-fn explained(error: Error, why: &str, hint: &str) -> Error {
-    match error.code() {
-        Code::Denied => {
-            let message = format!("{why} {}", error.message());
-            Error::new(Code::Denied, message).hint(hint)
-        }
-        _ => error,
-    }
+/// The error of a file or directory that somebody else may have written.
+fn refused(why: &str, error: &Error, hint: &str) -> Error {
+    let message = format!("{why} {}", error.message());
+    Error::new(Code::Denied, message).hint(hint)
 }
 
 impl Memory for Journal {
@@ -571,7 +559,7 @@ mod tests {
         let journal = Journal::open(&place, "", false).unwrap();
         journal.note("after", &layer()).unwrap();
         assert!(journal.image("torn").is_none());
-        assert_eq!(journal.damaged(), 0);
+        assert_eq!(journal.damaged, 0);
         drop(journal);
         // Another share sees it too.
         let journal = Journal::open(&place, "-1-of-2", false).unwrap();
@@ -638,7 +626,7 @@ mod tests {
         for key in ["one", "two", "three"] {
             assert!(journal.recall(key).is_none(), "{key}");
         }
-        assert_eq!(journal.damaged(), 3);
+        assert_eq!(journal.damaged, 3);
         drop(journal);
         fs::write(&path, text).unwrap();
         let journal = Journal::open(folder.path(), "", true).unwrap();

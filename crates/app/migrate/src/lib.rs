@@ -201,13 +201,13 @@ fn begin(
 
 /// The warning about journal lines that nothing relies on.
 fn told(journal: &Journal) -> Option<Failure> {
-    let message = match journal.damaged() {
+    let message = match journal.damaged {
         0 => return None,
         1 => "a line of the journal is damaged or of another version".to_owned(),
         n => format!("{n} lines of the journal are damaged or of another version"),
     };
     let error = Error::new(Code::Mismatch, message)
-        .at(quote_path(journal.path()))
+        .at(quote_path(&journal.path))
         .hint("the images and layers of such lines are made once more");
     Some(Failure::of(&error))
 }

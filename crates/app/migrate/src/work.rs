@@ -290,7 +290,10 @@ impl Worker<'_> {
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
         options.platforms = nearest(&options.platforms, &roots);
         let target = match target(&locator, &roots)? {
-            own if own.id() == SCHEMA1 && self.is_refused(&locator) => newer(),
+            // The format that replaces schema 1 where a registry refuses it.
+            own if own.id() == SCHEMA1 && self.is_refused(&locator) => {
+                Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2)
+            }
             own => own,
         };
         let env = &self.lanes().for_image(&job.name);
@@ -678,11 +681,6 @@ impl Worker<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The format that replaces schema 1 where a registry refuses it.
-fn newer() -> Format {
-    Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2)
 }
 
 fn kind_of(error: &Error) -> Option<io::ErrorKind> {
