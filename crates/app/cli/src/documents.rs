@@ -2,7 +2,8 @@
 //! `schemas.rs` makes the JSON Schemas of all documents; comments on members are their descriptions.
 
 use imgconv::{
-    Code, Difference, Error, Exported, Inspection, Listed, Removed, TagLine, Warning,
+    Code, Difference, Error, Exported, Inspection, Listed, Removed, TagLine, UnpackOutcome,
+    WarningOutcome,
     catalog::{FORMATS, TRANSPORTS},
 };
 use serde::Serialize;
@@ -39,75 +40,11 @@ pub(crate) struct Differences {
 pub(crate) struct Unpacked {
     /// The directory that was written.
     pub(crate) directory: String,
-    /// The number of written entries: files, directories, links, devices.
-    pub(crate) entries: u64,
-    /// The bytes of the written files.
-    pub(crate) bytes: u64,
-    /// The entries that could not be written as the image has them.
-    pub(crate) left_out: LeftOut,
+    /// What was written, and what was left out.
+    #[serde(flatten)]
+    pub(crate) outcome: UnpackOutcome,
     /// The irregularities of the image, and what could not be set.
-    pub(crate) warnings: Vec<Irregularity>,
-}
-
-/// The numbers of entries and attributes that were not written as the image has them.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct LeftOut {
-    /// Devices and other special files that were not created.
-    special_files: u64,
-    /// Entries without their setuid and setgid bits or capabilities.
-    privileges: u64,
-    /// Extended attributes.
-    attributes: u64,
-    /// Entries whose owner is not set; the owner of some of them is recorded.
-    owners: u64,
-    /// Entries whose owner is only recorded in the attribute `user.rootlesscontainers`.
-    recorded_owners: u64,
-    /// Special files without their permissions.
-    modes: u64,
-}
-
-impl From<&imgconv::LeftOut> for LeftOut {
-    fn from(left_out: &imgconv::LeftOut) -> Self {
-        let imgconv::LeftOut {
-            special_files,
-            privileges,
-            attributes,
-            owners,
-            recorded_owners,
-            modes,
-        } = *left_out;
-        Self {
-            special_files,
-            privileges,
-            attributes,
-            owners,
-            recorded_owners,
-            modes,
-        }
-    }
-}
-
-/// A warning.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(crate) struct Irregularity {
-    /// The stable code.
-    code: String,
-    /// The place, from outside in.
-    at: String,
-    /// The message.
-    message: String,
-}
-
-impl Irregularity {
-    pub(crate) fn of(warning: &Warning) -> Self {
-        Self {
-            code: warning.code.to_owned(),
-            at: warning.at.clone(),
-            message: warning.message.clone(),
-        }
-    }
+    pub(crate) warnings: Vec<WarningOutcome>,
 }
 
 /// The document of `layout rm`.

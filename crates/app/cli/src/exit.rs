@@ -57,6 +57,14 @@ pub(crate) fn unsuccessful(status: Status) -> ExitCode {
     signals::received().map_or(status.into(), ExitCode::from)
 }
 
+/// The exit code of a command that printed its result: 0 if the result is `good`, else 1.
+pub(crate) fn by_result(good: bool) -> ExitCode {
+    match good {
+        true => ExitCode::SUCCESS,
+        false => unsuccessful(Status::Failed),
+    }
+}
+
 /// The exit code of an error. A run that was cancelled has the exit code of the signal.
 pub(crate) fn of_error(code: Code) -> ExitCode {
     match code {

@@ -6,6 +6,7 @@ use std::{
 
 use imgconv::{
     ChangeOutcome, Code, Env, Error, ImageOutcome, Locator, Options, Outcome, Result, WholeFile,
+    without_numbers,
 };
 
 use crate::{
@@ -47,8 +48,7 @@ pub(crate) fn write(
     reported(writing, common, piped, &env, || {
         let outcome = imgconv::convert(&sources, destination, options, &env)?;
         if options.change && !common.quiet {
-            unchanged(&outcome);
-            changed(&outcome);
+            tell_changes(&outcome);
         }
         Ok(outcome)
     })
@@ -130,14 +130,9 @@ fn say_losses(image: &ImageOutcome, all: bool) {
     let mut lines = Vec::new();
     for loss in &image.losses {
         let (field, why) = (clean(&loss.field), clean(&loss.why));
-        let kind = format!(
-            "{} {} {}",
-            loss.outcome,
-            without_numbers(&field),
-            without_numbers(&why)
-        );
+        let kind = [&loss.outcome, &field, &why].map(|part| without_numbers(part));
         let line = format!("{name}: {field} {}: {why}", loss.outcome);
-        lines.push((kind, ("loss".to_owned(), line)));
+        lines.push((kind.join(" "), ("loss".to_owned(), line)));
     }
     if !all {
         // The words of the outcomes are in the order of their weight: dropped, approximated, synthesised.
@@ -150,14 +145,9 @@ fn say_losses(image: &ImageOutcome, all: bool) {
     }
     for warning in &image.warnings {
         let (at, message) = (clean(&warning.at), clean(&warning.message));
-        let kind = format!(
-            "{} {} {}",
-            warning.code,
-            without_numbers(&at),
-            without_numbers(&message)
-        );
+        let kind = [&warning.code, &at, &message].map(|part| without_numbers(part));
         let label = format!("warning[{}]", warning.code);
-        lines.push((kind, (label, format!("{name}: {at}: {message}"))));
+        lines.push((kind.join(" "), (label, format!("{name}: {at}: {message}"))));
     }
     if all {
         let each = |(label, line): &(String, String)| say_as(Label::Warning, label, line);
@@ -194,19 +184,6 @@ fn collapsed<T>(lines: Vec<(String, T)>) -> Vec<(T, usize)> {
         }
     }
     kinds
-}
-
-/// Returns a text with `#` for each number, so that members of one list have the same text.
-fn without_numbers(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// Prints a line for each image. If the image itself was `piped` to standard output, the lines go to
@@ -280,33 +257,27 @@ fn planned_text(image: &ImageOutcome) -> String {
     text
 }
 
-/// Names on standard error the images that `squash` or `recompress` did not have to change.
-fn unchanged(outcome: &Outcome) {
+/// Tells on standard error what `squash` or `recompress` saved, and names the images that did not have
+/// to be changed.
+fn tell_changes(outcome: &Outcome) {
     for image in &outcome.images {
-        if image.digest.is_none() || image.digest != image.source_digest {
-            continue;
-        }
         let name = clean(image.name.as_deref().unwrap_or(&image.source));
-        say(&match &image.platform {
-            Some(platform) => format!(
-                "unchanged: {name} ({}): its layers already have the requested form",
-                clean(platform)
+        let platform = image.platform.as_deref().map(clean);
+        let is_unchanged = image.digest.is_some() && image.digest == image.source_digest;
+        say(&match (is_unchanged, platform, image.change) {
+            (true, Some(platform), _) => format!(
+                "unchanged: {name} ({platform}): its layers already have the requested form"
             ),
-            None => format!("unchanged: {name}: not an image, copied unchanged"),
+            (true, None, _) => format!("unchanged: {name}: not an image, copied unchanged"),
+            (false, platform, Some(change)) => {
+                format!(
+                    "{name} ({}): {}",
+                    platform.unwrap_or_default(),
+                    saved(&change)
+                )
+            }
+            (false, _, None) => continue,
         });
-    }
-}
-
-/// Tells on standard error how many layers and bytes `squash` or `recompress` saved.
-fn changed(outcome: &Outcome) {
-    for image in &outcome.images {
-        let unchanged = image.digest.is_some() && image.digest == image.source_digest;
-        let Some(change) = image.change.filter(|_| !unchanged) else {
-            continue;
-        };
-        let name = clean(image.name.as_deref().unwrap_or(&image.source));
-        let platform = image.platform.as_deref().map(clean).unwrap_or_default();
-        say(&format!("{name} ({platform}): {}", saved(&change)));
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+pub(crate) use imgconv::visible as clean;
 use imgconv::{Document, Error, Result, Secrets, is_hidden};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -28,11 +29,6 @@ pub(crate) fn concealed(text: &str) -> String {
         Some(secrets) => secrets.conceal(text),
         None => text.to_owned(),
     }
-}
-
-/// Escapes characters that move the cursor, end a line, or change the direction of text.
-pub(crate) fn clean(text: &str) -> String {
-    escape_if(text, is_hidden, |c| c.escape_default().to_string())
 }
 
 /// Escapes the same characters, except line ends.

@@ -122,10 +122,8 @@ pub(crate) fn publications(
             bytes: tags.to_bytes().into(),
         };
         publications.push(Publication {
-            root: write_document(sink, &document, Algorithm::Sha256)?,
-            name: None,
-            reference: None,
             file_name: Some(tags::file_name(name)),
+            ..Publication::of(write_document(sink, &document, Algorithm::Sha256)?)
         });
     }
     Ok(publications)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Env, Event, Phase, Result};
+use imgconv_model::{Env, Phase, Result};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
 
@@ -52,8 +52,7 @@ pub fn convert(
     let mut options = choose::names::given(destination, options)?;
 
     // Read.
-    let phase = |phase| env.progress.event(Event::Phase { phase });
-    phase(Phase::Reading);
+    env.phase(Phase::Reading);
     let opened = open(sources, &options, env)?;
     let mut roots = read(&opened, env)?;
     if let Some(config) = &options.config {
@@ -116,7 +115,7 @@ pub fn convert(
 
     // Commit.
     env.check_cancelled()?;
-    phase(Phase::Committing);
+    env.phase(Phase::Committing);
     let mut publications = commit::publications(&items, &tags, destination, &*sink)?;
     let places = sink.finish(&mut publications)?;
     commit::note_digests(&mut items, &publications);

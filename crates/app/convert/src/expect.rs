@@ -15,7 +15,7 @@ use crate::{
     assemble::{
         Known, documents,
         output::{Assembled, Item, Output, RecordOf, nothing, squash_layers},
-        stream::{Fate, encode, item},
+        stream::{Fate, item},
     },
     choose::request::Request,
     outcome::{PlannedDocument, PlannedLayer, PlannedOutcome},
@@ -84,13 +84,8 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
         let fate = Fate::Expected("restore the ACI exactly".to_owned());
         let mut item = item(planned, request, &exact.image, fate, exact.report.clone());
         let from = (0..planned.node.image.layers.len()).collect();
-        item.images[0].planned = Some(PlannedOutcome {
-            documents: vec![PlannedDocument::new(
-                "manifest",
-                Some(exact.reversal.image_id),
-            )],
-            layers: vec![expected_stream(from, Step::Rewrite, why, request)],
-        });
+        let id = Some(exact.reversal.image_id);
+        item.images[0].planned = planned_stream(id, from, Step::Rewrite, why, request);
         return Ok(vec![item]);
     }
     let env = &planned.env(request.env);
@@ -99,28 +94,19 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
         StreamStep::Keep(aci) => {
             let mut report = planned.report.clone();
             report.merge(env.notes.snapshot());
-            let plan = match request.options.layers.compression {
-                None => "keep the file".to_owned(),
-                Some(compression) => format!("recompress the file as {compression}"),
-            };
-            let fate = Fate::Expected(plan);
-            let mut item = item(planned, request, &image, fate, report);
-            let layer = match request.options.layers.compression {
+            let (plan, step, why) = match request.options.layers.compression {
                 None => {
-                    expected_stream(vec![0], Step::Keep, "no byte of the file changes", request)
+                    let plan = "keep the file".to_owned();
+                    (plan, Step::Keep, "no byte of the file changes")
                 }
-                Some(_) => {
-                    let why = "another compression was requested";
-                    expected_stream(vec![0], Step::Recompress, why, request)
+                Some(compression) => {
+                    let plan = format!("recompress the file as {compression}");
+                    (plan, Step::Recompress, "another compression was requested")
                 }
             };
-            item.images[0].planned = Some(PlannedOutcome {
-                documents: vec![PlannedDocument::new(
-                    "manifest",
-                    aci.image_id.get().copied(),
-                )],
-                layers: vec![layer],
-            });
+            let mut item = item(planned, request, &image, Fate::Expected(plan), report);
+            let id = aci.image_id.get().copied();
+            item.images[0].planned = planned_stream(id, vec![0], step, why, request);
             return Ok(vec![item]);
         }
         StreamStep::Squash => {
@@ -147,7 +133,9 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
             true => planned.report.clone(),
             false => Report::default(),
         };
-        encode(request, &image, None, env, &mut report)?;
+        request
+            .stream_format()
+            .encode(&image, None, env, &mut report)?;
         report.merge(env.notes.snapshot());
         let mut item = item(planned, request, &image, Fate::Expected(plan), report);
         let (from, why) = match planned.step {
@@ -157,24 +145,31 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
                 (all.collect(), "the format holds one file tree")
             }
         };
-        item.images[0].planned = Some(PlannedOutcome {
-            documents: vec![PlannedDocument::new("manifest", None)],
-            layers: vec![expected_stream(from, Step::Squash, why, request)],
-        });
+        item.images[0].planned = planned_stream(None, from, Step::Squash, why, request);
         items.push(item);
     }
     Ok(items)
 }
 
-/// Tells how the one tar of a stream would be made.
-fn expected_stream(from: Vec<usize>, step: Step, why: &str, request: &Request<'_>) -> PlannedLayer {
-    PlannedLayer {
+/// Tells how the manifest and the one tar of a stream would be made. `kept` is the image ID that stays.
+fn planned_stream(
+    kept: Option<Digest>,
+    from: Vec<usize>,
+    step: Step,
+    why: &str,
+    request: &Request<'_>,
+) -> Option<PlannedOutcome> {
+    let layer = PlannedLayer {
         from,
         source: None,
         step: step.to_string(),
         compression: encoding(request).compression.to_string(),
         why: why.to_owned(),
-    }
+    };
+    Some(PlannedOutcome {
+        documents: vec![PlannedDocument::new("manifest", kept)],
+        layers: vec![layer],
+    })
 }
 
 /// Sealed layers as they may become, as far as that is known before they are written.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_model::{Digest, FormatId, Image, Loss, Report, SealedLayer};
+use imgconv_model::{Digest, FormatId, Image, Loss, Report, SealedLayer, Warning};
 use imgconv_tags::{ImageTags, Labels};
 use serde::Serialize;
 
@@ -231,6 +231,16 @@ pub struct WarningOutcome {
     pub message: String,
 }
 
+impl From<Warning> for WarningOutcome {
+    fn from(warning: Warning) -> Self {
+        Self {
+            code: warning.code.to_owned(),
+            at: warning.at,
+            message: warning.message,
+        }
+    }
+}
+
 /// Converts losses to their reported form.
 pub fn losses(losses: Vec<Loss>) -> Vec<LossOutcome> {
     let tell = |loss: Loss| LossOutcome {
@@ -261,12 +271,8 @@ impl ImageOutcome {
         self.losses.extend(losses(report.losses));
         self.losses.sort();
         self.losses.dedup();
-        let warnings = report.warnings.into_iter().map(|warning| WarningOutcome {
-            code: warning.code.to_owned(),
-            at: warning.at,
-            message: warning.message,
-        });
-        self.warnings.extend(warnings);
+        let warnings = report.warnings.into_iter();
+        self.warnings.extend(warnings.map(WarningOutcome::from));
         self.warnings.sort();
         self.warnings.dedup();
     }

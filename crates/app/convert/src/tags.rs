@@ -1,12 +1,12 @@
 //! Image tags of places: the labels that identify an image, and the files that map tags to them.
 
-use std::{collections::BTreeMap, io::Read as _};
+use std::collections::BTreeMap;
 
 use imgconv_format_aci::{DOCKER_IMAGE_ID, IMAGE_ID, identifier, manifest::to_map, platform};
 use imgconv_model::{
     Algorithm, Code, Env, Error, Image, Limits, Name, Platform, Result, Root, Transport as _, quote,
 };
-use imgconv_stream::digest;
+use imgconv_stream::{digest, read_to_limit};
 use imgconv_tags::{ImageTags, Labels};
 use imgconv_transport_file::FILE;
 
@@ -17,10 +17,6 @@ use crate::read::node::{ImageNode, Node, platform_of};
 /// # Errors
 /// If the file can't be read, and the errors of [`ImageTags::parse`].
 pub fn read(path: &str, env: &Env) -> Result<ImageTags> {
-    ImageTags::parse(&read_bytes(path, env)?, &env.limits, path)
-}
-
-fn read_bytes(path: &str, env: &Env) -> Result<Vec<u8>> {
     let bundle = FILE.open(path, env)?;
     let entries = bundle.roots()?;
     let root = entries
@@ -30,17 +26,10 @@ fn read_bytes(path: &str, env: &Env) -> Result<Vec<u8>> {
     let Some(Root::Stream(blob)) = root else {
         return Err(Error::new(Code::Missing, "there is no file").at(quote(path)));
     };
-    let mut bytes = Vec::new();
-    // One more byte than the limit shows that the file is too long.
-    let most = env.limits.image_tags.saturating_add(1);
-    let reader = blob.open()?;
-    let read = reader.take(most).read_to_end(&mut bytes);
-    read.map_err(|error| Error::io(error, quote(path)))?;
-    if bytes.len() as u64 >= most {
-        let limit = env.limits.image_tags;
-        return Err(Limits::exceeded("image_tags", limit, "the file").at(quote(path)));
-    }
-    Ok(bytes)
+    let limit = ("image_tags", env.limits.image_tags);
+    let bytes = read_to_limit(blob.open()?, limit, "the file");
+    let bytes = bytes.map_err(|error| error.at(quote(path)))?;
+    ImageTags::parse(&bytes, &env.limits, path)
 }
 
 /// The labels that a tag of this root expands to: they distinguish its images from others of their

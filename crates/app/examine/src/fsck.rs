@@ -81,7 +81,7 @@ pub(crate) fn check(
                 "the index lists the image twice under this name, and the second entry differs in: {}",
                 again.join(", ")
             );
-            walk.warn("repeated-entry", &text, message);
+            walk.verdict.warn("repeated-entry", text.clone(), message);
         }
         // A fault of the embedded data was reported when the image was read.
         let data = embedded(child, &env.limits).ok().flatten();
@@ -286,11 +286,6 @@ impl Walk<'_> {
         }
     }
 
-    fn warn(&mut self, code: &str, at: &str, message: String) {
-        let finding = Finding::new(code, at.to_owned(), message);
-        self.verdict.warnings.push(finding);
-    }
-
     /// Follows a document.
     fn document(&mut self, reference: &Reference, place: &str) -> Result<()> {
         let limits = &self.env.limits;
@@ -367,7 +362,8 @@ impl Walk<'_> {
                  other family",
                 read.kind
             );
-            self.warn("mixed-media-types", place, message);
+            self.verdict
+                .warn("mixed-media-types", place.to_owned(), message);
         }
         if !self.seen.decoded.contains(digest) {
             self.config(read, place);
@@ -413,10 +409,7 @@ impl Walk<'_> {
             Ok(_) => {}
             Err(error) => self.problem(error.at(place)),
         }
-        for warning in report.warnings {
-            let at = format!("{place} › {}", warning.at);
-            self.warn(warning.code, &at, warning.message);
-        }
+        self.verdict.warn_all(place, report);
     }
 
     /// Checks a blob that nothing refers to.
@@ -430,7 +423,8 @@ impl Walk<'_> {
             false => "nothing that can be read",
         };
         let message = format!("{digest} is stored, but {nothing} refers to it");
-        self.warn("unreferenced-blob", &text, message);
+        self.verdict
+            .warn("unreferenced-blob", text.clone(), message);
         // A blob that was removed meanwhile is no fault.
         self.look(digest, &format!("{text} › blob {digest}"));
     }

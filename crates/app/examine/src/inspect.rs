@@ -116,7 +116,7 @@ pub struct Config {
 }
 
 /// One layer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LayerInspection {
     /// The digest of the stored bytes.
@@ -156,7 +156,13 @@ pub fn inspect(
             Err(error) if source.entries.len() == 1 => return Err(error),
             Err(error) => {
                 env.check_cancelled()?;
-                found.push(unreadable(text, name, &error));
+                found.push(Inspection {
+                    source: text,
+                    format: "unreadable".to_owned(),
+                    name,
+                    error: Some(error.to_string()),
+                    ..Inspection::default()
+                });
                 continue;
             }
         };
@@ -203,17 +209,6 @@ fn note_reversals(found: &mut [Inspection], nodes: &[Arc<Node>], env: &Env) {
         for image in found.iter_mut().filter(about) {
             image.reversal = Some(reversal.clone().into());
         }
-    }
-}
-
-/// The description of an image that can't be read.
-fn unreadable(source: String, name: Option<String>, error: &Error) -> Inspection {
-    Inspection {
-        source,
-        format: "unreadable".to_owned(),
-        name,
-        error: Some(error.to_string()),
-        ..Inspection::default()
     }
 }
 
@@ -332,9 +327,8 @@ fn opaque(node: &Node, text: &str, found: &mut Vec<Inspection>) {
         let blobs = opaque.blobs.iter().map(|blob| LayerInspection {
             digest: Some(blob.digest.to_string()),
             size: Some(blob.size),
-            diff_id: None,
             media_type: Some(blob.kind.clone()),
-            compression: None,
+            ..LayerInspection::default()
         });
         found.push(Inspection {
             source: text.to_owned(),

@@ -92,21 +92,14 @@ pub fn list(locator: &Locator, env: &Env) -> Result<Vec<Listed>> {
 }
 
 fn summary_line(summary: Summary) -> Listed {
-    let Summary {
-        name,
-        platform,
-        format,
-        digest,
-        size,
-    } = summary;
-    let tag = name.as_deref().map(Name::parse_reference);
+    let tag = summary.name.as_deref().map(Name::parse_reference);
     Listed {
         tag: tag.and_then(|name| name.ok()?.tag),
-        name,
-        platform: platform.map(|platform| platform.to_string()),
-        format: format.to_string(),
-        digest: Some(digest),
-        size,
+        name: summary.name,
+        platform: summary.platform.map(|platform| platform.to_string()),
+        format: summary.format.to_string(),
+        digest: Some(summary.digest),
+        size: summary.size,
         ..Listed::default()
     }
 }

@@ -10,7 +10,7 @@ use imgconv_locate::locator::Locator;
 use imgconv_convert::{
     choose::{
         dependencies,
-        platforms::{is_wanted, nearest, second_matches, warn_second},
+        platforms::{chosen, nearest},
     },
     no_image,
     options::Options,
@@ -67,21 +67,9 @@ pub(crate) fn pick(
     let mut found: Vec<(String, &ImageNode, PlatformSpec)> = Vec::new();
     let mut images_found = BTreeSet::new();
     for root in &roots {
-        let second = match platforms {
-            [] => BTreeSet::new(),
-            _ => second_matches(&root.node),
-        };
-        for (node, listed) in root.node.images() {
-            let spec = spec_of(node, listed);
-            let new = !images_found.contains(&std::ptr::from_ref(node));
-            if !new || !is_wanted(&options.platforms, &spec) {
-                continue;
-            }
-            if second.contains(&std::ptr::from_ref(node)) {
-                warn_second(&mut left_out, &root.text, node, &spec.platform);
-            } else {
-                images_found.insert(std::ptr::from_ref(node));
-                found.push((root.text.clone(), node, spec));
+        for (node, listed) in chosen(root, &options.platforms, true, &mut left_out) {
+            if images_found.insert(std::ptr::from_ref(node)) {
+                found.push((root.text.clone(), node, spec_of(node, listed)));
             }
         }
     }

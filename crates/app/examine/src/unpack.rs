@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imgconv_model::{Code, Env, Error, Event, Phase, PlatformSpec, Report, Result};
+use imgconv_model::{Code, Env, Error, Phase, PlatformSpec, Report, Result};
 use imgconv_pipeline::flatten;
 pub use imgconv_unpack::{LeftOut, Options, Outcome};
 
@@ -30,8 +30,7 @@ pub fn unpack(
         ));
     }
     refuse_same_place(std::slice::from_ref(locator), target)?;
-    let phase = |phase| env.progress.event(Event::Phase { phase });
-    phase(Phase::Reading);
+    env.phase(Phase::Reading);
     let picked = pick(locator, platforms, deps, env)?;
     let env = &env.with_notes(&picked.node.notes);
     let merged = flatten(&picked.node.image.layers, semantics(&picked.node), env)
@@ -40,7 +39,7 @@ pub fn unpack(
         let message = format!("{conflict}; the directory has what Linux makes of them");
         env.notes.warn("windows-layers", &*picked.text, message);
     }
-    phase(Phase::Writing);
+    env.phase(Phase::Writing);
     let outcome = imgconv_unpack::unpack(&merged.tree, &merged.contents, target, options, env)
         .map_err(|error| error.at(&*picked.text))?;
     let mut report = picked.node.report.clone();

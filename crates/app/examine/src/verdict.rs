@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Code, Error};
+use imgconv_model::{Code, Error, Report};
 use serde::Serialize;
 
 /// The findings.
@@ -34,6 +34,19 @@ impl Verdict {
     /// Adds an error that is damage.
     pub(crate) fn fault(&mut self, error: &Error) {
         self.problems.push(Finding::of(error));
+    }
+
+    /// Adds an irregularity.
+    pub(crate) fn warn(&mut self, code: &str, at: String, message: impl Into<String>) {
+        self.warnings.push(Finding::new(code, at, message));
+    }
+
+    /// Adds the irregularities of a document; `text` is its place.
+    pub(crate) fn warn_all(&mut self, text: &str, report: Report) {
+        for warning in report.warnings {
+            let at = format!("{text} › {}", warning.at);
+            self.warn(warning.code, at, warning.message);
+        }
     }
 
     /// Adds an error of an entry of a place, or of a part of one.

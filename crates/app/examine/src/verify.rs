@@ -39,8 +39,7 @@ use imgconv_locate::locator::Locator;
 pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     locator.refuse_whole_registry()?;
     let mut verdict = Verdict::default();
-    let phase = Phase::Reading;
-    env.progress.event(Event::Phase { phase });
+    env.phase(Phase::Reading);
     let Some(source) = open(locator, env, &mut verdict) else {
         env.check_cancelled()?;
         return Ok(verdict);
@@ -238,9 +237,7 @@ fn check_node(
                         let message =
                             "the index lists the document, but the engine did not fetch it";
                         let at = format!("{at}{platform}");
-                        verdict
-                            .warnings
-                            .push(Finding::new("not-fetched", at, message));
+                        verdict.warn("not-fetched", at, message);
                     }
                     None => {
                         let message =
@@ -332,20 +329,14 @@ fn check_image(
             }
             // A foreign layer need not be stored with its image (robustness C6a).
             Err(error) if error.code() == Code::Missing && !layer.urls.is_empty() => {
-                let finding = Finding::new("foreign-layer", place, error.message());
-                verdict.warnings.push(finding);
+                verdict.warn("foreign-layer", place, error.message());
             }
             Err(error) => verdict.problem(&error.at(place), of.locator, Part::Below),
         }
     }
     let mut report = node.report.clone();
     report.merge(env.notes.snapshot());
-    verdict
-        .warnings
-        .extend(report.warnings.into_iter().map(|warning| {
-            let at = format!("{text} › {}", warning.at);
-            Finding::new(warning.code, at, warning.message)
-        }));
+    verdict.warn_all(text, report);
     Ok(())
 }
 

@@ -183,10 +183,9 @@ pub fn tag(
             None => (entry.name, Some(name.to_owned())),
         };
         let publication = Publication {
-            root,
             name,
             reference: given,
-            file_name: None,
+            ..Publication::of(root)
         };
         let mut report = Report::default();
         let names = Names::write(&publication, ref_name, &mut report)?;

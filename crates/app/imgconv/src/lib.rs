@@ -37,12 +37,13 @@
 //!   be verified is refused with [`Code::Unsupported`], and nothing can be signed.
 //! - `serve`: the HTTP server of [`serve`]. Without the feature the function fails with
 //!   [`Code::Unsupported`].
+//! - `clap`, off by default: [`Foreign`], [`Link`], [`Missing`] and [`RefName`] are arguments of the
+//!   crate `clap`, with the help of the command `imgconv`.
 //! - `schema`, off by default: the results have JSON Schemas, by the trait of the crate `schemars`.
 
 #![deny(missing_docs)]
 
 mod layout;
-mod whole_file;
 
 /// # Example
 ///
@@ -125,6 +126,7 @@ pub use imgconv_examine::{
     Config, Difference, Finding, Inspection, LayerInspection, LeftOut, Listed, ReversalInspection,
     SignedBy, UnpackOptions, UnpackOutcome, Verdict, diff, inspect, raw, unpack,
 };
+pub use imgconv_fs::WholeFile;
 pub use imgconv_http::CertificateDirectory;
 /// # Example
 ///
@@ -194,7 +196,7 @@ pub use imgconv_model::{
     Event, FormatFamily, FormatId, HostHeader, Limit, Limits, Loss, Network, Phase, Platform,
     PlatformSpec, Progress, ProxySetting, RegistriesFiles, Report, Result, Secret, Secrets, Silent,
     StorageSettings, Timeouts, Warning, conceal, escape, is_hidden, password_in, quote, quote_path,
-    without_userinfo,
+    visible, without_numbers, without_userinfo,
 };
 pub use imgconv_pipeline::{Options as LayerOptions, Squash};
 pub use imgconv_publish::{
@@ -211,7 +213,6 @@ pub use layout::{
     Freed, FreedBlob, MovedFrom, Removed, Sweep, Tagged, gc as gc_layout,
     remove as remove_from_layout, tag as tag_in_layout,
 };
-pub use whole_file::WholeFile;
 
 /// The README's example is compiled with the documentation tests.
 #[cfg(doctest)]

@@ -46,12 +46,13 @@ const PRIVATE: u32 = 0o600;
 /// A journal that is read and written.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    path: PathBuf,
+    /// The path of the journal, for messages.
+    pub(crate) path: PathBuf,
     file: Mutex<File>,
     layers: Mutex<BTreeMap<String, SealedLayer>>,
     images: BTreeMap<String, Done>,
-    /// The number of lines that did not fit their checksums.
-    damaged: usize,
+    /// The number of lines that this program did not write; nothing relies on them.
+    pub(crate) damaged: usize,
 }
 
 /// The record of a finished image.
@@ -126,12 +127,10 @@ impl Kept {
         if self.path.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_))) {
             return Ok(false);
         }
-        let Some((file, size)) = Directory::open(root)?.file(&self.path)? else {
+        let found = Directory::open(root)?.file(&self.path)?;
+        let Some((file, _)) = found.filter(|(_, size)| *size == self.size) else {
             return Ok(false);
         };
-        if size != self.size {
-            return Ok(false);
-        }
         let metadata = file.metadata().map_err(Error::from_io)?;
         if file_state(&metadata) == self.state {
             return Ok(true);
@@ -185,26 +184,24 @@ impl Published {
 
     fn read(&self) -> Result<Publication> {
         let platform = self.platform.as_deref().map(Platform::parse).transpose()?;
-        let name = self.name.clone();
+        let root = Child {
+            platform,
+            annotations: self.annotations.clone(),
+            raw: self.raw.clone(),
+            ..Child::new(&*self.kind, Digest::parse(&self.digest)?, self.size)
+        };
+        let name = match self.name.clone() {
+            Some((repository, tag, digest)) => Some(Name {
+                repository,
+                tag,
+                digest: digest.as_deref().map(Digest::parse).transpose()?,
+            }),
+            None => None,
+        };
         Ok(Publication {
-            root: Child {
-                platform,
-                annotations: self.annotations.clone(),
-                raw: self.raw.clone(),
-                ..Child::new(&*self.kind, Digest::parse(&self.digest)?, self.size)
-            },
-            name: name
-                .map(|(repository, tag, digest)| -> Result<Name> {
-                    let digest = digest.as_deref().map(Digest::parse).transpose()?;
-                    Ok(Name {
-                        repository,
-                        tag,
-                        digest,
-                    })
-                })
-                .transpose()?,
-            reference: None,
+            name,
             file_name: self.file_name.clone(),
+            ..Publication::of(root)
         })
     }
 }
@@ -297,9 +294,8 @@ impl Journal {
     /// journal; [`Code::Io`] if it can't be written.
     pub(crate) fn open(directory: &Path, share: &str, named: bool) -> Result<Self> {
         let opened = match named {
-            true => {
-                make_directory(directory).and_then(|()| imgconv_fs::open_directory(directory))?
-            }
+            true => imgconv_fs::make_own_directory(directory)
+                .and_then(|()| imgconv_fs::open_directory(directory))?,
             false => own_directory(directory)?,
         };
         let name = format!("journal{share}.jsonl");
@@ -387,16 +383,6 @@ impl Journal {
         }
     }
 
-    /// The number of lines that this program did not write; nothing relies on them.
-    pub(crate) fn damaged(&self) -> usize {
-        self.damaged
-    }
-
-    /// The path of the journal, for messages.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Ends an incomplete last line of a killed process, so that the next line is not joined to it.
     /// Such a line counts as no damage.
     fn end_line(&self) -> Result<()> {
@@ -472,105 +458,35 @@ fn document_of(line: &[u8]) -> Option<&[u8]> {
     (checksum(document).as_bytes() == sum).then_some(document)
 }
 
-/// Makes a directory of this user, unless it exists.
-fn make_directory(path: &Path) -> Result<()> {
-    match rustix::fs::mkdir(path, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(Error::io(error.into(), quote_path(path))),
-    }
-}
-
-/// Opens a private directory in a destination; it is made if it is missing. The directory is no
-/// symbolic link, belongs to this user, and no other user may read it.
+/// Opens a private directory in a destination; the directory is made if it is missing.
 ///
 /// # Errors
 /// [`Code::Denied`] if something else is there.
 pub(crate) fn own_directory(path: &Path) -> Result<OwnedFd> {
-    let at = || quote_path(path);
-    let failed = |error: Errno| Error::io(error.into(), at());
-    make_directory(path)?;
-    let denied = |why: String| {
-        let hint = "remove the directory if no program needs it, or name another place with \
-                    `--journal DIR`";
-        Err(Error::new(Code::Denied, why).at(at()).hint(hint))
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::open(path, flags, Mode::empty());
-    let opened = match open() {
-        Err(Errno::ACCESS) => {
-            // The umask may have taken away even the owner's rights.
-            imgconv_fs::set_mode(
-                rustix::fs::CWD,
-                path.as_os_str().as_encoded_bytes(),
-                rustix::fs::FileType::Directory,
-                Mode::RWXU,
-            )
-            .map_err(|error| Error::io(error, at()))?;
-            open()
-        }
-        opened => opened,
-    };
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(Errno::LOOP | Errno::NOTDIR) => {
-            return denied(
-                "a migration keeps its journal in this path, but the path is not a directory"
-                    .into(),
-            );
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let stat = rustix::fs::fstat(&opened).map_err(failed)?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
-        return denied(format!(
-            "a migration keeps its journal in this path, but the directory belongs to user {}",
-            stat.st_uid
-        ));
-    }
-    if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
-        rustix::fs::fchmod(&opened, Mode::RWXU).map_err(failed)?;
-    }
-    Ok(opened)
+    let why = "a migration keeps its journal in this path, but";
+    let hint = "remove the directory if no program needs it, or name another place with \
+                `--journal DIR`";
+    imgconv_fs::own_directory(path).map_err(|error| match error.code() {
+        Code::Denied => refused(why, &error, hint).at(quote_path(path)),
+        _ => error,
+    })
 }
 
 /// Opens a journal, which is trusted only if nobody else can have written it.
 fn open_journal(directory: impl AsFd, name: &str, flags: OFlags) -> Result<File> {
     let hint = "look at the file; if you remove it, all images are converted again; `--journal \
                 DIR` names another place for the journal";
-    let denied = |why: String| {
-        let message = format!("the journal can't be trusted: {why}");
-        Err(Error::new(Code::Denied, message).hint(hint))
-    };
-    // The open does not wait for a FIFO and does not follow a link.
-    let safe = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(directory, name, flags | safe, Mode::from_raw_mode(PRIVATE));
-    let file = match opened {
-        Ok(opened) => File::from(opened),
-        Err(Errno::LOOP) => return denied("the path is a symbolic link".into()),
-        Err(Errno::ISDIR | Errno::NXIO) => return denied("the path is not a regular file".into()),
-        Err(error) => return Err(Error::from_io(error.into())),
-    };
-    let metadata = file.metadata().map_err(Error::from_io)?;
-    let (mode, own) = (
-        metadata.mode() & 0o7777,
-        rustix::process::geteuid().as_raw(),
-    );
-    if !metadata.is_file() {
-        return denied("the path is not a regular file".into());
-    }
-    if metadata.uid() != own {
-        return denied(format!("the file belongs to user {}", metadata.uid()));
-    }
-    if mode & 0o022 != 0 {
-        return denied(format!("others can write to it (its mode is {mode:04o})"));
-    }
-    if metadata.nlink() != 1 {
-        return denied(format!(
-            "the file has {} names (hard links)",
-            metadata.nlink()
-        ));
-    }
-    Ok(file)
+    let opened = imgconv_fs::open_own_file(directory, name, flags, Mode::from_raw_mode(PRIVATE));
+    opened.map_err(|error| match error.code() {
+        Code::Denied => refused("the journal can't be trusted:", &error, hint),
+        _ => error,
+    })
+}
+
+/// The error of a file or directory that somebody else may have written.
+fn refused(why: &str, error: &Error, hint: &str) -> Error {
+    let message = format!("{why} {}", error.message());
+    Error::new(Code::Denied, message).hint(hint)
 }
 
 impl Memory for Journal {
@@ -643,7 +559,7 @@ mod tests {
         let journal = Journal::open(&place, "", false).unwrap();
         journal.note("after", &layer()).unwrap();
         assert!(journal.image("torn").is_none());
-        assert_eq!(journal.damaged(), 0);
+        assert_eq!(journal.damaged, 0);
         drop(journal);
         // Another share sees it too.
         let journal = Journal::open(&place, "-1-of-2", false).unwrap();
@@ -710,7 +626,7 @@ mod tests {
         for key in ["one", "two", "three"] {
             assert!(journal.recall(key).is_none(), "{key}");
         }
-        assert_eq!(journal.damaged(), 3);
+        assert_eq!(journal.damaged, 3);
         drop(journal);
         fs::write(&path, text).unwrap();
         let journal = Journal::open(folder.path(), "", true).unwrap();

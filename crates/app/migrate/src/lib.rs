@@ -89,8 +89,7 @@ pub fn migrate(
         let message = "image tags belong to a site";
         return Err(Error::new(Code::Usage, message).hint("`--site` makes one of `aci:DIR/`"));
     }
-    let phase = |phase| env.progress.event(Event::Phase { phase });
-    phase(Phase::Reading);
+    env.phase(Phase::Reading);
     let source = Source::open_store(source, env)?;
     let plan = plan::plan(&source, &target, &options.rules, &conversion, env)?;
     if plan.jobs.is_empty() && plan.refused.is_empty() {
@@ -128,7 +127,7 @@ pub fn migrate(
         ..env.clone()
     };
     let bytes = jobs.iter().map(|i| plan.jobs[*i].bytes).sum();
-    phase(Phase::Writing);
+    env.phase(Phase::Writing);
     env.progress.event(Event::Images {
         count: jobs.len() as u64,
         bytes: Some(bytes),
@@ -202,13 +201,13 @@ fn begin(
 
 /// The warning about journal lines that nothing relies on.
 fn told(journal: &Journal) -> Option<Failure> {
-    let message = match journal.damaged() {
+    let message = match journal.damaged {
         0 => return None,
         1 => "a line of the journal is damaged or of another version".to_owned(),
         n => format!("{n} lines of the journal are damaged or of another version"),
     };
     let error = Error::new(Code::Mismatch, message)
-        .at(quote_path(journal.path()))
+        .at(quote_path(&journal.path))
         .hint("the images and layers of such lines are made once more");
     Some(Failure::of(&error))
 }

@@ -302,13 +302,9 @@ fn identity(source: &Source, entry: &RootEntry, node: &Node) -> Result<Option<St
     })
 }
 
-fn digest_of<'t>(texts: impl Iterator<Item = &'t str>) -> String {
-    let mut all = String::new();
-    for text in texts {
-        all.push_str(text);
-        all.push('\n');
-    }
-    digest(Algorithm::Sha256, all.as_bytes()).to_string()
+fn digest_of(lines: &[String]) -> String {
+    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    digest(Algorithm::Sha256, text.as_bytes()).to_string()
 }
 
 struct Planner<'a> {
@@ -383,11 +379,11 @@ impl Planner<'_> {
         if root.known_name(false).is_ok_and(|name| name.is_some()) {
             jobs.truncate(1);
         }
-        let abouts: Vec<_> = jobs.into_iter().map(Some).collect();
-        match abouts.is_empty() {
-            true => self.take(late.position, &root, &[None]),
-            false => self.take(late.position, &root, &abouts),
+        let mut abouts: Vec<_> = jobs.into_iter().map(Some).collect();
+        if abouts.is_empty() {
+            abouts.push(None);
         }
+        self.take(late.position, &root, &abouts)
     }
 
     /// Takes a referrer that the source does not list, unless its document is at the place of its
@@ -705,7 +701,7 @@ impl Planner<'_> {
     }
 
     fn finish(mut self) -> Result<Plan> {
-        let store = digest_of(self.store.iter().map(|text| &**text));
+        let store = digest_of(&self.store);
         if !self.clashes.is_empty() {
             let clashes = some_of(&self.clashes, 20);
             let message = format!("different images would have one name or file: {clashes}");
@@ -728,7 +724,7 @@ impl Planner<'_> {
             // The dependencies of a rendered image may be anywhere in the store.
             lines.extend(draft.renders.then(|| store.clone()));
             lines.extend(seen.iter().map(|one| one.key()));
-            let key = digest_of(lines.iter().map(|line| &**line));
+            let key = digest_of(&lines);
             all.push(key.clone());
             let names = seen.iter().map(|one| one.name.clone());
             let names: Option<BTreeSet<Name>> = names.collect();
@@ -748,7 +744,7 @@ impl Planner<'_> {
             });
         }
         all.extend(self.plan.refused.iter().map(|refused| refused.text.clone()));
-        self.plan.digest = digest_of(all.iter().map(|line| &**line));
+        self.plan.digest = digest_of(&all);
         Ok(self.plan)
     }
 }

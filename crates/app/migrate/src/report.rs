@@ -120,13 +120,7 @@ pub enum Status {
 
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Done => "done",
-            Self::Kept => "kept",
-            Self::Failed => "failed",
-            Self::LeftOut => "left-out",
-            Self::Planned => "planned",
-        })
+        self.serialize(f)
     }
 }
 

@@ -283,21 +283,17 @@ impl Worker<'_> {
         self.env.check_cancelled()?;
         if let Some(done) = self.done_before(job)? {
             let publications = done.publications()?;
-            let root = publications.first().map(|one| one.root.digest);
-            let file_bytes = self.file_bytes(done);
-            self.publish(i, job, publications);
-            self.keep_files(i, done);
             let outcomes = self.told_again(job, &done.outcomes);
-            return Ok(Migrated {
-                file_bytes,
-                ..self.result(i, Status::Kept, outcomes, root)
-            });
+            return Ok(self.finished(i, Status::Kept, done, publications, outcomes));
         }
         let locator = self.locator_of(job);
         let (mut roots, mut options) = (self.roots(job)?, self.options.clone());
         options.platforms = nearest(&options.platforms, &roots);
         let target = match target(&locator, &roots)? {
-            own if own.id() == SCHEMA1 && self.is_refused(&locator) => newer(),
+            // The format that replaces schema 1 where a registry refuses it.
+            own if own.id() == SCHEMA1 && self.is_refused(&locator) => {
+                Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2)
+            }
             own => own,
         };
         let env = &self.lanes().for_image(&job.name);
@@ -398,26 +394,41 @@ impl Worker<'_> {
                 self.images(locator, &publications, &places)?
             }
         };
-        let root = publications.first().map(|one| one.root.digest);
         let outcomes = self.outcomes(&items, locator);
         let unsaid = self.unsaid(job, &outcomes);
         let done = Done::new(&publications, files, unsaid, plan.tagged);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
         }
-        let file_bytes = self.file_bytes(&done);
-        self.publish(i, job, publications);
-        self.keep_files(i, &done);
-        Ok(Migrated {
-            file_bytes,
-            ..self.result(i, Status::Done, outcomes, root)
-        })
+        Ok(self.finished(i, Status::Done, &done, publications, outcomes))
     }
 
-    /// The bytes of the files of an image, where an image is a file of its own.
-    fn file_bytes(&self, done: &Done) -> Option<u64> {
+    /// The result of a job whose images are at the destination. Records the publications, which become
+    /// visible when all images of their place are done, and the files, for a site.
+    fn finished(
+        &self,
+        i: usize,
+        status: Status,
+        done: &Done,
+        publications: Vec<Publication>,
+        outcomes: Box<RawValue>,
+    ) -> Migrated {
+        let root = publications.first().map(|one| one.root.digest);
+        if self.destination.is_shared() {
+            let place = &self.state.places[&*self.plan.jobs[i].place];
+            lock(&place.publications).insert(i, publications);
+        }
+        if let (Kind::Site, Some(root)) = (self.destination.kind, self.destination.root()) {
+            let acis = done.files.iter().map(|file| root.join(&file.path));
+            let (acis, tags) = (acis.collect(), done.tags.clone());
+            lock(&self.state.files).insert(i, Files { acis, tags });
+        }
+        // The bytes of the files, where an image is a file of its own.
         let sizes = done.files.iter().map(|file| file.size);
-        self.destination.has_whole_files().then(|| sizes.sum())
+        Migrated {
+            file_bytes: self.destination.has_whole_files().then(|| sizes.sum()),
+            ..self.result(i, status, outcomes, root)
+        }
     }
 
     /// The locator of the output of a job.
@@ -566,26 +577,6 @@ impl Worker<'_> {
         Ok(sink)
     }
 
-    /// Records the publications that become visible when all images of their place are done.
-    fn publish(&self, i: usize, job: &Job, publications: Vec<Publication>) {
-        if self.destination.is_shared() {
-            lock(&self.state.places[&*job.place].publications).insert(i, publications);
-        }
-    }
-
-    /// Records the files of an image, for a site.
-    fn keep_files(&self, i: usize, done: &Done) {
-        if let (Kind::Site, Some(root)) = (self.destination.kind, self.destination.root()) {
-            let acis = done
-                .files
-                .iter()
-                .map(|file| root.join(&file.path))
-                .collect();
-            let tags = done.tags.clone();
-            lock(&self.state.files).insert(i, Files { acis, tags });
-        }
-    }
-
     /// Ends a job: the last job of a place makes its images visible.
     fn leave(&self, name: &str) {
         let place = &self.state.places[name];
@@ -620,8 +611,7 @@ impl Worker<'_> {
             return Ok(());
         }
         if self.state.places.len() == 1 {
-            let phase = Phase::Committing;
-            self.env.progress.event(Event::Phase { phase });
+            self.env.phase(Phase::Committing);
         }
         let opened = lock(&place.sink).take();
         let locator = self.destination.locator_of(name, "");
@@ -691,11 +681,6 @@ impl Worker<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The format that replaces schema 1 where a registry refuses it.
-fn newer() -> Format {
-    Format::Documents(&imgconv_format_docker_v2s2::DOCKER_V2S2)
 }
 
 fn kind_of(error: &Error) -> Option<io::ErrorKind> {

@@ -133,7 +133,10 @@ pub fn publish(
     let folder = site.temporary("converted");
     let converted = converted(&others, &renamed, &folder, options, env)?;
     for image in &converted.images {
-        acis.push(Staged::signed(Path::new(&image.destination), env)?);
+        // An ACI that was restored exactly has its signature beside it.
+        let file = PathBuf::from(&image.destination);
+        let signature = signature_beside(&file)?;
+        acis.push(Staged::open(file, signature, env)?);
     }
     outcome.append(converted);
     publisher.publish(&acis, &mut outcome)?;
@@ -163,11 +166,7 @@ pub fn publish_files(
         std::fs::hard_link(file, &staged)
             .or_else(|_| std::fs::copy(file, &staged).map(drop))
             .map_err(failed)?;
-        let aci = Staged::open(&staged, env)?;
-        acis.push(Staged {
-            signature: signature_beside(file)?,
-            ..aci
-        });
+        acis.push(Staged::open(staged, signature_beside(file)?, env)?);
     }
     let mut outcome = Outcome {
         images: vec![ImageOutcome::default(); acis.len()],
@@ -257,11 +256,8 @@ impl Given {
     /// Describes the result, as far as it is known before the ACI is read.
     fn outcome(&self, directory: &Path) -> ImageOutcome {
         let manifest = &self.part.manifest;
-        let name = Name {
-            repository: Some(manifest.name.clone()),
-            tag: manifest.label("version").map(str::to_owned),
-            digest: None,
-        };
+        let version = manifest.label("version").map(str::to_owned);
+        let name = Name::new(&*manifest.name, version);
         let platform = platform::from_labels(manifest.label("os"), manifest.label("arch"));
         ImageOutcome {
             source: self.source.text.clone(),
@@ -282,16 +278,13 @@ impl Given {
         io::copy(&mut source, &mut out)
             .and_then(|_| out.sync_all())
             .map_err(failed)?;
-        let staged = Staged::open(&file, env)?;
+        let staged = Staged::open(file, self.signature.clone(), env)?;
         let id = staged.part.read_to_end(&self.source.text, env)?;
         let (digests, _) = source.finish().map_err(Error::from_io)?;
         image.digest = digests.first().map(ToString::to_string);
         image.image_id = Some(id.image_id());
         image.plan = None;
-        Ok(Staged {
-            signature: self.signature.clone(),
-            ..staged
-        })
+        Ok(staged)
     }
 }
 
@@ -304,21 +297,13 @@ struct Staged {
 }
 
 impl Staged {
-    fn open(file: &Path, env: &Env) -> Result<Self> {
+    fn open(file: PathBuf, signature: Option<Vec<u8>>, env: &Env) -> Result<Self> {
         let part = open_aci(&file.to_string_lossy(), env)?;
         let part = part.ok_or_else(|| Error::new(Code::Unsupported, "the file is not an ACI"))?;
         Ok(Self {
-            file: file.to_owned(),
+            file,
             part,
-            signature: None,
-        })
-    }
-
-    /// Opens an ACI with the signature beside it: that of an ACI that was restored exactly.
-    fn signed(file: &Path, env: &Env) -> Result<Self> {
-        Ok(Self {
-            signature: signature_beside(file)?,
-            ..Self::open(file, env)?
+            signature,
         })
     }
 }

@@ -9,23 +9,21 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Read, Write as _},
-    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    io::{self, Write as _},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use imgconv_fs::{
-    Directory, Stage, open_directory, open_directory_at, parent, path_of, sweep, sync_directory,
+    Directory, Stage, open_directory, open_directory_at, parent, path_of, same_bytes, sweep,
+    sync_directory,
 };
 use imgconv_model::{Code, Env, Error, Limits, Result, quote, quote_path};
 use rustix::{
     fs::{AtFlags, CWD, Mode},
     io::Errno,
 };
-
-/// The buffer with which files are compared.
-const BLOCK: usize = 64 * 1024;
 
 /// The directory of the ACIs of a name, below the site.
 pub(crate) fn aci_folder(name: &str) -> String {
@@ -185,7 +183,7 @@ impl Site {
         let Some(there) = self.file(path)? else {
             return Ok(true);
         };
-        let equal = File::open(file).and_then(|file| equal(there, file));
+        let equal = File::open(file).and_then(|file| same_bytes(there, file));
         Ok(!equal.map_err(|error| Error::io(error, quote_path(&self.root.join(path))))?)
     }
 
@@ -222,7 +220,7 @@ impl Site {
             None => self.file(path)?.map(|file| (file, false)),
         };
         if let Some((before, own)) = before {
-            let equal = File::open(&staged).and_then(|file| equal(before, file));
+            let equal = File::open(&staged).and_then(|file| same_bytes(before, file));
             if equal.map_err(|error| Error::io(error, quote_path(&self.root.join(path))))? {
                 return Ok(false);
             }
@@ -281,13 +279,9 @@ impl Site {
         for change in &self.changes {
             let shown = quote_path(&self.root.join(&change.path));
             let failed = |error: Errno| Error::io(error.into(), shown.clone());
-            let (folder, name) = match change.path.rsplit_once('/') {
-                Some((folder, name)) => (make_directories(&top, folder, &self.root)?, name),
-                None => (
-                    top.try_clone().map_err(|error| Error::io(error, &*shown))?,
-                    &*change.path,
-                ),
-            };
+            let parts = change.path.rsplit_once('/');
+            let (folder, name) = parts.unwrap_or(("", &change.path));
+            let folder = make_directories(&top, folder, &self.root)?;
             match &change.staged {
                 // A link that appeared here meanwhile is replaced, and not followed.
                 Some(staged) => rustix::fs::renameat(CWD, staged, &folder, name),
@@ -329,12 +323,12 @@ impl There {
     }
 }
 
-/// Makes the directories of a path below a directory, and opens the last one. No part may be a
-/// link.
+/// Makes the directories of a path below a directory, and opens the last one; the directory itself for
+/// an empty path. No part may be a link.
 fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
     let at = || quote_path(&root.join(path));
     let mut found = top.try_clone().map_err(|error| Error::io(error, at()))?;
-    for name in path.split('/') {
+    for name in path.split('/').filter(|name| !name.is_empty()) {
         match rustix::fs::mkdirat(&found, name, Mode::from_raw_mode(0o777)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(Error::io(error.into(), at())),
@@ -353,30 +347,4 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
             )?;
     }
     Ok(found)
-}
-
-/// Says whether two files hold the same bytes.
-fn equal(mut a: File, mut b: File) -> io::Result<bool> {
-    let inode = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
-    if inode(&a)? == inode(&b)? {
-        return Ok(true);
-    }
-    if !a.metadata()?.is_file() || a.metadata()?.len() != b.metadata()?.len() {
-        return Ok(false);
-    }
-    let (mut of_a, mut of_b) = (vec![0; BLOCK], vec![0; BLOCK]);
-    loop {
-        let count = a.read(&mut of_a)?;
-        if count == 0 {
-            // The second file is as long as the first, unless it has grown meanwhile.
-            return Ok(b.read(&mut of_b)? == 0);
-        }
-        match b.read_exact(&mut of_b[..count]) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            read => read?,
-        }
-        if of_a[..count] != of_b[..count] {
-            return Ok(false);
-        }
-    }
 }

@@ -4,12 +4,13 @@
 //! **Reading.** [`Directory`] reads the files below a directory: only regular files are opened, and
 //! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is
 //! such a file, [`HeldFile`] a file that stays open. [`open_regular`], [`open_given`] and [`open_nonblocking`] open files that the user
-//! names. A [`Stamp`] shows whether the bytes of a file may have changed.
+//! names. A [`Stamp`] shows whether the bytes of a file may have changed, and [`same_bytes`] compares two
+//! files. [`own_directory`] and [`open_own_file`] open only what no other user can have written.
 //!
 //! **Writing.** [`Stage`] is a private directory for blobs that are written and not yet visible,
 //! and [`Partial`] is a directory that becomes the user's. [`rename_file`] and [`rename_directory`]
 //! give final names without replacing, [`sync`] and [`sync_directory`] make names durable,
-//! [`share`] makes hard links and clones.
+//! [`share`] makes hard links and clones. A [`WholeFile`] is a file of the user that is written at once.
 //!
 //! **Leftovers.** Processes hold locks on their stages and partial directories. [`Stale`],
 //! [`sweep`] and [`Partial::remove_leftovers`] find and remove those that killed processes left;
@@ -18,11 +19,13 @@
 #![deny(missing_docs)]
 
 mod blob;
+mod compare;
 mod descriptor;
 mod directory;
 mod given;
 mod held;
 mod lock;
+mod own;
 mod partial;
 mod path;
 mod remove;
@@ -31,8 +34,10 @@ mod share;
 mod stage;
 mod stale;
 mod state;
+mod whole_file;
 
 pub use blob::{HeldFile, StoredBlob};
+pub use compare::same_bytes;
 pub use descriptor::{
     is_empty, jobs_within_limit, open_directory, open_directory_at, path_of, set_mode,
 };
@@ -42,6 +47,7 @@ pub use given::{
 };
 pub use held::{held, warn_if_held};
 pub use lock::lock_directory;
+pub use own::{make_own_directory, open_own_file, own_directory};
 pub use partial::Partial;
 pub use path::parent;
 pub use remove::remove_contents;
@@ -50,3 +56,4 @@ pub use share::{Link, share};
 pub use stage::{Stage, Staged};
 pub use stale::{Stale, sweep};
 pub use state::{Stamp, file_state};
+pub use whole_file::WholeFile;

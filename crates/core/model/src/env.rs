@@ -10,7 +10,9 @@ use std::{
     },
 };
 
-use crate::{Code, Error, Limits, Network, Notes, Platform, Progress, Result, Secrets, Silent};
+use crate::{
+    Code, Error, Event, Limits, Network, Notes, Phase, Platform, Progress, Result, Secrets, Silent,
+};
 
 /// The settings of single transports; all others ignore them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,6 +129,11 @@ impl Env {
             image: Some(self.image.clone().unwrap_or_else(|| name.into())),
             ..self.clone()
         }
+    }
+
+    /// Tells that another phase of the work begins.
+    pub fn phase(&self, phase: Phase) {
+        self.progress.event(Event::Phase { phase });
     }
 
     /// Fails if the work was cancelled.

@@ -135,6 +135,15 @@ impl History {
 /// A format other than that one reports every entry as dropped.
 pub type Extensions = BTreeMap<(FormatId, String), String>;
 
+impl Image {
+    /// Returns the document of that format and role, if the image has it.
+    pub fn original(&self, format: FormatId, role: &str) -> Option<&Document> {
+        let mut all = self.originals.iter();
+        let found = all.find(|original| original.format == format && original.role == role)?;
+        Some(&found.document)
+    }
+}
+
 /// A document of another format that describes this image, verbatim.
 #[derive(Clone, Debug)]
 pub struct Original {

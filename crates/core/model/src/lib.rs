@@ -32,6 +32,7 @@ mod progress;
 mod report;
 mod secrets;
 mod sink;
+mod text;
 mod transport;
 mod work;
 
@@ -70,5 +71,6 @@ pub use sink::{
     Adopted, Adoption, Beside, BlobWriter, BundleSink, EarlyBlobs, ExpectedBlobs, Publication,
     RootNames, SinkExtras, Transfers,
 };
+pub use text::{html, visible, without_numbers};
 pub use transport::Transport;
 pub use work::Work;

@@ -24,6 +24,15 @@ pub struct Name {
 }
 
 impl Name {
+    /// Makes a name without a digest.
+    pub fn new(repository: impl Into<String>, tag: Option<String>) -> Self {
+        Self {
+            repository: Some(repository.into()),
+            tag,
+            digest: None,
+        }
+    }
+
     /// Reads a Docker reference (`[HOST[:PORT]/]PATH[:TAG][@DIGEST]`) by the grammar of the
     /// distribution project's reference package, and qualifies it as docker does.
     ///

@@ -18,6 +18,18 @@ pub struct Publication {
     pub file_name: Option<String>,
 }
 
+impl Publication {
+    /// A root without a name.
+    pub fn of(root: Child) -> Self {
+        Self {
+            root,
+            name: None,
+            reference: None,
+            file_name: None,
+        }
+    }
+}
+
 /// A place for writing. Several threads may call all methods.
 ///
 /// Every method is required. The capabilities that only some places have are in [`SinkExtras`];

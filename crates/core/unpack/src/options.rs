@@ -1,5 +1,7 @@
 //! What a caller asks for, and what was written.
 
+use serde::Serialize;
+
 /// What is asked for beyond the safe default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -10,19 +12,21 @@ pub struct Options {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
-    /// Names that were created below the target: files, directories (also those that no layer
-    /// named), links and special files.
+    /// The number of written entries: files, directories (also those that no layer named), links,
+    /// devices.
     pub entries: u64,
-    /// Bytes of contents; a file with several names counts once.
+    /// The bytes of the written files; a file with several names counts once.
     pub bytes: u64,
-    /// What was left out.
+    /// The entries that could not be written as the image has them.
     pub left_out: LeftOut,
 }
 
-/// The numbers of entries and attributes that could not be written, or were not asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The numbers of entries and attributes that were not written as the image has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LeftOut {
     /// Devices and other special files that were not created.
     pub special_files: u64,

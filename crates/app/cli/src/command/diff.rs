@@ -7,7 +7,7 @@ use imgconv::{Difference, Env, Result};
 
 use crate::{
     documents::Differences,
-    exit::Status,
+    exit,
     options::{Access, Common, Dependencies, Destination, Platforms, Source},
     screen::{clean, show},
 };
@@ -51,10 +51,7 @@ impl Diff {
         let document = Differences { differences: found };
         let lines: String = document.differences.iter().map(text).collect();
         show(common.json, &document, &lines)?;
-        Ok(match document.differences.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => Status::Failed.into(),
-        })
+        Ok(exit::by_result(document.differences.is_empty()))
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     documents::Inspections,
-    exit::{self, Status},
+    exit,
     options::{Access, Common, Platforms, Source},
     screen::{clean, print_bytes, show},
 };
@@ -49,12 +49,8 @@ impl Inspect {
         let found = imgconv::inspect(&locator, &self.platforms.specs()?, &env)?;
         let document = Inspections { images: found };
         show(common.json, &document, &text(&document.images))?;
-        Ok(
-            match document.images.iter().any(|image| image.error.is_some()) {
-                true => exit::unsuccessful(Status::Failed),
-                false => ExitCode::SUCCESS,
-            },
-        )
+        let mut images = document.images.iter();
+        Ok(exit::by_result(images.all(|image| image.error.is_none())))
     }
 }
 

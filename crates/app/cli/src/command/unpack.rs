@@ -3,10 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use imgconv::{Env, LeftOut, Result, UnpackOptions, UnpackOutcome};
+use imgconv::{Env, LeftOut, Result, UnpackOptions};
 
 use crate::{
-    documents::{Irregularity, Unpacked},
+    documents::Unpacked,
     options::{Access, Common, Dependencies, Platforms, Source},
     progress::human,
     screen::{clean, json, print, warn},
@@ -68,23 +68,16 @@ impl Unpack {
                 warn(warning.code, &warning.at, &warning.message);
             }
         }
-        let UnpackOutcome {
-            entries,
-            bytes,
-            left_out,
-        } = outcome;
         if common.json {
             json(&Unpacked {
                 directory: directory.display().to_string(),
-                entries,
-                bytes,
-                left_out: (&left_out).into(),
-                warnings: report.warnings.iter().map(Irregularity::of).collect(),
+                outcome,
+                warnings: report.warnings.into_iter().map(Into::into).collect(),
             })?;
         } else if !common.quiet {
             let directory = clean(&directory.to_string_lossy());
-            let size = human(bytes);
-            let left_out = summary(&left_out);
+            let (entries, size) = (outcome.entries, human(outcome.bytes));
+            let left_out = summary(&outcome.left_out);
             print(&format!(
                 "{directory}  {entries} entries  {size}  {left_out}\n"
             ))?;

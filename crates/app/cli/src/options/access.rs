@@ -53,10 +53,10 @@ impl Server {
         self.trust.apply(&mut network);
         environment::proxies(&mut network);
         environment::trusted(&mut network);
-        env.network = Arc::new(network);
-        for secret in self.credentials.header_values() {
-            env.secrets.add(secret);
+        for header in &network.host_headers {
+            env.secrets.add(header.value.expose());
         }
+        env.network = Arc::new(network);
         Ok(env)
     }
 }

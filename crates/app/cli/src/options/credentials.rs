@@ -62,13 +62,4 @@ impl Credentials {
         network.token_hosts = pairs("--token-host", &self.token_host)?;
         Ok(())
     }
-
-    /// The values of `--host-header`, which no message may show.
-    pub(crate) fn header_values(&self) -> impl Iterator<Item = &str> {
-        let headers = self.host_header.iter();
-        headers.filter_map(|text| {
-            let (_, header) = text.split_once('=')?;
-            Some(header.split_once(':')?.1.trim())
-        })
-    }
 }

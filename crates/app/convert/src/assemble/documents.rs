@@ -125,10 +125,8 @@ impl<'s> Assembler<'_, 's> {
             image.add_report(report.clone());
         }
         let publication = Publication {
-            root: child,
             name,
-            reference: None,
-            file_name: None,
+            ..Publication::of(child)
         };
         Ok(Some(Item {
             publication,
@@ -328,12 +326,7 @@ impl<'s> Assembler<'_, 's> {
         let is_known = |item: &Item| item.publication.root.digest == digest;
         if !self.records.iter().any(is_known) {
             self.records.push(Item {
-                publication: Publication {
-                    root: artifact,
-                    name: None,
-                    reference: None,
-                    file_name: None,
-                },
+                publication: Publication::of(artifact),
                 images: Vec::new(),
             });
         }
@@ -415,29 +408,27 @@ impl<'s> Assembler<'_, 's> {
             }
             None => index,
         };
+        let root = if self.request.capabilities.index {
+            let stored = self.store_index(&kept, index, child)?;
+            let same = Some(child.digest).filter(|digest| *digest == stored.digest);
+            for planned in images.iter_mut().filter_map(|image| image.planned.as_mut()) {
+                let document = PlannedDocument::new("index", same);
+                planned.documents.push(document);
+            }
+            preserve::index(self.request, child, Some(&stored))?;
+            stored
+        } else {
+            let [one] = &kept[..] else {
+                return Err(one_platform(self.request, &platforms));
+            };
+            report.merge(self.lost_index(index, child, one)?);
+            one.clone()
+        };
         match images.first_mut() {
             Some(first) => first.add_report(report),
             None => self.left_behind.merge(report),
         }
-        if !self.request.capabilities.index {
-            let [one] = &kept[..] else {
-                return Err(one_platform(self.request, &platforms));
-            };
-            let report = self.lost_index(index, child, one)?;
-            match images.first_mut() {
-                Some(first) => first.add_report(report),
-                None => self.left_behind.merge(report),
-            }
-            return Ok((Some(one.clone()), images));
-        }
-        let stored = self.store_index(&kept, index, child)?;
-        let same = Some(child.digest).filter(|digest| *digest == stored.digest);
-        for planned in images.iter_mut().filter_map(|image| image.planned.as_mut()) {
-            let document = PlannedDocument::new("index", same);
-            planned.documents.push(document);
-        }
-        preserve::index(self.request, child, Some(&stored))?;
-        Ok((Some(stored), images))
+        Ok((Some(root), images))
     }
 
     /// Reports what is lost if only the one image of an index is written.

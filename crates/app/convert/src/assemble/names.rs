@@ -143,13 +143,12 @@ fn tagged_name(name: Option<&Name>, root: &SourceRoot<'_>, report: &mut Report) 
         }
         return None;
     };
-    match (&name.repository, name.digest) {
-        (None, _) => lose(&name.to_string(), LossKind::Dropped),
-        (Some(_), Some(_)) if name.is_by_digest() => {
+    match name.digest {
+        _ if name.repository.is_none() || name.is_by_digest() => {
             lose(&name.to_string(), LossKind::Dropped);
         }
-        (Some(_), Some(_)) => lose(&name.to_string(), LossKind::Approximated),
-        (Some(_), None) => {}
+        Some(_) => lose(&name.to_string(), LossKind::Approximated),
+        None => {}
     }
     name.to_reference(report)
 }
@@ -260,14 +259,12 @@ pub(crate) fn predicted_place(destination: &Locator, publication: &Publication) 
     }
     let location = Location::parse(&destination.location).ok()?;
     let own = publication.name.clone().unwrap_or_default();
-    let end = match (location.tag, location.digest.or(own.digest), own.tag) {
-        (Some(tag), ..) => format!(":{tag}"),
-        (None, Some(digest), None) => format!("@{digest}"),
-        (None, None, None) => ":latest".to_owned(),
-        (None, _, Some(tag)) => match location.digest {
-            Some(digest) => format!("@{digest}"),
-            None => format!(":{tag}"),
-        },
+    // What the place says comes before what the name says.
+    let own_tag = own.tag.filter(|_| location.digest.is_none());
+    let end = match (location.tag.or(own_tag), location.digest.or(own.digest)) {
+        (Some(tag), _) => format!(":{tag}"),
+        (None, Some(digest)) => format!("@{digest}"),
+        (None, None) => ":latest".to_owned(),
     };
     Some(format!(
         "docker://{}/{}{end}",

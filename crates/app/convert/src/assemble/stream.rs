@@ -1,8 +1,6 @@
 //! Assembling one stream: the ACI or tar of an image, and its report.
 
-use std::sync::Arc;
-
-use imgconv_model::{Algorithm, Child, Digest, Env, Image, Open, Publication, Report, Result};
+use imgconv_model::{Algorithm, Child, Digest, Image, Publication, Report};
 
 use super::output::Item;
 use crate::{
@@ -20,21 +18,6 @@ pub(crate) struct WrittenStream {
     pub(crate) size: u64,
     /// The digest of the uncompressed stream: the image ID of an ACI.
     pub(crate) image_id: Digest,
-}
-
-/// Makes the stream of an image of one layer. `group` is that of a user that the image names without
-/// one.
-///
-/// # Errors
-/// If the target can't express the image.
-pub(crate) fn encode(
-    request: &Request<'_>,
-    image: &Image,
-    group: Option<u32>,
-    env: &Env,
-    report: &mut Report,
-) -> Result<Arc<dyn Open>> {
-    request.stream_format().encode(image, group, env, report)
 }
 
 /// What becomes of a stream.
@@ -82,10 +65,9 @@ pub(crate) fn item(
     outcome.add_report(report);
     let file_name = Some(file_name(image, facts.suffix));
     let publication = Publication {
-        root,
         name: Some(name),
-        reference: None,
         file_name,
+        ..Publication::of(root)
     };
     Item {
         publication,

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use imgconv_model::{Index, Platform, PlatformSpec, Report};
+use imgconv_model::{Child, Index, Platform, PlatformSpec, Report};
 
 use crate::read::{
-    node::{ImageNode, Node},
+    node::{ImageNode, Node, platform_of},
     root::SourceRoot,
     spec::spec_of,
 };
@@ -64,9 +64,36 @@ pub fn repeated(index: &Index, children: &[Option<Arc<Node>>]) -> Vec<bool> {
     .collect()
 }
 
+/// The images below a root that are wanted, each once, with the descriptors that list them. With
+/// `first_only`, of several images that an index has for one wanted platform the first one counts, and
+/// the others are reported.
+pub fn chosen<'r>(
+    root: &'r SourceRoot<'_>,
+    platforms: &[PlatformSpec],
+    first_only: bool,
+    report: &mut Report,
+) -> Vec<(&'r ImageNode, Option<&'r Child>)> {
+    let second = match first_only && !platforms.is_empty() {
+        true => second_matches(&root.node),
+        false => BTreeSet::new(),
+    };
+    let (mut known, mut chosen) = (BTreeSet::new(), Vec::new());
+    for (node, listed) in root.node.images() {
+        let address = std::ptr::from_ref(node);
+        if !is_wanted(platforms, &spec_of(node, listed)) || !known.insert(address) {
+            continue;
+        }
+        match second.contains(&address) {
+            true => warn_second(report, &root.text, node, &platform_of(node, listed)),
+            false => chosen.push((node, listed)),
+        }
+    }
+    chosen
+}
+
 /// The addresses of the images below a node that stand only after another image of their platform in
 /// an index.
-pub fn second_matches(node: &Node) -> BTreeSet<*const ImageNode> {
+fn second_matches(node: &Node) -> BTreeSet<*const ImageNode> {
     let (mut first, mut second) = (BTreeSet::new(), BTreeSet::new());
     for (node, _) in node.walk() {
         let Node::Index {

@@ -5,9 +5,10 @@ use std::path::Path;
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_locate::{catalog, locator::Locator};
 use imgconv_model::{
-    Capabilities, Code, DocumentFormat, Env, Error, Format, FormatFamily, FormatId, Name, Place,
-    Result, StreamFormat,
+    Capabilities, Code, DocumentFormat, Env, Error, Format, FormatFamily, FormatId, Layer, Name,
+    Place, Result, StreamFormat,
 };
+use imgconv_pipeline::clamp;
 
 use super::signing::signing_key;
 use crate::{options::Options, read::root::SourceRoot};
@@ -69,6 +70,17 @@ impl<'a> Request<'a> {
     pub(crate) fn stream_format(&self) -> &'static dyn StreamFormat {
         let format = self.target.stream();
         format.expect("streams are written in a format of streams")
+    }
+
+    /// Returns layers with the times that the user asked for. `env` is that of their image.
+    ///
+    /// # Errors
+    /// If a layer can't be read.
+    pub(crate) fn clamped(&self, layers: &[Layer], env: &Env) -> Result<Vec<Layer>> {
+        match self.options.layers.clamp_mtime {
+            Some(epoch) => clamp(layers, epoch, env),
+            None => Ok(layers.to_vec()),
+        }
     }
 
     /// Returns the name that the user gave.

@@ -12,10 +12,8 @@ use crate::{choose::request::Request, options::Missing};
 /// If the text of the descriptor is no JSON object.
 pub(crate) fn descriptor(listed: &Child, why: &str, env: &Env, report: &mut Report) -> Result<()> {
     for field in details(listed, &env.limits)? {
-        if is_content(&field) {
-            continue;
-        }
-        if !field.strip_prefix("annotations.").is_some_and(is_name) {
+        let is_name = field.strip_prefix("annotations.").is_some_and(is_name);
+        if !is_name && !is_content(&field) {
             report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
         }
     }
@@ -34,21 +32,18 @@ pub(crate) fn is_content(field: &str) -> bool {
 pub(crate) fn index(index: &Index, why: &str, env: &Env, report: &mut Report) -> Result<()> {
     let value = imgconv_json::parse(&index.document.bytes, &env.limits, "index")?;
     let top = Object::new(&value, "index")?;
-    let mut fields: Vec<String> = Vec::new();
+    let mut lose = |field: String| report.lose(field, LossKind::Dropped, why);
     for (key, value) in top.map() {
         match &**key {
             "schemaVersion" | "mediaType" | "manifests" => {}
             _ if value.is_null() => {}
             "annotations" => {
-                let annotations = top.string_map(key)?;
-                let path = |key: &String| format!("index.annotations.{key}");
-                fields.extend(annotations.keys().map(path));
+                for name in top.string_map(key)?.keys() {
+                    lose(format!("index.annotations.{name}"));
+                }
             }
-            key => fields.push(join("index", key)),
+            key => lose(join("index", key)),
         }
-    }
-    for field in fields {
-        report.lose(field, LossKind::Dropped, why);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The names of ACIs and of their files.
 
-use imgconv_format_aci::{FORMAT, IMAGE_ID, identifier, manifest, platform};
-use imgconv_model::{Digest, Env, Image, Name, Notes, Outcome as LossKind, Report, Result, quote};
+use imgconv_format_aci::{IMAGE_ID, identifier, manifest_of, platform};
+use imgconv_model::{Digest, Env, Image, Name, Outcome as LossKind, Report, Result, quote};
 
 use crate::{choose::request::Request, read::root::SourceRoot, tags::file_token};
 
@@ -80,11 +80,7 @@ fn known_name(
                 report.lose("tag", LossKind::Synthesised, why);
                 Some(tag)
             });
-            Name {
-                repository: Some(repository),
-                tag,
-                digest: None,
-            }
+            Name::new(repository, tag)
         }
     }
 }
@@ -113,17 +109,9 @@ fn sanitised_file_name(place: &str) -> String {
 
 /// The name in the ACI manifest that was kept when an ACI became this image.
 pub(super) fn kept_name(image: &Image, env: &Env) -> Option<Name> {
-    let kept = image
-        .originals
-        .iter()
-        .find(|kept| kept.format == FORMAT && kept.role == "manifest")?;
-    let manifest = manifest::parse(&kept.document.bytes, &env.limits, &Notes::default()).ok()?;
+    let manifest = manifest_of(image, &env.limits).ok()??;
     let tag = manifest.label("version").map(str::to_owned);
-    Some(Name {
-        repository: Some(manifest.name),
-        tag,
-        digest: None,
-    })
+    Some(Name::new(manifest.name, tag))
 }
 
 /// Says whether a reference is the translation of an ACI's name and version.

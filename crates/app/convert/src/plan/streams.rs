@@ -1,10 +1,7 @@
 //! Planning for destinations of streams: every image below the roots becomes one stream,
 //! such as an ACI.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    ptr,
-};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use imgconv_manifest::describes_compression;
 use imgconv_model::{
@@ -22,15 +19,11 @@ use super::{
     stream_names,
 };
 use crate::{
-    choose::{
-        platforms::{is_wanted, second_matches, warn_second},
-        request::Request,
-    },
+    choose::{platforms::chosen, request::Request},
     options::digests_change,
     read::{
         node::{ImageNode, Node, platform_of},
         root::SourceRoot,
-        spec::spec_of,
     },
     tags,
 };
@@ -114,33 +107,13 @@ impl<'s> Planner<'_, 's> {
             true => tags::identity(&root.node, &self.request.env.limits),
             false => None,
         };
-        for (node, listed) in self.wanted(root) {
+        let (options, one_file) = (self.request.options, self.request.one_file);
+        let wanted = chosen(root, &options.platforms, one_file, &mut self.left_behind);
+        for (node, listed) in wanted {
             let stream = self.image(root, (node, listed), identity.as_ref())?;
             self.streams.extend(stream);
         }
         Ok(())
-    }
-
-    /// Finds the images below a root that become ACIs.
-    fn wanted(&mut self, root: &'s SourceRoot<'s>) -> Vec<(&'s ImageNode, Option<&'s Child>)> {
-        let platforms = &self.request.options.platforms;
-        let mut known = BTreeSet::new();
-        let wanted = root.node.images().filter(|(node, listed)| {
-            is_wanted(platforms, &spec_of(node, *listed)) && known.insert(ptr::from_ref(*node))
-        });
-        let mut found: Vec<(&ImageNode, Option<&Child>)> = wanted.collect();
-        if self.request.one_file && !platforms.is_empty() {
-            let second = second_matches(&root.node);
-            found.retain(|(node, listed)| {
-                let first = !second.contains(&ptr::from_ref(*node));
-                if !first {
-                    let platform = platform_of(node, *listed);
-                    warn_second(&mut self.left_behind, &root.text, node, &platform);
-                }
-                first
-            });
-        }
-        found
     }
 
     /// Plans one ACI; `None` if another tag of the same image has it already.

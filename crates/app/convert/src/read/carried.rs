@@ -26,12 +26,8 @@ pub fn restore(image: &mut Image, env: &Env, report: &mut Report) {
     let Some(Format::Documents(format)) = catalog::format(manifest.format.0) else {
         return;
     };
-    let config = image
-        .originals
-        .iter()
-        .find(|original| original.format == manifest.format && original.role == "config");
     let documents = Documents {
-        config: config.map(|original| original.document.clone()),
+        config: image.original(manifest.format, "config").cloned(),
     };
     // Irregularities were reported when the ACI was made.
     let env = &env.with_notes(&Notes::default());
@@ -77,13 +73,10 @@ struct Documents {
 
 impl Documents {
     /// The bytes of the config, or none. Stand-ins for layers have them too and are never read.
-    fn bytes(&self) -> Arc<[u8]> {
-        let config = self.config.as_ref();
-        config.map_or_else(|| Arc::from([]), |config| Arc::clone(&config.bytes))
-    }
-
     fn stand_in(&self, facts: Facts) -> Blob {
-        let bytes = Arc::new(self.bytes());
+        let config = self.config.as_ref();
+        let bytes: Arc<[u8]> = config.map_or_else(|| Arc::from([]), |it| Arc::clone(&it.bytes));
+        let bytes = Arc::new(bytes);
         Blob { facts, bytes }
     }
 }

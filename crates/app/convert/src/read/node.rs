@@ -12,7 +12,7 @@ use imgconv_layer::Semantics;
 use imgconv_manifest::{self as manifest, references};
 use imgconv_model::{
     Algorithm, Blob, Child, Code, Compression, Digest, Document, Env, Error, Format, FormatId,
-    Image, Index, Layer, Limits, Notes, Opaque, Open, Original, Outcome, Platform, Report, Result,
+    Image, Index, Layer, Limits, Notes, Opaque, Open, Outcome, Platform, Report, Result,
     StreamFormat,
 };
 use imgconv_openpgp::Signer;
@@ -169,10 +169,7 @@ impl ImageNode {
 
     /// The stored document of that role, if the format has one.
     pub fn original(&self, role: &str) -> Option<&Document> {
-        let own =
-            |original: &&Original| original.format == self.format.id() && original.role == role;
-        let original = self.image.originals.iter().find(own)?;
-        Some(&original.document)
+        self.image.original(self.format.id(), role)
     }
 
     /// The subject of the image.
@@ -340,33 +337,17 @@ pub fn semantics(node: &ImageNode) -> Semantics {
 }
 
 /// Finds the entry of that digest in an index, or in one below it: the descriptor, and the document
-/// if it is stored. Each index is entered once.
-pub(crate) fn below(node: &Arc<Node>, digest: &Digest) -> Option<(Child, Option<Arc<Node>>)> {
-    let mut entered = BTreeSet::new();
-    let mut open = vec![Arc::clone(node)];
-    let mut gone = None;
-    while let Some(node) = open.pop() {
-        let Node::Index {
+/// if it is stored.
+pub(crate) fn below(node: &Node, digest: &Digest) -> Option<(Child, Option<Arc<Node>>)> {
+    let entries = node.walk().flat_map(|(node, _)| match node {
+        Node::Index {
             index, children, ..
-        } = &*node
-        else {
-            continue;
-        };
-        if !entered.insert(Arc::as_ptr(&node)) {
-            continue;
-        }
-        for (listed, child) in index.children.iter().zip(children) {
-            match child {
-                Some(child) if listed.digest == *digest => {
-                    return Some((listed.clone(), Some(Arc::clone(child))));
-                }
-                None if listed.digest == *digest => gone = Some((listed.clone(), None)),
-                Some(child) => open.push(Arc::clone(child)),
-                None => {}
-            }
-        }
-    }
-    gone
+        } => index.children.iter().zip(children).collect(),
+        Node::Image(_) | Node::Opaque { .. } => Vec::new(),
+    });
+    let found = entries.filter(|(listed, _)| listed.digest == *digest);
+    let (listed, child) = found.min_by_key(|(_, child)| child.is_none())?;
+    Some((listed.clone(), child.clone()))
 }
 
 /// The compression detected from the first bytes of a stored layer; `None` if they can't be read.

@@ -34,18 +34,16 @@ pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaq
         what,
         image: false,
     };
-    if !is_there(bundle, child, limits)? {
-        // A registry may have stored the document as a manifest.
-        opaque.document = Some(find_document(bundle, child, limits)?);
-    } else if may_be_json(&child.kind) && child.size <= limits.manifest {
-        let document = find_document(bundle, child, limits)?;
-        opaque.document = parse(&document.bytes, limits, "document")
-            .is_ok_and(|value| value.is_object())
-            .then_some(document);
+    // A registry may have stored the document as a manifest, and then as no blob.
+    let is_blob = is_there(bundle, child, limits)?;
+    if is_blob && (!may_be_json(&child.kind) || child.size > limits.manifest) {
+        return Ok(opaque);
     }
-    if let Some(document) = &opaque.document
-        && let Ok(value) = parse(&document.bytes, limits, "document")
-    {
+    let document = find_document(bundle, child, limits)?;
+    let value = parse(&document.bytes, limits, "document").ok();
+    let is_object = value.as_ref().is_some_and(Value::is_object);
+    opaque.document = Some(document).filter(|_| is_object || !is_blob);
+    if let Some(value) = value.filter(|_| opaque.document.is_some()) {
         let subject = value.pointer("/subject/digest").and_then(Value::as_str);
         opaque.subject = subject.and_then(|text| Digest::parse(text).ok());
         let described = described(bundle, child, value, env)?;

@@ -13,7 +13,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 
 use imgconv_manifest::find_blob;
 use imgconv_model::{Algorithm, Child, Digest, Document, Env, Error, Layer, Result, SealedLayer};
-use imgconv_pipeline::{clamp, write_document};
+use imgconv_pipeline::write_document;
 use imgconv_reversal::Content;
 
 pub use self::destination::Destination;
@@ -88,15 +88,7 @@ impl Output for Written<'_> {
         node: &ImageNode,
         env: &Env,
     ) -> Result<(Vec<SealedLayer>, Option<Content>)> {
-        let layers = &planned.image.layers;
-        let clamped;
-        let layers = match self.request.options.layers.clamp_mtime {
-            Some(epoch) => {
-                clamped = clamp(layers, epoch, env)?;
-                &clamped
-            }
-            None => layers,
-        };
+        let layers = &self.request.clamped(&planned.image.layers, env)?;
         let sealer = self.destination.sealer;
         let env = &env.for_image(&told::label(&planned.image));
         let run = |layers: &[Layer]| {

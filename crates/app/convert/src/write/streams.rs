@@ -1,17 +1,17 @@
 //! Writing images as single streams, such as ACIs.
 
 use imgconv_model::{
-    Algorithm, Blob, Code, Compression, Counted, Digest, Env, Error, Image, Layer, Notes, Open,
+    Algorithm, Blob, Code, Compression, Counted, Digest, Env, Error, Image, Notes, Open,
     Outcome as LossKind, Reader, Report, Result, Work,
 };
-use imgconv_pipeline::{clamp, squash};
+use imgconv_pipeline::squash;
 use imgconv_stream::{Decoder, Encoding, Level, encode as compress};
 
 use super::{Destination, stack, told, users::group_of_user};
 use crate::{
     assemble::{
         output::{Item, squash_layers},
-        stream::{Fate, WrittenStream, encode, item},
+        stream::{Fate, WrittenStream, item},
     },
     choose::{request::Request, restored::check_restored},
     plan::{
@@ -53,7 +53,7 @@ impl Writer<'_> {
             StreamStep::Squash => Ok(vec![self.squashed(planned, env)?]),
             StreamStep::Stack => {
                 let mut image = planned.image.clone();
-                image.layers = self.clamped(&image.layers, env)?;
+                image.layers = self.request.clamped(&image.layers, env)?;
                 let squash = self.request.options.layers.squash;
                 let from = squash.and_then(|squash| squash.from(image.layers.len()));
                 let semantics = semantics(planned.node);
@@ -65,18 +65,10 @@ impl Writer<'_> {
         }
     }
 
-    /// Returns the layers with the times that the user asked for.
-    fn clamped(&self, layers: &[Layer], env: &Env) -> Result<Vec<Layer>> {
-        match self.request.options.layers.clamp_mtime {
-            Some(epoch) => clamp(layers, epoch, env),
-            None => Ok(layers.to_vec()),
-        }
-    }
-
     /// Writes one image with all its layers merged.
     fn squashed(&self, planned: &PlannedStream<'_>, env: &Env) -> Result<Item> {
         let (mut image, mut report) = (planned.image.clone(), planned.report.clone());
-        let layers = self.clamped(&image.layers, env)?;
+        let layers = self.request.clamped(&image.layers, env)?;
         let merged = squash(&layers, semantics(planned.node), env)?;
         let group = match self.request.stream_format().stream_facts().describes {
             true => group_of_user(&image, &merged, env, &mut report)?,
@@ -96,7 +88,8 @@ impl Writer<'_> {
         mut report: Report,
         env: &Env,
     ) -> Result<(Item, WrittenStream)> {
-        let open = encode(self.request, image, group, env, &mut report)?;
+        let format = self.request.stream_format();
+        let open = format.encode(image, group, env, &mut report)?;
         let encoding = encoding(self.request);
         let written = self.compress_to_sink(&*open, &encoding, image, None, env)?;
         report.merge(env.notes.snapshot());

@@ -11,9 +11,7 @@ pub(crate) fn begin(plan: &Plan<'_>, env: &Env) {
     if env.image.is_some() {
         return;
     }
-    env.progress.event(Event::Phase {
-        phase: Phase::Writing,
-    });
+    env.phase(Phase::Writing);
     let mut images = Vec::new();
     match &plan.outputs {
         Outputs::Documents(roots) => {

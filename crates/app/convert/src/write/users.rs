@@ -17,7 +17,12 @@ use imgconv_tar::EntryKind;
 /// tenth of it.
 const LONGEST: u64 = 4 << 20;
 
-/// The group of a user that an image names without one; `None` if it names a group, or no user.
+/// The group of a user that an image names without one, in a merged root file system; `None` if the image
+/// names a group, or no user. A name that is not found there is reported: Docker would not start the
+/// image.
+///
+/// # Errors
+/// If a file can't be read.
 pub(crate) fn group_of_user(
     image: &Image,
     merged: &Merged,
@@ -25,23 +30,14 @@ pub(crate) fn group_of_user(
     report: &mut Report,
 ) -> Result<Option<u32>> {
     let user = image.config.user.as_deref().and_then(user_without_group);
-    user.map(|user| group(merged, &user, env, report))
-        .transpose()
-}
-
-/// Returns the group of a user in a merged root file system. A name that is not found there is
-/// reported: Docker would not start the image.
-///
-/// # Errors
-/// If a file can't be read.
-pub(crate) fn group(merged: &Merged, user: &str, env: &Env, report: &mut Report) -> Result<u32> {
+    let Some(user) = user else { return Ok(None) };
     let number: Option<u32> = user.parse().ok();
     let found = match find(&merged.tree, b"etc/passwd", env.limits.link_hops) {
         Some(node) if node.kind == EntryKind::Regular => {
             if node.size > LONGEST {
                 let message = format!(
                     "only the first {LONGEST} bytes of the file are searched for the user {}",
-                    quote(user)
+                    quote(&user)
                 );
                 report.warn("large-passwd", "/etc/passwd", message);
             }
@@ -54,11 +50,11 @@ pub(crate) fn group(merged: &Merged, user: &str, env: &Env, report: &mut Report)
         let message = format!(
             "{} is not in the image's `/etc/passwd`, so the group of the user is unknown; 0 is \
              used",
-            quote(user)
+            quote(&user)
         );
         report.warn("unknown-user", "config.User", message);
     }
-    Ok(found.unwrap_or(0))
+    Ok(Some(found.unwrap_or(0)))
 }
 
 /// The group in the first line that matches the user.

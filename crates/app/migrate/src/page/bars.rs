@@ -1,7 +1,9 @@
 //! Bar charts as inline SVG. Positions are percentages, so that a chart fits any width and its text
 //! keeps its size.
 
-use super::escape::{html, shortened, visible};
+use imgconv_model::{html, visible};
+
+use super::escape::shortened;
 
 /// The height of a bar with its text, in pixels.
 const ROW: usize = 34;

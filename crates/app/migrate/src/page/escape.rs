@@ -1,36 +1,4 @@
-//! Text from reports as HTML. A report may hold anything: markup, quotes, control characters.
-
-use imgconv_model::is_hidden;
-
-/// Returns a text for the content of an element or for an attribute in double quotes. Characters that
-/// move a cursor, are invisible, or change the direction of text are shown as escapes.
-pub(super) fn html(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if is_hidden(c) => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Returns a text with escapes for its hidden characters, as [`html`] shows them.
-pub(super) fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_hidden(c) {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
-        }
-    }
-    out
-}
+//! Texts and numbers of a page, in the length that fits.
 
 /// Returns at most that many characters of a text, the last ones, with `…` for the rest: names of one
 /// place have their beginning in common.
@@ -79,15 +47,9 @@ pub(super) fn human(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use imgconv_model::visible;
 
-    #[test]
-    fn markup_quotes_and_hidden_characters_are_shown() {
-        assert_eq!(
-            html("<script>'\"&\u{202e}\u{1b}[2J\n\u{e0041}é"),
-            "&lt;script&gt;&#39;&quot;&amp;\\u{202e}\\u{1b}[2J\\n\\u{e0041}é"
-        );
-    }
+    use super::*;
 
     #[test]
     fn sizes_and_long_names_are_short() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use imgconv_model::{Code, Error, FormatId, Result, quote};
+use imgconv_model::{Code, Error, FormatId, Result, quote, without_numbers};
 use serde::Deserialize;
 
 use crate::report::{Migrated, Migration, Status};
@@ -276,19 +276,6 @@ fn repository(name: &str) -> &str {
         Some((repository, tag)) if !tag.contains('/') => repository,
         _ => name,
     }
-}
-
-/// Returns a text with `#` for each number, so that members of one list have the same text.
-fn without_numbers(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ mod figures;
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use base64::Engine as _;
-use imgconv_model::{Algorithm, Result};
+use imgconv_model::{Algorithm, Result, html};
 
 use self::{
     bars::{Bar, draw},
-    escape::{grouped, html, human},
+    escape::{grouped, human},
     figures::{Figures, GROUPS, Kind, Outcome},
 };
 use crate::report::{Failure, Merged, Migrated, Migration, Status, Totals};

@@ -12,7 +12,7 @@ use self::template::Template;
 
 use crate::{
     documents::Listing,
-    exit::{self, Status},
+    exit,
     options::{Access, Common, Source},
     screen::{clean, json, print_bytes, say, warn},
 };
@@ -66,25 +66,18 @@ impl Ls {
             }
         }
         let listing = Listing { images };
+        let images = &listing.images;
+        let errors = || images.iter().filter_map(|image| image.error.as_ref());
         if common.json {
             json(&listing)?;
         } else {
-            let printed = print_bytes(format.text(&listing.images, self.no_trunc).as_bytes());
-            for error in listing
-                .images
-                .iter()
-                .filter_map(|image| image.error.as_ref())
-            {
+            let printed = print_bytes(format.text(images, self.no_trunc).as_bytes());
+            for error in errors() {
                 say(&format!("error: {}", clean(error)));
             }
             printed?;
         }
-        Ok(
-            match listing.images.iter().any(|image| image.error.is_some()) {
-                true => exit::unsuccessful(Status::Failed),
-                false => ExitCode::SUCCESS,
-            },
-        )
+        Ok(exit::by_result(errors().next().is_none()))
     }
 }
 

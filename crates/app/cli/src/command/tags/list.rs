@@ -7,7 +7,7 @@ use imgconv::{Env, Result, TagLine};
 
 use crate::{
     documents::TagList,
-    exit::Status,
+    exit,
     options::Common,
     screen::{clean, show},
 };
@@ -30,10 +30,8 @@ impl List {
         let document = TagList { tags };
         let lines: String = document.tags.iter().map(line).collect();
         show(common.json, &document, &lines)?;
-        Ok(match document.tags.iter().any(|tag| tag.error.is_some()) {
-            true => Status::Failed.into(),
-            false => ExitCode::SUCCESS,
-        })
+        let mut tags = document.tags.iter();
+        Ok(exit::by_result(tags.all(|tag| tag.error.is_none())))
     }
 }
 

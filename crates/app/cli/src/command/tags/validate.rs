@@ -7,7 +7,7 @@ use imgconv::{Code, Env, Error, Result};
 
 use crate::{
     documents::Problems,
-    exit::Status,
+    exit,
     options::Common,
     screen::{clean, show},
 };
@@ -34,10 +34,7 @@ impl Validate {
         };
         let lines: String = problems.iter().map(line).collect();
         show(common.json, &Problems::of(&problems), &lines)?;
-        Ok(match problems.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => Status::Failed.into(),
-        })
+        Ok(exit::by_result(problems.is_empty()))
     }
 }
 

@@ -11,12 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imgconv_fs::{Stage, parent, set_blocking, sweep};
 use imgconv_model::{Code, Env, Error, Result, quote_path};
 use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
 };
+
+use crate::{given::set_blocking, path::parent, stage::Stage, stale::sweep};
 
 /// A file that will be written as a whole.
 #[derive(Debug)]
