@@ -6,34 +6,29 @@ use imgconv_model::{Code, Error, FormatFamily, PlatformSpec, Result};
 use imgconv_pipeline::Options as LayerOptions;
 pub use imgconv_transport_oci_layout::{Link, RefName, Sharing};
 
-/// The treatment of manifests that an index lists and the source does not hold (robustness D11b).
-/// Help pages show the descriptions of the values.
+/// The treatment of index children that are not stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Missing {
-    /// Leave the manifests out of the index, with a warning.
+    /// Leave them out of the index, and warn (robustness D11b).
     #[default]
     Drop,
-    /// Keep the manifests in the index, with a warning: a sparse index.
+    /// List them as they are, and warn: a sparse index.
     Keep,
     /// Fail.
     Fail,
 }
 
-/// The treatment of layers that name other sources of their bytes, `urls` (robustness C6a). Help
-/// pages show the descriptions of the values.
+/// The treatment of layers that name other sources of their bytes (`urls`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Foreign {
-    /// Keep the descriptor, with a warning if the source does not store the layer.
+    /// List them as they are; no connection is opened (robustness C6a).
     #[default]
     Keep,
     /// Fail.
     Fail,
-    /// Leave the layer out, together with its history entry.
+    /// Leave them out, with their step of the history, and report the loss.
     Drop,
-    /// Fetch the layer if the source does not store it (https, no credentials), and write it as an
-    /// ordinary layer.
+    /// Fetch those that are not stored with their image, and list them as ordinary layers.
     Fetch,
 }
 

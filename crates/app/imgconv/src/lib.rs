@@ -37,8 +37,6 @@
 //!   be verified is refused with [`Code::Unsupported`], and nothing can be signed.
 //! - `serve`: the HTTP server of [`serve`]. Without the feature the function fails with
 //!   [`Code::Unsupported`].
-//! - `clap`, off by default: [`Foreign`], [`Link`], [`Missing`] and [`RefName`] are arguments of the
-//!   crate `clap`, with the help of the command `imgconv`.
 //! - `schema`, off by default: the results have JSON Schemas, by the trait of the crate `schemars`.
 
 #![deny(missing_docs)]

@@ -348,10 +348,20 @@ impl Bundle for Folder {
         // Questions about an entry go to the place that holds it; other questions have no answer
         // here.
         Extras {
+            listing: None,
+            members: None,
+            extracted: None,
             parts: Some(self),
+            top_level: None,
             list_notes: Some(self),
             states: Some(self),
-            ..Extras::default()
+            stored: None,
+            signed: None,
+            fetched: None,
+            read_by: None,
+            summaries: None,
+            referrers: None,
+            partial: false,
         }
     }
 }

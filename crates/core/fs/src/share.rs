@@ -14,19 +14,17 @@ use rustix::fs::{AtFlags, CWD};
 
 use crate::{descriptor::path_of, stage::Stage};
 
-/// The way a blob that is a file already is added to a stage. Help pages show the descriptions of
-/// the values.
+/// The way a blob that is a file already is added to a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Link {
-    /// A clone; else a hard link; else a copy.
+    /// A clone, else a hard link, else a copy.
     #[default]
     Auto,
     /// A hard link, or an error.
     Hard,
-    /// A clone, which shares blocks until one of the files is changed, or an error.
+    /// A clone, or an error.
     Reflink,
-    /// A copy.
+    /// A copy: later changes of one file do not affect the other.
     Copy,
 }
 

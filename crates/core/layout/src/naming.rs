@@ -18,16 +18,13 @@ pub fn is_name(key: &str) -> bool {
     [REF_NAME, CONTAINERD_NAME].contains(&key)
 }
 
-/// The value of `org.opencontainers.image.ref.name` if the user gave no reference. Help pages show
-/// the descriptions of the values.
-// Podman and crane write the full reference; docker, containerd and regctl write the tag.
+/// The value of `org.opencontainers.image.ref.name` if the user gave no reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum RefName {
-    /// The full reference.
+    /// The full reference, as podman and crane write it.
     #[default]
     Full,
-    /// The tag alone.
+    /// The tag alone, as docker, containerd and regctl write it.
     Tag,
 }
 

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use imgconv::{Env, Missing, Options, Result};
+use clap::{Args, ValueEnum};
+use imgconv::{Env, Options, Result};
 
 use super::{
     access::Access,
@@ -17,6 +17,17 @@ use super::{
     safety::Safety,
     source::Source,
 };
+
+/// The treatment of manifests that an index lists and the source does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Missing {
+    /// Leave the manifests out of the index, with a warning
+    Drop,
+    /// Keep the manifests in the index, with a warning: a sparse index
+    Keep,
+    /// Fail
+    Fail,
+}
 
 /// Options of every command that converts.
 #[derive(Clone, Debug, Args)]
@@ -100,12 +111,16 @@ impl Writing {
             name: self.names.name.first().cloned(),
             more_names: self.names.name.iter().skip(1).cloned().collect(),
             image_tags: self.names.image_tags,
-            ref_name: self.names.ref_name,
+            ref_name: self.names.ref_name.into(),
             deps: self.dependencies.deps.clone(),
             strict: self.safety.strict,
             dry_run: self.safety.dry_run,
-            missing: self.missing,
-            foreign: self.layers.foreign,
+            missing: match self.missing {
+                Missing::Drop => imgconv::Missing::Drop,
+                Missing::Keep => imgconv::Missing::Keep,
+                Missing::Fail => imgconv::Missing::Fail,
+            },
+            foreign: self.layers.foreign(),
             preserve_digests: self.safety.preserve_digests,
             sign_key: self.safety.sign_key.clone(),
             sharing: self.links.sharing(),

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use imgconv::{Foreign, LayerOptions, Level, Squash};
+use imgconv::{LayerOptions, Level, Squash};
 
 /// The compression of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,13 +23,27 @@ enum Compression {
     None,
 }
 
+/// The treatment of layers with `urls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Foreign {
+    /// Keep the descriptor, with a warning if the source does not store the layer
+    Keep,
+    /// Fail
+    Fail,
+    /// Leave the layer out, together with its history entry
+    Drop,
+    /// Fetch the layer if the source does not store it (https, no credentials), and write it as an
+    /// ordinary layer
+    Fetch,
+}
+
 /// How layers are written.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Layers")]
 pub(crate) struct Layers {
     /// Treatment of layers with `urls` (foreign or non-distributable layers)
     #[arg(long, value_enum, default_value_t = Foreign::Keep, value_name = "HOW", hide_short_help = true)]
-    pub(crate) foreign: Foreign,
+    foreign: Foreign,
     /// Compression of layers; to ACI: of the file
     #[arg(long, value_enum, default_value_t = Compression::Keep, value_name = "HOW")]
     compression: Compression,
@@ -83,21 +97,31 @@ impl Layers {
     /// Returns the same options in the types of the library, without merging.
     pub(crate) fn options(&self) -> LayerOptions {
         use imgconv::Compression as Model;
-        let (compression, toc) = match self.compression {
-            Compression::Keep => (None, false),
-            Compression::Gzip => (Some(Model::Gzip), false),
-            Compression::Zstd => (Some(Model::Zstd), false),
-            Compression::ZstdChunked => (Some(Model::Zstd), true),
-            Compression::Estargz => (Some(Model::Gzip), true),
-            Compression::None => (Some(Model::None), false),
-        };
         LayerOptions {
-            compression,
-            toc,
+            compression: match self.compression {
+                Compression::Keep => None,
+                Compression::Gzip | Compression::Estargz => Some(Model::Gzip),
+                Compression::Zstd | Compression::ZstdChunked => Some(Model::Zstd),
+                Compression::None => Some(Model::None),
+            },
+            toc: matches!(
+                self.compression,
+                Compression::Estargz | Compression::ZstdChunked
+            ),
             level: self.level.unwrap_or_default(),
             force: self.force,
             clamp_mtime: self.clamp_mtime,
             squash: None,
+        }
+    }
+
+    /// Returns the treatment of layers with `urls` in the type of the library.
+    pub(crate) fn foreign(&self) -> imgconv::Foreign {
+        match self.foreign {
+            Foreign::Keep => imgconv::Foreign::Keep,
+            Foreign::Fail => imgconv::Foreign::Fail,
+            Foreign::Drop => imgconv::Foreign::Drop,
+            Foreign::Fetch => imgconv::Foreign::Fetch,
         }
     }
 }

@@ -2,8 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use imgconv::{Link, Sharing};
+use clap::{Args, ValueEnum};
+use imgconv::Sharing;
+
+/// How an unchanged blob gets into a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Link {
+    /// A clone; else a hard link; else a copy
+    Auto,
+    /// A hard link, or an error
+    Hard,
+    /// A clone, which shares blocks until one of the files is changed, or an error
+    Reflink,
+    /// A copy
+    Copy,
+}
 
 /// With which files the blobs of a layout share their bytes.
 #[derive(Clone, Debug, Args)]
@@ -30,7 +43,12 @@ impl Links {
     /// Returns the same options in the types of the library.
     pub(crate) fn sharing(&self) -> Sharing {
         Sharing {
-            link: self.link,
+            link: match self.link {
+                Link::Auto => imgconv::Link::Auto,
+                Link::Hard => imgconv::Link::Hard,
+                Link::Reflink => imgconv::Link::Reflink,
+                Link::Copy => imgconv::Link::Copy,
+            },
             pool: self.blob_pool.clone(),
         }
     }

@@ -31,6 +31,7 @@ pub(crate) use dependencies::Dependencies;
 pub(crate) use destination::{Destination, Target, refuse_stream};
 pub(crate) use duration::{duration, some_duration};
 pub(crate) use layers::Merge;
+pub(crate) use names::RefName;
 pub(crate) use network::NetworkOptions;
 pub(crate) use places::{Places, SymlinkedBlobs};
 pub(crate) use platforms::Platforms;

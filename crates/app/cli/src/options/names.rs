@@ -1,7 +1,24 @@
 //! The options about names of images in the output.
 
-use clap::Args;
-use imgconv::RefName;
+use clap::{Args, ValueEnum};
+
+/// The value of the name annotation of a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RefName {
+    /// The full reference
+    Full,
+    /// The tag alone
+    Tag,
+}
+
+impl From<RefName> for imgconv::RefName {
+    fn from(chosen: RefName) -> Self {
+        match chosen {
+            RefName::Full => Self::Full,
+            RefName::Tag => Self::Tag,
+        }
+    }
+}
 
 /// How images are named.
 #[derive(Clone, Debug, Args)]

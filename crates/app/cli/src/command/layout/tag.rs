@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use imgconv::{Env, RefName, Result, Tagged};
+use imgconv::{Env, Result, Tagged};
 
 use super::names::joined;
 use crate::{
-    options::{Common, SymlinkedBlobs},
+    options::{Common, RefName, SymlinkedBlobs},
     screen::{clean, say, show},
 };
 
@@ -46,7 +46,7 @@ impl Tag {
     pub(crate) fn run(&self, common: &Common, mut env: Env) -> Result<ExitCode> {
         self.blobs.apply(&mut env);
         let (layout, reference, name) = (&self.layout, &self.reference, &self.name);
-        let tagged = imgconv::tag_in_layout(layout, reference, name, self.ref_name, &env)?;
+        let tagged = imgconv::tag_in_layout(layout, reference, name, self.ref_name.into(), &env)?;
         if !common.quiet {
             warn(&tagged);
         }
