@@ -26,4 +26,4 @@ pub mod stock;
 pub use self::absent::serve;
 #[cfg(feature = "server")]
 pub use self::http::serve;
-pub use self::options::{ServeOptions, Watcher};
+pub use self::options::{ServeOptions, Tls, Watcher};

@@ -24,8 +24,13 @@ const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Answers a request. The body of a request is never read.
 pub(super) async fn answer<B>(server: &Arc<Server>, request: &Request<B>) -> Response<Body> {
-    let answered = match *request.method() {
-        Method::GET | Method::HEAD => get(server, request).await,
+    let allowed = match &server.passwords {
+        Some(passwords) => passwords.check(request.headers()).await,
+        None => Ok(()),
+    };
+    let answered = match (allowed, request.method()) {
+        (Err(refusal), _) => Err(refusal),
+        (Ok(()), &Method::GET | &Method::HEAD) => get(server, request).await,
         _ => Err(Refusal::READ_ONLY),
     };
     let mut response = answered.unwrap_or_else(|refusal| refusal.answer());

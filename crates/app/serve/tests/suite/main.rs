@@ -14,4 +14,5 @@ mod negotiation;
 mod old;
 mod page;
 mod pull;
+mod secured;
 mod support;
