@@ -9,6 +9,7 @@ use hyper::{
 use serde_json::json;
 
 use super::{
+    appc,
     body::Body,
     content::{blob, document, json_answer, linked, referrers, tagged, unmade},
     lists::{Page, parameter},
@@ -54,6 +55,12 @@ async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<B
     let (stock, headers) = (&server.stock, request.headers());
     let query = request.uri().query();
     let path = request.uri().path();
+    if parameter(query, appc::PARAMETER).is_some() {
+        return appc::discover(server, path, headers).await;
+    }
+    if let Some(answer) = appc::file(server, path, headers).await {
+        return answer;
+    }
     if let Some(path) = path.strip_prefix(v1::PREFIX) {
         return v1::answer(server, path, headers).await;
     }

@@ -7,6 +7,7 @@
 
 mod accept;
 mod answers;
+mod appc;
 mod body;
 mod content;
 mod lists;
@@ -153,6 +154,10 @@ impl Run<'_> {
             stock,
             watcher,
             makers: Arc::new(Semaphore::new(MAKERS)),
+            scheme: match tls {
+                Some(_) => "https",
+                None => "http",
+            },
             passwords,
         });
         self.accept(listener, tls, &server).await;

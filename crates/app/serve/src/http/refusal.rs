@@ -36,6 +36,8 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID");
     /// The server is read only.
     pub(super) const READ_ONLY: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED");
+    /// The request names no host, so that no URL of the server is known.
+    pub(super) const HOST_INVALID: Self = Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED");
     /// The request has no right password.
     pub(super) const UNAUTHORISED: Self = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
     /// Too many requests wait for the check of a password.
@@ -73,6 +75,7 @@ impl Refusal {
             "UNAUTHORIZED" => "the server asks for a user and a password",
             "TOOMANYREQUESTS" => "too many passwords are being checked; try again later",
             "UNKNOWN" => "the image can't be read; the log of the server has the reason",
+            _ if self.status == StatusCode::BAD_REQUEST => "the header Host names no host",
             _ if self.status == StatusCode::METHOD_NOT_ALLOWED => "the server is read only",
             _ => "there is nothing at this path",
         }

@@ -13,6 +13,8 @@ pub(super) struct Server {
     pub(super) watcher: Arc<dyn Watcher>,
     /// Limits the requests that make something.
     pub(super) makers: Arc<Semaphore>,
+    /// The scheme of URLs that lead here.
+    pub(super) scheme: &'static str,
     /// The users, if the server asks for a password.
     pub(super) passwords: Option<Arc<Passwords>>,
 }

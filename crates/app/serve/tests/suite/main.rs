@@ -6,6 +6,7 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod appc;
 mod discovery;
 mod hostile;
 mod lifetime;
