@@ -281,7 +281,7 @@ mod tests {
         assert!(
             right
                 .known
-                .contains(&(2 * REMEMBERED - 1).to_be_bytes().to_vec())
+                .contains((2 * REMEMBERED - 1).to_be_bytes().as_slice())
         );
     }
 

@@ -76,7 +76,7 @@ impl Appc {
         }
         let public_keys = match &site.public_keys {
             Some(path) => Some(read_small(path)?),
-            None => locators.iter().find_map(|locator| beside(locator)),
+            None => locators.iter().find_map(beside),
         };
         Ok(Self {
             host: options.host.clone(),
@@ -276,25 +276,30 @@ impl Stock {
             };
             let list = streams.iter().map(|planned| {
                 let signed = match planned.exact.last() {
-                    Some(exact) => exact.reversal.signature.is_some(),
-                    None => signature(planned, roots, request.env)?.is_some(),
+                    Some(exact) => Ok(exact.reversal.signature.is_some()),
+                    None => signature(planned, roots, request.env).map(|found| found.is_some()),
                 };
-                Ok((
-                    manifest(planned, request.env)?,
-                    signed,
-                    planned.text.to_owned(),
-                ))
+                // One platform without labels of appc does not stop the others.
+                let both = manifest(planned, request.env).and_then(|it| Ok((it, signed?)));
+                (both, planned.text.to_owned())
             });
-            list.collect::<Result<Vec<_>>>()
+            Ok(list.collect())
         })?;
         // The labels of a tag are those that all platforms have in common.
         let mut tagged: Option<(String, Labels)> = None;
-        for (position, (manifest, signed, text)) in list.iter().enumerate() {
-            if let Err(error) = acis.add(manifest, number, position, *signed) {
-                watcher.left_out(&error.at(&**text));
-                continue;
-            }
-            let own = identity(manifest);
+        for (position, (both, text)) in list.into_iter().enumerate() {
+            let added = both.and_then(|(manifest, signed)| {
+                acis.add(&manifest, number, position, signed)?;
+                Ok(manifest)
+            });
+            let manifest = match added {
+                Ok(manifest) => manifest,
+                Err(error) => {
+                    watcher.left_out(&error.at(text));
+                    continue;
+                }
+            };
+            let own = identity(&manifest);
             match &mut tagged {
                 None => tagged = Some((manifest.name.clone(), own)),
                 Some((_, labels)) => labels.retain(|name, value| own.get(name) == Some(value)),

@@ -376,6 +376,19 @@ fn v16_acis_whose_urls_are_equal_are_told_and_the_first_is_served() {
     );
 }
 
+#[test]
+fn a_platform_that_appc_has_no_labels_for_does_not_stop_the_others() {
+    let mut images = two_platforms("example.com/app");
+    images[1].head.arch = "riscv64".to_owned();
+    let server = Stores::new().layout("out", &images).serve();
+    let page = server.get("/app?ac-discovery=1");
+    assert_eq!(page.status, 200, "{}", page.text());
+    let aci = server.get("/aci/example.com/app/1-linux-amd64.aci");
+    assert_eq!(aci.status, 200);
+    let told = server.log.left_out.lock().unwrap().join("\n");
+    assert!(told.contains("riscv64"), "{told}");
+}
+
 // V17
 #[test]
 fn v17_no_path_and_no_host_leads_elsewhere() {
