@@ -52,12 +52,13 @@ server.serve_forever()
 "#;
 
 /// Fetches a URL by a client that trusts `SSL_CERT_FILE`.
-const FETCH: &str =
+pub(super) const FETCH: &str =
     "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1]).read())";
 
 /// A key with a passphrase, as `key.pub` and `key.sec`, and a guard that ends the agent with the
 /// key.
-const KEY: &str = r#"
+pub(super) const KEY: &str = r#"
+test ! -e other.pub || exit 0
 mkdir -p -m 700 gnupg
 printf 'correct horse\n' > passphrase
 say="gpg --batch --quiet --pinentry-mode loopback --passphrase-file passphrase"
@@ -165,7 +166,7 @@ pub(super) fn run(oracle: &mut Oracle) {
 }
 
 /// Runs a script with its own GnuPG home.
-fn gpg(oracle: &Oracle, script: &str) -> Result<String> {
+pub(super) fn gpg(oracle: &Oracle, script: &str) -> Result<String> {
     oracle.shell(&format!("export GNUPGHOME=\"$PWD/gnupg\"\n{script}"))
 }
 

@@ -60,8 +60,9 @@ layout big.json $v1.manifest.v1+json big
 "#;
 
 /// User and password, and their line for the registry: a published test vector of bcrypt.
-const USER: (&str, &str) = ("oracle", "U*U");
-const HTPASSWD: &str = "oracle:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
+pub(super) const USER: (&str, &str) = ("oracle", "U*U");
+pub(super) const HTPASSWD: &str =
+    "oracle:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
 
 /// The key of RFC 7515, appendix A.3: registries take schema 1 only signed.
 const KEY: &str = r#"{"kty":"EC","crv":"P-256",

@@ -7,19 +7,29 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use imgconv_testkit::{build, dozen};
+use serde_json::Value;
 
+use super::appc;
 use super::checks::{Oracle, contains};
 use super::daemon::Running;
 use super::docker::{LAYERS_PRINT, equal, layers};
 use super::engines;
 use super::inputs;
-use super::registry_server::Registry;
+use super::registry::{HTPASSWD, USER};
+use super::registry_server::{Registry, certificates};
 use crate::process::{Result, end};
 
 /// The image that is run, as a layout has it.
 const RUNNABLE: &str = "oci:docker-base:example.com/layers/second:1";
 const ARCHIVE: &str = "serve/saved.tar";
 const PLATFORMS: &str = "serve/platforms";
+/// The options for TLS.
+const TLS: [&str; 4] = [
+    "--tls-cert",
+    "tls/server.crt",
+    "--tls-key",
+    "tls/server.key",
+];
 
 /// A served image: the repository and tag, the locator of the source, and whether it is an index.
 struct Image {
@@ -38,11 +48,17 @@ struct Server {
 impl Server {
     /// Starts the server for places.
     fn start(oracle: &Oracle, places: &[String]) -> Result<Self> {
+        Self::start_with(oracle, places, &[])
+    }
+
+    /// Starts the server for places, with options.
+    fn start_with(oracle: &Oracle, places: &[String], options: &[&str]) -> Result<Self> {
         let log = File::create(oracle.path("serve/log")).map_err(|e| e.to_string())?;
         let mut child = Command::new(&oracle.program)
             .arg("serve")
             .args(places)
             .args(["--listen", "127.0.0.1:0"])
+            .args(options)
             .current_dir(&oracle.work)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -219,6 +235,162 @@ pub(super) fn run(oracle: &mut Oracle) {
             )?;
             let log = fs::read_to_string(oracle.path("serve/log")).map_err(|e| e.to_string())?;
             equal("the log", &log, &String::new())
+        },
+    );
+    appc(oracle);
+    guarded(oracle);
+}
+
+/// appc discovery over TLS: the ACIs are those that `publish` makes, and carry good signatures.
+fn appc(oracle: &mut Oracle) {
+    let needs = ["actool", "gpg", "openssl", "python3", "skopeo", "root"];
+    let mut started = None;
+    oracle.check("serve: appc over TLS of a test CA", &needs, |oracle| {
+        certificates(oracle)?;
+        appc::gpg(oracle, appc::KEY)?;
+        let places = ["oci:docker-base", "docker-archive:serve/saved.tar"].map(str::to_owned);
+        let options = [
+            &TLS[..],
+            &["--host", "localhost", "--pubkeys", "key.pub"],
+            &["--pgp-key", "key.sec", "--pgp-passphrase", "passphrase"],
+        ];
+        started = Some(Server::start_with(oracle, &places, &options.concat())?);
+        Ok(())
+    });
+    let Some(server) = started else {
+        return;
+    };
+    let trust = "SSL_CERT_FILE=trusted/ca.crt";
+    let title = "serve: actool discover finds every ACI, equal to those of publish, and gpg their signatures";
+    oracle.check(title, &[], |oracle| {
+        let published = [
+            "publish",
+            "oci:docker-base",
+            ARCHIVE,
+            "serve/site",
+            "--host",
+            "localhost",
+        ];
+        oracle.imgconv(&published)?;
+        for name in ["layers/first", "layers/second", "archive/x"] {
+            let app = format!("localhost/{name}:1,os=linux,arch=amd64");
+            let port = format!("--port={}", server.port);
+            let said = oracle.peer("env", &[trust, "actool", "discover", &port, "--json", &app])?;
+            let start = said.find('{').ok_or_else(|| said.clone())?;
+            let found: Value =
+                serde_json::from_str(&said[start..]).map_err(|e| format!("{e}: {said}"))?;
+            let site = format!("https://localhost:{}", server.port);
+            let keys = found["PublicKeys"][0].as_str().unwrap_or_default();
+            equal("public keys", keys, &*format!("{site}/pubkeys.gpg"))?;
+            let aci = found["ACIEndpoints"][0]["ACI"].as_str().unwrap_or_default();
+            appc::gpg(
+                oracle,
+                &format!(
+                    "fetch() {{ {trust} python3 -c '{}' \"$1\"; }}\n\
+                     fetch '{aci}' > served.aci; fetch '{aci}.asc' > served.aci.asc\n\
+                     fetch '{keys}' | cmp - key.pub\nactool validate served.aci\n\
+                     cmp served.aci 'serve/site/aci/localhost/{name}/1-linux-amd64.aci'\n\
+                     gpg --batch --quiet --verify served.aci.asc served.aci 2>/dev/null",
+                    appc::FETCH
+                ),
+            )
+            .map_err(|e| format!("{name}: {e}"))?;
+        }
+        Ok(())
+    });
+    oracle.check(
+        "serve: imgconv finds ACIs and tags, and who signed them",
+        &[],
+        |oracle| {
+            let mirror = format!("localhost=localhost:{}", server.port);
+            let options = [
+                "--keyring",
+                "key.pub",
+                "--mirror",
+                &mirror,
+                "--cert-dir",
+                "trusted",
+            ];
+            let app = "appc:localhost/layers/second:1";
+            let said = oracle.imgconv(&[&["verify", app], &options[..]].concat())?;
+            contains(&said, "Oracle <oracle@localhost>")
+        },
+    );
+    // GnuPG started an agent, which would outlive the checks.
+    let _ = appc::gpg(oracle, "gpgconf --kill all");
+}
+
+/// TLS and a password.
+fn guarded(oracle: &mut Oracle) {
+    let needs = ["openssl", "skopeo", "root"];
+    let mut started = None;
+    oracle.check(
+        "serve: TLS of a test CA, and a password",
+        &needs,
+        |oracle| {
+            certificates(oracle)?;
+            fs::write(oracle.path("htpasswd"), HTPASSWD).map_err(|e| e.to_string())?;
+            let options = [&TLS[..], &["--htpasswd", "htpasswd"]].concat();
+            started = Some(Server::start_with(
+                oracle,
+                &["oci:docker-base".to_owned()],
+                &options,
+            )?);
+            Ok(())
+        },
+    );
+    let Some(server) = started else {
+        return;
+    };
+    let name = server.name("layers/second:1");
+    let (user, password) = USER;
+    oracle.check(
+        "serve: skopeo logs in over TLS and copies",
+        &["skopeo"],
+        |oracle| {
+            let login = "--password-stdin --authfile serve/auth.json --cert-dir trusted";
+            let at = format!("127.0.0.1:{}", server.port);
+            oracle
+                .shell(&format!(
+                    "printf %s '{password}' | skopeo login --username {user} {login} {at}\n\
+             skopeo --insecure-policy copy -q --authfile serve/auth.json --src-cert-dir trusted \
+             docker://{name} dir:serve/guarded\n\
+             ! printf x | skopeo login --username {user} {login} {at}\n\
+             ! skopeo --insecure-policy copy -q --authfile none.json --src-cert-dir trusted \
+             docker://{name} dir:serve/refused"
+                ))
+                .map(drop)
+        },
+    );
+    oracle.check(
+        "serve: imgconv reads over TLS with the credentials of skopeo",
+        &[],
+        |oracle| {
+            let remote = format!("docker://{name}");
+            let options = ["--cert-dir", "trusted", "--authfile", "serve/auth.json"];
+            oracle
+                .imgconv(&[&["verify", &remote][..], &options].concat())
+                .map(drop)
+        },
+    );
+    let needs = ["dockerd", "docker", "root"];
+    oracle.check(
+        "serve: docker logs in over TLS and pulls",
+        &needs,
+        |oracle| {
+            let engine = Running::older(oracle, "serve-login")?;
+            let config = oracle.path("serve/docker-config").display().to_string();
+            let at = format!("127.0.0.1:{}", server.port);
+            let login = [
+                "--config", &config, "login", "-u", user, "-p", password, &at,
+            ];
+            if engine.docker(oracle, &["pull", "-q", &name]).is_ok() {
+                return Err("an image was pulled without a password".into());
+            }
+            engine.docker(oracle, &login)?;
+            engine
+                .docker(oracle, &["--config", &config, "pull", "-q", &name])
+                .map(drop)
         },
     );
 }

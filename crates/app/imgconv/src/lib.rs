@@ -204,7 +204,7 @@ pub use imgconv_publish::{
         resolve_tag,
     },
 };
-pub use imgconv_serve::{ServeOptions, Watcher, serve};
+pub use imgconv_serve::{ServeOptions, Tls, Watcher, serve};
 pub use imgconv_stream::Level;
 pub use imgconv_tags::{ImageTags, Labels};
 pub use layout::{

@@ -1,37 +1,32 @@
 //! Publishing: images as a static site that any web server can host, and every appc client can
 //! discover (appc spec, discovery.md; image tags by pull request 584).
 //!
-//! Below the site's directory, which is the document root of one host:
-//!
-//! - `aci/NAME/LABELS.aci`, and `.aci.asc` beside it if it is signed. LABELS are the values of the
-//!   image's labels with `-` between them: `version`, others by name, `os`, `arch`; or, if there is
-//!   one, `dockerimageid`, `os`, `arch`;
-//! - `aci/NAME/imagetags.json`: the image tags;
-//! - `PATH/index.html`: the page that a client requests to discover `HOST/PATH`;
-//! - `pubkeys.gpg`: the public keys.
+//! Below the site's directory, which is the document root of one host, are the files that
+//! [`discovery`](crate::discovery) describes, and `PATH/index.html`: the page that a client requests to
+//! discover `HOST/PATH`.
 //!
 //! A page maps names and labels to URLs, and lists neither images nor tags: a tag that moves
 //! changes the tags file alone.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs::File,
     io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use imgconv_format_aci::{Aci, DOCKER_IMAGE_ID, Manifest, identifier, platform};
+use imgconv_format_aci::{Aci, identifier, platform};
 use imgconv_model::{
-    Algorithm, Code, Env, Error, Name, Reader, Result, Root, Secret, StreamFormat as _, quote,
-    quote_path,
+    Algorithm, Code, Env, Error, Name, Result, Root, StreamFormat as _, quote, quote_path,
 };
-use imgconv_openpgp::SigningKey;
 use imgconv_stream::HashingReader;
 use imgconv_tags::ImageTags;
 
-use crate::site::{Site, aci_folder};
+use crate::{
+    discovery::{Links, PUBLIC_KEYS, Signer, all_labels, checked_url, page, read_small, stem},
+    site::{Site, aci_folder},
+};
 use imgconv_convert::{
     choose::{candidates::open_aci, dependencies},
     convert::convert,
@@ -41,13 +36,6 @@ use imgconv_convert::{
     refuse_same_place, tags,
 };
 use imgconv_locate::locator::Locator;
-
-/// The file with the public keys, below the site.
-const PUBLIC_KEYS: &str = "pubkeys.gpg";
-/// The file name of an image without labels.
-const NO_LABELS: &str = "image";
-/// The most bytes of a file of keys, a passphrase or a signature.
-const KEY_FILE: u64 = 1 << 20;
 
 /// The user's options for publishing. [`Options::host`] is the site's host.
 #[derive(Clone, Debug, Default)]
@@ -329,9 +317,6 @@ struct Publisher<'a> {
     env: &'a Env,
 }
 
-/// The key and the time of signatures.
-type SigningKeyAt = (SigningKey, SystemTime);
-
 impl<'a> Publisher<'a> {
     fn open(
         directory: &'a Path,
@@ -353,7 +338,12 @@ impl<'a> Publisher<'a> {
         let names: BTreeSet<&str> = acis.iter().map(|aci| &*aci.part.manifest.name).collect();
         let host = host(names.iter().copied(), self.host)?;
         let url = url(&host, self.options)?;
-        let key = self.options.signing.as_ref().map(secret_key).transpose()?;
+        let key = self
+            .options
+            .signing
+            .as_ref()
+            .map(Signer::open)
+            .transpose()?;
         if let Some(path) = &self.options.public_keys {
             self.site.put(PUBLIC_KEYS, &read_small(path)?)?;
         }
@@ -373,12 +363,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Puts an ACI and its signature in their places.
-    fn aci(
-        &mut self,
-        aci: &Staged,
-        image: &mut ImageOutcome,
-        key: Option<&SigningKeyAt>,
-    ) -> Result<()> {
+    fn aci(&mut self, aci: &Staged, image: &mut ImageOutcome, key: Option<&Signer>) -> Result<()> {
         let site = &mut self.site;
         let manifest = &aci.part.manifest;
         let folder = aci_folder(&manifest.name);
@@ -418,7 +403,7 @@ impl<'a> Publisher<'a> {
             (None, Some(key)) => {
                 let file = File::open(&aci.file);
                 let file = file.map_err(|error| Error::io(error, quote_path(&aci.file)))?;
-                Some(sign(key, Box::new(file))?)
+                Some(key.sign(Box::new(file))?)
             }
             (None, None) => None,
         };
@@ -430,7 +415,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Puts the image tags of a name in their place. Tags of the existing file stay.
-    fn tags(&mut self, outcome: &mut TagsOutcome, key: Option<&SigningKeyAt>) -> Result<()> {
+    fn tags(&mut self, outcome: &mut TagsOutcome, key: Option<&Signer>) -> Result<()> {
         let site = &mut self.site;
         let path = tags::site_path(&outcome.name);
         let mut file = tags::read(&outcome.destination, self.env)?;
@@ -448,7 +433,7 @@ impl<'a> Publisher<'a> {
         match key {
             Some(key) if changed || !signed => {
                 let bytes = io::Cursor::new(bytes);
-                site.put(&signature_path, &sign(key, Box::new(bytes))?)?;
+                site.put(&signature_path, &key.sign(Box::new(bytes))?)?;
             }
             None if changed && signed => site.remove(&signature_path)?,
             _ => {}
@@ -460,7 +445,7 @@ impl<'a> Publisher<'a> {
     /// site; the templates with the most labels come first.
     fn page(&mut self, name: &str, url: &str) -> Result<()> {
         let site = &mut self.site;
-        let mut templates = BTreeSet::new();
+        let mut links = Links::default();
         for (path, staged) in site.acis(&aci_folder(name))? {
             let Some(file) = site.listed(&path, staged)? else {
                 continue;
@@ -472,95 +457,16 @@ impl<'a> Publisher<'a> {
                     "the name of the file ends with `.aci`, but its content is not an ACI";
                 Error::new(Code::Unsupported, message).at(quote(path))
             })?;
-            let names = labels(&aci.manifest).into_iter();
-            let names: Vec<String> = names.map(|(name, _)| format!("{{{name}}}")).collect();
-            templates.insert((Reverse(names.len()), names));
+            links.add(&aci.manifest);
         }
-        let mut metas = Vec::new();
-        for (_, names) in &templates {
-            let stem = joined(names);
-            let template = format!("{url}/aci/{{name}}/{stem}.{{ext}}");
-            metas.push(("ac-discovery", template));
-        }
-        if site.will_have(&tags::site_path(name))? {
-            let template = format!("{url}/aci/{{name}}/imagetags.{{ext}}");
-            metas.push(("ac-discovery-imagetags", template));
-        }
-        if site.will_have(PUBLIC_KEYS)? {
-            metas.push(("ac-discovery-pubkeys", format!("{url}/{PUBLIC_KEYS}")));
-        }
+        links.image_tags = site.will_have(&tags::site_path(name))?;
+        links.public_keys = site.will_have(PUBLIC_KEYS)?;
         let path = match name.split_once('/') {
             Some((_, path)) => format!("{path}/index.html"),
             None => "index.html".to_owned(),
         };
-        site.put(&path, page(name, &metas).as_bytes())?;
+        site.put(&path, page(&[(name, &links)], url).as_bytes())?;
         Ok(())
-    }
-}
-
-/// A discovery page (discovery.md, "Discovery URL"). A name is of letters, digits and `-._~/`; a
-/// URL was checked by [`url`]: nothing has to be escaped.
-fn page(name: &str, metas: &[(&str, String)]) -> String {
-    let metas: String = metas
-        .iter()
-        .map(|(meta, url)| format!("<meta name=\"{meta}\" content=\"{name} {url}\">\n"))
-        .collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <title>{name}</title>\n{metas}</head>\n<body>\n<h1>{name}</h1>\n\
-         <p>App Container Images of this name are found by discovery.</p>\n</body>\n</html>\n"
-    )
-}
-
-fn all_labels(manifest: &Manifest) -> BTreeMap<&str, &str> {
-    let labels = manifest.labels.iter();
-    labels.map(|label| (&*label.name, &*label.value)).collect()
-}
-
-/// The labels of an image that are part of its URL, in their order: all of them, so that equal URLs
-/// are equal images. An image with a Docker ID is identified by that ID and its platform, which a
-/// tag refers to.
-fn labels(manifest: &Manifest) -> Vec<(&str, &str)> {
-    let by_id = manifest.label(DOCKER_IMAGE_ID).is_some();
-    let rank = |name: &str| match name {
-        DOCKER_IMAGE_ID => 0,
-        "version" => 1,
-        "os" => 3,
-        "arch" => 4,
-        _ => 2,
-    };
-    let mut labels: Vec<(&str, &str)> = all_labels(manifest).into_iter().collect();
-    labels.retain(|(name, _)| !by_id || [DOCKER_IMAGE_ID, "os", "arch"].contains(name));
-    labels.sort_by_key(|(name, _)| (rank(name), *name));
-    labels
-}
-
-/// The file name of an image without `.aci`: the result of filling in the template.
-fn stem(manifest: &Manifest) -> Result<String> {
-    let labels = labels(manifest);
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
-    for (name, value) in &labels {
-        if value.is_empty() || value.starts_with('.') || !value.chars().all(plain) {
-            let message = format!(
-                "the label {name} is {}, which can't be part of the URL of an image",
-                quote(value)
-            );
-            return Err(Error::new(Code::BadName, message)
-                .hint("a label of a published image is of letters, digits and `._-+~`"));
-        }
-    }
-    let values: Vec<String> = labels
-        .iter()
-        .map(|(_, value)| (*value).to_owned())
-        .collect();
-    Ok(joined(&values))
-}
-
-/// The stem of a file name from the values of labels, or from their names in a template.
-fn joined(parts: &[String]) -> String {
-    match parts {
-        [] => NO_LABELS.to_owned(),
-        parts => parts.join("-"),
     }
 }
 
@@ -578,7 +484,7 @@ pub fn check_site<'n>(
     if own.is_some() || !names.is_empty() {
         url(&host(names.iter().map(String::as_str), own)?, options)?;
     }
-    options.signing.as_ref().map(secret_key).transpose()?;
+    options.signing.as_ref().map(Signer::open).transpose()?;
     options.public_keys.as_deref().map(read_small).transpose()?;
     Ok(())
 }
@@ -598,54 +504,27 @@ fn host<'n>(names: impl Iterator<Item = &'n str>, own: Option<&str>) -> Result<S
              names",
         ));
     };
+    check_host(host)?;
+    Ok(host.to_owned())
+}
+
+/// Checks the host of a site.
+///
+/// # Errors
+/// [`Code::Usage`] for a text that can't be one.
+pub fn check_host(host: &str) -> Result<()> {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
     if !Name::is_ac_identifier(host) || !host.chars().all(word) {
         let message = format!("{} can't be the name of a host", quote(host));
         return Err(Error::new(Code::Usage, message).hint("`--host HOST` names one"));
     }
-    Ok(host.to_owned())
+    Ok(())
 }
 
 /// The URL of the site, without a slash at its end.
 fn url(host: &str, options: &SiteOptions) -> Result<String> {
-    let Some(url) = options.url.as_deref() else {
-        return Ok(format!("https://{host}"));
-    };
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]@%".contains(c);
-    match rest.map(|rest| rest.trim_end_matches('/')) {
-        Some(rest) if !rest.is_empty() && rest.chars().all(plain) => {
-            Ok(url.trim_end_matches('/').to_owned())
-        }
-        _ => {
-            let message = format!("{} is no URL of a site", quote(url));
-            Err(Error::new(Code::Usage, message).hint("such as `https://example.com:8443`"))
-        }
+    match options.url.as_deref() {
+        None => Ok(format!("https://{host}")),
+        Some(url) => checked_url(url),
     }
-}
-
-fn secret_key(signing: &Signing) -> Result<SigningKeyAt> {
-    let passphrase = |path: &PathBuf| -> Result<Secret> {
-        let text = String::from_utf8(read_small(path)?).map_err(|_| {
-            let message = "the passphrase is not UTF-8";
-            Error::new(Code::Usage, message).at(path.display().to_string())
-        })?;
-        Ok(Secret::new(text.lines().next().unwrap_or_default()))
-    };
-    let passphrase = signing.passphrase.as_ref().map(passphrase).transpose()?;
-    let key = SigningKey::read(&read_small(&signing.key)?, passphrase.as_ref());
-    let key = key.map_err(|error| error.at(signing.key.display().to_string()))?;
-    Ok((key, signing.time))
-}
-
-fn sign((key, time): &SigningKeyAt, data: Reader) -> Result<Vec<u8>> {
-    key.sign(data, *time).map(String::into_bytes)
-}
-
-/// Reads a file that must be small.
-fn read_small(path: &Path) -> Result<Vec<u8>> {
-    let bytes = imgconv_fs::read_given(path, ("key_file", KEY_FILE), "the file");
-    bytes.map_err(|error| error.at(quote_path(path)))
 }

@@ -1,10 +1,11 @@
-//! Serves the images of any store to the clients of registries, read only, converting when asked.
+//! Serves the images of any store to the clients of registries and of appc, read only, converting when asked.
 //!
 //! The API is that of the OCI distribution specification 1.1, parts pull and content discovery, and of
 //! Docker's registry API v2, from which the specification was made. Documents and blobs that a store has
 //! are served byte for byte. Everything else is made by the engine of `imgconv-convert`, so digests are
 //! those that a conversion gives. For older clients there is API v1, whose images are the steps of a
-//! manifest of schema 1, and for people a page.
+//! manifest of schema 1, and for people a page. Clients of appc find ACIs by discovery; pages and paths are
+//! those of `imgconv-publish`.
 //!
 //! - [`options`]: the settings, and the receiver of messages.
 //! - [`stock`]: the images by repository and tag; their documents and blobs. The module knows no HTTP.
@@ -26,4 +27,4 @@ pub mod stock;
 pub use self::absent::serve;
 #[cfg(feature = "server")]
 pub use self::http::serve;
-pub use self::options::{ServeOptions, Watcher};
+pub use self::options::{ServeOptions, Tls, Watcher};

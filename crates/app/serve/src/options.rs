@@ -7,6 +7,7 @@ use std::{
 };
 
 use imgconv_model::{Error, PlatformSpec};
+use imgconv_publish::publish::SiteOptions;
 
 /// The settings of a server. Every setting has a default.
 #[derive(Clone, Debug)]
@@ -26,6 +27,25 @@ pub struct ServeOptions {
     pub patience: Duration,
     /// The longest time that running answers have when the server ends.
     pub grace: Duration,
+    /// The files for TLS; `None` for HTTP without TLS.
+    pub tls: Option<Tls>,
+    /// A file of users and their passwords as bcrypt hashes, as `htpasswd -B` writes it; `None` for a
+    /// server that asks for no password.
+    pub htpasswd: Option<PathBuf>,
+    /// The host in the names of ACIs, instead of that of their image; `None` keeps the names.
+    pub host: Option<String>,
+    /// The URL by which appc clients reach the server, the public keys and the signing of ACIs. Without a
+    /// URL it is made of the header `Host` of each request.
+    pub site: SiteOptions,
+}
+
+/// The files for TLS, both PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate of the server, and those of its issuers behind it.
+    pub certificate: PathBuf,
+    /// The private key, without a passphrase.
+    pub key: PathBuf,
 }
 
 impl ServeOptions {
@@ -46,6 +66,10 @@ impl ServeOptions {
             connections: Self::CONNECTIONS,
             patience: Duration::from_secs(60),
             grace: Duration::from_secs(30),
+            tls: None,
+            htpasswd: None,
+            host: None,
+            site: SiteOptions::default(),
         }
     }
 }
@@ -55,7 +79,7 @@ pub trait Watcher: Send + Sync {
     /// The server accepts connections at that address.
     fn listening(&self, address: SocketAddr, repositories: usize, images: usize);
 
-    /// An image is not served, or not under the name that it has.
+    /// An image is not served, or not under the name that it has; or a setting is not safe.
     fn left_out(&self, why: &Error);
 
     /// An answer failed. `what` is the document or blob that was asked for.

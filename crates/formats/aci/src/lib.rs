@@ -177,6 +177,16 @@ pub fn manifest_of(image: &Image, limits: &Limits) -> Result<Option<Manifest>> {
         .transpose()
 }
 
+/// Returns the manifest that the ACI of an image gets, as far as it is known before the layers are read: the
+/// group of a user without one is in the layers.
+///
+/// # Errors
+/// If an ACI can't express the image.
+pub fn manifest_for(image: &Image, limits: &Limits) -> Result<Manifest> {
+    let bytes = encode::encode(image, None, limits, &mut Report::default())?;
+    manifest::parse(&bytes, limits, &Notes::default())
+}
+
 /// The user and group of a file.
 pub type Owner = (u32, u32);
 

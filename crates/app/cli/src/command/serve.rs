@@ -9,22 +9,22 @@ use std::{
 };
 
 use clap::Args;
-use imgconv::{Code, Env, Error, PlatformSpec, Result, ServeOptions, Watcher, quote};
+use imgconv::{Code, Env, Error, PlatformSpec, Result, ServeOptions, Tls, Watcher, quote};
 
 use crate::{
-    options::{Access, Common, Source, duration, some_duration},
+    options::{Access, Common, Site, Source, duration, some_duration},
     screen::{clean, json, print, say},
 };
 
 const EXAMPLES: &str = "\
 Examples:
   imgconv serve oci:out
-  imgconv serve tree:/backup --listen 0.0.0.0:5000
+  imgconv serve tree:/backup --listen 0.0.0.0:5000 --tls-cert server.crt --tls-key server.key --htpasswd users
   imgconv serve /var/lib/docker app.aci --cache /var/cache/imgconv --warm";
 
-/// Serve the images of any places to clients of registries, read only
+/// Serve the images of any places to clients of registries and of appc, read only
 ///
-/// The server speaks the API of registries, versions 2 and 1, over HTTP. Documents and blobs that a place has
+/// The server speaks the API of registries, versions 2 and 1, and answers appc discovery with ACIs. Documents and blobs that a place has
 /// are served byte for byte. A client that does not accept the stored format gets another one, and what
 /// a place does not have as a registry needs it is made when it is asked for. The repository of an image
 /// is its reference without the host: `docker.io/library/alpine:3` is `library/alpine:3`. SIGTERM and
@@ -37,7 +37,7 @@ pub(crate) struct Serve {
     sources: Vec<String>,
     /// Address to listen on; port 0 is any free port [default: 127.0.0.1:5000]
     ///
-    /// Every host that reaches the address can read every image: the server asks for no password.
+    /// Every host that reaches the address can read every image, unless `--htpasswd` asks for a password.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
     /// Directory for what has to be made, kept for later runs [default: a private one that is removed]
@@ -52,12 +52,23 @@ pub(crate) struct Serve {
     /// Most connections at a time
     #[arg(long, value_name = "N", default_value_t = ServeOptions::CONNECTIONS)]
     connections: usize,
-    /// Longest time for the headers of a request, and for a client to take more of an answer
+    /// File with the PEM certificate of the server, those of its issuers behind it: clients use TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// File with the PEM private key of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// File of users and bcrypt hashes, as `htpasswd -B` writes it: clients need a password
+    #[arg(long, value_name = "FILE")]
+    htpasswd: Option<PathBuf>,
+    /// Longest time for the headers of a request or a TLS handshake, and for a client to take more of an answer
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = some_duration)]
     patience: Duration,
     /// Longest time that running answers have when the server ends
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     grace: Duration,
+    #[command(flatten)]
+    site: Site,
     #[command(flatten)]
     from: Source,
     #[command(flatten)]
@@ -81,15 +92,28 @@ impl Serve {
             connections: self.connections,
             patience: self.patience,
             grace: self.grace,
+            tls: self.tls(),
+            htpasswd: self.htpasswd.clone(),
+            host: self.site.host.clone(),
+            site: self.site.options(&env),
             ..ServeOptions::new(PlatformSpec::parse(&self.platform)?)
         };
         let sources = self.from.locators(&self.sources)?;
         let watcher = Arc::new(Log {
             json: common.json,
             quiet: common.quiet,
+            scheme: match options.tls {
+                Some(_) => "https",
+                None => "http",
+            },
         });
         imgconv::serve(&sources, &options, watcher, &env)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        let (certificate, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(Tls { certificate, key })
     }
 }
 
@@ -107,19 +131,21 @@ fn address(text: &str) -> Result<SocketAddr> {
 struct Log {
     json: bool,
     quiet: bool,
+    scheme: &'static str,
 }
 
 impl Watcher for Log {
     fn listening(&self, address: SocketAddr, repositories: usize, images: usize) {
+        let url = format!("{}://{address}", self.scheme);
         // A closed standard output does not end the server.
         let _ = match self.json {
             true => json(&serde_json::json!({
-                "listening": format!("http://{address}"),
+                "listening": url,
                 "repositories": repositories,
                 "images": images,
             })),
             false => print(&format!(
-                "listening on http://{address}: {images} images in {repositories} repositories\n"
+                "listening on {url}: {images} images in {repositories} repositories\n"
             )),
         };
     }

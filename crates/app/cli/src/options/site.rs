@@ -1,4 +1,4 @@
-//! The options of a site for appc discovery, shared by `publish` and `migrate --site`.
+//! The options of a site for appc discovery, shared by `publish`, `migrate --site` and `serve`.
 
 use std::{
     path::PathBuf,
@@ -18,7 +18,7 @@ pub(crate) struct Site {
     /// loses its signature.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// URL of the site [default: https://HOST]
+    /// URL of the site [default: https://HOST; `serve`: by the header Host of each request]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// File of OpenPGP public keys that the discovery pages name

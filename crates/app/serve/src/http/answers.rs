@@ -9,6 +9,7 @@ use hyper::{
 use serde_json::json;
 
 use super::{
+    appc,
     body::Body,
     content::{blob, document, json_answer, linked, referrers, tagged, unmade},
     lists::{Page, parameter},
@@ -24,8 +25,13 @@ const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Answers a request. The body of a request is never read.
 pub(super) async fn answer<B>(server: &Arc<Server>, request: &Request<B>) -> Response<Body> {
-    let answered = match *request.method() {
-        Method::GET | Method::HEAD => get(server, request).await,
+    let allowed = match &server.passwords {
+        Some(passwords) => passwords.check(request.headers()).await,
+        None => Ok(()),
+    };
+    let answered = match (allowed, request.method()) {
+        (Err(refusal), _) => Err(refusal),
+        (Ok(()), &Method::GET | &Method::HEAD) => get(server, request).await,
         _ => Err(Refusal::READ_ONLY),
     };
     let mut response = answered.unwrap_or_else(|refusal| refusal.answer());
@@ -49,6 +55,12 @@ async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<B
     let (stock, headers) = (&server.stock, request.headers());
     let query = request.uri().query();
     let path = request.uri().path();
+    if parameter(query, appc::PARAMETER).is_some() {
+        return appc::discover(server, path, headers).await;
+    }
+    if let Some(answer) = appc::file(server, path, headers).await {
+        return answer;
+    }
     if let Some(path) = path.strip_prefix(v1::PREFIX) {
         return v1::answer(server, path, headers).await;
     }

@@ -21,7 +21,7 @@ use super::{
     refusal::Refusal,
     server::Server,
 };
-use crate::stock::{Answer, Manifest, Repository, Stock};
+use crate::stock::{Answer, Manifest, Opened, Repository, Stock};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
@@ -136,26 +136,43 @@ pub(super) async fn blob(
     digest: Digest,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
+    let what = format!("{}@{digest}", name.0);
+    let shown = what.clone();
+    let open = move |server: &Server| {
+        let repository = find(&server.stock, &name)?;
+        let opened = server.stock.open_blob(repository, &digest);
+        opened.map_err(|error| unopened(server, &shown, &error))
+    };
+    bytes_of(server, what, digest, headers, open).await
+}
+
+/// Tells the log that a blob can't be opened, and returns the answer to the client.
+pub(super) fn unopened(server: &Server, what: &str, error: &Error) -> Refusal {
+    server.watcher.failed(what, error);
+    match error.code() {
+        Code::Missing => Refusal::BLOB_UNKNOWN,
+        _ => Refusal::FAILED,
+    }
+}
+
+/// The answer with bytes that have a digest, or with a part of them. `what` names them for messages, and
+/// `open` opens them.
+pub(super) async fn bytes_of(
+    server: &Arc<Server>,
+    what: String,
+    digest: Digest,
+    headers: &HeaderMap,
+    open: impl FnOnce(&Server) -> Result<Opened, Refusal> + Send + 'static,
+) -> Result<Response<Body>, Refusal> {
     let mut response = Response::new(Body::EMPTY);
     let tag = mark(&mut response, &digest);
     if is_known(headers, &tag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let what = format!("{}@{digest}", name.0);
     let opened = {
-        let (server, what) = (Arc::clone(server), what.clone());
-        let opening = spawn_blocking(move || {
-            let repository = find(&server.stock, &name)?;
-            let opened = server.stock.open_blob(repository, &digest);
-            opened.map_err(|error| {
-                server.watcher.failed(&what, &error);
-                match error.code() {
-                    Code::Missing => Refusal::BLOB_UNKNOWN,
-                    _ => Refusal::FAILED,
-                }
-            })
-        });
+        let server = Arc::clone(server);
+        let opening = spawn_blocking(move || open(&server));
         opening.await.unwrap_or(Err(Refusal::FAILED))?
     };
     let size = opened.size;

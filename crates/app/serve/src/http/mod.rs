@@ -7,20 +7,22 @@
 
 mod accept;
 mod answers;
+mod appc;
 mod body;
 mod content;
 mod lists;
 mod page;
+mod passwords;
 mod patient;
 mod range;
 mod refusal;
 mod route;
 mod server;
+mod tls;
 mod v1;
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -32,16 +34,19 @@ use std::{
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Env, Error, Result};
+use imgconv_model::{Code, Env, Error, Result};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     runtime::Builder,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
 
-use self::{patient::Patient, server::Server};
+use tokio_rustls::TlsAcceptor;
+
+use self::{passwords::Passwords, patient::Patient, server::Server};
 use crate::{
     options::{ServeOptions, Watcher},
     stock::Stock,
@@ -108,7 +113,10 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn run(&self, sources: &[Locator], watcher: Arc<dyn Watcher>, env: Env) -> Result<()> {
-        // An address that can't be had is told before long work.
+        // Files that can't be used, and an address that can't be had, are told before long work.
+        let tls = self.options.tls.as_ref().map(tls::acceptor).transpose()?;
+        let passwords = self.options.htpasswd.as_deref().map(Passwords::open);
+        let passwords = passwords.transpose()?;
         let shown = self.options.listen.to_string();
         let listener = TcpListener::bind(self.options.listen).await;
         let listener = listener.map_err(|error| {
@@ -117,6 +125,11 @@ impl Run<'_> {
         let address = listener
             .local_addr()
             .map_err(|error| Error::io(error, &*shown))?;
+        if passwords.is_some() && tls.is_none() && !address.ip().is_loopback() {
+            let message = "without TLS everyone on the way can read the passwords";
+            let error = Error::new(Code::Denied, message).at(address.to_string());
+            watcher.left_out(&error.hint("`--tls-cert FILE --tls-key FILE` encrypts them"));
+        }
         let (sources, options) = (sources.to_vec(), self.options.clone());
         let messages = Arc::clone(&watcher);
         let opening = spawn_blocking(move || {
@@ -141,13 +154,18 @@ impl Run<'_> {
             stock,
             watcher,
             makers: Arc::new(Semaphore::new(MAKERS)),
+            scheme: match tls {
+                Some(_) => "https",
+                None => "http",
+            },
+            passwords,
         });
-        self.accept(listener, &server).await;
+        self.accept(listener, tls, &server).await;
         Ok(())
     }
 
     /// Accepts connections until the flag is set, and waits for the running answers then.
-    async fn accept(&self, listener: TcpListener, server: &Arc<Server>) {
+    async fn accept(&self, listener: TcpListener, tls: Option<TlsAcceptor>, server: &Arc<Server>) {
         let connections = self.options.connections.clamp(1, 100_000);
         let permits = Arc::new(Semaphore::new(connections));
         let (ending, end) = watch::channel(false);
@@ -162,10 +180,18 @@ impl Run<'_> {
                 () = self.cancelled() => break,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((stream, _)) => {
+                    let _ = stream.set_nodelay(true);
                     let (server, end) = (Arc::clone(server), end.clone());
                     let patience = self.options.patience;
-                    tokio::spawn(connection(stream, peer, server, end, patience, permit));
+                    let stream = Patient::new(stream, patience);
+                    match &tls {
+                        None => tokio::spawn(connection(stream, server, end, patience, permit)),
+                        Some(tls) => {
+                            let tls = tls.clone();
+                            tokio::spawn(secured(stream, tls, server, end, patience, permit))
+                        }
+                    };
                 }
                 // There are too many open files for the moment.
                 Err(_) => sleep(TICK).await,
@@ -185,27 +211,44 @@ impl Run<'_> {
     }
 }
 
-/// Answers the requests of one connection, until the client ends it or the server does.
-async fn connection(
-    stream: TcpStream,
-    _peer: SocketAddr,
+/// Answers the requests of one connection with TLS. The handshake has as much time as the headers of a
+/// request.
+async fn secured(
+    stream: Patient,
+    tls: TlsAcceptor,
     server: Arc<Server>,
     mut end: watch::Receiver<bool>,
     patience: Duration,
     permit: OwnedSemaphorePermit,
 ) {
-    let _ = stream.set_nodelay(true);
+    // A handshake that fails is the client's fault: it speaks no TLS, or does not trust the certificate.
+    let stream = tokio::select! {
+        stream = timeout(patience, tls.accept(stream)) => stream,
+        () = async { drop(end.wait_for(|end| *end).await) } => return,
+    };
+    if let Ok(Ok(stream)) = stream {
+        connection(stream, server, end, patience, permit).await;
+    }
+}
+
+/// Answers the requests of one connection, until the client ends it or the server does.
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    server: Arc<Server>,
+    mut end: watch::Receiver<bool>,
+    patience: Duration,
+    permit: OwnedSemaphorePermit,
+) {
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
         async move { Ok::<_, Infallible>(answers::answer(&server, &request).await) }
     });
-    let stream = TokioIo::new(Patient::new(stream, patience));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
         .max_buf_size(HEAD)
         .max_headers(HEADERS)
-        .serve_connection(stream, service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // An error is the client's: it went away, or did not speak HTTP.
     let ended = tokio::select! {

@@ -102,7 +102,7 @@ fn section(list: &mut String, stock: &Stock, repository: &Repository, host: &str
     list.push_str("</ul>\n");
 }
 
-fn answer(kind: &'static str, text: String) -> Response<Body> {
+pub(super) fn answer(kind: &'static str, text: String) -> Response<Body> {
     let length = HeaderValue::from(text.len());
     let mut response = Response::new(Body::whole(text));
     let headers = response.headers_mut();
@@ -115,7 +115,7 @@ fn answer(kind: &'static str, text: String) -> Response<Body> {
 }
 
 /// Says whether a text is a host, perhaps with a port.
-fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
     (1..=255).contains(&text.len()) && text.bytes().all(fits)
 }

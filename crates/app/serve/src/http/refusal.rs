@@ -2,11 +2,14 @@
 
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::json;
 
 use super::body::Body;
+
+/// How a client has to tell user and password (RFC 7617).
+const CHALLENGE: &str = "Basic realm=\"imgconv\", charset=\"UTF-8\"";
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,12 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID");
     /// The server is read only.
     pub(super) const READ_ONLY: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED");
+    /// The request names no host, so that no URL of the server is known.
+    pub(super) const HOST_INVALID: Self = Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED");
+    /// The request has no right password.
+    pub(super) const UNAUTHORISED: Self = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
+    /// Too many requests wait for the check of a password.
+    pub(super) const BUSY: Self = Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS");
     /// A source can't be read. The reason is in the log alone: it names files of this machine.
     pub(super) const FAILED: Self = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN");
 
@@ -63,7 +72,10 @@ impl Refusal {
             "NAME_UNKNOWN" => "no such repository is served",
             "BLOB_UNKNOWN" => "the repository has no such blob",
             "PAGINATION_NUMBER_INVALID" => "the number of items must be a number",
+            "UNAUTHORIZED" => "the server asks for a user and a password",
+            "TOOMANYREQUESTS" => "too many passwords are being checked; try again later",
             "UNKNOWN" => "the image can't be read; the log of the server has the reason",
+            _ if self.status == StatusCode::BAD_REQUEST => "the header Host names no host",
             _ if self.status == StatusCode::METHOD_NOT_ALLOWED => "the server is read only",
             _ => "there is nothing at this path",
         }
@@ -79,8 +91,17 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_LENGTH, length);
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        match self.status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
         }
         response
     }

@@ -55,9 +55,13 @@ impl Stock {
             let bytes = Bytes::Proven(file);
             return Ok(Opened { size, bytes });
         }
-        let blob = self.blob(repository, digest)?;
+        Self::opened(&self.blob(repository, digest)?)
+    }
+
+    /// Opens a blob, and notes the file that is read.
+    pub(super) fn opened(blob: &Blob) -> Result<Opened> {
         let file = |blob: &Blob| blob.bytes.file().ok().flatten().and_then(Stamped::of);
-        let (before, reader, after) = (file(&blob), blob.open()?, file(&blob));
+        let (before, reader, after) = (file(blob), blob.open()?, file(blob));
         // The reader has opened the same file between.
         let both = before.zip(after);
         let file = both.and_then(|(before, after)| before.is_same(&after).then_some(after));

@@ -24,22 +24,31 @@ impl Want {
     };
 }
 
-/// The result of making one form of one image. Whoever makes it holds the lock.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
+/// The result of making one thing, such as one form of one image. Whoever makes it holds the lock.
+#[derive(Debug)]
+pub(super) struct Slot<T = Digest> {
     /// Counts the attempts, so that those who waited for a failed one do not repeat it.
     attempts: AtomicU64,
-    made: Mutex<Option<Result<Digest, Error>>>,
+    made: Mutex<Option<Result<T, Error>>>,
 }
 
-impl Slot {
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self {
+            attempts: AtomicU64::default(),
+            made: Mutex::default(),
+        }
+    }
+}
+
+impl<T: Clone> Slot<T> {
     /// Returns the result, or makes it; a failed attempt is repeated by the next caller that did not wait
     /// for it.
-    pub(super) fn once(&self, make: impl FnOnce() -> Result<Digest>) -> Result<Digest> {
+    pub(super) fn once(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let before = self.attempts.load(Ordering::Acquire);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
-            Some(Ok(digest)) => return Ok(*digest),
+            Some(Ok(made)) => return Ok(made.clone()),
             Some(Err(error)) if self.attempts.load(Ordering::Acquire) != before => {
                 return Err(error.again());
             }
@@ -48,7 +57,7 @@ impl Slot {
         let result = make();
         self.attempts.fetch_add(1, Ordering::AcqRel);
         let told = match &result {
-            Ok(digest) => Ok(*digest),
+            Ok(made) => Ok(made.clone()),
             Err(error) => Err(error.again()),
         };
         *made = Some(told);
@@ -56,8 +65,13 @@ impl Slot {
     }
 
     /// Returns the result if it is there.
-    pub(super) fn ready(&self) -> Option<Digest> {
+    pub(super) fn ready(&self) -> Option<T> {
         let made = self.made.try_lock().ok()?;
-        made.as_ref()?.as_ref().ok().copied()
+        made.as_ref()?.as_ref().ok().cloned()
+    }
+
+    /// Forgets the result, so that the next caller makes it again.
+    pub(super) fn forget(&self) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

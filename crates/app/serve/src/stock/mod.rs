@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks, and several threads may call everything. No name of a request is a path: each
 //! is looked up in a list.
+mod acis;
 mod blobs;
 mod cache;
 mod choosing;
@@ -15,6 +16,7 @@ mod repository;
 mod v1;
 
 pub use self::{
+    acis::{Aci, Acis, Named},
     blobs::{Bytes, Opened},
     choosing::{Accepts, Answer},
     contents::{Manifest, V1Image},

@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use imgconv_convert::read::{cosign::Signed, node::Node, root::SourceRoot, source::Source};
+use imgconv_convert::read::{
+    cosign::Signed, node::Node, reversal::is_named, root::SourceRoot, source::Source,
+};
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_locate::locator::Locator;
 use imgconv_model::{
@@ -16,8 +18,10 @@ use imgconv_pipeline::Done;
 use imgconv_stream::Pool;
 
 use super::{
+    acis::{Acis, Appc},
     cache::Cache,
     contents::{At, Found, Held, V1Image, find, look},
+    forms::Slot,
     names::{Served, served},
     proven::Proven,
     repository::{Item, Repository},
@@ -49,6 +53,11 @@ pub struct Stock {
     pub(super) proven: Proven,
     /// The v1 images that were asked for, by id.
     pub(super) v1: RwLock<BTreeMap<String, Arc<V1Image>>>,
+    /// The list of ACIs, once a client has asked for one, and what they are made with.
+    pub(super) acis: Slot<Arc<Acis>>,
+    pub(super) appc: Appc,
+    /// The artifacts of reversal, by the number of their source and the image that they are about.
+    pub(super) records: BTreeMap<(usize, Digest), Vec<RootEntry>>,
     /// The sizes of blobs whose documents do not state them.
     pub(super) sizes: Mutex<BTreeMap<Digest, u64>>,
 }
@@ -97,6 +106,9 @@ impl Stock {
             parts: Mutex::default(),
             proven: Proven::default(),
             v1: RwLock::default(),
+            acis: Slot::default(),
+            appc: Appc::open(locators, options)?,
+            records: BTreeMap::new(),
             sizes: Mutex::default(),
         };
         let mut placed = Vec::new();
@@ -104,6 +116,16 @@ impl Stock {
             let source = Source::open_store(locator, env)?;
             stock.place(at, &source, &mut placed, watcher)?;
             stock.sources.push(source);
+        }
+        for placed in &placed {
+            if let Node::Opaque { opaque, .. } = &*placed.node
+                && is_named(opaque)
+                && let Some(subject) = opaque.subject
+            {
+                let key = (placed.item.source, subject);
+                let records = stock.records.entry(key).or_default();
+                records.extend_from_slice(&placed.item.entries);
+            }
         }
         stock.arrange(placed, watcher)?;
         Ok(stock)

@@ -6,6 +6,7 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod appc;
 mod discovery;
 mod hostile;
 mod lifetime;
@@ -14,4 +15,5 @@ mod negotiation;
 mod old;
 mod page;
 mod pull;
+mod secured;
 mod support;
