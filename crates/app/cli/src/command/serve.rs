@@ -134,6 +134,12 @@ impl Watcher for Log {
         }
     }
 
+    fn making(&self, what: &str) {
+        if !self.quiet {
+            say(&format!("making {}", clean(what)));
+        }
+    }
+
     fn failed(&self, what: &str, why: &Error) {
         let message = format!("{}: {why}", quote(what));
         say(&format!("error[{}]: {}", why.code(), clean(&message)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::{
-    HeaderMap, Response, StatusCode,
+    HeaderMap, Method, Response, StatusCode,
     header::{
         ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
         IF_NONE_MATCH, IF_RANGE, LINK, RANGE,
@@ -70,9 +70,7 @@ pub(super) async fn unmade(
     }
     work(server, move |server| {
         let repository = find(&server.stock, &name)?;
-        let found = server
-            .stock
-            .by_digest(repository, &digest, &*server.watcher);
+        let found = server.stock.by_digest(repository, &digest);
         found.ok_or_else(unknown)
     })
     .await
@@ -129,12 +127,12 @@ pub(super) fn document(found: &Manifest, digest: &Digest, headers: &HeaderMap) -
     response
 }
 
-/// The answer with a blob.
+/// The answer with a blob. A part is only for `GET` (RFC 9110, 14.2).
 pub(super) async fn blob(
     server: &Arc<Server>,
     name: (String, Option<String>),
     digest: Digest,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
 ) -> Result<Response<Body>, Refusal> {
     let mut response = Response::new(Body::EMPTY);
     let tag = mark(&mut response, &digest);
@@ -142,56 +140,116 @@ pub(super) async fn blob(
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let what = format!("{}@{digest}", name.0);
-    let opened = {
-        let (server, what) = (Arc::clone(server), what.clone());
-        let opening = spawn_blocking(move || {
-            let repository = find(&server.stock, &name)?;
-            let opened = server.stock.open_blob(repository, &digest);
-            opened.map_err(|error| {
-                server.watcher.failed(&what, &error);
-                match error.code() {
-                    Code::Missing => Refusal::BLOB_UNKNOWN,
-                    _ => Refusal::FAILED,
-                }
-            })
-        });
-        opening.await.unwrap_or(Err(Refusal::FAILED))?
-    };
-    let size = opened.size;
-    if size == 0 && digest != imgconv_stream::digest(digest.algorithm(), b"") {
-        // An answer without a body would end before anything is verified.
-        let error = Error::mismatch("the digest of the empty blob", digest, "that of no bytes");
-        server.watcher.failed(&what, &error);
-        return Err(Refusal::FAILED);
-    }
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     // A part of another blob than the client has the rest of is of no use.
     let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|wanted| wanted == tag));
-    let (start, length) = match part(range, size) {
-        Part::Whole => (0, size),
+    let get = *method == Method::GET;
+    let wanted = WantedBlob {
+        what: format!("{}@{digest}", name.0),
+        name,
+        digest,
+        range: range.filter(|_| get).map(str::to_owned),
+        get,
+    };
+    let opening = {
+        let (server, wanted) = (Arc::clone(server), wanted.clone());
+        spawn_blocking(move || wanted.open(&server, false))
+    };
+    let opened = match opening.await.unwrap_or(Err(Refusal::FAILED))? {
+        Some(opened) => opened,
+        None => {
+            let made = work(server, move |server| wanted.open(server, true)).await?;
+            made.ok_or(Refusal::FAILED)?
+        }
+    };
+    let OpenBlob { size, part, body } = opened;
+    match part {
+        Part::Whole => {}
         Part::Some(start, length) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = format!("bytes {start}-{}/{size}", start + length - 1);
             insert(&mut response, CONTENT_RANGE, &range);
-            (start, length)
         }
         Part::Unsatisfiable => {
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             insert(&mut response, CONTENT_RANGE, &format!("bytes */{size}"));
             return Ok(response);
         }
-    };
+    }
     let own = response.headers_mut();
     own.insert(
         CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),
     );
     own.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let length = match part {
+        Part::Some(_, length) => length,
+        _ => size,
+    };
     own.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    let body = BlobBody::new(opened, (start, length), (what, digest), server);
-    *response.body_mut() = Body::Blob(Box::new(body));
+    *response.body_mut() = body;
     Ok(response)
+}
+
+/// A blob that a client asks for.
+#[derive(Clone)]
+struct WantedBlob {
+    /// The blob for messages.
+    what: String,
+    name: (String, Option<String>),
+    digest: Digest,
+    range: Option<String>,
+    /// False if only the headers are wanted.
+    get: bool,
+}
+
+/// An open blob, or a part of it.
+struct OpenBlob {
+    size: u64,
+    part: Part,
+    body: Body,
+}
+
+impl WantedBlob {
+    /// Opens the blob, and reads the first piece: if that is all, a damaged blob is an answer with an error.
+    /// Returns `None` without `make` if the blob has to be made.
+    fn open(&self, server: &Arc<Server>, make: bool) -> Result<Option<OpenBlob>, Refusal> {
+        let tell = |error: Error| {
+            server.watcher.failed(&self.what, &error);
+            match error.code() {
+                Code::Missing => Refusal::BLOB_UNKNOWN,
+                _ => Refusal::FAILED,
+            }
+        };
+        let repository = find(&server.stock, &self.name)?;
+        let opened = server.stock.open_blob(repository, &self.digest, make);
+        let Some(opened) = opened.map_err(tell)? else {
+            return Ok(None);
+        };
+        let size = opened.size;
+        if size == 0 && self.digest != imgconv_stream::digest(self.digest.algorithm(), b"") {
+            // An answer without a body would end before anything is verified.
+            let what = "the digest of the empty blob";
+            return Err(tell(Error::mismatch(what, self.digest, "that of no bytes")));
+        }
+        let part = part(self.range.as_deref(), size);
+        let bounds = match part {
+            Part::Whole => Some((0, size)),
+            Part::Some(start, length) => Some((start, length)),
+            Part::Unsatisfiable => None,
+        };
+        let body = match bounds {
+            None => Body::EMPTY,
+            Some(bounds) => {
+                let mut body = BlobBody::new(opened, bounds, (&self.what, self.digest), server);
+                if self.get {
+                    body.start().map_err(|error| tell(Error::from_io(error)))?;
+                }
+                Body::Blob(Box::new(body))
+            }
+        };
+        Ok(Some(OpenBlob { size, part, body }))
+    }
 }
 
 /// The documents about a document, as an index (distribution-spec, "Listing Referrers").

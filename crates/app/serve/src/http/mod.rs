@@ -6,6 +6,7 @@
 //! thread, and two pieces of a blob.
 
 mod accept;
+mod active;
 mod answers;
 mod body;
 mod content;
@@ -41,7 +42,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::{patient::Patient, server::Server};
+use self::{active::Active, patient::Patient, server::Server};
 use crate::{
     options::{ServeOptions, Watcher},
     stock::Stock,
@@ -120,9 +121,9 @@ impl Run<'_> {
         let (sources, options) = (sources.to_vec(), self.options.clone());
         let messages = Arc::clone(&watcher);
         let opening = spawn_blocking(move || {
-            let stock = Stock::open(&sources, &options, &*messages, &env)?;
+            let stock = Stock::open(&sources, &options, &messages, &env)?;
             if options.warm {
-                stock.warm(&*messages)?;
+                stock.warm()?;
             }
             Ok(stock)
         });
@@ -195,11 +196,17 @@ async fn connection(
     permit: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
+    let active = Active::default();
+    let counted = active.clone();
     let service = service_fn(move |request| {
-        let server = Arc::clone(&server);
-        async move { Ok::<_, Infallible>(answers::answer(&server, &request).await) }
+        let (server, running) = (Arc::clone(&server), counted.begin());
+        async move {
+            let response = answers::answer(&server, &request).await;
+            Ok::<_, Infallible>(response.map(|body| running.with(body)))
+        }
     });
-    let stream = TokioIo::new(Patient::new(stream, patience));
+    let stream = Patient::new(stream, patience, active.clone());
+    let stream = TokioIo::new(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
@@ -214,7 +221,11 @@ async fn connection(
     };
     if !ended {
         connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        // A client that has sent half a request is not waited for.
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = active.rest(TICK) => {}
+        }
     }
     drop(permit);
 }

@@ -31,6 +31,8 @@ impl Refusal {
     /// The number of items of a page is no number.
     pub(super) const PAGE_INVALID: Self =
         Self::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID");
+    /// The request has no header `Host`, or several.
+    pub(super) const HOST_INVALID: Self = Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED");
     /// The server is read only.
     pub(super) const READ_ONLY: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED");
     /// A source can't be read. The reason is in the log alone: it names files of this machine.
@@ -64,6 +66,7 @@ impl Refusal {
             "BLOB_UNKNOWN" => "the repository has no such blob",
             "PAGINATION_NUMBER_INVALID" => "the number of items must be a number",
             "UNKNOWN" => "the image can't be read; the log of the server has the reason",
+            _ if *self == Self::HOST_INVALID => "a request needs one header Host",
             _ if self.status == StatusCode::METHOD_NOT_ALLOWED => "the server is read only",
             _ => "there is nothing at this path",
         }

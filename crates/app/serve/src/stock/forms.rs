@@ -34,12 +34,16 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Returns the result, or makes it; a failed attempt is repeated by the next caller that did not wait
-    /// for it.
-    pub(super) fn once(&self, make: impl FnOnce() -> Result<Digest>) -> Result<Digest> {
+    /// for it. `stands` says whether an earlier result still has all its parts.
+    pub(super) fn once(
+        &self,
+        stands: impl FnOnce() -> Result<bool>,
+        make: impl FnOnce() -> Result<Digest>,
+    ) -> Result<Digest> {
         let before = self.attempts.load(Ordering::Acquire);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
-            Some(Ok(digest)) => return Ok(*digest),
+            Some(Ok(digest)) if stands()? => return Ok(*digest),
             Some(Err(error)) if self.attempts.load(Ordering::Acquire) != before => {
                 return Err(error.again());
             }

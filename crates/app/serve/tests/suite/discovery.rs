@@ -200,13 +200,51 @@ fn v03_names_lead_to_images_with_and_without_their_hosts() {
     );
     assert_ne!(a, b);
     assert_eq!(digest("/v2/a.example/app/manifests/1"), a);
-    assert_eq!(digest("/v2/app/manifests/1?ns=b.example"), b);
-    assert_eq!(digest("/v2/app/manifests/1?ns=none.example"), a);
     let busybox = digest("/v2/library/busybox/manifests/1");
+    assert_eq!(digest("/v2/app/manifests/1?ns=b.example"), b);
+    // A client that names this server asks for any host.
+    assert_eq!(digest("/v2/app/manifests/1?ns=x"), a);
+    assert_eq!(digest("/v2/busybox/manifests/1?ns=docker.io"), busybox);
+    let mirror = "/v2/library/busybox/manifests/1?ns=index.docker.io";
+    assert_eq!(digest(mirror), busybox);
     assert_eq!(digest("/v2/busybox/manifests/1"), busybox);
     assert_eq!(digest("/v2/docker.io/library/busybox/manifests/1"), busybox);
     let left_out = server.log.left_out.lock().unwrap().join("\n");
     assert!(left_out.contains("b.example/app"), "{left_out}");
+}
+
+// V03
+#[test]
+fn v03_a_mirror_of_a_host_has_no_image_of_another_host() {
+    let images = [image("a.example/app", "1"), image("busybox", "1")];
+    let server = Stores::new()
+        .layout("out", &images)
+        .archive("saved.tar", &[image("b.example/app", "2")])
+        .serve();
+    for path in [
+        "/v2/app/manifests/1?ns=none.example",
+        "/v2/app/manifests/1?ns=b.example",
+        "/v2/app/manifests/2?ns=a.example",
+        "/v2/app/tags/list?ns=docker.io",
+        "/v2/library/busybox/manifests/1?ns=a.example",
+        "/v2/docker.io/library/busybox/manifests/1?ns=a.example",
+        "/v2/busybox/manifests/1?ns=a.example",
+        "/v2/app/manifests/1?ns=",
+    ] {
+        let reply = server.get(path);
+        assert_eq!(reply.status, 404, "{path}");
+    }
+    let manifest = server.get("/v2/app/manifests/1").json();
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    for (host, status) in [("a.example", 200), ("c.example", 404)] {
+        let reply = server.get(&format!("/v2/app/blobs/{layer}?ns={host}"));
+        assert_eq!(reply.status, status, "{host}");
+    }
+    let reply = server.get("/v2/app/manifests/1?ns=a.example");
+    assert_eq!(
+        (reply.status, reply.header("oci-namespace")),
+        (200, "a.example")
+    );
 }
 
 // V03
