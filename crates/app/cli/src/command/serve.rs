@@ -12,6 +12,7 @@ use clap::Args;
 use imgconv::{Code, Env, Error, PlatformSpec, Result, ServeOptions, Watcher, quote};
 
 use crate::{
+    documents::Serving,
     options::{Access, Common, Source, duration, some_duration},
     screen::{clean, json, print, say},
 };
@@ -113,11 +114,11 @@ impl Watcher for Log {
     fn listening(&self, address: SocketAddr, repositories: usize, images: usize) {
         // A closed standard output does not end the server.
         let _ = match self.json {
-            true => json(&serde_json::json!({
-                "listening": format!("http://{address}"),
-                "repositories": repositories,
-                "images": images,
-            })),
+            true => json(&Serving {
+                listening: format!("http://{address}"),
+                repositories,
+                images,
+            }),
             false => print(&format!(
                 "listening on http://{address}: {images} images in {repositories} repositories\n"
             )),

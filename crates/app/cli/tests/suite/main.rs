@@ -41,6 +41,7 @@ mod report_page;
 mod reversal;
 mod rootfs;
 mod sandbox;
+mod serving;
 mod stores;
 mod tags;
 mod terminal;

@@ -1,4 +1,14 @@
-//! The rules of the distribution specification 1.1 for pulling, each with a test of its name.
+//! The rules of the distribution specification 1.1 for pulling. The name of each test begins with the
+//! section that has its rule:
+//!
+//! - "Determining Support" (end-1): `GET /v2/` is 200.
+//! - "Pulling manifests" (end-3): by tag and by digest 200 with the manifest; its type in `Content-Type`,
+//!   without parameters; `Docker-Content-Digest`; names and tags by their expressions; 404 if there is none.
+//! - "Pulling blobs" (end-2): 200 with the blob and its digest; 404 if there is none; `Range`.
+//! - "Checking if content exists in the registry" (end-2, end-3): `HEAD` is 200 with digest and length, or 404.
+//! - "Error Codes": the form of the body, and codes of the list.
+//! - "Push" and "Content Management" (end-4 to end-7, end-9 to end-11, end-13, end-14): not here; 405.
+//! - "Proxying" of the parameter `ns`: `discovery` has the tests, with their row in docs/robustness.md.
 
 use std::fs;
 
@@ -52,6 +62,51 @@ fn pulling_manifests_get_by_tag_and_digest_returns_the_manifest_byte_for_byte() 
         assert_eq!(reply.header("docker-content-digest"), digest);
         assert_eq!(reply.header("etag"), format!("\"{digest}\""));
         assert_eq!(reply.header("content-length"), reply.body.len().to_string());
+    }
+}
+
+#[test]
+fn pulling_manifests_the_content_type_has_no_parameters() {
+    let server = Stores::new()
+        .layout("out", &[image("example.com/team/app", "1")])
+        .layout("list", &two_platforms("example.com/list"))
+        .serve();
+    for (name, kind) in [("team/app", OCI), ("list", INDEX)] {
+        let reply = server.get(&format!("/v2/{name}/manifests/1"));
+        assert_eq!(reply.header("content-type"), kind);
+        assert_eq!(reply.json()["mediaType"], kind);
+    }
+}
+
+#[test]
+fn pulling_manifests_names_and_tags_have_their_expressions() {
+    let longest = format!("t{}", "a".repeat(127));
+    let names = ["a", "a-b--c", "a_b__c", "a.b/c-1/d2"];
+    let mut images: Vec<_> = names
+        .iter()
+        .map(|name| image(&format!("example.com/{name}"), &longest))
+        .collect();
+    images.push(image("example.com/a", "_1.x-Y"));
+    let server = Stores::new().layout("out", &images).serve();
+    for name in names {
+        server.pull(name, &longest, "*/*");
+    }
+    server.pull("a", "_1.x-Y", "*/*");
+    for name in ["A", "a..b", "-a", "a-", "a___b", "a/_b", "a//b"] {
+        let reply = server.get(&format!("/v2/{name}/manifests/1"));
+        assert_eq!(
+            (reply.status, &*reply.code()),
+            (400, "NAME_INVALID"),
+            "{name}"
+        );
+    }
+    for tag in [&format!("{longest}a"), ".a", "-a", "a+b", "a%20b"] {
+        let reply = server.get(&format!("/v2/a/manifests/{tag}"));
+        assert_eq!(
+            (reply.status, &*reply.code()),
+            (404, "MANIFEST_UNKNOWN"),
+            "{tag}"
+        );
     }
 }
 
@@ -213,6 +268,40 @@ fn error_codes_a_malformed_name_or_digest_is_400() {
     }
 }
 
+#[test]
+fn error_codes_every_refusal_has_the_form_of_the_specification() {
+    let server = one();
+    let none = format!("sha256:{}", "0".repeat(64));
+    for path in [
+        "/v2/team/app/manifests/none",
+        &format!("/v2/team/app/manifests/{none}"),
+        &format!("/v2/team/app/blobs/{none}"),
+        "/v2/none/tags/list",
+        "/v2/team/app/tags/list?n=x",
+        "/v2/Team/manifests/1",
+        "/v2/team/app/blobs/x",
+        "/v2/team/app/blobs/uploads/1",
+        "/v2/nothing",
+        "/nothing",
+    ] {
+        let reply = server.get(path);
+        assert!((400..500).contains(&reply.status), "{path}");
+        assert_eq!(reply.header("content-type"), "application/json");
+        let listed = [
+            "BLOB_UNKNOWN",
+            "DIGEST_INVALID",
+            "MANIFEST_UNKNOWN",
+            "NAME_INVALID",
+            "NAME_UNKNOWN",
+            "UNSUPPORTED",
+        ];
+        assert!(listed.contains(&&*reply.code()), "{path}: {}", reply.code());
+        let errors = reply.json()["errors"].clone();
+        assert_eq!(errors.as_array().unwrap().len(), 1);
+        assert!(errors[0]["message"].is_string(), "{path}");
+    }
+}
+
 // V01
 #[test]
 fn v01_pushing_and_deleting_are_405() {
@@ -220,7 +309,13 @@ fn v01_pushing_and_deleting_are_405() {
     for method in ["PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
         for path in [
             "/v2/team/app/manifests/1",
+            "/v2/team/app/manifests/sha256:0?tag=1&tag=2",
             "/v2/team/app/blobs/uploads/",
+            "/v2/team/app/blobs/uploads/?digest=sha256:0",
+            "/v2/team/app/blobs/uploads/?digest-algorithm=sha512",
+            "/v2/team/app/blobs/uploads/?mount=sha256:0&from=other",
+            "/v2/team/app/blobs/uploads/1?digest=sha256:0",
+            "/v2/team/app/blobs/sha256:0",
             "/v2/",
         ] {
             let reply = server.request(method, path, &[]);
