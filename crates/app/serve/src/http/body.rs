@@ -22,6 +22,8 @@ use crate::stock::{self, Opened, Stamped};
 
 /// Bytes that are read at once.
 const PIECE: u64 = 128 << 10;
+/// The most bytes that are read before an answer begins.
+const EAGER: u64 = 1 << 20;
 
 /// The body of an answer.
 pub(super) enum Body {
@@ -90,14 +92,14 @@ impl BlobBody {
         }
     }
 
-    /// Reads the first piece at once.
+    /// Reads the first piece at once, unless much has to be read for it; `size` is that of the blob.
     ///
     /// # Errors
     /// If the blob can't be read, or is all read and wrong.
-    pub(super) fn start(&mut self) -> io::Result<()> {
+    pub(super) fn start(&mut self, size: u64) -> io::Result<()> {
         if let State::Idle(Some(feed)) = &mut self.state
             && self.left > 0
-            && self.first.is_none()
+            && feed.reads_first(size) <= EAGER
         {
             self.first = Some(feed.next_for(&self.server)?);
         }
@@ -114,6 +116,15 @@ impl BlobBody {
 }
 
 impl Feed {
+    /// The bytes that are read for the first piece. For the last piece that is the whole blob.
+    fn reads_first(&self, size: u64) -> u64 {
+        match self.bytes {
+            stock::Bytes::Proven(_) => self.left.min(PIECE),
+            stock::Bytes::Unproven(..) if self.left <= PIECE => size,
+            stock::Bytes::Unproven(..) => self.skip.saturating_add(PIECE),
+        }
+    }
+
     /// Reads the next piece, and tells the server of a file that was verified by that.
     fn next_for(&mut self, server: &Server) -> io::Result<Bytes> {
         let (piece, verified) = self.next()?;

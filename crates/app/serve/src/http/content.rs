@@ -243,7 +243,8 @@ impl WantedBlob {
             Some(bounds) => {
                 let mut body = BlobBody::new(opened, bounds, (&self.what, self.digest), server);
                 if self.get {
-                    body.start().map_err(|error| tell(Error::from_io(error)))?;
+                    body.start(size)
+                        .map_err(|error| tell(Error::from_io(error)))?;
                 }
                 Body::Blob(Box::new(body))
             }

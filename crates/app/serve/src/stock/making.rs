@@ -90,22 +90,10 @@ impl Stock {
         (at, want): (usize, Want),
         blob: &Digest,
     ) -> Result<()> {
-        let slot = self.items[at].slot(want);
-        let before = slot.ready();
         let lacks = || self.cache.verified(blob).map(|found| found.is_none());
-        let made = slot.once(
+        let made = self.items[at].slot(want).once(
             || lacks().map(|lacks| !lacks),
-            || {
-                let now = self.make(repository, at, want)?;
-                match before.filter(|before| *before != now) {
-                    None => Ok(now),
-                    Some(before) => {
-                        let what = "the image that is made of a source";
-                        Err(Error::mismatch(what, before, now)
-                            .hint("the source has changed: start the server again"))
-                    }
-                }
-            },
+            || self.make(repository, at, want),
         );
         made.map_err(|error| error.at(&*self.items[at].text))?;
         match lacks()? {
