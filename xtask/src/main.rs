@@ -43,7 +43,7 @@ Usage: cargo xtask TASK
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
         bench migrate [--only JOB] [--size MB], bench store [--only JOB] [--size MB],
-        bench start, bench all
+        bench serve [--size MB], bench start, bench all
         [--json] [--rounds N] [--folder DIR] [--save]
                              time, memory and bytes, beside other programs that do the same; all
                              --save writes docs/benchmarks.md

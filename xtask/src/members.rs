@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "tags-resolve",
     "tags-validate",
     "formats",
+    "serve",
     "error",
     "progress",
 ];

@@ -18,7 +18,7 @@ use super::table::median;
 use crate::process::{Result, call};
 
 /// Images, and images of a smaller store of the same layers.
-const IMAGES: usize = 200;
+pub(super) const IMAGES: usize = 200;
 const FEWER: usize = 50;
 /// Different layers; the first of them are bases.
 const LAYERS: usize = 40;
@@ -216,7 +216,7 @@ fn second(
 }
 
 /// Writes all inputs, and returns their variables.
-fn make(bench: &Bench, size: u64) -> Result<Vec<(&'static str, String)>> {
+pub(super) fn make(bench: &Bench, size: u64) -> Result<Vec<(&'static str, String)>> {
     let images: Vec<Image> = (0..IMAGES).map(image).collect();
     let paths = [
         ("LAYOUT", bench.path("layout")),

@@ -15,7 +15,9 @@ mod migrate;
 mod model;
 mod names;
 mod packages;
+mod puller;
 mod scaling;
+mod serve;
 mod setting;
 mod start;
 mod store;
@@ -68,10 +70,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         "scaling" => scaling::run(&bench)?,
         "memory" => memory::run(&bench, only)?,
         "migrate" => migrate::run(&bench, number("--size", 80)?, only)?,
+        "serve" => serve::run(&bench, number("--size", 80)?)?,
         "store" => store::run(&bench, number("--size", STORES)?, only)?,
         other => {
             return Err(format!(
-                "there is no benchmark `{other}`; there are: all, goals, scaling, memory, migrate, start, store"
+                "there is no benchmark `{other}`; there are: all, goals, scaling, memory, migrate, serve, start, store"
             ));
         }
     };
@@ -95,6 +98,7 @@ fn all(bench: &Bench, size: u64) -> Result<(String, Value)> {
         ("Goals", goals::run(bench, size, "")?),
         ("Migration", migrate::run(bench, 80, "")?),
         ("Stores of engines", store::run(bench, STORES, "")?),
+        ("Server", serve::run(bench, 80)?),
         ("Growth", scaling::run(bench)?),
         ("More cores", model::run(bench, 200)?),
         ("Start", start::run(bench)?),

@@ -17,7 +17,7 @@ use super::engines;
 use super::inputs;
 use super::registry::{HTPASSWD, USER};
 use super::registry_server::{Registry, certificates};
-use crate::process::{Result, end};
+use crate::process::{Result, end, installed};
 
 /// The image that is run, as a layout has it.
 const RUNNABLE: &str = "oci:docker-base:example.com/layers/second:1";
@@ -222,6 +222,19 @@ pub(super) fn run(oracle: &mut Oracle) {
         },
     );
     oracle.check(
+        "serve: the page is valid HTML",
+        &["python3", "tidy"],
+        |oracle| page(oracle, &server, VALIDATE),
+    );
+    // A browser takes longer to install than all other peers: the check is for those who have one.
+    let pictures = "serve: a browser shows the page at 400 and 1400 pixels";
+    if installed("chromium") {
+        oracle.check(pictures, &[], |oracle| page(oracle, &server, PICTURES));
+    } else {
+        oracle.skipped += 1;
+        println!("skip  {pictures} (chromium is not installed)");
+    }
+    oracle.check(
         "serve: nothing failed, and SIGTERM ends the server",
         &[],
         |oracle| {
@@ -234,7 +247,8 @@ pub(super) fn run(oracle: &mut Oracle) {
                 &"0".to_owned(),
             )?;
             let log = fs::read_to_string(oracle.path("serve/log")).map_err(|e| e.to_string())?;
-            equal("the log", &log, &String::new())
+            let others = log.lines().filter(|line| !line.starts_with("making "));
+            equal("the log", &others.collect::<String>(), &String::new())
         },
     );
     appc(oracle);
@@ -393,6 +407,25 @@ fn guarded(oracle: &mut Oracle) {
                 .map(drop)
         },
     );
+}
+
+/// Fetches the page `$1`, and demands that the validator has no warning.
+const VALIDATE: &str = "no_proxy='*' python3 -c 'import sys, urllib.request as http; \
+    sys.stdout.buffer.write(http.urlopen(sys.argv[1]).read())' \"$1\" > serve/page.html; \
+    tidy -errors -q serve/page.html";
+
+/// Draws the page `$1` to `serve/page-400.png` and `serve/page-1400.png`, which `--keep` keeps to be looked at.
+const PICTURES: &str = "for width in 400 1400; do \
+    chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --no-proxy-server \
+        --disable-background-networking --disable-component-update --disable-sync --hide-scrollbars \
+        --user-data-dir=\"$PWD/serve/browser\" --window-size=$width,900 \
+        --screenshot=\"$PWD/serve/page-$width.png\" \"$1\" 2>>serve/browser.log; \
+    test -s serve/page-$width.png; done";
+
+/// Runs a script over the page of the server.
+fn page(oracle: &Oracle, server: &Server, script: &str) -> Result {
+    let url = format!("http://127.0.0.1:{}/", server.port);
+    oracle.peer("sh", &["-euc", script, "sh", &url]).map(drop)
 }
 
 /// Makes the places.

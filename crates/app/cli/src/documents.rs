@@ -182,6 +182,18 @@ impl Catalog {
     }
 }
 
+/// The document of `serve`, printed when the server listens.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Serving {
+    /// The address that clients connect to, as a URL.
+    pub(crate) listening: String,
+    /// The number of repositories.
+    pub(crate) repositories: usize,
+    /// The number of images.
+    pub(crate) images: usize,
+}
+
 /// The document of an error, on standard error.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -87,6 +87,11 @@ const ALL: &[(&str, &str, Make)] = &[
         of::<Document<own::Catalog>>,
     ),
     (
+        "serve",
+        "What `serve` prints when the server listens",
+        of::<Document<own::Serving>>,
+    ),
+    (
         "error",
         "An error, on standard error",
         of::<Document<own::Failed>>,

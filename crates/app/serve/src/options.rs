@@ -82,6 +82,9 @@ pub trait Watcher: Send + Sync {
     /// An image is not served, or not under the name that it has; or a setting is not safe.
     fn left_out(&self, why: &Error);
 
+    /// Something that no source has as it is asked for is made now: the image, and the form of it.
+    fn making(&self, what: &str);
+
     /// An answer failed. `what` is the document or blob that was asked for.
     fn failed(&self, what: &str, why: &Error);
 }

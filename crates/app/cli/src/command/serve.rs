@@ -12,6 +12,7 @@ use clap::Args;
 use imgconv::{Code, Env, Error, PlatformSpec, Result, ServeOptions, Tls, Watcher, quote};
 
 use crate::{
+    documents::Serving,
     options::{Access, Common, Site, Source, duration, some_duration},
     screen::{clean, json, print, say},
 };
@@ -139,11 +140,11 @@ impl Watcher for Log {
         let url = format!("{}://{address}", self.scheme);
         // A closed standard output does not end the server.
         let _ = match self.json {
-            true => json(&serde_json::json!({
-                "listening": url,
-                "repositories": repositories,
-                "images": images,
-            })),
+            true => json(&Serving {
+                listening: url,
+                repositories,
+                images,
+            }),
             false => print(&format!(
                 "listening on {url}: {images} images in {repositories} repositories\n"
             )),
@@ -157,6 +158,12 @@ impl Watcher for Log {
                 why.code(),
                 clean(&why.to_string())
             ));
+        }
+    }
+
+    fn making(&self, what: &str) {
+        if !self.quiet {
+            say(&format!("making {}", clean(what)));
         }
     }
 

@@ -41,6 +41,7 @@ mod report_page;
 mod reversal;
 mod rootfs;
 mod sandbox;
+mod serve_command;
 mod serving;
 mod stores;
 mod tags;

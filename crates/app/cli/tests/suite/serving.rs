@@ -87,17 +87,20 @@ fn clients_pull_over_tls_with_a_password() {
         server.url()
     );
     let image = format!("docker://{}/app:1.0", server.authority());
-    let trust = ["--cert-dir", "trusted"];
     let creds = |text: &str| format!("{}={text}", server.authority());
     let (right, wrong) = (creds("al:U*U"), creds("al:other"));
-    let with = |more: &[&str]| [&["ls", &image], &trust[..], more].concat();
+    let ls = ["ls", &image, "--cert-dir", "trusted"];
     assert!(
         sandbox
-            .ok(&with(&["--creds", &right]))
+            .ok(&[&ls[..], &["--creds", &right]].concat())
             .contains("sha256:")
     );
-    sandbox.fails(&with(&["--creds", &wrong]), 1, &["error[denied]"]);
-    sandbox.fails(&with(&[]), 1, &["error[denied]"]);
+    sandbox.fails(
+        &[&ls[..], &["--creds", &wrong]].concat(),
+        1,
+        &["error[denied]"],
+    );
+    sandbox.fails(&ls, 1, &["error[denied]"]);
     sandbox.fails(&["ls", &image, "--creds", &right], 1, &["TLS"]);
 }
 

@@ -306,6 +306,12 @@ impl Memo {
 const NO_FORMAT: &str = "the format of the file is not supported";
 
 fn unsupported(root: &Root) -> Error {
+    // A file that can't be read, or has changed since it was opened, has no format either.
+    if let Root::Stream(stream) = root
+        && let Err(error) = stream.open()
+    {
+        return error;
+    }
     let known: Vec<String> = catalog::FORMATS
         .iter()
         .filter(|format| catalog::describes(**format))

@@ -1,49 +1,82 @@
 //! The types that a client accepts, by its headers `Accept` (RFC 9110, 12.5.1).
 
-use hyper::{HeaderMap, header::ACCEPT};
+use hyper::{
+    HeaderMap,
+    header::{ACCEPT, USER_AGENT},
+};
+use imgconv_manifest::media_type::DOCKER_SCHEMA1_SIGNED;
 
 use crate::stock::Accepts;
 
-/// The accepted types, in lower case.
+/// The accepted types.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    /// `None` if the client accepts everything.
-    kinds: Option<Vec<String>>,
+    /// The ranges of types in lower case, and whether the client takes or refuses them. `None` if the
+    /// client says nothing, and so accepts everything.
+    ranges: Option<Vec<(String, bool)>>,
 }
 
 impl Accepted {
-    /// Reads the headers. A client that says nothing accepts everything.
+    /// Reads the headers.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let mut kinds = Vec::new();
-        let mut any = false;
+        if !headers.contains_key(ACCEPT) && knows_schema1_alone(headers) {
+            let ranges = vec![(DOCKER_SCHEMA1_SIGNED.to_owned(), true)];
+            return Self {
+                ranges: Some(ranges),
+            };
+        }
+        let mut ranges = Vec::new();
         let values = headers.get_all(ACCEPT).iter();
         for item in values
             .filter_map(|value| value.to_str().ok())
             .flat_map(|text| text.split(','))
         {
             let mut parts = item.split(';').map(str::trim);
-            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let range = parts.next().unwrap_or_default().to_ascii_lowercase();
             let refused = parts.any(|part| {
                 let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
                 weight.is_some_and(|weight| weight.trim().parse() == Ok(0.0_f32))
             });
-            if kind.is_empty() || refused {
-                continue;
+            if !range.is_empty() {
+                ranges.push((range, !refused));
             }
-            any |= kind == "*/*" || kind == "application/*";
-            kinds.push(kind);
         }
         Self {
-            kinds: Some(kinds).filter(|kinds| !any && !kinds.is_empty()),
+            ranges: Some(ranges).filter(|ranges| !ranges.is_empty()),
         }
     }
 }
 
 impl Accepts for Accepted {
     fn accepts(&self, kind: &str) -> bool {
-        let kinds = self.kinds.as_ref();
-        kinds.is_none_or(|kinds| kinds.iter().any(|accepted| accepted == kind))
+        let Some(ranges) = &self.ranges else {
+            return true;
+        };
+        let group = kind.split('/').next().unwrap_or_default();
+        let of_group = format!("{group}/*");
+        // The most specific range decides.
+        let decided = [kind, &of_group, "*/*"].into_iter().find_map(|wanted| {
+            let mut same = ranges
+                .iter()
+                .filter(|(range, _)| range == wanted)
+                .peekable();
+            same.peek()?;
+            Some(same.any(|(_, takes)| *takes))
+        });
+        decided.unwrap_or(false)
     }
+}
+
+/// Says whether the client is a docker before 1.10, which sends no `Accept` and reads manifests of schema
+/// 1 alone. Such a client says `docker/1.9.1 go/…`.
+fn knows_schema1_alone(headers: &HeaderMap) -> bool {
+    let agent = headers
+        .get(USER_AGENT)
+        .and_then(|agent| agent.to_str().ok());
+    let minor = agent
+        .and_then(|agent| agent.strip_prefix("docker/1."))
+        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    minor.is_some_and(|minor| minor.len() == 1)
 }
 
 #[cfg(test)]
@@ -68,14 +101,57 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_says_nothing_accepts_everything() {
-        for values in [
-            &[][..],
-            &[""],
-            &["*/*"],
-            &["a/b", "*/*;q=0.1"],
-            &["application/*"],
+    fn the_most_specific_range_decides() {
+        for (value, expected) in [
+            ("*/*;q=0", [false, false]),
+            ("*/*;q=0, a/b", [true, false]),
+            ("*/*, a/b;q=0.0", [false, true]),
+            ("a/*;q=0, */*", [false, true]),
+            ("A/*", [true, false]),
+            ("a/b;q=0, a/b;q=1", [true, false]),
         ] {
+            let accepted = of(&[value]);
+            let found = ["a/b", "c/d"].map(|kind| accepted.accepts(kind));
+            assert_eq!(found, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn docker_before_1_10_takes_signed_schema_1_alone() {
+        const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
+        let accepts = |agent: &'static str, accept: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            headers.append(USER_AGENT, HeaderValue::from_static(agent));
+            for value in accept {
+                headers.append(ACCEPT, HeaderValue::from_static(value));
+            }
+            let accepted = Accepted::of(&headers);
+            [
+                accepted.accepts("application/vnd.docker.distribution.manifest.v1+prettyjws"),
+                accepted.accepts(OCI),
+            ]
+        };
+        for agent in [
+            "docker/1.6.0 go/go1.4.2 git-commit/4749651 kernel/3.16 os/linux arch/amd64",
+            "docker/1.9.1",
+            "docker/1.8",
+        ] {
+            assert_eq!(accepts(agent, &[]), [true, false], "{agent}");
+            assert_eq!(accepts(agent, &[OCI]), [false, true], "{agent}");
+        }
+        for agent in [
+            "docker/1.10.0 go/go1.5.3",
+            "docker/17.03",
+            "docker/1.",
+            "curl/7",
+        ] {
+            assert_eq!(accepts(agent, &[]), [true, true], "{agent}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_accepts_everything() {
+        for values in [&[][..], &[""], &["*/*"], &["a/b", "*/*;q=0.1"], &["g/*"]] {
             assert!(of(values).accepts("g/h"), "{values:?}");
         }
     }

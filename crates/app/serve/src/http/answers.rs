@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use hyper::{
-    HeaderMap, Method, Request, Response,
-    header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, VARY},
+    HeaderMap, Method, Request, Response, Version,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, VARY},
 };
 use serde_json::json;
 
 use super::{
     appc,
     body::Body,
-    content::{blob, document, json_answer, linked, referrers, tagged, unmade},
+    content::{blob, document, insert, json_answer, linked, referrers, tagged, unmade},
     lists::{Page, parameter},
     page,
     refusal::Refusal,
@@ -21,11 +21,13 @@ use super::{
 };
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Answers a request. The body of a request is never read.
 pub(super) async fn answer<B>(server: &Arc<Server>, request: &Request<B>) -> Response<Body> {
     let allowed = match &server.passwords {
+        _ if !has_one_host(request) => Err(Refusal::HOST_INVALID),
         Some(passwords) => passwords.check(request.headers()).await,
         None => Ok(()),
     };
@@ -45,6 +47,14 @@ pub(super) async fn answer<B>(server: &Arc<Server>, request: &Request<B>) -> Res
     response
 }
 
+/// Says whether a request names one host, which HTTP/1.1 demands (RFC 9112, 3.2).
+fn has_one_host<B>(request: &Request<B>) -> bool {
+    match request.headers().get_all(HOST).iter().count() {
+        0 => request.version() < Version::HTTP_11,
+        count => count == 1,
+    }
+}
+
 /// Says whether a request announces a body.
 fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
@@ -53,16 +63,17 @@ fn has_body(headers: &HeaderMap) -> bool {
 
 async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<Body>, Refusal> {
     let (stock, headers) = (&server.stock, request.headers());
+    let method = request.method();
     let query = request.uri().query();
     let path = request.uri().path();
     if parameter(query, appc::PARAMETER).is_some() {
         return appc::discover(server, path, headers).await;
     }
-    if let Some(answer) = appc::file(server, path, headers).await {
+    if let Some(answer) = appc::file(server, path, (method, headers)).await {
         return answer;
     }
     if let Some(path) = path.strip_prefix(v1::PREFIX) {
-        return v1::answer(server, path, headers).await;
+        return v1::answer(server, path, (method, headers)).await;
     }
     match path {
         "/" => return Ok(page::page(stock, query, headers)),
@@ -70,7 +81,25 @@ async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<B
         _ => {}
     }
     let wanted = route(path)?;
-    let host = parameter(query, "ns");
+    // A client that names this server means any host.
+    let here = headers.get(HOST).map(HeaderValue::as_bytes);
+    let host = parameter(query, "ns").filter(|host| Some(host.as_bytes()) != here);
+    let mut response = of_registry(server, request, wanted, host.clone()).await?;
+    if let Some(host) = host {
+        insert(&mut response, NAMESPACE, &host);
+    }
+    Ok(response)
+}
+
+/// Answers a request of the API v2. `host` is the host that the name of a repository belongs to.
+async fn of_registry<B>(
+    server: &Arc<Server>,
+    request: &Request<B>,
+    wanted: Wanted,
+    host: Option<String>,
+) -> Result<Response<Body>, Refusal> {
+    let (stock, headers) = (&server.stock, request.headers());
+    let query = request.uri().query();
     let find = |name: &str| {
         stock
             .find(name, host.as_deref())
@@ -101,7 +130,7 @@ async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<B
             let mut response = document(&found, &found.digest, headers);
             response
                 .headers_mut()
-                .insert(VARY, HeaderValue::from_static("accept"));
+                .insert(VARY, HeaderValue::from_static("accept, user-agent"));
             Ok(response)
         }
         Wanted::Manifest(name, digest) => {
@@ -116,7 +145,7 @@ async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<B
             if !find(&name)?.has_blob(&digest) {
                 return Err(Refusal::BLOB_UNKNOWN);
             }
-            blob(server, (name, host), digest, headers).await
+            blob(server, (name, host), digest, (request.method(), headers)).await
         }
         Wanted::Referrers(name, digest) => {
             let filter = parameter(query, "artifactType");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hyper::{
-    HeaderMap, Response,
+    HeaderMap, Method, Response,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue},
 };
 use imgconv_publish::discovery::{IMAGE_TAGS, PUBLIC_KEYS, page};
@@ -61,7 +61,7 @@ fn host(authority: &str) -> String {
 pub(super) async fn file(
     server: &Arc<Server>,
     path: &str,
-    headers: &HeaderMap,
+    request: (&Method, &HeaderMap),
 ) -> Option<Result<Response<Body>, Refusal>> {
     let path = path.strip_prefix('/')?;
     if path == PUBLIC_KEYS {
@@ -69,14 +69,14 @@ pub(super) async fn file(
         return Some(keys.map(small).ok_or(Refusal::NOT_FOUND));
     }
     let rest = path.strip_prefix("aci/")?;
-    Some(of_name(server, rest, headers).await)
+    Some(of_name(server, rest, request).await)
 }
 
 /// A file of a name.
 async fn of_name(
     server: &Arc<Server>,
     path: &str,
-    headers: &HeaderMap,
+    request: (&Method, &HeaderMap),
 ) -> Result<Response<Body>, Refusal> {
     let path = decoded(path)?;
     let (name, file) = path.rsplit_once('/').ok_or(Refusal::NOT_FOUND)?;
@@ -121,11 +121,11 @@ async fn of_name(
         return signed.await?.as_ref().map(small).ok_or(Refusal::NOT_FOUND);
     }
     let (what, digest) = (aci.path.clone(), made.digest);
-    let open = move |server: &Server| {
-        let opened = server.stock.open_aci(&aci, &made);
+    let open = move |server: &Server, make: bool| {
+        let opened = server.stock.open_aci(&aci, &made, make);
         opened.map_err(|error| unopened(server, &aci.path, &error))
     };
-    bytes_of(server, what, digest, headers, open).await
+    bytes_of(server, what, digest, request, open).await
 }
 
 /// The answer with a small file.

@@ -22,6 +22,8 @@ use crate::stock::{self, Opened, Stamped};
 
 /// Bytes that are read at once.
 const PIECE: u64 = 128 << 10;
+/// The most bytes that are read before an answer begins.
+const EAGER: u64 = 1 << 20;
 
 /// The body of an answer.
 pub(super) enum Body {
@@ -43,6 +45,8 @@ impl Body {
 
 /// A blob on its way.
 pub(super) struct BlobBody {
+    /// The first piece, if it was read before the answer began.
+    first: Option<Bytes>,
     state: State,
     /// The bytes that are still to come.
     left: u64,
@@ -70,7 +74,7 @@ impl BlobBody {
     pub(super) fn new(
         opened: Opened,
         (start, length): (u64, u64),
-        (what, digest): (String, Digest),
+        (what, digest): (&str, Digest),
         server: &Arc<Server>,
     ) -> Self {
         let feed = Feed {
@@ -80,11 +84,26 @@ impl BlobBody {
             digest,
         };
         Self {
+            first: None,
             state: State::Idle(Some(feed)),
             left: length,
-            what,
+            what: what.to_owned(),
             server: Arc::clone(server),
         }
+    }
+
+    /// Reads the first piece at once, unless much has to be read for it; `size` is that of the blob.
+    ///
+    /// # Errors
+    /// If the blob can't be read, or is all read and wrong.
+    pub(super) fn start(&mut self, size: u64) -> io::Result<()> {
+        if let State::Idle(Some(feed)) = &mut self.state
+            && self.left > 0
+            && feed.reads_first(size) <= EAGER
+        {
+            self.first = Some(feed.next_for(&self.server)?);
+        }
+        Ok(())
     }
 
     fn fail(&mut self, error: io::Error) -> io::Error {
@@ -97,6 +116,24 @@ impl BlobBody {
 }
 
 impl Feed {
+    /// The bytes that are read for the first piece. For the last piece that is the whole blob.
+    fn reads_first(&self, size: u64) -> u64 {
+        match self.bytes {
+            stock::Bytes::Proven(_) => self.left.min(PIECE),
+            stock::Bytes::Unproven(..) if self.left <= PIECE => size,
+            stock::Bytes::Unproven(..) => self.skip.saturating_add(PIECE),
+        }
+    }
+
+    /// Reads the next piece, and tells the server of a file that was verified by that.
+    fn next_for(&mut self, server: &Server) -> io::Result<Bytes> {
+        let (piece, verified) = self.next()?;
+        if let Some(file) = verified {
+            server.stock.prove(self.digest, file);
+        }
+        Ok(piece)
+    }
+
     /// Reads the next piece. The last piece is returned after the end of the blob was seen, since the end
     /// is where the reader says that the blob is wrong. The result also has the file that was verified.
     fn next(&mut self) -> io::Result<(Bytes, Option<Stamped>)> {
@@ -154,6 +191,10 @@ impl http_body::Body for Body {
         if body.left == 0 {
             return Poll::Ready(None);
         }
+        if let Some(piece) = body.first.take() {
+            body.left -= piece.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         loop {
             match &mut body.state {
                 State::Idle(feed) => {
@@ -162,12 +203,7 @@ impl http_body::Body for Body {
                     };
                     let server = Arc::clone(&body.server);
                     body.state = State::Reading(spawn_blocking(move || {
-                        let piece = feed.next().map(|(piece, verified)| {
-                            if let Some(file) = verified {
-                                server.stock.prove(feed.digest, file);
-                            }
-                            piece
-                        });
+                        let piece = feed.next_for(&server);
                         (feed, piece)
                     }));
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::{
-    HeaderMap, Response, StatusCode,
+    HeaderMap, Method, Response, StatusCode,
     header::{
         ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
         IF_NONE_MATCH, IF_RANGE, LINK, RANGE,
@@ -70,9 +70,7 @@ pub(super) async fn unmade(
     }
     work(server, move |server| {
         let repository = find(&server.stock, &name)?;
-        let found = server
-            .stock
-            .by_digest(repository, &digest, &*server.watcher);
+        let found = server.stock.by_digest(repository, &digest);
         found.ok_or_else(unknown)
     })
     .await
@@ -134,16 +132,16 @@ pub(super) async fn blob(
     server: &Arc<Server>,
     name: (String, Option<String>),
     digest: Digest,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
 ) -> Result<Response<Body>, Refusal> {
     let what = format!("{}@{digest}", name.0);
     let shown = what.clone();
-    let open = move |server: &Server| {
+    let open = move |server: &Server, make: bool| {
         let repository = find(&server.stock, &name)?;
-        let opened = server.stock.open_blob(repository, &digest);
+        let opened = server.stock.open_blob(repository, &digest, make);
         opened.map_err(|error| unopened(server, &shown, &error))
     };
-    bytes_of(server, what, digest, headers, open).await
+    bytes_of(server, what, digest, (method, headers), open).await
 }
 
 /// Tells the log that a blob can't be opened, and returns the answer to the client.
@@ -155,14 +153,15 @@ pub(super) fn unopened(server: &Server, what: &str, error: &Error) -> Refusal {
     }
 }
 
-/// The answer with bytes that have a digest, or with a part of them. `what` names them for messages, and
-/// `open` opens them.
+/// The answer with bytes that have a digest, or with a part of them. A part is only for `GET` (RFC 9110,
+/// 14.2). `what` names the bytes for messages. `open` opens them; without its second argument it returns
+/// `None` if they have to be made.
 pub(super) async fn bytes_of(
     server: &Arc<Server>,
     what: String,
     digest: Digest,
-    headers: &HeaderMap,
-    open: impl FnOnce(&Server) -> Result<Opened, Refusal> + Send + 'static,
+    (method, headers): (&Method, &HeaderMap),
+    open: impl Fn(&Server, bool) -> Result<Option<Opened>, Refusal> + Clone + Send + 'static,
 ) -> Result<Response<Body>, Refusal> {
     let mut response = Response::new(Body::EMPTY);
     let tag = mark(&mut response, &digest);
@@ -170,45 +169,109 @@ pub(super) async fn bytes_of(
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }
-    let opened = {
-        let server = Arc::clone(server);
-        let opening = spawn_blocking(move || open(&server));
-        opening.await.unwrap_or(Err(Refusal::FAILED))?
-    };
-    let size = opened.size;
-    if size == 0 && digest != imgconv_stream::digest(digest.algorithm(), b"") {
-        // An answer without a body would end before anything is verified.
-        let error = Error::mismatch("the digest of the empty blob", digest, "that of no bytes");
-        server.watcher.failed(&what, &error);
-        return Err(Refusal::FAILED);
-    }
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     // A part of another blob than the client has the rest of is of no use.
     let range = text(RANGE).filter(|_| text(IF_RANGE).is_none_or(|wanted| wanted == tag));
-    let (start, length) = match part(range, size) {
-        Part::Whole => (0, size),
+    let get = *method == Method::GET;
+    let wanted = WantedBlob {
+        what,
+        opens: open,
+        digest,
+        range: range.filter(|_| get).map(str::to_owned),
+        get,
+    };
+    let opening = {
+        let (server, wanted) = (Arc::clone(server), wanted.clone());
+        spawn_blocking(move || wanted.open(&server, false))
+    };
+    let opened = match opening.await.unwrap_or(Err(Refusal::FAILED))? {
+        Some(opened) => opened,
+        None => {
+            let made = work(server, move |server| wanted.open(server, true)).await?;
+            made.ok_or(Refusal::FAILED)?
+        }
+    };
+    let OpenBlob { size, part, body } = opened;
+    match part {
+        Part::Whole => {}
         Part::Some(start, length) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = format!("bytes {start}-{}/{size}", start + length - 1);
             insert(&mut response, CONTENT_RANGE, &range);
-            (start, length)
         }
         Part::Unsatisfiable => {
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
             insert(&mut response, CONTENT_RANGE, &format!("bytes */{size}"));
             return Ok(response);
         }
-    };
+    }
     let own = response.headers_mut();
     own.insert(
         CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),
     );
     own.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let length = match part {
+        Part::Some(_, length) => length,
+        _ => size,
+    };
     own.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    let body = BlobBody::new(opened, (start, length), (what, digest), server);
-    *response.body_mut() = Body::Blob(Box::new(body));
+    *response.body_mut() = body;
     Ok(response)
+}
+
+/// A blob that a client asks for.
+#[derive(Clone)]
+struct WantedBlob<F> {
+    /// The blob for messages.
+    what: String,
+    opens: F,
+    digest: Digest,
+    range: Option<String>,
+    /// False if only the headers are wanted.
+    get: bool,
+}
+
+/// An open blob, or a part of it.
+struct OpenBlob {
+    size: u64,
+    part: Part,
+    body: Body,
+}
+
+impl<F: Fn(&Server, bool) -> Result<Option<Opened>, Refusal>> WantedBlob<F> {
+    /// Opens the blob, and reads the first piece: if that is all, a damaged blob is an answer with an error.
+    /// Returns `None` without `make` if the blob has to be made.
+    fn open(&self, server: &Arc<Server>, make: bool) -> Result<Option<OpenBlob>, Refusal> {
+        let tell = |error: Error| unopened(server, &self.what, &error);
+        let Some(opened) = (self.opens)(server, make)? else {
+            return Ok(None);
+        };
+        let size = opened.size;
+        if size == 0 && self.digest != imgconv_stream::digest(self.digest.algorithm(), b"") {
+            // An answer without a body would end before anything is verified.
+            let what = "the digest of the empty blob";
+            return Err(tell(Error::mismatch(what, self.digest, "that of no bytes")));
+        }
+        let part = part(self.range.as_deref(), size);
+        let bounds = match part {
+            Part::Whole => Some((0, size)),
+            Part::Some(start, length) => Some((start, length)),
+            Part::Unsatisfiable => None,
+        };
+        let body = match bounds {
+            None => Body::EMPTY,
+            Some(bounds) => {
+                let mut body = BlobBody::new(opened, bounds, (&self.what, self.digest), server);
+                if self.get {
+                    body.start(size)
+                        .map_err(|error| tell(Error::from_io(error)))?;
+                }
+                Body::Blob(Box::new(body))
+            }
+        };
+        Ok(Some(OpenBlob { size, part, body }))
+    }
 }
 
 /// The documents about a document, as an index (distribution-spec, "Listing Referrers").

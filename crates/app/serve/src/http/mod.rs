@@ -6,6 +6,7 @@
 //! thread, and two pieces of a blob.
 
 mod accept;
+mod active;
 mod answers;
 mod appc;
 mod body;
@@ -46,7 +47,7 @@ use tokio::{
 
 use tokio_rustls::TlsAcceptor;
 
-use self::{passwords::Passwords, patient::Patient, server::Server};
+use self::{active::Active, passwords::Passwords, patient::Patient, server::Server};
 use crate::{
     options::{ServeOptions, Watcher},
     stock::Stock,
@@ -133,9 +134,9 @@ impl Run<'_> {
         let (sources, options) = (sources.to_vec(), self.options.clone());
         let messages = Arc::clone(&watcher);
         let opening = spawn_blocking(move || {
-            let stock = Stock::open(&sources, &options, &*messages, &env)?;
+            let stock = Stock::open(&sources, &options, &messages, &env)?;
             if options.warm {
-                stock.warm(&*messages)?;
+                stock.warm()?;
             }
             Ok(stock)
         });
@@ -184,13 +185,18 @@ impl Run<'_> {
                     let _ = stream.set_nodelay(true);
                     let (server, end) = (Arc::clone(server), end.clone());
                     let patience = self.options.patience;
-                    let stream = Patient::new(stream, patience);
+                    let active = Active::default();
+                    let stream = Patient::new(stream, patience, active.clone());
+                    let client = Client {
+                        server,
+                        active,
+                        end,
+                        patience,
+                        permit,
+                    };
                     match &tls {
-                        None => tokio::spawn(connection(stream, server, end, patience, permit)),
-                        Some(tls) => {
-                            let tls = tls.clone();
-                            tokio::spawn(secured(stream, tls, server, end, patience, permit))
-                        }
+                        None => tokio::spawn(client.connection(stream)),
+                        Some(tls) => tokio::spawn(client.secured(stream, tls.clone())),
                     };
                 }
                 // There are too many open files for the moment.
@@ -211,53 +217,61 @@ impl Run<'_> {
     }
 }
 
-/// Answers the requests of one connection with TLS. The handshake has as much time as the headers of a
-/// request.
-async fn secured(
-    stream: Patient,
-    tls: TlsAcceptor,
+/// A client that has connected.
+struct Client {
     server: Arc<Server>,
-    mut end: watch::Receiver<bool>,
+    active: Active,
+    /// Becomes true when the server ends.
+    end: watch::Receiver<bool>,
     patience: Duration,
+    /// The place among the connections.
     permit: OwnedSemaphorePermit,
-) {
-    // A handshake that fails is the client's fault: it speaks no TLS, or does not trust the certificate.
-    let stream = tokio::select! {
-        stream = timeout(patience, tls.accept(stream)) => stream,
-        () = async { drop(end.wait_for(|end| *end).await) } => return,
-    };
-    if let Ok(Ok(stream)) = stream {
-        connection(stream, server, end, patience, permit).await;
-    }
 }
 
-/// Answers the requests of one connection, until the client ends it or the server does.
-async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    server: Arc<Server>,
-    mut end: watch::Receiver<bool>,
-    patience: Duration,
-    permit: OwnedSemaphorePermit,
-) {
-    let service = service_fn(move |request| {
-        let server = Arc::clone(&server);
-        async move { Ok::<_, Infallible>(answers::answer(&server, &request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience)
-        .max_buf_size(HEAD)
-        .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    // An error is the client's: it went away, or did not speak HTTP.
-    let ended = tokio::select! {
-        _ = connection.as_mut() => true,
-        () = async { drop(end.wait_for(|end| *end).await) } => false,
-    };
-    if !ended {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+impl Client {
+    /// Answers the requests of a connection with TLS. The handshake has as much time as the headers of a
+    /// request.
+    async fn secured(mut self, stream: Patient, tls: TlsAcceptor) {
+        // A handshake that fails is the client's fault: it speaks no TLS, or does not trust the certificate.
+        let stream = tokio::select! {
+            stream = timeout(self.patience, tls.accept(stream)) => stream,
+            () = async { drop(self.end.wait_for(|end| *end).await) } => return,
+        };
+        if let Ok(Ok(stream)) = stream {
+            self.connection(stream).await;
+        }
     }
-    drop(permit);
+
+    /// Answers the requests of a connection, until the client ends it or the server does.
+    async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut self, stream: S) {
+        let (server, counted) = (self.server, self.active.clone());
+        let service = service_fn(move |request| {
+            let (server, running) = (Arc::clone(&server), counted.begin());
+            async move {
+                let response = answers::answer(&server, &request).await;
+                Ok::<_, Infallible>(response.map(|body| running.with(body)))
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience)
+            .max_buf_size(HEAD)
+            .max_headers(HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        // An error is the client's: it went away, or did not speak HTTP.
+        let ended = tokio::select! {
+            _ = connection.as_mut() => true,
+            () = async { drop(self.end.wait_for(|end| *end).await) } => false,
+        };
+        if !ended {
+            connection.as_mut().graceful_shutdown();
+            // A client that has sent half a request is not waited for.
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = self.active.rest(TICK) => {}
+            }
+        }
+        drop(self.permit);
+    }
 }

@@ -66,8 +66,8 @@ pub(super) fn page(stock: &Stock, query: Option<&str>, headers: &HeaderMap) -> R
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Images of {host}</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n\
          <body>\n<h1>Images of {host}</h1>\n\
-         <p>A read-only registry. Clients of registries pull from it as from any other, for example \
-         with <code>skopeo copy --src-tls-verify=false docker://{host}/…</code>.</p>\n\
+         <p>A read-only registry. Clients of registries pull from it as from any other, for example:</p>\n\
+         <p><code>skopeo copy --src-tls-verify=false docker://{host}/NAME:TAG oci:copy</code></p>\n\
          {list}</body>\n</html>\n",
         host = escaped(host)
     );

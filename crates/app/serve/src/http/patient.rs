@@ -15,6 +15,8 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use super::active::Active;
+
 /// A connection with a limit on the time without progress while bytes are written.
 ///
 /// The time for the headers of a request is limited by the HTTP library, and no answer waits for more.
@@ -24,15 +26,17 @@ pub(super) struct Patient {
     /// The end of the patience; only meaningful while a write waits.
     until: Pin<Box<Sleep>>,
     waiting: bool,
+    active: Active,
 }
 
 impl Patient {
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Duration, active: Active) -> Self {
         Self {
             stream,
             patience,
             until: Box::pin(sleep(patience)),
             waiting: false,
+            active,
         }
     }
 
@@ -44,10 +48,12 @@ impl Patient {
     ) -> Poll<io::Result<T>> {
         if progress.is_ready() {
             self.waiting = false;
+            self.active.set_blocked(false);
             return progress;
         }
         if !self.waiting {
             self.waiting = true;
+            self.active.set_blocked(true);
             let until = Instant::now() + self.patience;
             self.until.as_mut().reset(until);
         }
@@ -90,7 +96,8 @@ impl AsyncWrite for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let progress = Pin::new(&mut self.stream).poll_flush(context);
+        self.watch(context, progress)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

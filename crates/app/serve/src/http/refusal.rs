@@ -17,7 +17,8 @@ pub(super) struct Refusal {
     status: StatusCode,
     /// A code of the specification.
     code: &'static str,
-    message: String,
+    /// The sentence, if it is not that of the code.
+    message: &'static str,
 }
 
 impl Refusal {
@@ -32,12 +33,19 @@ impl Refusal {
     /// There is no such blob.
     pub(super) const BLOB_UNKNOWN: Self = Self::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN");
     /// The number of items of a page is no number.
-    pub(super) const PAGE_INVALID: Self =
-        Self::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID");
+    pub(super) const PAGE_INVALID: Self = Self::saying(
+        StatusCode::BAD_REQUEST,
+        "UNSUPPORTED",
+        "the number of items must be a number",
+    );
+    /// The request has no header `Host`, or several.
+    pub(super) const HOST_INVALID: Self = Self::saying(
+        StatusCode::BAD_REQUEST,
+        "UNSUPPORTED",
+        "a request needs one header Host that names a host",
+    );
     /// The server is read only.
     pub(super) const READ_ONLY: Self = Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED");
-    /// The request names no host, so that no URL of the server is known.
-    pub(super) const HOST_INVALID: Self = Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED");
     /// The request has no right password.
     pub(super) const UNAUTHORISED: Self = Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
     /// Too many requests wait for the check of a password.
@@ -46,36 +54,35 @@ impl Refusal {
     pub(super) const FAILED: Self = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN");
 
     const fn new(status: StatusCode, code: &'static str) -> Self {
+        Self::saying(status, code, "")
+    }
+
+    const fn saying(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         Self {
             status,
             code,
-            message: String::new(),
+            message,
         }
     }
 
     /// There is no such document, for that reason.
-    pub(super) fn manifest_unknown(message: &str) -> Self {
-        Self {
-            message: message.to_owned(),
-            ..Self::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN")
-        }
+    pub(super) const fn manifest_unknown(message: &'static str) -> Self {
+        Self::saying(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", message)
     }
 
     /// The sentence for a code without one of its own.
     fn sentence(&self) -> &str {
         match self.code {
-            _ if !self.message.is_empty() => &self.message,
+            _ if !self.message.is_empty() => self.message,
             "NAME_INVALID" => "the name of the repository is malformed",
             "DIGEST_INVALID" => {
                 "the digest is malformed, or its algorithm is neither sha256 nor sha512"
             }
             "NAME_UNKNOWN" => "no such repository is served",
             "BLOB_UNKNOWN" => "the repository has no such blob",
-            "PAGINATION_NUMBER_INVALID" => "the number of items must be a number",
             "UNAUTHORIZED" => "the server asks for a user and a password",
             "TOOMANYREQUESTS" => "too many passwords are being checked; try again later",
             "UNKNOWN" => "the image can't be read; the log of the server has the reason",
-            _ if self.status == StatusCode::BAD_REQUEST => "the header Host names no host",
             _ if self.status == StatusCode::METHOD_NOT_ALLOWED => "the server is read only",
             _ => "there is nothing at this path",
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hyper::{
-    HeaderMap, Response,
+    HeaderMap, Method, Response,
     header::{HOST, HeaderName, HeaderValue},
 };
 use imgconv_model::Name;
@@ -30,13 +30,13 @@ pub(super) const PREFIX: &str = "/v1/";
 pub(super) async fn answer(
     server: &Arc<Server>,
     path: &str,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
 ) -> Result<Response<Body>, Refusal> {
     let mut response = match path {
         "_ping" => json_answer("application/json", &json!(true)),
         _ => match path.strip_prefix("repositories/") {
             Some(rest) => repository(server, rest, headers).await?,
-            None => image(server, path, headers).await?,
+            None => image(server, path, (method, headers)).await?,
         },
     };
     let own = response.headers_mut();
@@ -123,7 +123,7 @@ async fn ids(
 async fn image(
     server: &Arc<Server>,
     path: &str,
-    headers: &HeaderMap,
+    request: (&Method, &HeaderMap),
 ) -> Result<Response<Body>, Refusal> {
     let rest = path.strip_prefix("images/").ok_or(Refusal::NOT_FOUND)?;
     let (id, part) = rest.split_once('/').ok_or(Refusal::NOT_FOUND)?;
@@ -133,7 +133,7 @@ async fn image(
         "json" => Ok(described(server, &image)),
         "layer" => {
             let name = server.stock.v1_repository(&image).name().to_owned();
-            blob(server, (name, None), image.layer, headers).await
+            blob(server, (name, None), image.layer, request).await
         }
         _ => Err(Refusal::NOT_FOUND),
     }

@@ -343,77 +343,84 @@ impl Stock {
     /// # Errors
     /// If the image can't be read or made.
     pub fn make_aci(&self, aci: &Aci) -> Result<Made> {
-        let item = &self.items[aci.item];
-        aci.made.once(|| {
-            let made = self.planned(item, |mut plan, request, roots| {
-                let gone = || Error::new(Code::Missing, "the source has no such image any more");
-                let planned = match &mut plan.outputs {
-                    Outputs::Streams(streams) if aci.position < streams.len() => {
-                        streams.swap_remove(aci.position)
-                    }
-                    _ => return Err(gone()),
-                };
-                let manifest = manifest(&planned, request.env)?;
-                if manifest.name != aci.name || stem(&manifest)? != aci.stem {
-                    return Err(gone());
-                }
-                let sink = Sink {
-                    cache: &self.cache,
-                    beside: Mutex::default(),
-                };
-                let kept = signature(&planned, roots, request.env)?;
-                let plan = Plan {
-                    outputs: Outputs::Streams(vec![planned]),
-                    left_behind: Report::default(),
-                    tagged: Vec::new(),
-                };
-                let place = Destination {
-                    sink: &sink,
-                    sealer: &Sealer::new(&sink, &self.pool),
-                    pool: &self.pool,
-                };
-                let written = write::write(&plan, request, &place)?;
-                let root = written
-                    .items
-                    .into_iter()
-                    .next()
-                    .map(|item| item.publication.root);
-                let root = root.ok_or_else(gone)?;
-                let beside = sink
-                    .beside
-                    .into_inner()
-                    .unwrap_or_else(PoisonError::into_inner);
-                Ok(Made {
-                    digest: root.digest,
-                    size: root.size,
-                    signature: kept.or(beside).map(Arc::from),
-                })
-            });
-            made.map_err(|error| error.at(&*item.text))
-        })
+        let made = || self.produce(aci);
+        aci.made.same(|| Ok(true), made, |made| made.digest)
     }
 
-    /// Opens an ACI that was made.
+    /// Makes an ACI.
+    fn produce(&self, aci: &Aci) -> Result<Made> {
+        let item = &self.items[aci.item];
+        self.watcher.making(&aci.path);
+        let made = self.planned(item, |mut plan, request, roots| {
+            let gone = || Error::new(Code::Missing, "the source has no such image any more");
+            let planned = match &mut plan.outputs {
+                Outputs::Streams(streams) if aci.position < streams.len() => {
+                    streams.swap_remove(aci.position)
+                }
+                _ => return Err(gone()),
+            };
+            let manifest = manifest(&planned, request.env)?;
+            if manifest.name != aci.name || stem(&manifest)? != aci.stem {
+                return Err(gone());
+            }
+            let sink = Sink {
+                cache: &self.cache,
+                beside: Mutex::default(),
+            };
+            let kept = signature(&planned, roots, request.env)?;
+            let plan = Plan {
+                outputs: Outputs::Streams(vec![planned]),
+                left_behind: Report::default(),
+                tagged: Vec::new(),
+            };
+            let place = Destination {
+                sink: &sink,
+                sealer: &Sealer::new(&sink, &self.pool),
+                pool: &self.pool,
+            };
+            let written = write::write(&plan, request, &place)?;
+            let root = written
+                .items
+                .into_iter()
+                .next()
+                .map(|item| item.publication.root);
+            let root = root.ok_or_else(gone)?;
+            let beside = sink
+                .beside
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner);
+            Ok(Made {
+                digest: root.digest,
+                size: root.size,
+                signature: kept.or(beside).map(Arc::from),
+            })
+        });
+        made.map_err(|error| error.at(&*item.text))
+    }
+
+    /// Opens an ACI that was made; `None` without `make` if the file has to be compared with its digest
+    /// first, or to be made again.
     ///
     /// # Errors
-    /// If the file can't be opened.
-    pub fn open_aci(&self, aci: &Aci, made: &Made) -> Result<Opened> {
+    /// If the file can't be opened or made again.
+    pub fn open_aci(&self, aci: &Aci, made: &Made, make: bool) -> Result<Option<Opened>> {
         if let Some(file) = self.proven.get(&made.digest) {
             let size = file.size();
             let bytes = Bytes::Proven(file);
-            return Ok(Opened { size, bytes });
+            return Ok(Some(Opened { size, bytes }));
         }
-        Self::opened(&self.made_aci(aci, made)?)
+        if !make && !self.cache.is_verified(&made.digest) {
+            return Ok(None);
+        }
+        Self::opened(&self.made_aci(aci, made)?).map(Some)
     }
 
-    /// Returns the file of an ACI. A file that somebody removed is made again.
+    /// Returns the file of an ACI. A file that somebody removed or changed is made again.
     fn made_aci(&self, aci: &Aci, made: &Made) -> Result<Blob> {
-        if !self.cache.has(&made.digest, made.size) {
-            aci.made.forget();
-            let again = self.make_aci(aci)?;
-            if again.digest != made.digest {
-                return Err(Error::mismatch("the ACI", made.digest, again.digest));
-            }
+        let stands = || Ok(self.cache.verified(&made.digest)? == Some(made.size));
+        if !stands()? {
+            aci.made
+                .same(stands, || self.produce(aci), |made| made.digest)?;
         }
         let blob = self.cache.blob(&made.digest, Some(made.size))?;
         blob.ok_or_else(|| {
@@ -550,7 +557,7 @@ impl BundleSink for Sink<'_> {
     }
 
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
-        Ok(self.cache.has(digest, size))
+        Ok(self.cache.verified(digest)? == Some(size))
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {

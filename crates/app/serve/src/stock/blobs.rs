@@ -41,11 +41,17 @@ impl fmt::Debug for Bytes {
 }
 
 impl Stock {
-    /// Opens a blob.
+    /// Opens a blob; `None` without `make` if a file that was made has to be compared with its digest
+    /// first, or to be made again.
     ///
     /// # Errors
     /// [`Code::Missing`] if the repository has no such blob, and the errors of the source.
-    pub fn open_blob(&self, repository: &Repository, digest: &Digest) -> Result<Opened> {
+    pub fn open_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        make: bool,
+    ) -> Result<Option<Opened>> {
         if let Some(file) = self
             .proven
             .get(digest)
@@ -53,9 +59,10 @@ impl Stock {
         {
             let size = file.size();
             let bytes = Bytes::Proven(file);
-            return Ok(Opened { size, bytes });
+            return Ok(Some(Opened { size, bytes }));
         }
-        Self::opened(&self.blob(repository, digest)?)
+        let blob = self.blob(repository, digest, make)?;
+        blob.map(|blob| Self::opened(&blob)).transpose()
     }
 
     /// Opens a blob, and notes the file that is read.
@@ -79,7 +86,7 @@ impl Stock {
     }
 
     /// Returns a blob with its size. The bytes are verified whenever they are read.
-    fn blob(&self, repository: &Repository, digest: &Digest) -> Result<Blob> {
+    fn blob(&self, repository: &Repository, digest: &Digest, make: bool) -> Result<Option<Blob>> {
         let (held, document) = {
             let contents = repository.contents();
             (
@@ -104,7 +111,7 @@ impl Stock {
             // Old clients and mirrors fetch documents as blobs too.
             let found = document.filter(|found| found.digest == *digest);
             return found
-                .map(|found| of_memory(Arc::clone(&found.bytes)))
+                .map(|found| Some(of_memory(Arc::clone(&found.bytes))))
                 .ok_or_else(missing);
         };
         let size = size.or_else(|| self.known_size(digest));
@@ -113,8 +120,18 @@ impl Stock {
             size,
         };
         let mut blob = match at {
-            At::Document(bytes) => return Ok(of_memory(bytes)),
-            At::Cache => self.cache.blob(digest, size)?.ok_or_else(missing)?,
+            At::Document(bytes) => return Ok(Some(of_memory(bytes))),
+            At::Made(number, want) => {
+                if !self.cache.is_verified(digest) {
+                    if !make {
+                        return Ok(None);
+                    }
+                    if self.cache.verified(digest)?.is_none() {
+                        self.make_again(repository, (number, want), digest)?;
+                    }
+                }
+                self.cache.blob(digest, size)?.ok_or_else(missing)?
+            }
             At::Source(number) => {
                 let item = &self.items[number];
                 let part = self.part(item.source, &item.entries[0])?;
@@ -127,7 +144,7 @@ impl Stock {
         if blob.facts.size.is_none() {
             blob.facts.size = Some(self.measure(digest, &blob)?);
         }
-        Ok(blob)
+        Ok(Some(blob))
     }
 
     fn known_size(&self, digest: &Digest) -> Option<u64> {

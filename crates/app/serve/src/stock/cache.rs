@@ -1,17 +1,24 @@
 //! The directory of what was made: blobs and documents under their digests, each complete and verified.
 //!
-//! A file gets its name when it is complete, so a killed process leaves no file that is not. Whatever is
-//! read here is compared with its digest again: a directory that is kept may have been changed.
+//! A file gets its name when it is complete, so a killed process leaves no file that is not. A directory
+//! that is kept may have been changed: before a file is used, its bytes are compared with its digest, once
+//! for as long as its metadata stay the same. A file that is damaged or gone is made again.
 
 use std::{
+    collections::BTreeMap,
+    fs::File,
     io::{self, Write},
     os::fd::OwnedFd,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_fs::{Directory, Stage, StoredBlob, sweep};
+use imgconv_fs::{Directory, Stage, Stamp, StoredBlob, sweep};
 use imgconv_model::{Blob, BlobWriter, Digest, Env, Error, Facts, Result, quote_path};
+use imgconv_stream::Verified;
+
+/// The metadata of a file when its bytes had its digest. Whoever compares or names the file holds the lock.
+type State = Arc<Mutex<Option<Stamp>>>;
 
 /// The directory.
 #[derive(Debug)]
@@ -23,8 +30,7 @@ pub(super) struct Cache {
     /// The same directory, for moving files there.
     to: OwnedFd,
     shown: String,
-    /// Held while a file gets its name.
-    naming: Arc<Mutex<()>>,
+    files: Mutex<BTreeMap<Digest, State>>,
 }
 
 impl Cache {
@@ -45,7 +51,7 @@ impl Cache {
             stage,
             to,
             shown: format!("cache {}", quote_path(&home)),
-            naming: Arc::default(),
+            files: Mutex::default(),
         }))
     }
 
@@ -54,9 +60,52 @@ impl Cache {
         &self.shown
     }
 
-    /// Says whether a complete file of that digest and size is there.
-    pub(super) fn has(&self, digest: &Digest, size: u64) -> bool {
-        self.size(digest).is_ok_and(|found| found == Some(size))
+    fn state(&self, digest: &Digest) -> State {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(files.entry(*digest).or_default())
+    }
+
+    /// Says whether a file is there whose bytes had the digest, and has not changed since; false also while
+    /// somebody compares the file.
+    pub(super) fn is_verified(&self, digest: &Digest) -> bool {
+        let state = self.state(digest);
+        let Ok(known) = state.try_lock() else {
+            return false;
+        };
+        known.is_some() && self.stamp(digest) == *known
+    }
+
+    fn stamp(&self, digest: &Digest) -> Option<Stamp> {
+        let (file, _) = self.home.file(&name(digest)).ok()??;
+        Stamp::of_file(&file).ok()
+    }
+
+    /// Returns the size of a file whose bytes have the digest. The bytes are compared unless that was done
+    /// before, and the file has not changed since. `None` if there is no such file, or a damaged one.
+    pub(super) fn verified(&self, digest: &Digest) -> Result<Option<u64>> {
+        let state = self.state(digest);
+        let mut known = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.home.file(&name(digest));
+        let Some((file, size)) = found.map_err(|error| error.at(&*self.shown))? else {
+            *known = None;
+            return Ok(None);
+        };
+        let stamp =
+            |file: &File| Stamp::of_file(file).map_err(|error| Error::io(error, &*self.shown));
+        let before = stamp(&file)?;
+        if *known == Some(before) {
+            return Ok(Some(size));
+        }
+        let facts = Facts {
+            digest: Some(*digest),
+            size: Some(size),
+        };
+        let mut reader = Verified::new(&file, &facts, digest.to_string());
+        let read = io::copy(&mut reader, &mut io::sink());
+        let after = stamp(&file)?;
+        // A file that can't be read is damaged too.
+        *known = (read.is_ok() && before == after).then_some(after);
+        Ok(known.map(|_| size))
     }
 
     /// Returns the size of a file; `None` if there is none.
@@ -113,26 +162,22 @@ impl Write for Writer {
 impl BlobWriter for Writer {
     fn finish(self: Box<Self>, digest: &Digest, size: u64) -> Result<()> {
         let Self { inner, cache } = *self;
-        let _naming = cache.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = cache.state(digest);
+        let mut known = state.lock().unwrap_or_else(PoisonError::into_inner);
         inner.finish(digest, size)?;
         let Some(staged) = cache.stage.take(digest) else {
             return Ok(());
         };
-        let name = name(digest);
-        let moved = cache.stage.rename(&staged.path, &cache.to, &*name, true);
-        match moved {
-            Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists && cache.has(digest, size) =>
-            {
-                cache.stage.remove(&staged.path);
-                Ok(())
-            }
-            // A file of the wrong size is damaged.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let replaced = cache.stage.rename(&staged.path, &cache.to, &*name, false);
-                replaced.map_err(|error| Error::io(error, cache.shown()))
-            }
-            moved => moved.map_err(|error| Error::io(error, cache.shown())),
+        if known.is_some() && cache.stamp(digest) == *known {
+            // A file that is being sent stays as it is.
+            cache.stage.remove(&staged.path);
+            return Ok(());
         }
+        let moved = cache
+            .stage
+            .rename(&staged.path, &cache.to, &*name(digest), false);
+        moved.map_err(|error| Error::io(error, cache.shown()))?;
+        *known = cache.stamp(digest);
+        Ok(())
     }
 }

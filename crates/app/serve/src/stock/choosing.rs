@@ -6,7 +6,6 @@ use imgconv_manifest::media_type;
 use imgconv_model::{Code, Digest, Error, FormatId, Result};
 
 use super::{contents::Manifest, forms::Want, opening::Stock, repository::Repository};
-use crate::options::Watcher;
 
 /// The types that a client accepts: documents of other types are not for it.
 pub trait Accepts {
@@ -31,13 +30,13 @@ impl Stock {
     ///
     /// # Errors
     /// If the work was cancelled.
-    pub fn warm(&self, watcher: &dyn Watcher) -> Result<()> {
+    pub fn warm(&self) -> Result<()> {
         for repository in &self.repositories {
             for item in &repository.items {
                 let made = self.form(repository, *item, Want::USUAL, true);
                 self.env.check_cancelled()?;
                 if let Err(error) = made {
-                    watcher.left_out(&error);
+                    self.watcher.left_out(&error);
                 }
             }
         }
@@ -113,18 +112,13 @@ impl Stock {
 
     /// Finds a document by its digest; makes the images of the repository for that, if `make` is set and
     /// some are not made yet.
-    pub fn by_digest(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        watcher: &dyn Watcher,
-    ) -> Option<Arc<Manifest>> {
+    pub fn by_digest(&self, repository: &Repository, digest: &Digest) -> Option<Arc<Manifest>> {
         for item in &repository.items {
             if let Some(found) = repository.manifest(digest) {
                 return Some(found);
             }
             if let Err(error) = self.form(repository, *item, Want::USUAL, true) {
-                watcher.failed(&self.items[*item].text, &error);
+                self.watcher.failed(&self.items[*item].text, &error);
             }
         }
         repository.manifest(digest)

@@ -8,6 +8,8 @@ use imgconv_model::{Algorithm, Bundle, Code, Digest, Document, Facts, Limits, Re
 use imgconv_stream::digest;
 use serde_json::{Value, json};
 
+use super::forms::Want;
+
 /// A manifest or an index.
 #[derive(Debug)]
 pub struct Manifest {
@@ -91,8 +93,8 @@ pub struct V1Image {
 pub(super) enum At {
     /// In the place of the image of that number.
     Source(usize),
-    /// In the directory of what was made.
-    Cache,
+    /// In the directory of what was made, as a part of that form of the image of that number.
+    Made(usize, Want),
     /// In the document that refers to the blob.
     Document(Arc<[u8]>),
 }
@@ -144,9 +146,11 @@ impl Contents {
         self.blobs.entry(digest).or_insert(held);
     }
 
-    /// Says whether verified bytes of that digest and size can be served.
+    /// Says whether verified bytes of that digest and size can be served without the directory of what was
+    /// made.
     pub(super) fn has(&self, digest: &Digest, size: u64) -> bool {
         let blob = self.blobs.get(digest);
+        let blob = blob.filter(|held| !matches!(held.at, At::Made(..)));
         blob.is_some_and(|held| held.size.is_none_or(|known| known == size))
             || self.manifests.get(digest).is_some_and(|found| {
                 found.bytes.len() as u64 == size

@@ -55,26 +55,63 @@ impl Stock {
         if let Some(digest) = item.stored.filter(|_| want == Want::USUAL) {
             return found(&digest).map(Some);
         }
-        let slot = {
-            let mut forms = item.forms.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(forms.entry(want).or_default())
-        };
+        let slot = item.slot(want);
         if let Some(digest) = slot.ready() {
             return found(&digest).map(Some);
         }
         if !make {
             return Ok(None);
         }
-        let digest = slot.once(|| {
-            let root = self.convert(repository, item, want)?;
-            self.register_made(repository, &root)
-        });
+        let digest = slot.same(
+            || Ok(true),
+            || self.make(repository, at, want),
+            |digest| *digest,
+        );
         let digest = digest.map_err(|error| error.at(&*item.text))?;
         found(&digest).map(Some)
     }
 
+    /// Makes an image in a form, and registers the result; returns the digest of the root.
+    fn make(&self, repository: &Repository, at: usize, want: Want) -> Result<Digest> {
+        let item = &self.items[at];
+        let format = want.format.map(|format| format!(" as {format}"));
+        let platform = want.one.then(|| format!(" for {}", self.platform));
+        let what = [Some(item.text.clone()), format, platform];
+        let what: String = what.into_iter().flatten().collect();
+        self.watcher.making(&what);
+        let root = self.convert(repository, item, want)?;
+        self.register_made(repository, &root, &At::Made(at, want))
+    }
+
+    /// Makes an image again, since the directory of what was made lacks a blob of the image, or has
+    /// another file in its place.
+    ///
+    /// # Errors
+    /// If the image can't be made, or has another digest now.
+    pub(super) fn make_again(
+        &self,
+        repository: &Repository,
+        (at, want): (usize, Want),
+        blob: &Digest,
+    ) -> Result<()> {
+        let lacks = || self.cache.verified(blob).map(|found| found.is_none());
+        let made = self.items[at].slot(want).same(
+            || lacks().map(|lacks| !lacks),
+            || self.make(repository, at, want),
+            |digest| *digest,
+        );
+        made.map_err(|error| error.at(&*self.items[at].text))?;
+        match lacks()? {
+            false => Ok(()),
+            true => {
+                let message = format!("the image was made again, without its blob {blob}");
+                Err(Error::new(Code::Missing, message).at(&*self.items[at].text))
+            }
+        }
+    }
+
     /// Registers a document that was made, and everything that it refers to; returns its digest.
-    fn register_made(&self, repository: &Repository, root: &Child) -> Result<Digest> {
+    fn register_made(&self, repository: &Repository, root: &Child, at: &At) -> Result<Digest> {
         let limit = ("manifest", self.env.limits.manifest);
         let mut own = None;
         let mut open = vec![root.clone()];
@@ -124,13 +161,7 @@ impl Stock {
                 }
                 Ok(self.cache.size(&digest)?.map(Some))
             };
-            match look(
-                &document,
-                &[child.digest],
-                &At::Cache,
-                &blob,
-                &self.env.limits,
-            )? {
+            match look(&document, &[child.digest], at, &blob, &self.env.limits)? {
                 Found::Complete(complete) => {
                     own.get_or_insert(complete.manifest.digest);
                     repository.add(complete);
@@ -264,8 +295,11 @@ impl BundleSink for Sink<'_> {
     }
 
     fn has(&self, digest: &Digest, size: u64) -> Result<bool> {
-        let contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(contents.has(digest, size) || self.cache.has(digest, size))
+        let served = {
+            let contents = self.contents.read().unwrap_or_else(PoisonError::into_inner);
+            contents.has(digest, size)
+        };
+        Ok(served || self.cache.verified(digest)? == Some(size))
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>> {

@@ -12,6 +12,9 @@ const SUFFIXES: &[&str] = &[".tar.gz", ".tgz", ".tar", ".aci", ".oci"];
 /// The host of images whose name has none.
 const HERE: &str = "localhost";
 
+/// The host of Docker Hub in references.
+const HUB: &str = "docker.io";
+
 /// Where an image is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Served {
@@ -60,6 +63,20 @@ pub(super) fn served(
         path: path.to_owned(),
         tag: name.tag,
     }
+}
+
+/// Lists the names with their host that a repository of that host may have. Docker Hub has several hosts,
+/// and `library/` for names without a slash.
+pub(super) fn full_names(host: &str, name: &str) -> Vec<String> {
+    let host = match host {
+        "index.docker.io" | "registry-1.docker.io" => HUB,
+        host => host,
+    };
+    let mut names = vec![format!("{host}/{name}")];
+    if host == HUB && !name.contains('/') {
+        names.push(format!("{HUB}/library/{name}"));
+    }
+    names
 }
 
 /// The last component of a locator, without the endings of archives.

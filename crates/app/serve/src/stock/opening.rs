@@ -22,7 +22,7 @@ use super::{
     cache::Cache,
     contents::{At, Found, Held, V1Image, find, look},
     forms::Slot,
-    names::{Served, served},
+    names::{Served, full_names, served},
     proven::Proven,
     repository::{Item, Repository},
 };
@@ -49,6 +49,7 @@ pub struct Stock {
     pub(super) key: SigningKey,
     pub(super) platform: PlatformSpec,
     pub(super) env: Env,
+    pub(super) watcher: Arc<dyn Watcher>,
     parts: Mutex<VecDeque<OpenPart>>,
     pub(super) proven: Proven,
     /// The v1 images that were asked for, by id.
@@ -88,7 +89,7 @@ impl Stock {
     pub fn open(
         locators: &[Locator],
         options: &ServeOptions,
-        watcher: &dyn Watcher,
+        watcher: &Arc<dyn Watcher>,
         env: &Env,
     ) -> Result<Self> {
         let mut stock = Self {
@@ -103,6 +104,7 @@ impl Stock {
             key: SigningKey::fresh()?,
             platform: options.platform.clone(),
             env: env.clone(),
+            watcher: Arc::clone(watcher),
             parts: Mutex::default(),
             proven: Proven::default(),
             v1: RwLock::default(),
@@ -114,7 +116,7 @@ impl Stock {
         let mut placed = Vec::new();
         for (at, locator) in locators.iter().enumerate() {
             let source = Source::open_store(locator, env)?;
-            stock.place(at, &source, &mut placed, watcher)?;
+            stock.place(at, &source, &mut placed, &**watcher)?;
             stock.sources.push(source);
         }
         for placed in &placed {
@@ -127,7 +129,7 @@ impl Stock {
                 records.extend_from_slice(&placed.item.entries);
             }
         }
-        stock.arrange(placed, watcher)?;
+        stock.arrange(placed, &**watcher)?;
         Ok(stock)
     }
 
@@ -419,13 +421,19 @@ impl Stock {
     }
 
     /// Finds a repository by its name in lists, by its name with its host, or without `library/`.
-    /// `host` is the host that a client says the name belongs to, as containerd does for mirrors.
+    /// `host` is the host that a client says the name belongs to, as containerd does for mirrors: then no
+    /// repository of another host is found.
     pub fn find(&self, name: &str, host: Option<&str>) -> Option<&Repository> {
-        let full = host.and_then(|host| self.full.get(&format!("{host}/{name}")));
-        let at = full
-            .or_else(|| self.listed.get(name))
-            .or_else(|| self.full.get(name))
-            .or_else(|| self.listed.get(&format!("library/{name}")));
+        let at = match host {
+            Some(host) => full_names(host, name)
+                .iter()
+                .find_map(|full| self.full.get(full)),
+            None => self
+                .listed
+                .get(name)
+                .or_else(|| self.full.get(name))
+                .or_else(|| self.listed.get(&format!("library/{name}"))),
+        };
         self.repositories.get(*at?)
     }
 

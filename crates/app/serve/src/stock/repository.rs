@@ -39,6 +39,14 @@ pub(super) struct Item {
     pub(super) forms: Mutex<BTreeMap<Want, Arc<Slot>>>,
 }
 
+impl Item {
+    /// Returns the place of the result of a form.
+    pub(super) fn slot(&self, want: Want) -> Arc<Slot> {
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(forms.entry(want).or_default())
+    }
+}
+
 impl Repository {
     /// Returns the name in lists.
     pub fn name(&self) -> &str {

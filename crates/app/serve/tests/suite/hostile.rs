@@ -79,6 +79,28 @@ fn v08_requests_with_two_meanings_are_refused() {
     );
 }
 
+// V08
+#[test]
+fn v08_a_request_names_one_host() {
+    let server = one();
+    let get = |head: &str| {
+        let text = format!("{head}connection: close\r\n\r\n");
+        server.raw(text.as_bytes())
+    };
+    for headers in ["", "host: x\r\nhost: y\r\n", "host: x\r\nhost: x\r\n"] {
+        for path in ["/v2/", "/", "/v1/_ping", "/v2/app/manifests/1"] {
+            let reply = get(&format!("GET {path} HTTP/1.1\r\n{headers}"));
+            assert_eq!(
+                (reply.status, &*reply.code()),
+                (400, "UNSUPPORTED"),
+                "{headers}"
+            );
+            assert!(reply.text().contains("Host"), "{}", reply.text());
+        }
+    }
+    assert_eq!(get("GET /v2/ HTTP/1.0\r\n").status, 200);
+}
+
 // V09
 #[test]
 fn v09_headers_without_end_are_refused() {

@@ -28,6 +28,45 @@ fn an_idle_server_ends_and_idle_connections_with_it() {
 
 // V11
 #[test]
+fn v11_half_a_request_and_idle_connections_do_not_hold_the_end() {
+    // The test would wait for as long.
+    let forever = std::time::Duration::from_secs(24 * 3600);
+    let mut server = Stores::new()
+        .layout("out", &[image("example.com/app", "1")])
+        .serve_with(|options| {
+            options.grace = forever;
+            options.patience = forever;
+        });
+    let mut clients = Vec::new();
+    for begun in [
+        "",
+        "G",
+        "GET /v2/ HTTP/1.1\r\nhost: x\r\n",
+        "GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\nGET /v2/app/ma",
+        "POST /v2/ HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12",
+    ] {
+        let mut client = server.connect();
+        client.write_all(begun.as_bytes()).unwrap();
+        clients.push((client, begun));
+    }
+    // The answers show that the server has taken the connections.
+    for (client, begun) in &mut clients {
+        if begun.contains("\r\n\r\n") {
+            let mut first = [0; 12];
+            client.read_exact(&mut first).unwrap();
+        }
+    }
+    server.cancel();
+    server.join().unwrap();
+    for (mut client, _) in clients {
+        let mut rest = Vec::new();
+        // A connection that the server ends may be reset.
+        let _ = client.read_to_end(&mut rest);
+    }
+}
+
+// V11
+#[test]
 fn v11_a_running_answer_ends_well_after_the_signal() {
     let text = "a".repeat(8 << 20);
     let layer = format!("file big \"{text}\"");

@@ -16,7 +16,7 @@ fn the_stored_manifest_is_sent_if_its_type_is_accepted_or_none_is_said() {
     ] {
         let reply = server.accept("/v2/app/manifests/1", kinds);
         assert_eq!(reply.header("docker-content-digest"), digest, "{kinds}");
-        assert_eq!(reply.header("vary"), "accept");
+        assert_eq!(reply.header("vary"), "accept, user-agent");
     }
     // A digest names one document, whatever the client accepts.
     let reply = server.accept(&format!("/v2/app/manifests/{digest}"), DOCKER);
@@ -111,11 +111,40 @@ fn a_client_of_schema_1_gets_a_signed_manifest_whose_digest_is_that_of_the_paylo
 }
 
 #[test]
+fn docker_before_1_10_sends_no_accept_and_gets_signed_schema_1() {
+    let mut images = two_platforms("example.com/list").to_vec();
+    images.push(image("example.com/app", "1"));
+    let server = Stores::new().layout("out", &images).serve();
+    let agent = ("user-agent", "docker/1.6.2 go/go1.4.2 os/linux arch/amd64");
+    for name in ["app", "list"] {
+        let path = format!("/v2/{name}/manifests/1");
+        let reply = server.request("GET", &path, &[agent]);
+        assert_eq!((reply.status, reply.header("content-type")), (200, SCHEMA1));
+        let manifest = reply.json();
+        assert_eq!(manifest["architecture"], "amd64");
+        for layer in manifest["fsLayers"].as_array().unwrap() {
+            server.blob(name, &serde_json::json!({ "digest": layer["blobSum"] }));
+        }
+        // A digest names one document.
+        let stored = server.get(&path);
+        assert_ne!(stored.header("content-type"), SCHEMA1);
+        let digest = stored.header("docker-content-digest");
+        let path = format!("/v2/{name}/manifests/{digest}");
+        assert_eq!(server.request("GET", &path, &[agent]).body, stored.body);
+    }
+    let newer = ("user-agent", "docker/1.10.3 go/go1.5.3 os/linux arch/amd64");
+    let reply = server.request("GET", "/v2/app/manifests/1", &[newer]);
+    assert_eq!(reply.header("content-type"), OCI);
+}
+
+#[test]
 fn a_client_that_accepts_nothing_that_holds_the_image_is_told_so() {
     let server = Stores::new()
         .layout("out", &[image("example.com/app", "1")])
         .serve();
-    let reply = server.accept("/v2/app/manifests/1", "text/html");
-    assert_eq!((reply.status, &*reply.code()), (404, "MANIFEST_UNKNOWN"));
-    assert!(reply.text().contains("Accept"), "{}", reply.text());
+    for accept in ["text/html", "*/*;q=0", "application/*;q=0, */*"] {
+        let reply = server.accept("/v2/app/manifests/1", accept);
+        assert_eq!((reply.status, &*reply.code()), (404, "MANIFEST_UNKNOWN"));
+        assert!(reply.text().contains("Accept"), "{}", reply.text());
+    }
 }

@@ -38,6 +38,49 @@ fn the_page_lists_what_is_served_and_has_no_script() {
     );
 }
 
+/// Demands that a page has no error that a reader of HTML finds, and that its elements are closed in order.
+fn validate(text: &str) {
+    let mut open: Vec<String> = Vec::new();
+    let of = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    for token in html5gum::Tokenizer::new(text) {
+        match token.unwrap() {
+            html5gum::Token::Error(error) => panic!("{error:?}:\n{text}"),
+            html5gum::Token::StartTag(tag) => {
+                let name = of(&tag.name);
+                let block = ["p", "ul", "h1", "h2", "table", "div", "main"].contains(&&*name);
+                let inline = open
+                    .iter()
+                    .any(|open| ["p", "h1", "h2", "code"].contains(&&**open));
+                assert!(!block || !inline, "<{name}> in {open:?}:\n{text}");
+                if !["meta", "link", "br"].contains(&&*name) {
+                    open.push(name);
+                }
+            }
+            html5gum::Token::EndTag(tag) => {
+                let name = of(&tag.name);
+                assert_eq!(open.pop().as_ref(), Some(&name), "{text}");
+            }
+            _ => {}
+        }
+    }
+    assert!(open.is_empty(), "{open:?}:\n{text}");
+}
+
+#[test]
+fn the_page_is_valid_html() {
+    let many: Vec<_> = (0..30)
+        .map(|i| image("example.com/team/many", &format!("1.{i}")))
+        .collect();
+    let server = Stores::new()
+        .layout("out", &many)
+        .layout("list", &crate::support::two_platforms("example.com/list"))
+        .aci("app.aci", &image("example.com/made", "2"))
+        .serve();
+    for path in ["/", "/?last=list", "/?last=zzz", "/?last=%3Cp%3E"] {
+        validate(&server.get(path).text());
+    }
+}
+
 // V12
 #[test]
 fn v12_neither_a_host_nor_a_parameter_gets_onto_the_page_unescaped() {

@@ -1,10 +1,20 @@
-//! The rules of the distribution specification 1.1 for pulling, each with a test of its name.
+//! The rules of the distribution specification 1.1 for pulling. The name of each test begins with the
+//! section that has its rule:
+//!
+//! - "Determining Support" (end-1): `GET /v2/` is 200.
+//! - "Pulling manifests" (end-3): by tag and by digest 200 with the manifest; its type in `Content-Type`,
+//!   without parameters; `Docker-Content-Digest`; names and tags by their expressions; 404 if there is none.
+//! - "Pulling blobs" (end-2): 200 with the blob and its digest; 404 if there is none; `Range`.
+//! - "Checking if content exists in the registry" (end-2, end-3): `HEAD` is 200 with digest and length, or 404.
+//! - "Error Codes": the form of the body, and codes of the list.
+//! - "Push" and "Content Management" (end-4 to end-7, end-9 to end-11, end-13, end-14): not here; 405.
+//! - "Proxying" of the parameter `ns`: `discovery` has the tests, with their row in docs/robustness.md.
 
 use std::fs;
 
 use imgconv_testkit::sha256_hex;
 
-use crate::support::{INDEX, OCI, Running, Stores, image, root_of, stored, two_platforms};
+use crate::support::{INDEX, OCI, Running, Stores, image, noise, root_of, stored, two_platforms};
 
 fn one() -> Running {
     Stores::new()
@@ -52,6 +62,51 @@ fn pulling_manifests_get_by_tag_and_digest_returns_the_manifest_byte_for_byte() 
         assert_eq!(reply.header("docker-content-digest"), digest);
         assert_eq!(reply.header("etag"), format!("\"{digest}\""));
         assert_eq!(reply.header("content-length"), reply.body.len().to_string());
+    }
+}
+
+#[test]
+fn pulling_manifests_the_content_type_has_no_parameters() {
+    let server = Stores::new()
+        .layout("out", &[image("example.com/team/app", "1")])
+        .layout("list", &two_platforms("example.com/list"))
+        .serve();
+    for (name, kind) in [("team/app", OCI), ("list", INDEX)] {
+        let reply = server.get(&format!("/v2/{name}/manifests/1"));
+        assert_eq!(reply.header("content-type"), kind);
+        assert_eq!(reply.json()["mediaType"], kind);
+    }
+}
+
+#[test]
+fn pulling_manifests_names_and_tags_have_their_expressions() {
+    let longest = format!("t{}", "a".repeat(127));
+    let names = ["a", "a-b--c", "a_b__c", "a.b/c-1/d2"];
+    let mut images: Vec<_> = names
+        .iter()
+        .map(|name| image(&format!("example.com/{name}"), &longest))
+        .collect();
+    images.push(image("example.com/a", "_1.x-Y"));
+    let server = Stores::new().layout("out", &images).serve();
+    for name in names {
+        server.pull(name, &longest, "*/*");
+    }
+    server.pull("a", "_1.x-Y", "*/*");
+    for name in ["A", "a..b", "-a", "a-", "a___b", "a/_b", "a//b"] {
+        let reply = server.get(&format!("/v2/{name}/manifests/1"));
+        assert_eq!(
+            (reply.status, &*reply.code()),
+            (400, "NAME_INVALID"),
+            "{name}"
+        );
+    }
+    for tag in [&format!("{longest}a"), ".a", "-a", "a+b", "a%20b"] {
+        let reply = server.get(&format!("/v2/a/manifests/{tag}"));
+        assert_eq!(
+            (reply.status, &*reply.code()),
+            (404, "MANIFEST_UNKNOWN"),
+            "{tag}"
+        );
     }
 }
 
@@ -122,6 +177,21 @@ fn pulling_blobs_a_range_is_206_with_the_range() {
     let changed = [("range", "bytes=0-1"), ("if-range", "\"sha256:other\"")];
     let reply = server.request("GET", &path, &changed);
     assert_eq!((reply.status, reply.body.len()), (200, size));
+}
+
+#[test]
+fn checking_existence_head_has_no_ranges() {
+    let server = one();
+    let path = format!("/v2/team/app/blobs/{}", layer(&server));
+    let size = server.get(&path).header("content-length").to_owned();
+    for range in ["bytes=0-9", "bytes=999999999-"] {
+        let reply = server.request("HEAD", &path, &[("range", range)]);
+        assert_eq!(
+            (reply.status, reply.header("content-length")),
+            (200, &*size)
+        );
+        assert_eq!(reply.header("content-range"), "");
+    }
 }
 
 #[test]
@@ -198,6 +268,40 @@ fn error_codes_a_malformed_name_or_digest_is_400() {
     }
 }
 
+#[test]
+fn error_codes_every_refusal_has_the_form_of_the_specification() {
+    let server = one();
+    let none = format!("sha256:{}", "0".repeat(64));
+    for path in [
+        "/v2/team/app/manifests/none",
+        &format!("/v2/team/app/manifests/{none}"),
+        &format!("/v2/team/app/blobs/{none}"),
+        "/v2/none/tags/list",
+        "/v2/team/app/tags/list?n=x",
+        "/v2/Team/manifests/1",
+        "/v2/team/app/blobs/x",
+        "/v2/team/app/blobs/uploads/1",
+        "/v2/nothing",
+        "/nothing",
+    ] {
+        let reply = server.get(path);
+        assert!((400..500).contains(&reply.status), "{path}");
+        assert_eq!(reply.header("content-type"), "application/json");
+        let listed = [
+            "BLOB_UNKNOWN",
+            "DIGEST_INVALID",
+            "MANIFEST_UNKNOWN",
+            "NAME_INVALID",
+            "NAME_UNKNOWN",
+            "UNSUPPORTED",
+        ];
+        assert!(listed.contains(&&*reply.code()), "{path}: {}", reply.code());
+        let errors = reply.json()["errors"].clone();
+        assert_eq!(errors.as_array().unwrap().len(), 1);
+        assert!(errors[0]["message"].is_string(), "{path}");
+    }
+}
+
 // V01
 #[test]
 fn v01_pushing_and_deleting_are_405() {
@@ -205,7 +309,13 @@ fn v01_pushing_and_deleting_are_405() {
     for method in ["PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
         for path in [
             "/v2/team/app/manifests/1",
+            "/v2/team/app/manifests/sha256:0?tag=1&tag=2",
             "/v2/team/app/blobs/uploads/",
+            "/v2/team/app/blobs/uploads/?digest=sha256:0",
+            "/v2/team/app/blobs/uploads/?digest-algorithm=sha512",
+            "/v2/team/app/blobs/uploads/?mount=sha256:0&from=other",
+            "/v2/team/app/blobs/uploads/1?digest=sha256:0",
+            "/v2/team/app/blobs/sha256:0",
             "/v2/",
         ] {
             let reply = server.request(method, path, &[]);
@@ -226,20 +336,41 @@ fn v02_a_blob_that_changed_is_cut_before_its_last_byte() {
     let mut bad = good.clone();
     bad[0] ^= 1;
     fs::write(file(&server, &digest), &bad).unwrap();
-    // The connection may end before the headers are sent.
-    for (range, length) in [("", good.len()), ("bytes=1-2", 2)] {
+    // A small blob is verified before the answer begins.
+    for range in ["", "bytes=1-2"] {
         let headers = [("range", range)];
         let reply = server.request("GET", &path, &headers[..usize::from(!range.is_empty())]);
-        assert!(reply.body.len() < length, "the answer looks complete");
+        assert_eq!((reply.status, &*reply.code()), (500, "UNKNOWN"), "{range}");
     }
     // The end is missing, or there is more.
     for bytes in [&good[..good.len() - 1], &[&good[..], b"x"].concat()] {
         fs::write(file(&server, &digest), bytes).unwrap();
         let reply = server.get(&path);
-        assert!(reply.status != 200 || reply.body.len() < good.len());
+        assert_eq!((reply.status, &*reply.code()), (500, "UNKNOWN"));
     }
     let failed = server.log.failed.lock().unwrap().join("\n");
     assert!(failed.contains(&digest), "{failed}");
+    fs::write(file(&server, &digest), &good).unwrap();
+    assert_eq!(server.get(&path).body, good);
+}
+
+// V02
+#[test]
+fn v02_a_large_blob_that_changed_is_cut_before_its_last_byte() {
+    let layer_text = format!("file big \"{}\"", noise(1 << 20));
+    let big = imgconv_testkit::ImageRecipe::of("example.com/team/app", "1", &[&layer_text]);
+    let server = Stores::new().layout("out", &[big]).serve();
+    let digest = layer(&server);
+    let path = format!("/v2/team/app/blobs/{digest}");
+    let good = fs::read(file(&server, &digest)).unwrap();
+    let mut bad = good.clone();
+    bad[400_000] ^= 1;
+    fs::write(file(&server, &digest), &bad).unwrap();
+    let reply = server.get(&path);
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.len() < good.len(), "the answer looks complete");
+    let headers = [("range", "bytes=1-2")];
+    assert_eq!(server.request("GET", &path, &headers).status, 500);
     fs::write(file(&server, &digest), &good).unwrap();
     assert_eq!(server.get(&path).body, good);
 }

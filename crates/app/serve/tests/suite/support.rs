@@ -36,6 +36,7 @@ pub(crate) struct Log {
     listening: Mutex<Option<Sender<SocketAddr>>>,
     pub(crate) left_out: Mutex<Vec<String>>,
     pub(crate) failed: Mutex<Vec<String>>,
+    pub(crate) making: Mutex<Vec<String>>,
 }
 
 impl Watcher for Log {
@@ -48,6 +49,10 @@ impl Watcher for Log {
         self.left_out.lock().unwrap().push(why.to_string());
     }
 
+    fn making(&self, what: &str) {
+        self.making.lock().unwrap().push(what.to_owned());
+    }
+
     fn failed(&self, what: &str, why: &Error) {
         self.failed.lock().unwrap().push(format!("{what}: {why}"));
     }
@@ -56,7 +61,7 @@ impl Watcher for Log {
 /// A folder with stores.
 pub(crate) struct Stores {
     pub(crate) folder: TempDir,
-    locators: Vec<String>,
+    pub(crate) locators: Vec<String>,
 }
 
 impl Stores {
@@ -311,6 +316,16 @@ impl Reply {
 /// An image of one layer.
 pub(crate) fn image(name: &str, version: &str) -> ImageRecipe {
     ImageRecipe::of(name, version, &[LAYER])
+}
+
+/// A text of which half is left after compression.
+pub(crate) fn noise(length: usize) -> String {
+    let next = |state: &u32| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    let numbers = std::iter::successors(Some(1), next);
+    numbers
+        .filter_map(|number| char::from_digit(number >> 28, 16))
+        .take(length)
+        .collect()
 }
 
 /// An image for two platforms.

@@ -32,6 +32,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("ls", "ls"),
     ("migrate", "migration"),
     ("migrate merge-reports", "merge-reports"),
+    ("serve", "serve"),
     ("tags export", "tags-export"),
     ("tags list", "tags-list"),
     ("tags resolve", "tags-resolve"),
