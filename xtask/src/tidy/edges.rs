@@ -143,6 +143,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "app/locate",
             "app/convert",
+            "app/publish",
             "core/*",
             "formats/*",
             "transports/*",
@@ -179,6 +180,8 @@ const ONLY: &[(&str, &str)] = &[
     ("ureq", "core/http"),
     ("hyper", "app/serve"),
     ("tokio", "app/serve"),
+    ("tokio-rustls", "app/serve"),
+    ("bcrypt", "app/serve"),
     ("nix", "xtask"),
     ("proc-macro2", "xtask"),
     ("syn", "xtask"),

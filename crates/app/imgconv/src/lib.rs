@@ -198,7 +198,8 @@ pub use imgconv_model::{
 };
 pub use imgconv_pipeline::{Options as LayerOptions, Squash};
 pub use imgconv_publish::{
-    publish::{PublishOptions, Signing, SiteOptions, publish},
+    discovery::Signing,
+    publish::{PublishOptions, SiteOptions, publish},
     tags::{
         Exported, Resolution, TagLine, export as export_tags, fetch as fetch_tags, list_tags,
         resolve_tag,

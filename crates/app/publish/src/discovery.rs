@@ -18,8 +18,6 @@ use imgconv_format_aci::{DOCKER_IMAGE_ID, Manifest};
 use imgconv_model::{Code, Error, Reader, Result, Secret, quote, quote_path};
 use imgconv_openpgp::SigningKey;
 
-use crate::publish::Signing;
-
 /// The file with the public keys, below the site.
 pub const PUBLIC_KEYS: &str = "pubkeys.gpg";
 /// The file name of the image tags, without its extension.
@@ -163,6 +161,17 @@ pub fn checked_url(url: &str) -> Result<String> {
             Err(Error::new(Code::Usage, message).hint("such as `https://example.com:8443`"))
         }
     }
+}
+
+/// The key and the time of signatures.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// A file with one OpenPGP secret key.
+    pub key: PathBuf,
+    /// A file whose first line is the key's passphrase.
+    pub passphrase: Option<PathBuf>,
+    /// The time in the signatures.
+    pub time: SystemTime,
 }
 
 /// A key that signs, and the time in its signatures.

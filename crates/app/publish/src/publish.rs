@@ -13,7 +13,6 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use imgconv_format_aci::{Aci, identifier, platform};
@@ -24,7 +23,9 @@ use imgconv_stream::HashingReader;
 use imgconv_tags::ImageTags;
 
 use crate::{
-    discovery::{Links, PUBLIC_KEYS, Signer, all_labels, checked_url, page, read_small, stem},
+    discovery::{
+        Links, PUBLIC_KEYS, Signer, Signing, all_labels, checked_url, page, read_small, stem,
+    },
     site::{Site, aci_folder},
 };
 use imgconv_convert::{
@@ -55,17 +56,6 @@ pub struct SiteOptions {
     pub public_keys: Option<PathBuf>,
     /// The signing of ACIs and image tags.
     pub signing: Option<Signing>,
-}
-
-/// The key and the time of signatures.
-#[derive(Clone, Debug)]
-pub struct Signing {
-    /// A file with one OpenPGP secret key.
-    pub key: PathBuf,
-    /// A file whose first line is the key's passphrase.
-    pub passphrase: Option<PathBuf>,
-    /// The time in the signatures.
-    pub time: SystemTime,
 }
 
 /// Publishes images to a site, which may not exist yet. ACIs are published byte for byte, with the

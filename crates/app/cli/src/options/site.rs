@@ -18,7 +18,9 @@ pub(crate) struct Site {
     /// loses its signature.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// URL of the site [default: https://HOST; `serve`: by the header Host of each request]
+    /// URL of the site [default: that of its host]
+    ///
+    /// The default is `https://HOST`; `serve` takes scheme and host of each request.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// File of OpenPGP public keys that the discovery pages name

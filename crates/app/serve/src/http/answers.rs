@@ -14,6 +14,7 @@ use super::{
     content::{blob, document, insert, json_answer, linked, referrers, tagged, unmade},
     lists::{Page, parameter},
     page,
+    passwords::Denied,
     refusal::Refusal,
     route::{Wanted, route},
     server::Server,
@@ -32,7 +33,8 @@ pub(super) async fn answer<B>(server: &Arc<Server>, request: &Request<B>) -> Res
         None => Ok(()),
     };
     let answered = match (allowed, request.method()) {
-        (Err(refusal), _) => Err(refusal),
+        (Err(Denied::Wrong), _) => Err(Refusal::UNAUTHORISED),
+        (Err(Denied::Busy), _) => Err(Refusal::BUSY),
         (Ok(()), &Method::GET | &Method::HEAD) => get(server, request).await,
         _ => Err(Refusal::READ_ONLY),
     };

@@ -19,8 +19,6 @@ use imgconv_model::{Code, Error, Result, quote, quote_path};
 use ring::{hmac, rand::SystemRandom};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use super::refusal::Refusal;
-
 /// The most bytes of the file.
 const FILE: u64 = 8 << 20;
 /// The highest cost of a hash: each step doubles the time, and 17 takes seconds.
@@ -33,6 +31,15 @@ const WAITING: usize = 64;
 const REMEMBERED: usize = 1024;
 /// The longest header with a password.
 const LONGEST: usize = 4096;
+
+/// The reason why a request gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// The request has no right password.
+    Wrong,
+    /// Too many requests wait for a hash.
+    Busy,
+}
 
 /// The users.
 pub(super) struct Passwords {
@@ -124,10 +131,10 @@ impl Passwords {
     /// Checks the password of a request.
     ///
     /// # Errors
-    /// The answer to a request without a right password.
-    pub(super) async fn check(self: &Arc<Self>, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// If the request has no right password, or can't be checked now.
+    pub(super) async fn check(self: &Arc<Self>, headers: &HeaderMap) -> Result<(), Denied> {
         let Some((user, password)) = credentials(headers) else {
-            return Err(Refusal::UNAUTHORISED);
+            return Err(Denied::Wrong);
         };
         let known = self.users.get(&user);
         let hash = known.unwrap_or(&self.nobody).clone();
@@ -135,8 +142,8 @@ impl Passwords {
         if self.lock().known.contains(&tag) {
             return Ok(());
         }
-        let _waiting = self.waiting.try_acquire().map_err(|_| Refusal::BUSY)?;
-        let _hasher = self.hashers.acquire().await.map_err(|_| Refusal::FAILED)?;
+        let _waiting = self.waiting.try_acquire().map_err(|_| Denied::Busy)?;
+        let _hasher = self.hashers.acquire().await.map_err(|_| Denied::Busy)?;
         // A request that waited may be one of many with the same password.
         if self.lock().known.contains(&tag) {
             return Ok(());
@@ -148,7 +155,7 @@ impl Passwords {
                 self.lock().add(tag);
                 Ok(())
             }
-            false => Err(Refusal::UNAUTHORISED),
+            false => Err(Denied::Wrong),
         }
     }
 

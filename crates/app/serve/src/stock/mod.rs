@@ -9,6 +9,7 @@ mod choosing;
 mod contents;
 mod forms;
 mod making;
+mod making_acis;
 mod names;
 mod opening;
 mod proven;

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
 use imgconv_convert::{convert::convert, options::Options, outcome::Outcome};
 use imgconv_locate::locator::Locator;
 use imgconv_model::{Env, Error, Network};
-use imgconv_publish::publish::Signing;
+use imgconv_publish::discovery::Signing;
 use imgconv_serve::Tls;
 use imgconv_testkit::{Compression, build, server::Authority, sha256_hex};
 
