@@ -61,7 +61,7 @@ impl Stock {
             let bytes = Bytes::Proven(file);
             return Ok(Some(Opened { size, bytes }));
         }
-        let Some(blob) = self.blob(repository, digest, make)? else {
+        let Some(blob) = self.find_blob(repository, digest, make)? else {
             return Ok(None);
         };
         let file = |blob: &Blob| blob.bytes.file().ok().flatten().and_then(Stamped::of);
@@ -83,7 +83,12 @@ impl Stock {
     }
 
     /// Returns a blob with its size. The bytes are verified whenever they are read.
-    fn blob(&self, repository: &Repository, digest: &Digest, make: bool) -> Result<Option<Blob>> {
+    fn find_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        make: bool,
+    ) -> Result<Option<Blob>> {
         let (held, document) = {
             let contents = repository.contents();
             (
