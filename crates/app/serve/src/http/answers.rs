@@ -28,11 +28,11 @@ const NO_SNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 /// Answers a request. The body of a request is never read.
 pub(super) async fn answer<B>(server: &Arc<Server>, request: &Request<B>) -> Response<Body> {
     let allowed = match &server.passwords {
-        _ if !has_one_host(request) => Err(Refusal::HOST_INVALID),
         Some(passwords) => passwords.check(request.headers()).await,
         None => Ok(()),
     };
     let answered = match (allowed, request.method()) {
+        _ if !has_one_host(request) => Err(Refusal::HOST_INVALID),
         (Err(Denied::Wrong), _) => Err(Refusal::UNAUTHORISED),
         (Err(Denied::Busy), _) => Err(Refusal::BUSY),
         (Ok(()), &Method::GET | &Method::HEAD) => get(server, request).await,

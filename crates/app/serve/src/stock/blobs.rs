@@ -61,7 +61,7 @@ impl Stock {
             let bytes = Bytes::Proven(file);
             return Ok(Some(Opened { size, bytes }));
         }
-        let blob = self.blob(repository, digest, make)?;
+        let blob = self.find_blob(repository, digest, make)?;
         blob.map(|blob| Self::opened(&blob)).transpose()
     }
 
@@ -86,7 +86,12 @@ impl Stock {
     }
 
     /// Returns a blob with its size. The bytes are verified whenever they are read.
-    fn blob(&self, repository: &Repository, digest: &Digest, make: bool) -> Result<Option<Blob>> {
+    fn find_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        make: bool,
+    ) -> Result<Option<Blob>> {
         let (held, document) = {
             let contents = repository.contents();
             (

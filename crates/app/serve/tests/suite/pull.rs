@@ -357,7 +357,7 @@ fn v02_a_blob_that_changed_is_cut_before_its_last_byte() {
 // V02
 #[test]
 fn v02_a_large_blob_that_changed_is_cut_before_its_last_byte() {
-    let layer_text = format!("file big \"{}\"", noise(1 << 20));
+    let layer_text = format!("file big \"{}\"", noise(1 << 19));
     let big = imgconv_testkit::ImageRecipe::of("example.com/team/app", "1", &[&layer_text]);
     let server = Stores::new().layout("out", &[big]).serve();
     let digest = layer(&server);
