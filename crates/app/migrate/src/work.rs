@@ -395,7 +395,11 @@ impl Worker<'_> {
                 for (digest, _) in written.stored {
                     self.state.elsewhere.note(digest, &job.place);
                 }
-                self.images(locator, &publications, &places)?
+                let exact = items
+                    .iter()
+                    .map(|item| item.images.iter().any(|image| image.exact));
+                let exact: Vec<bool> = exact.collect();
+                self.images(locator, &publications, (&places, &exact))?
             }
         };
         let root = publications.first().map(|one| one.root.digest);
@@ -416,7 +420,8 @@ impl Worker<'_> {
 
     /// The bytes of the files of an image, where an image is a file of its own.
     fn file_bytes(&self, done: &Done) -> Option<u64> {
-        let sizes = done.files.iter().map(|file| file.size);
+        let images = done.files.iter().filter(|file| !file.is_signature());
+        let sizes = images.map(|file| file.size);
         self.destination.has_whole_files().then(|| sizes.sum())
     }
 
@@ -579,6 +584,7 @@ impl Worker<'_> {
             let acis = done
                 .files
                 .iter()
+                .filter(|file| !file.is_signature())
                 .map(|file| root.join(&file.path))
                 .collect();
             let tags = done.tags.clone();
@@ -662,12 +668,12 @@ impl Worker<'_> {
         Ok(files)
     }
 
-    /// Describes the files of an image: ACIs, or an archive.
+    /// Describes the files of an image: ACIs and the signatures beside those that are restored exactly, or an archive.
     fn images(
         &self,
         locator: &Locator,
         publications: &[Publication],
-        places: &[String],
+        (places, exact): (&[String], &[bool]),
     ) -> Result<Vec<Kept>> {
         let Some(root) = self.destination.root() else {
             return Ok(Vec::new());
@@ -681,11 +687,18 @@ impl Worker<'_> {
             return path.map(|path| Kept::look_at(root, path)).collect();
         }
         let both = publications.iter().zip(places);
-        both.filter_map(|(publication, place)| Some((publication, below(place)?)))
+        let found = both.filter_map(|(publication, place)| Some((publication, below(place)?)));
+        let mut files = found
             .map(|(publication, path)| {
                 Kept::look(root, path, &publication.root.digest, publication.root.size)
             })
-            .collect()
+            .collect::<Result<Vec<Kept>>>()?;
+        for (place, _) in places.iter().zip(exact).filter(|(_, exact)| **exact) {
+            if let Some(path) = below(place) {
+                files.extend(Kept::look_at_signature(root, &path, &self.env.limits)?);
+            }
+        }
+        Ok(files)
     }
 }
 

@@ -133,7 +133,12 @@ pub fn publish(
     let folder = site.temporary("converted");
     let converted = converted(&others, &renamed, &folder, options, env)?;
     for image in &converted.images {
-        acis.push(Staged::signed(Path::new(&image.destination), env)?);
+        let staged = Staged::signed(Path::new(&image.destination), env)?;
+        acis.push(Staged {
+            // The signature of the restored ACI does not fit, and the one on the site may be the same.
+            anew: image.losses.iter().any(|loss| loss.field == "signature"),
+            ..staged
+        });
     }
     outcome.append(converted);
     publisher.publish(&acis, &mut outcome)?;
@@ -198,7 +203,11 @@ fn converted(
     }
     let place = format!("aci:{}/", directory.display());
     let destination = Locator::destination_of(None, None, &place, &["aci"])?;
-    let mut outcome = convert(sources, &destination, &options.conversion, env)?;
+    let conversion = Options {
+        signs_anew: options.site.signing.is_some(),
+        ..options.conversion.clone()
+    };
+    let mut outcome = convert(sources, &destination, &conversion, env)?;
     for (source, signed) in renamed {
         let mut images = outcome.images.iter_mut();
         let Some(image) = images.find(|image| image.source == *source) else {
@@ -301,6 +310,8 @@ struct Staged {
     part: AciPart,
     /// The signature beside the source.
     signature: Option<Vec<u8>>,
+    /// True if a signature that the site has already is not right.
+    anew: bool,
 }
 
 impl Staged {
@@ -311,6 +322,7 @@ impl Staged {
             file: file.to_owned(),
             part,
             signature: None,
+            anew: false,
         })
     }
 
@@ -429,7 +441,7 @@ impl<'a> Publisher<'a> {
         let signature = match (&aci.signature, key) {
             (Some(signature), _) => Some(signature.clone()),
             // The signature of unchanged bytes is still right.
-            (None, _) if signed && !changed => None,
+            (None, _) if signed && !changed && !aci.anew => None,
             (None, Some(key)) => {
                 let file = File::open(&aci.file);
                 let file = file.map_err(|error| Error::io(error, quote_path(&aci.file)))?;

@@ -95,6 +95,7 @@ impl Conversion {
         options.no_squash = self.squashing.no_squash;
         options.reversible = self.reversal.reversible;
         options.exact = self.reversal.exact;
+        options.record.clone_from(&self.reversal.record);
         Ok(options)
     }
 }
@@ -120,6 +121,8 @@ impl Writing {
             deps: self.dependencies.deps.clone(),
             reversible: false,
             exact: false,
+            record: None,
+            signs_anew: false,
             strict: self.safety.strict,
             dry_run: self.safety.dry_run,
             missing: match self.missing {

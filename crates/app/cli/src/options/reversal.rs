@@ -3,7 +3,7 @@
 use clap::Args;
 
 /// Options about the way from an ACI to documents and back to the same ACI.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Safety")]
 pub(crate) struct Reversal {
     /// From ACI: keep a record beside the image that gives back the same ACI
@@ -18,4 +18,9 @@ pub(crate) struct Reversal {
     /// damaged record, and 1 without one.
     #[arg(long, hide_short_help = true)]
     pub(crate) exact: bool,
+    /// To ACI: of several ACIs that became one image, the one with this file name or image ID
+    ///
+    /// Without this option the last one in the list of the place is restored, with a warning.
+    #[arg(long, value_name = "FILE|IMAGE-ID", hide_short_help = true)]
+    pub(crate) record: Option<String>,
 }

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use crate::sandbox::{LABELS, Sandbox};
 
-const TYPE: &str = "application/vnd.imgconv.reversal.v1";
+pub(crate) const TYPE: &str = "application/vnd.imgconv.reversal.v1";
 const RECORD: &str = "application/vnd.imgconv.reversal.record.v1";
-const TREE: &str = "dir ./ 0700 7:7 @5\ndir etc 0755 0:0 @0\nfile etc/a 0644 1:2 @1000.5 \"hi\\n\"\n\
+pub(crate) const TREE: &str = "dir ./ 0700 7:7 @5\ndir etc 0755 0:0 @0\nfile etc/a 0644 1:2 @1000.5 \"hi\\n\"\n\
                     link etc/b -> etc/a\nfile big noise=100000";
 
 /// The SHA-512 of the tar in a file.
-fn image_id(path: &Path) -> String {
+pub(crate) fn image_id(path: &Path) -> String {
     use std::io::Read as _;
     let file = Box::new(fs::File::open(path).unwrap());
     let (limits, notes) = Default::default();
@@ -28,17 +28,17 @@ fn image_id(path: &Path) -> String {
     sha512_hex(&tar)
 }
 
-fn app(sandbox: &Sandbox) {
+pub(crate) fn app(sandbox: &Sandbox) {
     sandbox.aci("app.aci", "example.com/app", LABELS, TREE);
     fs::write(sandbox.path("app.aci.asc"), "a signature\n").unwrap();
 }
 
-fn document(sandbox: &Sandbox, args: &[&str]) -> Value {
+pub(crate) fn document(sandbox: &Sandbox, args: &[&str]) -> Value {
     serde_json::from_str(&sandbox.ok(&[args, &["--json"]].concat())).unwrap()
 }
 
 /// The manifest of the one artifact of reversal in a layout, and its digest.
-fn artifact(sandbox: &Sandbox, layout: &str) -> (Value, String) {
+pub(crate) fn artifact(sandbox: &Sandbox, layout: &str) -> (Value, String) {
     let index = fs::read(sandbox.path(layout).join("index.json")).unwrap();
     let index: Value = serde_json::from_slice(&index).unwrap();
     let mut found = Vec::new();
@@ -56,7 +56,7 @@ fn artifact(sandbox: &Sandbox, layout: &str) -> (Value, String) {
 }
 
 /// The path of the record in a layout.
-fn record(sandbox: &Sandbox, layout: &str) -> std::path::PathBuf {
+pub(crate) fn record(sandbox: &Sandbox, layout: &str) -> std::path::PathBuf {
     let (manifest, _) = artifact(sandbox, layout);
     let layers = manifest["layers"].as_array().unwrap();
     let record = layers.iter().find(|blob| blob["mediaType"] == RECORD);
@@ -139,7 +139,7 @@ fn a_dry_run_tells_and_a_pipe_gets_no_signature() {
     assert!(!sandbox.path("out").exists());
     sandbox.ok(&["aci-to-oci", "--reversible", "app.aci", "out"]);
     let told = sandbox.ok(&["oci-to-aci", "out", "back", "--dry-run"]);
-    assert!(told.contains("restore the ACI exactly"), "{told}");
+    assert!(told.contains("restore the ACI by its record"), "{told}");
     let output = sandbox.run(&["oci-to-aci", "out", "-", "--compression", "none"]);
     assert_eq!(
         sha512_hex(&output.stdout),

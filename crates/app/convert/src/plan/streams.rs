@@ -101,6 +101,9 @@ struct Planner<'r, 's> {
 
 impl<'s> Planner<'_, 's> {
     fn root(&mut self, root: &'s SourceRoot<'s>) -> Result<()> {
+        if root.tagged_subject().is_some() && self.records.are_all_of(&root.node) {
+            return Ok(());
+        }
         if root.tagged_subject().is_some() && !matches!(&*root.node, Node::Image(_)) {
             let field = root.tagged_field();
             self.left_behind
@@ -125,10 +128,14 @@ impl<'s> Planner<'_, 's> {
     fn wanted(&mut self, root: &'s SourceRoot<'s>) -> Vec<(&'s ImageNode, Option<&'s Child>)> {
         let platforms = &self.request.options.platforms;
         let mut known = BTreeSet::new();
-        let wanted = root.node.images().filter(|(node, listed)| {
-            is_wanted(platforms, &spec_of(node, *listed)) && known.insert(ptr::from_ref(*node))
-        });
-        let mut found: Vec<(&ImageNode, Option<&Child>)> = wanted.collect();
+        let mut found: Vec<(&ImageNode, Option<&Child>)> = Vec::new();
+        for (node, listed) in root.node.images() {
+            if !is_wanted(platforms, &spec_of(node, listed)) {
+                self.records.leave_out(node);
+            } else if known.insert(ptr::from_ref(node)) {
+                found.push((node, listed));
+            }
+        }
         if self.request.one_file && !platforms.is_empty() {
             let second = second_matches(&root.node);
             found.retain(|(node, listed)| {
@@ -164,7 +171,13 @@ impl<'s> Planner<'_, 's> {
         }
         let mut unlisted = Report::default();
         for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {
-            lost::descriptor(listed, &self.no_descriptors, request.env, &mut unlisted)?;
+            lost::descriptor(
+                listed,
+                &root.node,
+                &self.no_descriptors,
+                request.env,
+                &mut unlisted,
+            )?;
         }
         report.merge(unlisted.clone());
         assume_platform(&mut image, &request.options.platforms);
