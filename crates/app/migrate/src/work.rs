@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error as _,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -43,13 +43,14 @@ use imgconv_convert::{
     refuse_losses, room, write,
 };
 use imgconv_locate::locator::Locator;
+use imgconv_publish::publish::PublishedFile;
 
 use super::{
     destination::{Destination, Kind, archive_name},
     journal::{Done, Journal, Kept},
     memory::Remembered,
     plan::{Job, Plan, decoded, text},
-    report::{Failure, Migrated, Notes, Status},
+    report::{Failure, Migrated, Notes, Status, have_lost},
     sources::{empty, unnamed, with_sources},
     watch::{Repository, Whereabouts},
 };
@@ -91,7 +92,7 @@ pub(super) struct State<'a> {
 
 /// The files of an image, for a site.
 pub(super) struct Files {
-    pub(super) acis: Vec<PathBuf>,
+    pub(super) acis: Vec<PublishedFile>,
     /// The image tags for the file: repository, tag and labels.
     pub(super) tags: Vec<(String, String, Labels)>,
 }
@@ -581,11 +582,14 @@ impl Worker<'_> {
     /// Records the files of an image, for a site.
     fn keep_files(&self, i: usize, done: &Done) {
         if let (Kind::Site, Some(root)) = (self.destination.kind, self.destination.root()) {
-            let acis = done
-                .files
-                .iter()
-                .filter(|file| !file.is_signature())
-                .map(|file| root.join(&file.path))
+            let anew = have_lost(&done.outcomes, "signature");
+            let files = done.files.iter().filter(|file| !file.is_signature());
+            let acis = files
+                .enumerate()
+                .map(|(i, file)| PublishedFile {
+                    path: root.join(&file.path),
+                    signs_anew: anew.get(i).copied().unwrap_or_default(),
+                })
                 .collect();
             let tags = done.tags.clone();
             lock(&self.state.files).insert(i, Files { acis, tags });

@@ -145,12 +145,21 @@ pub fn publish(
     Ok(outcome)
 }
 
+/// An ACI that is a complete file on the file system of a site.
+#[derive(Clone, Debug)]
+pub struct PublishedFile {
+    /// The file, which stays where it is.
+    pub path: PathBuf,
+    /// True if a signature that the site has already does not fit the file.
+    pub signs_anew: bool,
+}
+
 /// Publishes ACIs that are complete files on the file system of the site, and stay there.
 ///
 /// # Errors
 /// As [`publish`].
 pub fn publish_files(
-    files: &[PathBuf],
+    files: &[PublishedFile],
     tags: Vec<(String, ImageTags)>,
     host: Option<&str>,
     directory: &Path,
@@ -160,7 +169,14 @@ pub fn publish_files(
     let publisher = Publisher::open(directory, host, options, env)?;
     let site = &publisher.site;
     let mut acis = Vec::new();
-    for (i, file) in files.iter().enumerate() {
+    for (
+        i,
+        PublishedFile {
+            path: file,
+            signs_anew,
+        },
+    ) in files.iter().enumerate()
+    {
         env.check_cancelled()?;
         let staged = site.temporary(&format!("given-{i}.aci"));
         let failed = |error| Error::io(error, quote_path(file));
@@ -171,6 +187,7 @@ pub fn publish_files(
         let aci = Staged::open(&staged, env)?;
         acis.push(Staged {
             signature: signature_beside(file)?,
+            anew: *signs_anew,
             ..aci
         });
     }

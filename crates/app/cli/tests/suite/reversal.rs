@@ -451,6 +451,77 @@ fn an_aci_with_dependencies_and_one_with_a_whitelist_come_back() {
     }
 }
 
+/// Restores an ACI from a layout, from an archive of the layout, and from a registry with and without the API for
+/// referrers.
+fn comes_back_from_everywhere(
+    sandbox: &Sandbox,
+    registries: &[Registry],
+    layout: &str,
+    file: &str,
+) {
+    let archive = format!("oci-archive:{layout}.tar");
+    sandbox.ok(&["convert", layout, &archive]);
+    let mut places = vec![format!("oci:{layout}"), archive];
+    for registry in registries {
+        let place = registry.locator(&format!("team/app:{}", places.len()));
+        sandbox.ok(&["convert", layout, &place]);
+        places.push(place);
+    }
+    let id = image_id(&sandbox.path(file));
+    for place in places {
+        let args = [
+            "convert",
+            &place,
+            "aci:everywhere.aci",
+            "--exact",
+            "--overwrite",
+        ];
+        sandbox.ok(&args);
+        let back = image_id(&sandbox.path("everywhere.aci"));
+        assert_eq!(back, id, "{file} from {place}");
+    }
+}
+
+fn registries() -> [Registry; 2] {
+    [true, false].map(|api| {
+        let registry = Registry::start();
+        registry.stored().referrers = api;
+        registry
+    })
+}
+
+/// H9d: all bytes behind the last member come back.
+#[test]
+fn acis_with_odd_ends_come_back() {
+    let sandbox = Sandbox::new();
+    sandbox.aci("app.aci", "example.com/app", LABELS, TREE);
+    sandbox.ok(&["convert", "app.aci", "aci:plain.aci", "--compression=none"]);
+    let whole = fs::read(sandbox.path("plain.aci")).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap() / 512 * 512 + 512;
+    let mut count = 0;
+    for (i, more) in [0, 512, 1024, 1536, 10_240, 10_240 + 512]
+        .iter()
+        .enumerate()
+    {
+        for text in ["", "behind the end"] {
+            let mut bytes = whole[..end].to_vec();
+            bytes.resize(end + more, 0);
+            bytes.extend_from_slice(text.as_bytes());
+            let file = format!("{i}{}.aci", text.len());
+            fs::write(sandbox.path(&file), bytes).unwrap();
+            let out = format!("{file}.oci");
+            let made = sandbox.run(&["aci-to-oci", "--reversible", &file, &out]);
+            if !made.status.success() {
+                sandbox.fails(&["aci-to-oci", &file, "x"], 1, &[]);
+                continue;
+            }
+            comes_back_from_everywhere(&sandbox, &registries(), &out, &file);
+            count += 1;
+        }
+    }
+    assert!(count >= 5, "{count}");
+}
+
 #[test]
 fn every_aci_of_the_test_data_comes_back() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../testdata");
@@ -467,7 +538,7 @@ fn every_aci_of_the_test_data_comes_back() {
             files.push(file);
         }
     }
-    let mut count = 0;
+    let (mut count, registries) = (0, registries());
     for file in files {
         let out = format!("{file}.oci");
         let made = sandbox.run(&[
@@ -483,13 +554,7 @@ fn every_aci_of_the_test_data_comes_back() {
             sandbox.fails(&["aci-to-oci", &file, "x", "--deps", "base.aci"], 1, &[]);
             continue;
         }
-        let back = format!("back-{file}");
-        sandbox.ok(&["oci-to-aci", &out, &back, "--exact"]);
-        assert_eq!(
-            image_id(&sandbox.path(&back)),
-            image_id(&sandbox.path(&file)),
-            "{file}"
-        );
+        comes_back_from_everywhere(&sandbox, &registries, &out, &file);
         count += 1;
     }
     assert!(count >= 6, "{count}");
@@ -512,7 +577,7 @@ fn acis_of_gnu_tar_come_back() {
     let sparse = fs::File::create(tree.join("rootfs/sparse")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 1 << 20).unwrap();
     sparse.set_len(2 << 20).unwrap();
-    let mut count = 0;
+    let (mut count, registries) = (0, registries());
     for (i, (options, members)) in [
         (&["--format=gnu"][..], &["manifest", "rootfs"][..]),
         (&["--format=gnu", "--sparse"], &["rootfs", "manifest"]),
@@ -564,22 +629,13 @@ fn acis_of_gnu_tar_come_back() {
             .args(*members);
         let Ok(made) = command.output() else { return };
         assert!(made.status.success(), "{made:?}");
-        let (file, out, back) = (
-            format!("{i}.aci"),
-            format!("{i}.oci"),
-            format!("{i}.back.aci"),
-        );
+        let (file, out) = (format!("{i}.aci"), format!("{i}.oci"));
         let output = sandbox.run(&["aci-to-oci", "--reversible", &file, &out]);
         if !output.status.success() {
             sandbox.fails(&["aci-to-oci", &file, "x"], 1, &[]);
             continue;
         }
-        sandbox.ok(&["oci-to-aci", &out, &back, "--exact"]);
-        assert_eq!(
-            image_id(&sandbox.path(&back)),
-            image_id(&aci),
-            "{options:?}"
-        );
+        comes_back_from_everywhere(&sandbox, &registries, &out, &file);
         count += 1;
     }
     assert!(count >= 7, "{count}");
