@@ -6,7 +6,7 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Safety")]
 pub(crate) struct Reversal {
-    /// From ACI: keep a record beside the image that gives back the same ACI
+    /// From ACI: keep a record that gives back the same ACI
     ///
     /// The record is an OCI artifact about the image. It holds what the image does not keep of the ACI,
     /// with its signature.
@@ -18,9 +18,7 @@ pub(crate) struct Reversal {
     /// damaged record, and 1 without one.
     #[arg(long, hide_short_help = true)]
     pub(crate) exact: bool,
-    /// To ACI: of several ACIs that became one image, the one with this file name or image ID
-    ///
-    /// Without this option the last one in the list of the place is restored, with a warning.
+    /// To ACI: the ACI to restore, if the image was made of several
     #[arg(long, value_name = "FILE|IMAGE-ID", hide_short_help = true)]
     pub(crate) record: Option<String>,
 }

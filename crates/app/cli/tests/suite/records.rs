@@ -439,7 +439,7 @@ fn a_signature_of_a_replaced_file_goes_with_the_file() {
         "plain",
         "x.aci",
         "--overwrite",
-        "--clamp-mtime=9",
+        "--name=example.com/other",
     ];
     sandbox.ok(&args);
     assert!(!sandbox.path("x.aci.asc").exists());

@@ -463,7 +463,9 @@ fn comes_back_from_everywhere(
     sandbox.ok(&["convert", layout, &archive]);
     let mut places = vec![format!("oci:{layout}"), archive];
     for registry in registries {
-        let place = registry.locator(&format!("team/app:{}", places.len()));
+        // One repository may hold several records of one image.
+        let name = file.trim_end_matches(".aci").to_lowercase();
+        let place = registry.locator(&format!("team/{name}:1"));
         sandbox.ok(&["convert", layout, &place]);
         places.push(place);
     }
