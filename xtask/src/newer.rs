@@ -55,11 +55,12 @@ impl Newer {
         command
     }
 
-    /// Installs the packages that a root of an older version lacks.
+    /// Installs the packages that a root of an older version lacks. As for `debootstrap`, the list of packages is
+    /// compared with its signature, and not with the day until which it is valid: a mirror may be older.
     fn complete(self) -> Result<Self> {
         let packages = PACKAGES.replace(',', " ");
         let script = format!(
-            "dpkg-query -W {packages} > /dev/null 2>&1 || {{ apt-get update -qq; \
+            "dpkg-query -W {packages} > /dev/null 2>&1 || {{ apt-get -o Acquire::Check-Valid-Until=false update -qq; \
              DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends {packages}; }}"
         );
         call(&mut self.shell(&std::env::temp_dir(), &script))?;
