@@ -14,8 +14,8 @@ const VARIABLE: &str = "IMGCONV_NEWER";
 const DEFAULT: &str = "/var/cache/imgconv-newer";
 
 /// The packages of the private root.
-const PACKAGES: &str = "buildah,busybox-static,ca-certificates,containerd,crun,docker-cli,docker.io,\
-    fuse-overlayfs,jq,podman,runc,skopeo,umoci";
+const PACKAGES: &str = "buildah,busybox-static,ca-certificates,containerd,crun,docker-cli,docker-registry,\
+    docker.io,fuse-overlayfs,jq,podman,runc,skopeo,umoci";
 
 /// Runs a script inside the private root. Each mount is made in a mount namespace of its own: nothing
 /// of the system changes, and all mounts are gone when the last process of the script has ended.
@@ -55,6 +55,18 @@ impl Newer {
         command
     }
 
+    /// Installs the packages that a root of an older version lacks. As for `debootstrap`, the list of packages is
+    /// compared with its signature, and not with the day until which it is valid: a mirror may be older.
+    fn complete(self) -> Result<Self> {
+        let packages = PACKAGES.replace(',', " ");
+        let script = format!(
+            "dpkg-query -W {packages} > /dev/null 2>&1 || {{ apt-get -o Acquire::Check-Valid-Until=false update -qq; \
+             DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends {packages}; }}"
+        );
+        call(&mut self.shell(&std::env::temp_dir(), &script))?;
+        Ok(self)
+    }
+
     /// Writes `name` into `directory`: a script that runs that program of the private root in the
     /// system's own file tree, with the libraries of the private root.
     ///
@@ -83,11 +95,10 @@ impl Newer {
 /// Makes the private root unless it is there; prints its versions.
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let newer = match Newer::find() {
-        Some(found) if !arguments.contains(&"--again") => found,
+        Some(found) if !arguments.contains(&"--again") => found.complete()?,
         _ => make()?,
     };
-    let script =
-        "dpkg-query -W -f '${Package} ${Version}\\n' containerd docker.io podman skopeo umoci";
+    let script = "dpkg-query -W -f '${Package} ${Version}\\n' containerd docker-registry docker.io podman skopeo umoci";
     print!("{}", call(&mut newer.shell(&std::env::temp_dir(), script))?);
     Ok(())
 }

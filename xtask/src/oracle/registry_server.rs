@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub(super) fn certificates(oracle: &Oracle) -> Result {
     }
 }
 
+/// The program of the registry.
+const PROGRAM: &str = "docker-registry";
+
 /// A registry on the loopback device, its data in the work folder.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -43,6 +47,14 @@ impl Registry {
         Self::start_with(oracle, folder, "", "")
     }
 
+    /// Starts the registry of the private root as [`Registry::start`] does.
+    pub(super) fn start_newer(oracle: &Oracle, folder: &str) -> Result<Self> {
+        let newer = oracle.newer.as_ref().ok_or("there are no newer peers")?;
+        let program = oracle.path(&format!("{folder}/{PROGRAM}"));
+        newer.wrap(PROGRAM, program.parent().unwrap_or(&oracle.work))?;
+        Self::run(oracle, &program, folder, "", "")
+    }
+
     /// Starts a registry as [`Registry::start`] does, with additional configuration: below `http`,
     /// and at the end.
     pub(super) fn start_with(
@@ -51,6 +63,10 @@ impl Registry {
         http: &str,
         more: &str,
     ) -> Result<Self> {
+        Self::run(oracle, Path::new(PROGRAM), folder, http, more)
+    }
+
+    fn run(oracle: &Oracle, program: &Path, folder: &str, http: &str, more: &str) -> Result<Self> {
         let port = free_port()?;
         let config = oracle.path(&format!("{folder}/config.yml"));
         let data = oracle.path(&format!("{folder}/data"));
@@ -64,7 +80,7 @@ impl Registry {
         fs::write(&config, text).map_err(|e| e.to_string())?;
         let log_path = oracle.path(&format!("{folder}/log"));
         let log = File::create(&log_path).map_err(|e| e.to_string())?;
-        let child = Command::new("docker-registry")
+        let child = Command::new(program)
             .arg("serve")
             .arg(&config)
             .stdin(Stdio::null())

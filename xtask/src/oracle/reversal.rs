@@ -65,17 +65,39 @@ pub(super) fn run(oracle: &mut Oracle) {
                 })
             },
         );
-        let needs = ["docker-registry", "gpg"];
-        oracle.check(
-            &format!("{GROUP}: back from docker-registry, {by}"),
-            &needs,
-            |oracle| {
-                let registry = Registry::start(oracle, &format!("registry-{out}"))?;
-                let place = format!("docker://{}", registry.image("team/app"));
-                oracle.imgconv(&["convert", &out, &place])?;
-                back(oracle, &place, &file, &format!("pulled-{i}.aci"))
-            },
-        );
+        for (needs, title) in [
+            (["docker-registry", "gpg"], "docker-registry"),
+            (["newer", "gpg"], "docker-registry of the newer root"),
+        ] {
+            oracle.check(
+                &format!("{GROUP}: back from {title}, {by}"),
+                &needs,
+                |oracle| {
+                    let folder = format!("{}-{out}", needs[0]);
+                    let registry = match needs[0] {
+                        "newer" => Registry::start_newer(oracle, &folder),
+                        _ => Registry::start(oracle, &folder),
+                    }?;
+                    let place = format!("docker://{}", registry.image("team/app"));
+                    // The registry makes the type in the descriptor of the record anew, so nothing is lost.
+                    oracle.imgconv(&["convert", &out, &place, "--strict"])?;
+                    back(
+                        oracle,
+                        &place,
+                        &file,
+                        &format!("pulled-{}-{i}.aci", needs[0]),
+                    )?;
+                    // The registry keeps the record in an index under a tag.
+                    let stored = format!("registry-storage:{folder}/data:team/app:t");
+                    back(
+                        oracle,
+                        &stored,
+                        &file,
+                        &format!("stored-{}-{i}.aci", needs[0]),
+                    )
+                },
+            );
+        }
         oracle.check(&format!("{GROUP}: skopeo copies the image, {by}"), &["skopeo"], |oracle| {
             let arguments = ["--insecure-policy", "copy", "-q"];
             let source = oracle.shell(&format!(

@@ -1,12 +1,15 @@
 //! Making written images visible, and reporting what became of each image.
 
-use std::path::Path;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use imgconv_layout::INDEX_FILE;
 use imgconv_locate::locator::{Locator, Reference};
 use imgconv_model::{
     Algorithm, BundleSink, Document, Env, Outcome as LossKind, Publication, Report, Result, Shape,
-    TopLevel,
+    TopLevel, quote_path,
 };
 use imgconv_pipeline::write_document;
 use imgconv_tags::ImageTags;
@@ -127,6 +130,44 @@ pub(crate) fn publications(
         });
     }
     Ok(publications)
+}
+
+/// The signatures that stand where files of a run may come to stand: such a signature goes if its file gets other
+/// bytes.
+pub(crate) fn signatures(items: &[Item], destination: &Locator) -> BTreeSet<PathBuf> {
+    if destination.transport.place().shape != Shape::File || destination.location == "-" {
+        return BTreeSet::new();
+    }
+    let place = Path::new(&destination.location);
+    let names = items.iter().map(|item| item.publication.file_name.as_ref());
+    let paths = names.flatten().map(|name| place.join(name));
+    let paths = paths.chain([place.to_owned()]).map(|path| beside(&path));
+    paths
+        .filter(|path| path.symlink_metadata().is_ok())
+        .collect()
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".asc");
+    name.into()
+}
+
+/// Reports the signatures that went with the old bytes of a replaced file. `before` were there.
+pub(crate) fn tell_removed(items: &mut [Item], places: &[String], before: &BTreeSet<PathBuf>) {
+    for (item, place) in items.iter_mut().zip(places) {
+        let path = beside(Path::new(place));
+        if !before.contains(&path) || path.symlink_metadata().is_ok() {
+            continue;
+        }
+        let mut report = Report::default();
+        let message =
+            "the signature was of the file that was replaced, and was removed with the file";
+        report.warn("signature-removed", quote_path(&path), message);
+        if let Some(image) = item.images.first_mut() {
+            image.add_report(report);
+        }
+    }
 }
 
 /// Reports what became of each image. `places` are where the publications are, none in a dry run.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Env, Phase, Result};
+use imgconv_model::{Env, Phase, Report, Result};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
 
@@ -54,7 +54,7 @@ pub fn convert(
     // Read.
     env.phase(Phase::Reading);
     let opened = open(sources, &options, env)?;
-    let mut roots = read(&opened, env)?;
+    let (mut roots, unread) = read(&opened, &options, env)?;
     if let Some(config) = &options.config {
         described::by_file(&mut roots, config, env)?;
     }
@@ -78,7 +78,8 @@ pub fn convert(
 
     // Plan.
     let room = commit::room(destination, env);
-    let (mut top_level, lost) = descriptors::top_level(&opened, &room);
+    let (mut top_level, mut lost) = descriptors::top_level(&opened, &room);
+    lost.merge(unread);
     let plan = plan::plan(&roots, &request, lost)?;
     let mut expected = expect::expect(&plan, &request)?;
     add_names(&mut expected.items, options)?;
@@ -117,7 +118,9 @@ pub fn convert(
     env.check_cancelled()?;
     env.phase(Phase::Committing);
     let mut publications = commit::publications(&items, &tags, destination, &*sink)?;
+    let signatures = commit::signatures(&items, destination);
     let places = sink.finish(&mut publications)?;
+    commit::tell_removed(&mut items, &places, &signatures);
     commit::note_digests(&mut items, &publications);
     Ok(commit::outcome(items, tags, destination, &places))
 }
@@ -131,14 +134,21 @@ fn open(sources: &[Locator], options: &Options, env: &Env) -> Result<Vec<Source>
     sources.iter().map(open).collect()
 }
 
-/// Decodes every chosen entry, with all documents below it.
-fn read<'s>(opened: &'s [Source], env: &Env) -> Result<Vec<SourceRoot<'s>>> {
-    let mut roots = Vec::new();
+/// Decodes every chosen entry, with all documents below it. The report has the records of reversal that can't be
+/// read.
+fn read<'s>(
+    opened: &'s [Source],
+    options: &Options,
+    env: &Env,
+) -> Result<(Vec<SourceRoot<'s>>, Report)> {
+    let (mut roots, mut unread) = (Vec::new(), Report::default());
     for source in opened {
         let mut signed = Signed::default();
         let (mut search, mut beside) = (Search::new(source), Vec::new());
         for (entry, node) in source.decode(env)? {
-            beside.extend(search.beside(&entry, &node, env)?);
+            let about = search.beside(&entry, &node, env)?;
+            about.lose_unread(options.exact, &mut unread)?;
+            beside.extend(about.found);
             let mut root = SourceRoot::new(source, &entry, node);
             root.find_signed(&mut signed, env)?;
             roots.push(root);
@@ -147,7 +157,7 @@ fn read<'s>(opened: &'s [Source], env: &Env) -> Result<Vec<SourceRoot<'s>>> {
         let beside = beside.into_iter();
         roots.extend(beside.map(|(entry, node)| SourceRoot::new(source, &entry, node)));
     }
-    Ok(roots)
+    Ok((roots, unread))
 }
 
 /// Checks everything that can be checked before a byte is written.

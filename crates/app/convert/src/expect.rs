@@ -17,10 +17,11 @@ use crate::{
         output::{Assembled, Item, Output, RecordOf, nothing, squash_layers},
         stream::{Fate, item},
     },
-    choose::request::Request,
+    choose::{request::Request, restored::not_exact},
     outcome::{PlannedDocument, PlannedLayer, PlannedOutcome},
     plan::data::{
-        Keepsake, Outputs, Plan, PlannedArtifact, PlannedImage, PlannedStream, StreamStep,
+        Keepsake, Outputs, Plan, PlannedArtifact, PlannedExact, PlannedImage, PlannedStream,
+        StreamStep,
     },
     plan::streams::encoding,
     read::node::{ImageNode, shown_compression},
@@ -79,9 +80,9 @@ impl Output for Expected {
 
 /// Returns the streams that an image is expected to become.
 fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<Item>> {
-    if let Some(exact) = planned.exact.first() {
+    if let Some(exact) = promising(planned, request)? {
         let why = "the ACI is put together again from the image and its record";
-        let fate = Fate::Expected("restore the ACI exactly".to_owned());
+        let fate = Fate::Expected("restore the ACI by its record".to_owned());
         let mut item = item(planned, request, &exact.image, fate, exact.report.clone());
         let from = (0..planned.node.image.layers.len()).collect();
         let id = Some(exact.reversal.image_id);
@@ -149,6 +150,29 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
         items.push(item);
     }
     Ok(items)
+}
+
+/// The record that is expected to give the ACI back: the last one. A dry run, which is the last word, also reads the
+/// record; only the run itself compares the ACI with the image.
+fn promising<'p, 's>(
+    planned: &'p PlannedStream<'s>,
+    request: &Request<'_>,
+) -> Result<Option<&'p PlannedExact<'s>>> {
+    if !request.options.dry_run {
+        return Ok(planned.exact.last());
+    }
+    let (env, mut failed) = (planned.env(request.env), Vec::new());
+    for exact in planned.exact.iter().rev() {
+        let layers = &planned.node.image.layers;
+        match exact.reversal.check(exact.bundle, layers, &env) {
+            Ok(()) => return Ok(Some(exact)),
+            Err(error) => failed.push((exact, error)),
+        }
+    }
+    for (exact, error) in failed {
+        not_exact(planned, exact, error, request.options.exact)?;
+    }
+    Ok(None)
 }
 
 /// Tells how the manifest and the one tar of a stream would be made. `kept` is the image ID that stays.

@@ -66,6 +66,10 @@ pub struct Options {
     pub reversible: bool,
     /// To ACI: refuse an image that does not become the very ACI that it was made of.
     pub exact: bool,
+    /// To ACI: of the records of several ACIs, the one with that file name or image ID, which may be the start of one.
+    pub record: Option<String>,
+    /// To ACI: the written ACIs get new signatures, so an old one that does not fit the new file is left out.
+    pub signs_anew: bool,
     /// Refuse if anything would be lost or was irregular.
     pub strict: bool,
     /// Report what would happen, and write nothing.

@@ -41,6 +41,10 @@ pub struct Inspection {
     /// The ACI that the image was made of, if there is a record with which it becomes the same ACI again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalInspection>,
+    /// The other records, if the image was made of several ACIs: the way back takes the newest, which is
+    /// `reversal`, unless `--record` names another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_reversals: Vec<ReversalInspection>,
     /// The state of the signatures in a schema 1 manifest: `unsigned`, or `valid` and the
     /// identities of the keys. The owners of the keys are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,7 +171,8 @@ pub fn inspect(
             }
         };
         let beside = search.beside(entry, &node, env)?;
-        nodes.extend(beside.into_iter().map(|(_, node)| node));
+        // An artifact that can't be read is left to `verify`.
+        nodes.extend(beside.found.into_iter().map(|(_, node)| node));
         nodes.push(Arc::clone(&node));
         let before = found.len();
         for (image, listed) in node.images() {
@@ -207,7 +212,9 @@ fn note_reversals(found: &mut [Inspection], nodes: &[Arc<Node>], env: &Env) {
                 || image.digest == Some(reversal.digest.to_string())
         };
         for image in found.iter_mut().filter(about) {
-            image.reversal = Some(reversal.clone().into());
+            let other = image.reversal.replace(reversal.clone().into());
+            let other = other.filter(|other| other.digest != reversal.digest.to_string());
+            image.other_reversals.extend(other);
         }
     }
 }
@@ -261,6 +268,7 @@ fn image_inspection(
         digest: node.child.as_ref().map(|child| child.digest.to_string()),
         image_id: node.image_id().map(|id| id.image_id()),
         reversal: None,
+        other_reversals: Vec::new(),
         signature: signature(node)?,
         created: image.created.clone(),
         author: image.author.clone(),

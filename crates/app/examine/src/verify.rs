@@ -102,11 +102,14 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
     for at in 0..found.len() {
         let (entry, node) = (found[at].entry.clone(), Arc::clone(&found[at].node));
         match search.beside(&entry, &node, env) {
-            Ok(beside) => found.extend(
-                beside
-                    .into_iter()
-                    .map(|(entry, node)| SourceRoot::new(&source, &entry, node)),
-            ),
+            Ok(beside) => {
+                for (child, error) in &beside.unread {
+                    let error = error.again().at(reversal::field(child));
+                    verdict.problem(&error, locator, Part::Below);
+                }
+                let roots = beside.found.into_iter();
+                found.extend(roots.map(|(entry, node)| SourceRoot::new(&source, &entry, node)));
+            }
             Err(error) => verdict.problem(&error, locator, Part::Below),
         }
     }

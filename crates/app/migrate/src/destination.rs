@@ -20,7 +20,7 @@ use imgconv_transport_registry::{Location, REGISTRY};
 use imgconv_convert::options::Options;
 use imgconv_locate::locator::Locator;
 
-use super::journal::{Kept, own_directory};
+use super::journal::{Kept, SIGNATURE, own_directory};
 
 /// The kind of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +269,15 @@ impl Destination {
                         .is_none_or(|own| name == Some(own));
                     plain && same && digest(kept) == Some(publication.root.digest)
                 };
-                files.len() == publications.len() && files.iter().zip(publications).all(fits)
+                let (images, signatures): (Vec<&Kept>, Vec<&Kept>) =
+                    files.iter().partition(|kept| !kept.is_signature());
+                let beside = |kept: &&Kept| {
+                    let mut images = images.iter();
+                    images.any(|image| kept.path == format!("{}{SIGNATURE}", image.path))
+                };
+                images.len() == publications.len()
+                    && images.iter().copied().zip(publications).all(fits)
+                    && signatures.iter().all(beside)
             }
             Kind::Archives => matches!(files, [one] if one.path == archive_name(name)),
             Kind::Registry | Kind::Engine => files.is_empty(),

@@ -25,8 +25,8 @@ use std::{
 
 use imgconv_fs::{Directory, file_state};
 use imgconv_model::{
-    Algorithm, Child, Code, Compression, Digest, Error, Name, Platform, Publication, Result,
-    SealedLayer, Step, quote, quote_path,
+    Algorithm, Child, Code, Compression, Digest, Error, Limits, Name, Platform, Publication,
+    Result, SealedLayer, Step, quote, quote_path,
 };
 use imgconv_pipeline::Memory;
 use imgconv_tags::Labels;
@@ -42,6 +42,9 @@ const LINE: u64 = 64 << 20;
 /// The rights of a journal: it names the sources of images, which other users, and above all a web
 /// server, must not see.
 const PRIVATE: u32 = 0o600;
+
+/// The end that the name of an ACI's signature has after the name of the ACI.
+pub(crate) const SIGNATURE: &str = ".asc";
 
 /// A journal that is read and written.
 #[derive(Debug)]
@@ -113,6 +116,31 @@ impl Kept {
             size: metadata.len(),
             state: file_state(&metadata),
         })
+    }
+
+    /// Describes the signature beside an ACI; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the signature can't be read.
+    pub(crate) fn look_at_signature(
+        root: &Path,
+        aci: &str,
+        limits: &Limits,
+    ) -> Result<Option<Self>> {
+        let path = format!("{aci}{SIGNATURE}");
+        let at = |error: Error| error.at(quote_path(&root.join(&path)));
+        let Some((file, _)) = Directory::open(root)?.file(&path).map_err(at)? else {
+            return Ok(None);
+        };
+        let limit = ("signature_file", limits.signature_file);
+        let bytes = imgconv_stream::read_to_limit(file, limit, "the signature").map_err(at)?;
+        let digest = imgconv_stream::digest(Algorithm::Sha256, &bytes);
+        Self::look(root, path, &digest, bytes.len() as u64).map(Some)
+    }
+
+    /// Says whether the file is the signature of an ACI.
+    pub(crate) fn is_signature(&self) -> bool {
+        self.path.ends_with(SIGNATURE)
     }
 
     /// Says whether the file is still there, and unchanged: by its metadata, and where that

@@ -26,6 +26,8 @@ pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env)
         change,
         reversible,
         exact,
+        record,
+        signs_anew,
         // Neither option changes the output, only whether there is any.
         strict: _,
         dry_run: _,
@@ -92,6 +94,8 @@ pub(super) fn conversion(format: Option<FormatId>, options: &Options, env: &Env)
         ("sign-key", optional(sign_key)),
         ("reversible", reversible.to_string()),
         ("exact", exact.to_string()),
+        ("record", optional(record.as_deref().map(quoted))),
+        ("signs-anew", signs_anew.to_string()),
         ("epoch", optional(env.epoch)),
         ("host-platform", env.host.to_string()),
     ];
@@ -137,7 +141,7 @@ mod tests {
             "format=-\npair=-\nplatforms=\ncompression=-\ntable-of-contents=false\nlevel=default\n\
              force=false\nclamp-mtime=-\nsquash=-\nno-squash=false\nname=-\nhost=-\n\
              image-tags=false\nref-name=full\ndeps=\nchange=false\nmissing=drop\nforeign=keep\n\
-             preserve-digests=false\nsign-key=-\nreversible=false\nexact=false\nepoch=-\nhost-platform=linux/amd64"
+             preserve-digests=false\nsign-key=-\nreversible=false\nexact=false\nrecord=-\nsigns-anew=false\nepoch=-\nhost-platform=linux/amd64"
         );
     }
 

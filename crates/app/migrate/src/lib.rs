@@ -83,6 +83,8 @@ pub fn migrate(
     }
     let mut conversion = options.conversion.clone();
     conversion.name = None;
+    let signing = options.site.as_ref().map(|site| site.signing.is_some());
+    conversion.signs_anew = signing.unwrap_or_default();
     conversion.check_sharing(target.is_shared())?;
     target.share(&mut conversion.sharing);
     if conversion.image_tags && options.site.is_none() {

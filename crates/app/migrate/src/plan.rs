@@ -410,7 +410,15 @@ impl Planner<'_> {
         abouts: &[Option<usize>],
     ) -> Result<()> {
         let at = |error: Error| error.at(&*root.text);
-        let identity = identity(self.source, &root.entry, &root.node).map_err(at)?;
+        let mut identity = identity(self.source, &root.entry, &root.node).map_err(at)?;
+        if self.options.reversible
+            && root.node.aci().is_some()
+            && let Some(identity) = &mut identity
+            && let Some(signature) = root.holder().signature(&self.env.limits).map_err(at)?
+        {
+            let signature = digest(Algorithm::Sha256, &signature.bytes);
+            identity.push_str(&format!(" signature {signature}"));
+        }
         self.store.extend(identity.clone());
         let is_listed = position < self.source.entries.len();
         let unlisted = match is_listed {
@@ -474,6 +482,8 @@ impl Planner<'_> {
         // A referrer without a name is wanted as its subject is.
         let is_wanted = match (about, known) {
             (Some(_), None) => !self.rules.excludes(&texts),
+            // So is the list of referrers that a registry without an API for them keeps under a tag.
+            (Some(_), Some(_)) if is_list_about(root) => !self.rules.excludes(&texts),
             _ => self.rules.wants(&texts),
         };
         if !is_wanted {
@@ -747,6 +757,13 @@ impl Planner<'_> {
         self.plan.digest = digest_of(&all);
         Ok(self.plan)
     }
+}
+
+/// Says whether a root is an index that lists referrers under the tag that the distribution specification gives such
+/// lists ("Referrers Tag Schema").
+fn is_list_about(root: &SourceRoot<'_>) -> bool {
+    let is_index = matches!(&*root.node, Node::Index { .. });
+    is_index && root.tagged_subject().is_some()
 }
 
 /// The subject of a root: from its document, its entry or its tag.

@@ -101,6 +101,21 @@ impl Notes {
     }
 }
 
+/// Says for each of the outcomes whether a field was lost.
+pub(super) fn have_lost(outcomes: &RawValue, field: &str) -> Vec<bool> {
+    #[derive(Deserialize)]
+    struct Outcome {
+        losses: Vec<Lost>,
+    }
+    #[derive(Deserialize)]
+    struct Lost {
+        field: String,
+    }
+    let all: Vec<Outcome> = serde_json::from_str(outcomes.get()).unwrap_or_default();
+    let has_lost = |one: &Outcome| one.losses.iter().any(|lost| lost.field == field);
+    all.iter().map(has_lost).collect()
+}
+
 /// The status of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error as _,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -43,13 +43,14 @@ use imgconv_convert::{
     refuse_losses, room, write,
 };
 use imgconv_locate::locator::Locator;
+use imgconv_publish::publish::PublishedFile;
 
 use super::{
     destination::{Destination, Kind, archive_name},
     journal::{Done, Journal, Kept},
     memory::Remembered,
     plan::{Job, Plan, decoded, text},
-    report::{Failure, Migrated, Notes, Status},
+    report::{Failure, Migrated, Notes, Status, have_lost},
     sources::{empty, unnamed, with_sources},
     watch::{Repository, Whereabouts},
 };
@@ -91,7 +92,7 @@ pub(super) struct State<'a> {
 
 /// The files of an image, for a site.
 pub(super) struct Files {
-    pub(super) acis: Vec<PathBuf>,
+    pub(super) acis: Vec<PublishedFile>,
     /// The image tags for the file: repository, tag and labels.
     pub(super) tags: Vec<(String, String, Labels)>,
 }
@@ -391,7 +392,11 @@ impl Worker<'_> {
                 for (digest, _) in written.stored {
                     self.state.elsewhere.note(digest, &job.place);
                 }
-                self.images(locator, &publications, &places)?
+                let exact = items
+                    .iter()
+                    .map(|item| item.images.iter().any(|image| image.exact));
+                let exact: Vec<bool> = exact.collect();
+                self.images(locator, &publications, (&places, &exact))?
             }
         };
         let outcomes = self.outcomes(&items, locator);
@@ -419,12 +424,18 @@ impl Worker<'_> {
             lock(&place.publications).insert(i, publications);
         }
         if let (Kind::Site, Some(root)) = (self.destination.kind, self.destination.root()) {
-            let acis = done.files.iter().map(|file| root.join(&file.path));
+            let anew = have_lost(&done.outcomes, "signature");
+            let files = done.files.iter().filter(|file| !file.is_signature());
+            let acis = files.enumerate().map(|(i, file)| PublishedFile {
+                path: root.join(&file.path),
+                signs_anew: anew.get(i).copied().unwrap_or_default(),
+            });
             let (acis, tags) = (acis.collect(), done.tags.clone());
             lock(&self.state.files).insert(i, Files { acis, tags });
         }
         // The bytes of the files, where an image is a file of its own.
-        let sizes = done.files.iter().map(|file| file.size);
+        let images = done.files.iter().filter(|file| !file.is_signature());
+        let sizes = images.map(|file| file.size);
         Migrated {
             file_bytes: self.destination.has_whole_files().then(|| sizes.sum()),
             ..self.result(i, status, outcomes, root)
@@ -652,12 +663,12 @@ impl Worker<'_> {
         Ok(files)
     }
 
-    /// Describes the files of an image: ACIs, or an archive.
+    /// Describes the files of an image: ACIs and the signatures beside those that are restored exactly, or an archive.
     fn images(
         &self,
         locator: &Locator,
         publications: &[Publication],
-        places: &[String],
+        (places, exact): (&[String], &[bool]),
     ) -> Result<Vec<Kept>> {
         let Some(root) = self.destination.root() else {
             return Ok(Vec::new());
@@ -671,11 +682,18 @@ impl Worker<'_> {
             return path.map(|path| Kept::look_at(root, path)).collect();
         }
         let both = publications.iter().zip(places);
-        both.filter_map(|(publication, place)| Some((publication, below(place)?)))
+        let found = both.filter_map(|(publication, place)| Some((publication, below(place)?)));
+        let mut files = found
             .map(|(publication, path)| {
                 Kept::look(root, path, &publication.root.digest, publication.root.size)
             })
-            .collect()
+            .collect::<Result<Vec<Kept>>>()?;
+        for (place, _) in places.iter().zip(exact).filter(|(_, exact)| **exact) {
+            if let Some(path) = below(place) {
+                files.extend(Kept::look_at_signature(root, &path, &self.env.limits)?);
+            }
+        }
+        Ok(files)
     }
 }
 

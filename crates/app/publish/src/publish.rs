@@ -114,11 +114,24 @@ pub fn publish(
         // An ACI that was restored exactly has its signature beside it.
         let file = PathBuf::from(&image.destination);
         let signature = signature_beside(&file)?;
-        acis.push(Staged::open(file, signature, env)?);
+        acis.push(Staged {
+            // The signature of the restored ACI does not fit, and the one on the site may be the same.
+            anew: image.losses.iter().any(|loss| loss.field == "signature"),
+            ..Staged::open(file, signature, env)?
+        });
     }
     outcome.append(converted);
     publisher.publish(&acis, &mut outcome)?;
     Ok(outcome)
+}
+
+/// An ACI that is a complete file on the file system of a site.
+#[derive(Clone, Debug)]
+pub struct PublishedFile {
+    /// The file, which stays where it is.
+    pub path: PathBuf,
+    /// True if a signature that the site has already does not fit the file.
+    pub signs_anew: bool,
 }
 
 /// Publishes ACIs that are complete files on the file system of the site, and stay there.
@@ -126,7 +139,7 @@ pub fn publish(
 /// # Errors
 /// As [`publish`].
 pub fn publish_files(
-    files: &[PathBuf],
+    files: &[PublishedFile],
     tags: Vec<(String, ImageTags)>,
     host: Option<&str>,
     directory: &Path,
@@ -136,7 +149,14 @@ pub fn publish_files(
     let publisher = Publisher::open(directory, host, options, env)?;
     let site = &publisher.site;
     let mut acis = Vec::new();
-    for (i, file) in files.iter().enumerate() {
+    for (
+        i,
+        PublishedFile {
+            path: file,
+            signs_anew,
+        },
+    ) in files.iter().enumerate()
+    {
         env.check_cancelled()?;
         let staged = site.temporary(&format!("given-{i}.aci"));
         let failed = |error| Error::io(error, quote_path(file));
@@ -144,7 +164,10 @@ pub fn publish_files(
         std::fs::hard_link(file, &staged)
             .or_else(|_| std::fs::copy(file, &staged).map(drop))
             .map_err(failed)?;
-        acis.push(Staged::open(staged, signature_beside(file)?, env)?);
+        acis.push(Staged {
+            anew: *signs_anew,
+            ..Staged::open(staged, signature_beside(file)?, env)?
+        });
     }
     let mut outcome = Outcome {
         images: vec![ImageOutcome::default(); acis.len()],
@@ -175,7 +198,11 @@ fn converted(
     }
     let place = format!("aci:{}/", directory.display());
     let destination = Locator::destination_of(None, None, &place, &["aci"])?;
-    let mut outcome = convert(sources, &destination, &options.conversion, env)?;
+    let conversion = Options {
+        signs_anew: options.site.signing.is_some(),
+        ..options.conversion.clone()
+    };
+    let mut outcome = convert(sources, &destination, &conversion, env)?;
     for (source, signed) in renamed {
         let mut images = outcome.images.iter_mut();
         let Some(image) = images.find(|image| image.source == *source) else {
@@ -272,6 +299,8 @@ struct Staged {
     part: AciPart,
     /// The signature beside the source.
     signature: Option<Vec<u8>>,
+    /// True if a signature that the site has already is not right.
+    anew: bool,
 }
 
 impl Staged {
@@ -282,6 +311,7 @@ impl Staged {
             file,
             part,
             signature,
+            anew: false,
         })
     }
 }
@@ -389,7 +419,7 @@ impl<'a> Publisher<'a> {
         let signature = match (&aci.signature, key) {
             (Some(signature), _) => Some(signature.clone()),
             // The signature of unchanged bytes is still right.
-            (None, _) if signed && !changed => None,
+            (None, _) if signed && !changed && !aci.anew => None,
             (None, Some(key)) => {
                 let file = File::open(&aci.file);
                 let file = file.map_err(|error| Error::io(error, quote_path(&aci.file)))?;

@@ -208,13 +208,16 @@ impl States for FileBundle {
     }
 }
 
+/// The end that the name of a detached signature has after the name of the signed file.
+pub(crate) const SIGNATURE_SUFFIX: &str = ".asc";
+
 impl Signed for FileBundle {
     /// The signature of a file is in `FILE.asc`; standard input has none.
     fn signature(&self, limits: &Limits) -> Result<Option<Signature>> {
         if self.locator == "-" {
             return Ok(None);
         }
-        let path = format!("{}.asc", self.locator);
+        let path = format!("{}{SIGNATURE_SUFFIX}", self.locator);
         let file = match open(Path::new(&path)) {
             Ok((file, _)) => file,
             Err(error) if error.code() == Code::Missing => return Ok(None),

@@ -22,7 +22,7 @@ use imgconv_model::{
 use imgconv_stream::{Hasher, digest};
 use rustix::fs::{AtFlags, CWD};
 
-use crate::naming::file_names;
+use crate::{naming::file_names, read::SIGNATURE_SUFFIX};
 
 /// Opens a destination. A directory (one that exists, or a path that ends with `/`) takes one
 /// file for each publication, under its `file_name`; so does a path that does not exist yet
@@ -224,6 +224,7 @@ impl FileSink {
     /// Makes the images visible under these paths, and the small files beside them.
     fn publish(&self, publications: &[Publication], paths: &[PathBuf]) -> Result<()> {
         let (publications, paths) = &self.with_beside(publications, paths);
+        let stale = self.stale(publications, paths)?;
         let mut moves: Vec<(String, &Path, bool)> = Vec::with_capacity(paths.len());
         for (i, (publication, path)) in publications.iter().zip(paths).enumerate() {
             if moves.iter().any(|(_, other, _)| other == path) {
@@ -247,7 +248,19 @@ impl FileSink {
             moves.push((staged, path.as_path(), keep));
         }
         let mut done: Vec<Renamed<'_>> = Vec::with_capacity(moves.len());
-        let several = moves.len() > 1;
+        let several = moves.len() + stale.len() > 1;
+        // A signature of the old bytes must not stand beside the new bytes, even for a moment.
+        let mut aside: Vec<SetAside<'_>> = Vec::with_capacity(stale.len());
+        let put_back = |aside: Vec<SetAside<'_>>| aside.into_iter().for_each(SetAside::undo);
+        for path in &stale {
+            match SetAside::new(&self.stage, path) {
+                Ok(one) => aside.push(one),
+                Err(error) => {
+                    put_back(aside);
+                    return Err(Error::io(error, quote_path(path)));
+                }
+            }
+        }
         for (staged, path, keep) in moves {
             match Renamed::rename(&self.stage, &staged, path, several, keep) {
                 Ok(renamed) => done.push(renamed),
@@ -255,6 +268,7 @@ impl FileSink {
                     for renamed in done.into_iter().rev() {
                         renamed.undo();
                     }
+                    put_back(aside);
                     let exists = error.kind() == io::ErrorKind::AlreadyExists;
                     return Err(match exists && keep {
                         true => Error::exists(quote_path(path)),
@@ -264,6 +278,44 @@ impl FileSink {
             }
         }
         Ok(())
+    }
+
+    /// Finds the signatures of files that get other bytes and no signature of their own: they go with the old bytes.
+    ///
+    /// # Errors
+    /// If such a signature stands alone, and no file may be replaced.
+    fn stale(&self, publications: &[Publication], paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        let mut stale = Vec::new();
+        for (publication, path) in publications.iter().zip(paths) {
+            let mut signature = path.clone().into_os_string();
+            signature.push(SIGNATURE_SUFFIX);
+            let signature = PathBuf::from(signature);
+            if paths.contains(&signature)
+                || stale.contains(&signature)
+                || signature.symlink_metadata().is_err()
+            {
+                continue;
+            }
+            let there = path.symlink_metadata().is_ok();
+            if there
+                && self
+                    .is_there(&publication.root.digest, path)
+                    .unwrap_or(false)
+            {
+                continue;
+            }
+            let keep = self.env.places.keep_files && !is_added_to(publication);
+            if keep && !there {
+                let message =
+                    "there is a signature of another file, which would stand beside the new file";
+                return Err(Error::new(Code::Denied, message)
+                    .at(quote_path(&signature))
+                    .hint("`--overwrite` removes the signature"));
+            }
+            refuse_odd(&signature)?;
+            stale.push(signature);
+        }
+        Ok(stale)
     }
 
     fn publish_in(&self, directory: &Path, publications: &[Publication]) -> Result<Vec<PathBuf>> {
@@ -413,6 +465,25 @@ impl<'a> Renamed<'a> {
             }
             None => drop(fs::remove_file(self.path)),
         }
+    }
+}
+
+/// A file that was moved to the stage, where it goes with the stage, unless the move is undone.
+struct SetAside<'a> {
+    stage: &'a Stage,
+    path: &'a Path,
+    name: String,
+}
+
+impl<'a> SetAside<'a> {
+    fn new(stage: &'a Stage, path: &'a Path) -> io::Result<Self> {
+        let name = stage.free_name();
+        rustix::fs::renameat(CWD, path, stage.descriptor(), &*name)?;
+        Ok(Self { stage, path, name })
+    }
+
+    fn undo(self) {
+        let _ = rustix::fs::renameat(self.stage.descriptor(), &*self.name, CWD, self.path);
     }
 }
 

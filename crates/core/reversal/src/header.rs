@@ -95,6 +95,10 @@ impl Header {
         let hash = &bytes[96..];
         let layer = match bytes[11] {
             0 => None,
+            // A layer of which nothing is used is not named.
+            _ if reach == 0 => {
+                return Err(bad("the record uses nothing of the layer that it names"));
+            }
             code => {
                 let algorithm = ALGORITHMS.get(usize::from(code) - 1).copied();
                 let algorithm = algorithm.ok_or_else(|| bad("the digest is of no known kind"))?;

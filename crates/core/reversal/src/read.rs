@@ -64,16 +64,37 @@ impl Record {
     /// # Errors
     /// [`Code::BadCompression`] if the instructions are not compressed with zstd.
     pub fn rebuild(self, layer: Reader) -> Result<Reader> {
+        let facts = Facts {
+            digest: Some(self.header.image_id),
+            size: Some(self.header.length),
+        };
+        let rebuilt = self.instructed(layer)?;
+        Ok(Box::new(Verified::new(rebuilt, &facts, "the ACI")))
+    }
+
+    /// Reads all instructions without the layer: a record that passes is well-formed, and may still be about
+    /// another layer.
+    ///
+    /// # Errors
+    /// The first fault of the record.
+    pub fn check(self) -> Result<()> {
+        let length = self.header.length;
+        let mut rebuilt = self.instructed(Box::new(io::repeat(0)))?;
+        let made = io::copy(&mut rebuilt, &mut io::sink()).map_err(Error::from_io)?;
+        match made == length {
+            true => Ok(()),
+            false => Err(Error::mismatch("the length of the ACI", length, made)),
+        }
+    }
+
+    /// Returns the tar as the instructions make it, without a check of its digest.
+    fn instructed(self, layer: Reader) -> Result<Rebuilt> {
         let Self {
             header,
             body,
             limits,
             what,
         } = self;
-        let facts = Facts {
-            digest: Some(header.image_id),
-            size: Some(header.length),
-        };
         let body = Decoder::new(body, &limits, &Notes::default(), &what)
             .map_err(|error| error.at(&*what))?;
         if body.compression() != Compression::Zstd {
@@ -81,7 +102,7 @@ impl Record {
             return Err(Error::new(Code::BadCompression, message).at(what));
         }
         let reach = header.layer.as_ref().map_or(0, |layer| layer.reach);
-        let rebuilt = Rebuilt {
+        Ok(Rebuilt {
             body: BufReader::with_capacity(BUFFER, body),
             layer: BufReader::with_capacity(BUFFER, layer),
             position: 0,
@@ -89,8 +110,7 @@ impl Record {
             left: header.length,
             state: State::Between,
             what,
-        };
-        Ok(Box::new(Verified::new(rebuilt, &facts, "the ACI")))
+        })
     }
 }
 
@@ -123,10 +143,14 @@ impl Rebuilt {
         loop {
             match self.state {
                 State::Between if self.left == 0 => {
-                    let more = self.body.fill_buf().map_err(Error::from_io)?;
-                    return match more.is_empty() {
+                    if !self.body.fill_buf().map_err(Error::from_io)?.is_empty() {
+                        return Err(bad("the record goes on after the end of the tar"));
+                    }
+                    return match self.position == self.reach {
                         true => Ok(0),
-                        false => Err(bad("the record goes on after the end of the tar")),
+                        false => Err(bad(
+                            "the record uses less of the layer than its header says",
+                        )),
                     };
                 }
                 State::Between => {

@@ -95,6 +95,7 @@ impl Conversion {
         options.no_squash = self.squashing.no_squash;
         options.reversible = self.reversal.reversible;
         options.exact = self.reversal.exact;
+        options.record.clone_from(&self.reversal.record);
         Ok(options)
     }
 }

@@ -34,6 +34,7 @@ mod old_acis;
 mod pipes;
 mod places;
 mod printed;
+mod records;
 mod referrers;
 mod registries;
 mod registries_v1;

@@ -116,7 +116,7 @@ impl<'s> Assembler<'_, 's> {
                 }
             } else {
                 let why = "the destination has no descriptors";
-                lost::descriptor(listed, why, env, &mut report)?;
+                lost::descriptor(listed, &root.node, why, env, &mut report)?;
             }
         }
         for image in &mut images {
@@ -191,8 +191,12 @@ impl<'s> Assembler<'_, 's> {
                 self.left_behind.lose(field, LossKind::Dropped, why);
                 (None, Vec::new())
             }
+            (What::Unwanted, node) => {
+                self.known.leave_out(node);
+                (None, Vec::new())
+            }
             // An image is planned as an image, and an index as an index.
-            (What::Unwanted | What::Image(_) | What::Index(_), _) => (None, Vec::new()),
+            (What::Image(_) | What::Index(_), _) => (None, Vec::new()),
         };
         self.known.note(planned, &written);
         Ok(written)
@@ -354,6 +358,12 @@ impl<'s> Assembler<'_, 's> {
         // An image that is listed again, here or below, is reported once (robustness C7b).
         let mut told = BTreeSet::new();
         let all: BTreeSet<Digest> = index.children.iter().map(|child| child.digest).collect();
+        let planned_at: BTreeSet<usize> = planned.entries.iter().map(|it| it.position).collect();
+        for (position, child) in children.iter().enumerate() {
+            if let Some(child) = child.as_ref().filter(|_| !planned_at.contains(&position)) {
+                self.known.leave_out(child);
+            }
+        }
         for entry in &planned.entries {
             let listed = &index.children[entry.position];
             let subject = entry.subject.as_ref();
@@ -484,6 +494,13 @@ impl<'s> Assembler<'_, 's> {
             bundle: _,
         } = planned;
         let subject = opaque.subject.map(|subject| subject.to_string());
+        // A document about an image that is not wanted is left out with the image.
+        if subject
+            .as_ref()
+            .is_some_and(|it| self.known.is_left_out(it))
+        {
+            return Ok((None, Vec::new()));
+        }
         if let Some(why) = subject.and_then(|subject| self.known.outdated(&subject)) {
             let field = format!("{} {}", opaque.what, child.digest);
             self.left_behind.lose(field, LossKind::Dropped, why);

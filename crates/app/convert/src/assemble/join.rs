@@ -1,8 +1,8 @@
 //! Several platforms of one name: one index, where the target has indexes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use imgconv_model::{Algorithm, Child, Code, Error, Name, Result};
+use imgconv_model::{Algorithm, Child, Code, Digest, Error, Name, Result};
 
 use super::output::{Item, Output};
 use crate::{choose::request::Request, read::spec::told_apart};
@@ -27,10 +27,25 @@ pub(super) fn join_platforms(
         }
     }
     let mut items = Vec::new();
-    for mut group in joined {
+    for group in joined {
         // The same image given twice is one image.
-        let mut seen = BTreeSet::new();
-        group.retain(|item| seen.insert(item.publication.root.digest));
+        let mut same: BTreeMap<Digest, usize> = BTreeMap::new();
+        let mut different: Vec<Item> = Vec::new();
+        for item in group {
+            match same.get(&item.publication.root.digest) {
+                // Two ACIs with a record each, of one image, are told apart by their records.
+                Some(at) => {
+                    let images = item.images.into_iter();
+                    let recorded = images.filter(|image| image.reversal.is_some());
+                    different[*at].images.extend(recorded);
+                }
+                None => {
+                    same.insert(item.publication.root.digest, different.len());
+                    different.push(item);
+                }
+            }
+        }
+        let mut group = different;
         if group.len() == 1 {
             items.append(&mut group);
             continue;

@@ -7,7 +7,7 @@ use std::{
 
 use imgconv_model::{Child, Digest, Outcome as LossKind, Report};
 
-use crate::{outcome::ImageOutcome, plan::data::PlannedNode};
+use crate::{outcome::ImageOutcome, plan::data::PlannedNode, read::node::Node};
 
 /// The descriptor of what a document became, if it was written, and the outcomes of its images.
 pub(super) type Written = (Option<Child>, Vec<ImageOutcome>);
@@ -20,6 +20,8 @@ pub(crate) struct Known<'s> {
     /// The texts of all digests of those documents, to the digest above: something may be about a
     /// document by a digest of another algorithm.
     digests: BTreeMap<String, Digest>,
+    /// The texts of the digests of images of platforms that are not wanted.
+    left_out: BTreeSet<String>,
 }
 
 impl<'s> Known<'s> {
@@ -40,6 +42,20 @@ impl<'s> Known<'s> {
             .extend(all.map(|one| (one.to_string(), digest)));
         let noted = (written.clone(), Some(Arc::clone(node)));
         self.documents.insert(digest, noted);
+    }
+
+    /// Notes a document that is not wanted, with all documents below it.
+    pub(super) fn leave_out(&mut self, node: &Node) {
+        let all = node.walk().flat_map(|(node, _)| node.digests());
+        self.left_out.extend(all.map(|digest| digest.to_string()));
+    }
+
+    /// Says whether a document was left out because nobody wanted it. The same image may be wanted elsewhere.
+    pub(super) fn is_left_out(&self, text: &str) -> bool {
+        let written = self
+            .became(text)
+            .is_some_and(|(_, (child, _))| child.is_some());
+        self.left_out.contains(text) && !written
     }
 
     /// Notes that an index lists a document that is not stored.

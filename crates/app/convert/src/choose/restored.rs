@@ -10,7 +10,10 @@ use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::HashingReader;
 
 use super::dependencies::own_layer;
-use crate::read::reversal::Reversal;
+use crate::{
+    plan::data::{PlannedExact, PlannedStream},
+    read::reversal::Reversal,
+};
 
 /// Restores an ACI, reads it like any other, and compares it with the image: the manifest byte for byte, and the own
 /// layer by its diff ID. The digest of an image says nothing about its referrers, and a record states the digest of
@@ -52,6 +55,35 @@ pub fn check_restored(
             Err(Error::mismatch("the diff ID of the restored ACI", claimed, found).at(what))
         }
     }
+}
+
+/// Decides about an image that does not become the ACI again that it was: a warning, unless the run has to end.
+///
+/// # Errors
+/// The same error if the input or the run is at its end, and not the record at fault; [`Code::Mismatch`] if the user
+/// wants `only` exact ACIs.
+pub(crate) fn not_exact(
+    planned: &PlannedStream<'_>,
+    exact: &PlannedExact<'_>,
+    error: Error,
+    only: bool,
+) -> Result<()> {
+    if matches!(error.code(), Code::Cancelled | Code::Io | Code::Net) {
+        return Err(error);
+    }
+    let record = format!("artifact {}", exact.reversal.digest);
+    if only {
+        // A limit is the user's own; everything else is damage, whatever shows the damage.
+        if error.code() == Code::Limit {
+            return Err(error.at(record));
+        }
+        let message = format!("the record does not give back the ACI: {error}");
+        return Err(Error::new(Code::Mismatch, message).at(record));
+    }
+    let message =
+        format!("the ACI is made anew, because its record does not give it back: {error}");
+    planned.node.notes.warn("bad-record", record, message);
+    Ok(())
 }
 
 /// The manifest of the ACI that an image is, or was.

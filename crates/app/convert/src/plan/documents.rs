@@ -66,6 +66,17 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
                 left_behind.lose(field, imgconv_model::Outcome::Dropped, why);
                 continue;
             }
+            if roots.len() > 1 && !request.place.has_names() && is_about(root) {
+                let field = match (&*root.node, root.tagged_subject()) {
+                    (Node::Opaque { opaque, child }, None) => {
+                        format!("{} {}", opaque.what, child.digest)
+                    }
+                    _ => root.tagged_field(),
+                };
+                let why = "the destination holds one image, and nothing about the image";
+                left_behind.lose(field, imgconv_model::Outcome::Dropped, why);
+                continue;
+            }
             let at = |error: Error| error.at(&*root.text);
             planned.push(PlannedRoot {
                 root,
@@ -80,6 +91,12 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
         left_behind,
         tagged: Vec::new(),
     })
+}
+
+/// Says whether a root is a document about an image, and no image itself.
+fn is_about(root: &SourceRoot<'_>) -> bool {
+    let subject = root.tagged_subject().is_some() || root.node.subject().is_some();
+    subject && root.node.images().next().is_none()
 }
 
 struct Planner<'r, 's> {

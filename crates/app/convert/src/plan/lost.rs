@@ -1,23 +1,64 @@
 //! The losses of documents and descriptors that are not written.
 
-use imgconv_json::{Object, join};
+use std::collections::BTreeSet;
+
+use imgconv_json::{Object, Value, join};
 use imgconv_layout::{details, is_name};
 use imgconv_model::{Child, Code, Env, Error, Index, Outcome as LossKind, Report, Result};
 
-use crate::{choose::request::Request, options::Missing};
+use crate::{choose::request::Request, options::Missing, read::node::Node};
 
 /// Reports the fields of a descriptor that is not written. Other code reports names.
 ///
 /// # Errors
 /// If the text of the descriptor is no JSON object.
-pub(crate) fn descriptor(listed: &Child, why: &str, env: &Env, report: &mut Report) -> Result<()> {
+pub(crate) fn descriptor(
+    listed: &Child,
+    node: &Node,
+    why: &str,
+    env: &Env,
+    report: &mut Report,
+) -> Result<()> {
+    let repeated = repeated(listed, node);
     for field in details(listed, &env.limits)? {
         let is_name = field.strip_prefix("annotations.").is_some_and(is_name);
-        if !is_name && !is_content(&field) {
+        if !is_name && !is_content(&field) && !repeated.contains(&field) {
             report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
         }
     }
     Ok(())
+}
+
+/// The fields of the descriptor of an artifact that say what the artifact's own document says: without them nothing is
+/// lost, and a registry makes them of the document (distribution-spec, "Listing Referrers").
+fn repeated(listed: &Child, node: &Node) -> BTreeSet<String> {
+    let mut repeated = BTreeSet::new();
+    let Node::Opaque { opaque, .. } = node else {
+        return repeated;
+    };
+    let own = opaque.document.as_ref();
+    let own = own.and_then(|document| serde_json::from_slice::<Value>(&document.bytes).ok());
+    let (Some(own), Ok(said)) = (own, serde_json::from_str::<Value>(&listed.raw)) else {
+        return repeated;
+    };
+    let kinds = [
+        own.pointer("/artifactType"),
+        own.pointer("/config/mediaType"),
+    ];
+    let kind = kinds.into_iter().flatten().next();
+    if said
+        .get("artifactType")
+        .is_some_and(|said| Some(said) == kind)
+    {
+        repeated.insert("artifactType".to_owned());
+    }
+    let annotations = said.get("annotations").and_then(Value::as_object);
+    for (key, value) in annotations.into_iter().flatten() {
+        if own.get("annotations").and_then(|own| own.get(key)) == Some(value) {
+            repeated.insert(format!("annotations.{key}"));
+        }
+    }
+    repeated
 }
 
 /// Says whether a field only repeats the root's content: without such a field nothing is lost.

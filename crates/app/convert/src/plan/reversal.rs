@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     path::Path,
 };
 
@@ -13,14 +14,17 @@ use imgconv_model::{
     Outcome as LossKind, Report, Result, quote,
 };
 
+use imgconv_pipeline::Squash;
+
 use super::{
     data::{Keepsake, PlannedExact},
     stream_names::{kept_name, on_host, same_name},
 };
 use crate::{
+    check::some_of,
     choose::request::Request,
     read::{
-        node::ImageNode,
+        node::{ImageNode, Node},
         reversal::{Reversal, among, field, was_aci},
         root::SourceRoot,
     },
@@ -35,18 +39,27 @@ const SIGNATURE: &str = "signature";
 /// [`Code::Usage`] and [`Code::Unsupported`].
 pub(super) fn check(request: &Request<'_>) -> Result<()> {
     let (options, target) = (request.options, request.target.id());
-    if options.exact && target != FormatId::ACI {
-        let message = format!("`--exact` restores ACIs, and the destination gets {target}");
-        return Err(Error::new(Code::Usage, message).hint("write to `aci:PATH`"));
+    for (given, option) in [
+        (options.exact, "--exact"),
+        (options.record.is_some(), "--record"),
+    ] {
+        if given && target != FormatId::ACI {
+            let message = format!("`{option}` restores ACIs, and the destination gets {target}");
+            return Err(Error::new(Code::Usage, message).hint("write to `aci:PATH`"));
+        }
     }
     // An ACI that stays an ACI is copied.
     if options.reversible && request.target.is_stream() && target != FormatId::ACI {
         return Err(no_artifacts(target));
     }
+    // Such a place holds one image, and nothing about the image.
+    if options.reversible && !request.target.is_stream() && !request.place.has_names() {
+        return Err(no_artifacts(format!("`{}:`", request.place.scheme)));
+    }
     Ok(())
 }
 
-fn no_artifacts(target: FormatId) -> Error {
+fn no_artifacts(target: impl Display) -> Error {
     let message =
         format!("`--reversible` needs a destination that holds artifacts, and {target} does not");
     Error::new(Code::Unsupported, message)
@@ -82,8 +95,14 @@ pub(super) fn keepsake(
     }
     let layers = &request.options.layers;
     let estargz = layers.toc && layers.compression == Some(Compression::Gzip);
+    let squash = match layers.squash {
+        None | Some(Squash::All) => "--squash",
+        Some(Squash::Last(_)) => "--last",
+        Some(Squash::KeepBase(_)) => "--keep-base",
+        Some(Squash::AtMost(_)) => "--max-layers",
+    };
     for (given, option) in [
-        (layers.squash.is_some(), "--squash"),
+        (layers.squash.is_some(), squash),
         (layers.clamp_mtime.is_some(), "--clamp-mtime"),
         (estargz, "--compression estargz"),
     ] {
@@ -123,6 +142,8 @@ pub(super) struct Records<'s> {
     /// The artifacts themselves, and those among them by which an ACI is made again.
     all: BTreeMap<Digest, &'s Child>,
     used: BTreeSet<Digest>,
+    /// The images of platforms that are not wanted: their artifacts are left out with them.
+    unwanted: BTreeSet<Digest>,
 }
 
 impl<'s> Records<'s> {
@@ -153,10 +174,37 @@ impl<'s> Records<'s> {
         self.all.contains_key(&child.digest)
     }
 
+    /// Notes an image that is not wanted, whose artifacts are no loss.
+    pub(super) fn leave_out(&mut self, image: &ImageNode) {
+        self.unwanted.extend(image.digests());
+    }
+
+    /// Says whether an index lists such artifacts only, of which [`lost`](Self::lost) tells: a list of referrers under
+    /// the tag that names their subject.
+    pub(super) fn are_all_of(&self, node: &Node) -> bool {
+        let Node::Index {
+            index, children, ..
+        } = node
+        else {
+            return false;
+        };
+        let listed = index.children.iter().zip(children);
+        !children.is_empty()
+            && listed
+                .into_iter()
+                .all(|(listed, child)| child.is_some() && self.has(listed))
+    }
+
     /// Reports the artifacts that are left behind.
     pub(super) fn lost(&self, why: &str, report: &mut Report) {
+        let about = self.by_subject.iter();
+        let unwanted = about.filter(|(subject, _)| self.unwanted.contains(*subject));
+        let unwanted: BTreeSet<Digest> = unwanted
+            .flat_map(|(_, found)| found)
+            .filter_map(|(_, read)| Some(read.as_ref().ok()?.digest))
+            .collect();
         for (digest, child) in &self.all {
-            if !self.used.contains(digest) {
+            if !self.used.contains(digest) && !unwanted.contains(digest) {
                 report.lose(field(child), LossKind::Dropped, why);
             }
         }
@@ -178,12 +226,15 @@ impl<'s> Records<'s> {
             true => Err(Error::new(code, message).hint(hint)),
             false => Ok(Vec::new()),
         };
-        let found = node.child.as_ref().map(|child| child.digest);
-        let found = found.and_then(|digest| self.by_subject.get(&digest));
+        let digests = node.digests();
+        let found = digests
+            .iter()
+            .filter_map(|digest| self.by_subject.get(digest));
+        let found: Vec<&Found<'s>> = found.flatten().collect();
         let limits = &request.env.limits;
         let manifest = manifest_of(&node.image, limits).ok().flatten();
-        let (Some(found), Some(manifest)) = (found, manifest.filter(|_| was_aci(node, limits)))
-        else {
+        let manifest = manifest.filter(|_| was_aci(node, limits) && !found.is_empty());
+        let Some(manifest) = manifest else {
             let message =
                 "`--exact` needs a record of the ACI that the image was made of, and there is none";
             let hint = "`--reversible` makes the record when an ACI is converted; without `--exact` the image becomes a new ACI";
@@ -223,8 +274,56 @@ impl<'s> Records<'s> {
                 }
             }
         }
+        choose(&mut exact, request)?;
         Ok(exact)
     }
+}
+
+/// Chooses among the records of several ACIs that became one image: the one that the user named, or else the
+/// last in the list of the place, with a warning. Records of one ACI are no choice.
+fn choose(exact: &mut Vec<PlannedExact<'_>>, request: &Request<'_>) -> Result<()> {
+    let text = |exact: &PlannedExact<'_>| {
+        let Reversal { file, image_id, .. } = &exact.reversal;
+        let id = image_id.image_id();
+        match file {
+            Some(file) => format!("{} ({id})", quote(file)),
+            None => id,
+        }
+    };
+    let list = |exact: &[PlannedExact<'_>]| {
+        let list: Vec<String> = exact.iter().map(text).collect();
+        some_of(&list, 10)
+    };
+    if let Some(wanted) = &request.options.record {
+        let all = list(exact);
+        exact.retain(|one| {
+            let id = one.reversal.image_id.image_id();
+            one.reversal.file.as_ref() == Some(wanted)
+                || wanted.len() > "sha512-".len() && id.starts_with(wanted)
+        });
+        if exact.is_empty() {
+            let message = format!("there is no record of the ACI {}", quote(wanted));
+            return Err(
+                Error::new(Code::Missing, message).hint(format!("the image has records of: {all}"))
+            );
+        }
+    }
+    let Some(last) = exact.last() else {
+        return Ok(());
+    };
+    let id = last.reversal.image_id;
+    if exact.iter().any(|one| one.reversal.image_id != id) {
+        let message = format!(
+            "the image was made of several ACIs, and the last of them is restored: {}; `--record` with a file name \
+             or an image ID restores another",
+            list(exact)
+        );
+        for one in exact {
+            one.report
+                .warn("several-records", "reversal", message.clone());
+        }
+    }
+    Ok(())
 }
 
 /// The irregularities of an image, and the losses of what lists it: nothing of the image itself is lost.

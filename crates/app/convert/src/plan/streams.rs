@@ -19,11 +19,15 @@ use super::{
     stream_names,
 };
 use crate::{
-    choose::{platforms::chosen, request::Request},
+    choose::{
+        platforms::{chosen, is_wanted},
+        request::Request,
+    },
     options::digests_change,
     read::{
         node::{ImageNode, Node, platform_of},
         root::SourceRoot,
+        spec::spec_of,
     },
     tags,
 };
@@ -94,6 +98,9 @@ struct Planner<'r, 's> {
 
 impl<'s> Planner<'_, 's> {
     fn root(&mut self, root: &'s SourceRoot<'s>) -> Result<()> {
+        if root.tagged_subject().is_some() && self.records.are_all_of(&root.node) {
+            return Ok(());
+        }
         if root.tagged_subject().is_some() && !matches!(&*root.node, Node::Image(_)) {
             let field = root.tagged_field();
             self.left_behind
@@ -108,6 +115,11 @@ impl<'s> Planner<'_, 's> {
             false => None,
         };
         let (options, one_file) = (self.request.options, self.request.one_file);
+        for (node, listed) in root.node.images() {
+            if !is_wanted(&options.platforms, &spec_of(node, listed)) {
+                self.records.leave_out(node);
+            }
+        }
         let wanted = chosen(root, &options.platforms, one_file, &mut self.left_behind);
         for (node, listed) in wanted {
             let stream = self.image(root, (node, listed), identity.as_ref())?;
@@ -137,7 +149,13 @@ impl<'s> Planner<'_, 's> {
         }
         let mut unlisted = Report::default();
         for listed in [root.entry.child.as_ref(), listed].into_iter().flatten() {
-            lost::descriptor(listed, &self.no_descriptors, request.env, &mut unlisted)?;
+            lost::descriptor(
+                listed,
+                &root.node,
+                &self.no_descriptors,
+                request.env,
+                &mut unlisted,
+            )?;
         }
         report.merge(unlisted.clone());
         assume_platform(&mut image, &request.options.platforms);

@@ -167,6 +167,19 @@ impl ImageNode {
         self.aci.as_ref()?.image_id.get().copied()
     }
 
+    /// Every digest of the root document, see [`Node::digests`].
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        match (&self.child, self.original("manifest")) {
+            (Some(child), Some(manifest)) => {
+                let root = &self.computed.root;
+                root.get_or_init(|| every_digest(child, &manifest.bytes))
+                    .clone()
+            }
+            (Some(child), None) => vec![child.digest],
+            (None, _) => Vec::new(),
+        }
+    }
+
     /// The stored document of that role, if the format has one.
     pub fn original(&self, role: &str) -> Option<&Document> {
         self.image.original(self.format.id(), role)
@@ -223,15 +236,7 @@ impl Node {
     /// algorithms, by which something else may refer to it.
     pub fn digests(&self) -> Vec<Digest> {
         match self {
-            Self::Image(image) => match (&image.child, image.original("manifest")) {
-                (Some(child), Some(manifest)) => {
-                    let root = &image.computed.root;
-                    root.get_or_init(|| every_digest(child, &manifest.bytes))
-                        .clone()
-                }
-                (Some(child), None) => vec![child.digest],
-                (None, _) => Vec::new(),
-            },
+            Self::Image(image) => image.digests(),
             Self::Index { index, child, .. } => every_digest(child, &index.document.bytes),
             Self::Opaque { opaque, child } => match &opaque.document {
                 Some(document) => every_digest(child, &document.bytes),

@@ -6,12 +6,12 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use imgconv_format_aci::manifest_of;
 use imgconv_json::{Object, Value, parse};
 use imgconv_manifest::{
-    descriptor, find_blob,
+    descriptor, find_blob, is_index,
     media_type::{OCI_MANIFEST, REVERSAL, REVERSAL_RECORD, SIGNATURE},
 };
 use imgconv_model::{
-    Blob, Bundle, Child, Code, Digest, Env, Error, Layer, Limits, Opaque, Open, Reader, Result,
-    RootEntry,
+    Blob, Bundle, Child, Code, Digest, Env, Error, Layer, Limits, Opaque, Open, Outcome, Reader,
+    Report, Result, Root, RootEntry,
 };
 use imgconv_pipeline::{Budget, Tar};
 use imgconv_reversal::Record;
@@ -20,6 +20,7 @@ use imgconv_stream::read_to_limit;
 use super::{
     decode::Memo,
     node::{ImageNode, Node},
+    root::subject_of_tag,
     source::Source,
 };
 
@@ -127,6 +128,20 @@ impl Reversal {
         })
     }
 
+    /// Reads the record and the signature, but not the layers: an artifact that passes is whole, and may still be
+    /// about another image.
+    ///
+    /// # Errors
+    /// The first fault of the record, or the error of reading the signature.
+    pub(crate) fn check(&self, bundle: &dyn Bundle, layers: &[Layer], env: &Env) -> Result<()> {
+        let record = self.open(bundle, env)?;
+        if let Some(copied) = &record.header().layer {
+            layer_of(layers, &copied.diff_id)?;
+        }
+        record.check()?;
+        self.signature(bundle, env).map(drop)
+    }
+
     /// Reads the signature of the ACI, if there is one.
     ///
     /// # Errors
@@ -163,19 +178,23 @@ impl Open for Rebuilt {
         let layer: Reader = match &record.header().layer {
             None => Box::new(std::io::empty()),
             Some(copied) => {
-                let own = |layer: &&Layer| layer.diff_id == Some(copied.diff_id);
-                let layer = self.layers.iter().rev().find(own).ok_or_else(|| {
-                    let message = format!(
-                        "the record is about a layer with the diff ID {}, which the image does not have",
-                        copied.diff_id
-                    );
-                    Error::new(Code::Mismatch, message)
-                })?;
+                let layer = layer_of(&self.layers, &copied.diff_id)?;
                 Box::new(Tar::open(layer, &Budget::default(), &self.env, "layer")?)
             }
         };
         record.rebuild(layer)
     }
+}
+
+/// The layer that a record is about.
+fn layer_of<'l>(layers: &'l [Layer], diff_id: &Digest) -> Result<&'l Layer> {
+    let own = |layer: &&Layer| layer.diff_id == Some(*diff_id);
+    layers.iter().rev().find(own).ok_or_else(|| {
+        let message = format!(
+            "the record is about a layer with the diff ID {diff_id}, which the image does not have"
+        );
+        Error::new(Code::Mismatch, message)
+    })
 }
 
 /// The name of an artifact in reports.
@@ -193,11 +212,21 @@ pub fn was_aci(node: &ImageNode, limits: &Limits) -> bool {
     node.aci.is_none() && manifest_of(&node.image, limits).is_ok_and(|found| found.is_some())
 }
 
-/// The digests of the images below a node that were ACIs before.
+/// The digests of the images below a node that were ACIs before: of every algorithm, since an artifact may name its
+/// subject by any of them.
 fn subjects(node: &Node, limits: &Limits) -> BTreeSet<Digest> {
-    let images = node.images().filter(|(image, _)| was_aci(image, limits));
-    let children = images.filter_map(|(image, _)| image.child.as_ref());
-    children.map(|child| child.digest).collect()
+    let is_one = |node: &&Node| node.as_image().is_some_and(|image| was_aci(image, limits));
+    let images = node.walk().map(|(node, _)| node).filter(is_one);
+    images.flat_map(Node::digests).collect()
+}
+
+/// What a place has about the images of an entry.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// The artifacts, each once.
+    pub found: Vec<(RootEntry, Arc<Node>)>,
+    /// The documents that are such artifacts, or may be, and can't be read.
+    pub unread: Vec<(Child, Error)>,
 }
 
 /// The search for artifacts of reversal that the entries of a source do not have: the locator selected the image
@@ -205,10 +234,11 @@ fn subjects(node: &Node, limits: &Limits) -> BTreeSet<Digest> {
 pub struct Search<'s> {
     source: &'s Source,
     memo: Memo,
-    /// The digests of the source's own entries.
+    /// The digests of the source's own entries, and of artifacts that were found or reported.
     listed: BTreeSet<Digest>,
-    /// The other entries of the place that may be such artifacts, once they are known.
-    others: Option<Vec<RootEntry>>,
+    /// The other entries of the place that may be such artifacts or list some, each with the locator of the place
+    /// that holds the entry, once they are known.
+    others: Option<Vec<(RootEntry, String)>>,
 }
 
 impl fmt::Debug for Search<'_> {
@@ -237,67 +267,225 @@ impl<'s> Search<'s> {
     ///
     /// # Errors
     /// If the place can't be asked.
-    pub fn beside(
-        &mut self,
-        entry: &RootEntry,
-        node: &Node,
-        env: &Env,
-    ) -> Result<Vec<(RootEntry, Arc<Node>)>> {
+    pub fn beside(&mut self, entry: &RootEntry, node: &Node, env: &Env) -> Result<Beside> {
         let subjects = subjects(node, &env.limits);
-        if subjects.is_empty() || self.source.held_by(entry)?.is_some() {
-            return Ok(Vec::new());
+        let mut beside = Beside::default();
+        if subjects.is_empty() {
+            return Ok(beside);
         }
-        let mut found = Vec::new();
-        for entry in self.candidates(entry)? {
+        let listed = self.source.listed(entry);
+        if listed.position != entry.position {
+            self.in_index(listed, &subjects, env, &mut beside)?;
+        }
+        for other in self.candidates(listed, env)? {
             env.check_cancelled()?;
-            let node = match self.source.decode_entry(&entry, env, &mut self.memo) {
-                Ok(node) => node,
-                Err(error) if error.code() == Code::Cancelled => return Err(error),
-                // Another document of the place is no matter of this image.
-                Err(_) => continue,
+            let Some(child) = other.child.clone() else {
+                continue;
             };
-            if let (Node::Opaque { opaque, .. }, Some(child)) = (&*node, &entry.child)
-                && is_named(opaque)
-                && opaque.subject.is_some_and(|it| subjects.contains(&it))
-                && self.listed.insert(child.digest)
-            {
-                found.push((entry, node));
+            if is_index(&child.kind) {
+                if lists_about(&other, &subjects) {
+                    self.in_index(&other, &subjects, env, &mut beside)?;
+                }
+                continue;
+            }
+            if self.listed.contains(&child.digest) {
+                continue;
+            }
+            match self.about(&other, &subjects, env) {
+                Ok(None) => {}
+                Ok(Some(node)) => self.take(&other, &child, node, &mut beside),
+                Err(error) => self.unread(&child, error, &mut beside)?,
             }
         }
-        Ok(found)
+        Ok(beside)
     }
 
-    /// The entries that may be artifacts about an entry.
-    fn candidates(&mut self, entry: &RootEntry) -> Result<Vec<RootEntry>> {
+    /// Notes an artifact. Whatever name it has, it comes along without one, as with its image.
+    fn take(&mut self, entry: &RootEntry, child: &Child, node: Arc<Node>, beside: &mut Beside) {
+        if self.listed.insert(child.digest) {
+            let entry = RootEntry {
+                name: None,
+                child: Some(child.clone()),
+                ..entry.clone()
+            };
+            beside.found.push((entry, node));
+        }
+    }
+
+    /// Notes a document that can't be read, unless the place itself can't be asked.
+    fn unread(&mut self, child: &Child, error: Error, beside: &mut Beside) -> Result<()> {
+        if matches!(error.code(), Code::Cancelled | Code::Net) {
+            return Err(error);
+        }
+        if self.listed.insert(child.digest) {
+            beside.unread.push((child.clone(), error));
+        }
+        Ok(())
+    }
+
+    /// Reads an entry, if the document is an artifact about one of the images.
+    ///
+    /// # Errors
+    /// If the document, or the descriptor, says that it is such an artifact, and it can't be read.
+    fn about(
+        &mut self,
+        entry: &RootEntry,
+        subjects: &BTreeSet<Digest>,
+        env: &Env,
+    ) -> Result<Option<Arc<Node>>> {
+        let is_said = entry.child.as_ref().is_some_and(says_reversal);
+        let document = match self.source.root(entry, env) {
+            Ok(Root::Document(document)) => document,
+            Ok(Root::Stream(_)) => return Ok(None),
+            Err(error) if matches!(error.code(), Code::Cancelled | Code::Net) => return Err(error),
+            Err(error) if is_said => return Err(error),
+            // Another document of the place is no matter of this image.
+            Err(_) => return Ok(None),
+        };
+        if !is_text_about(&document.bytes, subjects) {
+            return Ok(None);
+        }
+        let node = self.source.decode_entry(entry, env, &mut self.memo)?;
+        Ok(Some(node).filter(|node| is_about_any(node, subjects)))
+    }
+
+    /// Finds the artifacts that an index lists.
+    fn in_index(
+        &mut self,
+        entry: &RootEntry,
+        subjects: &BTreeSet<Digest>,
+        env: &Env,
+        beside: &mut Beside,
+    ) -> Result<()> {
+        let node = match self.source.decode_entry(entry, env, &mut self.memo) {
+            Ok(node) => node,
+            Err(error) => {
+                return match &entry.child {
+                    Some(child) => self.unread(child, error, beside),
+                    None => Err(error),
+                };
+            }
+        };
+        let Node::Index {
+            index, children, ..
+        } = &*node
+        else {
+            return Ok(());
+        };
+        for (listed, child) in index.children.iter().zip(children) {
+            match child {
+                Some(child) if is_about_any(child, subjects) => {
+                    self.take(entry, listed, Arc::clone(child), beside);
+                }
+                None if says_reversal(listed) => {
+                    let message = "the index lists the artifact, and the place does not store it";
+                    self.unread(listed, Error::new(Code::Missing, message), beside)?;
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries that may be artifacts about an entry, or list such artifacts.
+    fn candidates(&mut self, entry: &RootEntry, env: &Env) -> Result<Vec<RootEntry>> {
         let bundle = &*self.source.bundle;
         let listed = &self.listed;
         let is_one = |other: &RootEntry| {
-            let child = other.child.as_ref();
-            other.name.is_none()
-                && other.error.is_none()
-                && child.is_some_and(|child| may_be(child) && !listed.contains(&child.digest))
+            let child = other.child.as_ref().filter(|_| other.error.is_none());
+            child.is_some_and(|child| {
+                (may_be(child) || is_index(&child.kind)) && !listed.contains(&child.digest)
+            })
         };
         if bundle.extras().referrers.is_some() {
             let mut found = bundle.referrers(entry)?;
             found.retain(is_one);
             return Ok(found);
         }
-        if let Some(others) = &self.others {
-            return Ok(others.clone());
+        let place = |entry: &RootEntry| -> Result<String> {
+            let part = bundle.part(entry)?;
+            Ok(part.map_or_else(|| bundle.locator(), |(part, _)| part.locator()))
+        };
+        if self.others.is_none() {
+            let mut found = Vec::new();
+            for other in bundle.roots()?.into_iter().filter(is_one) {
+                env.check_cancelled()?;
+                // The fault of another place is no matter of this image.
+                found.extend(place(&other).ok().map(|place| (other, place)));
+            }
+            self.others = Some(found);
         }
-        let mut found = bundle.roots()?;
-        found.retain(is_one);
-        Ok(self.others.insert(found).clone())
+        let own = place(entry)?;
+        let others = self.others.iter().flatten();
+        let here = others.filter(|(_, place)| *place == own);
+        Ok(here.map(|(other, _)| other.clone()).collect())
     }
+}
+
+/// Says whether a document is an artifact of reversal about one of the images.
+fn is_about_any(node: &Node, subjects: &BTreeSet<Digest>) -> bool {
+    matches!(node, Node::Opaque { opaque, .. } if is_named(opaque)
+        && opaque.subject.is_some_and(|subject| subjects.contains(&subject)))
+}
+
+/// Says whether the tag of an index says that the index lists the referrers of one of the images
+/// (distribution-spec, "Referrers Tag Schema").
+fn lists_about(entry: &RootEntry, subjects: &BTreeSet<Digest>) -> bool {
+    let subject = entry.tag().and_then(subject_of_tag);
+    subject.is_some_and(|start| {
+        let mut all = subjects.iter();
+        all.any(|subject| subject.to_string().starts_with(&start))
+    })
+}
+
+/// Says whether a document that is not decoded yet is an artifact of reversal about one of the images. A malformed
+/// document is one if its text has both, so that it is reported.
+fn is_text_about(bytes: &[u8], subjects: &BTreeSet<Digest>) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+        let text = String::from_utf8_lossy(bytes);
+        let mut subjects = subjects.iter();
+        return text.contains(REVERSAL) && subjects.any(|it| text.contains(&it.to_string()));
+    };
+    let text = |pointer| value.pointer(pointer).and_then(Value::as_str);
+    let kinds = [text("/artifactType"), text("/config/mediaType")];
+    let subject = text("/subject/digest").and_then(|text| Digest::parse(text).ok());
+    kinds.contains(&Some(REVERSAL)) && subject.is_some_and(|it| subjects.contains(&it))
+}
+
+/// Says whether a descriptor has the type of artifacts of reversal.
+fn says_reversal(child: &Child) -> bool {
+    artifact_type(child).is_some_and(|kind| kind == REVERSAL)
+}
+
+/// The type of artifacts in a descriptor.
+fn artifact_type(child: &Child) -> Option<String> {
+    let value: Value = serde_json::from_str(&child.raw).ok()?;
+    Some(value.get("artifactType")?.as_str()?.to_owned())
 }
 
 /// Says whether a listed document may be an artifact of reversal: many programs list no type of artifacts.
 fn may_be(child: &Child) -> bool {
-    let value: Option<Value> = serde_json::from_str(&child.raw).ok();
-    let kind = value.as_ref().and_then(|value| value.get("artifactType"));
-    match kind.and_then(Value::as_str) {
+    match artifact_type(child) {
         Some(kind) => kind == REVERSAL,
         None => child.kind == OCI_MANIFEST && child.platform.is_none(),
+    }
+}
+
+impl Beside {
+    /// Reports the documents that can't be read: the way back may be lost with them.
+    ///
+    /// # Errors
+    /// [`Code::Mismatch`] if the user wants `exact` ACIs only, and there is no other record.
+    pub fn lose_unread(&self, exact: bool, report: &mut Report) -> Result<()> {
+        for (child, error) in &self.unread {
+            if exact && self.found.is_empty() {
+                let message = format!("the record of the ACI can't be read: {error}");
+                return Err(Error::new(Code::Mismatch, message).at(field(child)));
+            }
+            let why = format!("the record can't be read: {error}");
+            report.lose(field(child), Outcome::Dropped, why);
+        }
+        Ok(())
     }
 }
 

@@ -42,7 +42,11 @@ impl<'a> SourceRoot<'a> {
             place: source.location.clone(),
             bundle: &*source.bundle,
             // An error of the part was returned when the entry was decoded.
-            part: source.part(entry).ok().flatten().map(|(part, _)| part),
+            part: source
+                .part(source.listed(entry))
+                .ok()
+                .flatten()
+                .map(|(part, _)| part),
             entry: entry.clone(),
             renamed: None,
             signed: None,

@@ -18,6 +18,10 @@ use super::{
     node::{Node, below},
 };
 
+/// The position of an entry that only an index lists: the facts that the place has about an entry do not apply to
+/// such a document.
+const NESTED: usize = usize::MAX;
+
 /// An open place and the images that the locator means.
 #[derive(Debug)]
 pub struct Source {
@@ -198,7 +202,7 @@ impl Source {
     /// Names an entry for messages and reports: as a locator that leads to it.
     pub fn entry_text(&self, entry: &RootEntry) -> String {
         // A name leads to the index that lists it.
-        let name = entry.name.as_ref().filter(|_| self.via.is_none());
+        let name = entry.name.as_ref().filter(|_| !self.is_nested(entry));
         let reference = match (name, &entry.child) {
             (Some(name), _) => Some(name.to_string()),
             (None, Some(_)) if self.addressing == Addressing::Name => entry.texts.first().cloned(),
@@ -267,9 +271,19 @@ impl Source {
     /// # Errors
     /// If that place can't be opened.
     pub fn held_by(&self, entry: &RootEntry) -> Result<Option<String>> {
-        let via = self.via.as_ref().unwrap_or(entry);
-        let part = self.bundle.part(via)?;
+        let part = self.bundle.part(self.listed(entry))?;
         Ok(part.map(|(part, _)| part.locator()))
+    }
+
+    /// Says whether an entry is a document that only an index lists.
+    fn is_nested(&self, entry: &RootEntry) -> bool {
+        self.via.is_some() && entry.position == NESTED
+    }
+
+    /// The entry of the place that leads to an entry: the entry itself, or that of the index.
+    pub(super) fn listed<'e>(&'e self, entry: &'e RootEntry) -> &'e RootEntry {
+        let via = self.via.as_ref().filter(|_| self.is_nested(entry));
+        via.unwrap_or(entry)
     }
 
     /// Creates the memo for the decoded documents of this place.
@@ -282,7 +296,7 @@ impl Source {
     /// # Errors
     /// As [`Source::decode`].
     pub fn decode_entry(&self, entry: &RootEntry, env: &Env, memo: &mut Memo) -> Result<Arc<Node>> {
-        let via = self.via.as_ref().unwrap_or(entry);
+        let via = self.listed(entry);
         let part = self.part(via)?;
         let (bundle, entry_there) = match &part {
             None => {
@@ -295,7 +309,7 @@ impl Source {
             }
         };
         let node = Decoder { bundle, env, memo }.entry(entry_there)?;
-        let (Some(_), Some(child)) = (&self.via, &entry.child) else {
+        let Some(child) = entry.child.as_ref().filter(|_| self.is_nested(entry)) else {
             return Ok(node);
         };
         let found = below(&node, &child.digest).and_then(|(_, node)| node);
@@ -344,9 +358,7 @@ impl Source {
                 Some(_) => {}
                 None => {
                     let entry = RootEntry {
-                        // No position: the place's facts about the entry do not apply to this
-                        // document.
-                        position: usize::MAX,
+                        position: NESTED,
                         name: via.name.clone(),
                         ..RootEntry::only(Some(listed))
                     };
@@ -370,9 +382,10 @@ impl Source {
     /// # Errors
     /// If the root is missing, or does not match its descriptor.
     pub fn root(&self, entry: &RootEntry, env: &Env) -> Result<Root> {
-        let (Some(via), Some(child)) = (&self.via, &entry.child) else {
+        let Some(child) = entry.child.as_ref().filter(|_| self.is_nested(entry)) else {
             return root_of(&*self.bundle, entry, env);
         };
+        let via = self.listed(entry);
         let part = self.bundle.part(via)?;
         let bundle = part.as_ref().map_or(&*self.bundle, |(part, _)| &**part);
         find_document(bundle, child, &env.limits).map(Root::Document)

@@ -1,7 +1,7 @@
 //! Writing images as single streams, such as ACIs.
 
 use imgconv_model::{
-    Algorithm, Blob, Code, Compression, Counted, Digest, Env, Error, Image, Notes, Open,
+    Algorithm, Blob, Compression, Counted, Digest, Env, Error, Image, Notes, Open,
     Outcome as LossKind, Reader, Report, Result, Work,
 };
 use imgconv_pipeline::squash;
@@ -13,7 +13,10 @@ use crate::{
         output::{Item, squash_layers},
         stream::{Fate, WrittenStream, item},
     },
-    choose::{request::Request, restored::check_restored},
+    choose::{
+        request::Request,
+        restored::{check_restored, not_exact},
+    },
     plan::{
         data::{PlannedExact, PlannedStream, StreamStep},
         streams::encoding,
@@ -46,7 +49,7 @@ impl Writer<'_> {
             }
         }
         for (exact, error) in failed {
-            self.not_exact(planned, exact, error)?;
+            not_exact(planned, exact, error, self.request.options.exact)?;
         }
         match planned.step {
             StreamStep::Keep(aci) => Ok(vec![self.kept(planned, aci, env)?]),
@@ -167,12 +170,15 @@ impl Writer<'_> {
                 Compression::None => encoding.compression == Compression::None,
                 _ => reversal.file_digest == Some(written.digest),
             };
-            if !fits {
+            if !fits && !self.request.options.signs_anew {
                 let message = "the signature is of the ACI with another compression, so a program that verifies the \
                                file as it is refuses it";
                 notes.warn("signature-of-other-file", "signature", message);
             }
-            if !sink.put_beside(&written.digest, SIGNATURE_SUFFIX, &signature)? {
+            if !fits && self.request.options.signs_anew {
+                let why = "the signature is of the ACI with another compression, and the ACI gets a new one";
+                report.lose("signature", LossKind::Dropped, why);
+            } else if !sink.put_beside(&written.digest, SIGNATURE_SUFFIX, &signature)? {
                 let why = "the destination is one stream, and the signature of the ACI is a file of its own";
                 report.lose("signature", LossKind::Dropped, why);
             }
@@ -181,28 +187,6 @@ impl Writer<'_> {
         let mut item = item(planned, self.request, image, Fate::Written(written), report);
         item.images[0].exact = true;
         Ok(item)
-    }
-
-    /// Decides about an ACI that can't be restored: a warning, unless the run has to end.
-    fn not_exact(
-        &self,
-        planned: &PlannedStream<'_>,
-        exact: &PlannedExact<'_>,
-        error: Error,
-    ) -> Result<()> {
-        if matches!(error.code(), Code::Cancelled | Code::Io | Code::Net) {
-            return Err(error);
-        }
-        let record = format!("artifact {}", exact.reversal.digest);
-        if self.request.options.exact {
-            // Damage, whatever shows it.
-            let message = format!("the record does not give back the ACI: {error}");
-            return Err(Error::new(Code::Mismatch, message).at(record));
-        }
-        let message =
-            format!("the ACI is made anew, because its record does not give it back: {error}");
-        planned.node.notes.warn("bad-record", record, message);
-        Ok(())
     }
 
     /// Writes a stream; the hash of the stream is the image ID of a tar. `verified` is the hash if the stream itself

@@ -286,7 +286,12 @@ impl Stock {
             let node = source.decode_entry(entry, env, &mut memo)?;
             // A place either lists records, or keeps them apart.
             if source.bundle.extras().referrers.is_some() {
-                beside.extend(search.beside(entry, &node, env)?);
+                let about = search.beside(entry, &node, env)?;
+                beside.extend(about.found);
+                // Without its record, the image becomes the ACI that a conversion makes.
+                for (child, error) in about.unread {
+                    self.watcher.failed(&child.digest.to_string(), &error);
+                }
             }
             let images = node.images().filter_map(|(image, _)| image.child.as_ref());
             for child in images {

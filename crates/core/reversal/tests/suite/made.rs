@@ -55,6 +55,12 @@ pub(crate) fn rebuilt(record: &[u8], layer: &[u8]) -> Result<(Header, Vec<u8>)> 
     Ok((header, tar))
 }
 
+/// Reads a record without the layer.
+pub(crate) fn checked(record: &[u8]) -> Result<()> {
+    let reader: Reader = Box::new(Cursor::new(record.to_vec()));
+    Record::open(reader, &Limits::default(), "record")?.check()
+}
+
 impl Made {
     /// Asserts that the tar comes back.
     pub(crate) fn comes_back(&self, what: &str) {

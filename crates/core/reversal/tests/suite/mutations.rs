@@ -4,7 +4,7 @@ use imgconv_model::Compression;
 use imgconv_stream::{Level, PieceEncoder};
 use imgconv_testkit::random;
 
-use crate::made::{Made, made, rebuilt};
+use crate::made::{Made, checked, made, rebuilt};
 
 /// Numbers that look random (SplitMix64).
 fn random(state: &mut u64) -> usize {
@@ -103,4 +103,34 @@ fn zstd_plain(body: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     decoder.read_to_end(&mut plain).unwrap();
     plain
+}
+
+/// H9a: a reader in one pass relies on the end of the last used range.
+#[test]
+fn a_record_that_claims_to_use_more_of_the_layer_is_refused() {
+    let tar = random::image(3)[0].tar();
+    let made = made(&tar, |_| true).unwrap();
+    let reach = u64::from_le_bytes(made.record[24..32].try_into().unwrap());
+    for claimed in [0, reach - 1, reach + 1, made.layer.len() as u64, u64::MAX] {
+        if claimed == reach {
+            continue;
+        }
+        let mut record = made.record.clone();
+        record[24..32].copy_from_slice(&claimed.to_le_bytes());
+        assert!(rebuilt(&record, &made.layer).is_err(), "{claimed}");
+        assert!(checked(&record).is_err(), "{claimed}");
+    }
+    checked(&made.record).unwrap();
+}
+
+/// H9k: the check without the layer finds what is wrong with the record itself.
+#[test]
+fn a_damaged_record_is_found_without_the_layer() {
+    let tar = random::image(3)[0].tar();
+    let made = made(&tar, |_| true).unwrap();
+    for at in 160..made.record.len() {
+        assert!(checked(&made.record[..at]).is_err(), "{at}");
+    }
+    assert!(checked(b"junk").is_err());
+    assert!(checked(&[&made.record[..], b"more"].concat()).is_err());
 }
