@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Blob, Code, Compression, Digest, Document, Error, Facts, Fetched, FormatId, Limits, Place, Platform, Result,
-    Root, RootEntry, Signature, TopLevel, quote,
+    Blob, Code, Compression, Digest, Document, Error, Facts, Fetched, FormatId, Limits, Place,
+    Platform, Result, Root, RootEntry, Signature, TopLevel, quote,
 };
 
 /// A place that is read.

@@ -12,8 +12,8 @@ use std::{
 
 use imgconv_layout::{INDEX_FILE, MARKER_FILE};
 use imgconv_model::{
-    Algorithm, Blob, Code, Compression, Counted, Digest, Env, Error, Facts, Limits, Notes, Open, ReadAt, Reader,
-    Result, Work, quote,
+    Algorithm, Blob, Code, Compression, Counted, Digest, Env, Error, Facts, Limits, Notes, Open,
+    ReadAt, Reader, Result, Work, quote,
 };
 use imgconv_stream::{Decoder, Hasher, Interruptible, Verified, read_to_limit};
 use imgconv_tar::{Archive, EntryKind, Member};

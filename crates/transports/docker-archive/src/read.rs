@@ -1,6 +1,9 @@
 //! Reading an archive: its roots, and its members, which formats interpret.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_layout::INDEX_FILE;
 use imgconv_manifest::v1_image::Images as _;
@@ -356,7 +359,11 @@ impl Whole for ArchiveBundle {
             };
             let images = self.roots.iter().map(|entry| match &entry.child {
                 Some(child) => child.digest.to_string(),
-                None => self.broken.get(&entry.position).cloned().unwrap_or_default(),
+                None => self
+                    .broken
+                    .get(&entry.position)
+                    .cloned()
+                    .unwrap_or_default(),
             });
             let own = |entry: &&RootEntry| entry.digest() == Some(*root);
             let names = self.roots.iter().filter(own).filter_map(|entry| {

@@ -16,8 +16,8 @@ use std::{
 };
 
 use imgconv_fs::{Stage, Staged};
-use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_json::{Map, Object, Value, canonical};
+use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
     Algorithm, BlobWriter, BundleSink, Code, Digest, Document, Env, Error, ExpectedBlobs, Name,
     Publication, Report, Result, SinkExtras, TopLevel, quote,
@@ -351,7 +351,10 @@ fn whole(publications: &[Publication]) -> Result<Option<Digest>> {
         return Ok(None);
     };
     let digest = first.root.digest;
-    if publications.iter().all(|one| is_whole(&one) && one.root.digest == digest) {
+    if publications
+        .iter()
+        .all(|one| is_whole(&one) && one.root.digest == digest)
+    {
         return Ok(Some(digest));
     }
     let message = "an archive that is restored as a whole can't hold other images too";

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use imgconv_format_docker_v2s1::sign;
 use imgconv_layout::is_platform;
+use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
-    Algorithm, Child, Code, Digest, Document, Encoded, Image, Index, Outcome as LossKind,
-    Publication, Report, Result, SealedLayer, quote,
+    Algorithm, Child, Code, Digest, Document, Encoded, Env, Error, FormatId, Image, Index,
+    Outcome as LossKind, Publication, Report, Result, SealedLayer, quote,
 };
 use imgconv_pipeline::{LayerStep, Plan as LayerPlan, Reason};
 use imgconv_reversal::Content;
@@ -28,7 +29,10 @@ use crate::{
         ReversalOutcome,
     },
     plan::{
-        data::{PlannedArtifact, PlannedImage, PlannedIndex, PlannedNode, PlannedRoot, What},
+        data::{
+            DockerKeepsake, PlannedArtifact, PlannedDocker, PlannedImage, PlannedIndex,
+            PlannedNode, PlannedRoot, PlannedWhole, What,
+        },
         lost,
     },
     read::{
@@ -95,6 +99,20 @@ impl<'s> Assembler<'_, 's> {
             digest: child.digest,
             is_final: self.output.is_final(),
         };
+        if child.kind == WHOLE_ARCHIVE {
+            for image in &mut images {
+                image.source.clone_from(&root.text);
+            }
+            return Ok(Some(Item {
+                publication: Publication {
+                    root: child,
+                    name: None,
+                    reference: None,
+                    file_name: None,
+                },
+                images,
+            }));
+        }
         // Only names of written roots are read, because other roots may have an invalid name.
         let name = self.request.name_of(root)?;
         let name = names::of_digest(self.request, name, root, written, &mut report)?;
@@ -180,6 +198,10 @@ impl<'s> Assembler<'_, 's> {
                 let (child, outcome) = self.image(image, node)?;
                 (Some(child), vec![outcome])
             }
+            (What::Whole(whole), Node::Image(node)) => {
+                let (child, outcome) = self.whole(whole, node)?;
+                (Some(child), vec![outcome])
+            }
             (
                 What::Index(planned),
                 Node::Index {
@@ -194,7 +216,9 @@ impl<'s> Assembler<'_, 's> {
                 (None, Vec::new())
             }
             // An image is planned as an image, and an index as an index.
-            (What::Unwanted | What::Image(_) | What::Index(_), _) => (None, Vec::new()),
+            (What::Unwanted | What::Image(_) | What::Whole(_) | What::Index(_), _) => {
+                (None, Vec::new())
+            }
         };
         self.known.note(planned, &written);
         Ok(written)
@@ -223,6 +247,16 @@ impl<'s> Assembler<'_, 's> {
         }
         let target = planned.target;
         let Encoded { documents, root } = target.encode(&image, &sealed, env, &mut report)?;
+        if let Some(restored) = planned
+            .restored
+            .as_ref()
+            .filter(|it| it.bytes != root.bytes)
+        {
+            let digests = [&restored.bytes, &root.bytes]
+                .map(|bytes| imgconv_stream::digest(Algorithm::Sha256, bytes));
+            let what = "the restored manifest";
+            return Err(Error::mismatch(what, digests[0], digests[1]));
+        }
         // Schema 1 has no config: the documents beside a schema 1 manifest are layers.
         let has_config = target.id() != SCHEMA1;
         let mut config = None;
@@ -235,10 +269,17 @@ impl<'s> Assembler<'_, 's> {
             }
         }
         let mut child = self.store_root(&self.signed(root)?, node.child.as_ref())?;
-        let reversal = match content {
+        let mut reversal = match content {
             Some(content) => Some(self.reversal(planned, (node, &child), &sealed, content)?),
             None => None,
         };
+        if let Some(keepsake) = &planned.docker {
+            reversal = self.docker_record(keepsake, (node, &child), &sealed, env)?;
+        }
+        if planned.restored.is_some() {
+            // The manifest says all that it said before.
+            report.losses.clone_from(&planned.report.losses);
+        }
         if let Some(image) = &source_image {
             let written = (&child, config);
             preserve::image(
@@ -279,6 +320,7 @@ impl<'s> Assembler<'_, 's> {
             config: config.map(|digest| digest.to_string()),
             image_id: node.image_id().map(|id| id.image_id()),
             reversal,
+            exact: planned.restored.is_some() && self.output.is_final(),
             layers,
             ..ImageOutcome::default()
         };
@@ -324,6 +366,31 @@ impl<'s> Assembler<'_, 's> {
             diff_id: own.diff_id,
         };
         let (artifact, size) = self.output.reversal(record, content, &keepsake)?;
+        Ok(self.add_record(artifact, size))
+    }
+
+    /// Stores the record of the old docker image that became an image; `None` as long as nothing is written.
+    fn docker_record(
+        &mut self,
+        keepsake: &DockerKeepsake,
+        (node, subject): (&ImageNode, &Child),
+        sealed: &[SealedLayer],
+        env: &Env,
+    ) -> Result<Option<ReversalOutcome>> {
+        let Some(top) = sealed.last() else {
+            return Ok(None);
+        };
+        let record = RecordOf {
+            subject,
+            node,
+            diff_id: top.diff_id,
+        };
+        let stored = self.output.docker_record(record, sealed, keepsake, env)?;
+        Ok(stored.map(|(artifact, size)| self.add_record(artifact, size)))
+    }
+
+    /// Adds an artifact to those that are published.
+    fn add_record(&mut self, artifact: Child, size: u64) -> ReversalOutcome {
         let digest = artifact.digest;
         let is_known = |item: &Item| item.publication.root.digest == digest;
         if !self.records.iter().any(is_known) {
@@ -337,10 +404,80 @@ impl<'s> Assembler<'_, 's> {
                 images: Vec::new(),
             });
         }
-        Ok(ReversalOutcome {
+        ReversalOutcome {
             digest: digest.to_string(),
             size,
-        })
+        }
+    }
+
+    /// Writes the archive that an image was made of, or the image anew if no record gives the archive back.
+    fn whole(
+        &mut self,
+        planned: &PlannedWhole<'_>,
+        node: &ImageNode,
+    ) -> Result<(Child, ImageOutcome)> {
+        let request = self.request;
+        let env = &planned.image.env(node, request.env);
+        // The last record of a list is the newest.
+        let mut failed = Vec::new();
+        for exact in planned.exact.iter().rev() {
+            match self.output.whole(exact, node, env) {
+                Ok((digest, size)) => {
+                    return Ok(self.restored(planned, exact, node, (digest, size)));
+                }
+                Err(error) => failed.push((exact, error)),
+            }
+        }
+        for (exact, error) in failed {
+            if matches!(
+                error.code(),
+                Code::Cancelled | Code::Io | Code::Net | Code::Limit
+            ) {
+                return Err(error);
+            }
+            let record = format!("artifact {}", exact.record.digest);
+            if request.options.exact {
+                // Damage, whatever shows it.
+                let message = format!("the record does not give back the archive: {error}");
+                return Err(Error::new(Code::Mismatch, message).at(record));
+            }
+            let message = format!(
+                "the archive is made anew, because its record does not give it back: {error}"
+            );
+            env.notes.warn("bad-record", record, message);
+        }
+        self.image(&planned.image, node)
+    }
+
+    /// Describes a restored archive.
+    fn restored(
+        &self,
+        planned: &PlannedWhole<'_>,
+        exact: &PlannedDocker<'_>,
+        node: &ImageNode,
+        (digest, size): (Digest, u64),
+    ) -> (Child, ImageOutcome) {
+        let limits = &self.request.env.limits;
+        let child = Child::new(WHOLE_ARCHIVE, digest, size);
+        let is_final = self.output.is_final();
+        let mut outcome = ImageOutcome {
+            format: FormatId::DOCKER_V1.to_string(),
+            platform: Some(planned.image.image.platform.to_string()),
+            digest: is_final.then(|| digest.to_string()),
+            source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
+            source_config: node.config_digest(limits).map(|it| it.to_string()),
+            name: exact.record.names.first().cloned(),
+            exact: is_final,
+            plan: (!is_final).then(|| "restore the archive exactly".to_owned()),
+            ..ImageOutcome::default()
+        };
+        // Nothing of the image itself is lost.
+        let mut report = Report::default();
+        for warning in &node.report.warnings {
+            report.warn(warning.code, warning.at.clone(), warning.message.clone());
+        }
+        outcome.add_report(report);
+        (child, outcome)
     }
 
     /// Assembles the entries of an index, and the index over them.

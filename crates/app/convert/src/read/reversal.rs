@@ -19,6 +19,7 @@ use imgconv_stream::read_to_limit;
 
 use super::{
     decode::Memo,
+    docker_record,
     node::{ImageNode, Node},
     source::Source,
 };
@@ -193,9 +194,10 @@ pub fn was_aci(node: &ImageNode, limits: &Limits) -> bool {
     node.aci.is_none() && manifest_of(&node.image, limits).is_ok_and(|found| found.is_some())
 }
 
-/// The digests of the images below a node that were ACIs before.
+/// The digests of the images below a node that were ACIs before, or may have been old docker images.
 fn subjects(node: &Node, limits: &Limits) -> BTreeSet<Digest> {
-    let images = node.images().filter(|(image, _)| was_aci(image, limits));
+    let may = |image: &ImageNode| was_aci(image, limits) || docker_record::may_have_been(image);
+    let images = node.images().filter(|(image, _)| may(image));
     let children = images.filter_map(|(image, _)| image.child.as_ref());
     children.map(|child| child.digest).collect()
 }
@@ -247,9 +249,14 @@ impl<'s> Search<'s> {
         if subjects.is_empty() || self.source.held_by(entry)?.is_some() {
             return Ok(Vec::new());
         }
+        let any_aci = node.images().any(|(image, _)| was_aci(image, &env.limits));
         let mut found = Vec::new();
         for entry in self.candidates(entry)? {
             env.check_cancelled()?;
+            // Any image may have been a docker image: only what is listed as its record is read.
+            if !any_aci && !entry.child.as_ref().is_some_and(says_docker) {
+                continue;
+            }
             let node = match self.source.decode_entry(&entry, env, &mut self.memo) {
                 Ok(node) => node,
                 Err(error) if error.code() == Code::Cancelled => return Err(error),
@@ -257,7 +264,7 @@ impl<'s> Search<'s> {
                 Err(_) => continue,
             };
             if let (Node::Opaque { opaque, .. }, Some(child)) = (&*node, &entry.child)
-                && is_named(opaque)
+                && (is_named(opaque) || docker_record::kind_of(opaque).is_some())
                 && opaque.subject.is_some_and(|it| subjects.contains(&it))
                 && self.listed.insert(child.digest)
             {
@@ -293,12 +300,21 @@ impl<'s> Search<'s> {
 
 /// Says whether a listed document may be an artifact of reversal: many programs list no type of artifacts.
 fn may_be(child: &Child) -> bool {
-    let value: Option<Value> = serde_json::from_str(&child.raw).ok();
-    let kind = value.as_ref().and_then(|value| value.get("artifactType"));
-    match kind.and_then(Value::as_str) {
-        Some(kind) => kind == REVERSAL,
+    match artifact_type(child).as_deref() {
+        Some(kind) => kind == REVERSAL || docker_record::is_type(kind),
         None => child.kind == OCI_MANIFEST && child.platform.is_none(),
     }
+}
+
+/// Says whether a descriptor says that it is of the record of an old docker image.
+fn says_docker(child: &Child) -> bool {
+    artifact_type(child).is_some_and(|kind| docker_record::is_type(&kind))
+}
+
+/// The type of the artifact of a descriptor, if the descriptor says it.
+fn artifact_type(child: &Child) -> Option<String> {
+    let value: Value = serde_json::from_str(&child.raw).ok()?;
+    value.get("artifactType")?.as_str().map(str::to_owned)
 }
 
 /// The artifacts of reversal among nodes, each with its position among them; a malformed artifact is an
