@@ -33,6 +33,7 @@ use crate::{
             DockerKeepsake, PlannedArtifact, PlannedDocker, PlannedImage, PlannedIndex,
             PlannedNode, PlannedRoot, PlannedWhole, What,
         },
+        docker_record::named,
         lost,
     },
     read::{
@@ -100,7 +101,14 @@ impl<'s> Assembler<'_, 's> {
             is_final: self.output.is_final(),
         };
         if child.kind == WHOLE_ARCHIVE {
+            let own = self.request.name_of(root)?;
+            let own = own.filter(|name| match &planned.node.what {
+                What::Whole(whole) => whole.exact.iter().any(|it| named(&it.record.names, name)),
+                _ => false,
+            });
+            let own = own.and_then(|name| name.to_full_reference(&mut Report::default()));
             for image in &mut images {
+                image.name = own.clone().or(image.name.take());
                 image.source.clone_from(&root.text);
             }
             return Ok(Some(Item {

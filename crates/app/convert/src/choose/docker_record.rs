@@ -10,8 +10,8 @@ use imgconv_format_docker_v2s1::{DOCKER_V1, DOCKER_V2S1, manifest_digest};
 use imgconv_format_oci::OCI;
 use imgconv_manifest::find_blob;
 use imgconv_model::{
-    Artifact, Bundle, Code, Digest, Document, DocumentFormat, Env, Error, Image, Layer, Notes,
-    Reader, Report, Result, Root, SealedLayer, Step,
+    Artifact, Bundle, Code, Compression, Digest, Document, DocumentFormat, Env, Error, Image,
+    Layer, Notes, Reader, Report, Result, Root, SealedLayer, Step,
 };
 use imgconv_pipeline::{Budget, Tar, labelled};
 use imgconv_reversal::ArchiveRecord;
@@ -174,7 +174,8 @@ pub fn restored_manifest(
 /// If schema 1 can't express the image.
 pub(crate) fn is_kept(image: &Image, document: &Document, env: &Env) -> Result<bool> {
     let env = &env.with_notes(&Notes::default());
-    let Some(layers) = sealed(&image.layers) else {
+    // Schema 1 has layers compressed with gzip only, and no type of a layer says so.
+    let Some(layers) = sealed(&image.layers, |_| Compression::Gzip) else {
         return Ok(false);
     };
     let written = DOCKER_V2S1.encode(image, &layers, env, &mut Report::default())?;
@@ -229,7 +230,7 @@ fn same_layers(found: &[Layer], expected: &[Layer], env: &Env) -> Result<()> {
 fn same_description(found: &Image, image: &Image, env: &Env) -> Result<()> {
     let is_config = |found: &&imgconv_model::Original| found.role == "config";
     let config = image.originals.iter().find(is_config);
-    let written = sealed(&image.layers).and_then(|layers| {
+    let written = sealed(&image.layers, labelled).and_then(|layers| {
         let stubs = Image {
             layers: image.layers.clone(),
             ..found.clone()
@@ -255,13 +256,16 @@ fn same_description(found: &Image, image: &Image, env: &Env) -> Result<()> {
 }
 
 /// The layers of an image as they are stored; `None` if a digest is not known.
-fn sealed(layers: &[Layer]) -> Option<Vec<SealedLayer>> {
+fn sealed(
+    layers: &[Layer],
+    compression: impl Fn(&Layer) -> Compression,
+) -> Option<Vec<SealedLayer>> {
     let one = |layer: &Layer| {
         let digest = layer.blob.facts.digest?;
         Some(SealedLayer {
             digest,
             size: layer.blob.facts.size.unwrap_or(0),
-            compression: labelled(layer),
+            compression: compression(layer),
             // Schema 1 has no diff IDs.
             diff_id: layer.diff_id.unwrap_or(digest),
             step: Step::Keep,

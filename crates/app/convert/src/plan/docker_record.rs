@@ -337,7 +337,7 @@ fn refuse_change(kind: Kind, none: bool, why: Option<String>, request: &Request<
 }
 
 /// Says whether a name is one of an archive's.
-fn named(names: &[String], name: &Name) -> bool {
+pub(crate) fn named(names: &[String], name: &Name) -> bool {
     let read = |text: &String| Name::parse_reference(text).ok();
     let mut all = names.iter().filter_map(read);
     all.any(|own| own.qualified() == name.qualified())

@@ -1,7 +1,7 @@
 //! Planning: all decisions before a byte is written, as [`data::Plan`].
 
 pub mod data;
-mod docker_record;
+pub(crate) mod docker_record;
 mod documents;
 mod foreign;
 pub(crate) mod lost;
