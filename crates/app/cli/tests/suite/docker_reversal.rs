@@ -278,6 +278,7 @@ fn records_of_archives_go_through_registries() {
     }
 }
 
+/// H9e.
 #[test]
 fn odd_archives_come_back() {
     let sandbox = Sandbox::new();
@@ -498,13 +499,12 @@ fn a_foreign_record_of_an_archive_is_refused() {
     };
     let mut other = layers().to_vec();
     other[2] = layer("etc/motd", b"other\n");
-    let text = String::from_utf8_lossy(&tar).into_owned();
+    let text: String = tar.iter().map(|byte| char::from(byte & 0x7f)).collect();
     assert!(text.contains("A=b"));
     let mut config = tar.clone();
-    let at = config
-        .windows(3)
-        .rposition(|bytes| bytes == b"A=b")
-        .unwrap();
+    // The config of the top layer is that of the image.
+    let top = text.find(&format!("\"id\": \"{}\"", id("app", 3))).unwrap();
+    let at = top + text[top..].find("A=b").unwrap();
     config[at] = b'B';
     let mut swapped = layers();
     swapped.swap(0, 2);
@@ -566,7 +566,8 @@ fn changed_records_never_give_another_original() {
             replace(&sandbox, layout, kind, |_| {}, &changed);
             let output = sandbox.run(&["convert", layout, to, "--exact"]);
             if !output.status.success() {
-                assert_eq!(output.status.code(), Some(4), "{output:?}");
+                // 4 for damage; a number may also be above a limit.
+                assert!(matches!(output.status.code(), Some(1 | 4)), "{output:?}");
                 assert!(!sandbox.path("made").exists(), "round {round}");
                 refused += 1;
                 continue;
@@ -622,6 +623,7 @@ fn schema1(sandbox: &Sandbox) {
     assert!(sandbox.path("s1").join(empty).exists());
 }
 
+/// H9f.
 #[test]
 fn a_signed_manifest_comes_back_with_its_blobs() {
     let sandbox = Sandbox::new();
@@ -668,13 +670,15 @@ fn a_signed_manifest_comes_back_with_its_blobs() {
 fn a_manifest_comes_from_and_goes_to_a_registry() {
     let sandbox = Sandbox::new();
     schema1(&sandbox);
+    // The registry of the testkit names a manifest by all of its bytes, so the manifest is not signed.
+    sandbox.ok(&["convert", "s.tar", "docker-v2s1+dir:plain"]);
     let registry = Registry::start();
     let place = registry.locator("team/app:1.0");
-    sandbox.ok(&["convert", "dir:s1", &format!("docker-v2s1+{place}")]);
+    sandbox.ok(&["convert", "dir:plain", &format!("docker-v2s1+{place}")]);
     sandbox.ok(&["convert", &place, "oci:out", "--reversible"]);
     sandbox.ok(&["verify", "out"]);
     sandbox.ok(&["convert", "out", "docker-v2s1+dir:back", "--exact"]);
-    assert!(read(&sandbox, "back/manifest.json") == read(&sandbox, "s1/manifest.json"));
+    assert!(read(&sandbox, "back/manifest.json") == read(&sandbox, "plain/manifest.json"));
     let again = format!("docker-v2s1+{}", registry.locator("team/app:2"));
     // The manifest holds its tag.
     let args = ["convert", "out", &again, "--exact"];
@@ -684,7 +688,7 @@ fn a_manifest_comes_from_and_goes_to_a_registry() {
     let line = sandbox.ok(&["convert", "out", &format!("docker-v2s1+{place}"), "--exact"]);
     assert!(line.trim_end().ends_with("exact"), "{line}");
     sandbox.ok(&["convert", &place, "docker-v2s1+dir:pulled"]);
-    assert!(read(&sandbox, "pulled/manifest.json") == read(&sandbox, "s1/manifest.json"));
+    assert!(read(&sandbox, "pulled/manifest.json") == read(&sandbox, "plain/manifest.json"));
 }
 
 /// H9a, H9b, H9c.

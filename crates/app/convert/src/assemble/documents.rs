@@ -22,7 +22,7 @@ use super::{
     written::{Known, Written},
 };
 use crate::{
-    choose::{request::Request, signing::SCHEMA1},
+    choose::{docker_record::ends, request::Request, signing::SCHEMA1},
     options::{Missing, digests_change},
     outcome::{
         ChangeOutcome, ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer, PlannedOutcome,
@@ -437,10 +437,7 @@ impl<'s> Assembler<'_, 's> {
             }
         }
         for (exact, error) in failed {
-            if matches!(
-                error.code(),
-                Code::Cancelled | Code::Io | Code::Net | Code::Limit
-            ) {
+            if ends(&error, request.options.exact) {
                 return Err(error);
             }
             let record = format!("artifact {}", exact.record.digest);

@@ -54,6 +54,57 @@ fn no_archive() -> Error {
     Error::new(Code::Mismatch, message)
 }
 
+/// Says whether the beginning of a record belongs to an image: what is known without restoring the archive.
+///
+/// # Errors
+/// As [`restored_archive`].
+pub(crate) fn check_begin(
+    record: &DockerRecord,
+    bundle: &dyn Bundle,
+    image: &Image,
+    env: &Env,
+) -> Result<()> {
+    let opened = opened(record, bundle, image, env);
+    opened
+        .map(drop)
+        .map_err(|error| error.at(format!("record {}", record.record.digest)))
+}
+
+/// Opens the record of an archive, and finds the layers that it uses.
+fn opened(
+    record: &DockerRecord,
+    bundle: &dyn Bundle,
+    image: &Image,
+    env: &Env,
+) -> Result<(ArchiveRecord, Vec<Layer>)> {
+    let blob = find_blob(bundle, &record.record, &env.limits)?;
+    let opened = ArchiveRecord::open(blob.open()?, &env.limits, "header")?;
+    let found = &opened.header().digest;
+    equal("the digest of the archive", &record.original, found)?;
+    let layers = opened.header().layers.iter().map(|part| {
+        let own = |layer: &&Layer| layer.diff_id == Some(part.diff_id);
+        image.layers.iter().find(own).cloned().ok_or_else(|| {
+            let message = format!(
+                "the record is about a layer with the diff ID {}, which the image does not have",
+                part.diff_id
+            );
+            Error::new(Code::Mismatch, message)
+        })
+    });
+    let layers = layers.collect::<Result<Vec<Layer>>>()?;
+    Ok((opened, layers))
+}
+
+/// Says whether an error ends the run, and is no damage of a record. A record that needs more than a limit allows
+/// is refused if the user wants nothing else.
+pub(crate) fn ends(error: &Error, exact: bool) -> bool {
+    match error.code() {
+        Code::Cancelled | Code::Io | Code::Net => true,
+        Code::Limit => exact,
+        _ => false,
+    }
+}
+
 /// Restores the docker archive that an image was made of. `bundle` holds the record.
 ///
 /// # Errors
@@ -69,32 +120,15 @@ pub fn restored_archive(
     // The warnings about the archive were given when the image was made of it.
     let env = &env.with_notes(&Notes::default());
     let restore = || -> Result<RestoredArchive> {
-        let blob = find_blob(bundle, &record.record, &env.limits)?;
-        let opened = ArchiveRecord::open(blob.open()?, &env.limits, &what)?;
-        let header = opened.header().clone();
-        equal(
-            "the digest of the archive",
-            &record.original,
-            &header.digest,
-        )?;
-        let layers = header.layers.iter().map(|part| {
-            let own = |layer: &&Layer| layer.diff_id == Some(part.diff_id);
-            image.layers.iter().find(own).cloned().ok_or_else(|| {
-                let message = format!(
-                    "the record is about a layer with the diff ID {}, which the image does not have",
-                    part.diff_id
-                );
-                Error::new(Code::Mismatch, message)
-            })
-        });
-        let layers = layers.collect::<Result<Vec<Layer>>>()?;
+        let (opened, layers) = opened(record, bundle, image, env)?;
+        let length = opened.header().length;
         let own = env.clone();
         let open = move |place: usize| -> Result<Reader> {
             let tar = Tar::open(&layers[place], &Budget::default(), &own, "layer")?;
             Ok(Box::new(tar))
         };
         let tar = Box::new(Cancellable::new(opened.rebuild(Box::new(open))?, env));
-        let archive = open_stream(tar, header.length, "the restored archive", env)?;
+        let archive = open_stream(tar, length, "the restored archive", env)?;
         let roots = archive.roots()?;
         let first = roots.first().ok_or_else(no_archive)?;
         let Root::Document(document) = archive.root(first)? else {
@@ -112,7 +146,7 @@ pub fn restored_archive(
         Ok(RestoredArchive {
             bundle: archive,
             root,
-            size: header.length,
+            size: length,
         })
     };
     restore().map_err(|error| error.at(what.clone()))

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     choose::{
-        docker_record::{is_kept, restored_manifest},
+        docker_record::{check_begin, ends, is_kept, restored_manifest},
         request::Request,
     },
     read::{
@@ -223,7 +223,7 @@ impl<'s> DockerRecords<'s> {
     ) -> Result<Vec<PlannedDocker<'s>>> {
         let mut planned = Vec::new();
         let records = self.about(Kind::Archive, node, request, report)?;
-        let mut why = None;
+        let (mut why, mut bad) = (None, Vec::new());
         for (holder, record) in records {
             let change = match alone {
                 true => change(root, request, |name| named(&record.names, name))?,
@@ -233,13 +233,29 @@ impl<'s> DockerRecords<'s> {
                 why = change;
                 continue;
             }
+            match check_begin(&record, holder.holder(), &node.image, request.env) {
+                Ok(()) => {}
+                Err(error) if ends(&error, request.options.exact) => return Err(error),
+                Err(error) => {
+                    bad.push((record, error));
+                    continue;
+                }
+            }
             self.used.insert(record.digest);
             planned.push(PlannedDocker {
                 record,
                 bundle: holder.holder(),
             });
         }
-        refuse_change(Kind::Archive, planned.is_empty(), why, request)?;
+        refuse_change(
+            Kind::Archive,
+            planned.is_empty() && bad.is_empty(),
+            why,
+            request,
+        )?;
+        if planned.is_empty() {
+            refuse_bad(Kind::Archive, bad, request, report)?;
+        }
         Ok(planned)
     }
 
@@ -262,14 +278,7 @@ impl<'s> DockerRecords<'s> {
             let restored = restored_manifest(&record, bundles, &node.image, request.env);
             let (document, mut found) = match restored {
                 Ok(restored) => restored,
-                Err(error)
-                    if matches!(
-                        error.code(),
-                        Code::Cancelled | Code::Io | Code::Net | Code::Limit
-                    ) =>
-                {
-                    return Err(error);
-                }
+                Err(error) if ends(&error, request.options.exact) => return Err(error),
                 Err(error) => {
                     bad.push((record, error));
                     continue;
@@ -300,17 +309,28 @@ impl<'s> DockerRecords<'s> {
             return Ok(Some(document));
         }
         refuse_change(Kind::Schema1, bad.is_empty(), why, request)?;
-        for (record, error) in bad {
-            if request.options.exact {
-                let message = format!("the record does not give back the manifest: {error}");
-                let at = format!("artifact {}", record.digest);
-                return Err(Error::new(Code::Mismatch, message).at(at));
-            }
-            let at = format!("artifact {}", record.digest);
-            not_used(Kind::Schema1, &at, &error.to_string(), report);
-        }
+        refuse_bad(Kind::Schema1, bad, request, report)?;
         Ok(None)
     }
+}
+
+/// Warns about records that do not give back the original, or refuses them where the user wants nothing else.
+fn refuse_bad(
+    kind: Kind,
+    bad: Vec<(DockerRecord, Error)>,
+    request: &Request<'_>,
+    report: &mut Report,
+) -> Result<()> {
+    for (record, error) in bad {
+        let at = format!("artifact {}", record.digest);
+        if request.options.exact {
+            // Damage, whatever shows it.
+            let message = format!("the record does not give back {}: {error}", kind.original());
+            return Err(Error::new(Code::Mismatch, message).at(at));
+        }
+        not_used(kind, &at, &error.to_string(), report);
+    }
+    Ok(())
 }
 
 /// Warns about a record that does not give back the original.

@@ -150,7 +150,11 @@ impl Output for Written<'_> {
         node: &ImageNode,
         env: &Env,
     ) -> Result<(Digest, u64)> {
-        docker_record::restore(self.destination.sink, exact, node, env)
+        let (sink, request) = (self.destination.sink, self.request);
+        let restored = docker_record::restore(sink, exact, node, env)?;
+        self.stored.borrow_mut().insert(restored);
+        self.known.borrow_mut().done(&node.image, request.env);
+        Ok(restored)
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {
