@@ -736,6 +736,7 @@ fn a_bad_record_of_a_manifest_is_a_warning_or_a_refusal() {
         assert_ne!(text, whole);
         let digest = digest_of(text.as_bytes());
         let change = |ours: &mut Value| {
+            ours["annotations"]["imgconv.reversal.file-digest"] = json!(digest);
             ours["annotations"]["imgconv.reversal.digest"] = json!(digest);
             ours["annotations"]["imgconv.reversal.media-type"] =
                 json!("application/vnd.docker.distribution.manifest.v1+json");

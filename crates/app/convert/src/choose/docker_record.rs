@@ -10,8 +10,8 @@ use imgconv_format_docker_v2s1::{DOCKER_V1, DOCKER_V2S1, manifest_digest};
 use imgconv_format_oci::OCI;
 use imgconv_manifest::find_blob;
 use imgconv_model::{
-    Artifact, Bundle, Code, Compression, Digest, Document, DocumentFormat, Env, Error, Image,
-    Layer, Notes, Reader, Report, Result, Root, SealedLayer, Step,
+    Algorithm, Artifact, Bundle, Code, Compression, Digest, Document, DocumentFormat, Env, Error,
+    Image, Layer, Notes, Reader, Report, Result, Root, SealedLayer, Step,
 };
 use imgconv_pipeline::{Budget, Tar, labelled};
 use imgconv_reversal::ArchiveRecord;
@@ -174,6 +174,12 @@ pub fn restored_manifest(
             kind: record.media_type.clone(),
             bytes: bytes.into(),
         };
+        let whole = imgconv_stream::digest(Algorithm::Sha256, &document.bytes);
+        equal(
+            "the SHA-256 of the record",
+            &record.whole.unwrap_or(whole),
+            &whole,
+        )?;
         let digest = manifest_digest(&document.bytes)?;
         equal("the digest of the manifest", &record.original, &digest)?;
         if !DOCKER_V2S1.recognise(&document) {

@@ -17,6 +17,8 @@ use super::node::{ImageNode, Node};
 pub const DIGEST: &str = "imgconv.reversal.digest";
 /// The annotation with the names of the image in the archive, separated by spaces.
 pub const NAMES: &str = "imgconv.reversal.names";
+/// The annotation with the SHA-256 of the manifest with its signatures.
+pub const FILE_DIGEST: &str = "imgconv.reversal.file-digest";
 /// The annotation with the media type of the manifest.
 pub const MEDIA_TYPE: &str = "imgconv.reversal.media-type";
 /// The annotation with the name of the file that the archive was.
@@ -84,6 +86,8 @@ pub struct DockerRecord {
     pub names: Vec<String>,
     /// The media type of the manifest.
     pub media_type: String,
+    /// The SHA-256 of the manifest with its signatures.
+    pub whole: Option<Digest>,
     /// The name of the file that the archive was.
     pub file: Option<String>,
 }
@@ -122,6 +126,10 @@ impl DockerRecord {
                 media_type: match kind {
                     Kind::Archive => String::new(),
                     Kind::Schema1 => needed(MEDIA_TYPE)?,
+                },
+                whole: match kind {
+                    Kind::Archive => None,
+                    Kind::Schema1 => Some(Digest::parse(&needed(FILE_DIGEST)?)?),
                 },
                 file: text(FILE),
             })

@@ -21,7 +21,7 @@ use crate::{
     choose::docker_record::restored_archive,
     plan::data::{DockerKeepsake, PlannedDocker},
     read::{
-        docker_record::{DIGEST, FILE, Kind, MEDIA_TYPE, NAMES},
+        docker_record::{DIGEST, FILE, FILE_DIGEST, Kind, MEDIA_TYPE, NAMES},
         node::ImageNode,
     },
 };
@@ -64,6 +64,8 @@ pub(super) fn store(
         }
         DockerKeepsake::Schema1(document, digest) => {
             note(DIGEST, &digest.to_string());
+            let whole = imgconv_stream::digest(Algorithm::Sha256, &document.bytes);
+            note(FILE_DIGEST, &whole.to_string());
             note(MEDIA_TYPE, &document.kind);
             (Kind::Schema1, put(sink, &*document.bytes, env)?)
         }
