@@ -647,7 +647,10 @@ fn a_signed_manifest_comes_back_with_its_blobs() {
     assert_eq!(told["images"][0]["reversal"]["signed"], json!(true));
     sandbox.ok(&["verify", "out"]);
 
-    let line = sandbox.ok(&["convert", "out", "docker-v2s1+dir:back", "--exact"]);
+    let args = ["convert", "out", "docker-v2s1+dir:back", "--exact"];
+    let told = sandbox.ok(&[&args[..], &["--dry-run"]].concat());
+    assert!(told.contains("restore the manifest exactly"), "{told}");
+    let line = sandbox.ok(&args);
     assert!(line.trim_end().ends_with("  exact"), "{line}");
     let state = |name: &str| snapshot(&sandbox.path(name)).unwrap();
     assert_eq!(state("s1"), state("back"));

@@ -337,7 +337,10 @@ impl<'s> Assembler<'_, 's> {
             let change = || ChangeOutcome::new(&planned.image, sealed.len(), bytes);
             outcome.change = request.options.change.then(change);
         } else {
-            outcome.plan = Some(planned.layers.to_string());
+            outcome.plan = Some(match &planned.restored {
+                Some(_) => "restore the manifest exactly".to_owned(),
+                None => planned.layers.to_string(),
+            });
             let manifest = node.child.as_ref().map(|child| child.digest);
             let kept = |before: Option<Digest>, now| before.filter(|before| Some(*before) == now);
             let config_before = node.config_digest(limits);

@@ -11,14 +11,24 @@ use imgconv_format_oci::OCI;
 use imgconv_manifest::find_blob;
 use imgconv_model::{
     Algorithm, Artifact, Bundle, Code, Compression, Digest, Document, DocumentFormat, Env, Error,
-    Image, Layer, Notes, Reader, Report, Result, Root, SealedLayer, Step,
+    FormatId, Image, Layer, Notes, Reader, Report, Result, Root, SealedLayer, Shape, Step,
 };
 use imgconv_pipeline::{Budget, Tar, labelled};
 use imgconv_reversal::ArchiveRecord;
 use imgconv_stream::{Cancellable, HashingReader, read_to_limit};
 use imgconv_transport_docker_archive::open_stream;
 
-use crate::read::docker_record::DockerRecord;
+use super::request::Request;
+use crate::read::docker_record::{DockerRecord, Kind};
+
+/// The kind that a destination gets back, if there is one: a file gets an archive, and an engine does not.
+pub(crate) fn of_target(request: &Request<'_>) -> Option<Kind> {
+    match request.target.id() {
+        FormatId::DOCKER_ARCHIVE if request.place.shape == Shape::File => Some(Kind::Archive),
+        FormatId::DOCKER_V2S1 => Some(Kind::Schema1),
+        _ => None,
+    }
+}
 
 /// A docker archive that was restored, in a private copy.
 pub struct RestoredArchive {

@@ -9,7 +9,7 @@ use std::{
 use imgconv_format_docker_v2s1::{DOCKER_V2S1, manifest_digest};
 use imgconv_model::{
     Code, Compression, Digest, Document, DocumentFormat, Error, FormatFamily, FormatId, Image,
-    Name, Report, Result, Shape,
+    Name, Report, Result,
 };
 use imgconv_pipeline::{LayerStep, Options as LayerOptions, Plan as LayerPlan, Sealer};
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     choose::{
-        docker_record::{check_begin, ends, is_kept, restored_manifest},
+        docker_record::{check_begin, ends, is_kept, of_target, restored_manifest},
         request::Request,
     },
     read::{
@@ -28,15 +28,6 @@ use crate::{
         root::SourceRoot,
     },
 };
-
-/// The kind that a destination gets back, if there is one: a file gets an archive, and an engine does not.
-pub(super) fn of_target(request: &Request<'_>) -> Option<Kind> {
-    match request.target.id() {
-        FormatId::DOCKER_ARCHIVE if request.place.shape == Shape::File => Some(Kind::Archive),
-        FormatId::DOCKER_V2S1 => Some(Kind::Schema1),
-        _ => None,
-    }
-}
 
 /// Returns what a record keeps of an old docker image, if the user asked for records and the image is one.
 ///

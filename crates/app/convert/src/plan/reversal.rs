@@ -15,11 +15,10 @@ use imgconv_model::{
 
 use super::{
     data::{Keepsake, PlannedExact},
-    docker_record,
     stream_names::{kept_name, on_host, same_name},
 };
 use crate::{
-    choose::request::Request,
+    choose::{docker_record::of_target, request::Request},
     read::{
         node::ImageNode,
         reversal::{Reversal, among, field, was_aci},
@@ -36,7 +35,7 @@ const SIGNATURE: &str = "signature";
 /// [`Code::Usage`] and [`Code::Unsupported`].
 pub(super) fn check(request: &Request<'_>) -> Result<()> {
     let (options, target) = (request.options, request.target.id());
-    if options.exact && target != FormatId::ACI && docker_record::of_target(request).is_none() {
+    if options.exact && target != FormatId::ACI && of_target(request).is_none() {
         let message = format!(
             "`--exact` restores ACIs and old docker images, and the destination gets {target}"
         );
