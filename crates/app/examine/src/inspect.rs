@@ -42,7 +42,8 @@ pub struct Inspection {
     /// The image ID of an ACI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
-    /// The ACI that the image was made of, if there is a record with which it becomes the same ACI again.
+    /// The ACI or old docker image that the image was made of, if there is a record with which it becomes the same
+    /// again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalInspection>,
     /// The state of the signatures in a schema 1 manifest: `unsigned`, or `valid` and the
