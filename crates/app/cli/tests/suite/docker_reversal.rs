@@ -6,11 +6,14 @@ use std::{fs, path::PathBuf, process::Command};
 use imgconv_testkit::{
     random,
     registry::{Registry, digest_of},
-    sha256_hex, snapshot,
+    sha256_hex,
 };
 use serde_json::{Value, json};
 
-use crate::{docker::KEY, sandbox::Sandbox};
+use crate::{
+    docker::KEY,
+    sandbox::{Sandbox, state},
+};
 
 const ARCHIVE: &str = "application/vnd.imgconv.reversal.docker-save.v1";
 const SCHEMA1: &str = "application/vnd.imgconv.reversal.schema1.v1";
@@ -652,7 +655,7 @@ fn a_signed_manifest_comes_back_with_its_blobs() {
     assert!(told.contains("restore the manifest exactly"), "{told}");
     let line = sandbox.ok(&args);
     assert!(line.trim_end().ends_with("  exact"), "{line}");
-    let state = |name: &str| snapshot(&sandbox.path(name)).unwrap();
+    let state = |name: &str| state(&sandbox.path(name));
     assert_eq!(state("s1"), state("back"));
     let told = document(&sandbox, &["convert", "out", "docker-v2s1+dir:two"]);
     assert_eq!(told["images"][0]["exact"], json!(true));
