@@ -12,6 +12,7 @@ mod codecs;
 mod daemon;
 mod docker;
 mod docker_aci;
+mod docker_reversal;
 mod dozen;
 pub(crate) mod engine;
 mod engines;
@@ -51,6 +52,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         &docker::GROUPS,
         &schema1::GROUPS,
         &registry::GROUPS,
+        &docker_reversal::GROUPS,
     ];
     let needs_engine = groups.concat().iter().any(|group| oracle.wants(group));
     let engine = match needs_engine {
@@ -72,6 +74,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     registry::run(&mut oracle, engine.as_ref());
     appc::run(&mut oracle);
     reversal::run(&mut oracle);
+    docker_reversal::run(&mut oracle, engine.as_ref());
     drop(engine);
     stores::run(&mut oracle);
     engines::run(&mut oracle);

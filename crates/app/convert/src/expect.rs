@@ -20,8 +20,8 @@ use crate::{
     choose::{request::Request, restored::not_exact},
     outcome::{PlannedDocument, PlannedLayer, PlannedOutcome},
     plan::data::{
-        Keepsake, Outputs, Plan, PlannedArtifact, PlannedExact, PlannedImage, PlannedStream,
-        StreamStep,
+        DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedExact,
+        PlannedImage, PlannedStream, StreamStep,
     },
     plan::streams::encoding,
     read::node::{ImageNode, shown_compression},
@@ -65,6 +65,20 @@ impl Output for Expected {
 
     fn reversal(&self, _: RecordOf<'_>, _: Content, _: &Keepsake) -> Result<(Child, u64)> {
         unreachable!("only layers that are written give a record")
+    }
+
+    fn docker_record(
+        &self,
+        _: RecordOf<'_>,
+        _: &[SealedLayer],
+        _: &DockerKeepsake,
+        _: &Env,
+    ) -> Result<Option<(Child, u64)>> {
+        Ok(None)
+    }
+
+    fn whole(&self, exact: &PlannedDocker<'_>, _: &ImageNode, _: &Env) -> Result<(Digest, u64)> {
+        Ok((exact.record.original, 0))
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {

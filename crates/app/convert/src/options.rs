@@ -61,10 +61,10 @@ pub struct Options {
     pub deps: Vec<String>,
     /// True if the command changes layers: then a source without any image is refused.
     pub change: bool,
-    /// From ACI: keep a record of all that the image does not hold of the ACI, so that the ACI can be put
-    /// together again.
+    /// From an ACI or an old docker image to OCI: keep a record of all that the new image does not hold, so that the
+    /// old one can be put together again.
     pub reversible: bool,
-    /// To ACI: refuse an image that does not become the very ACI that it was made of.
+    /// To an ACI or an old docker image: refuse an image that does not become the very one that it was made of.
     pub exact: bool,
     /// To ACI: of the records of several ACIs, the one with that file name or image ID, which may be the start of one.
     pub record: Option<String>,

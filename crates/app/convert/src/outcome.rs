@@ -75,7 +75,7 @@ pub struct ImageOutcome {
     pub config: Option<String>,
     /// The image ID of an ACI: the one read, or the one written.
     pub image_id: Option<String>,
-    /// True if the file is the very ACI that the image was made of.
+    /// True if the result is the very ACI, docker archive or schema 1 manifest that the image was made of.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
     /// The record of reversal that was written beside the image.

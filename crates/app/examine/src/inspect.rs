@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use imgconv_model::{Code, Env, Error, FormatId, Layer, Platform, PlatformSpec, Result, Root};
+use imgconv_format_docker_v2s1::SIGNED;
+use imgconv_model::{
+    Code, Digest, Env, Error, FormatId, Layer, Platform, PlatformSpec, Result, Root,
+};
 use serde::Serialize;
 
 use crate::pick::not_one;
 use imgconv_convert::{
     no_image,
     read::{
+        docker_record::{self, DockerRecord},
         node::{ImageNode, Node, platform_of, shown_compression},
         reversal::{self, Reversal, Search},
         source::Source,
@@ -38,7 +42,8 @@ pub struct Inspection {
     /// The image ID of an ACI.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
-    /// The ACI that the image was made of, if there is a record with which it becomes the same ACI again.
+    /// The ACI or old docker image that the image was made of, if there is a record with which it becomes the same
+    /// again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reversal: Option<ReversalInspection>,
     /// The other records, if the image was made of several ACIs: the way back takes the newest, which is
@@ -74,12 +79,16 @@ pub struct ReversalInspection {
     pub digest: String,
     /// The bytes of the record.
     pub size: u64,
-    /// The image ID of the ACI.
+    /// The kind of the original: `aci`, `docker-save` for a docker archive from before Docker 1.10, or `schema1` for
+    /// a manifest of schema 1.
+    pub kind: String,
+    /// The image ID of the ACI, the SHA-256 of the archive's tar, or the digest by which registries served the
+    /// manifest.
     pub image_id: String,
-    /// The name of the file that the ACI was.
+    /// The name of the file that the original was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Whether the signature of the ACI is kept.
+    /// Whether a signature is kept: that of the ACI, or those in the manifest.
     pub signed: bool,
 }
 
@@ -88,9 +97,23 @@ impl From<Reversal> for ReversalInspection {
         Self {
             digest: reversal.digest.to_string(),
             size: reversal.record.size,
+            kind: "aci".to_owned(),
             image_id: reversal.image_id.image_id(),
             file: reversal.file,
             signed: reversal.signature.is_some(),
+        }
+    }
+}
+
+impl From<DockerRecord> for ReversalInspection {
+    fn from(record: DockerRecord) -> Self {
+        Self {
+            digest: record.digest.to_string(),
+            size: record.record.size,
+            kind: record.kind.name().to_owned(),
+            image_id: record.original.to_string(),
+            file: record.file,
+            signed: record.media_type == SIGNED,
         }
     }
 }
@@ -206,16 +229,24 @@ pub fn inspect(
 fn note_reversals(found: &mut [Inspection], nodes: &[Arc<Node>], env: &Env) {
     for (_, _, read) in reversal::among(nodes.iter().map(|node| &**node), &env.limits) {
         let Ok(reversal) = read else { continue };
-        let subject = reversal.subject.to_string();
-        let about = |image: &&mut Inspection| {
-            image.digest.as_ref() == Some(&subject)
-                || image.digest == Some(reversal.digest.to_string())
-        };
-        for image in found.iter_mut().filter(about) {
-            let other = image.reversal.replace(reversal.clone().into());
-            let other = other.filter(|other| other.digest != reversal.digest.to_string());
-            image.other_reversals.extend(other);
-        }
+        note(found, &reversal.subject, reversal.clone().into());
+    }
+    let records = docker_record::among(nodes.iter().map(|node| &**node), &env.limits);
+    for record in records.into_iter().filter_map(|(_, _, read)| read.ok()) {
+        note(found, &record.subject, record.clone().into());
+    }
+}
+
+/// Adds a record to the descriptions of its image and of the record itself.
+fn note(found: &mut [Inspection], subject: &Digest, record: ReversalInspection) {
+    let subject = subject.to_string();
+    let about = |image: &&mut Inspection| {
+        image.digest.as_ref() == Some(&subject) || image.digest.as_ref() == Some(&record.digest)
+    };
+    for image in found.iter_mut().filter(about) {
+        let other = image.reversal.replace(record.clone());
+        let other = other.filter(|other| other.digest != record.digest);
+        image.other_reversals.extend(other);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Looks into images without converting them: lists, inspects, compares, verifies, unpacks.
 
 mod diff;
+mod docker_records;
 mod fsck;
 mod inspect;
 mod lint;

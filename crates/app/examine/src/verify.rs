@@ -17,7 +17,7 @@ use imgconv_pipeline::{Budget, Tar, watch};
 use imgconv_stream::{Cancellable, HashingReader, ahead};
 
 use crate::{
-    fsck, lint,
+    docker_records, fsck, lint,
     verdict::{Finding, Part, SignedBy, Verdict},
 };
 use imgconv_convert::{
@@ -114,6 +114,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
         }
     }
     check_reversals(&found, locator, env, &mut verdict)?;
+    docker_records::check(&found, locator, env, &mut verdict)?;
     // An error after an interruption is no finding.
     env.check_cancelled()?;
     let all = locator.reference.is_none();

@@ -357,6 +357,7 @@ impl Bundle for Folder {
             states: Some(self),
             stored: None,
             signed: None,
+            whole: None,
             fetched: None,
             read_by: None,
             summaries: None,

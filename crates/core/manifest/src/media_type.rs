@@ -68,6 +68,19 @@ pub const V1_IMAGE: &str = "application/vnd.imgconv.docker-v1.image.v1+json";
 pub const REVERSAL: &str = "application/vnd.imgconv.reversal.v1";
 /// A record of reversal itself, a blob of that artifact.
 pub const REVERSAL_RECORD: &str = "application/vnd.imgconv.reversal.record.v1";
+/// An artifact with the record by which an image becomes the file of `docker save` again that the image was
+/// made of. The type belongs to this project.
+pub const REVERSAL_ARCHIVE: &str = "application/vnd.imgconv.reversal.docker-save.v1";
+/// The record of a file of `docker save` itself, a blob of that artifact.
+pub const REVERSAL_ARCHIVE_RECORD: &str = "application/vnd.imgconv.reversal.docker-save.record.v1";
+/// An artifact with the manifest of Docker's schema 1 that an image was made of. The type belongs to this
+/// project.
+pub const REVERSAL_SCHEMA1: &str = "application/vnd.imgconv.reversal.schema1.v1";
+/// The manifest of schema 1 itself, a blob of that artifact.
+pub const REVERSAL_SCHEMA1_MANIFEST: &str = "application/vnd.imgconv.reversal.schema1.manifest.v1";
+/// A whole file of `docker save`, as it is stored before it gets its name. The type belongs to this project,
+/// and stands in no document.
+pub const WHOLE_ARCHIVE: &str = "application/vnd.imgconv.docker-archive.whole.v1+tar";
 /// A detached OpenPGP signature (RFC 3156, section 5).
 pub const SIGNATURE: &str = "application/pgp-signature";
 

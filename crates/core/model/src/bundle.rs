@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Blob, Code, Digest, Document, Error, Facts, Fetched, FormatId, Limits, Place, Platform, Result,
-    Root, RootEntry, Signature, TopLevel, quote,
+    Blob, Code, Compression, Digest, Document, Error, Facts, Fetched, FormatId, Limits, Place,
+    Platform, Result, Root, RootEntry, Signature, TopLevel, quote,
 };
 
 /// A place that is read.
@@ -68,6 +68,8 @@ pub struct Extras<'a> {
     pub stored: Option<&'a dyn StoredBlobs>,
     /// A detached signature of the one file that the place is.
     pub signed: Option<&'a dyn Signed>,
+    /// The archive that the place is, if the way back to its very bytes can be kept.
+    pub whole: Option<&'a dyn Whole>,
     /// The request that the one file of the place was fetched by. An ACI that was fetched needs a
     /// good signature.
     pub fetched: Option<&'a Fetched>,
@@ -222,7 +224,41 @@ pub trait Signed: fmt::Debug {
     fn signature(&self, limits: &Limits) -> Result<Option<Signature>>;
 }
 
+/// A place that is one archive of layers that are members of the archive.
+pub trait Whole: fmt::Debug {
+    /// Returns the archive of an image by the digest of the image's root document; `None` if the archive is of
+    /// a kind whose way back is not kept.
+    ///
+    /// # Errors
+    /// If the archive or the image can't be read.
+    fn whole(&self, root: &Digest) -> Result<Option<WholeArchive>>;
+}
+
+/// The bytes of an archive, and the places of the layers of an image in it.
+#[derive(Clone, Debug)]
+pub struct WholeArchive {
+    /// The archive, uncompressed; its size is known.
+    pub tar: Blob,
+    /// The compression that the file has.
+    pub compression: Compression,
+    /// Offset and size of each layer of the image as it is stored, the lowest layer first.
+    pub layers: Vec<(u64, u64)>,
+    /// The number of different images that the archive lists.
+    pub images: usize,
+    /// The names of the image, as the archive's kind spells them.
+    pub names: Vec<String>,
+}
+
 impl dyn Bundle + '_ {
+    /// Returns the archive of an image, see [`Whole::whole`]; `None` if the place is no such archive.
+    ///
+    /// # Errors
+    /// If the archive or the image can't be read.
+    pub fn whole(&self, root: &Digest) -> Result<Option<WholeArchive>> {
+        let whole = self.extras().whole;
+        whole.map_or(Ok(None), |whole| whole.whole(root))
+    }
+
     /// Lists every entry point of the place, also where the locator selects only one of many (a
     /// registry's `latest`). An entry may have no descriptor yet, see [`Listing::resolve`].
     ///

@@ -35,7 +35,8 @@ pub struct Copied {
     pub reach: u64,
 }
 
-const COMPRESSIONS: [Compression; 5] = [
+/// The compressions by their numbers.
+pub(crate) const COMPRESSIONS: [Compression; 5] = [
     Compression::None,
     Compression::Gzip,
     Compression::Bzip2,
@@ -45,7 +46,7 @@ const COMPRESSIONS: [Compression; 5] = [
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
 /// The place of a value in a list that has all values.
-fn code<T: PartialEq>(list: &[T], value: &T) -> u8 {
+pub(crate) fn code<T: PartialEq>(list: &[T], value: &T) -> u8 {
     let place = list.iter().position(|one| one == value);
     place.map_or(u8::MAX, |place| place as u8)
 }

@@ -31,6 +31,8 @@ pub struct Archive {
     members: BTreeMap<String, Member>,
     /// The state of the file before the first byte was read.
     stamp: Stamp,
+    /// The compression that the archive had.
+    compression: Compression,
 }
 
 /// A member of an [`Archive`].
@@ -82,7 +84,8 @@ impl Archive {
         let (limits, notes) = (&env.limits, &env.notes);
         let mut tar = Reader::skipping(source, skip, limits, notes, "archive");
         let entries = list(&mut tar, wanted)?;
-        Self::index(file, first, entries, &env.limits, &env.notes)
+        let stored = (first, Compression::None);
+        Self::index(file, stored, entries, &env.limits, &env.notes)
     }
 
     /// Copies an archive, decompressed, to `env.tmpdir`.
@@ -92,6 +95,7 @@ impl Archive {
     /// `image_bytes`.
     pub fn from_reader(reader: Bytes, env: &Env, wanted: Wanted<'_>) -> Result<Self> {
         let decoder = Decoder::new(reader, &env.limits, &env.notes, "archive")?;
+        let compression = decoder.compression();
         let tmpdir = format!("temporary directory {}", quote_path(&env.tmpdir));
         let file = tempfile::tempfile_in(&env.tmpdir).map_err(|e| Error::io(e, tmpdir.clone()))?;
         let spool = Spool {
@@ -109,7 +113,7 @@ impl Archive {
         let first = Stamp::of_file(&spool.file).map_err(Error::from_io)?;
         Self::index(
             Arc::new(spool.file),
-            first,
+            (first, compression),
             entries,
             &env.limits,
             &env.notes,
@@ -120,7 +124,7 @@ impl Archive {
     /// A5).
     fn index(
         file: Arc<File>,
-        stamp: Stamp,
+        (stamp, compression): (Stamp, Compression),
         entries: Vec<Named>,
         limits: &Limits,
         notes: &Notes,
@@ -166,6 +170,7 @@ impl Archive {
             file,
             members,
             stamp,
+            compression,
         })
     }
 
@@ -175,6 +180,25 @@ impl Archive {
     /// [`Code::Io`].
     pub fn metadata(&self) -> Result<std::fs::Metadata> {
         self.file.metadata().map_err(Error::from_io)
+    }
+
+    /// Returns the compression that the archive had before it was copied.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Returns the bytes of the whole uncompressed tar. The archive must not change: the end of the bytes is
+    /// an error if the file was changed since it was opened.
+    ///
+    /// # Errors
+    /// [`Code::Io`].
+    pub fn whole(&self) -> Result<(Bytes, u64)> {
+        let size = self.metadata()?.len();
+        let whole = Whole {
+            inner: Pread::new(Arc::clone(&self.file), 0, size),
+            stamp: self.stamp,
+        };
+        Ok((Box::new(whole), size))
     }
 
     /// Returns the member of a name.
@@ -208,6 +232,33 @@ impl Archive {
     }
 }
 
+/// A whole file that must not change.
+#[derive(Debug)]
+struct Whole {
+    inner: Pread,
+    stamp: Stamp,
+}
+
+impl Read for Whole {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            unchanged(&self.inner.file, self.stamp)?;
+        }
+        Ok(count)
+    }
+}
+
+/// Fails if a file was changed since its stamp was taken.
+fn unchanged(file: &File, stamp: Stamp) -> io::Result<()> {
+    if Stamp::of_file(file)? == stamp {
+        return Ok(());
+    }
+    let message = "the archive was changed while it was read";
+    let error = Error::new(Code::Mismatch, message);
+    Err(error.hint("run it again when nothing writes to it").into())
+}
+
 /// A part of a shared file that must not change.
 #[derive(Debug)]
 struct Range {
@@ -225,12 +276,7 @@ impl ReadAt for Range {
         }
         self.file.read_exact_at(buf, self.offset + offset)?;
         // The stamp is checked after the read: bytes that were read before a change were verified.
-        if Stamp::of_file(&self.file)? != self.stamp {
-            let message = "the archive was changed while it was read";
-            let error = Error::new(Code::Mismatch, message);
-            return Err(error.hint("run it again when nothing writes to it").into());
-        }
-        Ok(())
+        unchanged(&self.file, self.stamp)
     }
 }
 

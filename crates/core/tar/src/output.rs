@@ -147,9 +147,13 @@ impl Output {
             output,
             env: &self.env,
             place: &self.locator,
+            complete: false,
         };
         compose(&mut pack)?;
-        pack.write(&END)
+        match pack.complete {
+            true => Ok(()),
+            false => pack.write(&END),
+        }
     }
 
     fn to_stdout(&self, compose: impl FnOnce(&mut Pack<'_>) -> Result<()>) -> Result<()> {
@@ -306,6 +310,8 @@ pub struct Pack<'a> {
     output: &'a mut dyn Write,
     env: &'a Env,
     place: &'a str,
+    /// True if the end of the archive is written.
+    complete: bool,
 }
 
 impl std::fmt::Debug for Pack<'_> {
@@ -338,19 +344,7 @@ impl Pack<'_> {
     /// the errors of [`head`].
     pub fn file(&mut self, name: &str, mut source: impl Read, size: u64) -> Result<()> {
         self.write(&file_head(name, size)?)?;
-        let mut buffer = vec![0; 1 << 18];
-        let mut count = 0u64;
-        loop {
-            self.env.check_cancelled()?;
-            let read = match source.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io(error, format!("temporary file of {name}"))),
-            };
-            count += read as u64;
-            self.write(&buffer[..read])?;
-        }
+        let count = self.copy(&mut source, name)?;
         if count != size {
             return Err(Error::mismatch(
                 format!("size of the temporary file of {name}"),
@@ -359,5 +353,31 @@ impl Pack<'_> {
             ));
         }
         self.write(&END[..padding(size)])
+    }
+
+    /// Writes the bytes of a whole archive, which has an end of its own.
+    ///
+    /// # Errors
+    /// [`Code::Io`], [`Code::Cancelled`].
+    pub fn whole(&mut self, mut source: impl Read) -> Result<()> {
+        self.complete = true;
+        self.copy(&mut source, "the archive").map(drop)
+    }
+
+    /// Copies bytes, and returns their number.
+    fn copy(&mut self, source: &mut dyn Read, name: &str) -> Result<u64> {
+        let mut buffer = vec![0; 1 << 18];
+        let mut count = 0u64;
+        loop {
+            self.env.check_cancelled()?;
+            let read = match source.read(&mut buffer) {
+                Ok(0) => return Ok(count),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io(error, format!("temporary file of {name}"))),
+            };
+            count += read as u64;
+            self.write(&buffer[..read])?;
+        }
     }
 }

@@ -12,8 +12,8 @@ use std::{
 
 use imgconv_layout::{INDEX_FILE, MARKER_FILE};
 use imgconv_model::{
-    Algorithm, Blob, Code, Counted, Digest, Env, Error, Facts, Limits, Notes, Open, ReadAt, Reader,
-    Result, Work, quote,
+    Algorithm, Blob, Code, Compression, Counted, Digest, Env, Error, Facts, Limits, Notes, Open,
+    ReadAt, Reader, Result, Work, quote,
 };
 use imgconv_stream::{Decoder, Hasher, Interruptible, Verified, read_to_limit};
 use imgconv_tar::{Archive, EntryKind, Member};
@@ -336,6 +336,23 @@ impl Members {
         Ok(contents)
     }
 
+    /// Returns the compression that the archive had.
+    pub(crate) fn compression(&self) -> Compression {
+        self.archive.compression()
+    }
+
+    /// Returns the whole archive, uncompressed.
+    pub(crate) fn whole(self: &Arc<Self>) -> Result<Blob> {
+        let (_, size) = self.archive.whole()?;
+        Ok(Blob {
+            facts: Facts {
+                digest: None,
+                size: Some(size),
+            },
+            bytes: Arc::new(WholeBytes(Arc::clone(self))),
+        })
+    }
+
     /// Opens the bytes of a file.
     pub(crate) fn bytes(&self, found: &Found) -> Reader {
         self.archive.bytes(found.offset, found.size)
@@ -386,6 +403,16 @@ impl Members {
         let mut found: Vec<Digest> = self.names().filter_map(blob_digest).collect();
         found.sort();
         found
+    }
+}
+
+/// The bytes of the whole archive.
+#[derive(Debug)]
+struct WholeBytes(Arc<Members>);
+
+impl Open for WholeBytes {
+    fn open(&self) -> Result<Reader> {
+        Ok(self.0.archive.whole()?.0)
     }
 }
 

@@ -1,11 +1,16 @@
 //! Reading an archive: its roots, and its members, which formats interpret.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_layout::INDEX_FILE;
+use imgconv_manifest::v1_image::Images as _;
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, ListNotes, Name,
-    NamedBlobs, Reader, Result, Root, RootEntry, States, StoredBlobs, TopLevel, mark_ambiguous,
+    NamedBlobs, Reader, Report, Result, Root, RootEntry, States, StoredBlobs, TopLevel, Whole,
+    WholeArchive, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -309,6 +314,7 @@ impl Bundle for ArchiveBundle {
             list_notes: Some(self),
             states: Some(self),
             stored: Some(self),
+            whole: Some(self),
             ..Extras::default()
         }
     }
@@ -334,6 +340,45 @@ impl NamedBlobs for ArchiveBundle {
             Ok(Some((name, blob)))
         };
         found().map_err(|error| self.at(error))
+    }
+}
+
+impl Whole for ArchiveBundle {
+    /// Only archives from before Docker 1.10 are kept: the later ones name their contents by digests.
+    fn whole(&self, root: &Digest) -> Result<Option<WholeArchive>> {
+        let Some(Source::Chain(id)) = self.sources.get(root).filter(|_| self.items.is_empty())
+        else {
+            return Ok(None);
+        };
+        let read = || -> Result<WholeArchive> {
+            let v1 = self.v1();
+            let chain = legacy::chain(v1, id, &self.limits, &mut 0)?;
+            let place = |id: &String| {
+                let found = self.members.resolve(&v1.layer_name(id), false)?;
+                Ok((found.offset, found.size))
+            };
+            let images = self.roots.iter().map(|entry| match &entry.child {
+                Some(child) => child.digest.to_string(),
+                None => self
+                    .broken
+                    .get(&entry.position)
+                    .cloned()
+                    .unwrap_or_default(),
+            });
+            let own = |entry: &&RootEntry| entry.digest() == Some(*root);
+            let names = self.roots.iter().filter(own).filter_map(|entry| {
+                let name = entry.name.as_ref()?.to_reference(&mut Report::default())?;
+                Some(naming::familiar(&name))
+            });
+            Ok(WholeArchive {
+                tar: self.members.whole()?,
+                compression: self.members.compression(),
+                layers: chain.ids.iter().map(place).collect::<Result<_>>()?,
+                images: images.collect::<BTreeSet<String>>().len(),
+                names: names.collect(),
+            })
+        };
+        read().map(Some).map_err(|error| self.at(error))
     }
 }
 

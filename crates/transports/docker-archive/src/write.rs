@@ -17,6 +17,7 @@ use std::{
 
 use imgconv_fs::{Stage, Staged};
 use imgconv_json::{Map, Object, Value, canonical};
+use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
     Algorithm, BlobWriter, BundleSink, Code, Digest, Document, Env, Error, ExpectedBlobs, Name,
     Publication, Report, Result, SinkExtras, TopLevel, quote,
@@ -308,6 +309,21 @@ impl ArchiveSink {
         }
     }
 
+    /// Publishes a whole archive that was written as a blob.
+    fn publish_whole(&self, digest: &Digest, staged: &Blobs) -> Result<()> {
+        let blob = staged.get(digest);
+        let blob = blob.ok_or_else(|| Stage::never_written(digest))?;
+        if self.receiver.is_some() {
+            let message = "an engine gets images, and not the bytes of an archive";
+            return Err(Error::new(Code::Unsupported, message).at(self.locator()));
+        }
+        let file = self.stage().open(&blob.path)?;
+        match self.output.has_places() {
+            true => self.output.publish(&file, &blob.path),
+            false => self.output.write(|pack| pack.whole(file)),
+        }
+    }
+
     /// Opens a blob that waits in a file of its own. A config with the bytes of a layer waits in the
     /// place of the layer.
     fn waiting(&self, digest: &Digest, staged: &Blobs) -> Result<Box<dyn Read>> {
@@ -326,6 +342,23 @@ impl ArchiveSink {
             self.stage().remove(&blob.path);
         }
     }
+}
+
+/// Returns the archive that all publications are, if they are a whole archive.
+fn whole(publications: &[Publication]) -> Result<Option<Digest>> {
+    let is_whole = |one: &&Publication| one.root.kind == WHOLE_ARCHIVE;
+    let Some(first) = publications.iter().find(is_whole) else {
+        return Ok(None);
+    };
+    let digest = first.root.digest;
+    if publications
+        .iter()
+        .all(|one| is_whole(&one) && one.root.digest == digest)
+    {
+        return Ok(Some(digest));
+    }
+    let message = "an archive that is restored as a whole can't hold other images too";
+    Err(Error::new(Code::Unsupported, message).hint("convert the images one by one"))
 }
 
 /// Returns the names of all members but the list of images, with their digests.
@@ -438,6 +471,10 @@ impl BundleSink for ArchiveSink {
         let at = |error: Error| error.at(locator.clone());
         self.env.check_cancelled()?;
         let staged = self.staged();
+        if let Some(whole) = whole(publications).map_err(at)? {
+            self.publish_whole(&whole, &staged)?;
+            return Ok(vec![locator; publications.len()]);
+        }
         let (images, placed) = self.images(publications, &staged).map_err(at)?;
         for digest in images
             .iter()

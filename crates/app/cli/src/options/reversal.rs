@@ -1,20 +1,20 @@
-//! The options about the exact way back of an ACI.
+//! The options about the exact way back of an ACI or an old docker image.
 
 use clap::Args;
 
-/// Options about the way from an ACI to documents and back to the same ACI.
+/// Options about the way from an ACI or an old docker image to OCI and back to the same.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Safety")]
 pub(crate) struct Reversal {
-    /// From ACI: keep a record that gives back the same ACI
+    /// To OCI: keep a record that gives back the same ACI or old docker image
     ///
-    /// The record is an OCI artifact about the image. It holds what the image does not keep of the ACI,
-    /// with its signature.
+    /// The record is an OCI artifact about the image. It holds what the image does not keep of an ACI, with its
+    /// signature, of a `docker save` file from before Docker 1.10, or of a schema 1 manifest.
     #[arg(long, hide_short_help = true)]
     pub(crate) reversible: bool,
-    /// To ACI: fail if an image does not become the very ACI that it was made of
+    /// From OCI: fail if an image does not become the very ACI or old docker image that it was made of
     ///
-    /// Without this option an image without a good record becomes a new ACI. The exit code is 4 for a
+    /// Without this option an image without a good record is written anew. The exit code is 4 for a
     /// damaged record, and 1 without one.
     #[arg(long, hide_short_help = true)]
     pub(crate) exact: bool,

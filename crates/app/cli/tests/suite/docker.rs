@@ -8,7 +8,7 @@ use imgconv_testkit::sha256_hex;
 use serde_json::{Value, json};
 
 /// The key of RFC 7515, appendix A.3.
-const KEY: &str = r#"{"kty":"EC","crv":"P-256",
+pub(crate) const KEY: &str = r#"{"kty":"EC","crv":"P-256",
     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
     "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
     "d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}"#;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use imgconv_format_docker_v2s1::sign;
 use imgconv_layout::is_platform;
+use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
-    Algorithm, Child, Code, Digest, Document, Encoded, Image, Index, Outcome as LossKind,
-    Publication, Report, Result, SealedLayer, quote,
+    Algorithm, Child, Code, Digest, Document, Encoded, Env, Error, FormatId, Image, Index,
+    Outcome as LossKind, Publication, Report, Result, SealedLayer, quote,
 };
 use imgconv_pipeline::{LayerStep, Plan as LayerPlan, Reason};
 use imgconv_reversal::Content;
@@ -21,14 +22,18 @@ use super::{
     written::{Known, Written},
 };
 use crate::{
-    choose::{request::Request, signing::SCHEMA1},
+    choose::{docker_record::ends, request::Request, signing::SCHEMA1},
     options::{Missing, digests_change},
     outcome::{
         ChangeOutcome, ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer, PlannedOutcome,
         ReversalOutcome,
     },
     plan::{
-        data::{PlannedArtifact, PlannedImage, PlannedIndex, PlannedNode, PlannedRoot, What},
+        data::{
+            DockerKeepsake, PlannedArtifact, PlannedDocker, PlannedImage, PlannedIndex,
+            PlannedNode, PlannedRoot, PlannedWhole, What,
+        },
+        docker_record::named,
         lost,
     },
     read::{
@@ -95,6 +100,27 @@ impl<'s> Assembler<'_, 's> {
             digest: child.digest,
             is_final: self.output.is_final(),
         };
+        if child.kind == WHOLE_ARCHIVE {
+            let own = self.request.name_of(root)?;
+            let own = own.filter(|name| match &planned.node.what {
+                What::Whole(whole) => whole.exact.iter().any(|it| named(&it.record.names, name)),
+                _ => false,
+            });
+            let own = own.and_then(|name| name.to_full_reference(&mut Report::default()));
+            for image in &mut images {
+                image.name = own.clone().or(image.name.take());
+                image.source.clone_from(&root.text);
+            }
+            return Ok(Some(Item {
+                publication: Publication {
+                    root: child,
+                    name: None,
+                    reference: None,
+                    file_name: None,
+                },
+                images,
+            }));
+        }
         // Only names of written roots are read, because other roots may have an invalid name.
         let name = self.request.name_of(root)?;
         let name = names::of_digest(self.request, name, root, written, &mut report)?;
@@ -178,6 +204,10 @@ impl<'s> Assembler<'_, 's> {
                 let (child, outcome) = self.image(image, node)?;
                 (Some(child), vec![outcome])
             }
+            (What::Whole(whole), Node::Image(node)) => {
+                let (child, outcome) = self.whole(whole, node)?;
+                (Some(child), vec![outcome])
+            }
             (
                 What::Index(planned),
                 Node::Index {
@@ -196,7 +226,7 @@ impl<'s> Assembler<'_, 's> {
                 (None, Vec::new())
             }
             // An image is planned as an image, and an index as an index.
-            (What::Image(_) | What::Index(_), _) => (None, Vec::new()),
+            (What::Image(_) | What::Whole(_) | What::Index(_), _) => (None, Vec::new()),
         };
         self.known.note(planned, &written);
         Ok(written)
@@ -225,6 +255,16 @@ impl<'s> Assembler<'_, 's> {
         }
         let target = planned.target;
         let Encoded { documents, root } = target.encode(&image, &sealed, env, &mut report)?;
+        if let Some(restored) = planned
+            .restored
+            .as_ref()
+            .filter(|it| it.bytes != root.bytes)
+        {
+            let digests = [&restored.bytes, &root.bytes]
+                .map(|bytes| imgconv_stream::digest(Algorithm::Sha256, bytes));
+            let what = "the restored manifest";
+            return Err(Error::mismatch(what, digests[0], digests[1]));
+        }
         // Schema 1 has no config: the documents beside a schema 1 manifest are layers.
         let has_config = target.id() != SCHEMA1;
         let mut config = None;
@@ -237,10 +277,17 @@ impl<'s> Assembler<'_, 's> {
             }
         }
         let mut child = self.store_root(&self.signed(root)?, node.child.as_ref())?;
-        let reversal = match content {
+        let mut reversal = match content {
             Some(content) => Some(self.reversal(planned, (node, &child), &sealed, content)?),
             None => None,
         };
+        if let Some(keepsake) = &planned.docker {
+            reversal = self.docker_record(keepsake, (node, &child), &sealed, env)?;
+        }
+        if planned.restored.is_some() {
+            // The manifest says all that it said before.
+            report.losses.clone_from(&planned.report.losses);
+        }
         if let Some(image) = &source_image {
             let written = (&child, config);
             preserve::image(
@@ -281,6 +328,7 @@ impl<'s> Assembler<'_, 's> {
             config: config.map(|digest| digest.to_string()),
             image_id: node.image_id().map(|id| id.image_id()),
             reversal,
+            exact: planned.restored.is_some() && self.output.is_final(),
             layers,
             ..ImageOutcome::default()
         };
@@ -289,7 +337,10 @@ impl<'s> Assembler<'_, 's> {
             let change = || ChangeOutcome::new(&planned.image, sealed.len(), bytes);
             outcome.change = request.options.change.then(change);
         } else {
-            outcome.plan = Some(planned.layers.to_string());
+            outcome.plan = Some(match &planned.restored {
+                Some(_) => "restore the manifest exactly".to_owned(),
+                None => planned.layers.to_string(),
+            });
             let manifest = node.child.as_ref().map(|child| child.digest);
             let kept = |before: Option<Digest>, now| before.filter(|before| Some(*before) == now);
             let config_before = node.config_digest(limits);
@@ -326,6 +377,31 @@ impl<'s> Assembler<'_, 's> {
             diff_id: own.diff_id,
         };
         let (artifact, size) = self.output.reversal(record, content, &keepsake)?;
+        Ok(self.add_record(artifact, size))
+    }
+
+    /// Stores the record of the old docker image that became an image; `None` as long as nothing is written.
+    fn docker_record(
+        &mut self,
+        keepsake: &DockerKeepsake,
+        (node, subject): (&ImageNode, &Child),
+        sealed: &[SealedLayer],
+        env: &Env,
+    ) -> Result<Option<ReversalOutcome>> {
+        let Some(top) = sealed.last() else {
+            return Ok(None);
+        };
+        let record = RecordOf {
+            subject,
+            node,
+            diff_id: top.diff_id,
+        };
+        let stored = self.output.docker_record(record, sealed, keepsake, env)?;
+        Ok(stored.map(|(artifact, size)| self.add_record(artifact, size)))
+    }
+
+    /// Adds an artifact to those that are published.
+    fn add_record(&mut self, artifact: Child, size: u64) -> ReversalOutcome {
         let digest = artifact.digest;
         let is_known = |item: &Item| item.publication.root.digest == digest;
         if !self.records.iter().any(is_known) {
@@ -334,10 +410,77 @@ impl<'s> Assembler<'_, 's> {
                 images: Vec::new(),
             });
         }
-        Ok(ReversalOutcome {
+        ReversalOutcome {
             digest: digest.to_string(),
             size,
-        })
+        }
+    }
+
+    /// Writes the archive that an image was made of, or the image anew if no record gives the archive back.
+    fn whole(
+        &mut self,
+        planned: &PlannedWhole<'_>,
+        node: &ImageNode,
+    ) -> Result<(Child, ImageOutcome)> {
+        let request = self.request;
+        let env = &planned.image.env(node, request.env);
+        // The last record of a list is the newest.
+        let mut failed = Vec::new();
+        for exact in planned.exact.iter().rev() {
+            match self.output.whole(exact, node, env) {
+                Ok((digest, size)) => {
+                    return Ok(self.restored(planned, exact, node, (digest, size)));
+                }
+                Err(error) => failed.push((exact, error)),
+            }
+        }
+        for (exact, error) in failed {
+            if ends(&error, request.options.exact) {
+                return Err(error);
+            }
+            let record = format!("artifact {}", exact.record.digest);
+            if request.options.exact {
+                // Damage, whatever shows it.
+                let message = format!("the record does not give back the archive: {error}");
+                return Err(Error::new(Code::Mismatch, message).at(record));
+            }
+            let message = format!(
+                "the archive is made anew, because its record does not give it back: {error}"
+            );
+            env.notes.warn("bad-record", record, message);
+        }
+        self.image(&planned.image, node)
+    }
+
+    /// Describes a restored archive.
+    fn restored(
+        &self,
+        planned: &PlannedWhole<'_>,
+        exact: &PlannedDocker<'_>,
+        node: &ImageNode,
+        (digest, size): (Digest, u64),
+    ) -> (Child, ImageOutcome) {
+        let limits = &self.request.env.limits;
+        let child = Child::new(WHOLE_ARCHIVE, digest, size);
+        let is_final = self.output.is_final();
+        let mut outcome = ImageOutcome {
+            format: FormatId::DOCKER_V1.to_string(),
+            platform: Some(planned.image.image.platform.to_string()),
+            digest: is_final.then(|| digest.to_string()),
+            source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
+            source_config: node.config_digest(limits).map(|it| it.to_string()),
+            name: exact.record.names.first().cloned(),
+            exact: is_final,
+            plan: (!is_final).then(|| "restore the archive exactly".to_owned()),
+            ..ImageOutcome::default()
+        };
+        // Nothing of the image itself is lost.
+        let mut report = Report::default();
+        for warning in &node.report.warnings {
+            report.warn(warning.code, warning.at.clone(), warning.message.clone());
+        }
+        outcome.add_report(report);
+        (child, outcome)
     }
 
     /// Assembles the entries of an index, and the index over them.

@@ -12,7 +12,7 @@ use imgconv_reversal::Content;
 use super::written::Known;
 use crate::{
     outcome::ImageOutcome,
-    plan::data::{Keepsake, PlannedArtifact, PlannedImage},
+    plan::data::{DockerKeepsake, Keepsake, PlannedArtifact, PlannedDocker, PlannedImage},
     read::node::ImageNode,
 };
 
@@ -53,6 +53,30 @@ pub(crate) trait Output: fmt::Debug {
         content: Content,
         keepsake: &Keepsake,
     ) -> Result<(Child, u64)>;
+
+    /// Stores the record of the old docker image that became the image `subject`. Returns the artifact and the size
+    /// of the record; `None` as long as nothing is written.
+    ///
+    /// # Errors
+    /// If the old image can't be read, or a blob can't be written.
+    fn docker_record(
+        &self,
+        record: RecordOf<'_>,
+        sealed: &[SealedLayer],
+        keepsake: &DockerKeepsake,
+        env: &Env,
+    ) -> Result<Option<(Child, u64)>>;
+
+    /// Restores the docker archive that an image was made of. Returns its digest and size.
+    ///
+    /// # Errors
+    /// If the record does not give back the archive, or the archive can't be written.
+    fn whole(
+        &self,
+        exact: &PlannedDocker<'_>,
+        node: &ImageNode,
+        env: &Env,
+    ) -> Result<(Digest, u64)>;
 
     /// Stores a document under its digest of that algorithm.
     ///

@@ -42,16 +42,26 @@ pub(crate) fn manifest(subject: &Child, blobs: &Blobs<'_>, said: &Said<'_>) -> D
     if let Some(digest) = said.file_digest {
         annotations.insert(FILE_DIGEST.into(), digest.to_string().into());
     }
-    let layers: Vec<Value> = std::iter::once(blobs.record)
+    let layers: Vec<&Child> = std::iter::once(blobs.record)
         .chain(blobs.signature)
-        .map(descriptor)
         .collect();
+    artifact(REVERSAL, subject, (blobs.config, &layers), annotations)
+}
+
+/// Makes the manifest of an artifact of that type.
+pub(crate) fn artifact(
+    kind: &str,
+    subject: &Child,
+    (config, layers): (&Child, &[&Child]),
+    annotations: Map<String, Value>,
+) -> Document {
+    let layers: Vec<Value> = layers.iter().copied().map(descriptor).collect();
     let mut manifest = Map::new();
     for (key, value) in [
         ("schemaVersion", Value::from(2)),
         ("mediaType", OCI_MANIFEST.into()),
-        ("artifactType", REVERSAL.into()),
-        ("config", descriptor(blobs.config)),
+        ("artifactType", kind.into()),
+        ("config", descriptor(config)),
         ("layers", layers.into()),
         ("subject", descriptor(subject)),
         ("annotations", annotations.into()),
@@ -65,12 +75,12 @@ pub(crate) fn manifest(subject: &Child, blobs: &Blobs<'_>, said: &Said<'_>) -> D
 }
 
 /// Returns the descriptor by which a list names the artifact: with its type, by which others find it.
-pub(crate) fn listed(mut child: Child) -> Child {
+pub(crate) fn listed(mut child: Child, kind: &str) -> Child {
     let mut object = match descriptor(&child) {
         Value::Object(object) => object,
         _ => Map::new(),
     };
-    object.insert("artifactType".into(), REVERSAL.into());
+    object.insert("artifactType".into(), kind.into());
     child.raw = String::from_utf8_lossy(&canonical(&object.into())).into_owned();
     child
 }

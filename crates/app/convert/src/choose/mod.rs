@@ -3,6 +3,7 @@
 pub mod candidates;
 pub mod dependencies;
 pub(crate) mod described;
+pub mod docker_record;
 pub(crate) mod family;
 pub mod names;
 pub mod platforms;

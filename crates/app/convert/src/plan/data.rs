@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use imgconv_model::{Bundle, Child, DocumentFormat, Env, Image, Opaque, Platform, Report};
+use imgconv_model::{
+    Bundle, Child, Digest, Document, DocumentFormat, Env, Image, Opaque, Platform, Report,
+    WholeArchive,
+};
 use imgconv_pipeline::Plan as LayerPlan;
 use imgconv_tags::Labels;
 
 use crate::read::{
+    docker_record::DockerRecord,
     node::{AciPart, ImageNode, Node},
     reversal::Reversal,
     root::SourceRoot,
@@ -61,6 +65,8 @@ pub struct PlannedNode<'s> {
 pub enum What<'s> {
     /// An image is written.
     Image(Box<PlannedImage>),
+    /// The archive that an image was made of is written, as a whole.
+    Whole(Box<PlannedWhole<'s>>),
     /// The entries of an index are written, and the index over them.
     Index(PlannedIndex<'s>),
     /// An artifact is copied.
@@ -91,6 +97,37 @@ pub struct PlannedImage {
     pub report: Report,
     /// The parts of the artifact beside the record, if a record is made.
     pub reversal: Option<Keepsake>,
+    /// The old docker image that a record is kept of, if that is asked for.
+    pub docker: Option<DockerKeepsake>,
+    /// The manifest that the image was made of, if a record gives it back.
+    pub restored: Option<Document>,
+}
+
+/// An image that becomes the docker archive again that it was made of.
+#[derive(Debug)]
+pub struct PlannedWhole<'s> {
+    /// The image, which is written if no record gives back the archive.
+    pub image: PlannedImage,
+    /// The records, the best last.
+    pub exact: Vec<PlannedDocker<'s>>,
+}
+
+/// A record by which an image may become the old docker image again that it was made of.
+#[derive(Debug)]
+pub struct PlannedDocker<'s> {
+    /// The artifact that holds the record.
+    pub record: DockerRecord,
+    /// The place of the artifact's blobs.
+    pub bundle: &'s dyn Bundle,
+}
+
+/// An old docker image of which a record is kept.
+#[derive(Clone, Debug)]
+pub enum DockerKeepsake {
+    /// An archive, and the name of its file.
+    Archive(Box<WholeArchive>, Option<String>),
+    /// A manifest of schema 1, and the digest by which registries serve it.
+    Schema1(Document, Digest),
 }
 
 /// The parts of an ACI that are kept beside its tar.

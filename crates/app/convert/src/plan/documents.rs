@@ -16,8 +16,9 @@ use imgconv_pipeline::Sealer;
 use super::{
     data::{
         Outputs, Plan, PlannedArtifact, PlannedEntry, PlannedImage, PlannedIndex, PlannedNode,
-        PlannedRoot, What,
+        PlannedRoot, PlannedWhole, What,
     },
+    docker_record::{self, DockerRecords},
     foreign, reversal,
 };
 use crate::{
@@ -43,6 +44,8 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
     let mut planner = Planner {
         request,
         known: BTreeMap::new(),
+        records: DockerRecords::of(roots, request),
+        alone: is_alone(roots, request),
     };
     let mut planned = Vec::new();
     let mut left_behind = Report::default();
@@ -104,6 +107,19 @@ struct Planner<'r, 's> {
     /// The plan of each source document. Lists of archives can be alike and mean different images, so
     /// the node is compared too.
     known: BTreeMap<Digest, Arc<PlannedNode<'s>>>,
+    /// The records of the old docker images that images were made of.
+    records: DockerRecords<'s>,
+    /// Whether one image is written, and no other.
+    alone: bool,
+}
+
+/// Says whether the roots lead to one wanted image.
+fn is_alone(roots: &[SourceRoot<'_>], request: &Request<'_>) -> bool {
+    let images = roots.iter().flat_map(|root| root.node.images());
+    let platforms = &request.options.platforms;
+    let wanted = images.filter(|(image, listed)| is_wanted(platforms, &spec_of(image, *listed)));
+    let digests = wanted.map(|(image, _)| image.child.as_ref().map(|child| child.digest));
+    digests.collect::<BTreeSet<Option<Digest>>>().len() == 1
 }
 
 impl<'s> Planner<'_, 's> {
@@ -138,7 +154,7 @@ impl<'s> Planner<'_, 's> {
         let what = match &**node {
             Node::Image(image) => {
                 match is_wanted(&self.request.options.platforms, &spec_of(image, listed)) {
-                    true => What::Image(Box::new(self.image(image, listed, root)?)),
+                    true => self.image(image, listed, root)?,
                     false => What::Unwanted,
                 }
             }
@@ -158,11 +174,11 @@ impl<'s> Planner<'_, 's> {
     }
 
     fn image(
-        &self,
+        &mut self,
         node: &ImageNode,
         listed: Option<&Child>,
         root: &SourceRoot<'_>,
-    ) -> Result<PlannedImage> {
+    ) -> Result<What<'s>> {
         let request = self.request;
         let can_stay = |own: FormatId| !request.asked && request.place.formats().contains(&own);
         let target = match (listed, node.format) {
@@ -178,6 +194,13 @@ impl<'s> Planner<'_, 's> {
         foreign::apply(&mut image, foreign, &root.place, request.env, &mut report)?;
         assume_platform(&mut image, &request.options.platforms);
         image.name = request.name_of(root)?;
+        let at = (node, root);
+        let restored = self
+            .records
+            .manifest(at, request, &mut image, &mut report)?;
+        let exact = self
+            .records
+            .archives(at, self.alone, request, &mut report)?;
         // The platform to assume if the image is written anew; a copy stays without a platform.
         let assumed = match platform_of(node, listed) {
             platform if platform.os.is_empty() || platform.architecture.is_empty() => {
@@ -189,13 +212,20 @@ impl<'s> Planner<'_, 's> {
         let env = &request.env.with_notes(&node.notes);
         let capabilities = &target.facts().capabilities;
         let layers = Sealer::plan(&image.layers, capabilities, &request.options.layers, env)?;
-        Ok(PlannedImage {
+        let docker = docker_record::keepsake(node, root, (target, &layers), request)?;
+        let image = PlannedImage {
             target,
             image,
             layers,
             assumed,
             report,
             reversal,
+            docker,
+            restored,
+        };
+        Ok(match exact.is_empty() {
+            true => What::Image(Box::new(image)),
+            false => What::Whole(Box::new(PlannedWhole { image, exact })),
         })
     }
 
@@ -285,6 +315,9 @@ impl<'s> Planner<'_, 's> {
         root: &'s SourceRoot<'s>,
     ) -> Result<What<'s>> {
         let request = self.request;
+        if self.records.is_used(&child.digest) {
+            return Ok(What::Unwanted);
+        }
         let layers = &request.options.layers;
         let kind = match &opaque.document {
             Some(document) => &document.kind,

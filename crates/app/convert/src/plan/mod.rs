@@ -1,6 +1,7 @@
 //! Planning: all decisions before a byte is written, as [`data::Plan`].
 
 pub mod data;
+pub(crate) mod docker_record;
 mod documents;
 mod foreign;
 pub(crate) mod lost;

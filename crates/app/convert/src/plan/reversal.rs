@@ -10,8 +10,8 @@ use std::{
 use imgconv_format_aci::{described, manifest_of};
 use imgconv_manifest::media_type::OCI_MANIFEST;
 use imgconv_model::{
-    Child, Code, Compression, Digest, DocumentFormat, Error, FormatFamily, FormatId, Image,
-    Outcome as LossKind, Report, Result, quote,
+    Child, Code, Compression, Digest, DocumentFormat, Error, FormatId, Image, Outcome as LossKind,
+    Report, Result, quote,
 };
 
 use imgconv_pipeline::Squash;
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     check::some_of,
-    choose::request::Request,
+    choose::{docker_record::of_target, request::Request},
     read::{
         node::{ImageNode, Node},
         reversal::{Reversal, among, field, was_aci},
@@ -39,14 +39,16 @@ const SIGNATURE: &str = "signature";
 /// [`Code::Usage`] and [`Code::Unsupported`].
 pub(super) fn check(request: &Request<'_>) -> Result<()> {
     let (options, target) = (request.options, request.target.id());
-    for (given, option) in [
-        (options.exact, "--exact"),
-        (options.record.is_some(), "--record"),
-    ] {
-        if given && target != FormatId::ACI {
-            let message = format!("`{option}` restores ACIs, and the destination gets {target}");
-            return Err(Error::new(Code::Usage, message).hint("write to `aci:PATH`"));
-        }
+    if options.record.is_some() && target != FormatId::ACI {
+        let message = format!("`--record` chooses among ACIs, and the destination gets {target}");
+        return Err(Error::new(Code::Usage, message).hint("write to `aci:PATH`"));
+    }
+    if options.exact && target != FormatId::ACI && of_target(request).is_none() {
+        let message = format!(
+            "`--exact` restores ACIs and old docker images, and the destination gets {target}"
+        );
+        return Err(Error::new(Code::Usage, message)
+            .hint("write to `aci:PATH`, `docker-archive:PATH` or `docker-v2s1+dir:PATH`"));
     }
     // An ACI that stays an ACI is copied.
     if options.reversible && request.target.is_stream() && target != FormatId::ACI {
@@ -59,7 +61,7 @@ pub(super) fn check(request: &Request<'_>) -> Result<()> {
     Ok(())
 }
 
-fn no_artifacts(target: impl Display) -> Error {
+pub(super) fn no_artifacts(target: impl Display) -> Error {
     let message =
         format!("`--reversible` needs a destination that holds artifacts, and {target} does not");
     Error::new(Code::Unsupported, message)
@@ -70,7 +72,7 @@ fn no_artifacts(target: impl Display) -> Error {
 ///
 /// # Errors
 /// [`Code::Usage`] if the layers would be changed beside, [`Code::Unsupported`] if the destination can't hold
-/// the record or there is no record of such an image, and the errors of reading the signature.
+/// the record, and the errors of reading the signature.
 pub(super) fn keepsake(
     node: &ImageNode,
     root: &SourceRoot<'_>,
@@ -82,13 +84,36 @@ pub(super) fn keepsake(
         return Ok(None);
     }
     if node.aci.is_none() {
-        if node.format.facts().family != FormatFamily::Oci {
-            let message = "`--reversible` keeps the way back to ACIs only";
-            return Err(Error::new(Code::Unsupported, message)
-                .hint("leave `--reversible` out for other sources"));
-        }
         return Ok(None);
     }
+    check_kept("the files of an ACI", target, request)?;
+    let holder = root.holder();
+    let file = holder.extras().signed.and_then(|_| {
+        let locator = holder.locator();
+        let locator = locator.split(['?', '#']).next().unwrap_or_default();
+        let name = Path::new(locator).file_name()?.to_str()?.to_owned();
+        (!name.chars().any(char::is_control)).then_some(name)
+    });
+    let signature = holder.signature(&request.env.limits)?;
+    let signature = signature.map(|signature| signature.bytes);
+    if signature.is_some() {
+        report.losses.retain(|loss| loss.field != SIGNATURE);
+    }
+    Ok(Some(Keepsake {
+        file: file.filter(|file| file != "-"),
+        signature,
+    }))
+}
+
+/// Refuses a destination that can't hold a record, and options that change the files of layers.
+///
+/// # Errors
+/// [`Code::Unsupported`] and [`Code::Usage`].
+pub(super) fn check_kept(
+    what: &str,
+    target: &'static dyn DocumentFormat,
+    request: &Request<'_>,
+) -> Result<()> {
     let capabilities = &target.facts().capabilities;
     if !capabilities.opaque || !capabilities.root_kinds.contains(&OCI_MANIFEST) {
         return Err(no_artifacts(target.id()));
@@ -107,28 +132,12 @@ pub(super) fn keepsake(
         (estargz, "--compression estargz"),
     ] {
         if given {
-            let message = format!(
-                "`--reversible` keeps the files of an ACI as they are, and `{option}` changes them"
-            );
+            let message =
+                format!("`--reversible` keeps {what} as they are, and `{option}` changes them");
             return Err(Error::new(Code::Usage, message).hint("leave one of the two options out"));
         }
     }
-    let holder = root.holder();
-    let file = holder.extras().signed.and_then(|_| {
-        let locator = holder.locator();
-        let locator = locator.split(['?', '#']).next().unwrap_or_default();
-        let name = Path::new(locator).file_name()?.to_str()?.to_owned();
-        (!name.chars().any(char::is_control)).then_some(name)
-    });
-    let signature = holder.signature(&request.env.limits)?;
-    let signature = signature.map(|signature| signature.bytes);
-    if signature.is_some() {
-        report.losses.retain(|loss| loss.field != SIGNATURE);
-    }
-    Ok(Some(Keepsake {
-        file: file.filter(|file| file != "-"),
-        signature,
-    }))
+    Ok(())
 }
 
 /// An artifact with its root, or the fault of its manifest.

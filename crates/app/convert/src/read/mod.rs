@@ -4,6 +4,7 @@
 pub mod carried;
 pub mod cosign;
 pub mod decode;
+pub mod docker_record;
 pub mod node;
 pub mod reversal;
 pub mod root;

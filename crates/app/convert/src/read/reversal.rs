@@ -19,6 +19,7 @@ use imgconv_stream::read_to_limit;
 
 use super::{
     decode::Memo,
+    docker_record,
     node::{ImageNode, Node},
     root::subject_of_tag,
     source::Source,
@@ -212,10 +213,11 @@ pub fn was_aci(node: &ImageNode, limits: &Limits) -> bool {
     node.aci.is_none() && manifest_of(&node.image, limits).is_ok_and(|found| found.is_some())
 }
 
-/// The digests of the images below a node that were ACIs before: of every algorithm, since an artifact may name its
-/// subject by any of them.
+/// The digests of the images below a node that were ACIs before, or may have been old docker images: of every
+/// algorithm, since an artifact may name its subject by any of them.
 fn subjects(node: &Node, limits: &Limits) -> BTreeSet<Digest> {
-    let is_one = |node: &&Node| node.as_image().is_some_and(|image| was_aci(image, limits));
+    let may = |image: &ImageNode| was_aci(image, limits) || docker_record::may_have_been(image);
+    let is_one = |node: &&Node| node.as_image().is_some_and(may);
     let images = node.walk().map(|(node, _)| node).filter(is_one);
     images.flat_map(Node::digests).collect()
 }
@@ -277,7 +279,8 @@ impl<'s> Search<'s> {
         if listed.position != entry.position {
             self.in_index(listed, &subjects, env, &mut beside)?;
         }
-        for other in self.candidates(listed, env)? {
+        let any_aci = node.images().any(|(image, _)| was_aci(image, &env.limits));
+        for other in self.candidates(listed, any_aci, env)? {
             env.check_cancelled()?;
             let Some(child) = other.child.clone() else {
                 continue;
@@ -387,8 +390,18 @@ impl<'s> Search<'s> {
         Ok(())
     }
 
-    /// The entries that may be artifacts about an entry, or list such artifacts.
-    fn candidates(&mut self, entry: &RootEntry, env: &Env) -> Result<Vec<RootEntry>> {
+    /// The entries that may be artifacts about an entry, or list such artifacts. Any image may have been a docker
+    /// image: without `any_aci` only documents that are listed as records, and lists of referrers, are returned.
+    fn candidates(
+        &mut self,
+        entry: &RootEntry,
+        any_aci: bool,
+        env: &Env,
+    ) -> Result<Vec<RootEntry>> {
+        let is_wanted = |other: &RootEntry| {
+            let child = other.child.as_ref();
+            any_aci || child.is_some_and(|child| is_index(&child.kind) || says_reversal(child))
+        };
         let bundle = &*self.source.bundle;
         let listed = &self.listed;
         let is_one = |other: &RootEntry| {
@@ -399,7 +412,7 @@ impl<'s> Search<'s> {
         };
         if bundle.extras().referrers.is_some() {
             let mut found = bundle.referrers(entry)?;
-            found.retain(is_one);
+            found.retain(|other| is_one(other) && is_wanted(other));
             return Ok(found);
         }
         let place = |entry: &RootEntry| -> Result<String> {
@@ -417,14 +430,15 @@ impl<'s> Search<'s> {
         }
         let own = place(entry)?;
         let others = self.others.iter().flatten();
-        let here = others.filter(|(_, place)| *place == own);
+        let here = others.filter(|(other, place)| is_wanted(other) && *place == own);
         Ok(here.map(|(other, _)| other.clone()).collect())
     }
 }
 
 /// Says whether a document is an artifact of reversal about one of the images.
 fn is_about_any(node: &Node, subjects: &BTreeSet<Digest>) -> bool {
-    matches!(node, Node::Opaque { opaque, .. } if is_named(opaque)
+    matches!(node, Node::Opaque { opaque, .. }
+        if (is_named(opaque) || docker_record::kind_of(opaque).is_some())
         && opaque.subject.is_some_and(|subject| subjects.contains(&subject)))
 }
 
@@ -444,17 +458,31 @@ fn is_text_about(bytes: &[u8], subjects: &BTreeSet<Digest>) -> bool {
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
         let text = String::from_utf8_lossy(bytes);
         let mut subjects = subjects.iter();
-        return text.contains(REVERSAL) && subjects.any(|it| text.contains(&it.to_string()));
+        let is_typed = types().any(|kind| text.contains(kind));
+        return is_typed && subjects.any(|it| text.contains(&it.to_string()));
     };
     let text = |pointer| value.pointer(pointer).and_then(Value::as_str);
     let kinds = [text("/artifactType"), text("/config/mediaType")];
     let subject = text("/subject/digest").and_then(|text| Digest::parse(text).ok());
-    kinds.contains(&Some(REVERSAL)) && subject.is_some_and(|it| subjects.contains(&it))
+    kinds.into_iter().flatten().any(is_type) && subject.is_some_and(|it| subjects.contains(&it))
 }
 
-/// Says whether a descriptor has the type of artifacts of reversal.
+/// The types of artifacts that are records of ACIs and of old docker images.
+fn types() -> impl Iterator<Item = &'static str> {
+    let docker = docker_record::Kind::ALL.iter();
+    [REVERSAL]
+        .into_iter()
+        .chain(docker.map(|kind| kind.artifact_type()))
+}
+
+/// Says whether a type of artifacts is one of records.
+fn is_type(kind: &str) -> bool {
+    types().any(|one| one == kind)
+}
+
+/// Says whether a descriptor has the type of records.
 fn says_reversal(child: &Child) -> bool {
-    artifact_type(child).is_some_and(|kind| kind == REVERSAL)
+    artifact_type(child).is_some_and(|kind| is_type(&kind))
 }
 
 /// The type of artifacts in a descriptor.
@@ -466,7 +494,7 @@ fn artifact_type(child: &Child) -> Option<String> {
 /// Says whether a listed document may be an artifact of reversal: many programs list no type of artifacts.
 fn may_be(child: &Child) -> bool {
     match artifact_type(child) {
-        Some(kind) => kind == REVERSAL,
+        Some(kind) => is_type(&kind),
         None => child.kind == OCI_MANIFEST && child.platform.is_none(),
     }
 }
@@ -479,7 +507,7 @@ impl Beside {
     pub fn lose_unread(&self, exact: bool, report: &mut Report) -> Result<()> {
         for (child, error) in &self.unread {
             if exact && self.found.is_empty() {
-                let message = format!("the record of the ACI can't be read: {error}");
+                let message = format!("the record of the image can't be read: {error}");
                 return Err(Error::new(Code::Mismatch, message).at(field(child)));
             }
             let why = format!("the record can't be read: {error}");

@@ -2,6 +2,7 @@
 //! threads.
 
 mod destination;
+mod docker_record;
 mod places;
 mod reversal;
 mod stack;
@@ -23,7 +24,9 @@ use crate::{
         output::{Assembled, Output, RecordOf},
     },
     choose::request::Request,
-    plan::data::{Keepsake, Outputs, Plan, PlannedArtifact, PlannedImage},
+    plan::data::{
+        DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage,
+    },
     read::node::{ImageNode, semantics},
 };
 
@@ -119,6 +122,31 @@ impl Output for Written<'_> {
         let stored = reversal::store(sink, record, content, keepsake, env)?;
         self.stored.borrow_mut().extend(stored.blobs);
         Ok((stored.artifact, stored.size))
+    }
+
+    fn docker_record(
+        &self,
+        record: RecordOf<'_>,
+        sealed: &[SealedLayer],
+        keepsake: &DockerKeepsake,
+        env: &Env,
+    ) -> Result<Option<(Child, u64)>> {
+        let stored = docker_record::store(self.destination.sink, record, sealed, keepsake, env)?;
+        self.stored.borrow_mut().extend(stored.blobs);
+        Ok(Some((stored.artifact, stored.size)))
+    }
+
+    fn whole(
+        &self,
+        exact: &PlannedDocker<'_>,
+        node: &ImageNode,
+        env: &Env,
+    ) -> Result<(Digest, u64)> {
+        let (sink, request) = (self.destination.sink, self.request);
+        let restored = docker_record::restore(sink, exact, node, env)?;
+        self.stored.borrow_mut().insert(restored);
+        self.known.borrow_mut().done(&node.image, request.env);
+        Ok(restored)
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {

@@ -16,7 +16,9 @@ use crate::{
         output::{Output, RecordOf},
     },
     choose::request::Request,
-    plan::data::{Keepsake, Outputs, Plan, PlannedArtifact, PlannedImage},
+    plan::data::{
+        DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage, What,
+    },
     read::node::ImageNode,
 };
 
@@ -30,6 +32,13 @@ pub(super) fn announce(
     let (Some(places), Outputs::Documents(roots)) = (sink.extras().places, &plan.outputs) else {
         return Ok(());
     };
+    // A restored archive has no places for single blobs.
+    if roots
+        .iter()
+        .any(|root| matches!(root.node.what, What::Whole(_)))
+    {
+        return Ok(());
+    }
     // New times are new bytes.
     if request.options.layers.clamp_mtime.is_some() {
         return Ok(());
@@ -72,6 +81,21 @@ impl Output for Told {
 
     fn reversal(&self, _: RecordOf<'_>, _: Content, _: &Keepsake) -> Result<(Child, u64)> {
         unreachable!("only layers that are written give a record")
+    }
+
+    fn docker_record(
+        &self,
+        _: RecordOf<'_>,
+        _: &[SealedLayer],
+        _: &DockerKeepsake,
+        _: &Env,
+    ) -> Result<Option<(Child, u64)>> {
+        Ok(None)
+    }
+
+    fn whole(&self, _: &PlannedDocker<'_>, _: &ImageNode, _: &Env) -> Result<(Digest, u64)> {
+        let message = "the archive is restored as a whole";
+        Err(Error::new(Code::Unsupported, message))
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {

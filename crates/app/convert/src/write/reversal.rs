@@ -6,7 +6,7 @@ use std::{
 };
 
 use imgconv_format_aci::traced_layer;
-use imgconv_manifest::media_type::{OCI_EMPTY, REVERSAL_RECORD, SIGNATURE};
+use imgconv_manifest::media_type::{OCI_EMPTY, REVERSAL, REVERSAL_RECORD, SIGNATURE};
 use imgconv_model::{
     Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error, Facts,
     Layer, Result,
@@ -167,14 +167,14 @@ pub(super) fn store(
     let all = [&artifact, &config, &stored].into_iter().chain(&signature);
     let blobs = all.map(|child| (child.digest, child.size)).collect();
     Ok(Stored {
-        artifact: listed(artifact),
+        artifact: listed(artifact, REVERSAL),
         size,
         blobs,
     })
 }
 
 /// The compression of a file.
-fn compression(blob: &Blob) -> Result<Compression> {
+pub(super) fn compression(blob: &Blob) -> Result<Compression> {
     let mut first = Vec::new();
     let read = blob.open()?.take(6).read_to_end(&mut first);
     read.map_err(Error::from_io)?;

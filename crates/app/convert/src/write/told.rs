@@ -41,6 +41,7 @@ fn below<'p>(
     }
     match &node.what {
         What::Image(planned) => images.push(&planned.image),
+        What::Whole(planned) => images.push(&planned.image.image),
         // Indexes in indexes are bounded by a limit when they are read.
         What::Index(index) => {
             let nodes = index.entries.iter().filter_map(|entry| entry.node.as_ref());

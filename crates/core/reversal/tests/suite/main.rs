@@ -5,6 +5,7 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod archives;
 mod made;
 mod mutations;
 mod tars;

@@ -2,12 +2,12 @@
 
 use imgconv_model::Compression;
 use imgconv_stream::{Level, PieceEncoder};
-use imgconv_testkit::random;
+use imgconv_testkit::random as images;
 
 use crate::made::{Made, checked, made, rebuilt};
 
 /// Numbers that look random (SplitMix64).
-fn random(state: &mut u64) -> usize {
+pub(crate) fn random(state: &mut u64) -> usize {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ fn never_another(made: &Made, record: &[u8], what: &str) -> bool {
     }
 }
 
-fn change(bytes: &mut Vec<u8>, state: &mut u64) {
+pub(crate) fn change(bytes: &mut Vec<u8>, state: &mut u64) {
     let at = random(state) % bytes.len();
     match random(state) % 6 {
         0 => bytes[at] ^= 1 << (random(state) % 8),
@@ -49,7 +49,7 @@ fn a_changed_record_never_gives_other_bytes() {
     let mut same = 0;
     for round in 0..1000 {
         let seed = round % 10;
-        let tar = random::image(seed)[0].tar();
+        let tar = images::image(seed)[0].tar();
         let Some(made) = made(&tar, |_| true) else {
             continue;
         };
@@ -69,7 +69,7 @@ fn a_changed_record_never_gives_other_bytes() {
 fn changed_instructions_never_give_other_bytes() {
     let encoder = PieceEncoder::new(Compression::Zstd, Level::Default).unwrap();
     let mut state = 16;
-    let tar = random::image(3)[0].tar();
+    let tar = images::image(3)[0].tar();
     let made = made(&tar, |_| true).unwrap();
     let (header, body) = made.record.split_at(160);
     let plain = zstd_plain(body);
@@ -95,7 +95,7 @@ fn changed_instructions_never_give_other_bytes() {
     }
 }
 
-fn zstd_plain(body: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd_plain(body: &[u8]) -> Vec<u8> {
     use std::io::Read as _;
     let (limits, notes) = Default::default();
     let body = Box::new(std::io::Cursor::new(body.to_vec()));

@@ -10,4 +10,5 @@ mod layout;
 mod legacy;
 mod manifest;
 mod places;
+mod whole;
 mod write;

@@ -1,0 +1,238 @@
+//! Records of archives, whose layers are whole members in any order.
+
+use std::io::{Cursor, Read};
+
+use imgconv_model::{Algorithm, Code, Compression, Error, Limits, Reader, Result};
+use imgconv_reversal::{ArchiveHeader, ArchiveRecord, Member, Part, record_archive};
+use imgconv_stream::{Level, PieceEncoder, digest};
+
+use crate::{
+    made::env,
+    mutations::{change, random, zstd_plain},
+};
+
+/// The bytes of an archive, its layers, and its record.
+struct Archive {
+    tar: Vec<u8>,
+    layers: Vec<Vec<u8>>,
+    record: Vec<u8>,
+}
+
+fn reader(bytes: &[u8]) -> Reader {
+    Box::new(Cursor::new(bytes.to_vec()))
+}
+
+fn noise(count: usize, state: &mut u64) -> Vec<u8> {
+    (0..count).map(|_| random(state) as u8).collect()
+}
+
+/// Makes the record of an archive of parts: literal bytes, and layers by their positions.
+fn archive(parts: &[(Vec<u8>, Option<usize>)], layers: &[Vec<u8>]) -> Archive {
+    let (mut tar, mut members) = (Vec::new(), Vec::new());
+    for (literal, layer) in parts {
+        tar.extend_from_slice(literal);
+        if let Some(layer) = layer.map(|layer| &layers[layer]) {
+            let part = Part {
+                diff_id: digest(Algorithm::Sha256, layer),
+                size: layer.len() as u64,
+            };
+            members.push(Member {
+                offset: tar.len() as u64,
+                part,
+            });
+            tar.extend_from_slice(layer);
+        }
+    }
+    let length = tar.len() as u64;
+    let (header, mut made, size) =
+        record_archive(reader(&tar), length, &members, Compression::Xz, &env()).unwrap();
+    let mut record = Vec::new();
+    made.read_to_end(&mut record).unwrap();
+    assert_eq!(record.len() as u64, size);
+    assert_eq!(header.digest, digest(Algorithm::Sha256, &tar));
+    Archive {
+        tar,
+        layers: layers.to_vec(),
+        record,
+    }
+}
+
+/// The header of a record, and the archive that it and layers give.
+fn rebuilt(record: &[u8], layers: &[Vec<u8>]) -> Result<(ArchiveHeader, Vec<u8>)> {
+    let record = ArchiveRecord::open(reader(record), &Limits::default(), "record")?;
+    let header = record.header().clone();
+    let known: Vec<Option<Vec<u8>>> = (header.layers.iter())
+        .map(|part| {
+            let is_it = |layer: &&Vec<u8>| digest(Algorithm::Sha256, layer) == part.diff_id;
+            layers.iter().find(is_it).cloned()
+        })
+        .collect();
+    let open = move |place: usize| match &known[place] {
+        Some(layer) => Ok(reader(layer)),
+        None => Err(Error::new(Code::Missing, "there is no such layer")),
+    };
+    let mut tar = Vec::new();
+    let mut made = record.rebuild(Box::new(open))?;
+    made.read_to_end(&mut tar).map_err(Error::from_io)?;
+    Ok((header, tar))
+}
+
+/// An archive with a layer that stands twice, layers in another order, and large literal runs.
+fn sample(seed: u64) -> Archive {
+    let mut state = seed;
+    let layers: Vec<Vec<u8>> = [1024, 5000, 1, 300_000]
+        .iter()
+        .map(|size| noise(*size, &mut state))
+        .collect();
+    let literal = |count: usize, state: &mut u64| noise(random(state) % count, state);
+    let parts = [
+        (literal(2000, &mut state), Some(3)),
+        (literal(600_000, &mut state), Some(0)),
+        (Vec::new(), Some(0)),
+        (vec![0; 100], Some(2)),
+        (literal(50, &mut state), Some(1)),
+        (vec![7; 1024], None),
+    ];
+    archive(&parts, &layers)
+}
+
+#[test]
+fn an_archive_comes_back_with_its_layers_in_any_order() {
+    for seed in 0..20 {
+        let made = sample(seed);
+        let (header, tar) = rebuilt(&made.record, &made.layers).unwrap();
+        assert!(tar == made.tar, "seed {seed}");
+        assert_eq!(header.compression, Compression::Xz);
+        assert_eq!(header.layers.len(), 4);
+    }
+    // Nothing but layers, and no layer at all.
+    let layers = [vec![1; 10], vec![2; 20]];
+    let bare = archive(
+        &[(Vec::new(), Some(1)), (Vec::new(), Some(0))],
+        layers.as_slice(),
+    );
+    assert_eq!(rebuilt(&bare.record, &bare.layers).unwrap().1, bare.tar);
+    let alone = archive(&[(vec![3; 700_000], None)], &[]);
+    assert!(alone.record.len() < 1000);
+    assert_eq!(rebuilt(&alone.record, &[]).unwrap().1, alone.tar);
+}
+
+#[test]
+fn an_archive_that_changes_while_it_is_recorded_is_refused() {
+    let layer = vec![5; 2000];
+    let tar = [vec![1; 512], layer.clone(), vec![0; 1024]].concat();
+    let part = Part {
+        diff_id: digest(Algorithm::Sha256, &layer),
+        size: 2000,
+    };
+    let code = |tar: &[u8], length: u64, members: &[Member]| {
+        let made = record_archive(reader(tar), length, members, Compression::None, &env());
+        made.err().map(|error| error.code())
+    };
+    let length = tar.len() as u64;
+    let at = |offset| Member { offset, part };
+    assert_eq!(code(&tar, length, &[at(512)]), None);
+    assert_eq!(code(&tar, length, &[at(511)]), Some(Code::Mismatch));
+    assert_eq!(
+        code(&tar, length, &[at(512), at(600)]),
+        Some(Code::BadManifest)
+    );
+    assert_eq!(code(&tar, length - 1, &[at(512)]), Some(Code::Mismatch));
+    assert_eq!(code(&tar, length + 1, &[at(512)]), Some(Code::Mismatch));
+    assert_eq!(code(&tar[..600], length, &[at(512)]), Some(Code::Mismatch));
+}
+
+/// H9a, H9b.
+#[test]
+fn a_record_names_its_layers_and_its_version() {
+    let made = sample(1);
+    let code = |record: &[u8], layers: &[Vec<u8>]| rebuilt(record, layers).unwrap_err().code();
+    assert_eq!(code(&made.record, &made.layers[1..]), Code::Missing);
+    assert_eq!(code(b"", &made.layers), Code::BadManifest);
+    assert_eq!(code(&[0; 500], &made.layers), Code::BadManifest);
+    let changed = |at: usize, byte: u8| {
+        let mut changed = made.record.clone();
+        changed[at] = byte;
+        code(&changed, &made.layers)
+    };
+    assert_eq!(changed(8, 2), Code::Unsupported);
+    assert_eq!(changed(10, 9), Code::BadManifest);
+    assert_eq!(changed(11, 1), Code::BadManifest);
+    assert_eq!(changed(14, 1), Code::Limit);
+    assert_eq!(changed(23, 1), Code::Limit);
+    assert_eq!(changed(24, 1), Code::BadManifest);
+    assert_eq!(changed(40, made.record[40] ^ 1), Code::Mismatch);
+    assert_eq!(
+        code(&made.record[..64 + 4 * 40], &made.layers),
+        Code::BadCompression
+    );
+}
+
+/// Asserts that a record gives the very archive, or is refused.
+fn never_another(made: &Archive, record: &[u8], what: &str) -> bool {
+    match rebuilt(record, &made.layers) {
+        Ok((_, tar)) => {
+            assert!(tar == made.tar, "{what}: other bytes");
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// H9a.
+#[test]
+fn a_changed_record_of_an_archive_never_gives_other_bytes() {
+    let mut state = 17;
+    let mut same = 0;
+    let samples: Vec<Archive> = (0..5).map(sample).collect();
+    for round in 0..500 {
+        let made = &samples[round % samples.len()];
+        let mut record = made.record.clone();
+        // Half of the changes are in the header.
+        let split = if round % 2 == 0 {
+            64 + 4 * 40
+        } else {
+            record.len()
+        };
+        let mut begin = record[..split].to_vec();
+        for _ in 0..=random(&mut state) % 3 {
+            if !begin.is_empty() {
+                change(&mut begin, &mut state);
+            }
+        }
+        record.splice(..split, begin);
+        same += usize::from(never_another(made, &record, &format!("round {round}")));
+    }
+    assert!(same < 100, "{same} changes had no effect");
+}
+
+/// H9a: the changes are made to the instructions, so that no checksum of zstd finds them first.
+#[test]
+fn changed_instructions_of_an_archive_never_give_other_bytes() {
+    let encoder = PieceEncoder::new(Compression::Zstd, Level::Default).unwrap();
+    let layers = [vec![1; 1000], vec![2; 3000]];
+    let parts = [
+        (vec![8; 40], Some(0)),
+        (vec![9; 30], Some(1)),
+        (vec![7; 20], Some(0)),
+        (vec![6; 10], None),
+    ];
+    let made = archive(&parts, &layers);
+    let (header, body) = made.record.split_at(64 + 2 * 40);
+    let plain = zstd_plain(body);
+    let mut state = 18;
+    for round in 0..1000 {
+        let mut changed = plain.clone();
+        change(&mut changed, &mut state);
+        let record = [header, &encoder.compress(&changed).unwrap()].concat();
+        never_another(&made, &record, &format!("round {round}"));
+    }
+    for number in [&[0xff; 9][..], &[0x80; 20], &[0, 0], &[0, 3], &[0, 0xff, 1]] {
+        for at in [0, plain.len()] {
+            let mut changed = plain.clone();
+            changed.splice(at..at, number.iter().copied());
+            let record = [header, &encoder.compress(&changed).unwrap()].concat();
+            assert!(!never_another(&made, &record, "a number"));
+        }
+    }
+}
