@@ -281,7 +281,7 @@ fn records_of_archives_go_through_registries() {
     }
 }
 
-/// H9e.
+/// H9m.
 #[test]
 fn odd_archives_come_back() {
     let sandbox = Sandbox::new();
@@ -626,7 +626,7 @@ fn schema1(sandbox: &Sandbox) {
     assert!(sandbox.path("s1").join(empty).exists());
 }
 
-/// H9f.
+/// H9n.
 #[test]
 fn a_signed_manifest_comes_back_with_its_blobs() {
     let sandbox = Sandbox::new();

@@ -238,6 +238,9 @@ impl Inputs {
             docker::archive(&[image("example.com/app", "2.0", "amd64", &LAYERS[1..])]).unwrap(),
         );
         fs::write(at("saved-2014.tar"), &old).unwrap();
+        let alone = docker::archive_v1(&both[..1]).unwrap();
+        fs::write(at("app-2014.tar"), alone).unwrap();
+        sandbox.ok(&["convert", "app-2014.tar", "docker-v2s1+dir:old-schema1"]);
         fs::write(at("old-images/tools-2014.tar"), old).unwrap();
         fs::write(at("old-images/app-2020.tar"), new).unwrap();
         fs::copy(&testdata, at("old-images/hello.aci")).unwrap();

@@ -292,7 +292,7 @@ fn an_error_of_the_arguments_is_json_too() {
         ),
         (
             &["inspect", "--json"],
-            "the following required arguments were not provided: <LOCATOR>",
+            "the following required arguments were not provided: <SRC>",
             None,
         ),
         (

@@ -69,7 +69,8 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
                 left_behind.lose(field, imgconv_model::Outcome::Dropped, why);
                 continue;
             }
-            if roots.len() > 1 && !request.place.has_names() && is_about(root) {
+            let is_used = matches!(&*root.node, Node::Opaque { child, .. } if planner.records.is_used(&child.digest));
+            if roots.len() > 1 && !request.place.has_names() && is_about(root) && !is_used {
                 let field = match (&*root.node, root.tagged_subject()) {
                     (Node::Opaque { opaque, child }, None) => {
                         format!("{} {}", opaque.what, child.digest)

@@ -275,10 +275,10 @@ fn v05_an_aci_that_changed_after_the_start_is_named() {
 /// The environment variable of the process that has a small disk.
 const SMALL_DISK: &str = "IMGCONV_TEST_SMALL_DISK";
 
-// V13
+// V18
 #[test]
-fn v13_a_full_cache_disk_is_an_error_for_that_image_alone() {
-    const NAME: &str = "made::v13_a_full_cache_disk_is_an_error_for_that_image_alone";
+fn v18_a_full_cache_disk_is_an_error_for_that_image_alone() {
+    const NAME: &str = "made::v18_a_full_cache_disk_is_an_error_for_that_image_alone";
     let Some(disk) = std::env::var_os(SMALL_DISK) else {
         let folder = tempfile::tempdir().unwrap();
         let output = std::process::Command::new("unshare")

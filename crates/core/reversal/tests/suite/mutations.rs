@@ -108,7 +108,7 @@ pub(crate) fn zstd_plain(body: &[u8]) -> Vec<u8> {
 /// H9a: a reader in one pass relies on the end of the last used range.
 #[test]
 fn a_record_that_claims_to_use_more_of_the_layer_is_refused() {
-    let tar = random::image(3)[0].tar();
+    let tar = images::image(3)[0].tar();
     let made = made(&tar, |_| true).unwrap();
     let reach = u64::from_le_bytes(made.record[24..32].try_into().unwrap());
     for claimed in [0, reach - 1, reach + 1, made.layer.len() as u64, u64::MAX] {
@@ -126,7 +126,7 @@ fn a_record_that_claims_to_use_more_of_the_layer_is_refused() {
 /// H9k: the check without the layer finds what is wrong with the record itself.
 #[test]
 fn a_damaged_record_is_found_without_the_layer() {
-    let tar = random::image(3)[0].tar();
+    let tar = images::image(3)[0].tar();
     let made = made(&tar, |_| true).unwrap();
     for at in 160..made.record.len() {
         assert!(checked(&made.record[..at]).is_err(), "{at}");
