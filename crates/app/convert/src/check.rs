@@ -186,5 +186,6 @@ pub fn refuse_losses(items: &[Item]) -> Result<()> {
         return Ok(());
     }
     let message = format!("`--strict` refuses: {}", some_of(&found, 10));
-    Err(Error::new(Code::Strict, message).hint("without `--strict` these become warnings"))
+    Err(Error::new(Code::Strict, message)
+        .hint("without `--strict` they are reported, and the image is written"))
 }

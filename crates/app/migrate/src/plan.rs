@@ -796,14 +796,17 @@ impl Found {
             let platform = || platform_of(image, listed).to_string();
             found.platform.get_or_insert_with(platform);
             if let Some(aci) = &image.aci {
-                found.layers.push((None, aci.blob.facts.size.unwrap_or(0)));
+                found
+                    .layers
+                    .push((None, aci.blob.size_to_count().unwrap_or(0)));
                 continue;
             }
             for layer in &image.image.layers {
                 let facts = &layer.blob.facts;
                 let digest = facts.digest.or(layer.diff_id);
                 found.base = found.base.or(digest);
-                found.layers.push((digest, facts.size.unwrap_or(0)));
+                let size = layer.blob.size_to_count();
+                found.layers.push((digest, size.unwrap_or(0)));
             }
         }
         match found.documents.first() {

@@ -536,7 +536,9 @@ pub fn check_host(host: &str) -> Result<()> {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
     if !Name::is_ac_identifier(host) || !host.chars().all(word) {
         let message = format!("{} can't be the name of a host", quote(host));
-        return Err(Error::new(Code::Usage, message).hint("`--host HOST` names one"));
+        return Err(Error::new(Code::Usage, message).hint(
+            "a host is lower-case letters, digits, `.` and `-`; a port belongs into `--url`",
+        ));
     }
     Ok(())
 }

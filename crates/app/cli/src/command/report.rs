@@ -12,7 +12,7 @@ Examples:
   imgconv report report.json report.html
   imgconv report all.json all.html            of the joined reports of `migrate merge-reports --json`";
 
-/// Write the report of a migration as a page to look at
+/// Write the report of a migration as an HTML page
 ///
 /// The page needs no other file and no network: it shows what failed and why, what was lost, bytes before
 /// and after, what sharing layers saved, and the old and the new digest of every image, to search and to

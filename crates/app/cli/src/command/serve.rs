@@ -50,13 +50,13 @@ pub(crate) struct Serve {
     /// Platform of an index for clients that accept no index
     #[arg(long, value_name = "OS/ARCH", default_value = ServeOptions::PLATFORM)]
     platform: String,
-    /// Most connections at a time
+    /// Maximum number of connections
     #[arg(long, value_name = "N", default_value_t = ServeOptions::CONNECTIONS)]
     connections: usize,
-    /// File with the PEM certificate of the server, those of its issuers behind it: clients use TLS
+    /// PEM file with the certificate of the server, then those of its issuers: turns on TLS
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// File with the PEM private key of the certificate
+    /// PEM file with the private key of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
     /// File of users and bcrypt hashes, as `htpasswd -B` writes it: clients need a password
@@ -65,7 +65,7 @@ pub(crate) struct Serve {
     /// Longest time for the headers of a request or a TLS handshake, and for a client to take more of an answer
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = some_duration)]
     patience: Duration,
-    /// Longest time that running answers have when the server ends
+    /// Longest time that open answers may continue after SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     grace: Duration,
     #[command(flatten)]

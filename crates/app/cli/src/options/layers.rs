@@ -50,7 +50,7 @@ pub(crate) struct Layers {
     /// Compression level: a number, or `fast` (gzip: 0 to 12, zstd: 1 to 22)
     #[arg(long, value_name = "N", value_parser = level, allow_negative_numbers = true)]
     level: Option<Level>,
-    /// Compress layers again that have the right compression already
+    /// Compress layers again even if they have the requested compression
     #[arg(long, hide_short_help = true)]
     force: bool,
     /// Set later modification times to EPOCH, in seconds since 1970; rewrites every layer

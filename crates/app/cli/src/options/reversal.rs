@@ -12,13 +12,13 @@ pub(crate) struct Reversal {
     /// signature, of a `docker save` file from before Docker 1.10, or of a schema 1 manifest.
     #[arg(long, hide_short_help = true)]
     pub(crate) reversible: bool,
-    /// From OCI: fail if an image does not become the very ACI or old docker image that it was made of
+    /// From OCI: fail unless the original ACI or old docker image is restored exactly
     ///
     /// Without this option an image without a good record is written anew. The exit code is 4 for a
     /// damaged record, and 1 without one.
     #[arg(long, hide_short_help = true)]
     pub(crate) exact: bool,
     /// To ACI: the ACI to restore, if the image was made of several
-    #[arg(long, value_name = "FILE|IMAGE-ID", hide_short_help = true)]
+    #[arg(long, value_name = "NAME|IMAGE-ID", hide_short_help = true)]
     pub(crate) record: Option<String>,
 }

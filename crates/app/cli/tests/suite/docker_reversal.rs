@@ -516,7 +516,7 @@ fn a_foreign_record_of_an_archive_is_refused() {
         archive(&[("app", &swapped)], &named()),
         archive(
             &[("app", &layers()[..2])],
-            &json!({"team/app": {"1.0": id("app", 1)}}),
+            &json!({"team/app": {"1.0": id("app", 1), "latest": id("app", 1)}}),
         ),
         config,
     ]
@@ -768,4 +768,118 @@ fn gnu_tar_reads_the_restored_archive() {
         listed.ok().map(|output| output.stdout)
     };
     assert_eq!(list("old.tar"), list("back.tar"));
+}
+
+/// H9o.
+#[test]
+fn a_record_is_found_if_its_type_is_in_its_document_alone() {
+    let sandbox = Sandbox::new();
+    let tar = old(&sandbox);
+    let made = document(
+        &sandbox,
+        &["docker-to-oci", "--reversible", "old.tar", "out"],
+    );
+    let digest = made["images"][0]["digest"].as_str().unwrap().to_owned();
+    let index = sandbox.path("out/index.json");
+    let mut list: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    for entry in list["manifests"].as_array_mut().unwrap() {
+        entry.as_object_mut().unwrap().remove("artifactType");
+    }
+    fs::write(&index, list.to_string()).unwrap();
+    for (i, from) in [
+        "oci:out:team/app:1.0".to_owned(),
+        format!("oci:out:@{digest}"),
+        "oci:out".to_owned(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let to = format!("{i}.tar");
+        sandbox.ok(&["convert", from, &format!("docker-archive:{to}"), "--exact"]);
+        assert!(read(&sandbox, &to) == tar, "{from}");
+    }
+    sandbox.ok(&["convert", &format!("oci:out:@{digest}"), "oci:copy"]);
+    sandbox.ok(&["convert", "oci:copy", "docker-archive:copy.tar", "--exact"]);
+    assert!(read(&sandbox, "copy.tar") == tar);
+}
+
+/// H9p.
+#[test]
+fn the_record_of_the_chosen_name_counts() {
+    let sandbox = Sandbox::new();
+    let layers = layers();
+    for tag in ["1.0", "2.0"] {
+        let names = json!({"team/app": {tag: id("app", 3)}});
+        fs::write(
+            sandbox.path(&format!("{tag}.tar")),
+            archive(&[("app", &layers)], &names),
+        )
+        .unwrap();
+        sandbox.ok(&[
+            "docker-to-oci",
+            "--reversible",
+            &format!("{tag}.tar"),
+            "out",
+        ]);
+    }
+    for tag in ["1.0", "2.0"] {
+        let from = format!("oci:out:docker.io/team/app:{tag}");
+        sandbox.ok(&["convert", &from, "docker-archive:again", "--exact"]);
+        assert!(
+            read(&sandbox, "again") == read(&sandbox, &format!("{tag}.tar")),
+            "{tag}"
+        );
+        fs::remove_file(sandbox.path("again")).unwrap();
+    }
+    // No original has both names.
+    sandbox.fails(
+        &["convert", "oci:out", "docker-archive:again", "--exact"],
+        2,
+        &["the name `docker.io/team/app:"],
+    );
+    sandbox.ok(&["convert", "oci:out", "docker-archive:again"]);
+    let listed = sandbox.ok(&["ls", "docker-archive:again"]);
+    assert!(
+        listed.contains("team/app:1.0") && listed.contains("team/app:2.0"),
+        "{listed}"
+    );
+    // A name that no original has: the original comes back with its own names, and a warning.
+    sandbox.ok(&[
+        "layout",
+        "tag",
+        "out",
+        "docker.io/team/app:1.0",
+        "docker.io/corp/new:9",
+    ]);
+    let renamed = [
+        "convert",
+        "oci:out:docker.io/corp/new:9",
+        "docker-archive:new.tar",
+    ];
+    sandbox.fails(&[&renamed[..], &["--strict"]].concat(), 3, &["other-name"]);
+    let named = [&renamed[..], &["--name", "corp/new:9"]].concat();
+    sandbox.fails(&[&named[..], &["--exact"]].concat(), 2, &["corp/new:9"]);
+    sandbox.ok(&named);
+    let listed = sandbox.ok(&["ls", "docker-archive:new.tar"]);
+    assert!(
+        listed.contains("corp/new:9") && !listed.contains("team/app"),
+        "{listed}"
+    );
+}
+
+/// H9q.
+#[test]
+fn exact_refuses_sources_that_have_no_record() {
+    let sandbox = Sandbox::new();
+    old(&sandbox);
+    sandbox.aci("app.aci", "example.com/app", "", "file a \"a\"");
+    for from in ["old.tar", "app.aci"] {
+        let args = ["convert", from, "docker-v2s1+dir:made", "--exact"];
+        sandbox.fails(
+            &args,
+            1,
+            &["`--exact` needs a record of the schema 1 manifest"],
+        );
+        assert!(!sandbox.path("made").exists());
+    }
 }

@@ -479,6 +479,12 @@ impl<'s> Assembler<'_, 's> {
         for warning in &node.report.warnings {
             report.warn(warning.code, warning.at.clone(), warning.message.clone());
         }
+        if let Some(name) = &exact.missing {
+            let names = exact.record.names.join(", ");
+            let message = format!("the restored archive names the image {names}, and not {name}");
+            let at = format!("artifact {}", exact.record.digest);
+            report.warn("other-name", at, message);
+        }
         outcome.add_report(report);
         (child, outcome)
     }

@@ -119,6 +119,8 @@ pub struct PlannedDocker<'s> {
     pub record: DockerRecord,
     /// The place of the artifact's blobs.
     pub bundle: &'s dyn Bundle,
+    /// A name that the image has in the source, and not in the archive.
+    pub missing: Option<String>,
 }
 
 /// An old docker image of which a record is kept.

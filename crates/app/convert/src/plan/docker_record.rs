@@ -125,6 +125,8 @@ type Found<'s> = (&'s SourceRoot<'s>, Result<DockerRecord, String>);
 pub(super) struct DockerRecords<'s> {
     kind: Option<Kind>,
     by_subject: BTreeMap<Digest, Vec<Found<'s>>>,
+    /// The names of each image in the source. The original of one name is not that of another.
+    names: BTreeMap<Digest, Vec<Name>>,
     used: BTreeSet<Digest>,
 }
 
@@ -134,6 +136,17 @@ impl<'s> DockerRecords<'s> {
             kind: of_target(request),
             ..Self::default()
         };
+        for root in roots {
+            let name = root.name().ok().flatten();
+            // A tag alone tells no name.
+            let name = name.filter(|name| name.repository.is_some());
+            for (image, _) in root.node.images() {
+                if let (Some(child), Some(name)) = (&image.child, &name) {
+                    let names = records.names.entry(child.digest).or_default();
+                    names.push(name.clone());
+                }
+            }
+        }
         let nodes = roots.iter().map(|root| &*root.node);
         for (position, _, read) in among(nodes, &request.env.limits) {
             let root = &roots[position];
@@ -169,8 +182,8 @@ impl<'s> DockerRecords<'s> {
         report: &mut Report,
     ) -> Result<Vec<(&'s SourceRoot<'s>, DockerRecord)>> {
         let only = request.options.exact;
-        let is_oci = node.format.facts().family == FormatFamily::Oci;
-        if self.kind != Some(kind) || (kind == Kind::Schema1 && !is_oci) {
+        let is_schema1 = node.format.id() == FormatId::DOCKER_V2S1;
+        if self.kind != Some(kind) || (kind == Kind::Schema1 && is_schema1) {
             return Ok(Vec::new());
         }
         let found = node.child.as_ref().map(|child| child.digest);
@@ -200,6 +213,15 @@ impl<'s> DockerRecords<'s> {
         Ok(records)
     }
 
+    /// The names of an image in the source.
+    fn names_of(&self, node: &ImageNode) -> &[Name] {
+        let names = node
+            .child
+            .as_ref()
+            .and_then(|child| self.names.get(&child.digest));
+        names.map_or(&[], |names| &**names)
+    }
+
     /// Plans the ways in which an image becomes the archive again that it was made of. `alone` is true if no other
     /// image is written.
     ///
@@ -213,17 +235,25 @@ impl<'s> DockerRecords<'s> {
         report: &mut Report,
     ) -> Result<Vec<PlannedDocker<'s>>> {
         let mut planned = Vec::new();
-        let records = self.about(Kind::Archive, node, request, report)?;
+        let mut records = self.about(Kind::Archive, node, request, report)?;
+        // The original of one name is not that of another, unless the user gives the name. A registry and a rename
+        // give an image another name: then the original comes back with its own names, and a warning.
+        let mut own = self.names_of(node).to_vec();
+        if request.given_name()?.is_some() || root.renamed.is_some() {
+            own.clear();
+        }
+        let held = |record: &DockerRecord| own.iter().filter(|name| alike(record, name)).count();
+        let most = records.iter().map(|(_, record)| held(record)).max();
+        let most = most.unwrap_or(0);
+        records.retain(|(_, record)| held(record) == most);
         let (mut why, mut bad) = (None, Vec::new());
         for (holder, record) in records {
-            let change = match alone {
-                true => change(root, request, |name| named(&record.names, name))?,
-                false => Some("an archive of several images".to_owned()),
+            let missing = own.iter().find(|name| !alike(&record, name));
+            let change = match (alone, missing) {
+                (false, _) => Some("an archive of several images".to_owned()),
+                (true, Some(name)) if most > 0 => Some(format!("the name `{name}`")),
+                (true, _) => change(root, &[], request, |name| named(&record.names, name))?,
             };
-            if change.is_some() {
-                why = change;
-                continue;
-            }
             match check_begin(&record, holder.holder(), &node.image, request.env) {
                 Ok(()) => {}
                 Err(error) if ends(&error, request.options.exact) => return Err(error),
@@ -232,8 +262,13 @@ impl<'s> DockerRecords<'s> {
                     continue;
                 }
             }
+            if change.is_some() {
+                why = change;
+                continue;
+            }
             self.used.insert(record.digest);
             planned.push(PlannedDocker {
+                missing: missing.map(ToString::to_string),
                 record,
                 bundle: holder.holder(),
             });
@@ -286,7 +321,7 @@ impl<'s> DockerRecords<'s> {
                 };
                 own.is_some() && is_kept(&given, &document, request.env).unwrap_or(false)
             };
-            why = change(root, request, same)?;
+            why = change(root, self.names_of(node), request, same)?;
             if why.is_none() && !kept(&plan) {
                 why = Some("a layer that is compressed anew".to_owned());
             }
@@ -347,6 +382,19 @@ fn refuse_change(kind: Kind, none: bool, why: Option<String>, request: &Request<
     }
 }
 
+/// Says whether a record has a name, at whatever host. An archive without names has every name.
+fn alike(record: &DockerRecord, name: &Name) -> bool {
+    let local = |name: &Name| {
+        let name = name.qualified();
+        let repository = name.repository.unwrap_or_default();
+        let path = repository.split_once('/').map(|(_, path)| path.to_owned());
+        (path.unwrap_or(repository), name.tag)
+    };
+    let read = |text: &String| Name::parse_reference(text).ok();
+    let mut all = record.names.iter().filter_map(read);
+    record.names.is_empty() || all.any(|own| local(&own) == local(name))
+}
+
 /// Says whether a name is one of an archive's.
 pub(crate) fn named(names: &[String], name: &Name) -> bool {
     let read = |text: &String| Name::parse_reference(text).ok();
@@ -354,10 +402,11 @@ pub(crate) fn named(names: &[String], name: &Name) -> bool {
     all.any(|own| own.qualified() == name.qualified())
 }
 
-/// Returns what the user wants that makes another original of the image. `has` says whether a name is one of the
-/// original's.
+/// Returns what the user wants that makes another original of the image. `own` are the names of the image in the
+/// source, which count unless the user gives a name. `has` says whether a name is one of the original's.
 fn change(
     root: &SourceRoot<'_>,
+    own: &[Name],
     request: &Request<'_>,
     has: impl Fn(&Name) -> bool,
 ) -> Result<Option<String>> {
@@ -381,7 +430,10 @@ fn change(
     let more = options.more_names.iter();
     let more = more.map(|text| Name::parse_reference(text));
     let more = more.collect::<Result<Vec<Name>>>()?;
-    let mut names = given.iter().chain(&more).chain(&root.renamed);
+    let own = own
+        .iter()
+        .filter(|_| given.is_none() && root.renamed.is_none());
+    let mut names = given.iter().chain(&more).chain(&root.renamed).chain(own);
     match names.find(|name| !has(name)) {
         Some(name) => Ok(Some(format!("the name `{name}`"))),
         None => Ok(None),

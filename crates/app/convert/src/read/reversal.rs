@@ -1,7 +1,11 @@
 //! Artifacts of reversal: the record with which an image becomes the ACI again that the image was made of,
 //! and the signature of that ACI (`docs/reversal.md`).
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use imgconv_format_aci::manifest_of;
 use imgconv_json::{Object, Value, parse};
@@ -200,7 +204,9 @@ fn layer_of<'l>(layers: &'l [Layer], diff_id: &Digest) -> Result<&'l Layer> {
 
 /// The name of an artifact in reports.
 pub fn field(child: &Child) -> String {
-    format!("artifact {REVERSAL} {}", child.digest)
+    let kind = artifact_type(child).filter(|kind| is_type(kind));
+    let kind = kind.as_deref().unwrap_or(REVERSAL);
+    format!("artifact {kind} {}", child.digest)
 }
 
 /// Says whether an artifact is of the type of reversals, whatever it holds.
@@ -241,6 +247,8 @@ pub struct Search<'s> {
     /// The other entries of the place that may be such artifacts or list some, each with the locator of the place
     /// that holds the entry, once they are known.
     others: Option<Vec<(RootEntry, String)>>,
+    /// What documents that were read say that they are records about, each read once.
+    claims: BTreeMap<Digest, Option<Digest>>,
 }
 
 impl fmt::Debug for Search<'_> {
@@ -262,6 +270,7 @@ impl<'s> Search<'s> {
                 .filter_map(|entry| Some(entry.child.as_ref()?.digest))
                 .collect(),
             others: None,
+            claims: BTreeMap::new(),
         }
     }
 
@@ -279,8 +288,7 @@ impl<'s> Search<'s> {
         if listed.position != entry.position {
             self.in_index(listed, &subjects, env, &mut beside)?;
         }
-        let any_aci = node.images().any(|(image, _)| was_aci(image, &env.limits));
-        for other in self.candidates(listed, any_aci, env)? {
+        for other in self.candidates(listed, env)? {
             env.check_cancelled()?;
             let Some(child) = other.child.clone() else {
                 continue;
@@ -336,6 +344,13 @@ impl<'s> Search<'s> {
         subjects: &BTreeSet<Digest>,
         env: &Env,
     ) -> Result<Option<Arc<Node>>> {
+        let known = entry
+            .child
+            .as_ref()
+            .and_then(|child| self.claims.get(&child.digest));
+        if known.is_some_and(|claim| claim.is_none_or(|subject| !subjects.contains(&subject))) {
+            return Ok(None);
+        }
         let is_said = entry.child.as_ref().is_some_and(says_reversal);
         let document = match self.source.root(entry, env) {
             Ok(Root::Document(document)) => document,
@@ -345,8 +360,17 @@ impl<'s> Search<'s> {
             // Another document of the place is no matter of this image.
             Err(_) => return Ok(None),
         };
-        if !is_text_about(&document.bytes, subjects) {
-            return Ok(None);
+        match (claim(&document.bytes), &entry.child) {
+            (Ok(subject), child) => {
+                self.claims
+                    .extend(child.iter().map(|child| (child.digest, subject)));
+                if subject.is_none_or(|subject| !subjects.contains(&subject)) {
+                    return Ok(None);
+                }
+            }
+            (Err(_), _) if !is_text_about(&document.bytes, subjects) => return Ok(None),
+            // The document is reported as malformed.
+            (Err(_), _) => {}
         }
         let node = self.source.decode_entry(entry, env, &mut self.memo)?;
         Ok(Some(node).filter(|node| is_about_any(node, subjects)))
@@ -390,18 +414,8 @@ impl<'s> Search<'s> {
         Ok(())
     }
 
-    /// The entries that may be artifacts about an entry, or list such artifacts. Any image may have been a docker
-    /// image: without `any_aci` only documents that are listed as records, and lists of referrers, are returned.
-    fn candidates(
-        &mut self,
-        entry: &RootEntry,
-        any_aci: bool,
-        env: &Env,
-    ) -> Result<Vec<RootEntry>> {
-        let is_wanted = |other: &RootEntry| {
-            let child = other.child.as_ref();
-            any_aci || child.is_some_and(|child| is_index(&child.kind) || says_reversal(child))
-        };
+    /// The entries that may be artifacts about an entry, or list such artifacts.
+    fn candidates(&mut self, entry: &RootEntry, env: &Env) -> Result<Vec<RootEntry>> {
         let bundle = &*self.source.bundle;
         let listed = &self.listed;
         let is_one = |other: &RootEntry| {
@@ -412,7 +426,7 @@ impl<'s> Search<'s> {
         };
         if bundle.extras().referrers.is_some() {
             let mut found = bundle.referrers(entry)?;
-            found.retain(|other| is_one(other) && is_wanted(other));
+            found.retain(is_one);
             return Ok(found);
         }
         let place = |entry: &RootEntry| -> Result<String> {
@@ -430,7 +444,7 @@ impl<'s> Search<'s> {
         }
         let own = place(entry)?;
         let others = self.others.iter().flatten();
-        let here = others.filter(|(other, place)| is_wanted(other) && *place == own);
+        let here = others.filter(|(_, place)| *place == own);
         Ok(here.map(|(other, _)| other.clone()).collect())
     }
 }
@@ -452,19 +466,24 @@ fn lists_about(entry: &RootEntry, subjects: &BTreeSet<Digest>) -> bool {
     })
 }
 
-/// Says whether a document that is not decoded yet is an artifact of reversal about one of the images. A malformed
-/// document is one if its text has both, so that it is reported.
-fn is_text_about(bytes: &[u8], subjects: &BTreeSet<Digest>) -> bool {
-    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
-        let text = String::from_utf8_lossy(bytes);
-        let mut subjects = subjects.iter();
-        let is_typed = types().any(|kind| text.contains(kind));
-        return is_typed && subjects.any(|it| text.contains(&it.to_string()));
-    };
+/// The subject of a document that is not decoded yet, if the document says that it is a record.
+///
+/// # Errors
+/// If the document is no JSON.
+fn claim(bytes: &[u8]) -> serde_json::Result<Option<Digest>> {
+    let value = serde_json::from_slice::<Value>(bytes)?;
     let text = |pointer| value.pointer(pointer).and_then(Value::as_str);
     let kinds = [text("/artifactType"), text("/config/mediaType")];
     let subject = text("/subject/digest").and_then(|text| Digest::parse(text).ok());
-    kinds.into_iter().flatten().any(is_type) && subject.is_some_and(|it| subjects.contains(&it))
+    Ok(subject.filter(|_| kinds.into_iter().flatten().any(is_type)))
+}
+
+/// Says whether a malformed document has the type of records and the digest of one of the images in its text, so
+/// that it is reported.
+fn is_text_about(bytes: &[u8], subjects: &BTreeSet<Digest>) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let is_typed = types().any(|kind| text.contains(kind));
+    is_typed && subjects.iter().any(|it| text.contains(&it.to_string()))
 }
 
 /// The types of artifacts that are records of ACIs and of old docker images.

@@ -139,7 +139,7 @@ pub(super) fn restore(
     node: &ImageNode,
     env: &Env,
 ) -> Result<(Digest, u64)> {
-    let PlannedDocker { record, bundle } = exact;
+    let PlannedDocker { record, bundle, .. } = exact;
     let archive = restored_archive(record, *bundle, &node.image, env)?;
     let work = Work::begin("the archive", Counted::Result, Some(archive.size), env);
     let (digest, size) = put(sink, work.reading(archive.open()?), env)?;

@@ -49,8 +49,8 @@ pub(super) struct Passwords {
     nobody: String,
     key: hmac::Key,
     right: Mutex<Right>,
-    hashers: Semaphore,
-    waiting: Semaphore,
+    hashers: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Passwords {
@@ -123,8 +123,8 @@ impl Passwords {
             nobody: format!("$2b${highest:02}${}", ".".repeat(53)),
             key,
             right: Mutex::default(),
-            hashers: Semaphore::new(HASHERS),
-            waiting: Semaphore::new(WAITING),
+            hashers: Arc::new(Semaphore::new(HASHERS)),
+            waiting: Arc::new(Semaphore::new(WAITING)),
         })
     }
 
@@ -142,13 +142,19 @@ impl Passwords {
         if self.lock().known.contains(&tag) {
             return Ok(());
         }
-        let _waiting = self.waiting.try_acquire().map_err(|_| Denied::Busy)?;
-        let _hasher = self.hashers.acquire().await.map_err(|_| Denied::Busy)?;
+        let waiting = Arc::clone(&self.waiting).try_acquire_owned();
+        let waiting = waiting.map_err(|_| Denied::Busy)?;
+        let hasher = Arc::clone(&self.hashers).acquire_owned().await;
+        let hasher = hasher.map_err(|_| Denied::Busy)?;
         // A request that waited may be one of many with the same password.
         if self.lock().known.contains(&tag) {
             return Ok(());
         }
-        let checked = spawn_blocking(move || bcrypt::verify(password, &hash));
+        // A client that went away ends this function, and not the hash: so the hash holds its place to its end.
+        let checked = spawn_blocking(move || {
+            let _places = (waiting, hasher);
+            bcrypt::verify(password, &hash)
+        });
         let right = matches!(checked.await, Ok(Ok(true))) && known.is_some();
         match right {
             true => {
@@ -232,6 +238,27 @@ mod tests {
         assert_eq!(read.users.keys().collect::<Vec<_>>(), ["al", "bob"]);
         let nobody: HashParts = read.nobody.parse().unwrap();
         assert_eq!(nobody.get_cost(), 4);
+    }
+
+    /// V20. A hash that is computed for a client that went away holds its place.
+    #[test]
+    fn v20_a_hash_holds_its_place_when_its_client_has_gone() {
+        let slow = bcrypt::hash("secret", 12).unwrap();
+        let passwords = Arc::new(Passwords::read(format!("al:{slow}\n").as_bytes()).unwrap());
+        let mut headers = HeaderMap::new();
+        let wrong = BASE64_STANDARD.encode("al:wrong");
+        headers.insert(AUTHORIZATION, format!("Basic {wrong}").parse().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.build().unwrap();
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = passwords.check(&headers) => panic!("a hash takes time"),
+                () = std::future::ready(()) => {}
+            }
+            assert_eq!(passwords.hashers.available_permits(), HASHERS - 1);
+            assert_eq!(passwords.waiting.available_permits(), WAITING - 1);
+        });
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 use imgconv_convert::{
     choose::request::{Request, target},
     options::Options,
+    outcome::WarningOutcome,
     plan::{
         data::{Outputs, Plan, PlannedStream, StreamStep},
         plan,
@@ -36,6 +37,9 @@ use crate::options::Watcher;
 
 /// The end of the name of a signature.
 const SIGNATURE: &str = ".asc";
+
+/// The warning of a record that does not give back its ACI.
+const BAD_RECORD: &str = "bad-record";
 
 impl Stock {
     /// Returns the URL by which clients reach the server, if the user named one.
@@ -189,6 +193,13 @@ impl Stock {
                 pool: &self.pool,
             };
             let written = write::write(&plan, request, &place)?;
+            for image in written.items.iter().flat_map(|item| &item.images) {
+                let bad = |warning: &&WarningOutcome| warning.code == BAD_RECORD;
+                for warning in image.warnings.iter().filter(bad) {
+                    let error = Error::new(Code::Mismatch, &*warning.message);
+                    self.watcher.failed(&aci.path, &error.at(&*warning.at));
+                }
+            }
             let root = written
                 .items
                 .into_iter()

@@ -7,7 +7,11 @@ use std::{
 };
 
 use imgconv_convert::read::{
-    cosign::Signed, node::Node, reversal::is_named, root::SourceRoot, source::Source,
+    cosign::Signed,
+    node::{Node, platform_of},
+    reversal::is_named,
+    root::SourceRoot,
+    source::Source,
 };
 use imgconv_format_docker_v2s1::SigningKey;
 use imgconv_locate::locator::Locator;
@@ -179,6 +183,7 @@ impl Stock {
                     source: at,
                     entries: vec![entry.clone()],
                     tag: served.tag.clone(),
+                    acis: Vec::new(),
                     text: root.text.clone(),
                     stored: None,
                     forms: Mutex::default(),
@@ -248,6 +253,7 @@ impl Stock {
                     source: item.source,
                     entries: item.entries.clone(),
                     tag: None,
+                    acis: Vec::new(),
                     text: item.text.clone(),
                     stored: None,
                     forms: Mutex::default(),
@@ -288,13 +294,27 @@ impl Stock {
             served,
             ..
         } = placed;
+        if let Some(image) = node.as_image().filter(|image| image.aci.is_some()) {
+            let name = image.image.name.as_ref().map(ToString::to_string);
+            item.acis = vec![(name, platform_of(image, None).to_string())];
+        }
         let repository = &self.repositories[at];
         if let Some(known) = served.tag.as_ref().and_then(|tag| repository.tags.get(tag)) {
             let known = &mut self.items[*known];
             let stream = |entries: &[RootEntry]| entries.iter().all(|entry| entry.child.is_none());
-            // ACIs of one name are one image for several platforms.
-            if known.source == item.source && stream(&known.entries) && stream(&item.entries) {
+            // ACIs of one name are one image for several platforms. The tag may stand for several names, because
+            // what a tag can't hold is replaced.
+            let fits = |(name, platform): &(Option<String>, String)| {
+                let mut all = known.acis.iter();
+                all.all(|(other, known)| other == name && known != platform)
+            };
+            if known.source == item.source
+                && stream(&known.entries)
+                && stream(&item.entries)
+                && item.acis.iter().all(fits)
+            {
                 known.entries.extend(item.entries);
+                known.acis.extend(item.acis);
                 return Ok(());
             }
             let same = known.stored.is_some() && known.stored == node.root_digest();

@@ -32,6 +32,8 @@ pub(super) struct Item {
     pub(super) source: usize,
     pub(super) entries: Vec<RootEntry>,
     pub(super) tag: Option<String>,
+    /// The name and the platform of each ACI, as its manifest has them.
+    pub(super) acis: Vec<(Option<String>, String)>,
     /// The image for messages.
     pub(super) text: String,
     /// The digest of the root, if it is served as it is stored.

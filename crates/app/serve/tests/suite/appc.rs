@@ -376,6 +376,76 @@ fn v16_acis_whose_urls_are_equal_are_told_and_the_first_is_served() {
     );
 }
 
+// V19
+#[test]
+fn v19_acis_whose_tags_are_equal_for_a_registry_are_all_served() {
+    let stores = Stores::new();
+    fs::create_dir(stores.path("acis")).unwrap();
+    let of = |name: &str, version: &str, arch: &str| {
+        let mut image = image(name, "");
+        image.manifest = Some(format!(
+            r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"{name}","labels":[
+                {{"name":"version","value":"{version}"}},{{"name":"os","value":"linux"}},
+                {{"name":"arch","value":"{arch}"}}]}}"#
+        ));
+        image
+    };
+    let images = [
+        of("example.com/v", "1.0+a", "amd64"),
+        of("example.com/v", "1.0~a", "amd64"),
+        of("example.com/v", "1.0~a", "aarch64"),
+        of("example.com/w", "1", "amd64"),
+        of("example.com/w", "1", "aarch64"),
+        of("example.com/dup", "1", "amd64"),
+        of("example.com/dup", "1", "amd64"),
+    ];
+    for (number, image) in images.iter().enumerate() {
+        let bytes = build::aci_bytes(image).unwrap();
+        fs::write(stores.path(&format!("acis/{number}.aci")), bytes).unwrap();
+    }
+    let place = format!("aci-tree:{}", stores.path("acis").display());
+    let server = stores.place(place).serve();
+    let told = server.log.left_out.lock().unwrap().join("\n");
+    for part in ["1.aci", "2.aci", "6.aci"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    for name in ["v", "dup"] {
+        let tags = server.get(&format!("/v2/{name}/tags/list")).json();
+        let tag = tags["tags"][0].as_str().unwrap().to_owned();
+        let reply = server.get(&format!("/v2/{name}/manifests/{tag}"));
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+    }
+    // Two platforms of one name stay one image.
+    let index = server.get("/v2/w/manifests/1").json();
+    assert_eq!(
+        index["manifests"].as_array().map(Vec::len),
+        Some(2),
+        "{index}"
+    );
+    // The image that has no tag is found by its digest.
+    let env = env();
+    for (number, name) in [(1, "v"), (6, "dup")] {
+        let from = format!(
+            "aci:{}",
+            server.stores.path(&format!("acis/{number}.aci")).display()
+        );
+        let to = format!(
+            "oci:{}",
+            server.stores.path(&format!("made{number}")).display()
+        );
+        let made = convert(
+            &[Locator::source(&from).unwrap()],
+            &Locator::destination(&to).unwrap(),
+            &Options::default(),
+            &env,
+        )
+        .unwrap();
+        let digest = made.images[0].digest.clone().unwrap();
+        let reply = server.get(&format!("/v2/{name}/manifests/{digest}"));
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+    }
+}
+
 #[test]
 fn a_platform_that_appc_has_no_labels_for_does_not_stop_the_others() {
     let mut images = two_platforms("example.com/app");

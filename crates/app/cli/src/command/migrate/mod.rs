@@ -89,12 +89,12 @@ struct Selection {
     /// Directory of the journal [default: in the destination; for a registry: no journal]
     #[arg(long, value_name = "DIR", hide_short_help = true)]
     journal: Option<PathBuf>,
-    /// Write the report as a page to look at
+    /// Write the report as an HTML page
     ///
     /// `imgconv report` makes the same page of a report that `--report` wrote.
     #[arg(long, value_name = "FILE")]
     report_html: Option<PathBuf>,
-    /// Continue although the layers are larger than the free space at the destination
+    /// Continue even if the layers are larger than the free space at the destination
     #[arg(long, hide_short_help = true)]
     ignore_space: bool,
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use imgconv::{Code, Migrated, Migration, Notes, Result, Status as ImageStatus, Totals};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     exit::{self, Status},
@@ -65,8 +66,7 @@ fn say_problems(migration: &Migration, verbose: bool) {
         all_losses += losses;
         all_warnings += warnings;
         if verbose && image.notes != Notes::default() {
-            let name = clean(&image.name);
-            say(&format!("{name}: {losses} losses, {warnings} warnings"));
+            say_notes(image);
         }
     }
     if all_losses + all_warnings > 0 {
@@ -81,6 +81,34 @@ fn say_problems(migration: &Migration, verbose: bool) {
             clean(&stopped.message)
         ));
     }
+}
+
+/// Prints each loss and each warning of an image.
+fn say_notes(image: &Migrated) {
+    let name = clean(&image.name);
+    let outcomes: Vec<Value> = serde_json::from_str(image.outcomes.get()).unwrap_or_default();
+    for outcome in &outcomes {
+        let list = |member: &str| outcome[member].as_array().into_iter().flatten();
+        for loss in list("losses") {
+            let [field, kind, why] =
+                ["field", "outcome", "why"].map(|member| text_of(loss, member));
+            say_as(
+                Label::Warning,
+                "loss",
+                &format!("{name}: {field} {kind}: {why}"),
+            );
+        }
+        for warning in list("warnings") {
+            let [code, at, message] =
+                ["code", "at", "message"].map(|member| text_of(warning, member));
+            let word = format!("warning[{code}]");
+            say_as(Label::Warning, &word, &format!("{name}: {at}: {message}"));
+        }
+    }
+}
+
+fn text_of(value: &Value, member: &str) -> String {
+    clean(value[member].as_str().unwrap_or_default())
 }
 
 /// Prints the error of an image, if there is one.
