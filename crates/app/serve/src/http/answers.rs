@@ -64,7 +64,7 @@ fn has_body(headers: &HeaderMap) -> bool {
 }
 
 async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<Body>, Refusal> {
-    let (stock, headers) = (&server.stock, request.headers());
+    let headers = request.headers();
     let method = request.method();
     let query = request.uri().query();
     let path = request.uri().path();
@@ -78,7 +78,7 @@ async fn get<B>(server: &Arc<Server>, request: &Request<B>) -> Result<Response<B
         return v1::answer(server, path, (method, headers)).await;
     }
     match path {
-        "/" => return Ok(page::page(stock, query, headers)),
+        "/" => return Ok(page::page(server, query, headers)),
         "/style.css" => return Ok(page::style()),
         _ => {}
     }

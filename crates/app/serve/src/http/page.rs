@@ -9,7 +9,7 @@ use hyper::{
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{body::Body, lists::parameter};
+use super::{body::Body, lists::parameter, server::Server};
 use crate::stock::{Repository, Stock};
 
 /// Repositories of one page.
@@ -34,7 +34,8 @@ pub(super) fn style() -> Response<Body> {
 }
 
 /// The page.
-pub(super) fn page(stock: &Stock, query: Option<&str>, headers: &HeaderMap) -> Response<Body> {
+pub(super) fn page(server: &Server, query: Option<&str>, headers: &HeaderMap) -> Response<Body> {
+    let stock = &server.stock;
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host
         .filter(|host| is_authority(host))
@@ -67,9 +68,13 @@ pub(super) fn page(stock: &Stock, query: Option<&str>, headers: &HeaderMap) -> R
          <title>Images of {host}</title>\n<link rel=\"stylesheet\" href=\"/style.css\">\n</head>\n\
          <body>\n<h1>Images of {host}</h1>\n\
          <p>A read-only registry. Clients of registries pull from it as from any other, for example:</p>\n\
-         <p><code>skopeo copy --src-tls-verify=false docker://{host}/NAME:TAG oci:copy</code></p>\n\
+         <p><code>skopeo copy {option}docker://{host}/NAME:TAG oci:copy</code></p>\n\
          {list}</body>\n</html>\n",
-        host = escaped(host)
+        host = escaped(host),
+        option = match server.scheme {
+            "https" => "",
+            _ => "--src-tls-verify=false ",
+        }
     );
     answer("text/html; charset=utf-8", text)
 }

@@ -8,8 +8,9 @@ use imgconv_model::{Env, Error, Network};
 use imgconv_publish::discovery::Signing;
 use imgconv_serve::Tls;
 use imgconv_testkit::{Compression, build, server::Authority, sha256_hex};
+use serde_json::Value;
 
-use crate::support::{LAYER, Running, Stores, env, image, two_platforms};
+use crate::support::{LAYER, Running, Stores, env, image, stored, two_platforms};
 
 /// The data of the tests of signatures.
 fn keys(name: &str) -> PathBuf {
@@ -283,6 +284,58 @@ fn an_image_with_a_record_is_the_aci_that_it_was() {
     assert_eq!(signature.text(), "the signature");
     // By the API of registries the version is a tag, and clients of appc still find the version.
     assert_eq!(server.get("/v2/app/manifests/1_x").status, 200);
+}
+
+// H9a
+#[test]
+fn a_damaged_record_is_told_and_the_aci_is_made_anew() {
+    let stores = Stores::new();
+    let bytes = build::aci_bytes(&image("example.com/app", "1")).unwrap();
+    fs::write(stores.path("app.aci"), &bytes).unwrap();
+    fs::write(stores.path("app.aci.asc"), "the signature").unwrap();
+    let source = format!("aci:{}", stores.path("app.aci").display());
+    let layout = format!("oci:{}", stores.path("out").display());
+    let options = Options {
+        reversible: true,
+        ..Options::default()
+    };
+    convert(
+        &[Locator::source(&source).unwrap()],
+        &Locator::destination(&layout).unwrap(),
+        &options,
+        &env(),
+    )
+    .unwrap();
+    fs::remove_file(stores.path("app.aci")).unwrap();
+    let read = |digest: &str| stored(&stores.path("out"), digest);
+    let index = fs::read(stores.path("out/index.json")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let mut listed = index["manifests"].as_array().unwrap().iter();
+    let artifact = listed
+        .find(|entry| entry["artifactType"].is_string())
+        .unwrap();
+    let manifest = read(artifact["digest"].as_str().unwrap());
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let mut blobs = manifest["layers"].as_array().unwrap().iter();
+    let is_record = |blob: &&Value| blob["mediaType"].as_str().unwrap().contains("record");
+    let record = blobs.find(is_record).unwrap()["digest"].as_str().unwrap();
+    let path = stores
+        .path("out")
+        .join("blobs")
+        .join(record.replace(':', "/"));
+    let mut damaged = fs::read(&path).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(&path, damaged).unwrap();
+    let server = stores.place(layout).serve();
+    let aci = server.get("/aci/example.com/app/1-linux-amd64.aci");
+    assert_eq!(aci.status, 200, "{}", aci.text());
+    let told = server.log.failed.lock().unwrap().join("\n");
+    assert!(
+        told.contains("record") && told.contains("made anew"),
+        "{told}"
+    );
+    let signature = server.get("/aci/example.com/app/1-linux-amd64.aci.asc");
+    assert_eq!(signature.status, 404);
 }
 
 #[test]
