@@ -40,7 +40,7 @@ pub(crate) struct Differences {
 pub(crate) struct Unpacked {
     /// The directory that was written.
     pub(crate) directory: String,
-    /// What was written, and what was left out.
+    /// The numbers of written entries and of entries that were left out.
     #[serde(flatten)]
     pub(crate) outcome: UnpackOutcome,
     /// The irregularities of the image, and what could not be set.

@@ -463,7 +463,7 @@ fn comes_back_from_everywhere(
     sandbox.ok(&["convert", layout, &archive]);
     let mut places = vec![format!("oci:{layout}"), archive];
     for registry in registries {
-        // One repository may hold several records of one image.
+        // A repository may hold several records of an image.
         let name = file.trim_end_matches(".aci").to_lowercase();
         let place = registry.locator(&format!("team/{name}:1"));
         sandbox.ok(&["convert", layout, &place]);

@@ -474,7 +474,7 @@ impl<'s> Assembler<'_, 's> {
             plan: (!is_final).then(|| "restore the archive exactly".to_owned()),
             ..ImageOutcome::default()
         };
-        // Nothing of the image itself is lost.
+        // The archive has all fields of the image, so the losses of a new archive do not hold.
         let mut report = Report::default();
         for warning in &node.report.warnings {
             report.warn(warning.code, warning.at.clone(), warning.message.clone());

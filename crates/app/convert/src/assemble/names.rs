@@ -259,7 +259,7 @@ pub(crate) fn predicted_place(destination: &Locator, publication: &Publication) 
     }
     let location = Location::parse(&destination.location).ok()?;
     let own = publication.name.clone().unwrap_or_default();
-    // What the place says comes before what the name says.
+    // A tag or digest in the locator counts more than one in the name.
     let own_tag = own.tag.filter(|_| location.digest.is_none());
     let end = match (location.tag.or(own_tag), location.digest.or(own.digest)) {
         (Some(tag), _) => format!(":{tag}"),

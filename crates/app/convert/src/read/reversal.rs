@@ -228,7 +228,7 @@ fn subjects(node: &Node, limits: &Limits) -> BTreeSet<Digest> {
     images.flat_map(Node::digests).collect()
 }
 
-/// What a place has about the images of an entry.
+/// The documents of a place about the images of an entry.
 #[derive(Debug, Default)]
 pub struct Beside {
     /// The artifacts, each once.
@@ -247,7 +247,8 @@ pub struct Search<'s> {
     /// The other entries of the place that may be such artifacts or list some, each with the locator of the place
     /// that holds the entry, once they are known.
     others: Option<Vec<(RootEntry, String)>>,
-    /// What documents that were read say that they are records about, each read once.
+    /// The subjects that documents name as records; `None` for documents that are no records. Each document is read
+    /// once.
     claims: BTreeMap<Digest, Option<Digest>>,
 }
 

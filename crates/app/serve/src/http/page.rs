@@ -7,6 +7,7 @@ use hyper::{
     HeaderMap, Response,
     header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue},
 };
+use imgconv_model::html;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{body::Body, lists::parameter, server::Server};
@@ -70,7 +71,7 @@ pub(super) fn page(server: &Server, query: Option<&str>, headers: &HeaderMap) ->
          <p>A read-only registry. Clients of registries pull from it as from any other, for example:</p>\n\
          <p><code>skopeo copy {option}docker://{host}/NAME:TAG oci:copy</code></p>\n\
          {list}</body>\n</html>\n",
-        host = escaped(host),
+        host = html(host),
         option = match server.scheme {
             "https" => "",
             _ => "--src-tls-verify=false ",
@@ -82,11 +83,11 @@ pub(super) fn page(server: &Server, query: Option<&str>, headers: &HeaderMap) ->
 /// A repository with its tags.
 fn section(list: &mut String, stock: &Stock, repository: &Repository, host: &str) {
     let name = repository.name();
-    let (host, shown) = (escaped(host), escaped(name));
+    let (host, shown) = (html(host), html(name));
     let _ = writeln!(list, "<h2>{shown}</h2>\n<ul>");
     let mut tags = repository.tags();
     for tag in tags.by_ref().take(TAGS) {
-        let tag_shown = escaped(tag);
+        let tag_shown = html(tag);
         let _ = write!(
             list,
             "<li><code>docker pull {host}/{shown}:{tag_shown}</code>"
@@ -98,7 +99,7 @@ fn section(list: &mut String, stock: &Stock, repository: &Repository, host: &str
             },
             None => "made when it is asked for".to_owned(),
         };
-        let _ = writeln!(list, " <span class=\"note\">{}</span></li>", escaped(&note));
+        let _ = writeln!(list, " <span class=\"note\">{}</span></li>", html(&note));
     }
     let more = tags.count();
     if more > 0 {
@@ -135,29 +136,13 @@ fn human(size: u64) -> String {
     }
 }
 
-/// Escapes a text for HTML, inside and outside of attributes.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn texts_are_escaped_and_hosts_are_checked() {
-        assert_eq!(escaped("<a b='\"&"), "&lt;a b=&#39;&quot;&amp;");
+        assert_eq!(html("<a b='\"&"), "&lt;a b=&#39;&quot;&amp;");
         for host in ["localhost:5000", "[::1]:5000", "a-b.example"] {
             assert!(is_authority(host), "{host}");
         }
