@@ -17,6 +17,12 @@ const DEFAULT: &str = "/var/cache/imgconv-newer";
 const PACKAGES: &str = "buildah,busybox-static,ca-certificates,containerd,crun,docker-cli,docker-registry,\
     docker.io,fuse-overlayfs,jq,podman,runc,skopeo,umoci";
 
+/// The package with the sources of a registry that has the API for referrers. The registry needs no other package,
+/// and those that its package depends on, for other parts, are many: so only this package is unpacked.
+const SOURCES: &str = "golang-github-google-go-containerregistry-dev";
+/// Where Debian's packages have the sources of Go programs, below the root.
+const GO_PATH: &str = "usr/share/gocode";
+
 /// Runs a script inside the private root. Each mount is made in a mount namespace of its own: nothing
 /// of the system changes, and all mounts are gone when the last process of the script has ended.
 const ENTER: &str = r#"
@@ -43,6 +49,11 @@ impl Newer {
         &self.0
     }
 
+    /// The sources of Go programs in the private root, for the variable `GOPATH`.
+    pub(crate) fn go_path(&self) -> PathBuf {
+        self.0.join(GO_PATH)
+    }
+
     /// Prepares a command that runs a shell script in the private root. The script sees `work` under
     /// the same path, starts there, and has five minutes.
     pub(crate) fn shell(&self, work: &Path, script: &str) -> Command {
@@ -55,13 +66,16 @@ impl Newer {
         command
     }
 
-    /// Installs the packages that a root of an older version lacks. As for `debootstrap`, the list of packages is
+    /// Installs what a new root, or a root of an older version, lacks. As for `debootstrap`, the list of packages is
     /// compared with its signature, and not with the day until which it is valid: a mirror may be older.
     fn complete(self) -> Result<Self> {
         let packages = PACKAGES.replace(',', " ");
         let script = format!(
-            "dpkg-query -W {packages} > /dev/null 2>&1 || {{ apt-get -o Acquire::Check-Valid-Until=false update -qq; \
-             DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends {packages}; }}"
+            "update() {{ apt-get -o Acquire::Check-Valid-Until=false update -qq; }}
+             dpkg-query -W {packages} > /dev/null 2>&1 || {{ update; \
+             DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends {packages}; }}
+             [ -d /{GO_PATH}/src/github.com/google/go-containerregistry ] || {{ update; \
+             cd \"$(mktemp -d)\"; apt-get download -qq {SOURCES}; dpkg -x {SOURCES}_*.deb /; rm -r \"$PWD\"; }}"
         );
         call(&mut self.shell(&std::env::temp_dir(), &script))?;
         Ok(self)
@@ -96,7 +110,7 @@ impl Newer {
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let newer = match Newer::find() {
         Some(found) if !arguments.contains(&"--again") => found.complete()?,
-        _ => make()?,
+        _ => make()?.complete()?,
     };
     let script = "dpkg-query -W -f '${Package} ${Version}\\n' containerd docker-registry docker.io podman skopeo umoci";
     print!("{}", call(&mut newer.shell(&std::env::temp_dir(), script))?);

@@ -1,5 +1,5 @@
-//! A Docker registry for checks, started as a child process, and certificates for servers on the
-//! loopback device.
+//! Registries for checks, started as child processes, and certificates for servers on the loopback
+//! device.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::checks::Oracle;
-use crate::process::{Result, end, free_port};
+use crate::process::{Result, call, end, free_port};
 
 /// A certificate authority, and a certificate that it signed for the loopback device.
 const CERTIFICATES: &str = r#"
@@ -31,6 +31,9 @@ pub(super) fn certificates(oracle: &Oracle) -> Result {
 
 /// The program of the registry.
 const PROGRAM: &str = "docker-registry";
+
+/// The program of a registry with the API for referrers, over the package of go-containerregistry.
+const WITH_REFERRERS: &str = include_str!("referrers.go");
 
 /// A registry on the loopback device, its data in the work folder.
 #[derive(Debug)]
@@ -78,16 +81,43 @@ impl Registry {
             data.display()
         );
         fs::write(&config, text).map_err(|e| e.to_string())?;
+        let mut command = Command::new(program);
+        command.arg("serve").arg(&config);
+        Self::serve(oracle, &mut command, folder, port)
+    }
+
+    /// Starts a registry that has the API for referrers, built of the sources in the private root; its files are in
+    /// `folder`.
+    pub(super) fn start_with_referrers(oracle: &Oracle, folder: &str) -> Result<Self> {
+        let newer = oracle.newer.as_ref().ok_or("there are no newer peers")?;
+        let source = oracle.path(&format!("{folder}/referrers.go"));
+        fs::write(&source, WITH_REFERRERS).map_err(|e| e.to_string())?;
+        let program = source.with_extension("");
+        let mut build = Command::new("go");
+        build
+            .args(["build", "-o"])
+            .args([&program, &source])
+            .env("GO111MODULE", "off")
+            .env("GOPATH", newer.go_path());
+        call(&mut build)?;
+        let port = free_port()?;
+        let data = oracle.path(&format!("{folder}/data"));
+        fs::create_dir_all(&data).map_err(|e| e.to_string())?;
+        let mut command = Command::new(&program);
+        command.arg(&data).arg(port.to_string());
+        Self::serve(oracle, &mut command, folder, port)
+    }
+
+    /// Starts a program that listens on a port, its log in `folder`, and waits until it answers.
+    fn serve(oracle: &Oracle, command: &mut Command, folder: &str, port: u16) -> Result<Self> {
         let log_path = oracle.path(&format!("{folder}/log"));
         let log = File::create(&log_path).map_err(|e| e.to_string())?;
-        let child = Command::new(program)
-            .arg("serve")
-            .arg(&config)
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(|e| e.to_string())?)
             .stderr(log)
             .spawn()
-            .map_err(|e| format!("docker-registry: {e}"))?;
+            .map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;
         let mut registry = Self { child, port };
         for _ in 0..100 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -100,7 +130,7 @@ impl Registry {
             sleep(Duration::from_millis(100));
         }
         let log = fs::read_to_string(&log_path).unwrap_or_default();
-        Err(format!("docker-registry does not answer; its log:\n{log}"))
+        Err(format!("the registry does not answer; its log:\n{log}"))
     }
 
     /// The name of an image here.

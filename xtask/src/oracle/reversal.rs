@@ -1,6 +1,8 @@
 //! Checks of the exact way back: ACIs by `actool` and GNU tar, through a layout, an archive and a registry, and
 //! `gpg` on the signature of the restored ACI.
 
+use std::fs;
+
 use super::checks::{Oracle, contains};
 use super::docker::equal;
 use super::inputs::{self, Input};
@@ -65,36 +67,49 @@ pub(super) fn run(oracle: &mut Oracle) {
                 })
             },
         );
-        for (needs, title) in [
-            (["docker-registry", "gpg"], "docker-registry"),
-            (["newer", "gpg"], "docker-registry of the newer root"),
-        ] {
+        type Start = fn(&Oracle, &str) -> Result<Registry>;
+        let registries: [(&[&str], Start, &str); 3] = [
+            (
+                &["docker-registry", "gpg"],
+                Registry::start,
+                "docker-registry",
+            ),
+            (
+                &["newer", "gpg"],
+                Registry::start_newer,
+                "docker-registry of the newer root",
+            ),
+            (
+                &["newer", "go", "gpg"],
+                Registry::start_with_referrers,
+                "a registry with the API for referrers",
+            ),
+        ];
+        for (k, (needs, start, title)) in registries.into_iter().enumerate() {
             oracle.check(
                 &format!("{GROUP}: back from {title}, {by}"),
-                &needs,
+                needs,
                 |oracle| {
-                    let folder = format!("{}-{out}", needs[0]);
-                    let registry = match needs[0] {
-                        "newer" => Registry::start_newer(oracle, &folder),
-                        _ => Registry::start(oracle, &folder),
-                    }?;
+                    let folder = format!("registry-{k}-{out}");
+                    let registry = start(oracle, &folder)?;
                     let place = format!("docker://{}", registry.image("team/app"));
                     // The registry makes the type in the descriptor of the record anew, so nothing is lost.
                     oracle.imgconv(&["convert", &out, &place, "--strict"])?;
-                    back(
-                        oracle,
-                        &place,
-                        &file,
-                        &format!("pulled-{}-{i}.aci", needs[0]),
-                    )?;
-                    // The registry keeps the record in an index under a tag.
-                    let stored = format!("registry-storage:{folder}/data:team/app:t");
-                    back(
-                        oracle,
-                        &stored,
-                        &file,
-                        &format!("stored-{}-{i}.aci", needs[0]),
-                    )
+                    back(oracle, &place, &file, &format!("pulled-{k}-{i}.aci"))?;
+                    match k {
+                        0 | 1 => {
+                            // The registry keeps the record in an index under a tag.
+                            let stored = format!("registry-storage:{folder}/data:team/app:t");
+                            back(oracle, &stored, &file, &format!("stored-{k}-{i}.aci"))
+                        }
+                        _ => {
+                            let log = fs::read_to_string(oracle.path(&format!("{folder}/log")));
+                            contains(
+                                &log.map_err(|e| e.to_string())?,
+                                "GET /v2/team/app/referrers/sha256:",
+                            )
+                        }
+                    }
                 },
             );
         }
