@@ -9,7 +9,6 @@ use std::{
     collections::{BTreeMap, btree_map},
     fs::File,
     io::{self, Read, Write},
-    ops::ControlFlow,
     os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
@@ -284,29 +283,6 @@ impl ReadAt for Range {
 /// reading.
 pub type Wanted<'a> = &'a dyn Fn(&str, EntryKind, u64) -> Result<bool>;
 
-/// Calls `each` with the names of the members within the first `prefix` bytes of a tar, which may
-/// be compressed, until `each` breaks; returns the value of the break. The function is for
-/// recognising a file: an error in the file ends the search without a report.
-pub fn look<T>(
-    path: &Path,
-    prefix: u64,
-    each: &mut dyn FnMut(&str) -> ControlFlow<T>,
-) -> Option<T> {
-    let (limits, notes) = (Limits::default(), Notes::default());
-    let (file, _) = open_regular(path).ok()?;
-    let decoder = Decoder::new(Box::new(file), &limits, &notes, "archive").ok()?;
-    let mut tar = Reader::new(decoder.take(prefix), &limits, &notes, "archive");
-    // The end of the prefix looks like a truncated archive, which ends the search as well.
-    while let Ok(Some(entry)) = tar.next_entry() {
-        if let Some(name) = normalise(&entry.path).ok()?
-            && let ControlFlow::Break(found) = each(&name)
-        {
-            return Some(found);
-        }
-    }
-    None
-}
-
 /// A member that is wanted.
 #[derive(Debug)]
 struct Named {
@@ -365,7 +341,7 @@ fn list<R: Read>(tar: &mut Reader<R>, wanted: Wanted<'_>) -> Result<Vec<Named>> 
 
 /// Returns a member's name without `./`, doubled and final slashes. `None` if the name is not a
 /// text or empty, so that no caller can ask for it.
-fn normalise(path: &[u8]) -> Result<Option<String>> {
+pub(crate) fn normalise(path: &[u8]) -> Result<Option<String>> {
     let Ok(path) = std::str::from_utf8(path) else {
         return Ok(None);
     };

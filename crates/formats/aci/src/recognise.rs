@@ -8,6 +8,7 @@ use std::io::{Cursor, Read};
 use imgconv_layer::clean;
 use imgconv_model::{Blob, Code, Compression, Error, Limits, Notes, Reader, Result};
 use imgconv_stream::{Decoder, sniff};
+use imgconv_tar::{header_in, names_of_headers};
 
 /// The bytes of a file that are read, and of their decompressed content.
 const PREFIX: u64 = 64 << 10;
@@ -93,8 +94,8 @@ fn looks_like_one(mut stream: Reader) -> bool {
     begins_like_one(&tar)
 }
 
-/// Checks the names of the first members. A malformed archive is recognised by its first header
-/// alone, so that reading it reports the error.
+/// Checks the names of the first members. An archive whose first member is malformed is recognised by the
+/// names in its headers, so that reading it reports the error.
 fn begins_like_one(tar: &[u8]) -> bool {
     let (limits, notes) = (Limits::default(), Notes::default());
     let mut members = imgconv_tar::Reader::new(tar, &limits, &notes, "a prefix");
@@ -110,13 +111,8 @@ fn begins_like_one(tar: &[u8]) -> bool {
             Ok(None) => return false,
             Err(_) if i > 0 => return false,
             Err(_) => {
-                let name = tar.get(..100).unwrap_or_default();
-                let end = name
-                    .iter()
-                    .position(|byte| *byte == 0)
-                    .unwrap_or(name.len());
-                return tar.len() >= 512
-                    && clean(&name[..end], &limits).is_ok_and(|path| tells(&path));
+                let mut names = names_of_headers(header_in(tar)).take(MEMBERS);
+                return names.any(|name| clean(&name, &limits).is_ok_and(|path| tells(&path)));
             }
         }
     }

@@ -171,33 +171,17 @@ fn has_marker(path: &Path) -> bool {
     let Ok(file) = File::open(path) else {
         return false;
     };
-    let mut offset = 0u64;
-    for _ in 0..HEADERS {
+    let header = |offset| {
         let mut header = [0; 512];
-        if file.read_exact_at(&mut header, offset).is_err() {
-            return false;
-        }
-        let end = header[..100]
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(100);
-        let name = std::str::from_utf8(&header[..end]).ok();
-        if name
-            .and_then(members::plain_name)
-            .is_some_and(|name| is_marker(&name))
-        {
-            return true;
-        }
-        let size = std::str::from_utf8(&header[124..136]).ok();
-        let size =
-            size.and_then(|text| u64::from_str_radix(text.trim_matches([' ', '\0']), 8).ok());
-        let next = size
-            .and_then(|size| size.checked_next_multiple_of(512))
-            .and_then(|size| offset.checked_add(size + 512));
-        match next {
-            Some(next) if end > 0 => offset = next,
-            _ => return false,
-        }
-    }
-    false
+        file.read_exact_at(&mut header, offset)
+            .ok()
+            .map(|()| header)
+    };
+    imgconv_tar::names_of_headers(header)
+        .take(HEADERS)
+        .any(|name| {
+            let name = std::str::from_utf8(&name).ok();
+            name.and_then(members::plain_name)
+                .is_some_and(|name| is_marker(&name))
+        })
 }

@@ -409,3 +409,39 @@ fn a12_a_bad_name_beside_a_layout_is_reported_and_the_rest_is_usable() {
         .unwrap();
     assert!(piped.status.success(), "{piped:?}");
 }
+
+/// A global PAX header that sets the time of every member: readers do not agree about its effect.
+fn global_time() -> Vec<u8> {
+    let payload = b"11 mtime=5\n";
+    let mut block = [0u8; 1024];
+    block[..7].copy_from_slice(b"globals");
+    block[100..107].copy_from_slice(b"0000644");
+    block[124..135].copy_from_slice(format!("{:011o}", payload.len()).as_bytes());
+    block[148..156].fill(b' ');
+    block[156] = b'g';
+    block[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    block[512..][..payload.len()].copy_from_slice(payload);
+    block.to_vec()
+}
+
+#[test]
+fn k49_an_archive_whose_first_member_is_bad_is_refused_with_its_fault() {
+    let sandbox = Sandbox::new();
+    let image = recipe("example.com/one", "amd64", "one");
+    let archive = docker::archive(std::slice::from_ref(&image)).unwrap();
+    fs::write(sandbox.path("one.tar"), archive).unwrap();
+    sandbox.ok(&["convert", "one.tar", "oci-archive:layout.tar"]);
+    sandbox.aci("one.aci", "example.com/one", "", "dir etc");
+    for name in ["one.tar", "one.aci", "layout.tar"] {
+        let stored = fs::read(sandbox.path(name)).unwrap();
+        fs::write(sandbox.path(name), [global_time(), stored].concat()).unwrap();
+        let fault = "offset 0: a global PAX header sets \"mtime\"";
+        sandbox.fails(
+            &["convert", name, "oci:out"],
+            1,
+            &["error[ambiguous]", fault],
+        );
+    }
+}
