@@ -246,6 +246,12 @@ impl Running {
         Self::start(oracle, &kind)
     }
 
+    /// Starts a newer docker with containerd's image store; `name` is that of its directory.
+    pub(super) fn newer_containerd(oracle: &Oracle, name: &'static str) -> Result<Self> {
+        let kind = Kind { name, ..KINDS[2] };
+        Self::start(oracle, &kind)
+    }
+
     /// Starts docker; `name` is that of its directory.
     pub(super) fn older(oracle: &Oracle, name: &'static str) -> Result<Self> {
         let kind = Kind { name, ..KINDS[0] };

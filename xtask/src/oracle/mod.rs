@@ -20,6 +20,7 @@ mod from_aci;
 mod from_oci;
 mod inputs;
 mod json;
+mod kinds;
 mod layers;
 mod migrate;
 mod mirrors;
@@ -82,6 +83,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     serve::run(&mut oracle);
     rootfs::run(&mut oracle);
     json::run(&mut oracle);
+    kinds::run(&mut oracle);
     migrate::run(&mut oracle);
     slurm::run(&mut oracle);
     if keep {
