@@ -3,7 +3,8 @@
 //! The README's table of conversions comes from `imgconv formats --json` and from the results of the
 //! matrix test, the table of `docs/places.md` from the first too; `docs/cli.md` is the output of
 //! `imgconv help reference`, the schemas in `docs/schema` come from the types of the program, and the
-//! tables of `docs/json.md` from the schemas; `docs/terminal.svg` shows a real run. `--check` writes nothing and fails
+//! tables of `docs/json.md` from the schemas; `docs/terminal.svg` shows a real run. The figures of
+//! `docs/assurance.md` are counted, or come from recorded runs. `--check` writes nothing and fails
 //! if a document is stale.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::process::{Profile, Result, call, cargo, program, root};
-use crate::{members, picture};
+use crate::{assurance, members, picture};
 
 /// The outcomes that `crates/app/cli/tests/suite/matrix.rs` expects.
 const MATRIX: &str = "testdata/matrix.txt";
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         with("README.md", "formats", &conversions)?,
         with("docs/places.md", "places", &places(&formats)?)?,
         with("docs/json.md", "members", &members)?,
+        with("docs/assurance.md", "figures", &assurance::tables()?)?,
         (root.join("docs/cli.md"), manual(&program)?),
         (
             root.join("docs/terminal.svg"),

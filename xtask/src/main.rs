@@ -7,6 +7,7 @@
     reason = "a task talks to the terminal"
 )]
 
+mod assurance;
 mod bench;
 mod ci;
 mod corpus;
@@ -37,8 +38,9 @@ Usage: cargo xtask TASK
                              same bytes
   dist --check [--out DIR] [--require-all]
                              install and use each file of a release where nothing else is (as root)
-  oracle [GROUP] [--require-all] [--keep]
-                             let tools that no one here wrote judge our output
+  oracle [GROUP] [--require-all] [--keep] [--record]
+                             let tools that no one here wrote judge our output; --record puts the
+                             result into testdata/assurance.json, of which docs/assurance.md is made
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],

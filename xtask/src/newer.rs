@@ -17,6 +17,9 @@ const DEFAULT: &str = "/var/cache/imgconv-newer";
 const PACKAGES: &str = "buildah,busybox-static,ca-certificates,containerd,crun,docker-cli,docker-registry,\
     docker.io,fuse-overlayfs,jq,podman,runc,skopeo,umoci";
 
+/// Those whose versions matter.
+const PEERS: &str = "buildah containerd docker-registry docker.io podman runc skopeo umoci";
+
 /// The package with the sources of a registry that has the API for referrers. The registry needs no other package,
 /// and those that its package depends on, for other parts, are many: so only this package is unpacked.
 const SOURCES: &str = "golang-github-google-go-containerregistry-dev";
@@ -49,6 +52,14 @@ impl Newer {
         &self.0
     }
 
+    /// The versions of the programs: lines of a package and its version.
+    pub(crate) fn versions(&self) -> Result<String> {
+        let script = format!(
+            "dpkg-query -W -f '${{Package}} ${{Version}}\\n' {PEERS}; cat /{GO_PATH}/version"
+        );
+        call(&mut self.shell(&std::env::temp_dir(), &script))
+    }
+
     /// The sources of Go programs in the private root, for the variable `GOPATH`.
     pub(crate) fn go_path(&self) -> PathBuf {
         self.0.join(GO_PATH)
@@ -74,8 +85,9 @@ impl Newer {
             "update() {{ apt-get -o Acquire::Check-Valid-Until=false update -qq; }}
              dpkg-query -W {packages} > /dev/null 2>&1 || {{ update; \
              DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends {packages}; }}
-             [ -d /{GO_PATH}/src/github.com/google/go-containerregistry ] || {{ update; \
-             cd \"$(mktemp -d)\"; apt-get download -qq {SOURCES}; dpkg -x {SOURCES}_*.deb /; rm -r \"$PWD\"; }}"
+             [ -e /{GO_PATH}/version ] || {{ update; \
+             cd \"$(mktemp -d)\"; apt-get download -qq {SOURCES}; dpkg -x {SOURCES}_*.deb /; \
+             ls | sed 's/_/ /; s/_.*//' > /{GO_PATH}/version; rm -r \"$PWD\"; }}"
         );
         call(&mut self.shell(&std::env::temp_dir(), &script))?;
         Ok(self)
@@ -112,8 +124,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         Some(found) if !arguments.contains(&"--again") => found.complete()?,
         _ => make()?.complete()?,
     };
-    let script = "dpkg-query -W -f '${Package} ${Version}\\n' containerd docker-registry docker.io podman skopeo umoci";
-    print!("{}", call(&mut newer.shell(&std::env::temp_dir(), script))?);
+    print!("{}", newer.versions()?);
     Ok(())
 }
 

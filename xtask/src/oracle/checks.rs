@@ -8,6 +8,11 @@ use std::process::Command;
 use crate::newer::Newer;
 use crate::process::{Result, call, installed};
 
+/// Prints the versions of the installed packages of Debian's stable suite that judge the output.
+const VERSIONS: &str = "dpkg-query -W -f '${db:Status-Abbrev}${Package} ${Version}\\n' appc-spec buildah containerd \
+    docker-registry docker.io gnupg libarchive-tools oci-image-tool podman runc skopeo slurm-wlm tar umoci 2>/dev/null \
+    | sed -n 's/^ii *//p'";
+
 /// The state of a run.
 #[derive(Debug)]
 pub(crate) struct Oracle {
@@ -51,6 +56,14 @@ impl Oracle {
     /// Says whether the user selected a group of checks: the word before the colon of their names.
     pub(crate) fn wants(&self, group: &str) -> bool {
         self.filter.is_empty() || self.filter == group
+    }
+
+    /// The versions of the judges: lines of a package and its version, of the system and of the private root.
+    pub(crate) fn versions(&self) -> Result<[Vec<String>; 2]> {
+        let system = call(Command::new("sh").args(["-c", VERSIONS]))?;
+        let newer = self.newer.as_ref().map(Newer::versions).transpose()?;
+        Ok([system, newer.unwrap_or_default()]
+            .map(|text| text.lines().map(str::to_owned).collect()))
     }
 
     /// Runs one check, prints the result, and returns whether the check passed. `needs` are

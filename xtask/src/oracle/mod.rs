@@ -33,7 +33,10 @@ mod serve;
 mod slurm;
 mod stores;
 
+use serde_json::json;
+
 use self::checks::Oracle;
+use crate::assurance;
 use crate::process::{Profile, Result, operands, program};
 
 /// Runs all checks, or one group of checks.
@@ -91,12 +94,18 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     } else if let Err(error) = work.close() {
         eprintln!("not everything could be removed: {error}");
     }
+    let judges = oracle.versions()?;
     let Oracle {
         passed,
         failed,
         skipped,
         ..
     } = oracle;
+    if arguments.contains(&"--record") {
+        let results =
+            json!({"passed": passed, "failed": failed, "skipped": skipped, "judges": judges});
+        assurance::record("oracle", results)?;
+    }
     println!("oracle: {passed} passed, {failed} failed, {skipped} skipped");
     match failed {
         0 if passed + skipped == 0 => Err("no group of checks has that name".into()),

@@ -25,6 +25,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     }
 }
 
+/// The number of rules of `docs/robustness.md`, and of those without a test.
+pub(crate) fn rules() -> Result<(usize, usize)> {
+    let found = robustness::check(&files(&root())?);
+    Ok((found.rules, found.untested.len()))
+}
+
 fn check() -> Result {
     let root = root();
     let files = files(&root)?;
