@@ -3,9 +3,10 @@
 
 use super::checks::{Oracle, contains};
 use super::docker::equal;
+use super::docker_reversal::old_archive;
 use super::inputs::{self, Input};
 use super::registry_server::Registry;
-use crate::process::Result;
+use crate::process::{Result, installed};
 
 /// The group of this file.
 const GROUP: &str = "reversal";
@@ -106,6 +107,46 @@ pub(super) fn run(oracle: &mut Oracle) {
             let from = format!("oci:{out}:{}", source.trim());
             let to = format!("dir:copied-{i}");
             oracle.peer("skopeo", &[&arguments[..], &[&from, &to]].concat()).map(drop)
+        });
+    }
+    by_docker2aci(oracle);
+}
+
+/// Restores the ACIs that docker2aci makes of an archive: one of all layers, or one of each layer, with a path
+/// whitelist and the lower layer as its dependency. The checks in CI have no docker2aci.
+fn by_docker2aci(oracle: &mut Oracle) {
+    let title = format!("{GROUP}: ACIs by docker2aci");
+    if !installed("docker2aci") {
+        oracle.skipped += 1;
+        println!("skip  {title} (docker2aci is missing)");
+        return;
+    }
+    for (option, count) in [("", 1), ("-nosquash", 3)] {
+        let title = format!("{title} {option}");
+        oracle.check(title.trim_end(), &[], |oracle| {
+            let folder = format!("docker2aci{option}");
+            let archive = old_archive(oracle, &format!("for-{folder}"), "gnu")?;
+            let made = format!(
+                "mkdir {folder} && cd {folder} && docker2aci {option} ../{archive} >&2 && ls"
+            );
+            let files = oracle.shell(&made)?;
+            equal("the number of ACIs", &count, &files.lines().count())?;
+            for (i, file) in files.lines().enumerate() {
+                let aci = format!("{folder}/{file}");
+                let kept = format!("{folder}-{i}");
+                let arguments = ["aci-to-oci", "--reversible", "--deps", &*folder];
+                oracle.imgconv(&[&arguments[..], &[&*aci, &*kept]].concat())?;
+                let back = format!("{folder}-{i}.aci");
+                let told = oracle.imgconv(&["oci-to-aci", &*kept, &*back, "--exact"])?;
+                contains(&told, "exact")?;
+                equal(
+                    "the image ID",
+                    &*image_id(oracle, &aci)?,
+                    &*image_id(oracle, &back)?,
+                )?;
+                oracle.imgconv(&["verify", &*kept])?;
+            }
+            Ok(())
         });
     }
 }

@@ -451,6 +451,62 @@ fn an_aci_with_dependencies_and_one_with_a_whitelist_come_back() {
     }
 }
 
+/// H9r: docker2aci gives a dependency the label `layer` of the image that needs the dependency.
+#[test]
+fn the_layers_of_docker2aci_come_back() {
+    let sandbox = Sandbox::new();
+    let [low, high] = ["a", "b"].map(|digit| digit.repeat(64));
+    let layer = |layer: &str| {
+        let label = format!(r#"{{"name":"layer","value":"{layer}"}},{{"name":"os""#);
+        LABELS.replacen(r#"{"name":"os""#, &label, 1)
+    };
+    let name = |layer: &str| format!("team/app-{layer}");
+    sandbox.aci(
+        "acis/low.aci",
+        &name(&low),
+        &layer(&low),
+        "dir etc\nfile etc/a \"a\"",
+    );
+    let needs = |name: &str| {
+        format!(
+            r#"{},"dependencies":[{{"imageName":"{name}","labels":[{{"name":"layer","value":"{high}"}}]}}],"pathWhitelist":["/etc/a","/etc/b"]"#,
+            layer(&high)
+        )
+    };
+    sandbox.aci(
+        "acis/high.aci",
+        &name(&high),
+        &needs(&name(&low)),
+        "dir etc\nfile etc/b \"b\"",
+    );
+    let alone = ["aci-to-oci", "--reversible", "acis/high.aci", "x"];
+    sandbox.fails(&alone, 1, &["there is no image", "--deps LOCATOR"]);
+    for file in ["low", "high"] {
+        let aci = format!("acis/{file}.aci");
+        let args = ["aci-to-oci", "--reversible", &aci, file, "--deps", "acis"];
+        let output = sandbox.run(&args);
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            told.contains("warning[dependency-label]"),
+            file == "high",
+            "{told}"
+        );
+        comes_back_from_everywhere(&sandbox, &[], file, &aci);
+        sandbox.ok(&["verify", file]);
+    }
+    // Any other label stays a condition.
+    sandbox.aci(
+        "other.aci",
+        &name(&high),
+        &needs("team/other"),
+        "file etc/b \"b\"",
+    );
+    sandbox.aci("acis/other.aci", "team/other", &layer(&low), "file x \"x\"");
+    let args = ["aci-to-oci", "other.aci", "x", "--deps", "acis"];
+    sandbox.fails(&args, 1, &["there is no image"]);
+}
+
 /// Restores an ACI from a layout, from an archive of the layout, and from a registry with and without the API for
 /// referrers.
 fn comes_back_from_everywhere(
