@@ -156,7 +156,11 @@ fn read<'s>(
             let about = search.beside(&entry, &node, env)?;
             is_there |= !about.found.is_empty();
             beside.extend(about.found);
-            unread.extend(about.unread);
+            for (field, error) in about.unread {
+                if unread.iter().all(|(known, _)| *known != field) {
+                    unread.push((field, error));
+                }
+            }
             let mut root = SourceRoot::new(source, &entry, node);
             root.find_signed(&mut signed, env)?;
             roots.push(root);

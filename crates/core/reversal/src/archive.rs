@@ -8,10 +8,11 @@
 use std::{
     fmt,
     io::{self, BufRead as _, BufReader, Cursor, Read},
+    ops::Range,
 };
 
 use imgconv_model::{
-    Algorithm, Code, Compression, Digest, Env, Error, Facts, Limits, Reader, Result,
+    Algorithm, Code, Compression, Digest, Env, Error, Facts, Limits, ReadAt, Reader, Result,
 };
 use imgconv_stream::{Decoder, HashingReader, Level, PieceEncoder, Verified};
 
@@ -34,8 +35,6 @@ const LAYER: usize = 40;
 const PIECE: usize = 4 << 20;
 /// The longest run of literal bytes of one instruction.
 const RUN: u64 = 256 << 10;
-/// The buffer of the archive.
-const BUFFER: usize = 256 << 10;
 /// The bytes that every record may hold itself, and how many more for each byte of the record: headers and padding
 /// compress well, but a small record with many bytes is a bomb.
 const HELD: u64 = 64 << 20;
@@ -171,50 +170,48 @@ pub fn archive_digest(tar: impl Read) -> Result<Digest> {
 
 /// Makes the record of an archive. `tar` is the whole uncompressed archive of `length` bytes, with that
 /// digest; `members` are the layers that need not be in the record, by rising offsets. Neither the digest nor the
-/// layers are computed again. Returns the header, the record and its size.
+/// layers are read again: `tar` has to refuse bytes that changed since. Returns the header, the record and its size.
 ///
 /// # Errors
-/// [`Code::Mismatch`] if the archive is not as long: it was changed while it was read. [`Code::BadManifest`] if layers
-/// overlap, [`Code::Unsupported`] for so many bytes of no layer that no reader takes the record.
+/// [`Code::BadManifest`] if layers overlap or end behind the archive, [`Code::Unsupported`] for so many bytes of no
+/// layer that no reader takes the record, and the errors of reading.
 pub fn record_archive(
-    tar: Reader,
+    tar: &dyn ReadAt,
     (length, digest): (u64, Digest),
     members: &[Member],
     compression: Compression,
     env: &Env,
 ) -> Result<(ArchiveHeader, Reader, u64)> {
     let mut maker = Maker {
-        tar: BufReader::with_capacity(BUFFER, tar),
-        position: 0,
+        tar,
         held: 0,
         encoder: PieceEncoder::new(Compression::Zstd, Level::Fast)?,
         piece: Vec::new(),
         frames: Spool::new(env.tmpdir.clone()),
     };
-    let mut layers: Vec<Part> = Vec::new();
+    let misplaced = || {
+        let message = "layers of the archive overlap, or have no bytes";
+        Error::new(Code::BadManifest, message)
+    };
+    let (mut layers, mut position): (Vec<Part>, u64) = (Vec::new(), 0);
     for member in members {
         let Member { offset, part } = *member;
-        let before = offset.checked_sub(maker.position).filter(|_| part.size > 0);
-        let Some(before) = before else {
-            let message = "layers of the archive overlap, or have no bytes";
-            return Err(Error::new(Code::BadManifest, message));
-        };
+        if offset < position || part.size == 0 {
+            return Err(misplaced());
+        }
         let known = layers.iter().position(|layer| *layer == part);
         let place = known.unwrap_or(layers.len());
         if known.is_none() {
             layers.push(part);
         }
-        maker.literal(before, place as u64 + 1, env)?;
-        maker.take(part.size, env, |_, _| {})?;
+        maker.literal(position..offset, place as u64 + 1, env)?;
+        position = offset.checked_add(part.size).ok_or_else(misplaced)?;
     }
-    let rest = length.checked_sub(maker.position);
-    let rest = rest.ok_or_else(|| shorter(length, maker.position))?;
-    if rest > 0 {
-        maker.literal(rest, 0, env)?;
+    if position > length {
+        return Err(misplaced());
     }
-    if !maker.tar.fill_buf().map_err(Error::from_io)?.is_empty() {
-        let found = format!("more than {length} bytes");
-        return Err(Error::mismatch("the length of the archive", length, found));
+    if position < length {
+        maker.literal(position..length, 0, env)?;
     }
     maker.pack()?;
     let header = ArchiveHeader {
@@ -236,14 +233,9 @@ pub fn record_archive(
     Ok((header, Box::new(Cursor::new(begin).chain(rest)), size))
 }
 
-fn shorter(expected: u64, found: u64) -> Error {
-    Error::mismatch("the length of the archive", expected, found)
-}
-
 /// Makes the instructions.
-struct Maker {
-    tar: BufReader<Reader>,
-    position: u64,
+struct Maker<'a> {
+    tar: &'a dyn ReadAt,
     /// The bytes that the record itself holds.
     held: u64,
     encoder: PieceEncoder,
@@ -251,16 +243,21 @@ struct Maker {
     frames: Spool,
 }
 
-impl Maker {
-    /// Puts the next bytes of the archive into the record, and then the place of a layer, or 0.
-    fn literal(&mut self, mut count: u64, layer: u64, env: &Env) -> Result<()> {
-        self.held += count;
+impl Maker<'_> {
+    /// Puts bytes of the archive into the record, and then the place of a layer, or 0.
+    fn literal(&mut self, range: Range<u64>, layer: u64, env: &Env) -> Result<()> {
+        self.held += range.end - range.start;
+        let mut at = range.start;
         loop {
-            let run = count.min(RUN);
-            count -= run;
+            env.check_cancelled()?;
+            let run = RUN.min(range.end - at);
             number::put(&mut self.piece, run);
-            self.take(run, env, |piece, bytes| piece.extend_from_slice(bytes))?;
-            let last = count == 0;
+            let begin = self.piece.len();
+            self.piece.resize(begin + run as usize, 0);
+            let read = self.tar.read_exact_at(&mut self.piece[begin..], at);
+            read.map_err(Error::from_io)?;
+            at += run;
+            let last = at == range.end;
             number::put(&mut self.piece, if last { layer } else { 0 });
             if self.piece.len() >= PIECE {
                 self.pack()?;
@@ -269,29 +266,6 @@ impl Maker {
                 return Ok(());
             }
         }
-    }
-
-    /// Reads the next bytes of the archive.
-    fn take(
-        &mut self,
-        count: u64,
-        env: &Env,
-        mut each: impl FnMut(&mut Vec<u8>, &[u8]),
-    ) -> Result<()> {
-        let mut left = count;
-        while left > 0 {
-            env.check_cancelled()?;
-            let there = self.tar.fill_buf().map_err(Error::from_io)?;
-            if there.is_empty() {
-                return Err(shorter(self.position + left, self.position));
-            }
-            let some = usize::try_from(left).map_or(there.len(), |left| left.min(there.len()));
-            each(&mut self.piece, &there[..some]);
-            self.tar.consume(some);
-            self.position += some as u64;
-            left -= some as u64;
-        }
-        Ok(())
     }
 
     /// Compresses the instructions so far.

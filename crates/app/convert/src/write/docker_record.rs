@@ -9,7 +9,7 @@ use std::{
 use imgconv_json::Map;
 use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
-    Algorithm, BundleSink, Child, Compression, Counted, Digest, Env, Error, Reader, Result,
+    Algorithm, BundleSink, Child, Code, Compression, Counted, Digest, Env, Error, Reader, Result,
     SealedLayer, WholeArchive, Work,
 };
 use imgconv_reversal::{Member, Part, archive_digest, record_archive};
@@ -39,23 +39,15 @@ pub(super) fn hashed_beside<T>(
     let Some(DockerKeepsake::Archive(whole, _)) = keepsake else {
         return Ok((work()?, None));
     };
-    if env.jobs < 2 {
-        return Ok((work()?, Some(hashed(whole, env)?)));
-    }
     let failed = AtomicBool::new(false);
+    if env.jobs < 2 {
+        return Ok((work()?, Some(hashed(whole, &failed, env)?)));
+    }
     thread::scope(|scope| {
-        let hashing = || -> Result<Option<Digest>> {
-            let tar = Stopped(whole.tar.open()?, &failed);
-            match archive_digest(Cancellable::new(tar, env)) {
-                Ok(digest) => Ok(Some(digest)),
-                Err(_) if failed.load(Ordering::Relaxed) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let hashing = scope.spawn(hashing);
+        let hashing = scope.spawn(|| hashed(whole, &failed, env));
         let done = work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
         let hashed = hashing.join().expect("reading an archive does not panic");
-        Ok((done?, hashed?))
+        Ok((done?, Some(hashed?)))
     })
 }
 
@@ -81,11 +73,14 @@ pub(super) fn store(
                 );
                 env.notes.warn("large-record", "the archive", message);
             }
-            let work = Work::begin("the archive", Counted::Result, Some(length), env);
-            let tar = work.reading(whole.tar.open()?);
-            let digest = digest.map_or_else(|| hashed(whole, env), Ok)?;
+            let digest = digest.map_or_else(|| hashed(whole, &AtomicBool::default(), env), Ok)?;
+            let tar = whole.tar.bytes.positioned()?.ok_or_else(|| {
+                let message = "the archive can't be read by position, so there is no record of it";
+                Error::new(Code::Unsupported, message)
+            })?;
             let known = (length, digest);
-            let (header, reader, _) = record_archive(tar, known, &members, whole.compression, env)?;
+            let (header, reader, _) =
+                record_archive(&*tar, known, &members, whole.compression, env)?;
             note(DIGEST, &header.digest.to_string());
             note(NAMES, &whole.names.join(" "));
             if let Some(file) = file {
@@ -107,9 +102,12 @@ pub(super) fn store(
     put_artifact(sink, kind, record.subject, &[&stored], annotations)
 }
 
-/// The digest of an archive.
-fn hashed(whole: &WholeArchive, env: &Env) -> Result<Digest> {
-    archive_digest(Cancellable::new(whole.tar.open()?, env))
+/// Computes the digest of an archive, unless other work fails.
+fn hashed(whole: &WholeArchive, failed: &AtomicBool, env: &Env) -> Result<Digest> {
+    let size = whole.tar.facts.size;
+    let work = Work::begin("the archive", Counted::Result, size, env);
+    let tar = Stopped(work.reading(whole.tar.open()?), failed);
+    archive_digest(Cancellable::new(tar, env))
 }
 
 /// Bytes that are read until other work has failed.
