@@ -1,6 +1,8 @@
 //! Checks of the exact way back: ACIs by `actool` and GNU tar, through a layout, an archive and a registry, and
 //! `gpg` on the signature of the restored ACI.
 
+use std::{collections::BTreeMap, fs};
+
 use super::checks::{Oracle, contains};
 use super::docker::equal;
 use super::docker_reversal::old_archive;
@@ -110,6 +112,59 @@ pub(super) fn run(oracle: &mut Oracle) {
         });
     }
     by_docker2aci(oracle);
+    let title = format!("{GROUP}: {RANDOM} random ACIs at once through docker-registry");
+    oracle.check(&title, &["docker-registry"], random_acis);
+}
+
+/// The random ACIs that have to come back from one registry.
+const RANDOM: usize = 500;
+
+/// Migrates random ACIs to a registry and back. The files that are no ACIs are refused.
+fn random_acis(oracle: &Oracle) -> Result {
+    let mut before = BTreeMap::new();
+    for seed in 2000..2000 + 7 * RANDOM as u64 / 5 {
+        let labels = r#"{"name":"version","value":"1.0"},{"name":"os","value":"linux"},{"name":"arch","value":"amd64"}"#;
+        let name = format!("example.com/r{seed}");
+        let manifest = format!(
+            r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"{name}","labels":[{labels}]}}"#
+        );
+        let tar = imgconv_testkit::random::aci(seed, &manifest);
+        let file = format!("example.com-r{seed}-1.0-linux-amd64.aci");
+        let path = oracle.path(&format!("random/{file}"));
+        fs::write(path, &tar).map_err(|error| error.to_string())?;
+        before.insert(file, imgconv_testkit::sha512_hex(&tar));
+    }
+    let registry = Registry::start(oracle, "registry-random")?;
+    let place = format!("docker://{}", registry.image("all"));
+    let place = place.rsplit_once(':').map_or(&*place, |(place, _)| place);
+    // The exit code tells of the files that are no ACIs.
+    oracle.shell(&format!(
+        "'{}' migrate tree:random {place} --reversible > random.log 2>&1 || true",
+        oracle.program.display()
+    ))?;
+    oracle.imgconv(&[
+        "migrate",
+        place,
+        "aci:random-back/",
+        "--exact",
+        "--compression",
+        "none",
+    ])?;
+    let mut count = 0;
+    for (file, id) in before {
+        let path = oracle.path("random-back").join(&file);
+        if let Ok(tar) = fs::read(path) {
+            equal(&file, &*id, &*imgconv_testkit::sha512_hex(&tar))?;
+            count += 1;
+        }
+    }
+    match count >= RANDOM {
+        true => Ok(()),
+        false => Err(format!(
+            "only {count} ACIs came back: {}",
+            oracle.shell("tail random.log")?
+        )),
+    }
 }
 
 /// Restores the ACIs that docker2aci makes of an archive: one of all layers, or one of each layer, with a path
