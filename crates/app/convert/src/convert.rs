@@ -25,7 +25,7 @@ use crate::{
     plan,
     read::{
         cosign::Signed,
-        reversal::{Search, decode_beside, is_record_in, lose_unread},
+        reversal::{Beside, Search, decode_beside, is_record_in, lose_unread},
         root::SourceRoot,
         source::Source,
     },
@@ -150,9 +150,9 @@ fn read<'s>(
     for source in opened {
         let mut signed = Signed::default();
         let (mut search, mut beside) = (Search::new(source), Vec::new());
-        let (decoded, mut unread) = decode_beside(source, env)?;
-        let mut is_there = decoded.iter().any(|(_, node)| is_record_in(node));
-        for (entry, node) in decoded {
+        let Beside { found, mut unread } = decode_beside(source, env)?;
+        let mut is_there = found.iter().any(|(_, node)| is_record_in(node));
+        for (entry, node) in found {
             let about = search.beside(&entry, &node, env)?;
             is_there |= !about.found.is_empty();
             beside.extend(about.found);

@@ -56,7 +56,7 @@ pub(crate) fn pick(
     };
     let mut roots: Vec<SourceRoot<'_>> = Vec::new();
     let mut known = BTreeSet::new();
-    for (entry, node) in decode_beside(&source, env)?.0 {
+    for (entry, node) in decode_beside(&source, env)?.found {
         // Two names of one image are one image.
         if known.insert(Arc::as_ptr(&node)) {
             roots.push(SourceRoot::new(&source, &entry, node));

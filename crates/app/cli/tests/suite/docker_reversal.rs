@@ -531,7 +531,7 @@ fn losses_and_faults_of_records_are_told_once() {
     let mut long = good.clone();
     long[20] = 9;
     let args = ["convert", "out", "docker-archive:made.tar"];
-    let mut bad = |bytes: &[u8], dry: &[&str], text: &str| {
+    let bad = |bytes: &[u8], dry: &[&str], text: &str| {
         replace(&sandbox, "out", ARCHIVE, |_| {}, bytes);
         let (warned, exact) = (
             [&args[..], dry].concat(),

@@ -228,10 +228,10 @@ fn subjects(node: &Node, limits: &Limits) -> BTreeSet<Digest> {
     images.flat_map(Node::digests).collect()
 }
 
-/// The documents of a place about the images of an entry.
+/// Documents that were read, and those about images that can't be read.
 #[derive(Debug, Default)]
 pub struct Beside {
-    /// The artifacts, each once.
+    /// The documents with their entries, each once.
     pub found: Vec<(RootEntry, Arc<Node>)>,
     /// The documents that can't be read, and are such artifacts or may be or list some.
     pub unread: Vec<Unread>,
@@ -245,21 +245,18 @@ pub type Unread = (String, Error);
 ///
 /// # Errors
 /// The first error of another document, or of the place itself; any error if nothing can be read.
-pub fn decode_beside(
-    source: &Source,
-    env: &Env,
-) -> Result<(Vec<(RootEntry, Arc<Node>)>, Vec<Unread>)> {
-    let (mut found, mut unread) = (Vec::new(), Vec::new());
+pub fn decode_beside(source: &Source, env: &Env) -> Result<Beside> {
+    let mut all = Beside::default();
     for (entry, node) in source.decode_each(env) {
         match (node, aside(entry)) {
-            (Ok(node), _) => found.push((entry.clone(), node)),
-            (Err(error), Some(field)) if !ends(&error) => unread.push((field, error)),
+            (Ok(node), _) => all.found.push((entry.clone(), node)),
+            (Err(error), Some(field)) if !ends(&error) => all.unread.push((field, error)),
             (Err(error), _) => return Err(error),
         }
     }
-    match found.is_empty() && !unread.is_empty() {
-        true => Err(unread.remove(0).1),
-        false => Ok((found, unread)),
+    match all.found.is_empty() && !all.unread.is_empty() {
+        true => Err(all.unread.remove(0).1),
+        false => Ok(all),
     }
 }
 
