@@ -71,7 +71,8 @@ impl Goal {
 }
 
 /// Scripts run in an empty folder. `$ARCHIVE` is a file of `docker save` with uncompressed layers,
-/// `$LAYOUT` the same image as a layout with gzip layers, `$ACI` the same squashed and not compressed.
+/// `$LAYOUT` the same image as a layout with gzip layers, `$ACI` the same squashed and not compressed, `$SAVED` the same
+/// as docker before 1.10 saved images.
 const TASKS: &[Task] = &[
     // First: ext4 is slow to make files for minutes after other jobs have removed many files.
     Task {
@@ -279,16 +280,33 @@ const TASKS: &[Task] = &[
             goal: Goal::wall(1.08).cpu(1.08).bytes(1.01),
         }],
     },
+    Task {
+        name: "docker-archive before 1.10 to OCI, gzip, with a record",
+        script: r#"exec "$IMGCONV" -q --jobs $JOBS docker-to-oci --reversible $SAVED out"#,
+        output: "out",
+        many_files: false,
+        floor: "sha256,sha256,deflate,sha256,write $SAVED --out out",
+        peers: &[Peer {
+            name: "imgconv without the record",
+            needs: &[],
+            script: r#"exec "$IMGCONV" -q --jobs $JOBS docker-to-oci $SAVED out"#,
+            goal: Goal::wall(1.08).cpu(1.08).bytes(1.01),
+        }],
+    },
 ];
 
-/// Makes `$LAYOUT`, by skopeo if it is installed, and `$ACI`.
+/// Makes `$LAYOUT`, by skopeo if it is installed, `$ACI` and `$SAVED`.
 const PREPARE: &str = r#"
     if command -v skopeo > /dev/null
     then skopeo --insecure-policy copy -q docker-archive:$ARCHIVE oci:$LAYOUT:1
     else "$IMGCONV" -q convert docker-archive:$ARCHIVE oci:$LAYOUT:1 --compression gzip
     fi
     "$IMGCONV" -q convert docker-archive:$ARCHIVE aci:$ACI --compression none
-    mkdir layers
+    mkdir layers saved
+    tar -C saved -xf $ARCHIVE
+    rm saved/*.json
+    (cd saved && tar -cf $SAVED ./*)
+    rm -r saved
     for blob in $LAYOUT/blobs/sha256/*; do gzip -t $blob 2> /dev/null && ln $blob layers/; done || true"#;
 
 /// One job beside one peer, or alone.
@@ -309,6 +327,7 @@ pub(super) fn run(bench: &Bench, size: u64, only: &str) -> Result<(String, Value
         bench.input("ARCHIVE", &archive),
         bench.input("LAYOUT", &bench.path("layout")),
         bench.input("ACI", &bench.path("image.aci")),
+        bench.input("SAVED", &bench.path("saved.tar")),
         ("BLOBS", format!("{}/*", bench.path("layers").display())),
     ];
     bench.prepare(PREPARE, &inputs)?;

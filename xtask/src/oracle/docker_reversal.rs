@@ -70,10 +70,15 @@ pub(super) fn run(oracle: &mut Oracle, engine: Option<&Engine>) {
     }
 }
 
+/// Makes an archive of docker before 1.10, `NAME.tar`; returns its name.
+pub(super) fn old_archive(oracle: &Oracle, name: &str, format: &str) -> Result<String> {
+    oracle.peer("sh", &["-euc", ARCHIVE, "sh", name, format])?;
+    Ok(format!("{name}.tar"))
+}
+
 /// Restores an archive from a layout and from a registry.
 fn archive(oracle: &Oracle, name: &str, format: &str) -> Result {
-    oracle.peer("sh", &["-euc", ARCHIVE, "sh", name, format])?;
-    let file = format!("{name}.tar");
+    let file = old_archive(oracle, name, format)?;
     let layout = format!("kept-{name}");
     oracle.imgconv(&["docker-to-oci", "--reversible", &*file, &*layout])?;
     let back = format!("back-{name}.tar");

@@ -1,13 +1,14 @@
 //! Checks of the exact way back: ACIs by `actool` and GNU tar, through a layout, an archive and a registry, and
 //! `gpg` on the signature of the restored ACI.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use super::checks::{Oracle, contains};
 use super::docker::equal;
+use super::docker_reversal::old_archive;
 use super::inputs::{self, Input};
 use super::registry_server::Registry;
-use crate::process::Result;
+use crate::process::{Result, installed};
 
 /// The group of this file.
 const GROUP: &str = "reversal";
@@ -121,6 +122,99 @@ pub(super) fn run(oracle: &mut Oracle) {
             let from = format!("oci:{out}:{}", source.trim());
             let to = format!("dir:copied-{i}");
             oracle.peer("skopeo", &[&arguments[..], &[&from, &to]].concat()).map(drop)
+        });
+    }
+    by_docker2aci(oracle);
+    let title = format!("{GROUP}: {RANDOM} random ACIs at once through docker-registry");
+    oracle.check(&title, &["docker-registry"], random_acis);
+}
+
+/// The random ACIs that have to come back from one registry.
+const RANDOM: usize = 500;
+
+/// Migrates random ACIs to a registry and back. The files that are no ACIs are refused.
+fn random_acis(oracle: &Oracle) -> Result {
+    let mut before = BTreeMap::new();
+    for seed in 2000..2000 + 7 * RANDOM as u64 / 5 {
+        let labels = r#"{"name":"version","value":"1.0"},{"name":"os","value":"linux"},{"name":"arch","value":"amd64"}"#;
+        let name = format!("example.com/r{seed}");
+        let manifest = format!(
+            r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"{name}","labels":[{labels}]}}"#
+        );
+        let tar = imgconv_testkit::random::aci(seed, &manifest);
+        let file = format!("example.com-r{seed}-1.0-linux-amd64.aci");
+        let path = oracle.path(&format!("random/{file}"));
+        fs::write(path, &tar).map_err(|error| error.to_string())?;
+        before.insert(file, imgconv_testkit::sha512_hex(&tar));
+    }
+    let registry = Registry::start(oracle, "registry-random")?;
+    let place = format!("docker://{}", registry.image("all"));
+    let place = place.rsplit_once(':').map_or(&*place, |(place, _)| place);
+    // The exit code tells of the files that are no ACIs.
+    oracle.shell(&format!(
+        "'{}' migrate tree:random {place} --reversible > random.log 2>&1 || true",
+        oracle.program.display()
+    ))?;
+    oracle.imgconv(&[
+        "migrate",
+        place,
+        "aci:random-back/",
+        "--exact",
+        "--compression",
+        "none",
+    ])?;
+    let mut count = 0;
+    for (file, id) in before {
+        let path = oracle.path("random-back").join(&file);
+        if let Ok(tar) = fs::read(path) {
+            equal(&file, &*id, &*imgconv_testkit::sha512_hex(&tar))?;
+            count += 1;
+        }
+    }
+    match count >= RANDOM {
+        true => Ok(()),
+        false => Err(format!(
+            "only {count} ACIs came back: {}",
+            oracle.shell("tail random.log")?
+        )),
+    }
+}
+
+/// Restores the ACIs that docker2aci makes of an archive: one of all layers, or one of each layer, with a path
+/// whitelist and the lower layer as its dependency. The checks in CI have no docker2aci.
+fn by_docker2aci(oracle: &mut Oracle) {
+    let title = format!("{GROUP}: ACIs by docker2aci");
+    if !installed("docker2aci") {
+        oracle.skipped += 1;
+        println!("skip  {title} (docker2aci is missing)");
+        return;
+    }
+    for (option, count) in [("", 1), ("-nosquash", 3)] {
+        let title = format!("{title} {option}");
+        oracle.check(title.trim_end(), &[], |oracle| {
+            let folder = format!("docker2aci{option}");
+            let archive = old_archive(oracle, &format!("for-{folder}"), "gnu")?;
+            let made = format!(
+                "mkdir {folder} && cd {folder} && docker2aci {option} ../{archive} >&2 && ls"
+            );
+            let files = oracle.shell(&made)?;
+            equal("the number of ACIs", &count, &files.lines().count())?;
+            for (i, file) in files.lines().enumerate() {
+                let aci = format!("{folder}/{file}");
+                let kept = format!("{folder}-{i}");
+                let arguments = ["aci-to-oci", "--reversible", "--deps", &*folder];
+                oracle.imgconv(&[&arguments[..], &[&*aci, &*kept]].concat())?;
+                let back = format!("{folder}-{i}.aci");
+                let told = oracle.imgconv(&["oci-to-aci", &*kept, &*back, "--exact"])?;
+                contains(&told, "exact")?;
+                equal(
+                    "the image ID",
+                    &*image_id(oracle, &aci)?,
+                    &*image_id(oracle, &back)?,
+                )?;
+                oracle.imgconv(&["verify", &*kept])?;
+            }
+            Ok(())
         });
     }
 }

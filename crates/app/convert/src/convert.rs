@@ -23,7 +23,12 @@ use crate::{
     options::Options,
     outcome::Outcome,
     plan,
-    read::{cosign::Signed, reversal::Search, root::SourceRoot, source::Source},
+    read::{
+        cosign::Signed,
+        reversal::{Beside, Search, decode_beside, is_record_in, lose_unread},
+        root::SourceRoot,
+        source::Source,
+    },
     write::{self, Destination},
 };
 
@@ -141,23 +146,31 @@ fn read<'s>(
     options: &Options,
     env: &Env,
 ) -> Result<(Vec<SourceRoot<'s>>, Report)> {
-    let (mut roots, mut unread) = (Vec::new(), Report::default());
+    let (mut roots, mut report) = (Vec::new(), Report::default());
     for source in opened {
         let mut signed = Signed::default();
         let (mut search, mut beside) = (Search::new(source), Vec::new());
-        for (entry, node) in source.decode(env)? {
+        let Beside { found, mut unread } = decode_beside(source, env)?;
+        let mut is_there = found.iter().any(|(_, node)| is_record_in(node));
+        for (entry, node) in found {
             let about = search.beside(&entry, &node, env)?;
-            about.lose_unread(options.exact, &mut unread)?;
+            is_there |= !about.found.is_empty();
             beside.extend(about.found);
+            for (field, error) in about.unread {
+                if unread.iter().all(|(known, _)| *known != field) {
+                    unread.push((field, error));
+                }
+            }
             let mut root = SourceRoot::new(source, &entry, node);
             root.find_signed(&mut signed, env)?;
             roots.push(root);
         }
+        lose_unread(&unread, is_there, options.exact, &mut report)?;
         // A record of reversal comes along with its image.
         let beside = beside.into_iter();
         roots.extend(beside.map(|(entry, node)| SourceRoot::new(source, &entry, node)));
     }
-    Ok((roots, unread))
+    Ok((roots, report))
 }
 
 /// Checks everything that can be checked before a byte is written.

@@ -1,12 +1,12 @@
 //! Looks into images without converting them: lists, inspects, compares, verifies, unpacks.
 
 mod diff;
-mod docker_records;
 mod fsck;
 mod inspect;
 mod lint;
 mod list;
 mod pick;
+mod records;
 mod unpack;
 mod verdict;
 mod verify;

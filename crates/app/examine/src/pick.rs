@@ -17,6 +17,7 @@ use imgconv_convert::{
     read::{
         carried::restore,
         node::ImageNode,
+        reversal::decode_beside,
         root::SourceRoot,
         source::Source,
         spec::{spec_of, told_apart},
@@ -55,7 +56,7 @@ pub(crate) fn pick(
     };
     let mut roots: Vec<SourceRoot<'_>> = Vec::new();
     let mut known = BTreeSet::new();
-    for (entry, node) in source.decode(env)? {
+    for (entry, node) in decode_beside(&source, env)?.found {
         // Two names of one image are one image.
         if known.insert(Arc::as_ptr(&node)) {
             roots.push(SourceRoot::new(&source, &entry, node));

@@ -17,17 +17,14 @@ use imgconv_pipeline::{Budget, Tar, watch};
 use imgconv_stream::{Cancellable, HashingReader, ahead};
 
 use crate::{
-    docker_records, fsck, lint,
+    fsck, lint, records,
     verdict::{Finding, Part, SignedBy, Verdict},
 };
-use imgconv_convert::{
-    choose::restored::check_restored,
-    read::{
-        node::{ImageNode, Node, semantics},
-        reversal::{self, Search},
-        root::SourceRoot,
-        source::Source,
-    },
+use imgconv_convert::read::{
+    node::{ImageNode, Node, semantics},
+    reversal::Search,
+    root::SourceRoot,
+    source::Source,
 };
 use imgconv_locate::locator::Locator;
 
@@ -103,8 +100,8 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
         let (entry, node) = (found[at].entry.clone(), Arc::clone(&found[at].node));
         match search.beside(&entry, &node, env) {
             Ok(beside) => {
-                for (child, error) in &beside.unread {
-                    let error = error.again().at(reversal::field(child));
+                for (field, error) in beside.unread {
+                    let error = error.at(field);
                     verdict.problem(&error, locator, Part::Below);
                 }
                 let roots = beside.found.into_iter();
@@ -113,8 +110,7 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
             Err(error) => verdict.problem(&error, locator, Part::Below),
         }
     }
-    check_reversals(&found, locator, env, &mut verdict)?;
-    docker_records::check(&found, locator, env, &mut verdict)?;
+    records::check(&found, locator, env, &mut verdict)?;
     // An error after an interruption is no finding.
     env.check_cancelled()?;
     let all = locator.reference.is_none();
@@ -341,61 +337,6 @@ fn check_image(
     let mut report = node.report.clone();
     report.merge(env.notes.snapshot());
     verdict.warn_all(text, report);
-    Ok(())
-}
-
-/// Restores every ACI that a record is about, and compares it with its image ID.
-fn check_reversals(
-    found: &[SourceRoot<'_>],
-    locator: &Locator,
-    env: &Env,
-    verdict: &mut Verdict,
-) -> Result<()> {
-    let nodes = found.iter().map(|root| &*root.node);
-    let records = reversal::among(nodes.clone(), &env.limits);
-    let mut subjects = BTreeMap::new();
-    if !records.is_empty() {
-        for node in nodes {
-            for (image, _) in node.images() {
-                subjects.extend(image.child.as_ref().map(|child| (child.digest, image)));
-            }
-        }
-    }
-    let mut checked = BTreeSet::new();
-    for (at, child, read) in records {
-        env.check_cancelled()?;
-        if !checked.insert(child.digest) {
-            continue;
-        }
-        let root = &found[at];
-        let reversal = match read {
-            Ok(reversal) => reversal,
-            Err(error) => {
-                verdict.problem(&error.at(&*root.text), locator, Part::Below);
-                continue;
-            }
-        };
-        let Some(image) = subjects.get(&reversal.subject) else {
-            verdict.warnings.push(Finding {
-                code: "record-without-image".to_owned(),
-                at: root.text.clone(),
-                message: format!(
-                    "the image {} of the record is not here, so the record was not checked",
-                    reversal.subject
-                ),
-            });
-            continue;
-        };
-        let work = || -> Result<()> {
-            check_restored(&reversal, root.holder(), &image.image, env)?;
-            reversal.signature(root.holder(), env)?;
-            Ok(())
-        };
-        if let Err(error) = work() {
-            let error = error.at(format!("record {}", reversal.record.digest));
-            verdict.problem(&error.at(&*root.text), locator, Part::Below);
-        }
-    }
     Ok(())
 }
 

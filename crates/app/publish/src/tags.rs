@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use imgconv_convert::{
-    read::source::Source,
+    read::{reversal::decode_beside, source::Source},
     tags::{identity, read},
 };
 use imgconv_http::{Client, Request, Url};
@@ -55,7 +55,7 @@ pub struct Resolution {
 pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
     let source = Source::open_all(locator, env)?;
     let mut found: BTreeMap<Option<String>, Vec<(String, Labels)>> = BTreeMap::new();
-    for (entry, node) in source.decode(env)? {
+    for (entry, node) in decode_beside(&source, env)?.found {
         let own = node.as_image().and_then(|image| image.image.name.clone());
         let name = entry.name.or(own).unwrap_or_default();
         if let (Some(tag), Some(labels)) = (name.tag, identity(&node, &env.limits)) {

@@ -8,16 +8,18 @@
 use std::{
     fmt,
     io::{self, BufRead as _, BufReader, Cursor, Read},
+    ops::Range,
 };
 
 use imgconv_model::{
-    Algorithm, Code, Compression, Digest, Env, Error, Facts, Limits, Notes, Reader, Result,
+    Algorithm, Code, Compression, Digest, Env, Error, Facts, Limits, ReadAt, Reader, Result,
 };
-use imgconv_stream::{Decoder, Hasher, Level, PieceEncoder, Verified};
+use imgconv_stream::{Decoder, HashingReader, Level, PieceEncoder, Verified};
 
 use crate::{
     header::{COMPRESSIONS, code},
     number::{self, ended},
+    read::{check_length, instructions, part as fitting},
     spool::Spool,
 };
 
@@ -33,8 +35,15 @@ const LAYER: usize = 40;
 const PIECE: usize = 4 << 20;
 /// The longest run of literal bytes of one instruction.
 const RUN: u64 = 256 << 10;
-/// The buffers of the record and of the archive.
-const BUFFER: usize = 256 << 10;
+/// The bytes that every record may hold itself, and how many more for each byte of the record: headers and padding
+/// compress well, but a small record with many bytes is a bomb.
+const HELD: u64 = 64 << 20;
+const HELD_RATIO: u64 = 1000;
+
+/// The most bytes that a record of that size may hold itself.
+fn most_held(size: u64) -> u64 {
+    size.saturating_mul(HELD_RATIO).saturating_add(HELD)
+}
 
 /// The facts about a record of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,95 +157,107 @@ fn part<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out
 }
 
-/// Makes the record of an archive. `tar` is the whole uncompressed archive of `length` bytes; `members` are
-/// the layers that need not be in the record, by rising offsets. Returns the header, the record and its size.
+/// Computes the digest by which a record names its archive. `tar` is the whole uncompressed archive.
 ///
 /// # Errors
-/// [`Code::Mismatch`] if the archive is not as long, or a layer is another one: the archive was changed
-/// while it was read. [`Code::BadManifest`] if layers overlap.
+/// If the archive can't be read.
+pub fn archive_digest(tar: impl Read) -> Result<Digest> {
+    let (digests, _) = HashingReader::new(tar, &[Algorithm::Sha256])
+        .finish()
+        .map_err(Error::from_io)?;
+    Ok(digests[0])
+}
+
+/// Makes the record of an archive. `tar` is the whole uncompressed archive of `length` bytes, with that
+/// digest; `members` are the layers that need not be in the record, by rising offsets. Neither the digest nor the
+/// layers are read again: `tar` has to refuse bytes that changed since. Returns the header, the record and its size.
+///
+/// # Errors
+/// [`Code::BadManifest`] if layers overlap or end behind the archive, [`Code::Unsupported`] for so many bytes of no
+/// layer that no reader takes the record, and the errors of reading.
 pub fn record_archive(
-    tar: Reader,
-    length: u64,
+    tar: &dyn ReadAt,
+    (length, digest): (u64, Digest),
     members: &[Member],
     compression: Compression,
     env: &Env,
 ) -> Result<(ArchiveHeader, Reader, u64)> {
     let mut maker = Maker {
-        tar: BufReader::with_capacity(BUFFER, tar),
-        whole: Hasher::new(Algorithm::Sha256),
-        position: 0,
+        tar,
+        held: 0,
         encoder: PieceEncoder::new(Compression::Zstd, Level::Fast)?,
         piece: Vec::new(),
         frames: Spool::new(env.tmpdir.clone()),
     };
-    let mut layers: Vec<Part> = Vec::new();
+    let misplaced = || {
+        let message = "layers of the archive overlap, or have no bytes";
+        Error::new(Code::BadManifest, message)
+    };
+    let (mut layers, mut position): (Vec<Part>, u64) = (Vec::new(), 0);
     for member in members {
         let Member { offset, part } = *member;
-        let before = offset.checked_sub(maker.position).filter(|_| part.size > 0);
-        let Some(before) = before else {
-            let message = "layers of the archive overlap, or have no bytes";
-            return Err(Error::new(Code::BadManifest, message));
-        };
+        if offset < position || part.size == 0 {
+            return Err(misplaced());
+        }
         let known = layers.iter().position(|layer| *layer == part);
         let place = known.unwrap_or(layers.len());
         if known.is_none() {
             layers.push(part);
         }
-        maker.literal(before, place as u64 + 1, env)?;
-        let found = maker.layer(part.size, env)?;
-        if found != part.diff_id {
-            return Err(Error::mismatch(
-                "a layer of the archive",
-                part.diff_id,
-                found,
-            ));
-        }
+        maker.literal(position..offset, place as u64 + 1, env)?;
+        position = offset.checked_add(part.size).ok_or_else(misplaced)?;
     }
-    let rest = length.checked_sub(maker.position);
-    let rest = rest.ok_or_else(|| shorter(length, maker.position))?;
-    if rest > 0 {
-        maker.literal(rest, 0, env)?;
+    if position > length {
+        return Err(misplaced());
     }
-    if !maker.tar.fill_buf().map_err(Error::from_io)?.is_empty() {
-        let found = format!("more than {length} bytes");
-        return Err(Error::mismatch("the length of the archive", length, found));
+    if position < length {
+        maker.literal(position..length, 0, env)?;
     }
     maker.pack()?;
     let header = ArchiveHeader {
-        digest: maker.whole.finish(),
+        digest,
         length,
         compression,
         layers,
     };
     let begin = header.to_bytes();
     let size = begin.len() as u64 + maker.frames.size();
+    if maker.held > most_held(size) {
+        let held = maker.held;
+        let message = format!(
+            "{held} bytes of the archive belong to no layer and compress to {size}, which readers of records refuse"
+        );
+        return Err(Error::new(Code::Unsupported, message).hint("leave `--reversible` out"));
+    }
     let rest = maker.frames.into_reader()?;
     Ok((header, Box::new(Cursor::new(begin).chain(rest)), size))
 }
 
-fn shorter(expected: u64, found: u64) -> Error {
-    Error::mismatch("the length of the archive", expected, found)
-}
-
 /// Makes the instructions.
-struct Maker {
-    tar: BufReader<Reader>,
-    whole: Hasher,
-    position: u64,
+struct Maker<'a> {
+    tar: &'a dyn ReadAt,
+    /// The bytes that the record itself holds.
+    held: u64,
     encoder: PieceEncoder,
     piece: Vec<u8>,
     frames: Spool,
 }
 
-impl Maker {
-    /// Puts the next bytes of the archive into the record, and then the place of a layer, or 0.
-    fn literal(&mut self, mut count: u64, layer: u64, env: &Env) -> Result<()> {
+impl Maker<'_> {
+    /// Puts bytes of the archive into the record, and then the place of a layer, or 0.
+    fn literal(&mut self, range: Range<u64>, layer: u64, env: &Env) -> Result<()> {
+        self.held += range.end - range.start;
+        let mut at = range.start;
         loop {
-            let run = count.min(RUN);
-            count -= run;
+            env.check_cancelled()?;
+            let run = RUN.min(range.end - at);
             number::put(&mut self.piece, run);
-            self.take(run, env, |piece, bytes| piece.extend_from_slice(bytes))?;
-            let last = count == 0;
+            let begin = self.piece.len();
+            self.piece.resize(begin + run as usize, 0);
+            let read = self.tar.read_exact_at(&mut self.piece[begin..], at);
+            read.map_err(Error::from_io)?;
+            at += run;
+            let last = at == range.end;
             number::put(&mut self.piece, if last { layer } else { 0 });
             if self.piece.len() >= PIECE {
                 self.pack()?;
@@ -245,37 +266,6 @@ impl Maker {
                 return Ok(());
             }
         }
-    }
-
-    /// Passes over a layer, and returns its digest.
-    fn layer(&mut self, count: u64, env: &Env) -> Result<Digest> {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        self.take(count, env, |_, bytes| hasher.update(bytes))?;
-        Ok(hasher.finish())
-    }
-
-    /// Reads the next bytes of the archive.
-    fn take(
-        &mut self,
-        count: u64,
-        env: &Env,
-        mut each: impl FnMut(&mut Vec<u8>, &[u8]),
-    ) -> Result<()> {
-        let mut left = count;
-        while left > 0 {
-            env.check_cancelled()?;
-            let there = self.tar.fill_buf().map_err(Error::from_io)?;
-            if there.is_empty() {
-                return Err(shorter(self.position + left, self.position));
-            }
-            let some = usize::try_from(left).map_or(there.len(), |left| left.min(there.len()));
-            self.whole.update(&there[..some]);
-            each(&mut self.piece, &there[..some]);
-            self.tar.consume(some);
-            self.position += some as u64;
-            left -= some as u64;
-        }
-        Ok(())
     }
 
     /// Compresses the instructions so far.
@@ -293,6 +283,8 @@ impl Maker {
 pub struct ArchiveRecord {
     header: ArchiveHeader,
     body: Reader,
+    /// How often each layer may still be used; no bound for a layer that is not in the list.
+    uses: Vec<u64>,
     limits: Limits,
     what: String,
 }
@@ -313,13 +305,11 @@ impl ArchiveRecord {
     /// [`Code::Limit`] if the tar is larger than `image_bytes`, or has more than `layers` layers.
     pub fn open(mut record: Reader, limits: &Limits, what: &str) -> Result<Self> {
         let header = ArchiveHeader::read(&mut record, limits).map_err(|error| error.at(what))?;
-        if header.length > limits.image_bytes {
-            let limit = limits.image_bytes;
-            return Err(Limits::exceeded("image_bytes", limit, "the tar of the record").at(what));
-        }
+        check_length(header.length, limits).map_err(|error| error.at(what))?;
         Ok(Self {
             header,
             body: record,
+            uses: Vec::new(),
             limits: *limits,
             what: what.to_owned(),
         })
@@ -330,37 +320,71 @@ impl ArchiveRecord {
         &self.header
     }
 
+    /// Bounds what the record may make by what a true record of the image makes: each layer at most as often as the
+    /// image has the layer, `uses` by the position in the header, and as many bytes of its own as a record of `size`
+    /// bytes may hold.
+    ///
+    /// # Errors
+    /// [`Code::BadManifest`] if the archive is said to be larger.
+    pub fn bounded(mut self, size: u64, uses: Vec<u64>) -> Result<Self> {
+        let layers = self.header.layers.iter().zip(&uses);
+        let layers = layers.map(|(part, uses)| u128::from(part.size) * u128::from(*uses));
+        let most = layers.sum::<u128>() + u128::from(most_held(size));
+        let length = self.header.length;
+        if u128::from(length) > most {
+            let message = format!(
+                "the record says that the archive has {length} bytes, but its layers and the record give {most} at most"
+            );
+            return Err(Error::new(Code::BadManifest, message).at(self.what));
+        }
+        self.uses = uses;
+        Ok(self)
+    }
+
     /// Returns the tar, made of the record and of the uncompressed layers, which `open` opens by their position
     /// in the header. The end of the tar is an error unless its length and its SHA-256 are those of the header.
     ///
     /// # Errors
     /// [`Code::BadCompression`] if the instructions are not compressed with zstd.
     pub fn rebuild(self, open: OpenLayer) -> Result<Reader> {
+        let facts = Facts {
+            digest: Some(self.header.digest),
+            size: Some(self.header.length),
+        };
+        let rebuilt = self.instructed(Some(open))?;
+        Ok(Box::new(Verified::new(rebuilt, &facts, "the archive")))
+    }
+
+    /// Reads all instructions without the layers: a record that passes is well-formed, and may still make another
+    /// archive than its header says.
+    ///
+    /// # Errors
+    /// The first fault of the record.
+    pub fn check(self) -> Result<()> {
+        let mut rebuilt = self.instructed(None)?;
+        io::copy(&mut rebuilt, &mut io::sink()).map_err(Error::from_io)?;
+        Ok(())
+    }
+
+    /// Returns the tar as the instructions make it, without a check of its digest. Without layers, their bytes are left
+    /// out.
+    fn instructed(self, open: Option<OpenLayer>) -> Result<Rebuilt> {
         let Self {
             header,
             body,
+            uses,
             limits,
             what,
         } = self;
-        let facts = Facts {
-            digest: Some(header.digest),
-            size: Some(header.length),
-        };
-        let body = Decoder::new(body, &limits, &Notes::default(), &what)
-            .map_err(|error| error.at(&*what))?;
-        if body.compression() != Compression::Zstd {
-            let message = "the instructions of the record are not compressed with zstd";
-            return Err(Error::new(Code::BadCompression, message).at(what));
-        }
-        let rebuilt = Rebuilt {
-            body: BufReader::with_capacity(64 << 10, body),
+        Ok(Rebuilt {
+            body: instructions(body, &limits, &what)?,
             open,
             left: header.length,
             layers: header.layers,
+            uses,
             state: State::Between,
             what,
-        };
-        Ok(Box::new(Verified::new(rebuilt, &facts, "the archive")))
+        })
     }
 }
 
@@ -370,8 +394,11 @@ pub type OpenLayer = Box<dyn FnMut(usize) -> Result<Reader> + Send>;
 /// The tar.
 struct Rebuilt {
     body: BufReader<Decoder>,
-    open: OpenLayer,
+    /// `None` if the bytes of the layers are left out.
+    open: Option<OpenLayer>,
     layers: Vec<Part>,
+    /// How often each layer may still be used.
+    uses: Vec<u64>,
     /// The bytes of the tar that are still to be made.
     left: u64,
     state: State,
@@ -424,10 +451,22 @@ impl Rebuilt {
                     if size > self.left {
                         return Err(large());
                     }
-                    self.state = State::Layer((self.open)(place)?, size);
+                    if let Some(uses) = self.uses.get_mut(place) {
+                        let left = uses.checked_sub(1);
+                        *uses = left.ok_or_else(|| {
+                            bad("the record uses a layer more often than the image has the layer")
+                        })?;
+                    }
+                    self.state = match &mut self.open {
+                        Some(open) => State::Layer(open(place)?, size),
+                        None => {
+                            self.left -= size;
+                            State::Between
+                        }
+                    };
                 }
                 State::Literal(left, _) => {
-                    let most = usize::try_from(*left).map_or(out.len(), |left| left.min(out.len()));
+                    let most = fitting(out, *left);
                     let read = self.body.read(&mut out[..most]).map_err(Error::from_io)?;
                     if read == 0 {
                         return Err(bad("the record ends too early"));
@@ -445,7 +484,7 @@ impl Rebuilt {
                         self.state = State::Between;
                         continue;
                     }
-                    let most = usize::try_from(*left).map_or(out.len(), |left| left.min(out.len()));
+                    let most = fitting(out, *left);
                     let read = layer.read(&mut out[..most]).map_err(Error::from_io)?;
                     if read == 0 {
                         return Err(bad("a layer is shorter than the header says"));

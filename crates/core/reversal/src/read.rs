@@ -40,10 +40,7 @@ impl Record {
     /// [`Code::Limit`] if the tar is larger than `image_bytes`.
     pub fn open(mut record: Reader, limits: &Limits, what: &str) -> Result<Self> {
         let header = Header::read(&mut record).map_err(|error| error.at(what))?;
-        if header.length > limits.image_bytes {
-            let limit = limits.image_bytes;
-            return Err(Limits::exceeded("image_bytes", limit, "the tar of the record").at(what));
-        }
+        check_length(header.length, limits).map_err(|error| error.at(what))?;
         Ok(Self {
             header,
             body: record,
@@ -68,7 +65,7 @@ impl Record {
             digest: Some(self.header.image_id),
             size: Some(self.header.length),
         };
-        let rebuilt = self.instructed(layer)?;
+        let rebuilt = self.instructed(Some(layer))?;
         Ok(Box::new(Verified::new(rebuilt, &facts, "the ACI")))
     }
 
@@ -78,33 +75,24 @@ impl Record {
     /// # Errors
     /// The first fault of the record.
     pub fn check(self) -> Result<()> {
-        let length = self.header.length;
-        let mut rebuilt = self.instructed(Box::new(io::repeat(0)))?;
-        let made = io::copy(&mut rebuilt, &mut io::sink()).map_err(Error::from_io)?;
-        match made == length {
-            true => Ok(()),
-            false => Err(Error::mismatch("the length of the ACI", length, made)),
-        }
+        let mut rebuilt = self.instructed(None)?;
+        io::copy(&mut rebuilt, &mut io::sink()).map_err(Error::from_io)?;
+        Ok(())
     }
 
-    /// Returns the tar as the instructions make it, without a check of its digest.
-    fn instructed(self, layer: Reader) -> Result<Rebuilt> {
+    /// Returns the tar as the instructions make it, without a check of its digest. Without a layer, the bytes of the
+    /// layer are left out.
+    fn instructed(self, layer: Option<Reader>) -> Result<Rebuilt> {
         let Self {
             header,
             body,
             limits,
             what,
         } = self;
-        let body = Decoder::new(body, &limits, &Notes::default(), &what)
-            .map_err(|error| error.at(&*what))?;
-        if body.compression() != Compression::Zstd {
-            let message = "the instructions of the record are not compressed with zstd";
-            return Err(Error::new(Code::BadCompression, message).at(what));
-        }
         let reach = header.layer.as_ref().map_or(0, |layer| layer.reach);
         Ok(Rebuilt {
-            body: BufReader::with_capacity(BUFFER, body),
-            layer: BufReader::with_capacity(BUFFER, layer),
+            body: instructions(body, &limits, &what)?,
+            layer: layer.map(|layer| BufReader::with_capacity(BUFFER, layer)),
             position: 0,
             reach,
             left: header.length,
@@ -114,10 +102,34 @@ impl Record {
     }
 }
 
+/// Refuses a tar that is larger than the limit.
+pub(crate) fn check_length(length: u64, limits: &Limits) -> Result<()> {
+    let limit = ("image_bytes", limits.image_bytes);
+    Limits::check(length, limit, "the tar of the record")
+}
+
+/// Opens the instructions of a record.
+///
+/// # Errors
+/// [`Code::BadCompression`] if they are not compressed with zstd.
+pub(crate) fn instructions(
+    body: Reader,
+    limits: &Limits,
+    what: &str,
+) -> Result<BufReader<Decoder>> {
+    let body = Decoder::new(body, limits, &Notes::default(), what).map_err(|it| it.at(what))?;
+    if body.compression() != Compression::Zstd {
+        let message = "the instructions of the record are not compressed with zstd";
+        return Err(Error::new(Code::BadCompression, message).at(what));
+    }
+    Ok(BufReader::with_capacity(BUFFER, body))
+}
+
 /// The tar.
 struct Rebuilt {
     body: BufReader<Decoder>,
-    layer: BufReader<Reader>,
+    /// `None` if the bytes of the layer are left out.
+    layer: Option<BufReader<Reader>>,
     /// The offset of the layer's next byte, and the end of its last used range.
     position: u64,
     reach: u64,
@@ -192,8 +204,14 @@ impl Rebuilt {
                     return Ok(read);
                 }
                 State::Copy(left) => {
+                    let Some(layer) = &mut self.layer else {
+                        self.position += left;
+                        self.left -= left;
+                        self.state = State::Between;
+                        continue;
+                    };
                     let count = part(out, left);
-                    let read = self.layer.read(&mut out[..count]).map_err(Error::from_io)?;
+                    let read = layer.read(&mut out[..count]).map_err(Error::from_io)?;
                     if read == 0 {
                         return Err(self.short());
                     }
@@ -211,13 +229,17 @@ impl Rebuilt {
 
     /// Passes over bytes of the layer.
     fn skip(&mut self, mut count: u64) -> Result<()> {
+        let Some(layer) = &mut self.layer else {
+            self.position += count;
+            return Ok(());
+        };
         while count > 0 {
-            let there = self.layer.fill_buf().map_err(Error::from_io)?.len();
+            let there = layer.fill_buf().map_err(Error::from_io)?.len();
             if there == 0 {
                 return Err(self.short());
             }
             let some = usize::try_from(count).map_or(there, |count| count.min(there));
-            self.layer.consume(some);
+            layer.consume(some);
             self.position += some as u64;
             count -= some as u64;
         }
@@ -232,7 +254,7 @@ impl Rebuilt {
 }
 
 /// Returns how many of `left` bytes fit.
-fn part(out: &[u8], left: u64) -> usize {
+pub(crate) fn part(out: &[u8], left: u64) -> usize {
     usize::try_from(left).map_or(out.len(), |left| left.min(out.len()))
 }
 

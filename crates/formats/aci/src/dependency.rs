@@ -93,6 +93,25 @@ pub fn choose<K: Clone>(dependency: &Dependency, candidates: &[Candidate<'_, K>]
     Ok(first.key.clone())
 }
 
+/// Returns the dependency that docker2aci means with `--nosquash`: its dependencies are named by the layer below, and
+/// have the label `layer` of the image itself. `None` if the label says the same as the name, as of other programs.
+pub fn by_layer_name(dependency: &Dependency) -> Option<Dependency> {
+    let (_, layer) = dependency.image_name.rsplit_once('-')?;
+    if layer.len() != 64 || !layer.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut meant = dependency.clone();
+    let label = meant
+        .labels
+        .iter_mut()
+        .find(|label| label.name == "layer")?;
+    if label.value == layer {
+        return None;
+    }
+    layer.clone_into(&mut label.value);
+    Some(meant)
+}
+
 fn id(id: Option<Digest>) -> String {
     id.map_or_else(|| "with an unknown image ID".to_owned(), |id| id.image_id())
 }

@@ -414,6 +414,11 @@ impl Open for WholeBytes {
     fn open(&self) -> Result<Reader> {
         Ok(self.0.archive.whole()?.0)
     }
+
+    fn positioned(&self) -> Result<Option<Arc<dyn ReadAt>>> {
+        let (_, size) = self.0.archive.whole()?;
+        self.0.archive.positioned(0, size).map(Some)
+    }
 }
 
 /// The bytes of a member.

@@ -271,6 +271,140 @@ fn the_loss_of_a_record_that_is_not_there_is_reported() {
     }
 }
 
+/// Asserts that a record that can't be read is a reported loss, and that `--exact` refuses.
+fn is_told(sandbox: &Sandbox, place: &str, field: &str) {
+    let args = ["convert", place, "aci:x.aci", "--overwrite"];
+    let told = document(sandbox, &args);
+    let fields = losses(&told);
+    let count = fields.iter().filter(|it| *it == field).count();
+    assert_eq!(count, 1, "{place}: {told}");
+    assert!(told["images"][0].get("exact").is_none(), "{told}");
+    sandbox.fails(&[&args[..], &["--strict"]].concat(), 3, &[field]);
+    sandbox.fails(&["convert", place, "aci:y.aci", "--exact"], 4, &["record"]);
+    assert!(!sandbox.path("y.aci").exists());
+}
+
+// H9t
+#[test]
+fn a_list_of_records_that_cant_be_read_is_told() {
+    let sandbox = Sandbox::new();
+    app(&sandbox);
+    let registry = Registry::start();
+    registry.stored().referrers = false;
+    let place = registry.locator("team/app:1.0");
+    let made = document(&sandbox, &["convert", "app.aci", &place, "--reversible"]);
+    let image = made["images"][0]["digest"].as_str().unwrap().to_owned();
+    let tag = image.replace(':', "-");
+    let field = format!("list of referrers {tag}");
+    let (list, record) = {
+        let stored = registry.stored();
+        let (_, bytes) = &stored.manifests[&("team/app".to_owned(), tag.clone())];
+        let listed: Value = serde_json::from_slice(bytes).unwrap();
+        let record = listed["manifests"][0]["digest"].as_str().unwrap();
+        (digest_of(bytes), record.replace(':', "/"))
+    };
+    let hex = &list["sha256:".len()..];
+    for change in ["missing", "damaged", "link"] {
+        let storage = sandbox.path("storage");
+        store(&registry.stored(), &storage);
+        let base = storage.join("docker/registry/v2");
+        let data = base.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
+        // Nothing but the list leads to the record.
+        let revisions = base.join("repositories/team/app/_manifests/revisions");
+        for revision in [&record, &list.replace(':', "/")] {
+            fs::remove_dir_all(revisions.join(revision)).unwrap();
+        }
+        match change {
+            "missing" => fs::remove_file(data).unwrap(),
+            "damaged" => fs::write(data, "{}").unwrap(),
+            _ => {
+                let link = format!("repositories/team/app/_manifests/tags/{tag}/current/link");
+                fs::write(base.join(link), "junk").unwrap();
+            }
+        }
+        for reference in ["", ":team/app:1.0"] {
+            is_told(
+                &sandbox,
+                &format!("registry-storage:storage{reference}"),
+                &field,
+            );
+        }
+        let output = sandbox.run(&["verify", "registry-storage:storage"]);
+        assert_eq!(output.status.code(), Some(4), "{change}: {output:?}");
+        // The files of the image do not need the record.
+        sandbox.ok(&[
+            "unpack",
+            "registry-storage:storage",
+            &format!("files-{change}"),
+        ]);
+        fs::remove_dir_all(storage).unwrap();
+    }
+}
+
+// H9t
+#[test]
+fn a_missing_manifest_of_a_record_is_told() {
+    let sandbox = Sandbox::new();
+    app(&sandbox);
+    sandbox.ok(&["aci-to-oci", "--reversible", "app.aci", "out"]);
+    let (_, digest) = artifact(&sandbox, "out");
+    let field = format!("artifact {TYPE} {digest}");
+    let registry = Registry::start();
+    registry.stored().referrers = false;
+    let place = registry.locator("team/app:1.0");
+    sandbox.ok(&["convert", "out", &place]);
+    let removed = registry
+        .stored()
+        .manifests
+        .remove(&("team/app".to_owned(), digest.clone()));
+    assert!(removed.is_some());
+    is_told(&sandbox, &place, &field);
+    fs::remove_file(blob(&sandbox, "out", &json!(digest))).unwrap();
+    is_told(&sandbox, "out", &field);
+    sandbox.ok(&["unpack", "out", "files"]);
+    // An archive is written without the blob.
+    let packed = std::process::Command::new("tar")
+        .arg("-C")
+        .arg(sandbox.path("out"))
+        .arg("-cf")
+        .arg(sandbox.path("out.tar"))
+        .args(["oci-layout", "index.json", "blobs"])
+        .status();
+    assert!(packed.unwrap().success());
+    is_told(&sandbox, "oci-archive:out.tar", &field);
+    // Other documents that are missing are no records, and refused.
+    let listed = index(&sandbox, "out");
+    let mut other = listed.clone();
+    for entry in other["manifests"].as_array_mut().unwrap() {
+        entry.as_object_mut().unwrap().remove("artifactType");
+    }
+    set_index(&sandbox, "out", &other);
+    sandbox.fails(&["convert", "out", "aci:z.aci"], 1, &["error[missing]"]);
+}
+
+// H9u
+#[test]
+fn a_repository_and_a_digest_name_an_image_that_only_an_index_lists() {
+    let sandbox = Sandbox::new();
+    let images = both(&sandbox);
+    let registry = Registry::start();
+    registry.stored().referrers = false;
+    sandbox.ok(&["convert", "all", &registry.locator("team/app:1.0")]);
+    sandbox.ok(&["convert", "all", &registry.locator("team/other:2")]);
+    store(&registry.stored(), &sandbox.path("storage"));
+    for (i, digest) in images.iter().enumerate() {
+        for name in ["team/app", "docker.io/team/app", "team/app:1.0"] {
+            let place = format!("registry-storage:storage:{name}@{digest}");
+            comes_back(&sandbox, &place, &format!("{i}.aci"));
+        }
+        for name in ["team/ap", "team/app:2", "app"] {
+            let place = format!("registry-storage:storage:{name}@{digest}");
+            let args = ["convert", &*place, "aci:x.aci"];
+            sandbox.fails(&args, 1, &["error[missing]"]);
+        }
+    }
+}
+
 /// The members of the first image of a result.
 fn losses(told: &Value) -> Vec<String> {
     let losses = told["images"][0]["losses"].as_array().unwrap().iter();

@@ -1,6 +1,6 @@
 //! The exact way back: an ACI that became OCI becomes the same ACI again, signature and all.
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use imgconv_stream::Decoder;
 use imgconv_testkit::{
@@ -451,6 +451,62 @@ fn an_aci_with_dependencies_and_one_with_a_whitelist_come_back() {
     }
 }
 
+/// H9r: docker2aci gives a dependency the label `layer` of the image that needs the dependency.
+#[test]
+fn the_layers_of_docker2aci_come_back() {
+    let sandbox = Sandbox::new();
+    let [low, high] = ["a", "b"].map(|digit| digit.repeat(64));
+    let layer = |layer: &str| {
+        let label = format!(r#"{{"name":"layer","value":"{layer}"}},{{"name":"os""#);
+        LABELS.replacen(r#"{"name":"os""#, &label, 1)
+    };
+    let name = |layer: &str| format!("team/app-{layer}");
+    sandbox.aci(
+        "acis/low.aci",
+        &name(&low),
+        &layer(&low),
+        "dir etc\nfile etc/a \"a\"",
+    );
+    let needs = |name: &str| {
+        format!(
+            r#"{},"dependencies":[{{"imageName":"{name}","labels":[{{"name":"layer","value":"{high}"}}]}}],"pathWhitelist":["/etc/a","/etc/b"]"#,
+            layer(&high)
+        )
+    };
+    sandbox.aci(
+        "acis/high.aci",
+        &name(&high),
+        &needs(&name(&low)),
+        "dir etc\nfile etc/b \"b\"",
+    );
+    let alone = ["aci-to-oci", "--reversible", "acis/high.aci", "x"];
+    sandbox.fails(&alone, 1, &["there is no image", "--deps LOCATOR"]);
+    for file in ["low", "high"] {
+        let aci = format!("acis/{file}.aci");
+        let args = ["aci-to-oci", "--reversible", &aci, file, "--deps", "acis"];
+        let output = sandbox.run(&args);
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            told.contains("warning[dependency-label]"),
+            file == "high",
+            "{told}"
+        );
+        comes_back_from_everywhere(&sandbox, &[], file, &aci);
+        sandbox.ok(&["verify", file]);
+    }
+    // Any other label stays a condition.
+    sandbox.aci(
+        "other.aci",
+        &name(&high),
+        &needs("team/other"),
+        "file etc/b \"b\"",
+    );
+    sandbox.aci("acis/other.aci", "team/other", &layer(&low), "file x \"x\"");
+    let args = ["aci-to-oci", "other.aci", "x", "--deps", "acis"];
+    sandbox.fails(&args, 1, &["there is no image"]);
+}
+
 /// Restores an ACI from a layout, from an archive of the layout, and from a registry with and without the API for
 /// referrers.
 fn comes_back_from_everywhere(
@@ -643,37 +699,62 @@ fn acis_of_gnu_tar_come_back() {
     assert!(count >= 7, "{count}");
 }
 
-#[test]
-fn random_acis_come_back_through_a_layout() {
-    let sandbox = Sandbox::new();
-    let manifest = format!(
-        r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/app"{LABELS}}}"#
-    );
-    let mut count = 0;
-    for seed in 0..30 {
-        let tar = random::aci(seed, &manifest);
-        fs::write(sandbox.path("random.aci"), &tar).unwrap();
-        let out = format!("out{seed}");
-        if !sandbox
-            .run(&["aci-to-oci", "--reversible", "random.aci", &out])
-            .status
-            .success()
-        {
-            continue;
-        }
-        let args = [
-            "oci-to-aci",
-            &out,
-            "back.aci",
-            "--exact",
-            "--overwrite",
-            "--compression",
-            "none",
-        ];
-        sandbox.ok(&args);
-        let back = fs::read(sandbox.path("back.aci")).unwrap();
-        assert!(back == tar, "seed {seed}");
-        count += 1;
-    }
-    assert!(count >= 10, "{count}");
+/// The image IDs of the ACIs in a folder, by their file names.
+fn image_ids(folder: &Path) -> BTreeMap<String, String> {
+    let files = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let acis = files.filter(|path| path.extension().is_some_and(|end| end == "aci"));
+    acis.map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        (name, image_id(&path))
+    })
+    .collect()
 }
+
+/// H9d: five hundred random ACIs at once, in one layout, one archive and one registry.
+#[test]
+fn random_acis_come_back_from_one_place() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("store")).unwrap();
+    for seed in 1000..1000 + SEEDS {
+        let manifest = format!(
+            r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/r{seed}"{LABELS}}}"#
+        );
+        let file = format!("store/example.com-r{seed}-1.0-linux-amd64.aci");
+        fs::write(sandbox.path(&file), random::aci(seed, &manifest)).unwrap();
+    }
+    let before = image_ids(&sandbox.path("store"));
+    let run = |command: &str, from: &str, to: &str, option: &str| {
+        sandbox.run(&[command, from, to, option])
+    };
+    // A random tar may be no ACI: such files are refused, and the others are written.
+    run("migrate", "tree:store", "oci:all", "--reversible");
+    let registry = Registry::start();
+    registry.stored().referrers = false;
+    let host = registry.locator("all");
+    let places = [
+        ("", "oci:all"),
+        ("convert", "oci-archive:all.tar"),
+        ("migrate", &host),
+    ];
+    for (command, place) in places {
+        if !command.is_empty() {
+            let copied = run(command, "oci:all", place, "--strict");
+            assert!(copied.status.success(), "{copied:?}");
+        }
+        let back = format!("back-{command}");
+        // A registry is read as a whole, whatever the prefix of its repositories.
+        let whole = place.strip_suffix("/all").unwrap_or(place);
+        let restored = run("migrate", whole, &format!("aci:{back}/"), "--exact");
+        assert!(restored.status.success(), "{restored:?}");
+        let after = image_ids(&sandbox.path(&back));
+        assert!(after.len() >= 500, "{place}: {} came back", after.len());
+        for (file, id) in after {
+            assert_eq!(before.get(&file), Some(&id), "{place}: {file}");
+        }
+    }
+}
+
+/// The random tars of which at least five hundred are ACIs.
+const SEEDS: u64 = 700;

@@ -217,8 +217,12 @@ impl<'s> Assembler<'_, 's> {
                 },
             ) => self.index(planned, index, child, children)?,
             (What::Artifact(artifact), _) => self.artifact(artifact)?,
-            (What::Lost { field, why }, _) => {
-                self.left_behind.lose(field, LossKind::Dropped, why);
+            (What::Lost { field, why }, node) => {
+                // A document about an image that is not wanted is left out with the image.
+                let subject = node.subject().map(|subject| subject.to_string());
+                if !subject.is_some_and(|subject| self.known.is_left_out(&subject)) {
+                    self.left_behind.lose(field, LossKind::Dropped, why);
+                }
                 (None, Vec::new())
             }
             (What::Unwanted, node) => {
@@ -283,6 +287,12 @@ impl<'s> Assembler<'_, 's> {
         };
         if let Some(keepsake) = &planned.docker {
             reversal = self.docker_record(keepsake, (node, &child), &sealed, env)?;
+        }
+        if planned.docker.is_some() {
+            // The record holds the documents of the image as they are.
+            report
+                .losses
+                .retain(|loss| loss.outcome != LossKind::Dropped);
         }
         if planned.restored.is_some() {
             // The manifest says all that it said before.

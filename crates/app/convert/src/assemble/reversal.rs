@@ -1,54 +1,15 @@
 //! The manifest of the artifact that holds a record of reversal (`docs/reversal.md`).
 
 use imgconv_json::{Map, Value, canonical};
-use imgconv_manifest::media_type::{OCI_MANIFEST, REVERSAL};
-use imgconv_model::{Child, Digest, Document};
-
-use crate::read::reversal::{FILE, FILE_DIGEST, IMAGE_ID};
+use imgconv_manifest::media_type::OCI_MANIFEST;
+use imgconv_model::{Child, Document};
 
 /// The bytes of the config: such an artifact has none of its own (image-spec, "Guidance for an Empty
 /// Descriptor").
 pub(crate) const EMPTY: &[u8] = b"{}";
 
-/// The blobs of an artifact of reversal, which are stored already.
-#[derive(Debug)]
-pub(crate) struct Blobs<'a> {
-    /// The empty config.
-    pub(crate) config: &'a Child,
-    /// The record.
-    pub(crate) record: &'a Child,
-    /// The signature of the ACI.
-    pub(crate) signature: Option<&'a Child>,
-}
-
-/// The annotations of the artifact about the ACI.
-#[derive(Debug)]
-pub(crate) struct Said<'a> {
-    /// The image ID.
-    pub(crate) image_id: &'a Digest,
-    /// The name of the file.
-    pub(crate) file: Option<&'a str>,
-    /// The digest of the file, if its signature is of compressed bytes.
-    pub(crate) file_digest: Option<&'a Digest>,
-}
-
-/// Makes the manifest of the artifact about an image that was an ACI.
-pub(crate) fn manifest(subject: &Child, blobs: &Blobs<'_>, said: &Said<'_>) -> Document {
-    let mut annotations = Map::new();
-    annotations.insert(IMAGE_ID.into(), said.image_id.image_id().into());
-    if let Some(file) = said.file {
-        annotations.insert(FILE.into(), file.into());
-    }
-    if let Some(digest) = said.file_digest {
-        annotations.insert(FILE_DIGEST.into(), digest.to_string().into());
-    }
-    let layers: Vec<&Child> = std::iter::once(blobs.record)
-        .chain(blobs.signature)
-        .collect();
-    artifact(REVERSAL, subject, (blobs.config, &layers), annotations)
-}
-
-/// Makes the manifest of an artifact of that type.
+/// Makes the manifest of an artifact of that type about an image. The blobs are the config, the record and, for an ACI,
+/// its signature.
 pub(crate) fn artifact(
     kind: &str,
     subject: &Child,
@@ -95,10 +56,11 @@ fn descriptor(child: &Child) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use imgconv_manifest::media_type::OCI_EMPTY;
-    use imgconv_model::Algorithm;
+    use imgconv_manifest::media_type::{OCI_EMPTY, REVERSAL};
+    use imgconv_model::{Algorithm, Digest};
 
     use super::*;
+    use crate::read::reversal::{FILE, IMAGE_ID};
 
     #[test]
     fn the_manifest_is_an_artifact_about_the_image() {
@@ -107,18 +69,12 @@ mod tests {
             Child::new(kind, digest, u64::from(byte))
         };
         let (config, record) = (child(OCI_EMPTY, 2), child("r", 3));
-        let blobs = Blobs {
-            config: &config,
-            record: &record,
-            signature: None,
-        };
         let id = Digest::new(Algorithm::Sha512, &[9; 64]);
-        let said = Said {
-            image_id: &id,
-            file: Some("app.aci"),
-            file_digest: None,
-        };
-        let made = manifest(&child("m", 1), &blobs, &said);
+        let mut annotations = Map::new();
+        annotations.insert(IMAGE_ID.into(), id.image_id().into());
+        annotations.insert(FILE.into(), "app.aci".into());
+        let blobs = (&config, &[&record][..]);
+        let made = artifact(REVERSAL, &child("m", 1), blobs, annotations);
         let text = String::from_utf8(made.bytes.to_vec()).expect("the manifest is text");
         let hex = |byte: u8, size| format!("{byte:02x}").repeat(size);
         let expected = format!(

@@ -12,7 +12,7 @@ use std::{
 
 use imgconv_format_aci::{
     Aci, Manifest,
-    dependency::{Candidate, choose, describe, matches},
+    dependency::{Candidate, by_layer_name, choose, describe, matches},
     manifest::{Dependency, Pair, to_map},
     platform,
 };
@@ -166,10 +166,21 @@ impl Candidates {
     /// Chooses the ACI for a dependency with labels, among those that were not discovered. Image
     /// IDs are computed only where the name and the labels fit several ACIs.
     fn choose(&self, dependency: &Dependency, env: &Env) -> Result<usize> {
-        let fits = |known: &Known| !known.discovered && matches(dependency, &known.aci.manifest);
-        let fitting: Vec<usize> = (0..self.all.len())
-            .filter(|i| fits(&self.all[*i]))
-            .collect();
+        let mut fitting = self.fitting(dependency);
+        let meant = by_layer_name(dependency).filter(|_| fitting.is_empty());
+        let mut dependency = dependency;
+        if let Some(meant) = &meant {
+            fitting = self.fitting(meant);
+            if !fitting.is_empty() {
+                let message = format!(
+                    "no image has the label `layer` of the dependency {}, which docker2aci takes from the wrong image; the \
+                     name decides",
+                    describe(dependency)
+                );
+                env.notes.warn("dependency-label", "dependencies", message);
+                dependency = meant;
+            }
+        }
         if fitting.len() > 1 {
             for key in &fitting {
                 let known = &self.all[*key];
@@ -190,6 +201,15 @@ impl Candidates {
             [] => error,
             damaged => error.hint(format!("these could not be read: {}", damaged.join("; "))),
         })
+    }
+
+    /// The ACIs that were not discovered and match a dependency.
+    fn fitting(&self, dependency: &Dependency) -> Vec<usize> {
+        let fits = |known: &Known| !known.discovered && matches(dependency, &known.aci.manifest);
+        let all = self.all.iter().enumerate();
+        all.filter(|(_, known)| fits(known))
+            .map(|(i, _)| i)
+            .collect()
     }
 
     /// Resolves the dependencies of an image, and the dependencies of those in turn. A dependency

@@ -64,23 +64,27 @@ fn no_archive() -> Error {
     Error::new(Code::Mismatch, message)
 }
 
-/// Says whether the beginning of a record belongs to an image: what is known without restoring the archive.
+/// Says whether a record belongs to an image, by what is known without restoring the archive: by its header, and where
+/// `whole` is true by all of its instructions.
 ///
 /// # Errors
 /// As [`restored_archive`].
-pub(crate) fn check_begin(
+pub(crate) fn check_record(
     record: &DockerRecord,
+    whole: bool,
     bundle: &dyn Bundle,
     image: &Image,
     env: &Env,
 ) -> Result<()> {
-    let opened = opened(record, bundle, image, env);
-    opened
-        .map(drop)
-        .map_err(|error| error.at(format!("record {}", record.record.digest)))
+    let checked = opened(record, bundle, image, env).and_then(|(opened, _)| match whole {
+        true => opened.check(),
+        false => Ok(()),
+    });
+    checked.map_err(|error| error.at(format!("record {}", record.record.digest)))
 }
 
-/// Opens the record of an archive, and finds the layers that it uses.
+/// Opens the record of an archive, and finds the layers that it uses. The archive has each of them as often as the
+/// image at most: that bounds what a hostile record can make.
 fn opened(
     record: &DockerRecord,
     bundle: &dyn Bundle,
@@ -91,18 +95,21 @@ fn opened(
     let opened = ArchiveRecord::open(blob.open()?, &env.limits, "header")?;
     let found = &opened.header().digest;
     equal("the digest of the archive", &record.original, found)?;
-    let layers = opened.header().layers.iter().map(|part| {
+    let (mut layers, mut uses) = (Vec::new(), Vec::new());
+    for part in &opened.header().layers {
         let own = |layer: &&Layer| layer.diff_id == Some(part.diff_id);
-        image.layers.iter().find(own).cloned().ok_or_else(|| {
+        let mut own = image.layers.iter().filter(own);
+        let layer = own.next().cloned().ok_or_else(|| {
             let message = format!(
                 "the record is about a layer with the diff ID {}, which the image does not have",
                 part.diff_id
             );
             Error::new(Code::Mismatch, message)
-        })
-    });
-    let layers = layers.collect::<Result<Vec<Layer>>>()?;
-    Ok((opened, layers))
+        })?;
+        layers.push(layer);
+        uses.push(1 + own.count() as u64);
+    }
+    Ok((opened.bounded(record.record.size, uses)?, layers))
 }
 
 /// Says whether an error ends the run, and is no damage of a record. A record that needs more than a limit allows

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     choose::{
-        docker_record::{check_begin, ends, is_kept, of_target, restored_manifest},
+        docker_record::{check_record, ends, is_kept, of_target, restored_manifest},
         request::Request,
     },
     read::{
@@ -117,8 +117,8 @@ fn kept(plan: &LayerPlan) -> bool {
     steps.all(|step| matches!(step, LayerStep::Keep(_)))
 }
 
-/// An artifact with its root, or the fault of its manifest.
-type Found<'s> = (&'s SourceRoot<'s>, Result<DockerRecord, String>);
+/// An artifact with its root and its digest, or the fault of its manifest.
+type Found<'s> = (&'s SourceRoot<'s>, Digest, Result<DockerRecord, String>);
 
 /// The artifacts of old docker images among the roots that the destination may get back.
 #[derive(Debug, Default)]
@@ -127,6 +127,7 @@ pub(super) struct DockerRecords<'s> {
     by_subject: BTreeMap<Digest, Vec<Found<'s>>>,
     /// The names of each image in the source. The original of one name is not that of another.
     names: BTreeMap<Digest, Vec<Name>>,
+    /// The artifacts by which an original is made again, and those whose fault was told.
     used: BTreeSet<Digest>,
 }
 
@@ -148,7 +149,7 @@ impl<'s> DockerRecords<'s> {
             }
         }
         let nodes = roots.iter().map(|root| &*root.node);
-        for (position, _, read) in among(nodes, &request.env.limits) {
+        for (position, child, read) in among(nodes, &request.env.limits) {
             let root = &roots[position];
             let subject = match &read {
                 Ok(record) if Some(record.kind) != records.kind => None,
@@ -158,13 +159,13 @@ impl<'s> DockerRecords<'s> {
             if let Some(subject) = subject {
                 let read = read.map_err(|error| error.to_string());
                 let found = records.by_subject.entry(subject).or_default();
-                found.push((root, read));
+                found.push((root, child.digest, read));
             }
         }
         records
     }
 
-    /// Says whether an artifact is used, so that nothing of it is lost.
+    /// Says whether an artifact is used, so that nothing of it is lost, or whether its fault was told.
     pub(super) fn is_used(&self, digest: &Digest) -> bool {
         self.used.contains(digest)
     }
@@ -175,7 +176,7 @@ impl<'s> DockerRecords<'s> {
     /// # Errors
     /// If the user wants nothing else than the original, and there is no way to it.
     fn about(
-        &self,
+        &mut self,
         kind: Kind,
         node: &ImageNode,
         request: &Request<'_>,
@@ -189,7 +190,7 @@ impl<'s> DockerRecords<'s> {
         let found = node.child.as_ref().map(|child| child.digest);
         let found = found.and_then(|digest| self.by_subject.get(&digest));
         let mut records = Vec::new();
-        for (root, read) in found.into_iter().flatten() {
+        for (root, digest, read) in found.into_iter().flatten() {
             match read {
                 Ok(record) => records.push((*root, record.clone())),
                 Err(message) if only => {
@@ -197,7 +198,10 @@ impl<'s> DockerRecords<'s> {
                         format!("the record of {} is damaged: {message}", kind.original());
                     return Err(Error::new(Code::Mismatch, message));
                 }
-                Err(message) => not_used(kind, "reversal", message, report),
+                Err(message) => {
+                    self.used.insert(*digest);
+                    not_used(kind, "reversal", message, report);
+                }
             }
         }
         if only && records.is_empty() {
@@ -254,7 +258,8 @@ impl<'s> DockerRecords<'s> {
                 (true, Some(name)) if most > 0 => Some(format!("the name `{name}`")),
                 (true, _) => change(root, &[], request, |name| named(&record.names, name))?,
             };
-            match check_begin(&record, holder.holder(), &node.image, request.env) {
+            let whole = request.options.dry_run;
+            match check_record(&record, whole, holder.holder(), &node.image, request.env) {
                 Ok(()) => {}
                 Err(error) if ends(&error, request.options.exact) => return Err(error),
                 Err(error) => {
@@ -280,7 +285,7 @@ impl<'s> DockerRecords<'s> {
             request,
         )?;
         if planned.is_empty() {
-            refuse_bad(Kind::Archive, bad, request, report)?;
+            self.refuse_bad(Kind::Archive, bad, request, report)?;
         }
         Ok(planned)
     }
@@ -335,28 +340,30 @@ impl<'s> DockerRecords<'s> {
             return Ok(Some(document));
         }
         refuse_change(Kind::Schema1, bad.is_empty(), why, request)?;
-        refuse_bad(Kind::Schema1, bad, request, report)?;
+        self.refuse_bad(Kind::Schema1, bad, request, report)?;
         Ok(None)
     }
-}
 
-/// Warns about records that do not give back the original, or refuses them where the user wants nothing else.
-fn refuse_bad(
-    kind: Kind,
-    bad: Vec<(DockerRecord, Error)>,
-    request: &Request<'_>,
-    report: &mut Report,
-) -> Result<()> {
-    for (record, error) in bad {
-        let at = format!("artifact {}", record.digest);
-        if request.options.exact {
-            // Damage, whatever shows it.
-            let message = format!("the record does not give back {}: {error}", kind.original());
-            return Err(Error::new(Code::Mismatch, message).at(at));
+    /// Warns about records that do not give back the original, or refuses them where the user wants nothing else.
+    fn refuse_bad(
+        &mut self,
+        kind: Kind,
+        bad: Vec<(DockerRecord, Error)>,
+        request: &Request<'_>,
+        report: &mut Report,
+    ) -> Result<()> {
+        for (record, error) in bad {
+            let at = format!("artifact {}", record.digest);
+            if request.options.exact {
+                // Damage, whatever shows it.
+                let message = format!("the record does not give back {}: {error}", kind.original());
+                return Err(Error::new(Code::Mismatch, message).at(at));
+            }
+            self.used.insert(record.digest);
+            not_used(kind, &at, &error.to_string(), report);
         }
-        not_used(kind, &at, &error.to_string(), report);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Warns about a record that does not give back the original.

@@ -71,14 +71,21 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
             }
             let is_used = matches!(&*root.node, Node::Opaque { child, .. } if planner.records.is_used(&child.digest));
             if roots.len() > 1 && !request.place.has_names() && is_about(root) && !is_used {
-                let field = match (&*root.node, root.tagged_subject()) {
-                    (Node::Opaque { opaque, child }, None) => {
-                        format!("{} {}", opaque.what, child.digest)
-                    }
-                    _ => root.tagged_field(),
-                };
                 let why = "the destination holds one image, and nothing about the image";
-                left_behind.lose(field, imgconv_model::Outcome::Dropped, why);
+                if let (Node::Opaque { opaque, child }, None) = (&*root.node, root.tagged_subject())
+                {
+                    let field = format!("{} {}", opaque.what, child.digest);
+                    let why = why.to_owned();
+                    let (node, what) = (Arc::clone(&root.node), What::Lost { field, why });
+                    planned.push(PlannedRoot {
+                        root,
+                        position,
+                        about: None,
+                        node: Arc::new(PlannedNode { node, what }),
+                    });
+                } else {
+                    left_behind.lose(root.tagged_field(), imgconv_model::Outcome::Dropped, why);
+                }
                 continue;
             }
             let at = |error: Error| error.at(&*root.text);

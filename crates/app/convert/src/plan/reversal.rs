@@ -140,15 +140,15 @@ pub(super) fn check_kept(
     Ok(())
 }
 
-/// An artifact with its root, or the fault of its manifest.
-type Found<'s> = (&'s SourceRoot<'s>, Result<Reversal, String>);
+/// An artifact with its root and its digest, or the fault of its manifest.
+type Found<'s> = (&'s SourceRoot<'s>, Digest, Result<Reversal, String>);
 
 /// The artifacts of reversal among the roots.
 #[derive(Debug, Default)]
 pub(super) struct Records<'s> {
     /// By the image that they are about, in the order of the roots.
     by_subject: BTreeMap<Digest, Vec<Found<'s>>>,
-    /// The artifacts themselves, and those among them by which an ACI is made again.
+    /// The artifacts themselves, and those among them by which an ACI is made again or whose fault was told.
     all: BTreeMap<Digest, &'s Child>,
     used: BTreeSet<Digest>,
     /// The images of platforms that are not wanted: their artifacts are left out with them.
@@ -172,7 +172,7 @@ impl<'s> Records<'s> {
                     .by_subject
                     .entry(subject)
                     .or_default()
-                    .push((root, read));
+                    .push((root, child.digest, read));
             }
         }
         records
@@ -210,7 +210,7 @@ impl<'s> Records<'s> {
         let unwanted = about.filter(|(subject, _)| self.unwanted.contains(*subject));
         let unwanted: BTreeSet<Digest> = unwanted
             .flat_map(|(_, found)| found)
-            .filter_map(|(_, read)| Some(read.as_ref().ok()?.digest))
+            .map(|(_, digest, _)| *digest)
             .collect();
         for (digest, child) in &self.all {
             if !self.used.contains(digest) && !unwanted.contains(digest) {
@@ -261,7 +261,7 @@ impl<'s> Records<'s> {
             ..node.image.clone()
         };
         let mut exact = Vec::new();
-        for (holder, read) in found {
+        for (holder, digest, read) in found {
             match read {
                 Ok(reversal) => {
                     self.used.insert(reversal.digest);
@@ -277,6 +277,7 @@ impl<'s> Records<'s> {
                     return Err(Error::new(Code::Mismatch, message));
                 }
                 Err(message) => {
+                    self.used.insert(*digest);
                     let message =
                         format!("the ACI is made anew, because its record is damaged: {message}");
                     report.warn("bad-record", "reversal", message);

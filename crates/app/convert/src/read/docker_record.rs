@@ -158,21 +158,32 @@ pub fn may_have_been(node: &ImageNode) -> bool {
     node.format.id() == FormatId::OCI
 }
 
-/// The artifacts of old docker images among nodes, each with the position of its node; a malformed artifact is
-/// an error of its own.
-pub fn among<'n>(
+/// The artifacts among nodes that a function reads, each with the position of its node; a malformed artifact is an
+/// error of its own.
+pub(super) fn artifacts<'n, T>(
     nodes: impl Iterator<Item = &'n Node>,
-    limits: &Limits,
-) -> Vec<(usize, &'n Child, Result<DockerRecord>)> {
+    read: impl Fn(&Opaque, &Child) -> Result<Option<T>>,
+) -> Vec<(usize, &'n Child, Result<T>)> {
     let mut found = Vec::new();
     for (position, node) in nodes.enumerate() {
         for (node, _) in node.walk() {
             if let Node::Opaque { opaque, child } = node
-                && let Some(read) = DockerRecord::of(opaque, child, limits).transpose()
+                && let Some(read) = read(opaque, child).transpose()
             {
                 found.push((position, child, read));
             }
         }
     }
     found
+}
+
+/// The artifacts of old docker images among nodes, each with the position of its node; a malformed artifact is
+/// an error of its own.
+pub fn among<'n>(
+    nodes: impl Iterator<Item = &'n Node>,
+    limits: &Limits,
+) -> Vec<(usize, &'n Child, Result<DockerRecord>)> {
+    artifacts(nodes, |opaque, child| {
+        DockerRecord::of(opaque, child, limits)
+    })
 }

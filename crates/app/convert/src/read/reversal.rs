@@ -228,13 +228,54 @@ fn subjects(node: &Node, limits: &Limits) -> BTreeSet<Digest> {
     images.flat_map(Node::digests).collect()
 }
 
-/// The documents of a place about the images of an entry.
+/// Documents that were read, and those about images that can't be read.
 #[derive(Debug, Default)]
 pub struct Beside {
-    /// The artifacts, each once.
+    /// The documents with their entries, each once.
     pub found: Vec<(RootEntry, Arc<Node>)>,
-    /// The documents that are such artifacts, or may be, and can't be read.
-    pub unread: Vec<(Child, Error)>,
+    /// The documents that can't be read, and are such artifacts or may be or list some.
+    pub unread: Vec<Unread>,
+}
+
+/// A document that can't be read: its name in reports, and the error.
+pub type Unread = (String, Error);
+
+/// Decodes the entries of a source as [`Source::decode`] does. An artifact of reversal, or a list of referrers, that can't
+/// be read does not stop the others: their names and errors are returned beside.
+///
+/// # Errors
+/// The first error of another document, or of the place itself; any error if nothing can be read.
+pub fn decode_beside(source: &Source, env: &Env) -> Result<Beside> {
+    let mut all = Beside::default();
+    for (entry, node) in source.decode_each(env) {
+        match (node, aside(entry)) {
+            (Ok(node), _) => all.found.push((entry.clone(), node)),
+            (Err(error), Some(field)) if !ends(&error) => all.unread.push((field, error)),
+            (Err(error), _) => return Err(error),
+        }
+    }
+    match all.found.is_empty() && !all.unread.is_empty() {
+        true => Err(all.unread.remove(0).1),
+        false => Ok(all),
+    }
+}
+
+/// The name in reports of an entry that says that it is an artifact of reversal, or a list of referrers.
+fn aside(entry: &RootEntry) -> Option<String> {
+    let listed = entry.child.as_ref().filter(|child| says_reversal(child));
+    listed.map(field).or_else(|| list_field(entry))
+}
+
+/// The name in reports of an entry whose tag says that it is a list of referrers (distribution-spec, "Referrers Tag
+/// Schema"). Cosign's tags of single documents have a suffix.
+fn list_field(entry: &RootEntry) -> Option<String> {
+    let tag = entry.tag().filter(|tag| !tag.contains('.'))?;
+    subject_of_tag(tag).map(|_| format!("list of referrers {tag}"))
+}
+
+/// Says whether an error is none of a document, but ends the work.
+fn ends(error: &Error) -> bool {
+    matches!(error.code(), Code::Cancelled | Code::Net)
 }
 
 /// The search for artifacts of reversal that the entries of a source do not have: the locator selected the image
@@ -242,8 +283,10 @@ pub struct Beside {
 pub struct Search<'s> {
     source: &'s Source,
     memo: Memo,
-    /// The digests of the source's own entries, and of artifacts that were found or reported.
+    /// The digests of the source's own entries, and of artifacts that were found.
     listed: BTreeSet<Digest>,
+    /// The documents that were reported.
+    told: BTreeSet<String>,
     /// The other entries of the place that may be such artifacts or list some, each with the locator of the place
     /// that holds the entry, once they are known.
     others: Option<Vec<(RootEntry, String)>>,
@@ -270,6 +313,7 @@ impl<'s> Search<'s> {
             listed: entries
                 .filter_map(|entry| Some(entry.child.as_ref()?.digest))
                 .collect(),
+            told: BTreeSet::new(),
             others: None,
             claims: BTreeMap::new(),
         }
@@ -291,22 +335,23 @@ impl<'s> Search<'s> {
         }
         for other in self.candidates(listed, env)? {
             env.check_cancelled()?;
-            let Some(child) = other.child.clone() else {
-                continue;
-            };
-            if is_index(&child.kind) {
+            // The type of a list that can't be read is not known in every place.
+            if list_field(&other).is_some() || other.child.as_ref().is_some_and(is_index_entry) {
                 if lists_about(&other, &subjects) {
                     self.in_index(&other, &subjects, env, &mut beside)?;
                 }
                 continue;
             }
+            let Some(child) = other.child.clone() else {
+                continue;
+            };
             if self.listed.contains(&child.digest) {
                 continue;
             }
             match self.about(&other, &subjects, env) {
                 Ok(None) => {}
                 Ok(Some(node)) => self.take(&other, &child, node, &mut beside),
-                Err(error) => self.unread(&child, error, &mut beside)?,
+                Err(error) => self.unread(field(&child), error, &mut beside)?,
             }
         }
         Ok(beside)
@@ -325,12 +370,12 @@ impl<'s> Search<'s> {
     }
 
     /// Notes a document that can't be read, unless the place itself can't be asked.
-    fn unread(&mut self, child: &Child, error: Error, beside: &mut Beside) -> Result<()> {
-        if matches!(error.code(), Code::Cancelled | Code::Net) {
+    fn unread(&mut self, field: String, error: Error, beside: &mut Beside) -> Result<()> {
+        if ends(&error) {
             return Err(error);
         }
-        if self.listed.insert(child.digest) {
-            beside.unread.push((child.clone(), error));
+        if self.told.insert(field.clone()) {
+            beside.unread.push((field, error));
         }
         Ok(())
     }
@@ -356,7 +401,7 @@ impl<'s> Search<'s> {
         let document = match self.source.root(entry, env) {
             Ok(Root::Document(document)) => document,
             Ok(Root::Stream(_)) => return Ok(None),
-            Err(error) if matches!(error.code(), Code::Cancelled | Code::Net) => return Err(error),
+            Err(error) if ends(&error) => return Err(error),
             Err(error) if is_said => return Err(error),
             // Another document of the place is no matter of this image.
             Err(_) => return Ok(None),
@@ -388,10 +433,9 @@ impl<'s> Search<'s> {
         let node = match self.source.decode_entry(entry, env, &mut self.memo) {
             Ok(node) => node,
             Err(error) => {
-                return match &entry.child {
-                    Some(child) => self.unread(child, error, beside),
-                    None => Err(error),
-                };
+                let own = list_field(entry).or_else(|| Some(field(entry.child.as_ref()?)));
+                let own = own.unwrap_or_else(|| self.source.entry_text(entry));
+                return self.unread(own, error, beside);
             }
         };
         let Node::Index {
@@ -407,7 +451,7 @@ impl<'s> Search<'s> {
                 }
                 None if says_reversal(listed) => {
                     let message = "the index lists the artifact, and the place does not store it";
-                    self.unread(listed, Error::new(Code::Missing, message), beside)?;
+                    self.unread(field(listed), Error::new(Code::Missing, message), beside)?;
                 }
                 Some(_) | None => {}
             }
@@ -420,10 +464,11 @@ impl<'s> Search<'s> {
         let bundle = &*self.source.bundle;
         let listed = &self.listed;
         let is_one = |other: &RootEntry| {
-            let child = other.child.as_ref().filter(|_| other.error.is_none());
-            child.is_some_and(|child| {
-                (may_be(child) || is_index(&child.kind)) && !listed.contains(&child.digest)
-            })
+            let known = |child: &Child| listed.contains(&child.digest);
+            let may = |child| may_be(child) || is_index_entry(child);
+            other.error.is_none()
+                && !other.child.as_ref().is_some_and(known)
+                && (other.child.as_ref().is_some_and(may) || list_field(other).is_some())
         };
         if bundle.extras().referrers.is_some() {
             let mut found = bundle.referrers(entry)?;
@@ -452,9 +497,14 @@ impl<'s> Search<'s> {
 
 /// Says whether a document is an artifact of reversal about one of the images.
 fn is_about_any(node: &Node, subjects: &BTreeSet<Digest>) -> bool {
-    matches!(node, Node::Opaque { opaque, .. }
-        if (is_named(opaque) || docker_record::kind_of(opaque).is_some())
-        && opaque.subject.is_some_and(|subject| subjects.contains(&subject)))
+    is_record(node)
+        && node
+            .subject()
+            .is_some_and(|subject| subjects.contains(&subject))
+}
+
+fn is_index_entry(child: &Child) -> bool {
+    is_index(&child.kind)
 }
 
 /// Says whether the tag of an index says that the index lists the referrers of one of the images
@@ -519,22 +569,35 @@ fn may_be(child: &Child) -> bool {
     }
 }
 
-impl Beside {
-    /// Reports the documents that can't be read: the way back may be lost with them.
-    ///
-    /// # Errors
-    /// [`Code::Mismatch`] if the user wants `exact` ACIs only, and there is no other record.
-    pub fn lose_unread(&self, exact: bool, report: &mut Report) -> Result<()> {
-        for (child, error) in &self.unread {
-            if exact && self.found.is_empty() {
-                let message = format!("the record of the image can't be read: {error}");
-                return Err(Error::new(Code::Mismatch, message).at(field(child)));
-            }
-            let why = format!("the record can't be read: {error}");
-            report.lose(field(child), Outcome::Dropped, why);
+/// Reports the documents that can't be read: the way back may be lost with them.
+///
+/// # Errors
+/// [`Code::Mismatch`] if the user wants `exact` ACIs only, and no other record is there.
+pub fn lose_unread(
+    unread: &[Unread],
+    is_other_there: bool,
+    exact: bool,
+    report: &mut Report,
+) -> Result<()> {
+    for (field, error) in unread {
+        if exact && !is_other_there {
+            let message = format!("the record of the image can't be read: {error}");
+            return Err(Error::new(Code::Mismatch, message).at(field.clone()));
         }
-        Ok(())
+        let why = format!("the record can't be read: {error}");
+        report.lose(field.clone(), Outcome::Dropped, why);
     }
+    Ok(())
+}
+
+/// Says whether a record is below a node.
+pub fn is_record_in(node: &Node) -> bool {
+    node.walk().any(|(node, _)| is_record(node))
+}
+
+/// Says whether a document has the type of records.
+fn is_record(node: &Node) -> bool {
+    matches!(node, Node::Opaque { opaque, .. } if is_named(opaque) || docker_record::kind_of(opaque).is_some())
 }
 
 /// The artifacts of reversal among nodes, each with its position among them; a malformed artifact is an
@@ -543,15 +606,5 @@ pub fn among<'n>(
     nodes: impl Iterator<Item = &'n Node>,
     limits: &Limits,
 ) -> Vec<(usize, &'n Child, Result<Reversal>)> {
-    let mut found = Vec::new();
-    for (position, node) in nodes.enumerate() {
-        for (node, _) in node.walk() {
-            if let Node::Opaque { opaque, child } = node
-                && let Some(read) = Reversal::of(opaque, child, limits).transpose()
-            {
-                found.push((position, child, read));
-            }
-        }
-    }
-    found
+    docker_record::artifacts(nodes, |opaque, child| Reversal::of(opaque, child, limits))
 }

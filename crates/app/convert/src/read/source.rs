@@ -5,11 +5,12 @@ use std::sync::Arc;
 use imgconv_locate::{
     catalog, fetched,
     locator::{Locator, Reference},
-    select::select,
+    select::{by_name, select},
 };
 use imgconv_manifest::find_document;
 use imgconv_model::{
-    Addressing, Bundle, Code, Digest, Env, Error, FormatId, Notes, Report, Result, Root, RootEntry,
+    Addressing, Bundle, Code, Digest, Env, Error, FormatId, Name, Notes, Report, Result, Root,
+    RootEntry,
 };
 use imgconv_transport_oci_layout::open_damaged;
 
@@ -158,12 +159,8 @@ impl Source {
         if matches!(locator.reference, Some(Reference::Name(_))) {
             source.name_streams(env)?;
         }
-        if let Some(Reference::Digest(digest)) = &locator.reference
-            && !source
-                .entries
-                .iter()
-                .any(|entry| entry.digest() == Some(*digest))
-            && let Some(entry) = source.nested(digest, env)?
+        if let Some((repository, digest)) = unlisted(&source.entries, locator)
+            && let Some(entry) = source.nested(repository, &digest, env)?
         {
             source.entries = vec![entry];
             return Ok(source);
@@ -331,17 +328,23 @@ impl Source {
         Ok(found)
     }
 
-    /// Looks for a document that only an index lists, at any depth. Its name is the name of the
-    /// entries that lead to it, if they all have one name. An entry that can't be read is passed
+    /// Looks for a document that only an index lists, at any depth, in a repository or everywhere. Its name is the name
+    /// of the entries that lead to it, if they all have one name. An entry that can't be read is passed
     /// over, unless it is the only one.
     ///
     /// # Errors
     /// [`Code::Missing`] if the document is listed and not stored; an interruption.
-    pub(crate) fn nested(&mut self, digest: &Digest, env: &Env) -> Result<Option<RootEntry>> {
+    pub(crate) fn nested(
+        &mut self,
+        repository: Option<&str>,
+        digest: &Digest,
+        env: &Env,
+    ) -> Result<Option<RootEntry>> {
         let mut memo = self.memo();
         let mut found: Option<(RootEntry, RootEntry)> = None;
         let mut gone = false;
-        for via in &self.entries {
+        let is_there = |via: &&RootEntry| repository.is_none_or(|it| is_of(via, it));
+        for via in self.entries.iter().filter(is_there) {
             env.check_cancelled()?;
             let Ok(node) = self.decode_entry(via, env, &mut memo) else {
                 continue;
@@ -390,4 +393,40 @@ impl Source {
         let bundle = part.as_ref().map_or(&*self.bundle, |(part, _)| &**part);
         find_document(bundle, child, &env.limits).map(Root::Document)
     }
+}
+
+/// The digest by which a locator names an image, and its repository if that is named too, if no entry has them.
+fn unlisted<'l>(entries: &[RootEntry], locator: &'l Locator) -> Option<(Option<&'l str>, Digest)> {
+    match locator.reference.as_ref()? {
+        Reference::Digest(digest) => {
+            let is_it = |entry: &RootEntry| entry.digest() == Some(*digest);
+            (!entries.iter().any(is_it)).then_some((None, *digest))
+        }
+        Reference::Name(text) => {
+            let (repository, digest) = text.rsplit_once('@')?;
+            let digest = Digest::parse(digest).ok()?;
+            by_name(entries, text)
+                .is_empty()
+                .then_some((Some(repository), digest))
+        }
+        Reference::Position(_) => None,
+    }
+}
+
+/// Says whether an entry is one of a repository: by its own text, or by its full name.
+fn is_of(entry: &RootEntry, repository: &str) -> bool {
+    let rest = |text: &String| text.strip_prefix(repository)?.chars().next();
+    if entry
+        .texts
+        .iter()
+        .filter_map(rest)
+        .any(|next| matches!(next, ':' | '@'))
+    {
+        return true;
+    }
+    let (Ok(wanted), Some(name)) = (Name::parse_reference(repository), &entry.name) else {
+        return false;
+    };
+    let is_tag = wanted.tag.is_none() || wanted.tag == name.tag;
+    is_tag && wanted.qualified().repository == name.qualified().repository
 }

@@ -1,23 +1,23 @@
 //! Recording old docker images beside the OCI images that they become, and restoring them.
 
-use std::io::{Read, Write as _};
+use std::{
+    io::{self, Read},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use imgconv_json::Map;
-use imgconv_manifest::media_type::OCI_EMPTY;
+use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
-    Algorithm, BundleSink, Child, Compression, Counted, Digest, Document, Env, Error, Result,
-    SealedLayer, Work,
+    Algorithm, BundleSink, Child, Code, Compression, Counted, Digest, Env, Error, Reader, Result,
+    SealedLayer, WholeArchive, Work,
 };
-use imgconv_pipeline::write_document;
-use imgconv_reversal::{Member, Part, record_archive};
-use imgconv_stream::Hasher;
+use imgconv_reversal::{Member, Part, archive_digest, record_archive};
+use imgconv_stream::Cancellable;
 
-use super::reversal::{Stored, compression};
+use super::reversal::{Stored, compression, put, put_artifact};
 use crate::{
-    assemble::{
-        output::RecordOf,
-        reversal::{EMPTY, artifact, listed},
-    },
+    assemble::output::RecordOf,
     choose::docker_record::restored_archive,
     plan::data::{DockerKeepsake, PlannedDocker},
     read::{
@@ -29,17 +29,39 @@ use crate::{
 /// The bytes of an archive that a record may hold before the user is told, beside a share of the archive.
 const LARGE: u64 = 4 << 20;
 
-/// Stores the record of an old docker image.
+/// Runs work that reads the layers of an archive, and computes the digest of the whole archive in the meantime, unless
+/// the user wants no second thread.
+pub(super) fn hashed_beside<T>(
+    keepsake: Option<&DockerKeepsake>,
+    env: &Env,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(T, Option<Digest>)> {
+    let Some(DockerKeepsake::Archive(whole, _)) = keepsake else {
+        return Ok((work()?, None));
+    };
+    let failed = AtomicBool::new(false);
+    if env.jobs < 2 {
+        return Ok((work()?, Some(hashed(whole, &failed, env)?)));
+    }
+    thread::scope(|scope| {
+        let hashing = scope.spawn(|| hashed(whole, &failed, env));
+        let done = work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
+        let hashed = hashing.join().expect("reading an archive does not panic");
+        Ok((done?, Some(hashed?)))
+    })
+}
+
+/// Stores the record of an old docker image. `digest` is that of the whole archive.
 pub(super) fn store(
     sink: &dyn BundleSink,
     record: RecordOf<'_>,
     sealed: &[SealedLayer],
-    keepsake: &DockerKeepsake,
+    (keepsake, digest): (&DockerKeepsake, Option<Digest>),
     env: &Env,
 ) -> Result<Stored> {
     let mut annotations = Map::new();
     let mut note = |key: &str, value: &str| annotations.insert(key.into(), value.into());
-    let (kind, (digest, size)) = match keepsake {
+    let (kind, stored) = match keepsake {
         DockerKeepsake::Archive(whole, file) => {
             let members = members(record.node, &whole.layers, sealed)?;
             let length = whole.tar.facts.size.unwrap_or(0);
@@ -51,45 +73,53 @@ pub(super) fn store(
                 );
                 env.notes.warn("large-record", "the archive", message);
             }
-            let work = Work::begin("the archive", Counted::Result, Some(length), env);
-            let tar = work.reading(whole.tar.open()?);
+            let digest = digest.map_or_else(|| hashed(whole, &AtomicBool::default(), env), Ok)?;
+            let tar = whole.tar.bytes.positioned()?.ok_or_else(|| {
+                let message = "the archive can't be read by position, so there is no record of it";
+                Error::new(Code::Unsupported, message)
+            })?;
+            let known = (length, digest);
             let (header, reader, _) =
-                record_archive(tar, length, &members, whole.compression, env)?;
+                record_archive(&*tar, known, &members, whole.compression, env)?;
             note(DIGEST, &header.digest.to_string());
             note(NAMES, &whole.names.join(" "));
             if let Some(file) = file {
                 note(FILE, file);
             }
-            (Kind::Archive, put(sink, reader, env)?)
+            let stored = put(sink, Kind::Archive.record_type(), reader, env)?;
+            (Kind::Archive, stored)
         }
         DockerKeepsake::Schema1(document, digest) => {
             note(DIGEST, &digest.to_string());
             let whole = imgconv_stream::digest(Algorithm::Sha256, &document.bytes);
             note(FILE_DIGEST, &whole.to_string());
             note(MEDIA_TYPE, &document.kind);
-            (Kind::Schema1, put(sink, &*document.bytes, env)?)
+            let stored = put(sink, Kind::Schema1.record_type(), &*document.bytes, env)?;
+            (Kind::Schema1, stored)
         }
     };
-    let stored = Child::new(kind.record_type(), digest, size);
-    let config = Document {
-        kind: OCI_EMPTY.to_owned(),
-        bytes: EMPTY.into(),
-    };
-    let config = write_document(sink, &config, Algorithm::Sha256)?;
-    let document = artifact(
-        kind.artifact_type(),
-        record.subject,
-        (&config, &[&stored]),
-        annotations,
-    );
-    let artifact = write_document(sink, &document, Algorithm::Sha256)?;
-    let all = [&artifact, &config, &stored];
-    let blobs = all.map(|child| (child.digest, child.size)).into();
-    Ok(Stored {
-        artifact: listed(artifact, kind.artifact_type()),
-        size,
-        blobs,
-    })
+    let kind = kind.artifact_type();
+    put_artifact(sink, kind, record.subject, &[&stored], annotations)
+}
+
+/// Computes the digest of an archive, unless other work fails.
+fn hashed(whole: &WholeArchive, failed: &AtomicBool, env: &Env) -> Result<Digest> {
+    let size = whole.tar.facts.size;
+    let work = Work::begin("the archive", Counted::Result, size, env);
+    let tar = Stopped(work.reading(whole.tar.open()?), failed);
+    archive_digest(Cancellable::new(tar, env))
+}
+
+/// Bytes that are read until other work has failed.
+struct Stopped<'a>(Reader, &'a AtomicBool);
+
+impl Read for Stopped<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.1.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::BrokenPipe.into()),
+            false => self.0.read(out),
+        }
+    }
 }
 
 /// The layers of an archive that need not be in its record, by rising offsets.
@@ -111,27 +141,6 @@ fn members(node: &ImageNode, places: &[(u64, u64)], sealed: &[SealedLayer]) -> R
     Ok(members)
 }
 
-/// Writes a blob; returns its digest and size.
-fn put(sink: &dyn BundleSink, mut reader: impl Read, env: &Env) -> Result<(Digest, u64)> {
-    let mut writer = sink.writer()?;
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    let mut buffer = vec![0; 256 << 10];
-    let mut size = 0;
-    loop {
-        env.check_cancelled()?;
-        let count = reader.read(&mut buffer).map_err(Error::from_io)?;
-        if count == 0 {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-        writer.write_all(&buffer[..count]).map_err(Error::from_io)?;
-        size += count as u64;
-    }
-    let digest = hasher.finish();
-    writer.finish(&digest, size)?;
-    Ok((digest, size))
-}
-
 /// Restores the archive that an image was made of, and writes it as a blob; returns its digest and size.
 pub(super) fn restore(
     sink: &dyn BundleSink,
@@ -142,7 +151,8 @@ pub(super) fn restore(
     let PlannedDocker { record, bundle, .. } = exact;
     let archive = restored_archive(record, *bundle, &node.image, env)?;
     let work = Work::begin("the archive", Counted::Result, Some(archive.size), env);
-    let (digest, size) = put(sink, work.reading(archive.open()?), env)?;
+    let put = put(sink, WHOLE_ARCHIVE, work.reading(archive.open()?), env)?;
+    let Child { digest, size, .. } = put;
     match digest == record.original {
         true => Ok((digest, size)),
         false => Err(Error::mismatch(

@@ -10,7 +10,10 @@ mod streams;
 mod told;
 mod users;
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 use imgconv_manifest::find_blob;
 use imgconv_model::{Algorithm, Child, Digest, Document, Env, Error, Layer, Result, SealedLayer};
@@ -49,6 +52,7 @@ pub fn write<'s>(
                 request,
                 stored: RefCell::default(),
                 known,
+                hashed: Cell::default(),
             };
             let mut assembled = documents(roots, &plan.left_behind, request, &written)?;
             assembled.stored = written.stored.into_inner();
@@ -78,6 +82,8 @@ struct Written<'a> {
     stored: RefCell<BTreeSet<(Digest, u64)>>,
     /// The layers that progress has told.
     known: RefCell<told::Known>,
+    /// The digest of the archive whose layers were written last, if a record keeps the archive.
+    hashed: Cell<Option<Digest>>,
 }
 
 impl Output for Written<'_> {
@@ -105,7 +111,11 @@ impl Output for Written<'_> {
         };
         let aci = node.aci.as_ref().filter(|_| planned.reversal.is_some());
         let Some(aci) = aci else {
-            return Ok((run(layers)?, None));
+            let work = || run(layers);
+            let (sealed, digest) =
+                docker_record::hashed_beside(planned.docker.as_ref(), env, work)?;
+            self.hashed.set(digest);
+            return Ok((sealed, None));
         };
         let recording = reversal::Recording::new(aci, layers, env);
         let sealed = run(recording.layers())?;
@@ -131,7 +141,8 @@ impl Output for Written<'_> {
         keepsake: &DockerKeepsake,
         env: &Env,
     ) -> Result<Option<(Child, u64)>> {
-        let stored = docker_record::store(self.destination.sink, record, sealed, keepsake, env)?;
+        let kept = (keepsake, self.hashed.take());
+        let stored = docker_record::store(self.destination.sink, record, sealed, kept, env)?;
         self.stored.borrow_mut().extend(stored.blobs);
         Ok(Some((stored.artifact, stored.size)))
     }

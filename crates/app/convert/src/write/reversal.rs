@@ -1,11 +1,12 @@
 //! Recording what a layer does not keep of an ACI, while the layer is written, and storing the record.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{Read, Write as _},
     sync::Arc,
 };
 
 use imgconv_format_aci::traced_layer;
+use imgconv_json::{Map, Value};
 use imgconv_manifest::media_type::{OCI_EMPTY, REVERSAL, REVERSAL_RECORD, SIGNATURE};
 use imgconv_model::{
     Algorithm, Blob, BundleSink, Child, Code, Compression, Digest, Document, Env, Error, Facts,
@@ -18,10 +19,13 @@ use imgconv_stream::{Cancellable, Hasher, HashingReader, sniff};
 use crate::{
     assemble::{
         output::RecordOf,
-        reversal::{Blobs, EMPTY, Said, listed, manifest},
+        reversal::{EMPTY, artifact, listed},
     },
     plan::data::Keepsake,
-    read::node::AciPart,
+    read::{
+        node::AciPart,
+        reversal::{FILE, FILE_DIGEST, IMAGE_ID},
+    },
 };
 
 /// The recording of one ACI.
@@ -116,10 +120,66 @@ pub(super) fn store(
     let aci = record.node.aci.as_ref().expect("only an ACI is recorded");
     let image_id = aci.read_to_end(&aci.what, env)?;
     let compression = compression(&aci.blob)?;
-    let (_, mut reader, size) = content.into_record(image_id, compression, record.diff_id)?;
+    let (_, reader, _) = content.into_record(image_id, compression, record.diff_id)?;
+    let stored = put(sink, REVERSAL_RECORD, reader, env)?;
+    let signature = keepsake.signature.as_deref();
+    let signature = signature.map(|bytes| put(sink, SIGNATURE, bytes, env));
+    let signature = signature.transpose()?;
+    let mut annotations = Map::new();
+    annotations.insert(IMAGE_ID.into(), image_id.image_id().into());
+    if let Some(file) = &keepsake.file {
+        annotations.insert(FILE.into(), (&**file).into());
+    }
+    // The image ID is the digest of a file that is not compressed.
+    if signature.is_some() && compression != Compression::None {
+        let file = Cancellable::new(aci.blob.open()?, env);
+        let hashing = HashingReader::new(file, &[Algorithm::Sha256]);
+        let (digests, _) = hashing.finish().map_err(Error::from_io)?;
+        let digest = digests
+            .first()
+            .map(|digest| (FILE_DIGEST.into(), digest.to_string().into()));
+        annotations.extend(digest);
+    }
+    let blobs: Vec<&Child> = [&stored].into_iter().chain(&signature).collect();
+    put_artifact(sink, REVERSAL, record.subject, &blobs, annotations)
+}
+
+/// Stores the artifact about an image. The blobs, the first of which is the record, are stored already.
+pub(super) fn put_artifact(
+    sink: &dyn BundleSink,
+    kind: &str,
+    subject: &Child,
+    blobs: &[&Child],
+    annotations: Map<String, Value>,
+) -> Result<Stored> {
+    let config = Document {
+        kind: OCI_EMPTY.to_owned(),
+        bytes: EMPTY.into(),
+    };
+    let config = write_document(sink, &config, Algorithm::Sha256)?;
+    let document = artifact(kind, subject, (&config, blobs), annotations);
+    let manifest = write_document(sink, &document, Algorithm::Sha256)?;
+    let all = [&manifest, &config]
+        .into_iter()
+        .chain(blobs.iter().copied());
+    Ok(Stored {
+        size: blobs.first().map_or(0, |record| record.size),
+        blobs: all.map(|child| (child.digest, child.size)).collect(),
+        artifact: listed(manifest, kind),
+    })
+}
+
+/// Writes a blob; returns its descriptor.
+pub(super) fn put(
+    sink: &dyn BundleSink,
+    kind: &str,
+    mut reader: impl Read,
+    env: &Env,
+) -> Result<Child> {
     let mut writer = sink.writer()?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut buffer = vec![0; 256 << 10];
+    let mut size = 0;
     loop {
         env.check_cancelled()?;
         let count = reader.read(&mut buffer).map_err(Error::from_io)?;
@@ -128,49 +188,11 @@ pub(super) fn store(
         }
         hasher.update(&buffer[..count]);
         writer.write_all(&buffer[..count]).map_err(Error::from_io)?;
+        size += count as u64;
     }
     let digest = hasher.finish();
     writer.finish(&digest, size)?;
-    let stored = Child::new(REVERSAL_RECORD, digest, size);
-    let blob = |kind: &str, bytes: &[u8]| {
-        let document = Document {
-            kind: kind.to_owned(),
-            bytes: bytes.into(),
-        };
-        write_document(sink, &document, Algorithm::Sha256)
-    };
-    let signature = keepsake.signature.as_deref();
-    let signature = signature.map(|bytes| blob(SIGNATURE, bytes)).transpose()?;
-    let config = blob(OCI_EMPTY, EMPTY)?;
-    let blobs = Blobs {
-        config: &config,
-        record: &stored,
-        signature: signature.as_ref(),
-    };
-    let file_digest = match (&signature, compression) {
-        (Some(_), Compression::Gzip | Compression::Bzip2 | Compression::Xz | Compression::Zstd) => {
-            let file = Cancellable::new(aci.blob.open()?, env);
-            let hashing = HashingReader::new(file, &[Algorithm::Sha256]);
-            let (digests, _) = hashing.finish().map_err(Error::from_io)?;
-            digests.first().copied()
-        }
-        // The image ID is the digest of the file.
-        (Some(_), Compression::None) | (None, _) => None,
-    };
-    let said = Said {
-        image_id: &image_id,
-        file: keepsake.file.as_deref(),
-        file_digest: file_digest.as_ref(),
-    };
-    let document = manifest(record.subject, &blobs, &said);
-    let artifact = write_document(sink, &document, Algorithm::Sha256)?;
-    let all = [&artifact, &config, &stored].into_iter().chain(&signature);
-    let blobs = all.map(|child| (child.digest, child.size)).collect();
-    Ok(Stored {
-        artifact: listed(artifact, REVERSAL),
-        size,
-        blobs,
-    })
+    Ok(Child::new(kind, digest, size))
 }
 
 /// The compression of a file.

@@ -300,8 +300,8 @@ impl Stock {
                 let about = search.beside(entry, &node, env)?;
                 beside.extend(about.found);
                 // Without its record, the image becomes the ACI that a conversion makes.
-                for (child, error) in about.unread {
-                    self.watcher.failed(&child.digest.to_string(), &error);
+                for (field, error) in about.unread {
+                    self.watcher.failed(&field, &error);
                 }
             }
             let images = node.images().filter_map(|(image, _)| image.child.as_ref());
