@@ -1,7 +1,7 @@
 //! Checks of the exact way back: ACIs by `actool` and GNU tar, through a layout, an archive and a registry, and
 //! `gpg` on the signature of the restored ACI.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use super::checks::{Oracle, contains};
 use super::docker::equal;
@@ -125,59 +125,143 @@ pub(super) fn run(oracle: &mut Oracle) {
         });
     }
     by_docker2aci(oracle);
-    let title = format!("{GROUP}: {RANDOM} random ACIs at once through docker-registry");
-    oracle.check(&title, &["docker-registry"], random_acis);
+    many_acis(oracle);
 }
 
-/// The random ACIs that have to come back from one registry.
+/// The random ACIs that have to come back.
 const RANDOM: usize = 500;
+/// Makes ACIs in the forms of GNU tar.
+const ACIS: &str = include_str!("acis.py");
 
-/// Migrates random ACIs to a registry and back. The files that are no ACIs are refused.
-fn random_acis(oracle: &Oracle) -> Result {
-    let mut before = BTreeMap::new();
+/// Many ACIs at once: random ones, and those of every form of GNU tar, signed; through every kind of place.
+fn many_acis(oracle: &mut Oracle) {
+    let mut ids = BTreeSet::new();
+    let title =
+        format!("{GROUP}: ACIs of every form of GNU tar, and {RANDOM} random ones, in one layout");
+    let made = oracle.check(&title, &["tar", "python3", "gpg"], |oracle| {
+        ids = make_acis(oracle)?;
+        // The exit code tells of the random files that are no ACIs.
+        let program = oracle.program.display();
+        oracle
+            .shell(&format!(
+                "'{program}' migrate tree:many oci:many-layout --reversible > many.log 2>&1 || true"
+            ))
+            .map(drop)
+    });
+    if !made {
+        return;
+    }
+    type Put = fn(&Oracle) -> Result<(String, Option<Registry>)>;
+    let places: [(&[&str], Put, &str); 5] = [
+        (
+            &["gpg"],
+            |_| Ok(("oci:many-layout".to_owned(), None)),
+            "a layout",
+        ),
+        (
+            &["gpg"],
+            |oracle| {
+                let archive = "oci-archive:many.tar";
+                oracle.imgconv(&["convert", "many-layout", archive])?;
+                Ok((archive.to_owned(), None))
+            },
+            "an archive",
+        ),
+        (
+            &["docker-registry", "gpg"],
+            |oracle| in_registry(oracle, Registry::start(oracle, "many-registry")?),
+            "docker-registry",
+        ),
+        (
+            &["newer", "gpg"],
+            |oracle| in_registry(oracle, Registry::start_newer(oracle, "many-newer")?),
+            "docker-registry of the newer root",
+        ),
+        (
+            &["newer", "go", "gpg"],
+            |oracle| {
+                in_registry(
+                    oracle,
+                    Registry::start_with_referrers(oracle, "many-referrers")?,
+                )
+            },
+            "a registry with the API for referrers",
+        ),
+    ];
+    for (i, (needs, put, title)) in places.into_iter().enumerate() {
+        oracle.check(
+            &format!("{GROUP}: all of them back from {title}"),
+            needs,
+            |oracle| {
+                let (place, _registry) = put(oracle)?;
+                let back = format!("many-back-{i}");
+                let destination = format!("aci:{back}/");
+                oracle.imgconv(&[
+                    "migrate",
+                    &*place,
+                    &*destination,
+                    "--exact",
+                    "--compression",
+                    "none",
+                ])?;
+                all_back(oracle, &back, &ids)
+            },
+        );
+    }
+}
+
+/// Writes the ACIs to the folder `many`; returns the image IDs of those that have to come back. Of the random files,
+/// some are no ACIs: as many are made that [`RANDOM`] are.
+fn make_acis(oracle: &Oracle) -> Result<BTreeSet<String>> {
+    fs::write(oracle.path("acis.py"), ACIS).map_err(|e| e.to_string())?;
+    oracle.shell("python3 acis.py many; for aci in many/*.aci; do gpg --homedir gnupg-reversal --batch --quiet \
+        --pinentry-mode loopback --passphrase '' --armor --output $aci.asc --detach-sign $aci; done")?;
+    let ids = ids_in(&oracle.path("many"))?;
+    let labels = r#"{"name":"version","value":"1.0"},{"name":"os","value":"linux"},{"name":"arch","value":"amd64"}"#;
     for seed in 2000..2000 + 7 * RANDOM as u64 / 5 {
-        let labels = r#"{"name":"version","value":"1.0"},{"name":"os","value":"linux"},{"name":"arch","value":"amd64"}"#;
-        let name = format!("example.com/r{seed}");
         let manifest = format!(
-            r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"{name}","labels":[{labels}]}}"#
+            r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/r{seed}","labels":[{labels}]}}"#
         );
         let tar = imgconv_testkit::random::aci(seed, &manifest);
-        let file = format!("example.com-r{seed}-1.0-linux-amd64.aci");
-        let path = oracle.path(&format!("random/{file}"));
-        fs::write(path, &tar).map_err(|error| error.to_string())?;
-        before.insert(file, imgconv_testkit::sha512_hex(&tar));
+        fs::write(oracle.path(&format!("many/r{seed}.aci")), &tar).map_err(|e| e.to_string())?;
     }
-    let registry = Registry::start(oracle, "registry-random")?;
-    let place = format!("docker://{}", registry.image("all"));
-    let place = place.rsplit_once(':').map_or(&*place, |(place, _)| place);
-    // The exit code tells of the files that are no ACIs.
-    oracle.shell(&format!(
-        "'{}' migrate tree:random {place} --reversible > random.log 2>&1 || true",
-        oracle.program.display()
+    Ok(ids)
+}
+
+/// Migrates the layout of all ACIs to a registry.
+fn in_registry(oracle: &Oracle, registry: Registry) -> Result<(String, Option<Registry>)> {
+    let place = format!("docker://127.0.0.1:{}", registry.port);
+    oracle.imgconv(&["migrate", "oci:many-layout", &place])?;
+    Ok((place, Some(registry)))
+}
+
+/// Demands that a folder has ACIs with these image IDs, each with its signature, and [`RANDOM`] random ones.
+fn all_back(oracle: &Oracle, back: &str, ids: &BTreeSet<String>) -> Result {
+    let found = ids_in(&oracle.path(back))?;
+    let missing: Vec<&String> = ids.difference(&found).collect();
+    equal("ACIs that did not come back", &missing.len(), &0)?;
+    let count = ids_in(&oracle.path("many"))?.intersection(&found).count();
+    if count < ids.len() + RANDOM {
+        let log = oracle.shell("tail many.log")?;
+        return Err(format!("only {count} ACIs came back: {log}"));
+    }
+    let good = oracle.shell(&format!(
+        "for asc in {back}/*.asc; do gpg --homedir gnupg-reversal --batch --verify $asc ${{asc%.asc}} 2>/dev/null && echo good; done | wc -l"
     ))?;
-    oracle.imgconv(&[
-        "migrate",
-        place,
-        "aci:random-back/",
-        "--exact",
-        "--compression",
-        "none",
-    ])?;
-    let mut count = 0;
-    for (file, id) in before {
-        let path = oracle.path("random-back").join(&file);
-        if let Ok(tar) = fs::read(path) {
-            equal(&file, &*id, &*imgconv_testkit::sha512_hex(&tar))?;
-            count += 1;
+    equal("good signatures", good.trim(), &*ids.len().to_string())
+}
+
+/// The image IDs of the ACIs in a folder, which are not compressed.
+fn ids_in(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut ids = BTreeSet::new();
+    for entry in fs::read_dir(folder).map_err(|e| e.to_string())? {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        if path.extension().is_some_and(|extension| extension == "aci") {
+            let tar = fs::read(&path).map_err(|e| e.to_string())?;
+            ids.insert(imgconv_testkit::sha512_hex(&tar));
         }
     }
-    match count >= RANDOM {
-        true => Ok(()),
-        false => Err(format!(
-            "only {count} ACIs came back: {}",
-            oracle.shell("tail random.log")?
-        )),
-    }
+    Ok(ids)
 }
 
 /// Restores the ACIs that docker2aci makes of an archive: one of all layers, or one of each layer, with a path
