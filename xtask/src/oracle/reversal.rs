@@ -142,9 +142,11 @@ fn random_acis(oracle: &Oracle) -> Result {
         "'{}' migrate tree:random {place} --reversible > random.log 2>&1 || true",
         oracle.program.display()
     ))?;
+    // A registry is read as a whole, whatever the prefix of its repositories.
+    let whole = place.trim_end_matches("/all");
     oracle.imgconv(&[
         "migrate",
-        place,
+        whole,
         "aci:random-back/",
         "--exact",
         "--compression",
