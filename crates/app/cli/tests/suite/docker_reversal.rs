@@ -15,7 +15,7 @@ use crate::{
     sandbox::{Sandbox, state},
 };
 
-const ARCHIVE: &str = "application/vnd.imgconv.reversal.docker-save.v1";
+pub(crate) const ARCHIVE: &str = "application/vnd.imgconv.reversal.docker-save.v1";
 const SCHEMA1: &str = "application/vnd.imgconv.reversal.schema1.v1";
 
 /// A member of a tar with odd but valid fields: a header of the old kind, with another time and owner for each.
@@ -50,13 +50,13 @@ fn layer(name: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// The id of a layer; the ids of a chain are in no order.
-fn id(chain: &str, number: usize) -> String {
+pub(crate) fn id(chain: &str, number: usize) -> String {
     sha256_hex(format!("{chain} {number}").as_bytes())
 }
 
 /// An archive of a chain of layers as old engines wrote it: the directories sorted by their names, with spaces in
 /// the `json` files that no writer of today makes.
-fn archive(chains: &[(&str, &[Vec<u8>])], repositories: &Value) -> Vec<u8> {
+pub(crate) fn archive(chains: &[(&str, &[Vec<u8>])], repositories: &Value) -> Vec<u8> {
     let mut directories = Vec::new();
     for (chain, layers) in chains {
         for (i, layer) in layers.iter().enumerate() {
@@ -106,7 +106,7 @@ fn noise(count: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Four layers, two of which are docker's empty layer.
-fn layers() -> [Vec<u8>; 4] {
+pub(crate) fn layers() -> [Vec<u8>; 4] {
     [
         layer("bin/sh", &noise(100_000, 1)),
         vec![0; 1024],
@@ -120,22 +120,22 @@ fn named() -> Value {
 }
 
 /// An archive `old.tar` of one image with two names.
-fn old(sandbox: &Sandbox) -> Vec<u8> {
+pub(crate) fn old(sandbox: &Sandbox) -> Vec<u8> {
     let tar = archive(&[("app", &layers())], &named());
     fs::write(sandbox.path("old.tar"), &tar).unwrap();
     tar
 }
 
-fn document(sandbox: &Sandbox, args: &[&str]) -> Value {
+pub(crate) fn document(sandbox: &Sandbox, args: &[&str]) -> Value {
     serde_json::from_str(&sandbox.ok(&[args, &["--json"]].concat())).unwrap()
 }
 
-fn read(sandbox: &Sandbox, name: &str) -> Vec<u8> {
+pub(crate) fn read(sandbox: &Sandbox, name: &str) -> Vec<u8> {
     fs::read(sandbox.path(name)).unwrap()
 }
 
 /// The manifest of the one artifact of that type in a layout.
-fn artifact(sandbox: &Sandbox, layout: &str, kind: &str) -> Value {
+pub(crate) fn artifact(sandbox: &Sandbox, layout: &str, kind: &str) -> Value {
     let index: Value =
         serde_json::from_slice(&read(sandbox, &format!("{layout}/index.json"))).unwrap();
     let listed = index["manifests"].as_array().unwrap().iter();
@@ -147,7 +147,7 @@ fn artifact(sandbox: &Sandbox, layout: &str, kind: &str) -> Value {
 }
 
 /// The path of the record in a layout.
-fn record(sandbox: &Sandbox, layout: &str, kind: &str) -> PathBuf {
+pub(crate) fn record(sandbox: &Sandbox, layout: &str, kind: &str) -> PathBuf {
     let manifest = artifact(sandbox, layout, kind);
     let digest = manifest["layers"][0]["digest"].as_str().unwrap().to_owned();
     let folder = sandbox.path(layout).join("blobs");
@@ -155,7 +155,13 @@ fn record(sandbox: &Sandbox, layout: &str, kind: &str) -> PathBuf {
 }
 
 /// Puts another record into the artifact of a layout, with the digests that belong to the record.
-fn replace(sandbox: &Sandbox, layout: &str, kind: &str, change: impl Fn(&mut Value), new: &[u8]) {
+pub(crate) fn replace(
+    sandbox: &Sandbox,
+    layout: &str,
+    kind: &str,
+    change: impl Fn(&mut Value),
+    new: &[u8],
+) {
     let mut manifest = artifact(sandbox, layout, kind);
     let store = |bytes: &[u8]| {
         let digest = digest_of(bytes);
@@ -488,161 +494,6 @@ fn a_damaged_record_of_an_archive_is_a_warning_or_a_refusal() {
     sandbox.ok(&["oci-to-docker", "out", "good.tar", "--exact"]);
 }
 
-/// The codes of the warnings about the first image, and the fields that were lost.
-fn told(told: &Value) -> (Vec<&str>, Vec<&str>) {
-    let list = |what: &str, member: &str| -> Vec<&str> {
-        let all = told["images"][0][what].as_array();
-        let all = all.into_iter().flatten();
-        all.map(|one| one[member].as_str().unwrap()).collect()
-    };
-    (list("warnings", "code"), list("losses", "field"))
-}
-
-/// H9v: what the record keeps is no loss, and the fault of a record is told once.
-#[test]
-fn losses_and_faults_of_records_are_told_once() {
-    let sandbox = Sandbox::new();
-    old(&sandbox);
-    let strict = ["docker-to-oci", "old.tar", "x", "--strict"];
-    sandbox.fails(&strict, 3, &["container_config"]);
-    let kept = document(
-        &sandbox,
-        &[
-            "docker-to-oci",
-            "--reversible",
-            "old.tar",
-            "out",
-            "--strict",
-        ],
-    );
-    assert_eq!(told(&kept), (vec![], vec![]), "{kept}");
-    schema1(&sandbox);
-    sandbox.ok(&[
-        "docker-to-oci",
-        "--reversible",
-        "dir:s1",
-        "out1",
-        "--strict",
-    ]);
-    let good = fs::read(record(&sandbox, "out", ARCHIVE)).unwrap();
-    let mut flipped = good.clone();
-    let last = flipped.len() - 3;
-    flipped[last] ^= 1;
-    let mut long = good.clone();
-    long[20] = 9;
-    let args = ["convert", "out", "docker-archive:made.tar"];
-    let bad = |bytes: &[u8], dry: &[&str], text: &str| {
-        replace(&sandbox, "out", ARCHIVE, |_| {}, bytes);
-        let (warned, exact) = (
-            [&args[..], dry].concat(),
-            [&args[..], &["--exact"], dry].concat(),
-        );
-        let made = document(&sandbox, &warned);
-        assert_eq!(told(&made).0, ["bad-record"], "{made}");
-        assert!(
-            told(&made).1.iter().all(|field| !field.contains(ARCHIVE)),
-            "{made}"
-        );
-        assert!(made.to_string().contains(text), "{made}");
-        assert!(!made.to_string().contains("restore the archive"), "{made}");
-        sandbox.fails(&exact, 4, &["record"]);
-    };
-    // H9k: a dry run reads the whole record.
-    bad(b"junk", &["--dry-run"], "too early");
-    bad(&flipped, &["--dry-run"], "record");
-    bad(&good[..good.len() - 9], &["--dry-run"], "record");
-    // H9s: a size that the layers can't give.
-    bad(&long, &["--dry-run"], "give");
-    bad(&long, &["--overwrite"], "give");
-    bad(b"junk", &["--overwrite"], "too early");
-    replace(&sandbox, "out", ARCHIVE, |_| {}, &good);
-    sandbox.ok(&[&args[..], &["--exact", "--overwrite"]].concat());
-    // A fault of the artifact's manifest.
-    let no_digest = |ours: &mut Value| {
-        let said = ours["annotations"].as_object_mut().unwrap();
-        said.remove("imgconv.reversal.digest");
-    };
-    replace(&sandbox, "out", ARCHIVE, no_digest, &good);
-    let made = document(&sandbox, &[&args[..], &["--overwrite"]].concat());
-    assert_eq!(told(&made).0, ["bad-record"], "{made}");
-    assert!(!told(&made).1.join(" ").contains(ARCHIVE), "{made}");
-}
-
-/// H9l: an image of another platform takes its record along, also if an index lists both.
-#[test]
-fn a_platform_takes_its_own_archive_along() {
-    let sandbox = Sandbox::new();
-    let tar = old(&sandbox);
-    let mut arm = archive(
-        &[("app", &layers())],
-        &json!({"team/arm": {"1": id("app", 3)}}),
-    );
-    let (from, to) = (b"\"amd64\"", b"\"arm64\"");
-    for at in 0..arm.len() - from.len() {
-        if arm[at..].starts_with(from) {
-            arm[at..at + to.len()].copy_from_slice(to);
-        }
-    }
-    fs::write(sandbox.path("arm.tar"), &arm).unwrap();
-    for file in ["old.tar", "arm.tar"] {
-        sandbox.ok(&["docker-to-oci", "--reversible", file, "out"]);
-    }
-    for index in [false, true] {
-        if index {
-            let path = "out/index.json";
-            let mut list: Value = serde_json::from_slice(&read(&sandbox, path)).unwrap();
-            let entries = list["manifests"].as_array().unwrap().iter().cloned();
-            let (mut images, records): (Vec<Value>, Vec<Value>) =
-                entries.partition(|entry| entry["artifactType"].is_null());
-            images.dedup_by(|one, other| one["digest"] == other["digest"]);
-            let inner = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-                               "manifests": images});
-            let text = inner.to_string();
-            let digest = digest_of(text.as_bytes());
-            let blob = format!("out/blobs/{}", digest.replace(':', "/"));
-            fs::write(sandbox.path(&blob), &text).unwrap();
-            let top =
-                json!({"mediaType": inner["mediaType"], "digest": digest, "size": text.len()});
-            list["manifests"] = [&[top], &records[..]].concat().into();
-            fs::write(sandbox.path(path), list.to_string()).unwrap();
-        }
-        for (platform, tar) in [("linux/amd64", &tar), ("linux/arm64", &arm)] {
-            let args = [
-                "convert",
-                "out",
-                "docker-archive:back.tar",
-                "--platform",
-                platform,
-            ];
-            let made = document(&sandbox, &[&args[..], &["--exact", "--overwrite"]].concat());
-            let lost = told(&made).1.join(" ");
-            assert!(!lost.contains(ARCHIVE), "{made}");
-            assert!(
-                read(&sandbox, "back.tar") == *tar,
-                "{platform}, index: {index}"
-            );
-            sandbox.ok(&[
-                "convert",
-                "out",
-                "oci:one",
-                "--platform",
-                platform,
-                "--strict",
-            ]);
-            artifact(&sandbox, "one", ARCHIVE);
-            fs::remove_dir_all(sandbox.path("one")).unwrap();
-        }
-    }
-    let args = ["convert", "out", "dir:plain", "--platform", "linux/arm64"];
-    let made = document(&sandbox, &args);
-    let lost = told(&made)
-        .1
-        .iter()
-        .filter(|field| field.contains(ARCHIVE))
-        .count();
-    assert_eq!(lost, 1, "{made}");
-}
-
 /// H9b: records that are whole, and belong to other images.
 #[test]
 fn a_foreign_record_of_an_archive_is_refused() {
@@ -744,7 +595,7 @@ fn changed_records_never_give_another_original() {
 }
 
 /// A signed manifest of schema 1 with steps that have docker's empty layer, in the directory `s1`.
-fn schema1(sandbox: &Sandbox) {
+pub(crate) fn schema1(sandbox: &Sandbox) {
     fs::write(sandbox.path("key.json"), KEY).unwrap();
     let (low, high) = (
         layer("bin/sh", &noise(50_000, 3)),
