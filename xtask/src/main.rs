@@ -18,6 +18,7 @@ mod oracle;
 mod picture;
 mod process;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ Usage: cargo xtask TASK
                              install and use each file of a release where nothing else is (as root)
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
+  torture [--minutes N] [--seed S] [--images N] [--jobs J] [--save DIR] [--json]
+                             random images through random chains of conversions, compared with a model
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
@@ -48,13 +51,14 @@ Usage: cargo xtask TASK
                              time, memory and bytes, beside other programs that do the same; all
                              --save writes docs/benchmarks.md
 
-corpus, docs, oracle and bench take `--program PATH` instead of building the program.";
+corpus, docs, oracle, torture and bench take `--program PATH` instead of building the program.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["ci"] => ci::run(),
+        ["torture", rest @ ..] => torture::run(rest),
         ["tidy", rest @ ..] => tidy::run(rest),
         ["corpus", rest @ ..] => corpus::run(rest),
         ["dist", rest @ ..] => dist::run(rest),

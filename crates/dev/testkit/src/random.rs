@@ -25,10 +25,17 @@ type Path = Vec<u8>;
 
 /// Numbers that look random, by Steele, Lea and Flood's SplitMix64.
 #[derive(Clone, Debug)]
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// Starts from a seed; the same seed gives the same numbers.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Returns the next number of 64 bits.
+    #[expect(clippy::should_implement_trait, reason = "the numbers do not end")]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,15 +43,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    /// Returns a number below `end`, which is above 0.
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).unwrap_or_default()
     }
 
-    fn percent(&mut self, chance: usize) -> bool {
+    /// Returns true in that many of a hundred cases.
+    pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    /// Returns one of the given values, of which there is at least one.
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 }
@@ -66,6 +76,21 @@ impl Layer {
         }
         dialect::end(&mut out);
         out
+    }
+
+    /// The members in their order.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.members.iter().map(|(item, _)| item)
+    }
+
+    /// The layer without some of its members, for looking for the one that matters.
+    #[must_use]
+    pub fn without(&self, gone: std::ops::Range<usize>) -> Self {
+        let members = self.members.iter().enumerate();
+        let left = members.filter(|(at, _)| !gone.contains(at));
+        Self {
+            members: left.map(|(_, member)| member.clone()).collect(),
+        }
     }
 
     /// The members as lines of a recipe.
