@@ -61,7 +61,9 @@ pub fn of_documents(config: &Value, annotations: &Value) -> Facts {
             facts.insert(format!("annotations.{key}"), value);
         }
     }
-    facts.retain(|_, value| !is_empty(value));
+    facts.retain(|key, value| {
+        key.contains("Labels.") || key.starts_with("annotations.") || !is_empty(value)
+    });
     facts
 }
 
@@ -157,7 +159,9 @@ pub fn of_aci(manifest: &Value) -> Facts {
         };
         facts.insert(key, json!(value));
     }
-    facts.retain(|_, value| !is_empty(value));
+    facts.retain(|key, value| {
+        key.contains("Labels.") || key.starts_with("annotations.") || !is_empty(value)
+    });
     facts
 }
 
@@ -176,20 +180,20 @@ fn is_empty(value: &Value) -> bool {
 pub fn lost(facts: &Facts, to: Family) -> (BTreeSet<String>, Facts) {
     let (mut losses, mut left) = (BTreeSet::new(), Facts::new());
     for (key, value) in facts {
-        let mut lose = |outcome: &str, field: &str| losses.insert(format!("{outcome} {field}"));
+        let mut lose = |outcome: &str, field: &str| {
+            losses.insert(format!("{outcome} {field}"));
+        };
         match to {
             Family::Oci => drop(left.insert(key.clone(), value.clone())),
-            Family::Docker if key.starts_with("annotations.") => {
-                drop(lose("dropped", &quoted(key)))
-            }
+            Family::Docker if key.starts_with("annotations.") => lose("dropped", &quoted(key)),
             Family::Docker => drop(left.insert(key.clone(), value.clone())),
             Family::Rootfs => match key.as_str() {
-                "os" | "architecture" | "variant" => drop(lose("dropped", "platform")),
-                _ => drop(lose("dropped", &quoted(key))),
+                "os" | "architecture" | "variant" => lose("dropped", "platform"),
+                _ => lose("dropped", &quoted(key)),
             },
             Family::Aci => match aci(key, value) {
                 Fate::Kept => drop(left.insert(key.clone(), value.clone())),
-                Fate::Dropped => drop(lose("dropped", &quoted(key))),
+                Fate::Dropped => lose("dropped", &quoted(key)),
                 Fate::Unseen => {}
                 Fate::Changed(value, fields) => {
                     for field in fields {

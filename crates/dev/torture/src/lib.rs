@@ -11,8 +11,10 @@
 //! by [`tree`], documents are read by `serde_json`. The testkit writes the tars; what the generator
 //! meant is compared with what the model reads, so that neither is believed alone.
 
+pub mod belief;
 pub mod case;
 pub mod chain;
+mod compare;
 pub mod disk;
 pub mod facts;
 pub mod place;
@@ -21,5 +23,6 @@ pub mod shrink;
 pub mod subject;
 pub mod tar;
 pub mod tree;
+mod walk;
 
 pub use imgconv_testkit::{Failure, Result};

@@ -59,6 +59,8 @@ pub struct Image {
     pub layers: Vec<Layer>,
     /// The merged tree.
     pub tree: Tree,
+    /// True if all names and targets in the layers are UTF-8.
+    pub is_text: bool,
 }
 
 /// An image or an index with all that it lists, and the names of it.
@@ -199,7 +201,7 @@ pub fn dir(folder: &Path) -> Result<Vec<Entry>> {
 pub fn registry(stored: &Stored) -> Result<Vec<Entry>> {
     let mut out = Vec::new();
     for ((repository, tag), (_, bytes)) in &stored.manifests {
-        if tag.contains(':') || tag.starts_with("sha256-") {
+        if tag.starts_with("sha256-") {
             continue;
         }
         let get = |digest: &str| {
@@ -207,9 +209,16 @@ pub fn registry(stored: &Stored) -> Result<Vec<Entry>> {
             let manifest = stored.manifests.get(&key).map(|(_, bytes)| bytes);
             manifest.or_else(|| stored.blobs.get(&key)).cloned()
         };
-        let mut entry = empty(&format!("{repository}:{tag}"), bytes);
+        let name = match tag.contains(':') {
+            true => String::new(),
+            false => format!("{repository}:{tag}"),
+        };
+        let mut entry = empty(&name, bytes);
         document(bytes, &Blobs(Box::new(get)), &mut entry)?;
-        out.push(entry);
+        // Without a tag, what is about an image counts, and not the image itself.
+        if !name.is_empty() || entry.subject.is_some() {
+            out.push(entry);
+        }
     }
     Ok(out)
 }
@@ -247,9 +256,15 @@ pub fn aci(file: &Path) -> Result<Entry> {
         config: manifest,
         annotations: Map::new(),
         layers: Vec::new(),
+        is_text: is_text(&below),
         tree,
     };
-    let name = text(&image.config["name"]);
+    let mut name = text(&image.config["name"]);
+    for label in list_of(&image.config["labels"]) {
+        if label["name"] == "version" {
+            name = format!("{name}:{}", text(&label["value"]));
+        }
+    }
     Ok(Entry {
         name,
         digest,
@@ -379,6 +394,7 @@ fn image(
     }
     let tree = Tree::of_layers(tars.iter().map(|members| &members[..]))?;
     Ok(Image {
+        is_text: tars.iter().all(|members| is_text(members)),
         family,
         digest: digest.to_owned(),
         config,
@@ -386,6 +402,13 @@ fn image(
         layers,
         tree,
     })
+}
+
+fn is_text(members: &[Member]) -> bool {
+    let is_utf8 = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+    members
+        .iter()
+        .all(|member| is_utf8(&member.path) && is_utf8(&member.link))
 }
 
 /// Unpacks gzip and zstd, told by their first bytes (RFC 1952, RFC 8878).

@@ -56,6 +56,7 @@ impl Summary {
             "steps": count.steps,
             "trees": count.trees,
             "umoci": count.umoci,
+            "exact": count.exact,
             "repeated": count.repeated,
             "chains": count.chains,
             "seeds": [self.seed, self.seed + count.chains.saturating_sub(1)],

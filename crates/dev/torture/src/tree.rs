@@ -258,6 +258,17 @@ impl Tree {
         self.names.retain(|path, _| is_kept(path));
     }
 
+    /// Leaves out the files that eStargz adds to a layer (stargz-snapshotter, docs/estargz.md).
+    pub fn forget_stargz(&mut self) {
+        for name in [
+            "stargz.index.json",
+            ".no.prefetch.landmark",
+            ".prefetch.landmark",
+        ] {
+            self.names.remove(name.as_bytes());
+        }
+    }
+
     /// Puts another tree above this one: its entries replace those that are there.
     pub fn overlay(&mut self, upper: &Self) {
         let first = self.nodes.len();
