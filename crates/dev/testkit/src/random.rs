@@ -248,7 +248,7 @@ impl Image {
             let is_opaque =
                 self.tree.get(&target) == Some(&EntryKind::Directory) && self.random.percent(30);
             let (directory, name) = match is_opaque {
-                true => (target.clone(), b".wh..wh.opq".to_vec()),
+                true => (target.clone(), b".wh..wh..opq".to_vec()),
                 false if target.is_empty() => continue,
                 false => {
                     let (parent, name) = split(&target);
@@ -626,7 +626,7 @@ mod tests {
             "char ",
             "block ",
             ".wh.",
-            ".wh..wh.opq",
+            ".wh..wh..opq",
             " 6755 ",
             "4294967294",
             "@-1",

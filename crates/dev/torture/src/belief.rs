@@ -37,6 +37,9 @@ pub struct Image {
     /// The facts that the documents keep for the way back to their format: while the image is an
     /// ACI, those of its documents; while it is an OCI image, those of its ACI.
     pub kept: Option<Facts>,
+    /// The history in the documents of the ACI that an OCI image was made of: it is the one that comes
+    /// back, also if the OCI image has another since (SHORTCOMINGS.md).
+    pub carried: Option<Option<Value>>,
     /// The files.
     pub tree: Tree,
     /// The kind of the documents.
@@ -104,6 +107,7 @@ impl Image {
         Self {
             facts: facts::of(read),
             kept: None,
+            carried: None,
             tree: read.tree.clone(),
             family: read.family,
             digest: read.digest.clone(),

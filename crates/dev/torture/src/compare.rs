@@ -230,7 +230,9 @@ impl Walk<'_> {
         let (old, new) = (history(&mut expected), history(&mut found));
         let old = old.map(|steps| match merges {
             Some(from) => facts::merged(steps, from),
-            None if from == Family::Aci && to != from && count > 1 => facts::merged(steps, 0),
+            None if from == Family::Aci && to != from && facts::layers(&steps) > 1 => {
+                facts::merged(steps, 0)
+            }
             None => steps,
         });
         let mut differences = facts::differences(&expected, &found);
@@ -252,10 +254,22 @@ impl Walk<'_> {
                 let now = |(key, value): (&String, &Value)| {
                     (key.clone(), left.get(key).unwrap_or(value).clone())
                 };
-                Some(known.iter().map(now).collect())
+                let mut kept: Facts = known.iter().map(now).collect();
+                if let Some(history) = image.carried.take() {
+                    kept.remove("history");
+                    kept.extend(history.map(|history| ("history".to_owned(), history)));
+                }
+                Some(kept)
             }
-            false if is_copy => image.kept.take(),
+            false if is_copy => image.kept.clone(),
             false => None,
+        };
+        let carried = match (from, to) {
+            (Family::Aci, Family::Oci) => {
+                image.kept.as_ref().map(|kept| kept.get("history").cloned())
+            }
+            (Family::Oci, Family::Oci) => image.carried.take(),
+            _ => None,
         };
         let untagged = match to {
             Family::Aci => name.ends_with(":latest"),
@@ -264,7 +278,7 @@ impl Walk<'_> {
         };
         let before = std::mem::replace(image, Image::of(read));
         (image.kept, image.untagged, image.stargz) = (kept, untagged, before.stargz);
-        (image.tree, image.exact) = (before.tree, before.exact);
+        (image.tree, image.exact, image.carried) = (before.tree, before.exact, carried);
         if to == Family::Aci {
             image.diff_ids = before.diff_ids;
             image.is_text = before.is_text;

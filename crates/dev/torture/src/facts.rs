@@ -294,6 +294,11 @@ pub fn steps(history: &Value) -> Vec<(String, bool)> {
     list_of(history).iter().map(step).collect()
 }
 
+/// The number of steps that made a layer.
+pub fn layers(steps: &[(String, bool)]) -> usize {
+    steps.iter().filter(|(_, is_empty)| !is_empty).count()
+}
+
 /// The steps after the layers from `from` on were merged to one (docs/layers.md: the history keeps
 /// every step, and one more entry has the merged layer, which replaces that of an earlier merge).
 pub fn merged(steps: Vec<(String, bool)>, from: usize) -> Vec<(String, bool)> {

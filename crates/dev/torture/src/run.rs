@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use imgconv_testkit::random::Random;
 use imgconv_testkit::registry::Registry;
+use imgconv_testkit::write_file;
 use serde_json::{Value, json};
 
 use crate::chain::{self, Count, Fault, World};
@@ -173,13 +174,20 @@ fn failure(
     world: &World,
     options: &Options,
 ) -> Result<String> {
+    let whole = recipe.clone();
     let small = shrink::shrink(recipe, fault, world);
     let folder = options.save.join(format!("seed-{seed}"));
     case::save(&small.recipe, seed, &small.fault, &folder)?;
+    whole.subject.write(&folder.join("before-start"))?;
+    write_file(
+        &folder.join("before"),
+        format!("{}\n\n{}", fault.account, whole.subject.text()).as_bytes(),
+    )?;
     Ok(format!(
-        "seed {seed}: {}\n{}\n{}saved in {}",
+        "seed {seed}: {}\n{}\nbefore it was made smaller:\n{}\n{}saved in {}",
         small.fault.class,
         small.fault.account,
+        fault.account,
         small.recipe.subject.text(),
         folder.display()
     ))

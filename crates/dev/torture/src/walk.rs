@@ -170,6 +170,7 @@ impl Walk<'_> {
         }
         let may_reverse = here.kind == Kind::Acis
             && matches!(to, Kind::Layout | Kind::LayoutArchive)
+            && change.squash.is_none()
             && change.arguments.is_empty();
         if may_reverse && self.random.percent(50) {
             change.reversible = true;
@@ -487,7 +488,7 @@ impl Walk<'_> {
         }
         self.tree(&image, &read.tree)?;
         let mut now = Image::of(read);
-        now.stargz = image.stargz;
+        (now.stargz, now.tree) = (image.stargz, image.tree);
         let entry = Entry {
             name,
             images: vec![now],
