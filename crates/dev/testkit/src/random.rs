@@ -93,6 +93,16 @@ impl Layer {
         }
     }
 
+    /// Keeps the members for which `keep` is true.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Item) -> bool) {
+        self.members.retain(|(item, _)| keep(item));
+    }
+
+    /// Changes each member.
+    pub fn change(&mut self, change: impl Fn(&mut Item)) {
+        self.members.iter_mut().for_each(|(item, _)| change(item));
+    }
+
     /// The members as lines of a recipe.
     pub fn lines(&self) -> Vec<String> {
         let line = |(item, _): &(Item, Dialect)| {
@@ -118,6 +128,24 @@ pub fn image(seed: u64) -> Vec<Layer> {
 /// directories may come twice, and the tar ends in one of many ways. What no ACI has is left out: markers, paths
 /// twice or through symbolic links, and links to what is not before them.
 pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
+    let (layer, mut random) = aci_members(seed, manifest);
+    let mut tar = layer.tar();
+    match random.below(5) {
+        0 => tar.truncate(tar.len() - 1024),
+        1 => tar.truncate(tar.len() - 512),
+        2 => tar.resize(tar.len().next_multiple_of(10_240), 0),
+        3 => tar.extend_from_slice(b"bytes after the end"),
+        _ => {}
+    }
+    tar
+}
+
+/// Makes the members of an ACI as [`aci`] does, the manifest among them.
+pub fn aci_layer(seed: u64, manifest: &str) -> Layer {
+    aci_members(seed, manifest).0
+}
+
+fn aci_members(seed: u64, manifest: &str) -> (Layer, Random) {
     let mut random = Random(seed ^ 0xac1);
     let base = image(seed).swap_remove(0);
     let (mut members, mut met) = (Vec::new(), BTreeMap::new());
@@ -126,8 +154,8 @@ pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
         let path = plain(&entry.path);
         let is_directory = entry.kind == EntryKind::Directory;
         let above = (1..path.len()).filter(|end| path[*end] == b'/');
-        let mut above = above.map(|end| met.insert(path[..end].to_vec(), true));
-        let is_below_file = above.any(|was| was == Some(false));
+        let above: Vec<Path> = above.map(|end| path[..end].to_vec()).collect();
+        let is_below_file = above.iter().any(|above| met.get(above) == Some(&false));
         let is_twice = met.contains_key(&path);
         let target = plain(&entry.link);
         let is_lost = entry.kind == EntryKind::HardLink && met.get(&target) != Some(&false);
@@ -136,6 +164,7 @@ pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
         if is_below_file || is_twice || is_lost || has_marker || path.is_empty() {
             continue;
         }
+        met.extend(above.into_iter().map(|above| (above, true)));
         met.insert(path, is_directory);
         let below = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
         entry.path = [b"rootfs/", below].concat();
@@ -157,15 +186,7 @@ pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
     let at = random.pick(&[0, members.len(), members.len() / 2]);
     let spelled = random.pick(&Dialect::ALL);
     members.insert(at, (Item { entry, body }, spelled));
-    let mut tar = Layer { members }.tar();
-    match random.below(5) {
-        0 => tar.truncate(tar.len() - 1024),
-        1 => tar.truncate(tar.len() - 512),
-        2 => tar.resize(tar.len().next_multiple_of(10_240), 0),
-        3 => tar.extend_from_slice(b"bytes after the end"),
-        _ => {}
-    }
-    tar
+    (Layer { members }, random)
 }
 
 /// The path without empty parts and parts that mean nothing.

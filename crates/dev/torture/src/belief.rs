@@ -34,12 +34,14 @@ pub enum Kind {
 pub struct Image {
     /// The configuration.
     pub facts: Facts,
-    /// The facts that the documents keep for the way back to their format: while the image is an
-    /// ACI, those of its documents; while it is an OCI image, those of its ACI.
+    /// While the image is an ACI that was made of documents: the facts of these, which come back.
     pub kept: Option<Facts>,
-    /// The history in the documents of the ACI that an OCI image was made of: it is the one that comes
-    /// back, also if the OCI image has another since (SHORTCOMINGS.md).
-    pub carried: Option<Option<Value>>,
+    /// While the image is OCI's and was made of an ACI: the facts and the kept facts of the ACI,
+    /// whose manifest comes back. Its documents come back with it, also if the OCI image has others
+    /// since (SHORTCOMINGS.md).
+    pub aci: Option<Box<(Facts, Option<Facts>)>>,
+    /// The tree of an ACI with its dependencies, by its whitelist, if it has any.
+    pub rendered: Option<Tree>,
     /// The files.
     pub tree: Tree,
     /// The kind of the documents.
@@ -107,7 +109,8 @@ impl Image {
         Self {
             facts: facts::of(read),
             kept: None,
-            carried: None,
+            aci: None,
+            rendered: None,
             tree: read.tree.clone(),
             family: read.family,
             digest: read.digest.clone(),

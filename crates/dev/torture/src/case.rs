@@ -20,7 +20,7 @@ pub fn save(recipe: &Recipe, seed: u64, fault: &Fault, folder: &Path) -> Result<
     recipe
         .subject
         .write(&folder.join(match recipe.subject.form {
-            crate::subject::Form::Layout => "start",
+            crate::subject::Form::Layout | crate::subject::Form::Acis => "start",
             crate::subject::Form::DockerArchive => "start.tar",
         }))?;
     let steps: Vec<String> = recipe.steps.iter().map(u64::to_string).collect();

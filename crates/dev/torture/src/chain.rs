@@ -10,6 +10,7 @@ use imgconv_testkit::registry::{Registry, Stored};
 use crate::Failure;
 use crate::belief::{Entry, Here, Image, Kind, full_name, read};
 use crate::subject::{Form, Subject};
+use crate::tree::Tree;
 use crate::walk::Walk;
 
 /// What a run needs besides the subject.
@@ -134,6 +135,7 @@ fn start(subject: &Subject, folder: &Path) -> Checked<Here> {
     let (kind, name, scheme) = match subject.form {
         Form::Layout => (Kind::Layout, "start", "oci"),
         Form::DockerArchive => (Kind::DockerArchive, "start.tar", "docker-archive"),
+        Form::Acis => (Kind::Acis, "start", "aci-tree"),
     };
     let path = folder.join(name);
     subject.write(&path)?;
@@ -160,7 +162,34 @@ fn start(subject: &Subject, folder: &Path) -> Checked<Here> {
             about: Vec::new(),
         });
     }
-    for artifact in found.iter().filter(|entry| entry.name.is_empty()) {
+    for aci in &subject.acis {
+        let name = match aci.version.as_str() {
+            "" => aci.name.clone(),
+            version => format!("{}:{version}", aci.name),
+        };
+        let read = found.iter().find(|found| found.name == name);
+        let read = read.ok_or_else(|| Fault::new("model", format!("{name} is not written")))?;
+        let mut image = Image::of(&read.images[0]);
+        let mut tree = Tree::default();
+        tree.add_all(&aci.members())?;
+        let differences = tree.differences(&image.tree, false);
+        if !differences.is_empty() {
+            return Err(Fault::new("model", differences.join("\n")));
+        }
+        image.untagged = aci.version.is_empty();
+        if !aci.dependencies.is_empty() || !aci.whitelist.is_empty() {
+            image.rendered = Some(aci.rendered(&subject.acis)?);
+        }
+        entries.push(Entry {
+            name: full_name(&name),
+            images: vec![image],
+            is_index: false,
+            digest: String::new(),
+            inside: Vec::new(),
+            about: Vec::new(),
+        });
+    }
+    for artifact in found.iter().filter(|entry| entry.name.is_empty() && kind != Kind::Acis) {
         let about = entries
             .iter_mut()
             .find(|entry| Some(&entry.digest) == artifact.subject.as_ref());

@@ -204,6 +204,19 @@ impl Walk<'_> {
             true => (BTreeSet::new(), known.clone()),
             false => facts::lost(&known, to),
         };
+        if to == Family::Aci && let Some(aci) = &image.aci {
+            let own = aci.0.iter().filter(|(key, _)| {
+                facts::is_of_aci(key) && !["dependencies", "pathWhitelist"].contains(&key.as_str())
+            });
+            expected.extend(own.map(|(key, value)| (key.clone(), value.clone())));
+            // The label of the ACI that comes back means an annotation too, which was not there.
+            let key = "annotations.org.opencontainers.image.version";
+            if aci.1.is_none() && image.untagged && !expected.contains_key(key) && !name.ends_with(":latest") {
+                losses.insert("synthesised annotations.\"org.opencontainers.image.version\"".to_owned());
+                let version = name.rsplit(':').next().unwrap_or_default();
+                expected.insert(key.to_owned(), Value::from(version));
+            }
+        }
         if kind == Kind::Dir && !name.is_empty() {
             losses.insert("dropped name".to_owned());
         }
@@ -212,16 +225,20 @@ impl Walk<'_> {
         }
         self.losses(&losses, report)?;
         let mut found = facts::of(read);
-        let count = image.diff_ids.len();
+        let count = match (from, &image.rendered) {
+            // Dependencies that are met twice may be one layer.
+            (Family::Aci, Some(_)) => read.layers.len(),
+            (Family::Aci, None) => 1,
+            _ => image.diff_ids.len(),
+        };
         // The lowest layer that is merged, and with it all above.
         let merges = match (change.squash, from, to) {
             (_, _, Family::Aci) => None,
-            (Some(squash), Family::Aci, _) => squash.from(1),
+            (Some(_), Family::Aci, _) if image.rendered.is_some() => None,
             (Some(squash), ..) => squash.from(count),
             (None, ..) => None,
         };
         let layers = match (from, merges) {
-            (Family::Aci, _) => 1,
             (_, Some(from)) => from + 1,
             (_, None) => count,
         };
@@ -243,42 +260,45 @@ impl Walk<'_> {
             return Err(Fault::new("facts", differences.join("\n")));
         }
         self.layers(image, layers, change, kind, read)?;
+        if to != Family::Aci && let Some(rendered) = image.rendered.take() {
+            image.tree = rendered;
+        }
         if let Some(limit) = change.clamp {
             image.tree.clamp(limit);
         }
         image.stargz |= change.compression == Some("estargz");
         self.tree(image, &read.tree)?;
-        let kept = match to == Family::Aci && !is_copy {
-            true => {
+        let kept = match (to, image.aci.take()) {
+            _ if is_copy => image.kept.clone(),
+            (Family::Aci, Some(aci)) => aci.1,
+            (Family::Aci, None) => {
                 // Values that were changed stay as they are.
                 let now = |(key, value): (&String, &Value)| {
                     (key.clone(), left.get(key).unwrap_or(value).clone())
                 };
-                let mut kept: Facts = known.iter().map(now).collect();
-                if let Some(history) = image.carried.take() {
-                    kept.remove("history");
-                    kept.extend(history.map(|history| ("history".to_owned(), history)));
-                }
-                Some(kept)
+                Some(known.iter().map(now).collect())
             }
-            false if is_copy => image.kept.clone(),
-            false => None,
+            (Family::Oci, aci) if from == Family::Oci => {
+                image.aci = aci;
+                None
+            }
+            _ => None,
         };
-        let carried = match (from, to) {
-            (Family::Aci, Family::Oci) => {
-                image.kept.as_ref().map(|kept| kept.get("history").cloned())
-            }
-            (Family::Oci, Family::Oci) => image.carried.take(),
+        let aci = match (from, to) {
+            (Family::Aci, Family::Oci) => Some(Box::new((image.facts.clone(), image.kept.take()))),
+            (Family::Oci, Family::Oci) => image.aci.take(),
             _ => None,
         };
         let untagged = match to {
+            Family::Aci if is_copy => image.untagged,
             Family::Aci => name.ends_with(":latest"),
             Family::Oci => image.untagged,
             Family::Docker | Family::Rootfs => false,
         };
         let before = std::mem::replace(image, Image::of(read));
         (image.kept, image.untagged, image.stargz) = (kept, untagged, before.stargz);
-        (image.tree, image.exact, image.carried) = (before.tree, before.exact, carried);
+        (image.tree, image.exact, image.aci) = (before.tree, before.exact, aci);
+        image.rendered = before.rendered.filter(|_| is_copy);
         if to == Family::Aci {
             image.diff_ids = before.diff_ids;
             image.is_text = before.is_text;

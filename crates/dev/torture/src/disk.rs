@@ -99,7 +99,7 @@ fn node(full: &Path, data: &fs::Metadata) -> Result<Node> {
         },
         kind,
         link,
-        body,
+        is_implied: false,
     })
 }
 

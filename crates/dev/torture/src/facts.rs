@@ -159,10 +159,58 @@ pub fn of_aci(manifest: &Value) -> Facts {
         };
         facts.insert(key, json!(value));
     }
+    // Documents that were an image before say themselves what their annotations were.
+    let is_made = annotations.keys().any(|name| name.starts_with("imgconv.") && name.ends_with(".manifest"));
+    if !is_made {
+        let mut implied = vec![
+            ("created", facts.get("created").cloned()),
+            ("authors", facts.get("author").cloned()),
+        ];
+        implied.push(("version", labels.get("version").map(|version| json!(version))));
+        for (name, value) in implied {
+            let value = value.unwrap_or_default();
+            if !is_empty(&value) {
+                let key = format!("annotations.org.opencontainers.image.{name}");
+                facts.entry(key).or_insert(value);
+            }
+        }
+    }
+    only_in_aci(manifest, &mut facts);
     facts.retain(|key, value| {
         key.contains("Labels.") || key.starts_with("annotations.") || !is_empty(value)
     });
     facts
+}
+
+/// The fields that only an ACI has, named as their losses are.
+fn only_in_aci(manifest: &Value, facts: &mut Facts) {
+    for key in ["dependencies", "pathWhitelist", "vendor"] {
+        facts.insert(key.to_owned(), manifest[key].clone());
+    }
+    let app = &manifest["app"];
+    for key in ["supplementaryGIDs", "eventHandlers", "isolators"] {
+        facts.insert(format!("app.{key}"), app[key].clone());
+    }
+    for point in list_of(&app["mountPoints"]) {
+        let name = text(&point["name"]);
+        if !name.starts_with("volume-") {
+            facts.insert(format!("app.mountPoints[{name}].name"), json!(name));
+        }
+        if point["readOnly"] == true {
+            facts.insert(format!("app.mountPoints[{name}].readOnly"), json!(true));
+        }
+    }
+    for port in list_of(&app["ports"]) {
+        let name = text(&port["name"]);
+        if name != format!("{}-{}", port["port"], text(&port["protocol"])) {
+            facts.insert(format!("app.ports[{name}].name"), json!(name));
+        }
+    }
+}
+
+/// Says whether only an ACI can have a fact.
+pub fn is_of_aci(key: &str) -> bool {
+    key.starts_with("app.") || ["dependencies", "pathWhitelist", "vendor"].contains(&key)
 }
 
 /// Empty values mean the same as no value (config.md: the fields are optional).
@@ -183,6 +231,13 @@ pub fn lost(facts: &Facts, to: Family) -> (BTreeSet<String>, Facts) {
         let mut lose = |outcome: &str, field: &str| {
             losses.insert(format!("{outcome} {field}"));
         };
+        if is_of_aci(key) && to != Family::Aci {
+            match key.as_str() {
+                "dependencies" | "pathWhitelist" => lose("approximated", key),
+                _ => lose("dropped", key),
+            }
+            continue;
+        }
         match to {
             Family::Oci => drop(left.insert(key.clone(), value.clone())),
             Family::Docker if key.starts_with("annotations.") => lose("dropped", &quoted(key)),
@@ -264,6 +319,7 @@ fn aci(key: &str, value: &Value) -> Fate {
         return Fate::Kept;
     }
     match key {
+        _ if is_of_aci(key) => Fate::Kept,
         "os" | "architecture" | "created" | "author" => Fate::Kept,
         "variant" => Fate::Kept,
         _ => Fate::Dropped,

@@ -2,6 +2,9 @@
 
 use crate::chain::{Count, Fault, World};
 use crate::run::{Recipe, once};
+use crate::subject::{Aci, Form};
+
+use serde_json::{Map, Value};
 
 /// The most runs for one failure.
 const RUNS: usize = 600;
@@ -61,11 +64,66 @@ fn steps(recipe: &Recipe, at: usize) -> Option<Recipe> {
 /// Without one entry.
 fn entries(recipe: &Recipe, at: usize) -> Option<Recipe> {
     let mut smaller = recipe.clone();
-    if at >= smaller.subject.entries.len() || smaller.subject.entries.len() == 1 {
+    let subject = &mut smaller.subject;
+    if subject.form == Form::Acis {
+        return acis(recipe, at);
+    }
+    if at >= subject.entries.len() || subject.entries.len() == 1 {
         return None;
     }
-    smaller.subject.entries.remove(at);
+    subject.entries.remove(at);
     Some(smaller)
+}
+
+/// Without one dependency, one ACI that no other needs, a whitelist, or a field of a manifest.
+fn acis(recipe: &Recipe, at: usize) -> Option<Recipe> {
+    let mut candidates = Vec::new();
+    for (number, aci) in recipe.subject.acis.iter().enumerate() {
+        let mut add = |change: &dyn Fn(&mut Vec<Aci>)| {
+            let mut smaller = recipe.clone();
+            change(&mut smaller.subject.acis);
+            candidates.push(smaller);
+        };
+        let is_needed = |other: &Aci| other.dependencies.contains(&number);
+        if recipe.subject.acis.len() > 1 && !recipe.subject.acis.iter().any(is_needed) {
+            add(&|acis| {
+                acis.remove(number);
+                for below in acis.iter_mut().flat_map(|aci| &mut aci.dependencies) {
+                    *below -= usize::from(*below > number);
+                }
+            });
+        }
+        for below in 0..aci.dependencies.len() {
+            add(&|acis| drop(acis[number].dependencies.remove(below)));
+        }
+        for path in 0..aci.whitelist.len() {
+            add(&|acis| drop(acis[number].whitelist.remove(path)));
+        }
+        for key in aci.manifest.keys() {
+            add(&|acis| drop(acis[number].manifest.remove(key)));
+        }
+        for key in aci.manifest.get("app").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+            let is_needed = ["exec", "user", "group"].contains(&key.as_str());
+            if !is_needed {
+                add(&|acis| {
+                    if let Some(app) = acis[number].manifest.get_mut("app").and_then(Value::as_object_mut) {
+                        app.remove(key);
+                    }
+                });
+            }
+        }
+        let items: Vec<_> = aci.layer.items().collect();
+        for (item, _) in items.iter().enumerate().filter(|(_, item)| item.entry.path != b"manifest") {
+            add(&|acis| acis[number].layer = acis[number].layer.without(item..item + 1));
+        }
+        if aci.ending != 0 || aci.is_packed || aci.pins {
+            add(&|acis| {
+                let aci = &mut acis[number];
+                (aci.ending, aci.is_packed, aci.pins) = (0, false, false);
+            });
+        }
+    }
+    candidates.into_iter().nth(at)
 }
 
 /// Without one image of an index, without the artifacts, or without the attestation.

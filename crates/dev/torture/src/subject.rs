@@ -9,12 +9,12 @@ use std::io::Write as _;
 use std::path::Path;
 
 use imgconv_testkit::random::{self, Layer, Random};
-use imgconv_testkit::{Failure, Item, build, recipe, sha256_hex, write_file};
+use imgconv_testkit::{Failure, Item, build, recipe, sha256_hex, sha512_hex, write_file};
 use serde_json::{Map, Value, json};
 
 use crate::Result;
 use crate::tar::{Kind, Member};
-use crate::tree::Tree;
+use crate::tree::{Tree, plain};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -28,6 +28,31 @@ pub enum Form {
     Layout,
     /// A `docker save` file; it has no indexes and no annotations.
     DockerArchive,
+    /// A directory of ACIs.
+    Acis,
+}
+
+/// An ACI (appc 0.8.11, aci.md).
+#[derive(Clone, Debug)]
+pub struct Aci {
+    /// The name, without a version.
+    pub name: String,
+    /// The label `version`; empty if there is none.
+    pub version: String,
+    /// The other members of the manifest.
+    pub manifest: Map<String, Value>,
+    /// The members below `rootfs` and the manifest, whose body is written anew.
+    pub layer: Layer,
+    /// Bytes at the end: 0 a usual end, 1 no end, 2 bytes behind the end.
+    pub ending: usize,
+    /// True if the file is compressed by gzip.
+    pub is_packed: bool,
+    /// The positions of the ACIs that the ACI depends on, each below its own.
+    pub dependencies: Vec<usize>,
+    /// True if the dependencies are pinned by their image IDs.
+    pub pins: bool,
+    /// The paths of `pathWhitelist`, as text.
+    pub whitelist: Vec<String>,
 }
 
 /// A layer and its compression.
@@ -74,21 +99,34 @@ pub struct Subject {
     pub form: Form,
     /// The images and indexes.
     pub entries: Vec<Entry>,
+    /// The ACIs, if these are the form.
+    pub acis: Vec<Aci>,
 }
 
 impl Subject {
     /// Makes a place of at most `most` entries.
     pub fn random(random: &mut Random, most: usize) -> Self {
-        let form = match random.below(4) {
-            0 => Form::DockerArchive,
+        let form = match random.below(10) {
+            0..2 => Form::DockerArchive,
+            2..5 => Form::Acis,
             _ => Form::Layout,
         };
         let count = 1 + random.below(most);
+        if form == Form::Acis {
+            let mut acis = Vec::new();
+            for at in 0..count {
+                let next = aci(random, at, &acis);
+                acis.push(next);
+            }
+            let entries = Vec::new();
+            return Self { form, entries, acis };
+        }
         let mut shared = Vec::new();
         let entries = (0..count)
             .map(|at| entry(random, form, at, &mut shared))
             .collect();
-        Self { form, entries }
+        let acis = Vec::new();
+        Self { form, entries, acis }
     }
 
     /// The number of images.
@@ -104,6 +142,12 @@ impl Subject {
         match self.form {
             Form::Layout => self.layout(path),
             Form::DockerArchive => write_file(path, &self.docker_archive()?),
+            Form::Acis => {
+                for (at, bytes) in self.aci_files()?.iter().enumerate() {
+                    write_file(&path.join(format!("{at}.aci")), bytes)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -177,9 +221,33 @@ impl Subject {
         build::tar_bytes(&items)
     }
 
+    /// The files of the ACIs; those that others depend on come first.
+    fn aci_files(&self) -> Result<Vec<Vec<u8>>> {
+        let (mut files, mut ids): (Vec<Vec<u8>>, Vec<String>) = (Vec::new(), Vec::new());
+        for aci in &self.acis {
+            let tar = aci.tar(&self.acis, &ids);
+            ids.push(format!("sha512-{}", sha512_hex(&tar)));
+            files.push(match aci.is_packed {
+                true => compress("gzip", tar)?.1,
+                false => tar,
+            });
+        }
+        Ok(files)
+    }
+
     /// The place as text: each entry, image and member on lines of its own.
     pub fn text(&self) -> String {
         let mut out = format!("{:?}\n", self.form);
+        for aci in &self.acis {
+            let manifest = json!(aci.manifest);
+            let (name, version, below) = (&aci.name, &aci.version, &aci.dependencies);
+            let _ = writeln!(out, "aci {name}:{version} dependencies={below:?} pins={}", aci.pins);
+            let _ = writeln!(out, "  whitelist {:?} ending {} packed={}", aci.whitelist, aci.ending, aci.is_packed);
+            let _ = writeln!(out, "  manifest {manifest}");
+            for line in aci.layer.lines() {
+                let _ = writeln!(out, "    {line}");
+            }
+        }
         for entry in &self.entries {
             let kind = if entry.is_index { "index" } else { "image" };
             let (name, artifacts) = (&entry.name, &entry.artifacts);
@@ -201,6 +269,89 @@ impl Subject {
             }
         }
         out
+    }
+}
+
+impl Aci {
+    fn tar(&self, all: &[Self], ids: &[String]) -> Vec<u8> {
+        let mut manifest = Map::new();
+        manifest.insert("acKind".into(), json!("ImageManifest"));
+        manifest.insert("acVersion".into(), json!("0.8.11"));
+        manifest.insert("name".into(), json!(self.name));
+        let mut labels = vec![
+            json!({ "name": "os", "value": "linux" }),
+            json!({ "name": "arch", "value": "amd64" }),
+        ];
+        if !self.version.is_empty() {
+            labels.push(json!({ "name": "version", "value": self.version }));
+        }
+        manifest.insert("labels".into(), json!(labels));
+        let below: Vec<Value> = self.dependencies.iter().map(|at| {
+            let mut dependency = json!({ "imageName": all[*at].name });
+            if !all[*at].version.is_empty() {
+                dependency["labels"] = json!([{ "name": "version", "value": all[*at].version }]);
+            }
+            if self.pins {
+                dependency["imageID"] = json!(ids[*at]);
+            }
+            dependency
+        }).collect();
+        if !below.is_empty() {
+            manifest.insert("dependencies".into(), json!(below));
+        }
+        if !self.whitelist.is_empty() {
+            manifest.insert("pathWhitelist".into(), json!(self.whitelist));
+        }
+        manifest.extend(self.manifest.clone());
+        let text = Value::Object(manifest).to_string();
+        let mut layer = self.layer.clone();
+        layer.change(|item| {
+            if item.entry.path == b"manifest" {
+                item.body = text.clone().into_bytes();
+                item.entry.size = item.body.len() as u64;
+            }
+        });
+        let mut tar = layer.tar();
+        match self.ending {
+            1 => tar.truncate(tar.len() - 1024),
+            2 => tar.extend_from_slice(b"bytes behind the end"),
+            _ => {}
+        }
+        tar
+    }
+
+    /// The members below `rootfs`, as members of the model.
+    pub fn members(&self) -> Vec<Member> {
+        let inside = |path: &[u8]| path.strip_prefix(b"rootfs/").map(<[u8]>::to_vec);
+        let below = self.layer.items().map(member).filter_map(|mut member| {
+            member.path = inside(&member.path)?;
+            if member.kind == Kind::HardLink {
+                member.link = inside(&member.link)?;
+            }
+            Some(member)
+        });
+        below.collect()
+    }
+
+    /// The tree after the dependencies were put below and the whitelist was applied (ace.md,
+    /// "Filesystem Setup"; aci.md, `dependencies` and `pathWhitelist`).
+    ///
+    /// # Errors
+    /// If an entry means nothing.
+    pub fn rendered(&self, all: &[Self]) -> Result<Tree> {
+        let mut tree = Tree::default();
+        for at in &self.dependencies {
+            tree.overlay(&all[*at].rendered(all)?);
+        }
+        tree.add_all(&self.members())?;
+        if !self.whitelist.is_empty() {
+            let listed: Vec<_> = self.whitelist.iter().map(|path| plain(path.as_bytes())).collect();
+            tree.keep(&listed);
+            // The program writes an entry for every directory that a whitelist leaves
+            // (SHORTCOMINGS.md), so that attributes of a dependency below are replaced.
+            tree.name_all();
+        }
+        Ok(tree)
     }
 }
 
@@ -397,6 +548,88 @@ fn entry(random: &mut Random, form: Form, at: usize, shared: &mut Vec<Stored>) -
     }
 }
 
+fn aci(random: &mut Random, at: usize, all: &[Aci]) -> Aci {
+    let dependencies: Vec<usize> =
+        (0..all.len()).filter(|_| random.percent(30)).collect();
+    // Readers that render ACIs one by one, and those that merge their members, differ where a link
+    // of one ACI is a directory of another.
+    let layer = loop {
+        let mut layer = random::aci_layer(random.next(), "{}");
+        layer.retain(|item| at + 1 == 4 || item.entry.link.is_empty());
+        if layer.items().count() > 1 {
+            break layer;
+        }
+    };
+    let mut aci = Aci {
+        name: format!("{}{at}", random.pick(&["example.com/aci", "example.com/team/a-b"])),
+        version: random.pick(&["1.0.0", "2", "1.0-rc", ""]).to_owned(),
+        manifest: Map::new(),
+        layer,
+        ending: random.below(4),
+        is_packed: random.percent(60),
+        pins: random.percent(40),
+        dependencies,
+        whitelist: Vec::new(),
+    };
+    if random.percent(25)
+        && let Ok(tree) = aci.rendered(all)
+    {
+        let paths = tree.paths().filter(|path| !path.is_empty());
+        let text = paths.filter_map(|path| String::from_utf8(path.clone()).ok());
+        let text: Vec<String> = text.map(|path| format!("/{path}")).collect();
+        aci.whitelist = text.into_iter().filter(|_| random.percent(60)).collect();
+    }
+    for (key, value) in [
+        ("annotations", json!([
+            { "name": "created", "value": "2020-01-02T03:04:05Z" },
+            { "name": "authors", "value": "A" },
+            { "name": "homepage", "value": "https://x.example" },
+            { "name": "example.com/note", "value": "n\n\u{e9}" },
+        ])),
+        ("vendor", json!({ "x": [1, null] })),
+    ] {
+        if random.percent(30) {
+            aci.manifest.insert(key.into(), value);
+        }
+    }
+    if random.percent(80) {
+        let app = app(random);
+        aci.manifest.insert("app".into(), app);
+    }
+    aci
+}
+
+fn app(random: &mut Random) -> Value {
+    let mut app = json!({
+        "exec": random.pick(&[json!(["/bin/app"]), json!(["/bin/app", "-v", ""])]),
+        "user": random.pick(&["0", "1000", "www"]),
+        "group": random.pick(&["0", "5"]),
+    });
+    let fields = [
+        ("workingDirectory", json!("/srv")),
+        ("environment", json!([{ "name": "B", "value": "2" }, { "name": "A", "value": "" }])),
+        ("supplementaryGIDs", json!([10, 20])),
+        ("eventHandlers", json!([{ "name": "pre-start", "exec": ["/x"] }])),
+        ("isolators", json!([{ "name": "resource/cpu", "value": { "limit": "1" } }])),
+        ("mountPoints", random.pick(&[
+            json!([{ "name": "volume-data", "path": "/data" }]),
+            json!([{ "name": "work", "path": "/w", "readOnly": true }]),
+        ])),
+        ("ports", random.pick(&[
+            json!([{ "name": "80-tcp", "protocol": "tcp", "port": 80 }]),
+            json!([{ "name": "http", "protocol": "tcp", "port": 80 }]),
+        ])),
+        ("userAnnotations", json!({ "note": "n" })),
+        ("userLabels", json!({ "team": "t" })),
+    ];
+    for (key, value) in fields {
+        if random.percent(25) {
+            app[key] = value;
+        }
+    }
+    app
+}
+
 fn image(random: &mut Random, form: Form, platform: &[&str], shared: &mut Vec<Stored>) -> Image {
     let mut layers = Vec::new();
     // A base that several images share, as in a real store.
@@ -408,7 +641,7 @@ fn image(random: &mut Random, form: Form, platform: &[&str], shared: &mut Vec<St
         for layer in random::image(random.next()) {
             let compression = match form {
                 Form::Layout => random.pick(&["none", "gzip", "zstd", "gzip"]),
-                Form::DockerArchive => "none",
+                Form::DockerArchive | Form::Acis => "none",
             };
             layers.push(Stored { layer, compression });
         }

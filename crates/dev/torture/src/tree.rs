@@ -10,6 +10,8 @@
 //!   the markers of a layer are applied before its entries.
 //! - A hard link is one more name of a file, of this layer or of a lower one ("Hardlinks"). The
 //!   file lives as long as it has a name.
+//! - The header of a hard link counts for the file, whatever its names (docs/robustness.md K34, as
+//!   Docker, podman and containerd read it).
 //! - A path goes through symbolic links of the tree, which end at the root of the tree: the tree is
 //!   the whole file system, as after `chroot`.
 //! - A directory that no entry names is 0755, belongs to 0:0 and has the time 0: the layer format
@@ -54,8 +56,8 @@ pub struct Node {
     pub device: (u32, u32),
     /// Size and SHA-256 of the content.
     pub content: (usize, String),
-    /// The first bytes of the content, for reading `/etc/passwd`.
-    pub body: Vec<u8>,
+    /// True for a directory that no entry names.
+    pub is_implied: bool,
 }
 
 impl Node {
@@ -70,7 +72,7 @@ impl Node {
             link: Vec::new(),
             device: (0, 0),
             content: (0, String::new()),
-            body: Vec::new(),
+            is_implied: true,
         }
     }
 
@@ -94,7 +96,7 @@ impl Node {
                 true => (member.body.len(), sha256_hex(&member.body)),
                 false => (0, String::new()),
             },
-            body: member.body.clone(),
+            is_implied: false,
         }
     }
 
@@ -199,6 +201,14 @@ impl Tree {
                 self.remove(&path);
                 self.names.insert(path, target);
             }
+            let node = &mut self.nodes[target];
+            (node.uid, node.gid) = (member.uid, member.gid);
+            if node.kind != Kind::Symlink {
+                (node.mode, node.mtime) = (member.mode, member.mtime);
+                if node.xattrs.keys().all(|name| member.xattrs.contains_key(name)) {
+                    node.xattrs = member.xattrs.clone();
+                }
+            }
             return Ok(());
         }
         if path.is_empty() {
@@ -258,6 +268,11 @@ impl Tree {
         self.names.retain(|path, _| is_kept(path));
     }
 
+    /// Takes every directory as named by an entry.
+    pub fn name_all(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.is_implied = false);
+    }
+
     /// Leaves out the files that eStargz adds to a layer (stargz-snapshotter, docs/estargz.md).
     pub fn forget_stargz(&mut self) {
         for name in [
@@ -276,11 +291,10 @@ impl Tree {
         for (path, at) in &upper.names {
             let node = &upper.nodes[*at];
             let old = self.names.get(path).copied();
-            let both = old.filter(|old| {
-                node.kind == Kind::Directory && self.nodes[*old].kind == Kind::Directory
-            });
+            let is_directory = |node: &Node| node.kind == Kind::Directory;
+            let both = old.filter(|old| is_directory(node) && is_directory(&self.nodes[*old]));
             match both {
-                Some(_) if path.is_empty() && !upper.has_root => {}
+                Some(_) if node.is_implied => {}
                 Some(old) => self.nodes[old] = node.clone(),
                 None => {
                     self.remove(path);

@@ -161,7 +161,9 @@ impl Walk<'_> {
                     .extend(["--level".to_owned(), level.to_owned()]);
             }
         }
-        if self.random.percent(10) {
+        // A clamped ACI names every directory, which would replace those of its dependencies.
+        let renders = here.entries.iter().flat_map(|entry| &entry.images).any(|image| image.rendered.is_some());
+        if self.random.percent(10) && !(is_aci && renders) {
             let limit = self.random.pick(&[0, 1_000_000_000, 1_500_000_000]);
             change.clamp = Some(limit);
             change
@@ -221,6 +223,9 @@ impl Walk<'_> {
             let name = format!("example.com/named{}:1", self.number);
             more.extend(["--name".to_owned(), name.clone()]);
             entries[0].name = name;
+        }
+        if entries.iter().flat_map(|entry| &entry.images).any(|image| image.rendered.is_some()) {
+            more.extend(["--deps".to_owned(), here.locator.clone()]);
         }
         Origin {
             source,
@@ -383,7 +388,8 @@ impl Walk<'_> {
         }
         let kind = self.random.pick(&kinds);
         let is_unnamed = here.entries.iter().any(|entry| entry.name.is_empty());
-        if is_unnamed || here.kind == Kind::Registry || here.kind == Kind::Dir {
+        let renders = here.entries.iter().flat_map(|entry| &entry.images).any(|image| image.rendered.is_some());
+        if is_unnamed || renders || here.kind == Kind::Registry || here.kind == Kind::Dir {
             return self.convert(here, Kind::Layout);
         }
         let target = self.target(kind, "");
