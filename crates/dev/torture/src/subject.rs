@@ -347,9 +347,7 @@ impl Aci {
         if !self.whitelist.is_empty() {
             let listed: Vec<_> = self.whitelist.iter().map(|path| plain(path.as_bytes())).collect();
             tree.keep(&listed);
-            // The program writes an entry for every directory that a whitelist leaves
-            // (SHORTCOMINGS.md), so that attributes of a dependency below are replaced.
-            tree.name_all();
+            tree.name_empty();
         }
         Ok(tree)
     }

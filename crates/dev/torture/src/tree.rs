@@ -268,9 +268,13 @@ impl Tree {
         self.names.retain(|path, _| is_kept(path));
     }
 
-    /// Takes every directory as named by an entry.
-    pub fn name_all(&mut self) {
-        self.nodes.iter_mut().for_each(|node| node.is_implied = false);
+    /// Takes directories with nothing below them as named by an entry: a whitelist that lists such a
+    /// directory makes it.
+    pub fn name_empty(&mut self) {
+        for (path, at) in &self.names {
+            let is_empty = !self.names.keys().any(|other| other != path && is_within(other, path));
+            self.nodes[*at].is_implied &= !is_empty;
+        }
     }
 
     /// Leaves out the files that eStargz adds to a layer (stargz-snapshotter, docs/estargz.md).
